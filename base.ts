@@ -7,8 +7,8 @@
  *   {@linkcode makeOutputFromInput} forwards a body.
  * - Their encoding as streams: {@linkcode LengthEncoderStream}, {@linkcode LengthDecoderStream},
  *   {@linkcode ChunkedEncoderStream}, {@linkcode ChunkedDecoderStream}.
- * - Parts of messages: {@linkcode Range}, {@linkcode ContentRange}, {@linkcode buildUri},
- *   `Response`.
+ * - Parts of messages: {@linkcode Range}, {@linkcode SuffixRange}, {@linkcode ContentRange},
+ *   {@linkcode UnsatisfiedRange}, {@linkcode buildUri}, `Response`.
  * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode checkAddress},
  *   {@linkcode parseHost}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
@@ -53,7 +53,7 @@ export { type Method } from "./base/wire/preamble.ts";
 export { Response } from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";
 export { type ParsedHost, parseHost } from "./base/host.ts";
-export { ContentRange, Range } from "./base/wire/range.ts";
+export { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
 export type { Socket } from "./base/app/app.ts";

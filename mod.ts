@@ -72,7 +72,9 @@ export {
   type ReceivedHeaders,
   Response,
   type Socket,
+  SuffixRange,
   TlsError,
+  UnsatisfiedRange,
 } from "./base.ts";
 export {
   buildClientSslctx,

@@ -48,7 +48,12 @@ import {
   PlainListener,
 } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
-import { SERVER_CHECKS, type ServerOptions, type SSLServerOptions } from "./net/server_options.ts";
+import {
+  canonicalizeHosts,
+  SERVER_CHECKS,
+  type ServerOptions,
+  type SSLServerOptions,
+} from "./net/server_options.ts";
 import { serveUntilSignal } from "./net/termination.ts";
 import { type RefusalCause, Slots } from "./net/slots.ts";
 import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
@@ -156,6 +161,7 @@ export class Server implements AsyncDisposable {
       logger: givenLogger,
       onExchange,
       unframedNull = false,
+      hosts,
     } = this.options;
     const checkedAddress = checkAddress(address, "server");
     const parts = readApp(app, "app");
@@ -177,6 +183,7 @@ export class Server implements AsyncDisposable {
       lingeringConnections: new Set(),
       reportExchange: makeExchangeReporter(onExchange, logger),
       unframedNull,
+      hosts: canonicalizeHosts(hosts),
       isStopping: false,
     };
     const listenAt = (address: Address) => listen(address, this.#context);

@@ -21,9 +21,10 @@ import type { Chunk } from "../base/wire/chunk.ts";
 import {
   checkHeaders,
   type HeadersToSend,
-  isTypedHeader,
+  isFramingHeader,
   parseConnectionOptions,
 } from "../base/wire/headers.ts";
+import { buildUri } from "../base/wire/uri.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, isTimeout, type Requester } from "../client.ts";
 import { checkResponse } from "../net/client_connection.ts";
@@ -65,7 +66,8 @@ export interface ProxyOptions {
  * A reverse proxy: relays each request to a server and its response back, without changes: method,
  * path and query (without the components shifted to `mount`), headers, body, the boundaries and
  * extensions of chunks, status, reason. Only the path is spelled as by `buildUri`. A `host`, an
- * `authorization` and the `headers` of the client replace headers that came with the request.
+ * `authorization` and the `headers` of the client replace headers that came with the request. In
+ * responses, a `location` and a `content-location` at the upstream get the request's `mount`.
  * Hop-by-hop headers are not forwarded (RFC 9110 §7.6.1): `connection` and the headers that it
  * names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
@@ -96,6 +98,8 @@ export interface ProxyOptions {
 export class ProxyApp implements AppObject, AsyncDisposable {
   readonly #requester: Requester;
   readonly #pool: ConnectionPool | null;
+  /** The origin of the upstream; `null` if it is unknown. */
+  readonly #origin: string | null;
   readonly #headers: ProxyOptions["headers"];
   readonly #logger: SafeLogger<"warn"> | null;
   readonly #signal: AbortSignal | undefined;
@@ -119,6 +123,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       ? new ConnectionPool(client, { maxConnections: Infinity })
       : null;
     this.#requester = this.#pool ?? client as Requester;
+    this.#origin = originOf(client);
     this.#headers = headers;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     this.#signal = signal;
@@ -129,8 +134,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    * `503 Service Unavailable`: the upstream didn't get the request. If the upstream fails before it
    * answers, the response is `502 Bad Gateway`; if connecting or the upstream takes longer than the
    * client's `timeout`, `504 Gateway Timeout`. If the headers are too large together with the
-   * client's own, the response is `431 Request Header Fields Too Large`. If the path has a
-   * component `.`, the response is `400 Bad Request`.
+   * client's own, the response is `431 Request Header Fields Too Large`.
    *
    * @param request The request; its path without the `mount` is relayed.
    * @param session The session, whose end aborts the request.
@@ -143,14 +147,13 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
-    // Most servers remove the component, and would get another path than the apps of this one.
-    if (request.path.includes(".")) return [400, "Bad Request", {}, null];
     // A used body is a bug of this program: throw its error instead of responding with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
     const addedHeaders = this.#headers === undefined ? {} : await this.#headers(request, session);
     checkHeaders(addedHeaders);
-    const headers = mergeRelayedHeaders(removeHopByHopHeaders(request.headers), addedHeaders);
+    const receivedHeaders = removeAmbiguousNames(removeHopByHopHeaders(request.headers));
+    const headers = mergeRelayedHeaders(receivedHeaders, addedHeaders);
     try {
       const { signal } = session;
       const response = await this.#requester.request(method, uri, headers, body, {
@@ -158,7 +161,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
         duplex: "full",
       });
       checkResponse(response);
-      return relayResponse(response, this.#signal);
+      return relayResponse(this.#mapLocations(response, request), this.#signal);
     } catch (error) {
       // The headers of a peer may be too large together with the client's own headers.
       if (isPreambleTooLongError(error)) {
@@ -184,6 +187,28 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     }
   }
 
+  /**
+   * Puts the `mount` of the request before the path of a location at the upstream, so that the
+   * location leads through this proxy.
+   */
+  #mapLocations(response: Response, { mount }: Request): Response {
+    const { status, reason, headers, body } = response;
+    const changes: HeadersToSend = {};
+    for (const name of ["location", "content-location"]) {
+      const value = headers[name];
+      if (value === undefined) continue;
+      const path = this.#origin !== null && value.startsWith(`${this.#origin}/`)
+        ? value.slice(this.#origin.length)
+        : value;
+      if (!LOCAL_PATH.test(path)) continue;
+      const prefix = mount.length === 0 ? "" : buildUri(mount);
+      if (prefix + path !== value) changes[name] = prefix + path;
+    }
+    if (Object.keys(changes).length === 0) return response;
+    const mapped = Object.setPrototypeOf({ ...headers, ...changes }, null);
+    return new Response(status, reason, mapped, body);
+  }
+
   /** Closes the connections to the server. */
   async close(): Promise<void> {
     await this.#pool?.close();
@@ -196,6 +221,22 @@ export class ProxyApp implements AppObject, AsyncDisposable {
 }
 
 markCopy(ProxyApp.prototype);
+
+/**
+ * A path that URL parsing doesn't read as `//` and a host. URL parsing drops tabs, and reads `\` as
+ * `/`.
+ */
+const LOCAL_PATH = /^\/(?!\t*[/\\])/;
+
+function originOf(client: Requester | Connector): string | null {
+  // A pool has no host, but its connector does.
+  const { host, scheme = "http" } =
+    (client instanceof ConnectionPool ? client.connector : client) as {
+      readonly host?: string | null;
+      readonly scheme?: string;
+    };
+  return typeof host === "string" ? `${scheme}://${host}` : null;
+}
 
 function relayResponse(
   response: Response,
@@ -245,8 +286,9 @@ function isProgramError(error: unknown): boolean {
 }
 
 /**
- * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides `proxy-…`; and `expect`,
- * because the proxy doesn't relay interim responses (§10.1.1).
+ * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides `proxy-…`; `expect`,
+ * because the proxy doesn't relay interim responses (§10.1.1); and `trailer`, because the proxy
+ * drops trailers (§6.5.1).
  */
 const HOP_BY_HOP_HEADERS: ReadonlySet<string> = new Set([
   "connection",
@@ -254,10 +296,26 @@ const HOP_BY_HOP_HEADERS: ReadonlySet<string> = new Set([
   "te",
   "upgrade",
   "expect",
+  "trailer",
 ]);
 
 function isHopByHop(name: string): boolean {
   return HOP_BY_HOP_HEADERS.has(name) || name.startsWith("proxy-");
+}
+
+/**
+ * Removes headers whose names servers with CGI or WSGI can't tell from others: they read `x_user`
+ * as `x-user`, so a client could forge a header that a proxy adds.
+ */
+function removeAmbiguousNames(headers: HeadersToSend): HeadersToSend {
+  const names = Object.keys(headers);
+  if (names.every(isUnambiguous)) return headers;
+  const keptEntries = names.filter(isUnambiguous).map((name) => [name, headers[name]]);
+  return Object.setPrototypeOf(Object.fromEntries(keptEntries), null);
+}
+
+function isUnambiguous(name: string): boolean {
+  return /^[a-z0-9-]+$/.test(name);
 }
 
 /**
@@ -271,7 +329,7 @@ export function removeHopByHopHeaders(headers: HeadersToSend): HeadersToSend {
   // Like received headers, the result has no prototype.
   const keptHeaders: HeadersToSend = Object.setPrototypeOf({}, null);
   for (const name of names) {
-    const isNamed = options.has(name) && name !== "host" && !isTypedHeader(name);
+    const isNamed = options.has(name) && name !== "host" && !isFramingHeader(name);
     if (!isHopByHop(name) && !isNamed) keptHeaders[name] = headers[name]!;
   }
   return keptHeaders;

@@ -115,7 +115,9 @@ export function checkConditions(
 ): 304 | 412 | null {
   const ifMatch = findTextHeader(headers, "if-match");
   if (ifMatch !== null) {
-    if (validators === null || !hasTag(ifMatch, validators.etag, false)) return 412;
+    const isMatch = validators !== null &&
+      (ifMatch === "*" || hasTag(ifMatch, validators.etag, false));
+    if (!isMatch) return 412;
   } else {
     const since = parseDateHeader(headers, "if-unmodified-since");
     // `modified` is NaN for a time that can't be represented: the file counts as changed.
@@ -124,13 +126,30 @@ export function checkConditions(
   if (validators === null) return null;
   const { etag, lastModified, modified } = validators;
   const ifNoneMatch = findTextHeader(headers, "if-none-match");
-  if (ifNoneMatch !== null) return hasTag(ifNoneMatch, etag, true) ? 304 : null;
+  if (ifNoneMatch !== null) {
+    return matchesAny(ifNoneMatch) || hasTag(ifNoneMatch, etag, true) ? 304 : null;
+  }
   const since = isWriting ? null : parseDateHeader(headers, "if-modified-since");
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }
 
 export function isNewFileRequired(headers: HeadersToSend): boolean {
-  return findTextHeader(headers, "if-none-match")?.trim() === "*";
+  return matchesAny(findTextHeader(headers, "if-none-match") ?? "");
+}
+
+/**
+ * Reports whether an element of `if-none-match` is `*`. In a list, `*` isn't valid (RFC 9110
+ * §13.1.2), but ignoring it could replace a file that the client hasn't seen.
+ */
+function matchesAny(list: string): boolean {
+  return splitList(list).includes("*");
+}
+
+/** Splits a list at its commas, and removes only spaces and tabs (RFC 9110 §5.6.1). */
+function splitList(list: string): string[] {
+  return list.split(",").map((element) =>
+    element.replace(/^[ \t]+/, "").replace(/(?<![ \t])[ \t]+$/, "")
+  );
 }
 
 /**
@@ -153,13 +172,9 @@ function parseDateHeader(headers: HeadersToSend, name: string): number | null {
 }
 
 function hasTag(list: string, etag: string | null, allowsWeak: boolean): boolean {
-  if (list.trim() === "*") return true;
   if (etag === null) return false;
   // Our tags have no commas, so a foreign tag that is split at a comma can't equal our tag.
-  return list.split(",").some((item) => {
-    const tag = item.trim();
-    return tag === etag || (allowsWeak && tag === `W/${etag}`);
-  });
+  return splitList(list).some((tag) => tag === etag || (allowsWeak && tag === `W/${etag}`));
 }
 
 /**

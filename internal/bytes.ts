@@ -90,3 +90,17 @@ export function decodeAscii(bytes: Uint8Array): string {
 }
 
 const asciiDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+const MAX_ARGUMENTS = 4096;
+
+/**
+ * Decodes each byte to the character U+0000 to U+00FF of that code. The decoders of the Encoding
+ * standard have no such encoding: their `latin1` is windows-1252.
+ */
+export function decodeBytes(bytes: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += MAX_ARGUMENTS) {
+    text += String.fromCharCode(...bytes.subarray(i, i + MAX_ARGUMENTS));
+  }
+  return text;
+}

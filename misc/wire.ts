@@ -1,4 +1,4 @@
-import { decodeAscii } from "../internal/bytes.ts";
+import { decodeBytes } from "../internal/bytes.ts";
 import { determineAnnouncedFraming } from "../base/app/app_result.ts";
 import { makeReadableBody, Request, RequestCore } from "../base/app/message.ts";
 import {
@@ -48,6 +48,8 @@ import {
   parseContentRange as parseContentRangeValue,
   parseRange as parseRangeValue,
   type Range,
+  type SuffixRange,
+  type UnsatisfiedRange,
 } from "../base/wire/range.ts";
 import { checkUri, parseUri as parseUriText } from "../base/wire/uri.ts";
 import { checkRequest } from "../net/client_connection.ts";
@@ -84,7 +86,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): ReceivedHea
   checkUint8Array("block", block);
   checkBoolean("isResponse", isResponse);
   const end = copyWithSuffix(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
-  const text = decodeAscii(scratchBuffer.subarray(0, end));
+  const text = decodeBytes(scratchBuffer.subarray(0, end));
   const context = isResponse ? "response" : "request";
   return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers as ReceivedHeaders;
 }
@@ -213,27 +215,30 @@ export function formatResponse(
  */
 export function parseUri(uri: string): { path: string[]; query: string | null } {
   checkString("uri", uri);
-  return parseUriText(uri);
+  const { path, query } = parseUriText(uri);
+  return { path, query };
 }
 
 /**
- * Parses the value of a `range` header.
+ * Parses the value of a `range` header: a `Range`, a `SuffixRange`, the text itself for another
+ * unit than bytes, and `null` for several ranges of bytes, which a server leaves out.
  *
- * @param value The value, such as `bytes=2-4` or `bytes=2-`.
+ * @param value The value, such as `bytes=2-4`, `bytes=2-` or `bytes=-3`.
  * @throws {ProtocolError} if the value is invalid.
  */
-export function parseRange(value: string): Range {
+export function parseRange(value: string): Range | SuffixRange | string | null {
   checkString("value", value);
   return parseRangeValue(value);
 }
 
 /**
- * Parses the value of a `content-range` header.
+ * Parses the value of a `content-range` header: a `ContentRange`, an `UnsatisfiedRange`, or the
+ * text itself for another unit than bytes.
  *
  * @param value The value, such as `bytes 2-4/10`.
  * @throws {ProtocolError} if the value is invalid.
  */
-export function parseContentRange(value: string): ContentRange {
+export function parseContentRange(value: string): ContentRange | UnsatisfiedRange | string {
   checkString("value", value);
   return parseContentRangeValue(value);
 }
@@ -249,7 +254,8 @@ export function parseChunkHeader(
 ): { size: number; extension: [key: string, value: string] | null } {
   checkUint8Array("line", line);
   if (line.length > MAX_CHUNK_HEADER_BYTES - 2) throw chunkHeaderTooLongError();
-  return parseChunkHeaderBytes(line, 0, line.length);
+  const { size, extension } = parseChunkHeaderBytes(line, 0, line.length);
+  return { size, extension };
 }
 
 /**

@@ -18,7 +18,7 @@ const encoder = new TextEncoder();
 export function formatHostHeader(address: Address, defaultPort: number): string | null {
   if (isUnixAddress(address)) return null;
   const [host, port] = address;
-  const hostText = host.includes(":") ? `[${removeZone(host)}]` : host;
+  const hostText = host.includes(":") ? `[${removeZone(removePrefixLength(host))}]` : host;
   return port === defaultPort ? hostText : `${hostText}:${port}`;
 }
 

@@ -36,10 +36,12 @@ import {
 } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
+  checkInterimResponse,
   checkRequestLine,
   checkResponsePrefix,
   determineReceivedFraming,
   formatRequestPreamble,
+  isLastResponse,
   mayBeginResponse,
   type Method,
   parseResponsePreamble,
@@ -68,6 +70,9 @@ import { IDLE_BUFFER_BYTES, Transport } from "./transport.ts";
 
 /** The default time-out of each wait, in seconds. */
 export const DEFAULT_TIMEOUT = 90;
+
+/** Interim responses before a response: a server could send them without end. */
+const MAX_INTERIM_RESPONSES = 32;
 
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
@@ -317,6 +322,7 @@ export class ConnectionCore {
         transport.endPreamble(buffer, length);
         checkNoExpect(sentHeaders);
         if (this.baseHeaders !== null) checkNoExpect(this.baseHeaders);
+        exchange.hasHost = (this.baseHeaders?.["host"] ?? sentHeaders["host"]) !== undefined;
         exchange.isLastRequest = hasConnectionClose(sentHeaders) ||
           (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
         if (signal !== undefined) {
@@ -421,13 +427,25 @@ export class ConnectionCore {
       // Everything but a small request is sent while the response is received.
       if (rest === null) this.#finishRequest(exchange);
       else this.#detach(exchange, rest);
-      let preambleEnd;
-      while ((preambleEnd = transport.searchPreamble()) < 0) {
-        if (!transport.endReceive(await transport.beginReceive())) throw noResponseError();
+      let preamble;
+      for (let interimCount = 0;; interimCount++) {
+        let preambleEnd;
+        while ((preambleEnd = transport.searchPreamble()) < 0) {
+          // One time-out bounds all interim responses, unless the server waits for the request.
+          const isRestarted = interimCount === 0 || exchange.isDetached;
+          const count = await transport.beginReceive();
+          if (!transport.endReceive(count, isRestarted)) throw noResponseError();
+        }
+        const { bytes, start } = readBuffer;
+        preamble = parseResponsePreamble(method, bytes, start, preambleEnd);
+        const isInterim = preamble.status < 200;
+        if (isInterim) checkInterimResponse(preamble);
+        readBuffer.start = preambleEnd;
+        if (!isInterim) break;
+        if (interimCount === MAX_INTERIM_RESPONSES) throw tooManyInterimError(preamble.status);
+        if (!exchange.isDetached) transport.deadline.resumeWait();
+        else if (readBuffer.bufferedBytes > 0) transport.deadline.startWait();
       }
-      const { bytes, start } = readBuffer;
-      const preamble = parseResponsePreamble(method, bytes, start, preambleEnd);
-      readBuffer.start = preambleEnd;
       exchange.receivePreamble();
       this.#responseCount++;
       const { status, reason, headers } = preamble;
@@ -437,15 +455,16 @@ export class ConnectionCore {
         else if (!exchange.isFullDuplex) await this.#waitForSend(exchange);
       }
       const announcedFraming = determineReceivedFraming(method, preamble);
-      if (hasConnectionClose(headers)) {
-        this.#lastExchangeReason ??= "response";
+      // With `unframedNull`, a response without framing has no body.
+      const isUnframedNull = announcedFraming === "unframed" && this.#unframedNull;
+      if (isUnframedNull && readBuffer.bufferedBytes > 0) throw unframedNullError(status);
+      const receivedFraming = isUnframedNull ? null : announcedFraming;
+      const isUnframed = receivedFraming === "unframed";
+      if (isUnframed && isEncrypted(this.sock)) throw unframedBodyError(status);
+      const isFinal = isLastResponse(preamble) || isUnframed;
+      if (isFinal || hasConnectionClose(headers)) {
+        this.#lastExchangeReason ??= isFinal ? "final response" : "response";
         exchange.isLastResponse = true;
-      }
-      // Without framing the end of the body is unknown (RFC 9112 §6.3, case 8). With `unframedNull`
-      // there is no body.
-      const isUnframed = announcedFraming === "unframed";
-      if (isUnframed && (!this.#unframedNull || readBuffer.bufferedBytes > 0)) {
-        throw unframedBodyError(status);
       }
       exchange.returnResponse();
       const onBodyEnd = this.#onBodyEnd;
@@ -454,14 +473,16 @@ export class ConnectionCore {
         transport,
         onBodyEnd,
         "response",
-        isUnframed ? null : announcedFraming,
+        receivedFraming,
       );
       if (receivedBody === null) onBodyEnd("consumed");
       else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
-      if (isUnframed) unframedConnections.set(response, { close: () => this.#closeAfterSend() });
+      if (isUnframedNull) {
+        unframedConnections.set(response, { close: () => this.#closeAfterSend() });
+      }
       // A `StatusError` for this response names the method and the path.
-      if (!response.ok) setRequestLine(response, method, uri);
+      if (!response.ok) setRequestLine(response, method, uri, exchange.hasHost);
       return response;
     } catch (error) {
       const failure = this.#failExchange(exchange, error);
@@ -615,7 +636,7 @@ export class ConnectionCore {
         !transport.isClosed && transport.failure !== null,
       writeError,
       lastStatus: this.#lastStatus,
-      isEncrypted: this.sock.protocol !== undefined,
+      isEncrypted: isEncrypted(this.sock),
       openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
       hint: this.sock.refusalHint ?? null,
       idleSeconds: this.idleSeconds,
@@ -816,10 +837,30 @@ function excessBytesError(cause?: unknown): ProtocolError {
   return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request${reason}`);
 }
 
+/** A `Deno.TlsConn` has no `protocol`. */
+function isEncrypted(sock: Socket): boolean {
+  return sock.protocol !== undefined || "handshake" in sock;
+}
+
 function unframedBodyError(status: number): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",
-    `the response (status ${status}) has neither content-length nor transfer-encoding, so the end ` +
-      "of its body is unknown",
+    `the response (status ${status}) has neither content-length nor transfer-encoding: over TLS, ` +
+      "the end of such a body can't be told from a connection that was cut",
+  );
+}
+
+function unframedNullError(status: number): ProtocolError {
+  return new ProtocolError(
+    "UNFRAMED_BODY",
+    `the response (status ${status}) has neither content-length nor transfer-encoding, but a body: ` +
+      "the option unframedNull is only for servers with Python Degu",
+  );
+}
+
+function tooManyInterimError(status: number): ProtocolError {
+  return new ProtocolError(
+    "UNEXPECTED_STATUS",
+    `status ${status}: more than ${MAX_INTERIM_RESPONSES} interim responses`,
   );
 }

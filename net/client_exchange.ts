@@ -42,6 +42,7 @@ export class ClientExchange {
   #request: RequestPhase = "sending";
   /** The error of a write; the server may have refused the body, by responding and closing. */
   writeError: unknown = null;
+  hasHost = false;
   /** Whether the request has `connection: close`. */
   isLastRequest = false;
   /** Whether the server closes the connection after the response's body. */

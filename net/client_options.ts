@@ -12,13 +12,15 @@ import {
   wrongArgumentError,
 } from "../internal/checks.ts";
 import { hideSecretsIn } from "../internal/printable.ts";
+import { quote } from "../internal/quote.ts";
 import {
   checkHeaders,
   checkNoExpect,
   formatHeaderLines,
   type HeadersToSend,
-  isTypedHeader,
+  isFramingHeader,
 } from "../base/wire/headers.ts";
+import { parseHostHeader } from "../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isHeaderValue } from "../base/wire/character_tables.ts";
 import type { Address } from "../base/address.ts";
@@ -101,10 +103,10 @@ export interface ClientOptions {
 }
 
 const CLIENT_CHECKS: OptionChecks<ClientOptions> = {
-  host: (label, host) => host === null || checkHeaderValue(label, host),
+  host: checkHost,
   timeout: checkTimeout,
   bodies: (_label, bodies) => bodies === null || checkBodies(bodies),
-  authorization: checkHeaderValue,
+  authorization: checkAuthorization,
   headers: (_label, headers) => checkDefaultHeaders(headers),
   onConnect: checkFunction,
   signal: checkSignal,
@@ -163,7 +165,7 @@ function checkDefaultHeaders(headers: HeadersToSend): void {
     if (name === "host" || name === "authorization") {
       throw notAllowedError(`headers["${name}"]`, `must be given as the option ${name}`);
     }
-    if (isTypedHeader(name)) {
+    if (isFramingHeader(name)) {
       throw notAllowedError(
         `headers["${name}"]`,
         "is for one message, and can't be sent with every request",
@@ -180,13 +182,23 @@ function checkDefaultHeaders(headers: HeadersToSend): void {
   }
 }
 
-function checkHeaderValue(name: string, value: string): void {
+function checkHost(label: string, host: string | null): void {
+  if (host === null) return;
+  checkString(label, host);
+  if (parseHostHeader(host) !== null) return;
+  throw notAllowedError(
+    label,
+    `must be a host, and perhaps a colon and a port; got ${quote(host)}`,
+  );
+}
+
+function checkAuthorization(name: string, value: string): void {
   checkString(name, value);
-  if (!isHeaderValue(value)) {
+  if (value === "" || !isHeaderValue(value)) {
     // The message doesn't quote the value, which may be a secret.
     throw notAllowedError(
       name,
-      "must be one or more of the characters that a header may have, without a space at its ends",
+      "must be one or more of the characters that a header may have, without a space or a tab at its ends",
     );
   }
 }

@@ -93,6 +93,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   index = -1;
   /** The tick at which the wait began; -1 outside of a wait. */
   #waitStart = -1;
+  #lastWaitStart = -1;
   #writeStart = -1;
   readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
@@ -132,7 +133,13 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   }
 
   stopWait(): void {
+    this.#lastWaitStart = this.#waitStart;
     this.#waitStart = -1;
+  }
+
+  /** Continues the last wait, as if it had not been stopped. */
+  resumeWait(): void {
+    this.#waitStart = this.#lastWaitStart;
   }
 
   startWrite(): void {

@@ -5,7 +5,7 @@ import { isInstance, isTooManyOpenFilesError } from "../internal/caught_errors.t
 import { unknownTrustErrors } from "../internal/error_details.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 
-export type ErrorStatus = 400 | 431 | 500 | 501 | 503 | 505;
+export type ErrorStatus = 400 | 421 | 431 | 500 | 501 | 503 | 505;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
@@ -22,10 +22,12 @@ export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus 
   if (!isInstance(error, ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
   if (!startsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
+  if (error.code === "UNKNOWN_TRANSFER_CODING") return 501;
+  if (error.code === "MISDIRECTED") return 421;
   const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
   const [, method, version] = REQUEST_LINE.exec(text) ?? [];
   if (version === undefined) return 400;
-  if (version !== "1.1") return 505;
+  if (version !== "1.1" && version !== "1.0") return 505;
   return isMethod(method) ? 400 : 501;
 }
 
@@ -35,9 +37,13 @@ const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErr
   "CHUNK_LINE_TOO_LONG",
   "CHUNK_TOO_LARGE",
   "BAD_CHUNK_END",
+  "BAD_HEADER_LINE",
+  "BAD_HEADER_NAME",
+  "BAD_HEADER_VALUE",
+  "TRAILER_TOO_LARGE",
 ]);
 
-/** A close within a body isn't invalid framing. */
+/** Codes of headers are those of a trailer. A close within a body isn't invalid framing. */
 export function isBrokenFramingError(error: unknown): boolean {
   return isInstance(error, ProtocolError) && BROKEN_FRAMING_CODES.has(error.code);
 }

@@ -208,8 +208,19 @@ export function makeResponseStatusError(response: Response<BodyOut>, text: strin
   const request = requestLineOf(response);
   const problem = `the server answered ${status} ${quote(reason)}` +
     (text === "" ? "" : `, ${quote(text)}`);
-  const message = request === null ? problem : `${request.method} ${request.uri}: ${problem}`;
-  return new StatusError({ message, problem, status, reason, ...request, headers, text });
+  const fields = { problem, status, reason, headers, text };
+  if (request === null) return new StatusError({ message: problem, ...fields });
+  const { method, uri, hasHost } = request;
+  // Most other servers refuse such a request with 400 (RFC 9112 §3.2).
+  const advice = status === 400 && !hasHost
+    ? '; the request had no host header: the option host: "localhost" of the client adds one'
+    : "";
+  return new StatusError({
+    message: `${method} ${uri}: ${problem}${advice}`,
+    method,
+    uri,
+    ...fields,
+  });
 }
 
 async function readShortText(response: Response<BodyOut>): Promise<string> {

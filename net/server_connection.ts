@@ -24,9 +24,16 @@ import {
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
 import type { BodyOutcome } from "../base/body/body_source.ts";
-import { BodyError, ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  TlsError,
+} from "../base/errors.ts";
 import { hasCause, isInstance, messageOf } from "../internal/caught_errors.ts";
 import { reportedErrors } from "../internal/error_details.ts";
+import { quote } from "../internal/quote.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import {
   expectsContinue,
@@ -34,6 +41,8 @@ import {
   hasConnectionClose,
   type HeadersToSend,
 } from "../base/wire/headers.ts";
+import { isServedHost } from "../base/wire/host_header.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   checkRequestPrefix,
   formatResponsePreamble,
@@ -72,6 +81,7 @@ import {
   type SessionEnd,
 } from "./session_end.ts";
 import { Transport } from "./transport.ts";
+import { UnframedBody } from "./unframed_body.ts";
 
 /** The end of a session of the peer with more than half of the slots. */
 const DISPLACED_END = makeEndAfter(
@@ -82,6 +92,9 @@ const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
+const CR = 0x0d;
+/** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
+const MAX_COLLECTED_BYTES = 65536;
 const STALL_CHECK_MILLISECONDS = 500;
 const MAX_STALLED_CHECKS = 10;
 
@@ -91,6 +104,8 @@ export interface ServerContext extends AppParts, ListenerOptions {
   readonly lingeringConnections: Set<ServerConnection>;
   readonly reportExchange: ExchangeReporter | null;
   readonly unframedNull: boolean;
+  /** The canonical names of the server; `null` for any host. */
+  readonly hosts: ReadonlySet<string> | null;
   isStopping: boolean;
 }
 
@@ -162,6 +177,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       abortReason ??= this.#ending === "closed by the client"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
+    this.#exchange?.unframedBody?.cancel(makeAbortReason());
     if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {
       this.#endExchange(isClosed ? makeAbortReason() : null);
     }
@@ -181,7 +197,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#sessionCore.abort(() => reason);
       // The body's source may wait forever, and would keep the slot.
       const exchange = this.#exchange;
-      if (exchange?.isStreaming) cancelQuietly(exchange.response!.body, reason);
+      if (!exchange?.isStreaming) return;
+      cancelQuietly(exchange.response?.body, reason);
+      exchange.unframedBody?.cancel(reason);
     });
   }
 
@@ -391,8 +409,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
           exchange.appResult = findAppErrorResponse(request, body, error);
           if (exchange.appResult === null) throw error;
         }
+        if (exchange.isHttp10) await this.#removeChunks(exchange);
         const remainder = transport.endSend(await this.#beginResponse(exchange));
         if (remainder !== null) await remainder;
+        if (exchange.unframedBody !== null) {
+          await exchange.unframedBody.send((bytes) => transport.write(bytes));
+        }
         exchange.isStreaming = false;
         if (
           exchange.isBodyUnread && this.#ending === "none" && isRelayed(body, exchange.response!)
@@ -408,10 +430,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   #parseRequest(): RequestPreamble | null {
     const { readBuffer } = this.#transport;
+    if (readBuffer.bytes[readBuffer.start] === CR) this.#transport.skipEmptyLine();
     const preambleEnd = this.#transport.searchPreamble();
     if (preambleEnd < 0) return null;
     const { bytes, start, end } = readBuffer;
     const preamble = parseRequestPreamble(bytes, start, preambleEnd);
+    if (preamble.isHttps || this.#context.hosts !== null) this.#checkDestination(preamble);
     if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
       // Until the body is complete, its bytes count as bytes of the preamble.
       const bodyEnd = findEmptyBodyEnd(bytes, preambleEnd, end);
@@ -421,6 +445,18 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     readBuffer.start = preambleEnd;
     return preamble;
+  }
+
+  /** RFC 9110 §7.4. */
+  #checkDestination({ headers, isHttps }: RequestPreamble): void {
+    if (isHttps && this.#socket.protocol === undefined) {
+      throw new ProtocolError("MISDIRECTED", "a request for https on a connection without TLS");
+    }
+    const { hosts } = this.#context;
+    const { host } = headers;
+    if (hosts === null || isServedHost(host, hosts)) return;
+    const text = host === undefined ? "no host" : `the host ${quote(`${host}`)}`;
+    throw new ProtocolError("MISDIRECTED", `a request for ${text}, which the server doesn't serve`);
   }
 
   #respondToInvalidPreamble(error: unknown): Promise<void> {
@@ -434,7 +470,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#sendErrorResponse(status);
   }
 
-  #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): ServerExchange {
+  #beginExchange(preamble: RequestPreamble): ServerExchange {
+    const { method, uri, headers, framing, path, query, isHttp10 } = preamble;
     const transport = this.#transport;
     const { reportExchange } = this.#context;
     const body = makeIncomingBody(
@@ -458,10 +495,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       ? null
       : new ExchangeRecorder(reportExchange, this.session, request);
     // Read the header before the app, which may change the headers.
-    const isCloseRequested = hasConnectionClose(headers);
-    const exchange = new ServerExchange(request, body, isCloseRequested, recorder);
+    const isCloseRequested = isHttp10 || hasConnectionClose(headers);
+    const exchange = new ServerExchange(request, body, isCloseRequested, isHttp10, recorder);
     this.#exchange = exchange;
-    transport.startResponse(recorder, framing !== null && expectsContinue(headers));
+    transport.startResponse(recorder, framing !== null && !isHttp10 && expectsContinue(headers));
     return exchange;
   }
 
@@ -475,7 +512,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#sessionCore.checkTrustUse(status);
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { unframedNull } = this.#context;
-    const framing = determineResponseFraming(method, body, response, unframedNull);
+    const framing = exchange.isUnframed
+      ? undefined
+      : determineResponseFraming(method, body, response, unframedNull);
     // A writable body, such as the body of a proxy's response, may read the request's body while
     // the response is sent.
     const mayReadRequest = isRelayed(body, response) ||
@@ -511,6 +550,51 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
+   * Removes the chunks of a response to HTTP/1.0: a body that ends soon gets a length, and a longer
+   * one ends with the connection.
+   */
+  async #removeChunks(exchange: ServerExchange): Promise<void> {
+    const response = exchange.appResult = parseAppResult(exchange.appResult);
+    const { body } = response;
+    const { "transfer-encoding": coding, ...headers } = response.headers;
+    const isAnnounced = exchange.method === "HEAD" || response.status === 304;
+    if (body === null && coding !== undefined && isAnnounced) {
+      // The headers announce the body of a response to GET (RFC 9110 §9.3.2).
+      this.#checkChunkedResponse(exchange, response);
+      exchange.isUnframed = true;
+      exchange.appResult = { ...response, headers };
+    }
+    if (!isWritableBody(body) || !body.chunked) return;
+    this.#checkChunkedResponse(exchange, response);
+    if (exchange.method === "HEAD") {
+      exchange.isUnframed = true;
+      exchange.appResult = { ...response, headers, body: null };
+      cancelUnusedBody(body, unsentHeadBodyError());
+      return;
+    }
+    // Nobody has compared the length of the body with the range of a 206.
+    const maxBytes = response.status === 206 ? 0 : MAX_COLLECTED_BYTES;
+    exchange.unframedBody = new UnframedBody(body, maxBytes);
+    exchange.isStreaming = true;
+    this.onSignalRequested();
+    // Only the source of the body can fail now.
+    exchange.response = response;
+    const content = await exchange.unframedBody.collect();
+    exchange.response = null;
+    exchange.appResult = { ...response, headers, body: content };
+    exchange.isUnframed = exchange.isStreaming = content === null;
+    if (content !== null) exchange.unframedBody = null;
+  }
+
+  /** Refuses each response that couldn't be sent to a client of HTTP/1.1. */
+  #checkChunkedResponse({ method, body }: ServerExchange, response: OutgoingResponse): void {
+    const { status, reason, headers } = response;
+    const framing = determineResponseFraming(method, body, response, false);
+    const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
+    formatResponsePreamble(buffer, status, reason, headers, framing, "response.", null);
+  }
+
+  /**
    * A client stops sending its request at an error status (RFC 9112 §9.5): a response that reads
    * the request's body would wait until the time-out.
    */
@@ -525,6 +609,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   async #failResponse(exchange: ServerExchange, error: unknown): Promise<boolean> {
     const { response, appResult, body, request } = exchange;
     cancelAppResult(appResult, body, error);
+    exchange.unframedBody?.cancel(error);
     const failure = this.#transport.failWith(error);
     const status = this.#logFailure(failure, "the app", request, response !== null);
     if (status !== null) {
@@ -566,6 +651,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   ): SessionEnd | null {
     if (bodyError !== null) return describeConnectionFailure(bodyError);
     if (!mayReadRequest && isBodyUnread) return makeUnreadBodyEnd(status);
+    const contentError = status === 400 ? contentErrorOf(request) : null;
+    if (contentError !== null) return makeContentEnd(contentError, status);
     const closeHeaderOwner = hasConnectionClose(headers)
       ? "response"
       : isCloseRequested
@@ -574,8 +661,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (closeHeaderOwner !== null) {
       return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
     }
-    const contentError = status === 400 ? contentErrorOf(request) : null;
-    if (contentError !== null) return makeContentEnd(contentError, status);
     if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
       return makeEndAfter(`a response with status ${status}`);
     }

@@ -4,6 +4,7 @@ import type { BodyIn } from "../base/body/bodies.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import type { SessionEnd } from "./session_end.ts";
+import type { UnframedBody } from "./unframed_body.ts";
 
 /** One exchange at the server: a request, whose body may end later, and its response. */
 export class ServerExchange {
@@ -12,6 +13,7 @@ export class ServerExchange {
   readonly method: Method;
   readonly body: BodyIn;
   readonly isCloseRequested: boolean;
+  readonly isHttp10: boolean;
   readonly recorder: ExchangeRecorder | null;
   isBodyUnread: boolean;
   /**
@@ -26,11 +28,16 @@ export class ServerExchange {
   announcedEnd: SessionEnd | null = null;
   /** Whether a body of unknown length is being sent. */
   isStreaming = false;
+  /** Whether the response gets no framing header: its end is the end of the connection. */
+  isUnframed = false;
+  /** The body for a client of HTTP/1.0, while it is collected or sent. */
+  unframedBody: UnframedBody | null = null;
 
   constructor(
     request: Request,
     body: BodyIn,
     isCloseRequested: boolean,
+    isHttp10: boolean,
     recorder: ExchangeRecorder | null,
   ) {
     this.request = request;
@@ -38,6 +45,7 @@ export class ServerExchange {
     this.body = body;
     this.isBodyUnread = body !== null;
     this.isCloseRequested = isCloseRequested;
+    this.isHttp10 = isHttp10;
     this.recorder = recorder;
   }
 }

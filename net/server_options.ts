@@ -1,9 +1,14 @@
+import { parseHost } from "../base/host.ts";
 import {
+  checkArray,
   checkBoolean,
   checkFunction,
+  checkString,
   makeIntegerCheck,
+  notAllowedError,
   type OptionChecks,
 } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_recorder.ts";
 import { checkLogger, LOG_LEVELS, type Logger } from "./logger.ts";
@@ -56,6 +61,14 @@ export interface ServerOptions {
    * @default {false}
    */
   unframedNull?: boolean | undefined;
+  /**
+   * The names of the server. A request for another host, or without `host`, gets
+   * `421 Misdirected Request`, so that a web page of a foreign name that leads to this server can't
+   * use it (DNS rebinding). IP addresses and `localhost` are always served. Ports are not compared.
+   *
+   * @default {any host, and none}
+   */
+  hosts?: readonly string[] | undefined;
 }
 
 /** The limits and the logger of a server over TLS, and the name of its protocol. */
@@ -76,4 +89,19 @@ export const SERVER_CHECKS: OptionChecks<ServerOptions> = {
   logger: (_label, logger) => checkLogger(logger, LOG_LEVELS),
   onExchange: checkFunction,
   unframedNull: checkBoolean,
+  hosts: checkHosts,
 };
+
+function checkHosts(label: string, hosts: readonly string[]): void {
+  checkArray(label, hosts);
+  hosts.forEach((host, i) => {
+    checkString(`${label}[${i}]`, host);
+    if (parseHost(host) !== null) return;
+    throw notAllowedError(`${label}[${i}]`, `must be a name without a port; got ${quote(host)}`);
+  });
+}
+
+/** Returns the canonical names of the option `hosts`. */
+export function canonicalizeHosts(hosts: readonly string[] | undefined): Set<string> | null {
+  return hosts === undefined ? null : new Set(hosts.map((host) => parseHost(host)!.text));
+}

@@ -13,6 +13,7 @@ import { type BodyError, ConnectionClosedError, ProtocolError } from "../base/er
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLargeError } from "../base/wire/preamble.ts";
+import { isInstance } from "../internal/caught_errors.ts";
 import { transience } from "../internal/error_details.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
@@ -25,6 +26,7 @@ export const IDLE_BUFFER_BYTES = 1024;
 const MIN_BUFFER_BYTES = 1024;
 const BUFFER_GROWTH_FACTOR = 4;
 const MAX_JOINED_BYTES = 65536;
+const CR = 0x0d, LF = 0x0a;
 const CONTINUE_RESPONSE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
 
 /**
@@ -56,6 +58,8 @@ export class Transport implements ReadAheadListener {
   /** The exchange of a client; `null` at a server, and between two exchanges. */
   exchange: ClientExchange | null = null;
   writeCount = 0;
+  /** Whether a write has reported a reset: the system reports it once, and then as the end. */
+  hasBeenReset = false;
   /** The number of bytes that {@linkcode read} has received and {@linkcode write} has sent. */
   movedBytes = 0;
   /** An object, because a closure for each connection made one-request connections 10 % slower. */
@@ -66,6 +70,7 @@ export class Transport implements ReadAheadListener {
   #closedAt: number | null = null;
   #failure: unknown = null;
   #searchedBytes = 0;
+  #isLineSkipped = false;
   #receiveState: "nothing" | "read" | "read ahead" = "nothing";
   /** The pending read, unless it was issued ahead. */
   #pendingRead: Promise<number | null> | null = null;
@@ -164,7 +169,10 @@ export class Transport implements ReadAheadListener {
    */
   failWith(error: unknown): unknown {
     const isWriteError = this.#smallMessage !== null;
-    if (isWriteError) this.#endWrites();
+    if (isWriteError) {
+      this.hasBeenReset ||= isInstance(error, Deno.errors.ConnectionReset);
+      this.#endWrites();
+    }
     return this.#recordFailure(error, isWriteError || this.#receiveState !== "nothing");
   }
 
@@ -179,6 +187,19 @@ export class Transport implements ReadAheadListener {
     if (!isSocketError) return error;
     this.#failure ??= error;
     return markSocketError(error);
+  }
+
+  /**
+   * Skips one empty line before the preamble (RFC 9112 §2.2): some clients send it after a body.
+   */
+  skipEmptyLine(): void {
+    const { bytes, start, bufferedBytes } = this.readBuffer;
+    if (this.#isLineSkipped || bufferedBytes < 2) return;
+    if (bytes[start] !== CR || bytes[start + 1] !== LF) return;
+    this.readBuffer.start += 2;
+    this.#searchedBytes = 0;
+    this.#isLineSkipped = true;
+    if (bufferedBytes === 2) this.deadline.startWait();
   }
 
   /** @returns The position of its end, or -1 if more bytes are needed. */
@@ -199,6 +220,7 @@ export class Transport implements ReadAheadListener {
       this.#searchedBytes = readBuffer.bufferedBytes;
     } else {
       this.#searchedBytes = 0;
+      this.#isLineSkipped = false;
       this.deadline.stopWait();
     }
     return preambleEnd;
@@ -221,8 +243,11 @@ export class Transport implements ReadAheadListener {
     return this.#pendingRead = this.#socket.read(readBuffer.makeRoom());
   }
 
-  /** @returns False if the peer closed the connection before a preamble, as most peers do. */
-  endReceive(count: number | null): boolean {
+  /**
+   * @param isRestarted Whether the deadline is restarted at the first byte of a preamble.
+   * @returns False if the peer closed the connection before a preamble, as most peers do.
+   */
+  endReceive(count: number | null, isRestarted = true): boolean {
     this.#pendingRead = null;
     // Bytes that arrive after the connection closed are discarded.
     this.readBuffer.checkFailure();
@@ -238,7 +263,7 @@ export class Transport implements ReadAheadListener {
         "the peer closed the connection within a preamble",
       );
     }
-    if (this.#searchedBytes === 0) this.deadline.startWait();
+    if (this.#searchedBytes === 0 && isRestarted) this.deadline.startWait();
     this.#receiveState = "nothing";
     return true;
   }
@@ -479,6 +504,7 @@ export class Transport implements ReadAheadListener {
       this.deadline.stopWrite();
       if (this.exchange?.request === "stalling") this.deadline.startWait();
     } catch (error) {
+      this.hasBeenReset ||= isInstance(error, Deno.errors.ConnectionReset);
       if (this.#abandonReason !== null) throw this.#abandonReason;
       this.#endWrites();
       const reason = realLengthOf(bytes) === length ? error : changedLengthError(bytes, length);

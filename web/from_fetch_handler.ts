@@ -7,10 +7,11 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { BodyError } from "../base/errors.ts";
-import { typeNameOf } from "../internal/quote.ts";
+import { quote, typeNameOf } from "../internal/quote.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
 import { markContentError, type Request as AppRequest } from "../base/app/message.ts";
 import { type Session, waitForResponse } from "../base/app/session.ts";
+import { parseHostHeader } from "../base/wire/host_header.ts";
 import { buildUri, parseUri } from "../base/wire/uri.ts";
 import { Body } from "../base/body/body.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
@@ -48,9 +49,8 @@ export type FetchHandler = (
  * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`, such as
  * a Hono app.
  *
- * Bodies stream in both directions. Some responses have no form in the strict grammar, because of
- * several `set-cookie` headers, a character, or a header's name: these are errors, which the server
- * logs, like exceptions of the handler. docs/web.md lists all of them.
+ * Bodies stream in both directions. docs/web.md lists the responses that can't be sent: these are
+ * errors, which the server logs, like exceptions of the handler.
  *
  * @param handler The handler, or an object whose method `fetch` is the handler.
  * @param options The origin of the URLs of requests.
@@ -91,7 +91,13 @@ export function fromFetchHandler(
   }
   return async (request, session) => {
     const url = buildUrl(request, origin ?? findOrigin(request, session));
-    if (url === null) return [400, "Bad Request", {}, null];
+    if (url === null) {
+      const problem = `the request for ${quote(request.uri)} has no URL: its host is ` +
+        quote(`${request.headers["host"]}`);
+      // The log gets the reason.
+      markContentError(new TypeError(problem), request);
+      return [400, "Bad Request", {}, null];
+    }
     const headers = toFetchHeaders(request.headers);
     if (headers === null) return [431, "Request Header Fields Too Large", {}, null];
     const { method, body } = request;
@@ -183,13 +189,14 @@ async function makeResponseTuple(
   ];
 }
 
-/** A host and a port, without characters that could start another part of a URL. */
-const HOST_HEADER = /^([-0-9A-Za-z._~]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$/;
-
 function findOrigin({ headers }: AppRequest, { peerCertificate }: Session): string | null {
-  const { host = "localhost" } = headers;
-  if (typeof host !== "string" || !HOST_HEADER.test(host)) return null;
-  return `${peerCertificate === null ? "http" : "https"}://${host}`;
+  const { host: text = "" } = headers;
+  const hostHeader = typeof text === "string" ? parseHostHeader(text) : null;
+  if (hostHeader === null) return null;
+  // A URL has no zone, and no colon without a port.
+  const { host, parsed, port } = hostHeader;
+  const urlHost = parsed?.type === "IPv6" ? `[${parsed.text}]` : host || "localhost";
+  return `${peerCertificate === null ? "http" : "https"}://${urlHost}${port === ":" ? "" : port}`;
 }
 
 /** Returns the received spelling of the path, unless an app has changed the path of the request. */
@@ -200,7 +207,6 @@ function buildUrl(request: AppRequest, origin: string | null): string | null {
   for (const target of [findReceivedTarget(request), uri]) {
     const url = URL.parse(origin + target);
     if (url === null || !isSameOrigin(url.origin, origin)) return null;
-    // A request can have the path component `.`, which a URL can't express.
     if (isSamePath(url.pathname, path)) return url.href;
   }
   return null;

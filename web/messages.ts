@@ -6,13 +6,7 @@ import { MAX_READ_BYTES } from "../base/wire/limits.ts";
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
-import { parseDecimal } from "../internal/decimal.ts";
-import {
-  type ContentRange,
-  parseContentRange,
-  parseRange,
-  type Range,
-} from "../base/wire/range.ts";
+import { parseContentRange, parseLength, parseRange } from "../base/wire/range.ts";
 
 /** Statuses whose responses have no body in the Fetch standard. */
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
@@ -27,17 +21,12 @@ export const MAX_FETCH_HEADERS = 128;
 /** Characters and names that can't be sent are refused later, when the message is formatted. */
 export function fromFetchHeaders(headers: Headers): HeadersToSend {
   checkFetchHeaders(headers);
-  // Only `set-cookie` can occur more than once: `Headers` joins the duplicates of other headers.
-  const cookieCount = headers.getSetCookie().length;
-  if (cookieCount > 1) {
-    throw notAllowedError(
-      'headers["set-cookie"]',
-      `${cookieCount} set-cookie headers, but a header can occur only once`,
-    );
-  }
   const dict: HeadersToSend = Object.create(null);
   // Unlike an iteration, `forEach` takes linear time.
   headers.forEach((value, name) => dict[name] = parseHeaderValue(name, value));
+  // `Headers` joins the values of all names but this one.
+  const cookies = headers.getSetCookie();
+  if (cookies.length > 0) dict["set-cookie"] = cookies;
   return dict;
 }
 
@@ -49,19 +38,26 @@ export function checkFetchHeaders(headers: Headers): void {
   }
 }
 
-function parseHeaderValue(name: string, value: string): string | number | Range | ContentRange {
+function parseHeaderValue(name: string, value: string): HeadersToSend[string] {
   try {
-    if (name === "range") return parseRange(value);
-    if (name === "content-range") return parseContentRange(value);
+    const range = name === "range"
+      ? parseRange(value)
+      : name === "content-range"
+      ? parseContentRange(value)
+      : undefined;
+    if (range === null) throw new RangeError("several ranges");
+    if (range !== undefined) return range;
   } catch {
-    const validForm = name === "range" ? "bytes=0-499 or bytes=500-" : "bytes 0-499/1234";
+    const validForm = name === "range"
+      ? "bytes=0-499, bytes=500- or bytes=-500"
+      : "bytes 0-499/1234";
     throw notAllowedError(
       `headers["${name}"]`,
       `must have the form ${validForm}; got ${quote(value)}`,
     );
   }
   if (name !== "content-length") return value;
-  const length = parseDecimal(value);
+  const length = parseLength(value);
   if (length < 0) {
     throw notAllowedError(
       'headers["content-length"]',
@@ -78,7 +74,9 @@ function parseHeaderValue(name: string, value: string): string | number | Range 
 export function toFetchHeaders(dict: HeadersToSend): [name: string, value: string][] | null {
   const pairs: [name: string, value: string][] = [];
   for (const [name, value] of Object.entries(dict)) {
-    if (value !== undefined) pairs.push([name, String(value)]);
+    for (const item of Array.isArray(value) ? value : [value]) {
+      if (item !== undefined) pairs.push([name, String(item)]);
+    }
   }
   return pairs.length > MAX_FETCH_HEADERS ? null : pairs;
 }

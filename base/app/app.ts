@@ -5,7 +5,7 @@ import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
 import { checkFunction, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy } from "../../internal/copies.ts";
-import { ContentRange, Range } from "../wire/range.ts";
+import { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is such an object. */
 export interface Socket {
@@ -52,8 +52,12 @@ export interface Socket {
 export interface Api extends Bodies {
   /** The class of parsed `range` headers. */
   readonly Range: typeof Range;
+  /** The class of parsed `range` headers of the last bytes. */
+  readonly SuffixRange: typeof SuffixRange;
   /** The class of parsed `content-range` headers. */
   readonly ContentRange: typeof ContentRange;
+  /** The class of parsed `content-range` headers of responses with status 416. */
+  readonly UnsatisfiedRange: typeof UnsatisfiedRange;
 }
 
 /**
@@ -99,7 +103,13 @@ export const APP_HOOKS = ["onConnect", Symbol.asyncDispose, Symbol.dispose] as c
 /** An app: a function, or an object with that function as its method `handle`. */
 export type App = AppFunction | AppObject;
 
-export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
+export const api: Api = Object.freeze({
+  ...bodies,
+  Range,
+  SuffixRange,
+  ContentRange,
+  UnsatisfiedRange,
+});
 
 export interface AppParts {
   readonly handle: AppFunction;

@@ -154,6 +154,7 @@ export class Response<B extends BodyOut = BodyIn> {
 }
 
 interface RequestLine {
+  readonly hasHost: boolean;
   readonly method: Method;
   /** The path without the query, which may hold secrets. */
   readonly uri: string;
@@ -161,8 +162,13 @@ interface RequestLine {
 
 const requestLines: HiddenProperty<RequestLine> = new HiddenProperty();
 
-export function setRequestLine(response: Response, method: Method, uri: string): void {
-  requestLines.set(response, { method, uri: uri.split("?", 1)[0]! });
+export function setRequestLine(
+  response: Response,
+  method: Method,
+  uri: string,
+  hasHost: boolean,
+): void {
+  requestLines.set(response, { method, uri: uri.split("?", 1)[0]!, hasHost });
 }
 
 export function requestLineOf(response: Response<BodyOut>): RequestLine | null {
@@ -308,7 +314,10 @@ export function attachSignal(request: Request, source: { readonly signal: AbortS
 export class Request {
   /** `GET`, `HEAD`, `DELETE`, `PUT` or `POST`. */
   readonly method: Method;
-  /** The request target as it was sent; a path can have several spellings. */
+  /**
+   * The path and the query as they were received, but without a host and without components `.`; a
+   * path can have several spellings.
+   */
   readonly uri: string;
   /** The headers by lower-case name. */
   readonly headers: ReceivedHeaders;

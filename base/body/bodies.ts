@@ -221,7 +221,8 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   const reader = readerOf(body);
   if (reader.isConsumed) return;
   const isLong = reader.framing !== "chunked" && reader.remainingBytes > MAX_DISCARDED_BYTES;
-  if (isLong) return await body.cancel();
+  // The close of the connection is the end of the body.
+  if (isLong || body.chunked && body.endsWithConnection) return await body.cancel();
   const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
   let remainingBytes = MAX_DISCARDED_BYTES;
   const write = (bytes: Uint8Array) => {

@@ -46,7 +46,7 @@ import { decodeText } from "../../internal/bytes.ts";
 import { checkInteger, copyOptions, wrongTypeError } from "../../internal/checks.ts";
 import { markCopy } from "../../internal/copies.ts";
 import type { Chunk } from "../wire/chunk.ts";
-import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
+import { MAX_CHUNK_BYTES, MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
 import { BodyReader, type BytesConverter, copyIfShared } from "./body_reader.ts";
 import { openFile, openSource } from "./body_source.ts";
@@ -317,6 +317,11 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
 export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
+  /**
+   * Whether the server has announced neither a length nor chunks, so that the close of the
+   * connection ends this body (RFC 9112 §6.3). A server that fails can end such a body too early.
+   */
+  readonly endsWithConnection: boolean;
   readonly #decoder: ChunkDecoder;
 
   /**
@@ -328,13 +333,16 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    */
   constructor(source: ReadableStream<Uint8Array> | ByteSource) {
     const decoder = new ChunkDecoder();
-    super(new BodyReader(openSource(source), decoder));
+    const bodySource = openSource(source);
+    super(new BodyReader(bodySource, decoder));
+    this.endsWithConnection = bodySource.endsWithConnection === true;
     this.#decoder = decoder;
   }
 
   /**
-   * Reads the next chunk: its extension, or `null`, and its data of up to 16777216 bytes. The last
-   * chunk has empty data.
+   * Reads the next chunk: its extension, or `null`, and its data of up to 16777216 bytes. Returns a
+   * larger chunk in several calls, of which the first returns the extension. The last chunk has
+   * empty data. An extension is `null` unless it is the only one and its value is a token.
    *
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
@@ -372,8 +380,13 @@ async function readNextChunk(
   decoder: ChunkDecoder,
 ): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
   const { buffer } = reader;
-  while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
-  const { size, extension } = decoder.header;
+  let extension: Chunk[0] = null;
+  // The last call may have returned a piece of a larger chunk.
+  if (decoder.contiguousBytes === 0) {
+    while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
+    ({ extension } = decoder.header);
+  }
+  const size = Math.min(decoder.contiguousBytes, MAX_CHUNK_BYTES);
   let data;
   if (size <= buffer.bufferedBytes) {
     data = buffer.takeView(size).slice();
@@ -385,6 +398,10 @@ async function readNextChunk(
     }
     data = collector.toBytes();
   }
-  while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
+  if (decoder.contiguousBytes > 0) return [extension, data];
+  // The last chunk is followed by several lines, the trailer.
+  do {
+    while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
+  } while (size === 0 && decoder.remainingBytes > 0);
   return reader.checkEnd([extension, data]);
 }

@@ -1,6 +1,11 @@
 import { connectionErrorDetails } from "../connection_error_details.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
-import { type ChunkHeader, ChunkScanner, incompleteChunksError } from "../wire/chunk.ts";
+import {
+  type ChunkHeader,
+  ChunkScanner,
+  incompleteChunksError,
+  writeChunkHeader,
+} from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
 import type { ReadBuffer } from "./byte_io.ts";
 
@@ -104,20 +109,29 @@ export class ChunkDecoder implements BodyDecoder {
   }
 
   /**
-   * Also converts the sizes of chunks to lower case in the buffer: the checked bytes may be sent
-   * on, and Degu sends sizes only in lower case.
+   * Writes the headers of chunks as Degu sends them, and drops the lines of the trailer, in the
+   * buffer: the checked bytes may be sent on.
    */
   take(buffer: ReadBuffer): Bytes {
     const { bytes, start, end } = buffer;
     const scanner = this.#scanner;
     let position = start;
+    let writtenEnd = start;
     for (;;) {
       const { phase } = scanner;
       const nextPosition = scanner.advance(bytes, position, end);
-      if (nextPosition === -1) return buffer.takeView(position - start);
-      if (phase === "header") convertSizeToLowerCase(bytes, position, nextPosition);
+      if (nextPosition === -1) break;
+      if (phase === "header" && !scanner.header.isPlain) {
+        writtenEnd = writeChunkHeader(bytes, writtenEnd, scanner.header);
+      } else if (phase !== "trailer" || scanner.phase === "done") {
+        if (phase === "header") convertSizeToLowerCase(bytes, position, nextPosition);
+        if (writtenEnd < position) bytes.copyWithin(writtenEnd, position, nextPosition);
+        writtenEnd += nextPosition - position;
+      }
       position = nextPosition;
     }
+    const view = buffer.takeView(position - start);
+    return writtenEnd < position ? view.subarray(0, writtenEnd - start) : view;
   }
 
   copy(buffer: ReadBuffer, into: Uint8Array): number {

@@ -45,6 +45,8 @@ export type BodyOutcome =
 export interface BodySource extends ReadAheadSource {
   readonly kind: keyof typeof SOURCE_KINDS;
   readonly buffer: ReadBuffer;
+  /** Whether the close of the connection ends the body. */
+  readonly endsWithConnection?: true;
   /** Reads bytes into the buffer or, if the buffer is empty, into another array. */
   read(into: Uint8Array): Promise<number | null>;
   /** Called once, when the body ends. Never rejects. */

@@ -8,6 +8,7 @@ import {
   type PreparedChunk,
   prepareSourceChunk,
 } from "../wire/chunk.ts";
+import { MAX_CHUNK_BYTES } from "../wire/limits.ts";
 import { isOutOfBounds } from "../../internal/bytes.ts";
 import { checkUint8Array } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
@@ -114,8 +115,9 @@ export class ChunkedEncoderStream
 }
 
 /**
- * A transform stream from the chunked coding to chunks, including the empty last chunk. Invalid
- * bytes cause a `ProtocolError`, bytes after the last chunk a `BodyError`.
+ * A transform stream from the chunked coding to chunks, including the empty last chunk. A chunk of
+ * more than 16777216 bytes becomes several, of which the first has the extension. Invalid bytes
+ * cause a `ProtocolError`, bytes after the last chunk a `BodyError`.
  *
  * @example
  * ```ts
@@ -136,13 +138,33 @@ export class ChunkedDecoderStream
   constructor() {
     const validator = new ChunkedValidator();
     let data = new Collector(0);
+    let extension: Chunk[0] = null;
+    let remainingBytes = 0;
+    const startChunk = (newExtension: Chunk[0], size: number) => {
+      extension = newExtension;
+      remainingBytes = size;
+      data = new Collector(Math.min(size, MAX_CHUNK_BYTES));
+    };
     super({
       transform(bytes, controller) {
         checkUint8Array("chunk", bytes);
-        validator.validate(bytes, (part, { size, extension }, piece) => {
-          if (part === "header") data = new Collector(size);
-          else if (part === "data") data.append(piece);
-          else controller.enqueue([extension, data.toBytes()]);
+        validator.validate(bytes, (part, header, piece) => {
+          if (part === "header") {
+            startChunk(header.extension, header.size);
+          } else if (part === "data") {
+            for (let start = 0; start < piece.length;) {
+              if (data.missingBytes === 0) {
+                controller.enqueue([extension, data.toBytes()]);
+                startChunk(null, remainingBytes);
+              }
+              const part = piece.subarray(start, start + data.missingBytes);
+              data.append(part);
+              start += part.length;
+              remainingBytes -= part.length;
+            }
+          } else if (part === "crlf" || validator.isComplete) {
+            controller.enqueue([extension, data.toBytes()]);
+          }
         });
       },
       flush() {

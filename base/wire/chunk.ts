@@ -1,6 +1,6 @@
-/** The chunked coding (RFC 9112 §7.1): at most one extension for each chunk, no trailers. */
+/** The chunked coding (RFC 9112 §7.1), without its trailers. */
 
-import { concatenate, decodeAscii, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
+import { concatenate, decodeBytes, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import {
   checkUint8Array,
   notAllowedError,
@@ -9,8 +9,14 @@ import {
 } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
-import { MAX_CHUNK_BYTES, MAX_CHUNK_HEADER_BYTES } from "./limits.ts";
-import { allows, EXTENSION_KEY_TABLE, EXTENSION_VALUE_TABLE } from "./character_tables.ts";
+import {
+  MAX_CHUNK_BYTES,
+  MAX_CHUNK_HEADER_BYTES,
+  MAX_LENGTH,
+  MAX_PREAMBLE_BYTES,
+} from "./limits.ts";
+import { allows, TOKEN_TABLE } from "./character_tables.ts";
+import { checkHeaderLine } from "./headers.ts";
 
 /** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
 export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
@@ -20,11 +26,13 @@ export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
 
 export interface ChunkHeader {
   readonly size: number;
+  /** The only extension, if its value is a token; `null` for all others. */
   readonly extension: [key: string, value: string] | null;
+  /** Whether Degu sends the same header, apart from the case of the size. */
+  readonly isPlain: boolean;
 }
 
-const CR = 0x0d, LF = 0x0a, SEMICOLON = 0x3b;
-const MAX_SIZE_DIGITS = 7;
+const CR = 0x0d, LF = 0x0a, SEMICOLON = 0x3b, ZERO = 0x30;
 
 function parseHexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
@@ -35,21 +43,25 @@ function parseHexDigit(byte: number): number {
 export function parseChunkHeader(bytes: Uint8Array, start: number, end: number): ChunkHeader {
   let size = 0;
   let i = start;
-  for (; i < end && bytes[i] !== SEMICOLON; i++) {
+  for (; i < end; i++) {
     const digit = parseHexDigit(bytes[i]!);
-    if (digit < 0 || i - start >= MAX_SIZE_DIGITS) throw invalidChunkHeaderError(bytes, start, end);
+    if (digit < 0) break;
     size = size * 16 + digit;
+    if (size > MAX_LENGTH) {
+      throw new ProtocolError("CHUNK_TOO_LARGE", "a chunk of more than 2⁵³ − 1 bytes");
+    }
   }
-  if (i === start || (bytes[start] === 0x30 && i - start > 1)) {
+  if (i === start) throw invalidChunkHeaderError(bytes, start, end);
+  const hasPlainSize = bytes[start] !== ZERO || i - start === 1;
+  if (i === end) return { size, extension: null, isPlain: hasPlainSize };
+  const byte = bytes[i]!;
+  if (byte !== SEMICOLON && byte !== 0x20 && byte !== 0x09) {
     throw invalidChunkHeaderError(bytes, start, end);
   }
-  if (size > MAX_CHUNK_BYTES) {
-    throw new ProtocolError(
-      "CHUNK_TOO_LARGE",
-      `a chunk of ${size} bytes, more than the ${MAX_CHUNK_BYTES} allowed`,
-    );
-  }
-  return { size, extension: i === end ? null : parseExtension(bytes.subarray(i + 1, end)) };
+  const text = decodeBytes(bytes.subarray(i, end));
+  const extension = parseExtensions(text);
+  const isPlain = extension !== null && hasPlainSize && text === `;${extension[0]}=${extension[1]}`;
+  return { size, extension, isPlain };
 }
 
 function invalidChunkHeaderError(bytes: Uint8Array, start: number, end: number): ProtocolError {
@@ -57,18 +69,27 @@ function invalidChunkHeaderError(bytes: Uint8Array, start: number, end: number):
   return new ProtocolError("BAD_CHUNK_LINE", `bad chunk line: ${line}`);
 }
 
-function parseExtension(bytes: Uint8Array): [string, string] {
-  const text = decodeAscii(bytes);
-  const equalsIndex = text.indexOf("=");
-  const key = text.substring(0, equalsIndex);
-  const value = text.substring(equalsIndex + 1);
-  if (
-    equalsIndex <= 0 || value === "" || !allows(EXTENSION_KEY_TABLE, key) ||
-    !allows(EXTENSION_VALUE_TABLE, value)
-  ) {
-    throw new ProtocolError("BAD_CHUNK_EXTENSION", `bad chunk extension: ${quote(bytes)}`);
+/**
+ * One extension (RFC 9112 §7.1.1): a token, and perhaps a value, which is a token or a quoted
+ * string. Spaces and tabs may surround the semicolon and the equals sign.
+ */
+const EXTENSION =
+  /[ \t]*;[ \t]*([!#$%&'*+\-.^_`|~\dA-Za-z]+)(?:[ \t]*=[ \t]*(?:([!#$%&'*+\-.^_`|~\dA-Za-z]+)|"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?/y;
+
+function parseExtensions(text: string): [key: string, value: string] | null {
+  let extension: [key: string, value: string] | null = null;
+  let count = 0;
+  EXTENSION.lastIndex = 0;
+  for (let end = 0; end < text.length; end = EXTENSION.lastIndex) {
+    const match = EXTENSION.exec(text);
+    if (match === null) {
+      throw new ProtocolError("BAD_CHUNK_EXTENSION", `bad chunk extension: ${quote(text)}`);
+    }
+    const [, key, value] = match;
+    count++;
+    extension = count > 1 || value === undefined ? null : [key!, value];
   }
-  return [key, value];
+  return extension;
 }
 
 export interface PreparedChunk {
@@ -120,16 +141,30 @@ function formatExtension(extension: readonly [string, string]): string {
       `must be two strings; got ${typeNameOf(key)} and ${typeNameOf(value)}`,
     );
   }
-  if (key === "" || !allows(EXTENSION_KEY_TABLE, key)) {
-    throw notAllowedError("chunk[0][0]", `must be letters, digits and -; got ${quote(key)}`);
-  }
-  if (value === "" || !allows(EXTENSION_VALUE_TABLE, value)) {
+  for (const [i, text] of [key, value].entries()) {
+    if (text !== "" && allows(TOKEN_TABLE, text)) continue;
     throw notAllowedError(
-      "chunk[0][1]",
-      `must be letters, digits and - + . : _ ~ " ' ( ) * , ; < > [ ]; got ${quote(value)}`,
+      `chunk[0][${i}]`,
+      `must be letters, digits and ! # $ % & ' * + - . ^ _ \` | ~; got ${quote(text)}`,
     );
   }
   return `${key}=${value}`;
+}
+
+/**
+ * Writes a chunk header with its CR LF as Degu sends it. Returns the position after the header,
+ * which is at most as long as the received header.
+ */
+export function writeChunkHeader(
+  into: Uint8Array,
+  position: number,
+  { size, extension }: ChunkHeader,
+): number {
+  const text = size.toString(16) + (extension === null ? "" : `;${extension[0]}=${extension[1]}`);
+  for (let i = 0; i < text.length; i++) into[position++] = text.charCodeAt(i);
+  into[position] = CR;
+  into[position + 1] = LF;
+  return position + 2;
 }
 
 export function encodedLengthOf({ header, size }: PreparedChunk): number {
@@ -154,8 +189,15 @@ export function encodeChunkInto(
   into[position + 1] = LF;
 }
 
-/** The next part of a chunked body; `"crlf"` is the CR LF after the data of a chunk. */
-export type ChunkPhase = "header" | "data" | "crlf" | "done";
+/**
+ * The next part of a chunked body:
+ *
+ * - `"header"`: the size and the extensions of a chunk
+ * - `"data"`: bytes of its data
+ * - `"crlf"`: the CR LF after the data
+ * - `"trailer"`: a line of the trailer, or the empty line at its end
+ */
+export type ChunkPhase = "header" | "data" | "crlf" | "trailer" | "done";
 
 /**
  * The state machine of the chunked coding, which neither reads nor copies bytes.
@@ -166,11 +208,12 @@ export type ChunkPhase = "header" | "data" | "crlf" | "done";
 export class ChunkScanner {
   phase: ChunkPhase = "header";
   remainingDataBytes = 0;
-  header: ChunkHeader = { size: 0, extension: null };
+  header: ChunkHeader = { size: 0, extension: null, isPlain: true };
   consumedBytes = 0;
-  /** The number of scanned bytes of an incomplete header, so that no byte is scanned twice. */
+  /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
   #scannedCount = 0;
   #endsWithCr = false;
+  #trailerBytes = 0;
 
   /**
    * Returns the position after the part. Returns -1 after the last chunk, or if more bytes are
@@ -188,13 +231,48 @@ export class ChunkScanner {
       }
       case "crlf":
         return this.#scanCrLf(bytes, position, end);
+      case "trailer":
+        return this.#scanTrailerLine(bytes, position, end);
       case "done":
         return -1;
     }
   }
 
   #scanHeader(bytes: Uint8Array, start: number, end: number): number {
-    const scanEnd = Math.min(end, start + MAX_CHUNK_HEADER_BYTES);
+    const next = this.#scanLine(bytes, start, end, MAX_CHUNK_HEADER_BYTES, parseChunkHeader);
+    if (next === -1) return -1;
+    this.header = parseChunkHeader(bytes, start, next - 2);
+    this.remainingDataBytes = this.header.size;
+    this.phase = this.remainingDataBytes === 0 ? "trailer" : "data";
+    this.consumedBytes += next - start;
+    return next;
+  }
+
+  /** RFC 9112 §7.1.2: the lines are checked, and dropped. */
+  #scanTrailerLine(bytes: Uint8Array, start: number, end: number): number {
+    const maxBytes = MAX_PREAMBLE_BYTES - this.#trailerBytes;
+    const next = this.#scanLine(bytes, start, end, maxBytes, checkHeaderLine);
+    if (next === -1) return -1;
+    if (next - start > 2) checkHeaderLine(bytes, start, next - 2);
+    else this.phase = "done";
+    this.#trailerBytes += next - start;
+    this.consumedBytes += next - start;
+    return next;
+  }
+
+  /**
+   * Returns the position after the CR LF of a line, or -1 if the line is incomplete.
+   *
+   * @param check Throws an error for a line that has a CR or LF before its end.
+   */
+  #scanLine(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    maxBytes: number,
+    check: (bytes: Uint8Array, start: number, end: number) => unknown,
+  ): number {
+    const scanEnd = Math.min(end, start + maxBytes);
     let position = start + this.#scannedCount;
     let isCr = this.#endsWithCr;
     for (; position < scanEnd; position++) {
@@ -203,26 +281,24 @@ export class ChunkScanner {
       isCr = byte === CR;
     }
     if (position >= scanEnd) {
-      if (scanEnd - start === MAX_CHUNK_HEADER_BYTES) throw chunkHeaderTooLongError();
+      if (scanEnd - start === maxBytes) {
+        throw this.phase === "trailer" ? trailerTooLargeError() : chunkHeaderTooLongError();
+      }
       this.#scannedCount = scanEnd - start;
       this.#endsWithCr = isCr;
       return -1;
     }
-    // Parse now, which throws: no later byte can make a header with a bare CR or LF valid.
-    if (!isCr || bytes[position] !== LF) parseChunkHeader(bytes, start, position + 1);
+    // Parse now, which throws: no later byte can make a line with a bare CR or LF valid.
+    if (!isCr || bytes[position] !== LF) check(bytes, start, position + 1);
     this.#scannedCount = 0;
     this.#endsWithCr = false;
-    this.header = parseChunkHeader(bytes, start, position - 1);
-    this.remainingDataBytes = this.header.size;
-    this.phase = this.remainingDataBytes === 0 ? "crlf" : "data";
-    this.consumedBytes += position + 1 - start;
     return position + 1;
   }
 
   skipData(count: number): void {
     this.remainingDataBytes -= count;
     this.consumedBytes += count;
-    if (this.remainingDataBytes === 0) this.phase = "crlf";
+    if (this.remainingDataBytes === 0 && this.phase === "data") this.phase = "crlf";
   }
 
   #scanCrLf(bytes: Uint8Array, start: number, end: number): number {
@@ -233,7 +309,7 @@ export class ChunkScanner {
       throw new ProtocolError("BAD_CHUNK_END", `no CR LF after a chunk's data, but ${quotedBytes}`);
     }
     if (start + 2 > end) return -1;
-    this.phase = this.header.size === 0 ? "done" : "header";
+    this.phase = "header";
     this.consumedBytes += 2;
     return start + 2;
   }
@@ -253,7 +329,11 @@ export class ChunkScanner {
       case "data":
         return this.remainingDataBytes + 2 + lastChunkBytes;
       case "crlf":
-        return 2 - bufferedBytes + (this.header.size === 0 ? 0 : lastChunkBytes);
+        return 2 - bufferedBytes + lastChunkBytes;
+      case "trailer":
+        // A line of the trailer that has begun is followed by an empty line.
+        if (bufferedBytes === 0) return 2;
+        return this.#endsWithCr ? bufferedBytes === 1 ? 1 : 3 : 4;
       case "done":
         return 0;
     }
@@ -263,6 +343,11 @@ export class ChunkScanner {
 export function chunkHeaderTooLongError(): ProtocolError {
   const message = `a chunk line of more than ${MAX_CHUNK_HEADER_BYTES} bytes`;
   return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
+}
+
+function trailerTooLargeError(): ProtocolError {
+  const message = `a trailer of more than ${MAX_PREAMBLE_BYTES} bytes`;
+  return new ProtocolError("TRAILER_TOO_LARGE", message);
 }
 
 export function incompleteChunksError(isReceived: boolean): ProtocolError {
@@ -286,8 +371,8 @@ export class ChunkedValidator {
   #incompletePart: Uint8Array = EMPTY_BYTES;
 
   /**
-   * @param onPart Called with each valid part of a chunk, in order: its header, at least one byte
-   * of its data, and the CR LF after the data. `bytes` is a view of the checked bytes.
+   * @param onPart Called with each valid part of the body, in order. `bytes` is a view of the
+   * checked bytes.
    */
   validate(
     piece: Uint8Array,

@@ -1,14 +1,20 @@
 /**
  * The rules, in the order in which the parser applies them to a line (RFC 9112 §5):
  *
- * 1. The name has 1 to 64 letters, digits and `-`, in any case, and exactly `: ` after it.
- * 2. The value has at least one allowed byte, up to CR LF, and no space at its ends: one reader
- *    would trim the spaces, another would not (RFC 9110 §5.5). Lines are not folded.
- * 3. A name occurs once: of two lines, one reader may use the first and another the last (RFC 9110
- *    §5.3).
+ * 1. The name is a token of 1 to 256 characters, in any case, and the colon follows it at once.
+ * 2. The value has visible characters, spaces, tabs and bytes above 127, or is empty. Spaces and
+ *    tabs around the value are removed (RFC 9110 §5.5). Lines are not folded.
+ * 3. The values of one name are joined in their order (RFC 9110 §5.3), except those of
+ *    {@linkcode SINGLE_HEADERS}.
  */
 
-import { decodeAscii, EMPTY_BYTES, startsWith, writeBytes } from "../../internal/bytes.ts";
+import {
+  decodeAscii,
+  decodeBytes,
+  EMPTY_BYTES,
+  startsWith,
+  writeBytes,
+} from "../../internal/bytes.ts";
 import {
   checkInteger,
   checkString,
@@ -19,44 +25,71 @@ import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { quoteLine, quoteValue } from "../../internal/printable.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
-import { ContentRange, parseContentRange, parseRange, Range } from "./range.ts";
+import {
+  ContentRange,
+  parseContentRange,
+  parseLength,
+  parseRange,
+  Range,
+  SuffixRange,
+  UnsatisfiedRange,
+} from "./range.ts";
 import {
   allows,
-  HEADER_NAME_TABLE,
-  HEADER_VALUE_TABLE,
+  ASCII_TEXT_TABLE,
   LOWER_CASE_NAME_TABLE,
+  TEXT_TABLE,
+  TOKEN_TABLE,
+  trimWhitespace,
 } from "./character_tables.ts";
-import { parseDecimal } from "../../internal/decimal.ts";
 
 /**
  * Headers by lower-case name, to be sent: a plain object, such as {@linkcode ReceivedHeaders}.
- * Every header is a string, except `content-length`, `range` and `content-range`. A header that is
- * `undefined` is left out.
+ * Every header is a string, except `content-length`, `range`, `content-range` and `set-cookie`. A
+ * header that is `undefined` is left out. The characters U+0080 to U+00FF are sent as one byte
+ * each, as `fetch` sends them.
  */
 export interface HeadersToSend {
   /** Any header. */
-  [name: string]: string | number | Range | ContentRange | undefined;
+  [name: string]:
+    | string
+    | number
+    | Range
+    | SuffixRange
+    | ContentRange
+    | UnsatisfiedRange
+    | readonly string[]
+    | undefined;
   /** The number of bytes in the body; added for each body, if it is left out. */
   "content-length"?: number | undefined;
-  /** The range of a request. */
-  range?: Range | undefined;
-  /** The range of a response. */
-  "content-range"?: ContentRange | undefined;
+  /** The range of a GET or HEAD request; a text, if its unit isn't bytes. */
+  range?: Range | SuffixRange | string | undefined;
+  /** The range of a response; a text, if its unit isn't bytes. */
+  "content-range"?: ContentRange | UnsatisfiedRange | string | undefined;
+  /** The cookies of a response: a line for each. */
+  "set-cookie"?: string | readonly string[] | undefined;
 }
 
 /**
  * Headers by lower-case name, as they were received: an object without a prototype. A program can
  * send them again, or a copy. `headers["content-type"]` is a string or `undefined`.
- * `headers["Content-Type"]` is always `undefined`, also in its type.
+ * `headers["Content-Type"]` is always `undefined`, also in its type. The values of several lines
+ * are joined with `, `, those of `cookie` with `; `. A byte above 127 is the character of that
+ * code, U+0080 to U+00FF.
  */
 export type ReceivedHeaders =
   & {
     /** The number of bytes in the body, if it is announced. */
     readonly "content-length"?: number;
-    /** The range of a request. */
-    readonly range?: Range;
-    /** The range of a response. */
-    readonly "content-range"?: ContentRange;
+    /**
+     * The range of a GET or HEAD request; a text, if its unit isn't bytes. Several ranges are left
+     * out, as RFC 9110 §14.2 allows: the response then has the whole representation.
+     */
+    readonly range?: Range | SuffixRange | string;
+    /** The range of a response; a text, if its unit isn't bytes. */
+    readonly "content-range"?: ContentRange | UnsatisfiedRange | string;
+    /** The values of all lines, which can't be joined (RFC 6265 §3). */
+    readonly "set-cookie"?: string[];
   }
   & {
     readonly [
@@ -69,34 +102,45 @@ export type ReceivedHeaders =
   }
   & { readonly [name: string]: string | undefined };
 
-/** The kind of message that headers belong to; only PUT and POST requests may have a body. */
-export type HeaderContext = "request" | "request without body" | "response" | "any";
+/** The kind of message that headers belong to. */
+export type HeaderContext =
+  /** A PUT or POST request. */
+  | "request"
+  /** A GET or HEAD request. */
+  | "safe request"
+  | "DELETE request"
+  | "response"
+  | "any";
 
 /**
  * How the end of a body is determined (RFC 9112 §6.3): by its length in bytes, by chunks, or `null`
- * if the message has neither `content-length` nor `transfer-encoding`. The end of the connection
- * never ends a body.
+ * if the message has neither `content-length` nor `transfer-encoding`.
  */
 export type Framing = number | "chunked" | null;
 
-// ───────────────────────── the four headers with a type
+// ───────────────────────── the headers with a type
 
-/** A header with a restricted value, because the header frames the body or names a range. */
+/**
+ * A header whose value isn't a text: the header frames the body, names a range, or has several
+ * lines.
+ */
 interface TypedHeader {
+  /** 0 for a header that no other header excludes. */
   readonly bit: number;
-  parse(value: string): HeadersToSend[string];
-  format(value: unknown, makeLabel: () => string): string;
+  /** Returns `null` for a value that is left out. */
+  parse(value: string): HeadersToSend[string] | null;
+  format(value: unknown, makeLabel: () => string): string | readonly string[];
 }
 
 const CONTENT_LENGTH_BIT = 1, TRANSFER_ENCODING_BIT = 2, RANGE_BIT = 4, CONTENT_RANGE_BIT = 8;
 const FRAMING_BITS = CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT;
 
 const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHeader>([
-  // RFC 9110 §8.6: one number in one spelling, so that all readers see the same length.
+  // RFC 9110 §8.6: digits.
   ["content-length", {
     bit: CONTENT_LENGTH_BIT,
     parse(value) {
-      const length = parseDecimal(value);
+      const length = parseLength(value);
       if (length >= 0) return length;
       throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
     },
@@ -111,8 +155,13 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
   ["transfer-encoding", {
     bit: TRANSFER_ENCODING_BIT,
     parse(value) {
-      if (value === "chunked") return value;
-      throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
+      if (value === "chunked" || value.toLowerCase() === "chunked") return "chunked";
+      throw hasUnknownCoding(value)
+        ? new ProtocolError(
+          "UNKNOWN_TRANSFER_CODING",
+          `transfer-encoding: ${quote(value)}: the only known coding is chunked`,
+        )
+        : new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
     },
     format(value, makeLabel) {
       if (value === "chunked") return value;
@@ -120,28 +169,89 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
       throw notAllowedError(makeLabel(), `must be "chunked"; got ${quote(value)}`);
     },
   }],
-  // RFC 9110 §14.2: one range of bytes, with its first position.
+  // RFC 9110 §14.2
   ["range", {
     bit: RANGE_BIT,
     parse: parseRange,
-    format: makeRangeFormatter(Range, "a Range", parseRange),
+    format: makeRangeFormatter([Range, SuffixRange], "a Range or a SuffixRange", parseRange),
   }],
-  // RFC 9110 §14.4: one range of bytes, with both ends, and the total.
+  // RFC 9110 §14.4
   ["content-range", {
     bit: CONTENT_RANGE_BIT,
     parse: parseContentRange,
-    format: makeRangeFormatter(ContentRange, "a ContentRange", parseContentRange),
+    format: makeRangeFormatter(
+      [ContentRange, UnsatisfiedRange],
+      "a ContentRange or an UnsatisfiedRange",
+      parseContentRange,
+    ),
+  }],
+  // RFC 6265 §3: the lines can't be joined, because a date has a comma.
+  ["set-cookie", {
+    bit: 0,
+    parse: (value) => [value],
+    format: (value) => value as string | readonly string[],
   }],
 ]);
 
+/** Reports whether other codings precede a last `chunked` (RFC 9112 §6.1, §7). */
+function hasUnknownCoding(value: string): boolean {
+  const codings = value.toLowerCase().split(",").map(trimWhitespace);
+  return codings.pop() === "chunked" && codings.length > 0 && codings.every((coding) => {
+    const name = trimWhitespace(coding.split(";", 1)[0]!);
+    return name !== "" && name !== "chunked" && allows(TOKEN_TABLE, name);
+  });
+}
+
+/**
+ * The headers that can occur only once. They determine which message, part or version a header
+ * section is about, or carry authority: of two lines, one reader would use the first and another
+ * the last (RFC 9110 §5.3).
+ */
+const SINGLE_HEADERS: ReadonlySet<string> = new Set([
+  "authorization",
+  "content-length",
+  "content-range",
+  "content-type",
+  "etag",
+  "host",
+  "if-modified-since",
+  "if-range",
+  "if-unmodified-since",
+  "last-modified",
+  "location",
+  "proxy-authorization",
+  "range",
+  "transfer-encoding",
+]);
+
+function joinValues(
+  name: string,
+  previousValue: HeadersToSend[string],
+  value: string,
+): HeadersToSend[string] {
+  if (SINGLE_HEADERS.has(name)) {
+    throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
+  }
+  if (typeof previousValue === "string") {
+    // An empty element of a list means nothing (RFC 9110 §5.6.1.2), and would leave white space.
+    if (previousValue === "" || value === "") return previousValue + value;
+    return previousValue + (name === "cookie" ? "; " : ", ") + value;
+  }
+  (previousValue as string[]).push(value);
+  return previousValue;
+}
+
 /** Makes a function that formats a range and parses the text again: a subclass may change it. */
 function makeRangeFormatter(
-  RangeClass: typeof Range | typeof ContentRange,
+  classes: readonly (abstract new (...args: never[]) => object)[],
   expected: string,
-  parse: (text: string) => Range | ContentRange,
+  parse: (text: string) => unknown,
 ): TypedHeader["format"] {
   return (value, makeLabel) => {
-    if (!(value instanceof RangeClass)) throw wrongTypeError(makeLabel(), expected, value);
+    const isRange = classes.some((RangeClass) => value instanceof RangeClass);
+    // A text is a range of another unit.
+    const isText = typeof value === "string" && !/^bytes(?![^ =])/i.test(value);
+    if (!isRange && !isText) throw wrongTypeError(makeLabel(), expected, value);
     const text = String(value);
     try {
       return String(parse(text));
@@ -151,8 +261,9 @@ function makeRangeFormatter(
   };
 }
 
-export function isTypedHeader(name: string): boolean {
-  return TYPED_HEADERS.has(name);
+/** Reports whether a header frames the body, or names a range. */
+export function isFramingHeader(name: string): boolean {
+  return (TYPED_HEADERS.get(name)?.bit ?? 0) !== 0;
 }
 
 /**
@@ -178,7 +289,7 @@ function findHeaderConflict(
     return bits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
   }
   if (bits & CONTENT_RANGE_BIT) return forbiddenHeaderError("content-range", "a request");
-  if (bits & FRAMING_BITS && context === "request without body") {
+  if (bits & FRAMING_BITS && context !== "request") {
     const name = bits & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding";
     return forbiddenHeaderError(name, "such a request");
   }
@@ -201,6 +312,23 @@ export function findEmptyBodyEnd(bytes: Uint8Array, start: number, end: number):
   return prefix.length < EMPTY_CHUNKED_BODY.length ? -1 : start + prefix.length;
 }
 
+/** Refuses a header before its value is judged. */
+function checkContext({ bit }: TypedHeader, context: HeaderContext): void {
+  if (context === "any") return;
+  if (bit === RANGE_BIT && context === "response") {
+    throw forbiddenHeaderError("range", "a response");
+  }
+  if (bit === CONTENT_RANGE_BIT && context !== "response") {
+    throw forbiddenHeaderError("content-range", "a request");
+  }
+}
+
+/** RFC 9110 §14.2: only GET defines a range, and HEAD has the headers of GET. */
+const REQUESTS_WITHOUT_RANGE: ReadonlySet<HeaderContext> = new Set<HeaderContext>([
+  "request",
+  "DELETE request",
+]);
+
 function headerConflictError(names: string): ProtocolError {
   return new ProtocolError("CONFLICTING_HEADERS", `headers that exclude each other: ${names}`);
 }
@@ -216,7 +344,7 @@ export function hasConnectionClose(headers: HeadersToSend): boolean {
 /** Returns the options of `connection`, in lower case (RFC 9110 §7.6.1). */
 export function parseConnectionOptions({ connection }: HeadersToSend): readonly string[] {
   if (typeof connection !== "string") return NO_CONNECTION_OPTIONS;
-  return connection.split(",").map((option) => option.trim().toLowerCase());
+  return connection.split(",").map((option) => trimWhitespace(option).toLowerCase());
 }
 
 const NO_CONNECTION_OPTIONS: readonly string[] = [];
@@ -241,9 +369,12 @@ export function checkNoExpect({ expect }: HeadersToSend): void {
 
 // ───────────────────────── parsing
 
-const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
+const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20, TAB = 0x09;
 
-/** @param text The preamble decoded: its first character is `bytes[textOffset]`. */
+/**
+ * @param text The preamble decoded: its first character is `bytes[textOffset]`. Only the part
+ * before the first byte outside ASCII must be right.
+ */
 export function parseHeaderLines(
   bytes: Uint8Array,
   start: number,
@@ -255,37 +386,46 @@ export function parseHeaderLines(
   const headers = makeHeaderObject();
   let framing: Framing = null;
   let presentBits = 0;
+  let omitsRange = false;
   let position = start;
+  let isAscii = true;
   while (bytes[position] !== CR) {
     const header = readHeaderName(bytes, position);
     if (header === null) throw invalidHeaderNameError(readLineAt(bytes, position, end));
     const { name, typedHeader } = header;
 
-    const valueStart = position + header.bytes.length;
-    let valueEnd = valueStart;
-    while (HEADER_VALUE_TABLE[bytes[valueEnd]!] === 1) valueEnd++;
-    // Before an empty value, the last byte is the space after the colon.
-    if (
-      bytes[valueStart] === SPACE || bytes[valueEnd - 1] === SPACE ||
-      bytes[valueEnd] !== CR || bytes[valueEnd + 1] !== LF
-    ) {
-      const quoted = quoteValue(name, readLineAt(bytes, valueStart, end));
-      throw new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${quoted}`);
+    let valueStart = position + header.bytes.length;
+    while (bytes[valueStart] === SPACE || bytes[valueStart] === TAB) valueStart++;
+    let lineEnd = valueStart;
+    while (ASCII_TEXT_TABLE[bytes[lineEnd]!] === 1) lineEnd++;
+    if (bytes[lineEnd] !== CR || bytes[lineEnd + 1] !== LF) {
+      while (TEXT_TABLE[bytes[lineEnd]!] === 1) lineEnd++;
+      if (bytes[lineEnd] !== CR || bytes[lineEnd + 1] !== LF) {
+        throw invalidReceivedValueError(name, readLineAt(bytes, valueStart, end));
+      }
+      if (isAscii) text = decodeBytes(bytes.subarray(textOffset, end));
+      isAscii = false;
     }
+    let valueEnd = lineEnd;
+    while (isWhitespace(bytes[valueEnd - 1]!) && valueEnd > valueStart) valueEnd--;
     const value = text.substring(valueStart - textOffset, valueEnd - textOffset);
 
-    if (headers[name] !== undefined) {
-      throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
-    }
-
-    if (typedHeader === null) {
+    const previousValue = headers[name];
+    if (previousValue !== undefined) {
+      headers[name] = joinValues(name, previousValue, value);
+    } else if (typedHeader === null) {
       headers[name] = value;
     } else {
+      checkContext(typedHeader, context);
       presentBits |= typedHeader.bit;
-      const parsedValue = headers[name] = typedHeader.parse(value);
+      const isIgnored = typedHeader.bit === RANGE_BIT && REQUESTS_WITHOUT_RANGE.has(context);
+      const parsedValue = isIgnored ? null : typedHeader.parse(value);
       if (typedHeader.bit & FRAMING_BITS) framing = parsedValue as number | "chunked";
+      if (parsedValue === null) omitsRange = true;
+      // A text in place of a value that is left out: a second line is refused.
+      headers[name] = parsedValue ?? value;
     }
-    position = valueEnd + 2;
+    position = lineEnd + 2;
   }
   // The empty line must end the preamble.
   if (position !== end - 2 || bytes[position + 1] !== LF) {
@@ -293,11 +433,41 @@ export function parseHeaderLines(
   }
 
   if (presentBits !== 0) {
-    const mayBeEmpty = framing === 0 || framing === "chunked" && context === "request without body";
+    if (omitsRange) {
+      delete headers["range"];
+      presentBits &= ~RANGE_BIT;
+    }
+    const isWithoutBody = context === "safe request" || context === "DELETE request";
+    const mayBeEmpty = framing === 0 || framing === "chunked" && isWithoutBody;
     const error = findHeaderConflict(presentBits, mayBeEmpty, context);
     if (error !== null) throw error;
   }
   return { headers, framing };
+}
+
+function isWhitespace(byte: number): boolean {
+  return byte === SPACE || byte === TAB;
+}
+
+/**
+ * Checks a header line that is dropped, such as the line of a trailer.
+ *
+ * @param end The position of the CR LF after the line.
+ */
+export function checkHeaderLine(bytes: Uint8Array, start: number, end: number): void {
+  const header = readHeaderName(bytes, start);
+  if (header === null) throw invalidHeaderNameError(bytes.subarray(start, end));
+  let position = start + header.bytes.length;
+  while (position < end && TEXT_TABLE[bytes[position]!] === 1) position++;
+  if (position < end) {
+    const value = bytes.subarray(start + header.bytes.length, end);
+    throw invalidReceivedValueError(header.name, value);
+  }
+}
+
+function invalidReceivedValueError(name: string, value: Uint8Array): ProtocolError {
+  const problem = `bad value of the header ${name}: ${quoteValue(name, value)}`;
+  return new ProtocolError("BAD_HEADER_VALUE", problem);
 }
 
 function readLineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
@@ -307,7 +477,7 @@ function readLineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
 }
 
 function invalidHeaderNameError(line: Uint8Array): ProtocolError {
-  const colonIndex = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
+  const colonIndex = line.indexOf(COLON);
   const bareLineEnd = line.findIndex((byte) => byte === CR || byte === LF);
   if (bareLineEnd >= 0 && (colonIndex < 0 || bareLineEnd < colonIndex)) {
     const problem = "a name can't contain the end of a line";
@@ -315,7 +485,7 @@ function invalidHeaderNameError(line: Uint8Array): ProtocolError {
     return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${name}: ${problem}`);
   }
   return colonIndex < 0
-    ? new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`)
+    ? new ProtocolError("BAD_HEADER_LINE", `a header line without a colon: ${quoteLine(line)}`)
     : new ProtocolError(
       "BAD_HEADER_NAME",
       `bad header name: ${quoteLine(line.subarray(0, colonIndex))}`,
@@ -384,10 +554,14 @@ export function formatHeaderLines(
       const makeLabel = () => makeItemLabel(label, name);
       const formattedValue = typedHeader.format(value, makeLabel);
       if (typedHeader.bit & FRAMING_BITS) checkFraming(value, framing, makeLabel);
+      if (Array.isArray(formattedValue)) {
+        position = writeLines(into, position, bytes, formattedValue, makeLabel);
+        continue;
+      }
       value = formattedValue;
     }
     position = writeValue(into, writeBytes(into, position, bytes), value);
-    if (position < 0) throw invalidHeaderValueError(label, name, value);
+    if (position < 0) throw invalidHeaderValueError(makeItemLabel(label, name), name, value);
   }
   if (presentBits !== 0) {
     const error = findHeaderConflict(presentBits, hasZeroLength, context);
@@ -405,6 +579,22 @@ function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: (
   throw notAllowedError(makeLabel(), `must ${requirement}; got ${quote(String(value))}`);
 }
 
+function writeLines(
+  into: Uint8Array,
+  position: number,
+  name: Uint8Array,
+  values: readonly unknown[],
+  makeLabel: () => string,
+): number {
+  for (let i = 0; i < values.length; i++) {
+    position = writeValue(into, writeBytes(into, position, name), values[i]);
+    if (position < 0) {
+      throw invalidHeaderValueError(`${makeLabel()}[${i}]`, "set-cookie", values[i]);
+    }
+  }
+  return position;
+}
+
 /**
  * The caller makes the error, because making it in this function would slow the formatting of
  * twelve headers by an eighth.
@@ -413,11 +603,12 @@ function writeValue(into: Uint8Array, position: number, value: unknown): number 
   if (typeof value !== "string") return -1;
   const length = value.length;
   if (
-    length === 0 || value.charCodeAt(0) === SPACE || value.charCodeAt(length - 1) === SPACE
+    length > 0 &&
+    (isWhitespace(value.charCodeAt(0)) || isWhitespace(value.charCodeAt(length - 1)))
   ) return -1;
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
-    if (HEADER_VALUE_TABLE[code] !== 1) return -1;
+    if (TEXT_TABLE[code] !== 1) return -1;
     into[position + i] = code;
   }
   into[position + length] = CR;
@@ -426,18 +617,14 @@ function writeValue(into: Uint8Array, position: number, value: unknown): number 
 }
 
 function invalidHeaderValueError(label: string, name: string, value: unknown): Error {
-  const itemLabel = makeItemLabel(label, name);
-  if (typeof value !== "string") return wrongTypeError(itemLabel, "a string", value);
-  if (value === "") return notAllowedError(itemLabel, `must have at least one character; got ""`);
-  const invalidCharacter = value.split("").find((character) =>
-    !allows(HEADER_VALUE_TABLE, character)
-  );
+  if (typeof value !== "string") return wrongTypeError(label, "a string", value);
+  const invalidCharacter = value.split("").find((character) => !allows(TEXT_TABLE, character));
   return notAllowedError(
-    itemLabel,
+    label,
     invalidCharacter === undefined
-      ? `must not begin or end with a space; got ${quoteValue(name, value)}`
+      ? `must not begin or end with a space or a tab; got ${quoteValue(name, value)}`
       : `bad character ${quote(invalidCharacter)} in ${quoteValue(name, value)}; must be visible ` +
-        "characters of ASCII and spaces: encodeURIComponent() turns any text into these",
+        "characters up to U+00FF, spaces and tabs: encodeURIComponent() turns any text into these",
   );
 }
 
@@ -445,7 +632,7 @@ function invalidHeaderValueError(label: string, name: string, value: unknown): E
 
 interface HeaderName {
   readonly name: string;
-  /** The bytes of the name in a message, with the colon and the space. */
+  /** The bytes of the name in a message, with the colon. */
   readonly bytes: Uint8Array;
   readonly typedHeader: TypedHeader | null;
 }
@@ -465,24 +652,25 @@ function slotOf(bytes: Uint8Array, start: number, end: number): number {
 
 function readHeaderName(bytes: Uint8Array, start: number): HeaderName | null {
   let i = start;
-  while (HEADER_NAME_TABLE[bytes[i]!] === 1) i++;
+  while (TOKEN_TABLE[bytes[i]!] === 1) i++;
   const length = i - start;
-  if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
-  if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
+  if (length === 0 || length > MAX_HEADER_NAME_BYTES || bytes[i] !== COLON) return null;
   const slot = slotOf(bytes, start, i);
   const cachedName = headerNameCache[slot]!;
-  if (cachedName.bytes.length === length + 2 && startsWith(bytes, start, cachedName.bytes)) {
+  if (cachedName.bytes.length === length + 1 && startsWith(bytes, start, cachedName.bytes)) {
     return cachedName;
   }
   const name = decodeAscii(bytes.subarray(start, i)).toLowerCase();
   return headerNameCache[slot] = {
     name,
-    bytes: bytes.slice(start, i + 2),
+    bytes: bytes.slice(start, i + 1),
     typedHeader: TYPED_HEADERS.get(name) ?? null,
   };
 }
 
 interface OutgoingName extends HeaderName {
+  /** The bytes of the name in a message, with the colon and a space. */
+  readonly bytes: Uint8Array;
   /** The index in the unsorted names. */
   readonly index: number;
 }
@@ -529,7 +717,7 @@ export function checkHeaderName(name: string, label = "headers"): void {
     throw notAllowedError(
       makeItemLabel(label, name),
       `the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
-        `characters a-z, 0-9 and -${hint}`,
+        `characters a-z, 0-9 and ! # $ % & ' * + - . ^ _ \` | ~${hint}`,
     );
   }
 }

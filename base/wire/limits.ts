@@ -4,12 +4,12 @@
 export const MAX_PREAMBLE_BYTES = 32768;
 
 /** Bytes of a header's name: bounds the memory of the cache of names. */
-export const MAX_HEADER_NAME_BYTES = 64;
+export const MAX_HEADER_NAME_BYTES = 256;
 
 /** Bytes of a chunk header with its CR LF: prevents endless chunk extensions. */
 export const MAX_CHUNK_HEADER_BYTES = 4096;
 
-/** Bytes of data in one chunk: `readChunk()` returns a whole chunk. */
+/** Bytes of data in one chunk to send, and in the result of `readChunk()`. */
 export const MAX_CHUNK_BYTES = 16777216;
 
 /** Bytes that a read without a size collects, and the largest `Uint8Array` body. */

@@ -1,4 +1,10 @@
-import { concatenate, decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
+import {
+  concatenate,
+  decodeAscii,
+  decodeBytes,
+  startsWith,
+  writeBytes,
+} from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
@@ -12,7 +18,8 @@ import {
   parseHeaderLines,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
-import { allows, REASON_TABLE, TOKEN_TABLE } from "./character_tables.ts";
+import { allows, ASCII_TEXT_TABLE, TEXT_TABLE, TOKEN_TABLE } from "./character_tables.ts";
+import { parseHostHeader } from "./host_header.ts";
 import { findContentRangeProblem } from "./range.ts";
 import { checkUri, parseUri } from "./uri.ts";
 
@@ -21,6 +28,7 @@ export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
 
 export interface RequestPreamble {
   readonly method: Method;
+  /** The target in origin form, without components `.`. */
   readonly uri: string;
   readonly path: string[];
   readonly query: string | null;
@@ -28,6 +36,10 @@ export interface RequestPreamble {
   readonly headers: HeadersToSend;
   /** If the method has no body, the caller refuses a chunked body that is not empty. */
   readonly framing: Framing;
+  /** Whether the version is HTTP/1.0, whose connections end with the response. */
+  readonly isHttp10: boolean;
+  /** Whether the target has the absolute form with the scheme `https`. */
+  readonly isHttps: boolean;
 }
 
 interface ResponsePreamble {
@@ -39,9 +51,11 @@ interface ResponsePreamble {
    * such a body follows.
    */
   readonly framing: Framing;
+  /** Whether the version is HTTP/1.0, whose connections end with the response. */
+  readonly isHttp10: boolean;
 }
 
-const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
+const CR = 0x0d, LF = 0x0a, SPACE = 0x20, SLASH = 0x2f;
 
 /**
  * @param searchStart The first position to search: the start of the preamble, or three bytes before
@@ -70,7 +84,8 @@ export function preambleTooLargeError(): ProtocolError {
 }
 
 function headerContextOf(method: Method): HeaderContext {
-  return mayHaveBody(method) ? "request" : "request without body";
+  if (mayHaveBody(method)) return "request";
+  return method === "DELETE" ? "DELETE request" : "safe request";
 }
 
 function checkNotEmpty(start: number, end: number): void {
@@ -97,6 +112,7 @@ const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
 /** The first byte of an alert and of a handshake of TLS (RFC 8446 §5.1). */
 const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
+const REQUEST_LINE_END_10 = encoder.encode(" HTTP/1.0\r\n");
 const PROTOCOL_NAME = encoder.encode("HTTP/");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
@@ -162,6 +178,8 @@ function measureToken(bytes: Uint8Array, start: number, end: number): number {
 function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
   const length = measureToken(bytes, start, end);
   const position = start + length;
+  // A line feed may follow, and make an empty line.
+  if (bytes[start] === CR && start + 1 === end) return;
   if (
     length <= MAX_METHOD_BYTES && (position === end || (length > 0 && bytes[position] === SPACE))
   ) return;
@@ -205,22 +223,76 @@ export function parseRequestPreamble(
   const headersStart = lineEnd + 2;
   const method = readMethod(bytes, start);
   const uriEnd = headersStart - REQUEST_LINE_END.length;
+  let isHttp10 = false;
   if (
     method === null || uriEnd - start <= method.length ||
-    !startsWith(bytes, uriEnd, REQUEST_LINE_END)
+    !(startsWith(bytes, uriEnd, REQUEST_LINE_END) ||
+      (isHttp10 = startsWith(bytes, uriEnd, REQUEST_LINE_END_10)))
   ) {
-    throw invalidRequestLineError(text);
+    throw invalidRequestLineError(readFirstLine(bytes, start, end));
   }
-  const uri = text.substring(method.length + 1, uriEnd - start);
-  const { path, query } = parseUri(uri);
+  const targetStart = start + method.length + 1;
+  const absoluteForm = bytes[targetStart] === SLASH
+    ? null
+    : parseAbsoluteForm(bytes.subarray(targetStart, uriEnd));
+  const target = absoluteForm?.uri ?? text.substring(method.length + 1, uriEnd - start);
+  const { uri, path, query } = parseReceivedUri(target, bytes, targetStart, uriEnd);
   const context = headerContextOf(method);
   const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, context);
-  if (framing === 0) {
-    delete headers["content-length"];
-    return { method, uri, path, query, headers, framing: null };
+  if (isHttp10 && framing === "chunked") {
+    const problem = "transfer-encoding in a request of HTTP/1.0 (RFC 9112 §6.1)";
+    throw new ProtocolError("BAD_TRANSFER_ENCODING", problem);
   }
-  if (framing !== null && context === "request without body") delete headers["transfer-encoding"];
-  return { method, uri, path, query, headers, framing };
+  if (headers["host"] !== undefined) checkHostHeader(headers["host"] as string);
+  // RFC 9112 §3.2.2
+  if (absoluteForm !== null) headers["host"] = absoluteForm.host;
+  const isHttps = absoluteForm !== null && absoluteForm.isHttps;
+  const receivedFraming = framing === 0 ? null : framing;
+  if (framing === 0) delete headers["content-length"];
+  if (framing === "chunked" && !mayHaveBody(method)) delete headers["transfer-encoding"];
+  return { method, uri, path, query, headers, framing: receivedFraming, isHttp10, isHttps };
+}
+
+/** The text of a target outside ASCII isn't that of its bytes: the error quotes the bytes. */
+function parseReceivedUri(
+  text: string,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): ReturnType<typeof parseUri> {
+  try {
+    return parseUri(text);
+  } catch (error) {
+    const target = bytes.subarray(start, end);
+    if (target.some((byte) => byte > 0x7f)) parseUri(decodeBytes(target));
+    throw error;
+  }
+}
+
+const ABSOLUTE_FORM = /^http(s?):\/\/([^/?#]*)/i;
+
+function parseAbsoluteForm(
+  target: Uint8Array,
+): { readonly uri: string; readonly host: string; readonly isHttps: boolean } {
+  const text = decodeBytes(target);
+  const [origin = "", isHttps, host = ""] = ABSOLUTE_FORM.exec(text) ?? [];
+  if (host === "" || parseHostHeader(host) === null) {
+    const problem = 'it must begin with "/", or with "http://" and a host without a user name';
+    throw new ProtocolError("BAD_URI", `bad URI ${quote(target)}: ${problem}`);
+  }
+  const uri = text.slice(origin.length);
+  return { uri: uri.startsWith("/") ? uri : `/${uri}`, host, isHttps: isHttps !== "" };
+}
+
+/** Most requests of a connection, and of a server, have the same host. */
+let lastValidHost = "";
+
+function checkHostHeader(host: string): void {
+  if (host === lastValidHost) return;
+  if (parseHostHeader(host) === null) {
+    throw new ProtocolError("BAD_HOST", `bad value of the header host: ${quote(host)}`);
+  }
+  lastValidHost = host;
 }
 
 function readMethod(bytes: Uint8Array, start: number): Method | null {
@@ -230,8 +302,8 @@ function readMethod(bytes: Uint8Array, start: number): Method | null {
   return null;
 }
 
-function invalidRequestLineError(text: string): ProtocolError {
-  const line = text.substring(0, text.indexOf("\r\n"));
+function invalidRequestLineError(bytes: Uint8Array): ProtocolError {
+  const line = decodeBytes(bytes);
   const firstSpace = line.indexOf(" ");
   const lastSpace = line.lastIndexOf(" ");
   if (firstSpace === lastSpace) {
@@ -249,7 +321,7 @@ function invalidRequestLineError(text: string): ProtocolError {
       `a request line must end with HTTP/1.1: ${quote(line)}`,
     );
   }
-  if (protocol !== "HTTP/1.1") {
+  if (protocol !== "HTTP/1.1" && protocol !== "HTTP/1.0") {
     return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
   }
   const method = line.substring(0, firstSpace);
@@ -269,25 +341,57 @@ export function parseResponsePreamble(
   end: number,
 ): ResponsePreamble {
   checkNotEmpty(start, end);
-  const text = decodeAscii(bytes.subarray(start, end));
-  const lineEnd = text.indexOf("\r\n");
+  let text = decodeAscii(bytes.subarray(start, end));
+  const isHttp10 = text.startsWith("HTTP/1.0 ");
   // HTTP/1.1 SP three digits SP reason: the positions are fixed.
-  if (!text.startsWith("HTTP/1.1 ") || text.charCodeAt(12) !== 0x20) {
-    const line = text.substring(0, lineEnd);
-    const advice = line.startsWith("HTTP/")
-      ? ""
-      : "; the server must use HTTP/1.1, and no other code may read from the connection";
-    throw new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}${advice}`);
+  if (!(isHttp10 || text.startsWith("HTTP/1.1 ")) || text.charCodeAt(12) !== 0x20) {
+    throw invalidStatusLineError(readFirstLine(bytes, start, end));
   }
   const status = parseStatus(text);
-  const reason = text.substring(13, lineEnd);
-  if (reason.length < 2 || !allows(REASON_TABLE, reason)) {
-    throw new ProtocolError("BAD_REASON", `bad reason: ${quote(reason)}`);
+  const reasonStart = start + 13;
+  let lineEnd = reasonStart;
+  while (ASCII_TEXT_TABLE[bytes[lineEnd]!] === 1) lineEnd++;
+  if (bytes[lineEnd] !== CR) {
+    while (TEXT_TABLE[bytes[lineEnd]!] === 1) lineEnd++;
+    text = decodeBytes(bytes.subarray(start, end));
   }
-  const headersStart = start + lineEnd + 2;
-  const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, "response");
+  if (bytes[lineEnd] !== CR || bytes[lineEnd + 1] !== LF) {
+    const reason = quote(readFirstLine(bytes, reasonStart, end));
+    throw new ProtocolError("BAD_REASON", `bad reason of a response (status ${status}): ${reason}`);
+  }
+  const reason = text.substring(13, lineEnd - start);
+  let parsedHeaders;
+  try {
+    parsedHeaders = parseHeaderLines(bytes, lineEnd + 2, end, text, start, "response");
+  } catch (error) {
+    throw withStatus(error as ProtocolError, status);
+  }
+  const { headers, framing } = parsedHeaders;
+  if (isHttp10 && framing === "chunked") {
+    const problem = "transfer-encoding in a response of HTTP/1.0 (RFC 9112 §6.1)";
+    throw withStatus(new ProtocolError("BAD_TRANSFER_ENCODING", problem), status);
+  }
   if (framing === 0 && !isBodiless(method, status)) delete headers["content-length"];
-  return { status, reason, headers, framing };
+  return { status, reason, headers, framing, isHttp10 };
+}
+
+/** Names the status, because it may tell why the rest of the response is invalid. */
+function withStatus({ code, message }: ProtocolError, status: number): ProtocolError {
+  return new ProtocolError(code, `in a response with status ${status}: ${message}`);
+}
+
+function invalidStatusLineError(line: Uint8Array): ProtocolError {
+  const isProtocol = startsWith(line, 0, PROTOCOL_NAME);
+  const advice = isProtocol
+    ? "; it must begin with HTTP/1.1 or HTTP/1.0, three digits and a space"
+    : "; the server must use HTTP/1.1, and no other code may read from the connection";
+  return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}${advice}`);
+}
+
+function readFirstLine(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  let lineEnd = start;
+  while (lineEnd < end && !(bytes[lineEnd] === CR && bytes[lineEnd + 1] === LF)) lineEnd++;
+  return bytes.subarray(start, lineEnd);
 }
 
 function parseStatus(text: string): number {
@@ -305,23 +409,26 @@ export function isBodiless(method: Method, status: number): boolean {
   return method === "HEAD" || status === 204 || status === 304;
 }
 
+/** Refuses a switch of protocols, and an interim response with content (RFC 9110 §15.2). */
+export function checkInterimResponse({ status, framing }: ResponsePreamble): void {
+  if (status === 101) {
+    const problem = "the request had no upgrade header, so no protocol was switched";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status 101: ${problem}`);
+  }
+  if (framing === null || framing === 0) return;
+  const name = framing === "chunked" ? "transfer-encoding" : `content-length: ${framing}`;
+  const problem = `an interim response has no content, but this one has ${name}`;
+  throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${problem}`);
+}
+
 /**
- * Returns `"unframed"` if only the end of the connection would end the body (RFC 9112 §6.3, case
- * 8). Refuses an interim status, a body with 204, and a body with 206 of another length than its
- * range (RFC 9110 §15.2, §15.3.5, §15.3.7).
+ * Returns `"unframed"` if only the end of the connection ends the body (RFC 9112 §6.3, case 8).
+ * Refuses a body with 206 of another length than its range (RFC 9110 §15.3.7).
  */
 export function determineReceivedFraming(
   method: Method,
   { status, headers, framing }: ResponsePreamble,
 ): Framing | "unframed" {
-  if (status < 200) {
-    const problem = "interim responses are refused; a request has one response";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${problem}`);
-  }
-  if (status === 204 && framing !== null) {
-    const problem = "has no body; its content-length or transfer-encoding is refused";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${problem}`);
-  }
   if (status === 206) {
     const problem = findContentRangeProblem(status, headers["content-range"], framing);
     if (problem !== null) {
@@ -332,7 +439,22 @@ export function determineReceivedFraming(
     }
   }
   if (isBodiless(method, status) || framing === 0) return null;
-  return framing ?? "unframed";
+  // RFC 9110 §15.3.6: a 205 has no content, so nothing is to be framed.
+  return framing ?? (status === 205 ? null : "unframed");
+}
+
+/**
+ * Returns whether no other response can follow on the connection. A 204 that announces content may
+ * be followed by this content, which RFC 9112 §6.3 forbids; its framing headers are removed. A 205
+ * without framing has no content by RFC 9110 §15.3.6, but by RFC 9112 §6.3 its content would end
+ * with the connection.
+ */
+export function isLastResponse({ status, headers, framing, isHttp10 }: ResponsePreamble): boolean {
+  if (status === 205 && framing === null) return true;
+  if (status !== 204 || framing === null) return isHttp10;
+  delete headers["content-length"];
+  delete headers["transfer-encoding"];
+  return isHttp10 || framing !== 0;
 }
 
 // ───────────────────────── formatting
@@ -361,11 +483,19 @@ export function checkStatus(status: number, min: number, labelPrefix: string): v
 }
 
 function checkReason(reason: string, labelPrefix: string): void {
-  if (typeof reason === "string" && reason.length >= 2 && allows(REASON_TABLE, reason)) return;
+  if (typeof reason === "string" && allows(TEXT_TABLE, reason)) return;
   checkString(`${labelPrefix}reason`, reason);
   throw notAllowedError(
     `${labelPrefix}reason`,
-    `must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
+    `must be visible characters up to U+00FF, spaces and tabs; got ${quote(reason)}`,
+  );
+}
+
+function checkSentHost(host: string): void {
+  if (parseHostHeader(host) !== null) return;
+  throw notAllowedError(
+    'headers["host"]',
+    `must be a host, and perhaps a colon and a port; got ${quote(host)}`,
   );
 }
 
@@ -382,6 +512,8 @@ export function formatRequestPreamble(
   framing: Framing | undefined,
 ): number {
   checkHeaders(headers);
+  const host = overridingHeaders?.["host"] ?? headers["host"];
+  if (typeof host === "string" && host !== lastValidHost) checkSentHost(host);
   let position = writeAscii(into, 0, method);
   into[position++] = SPACE;
   position = writeAscii(into, position, uri);

@@ -1,4 +1,4 @@
-/** Degu supports two forms of RFC 9110 §14: `first-last`, and in requests also `first-`. */
+/** Ranges of bytes (RFC 9110 §14). A range of another unit is a text. */
 
 import { checkInteger, notAllowedError } from "../../internal/checks.ts";
 import { markCopy } from "../../internal/copies.ts";
@@ -6,6 +6,7 @@ import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
 import { parseDecimal } from "../../internal/decimal.ts";
+import { allows, TOKEN_TABLE, trimWhitespace } from "./character_tables.ts";
 
 function checkPosition(label: string, value: number): void {
   checkInteger(label, value, 0, MAX_LENGTH);
@@ -85,6 +86,71 @@ export class Range {
 }
 
 /**
+ * The last bytes of a representation, which a request asks for (RFC 9110 §14.1.2).
+ *
+ * @example
+ * ```ts
+ * import { SuffixRange } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const range = new SuffixRange(3);
+ * assertEquals(String(range), "bytes=-3");
+ * assertEquals(String(range.contentRange(10)), "bytes 7-9/10");
+ * assertEquals(String(range.contentRange(2)), "bytes 0-1/2");
+ * ```
+ */
+export class SuffixRange {
+  /** The number of bytes. */
+  readonly length: number;
+
+  /**
+   * Makes a range of the last bytes.
+   *
+   * @param length The number of bytes. No representation satisfies a range of 0 bytes.
+   * @throws {TypeError} if the length is not a number.
+   * @throws {RangeError} unless 0 ≤ length ≤ 2⁵³ − 1, an integer.
+   */
+  constructor(length: number) {
+    checkPosition("length", length);
+    this.length = length;
+  }
+
+  /**
+   * Returns the number of bytes that the range covers of a representation of `total` bytes.
+   *
+   * @param total The size of the whole representation in bytes.
+   * @throws {TypeError} if the size is not a number.
+   * @throws {RangeError} unless both the size and the length are above 0.
+   */
+  contentLength(total: number): number {
+    checkPosition("total", total);
+    if (total === 0 || this.length === 0) {
+      throw notAllowedError(
+        "total",
+        `must have one of the last ${this.length} bytes; got ${total}`,
+      );
+    }
+    return Math.min(this.length, total);
+  }
+
+  /**
+   * Returns the content range of a response for a representation of `total` bytes.
+   *
+   * @param total The size of the whole representation in bytes.
+   * @throws {TypeError} if the size is not a number.
+   * @throws {RangeError} unless both the size and the length are above 0.
+   */
+  contentRange(total: number): ContentRange {
+    return new ContentRange(total - this.contentLength(total), total, total);
+  }
+
+  /** The value of the header: `bytes=-3` for `new SuffixRange(3)`. */
+  toString(): string {
+    return `bytes=-${this.length}`;
+  }
+}
+
+/**
  * The half-open interval `[start, stop)` of a representation of `total` bytes that a response
  * carries (RFC 9110 §14.4).
  *
@@ -101,23 +167,23 @@ export class ContentRange {
   readonly start: number;
   /** The position after the last byte. */
   readonly stop: number;
-  /** The size of the whole representation in bytes. */
-  readonly total: number;
+  /** The size of the whole representation in bytes; `null` if it is unknown. */
+  readonly total: number | null;
 
   /**
    * Makes a content range of the bytes from `start` up to, not including, `stop`.
    *
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
-   * @param total The size of the whole representation in bytes.
-   * @throws {TypeError} if an argument is not a number.
+   * @param total The size of the whole representation in bytes; `null` if it is unknown.
+   * @throws {TypeError} if an argument has a wrong type.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ total ≤ 2⁵³ − 1, all integers.
    */
-  constructor(start: number, stop: number, total: number) {
+  constructor(start: number, stop: number, total: number | null) {
     checkPosition("start", start);
     checkPosition("stop", stop);
-    checkPosition("total", total);
-    if (start >= stop || stop > total) {
+    if (total !== null) checkPosition("total", total);
+    if (start >= stop || (total !== null && stop > total)) {
       throw notAllowedError(
         "start, stop, total",
         `must be start < stop ≤ total; got ${start}, ${stop} and ${total}`,
@@ -130,39 +196,117 @@ export class ContentRange {
 
   /** The value of the header: `bytes 2-4/10` for `new ContentRange(2, 5, 10)`. */
   toString(): string {
-    return `bytes ${this.start}-${this.stop - 1}/${this.total}`;
+    return `bytes ${this.start}-${this.stop - 1}/${this.total ?? "*"}`;
+  }
+}
+
+/**
+ * The answer to a range that a representation of `total` bytes doesn't satisfy, in a response with
+ * status 416 (RFC 9110 §14.4).
+ *
+ * @example
+ * ```ts
+ * import { UnsatisfiedRange } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(String(new UnsatisfiedRange(10)), "bytes *\u{2f}10");
+ * ```
+ */
+export class UnsatisfiedRange {
+  /** The size of the whole representation in bytes. */
+  readonly total: number;
+
+  /**
+   * Makes the answer to an unsatisfied range.
+   *
+   * @param total The size of the whole representation in bytes.
+   * @throws {TypeError} if the size is not a number.
+   * @throws {RangeError} unless 0 ≤ total ≤ 2⁵³ − 1, an integer.
+   */
+  constructor(total: number) {
+    checkPosition("total", total);
+    this.total = total;
+  }
+
+  /** The value of the header: `bytes`, a space, an asterisk, a slash and the total. */
+  toString(): string {
+    return `bytes */${this.total}`;
   }
 }
 
 markCopy(Range.prototype);
+markCopy(SuffixRange.prototype);
 markCopy(ContentRange.prototype);
+markCopy(UnsatisfiedRange.prototype);
+
+/** Parses digits, which may begin with zeros; returns -1 for any other text. */
+export function parseLength(value: string): number {
+  return parseDecimal(value.charCodeAt(0) === 0x30 ? value.replace(/^0+(?=\d)/, "") : value);
+}
+
+/** Ranges of another unit: visible characters other than the comma (RFC 9110 §14.1.1). */
+const OTHER_RANGE = /^[!-+\--~]+(?:[ \t]*,[ \t]*[!-+\--~]+)*$/;
+const OTHER_CONTENT_RANGE = /^(?:\d+-\d+\/(?:\d+|\*)|\*\/\d+)$/;
 
 /**
+ * Parses the value of `range`. Returns `null` for several ranges of bytes, and the text itself for
+ * another unit.
+ *
  * An open-ended range, `bytes=5-`, has the largest `stop`, which means the same (RFC 9110 §14.1.2):
  * a range may end after the representation.
  */
-export function parseRange(value: string): Range {
-  const dashIndex = value.indexOf("-");
-  const firstPosition = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dashIndex)) : -1;
-  const lastText = value.slice(dashIndex + 1);
-  const lastPosition = lastText === "" ? MAX_LENGTH - 1 : parseDecimal(lastText);
-  // Without a dash, the last position is -1.
-  if (firstPosition < 0 || lastPosition < firstPosition || lastPosition >= MAX_LENGTH) {
-    throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
+export function parseRange(value: string): Range | SuffixRange | string | null {
+  const equalsIndex = value.indexOf("=");
+  const unit = value.slice(0, Math.max(0, equalsIndex));
+  const text = value.slice(equalsIndex + 1);
+  if (unit.toLowerCase() === "bytes" && trimWhitespace(text) === text) {
+    const ranges = text.split(",").map((part) => parseByteRange(trimWhitespace(part)));
+    if (!ranges.includes(null)) return ranges.length === 1 ? ranges[0]! : null;
+  } else if (unit !== "" && allows(TOKEN_TABLE, unit) && OTHER_RANGE.test(text)) {
+    return value;
   }
-  return new Range(firstPosition, lastPosition + 1);
+  throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
 }
 
-export function parseContentRange(value: string): ContentRange {
-  const dashIndex = value.indexOf("-");
-  const slashIndex = value.indexOf("/");
-  const firstPosition = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dashIndex)) : -1;
-  const lastPosition = parseDecimal(value.slice(dashIndex + 1, slashIndex));
-  const total = parseDecimal(value.slice(slashIndex + 1));
-  // If the dash or the slash is missing, or in the wrong order, the last position or the total is
-  // -1.
-  if (firstPosition < 0 || lastPosition < firstPosition || lastPosition >= total) {
-    throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
+function parseByteRange(text: string): Range | SuffixRange | null {
+  const dashIndex = text.indexOf("-");
+  const lastText = text.slice(dashIndex + 1);
+  if (dashIndex === 0) {
+    const length = parseLength(lastText);
+    return length < 0 ? null : new SuffixRange(length);
+  }
+  const firstPosition = parseLength(text.slice(0, Math.max(0, dashIndex)));
+  const lastPosition = lastText === "" ? MAX_LENGTH - 1 : parseLength(lastText);
+  const isValid = firstPosition >= 0 && lastPosition >= firstPosition && lastPosition < MAX_LENGTH;
+  return isValid ? new Range(firstPosition, lastPosition + 1) : null;
+}
+
+/** Parses the value of `content-range`. Returns the text itself for another unit. */
+export function parseContentRange(value: string): ContentRange | UnsatisfiedRange | string {
+  const spaceIndex = value.indexOf(" ");
+  const unit = value.slice(0, Math.max(0, spaceIndex));
+  const text = value.slice(spaceIndex + 1);
+  const range = unit.toLowerCase() === "bytes"
+    ? parseByteContentRange(text)
+    : unit !== "" && allows(TOKEN_TABLE, unit) && OTHER_CONTENT_RANGE.test(text)
+    ? value
+    : null;
+  if (range !== null) return range;
+  throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
+}
+
+function parseByteContentRange(text: string): ContentRange | UnsatisfiedRange | null {
+  const slashIndex = text.indexOf("/");
+  const rangeText = text.slice(0, Math.max(0, slashIndex));
+  const totalText = text.slice(slashIndex + 1);
+  const total = totalText === "*" ? null : parseLength(totalText);
+  if (total === -1) return null;
+  if (rangeText === "*") return total === null ? null : new UnsatisfiedRange(total);
+  const dashIndex = rangeText.indexOf("-");
+  const firstPosition = parseLength(rangeText.slice(0, Math.max(0, dashIndex)));
+  const lastPosition = parseLength(rangeText.slice(dashIndex + 1));
+  if (firstPosition < 0 || lastPosition < firstPosition || lastPosition >= (total ?? MAX_LENGTH)) {
+    return null;
   }
   return new ContentRange(firstPosition, lastPosition + 1, total);
 }

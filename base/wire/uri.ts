@@ -1,7 +1,8 @@
 /**
  * Request targets (RFC 9112 §3.2.1, origin-form). A received path may have several spellings; a
- * path that this package makes has one. What two programs could read in two ways is refused: `//`,
- * `..`, and escapes that hide a separator, a dot or a name.
+ * path that this package makes has one. A received component `.` is removed (RFC 3986 §6.2.2.3).
+ * What two programs could read in two ways is refused: `//`, `..`, and escapes that hide a
+ * separator, a dot or a name.
  */
 
 import { checkArray, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
@@ -31,6 +32,8 @@ const ESCAPE_HINT = "buildUri(path, parameters) escapes paths and parameters";
 const encoder = new TextEncoder();
 
 interface ParsedUri {
+  /** The URI without components `.`. */
+  readonly uri: string;
   readonly path: string[];
   readonly query: string | null;
 }
@@ -39,18 +42,20 @@ interface ParsedUri {
  * Splits a URI into the decoded components of its path and its query: `/foo%20bar/?a=%20` is
  * `["foo bar", ""]` and `a=%20`, `/` is `[]` and `null`.
  *
- * @param isReceived Whether apps of this system get the path. On Windows a received path has no
- * backslash, but a client may request a file of another system.
+ * @param isReceived Whether apps of this system get the path. Only a received path can have
+ * components `.`. On Windows a received path has no backslash, but a client may request a file of
+ * another system.
  */
 export function parseUri(uri: string, isReceived = true): ParsedUri {
   // The most common target needs no parsing.
-  if (uri === "/") return { path: [], query: null };
+  if (uri === "/") return { uri, path: [], query: null };
   if (uri.charCodeAt(0) !== SLASH) throw invalidUriError(uri, 'it must begin with "/"');
   const questionMarkIndex = uri.indexOf("?");
   const end = questionMarkIndex === -1 ? uri.length : questionMarkIndex;
   const path: string[] = [];
   let start = 1;
   let isEscaped = false;
+  let hasDot = false;
   for (let i = 1; i <= end; i++) {
     const code = i < end ? uri.charCodeAt(i) : SLASH;
     if (code === SLASH) {
@@ -58,9 +63,10 @@ export function parseUri(uri: string, isReceived = true): ParsedUri {
         throw invalidPathError(uri, describeForbiddenPart("//", ONE_SPELLING_RULE));
       }
       const text = uri.substring(start, i);
-      path.push(
-        isEscaped || text.charCodeAt(0) === DOT ? decodeComponent(uri, text, isReceived) : text,
-      );
+      if (isReceived && text === ".") hasDot = true;
+      else {path.push(
+          isEscaped || text.charCodeAt(0) === DOT ? decodeComponent(uri, text, isReceived) : text,
+        );}
       start = i + 1;
       isEscaped = false;
     } else if (PATH_TABLE[code] !== 1) {
@@ -74,12 +80,17 @@ export function parseUri(uri: string, isReceived = true): ParsedUri {
     }
   }
   if (end === 1) path.pop();
-  if (questionMarkIndex === -1) return { path, query: null };
-  const query = uri.substring(questionMarkIndex + 1);
-  if (!allows(URI_TABLE, query)) {
+  const query = questionMarkIndex === -1 ? null : uri.substring(questionMarkIndex + 1);
+  if (query !== null && !allows(URI_TABLE, query)) {
     throw invalidUriError(uri, describeForbiddenCharacter(URI_TABLE, query, URI_RULE));
   }
-  return { path, query };
+  // Parse again: the path can end with a slash now, or be only a slash.
+  if (hasDot) return parseUri(removeDots(uri.substring(0, end)) + uri.substring(end));
+  return { uri, path, query };
+}
+
+function removeDots(path: string): string {
+  return path.replace(/\/\.(?=\/)/g, "").replace(/\/\.$/, "/");
 }
 
 function decodeComponent(uri: string, text: string, isReceived: boolean): string {
@@ -123,7 +134,9 @@ function describeForbiddenCharacter(table: Uint8Array, text: string, rule: strin
 }
 
 function describeInvalidComponent(component: string): string | null {
-  if (component === "..") return describeForbiddenPart("..", ONE_SPELLING_RULE);
+  if (component === "." || component === "..") {
+    return describeForbiddenPart(component, ONE_SPELLING_RULE);
+  }
   if (allows(UNESCAPED_TABLE, component)) return null;
   const [part] = FORBIDDEN_PART.exec(component) ?? [];
   if (part !== undefined) return describeForbiddenPart(part, COMPONENT_RULE);
@@ -148,9 +161,9 @@ export function checkUri(uri: string, label = "uri", isReceived = false): Parsed
  * @param query The text after the `?`, already escaped; or parameters, which are escaped so that
  * `new URLSearchParams(query)` parses them. `null` and empty parameters add no query.
  * @throws {TypeError} if a component, the query or a parameter has a wrong type.
- * @throws {RangeError} if a component has a slash, a NUL or a lone surrogate, is `..`, begins with
- * `.;` or `..;`, or is empty before the last; if a text as query has a character that is not
- * visible ASCII, or `#`; if a parameter has a lone surrogate.
+ * @throws {RangeError} if a component has a slash, a NUL or a lone surrogate, is `.` or `..`,
+ * begins with `.;` or `..;`, or is empty before the last; if a text as query has a character that
+ * is not visible ASCII, or `#`; if a parameter has a lone surrogate.
  *
  * @example
  * ```ts

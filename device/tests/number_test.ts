@@ -721,7 +721,7 @@ Deno.test("the joiner stores only the device of the number, and only after its v
   const table: [by: PairingDevice, protocol: string, answer: string | null, message: RegExp][] = [
     [camera, "degu-pair/2", formatAnswer({}), /^$/],
     [camera, "degu-pair/2", formatAnswer({ more: 1 }), /camera did not confirm/],
-    [camera, "degu-pair/2", formatAnswer("", "204 No Content"), /the last answer of camera/],
+    [camera, "degu-pair/2", formatAnswer("", "204 No Content"), /camera did not confirm/],
     [camera, "degu-pair/2", formatAnswer({}, "403 Forbidden"), /camera did not confirm/],
     [camera, "degu-pair/2", null, /the last answer of camera did not arrive/],
     [camera, "degu-pair/1", formatAnswer({}), /can't be reached at 127.0.0.1/],

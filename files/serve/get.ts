@@ -1,6 +1,16 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Mime } from "mime";
-import { BodyError, BodyIter, buildUri, type HeadersToSend, printable } from "@degu/degu/base";
+import {
+  BodyError,
+  BodyIter,
+  buildUri,
+  type ContentRange,
+  type HeadersToSend,
+  printable,
+  type Range,
+  SuffixRange,
+  UnsatisfiedRange,
+} from "@degu/degu/base";
 import type { Request, ResponseTuple } from "@degu/degu/server";
 import { isSystemError, parseDecimal } from "@degu/degu/internal";
 import { addPath } from "../disk/names.ts";
@@ -44,7 +54,7 @@ export function loadMime(): Promise<Mime> {
 
 export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list, allow } = fileRequest;
-  const { names, lastComponent, isDirectory } = target;
+  const { names, isDirectory } = target;
   if (isDirectory && list) {
     const hasModes = isModeRequested(request.headers);
     const isTree = request.query === "tree";
@@ -63,7 +73,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   // Without the slash, the name "html" would count as an extension.
   const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
   const file = await findServedFile(root, path);
-  if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
+  if (file === "directory" && !isDirectory) return redirect(request);
   if (file === null || file === "directory") throw notFoundRefusal();
   if (file instanceof Refusal) throw file;
   try {
@@ -75,9 +85,9 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   }
 }
 
-/** The location is relative, so that it is also right behind a proxy. */
-function redirect({ query }: Request, lastComponent: string): ResponseTuple {
-  const location = `.${buildUri([lastComponent, ""], query)}`;
+/** The path is absolute, because several clients can't resolve `./`. */
+function redirect({ mount, path, query }: Request): ResponseTuple {
+  const location = buildUri([...mount, ...path, ""], query);
   return [301, "Moved Permanently", { location }, null];
 }
 
@@ -146,11 +156,14 @@ async function answerWithVersion(
     // A range applies to GET alone (RFC 9110 §14.2).
     const { range: requestedRange } = headers;
     const isRangeAllowed = method === "GET" && isRangeApplicable(headers, validators);
-    const range = isRangeAllowed && requestedRange ? requestedRange : null;
-    if (range !== null && range.start >= file.size) {
-      return [416, "Range Not Satisfiable", {}, null];
+    // The server doesn't know other units than bytes (RFC 9110 §14.2).
+    const range = isRangeAllowed && typeof requestedRange === "object" ? requestedRange : null;
+    const contentRange = range === null ? null : contentRangeOf(range, file.size);
+    if (contentRange instanceof UnsatisfiedRange) {
+      return [416, "Range Not Satisfiable", { "content-range": contentRange }, null];
     }
     const makeHeaders = (stats: FileStats): HeadersToSend => ({
+      "accept-ranges": "bytes",
       "content-type": contentType,
       "file-stamp": versionedStampOf(stats),
       ...makeModeHeader(permissionBitsOf(file.mode)),
@@ -169,7 +182,6 @@ async function answerWithVersion(
       };
       return [200, "OK", headHeaders, null];
     }
-    const contentRange = range?.contentRange(file.size) ?? null;
     const { start, stop } = contentRange ?? { start: 0, stop: file.size };
     // Cache the digest for a later request, usually by the same peer.
     const isHashed = isDigestRequested(fileRequest.request.headers) &&
@@ -195,6 +207,17 @@ async function answerWithVersion(
   } finally {
     if (!isHandedOver) await file.handle.close();
   }
+}
+
+/** Returns `null` for all bytes of an empty file, which has no range. */
+function contentRangeOf(
+  range: Range | SuffixRange,
+  size: number,
+): ContentRange | UnsatisfiedRange | null {
+  const isSuffix = range instanceof SuffixRange;
+  if (size === 0 && !isSuffix && range.start === 0) return null;
+  const isSatisfied = isSuffix ? size > 0 && range.length > 0 : range.start < size;
+  return isSatisfied ? range.contentRange(size) : new UnsatisfiedRange(size);
 }
 
 async function makeHeadDigestHeaders(

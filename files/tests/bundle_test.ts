@@ -171,14 +171,14 @@ const REQUESTS: readonly (readonly [
   ["a path in an object", "/?bundle=get", () => encodeLatin1('{"path":["a"]}\n'), 400],
   ["an end record in a list of paths", "/?bundle=get", () => encodeLatin1(BUNDLE_END), 400],
   ["a path that is not UTF-8", "/?bundle=get", () => encodeLatin1('["\xff"]\n'), 400],
-  ...["/sub?bundle=get", "/file?bundle=get", "/./?bundle=get"].map((uri) =>
+  ...["/sub?bundle=get", "/file?bundle=get", `/${"n".repeat(256)}/?bundle=get`].map((uri) =>
     ["a URI that is not of a directory", uri, () => paths(1), 404] as const
   ),
   ...["/", "/?bundle", "/?bundle=", "/?bundle=all", "/?bundle=get&x", "/?tree"].map((uri) =>
     ["another query", uri, () => paths(1), 405] as const
   ),
   ["a bundle to the URI of a file", "/sub?bundle=put", () => GOOD, 404],
-  ["a bundle to an invalid URI", "/./?bundle=put", () => GOOD, 404],
+  ["a bundle to an invalid name", `/${"n".repeat(256)}/?bundle=put`, () => GOOD, 404],
   ["a bundle to the reserved directory", "/.degu-files/?bundle=put", () => GOOD, [403]],
   ["a bundle below a file", "/file/?bundle=put", () => GOOD, [409]],
   ["no bundle", "/?bundle=put", () => null, 400],

@@ -260,6 +260,25 @@ Deno.test("a file of a tree that changes after its comparison is neither replace
   }
 });
 
+Deno.test("a condition with * in a list, or behind other white space than spaces, replaces no file", async () => {
+  await using dir = await createTempDir();
+  await fill(dir.path, { f: "old" });
+  const app = new FilesApp(dir.path, { write: true });
+  const rows: readonly HeadersToSend[] = [
+    { "if-none-match": "*, *" },
+    { "if-none-match": '*, "x"' },
+    { "if-none-match": '"x"\t,\t*' },
+    { "if-match": "\xa0*" },
+    { "if-match": "*, *" },
+    { "if-match": '*, "x"' },
+  ];
+  for (const headers of rows) {
+    const [status] = await app.handle(mkreq("PUT", "/f", headers, encodeLatin1("new")));
+    assertEquals(status, 412, JSON.stringify(headers));
+  }
+  assertEquals(await readTree(dir.path), { f: "old" });
+});
+
 // Apps that only add files.
 
 const ADD: FilesOptions = { write: "add", list: true };

@@ -187,7 +187,7 @@ const REJECTED_PATHS: readonly [
   ],
   [
     "an invalid name",
-    [".", "n".repeat(256), "%C3%A9".repeat(128), "sub/.", "./file"],
+    ["n".repeat(256), "%C3%A9".repeat(128)],
     [404, 404, 404, 404, 404],
   ],
 ];

@@ -1,5 +1,14 @@
 /** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
-import { BodyError, BodyIter, type HeadersToSend, ProtocolError, Range } from "@degu/degu/base";
+import {
+  BodyError,
+  BodyIter,
+  type HeadersToSend,
+  type Method,
+  ProtocolError,
+  Range,
+  SuffixRange,
+  UnsatisfiedRange,
+} from "@degu/degu/base";
 import { download, type FileEvent, type FileLogDetails, FilesApp, remoteDigest } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Refusal } from "@degu/internal/files/refusal.ts";
@@ -27,7 +36,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { exchange, waitForTick } from "@degu/testing/raw_peer.ts";
 import {
   makePattern,
   makeTree,
@@ -41,7 +50,13 @@ import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { open } from "node:fs/promises";
@@ -98,25 +113,63 @@ Deno.test("a partial response has every header of the whole file, and content-ra
   for (const name of ["content-type", "etag", "last-modified"]) assert(name in wholeHeaders, name);
 });
 
-Deno.test("a range beyond the end is answered with 416, without content-range, and has no effect on HEAD", async () => {
+Deno.test("a range without a byte of the file is answered with 416 and the size, and has no effect on HEAD", async () => {
   await using files = await serveDirectory();
   await files.write("ten", "0123456789");
   await files.write("empty", "");
-  const cases: [name: string, start: number, stop: number, ...answer: unknown[]][] = [
-    ["ten", 10, 11, 416, undefined, undefined, null],
-    ["ten", 10, 2 ** 53 - 1, 416, undefined, undefined, null],
-    ["ten", 2 ** 53 - 2, 2 ** 53 - 1, 416, undefined, undefined, null],
-    ["empty", 0, 1, 416, undefined, undefined, null],
-    ["ten", 2, 5, 206, 3, "bytes 2-4/10", "234"],
+  const cases: [name: string, range: Range | SuffixRange, ...answer: unknown[]][] = [
+    ["ten", new Range(10, 11), 416, undefined, "bytes */10", null],
+    ["ten", new Range(10, 2 ** 53 - 1), 416, undefined, "bytes */10", null],
+    ["ten", new Range(2 ** 53 - 2, 2 ** 53 - 1), 416, undefined, "bytes */10", null],
+    ["ten", new SuffixRange(0), 416, undefined, "bytes */10", null],
+    ["empty", new Range(1, 2), 416, undefined, "bytes */0", null],
+    ["empty", new SuffixRange(0), 416, undefined, "bytes */0", null],
+    ["empty", new SuffixRange(1), 416, undefined, "bytes */0", null],
+    // All bytes of an empty file.
+    ["empty", new Range(0, 1), 200, undefined, undefined, null],
+    ["empty", new Range(0, 2 ** 53 - 1), 200, undefined, undefined, null],
+    ["ten", new Range(2, 5), 206, 3, "bytes 2-4/10", "234"],
+    ["ten", new SuffixRange(3), 206, 3, "bytes 7-9/10", "789"],
+    ["ten", new SuffixRange(10), 206, 10, "bytes 0-9/10", "0123456789"],
+    ["ten", new SuffixRange(2 ** 53 - 1), 206, 10, "bytes 0-9/10", "0123456789"],
   ];
-  const names = ["content-length", "content-range"];
-  for (const [name, start, stop, ...expected] of cases) {
+  for (const [name, range, ...expected] of cases) {
     using conn = await files.serving.makeClient().connect();
-    const range = new Range(start, stop);
+    const names = ["content-length", "content-range"];
     const head = await summarize(await conn.head(`/${name}`, { range }), ...names);
     assertEquals(head, [200, name.length === 3 ? 10 : 0, undefined, null]);
-    const response = await conn.getRange(`/${name}`, {}, start, stop);
-    assertEquals(await summarize(response, ...names), expected);
+    const response = await conn.get(`/${name}`, { range });
+    const { "content-range": contentRange } = response.headers;
+    const [status, length, , text] = await summarize(response, ...names);
+    assertEquals([status, length, contentRange && `${contentRange}`, text], expected);
+    if (status === 416) assertInstanceOf(contentRange, UnsatisfiedRange);
+  }
+});
+
+Deno.test("several ranges, and a range of another unit, are answered with the whole file", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten", "0123456789");
+  for (const range of ["bytes=0-1,3-4", "bytes=-1, 0-0", "items=0-1"]) {
+    const request = `GET /ten HTTP/1.1\r\nrange: ${range}\r\nconnection: close\r\n\r\n`;
+    const { received } = await exchange(files.serving.address, request);
+    assert(received.startsWith("HTTP/1.1 200 OK\r\n"), received);
+    assert(received.endsWith("\r\n\r\n0123456789"), received);
+  }
+});
+
+Deno.test("accept-ranges is in each response with a file, and in the response to HEAD", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten", "0123456789");
+  const rows: [method: Method, headers: HeadersToSend, status: number][] = [
+    ["HEAD", {}, 200],
+    ["GET", {}, 200],
+    ["GET", { range: new Range(2, 5) }, 206],
+    ["GET", { range: new SuffixRange(1) }, 206],
+  ];
+  for (const [method, headers, status] of rows) {
+    const response = await files.conn.request(method, "/ten", headers, null);
+    await response.body?.bytes();
+    assertEquals([response.status, response.headers["accept-ranges"]], [status, "bytes"]);
   }
 });
 

@@ -21,6 +21,7 @@ import {
   makeDirectory,
   remoteDigest,
   StatusError,
+  TransferError,
   upload,
   uploadTree,
 } from "@degu/files";
@@ -262,5 +263,29 @@ Deno.test("files and trees are transferred over every kind of requester", async 
     );
     assertEquals(copied.files, 1);
     await deleteEntry(target, makeUri("a"));
+  });
+});
+
+Deno.test("transfers refuse a response that only the end of the connection ends", async (t) => {
+  await using dir = await createTempDir();
+  const etag = 'etag: "1"\r\n';
+  const list = "content-type: application/json\r\n";
+  const rows: Record<string, [lines: string, transfer: (client: Client) => Promise<unknown>]> = {
+    "download": [etag, (client) => download(client, "/a", `${dir.path}/a`)],
+    "downloadTree": [list, (client) => downloadTree(client, "/", `${dir.path}/tree`)],
+    "listDirectory": [list, (client) => Array.fromAsync(listDirectory(client, "/"))],
+    "listTree": [list, (client) => Array.fromAsync(listTree(client, "/"))],
+  };
+  await testEachRow(t, Object.entries(rows), async (_label, [lines, transfer]) => {
+    using server = new RawServer();
+    const failed = assertRejects(
+      async () => await transfer(new Client(server.address)),
+      TransferError,
+    );
+    const peer = await server.respond(`HTTP/1.1 200 OK\r\n${lines}\r\n[]`);
+    peer.close();
+    const error = await failed;
+    assertEquals(error.code, "UNEXPECTED_RESPONSE");
+    assertMatch(error.message, /only the end of the connection ends the response/);
   });
 });

@@ -10,6 +10,7 @@ import {
 import { checkRequester, clearMaybeProcessed, formatCheckedAddress } from "@degu/degu/internal";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { areModesFixed, parseMode } from "../modes.ts";
+import { unexpectedResponseError } from "../transfer_error.ts";
 
 /**
  * The client of a transfer, which sends one request at a time. If the caller passes a connection or
@@ -103,6 +104,7 @@ export class TransferClient implements Disposable {
     try {
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       this.#lastBody = response.body;
+      checkFraming(method, uri, response);
       const modeMask = parseMode(response.headers["file-mode-mask"]);
       if (modeMask !== null) {
         this.serverModeMask = modeMask;
@@ -125,6 +127,14 @@ export class TransferClient implements Disposable {
     this.#cancelLastBody();
     this.#ownPool?.close();
   }
+}
+
+/** A list, a bundle or a file that ends with the connection could be cut without an error. */
+function checkFraming(method: Method, uri: string, { ok, body }: Response): void {
+  if (!ok || !body?.chunked || !body.endsWithConnection) return;
+  body.cancel().catch(() => {});
+  const problem = "only the end of the connection ends the response, which may therefore be cut";
+  throw unexpectedResponseError(method, uri, problem);
 }
 
 function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {

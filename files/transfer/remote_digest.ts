@@ -1,4 +1,4 @@
-import type { Method, Response } from "@degu/degu/base";
+import { ContentRange, type Method, type Response } from "@degu/degu/base";
 import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
 import { parseDate, parseStamp } from "../conditions.ts";
@@ -214,8 +214,8 @@ export async function checkRemainder(
   const version = versionOf("GET", uri, response);
   const { headers: { "content-range": range }, body } = response;
   // Without an entity tag the file may have grown: ignore the bytes after the requested range.
-  const isRequestedRange = range?.start === start &&
-    range.stop === total &&
+  const isRequestedRange = range instanceof ContentRange && range.start === start &&
+    range.stop === total && range.total !== null &&
     (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
     body.contentLength === total - start &&
     (version.etag === null || etag === null || version.etag === etag);

@@ -102,7 +102,7 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
     "content-length": () => parseHeaders(encodeLatin1(`content-length: ${line}`)),
     "transfer-encoding": () => parseHeaders(encodeLatin1(`transfer-encoding: ${line}`)),
     "range header": () => parseHeaders(encodeLatin1(`range: ${line}`)),
-    "duplicate": () => parseHeaders(encodeLatin1("a: b\r\na: c")),
+    "duplicate": () => parseHeaders(encodeLatin1("etag: b\r\netag: c")),
     "status line": () => parseResponse("GET", encodeLatin1(line)),
     "status": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 ${line} OK`)),
     "reason": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 200 ${line}`)),
@@ -129,9 +129,9 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
 
 Deno.test("a ProtocolError quotes the invalid text", () => {
   const rows: [call: () => unknown, part: string][] = [
-    [() => parseHeaders(encodeLatin1("a_b: c")), "a_b"],
+    [() => parseHeaders(encodeLatin1("a/b: c")), "a/b"],
     [() => parseHeaders(encodeLatin1("a: b\x7fc")), "b\\x7fc"],
-    [() => parseHeaders(encodeLatin1("a: b ")), '"b "'],
+    [() => parseHeaders(encodeLatin1("a: \x9b1m\0")), '"\\x9b1m\\x00"'],
     [() => parseUri("/a//b"), "/a//b"],
     [() => parseUri("/?ab#c"), '"#" is not allowed'],
     [() => parseRange("bytes=5-1"), "bytes=5-1"],

@@ -307,7 +307,10 @@ Deno.test("connect() checks the classes of bodies before it connects", async () 
 
 /** Values of a wrong type, and disallowed values, of each option. */
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
-  host: { types: [5, ["example.com"]], values: ["", "a\r\nb: c", "ä", " a", "a "] },
+  host: {
+    types: [5, ["example.com"]],
+    values: ["a\r\nb: c", "ä", " a", "a ", "a b", ":", "u@a", "a/b", "[::1"],
+  },
   timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity, 3600.1] },
   bodies: { types: [5, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }] },
   authorization: {

@@ -46,7 +46,7 @@ Deno.test("host is derived from the address", () => {
     [["2620:0:861:ed1a::1", 80], "[2620:0:861:ed1a::1]"],
     [["2620:0:861:ed1a::1", 80, 0, 0], "[2620:0:861:ed1a::1]"],
     [["2620:0:861:ed1a::1", 8080], "[2620:0:861:ed1a::1]:8080"],
-    [["fe80::e8b:fdff:fe75:402c/64", 5984, 0, 3], "[fe80::e8b:fdff:fe75:402c/64]:5984"],
+    [["fe80::e8b:fdff:fe75:402c/64", 5984, 0, 3], "[fe80::e8b:fdff:fe75:402c]:5984"],
     [["fe80::e8b:fdff:fe75:402c", 80, 0, 3], "[fe80::e8b:fdff:fe75:402c]"],
     [["fe80::1%eth0", 8080], "[fe80::1]:8080"],
     [["fe80::1%3", 80], "[fe80::1]"],
@@ -190,12 +190,12 @@ Deno.test("headers of a client are validated when the client is constructed", ()
     { A: "b" },
     { "": "b" },
     { "a b": "c" },
-    { ["a".repeat(65)]: "b" },
-    { a: "" },
+    { ["a".repeat(257)]: "b" },
     { a: "b\r\nc: d" },
-    { a: "\u00e4" },
+    { a: "\u0100" },
     { a: " b" },
     { a: "b " },
+    { a: "\tb" },
     { a: "b".repeat(32768) },
     { a: "x".repeat(20000), b: "x".repeat(20000) },
   ];
@@ -328,9 +328,10 @@ Deno.test("an invalid credential of a request or a connection is not quoted", as
 /** Requests with a mistake in a header with a secret, or next to it. */
 const brokenRequests: readonly string[] = [
   ...[
-    `Authorization: ${SECRET}\t`,
-    `authorization:${SECRET}`,
-    `AUTHORIZATION:${SECRET}: x`,
+    `Authorization: ${SECRET}\x00`,
+    `authorization:${SECRET}\x7f`,
+    `authorization: ${SECRET}\r\nAUTHORIZATION:${SECRET}`,
+    `cookie: ${SECRET}\r\nhost: a b`,
     `Authorization : ${SECRET}`,
     `cookie: ${SECRET}\x01`,
     `proxy-authorization: ${SECRET}\x7f`,
@@ -366,7 +367,7 @@ Deno.test("requests and responses are inspected without secrets", async () => {
     return [200, "OK", { "set-cookie": "c2VjcmV0", "hello": "world" }, null];
   });
   const response = await serving.makeClient({ authorization: SECRET }).request("GET", "/");
-  assertEquals(response.headers["set-cookie"], "c2VjcmV0");
+  assertEquals(response.headers["set-cookie"], ["c2VjcmV0"]);
   for (const text of [...outputs, formatAllWays(response)]) {
     assert(!text.includes("c2VjcmV0"), text);
   }

@@ -10,12 +10,7 @@ import { TrackedItems } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { makeSplits, MemoryServer, MemorySocket, quietLogger } from "./memory.ts";
-import {
-  hasConnectionClose,
-  type ModelBody,
-  readRequests,
-  type ReferenceRequest,
-} from "./oracle.ts";
+import { hasConnectionClose, type ModelBody, type ModelRequest, readRequests } from "./oracle.ts";
 import { receive } from "./received.ts";
 import { findInterims, makeRequestStream } from "./requests.ts";
 
@@ -46,21 +41,32 @@ function listResponses(input: string, pieces: readonly Uint8Array[]): string[] {
   const append = (texts: readonly string[]) => {
     responses = responses.flatMap((before) => texts.map((text) => before + text));
   };
-  const messages: (ReferenceRequest & { body: ModelBody | undefined })[] = [...requests];
-  if (broken !== null) messages.push({ ...broken, body: undefined });
+  const messages: (Omit<ModelRequest, "body"> & { body: ModelBody | undefined })[] = [...requests];
+  if (broken !== null) {
+    const isLast = broken.isHttp10 || hasConnectionClose(broken.headers);
+    messages.push({ ...broken, isLast, body: undefined });
+  }
   for (const [i, message] of messages.entries()) {
-    const { method, uri, body } = message;
+    const { method, uri, isHttp10, body } = message;
     if (readsBody(uri)) append(interimsOf(awaitedBodies[i]));
     if (readsBody(uri) && body === undefined) break;
     const isUnread = !readsBody(uri) && body !== null;
     const kind = kindOf(uri);
     // A streamed response body may still read the request's body.
-    const isCloseAnnounced = hasConnectionClose(message.headers) ||
+    const isCloseAnnounced = message.isLast ||
       isUnread && ["bytes", "null"].includes(kind);
     const close = isCloseAnnounced ? "connection: close\r\n" : "";
     const isWithoutBody = kind === "null" && method === "HEAD";
-    const [header, content] = isWithoutBody ? ["", ""] : ANSWERS[kind];
-    append([`HTTP/1.1 200 OK\r\n${close}${header}\r\n${method === "HEAD" ? "" : content}`]);
+    // A client of HTTP/1.0 gets no chunks.
+    const kindOfFraming = isHttp10 && kind === "chunks" ? "bytes" : kind;
+    const [header, content] = isWithoutBody ? ["", ""] : ANSWERS[kindOfFraming];
+    const headers = [header];
+    if (isHttp10 && kind === "chunks" && method === "HEAD") headers.push("");
+    append(
+      headers.map((line) =>
+        `HTTP/1.1 200 OK\r\n${close}${line}\r\n${method === "HEAD" ? "" : content}`
+      ),
+    );
     if (isUnread) return responses;
   }
   append(last);

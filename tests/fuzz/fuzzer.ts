@@ -147,6 +147,7 @@ const TOKENS = [
   "\r", "\n", "\r\n", "\r\n\r\n", "\n\n", "\n\r\n", " ", "\t", "\0", "\x0b", "\x0c", "\x7f",
   "\x80", "\xa0", "\xff", ":", ": ", " :", ";", ",", "=", "-", "/", "//", "?", "#", "%", "%2e",
   "..", "0", "00", "1", "f", "\\", '"', "_", "@", "HTTP/1.1", "GET ", "chunked",
+  "\r\na: ", "\r\ncookie: b", "\r\nset-cookie:", "HTTP/1.0", "http://a", "/./", "\r\nhost: b",
   "\r\ncontent-length: 5", "\r\ntransfer-encoding: chunked", "\r\n ", "0\r\n\r\n",
   "\r\n0\r\n\r\n",
 ];

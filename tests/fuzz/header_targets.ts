@@ -14,7 +14,10 @@ const addedHeaders = { "x-user": "anna" };
 const respond = (headers: HeadersToSend): Requester => ({
   request: () => Promise.resolve(new AppResponse(200, "OK", headers, null)),
 });
-const toPairs = (headers: HeadersToSend) => Object.entries(headers) as [string, string][];
+const toPairs = (headers: HeadersToSend) =>
+  Object.entries(headers).flatMap(([name, value]) =>
+    [value].flat().map((item): [string, string] => [name, String(item)])
+  );
 const iterate = ({ headers }: { readonly headers: Headers }) => [...headers];
 
 const fetch = createFetch(respond({}));
@@ -103,7 +106,15 @@ function makeManyOptions(text: string): HeadersToSend {
   return { connection: options.join(",") };
 }
 
-/** The functions by name, each with many headers and with many options of `connection`. */
+/** Makes headers with many lines of `set-cookie`. */
+function makeManyCookies(text: string): HeadersToSend {
+  return { "set-cookie": Array.from({ length: text.length / 16 }, () => "a") };
+}
+
+/**
+ * The functions by name, each with many headers, with many options of `connection`, and with many
+ * lines of `set-cookie`.
+ */
 export const HEADER_TARGETS: ReadonlyMap<string, Target> = new Map(
   Object.entries(PREPARATIONS).flatMap(([name, prepare]): [string, Target][] => [
     [`${name}, headers`, {
@@ -113,6 +124,10 @@ export const HEADER_TARGETS: ReadonlyMap<string, Target> = new Map(
     [`${name}, options`, {
       longLength: PREAMBLE,
       make: (text) => prepare(makeManyOptions(text)),
+    }],
+    [`${name}, cookies`, {
+      longLength: PREAMBLE,
+      make: (text) => prepare(makeManyCookies(text)),
     }],
   ]),
 );

@@ -4,8 +4,9 @@
  * text.
  */
 
-import { findErrorResponse, formatErrorResponse } from "../support/error_answers.ts";
+import { findErrorResponses, formatErrorResponse } from "../support/error_answers.ts";
 import {
+  findTrailerEnd,
   type FlatHeaders,
   limits,
   parseReferenceChunkHeader,
@@ -26,6 +27,11 @@ interface ReferenceResponse {
   readonly headers: FlatHeaders;
 }
 
+/** The version of a message, which the library doesn't pass on. */
+interface Versioned {
+  readonly isHttp10: boolean;
+}
+
 /** Splits a preamble without its final CR LF CR LF into its first line and its header block. */
 function readPreamble(preamble: string): readonly [line: string, block: string] | null {
   if (preamble.length > limits.preamble - 4) return null;
@@ -37,53 +43,62 @@ function readPreamble(preamble: string): readonly [line: string, block: string] 
 
 const EMPTY_CHUNKED_BODY = "0\r\n\r\n";
 
-function hasBodyMethod({ method }: { readonly method: string }): boolean {
-  return method === "PUT" || method === "POST";
-}
-
 /** Whether a request must have an empty chunked body, because its method has no body. */
-function hasEmptyChunks(request: ReferenceRequest): boolean {
-  return !hasBodyMethod(request) && "transfer-encoding" in request.headers;
+function hasEmptyChunks({ method, headers }: ReferenceRequest): boolean {
+  return method !== "PUT" && method !== "POST" && "transfer-encoding" in headers;
 }
 
-/** Reads a request preamble without its final CR LF CR LF. */
+/** Reads a request preamble without its final CR LF CR LF, also from a connection over TLS. */
 export function readRequest(preamble: string): ReferenceRequest | null {
-  const request = readFramedRequest(preamble);
-  if (request !== null && hasEmptyChunks(request)) delete request.headers["transfer-encoding"];
-  return request;
+  const read = readVersionedRequest(preamble, true);
+  if (read === null) return null;
+  if (hasEmptyChunks(read)) delete read.headers["transfer-encoding"];
+  return { method: read.method, uri: read.uri, headers: read.headers };
 }
 
 /** Reads a request preamble that can be sent without a body, without its final CR LF CR LF. */
 export function readSentRequest(preamble: string): ReferenceRequest | null {
-  const request = readFramedRequest(preamble);
-  return request !== null && hasEmptyChunks(request) ? null : request;
+  const read = readVersionedRequest(preamble, true);
+  if (read === null || hasEmptyChunks(read)) return null;
+  return { method: read.method, uri: read.uri, headers: read.headers };
 }
 
 /** Reads a request preamble, and keeps the framing of an empty chunked body. */
-function readFramedRequest(preamble: string): ReferenceRequest | null {
+function readVersionedRequest(
+  preamble: string,
+  isTls: boolean,
+): ReferenceRequest & Versioned | null {
   const [line, block] = readPreamble(preamble) ?? [];
-  const start = line === undefined ? null : parseReferenceRequestLine(line);
+  const start = line === undefined ? null : parseReferenceRequestLine(line, isTls);
   if (start === null) return null;
-  const headers = parseReferenceHeaders(
-    block!,
-    hasBodyMethod(start) ? "request with body" : "request without body",
-  );
-  return headers === null ? null : { ...start, headers: removeZeroLength(headers) };
+  const { host, ...request } = start;
+  const headers = parseReferenceHeaders(block!, start.method);
+  if (headers === null || hasChunksInHttp10(start, headers)) return null;
+  // The authority of the target replaces the header (RFC 9112 §3.2.2).
+  if (host !== null) headers["host"] = host;
+  return { ...request, headers: removeZeroLength(headers) };
+}
+
+function hasChunksInHttp10({ isHttp10 }: Versioned, headers: FlatHeaders): boolean {
+  return isHttp10 && "transfer-encoding" in headers;
 }
 
 /** Reads a response preamble without its final CR LF CR LF, and keeps a content-length of 0. */
-function readResponseUnchanged(preamble: string): ReferenceResponse | null {
+function readResponseUnchanged(preamble: string): ReferenceResponse & Versioned | null {
   const [line, block] = readPreamble(preamble) ?? [];
   const start = line === undefined ? null : parseReferenceStatusLine(line);
   const headers = start === null ? null : parseReferenceHeaders(block!, "response");
-  return start === null || headers === null ? null : { ...start, headers };
+  if (start === null || headers === null || hasChunksInHttp10(start, headers)) return null;
+  return { ...start, headers };
 }
 
 /** Reads the preamble of the response to a request, as the library does. */
 export function readResponse(preamble: string, method = "GET"): ReferenceResponse | null {
   const response = readResponseUnchanged(preamble);
-  if (response === null || isBodiless(method, response.status)) return response;
-  return { ...response, headers: removeZeroLength(response.headers) };
+  if (response === null) return null;
+  const { status, reason, headers } = response;
+  if (!isBodiless(method, status)) removeZeroLength(headers);
+  return { status, reason, headers };
 }
 
 /** Whether a response has no body, although it may have framing headers. */
@@ -115,11 +130,20 @@ export function readChunks(
     if (lineEnd < 0) return null;
     const header = parseReferenceChunkHeader(text.slice(at, lineEnd));
     if (header === null) return null;
+    if (header.size === 0) {
+      chunks.push([header.extension, ""]);
+      const end = findTrailerEnd(text, lineEnd + 2);
+      return end < 0 ? null : { chunks, end };
+    }
     const dataEnd = lineEnd + 2 + header.size;
     if (text.slice(dataEnd, dataEnd + 2) !== "\r\n") return null;
-    chunks.push([header.extension, text.slice(lineEnd + 2, dataEnd)]);
+    const data = text.slice(lineEnd + 2, dataEnd);
+    // A large chunk is read in pieces, of which the first one has the extension.
+    for (let from = 0; from < data.length; from += limits.chunkData) {
+      const extension = from === 0 ? header.extension : null;
+      chunks.push([extension, data.slice(from, from + limits.chunkData)]);
+    }
     at = dataEnd + 2;
-    if (header.size === 0) return { chunks, end: at };
   }
 }
 
@@ -128,6 +152,9 @@ export type ModelBody = null | string | readonly ReferenceChunk[];
 
 export interface ModelRequest extends ReferenceRequest {
   readonly body: ModelBody;
+  readonly isHttp10: boolean;
+  /** Whether the connection ends with the response. */
+  readonly isLast: boolean;
 }
 
 /** The messages that a server must find in the bytes of a peer. */
@@ -135,7 +162,7 @@ interface RequestStream {
   /** The requests that are complete. */
   readonly requests: readonly ModelRequest[];
   /** The preamble of the next request, if its body is broken or cut. */
-  readonly broken: ReferenceRequest | null;
+  readonly broken: ReferenceRequest & Versioned | null;
   /** Whether the bytes end with a complete message. */
   readonly clean: boolean;
   /** The texts that a server may send after the app's responses: an error response, or `""`. */
@@ -148,8 +175,8 @@ interface RequestStream {
 }
 
 /**
- * Reads the requests in the bytes of a peer, up to the first invalid request, or a request with
- * `connection: close`.
+ * Reads the requests in the bytes of a peer without TLS, up to the first invalid request, or the
+ * last request of the connection.
  */
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
@@ -158,12 +185,18 @@ export function readRequests(text: string): RequestStream {
     if (at === text.length) {
       return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
     }
-    const end = findPreambleEnd(text, at);
-    const preamble = end < 0 ? null : readFramedRequest(text.slice(at, end));
-    if (preamble === null) {
-      const answers = [findErrorResponse(text.slice(at))];
+    // One empty line before a request line is skipped (RFC 9112 §2.2).
+    const start = text.startsWith("\r\n", at) ? at + 2 : at;
+    const end = findPreambleEnd(text, start);
+    const read = end < 0 ? null : readVersionedRequest(text.slice(start, end), false);
+    if (read === null) {
+      const answers = findErrorResponses(text.slice(start), (other) => {
+        const otherEnd = findPreambleEnd(other, 0);
+        return otherEnd >= 0 && readVersionedRequest(other.slice(0, otherEnd), false) !== null;
+      });
       return { requests, broken: null, clean: false, answers, awaitedBodies };
     }
+    const { isHttp10, ...preamble } = read;
     let bodyStart = end + 4;
     if (hasEmptyChunks(preamble)) {
       const body = text.slice(bodyStart, bodyStart + EMPTY_CHUNKED_BODY.length);
@@ -176,7 +209,7 @@ export function readRequests(text: string): RequestStream {
     }
     const isFramed = "content-length" in preamble.headers ||
       "transfer-encoding" in preamble.headers;
-    const isAwaited = isFramed && /^100-continue$/i.test(`${preamble.headers["expect"]}`);
+    const isAwaited = isFramed && !isHttp10 && expectsContinue(preamble.headers);
     awaitedBodies.push(isAwaited ? bodyStart : null);
     const content = readBody(text, bodyStart, preamble.headers);
     if (content === null) {
@@ -184,20 +217,24 @@ export function readRequests(text: string): RequestStream {
       // far the server has read before the end.
       const chunked = "transfer-encoding" in preamble.headers;
       const answers = chunked ? ["", formatErrorResponse(400)] : [""];
-      return { requests, broken: preamble, clean: false, answers, awaitedBodies };
+      return { requests, broken: read, clean: false, answers, awaitedBodies };
     }
-    requests.push({ ...preamble, body: content.body });
+    const isLast = isHttp10 || hasConnectionClose(preamble.headers);
+    requests.push({ ...preamble, body: content.body, isHttp10, isLast });
     at = content.end;
     // Bytes after it are not a request (RFC 9112 §9.6).
-    if (hasConnectionClose(preamble.headers)) {
-      return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
-    }
+    if (isLast) return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
   }
 }
 
 /** Whether a message has the connection option close. */
 export function hasConnectionClose({ connection }: FlatHeaders): boolean {
-  return /(^|,) *close *(,|$)/i.test(String(connection));
+  return /(^|,)[ \t]*close[ \t]*(,|$)/i.test(String(connection));
+}
+
+/** Whether the sender of a request waits for 100 Continue (RFC 9110 §10.1.1). */
+function expectsContinue({ expect }: FlatHeaders): boolean {
+  return /(^|,)[ \t]*100-continue[ \t]*(,|$)/i.test(String(expect));
 }
 
 /** The response that a client must find in the bytes after a request. */
@@ -205,32 +242,57 @@ interface ModelResponse extends ReferenceResponse {
   /** `undefined` if the body is broken or cut. */
   readonly body: ModelBody | undefined;
   readonly excess: number;
-  /** Whether the message has no framing. */
-  readonly unframed: boolean;
+  /** Whether the body ends with the connection, so that only the order of its bytes is known. */
+  readonly endsWithConnection: boolean;
   /** Whether the connection ends with the response. */
   readonly closes: boolean;
 }
 
-/** Reads the response at the start of the bytes that a peer sends after a request. */
+/**
+ * Reads the response at the start of the bytes that a peer sends after a request, before it ends
+ * the connection, which has no TLS.
+ */
 export function readOneResponse(method: string, text: string): ModelResponse | null {
-  const end = findPreambleEnd(text, 0);
-  const sentResponse = end < 0 ? null : readResponseUnchanged(text.slice(0, end));
-  if (sentResponse === null) return null;
-  const { status } = sentResponse;
-  const framed = "content-length" in sentResponse.headers ||
-    "transfer-encoding" in sentResponse.headers;
-  if (status < 200 || (status === 204 && framed)) return null;
-  const unframed = !framed && !isBodiless(method, status);
-  const preamble = readResponse(text.slice(0, end), method)!;
-  const { headers } = preamble;
-  const closes = hasConnectionClose(headers);
-  const ending = { unframed, closes };
-  if (method === "HEAD" || status === 304) {
-    return { ...preamble, ...ending, body: null, excess: text.length - end - 4 };
+  let start = 0;
+  for (let interims = 0; interims <= limits.interimResponses; interims++) {
+    const end = findPreambleEnd(text, start);
+    const preamble = end < 0 ? null : text.slice(start, end);
+    const sent = preamble === null ? null : readResponseUnchanged(preamble);
+    if (preamble === null || sent === null) return null;
+    if (sent.status >= 200) return readFinalResponse(method, text, preamble, end + 4);
+    const announcesContent = "transfer-encoding" in sent.headers ||
+      (sent.headers["content-length"] ?? 0) !== 0;
+    if (sent.status === 101 || announcesContent) return null;
+    start = end + 4;
   }
-  const content = readBody(text, end + 4, headers);
-  if (content === null) return { ...preamble, ...ending, body: undefined, excess: 0 };
-  return { ...preamble, ...ending, body: content.body, excess: text.length - content.end };
+  return null;
+}
+
+function readFinalResponse(
+  method: string,
+  text: string,
+  preamble: string,
+  start: number,
+): ModelResponse {
+  const { status, headers: sentHeaders, isHttp10 } = readResponseUnchanged(preamble)!;
+  const { headers, ...parts } = readResponse(preamble, method)!;
+  // A 204 may not have these headers (RFC 9112 §6.1, RFC 9110 §8.6).
+  const { "content-length": _length, "transfer-encoding": _encoding, ...others } = headers;
+  const response = { ...parts, headers: status === 204 ? others : headers };
+  const isFramed = "content-length" in sentHeaders || "transfer-encoding" in sentHeaders;
+  const announcesContent = isFramed && sentHeaders["content-length"] !== 0;
+  const endsWithConnection = !isFramed && !isBodiless(method, status) && status !== 205;
+  const closes = isHttp10 || endsWithConnection || hasConnectionClose(sentHeaders) ||
+    // What a 204 announces, and what may follow a 205, isn't read as another response.
+    (status === 204 && announcesContent) || (status === 205 && !isFramed);
+  const ending = { endsWithConnection, closes };
+  if (endsWithConnection) return { ...response, ...ending, body: text.slice(start), excess: 0 };
+  if (isBodiless(method, status)) {
+    return { ...response, ...ending, body: null, excess: text.length - start };
+  }
+  const content = readBody(text, start, response.headers);
+  if (content === null) return { ...response, ...ending, body: undefined, excess: 0 };
+  return { ...response, ...ending, body: content.body, excess: text.length - content.end };
 }
 
 /**

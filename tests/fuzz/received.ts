@@ -6,13 +6,13 @@ import type { Response } from "@degu/degu/base";
 import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
 import { RecordingSink } from "../support/streams.ts";
 import { decodeLatin1, type FlatHeaders } from "../support/wire_grammar.ts";
-import type { ModelBody } from "./oracle.ts";
+import { type ModelBody, readChunks } from "./oracle.ts";
 
 /** Returns the headers with ranges as text. */
 export function flatten(headers: HeadersToSend): FlatHeaders {
-  const flat: FlatHeaders = {};
+  const flat: FlatHeaders = Object.create(null);
   for (const [name, value] of Object.entries(headers)) {
-    flat[name] = typeof value === "number" ? value : String(value);
+    flat[name] = typeof value === "number" || Array.isArray(value) ? value : String(value);
   }
   return flat;
 }
@@ -58,9 +58,28 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
   return await collect(way === "readable" ? body.readable : body);
 }
 
+/**
+ * Reads the body of a response to its end. A body that ends with the connection is returned as its
+ * bytes, because its chunks depend on the pieces in which it arrived.
+ */
+export async function receiveOfResponse(body: BodyIn, way: Way): Promise<ModelBody> {
+  const received = await receive(body, way);
+  if (!body?.chunked || !body.endsWithConnection) return received;
+  const chunks = way === "writeTo" && typeof received === "string"
+    ? readChunks(received, 0)?.chunks
+    : received;
+  if (typeof chunks === "string") return chunks;
+  const hasOwnForm = chunks?.every(([extension, data], i) =>
+    extension === null && (data === "") === (i === chunks.length - 1)
+  );
+  if (!hasOwnForm) throw new Error(`an invalid body: ${JSON.stringify(received)}`);
+  return chunks!.map(([, data]) => data).join("");
+}
+
 /** Returns all parts of a response. */
 export async function receiveResponse({ status, reason, headers, body }: Response) {
-  return { status, reason, headers: flatten(headers), body: await receive(body, "iterate") };
+  const content = await receiveOfResponse(body, "iterate");
+  return { status, reason, headers: flatten(headers), body: content };
 }
 
 /** Asserts that one read refuses to collect a body of this size, and leaves the body unused. */

@@ -12,14 +12,14 @@ import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { makeRequest } from "./grammar.ts";
 import { makeSplits, MemoryServer, MemorySocket, quietLogger } from "./memory.ts";
-import { describe, hasConnectionClose, readRequests, type ReferenceRequest } from "./oracle.ts";
+import { describe, type ModelRequest, readRequests } from "./oracle.ts";
 import { convertForWay, flatten, receive, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
 /** Returns the response with status 200 and a null body. */
-function formatEmptyResponse(request: ReferenceRequest): string {
-  const close = hasConnectionClose(request.headers) ? "connection: close\r\n" : "";
-  const length = request.method === "HEAD" ? "" : "content-length: 0\r\n";
+function formatEmptyResponse({ method, isLast }: ModelRequest): string {
+  const close = isLast ? "connection: close\r\n" : "";
+  const length = method === "HEAD" ? "" : "content-length: 0\r\n";
   return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;
 }
 
@@ -117,8 +117,8 @@ function checkRecord(
   const expected = readRequests(input);
   const { way, requests, calls, unexpectedErrors } = record;
   demand(unexpectedErrors.length === 0, `the application met ${unexpectedErrors[0]} ${pieceLabel}`);
-  const expectedRequests = expected.requests.map((message) =>
-    describe({ ...message, body: convertForWay(message.body, way) })
+  const expectedRequests = expected.requests.map(({ method, uri, headers, body }) =>
+    describe({ method, uri, headers, body: convertForWay(body, way) })
   );
   demand(
     requests.length === expectedRequests.length &&

@@ -12,7 +12,7 @@ import { makeResponse } from "./grammar.ts";
 import { AnsweringSocket, makeSplits } from "./memory.ts";
 import { describe, readOneResponse } from "./oracle.ts";
 import type { Random } from "./random.ts";
-import { convertForWay, flatten, receive, type Way, WAYS } from "./received.ts";
+import { convertForWay, flatten, receiveOfResponse, type Way, WAYS } from "./received.ts";
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT"];
 
@@ -59,7 +59,7 @@ async function perform(
       const { status, reason, headers, body } = await connection.request(method, "/", {}, null);
       const preamble = { status, reason, headers: flatten(headers) };
       seen.broken = describe(preamble);
-      seen.messages.push(describe({ ...preamble, body: await receive(body, way) }));
+      seen.messages.push(describe({ ...preamble, body: await receiveOfResponse(body, way) }));
       seen.broken = null;
       if (connection.closed) break;
       socket.endExchange();
@@ -84,12 +84,11 @@ function findExpected(exchanges: readonly Exchange[], way: Way): ExpectedRespons
   for (const [i, { method, answer }] of exchanges.entries()) {
     const model = readOneResponse(method, answer);
     if (model === null) return { messages, code: null, broken: null, clean: false };
-    const { status, reason, headers, body, excess, unframed, closes } = model;
+    const { status, reason, headers, body, excess, closes } = model;
     const preamble = { status, reason, headers };
     if (body === undefined) {
       return { messages, code: null, broken: describe(preamble), clean: false };
     }
-    if (unframed) return { messages, code: "UNFRAMED_BODY", broken: null, clean: false };
     messages.push(describe({ ...preamble, body: convertForWay(body, way) }));
     if (closes) break;
     if (excess > 0 && i + 1 < exchanges.length) {

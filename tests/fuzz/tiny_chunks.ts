@@ -30,7 +30,7 @@ const WAYS = {
 
 /**
  * Encodes one chunk for each letter of a script, which is repeated: `a` has a byte of data, `b` two
- * bytes, and so on; a capital letter has an extension.
+ * bytes, and so on; a capital letter has extensions and leading zeros.
  */
 function encode(script: string): { encoded: string; data: string; isWhole: boolean } {
   let encoded = "", data = "";
@@ -38,7 +38,7 @@ function encode(script: string): { encoded: string; data: string; isWhole: boole
     const letter = script[i % script.length]!;
     const size = 1 + letter.toLowerCase().charCodeAt(0) % 8;
     const content = "7".repeat(size);
-    encoded += `${size}${/[A-Z]/.test(letter) ? ";k=v" : ""}\r\n${content}\r\n`;
+    encoded += `${/[A-Z]/.test(letter) ? `00${size} ; k = "\\"" ;l=v` : size}\r\n${content}\r\n`;
     data += content;
   }
   // A script with an exclamation mark is cut.

@@ -9,13 +9,21 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
-/** A header for each byte from 0x20 to 0x7E, one with all of them, and the longest name. */
+const fromCodes = (start: number, end: number) =>
+  String.fromCharCode(...Array.from({ length: end - start }, (_, i) => start + i));
+
+/** A header for each byte from 0x20 to 0x7E, some with many bytes, and odd names. */
 const EVERY_BYTE: Record<string, string> = {
   ...Object.fromEntries(
     Array.from({ length: 0x7f - 0x20 }, (_, i) => [`x-${i}`, `a${String.fromCharCode(0x20 + i)}b`]),
   ),
-  "x-all": `${String.fromCharCode(...Array.from({ length: 0x7e - 0x20 }, (_, i) => 0x21 + i))} .`,
-  ["x".repeat(64)]: "v",
+  "x-all": `${fromCodes(0x21, 0x7f)} .`,
+  "x-above-127": fromCodes(0x80, 0x100),
+  "x-tab": "a\tb \t c",
+  // Only spaces and tabs are removed from the ends of a value.
+  "x-ends": "\x85\xa0 a \xa0\x85",
+  "x-empty": "",
+  ["x".repeat(256)]: "v",
   cookie: 'theme={"dark":true}; list=[1|2]; mail=a@b; back=`\\`',
 };
 
@@ -28,7 +36,7 @@ const echoFetch: App = fromFetchHandler(({ headers }) =>
   new Response(null, { headers: Object.keys(EVERY_BYTE).map((name) => [name, headers.get(name)!]) })
 );
 
-Deno.test("every byte from 0x20 to 0x7E in a value reaches the other end unchanged, in both directions", async (t) => {
+Deno.test("every byte of a value from 0x20 on but 0x7F, and a tab, reaches the other end unchanged, in both directions", async (t) => {
   for (const [name, app] of [["app", echo], ["fetch handler", echoFetch]] as const) {
     await using serving = serve(app);
     await using proxy = serve(new ProxyApp(serving.makeClient()));
@@ -61,15 +69,54 @@ Deno.test("every byte from 0x20 to 0x7E in a value reaches the other end unchang
   }
 });
 
-Deno.test("no caller can send a value with a space at its ends", async () => {
-  await using serving = serve(() => [200, "OK", { a: "b " }, null]);
+Deno.test("no caller can send a value with a space or a tab at its ends", async () => {
+  await using serving = serve(() => [200, "OK", { a: "b\t" }, null]);
   const client = serving.makeClient();
   assertEquals((await client.request("GET", "/")).status, 500);
-  await assertRejects(() => client.request("GET", "/", { a: " b" }), RangeError);
+  for (const a of [" ", " b", "b ", "\tb", "b\t"]) {
+    await assertRejects(() => client.request("GET", "/", { a }), RangeError);
+  }
   assertRangeError(() => serving.makeClient({ headers: { a: "b " } }), "headers of a client");
   const added = { headers: () => ({ a: " b" }) };
   await using proxy = serve(new ProxyApp(serving.makeClient(), added));
   assertEquals((await proxy.makeClient().request("GET", "/")).status, 500);
   const call = () => callApp(() => [200, "OK", { a: " b" }, null], mkreq("GET", "/"));
   await assertRejects(call, RangeError);
+});
+
+Deno.test("cookies stay apart from end to end, through a proxy and both bridges", async (t) => {
+  const cookies = ["a=b; Expires=Fri, 27 Nov 2026 00:00:00 GMT", "c=d", "", "e=\xff"];
+  const apps: [name: string, app: App][] = [
+    ["app", () => [200, "OK", { "set-cookie": cookies }, null]],
+    [
+      "fetch handler",
+      fromFetchHandler(() =>
+        new Response(null, { headers: cookies.map((cookie) => ["set-cookie", cookie]) })
+      ),
+    ],
+  ];
+  await testEachRow(t, apps, async (_name, app) => {
+    await using serving = serve(app);
+    await using proxyApp = new ProxyApp(serving.makeClient());
+    await using proxy = serve(proxyApp);
+    await using handlerProxy = serve(
+      fromFetchHandler(({ method }) =>
+        createFetch(serving.makeClient(), { anyHost: true })("/", { method })
+      ),
+    );
+    for (const ends of [serving, proxy, handlerProxy]) {
+      const client = ends.makeClient();
+      assertEquals((await client.request("GET", "/")).headers["set-cookie"], cookies);
+      const { headers } = await createFetch(client)("/");
+      assertEquals(headers.getSetCookie(), cookies);
+    }
+    const { headers } = await callApp(app, mkreq("GET", "/"));
+    assertEquals(headers["set-cookie"], cookies);
+  });
+});
+
+Deno.test("one cookie is received as a list, and may be sent as a text", async () => {
+  await using serving = serve(() => [200, "OK", { "set-cookie": "a=b" }, null]);
+  const { headers } = await serving.makeClient().request("GET", "/");
+  assertEquals(headers["set-cookie"], ["a=b"]);
 });

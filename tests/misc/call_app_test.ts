@@ -240,9 +240,9 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
       ["response.status: must", [600, "OK", {}, null]],
       ["response.status: must", [200.5, "OK", {}, null]],
       ["response.status: must", [NaN, "OK", {}, null]],
-      ["response.reason: must be two or more", [200, "", {}, null]],
-      ["response.reason: must be two or more", [200, "O", {}, null]],
-      ["response.reason: must be two or more", [200, "OK\r\nfoo: bar", {}, null]],
+      ["response.reason: must be visible characters", [200, "OK\r\nfoo: bar", {}, null]],
+      ["response.reason: must be visible characters", [200, "\u0100", {}, null]],
+      ["response.reason: must be visible characters", [200, "\x7f", {}, null]],
     ],
   };
   /** Invalid headers and bodies of a response, with its status if that matters. */
@@ -255,9 +255,11 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
       ['.headers["a"]: must be a string; got number', { a: 5 }],
       ['.headers["a"]: must be a string; got null', { a: null }],
       ['.headers["content-length"]: must be a number', makeLengthHeader("5"), bytes],
-      ['.headers["content-range"]: must be a ContentRange; got string', {
+      ['.headers["content-range"]: must be a ContentRange or an UnsatisfiedRange; got string', {
         "content-range": "bytes 0-1/2",
       }],
+      ['.headers["set-cookie"][1]: must be a string; got number', { "set-cookie": ["a=b", 5] }],
+      ['.headers["vary"]: must be a string; got Array', { vary: ["a", "b"] }],
       ...[undefined, 5, new Uint16Array(5), new SharedArrayBuffer(5), [encodeLatin1("a")]].map((
         body,
       ) => [".body: must be null, a string, Uint8Array", {}, body] as const),
@@ -266,9 +268,11 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
       ['.headers["Content-Type"]: the name must', { "Content-Type": "a" }],
       ['.headers[""]: the name must', { "": "a" }],
       ['.headers["a\\r\\nb"]: the name must', { "a\r\nb": "c" }],
-      ['.headers["a"]: must have at least one character', { a: "" }],
+      ['.headers["a"]: must not begin or end with a space or a tab', { a: " " }],
+      ['.headers["a"]: must not begin or end with a space or a tab', { a: "b\t" }],
+      ['.headers["set-cookie"][0]: bad character', { "set-cookie": ["a\nb"] }],
       ['.headers["a"]: bad character', { a: "b\r\nc: d" }],
-      ['.headers["a"]: bad character', { b: "b", a: "é" }],
+      ['.headers["a"]: bad character', { b: "b", a: "\u0100" }],
       ['.headers["content-length"]: must be an integer', makeLengthHeader(-1), bytes],
       [
         '.headers["content-length"]: must match the body, which has 5 bytes, or be left out; got "4"',

@@ -117,7 +117,7 @@ Deno.test("mkreq refuses a request that could not have been received", () => {
   for (const headers of [5, "a: b", [], new Headers(), new Map()]) {
     assertTypeError(() => callWith(mkreq, "GET", "/", headers), Deno.inspect(headers));
   }
-  for (const headers of [{ "X-A": "b" }, { a_b: "c" }, { ["a".repeat(65)]: "b" }]) {
+  for (const headers of [{ "X-A": "b" }, { "a b": "c" }, { ["a".repeat(257)]: "b" }]) {
     assertRangeError(() => mkreq("GET", "/", headers), Deno.inspect(headers));
   }
   for (const body of [5, {}, []]) {

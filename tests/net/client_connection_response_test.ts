@@ -6,15 +6,13 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { EmptyPreambleError, ProtocolError, type Response, TlsError } from "@degu/degu/base";
+import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
 import { Client, Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type App, Server } from "@degu/degu/server";
-import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection, formatLabel } from "@degu/testing/expectations.ts";
-import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { serveProxy } from "@degu/testing/proxies.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
@@ -197,59 +195,4 @@ Deno.test("if a plain server refuses a request, the client's error refers to the
   const label = "the server closed the connection before it sent a response";
   assertEquals(error.message, `${label}; see the server's log, from level info on`);
   assertMatch(logger.messagesOf("info")[0] ?? "", /refused by onConnect$/);
-});
-
-// ───────────────────────── all requesters
-
-/** Returns the status, or the error, with which a promise settles. */
-async function settle(promise: Promise<{ readonly status: number }>): Promise<unknown> {
-  try {
-    const response = await promise;
-    return [response.status, (response as Response).body === null ? null : "a body"];
-  } catch (error) {
-    const thrown = error instanceof TypeError ? error.cause : error;
-    return thrown instanceof ProtocolError ? thrown.code : (thrown as Error).name;
-  }
-}
-
-Deno.test("client.request, createFetch and ProxyApp handle a response without a length", async (t) => {
-  const rows: readonly [bytes: string, closes: boolean, client: unknown, proxy: unknown][] = [
-    ["HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello", true, "UNFRAMED_BODY", [502, null]],
-    ["HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", false, "UNFRAMED_BODY", [502, null]],
-  ];
-  for (const [bytes, closes, client, proxy] of rows) {
-    await t.step(`${formatLabel(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
-      using server = new RawServer();
-      const respondTo = async (asking: Promise<{ readonly status: number }>) => {
-        const settled = settle(asking);
-        const peer = await server.respond(bytes);
-        if (closes) peer.close();
-        return await settled;
-      };
-      const timeout = closes ? 60 : 0.5;
-      const upstream = new Client(server.address, { timeout });
-      assertEquals(await respondTo(upstream.request("GET", "/")), client);
-      assertEquals(await respondTo(createFetch(upstream)("/")), client);
-      await using relay = serveProxy(server.address, { timeout });
-      assertEquals(await respondTo(relay.makeClient().request("GET", "/")), proxy);
-    });
-  }
-});
-
-Deno.test("the error for an invalid response has the reason", async () => {
-  const rows = [
-    [
-      "HTTP/1.1 100 Continue\r\n\r\n",
-      "status 100: interim responses are refused; a request has one response",
-    ],
-    [
-      "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
-      "status 204 has no body; its content-length or transfer-encoding is refused",
-    ],
-  ] as const;
-  for (const [bytes, expected] of rows) {
-    using pair = await connect();
-    const error = await assertRejects(() => pair.answer(bytes), Error);
-    assertEquals(error.message, expected);
-  }
 });

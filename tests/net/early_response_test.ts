@@ -595,7 +595,7 @@ Deno.test("a preamble that begins early, and isn't completed, times out, althoug
 });
 
 Deno.test("an invalid early response ends the request", async () => {
-  for (const bytes of ["HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"]) {
+  for (const bytes of ["HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\n\r\n"]) {
     using test = await put("full");
     await test.peer.send(bytes);
     assertInstanceOf(await catchRejection(test.responding, bytes), ProtocolError);

@@ -263,15 +263,13 @@ const dialogs: Readonly<Record<string, Dialog>> = {
       [[put(`expect: ${value}\r\n`, LENGTH), ""], ["hello", ok("hello")]] as const
     ),
   },
-  "two expectations": {
+  "two lines, which are a list": {
     app: readText,
-    steps: [[put(EXPECT, "Expect: 100-continue\r\n", LENGTH), formatErrorResponse(400)]],
-    isLast: true,
+    steps: [[put(EXPECT, "Expect: 100-continue\r\n", LENGTH), ""], ["hello", ok("hello")]],
   },
-  "a space after the value": {
+  "spaces and tabs around the value": {
     app: readText,
-    steps: [[put("expect: 100-continue \r\n", LENGTH), formatErrorResponse(400)]],
-    isLast: true,
+    steps: [[put("expect:\t 100-continue \t\r\n", LENGTH), CONTINUE], ["hello", ok("hello")]],
   },
 };
 

@@ -5,18 +5,16 @@ import {
   type ClientOptions,
   ConnectionPool,
   createFetch,
-  ProtocolError,
   ProxyApp,
   type Requester,
   SSLClient,
 } from "@degu/degu";
-import { catchRejection } from "@degu/testing/expectations.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { once } from "node:events";
 import * as net from "node:net";
 
@@ -157,19 +155,4 @@ Deno.test("a connection with unframedNull reads a response without framing as nu
     assertEquals((await response).body, null);
   }
   assertEquals(conn.closed, false);
-});
-
-Deno.test("a response without framing is an UNFRAMED_BODY error with its status, and ends the connection", async () => {
-  for (const status of [200, 404, 500, 205]) {
-    using server = new RawServer();
-    using conn = await new Client(server.address).connect();
-    using peer = await server.accept();
-    const rejection = catchRejection(conn.get("/"), "the request");
-    await peer.respond(`HTTP/1.1 ${status} As told\r\n\r\n`);
-    const error = await rejection;
-    assertInstanceOf(error, ProtocolError);
-    assertEquals(error.code, "UNFRAMED_BODY");
-    assert(error.message.includes(`status ${status}`), error.message);
-    assertEquals(conn.closed, true);
-  }
 });

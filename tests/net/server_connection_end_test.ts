@@ -264,12 +264,12 @@ Deno.test("after an error of the app or the client, the server sends one respons
     ["an app that throws", failingApp, get, "error", formatErrorResponse(500)],
     [
       "an app that returns an invalid response",
-      () => [200, "O", {}, null],
+      () => [200, "O\n", {}, null],
       get,
       "error",
       formatErrorResponse(500),
     ],
-    ["another version", readBodyApp, "GET / HTTP/1.0\r\n\r\n", "info", formatErrorResponse(505)],
+    ["another version", readBodyApp, "GET / HTTP/1.2\r\n\r\n", "info", formatErrorResponse(505)],
     ["another method", readBodyApp, "PATCH / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
     ["an invalid body", readBodyApp, NO_CHUNKS, "info", formatErrorResponse(400)],
   ];

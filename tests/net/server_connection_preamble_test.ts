@@ -81,7 +81,8 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
   await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
-    if (/[-!#$%&'*+.^_`|~0-9A-Za-z]/.test(first)) continue;
+    // An empty line may precede a request.
+    if (/[-!#$%&'*+.^_`|~0-9A-Za-z\r]/.test(first)) continue;
     // The same byte is refused as the first byte of a later request.
     for (const earlierRequest of ["", "GET / HTTP/1.1\r\n\r\n"]) {
       using peer = await RawPeer.connect(serving.address);
@@ -97,8 +98,62 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
   }
 });
 
+Deno.test("one empty line before each request is skipped, however its bytes are split", async () => {
+  await using serving = serveCounting(describeApp);
+  const expected = await requestInParts(serving, stream);
+  const padded = [getRequest, lengthRequest, chunkedRequest, getRequest]
+    .map((request) => `\r\n${request}`).join("");
+  assertEquals(await requestInParts(serving, padded), expected);
+  assertEquals(await requestInParts(serving, ...padded), expected, "byte by byte");
+  for (let at = 1; at < 60; at++) {
+    const parts = [padded.slice(0, at), padded.slice(at)];
+    assertEquals(await requestInParts(serving, ...parts), expected, `split at ${at}`);
+  }
+  // Some clients send an empty line after the body.
+  assertEquals(await requestInParts(serving, `${stream}\r\n`), expected);
+  assertEquals(serving.logger.messagesOf("info"), []);
+});
+
+Deno.test("after an empty line, a close is no error, and any other line end closes the connection", async () => {
+  const rows = [["\r\n", 0], ["\r", 1], ["\r\nGET", 1], ["\r\n\r\n", 1], ["\n", 1], ["\r\r\n", 1]];
+  for (const [sent, count] of rows as [string, number][]) {
+    for (const isLater of [false, true]) {
+      await using serving = serve(() => [204, "No Content", {}, null]);
+      using peer = await RawPeer.connect(serving.address);
+      if (isLater) {
+        await peer.send(getRequest);
+        await peer.readPreamble();
+      }
+      await peer.send(...sent);
+      await peer.closeWrite();
+      await peer.assertClosedSilently(formatLabel(sent));
+      assertEquals(serving.logger.messagesOf("info").length, count, formatLabel(sent));
+    }
+  }
+});
+
+Deno.test("after an empty line, the time-out bounds the wait for the request, and a drip of its bytes", async () => {
+  const drip = [...`\r\nGET /${"x".repeat(80)}`];
+  for (const pieces of [["\r"], ["\r\n"], ["\r\n", "GET /"], drip]) {
+    await using serving = serve(() => [204, "No Content", {}, null], { timeout: 0.5 });
+    using peer = await RawPeer.connect(serving.address);
+    let isClosed = false;
+    const closed = peer.assertClosedSilently().then(() => isClosed = true);
+    let sentCount = 0;
+    for (; sentCount < pieces.length && !isClosed; sentCount++) {
+      await peer.send(pieces[sentCount]!).catch(() => {});
+      if (pieces === drip) await new Promise((resolve) => setTimeout(resolve, 60));
+    }
+    assertEquals(sentCount < pieces.length, pieces === drip);
+    await closed;
+  }
+});
+
 Deno.test("each refusal of a bare line end has a line in the log", async () => {
-  const rows = [["GET / HTTP/1.1\n", "unknown protocol"], ["\r\n", "no request begins"]] as const;
+  const rows = [["GET / HTTP/1.1\n", "unknown protocol"], ["\r\n\r\n", "no request begins"], [
+    "\rx",
+    "no request begins",
+  ]] as const;
   for (const [sent, reason] of rows) {
     await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
     using peer = await RawPeer.connect(serving.address, sent);

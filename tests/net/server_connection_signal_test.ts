@@ -354,7 +354,7 @@ Deno.test("a mistake of an app is an error of the app, even after the client has
     "an app that throws": () => {
       throw new Error("a mistake");
     },
-    "an app that returns an invalid reason": () => [200, "bad reason!", {}, null],
+    "an app that returns an invalid reason": () => [200, "bad\nreason", {}, null],
     "an app that returns a body with 204": () => [204, "No Content", {}, new Uint8Array(1)],
   };
   await runConcurrently(mistakes, async (_label, response) => {

@@ -58,6 +58,7 @@ const serverOptions = unset<ServerOptions>({
   logger: undefined,
   onExchange: undefined,
   unframedNull: undefined,
+  hosts: undefined,
 });
 const clientSslconfig = unset<ClientSslconfig>({
   checkHostname: undefined,

@@ -17,7 +17,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     base,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
-    "LengthEncoderStream ProtocolError Range Response TlsError bodies buildUri checkAddress describeArgumentError formatAddress " +
+    "LengthEncoderStream ProtocolError Range Response SuffixRange TlsError UnsatisfiedRange bodies buildUri checkAddress describeArgumentError formatAddress " +
     "makeOutputFromInput parseAddress parseHost printable",
   ],
   "@degu/degu/certificates": [certificates, "createAuthority createLeaf findAuthorityFormProblem"],
@@ -95,15 +95,30 @@ type AllTrue<Checks extends readonly true[]> = Checks;
 export type OfBase = AllTrue<[
   IsExact<base.Method, "GET" | "HEAD" | "DELETE" | "PUT" | "POST">,
   IsExact<base.HeadersToSend["content-length"], number | undefined>,
-  IsExact<base.HeadersToSend["range"], base.Range | undefined>,
-  IsExact<base.HeadersToSend["content-range"], base.ContentRange | undefined>,
+  IsExact<base.HeadersToSend["range"], base.Range | base.SuffixRange | string | undefined>,
+  IsExact<
+    base.HeadersToSend["content-range"],
+    base.ContentRange | base.UnsatisfiedRange | string | undefined
+  >,
+  IsExact<base.HeadersToSend["set-cookie"], string | readonly string[] | undefined>,
   IsExact<
     base.HeadersToSend[string],
-    string | number | base.Range | base.ContentRange | undefined
+    | string
+    | number
+    | base.Range
+    | base.SuffixRange
+    | base.ContentRange
+    | base.UnsatisfiedRange
+    | readonly string[]
+    | undefined
   >,
   IsExact<base.ReceivedHeaders["content-length"], number | undefined>,
-  IsExact<base.ReceivedHeaders["range"], base.Range | undefined>,
-  IsExact<base.ReceivedHeaders["content-range"], base.ContentRange | undefined>,
+  IsExact<base.ReceivedHeaders["range"], base.Range | base.SuffixRange | string | undefined>,
+  IsExact<
+    base.ReceivedHeaders["content-range"],
+    base.ContentRange | base.UnsatisfiedRange | string | undefined
+  >,
+  IsExact<base.ReceivedHeaders["set-cookie"], string[] | undefined>,
   IsExact<base.ReceivedHeaders["x-none"], string | undefined>,
   IsExact<base.BodyIn, null | base.Body | base.ChunkedBody>,
   IsExact<
@@ -217,5 +232,8 @@ export type OfTools = AllTrue<[
   IsExact<ReturnType<typeof misc.TempSSLServer.start>, Promise<misc.TempSSLServer>>,
   IsExact<typeof misc.formatChunk, (chunk: base.Chunk) => Uint8Array>,
   IsExact<typeof misc.parseUri, (uri: string) => { path: string[]; query: string | null }>,
-  IsExact<typeof misc.parseRange, (value: string) => base.Range>,
+  IsExact<
+    typeof misc.parseRange,
+    (value: string) => base.Range | base.SuffixRange | string | null
+  >,
 ]>;

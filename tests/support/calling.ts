@@ -1,12 +1,19 @@
 /** Calls of apps without a server, with the arguments of a server. */
 
-import { bodies, ContentRange, type PeerCertificate, Range } from "@degu/degu/base";
+import {
+  bodies,
+  ContentRange,
+  type PeerCertificate,
+  Range,
+  SuffixRange,
+  UnsatisfiedRange,
+} from "@degu/degu/base";
 import { mkSession } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
 
 /** The third argument of an app. */
-export const api: Api = { ...bodies, Range, ContentRange };
+export const api: Api = { ...bodies, Range, SuffixRange, ContentRange, UnsatisfiedRange };
 
 /** Makes a session, by default of a client on this machine. */
 export function makeSession(

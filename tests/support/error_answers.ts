@@ -3,10 +3,11 @@
  * the server. Text is Latin-1, one character per byte.
  */
 
-import { limits } from "./wire_grammar.ts";
+import { isUnknownCoding, limits } from "./wire_grammar.ts";
 
 const REASONS = {
   400: "Bad Request",
+  421: "Misdirected Request",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   501: "Not Implemented",
@@ -50,6 +51,33 @@ export function findErrorResponse(text: string): string {
   const isVersion = version.length === 8 && version.startsWith("HTTP/") && version[6] === "." &&
     digits.includes(version[5]!) && digits.includes(version[7]!);
   if (!isVersion) return formatErrorResponse(400);
-  if (version !== "HTTP/1.1") return formatErrorResponse(505);
+  if (version !== "HTTP/1.1" && version !== "HTTP/1.0") return formatErrorResponse(505);
   return formatErrorResponse(METHODS.includes(word) ? 400 : 501);
+}
+
+/**
+ * Replacements of what a server on a connection without TLS refuses with another status than 400:
+ * the scheme `https`, and an unknown coding before `chunked`.
+ */
+const OWN_STATUSES = [
+  [421, /^([A-Z]+ )https(:\/\/)/i, "$1http$2"],
+  [501, /^(transfer-encoding:[ \t]*)(?<value>[^\r\n]*)/im, "$1chunked"],
+] as const;
+
+/**
+ * Returns the possible responses to an invalid preamble, the last bytes of a client: if it breaks
+ * several rules, the response to any of them.
+ */
+export function findErrorResponses(text: string, isValid: (text: string) => boolean): string[] {
+  const response = findErrorResponse(text);
+  if (response !== formatErrorResponse(400)) return [response];
+  const responses = [response];
+  for (const [status, pattern, replacement] of OWN_STATUSES) {
+    const match = pattern.exec(text);
+    const value = match?.groups?.["value"];
+    if (match === null || (value !== undefined && !isUnknownCoding(value))) continue;
+    if (isValid(text.replace(pattern, replacement))) return [formatErrorResponse(status)];
+    responses.push(formatErrorResponse(status));
+  }
+  return responses;
 }

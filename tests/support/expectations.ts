@@ -1,7 +1,7 @@
 /** Assertions about errors of parsers and of callers, and header dictionaries as plain objects. */
 
 import { assert, assertEquals, assertInstanceOf, fail } from "@std/assert";
-import { BodyError, type Chunk, ContentRange, ProtocolError, Range } from "@degu/degu/base";
+import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
 import { decodeLatin1, type FlatHeaders } from "./wire_grammar.ts";
 
 /** Returns the error that a call throws; fails the test if the call doesn't throw. */
@@ -120,12 +120,10 @@ export function flattenChunk([extension, data]: Chunk): [string | null, string] 
 
 /** Converts a header dictionary to a plain object; ranges become their wire text. */
 export function flatten(headers: Record<string, unknown>): FlatHeaders {
-  const flat: FlatHeaders = {};
+  const flat: FlatHeaders = Object.create(null);
   for (const [name, value] of Object.entries(headers)) {
-    if (name === "range") assert(value instanceof Range, "range is kept as a Range");
-    if (name === "content-range") assert(value instanceof ContentRange, "kept as a ContentRange");
     if (name === "content-length") assertEquals(typeof value, "number");
-    flat[name] = typeof value === "number" ? value : String(value);
+    flat[name] = typeof value === "number" || Array.isArray(value) ? value : String(value);
   }
   return flat;
 }

@@ -24,8 +24,10 @@ import {
   parseReferenceChunkHeader,
   parseReferenceContentRange,
   parseReferenceHeaders,
-  parseReferenceRange,
+  parseReferenceRanges,
   parseReferenceUri,
+  readReferenceUri,
+  SEVERAL,
 } from "./wire_grammar.ts";
 
 /** Makes a parser of Latin-1 text whose results can be compared. */
@@ -56,30 +58,34 @@ const makeHeadersParser = (isResponse: boolean) =>
     (text) => parseHeaders(encodeLatin1(text), isResponse),
     flatten,
     (parsed) => decodeLatin1(formatHeaders(parsed)),
-    (text) => parseReferenceHeaders(text, isResponse ? "response" : "request with body"),
+    (text) => parseReferenceHeaders(text, isResponse ? "response" : "PUT"),
     false,
   );
 
 export const parsers = {
   "uri": makeParser(
     parseUri,
-    (parsed) => parsed,
+    ({ path, query }) => ({ path, query }),
     ({ path, query }) => buildUri(path, query),
-    parseReferenceUri,
+    (text) => {
+      const uri = readReferenceUri(text);
+      return uri === null ? null : parseReferenceUri(uri);
+    },
     false,
   ),
   "range": makeParser(
     parseRange,
-    ({ start, stop }) => ({ start, stop }),
-    String,
-    parseReferenceRange,
+    (parsed) => parsed === null ? SEVERAL : typeof parsed === "string" ? parsed : { ...parsed },
+    (parsed) => parsed === null ? null : String(parsed),
+    parseReferenceRanges,
     false,
   ),
   "content-range": makeParser(
     parseContentRange,
-    ({ start, stop, total }) => ({ start, stop, total }),
+    (parsed) => typeof parsed === "string" ? parsed : { ...parsed },
     String,
     parseReferenceContentRange,
+    false,
   ),
   "chunk-line": makeParser(
     (text) => parseChunkHeader(encodeLatin1(text)),
@@ -89,6 +95,7 @@ export const parsers = {
       return decodeLatin1(formatChunk([extension, new Uint8Array(size)])).split("\r\n")[0]!;
     },
     parseReferenceChunkHeader,
+    false,
   ),
   "headers-of-request": makeHeadersParser(false),
   "headers-of-response": makeHeadersParser(true),

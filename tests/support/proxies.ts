@@ -39,18 +39,25 @@ export const REQUESTS: readonly string[] = [
   "POST / HTTP/1.1\r\ncontent-length: 5\r\nx-expect: 100-continue\r\n\r\nhello",
   "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
   "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" +
-  "1\r\na\r\n5;key=value\r\nhello\r\n1\r\nb\r\n0;last=one;two\r\n\r\n",
+  "1\r\na\r\n5;key=value\r\nhello\r\n1\r\nb\r\n0;last=one\r\n\r\n",
 ];
 
 /** The headers that RFC 9110 §7.6.1 forbids a proxy to pass on, and `expect`. */
-const HOP_BY_HOP = /^(connection|keep-alive|te|upgrade|expect|proxy-.*)$/;
+const HOP_BY_HOP = /^(connection|keep-alive|te|trailer|upgrade|expect|proxy-.*)$/;
 const ALWAYS_RELAYED = /^(host|content-length|transfer-encoding|range|content-range)$/;
 
-/** Returns the headers that a proxy passes on. */
+/** Returns the headers that a proxy passes on in a response. */
 export function removeHopByHop<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
   const connection = `${headers["connection"] ?? ""}`;
-  const isDropped = (name: string) =>
-    HOP_BY_HOP.test(name) || new RegExp(`(^|,) *${name} *(,|$)`, "i").test(connection);
+  const options = connection.toLowerCase().split(",").map((option) => option.trim());
+  const isDropped = (name: string) => HOP_BY_HOP.test(name) || options.includes(name);
   const isRelayed = ([name]: [string, T]) => ALWAYS_RELAYED.test(name) || !isDropped(name);
   return Object.fromEntries(Object.entries(headers).filter(isRelayed));
+}
+
+/** Returns the headers of a request that a proxy passes on. */
+export function relayRequestHeaders<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
+  // CGI and WSGI read other characters than letters and digits as `-`.
+  const isRelayed = ([name]: [string, T]) => /^[a-z0-9-]+$/.test(name);
+  return Object.fromEntries(Object.entries(removeHopByHop(headers)).filter(isRelayed));
 }

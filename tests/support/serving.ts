@@ -162,6 +162,7 @@ export function makeServerConnection<Log extends Logger = RecordingLogger>(
     timeout: null,
     reportExchange: null,
     unframedNull: false,
+    hosts: null,
   };
   const connection = new ServerConnection(context, socket, session, () => true);
   return { connection, logger, session: session.session };

@@ -27,20 +27,40 @@ a length as text, in a response | Type 'string' is not assignable to type 'numbe
 - reply(200, "hello", { "content-length": "5" });
 + reply(200, "hello", { "content-length": 5 });
 
-a range as text | Type 'string' is not assignable to type 'Range'
-- client.get("/", { range: "bytes=0-4" });
+a range as an object | not assignable to type 'string | Range | SuffixRange
+- client.get("/", { range: { start: 0, stop: 5 } });
 + client.get("/", { range: new Range(0, 5) });
 
-a range as text, of a function with headers | Type 'string' is not assignable to type 'Range'
-- const headers: HeadersToSend = { range: "bytes=0-4" };
-+ const headers: HeadersToSend = { range: new Range(0, 5) };
+a range as a number, of a function with headers | Type 'number' is not assignable to type 'string | Range | SuffixRange
+- const headers: HeadersToSend = { range: 5 };
++ const headers: HeadersToSend = { range: new SuffixRange(5) };
 
-the range of a response as text | Type 'string' is not assignable to type 'ContentRange'
-- new Server(address, () => [206, "Partial Content", { "content-range": "bytes 0-4/9" }, "a"]);
+a range of bytes as text | TypeError: headers["range"]: must be a Range or a SuffixRange; got string
+- await client.get("/", { range: "bytes=0-4" });
++ await client.get("/", { range: new Range(0, 5) });
+
+the start of a received range that may have another unit | Property 'start' does not exist on type 'string'
+- request.headers.range?.start;
++ request.headers.range instanceof Range ? request.headers.range.start : 0;
+
+the total of a received range that may have another unit | Property 'total' does not exist on type 'string'
+- response.headers["content-range"]?.total;
++ response.headers["content-range"] instanceof ContentRange ? response.headers["content-range"].total : null;
+
+the range of a request in a response | not assignable to type
+- new Server(address, () => [206, "Partial Content", { "content-range": new Range(0, 5) }, "a"]);
 + new Server(
 +   address,
-+   () => [206, "Partial Content", { "content-range": new ContentRange(0, 5, 9) }, "a"],
++   () => [206, "Partial Content", { "content-range": new ContentRange(0, 5, null) }, "a"],
 + );
+
+received cookies as text | Property 'split' does not exist on type 'string[]'
+- response.headers["set-cookie"]?.split(";");
++ response.headers["set-cookie"]?.map((cookie) => cookie.split(";"));
+
+several lines of another header | Type 'string[]' is not assignable
+- const headers: HeadersToSend & { vary?: string } = { vary: ["a", "b"] };
++ const headers: HeadersToSend & { vary?: string } = { vary: "a, b", "set-cookie": ["c=d", "e=f"] };
 
 a received header by a name with capitals | Property 'startsWith' does not exist on type 'never'
 - response.headers["Content-Type"]?.startsWith("text/");
@@ -62,8 +82,8 @@ a header of a client that is left out by null | Type 'null' is not assignable
 - client.get("/", { "user-agent": null });
 + client.get("/", { "user-agent": undefined });
 
-a header of a client that is left out by an empty text | RangeError: headers["accept"]: must have at least one character
-- await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: "" });
+a header that is left out by null | TypeError: headers["accept"]: must be a string; got null
+- await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: null as never });
 + await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: undefined });
 
 the host among the headers of a client | RangeError: must be given as the option host
@@ -221,8 +241,11 @@ const value: string | undefined = request.headers[name];
 const same: string | undefined = request.headers["content-type"];
 const { "content-type": type = "text/plain", etag } = response.headers;
 const length: number | undefined = response.headers["content-length"];
-const start: number | undefined = request.headers.range?.start;
-const total: number | undefined = response.headers["content-range"]?.total;
+const range: Range | SuffixRange | string | undefined = request.headers.range;
+const start = range instanceof Range ? range.start : range instanceof SuffixRange ? range.length : 0;
+const contentRange = response.headers["content-range"];
+const total: number | null = typeof contentRange === "object" ? contentRange.total : start;
+for (const cookie of response.headers["set-cookie"] ?? []) console.log(cookie.split(";"), total);
 for (const [name, value] of Object.entries(request.headers)) console.log(name, value);
 const text = JSON.stringify({ ...request.headers, value, same, type, etag });
 const given: Readonly<Record<string, unknown>> = request.headers;

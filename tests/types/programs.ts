@@ -15,7 +15,7 @@ import {
   expectOk, fromFetchHandler, type HeadersToSend, isTimeout, isTransient, json, type Method,
   parseAddress, ProtocolError, ProxyApp, Range, repeat, reply, type Requester, ResponseError,
   type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
-  SSLServer, standardLogger, StatusError, TlsError, wrapApp,
+  SSLServer, standardLogger, StatusError, SuffixRange, TlsError, UnsatisfiedRange, wrapApp,
 } from "@degu/degu";
 import { checkAddress, describeArgumentError, parseHost } from "@degu/degu/base";
 import * as degu from "@degu/degu";

@@ -260,7 +260,6 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
   const put = (length: string) => ({
     ...{ method: "PUT", body: "abc", headers: { "content-length": length } },
   });
-  const severalCookies: [string, string][] = [["set-cookie", "a"], ["set-cookie", "b"]];
   const manyHeaders = Array.from({ length: 129 }, (_, i): [string, string] => [`x-${i}`, "1"]);
   const location = "http://user:secret@device.local/a";
   const user = "must be a URL without a user name and a password";
@@ -280,9 +279,9 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ["a path with ..;", "/..;/a", {}, '"..;" is not allowed', RangeError],
     ["a path with two slashes", "/a//b", {}, '"" is allowed only as the last', RangeError],
     ["a header's character", "/", { headers: { a: "\x7f" } }, '"\\x7f"', RangeError],
-    ["a header's name", "/", { headers: { a_b: "c" } }, '"a_b"', RangeError],
-    ["a suffix", "/", { headers: { range: "bytes=-1" } }, "bytes=-1", RangeError],
-    ["several cookies", "/", { headers: severalCookies }, "set-cookie", RangeError],
+    ["a header's name", "/", { headers: { ["a".repeat(257)]: "c" } }, "1 to 256", RangeError],
+    ["no range", "/", { headers: { range: "bytes=-" } }, '"bytes=-"', RangeError],
+    ["several ranges", "/", { headers: { range: "bytes=0-1,3-4" } }, "bytes=0-1,3-4", RangeError],
     ["too many headers", "/", { headers: manyHeaders }, "at most 128; got 129", TypeError],
     ["in a Headers", "/", { headers: new Headers(manyHeaders) }, "at most 128; got 129"],
     ["in a Request", new Request("http://a/", { headers: manyHeaders }), {}, "got 129", TypeError],

@@ -119,6 +119,12 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ["a method in lower case", ["/", { method: "delete" }], "DELETE /||"],
     ["HEAD", ["/", { method: "HEAD" }], "HEAD /||"],
     ["a range", ["/", { headers: { range: "bytes=2-4" } }], "GET /|range: bytes=2-4||"],
+    ["a suffix", ["/", { headers: { range: "bytes=-3" } }], "GET /|range: bytes=-3||"],
+    ["another unit", ["/", { headers: { range: "items=0-1" } }], "GET /|range: items=0-1||"],
+    ["any token as a name", ["/", { headers: { "x_a!#": "b" } }], "GET /|x_a!#: b||"],
+    ["an empty value", ["/", { headers: { a: "" } }], "GET /|a: ||"],
+    ["bytes above 127", ["/", { headers: { a: "\x80 \t\xff" } }], "GET /|a: \x80 \t\xff||"],
+    ["a cookie", ["/", { headers: { cookie: "a=b; c=d" } }], "GET /|cookie: a=b; c=d||"],
     ["POST without a body", ["/", { method: "POST" }], "POST /|content-length: 0||"],
     ["PUT of null", ["/", { method: "PUT", body: null }], "PUT /|content-length: 0||"],
     [
@@ -234,7 +240,20 @@ Deno.test("the user name and the password of a redirect don't change its target"
 });
 
 Deno.test("a response keeps status, reason, headers and body", async (t) => {
-  const rows: [answer: string, body: string | null, method?: string][] = [
+  type Row = [answer: string, body: string | null, method?: string];
+  const rows: Row[] = [
+    // The text of the status may be empty, or have any character up to U+00FF.
+    ["200 |content-length: 0||", null],
+    ["404 Pas trouv\xe9 (\x80\xff)!|content-length: 0||", null],
+    ["200 OK|content-length: 0|ext: |x-a: caf\xe9 \x80\t\xff||", null],
+    ["200 OK|content-length: 0|x_a!#: b||", null],
+    ["416 Range Not Satisfiable|content-length: 0|content-range: bytes */3||", null],
+    ["206 Partial Content|content-length: 1|content-range: bytes 2-2/*||c", "c"],
+    [
+      "200 OK|content-length: 0|set-cookie: a=b; Expires=Fri, 27 Nov 2026 00:00:00 GMT|" +
+      "set-cookie: c=d|set-cookie: ||",
+      null,
+    ],
     ["200 OK|content-length: 0||", null],
     ["200 OK|content-length: 12||", null, "HEAD"],
     ["299 Some Thing|content-length: 0|X-A: b||", null],
@@ -254,7 +273,8 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
     const [line = "", ...lines] = responseText.slice(0, responseText.indexOf("||")).split("|");
     assertEquals(`${response.status} ${response.statusText}`, line);
     const sent = lines.filter((header) => header !== "content-length: 0")
-      .map((header) => header.toLowerCase().split(": "));
+      .map((header) => header.split(": "))
+      .map(([name = "", value]) => [name.toLowerCase(), value]);
     assertEquals([...response.headers], sent);
     assertEquals(response.body === null ? null : await response.text(), body);
   });

@@ -20,6 +20,7 @@ import { connectRawPeer, serve, type Serving } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { makeSlowStream, MAX_HEADERS, serveHandler } from "@degu/testing/web_serving.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -54,6 +55,7 @@ async function exchangeRequest(
 // fromFetchHandler: converted requests, and sent responses.
 
 const encoder = new TextEncoder();
+const decodeUtf8 = (latin1: string) => new TextDecoder().decode(encodeLatin1(latin1));
 
 Deno.test("the handler gets method, URL and headers", async () => {
   const seenRequests: unknown[] = [];
@@ -75,7 +77,7 @@ Deno.test("the handler gets method, URL and headers", async () => {
   assertEquals(seenRequests, [["GET", "http://device.local:8080/a/b?c=%20&d", headers, null]]);
 });
 
-Deno.test("the URL has the origin of the host header, or of the option; a missing host, or a host that URL parsing changes, causes 400", async (t) => {
+Deno.test("the URL has the origin of the host header without a zone, or of the option; a name or a port that URL parsing changes causes 400", async (t) => {
   const uris = ["/", "/a/", "/...", "/.a/b.", "/a?", "/?=&%zz%41+~", "/a:b+c_~-", "/a?.."];
   const badHosts = [
     ...["a/b", "a/..", "a?b", "a b", "user:password"],
@@ -86,7 +88,7 @@ Deno.test("the URL has the origin of the host header, or of the option; a missin
     ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "0", "010.0.0.1", "127.0.0.1.1:080", "0x7f.1."],
     ...["127.0.0.1.", "127.0.0.1.:8080", "10.0.0.1.:80"],
     ...["a:080", "a:0080", "a:08080", "a:00", "127.0.0.1:080"],
-    ...["[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]", "[fe80:0::1]", "[::1]:08080", "[::0001]"],
+    "[::1]:08080",
   ];
   type Row = [uri: string, host: string | null, expected: string | null, origin?: string];
   const rows: Row[] = [
@@ -96,18 +98,34 @@ Deno.test("the URL has the origin of the host header, or of the option; a missin
     ["/a", "[fe80::1]:8080", "http://[fe80::1]:8080/a"],
     ["/a", "Device.LOCAL:8080", "http://device.local:8080/a"],
     ["/a", "[FE80::1]", "http://[fe80::1]/a"],
+    ["/a", "[::ffff:127.0.0.1]", "http://[::ffff:7f00:1]/a"],
+    ["/a", "[0:0:0:0:0:0:0:1]", "http://[::1]/a"],
+    ["/a", "[fe80:0::1]", "http://[fe80::1]/a"],
+    ["/a", "[::0001]", "http://[::1]/a"],
     ["/a", "[::FFFF:7F00:1]", "http://[::ffff:7f00:1]/a"],
     ["/a", "a:80", "http://a/a"],
     ["/a", "A.:80", "http://a./a"],
     ["/a", "a.:443", "http://a.:443/a"],
     ["/a", "[fe80::80]:80", "http://[fe80::80]/a"],
     ["/a", "a:0", "http://a:0/a"],
+    ["/a", "a:", "http://a/a"],
+    ["/a", "[fe80::1%eth0]:8080", "http://[fe80::1]:8080/a"],
+    ["/a", "[fe80::1%25eth0]", "http://[fe80::1]/a"],
+    ["/a", "fe80::1%eth0:8080", "http://[fe80::1]:8080/a"],
+    ["/a", "fe80::1%25eth0", "http://[fe80::1]/a"],
+    ["/a", "", "http://localhost/a"],
     ["/a", null, "http://localhost/a"],
     ["/a", "ignored", "https://device.local:8443/a", "https://device.local:8443"],
-    ["/a", "not a host", "http://device.local/a", "http://device.local/"],
+    ["/a", "[fe80::1%eth0]", "http://device.local/a", "http://device.local/"],
     ...uris.map((uri): Row => [uri, "h", `http://h${uri}`]),
     ...[...badHosts, ...changedHosts].map((host): Row => ["/a", host, null]),
-    ...["/.", "/a/./b", "/a/.?b"].map((uri): Row => [uri, "a", null]),
+    ...["/.", "/./", "/./."].map((uri): Row => [uri, "a", "http://a/"]),
+    ["/a/./b", "a", "http://a/a/b"],
+    ["/a/.?b", "a", "http://a/a/?b"],
+    // The absolute form has its own host.
+    ["http://device.local:81", "a", "http://device.local:81/"],
+    ["http://device.local/a?b", "a", "http://device.local/a?b"],
+    ["HTTP://[fe80::1%eth0]/./a", "a", "http://[fe80::1]/a"],
   ];
   for (const [uri, host, expected, origin] of rows) {
     await t.step(`${uri} at ${host} with ${origin}`, async () => {
@@ -125,6 +143,40 @@ Deno.test("the URL has the origin of the host header, or of the option; a missin
       );
     });
   }
+});
+
+Deno.test("the handler gets the bytes of values as U+0080 to U+00FF, empty values, and lines of one name joined", async () => {
+  await using serving = serveHandler(({ headers }) => Response.json([...headers]));
+  const { body } = await exchangeRequest(
+    serving,
+    "GET / HTTP/1.1\r\nA: caf\xe9 \x80\t\xff \r\nb:\r\nc:1\r\nC: 2\r\ncookie: d=e\r\n" +
+      "cookie: f=g\r\nx_a!: h\r\n__proto__: i\r\n\r\n",
+  );
+  assertEquals(JSON.parse(decodeUtf8(body)), [
+    ["__proto__", "i"],
+    ["a", "caf\xe9 \x80\t\xff"],
+    ["b", ""],
+    ["c", "1, 2"],
+    ["cookie", "d=e; f=g"],
+    ["x_a!", "h"],
+  ]);
+});
+
+Deno.test("the handler gets one range of bytes or a range of another unit, but not several ranges", async (t) => {
+  await using serving = serveHandler(({ headers }) => Response.json(headers.get("range")));
+  const rows: [value: string, expected: string | null][] = [
+    ["bytes=2-4", "bytes=2-4"],
+    ["BYTES=02-4", "bytes=2-4"],
+    ["bytes=-3", "bytes=-3"],
+    ["items=0-1", "items=0-1"],
+    ["bytes=0-1,3-4", null],
+    ["bytes=0-1, -1", null],
+  ];
+  await testEachRow(t, rows, async (value, expected) => {
+    const request = `GET / HTTP/1.1\r\nrange: ${value}\r\n\r\n`;
+    const { body } = await exchangeRequest(serving, request);
+    assertEquals(JSON.parse(body), expected);
+  });
 });
 
 Deno.test("behind a router the URL does not contain the components that the router has consumed", async () => {
@@ -352,13 +404,31 @@ Deno.test("a response keeps status, headers and body", async (t) => {
   const a = { "content-type": "a" };
   const chunked = { "transfer-encoding": "chunked" };
   const makeSlowHello = () => makeSlowStream("hello", ", world");
-  type Row = [sent: string, body: BodyInit | null, headers?: Record<string, string>, text?: string];
+  type Row = [sent: string, body: BodyInit | null, headers?: HeadersInit, text?: string];
   const rows: Row[] = [
     ["200 OK|content-length: 5|content-type: a|x-thing: a, b||hello", "hello", {
       ...{ ...a, "x-thing": "a, b" },
     }],
     // A custom reason.
     ["201 Made It 2|content-length: 0||", null, {}, "Made It 2"],
+    ["200 I'm \x80\xff (caf\xe9)!|content-length: 0||", null, {}, "I'm \x80\xff (caf\xe9)!"],
+    ["200 OK|content-length: 0|x-a: caf\xe9 \x80\t\xff||", null, { "x-a": "caf\xe9 \x80\t\xff" }],
+    ["200 OK|content-length: 0|ext: ||", null, { ext: "" }],
+    ["200 OK|__proto__: c|content-length: 0|x_a!#: b||", null, [["x_a!#", "b"], [
+      "__proto__",
+      "c",
+    ]]],
+    ["200 OK|content-length: 0|set-cookie: a=b|set-cookie: c=d, e||", null, [
+      ["set-cookie", "a=b"],
+      ["Set-Cookie", "c=d, e"],
+    ]],
+    [
+      "416 Range Not Satisfiable|connection: close|content-length: 0|content-range: bytes */10||",
+      null,
+      {
+        "content-range": "bytes */10",
+      },
+    ],
     ["200 OK|content-length: 0|content-type: a||", "", a],
     ["200 OK|content-length: 0||", null],
     ["200 OK|content-length: 0||", null, { "content-length": "0" }],
@@ -420,7 +490,6 @@ Deno.test("a piece larger than the largest chunk is split, and a body larger tha
 
 Deno.test("a response that can't be sent is an error that names the cause, and is replaced by 500", async (t) => {
   const makeStream = () => new TrackedStream([encoder.encode("x")]).stream;
-  const severalCookies = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
   const makeUsedResponse = () => {
     const response = new Response("used");
     response.body?.getReader();
@@ -432,12 +501,7 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     [name, () => new Response(null, { headers: init }), ...messageParts] as const;
   const rows: (readonly [name: string, make: () => unknown, ...messageParts: string[]])[] = [
     makeRow("a character", { "x-a": "a\x7fb" }, 'headers["x-a"]', '"a\\x7fb"'),
-    makeRow("a byte outside of ASCII", { "x-a": "caf\xe9" }, 'headers["x-a"]', "caf\\xe9"),
-    makeRow("an empty value", { "x-a": "" }, 'headers["x-a"]'),
-    makeRow("a character of a name", { x_a: "b" }, '"x_a"'),
-    makeRow("a name that objects have", [["__proto__", "b"]], '"__proto__"'),
-    makeRow("a long name", { [`x-${"a".repeat(63)}`]: "b" }, `"x-${"a".repeat(62)}"`),
-    makeRow("several cookies", severalCookies, "set-cookie", "2"),
+    makeRow("a long name", { [`x-${"a".repeat(255)}`]: "b" }, "1 to 256"),
     makeRow(
       "too many headers",
       Array.from({ length: 129 }, (_, i) => [`x-${i}`, "1"]),
@@ -448,9 +512,8 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     makeRow("a length with a sign", { "content-length": "+1" }, "content-length", '"+1"'),
     makeRow("a length of no body", { "content-length": "5" }, "content-length"),
     makeRow("another coding", { "transfer-encoding": "gzip" }, "transfer-encoding"),
-    makeRow("an unknown total", { "content-range": "bytes */10" }, "content-range", "*/10"),
+    makeRow("nothing known of a range", { "content-range": "bytes */*" }, "content-range", "*/*"),
     makeRow("a range", { range: "bytes=0-1" }, "range"),
-    ["a reason", () => new Response(null, { statusText: "I'm fine" }), "reason", "I'm fine"],
     [
       "both framings",
       () => new Response(makeStream(), { headers: bothFramings }),
@@ -481,9 +544,8 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
 });
 
 Deno.test("a response that can't be sent cancels its body", async (t) => {
-  const severalCookies = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
   const inits: [name: string, init: ResponseInit][] = [
-    ["refused by the bridge", { headers: severalCookies }],
+    ["refused by the bridge", { headers: { "content-range": "bytes */*" } }],
     ["refused by the server", { headers: { "x-a": "\x7f" } }],
   ];
   await testEachRow(t, inits, async (_name, init) => {
@@ -668,7 +730,7 @@ Deno.test("completed rejects if the response could not be sent: an error of the 
     ["the body fails", failing, (error) => assertInstanceOf(error, Error)],
     [
       "the response is invalid",
-      () => new Response("a", { headers: { "x_lamp": "a" } }),
+      () => new Response("a", { headers: { "content-length": "x" } }),
       (error) => assertInstanceOf(error, Error),
     ],
   ];

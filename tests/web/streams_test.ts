@@ -1,5 +1,6 @@
 /** Streams and headers through createFetch and fromFetchHandler. */
 import { createFetch } from "@degu/degu";
+import { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "@degu/degu/base";
 import { fromFetchHeaders, readAhead } from "@degu/internal/web/messages.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -198,9 +199,9 @@ Deno.test("a response is produced, and a request consumed, no faster than it is 
 
 Deno.test("a header value in an unsupported form is a RangeError that names it", () => {
   const invalidHeaders: Record<string, string[]> = {
-    "content-length": ["", "+1", "-1", "1.0", "0x1", "01", "1, 1", "1e3", "9007199254740993"],
-    "range": ["", "bytes=0-*", "bytes=-5", "bytes=0-1,3-4", "items=0-1", "bytes=2-1"],
-    "content-range": ["", "bytes 0-1", "bytes */5", "bytes 0-5/5", "bytes 0-1/*"],
+    "content-length": ["", "+1", "-1", "1.0", "0x1", "1, 1", "1e3", "9007199254740993"],
+    "range": ["", "bytes=0-*", "bytes=-", "bytes=0-1,3-4", "bytes=-1,0-1", "items", "bytes=2-1"],
+    "content-range": ["", "bytes 0-1", "bytes */*", "bytes 0-5/5", "bytes *", "items"],
   };
   for (const [name, values] of Object.entries(invalidHeaders)) {
     for (const value of values) {
@@ -210,5 +211,21 @@ Deno.test("a header value in an unsupported form is a RangeError that names it",
       );
       assert(message.includes(`headers["${name}"]`) && message.includes(value), message);
     }
+  }
+});
+
+Deno.test("a length and a range are parsed, and a range of another unit than bytes stays a text", () => {
+  const rows: [name: string, value: string, parsed: unknown][] = [
+    ["content-length", "007", 7],
+    ["range", "bytes=2-4", new Range(2, 5)],
+    ["range", "bytes=-3", new SuffixRange(3)],
+    ["range", "items=0-1", "items=0-1"],
+    ["content-range", "bytes 2-4/10", new ContentRange(2, 5, 10)],
+    ["content-range", "bytes 2-4/*", new ContentRange(2, 5, null)],
+    ["content-range", "bytes */10", new UnsatisfiedRange(10)],
+    ["content-range", "items 0-1/2", "items 0-1/2"],
+  ];
+  for (const [name, value, parsed] of rows) {
+    assertEquals(fromFetchHeaders(new Headers({ [name]: value }))[name], parsed as string, value);
   }
 });

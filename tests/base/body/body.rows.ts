@@ -164,8 +164,14 @@ const codingFaults: readonly Fault[] = [
     "no bytes": [],
     "no last chunk": encodeItems("3\r\n123\r\n", "3\r\n123\r\n"),
     "a part of the last chunk": encodeItems("3\r\n123\r\n", "0\r\n\r"),
+    "no end of the trailers": encodeItems("3\r\n123\r\n", "0\r\na: b\r\n"),
+    "a part of a trailer": encodeItems("3\r\n123\r\n", "0\r\na: "),
   }),
-  ...makeFaults("ProtocolError", { "a trailer": encodeItems("0\r\na: b\r\n\r\n") }),
+  ...makeFaults("ProtocolError", {
+    "an invalid trailer": encodeItems("0\r\na : b\r\n\r\n"),
+    "a trailer without a colon": encodeItems("0\r\n", "hello\r\n\r\n"),
+    "a quoted extension without an end": encodeItems('3;a="b\r\n123\r\n0\r\n\r\n'),
+  }),
   ...makeItemFaults("bytes", nonBytes),
 ];
 

@@ -174,7 +174,8 @@ Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are spl
       const bytes = encodeLatin1(text);
       for (const start of ["", "3\r\nabc\r\n"]) {
         const encoded = concat([encodeLatin1(start), bytes]);
-        for (const pieces of [[encoded], cutBytes(encoded, 1), cutBytes(encoded, 7, 2)]) {
+        const shortest = encoded.length < 10_000 ? 1 : 999;
+        for (const pieces of [[encoded], cutBytes(encoded, shortest), cutBytes(encoded, 7, 2)]) {
           await assertProtocolRejection(decode(pieces), codes, formatLabel(text));
         }
       }

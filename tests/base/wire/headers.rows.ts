@@ -16,6 +16,9 @@ export interface AcceptedBlock {
   readonly headers: FlatHeaders;
 }
 
+/** Each byte above 127. */
+const OBS_TEXT = Array.from({ length: 0x80 }, (_, i) => String.fromCharCode(0x80 + i)).join("");
+
 /** Each byte from 0x21 to 0x7E, with which a value may begin and end. */
 const VALUE_BYTES = Array.from({ length: 0x7e - 0x20 }, (_, i) => String.fromCharCode(0x21 + i));
 
@@ -36,13 +39,19 @@ function makeAcceptedBlock(
 export const acceptedBlocks: readonly AcceptedBlock[] = [
   ...makeAcceptedBlock("no header at all", "RFC 9112 §2.1", ["", {}]),
   ...makeAcceptedBlock(
-    "a name of letters, digits and -, kept in lower case",
+    "a name is a token, kept in lower case",
     "RFC 9110 §5.1",
     ["a: b", { a: "b" }],
     ["A: b", { a: "b" }],
     ["-: -", { "-": "-" }],
     ["0: 1", { "0": "1" }],
+    ["a_b: c", { a_b: "c" }],
+    ["A.B: c", { "a.b": "c" }],
+    ["__proto__: c", { ["__proto__"]: "c" }],
+    ["!#$%&'*+-.^_`|~09Az: v", { "!#$%&'*+-.^_`|~09az": "v" }],
     [`${"n".repeat(64)}: v`, { ["n".repeat(64)]: "v" }],
+    [`${"N".repeat(65)}: v`, { ["n".repeat(65)]: "v" }],
+    [`${"n".repeat(256)}: v`, { ["n".repeat(256)]: "v" }],
     [
       "Content-Security-Policy-Report-Only: default-src 'self'",
       { "content-security-policy-report-only": "default-src 'self'" },
@@ -55,8 +64,90 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
     ["a: b  c   d", { a: "b  c   d" }],
   ),
   ...makeAcceptedBlock(
-    "the name ends at the first colon and space",
+    "spaces and tabs around a value are removed",
+    "RFC 9112 §5.1",
+    ["a:b", { a: "b" }],
+    ["a:  b", { a: "b" }],
+    ["a:\tb", { a: "b" }],
+    ["a: \tb", { a: "b" }],
+    ["a: b ", { a: "b" }],
+    ["a: b\t", { a: "b" }],
+    ["a: \t b c\t \t", { a: "b c" }],
+    ["x-role:  admin \r\nc:d", { "x-role": "admin", c: "d" }],
+    [`a:${" ".repeat(1000)}b${"\t".repeat(1000)}`, { a: "b" }],
+  ),
+  ...makeAcceptedBlock(
+    "only spaces and tabs are removed",
+    "RFC 9110 §5.6.3",
+    ["a: \xa0b\xa0", { a: "\xa0b\xa0" }],
+    ["a:\xa0", { a: "\xa0" }],
+    ["a: \x85b ", { a: "\x85b" }],
+  ),
+  ...makeAcceptedBlock(
+    "an empty value",
+    "RFC 9110 §5.5",
+    ["a:", { a: "" }],
+    ["a: ", { a: "" }],
+    ["EXT:\t \t", { ext: "" }],
+    ["a:\r\nb:", { a: "", b: "" }],
+  ),
+  ...makeAcceptedBlock(
+    "a tab inside a value is a byte like any other",
+    "RFC 9110 §5.5",
+    ["a: b\tc", { a: "b\tc" }],
+    ["a:\tb \t c\t", { a: "b \t c" }],
+  ),
+  ...makeAcceptedBlock(
+    "a byte above 127 in a value is a character of Latin-1",
+    "RFC 9110 §5.5",
+    ["a: \x80", { a: "\x80" }],
+    ["a: caf\xe9", { a: "caf\xe9" }],
+    ["a: \xff\xfe", { a: "\xff\xfe" }],
+    [`x: ${encodeUtf8("y\u010d\u010az:\u0120w")}`, { x: "y\xc4\x8d\xc4\x8az:\xc4\xa0w" }],
+    [`a: ${encodeUtf8("\u212a")}`, { a: "\xe2\x84\xaa" }],
+    [`a: ${OBS_TEXT}`, { a: OBS_TEXT }],
+  ),
+  ...makeAcceptedBlock(
+    "lines of one name are one value, in their order",
+    "RFC 9110 §5.3",
+    ["a: b\r\na: b", { a: "b, b" }],
+    ["a: b\r\nA: c", { a: "b, c" }],
+    ["a: b\r\nc: d\r\na: e\r\nc: f", { a: "b, e", c: "d, f" }],
+    ["Vary: accept\r\nvary:\torigin , x ", { vary: "accept, origin , x" }],
+    ["www-authenticate: Basic\r\nWWW-Authenticate: Digest a=b", {
+      "www-authenticate": "Basic, Digest a=b",
+    }],
+    ["constructor: a\r\nConstructor: a", { constructor: "a, a" }],
+    ["a:\r\na:", { a: "" }],
+    ["a:\r\na: b\r\na: \t\r\na: c\r\na:", { a: "b, c" }],
+    ["cookie:\r\ncookie: a=b\r\ncookie:", { cookie: "a=b" }],
+    ["__proto__: a\r\n__PROTO__: b", { ["__proto__"]: "a, b" }],
+    ["accept: a\r\nte: b\r\naccept: c\r\nconnection: te\r\nte: d", {
+      accept: "a, c",
+      connection: "te",
+      te: "b, d",
+    }],
+  ),
+  ...makeAcceptedBlock(
+    "lines of cookie are joined by a semicolon",
+    "RFC 9113 §8.2.3",
+    ["cookie: a=b\r\nCookie: c=d; e=f", { cookie: "a=b; c=d; e=f" }],
+  ),
+  ...makeAcceptedBlock(
+    "set-cookie is a list",
+    "RFC 9110 §5.3",
+    ["Set-Cookie: a=b; Path=/", { "set-cookie": ["a=b; Path=/"] }],
+    ["Set-Cookie: a=b\r\nset-cookie: c=d", { "set-cookie": ["a=b", "c=d"] }],
+    ["set-cookie: a=b; expires=Fri, 1 Jan\r\nc: d\r\nset-cookie:\r\nset-cookie: a=b", {
+      "set-cookie": ["a=b; expires=Fri, 1 Jan", "", "a=b"],
+      c: "d",
+    }],
+  ),
+  ...makeAcceptedBlock(
+    "the name ends at the first colon",
     "RFC 9112 §5",
+    ["a:b: c", { a: "b: c" }],
+    ["a::", { a: ":" }],
     ["a: b: c", { a: "b: c" }],
     ["a: :", { a: ":" }],
     ["a: : :", { a: ": :" }],
@@ -77,16 +168,8 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
   ...makeAcceptedBlock(
     "headers without a meaning here are text",
     "RFC 9110 §16.3",
-    ["Set-Cookie: a=b; Path=/", { "set-cookie": "a=b; Path=/" }],
     ["Upgrade: h2c\r\nTrailer: a", { upgrade: "h2c", trailer: "a" }],
     ["x: chunked\r\nte: trailers", { x: "chunked", te: "trailers" }],
-  ),
-  ...makeAcceptedBlock(
-    "any host, also an invalid one",
-    "RFC 9112 §3.2",
-    ...["a", "a:b", "a/b#c", "a b", "a, b", ":", "?", "a@b", "#", "{}"].map((host) =>
-      [`host: ${host}`, { host }] as const
-    ),
   ),
   ...makeAcceptedBlock("connection: close, which ends no connection", "RFC 9112 §9.6", [
     "Connection: close",
@@ -114,6 +197,25 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
   ),
 ];
 
+/** Lines that announce chunks (RFC 9112 §7). */
+export const chunkedLines: readonly string[] = [
+  ...["transfer-encoding: chunked", "transfer-encoding: Chunked", "TRANSFER-ENCODING:CHUNKED\t"],
+  ...["Transfer-Encoding: \t chUNKed \t"],
+];
+
+/** Headers that steer or carry authority, with two valid values. */
+const SINGLE: readonly (readonly [name: string, value: string, otherValue: string])[] = [
+  ["content-type", "text/html", "text/plain"],
+  ["authorization", "Basic YTpi", "Bearer abc"],
+  ["proxy-authorization", "Basic YTpi", "Bearer abc"],
+  ["location", "/a", "/b"],
+  ["etag", '"a"', '"b"'],
+  ["last-modified", "Fri, 01 Jan 2027 00:00:00 GMT", "Sat, 02 Jan 2027 00:00:00 GMT"],
+  ["if-range", '"a"', '"b"'],
+  ["if-modified-since", "Fri, 01 Jan 2027 00:00:00 GMT", "Sat, 02 Jan 2027 00:00:00 GMT"],
+  ["if-unmodified-since", "Fri, 01 Jan 2027 00:00:00 GMT", "Sat, 02 Jan 2027 00:00:00 GMT"],
+];
+
 /** Headers that another reader may find in a line that breaks a rule. */
 const disguisedHeaders = { host: "a", "content-length": "36", "transfer-encoding": "chunked" };
 
@@ -121,10 +223,10 @@ const makeCoding = (coding: string) => `transfer-encoding: ${coding}`;
 
 export const refusedBlocks: readonly RefusedRow[] = [
   ...makeRefusedRows(
-    "no colon and space",
+    "no colon",
     "RFC 9112 §5",
     "BAD_HEADER_LINE",
-    ...["a", "a:", "a:b", "a :b", "a=b", "a:\tb", " "],
+    ...["a", "a=b", " ", "\t", "a b", "a\tb"],
   ),
   ...makeRefusedRows(
     "an empty line before the end",
@@ -146,15 +248,41 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "a: b\r\n c: d",
   ),
   ...makeRefusedRows("an empty name", "RFC 9110 §5.1", "BAD_HEADER_NAME", ": b"),
-  ...makeRefusedRows("a space before the colon", "RFC 9112 §5.1", "BAD_HEADER_NAME", "a : b"),
+  ...makeRefusedRows(
+    "a space before the colon",
+    "RFC 9112 §5.1",
+    "BAD_HEADER_NAME",
+    "a : b",
+    "a\t: b",
+    "a :b",
+  ),
   ...makeRefusedRows("a space before the name", "RFC 9112 §2.2", "BAD_HEADER_NAME", " a: b"),
   ...makeRefusedRows(
     "a byte that no name has",
     "RFC 9110 §5.1",
     "BAD_HEADER_NAME",
-    ...["a:b: c", "a_b: c", "__proto__: c", "a.b: c", "a\0: b", "\xe0: b", "\xc0: b"],
-    // The low bytes of these characters are line ends and spaces.
-    encodeUtf8("x:\u0120y\u010d\u010az: w"),
+    ...[
+      "a/b: c",
+      "a;b: c",
+      "(a): c",
+      '"a": c',
+      "a,b: c",
+      "a\0: b",
+      "\xe0: b",
+      "\xc0: b",
+      "a\x7f: b",
+    ],
+    ...[
+      "a@b: c",
+      "[a]: c",
+      "{a}: c",
+      "a=b: c",
+      "a?: c",
+      "<a>: c",
+      "a\\: b",
+      "\xa0a: b",
+      "a\xa0: b",
+    ],
   ),
   ...makeRefusedRows(
     "a bare CR or a bare LF in a name",
@@ -164,32 +292,11 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "a\nb: c",
   ),
   ...makeRefusedRows(
-    "a name of more than 64 bytes",
+    "a name of more than 256 bytes",
     "RFC 9110 §5.4",
     "BAD_HEADER_NAME",
-    ...[65, 66, 1000].map((length) => `${"a".repeat(length)}: b`),
+    ...[257, 258, 1000].map((length) => `${"a".repeat(length)}: b`),
   ),
-  ...makeRefusedRows(
-    "an empty value",
-    "RFC 9110 §5.5",
-    ["BAD_HEADER_VALUE", "BAD_HEADER_LINE"],
-    "a: ",
-  ),
-  ...makeRefusedRows(
-    "a space before a value",
-    "RFC 9110 §5.5",
-    "BAD_HEADER_VALUE",
-    ...["a:  b", "a:   b", "a:  ", "a:   ", "x-role:  admin", "a:  b\r\nc: d"],
-    ...["content-length:  5", "range:  bytes=0-1", "connection:  close", "a:  : b"],
-  ),
-  ...makeRefusedRows(
-    "a space after a value",
-    "RFC 9110 §5.5",
-    "BAD_HEADER_VALUE",
-    ...["a: b ", "a: b  ", "a: b c ", "x-role: admin ", "a: b \r\nc: d", "a: : ", "a:  b "],
-    ...["content-length: 5 ", "range: bytes=0-1 ", "connection: close "],
-  ),
-  ...makeRefusedRows("a tab in a value", "RFC 9110 §5.5", "BAD_HEADER_VALUE", "a: b\t", "a: \tb"),
   ...makeRefusedRows(
     "a bare CR or a bare LF in a value",
     "RFC 9112 §2.2",
@@ -201,34 +308,24 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "RFC 9110 §5.5",
     "BAD_HEADER_VALUE",
     ...Array.from({ length: 0x20 }, (_, code) => String.fromCharCode(code))
-      .filter((byte) => byte !== "\r" && byte !== "\n")
+      .filter((byte) => byte !== "\r" && byte !== "\n" && byte !== "\t")
       .flatMap((byte) => [`a: ${byte}`, `a: b${byte}c`]),
     ...["a: \x7f", "a: b\x7fc"],
   ),
-  ...makeRefusedRows(
-    "a byte above 127 in a value",
-    "RFC 9110 §5.5",
-    "BAD_HEADER_VALUE",
-    ...["a: \x80", "a: caf\xe9", encodeUtf8("x: y\u010d\u010az:\u0120w"), encodeUtf8("a: \u212a")],
-  ),
-  ...makeRefusedRows(
-    "duplicate header",
-    "RFC 9110 §5.3",
-    "DUPLICATE_HEADER",
-    ...["a: b\r\na: b", "a: b\r\nA: c", "a: b\r\nc: d\r\na: e"],
-    "constructor: a\r\nConstructor: a",
-  ),
-  ...makeRefusedRows(
-    "duplicate header: set-cookie, too",
-    "RFC 9110 §5.3",
-    "DUPLICATE_HEADER",
-    "Set-Cookie: a=b\r\nset-cookie: c=d",
+  ...SINGLE.flatMap(([name, value, otherValue]) =>
+    makeRefusedRows(
+      `duplicate header: ${name}`,
+      "RFC 9110 §5.3",
+      "DUPLICATE_HEADER",
+      `${name}: ${value}\r\n${name}: ${value}`,
+      `${name}: ${value}\r\nx: y\r\n${name.toUpperCase()}: ${otherValue}`,
+    )
   ),
   ...makeRefusedRows(
     "duplicate header: host",
     "RFC 9112 §3.2",
     "DUPLICATE_HEADER",
-    ...["host: a\r\nhost: a", "host: a\r\nHost: b"],
+    ...["host: a\r\nhost: a", "host: a\r\nHost: b", "host:\r\nhost:", "host: a\r\nhost:"],
   ),
   ...makeRefusedRows(
     "duplicate header: content-length, even with the same value",
@@ -245,7 +342,14 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
     "transfer-encoding: chunked\r\nTransfer-Encoding: identity",
   ),
-  ...refusedNumbers.map(({ rule, text }) => ({
+  ...makeRefusedRows(
+    "content-length: no digit",
+    "RFC 9110 §8.6",
+    "BAD_CONTENT_LENGTH",
+    "content-length:",
+  ),
+  // White space around a value is removed.
+  ...refusedNumbers.filter(({ text }) => text.trim() === text).map(({ rule, text }) => ({
     rule: `content-length: ${rule}`,
     rfc: "RFC 9110 §8.6",
     text: `content-length: ${text}`,
@@ -257,45 +361,51 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "transfer-encoding: another coding than chunked",
     "RFC 9112 §6.1",
     "BAD_TRANSFER_ENCODING",
-    ...["gzip", "identity", "xchunked", "chunkedx", "chunked;q=1", '"chunked"'].map(makeCoding),
+    ...["gzip", "identity", "xchunked", "chunkedx", "chunked;q=1", '"chunked"', ""].map(makeCoding),
+    ...["\xa0chunked", "chunked\xa0", "\x85chunked", "chun ked", "chun\tked"].map(makeCoding),
   ),
   ...makeRefusedRows(
     "transfer-encoding: a list",
     "RFC 9112 §6.1",
     "BAD_TRANSFER_ENCODING",
-    ...["gzip, chunked", "chunked, identity", "chunked, chunked", ",chunked"].map(makeCoding),
+    ...["chunked, identity", "chunked, chunked", "gzip, chunked, chunked", "Chunked,chunked"]
+      .map(makeCoding),
+    ...["chunked, gzip, chunked", ",chunked", "chunked,", "chunked, ", "gzip, deflate"]
+      .map(makeCoding),
   ),
   ...makeRefusedRows(
-    "transfer-encoding: chunked in another case",
-    "RFC 9112 §7",
-    "BAD_TRANSFER_ENCODING",
-    ...["Chunked", "CHUNKED"].map(makeCoding),
-  ),
-  ...makeRefusedRows(
-    "transfer-encoding: chunked with spaces",
-    "RFC 9112 §7",
-    "BAD_HEADER_VALUE",
-    ...["transfer-encoding: chunked ", "transfer-encoding:  chunked"],
+    "transfer-encoding: an unknown coding, and then chunked",
+    "RFC 9112 §6.1",
+    "UNKNOWN_TRANSFER_CODING",
+    ...["gzip, chunked", "gzip,chunked", "identity, Chunked", "X\t,\tchunked", "a, b, chunked"]
+      .map(makeCoding),
   ),
   ...makeRefusedRows(
     "content-length together with transfer-encoding",
     "RFC 9112 §6.1",
     "CONFLICTING_HEADERS",
     "content-length: 5\r\ntransfer-encoding: chunked",
+    "content-length: 05\r\ntransfer-encoding:CHUNKED",
     "Transfer-Encoding: chunked\r\nContent-Length: 0",
   ),
   ...Object.entries(disguisedHeaders).flatMap(([name, value]) =>
     makeRefusedRows(
       `${name} that another reader may find`,
       "RFC 9112 §11.2",
-      ["BAD_HEADER_LINE", "BAD_HEADER_NAME", "BAD_HEADER_VALUE", "BAD_CONTENT_LENGTH"],
+      [
+        "BAD_HEADER_LINE",
+        "BAD_HEADER_NAME",
+        "BAD_HEADER_VALUE",
+        "BAD_CONTENT_LENGTH",
+        "BAD_TRANSFER_ENCODING",
+      ],
       ...[
-        ...[":", ":\t", ":  ", ": \0", ": \x0b", ":\xa0", ": \r", ":\n", ":\r\n ", ":\r\n\t"],
-        ...[" : ", "\t: ", "\0: "],
+        ...[": \0", ": \x0b", ": \r", ":\n", ":\r\n ", ":\r\n\t"],
+        ...[" : ", "\t: ", "\0: ", " :", "\xa0: "],
       ].map((separator) => name + separator + value),
-      ...[" ", "\t", "\0", "\x0c", "\r", "\n"].map((end) => `${name}: ${value}${end}`),
-      ...[" ", "x: y\n", "x: y\r", "x: y\r\n "].map((start) => `${start}${name}: ${value}`),
-      ...[`${name}: `, `${name}_: ${value}`, `\xef${name}: ${value}`],
+      ...["\0", "\x0c", "\r", "\n"].map((end) => `${name}: ${value}${end}`),
+      ...[" ", "\t", "x: y\n", "x: y\r", "x: y\r\n "].map((start) => `${start}${name}: ${value}`),
+      `\xef${name}: ${value}`,
     )
   ),
 ];

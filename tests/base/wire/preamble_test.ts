@@ -34,7 +34,8 @@ import {
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1, limits, methods } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
-import { acceptedUris, refusedUris } from "./uri.rows.ts";
+import { acceptedStatusLines } from "./preamble.rows.ts";
+import { acceptedUris, refusedAbsoluteTargets, refusedUris } from "./uri.rows.ts";
 
 /** Parses a request preamble to a value that can be compared; `null` if it is refused. */
 function parseRequestOrNull(text: string) {
@@ -121,7 +122,8 @@ Deno.test("a first byte that can't begin a message is refused, with a hint if it
     const character = String.fromCharCode(byte);
     const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     const checks: [check: typeof checkRequestPrefix, starts: string, hint: string][] = [
-      [checkRequestPrefix, token, "SSLServer"],
+      // A CR may begin an empty line.
+      [checkRequestPrefix, `${token}\r`, "SSLServer"],
       [checkResponsePrefix, "H\r", "SSLClient"],
     ];
     const bytes = Uint8Array.of(0x47, byte);
@@ -200,7 +202,7 @@ Deno.test("a request's base headers replace the caller's headers, whose object d
 });
 
 Deno.test("formatRequest refuses a method or URI that could not be read back", () => {
-  for (const { text } of refusedUris) {
+  for (const { text } of [...refusedUris, ...refusedAbsoluteTargets]) {
     assertRangeError(() => formatRequest("GET", text, {}), formatLabel(text));
   }
   for (const [target] of acceptedUris) formatRequest("GET", target, {});
@@ -221,9 +223,25 @@ Deno.test("formatResponse refuses a status or reason that could not be read back
   for (const status of [0, 99, 600, 1000, -200, 200.5, NaN, Infinity]) {
     assertRangeError(() => formatResponse(status, "OK", {}), `${status}`);
   }
-  const reasons = ["", "O", " ", "O.K", "Don't", "OK\r\nevil: 1", "OK\n", "é€", "\u0141\u0141"];
+  const reasons = [
+    "O\0",
+    "\x1b[0m",
+    "O\x7f",
+    "OK\r\nevil: 1",
+    "OK\n",
+    "OK\r",
+    "é€",
+    "\u0141\u0141",
+  ];
   for (const reason of reasons) {
     assertRangeError(() => formatResponse(200, reason, {}), formatLabel(reason));
+  }
+});
+
+Deno.test("formatResponse writes each reason that parseResponse reads", () => {
+  for (const [line, status, reason] of acceptedStatusLines) {
+    const text = decodeLatin1(formatResponse(status, reason, {}));
+    assertEquals(text, `${line.replace("HTTP/1.0", "HTTP/1.1")}\r\n\r\n`);
   }
 });
 

@@ -1,4 +1,4 @@
-/** Numbers and ranges in their single valid form, and every refused form, by rule. */
+/** Numbers and ranges in their valid forms, and every refused form, by rule. */
 
 import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
@@ -9,18 +9,24 @@ export const acceptedContentLengths: readonly (readonly [value: string, length: 
   ["10", 10],
   ["9007199254740990", 9007199254740990],
   ["9007199254740991", 9007199254740991],
+  // Leading zeros.
+  ["00", 0],
+  ["05", 5],
+  ["0002", 2],
+  ["0000000000000000000001", 1],
+  ["00009007199254740991", 9007199254740991],
+  [`${"0".repeat(1000)}36`, 36],
 ];
 
-/** Invalid numbers (RFC 9110 §8.6: `1*DIGIT`, restricted to one spelling of each number). */
+/** Invalid numbers (RFC 9110 §8.6: `1*DIGIT`). */
 export const refusedNumbers: readonly RefusedRow[] = [
-  ...refuseNumbers("leading zeros", "00", "01", "007", "0000000000000001"),
   ...refuseNumbers("a sign", "+1", "-1", "-0"),
   ...refuseNumbers("a fraction or an exponent", "1.0", "1.", "1e3"),
   ...refuseNumbers(
     "another base or form",
-    ...["0x10", "0b1", "1_000", "1n", "a", "NaN", "Infinity", "\xb2"],
+    ...["0x10", "0x5", "05h", "0b1", "1_000", "1n", "a", "NaN", "Infinity", "\xb2"],
   ),
-  ...refuseNumbers("above 2⁵³ − 1", "9007199254740992", "9999999999999999"),
+  ...refuseNumbers("above 2⁵³ − 1", "9007199254740992", "9999999999999999", "0009007199254740992"),
   ...refuseNumbers("more than 16 digits", "10000000000000000", "90071992547409910"),
   ...refuseNumbers("more than 16 digits, as 2⁶⁴", "18446744073709551616"),
   ...refuseNumbers("white space", "1 ", " 1", "1 1", "1\t"),
@@ -45,39 +51,94 @@ export const acceptedRanges: readonly (readonly [value: string, start: number, s
   ["bytes=9007199254740990-", 9007199254740990, 9007199254740991],
 ];
 
+/** Other spellings of a range. */
+export const respelledRanges: typeof acceptedRanges = [
+  ["Bytes=0-1", 0, 2],
+  ["BYTES=2-", 2, 9007199254740991],
+  ["bytes=00-01", 0, 2],
+  ["bytes=007-0000000000000000009", 7, 10],
+];
+
+/** Ranges of the last bytes, with their length. */
+export const suffixRanges: readonly (readonly [value: string, length: number])[] = [
+  ["bytes=-1", 1],
+  ["bytes=-3", 3],
+  ["bytes=-9007199254740991", 9007199254740991],
+  // No representation satisfies it (RFC 9110 §14.1.2).
+  ["bytes=-0", 0],
+  ["Bytes=-03", 3],
+];
+
+/** Several ranges of bytes, which a server leaves out (RFC 9110 §14.2). */
+export const severalRanges: readonly string[] = [
+  ...["bytes=0-1,3-4", "bytes=0-1, 3-4", "bytes=0-1 \t,\t 3-4", "bytes=0-1,3-", "bytes=0-,3-4"],
+  ...["bytes=-1,0-0", "bytes=0-0,-1", "Bytes=0-0,0-0", "bytes=5-6,0-1,-2"],
+  `bytes=${"0-0,".repeat(1000)}5-`,
+];
+
+/** Ranges of other units than bytes, which stay text. */
+export const otherRanges: readonly string[] = [
+  ...["items=0-1", "byte=0-1", "xbytes=0-1", "items=-5", "items=0-1,3-4", "x=y", "x=y;z", "x==y"],
+  ..."!#$%&'*+-.^_`|~".split("").map((character) => `${character}=${character}`),
+  ...["lines=!\"#$%&'()*+-./:;<=>?@[\\]^_`{|}~", "items=a, b", "items=18446744073709551616-"],
+];
+
 /** Invalid forms of range with valid numbers. */
 export const refusedRanges: readonly RefusedRow[] = [
-  ...refuseRanges("an open end in another form", "bytes=0-*", "bytes=0--", "bytes=0-,", "0-"),
-  ...refuseRanges("a suffix", "bytes=-5", "bytes=*-1"),
-  ...refuseRanges("no position at all", "bytes=-", "bytes=", "bytes=*", "bytes=0", "x", ""),
+  ...refuseRanges("an open end in another form", "bytes=0-*", "bytes=0--", "0-"),
+  ...refuseRanges("a suffix in another form", "bytes=--5", "bytes=*-1", "bytes=-5-"),
+  ...refuseRanges(
+    "no position at all",
+    "bytes=-",
+    "bytes=",
+    "bytes=*",
+    "bytes=0",
+    "bytes=,",
+    "x",
+    "",
+  ),
   ...refuseRanges("the last position before the first", "bytes=1-0", "bytes=10-9"),
   ...refuseRanges(
-    "several ranges",
-    ...[
-      "bytes=0-1,3-4",
-      "bytes=0-1, 3-4",
-      "bytes=0-1-2",
-      "bytes=0-1;",
-      "bytes=0-1,3-",
-      "bytes=0-,3-4",
-    ],
+    "several ranges, and one that is invalid",
+    ...["bytes=0-1,x", "bytes=1-0,3-4", "bytes=0-1,3", "bytes=0-1,3-4-5", "bytes=0-1,bytes=3-4"],
+    ...["bytes=0-1,3 -4", "bytes=0-1,-", "bytes=0-1,*"],
   ),
-  ...refuseRanges("another unit, or none", "byte=0-1", "items=0-1", "0-1", "xbytes=0-1"),
-  ...refuseRanges("the unit in another case", "Bytes=0-1", "BYTES=0-1"),
+  ...refuseRanges(
+    "an empty element",
+    ...["bytes=,0-1", "bytes=0-1,", "bytes=0-1,,3-4", "bytes=0-1, ,3-4", "items=,a", "items=a,"],
+  ),
+  ...refuseRanges("another separator of ranges", "bytes=0-1-2", "bytes=0-1;", "bytes=0-1;3-4"),
+  ...refuseRanges("no unit", "0-1", "=0-1", "-1"),
+  ...refuseRanges(
+    "a unit that is no token",
+    "it ems=0-1",
+    "a/b=0-1",
+    "(a)=0-1",
+    "\xe9=0-1",
+    "a =0-1",
+  ),
+  ...refuseRanges(
+    "a value of another unit",
+    "items=",
+    "items",
+    "items=a b",
+    "items=\xe9",
+    "items=a\0",
+  ),
   ...refuseRanges(
     "another separator",
     ...["bytes", "bytes 0-1", "bytes:0-1", "bytes==0-1", "bytes=0:1", "bytes=0--1"],
   ),
-  ...refuseRanges("the form of content-range", "bytes 0-1/2"),
+  ...refuseRanges("the form of content-range", "bytes 0-1/2", "bytes=0-1/2"),
   ...refuseRanges(
     "a position above 2⁵³ − 2",
     ...["bytes=0-9007199254740991", "bytes=9007199254740991-9007199254740991"],
-    "bytes=9007199254740991-",
+    ...["bytes=9007199254740991-", "bytes=-9007199254740992", "bytes=0-1,9007199254740991-"],
   ),
   ...refuseRanges(
     "white space",
-    ...["bytes = 0-1", "bytes= 0-1", "bytes=0 -1", "bytes=0-1 "],
-    ...["bytes=0- ", "bytes= 0-", " bytes=0-1"],
+    ...["bytes = 0-1", "bytes= 0-1", "bytes=0 -1", "bytes=0-1 ", "bytes=0- 1", "bytes=\t0-1"],
+    ...["bytes=0- ", "bytes= 0-", " bytes=0-1", "bytes= -1", "bytes=- 1"],
   ),
   ...refuseRanges("a line break", "bytes=0-1\n"),
 ];
@@ -91,33 +152,73 @@ export const acceptedContentRanges: readonly (readonly [
   value: string,
   start: number,
   stop: number,
-  total: number,
+  total: number | null,
 ])[] = [
   ["bytes 0-0/1", 0, 1, 1],
   ["bytes 2-4/10", 2, 5, 10],
   ["bytes 9-9/10", 9, 10, 10],
   ["bytes 0-9007199254740990/9007199254740991", 0, 9007199254740991, 9007199254740991],
+  // An unknown total.
+  ["bytes 0-0/*", 0, 1, null],
+  ["bytes 2-9007199254740990/*", 2, 9007199254740991, null],
+];
+
+/** Other spellings of a content range. */
+export const respelledContentRanges: typeof acceptedContentRanges = [
+  ["Bytes 0-1/2", 0, 2, 2],
+  ["BYTES 0-1/*", 0, 2, null],
+  ["bytes 00-01/0010", 0, 2, 10],
+];
+
+/** Values of content-range without a range, with their total. */
+export const unsatisfiedRanges: readonly (readonly [value: string, total: number])[] = [
+  ["bytes */3", 3],
+  ["bytes */0", 0],
+  ["bytes */9007199254740991", 9007199254740991],
+];
+
+/** Content ranges of other units than bytes, which stay text. */
+export const otherContentRanges: readonly string[] = [
+  ...["items 0-1/2", "items 0-1/*", "items */2", "xbytes 0-0/1", "!#$%&'*+-.^_`|~ 0-1/2"],
 ];
 
 /** Invalid forms of content-range with valid numbers. */
 export const refusedContentRanges: readonly RefusedRow[] = [
-  ...refuseContentRanges("an unknown range or total", "bytes */10", "bytes 0-1/*"),
+  ...refuseContentRanges(
+    "neither a range nor a total",
+    "bytes */*",
+    "bytes *",
+    "bytes */",
+    "bytes /3",
+  ),
   ...refuseContentRanges("the last position before the first", "bytes 1-0/2"),
   ...refuseContentRanges(
     "a position at or after the total",
-    ...["bytes 0-2/2", "bytes 2-2/2", "bytes 5-6/1"],
+    ...["bytes 0-9007199254740991/*", "bytes 0-2/2", "bytes 2-2/2", "bytes 5-6/1"],
   ),
   ...refuseContentRanges("a total of 0", "bytes 0-0/0"),
   ...refuseContentRanges("the form of range", "bytes=0-1/2", "bytes=0-1"),
-  ...refuseContentRanges("another unit, or none", "items 0-1/2", "0-1/2", "x", ""),
-  ...refuseContentRanges("the unit in another case", "Bytes 0-1/2"),
+  ...refuseContentRanges("no unit", "0-1/2", " 0-1/2", "x", "", "*/3"),
+  ...refuseContentRanges("a unit that is no token", "a/b 0-1/2", "\xe9 0-1/2", "(a) 0-1/2"),
+  ...refuseContentRanges(
+    "another unit with another value",
+    ...[
+      "items 0-1",
+      "items a",
+      "items a-b/c",
+      "items */*",
+      "items  0-1/2",
+      "items 0-1/2 x",
+      "items",
+    ],
+  ),
   ...refuseContentRanges("no total", "bytes 0-1", "bytes 0-1/", "bytes "),
   ...refuseContentRanges("no first or last position", "bytes -1/2", "bytes 0-/2", "bytes 0/2"),
-  ...refuseContentRanges("several", "bytes 0-1/2/3", "bytes 0-1/2, 3-4/5"),
+  ...refuseContentRanges("several", "bytes 0-1/2/3", "bytes */3, */3", "bytes 0-1/2, 3-4/5"),
   ...refuseContentRanges(
     "white space",
     ...["bytes  0-1/2", "bytes\t0-1/2", "bytes 0-1/2 ", " bytes 0-1/2"],
-    ...["bytes 0 - 1/2", "bytes 0-1 /2", "bytes 0-1/ 2"],
+    ...["bytes 0 - 1/2", "bytes 0-1 /2", "bytes 0-1/ 2", "bytes  */3", "bytes * /3"],
   ),
   ...refuseContentRanges("a line break", "bytes 0-1/2\n"),
 ];

@@ -66,6 +66,8 @@ Deno.test("Range and ContentRange refuse values that are not numbers", () => {
     assertTypeError(() => constructWith(Range, 0, value), `Range stop ${label}`);
     assertTypeError(() => constructWith(ContentRange, value, 5, 9), `ContentRange start ${label}`);
     assertTypeError(() => constructWith(ContentRange, 0, value, 9), `ContentRange stop ${label}`);
+    // The total may be unknown.
+    if (value === null) continue;
     assertTypeError(() => constructWith(ContentRange, 0, 5, value), `ContentRange total ${label}`);
   }
 });
@@ -111,6 +113,8 @@ Deno.test("the error for a range names the type of a value that is not a number"
       callWith(Reflect.construct, Class, args);
     assertEquals(catchMessage(make(Range, value, 1)), `start: must be a number; got ${name}`);
     assertEquals(catchMessage(make(Range, 0, value)), `stop: must be a number; got ${name}`);
+    // The total may be unknown.
+    if (value === null) continue;
     assertEquals(
       catchMessage(make(ContentRange, 0, 1, value)),
       `total: must be a number; got ${name}`,

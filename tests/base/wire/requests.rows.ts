@@ -8,14 +8,21 @@
 import type { Request } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { formatLabel } from "@degu/testing/expectations.ts";
-import { removeHopByHop, REQUESTS } from "@degu/testing/proxies.ts";
+import { relayRequestHeaders, REQUESTS } from "@degu/testing/proxies.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";
-import { hasConnectionClose, type ModelRequest, readRequests } from "../../fuzz/oracle.ts";
-import { refusedCodings } from "./chunk.rows.ts";
+import { encodeUtf8, respellReferenceUri } from "@degu/testing/wire_grammar.ts";
+import { type ModelRequest, readRequests } from "../../fuzz/oracle.ts";
+import { acceptedTrailers, refusedCodings } from "./chunk.rows.ts";
 import { formatFraming, requestFraming } from "./framing.rows.ts";
-import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
-import { refusedRequestLines } from "./preamble.rows.ts";
-import { acceptedUris, refusedUris } from "./uri.rows.ts";
+import { acceptedBlocks, chunkedLines, refusedBlocks } from "./headers.rows.ts";
+import { acceptedHosts, refusedHosts, refusedRequestLines } from "./preamble.rows.ts";
+import {
+  absoluteTargets,
+  acceptedUris,
+  dottedUris,
+  refusedAbsoluteTargets,
+  refusedUris,
+} from "./uri.rows.ts";
 
 export interface RequestRow {
   readonly name: string;
@@ -40,7 +47,7 @@ interface Expected {
    * if it waits until the client ends the connection. If left out, the model in
    * tests/fuzz/oracle.ts determines it.
    */
-  readonly last?: 400 | 431 | 501 | 505 | "silence" | "wait";
+  readonly last?: 400 | 421 | 431 | 501 | 505 | "silence" | "wait";
 }
 
 type Rows = readonly (readonly [name: string, text: string])[];
@@ -92,9 +99,10 @@ function describeRequest({ method, uri, headers, body }: ModelRequest): string {
 /** Returns all bytes that a server of {@linkcode describeApp} sends to the client of a row. */
 export function formatResponses({ accepted, lastResponse }: RequestRow, isProxied = false): string {
   const texts = accepted.map((request) => {
-    const headers = isProxied ? removeHopByHop(request.headers) : request.headers;
-    const text = describeRequest({ ...request, headers });
-    const close = hasConnectionClose(request.headers) ? "connection: close\r\n" : "";
+    const headers = isProxied ? relayRequestHeaders(request.headers) : request.headers;
+    const uri = isProxied ? respellReferenceUri(request.uri) : request.uri;
+    const text = encodeUtf8(describeRequest({ ...request, uri, headers }));
+    const close = request.isLast ? "connection: close\r\n" : "";
     const preamble = `HTTP/1.1 200 OK\r\n${close}content-length: ${text.length}\r\n\r\n`;
     return request.method === "HEAD" ? preamble : preamble + text;
   });
@@ -171,7 +179,15 @@ const preambles: Rows = [
   ["a preamble that ends with LF CR LF", `GET / HTTP/1.1\r\nhost: a\n\r\n${SMUGGLED}`],
   ["lines that end with CR alone", `GET / HTTP/1.1\rhost: a\r\r${SMUGGLED}`],
   ["a preamble that is cut", "GET / HTTP/1.1\r\nhost: a\r\n"],
-  ["HTTP/1.0 without headers", "GET / HTTP/1.0\r\n\r\n"],
+  [
+    "HTTP/1.0 with chunks, and keep-alive",
+    `POST / HTTP/1.0\r\nconnection: keep-alive\r\n${TE}\r\n\r\n0\r\n\r\n`,
+  ],
+  [
+    "HTTP/1.0 with chunks and a length",
+    `POST / HTTP/1.0\r\ncontent-length: 5\r\n${TE}\r\n\r\n0\r\n\r\n`,
+  ],
+  ["HTTP/1.0 with an unknown coding", "POST / HTTP/1.0\r\ntransfer-encoding: gzip\r\n\r\n"],
   ["HTTP/1.0 with chunks", `POST / HTTP/1.0\r\nhost: a\r\n${TE}\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ["HTTP/0.9 that hides in the target", "GET /a HTTP/1.1/../b HTTP/0.9\r\n\r\n"],
 ];
@@ -184,6 +200,7 @@ const makeLongUri = (size: number) => `GET /${"a".repeat(size - 18)} HTTP/1.1\r\
 
 const tooLong: Rows = [
   ["a preamble of 32769 bytes", makeLong(32769)],
+  ["an empty line, and a preamble of 32769 bytes", `\r\n${makeLong(32769)}`],
   ["a preamble of 32768 bytes without an end", makeLong(32772).slice(0, 32768)],
   ["a request target that is too long", makeLongUri(32769)],
   ["a line feed beyond the limit", `GET /?${"a".repeat(32762)}\n`],
@@ -191,7 +208,7 @@ const tooLong: Rows = [
 ];
 
 /** The first violation decides, as soon as the server reads it. */
-const refusedAtOnce: Readonly<Record<400 | 501 | 505 | "silence", readonly string[]>> = {
+const refusedAtOnce: Readonly<Record<400 | 421 | 501 | 505 | "silence", readonly string[]>> = {
   400: [
     // A bare CR or a bare LF.
     ...["GET / HTTP/1.1\n", "GET / HTTP/1.1\rx", "GET / HTTP/1.1\r\r", "GET /\n"],
@@ -203,6 +220,10 @@ const refusedAtOnce: Readonly<Record<400 | 501 | 505 | "silence", readonly strin
     ],
     ...["GET / HTTP/1.1\r\na\n", "GET / HTTP/1.1\r\n\n", "GET / HTTP/1.1\r\n\r\r"],
     ...[`GET /?${"a".repeat(32700)}\n`, `GET /?${"a".repeat(32761)}\n`],
+    "GET / HTTP/1.0\r\na: b\n",
+    ...["\r\nGET / HTTP/1.1\n", "\r\nGET / HTTP/1.1\r\nhost: a\n"],
+    ...["GET * HTTP/1.1\r\n\r\n", "GET a:80 HTTP/1.1\r\n\r\n", "GET ftp://a/ HTTP/1.1\r\n\r\n"],
+    "GET http://u@a/ HTTP/1.1\r\n\r\n",
     ...["GET /\r\n\r\n", "BREW /a pot HTTP/1.1\r\n\r\n", "BREW / FOO\r\n\r\n"],
   ],
   501: [
@@ -210,16 +231,36 @@ const refusedAtOnce: Readonly<Record<400 | 501 | 505 | "silence", readonly strin
     ...["a!#$%&'*+-.^_`|~0 / HTTP/1.1\r\n\r\n", `${"A".repeat(64)} / HTTP/1.1\r\n\r\n`],
     ...[`OPTIONS * HTTP/1.1\r\nmax-forwards: 0\r\n\r\n${NEXT}`, "CONNECT a:80 HTTP/1.1\r\n\r\n"],
     "PATCH / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
+    ...["OPTIONS * HTTP/1.0\r\n\r\n", "BREW / HTTP/1.0\r\n\r\n", "get / HTTP/1.0\r\n\r\n"],
+    ...["gzip, chunked", "gzip,Chunked", "a, b, chunked", "identity, chunked"].map((value) =>
+      `PUT / HTTP/1.1\r\ntransfer-encoding: ${value}\r\n\r\n0\r\n\r\n`
+    ),
     // The method was valid in the line before.
     "BREW / HTTP/1.1\r\na: b\n",
   ],
   505: [
-    ...["GET / HTTP/1.0\r\na: b\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "BREW / HTTP/1.0\r\n\r\n"],
-    ...["get / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"],
+    ...["GET / HTTP/1.2\r\na: b\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "BREW / HTTP/0.9\r\n\r\n"],
+    ...["get / HTTP/2.0\r\n\r\n", "GET / HTTP/1.2\r\nconnection: keep-alive\r\n\r\n"],
+  ],
+  421: [
+    ...["GET https://a/ HTTP/1.1\r\n\r\n", "PUT HTTPS://a:443/b HTTP/1.1\r\nhost: c\r\n\r\n"],
+    ...["GET https://a HTTP/1.0\r\n\r\n"],
   ],
   // Bytes with this start are not HTTP.
   silence: [
-    ...["GET\n", "GET\t", "GET\r", "\n", "\r\n", "\r\n\r\n", `\r\n${SMUGGLED}`, "\0", "SSH:", "("],
+    ...[
+      "GET\n",
+      "GET\t",
+      "GET\r",
+      "\n",
+      "\r\n\r\n",
+      `\r\n\r\n${SMUGGLED}`,
+      `\n${SMUGGLED}`,
+      "\0",
+      "SSH:",
+      "(",
+    ],
+    ...["\r\n(", "\r\n\n", "\r\n GET / HTTP/1.1\r\n\r\n", `\r${SMUGGLED}`, `\r\n\r${SMUGGLED}`],
     ...[" GET / HTTP/1.1\r\n\r\n", "(GET) / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00", "GETTER/"],
     ...[
       "\xef\xbb\xbfGET / HTTP/1.1\r\n\r\n",
@@ -229,7 +270,21 @@ const refusedAtOnce: Readonly<Record<400 | 501 | 505 | "silence", readonly strin
   ],
 };
 
-const brokenAtOnce = ["5\n", "5\rx", "5;a=b\n", "1\r\nx\r\n0\n", "1000001\r\n", "5\r\nhelloworld"];
+const brokenAtOnce = [
+  "5\n",
+  "5\rx",
+  "5;a=b\n",
+  "1\r\nx\r\n0\n",
+  "20000000000000\r\n",
+  "5\r\nhelloworld",
+  "5 \r\n",
+  '5;a="b\r\n',
+  "5;a=(\r\n",
+  "0\r\na\r\n",
+  "0\r\na : b\r\n",
+  "0\r\n\n",
+  "0\r\na: b\n",
+];
 
 // Accepted messages.
 
@@ -262,6 +317,14 @@ const acceptedHeaders: Rows = [
   ["percent-encoded line ends in a header", "x: a%0d%0acontent-length:%205"],
   ["a trailer that is announced", "trailer: content-length"],
   ["an open-ended range", "range: bytes=5-"],
+  ["the last bytes", "range: bytes=-3"],
+  ["several ranges", "range: bytes=0-1,3-4"],
+  ["a range of another unit", "range: items=0-1"],
+  ["a name that CGI reads as another", "x_user: root\r\nx.user: root\r\nx-user: anna"],
+  ["two cookies, and two of others", "cookie: a=b\r\naccept: a\r\ncookie: c=d\r\naccept: b"],
+  ["a list of set-cookie", "set-cookie: a=b\r\nset-cookie: c=d"],
+  ["values with bytes above 127", "x: caf\xe9\r\ny:\t\x80\xa0\r\nz:"],
+  ["a length with leading zeros", "content-length: 000"],
 ];
 
 const acceptedBodies: Rows = [
@@ -275,21 +338,30 @@ const acceptedBodies: Rows = [
   ],
   [
     "extensions that look like chunks",
-    makeMessage("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5;\r\n\r\n"),
+    makeMessage("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5\r\n\r\n"),
   ],
-  ["an extension with a quote that is not closed", makePost(TE, '5;a="\r\nhello\r\n0\r\n\r\n')],
-  ["an extension with brackets", makePost(TE, "5;a=<b>[c](d)\r\nhello\r\n0\r\n\r\n")],
+  ["several extensions", makePost(TE, '05 ; a ; b="c\\"d" ; e=f\r\nhello\r\n0;g\r\n\r\n')],
+  ["sizes with leading zeros", makePost(TE, "0005\r\nhello\r\n000\r\n\r\n")],
+  ["a length with leading zeros", makePost("content-length: 0005", "hello")],
+  ...chunkedLines.map((line) => [line, makePost(line, "5\r\nhello\r\n0\r\n\r\n")] as const),
+  ["a range, and a body", makePost("range: bytes=0-1\r\ncontent-length: 5", "hello")],
+  [
+    "a trailer that looks like a request",
+    makePost(TE, "5\r\nhello\r\n0\r\nGET: / HTTP/1.1\r\ncontent-length: 36\r\n\r\n"),
+  ],
   ["an extension with quotes", makePost(TE, 'A;a="b;c"\r\nhellohello\r\n0;c=d\r\n\r\n')],
-  ["a request, and one that is refused", get("/first") + makeMessage("GET /second HTTP/1.0")],
-  ["a request, and an empty line", `${get("/first")}\r\n${SMUGGLED}`],
+  ["a request, and one that is refused", get("/first") + makeMessage("GET /second HTTP/1.2")],
+  ["a request, and two empty lines", `${get("/first")}\r\n\r\n${SMUGGLED}`],
+  ["an empty line before a request", `\r\n${get("/first")}`],
+  ["an empty line before a request of HTTP/1.0", "\r\nGET / HTTP/1.0\r\n\r\n"],
   ["a request, and a bare line end", `${get("/first")}GET / HTTP/1.1\n`],
   ["a request, and an invalid first byte", `${get("/first")}(`],
   ["a request, and a preamble of 32769 bytes", get("/first") + makeLong(32769)],
   ["a body, and a byte more", makePost("content-length: 5", `hello!${SMUGGLED}`)],
-  ["chunks, and an empty line more", makePost(TE, `0\r\n\r\n\r\n${SMUGGLED}`)],
   ["a request without host", "GET /b HTTP/1.1\r\n\r\n"],
   ["Expect with a body", makePost("expect: 100-continue\r\ncontent-length: 5", "hello")],
   ["a preamble of 32768 bytes", makeLong(32768)],
+  ["an empty line, and a preamble of 32768 bytes", `\r\n${makeLong(32768)}`],
   ["a request target of 32750 bytes", makeLongUri(32768)],
 ];
 
@@ -305,6 +377,12 @@ export const OTHER_OPTIONS: readonly string[] = [
 ];
 
 const pipelines: Rows = [
+  ["a request, and an empty line", `${get("/first")}\r\n${SMUGGLED}`],
+  ["chunks, and an empty line more", makePost(TE, `0\r\n\r\n\r\n${SMUGGLED}`)],
+  ["a body, and an empty line more", makePost("content-length: 5", `hello\r\n${SMUGGLED}`)],
+  ["chunks with trailers, and another request", makePost(TE, `0\r\na: b\r\n\r\n${SMUGGLED}`)],
+  ["the absolute form, and another request", get("http://b/first") + get("/second")],
+  ["a request, and one of HTTP/1.0", get("/first") + makeMessage("GET /second HTTP/1.0") + NEXT],
   ["no length at all, and another request", makePost("", get("/second"))],
   ["length 0, and another request", makePost("content-length: 0", get("/second"))],
   ["two requests in one piece", get("/first") + get("/second")],
@@ -320,6 +398,20 @@ const pipelines: Rows = [
 
 /** Bytes after a request with `connection: close` (RFC 9112 §9.6). */
 const lastRequests: Rows = [
+  ["HTTP/1.0 without headers", "GET / HTTP/1.0\r\n\r\n"],
+  ["HTTP/1.0, and another request", `GET / HTTP/1.0\r\n\r\n${SMUGGLED}`],
+  ["HTTP/1.0 with keep-alive", `GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n${SMUGGLED}`],
+  ["HTTP/1.0 with HEAD", `HEAD / HTTP/1.0\r\nhost: a\r\n\r\n${SMUGGLED}`],
+  [
+    "HTTP/1.0 with a body",
+    `POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello${SMUGGLED}`,
+  ],
+  ["HTTP/1.0 without a length", `POST / HTTP/1.0\r\n\r\nhello${SMUGGLED}`],
+  [
+    "HTTP/1.0 with Expect",
+    `PUT / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\nhello${SMUGGLED}`,
+  ],
+  ["HTTP/1.0 in absolute form", `GET http://a/b HTTP/1.0\r\n\r\n${SMUGGLED}`],
   ...CLOSE_OPTIONS.map((value) =>
     [
       `connection: ${value}, and another request`,
@@ -361,7 +453,7 @@ export const requestRows: readonly RequestRow[] = [
   ...makeRows(REFUSED, listTexts("URI", refusedUris), get),
   ...makeRows(REFUSED, preambles),
   ...makeRows({ ...REFUSED, last: 431 }, tooLong),
-  ...([400, 501, 505, "silence"] as const).flatMap((last) =>
+  ...([400, 421, 501, 505, "silence"] as const).flatMap((last) =>
     makeRows({ ...REFUSED, last }, listBytes(`${last}`, refusedAtOnce[last]))
   ),
   ...makeRows(
@@ -371,6 +463,24 @@ export const requestRows: readonly RequestRow[] = [
   ),
   ...makeRows(ACCEPTED, acceptedHeaders, getWith),
   ...makeRows(ACCEPTED, listBytes("URI", acceptedUris.map(([uri]) => uri)), get),
+  ...makeRows(ACCEPTED, listBytes("URI", dottedUris.map(([uri]) => uri)), get),
+  ...makeRows(ACCEPTED, listBytes("URI", absoluteTargets.map(([target]) => target)), get),
+  ...makeRows(REFUSED, listTexts("URI", refusedAbsoluteTargets), get),
+  ...makeRows(
+    ACCEPTED,
+    listBytes("host", ["", ...acceptedHosts]),
+    (host) => `GET /h HTTP/1.1\r\nhost: ${host}\r\n\r\n`,
+  ),
+  ...makeRows(
+    { ...REFUSED, last: 400 },
+    listBytes("host", refusedHosts),
+    (host) => `GET /h HTTP/1.1\r\nhost: ${host}\r\n\r\n`,
+  ),
+  ...makeRows(
+    ACCEPTED,
+    listBytes("trailers", acceptedTrailers),
+    (lines) => makeChunkedPost(`5\r\nhello\r\n0\r\n${lines}\r\n`),
+  ),
   ...makeRows(ACCEPTED, listBytes("every kind of request", REQUESTS)),
   ...makeRows(ACCEPTED, acceptedBodies),
   ...makeRows(ACCEPTED, lastRequests),

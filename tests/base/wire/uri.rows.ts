@@ -1,4 +1,4 @@
-/** Request targets, rule by rule (RFC 9112 §3.2.1: origin-form only). */
+/** Request targets, rule by rule (RFC 9112 §3.2). */
 
 import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 import { encodeUtf8 } from "@degu/testing/wire_grammar.ts";
@@ -20,8 +20,6 @@ export const builtUris: readonly (readonly [
   ["/foo/?", ["foo", ""], ""],
   ["/foo/bar", ["foo", "bar"], null],
   ["/foo/bar/", ["foo", "bar", ""], null],
-  ["/.", ["."], null],
-  ["/./.", [".", "."], null],
   ["/...", ["..."], null],
   ["/..a", ["..a"], null],
   ["/a..", ["a.."], null],
@@ -70,6 +68,106 @@ export const acceptedUris: typeof builtUris = [
   ["/@a/{b}", ["@a", "{b}"], null],
 ];
 
+/** URIs with components `.`, which are removed where a target is read. */
+export const dottedUris: readonly (readonly [received: string, uri: string])[] = [
+  ["/.", "/"],
+  ["/./", "/"],
+  ["/./.", "/"],
+  ["/./././", "/"],
+  ["/.?", "/?"],
+  ["/./?a=b", "/?a=b"],
+  ["/./a", "/a"],
+  ["/a/.", "/a/"],
+  ["/a/./", "/a/"],
+  ["/a/./.", "/a/"],
+  ["/a/./b", "/a/b"],
+  ["/a/././b/./?c/./d", "/a/b/?c/./d"],
+  ["/a/.?b", "/a/?b"],
+  ["/./a%20b/./.c/d./.../.", "/a%20b/.c/d./.../"],
+  ["/./%c3%bC", "/%c3%bC"],
+  [`${"/.".repeat(1000)}/a`, "/a"],
+];
+
+/** Targets in absolute form, with their authority and the URI that they mean (RFC 9112 §3.2.2). */
+export const absoluteTargets: readonly (readonly [target: string, host: string, uri: string])[] = [
+  ["http://a", "a", "/"],
+  ["http://a/", "a", "/"],
+  ["http://a?", "a", "/?"],
+  ["http://a?b=/c", "a", "/?b=/c"],
+  ["http://a:80/b?c", "a:80", "/b?c"],
+  ["http://a:/b", "a:", "/b"],
+  ["HTTP://A.Example:8080/B", "A.Example:8080", "/B"],
+  ["http://127.0.0.1:80/a/", "127.0.0.1:80", "/a/"],
+  ["http://[::1]:80/a", "[::1]:80", "/a"],
+  ["http://[fe80::1%eth0]:80/a", "[fe80::1%eth0]:80", "/a"],
+  ["http://[fe80::1%25eth0]/a", "[fe80::1%25eth0]", "/a"],
+  ["http://a/./b/.", "a", "/b/"],
+  ["http://a/.", "a", "/"],
+  ["http://a/b:c@d", "a", "/b:c@d"],
+  ["http://a?//u@b", "a", "/?//u@b"],
+  ["http://a_b-c.d~", "a_b-c.d~", "/"],
+];
+
+/** Targets in absolute form that are refused. */
+export const refusedAbsoluteTargets: readonly RefusedRow[] = [
+  ...refuseAbsolute(
+    "no host",
+    "http://",
+    "http:///",
+    "http:///a",
+    "http://:80/",
+    "http://?a",
+    "http://:/",
+  ),
+  ...refuseAbsolute("a user name", "http://u@a/", "http://u:p@a/", "http://@a/", "http://a@b@c/"),
+  ...refuseAbsolute(
+    "an invalid host",
+    ...[
+      "http://a:b/",
+      "http://[::1/",
+      "http://::1/",
+      "http://[::1]x/",
+      "http://a:80:80/",
+      "http://[a]/",
+    ],
+    ...[
+      "http://a<b/",
+      "http://a%/",
+      "http://a%2/",
+      "http://a\\b/",
+      "http://[]/",
+      'http://"a"/',
+      "http://a|b/",
+    ],
+  ),
+  ...refuseAbsolute(
+    "another scheme",
+    ...["file:///etc/passwd", "ftp://a/", "ws://a/", "httpx://a/", "xhttp://a/", "h://a/", "://a/"],
+  ),
+  ...refuseAbsolute("another form", "http:a", "http:/a", "http:", "http", "//a", "a/b", "http//a/"),
+  ...refuseAbsolute(
+    "an invalid path or query",
+    ...[
+      "http://a//",
+      "http://a//b",
+      "http://a/..",
+      "http://a/b/../c",
+      "http://a/%2e",
+      "http://a/%2F",
+    ],
+    ...["http://a/#b", "http://a#b", "http://a?#", "http://a/..;", "http://a/\\", "http://a/.//"],
+  ),
+];
+
+function refuseAbsolute(rule: string, ...targets: string[]): RefusedRow[] {
+  return makeRefusedRows(
+    `the absolute form with ${rule}`,
+    "RFC 9112 §3.2.2",
+    [...PATH, "BAD_HOST"],
+    ...targets,
+  );
+}
+
 export const refusedUris: readonly RefusedRow[] = [
   ...makeRefusedRows("an empty URI", "RFC 9112 §3.2", PATH, ""),
   ...makeRefusedRows("no slash at the beginning", "RFC 9112 §3.2.1", PATH, "a", "?", "a/b"),
@@ -81,23 +179,35 @@ export const refusedUris: readonly RefusedRow[] = [
   ),
   ...makeRefusedRows("the asterisk form", "RFC 9112 §3.2.4", PATH, "*"),
   ...makeRefusedRows(
-    "the absolute form",
+    "no scheme",
     "RFC 9112 §3.2.2",
     PATH,
-    ...["http://localhost/", "https://a/", "file:///etc/passwd"],
+    ...["localhost/", "http", "http/a"],
   ),
   ...makeRefusedRows("the authority form", "RFC 9112 §3.2.3", PATH, "a:443", "@b/"),
   ...makeRefusedRows(
     "two slashes",
     "RFC 3986 §3.3",
     "BAD_PATH",
-    ...["//", "//a", "//localhost/a", "///", "/a//", "/a//b", "/a//?"],
+    ...[
+      "//",
+      "//a",
+      "//localhost/a",
+      "///",
+      "/a//",
+      "/a//b",
+      "/a//?",
+      "/.//",
+      "/.//a",
+      "//.",
+      "/a/.//b",
+    ],
   ),
   ...makeRefusedRows(
     "a component ..",
     "RFC 3986 §3.3",
     "BAD_PATH",
-    ...["/..", "/../", "/../a", "/a/..", "/a/../b", "/..?a", "/./.."],
+    ...["/..", "/../", "/../a", "/a/..", "/a/../b", "/..?a", "/./..", "/.././a", "/a/./.."],
   ),
   ...makeRefusedRows(
     "a component .., and a second ?",

@@ -19,7 +19,7 @@ import {
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { acceptedUris, builtUris } from "./uri.rows.ts";
+import { absoluteTargets, acceptedUris, builtUris, dottedUris } from "./uri.rows.ts";
 
 /**
  * Characters above Latin-1 that a table, mask or case folding could confuse with an allowed
@@ -32,6 +32,32 @@ Deno.test("parseUri returns a new path array for each URI", () => {
     const { path } = parseUri(text);
     const length = path.push("added");
     assertEquals(parseUri(text).path.length, length - 1, text);
+  }
+});
+
+Deno.test("parseUri removes the components . of a path", async (t) => {
+  for (const [received, uri] of dottedUris) {
+    await t.step(formatLabel(received), () => {
+      const { path, query } = parseUri(received);
+      assertEquals({ path, query }, parseUri(uri));
+      assertEquals(path.includes("."), false);
+    });
+  }
+});
+
+Deno.test("a client refuses a component . and the absolute form", async (t) => {
+  const client = new Client(["127.0.0.1", 9]);
+  for (
+    const uri of [
+      ...dottedUris.map(([received]) => received),
+      ...absoluteTargets.map(([target]) => target),
+    ]
+  ) {
+    await t.step(formatLabel(uri), async () => {
+      assertRangeError(() => formatRequest("GET", uri, {}), uri);
+      assertRangeError(() => mkreq("GET", uri), uri);
+      await assertRejects(() => client.request("GET", uri), RangeError);
+    });
   }
 });
 
@@ -85,6 +111,7 @@ Deno.test("buildUri refuses paths and queries that could not be read back", asyn
   // grammar_test.ts has each single character.
   const paths: string[][] = [
     ...[["", ""], ["", "a"], ["a", "", "b"], ["a", "", ""], ["", "", ""]],
+    ...[["."], ["a", "."], [".", "a"], [".", ""], ["a", ".", "b"]],
     ...[[".."], ["a", ".."], ["..", "a"], ["a", "..", "b"], ["a", "..", ""]],
     ...[["a/b"], ["/a"], ["a/"], ["a", "b/c"], ["/"], ["a\0"], ["\0", ""], ["..\0"], ["../a"]],
     ...[[".;"], ["..;"], ["..;a", "b"], [".;a"], ["\ud800"], ["a", "\udc00b"], ["\udc00\ud800"]],

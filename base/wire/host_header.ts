@@ -1,0 +1,47 @@
+import { isLinkLocal } from "../address.ts";
+import { type ParsedHost, parseHost } from "../host.ts";
+
+/** The parts of a `host` header. */
+export interface HostHeader {
+  /** The host as it was sent, without brackets and zone. */
+  readonly host: string;
+  /** The parsed host; `null` if the host is a name that DNS doesn't have, or empty. */
+  readonly parsed: ParsedHost | null;
+  /** The port with its colon, or `""`. */
+  readonly port: string;
+}
+
+/** A registered name, and a port (RFC 3986 §3.2.2, §3.2.3). */
+const NAME = /^((?:[-\w.~!$&'()*+,;=]|%[\dA-Fa-f]{2})+)(:\d*)?$/;
+const BRACKETED_ADDRESS = /^\[([\dA-Fa-f:.]+)(%(?:[-\w.~]|%[\dA-Fa-f]{2})+)?\](:\d*)?$/;
+/** Several programs send a link-local address with its zone and without brackets. */
+const ADDRESS_WITH_ZONE = /^([\dA-Fa-f:]+)(%[-\w.~]+)(:\d*)?$/;
+
+/**
+ * Parses the value of `host` (RFC 9110 §7.2): empty, or a host and perhaps a port. A link-local
+ * address can have a zone, also as `%25` and its name (RFC 6874), which means nothing to a server.
+ * Returns `null` for any other value.
+ */
+export function parseHostHeader(value: string): HostHeader | null {
+  if (value === "") return { host: "", parsed: null, port: "" };
+  const [, name, port = ""] = NAME.exec(value) ?? [];
+  if (name !== undefined) return { host: name, parsed: parseHost(name), port };
+  const [, address = "", zone, addressPort = ""] = BRACKETED_ADDRESS.exec(value) ??
+    ADDRESS_WITH_ZONE.exec(value) ?? [];
+  const parsed = parseHost(address);
+  if (parsed === null || parsed.type !== "IPv6") return null;
+  if (zone !== undefined && !isLinkLocal(parsed.text)) return null;
+  return { host: address, parsed, port: addressPort };
+}
+
+/**
+ * Reports whether a server serves the host of a request: an IP address, `localhost`, or one of the
+ * names. A web page that another name leads to can't send these (DNS rebinding).
+ *
+ * @param names The names in their canonical form.
+ */
+export function isServedHost(value: unknown, names: ReadonlySet<string>): boolean {
+  const parsed = typeof value === "string" ? parseHostHeader(value)?.parsed ?? null : null;
+  if (parsed === null) return false;
+  return parsed.type !== "name" || parsed.text === "localhost" || names.has(parsed.text);
+}

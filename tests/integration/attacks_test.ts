@@ -1,0 +1,318 @@
+/** The rows of attacks.rows.ts through two proxies in a row. */
+import { Client, ProxyApp } from "@degu/degu";
+import type { Address } from "@degu/degu/base";
+import type { AppFunction } from "@degu/degu/server";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { relayRequestHeaders } from "@degu/testing/proxies.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { RecordingRelay } from "@degu/testing/recording_relay.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { serveRaw } from "@degu/testing/raw_tls.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
+import { respellReferenceUri } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals } from "@std/assert";
+import { describe, type ModelRequest, readOneResponse, readRequests } from "../fuzz/oracle.ts";
+import {
+  describeApp,
+  formatResponses,
+  isClosedByServer,
+  someRequestRows,
+} from "../base/wire/requests.rows.ts";
+import {
+  DROPPED_LINES,
+  type RequestAttack,
+  requestAttacks,
+  type ResponseAttack,
+  responseAttacks,
+} from "./attacks.rows.ts";
+
+/** A proxy whose connections to the upstream can be closed between two rows. */
+class RenewableProxy implements AsyncDisposable {
+  readonly #client: Client;
+  #app: ProxyApp;
+  readonly #serving: Serving;
+
+  constructor(upstream: Address) {
+    this.#client = new Client(upstream, { host: null, timeout: 60 });
+    this.#app = new ProxyApp(this.#client);
+    const handle: AppFunction = (request, session) => this.#app.handle(request, session);
+    this.#serving = serve(handle, { timeout: null });
+  }
+
+  get address(): Address {
+    return this.#serving.address;
+  }
+
+  async renew(): Promise<void> {
+    await this.#app.close();
+    this.#app = new ProxyApp(this.#client);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#app.close();
+    await this.#serving[Symbol.asyncDispose]();
+  }
+}
+
+/** Two proxies in a row, and what each sends on. */
+async function startChain(upstream: Address) {
+  await using stack = new AsyncDisposableStack();
+  const innerRelay = stack.use(new RecordingRelay(upstream));
+  const innerProxy = stack.use(new RenewableProxy(innerRelay.address));
+  const outerRelay = stack.use(new RecordingRelay(innerProxy.address));
+  const outerProxy = stack.use(new RenewableProxy(outerRelay.address));
+  const running = stack.move();
+  return {
+    address: outerProxy.address,
+    /** Closes all connections, and returns the bytes that each proxy has sent to its upstream. */
+    async take(): Promise<[outer: string[], inner: string[]]> {
+      await outerProxy.renew();
+      const outer = await outerRelay.takeSent();
+      await innerProxy.renew();
+      return [outer, await innerRelay.takeSent()];
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+/** Returns a request as a proxy forwards it. */
+function relayedRequest(request: ModelRequest): ModelRequest {
+  const headers = relayRequestHeaders(request.headers);
+  return { ...request, uri: respellReferenceUri(request.uri), headers };
+}
+
+/** Sends the bytes of a row, and returns all responses. */
+async function converse(address: Address, row: RequestAttack): Promise<string> {
+  using peer = await RawPeer.connect(address);
+  let received = "";
+  try {
+    await peer.send(row.bytes);
+    for (const _ of row.accepted) received += await peer.readUntil("|end|");
+    if (row.last === "wait") await peer.closeWrite();
+  } catch {
+    // The proxy has closed the connection, after the bytes that are still unread.
+  }
+  return received + (await peer.readToEnd()).received;
+}
+
+const describeRequests = (requests: readonly ModelRequest[]) =>
+  requests.map(({ method, uri, headers, body }) => describe({ method, uri, headers, body }));
+
+Deno.test("through two proxies a server gets exactly the requests that the RFCs read in the bytes of a client", async (t) => {
+  let seenRequests: string[] = [];
+  await using server = serve(async (request) => {
+    const [, , , text] = await describeApp(request);
+    seenRequests.push(text);
+    return [200, "OK", {}, "|end|"];
+  }, { timeout: null });
+  await using chain = await startChain(server.address);
+  for (const row of requestAttacks) {
+    await t.step(row.name, async () => {
+      seenRequests = [];
+      const received = await converse(chain.address, row);
+      const [outer, inner] = await chain.take();
+
+      // The independent reading agrees with the row.
+      const stream = readRequests(row.bytes);
+      const targets = stream.requests.map(({ method, uri }) => `${method} ${uri}`);
+      assertEquals(targets, [...row.accepted]);
+      assertEquals(stream.broken?.uri, row.broken);
+
+      // Both proxies send these requests, and no other complete request.
+      const expected = describeRequests(stream.requests.map(relayedRequest));
+      for (const sent of [outer, inner]) {
+        const sentStreams = sent.map(readRequests);
+        const sentRequests = sentStreams.flatMap(({ requests }) => requests);
+        assertEquals(describeRequests(sentRequests), expected);
+        for (const { clean, broken } of sentStreams) {
+          if (!clean) assertEquals(broken?.uri, row.broken);
+        }
+      }
+
+      // The server also gets these.
+      const seenTargets = seenRequests.map((text) => JSON.parse(text).slice(0, 2).join(" "));
+      assertEquals(seenTargets, [...row.accepted]);
+      const end = typeof row.last === "number" ? formatErrorResponse(row.last) : "";
+      const responses = received.split("|end|");
+      assertEquals([responses.length - 1, responses.at(-1)], [row.accepted.length, end]);
+    });
+  }
+});
+
+Deno.test("through two proxies a client gets the responses of a server to each row of requests.rows.ts", async (t) => {
+  await using server = serve(describeApp, { timeout: null });
+  await using chain = await startChain(server.address);
+  for (const row of someRequestRows) {
+    await t.step(row.name, async () => {
+      const expected = formatResponses(row, true);
+      using peer = await RawPeer.connect(chain.address);
+      let received = "";
+      try {
+        await peer.send(row.bytes);
+        received = await peer.readExactly(expected.length);
+        if (!isClosedByServer(row)) await peer.closeWrite();
+      } catch {
+        // The proxy has closed the connection, after the bytes that are still unread.
+      }
+      assertEquals(received + (await peer.readToEnd()).received, expected);
+      const requests = describeRequests(row.accepted.map(relayedRequest));
+      for (const sent of await chain.take()) {
+        const streams = sent.map(readRequests);
+        assertEquals(describeRequests(streams.flatMap(({ requests }) => requests)), requests);
+        for (const { clean, broken } of streams) if (!clean) assertEquals(broken?.uri, row.broken);
+      }
+    });
+  }
+});
+
+Deno.test("through two proxies a server gets no header whose name another could be mistaken for", async (t) => {
+  await using server = serve(({ headers }) => [200, "OK", {}, `${Object.keys(headers)}`]);
+  await using chain = await startChain(server.address);
+  await testEachRow(t, DROPPED_LINES.map((line) => [line] as const), async (line) => {
+    using peer = await RawPeer.connect(chain.address);
+    await peer.send(`GET / HTTP/1.1\r\nhost: a\r\n${line}\r\nx-user-1: b\r\n\r\n`);
+    const response = await peer.readUntil("x-user-1");
+    assert(response.endsWith("\r\n\r\nhost,x-user-1"), response);
+    peer.close();
+    const sent = (await chain.take()).flat();
+    assertEquals(sent, Array(2).fill("GET / HTTP/1.1\r\nhost: a\r\nx-user-1: b\r\n\r\n"));
+  });
+});
+
+/** A server that sends the bytes of a row in response to `/attack`, and `honest` otherwise. */
+class Attacker implements Disposable {
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #peers = new Set<RawPeer>();
+  attack: ResponseAttack | null = null;
+
+  constructor() {
+    this.#accept();
+  }
+
+  get address(): Address {
+    return ["127.0.0.1", (this.#listener.addr as Deno.NetAddr).port];
+  }
+
+  async #accept(): Promise<void> {
+    for await (const conn of this.#listener) {
+      const peer = new RawPeer(conn);
+      this.#peers.add(peer);
+      this.#respond(peer).catch(() => {}).finally(() => {
+        peer.close();
+        this.#peers.delete(peer);
+      });
+    }
+  }
+
+  async #respond(peer: RawPeer): Promise<void> {
+    for (;;) {
+      const preamble = await peer.readPreamble();
+      if (!preamble.includes(" /attack ")) {
+        await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhonest");
+        continue;
+      }
+      await peer.send(this.attack!.bytes);
+      if (this.attack!.isClosed) await peer.closeWrite();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#listener.close();
+    for (const peer of this.#peers) peer.close();
+  }
+}
+
+Deno.test("through two proxies a client gets the whole response of one reading, 502, or no end, and an honest response next", async (t) => {
+  using attacker = new Attacker();
+  await using chain = await startChain(attacker.address);
+  for (const row of responseAttacks) {
+    await t.step(`${row.method} ${row.name}`, async () => {
+      attacker.attack = row;
+      const { method, outcome, body } = row;
+      using peer = await RawPeer.connect(chain.address);
+      await peer.send(`${method} /attack HTTP/1.1\r\nhost: a\r\n\r\n`);
+      const next = "GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+      if (outcome === "cut") {
+        const { received } = await peer.readToEnd();
+        const response = readOneResponse(method, received);
+        assert(response !== null && response.body === undefined, received);
+        assertEquals([response.status, response.closes], [200, false]);
+      } else if (outcome === 502) {
+        assertEquals((await peer.readToEnd()).received, formatBadGateway(method));
+      } else {
+        const preamble = await peer.readPreamble();
+        await peer.send(next);
+        const { received } = await peer.readToEnd();
+        const response = readOneResponse(method, preamble + received)!;
+        assertEquals([response.status, textOf(response.body)], [outcome, body]);
+        const honest = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\nhonest";
+        assertEquals(received.slice(-response.excess), honest);
+      }
+      // Another session isn't affected.
+      using otherPeer = await RawPeer.connect(chain.address, next);
+      const { received } = await otherPeer.readToEnd();
+      assert(received.endsWith("\r\n\r\nhonest") && !received.includes("orged"), received);
+      await chain.take();
+    });
+  }
+});
+
+const formatBadGateway = (method: string) =>
+  `HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\n${
+    method === "HEAD" ? "" : "content-length: 0\r\n"
+  }\r\n`;
+
+function textOf(body: ModelRequest["body"] | undefined): string {
+  if (typeof body === "string") return body;
+  return (body ?? []).map(([, data]) => data).join("");
+}
+
+/** Responses whose end a FIN without close_notify could forge, and responses that have an end. */
+const TLS_RESPONSES: readonly (readonly [
+  response: string,
+  outcome: number | "cut",
+])[] = [
+  ["HTTP/1.1 200 OK\r\n\r\nhello", 502],
+  ["HTTP/1.1 200 OK\r\n\r\n", 502],
+  ["HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello", 502],
+  ["HTTP/1.0 200 OK\r\n\r\nhello", 502],
+  ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", 200],
+  ["HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", 200],
+  ["HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello", "cut"],
+  ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", "cut"],
+  ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", "cut"],
+];
+
+Deno.test("through two proxies no response over TLS ends with a FIN, with or without close_notify", async (t) => {
+  const pki = await openSharedPki();
+  for (const isNotified of [true, false]) {
+    await testEachRow(
+      t,
+      TLS_RESPONSES.map(([response, outcome]) =>
+        [`${JSON.stringify(response)} ${isNotified}`, response, outcome] as const
+      ),
+      async (_label, response, outcome) => {
+        await using upstream = await serveRaw(pki, (socket) => {
+          socket.once("data", () => {
+            // A destroyed socket sends no close_notify.
+            socket.write(response, () => isNotified ? socket.end() : socket.destroy());
+          });
+        });
+        await using innerApp = new ProxyApp(upstream.client);
+        await using innerProxy = serve(innerApp);
+        await using outerApp = new ProxyApp(innerProxy.makeClient());
+        await using outerProxy = serve(outerApp);
+        using peer = await RawPeer.connect(outerProxy.address);
+        await peer.send("GET / HTTP/1.1\r\nconnection: close\r\n\r\n");
+        const { received } = await peer.readToEnd();
+        const relayed = readOneResponse("GET", received)!;
+        if (outcome === "cut") {
+          return assertEquals([relayed.status, relayed.body], [200, undefined]);
+        }
+        assertEquals(relayed.status, outcome);
+        assertEquals(textOf(relayed.body), outcome === 200 ? "hello" : "");
+      },
+    );
+  }
+});

@@ -1,0 +1,485 @@
+/** Requests of HTTP/1.0: a server answers with HTTP/1.1 and without chunks, and then closes. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Address, BodyIter, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
+import type { App, AppFunction, Exchange } from "@degu/degu/server";
+import { endpointKinds } from "@degu/testing/endpoints.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
+import { exchange, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
+import { TrackedStream } from "@degu/testing/streams.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+
+const GET = "GET / HTTP/1.0\r\n\r\n";
+const KEEP_ALIVE_GET = "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
+const CLOSE = "connection: close\r\n";
+const MAX_COLLECTED = 65536;
+
+const respond = (body: BodyOut): AppFunction => () => [200, "OK", {}, body];
+
+async function* generate(...texts: readonly string[]) {
+  for (const text of texts) yield encodeLatin1(text);
+}
+
+/** Sends bytes, and returns what a server sends before it ends the connection. */
+async function receive(address: Address, bytes: string): Promise<string> {
+  using peer = await RawPeer.connect(address, bytes);
+  const { received, kind } = await peer.readToEnd();
+  assertEquals(kind, "end");
+  return received;
+}
+
+/** Returns the response to one request. */
+async function request(app: App, bytes: string): Promise<string> {
+  await using serving = serve(app);
+  return await receive(serving.address, bytes);
+}
+
+Deno.test("a request of HTTP/1.0 gets a response of HTTP/1.1 with connection: close, also with keep-alive, and no other request is read", async (t) => {
+  const rows: readonly (readonly [label: string, AppFunction, rest: string])[] = [
+    ["null", respond(null), "content-length: 0\r\n\r\n"],
+    ["bytes", respond(encodeLatin1("hello")), "content-length: 5\r\n\r\nhello"],
+    ["text", () => [200, "OK", {}, "hello"], "content-length: 5\r\n\r\nhello"],
+    ["204", () => [204, "No Content", {}, null], "\r\n"],
+    ["304", () => [304, "Not Modified", {}, null], "\r\n"],
+    ["404", () => [404, "Not Found", {}, null], "content-length: 0\r\n\r\n"],
+  ];
+  await testEachRow(t, rows, async (_label, app, rest) => {
+    for (const bytes of [GET, KEEP_ALIVE_GET, GET + GET, KEEP_ALIVE_GET + GET]) {
+      let callCount = 0;
+      const received = await request((incoming, session, api) => {
+        callCount++;
+        return app(incoming, session, api);
+      }, bytes);
+      assertMatch(received, /^HTTP\/1\.1 \d{3} [A-Z][A-Za-z ]*\r\nconnection: close\r\n/);
+      assertEquals(received.slice(received.indexOf(CLOSE) + CLOSE.length), rest);
+      assertEquals(callCount, 1);
+    }
+  });
+});
+
+Deno.test("a request of HTTP/1.0 after requests of HTTP/1.1 ends the session", async () => {
+  const received = await request(
+    ({ uri }) => [200, "OK", {}, uri],
+    "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.0\r\n\r\nGET /c HTTP/1.1\r\n\r\n",
+  );
+  const end = "content-length: 2\r\n\r\n";
+  assertEquals(received, `HTTP/1.1 200 OK\r\n${end}/aHTTP/1.1 200 OK\r\n${CLOSE}${end}/b`);
+});
+
+Deno.test("the app gets the parts of a request of HTTP/1.0, with the body of its content-length", async () => {
+  const app: App = async ({ method, uri, headers, body }) => [
+    200,
+    "OK",
+    {},
+    JSON.stringify([method, uri, headers["x"], await body?.text() ?? null]),
+  ];
+  const rows: readonly (readonly [string, unknown[]])[] = [
+    ["PUT /a?b HTTP/1.0\r\nx: y\r\ncontent-length: 5\r\n\r\nhello", ["PUT", "/a?b", "y", "hello"]],
+    ["POST / HTTP/1.0\r\nx: y\r\n\r\n", ["POST", "/", "y", null]],
+    ["POST / HTTP/1.0\r\nx: y\r\ncontent-length: 0\r\n\r\n", ["POST", "/", "y", null]],
+    ["DELETE /a HTTP/1.0\r\nx: y\r\n\r\n", ["DELETE", "/a", "y", null]],
+    ["GET http://a:80/b HTTP/1.0\r\nx: y\r\n\r\n", ["GET", "/b", "y", null]],
+  ];
+  for (const [bytes, expected] of rows) {
+    for (const pieces of [[bytes], [...bytes]]) {
+      await using serving = serve(app);
+      const { received } = await exchange(serving.address, ...pieces);
+      assertEquals(JSON.parse(received.split("\r\n\r\n")[1]!), expected);
+    }
+  }
+});
+
+// ───────────────────────── bodies of unknown length
+
+/** Bodies of unknown length, up to the limit. */
+const BODIES: Readonly<Record<string, (text: string) => BodyOut>> = {
+  "an async iterable": (text) => generate(...text === "" ? [] : [text]),
+  "many items": (text) => generate(...text.match(/[^]{1,1000}/g) ?? []),
+  "a stream": (text) => new Blob([text]).stream(),
+  "chunks": (text) =>
+    new ChunkedBodyIter([
+      ...text === "" ? [] : [[["k", "v"], encodeLatin1(text)] as const],
+      [null, new Uint8Array(0)],
+    ]),
+};
+
+Deno.test("a body of unknown length up to 64 KiB gets a length; a longer one ends with the connection", async (t) => {
+  for (const [label, makeBody] of Object.entries(BODIES)) {
+    for (const length of [0, 5, MAX_COLLECTED - 1, MAX_COLLECTED, MAX_COLLECTED + 1, 1_000_000]) {
+      await t.step(`${label}, ${length} bytes`, async () => {
+        const text = "x".repeat(length);
+        for (const bytes of [GET, KEEP_ALIVE_GET]) {
+          const received = await request(respond(makeBody(text)), bytes);
+          const framing = length <= MAX_COLLECTED ? `content-length: ${length}\r\n` : "";
+          const head = `HTTP/1.1 200 OK\r\n${CLOSE}${framing}\r\n`;
+          assertEquals(received.slice(0, head.length), head);
+          assertEquals(received.slice(head.length) === text, true);
+        }
+      });
+    }
+  }
+});
+
+Deno.test("a body of known length keeps its length, however long it is", async () => {
+  const length = 2 * MAX_COLLECTED;
+  const text = "x".repeat(length);
+  for (const body of [encodeLatin1(text), new BodyIter(generate(text), length)]) {
+    const received = await request(respond(body), GET);
+    assertEquals(
+      received,
+      `HTTP/1.1 200 OK\r\n${CLOSE}content-length: ${length}\r\n\r\n${text}`,
+    );
+  }
+});
+
+Deno.test("a header transfer-encoding of the app isn't sent to a client of HTTP/1.0", async () => {
+  const app: App = () => [
+    200,
+    "OK",
+    { "transfer-encoding": "chunked" },
+    new ChunkedBodyIter([[null, encodeLatin1("hello")], [null, new Uint8Array(0)]]),
+  ];
+  const expected = `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`;
+  assertEquals(await request(app, GET), expected);
+});
+
+Deno.test("a body that takes more than a second is sent as it comes, and ends with the connection", async () => {
+  const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const app = respond((async function* () {
+    yield encodeLatin1("one ");
+    await gates[0]!.promise;
+    yield encodeLatin1("two ");
+    await gates[1]!.promise;
+    yield encodeLatin1("three");
+  })());
+  await using pair = await connectRawPeer(app, GET);
+  const head = `HTTP/1.1 200 OK\r\n${CLOSE}\r\n`;
+  assertEquals(await pair.peer.readUntil("one "), `${head}one `);
+  gates[0]!.resolve();
+  assertEquals(await pair.peer.readUntil("two "), "two ");
+  gates[1]!.resolve();
+  assertEquals(await pair.peer.readToEnd(), { received: "three", kind: "end" });
+  await pair.sessionEnded;
+  assertEquals(pair.logger.messagesOf("error"), []);
+});
+
+Deno.test("a source that doesn't wait neither stops other clients nor delays the end of collecting", async () => {
+  let isEnded = false;
+  const app: App = ({ uri }) => {
+    if (uri !== "/") return [200, "OK", {}, "other"];
+    return [
+      200,
+      "OK",
+      {},
+      (async function* () {
+        while (!isEnded) yield encodeLatin1("x");
+      })(),
+    ];
+  };
+  await using serving = serve(app);
+  using peer = await RawPeer.connect(serving.address, GET);
+  const other = await receive(serving.address, "GET /other HTTP/1.0\r\n\r\n");
+  assertEquals(other.endsWith("other"), true);
+  await peer.readPreamble();
+  await peer.readExactly(1);
+  isEnded = true;
+  assertMatch((await peer.readToEnd()).received, /^x+$/);
+});
+
+Deno.test("pieces in memory that the source uses again are sent unchanged", async () => {
+  for (const count of [3, 100_000]) {
+    const memory = new Uint8Array(3);
+    const source = (async function* () {
+      for (let i = 0; i < count; i++) {
+        memory.fill(97 + i % 26);
+        yield memory.subarray(0, 1 + i % 3);
+      }
+    })();
+    const expected = Array.from(
+      { length: count },
+      (_, i) => String.fromCharCode(97 + i % 26).repeat(1 + i % 3),
+    ).join("");
+    const received = await request(respond(source), GET);
+    assertEquals(received.slice(received.indexOf("\r\n\r\n") + 4) === expected, true);
+  }
+});
+
+Deno.test("the response to a HEAD of HTTP/1.0 has no body, no chunks, and the length only if it is known", async () => {
+  const rows: readonly (readonly [() => BodyOut, framing: string])[] = [
+    [() => encodeLatin1("hello"), "content-length: 5\r\n"],
+    [() => generate("hello"), ""],
+    [() => generate("x".repeat(100_000)), ""],
+  ];
+  for (const [makeBody, framing] of rows) {
+    const received = await request(respond(makeBody()), "HEAD / HTTP/1.0\r\n\r\n");
+    assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}${framing}\r\n`);
+  }
+  const source = new TrackedStream([encodeLatin1("hello")]);
+  await request(respond(source.stream), "HEAD / HTTP/1.0\r\n\r\n");
+  assert(source.isCanceled, "the source was not canceled");
+});
+
+// ───────────────────────── failures
+
+Deno.test("a source that fails within the first 64 KiB causes 500, and later a body that is cut", async (t) => {
+  for (const length of [0, 5, MAX_COLLECTED]) {
+    await t.step(`after ${length} bytes`, async () => {
+      const source = new TrackedStream(length === 0 ? [] : [encodeLatin1("x".repeat(length))], {
+        failure: new Error("the disk has failed"),
+      });
+      await using serving = serve(respond(source.stream));
+      const { received } = await exchange(serving.address, GET);
+      assertEquals(received, formatErrorResponse(500));
+      assertEquals((await serving.logger.waitFor("error")).length, 1);
+    });
+  }
+  await t.step("after 64 KiB", async () => {
+    const text = "x".repeat(MAX_COLLECTED + 1);
+    const source = new TrackedStream([encodeLatin1(text)], { failure: new Error("failed") });
+    await using serving = serve(respond(source.stream));
+    const received = await receive(serving.address, GET);
+    const head = `HTTP/1.1 200 OK\r\n${CLOSE}\r\n`;
+    assertEquals((head + text).startsWith(received), true);
+    assertEquals((await serving.logger.waitFor("error")).length, 1);
+  });
+});
+
+Deno.test("a response that isn't valid causes 500, and its source is canceled", async (t) => {
+  const rows: readonly (readonly [string, number, string, Record<string, unknown>])[] = [
+    ["status", 199, "OK", {}],
+    ["reason", 200, "O\n", {}],
+    ["204", 204, "No Content", {}],
+    ["304", 304, "Not Modified", {}],
+    ["a length", 200, "OK", { "content-length": 5 }],
+    ["a name", 200, "OK", { A: "b" }],
+    ["another coding", 200, "OK", { "transfer-encoding": "gzip, chunked" }],
+  ];
+  await testEachRow(t, rows, async (_label, status, reason, headers) => {
+    for (const method of ["GET", "HEAD"]) {
+      const source = new TrackedStream([encodeLatin1("hello")]);
+      const app = (() => [status, reason, headers, source.stream]) as unknown as App;
+      await using serving = serve(app);
+      const { received } = await exchange(serving.address, `${method} / HTTP/1.0\r\n\r\n`);
+      assertEquals(received, formatErrorResponse(500));
+      assert(source.isSettled, "the source was not canceled");
+      assertEquals((await serving.logger.waitFor("error")).length, 1);
+    }
+  });
+});
+
+Deno.test("if the client closes while the body comes, its source is canceled, and the session ends", async (t) => {
+  for (const isLong of [false, true]) {
+    await t.step(isLong ? "after 64 KiB" : "while the first bytes are collected", async () => {
+      const canceled = Promise.withResolvers<void>();
+      const source = new ReadableStream<Uint8Array>({
+        pull: (controller) => isLong ? controller.enqueue(new Uint8Array(65536)) : undefined,
+        cancel: () => canceled.resolve(),
+      });
+      await using pair = await connectRawPeer(respond(source), GET);
+      await pair.appCalled;
+      if (isLong) await pair.peer.readExactly(100_000);
+      pair.peer.close();
+      await withTimeout(canceled.promise, "the source is canceled", 30);
+      await pair.sessionEnded;
+      assertEquals(pair.logger.messagesOf("error"), []);
+    });
+  }
+});
+
+Deno.test("a client that reads nothing of a body without framing is closed after the time-out", async () => {
+  const canceled = Promise.withResolvers<void>();
+  const source = new ReadableStream<Uint8Array>({
+    pull: (controller) => controller.enqueue(new Uint8Array(65536)),
+    cancel: () => canceled.resolve(),
+  });
+  await using pair = await connectRawPeer(respond(source), GET, { timeout: 0.5 });
+  await withTimeout(canceled.promise, "the source is canceled", 30);
+  await pair.sessionEnded;
+});
+
+Deno.test("close() and session.close() cut a response without framing, also while it is collected", async () => {
+  for (const length of [0, 5, MAX_COLLECTED + 1]) {
+    for (const end of ["server", "session"] as const) {
+      const canceled = Promise.withResolvers<void>();
+      const source = new ReadableStream<Uint8Array>({
+        start: (controller) => {
+          if (length > 0) controller.enqueue(new Uint8Array(length));
+        },
+        cancel: () => canceled.resolve(),
+      });
+      await using pair = await connectRawPeer(respond(source), GET);
+      await pair.appCalled;
+      if (length > MAX_COLLECTED) await pair.peer.readExactly(MAX_COLLECTED);
+      if (end === "server") pair.serving.server.close();
+      else pair.session.close();
+      await withTimeout(canceled.promise, "the source is canceled", 30);
+      await pair.peer.readToEnd();
+      await pair.sessionEnded;
+      assertEquals(pair.logger.messagesOf("error"), []);
+    }
+  }
+});
+
+Deno.test("shutdown() waits for a response without framing", async () => {
+  let controller!: ReadableStreamDefaultController<Uint8Array>;
+  const source = new ReadableStream<Uint8Array>({
+    start: (streamController) => void (controller = streamController),
+  });
+  await using pair = await connectRawPeer(respond(source), GET);
+  controller.enqueue(new Uint8Array(MAX_COLLECTED + 1));
+  await pair.peer.readExactly(MAX_COLLECTED);
+  const shutdown = pair.serving.server.shutdown();
+  controller.enqueue(encodeLatin1("end"));
+  controller.close();
+  const { received } = await pair.peer.readToEnd();
+  assertEquals(received.endsWith("end"), true);
+  await withTimeout(shutdown, "the server has shut down");
+});
+
+// ───────────────────────── refusals, and requests that stop
+
+Deno.test("transfer-encoding in a request of HTTP/1.0 is refused", async () => {
+  const rows = ["chunked", "Chunked", "gzip", "identity", "chunked, chunked"];
+  for (const coding of rows) {
+    const bytes = `PUT / HTTP/1.0\r\ntransfer-encoding: ${coding}\r\n\r\n0\r\n\r\n`;
+    assertEquals(await request(respond(null), bytes), formatErrorResponse(400), coding);
+  }
+});
+
+Deno.test("another version than HTTP/1.0 and HTTP/1.1 is refused", async () => {
+  for (const version of ["0.9", "1.2", "2.0", "3.0"]) {
+    const received = await request(respond(null), `GET / HTTP/${version}\r\n\r\n`);
+    assertEquals(received, formatErrorResponse(505), version);
+  }
+});
+
+Deno.test("a request of HTTP/1.0 that is cut after any byte reaches no app, or an app that sees the cut", async () => {
+  const bytes = "PUT / HTTP/1.0\r\ncontent-length: 5\r\n\r\nhello";
+  const texts: string[] = [];
+  await using serving = serve(async (incoming) => {
+    texts.push(await incoming.text());
+    return [200, "OK", {}, null];
+  });
+  for (let at = 0; at < bytes.length; at++) {
+    const { received } = await exchange(serving.address, bytes.slice(0, at));
+    assertEquals(received.includes("200"), false, `cut after ${at}`);
+  }
+  assertEquals(texts, []);
+});
+
+Deno.test("a client of HTTP/1.0 gets no 100, also with expect: 100-continue", async () => {
+  const app: App = async (incoming) => [200, "OK", {}, await incoming.text()];
+  await using pair = await connectRawPeer(
+    app,
+    "PUT / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n",
+  );
+  await pair.appCalled;
+  await waitForTick();
+  await waitForTick();
+  assertEquals(pair.peer.text, "");
+  await pair.peer.send("hello");
+  const { received } = await pair.peer.readToEnd();
+  assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`);
+});
+
+Deno.test("a body that the app leaves unread ends the session of a request of HTTP/1.0", async () => {
+  await using pair = await connectRawPeer(
+    respond(null),
+    "PUT / HTTP/1.0\r\ncontent-length: 5\r\n\r\nhe",
+  );
+  const { received } = await pair.peer.readToEnd();
+  assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 0\r\n\r\n`);
+});
+
+Deno.test("a response that echoes the body of a request of HTTP/1.0 ends with the body", async () => {
+  const app: App = ({ readable }) => [200, "OK", {}, readable];
+  for (const length of [5, 200_000]) {
+    const text = "x".repeat(length);
+    const received = await request(
+      app,
+      `PUT / HTTP/1.0\r\ncontent-length: ${length}\r\n\r\n${text}`,
+    );
+    const framing = length <= MAX_COLLECTED ? `content-length: ${length}\r\n` : "";
+    assertEquals(received === `HTTP/1.1 200 OK\r\n${CLOSE}${framing}\r\n${text}`, true);
+  }
+});
+
+Deno.test("over TLS and over a Unix socket, a body without framing arrives whole, and the connection is closed in order", async (t) => {
+  const text = "x".repeat(300_000);
+  const kinds = endpointKinds.filter(({ name }) => ["TLS over IPv4", "Unix path"].includes(name));
+  assertEquals(kinds.length, 2);
+  for (const kind of kinds) {
+    await t.step(kind.name, async () => {
+      await using endpoint = await kind.start(() => [200, "OK", {}, generate(text)]);
+      using conn = await endpoint.client.connect();
+      using peer = new RawPeer(conn.sock as Deno.Conn);
+      await peer.send(KEEP_ALIVE_GET);
+      const { received, kind: end } = await peer.readToEnd();
+      assertEquals(received === `HTTP/1.1 200 OK\r\n${CLOSE}\r\n${text}`, true);
+      assertEquals(end, "end");
+    });
+  }
+});
+
+Deno.test("two clients of HTTP/1.0 at once get their own bodies", async () => {
+  const bodies = new Map<string, PromiseWithResolvers<void>>();
+  await using serving = serve(({ uri }) => {
+    const gate = Promise.withResolvers<void>();
+    bodies.set(uri, gate);
+    return [
+      200,
+      "OK",
+      {},
+      (async function* () {
+        yield encodeLatin1(uri.repeat(MAX_COLLECTED));
+        await gate.promise;
+        yield encodeLatin1(uri);
+      })(),
+    ];
+  });
+  const texts = ["/a", "/b"].map((uri) => receive(serving.address, `GET ${uri} HTTP/1.0\r\n\r\n`));
+  while (bodies.size < 2) await waitForTick();
+  for (const gate of [...bodies.values()].reverse()) gate.resolve();
+  for (const [i, uri] of ["/a", "/b"].entries()) {
+    const received = await texts[i]!;
+    const body = received.slice(received.indexOf("\r\n\r\n") + 4);
+    assertEquals(body === uri.repeat(MAX_COLLECTED + 1), true);
+  }
+});
+
+Deno.test("onExchange reports a response without framing once, with its bytes", async () => {
+  const exchanges: Exchange[] = [];
+  const text = "x".repeat(MAX_COLLECTED + 1);
+  await using serving = serve(respond(generate(text)), {
+    onExchange: (finished) => void exchanges.push(finished),
+  });
+  await receive(serving.address, GET);
+  while (exchanges.length === 0) await waitForTick();
+  assertEquals(exchanges.length, 1);
+  assertEquals([exchanges[0]!.status, exchanges[0]!.error], [200, null]);
+});
+
+Deno.test("ProxyApp forwards a request of HTTP/1.0 as one of HTTP/1.1, and its response without chunks", async () => {
+  await using pair = await connectThrough();
+  await pair.clientPeer.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\nhost: a\r\n\r\n");
+  const peer = await pair.upstream.accept();
+  const sent = await peer.respond(
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;k=v\r\nhello\r\n0\r\n\r\n",
+  );
+  assertEquals(sent, "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  assertEquals(
+    (await pair.clientPeer.readToEnd()).received,
+    `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`,
+  );
+});
+
+Deno.test("through two proxies a client of HTTP/1.0 gets a body without framing whole", async () => {
+  const text = "x".repeat(300_000);
+  await using serving = serve(respond(generate(text)));
+  await using inner = serveProxy(serving.address);
+  await using outer = serveProxy(inner.address);
+  const received = await receive(outer.address, GET);
+  assertEquals(received === `HTTP/1.1 200 OK\r\n${CLOSE}\r\n${text}`, true);
+});
