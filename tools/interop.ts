@@ -1,13 +1,15 @@
 /**
  * `deno task interop`: runs other programs as clients, servers and proxies of Degu, and prints
  * tables of the results. Fails if the tables of docs/interop.md differ. The arguments are the parts
- * to run: clients, refused, servers, proxies, names, paths, transfers.
+ * to run: clients, refused, servers, proxies, names, paths, transfers, small, work.
  */
 
 import { TempPKI } from "@degu/degu/misc";
 import { tryClients } from "./interop/clients.ts";
 import { DeguServers } from "./interop/programs.ts";
 import { tryNames } from "./interop/names.ts";
+import { tryRealClients } from "./interop/real_clients.ts";
+import { trySmallServers } from "./interop/small_servers.ts";
 import { tryPaths, tryProxies, tryRefused, tryServers } from "./interop/servers.ts";
 import { tryTransfers } from "./interop/transfers.ts";
 import { findDifferences, printTable } from "./interop/tables.ts";
@@ -20,6 +22,8 @@ const PARTS = {
   names: tryNames,
   paths: tryPaths,
   transfers: tryTransfers,
+  small: trySmallServers,
+  work: tryRealClients,
 };
 
 const page = await Deno.readTextFile(new URL("../docs/interop.md", import.meta.url));

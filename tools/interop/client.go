@@ -44,7 +44,8 @@ func main() {
 		method, body = http.MethodPut, io.MultiReader(strings.NewReader("hello"))
 	case "writer-to":
 		// An io.WriterTo of unknown length is sent in one chunk, of 17 MiB in this case.
-		method, body = http.MethodPut, io.NopCloser(bytes.NewReader(make([]byte, 17<<20)))
+		content := append(make([]byte, 17<<20), "hello"...)
+		method, body = http.MethodPut, io.NopCloser(bytes.NewReader(content))
 	case "query":
 		address += "?" + url.Values{"q": {"a/b@c,d"}}.Encode()
 	case "delete":

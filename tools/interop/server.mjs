@@ -8,30 +8,19 @@ import { pipeline } from "node:stream";
 const values = Object.fromEntries(argv.slice(2).map((arg) => arg.split(/=(.*)/s)));
 const address = (name) => ({ host: "127.0.0.1", port: Number(values[name]) });
 
-/** Responses that a Degu client refuses, by path. */
+/** The start of responses that a Degu client refuses, by path. */
 const REFUSED = {
-  "/cookies": (response) => response.setHeader("set-cookie", ["a=1", "b=2"]).end(),
-  "/hints": (response) => response.writeEarlyHints({ link: "</a>" }, () => response.end()),
-  "/trailers": (response) => {
-    response.writeHead(200, { trailer: "a" }).write("hello");
-    response.addTrailers({ a: "1" });
-    response.end();
-  },
-  "/http-1.0": (response) => response.socket.end("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"),
-  "/space": (response) => response.setHeader("a", "b ").end(),
-  "/no-value": (response) => response.setHeader("a", "").end(),
-  "/underscore": (response) => response.setHeader("a_b", "c").end(),
-  "/unsatisfied": (response) => response.writeHead(416, { "content-range": "bytes */10" }).end(),
-  "/until-close": (response) => {
-    response.useChunkedEncodingByDefault = false;
-    response.removeHeader("transfer-encoding");
-    response.shouldKeepAlive = false;
-    response.end("hello");
-  },
+  "/two-lengths": "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5",
+  "/length-and-chunks": "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked",
+  "/gzip-coding": "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked",
+  "/chunks-of-1.0": "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked",
+  "/folded": "HTTP/1.1 200 OK\r\na: b\r\n c",
+  "/switch": "HTTP/1.1 101 Switching Protocols\r\nupgrade: a",
 };
 
 function respond(request, response) {
-  if (request.url in REFUSED) return REFUSED[request.url](response);
+  const refused = REFUSED[request.url];
+  if (refused !== undefined) return response.socket.end(`${refused}\r\n\r\n`);
   const content = readFileSync(`${values.DIR}/files/${decodeURIComponent(request.url.slice(1))}`);
   response.setHeader("content-length", content.length).end(content);
 }
