@@ -22,7 +22,7 @@ import {
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
-import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveNodeTls, serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { streamOf } from "@degu/testing/streams.ts";
@@ -140,6 +140,25 @@ Deno.test("other bodies don't end with their connection", async () => {
     await body!.bytes();
     assertEquals(pair.conn.closed, false);
   }
+});
+
+Deno.test("a reset that a write of the request reports is not the end of a body without framing", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  await using server = await serveReset(HEAD + "half", promise);
+  using conn = await new Client(server.address, { timeout: 60 }).connect();
+  const resumed = Promise.withResolvers<void>();
+  async function* makePieces() {
+    yield "x";
+    await resumed.promise;
+    // The system reports the reset to one of these writes, and then the end to reads.
+    for (let i = 0; i < 3; i++) yield "x";
+  }
+  const body = unframedBodyOf(await conn.put("/", {}, makePieces(), { duplex: "full" }));
+  resolve();
+  await waitForTick();
+  resumed.resolve();
+  await conn.requestSent;
+  await assertProtocolRejection(body.text(), ["BODY_INCOMPLETE"], "a body that was reset");
 });
 
 Deno.test("a reset within a body without framing is BODY_INCOMPLETE, and transient", async (t) => {

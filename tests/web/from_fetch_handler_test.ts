@@ -193,6 +193,19 @@ Deno.test("behind a router the URL does not contain the components that the rout
   assertEquals(await response.body?.json(), expected);
 });
 
+Deno.test("a request whose host can't be in a URL gets 400, and the log names the host", async () => {
+  await using serving = serveHandler(() => new Response());
+  for (const host of ["dev%2elocal", "a:99999"]) {
+    const { preamble } = await exchangeRequest(
+      serving,
+      `GET / HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`,
+    );
+    assert(preamble.startsWith("HTTP/1.1 400 "), preamble);
+    const lines = serving.logger.messagesOf("info").filter((line) => line.includes(`"${host}"`));
+    assertEquals(lines.length, 1);
+  }
+});
+
 Deno.test("the URL has the path and the query as the client has sent them and a URL has them", async () => {
   const app = fromFetchHandler((request) => new Response(request.url.slice("http://a".length)));
   const get = async (uri: string, outerApp: App = app) =>
