@@ -342,9 +342,9 @@ export function parseResponsePreamble(
 ): ResponsePreamble {
   checkNotEmpty(start, end);
   let text = decodeAscii(bytes.subarray(start, end));
-  const isHttp10 = text.startsWith("HTTP/1.0 ");
+  const isHttp10 = !text.startsWith("HTTP/1.1 ");
   // HTTP/1.1 SP three digits SP reason: the positions are fixed.
-  if (!(isHttp10 || text.startsWith("HTTP/1.1 ")) || text.charCodeAt(12) !== 0x20) {
+  if (isHttp10 && !text.startsWith("HTTP/1.0 ") || text.charCodeAt(12) !== 0x20) {
     throw invalidStatusLineError(readFirstLine(bytes, start, end));
   }
   const status = parseStatus(text);
