@@ -36,8 +36,9 @@ import type { Logger } from "../server.ts";
 export interface ProxyOptions {
   /**
    * Returns headers for a relayed request, such as the address of its client. A header replaces a
-   * header of the same name that was received, or that the client sends by default. A header that
-   * is `undefined` is left out. The header `connection` of the request can't remove these headers.
+   * header of the same name that was received, or that the client sends by default. Only the
+   * client's own `host` and `authorization` replace these headers. A header that is `undefined` is
+   * left out. The header `connection` of the request can't remove these headers.
    *
    * @default {nothing is added}
    */

@@ -384,7 +384,7 @@ function invalidStatusLineError(line: Uint8Array): ProtocolError {
   const isProtocol = startsWith(line, 0, PROTOCOL_NAME);
   const advice = isProtocol
     ? "; it must begin with HTTP/1.1 or HTTP/1.0, three digits and a space"
-    : "; the server must use HTTP/1.1, and no other code may read from the connection";
+    : "; the server must use HTTP/1.1 or HTTP/1.0, and no other code may read from the connection";
   return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}${advice}`);
 }
 
