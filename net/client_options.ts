@@ -12,7 +12,6 @@ import {
   wrongArgumentError,
 } from "../internal/checks.ts";
 import { hideSecretsIn } from "../internal/printable.ts";
-import { quote } from "../internal/quote.ts";
 import {
   checkHeaders,
   checkNoExpect,
@@ -20,7 +19,7 @@ import {
   type HeadersToSend,
   isFramingHeader,
 } from "../base/wire/headers.ts";
-import { parseHostHeader } from "../base/wire/host_header.ts";
+import { checkHost } from "../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isHeaderValue } from "../base/wire/character_tables.ts";
 import type { Address } from "../base/address.ts";
@@ -103,7 +102,7 @@ export interface ClientOptions {
 }
 
 const CLIENT_CHECKS: OptionChecks<ClientOptions> = {
-  host: checkHost,
+  host: (label, host) => host === null || checkHost(label, host),
   timeout: checkTimeout,
   bodies: (_label, bodies) => bodies === null || checkBodies(bodies),
   authorization: checkAuthorization,
@@ -180,16 +179,6 @@ function checkDefaultHeaders(headers: HeadersToSend): void {
       `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
     );
   }
-}
-
-function checkHost(label: string, host: string | null): void {
-  if (host === null) return;
-  checkString(label, host);
-  if (parseHostHeader(host) !== null) return;
-  throw notAllowedError(
-    label,
-    `must be a host, and perhaps a colon and a port; got ${quote(host)}`,
-  );
 }
 
 function checkAuthorization(name: string, value: string): void {

@@ -1,3 +1,5 @@
+import { checkString, notAllowedError } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
 import { isLinkLocal } from "../address.ts";
 import { type ParsedHost, parseHost } from "../host.ts";
 
@@ -32,6 +34,26 @@ export function parseHostHeader(value: string): HostHeader | null {
   if (parsed === null || parsed.type !== "IPv6") return null;
   if (zone !== undefined && !isLinkLocal(parsed.text)) return null;
   return { host: address, parsed, port: addressPort };
+}
+
+/** Most requests of a connection, and of a program, have the same host. */
+let lastValidHost = "";
+
+export function isHostHeader(value: string): boolean {
+  if (value === lastValidHost) return true;
+  if (parseHostHeader(value) === null) return false;
+  lastValidHost = value;
+  return true;
+}
+
+/** Checks a host of the caller. */
+export function checkHost(label: string, host: string): void {
+  checkString(label, host);
+  if (isHostHeader(host)) return;
+  throw notAllowedError(
+    label,
+    `must be a host, and perhaps a colon and a port; got ${quote(host)}`,
+  );
 }
 
 /**

@@ -19,7 +19,7 @@ import {
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, ASCII_TEXT_TABLE, TEXT_TABLE, TOKEN_TABLE } from "./character_tables.ts";
-import { parseHostHeader } from "./host_header.ts";
+import { checkHost, isHostHeader } from "./host_header.ts";
 import { findContentRangeProblem } from "./range.ts";
 import { checkUri, parseUri } from "./uri.ts";
 
@@ -243,7 +243,10 @@ export function parseRequestPreamble(
     const problem = "transfer-encoding in a request of HTTP/1.0 (RFC 9112 §6.1)";
     throw new ProtocolError("BAD_TRANSFER_ENCODING", problem);
   }
-  if (headers["host"] !== undefined) checkHostHeader(headers["host"] as string);
+  const host = headers["host"] as string | undefined;
+  if (host !== undefined && !isHostHeader(host)) {
+    throw new ProtocolError("BAD_HOST", `bad value of the header host: ${quote(host)}`);
+  }
   // RFC 9112 §3.2.2
   if (absoluteForm !== null) headers["host"] = absoluteForm.host;
   const isHttps = absoluteForm !== null && absoluteForm.isHttps;
@@ -276,23 +279,12 @@ function parseAbsoluteForm(
 ): { readonly uri: string; readonly host: string; readonly isHttps: boolean } {
   const text = decodeBytes(target);
   const [origin = "", isHttps, host = ""] = ABSOLUTE_FORM.exec(text) ?? [];
-  if (host === "" || parseHostHeader(host) === null) {
+  if (host === "" || !isHostHeader(host)) {
     const problem = 'it must begin with "/", or with "http://" and a host without a user name';
     throw new ProtocolError("BAD_URI", `bad URI ${quote(target)}: ${problem}`);
   }
   const uri = text.slice(origin.length);
   return { uri: uri.startsWith("/") ? uri : `/${uri}`, host, isHttps: isHttps !== "" };
-}
-
-/** Most requests of a connection, and of a server, have the same host. */
-let lastValidHost = "";
-
-function checkHostHeader(host: string): void {
-  if (host === lastValidHost) return;
-  if (parseHostHeader(host) === null) {
-    throw new ProtocolError("BAD_HOST", `bad value of the header host: ${quote(host)}`);
-  }
-  lastValidHost = host;
 }
 
 function readMethod(bytes: Uint8Array, start: number): Method | null {
@@ -491,14 +483,6 @@ function checkReason(reason: string, labelPrefix: string): void {
   );
 }
 
-function checkSentHost(host: string): void {
-  if (parseHostHeader(host) !== null) return;
-  throw notAllowedError(
-    'headers["host"]',
-    `must be a host, and perhaps a colon and a port; got ${quote(host)}`,
-  );
-}
-
 /**
  * Writes a request preamble at the start of a buffer of at least 32768 bytes, and returns its
  * length in bytes. The function checks the headers, but not the method and the URI.
@@ -513,7 +497,7 @@ export function formatRequestPreamble(
 ): number {
   checkHeaders(headers);
   const host = overridingHeaders?.["host"] ?? headers["host"];
-  if (typeof host === "string" && host !== lastValidHost) checkSentHost(host);
+  if (typeof host === "string") checkHost('headers["host"]', host);
   let position = writeAscii(into, 0, method);
   into[position++] = SPACE;
   position = writeAscii(into, position, uri);
