@@ -63,10 +63,9 @@ export function parseUri(uri: string, isReceived = true): ParsedUri {
         throw invalidPathError(uri, describeForbiddenPart("//", ONE_SPELLING_RULE));
       }
       const text = uri.substring(start, i);
+      const needsDecoding = isEscaped || text.charCodeAt(0) === DOT;
       if (isReceived && text === ".") hasDot = true;
-      else {path.push(
-          isEscaped || text.charCodeAt(0) === DOT ? decodeComponent(uri, text, isReceived) : text,
-        );}
+      else path.push(needsDecoding ? decodeComponent(uri, text, isReceived) : text);
       start = i + 1;
       isEscaped = false;
     } else if (PATH_TABLE[code] !== 1) {
