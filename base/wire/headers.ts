@@ -284,12 +284,9 @@ function findHeaderConflict(
   if (bits & RANGE_BIT && bits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
     return headerConflictError("range and a header of a message with content");
   }
-  if (context === "any") return null;
-  if (context === "response") {
-    return bits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
-  }
-  if (bits & CONTENT_RANGE_BIT) return forbiddenHeaderError("content-range", "a request");
-  if (bits & FRAMING_BITS && context !== "request") {
+  const error = findForbiddenRange(bits, context);
+  if (error !== null) return error;
+  if (bits & FRAMING_BITS && (context === "safe request" || context === "DELETE request")) {
     const name = bits & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding";
     return forbiddenHeaderError(name, "such a request");
   }
@@ -312,15 +309,14 @@ export function findEmptyBodyEnd(bytes: Uint8Array, start: number, end: number):
   return prefix.length < EMPTY_CHUNKED_BODY.length ? -1 : start + prefix.length;
 }
 
-/** Refuses a header before its value is judged. */
-function checkContext({ bit }: TypedHeader, context: HeaderContext): void {
-  if (context === "any") return;
-  if (bit === RANGE_BIT && context === "response") {
-    throw forbiddenHeaderError("range", "a response");
+function findForbiddenRange(presentBits: number, context: HeaderContext): ProtocolError | null {
+  if (context === "any") return null;
+  if (context === "response") {
+    return presentBits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
   }
-  if (bit === CONTENT_RANGE_BIT && context !== "response") {
-    throw forbiddenHeaderError("content-range", "a request");
-  }
+  return presentBits & CONTENT_RANGE_BIT
+    ? forbiddenHeaderError("content-range", "a request")
+    : null;
 }
 
 /** RFC 9110 §14.2: only GET defines a range, and HEAD has the headers of GET. */
@@ -416,7 +412,9 @@ export function parseHeaderLines(
     } else if (typedHeader === null) {
       headers[name] = value;
     } else {
-      checkContext(typedHeader, context);
+      // Before the value, which may also be invalid.
+      const error = findForbiddenRange(typedHeader.bit, context);
+      if (error !== null) throw error;
       presentBits |= typedHeader.bit;
       const isIgnored = typedHeader.bit === RANGE_BIT && REQUESTS_WITHOUT_RANGE.has(context);
       const parsedValue = isIgnored ? null : typedHeader.parse(value);
@@ -470,7 +468,7 @@ function invalidReceivedValueError(name: string, value: Uint8Array): ProtocolErr
   return new ProtocolError("BAD_HEADER_VALUE", problem);
 }
 
-function readLineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
+export function readLineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
   let lineEnd = start;
   while (lineEnd < end && !(bytes[lineEnd] === CR && bytes[lineEnd + 1] === LF)) lineEnd++;
   return bytes.subarray(start, lineEnd);

@@ -16,6 +16,7 @@ import {
   type HeaderContext,
   type HeadersToSend,
   parseHeaderLines,
+  readLineAt,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, ASCII_TEXT_TABLE, TEXT_TABLE, TOKEN_TABLE } from "./character_tables.ts";
@@ -229,7 +230,7 @@ export function parseRequestPreamble(
     !(startsWith(bytes, uriEnd, REQUEST_LINE_END) ||
       (isHttp10 = startsWith(bytes, uriEnd, REQUEST_LINE_END_10)))
   ) {
-    throw invalidRequestLineError(readFirstLine(bytes, start, end));
+    throw invalidRequestLineError(readLineAt(bytes, start, end));
   }
   const targetStart = start + method.length + 1;
   const absoluteForm = bytes[targetStart] === SLASH
@@ -337,7 +338,7 @@ export function parseResponsePreamble(
   const isHttp10 = !text.startsWith("HTTP/1.1 ");
   // HTTP/1.1 SP three digits SP reason: the positions are fixed.
   if (isHttp10 && !text.startsWith("HTTP/1.0 ") || text.charCodeAt(12) !== 0x20) {
-    throw invalidStatusLineError(readFirstLine(bytes, start, end));
+    throw invalidStatusLineError(readLineAt(bytes, start, end));
   }
   const status = parseStatus(text);
   const reasonStart = start + 13;
@@ -348,7 +349,7 @@ export function parseResponsePreamble(
     text = decodeBytes(bytes.subarray(start, end));
   }
   if (bytes[lineEnd] !== CR || bytes[lineEnd + 1] !== LF) {
-    const reason = quote(readFirstLine(bytes, reasonStart, end));
+    const reason = quote(readLineAt(bytes, reasonStart, end));
     throw new ProtocolError("BAD_REASON", `bad reason of a response (status ${status}): ${reason}`);
   }
   const reason = text.substring(13, lineEnd - start);
@@ -378,12 +379,6 @@ function invalidStatusLineError(line: Uint8Array): ProtocolError {
     ? "; it must begin with HTTP/1.1 or HTTP/1.0, three digits and a space"
     : "; the server must use HTTP/1.1 or HTTP/1.0, and no other code may read from the connection";
   return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}${advice}`);
-}
-
-function readFirstLine(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  let lineEnd = start;
-  while (lineEnd < end && !(bytes[lineEnd] === CR && bytes[lineEnd + 1] === LF)) lineEnd++;
-  return bytes.subarray(start, lineEnd);
 }
 
 function parseStatus(text: string): number {
