@@ -7,15 +7,15 @@ const MAX_COLLECTING_MILLISECONDS = 1000;
 
 type Write = (bytes: Uint8Array) => Promise<void>;
 
-/** A chunked body without its chunks, which a client of HTTP/1.0 can't read (RFC 9112 §7.1). */
+/** The data of a chunked body, for a client of HTTP/1.0, which reads no chunks (RFC 9112 §7.1). */
 export class UnframedBody {
   readonly #body: WritableBody;
   readonly #validator = new ChunkedValidator();
   readonly #collector: Collector;
   readonly #turns = new Turns();
-  readonly #collected = Promise.withResolvers<Uint8Array | null>();
+  readonly #collectingStopped = Promise.withResolvers<null>();
   readonly #sendingStarted = Promise.withResolvers<Write>();
-  #collectingEnd: number | null = null;
+  #isCollecting = true;
   #bodyEnd: Promise<unknown> = Promise.resolve();
   #cancellation: { readonly reason: unknown } | null = null;
 
@@ -27,18 +27,14 @@ export class UnframedBody {
 
   /** Returns the whole body; `null` if it has more bytes or takes more than a second. */
   async collect(): Promise<Uint8Array | null> {
-    this.#collectingEnd = performance.now() + MAX_COLLECTING_MILLISECONDS;
     const timer = setTimeout(() => this.#stopCollecting(), MAX_COLLECTING_MILLISECONDS);
     const sink: ByteSink = { write: (bytes) => this.#writeEncoded(bytes) };
     this.#bodyEnd = writeMessageBody(this.#body, sink).catch((error) => {
       throw this.#cancellation === null ? error : this.#cancellation.reason;
     });
-    this.#bodyEnd.then(
-      () => this.#collected.resolve(this.#collector.toBytes()),
-      (error) => this.#collected.reject(error),
-    );
     try {
-      return await this.#collected.promise;
+      const content = this.#bodyEnd.then(() => this.#collector.toBytes());
+      return await Promise.race([content, this.#collectingStopped.promise]);
     } finally {
       clearTimeout(timer);
       this.#turns.end();
@@ -64,12 +60,9 @@ export class UnframedBody {
       if (part === "data") pieces.push(piece);
     });
     for (const piece of pieces) {
-      if (this.#collectingEnd !== null) {
-        // A source that doesn't wait lets no timer run.
-        await this.#turns.next();
-        if (performance.now() >= this.#collectingEnd) this.#stopCollecting();
-      }
-      if (this.#collectingEnd !== null && piece.length <= this.#collector.missingBytes) {
+      // A source that doesn't wait lets no timer run.
+      if (this.#isCollecting) await this.#turns.next();
+      if (this.#isCollecting && piece.length <= this.#collector.missingBytes) {
         this.#collector.append(piece);
       } else {
         this.#stopCollecting();
@@ -80,7 +73,7 @@ export class UnframedBody {
   }
 
   #stopCollecting(): void {
-    this.#collectingEnd = null;
-    this.#collected.resolve(null);
+    this.#isCollecting = false;
+    this.#collectingStopped.resolve(null);
   }
 }
