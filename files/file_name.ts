@@ -84,7 +84,6 @@ export function isFileName(name: string): boolean {
 export interface RequestedPath {
   readonly names: readonly string[];
   readonly isDirectory: boolean;
-  readonly lastComponent: string;
 }
 
 export function parseRequestedPath(
@@ -93,7 +92,7 @@ export function parseRequestedPath(
   // For an app that is mounted at /foo, a request for /foo has an empty path.
   const lastComponent = path.at(-1) ?? mount.at(-1) ?? "";
   const names = path.at(-1) === "" ? path.slice(0, -1) : [...path];
-  return areFileNames(names) ? { names, isDirectory: lastComponent === "", lastComponent } : null;
+  return areFileNames(names) ? { names, isDirectory: lastComponent === "" } : null;
 }
 
 export function describeInvalidName(name: string): string | null {
