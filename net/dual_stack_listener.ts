@@ -1,10 +1,9 @@
 import type { Address } from "../base/address.ts";
 import { parseHost } from "../base/host.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
+import { isWindows } from "../internal/system.ts";
 import type { AcceptedConnection, Listener } from "./listener.ts";
 import type { SafeLogger } from "./logger.ts";
-
-const isWindows = () => Deno.build.os === "windows";
 
 export function needsDualStackListener(address: Address): boolean {
   return Array.isArray(address) && parseHost(`${address[0]}`)?.text === "::";
