@@ -461,9 +461,9 @@ export class ConnectionCore {
       const receivedFraming = isUnframedNull ? null : announcedFraming;
       const isUnframed = receivedFraming === "unframed";
       if (isUnframed && isEncrypted(this.sock)) throw unframedBodyError(status);
-      const isFinal = isLastResponse(preamble) || isUnframed;
-      if (isFinal || hasConnectionClose(headers)) {
-        this.#lastExchangeReason ??= isFinal ? "final response" : "response";
+      const isLast = isLastResponse(preamble) || isUnframed;
+      if (isLast || hasConnectionClose(headers)) {
+        this.#lastExchangeReason ??= isLast ? "last response" : "response";
         exchange.isLastResponse = true;
       }
       exchange.returnResponse();

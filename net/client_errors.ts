@@ -52,14 +52,14 @@ export function noResponseError(): EmptyPreambleError {
 export type LastExchangeReason =
   | "request"
   | "response"
-  | "final response"
+  | "last response"
   | "refused body"
   | "single request";
 
 const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   request: "its last request had connection: close",
   response: "the server's last response had connection: close",
-  "final response": "no other response can follow the server's last response (RFC 9112 §9.3)",
+  "last response": "no other response can follow the server's last response (RFC 9112 §9.3)",
   "refused body": "the server refused the body of the last request",
   "single request": "it was made for a single request",
 };
@@ -84,7 +84,7 @@ export function makeClosedConnectionError(
   const cause = failure === null ? {} : { cause: failure };
   const error = new ConnectionClosedError(message, "CLOSED", cause);
   const isClosedByServer = lastExchangeReason === "response" ||
-    lastExchangeReason === "final response" || lastExchangeReason === "refused body";
+    lastExchangeReason === "last response" || lastExchangeReason === "refused body";
   const description = failure === null
     ? isClosedByServer ? { fault: "broken" } as const : null
     : describeConnectionError(failure);
