@@ -572,7 +572,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       cancelUnusedBody(body, unsentHeadBodyError());
       return;
     }
-    // Nobody has compared the length of the body with the range of a 206.
+    // A length could differ from the range of a 206, which a chunked body isn't compared with.
     const maxBytes = response.status === 206 ? 0 : MAX_COLLECTED_BYTES;
     exchange.unframedBody = new UnframedBody(body, maxBytes);
     exchange.isStreaming = true;

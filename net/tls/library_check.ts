@@ -9,7 +9,7 @@ import {
 import { readDer } from "./der.ts";
 import { publicKeyOf } from "./keys.ts";
 
-/** The critical extensions of a certificate of its own that the TLS library supports. */
+/** The critical extensions that the TLS library supports in a local certificate. */
 const SUPPORTED_CRITICAL_EXTENSIONS: readonly string[] = [
   EXTENSION.basicConstraints,
   EXTENSION.keyUsage,
