@@ -124,7 +124,6 @@ export class ChunkDecoder implements BodyDecoder {
       if (phase === "header" && !scanner.header.isPlain) {
         writtenEnd = writeChunkHeader(bytes, writtenEnd, scanner.header);
       } else if (phase !== "trailer" || scanner.phase === "done") {
-        if (phase === "header") convertSizeToLowerCase(bytes, position, nextPosition);
         if (writtenEnd < position) bytes.copyWithin(writtenEnd, position, nextPosition);
         writtenEnd += nextPosition - position;
       }
@@ -167,14 +166,5 @@ export class ChunkDecoder implements BodyDecoder {
 
   incompleteBodyError(isReceived: boolean): Error {
     return incompleteChunksError(isReceived);
-  }
-}
-
-const SEMICOLON = 0x3b, CR = 0x0d, LOWER_CASE_BIT = 0x20;
-
-/** Digits don't change. */
-function convertSizeToLowerCase(bytes: Uint8Array, position: number, end: number): void {
-  for (; position < end && bytes[position] !== SEMICOLON && bytes[position] !== CR; position++) {
-    bytes[position]! |= LOWER_CASE_BIT;
   }
 }

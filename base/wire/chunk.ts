@@ -1,4 +1,4 @@
-/** The chunked coding (RFC 9112 §7.1), without its trailers. */
+/** The chunked coding (RFC 9112 §7.1). Trailers are checked and dropped. */
 
 import { concatenate, decodeBytes, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import {
@@ -28,11 +28,11 @@ export interface ChunkHeader {
   readonly size: number;
   /** The only extension, if its value is a token; `null` for all others. */
   readonly extension: [key: string, value: string] | null;
-  /** Whether Degu sends the same header, apart from the case of the size. */
+  /** Whether Degu sends the same header. */
   readonly isPlain: boolean;
 }
 
-const CR = 0x0d, LF = 0x0a, SEMICOLON = 0x3b, ZERO = 0x30;
+const CR = 0x0d, LF = 0x0a, SEMICOLON = 0x3b, ZERO = 0x30, UPPER_CASE_A = 0x41, UPPER_CASE_F = 0x46;
 
 function parseHexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
@@ -42,17 +42,20 @@ function parseHexDigit(byte: number): number {
 
 export function parseChunkHeader(bytes: Uint8Array, start: number, end: number): ChunkHeader {
   let size = 0;
+  let hasUpperCase = false;
   let i = start;
   for (; i < end; i++) {
-    const digit = parseHexDigit(bytes[i]!);
+    const byte = bytes[i]!;
+    const digit = parseHexDigit(byte);
     if (digit < 0) break;
+    if (byte >= UPPER_CASE_A && byte <= UPPER_CASE_F) hasUpperCase = true;
     size = size * 16 + digit;
     if (size > MAX_LENGTH) {
       throw new ProtocolError("CHUNK_TOO_LARGE", "a chunk of more than 2⁵³ − 1 bytes");
     }
   }
   if (i === start) throw invalidChunkHeaderError(bytes, start, end);
-  const hasPlainSize = bytes[start] !== ZERO || i - start === 1;
+  const hasPlainSize = !hasUpperCase && (bytes[start] !== ZERO || i - start === 1);
   if (i === end) return { size, extension: null, isPlain: hasPlainSize };
   const byte = bytes[i]!;
   if (byte !== SEMICOLON && byte !== 0x20 && byte !== 0x09) {
