@@ -121,9 +121,9 @@ export function onExchangeEnd(
 }
 
 /**
- * Checks a response of a requester that can be a program's own, and closes the connection of a
- * response without framing. The option `unframedNull` treats such a response as a response without
- * a body; if its body arrives nevertheless, the bytes would be read as the next response.
+ * Checks a response of a requester that can be a program's own. Closes the connection if the option
+ * `unframedNull` treats a response without framing as a response without a body: if its body
+ * arrives nevertheless, the bytes would be read as the next response.
  */
 export function checkResponse(response: Response): void {
   if (!(response instanceof Response)) throw wrongTypeError("response", "a Response", response);

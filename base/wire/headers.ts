@@ -4,8 +4,8 @@
  * 1. The name is a token of 1 to 256 characters, in any case, and the colon follows it at once.
  * 2. The value has visible characters, spaces, tabs and bytes above 127, or is empty. Spaces and
  *    tabs around the value are removed (RFC 9110 §5.5). Lines are not folded.
- * 3. The values of one name are joined in their order (RFC 9110 §5.3), except those of
- *    {@linkcode SINGLE_HEADERS}.
+ * 3. The values of one name are joined in their order (RFC 9110 §5.3). The values of `set-cookie`
+ *    become a list. A second line of {@linkcode SINGLE_HEADERS} is refused.
  */
 
 import {
