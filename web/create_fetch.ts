@@ -8,7 +8,7 @@ import {
   wrongArgumentError,
 } from "../internal/checks.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
@@ -303,7 +303,6 @@ interface RequestContent {
   takeBody(): BodyOut;
 }
 
-const METHODS_WITH_BODY: readonly string[] = ["PUT", "POST"];
 const NO_CONTENT: RequestContent = { isReplayable: true, takeBody: () => null };
 
 async function readContent(
@@ -315,7 +314,7 @@ async function readContent(
     return { isReplayable: true, takeBody: () => givenBody };
   }
   if (request.body === null) return NO_CONTENT;
-  if (!METHODS_WITH_BODY.includes(request.method)) {
+  if (!mayHaveBody(request.method)) {
     // A body that isn't empty is refused together with the other arguments.
     const piece = await readFirstPiece(request.body, request.signal);
     if (piece !== null) return { isReplayable: true, takeBody: () => piece };
