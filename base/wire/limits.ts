@@ -1,5 +1,6 @@
 /**
- * Bytes of a preamble with its final CR LF CR LF: bounds the unparsed bytes of a peer in memory.
+ * Bytes of a preamble with its final CR LF CR LF, and of a trailer: bounds the unparsed bytes of a
+ * peer in memory.
  */
 export const MAX_PREAMBLE_BYTES = 32768;
 
