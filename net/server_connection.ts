@@ -512,9 +512,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#sessionCore.checkTrustUse(status);
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { unframedNull } = this.#context;
-    const framing = exchange.isUnframed
-      ? undefined
-      : determineResponseFraming(method, body, response, unframedNull);
+    const framing = exchange.unframedBody === null
+      ? determineResponseFraming(method, body, response, unframedNull)
+      : undefined;
     // A writable body, such as the body of a proxy's response, may read the request's body while
     // the response is sent.
     const mayReadRequest = isRelayed(body, response) ||
@@ -557,19 +557,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const response = exchange.appResult = parseAppResult(exchange.appResult);
     const { body } = response;
     const { "transfer-encoding": coding, ...headers } = response.headers;
-    const isAnnounced = exchange.method === "HEAD" || response.status === 304;
-    if (body === null && coding !== undefined && isAnnounced) {
-      // The headers announce the body of a response to GET (RFC 9110 §9.3.2).
-      this.#checkChunkedResponse(exchange, response);
-      exchange.isUnframed = true;
-      exchange.appResult = { ...response, headers };
-    }
-    if (!isWritableBody(body) || !body.chunked) return;
+    const isHead = exchange.method === "HEAD";
+    const hasChunks = isWritableBody(body) && body.chunked;
+    // The headers announce the body of a response to GET (RFC 9110 §9.3.2).
+    const announcesChunks = body === null && coding !== undefined &&
+      (isHead || response.status === 304);
+    if (!hasChunks && !announcesChunks) return;
     this.#checkChunkedResponse(exchange, response);
-    if (exchange.method === "HEAD") {
-      exchange.isUnframed = true;
+    if (isHead || !hasChunks) {
       exchange.appResult = { ...response, headers, body: null };
-      cancelUnusedBody(body, unsentHeadBodyError());
+      if (hasChunks) cancelUnusedBody(body, unsentHeadBodyError());
       return;
     }
     // A length could differ from the range of a 206, which a chunked body isn't compared with.
@@ -582,7 +579,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const content = await exchange.unframedBody.collect();
     exchange.response = null;
     exchange.appResult = { ...response, headers, body: content };
-    exchange.isUnframed = exchange.isStreaming = content === null;
+    exchange.isStreaming = content === null;
     if (content !== null) exchange.unframedBody = null;
   }
 

@@ -28,9 +28,10 @@ export class ServerExchange {
   announcedEnd: SessionEnd | null = null;
   /** Whether a body of unknown length is being sent. */
   isStreaming = false;
-  /** Whether the response gets no framing header: its end is the end of the connection. */
-  isUnframed = false;
-  /** The body for a client of HTTP/1.0, while it is collected or sent. */
+  /**
+   * The body for a client of HTTP/1.0, while it is collected or sent. It is sent without a framing
+   * header: the end of the connection is its end.
+   */
   unframedBody: UnframedBody | null = null;
 
   constructor(
