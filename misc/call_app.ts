@@ -100,7 +100,7 @@ export async function callApp(
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
     sessionCore.checkTrustUse(status);
-    const framing = determineResponseFraming(method, body, response, false);
+    const framing = determineResponseFraming(method, response, false);
     const bytes = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(bytes, status, reason, headers, framing, "response.");
     const preamble = parseResponsePreamble(method, bytes, 0, length);

@@ -563,6 +563,7 @@ export class ConnectionCore {
     watchPeer();
     await promise;
     isWaiting = false;
+    exchange.isRequestCut = transport.sendState === "refused";
     transport.deadline.stopWait();
     if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
   }

@@ -42,6 +42,8 @@ export class ClientExchange {
   #request: RequestPhase = "sending";
   /** The error of a write; the server may have refused the body, by responding and closing. */
   writeError: unknown = null;
+  /** Whether the server closed the connection while its response waited for the request. */
+  isRequestCut = false;
   hasHost = false;
   /** Whether the request has `connection: close`. */
   isLastRequest = false;

@@ -56,6 +56,13 @@ class ConnectionSource implements BodySource {
     return this.#transport.hasBeenReset;
   }
 
+  get incompleteReason(): string | null {
+    return this.#transport.exchange?.isRequestCut
+      ? "it closed the connection before the request was sent; if it reads the request while it " +
+        'responds, pass the option duplex: "full" to read the response meanwhile'
+      : null;
+  }
+
   read(into: Uint8Array): Promise<number | null> {
     return this.#transport.read(into);
   }

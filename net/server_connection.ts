@@ -23,6 +23,7 @@ import {
   onBodyEnd,
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
+import { describeConnectionError } from "../base/connection_error_details.ts";
 import type { BodyOutcome } from "../base/body/body_source.ts";
 import {
   BodyError,
@@ -76,6 +77,7 @@ import {
   ENDED_WHILE_IDLE,
   makeContentEnd,
   makeEndAfter,
+  makeHalfDuplexEnd,
   makeRefusalEnd,
   makeUnreadBodyEnd,
   type SessionEnd,
@@ -513,7 +515,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { unframedNull } = this.#context;
     const framing = exchange.unframedBody === null
-      ? determineResponseFraming(method, body, response, unframedNull)
+      ? determineResponseFraming(method, response, unframedNull)
       : undefined;
     // A writable body, such as the body of a proxy's response, may read the request's body while
     // the response is sent.
@@ -521,6 +523,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       isWritableBody(response.body) && body !== null && !readerOf(body).isStopped;
     exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest) ??
       (this.isDisplaced ? DISPLACED_END : null);
+    if (body !== null && response.body === body) transport.sendAwaitedContinue();
     const closeHeader = exchange.announcedEnd === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
@@ -584,9 +587,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Refuses each response that couldn't be sent to a client of HTTP/1.1. */
-  #checkChunkedResponse({ method, body }: ServerExchange, response: OutgoingResponse): void {
+  #checkChunkedResponse({ method }: ServerExchange, response: OutgoingResponse): void {
     const { status, reason, headers } = response;
-    const framing = determineResponseFraming(method, body, response, false);
+    const framing = determineResponseFraming(method, response, false);
     const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
     formatResponsePreamble(buffer, status, reason, headers, framing, "response.", null);
   }
@@ -710,10 +713,22 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (this.#ending === "closed by the app") return;
     const { isClosed, failure } = this.#transport;
     if (!isClosed || failure !== null) {
-      return this.#recordEnd(describeConnectionFailure(failure ?? error));
+      const reason = failure ?? error;
+      const isHalfDuplex = this.#isReadingRequest() &&
+        typeof describeConnectionError(reason)?.unreadSeconds === "number";
+      return this.#recordEnd(
+        isHalfDuplex ? makeHalfDuplexEnd(reason) : describeConnectionFailure(reason),
+      );
     }
     const isInRequest = this.#ending === "closed within a request";
     this.#recordEnd(isInRequest ? CLOSED_IN_REQUEST : CLOSED_BY_SERVER);
+  }
+
+  /** Whether the body of the response reads the body of the request. */
+  #isReadingRequest(): boolean {
+    if (this.#exchange === null) return false;
+    const { body, isBodyUnread, response } = this.#exchange;
+    return isBodyUnread && body!.used && response !== null && isWritableBody(response.body);
   }
 
   #recordEnd({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {

@@ -60,6 +60,17 @@ export function makeContentEnd(error: unknown, status: number): SessionEnd {
   return { level: "info", kind: "body", message, logLine: `ended after ${message}`, error };
 }
 
+/**
+ * The end of a session whose response waited for the rest of its request, and whose client didn't
+ * read the response.
+ */
+export function makeHalfDuplexEnd(error: unknown): SessionEnd {
+  const message = `${messageOf(error)}: the response reads the rest of the request, and the ` +
+    'client must read the response while it sends its request, with duplex: "full" in Degu; for ' +
+    "any client, read the request's body before you return the response";
+  return { ...describeConnectionFailure(error), message };
+}
+
 export function describeConnectionFailure(error: unknown): SessionEnd {
   const message = messageOf(error);
   if (isInstance(error, Deno.errors.TimedOut)) {

@@ -316,6 +316,12 @@ export class Transport implements ReadAheadListener {
     return await this.#socket.read(into);
   }
 
+  /** Sends the 100 now, for a response that begins before it reads the body of the request. */
+  sendAwaitedContinue(): void {
+    // A write that follows rejects with the same error.
+    if (this.#isContinueAwaited) this.#sendContinue().catch(() => {});
+  }
+
   #sendContinue(): Promise<void> {
     this.#isContinueAwaited = false;
     return this.#continueWrite = this.#writeContinue();

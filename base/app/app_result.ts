@@ -132,15 +132,11 @@ function splitAppResult(appResult: unknown): ResponseObject {
  */
 export function determineResponseFraming(
   method: Method,
-  requestBody: BodyIn,
   { status, headers, body }: OutgoingResponse,
   unframedNull: boolean,
 ): Framing | undefined {
   const labelPrefix = "response.";
   checkStatus(status, 200, labelPrefix);
-  if (body !== null && (body as unknown) === requestBody) {
-    throw new BodyError(`${labelPrefix}body: must not be the body of the request`);
-  }
   return determineAnnouncedFraming(method, status, headers, body, labelPrefix, unframedNull);
 }
 

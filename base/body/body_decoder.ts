@@ -34,8 +34,9 @@ export interface BodyDecoder {
    * Makes the error for a source that ends too early.
    *
    * @param isReceived Whether the source is a peer, and not a file or a stream of the program.
+   * @param reason Why the peer may have ended the body, if this is known.
    */
-  incompleteBodyError(isReceived: boolean): Error;
+  incompleteBodyError(isReceived: boolean, reason: string | null): Error;
 }
 
 /** Decodes a body with a content-length (RFC 9112 §6.2). */
@@ -76,13 +77,14 @@ export class LengthDecoder implements BodyDecoder {
     return this.remainingBytes;
   }
 
-  incompleteBodyError(isReceived: boolean): Error {
+  incompleteBodyError(isReceived: boolean, reason: string | null): Error {
     const { remainingBytes } = this;
     if (!isReceived) {
       return new BodyError(`the source ended ${remainingBytes} bytes before the content-length`);
     }
     const problem = `the peer closed ${remainingBytes} bytes before the end of the body`;
-    const error = new ProtocolError("BODY_INCOMPLETE", problem);
+    const message = reason === null ? problem : `${problem}: ${reason}`;
+    const error = new ProtocolError("BODY_INCOMPLETE", message);
     return connectionErrorDetails.set(error, { fault: "broken", missingBytes: remainingBytes });
   }
 }
@@ -164,7 +166,7 @@ export class ChunkDecoder implements BodyDecoder {
     return this.#scanner.computeMinRemainingBytes(bufferedBytes);
   }
 
-  incompleteBodyError(isReceived: boolean): Error {
-    return incompleteChunksError(isReceived);
+  incompleteBodyError(isReceived: boolean, reason: string | null): Error {
+    return incompleteChunksError(isReceived, reason);
   }
 }

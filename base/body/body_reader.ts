@@ -86,7 +86,8 @@ export class BodyReader extends BodyState<BodySource> {
   }
 
   #incompleteBodyError(): Error {
-    return this.#decoder.incompleteBodyError(this.#kind.followedBy === "messages");
+    const isReceived = this.#kind.followedBy === "messages";
+    return this.#decoder.incompleteBodyError(isReceived, this.source.incompleteReason ?? null);
   }
 
   checkEnd<Value>(result: Value): Value | Promise<Value> {

@@ -47,6 +47,8 @@ export interface BodySource extends ReadAheadSource {
   readonly buffer: ReadBuffer;
   /** Whether the close of the connection ends the body. */
   readonly endsWithConnection?: true;
+  /** Why the source may have ended too early, if this is known. */
+  readonly incompleteReason?: string | null;
   /** Reads bytes into the buffer or, if the buffer is empty, into another array. */
   read(into: Uint8Array): Promise<number | null>;
   /** Called once, when the body ends. Never rejects. */

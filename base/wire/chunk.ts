@@ -353,8 +353,13 @@ function trailerTooLargeError(): ProtocolError {
   return new ProtocolError("TRAILER_TOO_LARGE", message);
 }
 
-export function incompleteChunksError(isReceived: boolean): ProtocolError {
-  const reason = isReceived
+export function incompleteChunksError(
+  isReceived: boolean,
+  knownReason: string | null = null,
+): ProtocolError {
+  const reason = knownReason !== null
+    ? `the peer closed: ${knownReason}`
+    : isReceived
     ? "the sender has failed, or its connection broke off; try again"
     : "the source of a chunked body has chunks with headers; for plain bytes, use the source itself as body";
   const problem = `the bytes ended before the last chunk: ${reason}`;
