@@ -9,9 +9,9 @@
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
  *   passed.
- * - {@linkcode repeat} runs an action repeatedly, {@linkcode terminationSignal} returns a signal
- *   that is aborted when the system asks the program to end, and {@linkcode serveUntilSignal}
- *   stops servers at such a signal.
+ * - {@linkcode repeat} runs an action repeatedly, {@linkcode runUntilSignal} runs a program
+ *   until the system asks it to end, {@linkcode terminationSignal} returns the signal that is then
+ *   aborted, and {@linkcode serveUntilSignal} stops servers.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} connect apps and clients with `fetch`.
  *
  * The other functions and classes come from `@degu/degu/base`, `@degu/degu/client` and
@@ -46,7 +46,7 @@ export {
   fromFetchHandler,
 } from "./web/from_fetch_handler.ts";
 export { repeat } from "./net/repeat.ts";
-export { terminationSignal } from "./net/termination.ts";
+export { runUntilSignal, terminationSignal } from "./net/termination.ts";
 export {
   type Address,
   Body,

@@ -6,7 +6,7 @@
 //   degu --home backup-device init --name backup
 //   degu --home backup-device pair
 
-import { isTransient, repeat, terminationSignal } from "@degu/degu";
+import { isTransient, repeat, runUntilSignal } from "@degu/degu";
 import { printable } from "@degu/degu/base";
 import { Device } from "@degu/device";
 import { TransferError, uploadTree } from "@degu/files";
@@ -17,19 +17,24 @@ if (directory === undefined) {
   Deno.exit(2);
 }
 
-await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "backup" });
-// If the connection is lost, `retries` resumes the transfer, also in the middle of a large file. If
-// all retries fail, the next backup continues.
-const client = await device.client("recorder");
-await repeat(async (signal) => {
-  // If single files fail, the others are copied, and the backup fails at the end. Files that are
-  // still being written, and links, don't fail: the backup is then not complete.
-  const options = { delete: true, settled: 10, retries: 3, signal };
-  const result = await uploadTree(client, directory, [], options);
-  const { complete, files, unchanged, deleted, pending, skipped } = result;
-  const state = complete ? "complete" : `not complete: pending ${pending}, skipped ${skipped}`;
-  console.log(`${state}; copied ${files}, unchanged ${unchanged}, deleted ${deleted}`);
-}, { seconds: Number(seconds), signal: terminationSignal(), onError });
+await runUntilSignal((signal) => main(directory, signal));
+
+async function main(directory: string, signal: AbortSignal): Promise<void> {
+  await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "backup" });
+  // If the connection is lost, `retries` resumes the transfer, also in the middle of a large file.
+  // If all retries fail, the next backup continues.
+  const client = await device.client("recorder");
+  const backUp = async () => {
+    // If single files fail, the others are copied, and the backup fails at the end. Files that are
+    // still being written, and links, don't fail: the backup is then not complete.
+    const options = { delete: true, settled: 10, retries: 3, signal };
+    const result = await uploadTree(client, directory, [], options);
+    const { complete, files, unchanged, deleted, pending, skipped } = result;
+    const state = complete ? "complete" : `not complete: pending ${pending}, skipped ${skipped}`;
+    console.log(`${state}; copied ${files}, unchanged ${unchanged}, deleted ${deleted}`);
+  };
+  await repeat(backUp, { seconds: Number(seconds), signal, onError });
+}
 
 /** Prints an error after which the next backup may succeed; throws any other error. */
 function onError(error: unknown, waitSeconds: number): void {

@@ -7,21 +7,23 @@
 //   degu --home camera-device init --name camera
 //   degu --home camera-device pair
 
-import { repeat, terminationSignal } from "@degu/degu";
+import { repeat, runUntilSignal } from "@degu/degu";
 import { printable } from "@degu/degu/base";
 import { Device } from "@degu/device";
 import { type TreeEvent, uploadTree } from "@degu/files";
 
 await Deno.mkdir("outbox", { recursive: true });
-await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });
+await runUntilSignal(main);
 
-// A recording counts as complete if it was not modified for 3 seconds. If the connection is lost,
-// `retries` resumes the upload. Other errors, including refused files, are printed on stderr. After
-// each error, the pause before the next run becomes longer.
-const client = await camera.client("recorder");
-await repeat(async (signal) => {
-  await uploadTree(client, "outbox", [], { move: true, settled: 3, retries: 3, signal, onEvent });
-}, { seconds: 1, signal: terminationSignal() });
+async function main(signal: AbortSignal): Promise<void> {
+  await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });
+  const client = await camera.client("recorder");
+  // A recording counts as complete if it was not modified for 3 seconds. If the connection is lost,
+  // `retries` resumes the upload. Other errors, including refused files, are printed on stderr.
+  // After each error, the pause before the next run becomes longer.
+  const options = { move: true, settled: 3, retries: 3, signal, onEvent };
+  await repeat(() => uploadTree(client, "outbox", [], options), { seconds: 1, signal });
+}
 
 /** Prints the name of each file that was moved, or that can't be sent. */
 function onEvent(event: TreeEvent): void {

@@ -11,9 +11,9 @@ import {
   expectOk,
   repeat,
   reply,
+  runUntilSignal,
   Server,
   type Session,
-  terminationSignal,
 } from "@degu/degu";
 /** The newest picture, for many viewers. */
 export class Pictures {
@@ -88,20 +88,20 @@ function takePicture(): Promise<Uint8Array> {
   return Promise.resolve(new TextEncoder().encode(`${new Date().toISOString()}\n`));
 }
 
-if (import.meta.main) {
+async function main(signal: AbortSignal): Promise<void> {
   const [task = "serve", port = "8080"] = Deno.args;
   const address = ["127.0.0.1", Number(port)] as const;
-  const signal = terminationSignal();
   if (task === "watch") {
-    await watch(new Client(address), (picture) => Deno.stdout.write(picture), signal);
-  } else {
-    const pictures = new Pictures();
-    // A viewer sends a request for each picture. By default, a connection ends after 1000 requests.
-    const options = { maxRequests: Infinity };
-    await using server = await Server.start(address, makeLiveApp(pictures), options);
-    console.log(`The pictures are at http://127.0.0.1:${server.port}/; Ctrl+C ends it.`);
-    await repeat(async () => pictures.set(await takePicture()), { seconds: 0.1, signal });
-    pictures.end();
-    await server.shutdown();
+    return await watch(new Client(address), (picture) => Deno.stdout.write(picture), signal);
   }
+  const pictures = new Pictures();
+  // A viewer sends a request for each picture. By default, a connection ends after 1000 requests.
+  const options = { maxRequests: Infinity };
+  await using server = await Server.start(address, makeLiveApp(pictures), options);
+  console.log(`The pictures are at http://127.0.0.1:${server.port}/; Ctrl+C ends it.`);
+  await repeat(async () => pictures.set(await takePicture()), { seconds: 0.1, signal });
+  pictures.end();
+  await server.shutdown();
 }
+
+if (import.meta.main) await runUntilSignal(main);

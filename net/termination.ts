@@ -1,5 +1,12 @@
 import { DeguError } from "../base/errors.ts";
-import { checkMethods, checkOptions, checkSignal, notAllowedError } from "../internal/checks.ts";
+import { hasCause } from "../internal/caught_errors.ts";
+import {
+  checkFunction,
+  checkMethods,
+  checkOptions,
+  checkSignal,
+  notAllowedError,
+} from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 
 /** Windows sends SIGBREAK for Ctrl-Break, and SIGHUP for a closed window. */
@@ -15,7 +22,11 @@ const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = {
   SIGHUP: 129,
 };
 
-let cachedSignal: AbortSignal | null = null;
+const controller = new AbortController();
+/** The listeners of the signals of the system; `null` while these have their usual effect. */
+let listeners: DisposableStack | null = null;
+/** The exit code of the first signal. */
+let firstExitCode: number | undefined;
 
 /**
  * Returns an abort signal, the same for each call. The first SIGINT (Ctrl-C) or SIGTERM aborts it;
@@ -23,8 +34,9 @@ let cachedSignal: AbortSignal | null = null;
  * {@linkcode DeguError} with the code `"TERMINATED"`, whose message names the signal of the system.
  * A second SIGINT or SIGTERM ends the process with the code 130 or 143.
  *
- * From the first call on these signals no longer end the program by themselves. Waiting for them
- * keeps no program alive.
+ * From the first call on the first signal no longer ends the program by itself: if a timer or a
+ * read of stdin keeps the process alive after the program's work, the process continues.
+ * {@linkcode runUntilSignal} ends the process. Waiting for the signals keeps no program alive.
  *
  * @example A service that runs until a signal ends it
  * ```ts
@@ -36,15 +48,74 @@ let cachedSignal: AbortSignal | null = null;
  * ```
  */
 export function terminationSignal(): AbortSignal {
-  if (cachedSignal !== null) return cachedSignal;
-  const controller = new AbortController();
+  if (listeners === null && !controller.signal.aborted) listeners = addListeners();
+  return controller.signal;
+}
+
+function addListeners(): DisposableStack {
+  const listeners = new DisposableStack();
   for (const name of TERMINATION_SIGNALS) {
-    Deno.addSignalListener(name, () => {
+    const onSignal = () => {
       if (controller.signal.aborted) Deno.exit(EXIT_CODES[name]);
+      firstExitCode = EXIT_CODES[name];
       controller.abort(terminatedError(name));
-    });
+    };
+    Deno.addSignalListener(name, onSignal);
+    listeners.defer(() => Deno.removeSignalListener(name, onSignal));
   }
-  return cachedSignal = controller.signal;
+  return listeners;
+}
+
+/**
+ * Runs the main function of a program with the {@linkcode terminationSignal}, and ends the process
+ * when a signal of the system has aborted it and the function has ended, even if a timer or a read
+ * of stdin would keep the process alive:
+ *
+ * - If the function returns, the exit code is `Deno.exitCode`, 0 by default.
+ * - If the function throws the signal's reason, or an error that the reason has caused, the exit
+ *   code is 130 after SIGINT, and 143 after SIGTERM. No error is printed.
+ * - Any other error is thrown.
+ *
+ * A second signal ends the process at once, with the code 130 or 143. If the function ends without
+ * a signal, the signals of the system have their usual effect again: the next signal ends the
+ * process.
+ *
+ * Call this function once, with the whole program: when a signal has ended the function, code that
+ * follows the call doesn't run, so objects of `using` and `await using` belong in the function.
+ *
+ * @param main The main function; its argument is the termination signal. A promise is awaited.
+ * @returns The result of the function, if it ended without a signal.
+ * @throws {TypeError} if `main` isn't a function.
+ * @throws the error of the function.
+ *
+ * @example A service that a signal ends
+ * ```ts
+ * import { repeat, runUntilSignal } from "@degu/degu";
+ *
+ * function main(signal: AbortSignal) {
+ *   return repeat(() => Promise.resolve("measured"), { seconds: 60, signal });
+ * }
+ * if (import.meta.main) await runUntilSignal(main);
+ * ```
+ */
+export async function runUntilSignal<Result>(
+  main: (signal: AbortSignal) => Result | Promise<Result>,
+): Promise<Result> {
+  checkFunction("main", main);
+  const signal = terminationSignal();
+  try {
+    const result = await main(signal);
+    if (signal.aborted) Deno.exit();
+    return result;
+  } catch (error) {
+    if (signal.aborted && hasCause(error, (cause) => cause === signal.reason)) {
+      Deno.exit(firstExitCode);
+    }
+    throw error;
+  } finally {
+    listeners?.dispose();
+    listeners = null;
+  }
 }
 
 function terminatedError(name: Deno.Signal): DeguError {
