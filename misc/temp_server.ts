@@ -9,6 +9,7 @@ import {
 } from "../internal/checks.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
 import { quote } from "../internal/quote.ts";
+import { type Logger, makeSafeLogger } from "../net/logger.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import type { AppSource, ModuleExport } from "../worker/server_worker.ts";
 import { WorkerThread } from "../worker/worker_thread.ts";
@@ -50,12 +51,12 @@ export class TempServer implements AsyncDisposable {
    *
    * @param address The address to listen on, or `{ address, options, signal }`: the address, the
    * server's options, and a signal that aborts the start (`start` rejects with its reason) or,
-   * later, closes the server. The options are cloned, so they can't have functions: `logger` and
-   * `onExchange` are not possible.
+   * later, closes the server. `logger` is called in this thread. The other options are cloned, so
+   * they can't have functions, and `onExchange` is not possible.
    * @param build A function that the worker calls with the arguments and that returns the app: a
-   * self-contained function, which is sent as its source, or an export of a module by the module's
-   * absolute URL (`import.meta.resolve("./app.ts")`) and its name; `null` if the only argument is
-   * the app itself, a function.
+   * self-contained function, which is sent as its source and may use the names of `@degu/degu`, or
+   * an export of a module by the module's absolute URL (`import.meta.resolve("./app.ts")`) and its
+   * name; `null` if the only argument is the app itself, a function.
    * @param args Values that can be cloned.
    * @throws {TypeError} if a function can't be sent to a worker, or an argument has a wrong type.
    * @throws {DOMException} if an argument or an option can't be cloned.
@@ -67,7 +68,7 @@ export class TempServer implements AsyncDisposable {
     address: Address | {
       address: Address;
       options?:
-        | Omit<ServerOptions, "logger" | "onExchange">
+        | Omit<ServerOptions, "onExchange">
         | undefined;
       signal?: AbortSignal | undefined;
     },
@@ -163,11 +164,11 @@ async function startThread(
   build: Build | null,
   args: readonly unknown[],
 ): Promise<[WorkerThread, Address]> {
-  const { address, options, signal } = parseTempAddress(target);
+  const { address, options, logger, signal } = parseTempAddress(target);
   const app = describeApp(build, args);
   signal?.throwIfAborted();
   const thread = await WorkerThread.start();
-  const addressPromise = thread.serve(app, address, options, sslconfig);
+  const addressPromise = thread.serve(app, address, options, logger, sslconfig);
   const close = () => thread.close();
   try {
     const address = await awaitUntilAborted(addressPromise, signal);
@@ -194,24 +195,28 @@ function registerThread(owner: TempServer | TempSSLServer, thread: WorkerThread)
 
 function parseTempAddress(target: TempAddress): {
   address: Address;
-  options: Record<string, unknown>;
+  options: Omit<ServerOptions, "logger">;
+  logger: Logger | null;
   signal: AbortSignal | undefined;
 } {
   // If the value isn't an object, the server checks it, and reports an invalid address.
   const isAddress = typeof target !== "object" || target === null || Array.isArray(target) ||
     target instanceof Uint8Array;
-  if (isAddress) return { address: target as Address, options: {}, signal: undefined };
+  if (isAddress) {
+    return { address: target as Address, options: {}, logger: null, signal: undefined };
+  }
   const { address, options = {}, signal } = copyOptions(
     target as Exclude<TempAddress, Address>,
     ["address", "options", "signal"],
     "address",
   );
   checkSignal("signal", signal);
-  for (const name of ["logger", "onExchange"] as const) {
-    if ((options as ServerOptions)[name] === undefined) continue;
-    throw wrongArgumentError(`options.${name}`, `can't cross into a worker; use Server instead`);
+  if ((options as ServerOptions).onExchange !== undefined) {
+    throw wrongArgumentError("options.onExchange", `can't cross into a worker; use Server instead`);
   }
-  return { address, options: { ...options }, signal };
+  const { logger, ...clonedOptions } = options;
+  const safeLogger = logger === undefined ? null : makeSafeLogger(logger);
+  return { address, options: clonedOptions, logger: safeLogger, signal };
 }
 
 function describeApp(build: Build | null, args: readonly unknown[]): AppSource {

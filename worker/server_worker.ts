@@ -4,6 +4,7 @@ import { wrongArgumentError } from "../internal/checks.ts";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { typeNameOf } from "../internal/quote.ts";
+import type { LogDetails, Logger, LogLevel } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { Server, SSLServer } from "../server.ts";
@@ -31,7 +32,9 @@ export type Command =
   | {
     readonly type: "listen";
     readonly address: Address;
-    readonly options: ServerOptions;
+    readonly options: Omit<ServerOptions, "logger">;
+    /** Whether the log goes to the thread that has started the worker. */
+    readonly hasLogger: boolean;
     readonly sslconfig: ServerSslconfig | null;
   }
   | { readonly type: "close" };
@@ -39,6 +42,13 @@ export type Command =
 export type WorkerReport =
   /** A command was executed; `address` is that of the server after `listen`. */
   | { readonly type: Command["type"]; readonly address: Address | null }
+  /** A line of the server's log. */
+  | {
+    readonly type: "log";
+    readonly level: LogLevel;
+    readonly message: string;
+    readonly details: Omit<LogDetails, "error"> & { readonly error: PostedError | undefined };
+  }
   /** A command failed, or an error was not caught: the worker can't be used any more. */
   | { readonly type: "failed"; readonly error: PostedError };
 
@@ -47,7 +57,7 @@ export type WorkerReport =
 async function makeApp({ definition, args }: AppSource): Promise<App> {
   // A function is sent to the worker as its source, because threads exchange only data.
   const value = typeof definition === "string"
-    ? explainClosures(new Function(`"use strict"; return (${definition}\n);`)())
+    ? explainClosures(await evaluateFunction(definition))
     : await loadModuleExport(definition);
   if (args === null) return value as App; // the server checks the app
   const label = typeof definition === "string" ? "the function" : `the export "${definition.name}"`;
@@ -68,13 +78,38 @@ async function makeApp({ definition, args }: AppSource): Promise<App> {
   );
 }
 
-/** Returns a function that explains the error of a variable that the worker doesn't have. */
+/**
+ * Evaluates the source of a function. The names of `@degu/degu` are in its scope, except those that
+ * are globals with another meaning.
+ */
+async function evaluateFunction(source: string): Promise<unknown> {
+  const scope = Object.entries(await import("../mod.ts")).filter(([name]) => !(name in globalThis));
+  const evaluate = new Function(
+    ...scope.map(([name]) => name),
+    `"use strict"; return (${source}\n);`,
+  );
+  return evaluate(...scope.map(([, value]) => value));
+}
+
+/**
+ * Returns a function, or an app with functions, that explains the error of a variable that the
+ * worker doesn't have.
+ */
 function explainClosures(value: unknown): unknown {
+  if (typeof value === "object" && value !== null) {
+    for (const name of ["handle", "onConnect"]) {
+      const method: unknown = Object.hasOwn(value, name) && Reflect.get(value, name);
+      if (typeof method !== "function") continue;
+      Reflect.set(value, name, explainClosures(method.bind(value)));
+    }
+    return value;
+  }
   if (typeof value !== "function" || isClass(value)) return value;
   const explain = (error: unknown): never => {
     if (!(error instanceof ReferenceError)) throw error;
-    const advice = "the function runs in a worker, without the variables and imports of its " +
-      "module: pass data as arguments of start(), or use { module, name } of an export";
+    const advice = "the function was sent to a worker as text, and has only its arguments, " +
+      "globals and the names of @degu/degu: pass data as arguments of start(), or pass " +
+      "{ module, name } of a function that a module exports";
     throw new ReferenceError(`${error.message}; ${advice}`, { cause: error });
   };
   return (...args: unknown[]) => {
@@ -111,6 +146,18 @@ if ("DedicatedWorkerGlobalScope" in globalThis) {
 function runWorker(port: MessagePort): void {
   const report = (report: WorkerReport) => port.postMessage(report);
   const reportFailure = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
+  const record: Required<Logger>["record"] = (level, message, details) => {
+    const error = details.error === undefined ? undefined : toPostedError(details.error);
+    report({ type: "log", level, message, details: { ...details, error } });
+  };
+  const ignoreLine = () => {};
+  const logger: Logger = {
+    debug: ignoreLine,
+    info: ignoreLine,
+    warn: ignoreLine,
+    error: ignoreLine,
+    record,
+  };
   const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;
     event.preventDefault(); // otherwise Deno prints the error
@@ -139,7 +186,8 @@ function runWorker(port: MessagePort): void {
     }
     // Add the listeners again, after the listeners of the app, which may handle the events.
     listenForErrors();
-    const { address, options, sslconfig } = command;
+    const { address, hasLogger, sslconfig } = command;
+    const options: ServerOptions = hasLogger ? { ...command.options, logger } : command.options;
     server = sslconfig === null
       ? new Server(address, app, options)
       : new SSLServer(sslconfig, address, app, options);

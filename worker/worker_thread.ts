@@ -1,7 +1,7 @@
 import type { Address } from "../base/address.ts";
 import { DeguError } from "../base/errors.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
-import { processLogger } from "../net/logger.ts";
+import { type Logger, processLogger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "./posted_error.ts";
@@ -25,6 +25,7 @@ export class WorkerThread {
   /** The error that ended the use of the worker, whose later reports are ignored. */
   #finalError: Error | null = null;
   #isServing = false;
+  #logger: Logger | null = null;
   #closePromise: Promise<void> | null = null;
 
   private constructor(worker: Worker, port: MessagePort) {
@@ -57,12 +58,16 @@ export class WorkerThread {
   async serve(
     app: AppSource,
     address: Address,
-    options: ServerOptions,
+    options: Omit<ServerOptions, "logger">,
+    logger: Logger | null,
     sslconfig: ServerSslconfig | null,
   ): Promise<Address> {
+    this.#logger = logger;
     await this.#execute({ type: "load", app });
     this.#isServing = true;
-    return (await this.#execute({ type: "listen", address, options, sslconfig }))!;
+    const hasLogger = logger !== null;
+    const command = { type: "listen", address, options, hasLogger, sslconfig } as const;
+    return (await this.#execute(command))!;
   }
 
   close(): Promise<void> {
@@ -89,6 +94,11 @@ export class WorkerThread {
 
   #receive(report: WorkerReport): void {
     if (this.#finalError !== null) return;
+    if (report.type === "log") {
+      const { level, message, details } = report;
+      const error = details.error === undefined ? undefined : fromPostedError(details.error);
+      return this.#logger?.record?.(level, message, { ...details, error });
+    }
     if (report.type === "failed") return this.#fail(fromPostedError(report.error));
     this.#pendingCommands.get(report.type)?.resolve(report.address);
     this.#pendingCommands.delete(report.type);
@@ -106,7 +116,7 @@ export class WorkerThread {
     this.#port.close();
     // If no command is pending, no promise rejects, so log the end of the worker.
     if (this.#pendingCommands.size === 0 && this.#closePromise === null) {
-      processLogger.error(`${WORKER_NAME} ${reason}`);
+      (this.#logger ?? processLogger).error(`${WORKER_NAME} ${reason}`);
     }
     for (const { reject } of this.#pendingCommands.values()) reject(error);
     this.#workerEnded.resolve();

@@ -2,7 +2,14 @@
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
-import { type App, type AppFunction, Server } from "@degu/degu/server";
+import { fromFetchHandler, reply, routes } from "@degu/degu";
+import {
+  type App,
+  type AppFunction,
+  type LogDetails,
+  type Logger,
+  Server,
+} from "@degu/degu/server";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -10,6 +17,7 @@ import { catchRejection } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
@@ -17,6 +25,7 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
+  assertInstanceOf,
   assertMatch,
   assertRejects,
   assertStringIncludes,
@@ -336,7 +345,12 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
     [{ timeout: 5 }, TypeError, 'address: unknown option "timeout"'],
     [{ options: { maxRequests: 0 } }, RangeError, "maxRequests"],
     [{ options: { unknown: 5 } }, TypeError, "unknown"],
-    [{ options: { logger: console } }, TypeError, `options.logger: ${crossing}`],
+    [
+      { options: { logger: { error() {} } } },
+      TypeError,
+      "logger: must be an object with the method debug",
+    ],
+    [{ options: { logger: null } }, TypeError, "logger: must be an object"],
     [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
   ];
   for (const [properties, Class, words] of rows) {
@@ -412,6 +426,102 @@ Deno.test("a failure in the worker rejects start() with the real cause", async (
     });
   const { stack } = await assertRejects(start, RangeError, "the build function broke");
   assertStringIncludes(stack ?? "", "the build function broke");
+});
+
+Deno.test("a function that is sent as text may use the names of @degu/degu, and globals keep their meaning", async () => {
+  const build = (text: string) =>
+    routes({
+      "GET /reply": () => reply(200, text),
+      "/fetch/": fromFetchHandler(() => new Response(text)),
+    });
+  await using built = await TempServer.start(anywhere, build, "hello");
+  await using direct = await TempServer.start(anywhere, null, () => reply(200, "hello"));
+  const targets = [[built, "/reply"], [built, "/fetch/"], [direct, "/"]] as const;
+  for (const [{ address }, uri] of targets) {
+    assertEquals(await (await new Client(address).get(uri)).text(), "hello", uri);
+  }
+});
+
+Deno.test("the ReferenceError of a function that was sent as text says so, and names { module, name }", async () => {
+  const greeting = "hello";
+  const advice = /^greeting is not defined; .* sent to a worker as text.*\{ module, name \}/;
+  const failingBuild = () => {
+    const text = greeting;
+    return () => reply(200, text);
+  };
+  const error = await catchRejection(TempServer.start(anywhere, failingBuild), "start()");
+  assertInstanceOf(error, ReferenceError);
+  assertMatch(error.message, advice);
+  const apps: Record<string, [build: Build | null, ...args: unknown[]]> = {
+    "an app": [null, () => reply(200, greeting)],
+    "an asynchronous app": [null, async () => await Promise.resolve(reply(200, greeting))],
+    "a built app": [() => () => reply(200, greeting)],
+    "an object": [() => ({ handle: () => reply(200, greeting) })],
+    "a callback": [() => ({
+      onConnect: () => greeting.length > 0,
+      handle: () => reply(200),
+    })],
+  };
+  for (const [label, args] of Object.entries(apps)) {
+    const logger = new RecordingLogger();
+    await using server = await TempServer.start(
+      { address: anywhere, options: { logger } },
+      ...args,
+    );
+    await new Client(server.address).get("/").catch(() => {});
+    const [line = ""] = await logger.waitFor("error");
+    assertMatch(line.slice(line.indexOf("greeting is not")).replaceAll("\n", " "), advice, label);
+  }
+});
+
+Deno.test("the logger of a TempServer is called in the thread that has started it, with levels and details", async () => {
+  const lines: [string, string, LogDetails][] = [];
+  const loggedTwo = Promise.withResolvers<void>();
+  const record: Required<Logger>["record"] = (level, message, details) => {
+    if (level !== "debug" && lines.push([level, message, details]) === 2) loggedTwo.resolve();
+    throw new Error("the log is full");
+  };
+  const logger: Logger = { ...new RecordingLogger(), record };
+  const app: AppFunction = ({ uri }, session) => {
+    if (uri === "/broken") throw new RangeError("no lamp");
+    session.warn("a lamp is hot");
+    return reply(200);
+  };
+  const target = { address: anywhere, options: { logger } };
+  await using server = await TempServer.start(target, null, app);
+  const client = new Client(server.address);
+  assertEquals((await client.get("/")).status, 200);
+  assertEquals((await client.get("/broken")).status, 500);
+  await withTimeout(loggedTwo.promise, "two lines");
+  const [[, warning, { who }], [level, line, { kind, error }]] = lines as [
+    typeof lines[0],
+    typeof lines[0],
+  ];
+  assertMatch(warning, /a lamp is hot/);
+  assertMatch(`${who}`, /^127\.0\.0\.1:\d+/);
+  assertEquals([level, kind], ["error", "app"]);
+  assertMatch(line, /RangeError: no lamp/);
+  assertInstanceOf(error, RangeError);
+});
+
+Deno.test("a logger without output silences a TempServer, also the end of its worker", async () => {
+  const script = `
+    import { Client, standardLogger } from "./mod.ts";
+    import { TempServer } from "./misc.ts";
+    const options = { logger: standardLogger({ print() {} }) };
+    const app = ({ uri }) => {
+      if (uri === "/end") self.close();
+      throw new Error("no");
+    };
+    const server = await TempServer.start({ address: ["127.0.0.1", 0], options }, null, app);
+    const client = new Client(server.address);
+    console.log((await client.request("GET", "/")).status);
+    await client.request("GET", "/end").catch(() => {});
+    // Ends with the worker.`;
+  const child = await spawnScript(script, ["--allow-net", "--allow-read"], { NO_COLOR: "1" });
+  const { stdout, stderr } = await withTimeout(child.output(), "the program ends", PATIENCE);
+  const decoder = new TextDecoder();
+  assertEquals([decoder.decode(stdout), decoder.decode(stderr)], ["500\n", ""]);
 });
 
 Deno.test("an app in place of the function that builds it is a TypeError that suggests null", async () => {

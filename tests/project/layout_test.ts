@@ -31,7 +31,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["apps/", `${CONNECTED} apps/`],
   ["web/", `${CONNECTED} apps/ web/`],
   ["mod.ts", `${CONNECTED} base.ts apps/ web/`],
-  ["worker/", `${CONNECTED} worker/ node:`],
+  ["worker/", `${CONNECTED} mod.ts worker/ node:`],
   ["misc/", `${CONNECTED} worker/ misc/ node:`],
   ["misc.ts", "base/ misc/"],
   ["internal.ts", "internal/ base/ net/*"],

@@ -59,7 +59,7 @@ a body that using has disposed of | BodyError: body: was canceled or disposed of
 + await using body = await Body.fromFile("/tmp/a");
 + await client.request("POST", "/", {}, body);
 
-a function with variables of its module in a TempServer | ReferenceError: the function runs in a worker, without the variables
+a function with variables of its module in a TempServer | ReferenceError: the function was sent to a worker as text
 - const greeting = "hello";
 - await TempServer.start(["127.0.0.1", 0], () => greeting.length > 9 ? null! : app);
 + const greet = (text: string) => () => [200, "OK", {}, text] as const;
