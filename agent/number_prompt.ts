@@ -59,8 +59,7 @@ export class NumberPrompt {
       this.#output.ask(`  ${groups}`);
       await ignoreInput(signal);
       this.#output.ask(`does ${name} also show ${groups}? Type y or yes if so, and press Enter:`);
-      const answer = await this.#readLine(signal);
-      return answer === "y" || answer === "yes";
+      return await this.#readYesOrNo(signal, null);
     });
     if (isYes) this.#confirmed = { question, at: performance.now() };
     return isYes;
@@ -78,8 +77,23 @@ export class NumberPrompt {
       // A user may type y for the number twice, because the other device is slow.
       await ignoreInput(signal);
       this.#output.ask(`${question} [y/N]`);
-      return /^y(es)?$/i.test(await this.#readLine(signal) ?? "");
+      return await this.#readYesOrNo(signal, false);
     });
+  }
+
+  /**
+   * Asks once more after a reply that is neither yes nor no, because a no can't be taken back: the
+   * other device reports it.
+   *
+   * @param emptyReply The meaning of an empty reply; `null` if it is neither yes nor no.
+   */
+  async #readYesOrNo(signal: AbortSignal, emptyReply: boolean | null): Promise<boolean> {
+    let reply = await this.#readLine(signal);
+    if (reply !== null && parseYesOrNo(reply, emptyReply) === null) {
+      this.#output.ask("type y or n:");
+      reply = await this.#readLine(signal);
+    }
+    return reply !== null && parseYesOrNo(reply, emptyReply) === true;
   }
 
   /** @param makeList Makes the list, which may change between two answers. */
@@ -161,6 +175,11 @@ export class NumberPrompt {
     this.#inputState = "ended";
     this.#onKey?.(CTRL_D);
   }
+}
+
+function parseYesOrNo(reply: string, emptyReply: boolean | null): boolean | null {
+  if (reply === "") return emptyReply;
+  return /^y(?:es)?$/i.test(reply) ? true : /^no?$/i.test(reply) ? false : null;
 }
 
 async function ignoreInput(signal: AbortSignal): Promise<void> {

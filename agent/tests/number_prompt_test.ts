@@ -159,17 +159,24 @@ Deno.test("both show the other device and the same number in two groups; with y 
   assertEquals(`${peer.name} ${peer.id}`, idOne!.trim());
 });
 
-/** The input at one device, while the other device confirms. */
-const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
+/** Asks again after a reply that is neither yes nor no. */
+const SECOND_QUESTION = "type y or n:";
 
-Deno.test("any reply except yes ends both commands with 3, each reports which device has not confirmed, and no peer is stored", async () => {
+/** The replies at one device, while the other device confirms. */
+const NO = [["n\n"], ["NO\n"], ["\n", "n\n"], ["yes!\n", "ye\n"], ["yes\x7f\n", "\n"], ["yes\x04"]];
+
+Deno.test("no, and two replies that are neither yes nor no, end both commands with 3, each reports which device has not confirmed, and no peer is stored", async () => {
   const rows = NO.map((no, i) => [no, i % 2 === 0] as const);
-  await Promise.all(rows.map(async ([no, isInviter]) => {
+  await Promise.all(rows.map(async ([[reply, secondReply], isInviter]) => {
     await using test = await startPairing();
     const [refusingAgent, otherAgent] = isInviter ? [test.one, test.two] : [test.two, test.one];
     const asked = refusingAgent.waitForLine("Type y or yes");
     await Promise.all([asked, answerQuestion(otherAgent, "yes")]);
-    refusingAgent.writeInput(no);
+    refusingAgent.writeInput(reply!);
+    if (secondReply !== undefined) {
+      await refusingAgent.waitForLine(SECOND_QUESTION);
+      refusingAgent.writeInput(secondReply);
+    }
     const [refusingEnd, otherEnd] = await waitForEnds({ one: refusingAgent, two: otherAgent });
     assertEquals([refusingEnd.code, otherEnd.code], [3, 3], refusingEnd.stdout + otherEnd.stdout);
     assertStringIncludes(refusingEnd.stdout, "not confirmed on this device");
@@ -182,6 +189,24 @@ Deno.test("any reply except yes ends both commands with 3, each reports which de
     );
     assertEquals(peers, ["", ""]);
   }));
+});
+
+Deno.test("yes in capital letters, and yes to the repeated question, confirm the number", async () => {
+  using _pauses = skipIgnoredInput();
+  for (const [reply, secondReply] of [["Y\n"], ["YES\n"], ["Yes\n"], ["yse\n", "y\n"]]) {
+    await using test = await startPairing();
+    await waitForBoth(test);
+    test.one.writeInput("yes\n");
+    test.two.writeInput(reply!);
+    if (secondReply !== undefined) {
+      await test.two.waitForLine(SECOND_QUESTION);
+      test.two.writeInput(secondReply);
+    }
+    await Promise.all([test.one, test.two].map((agent) => answerOffer(agent)));
+    const [one, two] = await waitForEnds(test);
+    assertEquals([one.code, two.code], [0, 0], one.stdout + two.stdout);
+    assertEquals(two.stdout.includes(SECOND_QUESTION), secondReply !== undefined);
+  }
 });
 
 Deno.test("stopping the command on one device at the number ends the command on the other device, with a message", async () => {
@@ -217,6 +242,8 @@ Deno.test("input from before the question is ignored, in pieces or lines; an era
   // After a no, the other device would not ask any more, so wait for both questions first.
   await waitForBoth(test);
   test.one.writeInput("s\n");
+  await test.one.waitForLine(SECOND_QUESTION);
+  test.one.writeInput("\n");
   test.two.writeInput("yex\bs\n");
   const [one, two] = await waitForEnds(test);
   assertEquals([one.code, two.code], [3, 3], one.stdout);
@@ -290,6 +317,7 @@ const NO_ON_TERMINAL: Readonly<Record<string, TerminalOptions["steps"] & object>
   "from before the question, even with Enter after it": [
     ["it shows this number:", "yes"],
     ["Type y or yes", "\n"],
+    [SECOND_QUESTION, "\n"],
   ],
   "from while the program was stopped": [
     ["it shows this number:", "y\n", 2.5],
@@ -336,11 +364,15 @@ const RECEIVE_QUESTION = "receive files of one into ~/Inbox now? [y/N]";
 
 Deno.test("after the pairing, no reply except yes at the question serves", async () => {
   using _pauses = skipIgnoredInput();
-  for (const reply of ["n\n", "yes!\n", "\x04"]) {
+  for (const [reply, secondReply] of [["n\n"], ["yes!\n", "\n"], ["\x04"]] as const) {
     await using test = await startPairing();
     await answerBoth(test);
     for (const [agent, input] of [[test.one, "\n"], [test.two, reply]] as const) {
       await answerOffer(agent, input);
+      if (agent === test.two && secondReply !== undefined) {
+        await agent.waitForLine(SECOND_QUESTION);
+        agent.writeInput(secondReply);
+      }
       const { code, stdout } = await agent.waitForEnd();
       assertEquals(code, 0, stdout);
       assert(!stdout.includes("serving on"), stdout);
