@@ -1,8 +1,8 @@
 import { dirname } from "node:path";
 import { describeNameProblem, download, type DownloadOptions } from "@degu/files";
-import { findMakeDirectoryCommand, join, resolve } from "./paths.ts";
+import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
-import { describeMissingDirectory, ignoreNotFound } from "./local_paths.ts";
+import { describeMissingDirectory, ignoreNotFound, makeNewDirectoryAdvice } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
 import type { FileJob } from "./transfers.ts";
 
@@ -30,7 +30,7 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
   const parentInfo = info === null ? await ignoreNotFound(Deno.stat(parent)) : null;
   if (parentInfo?.isDirectory === false) throw notDirectoryFailure(parent);
   if (info === null && parentInfo === null) {
-    const advice = ` on this device: create it first, with "${findMakeDirectoryCommand()}"`;
+    const advice = ` on this device: ${makeNewDirectoryAdvice(parent)}`;
     const problem = await describeMissingDirectory(parent, advice);
     throw new Failure(problem, "NOT_THERE", { path: parent });
   }

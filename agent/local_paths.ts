@@ -3,12 +3,14 @@ import { fileURLToPath } from "node:url";
 import { describeNameProblem, type TreeEntry } from "@degu/files";
 import {
   findHomeDirectory,
+  findMakeDirectoryCommand,
   join,
   realPath,
   relative,
   replaceBackslashes,
   resolve,
 } from "./paths.ts";
+import { formatShellCommand } from "./command.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
@@ -255,6 +257,18 @@ export async function describeDirectoryObstacle(path: string): Promise<string | 
   const target = JSON.stringify(await Deno.readLink(existingPath));
   return `${quotedPath} is a symbolic link to ${target}, which does not exist: ` +
     "mount its disk, or remove the link";
+}
+
+export const CHECK_NAME_ADVICE = "check the name, and whether its disk is mounted";
+
+/**
+ * Makes the advice for a missing directory that a command would write to or serve. A directory on a
+ * disk that isn't mounted must not be created: the files would fill the disk of the mount point.
+ */
+export function makeNewDirectoryAdvice(path: string): string {
+  return `${CHECK_NAME_ADVICE}; if it is new: ${findMakeDirectoryCommand()} ${
+    formatShellCommand(path)
+  }`;
 }
 
 /** @param advice The advice if the directory can be created. */

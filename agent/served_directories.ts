@@ -1,4 +1,4 @@
-import { findHomeDirectory, findMakeDirectoryCommand, join, realPath } from "./paths.ts";
+import { findHomeDirectory, join, realPath } from "./paths.ts";
 import { basename, dirname } from "node:path";
 import { explain } from "./explain.ts";
 import { DEFAULT_INBOX } from "./command.ts";
@@ -11,6 +11,7 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
+  makeNewDirectoryAdvice,
   toLocalPath,
 } from "./local_paths.ts";
 import type { Output } from "./output.ts";
@@ -141,8 +142,7 @@ export async function checkServedDirectory(
 ): Promise<string> {
   const path = await withOptionName(option, ignoreNotFound(realPath(dir)));
   if (path === null) {
-    const advice = `; create it first: ${findMakeDirectoryCommand()} ${dir}`;
-    const problem = await describeMissingDirectory(dir, advice);
+    const problem = await describeMissingDirectory(dir, `: ${makeNewDirectoryAdvice(dir)}`);
     throw new Failure(`${option}: ${problem}`, "NOT_THERE", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {

@@ -20,6 +20,7 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
+  makeNewDirectoryAdvice,
   toLocalPath,
 } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
@@ -146,7 +147,7 @@ async function makeMissingTargetFailure(path: string): Promise<Failure> {
   const nameAdvice = isDeviceName(path)
     ? `; if it is the sending device, write --from ${path}`
     : "";
-  const advice = ` on this device: create it first, with "mkdir"${nameAdvice}`;
+  const advice = ` on this device: ${makeNewDirectoryAdvice(path)}${nameAdvice}`;
   const problem = await describeMissingDirectory(path, advice);
   return new Failure(problem, "NOT_THERE", { path });
 }

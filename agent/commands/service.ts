@@ -12,6 +12,7 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
+  makeNewDirectoryAdvice,
 } from "../local_paths.ts";
 import { MDNS_HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
@@ -236,7 +237,7 @@ async function makeSyncUnits(
   const dir = await ignoreNotFound(realPath(local));
   if (dir === null) {
     throw new Failure(
-      await describeMissingDirectory(local, " on this device: create it first"),
+      await describeMissingDirectory(local, ` on this device: ${makeNewDirectoryAdvice(local)}`),
     );
   }
   if (!(await Deno.stat(dir)).isDirectory) {

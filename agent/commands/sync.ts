@@ -6,6 +6,7 @@ import { findPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
+  CHECK_NAME_ADVICE,
   checkMirrorTarget,
   describeDirectoryObstacle,
   describeMissingDirectory,
@@ -189,7 +190,7 @@ async function checkLocal(root: string, isTarget: boolean): Promise<void> {
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info === null) {
-    const advice = findWildcardHint(root) ?? "check the name, and whether its disk is mounted";
+    const advice = findWildcardHint(root) ?? CHECK_NAME_ADVICE;
     const problem = await describeMissingDirectory(root, ` on this device: ${advice}`);
     throw new Failure(problem, "NOT_THERE", { path: root });
   }

@@ -43,7 +43,7 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a directory that is missing above a target",
       1,
-      `there is no directory "${local}/no" on this device: create it first, with "mkdir -p"`,
+      `there is no directory "${local}/no" on this device: check the name, and whether its disk is mounted; if it is new: mkdir -p ${local}/no`,
       ["get", "camera:file", `${local}/no/new`],
     ],
     [

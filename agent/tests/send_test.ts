@@ -211,8 +211,9 @@ Deno.test("receive refuses a directory that does not exist, such as a mistyped w
   for (const args of [[missing], [`${missing}/`], ["-", missing], [line, missing]]) {
     await homes.runToFailure("state", 1, "there is no directory", ["receive", ...args]);
   }
-  const advice = 'on this device: create it first, with "mkdir"; if it is the sending device, ' +
-    "write --from xyz";
+  const advice =
+    "on this device: check the name, and whether its disk is mounted; if it is new: mkdir -p xyz; " +
+    "if it is the sending device, write --from xyz";
   await homes.runToFailure("state", 1, `there is no directory "xyz" ${advice}`, ["receive", "xyz"]);
   assertEquals(await listNames(homes.path), ["out", "src", "tmp"]);
 });

@@ -199,7 +199,10 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   const absent = joinPath("absent");
   await assertRejects(() => checkServedDirectory(absent, home), Failure, `mkdir -p ${absent}`);
   const rows: [path: string, problem: string][] = [
-    ["absent/inbox", `--inbox: there is no directory "${absent}/inbox"; create it first: mkdir`],
+    [
+      "absent/inbox",
+      `--inbox: there is no directory "${absent}/inbox": check the name, and whether its disk is mounted; if it is new: mkdir`,
+    ],
     ["home/inbox", "keys"],
     ["file/inbox", `--inbox: "${joinPath("file")}" is not a directory`],
     [

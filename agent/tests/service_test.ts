@@ -231,7 +231,7 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   const unix = ["--share", homes.joinPath("dir"), "--listen", "unix:/run/a"];
   const rows: [code: number, expectedMessage: string, ...args: string[]][] = [
     [1, "its path has a comma", "--share", homes.joinPath("a,b")],
-    [1, "there is no directory", "--share", homes.joinPath("none")],
+    [1, "whether its disk is mounted; if it is new: mkdir", "--share", homes.joinPath("none")],
     [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
     [2, "--listen: a service can listen only at IP addresses", ...unix],
     [2, "unknown option '--shar' (Did you mean --share?)", "--shar", "x"],
@@ -240,7 +240,13 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     [2, "--dry-run is for a single run", "sync", "-n", homes.joinPath("dir"), "desk:"],
     [1, "is not a directory", "sync", homes.joinPath("file"), "desk:"],
     [3, 'there is no peer "toaster"', "sync", homes.joinPath("dir"), "toaster:"],
-    [1, "there is no directory", "sync", homes.joinPath("none"), "desk:"],
+    [
+      1,
+      "whether its disk is mounted; if it is new: mkdir",
+      "sync",
+      homes.joinPath("none"),
+      "desk:",
+    ],
     [1, "its keys must not leave it", "sync", homes.joinPath("laptop"), "desk:"],
     // The line end would start another line of the unit.
     [
