@@ -2,7 +2,12 @@ import { dirname } from "node:path";
 import { describeNameProblem, download, type DownloadOptions } from "@degu/files";
 import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
-import { describeMissingDirectory, ignoreNotFound, makeNewDirectoryAdvice } from "./local_paths.ts";
+import {
+  describeMissingDirectory,
+  findWildcardFailure,
+  ignoreNotFound,
+  makeNewDirectoryAdvice,
+} from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
 import type { FileJob } from "./transfers.ts";
 
@@ -21,6 +26,8 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
       } is a symbolic link to a file that does not exist: remove the link, or choose another target`,
     );
   }
+  const wildcardFailure = info === null ? findWildcardFailure(path, null) : null;
+  if (wildcardFailure !== null) throw wildcardFailure;
   if (info !== null && !info.isFile && !info.isDirectory) {
     throw new Failure(`${JSON.stringify(path)} is not a regular file: choose another target`);
   }

@@ -202,10 +202,33 @@ async function resolveRealPath(path: string): Promise<string> {
     : join(await resolveRealPath(parent), basename(absolutePath));
 }
 
+/**
+ * Makes the failure of a directory that doesn't exist, and has a wildcard in its path: a new directory
+ * would have the name `*`. Returns `null` for a path without a wildcard, and for one with a
+ * component `.`, such as `./*`. Brackets are common in names.
+ *
+ * @param peer The peer of the path; `null` for a path on this device.
+ */
+export function findWildcardFailure(path: string, peer: string | null): Failure | null {
+  if (!/[*?]/.test(path) || /(?:^|\/)\.\//.test(path)) return null;
+  const literalPath = path.startsWith("/") ? `/.${path}` : `./${path}`;
+  const dir = path.replace(/(?:^|\/)[^/]*[*?].*$/s, "") ||
+    (path.startsWith("/") ? "/" : peer === null ? "." : "");
+  return new Failure(
+    `${JSON.stringify(formatPath(path, peer))}: ${WILDCARD_PROBLEM}: ` +
+      `write ${formatPath(dir, peer)}; for a name with * or ?, ${formatPath(literalPath, peer)}`,
+    "USAGE",
+  );
+}
+
+function formatPath(path: string, peer: string | null): string {
+  return peer === null ? path : `${peer}:${path}`;
+}
+
+const WILDCARD_PROBLEM = "degu does not expand wildcards";
+
 export function findWildcardHint(path: string): string | null {
-  return /[*?[]/.test(path)
-    ? "degu does not expand wildcards: name each file, or a directory with -r"
-    : null;
+  return /[*?[]/.test(path) ? `${WILDCARD_PROBLEM}: name each file, or a directory with -r` : null;
 }
 
 export function findBackslashHint(path: string): string | null {

@@ -11,7 +11,7 @@ import type { Context } from "./command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
-import { findBackslashHint, findWildcardHint } from "./local_paths.ts";
+import { findBackslashHint, findWildcardFailure, findWildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
 import { type OpenClient, PeerConnections } from "./peer_connections.ts";
 
@@ -121,6 +121,13 @@ export function parseRemotePath(text: string): RemotePath {
     names,
     mustBeDirectory: lastComponent === "" || lastComponent === ".",
   };
+}
+
+/** Checks a target that doesn't exist. */
+export function checkNoWildcard(operand: string): void {
+  const colon = operand.indexOf(":");
+  const failure = findWildcardFailure(operand.slice(colon + 1), operand.slice(0, colon));
+  if (failure !== null) throw failure;
 }
 
 export function formatRemotePath(

@@ -13,6 +13,7 @@ import {
 } from "../local_paths.ts";
 import {
   checkNotReserved,
+  checkNoWildcard,
   findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
@@ -64,7 +65,10 @@ export async function runPut(
   // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);
   const targetEntry = await files.find(target.names);
-  if (targetEntry === null) await files.checkParents(target.names);
+  if (targetEntry === null) {
+    checkNoWildcard(paths.at(-1)!);
+    await files.checkParents(target.names);
+  }
   const targetNames = targetEntry?.names ?? target.names;
   const isTargetFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(

@@ -11,13 +11,14 @@ import {
   describeDirectoryObstacle,
   describeMissingDirectory,
   findDeviceDirectory,
-  findWildcardHint,
+  findWildcardFailure,
   ignoreNotFound,
   toLocalPath,
 } from "../local_paths.ts";
 import { repeatRuns } from "../repeat_runs.ts";
 import {
   checkNotReserved,
+  checkNoWildcard,
   findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
@@ -130,9 +131,9 @@ async function syncOnce(
     throw await files.makeMissingFailure(remotePath.names);
   }
   if (!isDownload) checkNotReserved(remotePath.names, files.formatName(remotePath.names));
-  const remoteEntry = isDownload
-    ? await files.findOrFail(remotePath.names)
-    : await files.find(remotePath.names);
+  const foundEntry = await files.find(remotePath.names);
+  if (foundEntry === null) checkNoWildcard(remoteOperand);
+  const remoteEntry = isDownload ? await files.findOrFail(remotePath.names) : foundEntry;
   if (remoteEntry === null) await files.checkParents(remotePath.names);
   const names = remoteEntry?.names ?? remotePath.names;
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
@@ -184,14 +185,15 @@ function checkMove(options: SyncOptions, peer: string, isDownload: boolean): voi
 
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   const info = await ignoreNotFound(Deno.stat(root));
+  const wildcardFailure = info === null ? findWildcardFailure(root, null) : null;
+  if (wildcardFailure !== null) throw wildcardFailure;
   if (info === null && isTarget) {
     const problem = await describeDirectoryObstacle(root);
     if (problem === null) return;
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info === null) {
-    const advice = findWildcardHint(root) ?? CHECK_NAME_ADVICE;
-    const problem = await describeMissingDirectory(root, ` on this device: ${advice}`);
+    const problem = await describeMissingDirectory(root, ` on this device: ${CHECK_NAME_ADVICE}`);
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;

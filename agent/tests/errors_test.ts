@@ -14,7 +14,7 @@ import { withLookupAdvice } from "@degu/internal/net/connect.ts";
 import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
-import { fill, listNames } from "@degu/testing/directories.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -280,6 +280,56 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   ];
   await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
     await files.runToFailure(code, expectedMessage, ...args);
+  });
+  const unexpanded = "degu does not expand wildcards: write";
+  const literal = "; for a name with * or ?,";
+  const directoryRows: typeof rows = [
+    [
+      "a target of sync",
+      2,
+      `"camera:Photos/*": ${unexpanded} camera:Photos${literal} camera:./Photos/*`,
+      ["sync", local, "camera:Photos/*"],
+    ],
+    [
+      "a source of sync",
+      2,
+      `${unexpanded} camera:Photos${literal} camera:./Photos/*`,
+      ["sync", "camera:Photos/*", local],
+    ],
+    ["a target of put", 2, `${unexpanded} camera:${literal}`, [
+      "put",
+      `${local}/a`,
+      "camera:?.txt",
+    ]],
+    [
+      "with -r",
+      2,
+      `${unexpanded} camera:a${literal} camera:./a/*/b`,
+      ["put", "-r", local, "camera:a/*/b"],
+    ],
+    [
+      "a local target of sync",
+      2,
+      `${unexpanded} ${local}/new${literal} /.${local}/new/*`,
+      ["sync", "camera:", `${local}/new/*`],
+    ],
+    ["a local target of get", 2, `${unexpanded} .${literal} ./*.txt`, ["get", "camera:x", "*.txt"]],
+  ];
+  await fill(files.share, { x: "1" });
+  await testEachRow(t, directoryRows, async (_rule, code, expectedMessage, args) => {
+    await files.runToFailure(code, expectedMessage, ...args);
+  });
+  await files.runToSuccess("put", `${local}/a`, "camera:./*.txt");
+  await files.runToSuccess("put", `${local}/a`, "camera:a [1].txt");
+  // An existing directory has one meaning.
+  await fill(files.inbox, { "What?/x": "1" });
+  await files.runToSuccess("put", `${local}/a`, "camera:What?");
+  assertEquals(await readTree(files.inbox), {
+    "*.txt": "1",
+    "What?": null,
+    "What?/a": "1",
+    "What?/x": "1",
+    "a [1].txt": "1",
   });
   assertEquals(findWildcardHint("a.jpg"), null);
   // The operands of other commands are not files.

@@ -36,8 +36,8 @@ Deno.test("errors of the command line have advice", async (t) => {
     ],
     [
       "a pattern in place of a directory",
-      1,
-      `there is no directory "${local}/*" on this device: degu does not expand wildcards: name each file, or a directory with -r`,
+      2,
+      `"${local}/*": degu does not expand wildcards: write ${local}; for a name with * or ?, /.${local}/*`,
       ["sync", `${local}/*`, "camera:to"],
     ],
     [
