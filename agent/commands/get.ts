@@ -112,12 +112,9 @@ function checkNoLocalSource(operands: readonly string[]): void {
   );
   const [localPath, ...otherLocalPaths] = localPaths;
   if (localPath === undefined) return;
-  const lastOperand = operands.at(-1)!;
-  const isTarget = remotePaths.length === 1 || parseRemotePath(lastOperand).names.length === 0;
-  const advice = isTarget
-    ? `to send it, run ${formatShellCommand("degu", "put", ...localPaths, lastOperand)}`
-    : otherLocalPaths.length === 0
-    ? `write it last: ${formatShellCommand("degu", "get", ...remotePaths, localPath)}`
+  const command = formatShellCommand("degu", "get", ...remotePaths, localPath);
+  const advice = otherLocalPaths.length === 0
+    ? `the target comes last: ${command}`
     : "write PEER:PATH for each source, and the target last";
   throw new Failure(`${JSON.stringify(localPath)} is on this device: ${advice}`, "USAGE");
 }

@@ -187,16 +187,12 @@ function findTargetAdvice(sources: readonly string[], lastOperand: string): stri
       ? `write PEER: after ${JSON.stringify(lastOperand)}`
       : `${colonAdvice}; otherwise write PEER: after it`;
   }
+  // Refuses a URL.
+  parseRemotePath(remotePath);
   const localSources = sources.filter((source) => !isRemotePath(source));
-  const isPeer = parseRemotePath(remotePath).names.length === 0;
-  if (localSources.length === 0 && !(isPeer && otherRemotePaths.length === 0)) {
-    return `to get a file from a peer: ${
-      formatShellCommand("degu", "get", ...sources, lastOperand)
-    }`;
-  }
   if (otherRemotePaths.length > 0) return "write the files of this device, and one PEER:PATH last";
   const command = formatShellCommand("degu", "put", ...localSources, lastOperand, remotePath);
-  return `write the peer last: ${command}`;
+  return `the target comes last: ${command}`;
 }
 
 interface Source {

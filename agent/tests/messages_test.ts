@@ -261,15 +261,16 @@ Deno.test("swapped and missing operands are errors that name the right command",
   await fill(files.share, { "dir/a": "x" });
   const note = `${files.local}/note`;
   const lsOfNobody = ["--home", files.homes.joinPath("nobody"), "ls", "camera:"];
-  const peerFirst = `write the peer last: degu put ${note} camera:`;
-  const toGet = "to get a file from a peer: degu get camera:dir/a .";
+  const toPut = "the target comes last: degu put";
+  const toGet = "the target comes last: degu get";
   const noColon = "where to? if camera is the peer, write camera: with its colon";
   const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
-    ["put: the peer first", 2, peerFirst, ["put", "camera:", note]],
-    ["put: to get", 2, toGet, ["put", "camera:dir/a", "."]],
+    ["put: the peer first", 2, `${toPut} ${note} camera:`, ["put", "camera:", note]],
+    ["put: a path first", 2, `${toPut} . camera:dir/a`, ["put", "camera:dir/a", "."]],
     ["put: no peer", 2, `where to? write PEER: after "${note}"`, ["put", note]],
     ["put: a peer without its colon", 2, noColon, ["put", note, "camera"]],
-    ["get: to put", 2, `to send it, run degu put ${note} camera:`, ["get", note, "camera:"]],
+    ["get: the target first", 2, `${toGet} camera:dir/a .`, ["get", ".", "camera:dir/a"]],
+    ["get: with a peer alone", 2, `${toGet} camera: ${note}`, ["get", note, "camera:"]],
     ["ls: a name without a colon", 2, "or camera: for all of it", ["ls", "camera"]],
     ["a peer without a device", 3, '"degu pair" creates and pairs it', lsOfNobody],
   ];

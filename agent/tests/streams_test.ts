@@ -109,7 +109,7 @@ Deno.test("put and get refuse a wrong use of -, before they connect", async () =
     [["put", "-", "other", "camera:"], `${stdin}put it alone; for a file of this name write ./-`],
     [["put", "-", "-", "camera:a"], `${stdin}put it alone`],
     [["put", "--move", "-", "camera:a"], `${stdin}leave out --move`],
-    [["put", "camera:a", "-"], "to get a file from a peer: degu get camera:a -"],
+    [["put", "camera:a", "-"], "the target comes last: degu put - camera:a"],
     [["get", "-r", "camera:a", "-"], `${stdout}leave out -r`],
     [["get", "camera:a", "camera:b", "-"], `${stdout}get a single file`],
     [["get", "--json", "camera:a", "-"], `${stdout}leave out --json`],
