@@ -131,12 +131,12 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
   }
   if (code === "ROOT_GONE") return explain(error, peer);
   if (code === "OVER_LIMIT") {
-    return `${problem}, more than --max-delete ${limit} allows; list them with --dry-run and without ` +
-      "--max-delete, then raise the limit";
+    return `${problem}, more than --max-delete ${limit} allows; --dry-run lists them, and prints ` +
+      "the option that permits them";
   }
   if (code === "OVER_HALF") {
     return `${problem}, more than stay, so no file is copied or deleted: are both directories the ` +
-      "right ones? List the files with --dry-run --delete-all; to delete them, add --delete-all";
+      "right ones? List the files with --dry-run; to delete them, add --delete-all";
   }
   if (nameProblem !== null) {
     const [disk, advice] = action === "get"

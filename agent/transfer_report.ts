@@ -45,6 +45,8 @@ export class TransferReport implements Disposable {
     deleted: 0,
     failed: 0,
   };
+  /** Why a run that is no dry run would refuse deletions. */
+  #refusal: string | null = null;
   #bar: Disposable | null;
 
   constructor({ output, options: { verbose = false } }: Context, isDryRun = false) {
@@ -136,6 +138,32 @@ export class TransferReport implements Disposable {
     this.#printResult(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
   }
 
+  /**
+   * Reports at the end of a dry run that a real run would refuse the deletions.
+   *
+   * @param lossProblem Why `--delete-all` is needed, if it is.
+   * @param maxDelete The value of `--max-delete`.
+   */
+  reportRefusal(lossProblem: string | null, maxDelete: number | undefined, path: string): void {
+    const { deleted } = this.#counts;
+    const isOverLimit = maxDelete !== undefined && deleted > maxDelete;
+    if (lossProblem === null && !isOverLimit) return;
+    const limitProblem = `${deleted} deletions are more than --max-delete ${maxDelete} allows`;
+    const problems = [lossProblem, isOverLimit ? limitProblem : null];
+    const advice = [
+      lossProblem === null ? null : "add --delete-all",
+      isOverLimit ? `raise --max-delete to ${deleted}` : null,
+    ];
+    const effect = lossProblem === null ? "would delete nothing" : "would be refused";
+    const joinTexts = (texts: readonly (string | null)[]) =>
+      texts.filter((text) => text !== null).join(", and ");
+    this.#refusal = `a real run ${effect} (${joinTexts(problems)}): if both directories are the ` +
+      `right ones, ${joinTexts(advice)}`;
+    if (!this.#output.json) return;
+    const error = { code: "FAILED", message: this.#refusal };
+    this.#output.printResult("", { action: "delete", path, dryRun: true, error });
+  }
+
   #printResult(text: string, object: Record<string, unknown>): void {
     if (!this.#output.quiet || this.#output.json) this.#output.printResult(text, object);
   }
@@ -153,7 +181,8 @@ export class TransferReport implements Disposable {
 
   finish(): number {
     this.summarize(false);
-    return this.#counts.failed === 0 ? 0 : FAILED;
+    if (this.#refusal !== null) this.#output.error(this.#refusal);
+    return this.#counts.failed === 0 && this.#refusal === null ? 0 : FAILED;
   }
 
   /** @param isEnded True if an error has ended the command early. */

@@ -329,18 +329,30 @@ export class Transfers implements Disposable {
       progress.waitsFor = null;
       job.onPlan?.();
     };
-    const tree = new TreeCopy(this.report, this.direction, files, { ...job, isIncluded, onPlan });
+    const makeTree = (options: TreeJob["options"]) =>
+      new TreeCopy(this.report, this.direction, files, { ...job, isIncluded, onPlan, options });
+    const copyTree = (tree: TreeCopy) =>
+      files.connections.copyTree((pool, retries, onProgress) =>
+        tree.copy(pool, retries, onProgress, this.#signal)
+      );
+    // A dry run lists all deletions, and then reports whether a real run would refuse them.
+    const options = this.#isDryRun ? { ...job.options, maxDelete: undefined } : job.options;
+    const tree = makeTree(options);
     const { from, to } = tree.namesOf([]);
     progress.waitsFor = { text: `comparing ${from} with ${to}`, since: performance.now() };
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const result = await files.connections.copyTree((pool, retries, onProgress) =>
-        tree.copy(pool, retries, onProgress, this.#signal)
-      );
+      const { deletionsSkipped } = await copyTree(tree);
       tree.reportMissing();
-      const { deletionsSkipped } = result;
-      if (deletionsSkipped === "empty") {
+      if (this.#isDryRun && deletionsSkipped === "empty" && tree.hasEntries) {
+        tree.lossProblem = `${from} is empty: is its disk mounted?`;
+      }
+      if (tree.lossProblem !== null) await copyTree(makeTree({ ...options, deleteAll: true }));
+      if (this.#isDryRun) {
+        this.report.reportRefusal(tree.lossProblem, job.options.maxDelete, to);
+      }
+      if (deletionsSkipped === "empty" && !this.#isDryRun) {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) {
           this.report.fail(from, SKIPPED_DELETION_REASONS.empty, "FAILED", { path: from });

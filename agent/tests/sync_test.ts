@@ -5,6 +5,7 @@ import type { RunningAgent } from "@degu/testing/agents.ts";
 import { skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { HAS_LINKS, makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
@@ -354,7 +355,7 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   const result = await sync(["--delete", "--max-delete", "2", "--json"]);
   assertEquals(result.code, 1);
   const problem =
-    "3 entries would be deleted, more than --max-delete 2 allows; list them with --dry-run and without --max-delete, then raise the limit";
+    "3 entries would be deleted, more than --max-delete 2 allows; --dry-run lists them, and prints the option that permits them";
   assertEquals(result.errors[0], `to:: ${problem}`);
   assertEquals(result.objects.at(-1), {
     action: "delete",
@@ -381,15 +382,79 @@ Deno.test("sync --delete: if more files would go than stay, nothing is copied or
   const old = Object.fromEntries(Array.from({ length: 11 }, (_, index) => [`old${index}`, "12"]));
   await using setup = await setUp("from a peer", { "a": "1" }, old);
   const { target, sync } = setup;
-  for (const option of ["--json", "--dry-run"]) {
-    const { code, errors } = await sync(["--delete", option]);
-    assertEquals(code, 1);
-    assertStringIncludes(errors[0]!, "11 of 11 files would be deleted, more than stay");
-    assertStringIncludes(errors[0]!, "to delete them, add --delete-all");
-    assertEquals(await readTree(target), old);
-  }
+  const result = await sync(["--delete", "--json"]);
+  assertEquals(result.code, 1);
+  assertStringIncludes(result.errors[0]!, "11 of 11 files would be deleted, more than stay");
+  assertStringIncludes(result.errors[0]!, "to delete them, add --delete-all");
+  assertEquals(await readTree(target), old);
   const { code, summary } = await sync(["--delete", "--delete-all"]);
   assertEquals([code, summary], [0, "1 file copied, 1 B; 11 deleted"]);
+});
+
+Deno.test("sync --dry-run --delete lists each deletion that a run would refuse; the last line names the options", async (t) => {
+  const old = Object.fromEntries(Array.from({ length: 11 }, (_, index) => [`old${index}`, "12"]));
+  const loss = "11 of 11 files would be deleted, more than stay";
+  const limit = "11 deletions are more than --max-delete 2 allows";
+  const ifRight = "if both directories are the right ones,";
+  const rows: [rule: string, from: Tree, options: string[], refusal: string | null][] = [
+    [
+      "the guard",
+      { "a": "1" },
+      [],
+      `a real run would be refused (${loss}): ${ifRight} add --delete-all`,
+    ],
+    [
+      "the guard and the limit",
+      { "a": "1" },
+      ["--max-delete", "2"],
+      `a real run would be refused (${loss}, and ${limit}): ${ifRight} add --delete-all, and raise --max-delete to 11`,
+    ],
+    [
+      "the limit",
+      { "a": "1" },
+      ["--max-delete", "2", "--delete-all"],
+      `a real run would delete nothing (${limit}): ${ifRight} raise --max-delete to 11`,
+    ],
+    [
+      "an empty source",
+      {},
+      [],
+      `a real run would be refused (from: is empty: is its disk mounted?): ${ifRight} add --delete-all`,
+    ],
+    ["neither", { "a": "1" }, ["--delete-all", "--max-delete", "11"], null],
+  ];
+  for (const direction of ["from a peer", "to a peer"] as const) {
+    await testEachRow(
+      t,
+      rows.map(([rule, ...row]) => [`${rule}, ${direction}`, ...row] as const),
+      async (
+        _rule,
+        from,
+        options,
+        refusal,
+      ) => {
+        await using setup = await setUp(direction, from, old);
+        const { target, sync } = setup;
+        const { code, results, errors } = await sync(["--dry-run", "--delete", ...options]);
+        const deletions = results.filter((line) => line.startsWith("would delete "));
+        assertEquals(
+          deletions.sort(),
+          Object.keys(old).map((name) => `would delete to:${name}`).sort(),
+        );
+        assertEquals(results.length - deletions.length, Object.keys(from).length);
+        assertEquals([code, errors], refusal === null ? [0, []] : [1, [refusal]]);
+        assertEquals(await readTree(target), old);
+        const { objects } = await sync(["--dry-run", "--delete", "--json", ...options]);
+        const messages = objects.filter((object) => "error" in object).map(({ error }) =>
+          (error as { message: string }).message
+        );
+        assertEquals(messages.length, refusal === null ? 0 : 1);
+        // The options that the last line names permit the run.
+        const permitted = await sync(["--delete", "--delete-all", "--max-delete", "11"]);
+        assertEquals([permitted.code, await readTree(target)], [0, from]);
+      },
+    );
+  }
 });
 
 // Repeated runs.
