@@ -1,6 +1,7 @@
 import {
   EmptyPreambleError,
   formatAddress,
+  parseHost,
   ProtocolError,
   type ProtocolErrorCode,
   TlsError,
@@ -11,6 +12,7 @@ import { TransferError } from "@degu/files/base";
 import { describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/device";
 import type { LogDetails, Logger } from "@degu/degu/server";
+import { isUnixAddress } from "./addresses.ts";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_permissions.ts";
@@ -54,17 +56,26 @@ const ADDRESS_ADVICE =
   "; if its address has changed, give the new address with --address, or let degu search for it, " +
   `with --allow-net=${MDNS_HOSTS.join(",")} --allow-sys=networkInterfaces`;
 
+const GIVEN_ADDRESS_HINT =
+  'check --address, or leave it out: "degu peers" lists the stored addresses';
+
 const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on PEER';
 
-export function makeErrorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
+export function makeErrorObject(
+  error: unknown,
+  peer: string | undefined,
+  isAddressGiven = false,
+): Record<string, unknown> {
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
-  return { code: codeOf(error), message: explain(error, peer), path, peer: shownPeer };
+  const message = explain(error, peer, isAddressGiven);
+  return { code: codeOf(error), message, path, peer: shownPeer };
 }
 
-export function explain(error: unknown, peer?: string): string {
-  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer);
+/** @param isAddressGiven True for an error of a command with `--address`, which may be wrong. */
+export function explain(error: unknown, peer?: string, isAddressGiven = false): string {
+  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer, isAddressGiven);
   return hint === undefined ? reason : `${reason}${separator}${insertPeer(hint, peer)}`;
 }
 
@@ -79,10 +90,15 @@ export function insertPeer(message: string, peer = "the other device"): string {
 function findReasonAndHint(
   error: unknown,
   peer: string | undefined,
+  isAddressGiven = false,
 ): [reason: string, hint?: string | undefined, separator?: string] {
   const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
-  if (error instanceof TlsError) return [describeTlsReason(error, peer), TLS_HINTS[error.code]];
+  if (error instanceof TlsError) {
+    const isOtherServer = error.code === "UNTRUSTED" || error.code === "NOT_TLS";
+    const hint = isAddressGiven && isOtherServer ? GIVEN_ADDRESS_HINT : TLS_HINTS[error.code];
+    return [describeTlsReason(error, peer), hint];
+  }
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
     const problem = withPeer(NO_RESPONSE_PROBLEM);
@@ -108,10 +124,12 @@ function findReasonAndHint(
       hasFault(attempt, "timed out") && !describeConnectionError(attempt)!.isConnecting;
     const hint = attempts.some(isHanging)
       ? HANGING_HINT
-      : attempts.some((attempt) => hasFault(attempt, "unknown name"))
-      ? UNKNOWN_HOST_HINT
+      : attempts.some((attempt) => hasFault(attempt, "unknown name") || isNameTimeout(attempt))
+      ? isAddressGiven ? GIVEN_ADDRESS_HINT : UNKNOWN_HOST_HINT
       : attempts.every((attempt) => hasFault(attempt, "unknown interface"))
       ? UNKNOWN_INTERFACE_HINT
+      : isAddressGiven
+      ? `${GIVEN_ADDRESS_HINT}; if it is right, ${REFUSED_HINT}`
       : `${
         attempts.every((attempt) => hasFault(attempt, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
       }${isMdnsPermitted() ? "" : ADDRESS_ADVICE}`;
@@ -209,6 +227,9 @@ function describeAttemptProblem(error: unknown): string {
   if (description === null) return message;
   const { fault, address, isConnecting, silentSeconds, unreadSeconds } = description;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
+  if (isNameTimeout(error)) {
+    return "the name can't be looked up, or no device responds at its addresses";
+  }
   if (silentSeconds !== null) return `it was silent for ${silentSeconds} s`;
   if (address === null) return message;
   switch (fault) {
@@ -226,6 +247,15 @@ function describeAttemptProblem(error: unknown): string {
       return "the connection was reset";
   }
   return message;
+}
+
+/** Returns true if an attempt to connect to a host name has timed out, perhaps in the DNS. */
+function isNameTimeout(error: unknown): boolean {
+  const description = describeConnectionError(error);
+  if (description === null) return false;
+  const { fault, address, isConnecting } = description;
+  return fault === "timed out" && isConnecting && address !== null && !isUnixAddress(address) &&
+    parseHost(address[0])?.type === "name";
 }
 
 function hasFault(

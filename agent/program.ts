@@ -102,7 +102,7 @@ export async function runAgent(
     const error = signal.aborted ? signal.reason : thrown;
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
-    const { message, exitCode, object } = await describeError(error, context?.peer);
+    const { message, exitCode, object } = await describeError(error, context);
     output.error(message);
     try {
       if (output.json) output.printResult("", { error: object });
@@ -125,7 +125,7 @@ async function findOptionProblem(options: CommonOptions): Promise<string | null>
   return findNameOptionProblem(options);
 }
 
-async function describeError(error: unknown, peer: string | undefined) {
+async function describeError(error: unknown, context: Context | undefined) {
   // Refuse a wrong command line at once, without loading the modules that explain other errors.
   if (error instanceof UsageFailure) {
     const { message, code } = error;
@@ -133,10 +133,12 @@ async function describeError(error: unknown, peer: string | undefined) {
   }
   const { explain, makeErrorObject } = await import("./explain.ts");
   const { exitCodeOf } = await import("./error_codes.ts");
+  const { peer } = context ?? {};
+  const isAddressGiven = peer !== undefined && context?.options.address !== undefined;
   return {
-    message: explain(error, peer),
+    message: explain(error, peer, isAddressGiven),
     exitCode: exitCodeOf(error),
-    object: makeErrorObject(error, peer),
+    object: makeErrorObject(error, peer, isAddressGiven),
   };
 }
 

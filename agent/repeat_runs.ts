@@ -21,7 +21,7 @@ export async function repeatRuns(
       isInterrupted = signal.aborted;
       if (isInterrupted || error instanceof OutputClosedError) throw error;
       exitCode = exitCodeOf(error);
-      output.reportFailure(error, runContext.peer);
+      output.reportFailure(error, runContext.peer, context.options.address !== undefined);
     }
     output.endRun();
   };
@@ -74,16 +74,16 @@ class RunOutput extends Output {
     }
   }
 
-  reportFailure(error: unknown, peer: string | undefined): void {
+  reportFailure(error: unknown, peer: string | undefined, isAddressGiven: boolean): void {
     const cause = error instanceof Error ? error.cause : undefined;
-    const text = explain(error, peer);
+    const text = explain(error, peer, isAddressGiven);
     // A peer that is offline causes different errors in successive runs.
     const isNew = isPeerOffline(error) || isPeerOffline(cause)
       ? this.#recordProblem("offline", `${peer} answers again`)
       : this.#recordProblem(text);
     if (isNew) {
       super.error(text);
-      if (this.json) super.printResult("", { error: makeErrorObject(error, peer) });
+      if (this.json) super.printResult("", { error: makeErrorObject(error, peer, isAddressGiven) });
     }
     // The rest of the run was skipped, so earlier problems may still exist.
     this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);

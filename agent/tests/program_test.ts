@@ -395,6 +395,12 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^: run "degu serve" on camera, and check/,
     ],
     [
+      unreachable(connecting(new TimedOut("why"), ["laptop.local", 7443])),
+      1,
+      "camera does not answer (laptop.local:7443: the name can't be looked up, or no device responds at its addresses)",
+      /^: check the name, and that/,
+    ],
+    [
       markSocketError(new TimedOut("why")),
       1,
       "camera does not answer (why)",

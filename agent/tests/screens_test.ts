@@ -256,7 +256,16 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   await using server = await other.serve(LOOPBACK, app, { logger });
   const at = ["--address", formatAddress(server.address)];
   const off = 'off does not answer (127.0.0.1:1: no program listens): run "degu serve" on off';
-  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; check`;
+  const wrong = `another device answers at ${
+    at.at(-1)
+  }, or camera has a new identity; check --address, or leave it out: "degu peers" lists the stored addresses`;
+  const unusedAt = ["--address", "127.0.0.1:1"];
+  const unused =
+    "camera does not answer (127.0.0.1:1: no program listens): check --address, or leave it out: " +
+    '"degu peers" lists the stored addresses; if it is right, run "degu serve" on camera';
+  const unknownAt = ["--address", "nosuch.invalid"];
+  const unknown =
+    "camera does not answer (nosuch.invalid:7443: the name can't be looked up): check --address, or";
   const anotherFile = "another file of this name exists on camera";
   const dir = `${local}/dir`;
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
@@ -273,6 +282,10 @@ Deno.test("each message about a peer has its name, with --json as well", async (
     ["offline: one of two peers, of rm", off, ["rm", "off:a", "camera:none"]],
     ["another device: ls", wrong, ["ls", "camera:", ...at]],
     ["another device: put", wrong, ["put", `${local}/a`, "camera:", ...at]],
+    ["no program at the address: ls", unused, ["ls", "camera:", ...unusedAt]],
+    ["no program at the address: put", unused, ["put", `${local}/a`, "camera:", ...unusedAt]],
+    ["no program at the address: sync", unused, ["sync", dir, "camera:", ...unusedAt]],
+    ["an address without a host: ping", unknown, ["ping", "camera", ...unknownAt]],
     ["another file", anotherFile, ["put", `${local}/b`, "camera:"]],
     [
       "an internal problem",
