@@ -245,7 +245,10 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["scp", "put or get"],
     ["rsync", "sync"],
     ["delete", "rm"],
-    ["unpair", "forget"],
+    ...["unpair", "revoke", "block", "distrust", "ban", "stolen", "lost"].map((
+      word,
+    ): [string, string] => [word, "forget"]),
+    ["info", "id or ping"],
     ["devices", "peers"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
