@@ -16,7 +16,12 @@ interface LocalTarget {
   readonly isDirectory: boolean;
 }
 
-export async function findTarget(path: string, hasSeveralSources: boolean): Promise<LocalTarget> {
+/** @param spaceAdvice Advice if the path may be a word of a split source. */
+export async function findTarget(
+  path: string,
+  hasSeveralSources: boolean,
+  spaceAdvice: string | null = null,
+): Promise<LocalTarget> {
   // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
   const info = await ignoreNotFound(Deno.stat(resolve(path)));
   if (info === null && (await ignoreNotFound(Deno.lstat(resolve(path))))?.isSymlink) {
@@ -37,7 +42,9 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
   const parentInfo = info === null ? await ignoreNotFound(Deno.stat(parent)) : null;
   if (parentInfo?.isDirectory === false) throw notDirectoryFailure(parent);
   if (info === null && parentInfo === null) {
-    const advice = ` on this device: ${makeNewDirectoryAdvice(parent)}`;
+    const advice = ` on this device: ${makeNewDirectoryAdvice(parent)}${
+      spaceAdvice === null ? "" : `; or ${spaceAdvice}`
+    }`;
     const problem = await describeMissingDirectory(parent, advice);
     throw new Failure(problem, "NOT_THERE", { path: parent });
   }

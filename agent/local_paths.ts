@@ -250,7 +250,28 @@ function findEncodingHint(path: string): string | null {
     : null;
 }
 
-export async function makeMissingSourceFailure(path: string): Promise<Failure> {
+/** Returns the path of an existing file that the shell has split at its spaces into operands. */
+async function findSplitPath(word: string, operands: readonly string[]): Promise<string | null> {
+  const index = operands.indexOf(word);
+  for (let start = index; start >= 0; start--) {
+    for (let end = Math.max(index, start + 1); end < operands.length; end++) {
+      const path = operands.slice(start, end + 1).join(" ");
+      if (mayRead(path) && await ignoreNotFound(Deno.lstat(path)) !== null) return path;
+    }
+  }
+  return null;
+}
+
+/** @param operands All sources on the command line. */
+export async function makeMissingSourceFailure(
+  path: string,
+  operands: readonly string[],
+): Promise<Failure> {
+  const splitPath = await findSplitPath(path, operands).catch(() => null);
+  if (splitPath !== null) {
+    const advice = `quote a name with spaces: ${formatShellCommand(splitPath)}`;
+    return new Failure(`${JSON.stringify(path)} does not exist: ${advice}`, "NOT_THERE", { path });
+  }
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
   const hint = isLink

@@ -1,5 +1,11 @@
 import { type Command, CommanderError } from "commander";
-import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
+import {
+  AgentCommand,
+  type CommonOptions,
+  type Context,
+  formatSpaceAdvice,
+  type Run,
+} from "./command.ts";
 import { addCommands } from "./command_line.ts";
 import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failure.ts";
 import { describeForeignOption } from "./option_advice.ts";
@@ -234,6 +240,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         ? `degu ${command.name()} takes one: run it once for each`
         : command.name() === "sync"
         ? "degu sync takes one directory and one PEER:DIR; quote a name with spaces"
+        : /^[^/:]+:/.test(command.args[0] ?? "")
+        ? formatSpaceAdvice(...command.args as [string, ...string[]])
         : "quote a name with spaces";
       return `too many arguments: ${quoted}; ${advice}`;
     }

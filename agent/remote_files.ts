@@ -7,7 +7,7 @@ import {
   listDirectory,
   TransferError,
 } from "@degu/files";
-import type { Context } from "./command.ts";
+import { type Context, formatSpaceAdvice } from "./command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
@@ -41,6 +41,18 @@ export function findColonAdvice(operand: string): string | null {
 
 /** For example `~`, `~/x` and `~anna/x`. */
 const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
+
+/** Parses operands that are all paths on other devices. */
+export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
+  const index = operands.findIndex((operand) => !isRemotePath(operand));
+  const isSplit = index > 0;
+  if (!isSplit) return operands.map(parseRemotePath);
+  const [path, word] = operands.slice(index - 1, index + 1) as [string, string];
+  throw new Failure(
+    `${JSON.stringify(word)} is not a path on another device: ${formatSpaceAdvice(path, word)}`,
+    "USAGE",
+  );
+}
 
 export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");

@@ -1,5 +1,5 @@
 import { resolve } from "../paths.ts";
-import { checkSettled, type Context, formatShellCommand } from "../command.ts";
+import { checkSettled, type Context, formatShellCommand, formatSpaceAdvice } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
@@ -9,6 +9,7 @@ import {
   findLeadingSlashNote,
   isRemotePath,
   parseRemotePath,
+  parseRemotePaths,
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
@@ -36,7 +37,7 @@ export async function runGet(
   if (lastOperand === "/dev/stdout") {
     throw new Failure('"/dev/stdout" is stdout: write -', "USAGE");
   }
-  const sources = sourceOperands.map(parseRemotePath);
+  const sources = parseRemotePaths(sourceOperands);
   if (!hasTarget && !recursive && sources.length > 1 && sources.at(-1)!.names.length === 0) {
     throw new Failure(
       `${
@@ -56,7 +57,16 @@ export async function runGet(
     throw new Failure(`what to get? ${advice}`, "USAGE");
   }
   await using device = await openDevice(context);
-  const target = await findTarget(hasTarget ? toLocalPath(lastOperand) : ".", sources.length > 1);
+  const isSingleSource = sources.length === 1;
+  // The shell may have split the path of the source.
+  const spaceAdvice = isSingleSource && hasTarget && /^\w/.test(lastOperand)
+    ? formatSpaceAdvice(sourceOperands[0]!, lastOperand)
+    : null;
+  const target = await findTarget(
+    hasTarget ? toLocalPath(lastOperand) : ".",
+    !isSingleSource,
+    spaceAdvice,
+  );
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.path);
@@ -69,12 +79,16 @@ export async function runGet(
     const files = stack.use(
       await RemoteFiles.open(context, device, peer, area),
     );
-    const isSingleSource = sources.length === 1;
     const formatPath = ({ names, mustBeDirectory }: RemotePath) =>
       files.formatName(names, mustBeDirectory);
     const jobs = await transfers.prepare(peerSources, isSingleSource, formatPath, async (
       { names, mustBeDirectory },
     ): Promise<FileJob | TreeJob> => {
+      const isSplit = spaceAdvice !== null && await files.find(names) === null &&
+        await files.find(parseRemotePath(paths.join(" ")).names) !== null;
+      if (isSplit) {
+        throw new Failure(`${files.quoteName(names)} does not exist: ${spaceAdvice}`, "USAGE");
+      }
       const entry = await files.findOrFail(names);
       const sourceName = files.formatName(entry.names, entry.kind === "directory");
       if (entry.kind === "file") {

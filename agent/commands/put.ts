@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path";
 import { upload } from "@degu/files";
-import { checkSettled, type Context, formatShellCommand } from "../command.ts";
+import { checkSettled, type Context, formatShellCommand, formatSpaceAdvice } from "../command.ts";
 import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
@@ -56,7 +56,7 @@ export async function runPut(
   const findLocalSource = async (operand: string) => {
     const path = toLocalPath(operand, true);
     return await findStreamSource(context.output, path, move) ??
-      await findSource(path, deviceDirectory, recursive, move);
+      await findSource(path, sourceOperands, deviceDirectory, recursive, move);
   };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findLocalSource);
   if (sources.length === 0) return transfers.report.finish();
@@ -190,6 +190,8 @@ function findTargetAdvice(sources: readonly string[], lastOperand: string): stri
   // Refuses a URL.
   parseRemotePath(remotePath);
   const localSources = sources.filter((source) => !isRemotePath(source));
+  const words = sources.slice(sources.indexOf(remotePath) + 1);
+  if (sources[0] !== remotePath) return formatSpaceAdvice(remotePath, ...words, lastOperand);
   if (otherRemotePaths.length > 0) return "write the files of this device, and one PEER:PATH last";
   const command = formatShellCommand("degu", "put", ...localSources, lastOperand, remotePath);
   return `the target comes last: ${command}`;
@@ -202,13 +204,14 @@ interface Source {
 
 async function findSource(
   path: string,
+  operands: readonly string[],
   deviceDirectory: DeviceDirectory,
   recursive: boolean,
   isMove: boolean,
 ): Promise<Source> {
   const info = await ignoreNotFound(Deno.stat(path));
   if (info === null) {
-    throw await makeMissingSourceFailure(path);
+    throw await makeMissingSourceFailure(path, operands);
   }
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {

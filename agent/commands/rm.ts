@@ -10,16 +10,15 @@ import {
   checkNotReserved,
   findLeadingSlashNote,
   OTHER_REASONS,
-  parseRemotePath,
+  parseRemotePaths,
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
 
-function parseInboxPath(text: string): RemotePath {
-  const path = parseRemotePath(text);
-  if (path.names.length > 0) return path;
+function checkNotInbox({ peer, names }: RemotePath): void {
+  if (names.length > 0) return;
   throw new Failure(
-    `degu rm keeps the inbox itself: name its entries, which "degu ls --inbox ${path.peer}:" lists`,
+    `degu rm keeps the inbox itself: name its entries, which "degu ls --inbox ${peer}:" lists`,
     "USAGE",
   );
 }
@@ -31,7 +30,8 @@ export async function rm(
 ): Promise<number> {
   const { output } = context;
   checkDeleting("rm");
-  const paths = operands.map(parseInboxPath);
+  const paths = parseRemotePaths(operands);
+  paths.forEach(checkNotInbox);
   const note = findLeadingSlashNote(operands, "inbox");
   if (note !== null) output.note(note);
   let exitCode = 0;

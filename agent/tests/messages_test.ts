@@ -279,6 +279,38 @@ Deno.test("swapped and missing operands are errors that name the right command",
   });
 });
 
+Deno.test("for a name that the shell has split at its spaces, an error has the words to write", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(local, { "my report.pdf": "x", "a": "1" });
+  await fill(share, { "My Documents/x": "1" });
+  const pdf = `quote a name with spaces: '${local}/my report.pdf'`;
+  const quote = "quote a name with spaces: 'camera:My Documents/x'";
+  const noSpace = "write camera:holiday, without a space after the colon";
+  const rows: [code: number, args: string[], expectedMessage: string][] = [
+    [1, ["put", `${local}/my`, "report.pdf", "camera:"], pdf],
+    [1, ["get", "camera:My", "Documents/x"], quote],
+    [2, ["get", "camera:My", "Documents"], "quote a name with spaces: 'camera:My Documents'"],
+    [2, ["get", "camera:My", "Documents/x", local], quote],
+    [2, ["rm", "camera:My", "Documents/x"], quote],
+    [2, ["ls", "camera:My", "Documents/x"], quote],
+    [2, ["ls", "camera:", "holiday"], noSpace],
+    [2, ["rm", "camera:", "holiday"], noSpace],
+    [2, ["put", `${local}/a`, "camera:sub", "dir/"], "quote a name with spaces: 'camera:sub dir/'"],
+    [2, ["put", `${local}/a`, "camera:", "holiday"], noSpace],
+  ];
+  await testEachRow(t, rows.map((row) => [row[1].join(" "), ...row] as const), async (
+    _rule,
+    code,
+    args,
+    expectedMessage,
+  ) => {
+    await files.runToFailure(code, expectedMessage, ...args);
+  });
+  using _hostname = patch(Deno, "hostname", () => () => "viewer");
+  await files.runToFailure(1, pdf, "send", `${local}/my`, "report.pdf");
+});
+
 Deno.test("the command that an error of swapped operands names is not refused as well", async () => {
   await using files = await AgentFiles.start();
   const { local } = files;
