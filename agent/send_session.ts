@@ -90,10 +90,17 @@ export async function findSources(
         "USAGE",
       );
     }
+    await ignoreNotFound(checkReadable(path, isFile));
     const kind = isFile ? "file" : "directory";
     sources.set(name, { name, kind, size: isFile ? size : 0, path });
   }
   return [...sources.values()];
+}
+
+/** Otherwise only the receiver would report the file, after both users have compared numbers. */
+async function checkReadable(path: string, isFile: boolean): Promise<void> {
+  if (isFile) return (await Deno.open(path)).close();
+  for await (const _entry of Deno.readDir(path)) return;
 }
 
 export interface ReceiveResult {

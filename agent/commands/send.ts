@@ -73,7 +73,7 @@ export async function send(
       throw new Failure(
         `${name} has ${
           formatCount(result.stored, "file")
-        }, and could not store ${result.failed}: ` +
+        }, and ${result.failed} could not be read or stored: ` +
           '"degu receive" has printed the reason of each there',
       );
     }

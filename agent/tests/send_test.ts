@@ -187,6 +187,38 @@ Deno.test("on terminals users compare a number without a line; the line can also
   await assertEnds(secondSender, 0);
 });
 
+/** Refuses to open or list a path, as for a user without permission. */
+function makeUnreadable(path: string): Disposable {
+  const check = (each: string | URL) => {
+    if (`${each}` !== path) return;
+    const error = new Deno.errors.PermissionDenied(
+      `Permission denied (os error 13): open '${path}'`,
+    );
+    throw Object.assign(error, { code: "EACCES" });
+  };
+  const stack = new DisposableStack();
+  stack.use(patch(Deno, "open", (open) => async (each, options) => {
+    check(each);
+    return await open(each, options);
+  }));
+  stack.use(patch(Deno, "readDir", (readDir) => (each) => {
+    check(each);
+    return readDir(each);
+  }));
+  return stack;
+}
+
+Deno.test("send refuses a file or directory that it can't read before it waits", async () => {
+  await using machine = await SendMachine.make({ "file": "x", "dir/x": "x" });
+  for (const name of ["file", "dir"]) {
+    const path = machine.joinPath("src", name);
+    using _unreadable = makeUnreadable(path);
+    const sender = machine.send([name]);
+    const stderr = await assertEnds(sender, 1, `may not open ${JSON.stringify(path)}`);
+    assert(!stderr.includes("degu receive"), stderr);
+  }
+});
+
 Deno.test("without --force, an existing name is an error for that file only, and an existing directory for its content", async () => {
   const files = { one: "new", two: "two", "dir/x": "new", "dir/y": "y" };
   await using machine = await SendMachine.make(files);
@@ -197,7 +229,7 @@ Deno.test("without --force, an existing name is an error for that file only, and
   }
   const kept = { "one": "old", "two": "two", "dir": null, "dir/x": "old!" };
   assertEquals(await readTree(machine.joinPath("out")), kept);
-  assertStringIncludes(sent, "could not store");
+  assertStringIncludes(sent, "could not be read or stored");
   const forced = await machine.transfer(["one", "two", "dir"], 0, "--force");
   assertStringIncludes(forced.received, "3 files copied");
   assertEquals((await readTree(machine.joinPath("out")))["dir/x"], "new");
@@ -501,7 +533,7 @@ Deno.test("names that begin with a dot are received only with --force, all other
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
   const receivedFiles = { "dir": null, "dir/.hidden": "x", "x": "x" };
   assertEquals(await readTree(machine.joinPath("out")), { ...before, ...receivedFiles });
-  assertStringIncludes(sent, "could not store");
+  assertStringIncludes(sent, "could not be read or stored");
   await machine.transfer(names, 0, "--force");
   const all = { ...before, ...receivedFiles, ...dotFiles };
   assertEquals(await readTree(machine.joinPath("out")), all);
