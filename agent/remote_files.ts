@@ -195,6 +195,9 @@ const OTHER_ADVICE: Partial<typeof OTHER_REASONS> = {
   unreadable: ": change its permissions on the peer",
 };
 
+/** The directory of the earlier versions, which the library doesn't serve. */
+const KEPT_DIRECTORY = ".degu-kept";
+
 export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly connections: PeerConnections;
@@ -355,6 +358,12 @@ export class RemoteFiles implements Disposable {
         `${this.quoteName(entry.names)} is a file: ${advice}`,
         names,
       );
+    }
+    if (names.includes(KEPT_DIRECTORY)) {
+      const { peer } = this.connections;
+      const problem = `${this.quoteName(names)} can't be read by peers: earlier versions are on ` +
+        `${peer}, in ${KEPT_DIRECTORY} of its inbox: copy a version out of it on ${peer}, and get the copy`;
+      return this.#makeNotFoundFailure(problem, names);
     }
     const otherAreaFailure = names.length > 0 && await this.#makeOtherAreaFailure(names);
     if (otherAreaFailure) return otherAreaFailure;

@@ -396,6 +396,13 @@ Deno.test("a path that another program understands is refused with the words to 
     [2, ["undelete", "camera:x"], "earlier versions are in .degu-kept there"],
     [2, ["ls", "-t", "camera:"], "degu ls sorts by name"],
     [2, ["invite", "--name", "x"], 'run "degu init --name NAME"'],
+    ...[["ls", "--inbox"], ["ls"], ["get", "-r", "--inbox"]].map((
+      command,
+    ): [number, string[], string] => [
+      1,
+      [...command, "camera:.degu-kept"],
+      "earlier versions are on camera, in .degu-kept of its inbox: copy a version out of it on camera",
+    ]),
     [
       1,
       ["get", "--inbox", "camera:old/file"],
