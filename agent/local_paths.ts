@@ -203,9 +203,9 @@ async function resolveRealPath(path: string): Promise<string> {
 }
 
 /**
- * Makes the failure of a directory that doesn't exist, and has a wildcard in its path: a new directory
- * would have the name `*`. Returns `null` for a path without a wildcard, and for one with a
- * component `.`, such as `./*`. Brackets are common in names.
+ * Makes the failure of a missing file or directory whose path has a wildcard: a new directory would
+ * have the name `*`. Returns `null` for a path without a wildcard, and for a path with a component
+ * `.`, such as `./*`. Brackets are common in names, and are no wildcards here.
  *
  * @param peer The peer of the path; `null` for a path on this device.
  */
