@@ -62,7 +62,7 @@ Deno.test("put and sync: each file whose name the disk of the peer refuses has t
   }
   assertEquals(await readTree(inbox), { "t": null, "t/ok": "3" });
   await files.runToFailure(1, peerReason, "put", `${local}/t/a?`, "camera:");
-  await files.runToFailure(1, peerReason, ...putTree, "camera:b?");
+  await files.runToFailure(1, peerReason, ...putTree, "camera:./b?");
 });
 
 Deno.test("put --move: a directory that the peer refuses is reported for each file by its name, and no file is removed", async () => {
@@ -71,10 +71,10 @@ Deno.test("put --move: a directory that the peer refuses is reported for each fi
   using _clock = setClockAhead(10_000);
   await fill(local, { "f": "1", "g": "2" });
   using _refusing = refuseQuestionMarks(inbox);
-  const putArgs = ["put", "--move", `${local}/f`, "camera:b?/"];
+  const putArgs = ["put", "--move", `${local}/f`, "camera:./b?/"];
   const one = await files.runToFailure(1, `${local}/f: `, ...putArgs);
   assertStringIncludes(one, REASON);
-  const args = ["put", "--move", `${local}/f`, `${local}/g`, "camera:b?/"];
+  const args = ["put", "--move", `${local}/f`, `${local}/g`, "camera:./b?/"];
   const both = await files.runToFailure(1, REASON, ...args);
   for (const name of ["f", "g"]) assertStringIncludes(both, `${local}/${name}: `);
   assertEquals(codesOf(await files.run("--json", ...args)), { f: "BAD_NAME", g: "BAD_NAME" });
@@ -118,7 +118,8 @@ Deno.test("send: if the receiver refuses some files, the sender reports how many
   }
   const { code, stderr } = await sender.waitForEnd();
   assertEquals(code, 1);
-  const summary = 'machine has 2 files, and could not store 2: "degu receive" has printed';
+  const summary =
+    'machine has 2 files, and 2 could not be read or stored: "degu receive" has printed';
   assertStringIncludes(stderr, summary);
   assertEquals(stderr.includes("again"), false, stderr);
   assertEquals(await readTree(target), { "d": null, "d/x": "3", "ok": "1" });
