@@ -46,7 +46,7 @@ export function makeProgramCommand(
 /** Runs a program to its end and returns its output; fails the test unless the program succeeds. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
   await using process = new RunningProcess(makeProgramCommand(name, options).spawn());
-  const { success, stdout, stderr } = await process.waitForEnd(options.timeoutSeconds ?? 120);
+  const { success, stdout, stderr } = await process.waitForEnd(options.timeoutSeconds ?? 600);
   assert(success, `${name}: ${stderr}`);
   return stdout;
 }

@@ -132,7 +132,6 @@ export async function copyInProcess(
     flags: ["--allow-all", ...importMapFlags()],
     args: [JSON.stringify(jobs)],
     through,
-    timeoutSeconds: 120,
   });
   return JSON.parse(output);
 }
