@@ -3,7 +3,7 @@ import { makeDenoCommand, startCommand } from "./commands.ts";
 import { withTimeout } from "./raw_peer.ts";
 
 /** The time limit of a step of a program, which is first compiled, on a busy machine. */
-const TIMEOUT_SECONDS = 60;
+const TIMEOUT_SECONDS = 600;
 
 /** The text that a program has printed so far. */
 export class ProgramOutput {

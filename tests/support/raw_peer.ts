@@ -9,7 +9,7 @@ import type { Address } from "@degu/degu/base";
 import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
 /** The time-out of a wait: far more than any wait takes, even on a busy machine. */
-const TIMEOUT_SECONDS = 60;
+const TIMEOUT_SECONDS = 600;
 
 /** Returns the result of a promise, or rejects after some seconds with the missing event's name. */
 export async function withTimeout<T>(
