@@ -44,7 +44,7 @@ async function runScenarios(
     flags: [...PERMISSIONS, ...permissions, ...importMapFlags()],
     args: [dir ?? processDir.path, ...scenarios],
     through,
-    timeoutSeconds: 120,
+    timeoutSeconds: 600,
   };
   return JSON.parse(await runProgram("full_disks.ts", options));
 }

@@ -13,7 +13,7 @@ import { ProgramOutput } from "./processes.ts";
 import { importMapFlags, runProgram as runTestProgram } from "./programs.ts";
 import { withTimeout } from "./raw_peer.ts";
 
-const TIMEOUT_SECONDS = 60;
+const TIMEOUT_SECONDS = 600;
 
 interface AgentOptions {
   /** Flags of `deno run`: the permissions. */

@@ -80,7 +80,7 @@ Deno.test({
         flags: ["--allow-all", ...importMapFlags()],
         args: [dir.path, args],
         through: await makeDiskCommand(dir.path),
-        timeoutSeconds: 120,
+        timeoutSeconds: 600,
       }),
     );
     for (const [index, { refused, direction, unset, exposed }] of rows.entries()) {
