@@ -39,22 +39,11 @@ export function checkFetchHeaders(headers: Headers): void {
 }
 
 function parseHeaderValue(name: string, value: string): HeadersToSend[string] {
-  try {
-    const range = name === "range"
-      ? parseRange(value)
-      : name === "content-range"
-      ? parseContentRange(value)
-      : undefined;
-    if (range === null) throw new RangeError("several ranges");
-    if (range !== undefined) return range;
-  } catch {
-    const validForm = name === "range"
-      ? "bytes=0-499, bytes=500- or bytes=-500"
-      : "bytes 0-499/1234";
-    throw notAllowedError(
-      `headers["${name}"]`,
-      `must have the form ${validForm}; got ${quote(value)}`,
-    );
+  if (name === "range") {
+    return parseRangeValue(name, value, parseRange, "bytes=0-499, bytes=500- or bytes=-500");
+  }
+  if (name === "content-range") {
+    return parseRangeValue(name, value, parseContentRange, "bytes 0-499/1234");
   }
   if (name !== "content-length") return value;
   const length = parseLength(value);
@@ -65,6 +54,25 @@ function parseHeaderValue(name: string, value: string): HeadersToSend[string] {
     );
   }
   return length;
+}
+
+function parseRangeValue(
+  name: string,
+  value: string,
+  parse: (value: string) => HeadersToSend[string] | null,
+  validForm: string,
+): HeadersToSend[string] {
+  let range: HeadersToSend[string] | null = null;
+  try {
+    range = parse(value);
+  } catch {
+    // The error below names the form.
+  }
+  if (range !== null) return range;
+  throw notAllowedError(
+    `headers["${name}"]`,
+    `must have the form ${validForm}; got ${quote(value)}`,
+  );
 }
 
 /**
