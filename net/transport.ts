@@ -169,15 +169,13 @@ export class Transport implements ReadAheadListener {
    */
   failWith(error: unknown): unknown {
     const isWriteError = this.#smallMessage !== null;
-    if (isWriteError) {
-      this.hasBeenReset ||= isInstance(error, Deno.errors.ConnectionReset);
-      this.#endWrites();
-    }
+    if (isWriteError) this.#endWrites(error);
     return this.#recordFailure(error, isWriteError || this.#receiveState !== "nothing");
   }
 
   /** No other write follows a failed write, so no time-out bounds writes any more. */
-  #endWrites(): void {
+  #endWrites(error?: unknown): void {
+    this.hasBeenReset ||= isInstance(error, Deno.errors.ConnectionReset);
     this.#sendState = "refused";
     this.deadline.stopWrite();
   }
@@ -510,9 +508,8 @@ export class Transport implements ReadAheadListener {
       this.deadline.stopWrite();
       if (this.exchange?.request === "stalling") this.deadline.startWait();
     } catch (error) {
-      this.hasBeenReset ||= isInstance(error, Deno.errors.ConnectionReset);
+      this.#endWrites(error);
       if (this.#abandonReason !== null) throw this.#abandonReason;
-      this.#endWrites();
       const reason = realLengthOf(bytes) === length ? error : changedLengthError(bytes, length);
       throw this.#recordFailure(reason, true);
     }
