@@ -423,15 +423,15 @@ const CLIENTS: readonly RealClient[] = [
         "-c",
         "user.email=degu@localhost",
         "-C",
-        `${dir}/work`,
+        `${dir}/checkout`,
       ];
-      await runTool(["git", "init", "-q", "-b", "main", `${dir}/work`]);
+      await runTool(["git", "init", "-q", "-b", "main", `${dir}/checkout`]);
       for (const text of ["one", "two"]) {
-        await Deno.writeTextFile(`${dir}/work/file`, text);
+        await Deno.writeTextFile(`${dir}/checkout/file`, text);
         await runTool([...git, "add", "file"]);
         await runTool([...git, "commit", "-q", "-m", text]);
       }
-      await runTool(["git", "clone", "-q", "--bare", `${dir}/work`, `${source}/degu.git`]);
+      await runTool(["git", "clone", "-q", "--bare", `${dir}/checkout`, `${source}/degu.git`]);
       await runTool(["git", "-C", `${source}/degu.git`, "gc", "-q"]);
       await runTool(["git", "-C", `${source}/degu.git`, "update-server-info"]);
     },
