@@ -236,7 +236,7 @@ function describeAttemptProblem(error: unknown): string {
     case "unknown name":
       return "the name can't be looked up";
     case "unknown interface":
-      return `this machine has no interface ${/%(.*)/.exec(String(address[0]))?.[1]}`;
+      return `this machine has no interface ${parseHost(String(address[0]))?.zone}`;
     case "refused":
       return "no program listens";
     case "unreachable":
