@@ -44,7 +44,6 @@ async function runScenarios(
     flags: [...PERMISSIONS, ...permissions, ...importMapFlags()],
     args: [dir ?? processDir.path, ...scenarios],
     through,
-    timeoutSeconds: 600,
   };
   return JSON.parse(await runProgram("full_disks.ts", options));
 }

@@ -28,7 +28,6 @@ async function runScenarios() {
     ],
     args: [dir.path, ...SCENARIOS],
     through: THROUGH_MOUNT_NAMESPACE,
-    timeoutSeconds: 600,
   };
   return JSON.parse(await runProgram("mounted_disks.ts", options));
 }

@@ -82,7 +82,6 @@ export async function requestResponses(
     flags,
     args,
     through: wrapper,
-    timeoutSeconds: 600,
   });
   const responses: [number, string][] = JSON.parse(output);
   return responses.map(([status, body]) => [status, Uint8Array.fromBase64(body)]);

@@ -149,7 +149,6 @@ Deno.test("a prefetched body keeps the process alive only while the process wait
   const running = runProgram("unread_body.ts", {
     flags: ["--allow-net"],
     args: [JSON.stringify(server.address)],
-    timeoutSeconds: 600,
   });
   const firstPeer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
   for (let i = 0; i < 20; i++) await waitForTick();

@@ -184,7 +184,6 @@ Deno.test("a prefetched body keeps the process alive only while it or the next r
   const programOutput = runProgram("pool_bodies.ts", {
     flags: ["--allow-net"],
     args: [JSON.stringify(server.address)],
-    timeoutSeconds: 600,
   });
   const waitManyTicks = async () => {
     for (let i = 0; i < 50; i++) await waitForTick();

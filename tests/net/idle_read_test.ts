@@ -236,7 +236,6 @@ Deno.test("a process with only idle connections ends: over TCP, a Unix socket an
   const printed = await runProgram("idle_connections.ts", {
     flags: ["--allow-net", "--allow-read", "--allow-write"],
     args: [...args, JSON.stringify({ ...pki.clientSslconfig, checkHostname: false })],
-    timeoutSeconds: 600,
   });
   assertEquals(printed, "hello\nhello\ngiven up false\n".repeat(3));
 });

@@ -30,9 +30,6 @@ const THROUGH_LAB: readonly string[] = [
   "lab",
 ];
 
-/** The time limit of a program on a busy machine. Alone it takes a tenth. */
-const PROGRAM_TIMEOUT_SECONDS = 600;
-
 /**
  * Makes a test, which is skipped on machines without namespaces.
  *
@@ -61,8 +58,7 @@ export async function runInLab(program: string, devices: readonly string[] = [])
     "--allow-sys=uid",
     ...importMapFlags(),
   ];
-  const timeoutSeconds = PROGRAM_TIMEOUT_SECONDS;
-  const options = { flags, args: [dir.path], through: THROUGH_LAB, timeoutSeconds };
+  const options = { flags, args: [dir.path], through: THROUGH_LAB };
   return await runProgram(program, options);
 }
 

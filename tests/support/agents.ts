@@ -13,8 +13,6 @@ import { ProgramOutput } from "./processes.ts";
 import { importMapFlags, runProgram as runTestProgram } from "./programs.ts";
 import { withTimeout } from "./raw_peer.ts";
 
-const TIMEOUT_SECONDS = 600;
-
 interface AgentOptions {
   /** Flags of `deno run`: the permissions. */
   readonly flags?: readonly string[];
@@ -202,7 +200,7 @@ export class RunningAgent implements AsyncDisposable {
     this.#execution.kill(signal);
   }
 
-  async waitForEnd(timeoutSeconds = TIMEOUT_SECONDS): Promise<AgentResult> {
+  async waitForEnd(timeoutSeconds?: number): Promise<AgentResult> {
     const { code, stdout, stderr } = this.#execution;
     const exitCode = await withTimeout(code, `the end of ${this.#label}`, timeoutSeconds);
     await this.#endStdin();
@@ -213,7 +211,7 @@ export class RunningAgent implements AsyncDisposable {
     const label = `${JSON.stringify(text)} of ${this.#label}`;
     const lineEnd = text.endsWith("\n") ? "" : "[^\n]*\n";
     const match = output.find(new RegExp(`[^\n]*${RegExp.escape(text)}${lineEnd}`));
-    const [lines] = await withTimeout(match, label, TIMEOUT_SECONDS).catch((error) => {
+    const [lines] = await withTimeout(match, label).catch((error) => {
       const { stdout, stderr } = this.#execution;
       throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
     });

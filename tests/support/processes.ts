@@ -2,9 +2,6 @@ import { assert } from "@std/assert";
 import { makeDenoCommand, startCommand } from "./commands.ts";
 import { withTimeout } from "./raw_peer.ts";
 
-/** The time limit of a step of a program, which is first compiled, on a busy machine. */
-const TIMEOUT_SECONDS = 600;
-
 /** The text that a program has printed so far. */
 export class ProgramOutput {
   text = "";
@@ -82,15 +79,15 @@ export class RunningProcess implements AsyncDisposable {
 
   /** Waits until the process has printed a match after the last match; returns the match. */
   waitForStdout(pattern: RegExp): Promise<string> {
-    return withTimeout(this.#stdout.findNext(pattern), `${pattern}`, TIMEOUT_SECONDS);
+    return withTimeout(this.#stdout.findNext(pattern), `${pattern}`);
   }
 
   waitForStderr(pattern: RegExp): Promise<string> {
-    return withTimeout(this.#stderr.findNext(pattern), `${pattern}`, TIMEOUT_SECONDS);
+    return withTimeout(this.#stderr.findNext(pattern), `${pattern}`);
   }
 
   async waitForEnd(
-    timeoutSeconds: number = TIMEOUT_SECONDS,
+    timeoutSeconds?: number,
   ): Promise<{ success: boolean; stdout: string; stderr: string }> {
     const { success } = await withTimeout(this.child.status, "the process ends", timeoutSeconds);
     return { success, stdout: await this.#stdout.wholeText, stderr: await this.#stderr.wholeText };

@@ -12,7 +12,6 @@ interface ProgramOptions {
   readonly env?: Record<string, string>;
   /** The start of a command line that the command is appended to. */
   readonly through?: readonly string[];
-  readonly timeoutSeconds?: number;
 }
 
 /** Returns the flags for the same `@std` packages as in this process. */
@@ -46,7 +45,7 @@ export function makeProgramCommand(
 /** Runs a program to its end and returns its output; fails the test unless the program succeeds. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
   await using process = new RunningProcess(makeProgramCommand(name, options).spawn());
-  const { success, stdout, stderr } = await process.waitForEnd(options.timeoutSeconds ?? 600);
+  const { success, stdout, stderr } = await process.waitForEnd();
   assert(success, `${name}: ${stderr}`);
   return stdout;
 }

@@ -40,7 +40,6 @@ for (const code of ["EPERM", "ENOSYS"]) {
           flags: ["--allow-all", ...importMapFlags()],
           env: { TMPDIR: `${dir.path}/disk` },
           through: await makeDiskCommand(dir.path, faults),
-          timeoutSeconds: 600,
         }),
       );
       const { same, left, serve, ...commands } = results;

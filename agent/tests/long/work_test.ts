@@ -54,7 +54,7 @@ for (const isKnown of [true, false]) {
       const paths = ["--allow-read=.,/tmp", "--allow-write=/tmp"];
       const sys = `--allow-sys=uid${isKnown ? ",statfs" : ""}`;
       const flags = [run, "--allow-net=127.0.0.1", ...paths, sys, ...importMapFlags()];
-      const options = { flags, through: THROUGH_MOUNT_NAMESPACE, timeoutSeconds: 600 };
+      const options = { flags, through: THROUGH_MOUNT_NAMESPACE };
       const printed = await runProgram("agent_full_disk.ts", options);
       const [get, put, download] = JSON.parse(printed);
       // Files are sent concurrently. The size of each file is compared with the free space at its

@@ -18,7 +18,7 @@ Deno.test(
     await Deno.writeTextFile(`${dir.path}/faults`, "");
     const script = await makeOddDiskScript(dir.path, 'plain "$0/faults"');
     const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, dir.path];
-    const options = { flags: ["--allow-all"], args: [dir.path], through, timeoutSeconds: 600 };
+    const options = { flags: ["--allow-all"], args: [dir.path], through };
     const output = await runProgram("hanging_disk.ts", options);
     const { statuses, endedEarly, hung } = JSON.parse(output);
     assertEquals([statuses, endedEarly], [[200, 204, 200], 0]);

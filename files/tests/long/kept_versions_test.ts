@@ -19,7 +19,7 @@ async function changeFiles(
 ): Promise<void> {
   const flags = ["--allow-all", "--no-check", ...importMapFlags()];
   const args = [dir, "2", `${changes}`, `${kills}`];
-  const options = { flags, args, through, timeoutSeconds: 600 };
+  const options = { flags, args, through };
   const output = await runProgram("kept_versions.ts", options);
   const { stored, lost } = JSON.parse(output);
   assert(stored > changes / 20, `${stored} contents were stored`);

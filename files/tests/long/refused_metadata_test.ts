@@ -80,7 +80,6 @@ Deno.test({
         flags: ["--allow-all", ...importMapFlags()],
         args: [dir.path, args],
         through: await makeDiskCommand(dir.path),
-        timeoutSeconds: 600,
       }),
     );
     for (const [index, { refused, direction, unset, exposed }] of rows.entries()) {

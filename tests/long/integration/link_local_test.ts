@@ -54,7 +54,7 @@ Deno.test(
   async () => {
     await using dir = await createTempDir();
     const paths = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-    const options = { flags: [...flags, ...paths], args: [dir.path], through, timeoutSeconds: 600 };
+    const options = { flags: [...flags, ...paths], args: [dir.path], through };
     const findings = JSON.parse(await runProgram("link_local_pairing.ts", options));
     const { left, right } = findings;
     assert(left > 0 && right > 0);

@@ -36,7 +36,7 @@ Deno.test("a slow reader doesn't increase memory use", async (t) => {
 
 Deno.test("unreferenced objects are closed by garbage collection, and objects in use are not", async (t) => {
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
-  const output = await runProgram("garbage_collection.ts", { timeoutSeconds: 600, flags });
+  const output = await runProgram("garbage_collection.ts", { flags });
   const findings: [string, unknown][] = JSON.parse(output);
   assert(findings.length > 10);
   for (const [label, isTrue] of findings) await t.step(label, () => assertEquals(isTrue, true));
