@@ -345,12 +345,7 @@ async function killMountedServers(kills: number): Promise<void> {
   const flags = ["--allow-net=127.0.0.1", "--allow-read", `--allow-write=/tmp`, run, "--allow-env"];
   const args = [dir.path, `${kills}`];
   const through = THROUGH_MOUNT_NAMESPACE;
-  await runProgram("mounted_kills.ts", {
-    flags: [...flags, ...importMapFlags()],
-    args,
-    through,
-    timeoutSeconds: 300,
-  });
+  await runProgram("mounted_kills.ts", { flags: [...flags, ...importMapFlags()], args, through });
 }
 
 /**

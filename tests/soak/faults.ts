@@ -113,7 +113,7 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     return received === response.length ? null : `${received} bytes in answer to a last request`;
   },
   "sends more than one request, the second wrong": async (socket) => {
-    await send(socket, `${get("seed=0&size=0")}GET / HTTP/1.0\r\n\r\n`);
+    await send(socket, `${get("seed=0&size=0")}GET / HTTP/2.0\r\n\r\n`);
     await readUpTo(socket, 1000);
   },
 };
