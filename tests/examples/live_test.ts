@@ -36,8 +36,9 @@ class Watched extends Pictures {
 
 Deno.test("a viewer that pauses misses pictures, gets the newest one next, and doesn't delay other viewers", async () => {
   const pictures = new Watched();
-  await using server = await Server.start(["127.0.0.1", 0], makeLiveApp(pictures));
-  const client = new Client(server.address);
+  const options = { timeout: null };
+  await using server = await Server.start(["127.0.0.1", 0], makeLiveApp(pictures), options);
+  const client = new Client(server.address, options);
   pictures.set(picture(1));
   using slow = await client.connect();
   const first = await slow.get("/");

@@ -15,7 +15,7 @@ const LONGER = 16;
 const MAX_GROWTH = 6;
 /** Shorter times can't be distinguished from the cost of measuring. */
 const MIN_MILLISECONDS = 0.02;
-const REPETITIONS = 8, MAX_MILLISECONDS = 20, ATTEMPTS = 40;
+const REPETITIONS = 8, MAX_MILLISECONDS = 20, ATTEMPTS = 200;
 
 /** A function whose time is measured. */
 export interface Target {
