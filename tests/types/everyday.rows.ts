@@ -97,10 +97,6 @@ a parameter of another name | Property 'name' does not exist
 - routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });
 + routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });
 
-a promise as JSON | 'Promise<Response>'
-- json(fetch("https://example.com"));
-+ json({ a: 1 });
-
 a method whose name resembles onConnect | TypeError: onConnect
 - const guarded = { handle: app, onConnected: () => false };
 - new Server(["127.0.0.1", 0], guarded);

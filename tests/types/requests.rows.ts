@@ -139,111 +139,13 @@ a body with a status that allows no body | '"x"' is not assignable to type 'null
 - reply(204, "x");
 + reply(204);
 
-undefined as JSON | 'undefined' is not assignable to parameter of type 'never'
-- json(undefined);
-+ json(null);
+undefined as JSON | TypeError: value: must have a form in JSON; got undefined
+- json(new Map([["a", 1]]).get("b"));
++ json(new Map([["a", 1]]).get("b") ?? null);
 
-a function as JSON | 'never'
-- json(() => ({ a: 1 }));
-+ json((() => ({ a: 1 }))());
-
-a large number as JSON | convert the bigint to a number or a text
-- json(1n);
-+ json(Number(1n));
-
-a large number inside of JSON | convert the bigint to a number or a text
+a large number inside of JSON | TypeError: Do not know how to serialize a BigInt
 - json({ a: 1n });
 + json({ a: \`\${1n}\` });
-
-a status in the place of JSON | "for the status, write reply(404); for the number, json(404, 200)"
-- json(404);
-+ json({ error: "no lamp" }, 404);
-
-a promise in an object of JSON | await the promise, which JSON would write as {}
-- json({ temperature: response.json() });
-+ json({ temperature: await response.json() });
-
-promises of a loop as JSON | await the promise, which JSON would write as {}
-- json({ lamps: [1, 2].map(async (id) => ({ id })) });
-+ json({ lamps: await Promise.all([1, 2].map(async (id) => ({ id }))) });
-
-a Set in a record of JSON | convert it to an array or a plain object
-- json({ rooms: { kitchen: { lamps: new Set(["a"]) } } });
-+ json({ rooms: { kitchen: { lamps: [...new Set(["a"])] } } });
-
-a Map in an array of JSON | convert it to an array or a plain object
-- json([[{ lamps: new Map([["a", 1]]) }]]);
-+ json([[{ lamps: Object.fromEntries([["a", 1]]) }]]);
-
-a Map in an interface of JSON | convert it to an array or a plain object
-- interface Lamps { name: string; byId?: Map<string, number> }
-- const lamps: Lamps = { name: "a" };
-- json(lamps);
-+ interface Lamps { name: string; byId?: Record<string, number> }
-+ const lamps: Lamps = { name: "a" };
-+ json(lamps);
-
-a Set in an instance of JSON | convert it to an array or a plain object
-- class Room { constructor(readonly lamps: Set<string>) {} }
-- json({ rooms: [new Room(new Set())] });
-+ class Room { constructor(readonly lamps: string[]) {} }
-+ json({ rooms: [new Room([])] });
-
-an error in JSON | choose members of the error
-- json({ problem: new TypeError("no lamp") }, 404);
-+ json({ problem: new TypeError("no lamp").message }, 404);
-
-an error as JSON | choose members of the error
-- json(new Error("no lamp"), 404);
-+ json({ message: new Error("no lamp").message }, 404);
-
-bytes in an object of JSON | convert it to an array or a plain object
-- json({ digest: bytes });
-+ json({ digest: bytes.toHex() });
-
-a buffer in JSON | convert it to an array or a plain object
-- json({ digest: new ArrayBuffer(4) });
-+ json({ digest: [...new Uint8Array(4)] });
-
-headers in JSON | convert it to an array or a plain object
-- json({ headers: new Headers() });
-+ json({ headers: [...new Headers()] });
-
-a pattern in JSON | convert it to an array or a plain object
-- json({ pattern: /a/ });
-+ json({ pattern: \`\${/a/}\` });
-
-a promise or a value in JSON | await the promise
-- json({ lamp: flag ? Promise.resolve(1) : 1 });
-+ json({ lamp: flag ? 2 : 1 });
-
-a promise of any type as JSON | await the promise
-- const send = <T>(value: Promise<T>) => json(value);
-+ const send = async <T>(value: Promise<T>) => json(await value);
-
-a Set of any type in JSON | convert it to an array or a plain object
-- const send = <T>(values: T[]) => json({ values: new Set(values) });
-+ const send = <T>(values: T[]) => json({ values: [...new Set(values)] });
-
-an unknown error in JSON | TypeError: value["error"]: must have a form in JSON; got an Error: choose the members to send
-- const error: unknown = new Error("no lamp");
-- json({ error }, 404);
-+ json({ error: (error as Error).message }, 404);
-
-an unknown error with a status in JSON | TypeError: value["error"]: must have a form in JSON; got an Error: choose the members to send
-- const error: unknown = Object.assign(new Error("no lamp"), { status: 404 });
-- json({ error });
-+ json({ error: (error as Error).message }, 404);
-
-an unknown generator in JSON | TypeError: value["lamps"]: must have a form in JSON; got an object: convert it to an array or object
-- const lamps: unknown = function* () { yield 1; }();
-- json({ lamps });
-+ json({ lamps: [1] });
-
-an unknown promise in JSON | TypeError: value["lamps"]["1"]["name"]: must be a value; got a promise, which must be awaited
-- const lamps: unknown = [{}, { name: Promise.resolve("a") }];
-- json({ lamps });
-+ json({ lamps: [{}, { name: "a" }] });
 
 a body that a look-up lacks | 'undefined' is not assignable
 - reply(200, new Map([["a", "x"]]).get("b"));
@@ -264,32 +166,6 @@ a body in some cases | 'undefined' is not assignable
 headers without a body | 'undefined' is not assignable
 - reply(200, undefined, { etag: "a" });
 + reply(200, null, { etag: "a" });
-`),
-  ...([
-    ["a response", "response", "await response.json()", "Response<BodyIn>"],
-    ["a response of fetch", 'await fetch("a:")', '(await fetch("a:")).status', "Response"],
-    ["a request", "request", "request.uri", "Request"],
-    ["a body", "new Body(Deno.stdin, 5)", "await new Body(Deno.stdin, 5).json()", "Body"],
-    ["a generated body", "new BodyIter([bytes], 1)", '["a"]', "BodyIter"],
-    ["a stream", 'new Blob(["a"]).stream()', '["a"]', "ReadableStream<Uint8Array<ArrayBuffer>>"],
-    ["a Blob", 'new Blob(["a"])', 'await new Blob(["a"]).text()', "Blob"],
-    ["parameters", "request.searchParams", "[...request.searchParams]", "URLSearchParams"],
-    ["a Map", 'new Map([["a", 1]])', '[...new Map([["a", 1]])]', "Map<string, number>"],
-    ["the keys of a Map", "new Map().keys()", "[...new Map().keys()]", "MapIterator<any>"],
-    ["a Set", "new Set([1])", "[...new Set([1])]", "Set<number>"],
-    ["headers of fetch", "new Headers()", "[...new Headers()]", "Headers"],
-    ["memory", "new ArrayBuffer(4)", "new ArrayBuffer(4).byteLength", "ArrayBuffer"],
-    ["bytes", "bytes", "[...bytes]", "Uint8Array<ArrayBufferLike>"],
-  ].map(([name, value, meant, type]): WrongProgram => [
-    `${name} as JSON`,
-    `json(${value});`,
-    `json(${meant}, 201);`,
-    `Argument of type '${type}' is not assignable to parameter of type '"convert it to`,
-  ])),
-  ...parseWrongPrograms(`
-a Map or null as JSON | convert it to an array or a plain object
-- json(flag ? new Map([["a", 1]]) : null);
-+ json(flag ? Object.fromEntries([["a", 1]]) : null);
 
 a Response with headers that are null | 'null' is not assignable to parameter of type
 - const { Response } = await import("@degu/degu");
@@ -511,50 +387,17 @@ interface Lamp {
   readonly on: boolean;
 }
 const lamps = new Map<string, Lamp>();
-const anything: any = 1, unknown: unknown = 1, number = Math.random();
+const anything: any = 1, unknown: unknown = 1;
 json(lamps.has("a") ? lamps.get("a") : null);
-json(lamps.get("a"), 201, { a: "b" });
-json<Lamp>({ on: true }, 201);
 json(anything);
 json(unknown);
-json(number);
-json(404, 200);
-const code: 200 | 404 = flag ? 200 : 404, errorCode: 400 | 404 = flag ? 400 : 404;
-json(code);
-json(errorCode);
-json(flag ? 503 : 5);
-interface Node { readonly name: string; readonly message: string; readonly nodes: Node[] }
-const node: Node = { name: "a", message: "b", nodes: [] };
-json(node);
-json({ nodes: { a: [node], at: new Date() } });
-class Room {
-  #size = 1;
-  constructor(readonly name: string, private readonly lamps: string[] = []) {}
-  size = () => this.#size;
-}
-json([new Room("a")]);
-json({ unknown, anything, room: new Room("a") } as Record<string, unknown>);
-json({ stat: await Deno.stat("/"), env: { a: "b" } as Record<string, string | number> });
-json(21.5);
-json([...lamps.keys()]);
+json(404);
 json(new Date());
-json(null);
-json({ a: undefined, b: [1, "c"] });
+json({ a: undefined, b: [1, "c"], stat: await Deno.stat("/") });
 json(flag ? "a" : 5, flag ? 201 : undefined);
 json({}, undefined, { etag: "a" });
-json(new URL("http://a"));
-class Repository<T extends object> {
-  constructor(private readonly all: readonly T[]) {}
-  list: App = () => json(this.all);
-  first: App = () => json(this.all[0] ?? null);
-  page: App = () => json({ page: { items: this.all, next: null } });
-}
-new Repository([node]).list;
 const send = <T>(value: T) => json(value);
-const sendMember = <T extends object, K extends keyof T>(value: T, key: K) => json(value[key], 201);
-send(sendMember(node, "name").length);
-json({ body: null, status: 5, byteLength: 4, length: 4, size: 0 });
-json({ toJSON: () => 5, *[Symbol.iterator]() {} });
+send([unknown]);
 json([1, [2]] as readonly unknown[], ...[201, { a: "b" }] as const);
 [1, 2].map((value) => json(value));
 `,
