@@ -37,7 +37,6 @@ import {
 } from "./base/address.ts";
 import { type Session, SessionCore, sessionCoreOf } from "./base/app/session.ts";
 import { checkBoolean, checkOptions } from "./internal/checks.ts";
-import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
 import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
 import { DualStackListener, needsDualStackListener } from "./net/dual_stack_listener.ts";
@@ -111,7 +110,7 @@ export class Server implements AsyncDisposable {
   readonly options: Readonly<ServerOptions>;
   /**
    * The current sessions, from the end of their handshake and `onConnect` to their own end. The set
-   * is live and read-only; `session.close()` ends a session.
+   * is live; `session.close()` ends a session.
    */
   readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
@@ -174,7 +173,7 @@ export class Server implements AsyncDisposable {
     const logger = makeSafeLogger(ownLogger ?? givenLogger!);
     this.#ownLogger = ownLogger;
     const sessions = new Set<Session>();
-    this.sessions = makeReadOnlyView(sessions);
+    this.sessions = sessions;
     this.#context = {
       ...parts,
       timeout,
@@ -580,39 +579,6 @@ export class SSLServer extends Server {
     if (keepSessions) return;
     for (const session of [...this.sessions]) sessionCoreOf(session)!.callbacks!.onTrustChanged();
   }
-}
-
-const READ_METHODS: readonly (keyof ReadonlySet<unknown>)[] = [
-  "has",
-  "keys",
-  "values",
-  "entries",
-  "union",
-  "intersection",
-  "difference",
-  "symmetricDifference",
-  "isSubsetOf",
-  "isSupersetOf",
-  "isDisjointFrom",
-  Symbol.iterator,
-];
-
-function makeReadOnlyView<T>(set: ReadonlySet<T>): ReadonlySet<T> {
-  const view = {
-    get size() {
-      return set.size;
-    },
-    forEach(callback: (item: T, key: T, set: unknown) => void, thisArg?: unknown) {
-      for (const item of set) callback.call(thisArg, item, item, view);
-    },
-    [INSPECT]: (inspect: Inspect, options: unknown) => inspect(new Set(set), options),
-  };
-  for (const name of READ_METHODS) {
-    const method = set[name] as unknown as (...args: unknown[]) => unknown;
-    Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
-  }
-  // The loop has added all methods of a `ReadonlySet` that the literal lacks.
-  return Object.freeze(view) as unknown as ReadonlySet<T>;
 }
 
 async function startServer<S extends Server>(server: S): Promise<S> {

@@ -121,7 +121,7 @@ export class DeviceServer implements AsyncDisposable {
 
   /**
    * The current sessions, from the end of their handshake and `onConnect` to their own end. The set
-   * is live and read-only; `session.close()` ends a session.
+   * is live; `session.close()` ends a session.
    */
   get sessions(): ReadonlySet<Session> {
     return this.#server.sessions;

@@ -289,41 +289,6 @@ Deno.test("a server's sessions are the accepted sessions that have not ended", a
   assertEquals([...sessions], []);
 });
 
-Deno.test("the sessions of a server are read-only", async () => {
-  await using serving = serve(respondEmpty);
-  using conn = await serving.makeClient().connect();
-  await conn.get("/");
-  const { sessions } = serving.server;
-  const untypedSessions = sessions as unknown as Record<string, unknown>;
-  for (const name of ["add", "delete", "clear"]) assertEquals(untypedSessions[name], undefined);
-  assertThrows(() => Set.prototype.clear.call(sessions), TypeError);
-  let calls = 0;
-  sessions.forEach((value, key, set) => {
-    calls++;
-    assertStrictEquals(value, key);
-    assertStrictEquals(set, sessions);
-  });
-  assertEquals(calls, 1);
-  assertEquals(sessions.size, 1);
-  assert(!(sessions instanceof Set));
-  const copy = new Set(sessions);
-  for (const name of ["keys", "values", "entries"] as const) {
-    assertEquals([...sessions[name]()], [...copy[name]()]);
-  }
-  for (const otherSet of [new Set<Session>(), copy]) {
-    for (const name of ["union", "intersection", "difference", "symmetricDifference"] as const) {
-      assertEquals(sessions[name](otherSet), copy[name](otherSet), name);
-    }
-    for (const name of ["isSupersetOf", "isSubsetOf", "isDisjointFrom"] as const) {
-      assertEquals(sessions[name](otherSet), copy[name](otherSet), name);
-    }
-  }
-  // A set that is made from the sessions belongs to the caller.
-  sessions.union(copy).clear();
-  assertEquals(sessions.size, 1);
-  assert(Deno.inspect(sessions).includes("Session"), Deno.inspect(sessions));
-});
-
 Deno.test("all sessions can be closed in one loop over them", async () => {
   await using serving = serve(respondEmpty);
   const conns = await Promise.all([1, 2, 3].map(() => serving.makeClient().connect()));
