@@ -117,10 +117,7 @@ export function routes<Key extends string>(
     const label = `table[${quote(key)}]`;
     const { handle, onConnect } = readApp(app, label);
     const needsMount = typeof app === "object" && app.isMount === true;
-    const components = addRoute(routesByShape, key, handle, label, needsMount);
-    if (typeof app === "object") {
-      checkInnerKeys(key, components, innerPaths.get(app) ?? [], label);
-    }
+    addRoute(routesByShape, key, handle, label, needsMount);
     distinctApps.add(app);
     if (onConnect !== null) onConnectByApp.set(app, onConnect);
   }
@@ -150,7 +147,6 @@ export function routes<Key extends string>(
     },
   };
   markCopy(routesApp);
-  innerPaths.set(routesApp, sortedRoutes.map(({ components }) => components));
   if (onConnectByApp.size === 0) return routesApp;
   routesApp.onConnect = async (session, sock) => {
     let joinedIdentity: PeerIdentity | null = null;
@@ -167,33 +163,13 @@ export function routes<Key extends string>(
   return routesApp;
 }
 
-/** The components of the keys of each app that `routes()` has made. */
-const innerPaths = new WeakMap<AppObject, readonly Route["components"][]>();
-
-function checkInnerKeys(
-  key: string,
-  mount: Route["components"],
-  paths: readonly Route["components"][],
-  label: string,
-): void {
-  const repeatsMount = (path: Route["components"]) =>
-    mount.every((component, i) => component === path[i]);
-  if (!key.startsWith("/") || mount.length === 0 || !paths.every(repeatsMount)) return;
-  if (paths.length === 0) return;
-  throw notAllowedError(
-    label,
-    `must have a table without the path of the mount, such as "GET /lamps"; each key of the ` +
-      `table has ${quote(key.slice(0, -1))}`,
-  );
-}
-
 function addRoute(
   routesByShape: Map<string, Route>,
   key: string,
   handle: AppFunction,
   label: string,
   needsMount: boolean,
-): Route["components"] {
+): void {
   const { method, path } = splitKey(key, label);
   const isMount = method === null;
   const segments = path === "" ? [] : path.split("/");
@@ -236,7 +212,6 @@ function addRoute(
     );
   }
   route.apps.set(method, { components, handle, label });
-  return components;
 }
 
 /** Parses the segments of a key as the path of a request, which may also have other characters. */
