@@ -720,21 +720,10 @@ export function checkHeaderName(name: string, label = "headers"): void {
   }
 }
 
-// Between two messages, the native code of Object.setPrototypeOf leaves the processor's caches, and
-// then takes several times as long. So the pool makes many objects at a time; each is used once.
-const POOL_SIZE = 64;
-const headerObjectPool: HeadersToSend[] = [];
-
 /**
  * Returns a new object without a prototype. V8 stores the properties of this object by shape, and
- * the properties of an `Object.create(null)` in a hash table. With a shape, setting twelve headers
- * takes 100 ns less.
+ * the properties of an `Object.create(null)` in a hash table.
  */
 function makeHeaderObject(): HeadersToSend {
-  if (headerObjectPool.length === 0) {
-    while (headerObjectPool.length < POOL_SIZE) {
-      headerObjectPool.push(Object.setPrototypeOf({}, null));
-    }
-  }
-  return headerObjectPool.pop()!;
+  return Object.setPrototypeOf({}, null);
 }
