@@ -324,7 +324,11 @@ export function checkScope(host: string, scopeid = 0): void {
 
 export function invalidHostError(host: string, expected: string): RangeError {
   const mistake = guessMistake(host);
-  const hint = mistake === null ? "" : `; this looks like ${mistake}`;
+  const hint = host.toLowerCase() === "localhost"
+    ? '; write "127.0.0.1" or "::1"'
+    : mistake === null
+    ? ""
+    : `; this looks like ${mistake}`;
   // Don't quote a text with an at sign: the part before the sign may be a password.
   const got = host.includes("@") ? "" : `; got ${quote(host)}`;
   return notAllowedError("address[0]", `must be ${expected}${got}${hint}`);

@@ -385,7 +385,10 @@ export class ConnectionCore {
     }
     checkRequestLine(method, uri, body);
     if (isUnread) {
-      throw new BodyError("the body of the previous response has not been read to its end");
+      throw new BodyError(
+        "the body of the previous response has not been read to its end: read it, or call discard() " +
+          "of the response",
+      );
     }
   }
 

@@ -29,6 +29,7 @@ export interface FailedRequest {
 }
 
 const LOG_HINT = "see the server's log, from level info on";
+const RESET_MESSAGE = `the peer reset the connection before it responded; ${LOG_HINT}`;
 const NO_RESPONSE_MESSAGE =
   `the server closed the connection before it sent a response; ${LOG_HINT}`;
 /**
@@ -150,7 +151,7 @@ function makeConnectionError(
   }
   if (isFirstOverTls) return makeClosedError(LATE_CLOSE_MESSAGE);
   if (isReset) {
-    return makeClosedError(`the peer reset the connection before it responded${idleTime}`);
+    return makeClosedError(RESET_MESSAGE + idleTime);
   }
   return idleTime === "" ? error : makeClosedError(NO_RESPONSE_MESSAGE + idleTime);
 }

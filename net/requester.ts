@@ -248,7 +248,11 @@ export function checkRequester(label: string, target: Requester | Connector): vo
   const isRequester = isConnector(target) ||
     typeof (target as Partial<Requester> | null | undefined)?.request === "function";
   if (isRequester && !isOfAnotherCopy(target)) return;
-  throw wrongTypeError(label, "a Client or a Connection", target);
+  throw wrongTypeError(
+    label,
+    'a Client or a Connection, as in new Client(["127.0.0.1", 8080])',
+    target,
+  );
 }
 
 /** Closes and refuses a connection of another copy of this package. */

@@ -15,7 +15,7 @@ import { BodyError } from "../errors.ts";
 import { checkHeaders, type Framing, type HeadersToSend } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
-import { quote } from "../../internal/quote.ts";
+import { quote, typeNameOf } from "../../internal/quote.ts";
 import { isHeaderValue } from "../wire/character_tables.ts";
 
 /** The body of a received message. */
@@ -134,10 +134,21 @@ export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Fram
     const expected =
       "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
       "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
-    throw wrongTypeError(`${labelPrefix}body`, expected, body);
+    const advice = isJsonValue(body)
+      ? ": send JSON.stringify(value); an app returns json(value)"
+      : "";
+    throw wrongArgumentError(
+      `${labelPrefix}body`,
+      `must be ${expected}; got ${typeNameOf(body)}${advice}`,
+    );
   }
   if (body.used === true) throw usedBodyError(state, labelPrefix);
   return state.framing;
+}
+
+function isJsonValue(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
 }
 
 function usedBodyError(state: BodyState, labelPrefix: string): BodyError {

@@ -50,7 +50,8 @@ const incomplete = new ProtocolError(
 const excess = new ProtocolError("EXCESS_BYTES", "unrequested bytes");
 const timedOut = socketError(new TimedOut("too late"));
 
-const WAS_RESET = "the peer reset the connection before it responded";
+const WAS_RESET = "the peer reset the connection before it responded; see the server's log, from " +
+  "level info on";
 const HAD_ENDED = "the peer had closed the connection before the request was sent";
 const BUSY =
   "the server kept the connection waiting, and closed it without a response: all its connections " +

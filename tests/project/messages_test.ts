@@ -4,11 +4,13 @@ import {
   type Address,
   Client,
   ContentRange,
+  ProxyApp,
   publicKey256,
   Range,
   reply,
   Response,
   routes,
+  Server,
 } from "@degu/degu";
 import { type BodyOut, describeArgumentError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
@@ -22,7 +24,10 @@ import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 
 Deno.test("the error of a frequent mistake says what to do", async (t) => {
   await using pki = await TempPKI.create();
-  await using serving = serve(routes({ "POST /a": () => reply(200) }));
+  await using serving = serve(routes({
+    "GET /a": () => reply(200, "hello"),
+    "POST /a": () => reply(200),
+  }));
   const client = serving.makeClient();
   const rows: [rule: string, call: () => Promise<unknown>, said: RegExp][] = [
     [
@@ -71,6 +76,33 @@ Deno.test("the error of a frequent mistake says what to do", async (t) => {
       "a directory that is missing",
       async () => await Promise.resolve().then(() => new FilesApp("none/here")),
       /^NotFound: dir: there is no directory ".*\/none\/here"; make it first \(create: true does\), or mount its disk$/,
+    ],
+    [
+      "a request before the body of the response was read",
+      async () => {
+        using conn = await client.connect();
+        await conn.get("/a");
+        await conn.get("/a");
+      },
+      /^BodyError: the body of the previous response .*: read it, or call discard\(\) of the response$/,
+    ],
+    [
+      "a server at a name",
+      async () =>
+        await Promise.resolve().then(() => new Server(["localhost", 0], () => reply(200))),
+      /^RangeError: address\[0\]: .*; got "localhost"; write "127\.0\.0\.1" or "::1"$/,
+    ],
+    [
+      "a proxy to a text",
+      // @ts-expect-error A program without a type check.
+      async () => await Promise.resolve().then(() => new ProxyApp("http://127.0.0.1")),
+      /^TypeError: client: must be a Client or a Connection, as in new Client\(\["127\.0\.0\.1", 8080\]\); got string$/,
+    ],
+    [
+      "an object as body",
+      // @ts-expect-error A program without a type check.
+      () => client.request("POST", "/a", {}, { name: "anna" }),
+      /^TypeError: body: must be .*; got Object: send JSON\.stringify\(value\); an app returns json\(value\)$/,
     ],
     [
       "TLS to a plain server",
