@@ -173,6 +173,14 @@ a Response with headers that are null | 'null' is not assignable to parameter of
 + const { Response } = await import("@degu/degu");
 + new Response(200, "OK", {}, null);
 
+an object as body of a reply | send a value as JSON with json(value, status)
+- reply(200, { name: "anna" });
++ json({ name: "anna" });
+
+a promise as body of a reply | is not assignable to type 'BodyOut'
+- reply(200, Promise.resolve("text"));
++ reply(200, await Promise.resolve("text"));
+
 a custom object with writeTo as body | is not assignable to type 'BodyOut'
 - reply(200, { chunked: true, used: false, writeTo() {}, cancel() {} });
 + reply(200, new BodyIter([bytes], bytes.length));
@@ -398,6 +406,8 @@ json(flag ? "a" : 5, flag ? 201 : undefined);
 json({}, undefined, { etag: "a" });
 const send = <T>(value: T) => json(value);
 send([unknown]);
+const respond = <T extends BodyOut>(body: T) => reply(200, body);
+const textOrNone = (text: string | null) => reply(200, text);
 json([1, [2]] as readonly unknown[], ...[201, { a: "b" }] as const);
 [1, 2].map((value) => json(value));
 `,
