@@ -36,7 +36,11 @@ export function dialSocket(
   address: Address,
   limits: ConnectLimits,
 ): Promise<Socket> {
-  const connect = () => Promise.try(dial, address, limits).then(takeSocket);
+  const connect = () =>
+    Promise.try(dial, address, limits).then(takeSocket, (error) => {
+      // A dial that uses another client rejects with the address of that client.
+      throw connectionErrorDetails.get(error) ? error : withAddress(error, address, limits, true);
+    });
   return limits.signal === undefined ? connect() : dialUntilAborted(connect, limits.signal);
 }
 
