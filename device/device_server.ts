@@ -9,6 +9,7 @@ import {
   Session,
   SSLServer,
 } from "@degu/degu/server";
+import { TlsError } from "@degu/degu";
 import {
   checkObject,
   makeSafeLogger,
@@ -81,7 +82,7 @@ export class DeviceServer implements AsyncDisposable {
       buildContextForPeers(services),
       address,
       wrapForPeers(services, app, logger),
-      { ...options, logger },
+      { ...options, logger: withStrangerMessages(logger) },
     );
     this.#server = server;
     this.#services = services;
@@ -195,6 +196,24 @@ export class DeviceServer implements AsyncDisposable {
   }
 }
 
+const STRANGER_MESSAGE = "not a peer of this device (never paired, or forgotten)";
+
+/** Returns a logger that begins the line of a refused key with what a refusal means for a device. */
+function withStrangerMessages(logger: Logger): Logger {
+  const safeLogger = makeSafeLogger(logger);
+  return {
+    ...safeLogger,
+    record(level, message, details) {
+      const { error, who } = details;
+      const isUnknownKey = error instanceof TlsError && error.code === "UNTRUSTED";
+      const line = isUnknownKey && who !== null
+        ? message.replace(`${who}: `, () => `${who}: ${STRANGER_MESSAGE}, or a clock is wrong; `)
+        : message;
+      safeLogger[level](line, details);
+    },
+  };
+}
+
 function buildContextForPeers({ identity, peers }: DeviceServices) {
   return identity.buildServerContext(peers.current);
 }
@@ -212,7 +231,8 @@ function wrapForPeers(
       const peer = identifyDevice(session.peerCertificate, peers.current);
       const trustedPeer = peer && trustSignals.find(peer.id);
       if (trustedPeer === null) {
-        const problem = "no peer's authority has signed its certificate directly";
+        const problem =
+          `${STRANGER_MESSAGE}: no peer's authority has signed its certificate directly`;
         logger.info(`${session}: ${problem}`, { kind: "refusal", who: `${session}` });
         return false;
       }

@@ -85,6 +85,14 @@ Deno.test("strangers, the device itself, and peers that onConnect refuses are re
   assertEquals(sessions, []);
   assertEquals(await setup.ask(), "viewer");
   assertEquals(setup.logger.messagesOf("warn"), []);
+  const refusals = setup.logger.messagesOf("info");
+  assertEquals(refusals.length, 2);
+  for (const refusal of refusals) {
+    assertMatch(
+      refusal,
+      /^127\.0\.0\.1:\d+: not a peer of this device \(never paired, or forgotten\)/,
+    );
+  }
   letIn = false;
   assertEquals(await setup.ask(), REFUSED);
 });
