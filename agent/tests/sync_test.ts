@@ -386,6 +386,7 @@ Deno.test("sync --delete: if more files would go than stay, nothing is copied or
   assertEquals(result.code, 1);
   assertStringIncludes(result.errors[0]!, "11 of 11 files would be deleted, more than stay");
   assertStringIncludes(result.errors[0]!, "to delete them, add --delete-all");
+  assertStringIncludes(result.errors[0]!, "use --move in place of --delete");
   assertEquals(await readTree(target), old);
   const { code, summary } = await sync(["--delete", "--delete-all"]);
   assertEquals([code, summary], [0, "1 file copied, 1 B; 11 deleted"]);

@@ -18,7 +18,7 @@ interface Row {
   readonly target: Record<string, string | null>;
   readonly options?: UploadTreeOptions;
   /** The numbers of deleted and found files in the error; by default the call is complete. */
-  readonly refusal?: readonly [deleted: number, found: number];
+  readonly refusal?: readonly [deleted: number, found: number, renamed?: number];
   readonly skipped?: "limit" | "empty";
 }
 
@@ -66,7 +66,7 @@ const ROWS: readonly Row[] = [
     name: "each added file stands for one deleted file",
     source: makeFiles("b/", 5),
     target: { ...makeFiles("a/", 5), ...makeFiles("c/", 11) },
-    refusal: [11, 16],
+    refusal: [11, 16, 5],
   },
   {
     name: "excluded files count on neither side",
@@ -110,13 +110,18 @@ for (const { name, source, target, options = {}, refusal, skipped = null } of RO
         if (!dryRun) break;
         continue;
       }
-      const [deleted, found] = refusal;
+      const [deleted, found, renamed] = refusal;
+      const renamedText = renamed === undefined ? "" : ` (${renamed} others count as renamed)`;
       assertEquals([result.deletionsSkipped, result.failed, result.files], ["half", 1, 0]);
       const failed = events.filter((event) => event.type === "failed");
       const [{ error, path, at }] = failed as [typeof failed[number]];
       assert(error instanceof TransferError);
       assertEquals([error.code, path, at], ["OVER_HALF", [], "target"]);
-      assertStringIncludes(error.message, `${deleted} of ${found} files would be deleted`);
+      assertStringIncludes(
+        error.message,
+        `${deleted} of ${found} files would be deleted${renamedText}, more than stay, `,
+      );
+      assertStringIncludes(error.message, "set move: true in place of delete");
       assertEquals(await listTree(trees.target), before);
     }
     if (refusal === undefined) return;

@@ -190,7 +190,11 @@ export class Plan {
    * be the wrong directory. Returns `null` if few would be deleted. A deleted and an added file of
    * the same size and time are probably one renamed file, and count as neither.
    */
-  findMajorLoss(): { readonly deleted: number; readonly found: number } | null {
+  findMajorLoss(): {
+    readonly deleted: number;
+    readonly found: number;
+    readonly renamed: number;
+  } | null {
     const deletedFiles = this.deletions.map(({ node }) => node).filter((node) =>
       node.kind === "file" && node.reason === null && !this.keptDirectories.has(node)
     );
@@ -207,7 +211,12 @@ export class Plan {
       deleted--;
     }
     const isMajor = deleted > MAX_MINOR_LOSS && deleted > this.#stayingFileCount;
-    return isMajor ? { deleted, found: deletedFiles.length + this.#stayingFileCount } : null;
+    if (!isMajor) return null;
+    return {
+      deleted,
+      found: deletedFiles.length + this.#stayingFileCount,
+      renamed: deletedFiles.length - deleted,
+    };
   }
 
   cancelDeletions(): void {

@@ -118,7 +118,7 @@ export function sizeAndTimeKeysOf({ size, modified }: TreeNode): string[] {
 }
 
 export function quotePath(path: readonly string[]): string {
-  return quote(path.join("/"));
+  return path.length === 0 ? "the directory itself" : quote(path.join("/"));
 }
 
 /** Normalizes a name: names that a disk may treat as one get the same result. */

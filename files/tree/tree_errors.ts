@@ -90,12 +90,18 @@ export function overLimitError(count: number, limit: number): TransferError {
 }
 
 export function overHalfError(
-  { deleted, found }: { readonly deleted: number; readonly found: number },
+  { deleted, found, renamed }: {
+    readonly deleted: number;
+    readonly found: number;
+    readonly renamed: number;
+  },
 ): TransferError {
-  const problem = `${deleted} of ${found} files would be deleted`;
+  const renamedText = renamed === 0 ? "" : ` (${renamed} others count as renamed)`;
+  const problem = `${deleted} of ${found} files would be deleted${renamedText}`;
   const message =
     `${problem}, more than stay, so no file is copied or deleted; is this the right source? To ` +
-    "delete them, set deleteAll: true";
+    "delete them, set deleteAll: true. To upload a spool, whose old files are removed, set move: " +
+    "true in place of delete";
   return new TransferError("OVER_HALF", message, { problem });
 }
 
