@@ -1,9 +1,17 @@
 /** downloadTree and uploadTree with an incomplete copy: they reject, unless `partial` is set. */
-import { isTransient, repeat, retry } from "@degu/degu";
-import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/files";
+import { isTransient, repeat, retry, routes, StatusError } from "@degu/degu";
+import {
+  downloadTree,
+  FilesApp,
+  TransferError,
+  uploadTree,
+  type UploadTreeOptions,
+} from "@degu/files";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { assertTransferError, type ChangeResponse } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { listText } from "./directory_entries.ts";
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;
@@ -146,4 +154,22 @@ Deno.test("download: a source that can't be listed completely rejects the call",
   const error = await catchIncomplete(() => copy(trees, { delete: true, onEvent }));
   assertEquals([error.result!.files, error.result!.deletionsSkipped], [1, "incomplete"]);
   assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
+});
+
+Deno.test("upload: with delete, a server without lists is refused before the target directory exists", async () => {
+  await using dir = await createTempDir();
+  await fill(dir.path, { "source/a": "1", "served": null });
+  const source = `${dir.path}/source`;
+  for (const list of [false, true]) {
+    const app = new FilesApp(`${dir.path}/served`, { list, write: true });
+    await using serving = serve(routes({ "/files/": app }));
+    const copy = () =>
+      uploadTree(serving.makeClient(), source, "/files/new/dir/", { delete: true });
+    if (list) {
+      assertEquals((await copy()).complete, true);
+    } else {
+      for (let i = 0; i < 2; i++) await assertRejects(copy, StatusError, "list: true");
+      assertEquals(await readTree(`${dir.path}/served`), {});
+    }
+  }
 });

@@ -221,6 +221,18 @@ async function* readTreeEntries(
   }
 }
 
+/** Reports whether the server has a list for this directory. */
+export async function hasList(client: TransferClient, uri: string): Promise<boolean> {
+  const response = await client.request("HEAD", uri, {});
+  await response.discard();
+  return isList(response);
+}
+
+function isList({ status, headers }: Response): boolean {
+  const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
+  return status === 200 && type.trim() === "application/json";
+}
+
 async function requestList(
   client: TransferClient,
   uri: string,
@@ -228,11 +240,9 @@ async function requestList(
 ): Promise<Response> {
   client.signal?.throwIfAborted();
   const response = await client.request("GET", uri, extraHeaders);
-  const { status, headers, body } = response;
-  const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
-  if (status === 200 && body !== null && type.trim() === "application/json") return response;
+  if (isList(response) && response.body !== null) return response;
   await response.discard();
-  if (status !== 200) throw responseError("GET", uri, response, "list");
+  if (response.status !== 200) throw responseError("GET", uri, response, "list");
   throw unexpectedResponseError("GET", uri, NO_LIST_PROBLEM, { advice: LIST_ADVICE });
 }
 

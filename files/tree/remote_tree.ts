@@ -47,7 +47,7 @@ import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.
 import { findUnsetModes, parseUnsetHeader, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
 import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
-import { readRemoteDirectory, readRemoteTree } from "./remote_list.ts";
+import { hasList, readRemoteDirectory, readRemoteTree } from "./remote_list.ts";
 import {
   ABSENT_DIGEST,
   type DirectoryOutcome,
@@ -64,6 +64,15 @@ import {
 } from "./sides.ts";
 import { formatUri, quotePath, type TreeNode } from "./tree.ts";
 import { differsAtTargetError } from "./tree_errors.ts";
+
+/** Reports whether the server lists a directory above the missing directory of this URI. */
+async function isListedAbove(client: TransferClient, uri: string): Promise<boolean> {
+  for (let above = uri; above !== "/";) {
+    above = above.slice(0, above.lastIndexOf("/", above.length - 2) + 1);
+    if (await hasList(client, above)) return true;
+  }
+  return false;
+}
 
 interface DeferredFile {
   readonly result: TransferResult;
@@ -122,6 +131,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       return await this.#listTarget();
     } catch (error) {
       if (!hasStatus(error, 404)) throw error;
+      // A server without lists responds in the same way, and can't list the copied entries later.
+      if (this.#settings.delete && !await isListedAbove(this.#client, uri)) throw error;
       return null;
     } finally {
       this.#noteModes();
