@@ -90,15 +90,15 @@ export async function runAgent(
   using signals = caughtSignals;
   const { signal, interrupt = () => {} } = signals;
   const run: Run = (action) => async (...args) => {
-    const command = args.at(-1) as Command; // commander passes the command behind the options
-    const options = command.optsWithGlobals<CommonOptions>();
+    // commander passes the command behind the options
+    const options = (args.at(-1) as Command).optsWithGlobals<CommonOptions>();
     output = new Output(options, streams);
     output.interrupt = interrupt;
     if (options.verbose && options.quiet) {
       throw new Failure("--verbose and --quiet contradict each other: leave one out", "USAGE");
     }
     const problem = await findOptionProblem(options);
-    if (problem !== null) throw makeProblemFailure(problem, command);
+    if (problem !== null) throw new UsageFailure(problem, "USAGE");
     const { findHome } = await import("./open_device.ts");
     const home = await findHome(options.home);
     context = { home, output, signal, options };
@@ -181,7 +181,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
     command.exitOverride((error) => {
       // The "error" of --help and --version has the exit code 0.
       if (error.exitCode === 0) throw error;
-      throw makeProblemFailure(describeUsageProblem(error, command), command);
+      throw new UsageFailure(describeUsageProblem(error, command), "USAGE");
     });
   }
   return program;
@@ -204,9 +204,12 @@ function listSubcommands({ commands }: Command): string[] {
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") {
     const unknownName = command.args.at(-1);
-    if (unknownName !== undefined) return `unknown command '${unknownName}'`;
-    const names = command.parent === null ? "" : `: ${listSubcommands(command).join(" or ")}`;
-    return `a command is missing${names}`;
+    if (unknownName !== undefined) {
+      return `unknown command '${unknownName}'${formatHelpAdvice(command)}`;
+    }
+    return command.parent === null
+      ? `a command is missing${formatHelpAdvice(command)}`
+      : `a command is missing: ${listSubcommands(command).join(" or ")}`;
   }
   const messageLine = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
     /\.$/,
@@ -217,13 +220,16 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     ([, text = ""]) => text,
   );
   const [option = ""] = firstQuoted.split(" ");
+  const hasSuggestion = messageLine.endsWith("?)");
   switch (code) {
     case "commander.missingArgument":
-      return `${firstQuoted.toUpperCase()} is missing`;
+      return describeMissingArgument(firstQuoted, command);
     case "commander.excessArguments": {
       // For commander, -1 is a number.
       const numberOption = command.args.find((argument) => /^-\d+$/.test(argument));
-      if (numberOption !== undefined) return `unknown option '${numberOption}'`;
+      if (numberOption !== undefined) {
+        return `unknown option '${numberOption}'${formatHelpAdvice(command)}`;
+      }
       const extraArguments = command.args.slice(command.registeredArguments.length);
       const quoted = extraArguments.map((argument) => JSON.stringify(argument)).join(", ");
       const isInstall = command.parent?.name() === "install";
@@ -256,10 +262,10 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       const [, advice] =
         foreignCommands.find(([names]) => names.split(" ").includes(firstQuoted)) ?? [];
       if (advice !== undefined) return `unknown command '${firstQuoted}' (${advice})`;
-      const hasSuggestion = messageLine.endsWith("?)");
-      return !hasSuggestion && command.args.some((argument) => /^[^/:]+:/.test(argument))
+      if (hasSuggestion) return messageLine;
+      return command.args.some((argument) => /^[^/:]+:/.test(argument))
         ? `unknown command '${firstQuoted}'; for files of a peer, run degu get, put, sync, ls or rm`
-        : messageLine;
+        : `${messageLine}${formatHelpAdvice(command)}`;
     }
     case "commander.unknownOption": {
       const { parent, commands } = command;
@@ -275,7 +281,11 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       const mayBeFile = !/^--[a-z\d-]+(?:=|$)/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
       return describeForeignOption(firstQuoted, command) ??
-        (mayBeFile ? `${messageLine}; to name a file, write ./ before it` : messageLine);
+        (hasSuggestion
+          ? messageLine
+          : mayBeFile
+          ? `${messageLine}; to name a file, write ./ before it`
+          : `${messageLine}${formatHelpAdvice(command)}`);
     }
   }
   return messageLine.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
@@ -283,6 +293,15 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       /^command-argument value '(.*)' is invalid for argument '(.*)'\. Allowed choices are /s,
       (_whole, _value, name) => `${name.toUpperCase()} must be one of `,
     );
+}
+
+function describeMissingArgument(name: string, command: Command): string {
+  const [source] = command.args;
+  if (command.name() === "sync" && source !== undefined) {
+    const target = /^[^/:]+:/.test(source) ? "the local directory" : "PEER:DIR";
+    return `where to? write ${target} after ${JSON.stringify(source)}`;
+  }
+  return `${name.toUpperCase()} is missing${formatHelpAdvice(command)}`;
 }
 
 function describeNoArguments(command: Command): string {
@@ -296,8 +315,9 @@ function formatCommandName(command: Command): string {
   return parent === null ? command.name() : `${formatCommandName(parent)} ${command.name()}`;
 }
 
-function makeProblemFailure(problem: string, command: Command): UsageFailure {
-  return new UsageFailure(`${problem}; see "${formatCommandName(command)} --help"`, "USAGE");
+/** Advice for a problem whose message doesn't have the answer. */
+function formatHelpAdvice(command: Command): string {
+  return `; see "${formatCommandName(command)} --help"`;
 }
 
 /**

@@ -253,16 +253,16 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
   ];
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentInProcess([typed]);
-    const hint = meant === null ? "" : ` (Did you mean ${meant}?)`;
-    const expectedMessage = `degu: error: unknown command '${typed}'${hint}; see "degu --help"\n`;
+    const hint = meant === null ? '; see "degu --help"' : ` (Did you mean ${meant}?)`;
+    const expectedMessage = `degu: error: unknown command '${typed}'${hint}\n`;
     assertEquals([code, stderr], [2, expectedMessage]);
   });
   for (const args of [["a.txt", "camera:"], ["camera:a", "."], ["cpoy", "a", "camera:b"]]) {
     const { stderr } = await runAgentInProcess(args);
-    assertStringIncludes(stderr, "; for files of a peer, run degu get, put, sync, ls or rm; see");
+    assertStringIncludes(stderr, "; for files of a peer, run degu get, put, sync, ls or rm\n");
   }
   const { stderr } = await runAgentInProcess(["lst", "camera:"]);
-  assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?); see");
+  assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?)\n");
 });
 
 Deno.test("an operand that looks like an option or a pattern is an error with advice", async (t) => {

@@ -92,32 +92,25 @@ Deno.test("the help of each command has a description, examples, and all of its 
   }
 });
 
-Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
+Deno.test("a usage error is one line, which refers to the help if it has no other advice, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
-    [["serve", "--listen", "nonsense"], /--listen: .*an IP address of this machine.*"degu serve/],
-    [["invite", "--listen", "localhost:0"], /--listen: .*an IP address.*"degu invite/],
-    [
-      ["invite", "--serving", "localhost:0"],
-      /--serving: must have a port from 1 to 65535.*"degu invite/,
-    ],
-    [["receive", "--from", ""], /--from: must be the name of a device.*"degu receive/],
+    [["serve", "--listen", "nonsense"], /--listen: .*an IP address of this machine/],
+    [["invite", "--listen", "localhost:0"], /--listen: .*an IP address/],
+    [["invite", "--serving", "localhost:0"], /--serving: must have a port from 1 to 65535/],
+    [["receive", "--from", ""], /--from: must be the name of a device/],
     [["receive", "--from", "my laptop"], /--from: must be the name of a device/],
     [["receive", "--from", "…"], /--from: must be the name of a device/],
-    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); see "degu --help"/],
+    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\)\n/],
     [["--json"], /a command is missing; see "degu --help"/],
-    [["service"], /a command is missing: service install or service remove; see "degu service /],
-    [
-      ["init", "--nam", "x"],
-      /unknown option '--nam' \(Did you mean --name\?\); see "degu init --help"/,
-    ],
-    [["id", "x"], /too many arguments: "x"; degu id takes none; see "degu id --help"/],
-    [["serve", "x"], /too many arguments: "x"; name a directory with --share or --inbox; see/],
+    [["service"], /a command is missing: service install or service remove\n/],
+    [["init", "--nam", "x"], /unknown option '--nam' \(Did you mean --name\?\)\n/],
+    [["init", "--photos"], /unknown option '--photos'; see "degu init --help"/],
+    [["ls"], /PEER:PATH is missing; see "degu ls --help"/],
+    [["id", "x"], /too many arguments: "x"; degu id takes none\n/],
+    [["serve", "x"], /too many arguments: "x"; name a directory with --share or --inbox\n/],
     [["--home", "sync", "id", "x"], /too many arguments: "x"/], // sync is the value of --home
-    [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; see "degu ping --help"/],
-    [
-      ["--address", "::1", "ls", "x:"],
-      /'--address'; write it after the command; see "degu --help"/,
-    ],
+    [["ping", "--address", "a b", "x"], /error: --address: .*"a b"/],
+    [["--address", "::1", "ls", "x:"], /'--address'; write it after the command\n/],
     [["help", "x"], /unknown command 'x'; see "degu --help"/],
     [["init", "--", "--name"], /too many arguments: "--name"/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one
@@ -129,7 +122,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     const { code, stdout, stderr } = ends[i]!;
     const isJson = args.includes("--json");
     assertEquals([code, stdout !== ""], [2, isJson], args.join(" "));
-    assertMatch(stderr, /^degu: error: .*(see "degu .*--help"|it is empty)\n$/, args.join(" "));
+    assertMatch(stderr, /^degu: error: .*\n$/, args.join(" "));
     assertMatch(stderr, expected);
   }
 });
