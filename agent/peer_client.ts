@@ -1,3 +1,4 @@
+import { Command } from "commander";
 import { type Address, BodyError, formatAddress, parseHost, type Response } from "@degu/degu/base";
 import type { Client, ClientOptions } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
@@ -43,9 +44,10 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   if (error instanceof DeviceError && error.code === "UNKNOWN" && error.cause !== undefined) {
     return new Failure(error.message, "NOT_PAIRED", { peer: peerName, cause: error });
   }
+  const peerNames = (await device.peers()).map(({ name }) => name);
   const hint = peerName === device.name
     ? "it is this device"
-    : (await device.peers()).length === 0
+    : peerNames.length === 0
     ? 'this device has no peers yet: run "degu pair" on both devices'
     : isAddress(peerName)
     ? 'it is an address: write the name of the peer, which "degu peers" lists with its addresses'
@@ -53,10 +55,24 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
     ? "leave out the colon"
     : peerName.includes(":")
     ? "it is a path: write only the name of the peer, before the colon"
-    : '"degu peers" lists all peers';
+    : suggestName(peerName, peerNames) ?? '"degu peers" lists all peers';
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });
+}
+
+/** Returns what commander also suggests for a misspelled command, such as "Did you mean desk?". */
+function suggestName(name: string, names: readonly string[]): string | null {
+  const program = new Command().exitOverride().helpCommand(false).configureOutput({
+    writeErr: () => {},
+  });
+  for (const each of names) program.command(each);
+  try {
+    program.parse(["--", name], { from: "user" });
+  } catch (error) {
+    return /Did you mean .*\?/.exec((error as Error).message)?.[0] ?? null;
+  }
+  return null;
 }
 
 export function isAddress(text: string): boolean {

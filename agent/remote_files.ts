@@ -93,10 +93,11 @@ export function parseRemotePath(text: string): RemotePath {
   }
   const [, host] = /^[^/]*@([^/@]*)$/.exec(text.slice(0, colon)) ?? [];
   if (host !== undefined) {
-    const path = `${host}:${text.slice(colon + 1).replace(HOME_PATTERN, "").replace(/^\/+/, "")}`;
+    const path = text.slice(colon + 1).replace(HOME_PATTERN, "").replace(/^\/+/, "");
+    const example = isDeviceName(host) ? `${host}:${path}` : `PEER:${path} --address ${host}`;
     throw fail(
       ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and ` +
-        `a path in its share or inbox, as in ${path}`,
+        `a path in its share or inbox, as in ${example}`,
     );
   }
   if (Deno.build.os === "windows" && text.includes("\\")) {

@@ -155,7 +155,10 @@ function parseTarget(paths: readonly string[]): RemotePath {
     throw new Failure(`where to? ${findTargetAdvice(sources, targetOperand)}`, "USAGE");
   }
   if (sources.length === 0) {
-    throw new Failure(`what to put? write it before ${targetOperand}`, "USAGE");
+    throw new Failure(
+      `what to put? write it before ${targetOperand}, or write - for stdin`,
+      "USAGE",
+    );
   }
   const remote = sources.find(isRemotePath);
   if (remote === undefined) return parseRemotePath(targetOperand);

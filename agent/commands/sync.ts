@@ -58,7 +58,9 @@ export async function sync(
     const colonAdvice = findColonAdvice(to);
     throw new Failure(
       isDownload
-        ? "one of the two directories must be on this device"
+        ? `one of the two directories must be on this device: run degu sync on ${
+          parseRemotePath(from).peer
+        } or on ${parseRemotePath(to).peer}`
         : "one of the two directories must be on another device: write PEER:DIR" +
           (colonAdvice === null ? "" : `; ${colonAdvice}`),
       "USAGE",
