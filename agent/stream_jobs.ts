@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { download, type TransferProgress, upload } from "@degu/files";
 import type { RetryEvent } from "@degu/degu/client";
-import type { Context } from "./command.ts";
+import { type Context, formatShellCommand } from "./command.ts";
 import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
@@ -74,7 +74,16 @@ export async function findStreamSource(
   return { path, name, open: async () => (await Deno.open(path)).readable };
 }
 
+/** Its bytes could reprogram the terminal. */
+function makeBinaryFailure(name: string): Failure {
+  const get = formatShellCommand("degu", "get", name);
+  return new Failure(
+    `it is binary, which a terminal can't show: write it to a file with ${get} ., or add | cat`,
+  );
+}
+
 export async function makeStreamUploadJob(
+  output: Output,
   files: RemoteFiles,
   source: StreamSource,
   names: readonly string[],
@@ -99,7 +108,13 @@ export async function makeStreamUploadJob(
     to,
     size: null,
     isStream: true,
-    copy: (pool, options) => upload(pool, stream, files.makeUri(names), { ...options, replace }),
+    copy: async (pool, options) => {
+      const uploadOptions = { ...options, replace };
+      const result = await upload(pool, stream, files.makeUri(names), uploadOptions);
+      // The program before the pipe may have failed.
+      if (result.total === 0) output.warn(`${source.path} was empty, so ${to} is an empty file`);
+      return result;
+    },
   };
 }
 
@@ -146,9 +161,10 @@ export function makeStdoutJob(
   { names, size }: Pick<RemoteEntry, "names" | "size">,
   { streams: { stdout } }: Output,
 ): FileJob {
+  const name = files.formatName(names);
   let writtenBytes = 0;
   return {
-    from: files.formatName(names),
+    from: name,
     to: "stdout",
     size,
     isStream: true,
@@ -166,6 +182,7 @@ export function makeStdoutJob(
         options.onProgress?.(progress);
       };
       const write = async (bytes: Uint8Array) => {
+        if (stdout.isTerminal() && bytes.includes(0)) throw makeBinaryFailure(name);
         // While the reader of the pipe pauses, the connection has not stalled.
         const progressTimer = setInterval(() => onProgress(lastProgress), PROGRESS_MILLISECONDS);
         try {

@@ -179,6 +179,12 @@ export class TransferReport implements Disposable {
     return { stored: copied + unchanged, failed };
   }
 
+  /** True if every file was already at the target. */
+  get isUpToDate(): boolean {
+    const { copied, unchanged, failed } = this.#counts;
+    return unchanged > 0 && copied + failed === 0;
+  }
+
   finish(): number {
     this.summarize(false);
     if (this.#refusal !== null) this.#output.error(this.#refusal);

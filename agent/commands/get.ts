@@ -116,6 +116,13 @@ export async function runGet(
   }
   // Look up every argument before the first copy.
   await transfers.copy(peerJobs, isSinglePeer);
+  const { output } = context;
+  // As in `degu get desk:file > file`.
+  const mayMeanStdout = isSingleSource && !hasTarget && !recursive && !output.json &&
+    !output.streams.stdout.isTerminal();
+  if (mayMeanStdout && transfers.report.isUpToDate) {
+    output.note("to write the file to stdout, add -");
+  }
   return transfers.report.finish();
 }
 

@@ -96,7 +96,8 @@ export async function runPut(
       checkNotReserved(names, files.formatName(names));
       transfers.claimTarget(`/${names.join("/")}`, path);
       if ("open" in source) {
-        return await makeStreamUploadJob(files, source, names, force, context.signal);
+        const { output, signal } = context;
+        return await makeStreamUploadJob(output, files, source, names, force, signal);
       }
       const options = move
         ? { replace: force, settled, move } as const

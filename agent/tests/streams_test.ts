@@ -34,7 +34,11 @@ Deno.test("put - sends stdin under the given name; get - writes the content, and
     const args = ["put", "--force", "-", "camera:sub/name"];
     const { code, stdout, stderr } = await files.homes.run("viewer", args, { stdin: text });
     assertEquals([code, stdout], [0, "camera:sub/name\n"], stderr);
-    assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
+    const warning = text === ""
+      ? "degu: warning: stdin was empty, so camera:sub/name is an empty file\n"
+      : "";
+    assert(stderr.startsWith(warning), stderr);
+    assertMatch(stderr.slice(warning.length), /^1 file copied, [^\n]*\n$/);
     assertEquals(await Deno.readTextFile(`${files.inbox}/sub/name`), text);
     const getArgs = ["get", "--inbox", "camera:sub/name", "-"];
     for (const options of text === "content\n" ? [[], ["--verbose"], ["--quiet"]] : [[]]) {
@@ -319,4 +323,32 @@ Deno.test("on a terminal, put - says how to end the file, and get - draws no bar
   assertStringIncludes(shown, LONG_TEXT);
   assert(!shown.includes("\x1b"), "a bar");
   assertMatch(shown.slice(LONG_TEXT.length), /^1 file copied, [^\n]*\r\n$/);
+  await fill(files.share, { binary: "a\0b" });
+  await using getBinary = files.start(["get", "camera:binary", "-"], { terminal });
+  const refusal = await getBinary.waitForEnd();
+  assertEquals(
+    [refusal.code, refusal.stdout],
+    [
+      1,
+      "degu: error: camera:binary: it is binary, which a terminal can't show: " +
+      "write it to a file with degu get camera:binary ., or add | cat\r\n",
+    ],
+  );
 });
+
+Deno.test(
+  "get without a target says how to write to stdout, if stdout is no terminal and the file is up to date",
+  ignoreIf(noBash),
+  async () => {
+    await using files = await AgentFiles.start();
+    await fill(files.share, { file: "1" });
+    const line = 'cd "$0"; degu get camera:file > names; degu get camera:file > content; ' +
+      "degu get camera:file .";
+    const { stderr } = await runShell(files, line);
+    const hint = "to write the file to stdout, add -\n";
+    assertMatch(
+      stderr,
+      new RegExp(`^1 file copied.*\\n${hint}.*1 up to date\\n.*1 up to date\\n$`),
+    );
+  },
+);
