@@ -14,7 +14,6 @@ export { checkUri } from "./base/wire/uri.ts";
 export {
   copyWithMessage,
   fileErrorCodeOf,
-  isInstance,
   isSystemError,
   isTooManyOpenFilesError,
   messageOf,

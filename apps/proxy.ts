@@ -6,12 +6,7 @@ import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";
 import { markCopy } from "../internal/copies.ts";
-import {
-  isInstance,
-  isTooManyOpenFilesError,
-  messageOf,
-  propertyOf,
-} from "../internal/caught_errors.ts";
+import { isTooManyOpenFilesError, messageOf, propertyOf } from "../internal/caught_errors.ts";
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
 import { type Request, Response } from "../base/app/message.ts";
 import { isBrokenBodyError } from "../net/incoming_body.ts";
@@ -277,13 +272,13 @@ function isConnectError(error: unknown): boolean {
 
 function isUpstreamTimeout(error: unknown): boolean {
   const cause = propertyOf(error, "cause");
-  const errors: unknown[] = isInstance(cause, AggregateError) ? cause.errors : [error];
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [error];
   return errors.every(isTimeout);
 }
 
 function isProgramError(error: unknown): boolean {
-  return isInstance(error, TypeError) || isInstance(error, RangeError) ||
-    isInstance(error, Deno.errors.NotCapable);
+  return error instanceof TypeError || error instanceof RangeError ||
+    error instanceof Deno.errors.NotCapable;
 }
 
 /**

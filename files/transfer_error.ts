@@ -1,7 +1,7 @@
 import type { Method, ReceivedHeaders } from "@degu/degu/base";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { MountPointError } from "./disk/names.ts";
-import { isInstance, parseDecimal, quote, transience } from "@degu/degu/internal";
+import { parseDecimal, quote, transience } from "@degu/degu/internal";
 import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
 import { KEPT_DIRECTORY_NAME } from "./reserved.ts";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
@@ -212,7 +212,7 @@ export function changedWhileCopiedError(name: string, options?: ErrorOptions): T
 
 /** Marks an error as final, because the stream can't be read or written again. */
 export function toStreamError(error: unknown): unknown {
-  return isInstance(error, Error) ? transience.set(error, false) : error;
+  return error instanceof Error ? transience.set(error, false) : error;
 }
 
 const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
@@ -273,11 +273,11 @@ function hintOf(method: Method, status: number, task: TransferTask): string {
 }
 
 export function isTransferOrStatusError(error: unknown): error is TransferError | StatusError {
-  return isInstance(error, TransferError) || isInstance(error, StatusError);
+  return error instanceof TransferError || error instanceof StatusError;
 }
 
 export function hasStatus(error: unknown, status: number): boolean {
-  return isInstance(error, StatusError) && error.status === status;
+  return error instanceof StatusError && error.status === status;
 }
 
 /** A refusal by the server is another error. */
@@ -294,15 +294,15 @@ const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
  */
 export function isFatal(error: unknown): boolean {
   if (!isTransferOrStatusError(error)) {
-    return (isInstance(error, ProtocolError) || isInstance(error, TlsError)) && !isTransient(error);
+    return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
   }
-  if (isInstance(error, StatusError)) return FINAL_STATUSES.has(error.status);
+  if (error instanceof StatusError) return FINAL_STATUSES.has(error.status);
   const { code, cause } = error;
   // The cause of a refused deletion is 401 or 405: the server refuses all deletions.
-  return code === "ROOT_GONE" || isInstance(cause, StatusError) && FINAL_STATUSES.has(cause.status);
+  return code === "ROOT_GONE" || cause instanceof StatusError && FINAL_STATUSES.has(cause.status);
 }
 
 /** Reports whether a server has failed, or is too busy, for a reason without a code. */
 export function isServerError(error: unknown): error is StatusError {
-  return isInstance(error, StatusError) && error.status >= 500;
+  return error instanceof StatusError && error.status >= 500;
 }

@@ -1,29 +1,6 @@
-/**
- * Reads a property of a thrown value, which can be any value, such as a proxy or an object with a
- * getter that throws. Returns `undefined` in place of an error, so that the thrown value isn't
- * replaced by the error of the getter.
- */
+/** Reads a property of a thrown value, which can be any value. */
 export function propertyOf(value: unknown, key: PropertyKey): unknown {
-  try {
-    return (value as { readonly [key: PropertyKey]: unknown } | null | undefined)?.[key];
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * Returns false for a proxy whose prototype can't be read: `instanceof` would throw an error, which
- * would replace the thrown value.
- */
-export function isInstance<T>(
-  value: unknown,
-  ClassOfValue: abstract new (...args: never[]) => T,
-): value is T {
-  try {
-    return value instanceof ClassOfValue;
-  } catch {
-    return false;
-  }
+  return (value as { readonly [key: PropertyKey]: unknown } | null | undefined)?.[key];
 }
 
 const MAX_CAUSE_DEPTH = 8;
@@ -39,14 +16,9 @@ export function hasCause(
 ): boolean {
   if (condition(error)) return true;
   if (maxDepth === 0 || typeof error !== "object" || error === null) return false;
-  try {
-    const errors = propertyOf(error, "errors");
-    const causes: unknown[] = [propertyOf(error, "cause"), ...Array.isArray(errors) ? errors : []];
-    return causes.some((cause) => hasCause(cause, condition, maxDepth - 1));
-  } catch {
-    // A thrown value can be a proxy that throws.
-    return false;
-  }
+  const errors = propertyOf(error, "errors");
+  const causes: unknown[] = [propertyOf(error, "cause"), ...Array.isArray(errors) ? errors : []];
+  return causes.some((cause) => hasCause(cause, condition, maxDepth - 1));
 }
 
 // ───────────────────────── texts
@@ -67,11 +39,11 @@ export function messageOf(error: unknown): string {
 
 /** Slow: a stack costs more than a request. */
 export function stackOf(error: unknown): string {
-  // Omit the stack of this error, because formatting a stack may need a file descriptor.
-  if (isTooManyOpenFilesError(error)) return messageOf(error);
-  return formatSafely(() =>
-    error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)
-  );
+  return formatSafely(() => {
+    // Omit the stack of this error, because formatting a stack may need a file descriptor.
+    if (isTooManyOpenFilesError(error)) return messageOf(error);
+    return error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error);
+  });
 }
 
 export function plainMessageOf(error: unknown): string {
@@ -152,5 +124,5 @@ const SYSTEM_CODE = /^(?:E[A-Z0-9]+|errno \d+|UNKNOWN)$/;
 
 export function isSystemError(error: unknown): error is Error {
   const code = fileErrorCodeOf(error);
-  return isInstance(error, Error) && typeof code === "string" && SYSTEM_CODE.test(code);
+  return error instanceof Error && typeof code === "string" && SYSTEM_CODE.test(code);
 }

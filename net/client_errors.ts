@@ -4,7 +4,7 @@ import {
 } from "../base/connection_error_details.ts";
 import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import { isSafeMethod, type Method } from "../base/wire/preamble.ts";
-import { errorCodeOf, isInstance, messageOf } from "../internal/caught_errors.ts";
+import { errorCodeOf, messageOf } from "../internal/caught_errors.ts";
 import { transience } from "../internal/error_details.ts";
 export interface FailedRequest {
   /**
@@ -98,9 +98,9 @@ export function makeRequestError(thrownError: unknown, request: FailedRequest): 
   const error = makeConnectionError(thrownError, request);
   const isSafe = isSafeMethod(request.method);
   // A server that closes the connection has probably read the request.
-  const isFromPeer = request.isClosedByPeer || isInstance(error, EmptyPreambleError) ||
+  const isFromPeer = request.isClosedByPeer || error instanceof EmptyPreambleError ||
     errorCodeOf(error) === "EXCESS_BYTES";
-  if (request.phase !== "idle" && isFromPeer && !isSafe && isInstance(error, Error)) {
+  if (request.phase !== "idle" && isFromPeer && !isSafe && error instanceof Error) {
     transience.set(error, "maybe processed");
   }
   return error;
@@ -121,13 +121,13 @@ function makeConnectionError(
 ): unknown {
   // The error already names the reason.
   if (phase === "responding" || !isClosedByPeer) return error;
-  if (hint !== null && isInstance(error, TlsError) && error.code === "REFUSED_BY_PEER") {
+  if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
   const isReset = isResetError(error);
   // If the server has refused the body, any other error is a consequence of the refusal.
-  if (!isReset && !isInstance(error, EmptyPreambleError)) return writeError ?? error;
+  if (!isReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
   const isFirstOverTls = isEncrypted && lastStatus === 0;
   const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
   const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;

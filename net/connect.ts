@@ -1,7 +1,7 @@
 import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { errorCodeOf, isInstance, withAdvice, withNewMessage } from "../internal/caught_errors.ts";
+import { errorCodeOf, withAdvice, withNewMessage } from "../internal/caught_errors.ts";
 import { checkMethods, wrongArgumentError } from "../internal/checks.ts";
 import { awaitUntilAborted, pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
@@ -154,7 +154,7 @@ export function withAddress(
   { signal }: ConnectLimits,
   isConnecting: boolean,
 ): unknown {
-  if (!isInstance(error, Error) || signal?.aborted && error === signal.reason) return error;
+  if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
   // EINVAL: the system has no route between these addresses, for example on an interface without
   // IPv6.
   const hasNoRoute = isConnecting && errorCodeOf(error) === "EINVAL";

@@ -3,7 +3,7 @@ import {
   connectionErrorDetails,
   type ConnectionFault,
 } from "../base/connection_error_details.ts";
-import { errorCodeOf, isInstance } from "../internal/caught_errors.ts";
+import { errorCodeOf } from "../internal/caught_errors.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 
@@ -23,7 +23,7 @@ const SOCKET_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass |
 function socketFaultOf(error: unknown): ConnectionFault | null {
   const code = errorCodeOf(error);
   const matchesError = (classOrCode: ErrorClass | string) =>
-    typeof classOrCode === "string" ? code === classOrCode : isInstance(error, classOrCode);
+    typeof classOrCode === "string" ? code === classOrCode : error instanceof classOrCode;
   return SOCKET_FAULTS.find(([, classesAndCodes]) => classesAndCodes.some(matchesError))?.[0] ??
     null;
 }
@@ -36,7 +36,7 @@ export function markSocketError<T>(
   error: T,
   details: ConnectionErrorDetails = {},
 ): T {
-  if (!isInstance(error, Error)) return error;
+  if (!(error instanceof Error)) return error;
   const knownDetails = connectionErrorDetails.get(error);
   const fault = details.fault ?? knownDetails?.fault ?? socketFaultOf(error) ?? undefined;
   return connectionErrorDetails.set(error, { ...knownDetails, ...details, fault });

@@ -15,7 +15,7 @@ import {
   makeIntegerCheck,
 } from "../internal/checks.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
-import { errorCodeOf, isInstance } from "../internal/caught_errors.ts";
+import { errorCodeOf } from "../internal/caught_errors.ts";
 import {
   clearMaybeProcessed,
   mayHaveBeenProcessed,
@@ -547,7 +547,7 @@ function isStaleConnectionError(error: unknown): boolean {
   const code = errorCodeOf(error);
   // EXCESS_BYTES: some servers send a 408 before they close an idle connection.
   return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||
-    isInstance(error, Deno.errors.UnexpectedEof) && describeConnectionError(error) !== null;
+    error instanceof Deno.errors.UnexpectedEof && describeConnectionError(error) !== null;
 }
 
 class IdleConnections {

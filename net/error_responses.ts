@@ -1,7 +1,7 @@
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
-import { isInstance, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
+import { isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { unknownTrustErrors } from "../internal/error_details.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 
@@ -19,7 +19,7 @@ export function formatErrorResponse(status: ErrorStatus): Uint8Array {
 const REQUEST_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
 
 export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus | null {
-  if (!isInstance(error, ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
+  if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
   if (!startsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
   if (error.code === "UNKNOWN_TRANSFER_CODING") return 501;
@@ -45,7 +45,7 @@ const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErr
 
 /** Codes of headers are those of a trailer. A close within a body isn't invalid framing. */
 export function isBrokenFramingError(error: unknown): boolean {
-  return isInstance(error, ProtocolError) && BROKEN_FRAMING_CODES.has(error.code);
+  return error instanceof ProtocolError && BROKEN_FRAMING_CODES.has(error.code);
 }
 
 export function isUnavailableError(error: unknown): boolean {

@@ -4,7 +4,7 @@ import { ReadBuffer } from "../base/body/byte_io.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { copyWithMessage, isInstance } from "../internal/caught_errors.ts";
+import { copyWithMessage } from "../internal/caught_errors.ts";
 import { HiddenProperty } from "../internal/error_details.ts";
 import { encodeChunk, prepareChunk } from "../base/wire/chunk.ts";
 import type { Framing } from "../base/wire/headers.ts";
@@ -75,7 +75,7 @@ class ConnectionSource implements BodySource {
     const onBodyEnd = this.#onBodyEnd;
     this.#onBodyEnd = null;
     if (outcome === "consumed") this.buffer.shrink();
-    if (outcome === "broken" && isInstance(error, Error)) brokenBodyMark.set(error, true);
+    if (outcome === "broken" && error instanceof Error) brokenBodyMark.set(error, true);
     onBodyEnd?.(outcome, error);
   }
 }
@@ -119,7 +119,7 @@ class UnframedSource implements BodySource {
     try {
       count = await buffer.fill(this.#connection);
     } catch (error) {
-      if (isInstance(error, Deno.errors.TimedOut)) {
+      if (error instanceof Deno.errors.TimedOut) {
         const advice = "the server keeps the connection open, whose end would be the end of the " +
           "body; if it is Python Degu, set unframedNull: true";
         const newError = copyWithMessage(error, `${error.message}: ${advice}`, error);

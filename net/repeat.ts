@@ -7,7 +7,7 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { isInstance, isSystemError, messageOf, stackOf } from "../internal/caught_errors.ts";
+import { isSystemError, messageOf, stackOf } from "../internal/caught_errors.ts";
 import { pause } from "../internal/pause.ts";
 import { MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
@@ -108,8 +108,8 @@ async function pauseSeconds(seconds: number, signal: AbortSignal): Promise<void>
 }
 
 function logError(error: unknown, waitSeconds: number): void {
-  const isExpected = isInstance(error, DeguError) || isInstance(error, DOMException) ||
-    Object.values(Deno.errors).some((errorClass) => isInstance(error, errorClass)) ||
+  const isExpected = error instanceof DeguError || error instanceof DOMException ||
+    Object.values(Deno.errors).some((errorClass) => error instanceof errorClass) ||
     isSystemError(error);
   const text = isExpected ? messageOf(error) : stackOf(error);
   processLogger.warn(`${text}; next run in ${waitSeconds} s`);

@@ -32,7 +32,7 @@ import {
   makeIntegerCheck,
   makeNumberCheck,
 } from "../internal/checks.ts";
-import { errorCodeOf, isInstance, propertyOf } from "../internal/caught_errors.ts";
+import { errorCodeOf, propertyOf } from "../internal/caught_errors.ts";
 import { transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { EARLY_CLOSE_MILLISECONDS } from "./client_errors.ts";
@@ -194,7 +194,7 @@ export async function retry<T>(
 }
 
 function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
-  return isInstance(result, Response) && !result.ok;
+  return result instanceof Response && !result.ok;
 }
 
 function retryAfterOf(error: unknown): number {
@@ -243,7 +243,7 @@ export function isTransient(error: unknown): boolean {
   if (propertyOf(error, "isTransient") === true) return true;
   const transienceMark = transience.get(error);
   if (transienceMark !== undefined) return transienceMark === true;
-  if (isInstance(error, DOMException)) return isTimeout(error);
+  if (error instanceof DOMException) return isTimeout(error);
   // A host that refuses connections may be starting its server.
   return describeConnectionError(error) !== null;
 }
@@ -270,6 +270,6 @@ export function isTransient(error: unknown): boolean {
  * ```
  */
 export function isTimeout(error: unknown): boolean {
-  if (isInstance(error, DOMException)) return propertyOf(error, "name") === "TimeoutError";
+  if (error instanceof DOMException) return propertyOf(error, "name") === "TimeoutError";
   return describeConnectionError(error)?.fault === "timed out";
 }

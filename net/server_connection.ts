@@ -32,7 +32,7 @@ import {
   ProtocolError,
   TlsError,
 } from "../base/errors.ts";
-import { hasCause, isInstance, messageOf } from "../internal/caught_errors.ts";
+import { hasCause, messageOf } from "../internal/caught_errors.ts";
 import { reportedErrors } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
@@ -689,7 +689,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     // After the peer has closed the connection, operations and body sources of the app fail: these
     // failures aren't errors of the app.
-    const isClosedError = (cause: unknown) => isInstance(cause, ConnectionClosedError);
+    const isClosedError = (cause: unknown) => cause instanceof ConnectionClosedError;
     if (this.#probe.hasPeerClosed && (hasValidResponse || hasCause(error, isClosedError))) {
       const message = `the peer has disconnected; the response ended with ${messageOf(error)}`;
       this.#recordEnd({ level: "debug", message });

@@ -2,7 +2,7 @@ import { findStatusOfThrownResponse } from "../base/app/app_result.ts";
 import type { Request } from "../base/app/message.ts";
 import { isTooLongError } from "../base/body/bodies.ts";
 import { EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
-import { hasCause, isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
+import { hasCause, messageOf, stackOf } from "../internal/caught_errors.ts";
 import { isOfAnotherCopy } from "../internal/copies.ts";
 import { reportedErrors } from "../internal/error_details.ts";
 import { quote, typeNameOf } from "../internal/quote.ts";
@@ -73,11 +73,11 @@ export function makeHalfDuplexEnd(error: unknown): SessionEnd {
 
 export function describeConnectionFailure(error: unknown): SessionEnd {
   const message = messageOf(error);
-  if (isInstance(error, Deno.errors.TimedOut)) {
+  if (error instanceof Deno.errors.TimedOut) {
     return { level: "info", kind: "timeout", message, error };
   }
-  if (isInstance(error, ProtocolError)) return { level: "info", kind: "protocol", message, error };
-  if (isInstance(error, TlsError) && error.code === "REFUSED_BY_PEER") {
+  if (error instanceof ProtocolError) return { level: "info", kind: "protocol", message, error };
+  if (error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
     return { level: "info", kind: "handshake", message, error };
   }
   return { level: "debug", message, error };

@@ -13,7 +13,6 @@ import { type BodyError, ConnectionClosedError, ProtocolError } from "../base/er
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLargeError } from "../base/wire/preamble.ts";
-import { isInstance } from "../internal/caught_errors.ts";
 import { transience } from "../internal/error_details.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
@@ -175,7 +174,7 @@ export class Transport implements ReadAheadListener {
 
   /** No other write follows a failed write, so no time-out bounds writes any more. */
   #endWrites(error?: unknown): void {
-    this.hasBeenReset ||= isInstance(error, Deno.errors.ConnectionReset);
+    this.hasBeenReset ||= error instanceof Deno.errors.ConnectionReset;
     this.#sendState = "refused";
     this.deadline.stopWrite();
   }

@@ -14,7 +14,7 @@ import type { Framing, HeadersToSend } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { findContentRangeProblem } from "../wire/range.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
-import { hasCause, isInstance, propertyOf } from "../../internal/caught_errors.ts";
+import { hasCause, propertyOf } from "../../internal/caught_errors.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { isContentErrorOf, type Request, Response } from "./message.ts";
@@ -184,21 +184,16 @@ function checkContentRange(headers: HeadersToSend, bodyLength: unknown, labelPre
 
 /** Returns `null` for an error of a trust check, which the server logs and answers with 503. */
 export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | null {
-  const isResponse = isInstance(error, ResponseError) && !unknownTrustErrors.get(error);
+  const isResponse = error instanceof ResponseError && !unknownTrustErrors.get(error);
   return isResponse ? error.response : null;
 }
 
 export function findStatusOfThrownResponse(thrown: unknown): number | null {
-  try {
-    if (thrown instanceof Error) return null;
-    const isTuple = Array.isArray(thrown) && thrown.length === 4;
-    const status = propertyOf(thrown, isTuple ? 0 : "status");
-    const isResponse = isTuple || propertyOf(thrown, "headers") !== undefined;
-    return isResponse && typeof status === "number" ? status : null;
-  } catch {
-    // The value is a revoked proxy.
-    return null;
-  }
+  if (thrown instanceof Error) return null;
+  const isTuple = Array.isArray(thrown) && thrown.length === 4;
+  const status = propertyOf(thrown, isTuple ? 0 : "status");
+  const isResponse = isTuple || propertyOf(thrown, "headers") !== undefined;
+  return isResponse && typeof status === "number" ? status : null;
 }
 
 /** @param body The body of the request as it arrived; the app may have changed its `Request`. */
@@ -209,7 +204,7 @@ export function findAppErrorResponse(
 ): ResponseTuple | ResponseObject | null {
   const response = findThrownResponse(error);
   if (response !== null) return response;
-  const isTooLong = (cause: unknown) => isInstance(cause, BodyError) && isTooLongError(body, cause);
+  const isTooLong = (cause: unknown) => cause instanceof BodyError && isTooLongError(body, cause);
   if (hasCause(error, isTooLong)) return [413, "Content Too Large", {}, null];
   if (isContentErrorOf(request, error)) return [400, "Bad Request", {}, null];
   return null;

@@ -10,7 +10,7 @@ import { MemorySource } from "../body/body_source.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
 import { markCopy } from "../../internal/copies.ts";
-import { hasCause, isInstance } from "../../internal/caught_errors.ts";
+import { hasCause } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
@@ -257,7 +257,7 @@ export function isContentErrorOf(request: Request, error: unknown): boolean {
   const { store } = request;
   return hasCause(
     error,
-    (cause) => isInstance(cause, Error) && contentErrors.get(cause) === store,
+    (cause) => cause instanceof Error && contentErrors.get(cause) === store,
   );
 }
 

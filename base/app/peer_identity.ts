@@ -1,4 +1,3 @@
-import { isInstance } from "../../internal/caught_errors.ts";
 import { wrongArgumentError } from "../../internal/checks.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
@@ -77,7 +76,7 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
 
 /** Whether an error of a trust check means that the trust can't be determined now. */
 export function isUnknownTrustError(error: unknown): boolean {
-  return isInstance(error, ResponseError) && statusOf(error.response) === 503;
+  return error instanceof ResponseError && statusOf(error.response) === 503;
 }
 
 /** @throws the error of the `isTrusted` of the identity. */

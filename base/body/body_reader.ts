@@ -1,6 +1,5 @@
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { checkInteger } from "../../internal/checks.ts";
-import { isInstance } from "../../internal/caught_errors.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { BodyDecoder } from "./body_decoder.ts";
@@ -323,5 +322,5 @@ function tooLongError(
 }
 
 export function isTooLongErrorOf(reader: BodyState | null, error: unknown): boolean {
-  return reader !== null && isInstance(error, Error) && readersByTooLongError.get(error) === reader;
+  return reader !== null && error instanceof Error && readersByTooLongError.get(error) === reader;
 }

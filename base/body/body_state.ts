@@ -10,7 +10,6 @@
  * begin ({@linkcode Interruption}).
  */
 
-import { isInstance } from "../../internal/caught_errors.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import type { BodyOutcome, BodySource } from "./body_source.ts";
@@ -168,7 +167,7 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     // Set the operation also if the body was stopped before: then the body counts as used.
     this.#operation ??= "cancel";
     if (this.isStopped) return;
-    const error = isInstance(reason, Error)
+    const error = reason instanceof Error
       ? reason
       : new BodyError("the body was canceled", { cause: reason });
     this.interruption.stop(error, false);

@@ -2,7 +2,6 @@ import { chmodSync, constants, existsSync, unlinkSync } from "node:fs";
 import {
   checkString,
   fileErrorCodeOf,
-  isInstance,
   isTooManyOpenFilesError,
   pause,
   quote,
@@ -379,7 +378,7 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
 }
 
 export function isFileSystemError(error: unknown): boolean {
-  return typeof fileErrorCodeOf(error) === "string" || isInstance(error, Deno.errors.NotCapable);
+  return typeof fileErrorCodeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
 }
 
 /** An error because of too many open files doesn't count: a later read may succeed. */

@@ -4,7 +4,6 @@ import {
   checkBoolean,
   checkFunction,
   checkOptions,
-  isInstance,
   isSystemError,
   makeIntegerCheck,
   makeSafeLogger,
@@ -372,7 +371,7 @@ export class FilesApp implements AppObject {
       : new Root(this.#settings.root.path, this.#versions.by(session?.user ?? "peer"));
     const reportCut: FileRequest["reportCut"] = (error) => {
       // After the end of the session, any error is only a consequence.
-      if (session?.signal.aborted || !isInstance(error, Error)) return error;
+      if (session?.signal.aborted || !(error instanceof Error)) return error;
       const refusal = isRootPresent() ? findCutRefusal(error) : missingRootRefusal(root.path);
       if (refusal === null) return error;
       warn(refusal);

@@ -1,11 +1,11 @@
 import { printable } from "@degu/degu/base";
-import { isInstance, isSystemError } from "@degu/degu/internal";
+import { isSystemError } from "@degu/degu/internal";
 
 /**
  * Makes an error safe for a log: the message and the stack of a file system error contain its path.
  */
 export function makeErrorPrintable(error: unknown): unknown {
-  if (!isInstance(error, Error)) return error;
+  if (!(error instanceof Error)) return error;
   const message = printable(error.message);
   if (message === error.message) return error;
   const printableCopy = new Error(message);

@@ -13,7 +13,6 @@
  * copied one at a time.
  */
 
-import { isInstance } from "@degu/degu/internal";
 import {
   type Connector,
   isTransient,
@@ -422,6 +421,6 @@ class TreeCopy {
 }
 
 function isListChangedError(error: unknown): boolean {
-  if (!isInstance(error, TransferError)) return false;
+  if (!(error instanceof TransferError)) return false;
   return error.code === "BAD_LIST" ? isConnectionLoss(error.cause) : error.code === "CHANGED";
 }

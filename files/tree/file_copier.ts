@@ -4,7 +4,6 @@
  */
 
 import { StatusError } from "@degu/degu/client";
-import { isInstance } from "@degu/degu/internal";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { isReuseTimeout } from "../transfer/remote_digest.ts";
@@ -153,7 +152,7 @@ export class FileCopier {
   }
 
   #fail(task: CopyTask, error: unknown): void {
-    if (isInstance(error, TransferError) && error.code === "DISK_FULL") {
+    if (error instanceof TransferError && error.code === "DISK_FULL") {
       const { at, free, isOtherDisk, needed } = error;
       if (at === "remote" && !isOtherDisk) this.#freeBytes = free;
       // A file that was refused before it was sent has not filled the disk.
@@ -408,7 +407,7 @@ function makeQueues(
 }
 
 function isFileChangedError(error: unknown): boolean {
-  if (!isInstance(error, TransferError)) return hasStatus(error, 400);
+  if (!(error instanceof TransferError)) return hasStatus(error, 400);
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }
 

@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { BodyError } from "@degu/degu/base";
 import { standardLogger } from "@degu/degu/server";
-import { isInstance, isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
+import { isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
 import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../disk/files.ts";
 import {
   createDirectory,
@@ -591,7 +591,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   #addVersions(error: unknown, { path }: TreeNode): unknown {
-    return isInstance(error, TransferError)
+    return error instanceof TransferError
       ? withLocalVersions(error, () => this.#root.findVersions(path))
       : error;
   }

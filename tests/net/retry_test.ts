@@ -1,6 +1,6 @@
 /** Transient errors, and retries after them. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
   Body,
@@ -26,7 +26,6 @@ import {
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { unreadableErrors } from "@degu/testing/unreadable_errors.ts";
 import { RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -443,33 +442,6 @@ Deno.test("isTransient() ignores a cause, and an error of an app is transient if
 Deno.test("describeArgumentError() is null for other errors", () => {
   for (const unrelatedError of [null, new TypeError("timeout: must be"), new RangeError()]) {
     assertEquals(describeArgumentError(unrelatedError), null);
-  }
-});
-
-Deno.test("retry() rethrows a value whose properties can't be read", async () => {
-  const makeThrowingError = (key: PropertyKey, properties: object = {}) =>
-    Object.defineProperty(Object.assign(new Error("first"), properties), key, {
-      get() {
-        throw new Error("of the getter");
-      },
-    });
-  const get = () => {
-    throw new Error("of the proxy");
-  };
-  const values = [
-    makeThrowingError("isTransient"),
-    makeThrowingError("code"),
-    makeThrowingError("retryAfter", { isTransient: true }),
-    new Proxy(new Error("first"), { get }),
-    ...unreadableErrors.map(([, makeError]) => makeError()),
-  ];
-  for (const value of values) {
-    let thrownValue: unknown;
-    await retry(() => Promise.reject(value), { retries: 1, seconds: 0 }).catch((error) => {
-      thrownValue = error;
-    });
-    assert(thrownValue === value);
-    assertEquals([describeConnectionError(value), describeArgumentError(value)], [null, null]);
   }
 });
 
