@@ -120,6 +120,7 @@ export class Server implements AsyncDisposable {
   readonly #ownLogger: Disposable | null;
   readonly #startedAt = performance.now();
   #hasServedConnection = false;
+  #hasReadyReader = false;
   #servePromise: Promise<void> | null = null;
   readonly #unservedTimer: ReturnType<typeof setTimeout>;
 
@@ -238,11 +239,8 @@ export class Server implements AsyncDisposable {
    * address can't be bound; the constructor of a plain server throws instead.
    */
   get ready(): Promise<void> {
-    const { ready } = this.#listener;
-    // The caller handles the failure of `ready`: mark the same failure of serveForever() as
-    // handled.
-    ready.catch(() => this.serveForever().catch(() => {}));
-    return ready;
+    this.#hasReadyReader = true;
+    return this.#listener.ready;
   }
 
   /**
@@ -300,7 +298,13 @@ export class Server implements AsyncDisposable {
 
   async #serve(): Promise<void> {
     clearTimeout(this.#unservedTimer);
-    await this.#listener.ready;
+    try {
+      await this.#listener.ready;
+    } catch (error) {
+      // The reader of `ready` handles the same error.
+      if (this.#hasReadyReader) this.#servePromise!.catch(() => {});
+      throw error;
+    }
     await this.#acceptConnections();
     await this.#waitUntilEnded();
   }

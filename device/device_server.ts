@@ -57,6 +57,7 @@ export class DeviceServer implements AsyncDisposable {
   #record: ServingRecord | null = null;
   #unregistered: Promise<void> | null = null;
   #serveEnded: Promise<void> | null = null;
+  #hasReadyReader = false;
 
   /**
    * Created by {@linkcode Device.prototype.serve}.
@@ -140,9 +141,7 @@ export class DeviceServer implements AsyncDisposable {
 
   /** Resolves when the address is bound and recorded. Rejects if the address can't be bound. */
   get ready(): Promise<void> {
-    // The caller handles the failure of `ready`: mark the same failure of serveForever() as
-    // handled.
-    this.#addressRecorded.catch(() => this.serveForever().catch(() => {}));
+    this.#hasReadyReader = true;
     return this.#addressRecorded;
   }
 
@@ -151,7 +150,19 @@ export class DeviceServer implements AsyncDisposable {
    * DeviceServer.prototype.shutdown} has ended. Then the address is free.
    */
   serveForever(): Promise<void> {
-    return this.#serveEnded ??= this.#server.serveForever().finally(() => this.#unregister());
+    return this.#serveEnded ??= this.#serve();
+  }
+
+  async #serve(): Promise<void> {
+    try {
+      await this.#server.serveForever();
+    } catch (error) {
+      // The reader of `ready` handles the same error.
+      if (this.#hasReadyReader) this.#serveEnded!.catch(() => {});
+      throw error;
+    } finally {
+      await this.#unregister();
+    }
   }
 
   /**
