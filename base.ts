@@ -49,7 +49,7 @@ export {
   LengthEncoderStream,
 } from "./base/body/encoder_streams.ts";
 export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
-export { type Method } from "./base/wire/preamble.ts";
+export { type Method } from "./base/wire/method.ts";
 export { Response } from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";
 export { type ParsedHost, parseHost } from "./base/host.ts";

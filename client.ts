@@ -40,7 +40,7 @@ import type { HeadersToSend } from "./base/wire/headers.ts";
 import { awaitUntilAborted, joinSignals } from "./internal/pause.ts";
 import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
-import type { Method } from "./base/wire/preamble.ts";
+import type { Method } from "./base/wire/method.ts";
 import { type Address, checkAddress } from "./base/address.ts";
 import { formatHostHeader } from "./net/addresses.ts";
 import {

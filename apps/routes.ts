@@ -10,7 +10,7 @@ import { joinIdentities, type PeerIdentity } from "../base/app/peer_identity.ts"
 import { checkObject, notAllowedError } from "../internal/checks.ts";
 import { markCopy } from "../internal/copies.ts";
 import { quote } from "../internal/quote.ts";
-import { checkMethod, type Method } from "../base/wire/preamble.ts";
+import { checkMethod, type Method } from "../base/wire/method.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { reply } from "./reply.ts";
 

@@ -33,12 +33,10 @@ import {
   type ReceivedHeaders,
 } from "../base/wire/headers.ts";
 import { MAX_CHUNK_HEADER_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { checkMethod, mayHaveBody, type Method, METHODS } from "../base/wire/method.ts";
 import {
-  checkMethod,
   formatRequestPreamble,
   formatResponsePreamble,
-  mayHaveBody,
-  type Method,
   parseRequestPreamble,
   parseResponsePreamble,
   preambleTooLargeError,
@@ -87,7 +85,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): ReceivedHea
   checkBoolean("isResponse", isResponse);
   const end = copyWithSuffix(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeBytes(scratchBuffer.subarray(0, end));
-  const context = isResponse ? "response" : "request";
+  const context = isResponse ? "response" : METHODS.PUT;
   return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers as ReceivedHeaders;
 }
 

@@ -35,6 +35,7 @@ import {
   type HeadersToSend,
 } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import type { Method } from "../base/wire/method.ts";
 import {
   checkInterimResponse,
   checkRequestLine,
@@ -43,7 +44,6 @@ import {
   formatRequestPreamble,
   isLastResponse,
   mayBeginResponse,
-  type Method,
   parseResponsePreamble,
 } from "../base/wire/preamble.ts";
 import {

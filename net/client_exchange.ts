@@ -1,4 +1,4 @@
-import type { Method } from "../base/wire/preamble.ts";
+import type { Method } from "../base/wire/method.ts";
 
 /**
  * What a client's connection knows about the response:

@@ -1,6 +1,7 @@
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
+import { isMethod } from "../base/wire/method.ts";
+import { startsWithMethod } from "../base/wire/preamble.ts";
 import { isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { unknownTrustErrors } from "../internal/error_details.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";

@@ -1,7 +1,7 @@
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { readerOf } from "../base/body/body.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import type { Method } from "../base/wire/method.ts";
 import type { SafeLogger } from "./logger.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 

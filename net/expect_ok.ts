@@ -11,7 +11,7 @@ import {
 import { DeguError } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
-import { checkMethod, type Method } from "../base/wire/preamble.ts";
+import { checkMethod, type Method } from "../base/wire/method.ts";
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../internal/statuses.ts";
 

@@ -44,10 +44,10 @@ import {
 } from "../base/wire/headers.ts";
 import { isServedHost } from "../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { mayHaveBody } from "../base/wire/method.ts";
 import {
   checkRequestPrefix,
   formatResponsePreamble,
-  mayHaveBody,
   parseRequestPreamble,
   type RequestPreamble,
 } from "../base/wire/preamble.ts";

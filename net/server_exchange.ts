@@ -1,7 +1,7 @@
 import type { OutgoingResponse } from "../base/app/app_result.ts";
 import type { Request } from "../base/app/message.ts";
 import type { BodyIn } from "../base/body/bodies.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import type { Method } from "../base/wire/method.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import type { SessionEnd } from "./session_end.ts";
 import type { UnframedBody } from "./unframed_body.ts";

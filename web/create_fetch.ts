@@ -8,7 +8,7 @@ import {
   wrongArgumentError,
 } from "../internal/checks.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
-import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
+import { mayHaveBody, type Method } from "../base/wire/method.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";

@@ -11,7 +11,8 @@ import {
 } from "../body/bodies.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import type { Framing, HeadersToSend } from "../wire/headers.ts";
-import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
+import type { Method } from "../wire/method.ts";
+import { checkStatus, isBodiless } from "../wire/preamble.ts";
 import { findContentRangeProblem } from "../wire/range.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { hasCause, propertyOf } from "../../internal/caught_errors.ts";

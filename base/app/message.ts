@@ -22,7 +22,7 @@ import {
   parseConnectionOptions,
   type ReceivedHeaders,
 } from "../wire/headers.ts";
-import type { Method } from "../wire/preamble.ts";
+import type { Method } from "../wire/method.ts";
 import { buildUri, checkPath } from "../wire/uri.ts";
 
 /**

@@ -13,7 +13,7 @@ import { encodeText, isOutOfBounds, realLengthOf } from "../../internal/bytes.ts
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { checkHeaders, type Framing, type HeadersToSend } from "../wire/headers.ts";
-import { mayHaveBody, type Method } from "../wire/preamble.ts";
+import { mayHaveBody, type Method } from "../wire/method.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { isHeaderValue } from "../wire/character_tables.ts";

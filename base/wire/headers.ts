@@ -25,6 +25,7 @@ import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { quoteLine, quoteValue } from "../../internal/printable.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
+import type { MethodTraits } from "./method.ts";
 import {
   ContentRange,
   parseContentRange,
@@ -102,15 +103,12 @@ export type ReceivedHeaders =
   }
   & { readonly [name: string]: string | undefined };
 
-/** The kind of message that headers belong to. */
-export type HeaderContext =
-  /** A PUT or POST request. */
-  | "request"
-  /** A GET or HEAD request. */
-  | "safe request"
-  | "DELETE request"
-  | "response"
-  | "any";
+/** The kind of message that headers belong to: a request is given by the traits of its method. */
+export type HeaderContext = MethodTraits | "response" | "any";
+
+function mayHaveBody(context: HeaderContext): boolean {
+  return typeof context === "string" || context.mayHaveBody;
+}
 
 /**
  * How the end of a body is determined (RFC 9112 §6.3): by its length in bytes, by chunks, or `null`
@@ -286,7 +284,7 @@ function findHeaderConflict(
   }
   const error = findForbiddenRange(bits, context);
   if (error !== null) return error;
-  if (bits & FRAMING_BITS && (context === "safe request" || context === "DELETE request")) {
+  if (bits & FRAMING_BITS && !mayHaveBody(context)) {
     const name = bits & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding";
     return forbiddenHeaderError(name, "such a request");
   }
@@ -318,12 +316,6 @@ function findForbiddenRange(presentBits: number, context: HeaderContext): Protoc
     ? forbiddenHeaderError("content-range", "a request")
     : null;
 }
-
-/** RFC 9110 §14.2: only GET defines a range, and HEAD has the headers of GET. */
-const REQUESTS_WITHOUT_RANGE: ReadonlySet<HeaderContext> = new Set<HeaderContext>([
-  "request",
-  "DELETE request",
-]);
 
 function headerConflictError(names: string): ProtocolError {
   return new ProtocolError("CONFLICTING_HEADERS", `headers that exclude each other: ${names}`);
@@ -416,7 +408,8 @@ export function parseHeaderLines(
       const error = findForbiddenRange(typedHeader.bit, context);
       if (error !== null) throw error;
       presentBits |= typedHeader.bit;
-      const isIgnored = typedHeader.bit === RANGE_BIT && REQUESTS_WITHOUT_RANGE.has(context);
+      const isIgnored = typedHeader.bit === RANGE_BIT && typeof context === "object" &&
+        !context.definesRange;
       const parsedValue = isIgnored ? null : typedHeader.parse(value);
       if (typedHeader.bit & FRAMING_BITS) framing = parsedValue as number | "chunked";
       if (parsedValue === null) omitsRange = true;
@@ -435,8 +428,7 @@ export function parseHeaderLines(
       delete headers["range"];
       presentBits &= ~RANGE_BIT;
     }
-    const isWithoutBody = context === "safe request" || context === "DELETE request";
-    const mayBeEmpty = framing === 0 || framing === "chunked" && isWithoutBody;
+    const mayBeEmpty = framing === 0 || framing === "chunked" && !mayHaveBody(context);
     const error = findHeaderConflict(presentBits, mayBeEmpty, context);
     if (error !== null) throw error;
   }

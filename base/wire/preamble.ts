@@ -13,19 +13,16 @@ import {
   checkHeaders,
   formatHeaderLines,
   type Framing,
-  type HeaderContext,
   type HeadersToSend,
   parseHeaderLines,
   readLineAt,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
+import { checkMethod, isMethod, type Method, METHODS } from "./method.ts";
 import { allows, ASCII_TEXT_TABLE, TEXT_TABLE, TOKEN_TABLE } from "./character_tables.ts";
 import { checkHost, isHostHeader } from "./host_header.ts";
 import { findContentRangeProblem } from "./range.ts";
 import { checkUri, parseUri } from "./uri.ts";
-
-/** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
-export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
 
 export interface RequestPreamble {
   readonly method: Method;
@@ -84,32 +81,13 @@ export function preambleTooLargeError(): ProtocolError {
   return new ProtocolError("PREAMBLE_TOO_LARGE", message);
 }
 
-function headerContextOf(method: Method): HeaderContext {
-  if (mayHaveBody(method)) return "request";
-  return method === "DELETE" ? "DELETE request" : "safe request";
-}
-
 function checkNotEmpty(start: number, end: number): void {
   if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
 }
 
-/** Safe methods don't change the state of a server (RFC 9110 §9.2.1). */
-export function isSafeMethod(method: Method): boolean {
-  return method === "GET" || method === "HEAD";
-}
-
-export function mayHaveBody(method: string): boolean {
-  return method === "PUT" || method === "POST";
-}
-
-const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
-
-export function isMethod(text: unknown): text is Method {
-  return (METHODS as readonly unknown[]).includes(text);
-}
-
 const encoder = new TextEncoder();
-const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
+const METHOD_NAMES = Object.keys(METHODS) as Method[];
+const METHOD_BYTES = METHOD_NAMES.map((method) => encoder.encode(`${method} `));
 /** The first byte of an alert and of a handshake of TLS (RFC 8446 §5.1). */
 const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
@@ -238,7 +216,7 @@ export function parseRequestPreamble(
     : parseAbsoluteForm(bytes.subarray(targetStart, uriEnd));
   const target = absoluteForm?.uri ?? text.substring(method.length + 1, uriEnd - start);
   const { uri, path, query } = parseReceivedUri(target, bytes, targetStart, uriEnd);
-  const context = headerContextOf(method);
+  const context = METHODS[method];
   const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, context);
   if (isHttp10 && framing === "chunked") {
     const problem = "transfer-encoding in a request of HTTP/1.0 (RFC 9112 §6.1)";
@@ -253,7 +231,7 @@ export function parseRequestPreamble(
   const isHttps = absoluteForm !== null && absoluteForm.isHttps;
   const receivedFraming = framing === 0 ? null : framing;
   if (framing === 0) delete headers["content-length"];
-  if (framing === "chunked" && !mayHaveBody(method)) delete headers["transfer-encoding"];
+  if (framing === "chunked" && !METHODS[method].mayHaveBody) delete headers["transfer-encoding"];
   return { method, uri, path, query, headers, framing: receivedFraming, isHttp10, isHttps };
 }
 
@@ -289,8 +267,8 @@ function parseAbsoluteForm(
 }
 
 function readMethod(bytes: Uint8Array, start: number): Method | null {
-  for (let i = 0; i < METHODS.length; i++) {
-    if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
+  for (let i = 0; i < METHOD_NAMES.length; i++) {
+    if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHOD_NAMES[i]!;
   }
   return null;
 }
@@ -446,16 +424,10 @@ export function isLastResponse({ status, headers, framing, isHttp10 }: ResponseP
 
 // ───────────────────────── formatting
 
-export function checkMethod(method: Method, label = "method"): void {
-  if (isMethod(method)) return;
-  checkString(label, method);
-  throw notAllowedError(label, `must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
-}
-
 export function checkRequestLine(method: Method, uri: string, body: unknown): void {
   checkMethod(method);
   checkUri(uri);
-  if (body !== null && !mayHaveBody(method)) {
+  if (body !== null && !METHODS[method].mayHaveBody) {
     throw notAllowedError(
       "body",
       `must be null if the method is ${method}, since only PUT and POST have a body; ` +
@@ -497,7 +469,7 @@ export function formatRequestPreamble(
   into[position++] = SPACE;
   position = writeAscii(into, position, uri);
   position = writeBytes(into, position, REQUEST_LINE_END);
-  const context = headerContextOf(method);
+  const context = METHODS[method];
   return finishPreamble(
     into,
     formatHeaderLines(into, position, headers, overridingHeaders, framing, context, "headers"),

@@ -3,7 +3,7 @@
  * refuse the values of a careless app, or write exactly these values.
  */
 
-import type { Method } from "@degu/internal/base/wire/preamble.ts";
+import type { Method } from "@degu/internal/base/wire/method.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
 import { formatChunk, formatRequest, formatResponse, parseUri } from "@degu/internal/misc/wire.ts";

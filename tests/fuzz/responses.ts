@@ -4,7 +4,7 @@
  */
 
 import { ProtocolError } from "@degu/internal/base/errors.ts";
-import type { Method } from "@degu/internal/base/wire/preamble.ts";
+import type { Method } from "@degu/internal/base/wire/method.ts";
 import { Connection } from "@degu/degu/client";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
