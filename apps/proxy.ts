@@ -16,7 +16,7 @@ import type { Chunk } from "../base/wire/chunk.ts";
 import {
   checkHeaders,
   type HeadersToSend,
-  isFramingHeader,
+  isFramingOrRangeHeader,
   parseConnectionOptions,
 } from "../base/wire/headers.ts";
 import { buildUri } from "../base/wire/uri.ts";
@@ -325,7 +325,7 @@ export function removeHopByHopHeaders(headers: HeadersToSend): HeadersToSend {
   // Like received headers, the result has no prototype.
   const keptHeaders: HeadersToSend = Object.setPrototypeOf({}, null);
   for (const name of names) {
-    const isNamed = options.has(name) && name !== "host" && !isFramingHeader(name);
+    const isNamed = options.has(name) && name !== "host" && !isFramingOrRangeHeader(name);
     if (!isHopByHop(name) && !isNamed) keptHeaders[name] = headers[name]!;
   }
   return keptHeaders;

@@ -17,7 +17,7 @@ import {
   checkNoExpect,
   formatHeaderLines,
   type HeadersToSend,
-  isFramingHeader,
+  isFramingOrRangeHeader,
 } from "../base/wire/headers.ts";
 import { checkHost } from "../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -164,7 +164,7 @@ function checkDefaultHeaders(headers: HeadersToSend): void {
     if (name === "host" || name === "authorization") {
       throw notAllowedError(`headers["${name}"]`, `must be given as the option ${name}`);
     }
-    if (isFramingHeader(name)) {
+    if (isFramingOrRangeHeader(name)) {
       throw notAllowedError(
         `headers["${name}"]`,
         "is for one message, and can't be sent with every request",

@@ -36,12 +36,8 @@ import { hasCause, messageOf } from "../internal/caught_errors.ts";
 import { reportedErrors } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
-import {
-  expectsContinue,
-  findEmptyBodyEnd,
-  hasConnectionClose,
-  type HeadersToSend,
-} from "../base/wire/headers.ts";
+import { expectsContinue, hasConnectionClose, type HeadersToSend } from "../base/wire/headers.ts";
+import { findEmptyBodyEnd } from "../base/wire/chunk.ts";
 import { isServedHost } from "../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { mayHaveBody } from "../base/wire/method.ts";

@@ -1,6 +1,12 @@
 /** The chunked coding (RFC 9112 §7.1). Trailers are checked and dropped. */
 
-import { concatenate, decodeBytes, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
+import {
+  concatenate,
+  decodeBytes,
+  EMPTY_BYTES,
+  makePlainView,
+  startsWith,
+} from "../../internal/bytes.ts";
 import {
   checkUint8Array,
   notAllowedError,
@@ -16,7 +22,7 @@ import {
   MAX_PREAMBLE_BYTES,
 } from "./limits.ts";
 import { allows, TOKEN_TABLE } from "./character_tables.ts";
-import { checkHeaderLine } from "./headers.ts";
+import { checkHeaderLine, forbiddenHeaderError } from "./headers.ts";
 
 /** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
 export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
@@ -411,4 +417,20 @@ export class ChunkedValidator {
   finish(): void {
     if (!this.isComplete) throw incompleteChunksError(true);
   }
+}
+
+const EMPTY_CHUNKED_BODY = new TextEncoder().encode("0\r\n\r\n");
+
+/**
+ * Finds the end of the empty chunked body of a request whose method allows no content. Some proxies
+ * add such a body to every request.
+ *
+ * @returns -1 if more bytes are needed.
+ */
+export function findEmptyBodyEnd(bytes: Uint8Array, start: number, end: number): number {
+  const prefix = EMPTY_CHUNKED_BODY.subarray(0, end - start);
+  if (!startsWith(bytes, start, prefix)) {
+    throw forbiddenHeaderError("transfer-encoding", "such a request");
+  }
+  return prefix.length < EMPTY_CHUNKED_BODY.length ? -1 : start + prefix.length;
 }

@@ -260,7 +260,7 @@ function makeRangeFormatter(
 }
 
 /** Reports whether a header frames the body, or names a range. */
-export function isFramingHeader(name: string): boolean {
+export function isFramingOrRangeHeader(name: string): boolean {
   return (TYPED_HEADERS.get(name)?.bit ?? 0) !== 0;
 }
 
@@ -291,22 +291,6 @@ function findHeaderConflict(
   return null;
 }
 
-const EMPTY_CHUNKED_BODY = new TextEncoder().encode("0\r\n\r\n");
-
-/**
- * Finds the end of the empty chunked body of a request whose method allows no content. Some proxies
- * add such a body to every request.
- *
- * @returns -1 if more bytes are needed.
- */
-export function findEmptyBodyEnd(bytes: Uint8Array, start: number, end: number): number {
-  const prefix = EMPTY_CHUNKED_BODY.subarray(0, end - start);
-  if (!startsWith(bytes, start, prefix)) {
-    throw forbiddenHeaderError("transfer-encoding", "such a request");
-  }
-  return prefix.length < EMPTY_CHUNKED_BODY.length ? -1 : start + prefix.length;
-}
-
 function findForbiddenRange(presentBits: number, context: HeaderContext): ProtocolError | null {
   if (context === "any") return null;
   if (context === "response") {
@@ -321,7 +305,7 @@ function headerConflictError(names: string): ProtocolError {
   return new ProtocolError("CONFLICTING_HEADERS", `headers that exclude each other: ${names}`);
 }
 
-function forbiddenHeaderError(name: string, message: string): ProtocolError {
+export function forbiddenHeaderError(name: string, message: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${message}`);
 }
 
