@@ -322,7 +322,6 @@ export class ConnectionCore {
         transport.endPreamble(buffer, length);
         checkNoExpect(sentHeaders);
         if (this.baseHeaders !== null) checkNoExpect(this.baseHeaders);
-        exchange.hasHost = (this.baseHeaders?.["host"] ?? sentHeaders["host"]) !== undefined;
         exchange.isLastRequest = hasConnectionClose(sentHeaders) ||
           (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
         if (signal !== undefined) {
@@ -485,7 +484,7 @@ export class ConnectionCore {
         unframedConnections.set(response, { close: () => this.#closeAfterSend() });
       }
       // A `StatusError` for this response names the method and the path.
-      if (!response.ok) setRequestLine(response, method, uri, exchange.hasHost);
+      if (!response.ok) setRequestLine(response, method, uri);
       return response;
     } catch (error) {
       const failure = this.#failExchange(exchange, error);

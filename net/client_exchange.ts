@@ -44,7 +44,6 @@ export class ClientExchange {
   writeError: unknown = null;
   /** Whether the server closed the connection while its response waited for the request. */
   isRequestCut = false;
-  hasHost = false;
   /** Whether the request has `connection: close`. */
   isLastRequest = false;
   /** Whether the server closes the connection after the response's body. */

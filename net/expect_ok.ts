@@ -210,13 +210,9 @@ export function makeResponseStatusError(response: Response<BodyOut>, text: strin
     (text === "" ? "" : `, ${quote(text)}`);
   const fields = { problem, status, reason, headers, text };
   if (request === null) return new StatusError({ message: problem, ...fields });
-  const { method, uri, hasHost } = request;
-  // Most other servers refuse such a request with 400 (RFC 9112 §3.2).
-  const advice = status === 400 && !hasHost
-    ? '; the request had no host header: the option host: "localhost" of the client adds one'
-    : "";
+  const { method, uri } = request;
   return new StatusError({
-    message: `${method} ${uri}: ${problem}${advice}`,
+    message: `${method} ${uri}: ${problem}`,
     method,
     uri,
     ...fields,

@@ -154,7 +154,6 @@ export class Response<B extends BodyOut = BodyIn> {
 }
 
 interface RequestLine {
-  readonly hasHost: boolean;
   readonly method: Method;
   /** The path without the query, which may hold secrets. */
   readonly uri: string;
@@ -162,13 +161,8 @@ interface RequestLine {
 
 const requestLines: HiddenProperty<RequestLine> = new HiddenProperty();
 
-export function setRequestLine(
-  response: Response,
-  method: Method,
-  uri: string,
-  hasHost: boolean,
-): void {
-  requestLines.set(response, { method, uri: uri.split("?", 1)[0]!, hasHost });
+export function setRequestLine(response: Response, method: Method, uri: string): void {
+  requestLines.set(response, { method, uri: uri.split("?", 1)[0]! });
 }
 
 export function requestLineOf(response: Response<BodyOut>): RequestLine | null {

@@ -13,8 +13,6 @@ import type { RetryEvent } from "@degu/degu/client";
 import { Body, type BodyOut, type HeadersToSend, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
-import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
   assertEquals,
@@ -46,19 +44,6 @@ Deno.test("expectOk rejects any other status with a StatusError that has the sta
     const response = new DeguResponse(status, reason, {}, null);
     const error = await assertRejects(() => expectOk(response), StatusError);
     assertEquals([error.status, error.message, error.name], [status, message, "StatusError"]);
-  }
-});
-
-Deno.test("the message of a 400 advises to send a host, unless the request had one", async () => {
-  await using dir = await createTempDir();
-  for (const host of [undefined, "localhost"]) {
-    using server = new RawServer(`${dir.path}/${host}`);
-    const client = new Client(`${dir.path}/${host}`, { host });
-    const failed = assertRejects(() => expectOk(client.get("/containers")), StatusError);
-    await server.respond("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
-    const { message, uri } = await failed;
-    assertEquals(uri, "/containers");
-    assertEquals(message.includes('the option host: "localhost"'), host === undefined, message);
   }
 });
 
