@@ -3,7 +3,7 @@ import {
   describeConnectionError,
 } from "../base/connection_error_details.ts";
 import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
-import { type Method, METHODS } from "../base/wire/method.ts";
+import { isSafeMethod, type Method } from "../base/wire/method.ts";
 import { errorCodeOf, messageOf } from "../internal/caught_errors.ts";
 import { transience } from "../internal/error_details.ts";
 export interface FailedRequest {
@@ -96,7 +96,7 @@ export function makeClosedConnectionError(
 
 export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
   const error = makeConnectionError(thrownError, request);
-  const isSafe = METHODS[request.method].isSafe;
+  const isSafe = isSafeMethod(request.method);
   // A server that closes the connection has probably read the request.
   const isFromPeer = request.isClosedByPeer || error instanceof EmptyPreambleError ||
     errorCodeOf(error) === "EXCESS_BYTES";

@@ -23,7 +23,7 @@ import {
 } from "../internal/error_details.ts";
 import { joinSignals, pause } from "../internal/pause.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
-import { type Method, METHODS } from "../base/wire/method.ts";
+import { isSafeMethod, type Method } from "../base/wire/method.ts";
 import {
   checkRequest,
   checkResponse,
@@ -297,7 +297,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       usedSlot.body = response.body;
       usedSlot.hasResponse = true;
       this.#restartStallTimer();
-      usedSlot.connection!.isAfterUnsafe = !METHODS[method].isSafe;
+      usedSlot.connection!.isAfterUnsafe = !isSafeMethod(method);
       usedSlot.connection!.readKeepAlive(response.headers);
       const { connection } = usedSlot.connection!;
       const { sock = {} } = connection as Partial<Connection>;
@@ -323,7 +323,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
-    const mayRepeatMethod = this.#allowsUnsafeRetries || METHODS[method].isSafe;
+    const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
     const idleConnection = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body)
       ? slot.connection = this.#idleConnections.take()
       : await this.#takeOpenConnection(slot, checkArguments, signal);

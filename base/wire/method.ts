@@ -31,6 +31,10 @@ export function isMethod(text: unknown): text is Method {
   return typeof text === "string" && Object.hasOwn(METHODS, text);
 }
 
+export function isSafeMethod(method: string): boolean {
+  return isMethod(method) && METHODS[method].isSafe;
+}
+
 export function mayHaveBody(method: string): boolean {
   return isMethod(method) && METHODS[method].mayHaveBody;
 }
