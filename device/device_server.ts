@@ -1,4 +1,4 @@
-import type { Address } from "@degu/degu/base";
+import { type Address, TlsError } from "@degu/degu/base";
 import {
   type App,
   type AppObject,
@@ -9,7 +9,7 @@ import {
   Session,
   SSLServer,
 } from "@degu/degu/server";
-import { TlsError } from "@degu/degu";
+
 import {
   checkObject,
   makeSafeLogger,
@@ -209,7 +209,7 @@ export class DeviceServer implements AsyncDisposable {
 
 const STRANGER_MESSAGE = "not a peer of this device (never paired, or forgotten)";
 
-/** Returns a logger that begins the line of a refused key with what a refusal means for a device. */
+/** Returns a logger that begins the line of a refused key with its meaning for a device. */
 function withStrangerMessages(logger: Logger): Logger {
   const safeLogger = makeSafeLogger(logger);
   return {
