@@ -4,13 +4,14 @@
  *
  * - Bodies: {@linkcode Body}, {@linkcode ChunkedBody}, {@linkcode BodyIter} and
  *   {@linkcode ChunkedBodyIter}, which are together {@linkcode bodies};
- *   {@linkcode makeOutputFromInput} forwards a body.
+ *   {@linkcode makeOutputFromInput} forwards a body. {@linkcode linesOf} reads the lines of a body,
+ *   and {@linkcode makeLineBody} sends lines.
  * - Their encoding as streams: {@linkcode LengthEncoderStream}, {@linkcode LengthDecoderStream},
  *   {@linkcode ChunkedEncoderStream}, {@linkcode ChunkedDecoderStream}.
  * - Parts of messages: {@linkcode Range}, {@linkcode SuffixRange}, {@linkcode ContentRange},
  *   {@linkcode UnsatisfiedRange}, {@linkcode buildUri}, `Response`.
- * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode checkAddress},
- *   {@linkcode parseHost}, {@linkcode printable}.
+ * - Text: {@linkcode parseAddress}, {@linkcode parseHostAddress}, {@linkcode formatAddress},
+ *   {@linkcode checkAddress}, {@linkcode parseHost}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
  *   {@linkcode describeArgumentError} returns the name of the argument in an error.
@@ -48,10 +49,11 @@ export {
   LengthDecoderStream,
   LengthEncoderStream,
 } from "./base/body/encoder_streams.ts";
+export { linesOf, makeLineBody } from "./base/body/lines.ts";
 export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/method.ts";
 export { Response } from "./base/app/message.ts";
-export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";
+export { checkAddress, formatAddress, parseAddress, parseHostAddress } from "./base/address.ts";
 export { type ParsedHost, parseHost } from "./base/host.ts";
 export { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";

@@ -107,6 +107,30 @@ export function parseAddress(text: string): Address {
 }
 
 /**
+ * Parses an address of a host and a port: {@linkcode parseAddress} without Unix sockets. The option
+ * `listen` of an invitation of `@degu/device` takes such addresses.
+ *
+ * @param text The address as text.
+ * @throws {TypeError} if the text is not a string.
+ * @throws {RangeError} if the text is not an address, or is the address of a Unix socket; the
+ * message has the reason.
+ *
+ * @example
+ * ```ts
+ * import { parseHostAddress } from "@degu/degu/base";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * assertEquals(parseHostAddress("192.168.1.20:7443"), ["192.168.1.20", 7443]);
+ * assertThrows(() => parseHostAddress("unix:/run/a.socket"), RangeError, "not a Unix socket");
+ * ```
+ */
+export function parseHostAddress(text: string): HostAddress | ScopedAddress {
+  const address = parseAddress(text);
+  if (!isUnixAddress(address)) return address;
+  throw notAllowedError("address", `must be host:port, not a Unix socket; got ${quote(text)}`);
+}
+
+/**
  * Checks and copies an address, as the constructors of clients and servers do, so that a program
  * can refuse an invalid configuration early. The function doesn't resolve names or connect.
  *

@@ -1,5 +1,5 @@
 /** Addresses: their text, and the rules of address lists. */
-import { type Address, formatAddress, parseAddress } from "@degu/degu/base";
+import { type Address, formatAddress, parseAddress, parseHostAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import {
   canonicalizeDnsName,
@@ -144,6 +144,14 @@ Deno.test("every text that can be parsed is formatted unchanged", () => {
     }),
     { numRuns: 500 },
   );
+});
+
+Deno.test("parseHostAddress parses as parseAddress, but refuses Unix sockets", () => {
+  for (const [text, address] of pairs) {
+    if (!isUnixAddress(address)) assertEquals(parseHostAddress(text), address);
+    else assertThrows(() => parseHostAddress(text), RangeError, "not a Unix socket");
+  }
+  assertThrows(() => parseHostAddress("127.0.0.1"), RangeError, "must have a port");
 });
 
 Deno.test("a text that is not an address is a RangeError with the reason", () => {

@@ -74,6 +74,7 @@ const SERVING: Readonly<Record<string, string>> = {
   "camera.ts": "tests/long/examples/recorder_test.ts",
   "gateway.ts": "tests/examples/gateway_test.ts",
   "live.ts": "tests/examples/live_test.ts",
+  "talk.ts": "tests/examples/talk_test.ts",
   "recorder.ts": "tests/long/examples/recorder_test.ts",
 };
 

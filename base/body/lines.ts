@@ -1,0 +1,171 @@
+import {
+  checkOptions,
+  makeIntegerCheck,
+  makeNumberCheck,
+  wrongTypeError,
+} from "../../internal/checks.ts";
+import { pause } from "../../internal/pause.ts";
+import { BodyError } from "../errors.ts";
+import { MAX_READ_BYTES } from "../wire/limits.ts";
+
+const DEFAULT_MAX_LENGTH = 65536;
+const DEFAULT_SILENCE_SECONDS = 15;
+const MAX_SILENCE_SECONDS = 3600;
+
+/**
+ * Reads the lines of a body as they arrive, without their ends, which are LF or CRLF. Empty lines
+ * are kept, and so is a last line without an end. If you leave the loop early, the rest of the body
+ * is canceled.
+ *
+ * @param source A request, a response, a body, or a stream of bytes; `null` has no lines.
+ * @param options The highest length of a line.
+ * @throws {TypeError} if an argument is of a wrong type, or an option is unknown. During the
+ * iteration: if the bytes aren't UTF-8.
+ * @throws {RangeError} if an option is not allowed.
+ * @throws {BodyError} with the code `"TOO_LONG"`, during the iteration: if a line is longer than
+ * `maxLength`. The body is then canceled.
+ * @throws the error of the body, during the iteration.
+ *
+ * @example
+ * ```ts
+ * import { Body } from "@degu/degu";
+ * import { linesOf } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const body = new Body(new Blob(["one\r\n\ntwo"]).stream(), 9);
+ * assertEquals(await Array.fromAsync(linesOf(body)), ["one", "", "two"]);
+ * ```
+ */
+export function linesOf(
+  source: { readonly readable: ReadableStream<Uint8Array> } | ReadableStream<Uint8Array> | null,
+  options: {
+    /**
+     * The highest length of a line in UTF-16 code units, from 1 to 16 Mi.
+     *
+     * @default {65536}
+     */
+    maxLength?: number | undefined;
+  } = {},
+): AsyncGenerator<string, void, void> {
+  const { maxLength = DEFAULT_MAX_LENGTH } = checkOptions(options, {
+    maxLength: makeIntegerCheck(1, MAX_READ_BYTES),
+  });
+  const readable = source === null || source instanceof ReadableStream ? source : source?.readable;
+  if (readable !== null && !(readable instanceof ReadableStream)) {
+    throw wrongTypeError("source", "a request, a response, a body, a stream or null", source);
+  }
+  return readLines(readable, maxLength);
+}
+
+async function* readLines(
+  readable: ReadableStream<Uint8Array> | null,
+  maxLength: number,
+): AsyncGenerator<string, void, void> {
+  if (readable === null) return;
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let prefix = "";
+  for await (const piece of readable) {
+    const text = decoder.decode(piece, { stream: true });
+    let start = 0;
+    for (let end; (end = text.indexOf("\n", start)) !== -1; start = end + 1) {
+      const line = prefix + text.slice(start, end);
+      prefix = "";
+      yield checkLength(line.endsWith("\r") ? line.slice(0, -1) : line, maxLength);
+    }
+    prefix += text.slice(start);
+    // A carriage return may belong to the end of the line.
+    checkLength(prefix.endsWith("\r") ? prefix.slice(0, -1) : prefix, maxLength);
+  }
+  prefix += decoder.decode();
+  if (prefix !== "") yield checkLength(prefix, maxLength);
+}
+
+function checkLength(line: string, maxLength: number): string {
+  if (line.length <= maxLength) return line;
+  throw new BodyError(`a line is longer than maxLength ${maxLength}`, { code: "TOO_LONG" });
+}
+
+/**
+ * Makes the body of a message from lines: each line is sent at once, with LF at its end. While the
+ * source is silent, an empty line is sent regularly, so that the time-outs of both sides don't end
+ * the connection. The reader skips empty lines.
+ *
+ * When the body is canceled, the source is also canceled, at the next line or empty line.
+ *
+ * @param lines The lines, without their ends: an async generator, or a stream of strings.
+ * @param options The longest silence.
+ * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
+ * @throws {RangeError} if an option is not allowed.
+ * @throws the error of the source, during the iteration.
+ *
+ * @example
+ * ```ts
+ * import { linesOf, makeLineBody } from "@degu/degu/base";
+ * import { Client, reply, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * async function* lines() {
+ *   yield "one";
+ *   yield "two";
+ * }
+ * const app = () => reply(200, makeLineBody(lines()));
+ * await using server = await Server.start(["127.0.0.1", 0], app);
+ * const response = await new Client(server.address).request("GET", "/");
+ * assertEquals(await Array.fromAsync(linesOf(response)), ["one", "two"]);
+ * ```
+ */
+export function makeLineBody(
+  lines: AsyncIterable<string>,
+  options: {
+    /**
+     * Seconds of silence before an empty line is sent, above 0 and at most 3600: less than the
+     * `timeout` of the client and the server.
+     *
+     * @default {15}
+     */
+    silenceSeconds?: number | undefined;
+  } = {},
+): AsyncGenerator<string, void, void> {
+  const { silenceSeconds = DEFAULT_SILENCE_SECONDS } = checkOptions(options, {
+    silenceSeconds: makeNumberCheck(Number.MIN_VALUE, MAX_SILENCE_SECONDS),
+  });
+  if (typeof lines?.[Symbol.asyncIterator] !== "function") {
+    throw wrongTypeError("lines", "an asynchronous generator or a stream of strings", lines);
+  }
+  return writeLines(lines[Symbol.asyncIterator](), silenceSeconds * 1000);
+}
+
+async function* writeLines(
+  source: AsyncIterator<string>,
+  silenceMilliseconds: number,
+): AsyncGenerator<string, void, void> {
+  let hasEnded = false;
+  try {
+    while (true) {
+      const next = source.next();
+      let result: IteratorResult<string> | null = null;
+      while ((result = await awaitOrPause(next, silenceMilliseconds)) === null) yield "\n";
+      if (result.done) {
+        hasEnded = true;
+        return;
+      }
+      yield `${result.value}\n`;
+    }
+  } catch (error) {
+    hasEnded = true;
+    throw error;
+  } finally {
+    // Don't await: the return of a generator that waits ends only with its wait.
+    if (!hasEnded) source.return?.()?.catch(() => {});
+  }
+}
+
+/** Resolves to the value, or to `null` if the value takes longer. */
+async function awaitOrPause<T>(value: Promise<T>, milliseconds: number): Promise<T | null> {
+  const ending = new AbortController();
+  try {
+    return await Promise.race([value, pause(milliseconds, ending.signal).then(() => null)]);
+  } finally {
+    ending.abort();
+  }
+}
