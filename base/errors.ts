@@ -161,8 +161,8 @@ export class EmptyPreambleError extends ProtocolError {
  * - `"UNTRUSTED"`: the peer's certificate was not verified. If the TLS library reports no reason,
  *   the message lists the likely reasons.
  * - `"EXPIRED"`, `"NOT_YET_VALID"`: the certificate is not valid now, by the local clock.
- * - `"WRONG_PURPOSE"`: the certificate is not for a client or not for a server, or belongs to an
- *   authority.
+ * - `"WRONG_PURPOSE"`: the keyUsage of the certificate lacks digitalSignature, or the certificate
+ *   belongs to an authority. A wrong extendedKeyUsage is usually `"UNTRUSTED"`.
  * - `"WRONG_NAME"`: the certificate is not for the host.
  * - `"WEAK"`: the key of the certificate, or a signature, is too weak.
  * - `"KEY_TOO_LARGE"`: the RSA key of the certificate has more than 4096 bits, which Deno can't
