@@ -48,6 +48,28 @@ export function findNetworkProblem(): typeof NO_NETWORK_TEXT | typeof IPV6_ONLY_
   return groupByInterface(interfaces).flat().some(isReachable) ? null : IPV6_ONLY_TEXT;
 }
 
+/**
+ * Returns the addresses that other machines can use for a listening address, which may be a
+ * wildcard. Without the permission to read the addresses of this machine, or without a network,
+ * returns the listening address.
+ */
+export function listUsableAddresses(address: Address): readonly Address[] {
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  if (isUnixAddress(address) || !["::", "0.0.0.0"].includes(address[0])) return [address];
+  if (Deno.permissions.querySync(permission).state !== "granted") return [address];
+  const [host, port] = address;
+  const hosts = Deno.networkInterfaces().map((each) => each.address).filter((each) =>
+    // Link-local addresses need the zone of the other machine.
+    isReachableByOthers([each, 0]) && !/^fe[89ab]/i.test(each)
+  );
+  const { IPv4 = [], IPv6 = [] } = Object.groupBy(
+    hosts,
+    (each) => each.includes(":") ? "IPv6" : "IPv4",
+  );
+  const usableHosts = IPv4.length > 0 || host === "0.0.0.0" ? IPv4 : IPv6;
+  return usableHosts.length === 0 ? [address] : usableHosts.map((each) => [each, port]);
+}
+
 export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
   const nextPort = port === 0 ? 0 : port + 1;
   return scope.length === 0 ? [host, nextPort] : [host, nextPort, scope[0], scope[1]];

@@ -13,6 +13,8 @@ export interface TransferNames {
 export class TransferReport implements Disposable {
   /** A note that is printed once, with the summary. */
   note: string | null = null;
+  /** The target directories of the copied trees that the command line doesn't name. */
+  readonly directories = new Set<string>();
   readonly progress: CommandProgress = {
     name: "",
     files: 0,
@@ -39,14 +41,19 @@ export class TransferReport implements Disposable {
   #tooLargeCount = 0;
   readonly #counts = {
     copied: 0,
+    /** Of these, the files whose names are always printed. */
+    named: 0,
+    copiedBytes: 0,
     transferredBytes: 0,
     removed: 0,
     unchanged: 0,
     deleted: 0,
     failed: 0,
   };
+  /** Printed in their order at the end, because files are deleted in any order. */
+  readonly #deletedNames: string[] = [];
   /** Why a run that is no dry run would refuse deletions. */
-  #refusal: string | null = null;
+  #refusal: { readonly message: string; readonly path: string } | null = null;
   #bar: Disposable | null;
 
   constructor({ output, options: { verbose = false } }: Context, isDryRun = false) {
@@ -113,14 +120,21 @@ export class TransferReport implements Disposable {
   /** @param isNamed True if the command line names the file itself, not only its directory. */
   reportCopied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
     this.#counts.copied++;
+    if (isNamed) this.#counts.named++;
     const { bytes, total, resumedFrom, reused, sha256, unset } = result;
+    this.#counts.copiedBytes += total;
     this.#noteUnset(to, unset);
-    if (this.#isDryRun) {
-      const object = { action: "copy", from, to, size: total, dryRun: true };
-      return this.#printResult(`would copy ${from} to ${to}`, object);
-    }
     if (!isNamed && !this.#isVerbose && !this.#output.json) return;
     this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256, unset });
+  }
+
+  /** @param isReplaced True if the target has another file of this name. */
+  reportPlannedCopy({ from, to }: TransferNames, size: number, isReplaced: boolean): void {
+    this.#counts.copied++;
+    this.#counts.copiedBytes += size;
+    const text = `${isReplaced ? "changed" : "new"}, ${formatBytes(size)}`;
+    const object = { action: "copy", from, to, size, replaces: isReplaced, dryRun: true };
+    this.#printResult(`would copy ${from} to ${to} (${text})`, object);
   }
 
   reportRemoved(name: string): void {
@@ -134,8 +148,7 @@ export class TransferReport implements Disposable {
 
   reportDeleted(name: string): void {
     this.#counts.deleted++;
-    const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
-    this.#printResult(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
+    this.#deletedNames.push(name);
   }
 
   /**
@@ -157,11 +170,9 @@ export class TransferReport implements Disposable {
     const effect = lossProblem === null ? "would delete nothing" : "would be refused";
     const joinTexts = (texts: readonly (string | null)[]) =>
       texts.filter((text) => text !== null).join(", and ");
-    this.#refusal = `a real run ${effect} (${joinTexts(problems)}): if both directories are the ` +
+    const message = `a real run ${effect} (${joinTexts(problems)}): if both directories are the ` +
       `right ones, ${joinTexts(advice)}`;
-    if (!this.#output.json) return;
-    const error = { code: "FAILED", message: this.#refusal };
-    this.#output.printResult("", { action: "delete", path, dryRun: true, error });
+    this.#refusal = { message, path };
   }
 
   #printResult(text: string, object: Record<string, unknown>): void {
@@ -187,7 +198,14 @@ export class TransferReport implements Disposable {
 
   finish(): number {
     this.summarize(false);
-    if (this.#refusal !== null) this.#output.error(this.#refusal);
+    if (this.#refusal !== null) {
+      const { message, path } = this.#refusal;
+      this.#output.error(message);
+      const error = { code: "FAILED", message };
+      if (this.#output.json) {
+        this.#output.printResult("", { action: "delete", path, dryRun: true, error });
+      }
+    }
     return this.#counts.failed === 0 && this.#refusal === null ? 0 : FAILED;
   }
 
@@ -196,6 +214,12 @@ export class TransferReport implements Disposable {
     const note = this.note ?? "";
     this.note = null;
     this[Symbol.dispose]();
+    const [deletedText, dryRun] = this.#isDryRun
+      ? ["would delete", { dryRun: true }]
+      : ["deleted", {}];
+    for (const name of this.#deletedNames.splice(0).sort()) {
+      this.#printResult(`${deletedText} ${name}`, { action: "delete", path: name, ...dryRun });
+    }
     const [firstSkipped, ...moreSkipped] = this.#skippedKinds;
     if (firstSkipped !== undefined) {
       const [name, kind] = firstSkipped;
@@ -215,32 +239,35 @@ export class TransferReport implements Disposable {
       );
     }
     this.#warnOfUnset();
-    const { copied, transferredBytes, removed, unchanged, deleted, failed } = this.#counts;
-    const seconds = (performance.now() - this.#startedAt) / 1000;
-    const timeText = transferredBytes > 0 ? ` in ${formatDuration(seconds)}` : "";
-    const [prefix, size] = this.#isDryRun
-      ? ["would be ", ""]
-      : ["", `, ${formatBytes(transferredBytes)}${timeText}`];
-    const hasNoCopies = !this.#isDryRun && copied === 0 && (failed > 0 || isEnded);
+    const { copied, removed, unchanged, deleted, failed } = this.#counts;
     const isEmpty = !isEnded &&
       copied + unchanged + deleted + failed + this.#skippedNames.size === 0;
     const parts = [
-      isEmpty
-        ? "no file to copy"
-        : hasNoCopies
-        ? ""
-        : `${formatCount(copied, "file")} ${prefix}copied${size}`,
+      copied > 0 ? this.#describeCopied() : isEmpty ? "no file to copy" : "",
       removed > 0 ? `${removed} removed from this device` : "",
       unchanged > 0 ? `${unchanged} up to date` : "",
-      deleted > 0 ? `${deleted} ${prefix}deleted` : "",
+      deleted > 0 ? `${deleted} ${this.#isDryRun ? "would be " : ""}deleted` : "",
       this.#skippedNames.size > 0 ? `${this.#skippedNames.size} skipped` : "",
       note,
     ].filter((part) => part !== "");
-    // A single failure without any other result needs no count.
-    const failures = failed > 1 || failed === 1 && parts.some((part) => part !== note)
-      ? `${formatCount(failed, "error")}: see above`
-      : "";
+    const failures = failed > 1 ? `${formatCount(failed, "error")}: see above` : "";
     this.#output.printSummary(parts.join("; "), failures, copied + deleted > 0);
+  }
+
+  #describeCopied(): string {
+    const { copied, named, copiedBytes, transferredBytes } = this.#counts;
+    const filesText = formatCount(copied, "file");
+    if (this.#isDryRun) return `${filesText} would be copied, ${formatBytes(copiedBytes)}`;
+    const [directory, ...otherDirectories] = this.directories;
+    const isOnlyDirectory = directory !== undefined && otherDirectories.length + named === 0;
+    const copiedText = `${filesText} copied${isOnlyDirectory ? ` into ${directory}` : ""}`;
+    // Parts of interrupted transfers, renamed files and copies of other files aren't sent.
+    if (transferredBytes === 0 && copiedBytes > 0) {
+      return `${copiedText} (${formatBytes(copiedBytes)} were there)`;
+    }
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const timeText = transferredBytes > 0 ? ` in ${formatDuration(seconds)}` : "";
+    return `${copiedText}, ${formatBytes(transferredBytes)}${timeText}`;
   }
 
   #warnOfUnset(): void {

@@ -343,13 +343,19 @@ export class Transfers implements Disposable {
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
+      if (job.listsUnchanged && job.onlyNames === undefined) this.report.directories.add(to);
       const { deletionsSkipped } = await copyTree(tree);
       tree.reportMissing();
       if (this.#isDryRun && deletionsSkipped === "empty" && tree.hasEntries) {
         tree.lossProblem = `${from} is empty: is its disk mounted?`;
       }
-      if (tree.lossProblem !== null) await copyTree(makeTree({ ...options, deleteAll: true }));
       if (this.#isDryRun) {
+        // The first run lists nothing if a real run would refuse it.
+        const listedTree = tree.lossProblem === null
+          ? tree
+          : makeTree({ ...options, deleteAll: true });
+        if (listedTree !== tree) await copyTree(listedTree);
+        await listedTree.reportPlannedCopies();
         this.report.reportRefusal(tree.lossProblem, job.options.maxDelete, to);
       }
       if (deletionsSkipped === "empty" && !this.#isDryRun) {

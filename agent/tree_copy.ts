@@ -10,6 +10,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/files";
 import { join } from "./paths.ts";
+import { ignoreNotFound } from "./local_paths.ts";
 import { RUN_AGAIN } from "./explain.ts";
 import { codeOf, errorCodeOf, isConnectionLost } from "./error_codes.ts";
 import { describeRepeatedBreaks, explainTransfer } from "./transfer_errors.ts";
@@ -65,6 +66,7 @@ export class TreeCopy {
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
   readonly #unreportedNames: Set<string>;
+  readonly #plannedCopies: (TreeEvent & { readonly type: "copied" })[] = [];
 
   constructor(
     report: TransferReport,
@@ -179,12 +181,35 @@ export class TreeCopy {
         report.fail(from, problem, "CHANGED", { from, to });
       } else if (kind !== undefined) report.skipOther(from, kind);
       else report.skip(from, SKIP_REASONS[reason] ?? reason);
+    } else if (this.#job.options.dryRun) {
+      this.#plannedCopies.push(event);
     } else {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);
       report.addTransferredBytes(event.bytes);
       report.reportCopied({ from, to }, event, isNamed);
     }
+  }
+
+  /** Reports the copies of a dry run, which the library reports as if all files were new. */
+  async reportPlannedCopies(): Promise<void> {
+    const copies = this.#plannedCopies.map((event) => [event, this.namesOf(event.path)] as const);
+    copies.sort(([, a], [, b]) => a.to < b.to ? -1 : 1);
+    for (const [{ path, total }, names] of copies) {
+      const isReplaced = this.#direction === "get"
+        ? await ignoreNotFound(Deno.lstat(names.to)) !== null
+        : await this.#isAtPeer(path);
+      this.#report.reportPlannedCopy(names, total, isReplaced);
+    }
+  }
+
+  /** Doesn't list directories that are missing at the peer. */
+  async #isAtPeer(path: readonly string[]): Promise<boolean> {
+    const names = [...this.#job.names, ...path];
+    for (let depth = 1; depth <= names.length; depth++) {
+      if (await this.#files.find(names.slice(0, depth)) === null) return false;
+    }
+    return true;
   }
 
   #markReported([name]: readonly string[]): void {

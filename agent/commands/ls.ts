@@ -41,6 +41,15 @@ export async function ls(
       reason,
     });
   }
+  const isTop = path.names.length === 0 && !context.output.json && !context.output.quiet;
+  if (!isTop || files.area === "inbox") return;
+  const inboxFiles = new RemoteFiles(files.connections, files.peer, "inbox", context.signal);
+  // Users look for the files that they have just put there. An inbox that can't be listed is no
+  // problem of the share.
+  const inboxEntries = await inboxFiles.list([]).catch(() => null);
+  if (inboxEntries !== null && inboxEntries.size > 0) {
+    context.output.note(`this is its share; "degu ls --inbox ${path.peer}:" lists its inbox`);
+  }
 }
 
 async function listEntries(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {

@@ -15,6 +15,7 @@ import {
   findNetworkProblem,
   isReachableByOthers,
   listen,
+  listUsableAddresses,
   NO_NETWORK_TEXT,
 } from "../addresses.ts";
 import { type Context, formatShellCommand } from "../command.ts";
@@ -89,7 +90,14 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   for (const server of servers) openServers.defer(() => server.close());
   const serversEnded = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
-  output.printResult(`serving on ${addresses.join(" ")}`, { addresses, ...directories });
+  const usableAddresses = servers.flatMap(({ address }) => listUsableAddresses(address));
+  output.printResult([
+    `serving on ${[...new Set(usableAddresses.map(formatAddress))].join(" ")}`,
+    ...share === null ? [] : [`share, which peers can read: ${share}`],
+    ...inbox === null ? [] : [
+      `inbox, ${isForAll ? "which all peers share" : "with a directory for each peer"}: ${inbox}`,
+    ],
+  ], { addresses, ...directories });
   const port = options.announce === false ? null : findExternalPort(servers);
   const isAnnounced = port !== null && isMdnsPermitted();
   await using announcement = isAnnounced

@@ -347,8 +347,10 @@ Deno.test("sync doesn't advise to repeat a command that would fail again", async
   await fill(inbox, { "dir/a/x": "" });
   for (const options of [["--dry-run"], []]) {
     const syncArgs = ["sync", ...options, `${local}/dir`, "camera:dir"];
-    const stderr = await files.runToFailure(1, "1 error", ...syncArgs);
-    assertMatch(stderr, /1 error: see above\n$/);
+    const stderr = await files.runToFailure(1, "remove or rename one", ...syncArgs);
+    // A single error needs no summary.
+    assertEquals(stderr.match(/degu: error/g)?.length, 1);
+    assert(!stderr.includes("run the same command"), stderr);
   }
 });
 
@@ -395,7 +397,7 @@ Deno.test("get copies from the other peers if one peer is unknown or offline", a
     const getArgs = ["get", `${peer}:a`, `${peer}:b`, "camera:x", "camera:y", to];
     const stderr = await files.runToFailure(1, `degu: error: ${problem}`, ...getArgs);
     assertStringIncludes(stderr, "2 files copied, 2 B");
-    assertStringIncludes(stderr, "1 error: see above");
+    assert(!stderr.includes("see above"), stderr);
     assertEquals(await listNames(to), ["x", "y"]);
   }
 });

@@ -96,7 +96,7 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
   assertStringIncludes(printedPaths, `/\\u{202e}gpj.exe\n`);
   const secondRun = await files.runToSuccess(...command);
   assertEquals(secondRun.stdout, "");
-  assertStringIncludes(secondRun.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
+  assertStringIncludes(secondRun.stderr, `${NAMES.length + 2} up to date`);
   const unchanged = parseObjects(await files.runToSuccess(...command, "--json"));
   assertEquals(unchanged.length, NAMES.length + 2);
   assert(unchanged.every((each) => each["unchanged"] === true));
@@ -113,11 +113,11 @@ Deno.test("a directory of many files is one line, in both directions; --verbose 
   const getArgs = ["get", "-r", "camera:many", `${local}/new`];
   const getEnd = await files.runToSuccess(...getArgs);
   assertEquals(getEnd.stdout, "");
-  assertMatch(getEnd.stderr, /^60 files copied, 110 B in \d+:\d\d\n$/);
+  assertMatch(getEnd.stderr, /^60 files copied into \S+many, 110 B in \d+:\d\d\n$/);
   const putArgs = ["put", "-r", `${local}/new/many`, "camera:"];
   const { stdout, stderr } = await files.runToSuccess(...putArgs);
   assertEquals(stdout, "");
-  assertMatch(stderr, /^60 files copied, 110 B in \d+:\d\d\n$/);
+  assertMatch(stderr, /^60 files copied into \S+many, 110 B in \d+:\d\d\n$/);
   await Deno.remove(inbox, { recursive: true });
   const verbose = (await files.runToSuccess(...putArgs, "--verbose")).stdout.split("\n").toSorted();
   assertEquals(verbose, ["", ...Object.keys(manyFiles).map((path) => `camera:${path}`).toSorted()]);
@@ -141,7 +141,7 @@ Deno.test("get -r and put -r skip files that were just modified, with --settled,
   ) {
     const { stderr } = await files.runToSuccess(...command);
     assertStringIncludes(stderr, "top/now: skipped: still being written");
-    assertStringIncludes(stderr, "1 file copied, 1 B");
+    assertMatch(stderr, /^1 file copied into .*top, 1 B in/m);
   }
   for (const dir of [`${local}/new`, inbox]) assertEquals(await listNames(`${dir}/top`), ["done"]);
   await files.runToFailure(2, "add -r", "get", "--settled", "60", "camera:top/now", local);
@@ -384,7 +384,7 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   assertStringIncludes(stderr, "5 files copied");
   const secondRun = await files.runToSuccess(...putArgs);
   assertEquals(secondRun.stdout, "");
-  assertStringIncludes(secondRun.stderr, "0 files copied, 0 B; 5 up to date");
+  assertStringIncludes(secondRun.stderr, "5 up to date");
   await files.runToFailure(1, "add --inbox to read it", "get", "camera:linked", local);
   await files.runToSuccess("get", "--inbox", "-r", "camera:linked", "camera:top", `${local}/back`);
   assertEquals(await readTree(`${local}/back`), await readTree(inbox));
@@ -413,7 +413,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   await Deno.utime(`${local}/a`, 1, 1);
   for (const options of [[], ["--force"]]) {
     const { stderr } = await files.runToSuccess("put", ...options, `${local}/a`, "camera:");
-    assertEquals(stderr, "0 files copied, 0 B; 1 up to date\n");
+    assertEquals(stderr, "1 up to date\n");
   }
   assertEquals(await readTree(inbox), {
     ...{ "a": "new", "b": "shorter", "c": "other" },
@@ -445,7 +445,7 @@ Deno.test("the same file gets the permission bits of the source, alone and in a 
   assertEquals(await modes(inbox), ["600", "600", "600"]);
   const getArgs = ["get", "-r", ...operands.map((name) => `camera:${name}`), local];
   const { stderr } = await files.runToSuccess(...getArgs);
-  assertEquals(stderr, "0 files copied, 0 B; 3 up to date\n");
+  assertEquals(stderr, "3 up to date\n");
   assertEquals(await modes(local), ["700", "700", "700"]);
 });
 
@@ -518,7 +518,7 @@ for (const verb of ["get", "put"] as const) {
         assertEquals([code, message], ["ALREADY_THERE", `${problem}${advice}`]);
       }
       const summary = end.stderr.match(/\d+ files? copied.*/)?.[0] ?? "";
-      assertMatch(summary, /^4 files copied, .*; 1 up to date$/);
+      assertMatch(summary, /^4 files copied(?: into \S+)?, .*; 1 up to date$/);
       assertEquals(await readTree(`${targetDir}/d`), { ...source, ...kept, directory: null });
       const { mtime } = await Deno.stat(`${targetDir}/d/touched`);
       assertEquals(Number(mtime), 2_000_000_000);
@@ -720,6 +720,19 @@ Deno.test("a path in a home directory, as for scp, is wrong usage in each comman
   assertEquals((await files.runToSuccess("ls", "camera:./~t/")).stdout, "y\n");
 });
 
+Deno.test("ls of the share mentions the inbox if it has entries", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { "d/x": "1" });
+  const stderrOf = async (...args: string[]) => (await files.runToSuccess("ls", ...args)).stderr;
+  assertEquals(await stderrOf("camera:"), "");
+  await fill(files.inbox, { "a": "1" });
+  const hint = 'this is its share; "degu ls --inbox camera:" lists its inbox\n';
+  assertEquals(await stderrOf("camera:"), hint);
+  for (const args of [["camera:d"], ["--inbox", "camera:"], ["--json", "camera:"]]) {
+    assertEquals(await stderrOf(...args), "");
+  }
+});
+
 Deno.test("a leading slash gets a note on where paths begin, on the line of the summary", async () => {
   await using files = await AgentFiles.start();
   const { local, share, inbox } = files;
@@ -751,7 +764,7 @@ Deno.test("a leading slash gets a note on where paths begin, on the line of the 
   const stderr = await files.runToFailure(1, "does not exist", "get", "camera:/none", local);
   assertStringIncludes(stderr, note("share", "none"));
   // The root of the share needs no note.
-  assertEquals((await files.runToSuccess("ls", "camera:/")).stderr, "");
+  assert(!(await files.runToSuccess("ls", "camera:/")).stderr.includes("paths begin"));
   assertEquals((await files.runToSuccess("ls", "--quiet", "camera:/home")).stderr, "");
 });
 

@@ -123,7 +123,6 @@ Deno.test("a wrong --keep is refused", async () => {
     ['camera keeps earlier versions with "degu serve --keep DAYS"', [
       ...["sync", "--keep", "3", local, "camera:"],
     ]],
-    ["degu serve --keep DAYS keep earlier versions", ["sync", "--backup", local, "camera:"]],
   ];
   for (const [message, args] of rows) await files.runToFailure(2, message, ...args);
 });

@@ -39,7 +39,7 @@ Deno.test("put -r --move removes the files of a directory, but not the directory
   const putArgs = ["put", "-r", "--move", `${local}/out`, "camera:"];
   const { stdout, stderr } = await files.runToSuccess(...putArgs);
   assertEquals(stdout, "");
-  assertStringIncludes(stderr, "2 files copied, 3 B");
+  assertStringIncludes(stderr, "2 files copied into camera:out, 3 B");
   assertStringIncludes(stderr, "; 2 removed from this device; 1 skipped");
   assertEquals(await listNames(`${local}/out`), ["d", "link"]);
   assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });

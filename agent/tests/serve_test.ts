@@ -3,6 +3,7 @@ import { formatAddress, parseAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/files";
+import { listUsableAddresses } from "@degu/internal/agent/addresses.ts";
 import { makeServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { formatId, type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
@@ -542,6 +543,39 @@ Deno.test("ping reports that another program answers", async () => {
 });
 
 const networkObstacle = await findNetworkObstacle();
+
+Deno.test("serve prints the directories, and for a wildcard the addresses that other machines can use", async (t) => {
+  await using homes = await AgentHomes.create("camera");
+  const [share, inbox] = [homes.joinPath("share"), homes.joinPath("inbox")];
+  await Deno.mkdir(share);
+  const args = ["serve", "--share", share, "--inbox", inbox, "--listen", "127.0.0.1:0"];
+  await using agent = homes.start("camera", [...args, "--no-announce"]);
+  await agent.waitForLine("inbox");
+  agent.kill("SIGTERM");
+  const { stdout } = await agent.waitForEnd();
+  assertMatch(stdout, /^serving on 127\.0\.0\.1:\d+\n/);
+  assertStringIncludes(stdout, `\nshare, which peers can read: ${share}\n`);
+  assertStringIncludes(stdout, `\ninbox, with a directory for each peer: ${inbox}\n`);
+  const [loopback, IPv4, IPv6, linkLocal] = ["127.0.0.1", "192.0.2.7", "2001:db8::7", "fe80::7"];
+  const rows: [rule: string, host: string, hosts: string[], expectedHosts: string[]][] = [
+    ["IPv4 and IPv6", "::", [loopback, linkLocal, IPv6, IPv4], [IPv4]],
+    ["IPv6 only", "::", [loopback, linkLocal, IPv6], [IPv6]],
+    ["a wildcard of IPv4", "0.0.0.0", [loopback, IPv6, IPv4], [IPv4]],
+    ["no network", "::", [loopback], ["::"]],
+    ["an address", "192.0.2.9", [loopback, IPv4], ["192.0.2.9"]],
+  ];
+  await testEachRow(t, rows, (_rule, host, hosts, expectedHosts) => {
+    const interfaces = hosts.map((address) => ({ address }));
+    using _query = patch(
+      Deno.permissions,
+      "querySync",
+      () => () => ({ state: "granted" }) as never,
+    );
+    using _patch = patch(Deno, "networkInterfaces", () => () => interfaces as never);
+    const expected = expectedHosts.map((each) => [each, 7443]);
+    assertEquals<unknown>(listUsableAddresses([host, 7443]), expected);
+  });
+});
 
 Deno.test(
   "in a network with IPv6 only, commands report that they neither announce nor search",

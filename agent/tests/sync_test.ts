@@ -111,7 +111,7 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   assertEquals(copied, { from: "from:a", to: "to:a", ...result });
   assertEquals(await readTree(target), await readTree(source));
   const second = await sync(["--delete", "--json"]);
-  assertEquals([second.results, second.summary], [[], "0 files copied, 0 B; 4 up to date"]);
+  assertEquals([second.results, second.summary], [[], "4 up to date"]);
   await fill(source, { "x": "SAME SIZE", "new/n": "n" });
   await fill(target, { "old/o/o": "o", "old/p": null, "z": "z" });
   assertEquals((await sync()).results.toSorted(), ["to:new/n", "to:x"]);
@@ -125,15 +125,37 @@ Deno.test("sync from a peer: a dry run prints the planned actions", async () => 
   const before = await readTree(setup.target);
   const dry = ["--dry-run", "--delete"];
   const { code, results, summary } = await setup.sync(dry);
-  const deletions = ["would delete to:old/b", "would delete to:old/"];
-  assertEquals(results, ["would copy from:a to to:a", ...deletions]);
-  assertEquals([code, summary], [0, "1 file would be copied; 2 would be deleted"]);
+  const deletions = ["would delete to:old/", "would delete to:old/b"];
+  assertEquals(results, ["would copy from:a to to:a (new, 2 B)", ...deletions]);
+  assertEquals([code, summary], [0, "1 file would be copied, 2 B; 2 would be deleted"]);
   const { objects } = await setup.sync(["--json", ...dry]);
   assertEquals([objects[0], objects.at(-1)], [
-    { action: "copy", from: "from:a", to: "to:a", size: 2, dryRun: true },
-    { action: "delete", path: "to:old/", dryRun: true },
+    { action: "copy", from: "from:a", to: "to:a", size: 2, replaces: false, dryRun: true },
+    { action: "delete", path: "to:old/b", dryRun: true },
   ]);
   assertEquals(await readTree(setup.target), before);
+});
+
+test("a dry run tells new files from changed files, with their sizes", async (direction) => {
+  const from = { "b": "22", "a": "333", "same": "1", "new/c": "1" };
+  await using setup = await setUp(direction, from, { "a": "1", "same": "1" });
+  const { results, summary } = await setup.sync(["--dry-run", "--checksum"]);
+  assertEquals(results, [
+    "would copy from:a to to:a (changed, 3 B)",
+    "would copy from:b to to:b (new, 2 B)",
+    "would copy from:new/c to to:new/c (new, 1 B)",
+  ]);
+  assertEquals(summary, "3 files would be copied, 6 B; 1 up to date");
+});
+
+test("files that weren't sent count as present, and deleted files are sorted", async (direction) => {
+  const content = "x".repeat(100_000);
+  await using setup = await setUp(direction, { "old": content }, { "c": "1", "a": "1", "b": "1" });
+  await setup.sync();
+  await Deno.rename(`${setup.source}/old`, `${setup.source}/new`);
+  const { results, summary } = await setup.sync(["--delete"]);
+  assertEquals(results, ["to:new", ...["a", "b", "c", "old"].map((name) => `deleted to:${name}`)]);
+  assertEquals(summary, "1 file copied (100 kB were there); 4 deleted");
 });
 
 Deno.test("sync to a peer: --checksum compares contents, whatever the times", async () => {
@@ -365,7 +387,7 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   assertEquals(result.summary, "1 file copied, 1 B");
   assertEquals(await readTree(target), { "a": "1", "d": null, "d/older": "3", "old": "2" });
   const { summary } = await sync(["--delete", "--max-delete", "3"]);
-  assertEquals(summary, "0 files copied, 0 B; 1 up to date; 3 deleted");
+  assertEquals(summary, "1 up to date; 3 deleted");
   assertEquals(await readTree(target), { "a": "1" });
   const wrongOptions = [
     ["add --delete", "--max-delete=3"],
@@ -611,7 +633,6 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
   const { code, errors, warnings } = await sync(["--delete"]);
   assertEquals(errors, [
     "from:\ufffd: its name can't be sent: it is not UTF-8; rename it",
-    "1 error: see above",
   ]);
   assertEquals(warnings, [
     "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
@@ -652,12 +673,12 @@ const emptySources = [
   [
     "an empty source deletes nothing without --delete-all, which is an error only where there is something",
     {},
-    "0 files copied, 0 B; 1 deleted",
+    "1 deleted",
   ],
   [
     "a mount point that is not mounted, with reserved names alone, is empty: 1",
     { ".degu-files": null, ".a.degu-part": "1" },
-    "0 files copied, 0 B; 1 deleted; 2 skipped",
+    "1 deleted; 2 skipped",
   ],
 ] as const;
 for (const [name, source, expected] of emptySources) {

@@ -108,7 +108,11 @@ Deno.test("interruptions", async (t) => {
       });
       const { code, stderr } = await agent.waitForEnd();
       assertEquals(code, 0, stderr);
-      assertStringIncludes(stderr, `1 file copied, ${formatBytes(bytes)} in`, args.join(" "));
+      assertMatch(
+        stderr,
+        new RegExp(`^1 file copied(?: into .*)?, ${formatBytes(bytes)} in`, "m"),
+        args.join(" "),
+      );
     }
     for (const dir of [share, local, to, inbox]) await Deno.remove(`${dir}/d`, { recursive: true });
     for (const dir of [to, inbox]) await Deno.remove(`${dir}/larger`);
@@ -259,7 +263,7 @@ Deno.test("if each connection breaks at one file, the other files are copied", a
   assertEquals(code, 1, stderr);
   assertEquals(stdout.split("\n").toSorted(), ["", "camera:a", "camera:b"]);
   assertStringIncludes(stderr, "/large: the connection to camera breaks repeatedly; run the same");
-  assertMatch(stderr, /\n2 files copied, .*\ndegu: error: 1 error: see above\n$/);
+  assertMatch(stderr, /\n2 files copied, [^\n]*\n$/);
   assertEquals((await listNames(inbox)).filter((name) => name.length < 3), ["a", "b"]);
 });
 
@@ -337,7 +341,7 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
     [
       "full",
       new Error("No space left"),
-      /^\d+ files copied, .*\ndegu: error: stdout can't be written: No space left; check where it is redirected to\n$/,
+      /^\d+ files copied.*\ndegu: error: stdout can't be written: No space left; check where it is redirected to\n$/,
     ],
   ];
   await testEachRow(t, rows, async (what, error, expectedMessage) => {
