@@ -392,8 +392,10 @@ function addService(program: AgentCommand): void {
     .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
     .description(
       `Installs a service that runs "degu serve" with these options, or that runs "degu sync" again a minute after each \
-run, or after the seconds of --every. Prints the files that it writes. Without systemd, only prints the files.`,
+run, or after the seconds of --every. Prints the paths of the files that it writes. With --print, prints the files \
+instead, and writes none.`,
     )
+    .option("--print", "print the files of the service instead of installing it")
     .addCommand(serve!, { isDefault: true, hidden: true })
     .addCommand(sync!);
   service.command("remove")

@@ -6,7 +6,7 @@ import type { Context } from "../command.ts";
 import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
-import { FAILED, Failure } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import {
   checkMirrorTarget,
   describeMissingDirectory,
@@ -40,29 +40,41 @@ export async function installUnits(
 ): Promise<number> {
   checkSystem();
   const { output } = context;
+  const isOnlyPrinted = command.optsWithGlobals<{ readonly print?: boolean }>().print === true;
   const module = findModule(version);
   const units =
     await (command.name() === "serve"
       ? makeServeUnits(context, module, command)
       : makeSyncUnits(context, module, command));
+  if (isOnlyPrinted) {
+    for (const [name, text] of units) {
+      const path = join("~/.config/systemd/user", name);
+      output.printResult([`# ${path}`, ...text.split("\n")], { path, text });
+    }
+    return 0;
+  }
+  const { state } = Deno.permissions.querySync({ name: "run", command: "systemctl" });
+  if (state === "prompt" && output.streams.stdin.isTerminal()) {
+    output.note("degu asks Deno for systemctl, to start the service: type y");
+  }
   const dir = await findUnitDirectory().catch((error) => {
     if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
-    output.error(`${explain(error)}: no service is installed; its files would be`);
-    return null;
+    throw new Failure(
+      `${explain(error)}; no service is installed: --print prints its files`,
+      error instanceof Failure ? null : "NOT_PERMITTED",
+      { cause: error },
+    );
   });
-  if (dir !== null) {
-    if (command.name() === "serve") {
-      await (await openOrCreateDevice(context)).close();
-      await checkDirectories(command.opts<ServeOptions>(), context.home, output);
-    }
-    await Deno.mkdir(dir, { recursive: true });
+  if (command.name() === "serve") {
+    await (await openOrCreateDevice(context)).close();
+    await checkDirectories(command.opts<ServeOptions>(), context.home, output);
   }
+  await Deno.mkdir(dir, { recursive: true });
   for (const [name, text] of units) {
-    const path = join(dir ?? "~/.config/systemd/user", name);
-    if (dir !== null) await writeUnit(path, text);
-    output.printResult([`# ${path}`, ...text.split("\n")], { path, text });
+    const path = join(dir, name);
+    await writeUnit(path, text);
+    output.printResult(`wrote ${path}`, { path, text });
   }
-  if (dir === null) return FAILED;
   const name = [...units.keys()].at(-1)!;
   await runSystemctl("daemon-reload");
   await runSystemctl("enable", name);
