@@ -65,18 +65,40 @@ const NO_ARGUMENT_ADVICE: readonly (readonly [name: string, advice: string])[] =
   ["peers", "run degu pair to add one, and degu forget PEER to remove one"],
 ];
 
-const DESCRIPTION =
-  `Copies files between your own devices over mutual TLS: no cloud, no account, no third party.
-
-The first minute, on two machines in the same network:
+const FIRST_MINUTE = `The first minute, on two machines in the same network:
   one$ degu pair
   two$ degu pair      (compare the number, type yes on both; then y on one)
   two$ echo hello > hello.txt
   two$ degu put hello.txt one:
-The file is now in ~/Inbox/two on one: each peer has its own directory in the inbox. After y, one receives files until Ctrl-C; later, run degu serve --inbox ~/Inbox on one. To keep the inbox running, run degu service install --inbox ~/Inbox. If one runs degu serve --share DIR, two can list, get and sync the files in DIR.
-To send files once, without pairing:
+The file is now in ~/Inbox/two on one`;
+
+const ONE_TRANSFER = `To send files once, without pairing:
   two$ degu send hello.txt
   one$ degu receive   (compare the number, type yes on both)`;
+
+const DESCRIPTION =
+  `Copies files between your own devices over mutual TLS: no cloud, no account, no third party.
+
+${FIRST_MINUTE}: each peer has its own directory in the inbox. After y, one receives files until Ctrl-C; later, run degu serve --inbox ~/Inbox on one. To keep the inbox running, run degu service install --inbox ~/Inbox. If one runs degu serve --share DIR, two can list, get and sync the files in DIR.
+${ONE_TRANSFER}`;
+
+/** The answer to `degu` alone, which fits a terminal of 24 lines. */
+function formatOverview(program: Command): string {
+  const groups = Map.groupBy(program.commands, (command) => command.helpGroup());
+  const groupLines = Array.from(
+    groups,
+    ([heading, commands]) => `${heading} ${commands.map((command) => command.name()).join(", ")}`,
+  );
+  return `Usage: degu ${program.usage()}
+
+${FIRST_MINUTE}.
+${ONE_TRANSFER}
+
+${groupLines.join("\n")}
+
+"degu --help" explains the commands, and "degu COMMAND --help" one command.
+`;
+}
 
 export async function runAgent(
   args: readonly string[],
@@ -106,7 +128,7 @@ export async function runAgent(
   };
   try {
     const program = makeProgram(run, streams);
-    if (args.length === 0) program.outputHelp();
+    if (args.length === 0) writeToStdout(streams, formatOverview(program));
     else await program.parseAsync(args, { from: "user" });
     return exitCode;
   } catch (thrown) {
@@ -181,6 +203,10 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
     command.exitOverride((error) => {
       // The "error" of --help and --version has the exit code 0.
       if (error.exitCode === 0) throw error;
+      // `-h` without an operand is help, unlike the `-h` of `ls -lh PEER:`.
+      const isHelp = error.code === "commander.missingArgument" &&
+        command.getOptionValue("humanReadable") === true;
+      if (isHelp) command.help();
       throw new UsageFailure(describeUsageProblem(error, command), "USAGE");
     });
   }

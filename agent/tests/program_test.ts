@@ -57,7 +57,7 @@ Deno.test("without any permission the program prints the commands, its version, 
   const [helpEnd, missingEnd] = await Promise.all(
     [["--help"], ["id"]].map((args) => runAgent(args)),
   );
-  assertEquals(await runAgentInProcess([]), helpEnd);
+  assertEquals(await runAgentInProcess(["--help"]), helpEnd);
   assertEquals([helpEnd?.code, helpEnd?.stderr], [0, ""]);
   for (const command of COMMANDS) assertStringIncludes(helpEnd!.stdout, `  ${command.name()} `);
   assertStringIncludes(helpEnd!.stdout, "The first minute");
@@ -90,6 +90,18 @@ Deno.test("the help of each command has a description, examples, and all of its 
     // An argument is named after what it is.
     assert(!/\n {2}dir +(?! |the directory)/.test(help), help);
   }
+});
+
+Deno.test("degu alone prints an overview of all commands that fits a terminal of 24 lines", async () => {
+  const { code, stdout } = await runAgentInProcess([]);
+  const lines = stdout.split("\n");
+  assert(code === 0 && lines.length <= 24 && lines.every((line) => line.length <= 80), stdout);
+  const { stdout: help } = await runAgentInProcess(["--help"]);
+  for (const [, name] of help.matchAll(/^ {2}([a-z]+) .* {2}/gm)) {
+    if (name !== "help") assertMatch(stdout, new RegExp(`[:,] ${name}\\b`));
+  }
+  const lsHelp = await runAgentInProcess(["ls", "-h"]);
+  assertEquals(lsHelp, await runAgentInProcess(["ls", "--help"]));
 });
 
 Deno.test("a usage error is one line, which refers to the help if it has no other advice, with exit code 2", async () => {
