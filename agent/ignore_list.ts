@@ -96,7 +96,13 @@ function exists(path: string): boolean {
     return true;
   } catch (error) {
     if (isNotFound(error)) return false;
-    throw toListFailure(error);
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw toListFailure(error);
+    // Name the directory, whose permissions hide the list. There may be no list.
+    const message = explain(error).replace(
+      JSON.stringify(path),
+      () => JSON.stringify(dirname(path)),
+    );
+    throw new Failure(message, null, { cause: error });
   }
 }
 

@@ -146,8 +146,11 @@ async function findSender(
     }: run "degu send FILE" ` +
       "on the other device",
   );
-  if (findNetworkProblem() === IPV6_ONLY_TEXT) {
+  const networkProblem = findNetworkProblem();
+  if (networkProblem === IPV6_ONLY_TEXT) {
     output.note(`${IPV6_ONLY_TEXT}: run the command with --address that "degu send" prints`);
+  } else if (networkProblem !== null) {
+    output.warn(`${networkProblem}: connect both devices to one network`);
   }
   using timeout = startTimeout(
     isInteractive ? Infinity : UNATTENDED_TIMEOUT_SECONDS,

@@ -21,7 +21,8 @@ export async function repeatRuns(
       isInterrupted = signal.aborted;
       if (isInterrupted || error instanceof OutputClosedError) throw error;
       exitCode = exitCodeOf(error);
-      output.reportFailure(error, runContext.peer, context.options.address !== undefined);
+      const isAddressGiven = context.options.address !== undefined;
+      output.reportFailure(error, runContext.peer, isAddressGiven, seconds);
     }
     output.endRun();
   };
@@ -74,7 +75,12 @@ class RunOutput extends Output {
     }
   }
 
-  reportFailure(error: unknown, peer: string | undefined, isAddressGiven: boolean): void {
+  reportFailure(
+    error: unknown,
+    peer: string | undefined,
+    isAddressGiven: boolean,
+    nextRunSeconds: number,
+  ): void {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error, peer, isAddressGiven);
     // A peer that is offline causes different errors in successive runs.
@@ -82,7 +88,7 @@ class RunOutput extends Output {
       ? this.#recordProblem("offline", `${peer} answers again`)
       : this.#recordProblem(text);
     if (isNew) {
-      super.error(text);
+      super.error(`${text}; the next run begins in ${nextRunSeconds} s`);
       if (this.json) super.printResult("", { error: makeErrorObject(error, peer, isAddressGiven) });
     }
     // The rest of the run was skipped, so earlier problems may still exist.

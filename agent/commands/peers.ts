@@ -29,7 +29,9 @@ export async function rename(context: Context, oldName: string, newName: string)
     const { name } = await device.rename(id, newName);
     context.output.printResult(`${name} ${formatId(id)}`, { name, id });
     if (makeNameKey(name) === makeNameKey(peer.name)) return;
-    context.output.note(`its files in an inbox on this device stay in the directory ${peer.name}`);
+    context.output.note(
+      `if it has files in an inbox of this device, they stay in the directory ${peer.name}`,
+    );
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const problem = describeArgumentError(error)?.problem ?? error.message;

@@ -170,7 +170,7 @@ Deno.test({
       ["get: in it", `degu: error: ${who} read "/here/closed/b"`],
       ["get: to write", `camera:a: ${who} write "/here/fixed"`],
       ["get: to make", `camera:a: ${who} write "/here/fixed/new"`],
-      ["sync", `degu: error: ${who} read "/here/closed/.deguignore"`],
+      ["sync", `degu: error: ${who} read "/here/closed"; change`],
       ["peers: the device", `degu: error: ${who} read "/viewer/device.json"`],
       ["peers: its peers", `degu: error: ${who} read "/viewer/peers"`],
       ["serve: the share", `degu: error: --share: ${who} read "/here/closed"`],

@@ -162,7 +162,8 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
   const { homes, inbox, sourcePath, agent } = devices;
   await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
-  const expectedMessage = "its files in an inbox on this device stay in the directory one\n";
+  const expectedMessage =
+    "if it has files in an inbox of this device, they stay in the directory one\n";
   assertEquals([renamed.code, renamed.stderr], [0, expectedMessage]);
   // The server notices the change soon.
   await using device = await Device.open(homes.joinPath("one"));

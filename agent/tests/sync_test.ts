@@ -517,7 +517,7 @@ Deno.test("sync --every prints the changes of a run, and each error when it begi
   agent.kill("SIGINT");
   const { code, stdout, stderr } = await agent.waitForEnd();
   const result = stderr.replaceAll(/ in \d+:\d\d/g, "")
-    .replaceAll(/camera does not answer \(.*/g, "OFF")
+    .replaceAll(/camera does not answer \(.*; the next run begins in 7 s$/gm, "OFF")
     .replaceAll(/\S+: a directory has this name at the target.*/g, "IN_THE_WAY");
   assertEquals(result.split("\n").slice(0, -1), steps.flatMap(([expected]) => expected));
   assertEquals([code, stdout], [0, ""]);
