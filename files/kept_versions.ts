@@ -32,14 +32,8 @@ import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.
 const HOUR_MILLISECONDS = 3_600_000;
 const DAY_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 const MAX_DAYS = 36_500;
-/** The codes of a disk without hard links, or of a file that this user may not link. */
-const REFUSED_LINK_CODES: ReadonlySet<unknown> = new Set([
-  "EPERM",
-  "ENOTSUP",
-  "EOPNOTSUPP",
-  "ENOSYS",
-  "EMLINK",
-]);
+/** The codes of a disk that may have hard links. Disks without them have many other codes. */
+const UNRELATED_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
 /** The codes of a path that is taken. */
 const TAKEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
 const DAY_PATTERN = /^\d{4}-\d{2}-\d{2}$/;
@@ -104,19 +98,13 @@ export class VersionStore {
   /**
    * Removes old versions, and checks that the disk has hard links.
    *
-   * @throws {Deno.errors.NotSupported} if the disk has no hard links.
+   * @throws {Deno.errors.NotSupported} if the disk has no hard links, or gives the names of a file
+   * different inode numbers.
    */
   open(root: string): void {
     const directory = keptDirectoryOf(root);
-    try {
-      testLinks(root);
-    } catch (error) {
-      if (REFUSED_LINK_CODES.has(fileErrorCodeOf(error))) {
-        const problem = `the disk of ${root} has no hard links, so no versions can be kept`;
-        throw new Deno.errors.NotSupported(problem, { cause: error });
-      }
-      // A full or damaged disk refuses each replacement, with its reason.
-    }
+    const linkProblem = findLinkProblem(root);
+    if (linkProblem !== null) throw linkProblem;
     this.#sweep(directory, dayOf(new Date(Date.now())));
   }
 
@@ -160,11 +148,11 @@ export class VersionStore {
     this.#sweep(directory, dayOf(now));
     for (const key of timesOf(now)) {
       const versionPath = `${directory}/${key}${writer}/${pathBelow}`;
-      const version = link(path, versionPath, keptDirectory);
+      const version = link(root, path, versionPath, keptDirectory);
       if (version === null) continue;
       if (!isFileAtPath(versionPath, info)) {
         version.discard();
-        throw replacedRefusal(path);
+        throw makeLinkRefusal(root, path) ?? replacedRefusal(path);
       }
       this.#checkUse(root, directory);
       return version;
@@ -214,21 +202,36 @@ function makeKeptDirectory(directory: string): boolean {
   }
 }
 
-/** Makes files with reserved names, which no list has. */
-function testLinks(root: string): void {
+/**
+ * Finds out whether a disk has hard links. Makes files with reserved names, which no list has.
+ * A full or read-only disk refuses each replacement, with its reason.
+ */
+function findLinkProblem(root: string): Deno.errors.NotSupported | null {
   const paths = ["", "-2"].map((suffix) =>
     `${withTrailingSlash(root)}.trial-${TRIAL}${suffix}${PART_SUFFIX}`
   );
+  const makeProblem = (problem: string, cause?: unknown) =>
+    new Deno.errors.NotSupported(
+      `the disk of ${root} ${problem}, so no versions can be kept`,
+      { cause },
+    );
   try {
     Deno.openSync(paths[0]!, { write: true, create: true }).close();
   } catch {
     // A directory in which no file can be created refuses each replacement, with its reason.
-    return;
+    return null;
   }
   try {
     Deno.linkSync(paths[0]!, paths[1]!);
+    return isFileAtPath(paths[1]!, Deno.lstatSync(paths[0]!))
+      ? null
+      : makeProblem("gives the second name of a file another inode number");
+  } catch (error) {
+    const code = fileErrorCodeOf(error);
+    const isOfLinks = code !== undefined && !UNRELATED_LINK_CODES.has(code);
+    return isOfLinks ? makeProblem("has no hard links", error) : null;
   } finally {
-    for (const path of paths) removeIfPresentSync(path);
+    for (const path of paths) ignoreRefusal(() => removeIfPresentSync(path));
   }
 }
 
@@ -236,6 +239,7 @@ const TRIAL = makeRandomSuffix();
 
 /** Returns `null` if the path is taken. */
 function link(
+  root: string,
   path: string,
   versionPath: string,
   { path: keptDirectory, isNew }: { readonly path: string; readonly isNew: boolean },
@@ -251,9 +255,8 @@ function link(
   } catch (error) {
     const code = fileErrorCodeOf(error);
     if (TAKEN_PATH_CODES.has(code)) return null;
-    if (!REFUSED_LINK_CODES.has(code)) throw error;
-    const problem = `${path} can't be kept, because it can't get a second name: ${error}`;
-    throw new Refusal(403, problem, {}, { cause: error });
+    if (UNRELATED_LINK_CODES.has(code)) throw error;
+    throw makeLinkRefusal(root, path, error) ?? error;
   }
   return {
     changedDirectories,
@@ -261,6 +264,22 @@ function link(
     discard: () => discard(path, versionPath),
   };
 }
+
+/** Returns `null` if the disk has hard links, and another process may have changed the file. */
+function makeLinkRefusal(root: string, path: string, error?: unknown): Refusal | null {
+  const code = fileErrorCodeOf(error);
+  const isOfFile = REFUSED_FILE_CODES.has(code);
+  const reason = isOfFile ? error : findLinkProblem(root)?.message;
+  if (reason === undefined) return null;
+  const problem = `${path} can't be kept, because it can't get a second name: ${reason}`;
+  return new Refusal(403, problem, {}, { cause: error });
+}
+
+/**
+ * The codes of a file that this user may not link, that has too many names, or that a disk of
+ * several disks holds on another one than the versions.
+ */
+const REFUSED_FILE_CODES: ReadonlySet<unknown> = new Set(["EPERM", "EMLINK", "EXDEV"]);
 
 /** If another process takes the path again, its file stays among the versions. */
 function removeFile(path: string, versionPath: string): void {

@@ -29,7 +29,7 @@ export function responseError(
     ? `the disk of the server can't hold the name: it ${nameProblem}; choose another name`
     : status === 400 && /%5C/i.test(uri)
     ? "a server on Windows accepts no backslash in a name; choose another name"
-    : (code && CODE_HINTS[code]) ?? hintOf(method, status, task);
+    : (code && CODE_HINTS[code]) ?? hintOf(method, uri, status, task);
   const text = `the server responded with ${`${status} ${reason}`.trimEnd()}: ${hint}`;
   return code === null
     ? statusError(method, uri, text, response)
@@ -260,9 +260,12 @@ const HINTS: Readonly<Record<string, string>> = {
   "507": "the server has no space left, or its quota is exceeded; free space on the server",
 };
 
-function hintOf(method: Method, status: number, task: TransferTask): string {
+function hintOf(method: Method, uri: string, status: number, task: TransferTask): string {
   // No file is sent with a HEAD or DELETE.
   if (status === 400 && method !== "PUT" && method !== "POST") return HINTS["400"]!;
+  // Only the URI of a directory ends with a slash.
+  const isFile = task === "delete" && status === 409 && !uri.endsWith("/");
+  if (isFile) return "a file has the name of a parent directory; check the URI";
   const kind = task === "get" || task === "list" ? "read" : "write";
   const code = status === 401 ? "403" : `${status}`.replace(/^30.$/, "30x");
   const hint = HINTS[`${task} ${code}`] ?? HINTS[`${kind} ${code}`] ?? HINTS[code];

@@ -596,6 +596,7 @@ Deno.test("the error of an unsupported operation has the status of the response"
       "the directory is not empty; delete its entries first",
     ],
     [() => deleteEntry(client, "/file/"), 404, "no entry has this name"],
+    [() => deleteEntry(client, "/file/none"), 409, "a file has the name of a parent directory"],
     [() => deleteEntry(client, "/"), 403, "may not write to this URI"],
   ];
   for (const [call, status, hint] of cases) {

@@ -118,7 +118,7 @@ Deno.test("a file is kept although another process has kept it: that process may
     linkSync(from, to);
     throw Object.assign(new Error("killed"), { code: "EIO" });
   });
-  assertEquals([await files.put("a", "x"), await files.remove("b")], [500, 403]);
+  assertEquals([await files.put("a", "x"), await files.remove("b")], [403, 403]);
   _patch[Symbol.dispose]();
   const others = Object.keys(await readTree(`${files.root}/${KEPT}`)).filter((path) =>
     /\/[ab]$/.test(path)
@@ -544,17 +544,77 @@ Deno.test("a directory in which no file can be created is no disk without hard l
   new FilesApp(dir.path, { write: true, keep: 1 });
 });
 
-Deno.test("a disk without hard links is refused at the start", async () => {
-  await using dir = await createTempDir();
-  using _patch = patch(Deno, "linkSync", () => () => {
-    throw Object.assign(new Error("Operation not permitted (os error 1)"), { code: "EPERM" });
+function refuseLinks(code: string): Disposable {
+  return patch(Deno, "linkSync", () => () => {
+    throw Object.assign(new Error("refused"), { code });
   });
-  assertThrows(
-    () => new FilesApp(dir.path, { write: true, keep: 1 }),
-    Deno.errors.NotSupported,
-    "has no hard links",
-  );
-});
+}
+
+/** Gives each second name of a file another inode number, as sshfs and mergerfs do. */
+function renumberLinks(): Disposable {
+  const linkPaths = new Set<string>();
+  const linking = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    linkSync(from, to);
+    linkPaths.add(`${to}`);
+  });
+  const looking = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    const info = lstatSync(path);
+    return linkPaths.has(`${path}`) ? { ...info, ino: info.ino! + 1_000_000 } : info;
+  });
+  return {
+    [Symbol.dispose]() {
+      linking[Symbol.dispose]();
+      looking[Symbol.dispose]();
+    },
+  };
+}
+
+const DISKS_WITHOUT_LINKS: readonly [name: string, change: () => Disposable, problem: string][] = [
+  ...["EPERM", "ENOTSUP", "ERANGE", "EIO", "ENOENT", "EMLINK", "errno 95"].map((
+    code,
+  ): [string, () => Disposable, string] => [code, () => refuseLinks(code), "has no hard links"]),
+  ["another inode number", renumberLinks, "another inode number"],
+];
+
+for (const [name, change, problem] of DISKS_WITHOUT_LINKS) {
+  Deno.test(`a disk without hard links is refused at the start: ${name}`, async () => {
+    await using dir = await createTempDir();
+    using _patch = change();
+    const error = assertThrows(
+      () => new FilesApp(dir.path, { write: true, keep: 1 }),
+      Deno.errors.NotSupported,
+      problem,
+    );
+    assertMatch(error.message, /, so no versions can be kept$/);
+    assertEquals([...Deno.readDirSync(dir.path)], []);
+  });
+
+  Deno.test(`a file on a later disk without hard links is refused with this reason: ${name}`, async () => {
+    await using files = await serveKeeping({ a: "1" });
+    using _patch = change();
+    assertEquals([await files.put("a", "2"), await files.remove("a")], [403, 403]);
+    const file = name === "EPERM" || name === "EMLINK" ? "can't get a second name" : problem;
+    assertEquals(
+      files.warnings.map((line) => line.includes(file)),
+      [true, true],
+      `${files.warnings}`,
+    );
+    // A name that may be of another file stays.
+    const versions = (await files.versions()).map(([, text]) => text);
+    assertEquals([await Deno.readTextFile(`${files.root}/a`), ...new Set(versions)], [
+      "1",
+      ...problem === "another inode number" ? ["1"] : [],
+    ]);
+  });
+}
+
+for (const code of ["ENOSPC", "EDQUOT", "EROFS"]) {
+  Deno.test(`a full or read-only disk is no disk without hard links: ${code}`, async () => {
+    await using dir = await createTempDir();
+    using _patch = refuseLinks(code);
+    new FilesApp(dir.path, { write: true, keep: 1 });
+  });
+}
 
 const REFUSED: readonly [code: string, status: number][] = [["EPERM", 403], ["ENOSPC", 507]];
 
