@@ -321,10 +321,11 @@ const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
 
 function describeRefusedAction(
   peer: string,
-  { action, path, status, problem }: NonNullable<FileLogDetails["refusal"]>,
+  { action, path, status, isInUse, problem }: NonNullable<FileLogDetails["refusal"]>,
   error: unknown,
 ): string {
-  const reason = REFUSED_ACTION_REASONS[`${action} ${status}`] ??
+  const statusReason = isInUse ? undefined : REFUSED_ACTION_REASONS[`${action} ${status}`];
+  const reason = statusReason ??
     REFUSED_ACTION_REASONS[`${path[0]} ${status}`] ??
     describeSystemProblem(problem, errorCodeOf(error))?.join("; ") ?? formatByteCounts(problem);
   return `${peer} wanted to ${action} ${path.join("/")}: ${reason}`;
@@ -350,8 +351,9 @@ export function makeRewordingLogger(
     const request = who === null ? undefined : findRequest(who);
     const { refusal } = details;
     if (refusal !== undefined && request !== undefined) {
-      // The client itself tries such an upload again, so the refusal is no problem.
-      const refusalLevel = refusal.isInUse ? "debug" : level;
+      // The client itself tries such an upload again, so the refusal is no problem. An error of the
+      // disk may stay.
+      const refusalLevel = refusal.isInUse && error === undefined ? "debug" : level;
       const line = describeRefusedAction(request.peer, refusal, error);
       return write(refusalLevel, line, details);
     }

@@ -79,6 +79,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
   },
   delete: {
     CHANGED: CHANGED_AT_PEER,
+    IN_USE: `another command or program is changing it on PEER: ${RUN_AGAIN} in a moment`,
     NO_DELETIONS:
       "PEER deletes no files, because that was not tested on its system: remove it there",
   },
@@ -172,10 +173,13 @@ function adviceOf(error: TransferError): string {
 }
 
 function describeStatusProblem(
-  { status }: StatusError,
+  { status, uri }: StatusError,
   action: FileAction,
   peer: string,
 ): string {
+  if (action === "delete" && status === 409 && uri?.endsWith("/") === false) {
+    return "a file has the name of one of its directories";
+  }
   const problem = STATUS_PROBLEMS[action][status];
   if (problem !== undefined) return insertPeer(problem, peer);
   if (status === 503) return `${peer} is busy, or has too many open files`;

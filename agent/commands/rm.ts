@@ -1,4 +1,5 @@
 import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/files";
+import { StatusError } from "@degu/degu/client";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { explain, makeErrorObject } from "../explain.ts";
@@ -97,7 +98,8 @@ async function removeEntry(
 }
 
 function isNotEmptyError(error: unknown): boolean {
-  return hasStatus(error instanceof TransferError ? error.cause : error, 409);
+  const cause = error instanceof TransferError ? error.cause : error;
+  return cause instanceof StatusError && cause.status === 409 && cause.uri?.endsWith("/") === true;
 }
 
 const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with all its contents";

@@ -255,6 +255,25 @@ Deno.test("a reworded log line names the peer and the file, if they are known", 
   ]);
 });
 
+Deno.test("a refusal that a disk has caused is logged, and one that the client repeats is for --debug", () => {
+  const lines: [level: string, line: string][] = [];
+  const requestOf = () => ({ peer: "viewer", file: "a" });
+  const logger = makeRewordingLogger((level, line) => void lines.push([level, line]), requestOf);
+  const record = (action: "put" | "delete", error?: Error) => {
+    const problem = "it was replaced";
+    const refusal = { action, path: ["inbox", "a"], status: 409, isInUse: true, problem };
+    logger.record("warn", "x", { kind: "app", who: "x", error, refusal } as never);
+  };
+  record("put");
+  record("put", Object.assign(new Error("x"), { code: "EEXIST" }));
+  record("delete");
+  assertEquals(lines, [
+    ["debug", "viewer wanted to put inbox/a: it was replaced"],
+    ["warn", "viewer wanted to put inbox/a: it was replaced"],
+    ["debug", "viewer wanted to delete inbox/a: it was replaced"],
+  ]);
+});
+
 Deno.test("swapped and missing operands are errors that name the right command", async (t) => {
   await using files = await AgentFiles.start();
   await fill(files.local, { note: "x" });
