@@ -11,7 +11,7 @@
 
 import { syncQueue, TimeSlice } from "./disk/files.ts";
 import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
-import { isTooManyOpenFilesError } from "@degu/degu/internal";
+import { fileErrorCodeOf, isTooManyOpenFilesError } from "@degu/degu/internal";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 import type { UnsetProperty } from "./unset.ts";
@@ -45,6 +45,16 @@ export interface SmallFilesTarget<F extends SmallFile> {
    */
   prepareDirectory(directory: readonly string[], knownParent: Parent | null): PreparedDirectory;
   createTemporaryFile(file: F): TemporaryFile;
+  /**
+   * Copies a temporary file that can't be renamed to the directory of its target. Left out if
+   * temporary files are beside their targets.
+   *
+   * @param error The error of the rename, which is thrown if it has another reason.
+   */
+  copyBeside?(file: F, temporaryFile: TemporaryFile, error: unknown): Promise<{
+    readonly temporaryFile: TemporaryFile;
+    readonly changedDirectories: readonly string[];
+  }>;
   /**
    * Rejects if no further file may be renamed, for example because the peer is no longer trusted.
    */
@@ -179,8 +189,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
           if (errors[index] !== null) throw errors[index];
           this.#nameFile(receivedFile);
         } catch (error) {
-          if (await this.#retryNaming(receivedFile, error)) continue;
-          this.#batchOutcomes.push(makeFailedOutcome(receivedFile.file, error));
+          const lastError = await this.#retryNaming(receivedFile, error);
+          if (lastError !== null) {
+            this.#batchOutcomes.push(makeFailedOutcome(receivedFile.file, lastError));
+          }
         }
         // The missing directories may have been created for this file, so look them up again for
         // the next file.
@@ -198,20 +210,28 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
   }
 
-  async #retryNaming(receivedFile: ReceivedFile<F>, error: unknown): Promise<boolean> {
-    if (
-      Deno.build.os !== "windows" || receivedFile.temporaryFile === null || !isFileInUseError(error)
-    ) {
-      return false;
-    }
+  /** @returns `null` if the file is named, or the error. */
+  async #retryNaming(receivedFile: ReceivedFile<F>, error: unknown): Promise<unknown> {
+    const { file, temporaryFile } = receivedFile;
+    if (temporaryFile === null) return error;
+    const nameAgain = (namedFile: TemporaryFile) => {
+      this.#namingDirectory = null;
+      this.#nameFile({ ...receivedFile, temporaryFile: namedFile });
+    };
     try {
-      await retryReplace(() => {
-        this.#namingDirectory = null;
-        this.#nameFile(receivedFile);
-      });
-      return true;
-    } catch {
-      return false;
+      if (fileErrorCodeOf(error) === "EXDEV") {
+        const copy = await this.#target.copyBeside?.(file, temporaryFile, error);
+        if (copy === undefined) return error;
+        using copiedFile = copy.temporaryFile;
+        nameAgain(copiedFile);
+        for (const path of copy.changedDirectories) this.#changedDirectories.add(path);
+        return null;
+      }
+      if (Deno.build.os !== "windows" || !isFileInUseError(error)) return error;
+      await retryReplace(() => nameAgain(temporaryFile));
+      return null;
+    } catch (lastError) {
+      return lastError;
     }
   }
 

@@ -227,7 +227,7 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   IN_USE: "another upload or another program uses the file; call again",
   OTHER_DISK:
     "the target is on another file system than the served directory, and the server can't store " +
-    "an unfinished file there; let the server write to its mount point, and don't use a bind mount",
+    "an unfinished file there; let the server write to its mount point",
 };
 
 /**

@@ -29,6 +29,7 @@ import {
 import { makeReasonHeader } from "../refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
 import { findUnsetModes, makeUnsetHeader, type UnsetProperty } from "../unset.ts";
+import { copyBeside, isSeparateDirectoryError } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
   checkCondition,
@@ -45,7 +46,7 @@ import {
 import {
   abortWriter,
   partSizeOf,
-  type UnfinishedUploads,
+  UnfinishedUploads,
   withExclusiveWriter,
 } from "./unfinished_uploads.ts";
 
@@ -434,7 +435,7 @@ async function finishUpload(
   await temporaryFile.sync();
   await checkTrust(session);
   if (isNamedLater) {
-    root.checkRename(names, temporaryFile.path);
+    checkRename(fileRequest, temporaryFile.path);
     unfinishedUploads.checkQuota(temporaryFile.path);
     temporaryFile.isKept = true;
     // After the response, the client deletes the entry that has the name. So the part must survive
@@ -447,15 +448,45 @@ async function finishUpload(
     condition: makeCondition(fileRequest),
     isNew: isNewFileRequired(request.headers),
   };
-  const { isCreated, changedDirectories, unset } = await retryReplace(() =>
-    root.moveIntoPlace(names, temporaryFile, moveOptions)
-  );
-  temporaryFile.isKept = true;
-  await syncAllIfPossible(changedDirectories);
+  // Some file systems can't look at an open file any more after its rename.
   const { size: bytes } = temporaryFile.file.statSync();
+  const move = async (file: TemporaryFile) => {
+    const outcome = await retryReplace(() => root.moveIntoPlace(names, file, moveOptions));
+    file.isKept = true;
+    return outcome;
+  };
+  const { isCreated, changedDirectories, unset } = await move(temporaryFile).catch(
+    async (error) => {
+      const copy = await copyBeside(
+        fileRequest,
+        error,
+        { names, modified, digest },
+        temporaryFile,
+      );
+      using copiedFile = copy.temporaryFile;
+      const outcome = await move(copiedFile);
+      temporaryFile.isKept = false;
+      const changedDirectories = [...copy.changedDirectories, ...outcome.changedDirectories];
+      return { ...outcome, changedDirectories };
+    },
+  );
+  await syncAllIfPossible(changedDirectories);
   const status = isCreated ? 201 : 204;
   report({ action: "put", path: names, bytes, complete: true, status });
   return makeWriteResponse(isCreated, { ...makeDigestHeader(digest), ...makeUnsetHeader(unset) });
+}
+
+/** Checks that a later request can rename a complete part to its final name. */
+function checkRename({ root, target: { names } }: FileRequest, path: string): void {
+  const parent = root.findParent(names.slice(0, -1), { isNamedLater: true });
+  try {
+    root.checkRename(names, path);
+  } catch (error) {
+    const isSeparate = isSeparateDirectoryError(error, path, parent.existingDirectory);
+    if (!isSeparate || parent.missingDirectories.length > 0) throw error;
+    // The later request finds the part in its present directory, and copies it.
+    new UnfinishedUploads(parent.path).checkWritable();
+  }
 }
 
 function applyMode(

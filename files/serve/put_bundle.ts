@@ -20,6 +20,7 @@ import {
 import { formatStamp, isSendableTime, stampOfStats } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
 import { areFileNames } from "../file_name.ts";
+import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { makeCreationModes, parseMode } from "../modes.ts";
 import { Refusal, refusalOf, withVersions } from "../refusal.ts";
@@ -173,6 +174,8 @@ class BundleWriter {
         unfinishedUploads.create(
           mode === null ? {} : makeCreationModes(mode, unfinishedUploads.probeModes()),
         ),
+      copyBeside: (file, temporaryFile, error) =>
+        copyBeside(fileRequest, error, { ...file, digest: null }, temporaryFile),
       // The peer may have been removed from the trusted devices since the request began.
       checkAllowed: () => checkTrust(session),
     };

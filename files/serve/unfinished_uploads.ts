@@ -404,6 +404,9 @@ export async function withExclusiveWriter<T>(
   }
 }
 
+/** A forgotten directory is found again by a rename that fails. */
+const MAX_SEPARATE_DIRECTORIES = 1000;
+
 /**
  * The file systems below a root, each with its own unfinished uploads, because a file can't be
  * renamed to another file system.
@@ -418,6 +421,12 @@ export class UploadDisks {
     readonly uploads: UnfinishedUploads;
   }>();
 
+  /**
+   * The unfinished uploads of directories into which no file can be renamed from the reserved
+   * directory of their disk, by path.
+   */
+  readonly #separateDirectories = new Map<string, UnfinishedUploads>();
+
   constructor(root: Root, onError: (message: string) => void) {
     this.#root = root;
     this.#onError = onError;
@@ -425,6 +434,24 @@ export class UploadDisks {
   }
 
   find(parent: Parent): UnfinishedUploads {
+    return this.#separateDirectories.get(parent.path) ?? this.#findByDisk(parent);
+  }
+
+  /** Lets a directory, which must exist, have its own unfinished uploads. */
+  separate(parent: Parent): UnfinishedUploads {
+    const { path } = parent;
+    const known = this.#separateDirectories.get(path);
+    if (known !== undefined) return known;
+    const isOtherDisk = this.#findByDisk(parent) !== this.rootUploads;
+    const uploads = new UnfinishedUploads(path, this.#onError, isOtherDisk);
+    if (this.#separateDirectories.size === MAX_SEPARATE_DIRECTORIES) {
+      this.#separateDirectories.delete(this.#separateDirectories.keys().next().value!);
+    }
+    this.#separateDirectories.set(path, uploads);
+    return uploads;
+  }
+
+  #findByDisk(parent: Parent): UnfinishedUploads {
     const path = this.#root.mountPathOf(parent);
     if (path === this.#root.path) return this.rootUploads;
     const device = parent.devices.at(-1)!;

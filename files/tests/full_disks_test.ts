@@ -500,7 +500,8 @@ Deno.test("the message of a full disk names the limit that counted", () => {
     [
       ...["ENOSPC", 5, 5] as const,
       "there was no space left here for a moment, or for another file: " +
-      "5 bytes are needed, and 5 are free now",
+      "5 bytes are needed, and 5 are free now; or the file system keeps more space free, as " +
+      "minfreespace of mergerfs",
     ],
   ];
   for (const [code, needed, free, text] of rows) assertEquals(describe(code, needed, free), text);

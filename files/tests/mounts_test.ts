@@ -12,7 +12,7 @@ const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
   ...["written", "resumed", "added", "replaced", "reused", "hidden", "swept", "full", "rootFull"],
-  ...["refused", "quotas", "trees", "deleted", "mountPoints"],
+  ...["refused", "bound", "quotas", "trees", "deleted", "mountPoints"],
 ];
 
 /** The results of all scenarios; the first test that needs them runs all at once. */
@@ -133,17 +133,34 @@ test(
   "refused",
   ({ responses, codes, sizes, log }) => {
     const refused = { status: 403, reason: "other-disk" };
-    for (const directory of ["readonly", "bound", "occupied"]) {
+    for (const directory of ["readonly", "occupied"]) {
       const record = { status: 403, reason: "other-disk" };
       assertEquals(responses[directory], [refused, refused, record], directory);
     }
-    // A bind mount below a mounted disk is on another file system than this disk.
-    assertEquals(responses["disk/bound"], [{ status: 201 }, { status: 201 }, { status: 201 }]);
+    // Both are mounts of one directory.
+    for (const [directory, status] of [["bound", 201], ["disk/bound", 204]] as const) {
+      assertEquals(responses[directory], [{ status }, { status }, { status }]);
+    }
     assertEquals(codes, new Array(2).fill({ code: "OTHER_DISK", at: null, isOtherDisk: true }));
     const unfinished = Object.keys(sizes).filter((path) => /\.degu-files\/(?:put|part)/.test(path));
     assertEquals(unfinished, []);
     assertStringIncludes(log[0], "can't be stored on the file system of the target");
     assert(!log.join().includes("space"), log.join("\n"));
+  },
+);
+
+test(
+  "a file that can't be renamed to a directory of the same device is copied there, and later files are written there",
+  "bound",
+  ({ statuses, records, parts, offset, complete, sizes, mode, modified, root, log }) => {
+    assertEquals(statuses, [201, 204, 201, 201], log);
+    assertEquals(records, [{ status: 201 }, { status: 201 }]);
+    assertEquals([parts, offset, complete], [["bound/new/.degu-files/part"], 60_000, true]);
+    assertEquals(sizes, {
+      ...{ a: 1, "deep/er/b": 2, "k/kind": 70_000, "new/large": 100_000, "new/resumable": 300_000 },
+      ...{ old: 6, whole: 5 },
+    });
+    assertEquals([mode, modified, root, log], [0o600, "1999-12-31T00:00:00.000Z", {}, []]);
   },
 );
 

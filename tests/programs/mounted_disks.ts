@@ -341,6 +341,44 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { responses, codes, sizes: sizesIn(), log: served.logger.messagesOf("warn") };
   },
 
+  /** A directory of the same device, to which no file can be renamed from the root. */
+  async bound() {
+    await Deno.mkdir(`${root}/plain`);
+    await fill(root, { "plain/old": 3 });
+    await mount("bound", ["--bind", `${root}/plain`]);
+    await using served = serveRoot();
+    const put = (uri: string, headers: HeadersToSend, bytes: number) =>
+      served.statusOf("PUT", uri, headers, bytes);
+    const modified = { "upload-modified": "1999-12-31T00:00:00.000Z" };
+    const statuses = [
+      await put("/bound/whole", { "file-mode": "0600", ...modified }, 5),
+      await put("/bound/old", {}, 6),
+      await put("/bound/new/resumable", announce(300_000, 0), 300_000),
+    ];
+    const bundle = makeBundle([["bound/a", "1"], ["bound/deep/er/b", "22"]]);
+    const response = await served.client.request("POST", "/?bundle=put", {}, bundle);
+    const records = (await readRecords(PUT_RESPONSE, response)).map(({ record }) => record);
+    const { mode, mtime } = await Deno.stat(`${root}/plain/whole`);
+    // Later files are written beside their targets, and can be resumed there.
+    await served.begin("/bound/new/large", 100_000, 60_000);
+    const parts = Object.keys(sizesIn()).filter((path) => /^bound.*\/part$/.test(path));
+    const offset = await served.offsetOf("/bound/new/large", 100_000);
+    statuses.push(await put("/bound/new/large", announce(100_000, offset), 100_000 - offset));
+    // A file replaces a directory, whose name it gets later.
+    await fill(root, { "plain/k/kind/inside": 1 });
+    await fill(local, { kind: 70_000 });
+    const { complete } = await uploadTree(served.client, local, "/bound/k/", { delete: true });
+    return {
+      ...{ statuses, records, parts, offset, complete, sizes: sizesIn(`${root}/plain`) },
+      ...{
+        mode: mode! & 0o777,
+        modified: mtime!.toISOString(),
+        root: sizesIn(`${root}/.degu-files`),
+      },
+      log: served.logger.messagesOf("warn"),
+    };
+  },
+
   /** The parts of a client use at most half of the free space of their own disk. */
   async quotas() {
     await mountRam("small", "size=2m");

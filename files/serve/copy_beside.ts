@@ -1,0 +1,103 @@
+/**
+ * Copying a complete file to a reserved directory beside its target. A rename between two
+ * directories of one device can fail with EXDEV: on a file system that joins several disks, and
+ * between two mounts of one file system. A rename from a directory to its own parent never does.
+ */
+
+import { rmdirSync } from "node:fs";
+import { open } from "node:fs/promises";
+import type { Session } from "@degu/degu/server";
+import { fileErrorCodeOf } from "@degu/degu/internal";
+import { ignoreRefusal } from "../disk/files.ts";
+import { dirname } from "../disk/paths.ts";
+import type { TemporaryFile } from "../disk/temporary.ts";
+import { makeHash } from "../digest.ts";
+import { READ_FLAGS } from "../file_pieces.ts";
+import { inUseRefusal } from "../refusal.ts";
+import { copyPrefix } from "../reuse.ts";
+import { checkTrust, type FileRequest } from "./file_request.ts";
+import type { UnfinishedUploads } from "./unfinished_uploads.ts";
+
+/** Reports whether a file can't be renamed to a directory of the same device. */
+export function isSeparateDirectoryError(error: unknown, path: string, directory: string): boolean {
+  if (fileErrorCodeOf(error) !== "EXDEV") return false;
+  return Deno.lstatSync(dirname(path)).dev === Deno.lstatSync(directory).dev;
+}
+
+export interface FileCopy {
+  readonly temporaryFile: TemporaryFile;
+  readonly changedDirectories: readonly string[];
+}
+
+/**
+ * Copies the file after its rename has failed, and syncs the copy; later files of the directory are
+ * written beside their targets. The caller names and disposes the copy.
+ *
+ * @param error The error of the rename.
+ * @throws the error of the rename if another reason has caused it.
+ */
+export async function copyBeside(
+  { root, session, uploadDisks }: Pick<FileRequest, "root" | "session" | "uploadDisks">,
+  error: unknown,
+  { names, modified, digest }: {
+    readonly names: readonly string[];
+    readonly modified: Date | null;
+    /** The SHA-256 of the file; `null` if it is unknown. */
+    readonly digest: string | null;
+  },
+  source: TemporaryFile,
+): Promise<FileCopy> {
+  if (fileErrorCodeOf(error) !== "EXDEV") throw error;
+  const directoryNames = names.slice(0, -1);
+  const { existingDirectory, missingDirectories } = root.findParent(directoryNames);
+  if (!isSeparateDirectoryError(error, source.path, existingDirectory)) throw error;
+  const { changedDirectories } = root.makeDirectory(directoryNames);
+  const unfinishedUploads = uploadDisks.separate(root.findParent(directoryNames));
+  try {
+    const copy = await copyTo(unfinishedUploads, source, session, { modified, digest });
+    return { temporaryFile: copy, changedDirectories };
+  } catch (copyError) {
+    for (const path of [unfinishedUploads.path, ...missingDirectories.toReversed()]) {
+      // Another request may use the directory.
+      ignoreRefusal(() => rmdirSync(path));
+    }
+    throw copyError;
+  }
+}
+
+async function copyTo(
+  unfinishedUploads: UnfinishedUploads,
+  source: TemporaryFile,
+  session: Session | undefined,
+  { modified, digest }: { readonly modified: Date | null; readonly digest: string | null },
+): Promise<TemporaryFile> {
+  await using handle = await open(source.path, READ_FLAGS);
+  const { size: length, mode } = await handle.stat();
+  using reservation = unfinishedUploads.reserveSpace(session, null, length, 0, 0);
+  unfinishedUploads.makeDirectory();
+  const { newMode, hasOwnMode } = source;
+  const copy = unfinishedUploads.create({
+    newMode,
+    hasOwnMode,
+    mode: newMode === null ? mode & 0o777 : 0o600,
+    isLocked: true,
+  });
+  let isComplete = false;
+  try {
+    copy.reservation = reservation;
+    const hash = makeHash();
+    const makeReadError = (cause?: unknown) =>
+      cause instanceof Error ? cause : inUseRefusal(`${source.path} has changed`);
+    const { signal } = session ?? {};
+    await copyPrefix(handle, copy, { length, hash, signal, makeReadError });
+    if (digest !== null && hash.digest("hex") !== digest) throw makeReadError();
+    copy.reservation = null;
+    if (modified !== null) await copy.setModified(modified);
+    await copy.sync();
+    await checkTrust(session);
+    isComplete = true;
+    return copy;
+  } finally {
+    if (!isComplete) copy[Symbol.dispose]();
+  }
+}
