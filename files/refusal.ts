@@ -1,7 +1,7 @@
 import { type HeadersToSend, printable } from "@degu/degu/base";
 import type { ResponseTuple } from "@degu/degu/server";
 import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
-import { isFileSystemError, MountPointError } from "./disk/names.ts";
+import { isFileSystemError, MountPointError, NoReplaceError } from "./disk/names.ts";
 import { BundleError } from "./bundle.ts";
 import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
 
@@ -116,6 +116,9 @@ export function refusalOf(error: unknown): Refusal | null {
   }
   if (error instanceof MountPointError) {
     return new Refusal(403, error.message, makeReasonHeader("mount-point"), { cause: error });
+  }
+  if (error instanceof NoReplaceError) {
+    return new Refusal(403, error.message, {}, { cause: error });
   }
   const code = `${fileErrorCodeOf(error)}`;
   // A rename between two mounts of one file system fails, although both have the same device.

@@ -139,11 +139,35 @@ export function setModified(path: string, modifiedTime: Date): boolean {
   if (state !== "granted") {
     throw new Deno.errors.NotCapable(`no permission to write to ${path}`);
   }
-  return ignoreRefusal(() => {
+  let isSet = false;
+  ignoreRefusal(() => {
     // `utimesSync` of node:fs takes floating-point seconds, which are off by a millisecond.
     using file = Deno.openSync(path, CHANGE_OPTIONS);
-    file.utimeSync(new Date(), modifiedTime);
+    isSet = setOpenFileModified(file, modifiedTime);
   });
+  return isSet;
+}
+
+/**
+ * Sets the modification time of an open file, and looks whether the disk has stored another time:
+ * some protocols have 32 bits for the seconds, and others have no time before 1980.
+ */
+export function setOpenFileModified(file: Deno.FsFile, modifiedTime: Date): boolean {
+  let storedTime: Date | null = null;
+  ignoreRefusal(() => {
+    file.utimeSync(new Date(), modifiedTime);
+    storedTime = file.statSync().mtime;
+  });
+  return isStoredTime(storedTime, modifiedTime);
+}
+
+/** The time to which FAT rounds. Each disk has its own precision, which the comparison ignores. */
+const MAX_ROUNDING_MILLISECONDS = 2000;
+
+/** @param storedTime The time of the file; `null` if it can't be read. */
+export function isStoredTime(storedTime: Date | null, modifiedTime: Date): boolean {
+  if (storedTime === null) return false;
+  return Math.abs(storedTime.getTime() - modifiedTime.getTime()) <= MAX_ROUNDING_MILLISECONDS;
 }
 
 const MIN_BYTES_BETWEEN_SYNCS = 16_777_216;

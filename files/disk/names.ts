@@ -7,7 +7,7 @@ import {
   quote,
 } from "@degu/degu/internal";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
-import { realPathSync } from "./paths.ts";
+import { dirname, join, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 
 /** Errors of open files and directories, whose names the file system has accepted. */
@@ -235,6 +235,8 @@ export function renameNoReplace(
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     if (FATAL_LINK_CODES.has(fileErrorCodeOf(error))) throw error;
+    // Some disks without hard links have the code of a missing file.
+    if (error instanceof Deno.errors.NotFound && lstatOrNull(oldPath) === null) throw error;
     // On a file system without hard links another process may create the path after this check.
     if (lstatOrNull(newPath) !== null) return false;
     Deno.renameSync(oldPath, newPath);
@@ -287,7 +289,17 @@ export function changeEntry<T>(path: string, change: () => T): T {
   }
 }
 
-/** First makes the replaced file writable, because Windows doesn't replace a read-only file. */
+/**
+ * Renames a file to the path of a file, which it replaces. On a file system whose `rename` doesn't
+ * replace, as on some servers of SFTP and SMB, the replaced file first gets a free name beside the
+ * new file. A process that is killed then leaves both files: the next call for the path puts the
+ * new file there, and the replaced file keeps its free name.
+ *
+ * First makes the replaced file writable, because Windows doesn't replace a read-only file.
+ *
+ * @throws {NoReplaceError} if the file system doesn't replace files, and the replaced file can't
+ * get another name.
+ */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
     Deno.build.os === "windows" &&
@@ -295,7 +307,49 @@ export function replaceFile(oldPath: string, newPath: string): void {
   ) {
     chmodSync(newPath, WRITABLE_MODE);
   }
-  changeEntry(newPath, () => Deno.renameSync(oldPath, newPath));
+  changeEntry(newPath, () => {
+    try {
+      Deno.renameSync(oldPath, newPath);
+    } catch (error) {
+      const isFile = fileErrorCodeOf(error) === "EEXIST" && lstatOrNull(newPath)?.isFile === true;
+      if (!isFile) throw error;
+      replaceByTwoRenames(oldPath, newPath, error);
+    }
+  });
+}
+
+function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): void {
+  // Not a name of an unfinished file, which a later call would remove.
+  const replacedPath = join(dirname(oldPath), `replaced-${makeRandomSuffix()}`);
+  try {
+    Deno.renameSync(newPath, replacedPath);
+  } catch {
+    // A disk may report an error although it has renamed the file.
+    if (lstatOrNull(replacedPath) === null) throw new NoReplaceError(newPath, { cause });
+  }
+  try {
+    Deno.renameSync(oldPath, newPath);
+  } catch (error) {
+    // Another process may have created the path, so the replaced file may keep its free name.
+    if (!renameNoReplace(replacedPath, newPath)) {
+      addPath(error, "the replaced file is now", replacedPath);
+    }
+    throw error;
+  }
+  try {
+    unlinkSync(replacedPath);
+  } catch {
+    // The new file has the path.
+  }
+}
+
+/** The error of a file system whose `rename` doesn't replace a file. */
+export class NoReplaceError extends Error {
+  static readonly problem = "its disk can't rename a file to the name of an existing file";
+
+  constructor(path: string, options: ErrorOptions) {
+    super(`${path} can't be replaced: ${NoReplaceError.problem}`, options);
+  }
 }
 
 /** The permission bits that node:fs reports for a file of Windows that is not read-only. */
@@ -335,7 +389,7 @@ export function isBadNameError(error: unknown): boolean {
 const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
 
 /** The codes of errors of `link` after which a rename would also fail. */
-const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
+const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** Has no effect on Windows, which can't open directories. */
 export async function syncDirectory(path: string): Promise<void> {

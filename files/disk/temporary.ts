@@ -14,7 +14,14 @@
  *   download to that directory removes parts without a lock.
  */
 
-import { BackgroundSync, closeLocked, ignoreRefusal, lockIfFree, setMode } from "./files.ts";
+import {
+  BackgroundSync,
+  closeLocked,
+  isStoredTime,
+  lockIfFree,
+  setMode,
+  setOpenFileModified,
+} from "./files.ts";
 import {
   addPath,
   isFileAtPath,
@@ -22,6 +29,7 @@ import {
   removeIfPresent,
   removeIfPresentSync,
 } from "./names.ts";
+import { fileErrorCodeOf } from "@degu/degu/internal";
 import type { SpaceReservation } from "./space.ts";
 
 export interface TemporaryFileOptions {
@@ -44,6 +52,14 @@ export interface TemporaryFileOptions {
 }
 
 const MAX_OPEN_ATTEMPTS = 20;
+
+/** Each asynchronous write closes a duplicate of the descriptor. Some disks then end the file. */
+function withMountAdvice(error: unknown): unknown {
+  if (error instanceof Error && fileErrorCodeOf(error) === "EBADF") {
+    error.message += ", the disk takes no second write: mount rclone with --vfs-cache-mode writes";
+  }
+  return error;
+}
 
 const openFiles = new Set<TemporaryFile>();
 
@@ -164,19 +180,20 @@ export class TemporaryFile implements Disposable {
         count += writtenCount;
       }
     } catch (error) {
-      throw addPath(error, "write", this.path);
+      throw addPath(withMountAdvice(error), "write", this.path);
     }
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
     await this.#backgroundSync.add(bytes.length);
   }
 
   async setModified(modified: Date): Promise<void> {
-    const isSet = this.file.utime(new Date(), modified).then(() => true, () => false);
-    this.isTimeUnset = !await isSet;
+    const storedTime = this.file.utime(new Date(), modified)
+      .then(() => this.file.stat()).then(({ mtime }) => mtime, () => null);
+    this.isTimeUnset = !isStoredTime(await storedTime, modified);
   }
 
   setModifiedSync(modified: Date): void {
-    this.isTimeUnset = !ignoreRefusal(() => this.file.utimeSync(new Date(), modified));
+    this.isTimeUnset = !setOpenFileModified(this.file, modified);
   }
 
   async waitUntilIdle(): Promise<void> {

@@ -400,7 +400,10 @@ Deno.test("renameNoReplace renames only the first of several files to a name, wi
   const refuse = () => {
     throw new Deno.errors.PermissionDenied("EPERM: no hard links");
   };
-  for (const link of [Deno.linkSync, refuse]) {
+  const refuseAsMissing = () => {
+    throw new Deno.errors.NotFound("ENOENT: no hard links");
+  };
+  for (const link of [Deno.linkSync, refuse, refuseAsMissing]) {
     await Deno.writeTextFile(path("a"), "a");
     await Deno.writeTextFile(path("b"), "b");
     using _patched = patch(Deno, "linkSync", () => link);
