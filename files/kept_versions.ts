@@ -25,11 +25,12 @@ import { dirname, realPath } from "./disk/paths.ts";
 import { readDiskUse } from "./disk/space.ts";
 import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
 import { hashText } from "./digest.ts";
+import { type Naming, NamingLog } from "./naming_log.ts";
 import { pathOf } from "./options.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 
-const HOUR_MILLISECONDS = 3_600_000;
+export const HOUR_MILLISECONDS = 3_600_000;
 const DAY_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 const MAX_DAYS = 36_500;
 /** The codes of a disk that may have hard links. Disks without them have many other codes. */
@@ -49,6 +50,8 @@ export const checkDays = makeIntegerCheck(1, MAX_DAYS);
  * own, because another process may discard the version that it has made.
  */
 interface Version {
+  /** The directory of the version, below the directory of all versions. */
+  readonly directory: string;
   readonly changedDirectories: readonly string[];
   /**
    * Removes the file's own name.
@@ -78,8 +81,17 @@ export interface VersionKeeper {
    * @param path The new path.
    */
   isUnkeptAt(root: string, path: string, info: Deno.FileInfo): boolean;
+  /** Logs a naming that is about to take place. */
+  log(root: string, naming: Naming): LoggedNaming;
   /** Returns the directory of the versions; `null` if there are none. */
   findDirectory(root: string): string | null;
+}
+
+export interface LoggedNaming {
+  /** The directories and files to sync. */
+  readonly changedDirectories: readonly string[];
+  /** Logs that the naming has failed. */
+  cancel(): void;
 }
 
 export class VersionStore {
@@ -88,11 +100,13 @@ export class VersionStore {
   /** The days on which old versions were removed, by reserved directory. */
   readonly #sweptDays = new Map<string, string>();
   readonly #warnedAt = new Map<string, number>();
+  readonly #log: NamingLog;
   #pending: Promise<void> = Promise.resolve();
 
   constructor(days: number, warn: (message: string) => void) {
     this.#days = days;
     this.#warn = warn;
+    this.#log = new NamingLog(warn);
   }
 
   /**
@@ -115,11 +129,37 @@ export class VersionStore {
       keep: (root, path, info, isDeleted) =>
         this.#keep(keptDirectoryOf(root), { root, path, info, isDeleted, writer: name }),
       isUnkeptAt: (root, path, info) => isUnkeptAt(keptDirectoryOf(root), path, info),
+      log: (root, naming) => {
+        const changedDirectories = this.#append(root, name, naming);
+        const { path } = naming;
+        return {
+          changedDirectories,
+          cancel: () => void this.#append(root, name, { what: "cancel", path }),
+        };
+      },
       findDirectory(root) {
         const directory = keptDirectoryOf(root);
-        return listDays(directory).length === 0 ? null : directory;
+        const hasVersions = listDays(directory).some((day) =>
+          listDirectories(`${directory}/${day}`).length > 0
+        );
+        return hasVersions ? directory : null;
       },
     };
+  }
+
+  #append(root: string, by: string, naming: Naming): readonly string[] {
+    const directory = keptDirectoryOf(root);
+    const time = new Date(Date.now());
+    let isNew = false;
+    try {
+      isNew = makeKeptDirectory(directory);
+    } catch {
+      // Appending the line reports the error.
+    }
+    const day = dayOf(time);
+    this.#sweep(directory, day);
+    const changedPaths = this.#log.append(directory, { day, time, by, naming });
+    return isNew ? [...changedPaths, root] : changedPaths;
   }
 
   /** Resolves when the old versions are removed. */
@@ -148,7 +188,7 @@ export class VersionStore {
     this.#sweep(directory, dayOf(now));
     for (const key of timesOf(now)) {
       const versionPath = `${directory}/${key}${writer}/${pathBelow}`;
-      const version = link(root, path, versionPath, keptDirectory);
+      const version = link(root, path, `${key}${writer}`, pathBelow, keptDirectory);
       if (version === null) continue;
       if (!isFileAtPath(versionPath, info)) {
         version.discard();
@@ -186,7 +226,7 @@ function describeFullDisk(
     `remove all of them, remove the directory ${path}`;
 }
 
-function keptDirectoryOf(root: string): string {
+export function keptDirectoryOf(root: string): string {
   return withTrailingSlash(root) + KEPT_DIRECTORY_NAME;
 }
 
@@ -241,13 +281,15 @@ const TRIAL = makeRandomSuffix();
 function link(
   root: string,
   path: string,
-  versionPath: string,
+  directory: string,
+  pathBelow: string,
   { path: keptDirectory, isNew }: { readonly path: string; readonly isNew: boolean },
 ): Version | null {
+  const versionPath = `${keptDirectory}/${directory}/${pathBelow}`;
   const parent = dirname(versionPath);
   const changedDirectories = [parent, ...isNew ? [dirname(keptDirectory)] : []];
-  for (let directory = parent; directory !== keptDirectory && lstatOrNull(directory) === null;) {
-    changedDirectories.push(directory = dirname(directory));
+  for (let each = parent; each !== keptDirectory && lstatOrNull(each) === null;) {
+    changedDirectories.push(each = dirname(each));
   }
   try {
     Deno.mkdirSync(parent, { recursive: true });
@@ -259,6 +301,7 @@ function link(
     throw makeLinkRefusal(root, path, error) ?? error;
   }
   return {
+    directory,
     changedDirectories,
     removeFile: () => removeFile(path, versionPath),
     discard: () => discard(path, versionPath),
@@ -349,7 +392,7 @@ function* timesOf(now: Date): Generator<string, void, void> {
   }
 }
 
-function dayOf(time: Date): string {
+export function dayOf(time: Date): string {
   const [year, month, day] = [time.getFullYear(), time.getMonth() + 1, time.getDate()];
   return `${year}`.padStart(4, "0") +
     [month, day].map((n) => `-${`${n}`.padStart(2, "0")}`).join("");
@@ -364,11 +407,11 @@ function toWriterName(writer: string): string {
 
 const WRITER_DIGEST_LENGTH = 16;
 
-function listDays(directory: string): string[] {
+export function listDays(directory: string): string[] {
   return listDirectories(directory).filter((name) => DAY_PATTERN.test(name)).sort();
 }
 
-function listDirectories(directory: string): string[] {
+export function listDirectories(directory: string): string[] {
   try {
     return [...Deno.readDirSync(directory)]
       .filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
@@ -481,6 +524,7 @@ export async function findKeptVersions(dir: string | URL): Promise<{
   const days = listDays(path);
   let versions = 0;
   let bytes = 0;
+  let since: string | null = null;
   const pending = days.map((day) => `${path}/${day}`);
   for (let directory; (directory = pending.pop()) !== undefined;) {
     // Old versions may be removed at the same time.
@@ -491,13 +535,15 @@ export async function findKeptVersions(dir: string | URL): Promise<{
         pending.push(entryPath);
         continue;
       }
+      const [day, , ...names] = entryPath.slice(path.length + 1).split("/");
       const info = lstatOrNull(entryPath);
-      if (info === null) continue;
+      // A file in the directory of a day is the log of the day.
+      if (info === null || names.length === 0) continue;
+      if (since === null || day! < since) since = day!;
       versions++;
       bytes += info.size;
     }
   }
-  const since = versions === 0 ? null : days[0]!;
   return { path, versions, bytes, since, diskUse: readDiskUse(root) };
 }
 

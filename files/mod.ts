@@ -12,7 +12,8 @@
  *   a name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
  *   name.
  * - {@linkcode findKeptVersions} counts the earlier versions of files that an app or a download has
- *   kept, {@linkcode removeOldVersions} removes old ones.
+ *   kept, {@linkcode removeOldVersions} removes old ones, and {@linkcode restoreTree} restores a
+ *   directory as it was at a time.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
  *   of any other failure. A lost connection throws the errors of `@degu/degu/client`.
  *
@@ -45,6 +46,18 @@ export { FilesApp, type FilesOptions } from "./serve/files_app.ts";
 export type { FileEvent, FileLogDetails } from "./serve/file_request.ts";
 export { fileUri } from "./file_name.ts";
 export { findKeptVersions, removeOldVersions } from "./kept_versions.ts";
+export {
+  type RestoreEvent,
+  type RestoreOptions,
+  type RestoreResult,
+  restoreTree,
+} from "./tree/restore_tree.ts";
+export type {
+  MissingReason,
+  RestoreDoubt,
+  RestoreGap,
+  RestoreGapReason,
+} from "./tree/restore_plan.ts";
 export { isReservedName } from "./reserved_name.ts";
 export { download } from "./transfer/download.ts";
 export { downloadTree, uploadTree } from "./tree/copy_tree.ts";

@@ -40,7 +40,7 @@ import { fileErrorCodeOf, quote } from "@degu/degu/internal";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
 import { dirname, realPathSync } from "./disk/paths.ts";
 import type { TemporaryFile } from "./disk/temporary.ts";
-import type { VersionKeeper } from "./kept_versions.ts";
+import type { LoggedNaming, VersionKeeper } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
@@ -109,6 +109,42 @@ export class Root {
   #keep(parent: Parent, path: string, info: Deno.FileInfo, isDeleted: boolean) {
     if (this.#keeper === null) return null;
     return this.#keeper.keep(...this.#findMount(parent, path), info, isDeleted);
+  }
+
+  /**
+   * Logs that a path is about to get a file.
+   *
+   * @param oldPath The path that the file loses; `null` for a temporary file.
+   * @param existing The file that is replaced; `null` if there is none.
+   */
+  #log(
+    parent: Parent,
+    path: string,
+    oldPath: string | null,
+    existing: Deno.FileInfo | null,
+    version: ReturnType<VersionKeeper["keep"]>,
+  ): LoggedNaming | null {
+    if (this.#keeper === null) return null;
+    const [mountPath, pathBelow] = this.#findMount(parent, path);
+    return this.#keeper.log(mountPath, {
+      path: pathBelow,
+      ...oldPath !== null
+        ? { what: "rename", from: oldPath.slice(withTrailingSlash(mountPath).length) }
+        : existing === null
+        ? { what: "create" }
+        : { what: "replace", version: version?.directory ?? null },
+    });
+  }
+
+  #logDeletion(
+    parent: Parent,
+    path: string,
+    version: ReturnType<VersionKeeper["keep"]>,
+  ): LoggedNaming | null {
+    if (this.#keeper === null || version === null) return null;
+    const [mountPath, pathBelow] = this.#findMount(parent, path);
+    const { directory } = version;
+    return this.#keeper.log(mountPath, { what: "delete", path: pathBelow, version: directory });
   }
 
   #findMount(parent: Parent, path: string): [mountPath: string, pathBelow: string] {
@@ -283,7 +319,7 @@ export class Root {
   ): FileNamingOutcome {
     // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
     // whether the name exists.
-    const isLookupSkipped = isNew && knownParent !== undefined;
+    const isLookupSkipped = isNew && knownParent !== undefined && this.#keeper === null;
     const { path, parent, existing } = this.findFile(names, {
       parent: knownParent,
       isLookupSkipped,
@@ -301,6 +337,7 @@ export class Root {
     // A rename would replace, without a version, a file that another process has just created.
     const isReplaced = !isNew && !isRenamed && (existing !== null || this.#keeper === null);
     const removeOldName = isRenamed ? () => this.#removeOldName(file, path) : undefined;
+    const logged = this.#log(parent, path, isRenamed ? file.path : null, existing, version);
     let isTaken = false;
     try {
       makeDirectories(parent.missingDirectories, () => {
@@ -314,6 +351,7 @@ export class Root {
       });
     } catch (error) {
       version?.discard();
+      logged?.cancel();
       throw error;
     }
     if (isTaken) return this.moveIntoPlace(names, file, { condition, isNew });
@@ -323,6 +361,7 @@ export class Root {
         parent.existingDirectory,
         ...parent.missingDirectories,
         ...version?.changedDirectories ?? [],
+        ...logged?.changedDirectories ?? [],
       ],
       unset: file.isTimeUnset ? ["time", ...unsetModes] : unsetModes,
     };
@@ -412,13 +451,16 @@ export class Root {
       return { wasFile, changedDirectories: [dirname(path)] };
     }
     const version = this.#keep(parent, path, existing, true);
+    const logged = this.#logDeletion(parent, path, version);
     try {
       changeEntry(path, () => version === null ? unlinkSync(path) : version.removeFile());
     } catch (error) {
       version?.discard();
+      logged?.cancel();
       throw error;
     }
-    return { wasFile, changedDirectories: [dirname(path), ...version?.changedDirectories ?? []] };
+    const changedDirectories = [version, logged].flatMap((each) => each?.changedDirectories ?? []);
+    return { wasFile, changedDirectories: [dirname(path), ...changedDirectories] };
   }
 }
 

@@ -8,7 +8,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 /** Returns the contents of all versions below a directory. */
 async function versionsIn(dir: string): Promise<string[]> {
   return Object.entries(await readTree(dir))
-    .flatMap(([path, text]) => path.includes(".degu-kept/") && text !== null ? [text] : []).sort();
+    .flatMap(([path, text]) => /\.degu-kept\/.*_/.test(path) && text !== null ? [text] : []).sort();
 }
 
 const DAYS = ["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04", "2020-01-05"];

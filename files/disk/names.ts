@@ -394,8 +394,8 @@ const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 /** Has no effect on Windows, which can't open directories. */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
-  // Without O_DIRECTORY, opening a FIFO in place of the directory would wait for a writer.
-  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  // Without O_NONBLOCK, opening a FIFO in place of the directory would wait for a writer.
+  const directory = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     await directory.sync();
   } catch (error) {

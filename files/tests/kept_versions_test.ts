@@ -14,53 +14,13 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
-import { readStatus, serveWritableDirectory } from "@degu/testing/written_directory.ts";
+import { readStatus } from "@degu/testing/written_directory.ts";
 import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
+import { KEPT, listDays, listTimes, listVersions, serveKeeping } from "./kept_files.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 
-const KEPT = ".degu-kept";
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-
-type Version = readonly [path: string, content: string];
-
-/** Returns the paths below the days and times, with the contents, sorted. */
-async function listVersions(root: string): Promise<Version[]> {
-  const tree = await readTree(`${root}/${KEPT}`).catch(() => ({}));
-  return Object.entries(tree).flatMap(([path, content]): Version[] => {
-    if (content === null) return [];
-    const [day, time, ...names] = path.split("/");
-    assertMatch(day!, /^\d{4}-\d\d-\d\d$/);
-    assertMatch(time!, /^\d\d(?:-\d\d){0,2}(?:\.\d{3})?_[\w.-]+$/);
-    return [[names.join("/"), content as string]];
-  }).sort(([a, x], [b, y]) => a === b ? (x < y ? -1 : 1) : a < b ? -1 : 1);
-}
-
-async function serveKeeping(files: Record<string, string> = {}) {
-  const served = await serveWritableDirectory({ keep: 2, list: true, reuse: true });
-  await fill(served.root, files);
-  const bytesOf = (text: string) => new TextEncoder().encode(text);
-  return {
-    ...served,
-    put: (path: string, text: string) => served.put(`/${path}`, bytesOf(text)),
-    remove: async (path: string) => await readStatus(await served.request("DELETE", `/${path}`)),
-    async rename(from: string, to: string): Promise<number | number[]> {
-      const { size, mtime } = await Deno.stat(`${served.root}/${from}`);
-      const rename = {
-        path: to.split("/"),
-        from: from.split("/"),
-        sha256: sha256Of(await Deno.readFile(`${served.root}/${from}`)),
-        seen: [size, mtime!.getTime()],
-      };
-      const bundle = makeBundle([], `${JSON.stringify(rename)}\n{"end":true}\n`);
-      const response = await served.request("POST", "/?bundle=put", {}, bundle);
-      const statuses = await readPutStatuses(response);
-      return Array.isArray(statuses) && statuses.length === 1 ? statuses[0]! : statuses;
-    },
-    versions: () => listVersions(served.root),
-    [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
-  };
-}
 
 Deno.test("a replaced file and a deleted file are kept under their paths", async () => {
   await using files = await serveKeeping({ "d/a": "1", b: "2" });
@@ -217,9 +177,7 @@ Deno.test("two peers keep versions of one path", async () => {
     assertEquals(await replace(user!, text!), 204);
   }
   assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2", "4"]);
-  const writers = [...Deno.readDirSync([...days(dir.path)][0]!)].map(({ name }) =>
-    name.replace(/^.*_/, "")
-  );
+  const writers = listTimes([...listDays(dir.path)][0]!).map((path) => path.replace(/^.*_/, ""));
   assertEquals(writers.map((name) => name.replace(/\..*/, "")).sort(), ["anna", "bob-x", "peer"]);
 });
 
@@ -257,9 +215,8 @@ function makeOld(path: string): Disposable {
 Deno.test("a file of the last hour doesn't get a path with a version of this hour, by any peer, of which it would be no version", async () => {
   await using files = await serveKeeping({ a: "1", b: "1", c: "1", "d/e": "1" });
   for (const path of ["a", "c", "d/e"]) assertEquals(await files.remove(path), 204);
-  const [day] = days(files.root);
-  const [directory] = Deno.readDirSync(day!);
-  const writerPath = `${day}/${directory!.name}`;
+  const [day] = listDays(files.root);
+  const [writerPath = ""] = listTimes(day!);
   await Deno.rename(writerPath, writerPath.replace("peer", "another"));
   assertEquals(await files.put("new", "2"), 201);
   for (const path of ["a", "d/e"]) assertEquals(await files.rename("new", path), 409);
@@ -322,18 +279,22 @@ Deno.test("an old file that gets the path of a recent version is kept when it is
   assertEquals((await files.versions()).map(([, text]) => text), ["1", "2", "old"]);
 });
 
-function* days(root: string): Generator<string> {
-  for (const { name } of Deno.readDirSync(`${root}/${KEPT}`)) yield `${root}/${KEPT}/${name}`;
-}
-
 Deno.test("a peer can't list, read, write, reuse or delete a version", async () => {
   await using files = await serveKeeping({ a: "secret" });
   await files.remove("a");
-  const [day] = [...Deno.readDirSync(`${files.root}/${KEPT}`)].map(({ name }) => name);
-  const [time] = [...Deno.readDirSync(`${files.root}/${KEPT}/${day}`)].map(({ name }) => name);
-  const version = `${KEPT}/${day}/${time}/a`;
+  const [day = ""] = listDays(files.root);
+  const [time = ""] = listTimes(day);
+  const version = `${time.slice(files.root.length + 1)}/a`;
   const before = await readTree(`${files.root}/${KEPT}`);
-  for (const path of [version, `${KEPT}/`, `${KEPT}/${day}/`, ".DEGU-KEPT/", `${KEPT}.%20/`]) {
+  for (
+    const path of [
+      version,
+      `${KEPT}/`,
+      `${day.slice(files.root.length + 1)}/`,
+      ".DEGU-KEPT/",
+      `${KEPT}.%20/`,
+    ]
+  ) {
     assertEquals(await readStatus(await files.request("GET", `/${path}`)), 404, path);
     assertEquals(await readStatus(await files.request("DELETE", `/${path}`)), 403, path);
     const put = await files.request("PUT", `/${path}`, {}, new TextEncoder().encode("x"));
@@ -644,9 +605,8 @@ Deno.test("a version is the file itself, and a running download of it goes on", 
   await using files = await serveKeeping({ a: "1" });
   const { ino } = await Deno.stat(`${files.root}/a`);
   await files.put("a", "2");
-  const [day] = [...days(files.root)];
-  const [time] = [...Deno.readDirSync(day!)].map(({ name }) => name);
-  const info = await Deno.stat(`${day}/${time}/a`);
+  const [time] = listTimes([...listDays(files.root)][0]!);
+  const info = await Deno.stat(`${time}/a`);
   assertEquals([info.ino, info.nlink], [ino, 1]);
 });
 

@@ -32,7 +32,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   "@degu/files/base": [filesBase, "TransferError isReservedName"],
   "@degu/files": [
     files,
-    "FilesApp StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri findKeptVersions isReservedName listDirectory listTree makeDirectory remoteDigest removeOldVersions upload uploadTree",
+    "FilesApp StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri findKeptVersions isReservedName listDirectory listTree makeDirectory remoteDigest removeOldVersions restoreTree upload uploadTree",
   ],
   "@degu/device/testing": [devices, "TempDevices"],
   "@degu/device": [

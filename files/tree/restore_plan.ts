@@ -1,0 +1,554 @@
+/**
+ * Finds the files of a directory that stood there at a time. Begins with the present files, and
+ * undoes the namings after the time, the last one first.
+ *
+ * A version without a line in a log counts by its own times. It lost its path at its ctime, or at
+ * the time of its directory if the two disagree, and got its path at its birth.
+ */
+
+import { lstatOrNull } from "../disk/names.ts";
+import { areFileNames } from "../file_name.ts";
+import {
+  dayOf,
+  HOUR_MILLISECONDS,
+  keptDirectoryOf,
+  listDays,
+  listDirectories,
+} from "../kept_versions.ts";
+import { type NamingLine, readNamingLog } from "../naming_log.ts";
+import { isReservedName } from "../reserved_name.ts";
+import { withTrailingSlash } from "../reserved.ts";
+
+/** The reason for which a restored file may differ from the file that stood there. */
+export type RestoreDoubt =
+  /** The file was replaced more than once in an hour: this version is up to an hour older. */
+  | "hourly"
+  /** No line tells when the file got or lost this path: its own times decide. */
+  | "unlogged"
+  /** The file has changed after the time, and no line tells how. */
+  | "changed";
+
+/** The reason for which a file isn't restored. */
+export type MissingReason =
+  /** The version that stood there was removed, or was never kept. */
+  | "no-version"
+  /** The same name is a file and a directory, because one of the two is in doubt. */
+  | "conflict"
+  /** The entry is a link, or neither a file nor a directory. */
+  | "no-file"
+  /** The entry can't be read. */
+  | "unreadable";
+
+/** A time about which the logs don't have all namings. */
+export interface RestoreGap {
+  /** `null` for the beginning. */
+  readonly from: Date | null;
+  /** `null` for the present. */
+  readonly to: Date | null;
+  /** The reason for which namings are unknown. */
+  readonly reason: RestoreGapReason;
+}
+
+/** Why the logs of a time don't have all namings. */
+export type RestoreGapReason =
+  /** There is no log, or the versions of these days were removed. */
+  | "no-log"
+  /** Lines couldn't be written. */
+  | "unwritten"
+  /** The clock was set back, or a day is in the future. */
+  | "clock";
+
+export interface PlannedFile {
+  readonly path: readonly string[];
+  /** The path of the file to copy. */
+  readonly source: string;
+  readonly info: Deno.FileInfo;
+  /** The directory of the version below `.degu-kept`; `null` for the present file. */
+  readonly version: string | null;
+  readonly doubt: RestoreDoubt | null;
+}
+
+export interface MissingFile {
+  readonly path: readonly string[];
+  readonly reason: MissingReason;
+}
+
+/** A present file that did not stand there. */
+export interface AbsentFile {
+  readonly path: readonly string[];
+  /** False if only the times of the file tell so. */
+  readonly isLogged: boolean;
+}
+
+export interface RestorePlan {
+  readonly files: readonly PlannedFile[];
+  readonly missing: readonly MissingFile[];
+  readonly absent: readonly AbsentFile[];
+  readonly gaps: readonly RestoreGap[];
+}
+
+interface StandingFile {
+  readonly source: string;
+  readonly info: Deno.FileInfo;
+  readonly version: string | null;
+  readonly doubt: RestoreDoubt | null;
+}
+
+/** What a path has at a time. */
+type Standing = StandingFile | "absent" | {
+  /** The time of a naming before which the path had a file that wasn't kept. */
+  readonly lostAt: number;
+  /** Whether the path may also have had no file. */
+  readonly mayBeAbsent: boolean;
+};
+
+interface Version {
+  readonly path: string;
+  readonly directory: string;
+  readonly source: string;
+  readonly info: Deno.FileInfo;
+  /** The time at which the version lost its path. */
+  readonly removedAt: number;
+}
+
+type Event =
+  & { readonly time: number }
+  & (
+    | { readonly line: Exclude<NamingLine, { what: "gap" | "cancel" }> }
+    /** A version without a line lost its path. */
+    | { readonly removed: Version }
+    /** A version without a line was created. */
+    | { readonly created: Version }
+  );
+
+type Resolved = StandingFile | "absent" | "unlogged-absent" | MissingReason;
+
+/** A ctime this long after the line of a naming is still a result of the naming. */
+const NAMING_MILLISECONDS = 60_000;
+
+/**
+ * @param root The directory that has the versions.
+ * @param prefix The names of the restored directory, below the root.
+ */
+export function planRestore(root: string, prefix: readonly string[], at: Date): RestorePlan {
+  return new Planner(root, prefix, at).plan();
+}
+
+class Planner {
+  readonly #root: string;
+  readonly #prefix: readonly string[];
+  readonly #at: number;
+  readonly #keptDirectory: string;
+  readonly #gaps: RestoreGap[] = [];
+  readonly #missing: MissingFile[] = [];
+  readonly #standing = new Map<string, Standing>();
+  /** The times of the lines of each path. */
+  readonly #lineTimes = new Map<string, number[]>();
+  readonly #present: string[] = [];
+  /** The time of the first line. */
+  #logStart = Infinity;
+  /** Whether the births of files are those of their uploads: a copied disk has later ones. */
+  #hasBirths = true;
+
+  constructor(root: string, prefix: readonly string[], at: Date) {
+    this.#root = root;
+    this.#prefix = prefix;
+    this.#at = at.getTime();
+    this.#keptDirectory = keptDirectoryOf(root);
+  }
+
+  plan(): RestorePlan {
+    const events = this.#listEvents();
+    const mounts = this.#listPresent(this.#prefix);
+    const changedPaths = new Set<string>();
+    for (const event of events) {
+      if (event.time <= this.#at) break;
+      this.#undo(event, changedPaths);
+    }
+    const pathsOfEvents = events.flatMap((event) =>
+      "line" in event
+        ? event.line.what === "rename" ? [event.line.path, event.line.from] : [event.line.path]
+        : []
+    ).concat(events.flatMap((event) => "removed" in event ? [event.removed.path] : []));
+    const files: PlannedFile[] = [];
+    const absent: AbsentFile[] = [];
+    const presentPaths = new Set(this.#present);
+    for (const path of [...new Set([...this.#present, ...pathsOfEvents])].sort()) {
+      const names = this.#namesBelow(path);
+      if (names === null) continue;
+      const standing = this.#resolve(path, changedPaths, events);
+      if (standing === "absent" || standing === "unlogged-absent") {
+        const isLogged = standing === "absent";
+        if (presentPaths.has(path)) absent.push({ path: names, isLogged });
+      } else if (typeof standing === "string") {
+        this.#missing.push({ path: names, reason: standing });
+      } else {
+        files.push({ path: names, ...standing });
+      }
+    }
+    const plan = {
+      files: this.#removeConflicts(files),
+      missing: this.#missing,
+      absent,
+      gaps: this.#gaps,
+    };
+    return mounts.reduce((whole, names) => {
+      const mountRoot = this.#pathOf(names.join("/"));
+      const below = names.slice(this.#prefix.length);
+      return joinPlans(whole, planRestore(mountRoot, [], new Date(this.#at)), below);
+    }, plan as RestorePlan);
+  }
+
+  #pathOf(path: string): string {
+    return path === "" ? this.#root : withTrailingSlash(this.#root) + path;
+  }
+
+  /** Returns the names below the restored directory; `null` for a path that isn't below it. */
+  #namesBelow(path: string): readonly string[] | null {
+    const names = path.split("/");
+    const isBelow = names.length > this.#prefix.length &&
+      this.#prefix.every((name, index) => names[index] === name);
+    if (!isBelow || !areFileNames(names) || names.some(isReservedName)) return null;
+    return names.slice(this.#prefix.length);
+  }
+
+  /** Lists the present files. Returns the mount points below that have versions of their own. */
+  #listPresent(names: readonly string[]): (readonly string[])[] {
+    const mounts: (readonly string[])[] = [];
+    const { dev } = Deno.lstatSync(this.#root);
+    const pending = [names];
+    for (let directory; (directory = pending.pop()) !== undefined;) {
+      const directoryPath = this.#pathOf(directory.join("/"));
+      if (!lstatOrNull(directoryPath)?.isDirectory) continue;
+      for (const { name } of this.#readDirectory(directoryPath, directory)) {
+        if (isReservedName(name)) continue;
+        const entryNames = [...directory, name];
+        const path = entryNames.join("/");
+        const below = entryNames.slice(this.#prefix.length);
+        const info = this.#findInfo(path, below);
+        if (info === null) continue;
+        if (info.isDirectory) {
+          const hasVersions = info.dev !== dev &&
+            lstatOrNull(keptDirectoryOf(this.#pathOf(path)))?.isDirectory;
+          if (hasVersions) mounts.push(entryNames);
+          else pending.push(entryNames);
+        } else if (info.isFile) {
+          this.#present.push(path);
+          this.#standing.set(path, toPresent(this.#pathOf(path), info));
+        } else {
+          this.#missing.push({ path: below, reason: "no-file" });
+        }
+      }
+    }
+    return mounts;
+  }
+
+  #readDirectory(path: string, names: readonly string[]): Deno.DirEntry[] {
+    try {
+      return [...Deno.readDirSync(path)];
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) throw error;
+      const below = names.slice(this.#prefix.length);
+      if (below.length === 0) throw error;
+      this.#missing.push({ path: below, reason: "unreadable" });
+      return [];
+    }
+  }
+
+  #findInfo(path: string, below: readonly string[]): Deno.FileInfo | null {
+    let info: Deno.FileInfo | null = null;
+    try {
+      info = lstatOrNull(this.#pathOf(path));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) throw error;
+    }
+    // Deno can't name a file whose name isn't UTF-8.
+    if (info === null) this.#missing.push({ path: below, reason: "unreadable" });
+    return info;
+  }
+
+  #get(path: string): Standing {
+    const standing = this.#standing.get(path);
+    if (standing !== undefined) return standing;
+    const info = lstatOrNull(this.#pathOf(path));
+    return info?.isFile ? toPresent(this.#pathOf(path), info) : "absent";
+  }
+
+  /** Returns the events, the last one first. */
+  #listEvents(): Event[] {
+    const firstDay = dayOf(new Date(this.#at - HOUR_MILLISECONDS));
+    const days = listDays(this.#keptDirectory);
+    const events: Event[] = [];
+    const loggedVersions = new Set<string>();
+    let logStart: number | null = null;
+    for (const day of days) {
+      const directory = `${this.#keptDirectory}/${day}`;
+      // The first log tells since when there are lines.
+      if (day < firstDay && logStart !== null) continue;
+      const { lines, exists } = readNamingLog(directory);
+      if (exists && logStart === null) {
+        logStart = lines.length === 0 ? null : Date.parse(lines[0]!.time);
+        this.#checkBirths(directory, logStart);
+      }
+      if (day < firstDay) continue;
+      events.push(...this.#readLines(lines, loggedVersions));
+      if (day > dayOf(new Date(Date.now()))) {
+        this.#gaps.push({ from: null, to: null, reason: "clock" });
+      }
+    }
+    this.#logStart = logStart ?? Infinity;
+    if (this.#logStart > this.#at) {
+      const to = logStart === null ? null : new Date(logStart);
+      this.#gaps.push({ from: null, to, reason: "no-log" });
+    }
+    for (const version of this.#listVersions(days.filter((day) => day >= firstDay))) {
+      if (loggedVersions.has(`${version.directory}/${version.path}`)) continue;
+      events.push({ time: version.removedAt, removed: version });
+      const { birthtime } = version.info;
+      if (birthtime !== null && this.#hasBirths) {
+        events.push({ time: birthtime.getTime(), created: version });
+      }
+    }
+    // A stable sort: namings of one time are undone in the reverse of their order.
+    return events.map((event, index) => ({ event, index }))
+      .sort((one, other) => other.event.time - one.event.time || other.index - one.index)
+      .map(({ event }) => event);
+  }
+
+  /** On a copied disk, the log is younger than its first line. */
+  #checkBirths(directory: string, logStart: number | null): void {
+    const birth = lstatOrNull(directory)?.birthtime?.getTime();
+    this.#hasBirths = birth !== undefined &&
+      (logStart === null || birth <= logStart + NAMING_MILLISECONDS);
+  }
+
+  #readLines(lines: readonly NamingLine[], loggedVersions: Set<string>): Event[] {
+    const events: Extract<Event, { line: unknown }>[] = [];
+    let time = -Infinity;
+    for (const line of lines) {
+      const lineTime = Date.parse(line.time);
+      if (lineTime < time - NAMING_MILLISECONDS) {
+        this.#gaps.push({ from: new Date(lineTime), to: new Date(time), reason: "clock" });
+      }
+      // The order of the lines is that of the namings, also if the clock was set back.
+      time = Math.max(time, lineTime);
+      if (line.what === "gap") {
+        const since = Date.parse(line.since);
+        if (time > this.#at) {
+          this.#gaps.push({ from: new Date(since), to: new Date(time), reason: "unwritten" });
+        }
+      } else if (line.what === "cancel") {
+        const index = events.findLastIndex((event) => event.line.path === line.path);
+        if (index >= 0) events.splice(index, 1);
+      } else {
+        events.push({ time, line });
+      }
+    }
+    for (const { time, line } of events) {
+      for (const path of line.what === "rename" ? [line.path, line.from] : [line.path]) {
+        const times = this.#lineTimes.get(path) ?? [];
+        times.push(time);
+        this.#lineTimes.set(path, times);
+      }
+      if ("version" in line && line.version !== null) {
+        loggedVersions.add(`${line.version}/${line.path}`);
+      }
+    }
+    return events;
+  }
+
+  *#listVersions(days: readonly string[]): Generator<Version> {
+    for (const day of days) {
+      for (const name of listDirectories(`${this.#keptDirectory}/${day}`)) {
+        const hour = parseVersionTime(day, name);
+        if (hour === null) continue;
+        const directory = `${day}/${name}`;
+        const root = `${this.#keptDirectory}/${directory}`;
+        const pending = [this.#prefix.join("/")];
+        for (let parent; (parent = pending.pop()) !== undefined;) {
+          const parentPath = parent === "" ? root : `${root}/${parent}`;
+          if (!lstatOrNull(parentPath)?.isDirectory) continue;
+          for (const entry of Deno.readDirSync(parentPath)) {
+            const path = parent === "" ? entry.name : `${parent}/${entry.name}`;
+            if (entry.isDirectory) pending.push(path);
+            const source = `${root}/${path}`;
+            const info = entry.isFile ? lstatOrNull(source) : null;
+            if (info === null) continue;
+            yield { path, directory, source, info, removedAt: findRemoval(hour, info) };
+          }
+        }
+      }
+    }
+  }
+
+  #undo(event: Event, changedPaths: Set<string>): void {
+    if ("removed" in event) {
+      changedPaths.add(event.removed.path);
+      this.#standing.set(event.removed.path, toStanding(event.removed, "unlogged"));
+      return;
+    }
+    if ("created" in event) {
+      const { path, source } = event.created;
+      const standing = this.#get(path);
+      // A line, or a later version, may have changed the path since then.
+      if (typeof standing === "string" || !("source" in standing)) return;
+      if (standing.source !== source) return;
+      this.#standing.set(path, { lostAt: event.time, mayBeAbsent: true });
+      return;
+    }
+    const { time, line } = event;
+    changedPaths.add(line.path);
+    switch (line.what) {
+      case "create":
+        this.#standing.set(line.path, "absent");
+        break;
+      case "rename": {
+        changedPaths.add(line.from);
+        const standing = this.#get(line.path);
+        // The process was killed before the naming.
+        if (standing === "absent" && this.#get(line.from) !== "absent") break;
+        this.#standing.set(
+          line.from,
+          standing === "absent" ? { lostAt: time, mayBeAbsent: false } : standing,
+        );
+        this.#standing.set(line.path, "absent");
+        break;
+      }
+      case "replace":
+      case "delete": {
+        const version = line.version === null ? null : this.#findVersion(line.version, line.path);
+        this.#standing.set(line.path, version ?? { lostAt: time, mayBeAbsent: false });
+      }
+    }
+  }
+
+  #findVersion(directory: string, path: string): StandingFile | null {
+    if (!areFileNames([...directory.split("/"), ...path.split("/")])) return null;
+    const source = `${this.#keptDirectory}/${directory}/${path}`;
+    const info = lstatOrNull(source);
+    return info?.isFile ? { source, info, version: directory, doubt: null } : null;
+  }
+
+  #resolve(
+    path: string,
+    changedPaths: ReadonlySet<string>,
+    events: readonly Event[],
+  ): Resolved {
+    const standing = this.#get(path);
+    if (standing === "absent") return "absent";
+    if ("lostAt" in standing) {
+      return this.#findHourly(path, events) ??
+        (standing.mayBeAbsent ? "unlogged-absent" : "no-version");
+    }
+    const birth = this.#hasBirths ? standing.info.birthtime?.getTime() ?? 0 : 0;
+    // Before the first line, a file that a line has replaced was created at its birth.
+    if (birth > this.#at && this.#at < this.#logStart) {
+      return this.#findHourly(path, events) ?? "unlogged-absent";
+    }
+    if (standing.version !== null || changedPaths.has(path)) return standing;
+    return this.#checkPresent(path, standing, events);
+  }
+
+  /** Finds the version that was kept in the last hour before the time. */
+  #findHourly(path: string, events: readonly Event[]): StandingFile | null {
+    for (const event of events) {
+      if (event.time > this.#at) continue;
+      if (event.time < this.#at - HOUR_MILLISECONDS) return null;
+      if ("removed" in event && event.removed.path === path) {
+        return toStanding(event.removed, "hourly");
+      }
+      if (!("line" in event) || event.line.path !== path) continue;
+      const { line } = event;
+      const directory = "version" in line ? line.version : null;
+      const version = directory === null ? null : this.#findVersion(directory, path);
+      if (version !== null) return { ...version, doubt: "hourly" };
+    }
+    return null;
+  }
+
+  /** Checks a present file whose path has no event after the time. */
+  #checkPresent(
+    path: string,
+    standing: StandingFile,
+    events: readonly Event[],
+  ): Resolved {
+    const { birthtime, ctime } = standing.info;
+    const times = this.#lineTimes.get(path) ?? [];
+    const isNewer = (birthtime?.getTime() ?? 0) > this.#at;
+    if (isNewer && times.length === 0 && this.#hasBirths) {
+      return this.#findHourly(path, events) ?? "unlogged-absent";
+    }
+    const changedAt = ctime?.getTime() ?? 0;
+    const isLogged = times.some((time) =>
+      changedAt >= time - NAMING_MILLISECONDS && changedAt <= time + NAMING_MILLISECONDS
+    );
+    return changedAt > this.#at && !isLogged ? { ...standing, doubt: "changed" } : standing;
+  }
+
+  /** A name can be a file and a directory only if one of them is in doubt. */
+  #removeConflicts(files: readonly PlannedFile[]): PlannedFile[] {
+    const directories = new Set(
+      files.flatMap(({ path }) =>
+        path.slice(1).map((_, depth) => formatKey(path.slice(0, depth + 1)))
+      ),
+    );
+    return files.filter(({ path }) => {
+      const isConflict = directories.has(formatKey(path));
+      if (isConflict) this.#missing.push({ path, reason: "conflict" });
+      return !isConflict;
+    });
+  }
+}
+
+function formatKey(names: readonly string[]): string {
+  return names.join("/");
+}
+
+function toPresent(source: string, info: Deno.FileInfo): StandingFile {
+  return { source, info, version: null, doubt: null };
+}
+
+function toStanding({ source, info, directory }: Version, doubt: RestoreDoubt): StandingFile {
+  return { source, info, version: directory, doubt };
+}
+
+function joinPlans(
+  whole: RestorePlan,
+  part: RestorePlan,
+  names: readonly string[],
+): RestorePlan {
+  const below = <T extends { readonly path: readonly string[] }>(entries: readonly T[]): T[] =>
+    entries.map((entry) => ({ ...entry, path: [...names, ...entry.path] }));
+  return {
+    files: [...whole.files, ...below(part.files)],
+    missing: [...whole.missing, ...below(part.missing)],
+    absent: [...whole.absent, ...below(part.absent)],
+    gaps: [...whole.gaps, ...part.gaps],
+  };
+}
+
+/** Returns the first and the last millisecond that the name of a directory of versions means. */
+function parseVersionTime(day: string, name: string): readonly [number, number] | null {
+  const [, hour, minute, second, millisecond] =
+    /^(\d\d)(?:-(\d\d)(?:-(\d\d)(?:\.(\d{3}))?)?)?_/.exec(name) ?? [];
+  if (hour === undefined) return null;
+  const [year, month, date] = day.split("-").map(Number) as [number, number, number];
+  const start = new Date(0);
+  start.setFullYear(year, month - 1, date);
+  start.setHours(+hour, +(minute ?? 0), +(second ?? 0), +(millisecond ?? 0));
+  const length = minute === undefined
+    ? HOUR_MILLISECONDS
+    : second === undefined
+    ? 60_000
+    : millisecond === undefined
+    ? 1000
+    : 1;
+  return [start.getTime(), start.getTime() + length - 1];
+}
+
+/** Linking a file, and removing its other name, sets its ctime, unless the disk was copied. */
+function findRemoval([start, end]: readonly [number, number], info: Deno.FileInfo): number {
+  const changedAt = info.ctime?.getTime() ?? NaN;
+  // Deno cuts the ctime to seconds.
+  return changedAt >= start - 1000 && changedAt <= end ? Math.max(changedAt, start) : end;
+}
