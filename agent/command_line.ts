@@ -13,10 +13,11 @@ import {
   parseSeconds,
   type Run,
 } from "./command.ts";
+import { parseRestoreTime } from "./restore_time.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
   ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
-  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
+  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addRestore, addService]],
   ["Transfers without pairing:", [addSend, addReceive]],
   ["This device:", [addInit, addId, addCompletions]],
   ["Troubleshooting:", [addPing]],
@@ -361,6 +362,35 @@ directory to the inbox of a peer. The contents of the first directory are copied
       "move new files of a directory to the peer",
     )
     .setHandler(async () => (await import("./commands/sync.ts")).sync);
+}
+
+function addRestore(program: AgentCommand): void {
+  program.command("restore")
+    .summary("restore a directory of the inbox as it was at a time")
+    .description(
+      `Copies the files that were in DIR at a time into the new directory NEW. Run the command on the device that keeps the \
+versions: DIR is a directory of the inbox of "degu serve --keep", or the copy of "degu sync --keep", or a directory in it. DIR is \
+not changed, and may be deleted. To continue after an interruption, run the same command again.
+
+Of a file that was replaced more than once within an hour, the restored version may be up to an hour older.`,
+    )
+    .argument("<dir>", "the directory in the inbox")
+    .argument("<new>", "the new directory, which must not be in DIR")
+    .option(
+      "--at <time>",
+      "the local time, as 2026-01-31T14:00 (default: this hour of yesterday)",
+      parseRestoreTime,
+    )
+    .option("-n, --dry-run", "print the files without restoring them")
+    .addExample(
+      "degu restore --dry-run ~/Inbox/laptop/Documents ~/Inbox/laptop/Documents-yesterday",
+      "print the files that were there yesterday at this hour",
+    )
+    .addExample(
+      "degu restore --at 2026-01-31T14:00 ~/Inbox/laptop ~/Inbox/laptop-2/restored",
+      "restore all files of a lost device for its successor",
+    )
+    .setHandler(async () => (await import("./commands/restore.ts")).restore);
 }
 
 function addService(program: AgentCommand): void {

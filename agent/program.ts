@@ -18,10 +18,9 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["upload push", "Did you mean put?"],
   ["download fetch pull", "Did you mean get?"],
   ["rsync mirror backup bisync", "Did you mean sync?"],
-  ["restore", "Did you mean sync --inbox PEER:DIR DIR?"],
   [
     "versions history undelete",
-    'with "degu serve --keep DAYS", earlier versions are in .degu-kept there',
+    'with "degu serve --keep DAYS", earlier versions are in .degu-kept there; run degu restore there',
   ],
   ["log logs", '"degu serve" prints them, and as a service "journalctl --user --unit degu"'],
   ["watch", "Did you mean sync --every?"],

@@ -117,7 +117,7 @@ const MAX_COPIES = 8;
  * may have its later path. Events report each doubt.
  *
  * Needs `--allow-read` of the directory that has `.degu-kept`, and `--allow-read` and
- * `--allow-write` of the target and the directory above it.
+ * `--allow-write` of the target, and to create it, of the directory above it.
  *
  * @param dir The path, or a `file:` URL, of the directory.
  * @param options The new directory and the time.
@@ -180,10 +180,12 @@ export async function restoreTree(
   const plan = planRestore(root, names, time);
   const run = new Run(targetPath, plan, onEvent, signal);
   if (dryRun) return run.describe();
+  const isNew = createDirectory(targetPath);
   using _marker = openMarker(targetPath, marker);
+  if (isNew) await syncAllIfPossible([dirname(targetPath)]);
   const result = await run.copy();
   if (result.failed === 0) removeIfPresentSync(`${targetPath}/${MARKER_NAME}`);
-  await syncAllIfPossible([targetPath, dirname(targetPath)]);
+  await syncAllIfPossible([targetPath]);
   return result;
 }
 
@@ -263,13 +265,15 @@ function parseMarker(text: string): { readonly dir: unknown; readonly at: unknow
   }
 }
 
-/** Creates the target with its marker, and locks the marker. */
+/** Returns false if the directory exists. */
+function createDirectory(path: string): boolean {
+  if (lstatOrNull(path) !== null) return false;
+  Deno.mkdirSync(path, { mode: 0o700 });
+  return true;
+}
+
+/** Creates the marker of the target, and locks it. */
 function openMarker(target: string, marker: string): Disposable {
-  try {
-    Deno.mkdirSync(target, { mode: 0o700 });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-  }
   const path = `${target}/${MARKER_NAME}`;
   const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
   try {

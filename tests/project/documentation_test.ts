@@ -111,6 +111,9 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/agent_documentation_test.ts",
   "ls ~/Inbox/laptop/.degu-kept                                  # the days":
     "agent/tests/keep_test.ts makes such versions",
+  "desk$ degu restore --dry-run --at 2026-01-31T14:00 ~/Inbox/laptop/Documents ~/Inbox/laptop/Documents-restored":
+    "agent/tests/restore_test.ts",
+  "desk$ degu forget laptop": "agent/tests/restore_test.ts",
   "degu get --force --inbox desk:letter.txt ~/Documents/":
     "tests/project/agent_documentation_test.ts",
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",

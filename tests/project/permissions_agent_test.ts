@@ -52,6 +52,10 @@ function findSystemdObstacle(): Promise<string | null> {
  */
 const OPTIONAL = "sys=statfs";
 
+/** The log of a day on which a file was stored. */
+const LOG = "2020-01-01/namings.jsonl";
+const LINE = '\n{"time":"2020-01-01T00:00:00.000Z","by":"server","what":"create","path":"file"}';
+
 /** The permissions in each row of the table in agent/docs/permissions.md. */
 const section = await readProjectFile("agent/docs/permissions.md");
 const ROWS = new Map(
@@ -91,6 +95,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   await fill(homes.path, { "inbox": null, "person/Inbox": null, "tmp": null });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
   await fill(localDirectory, {
+    ...{ "restored": null, "copy/file": "x", [`copy/.degu-kept/${LOG}`]: LINE },
     ...{ "target": null, "synced": null },
     ...{ "file": "x", "own/file": "x", "moved/named": "x", "outbox/file": "x" },
   });
@@ -109,6 +114,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
   const invited = { until: "degu:", code: 130 };
   const send = homes.start("camera", ["send", "--listen", ADDRESS, `${share}/dir`]);
+  const [copy, restored] = [`${localDirectory}/copy`, `${localDirectory}/restored`];
   const [target, synced] = [`${localDirectory}/target`, `${localDirectory}/synced`];
   const [file, ownDirectory] = [`${localDirectory}/file`, `${localDirectory}/own`];
   // A file is moved three seconds after its last change, whose time (ctime) no test can set.
@@ -174,6 +180,10 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "sync DIR PEER:DIR": {
       args: ["sync", ownDirectory, "camera:there"],
       values: { PEER, DIR: ownDirectory },
+    },
+    "restore DIR NEW": {
+      args: ["restore", copy, restored],
+      values: { DIR: copy, NEW: restored },
     },
     "put --move FILE PEER:PATH": {
       args: ["put", "--move", `${movedDirectory}/named`, "camera:"],

@@ -1,0 +1,233 @@
+import { basename, dirname } from "node:path";
+import { type RestoreEvent, type RestoreResult, restoreTree } from "@degu/files";
+import { type Context, formatShellCommand } from "../command.ts";
+import { explain } from "../explain.ts";
+import { FAILED, Failure } from "../failure.ts";
+import {
+  describeMissingDirectory,
+  findDeviceDirectory,
+  ignoreNotFound,
+  makeNewDirectoryAdvice,
+  toLocalPath,
+} from "../local_paths.ts";
+import { formatBytes, formatCount, type Output } from "../output.ts";
+import { resolve } from "../paths.ts";
+import { isRemotePath } from "../remote_files.ts";
+import { findDefaultTime, formatRestoreTime } from "../restore_time.ts";
+
+interface RestoreOptions {
+  readonly at?: Date;
+  readonly dryRun?: boolean;
+}
+
+type Doubt = NonNullable<Extract<RestoreEvent, { type: "restored" }>["doubt"]>;
+type MissingReason = Extract<RestoreEvent, { type: "missing" }>["reason"];
+
+const DOUBTS: Readonly<Record<Doubt, string>> = {
+  hourly: "replaced more than once in an hour: this version is up to an hour older",
+  unlogged: "by the times of the files, because no line tells of it",
+  changed: "changed since then, and no line tells how",
+};
+
+const MISSING_REASONS: Readonly<Record<MissingReason, string>> = {
+  "no-version": "its version was removed, or was not kept",
+  conflict: "a directory has the same name",
+  "no-file": "not a file, but a link or special file",
+  unreadable: "can't be read",
+};
+
+export async function restore(
+  context: Context,
+  dirOperand: string,
+  newOperand: string,
+  { at = findDefaultTime(), dryRun = false }: RestoreOptions,
+): Promise<number> {
+  const { output, signal } = context;
+  for (const operand of [dirOperand, newOperand]) checkIsLocal(operand);
+  const dir = resolve(toLocalPath(dirOperand));
+  const target = resolve(toLocalPath(newOperand));
+  const deviceDirectory = await findDeviceDirectory(context.home);
+  for (const path of [dir, target]) await deviceDirectory.check(path);
+  await checkParent(target);
+  const time = formatRestoreTime(at);
+  output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was at ${time}`);
+  const report = new Report(output, dryRun);
+  const onEvent = (event: RestoreEvent) => report.add(event);
+  const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
+    throw toFailure(error, { dir, target, time });
+  });
+  const { files, unchanged, missing } = result;
+  if (files + unchanged + missing + result.failed === 0) {
+    throw new Failure(
+      `no file was in ${JSON.stringify(dir)} at ${time}: check the name, and choose another time`,
+      "NOT_THERE",
+      { path: dir },
+    );
+  }
+  report.finish(result, target, time);
+  return report.hasFailed ? FAILED : 0;
+}
+
+function checkIsLocal(operand: string): void {
+  if (!isRemotePath(operand)) return;
+  throw new Failure(
+    `${
+      JSON.stringify(operand)
+    } is on another device: run degu restore on the device that keeps the versions, ` +
+      "with directories of its inbox, and then get the new directory with degu get -r --inbox",
+    "USAGE",
+  );
+}
+
+async function checkParent(target: string): Promise<void> {
+  if (await ignoreNotFound(Deno.lstat(target)) !== null) return;
+  const parent = dirname(target);
+  const isDirectory = await Deno.stat(parent).then((info) => info.isDirectory, (error) => {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return false;
+  });
+  if (isDirectory) return;
+  const advice = `: ${makeNewDirectoryAdvice(parent)}`;
+  throw new Failure(await describeMissingDirectory(parent, advice), "NOT_THERE", { path: parent });
+}
+
+function toFailure(
+  error: unknown,
+  { dir, target, time }: { readonly dir: string; readonly target: string; readonly time: string },
+): unknown {
+  const options = { cause: error, path: target };
+  const quoted = JSON.stringify(target);
+  if (error instanceof RangeError) {
+    const example = formatShellCommand(`${dir}-restored`);
+    return new Failure(
+      `${quoted} is in the directory that is restored, or among its versions: name a new directory outside, as ${example}`,
+      "USAGE",
+      options,
+    );
+  }
+  if (error instanceof Deno.errors.AlreadyExists) {
+    const [, otherDir, otherTime] = / restore of (.*) at (.*)$/s.exec(error.message) ?? [];
+    if (otherTime === undefined) {
+      return new Failure(`${quoted} exists: name a new directory`, "ALREADY_THERE", options);
+    }
+    const date = new Date(otherTime);
+    const at = Number.isNaN(date.getTime()) ? otherTime : formatRestoreTime(date);
+    return new Failure(
+      `${quoted} has an unfinished restore of ${otherDir} at ${at}, not of ${dir} at ${time}: continue it with ` +
+        `--at ${at}, or name a new directory`,
+      "ALREADY_THERE",
+      options,
+    );
+  }
+  if (error instanceof Deno.errors.NotFound && error.message.startsWith("no earlier versions")) {
+    return new Failure(
+      `no earlier versions are kept of ${
+        JSON.stringify(dir)
+      }: name a directory of the inbox, as ~/Inbox/PEER, or a ` +
+        "copy of degu sync --keep; without --keep, no version is kept",
+      "NOT_THERE",
+      { cause: error, path: dir },
+    );
+  }
+  return error;
+}
+
+class Report {
+  hasFailed = false;
+  readonly #output: Output;
+  readonly #isDryRun: boolean;
+
+  constructor(output: Output, isDryRun: boolean) {
+    this.#output = output;
+    this.#isDryRun = isDryRun;
+  }
+
+  add(event: RestoreEvent): void {
+    const dryRun = this.#isDryRun ? { dryRun: true } : {};
+    if (event.type === "gap") return this.#addGap(event);
+    const path = event.path.join("/");
+    const name = formatName(path);
+    switch (event.type) {
+      case "restored": {
+        const { size, version, doubt } = event;
+        const source = version === null ? "the present file" : `version ${version}`;
+        const doubtText = doubt === null ? "" : `; ${DOUBTS[doubt]}`;
+        const verb = this.#isDryRun ? "would restore" : "restored";
+        return this.#output.printResult(`${verb} ${name}: ${source}${doubtText}`, {
+          action: "restore",
+          path,
+          size,
+          version,
+          doubt,
+          ...dryRun,
+        });
+      }
+      case "absent": {
+        const { isLogged } = event;
+        // Without a line, the user decides about each file.
+        const text = isLogged
+          ? `not restored: ${name}: it was not there`
+          : `not restored: ${name}: it was not there, by the times of the file, because no line tells of it`;
+        return this.#output.printResult(text, { action: "leave", path, isLogged, ...dryRun });
+      }
+      case "missing": {
+        const { reason } = event;
+        if (reason !== "no-file") this.hasFailed = true;
+        if (this.#output.json) {
+          return this.#output.printResult("", { action: "miss", path, reason, ...dryRun });
+        }
+        const text = `not restored: ${name}: ${MISSING_REASONS[reason]}`;
+        return reason === "no-file" ? this.#output.warn(text) : this.#output.error(text);
+      }
+      case "failed": {
+        this.hasFailed = true;
+        const message = explain(event.error);
+        this.#output.error(`${name}: ${message}`);
+        if (this.#output.json) {
+          this.#output.printResult("", { action: "restore", path, error: { message } });
+        }
+      }
+    }
+  }
+
+  #addGap({ from, to, reason }: Extract<RestoreEvent, { type: "gap" }>): void {
+    const until = to === null ? null : formatRestoreTime(to);
+    const since = from === null ? null : formatRestoreTime(from);
+    if (this.#output.json) {
+      return this.#output.printResult("", { action: "gap", from: since, to: until, reason });
+    }
+    const range = until === null
+      ? "until now"
+      : since === null
+      ? `before ${until}`
+      : `from ${since} to ${until}`;
+    this.#output.warn(
+      reason === "clock"
+        ? `the clock of this device was wrong ${range}: changes may have another time`
+        : reason === "unwritten"
+        ? `not every change ${range} is known, because its line could not be written`
+        : `${range}, no lines tell of changes, so the times of the files decide: a renamed file may have its later name, ` +
+          "and a file whose version was removed may be missing",
+    );
+  }
+
+  finish(result: RestoreResult, target: string, time: string): void {
+    const { files, bytes, unchanged, missing, failed, doubtful } = result;
+    const parts = [
+      `${formatCount(files, "file")} ${this.#isDryRun ? "would be " : ""}restored, ${
+        formatBytes(bytes)
+      }`,
+      ...unchanged > 0 ? [`${unchanged} restored earlier`] : [],
+      ...doubtful > 0 ? [`${doubtful} in doubt`] : [],
+      ...missing > 0 ? [`${missing} not restored`] : [],
+      ...failed > 0 ? [`${failed} failed`] : [],
+    ];
+    this.#output.note(`${parts.join("; ")}: ${basename(target)} as it was at ${time}`);
+    if (failed > 0) this.#output.error("run the same command again to continue");
+  }
+}
+
+/** A name with a line feed would look like two lines. */
+function formatName(path: string): string {
+  return /[\p{Cc}\p{Zl}\p{Zp}]/u.test(path) ? JSON.stringify(path) : path;
+}

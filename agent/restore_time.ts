@@ -1,0 +1,64 @@
+/** This module imports no module of the library, so that a wrong time is refused at once. */
+
+import { InvalidArgumentError } from "commander";
+
+const TIME_PATTERN =
+  /^(\d{4})-(\d\d)-(\d\d)[T ](\d\d)(?::(\d\d)(?::00(?:\.000)?)?)? ?(Z|[+-]\d\d:\d\d)?$/;
+
+/** Returns the same hour of yesterday. */
+export function findDefaultTime(now = new Date(Date.now())): Date {
+  const time = new Date(now);
+  time.setDate(time.getDate() - 1);
+  time.setMinutes(0, 0, 0);
+  return time;
+}
+
+/**
+ * Parses a local day and hour, as `2026-01-31T14` or `2026-01-31T14:30`, which a zone may follow,
+ * as `+01:00`.
+ */
+export function parseRestoreTime(text: string): Date {
+  const example = formatLocalTime(findDefaultTime());
+  const fail = (problem: string) =>
+    new InvalidArgumentError(`${problem}; got ${JSON.stringify(text)}`);
+  const [, year, month, day, hour, minute = "00", zone] = TIME_PATTERN.exec(text) ?? [];
+  if (year === undefined) {
+    throw fail(
+      /^\d{4}-\d\d-\d\d$/.test(text)
+        ? `write the hour after the day, as in ${text}T14:00`
+        : `must be a day and an hour, as in ${example}`,
+    );
+  }
+  const fields = [year, month, day, hour, minute].map(Number);
+  const [y, m, d, h, min] = fields as [number, number, number, number, number];
+  const time = zone === undefined
+    ? new Date(y, m - 1, d, h, min)
+    : new Date(`${year}-${month}-${day}T${hour}:${minute}${zone}`);
+  if (Number.isNaN(time.getTime())) throw fail(`must be a day and an hour, as in ${example}`);
+  const isSame = zone !== undefined ||
+    formatLocalTime(time) === `${year}-${month}-${day}T${hour}:${minute}`;
+  // A local time that summer time skips, or the day 31 of a month that has 30.
+  if (!isSame) throw fail("this local time doesn't exist");
+  if (time.getTime() > Date.now()) throw fail(`must not be in the future, as in ${example}`);
+  return time;
+}
+
+/** Formats a local time with its zone, so that it can be copied behind `--at`. */
+export function formatRestoreTime(time: Date): string {
+  const offset = -time.getTimezoneOffset();
+  const minutes = Math.abs(offset);
+  const sign = offset < 0 ? "-" : "+";
+  return `${formatLocalTime(time)}${sign}${twoDigits(Math.floor(minutes / 60))}:${
+    twoDigits(minutes % 60)
+  }`;
+}
+
+function formatLocalTime(time: Date): string {
+  const day = [time.getMonth() + 1, time.getDate()].map(twoDigits).join("-");
+  const clock = [time.getHours(), time.getMinutes()].map(twoDigits).join(":");
+  return `${`${time.getFullYear()}`.padStart(4, "0")}-${day}T${clock}`;
+}
+
+function twoDigits(value: number): string {
+  return `${value}`.padStart(2, "0");
+}
