@@ -3,16 +3,15 @@ import type { App } from "../base/app/app.ts";
 import {
   checkSignal,
   copyOptions,
-  notAllowedError,
   wrongArgumentError,
   wrongTypeError,
 } from "../internal/checks.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
-import { quote } from "../internal/quote.ts";
 import { type Logger, makeSafeLogger } from "../net/logger.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
-import type { AppSource, ModuleExport } from "../worker/server_worker.ts";
-import { WorkerThread } from "../worker/worker_thread.ts";
+import { parseModuleExport } from "../worker/load_app.ts";
+import type { AppSource } from "./server_worker.ts";
+import { WorkerThread } from "./worker_thread.ts";
 
 /**
  * A server that runs in a worker until it is closed: for tests, demos and experiments.
@@ -244,20 +243,6 @@ function describeFunction(label: string, value: unknown): AppSource["definition"
   if (moduleExport !== null) return moduleExport;
   const expected = "a self-contained function, or { module, name } of one that a module exports";
   throw wrongTypeError(label, expected, value);
-}
-
-function parseModuleExport(label: string, value: unknown): ModuleExport | null {
-  const { module, name } = (value ?? {}) as Partial<{ module: string | URL; name: string }>;
-  if (!(typeof module === "string" || module instanceof URL) || typeof name !== "string") {
-    return null;
-  }
-  if (!URL.canParse(module)) {
-    throw notAllowedError(
-      `${label}.module`,
-      `must be an absolute URL, as of import.meta.resolve(); got ${quote(`${module}`)}`,
-    );
-  }
-  return { module: String(module), name };
 }
 
 function readSource(label: string, value: CallableFunction): string {

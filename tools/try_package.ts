@@ -35,8 +35,7 @@ const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
 
 /** The expected warning: a worker imports the module of an app by its absolute URL. */
-const KNOWN_WARNING =
-  /^warning\[unanalyzable-dynamic-import\].*\n *--> .*\/worker\/server_worker\.ts:/m;
+const KNOWN_WARNING = /^warning\[unanalyzable-dynamic-import\].*\n *--> .*\/worker\/load_app\.ts:/m;
 
 /** Compiler options besides `strict` that make the type check stricter. */
 const STRICTER_OPTIONS = [

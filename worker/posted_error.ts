@@ -1,4 +1,5 @@
-import { isTooManyOpenFilesError } from "../internal/caught_errors.ts";
+import { errorCodeOf, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
+import { reportedErrors } from "../internal/error_details.ts";
 
 /**
  * An error for `postMessage`, which clones it. A clone has the message, the stack and the causes,
@@ -8,10 +9,22 @@ export interface PostedError {
   readonly error: Error;
   readonly name: string;
   readonly errors?: unknown[];
+  readonly code?: string | undefined;
+  /** Whether the app has reported the error in its own log line. */
+  readonly isReported?: boolean | undefined;
 }
 
 /** Never throws. */
 export function toPostedError(thrownValue: unknown): PostedError {
+  const code = isTooManyOpenFilesError(thrownValue) ? "EMFILE" : errorCodeOf(thrownValue);
+  return {
+    ...cloneError(thrownValue),
+    code: typeof code === "string" ? code : undefined,
+    isReported: reportedErrors.get(thrownValue),
+  };
+}
+
+function cloneError(thrownValue: unknown): PostedError {
   try {
     if (!(thrownValue instanceof Error)) {
       return {
@@ -43,7 +56,9 @@ export function toPostedError(thrownValue: unknown): PostedError {
   }
 }
 
-export function fromPostedError({ error, name, errors }: PostedError): Error {
+export function fromPostedError(
+  { error, name, errors, code, isReported }: PostedError,
+): Error {
   const defineProperty = (property: string, value: unknown) =>
     Object.defineProperty(error, property, { value, writable: true, configurable: true });
   if (errors !== undefined) {
@@ -55,5 +70,8 @@ export function fromPostedError({ error, name, errors }: PostedError): Error {
     Object.setPrototypeOf(error, ErrorClass.prototype);
   }
   if (error.name !== name) defineProperty("name", name);
+  // A DOMException has a code of its own.
+  if (code !== undefined && !("code" in error)) Object.assign(error, { code });
+  if (isReported === true) reportedErrors.set(error, true);
   return error;
 }

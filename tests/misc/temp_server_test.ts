@@ -220,7 +220,7 @@ Deno.test("importing the worker's module has no effect in another thread", async
   // In a separate process, because other tests in this process also load modules.
   const program = `
     const globals = Object.getOwnPropertyNames(globalThis);
-    await import("./worker/server_worker.ts");
+    await import("./misc/server_worker.ts");
     console.log(JSON.stringify(Object.getOwnPropertyNames(globalThis).filter((name) => {
       return !globals.includes(name);
     })));`;

@@ -4,7 +4,8 @@ import { awaitUntilAborted } from "../internal/pause.ts";
 import { type Logger, processLogger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import { fromPostedError } from "./posted_error.ts";
+import { fromPostedError } from "../worker/posted_error.ts";
+import { loadWorkerThreads, startWorker } from "../worker/worker_port.ts";
 import type { AppSource, Command, WorkerReport } from "./server_worker.ts";
 
 /** Never called: the import lets `deno cache` find the module, which is started by its URL. */
@@ -28,27 +29,20 @@ export class WorkerThread {
   #logger: Logger | null = null;
   #closePromise: Promise<void> | null = null;
 
-  private constructor(worker: Worker, port: MessagePort) {
+  private constructor() {
+    const url = new URL("./server_worker.ts", import.meta.url);
+    const { worker, port } = startWorker(url, WORKER_NAME, (reason, error) => {
+      if (error === null) this.#endWithReason(reason);
+      else this.#fail(new DeguError(error.message));
+    });
+    port.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#receive(data);
     this.#worker = worker;
     this.#port = port;
-    port.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#receive(data);
-    port.addEventListener("close", () => {
-      this.#endWithReason("has ended by itself, as with Deno.exit() or self.close()");
-    });
-    worker.onerror = (event) => {
-      event.preventDefault(); // otherwise the error ends this thread
-      this.#fail(new DeguError(event.message));
-    };
   }
 
   static async start(): Promise<WorkerThread> {
-    // Ports fire `close` at the end of a worker only if this module is loaded.
-    await import("node:worker_threads");
-    const url = new URL("./server_worker.ts", import.meta.url);
-    const worker = new Worker(url, { type: "module", name: WORKER_NAME });
-    const { port1, port2 } = new MessageChannel();
-    worker.postMessage(port2, [port2]);
-    return new WorkerThread(worker, port1);
+    await loadWorkerThreads();
+    return new WorkerThread();
   }
 
   get workerEnded(): Promise<void> {

@@ -1,21 +1,16 @@
 /** Importing this module has no effect in the main thread. */
 
-import { wrongArgumentError } from "../internal/checks.ts";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { typeNameOf } from "../internal/quote.ts";
 import type { LogDetails, Logger, LogLevel } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { Server, SSLServer } from "../server.ts";
-import { type PostedError, toPostedError } from "./posted_error.ts";
+import { buildApp, isClass, loadModuleExport, type ModuleExport } from "../worker/load_app.ts";
+import { type PostedError, toPostedError } from "../worker/posted_error.ts";
+import { reportUncaughtErrors, runInWorker } from "../worker/worker_port.ts";
 
 // ───────────────────────── the messages
-
-export interface ModuleExport {
-  readonly module: string;
-  readonly name: string;
-}
 
 export interface AppSource {
   /**
@@ -61,21 +56,9 @@ async function makeApp({ definition, args }: AppSource): Promise<App> {
     : await loadModuleExport(definition);
   if (args === null) return value as App; // the server checks the app
   const label = typeof definition === "string" ? "the function" : `the export "${definition.name}"`;
-  if (typeof value !== "function") {
-    throw wrongArgumentError(
-      "build",
-      `${label} must be a function or a class; got ${typeNameOf(value)}`,
-    );
-  }
-  const app = isClass(value) ? Reflect.construct(value, args) : await value(...args);
-  if (!Array.isArray(app)) {
-    return (typeof definition === "string" ? explainClosures(app) : app) as App;
-  }
-  throw wrongArgumentError(
-    "build",
-    `${label} returned an array, as an app does, and not an app; if it is the app itself, ` +
-      "put null before it: start(address, null, app)",
-  );
+  const advice = "put null before it: start(address, null, app)";
+  const app = await buildApp(value, args, { argument: "build", label, advice });
+  return (typeof definition === "string" ? explainClosures(app) : app) as App;
 }
 
 /**
@@ -122,26 +105,9 @@ function explainClosures(value: unknown): unknown {
   };
 }
 
-function isClass(value: CallableFunction): boolean {
-  return /^class\b/.test(Function.prototype.toString.call(value));
-}
-
-async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown> {
-  // The URL is absolute, so `deno publish`, which warns of this import, need not rewrite it.
-  const moduleExports: Record<string, unknown> = await import(module);
-  const value = moduleExports[name];
-  if (value === undefined) throw new TypeError(`the module ${module} has no export "${name}"`);
-  return value;
-}
-
 // ───────────────────────── the worker
 
-if ("DedicatedWorkerGlobalScope" in globalThis) {
-  // The first message has a port for all other messages, because the app may listen at the
-  // worker's own port, and some of the messages have the private key.
-  const onPort = (event: Event) => runWorker((event as MessageEvent<MessagePort>).data);
-  globalThis.addEventListener("message", onPort, { once: true });
-}
+runInWorker(runWorker);
 
 function runWorker(port: MessagePort): void {
   const report = (report: WorkerReport) => port.postMessage(report);
@@ -158,20 +124,7 @@ function runWorker(port: MessagePort): void {
     error: ignoreLine,
     record,
   };
-  const onEvent = (event: Event) => {
-    if (event.defaultPrevented) return;
-    event.preventDefault(); // otherwise Deno prints the error
-    reportFailure(
-      event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason,
-    );
-  };
-  const listenForErrors = () => {
-    for (const type of ["error", "unhandledrejection"]) {
-      globalThis.removeEventListener(type, onEvent);
-      globalThis.addEventListener(type, onEvent);
-    }
-  };
-  listenForErrors();
+  const listenForErrors = reportUncaughtErrors((error) => report({ type: "failed", error }));
   let app: App;
   let server: Server | null = null;
   const execute = async (command: Command): Promise<Address | null> => {
