@@ -27,7 +27,7 @@ const PATIENCE = 120;
  */
 const PRELUDE = `
 import { beginStep } from "./tests/support/permissions.ts";
-import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp, Server, SSLClient, SSLServer } from "./mod.ts";
+import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp, Server, SSLClient, SSLServer, WorkerApp } from "./mod.ts";
 import * as files from "./files/mod.ts";
 import { createDevicePki, Device } from "./device/mod.ts";
 import { callApp, mkreq, TempPKI, TempServer, TempSSLServer } from "./misc.ts";
@@ -234,6 +234,11 @@ try {
     ...needs(serverFiles, { "buildServerSslctx": `buildServerSslctx(${forServer});` }),
     ...needs(["net=127.0.0.1:0", TREE], {
       "TempServer": `await using server = await TempServer.start(${host}, null, ok);`,
+    }),
+    ...needs([TREE], {
+      "WorkerApp": `
+const module = import.meta.resolve("./examples/proxy_app.ts");
+await using app = await WorkerApp.start({ module, name: "buildProxyApp", args: [["127.0.0.1", 1]] });`,
     }),
     ...needs(["net=127.0.0.1:0", TREE, ...serverFiles], {
       "TempSSLServer": `

@@ -1,0 +1,534 @@
+/** `WorkerApp`: what crosses between the threads, and what happens if a worker ends or is silent. */
+import { Client, SSLClient } from "@degu/degu/client";
+import { type App, type AppObject, type Logger, type Request, SSLServer } from "@degu/degu/server";
+import { reply, ResponseError, routes, timeLimit, WorkerApp, wrapApp } from "@degu/degu";
+import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
+import { BodyIter, ChunkedBodyIter, ContentRange, Range } from "@degu/degu/base";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger, runServer, serve } from "@degu/testing/serving.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+
+const module = import.meta.resolve("./worker_apps.ts");
+
+/** The messages of an app, which can be awaited. */
+class Messages {
+  readonly all: unknown[] = [];
+  #wake = Promise.withResolvers<void>();
+
+  add = (message: unknown): void => {
+    this.all.push(message);
+    this.#wake.resolve();
+    this.#wake = Promise.withResolvers();
+  };
+
+  async waitFor(message: unknown): Promise<void> {
+    while (!this.all.includes(message)) {
+      await withTimeout(this.#wake.promise, `the message ${message}; got ${this.all}`);
+    }
+  }
+}
+
+async function startApp(logger?: Logger) {
+  const messages = new Messages();
+  const options = { onMessage: messages.add, ...logger && { logger } };
+  return Object.assign(await WorkerApp.start({ module, name: "app" }, options), { messages });
+}
+
+async function serveWorker(wrap: (app: WorkerApp) => App = (app) => app) {
+  const logger = new RecordingLogger();
+  const app = await startApp(logger);
+  const serving = serve(wrap(app), { logger });
+  return {
+    ...{ app, logger, client: serving.makeClient(), address: serving.address },
+    messages: app.messages,
+    async [Symbol.asyncDispose]() {
+      await serving[Symbol.asyncDispose]();
+      await app.close();
+    },
+  };
+}
+
+const text = async (response: Promise<{ text(): Promise<string> }>) =>
+  await (await response).text();
+
+const areEqual = (a: Uint8Array, b: Uint8Array) =>
+  a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+// ───────────────────────── what crosses
+
+Deno.test("a request crosses: method, path, headers, ranges, parameters, store, and the session", async () => {
+  await using worker = await serveWorker((app) =>
+    routes({
+      "/a/": routes({
+        "GET /{name}/{rest}": (request, session, api) => {
+          request.store.set("user", { name: "anna" });
+          const headers = { "x-added": "yes", "x-removed": undefined };
+          const path = ["describe", ...request.path];
+          return app.handle((request as Request).with({ headers, path }), session, api);
+        },
+      }),
+    })
+  );
+  const headers = { range: new Range(2, 5), "x-removed": "no", "x-kept": "é" };
+  const { client } = worker;
+  const received = await (await client.get("/a/b/c%20d?q=%20", headers)).json() as {
+    session: { name: string; address: unknown };
+    [property: string]: unknown;
+  };
+  const { name, address } = received.session;
+  assertMatch(name, /^127\.0\.0\.1:\d+$/);
+  assertEquals(received, {
+    method: "GET",
+    uri: "/a/b/c%20d?q=%20",
+    mount: ["a"],
+    path: ["describe", "b", "c d"],
+    query: "q=%20",
+    parameters: { name: "b", rest: "c d" },
+    headers: { "x-added": "yes", "x-kept": "é" },
+    range: "Range",
+    rangeText: "bytes=2-4",
+    prototypes: [null, null],
+    store: [["user", { name: "anna" }]],
+    api: [
+      ...["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"],
+      ...["Range", "SuffixRange", "ContentRange", "UnsatisfiedRange"],
+    ],
+    session: { name, address, user: null, requests: 0, maxRequests: 1000, certificate: null },
+  });
+});
+
+Deno.test("responses cross: bytes, iterables, streams, chunks with extensions, ranges, HEAD", async () => {
+  await using worker = await serveWorker();
+  const { client } = worker;
+  const bytes = await client.get("/bytes");
+  assertEquals(bytes.headers["set-cookie"], ["c=d", "e=f"]);
+  assertEquals([bytes.headers["x-a"], await bytes.bytes()], ["b", new Uint8Array([1, 2])]);
+  assertEquals(await text(client.get("/chunks")), "0,1,2,3,4,");
+  assertEquals((await (await client.get("/iterable")).bytes()).length, 7);
+  const range = await client.get("/range");
+  assertEquals([range.status, range.headers["content-range"]], [206, new ContentRange(2, 4, 9)]);
+  assertEquals(await range.text(), "23");
+  const { body } = await client.get("/extensions");
+  assert(body?.chunked);
+  assertEquals(await body.readChunk(), [["k", "v"], new Uint8Array([65])]);
+  await body.cancel();
+  for (const path of ["/iterable", "/chunks", "/bytes"]) {
+    const { status, headers } = await client.request("HEAD", path);
+    const framing = headers["content-length"] ?? headers["transfer-encoding"];
+    assertEquals([status, framing], [200, { "/iterable": 7, "/chunks": "chunked" }[path] ?? 2]);
+  }
+});
+
+Deno.test("bodies of every size and framing cross in both directions", async () => {
+  await using worker = await serveWorker();
+  const { client } = worker;
+  for (const size of [0, 1, 65535, 131072, 524288, 524289, 1_300_000]) {
+    const bytes = new Uint8Array(size).map((_, i) => i * 7 + (i >> 8));
+    const chunks = () => new ChunkedBodyIter([[null, bytes], [null, new Uint8Array()]]);
+    const bodies = [() => bytes, () => new BodyIter([bytes], size), ...size > 0 ? [chunks] : []];
+    for (const makeBody of bodies) {
+      for (const path of ["/echo", "/stream"]) {
+        const response = await client.request("POST", path, {}, makeBody(), { duplex: "full" });
+        assertEquals((await response.bytes()).length, size);
+      }
+      const response = await client.request("POST", "/echo", {}, makeBody());
+      assert(areEqual(await response.bytes(), bytes), `${size}`);
+    }
+  }
+});
+
+Deno.test("a request and its response are one stream in both directions", async () => {
+  await using worker = await serveWorker();
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = writable.getWriter();
+  const write = (text: string) => writer.write(new TextEncoder().encode(text));
+  const written = write("one");
+  const options = { duplex: "full" } as const;
+  const response = await worker.client.request("POST", "/upper", {}, readable, options);
+  const reader = response.readable.pipeThrough(new TextDecoderStream()).getReader();
+  assertEquals((await reader.read()).value, "ONE");
+  await written;
+  write("two");
+  assertEquals((await reader.read()).value, "TWO");
+  writer.close();
+  assertEquals((await reader.read()).done, true);
+});
+
+Deno.test("a certificate and a name cross, and the trust is that of the server at the time of the call", async () => {
+  await using pki = await TempPKI.create();
+  const logger = new RecordingLogger();
+  await using worker = await startApp(logger);
+  let isTrusted: boolean | "unknown" = true;
+  const app: AppObject = {
+    onConnect: () => ({
+      user: "anna",
+      isTrusted() {
+        if (isTrusted !== "unknown") return isTrusted;
+        throw new ResponseError(reply(503));
+      },
+    }),
+    handle: (request, session) => worker.handle(request, session),
+  };
+  const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, { logger });
+  await using serving = runServer(server, logger);
+  await server.ready;
+  const client = new SSLClient(pki.clientSslconfig, serving.address);
+  using conn = await client.connect();
+  const { session } = await (await conn.get("/describe")).json() as {
+    session: { user: string; certificate: Record<string, unknown> };
+  };
+  const { certificate } = session;
+  const [own] = [...server.sessions].map(({ peerCertificate }) => peerCertificate!);
+  assertEquals(session.user, "anna");
+  assertEquals(certificate.fingerprint256, own!.fingerprint256);
+  assertEquals(certificate.validFrom, own!.validFrom.getTime());
+  assertEquals(certificate.authority, own!.authority!.publicKey256);
+  assertEquals(await text(conn.get("/trust")), "trusted");
+  assertEquals(await text(conn.get("/checkTrusted")), "trusted");
+  isTrusted = "unknown";
+  assertEquals((await (await client.connect()).get("/trust")).status, 503);
+  isTrusted = true;
+  using untrusted = await client.connect();
+  await text(untrusted.get("/bytes"));
+  isTrusted = false;
+  assertEquals(await text(untrusted.get("/trust")), "untrusted");
+  assertEquals((await untrusted.get("/checkTrusted")).status, 403);
+  await logger.waitFor("info", "checkTrusted() found that the peer is not trusted");
+  // The server ends the session, also if the app has not awaited the check.
+  isTrusted = true;
+  using careless = await client.connect();
+  await text(careless.get("/bytes"));
+  isTrusted = false;
+  assertEquals(await text(careless.get("/uncheckedTrust")), "not awaited");
+  await assertRejects(() => careless.get("/bytes"));
+});
+
+Deno.test("the trust of an anonymous peer, a result that is not awaited, and addIdentity", async () => {
+  await using worker = await serveWorker();
+  const { client, logger } = worker;
+  assertEquals(await text(client.get("/trust")), "anonymous");
+  assertEquals((await client.get("/checkTrusted")).status, 403);
+  assertEquals((await client.get("/unawaitedTrust")).status, 500);
+  await logger.waitFor("error", "has not awaited its result");
+  assertEquals((await client.get("/addIdentity")).status, 500);
+  await logger.waitFor("error", "can't cross to the server's thread");
+});
+
+Deno.test("session.store lasts as long as the connection, and its values are disposed of in the worker", async () => {
+  await using worker = await serveWorker();
+  const { client, messages, logger } = worker;
+  const conn = await client.connect();
+  for (const count of ["1", "2", "3"]) assertEquals(await text(conn.get("/store")), count);
+  assertEquals(messages.all, []);
+  conn.close();
+  await messages.waitFor("disposed after 3");
+  const other = await client.connect();
+  assertEquals(await text(other.get("/store")), "1");
+  assertEquals((await other.get("/storeFailure")).status, 200);
+  other.close();
+  await logger.waitFor("error", "can't be disposed of");
+});
+
+Deno.test("session.warn() and session.close() have their effect in the server", async () => {
+  await using worker = await serveWorker();
+  const { client, logger } = worker;
+  assertEquals((await client.get("/warn")).status, 200);
+  assertEquals(await logger.waitFor("info"), ["a line\\u{a}of the app"]);
+  await assertRejects(() => client.get("/closeSession"));
+  await logger.waitFor("debug", "closed by the app: Error: not wanted");
+});
+
+for (const path of ["signal", "sessionSignal"]) {
+  Deno.test(`an app reads ${path}, and sees that the client disconnects`, async () => {
+    await using worker = await serveWorker();
+    using peer = await RawPeer.connect(worker.address, `GET /${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
+    await worker.messages.waitFor("waiting");
+    peer.close();
+    const prefix = path === "signal" ? "" : "session ";
+    await worker.messages.waitFor(`${prefix}aborted: the peer has closed the connection`);
+  });
+}
+
+Deno.test("a signal that an app in front has limited is aborted at its limit", async () => {
+  await using worker = await startApp();
+  const limited = timeLimit(worker, 0.05);
+  const { status } = await callApp(limited, mkreq("GET", "/signal"));
+  assertEquals(status, 503);
+  await worker.messages.waitFor("aborted: the app took over 0.05 s");
+});
+
+// ───────────────────────── errors
+
+const appErrors: readonly (readonly [
+  path: string,
+  body: string | null,
+  status: number,
+  level: "error" | "warn" | "info" | "debug",
+  line: string,
+])[] = [
+  ["throw", null, 500, "error", "RangeError: thrown by the app"],
+  ["invalid", null, 500, "error", "bad name"],
+  ["uncloneable", null, 500, "error", "could not be cloned"],
+  ["tooManyFiles", null, 503, "warn", "Too many open files"],
+  ["limit", "four", 413, "info", "status 413"],
+  ["json", "{", 400, "info", "the body of the request is not JSON in UTF-8"],
+  ["throwResponse", null, 418, "debug", "status 418"],
+];
+for (const [path, body, status, level, line] of appErrors) {
+  Deno.test(`an app answers /${path} with ${status}, and the server logs it as without a worker`, async () => {
+    await using worker = await serveWorker();
+    const { client, logger } = worker;
+    assertEquals((await client.request("POST", `/${path}`, {}, body)).status, status);
+    await logger.waitFor(level, line);
+    if (path === "throw") assertStringIncludes(logger.messagesOf("error")[0]!, "worker_apps.ts");
+    assertEquals(await text(client.get("/bytes")), "\x01\x02");
+  });
+}
+
+Deno.test("a body that fails in the worker cuts the response, and its error is logged", async () => {
+  await using worker = await serveWorker();
+  const { client, logger } = worker;
+  const response = await client.get("/brokenBody");
+  await assertRejects(() => response.bytes());
+  await logger.waitFor("error", "the disk has failed");
+});
+
+Deno.test("a request that breaks off, or breaks the grammar, fails in the worker", async () => {
+  await using worker = await serveWorker();
+  const head = "POST /echo HTTP/1.1\r\nhost: a\r\n";
+  using broken = await RawPeer.connect(
+    worker.address,
+    `${head}transfer-encoding: chunked\r\n\r\n5\r\nhelloXX`,
+  );
+  assertStringIncludes(await broken.readPreamble(), " 400 ");
+  using cut = await RawPeer.connect(worker.address, `${head}content-length: 9\r\n\r\nabc`);
+  await cut.closeWrite();
+  const { received } = await cut.readToEnd();
+  assertEquals(received, "");
+  assertEquals(worker.logger.messagesOf("error"), []);
+});
+
+Deno.test("a body that the app doesn't read to its end ends the session, as without a worker", async () => {
+  await using worker = await serveWorker();
+  const { address, logger } = worker;
+  for (const [path, answer] of [["unread", "not read"], ["partly", "true"]]) {
+    const head = `POST /${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 90000000\r\n\r\n`;
+    using peer = await RawPeer.connect(address, head + "x".repeat(100));
+    assertStringIncludes(await peer.readPreamble(), "connection: close");
+    assertEquals(await peer.readExactly(answer!.length), answer);
+    await logger.waitFor("info", "unread").catch(() => {});
+  }
+});
+
+Deno.test("an app in front may read a body that the app in the worker has not read", async () => {
+  await using worker = await serveWorker((app) =>
+    wrapApp(app, async (next, request) => {
+      const { status } = await next();
+      return [status, "OK", {}, await request.bytes()];
+    })
+  );
+  assertEquals(
+    await text(worker.client.post("/unread", {}, "for the app in front")),
+    "for the app in front",
+  );
+});
+
+// ───────────────────────── backpressure
+
+/** Lets the event loops of both threads turn often. */
+async function makeTurns(client: Client): Promise<void> {
+  for (let i = 0; i < 50; i++) await text(client.get("/bytes"));
+}
+
+Deno.test("the worker doesn't run ahead of a client that doesn't read, and stops when it leaves", async () => {
+  await using worker = await serveWorker();
+  using peer = await RawPeer.connect(worker.address, "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n");
+  await peer.readPreamble();
+  const countSent = () => Number(worker.messages.all.at(-1) ?? 0);
+  let sent: number;
+  do {
+    sent = countSent();
+    await makeTurns(worker.client);
+  } while (sent === 0 || countSent() > sent);
+  assert(sent < 40_000_000, `${sent}`);
+  peer.close();
+});
+
+Deno.test("the server doesn't read a body that the app doesn't take", async () => {
+  await using worker = await serveWorker();
+  const { client, messages } = worker;
+  let sent = 0;
+  const size = 100 * 1048576;
+  const body = new BodyIter(
+    (function* () {
+      for (; sent < size; sent += 65536) yield new Uint8Array(65536);
+    })(),
+    size,
+  );
+  const response = client.request("POST", "/late", {}, body);
+  response.catch(() => {});
+  await messages.waitFor("late");
+  let earlier;
+  do {
+    earlier = sent;
+    await makeTurns(client);
+  } while (sent > earlier);
+  assert(sent < 40_000_000, `${sent}`);
+  await client.get("/release");
+  // 100 MiB are above the limit of `bytes()`.
+  assertEquals((await response).status, 413);
+});
+
+// ───────────────────────── a worker that is busy, ends, or is closed
+
+/** Starts an app whose thread the path `/block` blocks until `unblock()`. */
+async function startBlockingApp() {
+  const number = new Int32Array(new SharedArrayBuffer(4));
+  const app = await WorkerApp.start({ module, name: "makeBlocking", args: [number] });
+  const unblock = () => {
+    Atomics.store(number, 0, 1);
+    Atomics.notify(number, 0);
+  };
+  return Object.assign(app, { unblock });
+}
+
+Deno.test("while an app computes, the server and its other apps answer", async () => {
+  await using app = await startBlockingApp();
+  const ping = () => [204, "No Content", {}, null] as const;
+  await using serving = serve(routes({ "GET /ping": ping, "/app/": app }));
+  const blocked = text(serving.makeClient().get("/app/block"));
+  for (let i = 0; i < 20; i++) {
+    assertEquals((await serving.makeClient().get("/ping")).status, 204);
+  }
+  app.unblock();
+  assertEquals(await blocked, "unblocked");
+});
+
+Deno.test("a worker that is silent for three seconds answers 503, and continues later", async () => {
+  await using app = await startBlockingApp();
+  await using serving = serve(app);
+  const blocked = text(serving.makeClient().get("/block"));
+  // Requests before the end of the three seconds wait.
+  const waiting: Promise<number>[] = [];
+  const unavailable = Promise.withResolvers<unknown>();
+  const timer = setInterval(() => {
+    const response = serving.makeClient().get("/bytes");
+    waiting.push(response.then(({ status, headers }) => {
+      if (status === 503) unavailable.resolve(headers["retry-after"]);
+      return status;
+    }));
+  }, 500);
+  assertEquals(await withTimeout(unavailable.promise, "a response with 503"), "1");
+  clearInterval(timer);
+  app.unblock();
+  assertEquals(await blocked, "unblocked");
+  const statuses = await Promise.all(waiting);
+  assertEquals(statuses[0], 200);
+  assertEquals((await serving.makeClient().get("/bytes")).status, 200);
+});
+
+Deno.test("a worker that ends answers 503, cuts responses, and is started again", async () => {
+  for (const path of ["crash", "uncaught"]) {
+    await using worker = await serveWorker();
+    const { address, logger } = worker;
+    const half = await new Client(address).get("/bytes");
+    assertEquals(half.status, 200);
+    const crashed = await new Client(address).get(`/${path}`);
+    assertEquals([crashed.status, crashed.headers["retry-after"]], [503, "1"]);
+    await logger.waitFor("error", path === "crash" ? "has ended by itself" : "nobody catches this");
+    let status;
+    do status = (await new Client(address).get("/bytes")).status; while (status === 503);
+    assertEquals(status, 200);
+  }
+  await using worker = await serveWorker();
+  const response = await worker.client.get("/halfThenCrash");
+  await assertRejects(() => response.bytes());
+});
+
+Deno.test("a worker is started at most once a second, and its failure is logged", async () => {
+  await using dir = await createTempDir();
+  const counter = `${dir.path}/counter`;
+  await Deno.writeTextFile(counter, "0");
+  const logger = new RecordingLogger();
+  const source = { module, name: "failAfter", args: [counter] };
+  await using app = await WorkerApp.start(source, { logger });
+  await using serving = serve(app);
+  const start = performance.now();
+  await serving.makeClient().get("/crash");
+  while (performance.now() - start < 2500) {
+    assertEquals((await serving.makeClient().get("/bytes")).status, 503);
+  }
+  const count = Number(await Deno.readTextFile(counter));
+  assert(count >= 2 && count <= 4, `${count}`);
+  assertStringIncludes(logger.messagesOf("error").join(), "no second app");
+});
+
+Deno.test("close() disposes of the app, answers pending requests, and later requests get 503", async () => {
+  const messages = new Messages();
+  const source = { module, name: "AppClass", args: ["lamp"] };
+  const app = await WorkerApp.start(source, { onMessage: messages.add });
+  assertEquals(app.isMount, true);
+  assertEquals(await (await callApp(app, mkreq("GET", "/"))).text(), "lamp");
+  await app.close();
+  await app.close();
+  assertEquals(messages.all, ["lamp was disposed of"]);
+  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 503);
+  const blocked = await startBlockingApp();
+  const pending = callApp(blocked, mkreq("GET", "/block"));
+  await blocked.close();
+  assertEquals((await pending).status, 503);
+  blocked.unblock();
+});
+
+// ───────────────────────── the start
+
+Deno.test("the app is an export, or what a function or a class makes of the arguments", async () => {
+  const args = ["kitchen", { list: [1, new Date(0)] }];
+  await using app = await WorkerApp.start({ module: new URL(module), name: "makeApp", args });
+  assertEquals(await (await callApp(app, mkreq("GET", "/"))).json(), {
+    name: "kitchen",
+    options: { list: [1, "1970-01-01T00:00:00.000Z"] },
+  });
+  await using routed = await WorkerApp.start({ module, name: "parameters" });
+  assertEquals(await (await callApp(routed, mkreq("GET", "/x"))).json(), { name: "x" });
+});
+
+const startErrors: readonly (readonly [source: object, message: RegExp])[] = [
+  [{ module: "./a.ts", name: "app" }, /source\.module: must be an absolute URL/],
+  [{ module }, /source: must be \{ module, name \}/],
+  [{ module, name: "app", args: 5 }, /source\.args: must be an array/],
+  [{ module, name: "app", arguments: [] }, /unknown/],
+  [{ module, name: "missing" }, /has no export "missing"/],
+  [{ module: "file:///nowhere/app.ts", name: "app" }, /nowhere\/app\.ts/],
+  [{ module, name: "notAnApp" }, /the export "notAnApp"/],
+  [{ module, name: "notAnApp", args: [] }, /must be a function or a class; got number/],
+  [{ module, name: "app", args: [] }, /./],
+  [{ module, name: "makeNothing", args: [] }, /the export "makeNothing"/],
+  [{ module, name: "failToMake", args: [] }, /no app today/],
+  [{ module, name: "withConnect" }, /has onConnect, which can't run in a worker/],
+  [{ module, name: "makeApp", args: [() => {}] }, /could not be cloned/],
+];
+Deno.test("start() rejects with the reason", async () => {
+  for (const [source, message] of startErrors) {
+    const error = await assertRejects(() => WorkerApp.start(source as never));
+    assertInstanceOf(error, Error);
+    assertMatch(error.message, message);
+  }
+});
+
+Deno.test("a WorkerApp is made by start()", () => {
+  try {
+    Reflect.construct(WorkerApp, []);
+  } catch (error) {
+    return assertMatch(`${error}`, /^TypeError: a WorkerApp is made by WorkerApp\.start\(\)/);
+  }
+  throw new Error("constructed");
+});
