@@ -31,7 +31,6 @@ import {
   isFileAtPath,
   lstatOrNull,
   makeRandomSuffix,
-  removeIfPresentSync,
   removeName,
   renameNoReplace,
   replaceFile,
@@ -76,11 +75,6 @@ interface LookupOptions {
   readonly parent?: Parent | undefined;
   /** True if the path itself is not looked up, because the rename shows whether it exists. */
   readonly isLookupSkipped?: boolean;
-  /**
-   * True if a later call renames the file to the path. Until then, a directory may be at the path,
-   * and a file where the path needs a directory.
-   */
-  readonly isNamedLater?: boolean;
 }
 
 export interface Destination {
@@ -156,7 +150,7 @@ export class Root {
   findVersions(names: readonly string[]): string | null {
     if (this.#keeper === null) return null;
     try {
-      const parent = this.findParent(names.slice(0, -1), { isNamedLater: true });
+      const parent = this.findParent(names.slice(0, -1));
       return this.#keeper.findDirectory(this.mountPathOf(parent));
     } catch {
       // The caller reports an error of this path.
@@ -195,17 +189,12 @@ export class Root {
 
   findParent(
     names: readonly string[],
-    { knownParent = null, isNamedLater = false }: {
+    { knownParent = null }: {
       /**
        * A directory that the caller has found in the same tick of the event loop. Its path is not
        * checked again.
        */
       readonly knownParent?: Parent | null;
-      /**
-       * True if a later call renames the file to the path. Until then, a file may be where the path
-       * needs a directory.
-       */
-      readonly isNamedLater?: boolean;
     } = {},
   ): Parent {
     if (names.some(isReservedName)) throw reservedNameRefusal();
@@ -235,7 +224,7 @@ export class Root {
       }
       if (info !== null) {
         if (info.isSymlink) throw new Refusal(403, `${path} is a link`);
-        if (!isNamedLater || !info.isFile) throw new Refusal(409, `${path} is not a directory`);
+        throw new Refusal(409, `${path} is not a directory`);
       }
       missingDirectories.push(path);
     }
@@ -257,11 +246,11 @@ export class Root {
 
   #findDestination(
     names: readonly string[],
-    { parent: knownParent, isLookupSkipped = false, isNamedLater = false }: LookupOptions = {},
+    { parent: knownParent, isLookupSkipped = false }: LookupOptions = {},
   ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
-    const parent = knownParent ?? this.findParent(names.slice(0, -1), { isNamedLater });
+    const parent = knownParent ?? this.findParent(names.slice(0, -1));
     if (isReservedName(name)) throw reservedNameRefusal();
     this.#checkDiskNames(names);
     const path = withTrailingSlash(parent.path) + name;
@@ -275,34 +264,9 @@ export class Root {
   findFile(names: readonly string[], options: LookupOptions = {}): Destination {
     const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
-    if (existing?.isDirectory) {
-      if (!options.isNamedLater) throw new Refusal(409, `${path} is a directory`);
-    } else if (existing !== null && !existing.isFile) {
-      throw new Refusal(403, `${path} is not a file`);
-    }
+    if (existing?.isDirectory) throw new Refusal(409, `${path} is a directory`);
+    if (existing !== null && !existing.isFile) throw new Refusal(403, `${path} is not a file`);
     return destination;
-  }
-
-  /**
-   * Checks that a file can be renamed later to its final name, by creating a hard link in the
-   * directory of this name. Another entry may still have the name: the client deletes this entry
-   * before the rename.
-   *
-   * @throws the error of the system if the directory is on another file system, or is another mount
-   * of the same file system.
-   */
-  checkRename(names: readonly string[], path: string): void {
-    const { existingDirectory } = this.findParent(names.slice(0, -1), { isNamedLater: true });
-    const linkPath = `${withTrailingSlash(existingDirectory)}.named${PART_SUFFIX}`;
-    try {
-      // A killed process may have left the link.
-      removeIfPresentSync(linkPath);
-      Deno.linkSync(path, linkPath);
-      unlinkSync(linkPath);
-    } catch (error) {
-      // Some file systems have no links.
-      if (fileErrorCodeOf(error) === "EXDEV") throw error;
-    }
   }
 
   moveIntoPlace(

@@ -6,8 +6,7 @@ import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/cl
 import { KEPT_DIRECTORY_NAME } from "./reserved.ts";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
 
-/** `"name"` renames a complete part of the server to its file. */
-type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";
+type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
 /** The status of a response, or of a file in a bundle, which has no headers. */
 interface ReceivedStatus {

@@ -19,7 +19,7 @@ import { checkTrust, type FileRequest } from "./file_request.ts";
 import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
 /** Reports whether a file can't be renamed to a directory of the same device. */
-export function isSeparateDirectoryError(error: unknown, path: string, directory: string): boolean {
+function isSeparateDirectoryError(error: unknown, path: string, directory: string): boolean {
   if (fileErrorCodeOf(error) !== "EXDEV") return false;
   return Deno.lstatSync(dirname(path)).dev === Deno.lstatSync(directory).dev;
 }

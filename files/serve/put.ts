@@ -9,7 +9,6 @@ import {
   retryReplace,
   syncAllIfPossible,
 } from "../disk/names.ts";
-import { dirname } from "../disk/paths.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { isTooManyOpenFilesError, joinSignals } from "@degu/degu/internal";
@@ -29,7 +28,7 @@ import {
 import { makeReasonHeader } from "../refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
 import { findUnsetModes, makeUnsetHeader, type UnsetProperty } from "../unset.ts";
-import { copyBeside, isSeparateDirectoryError } from "./copy_beside.ts";
+import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
   checkCondition,
@@ -46,7 +45,7 @@ import {
 import {
   abortWriter,
   partSizeOf,
-  UnfinishedUploads,
+  type UnfinishedUploads,
   withExclusiveWriter,
 } from "./unfinished_uploads.ts";
 
@@ -118,7 +117,7 @@ async function receiveWhole(
 ): Promise<ResponseTuple> {
   const { request: { body }, session, uploadDisks } = fileRequest;
   const { digest, length, size, isDigestLast, reusedPrefix, mode } = upload;
-  const { existing, parent } = checkDestination(fileRequest, upload, size ?? 0);
+  const { existing, parent } = checkDestination(fileRequest, size ?? 0);
   checkCondition(fileRequest, existing);
   const unfinishedUploads = uploadDisks.find(parent);
   try {
@@ -136,7 +135,7 @@ async function receiveWhole(
     const bodyFile = { file: temporaryFile, start, limit, length, hash, isDigestLast };
     const sha256 = await receiveBody(body, bodyFile) ?? digest;
     if (hash !== null) checkDigest(hash, sha256!, reusedPrefix);
-    return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
+    return await finishUpload(fileRequest, upload, sha256, temporaryFile);
   } catch (error) {
     throw unfinishedUploads.toDiskRefusal(error, size, session, null);
   }
@@ -147,7 +146,7 @@ async function receiveResumable(
   upload: ResumablePut,
 ): Promise<ResponseTuple> {
   const { offset, length } = upload;
-  const { existing, parent } = checkDestination(fileRequest, upload, length);
+  const { existing, parent } = checkDestination(fileRequest, length);
   // If the client has sent all bytes, an app that only adds files may confirm an existing file.
   if (fileRequest.write === "add" && offset === length) {
     checkPrecondition(fileRequest.request.headers, existing);
@@ -178,7 +177,7 @@ async function continuePart(
   const partBytes = partSizeOf(partPath);
   const isPartOffset = offset === 0 || offset === partBytes;
   // An identical empty file is confirmed, as every other identical file.
-  const mayConfirm = !isPartOffset || length === 0 && !upload.isNamedLater;
+  const mayConfirm = !isPartOffset || length === 0;
   await using basis = isPartOffset
     ? null
     : reusedPrefix && await openBasis(fileRequest, reusedPrefix, supersededSignal);
@@ -239,7 +238,7 @@ async function continuePart(
     };
     const digest = await receiveBody(body, bodyFile) ?? upload.digest!;
     checkDigest(hash, digest, reusedPrefix);
-    return await finishUpload(fileRequest, unfinishedUploads, upload, digest, temporaryFile);
+    return await finishUpload(fileRequest, upload, digest, temporaryFile);
   } catch (error) {
     const isDiskFull = isDiskFullError(error);
     // An interrupted upload can be resumed later; the part of a refused upload is removed.
@@ -261,7 +260,7 @@ async function continuePart(
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
   const upload = readOffsetRequest(fileRequest);
   if ("kind" in upload) {
-    const { existing, parent } = checkDestination(fileRequest, upload, 0);
+    const { existing, parent } = checkDestination(fileRequest, 0);
     checkCondition(fileRequest, existing);
     const unfinishedUploads = fileRequest.uploadDisks.find(parent);
     try {
@@ -271,7 +270,7 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
     }
     return [200, "OK", { ...makeOffsetHeader(0), ...makeVersionHeaders(existing) }, null];
   }
-  const { existing, parent } = checkDestination(fileRequest, upload, upload.length);
+  const { existing, parent } = checkDestination(fileRequest, upload.length);
   const unfinishedUploads = fileRequest.uploadDisks.find(parent);
   const partPath = partPathOf(fileRequest, unfinishedUploads, upload);
   await abortWriter(partPath);
@@ -424,26 +423,14 @@ function checkDigest(hash: Hash, digest: string, reusedPrefix: ReusedPrefix | nu
 
 async function finishUpload(
   fileRequest: FileRequest,
-  unfinishedUploads: UnfinishedUploads,
-  { modified, isNamedLater }: UploadHeaders,
+  { modified }: UploadHeaders,
   digest: string | null,
   temporaryFile: TemporaryFile,
 ): Promise<ResponseTuple> {
   const { request, session, root, target: { names }, report } = fileRequest;
-  // A part keeps the time of its last write, by which old parts are found.
-  if (modified !== null && !isNamedLater) await temporaryFile.setModified(modified);
+  if (modified !== null) await temporaryFile.setModified(modified);
   await temporaryFile.sync();
   await checkTrust(session);
-  if (isNamedLater) {
-    checkRename(fileRequest, temporaryFile.path);
-    unfinishedUploads.checkQuota(temporaryFile.path);
-    temporaryFile.isKept = true;
-    // After the response, the client deletes the entry that has the name. So the part must survive
-    // a power failure.
-    const reservedDirectory = dirname(temporaryFile.path);
-    await syncAllIfPossible([dirname(reservedDirectory), reservedDirectory]);
-    return makeWriteResponse(false, makeDigestHeader(digest));
-  }
   const moveOptions = {
     condition: makeCondition(fileRequest),
     isNew: isNewFileRequired(request.headers),
@@ -474,19 +461,6 @@ async function finishUpload(
   const status = isCreated ? 201 : 204;
   report({ action: "put", path: names, bytes, complete: true, status });
   return makeWriteResponse(isCreated, { ...makeDigestHeader(digest), ...makeUnsetHeader(unset) });
-}
-
-/** Checks that a later request can rename a complete part to its final name. */
-function checkRename({ root, target: { names } }: FileRequest, path: string): void {
-  const parent = root.findParent(names.slice(0, -1), { isNamedLater: true });
-  try {
-    root.checkRename(names, path);
-  } catch (error) {
-    const isSeparate = isSeparateDirectoryError(error, path, parent.existingDirectory);
-    if (!isSeparate || parent.missingDirectories.length > 0) throw error;
-    // The later request finds the part in its present directory, and copies it.
-    new UnfinishedUploads(parent.path).checkWritable();
-  }
 }
 
 function applyMode(

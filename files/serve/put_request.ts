@@ -45,7 +45,7 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
   if (target.isDirectory && bodyLength === 0) return { kind: "directory" };
   const upload = readUpload(fileRequest);
   if (upload.isStream) return toStreamUpload(upload, bodyLength);
-  const { digest, offset, length, version, isNamedLater, mode } = upload;
+  const { digest, offset, length, version, mode } = upload;
   const hasIdentity = digest !== null || version !== null;
 
   const isComplete = offset !== null && offset === length && bodyLength === 0;
@@ -54,7 +54,7 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
   }
 
   const isWhole = length === null || digest === null;
-  if (offset === null && version === null && !isNamedLater && isWhole) {
+  if (offset === null && version === null && isWhole) {
     const isDigestLast = length !== null;
     if (isDigestLast) checkBodyLength(bodyLength, upload, length);
     return { ...upload, kind: "whole", size: length ?? bodyLength, isDigestLast };
@@ -106,8 +106,6 @@ export interface UploadHeaders {
   readonly length: number | null;
   /** The client's id of this version of the file, in place of a digest that is not computed yet. */
   readonly version: string | null;
-  /** True if a later request renames the part to the file; until then the part is kept. */
-  readonly isNamedLater: boolean;
   /** True if the length and the digest of the file are unknown until the end of the body. */
   readonly isStream: boolean;
   /** The prefix of the file that the server copies, and that the body doesn't have. */
@@ -123,11 +121,6 @@ export function isUploadStateRequest(headers: HeadersToSend): boolean {
 }
 
 export function readUploadHeaders(headers: HeadersToSend): UploadHeaders {
-  const completeness = readHeader(
-    headers,
-    "upload-complete",
-    (value) => requireValid(["?0", "?1"].includes(value) ? value : null),
-  );
   return {
     mode: readHeader(headers, "file-mode", (value) => requireValid(parseMode(value))),
     digest: readHeader(headers, "repr-digest", parseReprDigest),
@@ -143,8 +136,11 @@ export function readUploadHeaders(headers: HeadersToSend): UploadHeaders {
       "upload-version",
       (value) => requireValid(VERSION_PATTERN.test(value) ? value : null),
     ),
-    isNamedLater: completeness === "?0",
-    isStream: completeness === "?1",
+    isStream: readHeader(
+      headers,
+      "upload-complete",
+      (value) => requireValid(value === "?1" || null),
+    ) ?? false,
     reusedPrefix: null,
   };
 }
@@ -190,10 +186,7 @@ function requireValid<T>(value: T | null): T {
 }
 
 function toResumableUpload(upload: UploadHeaders): ResumableUpload {
-  const { digest, version, length, isNamedLater } = upload;
-  if (isNamedLater && digest === null) {
-    throw new Refusal(400, "upload-complete needs a repr-digest");
-  }
+  const { digest, version, length } = upload;
   if (length !== null && (digest === null) !== (version === null)) return { ...upload, length };
   throw new Refusal(
     400,
@@ -204,13 +197,12 @@ function toResumableUpload(upload: UploadHeaders): ResumableUpload {
 /** Called before the body is read. */
 export function checkDestination(
   { root, target, maxBytes }: FileRequest,
-  { isNamedLater }: UploadHeaders,
   length: number,
 ): Destination {
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const destination = root.findFile(target.names, { isNamedLater });
+  const destination = root.findFile(target.names);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
   return destination;
 }

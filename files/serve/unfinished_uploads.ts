@@ -48,8 +48,6 @@ export class UnfinishedUploads {
   /** The root, or the mount point of another file system below it. */
   readonly #directory: string;
   readonly #isOtherDisk: boolean;
-  /** The total size of one client's parts, from the last list and the parts added since. */
-  #clientUsage = { pathPrefix: "", listedAt: 0, bytes: 0 };
   readonly #onError: (message: string) => void;
   readonly #interruptedParts = new Set<string>();
   #modeSupport: ModeSupport | null | undefined;
@@ -295,29 +293,6 @@ export class UnfinishedUploads {
       usedBytes -= size;
       freeBytes += size;
     }
-  }
-
-  /**
-   * Refuses to keep a complete part for a later request, if the parts of the client take more than
-   * half of the space that would be free without them. Other parts are not removed, because they
-   * may also be complete.
-   */
-  checkQuota(partPath: string): void {
-    const freeBytes = readFreeBytes(this.#directory);
-    if (freeBytes === null) return;
-    const pathPrefix = clientPrefixOf(partPath);
-    // A client may keep thousands of parts in a short time: list them once a second, and add the
-    // new parts in between.
-    const isRecent = this.#clientUsage.pathPrefix === pathPrefix &&
-      Date.now() - this.#clientUsage.listedAt < 1000;
-    if (isRecent) this.#clientUsage.bytes += partSizeOf(partPath);
-    if (isRecent && this.#clientUsage.bytes <= freeBytes) return;
-    const usedBytes = sumSizes(this.#listFiles(pathPrefix));
-    this.#clientUsage = { pathPrefix, listedAt: Date.now(), bytes: usedBytes };
-    if (usedBytes <= freeBytes) return;
-    const text =
-      `interrupted and late uploads of this client take ${usedBytes} bytes, and ${freeBytes} are free`;
-    throw new Refusal(507, text, { "upload-offset": "0", ...this.#diskHeader });
   }
 
   #listFiles(prefix: string): UnfinishedFile[] {

@@ -174,24 +174,6 @@ Deno.test("upload: an empty file that gets content before its first byte is read
   assertEquals((await Deno.stat(`${files.serverDir}/tree/x`)).mtime, SECOND_TIME);
 });
 
-Deno.test("uploadTree with something in the way: a file gets the time of the content that was sent", async () => {
-  let source = "";
-  const changedContent = randomBytes(LARGE_BYTES + 1000);
-  await using files = await serveWithChange("HEAD", () => {});
-  source = `${files.clientDir}/tree/x`;
-  writeInPlace(source, LARGE, FIRST_TIME);
-  await Deno.mkdir(`${files.serverDir}/tree/x`);
-  // The directory of the target is deleted after the file was received.
-  const onEvent: UploadTreeOptions["onEvent"] = ({ type }) => {
-    if (type === "plan") writeInPlace(source, changedContent, SECOND_TIME);
-  };
-  const options = { delete: true, onEvent };
-  await uploadTree(files.client, `${files.clientDir}/tree`, "/tree/", options);
-  const copy = `${files.serverDir}/tree/x`;
-  assert(isSame(contentOf(copy), changedContent));
-  assertEquals((await Deno.stat(copy)).mtime, SECOND_TIME);
-});
-
 Deno.test("a file that changes after its list was read gets the time of its new content, in both directions", async () => {
   for (const direction of DIRECTIONS) {
     for (const size of [LARGE_BYTES, SMALL_BYTES]) {

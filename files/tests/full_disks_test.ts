@@ -54,12 +54,12 @@ async function runScenarios(
  */
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
-  ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
+  ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken"],
   ...["treeResumed", "withoutFigures", "reused", "sharedSpace", "mixedSpace"],
   ...["interruptedPart", "reservedSpace", "treeParts", "stream"],
 ];
 const WITHOUT_FIGURES = [
-  ...["filledUp", "halfTaken", "later", "trees", "reused", "sharedSpace", "mixedSpace"],
+  ...["filledUp", "halfTaken", "trees", "reused", "sharedSpace", "mixedSpace"],
   ...["treeParts", "stream"],
 ];
 const results = new Map<string, Promise<Results>>();
@@ -176,15 +176,6 @@ Deno.test(
     ]);
     const [small] = await runScenario("halfTaken", []);
     assertEquals(small, { ...others, mine: [327_680, 327_680, 327_680], large: 0 });
-  },
-);
-
-Deno.test(
-  "a part that gets its name later is refused if the client's parts would exceed half of the free space",
-  ignoreIf(noDisk),
-  async () => {
-    assertEquals(await runScenario("later"), [204, 204, 507]);
-    assertEquals(await runScenario("later", []), [204, 204, 204]);
   },
 );
 

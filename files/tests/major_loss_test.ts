@@ -125,8 +125,11 @@ for (const { name, source, target, options = {}, refusal, skipped = null } of RO
       assertEquals(await listTree(trees.target), before);
     }
     if (refusal === undefined) return;
-    const { result } = await trees.copy({ delete: true, deleteAll: true, ...options });
-    assertEquals([result.complete, result.deletionsSkipped], [true, null]);
+    const copyAll = () => trees.copy({ delete: true, deleteAll: true, ...options });
+    const { result } = await copyAll();
+    assertEquals(result.deletionsSkipped, null);
+    // The first call only deletes an entry in the way.
+    assertEquals(result.complete || (await copyAll()).result.complete, true);
   });
 }
 

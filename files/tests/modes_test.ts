@@ -295,22 +295,3 @@ testBoth(
     assertEquals(await readMode(`${trees.target}/a`), 0o640);
   },
 );
-
-testBoth(
-  "a file that gets its name after a deletion has the bits of the sent version",
-  async (direction) => {
-    await using trees = await makeTrees(direction);
-    await write(`${trees.source}/f`, 70_000, 0o755);
-    await Deno.mkdir(`${trees.target}/f`);
-    const { result } = await trees.copy({
-      delete: true,
-      onEvent: ({ type }) => {
-        if (type !== "plan") return;
-        Deno.writeFileSync(`${trees.source}/.new`, new Uint8Array(70_000), { mode: 0o600 });
-        Deno.renameSync(`${trees.source}/.new`, `${trees.source}/f`);
-      },
-    });
-    assertEquals([result.deleted, result.failed], [1, 0]);
-    assertEquals(await readMode(`${trees.target}/f`), 0o600);
-  },
-);

@@ -7,7 +7,7 @@ import type { Session } from "@degu/degu/server";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
+import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -343,33 +343,6 @@ Deno.test("PUT doesn't replace a directory, a link, or a file that is a parent o
   }
 });
 
-Deno.test("PUT with upload-complete: ?0 keeps a file as a part until a later request names it", async () => {
-  await using files = await serveWritableDirectory();
-  await fill(files.root, { "d/x": "old", "f": "old" });
-  const partHeaders = { ...makeUploadHeaders(CONTENT, 0), "upload-complete": "?0" };
-  const nameHeaders = makeUploadHeaders(CONTENT, CONTENT.length);
-  for (const [uri, removedPaths] of [["/d", ["/d/x", "/d/"]], ["/f/a/b", ["/f"]]] as const) {
-    assertEquals(await files.put(uri, CONTENT, partHeaders), 204);
-    assertEquals((await files.listUnfinished()).length, 1);
-    for (const oldPath of removedPaths) {
-      assertEquals((await files.request("DELETE", oldPath)).status, 204);
-    }
-    assertEquals(await files.put(uri, null, { ...nameHeaders, "if-none-match": "*" }), 201);
-    assertEquals(await files.read(uri.slice(1)), "new");
-    assertEquals(await files.listUnfinished(), []);
-  }
-  // An incomplete or missing part gets no name.
-  assertEquals(await files.put("/new", null, nameHeaders), 409);
-  const wrongHeaders = { ...partHeaders, "repr-digest": digestOf(encodeLatin1("owt")) };
-  assertEquals(await files.put("/sub", CONTENT, wrongHeaders), 400);
-  assertEquals(await files.listUnfinished(), []);
-  // Reserved names and paths through links are rejected at once.
-  if (HAS_LINKS) await makeLinks({ [`${files.root}/link`]: "sub" });
-  const links = HAS_LINKS ? ["/link", "/link/a"] : [];
-  for (const uri of ["/.degu-files", "/.a.degu-part", ...links]) {
-    assertEquals(await files.put(uri, CONTENT, partHeaders), 403, uri);
-  }
-});
 /** Headers whose values are malformed or don't match the body. */
 const INVALID_HEADERS: Record<string, readonly string[]> = {
   "repr-digest": [digestOf(encodeLatin1("other")), "sha-256=:AAAA:", "x"],

@@ -236,7 +236,7 @@ Deno.test.each(DIRECTIONS)(
     await using trees = await makeRenamed(direction, source, { old: A, "way/in": SMALL });
     const options: UploadTreeOptions = {
       delete: true,
-      filter: { file: ({ name }) => name !== "in" },
+      filter: { directory: ({ name }) => name !== "way" },
     };
     const { result } = await trees.copy(options);
     assertEquals([result.failed, result.deletionsSkipped], [1, "failed"]);

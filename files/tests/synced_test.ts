@@ -66,16 +66,6 @@ Deno.test("synced before the response: an upload of an identical file", async ()
   assertSynced(files.root, syncedPaths, [".", "./sub"]);
 });
 
-Deno.test("synced before the response: a part that gets its name later, with its parent directories", async () => {
-  await using files = await serveWritableDirectory();
-  const syncedPaths = await recordSyncedPaths(files.root, async () => {
-    const headers = { ...RESUMED, "upload-complete": "?0" };
-    assertEquals(await files.put("/sub", encodeLatin1("12345"), headers), 204);
-  });
-  const part = `./.degu-files/${(await files.listUnfinished())[0]}`;
-  assertSynced(files.root, syncedPaths, [".", "./.degu-files", part]);
-});
-
 Deno.test("a resumable file with its final name is complete, even if its directory can't be synced", async () => {
   await using files = await serveWritableDirectory();
   await using handle = await open(files.root);
@@ -118,7 +108,6 @@ const OPERATIONS: Readonly<
   "a small file in an existing directory": tree({ "a/x": "x" }, { a: null }, ["./a", "./a/x"]),
   "a large file of a tree": tree({ "a/b": LARGE }, {}, [".", "./a", "./a/b"]),
   "a large file in an existing directory": tree({ "a/b": LARGE }, { a: null }, ["./a", "./a/b"]),
-  "a large file below a file in its way": tree({ "a/b": LARGE }, { a: "" }, [".", "./a", "./a/b"]),
   "a large file whose directory was removed during the call": [
     async (localDir, client, remoteDir) => {
       await fill(`${remoteDir}/tree`, { "0": LARGE, "a/c/b": LARGE });

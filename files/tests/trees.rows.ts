@@ -65,12 +65,17 @@ obstacles stay without delete, or with replace: false
   a b/c b/d/e f/g/ >> a/x a/y/z b f
   a* b/c* b/d/e* f/g/ >> a/x a/y/z b f
   a d/x >> a/y d old, delete replace=false
-obstacles are deleted with delete
+obstacles are deleted with delete, and the next call copies the entries
   a b/c b/d/e f/g/ >> a/x a/y/z b f, delete
   a* b/c* b/d/e* f/g/ >> a/x a/y/z b f, delete
-an obstacle stays if an entry in it must stay, and if another file has failed
+a directory in the way stays with the entries that must stay, and its other entries are deleted
   a b d/x >> a/y b/.z d, delete hide=.z
+  a b >> a/b/c a/b/.z a/d/e b/.z b/w, delete hide=.z
   a b >> a/x a/link->/nowhere b/.z, delete hide=.z unix
+an obstacle that the filter excludes stays, and prevents deletions
+  data/a b >> data c, delete hide=file:data
+an obstacle stays if another file has failed
+  a/b c* d >> a d/e old, delete refuse=403:c
 a link at the target stays, whatever it leads to, and doesn't prevent deletions elsewhere
   a b* d/c e/ f file >> a->../beside/neighbor b->../beside/neighbor d->../beside e->../beside f->file file old, unix
   a b* d/c e/ f file >> a->../beside/neighbor b->../beside/neighbor d->../beside e->../beside f->file file old, delete unix

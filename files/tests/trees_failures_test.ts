@@ -27,7 +27,7 @@ import {
   makeTrees,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { dirname, realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
+import { realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 Deno.test("download: a signal that aborts during the HEAD for an interrupted file rejects with its reason", async () => {
@@ -219,15 +219,19 @@ Deno.test.each(DIRECTIONS)(
 );
 
 Deno.test.each(DIRECTIONS)(
-  "%s: if only the last step of replacing a directory by a file fails, the source stays, and the next call copies the file",
+  "%s: if the disk refuses a file after the entry in its way was deleted, the source stays, and the next call copies the file",
   async (direction) => {
     const text = "a".repeat(100_000);
     const source = { a: text, b: text, "c/d": "d" };
     await using trees = await makeTrees(direction, source, { "a/old": "", "b/old": "", c: "old" });
     const options = { delete: true, maxDelete: 10 } as const;
+    const { deletedPaths, result } = await trees.copy(options);
+    assertEquals(deletedPaths.toSorted(), ["a", "a/old", "b", "b/old", "c"]);
+    assertEquals([result.failed, result.deletionsSkipped, result.complete], [4, null, false]);
+    assertEquals(await readTree(trees.target), {});
     let failedCount = 0;
     {
-      // The disk refuses every new name of a file, but no deletion.
+      // The disk refuses every new name of a file.
       const isNaming = (path: string | URL) => /\/(?:a|b|c\/d)$/.test(`${path}`);
       const fail = () => {
         failedCount++;
@@ -405,57 +409,6 @@ Deno.test("download: a file whose part another process has locked fails alone; a
   assertEquals(Object.keys(await readTree(trees.target)), ["a", "b", "c"]);
 });
 
-for (const direction of DIRECTIONS) {
-  Deno.test(`${direction}: a call that ends after an obstacle is deleted leaves each new file as a complete part`, async () => {
-    const text = "new".repeat(30_000);
-    await using trees = await makeTrees(direction, { d: text, "f/a/b": "b" }, {
-      "d/x": "x",
-      f: "f",
-    });
-    const options = {
-      delete: true,
-      onEvent: (event: TreeEvent) => {
-        if (event.type === "deleted" && event.path[0] === "d" && event.path.length === 1) {
-          throw new Error("over");
-        }
-      },
-    };
-    await assertRejects(() => trees.copy(options), Error, "over");
-    const parts: string[] = [];
-    const findParts = (directory: string) => {
-      for (const { name, isDirectory } of Deno.readDirSync(directory)) {
-        const path = `${directory}/${name}`;
-        if (isDirectory) findParts(path);
-        else if (/^part-|degu-part$/.test(name)) parts.push(Deno.readTextFileSync(path));
-      }
-    };
-    // A server stores its parts in its root, above the tree.
-    findParts(dirname(trees.target));
-    assertEquals(parts.toSorted(), ["b", text]);
-    const { result } = await trees.copy({ delete: true });
-    assertEquals([result.files, result.failed], [2, 0]);
-    assertEquals(await readTree(trees.target), await readTree(trees.source));
-  });
-}
-
-Deno.test("download: a file whose name and part are taken after its obstacle is deleted is compared, and fails", async () => {
-  for (const [takenName, outcome] of [["new", "copied"], ["other", "failed"]] as const) {
-    await using trees = await makeTrees("download", { d: "new" }, { "d/x": "x" });
-    const { outcomes, result } = await trees.copy({
-      delete: true,
-      onEvent: ({ type, ...event }) => {
-        if (type !== "deleted" || !("path" in event) || event.path.length > 1) return;
-        for (const { name } of Deno.readDirSync(trees.target)) {
-          if (name.endsWith("degu-part")) Deno.removeSync(`${trees.target}/${name}`);
-        }
-        Deno.writeTextFileSync(`${trees.target}/d`, takenName);
-      },
-    });
-    assertEquals([outcomes, result.files + result.failed], [{ d: outcome }, 1]);
-    assertEquals(await readTree(trees.target), { d: takenName });
-  }
-});
-
 Deno.test.each(DIRECTIONS)(
   "%s: if a directory can't be listed again, its obstacles stay, and each path fails once",
   async (direction) => {
@@ -480,23 +433,6 @@ Deno.test.each(DIRECTIONS)(
     assertEquals(await readTree(trees.target), expectedTree);
   },
 );
-
-Deno.test("upload: a complete part doesn't expire before it gets its name, whatever time its file has", async () => {
-  await using trees = await makeTrees("upload", { d: "new" }, { "d/x": "x" });
-  await Deno.utime(`${trees.source}/d`, 0, 0);
-  const sizes: unknown[] = [];
-  const parts = `${dirname(trees.target)}/${RESERVED_DIRECTORY_NAME}`;
-  const { outcomes } = await trees.copy({
-    delete: true,
-    onEvent: ({ type }) => {
-      if (type !== "deleted") return;
-      new FilesApp(dirname(trees.target), { write: true });
-      sizes.push([...Deno.readDirSync(parts)].length);
-    },
-  });
-  assertEquals([outcomes, sizes], [{ d: "copied" }, [1, 1]]);
-  assertEquals((await Deno.stat(`${trees.target}/d`)).mtime?.getTime(), 0);
-});
 
 for (const direction of DIRECTIONS) {
   Deno.test(`${direction}: a list that is cut because of a change is read again, up to three times`, async () => {
@@ -564,29 +500,20 @@ Deno.test.each(DIRECTIONS)(
 );
 
 Deno.test({
-  name:
-    "an obstacle on another mount stays, because an upload can't be renamed to it (needs unshare)",
+  name: "a download writes to another disk below its target (needs unshare)",
   ignore: !await canMount(),
   async fn() {
     await using dir = await createTempDir();
-    const jobs: CopyJob[] = [{ dir: `${dir.path}/upload`, direction: "upload" }];
-    await fill(`${dir.path}/upload`, { "source/disk/d": "file", "target/disk": null });
-    // Without an obstacle, a download can write to another disk, wherever the app stores its
-    // unfinished files.
-    jobs.push({ dir: `${dir.path}/reaching`, direction: "download" });
-    await fill(`${dir.path}/reaching`, {
-      "source/disk/d/precious": "",
+    await fill(dir.path, {
       "source/disk/new/file": "file",
       "target/disk": null,
+      // Unfinished files of an app can't be renamed to the disk.
       [`target/${RESERVED_DIRECTORY_NAME}`]: null,
     });
-    const script = 'for disk in "$0"/*/target/disk; do mount --bind "$disk" "$disk" && ' +
-      'mkdir "$disk/d" && touch "$disk/d/precious" || exit; done; exec "$@"';
-    const copied = await copyInProcess([...IN_MOUNT_NAMESPACE, script, dir.path], jobs);
-    for (const { targetPaths } of copied) {
-      assert(targetPaths.includes("disk/d/precious"), Deno.inspect(copied));
-    }
-    assert(copied[1]!.targetPaths.includes("disk/new/file"), Deno.inspect(copied));
+    const script = 'mount --bind "$0/target/disk" "$0/target/disk" && exec "$@"';
+    const jobs: CopyJob[] = [{ dir: dir.path, direction: "download" }];
+    const [copied] = await copyInProcess([...IN_MOUNT_NAMESPACE, script, dir.path], jobs);
+    assert(copied!.targetPaths.includes("disk/new/file"), Deno.inspect(copied));
   },
 });
 

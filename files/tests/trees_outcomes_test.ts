@@ -70,13 +70,25 @@ const changedRows: readonly Row[] = [
     remaining: "a/new",
   }],
   [
-    "a file in the way is deleted only after all files of the directory have arrived",
+    "a file in the way is deleted at the end, and the entries below its path fail",
     "a/b a/c* a/d/e",
     "a",
     DELETE,
     {
-      changeTrees: (source) => Deno.removeSync(`${source}/a/b`),
       outcomes: "!a !a/b !a/c !a/d/e",
+      codes: ["IN_THE_WAY"],
+      deleted: "a",
+      remaining: " ",
+    },
+  ],
+  [
+    "a file in the way stays if another file fails",
+    "a/b c",
+    "a",
+    DELETE,
+    {
+      changeTrees: (source) => Deno.removeSync(`${source}/c`),
+      outcomes: "!a !a/b !c",
       deletionsSkipped: "failed",
       remaining: "a",
     },

@@ -56,8 +56,7 @@ Deno.test("plan: each deletion has the names that its directory must still have"
 });
 
 Deno.test("plan: an error names the obstacle, and says whether it can be deleted", () => {
-  const deleted =
-    ", or set delete: true, which deletes the entry if the call may delete all entries in it";
+  const deleted = ", or set delete: true, which deletes the entry, and call twice";
   const rows: [source: string, target: string, obstacle: string, advice: string][] = [
     ["a", "a/b", "a directory", deleted],
     ["a/b", "a", "a file", deleted],
@@ -67,9 +66,21 @@ Deno.test("plan: an error names the obstacle, and says whether it can be deleted
   ];
   for (const [source, target, obstacle, advice] of rows) {
     const { error } = new Plan(treeOf([source]), treeOf([target]), { ...RULES, delete: false })
-      .failedEntries.at(-1)!;
+      .failedEntries[0]!;
     const text = `has this name at the target; remove or rename one of the two${advice}`;
     assertEquals((error as Error).message, `"a": ${obstacle} ${text}`);
+  }
+  for (
+    const [source, target, kind, other] of [["a", "a/b", "directory", "file"], [
+      "a/b",
+      "a",
+      "file",
+      "directory",
+    ]] as const
+  ) {
+    const { error } = new Plan(treeOf([source]), treeOf([target]), RULES).failedEntries[0]!;
+    const text = `if this run deletes the ${kind}, the next run copies the ${other}`;
+    assertEquals((error as Error).message, `"a": a ${kind} has this name at the target; ${text}`);
   }
 });
 

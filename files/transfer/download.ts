@@ -175,13 +175,12 @@ interface TreeContext {
   readonly requiredPrefix: LocalPrefix | null;
   /**
    * Renames the complete part to its target, syncs the name to the disk, and sets the permission
-   * bits of the source if they are known. Resolves to the refused properties, or to `null` if the
-   * part is renamed later.
+   * bits of the source if they are known. Resolves to the refused properties.
    */
   readonly moveIntoPlace: (
     part: TemporaryFile,
     mode: number | null,
-  ) => Promise<readonly UnsetProperty[] | null>;
+  ) => Promise<readonly UnsetProperty[]>;
 }
 
 export async function downloadFile(
@@ -230,7 +229,6 @@ class UnreadableBasisError extends Error {}
 interface DownloadTask {
   readonly client: TransferClient;
   readonly uri: string;
-  /** The path of the target; for a file below an entry to delete, a path beside that entry. */
   readonly file: string;
   readonly partFile: PartFile;
   readonly settings: TransferSettings;
@@ -288,8 +286,7 @@ class FileDownload implements Disposable {
     const unset = treeContext === null
       ? await renamePart(partFile, file, replace !== false, initialInfo, mode)
       : await treeContext.moveIntoPlace(temporaryFile, mode);
-    if (unset === null && treeContext !== null) temporaryFile.isKept = true;
-    else if (unset === null) {
+    if (unset === null) {
       // Another call may have downloaded the same file.
       const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
       if (!isIdentical) throw mayReplace ? targetChangedError(file) : alreadyExistsError(file);

@@ -1,7 +1,6 @@
 import type { BodyOut, HeadersToSend, Response } from "@degu/degu/base";
 import { notAllowedError, parseDecimal } from "@degu/degu/internal";
 import { type Connector, isTransient, type Requester, type StatusError } from "@degu/degu/client";
-import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";
 import {
   checkTransferOptions,
@@ -17,7 +16,7 @@ import type { FileStats } from "../file_pieces.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../reuse.ts";
 import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
-import { parseUnsetHeader, type UnsetProperty } from "../unset.ts";
+import { parseUnsetHeader } from "../unset.ts";
 import { TransferClient } from "./client.ts";
 import {
   checkStoredDigest,
@@ -328,24 +327,6 @@ export class FileUpload {
     return await comparePrefix(this.#client, uri, length, hashLocalPrefix) !== null;
   }
 
-  /** Sends the file as a part, which {@linkcode completeUpload} renames to the file. */
-  async sendPart(): Promise<TransferResult> {
-    const { signal } = this.#settings;
-    const digest = formatReprDigest(await this.#source.hash(signal));
-    const size = `${this.#source.size}`;
-    const partHeaders = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
-    // A part doesn't replace a file, so it needs no condition; `completeUpload` has its own
-    // condition.
-    this.#condition = {};
-    // For a small file, sending again is faster than a request for the offset.
-    const isSmall = this.#source.size < BUNDLED_BELOW_BYTES;
-    const { offset } = isSmall ? { offset: 0 } : await this.#requestStatus(partHeaders);
-    return await this.#send(offset, async (meter) => {
-      const headers = { ...partHeaders, "upload-offset": `${meter.resumedFrom}` };
-      return await this.#put(headers, await this.#source.makeBody(meter, false, signal));
-    });
-  }
-
   /** The server also syncs the name of the file to the disk. */
   async #updateMetadata(sha256: string, serverMode: number | null): Promise<TransferResult> {
     const { replace, modes } = this.#settings;
@@ -482,30 +463,4 @@ export class FileUpload {
     const sha256 = checkStoredDigest(uri, response, this.#source.sha256);
     return meter.finish(sha256, parseUnsetHeader(response.headers));
   }
-}
-
-/** @returns The properties that the disk of the server has refused; `null` if bytes are missing. */
-export async function completeUpload(
-  client: TransferClient,
-  uri: string,
-  { sha256, total }: TransferResult,
-  modified: Date | null,
-  mode: number | null,
-): Promise<readonly UnsetProperty[] | null> {
-  const headers = {
-    ...makeModeHeader(mode),
-    "repr-digest": formatReprDigest(sha256!),
-    "upload-length": `${total}`,
-    "upload-offset": `${total}`,
-    ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
-    "if-none-match": "*",
-  };
-  const response = await client.request("PUT", uri, headers, null);
-  await response.discard();
-  const { status, headers: { "upload-offset": offset } } = response;
-  if (status === 201 || status === 204) return parseUnsetHeader(response.headers);
-  if (status === 409 && offset !== undefined) return null;
-  // If the response to an earlier request was lost, the file has its name already.
-  if (status === 412 && (await requestDigest(client, uri)).sha256 === sha256) return [];
-  throw responseError("PUT", uri, response, "name");
 }

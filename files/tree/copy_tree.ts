@@ -290,7 +290,6 @@ class TreeCopy {
       await target.finish();
       return "half";
     }
-    if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();
     await this.#copier.compareContents(plan.compareTasks, (task, isSame, sha256) => {
       if (isSame) plan.addUnchanged({ ...task, sha256 });
       else if (replace === true) plan.copies.push(task);
@@ -351,9 +350,7 @@ class TreeCopy {
 
   #reportPlan(plan: Plan): void {
     const { report, settings } = this.#attempt;
-    const deferredCopies = plan.deferredGroups.flatMap(({ copies }) => copies);
-    const plannedNodes = [...plan.copies, ...deferredCopies].map(({ node }) => node);
-    report.reportPlan(plannedNodes, this.#copier.basisFiles);
+    report.reportPlan(plan.copies.map(({ node }) => node), this.#copier.basisFiles);
     const changedNodes = new Set(
       settings.dryRun ? [] : plan.metadataChanges.map(({ node }) => node),
     );

@@ -29,12 +29,6 @@ export interface NameConflict {
 
 type FileMeter = (bytes: number, reused?: number) => void;
 
-/** A received file of a deferred group (see plan.ts), which does not have its name yet. */
-export interface ReceivedFile {
-  readonly result: TransferResult;
-  readonly meter: FileMeter;
-}
-
 export class FileCopier {
   readonly #attempt: TreeAttempt;
   basisFiles: BasisFiles = new Map();
@@ -283,12 +277,6 @@ export class FileCopier {
     return [];
   }
 
-  async receiveFile(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
-    const meter = this.#attempt.report.makeMeter(task.node);
-    const result = await this.#writeSingle(worker, task, meter);
-    return result === null || result === "conflict" ? null : { result, meter };
-  }
-
   /**
    * If the connection is lost or the file changes, the method makes a second attempt, and further
    * attempts as long as each attempt resumes from a later byte.
@@ -302,8 +290,8 @@ export class FileCopier {
   ): Promise<TransferResult | "conflict" | null> {
     const { report, settings: { replace, modes, signal } } = this.#attempt;
     const { client, source, target } = worker;
-    const { condition, group, node } = task;
-    const candidates = group === null ? this.basisFiles.get(node) : undefined;
+    const { condition, node } = task;
+    const candidates = this.basisFiles.get(node);
     let resumedFrom = 0;
     let reused = 0;
     let maxResumedFrom = 0;
@@ -330,7 +318,7 @@ export class FileCopier {
         if (!isConnectionLoss(error) || !client.isUsable) {
           await this.#attempt.rethrowIfFatal(error, client);
         }
-        if (isConflict(error) && group === null && condition !== "same") {
+        if (isConflict(error) && condition !== "same") {
           meter(0);
           // The first attempt was refused before it sent a byte.
           if (stalledAttemptCount === 0 && maxResumedFrom === 0) report.forgetStart(node);

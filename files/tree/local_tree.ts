@@ -8,7 +8,6 @@ import {
   hasNoSymlink,
   ignoreNotFound,
   isBadNameError,
-  isFileAtPath,
   isMissingPathError,
   lstatOrNull,
   makeRandomSuffix,
@@ -21,7 +20,7 @@ import { dirname, realPath } from "../disk/paths.ts";
 import { TemporaryFile } from "../disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
-import { hashContent, hashText } from "../digest.ts";
+import { hashContent } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { type FileStats, isUnchanged, NoSizeError, openSmallFile } from "../file_pieces.ts";
 import { VersionStore } from "../kept_versions.ts";
@@ -64,14 +63,7 @@ import {
 import { findUnsetModes, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
-import {
-  type CopyTask,
-  type DeferredGroup,
-  hasOtherMode,
-  listedFileOf,
-  needsTime,
-  targetPathOf,
-} from "./plan.ts";
+import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
 import type {
   DirectoryOutcome,
   FileOutcome,
@@ -90,21 +82,12 @@ const logger = makeSafeLogger(standardLogger(), ["warn"]);
 
 const SMALL_PREFIX = ".small-";
 const SMALL_PART_PATTERN = /\/\.small-[0-9a-f]{16}-\d+[^/.]*\.degu-part$/;
-/** The paths of parts of files whose directories are created only after a deletion. */
-const DEFERRED_PART_PATTERN = /\/\.late-[0-9a-f]{64}\.[0-9a-f]+\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly task: CopyTask;
   readonly bytes: number;
   readonly mode: number | null;
   readonly sha256: string;
-}
-
-interface DeferredPart {
-  readonly path: string;
-  readonly mode: number | null;
-  readonly info: Deno.FileInfo;
-  readonly isTimeUnset: boolean;
 }
 
 export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> {
@@ -120,7 +103,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #parts = new PartIndex();
   readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
   #partCount = 0;
-  readonly #deferredParts = new Map<CopyTask, DeferredPart>();
   readonly #modeSupports = new Map<number, ModeSupport | null>();
   /** The device of the last directory: the files of a directory are copied in succession. */
   #lastDevice: { readonly directory: string; readonly dev: number } | null = null;
@@ -555,29 +537,16 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult> {
-    const { node, group } = task;
+    const { node } = task;
     const path = await this.#prepareSingle(task);
-    const moveIntoPlace = async (
-      { path: partPath, isTimeUnset }: TemporaryFile,
-      mode: number | null,
-    ) => {
-      if (group !== null) {
-        const info = Deno.lstatSync(partPath);
-        this.#deferredParts.set(task, { path: partPath, mode, info, isTimeUnset });
-        // Sync the part, because a power failure may follow the deletion of the entry that has the
-        // file's name.
-        await syncAllIfPossible([dirname(partPath)]);
-        return null;
-      }
-      return await this.#moveIntoPlace(task, { path: partPath, info: null, mode, isTimeUnset });
-    };
     const toLocalPrefix = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
     const { condition, target } = task;
     const hasPrefix = condition === "prefix" && target !== null && target.size > 0;
     const treeContext = {
       size: node.size,
       parts: this.#parts,
-      moveIntoPlace,
+      moveIntoPlace: (part: TemporaryFile, mode: number | null) =>
+        this.#moveIntoPlace(task, part, mode),
       basis: basis && toLocalPrefix(basis),
       requiredPrefix: hasPrefix ? toLocalPrefix(target) : null,
     };
@@ -597,41 +566,28 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   async #prepareSingle(task: CopyTask): Promise<string> {
-    const { node, group } = task;
+    const { node } = task;
     try {
       // First refuse a name that the disk can't store.
       const path = this.#pathOf(node);
-      if (group === null && this.#probeNameConflict(task)) throw new Refusal(412, `${path} exists`);
-      const parent = group === null ? node.parent! : group.obstacle.parent!;
-      await syncAllIfPossible(this.#makeDirectory(parent.path).changedDirectories);
-      return group === null ? path : this.#makeTargetPathForPart(node, group);
+      if (this.#probeNameConflict(task)) throw new Refusal(412, `${path} exists`);
+      await syncAllIfPossible(this.#makeDirectory(node.parent!.path).changedDirectories);
+      return path;
     } catch (error) {
       throw this.#explainError(error, node);
     }
   }
 
-  /** Returns the path next to which the part of an obstructed file is created. */
-  #makeTargetPathForPart(node: TreeNode, { obstacle }: DeferredGroup): string {
-    const path = this.#pathOf(node);
-    if (obstacle.path.length === node.path.length) return path;
-    // The directory of the file doesn't exist before the obstacle is deleted.
-    return `${dirname(this.#pathOf(obstacle))}/late-${hashText(path)}`;
-  }
-
-  async nameDeferredFile(task: CopyTask): Promise<readonly UnsetProperty[] | null> {
-    const part = this.#deferredParts.get(task)!;
-    // Another call may have renamed or removed the part.
-    return isFileAtPath(part.path, part.info) ? await this.#moveIntoPlace(task, part) : null;
-  }
-
   async #moveIntoPlace(
     task: CopyTask,
-    { mode, ...part }: Omit<DeferredPart, "info"> & Pick<TemporaryFile, "info">,
+    { path, isTimeUnset }: TemporaryFile,
+    mode: number | null,
   ): Promise<readonly UnsetProperty[]> {
     const { node, condition } = task;
     const names = targetPathOf(task);
     const listedCondition = makeCondition(task);
-    const file = { ...part, ...chooseFileMode(mode, this.#findModeMask(dirname(part.path))) };
+    const modes = chooseFileMode(mode, this.#findModeMask(dirname(path)));
+    const file = { path, info: null, isTimeUnset, ...modes };
     // Check here that a name is new. With `isNew`, the part would be renamed by link() and
     // unlink(), and a process that is killed in between would leave the part.
     const checkTarget: Condition = (existing) => {
@@ -687,9 +643,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  discardPart({ node, group }: CopyTask): void {
+  discardPart({ node }: CopyTask): void {
     try {
-      const path = group === null ? this.#pathOf(node) : this.#makeTargetPathForPart(node, group);
+      const path = this.#pathOf(node);
       removeParts(path, this.#parts.findPaths(path));
     } catch {
       // The disk can't store the name, or another call uses the part.
@@ -745,8 +701,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   async finish(): Promise<void> {
-    // Killed processes have left the remaining parts of deferred files.
-    if (!this.#settings.dryRun) this.#removeParts(DEFERRED_PART_PATTERN);
     await this.#versions?.swept;
     await this.outbox?.syncChangedDirectories();
     await syncAllIfPossible(this.#changedDirectories);

@@ -55,7 +55,9 @@ export interface DownloadTreeOptions {
   /**
    * Whether to delete all entries of the target that the source does not have, after all files have
    * been copied. Entries are only deleted if the list of the source is complete and not empty, and
-   * no file has failed. A file that fails because of a link of the target does not count. In a
+   * no file has failed. A file that fails because of a link of the target does not count. An entry of
+   * the target that is a file or directory, and at the source is the other of both, is deleted like
+   * an entry that the source does not have; the next call copies the entry of the source. In a
    * directory of the target, entries are only deleted if the directory lists all entries of the
    * source by the same names. With `deleteAll`, the source may be empty.
    *

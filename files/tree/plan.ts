@@ -12,7 +12,6 @@ import {
 } from "./tree.ts";
 import {
   badNameError,
-  blockedByKeptEntryError,
   blockedByOtherKindError,
   differsAtTargetError,
   parentNotCreatedError,
@@ -40,7 +39,6 @@ export interface CopyTask {
   /** The entry that the target lists, perhaps by another spelling; `null` without such an entry. */
   readonly target: TreeNode | null;
   readonly condition: CopyCondition;
-  readonly group: DeferredGroup | null;
   /** The SHA-256 of the source and the target, if they were compared and are the same. */
   readonly sha256?: string | null;
 }
@@ -74,21 +72,8 @@ export function listedFileOf({ condition, target }: CopyTask): TreeNode | null {
 const MAX_MINOR_LOSS = 10;
 
 /** Bundles support only some conditions. */
-export function isBundled({ condition, group, node }: CopyTask): boolean {
-  const isTargetKnown = condition === "new" || condition === "listed";
-  return node.size < BUNDLED_BELOW_BYTES && group === null && isTargetKnown;
-}
-
-/**
- * Copies that wait for a deletion: of a file with the name of a directory of the target, or of the
- * entries of a directory with the name of a file of the target. The files are received first. Then
- * the target's entry, the obstacle, is deleted, and the files are renamed to their targets.
- */
-export interface DeferredGroup {
-  readonly obstacle: TreeNode;
-  readonly scope: DeletionScope;
-  readonly copies: CopyTask[];
-  readonly newDirectories: TreeNode[];
+export function isBundled({ condition, node }: CopyTask): boolean {
+  return node.size < BUNDLED_BELOW_BYTES && (condition === "new" || condition === "listed");
 }
 
 /** A directory of both trees in which either all superfluous entries are deleted, or none. */
@@ -106,18 +91,16 @@ interface Deletion {
   readonly scope: DeletionScope;
 }
 
-interface BlockedDirectory {
+interface Blockage {
   readonly error: unknown;
-  /** True if the target has a link with this name, which doesn't prevent deletions. */
-  readonly isBlockedByLink: boolean;
+  /** True if the failures below the directory don't prevent deletions. */
+  readonly isTolerated: boolean;
 }
 
 interface NodePair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
-  readonly blockedDirectory: BlockedDirectory | null;
-  /** The deferred group of this pair, if a file of the target blocks one of its parents. */
-  group: DeferredGroup | null;
+  readonly blockedDirectory: Blockage | null;
 }
 
 interface SkippedEntry {
@@ -128,7 +111,6 @@ interface SkippedEntry {
 export class Plan {
   readonly copies: CopyTask[] = [];
   readonly compareTasks: CopyTask[] = [];
-  readonly deferredGroups: DeferredGroup[] = [];
   /** The missing directories, parents first. */
   readonly newDirectories: TreeNode[] = [];
   readonly unchangedNodes: TreeNode[] = [];
@@ -145,7 +127,8 @@ export class Plan {
   readonly #addedFiles: TreeNode[] = [];
   /** The number of files of the target whose paths the source has as files. */
   #stayingFileCount = 0;
-  linkFailureCount = 0;
+  /** The number of failures because of entries in the way that don't prevent deletions. */
+  toleratedFailureCount = 0;
   /** True if an entry of the source can't be read or named. */
   isIncomplete = false;
   /** True if the source has no entries, or the filter has excluded all entries. */
@@ -161,7 +144,7 @@ export class Plan {
   ) {
     this.#rules = rules;
     this.#isUnsettled = isUnsettled;
-    this.#planEntries({ source, target, blockedDirectory: null, group: null }, null);
+    this.#planEntries({ source, target, blockedDirectory: null }, null);
   }
 
   addUnchanged(task: CopyTask): void {
@@ -219,24 +202,17 @@ export class Plan {
     };
   }
 
-  cancelDeletions(): void {
-    for (const group of this.deferredGroups.splice(0)) {
-      for (const [node, error] of failuresOf(group)) this.addFailure(node, error);
-    }
-  }
-
-  #planContent(node: TreeNode, target: TreeNode | null): void {
+  #planContent(node: TreeNode, target: TreeNode | null, isObstacle: boolean): void {
     const { compare, replace } = this.#rules;
-    if (target === null) {
-      return void this.copies.push({ node, target, condition: "new", group: null });
-    }
+    if (target === null) return void this.copies.push({ node, target, condition: "new" });
     // An unreadable entry may be a file. Only the attempt to replace the entry shows that.
     const mayBeFile = target.reason === "unreadable" || target.reason === "metadata";
     const condition = mayBeFile ? "any" : "listed";
-    const task: CopyTask = { node, target, condition, group: null };
+    const task: CopyTask = { node, target, condition };
     if (target.kind !== "file" && !mayBeFile) {
-      if (target.reason === "link") this.linkFailureCount++;
-      return this.addFailure(node, blockedByOtherKindError(node, target));
+      const { error, isTolerated } = makeBlockage(node, target, isObstacle);
+      if (isTolerated) this.toleratedFailureCount++;
+      return this.addFailure(node, error);
     }
     const isSameSize = target.kind === "file" && target.size === node.size;
     if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
@@ -270,14 +246,16 @@ export class Plan {
         if (pair.target?.kind === "file") this.#stayingFileCount++;
         else this.#addedFiles.push(pair.source);
       }
-      if (this.#planPair(pair, ownScope, scope)) {
+      const isObstacle = this.#isDeletableObstacle(pair);
+      if (this.#planPair(pair, ownScope, isObstacle)) {
         this.#planEntries(pair, pair.source === null ? scope : null);
       }
+      if (isObstacle) this.#planEntries({ ...pair, source: null }, scope);
       const { source: node } = pair;
       if (node !== null && pair.target === null && this.#isSkipped(node)) {
         skippedChildren.push(node);
       }
-      if (!this.#rules.delete || pair.target === null || node !== null) continue;
+      if (!this.#rules.delete || pair.target === null || node !== null && !isObstacle) continue;
       superfluousNames.add(normalizeName(pair.target.name));
       if (pair.target.reason === "name") this.unnameableNodes.push(pair.target);
       if (pair.target.kind === "other") this.keepParents(pair.target);
@@ -293,17 +271,17 @@ export class Plan {
   }
 
   *#makePairs(
-    { source, target, blockedDirectory, group }: NodePair,
+    { source, target, blockedDirectory }: NodePair,
   ): Generator<NodePair, void, void> {
     const pairedNodes = new Set<TreeNode | null>();
     const children = [...source?.children?.values() ?? []];
     for (const child of children.sort((a, b) => a.name < b.name ? -1 : 1)) {
       const counterpart = child.reason === "name" ? null : target?.get(child.name) ?? null;
       pairedNodes.add(counterpart);
-      yield { source: child, target: counterpart, blockedDirectory, group };
+      yield { source: child, target: counterpart, blockedDirectory };
     }
     for (const child of target?.children?.values() ?? []) {
-      if (!pairedNodes.has(child)) yield { source: null, target: child, blockedDirectory, group };
+      if (!pairedNodes.has(child)) yield { source: null, target: child, blockedDirectory };
     }
   }
 
@@ -319,7 +297,7 @@ export class Plan {
   }
 
   /** @returns True if the entries of the directories must be planned. */
-  #planPair(pair: NodePair, { expectedNodes }: DeletionScope, scope: DeletionScope): boolean {
+  #planPair(pair: NodePair, { expectedNodes }: DeletionScope, isObstacle: boolean): boolean {
     const { source, target, blockedDirectory } = pair;
     if (source === null) return target!.kind === "directory";
     const isSkipped = this.#isSkipped(source);
@@ -327,15 +305,16 @@ export class Plan {
     // has changed the name, the entry looks superfluous.
     if (isSkipped && target !== null) expectedNodes.push(source);
     if (source.kind === "other") this.#skip(source);
-    else if (source.kind === "directory") return this.#planDirectory(pair, expectedNodes, scope);
-    else if (isSkipped) {
+    else if (source.kind === "directory") {
+      return this.#planDirectory(pair, expectedNodes, isObstacle);
+    } else if (isSkipped) {
       this.pendingFiles.push(source);
     } else if (blockedDirectory !== null) {
-      if (blockedDirectory.isBlockedByLink) this.linkFailureCount++;
+      if (blockedDirectory.isTolerated) this.toleratedFailureCount++;
       this.addFailure(source, parentNotCreatedError(source, blockedDirectory.error));
     } else {
       expectedNodes.push(source);
-      this.#planFile(pair, scope);
+      this.#planContent(source, target, isObstacle);
     }
     return false;
   }
@@ -349,82 +328,41 @@ export class Plan {
     this.addFailure(node, reason === "name" ? badNameError(node) : unreadableEntryError(node));
   }
 
-  #planDirectory(
-    pair: NodePair,
-    expectedNodes: TreeNode[],
-    scope: DeletionScope,
-  ): boolean {
-    const { source, target, blockedDirectory, group } = pair;
+  #planDirectory(pair: NodePair, expectedNodes: TreeNode[], isObstacle: boolean): boolean {
+    const { source, target, blockedDirectory } = pair;
     const node = source!;
     expectedNodes.push(node);
     if (blockedDirectory !== null || target?.kind === "directory") return true;
     if (target === null) {
-      (group ?? this).newDirectories.push(node);
+      this.newDirectories.push(node);
       return true;
     }
-    if (target.kind === "file" && this.#mayDeleteObstacle(target)) {
-      pair.group = this.#deferGroup(target, scope, [target]);
-      pair.group.newDirectories.push(node);
-      return true;
-    }
-    const blockedByTarget: BlockedDirectory = {
-      error: blockedByOtherKindError(node, target),
-      isBlockedByLink: target.reason === "link",
-    };
-    this.#planEntries({ ...pair, target: null, blockedDirectory: blockedByTarget }, null);
-    if (blockedByTarget.isBlockedByLink) this.linkFailureCount++;
+    const blockedByTarget = makeBlockage(node, target, isObstacle);
+    if (blockedByTarget.isTolerated) this.toleratedFailureCount++;
     this.addFailure(node, blockedByTarget.error);
+    this.#planEntries({ ...pair, target: null, blockedDirectory: blockedByTarget }, null);
     return false;
   }
 
-  #planFile({ source, target, group }: NodePair, scope: DeletionScope): void {
-    const node = source!;
-    if (group !== null) return void group.copies.push(makeDeferredTask(node, group));
-    if (target?.kind !== "directory") return this.#planContent(node, target);
-    const nodes: TreeNode[] = [];
-    if (!this.#mayDeleteObstacle(target) || !this.#collectDeletable(target, nodes)) {
-      return this.addFailure(node, blockedByOtherKindError(node, target));
-    }
-    const ownGroup = this.#deferGroup(target, scope, nodes);
-    ownGroup.copies.push(makeDeferredTask(node, ownGroup));
-  }
-
-  #deferGroup(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): DeferredGroup {
-    const group = { obstacle, scope, copies: [], newDirectories: [] };
-    this.deferredGroups.push(group);
-    for (const node of nodes) this.deletions.push({ node, scope });
-    return group;
-  }
-
-  #mayDeleteObstacle(target: TreeNode): boolean {
-    return this.#rules.delete && this.#rules.replace === true && this.#passesFilter(target);
-  }
-
-  #collectDeletable(node: TreeNode, nodes: TreeNode[]): boolean {
-    for (const child of node.children?.values() ?? []) {
-      if (child.kind === "other" || !this.#passesFilter(child)) return false;
-      if (child.kind === "file") nodes.push(child);
-      else if (!this.#collectDeletable(child, nodes)) return false;
-    }
-    nodes.push(node);
-    return true;
+  /**
+   * Reports whether the target has an entry of another kind, which is superfluous: the entry is
+   * deleted at the end, so that the next call can copy the entry of the source.
+   */
+  #isDeletableObstacle({ source, target }: NodePair): boolean {
+    if (source === null || target === null || target.kind === "other") return false;
+    return source.kind !== target.kind && !this.#isSkipped(source) && this.#rules.delete &&
+      this.#rules.replace === true && this.#passesFilter(target);
   }
 }
 
-function makeDeferredTask(node: TreeNode, group: DeferredGroup): CopyTask {
-  return { node, target: null, condition: "new", group };
-}
-
-export function failuresOf(
-  { obstacle, copies, newDirectories }: DeferredGroup,
-): [TreeNode, unknown][] {
-  const [directory] = newDirectories;
-  if (directory === undefined) {
-    return copies.map(({ node }) => [node, blockedByKeptEntryError(node, obstacle)]);
-  }
-  const error = blockedByKeptEntryError(directory, obstacle);
-  return [
-    [directory, error],
-    ...copies.map(({ node }): [TreeNode, unknown] => [node, parentNotCreatedError(node, error)]),
-  ];
+function makeBlockage(
+  node: TreeNode,
+  target: TreeNode,
+  isObstacle: boolean,
+): Blockage {
+  return {
+    error: blockedByOtherKindError(node, target, isObstacle),
+    // A link blocks only its own path.
+    isTolerated: isObstacle || target.reason === "link",
+  };
 }

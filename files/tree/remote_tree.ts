@@ -32,7 +32,7 @@ import type { Basis } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { requestChange } from "../transfer/remote_changes.ts";
 import { requestDigest } from "../transfer/remote_digest.ts";
-import { completeUpload, FileUpload } from "../transfer/upload.ts";
+import { FileUpload } from "../transfer/upload.ts";
 import { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
@@ -74,12 +74,6 @@ async function isListedAbove(client: TransferClient, uri: string): Promise<boole
   return false;
 }
 
-interface DeferredFile {
-  readonly result: TransferResult;
-  readonly mode: number | null;
-  readonly modified: Date | null;
-}
-
 /** The state that all connections of an attempt share. */
 export class RemoteState {
   /** The properties of the server from its first list; `null` if the server has no lists. */
@@ -93,7 +87,6 @@ export class RemoteState {
    * server has accepted an entry below the directory.
    */
   directoryRefusal: StatusError | null = null;
-  readonly deferredFiles = new Map<CopyTask, DeferredFile>();
 }
 
 interface SentFile {
@@ -364,16 +357,10 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult> {
-    return await source.open(task.node, async (content) => {
-      if (task.group === null) return await this.#upload(task, content, settings, basis);
-      const { file } = content;
-      const upload = new FileUpload(this.#client, this.#uriOf(task.node.path), file, settings);
-      const result = await upload.sendPart();
-      // The file may have changed since the list.
-      const mode = settings.modes ? file.mode : null;
-      this.#state.deferredFiles.set(task, { result, mode, modified: file.snapshot.info.mtime });
-      return result;
-    });
+    return await source.open(
+      task.node,
+      (content) => this.#upload(task, content, settings, basis),
+    );
   }
 
   async #upload(
@@ -439,12 +426,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   #makeBasis({ path, size }: TreeNode): Basis {
     const rootPath = this.#state.server!.rootPath! + fileUri(...path).slice(1);
     return { uri: this.#uriOf(path), path: rootPath, length: size };
-  }
-
-  async nameDeferredFile(task: CopyTask): Promise<readonly UnsetProperty[] | null> {
-    const { result, mode, modified } = this.#state.deferredFiles.get(task)!;
-    const uri = this.#uriOf(task.node.path);
-    return await completeUpload(this.#client, uri, result, modified, mode);
   }
 
   async *renameFiles(renames: readonly Renaming[]): Outcomes<Renaming, boolean> {

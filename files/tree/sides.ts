@@ -124,9 +124,6 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     source: TreeSource<Content>,
   ): Outcomes<CopyTask, FileOutcome>;
   /**
-   * A file of a deferred group (see plan.ts) is only received; {@linkcode nameDeferredFile} renames
-   * it to its target.
-   *
    * @param basis A file of the target that may begin with the same bytes, so that they aren't sent;
    * `null` if no such file is known.
    */
@@ -136,11 +133,6 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult>;
-  /**
-   * Names a received file of a deferred group; resolves to the properties that the disk has
-   * refused, or to `null` if the bytes of the file are missing.
-   */
-  nameDeferredFile(task: CopyTask): Promise<readonly UnsetProperty[] | null>;
   /**
    * Renames files that are unchanged since the list and have the expected content. The outcome is
    * false for a file that was not renamed, for any reason.

@@ -132,21 +132,20 @@ export function parentNotCreatedError(node: TreeNode, cause: unknown): TransferE
   return copyError(code, node, problem, { cause });
 }
 
-export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): TransferError {
-  const problem =
-    `a ${kind} has this name at the target, and was not deleted (see deletionsSkipped); remove ` +
-    "or rename one of the two";
-  return copyError("IN_THE_WAY", node, problem);
-}
-
 export function blockedByOtherKindError(
   node: TreeNode,
   { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: SkipReason | null },
+  isDeletable = false,
 ): TransferError {
+  if (isDeletable) {
+    const problem =
+      `a ${kind} has this name at the target; if this run deletes the ${kind}, the next run ` +
+      `copies the ${node.kind}`;
+    return copyError("IN_THE_WAY", node, problem);
+  }
   const renameAdvice = "; remove or rename one of the two";
   if (kind !== "other") {
-    const advice =
-      ", or set delete: true, which deletes the entry if the call may delete all entries in it";
+    const advice = ", or set delete: true, which deletes the entry, and call twice";
     const problem = `a ${kind} has this name at the target${renameAdvice}`;
     return copyError("IN_THE_WAY", node, problem, { advice });
   }

@@ -394,17 +394,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return [small, await all()];
   },
 
-  /** Complete parts that get their names later, on a disk of 2 MiB. */
-  async later() {
-    const { app } = makeApp();
-    const statuses: number[] = [];
-    for (const i of [0, 1, 2]) {
-      const headers = { ...announced(524_288, 0), "upload-complete": "?0" };
-      statuses.push((await put(app, `/${i}`, 524_288, headers)).status);
-    }
-    return statuses;
-  },
-
   /** A file that doesn't fit is not downloaded, and its part stays unchanged. */
   async downloads() {
     const served = new ServedVersion(filled(3 * MEBIBYTE));

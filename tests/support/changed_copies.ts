@@ -46,8 +46,8 @@ interface CopyMethod {
   readonly name: string;
   readonly direction: "upload" | "download";
   readonly isSmall?: boolean;
-  /** What the target has: an older version under the same or another name, or a directory. */
-  readonly target?: "older" | "renamed" | "directory";
+  /** What the target has: an older version under the same name, or the file under another name. */
+  readonly target?: "older" | "renamed";
   /** Runs before the file may change. */
   readonly begin?: (copyArguments: CopyArguments) => Promise<unknown>;
   /** Copies the file; resolves to the errors of single files, or rejects. */
@@ -93,7 +93,6 @@ function makeCopyMethods(direction: CopyMethod["direction"]): CopyMethod[] {
   const makeFileCopy = direction === "upload" ? makeUpload : makeDownload;
   const base = { direction, copiesUnsettled: true };
   const [copy, copyTree] = [makeFileCopy(), makeTreeCopy(direction)];
-  const obstructed = makeTreeCopy(direction, { delete: true });
   const name = `${direction}Tree`;
   return [
     { ...base, name: direction, copy },
@@ -102,7 +101,6 @@ function makeCopyMethods(direction: CopyMethod["direction"]): CopyMethod[] {
     { ...base, name: `${direction} with reuse`, target: "older", copy },
     { ...base, name, copy: copyTree },
     { ...base, name: `${name} with reuse`, target: "older", copy: copyTree },
-    { ...base, name: `${name} with something in the way`, target: "directory", copy: obstructed },
     { ...base, name: `${name} in a bundle`, isSmall: true, copy: copyTree },
   ];
 }
@@ -139,8 +137,7 @@ async function prepareCopy({ direction, isSmall = false, target }: CopyMethod) {
   const content = isSmall ? SMALL : LARGE;
   await Deno.writeFile(source, content);
   const olderFile = target === "older" ? copy : `${targetDir}/tree/renamed`;
-  if (target === "directory") await Deno.mkdir(copy);
-  else if (target !== undefined) {
+  if (target !== undefined) {
     await Deno.writeFile(olderFile, target === "older" ? OLDER : LARGE);
     const { mtime } = await Deno.stat(source);
     const modified = target === "older" ? OLD_TIME : mtime!;

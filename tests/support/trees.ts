@@ -5,6 +5,7 @@ import {
   download,
   downloadTree,
   type FilesOptions,
+  TransferError,
   type TransferOptions,
   type TreeEvent,
   upload,
@@ -93,7 +94,10 @@ export async function copyTree(
     const path = event.path.join("/");
     if (event.type === "deleted") return void deletedPaths.push(path);
     if (event.type === "moved") return void removedPaths.push(path);
-    if (Object.hasOwn(outcomes, path)) throw new Error(`${path} has two outcomes`);
+    // An obstacle that can't be deleted is reported in addition to the entry that is not copied.
+    const isObstacle = event.type === "failed" && event.at === "target" &&
+      errors[path] instanceof TransferError && errors[path].code === "IN_THE_WAY";
+    if (Object.hasOwn(outcomes, path) && !isObstacle) throw new Error(`${path} has two outcomes`);
     outcomes[path] = event.type === "skipped" ? `skipped: ${event.reason}` : event.type;
     if (event.type === "failed") errors[path] = event.error;
   };

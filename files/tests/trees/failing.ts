@@ -123,12 +123,12 @@ export async function checkFailing(
       if (!isReported(path)) problems.push(`${path || "the source"} can't be read, in silence`);
     }
     for (const [path, content] of targetBefore) {
-      // A file has replaced a directory.
-      const isReplaced = prefixes(path).some((each) => {
-        return sourceTree.has(each) && sourceTree.get(each) !== "directory" &&
-          targetAfter.has(each);
+      // An entry in the way is deleted, and its path is copied by the next call.
+      const isObstacle = prefixes(path).some((each) => {
+        return sourceTree.has(each) && isReported(each) &&
+          (sourceTree.get(each) === "directory") !== (targetBefore.get(each) === "directory");
       });
-      if (targetAfter.has(path) || isReplaced) continue;
+      if (targetAfter.has(path) || isObstacle) continue;
       if (sourceTree.has(path)) {
         problems.push(`${path}, which both had, is gone: it had ${content}`);
       } else if (hidden.length > 0) problems.push(`${path} was deleted, by an incomplete list`);

@@ -334,7 +334,6 @@ class Judge {
     // The target of a move is not listed, so that the server refuses the file.
     else if (this.#isMove && (obstacle?.kind === "other" || this.#isBelowTwin(path))) return;
     else if (this.#isMove && !this.#isRemovable(path)) return;
-    else if (obstacle !== null && !this.#canReplace(obstacle)) return;
     else if (obstacle !== null) expected = "IN_THE_WAY";
     else if (!this.#mayReplace && target?.kind === "file" && target.isReadable) {
       expected = this.#run.script?.write === "add" ? "ONLY_ADDS" : "EXISTS";
@@ -352,10 +351,7 @@ class Judge {
       const path = event.path.join("/");
       const { file } = find(this.#source, path) ?? {};
       const targetFile = this.#target && find(this.#target, path)?.file;
-      // A file that waits for its name until the deletions may have been received in an earlier
-      // call.
-      const mayBeThere = !dryRun &&
-        (isResumed || file && targetFile?.key === file.key || this.#inTheWay(path));
+      const mayBeThere = !dryRun && (isResumed || file && targetFile?.key === file.key);
       if (file && mayBeThere) sizeAtTarget += file.size;
       const isCompared = !dryRun && !download && file && targetFile?.key === file.key;
       const isSentAgain = this.#isMove
@@ -454,7 +450,9 @@ class Judge {
   /** Checks that the outcome of a path is one of those that are allowed. */
   #outcome(path: string, allowed: readonly (Outcome | null)[]): void {
     const outcomes = this.#outcomes.get(path) ?? [];
-    if (outcomes.length > 1) this.#object(`${show(path)} has the outcomes ${outcomes}`);
+    // An obstacle that can't be deleted is reported in addition to the entry that is not copied.
+    const isTwice = `${outcomes}` === "failed,failed" && this.#inTheWay(path)?.path === path;
+    if (outcomes.length > 1 && !isTwice) this.#object(`${show(path)} has the outcomes ${outcomes}`);
     const outcome = outcomes[0] ?? null;
     if (!allowed.includes(outcome)) {
       this.#object(`${show(path)} is ${outcome ?? "without outcome"}; allowed: ${allowed}`);
@@ -468,15 +466,13 @@ class Judge {
     );
   }
 
-  get #givesWay(): boolean {
+  /** Whether the entry of the target has another kind, and is superfluous. */
+  #isSuperfluous(entry: View | null, targetEntry: View | null): boolean {
     const { options } = this.#run;
-    return options.delete && options.replace;
-  }
-
-  /** Whether obstacles are deleted, by the same rules as other superfluous entries. */
-  get #deletesObstacles(): boolean {
-    const { deletionsSkipped } = this.#run.result;
-    return this.#givesWay && (deletionsSkipped === null || deletionsSkipped === "spelling");
+    if (entry === null || targetEntry === null || entry.kind === "other") return false;
+    return options.delete && options.replace && entry.kind !== targetEntry.kind &&
+      targetEntry.kind !== "other" && targetEntry.isReadable && !entry.isHidden &&
+      !targetEntry.isHidden;
   }
 
   /**
@@ -596,11 +592,7 @@ class Judge {
     const replace = this.#mayReplace;
     if (targetEntry === null) return ["copied"];
     const sourceFile = entry.file!;
-    if (targetEntry.kind === "directory") {
-      // The entry is deleted with all others; then the file gets its name.
-      const clear = this.#deletesObstacles && isClear(targetEntry);
-      return clear ?? dryRun ? ["copied"] : ["failed"];
-    }
+    if (targetEntry.kind === "directory") return ["failed"];
     const targetFile = targetEntry.file;
     // The list alone doesn't show whether the entry is a file.
     if (targetEntry.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
@@ -651,28 +643,13 @@ class Judge {
     return isWritableDirectory(find(this.#source, dirname(path)));
   }
 
-  /** Whether the directory of an obstacle can be written to. */
-  #canReplace({ path }: View): boolean {
-    return isWritableDirectory(find(this.#target!, dirname(path)));
-  }
-
   #isBelowTwin(path: string): boolean {
     return prefixes(path).some((each) => this.#hasTwin(find(this.#source, each)!));
   }
 
   /** Whether a directory can replace this entry. */
-  #wayThrough({ raw, kind, isReadable, isHidden }: View): Way {
-    switch (raw.kind) {
-      case "directory":
-        return "unknown";
-      case "file":
-        return this.#deletesObstacles && isReadable && kind === "file" && !isHidden
-          ? "free"
-          : "blocked";
-      case "special":
-      case "link":
-        return "blocked";
-    }
+  #wayThrough({ raw }: View): Way {
+    return raw.kind === "directory" ? "unknown" : "blocked";
   }
 
   #checkKept(): void {
@@ -709,18 +686,13 @@ class Judge {
     const failed = this.#run.events.flatMap((event) =>
       event.type === "failed" && event.at === "source" ? [event.path.join("/")] : []
     );
-    // A link only obstructs its own path. A file that gets its name last may fail after the
-    // deletions.
-    const isLate = (path: string) => {
+    // A link only obstructs its own path, and an obstacle is superfluous.
+    const hasFailed = failed.some((path) => {
       const obstacle = this.#inTheWay(path);
-      if (obstacle === null || obstacle.isHidden || !this.#givesWay) return false;
-      return obstacle.kind === "file" ||
-        obstacle.kind === "directory" && isClear(obstacle) !== false;
-    };
-    const hasFailed = failed.some((path) =>
-      this.#inTheWay(path)?.raw.kind !== "link" && !isLate(path)
-    );
-    if (failed.some(isLate)) allowed.push("failed", null);
+      return obstacle === null ||
+        obstacle.raw.kind !== "link" &&
+          !this.#isSuperfluous(find(this.#source, obstacle.path), obstacle);
+    });
     const orFailed = hasFailed
       ? "failed"
       : this.#isEmpty(entries) && !options.deleteAll
@@ -777,7 +749,7 @@ class Judge {
     const names = new Set([...source.below.keys(), ...target?.below.keys() ?? []]);
     for (const name of names) {
       const entry = source.below.get(name) ?? null, targetEntry = target?.below.get(name) ?? null;
-      const expected = entry === null
+      const expected = entry === null || this.#isSuperfluous(entry, targetEntry)
         ? this.#expectTargetOnly(targetEntry!, isDeleting && isWritableDirectory(target))
         : this.#expectEntry(entry, targetEntry, isDeleting);
       if (expected !== null) entries.set(name, expected);
@@ -802,14 +774,7 @@ class Judge {
           const keepsTime = compare !== "time" || isSameTime(raw.modified, file.modified);
           return { kept: { ...raw, mode, modified: keepsTime ? raw.modified : file.modified } };
         }
-        if (
-          targetEntry?.kind !== "directory" || !this.#deletesObstacles ||
-          isClear(targetEntry) !== null
-        ) return kept;
-        // An entry in the directory could not be deleted.
-        this.#noteAll(targetEntry, this.#mayBeDeleted);
-        this.#noteAll(targetEntry, this.#mayFail);
-        return { isOpen: true };
+        return kept;
       }
       // An add-only server keeps a file with the same content.
       if (targetEntry !== null && this.#run.script?.write === "add") return kept;
@@ -831,20 +796,6 @@ class Judge {
       return this.#expectDirectory(entry, targetEntry, isDeleting);
     }
     if (targetEntry.raw.kind === "directory") return { isOpen: true };
-    if (targetEntry.raw.kind === "file") {
-      if (!this.#deletesObstacles) return kept;
-      if (!hasFile(entry, true) && hasFile(entry)) {
-        // Whether the directory counts as empty depends on whether its files were opened to list
-        // them.
-        this.#mayBeDeleted.add(targetEntry.path);
-        return { isOpen: true };
-      }
-      const isReplaced = this.#hasOutcome("copied", entry, "file") ||
-        !hasFile(entry) && !this.#hasOutcome("failed", entry, "directory");
-      if (!isReplaced) return kept;
-      this.#mustBeDeleted.add(targetEntry.path);
-      return this.#expectDirectory(entry, null, isDeleting);
-    }
     return kept;
   }
 
@@ -1060,21 +1011,6 @@ function sha256Of(key: string): string {
   return hash("sha256", key === "empty" ? "" : contentOf(id!, size!));
 }
 
-/** Whether all entries of a directory can be deleted; `null` if only an attempt shows that. */
-function isClear(directory: View): boolean | null {
-  let isDoubtful = false;
-  if (directory.isHidden || directory.unnamed > 0) return false;
-  if (!isWritableDirectory(directory) && directory.below.size > 0) isDoubtful = true;
-  for (const entry of directory.below.values()) {
-    if (entry.isHidden || entry.kind === "other" || !entry.isReadable) return false;
-    if (entry.kind !== "directory") continue;
-    const isClearBelow = isClear(entry);
-    if (isClearBelow === false) return false;
-    isDoubtful ||= isClearBelow === null;
-  }
-  return isDoubtful ? null : true;
-}
-
 /** Returns the files in the list of a tree. */
 function filesOf(root: View): View[] {
   return [...root.below.values()].flatMap((it) => {
@@ -1091,10 +1027,6 @@ function isOfFuture(file: RawFile | null | undefined): boolean {
 
 function isWritableDirectory(view: View | null): boolean {
   return view?.raw.kind === "directory" && canWrite(view.raw.mode);
-}
-
-function hasFile(directory: View, isReadable = false): boolean {
-  return entriesOf(directory).some((it) => it.kind === "file" && (it.isReadable || !isReadable));
 }
 
 /** Returns a directory and the visible directories below it. */
