@@ -1,7 +1,7 @@
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
 import type { PeerCertificate } from "../base/app/session.ts";
 import type { Framing, HeadersToSend } from "../base/wire/headers.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import type { Method } from "../base/wire/method.ts";
 import type { ModuleExport } from "./load_app.ts";
 import type { PostedError } from "./posted_error.ts";
 
