@@ -1,13 +1,8 @@
 import { type App, type AppParts, callHandle, readApp, type Socket } from "../base/app/app.ts";
-import {
-  cancelAppResult,
-  determineResponseFraming,
-  parseAppResult,
-  unsentHeadBodyError,
-} from "../base/app/app_result.ts";
+import { cancelAppResult, parseAppResult, unsentHeadBodyError } from "../base/app/app_result.ts";
 import { attachSignal, makeReadableBody, Request, Response } from "../base/app/message.ts";
 import { Session, type SessionCore, sessionCoreOf } from "../base/app/session.ts";
-import { cancelUnusedBody } from "../base/body/bodies.ts";
+import { cancelUnusedBody, determineSentFraming } from "../base/body/bodies.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import { copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -100,7 +95,7 @@ export async function callApp(
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
     sessionCore.checkTrustUse(status);
-    const framing = determineResponseFraming(method, response, false);
+    const framing = determineSentFraming(method, status, headers, response.body);
     const bytes = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(bytes, status, reason, headers, framing, "response.");
     const preamble = parseResponsePreamble(method, bytes, 0, length);

@@ -1,11 +1,10 @@
 import { decodeBytes } from "../internal/bytes.ts";
-import { determineAnnouncedFraming } from "../base/app/app_result.ts";
 import { makeReadableBody, Request, RequestCore } from "../base/app/message.ts";
 import {
   type BodyIn,
   type BodyOut,
   determineBodyFraming,
-  determineRequestFraming,
+  determineSentFraming,
   prepareBody,
   withContentType,
 } from "../base/body/bodies.ts";
@@ -175,7 +174,7 @@ export function formatRequest(
   const headersWithType = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : determineRequestFraming(method, prepareBody(body), headersWithType, false);
+    : determineSentFraming(method, null, headersWithType, prepareBody(body));
   const end = formatRequestPreamble(scratchBuffer, method, uri, headersWithType, null, framing);
   return scratchBuffer.slice(0, end);
 }
@@ -200,7 +199,7 @@ export function formatResponse(
   const headersWithType = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : determineAnnouncedFraming("GET", status, headersWithType, prepareBody(body));
+    : determineSentFraming("GET", status, headersWithType, prepareBody(body), false, "");
   const end = formatResponsePreamble(scratchBuffer, status, reason, headersWithType, framing);
   return scratchBuffer.slice(0, end);
 }

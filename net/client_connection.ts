@@ -10,7 +10,7 @@ import {
   type BodyOut,
   cancelUnusedBody,
   checkBodies,
-  determineRequestFraming,
+  determineSentFraming,
   onBodyEnd,
   prepareBody,
   type PreparedBody,
@@ -85,7 +85,7 @@ export function checkRequest(
 ): void {
   checkRequestLine(method, uri, body);
   const sentHeaders = withContentType(headers, body);
-  const framing = determineRequestFraming(method, prepareBody(body), sentHeaders, false);
+  const framing = determineSentFraming(method, null, sentHeaders, prepareBody(body));
   formatRequestPreamble(scratchBuffer, method, uri, sentHeaders, null, framing);
   checkNoExpect(sentHeaders);
 }
@@ -316,7 +316,13 @@ export class ConnectionCore {
           : withDefaultHeaders(headers, defaultHeaders);
         const sentHeaders = withContentType(requestHeaders, body);
         encodedBody = prepareBody(body);
-        framing = determineRequestFraming(method, encodedBody, sentHeaders, this.#unframedNull);
+        framing = determineSentFraming(
+          method,
+          null,
+          sentHeaders,
+          encodedBody,
+          this.#unframedNull,
+        );
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, sentHeaders, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
@@ -397,7 +403,7 @@ export class ConnectionCore {
     exchange: ClientExchange,
     length: number,
     body: PreparedBody,
-    framing: Framing,
+    framing: Framing | undefined,
   ): Promise<Response> {
     const transport = this.#transport;
     const { readBuffer } = transport;

@@ -1,7 +1,6 @@
 import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   cancelAppResult,
-  determineResponseFraming,
   findAppErrorResponse,
   type OutgoingResponse,
   parseAppResult,
@@ -19,6 +18,7 @@ import {
   type BodyIn,
   cancelQuietly,
   cancelUnusedBody,
+  determineSentFraming,
   isWritableBody,
   onBodyEnd,
 } from "../base/body/bodies.ts";
@@ -511,7 +511,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { unframedNull } = this.#context;
     const framing = exchange.unframedBody === null
-      ? determineResponseFraming(method, response, unframedNull)
+      ? determineSentFraming(method, status, headers, response.body, unframedNull)
       : undefined;
     // A writable body, such as the body of a proxy's response, may read the request's body while
     // the response is sent.
@@ -585,7 +585,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** Refuses each response that couldn't be sent to a client of HTTP/1.1. */
   #checkChunkedResponse({ method }: ServerExchange, response: OutgoingResponse): void {
     const { status, reason, headers } = response;
-    const framing = determineResponseFraming(method, response, false);
+    const framing = determineSentFraming(method, status, headers, response.body);
     const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
     formatResponsePreamble(buffer, status, reason, headers, framing, "response.", null);
   }

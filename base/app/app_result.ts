@@ -2,22 +2,18 @@ import {
   type BodyIn,
   type BodyOut,
   cancelUnusedBody,
-  determineBodyFraming,
-  determineNullFraming,
   isTooLongError,
   prepareBody,
   type PreparedBody,
   withContentType,
 } from "../body/bodies.ts";
 import { BodyError, DeguError } from "../errors.ts";
-import type { Framing, HeadersToSend } from "../wire/headers.ts";
-import type { Method } from "../wire/method.ts";
-import { checkStatus, isBodiless } from "../wire/preamble.ts";
-import { findContentRangeProblem } from "../wire/range.ts";
-import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
+import type { HeadersToSend } from "../wire/headers.ts";
+import { checkStatus } from "../wire/preamble.ts";
+import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { hasCause, propertyOf } from "../../internal/caught_errors.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
-import { quote, typeNameOf } from "../../internal/quote.ts";
+import { quote } from "../../internal/quote.ts";
 import { isContentErrorOf, type Request, Response } from "./message.ts";
 
 /** A response that an app may return, as an array. */
@@ -92,6 +88,7 @@ export function responseOf(appResult: unknown): Response<BodyOut> {
 
 export function parseAppResult(appResult: unknown): OutgoingResponse {
   const { status, reason, headers, body } = splitAppResult(appResult);
+  checkStatus(status, 200, "response.");
   return {
     status,
     reason,
@@ -126,61 +123,6 @@ function splitAppResult(appResult: unknown): ResponseObject {
     );
   }
   return appResult as ResponseObject;
-}
-
-/**
- * @param method The method of the request as it arrived; the app may have changed its `Request`.
- */
-export function determineResponseFraming(
-  method: Method,
-  { status, headers, body }: OutgoingResponse,
-  unframedNull: boolean,
-): Framing | undefined {
-  const labelPrefix = "response.";
-  checkStatus(status, 200, labelPrefix);
-  return determineAnnouncedFraming(method, status, headers, body, labelPrefix, unframedNull);
-}
-
-/**
- * Returns the framing that the headers of a response announce: usually the framing of its body. A
- * response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
- * §9.3.2). Returns `undefined` if there is no body, but the headers of the app may announce one: in
- * a response to HEAD, and with 304 (RFC 9110 §15.4.5).
- */
-export function determineAnnouncedFraming(
-  method: Method,
-  status: number,
-  headers: HeadersToSend,
-  body: PreparedBody,
-  labelPrefix = "",
-  unframedNull = false,
-): Framing | undefined {
-  if (body !== null) {
-    if (status !== 204 && status !== 304) {
-      const framing = determineBodyFraming(body, labelPrefix);
-      if (status === 206) checkContentRange(headers, framing, labelPrefix);
-      return framing;
-    }
-    throw notAllowedError(
-      `${labelPrefix}body`,
-      `must be null with status ${status}; got ${typeNameOf(body)}`,
-    );
-  }
-  if (status === 204) return null;
-  if (status === 206) {
-    const length = method === "HEAD" ? headers["content-length"] : 0;
-    checkContentRange(headers, length, labelPrefix);
-  }
-  return isBodiless(method, status) ? undefined : determineNullFraming(headers, unframedNull);
-}
-
-function checkContentRange(headers: HeadersToSend, bodyLength: unknown, labelPrefix: string): void {
-  const problem = findContentRangeProblem(206, headers["content-range"], bodyLength);
-  if (problem === null) return;
-  throw notAllowedError(
-    `${labelPrefix}headers["content-range"]`,
-    `must be the range of the body: ${problem}`,
-  );
 }
 
 /** Returns `null` for an error of a trust check, which the server logs and answers with 503. */

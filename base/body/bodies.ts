@@ -15,6 +15,8 @@ import { BodyError } from "../errors.ts";
 import { checkHeaders, type Framing, type HeadersToSend } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/method.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
+import { isBodiless } from "../wire/preamble.ts";
+import { findContentRangeProblem } from "../wire/range.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { isHeaderValue } from "../wire/character_tables.ts";
 
@@ -159,17 +161,45 @@ function usedBodyError(state: BodyState, labelPrefix: string): BodyError {
   return new BodyError(`${problem}; make a new one for each message`, options);
 }
 
-export function determineRequestFraming(
+/**
+ * Returns the framing that a message announces: that of its body. Without a body:
+ *
+ * | message                            | framing                                               |
+ * | ---------------------------------- | ----------------------------------------------------- |
+ * | a request of GET, HEAD, DELETE; 204 | `null`                                                |
+ * | a response to HEAD; 304             | `undefined`: the headers may announce the body of GET |
+ * | any other                           | 0; `null` if `unframedNull` and no content-length     |
+ *
+ * A response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
+ * §9.3.2, §15.4.5).
+ *
+ * @param status The status of a response; `null` for a request.
+ * @param method The method of the request as it arrived; the app may have changed its `Request`.
+ */
+export function determineSentFraming(
   method: Method,
-  body: PreparedBody,
+  status: number | null,
   headers: HeadersToSend,
-  unframedNull: boolean,
-): Framing {
-  const isNull = body === null && mayHaveBody(method);
-  return isNull ? determineNullFraming(headers, unframedNull) : determineBodyFraming(body);
-}
-
-export function determineNullFraming(headers: HeadersToSend, unframedNull: boolean): 0 | null {
+  body: PreparedBody,
+  unframedNull = false,
+  labelPrefix = status === null ? "" : "response.",
+): Framing | undefined {
+  if (body !== null && (status === 204 || status === 304)) {
+    const problem = `must be null with status ${status}; got ${typeNameOf(body)}`;
+    throw notAllowedError(`${labelPrefix}body`, problem);
+  }
+  const framing = determineBodyFraming(body, labelPrefix);
+  if (status === 206) {
+    const length = body !== null ? framing : method === "HEAD" ? headers["content-length"] : 0;
+    const problem = findContentRangeProblem(status, headers["content-range"], length);
+    if (problem !== null) {
+      const label = `${labelPrefix}headers["content-range"]`;
+      throw notAllowedError(label, `must be the range of the body: ${problem}`);
+    }
+  }
+  if (body !== null) return framing;
+  if (status === null ? !mayHaveBody(method) : status === 204) return null;
+  if (status !== null && isBodiless(method, status)) return undefined;
   return unframedNull && headers["content-length"] === undefined ? null : 0;
 }
 
