@@ -32,6 +32,6 @@ export function joinSignals(
   ...signals: readonly (AbortSignal | undefined)[]
 ): AbortSignal | undefined {
   const presentSignals = signals.filter((signal) => signal !== undefined);
-  // Return a single signal unchanged: combining signals would make connecting 10 % slower.
+  // Return a single signal unchanged, because combining signals slows connecting.
   return presentSignals.length < 2 ? presentSignals[0] : AbortSignal.any(presentSignals);
 }

@@ -71,7 +71,7 @@ class CoarseTimer {
 
 const timersByInterval = new Map<number, CoarseTimer>();
 
-/** Restarting the timer for each connection would make connections for one request 10 % slower. */
+/** Restarting the timer for each connection would slow connections with one request. */
 export function keepTimerRunning(timeout: number | null): Disposable {
   return new Deadline(timeout, () => {});
 }

@@ -152,7 +152,7 @@ function readPrivateChain(socket: TLSSocket): readonly Uint8Array[] | null {
  * Makes `getPeerCertificate()` of a socket return an empty object.
  *
  * The library calls the method in the handshake, for its own check of the server's name, and
- * converts each presented and each trusted certificate to an object: 30 µs for each. Deno 2.9 loops
+ * converts each presented and each trusted certificate to an object. Deno 2.9 loops
  * forever on two trusted certificates that have signed each other. Degu parses the bytes instead.
  */
 export function disablePeerCertificateObjects(socket: TLSSocket): void {

@@ -61,7 +61,7 @@ export class Transport implements ReadAheadListener {
   hasBeenReset = false;
   /** The number of bytes that {@linkcode read} has received and {@linkcode write} has sent. */
   movedBytes = 0;
-  /** An object, because a closure for each connection made one-request connections 10 % slower. */
+  /** An object, because a closure for each connection slows connections with one request. */
   idleRead: { onRead(error: unknown): void } | null = null;
   readonly #socket: Socket;
   readonly #checkPrefix: CheckPrefix;

@@ -12,8 +12,7 @@
  *   `BodyState`, which allows one operation at a time, until the body has ended.
  *
  * An operation (`text`, `writeTo`, a loop, …) begins, reads until the reader is done, and ends. The
- * operation doesn't await buffered bytes: each await costs a tick of the event loop, which is 7 %
- * of an exchange of small messages.
+ * operation doesn't await buffered bytes, because each await costs a tick of the event loop.
  *
  * A body ends once, and `BodyState.#finish` reports the outcome to the source:
  *
