@@ -1,9 +1,8 @@
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
 import { Body, readerOf } from "../base/body/body.ts";
-import type { BodyReader } from "../base/body/body_reader.ts";
+import type { BodyReader, Interruption } from "../base/body/body_reader.ts";
 import { type BodyOutcome, type BodySource, MemorySource } from "../base/body/body_source.ts";
-import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
 

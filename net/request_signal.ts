@@ -1,6 +1,6 @@
 import type { BodyIn } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
-import type { Interruption } from "../base/body/body_state.ts";
+import type { Interruption } from "../base/body/body_reader.ts";
 import { checkSignal, copyOptions, makeChoiceCheck } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
 

@@ -35,7 +35,7 @@
  * **A sent body** is a text or an array, which `net/transport.ts` writes together with the
  * preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from a
  * source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`).
- * Streams and generators are converted to iterables of chunks (`platform_body.ts`). The sink joins
+ * Streams and generators are converted to iterables of chunks (`bodies.ts`). The sink joins
  * the first piece with the preamble, and compares the number of bytes with the content-length. The
  * last piece is written only when the source has ended where it must, so that an error always
  * leaves the message incomplete.
@@ -47,9 +47,8 @@ import { markCopy } from "../../internal/copies.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { MAX_CHUNK_BYTES, MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
-import { BodyReader, type BytesConverter, copyIfShared } from "./body_reader.ts";
+import { BodyReader, type BodyState, type BytesConverter, copyIfShared } from "./body_reader.ts";
 import { openFile, openSource } from "./body_source.ts";
-import type { BodyState } from "./body_state.ts";
 import { type ByteSink, type ByteSource, Collector } from "./byte_io.ts";
 
 function parseMaxBytes(options: { maxBytes?: number | undefined } | undefined): number {

@@ -1,5 +1,5 @@
 import { checkContentLength, MessageBody } from "./body.ts";
-import { BodyState } from "./body_state.ts";
+import { BodyState } from "./body_reader.ts";
 import type { BodyOutcome } from "./body_source.ts";
 import { checkUnchanged, type OpenSink, toSourceError } from "./byte_io.ts";
 import { EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
