@@ -170,6 +170,10 @@ function addServe(program: AgentCommand): void {
       parseKeep,
     )
     .option(
+      "--threads",
+      "serve each directory in a thread of its own: a disk that hangs then stops only its directory",
+    )
+    .option(
       "--listen <address>",
       `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       makeListParser(parseListenAddress),

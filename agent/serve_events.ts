@@ -1,4 +1,4 @@
-import { peerOf } from "@degu/device";
+import { type Peer, peerOf } from "@degu/device";
 import type { FileEvent } from "@degu/files";
 import { explain } from "./explain.ts";
 import { formatBytes, formatCount, type Output } from "./output.ts";
@@ -33,9 +33,16 @@ export class ServeEvents implements Disposable {
     this.#output = output;
   }
 
-  add(area: string, { session, action, status, bytes, complete, path: names }: FileEvent): void {
-    if (session === undefined) return;
-    const { id, name } = peerOf(session);
+  /** @param peer The peer of an event from another thread, which has no session. */
+  add(
+    area: string,
+    { session, action, status, bytes, complete, path: names }:
+      & Omit<FileEvent, "session">
+      & Partial<FileEvent>,
+    peer: Pick<Peer, "id" | "name"> | null = session === undefined ? null : peerOf(session),
+  ): void {
+    if (peer === null) return;
+    const { id, name } = peer;
     const path = [area, ...names].join("/");
     if (this.#output.json) {
       return this.#print({ event: action, peer: name, id, path, status, bytes, complete });

@@ -1,4 +1,4 @@
-import type { AppObject } from "../base/app/app.ts";
+import type { Api, AppObject } from "../base/app/app.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import { hasSignalOf, markContentError, type Request } from "../base/app/message.ts";
 import type { PeerCertificate, Session } from "../base/app/session.ts";
@@ -152,7 +152,7 @@ export class WorkerApp implements AppObject, AsyncDisposable {
    * @throws {Error} the error of the app, with its name, message, stack and causes.
    * @throws {DOMException} if a value of `request.store` can't be cloned.
    */
-  async handle(request: Request, session: Session): Promise<ResponseTuple> {
+  async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple> {
     if (this.#thread.hasEnded && !this.#isClosed && this.#thread.age >= RESTART_MILLISECONDS) {
       this.#thread = this.#start();
     }

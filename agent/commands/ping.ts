@@ -7,7 +7,7 @@ import { findPeer, isAddress, openClient, readJson } from "../peer_client.ts";
 import { type OpenClient, PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
-import type { ServerInfo } from "./serve.ts";
+import type { ServerInfo } from "../serve_app.ts";
 
 const MAX_RESPONSE_BYTES = 4096;
 

@@ -1,14 +1,8 @@
 import { type Address, formatAddress } from "@degu/degu/base";
-import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/device";
-import {
-  type FileEvent,
-  FilesApp,
-  type FilesOptions,
-  findKeptVersions,
-  removeOldVersions,
-} from "@degu/files";
-import { type AppFunction, type AppObject, type Session, standardLogger } from "@degu/degu/server";
-import { join } from "../paths.ts";
+import { type DeviceServer, type Peer, peerOf } from "@degu/device";
+import { FilesApp, findKeptVersions } from "@degu/files";
+import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
+import { AreaThreads, findRemoteDisk } from "../area_threads.ts";
 import { pause } from "../pause.ts";
 import {
   checkCanListen,
@@ -23,17 +17,24 @@ import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { formatBytes, type Output } from "../output.ts";
 import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Failure } from "../failure.ts";
-import { Inbox, makeRefusal } from "../inbox.ts";
+import { Inbox } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
+import {
+  type InboxPeer,
+  makeServeApp,
+  removeOldUploads,
+  removeVersions,
+  removeVersionsDaily,
+} from "../serve_app.ts";
 import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "../mdns_permissions.ts";
-import type { Area } from "../remote_files.ts";
 
 export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
+  readonly threads?: boolean;
 }
 
 export async function serve(context: Context, options: ServeOptions): Promise<void> {
@@ -55,12 +56,26 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     (level, line) => refusalLogger[level === "warn" ? "info" : level](line),
     findRequest,
   );
-  const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
+  const areaOptions = {
     modes: options.modes !== false,
-    write: options.newOnly === true ? "add" : true,
+    write: options.newOnly === true ? "add" as const : true,
     keep: options.keep,
     isForAll,
-    onInboxDirectory: (peer, directory) => peerRequests.addInboxDirectory(peer, directory),
+  };
+  const onInboxDirectory = (peer: InboxPeer, directory: string) =>
+    peerRequests.addInboxDirectory(peer, directory);
+  await using threads = options.threads === true
+    ? await AreaThreads.start({ share, inbox }, areaOptions, {
+      logger: filesLogger,
+      onFile: (area, event, peer) => events.add(area, event, peer),
+      onInboxDirectory,
+    })
+    : null;
+  if (threads === null) await adviseThreads([share, inbox], output);
+  const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
+    ...areaOptions,
+    onInboxDirectory,
+    ...threads !== null && { areaApps: threads.apps },
   });
   const app: AppObject = {
     onConnect: (session) => {
@@ -72,12 +87,12 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
       return handle(request, session, api);
     },
   };
-  if (inbox !== null && !isForAll) await removeOldUploads(inbox);
+  if (inbox !== null && !isForAll && threads === null) await removeOldUploads(inbox);
   const keptDirectories = async () =>
     inbox === null ? [] : isForAll ? [inbox] : await new Inbox(inbox).listDirectories();
   using _versions = options.keep === undefined
     ? null
-    : await keepVersions(inbox!, options.keep, keptDirectories, output);
+    : await keepVersions(inbox!, options.keep, keptDirectories, output, threads !== null);
   using serverLogger = standardLogger({
     // The lines of a stack.
     print: (lines, level) =>
@@ -121,6 +136,17 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   await Promise.all(serversEnded);
 }
 
+async function adviseThreads(dirs: readonly (string | null)[], output: Output): Promise<void> {
+  for (const dir of new Set(dirs)) {
+    const disk = dir === null ? null : await findRemoteDisk(dir);
+    if (disk === null) continue;
+    output.note(
+      `${disk.path} is on a disk of type ${disk.type}: while it does not answer, no peer gets an ` +
+        "answer; with --threads, only the requests for this directory wait",
+    );
+  }
+}
+
 function describeAnnouncement(name: string): string {
   const problem = findNetworkProblem();
   if (problem === null) return `announced in the local network as ${name}`;
@@ -139,7 +165,7 @@ class PeerRequests {
   >();
   readonly #inboxDirectories = new Map<string, string>();
 
-  addInboxDirectory({ id }: Peer, directory: string): void {
+  addInboxDirectory({ id }: InboxPeer, directory: string): void {
     this.#inboxDirectories.set(id, directory);
   }
 
@@ -172,89 +198,6 @@ function findExternalPort(servers: readonly DeviceServer[]): number | null {
   return firstAddress?.[1] ?? null;
 }
 
-type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
-
-export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
-
-type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
-
-interface InboxOptions extends Pick<FilesOptions, "keep" | "modes" | "write"> {
-  readonly isForAll?: boolean;
-  readonly onInboxDirectory?: (peer: Peer, directory: string) => void;
-}
-
-export function makeServeApp(
-  { name, share, inbox }: ServedDirectories,
-  logger: FilesLogger,
-  onFile: (area: Area, event: FileEvent) => void,
-  { isForAll = false, write = true, modes = true, keep, onInboxDirectory = () => {} }:
-    InboxOptions = {},
-): AppFunction {
-  const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
-  const bytes = new TextEncoder().encode(JSON.stringify(info));
-  const apps = new Map<string | null, Pick<AppObject, "handle">>();
-  const makeFilesApp = (
-    area: Area,
-    dir: string,
-    topNames: readonly string[],
-    options: FilesOptions,
-  ) => {
-    const onFileEvent = (event: FileEvent) =>
-      onFile(area, { ...event, path: [...topNames, ...event.path] });
-    const filesLogger: FilesLogger = {
-      warn: (line) => logger.warn(line),
-      record: (level, line, { refusal, ...details }) => {
-        if (refusal === undefined) return logger.record(level, line, details);
-        const path = [area, ...topNames, ...refusal.path];
-        logger.record(level, line, { ...details, refusal: { ...refusal, path } });
-      },
-    };
-    return new FilesApp(dir, {
-      list: true,
-      reuse: true,
-      logger: filesLogger,
-      onFile: onFileEvent,
-      ...options,
-    });
-  };
-  if (share !== null) apps.set("share", makeFilesApp("share", share, [], {}));
-  if (inbox !== null && isForAll) {
-    apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, modes, keep }));
-  } else if (inbox !== null) {
-    const directories = new Inbox(inbox);
-    const makePeerApp = (peer: Peer): AppFunction => {
-      let name: string | null = null;
-      let app: FilesApp | null = null;
-      return async (request, session) => {
-        try {
-          if (name === null) {
-            name = await directories.findOrRecordDirectory(peer);
-            onInboxDirectory(peer, name);
-          }
-          await directories.createDirectory(name);
-          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, modes, keep });
-        } catch (error) {
-          const refusal = makeRefusal(error);
-          if (refusal === null) throw error;
-          logger.warn(`${peer.name}: ${refusal.message}`);
-          return refusal.response;
-        }
-        return await app.handle(request, session);
-      };
-    };
-    apps.set("inbox", perPeer(makePeerApp));
-  }
-  return (request, session, api) => {
-    const area = request.shiftPath();
-    const app = apps.get(area);
-    if (app !== undefined) return app.handle(request, session, api);
-    if (area !== null) return [404, "Not Found", {}, null];
-    if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
-    return [200, "OK", { "content-type": "application/json" }, bytes];
-  };
-}
-
-const DAY_MILLISECONDS = 86_400_000;
 /** The share of a full disk from which `degu serve` warns, as the library does later. */
 const FULL_SHARE = 0.8;
 
@@ -264,6 +207,7 @@ async function keepVersions(
   days: number,
   listDirectories: () => Promise<readonly string[]>,
   output: Output,
+  isThreaded: boolean,
 ): Promise<Disposable> {
   try {
     new FilesApp(inbox, { write: true, keep: days });
@@ -275,14 +219,10 @@ async function keepVersions(
   }
   const report = (error: unknown) =>
     output.warn(`old versions can't be removed: ${explain(error)}`);
-  const removeAndReport = async () => {
-    const directories = await listDirectories().catch(report);
-    for (const dir of directories ?? []) await removeOldVersions(dir, days).catch(report);
-  };
-  await removeAndReport();
+  await removeVersions(days, listDirectories, report);
   await reportVersions(inbox, days, await listDirectories(), output);
-  const timer = setInterval(removeAndReport, DAY_MILLISECONDS);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
+  // The thread of the inbox removes later versions.
+  return isThreaded ? new DisposableStack() : removeVersionsDaily(days, listDirectories, report);
 }
 
 async function reportVersions(
@@ -315,10 +255,4 @@ async function reportVersions(
     `the disk of ${inbox} is ${Math.floor(100 * maxUse)} % full; to remove all earlier versions, ` +
       `run ${formatShellCommand("rm", "-r", ...paths)}`,
   );
-}
-
-/** Removes unfinished uploads that are older than a day, even of peers that don't connect again. */
-async function removeOldUploads(inbox: string): Promise<void> {
-  // The constructor of each app removes its unfinished uploads.
-  for (const dir of await new Inbox(inbox).listDirectories()) new FilesApp(dir, { write: true });
 }

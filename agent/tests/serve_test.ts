@@ -4,7 +4,7 @@ import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/files";
 import { listUsableAddresses } from "@degu/internal/agent/addresses.ts";
-import { makeServeApp } from "@degu/internal/agent/commands/serve.ts";
+import { makeServeApp } from "@degu/internal/agent/serve_app.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { formatId, type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";

@@ -230,7 +230,7 @@ export type OfTools = AllTrue<[
   IsExact<device.DeviceError["code"], device.DeviceErrorCode>,
   IsExact<
     Parameters<typeof all.WorkerApp.start>,
-    [source: all.WorkerAppSource, options?: all.WorkerAppOptions]
+    [source: all.WorkerAppSource, options?: all.WorkerAppOptions | undefined]
   >,
   IsExact<ReturnType<typeof all.WorkerApp.start>, Promise<all.WorkerApp>>,
   IsExact<ReturnType<typeof misc.TempServer.start>, Promise<misc.TempServer>>,

@@ -80,7 +80,7 @@ Deno.test("a request crosses: method, path, headers, ranges, parameters, store, 
   const headers = { range: new Range(2, 5), "x-removed": "no", "x-kept": "é" };
   const { client } = worker;
   const received = await (await client.get("/a/b/c%20d?q=%20", headers)).json() as {
-    session: { name: string; address: unknown };
+    session: { [property: string]: unknown; name: string };
     [property: string]: unknown;
   };
   const { name, address } = received.session;

@@ -1,0 +1,129 @@
+import { type Peer, perPeer } from "@degu/device";
+import { type FileEvent, FilesApp, type FilesOptions, removeOldVersions } from "@degu/files";
+import type { AppFunction, AppObject } from "@degu/degu/server";
+import { Inbox, makeRefusal } from "./inbox.ts";
+import { join } from "./paths.ts";
+import type { Area } from "./remote_files.ts";
+
+type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
+
+export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
+
+export type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
+
+export type InboxPeer = Pick<Peer, "id" | "name">;
+
+interface InboxOptions extends Pick<FilesOptions, "keep" | "modes" | "write"> {
+  readonly isForAll?: boolean;
+  readonly onInboxDirectory?: (peer: InboxPeer, directory: string) => void;
+  readonly makePeerApps?: (make: (peer: InboxPeer) => AppFunction) => AppObject;
+  /** The apps of areas that are served in threads of their own. */
+  readonly areaApps?: ReadonlyMap<Area, Pick<AppObject, "handle">>;
+}
+
+export function makeServeApp(
+  { name, share, inbox }: ServedDirectories,
+  logger: FilesLogger,
+  onFile: (area: Area, event: FileEvent) => void,
+  {
+    isForAll = false,
+    write = true,
+    modes = true,
+    keep,
+    onInboxDirectory = () => {},
+    makePeerApps = perPeer,
+    areaApps = new Map(),
+  }: InboxOptions = {},
+): AppFunction {
+  const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
+  const bytes = new TextEncoder().encode(JSON.stringify(info));
+  const apps = new Map<string | null, Pick<AppObject, "handle">>(areaApps);
+  const makeFilesApp = (
+    area: Area,
+    dir: string,
+    topNames: readonly string[],
+    options: FilesOptions,
+  ) => {
+    const onFileEvent = (event: FileEvent) =>
+      onFile(area, { ...event, path: [...topNames, ...event.path] });
+    const filesLogger: FilesLogger = {
+      warn: (line) => logger.warn(line),
+      record: (level, line, { refusal, ...details }) => {
+        if (refusal === undefined) return logger.record(level, line, details);
+        const path = [area, ...topNames, ...refusal.path];
+        logger.record(level, line, { ...details, refusal: { ...refusal, path } });
+      },
+    };
+    return new FilesApp(dir, {
+      list: true,
+      reuse: true,
+      logger: filesLogger,
+      onFile: onFileEvent,
+      ...options,
+    });
+  };
+  if (share !== null && !apps.has("share")) {
+    apps.set("share", makeFilesApp("share", share, [], {}));
+  }
+  if (inbox === null || apps.has("inbox")) {
+    // There is no inbox, or another thread serves it.
+  } else if (isForAll) {
+    apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, modes, keep }));
+  } else {
+    const directories = new Inbox(inbox);
+    const makePeerApp = (peer: InboxPeer): AppFunction => {
+      let name: string | null = null;
+      let app: FilesApp | null = null;
+      return async (request, session) => {
+        try {
+          if (name === null) {
+            name = await directories.findOrRecordDirectory(peer);
+            onInboxDirectory(peer, name);
+          }
+          await directories.createDirectory(name);
+          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, modes, keep });
+        } catch (error) {
+          const refusal = makeRefusal(error);
+          if (refusal === null) throw error;
+          logger.warn(`${peer.name}: ${refusal.message}`);
+          return refusal.response;
+        }
+        return await app.handle(request, session);
+      };
+    };
+    apps.set("inbox", makePeerApps(makePeerApp));
+  }
+  return (request, session, api) => {
+    const area = request.shiftPath();
+    const app = apps.get(area);
+    if (app !== undefined) return app.handle(request, session, api);
+    if (area !== null) return [404, "Not Found", {}, null];
+    if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
+    return [200, "OK", { "content-type": "application/json" }, bytes];
+  };
+}
+
+const DAY_MILLISECONDS = 86_400_000;
+
+export async function removeVersions(
+  days: number,
+  listDirectories: () => Promise<readonly string[]>,
+  report: (error: unknown) => void,
+): Promise<void> {
+  const directories = await listDirectories().catch(report);
+  for (const dir of directories ?? []) await removeOldVersions(dir, days).catch(report);
+}
+
+/** Removes old versions from the next day on. */
+export function removeVersionsDaily(
+  ...args: Parameters<typeof removeVersions>
+): Disposable {
+  const timer = setInterval(() => removeVersions(...args), DAY_MILLISECONDS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** Removes unfinished uploads that are older than a day, even of peers that don't connect again. */
+export async function removeOldUploads(inbox: string): Promise<void> {
+  // The constructor of each app removes its unfinished uploads.
+  for (const dir of await new Inbox(inbox).listDirectories()) new FilesApp(dir, { write: true });
+}
