@@ -99,6 +99,17 @@ export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof StatusError && error.status === status;
 }
 
+const PEER_PROBLEM_CODES: ReadonlySet<TransferErrorCode> = new Set([
+  ...["BAD_LIST", "CHANGED", "INCOMPLETE", "ROOT_GONE", "UNEXPECTED_RESPONSE", "UNREADABLE"],
+] as TransferErrorCode[]);
+
+/** Returns true if a peer could not read a file, false if this device could not store it. */
+export function isPeerProblem(error: unknown): boolean {
+  if (error instanceof Failure) return isPeerProblem(error.cause);
+  return error instanceof StatusError || error instanceof TransferError &&
+      (PEER_PROBLEM_CODES.has(error.code) || error.cause instanceof StatusError);
+}
+
 export function isConnectionLost(error: unknown): boolean {
   return !isTransferError(error) && isTransient(error);
 }

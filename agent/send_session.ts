@@ -105,14 +105,19 @@ async function checkReadable(path: string, isFile: boolean): Promise<void> {
 
 export interface ReceiveResult {
   readonly stored: number;
-  readonly failed: number;
+  /** The files that the sender could not read. */
+  readonly unread: number;
+  /** The files that the receiver could not store, or has refused. */
+  readonly unstored: number;
 }
 
 const MAX_RESULT_BYTES = 1000;
 
 function parseResult(text: string): ReceiveResult | null {
-  const [, stored, failed] = /^\{"stored":(\d{1,15}),"failed":(\d{1,15})\}$/.exec(text) ?? [];
-  return failed === undefined ? null : { stored: Number(stored), failed: Number(failed) };
+  const [, ...numbers] =
+    /^\{"stored":(\d{1,15}),"unread":(\d{1,15}),"unstored":(\d{1,15})\}$/.exec(text) ?? [];
+  const [stored, unread, unstored] = numbers.map(Number);
+  return stored === undefined ? null : { stored, unread: unread!, unstored: unstored! };
 }
 
 export class SendSession {

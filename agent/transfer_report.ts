@@ -1,6 +1,7 @@
 import type { TransferResult, UnsetProperty } from "@degu/files";
 import type { Context } from "./command.ts";
 import { type ErrorCode, FAILED } from "./failure.ts";
+import { isPeerProblem } from "./error_codes.ts";
 import { explain, makeErrorObject } from "./explain.ts";
 import { formatBytes, formatCount, formatDuration, type Output } from "./output.ts";
 import { type CommandProgress, showProgress } from "./progress_bar.ts";
@@ -49,6 +50,8 @@ export class TransferReport implements Disposable {
     unchanged: 0,
     deleted: 0,
     failed: 0,
+    /** Of these, the files that the peer could not read. */
+    unread: 0,
   };
   /** Printed in their order at the end, because files are deleted in any order. */
   readonly #deletedNames: string[] = [];
@@ -90,8 +93,10 @@ export class TransferReport implements Disposable {
     message: string,
     code: ErrorCode,
     object: Readonly<Record<string, unknown>>,
+    error?: unknown,
   ): void {
     this.#counts.failed++;
+    if (isPeerProblem(error)) this.#counts.unread++;
     // On a full disk, thousands of files may fail: report the first, and count the others.
     if (code !== "FULL" || this.#tooLargeCount++ === 0) {
       // Messages about a path on the disk begin with the path.
@@ -185,9 +190,10 @@ export class TransferReport implements Disposable {
     if (this.#output.json) this.#output.printResult("", { error: makeErrorObject(error, peer) });
   }
 
-  get totals(): { readonly stored: number; readonly failed: number } {
-    const { copied, unchanged, failed } = this.#counts;
-    return { stored: copied + unchanged, failed };
+  /** The numbers of a download. */
+  get totals(): { readonly stored: number; readonly unread: number; readonly unstored: number } {
+    const { copied, unchanged, failed, unread } = this.#counts;
+    return { stored: copied + unchanged, unread, unstored: failed - unread };
   }
 
   /** True if every file was already at the target. */

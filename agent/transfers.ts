@@ -208,7 +208,8 @@ export class Transfers implements Disposable {
       await this.#retryRefused(files, refusals);
     } finally {
       for (const [job, error] of refusals) {
-        this.#failFile(job, explainTransfer(error, this.direction, files.connections.peer), "FULL");
+        const problem = explainTransfer(error, this.direction, files.connections.peer);
+        this.#failFile(job, problem, "FULL", error);
       }
     }
   }
@@ -287,7 +288,7 @@ export class Transfers implements Disposable {
         : explainTransfer(error, this.direction, files.connections.peer);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
       const code = isFileProblem || isInTheWay ? "FAILED" : codeOf(error);
-      return this.#failFile(job, problem, code);
+      return this.#failFile(job, problem, code, error);
     }
     if (job.size === null) progress.totalBytes += bytesAtTarget;
     else progress.bytes += size - bytesAtTarget;
@@ -308,12 +309,12 @@ export class Transfers implements Disposable {
       ? `${reasonOf(error, peer)}; ${this.#retryAdvice}`
       : explainTransfer(error, this.direction, peer);
     const advice = job.hasWritten?.() ? "; stdout has a part of the file, not verified" : "";
-    this.#failFile(job, `${problem}${advice}`, isLost ? "FAILED" : codeOf(error));
+    this.#failFile(job, `${problem}${advice}`, isLost ? "FAILED" : codeOf(error), error);
   }
 
-  #failFile({ from, to, size }: FileJob, problem: string, code: ErrorCode): void {
+  #failFile({ from, to, size }: FileJob, problem: string, code: ErrorCode, error: unknown): void {
     this.report.progress.totalBytes -= size ?? 0;
-    this.report.fail(from, problem, code, { from, to });
+    this.report.fail(from, problem, code, { from, to }, error);
   }
 
   async #copyTree(files: RemoteFiles, job: TreeJob, isOnlyJob: boolean): Promise<void> {
@@ -374,7 +375,7 @@ export class Transfers implements Disposable {
       if (!isFinalError(error) && (!isOnlyJob || unreportedNames.length > 1)) {
         const problem = explainTransfer(error, this.direction, files.connections.peer);
         for (const { from, to } of unreportedNames) {
-          this.report.fail(from, problem, codeOf(error), { from, to });
+          this.report.fail(from, problem, codeOf(error), { from, to }, error);
         }
         return;
       }

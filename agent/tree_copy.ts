@@ -235,7 +235,7 @@ export class TreeCopy {
     const { from, to } = this.namesOf(path);
     const code = path.length === 0 || isConnectionLost(error) ? "FAILED" : codeOf(error);
     if (at === "source") {
-      report.fail(from, problem, code, { from, to });
+      report.fail(from, problem, code, { from, to }, error);
     } else {
       report.fail(to, problem, code, { action: "delete", path: to });
     }

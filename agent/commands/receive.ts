@@ -228,8 +228,8 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
 }
 
 async function reportResult(connections: PeerConnections, result: ReceiveResult): Promise<void> {
-  const { stored, failed } = result;
-  const body = failed === 0 ? null : new TextEncoder().encode(JSON.stringify({ stored, failed }));
+  const isSuccess = result.unread + result.unstored === 0;
+  const body = isSuccess ? null : new TextEncoder().encode(JSON.stringify(result));
   // The request is idempotent, so it can be repeated.
   await connections.call(async (pool) => {
     await using response = await pool.post(DONE_URI, {}, body);

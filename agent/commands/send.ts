@@ -70,11 +70,14 @@ export async function send(
     await session.end();
     await server!.shutdown();
     if (result !== null) {
+      const { stored, unread, unstored } = result;
+      const problems = [
+        unread === 0 ? [] : `${unread} could not be read on this device`,
+        unstored === 0 ? [] : `${unstored} could not be stored on ${name}`,
+      ].flat();
       throw new Failure(
-        `${name} has ${
-          formatCount(result.stored, "file")
-        }, and ${result.failed} could not be read or stored: ` +
-          '"degu receive" has printed the reason of each there',
+        `${name} has ${formatCount(stored, "file")}, and ${problems.join(", and ")}: ` +
+          `"degu receive" on ${name} has printed each reason`,
       );
     }
     output.printResult(`sent to ${name} ${formatId(id)}`, { name, id });

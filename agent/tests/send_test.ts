@@ -229,7 +229,7 @@ Deno.test("without --force, an existing name is an error for that file only, and
   }
   const kept = { "one": "old", "two": "two", "dir": null, "dir/x": "old!" };
   assertEquals(await readTree(machine.joinPath("out")), kept);
-  assertStringIncludes(sent, "could not be read or stored");
+  assertStringIncludes(sent, "has 1 file, and 2 could not be stored on machine: ");
   const forced = await machine.transfer(["one", "two", "dir"], 0, "--force");
   assertStringIncludes(forced.received, "3 files copied");
   assertEquals((await readTree(machine.joinPath("out")))["dir/x"], "new");
@@ -519,6 +519,18 @@ Deno.test("the offered files are listed before the first request, with escaped n
   assertEquals(announced, `${lines.join("")}  and 3 more\n`);
 });
 
+Deno.test("send reports how many files each of the two sides could not read or store", async () => {
+  await using machine = await SendMachine.make({ gone: "1", old: "new", fine: "3" });
+  await fill(machine.joinPath("out"), { old: "other" });
+  const sender = machine.send(["gone", "old", "fine"]);
+  const line = await sender.waitForInvitation();
+  await Deno.remove(machine.joinPath("src", "gone"));
+  await assertEnds(machine.receive([line]), 1, "gone");
+  const problems = "1 could not be read on this device, and 1 could not be stored on machine";
+  const advice = '"degu receive" on machine has printed each reason';
+  await assertEnds(sender, 1, `machine has 1 file, and ${problems}: ${advice}\n`);
+});
+
 Deno.test("names that begin with a dot are received only with --force, all other names without it", async () => {
   // A disk that ignores invisible characters treats the second name as .profile.
   const dotFiles = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
@@ -533,7 +545,7 @@ Deno.test("names that begin with a dot are received only with --force, all other
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
   const receivedFiles = { "dir": null, "dir/.hidden": "x", "x": "x" };
   assertEquals(await readTree(machine.joinPath("out")), { ...before, ...receivedFiles });
-  assertStringIncludes(sent, "could not be read or stored");
+  assertStringIncludes(sent, "has 2 files, and 3 could not be stored on machine: ");
   await machine.transfer(names, 0, "--force");
   const all = { ...before, ...receivedFiles, ...dotFiles };
   assertEquals(await readTree(machine.joinPath("out")), all);
