@@ -506,6 +506,18 @@ Deno.test("the copy of a lost machine is moved into the directory of the new mac
   assertEquals(await readTree(homes.joinPath("back")), { a: "one" });
 });
 
+Deno.test("a device whose directory is moved to another machine keeps its id, its peers and its inbox", async () => {
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
+  const id = await homes.runToSuccess("one", ["id"]);
+  await Deno.rename(homes.joinPath("one"), homes.joinPath("moved"));
+  assertEquals(await homes.runToSuccess("moved", ["id"]), id);
+  assertEquals(await homes.runToSuccess("moved", ["ls", "camera:"]), "photo\n");
+  await homes.runToSuccess("moved", ["rm", "camera:photo"]);
+  assert(!(await listNames(`${inbox}/one`)).includes("photo"));
+});
+
 Deno.test("at its start degu serve removes unfinished uploads that are older than a day", async () => {
   await using dir = await createTempDir();
   await using homes = await AgentHomes.create("camera");

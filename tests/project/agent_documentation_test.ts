@@ -78,7 +78,8 @@ Deno.test("the options of all commands, and of those that connect, are explained
 });
 
 Deno.test("no unknown option is explained", () => {
-  const commandOptions = program.commands.flatMap((each) => each.options.map(({ long }) => long!));
+  const commands = program.commands.flatMap((each) => [each, ...each.commands]);
+  const commandOptions = commands.flatMap((each) => each.options.map(({ long }) => long!));
   const globalOptions = program.options.map(({ long }) => long!);
   const allOptions = new Set([...commandOptions, ...globalOptions, "--help", ...OF_OTHERS]);
   // Code blocks contain commands, units and property lists.

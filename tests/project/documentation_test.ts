@@ -93,6 +93,8 @@ const OTHER_BLOCKS: Record<string, string> = {
   "one$ degu pair": "agent/tests/long/first_minute_test.ts",
   "two$ degu send hello.txt": "agent/tests/long/first_minute_test.ts",
   "laptop$ degu pair": "tests/long/project/recording_test.ts",
+  "old$ degu service remove": "agent/tests/inbox_test.ts moves such a directory",
+  "desk$ df -h ~/Inbox": "it looks at the disk of a user",
   "new$ degu ls --inbox desk:": "agent/tests/inbox_test.ts moves such a copy",
   "degu ls one:                    # list the share": "tests/project/agent_documentation_test.ts",
   "degu --home ~/a init --name a": "agent/tests/device_commands_test.ts pipes an invite into join",
