@@ -48,7 +48,7 @@ try {
   console.log(
     `\nThe invitation, a line of ${invitation.line.length} characters, must stay secret.`,
   );
-  await viewer.join(invitation.line);
+  await viewer.join(invitation.line, { serving: [] }); // the viewer has no server
   const peer = await invitation.paired;
   console.log(`The camera is paired with ${peer.name} (${peer.id}).\n`);
 
@@ -101,8 +101,7 @@ async function writeFile(path: string): Promise<void> {
 }
 
 /**
- * Runs a transfer, and prints its progress and then its rate. On a terminal, the progress is a bar
- * in one line.
+ * Runs a transfer, and prints its rate; on a terminal also its progress, as a bar in the same line.
  */
 async function runAndPrint(
   name: string,
@@ -117,12 +116,12 @@ async function runAndPrint(
     const amount = `${formatMebibytes(done)} of ${formatMebibytes(total)} MiB${suffix}`;
     const bar = isTerminal ? `[${"#".repeat(30 * fraction).padEnd(30)}] ` : "";
     lastLine = `${name.padEnd(8)} ${bar}${amount}`;
-    print(isTerminal ? `\r${lastLine}` : `${lastLine}\n`);
+    if (isTerminal) print(`\r${lastLine}`);
   };
   const result = await run({ onProgress });
   const seconds = (performance.now() - startedAt) / 1000;
   const rate = `${formatMebibytes(result.bytes / seconds)} MiB/s`;
-  print(`${isTerminal ? `\r${lastLine}` : name.padEnd(8)} in ${seconds.toFixed(2)} s: ${rate}\n`);
+  print(`${isTerminal ? "\r" : ""}${lastLine} in ${seconds.toFixed(2)} s: ${rate}\n`);
   return result;
 }
 

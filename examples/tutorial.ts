@@ -96,8 +96,7 @@ await transfer("download", async (progress) => {
 });
 
 /**
- * Runs a transfer, and prints its progress and its rate: on a terminal in one line that is updated,
- * otherwise in a line for each quarter.
+ * Runs a transfer, and prints its rate; on a terminal also its progress, in the same line.
  *
  * @param run Reports transferred bytes to `progress`; resolves to the number of received bytes.
  */
@@ -106,7 +105,7 @@ async function transfer(
   run: (progress: (bytes: number) => void) => Promise<number>,
 ): Promise<void> {
   const isTerminal = Deno.stdout.isTerminal();
-  const steps = isTerminal ? 100 : 4;
+  const steps = 100;
   let transferredBytes = 0;
   let step = 0;
   const show = (bytes: number, suffix: string) => {
@@ -120,7 +119,7 @@ async function transfer(
   const receivedBytes = await run((bytes) => {
     transferredBytes += bytes;
     const nextStep = Math.floor(steps * transferredBytes / TRANSFER_BYTES);
-    if (nextStep === step || nextStep === steps) return;
+    if (!isTerminal || nextStep === step || nextStep === steps) return;
     step = nextStep;
     show(transferredBytes, "");
   });

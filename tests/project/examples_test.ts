@@ -44,10 +44,10 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
     const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
     assertEquals([response, sameResponse], [expected, expected]);
     assertEquals(progress.map((line) => line.split(/ +/)[0]), [
-      ...new Array(4).fill("upload"),
-      ...new Array(4).fill("download"),
+      "upload",
+      "download",
     ]);
-    for (const line of [progress[3], progress[7]]) {
+    for (const line of progress) {
       assertMatch(line ?? "", / 32 of 32 MiB in \d+\.\d\d s: [1-9]\d* MiB\/s$/);
     }
   },
@@ -55,7 +55,7 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
   [`${DIRECTORY}devices.ts`](stdout) {
     assertMatch(stdout, /^The camera is paired with viewer \([a-z2-7]{52}\)\.$/m);
     assertMatch(stdout, /^download was cut in the middle\.$/m);
-    assertMatch(stdout, /^download 16 of 16 MiB, resumed from [5-8](?:\.\d)?\n.* s: (?!0 )/m);
+    assertMatch(stdout, /^download 16 of 16 MiB, resumed from [5-8](?:\.\d)? in .* s: (?!0 )/m);
     assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
   },
   [`${DIRECTORY}primes.ts`](stdout) {
@@ -65,7 +65,7 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
   [`${DIRECTORY}demo.ts`](stdout) {
     assertMatch(
       stdout,
-      /^upload +2 of 2 MiB in .*\n[^]*^upload +2 of 2 MiB\n[^]*resumed from (?:1|0\.\d)\n.* s: (?!0 )[^]*SHA-256: true\n$/m,
+      /^upload +2 of 2 MiB in .*\n[^]*^upload +2 of 2 MiB in .*\n[^]*resumed from (?:1|0\.\d) in .* s: (?!0 )[^]*SHA-256: true\n$/m,
     );
   },
 };
