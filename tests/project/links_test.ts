@@ -2,6 +2,7 @@
  * The links of the documentation and of the doc comments are valid, and don't leave the package.
  */
 import { assert, assertEquals } from "@std/assert";
+import { makeLinksAbsolute, makeLinksRelative } from "@degu/internal/tools/links.ts";
 import { listPublishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
 import { listFiles, listLibraryFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
@@ -24,11 +25,28 @@ Deno.test("every relative link of a page leads to an existing file and anchor", 
   assertEquals(brokenLinks, []);
 });
 
-Deno.test("no relative link of a published page leaves its package", async () => {
+Deno.test("the links between the pages of different packages have one form, and tools/links.ts converts it", async () => {
+  const forms = new Set<string>();
+  for (const files of published) {
+    for (const page of files.filter((path) => path.endsWith(".md"))) {
+      const text = await readProjectFile(page);
+      const [relative, absolute] = [makeLinksRelative, makeLinksAbsolute]
+        .map((rewrite) => rewrite(packages, page, text));
+      if (relative === absolute) continue;
+      forms.add(text === relative ? "relative" : text === absolute ? "absolute" : page);
+      assertEquals(makeLinksRelative(packages, page, absolute!), relative);
+      assertEquals(makeLinksAbsolute(packages, page, relative!), absolute);
+    }
+  }
+  assertEquals(forms.size, 1, [...forms].join());
+});
+
+Deno.test("no other relative link of a published page leaves its package", async () => {
   const leaving: string[] = [];
   for (const files of published) {
     for (const page of files.filter((path) => path.endsWith(".md"))) {
-      for (const link of relativeLinksOf(await readProjectFile(page))) {
+      const text = makeLinksAbsolute(packages, page, await readProjectFile(page));
+      for (const link of relativeLinksOf(text)) {
         if (!files.includes(pathOf(page, link))) leaving.push(`${page}: ${link}`);
       }
     }
