@@ -346,6 +346,7 @@ function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): 
 /** The error of a file system whose `rename` doesn't replace a file. */
 export class NoReplaceError extends Error {
   static readonly problem = "its disk can't rename a file to the name of an existing file";
+  readonly code = "EEXIST";
 
   constructor(path: string, options: ErrorOptions) {
     super(`${path} can't be replaced: ${NoReplaceError.problem}`, options);

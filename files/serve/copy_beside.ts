@@ -8,7 +8,7 @@ import { rmdirSync } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Session } from "@degu/degu/server";
 import { fileErrorCodeOf } from "@degu/degu/internal";
-import { ignoreRefusal } from "../disk/files.ts";
+import { ignoreRefusal, setMode } from "../disk/files.ts";
 import { dirname } from "../disk/paths.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { makeHash } from "../digest.ts";
@@ -71,15 +71,18 @@ async function copyTo(
   session: Session | undefined,
   { modified, digest }: { readonly modified: Date | null; readonly digest: string | null },
 ): Promise<TemporaryFile> {
+  const { mode } = Deno.lstatSync(source.path);
+  // The file may already have a final mode that its owner can't read.
+  setMode(source.path, 0o600);
   await using handle = await open(source.path, READ_FLAGS);
-  const { size: length, mode } = await handle.stat();
+  const { size: length } = await handle.stat();
   using reservation = unfinishedUploads.reserveSpace(session, null, length, 0, 0);
   unfinishedUploads.makeDirectory();
   const { newMode, hasOwnMode } = source;
   const copy = unfinishedUploads.create({
     newMode,
     hasOwnMode,
-    mode: newMode === null ? mode & 0o777 : 0o600,
+    mode: newMode === null ? (mode ?? 0o600) & 0o777 : 0o600,
     isLocked: true,
   });
   let isComplete = false;

@@ -132,6 +132,12 @@ for (const direction of DIRECTIONS) {
         assertStringIncludes(error.message, "can't rename a file to the name of an existing file");
       }
       assertEquals(await readVisible(files.targetDir), OLD);
+      // Each file of a tree fails alone, with the reason.
+      if (isSecond) continue;
+      const { result, errors } = await files.copyAll();
+      assertEquals([result.files, result.failed], [0, 2]);
+      if (direction === "upload") continue;
+      assertMatch(`${Object.values(errors)}`, /existing file.*existing file/);
     }
     if (direction === "upload") {
       assertStringIncludes(
