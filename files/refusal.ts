@@ -1,7 +1,7 @@
 import { type HeadersToSend, printable } from "@degu/degu/base";
 import type { ResponseTuple } from "@degu/degu/server";
 import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
-import { isFileSystemError, MountPointError, NoReplaceError } from "./disk/names.ts";
+import { isFileSystemError, MountPointError, UnsupportedDiskError } from "./disk/names.ts";
 import { BundleError } from "./bundle.ts";
 import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
 
@@ -117,7 +117,7 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof MountPointError) {
     return new Refusal(403, error.message, makeReasonHeader("mount-point"), { cause: error });
   }
-  if (error instanceof NoReplaceError) {
+  if (error instanceof UnsupportedDiskError) {
     return new Refusal(403, error.message, {}, { cause: error });
   }
   const code = `${fileErrorCodeOf(error)}`;

@@ -235,8 +235,13 @@ export function renameNoReplace(
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     if (FATAL_LINK_CODES.has(fileErrorCodeOf(error))) throw error;
-    // Some disks without hard links have the code of a missing file.
-    if (error instanceof Deno.errors.NotFound && lstatOrNull(oldPath) === null) throw error;
+    if (error instanceof Deno.errors.NotFound) {
+      const isMissing = [oldPath, dirname(newPath)].some((path) => lstatOrNull(path) === null);
+      if (isMissing) throw error;
+      // Archivemount, which also keeps the content of a replaced file.
+      const problem = "reports an existing file as missing";
+      throw new UnsupportedDiskError(newPath, problem, { cause: error });
+    }
     // On a file system without hard links another process may create the path after this check.
     if (lstatOrNull(newPath) !== null) return false;
     Deno.renameSync(oldPath, newPath);
@@ -297,8 +302,8 @@ export function changeEntry<T>(path: string, change: () => T): T {
  *
  * First makes the replaced file writable, because Windows doesn't replace a read-only file.
  *
- * @throws {NoReplaceError} if the file system doesn't replace files, and the replaced file can't
- * get another name.
+ * @throws {UnsupportedDiskError} if the file system doesn't replace files, and the replaced file can't
+ * get another name, or the file system has kept the content of the replaced file.
  */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
@@ -307,6 +312,7 @@ export function replaceFile(oldPath: string, newPath: string): void {
   ) {
     chmodSync(newPath, WRITABLE_MODE);
   }
+  const [size, replacedSize] = [oldPath, newPath].map((path) => lstatOrNull(path)?.size);
   changeEntry(newPath, () => {
     try {
       Deno.renameSync(oldPath, newPath);
@@ -316,6 +322,9 @@ export function replaceFile(oldPath: string, newPath: string): void {
       replaceByTwoRenames(oldPath, newPath, error);
     }
   });
+  // Another process may already have replaced the new file.
+  if (replacedSize === size || lstatOrNull(newPath)?.size !== replacedSize) return;
+  throw new UnsupportedDiskError(newPath, "has kept the content of the replaced file");
 }
 
 function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): void {
@@ -325,7 +334,10 @@ function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): 
     Deno.renameSync(newPath, replacedPath);
   } catch {
     // A disk may report an error although it has renamed the file.
-    if (lstatOrNull(replacedPath) === null) throw new NoReplaceError(newPath, { cause });
+    if (lstatOrNull(replacedPath) === null) {
+      const problem = "can't rename a file to the name of an existing file";
+      throw new UnsupportedDiskError(newPath, problem, { cause });
+    }
   }
   try {
     Deno.renameSync(oldPath, newPath);
@@ -343,13 +355,12 @@ function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): 
   }
 }
 
-/** The error of a file system whose `rename` doesn't replace a file. */
-export class NoReplaceError extends Error {
-  static readonly problem = "its disk can't rename a file to the name of an existing file";
-  readonly code = "EEXIST";
+/** The error of a file system that lacks an operation, or does another one without an error. */
+export class UnsupportedDiskError extends Error {
+  readonly code = "ENOTSUP";
 
-  constructor(path: string, options: ErrorOptions) {
-    super(`${path} can't be replaced: ${NoReplaceError.problem}`, options);
+  constructor(path: string, problem: string, options?: ErrorOptions) {
+    super(`${path} can't be stored: its disk ${problem}`, options);
   }
 }
 
