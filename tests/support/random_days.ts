@@ -1,0 +1,17 @@
+/** Random days of a directory that keeps versions, whose process is killed. */
+
+/** Returns the paths of the files below a directory, without reserved ones. */
+export function listFiles(dir: string, parent = ""): string[] {
+  return [...Deno.readDirSync(`${dir}/${parent}`)].flatMap((entry) => {
+    const path = `${parent}${entry.name}`;
+    if (entry.name.startsWith(".degu")) return [];
+    return entry.isDirectory ? listFiles(dir, `${path}/`) : [path];
+  });
+}
+
+/** Returns the content of each file. */
+export function readFiles(dir: string): Record<string, string> {
+  return Object.fromEntries(
+    listFiles(dir).sort().map((path) => [path, Deno.readTextFileSync(`${dir}/${path}`)]),
+  );
+}
