@@ -406,14 +406,18 @@ const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 /** Has no effect on Windows, which can't open directories. */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
-  // Without O_NONBLOCK, opening a FIFO in place of the directory would wait for a writer.
-  const directory = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  // Without O_DIRECTORY, opening a FIFO in place of the directory would wait for a writer.
+  await syncOpened(path, constants.O_RDONLY | constants.O_DIRECTORY);
+}
+
+async function syncOpened(path: string, flags: number): Promise<void> {
+  const entry = await open(path, flags);
   try {
-    await directory.sync();
+    await entry.sync();
   } catch (error) {
     throw addPath(error, "fsync", path);
   } finally {
-    await directory.close();
+    await entry.close();
   }
 }
 
@@ -423,9 +427,12 @@ const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set([
   ...["EPERM", "EROFS", "EBADF", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"],
 ]);
 
+/** Syncs a directory, or a file such as a log. */
 export async function syncIfPossible(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
   try {
-    await syncDirectory(path);
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    await syncOpened(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     if (!isMissingPathError(error) && !IGNORED_SYNC_CODES.has(fileErrorCodeOf(error))) throw error;
   }
