@@ -108,7 +108,7 @@ const rows: readonly Row[] = [
     {
       outcomes: "!p !p/d/x !p/d./y/z",
       deleted: "p",
-      left: {},
+      left: { p: null, "p/d": null, "p/d/x": "1" },
       again: "failed",
     },
   ],
