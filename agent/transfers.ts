@@ -61,12 +61,6 @@ const STREAM_RETRY_ADVICE = {
   put: "run the same command again, with its input from the start: a stream is not continued",
 } as const;
 
-type FileRefusals = Map<FileJob, TransferError>;
-
-function sizeOf({ size }: FileJob): number {
-  return size ?? Infinity;
-}
-
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
   readonly report: TransferReport;
@@ -178,7 +172,10 @@ export class Transfers implements Disposable {
     this.report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.report.progress.totalBytes += size ?? 0;
     try {
-      await this.#copyFiles(files, fileJobs);
+      await files.connections.forEachConcurrently(
+        fileJobs,
+        (job, signal) => this.#copyFile(files, job, signal),
+      );
     } finally {
       this.#checkInterrupted();
     }
@@ -187,60 +184,7 @@ export class Transfers implements Disposable {
     }
   }
 
-  /**
-   * Copies as many files as fit on the disk, which files that are copied at the same time may fill.
-   * Once the disk was full, copies the remaining files one at a time. At the end tries each refused
-   * file again, the smallest first, and then without the parts of the other refused files.
-   */
-  async #copyFiles(files: RemoteFiles, jobs: readonly FileJob[]): Promise<void> {
-    const refusals: FileRefusals = new Map();
-    const remainingJobs: FileJob[] = [];
-    try {
-      await files.connections.forEachConcurrently(jobs, async (job, signal) => {
-        // A file with a `needed` was refused before it was sent, and has not filled the disk.
-        const isFull = [...refusals.values()].some(({ needed, isOtherDisk }) =>
-          needed === null && !isOtherDisk
-        );
-        if (isFull) remainingJobs.push(job);
-        else await this.#copyFile(files, job, signal, refusals);
-      });
-      for (const job of remainingJobs) await this.#copyFile(files, job, this.#signal, refusals);
-      await this.#retryRefused(files, refusals);
-    } finally {
-      for (const [job, error] of refusals) {
-        const problem = explainTransfer(error, this.direction, files.connections.peer);
-        this.#failFile(job, problem, "FULL", error);
-      }
-    }
-  }
-
-  async #retryRefused(files: RemoteFiles, refusals: FileRefusals): Promise<void> {
-    const retry = async (job: FileJob) => {
-      refusals.delete(job);
-      await this.#copyFile(files, job, this.#signal, refusals);
-    };
-    const sortJobs = () => [...refusals.keys()].sort((a, b) => sizeOf(a) - sizeOf(b));
-    for (const job of sortJobs()) await retry(job);
-    for (const job of sortJobs()) {
-      const error = refusals.get(job);
-      const otherParts = [...refusals].filter(([each, { kept }]) => each !== job && kept !== null);
-      if (error === undefined || otherParts.length === 0) continue;
-      const { needed, free } = error;
-      const keptBytes = otherParts.reduce((sum, [, { kept }]) => sum + kept!.bytes, 0);
-      if (needed !== null && free !== null && needed > free + keptBytes) continue;
-      for (const [, { kept }] of otherParts) await Deno.remove(kept!.path).catch(() => {});
-      await retry(job);
-      // The errors of these jobs name the removed parts.
-      for (const [each] of otherParts) await retry(each);
-    }
-  }
-
-  async #copyFile(
-    files: RemoteFiles,
-    job: FileJob,
-    signal: AbortSignal,
-    refusals: FileRefusals,
-  ): Promise<void> {
+  async #copyFile(files: RemoteFiles, job: FileJob, signal: AbortSignal): Promise<void> {
     const { progress } = this.report;
     const { from, to, isStream = false } = job;
     const size = job.size ?? 0;
@@ -274,10 +218,6 @@ export class Transfers implements Disposable {
       signal.throwIfAborted();
       if (isStream && !isTransient(error)) {
         return this.#failStream(files, job, error);
-      }
-      if (error instanceof TransferError && error.code === "DISK_FULL") {
-        refusals.set(job, error);
-        return;
       }
       const isFileProblem = isFinalError(error) && await isPeerResponding(files, error);
       if (isFinalError(error) && !isFileProblem) {

@@ -32,14 +32,8 @@ type FileMeter = (bytes: number, reused?: number) => void;
 export class FileCopier {
   readonly #attempt: TreeAttempt;
   basisFiles: BasisFiles = new Map();
-  readonly #conflicts: NameConflict[] = [];
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
-  #hasFilledDisk = false;
-  /** The files that a full disk refused, to send again; `null` if refused files fail at once. */
-  #refusals: Map<CopyTask, TransferError> | null = null;
-  /** The free bytes of the server's disk at the last refusal; `null` if the number is unknown. */
-  #freeBytes: number | null = null;
 
   constructor(attempt: TreeAttempt) {
     this.#attempt = attempt;
@@ -76,84 +70,18 @@ export class FileCopier {
     });
   }
 
-  /**
-   * Files that are copied at the same time may fill a disk that has space for some of them. So
-   * after the disk was full during a write, the remaining files are copied one at a time. At the
-   * end the refused files are sent again, the smallest first. If a file is refused again, the parts
-   * of the other refused files are discarded, and the file is sent a last time.
-   */
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
+    const conflicts: NameConflict[] = [];
     // Copy files that reuse another file of the target first, before that file is replaced.
     const hasOtherBasis = ({ node, target }: CopyTask) =>
       this.basisFiles.get(node)?.files.some((file) => file !== target) ?? false;
-    const remainingTasks = tasks.filter((task) => !hasOtherBasis(task));
-    for (const orderedTasks of [tasks.filter(hasOtherBasis), remainingTasks]) {
-      const refusals = this.#refusals = new Map<CopyTask, TransferError>();
-      const remainingBatches: (readonly CopyTask[])[] = [];
+    const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
+    for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
       await this.#attempt.run(this.#makeQueues(orderedTasks), async (worker, batch) => {
-        if (this.#hasFilledDisk) remainingBatches.push(batch);
-        else await this.#copyBatch(batch, worker);
+        conflicts.push(...await this.#copy(worker, batch));
       });
-      for (const batch of remainingBatches) await this.#copyBatch(batch);
-      this.#refusals = null;
-      await this.#retryRefused(refusals);
     }
-    return this.#conflicts.splice(0);
-  }
-
-  async #copyBatch(batch: readonly CopyTask[], worker = this.#attempt.firstWorker): Promise<void> {
-    this.#conflicts.push(...await this.#copy(worker, batch));
-  }
-
-  async #retryRefused(refusals: ReadonlyMap<CopyTask, TransferError>): Promise<void> {
-    const { firstWorker, report } = this.#attempt;
-    // The files whose parts may take the space of other files.
-    const unfinishedFiles = new Map(
-      Array.from(refusals).filter(([task, { kept, needed }]) =>
-        !isBundled(task) && (kept !== null || needed === null)
-      ),
-    );
-    this.#freeBytes = null;
-    const tasks = [...refusals.keys()].sort((a, b) => a.node.size - b.node.size);
-    for (const batch of this.#makeQueues(tasks).flat()) {
-      for (const task of batch) unfinishedFiles.delete(task);
-      const firstTask = batch[0]!;
-      const error = refusals.get(firstTask)!;
-      if (!error.isOtherDisk && isTooLarge(error, this.#freeBytes)) {
-        report.reportFailed(firstTask.node, error);
-        continue;
-      }
-      if (unfinishedFiles.size === 0) {
-        await this.#copyBatch(batch);
-        continue;
-      }
-      const newRefusals = this.#refusals = new Map<CopyTask, TransferError>();
-      await this.#copyBatch(batch);
-      this.#refusals = null;
-      let keptBytes = 0;
-      for (const { kept } of unfinishedFiles.values()) keptBytes += kept?.bytes ?? 0;
-      for (const [task, error] of newRefusals) {
-        if (!isTooLarge(error, error.free === null ? null : error.free + keptBytes)) continue;
-        newRefusals.delete(task);
-        report.reportFailed(task.node, error);
-      }
-      if (newRefusals.size === 0) continue;
-      for (const task of unfinishedFiles.keys()) firstWorker.target.discardPart(task);
-      unfinishedFiles.clear();
-      this.#freeBytes = null;
-      await this.#copyBatch([...newRefusals.keys()]);
-    }
-  }
-
-  #fail(task: CopyTask, error: unknown): void {
-    if (error instanceof TransferError && error.code === "DISK_FULL") {
-      const { at, free, isOtherDisk, needed } = error;
-      if (at === "remote" && !isOtherDisk) this.#freeBytes = free;
-      // A file that was refused before it was sent has not filled the disk.
-      if (needed === null && !isOtherDisk) this.#hasFilledDisk = true;
-      if (this.#refusals !== null) return void this.#refusals.set(task, error);
-    }
-    this.#attempt.report.reportFailed(task.node, error);
+    return conflicts;
   }
 
   async copySequentially(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
@@ -208,7 +136,7 @@ export class FileCopier {
           } else if (outcome.kind === "conflict") {
             conflicts.push({ task, sha256: outcome.sha256 });
           } else if (outcome.kind === "retry-single") singleTasks.push(task);
-          else this.#fail(task, outcome.error);
+          else report.reportFailed(task.node, outcome.error);
         }
       } catch (error) {
         if (isServerError(error)) {
@@ -336,7 +264,7 @@ export class FileCopier {
         }
         meter(0);
         if (isConnectionLoss(error)) report.firstInterruption ??= { error };
-        this.#fail(task, error);
+        report.reportFailed(node, error);
         return null;
       }
     }
@@ -397,8 +325,4 @@ function makeQueues(
 function isFileChangedError(error: unknown): boolean {
   if (!(error instanceof TransferError)) return hasStatus(error, 400);
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
-}
-
-function isTooLarge({ needed }: TransferError, availableBytes: number | null): boolean {
-  return needed !== null && availableBytes !== null && needed > availableBytes;
 }

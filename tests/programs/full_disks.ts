@@ -489,7 +489,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
-  /** A large file and many small ones, of which not all fit: no file fails that fits. */
+  /** A large file and many small ones, of which not all fit. */
   async mixedSpace() {
     const results = [];
     for (const direction of ["upload", "download"] as const) {
@@ -509,23 +509,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       results.push({ direction, files, failed, free, fitting });
     }
     return results;
-  },
-
-  /** The parts of an interrupted call take the space of files that would fit without them. */
-  async treeParts() {
-    const source = `${root}/source`;
-    await Deno.mkdir(source);
-    for (let i = 0; i < 4; i++) await Deno.writeFile(`${source}/${i}`, filled(4 * MEBIBYTE));
-    await using served = serveCut(source, 2 * MEBIBYTE, 4 * MEBIBYTE);
-    const { client } = served;
-    await anew("size=16m");
-    const options = { connections: 1, partial: true };
-    await downloadTree(client, "/", disk, options).catch(() => {});
-    served.mend();
-    const kept = onDisk();
-    await mount("remount", "size=13m");
-    const { files: count, failed } = await downloadTree(client, "/", disk, options);
-    return { kept, count, failed, left: onDisk() };
   },
 
   /** Only the remaining bytes of an interrupted file of a tree must fit. */
