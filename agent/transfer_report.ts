@@ -11,6 +11,13 @@ export interface TransferNames {
   readonly to: string;
 }
 
+const UNSET_PROBLEMS: Readonly<Record<UnsetProperty, string>> = {
+  time: "the content is complete, but the disk refuses the time",
+  mode: "the content is complete, but the disk refuses the permission bits",
+  privacy: "more users can read or change it than at the source, because the disk refuses the " +
+    "permission bits",
+};
+
 export class TransferReport implements Disposable {
   /** A note that is printed once, with the summary. */
   note: string | null = null;
@@ -31,12 +38,8 @@ export class TransferReport implements Disposable {
   readonly #startedAt = performance.now();
   readonly #skippedNames = new Set<string>();
   readonly #unsettledNames = new Set<string>();
-  /** The copied or unchanged files some of whose properties the disk has refused, by property. */
-  readonly #unsetNames: Readonly<Record<UnsetProperty, Set<string>>> = {
-    time: new Set(),
-    mode: new Set(),
-    privacy: new Set(),
-  };
+  /** The copied or unchanged files of which the disk has refused a property. */
+  readonly #unset = new Map<UnsetProperty, { readonly name: string; readonly count: number }>();
   readonly #skippedKinds = new Map<string, string>();
   /** The files for which a disk has no space. The first has its own message. */
   #tooLargeCount = 0;
@@ -106,31 +109,27 @@ export class TransferReport implements Disposable {
     if (this.#output.json) this.#output.printResult("", { ...object, error: { code, message } });
   }
 
-  reportUnchanged(names: TransferNames | null, unset: readonly UnsetProperty[] = []): void {
+  reportUnchanged(names: TransferNames | null): void {
     this.#counts.unchanged++;
-    if (names === null) return;
-    this.#noteUnset(names.to, unset);
-    if (!this.#output.json) return;
-    this.#printResult("", {
-      ...names,
-      unchanged: true,
-      ...unset.length === 0 ? {} : { unset },
-    });
+    if (names !== null && this.#output.json) this.#printResult("", { ...names, unchanged: true });
   }
 
-  #noteUnset(name: string, unset: readonly UnsetProperty[]): void {
-    for (const property of unset) this.#unsetNames[property].add(name);
+  noteUnset(property: UnsetProperty, name: string, count = 1): void {
+    const { name: firstName, count: otherCount } = this.#unset.get(property) ?? { name, count: 0 };
+    this.#unset.set(property, { name: firstName, count: otherCount + count });
   }
 
   /** @param isNamed True if the command line names the file itself, not only its directory. */
-  reportCopied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
+  reportCopied(
+    { from, to }: TransferNames,
+    { bytes, total, resumedFrom, reused, sha256 }: Omit<TransferResult, "unset">,
+    isNamed: boolean,
+  ): void {
     this.#counts.copied++;
     if (isNamed) this.#counts.named++;
-    const { bytes, total, resumedFrom, reused, sha256, unset } = result;
     this.#counts.copiedBytes += total;
-    this.#noteUnset(to, unset);
     if (!isNamed && !this.#isVerbose && !this.#output.json) return;
-    this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256, unset });
+    this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
 
   /** @param isReplaced True if the target has another file of this name. */
@@ -238,13 +237,17 @@ export class TransferReport implements Disposable {
       );
     }
     if (this.#unsettledNames.size > 0) {
+      // A repeated run prints only other messages than the run before.
+      const [firstName] = [...this.#unsettledNames].sort();
       this.#output.warn(
         `${
-          nameFiles(this.#unsettledNames)
+          nameFiles(firstName!, this.#unsettledNames.size)
         }: skipped: still being written, or modified just now; a later run copies it`,
       );
     }
-    this.#warnOfUnset();
+    for (const [property, { name, count }] of this.#unset) {
+      this.#output.warn(`${nameFiles(name, count)}: ${UNSET_PROBLEMS[property]}`);
+    }
     const { copied, removed, unchanged, deleted, failed } = this.#counts;
     const isEmpty = !isEnded &&
       copied + unchanged + deleted + failed + this.#skippedNames.size === 0;
@@ -276,29 +279,6 @@ export class TransferReport implements Disposable {
     return `${copiedText}, ${formatBytes(transferredBytes)}${timeText}`;
   }
 
-  #warnOfUnset(): void {
-    const { time, mode, privacy } = this.#unsetNames;
-    const names = time.union(mode);
-    if (names.size > 0) {
-      const properties = [
-        ...time.size > 0 ? ["time"] : [],
-        ...mode.size > 0 ? ["permission bits"] : [],
-      ];
-      this.#output.warn(
-        `${nameFiles(names)}: the content is complete, but the disk refuses the ${
-          properties.join(" or the ")
-        }`,
-      );
-    }
-    if (privacy.size > 0) {
-      this.#output.warn(
-        `${
-          nameFiles(privacy)
-        }: more users can read or change it than at the source, because the disk refuses the permission bits`,
-      );
-    }
-  }
-
   [Symbol.dispose](): void {
     this.hideProgress();
     if (this.note !== null) this.#output.note(this.note);
@@ -312,12 +292,6 @@ export class TransferReport implements Disposable {
   }
 }
 
-/** @param names One or more names. */
-function nameFiles(names: ReadonlySet<string>): string {
-  // Files arrive in any order, and a repeated run prints only other messages than the run before.
-  const [firstName] = [...names].sort();
-  const otherCount = names.size - 1;
-  return otherCount === 0
-    ? firstName!
-    : `${firstName}, and ${formatCount(otherCount, "other file")}`;
+function nameFiles(firstName: string, count: number): string {
+  return count === 1 ? firstName : `${firstName}, and ${formatCount(count - 1, "other file")}`;
 }

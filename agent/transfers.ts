@@ -234,7 +234,8 @@ export class Transfers implements Disposable {
     else progress.bytes += size - bytesAtTarget;
     progress.files++;
     // Outside of the `try`, because a closed output is not a failure of this file.
-    if (result.isUnchanged) this.report.reportUnchanged({ from, to }, result.unset);
+    for (const property of result.unset) this.report.noteUnset(property, to);
+    if (result.isUnchanged) this.report.reportUnchanged({ from, to });
     else this.report.reportCopied({ from, to }, result, !(isStream && this.direction === "get"));
   }
 
@@ -285,7 +286,11 @@ export class Transfers implements Disposable {
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
       if (job.listsUnchanged && job.onlyNames === undefined) this.report.directories.add(to);
-      const { deletionsSkipped } = await copyTree(tree);
+      const { deletionsSkipped, unset } = await copyTree(tree);
+      for (const property of ["time", "mode", "privacy"] as const) {
+        const { files, first } = unset[property];
+        if (first !== null) this.report.noteUnset(property, tree.namesOf(first).to, files);
+      }
       tree.reportMissing();
       if (this.#isDryRun && deletionsSkipped === "empty" && tree.hasEntries) {
         tree.lossProblem = `${from} is empty: is its disk mounted?`;

@@ -154,7 +154,7 @@ export class TreeCopy {
   #reportEvent(event: FinalEvent): void {
     const { type, path } = event;
     const report = this.#report;
-    const isListed = type !== "unchanged" || this.#job.listsUnchanged || event.unset !== undefined;
+    const isListed = type !== "unchanged" || this.#job.listsUnchanged;
     if (!isListed) return report.reportUnchanged(null);
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
@@ -165,7 +165,7 @@ export class TreeCopy {
     const { progress } = report;
     progress.name = from;
     const isNamed = this.#job.onlyNames !== undefined;
-    if (type === "unchanged") report.reportUnchanged({ from, to }, event.unset);
+    if (type === "unchanged") report.reportUnchanged({ from, to });
     else if (type === "pending") {
       if (!isNamed) return report.skipUnsettled(from);
       const { settled = MOVE_SETTLED_SECONDS } = this.#job.options;

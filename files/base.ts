@@ -22,3 +22,4 @@
 
 export { TransferError, type TransferErrorCode, type TreeResult } from "./errors.ts";
 export { isReservedName } from "./reserved_name.ts";
+export type { UnsetProperty } from "./unset.ts";

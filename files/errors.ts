@@ -1,4 +1,5 @@
 import { DeguError } from "@degu/degu/base";
+import type { UnsetProperty } from "./unset.ts";
 
 /** The outcome of the copying of a tree. */
 export interface TreeResult {
@@ -27,15 +28,12 @@ export interface TreeResult {
   /** The number of entries that could not be copied, deleted or removed. */
   readonly failed: number;
   /**
-   * The number of copied or unchanged files whose time or permission bits the disk of the target
-   * has refused. Their content is complete.
+   * By property, the number of copied or unchanged files of which the disk of the target has refused
+   * the property, and the first path; `null` without such a file. Their content is complete.
    */
-  readonly unset: number;
-  /**
-   * The number of these files that more users can read or write than the permission bits of their
-   * sources would allow.
-   */
-  readonly exposed: number;
+  readonly unset: Readonly<
+    Record<UnsetProperty, { readonly files: number; readonly first: readonly string[] | null }>
+  >;
   /**
    * The reason that superfluous entries of the target were not deleted at the end, with `delete`;
    * `null` in all other cases:

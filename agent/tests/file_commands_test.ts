@@ -221,7 +221,7 @@ Deno.test("the target is an existing directory, a new directory, or the new name
   await fill(share, { "a": "1", "sub/a": "2", "b": "3" });
   const [first] = parseObjects(await files.runToSuccess("get", "--json", "camera:a", local));
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
-  const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256, unset: [] };
+  const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
   assertEquals(first, { from: "camera:a", to: `${local}/a`, ...result });
   assertEquals(parseObjects(await files.runToSuccess("get", "--json", "camera:a", local)), [
     { from: "camera:a", to: `${local}/a`, unchanged: true },

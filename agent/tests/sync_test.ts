@@ -106,7 +106,7 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   assertEquals([first.code, first.summary], [0, "4 files copied, 13 B"]);
   // The object has the same fields as for a single file.
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
-  const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256, unset: [] };
+  const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
   const copied = first.objects.find(({ to }) => to === "to:a");
   assertEquals(copied, { from: "from:a", to: "to:a", ...result });
   assertEquals(await readTree(target), await readTree(source));

@@ -206,7 +206,6 @@ Deno.test.each(DIRECTIONS)(
       resumedFrom: 0,
       reused: SIZE,
       sha256: sha256Of(A),
-      unset: [],
     });
   },
 );

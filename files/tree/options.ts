@@ -18,7 +18,6 @@ import {
   type TransferResult,
 } from "../options.ts";
 import { checkDays } from "../kept_versions.ts";
-import type { UnsetProperty } from "../unset.ts";
 import { checkFilter, type EntryFilter, makeEntryFilter, type TreeFilter } from "./filter.ts";
 
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
@@ -190,9 +189,8 @@ export interface UploadTreeOptions
  *   `done` the number of these bytes that the target has; before the plan, both numbers are 0.
  * - `"copied"`, `"unchanged"`, `"pending"`, `"skipped"`, `"failed"`: The outcome of a file, or of
  *   an entry that is neither a file nor a directory. A directory has an outcome only if it has
- *   failed. A copied file has the result of its transfer, in a dry run as if the file were new. An
- *   unchanged file has `unset`, as in a result, if the disk has refused a property. `at` of a
- *   failed entry is `"source"`, or `"target"` if the entry could not be deleted. A pending file is
+ *   failed. A copied file has the result of its transfer, in a dry run as if the file were new, but
+ *   not `unset`, which is counted in the result of the call. `at` of a failed entry is `"source"`, or `"target"` if the entry could not be deleted. A pending file is
  *   still being written: it is younger than `settled`, or, with `move`, may have changed since it
  *   was read.
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
@@ -209,12 +207,8 @@ export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
   | { readonly type: "progress"; readonly done: number; readonly total: number }
   | { readonly type: "retry" } & RetryEvent
-  | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
-  | {
-    readonly type: "unchanged";
-    readonly path: readonly string[];
-    readonly unset?: readonly UnsetProperty[];
-  }
+  | { readonly type: "copied"; readonly path: readonly string[] } & Omit<TransferResult, "unset">
+  | { readonly type: "unchanged"; readonly path: readonly string[] }
   | { readonly type: "moved"; readonly path: readonly string[] }
   | {
     readonly type: "deleted";

@@ -37,8 +37,11 @@ export class TreeReport {
     pending: 0,
     skipped: 0,
     failed: 0,
-    unset: 0,
-    exposed: 0,
+  };
+  readonly #unset: Record<UnsetProperty, { files: number; first: readonly string[] | null }> = {
+    time: { files: 0, first: null },
+    mode: { files: 0, first: null },
+    privacy: { files: 0, first: null },
   };
   #hasSkippedFile = false;
   failureCount = 0;
@@ -90,7 +93,7 @@ export class TreeReport {
     const isChangeMissing = this.#settings.dryRun && files + deleted > 0;
     const complete = failed + pending === 0 && !this.#hasSkippedFile && deletionsSkipped === null &&
       !isChangeMissing;
-    return { complete, ...this.counts, deletionsSkipped };
+    return { complete, ...this.counts, unset: this.#unset, deletionsSkipped };
   }
 
   /** Throws this error if the callback throws it. */
@@ -133,7 +136,6 @@ export class TreeReport {
       this.#hasSkippedFile ||= event.reason === "link" || event.reason === "metadata";
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
-    if (type === "copied" || type === "unchanged") this.#countUnset(event.unset);
     try {
       onEvent?.(event);
     } catch (error) {
@@ -145,9 +147,13 @@ export class TreeReport {
     }
   }
 
-  #countUnset(unset: readonly UnsetProperty[] = []): void {
-    if (unset.length > 0) this.counts.unset++;
-    if (unset.includes("privacy")) this.counts.exposed++;
+  #countUnset({ path }: TreeNode, unset: readonly UnsetProperty[]): void {
+    for (const property of unset) {
+      const counts = this.#unset[property];
+      counts.files++;
+      // Files arrive in any order.
+      if (counts.first === null || path.join("/") < counts.first.join("/")) counts.first = path;
+    }
   }
 
   /** Calls a callback. Its error ends the copy without a retry. */
@@ -208,7 +214,7 @@ export class TreeReport {
     return { ...lastResult, resumedFrom, reused, bytes: lastResult.total - resumedFrom - reused };
   }
 
-  reportCopied(node: TreeNode, result: TransferResult): void {
+  reportCopied(node: TreeNode, { unset, ...result }: TransferResult): void {
     this.counts.bytes += result.bytes;
     this.counts.reused += result.reused;
     this.#completedBytes += node.size - result.reused;
@@ -217,6 +223,7 @@ export class TreeReport {
     // A second copy of the same file is no progress: a file may change before each attempt.
     if (wasReported) return;
     this.#onProgress();
+    this.#countUnset(node, unset);
     this.reportEvent({ type: "copied", path: node.path, ...result });
   }
 
@@ -238,7 +245,8 @@ export class TreeReport {
       return this.reportCopied(node, result);
     }
     if (!this.#markReported(node)) return;
-    this.reportEvent({ type: "unchanged", path, ...unset.length === 0 ? {} : { unset } });
+    this.#countUnset(node, unset);
+    this.reportEvent({ type: "unchanged", path });
   }
 
   #markReported({ path }: TreeNode): boolean {
