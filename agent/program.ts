@@ -303,7 +303,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         return `${messageLine}; write --version, or -v after a command`;
       }
       if (isOfCommand) return `${messageLine}; write it after the command`;
-      const mayBeFile = !/^--[a-z\d-]+(?:=|$)/.test(firstQuoted) &&
+      // Neither a long option nor letters, such as -O or -xvf.
+      const mayBeFile = !/^--[a-z\d-]+(?:=|$)|^-[A-Za-z]{1,3}$/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
       return describeForeignOption(firstQuoted, command) ??
         (hasSuggestion

@@ -274,7 +274,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   const missing = `does not exist: ${wildcardMessage}`;
   const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
-    ["of get", 2, option, ["get", "camera:a", "-x"]],
+    ["of get", 2, option, ["get", "camera:a", "-x.txt"]],
     ["of sync", 2, option, ["sync", "--photos.d", "camera:"]],
     ["a pattern of put", 1, missing, ["put", `${local}/*.jpg`, "camera:"]],
     ["of get", 1, `${missing}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],

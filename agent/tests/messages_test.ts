@@ -515,7 +515,8 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     [["sync", "--link-dest=../a", local, "camera:"], "unknown option '--link-dest=../a'; see"],
     [["put", "--photos", a, "camera:"], "unknown option '--photos'; see \"degu put --help\"\n"],
     [["put", "-az.txt", a, "camera:"], "unknown option '-az.txt'; to name a file, write ./ before"],
-    [["put", "-aw", a, "camera:"], "unknown option '-aw'; to name a file, write ./ before it\n"],
+    [["put", "-aw", a, "camera:"], "unknown option '-aw'; see \"degu put --help\"\n"],
+    [["get", "-O", "x", "camera:x"], "unknown option '-O'; see \"degu get --help\"\n"],
     [["init", "-a"], "unknown option '-a'; see"],
   ];
   for (const [args, message] of rows) {
