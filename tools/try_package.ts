@@ -247,7 +247,11 @@ async function makeArchive(): Promise<string> {
   await Deno.mkdir(root, { recursive: true });
   for (const item of packages) {
     const published = `${dir}/published/${item.name}/${version}`;
-    await runOrThrow(["cp", "-R", published, `${root}/${directoryNameOf(item)}`]);
+    const directory = `${root}/${directoryNameOf(item)}`;
+    await runOrThrow(["cp", "-R", published, directory]);
+    // The archive has no members of the workspace, of whose absence Deno warns.
+    const { workspace: _, ...own } = JSON.parse(await Deno.readTextFile(`${directory}/deno.json`));
+    await Deno.writeTextFile(`${directory}/deno.json`, JSON.stringify(own, null, 2) + "\n");
   }
   const configuration = {
     links: packages.map((item) => `./${directoryNameOf(item)}`),
