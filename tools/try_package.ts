@@ -249,7 +249,6 @@ async function makeArchive(): Promise<string> {
     const published = `${dir}/published/${item.name}/${version}`;
     const directory = `${root}/${directoryNameOf(item)}`;
     await runOrThrow(["cp", "-R", published, directory]);
-    await runOrThrow(["cp", "-R", published, directory]);
     // The archive has no members of the workspace, of whose absence Deno warns.
     const { workspace: _, ...own } = JSON.parse(await Deno.readTextFile(`${directory}/deno.json`));
     await Deno.writeTextFile(`${directory}/deno.json`, JSON.stringify(own, null, 2) + "\n");
