@@ -28,8 +28,9 @@ export interface TreeResult {
   /** The number of entries that could not be copied, deleted or removed. */
   readonly failed: number;
   /**
-   * By property, the number of copied or unchanged files of which the disk of the target has refused
-   * the property, and the first path; `null` without such a file. Their content is complete.
+   * By property, the number of copied or unchanged files of which the disk of the target has
+   * refused the property, and the first path; `null` without such a file. Their content is
+   * complete.
    */
   readonly unset: Readonly<
     Record<UnsetProperty, { readonly files: number; readonly first: readonly string[] | null }>

@@ -54,11 +54,11 @@ export interface DownloadTreeOptions {
   /**
    * Whether to delete all entries of the target that the source does not have, after all files have
    * been copied. Entries are only deleted if the list of the source is complete and not empty, and
-   * no file has failed. A file that fails because of a link of the target does not count. An entry of
-   * the target that is a file or directory, and at the source is the other of both, is deleted like
-   * an entry that the source does not have; the next call copies the entry of the source. In a
-   * directory of the target, entries are only deleted if the directory lists all entries of the
-   * source by the same names. With `deleteAll`, the source may be empty.
+   * no file has failed. A file that fails because of a link of the target does not count. If an
+   * entry is a file at one side and a directory at the other, the entry of the target is deleted,
+   * and the next call copies the entry of the source. In a directory of the target, entries are
+   * only deleted if the directory lists all entries of the source by the same names. With
+   * `deleteAll`, the source may be empty.
    *
    * @default {false}
    */
@@ -190,9 +190,9 @@ export interface UploadTreeOptions
  * - `"copied"`, `"unchanged"`, `"pending"`, `"skipped"`, `"failed"`: The outcome of a file, or of
  *   an entry that is neither a file nor a directory. A directory has an outcome only if it has
  *   failed. A copied file has the result of its transfer, in a dry run as if the file were new, but
- *   not `unset`, which is counted in the result of the call. `at` of a failed entry is `"source"`, or `"target"` if the entry could not be deleted. A pending file is
- *   still being written: it is younger than `settled`, or, with `move`, may have changed since it
- *   was read.
+ *   not `unset`, which is counted in the result of the call. `at` of a failed entry is `"source"`,
+ *   or `"target"` if the entry could not be deleted. A pending file is still being written: it is
+ *   younger than `settled`, or, with `move`, may have changed since it was read.
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
  *   before the directory.
  * - `"moved"`: A file of the source was removed after it was copied, with `move`.
