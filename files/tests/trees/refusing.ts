@@ -51,7 +51,9 @@ export async function checkRefusing(testCase: Case, disk: FailingDisk): Promise<
     }
     const wanted = filesIn(seeDirectory(source));
     refuse(disk, testCase.refused.map((operation) => `${operation} 0 ${testCase.code}`));
-    const first = await transfer(testCase, disk);
+    let first = await transfer(testCase, disk);
+    // The first call only deletes an entry in the way.
+    if (first.result.failed > 0) first = await transfer(testCase, disk);
     const problems = first.result.failed > 0 ? ["files have failed"] : [];
     const arrived = filesIn(seeDirectory(target));
     const [timePaths, modePaths]: [string[], string[]] = [[], []];
