@@ -17,8 +17,8 @@ const entries: Record<string, [entry: object, names: string]> = {
     base,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
-    "LengthEncoderStream ProtocolError Range Response SuffixRange TlsError UnsatisfiedRange bodies buildUri checkAddress describeArgumentError formatAddress " +
-    "makeOutputFromInput parseAddress parseHost printable",
+    "LengthEncoderStream ProtocolError Range Response SuffixRange TlsError UnsatisfiedRange bodies buildUri checkAddress describeArgumentError formatAddress linesOf " +
+    "makeLineBody makeOutputFromInput parseAddress parseHost parseHostAddress printable",
   ],
   "@degu/degu/certificates": [certificates, "createAuthority createLeaf findAuthorityFormProblem"],
   "@degu/degu/client": [
@@ -59,8 +59,8 @@ Deno.test("@degu/degu has what most programs use of base, client and server", ()
     ...ownNames.split(" "),
   ]);
   const ofBaseAlone = "ChunkedDecoderStream ChunkedEncoderStream LengthDecoderStream " +
-    "LengthEncoderStream bodies checkAddress describeArgumentError makeOutputFromInput parseHost " +
-    "printable";
+    "LengthEncoderStream bodies checkAddress describeArgumentError linesOf makeLineBody " +
+    "makeOutputFromInput parseHost parseHostAddress printable";
   assertEquals(new Set(Object.keys(all)), names.difference(new Set(ofBaseAlone.split(" "))));
 });
 
