@@ -85,8 +85,8 @@ export function describeFullDisk(
   if (neededBytes === null || freeBytes === null || freeBytes < neededBytes) {
     return `there is no space left${location}${figures}`;
   }
-  // Other uploads had filled the disk, or the limit is a quota, a reserve of the file system, or the
-  // number of files.
+  // Other uploads had filled the disk, or the limit is a quota, a reserve of the file system, or
+  // the number of files.
   return `there was no space left${location} for a moment, or for another file${figures} now; or ` +
     "the file system keeps more space free, as minfreespace of mergerfs";
 }
