@@ -1,6 +1,6 @@
 /**
- * The disks that people mount: file systems in user space, as Debian packages them. Each row is also
- * a row of `files/docs/disks.md`.
+ * The disks that people mount: file systems in user space, as Debian packages them. Each row is
+ * also a row of `files/docs/disks.md`.
  */
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
