@@ -42,38 +42,38 @@ import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/method.ts";
 import { type Address, checkAddress } from "./base/address.ts";
-import { formatHostHeader } from "./net/addresses.ts";
+import { formatHostHeader } from "./net/transport/addresses.ts";
 import {
   type ConnectLimits,
   connectSocket,
   type Dial,
   dialSocket,
   ownDials,
-} from "./net/connect.ts";
+} from "./net/transport/connect.ts";
 import {
   checkRequest,
   Connection,
   connectionCoreOf,
   type ConnectionPeer,
   DEFAULT_TIMEOUT,
-} from "./net/client_connection.ts";
+} from "./net/client/client_connection.ts";
 import {
   checkClientOptions,
   checkSslClientOptions,
   type ClientOptions,
   makeBaseHeaders,
   type SSLClientOptions,
-} from "./net/client_options.ts";
-import { keepTimerRunning } from "./net/deadline.ts";
-import { parseRequestOptions, type RequestOptions } from "./net/request_signal.ts";
-import { prefetchSmallBody } from "./net/prefetched_body.ts";
+} from "./net/client/client_options.ts";
+import { keepTimerRunning } from "./net/transport/deadline.ts";
+import { parseRequestOptions, type RequestOptions } from "./net/client/request_signal.ts";
+import { prefetchSmallBody } from "./net/client/prefetched_body.ts";
 import {
   bodyOrNull,
   type Connector,
   type Requester,
   type RequestMessage,
   RequestShortcuts,
-} from "./net/requester.ts";
+} from "./net/client/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { type ClientSslconfig, type ClientSslctx, resolveClientSslctx } from "./net/tls/context.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
@@ -99,11 +99,17 @@ export {
   type ClientSslconfig,
   type ClientSslctx,
 } from "./net/tls/context.ts";
-export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
+export { ConnectionPool, type ConnectionPoolOptions } from "./net/client/connection_pool.ts";
 export { Response } from "./base/app/message.ts";
 export { describeConnectionError } from "./base/connection_error_details.ts";
-export { expectOk, StatusError, type StatusErrorFields } from "./net/expect_ok.ts";
-export { isTimeout, isTransient, retry, type RetryEvent, type RetryOptions } from "./net/retry.ts";
+export { expectOk, StatusError, type StatusErrorFields } from "./base/app/expect_ok.ts";
+export {
+  isTimeout,
+  isTransient,
+  retry,
+  type RetryEvent,
+  type RetryOptions,
+} from "./net/client/retry.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export {
   BodyError,

@@ -47,8 +47,8 @@ export {
   fromFetchHandler,
 } from "./web/from_fetch_handler.ts";
 export { WorkerApp, type WorkerAppOptions, type WorkerAppSource } from "./worker/worker_app.ts";
-export { repeat } from "./net/repeat.ts";
-export { runUntilSignal, terminationSignal } from "./net/termination.ts";
+export { repeat } from "./program/repeat.ts";
+export { runUntilSignal, terminationSignal } from "./program/termination.ts";
 export {
   type Address,
   Body,

@@ -26,7 +26,7 @@
  */
 
 import { type App, readApp } from "./base/app/app.ts";
-import { makeSafeLogger, standardLogger } from "./net/logger.ts";
+import { makeSafeLogger, standardLogger } from "./base/app/logger.ts";
 import {
   type Address,
   checkAddress,
@@ -37,38 +37,38 @@ import {
 } from "./base/address.ts";
 import { type Session, SessionCore, sessionCoreOf } from "./base/app/session.ts";
 import { checkBoolean, checkOptions } from "./internal/checks.ts";
-import { keepTimerRunning } from "./net/deadline.ts";
-import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
-import { DualStackListener, needsDualStackListener } from "./net/dual_stack_listener.ts";
+import { keepTimerRunning } from "./net/transport/deadline.ts";
+import { type Exchange, makeExchangeReporter } from "./base/app/exchange_recorder.ts";
+import { DualStackListener, needsDualStackListener } from "./net/server/dual_stack_listener.ts";
 import {
   type AcceptedConnection,
   type Listener,
   ListenerMaker,
   PlainListener,
-} from "./net/listener.ts";
-import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
+} from "./net/transport/listener.ts";
+import { ServerConnection, type ServerContext } from "./net/server/server_connection.ts";
 import {
   canonicalizeHosts,
   SERVER_CHECKS,
   type ServerOptions,
   type SSLServerOptions,
-} from "./net/server_options.ts";
-import { serveUntilSignal } from "./net/termination.ts";
-import { type RefusalCause, Slots } from "./net/slots.ts";
+} from "./net/server/server_options.ts";
+import { serveUntilSignal } from "./program/termination.ts";
+import { type RefusalCause, Slots } from "./net/server/slots.ts";
 import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
 
 export type { Api, App, AppFunction, AppObject } from "./base/app/app.ts";
 export type { PeerIdentity } from "./base/app/peer_identity.ts";
-export { serveUntilSignal, type StoppableServer } from "./net/termination.ts";
+export { serveUntilSignal, type StoppableServer } from "./program/termination.ts";
 export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export { BodyError, ConnectionClosedError, ProtocolError, TlsError } from "./base/errors.ts";
 export type { Exchange };
-export type { ServerOptions, SSLServerOptions } from "./net/server_options.ts";
-export { type LogDetails, type Logger, standardLogger } from "./net/logger.ts";
+export type { ServerOptions, SSLServerOptions } from "./net/server/server_options.ts";
+export { type LogDetails, type Logger, standardLogger } from "./base/app/logger.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 

@@ -9,8 +9,8 @@ import { markCopy } from "../internal/copies.ts";
 import { isTooManyOpenFilesError, messageOf, propertyOf } from "../internal/caught_errors.ts";
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
 import { type Request, Response } from "../base/app/message.ts";
-import { isBrokenBodyError } from "../net/incoming_body.ts";
-import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
+import { isBrokenBodyError } from "../net/transport/incoming_body.ts";
+import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../base/app/logger.ts";
 import { formatLogName, type Session } from "../base/app/session.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -22,9 +22,9 @@ import {
 import { buildUri } from "../base/wire/uri.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, isTimeout, type Requester } from "../client.ts";
-import { checkResponse } from "../net/client_connection.ts";
-import { mergeRelayedHeaders } from "../net/default_headers.ts";
-import { checkRequester, isConnector } from "../net/requester.ts";
+import { checkResponse } from "../net/client/client_connection.ts";
+import { mergeRelayedHeaders } from "../net/client/default_headers.ts";
+import { checkRequester, isConnector } from "../net/client/requester.ts";
 import type { Logger } from "../server.ts";
 
 /** The headers that a proxy adds to requests, its logger, and the end of event streams. */

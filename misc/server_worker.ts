@@ -2,8 +2,8 @@
 
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import type { LogDetails, Logger, LogLevel } from "../net/logger.ts";
-import type { ServerOptions } from "../net/server_options.ts";
+import type { LogDetails, Logger, LogLevel } from "../base/app/logger.ts";
+import type { ServerOptions } from "../net/server/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { Server, SSLServer } from "../server.ts";
 import { buildApp, isClass, loadModuleExport, type ModuleExport } from "../worker/load_app.ts";

@@ -7,7 +7,7 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
-import { type Logger, makeSafeLogger } from "../net/logger.ts";
+import { type Logger, makeSafeLogger } from "../base/app/logger.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { parseModuleExport } from "../worker/load_app.ts";
 import type { AppSource } from "./server_worker.ts";

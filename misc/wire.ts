@@ -49,8 +49,8 @@ import {
   type UnsatisfiedRange,
 } from "../base/wire/range.ts";
 import { checkUri, parseUri as parseUriText } from "../base/wire/uri.ts";
-import { checkRequest } from "../net/client_connection.ts";
-import { bodyOrNull, type RequestMessage } from "../net/requester.ts";
+import { checkRequest } from "../net/client/client_connection.ts";
+import { bodyOrNull, type RequestMessage } from "../net/client/requester.ts";
 
 /** The buffer of all functions of this module, which can share it because they are synchronous. */
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);

@@ -1,8 +1,8 @@
 import type { Address } from "../base/address.ts";
 import { DeguError } from "../base/errors.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
-import { type Logger, processLogger } from "../net/logger.ts";
-import type { ServerOptions } from "../net/server_options.ts";
+import { type Logger, processLogger } from "../base/app/logger.ts";
+import type { ServerOptions } from "../net/server/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "../worker/posted_error.ts";
 import { loadWorkerThreads, startWorker } from "../worker/worker_port.ts";

@@ -10,7 +10,7 @@
 
 import { existsSync } from "node:fs";
 import { relative } from "node:path";
-import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
+import { isSupportedDeno, MIN_DENO_VERSION } from "../net/tls/deno_version.ts";
 import { listPublishedFiles, readPackages } from "./packages.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 

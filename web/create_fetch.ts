@@ -13,10 +13,10 @@ import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Connector, Requester } from "../client.ts";
-import { checkRequest, checkResponse, onExchangeEnd } from "../net/client_connection.ts";
-import { checkConnection, checkRequester, makeConnectionOptions } from "../net/requester.ts";
+import { checkRequest, checkResponse, onExchangeEnd } from "../net/client/client_connection.ts";
+import { checkConnection, checkRequester, makeConnectionOptions } from "../net/client/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
-import { ConnectionPool } from "../net/connection_pool.ts";
+import { ConnectionPool } from "../net/client/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
 import { quote } from "../internal/quote.ts";
 import {

@@ -1,5 +1,5 @@
 /** The messages of errors: the actor, the refused action, the place and the remedy. */
-import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { StatusError } from "@degu/degu/client";
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/files";
@@ -10,7 +10,7 @@ import { EXIT_CODES, Failure } from "@degu/internal/agent/failure.ts";
 import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { withLookupAdvice } from "@degu/internal/net/connect.ts";
+import { withLookupAdvice } from "@degu/internal/net/transport/connect.ts";
 import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";

@@ -1,5 +1,5 @@
 /** The messages of the program for errors of the library. Each row has the name of its case. */
-import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode } from "@degu/device";
 import { TransferError } from "@degu/files";

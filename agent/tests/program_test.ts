@@ -1,5 +1,5 @@
 /** The command line: options, addresses, the device, and the messages of errors. */
-import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { transience } from "@degu/internal/internal/error_details.ts";
 import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";

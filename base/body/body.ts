@@ -1,7 +1,8 @@
 /**
  * The classes of readable bodies, and an overview of received and sent bodies.
  *
- * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). Its parts:
+ * **A received body** is made by `net/transport/incoming_body.ts` when its preamble has been read.
+ * Its parts:
  *
  * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory.
  *   Its buffer holds bytes that were received, possibly including bytes of the next message.
@@ -32,9 +33,9 @@
  * in another way. `Response.discard` reads a few remaining bytes, which consumes the body, and
  * cancels a longer body.
  *
- * **A sent body** is a text or an array, which `net/transport.ts` writes together with the
- * preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from a
- * source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`).
+ * **A sent body** is a text or an array, which `net/transport/transport.ts` writes together with
+ * the preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from
+ * a source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`).
  * Streams and generators are converted to iterables of chunks (`bodies.ts`). The sink joins
  * the first piece with the preamble, and compares the number of bytes with the content-length. The
  * last piece is written only when the source has ended where it must, so that an error always

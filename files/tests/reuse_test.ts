@@ -1,5 +1,5 @@
 /** Reuse of bytes that the target already has, for grown and renamed files. */
-import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
 import { download, FilesApp, type FilesOptions, upload, type UploadTreeOptions } from "@degu/files";

@@ -9,7 +9,7 @@ import {
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
-import { endpointOf } from "../addresses.ts";
+import { endpointOf } from "../transport/addresses.ts";
 import {
   type ConnectLimits,
   connectSocket,
@@ -17,11 +17,11 @@ import {
   runWithTimeoutAndSignal,
   withAddress,
   withLookupAdvice,
-} from "../connect.ts";
-import { canPauseNodeSockets, disablePeerCertificateObjects } from "../runtime.ts";
+} from "../transport/connect.ts";
+import { canPauseNodeSockets, disablePeerCertificateObjects } from "../transport/runtime.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeHandshakeError, translateError } from "./errors.ts";
-import { loadBuiltin } from "./modules.ts";
+import { loadBuiltin } from "../transport/modules.ts";
 import { identifyServer, parseHostAddress } from "./peer.ts";
 import { checkNegotiatedParameters } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";

@@ -11,10 +11,10 @@ import {
 } from "../../internal/checks.ts";
 import { markCopy } from "../../internal/copies.ts";
 import { quote } from "../../internal/quote.ts";
-import { checkDenoVersion } from "../deno_version.ts";
+import { checkDenoVersion } from "./deno_version.ts";
 import { Authorities } from "./authority.ts";
 import { formatPem } from "./certificate.ts";
-import { loadBuiltin } from "./modules.ts";
+import { loadBuiltin } from "../transport/modules.ts";
 import {
   findIdentityOptions,
   type Identity,

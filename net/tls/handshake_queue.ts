@@ -15,10 +15,10 @@
  */
 
 import { DeguError, TlsError } from "../../base/errors.ts";
-import { MAX_TIMER_MILLISECONDS } from "../deadline.ts";
-import type { AcceptedConnection, ListenerOptions } from "../listener.ts";
-import type { SafeLogger } from "../logger.ts";
-import { findMajorityKey, listMajority, peerKeyOf } from "../peer_keys.ts";
+import { MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
+import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
+import type { SafeLogger } from "../../base/app/logger.ts";
+import { findMajorityKey, listMajority, peerKeyOf } from "../transport/peer_keys.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 const MAX_PENDING_CONNECTIONS = 256;

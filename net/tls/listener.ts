@@ -6,21 +6,21 @@ import {
   makeBoundAddress,
   makePeerAddress,
   makePeerName,
-} from "../addresses.ts";
-import { startInterval, type Timer } from "../deadline.ts";
+} from "../transport/addresses.ts";
+import { startInterval, type Timer } from "../transport/deadline.ts";
 import {
   type AcceptedConnection,
   bindingError,
   type Listener,
   type ListenerOptions,
   PlainListener,
-} from "../listener.ts";
-import type { SafeLogger } from "../logger.ts";
-import { canPauseNodeSockets, listenAgain, pauseFailureSignal } from "../runtime.ts";
+} from "../transport/listener.ts";
+import type { SafeLogger } from "../../base/app/logger.ts";
+import { canPauseNodeSockets, listenAgain, pauseFailureSignal } from "../transport/runtime.ts";
 import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
-import { loadBuiltin } from "./modules.ts";
+import { loadBuiltin } from "../transport/modules.ts";
 import { ignoreError, makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
 import { isStillTrusted } from "./peer.ts";
 import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";

@@ -9,7 +9,7 @@ import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { evictOldest } from "../../internal/collections.ts";
-import { readCertificateChain } from "../runtime.ts";
+import { readCertificateChain } from "../transport/runtime.ts";
 import { type Authorities, readCertificate } from "./authority.ts";
 import {
   type Certificate,

@@ -22,7 +22,7 @@ import {
 } from "./keys.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
 import { findLibraryProblem, findUnsupportedExtension } from "./library_check.ts";
-import { loadBuiltin } from "./modules.ts";
+import { loadBuiltin } from "../transport/modules.ts";
 
 export interface PemConfig {
   cert?: string | undefined;

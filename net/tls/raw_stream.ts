@@ -1,8 +1,8 @@
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import { writeAll } from "../../base/body/byte_io.ts";
-import { freeMemory, freeMemoryAfterReads, pauseReads, resumeReads } from "../runtime.ts";
-import { loadBuiltin } from "./modules.ts";
+import { freeMemory, freeMemoryAfterReads, pauseReads, resumeReads } from "../transport/runtime.ts";
+import { loadBuiltin } from "../transport/modules.ts";
 
 export interface RawStream {
   readonly stream: Duplex;

@@ -34,7 +34,7 @@ import {
   quoteLine,
   quoteValue,
 } from "@degu/internal/internal/printable.ts";
-import { makeSafeLogger } from "@degu/internal/net/logger.ts";
+import { makeSafeLogger } from "@degu/internal/base/app/logger.ts";
 import { catchThrown } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";

@@ -29,7 +29,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { connectSocket, runWithTimeoutAndSignal } from "@degu/internal/net/connect.ts";
+import { connectSocket, runWithTimeoutAndSignal } from "@degu/internal/net/transport/connect.ts";
 
 // Connecting: `connect()` and the one-shot `request()`.
 

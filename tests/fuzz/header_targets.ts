@@ -4,7 +4,10 @@ import { createFetch, fromFetchHandler, json, ProxyApp, reply, type Requester } 
 import { type HeadersToSend, Response as AppResponse } from "@degu/degu/base";
 import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
 import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
-import { mergeRelayedHeaders, withDefaultHeaders } from "@degu/internal/net/default_headers.ts";
+import {
+  mergeRelayedHeaders,
+  withDefaultHeaders,
+} from "@degu/internal/net/client/default_headers.ts";
 import { PREAMBLE, type Target } from "./check_linear.ts";
 
 /** Prepares headers, and returns the function to measure. */

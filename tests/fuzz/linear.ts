@@ -2,7 +2,7 @@
 
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
-import { Transport } from "@degu/internal/net/transport.ts";
+import { Transport } from "@degu/internal/net/transport/transport.ts";
 import {
   parseChunkHeader,
   parseRequest,

@@ -6,7 +6,7 @@ import {
   type AcceptedConnection,
   type Listener,
   ListenerMaker,
-} from "@degu/internal/net/listener.ts";
+} from "@degu/internal/net/transport/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { failAtBugs } from "../support/bugs.ts";
 import { cutBytes } from "../support/streams.ts";

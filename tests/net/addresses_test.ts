@@ -11,8 +11,8 @@ import { connect } from "node:net";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
-import { makePeerAddress } from "@degu/internal/net/addresses.ts";
-import { PlainListener } from "@degu/internal/net/listener.ts";
+import { makePeerAddress } from "@degu/internal/net/transport/addresses.ts";
+import { PlainListener } from "@degu/internal/net/transport/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import {

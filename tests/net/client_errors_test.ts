@@ -4,12 +4,12 @@
  */
 import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu";
-import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import {
   type FailedRequest,
   makeRequestError,
   noResponseError,
-} from "@degu/internal/net/client_errors.ts";
+} from "@degu/internal/net/client/client_errors.ts";
 import { clearMaybeProcessed } from "@degu/internal/internal/error_details.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";

@@ -1,6 +1,6 @@
 /** The two halves of a client's exchange end in any order; an event out of order is reported. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { ClientExchange } from "@degu/internal/net/client_exchange.ts";
+import { ClientExchange } from "@degu/internal/net/transport/client_exchange.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 
 type Event = Exclude<

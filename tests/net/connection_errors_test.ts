@@ -1,6 +1,6 @@
 /** describeConnectionError() for each fault of a connection, over real sockets. */
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
-import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import {
   Client,
   describeConnectionError,

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { Deadline } from "@degu/internal/net/deadline.ts";
+import { Deadline } from "@degu/internal/net/transport/deadline.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -312,7 +312,7 @@ Deno.test("a client's request body has no time limit, nor has a wait that the pe
 Deno.test("an interval does not keep the process alive, with or without Node's modules", async () => {
   for (const first of ["", 'import "node:timers";']) {
     const script = `${first}
-      import { startInterval } from "./net/deadline.ts";
+      import { startInterval } from "./net/transport/deadline.ts";
       startInterval(() => {}, 1_000_000);
       console.log("end");`;
     assertEquals(await runScript(script, ["--no-check"], {}), "end\n");

@@ -2,7 +2,7 @@
 import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
-import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
+import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/tls/deno_version.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 Deno.test("versions are compared numerically, with pre-releases before releases", () => {

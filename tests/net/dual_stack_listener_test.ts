@@ -3,8 +3,8 @@ import type { Address } from "@degu/degu/base";
 import {
   DualStackListener,
   needsDualStackListener,
-} from "@degu/internal/net/dual_stack_listener.ts";
-import { PlainListener } from "@degu/internal/net/listener.ts";
+} from "@degu/internal/net/server/dual_stack_listener.ts";
+import { PlainListener } from "@degu/internal/net/transport/listener.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -14,7 +14,7 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { makeSafeLogger } from "@degu/internal/net/logger.ts";
+import { makeSafeLogger } from "@degu/internal/base/app/logger.ts";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 
 const log = makeSafeLogger(new RecordingLogger());

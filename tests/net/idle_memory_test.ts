@@ -1,6 +1,6 @@
 /** The memory of a connection that waits for its next message. */
-import { IdleRead } from "@degu/internal/net/client_connection.ts";
-import { Transport } from "@degu/internal/net/transport.ts";
+import { IdleRead } from "@degu/internal/net/client/client_connection.ts";
+import { Transport } from "@degu/internal/net/transport/transport.ts";
 import type { Socket } from "@degu/degu";
 import { assertEquals } from "@std/assert";
 

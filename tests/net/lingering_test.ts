@@ -2,8 +2,8 @@
  * Bytes that are discarded after the last response, so that a reset can't destroy the response.
  * docs/security.md has the limits.
  */
-import { linger } from "@degu/internal/net/lingering.ts";
-import { Transport } from "@degu/internal/net/transport.ts";
+import { linger } from "@degu/internal/net/server/lingering.ts";
+import { Transport } from "@degu/internal/net/transport/transport.ts";
 import type { Socket } from "@degu/degu/base";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertEquals } from "@std/assert";

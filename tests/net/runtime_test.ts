@@ -1,7 +1,7 @@
 /** The private parts of Deno's runtime: whether they exist, and what happens without them. */
 import { once } from "node:events";
 import * as net from "node:net";
-import { canPauseNodeSockets } from "@degu/internal/net/runtime.ts";
+import { canPauseNodeSockets } from "@degu/internal/net/transport/runtime.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 

@@ -7,7 +7,7 @@ import { type Body, BodyIter, type Response } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { SSLServer } from "@degu/degu/server";
-import { canPauseNodeSockets } from "@degu/internal/net/runtime.ts";
+import { canPauseNodeSockets } from "@degu/internal/net/transport/runtime.ts";
 
 const PIECE_BYTES = 1_048_576;
 const BODY_BYTES = 32 * PIECE_BYTES;

@@ -1,7 +1,7 @@
 /** The workflows: their tasks, versions of Deno, and permissions. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "npm:js-yaml@4.3.2";
-import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
+import { MIN_DENO_VERSION } from "@degu/internal/net/tls/deno_version.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { listFiles, readProjectFile, readTasks } from "@degu/testing/tree.ts";
 

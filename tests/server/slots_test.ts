@@ -5,7 +5,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, BodyIter } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
-import { ListenerMaker } from "@degu/internal/net/listener.ts";
+import { ListenerMaker } from "@degu/internal/net/transport/listener.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";

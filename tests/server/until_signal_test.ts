@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
 import { Server, serveUntilSignal, SSLServer, type StoppableServer } from "@degu/degu/server";
-import { serveUntil as serveUntilSignals } from "@degu/internal/net/termination.ts";
+import { serveUntil as serveUntilSignals } from "@degu/internal/program/termination.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

@@ -3,7 +3,7 @@
  * which they happen.
  */
 
-import { invalidTransitionError } from "@degu/internal/net/client_exchange.ts";
+import { invalidTransitionError } from "@degu/internal/net/transport/client_exchange.ts";
 
 const BUG = invalidTransitionError("", "").message.split(",")[0]!;
 

@@ -6,7 +6,7 @@
 
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { reportPauseFailure } from "../../net/runtime.ts";
+import { reportPauseFailure } from "../../net/transport/runtime.ts";
 
 reportPauseFailure();
 const socket = new TLSSocket(new Socket(), {});

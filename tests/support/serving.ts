@@ -14,7 +14,7 @@ import {
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
 import { SessionCore } from "@degu/internal/base/app/session.ts";
-import { ServerConnection } from "@degu/internal/net/server_connection.ts";
+import { ServerConnection } from "@degu/internal/net/server/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, withTimeout } from "./raw_peer.ts";
 

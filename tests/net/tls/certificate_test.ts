@@ -30,7 +30,10 @@ import {
   findNameProblem,
   parseHostAddress,
 } from "@degu/internal/net/tls/peer.ts";
-import { disablePeerCertificateObjects, readCertificateChain } from "@degu/internal/net/runtime.ts";
+import {
+  disablePeerCertificateObjects,
+  readCertificateChain,
+} from "@degu/internal/net/transport/runtime.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, hashPublicKey as publicKey256OfNode } from "@degu/testing/certificates.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

@@ -1,0 +1,874 @@
+import type { Address } from "../../base/address.ts";
+import type { Socket } from "../../base/app/app.ts";
+import type { PeerCertificate } from "../../base/app/session.ts";
+import { parseRemoteAddress } from "../transport/addresses.ts";
+import { Response, setRequestLine } from "../../base/app/message.ts";
+import {
+  type Bodies,
+  bodies as defaultBodies,
+  type BodyIn,
+  type BodyOut,
+  cancelUnusedBody,
+  checkBodies,
+  determineSentFraming,
+  onBodyEnd,
+  prepareBody,
+  type PreparedBody,
+  withContentType,
+} from "../../base/body/bodies.ts";
+import { checkBoolean, checkMethods, wrongTypeError } from "../../internal/checks.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+} from "../../base/errors.ts";
+import { messageOf } from "../../internal/caught_errors.ts";
+import { HiddenProperty } from "../../internal/error_details.ts";
+import { hideSecrets, INSPECT, inspectFields } from "../../internal/printable.ts";
+import {
+  checkHeaders,
+  checkNoExpect,
+  type Framing,
+  hasConnectionClose,
+  type HeadersToSend,
+} from "../../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
+import type { Method } from "../../base/wire/method.ts";
+import {
+  checkInterimResponse,
+  checkRequestLine,
+  checkResponsePrefix,
+  determineReceivedFraming,
+  formatRequestPreamble,
+  isLastResponse,
+  mayBeginResponse,
+  parseResponsePreamble,
+} from "../../base/wire/preamble.ts";
+import {
+  type LastExchangeReason,
+  makeClosedConnectionError,
+  makeRequestError,
+  noResponseError,
+} from "./client_errors.ts";
+import { isResetError, markSocketError } from "../transport/connection_errors.ts";
+import { checkTimeout, keepTimerRunning, releaseAfterTick } from "../transport/deadline.ts";
+import { withDefaultHeaders } from "./default_headers.ts";
+import { makeIncomingBody, type OnBodyEnd } from "../transport/incoming_body.ts";
+import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
+import {
+  bodyOrNull,
+  type ConnectorConnection,
+  findRequestSent,
+  type RequestMessage,
+  RequestShortcuts,
+} from "./requester.ts";
+import { ClientExchange } from "../transport/client_exchange.ts";
+import { IDLE_BUFFER_BYTES, Transport } from "../transport/transport.ts";
+
+/** The default time-out of each wait, in seconds. */
+export const DEFAULT_TIMEOUT = 90;
+
+/** Interim responses before a response: a server could send them without end. */
+const MAX_INTERIM_RESPONSES = 32;
+
+const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
+
+/** Checks a request before a connection is made, which checks it again with its own headers. */
+export function checkRequest(
+  method: Method,
+  uri: string,
+  headers: HeadersToSend,
+  body: BodyOut,
+): void {
+  checkRequestLine(method, uri, body);
+  const sentHeaders = withContentType(headers, body);
+  const framing = determineSentFraming(method, null, sentHeaders, prepareBody(body));
+  formatRequestPreamble(scratchBuffer, method, uri, sentHeaders, null, framing);
+  checkNoExpect(sentHeaders);
+}
+
+const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
+
+/**
+ * The connection, a request in flight and a body in use each keep the core alive. The registry
+ * keeps the transport and its listeners alive: if a listener referred to the core, the core would
+ * never be collected.
+ */
+function closeWhenCollected(core: ConnectionCore, transport: Transport): void {
+  transportRegistry.register(core, transport, transport);
+  transport.addCloseListener(() => transportRegistry.unregister(transport));
+}
+
+const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty();
+
+/** Calls a function when a response's body has ended, and its request has been sent. */
+export function onExchangeEnd(
+  connection: ConnectorConnection,
+  body: BodyIn,
+  listener: () => void,
+): void {
+  onBodyEnd(body, () => {
+    const core = connectionCoreOf(connection);
+    // A promise would delay the next request of a pool.
+    if (core !== null) return core.onRequestSent(listener);
+    const requestSent = findRequestSent(connection);
+    if (requestSent === null) listener();
+    else requestSent.then(listener, listener);
+  });
+}
+
+/**
+ * Checks a response of a requester that can be a program's own. Closes the connection if the option
+ * `unframedNull` treats a response without framing as a response without a body: if its body
+ * arrives nevertheless, the bytes would be read as the next response.
+ */
+export function checkResponse(response: Response): void {
+  if (!(response instanceof Response)) throw wrongTypeError("response", "a Response", response);
+  unframedConnections.get(response)?.close();
+}
+
+/** A pending read on an idle client connection, which detects a close by the server. */
+export class IdleRead {
+  readonly #transport: Transport;
+  readonly #socket: Socket;
+  /**
+   * - `"inactive"`: a request is in progress, or no request was made yet.
+   * - `"probing"`: a read was started just before a request.
+   * - `"waiting"`: a read is pending, and doesn't keep the process alive.
+   */
+  #state: "inactive" | "probing" | "waiting" = "inactive";
+  #error: unknown = null;
+
+  constructor(transport: Transport, socket: Socket) {
+    this.#transport = transport;
+    this.#socket = socket;
+    transport.idleRead = this;
+  }
+
+  /** No other code may use the transport's read buffer before {@linkcode endIdle}. */
+  start(): void {
+    const previousState = this.#state;
+    if (this.#transport.isClosed || previousState === "waiting") return;
+    if (this.#socket.unref === undefined) return;
+    this.#state = "waiting";
+    this.#socket.unref();
+    if (previousState === "inactive") this.#read();
+  }
+
+  /** Bytes that have already arrived, or a close, can't belong to the response. */
+  probe(): void {
+    if (this.#transport.isClosed || this.#state !== "inactive") return;
+    this.#state = "probing";
+    this.#read();
+  }
+
+  /** Ends the idle state when a request is sent: the pending read then waits for the response. */
+  endIdle(): void {
+    if (this.#state === "waiting") this.#socket.ref?.();
+    this.#state = "inactive";
+  }
+
+  takeError(): unknown {
+    const error = this.#error;
+    this.#error = null;
+    return error;
+  }
+
+  #read(): void {
+    const { readBuffer } = this.#transport;
+    if (readBuffer.bufferedBytes > 0) return this.onRead(null);
+    if (readBuffer.pendingRead !== null) return;
+    readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
+    readBuffer.readAhead(this.#socket, false);
+  }
+
+  onRead(error: unknown): void {
+    if (this.#state === "inactive") return;
+    const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;
+    this.#error = markSocketError(error) ??
+      (hasExcessBytes ? excessBytesError() : new EmptyPreambleError());
+    this.#transport.close(this.#error);
+  }
+}
+
+let coreOf: (connection: object) => ConnectionCore | null;
+
+/** No public module exports this class, so programs can't make an instance. */
+export class ConnectionCore {
+  readonly sock: Socket;
+  readonly baseHeaders: HeadersToSend | null;
+  readonly bodies: Bodies;
+  defaultHeaders: HeadersToSend | null = null;
+  /** The time for which the connection was idle before the request; `null` if unknown. */
+  idleSeconds: number | null = null;
+  readonly #transport: Transport;
+  readonly #idleRead: IdleRead;
+  readonly #unframedNull: boolean;
+  readonly #openedAt = performance.now();
+  #lastExchangeReason: LastExchangeReason | null = null;
+  #responseCount = 0;
+  #lastStatus = 0;
+  // Created for the first request that has a signal.
+  #requestAbort: RequestAbort | null = null;
+
+  constructor(
+    sock: Socket,
+    baseHeaders: HeadersToSend | null,
+    bodies: Bodies = defaultBodies,
+    timeout: number | null = DEFAULT_TIMEOUT,
+    unframedNull = false,
+  ) {
+    checkMethods("sock", sock, ["read", "write", "close"]);
+    if (baseHeaders !== null) checkHeaders(baseHeaders);
+    checkBodies(bodies);
+    checkTimeout("timeout", timeout);
+    checkBoolean("unframedNull", unframedNull);
+    this.sock = sock;
+    this.baseHeaders = baseHeaders;
+    this.bodies = bodies;
+    this.#transport = new Transport(sock, timeout, checkResponsePrefix);
+    this.#idleRead = new IdleRead(this.#transport, sock);
+    this.#unframedNull = unframedNull;
+    closeWhenCollected(this, this.#transport);
+  }
+
+  get isClosed(): boolean {
+    return this.#transport.isClosed;
+  }
+
+  get isIdle(): boolean {
+    return this.#transport.exchange === null;
+  }
+
+  get requestProgress(): number | null {
+    const { deadline, writeCount } = this.#transport;
+    return deadline.isWaiting || deadline.isWriting ? null : writeCount;
+  }
+
+  closeAfterResponse(timeout: number | null): void {
+    this.#lastExchangeReason = "single request";
+    const transport = this.#transport;
+    if (transport.isClosed) return;
+    // Keep the shared timer of deadlines running, because the same client often opens its next
+    // connection at once.
+    const runningTimer = keepTimerRunning(timeout);
+    transport.addCloseListener(() => releaseAfterTick(runningTimer));
+  }
+
+  closeOnAbort(signal: AbortSignal): void {
+    this.#transport.closeOnAbort(signal);
+  }
+
+  addCloseListener(listener: () => void): void {
+    this.#transport.addCloseListener(listener);
+  }
+
+  /** Whether a part of the request is still to be sent, although its response has begun. */
+  get isSending(): boolean {
+    const { exchange, isClosed } = this.#transport;
+    return exchange !== null && exchange.isDetached && !isClosed;
+  }
+
+  /** Calls the function when the last request was sent, or will not be sent any more. */
+  onRequestSent(listener: () => void): void {
+    const { exchange, isClosed } = this.#transport;
+    if (exchange === null || exchange.request === "done" || isClosed) listener();
+    else exchange.onRequestEnd(listener);
+  }
+
+  #closeAfterSend(): void {
+    this.#lastExchangeReason ??= "single request";
+    if (!this.isSending) this.close();
+  }
+
+  close(): void {
+    this.#transport.close();
+  }
+
+  request(
+    method: Method,
+    uri: string,
+    headers: HeadersToSend,
+    body: BodyOut,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    try {
+      const { signal, duplex } = parseRequestOptions(options);
+      signal?.throwIfAborted();
+      const transport = this.#transport;
+      const previousExchange = transport.exchange;
+      if (previousExchange?.response === "ended" && !transport.isClosed) {
+        checkRequestLine(method, uri, body);
+        return this.#requestAfter(previousExchange, method, uri, headers, body, options, signal);
+      }
+      this.#checkReady(method, uri, body);
+      // Begin first: getters of the headers and of the body could start another request.
+      const exchange = new ClientExchange(method, uri, signal, duplex === "full");
+      transport.exchange = exchange;
+      let encodedBody, framing, length;
+      try {
+        const defaultHeaders = this.defaultHeaders;
+        const requestHeaders = defaultHeaders === null
+          ? headers
+          : withDefaultHeaders(headers, defaultHeaders);
+        const sentHeaders = withContentType(requestHeaders, body);
+        encodedBody = prepareBody(body);
+        framing = determineSentFraming(
+          method,
+          null,
+          sentHeaders,
+          encodedBody,
+          this.#unframedNull,
+        );
+        const buffer = transport.beginMessage();
+        length = formatRequestPreamble(buffer, method, uri, sentHeaders, this.baseHeaders, framing);
+        transport.endPreamble(buffer, length);
+        checkNoExpect(sentHeaders);
+        if (this.baseHeaders !== null) checkNoExpect(this.baseHeaders);
+        exchange.isLastRequest = hasConnectionClose(sentHeaders) ||
+          (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
+        if (signal !== undefined) {
+          signal.throwIfAborted();
+          this.#requestAbort ??= new RequestAbort(transport);
+          this.#requestAbort.begin(signal);
+        }
+      } catch (error) {
+        transport.exchange = null;
+        exchange.notifyRequestEnd();
+        throw error;
+      }
+      return this.#runExchange(exchange, length, encodedBody, framing);
+    } catch (error) {
+      cancelUnusedBody(body, error);
+      return Promise.reject(error);
+    }
+  }
+
+  /** Makes a request when the previous request, whose response has ended, was sent. */
+  async #requestAfter(
+    previousExchange: ClientExchange,
+    method: Method,
+    uri: string,
+    headers: HeadersToSend,
+    body: BodyOut,
+    options: RequestOptions | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => reject(signal!.reason);
+    signal?.addEventListener("abort", onAbort);
+    previousExchange.onRequestEnd(resolve);
+    try {
+      await promise;
+    } catch (error) {
+      cancelUnusedBody(body, error);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      previousExchange.offRequestEnd(resolve);
+    }
+    return await this.request(method, uri, headers, body, options);
+  }
+
+  #checkReady(method: Method, uri: string, body: BodyOut): void {
+    const { isClosed, failure, exchange } = this.#transport;
+    if (isClosed) {
+      // During an exchange, the program has closed the connection.
+      const reason = exchange === null ? this.#lastExchangeReason : null;
+      throw this.#requestError(
+        makeClosedConnectionError(failure, reason, this.#responseCount),
+        method,
+        null,
+      );
+    }
+    const isUnread = exchange?.response === "body";
+    if (exchange !== null && !isUnread) {
+      throw new DeguError("another request is in flight on this connection");
+    }
+    checkRequestLine(method, uri, body);
+    if (isUnread) {
+      throw new BodyError(
+        "the body of the previous response has not been read to its end: read it, or call discard() " +
+          "of the response",
+      );
+    }
+  }
+
+  // Hot path: all awaits of a request are in this function, because each further async function
+  // costs a promise per request.
+  async #runExchange(
+    exchange: ClientExchange,
+    length: number,
+    body: PreparedBody,
+    framing: Framing | undefined,
+  ): Promise<Response> {
+    const transport = this.#transport;
+    const { readBuffer } = transport;
+    const { method, uri, signal } = exchange;
+    try {
+      // Read before sending: bytes that the runtime has already received can't belong to this
+      // request's response. Such a read settles within two microtasks.
+      this.#idleRead.probe();
+      await null;
+      await null;
+      if (signal !== undefined && signal.aborted) throw signal.reason;
+      if (transport.isClosed) throw new ConnectionClosedError();
+      this.#idleRead.endIdle();
+      // From this point on, the request can't be rolled back.
+      exchange.send();
+      if (exchange.isLastRequest) this.#lastExchangeReason = "request";
+      let rest: Promise<number | void> | null;
+      try {
+        rest = transport.beginSend(length, body, framing);
+        // Without a byte sent, only an error can follow.
+        if (transport.isSmallSend || transport.sendState === "nothing") {
+          rest = transport.endSend(await rest);
+        }
+      } catch (thrownError) {
+        const error = transport.failWith(thrownError);
+        if (!this.#isRefusal(exchange, error)) throw error;
+        rest = null;
+      }
+      // Everything but a small request is sent while the response is received.
+      if (rest === null) this.#finishRequest(exchange);
+      else this.#detach(exchange, rest);
+      let preamble;
+      for (let interimCount = 0;; interimCount++) {
+        let preambleEnd;
+        while ((preambleEnd = transport.searchPreamble()) < 0) {
+          // One time-out bounds all interim responses, unless the server waits for the request.
+          const isRestarted = interimCount === 0 || exchange.isDetached;
+          const count = await transport.beginReceive();
+          if (!transport.endReceive(count, isRestarted)) throw noResponseError();
+        }
+        const { bytes, start } = readBuffer;
+        preamble = parseResponsePreamble(method, bytes, start, preambleEnd);
+        const isInterim = preamble.status < 200;
+        if (isInterim) checkInterimResponse(preamble);
+        readBuffer.start = preambleEnd;
+        if (!isInterim) break;
+        if (interimCount === MAX_INTERIM_RESPONSES) throw tooManyInterimError(preamble.status);
+        if (!exchange.isDetached) transport.deadline.resumeWait();
+        else if (readBuffer.bufferedBytes > 0) transport.deadline.startWait();
+      }
+      exchange.receivePreamble();
+      this.#responseCount++;
+      const { status, reason, headers } = preamble;
+      this.#lastStatus = status;
+      if (exchange.isDetached) {
+        if (status >= 400) await this.#abandonRefused(exchange, status);
+        else if (!exchange.isFullDuplex) await this.#waitForSend(exchange);
+      }
+      const announcedFraming = determineReceivedFraming(method, preamble);
+      // With `unframedNull`, a response without framing has no body.
+      const isUnframedNull = announcedFraming === "unframed" && this.#unframedNull;
+      if (isUnframedNull && readBuffer.bufferedBytes > 0) throw unframedNullError(status);
+      const receivedFraming = isUnframedNull ? null : announcedFraming;
+      const isUnframed = receivedFraming === "unframed";
+      if (isUnframed && isEncrypted(this.sock)) throw unframedBodyError(status);
+      const isLast = isLastResponse(preamble) || isUnframed;
+      if (isLast || hasConnectionClose(headers)) {
+        this.#lastExchangeReason ??= isLast ? "last response" : "response";
+        exchange.isLastResponse = true;
+      }
+      exchange.returnResponse();
+      const onBodyEnd = this.#onBodyEnd;
+      const receivedBody = makeIncomingBody(
+        this.bodies,
+        transport,
+        onBodyEnd,
+        "response",
+        receivedFraming,
+      );
+      if (receivedBody === null) onBodyEnd("consumed");
+      else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
+      const response = new Response(status, reason, headers, receivedBody);
+      if (isUnframedNull) {
+        unframedConnections.set(response, { close: () => this.#closeAfterSend() });
+      }
+      // A `StatusError` for this response names the method and the path.
+      if (!response.ok) setRequestLine(response, method, uri);
+      return response;
+    } catch (error) {
+      const failure = this.#failExchange(exchange, error);
+      cancelUnusedBody(body, failure);
+      throw failure;
+    }
+  }
+
+  #finishRequest(exchange: ClientExchange): void {
+    exchange.endRequest();
+    exchange.notifyRequestEnd();
+  }
+
+  /** The rest of the request is sent while the response is received. */
+  #detach(exchange: ClientExchange, rest: Promise<number | void>): void {
+    exchange.detach();
+    this.#transport.startSending(rest).then(() => this.#endSend(exchange), (error) => {
+      if (!exchange.isDetached) return;
+      // The error of the source, or of the socket, ends the response.
+      if (!this.isClosed && !this.#isRefusal(exchange, error)) this.#transport.close(error);
+      this.#endSend(exchange);
+    });
+  }
+
+  #endSend(exchange: ClientExchange): void {
+    if (!exchange.endRequest()) return;
+    const { deadline } = this.#transport;
+    this.#transport.endSending();
+    // The wait for a response that has not begun is bounded from now on.
+    if (exchange.response === "awaited" && !deadline.isWaiting) deadline.startWait();
+    if (exchange.isComplete) this.#finishExchange();
+    exchange.notifyRequestEnd();
+  }
+
+  /** Cancels the rest of the request. */
+  #abandonSend(exchange: ClientExchange, problem: string): void {
+    if (this.isClosed || !exchange.endRequest()) return;
+    this.#lastExchangeReason = "refused body";
+    this.#transport.abandonSending(new BodyError(problem));
+    if (exchange.isComplete) this.#finishExchange();
+    exchange.notifyRequestEnd();
+  }
+
+  /** A server may refuse a body by responding and closing: the response is then still received. */
+  #isRefusal(exchange: ClientExchange, error: unknown): boolean {
+    if (this.#transport.sendState !== "refused") return false;
+    exchange.writeError = error;
+    if (!isResetError(error)) return false;
+    this.#lastExchangeReason = "refused body";
+    return true;
+  }
+
+  /** RFC 9112 §9.5: after an early error, the rest of the body isn't sent. */
+  async #abandonRefused(exchange: ClientExchange, status: number): Promise<void> {
+    // The request may have been sent in this tick.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    if (this.isClosed) throw new ConnectionClosedError();
+    const problem = `the server responded with status ${status} before the body was sent`;
+    this.#abandonSend(exchange, problem);
+  }
+
+  /** Waits until the request was sent, or the server has closed the connection. */
+  async #waitForSend(exchange: ClientExchange): Promise<void> {
+    const transport = this.#transport;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    exchange.onRequestEnd(resolve);
+    exchange.stall();
+    transport.deadline.startWait();
+    let isWaiting = true;
+    const watchPeer = (): void => {
+      const onRead = (count: number | null) => {
+        if (!isWaiting) return;
+        if (count !== null) return watchPeer();
+        this.#abandonSend(exchange, "the server closed the connection before the body was sent");
+      };
+      transport.readBuffer.readAhead(this.sock, false)?.then(onRead, () => onRead(null));
+    };
+    watchPeer();
+    await promise;
+    isWaiting = false;
+    exchange.isRequestCut = transport.sendState === "refused";
+    transport.deadline.stopWait();
+    if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
+  }
+
+  readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
+    const transport = this.#transport;
+    const { exchange } = transport;
+    if (outcome !== "consumed") return transport.close(outcome === "broken" ? error : undefined);
+    if (exchange === null || !exchange.endResponse()) return;
+    if (!this.isSending) return this.#finishExchange();
+    // Without a pending read, a close by the server would be noticed only by the next write.
+    this.#idleRead.start();
+    if (!exchange.isLastResponse) return;
+    // The request may have been sent in this tick.
+    setImmediate(() =>
+      this.#abandonSend(exchange, "the server ended the connection before the body was sent")
+    );
+  };
+
+  #finishExchange(): void {
+    this.#transport.exchange = null;
+    this.#requestAbort?.end();
+    if (this.#lastExchangeReason !== null) this.#transport.close();
+    else this.#idleRead.start();
+  }
+
+  #failExchange(exchange: ClientExchange, thrownError: unknown): unknown {
+    const transport = this.#transport;
+    const { method, signal } = exchange;
+    let error;
+    if (signal !== undefined && this.#requestAbort!.hasFired) {
+      // The abort has closed the connection if a byte was sent. Otherwise the connection stays
+      // usable.
+      error = signal.reason;
+    } else {
+      const failure = this.#hasExcessBytes(exchange) ? excessBytesError(thrownError) : thrownError;
+      error = this.#requestError(transport.failWith(failure), method, exchange);
+      transport.close(error);
+    }
+    if (transport.isClosed) {
+      exchange.fail();
+      transport.exchange = exchange;
+    } else {
+      transport.exchange = null;
+      this.#idleRead.start();
+    }
+    exchange.notifyRequestEnd();
+    return error;
+  }
+
+  /**
+   * Whether the bytes after the previous response don't begin another response: some servers send
+   * a body after the response to a HEAD.
+   */
+  #hasExcessBytes({ response }: ClientExchange): boolean {
+    const { bytes, start, end } = this.#transport.readBuffer;
+    return response === "awaited" && this.#responseCount > 0 && end > start &&
+      !mayBeginResponse(bytes, start, end);
+  }
+
+  #requestError(error: unknown, method: Method, exchange: ClientExchange | null): unknown {
+    const transport = this.#transport;
+    const idleError = this.#idleRead.takeError();
+    const writeError = exchange === null ? null : exchange.writeError;
+    const isWaiting = exchange !== null && transport.readBuffer.bufferedBytes === 0 &&
+      (exchange.response === "preparing" || exchange.response === "awaited");
+    return makeRequestError(idleError ?? error, {
+      phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
+      method,
+      isClosedByPeer: idleError !== null || writeError !== null ||
+        !transport.isClosed && transport.failure !== null,
+      writeError,
+      lastStatus: this.#lastStatus,
+      isEncrypted: isEncrypted(this.sock),
+      openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
+      hint: this.sock.refusalHint ?? null,
+      idleSeconds: this.idleSeconds,
+    });
+  }
+}
+
+/**
+ * A connection to a server. A connection carries one request at a time: read the body of each
+ * response before the next request.
+ *
+ * `client.connect()` makes a connection. Call the constructor for a {@linkcode Socket} of your own.
+ * Any error closes the connection, except an invalid argument found before the first byte was sent.
+ * The end of a `using` block and garbage collection also close the connection. A body that is in
+ * use keeps its connection alive.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu/client";
+ * import { Server } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
+ * server.serveForever();
+ * using conn = await new Client(server.address).connect();
+ * const response = await conn.get("/");
+ * assertEquals(response.status, 200);
+ * ```
+ */
+export class Connection extends RequestShortcuts implements Disposable {
+  /**
+   * The socket that was passed to the constructor. The socket does not keep the connection alive: a
+   * connection that is garbage collected closes its socket.
+   */
+  readonly sock: Socket;
+  /**
+   * Headers of each request, which replace headers of the same name that the caller passes; `null`
+   * for none.
+   */
+  readonly baseHeaders: HeadersToSend | null;
+  /** The classes that the bodies of responses are made from. */
+  readonly bodies: Bodies;
+  readonly #core: ConnectionCore;
+
+  /**
+   * Makes a connection over a socket, and takes ownership of the socket.
+   *
+   * @param sock A socket that has not been used yet.
+   * @param baseHeaders Headers of each request, which replace headers of the same name that the
+   * caller passes; `null` for none.
+   * @param bodies The classes that the bodies of responses are made from.
+   * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
+   * @param unframedNull Whether a body of `null` has no framing:
+   * {@linkcode ClientOptions.unframedNull}.
+   * @throws {TypeError} if an argument is of a wrong type.
+   * @throws {RangeError} if a value is not allowed.
+   */
+  constructor(
+    sock: Socket,
+    baseHeaders: HeadersToSend | null,
+    bodies?: Bodies,
+    timeout?: number | null,
+    unframedNull?: boolean,
+  ) {
+    super();
+    const core = this.#core = new ConnectionCore(sock, baseHeaders, bodies, timeout, unframedNull);
+    this.sock = core.sock;
+    this.baseHeaders = core.baseHeaders;
+    this.bodies = core.bodies;
+  }
+
+  static {
+    coreOf = (connection) => #core in connection ? connection.#core : null;
+  }
+
+  /**
+   * Whether the connection has been closed: by the client, by an error, or, while it was idle, by
+   * the server.
+   */
+  get closed(): boolean {
+    return this.#core.isClosed;
+  }
+
+  /**
+   * Resolves when the last request was sent, or will not be sent any more. With `duplex: "full"`,
+   * its response may end before.
+   */
+  get requestSent(): Promise<void> {
+    return new Promise((resolve) => this.#core.onRequestSent(resolve));
+  }
+
+  /**
+   * Returns the verified certificate and the address of the server, also after the connection was
+   * closed. {@linkcode ConnectionPool.prototype.peer} does the same for a pool.
+   *
+   * @example Know a server by its authority
+   * ```ts
+   * import { SSLClient, SSLServer } from "@degu/degu";
+   * import { TempPKI } from "@degu/degu/misc";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pki = await TempPKI.create();
+   * const app = () => [204, "No Content", {}, null] as const;
+   * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
+   * using conn = await new SSLClient(pki.clientSslconfig, server.address).connect();
+   * const { certificate, address } = conn.peer();
+   * assertEquals(certificate?.authority?.publicKey256.length, 95);
+   * assertEquals(address, server.address);
+   * ```
+   */
+  peer(): ConnectionPeer {
+    return peerOfSocket(this.#core.sock);
+  }
+
+  /**
+   * Makes a request and resolves to the response, whose body, if any, is still to be read.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param message The headers, the body and the options.
+   * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
+   * @throws {ConnectionClosedError} if the connection is closed.
+   * @throws {ProtocolError} if the peer sends something invalid; an `EmptyPreambleError` if the
+   * peer closes before its response.
+   * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
+   */
+  override request<M extends Method>(
+    method: M,
+    uri: string,
+    ...message: RequestMessage<M>
+  ): Promise<Response>;
+  override request(
+    method: Method,
+    uri: string,
+    headers?: HeadersToSend,
+    body?: BodyOut,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    if (headers !== undefined && body !== undefined) {
+      return this.#core.request(method, uri, headers, body, options);
+    }
+    try {
+      const sentHeaders = headers === undefined ? {} : headers;
+      const sentBody = bodyOrNull(method, headers, body);
+      return this.#core.request(method, uri, sentHeaders, sentBody, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Closes the connection; pending operations reject. Further calls have no effect. */
+  close(): void {
+    this.#core.close();
+  }
+
+  /** Closes the connection. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** @internal */
+  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+    // `baseHeaders` may hold secrets.
+    const { closed, baseHeaders, sock } = this;
+    const fields = { closed, baseHeaders: baseHeaders && hideSecrets(baseHeaders), sock };
+    return inspectFields("Connection", fields, inspect, options);
+  }
+}
+
+/** The server of a connection: who it is, and where. */
+export interface ConnectionPeer {
+  /** The verified certificate of the server; `null` without TLS. */
+  readonly certificate: PeerCertificate | null;
+  /**
+   * The address that the connection has reached, without a scope; `null` if its socket has no
+   * address, such as TLS over a Unix socket.
+   */
+  readonly address: Address | null;
+}
+
+export function peerOfSocket(sock: Socket | undefined): ConnectionPeer {
+  return {
+    certificate: sock?.peerCertificate ?? null,
+    address: parseRemoteAddress(sock?.remoteAddr),
+  };
+}
+
+/** Returns the core of a connection; `null` for a connection of another class. */
+export function connectionCoreOf(connection: object): ConnectionCore | null {
+  return coreOf(connection);
+}
+
+/** @param cause The error of the response that the bytes were taken for. */
+function excessBytesError(cause?: unknown): ProtocolError {
+  const reason = cause === undefined ? "" : `: ${messageOf(cause)}`;
+  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request${reason}`);
+}
+
+/** A `Deno.TlsConn` has no `protocol`. */
+function isEncrypted(sock: Socket): boolean {
+  return sock.protocol !== undefined || "handshake" in sock;
+}
+
+function unframedBodyError(status: number): ProtocolError {
+  return new ProtocolError(
+    "UNFRAMED_BODY",
+    `the response (status ${status}) has neither content-length nor transfer-encoding: over TLS, ` +
+      "the end of such a body can't be told from a connection that was cut",
+  );
+}
+
+function unframedNullError(status: number): ProtocolError {
+  return new ProtocolError(
+    "UNFRAMED_BODY",
+    `the response (status ${status}) has neither content-length nor transfer-encoding, but a body: ` +
+      "the option unframedNull is only for servers with Python Degu",
+  );
+}
+
+function tooManyInterimError(status: number): ProtocolError {
+  return new ProtocolError(
+    "UNEXPECTED_STATUS",
+    `status ${status}: more than ${MAX_INTERIM_RESPONSES} interim responses`,
+  );
+}

@@ -1,0 +1,158 @@
+import {
+  connectionErrorDetails,
+  describeConnectionError,
+} from "../../base/connection_error_details.ts";
+import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../../base/errors.ts";
+import { isResetError } from "../transport/connection_errors.ts";
+import { isSafeMethod, type Method } from "../../base/wire/method.ts";
+import { errorCodeOf, messageOf } from "../../internal/caught_errors.ts";
+import { transience } from "../../internal/error_details.ts";
+export interface FailedRequest {
+  /**
+   * The progress of the request when it failed:
+   *
+   * - `"idle"`: the connection had closed before the request was sent.
+   * - `"sent"`: the request was sent, and no byte of a response has arrived.
+   * - `"responding"`: a part of the response has arrived.
+   */
+  readonly phase: "idle" | "sent" | "responding";
+  readonly method: Method;
+  readonly isClosedByPeer: boolean;
+  readonly writeError: unknown;
+  /** The status of the connection's last response; 0 before the first one. */
+  readonly lastStatus: number;
+  readonly isEncrypted: boolean;
+  readonly openMilliseconds: number;
+  /** The time for which a pool kept the connection before the request; `null` if unknown. */
+  readonly idleSeconds: number | null;
+  /** Text for the error if the server refuses this client: the likely reason, and advice. */
+  readonly hint: string | null;
+}
+
+const LOG_HINT = "see the server's log, from level info on";
+const RESET_MESSAGE = `the peer reset the connection before it responded; ${LOG_HINT}`;
+const NO_RESPONSE_MESSAGE =
+  `the server closed the connection before it sent a response; ${LOG_HINT}`;
+/**
+ * If the server closes within this time after the start of a connection or an attempt, the close is
+ * probably a refusal. A server without a free slot closes only after 2 s: such a close isn't a
+ * refusal, because a retry may get a slot.
+ */
+export const EARLY_CLOSE_MILLISECONDS = 1500;
+
+const LATE_CLOSE_MESSAGE =
+  "the server kept the connection waiting, and closed it without a response: all its connections " +
+  `may be in use, so call again later; ${LOG_HINT}`;
+const MAYBE_REFUSED_MESSAGE =
+  "the server closed the connection before it sent a response, which over TLS may mean that " +
+  "it refuses this client";
+
+export function noResponseError(): EmptyPreambleError {
+  return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
+}
+
+export type LastExchangeReason =
+  | "request"
+  | "response"
+  | "last response"
+  | "refused body"
+  | "single request";
+
+const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
+  request: "its last request had connection: close",
+  response: "the server's last response had connection: close",
+  "last response": "no other response can follow the server's last response (RFC 9112 §9.3)",
+  "refused body": "the server refused the body of the last request",
+  "single request": "it was made for a single request",
+};
+
+export function makeClosedConnectionError(
+  failure: unknown,
+  lastExchangeReason: LastExchangeReason | null,
+  responseCount: number,
+): ConnectionClosedError {
+  const reason = failure !== null
+    ? `of an earlier error (${messageOf(failure)})`
+    : lastExchangeReason !== null
+    ? LAST_EXCHANGE_TEXTS[lastExchangeReason]
+    : null;
+  if (reason === null) return new ConnectionClosedError();
+  // A server may limit the requests of a connection: the number shows the limit.
+  const count = lastExchangeReason === "response"
+    ? ` (response ${responseCount} of this connection)`
+    : "";
+  const message = `the connection is closed, because ${reason}${count}; make a new one with ` +
+    "client.connect(), or use a ConnectionPool, which replaces closed connections";
+  const cause = failure === null ? {} : { cause: failure };
+  const error = new ConnectionClosedError(message, "CLOSED", cause);
+  const isClosedByServer = lastExchangeReason === "response" ||
+    lastExchangeReason === "last response" || lastExchangeReason === "refused body";
+  const description = failure === null
+    ? isClosedByServer ? { fault: "broken" } as const : null
+    : describeConnectionError(failure);
+  if (description !== null) connectionErrorDetails.set(error, description);
+  // Another call on this connection would fail again.
+  return transience.set(error, false);
+}
+
+export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
+  const error = makeConnectionError(thrownError, request);
+  const isSafe = isSafeMethod(request.method);
+  // A server that closes the connection has probably read the request.
+  const isFromPeer = request.isClosedByPeer || error instanceof EmptyPreambleError ||
+    errorCodeOf(error) === "EXCESS_BYTES";
+  if (request.phase !== "idle" && isFromPeer && !isSafe && error instanceof Error) {
+    transience.set(error, "maybe processed");
+  }
+  return error;
+}
+
+function makeConnectionError(
+  error: unknown,
+  {
+    phase,
+    isClosedByPeer,
+    writeError,
+    lastStatus,
+    isEncrypted,
+    openMilliseconds,
+    idleSeconds,
+    hint,
+  }: FailedRequest,
+): unknown {
+  // The error already names the reason.
+  if (phase === "responding" || !isClosedByPeer) return error;
+  if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+    const { code, message, cause, address } = error;
+    return new TlsError(code, `${message}; ${hint}`, { cause, address });
+  }
+  const isReset = isResetError(error);
+  // If the server has refused the body, any other error is a consequence of the refusal.
+  if (!isReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
+  const isFirstOverTls = isEncrypted && lastStatus === 0;
+  const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
+  const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;
+  const makeClosedError = (message: string) => {
+    const fault = isReset ? "reset" : "broken";
+    return connectionErrorDetails.set(new EmptyPreambleError(message), { fault, waitedSeconds });
+  };
+  if (isFirstOverTls && !isLate) {
+    return makeClosedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
+  }
+  const idleTime = idleSeconds === null
+    ? ""
+    : `; the connection had been idle for ${idleSeconds.toFixed(1)} s`;
+  if (phase === "idle") {
+    // Most servers close the connection after an error status, so the last status explains the
+    // close.
+    const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
+    return makeClosedError(
+      `the peer had closed the connection before the request was sent${lastResponse}${idleTime}`,
+    );
+  }
+  if (isFirstOverTls) return makeClosedError(LATE_CLOSE_MESSAGE);
+  if (isReset) {
+    return makeClosedError(RESET_MESSAGE + idleTime);
+  }
+  return idleTime === "" ? error : makeClosedError(NO_RESPONSE_MESSAGE + idleTime);
+}

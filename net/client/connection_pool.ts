@@ -1,0 +1,592 @@
+import type { Response } from "../../base/app/message.ts";
+import {
+  type BodyIn,
+  type BodyOut,
+  cancelUnusedBody,
+  isRepeatable,
+  isWritableBody,
+  retainBody,
+} from "../../base/body/bodies.ts";
+import { readerOf } from "../../base/body/body.ts";
+import {
+  checkMethods,
+  checkOptions,
+  makeChoiceCheck,
+  makeIntegerCheck,
+} from "../../internal/checks.ts";
+import { ConnectionClosedError } from "../../base/errors.ts";
+import { errorCodeOf } from "../../internal/caught_errors.ts";
+import {
+  clearMaybeProcessed,
+  mayHaveBeenProcessed,
+  transience,
+} from "../../internal/error_details.ts";
+import { joinSignals, pause } from "../../internal/pause.ts";
+import type { HeadersToSend } from "../../base/wire/headers.ts";
+import { isSafeMethod, type Method } from "../../base/wire/method.ts";
+import {
+  checkRequest,
+  checkResponse,
+  type Connection,
+  type ConnectionCore,
+  connectionCoreOf,
+  type ConnectionPeer,
+  DEFAULT_TIMEOUT,
+  onExchangeEnd,
+  peerOfSocket,
+} from "./client_connection.ts";
+import { describeConnectionError } from "../../base/connection_error_details.ts";
+import { markSocketError } from "../transport/connection_errors.ts";
+import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
+import { prefetchSmallBody } from "./prefetched_body.ts";
+import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
+import {
+  bodyOrNull,
+  checkConnection,
+  type Connector,
+  type ConnectorConnection,
+  makeConnectionOptions,
+  type RequestMessage,
+  RequestShortcuts,
+} from "./requester.ts";
+
+/** The number of connections that a pool keeps, their idle time, and the requests to repeat. */
+export interface ConnectionPoolOptions {
+  /**
+   * The maximum number of connections, 1 or more; more requests wait in order. `Infinity` is no
+   * limit.
+   *
+   * @default {4}
+   */
+  maxConnections?: number | undefined;
+  /**
+   * Seconds after which an unused connection is closed, above 0 and at most 3600; `null` for no
+   * limit. The connection is closed after 1.0 to 1.25 times this value.
+   *
+   * @default {10}
+   */
+  idleTimeout?: number | null | undefined;
+  /**
+   * Which requests are sent a second time if a reused connection closes before the first byte of
+   * the response.
+   *
+   * - `"safe"`: `GET` and `HEAD`, which don't change the server's state.
+   * - `"any"`: also `PUT`, `POST` and `DELETE`, which the server may then process twice. Their
+   *   errors are {@linkcode isTransient | transient}. Only for callers whose requests are all
+   *   idempotent, such as transfers of files.
+   *
+   * @default {"safe"}
+   */
+  repeat?: "safe" | "any" | undefined;
+}
+
+/** The right to use one connection, until a request was sent and its response has ended. */
+interface Slot {
+  connection: PooledConnection | null;
+  body: BodyIn;
+  hasResponse: boolean;
+  /** The progress of the exchange when the timer for stalled exchanges was started. */
+  lastProgress: number | null;
+}
+
+class PooledConnection {
+  readonly connection: ConnectorConnection;
+  /** `null` for a connection of another class, whose close and progress are unknown. */
+  readonly core: ConnectionCore | null;
+  /** Setting a timer for each wait would cost more than the rest of a request. */
+  idleDeadline: Deadline | null = null;
+  idleSince = performance.now();
+  /** Whether the last request was a PUT, POST or DELETE. */
+  isAfterUnsafe = false;
+  /** The idle time after which the server closes the connection, if a response has announced it. */
+  #keepAliveSeconds = Infinity;
+
+  constructor(connection: ConnectorConnection) {
+    this.connection = connection;
+    this.core = connectionCoreOf(connection);
+  }
+
+  get isClosed(): boolean {
+    return this.connection.closed;
+  }
+
+  readKeepAlive({ "keep-alive": value }: HeadersToSend): void {
+    const match = typeof value === "string" && KEEP_ALIVE_TIMEOUT.exec(value);
+    if (match) this.#keepAliveSeconds = Number(match[1]);
+  }
+
+  /** Waits until the server has had the time to close the connection after its response. */
+  async waitForClose(signal: AbortSignal): Promise<void> {
+    const closeController = new AbortController();
+    this.core?.addCloseListener(() => closeController.abort());
+    const milliseconds = this.idleSince + MAX_CLOSE_MILLISECONDS - performance.now();
+    await pause(Math.max(milliseconds, 0), AbortSignal.any([signal, closeController.signal]));
+    // If the program was busy meanwhile, Deno reports the close only after the next timer.
+    await pause(0, signal);
+  }
+
+  /** Returns false if the connection is closed, or the server is about to close it. */
+  endIdle(): boolean {
+    this.idleDeadline?.stopWait();
+    const idleSeconds = (performance.now() - this.idleSince) / 1000;
+    if (this.core !== null) this.core.idleSeconds = idleSeconds;
+    return !this.isClosed && idleSeconds < this.#keepAliveSeconds - 1;
+  }
+}
+
+/** The time in which a server closes a connection that it doesn't keep open after a response. */
+const MAX_CLOSE_MILLISECONDS = 20;
+
+/** A parameter of the header `keep-alive` (RFC 2068 §19.7.1.1), which many servers send. */
+const KEEP_ALIVE_TIMEOUT = /(?:^|[\s,;])timeout=(\d+)/i;
+
+/**
+ * Makes requests over a few connections, which stay open and are reused: a request that follows
+ * another within a short time needs no handshake.
+ *
+ * A connection is free again when its request has been sent, and the body of its response has been
+ * consumed or canceled. A body with a length of at most 64 KiB is read at once, and kept in memory.
+ * Read each other body, or call `response.discard()`. When `maxConnections` connections are in use,
+ * further requests wait in order. If the program reads no byte of any response, and sends no byte
+ * of any request, for the whole `timeout` of the client, the waiting requests fail.
+ *
+ * An idle connection that the server has closed, or over which the server has sent unexpected
+ * bytes, is replaced before a request is sent. If a reused connection closes before the first byte
+ * of the response to a `GET` or `HEAD`, the pool sends the request a second time, over a new
+ * connection. Other requests are never sent twice, unless the option `repeat` is `"any"`.
+ *
+ * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
+ * `await using` block, closes it.
+ *
+ * @example
+ * ```ts
+ * import { Client, ConnectionPool, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = await Server.start(["127.0.0.1", 0], ({ uri }) => [200, "OK", {}, uri]);
+ * await using pool = new ConnectionPool(new Client(server.address), { maxConnections: 2 });
+ * const uris = ["/a", "/b", "/c", "/d"];
+ * const texts = uris.map(async (uri) => (await pool.request("GET", uri)).text());
+ * assertEquals(await Promise.all(texts), uris);
+ * assertEquals(server.sessions.size, 2);
+ * ```
+ */
+export class ConnectionPool extends RequestShortcuts implements AsyncDisposable {
+  /** The client, or another connector, that opens the connections. */
+  readonly connector: Connector;
+  readonly #allowsUnsafeRetries: boolean;
+  readonly #maxConnections: number;
+  readonly #idleConnections: IdleConnections;
+  readonly #slots = new Set<Slot>();
+  readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
+  /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
+  readonly #timeout: number | null;
+  /** Whether the server has kept a connection open after a PUT, POST or DELETE. */
+  #keepsOpen = false;
+  #stallTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #closeController = new AbortController();
+
+  /**
+   * Makes a pool, which connects at the first request.
+   *
+   * @param connector Makes the connections, usually a client.
+   * @param options How many connections to keep, for how long, and which requests to repeat.
+   * @throws {TypeError} if an argument or option has a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   */
+  constructor(connector: Connector, options: ConnectionPoolOptions = {}) {
+    super();
+    checkMethods("connector", connector, ["connect"]);
+    const { maxConnections = 4, idleTimeout = 10, repeat } = checkOptions(options, {
+      maxConnections: makeIntegerCheck(1, Infinity),
+      idleTimeout: checkTimeout,
+      repeat: makeChoiceCheck("safe", "any"),
+    });
+    this.#timeout = timeoutOf(connector);
+    this.connector = connector;
+    this.#maxConnections = maxConnections;
+    this.#allowsUnsafeRetries = repeat === "any";
+    this.#idleConnections = new IdleConnections(idleTimeout);
+  }
+
+  /** The number of open connections that carry a request, or a response still to be read. */
+  get inUse(): number {
+    let count = 0;
+    for (const { connection } of this.#slots) if (connection?.isClosed === false) count++;
+    return count;
+  }
+
+  /**
+   * Resolves to the server that the connections reach. If the pool has no connection, this method
+   * opens one, which the next request uses.
+   *
+   * @param options A signal that aborts connecting.
+   * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
+   * @throws the same errors as {@linkcode Client.prototype.connect}.
+   *
+   * @example
+   * ```ts
+   * import { ConnectionPool, SSLClient } from "@degu/degu/client";
+   * import { TempPKI } from "@degu/degu/misc";
+   * import { SSLServer } from "@degu/degu/server";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pki = await TempPKI.create();
+   * const app = () => [204, "No Content", {}, null] as const;
+   * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+   * server.serveForever();
+   * await server.ready;
+   *
+   * await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+   * const { certificate, address } = await pool.peer();
+   * assertEquals(certificate?.authority?.publicKey256.length, 95);
+   * assertEquals(address, server.address);
+   * ```
+   */
+  async peer(options?: RequestOptions): Promise<ConnectionPeer> {
+    const { connection } = await this.#getAnyConnection(parseRequestOptions(options).signal);
+    return peerOfSocket((connection as Partial<Connection>).sock);
+  }
+
+  /**
+   * Makes a request over a connection of the pool, as soon as one is free.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param message The headers, the body and the options; their signal aborts this request, and
+   * waiting and connecting for it.
+   * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
+   * @throws {Deno.errors.TimedOut} if the request waits, and the program continues none of the
+   * other requests and responses.
+   * @throws the same errors as {@linkcode Client.prototype.request}.
+   */
+  override request<M extends Method>(
+    method: M,
+    uri: string,
+    ...message: RequestMessage<M>
+  ): Promise<Response>;
+  override async request(
+    method: Method,
+    uri: string,
+    givenHeaders?: HeadersToSend,
+    givenBody?: BodyOut,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    const headers = givenHeaders === undefined ? {} : givenHeaders;
+    const body = bodyOrNull(method, givenHeaders, givenBody);
+    let slot: Slot | null = null;
+    try {
+      const requestOptions = parseRequestOptions(options);
+      const { signal } = requestOptions;
+      const checkArguments = () => checkRequest(method, uri, headers, body);
+      const slotOrPromise = this.#acquireSlot(signal, checkArguments);
+      slot = slotOrPromise instanceof Promise ? await slotOrPromise : slotOrPromise;
+      const send = ({ connection }: PooledConnection) => {
+        const connectionOptions = makeConnectionOptions(connection, requestOptions);
+        return connection.request(method, uri, headers, body, connectionOptions);
+      };
+      const response = await this.#sendRequest(slot, method, checkArguments, send, body, signal);
+      try {
+        checkResponse(response);
+      } catch (error) {
+        // The body of the response is unread.
+        this.#idleConnections.discard(slot.connection!);
+        throw error;
+      }
+      const usedSlot = slot;
+      usedSlot.body = response.body;
+      usedSlot.hasResponse = true;
+      this.#restartStallTimer();
+      usedSlot.connection!.isAfterUnsafe = !isSafeMethod(method);
+      usedSlot.connection!.readKeepAlive(response.headers);
+      const { connection } = usedSlot.connection!;
+      const { sock = {} } = connection as Partial<Connection>;
+      const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
+      onExchangeEnd(connection, usedSlot.body, () => this.#releaseSlot(usedSlot));
+      return prefetchedResponse;
+    } catch (thrownError) {
+      const error = this.#closeController.signal.aborted
+        ? this.#closeController.signal.reason
+        : thrownError;
+      if (slot !== null) this.#releaseSlot(slot);
+      cancelUnusedBody(body, error);
+      throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
+    }
+  }
+
+  /** No other code repeats a request. */
+  async #sendRequest(
+    slot: Slot,
+    method: Method,
+    checkArguments: () => void,
+    send: (connection: PooledConnection) => Promise<Response>,
+    body: BodyOut,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
+    const idleConnection = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body)
+      ? slot.connection = this.#idleConnections.take()
+      : await this.#takeOpenConnection(slot, checkArguments, signal);
+    if (idleConnection !== null) {
+      // Keep the body, because the request may be repeated with the same body over a new
+      // connection.
+      const release = retainBody(body);
+      try {
+        const response = await send(idleConnection);
+        this.#keepsOpen ||= idleConnection.isAfterUnsafe;
+        return response;
+      } catch (error) {
+        const isStale = isStaleConnectionError(error);
+        if (isStale) this.#keepsOpen = false;
+        const mayRepeat = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
+        if (!mayRepeat || !isStale || !isRepeatable(body)) throw error;
+      } finally {
+        release();
+      }
+      slot.connection = null;
+      this.#idleConnections.discard(idleConnection);
+    } else {
+      checkArguments();
+    }
+    return await send(await this.#connect(slot, signal));
+  }
+
+  /**
+   * Takes an idle connection for a request that can't be repeated. Some servers close each
+   * connection after its response without a `connection: close`. So the request waits, unless
+   * another connection was used again after such a request.
+   */
+  async #takeOpenConnection(
+    slot: Slot,
+    checkArguments: () => void,
+    signal: AbortSignal | undefined,
+  ): Promise<PooledConnection | null> {
+    const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
+    for (;;) {
+      const connection = slot.connection = this.#idleConnections.take();
+      if (connection === null || this.#keepsOpen) return connection;
+      checkArguments();
+      await connection.waitForClose(joinedSignal);
+      joinedSignal.throwIfAborted();
+      if (!connection.isClosed) return connection;
+      this.#idleConnections.discard(connection);
+    }
+  }
+
+  /** @param checkArguments Called before the request has to wait. */
+  #acquireSlot(signal: AbortSignal | undefined, checkArguments: () => void): Slot | Promise<Slot> {
+    this.#closeController.signal.throwIfAborted();
+    signal?.throwIfAborted();
+    if (this.#slots.size < this.#maxConnections) return this.#addSlot();
+    // If another class than `Connection` made a connection, the pool isn't notified of its close.
+    for (const { connection } of this.#slots) {
+      if (connection?.isClosed) this.#removeConnection(connection);
+    }
+    if (this.#slots.size < this.#maxConnections) return this.#addSlot();
+    checkArguments();
+    return this.#waitForSlot(joinSignals(signal, this.#closeController.signal)!);
+  }
+
+  #addSlot(): Slot {
+    const slot = { connection: null, body: null, hasResponse: false, lastProgress: null };
+    this.#slots.add(slot);
+    return slot;
+  }
+
+  #waitForSlot(signal: AbortSignal): Promise<Slot> {
+    const waiter = Promise.withResolvers<Slot>();
+    const onAbort = () => {
+      this.#waiters.delete(waiter);
+      waiter.reject(signal.reason);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#waiters.add(waiter);
+    if (this.#waiters.size === 1) this.#restartStallTimer();
+    return waiter.promise.finally(() => {
+      signal.removeEventListener("abort", onAbort);
+      if (this.#waiters.size === 0) clearTimeout(this.#stallTimer);
+    });
+  }
+
+  /**
+   * If the program continues no exchange until the timer fires, all waiting requests fail, because
+   * a slot might never become free.
+   */
+  #restartStallTimer(): void {
+    if (this.#timeout === null || this.#waiters.size === 0) return;
+    clearTimeout(this.#stallTimer);
+    for (const slot of this.#slots) slot.lastProgress = progressOf(slot);
+    this.#stallTimer = setTimeout(() => {
+      const isStalled = (slot: Slot) => {
+        const progress = progressOf(slot);
+        return progress !== null && progress === slot.lastProgress;
+      };
+      if (!this.#slots.values().every(isStalled)) return this.#restartStallTimer();
+      for (const { reject } of this.#waiters) reject(stalledError([...this.#slots]));
+      this.#waiters.clear();
+    }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
+  }
+
+  #releaseSlot(slot: Slot): void {
+    if (!this.#slots.delete(slot)) return;
+    const { connection } = slot;
+    if (connection !== null) {
+      // Without a response, the server counts on from the end of the last one.
+      if (slot.hasResponse) connection.idleSince = performance.now();
+      if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
+      else this.#idleConnections.put(connection);
+    }
+    this.#restartStallTimer();
+    for (const waiter of this.#waiters) {
+      this.#waiters.delete(waiter);
+      return waiter.resolve(this.#addSlot());
+    }
+  }
+
+  async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<PooledConnection> {
+    const closeSignal = this.#closeController.signal;
+    const options = { signal: joinSignals(signal, closeSignal) };
+    const connection = new PooledConnection(checkConnection(await this.connector.connect(options)));
+    slot.connection = connection;
+    if (closeSignal.aborted) throw closeSignal.reason;
+    connection.core?.addCloseListener(() => this.#removeConnection(connection));
+    return connection;
+  }
+
+  async #getAnyConnection(signal: AbortSignal | undefined): Promise<PooledConnection> {
+    for (const { connection } of this.#slots) if (connection?.isClosed === false) return connection;
+    const slot = await this.#acquireSlot(signal, () => {});
+    try {
+      slot.connection = this.#idleConnections.take();
+      return slot.connection ?? await this.#connect(slot, signal);
+    } finally {
+      this.#releaseSlot(slot);
+    }
+  }
+
+  /** Frees the slot of a closed connection, even if its response is never read to its end. */
+  #removeConnection(connection: PooledConnection): void {
+    this.#idleConnections.discard(connection);
+    for (const slot of this.#slots) {
+      if (slot.body !== null && slot.connection === connection) this.#releaseSlot(slot);
+    }
+  }
+
+  /**
+   * Closes all connections. Waiting requests, requests in flight, later requests and reads of
+   * responses reject with a `ConnectionClosedError`. Further calls have no effect.
+   */
+  close(): Promise<void> {
+    if (!this.#closeController.signal.aborted) {
+      this.#closeController.abort(new ConnectionClosedError("the pool has been closed"));
+      this.#idleConnections.close();
+      for (const { connection } of this.#slots) {
+        if (connection !== null) this.#idleConnections.discard(connection);
+      }
+    }
+    return Promise.resolve();
+  }
+
+  /** Closes all connections. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function timeoutOf(connector: Connector): number | null {
+  const { timeout } = connector as { timeout?: unknown };
+  if (timeout === null || typeof timeout === "number" && timeout > 0 && timeout < Infinity) {
+    return timeout;
+  }
+  return DEFAULT_TIMEOUT;
+}
+
+/**
+ * Returns the progress of an exchange: the bytes that the program has read of the response, and the
+ * number of writes of the request. Returns `null` while the exchange waits for the server, because
+ * the connection's own time-out limits such a wait.
+ */
+function progressOf({ connection, body }: Slot): number | null {
+  const core = connection?.core ?? null;
+  const requestProgress = core === null ? null : core.requestProgress;
+  if (body === null) return requestProgress;
+  const reader = readerOf(body);
+  if (reader.isAwaitingSource || core !== null && requestProgress === null) return null;
+  return reader.bytesRead + (requestProgress ?? 0);
+}
+
+/** Whether the response is not what keeps the slot. */
+function isWaitingForRequest({ body }: Slot): boolean {
+  return body === null || readerOf(body).isConsumed;
+}
+
+function stalledError(slots: readonly Slot[]): Error {
+  const total = slots.length;
+  const requestCount = slots.filter(isWaitingForRequest).length;
+  const unreadCount = slots.filter((slot) => {
+    return !isWaitingForRequest(slot) && readerOf(slot.body!).bytesRead === 0;
+  }).length;
+  const problems = [
+    [unreadCount, "responses are unread"],
+    [total - unreadCount - requestCount, "responses are half-read"],
+    [requestCount, "requests wait for the rest of their bodies"],
+  ].filter(([count]) => count !== 0).map(([count, problem]) => `${count} of ${total} ${problem}`);
+  const advice = requestCount === total
+    ? "end each body, or abort its request"
+    : "read each body, or call response.discard()";
+  const error = new Deno.errors.TimedOut(`${problems.join(", ")}: ${advice}`);
+  // A retry would wait as long.
+  return transience.set(markSocketError(error), false);
+}
+
+/**
+ * Reports whether an error means that the server closed the connection, or sent unexpected bytes,
+ * before it responded.
+ */
+function isStaleConnectionError(error: unknown): boolean {
+  const code = errorCodeOf(error);
+  // EXCESS_BYTES: some servers send a 408 before they close an idle connection.
+  return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||
+    error instanceof Deno.errors.UnexpectedEof && describeConnectionError(error) !== null;
+}
+
+class IdleConnections {
+  readonly #idleSeconds: number | null;
+  readonly #connections: PooledConnection[] = [];
+
+  constructor(seconds: number | null) {
+    this.#idleSeconds = seconds;
+  }
+
+  /**
+   * Removes and returns the connection that was used last, which the server is least likely to have
+   * closed; `null` without an open connection.
+   */
+  take(): PooledConnection | null {
+    while (this.#connections.length > 0) {
+      const connection = this.#connections.pop()!;
+      if (connection.endIdle()) return connection;
+      this.discard(connection);
+    }
+    return null;
+  }
+
+  put(connection: PooledConnection): void {
+    if (connection.isClosed || connection.core?.isIdle === false) return this.discard(connection);
+    this.#connections.push(connection);
+    if (this.#idleSeconds === null) return;
+    connection.idleDeadline ??= new Deadline(this.#idleSeconds, () => this.discard(connection));
+    connection.idleDeadline.startWait();
+  }
+
+  discard(connection: PooledConnection): void {
+    connection.idleDeadline?.close();
+    const index = this.#connections.indexOf(connection);
+    if (index >= 0) this.#connections.splice(index, 1);
+    connection.connection.close();
+  }
+
+  close(): void {
+    for (const connection of [...this.#connections]) this.discard(connection);
+  }
+}

@@ -1,0 +1,48 @@
+import { formatLogName, type Session } from "../../base/app/session.ts";
+import type { SafeLogger } from "../../base/app/logger.ts";
+import { makeRefusalEnd } from "./session_end.ts";
+
+const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
+const ANONYMOUS_REASON =
+  "checkTrusted() found that the peer is anonymous: it has neither a certificate nor an identity";
+const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
+export const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
+export const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
+
+/** What a server's connection knows about the trust of its peer. */
+export class PeerTrust {
+  readonly #session: Session;
+  readonly #logger: SafeLogger;
+  #isAnonymousLogged = false;
+  /** Why the current response is the last one; `null` if the peer is trusted. */
+  distrustReason: string | null = null;
+  /**
+   * The error with which `onConnect` failed to decide whether to accept the peer; the server then
+   * responds to the first request with 503. `null` if the peer was accepted.
+   */
+  connectError: unknown = null;
+
+  constructor(session: Session, logger: SafeLogger) {
+    this.#session = session;
+    this.#logger = logger;
+  }
+
+  /** Returns whether the session must end. */
+  onDistrust(trust: "untrusted" | "anonymous" | "unknown"): boolean {
+    if (trust === "anonymous") {
+      if (!this.#isAnonymousLogged) this.log(ANONYMOUS_REASON);
+      this.#isAnonymousLogged = true;
+      return false;
+    }
+    if (this.distrustReason !== null) return false;
+    this.distrustReason = trust === "unknown" ? UNKNOWN_TRUST_REASON : DISTRUST_REASON;
+    this.log(`${this.distrustReason}; the session ends after its current response`);
+    return true;
+  }
+
+  log(text: string): void {
+    const session = this.#session;
+    const details = { kind: "refusal", who: `${session}` } as const;
+    this.#logger.info(`${formatLogName(session)}: ${text}`, details);
+  }
+}

@@ -1,0 +1,793 @@
+import { api, type AppParts, type Socket } from "../../base/app/app.ts";
+import {
+  cancelAppResult,
+  findAppErrorResponse,
+  type OutgoingResponse,
+  parseAppResult,
+  unreadBodyError,
+  unsentHeadBodyError,
+} from "../../base/app/app_result.ts";
+import { contentErrorOf, Request, RequestCore } from "../../base/app/message.ts";
+import {
+  formatLogName,
+  type Session,
+  type SessionCallbacks,
+  type SessionCore,
+} from "../../base/app/session.ts";
+import {
+  type BodyIn,
+  cancelQuietly,
+  cancelUnusedBody,
+  determineSentFraming,
+  isWritableBody,
+  onBodyEnd,
+} from "../../base/body/bodies.ts";
+import { readerOf } from "../../base/body/body.ts";
+import { describeConnectionError } from "../../base/connection_error_details.ts";
+import type { BodyOutcome } from "../../base/body/body_source.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  TlsError,
+} from "../../base/errors.ts";
+import { hasCause, messageOf } from "../../internal/caught_errors.ts";
+import { reportedErrors } from "../../internal/error_details.ts";
+import { quote } from "../../internal/quote.ts";
+import type { SwapRemoveEntry } from "../../internal/collections.ts";
+import {
+  expectsContinue,
+  hasConnectionClose,
+  type HeadersToSend,
+} from "../../base/wire/headers.ts";
+import { findEmptyBodyEnd } from "../../base/wire/chunk.ts";
+import { isServedHost } from "../../base/wire/host_header.ts";
+import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
+import { mayHaveBody } from "../../base/wire/method.ts";
+import {
+  checkRequestPrefix,
+  formatResponsePreamble,
+  parseRequestPreamble,
+  type RequestPreamble,
+} from "../../base/wire/preamble.ts";
+import { markSocketError } from "../transport/connection_errors.ts";
+import { startInterval } from "../transport/deadline.ts";
+import {
+  type ErrorStatus,
+  findErrorStatus,
+  formatErrorResponse,
+  isBrokenFramingError,
+  isUnavailableError,
+} from "../../base/wire/error_responses.ts";
+import { ExchangeRecorder, type ExchangeReporter } from "../../base/app/exchange_recorder.ts";
+import { makeIncomingBody } from "../transport/incoming_body.ts";
+import { addLingering, linger } from "./lingering.ts";
+import type { ListenerOptions } from "../transport/listener.ts";
+import { ServerExchange } from "./server_exchange.ts";
+import { PeerProbe } from "./peer_probe.ts";
+import { DISTRUSTED_AUTHORITY, DISTRUSTED_AUTHORITY_END, PeerTrust } from "./peer_trust.ts";
+import {
+  CLOSED_BY_CLIENT,
+  CLOSED_BY_SERVER,
+  CLOSED_IN_REQUEST,
+  describeAppError,
+  describeAppFailure,
+  describeConnectionFailure,
+  ENDED_WHILE_IDLE,
+  makeContentEnd,
+  makeEndAfter,
+  makeHalfDuplexEnd,
+  makeRefusalEnd,
+  makeUnreadBodyEnd,
+  type SessionEnd,
+} from "./session_end.ts";
+import { Transport } from "../transport/transport.ts";
+import { UnframedBody } from "./unframed_body.ts";
+
+/** The end of a session of the peer with more than half of the slots. */
+const DISPLACED_END = makeEndAfter(
+  "a response, because its peer had more than half of the slots, and a connection of another peer " +
+    "waited for a slot",
+);
+const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
+/** Statuses of errors that are part of ordinary work, and leave the connection open. */
+const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
+
+const CR = 0x0d;
+/** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
+const MAX_COLLECTED_BYTES = 65536;
+const STALL_CHECK_MILLISECONDS = 500;
+const MAX_STALLED_CHECKS = 10;
+
+export interface ServerContext extends AppParts, ListenerOptions {
+  readonly sessions: Set<Session>;
+  /** Connections that were refused, and wait only for their peers to read the response. */
+  readonly lingeringConnections: Set<ServerConnection>;
+  readonly reportExchange: ExchangeReporter | null;
+  readonly unframedNull: boolean;
+  /** The canonical names of the server; `null` for any host. */
+  readonly hosts: ReadonlySet<string> | null;
+  isStopping: boolean;
+}
+
+export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
+  index = -1;
+  readonly #context: ServerContext;
+  readonly #transport: Transport;
+  readonly #socket: Socket;
+  readonly session: Session;
+  readonly #sessionCore: SessionCore;
+  readonly isPeerTrusted: () => boolean;
+  readonly #probe = new PeerProbe();
+  readonly #trust: PeerTrust;
+  /**
+   * Whether the session ends after its next response, for a connection of another peer. The
+   * response announces the end, so that no request is lost.
+   */
+  isDisplaced = false;
+  /**
+   * Resolves when the slot is free: at the end of the connection, or earlier if the session is
+   * closed while the app still works, or if a refused peer only has to read the response.
+   */
+  readonly #slotFreed = Promise.withResolvers<void>();
+  /** The current exchange, or the last one; `null` before the first byte of the next request. */
+  #exchange: ServerExchange | null = null;
+  /** How the session has ended. Its last response may still be received by the peer. */
+  #ending:
+    | "none"
+    | "closed"
+    | "closed by the client"
+    | "closed by the app"
+    | "closed within a request" = "none";
+  #servePromise: Promise<void> | null = null;
+  #lingerPromise: Promise<void> | null = null;
+  #waitStart = Infinity;
+
+  /**
+   * Makes a connection over a socket, and takes ownership of the socket.
+   *
+   * @param isPeerTrusted Reports whether the peer is trusted at the time of the call.
+   */
+  constructor(
+    context: ServerContext,
+    socket: Socket,
+    session: SessionCore,
+    isPeerTrusted: () => boolean,
+  ) {
+    this.#context = context;
+    this.#socket = socket;
+    this.#sessionCore = session;
+    this.session = session.session;
+    this.isPeerTrusted = isPeerTrusted;
+    this.#trust = new PeerTrust(this.session, context.logger);
+    this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
+    this.#transport.addCloseListener(() => this.#finishSession());
+    session.callbacks = this;
+  }
+
+  #finishSession(): void {
+    if (this.#ending === "none") this.#ending = "closed";
+    this.#probe.stop();
+    const session = this.session;
+    this.#context.sessions.delete(session);
+    const { isClosed, failure } = this.#transport;
+    // Make the abort reason on demand: most apps don't read it, and an error costs more than a
+    // request.
+    let abortReason = failure ?? this.#exchange?.bodyError;
+    const makeAbortReason = () =>
+      abortReason ??= this.#ending === "closed by the client"
+        ? new EmptyPreambleError()
+        : new ConnectionClosedError(`the session has ended: ${session.message}`);
+    this.#exchange?.unframedBody?.cancel(makeAbortReason());
+    if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {
+      this.#endExchange(isClosed ? makeAbortReason() : null);
+    }
+    this.#sessionCore.abort(makeAbortReason);
+  }
+
+  #endExchange(error: unknown): void {
+    this.#sessionCore.settleResponse(error);
+    this.#exchange?.recorder?.end(error);
+  }
+
+  onSignalRequested(): void {
+    // If `onExchange` reads `session.signal`, the peer isn't probed.
+    if (this.#exchange?.recorder?.isReporting) return;
+    this.#probe.start(this.#transport, () => {
+      const reason = new ConnectionClosedError("the peer has closed the connection");
+      this.#sessionCore.abort(() => reason);
+      // The body's source may wait forever, and would keep the slot.
+      const exchange = this.#exchange;
+      if (!exchange?.isStreaming) return;
+      cancelQuietly(exchange.response?.body, reason);
+      exchange.unframedBody?.cancel(reason);
+    });
+  }
+
+  /**
+   * Closes the connection after the app has closed the session. Has no effect after the last
+   * response, which the peer may still be receiving.
+   */
+  onSessionClosed(reason: unknown): void {
+    const message = `closed by the app: ${messageOf(reason)}`;
+    this.#closeSession(reason, { level: "debug", message });
+  }
+
+  onTrustChanged(): void {
+    if (this.isPeerTrusted()) return;
+    this.#closeSession(new TlsError("UNTRUSTED", DISTRUSTED_AUTHORITY), DISTRUSTED_AUTHORITY_END);
+  }
+
+  #closeSession(reason: unknown, sessionEnd: SessionEnd): void {
+    const transport = this.#transport;
+    if (this.#ending === "none") {
+      this.#ending = "closed by the app";
+      this.#recordEnd(sessionEnd);
+      transport.close(reason);
+    }
+    if (transport.isClosed) this.#slotFreed.resolve();
+  }
+
+  onLogLine(logLine: string, error?: unknown): void {
+    this.#context.logger.info(logLine, { kind: "app", who: `${this.session}`, error });
+  }
+
+  /** Whether the connection can be closed without loss: before the first byte of a request. */
+  isIdle(): boolean {
+    return this.#exchange === null && this.#ending === "none" &&
+      this.#transport.readBuffer.bufferedBytes === 0;
+  }
+
+  get idleSince(): number {
+    return this.isIdle() ? this.#waitStart : Infinity;
+  }
+
+  endIdleSession(): void {
+    this.#recordEnd(ENDED_WHILE_IDLE);
+    void this.#linger({ keepsSlot: false });
+  }
+
+  /** Whether the exchange can only continue once the peer sends or takes bytes. */
+  get isWaitingForPeer(): boolean {
+    const { isClosed, deadline } = this.#transport;
+    if (isClosed || this.#lingerPromise !== null || this.isIdle()) return false;
+    return deadline.isWaiting || deadline.isWriting;
+  }
+
+  /** The number of bytes of bodies that were received and sent, without those of small messages. */
+  get movedBytes(): number {
+    return this.#transport.movedBytes;
+  }
+
+  /** Closes the connection in the middle of an exchange. Reads and writes of the app fail. */
+  endSlowSession(reason: string): void {
+    const problem = `ended for a connection that waited for a slot: ${reason}`;
+    this.#transport.close(markSocketError(new Deno.errors.TimedOut(problem)));
+  }
+
+  close(): void {
+    const { isClosed, failure } = this.#transport;
+    const isBroken = isClosed && failure !== null;
+    this.#sessionCore.end(isBroken ? messageOf(failure) : CLOSED_BY_SERVER.message);
+    const isInRequest = this.#ending === "none" && this.#exchange?.bodyError === null;
+    if (isInRequest) this.#ending = "closed within a request";
+    this.#transport.close();
+    this.#slotFreed.resolve();
+  }
+
+  get slotFreed(): Promise<void> {
+    return this.#slotFreed.promise;
+  }
+
+  /** Resolves when the connection is closed and the app has returned. Never rejects. */
+  serve(): Promise<void> {
+    return this.#servePromise ??= this.#serve();
+  }
+
+  async #serve(): Promise<void> {
+    try {
+      if (await this.#acceptPeer()) {
+        const freesSlot = await this.#serveRequests();
+        await (this.#lingerPromise ?? this.#linger({ keepsSlot: !freesSlot }));
+      }
+    } catch (error) {
+      this.#logConnectionError(this.#transport.failWith(error));
+    } finally {
+      this.#transport.close();
+      this.#sessionCore.disposeStore((error) =>
+        this.#recordEnd(describeAppError(error, "session.store"))
+      );
+      this.#slotFreed.resolve();
+      this.#context.lingeringConnections.delete(this);
+    }
+  }
+
+  #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
+    this.#finishSession();
+    if (!keepsSlot) {
+      addLingering(this.#context.lingeringConnections, this);
+      this.#slotFreed.resolve();
+    }
+    return this.#lingerPromise = linger(this.#transport, this.#socket);
+  }
+
+  async #acceptPeer(): Promise<boolean> {
+    const { onConnect, sessions } = this.#context;
+    if (!this.#checkTrust()) return false;
+    let refusalReason: string | null = null;
+    try {
+      if (onConnect !== null) {
+        refusalReason = await this.#sessionCore.acceptPeer(
+          await onConnect(this.session, this.#socket),
+        );
+      }
+    } catch (error) {
+      if (!isUnavailableError(error)) {
+        this.#logFailure(error, "onConnect");
+        return false;
+      }
+      this.#trust.connectError = error;
+    }
+    const { isClosed, failure } = this.#transport;
+    if (isClosed) throw failure ?? new ConnectionClosedError();
+    if (refusalReason !== null) {
+      this.#recordEnd(makeRefusalEnd(refusalReason));
+      return false;
+    }
+    if (!this.#checkTrust()) return false;
+    sessions.add(this.session);
+    this.#waitStart = performance.now();
+    return true;
+  }
+
+  onDistrust(trust: "untrusted" | "anonymous" | "unknown"): void {
+    if (!this.#trust.onDistrust(trust)) return;
+    // During a request, and before the session is accepted, the loop of requests ends the session.
+    const isIdle = this.#exchange === null && this.#ending === "none";
+    if (!isIdle || !this.#context.sessions.has(this.session)) return;
+    this.#sessionCore.end(this.#trust.distrustReason!);
+    void this.#linger({ keepsSlot: false });
+  }
+
+  onUntrustedServed(status: number): void {
+    this.#trust.log(`trust() found that the peer is untrusted; the app has answered ${status}`);
+  }
+
+  /**
+   * Checks that the peer is still trusted: trust may have been withdrawn while the connection
+   * waited for a slot or for `onConnect`.
+   */
+  #checkTrust(): boolean {
+    if (this.isPeerTrusted()) return true;
+    this.#recordEnd(DISTRUSTED_AUTHORITY_END);
+    return false;
+  }
+
+  /**
+   * Returns whether the slot is free while the connection lingers: after a refused request, or if
+   * another connection waits.
+   */
+  // Hot path: all awaits of a request are in this function, because each further async function
+  // costs a promise per request.
+  async #serveRequests(): Promise<boolean> {
+    const transport = this.#transport;
+    const { handle } = this.#context;
+    for (;;) {
+      const trustChecks = this.#sessionCore.takeTrustChecks();
+      if (trustChecks !== null) {
+        // Wait for `checkTrusted()` even if the app doesn't: an untrusted peer then gets at most
+        // one response.
+        await trustChecks;
+        const reason = this.#trust.distrustReason;
+        if (reason !== null) this.#sessionCore.end(reason);
+        if (reason !== null || transport.isClosed || this.#lingerPromise !== null) return false;
+      }
+      let preamble;
+      try {
+        while ((preamble = this.#parseRequest()) === null) {
+          const hasReceived = transport.endReceive(await transport.beginReceive());
+          // The server may have ended the idle session during the read.
+          if (this.#lingerPromise !== null) return false;
+          if (hasReceived) continue;
+          this.#ending = "closed by the client";
+          this.#recordEnd(CLOSED_BY_CLIENT);
+          transport.close();
+          return false;
+        }
+      } catch (error) {
+        if (this.#lingerPromise !== null) return false;
+        await this.#respondToInvalidPreamble(error);
+        return true;
+      }
+      const exchange = this.#beginExchange(preamble);
+      const { request, body } = exchange;
+      try {
+        try {
+          if (this.#trust.connectError !== null) throw this.#trust.connectError;
+          exchange.appResult = handle(request, this.session, api);
+          if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
+        } catch (error) {
+          exchange.appResult = findAppErrorResponse(request, body, error);
+          if (exchange.appResult === null) throw error;
+        }
+        if (exchange.isHttp10) await this.#removeChunks(exchange);
+        const remainder = transport.endSend(await this.#beginResponse(exchange));
+        if (remainder !== null) await remainder;
+        if (exchange.unframedBody !== null) {
+          await exchange.unframedBody.send((bytes) => transport.write(bytes));
+        }
+        exchange.isStreaming = false;
+        if (
+          exchange.isBodyUnread && this.#ending === "none" && isRelayed(body, exchange.response!)
+        ) {
+          await new Promise<void>((resolve) => onBodyEnd(body, resolve));
+        }
+      } catch (error) {
+        return await this.#failResponse(exchange, error);
+      }
+      if (this.#finishExchange(exchange)) return this.isDisplaced;
+    }
+  }
+
+  #parseRequest(): RequestPreamble | null {
+    const { readBuffer } = this.#transport;
+    if (readBuffer.bytes[readBuffer.start] === CR) this.#transport.skipEmptyLine();
+    const preambleEnd = this.#transport.searchPreamble();
+    if (preambleEnd < 0) return null;
+    const { bytes, start, end } = readBuffer;
+    const preamble = parseRequestPreamble(bytes, start, preambleEnd);
+    if (preamble.isHttps || this.#context.hosts !== null) this.#checkDestination(preamble);
+    if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
+      // Until the body is complete, its bytes count as bytes of the preamble.
+      const bodyEnd = findEmptyBodyEnd(bytes, preambleEnd, end);
+      if (bodyEnd < 0) return null;
+      readBuffer.start = bodyEnd;
+      return { ...preamble, framing: null };
+    }
+    readBuffer.start = preambleEnd;
+    return preamble;
+  }
+
+  /** RFC 9110 §7.4. */
+  #checkDestination({ headers, isHttps }: RequestPreamble): void {
+    if (isHttps && this.#socket.protocol === undefined) {
+      throw new ProtocolError("MISDIRECTED", "a request for https on a connection without TLS");
+    }
+    const { hosts } = this.#context;
+    const { host } = headers;
+    if (hosts === null || isServedHost(host, hosts)) return;
+    const text = host === undefined ? "no host" : `the host ${quote(`${host}`)}`;
+    throw new ProtocolError("MISDIRECTED", `a request for ${text}, which the server doesn't serve`);
+  }
+
+  #respondToInvalidPreamble(error: unknown): Promise<void> {
+    const transport = this.#transport;
+    const { bytes, start, end } = transport.readBuffer;
+    const failure = transport.failWith(error);
+    const status = findErrorStatus(failure, bytes.subarray(start, end));
+    if (status === null) throw failure;
+    transport.startResponse(null);
+    this.#logConnectionError(failure);
+    return this.#sendErrorResponse(status);
+  }
+
+  #beginExchange(preamble: RequestPreamble): ServerExchange {
+    const { method, uri, headers, framing, path, query, isHttp10 } = preamble;
+    const transport = this.#transport;
+    const { reportExchange } = this.#context;
+    const body = makeIncomingBody(
+      api,
+      transport,
+      (outcome, error) => this.#endBody(exchange, outcome, error),
+      "request",
+      framing,
+    );
+    const request = new Request(
+      new RequestCore(this.session),
+      method,
+      uri,
+      headers,
+      body,
+      [],
+      path,
+      query,
+    );
+    const recorder = reportExchange === null
+      ? null
+      : new ExchangeRecorder(reportExchange, this.session, request);
+    // Read the header before the app, which may change the headers.
+    const isCloseRequested = isHttp10 || hasConnectionClose(headers);
+    const exchange = new ServerExchange(request, body, isCloseRequested, isHttp10, recorder);
+    this.#exchange = exchange;
+    transport.startResponse(recorder, framing !== null && !isHttp10 && expectsContinue(headers));
+    return exchange;
+  }
+
+  #beginResponse(exchange: ServerExchange): Promise<number | void> {
+    const { method, body } = exchange;
+    const transport = this.#transport;
+    const response = parseAppResult(exchange.appResult);
+    // If the response can't be sent, `#failResponse` cancels the body of this value.
+    exchange.appResult = response;
+    const { status, reason, headers } = response;
+    this.#sessionCore.checkTrustUse(status);
+    if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
+    const { unframedNull } = this.#context;
+    const framing = exchange.unframedBody === null
+      ? determineSentFraming(method, status, headers, response.body, unframedNull)
+      : undefined;
+    // A writable body, such as the body of a proxy's response, may read the request's body while
+    // the response is sent.
+    const mayReadRequest = isRelayed(body, response) ||
+      isWritableBody(response.body) && body !== null && !readerOf(body).isStopped;
+    exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest) ??
+      (this.isDisplaced ? DISPLACED_END : null);
+    if (body !== null && response.body === body) transport.sendAwaitedContinue();
+    const closeHeader = exchange.announcedEnd === null ? null : makeCloseHeader(headers);
+    const buffer = transport.beginMessage();
+    const length = formatResponsePreamble(
+      buffer,
+      status,
+      reason,
+      headers,
+      framing,
+      "response.",
+      closeHeader,
+    );
+    transport.endPreamble(buffer, length);
+    exchange.recorder?.startResponse(status, length);
+    const isHead = method === "HEAD";
+    const writePromise = transport.beginSend(length, isHead ? null : response.body, framing);
+    exchange.response = response;
+    if (isHead) {
+      cancelUnusedBody(response.body, unsentHeadBodyError());
+    } else if (framing === "chunked") {
+      exchange.isStreaming = true;
+      this.onSignalRequested();
+    }
+    if (status >= 400 && exchange.isBodyUnread && isWritableBody(response.body)) {
+      onBodyStall(body!, transport, writePromise, () => this.#cancelStalledBody(body!, status));
+    }
+    return writePromise;
+  }
+
+  /**
+   * Removes the chunks of a response to HTTP/1.0: a body that ends soon gets a length, and a longer
+   * one ends with the connection.
+   */
+  async #removeChunks(exchange: ServerExchange): Promise<void> {
+    const response = exchange.appResult = parseAppResult(exchange.appResult);
+    const { body } = response;
+    const { "transfer-encoding": coding, ...headers } = response.headers;
+    const isHead = exchange.method === "HEAD";
+    const hasChunks = isWritableBody(body) && body.chunked;
+    // The headers announce the body of a response to GET (RFC 9110 §9.3.2).
+    const announcesChunks = body === null && coding !== undefined &&
+      (isHead || response.status === 304);
+    if (!hasChunks && !announcesChunks) return;
+    this.#checkChunkedResponse(exchange, response);
+    if (isHead || !hasChunks) {
+      exchange.appResult = { ...response, headers, body: null };
+      if (hasChunks) cancelUnusedBody(body, unsentHeadBodyError());
+      return;
+    }
+    // A length could differ from the range of a 206, which a chunked body isn't compared with.
+    const maxBytes = response.status === 206 ? 0 : MAX_COLLECTED_BYTES;
+    exchange.unframedBody = new UnframedBody(body, maxBytes);
+    exchange.isStreaming = true;
+    this.onSignalRequested();
+    // Only the source of the body can fail now.
+    exchange.response = response;
+    const content = await exchange.unframedBody.collect();
+    exchange.response = null;
+    exchange.appResult = { ...response, headers, body: content };
+    exchange.isStreaming = content === null;
+    if (content !== null) exchange.unframedBody = null;
+  }
+
+  /** Refuses each response that couldn't be sent to a client of HTTP/1.1. */
+  #checkChunkedResponse({ method }: ServerExchange, response: OutgoingResponse): void {
+    const { status, reason, headers } = response;
+    const framing = determineSentFraming(method, status, headers, response.body);
+    const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
+    formatResponsePreamble(buffer, status, reason, headers, framing, "response.", null);
+  }
+
+  /**
+   * A client stops sending its request at an error status (RFC 9112 §9.5): a response that reads
+   * the request's body would wait until the time-out.
+   */
+  #cancelStalledBody(body: NonNullable<BodyIn>, status: number): void {
+    const message = `the response with status ${status} waits for the rest of the request, which ` +
+      "clients don't send after such a status: read the body before you return the response";
+    this.#recordEnd({ level: "info", kind: "body", message });
+    cancelQuietly(body, reportedErrors.set(unreadBodyError(status), true));
+  }
+
+  /** Returns whether an error response was sent instead. */
+  async #failResponse(exchange: ServerExchange, error: unknown): Promise<boolean> {
+    const { response, appResult, body, request } = exchange;
+    cancelAppResult(appResult, body, error);
+    exchange.unframedBody?.cancel(error);
+    const failure = this.#transport.failWith(error);
+    const status = this.#logFailure(failure, "the app", request, response !== null);
+    if (status !== null) {
+      await this.#sendErrorResponse(status);
+      cancelQuietly(body, unreadBodyError(status));
+    }
+    this.#endExchange(failure);
+    if (status === null) this.#transport.close();
+    return status !== null;
+  }
+
+  /** Returns whether it was the last exchange of the session. */
+  #finishExchange(exchange: ServerExchange): boolean {
+    const { isClosed, failure } = this.#transport;
+    const response = exchange.response!;
+    // Check again: the app may have read the request body, or a shutdown may have begun.
+    const sessionEnd = this.#findSessionEnd(exchange, response) ?? exchange.announcedEnd;
+    this.#sessionCore.requests++;
+    // The reason was already logged if the connection was closed during the last bytes.
+    if (isClosed) throw failure ?? new ConnectionClosedError();
+    if (sessionEnd === null) {
+      this.#waitStart = performance.now();
+      this.#endExchange(null);
+      this.#exchange = null;
+      return false;
+    }
+    this.#recordEnd(sessionEnd);
+    // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
+    if (exchange.isBodyUnread) {
+      cancelQuietly(exchange.body, unreadBodyError(response.status));
+    }
+    return true;
+  }
+
+  #findSessionEnd(
+    { request, isCloseRequested, isBodyUnread, bodyError }: ServerExchange,
+    { status, headers }: OutgoingResponse,
+    mayReadRequest = false,
+  ): SessionEnd | null {
+    if (bodyError !== null) return describeConnectionFailure(bodyError);
+    if (!mayReadRequest && isBodyUnread) return makeUnreadBodyEnd(status);
+    const contentError = status === 400 ? contentErrorOf(request) : null;
+    if (contentError !== null) return makeContentEnd(contentError, status);
+    const closeHeaderOwner = hasConnectionClose(headers)
+      ? "response"
+      : isCloseRequested
+      ? "request"
+      : null;
+    if (closeHeaderOwner !== null) {
+      return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
+    }
+    if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
+      return makeEndAfter(`a response with status ${status}`);
+    }
+    const { distrustReason } = this.#trust;
+    if (distrustReason !== null) return makeEndAfter(distrustReason);
+    const { maxRequests, requests } = this.session;
+    if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
+    return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;
+  }
+
+  /**
+   * @param hasValidResponse Whether the response was valid, so that only its body source can have
+   * failed.
+   * @returns The status of the error response to send instead; `null` if none can be sent.
+   */
+  #logFailure(
+    error: unknown,
+    source: string,
+    request?: Request,
+    hasValidResponse = false,
+  ): ErrorStatus | null {
+    const { isClosed, failure, sendState } = this.#transport;
+    if (isClosed || failure !== null) {
+      this.#logConnectionError(failure ?? error);
+      return null;
+    }
+    // After the peer has closed the connection, operations and body sources of the app fail: these
+    // failures aren't errors of the app.
+    const isClosedError = (cause: unknown) => cause instanceof ConnectionClosedError;
+    if (this.#probe.hasPeerClosed && (hasValidResponse || hasCause(error, isClosedError))) {
+      const message = `the peer has disconnected; the response ended with ${messageOf(error)}`;
+      this.#recordEnd({ level: "debug", message });
+      return null;
+    }
+    const bodyError = this.#exchange === null ? null : this.#exchange.bodyError;
+    const isBodyError = bodyError !== null && hasCause(error, (cause) => cause === bodyError);
+    if (isBodyError) this.#logConnectionError(bodyError);
+    else this.#recordEnd(describeAppFailure(error, source, request, hasValidResponse));
+    if (sendState !== "nothing") return null;
+    return isBodyError ? 400 : isUnavailableError(error) ? 503 : 500;
+  }
+
+  async #sendErrorResponse(status: ErrorStatus): Promise<void> {
+    const bytes = formatErrorResponse(status);
+    this.#transport.recorder?.startResponse(status, bytes.length);
+    await this.#transport.write(bytes);
+  }
+
+  #logConnectionError(error: unknown): void {
+    if (this.#ending === "closed by the app") return;
+    const { isClosed, failure } = this.#transport;
+    if (!isClosed || failure !== null) {
+      const reason = failure ?? error;
+      const isHalfDuplex = this.#isReadingRequest() &&
+        typeof describeConnectionError(reason)?.unreadSeconds === "number";
+      return this.#recordEnd(
+        isHalfDuplex ? makeHalfDuplexEnd(reason) : describeConnectionFailure(reason),
+      );
+    }
+    const isInRequest = this.#ending === "closed within a request";
+    this.#recordEnd(isInRequest ? CLOSED_IN_REQUEST : CLOSED_BY_SERVER);
+  }
+
+  /** Whether the body of the response reads the body of the request. */
+  #isReadingRequest(): boolean {
+    if (this.#exchange === null) return false;
+    const { body, isBodyUnread, response } = this.#exchange;
+    return isBodyUnread && body!.used && response !== null && isWritableBody(response.body);
+  }
+
+  #recordEnd({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
+    this.#sessionCore.end(message);
+    const text = `${formatLogName(this.session)}: ${logLine}`;
+    this.#context.logger[level](text, { kind, who: `${this.session}`, error });
+  }
+
+  #endBody(exchange: ServerExchange, outcome: BodyOutcome, error: unknown): void {
+    const { isClosed, sendState } = this.#transport;
+    if (outcome === "consumed") {
+      exchange.isBodyUnread = false;
+    } else if (outcome === "canceled") {
+      // No read waits for the rest of the body. An error response may still be sent.
+      this.#transport.deadline.stopWait();
+    } else if (!isClosed && sendState === "nothing" && isBrokenFramingError(error)) {
+      // The framing is broken, but the socket works: an error response can still be sent.
+      exchange.isBodyUnread = false;
+      exchange.bodyError = error;
+    } else {
+      this.#transport.close(error);
+    }
+  }
+}
+
+/**
+ * Reports whether the app has responded while it still writes the body of the request, for example
+ * to another server. The session then continues after this body. An error status refuses the body.
+ */
+function isRelayed(body: BodyIn, { status }: OutgoingResponse): boolean {
+  return body !== null && status < 400 && readerOf(body).isBeingWritten;
+}
+
+/**
+ * Calls a function if no byte moves for five seconds while the app waits for the request's body.
+ *
+ * @param responseSent Settles when the response was sent, or has failed.
+ */
+function onBodyStall(
+  body: NonNullable<BodyIn>,
+  transport: Transport,
+  responseSent: Promise<unknown>,
+  onStall: () => void,
+): void {
+  let { movedBytes } = transport;
+  let stalledChecks = 0;
+  const timer = startInterval(() => {
+    const isStalled = transport.movedBytes === movedBytes && readerOf(body).isAwaitingSource;
+    stalledChecks = isStalled ? stalledChecks + 1 : 0;
+    ({ movedBytes } = transport);
+    if (stalledChecks === MAX_STALLED_CHECKS) onStall();
+  }, STALL_CHECK_MILLISECONDS);
+  const stop = () => clearInterval(timer);
+  responseSent.then(stop, stop);
+}
+
+function makeCloseHeader(headers: HeadersToSend): HeadersToSend | null {
+  const { connection } = headers;
+  if (connection === undefined) return CLOSE_HEADERS;
+  if (typeof connection !== "string" || hasConnectionClose(headers)) return null;
+  return { connection: `${connection}, close` };
+}

@@ -1,0 +1,136 @@
+import type { Bodies, BodyIn } from "../../base/body/bodies.ts";
+import type { BodyOutcome, BodySource } from "../../base/body/body_source.ts";
+import { ReadBuffer } from "../../base/body/byte_io.ts";
+import { connectionErrorDetails } from "../../base/connection_error_details.ts";
+import { ProtocolError } from "../../base/errors.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { copyWithMessage } from "../../internal/caught_errors.ts";
+import { HiddenProperty } from "../../internal/error_details.ts";
+import { encodeChunk, prepareChunk } from "../../base/wire/chunk.ts";
+import type { Framing } from "../../base/wire/headers.ts";
+import { isResetError, markSocketError } from "./connection_errors.ts";
+import type { Transport } from "./transport.ts";
+
+/**
+ * A body that was not read to its end closes the connection, unless a server can still send an
+ * error response. The body references this function, and so keeps its connection alive.
+ */
+export type OnBodyEnd = (outcome: BodyOutcome, error?: unknown) => void;
+
+export function makeIncomingBody(
+  bodies: Bodies,
+  transport: Transport,
+  onBodyEnd: OnBodyEnd,
+  kind: "request" | "response",
+  framing: Framing | "unframed",
+): BodyIn {
+  if (framing === null) return null;
+  const source = new ConnectionSource(transport, onBodyEnd, kind);
+  if (framing === "unframed") return new bodies.ChunkedBody(new UnframedSource(source));
+  if (framing === "chunked") return new bodies.ChunkedBody(source);
+  return new bodies.Body(source, framing);
+}
+
+const brokenBodyMark: HiddenProperty<true> = new HiddenProperty();
+
+export function isBrokenBodyError(error: unknown): boolean {
+  return brokenBodyMark.get(error) === true;
+}
+
+class ConnectionSource implements BodySource {
+  readonly kind: "request" | "response";
+  readonly buffer: ReadBuffer;
+  readonly #transport: Transport;
+  /** `null` once the body has ended, so that the body doesn't keep its connection alive. */
+  #onBodyEnd: OnBodyEnd | null;
+
+  constructor(transport: Transport, onBodyEnd: OnBodyEnd, kind: "request" | "response") {
+    this.kind = kind;
+    this.buffer = transport.readBuffer;
+    this.#transport = transport;
+    this.#onBodyEnd = onBodyEnd;
+  }
+
+  get hasBeenReset(): boolean {
+    return this.#transport.hasBeenReset;
+  }
+
+  get incompleteReason(): string | null {
+    return this.#transport.exchange?.isRequestCut
+      ? "it closed the connection before the request was sent; if it reads the request while it " +
+        'responds, pass the option duplex: "full" to read the response meanwhile'
+      : null;
+  }
+
+  read(into: Uint8Array): Promise<number | null> {
+    return this.#transport.read(into);
+  }
+
+  waitForReadAhead(): Promise<void> {
+    return this.#transport.waitForReadAhead();
+  }
+
+  onEnd(outcome: BodyOutcome, error?: unknown): void {
+    const onBodyEnd = this.#onBodyEnd;
+    this.#onBodyEnd = null;
+    if (outcome === "consumed") this.buffer.shrink();
+    if (outcome === "broken" && error instanceof Error) brokenBodyMark.set(error, true);
+    onBodyEnd?.(outcome, error);
+  }
+}
+
+function incompleteBodyError(): ProtocolError {
+  const problem = "the connection was reset, but the body ends with its close";
+  const error = new ProtocolError("BODY_INCOMPLETE", problem);
+  return connectionErrorDetails.set(error, { fault: "reset" });
+}
+
+/** Encodes all bytes up to the end of the connection as chunks. */
+class UnframedSource implements BodySource {
+  readonly kind = "response";
+  readonly endsWithConnection = true;
+  readonly buffer: ReadBuffer = new ReadBuffer();
+  readonly #connection: ConnectionSource;
+  #encoded: Uint8Array = EMPTY_BYTES;
+  #isComplete = false;
+
+  constructor(connection: ConnectionSource) {
+    this.#connection = connection;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    if (this.#encoded.length === 0) {
+      if (this.#isComplete) return null;
+      const { buffer } = this.#connection;
+      if (buffer.bufferedBytes === 0) await this.#fill(buffer);
+      const data = buffer.takeView(Infinity);
+      this.#isComplete = data.length === 0;
+      this.#encoded = encodeChunk(prepareChunk([null, data]));
+    }
+    const part = this.#encoded.subarray(0, into.length);
+    into.set(part);
+    this.#encoded = this.#encoded.subarray(part.length);
+    return part.length;
+  }
+
+  async #fill(buffer: ReadBuffer): Promise<void> {
+    let count;
+    try {
+      count = await buffer.fill(this.#connection);
+    } catch (error) {
+      if (error instanceof Deno.errors.TimedOut) {
+        const advice = "the server keeps the connection open, whose end would be the end of the " +
+          "body; if it is Python Degu, set unframedNull: true";
+        const newError = copyWithMessage(error, `${error.message}: ${advice}`, error);
+        throw markSocketError(newError, connectionErrorDetails.get(error));
+      }
+      if (!isResetError(error)) throw error;
+      throw Object.assign(incompleteBodyError(), { cause: error });
+    }
+    if (count === 0 && this.#connection.hasBeenReset) throw incompleteBodyError();
+  }
+
+  onEnd(outcome: BodyOutcome, error?: unknown): void {
+    this.#connection.onEnd(outcome, error);
+  }
+}

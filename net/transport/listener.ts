@@ -1,0 +1,230 @@
+import type { Socket } from "../../base/app/app.ts";
+import {
+  type Address,
+  formatCheckedAddress,
+  type HostAddress,
+  isUnixAddress,
+  type ScopedAddress,
+  zoneOf,
+} from "../../base/address.ts";
+import { pause } from "../../internal/pause.ts";
+import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./addresses.ts";
+import type { SafeLogger } from "../../base/app/logger.ts";
+import { errorCodeOf, withAdvice, withNewMessage } from "../../internal/caught_errors.ts";
+
+export interface AcceptedConnection {
+  readonly name: string;
+  /** The address of the peer; `null` for Unix sockets and abstract names. */
+  readonly address: HostAddress | ScopedAddress | null;
+  readonly socket: Socket;
+  /** Reports whether the peer is still trusted: trust can change while a connection waits. */
+  readonly isTrusted: () => boolean;
+}
+
+export interface Listener {
+  readonly ready: Promise<void>;
+  /** The listening address; final once `ready` has resolved. */
+  readonly address: Address;
+  /**
+   * Waits for the next connection, for one caller at a time. Rejects only once the listener was
+   * closed.
+   */
+  accept(): Promise<AcceptedConnection>;
+  close(): void;
+  /** Resolves once the handshakes that {@linkcode close} aborts have ended. */
+  waitUntilEnded(): Promise<void>;
+}
+
+export interface ListenerOptions {
+  /** Seconds that a handshake may take, or `null`. */
+  readonly timeout: number | null;
+  readonly logger: SafeLogger;
+}
+
+/**
+ * The kind of a server's listener. No public module exports this class, so programs can't make an
+ * instance: unlike a `dial`, a public listener would need its readiness, the names, addresses and
+ * trust of its peers, and the end of its handshakes, which no program has asked for.
+ */
+export class ListenerMaker {
+  readonly additionalOptions: readonly string[];
+  readonly listen: (address: Address, options: ListenerOptions) => Listener;
+
+  constructor(additionalOptions: readonly string[], listen: ListenerMaker["listen"]) {
+    this.additionalOptions = additionalOptions;
+    this.listen = listen;
+  }
+}
+
+/** Plain peers are not authenticated, so their trust can't be withdrawn. */
+const isAlwaysTrusted = () => true;
+
+/**
+ * The codes of errors of accept(2) that concern a single connection: its peer has disconnected or,
+ * on Linux, its network has failed. The listener continues.
+ */
+const PEER_ERROR_CODES: ReadonlySet<unknown> = new Set([
+  "ECONNABORTED",
+  "ECONNRESET",
+  "EHOSTDOWN",
+  "EHOSTUNREACH",
+  "ENETDOWN",
+  "ENETUNREACH",
+  "ENONET",
+  "ENOPROTOOPT",
+  "ENOTCONN",
+  "EOPNOTSUPP",
+  "EPIPE",
+  "EPROTO",
+  "ETIMEDOUT",
+]);
+
+/**
+ * Without free file descriptors every accept fails at once, and a loop without pauses would block
+ * the process.
+ */
+const RETRY_MILLISECONDS = 50;
+
+export class PlainListener implements Listener {
+  readonly ready: Promise<void> = Promise.resolve();
+  readonly address: Address;
+  readonly #listener: Deno.TcpListener | Deno.UnixListener;
+  readonly #logger: SafeLogger;
+  #connectionCount = 0;
+  readonly #closeController = new AbortController();
+  #isFailing = false;
+
+  constructor(address: Address, logger: SafeLogger) {
+    this.#listener = listenAt(address);
+    this.address = makeBoundAddress(address, this.#listener.addr);
+    this.#logger = logger;
+  }
+
+  async accept(): Promise<AcceptedConnection> {
+    const socket = await this.acceptConn();
+    const address = makePeerAddress(this.address, socket.remoteAddr);
+    const name = makePeerName(this.address, address, ++this.#connectionCount);
+    return { name, address, socket, isTrusted: isAlwaysTrusted };
+  }
+
+  /**
+   * Waits for the next connection, like {@linkcode accept}, but returns only its socket: a TLS
+   * listener counts and names its peers itself.
+   */
+  async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
+    for (;;) {
+      let conn: Deno.TcpConn | Deno.UnixConn | null = null;
+      try {
+        conn = await this.#listener.accept();
+        this.#isFailing = false;
+        if ("setNoDelay" in conn) conn.setNoDelay(true);
+        return conn;
+      } catch (error) {
+        conn?.close();
+        if (this.#closeController.signal.aborted && conn === null) throw error;
+        if (conn !== null || PEER_ERROR_CODES.has(errorCodeOf(error))) {
+          this.#logger.debug(`a peer closed its connection before it was accepted: ${error}`, {
+            error,
+          });
+          continue;
+        }
+        // Log a persistent failure once, not at each attempt.
+        if (!this.#isFailing) {
+          // With many connections, accepting fails again and again.
+          const details = { kind: "slot", error } as const;
+          this.#logger.warn(`accepting connections fails: ${error}`, details);
+        }
+        this.#isFailing = true;
+      }
+      await pause(RETRY_MILLISECONDS, this.#closeController.signal);
+    }
+  }
+
+  close(): void {
+    this.#closeController.abort();
+    this.#listener.close();
+  }
+
+  waitUntilEnded(): Promise<void> {
+    return this.ready;
+  }
+}
+
+function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {
+  const endpoint = endpointOf(address);
+  try {
+    if (endpoint.transport === "tcp") return Deno.listen(endpoint);
+    return endpoint.path === "" ? listenOnFreeName() : Deno.listen(endpoint);
+  } catch (error) {
+    throw withBindAdvice(error, address);
+  }
+}
+
+/**
+ * Returns the error for a socket of `node:net` that could not be bound: the error of a socket of
+ * Deno at the same address, whose class and message are better, or else the given error.
+ */
+export function bindingError(error: unknown, address: Address): unknown {
+  try {
+    listenAt(address).close();
+  } catch (denoError) {
+    return denoError;
+  }
+  return withBindAdvice(error, address);
+}
+
+/** The messages of Deno for the name and the number of an interface that doesn't exist. */
+const UNKNOWN_INTERFACE = /^failed to lookup address information|\(os error 19\)$/;
+
+function withBindAdvice(error: unknown, address: Address): unknown {
+  const endpoint = endpointOf(address);
+  const zone = endpoint.transport === "tcp" ? zoneOf(endpoint.hostname) : null;
+  if (zone !== null && error instanceof Error && UNKNOWN_INTERFACE.test(error.message)) {
+    const problem = `this machine has no interface ${zone}`;
+    return withNewMessage(
+      error,
+      () => `can't listen at ${formatCheckedAddress(address)}: ${problem}`,
+    );
+  }
+  const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
+  const advice = typeof address === "string"
+    ? pathAdvice
+    : isUnixAddress(address)
+    ? ""
+    : portAdvice;
+  return withAdvice(error, `can't listen at ${formatCheckedAddress(address)}`, advice);
+}
+
+const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
+  EADDRINUSE: [
+    "another program uses this port: stop it, or choose another port",
+    "the path exists: remove it if no server uses it",
+  ],
+  EADDRNOTAVAIL: [
+    "this machine doesn't have this address: use an address of this machine, or 0.0.0.0",
+    "",
+  ],
+  EACCES: [
+    "only root may use ports below 1024: choose another port",
+    "check the permissions of its directory",
+  ],
+  ENOENT: ["", "the directory doesn't exist"],
+};
+
+/**
+ * Listens on a random abstract name of five hex digits that isn't in use. The kernel would choose
+ * such a name for an empty path, but Deno allows an empty path only with all permissions.
+ */
+function listenOnFreeName(): Deno.UnixListener {
+  for (;;) {
+    const randomNumber = crypto.getRandomValues(new Uint32Array(1))[0]! & 0xfffff;
+    try {
+      return Deno.listen({
+        transport: "unix",
+        path: `\0${randomNumber.toString(16).padStart(5, "0")}`,
+      });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * The private parts of Deno's runtime that this package uses. No other module uses one.
+ *
+ * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
+ *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower:
+ *   see {@linkcode canPauseNodeSockets}.
+ * - The whole chain of a peer is read in DER: see {@linkcode readCertificateChain}. Without this
+ *   part, only the leaf is read, and its authority must have issued the leaf directly.
+ */
+
+import type { Server as NetServer, Socket as NetSocket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { loadBuiltin } from "./modules.ts";
+
+// ───────────────────────── sockets of node:net
+
+interface StreamHandle {
+  readStop(): number;
+  readStart(): number;
+  listen(backlog: number): number;
+  /** Called with received bytes, which TLS decrypts before the function returns. */
+  onread?: (this: StreamHandle, piece: unknown) => void;
+}
+
+/** Returns the handle of a socket or a listener; `null` after its close. */
+function handleOf(owner: NetSocket | NetServer): StreamHandle | null {
+  return (owner as unknown as { readonly _handle: StreamHandle | null })._handle;
+}
+
+const pauseFailureController = new AbortController();
+let hasCheckedHandles = false;
+
+/** A signal that is aborted when {@linkcode canPauseNodeSockets} begins to return false. */
+export const pauseFailureSignal: AbortSignal = pauseFailureController.signal;
+
+/**
+ * Pausing only the `TLSSocket` has no effect: Deno decrypts and buffers all received bytes, and a
+ * peer could fill the memory. So the socket below must stop reading.
+ */
+export function canPauseNodeSockets(): boolean {
+  if (!hasCheckedHandles) {
+    hasCheckedHandles = true;
+    if (!hasHandleMethods()) reportPauseFailure();
+  }
+  return !pauseFailureSignal.aborted;
+}
+
+/**
+ * Reports that a paused socket of `node:net` has received more bytes than a pause lets in. Later
+ * connections don't use such sockets.
+ */
+export function reportPauseFailure(): void {
+  pauseFailureController.abort();
+}
+
+function hasHandleMethods(): boolean {
+  try {
+    const { binding } = globalThis.process as unknown as {
+      binding(name: "tcp_wrap"): { readonly TCP: { readonly prototype: StreamHandle } };
+    };
+    const { readStop, readStart, listen } = binding("tcp_wrap").TCP.prototype;
+    return [readStop, readStart, listen].every((method) => typeof method === "function");
+  } catch {
+    return false;
+  }
+}
+
+export function pauseReads(socket: NetSocket): void {
+  handleOf(socket)?.readStop();
+}
+
+export function resumeReads(socket: NetSocket): void {
+  handleOf(socket)?.readStart();
+}
+
+/** Call it once, after the handshake. */
+export function freeMemoryAfterReads(socket: NetSocket): void {
+  const handle = handleOf(socket);
+  const onRead = handle?.onread;
+  // Without this part, the garbage collector frees the memory.
+  if (handle === null || typeof onRead !== "function") return;
+  handle.onread = function (piece) {
+    onRead.call(this, piece);
+    if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
+  };
+  // The handle reads `onread` only when it starts reading.
+  handle.readStop();
+  handle.readStart();
+}
+
+/** The garbage collector frees smaller pieces. */
+const MIN_FREED_BYTES = 4096;
+
+/**
+ * The garbage collector would free it much later, and allocating memory for every piece costs half
+ * of the time of a large transfer.
+ */
+export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
+  if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
+}
+
+/**
+ * Makes a listener of `node:net` listen again. If the process has no free file descriptors, such a
+ * listener stops listening, and emits no event.
+ */
+export function listenAgain(server: NetServer, backlog: number): void {
+  handleOf(server)?.listen(backlog);
+}
+
+// ───────────────────────── certificates
+
+interface TlsHandle {
+  getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
+}
+
+/** The certificates that a peer has presented, in DER. */
+export interface CertificateChain {
+  /** The certificate of the peer itself; `null` if the peer has presented none. */
+  readonly leaf: Uint8Array | null;
+  /** The certificates after the leaf; `null` if this version of Deno doesn't return them. */
+  readonly intermediates: readonly Uint8Array[] | null;
+}
+
+/**
+ * Reads the certificates that a peer has presented. The TLS library may add a trusted certificate
+ * by its name: only signatures show which certificates belong together.
+ */
+export function readCertificateChain(socket: TLSSocket): CertificateChain {
+  const certificates = readPrivateChain(socket);
+  if (certificates !== null) {
+    const [leaf = null, ...intermediates] = certificates;
+    return { leaf, intermediates };
+  }
+  const { raw } = loadBuiltin("node:tls").TLSSocket.prototype.getPeerCertificate.call(socket) ?? {};
+  return { leaf: raw === undefined ? null : new Uint8Array(raw), intermediates: null };
+}
+
+/** Returns `null` if this version of Deno doesn't return the whole chain. */
+function readPrivateChain(socket: TLSSocket): readonly Uint8Array[] | null {
+  try {
+    const handle = (socket as unknown as { readonly _handle: TlsHandle })._handle;
+    const chain = handle.getPeerCertificateChain!();
+    if (chain === null) return [];
+    const certificates = [...chain.certificates];
+    return certificates.every((der) => der instanceof Uint8Array) ? certificates : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Makes `getPeerCertificate()` of a socket return an empty object.
+ *
+ * The library calls the method in the handshake, for its own check of the server's name, and
+ * converts each presented and each trusted certificate to an object. Deno 2.9 loops
+ * forever on two trusted certificates that have signed each other. Degu parses the bytes instead.
+ */
+export function disablePeerCertificateObjects(socket: TLSSocket): void {
+  Object.defineProperty(socket, "getPeerCertificate", { value: makeEmptyObject });
+}
+
+function makeEmptyObject(): object {
+  return {};
+}
+
+// ───────────────────────── connecting
+
+// All signals share this function: a closure for each signal would keep its attempt in memory.
+const doNothing = () => {};
+
+/**
+ * Makes a signal for `Deno.connect` ignore an abort after the connect: Deno calls
+ * `throwIfAborted()` then, and a throw would leak the open socket.
+ */
+export function ignoreLateAbort(signal: AbortSignal): void {
+  signal.throwIfAborted = doNothing;
+}
