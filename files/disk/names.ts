@@ -302,8 +302,8 @@ export function changeEntry<T>(path: string, change: () => T): T {
  *
  * First makes the replaced file writable, because Windows doesn't replace a read-only file.
  *
- * @throws {UnsupportedDiskError} if the file system doesn't replace files, and the replaced file can't
- * get another name, or the file system has kept the content of the replaced file.
+ * @throws {UnsupportedDiskError} if the file system doesn't replace files, and the replaced file
+ * can't get another name, or the file system has kept the content of the replaced file.
  */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
