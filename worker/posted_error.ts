@@ -16,43 +16,43 @@ export interface PostedError {
 
 /** Never throws. */
 export function toPostedError(thrownValue: unknown): PostedError {
-  const code = isTooManyOpenFilesError(thrownValue) ? "EMFILE" : errorCodeOf(thrownValue);
-  return {
-    ...cloneError(thrownValue),
-    code: typeof code === "string" ? code : undefined,
-    isReported: reportedErrors.get(thrownValue),
-  };
-}
-
-function cloneError(thrownValue: unknown): PostedError {
   try {
-    if (!(thrownValue instanceof Error)) {
-      return {
-        error: new Error(typeof thrownValue === "string" ? thrownValue : Deno.inspect(thrownValue)),
-        name: "Error",
-      };
-    }
-    // Replace the stack: to format a stack, Deno opens a source map, and ends the process if no
-    // file descriptor is free.
-    if (isTooManyOpenFilesError(thrownValue)) {
-      thrownValue.stack = `${thrownValue.name}: ${thrownValue.message}`;
-    }
-    // In JavaScript, these properties can have any type.
-    const name = String(thrownValue.name);
-    try {
-      const error = structuredClone(thrownValue);
-      if (!(thrownValue instanceof AggregateError)) return { error, name };
-      return { error, name, errors: structuredClone(thrownValue.errors) };
-    } catch {
-      const error = new Error(String(thrownValue.message), {
-        cause: Deno.inspect(thrownValue.cause),
-      });
-      error.stack = String(thrownValue.stack);
-      return { error, name };
-    }
+    const code = isTooManyOpenFilesError(thrownValue) ? "EMFILE" : errorCodeOf(thrownValue);
+    return {
+      ...cloneError(thrownValue),
+      code: typeof code === "string" ? code : undefined,
+      isReported: reportedErrors.get(thrownValue),
+    };
   } catch {
     // A getter has thrown.
     return { error: new Error("the thrown value can't be read"), name: "Error" };
+  }
+}
+
+function cloneError(thrownValue: unknown): PostedError {
+  if (!(thrownValue instanceof Error)) {
+    return {
+      error: new Error(typeof thrownValue === "string" ? thrownValue : Deno.inspect(thrownValue)),
+      name: "Error",
+    };
+  }
+  // Replace the stack: to format a stack, Deno opens a source map, and ends the process if no
+  // file descriptor is free.
+  if (isTooManyOpenFilesError(thrownValue)) {
+    thrownValue.stack = `${thrownValue.name}: ${thrownValue.message}`;
+  }
+  // In JavaScript, these properties can have any type.
+  const name = String(thrownValue.name);
+  try {
+    const error = structuredClone(thrownValue);
+    if (!(thrownValue instanceof AggregateError)) return { error, name };
+    return { error, name, errors: structuredClone(thrownValue.errors) };
+  } catch {
+    const error = new Error(String(thrownValue.message), {
+      cause: Deno.inspect(thrownValue.cause),
+    });
+    error.stack = String(thrownValue.stack);
+    return { error, name };
   }
 }
 

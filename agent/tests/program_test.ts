@@ -496,7 +496,9 @@ Deno.test("errors of files are reworded for users", () => {
     "unmount it, or keep the entry";
   const notEmpty = "the directory is not empty: first remove its entries";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
-    responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
+    task === "put"
+      ? responseError("PUT", "/a", { status, headers }, task)
+      : responseError("DELETE", "/a/", { status, headers }, task);
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [
       responseError("PUT", "/a", { status: 507, headers: { "refusal-reason": "other-disk" } }),
@@ -538,7 +540,11 @@ Deno.test("errors of files are reworded for users", () => {
       "put",
       `${onlyNew}; give the new file another name`,
     ],
-    [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
+    [
+      refused(409, "delete", { "retry-after": "1" }),
+      "delete",
+      `another command or program is changing it on camera: ${again} in a moment`,
+    ],
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
     [noDigest, "get", `${problem}; ${version}`],

@@ -119,7 +119,7 @@ Deno.test("send: if the receiver refuses some files, the sender reports how many
   const { code, stderr } = await sender.waitForEnd();
   assertEquals(code, 1);
   const summary =
-    'machine has 2 files, and 2 could not be read or stored: "degu receive" has printed';
+    'machine has 2 files, and 2 could not be stored on machine: "degu receive" on machine has printed';
   assertStringIncludes(stderr, summary);
   assertEquals(stderr.includes("again"), false, stderr);
   assertEquals(await readTree(target), { "d": null, "d/x": "3", "ok": "1" });

@@ -10,12 +10,11 @@ import {
 } from "@degu/files";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { BUNDLE_TYPE, formatBundle } from "@degu/internal/files/bundle.ts";
+import type { BUNDLE_TYPE, formatBundle } from "@degu/internal/files/bundle.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
@@ -41,29 +40,6 @@ Deno.test("download: a signal that aborts during the HEAD for an interrupted fil
   });
   const rejected = await assertRejects(() => trees.copy({ signal: controller.signal }));
   assertEquals(rejected, reason);
-});
-
-Deno.test("upload: a small file that was refused after a large file had filled the disk is tried until the part is gone", async () => {
-  const filled = Promise.withResolvers<void>();
-  let bundleCount = 0;
-  const source = { large: "x".repeat(3_000_000), small: "small" };
-  await using trees = await makeTrees("upload", source, {}, async ({ method, path, query }) => {
-    if (method === "PUT" && path.at(-1) === "large") {
-      filled.resolve();
-      return [507, "Insufficient Storage", {}, null];
-    }
-    if (query !== "bundle=put" || ++bundleCount > 2) return null;
-    await filled.promise;
-    // The client should get the response to the large file first. The order is what failed.
-    for (let i = 0; i < 20; i++) await waitForTick();
-    return [200, "OK", { "content-type": BUNDLE_TYPE }, formatBundle([{ status: 507 }])];
-  });
-  const failedPaths: string[] = [];
-  const onEvent = (event: TreeEvent) => {
-    if (event.type === "failed") failedPaths.push(`${event.path}`);
-  };
-  await trees.copy({ connections: 2, partial: true, onEvent });
-  assertEquals([failedPaths, bundleCount], [["large"], 3]);
 });
 
 Deno.test.each(DIRECTIONS)(

@@ -365,10 +365,12 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const parts = Object.keys(sizesIn()).filter((path) => /^bound.*\/part$/.test(path));
     const offset = await served.offsetOf("/bound/new/large", 100_000);
     statuses.push(await put("/bound/new/large", announce(100_000, offset), 100_000 - offset));
-    // A file replaces a directory, whose name it gets later.
+    // A file replaces a directory, whose name it gets by the next call.
     await fill(root, { "plain/k/kind/inside": 1 });
     await fill(local, { kind: 70_000 });
-    const { complete } = await uploadTree(served.client, local, "/bound/k/", { delete: true });
+    const options = { delete: true, partial: true };
+    await uploadTree(served.client, local, "/bound/k/", options);
+    const { complete } = await uploadTree(served.client, local, "/bound/k/", options);
     return {
       ...{ statuses, records, parts, offset, complete, sizes: sizesIn(`${root}/plain`) },
       ...{
