@@ -303,7 +303,7 @@ export function changeEntry<T>(path: string, change: () => T): T {
  * First makes the replaced file writable, because Windows doesn't replace a read-only file.
  *
  * @throws {UnsupportedDiskError} if the file system doesn't replace files, and the replaced file
- * can't get another name, or the file system has kept the content of the replaced file.
+ * can't get another name.
  */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
@@ -312,7 +312,6 @@ export function replaceFile(oldPath: string, newPath: string): void {
   ) {
     chmodSync(newPath, WRITABLE_MODE);
   }
-  const [size, replacedSize] = [oldPath, newPath].map((path) => lstatOrNull(path)?.size);
   changeEntry(newPath, () => {
     try {
       Deno.renameSync(oldPath, newPath);
@@ -322,9 +321,6 @@ export function replaceFile(oldPath: string, newPath: string): void {
       replaceByTwoRenames(oldPath, newPath, error);
     }
   });
-  // Another process may already have replaced the new file.
-  if (replacedSize === size || lstatOrNull(newPath)?.size !== replacedSize) return;
-  throw new UnsupportedDiskError(newPath, "has kept the content of the replaced file");
 }
 
 function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): void {
