@@ -107,15 +107,36 @@ export function readNamingLog(directory: string): {
   /** False if there is no log, because the day has only versions. */
   readonly exists: boolean;
 } {
-  let text: string;
+  let file: Deno.FsFile;
   try {
-    text = Deno.readTextFileSync(`${directory}/${NAMING_LOG_NAME}`);
+    file = Deno.openSync(`${directory}/${NAMING_LOG_NAME}`);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return { lines: [], exists: false };
     throw error;
   }
-  const lines = text.split("\n").map(parseLine).filter((line) => line !== null);
+  using openFile = file;
+  const lines: NamingLine[] = [];
+  for (const text of readLines(openFile)) {
+    const line = parseLine(text);
+    if (line !== null) lines.push(line);
+  }
   return { lines, exists: true };
+}
+
+const PIECE_BYTES = 65_536;
+
+/** Reads in pieces: a log can be longer than a string. */
+function* readLines(file: Deno.FsFile): Generator<string, void, void> {
+  const decoder = new TextDecoder();
+  const piece = new Uint8Array(PIECE_BYTES);
+  let rest = "";
+  for (let length; (length = file.readSync(piece)) !== null;) {
+    const texts = decoder.decode(piece.subarray(0, length), { stream: true }).split("\n");
+    texts[0] = rest + texts[0];
+    rest = texts.pop()!;
+    yield* texts;
+  }
+  yield rest + decoder.decode();
 }
 
 const TEXT_FIELDS: Readonly<Record<NamingLine["what"], readonly string[]>> = {

@@ -293,6 +293,18 @@ Deno.test("a line that was cut is ignored, and the line after it counts", async 
   assertEquals([tree, result.doubtful], [{ b: "1", "d/a": "1" }, 0]);
 });
 
+Deno.test("a day may have more lines than a call can have arguments", async () => {
+  using clock = startClock();
+  const { files, at } = await serveReplaced(clock);
+  await using _files = files;
+  const log = `${[...listDays(files.root)].sort().at(-1)}/${LOG}`;
+  const time = new Date(Date.now()).toISOString();
+  const line = `\n${JSON.stringify({ time, by: "peer", what: "create", path: "gone" })}`;
+  await Deno.writeTextFile(log, line.repeat(200_000), { append: true });
+  const { tree, result } = await restore(files.root, at);
+  assertEquals([tree, result.doubtful], [{ b: "1", "d/a": "1" }, 0]);
+});
+
 Deno.test("a line that can't be written fails no change, is logged, and is a gap of the restore", async () => {
   using clock = startClock();
   await using files = await serveKeeping({}, 30);

@@ -144,6 +144,8 @@ class Planner {
   readonly #standing = new Map<string, Standing>();
   /** The times of the lines of each path. */
   readonly #lineTimes = new Map<string, number[]>();
+  /** The events of each path, the last one first. */
+  readonly #pathEvents = new Map<string, Event[]>();
   readonly #present: string[] = [];
   /** The time of the first line. */
   #logStart = Infinity;
@@ -159,6 +161,12 @@ class Planner {
 
   plan(): RestorePlan {
     const events = this.#listEvents();
+    for (const event of events) {
+      const path = pathOf(event);
+      const pathEvents = this.#pathEvents.get(path);
+      if (pathEvents === undefined) this.#pathEvents.set(path, [event]);
+      else pathEvents.push(event);
+    }
     const mounts = this.#listPresent(this.#prefix);
     const changedPaths = new Set<string>();
     for (const event of events) {
@@ -176,7 +184,7 @@ class Planner {
     for (const path of [...new Set([...this.#present, ...pathsOfEvents])].sort()) {
       const names = this.#namesBelow(path);
       if (names === null) continue;
-      const standing = this.#resolve(path, changedPaths, events);
+      const standing = this.#resolve(path, changedPaths);
       if (standing === "absent" || standing === "unlogged-absent") {
         const isLogged = standing === "absent";
         if (presentPaths.has(path)) absent.push({ path: names, isLogged });
@@ -291,7 +299,8 @@ class Planner {
         this.#checkBirths(directory, logStart);
       }
       if (day < firstDay) continue;
-      events.push(...this.#readLines(lines, loggedVersions));
+      // A day can have more lines than a call can have arguments.
+      for (const event of this.#readLines(lines, loggedVersions)) events.push(event);
       if (day > dayOf(new Date(Date.now()))) {
         this.#gaps.push({ from: null, to: null, reason: "clock" });
       }
@@ -429,35 +438,29 @@ class Planner {
     return info?.isFile ? { source, info, version: directory, doubt: null } : null;
   }
 
-  #resolve(
-    path: string,
-    changedPaths: ReadonlySet<string>,
-    events: readonly Event[],
-  ): Resolved {
+  #resolve(path: string, changedPaths: ReadonlySet<string>): Resolved {
     const standing = this.#get(path);
     if (standing === "absent") return "absent";
     if ("lostAt" in standing) {
-      return this.#findHourly(path, events) ??
+      return this.#findHourly(path) ??
         (standing.mayBeAbsent ? "unlogged-absent" : "no-version");
     }
     const birth = this.#hasBirths ? standing.info.birthtime?.getTime() ?? 0 : 0;
     // Before the first line, a file that a line has replaced was created at its birth.
     if (birth > this.#at && this.#at < this.#logStart) {
-      return this.#findHourly(path, events) ?? "unlogged-absent";
+      return this.#findHourly(path) ?? "unlogged-absent";
     }
     if (standing.version !== null || changedPaths.has(path)) return standing;
-    return this.#checkPresent(path, standing, events);
+    return this.#checkPresent(path, standing);
   }
 
   /** Finds the version that was kept in the last hour before the time. */
-  #findHourly(path: string, events: readonly Event[]): StandingFile | null {
-    for (const event of events) {
+  #findHourly(path: string): StandingFile | null {
+    for (const event of this.#pathEvents.get(path) ?? []) {
       if (event.time > this.#at) continue;
       if (event.time < this.#at - HOUR_MILLISECONDS) return null;
-      if ("removed" in event && event.removed.path === path) {
-        return toStanding(event.removed, "hourly");
-      }
-      if (!("line" in event) || event.line.path !== path) continue;
+      if ("removed" in event) return toStanding(event.removed, "hourly");
+      if (!("line" in event)) continue;
       const { line } = event;
       const directory = "version" in line ? line.version : null;
       const version = directory === null ? null : this.#findVersion(directory, path);
@@ -467,16 +470,12 @@ class Planner {
   }
 
   /** Checks a present file whose path has no event after the time. */
-  #checkPresent(
-    path: string,
-    standing: StandingFile,
-    events: readonly Event[],
-  ): Resolved {
+  #checkPresent(path: string, standing: StandingFile): Resolved {
     const { birthtime, ctime } = standing.info;
     const times = this.#lineTimes.get(path) ?? [];
     const isNewer = (birthtime?.getTime() ?? 0) > this.#at;
     if (isNewer && times.length === 0 && this.#hasBirths) {
-      return this.#findHourly(path, events) ?? "unlogged-absent";
+      return this.#findHourly(path) ?? "unlogged-absent";
     }
     const changedAt = ctime?.getTime() ?? 0;
     const isLogged = times.some((time) =>
@@ -498,6 +497,11 @@ class Planner {
       return !isConflict;
     });
   }
+}
+
+function pathOf(event: Event): string {
+  if ("line" in event) return event.line.path;
+  return "removed" in event ? event.removed.path : event.created.path;
 }
 
 function formatKey(names: readonly string[]): string {
