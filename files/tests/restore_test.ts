@@ -2,6 +2,8 @@
 import { type RestoreEvent, restoreTree } from "@degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { importMapFlags } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { KEPT, listDays, listTimes, LOG, serveKeeping, startClock } from "./kept_files.ts";
 
@@ -303,6 +305,30 @@ Deno.test("a day may have more lines than a call can have arguments", async () =
   await Deno.writeTextFile(log, line.repeat(200_000), { append: true });
   const { tree, result } = await restore(files.root, at);
   assertEquals([tree, result.doubtful], [{ b: "1", "d/a": "1" }, 0]);
+});
+
+Deno.test("a change counts at its time, also if its day has another date in this time zone", async () => {
+  await using dir = await createTempDir();
+  // In Los Angeles, it is still the day before.
+  const line = {
+    time: "2026-03-02T05:00:00.000Z",
+    by: "peer",
+    what: "delete",
+    path: "a",
+    version: "2026-03-01/21_peer",
+  };
+  await fill(dir.path, {
+    [`root/${KEPT}/2026-03-01/21_peer/a`]: "1",
+    [`root/${KEPT}/2026-03-01/${LOG}`]: `\n${JSON.stringify(line)}`,
+  });
+  const script = `import { restoreTree } from "@degu/files";
+    const options = { target: "${dir.path}/new", at: new Date("2026-03-02T04:00:00Z") };
+    const { files } = await restoreTree("${dir.path}/root", options);
+    console.log(files, await Deno.readTextFile("${dir.path}/new/a"));`;
+  for (const TZ of ["America/Los_Angeles", "Asia/Tokyo"]) {
+    assertEquals(await runScript(script, ["--allow-all", ...importMapFlags()], { TZ }), "1 1\n");
+    await Deno.remove(`${dir.path}/new`, { recursive: true });
+  }
 });
 
 Deno.test("a line that can't be written fails no change, is logged, and is a gap of the restore", async () => {

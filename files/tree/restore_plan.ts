@@ -123,6 +123,9 @@ type Event =
 
 type Resolved = StandingFile | "absent" | "unlogged-absent" | MissingReason;
 
+/** The days are local, and the largest difference of two zones is that of UTC+14 and UTC-12. */
+const MAX_ZONE_MILLISECONDS = 26 * HOUR_MILLISECONDS;
+
 /** A ctime this long after the line of a naming is still a result of the naming. */
 const NAMING_MILLISECONDS = 60_000;
 
@@ -284,7 +287,7 @@ class Planner {
 
   /** Returns the events, the last one first. */
   #listEvents(): Event[] {
-    const firstDay = dayOf(new Date(this.#at - HOUR_MILLISECONDS));
+    const firstDay = dayOf(new Date(this.#at - HOUR_MILLISECONDS - MAX_ZONE_MILLISECONDS));
     const days = listDays(this.#keptDirectory);
     const events: Event[] = [];
     const loggedVersions = new Set<string>();
