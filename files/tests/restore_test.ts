@@ -4,6 +4,7 @@ import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { KEPT, listDays, listTimes, LOG, serveKeeping, startClock } from "./kept_files.ts";
 
@@ -328,6 +329,21 @@ Deno.test("a change counts at its time, also if its day has another date in this
   for (const TZ of ["America/Los_Angeles", "Asia/Tokyo"]) {
     assertEquals(await runScript(script, ["--allow-all", ...importMapFlags()], { TZ }), "1 1\n");
     await Deno.remove(`${dir.path}/new`, { recursive: true });
+  }
+});
+
+Deno.test("a file that a link leads to is no file of the directory", async () => {
+  using clock = startClock();
+  const { files, at } = await serveReplaced(clock);
+  await using _files = files;
+  await using dir = await createTempDir();
+  await files.put("d/c", "1");
+  await Deno.rename(`${files.root}/d`, `${dir.path}/d`);
+  await Deno.writeTextFile(`${dir.path}/d/c`, "outside");
+  await makeLinks({ [`${files.root}/d`]: `${dir.path}/d` });
+  for (const time of [at, Date.now()]) {
+    const { tree } = await restore(files.root, time);
+    assertEquals(Object.values(tree).includes("outside"), false);
   }
 });
 

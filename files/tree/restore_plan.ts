@@ -149,6 +149,7 @@ class Planner {
   readonly #lineTimes = new Map<string, number[]>();
   /** The events of each path, the last one first. */
   readonly #pathEvents = new Map<string, Event[]>();
+  readonly #areDirectories = new Map<string, boolean>();
   readonly #present: string[] = [];
   /** The time of the first line. */
   #logStart = Infinity;
@@ -281,8 +282,22 @@ class Planner {
   #get(path: string): Standing {
     const standing = this.#standing.get(path);
     if (standing !== undefined) return standing;
-    const info = lstatOrNull(this.#pathOf(path));
+    const info = this.#isInDirectory(path) ? lstatOrNull(this.#pathOf(path)) : null;
     return info?.isFile ? toPresent(this.#pathOf(path), info) : "absent";
+  }
+
+  /** Returns false if a link is above the path: the file is then that of another path. */
+  #isInDirectory(path: string): boolean {
+    const end = path.lastIndexOf("/");
+    if (end < 0) return true;
+    const parent = path.slice(0, end);
+    let isDirectory = this.#areDirectories.get(parent);
+    if (isDirectory === undefined) {
+      isDirectory = this.#isInDirectory(parent) &&
+        lstatOrNull(this.#pathOf(parent))?.isDirectory === true;
+      this.#areDirectories.set(parent, isDirectory);
+    }
+    return isDirectory;
   }
 
   /** Returns the events, the last one first. */
