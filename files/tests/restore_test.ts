@@ -267,6 +267,48 @@ Deno.test("the target is new, empty, or of an interrupted call for the same dire
   );
 });
 
+/** Runs a function while the next call looks for the files to restore. */
+function runWhilePlanned(run: () => void): Disposable {
+  let hasRun = false;
+  return patch(Deno, "openSync", (openSync) => (path, options) => {
+    if (!hasRun && `${path}`.endsWith(LOG)) {
+      hasRun = true;
+      run();
+    }
+    return openSync(path, options);
+  });
+}
+
+Deno.test("a target that another program fills before the first copy is refused, and stays as it is", async () => {
+  using clock = startClock();
+  const { files, at } = await serveReplaced(clock);
+  await using _files = files;
+  await using dir = await createTempDir();
+  const target = `${dir.path}/new`;
+  const marker = JSON.stringify({ dir: "/another", at: new Date(at).toISOString() });
+  const rows = [
+    [{ b: "another" }, "not empty"],
+    [{ b: "another", ".restore.degu-part": marker }, "an unfinished restore of /another"],
+  ] as const;
+  for (const [content, message] of rows) {
+    {
+      using _run = runWhilePlanned(() => {
+        Deno.mkdirSync(target);
+        for (const [name, text] of Object.entries(content)) {
+          Deno.writeTextFileSync(`${target}/${name}`, text);
+        }
+      });
+      await assertRejects(
+        () => restoreTree(files.root, { target, at: new Date(at) }),
+        Deno.errors.AlreadyExists,
+        message,
+      );
+    }
+    assertEquals({ ...await readTree(target) }, { ...content });
+    await Deno.remove(target, { recursive: true });
+  }
+});
+
 Deno.test("a directory without versions is refused, and arguments are checked", async () => {
   await using dir = await createTempDir();
   const target = `${dir.path}/new`;

@@ -243,18 +243,21 @@ function checkTarget(target: string, marker: string): void {
   const info = lstatOrNull(target);
   if (info === null) return;
   if (!info.isDirectory) throw new Deno.errors.AlreadyExists(`${target} exists`);
-  const markerPath = `${target}/${MARKER_NAME}`;
-  if (lstatOrNull(markerPath) === null) {
-    if ([...Deno.readDirSync(target)].length === 0) return;
-    throw new Deno.errors.AlreadyExists(`${target} exists, and is not empty`);
+  const existingMarker = readMarker(`${target}/${MARKER_NAME}`);
+  if (existingMarker === marker) return;
+  if (existingMarker !== "") {
+    const { dir, at } = parseMarker(existingMarker);
+    throw new Deno.errors.AlreadyExists(
+      `${target} has an unfinished restore of ${dir} at ${at}`,
+    );
   }
-  const existingMarker = Deno.readTextFileSync(markerPath);
-  // A killed process may have left an empty marker.
-  if (existingMarker === marker || existingMarker === "") return;
-  const { dir, at } = parseMarker(existingMarker);
-  throw new Deno.errors.AlreadyExists(
-    `${target} has an unfinished restore of ${dir} at ${at}`,
-  );
+  const isEmpty = [...Deno.readDirSync(target)].every(({ name }) => name === MARKER_NAME);
+  if (!isEmpty) throw new Deno.errors.AlreadyExists(`${target} exists, and is not empty`);
+}
+
+/** A killed process may have left an empty marker in an empty directory. */
+function readMarker(path: string): string {
+  return lstatOrNull(path) === null ? "" : Deno.readTextFileSync(path);
 }
 
 function parseMarker(text: string): { readonly dir: unknown; readonly at: unknown } {
@@ -272,15 +275,23 @@ function createDirectory(path: string): boolean {
   return true;
 }
 
-/** Creates the marker of the target, and locks it. */
+/** Creates the marker of the target, and locks it. Another call may have used the target before. */
 function openMarker(target: string, marker: string): Disposable {
   const path = `${target}/${MARKER_NAME}`;
   const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
   try {
     if (!lockIfFree(file)) throw new Deno.errors.Busy(`another call restores to ${target}`);
-    file.truncateSync();
-    file.writeSync(new TextEncoder().encode(marker));
-    file.syncSync();
+    const isNew = file.statSync().size === 0;
+    try {
+      checkTarget(target, marker);
+    } catch (error) {
+      if (isNew) removeIfPresentSync(path);
+      throw error;
+    }
+    if (isNew) {
+      file.writeSync(new TextEncoder().encode(marker));
+      file.syncSync();
+    }
     // A killed process may have left a file.
     for (const { name } of Deno.readDirSync(target)) {
       if (TEMPORARY_NAME_PATTERN.test(name)) removeIfPresentSync(`${target}/${name}`);
