@@ -309,6 +309,33 @@ Deno.test("a target that another program fills before the first copy is refused,
   }
 });
 
+Deno.test("of two names that are one on the disk of the target, one fails, also in the next call", async () => {
+  using clock = startClock();
+  await using files = await serveKeeping({}, 30);
+  clock.advance(HOUR);
+  await files.put("d/a", "lower case");
+  await files.put("d/A", "UPPER CASE");
+  const at = Date.now();
+  clock.advance(HOUR);
+  await using dir = await createTempDir();
+  const target = `${dir.path}/new`;
+  const fold = (path: string | URL) =>
+    `${path}`.startsWith(target)
+      ? `${target}${`${path}`.slice(target.length).toLowerCase()}`
+      : path;
+  using _lookups = patch(Deno, "lstatSync", (lstatSync) => (path) => lstatSync(fold(path)));
+  using _renames = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+    renameSync(fold(from), fold(to));
+  });
+  const call = () => restoreTree(files.root, { target, at: new Date(at) });
+  const first = await call();
+  assertEquals([first.files, first.failed], [1, 1]);
+  const text = await Deno.readTextFile(`${target}/d/a`);
+  const second = await call();
+  assertEquals([second.files, second.unchanged, second.failed], [0, 1, 1]);
+  assertEquals(await Deno.readTextFile(`${target}/d/a`), text);
+});
+
 Deno.test("a directory without versions is refused, and arguments are checked", async () => {
   await using dir = await createTempDir();
   const target = `${dir.path}/new`;

@@ -309,6 +309,8 @@ class Run {
   readonly #onEvent: (event: RestoreEvent) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #changedDirectories = new Set<string>();
+  /** The files of the target that this call has restored, or has found restored. */
+  readonly #restoredFiles = new Set<string>();
   readonly #counts = { files: 0, bytes: 0, unchanged: 0, failed: 0, doubtful: 0 };
 
   constructor(
@@ -387,13 +389,19 @@ class Run {
   async #copyFile(file: PlannedFile): Promise<void> {
     const { path } = file;
     try {
-      if (this.#isRestored(file)) return this.#reportUnchanged(file);
       const targetPath = this.#pathOf(path);
+      this.#checkNotRestored(targetPath);
+      if (this.#isRestored(file)) {
+        this.#addRestored(targetPath);
+        return this.#reportUnchanged(file);
+      }
       this.#makeDirectories(path.slice(0, -1));
       const temporaryPath = `${this.#target}/.restore-${makeRandomSuffix()}${PART_SUFFIX}`;
       try {
         await copyUnchanged(file, temporaryPath);
+        this.#checkNotRestored(targetPath);
         Deno.renameSync(temporaryPath, targetPath);
+        this.#addRestored(targetPath);
       } finally {
         removeIfPresentSync(temporaryPath);
       }
@@ -406,6 +414,21 @@ class Run {
     this.#reportRestored(file);
   }
 
+  /** The disk of the target may take two names for one, as with upper and lower case. */
+  #checkNotRestored(targetPath: string): void {
+    const info = lstatOrNull(targetPath);
+    if (info === null || !this.#restoredFiles.has(formatIdentity(info))) return;
+    const problem = `${targetPath} is another restored file: the disk takes two names for one`;
+    throw Object.assign(new Error(problem), { code: "EEXIST" });
+  }
+
+  #addRestored(targetPath: string): void {
+    const info = lstatOrNull(targetPath);
+    // Deno rounds larger numbers, so that two files have the same.
+    if (info === null || !Number.isSafeInteger(info.ino)) return;
+    this.#restoredFiles.add(formatIdentity(info));
+  }
+
   #makeDirectories(names: readonly string[]): void {
     for (let depth = 1; depth <= names.length; depth++) {
       const directory = this.#pathOf(names.slice(0, depth));
@@ -414,6 +437,10 @@ class Run {
       this.#changedDirectories.add(directory).add(dirname(directory));
     }
   }
+}
+
+function formatIdentity({ dev, ino }: Deno.FileInfo): string {
+  return `${dev} ${ino}`;
 }
 
 /** A hard link would pass later changes of the restored file on to the version. */
