@@ -21,6 +21,23 @@ export function hasCause(
   return causes.some((cause) => hasCause(cause, condition, maxDepth - 1));
 }
 
+/**
+ * Returns the error that code of an app has thrown, or another error in place of a value that
+ * can't be read, such as a revoked proxy. Call this function where such values enter.
+ */
+export function toReadableError(thrownValue: unknown): unknown {
+  try {
+    hasCause(thrownValue, (cause) => {
+      void (cause instanceof Error);
+      fileErrorCodeOf(cause);
+      return false;
+    });
+    return thrownValue;
+  } catch {
+    return new Error("the thrown value can't be read");
+  }
+}
+
 // ───────────────────────── texts
 
 function formatSafely(format: () => string): string {

@@ -3,6 +3,7 @@ import type { Request } from "./message.ts";
 import { parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
+import { toReadableError } from "../../internal/caught_errors.ts";
 import { checkFunction, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy } from "../../internal/copies.ts";
 import { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "../wire/range.ts";
@@ -169,7 +170,8 @@ export async function callHandle(
   const { body } = request;
   try {
     return await handle(request, session, classes);
-  } catch (error) {
+  } catch (thrownValue) {
+    const error = toReadableError(thrownValue);
     const response = findAppErrorResponse(request, body, error);
     if (response === null) throw error;
     return response;

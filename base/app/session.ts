@@ -1,5 +1,6 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
+import { toReadableError } from "../../internal/caught_errors.ts";
 import { checkString, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
 import { printable } from "../../internal/printable.ts";
@@ -141,7 +142,9 @@ export class SessionCore {
   }
 
   close(reason?: unknown): void {
-    const error = reason ?? new ConnectionClosedError("the session was closed by its app");
+    const error = toReadableError(
+      reason ?? new ConnectionClosedError("the session was closed by its app"),
+    );
     if (this.callbacks !== null) return this.callbacks.onSessionClosed(error);
     this.end("closed by the app");
     this.abort(() => error);
@@ -309,9 +312,9 @@ export class SessionCore {
         const isSync = typeof resource?.[Symbol.dispose] === "function";
         const result = isSync ? resource[Symbol.dispose]!() : resource?.[Symbol.asyncDispose]?.();
         // The type of [Symbol.dispose] also allows async functions, whose promises may reject.
-        Promise.resolve<unknown>(result).catch(onError);
+        Promise.resolve<unknown>(result).catch((error) => onError(toReadableError(error)));
       } catch (error) {
-        onError(error);
+        onError(toReadableError(error));
       }
     }
   }

@@ -11,6 +11,7 @@
  */
 
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { toReadableError } from "../../internal/caught_errors.ts";
 import { checkInteger } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
@@ -234,7 +235,8 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     }
     try {
       return await this.writePieces(openedSink);
-    } catch (error) {
+    } catch (thrownValue) {
+      const error = toReadableError(thrownValue);
       this.cancel(error);
       throw error;
     } finally {

@@ -32,7 +32,7 @@ import {
   ProtocolError,
   TlsError,
 } from "../../base/errors.ts";
-import { hasCause, messageOf } from "../../internal/caught_errors.ts";
+import { hasCause, messageOf, toReadableError } from "../../internal/caught_errors.ts";
 import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import type { SwapRemoveEntry } from "../../internal/collections.ts";
@@ -292,7 +292,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         await (this.#lingerPromise ?? this.#linger({ keepsSlot: !freesSlot }));
       }
     } catch (error) {
-      this.#logConnectionError(this.#transport.failWith(error));
+      this.#logConnectionError(this.#transport.failWith(toReadableError(error)));
     } finally {
       this.#transport.close();
       this.#sessionCore.disposeStore((error) =>
@@ -407,7 +407,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
           if (this.#trust.connectError !== null) throw this.#trust.connectError;
           exchange.appResult = handle(request, this.session, api);
           if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
-        } catch (error) {
+        } catch (thrownValue) {
+          const error = toReadableError(thrownValue);
           exchange.appResult = findAppErrorResponse(request, body, error);
           if (exchange.appResult === null) throw error;
         }

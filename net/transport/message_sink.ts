@@ -1,6 +1,7 @@
 import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/bodies.ts";
 import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES } from "../../base/body/byte_io.ts";
 import { makePlainView } from "../../internal/bytes.ts";
+import { toReadableError } from "../../internal/caught_errors.ts";
 import { BodyError } from "../../base/errors.ts";
 import type { Framing } from "../../base/wire/headers.ts";
 
@@ -81,7 +82,8 @@ export class MessageSink implements ByteSink {
       if (typeof framing === "number" && this.#writtenBytes !== framing) {
         throw new BodyError(`the body wrote ${this.#writtenBytes} of ${framing} bytes`);
       }
-    } catch (error) {
+    } catch (thrownValue) {
+      const error = toReadableError(thrownValue);
       this.fail(error);
       throw error;
     }

@@ -22,6 +22,15 @@ const unreadableErrors: readonly (readonly [name: string, makeError: () => unkno
   ["a revoked proxy", () => makeRevokedProxy({})],
   ["a revoked proxy of an error", () => makeRevokedProxy(new Error())],
   ["a revoked proxy of a function", () => makeRevokedProxy(() => {})],
+  [
+    "an error whose properties throw a revoked proxy",
+    () =>
+      Object.defineProperty(new Error(), "code", {
+        get() {
+          throw makeRevokedProxy({});
+        },
+      }),
+  ],
   ["a proxy whose traps throw", () => new Proxy(new Error(), throwingHandler)],
   ...[new EmptyPreambleError(), new ConnectionClosedError(), new DOMException()].map((error) => {
     const makeError = () => new Proxy(error, { get: throwTrapError });
@@ -51,6 +60,15 @@ for (const [name, makeError] of unreadableErrors) {
       () => [200, "OK", {}, yieldAndThrow(error)],
       () => [200, "OK", {}, new Body({ read: reject }, 5)],
       () => [200, "OK", {}, error as string],
+      (_, session) => {
+        session.close(error);
+        return reply(200);
+      },
+      (_, session) => {
+        session.store.set("sync", { [Symbol.dispose]: fail });
+        session.store.set("async", { [Symbol.asyncDispose]: reject });
+        return reply(200);
+      },
       () => Promise.reject(Object.assign(new ResponseError(reply(200)), { response: error })),
       new ProxyApp({ request: reject }),
       new ProxyApp({ connect: reject }),
