@@ -49,6 +49,8 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
     [withProperty("name", { value: () => 5 }), "odd"],
     [withProperty("stack", { value: Symbol("s") }), "odd"],
     [withProperty("message", { get: fail }), "the thrown value can't be read"],
+    [withProperty("code", { get: fail }), "the thrown value can't be read"],
+    [withProperty("cause", { get: fail }), "the thrown value can't be read"],
     [proxy, "the thrown value can't be read"],
     [{ [Symbol.for("Deno.customInspect")]: fail }, "the thrown value can't be read"],
   ];
