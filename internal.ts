@@ -16,7 +16,6 @@ export {
   fileErrorCodeOf,
   isSystemError,
   isTooManyOpenFilesError,
-  messageOf,
   plainMessageOf,
   withNewMessage,
 } from "./internal/caught_errors.ts";

@@ -3,6 +3,7 @@ import {
   type AppFunction,
   type AppObject,
   type AppParts,
+  disposeApp,
   readApp,
 } from "../base/app/app.ts";
 import type { Request } from "../base/app/message.ts";
@@ -290,12 +291,6 @@ function addRouteParameters(request: Request, components: Route["components"]): 
     parameters[component.name] = component.matchesRemainder ? path.slice(i).join("/") : path[i];
   }
   Object.assign(request, { parameters: Object.freeze(parameters) });
-}
-
-async function disposeApp(app: App): Promise<void> {
-  if (typeof app === "function") return;
-  if (app[Symbol.asyncDispose] !== undefined) await app[Symbol.asyncDispose]!();
-  else app[Symbol.dispose]?.();
 }
 
 function formatAllowedMethods(matchingRoutes: readonly Route[]): string {

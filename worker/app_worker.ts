@@ -6,6 +6,7 @@ import {
   type AppObject,
   type AppParts,
   callHandle,
+  disposeApp,
   readApp,
 } from "../base/app/app.ts";
 import { cancelAppResult, parseAppResult, ResponseError } from "../base/app/app_result.ts";
@@ -47,16 +48,15 @@ class WorkerSessionCore extends SessionCore {
     super(name, address, maxRequests, peerCertificate);
     this.#id = id;
     this.#worker = worker;
-    const report = (report: WorkerReport) => worker.report(report);
     this.callbacks = {
       onSignalRequested: () => worker.watch(id),
       onSessionClosed: (reason) => {
-        report({ type: "closeSession", sessionId: id, error: toPostedError(reason) });
+        worker.report({ type: "closeSession", sessionId: id, error: toPostedError(reason) });
         this.endWith(reason);
       },
       onLogLine: (text, error) => {
         const postedError = error === undefined ? null : toPostedError(error);
-        report({ type: "warn", sessionId: id, text, error: postedError });
+        worker.report({ type: "warn", sessionId: id, text, error: postedError });
       },
       // The other thread decides and logs.
       isPeerTrusted: () => true,
@@ -116,10 +116,7 @@ class AppWorker {
   readonly #moveListeners: () => void;
   readonly #sessions = new Map<number, WorkerSessionCore>();
   readonly #exchanges = new Map<number, Exchange>();
-  readonly #trustCalls = new Map<
-    number,
-    (trust: PeerTrust | "unknown") => void
-  >();
+  readonly #trustCalls = new Map<number, (trust: PeerTrust | "unknown") => void>();
   readonly #post: Post = (message, transfer = []) => this.#port.postMessage(message, transfer);
   #lastCallId = 0;
   #app: App | null = null;
@@ -199,9 +196,7 @@ class AppWorker {
 
   async #close(): Promise<void> {
     for (const id of [...this.#sessions.keys()]) this.#disposeSession(id);
-    const app = this.#app as Partial<Disposable & AsyncDisposable> | null;
-    if (typeof app?.[Symbol.asyncDispose] === "function") await app[Symbol.asyncDispose]!();
-    else app?.[Symbol.dispose]?.();
+    if (this.#app !== null) await disposeApp(this.#app);
     this.report({ type: "closed" });
   }
 

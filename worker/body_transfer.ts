@@ -112,7 +112,8 @@ export class BodyReceiver implements BodySource {
   #isPulled: boolean;
   /** Whether the sender has sent its last message. */
   #hasEnded = false;
-  #failure: { readonly error: unknown } | null = null;
+  /** The error of the body in the other thread; `null` without one. */
+  error: Error | null = null;
   #resolveRead: (() => void) | null = null;
 
   /**
@@ -133,16 +134,11 @@ export class BodyReceiver implements BodySource {
     this.#onDone = onDone;
   }
 
-  /** The error of the body in the other thread; `null` without one. */
-  get error(): unknown {
-    return this.#failure?.error ?? null;
-  }
-
   async read(into: Uint8Array): Promise<number | null> {
     if (!this.#isPulled) this.#post({ type: "pull", id: this.#id });
     this.#isPulled = true;
     while (this.#pieces.length === 0) {
-      if (this.#failure !== null) throw this.#failure.error;
+      if (this.error !== null) throw this.error;
       if (this.#hasEnded) return null;
       await new Promise<void>((resolve) => this.#resolveRead = resolve);
     }
@@ -181,8 +177,8 @@ export class BodyReceiver implements BodySource {
   }
 
   /** Fails the next read, even if bytes were received: the body can't be completed. */
-  fail(error: unknown): void {
-    this.#failure ??= { error };
+  fail(error: Error): void {
+    this.error ??= error;
     this.#pieces.length = 0;
     this.end();
   }

@@ -496,11 +496,9 @@ class AppThread {
     const sharedSession = this.#sessions.get(sessionId);
     let trust: Extract<WorkerCommand, { type: "trust" }>["trust"] = "untrusted";
     try {
-      if (sharedSession === undefined) trust = "untrusted";
-      else if (!isCheck) trust = await sharedSession.session.trust();
-      else {
-        await sharedSession.session.checkTrusted();
-        trust = "trusted";
+      if (isCheck) await sharedSession?.session.checkTrusted();
+      if (sharedSession !== undefined) {
+        trust = isCheck ? "trusted" : await sharedSession.session.trust();
       }
     } catch (error) {
       if (isUnknownTrustError(error)) trust = "unknown";

@@ -159,6 +159,12 @@ function checkHooks(app: AppObject, label: string): void {
   }
 }
 
+export async function disposeApp(app: App): Promise<void> {
+  if (typeof app === "function") return;
+  if (app[Symbol.asyncDispose] !== undefined) await app[Symbol.asyncDispose]!();
+  else app[Symbol.dispose]?.();
+}
+
 /** `ServerConnection` has the same steps inline, which saves a promise per request. */
 export async function callHandle(
   { handle }: Pick<AppParts, "handle">,

@@ -205,18 +205,11 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
 
 export function makeResponseStatusError(response: Response<BodyOut>, text: string): StatusError {
   const { status, reason, headers } = response;
-  const request = requestLineOf(response);
   const problem = `the server answered ${status} ${quote(reason)}` +
     (text === "" ? "" : `, ${quote(text)}`);
-  const fields = { problem, status, reason, headers, text };
-  if (request === null) return new StatusError({ message: problem, ...fields });
-  const { method, uri } = request;
-  return new StatusError({
-    message: `${method} ${uri}: ${problem}`,
-    method,
-    uri,
-    ...fields,
-  });
+  const request = requestLineOf(response);
+  const message = request === null ? problem : `${request.method} ${request.uri}: ${problem}`;
+  return new StatusError({ message, problem, status, reason, headers, text, ...request });
 }
 
 async function readShortText(response: Response<BodyOut>): Promise<string> {

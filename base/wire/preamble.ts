@@ -394,14 +394,9 @@ export function determineReceivedFraming(
   method: Method,
   { status, headers, framing }: ResponsePreamble,
 ): Framing | "unframed" {
-  if (status === 206) {
-    const problem = findContentRangeProblem(status, headers["content-range"], framing);
-    if (problem !== null) {
-      throw new ProtocolError(
-        "CONFLICTING_HEADERS",
-        `content-range and content-length: ${problem}`,
-      );
-    }
+  const problem = findContentRangeProblem(status, headers["content-range"], framing);
+  if (problem !== null) {
+    throw new ProtocolError("CONFLICTING_HEADERS", `content-range and content-length: ${problem}`);
   }
   if (isBodiless(method, status) || framing === 0) return null;
   // RFC 9110 §15.3.6: a 205 has no content, so nothing is to be framed.

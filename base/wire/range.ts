@@ -316,7 +316,7 @@ function parseByteContentRange(text: string): ContentRange | UnsatisfiedRange | 
  * (RFC 9110 §15.3.7.1); `null` if there is none, or one of the two is unknown.
  */
 export function findContentRangeProblem(
-  status: number,
+  status: number | null,
   contentRange: unknown,
   bodyLength: unknown,
 ): string | null {

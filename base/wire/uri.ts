@@ -8,7 +8,6 @@
 import { checkArray, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
-import { isWindows } from "../../internal/system.ts";
 import { allows, PATH_TABLE, UNESCAPED_TABLE, URI_TABLE } from "./character_tables.ts";
 
 const PERCENT = 0x25, DOT = 0x2e, SLASH = 0x2f;
@@ -109,7 +108,7 @@ function decodeComponent(uri: string, text: string, isReceived: boolean): string
   }
   const problem = describeInvalidComponent(component);
   if (problem !== null) throw invalidPathError(uri, problem);
-  if (isReceived && isWindows() && component.includes("\\")) {
+  if (isReceived && Deno.build.os === "windows" && component.includes("\\")) {
     throw invalidPathError(uri, describeForbiddenPart("\\", WINDOWS_RULE));
   }
   return component;

@@ -6,7 +6,6 @@ import {
   type ResponseTuple,
   type Session,
 } from "@degu/degu/server";
-import { messageOf } from "@degu/degu/internal";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
@@ -101,7 +100,7 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
     trust = await session.trust();
   } catch (error) {
     if (error instanceof ResponseError && statusOf(error.response) === 503) {
-      throw new Refusal(503, messageOf(error), { "retry-after": "1" }, { cause: error });
+      throw new Refusal(503, `${error}`, { "retry-after": "1" }, { cause: error });
     }
   }
   if (trust !== "trusted" && trust !== "anonymous") {

@@ -7,7 +7,6 @@ import {
   isSystemError,
   makeIntegerCheck,
   makeSafeLogger,
-  messageOf,
   notAllowedError,
   type OptionChecks,
   quote,
@@ -354,7 +353,7 @@ export class FilesApp implements AppObject {
       });
     };
     const logCallbackError = (error: unknown) => {
-      this.#warn(session, `onFile: ${messageOf(error)}`, error);
+      this.#warn(session, `onFile: ${String(error)}`, error);
     };
     const report: FileRequest["report"] = (event) => {
       try {

@@ -1,6 +1,6 @@
 import { isTransient, type RetryEvent } from "@degu/degu/client";
 import { standardLogger } from "@degu/degu/server";
-import { makeSafeLogger, messageOf } from "@degu/degu/internal";
+import { makeSafeLogger } from "@degu/degu/internal";
 import type { TreeResult } from "../errors.ts";
 import { Throttle, type TransferResult } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
@@ -130,7 +130,7 @@ export class TreeReport {
     }
     // Log a failed file if the caller has no listener, because the call may still resolve.
     if (type === "failed" && onEvent === undefined) {
-      logger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
+      logger.warn(`${quotePath(event.path)}: ${event.error}`);
     }
     if (type === "skipped") {
       this.#hasSkippedFile ||= event.reason === "link" || event.reason === "metadata";

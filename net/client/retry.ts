@@ -13,14 +13,13 @@
  * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |
  * | `files/tree/file_copier.ts` | a request for several small files        | once            |
  * | `files/tree/file_copier.ts` | a truncated or changed file              | once            |
- * | `files/tree/deletions.ts`   | the rename of a received file            | once            |
  * | `files/tree/copy_tree.ts`   | a list of a tree that is changing        | 3 times         |
  * | `files/tree/copy_tree.ts`   | the whole tree, by `retry`               | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
  * | `agent/peer_connections.ts` | a call over a silent connection          | at each silence |
  * | `agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
- * | `program/repeat.ts`             | a run, failed or not                     | without end     |
+ * | `program/repeat.ts`         | a run, failed or not                     | without end     |
  */
 
 import { Response } from "../../base/app/message.ts";

@@ -433,16 +433,15 @@ function readAlternativeName(element: DerElement): CertificateName {
     case "IP Address":
       return { type, value: formatIPAddress(element.content) ?? "<invalid>" };
     case "DirName":
-      return { type, value: readDer(element.content, readDirectoryName) };
+      return {
+        type,
+        value: readDer(element.content, (name) => name.readNested(TAG.sequence, readName)),
+      };
     case "Registered ID":
       return { type, value: formatObjectIdentifier(element.content) };
     default:
       return { type, value: "<unsupported>" };
   }
-}
-
-function readDirectoryName(name: DerReader): string {
-  return name.readNested(TAG.sequence, readName);
 }
 
 /** Version 1 has the number 0, and is omitted (RFC 5280 §4.1.2.1). */

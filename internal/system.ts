@@ -1,3 +1,0 @@
-export function isWindows(): boolean {
-  return Deno.build.os === "windows";
-}
