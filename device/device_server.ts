@@ -9,7 +9,6 @@ import {
   Session,
   SSLServer,
 } from "@degu/degu/server";
-
 import {
   checkObject,
   makeSafeLogger,

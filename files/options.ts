@@ -218,12 +218,12 @@ export function checkUnlocked<T extends ReadableStream | WritableStream>(stream:
   throw wrongArgumentError("file", "must be an unlocked stream; got a locked one");
 }
 
-export function pathOf(name: "file" | "dir", location: string | URL): string {
-  const description = `the path of a ${name === "dir" ? "directory" : "file"}`;
+export function pathOf(name: "file" | "dir" | "target", location: string | URL): string {
+  const description = `the path of a ${name === "file" ? "file" : "directory"}`;
   const isFileUrl = location instanceof URL && location.protocol === "file:";
   const path = isFileUrl ? fileURLToPath(location) : location;
   if (typeof path !== "string") {
-    const otherTypes = name === "dir" ? "or a file: URL" : "a file: URL, or a stream";
+    const otherTypes = name === "file" ? "a file: URL, or a stream" : "or a file: URL";
     throw wrongTypeError(name, `${description}, ${otherTypes}`, path);
   }
   if (path === "" || path.includes("\0")) {

@@ -187,16 +187,11 @@ export class Root {
     );
   }
 
-  findParent(
-    names: readonly string[],
-    { knownParent = null }: {
-      /**
-       * A directory that the caller has found in the same tick of the event loop. Its path is not
-       * checked again.
-       */
-      readonly knownParent?: Parent | null;
-    } = {},
-  ): Parent {
+  /**
+   * @param knownParent A directory that the caller has found in the same tick of the event loop. Its
+   * path is not checked again.
+   */
+  findParent(names: readonly string[], knownParent: Parent | null = null): Parent {
     if (names.some(isReservedName)) throw reservedNameRefusal();
     this.#checkDiskNames(names);
     if (knownParent === null && realPathSync(this.path) !== this.path) {

@@ -36,6 +36,11 @@ export interface PreparedDirectory {
   readonly knownParent: Parent | null;
 }
 
+export interface FileCopy {
+  readonly temporaryFile: TemporaryFile;
+  readonly changedDirectories: readonly string[];
+}
+
 export interface SmallFilesTarget<F extends SmallFile> {
   readonly root: Root;
   /**
@@ -51,10 +56,7 @@ export interface SmallFilesTarget<F extends SmallFile> {
    *
    * @param error The error of the rename, which is thrown if it has another reason.
    */
-  copyBeside?(file: F, temporaryFile: TemporaryFile, error: unknown): Promise<{
-    readonly temporaryFile: TemporaryFile;
-    readonly changedDirectories: readonly string[];
-  }>;
+  copyBeside?(file: F, temporaryFile: TemporaryFile, error: unknown): Promise<FileCopy>;
   /**
    * Rejects if no further file may be renamed, for example because the peer is no longer trusted.
    */
@@ -250,8 +252,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #findNamingDirectory(directory: readonly string[]): Parent {
     const key = directory.join("/");
     if (this.#namingDirectory?.key !== key) {
-      const knownParent = this.#namingDirectory?.parent ?? null;
-      const parent = this.#target.root.findParent(directory, { knownParent });
+      const parent = this.#target.root.findParent(directory, this.#namingDirectory?.parent);
       this.#namingDirectory = { key, parent };
     }
     return this.#namingDirectory.parent;

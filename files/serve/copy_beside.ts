@@ -15,19 +15,9 @@ import { makeHash } from "../digest.ts";
 import { READ_FLAGS } from "../file_pieces.ts";
 import { inUseRefusal } from "../refusal.ts";
 import { copyPrefix } from "../reuse.ts";
+import type { FileCopy } from "../small_files.ts";
 import { checkTrust, type FileRequest } from "./file_request.ts";
 import type { UnfinishedUploads } from "./unfinished_uploads.ts";
-
-/** Reports whether a file can't be renamed to a directory of the same device. */
-function isSeparateDirectoryError(error: unknown, path: string, directory: string): boolean {
-  if (fileErrorCodeOf(error) !== "EXDEV") return false;
-  return Deno.lstatSync(dirname(path)).dev === Deno.lstatSync(directory).dev;
-}
-
-export interface FileCopy {
-  readonly temporaryFile: TemporaryFile;
-  readonly changedDirectories: readonly string[];
-}
 
 /**
  * Copies the file after its rename has failed, and syncs the copy; later files of the directory are
@@ -50,7 +40,8 @@ export async function copyBeside(
   if (fileErrorCodeOf(error) !== "EXDEV") throw error;
   const directoryNames = names.slice(0, -1);
   const { existingDirectory, missingDirectories } = root.findParent(directoryNames);
-  if (!isSeparateDirectoryError(error, source.path, existingDirectory)) throw error;
+  const { dev } = Deno.lstatSync(dirname(source.path));
+  if (dev !== Deno.lstatSync(existingDirectory).dev) throw error;
   const { changedDirectories } = root.makeDirectory(directoryNames);
   const unfinishedUploads = uploadDisks.separate(root.findParent(directoryNames));
   try {
@@ -85,7 +76,6 @@ async function copyTo(
     mode: newMode === null ? (mode ?? 0o600) & 0o777 : 0o600,
     isLocked: true,
   });
-  let isComplete = false;
   try {
     copy.reservation = reservation;
     const hash = makeHash();
@@ -98,9 +88,9 @@ async function copyTo(
     if (modified !== null) await copy.setModified(modified);
     await copy.sync();
     await checkTrust(session);
-    isComplete = true;
     return copy;
-  } finally {
-    if (!isComplete) copy[Symbol.dispose]();
+  } catch (error) {
+    copy[Symbol.dispose]();
+    throw error;
   }
 }

@@ -162,9 +162,7 @@ class BundleReader {
     if (this.#lastDirectory === null || !isSamePath(this.#lastDirectory.names, names)) {
       if (names.length >= MAX_DEPTH || !names.every(isFileName)) throw notFoundRefusal();
       try {
-        this.#lastDirectory = this.#fileRequest.root.findParent(names, {
-          knownParent: this.#lastDirectory,
-        });
+        this.#lastDirectory = this.#fileRequest.root.findParent(names, this.#lastDirectory);
       } catch (error) {
         throw error instanceof Refusal ? notFoundRefusal() : error;
       }

@@ -165,7 +165,7 @@ class BundleWriter {
     this.target = {
       root,
       prepareDirectory(directory, knownParent) {
-        const parent = root.findParent(directory, { knownParent });
+        const parent = root.findParent(directory, knownParent);
         unfinishedUploads = uploadDisks.find(parent);
         unfinishedUploads.makeDirectory();
         return { changedDirectories: [], knownParent: parent };

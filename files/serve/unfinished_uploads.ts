@@ -285,7 +285,7 @@ export class UnfinishedUploads {
     if (partSizeOf(partPath) > 0) this.#interruptedParts.add(partPath);
     let freeBytes = readFreeBytes(this.#directory) ?? (isDiskFull ? 0 : null);
     if (freeBytes === null) return;
-    const parts = this.#listFiles(clientPrefixOf(partPath));
+    const parts = this.#listFiles(partPath.slice(0, partPath.lastIndexOf("-")));
     let usedBytes = sumSizes(parts);
     for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
       if (usedBytes <= freeBytes) return;
@@ -338,10 +338,6 @@ function sumSizes(files: readonly UnfinishedFile[]): number {
 function keysOf(session: Session | undefined): readonly [string, string] {
   const client = session?.peerCertificate;
   return [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
-}
-
-function clientPrefixOf(partPath: string): string {
-  return partPath.slice(0, partPath.lastIndexOf("-"));
 }
 
 export function partSizeOf(partPath: string): number {

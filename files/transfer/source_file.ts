@@ -179,21 +179,15 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Makes a body of the remaining bytes, after {@linkcode takeSnapshot}. Sending the body fails if
-   * the file has changed.
-   *
-   * @param isDigestLast Whether the SHA-256 of the whole file follows the bytes.
+   * Makes a body of the remaining bytes, after {@linkcode takeSnapshot}, and the SHA-256 of the
+   * whole file. Sending the body fails if the file has changed.
    */
-  async makeBody(
-    meter: ProgressMeter,
-    isDigestLast: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<BodyIter> {
+  async makeBody(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
     const { start } = meter;
     await this.#lastPassEnded;
     const hash = await this.#findOrHashPrefix(start, signal);
-    const length = this.size - start + (isDigestLast ? SHA256_BYTES : 0);
-    return new BodyIter(this.#readMetered(hash, meter, isDigestLast), length);
+    const length = this.size - start + SHA256_BYTES;
+    return new BodyIter(this.#readMetered(hash, meter), length);
   }
 
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
@@ -223,16 +217,12 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  async *#readMetered(
-    hash: Hash,
-    meter: ProgressMeter,
-    isDigestLast: boolean,
-  ): AsyncGenerator<Uint8Array, void, void> {
+  async *#readMetered(hash: Hash, meter: ProgressMeter): AsyncGenerator<Uint8Array, void, void> {
     for await (const piece of this.#readPieces(meter.start, hash)) {
       yield piece;
       meter.add(piece.length);
     }
-    if (isDigestLast) yield Uint8Array.fromHex(this.#sha256!);
+    yield Uint8Array.fromHex(this.#sha256!);
   }
 
   /**

@@ -269,7 +269,7 @@ export class FileUpload {
     const from = start.kind === "part" ? start.offset : start.basis;
     return await this.#send(from, async (meter) => {
       const { start: offset, reused } = meter;
-      const body = await this.#source.makeBody(meter, true, this.#settings.signal);
+      const body = await this.#source.makeBody(meter, this.#settings.signal);
       const headers = this.#isResumable
         ? { ...this.#uploadHeaders, "upload-offset": `${offset}` }
         : { "upload-length": `${this.#source.size}` };

@@ -249,7 +249,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   #hasRegularParent(node: TreeNode): boolean {
     try {
-      this.#parent = this.#root.findParent(node.parent!.path, { knownParent: this.#parent });
+      this.#parent = this.#root.findParent(node.parent!.path, this.#parent);
       return this.#parent.missingDirectories.length === 0;
     } catch (error) {
       if (error instanceof Refusal) return false;
@@ -428,7 +428,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   #makeDirectory(names: readonly string[], knownParent: Parent | null = null): PreparedDirectory {
-    const parent = this.#root.findParent(names, { knownParent });
+    const parent = this.#root.findParent(names, knownParent);
     if (parent.missingDirectories.length === 0) {
       return { changedDirectories: [], knownParent: parent };
     }
@@ -665,7 +665,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       let outcome: DirectoryOutcome;
       try {
         const { path } = node;
-        knownParent = this.#root.findParent(path.slice(0, -1), { knownParent });
+        knownParent = this.#root.findParent(path.slice(0, -1), knownParent);
         const createdDirectory = this.#root.makeDirectory(path, undefined, knownParent);
         for (const path of createdDirectory.changedDirectories) changedDirectories.add(path);
         outcome = { error: null, isNew: createdDirectory.isCreated };
@@ -682,7 +682,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     await this.#pause();
     const names = node.path;
     try {
-      this.#parent = this.#root.findParent(names.slice(0, -1), { knownParent: this.#parent });
+      this.#parent = this.#root.findParent(names.slice(0, -1), this.#parent);
       const { changedDirectories } = await this.#root.remove(
         names,
         false,

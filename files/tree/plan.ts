@@ -210,9 +210,7 @@ export class Plan {
     const condition = mayBeFile ? "any" : "listed";
     const task: CopyTask = { node, target, condition };
     if (target.kind !== "file" && !mayBeFile) {
-      const { error, isTolerated } = makeBlockage(node, target, isObstacle);
-      if (isTolerated) this.toleratedFailureCount++;
-      return this.addFailure(node, error);
+      return void this.#addBlockage(node, target, isObstacle);
     }
     const isSameSize = target.kind === "file" && target.size === node.size;
     if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
@@ -337,11 +335,18 @@ export class Plan {
       this.newDirectories.push(node);
       return true;
     }
-    const blockedByTarget = makeBlockage(node, target, isObstacle);
-    if (blockedByTarget.isTolerated) this.toleratedFailureCount++;
-    this.addFailure(node, blockedByTarget.error);
-    this.#planEntries({ ...pair, target: null, blockedDirectory: blockedByTarget }, null);
+    const blockage = this.#addBlockage(node, target, isObstacle);
+    this.#planEntries({ ...pair, target: null, blockedDirectory: blockage }, null);
     return false;
+  }
+
+  #addBlockage(node: TreeNode, target: TreeNode, isObstacle: boolean): Blockage {
+    const error = blockedByOtherKindError(node, target, isObstacle);
+    // A link blocks only its own path.
+    const isTolerated = isObstacle || target.reason === "link";
+    if (isTolerated) this.toleratedFailureCount++;
+    this.addFailure(node, error);
+    return { error, isTolerated };
   }
 
   /**
@@ -353,16 +358,4 @@ export class Plan {
     return source.kind !== target.kind && !this.#isSkipped(source) && this.#rules.delete &&
       this.#rules.replace === true && this.#passesFilter(target);
   }
-}
-
-function makeBlockage(
-  node: TreeNode,
-  target: TreeNode,
-  isObstacle: boolean,
-): Blockage {
-  return {
-    error: blockedByOtherKindError(node, target, isObstacle),
-    // A link blocks only its own path.
-    isTolerated: isObstacle || target.reason === "link",
-  };
 }

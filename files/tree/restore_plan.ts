@@ -58,8 +58,7 @@ export type RestoreGapReason =
   /** The clock was set back, or a day is in the future. */
   | "clock";
 
-export interface PlannedFile {
-  readonly path: readonly string[];
+interface StandingFile {
   /** The path of the file to copy. */
   readonly source: string;
   readonly info: Deno.FileInfo;
@@ -68,13 +67,17 @@ export interface PlannedFile {
   readonly doubt: RestoreDoubt | null;
 }
 
-export interface MissingFile {
+export interface PlannedFile extends StandingFile {
+  readonly path: readonly string[];
+}
+
+interface MissingFile {
   readonly path: readonly string[];
   readonly reason: MissingReason;
 }
 
 /** A present file that did not stand there. */
-export interface AbsentFile {
+interface AbsentFile {
   readonly path: readonly string[];
   /** False if only the times of the file tell so. */
   readonly isLogged: boolean;
@@ -85,13 +88,6 @@ export interface RestorePlan {
   readonly missing: readonly MissingFile[];
   readonly absent: readonly AbsentFile[];
   readonly gaps: readonly RestoreGap[];
-}
-
-interface StandingFile {
-  readonly source: string;
-  readonly info: Deno.FileInfo;
-  readonly version: string | null;
-  readonly doubt: RestoreDoubt | null;
 }
 
 /** What a path has at a time. */
@@ -177,15 +173,12 @@ class Planner {
       if (event.time <= this.#at) break;
       this.#undo(event, changedPaths);
     }
-    const pathsOfEvents = events.flatMap((event) =>
-      "line" in event
-        ? event.line.what === "rename" ? [event.line.path, event.line.from] : [event.line.path]
-        : []
-    ).concat(events.flatMap((event) => "removed" in event ? [event.removed.path] : []));
+    const removedPaths = events.flatMap((event) => "removed" in event ? [event.removed.path] : []);
+    const paths = new Set([...this.#present, ...this.#lineTimes.keys(), ...removedPaths]);
     const files: PlannedFile[] = [];
     const absent: AbsentFile[] = [];
     const presentPaths = new Set(this.#present);
-    for (const path of [...new Set([...this.#present, ...pathsOfEvents])].sort()) {
+    for (const path of [...paths].sort()) {
       const names = this.#namesBelow(path);
       if (names === null) continue;
       const standing = this.#resolve(path, changedPaths);
@@ -306,15 +299,14 @@ class Planner {
     const days = listDays(this.#keptDirectory);
     const events: Event[] = [];
     const loggedVersions = new Set<string>();
-    let logStart: number | null = null;
     for (const day of days) {
       const directory = `${this.#keptDirectory}/${day}`;
       // The first log tells since when there are lines.
-      if (day < firstDay && logStart !== null) continue;
+      if (day < firstDay && this.#logStart < Infinity) continue;
       const { lines, exists } = readNamingLog(directory);
-      if (exists && logStart === null) {
-        logStart = lines.length === 0 ? null : Date.parse(lines[0]!.time);
-        this.#checkBirths(directory, logStart);
+      if (exists && this.#logStart === Infinity) {
+        if (lines.length > 0) this.#logStart = Date.parse(lines[0]!.time);
+        this.#checkBirths(directory);
       }
       if (day < firstDay) continue;
       // A day can have more lines than a call can have arguments.
@@ -323,9 +315,8 @@ class Planner {
         this.#gaps.push({ from: null, to: null, reason: "clock" });
       }
     }
-    this.#logStart = logStart ?? Infinity;
     if (this.#logStart > this.#at) {
-      const to = logStart === null ? null : new Date(logStart);
+      const to = this.#logStart === Infinity ? null : new Date(this.#logStart);
       this.#gaps.push({ from: null, to, reason: "no-log" });
     }
     for (const version of this.#listVersions(days.filter((day) => day >= firstDay))) {
@@ -337,16 +328,13 @@ class Planner {
       }
     }
     // A stable sort: namings of one time are undone in the reverse of their order.
-    return events.map((event, index) => ({ event, index }))
-      .sort((one, other) => other.event.time - one.event.time || other.index - one.index)
-      .map(({ event }) => event);
+    return events.reverse().sort((one, other) => other.time - one.time);
   }
 
   /** On a copied disk, the log is younger than its first line. */
-  #checkBirths(directory: string, logStart: number | null): void {
+  #checkBirths(directory: string): void {
     const birth = lstatOrNull(directory)?.birthtime?.getTime();
-    this.#hasBirths = birth !== undefined &&
-      (logStart === null || birth <= logStart + NAMING_MILLISECONDS);
+    this.#hasBirths = birth !== undefined && birth <= this.#logStart + NAMING_MILLISECONDS;
   }
 
   #readLines(lines: readonly NamingLine[], loggedVersions: Set<string>): Event[] {
@@ -418,8 +406,7 @@ class Planner {
       const { path, source } = event.created;
       const standing = this.#get(path);
       // A line, or a later version, may have changed the path since then.
-      if (typeof standing === "string" || !("source" in standing)) return;
-      if (standing.source !== source) return;
+      if (standing === "absent" || "lostAt" in standing || standing.source !== source) return;
       this.#standing.set(path, { lostAt: event.time, mayBeAbsent: true });
       return;
     }
@@ -506,11 +493,11 @@ class Planner {
   #removeConflicts(files: readonly PlannedFile[]): PlannedFile[] {
     const directories = new Set(
       files.flatMap(({ path }) =>
-        path.slice(1).map((_, depth) => formatKey(path.slice(0, depth + 1)))
+        path.slice(1).map((_, depth) => path.slice(0, depth + 1).join("/"))
       ),
     );
     return files.filter(({ path }) => {
-      const isConflict = directories.has(formatKey(path));
+      const isConflict = directories.has(path.join("/"));
       if (isConflict) this.#missing.push({ path, reason: "conflict" });
       return !isConflict;
     });
@@ -520,10 +507,6 @@ class Planner {
 function pathOf(event: Event): string {
   if ("line" in event) return event.line.path;
   return "removed" in event ? event.removed.path : event.created.path;
-}
-
-function formatKey(names: readonly string[]): string {
-  return names.join("/");
 }
 
 function toPresent(source: string, info: Deno.FileInfo): StandingFile {

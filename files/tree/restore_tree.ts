@@ -157,18 +157,18 @@ export async function restoreTree(
   const { target, at, dryRun = false, onEvent = () => {}, signal } = checkOptions(
     options,
     {
-      target: (label: string, value: string | URL) => void targetPathOf(label, value),
+      target: (_label: string, value: string | URL) => void pathOf("target", value),
       at: checkTime,
       dryRun: checkBoolean,
       onEvent: checkFunction,
       signal: checkSignal,
     },
   ) as RestoreOptions;
-  if (target === undefined) throw wrongTypeError("target", "the path of a directory", target);
+  const requestedTarget = resolve(pathOf("target", target));
   if (at === undefined) throw wrongTypeError("at", "a Date", at);
   const time = new Date(at);
   const path = await findRealPath(resolve(pathOf("dir", dir)));
-  const targetPath = await findRealPath(resolve(targetPathOf("target", target)));
+  const targetPath = await findRealPath(requestedTarget);
   const { root, names } = findRoot(path);
   for (const outer of [path, keptDirectoryOf(root)]) {
     if (withTrailingSlash(targetPath).startsWith(withTrailingSlash(outer))) {
@@ -187,15 +187,6 @@ export async function restoreTree(
   if (result.failed === 0) removeIfPresentSync(`${targetPath}/${MARKER_NAME}`);
   await syncAllIfPossible([targetPath]);
   return result;
-}
-
-function targetPathOf(label: string, target: string | URL): string {
-  try {
-    return pathOf("dir", target);
-  } catch (error) {
-    if (typeof target === "string" || target instanceof URL) throw error;
-    throw wrongTypeError(label, "the path of a directory, or a file: URL", target);
-  }
 }
 
 function checkTime(label: string, time: Date): void {
