@@ -9,18 +9,30 @@ import { findReasonPhrase, isRedirectStatus } from "../internal/statuses.ts";
 const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
 
 /**
- * The type itself if `reply` accepts it; advice for data, which is an array, or an object without
- * methods. A type parameter of the calling function is accepted.
+ * `"data"` is an array, or an object without methods, which no body can be. A type parameter of the
+ * calling function is a `"body"`.
  *
  * @internal
  */
-export type ReplyBody<B> = [unknown] extends [B] ? B & BodyOut
-  : [B] extends [BodyOut] ? B & BodyOut
-  : [B] extends [
-    | readonly unknown[]
-    | object & { [K in keyof B]: B[K] extends (...args: never[]) => unknown ? never : unknown },
-  ] ? "send a value as JSON with json(value, status)"
-  : BodyOut;
+export type ReplyKind<B> = [unknown] extends [B] ? "body"
+  : [B] extends [BodyOut] ? "body"
+  : [B] extends [readonly unknown[]] ? "data"
+  : [B] extends [object]
+    ? true extends { [K in keyof B]: B[K] extends (...args: never[]) => unknown ? true : false }[
+      keyof B
+    ] ? "other"
+    : "data"
+  : "other";
+
+/**
+ * The type itself if `reply` accepts it; otherwise advice.
+ *
+ * @internal
+ */
+export type ReplyBody<B> = [ReplyKind<B>] extends ["data"]
+  ? "send a value as JSON with json(value, status)"
+  : [ReplyKind<B>] extends ["other"] ? BodyOut
+  : B & BodyOut;
 
 /**
  * Makes a response with the standard reason phrase of its status.
