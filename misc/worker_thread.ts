@@ -23,6 +23,7 @@ export class WorkerThread {
   readonly #port: MessagePort;
   readonly #pendingCommands = new Map<Command["type"], PendingCommand>();
   readonly #workerEnded = Promise.withResolvers<void>();
+  readonly workerEnded: Promise<void> = this.#workerEnded.promise;
   /** The error that ended the use of the worker, whose later reports are ignored. */
   #finalError: Error | null = null;
   #isServing = false;
@@ -43,10 +44,6 @@ export class WorkerThread {
   static async start(): Promise<WorkerThread> {
     await loadWorkerThreads();
     return new WorkerThread();
-  }
-
-  get workerEnded(): Promise<void> {
-    return this.#workerEnded.promise;
   }
 
   async serve(

@@ -35,6 +35,8 @@ export class BodySender {
   readonly #body: WritableBody;
   readonly #post: Post;
   readonly #done = Promise.withResolvers<void>();
+  /** Resolves when the body was sent, has failed or was canceled. Never rejects. */
+  readonly done: Promise<void> = this.#done.promise;
   #unusedBytes = 0;
   #resolveWindow: (() => void) | null = null;
   #isCanceled = false;
@@ -46,11 +48,6 @@ export class BodySender {
     this.#id = id;
     this.#body = body;
     this.#post = post;
-  }
-
-  /** Resolves when the body was sent, has failed or was canceled. Never rejects. */
-  get done(): Promise<void> {
-    return this.#done.promise;
   }
 
   /** @param onDone Called before the last message of the body is posted. */

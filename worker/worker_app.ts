@@ -237,6 +237,8 @@ class AppThread {
   readonly #isRestart: boolean;
   readonly #startTime = performance.now();
   readonly #loaded = Promise.withResolvers<boolean | undefined>();
+  /** Resolves to the `isMount` of the app; rejects if the app can't be loaded. */
+  readonly loaded: Promise<boolean | undefined> = this.#loaded.promise;
   readonly #closed = Promise.withResolvers<void>();
   readonly #exchanges = new Map<number, Exchange>();
   readonly #sessions = new Map<number, SharedSession>();
@@ -258,15 +260,10 @@ class AppThread {
     const { worker, port } = startWorker(url, name, (reason, error) => this.#end(reason, error));
     this.#worker = worker;
     this.#port = port;
-    this.#loaded.promise.catch(() => {});
+    this.loaded.catch(() => {});
     worker.onmessage = ({ data }) => onMessage(data);
     port.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#receive(data);
     this.#send({ type: "load", app: moduleExport, args });
-  }
-
-  /** Resolves to the `isMount` of the app; rejects if the app can't be loaded. */
-  get loaded(): Promise<boolean | undefined> {
-    return this.#loaded.promise;
   }
 
   /** The number of milliseconds since the start. */
