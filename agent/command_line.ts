@@ -19,7 +19,7 @@ const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => 
   ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addRestore, addService]],
   ["Transfers without pairing:", [addSend, addReceive]],
-  ["This device:", [addInit, addId, addCompletions]],
+  ["This device:", [addInit, addId, addPermissions, addCompletions]],
   ["Troubleshooting:", [addPing]],
 ];
 
@@ -517,6 +517,32 @@ function addInit(program: AgentCommand): void {
       "create a device with another name, or rename the device",
     )
     .setHandler(async () => (await import("./commands/init.ts")).init);
+}
+
+function addPermissions(program: AgentCommand): void {
+  const permissions = program.command("permissions")
+    .summary("print the line that runs a command with only its permissions")
+    .usage("COMMAND [OPTION]... [ARGUMENT]...")
+    .description(
+      "Prints the line with which Deno runs the command with only the permissions that it needs with these arguments. Runs " +
+        "nothing. A command that may search for a peer needs every address: with --no-find or --address, the line has " +
+        "only the addresses of the peer.",
+    )
+    .addExample("degu permissions get laptop:report.pdf", "print the line that copies this file")
+    .addExample(
+      "degu permissions put --no-find report.pdf laptop:",
+      "print a line that connects only to the stored addresses",
+    );
+  const runPrint: Run = () =>
+    program.run(async (context, ...args: unknown[]) => {
+      const { printPermissions } = await import("./commands/permissions.ts");
+      await printPermissions(context, args.at(-1) as Command, program.version()!);
+    });
+  const commands = new AgentCommand("all", runPrint).copyInheritedSettings(program);
+  for (const add of COMMANDS.flatMap(([, addFunctions]) => addFunctions)) {
+    if (add !== addService && add !== addPermissions) add(commands as AgentCommand);
+  }
+  for (const command of commands.commands) permissions.addCommand(command);
 }
 
 function addCompletions(program: AgentCommand): void {

@@ -222,6 +222,10 @@ function findProgram(command: Command): Command {
   return command.parent === null ? command : findProgram(command.parent);
 }
 
+function takesAnyCommand(command: Command): boolean {
+  return command.parent === null || command.name() === "permissions";
+}
+
 function listSubcommands({ commands }: Command): string[] {
   return commands.map((command) => `${command.parent?.name()} ${command.name()}`);
 }
@@ -283,7 +287,9 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.conflictingOption":
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
     case "commander.unknownCommand": {
-      const foreignCommands = command.parent === null ? FOREIGN_COMMANDS : FOREIGN_SERVICE_COMMANDS;
+      const foreignCommands = takesAnyCommand(command)
+        ? FOREIGN_COMMANDS
+        : FOREIGN_SERVICE_COMMANDS;
       const [, advice] =
         foreignCommands.find(([names]) => names.split(" ").includes(firstQuoted)) ?? [];
       if (advice !== undefined) return `unknown command '${firstQuoted}' (${advice})`;

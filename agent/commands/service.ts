@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
-import { DEFAULT_PORT, isReachableByOthers, isUnixAddress } from "../addresses.ts";
+import { isUnixAddress } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
@@ -14,7 +14,16 @@ import {
   ignoreNotFound,
   makeNewDirectoryAdvice,
 } from "../local_paths.ts";
-import { MDNS_HOSTS } from "../mdns_permissions.ts";
+import {
+  findModule,
+  makeConnectPermissions,
+  makeDevicePermissions,
+  makeRunCommand,
+  makeServePermissions,
+  makeSyncPermissions,
+  mergePermissions,
+  type Permissions,
+} from "../needed_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
 import type { ServeOptions } from "./serve.ts";
@@ -162,15 +171,6 @@ async function findUnitDirectory(): Promise<string> {
     .replace(/\.control$/, "");
 }
 
-interface UnitSpec {
-  readonly read: readonly string[];
-  readonly write: readonly string[];
-  /** `undefined` for all addresses. */
-  readonly net: readonly string[] | undefined;
-  readonly sys: readonly string[];
-  readonly args: readonly string[];
-}
-
 async function makeServeUnits(
   context: Context,
   module: string,
@@ -181,38 +181,23 @@ async function makeServeUnits(
   const { home, output } = context;
   // The inbox is created once it is known that the service can be installed.
   const { share, inbox } = await checkDirectories(options, home, output, false);
-  const inboxes = inbox === null ? [] : [inbox];
   const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
   const { listen = [], announce = true } = options;
   if (listen.some(isUnixAddress)) {
     throw new Failure("--listen: a service can listen only at IP addresses", "USAGE");
   }
-  const addresses = listen.length > 0 ? listen.map(formatAddress) : [`[::]:${DEFAULT_PORT}`];
-  // The service announces itself only if other machines can reach it.
-  const isReachableFromNetwork = listen.length === 0 || listen.some(isReachableByOthers);
-  const mayAnnounce = announce && isReachableFromNetwork;
-  const spec = {
-    read: [home, ...new Set([share ?? [], inboxes].flat())],
-    write: [home, ...inboxes],
-    net: [
-      ...addresses,
-      // A socket of IPv6 may accept no IPv4.
-      ...addresses.flatMap((address) => /^\[::\](:\d+)$/.exec(address)?.[1] ?? [])
-        .map((port) => `0.0.0.0${port}`),
-      ...mayAnnounce ? MDNS_HOSTS : [],
-    ],
-    sys: [
-      "uid",
-      ...inboxes.length > 0 ? ["statfs"] : [],
-      ...mayAnnounce ? ["networkInterfaces"] : [],
-    ],
-    args: ["serve", ...formatOptions(command, { share, [inboxOption]: inbox })],
-  };
+  const permissions = await makeServePermissions(home, {
+    share: share === null ? [] : [share],
+    inbox: inbox === null ? [] : [inbox],
+    listen,
+    announce,
+  });
+  const args = ["serve", ...formatOptions(command, { share, [inboxOption]: inbox })];
   const description = "Degu: files for paired devices";
   const unit = `${formatUnitSection(description)}Documentation=https://jsr.io/@degu/degu
 
 [Service]
-ExecStart=${formatCommandLine([module, "--home", home], spec)}
+ExecStart=${formatCommandLine([module, "--home", home], permissions, args)}
 Restart=on-failure
 RestartSec=5
 TimeoutStopSec=5min
@@ -241,7 +226,7 @@ async function makeSyncUnits(
   const [remote, local] = isDownload ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
   const options = command.opts<SyncServiceOptions>();
-  const { address, delete: mayDelete = false, dryRun = false, find = true, move = false } = options;
+  const { delete: mayDelete = false, dryRun = false, move = false } = options;
   const { every = DEFAULT_INTERVAL_SECONDS } = options;
   if (dryRun) throw new Failure("--dry-run is for a single run: leave it out", "USAGE");
   await using device = await openDevice(context);
@@ -260,28 +245,24 @@ async function makeSyncUnits(
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(dir);
   if (mayDelete && isDownload) await checkMirrorTarget(dir, context.home);
-  const mayDiscover = find && address === undefined;
-  const addresses = address === undefined ? peer.addresses : [address];
-  const spec = {
-    read: [context.home, dir],
-    write: [context.home, ...isDownload || move ? [dir] : []],
-    // A search may find any address, so the network permission has no list.
-    net: mayDiscover || addresses.length === 0 ? undefined : addresses.map(formatAddress),
-    sys: ["uid", ...isDownload ? ["statfs"] : [], ...mayDiscover ? ["networkInterfaces"] : []],
-    // The timer repeats the run.
-    args: [
-      "sync",
-      ...formatOptions(command, {}, ["every"]),
-      ...isDownload ? [remote, dir] : [dir, remote],
-    ],
-  };
+  const permissions = mergePermissions(
+    await makeDevicePermissions(context.home),
+    makeSyncPermissions([dir], isDownload, move),
+    makeConnectPermissions([peer], options),
+  );
+  // The timer repeats the run.
+  const args = [
+    "sync",
+    ...formatOptions(command, {}, ["every"]),
+    ...isDownload ? [remote, dir] : [dir, remote],
+  ];
   const name = `degu-sync-${isDownload ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
     .replaceAll(/[^0-9A-Za-z_-]/g, "_");
   const description = `Degu: ${isDownload ? "from" : "to"} ${remote.replaceAll("%", "%%")}`;
   const service = `${formatUnitSection(description)}
 [Service]
 Type=oneshot
-ExecStart=${formatCommandLine([module, "--home", context.home, "--quiet"], spec)}
+ExecStart=${formatCommandLine([module, "--home", context.home, "--quiet"], permissions, args)}
 `;
   const timer = `${formatUnitSection(description)}
 [Timer]
@@ -323,35 +304,24 @@ function formatUnitSection(description: string): string {
   return `${FIRST_LINE}[Unit]\nDescription=${description}\n`;
 }
 
-function formatCommandLine(program: readonly string[], spec: UnitSpec): string {
-  const { read, write, net, sys, args } = spec;
-  for (const path of [...read, ...write]) {
-    if (path.includes(",")) {
-      throw new Failure(
-        `Deno can't be given a permission for ${JSON.stringify(path)}: its path has a comma`,
-      );
-    }
-  }
+function formatCommandLine(
+  program: readonly string[],
+  permissions: Permissions,
+  args: readonly string[],
+): string {
   const quoteAll = (...words: readonly string[]) => words.map(quoteWord).join(" ");
   // A compiled program has the permissions that it was compiled with.
   if (Deno.build.standalone) return [quoteAll(...program), quoteAll(...args)].join(" \\\n  ");
+  const words = makeRunCommand(permissions);
+  const isPath = (word: string) => /^--allow-(?:read|write)=/.test(word);
+  const isOther = (word: string) => /^--allow-/.test(word) && !isPath(word);
   return [
-    quoteAll(Deno.execPath(), "run", "--no-prompt", "--cached-only", "--minimum-dependency-age=0"),
-    quoteAll(`--allow-read=${read.join(",")}`),
-    quoteAll(`--allow-write=${write.join(",")}`),
-    quoteAll(
-      net === undefined ? "--allow-net" : `--allow-net=${net.join(",")}`,
-      `--allow-sys=${sys.join(",")}`,
-    ),
+    quoteAll(...words.filter((word) => !isPath(word) && !isOther(word))),
+    ...words.filter(isPath).map(quoteWord),
+    quoteAll(...words.filter(isOther)),
     quoteAll(...program),
     quoteAll(...args),
   ].join(" \\\n  ");
-}
-
-function findModule(version: string): string {
-  if (Deno.build.standalone) return Deno.execPath();
-  const { protocol, pathname } = new URL("../main.ts", import.meta.url);
-  return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/agent@${version}`;
 }
 
 /** Quotes a word for systemd, which expands percent and dollar signs. */

@@ -1,10 +1,11 @@
 /**
- * Each command in agent/docs/permissions.md works, and requests exactly the permissions of its row.
+ * Each command in agent/docs/permissions.md works, and requests exactly the permissions of its row,
+ * which are also those that `degu permissions` prints.
  */
 import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
-import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
+import { AgentHomes, type AgentResult, watch } from "@degu/testing/agents.ts";
+import { findObstacle, runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import {
   assertRequested,
@@ -17,6 +18,7 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
+import { dirname } from "node:path";
 import type { Step } from "../programs/agent_permissions.ts";
 
 /**
@@ -131,6 +133,10 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       values: { INVITER, TARGET: target, TMP: tmp },
       stdin: await send.waitForLine("degu:"),
     },
+    "permissions get PEER:PATH TARGET": {
+      args: ["permissions", "get", "camera:shared", target],
+      values: { TARGET: target },
+    },
     "completions": { args: ["completions", "bash"] },
     "init": { args: ["init"], home: "new" },
     "init --name NAME": { args: ["init", "--name", "x"], home: "new" },
@@ -227,11 +233,7 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
   for (const [i, command] of commands.entries()) {
     const { code, stdout, stderr } = results[i]!;
     assertEquals(code, command.code ?? 0, `${command.row}: ${stdout}${stderr}`);
-    // A server with the permission looks at the types of its disks; another one doesn't ask for it.
-    const optionalPermission = command.until === undefined ? null : OPTIONAL;
-    const isRequired = (each: string) => each !== optionalPermission;
-    const expected = command.permissions.filter(isRequired);
-    assertRequested(requestedPermissions[i]!.filter(isRequired), expected, command.row);
+    assertRequested(requestedPermissions[i]!, command.permissions, command.row);
   }
 }
 
@@ -255,6 +257,78 @@ Deno.test("each command needs the flags of its row, every command has a row, and
     return { ...testCase, row, permissions };
   });
   await run(homes, commands);
+});
+
+/** The commands that search for a peer, unless an option says otherwise. */
+const SEARCHING = ["ping", "ls", "get", "put", "rm", "sync"];
+
+Deno.test("degu permissions prints the flags of each row, with which the command works", async (t) => {
+  await using homes = await AgentHomes.create();
+  const HOME = homes.joinPath("person");
+  using _name = patch(Deno, "hostname", () => () => "camera");
+  using _env = patch(
+    Deno.env,
+    "get",
+    (get) => (name) => name === "HOME" ? HOME : get.call(Deno.env, name),
+  );
+  const cases = await setUp(homes);
+  const { denoDir: DENO_DIR } = JSON.parse(await runOrThrow([Deno.execPath(), "info", "--json"]));
+  const temporary = await Deno.makeTempDir();
+  await Deno.remove(temporary);
+  const TMP = await Deno.realPath(dirname(temporary));
+  /** Runs a printed line; stops the command after the output of its case. */
+  const runLine = async (words: readonly string[], { until }: Partial<Case>) => {
+    const [program = "", run = "", ...rest] = words;
+    const line = [program, run, "--quiet", "--no-check", ...importMapFlags(), ...rest];
+    const env = { NO_COLOR: "1", HOME, DENO_DIR };
+    await using agent = watch(startCommand(line, { cwd: homes.path, env }), "", words.join(" "));
+    if (until !== undefined) {
+      await agent.waitForLine(until);
+      agent.kill("SIGINT");
+    }
+    return await agent.waitForEnd();
+  };
+  for (const [row, testCase] of Object.entries(cases)) {
+    if (row.startsWith("permissions")) continue;
+    await t.step(row, async () => {
+      const { args: [name = "", ...args], stdin = "", values = {}, code = 0 } = testCase;
+      const home = testCase.home ?? "viewer";
+      const typed = [
+        name,
+        ...SEARCHING.includes(name) ? ["--no-find"] : [],
+        ...args.map((arg) => arg === "-" ? stdin : arg),
+      ];
+      const print = (...options: string[]) =>
+        homes.runToSuccess(home, [...options, "permissions", ...typed]);
+      const { command }: { command: string[] } = JSON.parse(await print("--json"));
+      // The line for a shell has the same words.
+      const shellLine = `printf '%s\\n' ${(await print()).trimEnd()}`;
+      const withoutJson = command.filter((word) => word !== "--json");
+      assertEquals((await runOrThrow(["bash", "-c", shellLine])).trimEnd(), withoutJson.join("\n"));
+      const permissions = withoutJson.filter((word) => word.startsWith("--allow-"))
+        .flatMap(parsePermissions);
+      const valueOf = (word: string) =>
+        word === "HOME" ? homes.joinPath(home) : { ...values, TMP }[word] ?? word;
+      const expected = ROWS.get(row)!
+        // The printed line has the option --home.
+        .filter((each) => each !== "env=XDG_STATE_HOME")
+        .map((each) => each.replace(/(?<==)(?<!^env=)[A-Z]+$/, valueOf));
+      assertEquals(permissions.toSorted(), expected.toSorted());
+      if (testCase.onTerminal) return; // it can't be typed into here
+      if (row.startsWith("get")) {
+        for (const missing of permissions.filter((each) => each !== OPTIONAL)) {
+          const rest = formatFlags(permissions.filter((each) => each !== missing));
+          const others = withoutJson.filter((word) => !word.startsWith("--allow-"));
+          const { code, stderr } = await runLine(others.toSpliced(2, 0, ...rest), testCase);
+          assert(code !== 0, `${row} works without ${missing}`);
+          assertMatch(stderr, new RegExp(`--allow-${missing.split("=")[0]}`));
+        }
+      }
+      const result = await runLine(withoutJson, testCase);
+      assertEquals(result.code, code, `${withoutJson.join(" ")}: ${result.stdout}${result.stderr}`);
+      if (home === "new") await Deno.remove(homes.joinPath(home), { recursive: true });
+    });
+  }
 });
 
 Deno.test(

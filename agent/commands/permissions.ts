@@ -1,0 +1,216 @@
+import type { Command } from "commander";
+import { dirname } from "node:path";
+import { type Address, formatAddress } from "@degu/degu/base";
+import { parseInvitation } from "@degu/device";
+import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../addresses.ts";
+import { type CommonOptions, type Context, DEFAULT_INBOX, formatShellCommand } from "../command.ts";
+import { Failure } from "../failure.ts";
+import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
+import {
+  EVERY_HOST,
+  findModule,
+  listDirectoryPaths,
+  listPaths,
+  makeConnectPermissions,
+  makeDevicePermissions,
+  makeRunCommand,
+  makeServePermissions,
+  makeSyncPermissions,
+  mergePermissions,
+  type Permissions,
+} from "../needed_permissions.ts";
+import { openDevice, openIfCreated } from "../open_device.ts";
+import { join, resolve } from "../paths.ts";
+import { findPeer } from "../peer_client.ts";
+import { isRemotePath, parseRemotePath } from "../remote_files.ts";
+import { checkDirectories, checkServesAny } from "../served_directories.ts";
+import { STDIO } from "../stream_jobs.ts";
+import type { ServeOptions } from "./serve.ts";
+
+type Options = Omit<ServeOptions, "listen"> & CommonOptions & {
+  readonly dryRun?: boolean;
+  readonly listen?: HostOrScopedAddress[];
+  readonly move?: boolean;
+  readonly serving?: Address[];
+};
+
+/** Prints the line with which Deno runs a command with only the permissions that it needs. */
+export async function printPermissions(
+  context: Context,
+  command: Command,
+  version: string,
+): Promise<void> {
+  if (Deno.build.standalone) {
+    throw new Failure("an executable has the permissions that it was compiled with");
+  }
+  const { home, output, options: { json, quiet } } = context;
+  const words = [
+    ...makeRunCommand(await findPermissions(context, command)),
+    findModule(version),
+    ...["--home", home, ...json ? ["--json"] : [], ...quiet ? ["--quiet"] : []],
+    ...listWords(command),
+  ];
+  output.printResult(formatShellCommand(...words), { command: words });
+}
+
+/** Returns the words of a command as they were typed, without the options of every command. */
+function listWords({ parent, args }: Command): readonly string[] {
+  const [name = "", ...words] = parent!.args;
+  // commander removes a "--" before which there is no option.
+  const isCut = !words.includes("--") && args.some((word) => /^-./.test(word));
+  return isCut ? [name, "--", ...words] : [name, ...words];
+}
+
+const ANY_NETWORK: Partial<Permissions> = { net: [EVERY_HOST], sys: ["networkInterfaces"] };
+
+async function findPermissions(context: Context, command: Command): Promise<Permissions> {
+  const { home, output } = context;
+  const { args } = command;
+  const options = command.opts<Options>();
+  const { address, listen, move = false, serving } = options;
+  const ofDevice = await makeDevicePermissions(home);
+  const mayCreateDevice = async () => {
+    await using device = await openIfCreated(context);
+    return { sys: device === null ? ["hostname"] : [] };
+  };
+  const ofPeers = async (operands: readonly string[]) => {
+    await using device = await openDevice(context);
+    const findNamed = (operand: string) =>
+      findPeer(device, isRemotePath(operand) ? parseRemotePath(operand).peer : operand);
+    const peers = await Promise.all(operands.map(findNamed));
+    return mergePermissions(ofDevice, makeConnectPermissions(peers, options));
+  };
+  const ofServing = serving === undefined ? { sys: ["networkInterfaces"] } : {};
+  switch (command.name()) {
+    case "completions":
+      return mergePermissions();
+    case "id":
+    case "peers":
+    case "rename":
+    case "forget":
+      return ofDevice;
+    case "init":
+      return mergePermissions(ofDevice, { sys: options.name === undefined ? ["hostname"] : [] });
+    case "pair":
+    case "invite": {
+      const ofListening = listen === undefined ? ANY_NETWORK : { net: listPorts(listen, 2) };
+      const ofNetwork = address === undefined ? ofListening : { net: [formatHost(address)] };
+      return mergePermissions(ofDevice, await mayCreateDevice(), ofServing, ofNetwork);
+    }
+    case "join":
+      return mergePermissions(ofDevice, await mayCreateDevice(), ofServing, ofLine(args[0]));
+    case "serve": {
+      checkServesAny(options);
+      if (listen?.some(isUnixAddress)) {
+        throw new Failure("--listen: only for IP addresses, permissions are printed", "USAGE");
+      }
+      const { share, inbox } = await checkDirectories(options, home, output, false);
+      const withTyped = async (path: string | null, typed: string | undefined) => [
+        ...typed === undefined || typed === DEFAULT_INBOX ? [] : await listPaths(typed),
+        ...path === null ? [] : [path],
+      ];
+      const ofServer = await makeServePermissions(home, {
+        ...options,
+        share: await withTyped(share, options.share),
+        inbox: await withTyped(inbox, options.inbox ?? options.inboxForAll),
+      });
+      return mergePermissions(ofServer, await mayCreateDevice(), {
+        env: options.inbox === DEFAULT_INBOX ? ["HOME"] : [],
+      });
+    }
+    case "ping":
+    case "ls":
+    case "rm":
+      return await ofPeers(args);
+    case "get": {
+      const target = isRemotePath(args.at(-1)!) ? "." : args.at(-1)!;
+      const dir = target === STDIO ? null : await listDirectoryPaths(toLocalPath(target));
+      return mergePermissions(
+        await ofPeers(args.filter(isRemotePath)),
+        dir === null ? {} : makeSyncPermissions(dir, true, false),
+      );
+    }
+    case "put": {
+      const sources = args.slice(0, -1).filter((source) => source !== STDIO)
+        .map((source) => resolve(toLocalPath(source)));
+      const paths = await Promise.all(
+        sources.map((path) => listPaths(move ? dirname(path) : path)),
+      );
+      return mergePermissions(
+        await ofPeers(args.slice(-1)),
+        makeSyncPermissions(paths.flat(), false, move),
+      );
+    }
+    case "sync": {
+      const [from = "", to = ""] = args;
+      const isDownload = isRemotePath(from);
+      const [remote, local] = isDownload ? [from, to] : [to, from];
+      const dir = await listDirectoryPaths(toLocalPath(local));
+      return mergePermissions(
+        await ofPeers([remote]),
+        makeSyncPermissions(dir, isDownload, move),
+      );
+    }
+    case "restore": {
+      const [dir = "", target = ""] = args.map((path) => toLocalPath(path));
+      const to = await listDirectoryPaths(target);
+      const from = await listPaths(await findKeepingDirectory(dir));
+      const write = options.dryRun ? [] : to;
+      return mergePermissions({ read: [...ofDevice.read, ...from, ...to], write });
+    }
+    case "send":
+    case "receive": {
+      const isLine = (word: string) => word === STDIO || word.startsWith("degu:");
+      const [line] = args.filter(isLine);
+      const isSending = command.name() === "send";
+      const dirs = isSending ? args : [args.find((word) => !isLine(word)) ?? "."];
+      const paths = await Promise.all(dirs.map((dir) => listDirectoryPaths(toLocalPath(dir))));
+      const tmp = await listPaths(await findTemporaryDirectory());
+      const ofNetwork = isSending && listen !== undefined
+        ? { net: listPorts([command.getOptionValue("listen")], 3) }
+        : address !== undefined
+        ? { net: [formatHost(address)] }
+        : isSending || line === undefined
+        ? ANY_NETWORK
+        : ofLine(line);
+      return mergePermissions(
+        { read: [...ofDevice.read, ...tmp], write: tmp, sys: ["uid", "hostname"] },
+        makeSyncPermissions(paths.flat(), !isSending, false),
+        ofNetwork,
+      );
+    }
+  }
+  throw new Error(`no permissions of ${command.name()}`);
+}
+
+function listPorts(addresses: readonly HostOrScopedAddress[], count: number): string[] {
+  if (count === 0) return [];
+  return [...addresses.map(formatAddress), ...listPorts(addresses.map(withNextPort), count - 1)];
+}
+
+function formatHost(address: Address): string {
+  return formatAddress(address).replace(/:\d+$/, "");
+}
+
+/** The line of stdin, which isn't read here, may have any address. */
+function ofLine(line = STDIO): Partial<Permissions> {
+  if (line === STDIO) return ANY_NETWORK;
+  const { addresses } = parseInvitation(line);
+  const isLinkLocal = addresses.some(([host]) => /^fe[89ab]/i.test(host));
+  return { net: addresses.map(formatHost), sys: isLinkLocal ? ["networkInterfaces"] : [] };
+}
+
+/** Finds the directory without permission to read the environment. */
+async function findTemporaryDirectory(): Promise<string> {
+  const dir = await Deno.makeTempDir();
+  await Deno.remove(dir);
+  return dirname(dir);
+}
+
+/** Finds the directory with the earlier versions of another one, which may be missing. */
+async function findKeepingDirectory(path: string): Promise<string> {
+  for (let dir = resolve(path); dirname(dir) !== dir; dir = dirname(dir)) {
+    if (await ignoreNotFound(Deno.stat(join(dir, ".degu-kept"))) !== null) return dir;
+  }
+  return path;
+}
