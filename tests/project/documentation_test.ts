@@ -98,6 +98,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "new$ degu ls --inbox desk:": "agent/tests/inbox_test.ts moves such a copy",
   "degu ls one:                    # list the share": "tests/project/agent_documentation_test.ts",
   "degu --home ~/a init --name a": "agent/tests/device_commands_test.ts pipes an invite into join",
+  "degu permissions put hello.txt one:": "tests/project/permissions_agent_test.ts runs such lines",
   "pg_dump db | degu put - one:db.sql": "agent/tests/streams_test.ts runs such commands",
   "deno cache jsr:@degu/agent@0.1.0": "JSR does not have the package yet",
   "[Unit]": "it serves a program of yours",
