@@ -236,7 +236,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     if (unknownName !== undefined) {
       return `unknown command '${unknownName}'${formatHelpAdvice(command)}`;
     }
-    return command.parent === null
+    return takesAnyCommand(command)
       ? `a command is missing${formatHelpAdvice(command)}`
       : `a command is missing: ${listSubcommands(command).join(" or ")}`;
   }

@@ -76,7 +76,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
   const ofPeers = async (operands: readonly string[]) => {
     await using device = await openDevice(context);
     const findNamed = (operand: string) =>
-      findPeer(device, isRemotePath(operand) ? parseRemotePath(operand).peer : operand);
+      findPeer(device, command.name() === "ping" ? operand : parseRemotePath(operand).peer);
     const peers = await Promise.all(operands.map(findNamed));
     return mergePermissions(ofDevice, makeConnectPermissions(peers, options));
   };
@@ -124,9 +124,10 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       return await ofPeers(args);
     case "get": {
       const target = isRemotePath(args.at(-1)!) ? "." : args.at(-1)!;
+      const sources = args.filter(isRemotePath);
       const dir = target === STDIO ? null : await listDirectoryPaths(toLocalPath(target));
       return mergePermissions(
-        await ofPeers(args.filter(isRemotePath)),
+        await ofPeers(sources.length > 0 ? sources : args),
         dir === null ? {} : makeSyncPermissions(dir, true, false),
       );
     }
