@@ -184,16 +184,20 @@ export interface RemoteEntry extends DirectoryEntry {
 export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
-  unreadable: "an entry that the peer may not read",
+  unreadable: "an entry that the device may not read",
   metadata: "a file whose time or size can't be represented",
   name: "an entry with a name that can't be sent",
 };
+
+/** Describes an entry that is neither a file nor a directory, for the text `NAME is …`. */
+export function describeOtherEntry(reason: DirectoryEntry["reason"], peer: string): string {
+  return reason === "unreadable" ? `an entry that ${peer} may not read` : OTHER_REASONS[reason!];
+}
 
 /** What to do about an entry that a command line names. */
 const OTHER_ADVICE: Partial<typeof OTHER_REASONS> = {
   link: ": name the file or directory that it leads to",
   special: ", and can't be copied",
-  unreadable: ": change its permissions on the peer",
 };
 
 /** The directory of the earlier versions, which the library doesn't serve. */
@@ -344,7 +348,10 @@ export class RemoteFiles implements Disposable {
     if (entry === null) throw await this.makeMissingFailure(names);
     if (entry.kind !== "other") return entry;
     const reason = entry.reason!;
-    const problem = `${OTHER_REASONS[reason]}${OTHER_ADVICE[reason] ?? ""}`;
+    const advice = reason === "unreadable"
+      ? `: change its permissions on ${this.connections.peer}`
+      : OTHER_ADVICE[reason] ?? "";
+    const problem = `${describeOtherEntry(reason, this.connections.peer)}${advice}`;
     throw new Failure(`${this.quoteName(names)} is ${problem}`);
   }
 

@@ -3,8 +3,8 @@ import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";
 import {
+  describeOtherEntry,
   findLeadingSlashNote,
-  OTHER_REASONS,
   parseRemotePath,
   RemoteFiles,
   type RemotePath,
@@ -27,7 +27,7 @@ export async function ls(
   );
   for (const { name, kind, size, modified, reason } of entries) {
     if (kind === "other" && !context.output.json) {
-      context.output.warn(`${name} is ${OTHER_REASONS[reason!]}`);
+      context.output.warn(`${name} is ${describeOtherEntry(reason, files.connections.peer)}`);
       continue;
     }
     const shownName = kind === "directory" ? `${name}/` : name;

@@ -9,8 +9,8 @@ import { checkDeleting } from "../deletions.ts";
 import { explainTransfer } from "../transfer_errors.ts";
 import {
   checkNotReserved,
+  describeOtherEntry,
   findLeadingSlashNote,
-  OTHER_REASONS,
   parseRemotePaths,
   RemoteFiles,
   type RemotePath,
@@ -136,7 +136,9 @@ async function removeTree(
       onFailed(name, `${name}: ${problem}`, error);
     };
     if (kind === "other" && reason !== "metadata") {
-      return fail(`it is kept, because it is ${OTHER_REASONS[reason!]}`);
+      return fail(
+        `it is kept, because it is ${describeOtherEntry(reason, files.connections.peer)}`,
+      );
     }
     try {
       await removeEntry(context, files, names, kind === "directory");

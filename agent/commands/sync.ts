@@ -19,10 +19,10 @@ import { repeatRuns } from "../repeat_runs.ts";
 import {
   checkNotReserved,
   checkNoWildcard,
+  describeOtherEntry,
   findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
-  OTHER_REASONS,
   parseRemotePath,
   RemoteFiles,
 } from "../remote_files.ts";
@@ -139,7 +139,9 @@ async function syncOnce(
   if (remoteEntry === null) await files.checkParents(remotePath.names);
   const names = remoteEntry?.names ?? remotePath.names;
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
-    const kindText = remoteEntry.kind === "file" ? "a file" : OTHER_REASONS[remoteEntry.reason!];
+    const kindText = remoteEntry.kind === "file"
+      ? "a file"
+      : describeOtherEntry(remoteEntry.reason, files.connections.peer);
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
     throw new Failure(`${files.quoteName(names)} is ${kindText}: ${advice}`);
   }

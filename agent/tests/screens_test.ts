@@ -5,6 +5,7 @@ import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { formatAddress } from "@degu/degu/base";
 import { Device } from "@degu/device";
+import { describeOtherEntry } from "@degu/internal/agent/remote_files.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -313,6 +314,10 @@ Deno.test("each message about a peer has its name, with --json as well", async (
       assertMatch(stderr, expectedMessage);
     }
   });
+});
+
+Deno.test("an entry that the peer may not read has the name of the peer", () => {
+  assertEquals(describeOtherEntry("unreadable", "camera"), "an entry that camera may not read");
 });
 
 async function idOf(homes: AgentHomes, name: string): Promise<string> {
