@@ -516,9 +516,18 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     [["put", "--photos", a, "camera:"], "unknown option '--photos'; see \"degu put --help\"\n"],
     [["put", "-az.txt", a, "camera:"], "unknown option '-az.txt'; to name a file, write ./ before"],
     [["put", "-aw", a, "camera:"], "unknown option '-aw'; see \"degu put --help\"\n"],
-    [["get", "-O", "x", "camera:x"], "unknown option '-O'; see \"degu get --help\"\n"],
+    [["get", "-X", "x", "camera:x"], "unknown option '-X'; see \"degu get --help\"\n"],
     [["init", "-a"], "unknown option '-a'; see"],
   ];
+    [["get", "-P", "22", "camera:x"], "for a port, write --address HOST:PORT"],
+    [["put", "--port=22", a, "camera:"], "unknown option '--port': write --address HOST:PORT\n"],
+    [["put", "-T", a, "camera:"], "unknown option '-T': write the peer last"],
+    [["get", "--limit-rate", "1M", "camera:x"], "degu can't limit the bandwidth"],
+    [["put", "-i", "key", a, "camera:"], "unknown option '-i': degu uses no ssh"],
+    [["get", "-k", "camera:x"], "paired devices know each other by key"],
+    [["get", "-C", "-", "camera:x"], "because an interrupted copy continues\n"],
+    [["ls", "-R", "camera:"], "degu sync --dry-run PEER:DIR DIR lists all files below a directory"],
+    [["get", "-O", "x", "camera:x"], "or write a new name as the last argument\n"],
   for (const [args, message] of rows) {
     await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
   }
