@@ -76,6 +76,11 @@ export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostO
 }
 
 export function parseAddressOption(text: string): Address {
+  const [, authority] = /^[a-z]+:\/\/(?:[^/@]*@)?([^/]*)/i.exec(text) ?? [];
+  if (authority !== undefined) {
+    const example = authority === "" ? "" : `, as in ${authority}`;
+    throw new InvalidArgumentError(`it is a URL: write its host, and its port if needed${example}`);
+  }
   const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
   // An IPv6 address without brackets has no port.
   const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;

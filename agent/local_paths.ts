@@ -228,7 +228,9 @@ function formatPath(path: string, peer: string | null): string {
 const WILDCARD_PROBLEM = "degu does not expand wildcards";
 
 export function findWildcardHint(path: string): string | null {
-  return /[*?[]/.test(path) ? `${WILDCARD_PROBLEM}: name each file, or a directory with -r` : null;
+  return /[*?[]|\{[^}]*,[^}]*\}/.test(path)
+    ? `${WILDCARD_PROBLEM}: name each file, or a directory with -r`
+    : null;
 }
 
 export function findBackslashHint(path: string): string | null {

@@ -65,7 +65,7 @@ export function parseRemotePath(text: string): RemotePath {
   }
   const colon = text.indexOf(":");
   const [, scheme, address, pathOfUrl = ""] =
-    /^(https?|ftps?|sftp|ssh|scp|rsync|smb|file):\/\/([^/]*)\/*(.*)$/i.exec(text) ?? [];
+    /^(https?|ftps?|sftp|ssh|scp|rsync|smb|file|degu):\/\/([^/]*)\/*(.*)$/i.exec(text) ?? [];
   if (scheme !== undefined) {
     const advice = isDeviceName(address!) ? `, as in ${address}:${pathOfUrl}` : "";
     throw fail(` is a URL: write the name of a peer, a colon and a path${advice}`);

@@ -397,6 +397,13 @@ Deno.test("a path that another program understands is refused with the words to 
     [2, ["put", "~/q.jpg", "camera:"], "the shell has not expanded ~: leave out the quotes"],
     [2, ["get", "camera:x", "~"], 'for a name with ~ write "./~"'],
     [2, ["serve", "--share=~/dir"], "the shell has not expanded ~"],
+    [2, ["ls", "degu://camera/x"], "is a URL: write the name of a peer, a colon and a path"],
+    [
+      2,
+      ["ping", "camera", "--address", "http://me:pw@192.0.2.1:7443/x"],
+      "--address: it is a URL: write its host, and its port if needed, as in 192.0.2.1:7443\n",
+    ],
+    [1, ["get", "camera:{x,y}", local], "degu does not expand wildcards: name each file"],
     [2, ["send", "~"], "the shell has not expanded ~"],
     [2, ["put", "/dev/stdin", "camera:y"], "is stdin: write -"],
     [2, ["get", "camera:x", "/dev/stdout"], "is stdout: write -"],
