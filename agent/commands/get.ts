@@ -133,8 +133,15 @@ function checkNoLocalSource(operands: readonly string[]): void {
   );
   const [localPath, ...otherLocalPaths] = localPaths;
   if (localPath === undefined) return;
-  const command = formatShellCommand("degu", "get", ...remotePaths, localPath);
-  const advice = otherLocalPaths.length === 0
+  const [remotePath] = remotePaths;
+  const isUpload = operands.length === 2 && remotePath !== undefined && remotePath.endsWith(":") &&
+    !/^\.{1,2}$|\/$/.test(localPath);
+  const command = isUpload
+    ? formatShellCommand("degu", "put", localPath, remotePath)
+    : formatShellCommand("degu", "get", ...remotePaths, localPath);
+  const advice = isUpload
+    ? `to copy it to ${remotePath.slice(0, -1)}, run ${command}`
+    : otherLocalPaths.length === 0
     ? `the target comes last: ${command}`
     : "write PEER:PATH for each source, and the target last";
   throw new Failure(`${JSON.stringify(localPath)} is on this device: ${advice}`, "USAGE");

@@ -197,6 +197,12 @@ function findTargetAdvice(sources: readonly string[], lastOperand: string): stri
   const words = sources.slice(sources.indexOf(remotePath) + 1);
   if (sources[0] !== remotePath) return formatSpaceAdvice(remotePath, ...words, lastOperand);
   if (otherRemotePaths.length > 0) return "write the files of this device, and one PEER:PATH last";
+  const isDownload = localSources.length === 0 && lastOperand !== STDIO &&
+    parseRemotePath(remotePath).names.length > 0;
+  if (isDownload) {
+    const command = formatShellCommand("degu", "get", remotePath, lastOperand);
+    return `to copy it to this device, run ${command}`;
+  }
   const command = formatShellCommand("degu", "put", ...localSources, lastOperand, remotePath);
   return `the target comes last: ${command}`;
 }
