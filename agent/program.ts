@@ -277,7 +277,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         ? "degu sync takes one directory and one PEER:DIR; quote a name with spaces"
         : /^[^/:]+:/.test(command.args[0] ?? "")
         ? formatSpaceAdvice(...command.args as [string, ...string[]])
-        : "quote a name with spaces";
+        : describeSplitPath(command.args);
       return `too many arguments: ${quoted}; ${advice}`;
     }
     case "commander.optionMissingArgument":
@@ -325,6 +325,13 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       /^command-argument value '(.*)' is invalid for argument '(.*)'\. Allowed choices are /s,
       (_whole, _value, name) => `${name.toUpperCase()} must be one of `,
     );
+}
+
+/** Advice for operands that are a peer and a path, or the words of one path. */
+function describeSplitPath([peer = "", path = "", ...others]: readonly string[]): string {
+  return others.length === 0 && /^[\w-]+$/.test(peer)
+    ? `if ${peer} is the peer, write ${peer}:${path} with its colon; otherwise quote a name with spaces`
+    : "quote a name with spaces";
 }
 
 function describeMissingArgument(name: string, command: Command): string {

@@ -39,6 +39,16 @@ export function findColonAdvice(operand: string): string | null {
   return isDeviceName(peer) ? `if ${peer} is the peer, write ${peer}:${path} with its colon` : null;
 }
 
+/** Refuses a peer and a path in two operands, such as `nas dir`. */
+export function checkPeerHasColon(operand: string, path: string): void {
+  const advice = isRemotePath(operand) ? null : findColonAdvice(`${operand}/${path}`);
+  if (advice === null || operand.includes("/")) return;
+  throw new Failure(
+    `${JSON.stringify(operand)} is not a path on another device: ${advice}`,
+    "USAGE",
+  );
+}
+
 /** For example `~`, `~/x` and `~anna/x`. */
 const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
 
@@ -46,6 +56,10 @@ const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
 export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
   const index = operands.findIndex((operand) => !isRemotePath(operand));
   const isSplit = index > 0;
+  const [first = "", second] = operands;
+  if (index === 0 && second !== undefined && !isRemotePath(second)) {
+    checkPeerHasColon(first, second);
+  }
   if (!isSplit) return operands.map(parseRemotePath);
   const [path, word] = operands.slice(index - 1, index + 1) as [string, string];
   throw new Failure(

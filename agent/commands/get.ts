@@ -5,6 +5,7 @@ import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
 import {
+  checkPeerHasColon,
   findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
@@ -36,6 +37,10 @@ export async function runGet(
   if (!hasTarget) checkNoLocalSource(paths);
   if (lastOperand === "/dev/stdout") {
     throw new Failure('"/dev/stdout" is stdout: write -', "USAGE");
+  }
+  const [source] = sourceOperands;
+  if (source !== undefined && hasTarget && paths.length === 2) {
+    checkPeerHasColon(source, lastOperand);
   }
   const sources = parseRemotePaths(sourceOperands);
   if (!hasTarget && !recursive && sources.length > 1 && sources.at(-1)!.names.length === 0) {

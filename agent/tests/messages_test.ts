@@ -282,6 +282,7 @@ Deno.test("swapped and missing operands are errors that name the right command",
   const lsOfNobody = ["--home", files.homes.joinPath("nobody"), "ls", "camera:"];
   const toPut = "the target comes last: degu put";
   const toGet = "the target comes last: degu get";
+  const twoWords = "if camera is the peer, write camera";
   const noColon = "where to? if camera is the peer, write camera: with its colon";
   const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     ["put: the peer first", 2, `${toPut} ${note} camera:`, ["put", "camera:", note]],
@@ -396,6 +397,13 @@ Deno.test("a path that another program understands is refused with the words to 
       ["put", a, "rsync://camera/x"],
       "is a URL: write the name of a peer, a colon and a path, as in camera:x",
     ],
+    [2, ["ls", "degu://camera/x"], "is a URL: write the name of a peer, a colon and a path"],
+    [
+      2,
+      ["ping", "camera", "--address", "http://me:pw@192.0.2.1:7443/x"],
+      "--address: it is a URL: write its host, and its port if needed, as in 192.0.2.1:7443\n",
+    ],
+    [1, ["get", "camera:{x,y}", local], "degu does not expand wildcards: name each file"],
     [2, ["get", "http://192.0.2.1/x"], '"http://192.0.2.1/x" is a URL: write the name of a peer'],
     [2, ["put", "ftp://192.0.2.1/x", "camera:"], '"ftp://192.0.2.1/x" is a URL'],
     [2, ["ls", "[fe80::1]:x"], "has an address: write the name of a peer"],
@@ -411,13 +419,6 @@ Deno.test("a path that another program understands is refused with the words to 
     [2, ["put", "~/q.jpg", "camera:"], "the shell has not expanded ~: leave out the quotes"],
     [2, ["get", "camera:x", "~"], 'for a name with ~ write "./~"'],
     [2, ["serve", "--share=~/dir"], "the shell has not expanded ~"],
-    [2, ["ls", "degu://camera/x"], "is a URL: write the name of a peer, a colon and a path"],
-    [
-      2,
-      ["ping", "camera", "--address", "http://me:pw@192.0.2.1:7443/x"],
-      "--address: it is a URL: write its host, and its port if needed, as in 192.0.2.1:7443\n",
-    ],
-    [1, ["get", "camera:{x,y}", local], "degu does not expand wildcards: name each file"],
     [2, ["send", "~"], "the shell has not expanded ~"],
     [2, ["put", "/dev/stdin", "camera:y"], "is stdin: write -"],
     [2, ["get", "camera:x", "/dev/stdout"], "is stdout: write -"],
@@ -518,6 +519,15 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     [["send", "--archive", a], kept],
     [["get", "-z", "camera:x"], "unknown option '-z': leave it out, because data is sent without"],
     [["put", "-P", a, "camera:"], progressAdvice],
+    [["get", "-P", "22", "camera:x"], "for a port, write --address HOST:PORT"],
+    [["put", "--port=22", a, "camera:"], "unknown option '--port': write --address HOST:PORT\n"],
+    [["put", "-T", a, "camera:"], "unknown option '-T': write the peer last"],
+    [["get", "--limit-rate", "1M", "camera:x"], "degu can't limit the bandwidth"],
+    [["put", "-i", "key", a, "camera:"], "unknown option '-i': degu uses no ssh"],
+    [["get", "-k", "camera:x"], "paired devices know each other by key"],
+    [["get", "-C", "-", "camera:x"], "because an interrupted copy continues\n"],
+    [["ls", "-R", "camera:"], "degu sync --dry-run PEER:DIR DIR lists all files below a directory"],
+    [["get", "-O", "x", "camera:x"], "or write a new name as the last argument\n"],
     [["put", "--progress", a, "camera:"], progressAdvice],
     [["put", "--bwlimit=100", a, "camera:"], "unknown option '--bwlimit': degu can't limit the"],
     [["sync", "-avz", local, "camera:"], `${kept}; unknown option '-z': leave it out`],
@@ -540,15 +550,6 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     [["get", "-X", "x", "camera:x"], "unknown option '-X'; see \"degu get --help\"\n"],
     [["init", "-a"], "unknown option '-a'; see"],
   ];
-    [["get", "-P", "22", "camera:x"], "for a port, write --address HOST:PORT"],
-    [["put", "--port=22", a, "camera:"], "unknown option '--port': write --address HOST:PORT\n"],
-    [["put", "-T", a, "camera:"], "unknown option '-T': write the peer last"],
-    [["get", "--limit-rate", "1M", "camera:x"], "degu can't limit the bandwidth"],
-    [["put", "-i", "key", a, "camera:"], "unknown option '-i': degu uses no ssh"],
-    [["get", "-k", "camera:x"], "paired devices know each other by key"],
-    [["get", "-C", "-", "camera:x"], "because an interrupted copy continues\n"],
-    [["ls", "-R", "camera:"], "degu sync --dry-run PEER:DIR DIR lists all files below a directory"],
-    [["get", "-O", "x", "camera:x"], "or write a new name as the last argument\n"],
   for (const [args, message] of rows) {
     await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
   }
