@@ -265,7 +265,11 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       const isCommand = isInstall &&
         findProgram(command).commands.some((each) => each.name() === extraArguments[0]);
       if (isCommand) return `${quoted}: only serve and sync can be services`;
-      const advice = command.options.some(({ long }) => long === "--share")
+      const isThreadCount = command.options.some(({ long }) => long === "--threads") &&
+        /^\d+$/.test(extraArguments[0]!);
+      const advice = isThreadCount
+        ? "--threads has no value, and --listen has the port"
+        : command.options.some(({ long }) => long === "--share")
         ? "name a directory with --share or --inbox"
         : command.registeredArguments.length === 0
         ? describeNoArguments(command)
