@@ -3,7 +3,7 @@
 import { InvalidArgumentError } from "commander";
 
 const TIME_PATTERN =
-  /^(\d{4})-(\d\d)-(\d\d)[T ](\d\d)(?::(\d\d)(?::00(?:\.000)?)?)? ?(Z|[+-]\d\d:\d\d)?$/;
+  /^(\d{4})-(\d\d)-(\d\d)[T ](\d\d)(?::(\d\d)(?::[0-5]\d(?:\.\d+)?)?)? ?(Z|[+-]\d\d:\d\d)?$/;
 
 /** Returns the same hour of yesterday. */
 export function findDefaultTime(now = new Date(Date.now())): Date {
@@ -15,7 +15,7 @@ export function findDefaultTime(now = new Date(Date.now())): Date {
 
 /**
  * Parses a local day and hour, as `2026-01-31T14` or `2026-01-31T14:30`, which a zone may follow,
- * as `+01:00`.
+ * as `+01:00`. Seconds are ignored.
  */
 export function parseRestoreTime(text: string): Date {
   const example = formatLocalTime(findDefaultTime());

@@ -1,12 +1,12 @@
 /** degu restore: a directory of the inbox as it was at a time. */
-import { formatRestoreTime } from "@degu/internal/agent/restore_time.ts";
+import { formatRestoreTime, parseRestoreTime } from "@degu/internal/agent/restore_time.ts";
 import { parseCommands } from "@degu/testing/agent_documentation.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -202,6 +202,14 @@ for (const [time, message] of WRONG_TIMES) {
     assertStringIncludes(stderr, message);
   });
 }
+
+Deno.test("the seconds of a time are ignored", () => {
+  const time = parseRestoreTime("2026-01-31T14:30");
+  for (const seconds of [":00", ":30", ":59.123"]) {
+    assertEquals(parseRestoreTime(`2026-01-31T14:30${seconds}`), time);
+  }
+  assertThrows(() => parseRestoreTime("2026-01-31T14:30:60"));
+});
 
 Deno.test("restore refuses directories from which it can't restore, and prints what to do", async () => {
   await using devices = await setUp();
