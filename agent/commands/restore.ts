@@ -4,6 +4,7 @@ import { type Context, formatShellCommand } from "../command.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import {
+  CHECK_NAME_ADVICE,
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
@@ -51,12 +52,20 @@ export async function restore(
   await checkParent(target);
   const time = formatRestoreTime(at);
   output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was at ${time}`);
+  const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
   const report = new Report(output, dryRun);
   const onEvent = (event: RestoreEvent) => report.add(event);
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
-    throw toFailure(error, { dir, target, time });
+    throw toFailure(error, { dir, target, time, info });
   });
   const { files, unchanged, missing } = result;
+  if (files + unchanged + missing + result.failed === 0 && info?.isFile) {
+    throw new Failure(
+      `${JSON.stringify(dir)} is a file: name its directory, ${formatShellCommand(dirname(dir))}`,
+      "NOT_THERE",
+      { path: dir },
+    );
+  }
   if (files + unchanged + missing + result.failed === 0) {
     throw new Failure(
       `no file was in ${JSON.stringify(dir)} at ${time}: check the name, and choose another time`,
@@ -93,7 +102,12 @@ async function checkParent(target: string): Promise<void> {
 
 function toFailure(
   error: unknown,
-  { dir, target, time }: { readonly dir: string; readonly target: string; readonly time: string },
+  { dir, target, time, info }: {
+    readonly dir: string;
+    readonly target: string;
+    readonly time: string;
+    readonly info: Deno.FileInfo | null;
+  },
 ): unknown {
   const options = { cause: error, path: target };
   const quoted = JSON.stringify(target);
@@ -120,6 +134,15 @@ function toFailure(
     );
   }
   if (error instanceof Deno.errors.NotFound && error.message.startsWith("no earlier versions")) {
+    if (info === null) {
+      return new Failure(
+        `there is no directory ${
+          JSON.stringify(dir)
+        }, and no earlier versions are kept of it: ${CHECK_NAME_ADVICE}; the directory to restore comes first`,
+        "NOT_THERE",
+        { cause: error, path: dir },
+      );
+    }
     return new Failure(
       `no earlier versions are kept of ${
         JSON.stringify(dir)

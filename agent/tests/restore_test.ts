@@ -225,6 +225,8 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
     [1, "no earlier versions are kept of ", plain.path, target],
     [1, "no earlier versions are kept of ", inbox, target],
     [1, "there is no directory ", kept, `${target}/missing/new`],
+    [1, "the directory to restore comes first", target, kept],
+    [1, "is a file: name its directory, ", `${kept}/Documents/a`, target],
     [1, "exists: name a new directory", kept, documents],
     [1, "is the directory of the device", homes.joinPath("desk"), target],
   ];
