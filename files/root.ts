@@ -188,8 +188,8 @@ export class Root {
   }
 
   /**
-   * @param knownParent A directory that the caller has found in the same tick of the event loop. Its
-   * path is not checked again.
+   * @param knownParent A directory that the caller has found in the same tick of the event loop.
+   * Its path is not checked again.
    */
   findParent(names: readonly string[], knownParent: Parent | null = null): Parent {
     if (names.some(isReservedName)) throw reservedNameRefusal();

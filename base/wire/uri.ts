@@ -9,6 +9,7 @@ import { checkArray, notAllowedError, wrongTypeError } from "../../internal/chec
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { allows, PATH_TABLE, UNESCAPED_TABLE, URI_TABLE } from "./character_tables.ts";
+import { isWindows } from "../../internal/system.ts";
 
 const PERCENT = 0x25, DOT = 0x2e, SLASH = 0x2f;
 
@@ -108,7 +109,7 @@ function decodeComponent(uri: string, text: string, isReceived: boolean): string
   }
   const problem = describeInvalidComponent(component);
   if (problem !== null) throw invalidPathError(uri, problem);
-  if (isReceived && Deno.build.os === "windows" && component.includes("\\")) {
+  if (isReceived && isWindows() && component.includes("\\")) {
     throw invalidPathError(uri, describeForbiddenPart("\\", WINDOWS_RULE));
   }
   return component;

@@ -304,7 +304,8 @@ Deno.test("a target that another program fills before the first copy is refused,
         message,
       );
     }
-    assertEquals({ ...await readTree(target) }, { ...content });
+    const expected: Record<string, string | null> = { ...content };
+    assertEquals(await readTree(target), expected);
     await Deno.remove(target, { recursive: true });
   }
 });

@@ -10,7 +10,6 @@ import {
 } from "@degu/files";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import type { BUNDLE_TYPE, formatBundle } from "@degu/internal/files/bundle.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";

@@ -1,0 +1,3 @@
+export function isWindows(): boolean {
+  return Deno.build.os === "windows";
+}
