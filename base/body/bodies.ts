@@ -183,11 +183,13 @@ export function determineSentFraming(
     throw notAllowedError(`${labelPrefix}body`, problem);
   }
   const framing = determineBodyFraming(body, labelPrefix);
-  const length = body !== null ? framing : method === "HEAD" ? headers["content-length"] : 0;
-  const rangeProblem = findContentRangeProblem(status, headers["content-range"], length);
-  if (rangeProblem !== null) {
-    const label = `${labelPrefix}headers["content-range"]`;
-    throw notAllowedError(label, `must be the range of the body: ${rangeProblem}`);
+  if (status === 206) {
+    const length = body !== null ? framing : method === "HEAD" ? headers["content-length"] : 0;
+    const problem = findContentRangeProblem(headers["content-range"], length);
+    if (problem !== null) {
+      const label = `${labelPrefix}headers["content-range"]`;
+      throw notAllowedError(label, `must be the range of the body: ${problem}`);
+    }
   }
   if (body !== null) return framing;
   if (status === null ? !mayHaveBody(method) : status === 204) return null;

@@ -394,9 +394,14 @@ export function determineReceivedFraming(
   method: Method,
   { status, headers, framing }: ResponsePreamble,
 ): Framing | "unframed" {
-  const problem = findContentRangeProblem(status, headers["content-range"], framing);
-  if (problem !== null) {
-    throw new ProtocolError("CONFLICTING_HEADERS", `content-range and content-length: ${problem}`);
+  if (status === 206) {
+    const problem = findContentRangeProblem(headers["content-range"], framing);
+    if (problem !== null) {
+      throw new ProtocolError(
+        "CONFLICTING_HEADERS",
+        `content-range and content-length: ${problem}`,
+      );
+    }
   }
   if (isBodiless(method, status) || framing === 0) return null;
   // RFC 9110 §15.3.6: a 205 has no content, so nothing is to be framed.

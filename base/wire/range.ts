@@ -312,17 +312,14 @@ function parseByteContentRange(text: string): ContentRange | UnsatisfiedRange | 
 }
 
 /**
- * Returns the contradiction between the `content-range` of a response and the length of its body
+ * Returns the contradiction between the `content-range` of a 206 and the length of its body
  * (RFC 9110 §15.3.7.1); `null` if there is none, or one of the two is unknown.
  */
 export function findContentRangeProblem(
-  status: number | null,
   contentRange: unknown,
   bodyLength: unknown,
 ): string | null {
-  if (status !== 206 || typeof bodyLength !== "number" || !(contentRange instanceof ContentRange)) {
-    return null;
-  }
+  if (typeof bodyLength !== "number" || !(contentRange instanceof ContentRange)) return null;
   const rangeLength = contentRange.stop - contentRange.start;
   return rangeLength === bodyLength
     ? null

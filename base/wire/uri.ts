@@ -8,6 +8,7 @@
 import { checkArray, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
+import { isWindows } from "../../internal/system.ts";
 import { allows, PATH_TABLE, UNESCAPED_TABLE, URI_TABLE } from "./character_tables.ts";
 import { isWindows } from "../../internal/system.ts";
 

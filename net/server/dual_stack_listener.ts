@@ -1,6 +1,7 @@
 import type { Address } from "../../base/address.ts";
 import { parseHost } from "../../base/host.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
+import { isWindows } from "../../internal/system.ts";
 import type { AcceptedConnection, Listener } from "../transport/listener.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
 
@@ -49,11 +50,10 @@ export class DualStackListener implements Listener {
   }
 
   #listenOnIpv4(): Promise<void> {
-    const isWindows = Deno.build.os === "windows";
     const port = this.#port as number;
     const permission = { name: "net", host: `0.0.0.0:${port}` } as const;
     // Without the permission, listening could ask for it, and wait for the answer.
-    if (!isWindows && Deno.permissions.querySync(permission).state !== "granted") {
+    if (!isWindows() && Deno.permissions.querySync(permission).state !== "granted") {
       this.#reportIpv4Failure(port, "the permission is missing");
       return Promise.resolve();
     }
@@ -61,12 +61,12 @@ export class DualStackListener implements Listener {
     try {
       ipv4Listener = this.#listen(["0.0.0.0", port]);
     } catch (error) {
-      if (!isWindows) return Promise.resolve(this.#reportIpv4Failure(port, error));
+      if (!isWindows()) return Promise.resolve(this.#reportIpv4Failure(port, error));
       this.close();
       throw error;
     }
     this.#listeners.push(ipv4Listener);
-    if (isWindows) return ipv4Listener.ready;
+    if (isWindows()) return ipv4Listener.ready;
     return ipv4Listener.ready.catch((error) => {
       this.#listeners.pop();
       ipv4Listener.close();
