@@ -10,7 +10,6 @@ import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { isWindows } from "../../internal/system.ts";
 import { allows, PATH_TABLE, UNESCAPED_TABLE, URI_TABLE } from "./character_tables.ts";
-import { isWindows } from "../../internal/system.ts";
 
 const PERCENT = 0x25, DOT = 0x2e, SLASH = 0x2f;
 

@@ -38,7 +38,7 @@ Deno.test("a help, and a wrong command line, load no command, and no clients, se
   const loaded = findLoaded("agent/program.ts");
   const ofFiles = /^files\/(?:base|errors|reserved_name)\.ts$/;
   const ofLibrary =
-    /^(?:(?:base|internal)(?:\.ts|\/.*)|net\/(?:deno_version|logger|requester)\.ts)$/;
+    /^(?:(?:base|internal)(?:\.ts|\/.*)|net\/(?:tls\/deno_version|client\/requester)\.ts)$/;
   const isOther = (path: string) =>
     ![/^agent\/[^/]*$/, ofFiles, ofLibrary].some((pattern) => pattern.test(path));
   assertEquals(loaded.filter(isOther), []);

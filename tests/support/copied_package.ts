@@ -5,7 +5,7 @@ import { createTempDir } from "./directories.ts";
 import { testEachRow } from "./rows.ts";
 import { ROOT } from "./tree.ts";
 
-const FOLDERS = ["apps", "base", "internal", "misc", "net", "web", "worker"];
+const FOLDERS = ["apps", "base", "internal", "misc", "net", "program", "web", "worker"];
 const ENTRIES = ["base", "certificates", "client", "misc", "mod", "server"];
 
 /** The version of the copy: no later version of the library. */
