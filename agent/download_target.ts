@@ -14,6 +14,8 @@ import type { FileJob } from "./transfers.ts";
 interface LocalTarget {
   readonly path: string;
   readonly isDirectory: boolean;
+  /** True if the path does not exist, and has no slash at its end. */
+  readonly isNew: boolean;
 }
 
 /** @param spaceAdvice Advice if the path may be a word of a split source. */
@@ -48,7 +50,7 @@ export async function findTarget(
     const problem = await describeMissingDirectory(parent, advice);
     throw new Failure(problem, "NOT_THERE", { path: parent });
   }
-  return { path, isDirectory };
+  return { path, isDirectory, isNew: info === null && !path.endsWith("/") };
 }
 
 /**

@@ -272,7 +272,7 @@ export async function makeMissingSourceFailure(
   const splitPath = await findSplitPath(path, operands).catch(() => null);
   if (splitPath !== null) {
     const advice = `quote a name with spaces: ${formatShellCommand(splitPath)}`;
-    return new Failure(`${JSON.stringify(path)} does not exist: ${advice}`, "NOT_THERE", { path });
+    return new Failure(`${JSON.stringify(path)} does not exist: ${advice}`, "USAGE", { path });
   }
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";

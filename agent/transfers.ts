@@ -93,7 +93,7 @@ export class Transfers implements Disposable {
 
   /**
    * If one of several arguments fails, reports the failure and continues with the other arguments,
-   * unless they would fail in the same way.
+   * unless they would fail in the same way, or the command line is wrong.
    */
   async prepare<Argument, Prepared>(
     args: readonly Argument[],
@@ -106,7 +106,8 @@ export class Transfers implements Disposable {
       try {
         results.push(await prepareOne(argument));
       } catch (error) {
-        const isArgumentFailure = error instanceof Failure && !isFinalError(error.cause) ||
+        const isArgumentFailure =
+          error instanceof Failure && error.code !== "USAGE" && !isFinalError(error.cause) ||
           error instanceof Deno.errors.NotCapable;
         if (!isArgumentFailure || isSingleArgument) throw error;
         const path = pathOf(argument);

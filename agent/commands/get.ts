@@ -63,9 +63,11 @@ export async function runGet(
   }
   await using device = await openDevice(context);
   const isSingleSource = sources.length === 1;
-  // The shell may have split the path of the source.
-  const spaceAdvice = isSingleSource && hasTarget && /^\w/.test(lastOperand)
-    ? formatSpaceAdvice(sourceOperands[0]!, lastOperand)
+  // The shell may have split the path of the last source.
+  const lastSource = sources.at(-1)!;
+  const lastSourceOperand = sourceOperands.at(-1)!;
+  const spaceAdvice = hasTarget && /^\w/.test(lastOperand)
+    ? formatSpaceAdvice(lastSourceOperand, lastOperand)
     : null;
   const target = await findTarget(
     hasTarget ? toLocalPath(lastOperand) : ".",
@@ -87,10 +89,12 @@ export async function runGet(
     const formatPath = ({ names, mustBeDirectory }: RemotePath) =>
       files.formatName(names, mustBeDirectory);
     const jobs = await transfers.prepare(peerSources, isSingleSource, formatPath, async (
-      { names, mustBeDirectory },
+      remotePath,
     ): Promise<FileJob | TreeJob> => {
-      const isSplit = spaceAdvice !== null && await files.find(names) === null &&
-        await files.find(parseRemotePath(paths.join(" ")).names) !== null;
+      const { names, mustBeDirectory } = remotePath;
+      const isSplit = spaceAdvice !== null && remotePath === lastSource &&
+        await files.find(names) === null &&
+        await files.find(parseRemotePath(`${lastSourceOperand} ${lastOperand}`).names) !== null;
       if (isSplit) {
         throw new Failure(`${files.quoteName(names)} does not exist: ${spaceAdvice}`, "USAGE");
       }
@@ -120,6 +124,15 @@ export async function runGet(
     await transfers.runForPeer(peer, isSinglePeer, () => addPeerJobs(peer, peerSources));
   }
   // Look up every argument before the first copy.
+  if (!isSingleSource && target.isNew && transfers.report.hasFailures) {
+    const directory = formatShellCommand(`${lastOperand}/`);
+    throw new Failure(
+      `no file is copied into the new directory ${
+        JSON.stringify(lastOperand)
+      }: correct the names, ` +
+        `or, to copy the other files, write ${directory}`,
+    );
+  }
   await transfers.copy(peerJobs, isSinglePeer);
   const { output } = context;
   // As in `degu get desk:file > file`.

@@ -330,7 +330,7 @@ Deno.test("for a name that the shell has split at its spaces, an error has the w
   const quote = "quote a name with spaces: 'camera:My Documents/x'";
   const noSpace = "write camera:holiday, without a space after the colon";
   const rows: [code: number, args: string[], expectedMessage: string][] = [
-    [1, ["put", `${local}/my`, "report.pdf", "camera:"], pdf],
+    [2, ["put", `${local}/my`, "report.pdf", "camera:"], pdf],
     [1, ["get", "camera:My", "Documents/x"], quote],
     [2, ["get", "camera:My", "Documents"], "quote a name with spaces: 'camera:My Documents'"],
     [2, ["get", "camera:My", "Documents/x", local], quote],
@@ -350,7 +350,7 @@ Deno.test("for a name that the shell has split at its spaces, an error has the w
     await files.runToFailure(code, expectedMessage, ...args);
   });
   using _hostname = patch(Deno, "hostname", () => () => "viewer");
-  await files.runToFailure(1, pdf, "send", `${local}/my`, "report.pdf");
+  await files.runToFailure(2, pdf, "send", `${local}/my`, "report.pdf");
 });
 
 Deno.test("the command that an error of swapped operands names is not refused as well", async () => {

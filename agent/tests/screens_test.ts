@@ -1,7 +1,7 @@
 /** The errors of wrong command lines: the problem, and the advice. */
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
-import { fill } from "@degu/testing/directories.ts";
+import { fill, listNames } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { formatAddress } from "@degu/degu/base";
 import { Device } from "@degu/device";
@@ -358,4 +358,24 @@ Deno.test("rm removes files of the other peers if one peer is offline or unknown
     assertEquals([code, stdout], [1, "removed camera:a\n"]);
     assertStringIncludes(stderr, `degu: error: ${expectedMessage}`);
   }
+});
+
+Deno.test("no file is copied if a name is split, or a source is missing and the target would be a new directory", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share, inbox } = files;
+  await fill(share, { "a.txt": "1", "my file.txt": "2" });
+  await fill(local, { "my note.txt": "1", "note.txt": "2" });
+  const getArgs = ["get", "camera:a.txt", "camera:my"];
+  const remoteAdvice = "quote a name with spaces: 'camera:my file.txt'";
+  await files.runToFailure(2, remoteAdvice, ...getArgs, "file.txt");
+  const target = `${local}/new`;
+  const expectedMessage = `no file is copied into the new directory "${target}": correct the ` +
+    `names, or, to copy the other files, write ${target}/\n`;
+  await files.runToFailure(1, expectedMessage, ...getArgs, target);
+  assertEquals(await listNames(local), ["my note.txt", "note.txt"]);
+  await files.runToFailure(1, "1 file copied", ...getArgs, `${target}/`);
+  const localAdvice = `quote a name with spaces: '${local}/my note.txt'`;
+  const sources = [`${local}/note.txt`, `${local}/my`, "note.txt"];
+  await files.runToFailure(2, localAdvice, "put", ...sources, "camera:");
+  assertEquals(await listNames(inbox), []);
 });
