@@ -206,7 +206,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       const isHelp = error.code === "commander.missingArgument" &&
         command.getOptionValue("humanReadable") === true;
       if (isHelp) command.help();
-      throw new UsageFailure(describeUsageProblem(error, command), "USAGE");
+      throw new UsageFailure(hideInvitationLines(describeUsageProblem(error, command)), "USAGE");
     });
   }
   return program;
@@ -217,6 +217,11 @@ function listCommands(command: Command): Command[] {
 }
 
 class UsageFailure extends Failure {}
+
+/** Errors are logged, and an invitation line is secret. */
+function hideInvitationLines(message: string): string {
+  return message.replaceAll(/\bdegu:[\w-]{40,}/g, "degu:…");
+}
 
 function findProgram(command: Command): Command {
   return command.parent === null ? command : findProgram(command.parent);
@@ -258,6 +263,11 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       const numberOption = command.args.find((argument) => /^-\d+$/.test(argument));
       if (numberOption !== undefined) {
         return `unknown option '${numberOption}'${formatHelpAdvice(command)}`;
+      }
+      // The words may be parts of the secret line.
+      const isSplitLine = command.name() === "join" || command.args[0]?.startsWith("degu:");
+      if (isSplitLine && /^(?:join|receive)$/.test(command.name())) {
+        return "too many arguments: quote the line, or give - and paste the line";
       }
       const extraArguments = command.args.slice(command.registeredArguments.length);
       const quoted = extraArguments.map((argument) => JSON.stringify(argument)).join(", ");
