@@ -619,7 +619,7 @@ function parseOnce(text: string, previous?: string): string {
 const MAX_INVITATION_SECONDS = 86_400;
 
 function parseInvitationSeconds(text: string): number {
-  const seconds = parseSeconds(text);
+  const seconds = parseSeconds(text, MAX_INVITATION_SECONDS);
   if (seconds >= 1 && seconds <= MAX_INVITATION_SECONDS) return seconds;
   throw new InvalidArgumentError(`must be from 1 to ${MAX_INVITATION_SECONDS}; got ${text}`);
 }

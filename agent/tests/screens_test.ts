@@ -394,3 +394,23 @@ Deno.test("an error of a command line has no part of an invitation line", async 
     assert(!/AAAA|BBBB/.test(stderr), stderr);
   }
 });
+
+Deno.test("a number with another unit is refused with the number to write", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
+  const rows: [args: string[], expectedMessage: string][] = [
+    [sync("--every", "5m"), '--every: must be a number of seconds: write 300; got "5m"'],
+    [sync("--every=1.5 hours"), 'write 5400; got "1.5 hours"'],
+    [sync("--settled", "10s"), 'write 10; got "10s"'],
+    [sync("--settled", "1h"), 'must be a number of seconds, 0 or more; got "1h"'],
+    [["invite", "--seconds", "2min"], 'write 120; got "2min"'],
+    [["ping", "camera", "--wait", "1d"], 'write 86400; got "1d"'],
+    [sync("--keep", "7d"), '--keep: must be a number of days: write 7; got "7d"'],
+    [["serve", "--inbox", "--keep", "2w"], 'write 14; got "2w"'],
+    [sync("--keep", "36h"), 'must be a number of days, 1 to 36500; got "36h"'],
+  ];
+  for (const [args, message] of rows) {
+    await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
+  }
+});
