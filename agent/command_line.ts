@@ -612,7 +612,9 @@ function parseNameOrId(text: string): string {
 function parseOnce(text: string, previous?: string): string {
   if (previous === undefined) return text;
   throw new InvalidArgumentError(
-    `it can be given only once, and ${JSON.stringify(previous)} is given already`,
+    `it can be given only once, and ${
+      JSON.stringify(previous)
+    } is given already: name a directory that contains both`,
   );
 }
 

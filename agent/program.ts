@@ -279,6 +279,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         /^\d+$/.test(extraArguments[0]!);
       const advice = isThreadCount
         ? "--threads has no value, and --listen has the port"
+        : command.getOptionValue("share") !== undefined
+        ? "degu serve shares one directory: name one that contains the others"
         : command.options.some(({ long }) => long === "--share")
         ? "name a directory with --share or --inbox"
         : command.registeredArguments.length === 0

@@ -414,3 +414,31 @@ Deno.test("a number with another unit is refused with the number to write", asyn
     await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
   }
 });
+
+Deno.test("serve creates and advises no directory with the name of a peer's path or a pattern", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  const remote = (name: string) =>
+    `"${name}" is on another device: run degu serve there; for a directory of this name write ./${name}`;
+  const pattern =
+    `"${local}/docs*" does not exist: degu does not expand wildcards: name one directory\n`;
+  const oneShare = "degu serve shares one directory: name one that contains the others";
+  const rows: [args: string[], expectedMessage: string][] = [
+    [["--share", "camera:x"], `--share: ${remote("camera:x")}`],
+    [["--inbox", "camera:x"], `--inbox: ${remote("camera:x")}`],
+    [["--inbox-for-all", "camera:x"], `--inbox-for-all: ${remote("camera:x")}`],
+    [["--share", `${local}/docs*`], `--share: ${pattern}`],
+    [["--inbox", `${local}/docs*`], `--inbox: ${pattern}`],
+    [["--share", local, "photos"], `too many arguments: "photos"; ${oneShare}`],
+    [
+      ["--share", local, "--share", "photos"],
+      "is given already: name a directory that contains both",
+    ],
+  ];
+  for (const [args, message] of rows) {
+    await t.step(args.join(" "), async () => {
+      await files.runToFailure(2, message, "serve", "--listen", "127.0.0.1:0", ...args);
+    });
+  }
+  assertEquals(await listNames(local), []);
+});
