@@ -3,6 +3,7 @@ import {
   AgentCommand,
   type CommonOptions,
   type Context,
+  formatShellCommand,
   formatSpaceAdvice,
   type Run,
 } from "./command.ts";
@@ -354,7 +355,13 @@ function describeMissingArgument(name: string, command: Command): string {
   const [source] = command.args;
   if (command.name() === "sync" && source !== undefined) {
     const target = /^[^/:]+:/.test(source) ? "the local directory" : "PEER:DIR";
-    return `where to? write ${target} after ${JSON.stringify(source)}`;
+    const advice = `where to? write ${target} after ${JSON.stringify(source)}`;
+    const pattern = command.getOptionValue("exclude")?.at(-1);
+    if (pattern === undefined || /[*?[!]/.test(pattern)) return advice;
+    const exclude = `--exclude PATTERN ${formatShellCommand(pattern)}`;
+    return `${advice}; if ${
+      JSON.stringify(pattern)
+    } is the directory, write a pattern before it, as in ${exclude}`;
   }
   return `${name.toUpperCase()} is missing${formatHelpAdvice(command)}`;
 }

@@ -442,3 +442,19 @@ Deno.test("serve creates and advises no directory with the name of a peer's path
   }
   assertEquals(await listNames(local), []);
 });
+
+Deno.test("sync reports that --exclude has used the directory as its pattern", async () => {
+  await using files = await AgentFiles.start();
+  const advice =
+    '; if "docs" is the directory, write a pattern before it, as in --exclude PATTERN docs';
+  await files.runToFailure(2, advice, "sync", "--exclude", "docs", "camera:s1");
+  const stderr = await files.runToFailure(
+    2,
+    "where to?",
+    "sync",
+    "--exclude",
+    "*.tmp",
+    "camera:s1",
+  );
+  assert(!stderr.includes("PATTERN"), stderr);
+});
