@@ -107,6 +107,11 @@ export function makeDownloadJob(
     copy: async (pool, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ignoreNotFound(Deno.stat(path));
+      if (info?.isDirectory && (followLink || !(await Deno.lstat(path)).isSymlink)) {
+        throw new Failure(
+          `${JSON.stringify(path)} is a directory: move it, or choose another target`,
+        );
+      }
       const result = await download(pool, uri, path, {
         ...options,
         ...downloadOptions,

@@ -310,6 +310,9 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       const [, advice] =
         foreignCommands.find(([names]) => names.split(" ").includes(firstQuoted)) ?? [];
       if (advice !== undefined) return `unknown command '${firstQuoted}' (${advice})`;
+      if (command.name() === "permissions" && firstQuoted === "service") {
+        return `unknown command 'service' (degu service install --print prints its permissions)`;
+      }
       if (hasSuggestion) return messageLine;
       return command.args.some((argument) => /^[^/:]+:/.test(argument))
         ? `unknown command '${firstQuoted}'; for files of a peer, run degu get, put, sync, ls or rm`

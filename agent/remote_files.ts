@@ -60,7 +60,7 @@ export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
   if (index === 0 && second !== undefined && !isRemotePath(second)) {
     checkPeerHasColon(first, second);
   }
-  if (!isSplit) return operands.map(parseRemotePath);
+  if (!isSplit) return operands.map((operand) => parseRemotePath(operand, false));
   const [path, word] = operands.slice(index - 1, index + 1) as [string, string];
   throw new Failure(
     `${JSON.stringify(word)} is not a path on another device: ${formatSpaceAdvice(path, word)}`,
@@ -68,13 +68,14 @@ export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
   );
 }
 
-export function parseRemotePath(text: string): RemotePath {
+/** @param allowsRoot False if the command may refuse the whole share or inbox. */
+export function parseRemotePath(text: string, allowsRoot = true): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
   if (!isRemotePath(text)) {
     throw fail(
-      ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or ${
-        isDeviceName(text) ? text : "PEER"
-      }: for all of it`,
+      ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg${
+        allowsRoot ? `, or ${isDeviceName(text) ? text : "PEER"}: for all of it` : ""
+      }`,
     );
   }
   const colon = text.indexOf(":");

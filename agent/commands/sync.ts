@@ -56,11 +56,15 @@ export async function sync(
   const isDownload = isRemotePath(from);
   if (isDownload === isRemotePath(to)) {
     const colonAdvice = findColonAdvice(to);
+    const peers = isDownload ? [from, to].map((operand) => parseRemotePath(operand).peer) : [];
+    const [peer, otherPeer] = peers;
     throw new Failure(
       isDownload
-        ? `one of the two directories must be on this device: run degu sync on ${
-          parseRemotePath(from).peer
-        } or on ${parseRemotePath(to).peer}`
+        ? `one of the two directories must be on this device: ${
+          peer === otherPeer
+            ? `to copy a directory of ${peer}, run cp -a on ${peer}`
+            : `run degu sync on ${peer} or on ${otherPeer}`
+        }`
         : "one of the two directories must be on another device: write PEER:DIR" +
           (colonAdvice === null ? "" : `; ${colonAdvice}`),
       "USAGE",

@@ -458,3 +458,36 @@ Deno.test("sync reports that --exclude has used the directory as its pattern", a
   );
   assert(!stderr.includes("PATTERN"), stderr);
 });
+
+Deno.test("advice doesn't name what the same command refuses", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(share, { file: "1" });
+  await fill(local, { "file/x": "1" });
+  const rows: [code: number, args: string[], expectedMessage: string][] = [
+    [
+      1,
+      ["get", "camera:file", local],
+      `camera:file: "${local}/file" is a directory: move it, or choose another target\n`,
+    ],
+    [
+      2,
+      ["ls", "camera:*"],
+      '"camera:*": degu does not expand wildcards: write camera:; for a name',
+    ],
+    [2, ["rm", "camera"], "write PEER:PATH, such as camera:photos/1.jpg\n"],
+    [
+      2,
+      ["sync", "camera:a", "camera:b"],
+      "must be on this device: to copy a directory of camera, run cp -a on camera\n",
+    ],
+    [
+      2,
+      ["permissions", "service", "install"],
+      "degu service install --print prints its permissions",
+    ],
+  ];
+  for (const [code, args, message] of rows) {
+    await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
+  }
+});
