@@ -239,9 +239,12 @@ export function findBackslashHint(path: string): string | null {
     : null;
 }
 
-function findPeerHint(path: string): string | null {
-  return /^[\w-]{2,}:$/.test(path)
-    ? `if ${path.slice(0, -1)} is a peer, write "degu put" in place of "degu send"`
+/** Returns a hint for an operand of `degu send`, such as `desk:`, or `desk` after a file. */
+function findPeerHint(path: string, operands: readonly string[]): string | null {
+  const isLast = operands.length > 1 && operands.at(-1) === path;
+  const [, peer, colon] = /^([\w-]{2,})(:?)$/.exec(path) ?? [];
+  return peer !== undefined && (colon === ":" || isLast)
+    ? `if ${peer} is a peer, write "degu put" in place of "degu send"`
     : null;
 }
 
@@ -264,10 +267,14 @@ async function findSplitPath(word: string, operands: readonly string[]): Promise
   return null;
 }
 
-/** @param operands All sources on the command line. */
+/**
+ * @param operands All sources on the command line.
+ * @param mayBePeer True if the command has no operand for a peer.
+ */
 export async function makeMissingSourceFailure(
   path: string,
   operands: readonly string[],
+  mayBePeer = false,
 ): Promise<Failure> {
   const splitPath = await findSplitPath(path, operands).catch(() => null);
   if (splitPath !== null) {
@@ -276,10 +283,9 @@ export async function makeMissingSourceFailure(
   }
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
-  const hint = isLink
-    ? "name another file"
-    : findWildcardHint(path) ?? findBackslashHint(path) ?? findPeerHint(path) ??
-      findEncodingHint(path) ?? "check the name, and the current directory";
+  const hint = isLink ? "name another file" : findWildcardHint(path) ?? findBackslashHint(path) ??
+    (mayBePeer ? findPeerHint(path, operands) : null) ??
+    findEncodingHint(path) ?? "check the name, and the current directory";
   return new Failure(`${JSON.stringify(path)} ${problem}: ${hint}`, "NOT_THERE", { path });
 }
 

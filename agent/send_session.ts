@@ -54,7 +54,7 @@ export async function findSources(
   for (const operand of paths) {
     const name = basename(resolve(operand));
     const path = await ignoreNotFound(realPath(operand));
-    if (path === null) throw await makeMissingSourceFailure(operand, paths);
+    if (path === null) throw await makeMissingSourceFailure(operand, paths, true);
     const info = await Deno.stat(path);
     const { isFile, isDirectory, size } = info;
     if (!isFile && !isDirectory) {

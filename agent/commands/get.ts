@@ -72,7 +72,8 @@ export async function runGet(
   const target = await findTarget(
     hasTarget ? toLocalPath(lastOperand) : ".",
     !isSingleSource,
-    spaceAdvice,
+    // After an ending, such as .txt, the next word is no part of the name.
+    /\.\w+$/.test(lastSourceOperand) ? null : spaceAdvice,
   );
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);

@@ -8,6 +8,7 @@ import { Device } from "@degu/device";
 import { describeOtherEntry } from "@degu/internal/agent/remote_files.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { skipPauses } from "@degu/testing/clock.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -490,4 +491,19 @@ Deno.test("advice doesn't name what the same command refuses", async (t) => {
   for (const [code, args, message] of rows) {
     await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
   }
+});
+
+Deno.test("the last word of send may be a peer, and a name with an ending is not advised to be split", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(local, { note: "1" });
+  await fill(share, { "b.txt": "1" });
+  const advice = 'does not exist: if camera is a peer, write "degu put" in place of "degu send"\n';
+  const fallback = "does not exist: check the name, and the current directory\n";
+  const noDirectory = "if it is new: mkdir -p no-dir/sub\n";
+  await files.runToFailure(1, noDirectory, "get", "camera:b.txt", "no-dir/sub/x");
+  await files.runToFailure(1, fallback, "put", `${local}/note`, "camera", "camera:");
+  using _hostname = patch(Deno, "hostname", () => () => "viewer");
+  await files.runToFailure(1, `"camera" ${advice}`, "send", `${local}/note`, "camera");
+  await files.runToFailure(1, fallback, "send", "camera");
 });
