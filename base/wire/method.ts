@@ -4,7 +4,7 @@ import { quote } from "../../internal/quote.ts";
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
 export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
 
-export type MethodWithBody = "PUT" | "POST";
+type MethodWithBody = "PUT" | "POST";
 
 export interface MethodTraits {
   /** Whether the method doesn't change the state of a server (RFC 9110 §9.2.1). */

@@ -4,7 +4,7 @@ import { propertyOf } from "../../internal/caught_errors.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
 import { checkHeaders, type HeadersToSend } from "../../base/wire/headers.ts";
-import { mayHaveBody, type Method, type MethodWithBody } from "../../base/wire/method.ts";
+import { mayHaveBody, type Method } from "../../base/wire/method.ts";
 import { Range } from "../../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
 
@@ -67,7 +67,7 @@ export type RequestMessage<M extends Method, Options = RequestOptions> = Method 
     ]
   : [] | [
     headers: HeadersToSend,
-    body: M extends MethodWithBody ? BodyOut : null,
+    body: M extends "PUT" | "POST" ? BodyOut : null,
     options?: Options | undefined,
   ];
 
