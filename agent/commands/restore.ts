@@ -159,6 +159,8 @@ class Report {
   hasFailed = false;
   readonly #output: Output;
   readonly #isDryRun: boolean;
+  /** The names of files that were not there, until the first other event. */
+  #absentNames: string[] | null = [];
 
   constructor(output: Output, isDryRun: boolean) {
     this.#output = output;
@@ -170,6 +172,7 @@ class Report {
     if (event.type === "gap") return this.#addGap(event);
     const path = event.path.join("/");
     const name = formatName(path);
+    if (event.type !== "absent" || !event.isLogged) this.#printAbsent();
     switch (event.type) {
       case "restored": {
         const { size, version, doubt } = event;
@@ -187,10 +190,14 @@ class Report {
       }
       case "absent": {
         const { isLogged } = event;
+        if (this.#absentNames !== null && !this.#output.json) {
+          this.#absentNames.push(name);
+          return;
+        }
         // Without a line, the user decides about each file.
         const text = isLogged
-          ? `not restored: ${name}: it was not there`
-          : `not restored: ${name}: it was not there, by the times of the file, because no line tells of it`;
+          ? formatAbsent(name)
+          : `${formatAbsent(name)}, by the times of the file, because no line tells of it`;
         return this.#output.printResult(text, { action: "leave", path, isLogged, ...dryRun });
       }
       case "missing": {
@@ -234,7 +241,16 @@ class Report {
     );
   }
 
+  /** Prints the buffered names, which would hide the error of a restore without any file. */
+  #printAbsent(): void {
+    for (const name of this.#absentNames ?? []) {
+      this.#output.printResult(formatAbsent(name), {});
+    }
+    this.#absentNames = null;
+  }
+
   finish(result: RestoreResult, target: string, time: string): void {
+    this.#printAbsent();
     const { files, bytes, unchanged, missing, failed, doubtful } = result;
     const parts = [
       `${formatCount(files, "file")} ${this.#isDryRun ? "would be " : ""}restored, ${
@@ -248,6 +264,10 @@ class Report {
     this.#output.note(`${parts.join("; ")}: ${basename(target)} as it was at ${time}`);
     if (failed > 0) this.#output.error("run the same command again to continue");
   }
+}
+
+function formatAbsent(name: string): string {
+  return `not restored: ${name}: it was not there`;
 }
 
 /** A name with a line feed would look like two lines. */

@@ -236,3 +236,14 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
   const missing = ["restore", `${kept}/Documents/missing`, target];
   await homes.runToFailure("desk", 1, "no file was in ", missing);
 });
+
+Deno.test("restore to a time before the first file prints the error, and no list of all files", async () => {
+  await using devices = await setUp();
+  const { homes, kept, documents, sync } = devices;
+  await fill(documents, { a: "1", b: "2" });
+  await sync();
+  const args = ["restore", `${kept}/Documents`, homes.joinPath("new")];
+  const { code, stdout, stderr } = await homes.run("desk", args);
+  assertEquals([code, stdout], [1, ""]);
+  assertMatch(stderr, /no file was in /);
+});
