@@ -51,6 +51,8 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
     ? 'this device has no peers yet: run "degu pair" on both devices'
     : isAddress(peerName)
     ? 'it is an address: write the name of the peer, which "degu peers" lists with its addresses'
+    : peerName === ""
+    ? "is a variable of the shell empty?"
     : peerName.endsWith(":")
     ? "leave out the colon"
     : peerName.includes(":")

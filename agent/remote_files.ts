@@ -403,7 +403,11 @@ export class RemoteFiles implements Disposable {
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
     const nearestDirectory = this.formatName(names.slice(0, depth), true);
     const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
-    const hint = findWildcardHint(names.join("/")) ?? findBackslashHint(this.formatName(names));
+    const spaceHint = names[0]?.startsWith(" ")
+      ? "write no space after the colon, unless the name begins with it"
+      : null;
+    const hint = spaceHint ?? findWildcardHint(names.join("/")) ??
+      findBackslashHint(this.formatName(names));
     const isTopMissing = names.length > 0 && await this.find(names.slice(0, 1)) === null;
     const inboxAdvice = isTopMissing && hint === null ? await this.#findInboxAdvice() : "";
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory${inboxAdvice}`;

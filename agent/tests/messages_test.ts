@@ -428,6 +428,8 @@ Deno.test("a path that another program understands is refused with the words to 
     [2, ["forget", "camera", "nas"], "degu forget takes one: run it once for each"],
     [2, ["-r", "put", a, "camera:"], "unknown option '-r'; write it after the command"],
     [2, ["sync", "--delete", "--max-delete=-1", a, "camera:"], "leave it out for no limit"],
+    [3, ["ping", ""], 'there is no peer "": is a variable of the shell empty?'],
+    [1, ["get", "camera: x"], '"camera: x" does not exist: write no space after the colon'],
     [3, ["ping", "viewer"], 'there is no peer "viewer": it is this device'],
     [2, ["receive", "1234-567"], "degu receive takes no number or code"],
     [2, ["receive", "7-crossover-clockwork"], "degu receive takes no number or code"],
