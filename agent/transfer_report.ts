@@ -195,10 +195,6 @@ export class TransferReport implements Disposable {
     return { stored: copied + unchanged, unread, unstored: failed - unread };
   }
 
-  get hasFailures(): boolean {
-    return this.#counts.failed > 0;
-  }
-
   /** True if every file was already at the target. */
   get isUpToDate(): boolean {
     const { copied, unchanged, failed } = this.#counts;

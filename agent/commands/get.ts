@@ -83,6 +83,8 @@ export async function runGet(
   const peerJobs: PeerJobs[] = [];
   const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);
   const isSinglePeer = sourcesByPeer.size === 1;
+  // A peer that is offline doesn't count: the others are copied.
+  let hasFailedSource = false;
   const addPeerJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
     const files = stack.use(
       await RemoteFiles.open(context, device, peer, area),
@@ -97,6 +99,7 @@ export async function runGet(
         await files.find(names) === null &&
         await files.find(parseRemotePath(`${lastSourceOperand} ${lastOperand}`).names) !== null;
       if (isSplit) {
+        hasFailedSource = true;
         throw new Failure(`${files.quoteName(names)} does not exist: ${spaceAdvice}`, "USAGE");
       }
       const entry = await files.findOrFail(names);
@@ -119,19 +122,18 @@ export async function runGet(
       await deviceDirectory.check(root);
       return { names: entry.names, root, listsUnchanged: true, options: { settled, replace } };
     });
+    if (jobs.length < peerSources.length) hasFailedSource = true;
     peerJobs.push([files, jobs]);
   };
   for (const [peer, peerSources] of sourcesByPeer) {
     await transfers.runForPeer(peer, isSinglePeer, () => addPeerJobs(peer, peerSources));
   }
   // Look up every argument before the first copy.
-  if (!isSingleSource && target.isNew && transfers.report.hasFailures) {
+  if (target.isNew && hasFailedSource && peerJobs.some(([, jobs]) => jobs.length > 0)) {
     const directory = formatShellCommand(`${lastOperand}/`);
     throw new Failure(
-      `no file is copied into the new directory ${
-        JSON.stringify(lastOperand)
-      }: correct the names, ` +
-        `or, to copy the other files, write ${directory}`,
+      `no file is copied into the new directory ${JSON.stringify(lastOperand)}, because a source ` +
+        `can't be copied; to copy the others, write ${directory}`,
     );
   }
   await transfers.copy(peerJobs, isSinglePeer);

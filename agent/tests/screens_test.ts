@@ -370,11 +370,15 @@ Deno.test("no file is copied if a name is split, or a source is missing and the 
   const remoteAdvice = "quote a name with spaces: 'camera:my file.txt'";
   await files.runToFailure(2, remoteAdvice, ...getArgs, "file.txt");
   const target = `${local}/new`;
-  const expectedMessage = `no file is copied into the new directory "${target}": correct the ` +
-    `names, or, to copy the other files, write ${target}/\n`;
+  const expectedMessage = `no file is copied into the new directory "${target}", because a ` +
+    `source can't be copied; to copy the others, write ${target}/\n`;
   await files.runToFailure(1, expectedMessage, ...getArgs, target);
   assertEquals(await listNames(local), ["my note.txt", "note.txt"]);
   await files.runToFailure(1, "1 file copied", ...getArgs, `${target}/`);
+  await fill(share, { "d/x": "3" });
+  const directories = ["get", "camera:d", "camera:d/"];
+  const stderr = await files.runToFailure(1, "2 errors", ...directories, `${local}/other`);
+  assert(!stderr.includes("no file is copied"), stderr);
   const localAdvice = `quote a name with spaces: '${local}/my note.txt'`;
   const sources = [`${local}/note.txt`, `${local}/my`, "note.txt"];
   await files.runToFailure(2, localAdvice, "put", ...sources, "camera:");
