@@ -136,9 +136,9 @@ export async function runAgent(
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
     const { message, exitCode, object } = await describeError(error, context);
-    output.error(message);
+    output.error(hideInvitationLines(message));
     try {
-      if (output.json) output.printResult("", { error: object });
+      if (output.json) output.printResult("", { error: hideInvitationLinesIn(object) });
     } catch {
       // The output was closed or is not writable. The message and the exit code still report the
       // error.
@@ -207,7 +207,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       const isHelp = error.code === "commander.missingArgument" &&
         command.getOptionValue("humanReadable") === true;
       if (isHelp) command.help();
-      throw new UsageFailure(hideInvitationLines(describeUsageProblem(error, command)), "USAGE");
+      throw new UsageFailure(describeUsageProblem(error, command), "USAGE");
     });
   }
   return program;
@@ -220,8 +220,17 @@ function listCommands(command: Command): Command[] {
 class UsageFailure extends Failure {}
 
 /** Errors are logged, and an invitation line is secret. */
-function hideInvitationLines(message: string): string {
-  return message.replaceAll(/\bdegu:[\w-]{40,}/g, "degu:…");
+function hideInvitationLines(text: string): string {
+  return text.replaceAll(/\bdegu:[\w-]{70,}/g, "degu:…");
+}
+
+function hideInvitationLinesIn(object: object): object {
+  return Object.fromEntries(
+    Object.entries(object).map(([key, value]) => [
+      key,
+      typeof value === "string" ? hideInvitationLines(value) : value,
+    ]),
+  );
 }
 
 function findProgram(command: Command): Command {

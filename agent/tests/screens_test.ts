@@ -385,18 +385,23 @@ Deno.test("no file is copied if a name is split, or a source is missing and the 
   assertEquals(await listNames(inbox), []);
 });
 
-Deno.test("an error of a command line has no part of an invitation line", async () => {
+Deno.test("an error has no part of an invitation line", async () => {
   await using files = await AgentFiles.start();
   const secret = "A".repeat(90);
+  using _hostname = patch(Deno, "hostname", () => () => "viewer");
   const rows: [code: number, args: string[], expectedMessage: string][] = [
     [2, ["join", `degu:${secret}`, "BBBB"], "too many arguments: quote the line, or give - and"],
     [2, ["receive", `degu:${secret}`, "dir", "BBBB"], "too many arguments: quote the line"],
     [2, ["pair", `degu:${secret}`], 'too many arguments: "degu:…"'],
     [2, [`degu:${secret}`], "unknown command 'degu:…'"],
+    [2, ["join", "--as", `degu:${secret}`, "-"], "--as: must be 1 to 63 letters"],
+    [1, ["send", `degu:${secret}`], '"degu:…" does not exist'],
   ];
   for (const [code, args, message] of rows) {
     const stderr = await files.runToFailure(code, message, ...args);
     assert(!/AAAA|BBBB/.test(stderr), stderr);
+    const { stdout } = await files.run(...args, "--json");
+    assert(!/AAAA|BBBB/.test(stdout), stdout);
   }
 });
 
