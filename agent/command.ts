@@ -186,7 +186,9 @@ function findSecondsWithUnit(text: string): number | null {
 export function parseSeconds(text: string, maxSeconds = Infinity): number {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   const seconds = findSecondsWithUnit(text);
-  const advice = seconds === null || seconds > maxSeconds ? ", 0 or more" : `: write ${seconds}`;
+  const advice = seconds !== null && seconds > 0 && seconds <= maxSeconds
+    ? `: write ${seconds}`
+    : ", 0 or more";
   throw new InvalidArgumentError(
     `must be a number of seconds${advice}; got ${JSON.stringify(text)}`,
   );

@@ -414,6 +414,7 @@ Deno.test("a number with another unit is refused with the number to write", asyn
     [sync("--every=1.5 hours"), 'write 5400; got "1.5 hours"'],
     [sync("--settled", "10s"), 'write 10; got "10s"'],
     [sync("--settled", "1h"), 'must be a number of seconds, 0 or more; got "1h"'],
+    [sync("--every", "0m"), 'must be a number of seconds, 0 or more; got "0m"'],
     [["invite", "--seconds", "2min"], 'write 120; got "2min"'],
     [["ping", "camera", "--wait", "1d"], 'write 86400; got "1d"'],
     [sync("--keep", "7d"), '--keep: must be a number of days: write 7; got "7d"'],
