@@ -52,7 +52,7 @@ export function checkServesAny(
   );
 }
 
-/** Refuses a missing directory whose name is a path of a peer, or a pattern: it would be created. */
+/** Refuses a missing directory whose name is a pattern, or a path of a peer. */
 async function checkName(option: string, text: string | undefined): Promise<void> {
   if (text === undefined || text === DEFAULT_INBOX) return;
   const isPattern = findWildcardFailure(text, null) !== null;
