@@ -32,6 +32,8 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
       trees.change();
       await moveWithFault(trees, isUpload, server, run);
     }
+    // The first run deletes entries in the way of others, which the second one copies.
+    await moveTree(trees, isUpload, server, {});
     const { failed, deletionsSkipped } = await moveTree(trees, isUpload, server, {});
     const problems = trees.problems(true);
     if (failed > 0 || deletionsSkipped !== null) {

@@ -120,9 +120,7 @@ export class ChangingTrees {
       const { key, mode: bits } = targetFiles.get(path) ?? { key: "", mode: 0 };
       return versionOf(key, bits) !== versionOf(keyOf(id, size), mode);
     });
-    // A file that gets its name after the deletions was received before them.
     const allFiles = filesBelow(this.target, true);
-    const hidden = new Set([...allFiles.values()].map(({ key }) => key));
     const contents = new Set([...this.#versions.values()].flatMap((each) => [...each]));
     for (const [path, { key, mode }] of allFiles) {
       // A part gets the mode of its file after it is complete and verified.
@@ -132,9 +130,8 @@ export class ChangingTrees {
       if (isSmallPart(path)) continue;
       problems.push(`the part ${path} is ${versionOf(key, mode)}`);
     }
-    const isCopied = missing.every(([path, { id, size }]) => {
-      return path.startsWith("turn/") && hidden.has(keyOf(id, size));
-    });
+    // With an entry in its way, a file is copied by the next run.
+    const isCopied = missing.every(([path]) => path.startsWith("turn/"));
     for (const path of this.#had) {
       if (targetFiles.has(path)) continue;
       if (path.startsWith("turn/") && !isSteady) continue;
