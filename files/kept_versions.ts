@@ -247,8 +247,9 @@ function makeKeptDirectory(directory: string): boolean {
  * A full or read-only disk refuses each replacement, with its reason.
  */
 function findLinkProblem(root: string): Deno.errors.NotSupported | null {
+  const name = `.trial-${makeRandomSuffix()}`;
   const paths = ["", "-2"].map((suffix) =>
-    `${withTrailingSlash(root)}.trial-${TRIAL}${suffix}${PART_SUFFIX}`
+    `${withTrailingSlash(root)}${name}${suffix}${PART_SUFFIX}`
   );
   const makeProblem = (problem: string, cause?: unknown) =>
     new Deno.errors.NotSupported(
@@ -274,8 +275,6 @@ function findLinkProblem(root: string): Deno.errors.NotSupported | null {
     for (const path of paths) ignoreRefusal(() => removeIfPresentSync(path));
   }
 }
-
-const TRIAL = makeRandomSuffix();
 
 /** Returns `null` if the path is taken. */
 function link(

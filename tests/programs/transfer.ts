@@ -4,7 +4,7 @@
  */
 import { Body, type HeadersToSend } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/files";
+import { download, downloadTree, FilesApp, TransferError, upload, uploadTree } from "@degu/files";
 import { Server } from "@degu/degu/server";
 import { patch } from "@degu/testing/patching.ts";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
@@ -15,6 +15,18 @@ type Task = (port: string, path: string, uri: string) => Promise<unknown>;
 
 const makeClient = (port: string) => new Client(["127.0.0.1", Number(port)], { timeout: 60 });
 
+const TREE_OPTIONS = { delete: true, onEvent: () => {} };
+
+/** The first call may delete entries in the way of others, which the second one copies. */
+async function copyTwice(copy: () => Promise<unknown>): Promise<void> {
+  try {
+    await copy();
+  } catch (error) {
+    if (!(error instanceof TransferError && error.code === "INCOMPLETE")) throw error;
+    await copy();
+  }
+}
+
 const tasks: Readonly<Record<string, Task>> = {
   download: (port, path, uri) => download(makeClient(port), uri, path),
   upload: (port, path, uri) => upload(makeClient(port), path, uri),
@@ -22,8 +34,10 @@ const tasks: Readonly<Record<string, Task>> = {
     const { readable } = await Deno.open(path);
     return await upload(makeClient(port), readable, uri);
   },
-  downloadTree: (port, path, uri) => downloadTree(makeClient(port), uri, path, { delete: true }),
-  uploadTree: (port, path, uri) => uploadTree(makeClient(port), path, uri, { delete: true }),
+  downloadTree: (port, path, uri) =>
+    copyTwice(() => downloadTree(makeClient(port), uri, path, TREE_OPTIONS)),
+  uploadTree: (port, path, uri) =>
+    copyTwice(() => uploadTree(makeClient(port), path, uri, TREE_OPTIONS)),
   async moveTree(port, path, uri) {
     // The files have just been written.
     using _clock = patch(Date, "now", (now) => () => now() + 10_000);
