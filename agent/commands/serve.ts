@@ -2,7 +2,7 @@ import { type Address, formatAddress } from "@degu/degu/base";
 import { type DeviceServer, type Peer, peerOf } from "@degu/device";
 import { FilesApp, findKeptVersions } from "@degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
-import { AreaThreads, findRemoteDisk } from "../area_threads.ts";
+import type { AreaThreads } from "../area_threads.ts";
 import { pause } from "../pause.ts";
 import {
   checkCanListen,
@@ -26,6 +26,7 @@ import {
   removeVersions,
   removeVersionsDaily,
 } from "../serve_app.ts";
+import { findRemoteDisk } from "../remote_disk.ts";
 import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "../mdns_permissions.ts";
@@ -65,7 +66,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   const onInboxDirectory = (peer: InboxPeer, directory: string) =>
     peerRequests.addInboxDirectory(peer, directory);
   await using threads = options.threads === true
-    ? await AreaThreads.start({ share, inbox }, areaOptions, {
+    ? await startThreads({ share, inbox }, areaOptions, {
       logger: filesLogger,
       onFile: (area, event, peer) => events.add(area, event, peer),
       onInboxDirectory,
@@ -134,6 +135,12 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   output.note("stopping after the running transfers; press Ctrl-C again to stop immediately");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serversEnded);
+}
+
+/** Loads the modules of workers, which other servers don't need. */
+async function startThreads(...args: Parameters<typeof AreaThreads.start>): Promise<AreaThreads> {
+  const { AreaThreads } = await import("../area_threads.ts");
+  return await AreaThreads.start(...args);
 }
 
 async function adviseThreads(dirs: readonly (string | null)[], output: Output): Promise<void> {
