@@ -173,8 +173,11 @@ class Planner {
       if (event.time <= this.#at) break;
       this.#undo(event, changedPaths);
     }
-    const removedPaths = events.flatMap((event) => "removed" in event ? [event.removed.path] : []);
-    const paths = new Set([...this.#present, ...this.#lineTimes.keys(), ...removedPaths]);
+    const paths = new Set([
+      ...this.#present,
+      ...this.#lineTimes.keys(),
+      ...this.#pathEvents.keys(),
+    ]);
     const files: PlannedFile[] = [];
     const absent: AbsentFile[] = [];
     const presentPaths = new Set(this.#present);
