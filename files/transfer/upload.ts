@@ -260,22 +260,43 @@ export class FileUpload {
     return null;
   }
 
+  /**
+   * If the server has a part of another length, sends the file again from the end of the part. If
+   * the server could not copy the prefix, sends the whole file.
+   */
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
     await this.#source.takeSnapshot();
     if (this.#comparedInfo !== null && this.#source.isOverwrittenSince(this.#comparedInfo)) {
       throw this.#source.makeChangedError();
     }
-    const from = start.kind === "part" ? start.offset : start.basis;
-    return await this.#send(from, async (meter) => {
-      const { start: offset, reused } = meter;
-      const body = await this.#source.makeBody(meter, this.#settings.signal);
-      const headers = this.#isResumable
-        ? { ...this.#uploadHeaders, "upload-offset": `${offset}` }
-        : { "upload-length": `${this.#source.size}` };
-      const reuse = reused > 0 && start.kind === "basis" ? makeReuseHeader(start.basis) : {};
-      return await this.#put({ ...headers, ...reuse }, body);
-    });
+    const basis = start.kind === "basis" ? start.basis : null;
+    let meter = start.kind === "part"
+      ? this.#makeMeter(start.offset)
+      : this.#makeMeter(0, start.basis.length);
+    let response = await this.#sendContent(meter, basis);
+    const { status } = response;
+    const isOffsetConflict = status === 409 && (this.#settings.resume || basis !== null);
+    const partBytes = isOffsetConflict ? this.#offsetOf(response) : null;
+    const isBasisRefused = basis !== null && BASIS_REFUSAL_STATUSES.has(status);
+    const otherOffset = partBytes ?? (isBasisRefused ? 0 : null);
+    if (otherOffset !== null && this.#client.isUsable) {
+      // Another upload has appended to the part, or the part or the basis file is missing.
+      await response.discard();
+      meter = this.#makeMeter(otherOffset);
+      response = await this.#sendContent(meter, basis);
+    }
+    return await this.#finish(response, meter);
+  }
+
+  async #sendContent(meter: ProgressMeter, basis: Basis | null): Promise<Response> {
+    const { start: offset, reused } = meter;
+    const body = await this.#source.makeBody(meter, this.#settings.signal);
+    const headers = this.#isResumable
+      ? { ...this.#uploadHeaders, "upload-offset": `${offset}` }
+      : { "upload-length": `${this.#source.size}` };
+    const reuse = reused > 0 && basis !== null ? makeReuseHeader(basis) : {};
+    return await this.#put({ ...headers, ...reuse }, body);
   }
 
   get #modificationTime(): Date | null {
@@ -386,30 +407,6 @@ export class FileUpload {
     const { "upload-offset": text } = headers;
     const offset = typeof text === "string" ? parseDecimal(text) : -1;
     return offset >= 0 && offset <= this.#source.size ? offset : null;
-  }
-
-  /**
-   * If the server has a part of another length, sends the file again from the end of the part. If
-   * the server could not copy the prefix, sends the whole file.
-   */
-  async #send(
-    from: number | Basis,
-    sendRequest: (meter: ProgressMeter) => Promise<Response>,
-  ): Promise<TransferResult> {
-    const isPart = typeof from === "number";
-    let meter = isPart ? this.#makeMeter(from) : this.#makeMeter(0, from.length);
-    let response = await sendRequest(meter);
-    const { status } = response;
-    const isOffsetConflict = status === 409 && (this.#settings.resume || !isPart);
-    const partBytes = isOffsetConflict ? this.#offsetOf(response) : null;
-    const otherOffset = partBytes ?? (!isPart && BASIS_REFUSAL_STATUSES.has(status) ? 0 : null);
-    if (otherOffset !== null && this.#client.isUsable) {
-      // Another upload has appended to the part, or the part or the basis file is missing.
-      await response.discard();
-      meter = this.#makeMeter(otherOffset);
-      response = await sendRequest(meter);
-    }
-    return await this.#finish(response, meter);
   }
 
   #put(headers: HeadersToSend, body: BodyOut): Promise<Response> {
