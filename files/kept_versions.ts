@@ -14,6 +14,7 @@ import { unlinkSync } from "node:fs";
 import {
   ignoreNotFound,
   isFileAtPath,
+  isMissingPathError,
   isSameFile,
   lstatOrNull,
   makeRandomSuffix,
@@ -38,6 +39,8 @@ const UNRELATED_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT", 
 /** The codes of a path that is taken. */
 const TAKEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
 const DAY_PATTERN = /^\d{4}-\d{2}-\d{2}$/;
+/** A day whose versions are being removed. */
+const OLD_DAY_PATTERN = /^\d{4}-\d{2}-\d{2}\.old$/;
 /** The maximum length of the name of a device. */
 const MAX_WRITER_LENGTH = 63;
 /** From this share of a disk on, a server warns. */
@@ -451,8 +454,16 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
     .slice(isFuture ? 0 : days + PARTIAL_DAYS)
     .filter(({ age }) => age >= days * DAY_MILLISECONDS);
   for (const { day } of oldDays) {
-    // Another call, or another process, may remove the same days.
-    await ignoreNotFound(Deno.remove(`${directory}/${day}`, { recursive: true }))
+    // A removal changes the time of the day's directory, so an interrupted one would mark the day.
+    try {
+      Deno.renameSync(`${directory}/${day}`, `${directory}/${day}.old`);
+    } catch (error) {
+      // Another process may remove the same days.
+      if (!isMissingPathError(error)) errors.push(error);
+    }
+  }
+  for (const name of listDirectories(directory).filter((name) => OLD_DAY_PATTERN.test(name))) {
+    await ignoreNotFound(Deno.remove(`${directory}/${name}`, { recursive: true }))
       .catch((error) => errors.push(error));
   }
   if (errors.length > 0) throw errors[0];

@@ -62,7 +62,7 @@ Deno.test("serve --keep removes old versions of one peer although those of anoth
   for (const name of ["viewer", directory]) await makeOldDays(`${inboxes}/${name}`);
   let failed = "";
   using _patch = patch(Deno, "remove", (remove) => (path, options) => {
-    if (failed !== "" || !`${path}`.endsWith("/2020-01-01")) return remove(path, options);
+    if (failed !== "" || !`${path}`.endsWith("/2020-01-01.old")) return remove(path, options);
     failed = `${path}`;
     return Promise.reject(new Error("Input/output error (os error 5)"));
   });

@@ -473,16 +473,29 @@ Deno.test("old versions are removed by several calls at once, while others count
   assertEquals([versions, since], [300, days.at(-3)]);
 });
 
+Deno.test("a removal that is interrupted, and goes on, removes no more days", async () => {
+  await using dir = await createTempDir();
+  const days = await makeOldDays(dir.path);
+  {
+    using _patch = patch(Deno, "remove", (remove) => async (path) => {
+      await remove(`${path}/09_a`, { recursive: true });
+      throw new Deno.errors.Interrupted("interrupted");
+    });
+    await assertRejects(() => removeOldVersions(dir.path, 1), Deno.errors.Interrupted);
+  }
+  await removeOldVersions(dir.path, 1);
+  assertEquals(listKept(dir.path), days.slice(-3));
+});
+
 Deno.test("if the versions of one day can't be removed, those of the others are removed", async () => {
   await using dir = await createTempDir();
   const [first, , , ...newest] = await makeOldDays(dir.path);
   using _patch = patch(Deno, "remove", (remove) => async (path, options) => {
-    if (`${path}`.endsWith(first!)) throw new Deno.errors.PermissionDenied("refused");
+    if (`${path}`.includes(first!)) throw new Deno.errors.PermissionDenied("refused");
     await remove(path, options);
   });
   await assertRejects(() => removeOldVersions(dir.path, 1), Deno.errors.PermissionDenied);
-  const names = [...Deno.readDirSync(`${dir.path}/${KEPT}`)].map(({ name }) => name);
-  assertEquals(names.sort(), [first, ...newest]);
+  assertEquals(listKept(dir.path), [`${first}.old`, ...newest]);
 });
 
 Deno.test("an unreadable directory of versions is reported, and doesn't count as empty", async () => {
