@@ -27,6 +27,8 @@ interface Row {
   readonly versions: boolean;
   /** False if only the steps of `refused` matter: the disk is refused at the first file. */
   readonly isSupported?: boolean;
+  /** Whether the file system refuses the root of a user namespace, or needs a loop device. */
+  readonly needsRoot?: boolean;
   /** The texts of the steps that the disk doesn't support; all other steps succeed. */
   readonly refused?: Readonly<Record<string, string>>;
 }
@@ -139,9 +141,32 @@ const rows: readonly Row[] = [
     mount: "truncate -s 200M image; mkfs.ext4 -q -F image; fuse2fs -o fakeroot image disk",
     versions: true,
   },
+  {
+    disk: "ntfs-3g",
+    programs: ["ntfs-3g", "mkntfs"],
+    mount: "truncate -s 200M image; mkntfs -F -Q image > /dev/null 2>&1; ntfs-3g image disk",
+    isModeKept: false,
+    needsRoot: true,
+    versions: true,
+  },
+  {
+    disk: "exfat-fuse",
+    programs: ["mount.exfat-fuse", "mkfs.exfat"],
+    mount:
+      "truncate -s 200M image; mkfs.exfat image > /dev/null; mount -t exfat-fuse -o loop image disk > /dev/null",
+    isModeKept: false,
+    needsRoot: true,
+    versions: false,
+  },
 ];
 
-async function findRowObstacle({ programs }: Row): Promise<string | null> {
+async function findRowObstacle({ programs, needsRoot }: Row): Promise<string | null> {
+  if (needsRoot) {
+    await using dir = await createTempDir();
+    const script = 'truncate -s 1M "$0/x" && losetup -d "$(losetup --find --show "$0/x")"';
+    const loopObstacle = await findObstacle(["unshare", "--mount", "sh", "-c", script, dir.path]);
+    if (loopObstacle !== null) return loopObstacle;
+  }
   for (const program of programs) {
     const isMissing = await findObstacle(["bash", "-c", 'command -v "$0"', program]) !== null;
     if (isMissing) return `${program} is not installed`;
@@ -158,10 +183,13 @@ for (const row of rows) {
       await Deno.mkdir(`${dir.path}/backing`);
       await Deno.mkdir(`${dir.path}/disk`);
       const script = `cd "$0"; set -e; ${row.mount}; "$@"; code=$?; umount --lazy disk; exit $code`;
+      const throughNamespace = THROUGH_PROCESS_NAMESPACE.filter((argument) =>
+        !row.needsRoot || argument !== "--map-root-user"
+      );
       const output = await runProgram("real_disks.ts", {
         flags: ["--allow-all", ...importMapFlags()],
         args: [dir.path],
-        through: [...THROUGH_PROCESS_NAMESPACE, "bash", "-c", script, dir.path],
+        through: [...throughNamespace, "bash", "-c", script, dir.path],
       });
       const { outcomes, kept } = JSON.parse(output.slice(output.lastIndexOf('{"outcomes"')));
       const { refused = {} } = row;
