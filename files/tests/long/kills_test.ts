@@ -1,4 +1,10 @@
-/** Kills processes at random moments while they copy files and trees. */
+/** Kills processes at random moments, or at system calls, while they copy files and trees. */
+import { findObstacle } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
+import { assert } from "@std/assert";
 import { KILLED } from "../../../tests/crash/kills.ts";
 
 for (const { name, ofTest, obstacle, run } of KILLED) {
@@ -8,3 +14,24 @@ for (const { name, ofTest, obstacle, run } of KILLED) {
     fn: () => run(ofTest),
   });
 }
+
+const mountObstacle = await findMountObstacle() ??
+  await findObstacle(["strace", "-o", "/dev/null", "true"]);
+
+Deno.test(
+  "a server that is killed at any system call of an upload to a directory on another mount tears no file, and the upload can be repeated",
+  ignoreIf(mountObstacle),
+  async () => {
+    await using dir = await createTempDir();
+    const output = await runProgram("killed_copies.ts", {
+      flags: ["--allow-all", ...importMapFlags()],
+      args: [dir.path],
+      through: [
+        ...THROUGH_MOUNT_NAMESPACE,
+        ...["--pid", "--fork", "--kill-child", "--mount-proc"],
+      ],
+    });
+    const kills: Record<string, number> = JSON.parse(output.slice(output.lastIndexOf("{")));
+    for (const [way, count] of Object.entries(kills)) assert(count > 10, `${way}: ${count} kills`);
+  },
+);
