@@ -309,8 +309,10 @@ export function forbiddenHeaderError(name: string, message: string): ProtocolErr
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${message}`);
 }
 
-export function hasConnectionClose(headers: HeadersToSend): boolean {
-  return parseConnectionOptions(headers).includes("close");
+export function hasConnectionClose({ connection }: HeadersToSend): boolean {
+  // Fast path: most messages have no such header, and every message calls this function.
+  if (connection === undefined || connection === "keep-alive") return false;
+  return parseConnectionOptions({ connection }).includes("close");
 }
 
 /** Returns the options of `connection`, in lower case (RFC 9110 §7.6.1). */
@@ -480,6 +482,9 @@ function makeItemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
 }
 
+/** Arrays with room for the headers of most messages: growing an array costs as much as a header. */
+const INITIAL_COUNT = 8;
+
 /**
  * Drops bytes beyond the end of the buffer: the caller must check the position against the limit.
  *
@@ -494,41 +499,45 @@ export function formatHeaderLines(
   context: HeaderContext,
   label = "headers",
 ): number {
-  const names: string[] = [];
-  const values: unknown[] = [];
+  const names = new Array<string>(INITIAL_COUNT);
+  const values = new Array<unknown>(INITIAL_COUNT);
+  let count = 0;
   for (const name in headers) {
     // V8 optimizes hasOwnProperty() in such a loop, but not Object.hasOwn().
     if (!Object.prototype.hasOwnProperty.call(headers, name)) continue;
     const value = headers[name];
     if (value === undefined) continue;
-    names.push(name);
-    values.push(value);
+    names[count] = name;
+    values[count++] = value;
   }
   if (overridingHeaders !== null) {
     for (const name of Object.keys(overridingHeaders)) {
-      if (overridingHeaders[name] === undefined) continue;
+      const value = overridingHeaders[name];
+      if (value === undefined) continue;
       const index = names.indexOf(name);
-      values[index < 0 ? names.push(name) - 1 : index] = overridingHeaders[name];
+      if (index < 0) names[count] = name;
+      values[index < 0 ? count++ : index] = value;
     }
   }
   if (framing !== null && framing !== undefined) {
     const name = framing === "chunked" ? "transfer-encoding" : "content-length";
-    if (!names.includes(name)) values[names.push(name) - 1] = framing;
+    if (!names.includes(name)) {
+      names[count] = name;
+      values[count++] = framing;
+    }
   }
-  const sortedNames = sortNames(names, label);
+  const sortedNames = sortNames(names, count, label);
   let presentBits = 0;
   let hasZeroLength = false;
-  for (let i = 0; i < sortedNames.length; i++) {
+  for (let i = 0; i < count; i++) {
     const { name, bytes, typedHeader, index } = sortedNames[i]!;
     let value = values[index];
     if (typedHeader !== null) {
       presentBits |= typedHeader.bit;
       if (value === 0) hasZeroLength = true;
-      const makeLabel = () => makeItemLabel(label, name);
-      const formattedValue = typedHeader.format(value, makeLabel);
-      if (typedHeader.bit & FRAMING_BITS) checkFraming(value, framing, makeLabel);
+      const formattedValue = formatTypedValue(name, typedHeader, value, framing, label);
       if (Array.isArray(formattedValue)) {
-        position = writeLines(into, position, bytes, formattedValue, makeLabel);
+        position = writeLines(into, position, bytes, formattedValue, makeItemLabel(label, name));
         continue;
       }
       value = formattedValue;
@@ -541,6 +550,20 @@ export function formatHeaderLines(
     if (error !== null) throw notAllowedError(label, error.message);
   }
   return position;
+}
+
+/** Not a part of the loop, because the closure would cost an allocation for each header. */
+function formatTypedValue(
+  name: string,
+  { bit, format }: TypedHeader,
+  value: unknown,
+  framing: Framing | undefined,
+  label: string,
+): string | readonly string[] {
+  const makeLabel = () => makeItemLabel(label, name);
+  const formattedValue = format(value, makeLabel);
+  if (bit & FRAMING_BITS) checkFraming(value, framing, makeLabel);
+  return formattedValue;
 }
 
 function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: () => string): void {
@@ -557,13 +580,11 @@ function writeLines(
   position: number,
   name: Uint8Array,
   values: readonly unknown[],
-  makeLabel: () => string,
+  label: string,
 ): number {
   for (let i = 0; i < values.length; i++) {
     position = writeValue(into, writeBytes(into, position, name), values[i]);
-    if (position < 0) {
-      throw invalidHeaderValueError(`${makeLabel()}[${i}]`, "set-cookie", values[i]);
-    }
+    if (position < 0) throw invalidHeaderValueError(`${label}[${i}]`, "set-cookie", values[i]);
   }
   return position;
 }
@@ -651,19 +672,24 @@ const headerSetCache = new Array<
   { names: readonly string[]; sortedNames: readonly OutgoingName[] } | undefined
 >(SET_SLOT_COUNT).fill(undefined);
 
-function sortNames(names: readonly string[], label: string): readonly OutgoingName[] {
-  const count = names.length;
+function sortNames(
+  names: readonly string[],
+  count: number,
+  label: string,
+): readonly OutgoingName[] {
   // A client and a server in one program may send sets with the same number of names. The lengths
   // of the first and the last name usually give the sets different slots.
   const hash = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   const slot = (count ^ hash << 3) & (SET_SLOT_COUNT - 1);
   const cachedSet = headerSetCache[slot];
-  if (cachedSet !== undefined && cachedSet.names.length === count) {
+  if (cachedSet !== undefined && cachedSet.sortedNames.length === count) {
     let i = 0;
     while (i < count && names[i] === cachedSet.names[i]) i++;
     if (i === count) return cachedSet.sortedNames;
   }
-  const sortedNames = names.map((name, index) => makeOutgoingName(name, index, label))
+  const sortedNames = names.slice(0, count).map((name, index) =>
+    makeOutgoingName(name, index, label)
+  )
     .sort((a, b) => a.name < b.name ? -1 : 1);
   if (count < SET_SLOT_COUNT) headerSetCache[slot] = { names, sortedNames };
   return sortedNames;

@@ -483,10 +483,11 @@ export function formatResponsePreamble(
   reason: string,
   headers: HeadersToSend,
   framing: Framing | undefined,
-  labelPrefix = "",
+  labelPrefix: "" | "response." = "",
   overridingHeaders: HeadersToSend | null = null,
 ): number {
-  const label = `${labelPrefix}headers`;
+  // Joining the label would cost an allocation for each response.
+  const label = labelPrefix === "" ? "headers" : "response.headers";
   checkStatus(status, 100, labelPrefix);
   checkReason(reason, labelPrefix);
   checkHeaders(headers, label);
