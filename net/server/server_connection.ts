@@ -412,7 +412,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         await this.#respondToInvalidPreamble(error);
         return true;
       }
-      const exchange = this.#beginExchange(preamble);
+      const exchange = preamble.framing === null
+        ? this.#beginExchange(preamble, null)
+        : this.#beginExchangeWithBody(preamble);
       const { request, body } = exchange;
       try {
         try {
@@ -485,17 +487,22 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#sendErrorResponse(status);
   }
 
-  #beginExchange(preamble: RequestPreamble): ServerExchange {
-    const { method, uri, headers, framing, path, query, isHttp10 } = preamble;
-    const transport = this.#transport;
-    const { reportExchange } = this.#context;
+  /** Not a part of `#beginExchange`, where the closure would cost an allocation without a body. */
+  #beginExchangeWithBody(preamble: RequestPreamble): ServerExchange {
     const body = makeIncomingBody(
       api,
-      transport,
+      this.#transport,
       (outcome, error) => this.#endBody(exchange, outcome, error),
       "request",
-      framing,
+      preamble.framing,
     );
+    const exchange = this.#beginExchange(preamble, body);
+    return exchange;
+  }
+
+  #beginExchange(preamble: RequestPreamble, body: BodyIn): ServerExchange {
+    const { method, uri, headers, path, query, isHttp10 } = preamble;
+    const { reportExchange } = this.#context;
     const request = new Request(
       new RequestCore(this.session),
       method,
@@ -513,7 +520,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const isCloseRequested = isHttp10 || hasConnectionClose(headers);
     const exchange = new ServerExchange(request, body, isCloseRequested, isHttp10, recorder);
     this.#exchange = exchange;
-    transport.startResponse(recorder, framing !== null && !isHttp10 && expectsContinue(headers));
+    this.#transport.startResponse(recorder, body !== null && !isHttp10 && expectsContinue(headers));
     return exchange;
   }
 
@@ -532,8 +539,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       : undefined;
     // A writable body, such as the body of a proxy's response, may read the request's body while
     // the response is sent.
-    const mayReadRequest = isRelayed(body, response) ||
-      isWritableBody(response.body) && body !== null && !readerOf(body).isStopped;
+    const mayReadRequest = body !== null &&
+      (isRelayed(body, response) || isWritableBody(response.body) && !readerOf(body).isStopped);
     exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest) ??
       (this.isDisplaced ? DISPLACED_END : null);
     if (body !== null && response.body === body) transport.sendAwaitedContinue();
