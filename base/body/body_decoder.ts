@@ -17,8 +17,11 @@ export interface BodyDecoder {
   readonly bytesRead: number;
   /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
   readonly remainingBytes: number;
-  /** The number of bytes of data before the next framing of chunks, or the end of the body. */
-  readonly contiguousBytes: number;
+  /**
+   * The number of bytes of data to read past the buffer: 0 if a read by way of the buffer is
+   * faster.
+   */
+  readonly directBytes: number;
   /**
    * Consumes and checks buffered bytes, including the framing of chunks; returns a view of them.
    *
@@ -27,7 +30,7 @@ export interface BodyDecoder {
   take(buffer: ReadBuffer, maxBytes: number): Bytes;
   /** Copies buffered data to an array, without the framing of chunks; returns its size. */
   copy(buffer: ReadBuffer, into: Uint8Array): number;
-  /** Counts bytes of {@linkcode contiguousBytes} that were consumed without the decoder. */
+  /** Counts bytes of {@linkcode directBytes} that were consumed without the decoder. */
   skipData(count: number): void;
   computeMinRemainingBytes(bufferedBytes: number): number;
   /**
@@ -52,7 +55,7 @@ export class LengthDecoder implements BodyDecoder {
     return this.framing - this.remainingBytes;
   }
 
-  get contiguousBytes(): number {
+  get directBytes(): number {
     return this.remainingBytes;
   }
 
@@ -89,6 +92,8 @@ export class LengthDecoder implements BodyDecoder {
   }
 }
 
+const MIN_DIRECT_BYTES = 65536;
+
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder implements BodyDecoder {
   readonly framing = "chunked";
@@ -102,8 +107,15 @@ export class ChunkDecoder implements BodyDecoder {
     return this.#scanner.phase === "done" ? 0 : Infinity;
   }
 
+  /** The data of the current chunk before the next framing. */
   get contiguousBytes(): number {
     return this.#scanner.remainingDataBytes;
+  }
+
+  /** One read into the buffer can receive several small chunks. */
+  get directBytes(): number {
+    const { contiguousBytes } = this;
+    return contiguousBytes < MIN_DIRECT_BYTES ? 0 : contiguousBytes;
   }
 
   get header(): ChunkHeader {

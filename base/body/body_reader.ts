@@ -299,7 +299,7 @@ export class BodyReader extends BodyState<BodySource> {
 
   async #readMore(into: Uint8Array): Promise<number> {
     const decoder = this.#decoder;
-    while (decoder.contiguousBytes === 0) {
+    while (decoder.directBytes === 0) {
       await this.fillBuffer();
       const count = decoder.copy(this.buffer, into);
       if (count > 0 || decoder.remainingBytes === 0) return this.checkEnd(count);
@@ -307,7 +307,7 @@ export class BodyReader extends BodyState<BodySource> {
     // Check again: after a stop during the wait, the bytes would belong to the next message.
     this.checkNotStopped();
     // The buffer is empty: read directly into the array.
-    const count = await this.source.read(into.subarray(0, decoder.contiguousBytes));
+    const count = await this.source.read(into.subarray(0, decoder.directBytes));
     if (count === null) throw this.#incompleteBodyError();
     decoder.skipData(count);
     return this.checkEnd(count);

@@ -310,3 +310,34 @@ Deno.test("BodyReader does not enlarge its buffer for a source that does not fil
   while (!reader.isDone) await reader.readPiece({ keepsBytes: false, pieceBytes: 16777216 });
   assertEquals(source.buffer.bytes.length, 2048);
 });
+
+Deno.test("BodyReader reads several small chunks at a time, and large ones past its buffer", async () => {
+  const encode = (size: number, count: number) =>
+    concat(Array(count).fill(encodeLatin1(`${size.toString(16)}\r\n${"x".repeat(size)}\r\n`)));
+  const countReads = async (chunks: Uint8Array, operation: (reader: BodyReader) => unknown) => {
+    const pieces = new PieceSource([chunks, encodeLatin1("0\r\n\r\n")]);
+    const reader = new BodyReader(
+      {
+        kind: "request",
+        buffer: new ReadBuffer(),
+        read: (into) => pieces.read(into),
+        onEnd: () => {},
+      },
+      new ChunkDecoder(),
+    );
+    await operation(reader);
+    assert(reader.isDone);
+    return pieces.bufferLengths;
+  };
+  const operations = [
+    (reader: BodyReader) => Array.fromAsync(reader.makeStream()),
+    (reader: BodyReader) => reader.readRemaining(null, (bytes) => bytes),
+  ];
+  for (const operation of operations) {
+    // The first reads enlarge the buffer.
+    const small = await countReads(encode(1000, 1000), operation);
+    assert(small.length < 30, `${small.length} reads of 1,000 chunks`);
+    const large = await countReads(encode(1_000_000, 1), operation);
+    assert(large.some((length) => length > 60_000), `${large}`);
+  }
+});
