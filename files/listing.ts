@@ -14,7 +14,7 @@ import {
 import { fileErrorCodeOf } from "@degu/degu/internal";
 import type { TimeSlice } from "./disk/files.ts";
 import { hasSendableMetadata, isSendableTime } from "./conditions.ts";
-import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";
+import type { DirectoryEntry, OptionalMode } from "./entries.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { permissionBitsOf } from "./modes.ts";
@@ -36,8 +36,14 @@ export interface ListOptions {
   /** A local list has reserved names as entries of the kind `"other"`. */
   readonly isLocal?: boolean;
   readonly hasModes?: boolean;
-  /** Reports whether the list has the entries of a directory; by default those of all. */
+  /** Reports whether the list of a tree has the entries of a directory; by default those of all. */
   readonly isRead?: (names: readonly string[]) => boolean;
+}
+
+export interface ListedEntries {
+  /** The names from the root of the list to the directory of the entries. */
+  readonly names: readonly string[];
+  readonly entries: readonly (DirectoryEntry & OptionalMode)[];
 }
 
 export interface ListedDirectory {
@@ -61,23 +67,13 @@ export function makeListRoot(path: string, identity: FileIdentity | null): Liste
 export async function* readTree(
   options: ListOptions,
   listRoot: ListedDirectory = makeListRoot(options.root.path, lstatOrNull(options.root.path)),
-): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
+): AsyncGenerator<ListedEntries, void, void> {
   const pendingDirectories = [listRoot];
   for (let directory; (directory = pendingDirectories.pop()) !== undefined;) {
-    const { names } = directory;
     const subdirectories: ListedDirectory[] = [];
-    for await (const entries of readListedDirectory(options, directory)) {
-      const treeEntries: (TreeEntry & OptionalMode)[] = [];
-      for (const entry of entries) {
-        const { directory: subdirectory } = entry;
-        if (subdirectory !== undefined && (options.isRead?.(subdirectory.names) ?? true)) {
-          subdirectories.push(subdirectory);
-          continue;
-        }
-        const path = entry.isDirectoryItself ? names : [...names, entry.name];
-        treeEntries.push({ ...entry, path });
-      }
-      yield treeEntries;
+    for await (const batch of readListedDirectory(options, directory)) {
+      yield batch;
+      for (const subdirectory of batch.subdirectories) subdirectories.push(subdirectory);
     }
     // Don't spread the array: the number of arguments of a call is limited.
     for (const child of subdirectories.reverse()) pendingDirectories.push(child);
@@ -108,16 +104,25 @@ function replacedWhileReadError(path: string): BodyError {
   return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
 }
 
-export async function* readListedDirectory(
+/** Lists a directory without its subdirectories. */
+export async function* readDirectory(
   options: ListOptions,
   directory: ListedDirectory,
-): AsyncGenerator<ListedEntry[], void, void> {
+): AsyncGenerator<ListedEntries, void, void> {
+  yield* readListedDirectory({ ...options, isRead: () => false }, directory);
+}
+
+async function* readListedDirectory(
+  options: ListOptions,
+  directory: ListedDirectory,
+): AsyncGenerator<Batch, void, void> {
   const { root, timeSlice } = options;
-  const { path, modified } = directory;
-  const name = directory.names.at(-1) ?? "";
-  const ownEntries: ListedEntry[] = directory.parent === null
-    ? []
-    : [{ name, kind: "directory", size: 0, modified, isDirectoryItself: true }];
+  const { path, names, parent, modified } = directory;
+  const name = names.at(-1) ?? "";
+  const makeOwnBatch = (entry: DirectoryEntry): Batch => {
+    return { names: parent!.names, entries: [entry], subdirectories: [] };
+  };
+  let isOwnEntryListed = parent === null;
   const missingNames: string[] = [];
   const context: EntryContext = {
     ...options,
@@ -128,10 +133,14 @@ export async function* readListedDirectory(
     missingNames,
   };
   try {
-    for (const names of splitIntoBatches(await readNames(path), timeSlice)) {
-      const entries = describeEntries(context, names);
-      if (entries === null) return checkRemoved(directory);
-      yield [...ownEntries.splice(0), ...entries];
+    for (const entryNames of splitIntoBatches(await readNames(path), timeSlice)) {
+      const batch = describeEntries(context, entryNames);
+      if (batch === null) return checkRemoved(directory);
+      if (!isOwnEntryListed) {
+        isOwnEntryListed = true;
+        yield makeOwnBatch({ name, kind: "directory", size: 0, modified });
+      }
+      yield batch;
       if (timeSlice.isUsedUp) await timeSlice.yield(root.path);
     }
     if (missingNames.length === 0) return;
@@ -141,15 +150,19 @@ export async function* readListedDirectory(
     const unreadableNames: string[] = [];
     const stillListedNames = missingNames.filter((name) => presentNames.has(name));
     const retryContext = { ...context, missingNames: unreadableNames };
-    const entries = describeEntries(retryContext, stillListedNames);
-    if (entries === null) return checkRemoved(directory);
-    yield [...entries, ...unreadableNames.map((name) => makeOtherEntry(name, "unreadable"))];
+    const batch = describeEntries(retryContext, stillListedNames);
+    if (batch === null) return checkRemoved(directory);
+    yield batch;
+    yield {
+      names,
+      entries: unreadableNames.map((name) => makeOtherEntry(name, "unreadable")),
+      subdirectories: [],
+    };
   } catch (error) {
     if (isMissingPathError(error) && !isAtPath(directory)) return checkRemoved(directory);
     // If the directory's own entry was already yielded, it can't be changed to the kind "other".
-    if (ownEntries.length === 0 || !isUnreadableError(error)) throw error;
-    const entry = makeOtherEntry(name, "unreadable");
-    yield [{ ...entry, isDirectory: true, isDirectoryItself: true }];
+    if (isOwnEntryListed || !isUnreadableError(error)) throw error;
+    yield makeOwnBatch({ ...makeOtherEntry(name, "unreadable"), isDirectory: true });
   }
 }
 
@@ -168,24 +181,23 @@ function* splitIntoBatches(
   do yield takeBatch(); while (index < names.length);
 }
 
-function describeEntries(context: EntryContext, names: Iterable<string>): ListedEntry[] | null {
+function describeEntries(context: EntryContext, names: Iterable<string>): Batch | null {
   const { directory } = context;
   // A local list also needs this lookup: if it fails, no entry of the directory can be looked up.
   const reservedDirectory = lstatOrNull(reservedDirectoryOf(directory.path));
-  const entries: ListedEntry[] = [];
+  const entries: (DirectoryEntry & OptionalMode)[] = [];
+  const subdirectories: ListedDirectory[] = [];
   for (const name of names) {
-    const entry = describeEntry(context, name, reservedDirectory);
+    const entry = describeEntry(context, name, reservedDirectory, subdirectories);
     if (entry !== null) entries.push(entry);
   }
-  return isAtPath(directory) ? entries : null;
+  return isAtPath(directory) ? { names: directory.names, entries, subdirectories } : null;
 }
 
-type ListedEntry = DirectoryEntry & OptionalMode & {
-  /** Set for a subdirectory. The list of a tree has the subdirectory's own entry instead. */
-  readonly directory?: ListedDirectory;
-  /** True for the own entry of a directory, which is yielded once the directory was read. */
-  readonly isDirectoryItself?: true;
-};
+interface Batch extends ListedEntries {
+  /** The subdirectories to read. Each has its own entry in the list once it was read. */
+  readonly subdirectories: readonly ListedDirectory[];
+}
 
 interface EntryContext extends ListOptions {
   readonly directory: ListedDirectory;
@@ -200,10 +212,12 @@ interface EntryContext extends ListOptions {
 }
 
 function describeEntry(
-  { directory, doubtfulNames, isLocal, isTooDeep, hasModes, missingNames }: EntryContext,
+  context: EntryContext,
   name: string,
   reservedDirectory: Deno.FileInfo | null,
-): ListedEntry | null {
+  subdirectories: ListedDirectory[],
+): DirectoryEntry & OptionalMode | null {
+  const { directory, doubtfulNames, isLocal, isTooDeep, missingNames } = context;
   if (isReservedName(name)) return isLocal ? makeOtherEntry(name, "special") : null;
   const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
   // If Deno returns several equal names, at most one of them has U+FFFD itself on the disk.
@@ -216,19 +230,20 @@ function describeEntry(
     info = Deno.lstatSync(path);
     if (isDoubtful) doubtfulNames.add(name);
     if (info.isSymlink) return makeOtherEntry(name, "link", info);
-    if (info.isFile) return describeFile(name, path, info, hasModes);
+    if (info.isFile) {
+      if (((info.mode ?? 0) & READABLE_BITS) !== READABLE_BITS) {
+        closeSync(openSync(path, READ_FLAGS));
+      }
+      return makeFileEntry(name, info, context.hasModes ? permissionBitsOf(info.mode) : null);
+    }
     if (!info.isDirectory) return makeOtherEntry(name, "special", info);
     const isReserved = reservedDirectory !== null && isSameDirectory(info, reservedDirectory);
     if (isReserved && !isLocal) return null;
     const modified = timeOf(info);
-    const subdirectory = {
-      names: [...directory.names, name],
-      path,
-      parent: directory,
-      modified,
-      identity: info,
-    };
-    return { name, kind: "directory", size: 0, modified, directory: subdirectory };
+    const names = [...directory.names, name];
+    if (context.isRead?.(names) === false) return { name, kind: "directory", size: 0, modified };
+    subdirectories.push({ names, path, parent: directory, modified, identity: info });
+    return null;
   } catch (error) {
     if (fileErrorCodeOf(error) === "ENAMETOOLONG") return makeOtherEntry(name, "name");
     if (isMissingPathError(error)) {
@@ -242,22 +257,13 @@ function describeEntry(
   }
 }
 
-function describeFile(
+export function makeFileEntry(
   name: string,
-  path: string,
   info: Deno.FileInfo,
-  hasModes = false,
+  mode: number | null = null,
 ): DirectoryEntry & OptionalMode {
-  if (((info.mode ?? 0) & READABLE_BITS) !== READABLE_BITS) closeSync(openSync(path, READ_FLAGS));
-  const entry = makeFileEntry(name, info);
-  return hasModes && entry.kind === "file"
-    ? { ...entry, mode: permissionBitsOf(info.mode) }
-    : entry;
-}
-
-export function makeFileEntry(name: string, info: Deno.FileInfo): DirectoryEntry {
   if (!hasSendableMetadata(info)) return makeOtherEntry(name, "metadata", info);
-  return { name, kind: "file", size: info.size, modified: timeOf(info) };
+  return { name, kind: "file", size: info.size, modified: timeOf(info), mode };
 }
 
 export function makeOtherEntry(

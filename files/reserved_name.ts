@@ -52,5 +52,6 @@ const RESERVED_DIRECTORY_PATTERN = /^\.degu-(?:files|kept)$/iu;
 export function isReservedName(name: string): boolean {
   checkString("name", name);
   const normalizedName = normalizeDotName(name);
-  return RESERVED_DIRECTORY_PATTERN.test(normalizedName) || PART_NAME_PATTERN.test(normalizedName);
+  return normalizedName.startsWith(".") &&
+    (RESERVED_DIRECTORY_PATTERN.test(normalizedName) || PART_NAME_PATTERN.test(normalizedName));
 }

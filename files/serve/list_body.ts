@@ -5,7 +5,7 @@ import {
   type ListedDirectory,
   type ListOptions,
   makeListRoot,
-  readListedDirectory,
+  readDirectory,
   readTree,
 } from "../listing.ts";
 import type { Root } from "../root.ts";
@@ -51,7 +51,7 @@ async function* formatListBatches(
   options: ListOptions,
   listRoot: ListedDirectory,
 ): AsyncGenerator<string[], void, void> {
-  for await (const entries of readListedDirectory(options, listRoot)) {
+  for await (const { entries } of readDirectory(options, listRoot)) {
     yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
   }
 }
@@ -60,8 +60,8 @@ async function* formatTreeBatches(
   options: ListOptions,
   listRoot: ListedDirectory,
 ): AsyncGenerator<string[], void, void> {
-  for await (const entries of readTree(options, listRoot)) {
-    yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
+  for await (const { names, entries } of readTree(options, listRoot)) {
+    yield entries.map((entry) => formatEntry({ path: [...names, entry.name] }, entry));
   }
   yield [TREE_END];
 }

@@ -248,7 +248,9 @@ Deno.test("a path has at most 256 names; deeper entries are listed as not reques
     isLocal: true,
   };
   const local = async function* () {
-    for await (const entries of readTree(walk)) yield* entries;
+    for await (const { names, entries } of readTree(walk)) {
+      yield* entries.map((entry) => ({ ...entry, path: [...names, entry.name] }));
+    }
   };
   assertEquals(await tooDeep(local()), expected);
 });

@@ -269,10 +269,10 @@ async function listPathsDuring(
   const root = new Root(isLocal ? path : dirname(path));
   const listRoot = makeListRoot(path, Deno.lstatSync(path));
   const options = { root, timeSlice: new TimeSlice(), isLocal };
-  for await (const entries of readTree(options, listRoot)) {
-    for (const { path, reason } of entries) {
+  for await (const { names, entries } of readTree(options, listRoot)) {
+    for (const { name, reason } of entries) {
       assertEquals(reason, undefined);
-      paths.push(path.join("/"));
+      paths.push([...names, name].join("/"));
     }
     if (entries.some(({ name }) => name === "top")) meanwhile();
   }
@@ -333,12 +333,12 @@ Deno.test("a list is refused if its root is replaced before the list is complete
   let count = 0;
   const list = async () => {
     const options = { root: new Root(path), timeSlice: new TimeSlice() };
-    for await (const { length } of readTree(options)) {
+    for await (const { entries } of readTree(options)) {
       if (count === 0) {
         Deno.renameSync(path, `${path}.away`);
         Deno.mkdirSync(path);
       }
-      count += length;
+      count += entries.length;
     }
   };
   await assertRejects(list, BodyError, "while it was listed");
@@ -355,9 +355,9 @@ const DAMAGES: readonly [code: string | undefined, message: string][] = [
 ];
 
 /** Lists the entries of a directory. */
-async function listAll(path: string): Promise<TreeEntry[]> {
+async function listAll(path: string): Promise<DirectoryEntry[]> {
   const options = { root: new Root(path), path, timeSlice: new TimeSlice() };
-  return (await Array.fromAsync(readTree(options))).flat();
+  return (await Array.fromAsync(readTree(options), ({ entries }) => entries)).flat();
 }
 
 Deno.test("an entry whose lstat fails is listed as unreadable; without file descriptors the list is cut", async () => {
@@ -430,7 +430,7 @@ Deno.test("a list is cut if a directory is replaced before it is listed complete
       const directoryName = count === 1 ? "top" : "d";
       const list = async () => {
         const options = { root: new Root(path), timeSlice: new TimeSlice() };
-        for await (const entries of readTree(options)) {
+        for await (const { entries } of readTree(options)) {
           const isFirst = !seenNames.includes(directoryName) &&
             entries.some(({ name }) => name === directoryName);
           for (const { name, reason } of entries) {

@@ -146,11 +146,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       isRead: (path: readonly string[]) => isNeeded(path) || ((isPartial = true), false),
     };
     try {
-      for await (const entries of readTree(listOptions)) {
+      for await (const { names, entries } of readTree(listOptions)) {
         signal.throwIfAborted();
+        const directory = root.find(names)!;
         for (const entry of entries) {
-          if (addEntry(root, entry, this.#isSource, entry.mode ?? null)) continue;
-          this.#parts.add(this.#root.pathOf(entry.path));
+          if (addEntry(directory, entry, this.#isSource, entry.mode)) continue;
+          this.#parts.add(this.#root.pathOf([...names, entry.name]));
         }
       }
     } catch (error) {

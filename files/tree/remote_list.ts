@@ -24,7 +24,7 @@ import {
   unexpectedResponseError,
 } from "../transfer_error.ts";
 import type { ListedTree, ListingServer } from "./sides.ts";
-import { addEntry, TreeNode } from "./tree.ts";
+import { addEntry, findParent, TreeNode } from "./tree.ts";
 
 /** The client keeps the entries in memory, and a malicious peer could send an endless list. */
 const MAX_ENTRIES = 1_000_000;
@@ -129,9 +129,9 @@ export function listTree(
   return makeIterable(from, options, async function* (client) {
     const tree = TreeNode.makeRoot();
     const response = await requestList(client, `${checkedUri}?tree`);
-    for await (const entry of readTreeEntries(response, checkedUri, client)) {
-      addEntry(tree, entry);
-      yield entry;
+    for await (const entries of readTreeEntries(response, checkedUri, client)) {
+      for (const entry of entries) addEntry(findParent(tree, entry.path), entry);
+      yield entries;
     }
   });
 }
@@ -140,14 +140,19 @@ export function listTree(
 function makeIterable<Entry>(
   from: Requester | Connector,
   options: Pick<RequestOptions, "signal"> | undefined,
-  listEntries: (client: TransferClient) => AsyncGenerator<Entry, void, void>,
+  listEntries: (client: TransferClient) => AsyncGenerator<readonly Entry[], void, void>,
 ): AsyncIterable<Entry> {
   const settings = checkRequestOptions(options);
   new TransferClient("from", from, settings)[Symbol.dispose]();
   return {
     async *[Symbol.asyncIterator]() {
       using client = new TransferClient("from", from, settings);
-      yield* listEntries(client);
+      for await (const entries of listEntries(client)) {
+        for (const entry of entries) {
+          yield entry;
+          client.signal?.throwIfAborted();
+        }
+      }
     },
   };
 }
@@ -172,9 +177,11 @@ export async function readRemoteTree(
     ...hasModes ? WANT_MODE_HEADER : {},
     ...extraHeaders,
   });
-  for await (const entry of readTreeEntries(response, uri, client)) {
-    const { mode = null } = entry as OptionalMode;
-    addEntry(root, entry, isSource, client.maskMode(mode));
+  for await (const entries of readTreeEntries(response, uri, client)) {
+    for (const entry of entries) {
+      const { mode = null } = entry as OptionalMode;
+      addEntry(findParent(root, entry.path), entry, isSource, client.maskMode(mode));
+    }
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
@@ -191,11 +198,12 @@ export async function readRemoteDirectory(
 ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly server: ListingServer }> {
   const entries: DirectoryEntry[] = [];
   const response = await requestList(client, uri);
-  for await (const entry of readEntries(response, uri, EntryParser.ofDirectory(), client)) {
-    if (entries.length === MAX_ENTRIES) {
+  const batches = readEntries(response, uri, EntryParser.ofDirectory(), client);
+  for await (const batch of batches) {
+    if (entries.length + batch.length > MAX_ENTRIES) {
       throw invalidListError(`it has more than ${MAX_ENTRIES} entries`);
     }
-    entries.push(entry);
+    for (const entry of batch) entries.push(entry);
   }
   return { entries, server: parseServer(response) };
 }
@@ -208,16 +216,17 @@ async function* readTreeEntries(
   response: Response,
   uri: string,
   client: TransferClient,
-): AsyncGenerator<TreeEntry, void, void> {
+): AsyncGenerator<readonly TreeEntry[], void, void> {
   let count = 0;
-  for await (const entry of readEntries(response, uri, EntryParser.ofTree(), client)) {
-    if (++count > MAX_ENTRIES) {
+  for await (const entries of readEntries(response, uri, EntryParser.ofTree(), client)) {
+    count += entries.length;
+    if (count > MAX_ENTRIES) {
       throw new TransferError(
         "BAD_LIST",
         `${uri} has more than ${MAX_ENTRIES} files and directories; copy or list its subdirectories`,
       );
     }
-    yield entry;
+    yield entries;
   }
 }
 
@@ -246,20 +255,19 @@ async function requestList(
   throw unexpectedResponseError("GET", uri, NO_LIST_PROBLEM, { advice: LIST_ADVICE });
 }
 
+/** Yields the entries of each piece of the body. */
 async function* readEntries<Entry extends DirectoryEntry>(
   { body }: Response,
   uri: string,
   parser: EntryParser<Entry>,
   client: TransferClient,
-): AsyncGenerator<Entry, void, void> {
+): AsyncGenerator<readonly Entry[], void, void> {
   const { signal } = client;
   try {
     for await (const piece of body!.readable) {
       client.onData();
-      for (const entry of parser.push(piece)) {
-        yield entry;
-        signal?.throwIfAborted();
-      }
+      yield parser.push(piece);
+      signal?.throwIfAborted();
     }
   } catch (error) {
     signal?.throwIfAborted();

@@ -51,9 +51,9 @@ export class TreeNode {
     // A name that is not UTF-8 is listed as a text that may also be the name of another entry.
     const key = node.reason === "name" ? `\0${node.name}` : node.name;
     this.children ??= new Map();
-    if (this.children.has(key)) return false;
+    const { size } = this.children;
     this.children.set(key, node);
-    return true;
+    return this.children.size > size;
   }
 
   get(name: string): TreeNode | null {
@@ -65,28 +65,32 @@ export class TreeNode {
   }
 }
 
-/**
- * @returns False if the entry was not added, because its name is reserved and the tree is a target.
- */
-export function addEntry(
-  root: TreeNode,
-  entry: TreeEntry,
-  isSource = true,
-  mode: number | null = null,
-): boolean {
-  const { path, name, kind, size, modified, reason, isDirectory } = entry;
+/** Finds the directory of an entry. */
+export function findParent(root: TreeNode, path: readonly string[]): TreeNode {
   let parent: TreeNode | null = root;
   for (let depth = 0; depth < path.length - 1; depth++) {
     parent = parent?.get(path[depth]!) ?? null;
   }
   if (parent?.kind !== "directory") throw missingParentError(path);
+  return parent;
+}
+
+/**
+ * @returns False if the entry was not added, because its name is reserved and the tree is a target.
+ */
+export function addEntry(
+  parent: TreeNode,
+  { name, kind, size, modified, reason, isDirectory }: DirectoryEntry,
+  isSource = true,
+  mode: number | null = null,
+): boolean {
   const time = modified.getTime();
   const isReserved = reason !== "name" && isReservedName(name);
   if (isReserved && !isSource) return false;
   const node = isReserved
     ? new TreeNode(parent, name, "other", 0, time, "reserved")
     : new TreeNode(parent, name, kind, size, time, reason ?? null, mode, isDirectory);
-  if (!parent.add(node) && reason !== "name") throw duplicateEntryError(path);
+  if (!parent.add(node) && reason !== "name") throw duplicateEntryError(node.path);
   return true;
 }
 
