@@ -15,7 +15,6 @@ import {
   ignoreNotFound,
   toLocalPath,
 } from "../local_paths.ts";
-import { repeatRuns } from "../repeat_runs.ts";
 import {
   checkNotReserved,
   checkNoWildcard,
@@ -92,6 +91,7 @@ export async function sync(
   }
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
+  const { repeatRuns } = await import("../repeat_runs.ts");
   // A later run may need these modules when an upgrade has replaced or removed their files.
   await Promise.all([import("../exclude_pattern.ts"), import("../mdns.ts")]);
   {

@@ -59,6 +59,13 @@ Deno.test("commands of files load the modules of mDNS and of patterns only when 
   assertEquals(loaded.filter((path) => /\/(?:mdns|exclude_pattern)\.ts$/.test(path)), []);
 });
 
+Deno.test("commands of files load no routes, workers or fetch of the library", () => {
+  const loaded = findLoaded(
+    ...["get", "ls", "ping", "put", "rm", "sync"].map((name) => `agent/commands/${name}.ts`),
+  );
+  assertEquals(loaded.filter((path) => /^(?:mod|(?:apps|worker|web)\/.*)\.ts$/.test(path)), []);
+});
+
 Deno.test("degu serve loads the modules of workers only with --threads", () => {
   const loaded = findLoaded("agent/commands/serve.ts");
   assertEquals(loaded.filter((path) => /^(?:mod|worker\/.*|agent\/area_.*)\.ts$/.test(path)), []);
