@@ -15,6 +15,7 @@
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
  *   {@linkcode describeArgumentError} returns the name of the argument in an error.
+ * - Logs: {@linkcode standardLogger} makes the logger that servers have by default.
  *
  * All other names are types that these use.
  *
@@ -59,5 +60,6 @@ export { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "./base/wire/
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
 export type { Socket } from "./base/app/app.ts";
+export { type LogDetails, type Logger, standardLogger } from "./base/app/logger.ts";
 export { printable } from "./internal/printable.ts";
 export { buildUri } from "./base/wire/uri.ts";

@@ -4,22 +4,18 @@ import {
   type AppObject,
   type Logger,
   type PeerIdentity,
+  ResponseError,
   type ServerOptions,
   serveUntilSignal,
-  Session,
+  type Session,
   SSLServer,
 } from "@degu/degu/server";
-import {
-  checkObject,
-  makeSafeLogger,
-  readApp,
-  wrongArgumentError,
-  wrongTypeError,
-} from "@degu/degu/internal";
+import { checkObject, makeSafeLogger, readApp, wrongArgumentError } from "@degu/degu/internal";
 import { identifyDevice } from "./identity/authority.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";
+import { setPeerOf } from "./per_peer.ts";
 import type { ServingRecord } from "./serving_records.ts";
 import type { TrustedPeer } from "./trust_signals.ts";
 
@@ -79,7 +75,7 @@ export class DeviceServer implements AsyncDisposable {
     }
     const { logger = services.logger } = options;
     const server = new SSLServer(
-      buildContextForPeers(services),
+      makeConfigForPeers(services),
       address,
       wrapForPeers(services, app, logger),
       { ...options, logger: withStrangerMessages(logger) },
@@ -88,7 +84,7 @@ export class DeviceServer implements AsyncDisposable {
     this.#services = services;
     this.#onStop = onStop;
     this.#unsubscribe = services.peers.onChange(() => {
-      server.setSslctx(buildContextForPeers(services));
+      server.setSslctx(makeConfigForPeers(services));
       this.#record?.touch();
     });
     this.#addressRecorded = this.#recordAddress();
@@ -224,8 +220,8 @@ function withStrangerMessages(logger: Logger): Logger {
   };
 }
 
-function buildContextForPeers({ identity, peers }: DeviceServices) {
-  return identity.buildServerContext(peers.current);
+function makeConfigForPeers({ identity, peers }: DeviceServices) {
+  return identity.makeServerConfig(peers.current);
 }
 
 function wrapForPeers(
@@ -248,7 +244,7 @@ function wrapForPeers(
       }
       const identity = new PeerOfSession(trustedPeer, peers);
       // The end of the trust then ends the session even during the `onConnect` of the app.
-      peersOfSessions.set(session, identity);
+      setPeerOf(session, identity);
       session.addIdentity(identity);
       const decision = onConnect === null || await onConnect(session, sock);
       if (typeof decision === "boolean") return decision && identity;
@@ -264,68 +260,44 @@ function wrapForPeers(
   };
 }
 
-const peersOfSessions = new WeakMap<Session, PeerOfSession>();
-
 class PeerOfSession implements PeerIdentity {
-  readonly #connectedPeer: Peer;
-  readonly #peers: PeerStore | null;
-  readonly signal?: AbortSignal;
-  readonly isTrusted?: () => Promise<boolean>;
+  readonly #trustedPeer: TrustedPeer;
+  readonly #peers: PeerStore;
+  readonly signal: AbortSignal;
 
-  constructor(
-    { peer, signal, confirm }: Partial<TrustedPeer> & Pick<TrustedPeer, "peer">,
-    peers: PeerStore | null,
-  ) {
-    this.#connectedPeer = peer;
+  constructor(trustedPeer: TrustedPeer, peers: PeerStore) {
+    this.#trustedPeer = trustedPeer;
     this.#peers = peers;
-    if (signal !== undefined) this.signal = signal;
-    if (confirm !== undefined) this.isTrusted = confirm;
+    this.signal = trustedPeer.signal;
   }
 
   get peer(): Peer {
-    const { id } = this.#connectedPeer;
-    return this.#peers?.current.find((peer) => peer.id === id) ?? this.#connectedPeer;
+    const { peer } = this.#trustedPeer;
+    return this.#peers.current.find(({ id }) => id === peer.id) ?? peer;
   }
 
   get user(): string {
     return this.peer.name;
   }
-}
 
-/** Makes the peer of a session that has no server, for tests of apps. */
-export function setPeerOf(session: Session, peer: Peer): void {
-  peersOfSessions.set(session, new PeerOfSession({ peer }, null));
-}
-
-export function trustSignalOf(session: Session): AbortSignal | null {
-  return peersOfSessions.get(session)?.signal ?? null;
-}
-
-/**
- * Returns the peer of a session of a {@linkcode DeviceServer}. The peer is identified by the
- * authority that has signed its certificate, and never by a name in the certificate. The returned
- * peer is as last read from the disk, even after the peer was forgotten.
- *
- * @param session A session of a device's server.
- * @throws {TypeError} if the session belongs to another server.
- *
- * @example An app that responds with the name of the peer
- * ```ts
- * import type { App } from "@degu/degu";
- * import { peerOf } from "@degu/device";
- *
- * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
- * ```
- */
-export function peerOf(session: Session): Peer {
-  if (!(session instanceof Session)) throw wrongTypeError("session", "a session", session);
-  const peerOfSession = peersOfSessions.get(session);
-  if (peerOfSession === undefined) {
-    throw wrongArgumentError(
-      "session",
-      "must belong to a DeviceServer of this copy of the package; got a session of another server, " +
-        "or of callApp without TempDevices.peerSession()",
-    );
+  async isTrusted(): Promise<boolean> {
+    try {
+      return await this.#trustedPeer.confirm();
+    } catch (cause) {
+      throw new UnknownTrustError(`the peer's trust can't be read: ${cause}`, { cause });
+    }
   }
-  return peerOfSession.peer;
+}
+
+/** The error of a device that can't read whether it trusts a peer. */
+class UnknownTrustError extends ResponseError {
+  override readonly name = "UnknownTrustError";
+
+  constructor(message: string, { cause }: ErrorOptions) {
+    super([503, "Service Unavailable", {}, null]);
+    this.message = message;
+    this.cause = cause;
+    // Remove the stack, because the reason is the system, and not a bug.
+    this.stack = `${this.name}: ${message}`;
+  }
 }

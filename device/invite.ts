@@ -9,6 +9,7 @@ import {
   type Socket,
 } from "@degu/degu/base";
 import {
+  buildServerSslctx,
   type Logger,
   type Request,
   type ResponseTuple,
@@ -180,7 +181,7 @@ export class Invitation implements AsyncDisposable {
     this.#services = services;
     this.#peerName = peerName;
     this.#addressFinder = addressFinder;
-    this.#sslctx = services.identity.buildOpenServerContext();
+    this.#sslctx = buildServerSslctx(services.identity.makeOpenServerConfig());
     const { logger } = services;
     this.#lineStateMachine = new StateMachine(LINE_TRANSITIONS, "open", (bug) => {
       logger.error(`invitation: ${bug}`);
@@ -469,7 +470,7 @@ export class Invitation implements AsyncDisposable {
     const addresses = await this.#addressFinder.findAddresses();
     const response = { value: makeRandomValue(), name, addresses };
     const reason = new ConnectionClosedError("another device has used the line");
-    const context = identity.buildServerContext([authority]);
+    const context = buildServerSslctx(identity.makeServerConfig([authority]));
     this.#lineStateMachine.apply("answer");
     this.#plainPorts.lastAttempt?.end(reason);
     this.#setTlsContext(context);

@@ -38,7 +38,7 @@
 
 export { Device, type DeviceOptions } from "./device.ts";
 export type { DeviceClientOptions } from "./device_client.ts";
-export { DeviceServer, peerOf } from "./device_server.ts";
+export type { DeviceServer } from "./device_server.ts";
 export {
   DeviceError,
   type DeviceErrorCode,
@@ -46,9 +46,9 @@ export {
   type PairingErrorCode,
 } from "./errors.ts";
 export { parseInvitation } from "./invitation_line.ts";
-export { Invitation, type InviteOptions } from "./invite.ts";
+export type { Invitation, InviteOptions } from "./invite.ts";
 export type { JoinOptions } from "./join.ts";
-export { perPeer } from "./per_peer.ts";
+export { peerOf, perPeer } from "./per_peer.ts";
 export type { ConfirmNumber, PairingQuestion } from "./plain_ports.ts";
 export type { Peer } from "./peer_file.ts";
 export { readAuthority } from "./identity/authority.ts";

@@ -1,8 +1,48 @@
 import { ConnectionClosedError, type Socket } from "@degu/degu/base";
 import type { App, AppObject, PeerIdentity, Session } from "@degu/degu/server";
-import { checkFunction, readApp } from "@degu/degu/internal";
-import { peerOf, trustSignalOf } from "./device_server.ts";
+import { checkFunction, readApp, wrongArgumentError } from "@degu/degu/internal";
 import type { Peer } from "./peer_file.ts";
+
+interface PeerOfSession {
+  /** The peer as last read from the disk. */
+  readonly peer: Peer;
+  /** Aborted at the end of the trust. */
+  readonly signal?: AbortSignal;
+}
+
+const peersOfSessions = new WeakMap<Session, PeerOfSession>();
+
+export function setPeerOf(session: Session, peer: PeerOfSession): void {
+  peersOfSessions.set(session, peer);
+}
+
+/**
+ * Returns the peer of a session of a {@linkcode DeviceServer}. The peer is identified by the
+ * authority that has signed its certificate, and never by a name in the certificate. The returned
+ * peer is as last read from the disk, even after the peer was forgotten.
+ *
+ * @param session A session of a device's server.
+ * @throws {TypeError} if the session belongs to another server.
+ *
+ * @example An app that responds with the name of the peer
+ * ```ts
+ * import type { App } from "@degu/degu";
+ * import { peerOf } from "@degu/device";
+ *
+ * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
+ * ```
+ */
+export function peerOf(session: Session): Peer {
+  const peerOfSession = peersOfSessions.get(session);
+  if (peerOfSession === undefined) {
+    throw wrongArgumentError(
+      "session",
+      "must be a session of a DeviceServer of this copy of the package; got another value, a " +
+        "session of another server, or of callApp without TempDevices.peerSession()",
+    );
+  }
+  return peerOfSession.peer;
+}
 
 interface PeerApp {
   readonly name: string;
@@ -51,7 +91,7 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
   const sockets = new WeakMap<Session, Socket>();
 
   const findOrMakeApp = (session: Session): PeerApp => {
-    const signal = trustSignalOf(session);
+    const signal = peersOfSessions.get(session)?.signal;
     signal?.throwIfAborted();
     const peer = peerOf(session);
     const existingApp = apps.get(peer.id);
@@ -72,7 +112,7 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
       const { app, decisions } = findOrMakeApp(session);
       const { handle, onConnect } = await app;
       // The peer may have been forgotten while its app was made.
-      trustSignalOf(session)?.throwIfAborted();
+      peersOfSessions.get(session)?.signal?.throwIfAborted();
       const socket = sockets.get(session);
       // A session without a server, as in tests, has no socket for `onConnect`.
       if (onConnect === null || socket === undefined) return handle(request, session, api);

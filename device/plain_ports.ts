@@ -3,13 +3,14 @@
  * proves that the messages are genuine.
  */
 
-import type {
-  AppObject,
-  Logger,
-  Request,
-  ResponseTuple,
-  ServerSslctx,
-  Session,
+import {
+  type AppObject,
+  buildServerSslctx,
+  type Logger,
+  type Request,
+  type ResponseTuple,
+  type ServerSslctx,
+  type Session,
 } from "@degu/degu/server";
 import { awaitUntilAborted, pause, plainMessageOf } from "@degu/degu/internal";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
@@ -227,7 +228,7 @@ export class PlainPorts {
       "the joiner has not revealed its random value in 5 s",
     );
     attempt.setTimeLimit(MAX_REVEAL_MILLISECONDS, timeoutError);
-    this.#setTlsContext(identity.buildOpenServerContext(authority));
+    this.#setTlsContext(buildServerSslctx(identity.makeOpenServerConfig(authority)));
     const random = makeRandomValue(HASH_BYTES);
     attempt.response = encodeMessage({
       authority: identity.authority.raw,
@@ -280,7 +281,7 @@ export class PlainPorts {
   #onAttemptEnd(attempt: NumberAttempt): void {
     const { authority: { id }, introduction: { name }, response, abortController } = attempt;
     const { identity, logger } = this.#services;
-    this.#setTlsContext(identity.buildOpenServerContext());
+    this.#setTlsContext(buildServerSslctx(identity.makeOpenServerConfig()));
     // If the joiner disconnects before the response, don't log: a stranger could fill the log.
     if (response.length === 0) return;
     const problemText = plainMessageOf(abortController.signal.reason);

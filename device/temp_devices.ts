@@ -4,8 +4,8 @@ import type { Logger, Session } from "@degu/degu/server";
 import { checkString, notAllowedError, quote } from "@degu/degu/internal";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
-import { setPeerOf } from "./device_server.ts";
 import type { Peer } from "./peer_file.ts";
+import { setPeerOf } from "./per_peer.ts";
 
 const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
 
@@ -113,7 +113,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
     const session = mkSession({ logName: name, user: peer.name });
-    setPeerOf(session, peer);
+    setPeerOf(session, { peer });
     return session;
   }
 

@@ -13,29 +13,15 @@
  * sessions that the old signal has ended stay ended.
  */
 
-import { ResponseError } from "@degu/degu/server";
 import { DeviceError } from "./errors.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";
-
-/** The error of a device that can't read whether it trusts a peer. */
-export class UnknownTrustError extends ResponseError {
-  override readonly name = "UnknownTrustError";
-
-  constructor(message: string, { cause }: ErrorOptions = {}) {
-    super([503, "Service Unavailable", {}, null]);
-    this.message = message;
-    this.cause = cause;
-    // Remove the stack, because the reason is the system, and not a bug.
-    this.stack = `${this.name}: ${message}`;
-  }
-}
 
 /** A peer that was trusted when the store last read it. */
 export interface TrustedPeer {
   readonly peer: Peer;
   readonly signal: AbortSignal;
-  /** Reads the file of the peer. Rejects with an `UnknownTrustError` if it can't be read. */
+  /** Reads the file of the peer. Rejects if the file can't be read. */
   confirm(): Promise<boolean>;
 }
 
@@ -64,10 +50,7 @@ export class TrustSignals {
   }
 
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
-    const isStored = await this.#peers.read(id).then((peer) => peer !== null, (cause) => {
-      const message = `the peer's trust can't be read: ${cause}`;
-      throw new UnknownTrustError(message, { cause });
-    });
+    const isStored = await this.#peers.read(id) !== null;
     // Sessions and connections of the forgotten peer must end now, before the store notices the
     // change.
     if (!isStored && !this.#hasEnded) await this.#peers.tryRefresh();

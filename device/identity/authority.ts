@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "@degu/degu/base";
-import { publicKey256 } from "@degu/degu/server";
+import { publicKey256 } from "@degu/degu/client";
 import { findAuthorityFormProblem } from "@degu/degu/certificates";
 import { checkString } from "@degu/degu/internal";
 import { formatDeviceId } from "./names.ts";

@@ -1,6 +1,6 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { buildClientSslctx, type ClientSslctx } from "@degu/degu/client";
-import { buildServerSslctx, type ServerSslctx } from "@degu/degu/server";
+import type { ServerSslconfig } from "@degu/degu/server";
 import {
   checkBoolean,
   checkDenoVersion,
@@ -272,14 +272,13 @@ export class DeviceIdentity {
     return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });
   }
 
-  buildServerContext(trusted: readonly TrustedAuthority[]): ServerSslctx {
-    return buildServerSslctx({ ...this.#leafPem, ca: trusted.map(({ ca }) => ca) });
+  makeServerConfig(trusted: readonly TrustedAuthority[]): ServerSslconfig {
+    return { ...this.#leafPem, ca: trusted.map(({ ca }) => ca) };
   }
 
   /** @param trusted The authority whose certificates the server requests. */
-  buildOpenServerContext(trusted?: TrustedAuthority): ServerSslctx {
-    const ca = trusted?.ca;
-    return buildServerSslctx({ ...this.#leafPem, ca, allowUnauthenticatedClients: true });
+  makeOpenServerConfig(trusted?: TrustedAuthority): ServerSslconfig {
+    return { ...this.#leafPem, ca: trusted?.ca, allowUnauthenticatedClients: true };
   }
 
   buildClientContext(trusted: TrustedAuthority): ClientSslctx {

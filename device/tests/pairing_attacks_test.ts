@@ -1,6 +1,7 @@
 /** Attacks on the port of an invitation, with and without its line. */
-import { Invitation, PairingError, type Peer } from "@degu/device";
+import { PairingError, type Peer } from "@degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
+import { Invitation } from "@degu/internal/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";

@@ -18,7 +18,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
     "LengthEncoderStream ProtocolError Range Response SuffixRange TlsError UnsatisfiedRange bodies buildUri checkAddress describeArgumentError formatAddress linesOf " +
-    "makeLineBody makeOutputFromInput parseAddress parseHost parseHostAddress printable",
+    "makeLineBody makeOutputFromInput parseAddress parseHost parseHostAddress printable standardLogger",
   ],
   "@degu/degu/certificates": [certificates, "createAuthority createLeaf findAuthorityFormProblem"],
   "@degu/degu/client": [
@@ -37,7 +37,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   "@degu/device/testing": [devices, "TempDevices"],
   "@degu/device": [
     device,
-    "ConnectionClosedError Device DeviceError DeviceServer Invitation PairingError TlsError createDevicePki isDeviceName parseInvitation peerOf perPeer readAuthority",
+    "ConnectionClosedError Device DeviceError PairingError TlsError createDevicePki isDeviceName parseInvitation peerOf perPeer readAuthority",
   ],
   "@degu/degu/misc": [
     misc,

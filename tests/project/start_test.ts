@@ -17,6 +17,8 @@ const command = [Deno.execPath(), "info", "--json", ...importMapFlags(), `${ROOT
 const info: { readonly modules: readonly ModuleInfo[] } = JSON.parse(await runOrThrow(command));
 const modules = new Map(info.modules.map((module) => [module.specifier, module]));
 
+const SERVERS_AND_PAIRING = /^server\.ts$|^net\/server\/|^device\/(?:device_server|invite|join)/;
+
 /** Returns the paths of the modules of this repository that are loaded with these modules. */
 function findLoaded(...paths: readonly string[]): string[] {
   const loaded = new Set(paths.map((path) => ROOT + path));
@@ -44,12 +46,13 @@ Deno.test("a help, and a wrong command line, load no command, and no clients, se
   assertEquals(loaded.filter(isOther), []);
 });
 
-Deno.test("degu id loads no transfers", () => {
+Deno.test("degu id loads no transfers, servers or pairing", () => {
   const loaded = findLoaded(
     ...["agent/program.ts", "agent/open_device.ts", "agent/commands/id.ts", "agent/explain.ts"],
   );
   const isTransfer = (path: string) => /^files\/(?!base|errors|reserved_name)/.test(path);
   assertEquals(loaded.filter(isTransfer), []);
+  assertEquals(loaded.filter((path) => SERVERS_AND_PAIRING.test(path)), []);
 });
 
 Deno.test("commands of files load the modules of mDNS and of patterns only when they use them", () => {

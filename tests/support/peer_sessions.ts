@@ -4,15 +4,15 @@ import type { Peer } from "@degu/device";
 import { mkSession } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import type { PeerCertificate } from "@degu/degu/base";
-import * as deviceServer from "@degu/internal/device/device_server.ts";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
+import { setPeerOf } from "@degu/internal/device/per_peer.ts";
 import { createHash } from "node:crypto";
 
 /** Makes a session with a peer. Peers of the same name have the same id. */
 export function makePeerSession(peer: Peer | string): Session {
   const storedPeer = typeof peer === "string" ? makePeer(peer) : peer;
   const session = mkSession({ user: storedPeer.name });
-  deviceServer.setPeerOf(session, storedPeer);
+  setPeerOf(session, { peer: storedPeer });
   return session;
 }
 

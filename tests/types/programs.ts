@@ -20,7 +20,7 @@ import {
 import { checkAddress, describeArgumentError, parseHost } from "@degu/degu/base";
 import * as degu from "@degu/degu";
 import type { LogDetails } from "@degu/degu/server";
-import { Device, DeviceServer, PairingError, peerOf } from "@degu/device";
+import { Device, type DeviceServer, PairingError, peerOf } from "@degu/device";
 import {
   download, downloadTree, FilesApp, listDirectory, TransferError, type TreeEntry, upload,
   uploadTree, type UploadTreeOptions,

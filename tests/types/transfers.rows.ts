@@ -30,7 +30,7 @@ a list that is awaited, and iterated | TS2488
 - for (const { name } of await listDirectory(client, "/")) console.log(name);
 + for await (const { name } of listDirectory(client, "/")) console.log(name);
 
-the peer of a session that has none | TypeError: must belong to a DeviceServer
+the peer of a session that has none | TypeError: must be a session of a DeviceServer
 - await callApp((_request, session) => reply(200, peerOf(session).name), mkreq("GET", "/"));
 + await device.serve(address, (_request, session) => reply(200, peerOf(session).name));
 
