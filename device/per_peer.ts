@@ -1,6 +1,6 @@
 import { ConnectionClosedError, type Socket } from "@degu/degu/base";
 import type { App, AppObject, PeerIdentity, Session } from "@degu/degu/server";
-import { checkFunction, readApp, wrongArgumentError } from "@degu/degu/internal";
+import { checkFunction, readApp, wrongTypeError } from "@degu/degu/internal";
 import type { Peer } from "./peer_file.ts";
 
 interface PeerOfSession {
@@ -35,11 +35,9 @@ export function setPeerOf(session: Session, peer: PeerOfSession): void {
 export function peerOf(session: Session): Peer {
   const peerOfSession = peersOfSessions.get(session);
   if (peerOfSession === undefined) {
-    throw wrongArgumentError(
-      "session",
-      "must be a session of a DeviceServer of this copy of the package; got another value, a " +
-        "session of another server, or of callApp without TempDevices.peerSession()",
-    );
+    const expected =
+      "a session of a DeviceServer, not of another server, or of TempDevices.peerSession()";
+    throw wrongTypeError("session", expected, session);
   }
   return peerOfSession.peer;
 }
