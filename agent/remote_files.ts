@@ -6,7 +6,7 @@ import {
   isReservedName,
   listDirectory,
   TransferError,
-} from "@degu/files";
+} from "@degu/files/client";
 import { type Context, formatSpaceAdvice } from "./command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { download, type TransferProgress, upload } from "@degu/files";
+import { download, type TransferProgress, upload } from "@degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
 import { type Context, formatShellCommand } from "./command.ts";
 import { explain, insertPeer } from "./explain.ts";

@@ -8,7 +8,7 @@ import {
   type TreeResult,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/files/client";
 import { join } from "./paths.ts";
 import { ignoreNotFound } from "./local_paths.ts";
 import { RUN_AGAIN } from "./explain.ts";

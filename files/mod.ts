@@ -42,9 +42,9 @@
  * @module
  */
 
+export * from "./client.ts";
 export { FilesApp, type FilesOptions } from "./serve/files_app.ts";
 export type { FileEvent, FileLogDetails } from "./serve/file_request.ts";
-export { fileUri } from "./file_name.ts";
 export { findKeptVersions, removeOldVersions } from "./kept_versions.ts";
 export {
   type RestoreEvent,
@@ -58,23 +58,3 @@ export type {
   RestoreGap,
   RestoreGapReason,
 } from "./tree/restore_plan.ts";
-export { isReservedName } from "./reserved_name.ts";
-export { download } from "./transfer/download.ts";
-export { downloadTree, uploadTree } from "./tree/copy_tree.ts";
-export type { DirectoryEntry, TreeEntry } from "./entries.ts";
-export { listDirectory, listTree } from "./tree/remote_list.ts";
-export { TransferError, type TransferErrorCode, type TreeResult } from "./errors.ts";
-export type { UnsetProperty } from "./unset.ts";
-export type {
-  DownloadOptions,
-  TransferOptions,
-  TransferProgress,
-  TransferResult,
-} from "./options.ts";
-export { deleteEntry, makeDirectory } from "./transfer/remote_changes.ts";
-export { remoteDigest } from "./transfer/remote_digest.ts";
-export type { DownloadTreeOptions, TreeEvent, UploadTreeOptions } from "./tree/options.ts";
-export type { TreeFilter } from "./tree/filter.ts";
-export { describeNameProblem } from "./disk/names.ts";
-export { upload } from "./transfer/upload.ts";
-export { StatusError } from "@degu/degu/client";

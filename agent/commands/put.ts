@@ -1,5 +1,5 @@
 import { basename, dirname } from "node:path";
-import { upload } from "@degu/files";
+import { upload } from "@degu/files/client";
 import { checkSettled, type Context, formatShellCommand, formatSpaceAdvice } from "../command.ts";
 import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";

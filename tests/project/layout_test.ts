@@ -67,7 +67,11 @@ Deno.test("the other packages export their main modules, and modules that load l
   const [, ...others] = await readPackages();
   assertEquals(others.map(({ entries }) => [...entries]), [
     [["@degu/device", "device/mod.ts"], ["@degu/device/testing", "device/testing.ts"]],
-    [["@degu/files", "files/mod.ts"], ["@degu/files/base", "files/base.ts"]],
+    [
+      ["@degu/files", "files/mod.ts"],
+      ["@degu/files/base", "files/base.ts"],
+      ["@degu/files/client", "files/client.ts"],
+    ],
     [["@degu/agent", "agent/main.ts"]],
   ]);
 });

@@ -8,6 +8,7 @@ import * as device from "@degu/device";
 import * as devices from "@degu/device/testing";
 import * as files from "@degu/files";
 import * as filesBase from "@degu/files/base";
+import * as filesClient from "@degu/files/client";
 import * as misc from "@degu/degu/misc";
 import * as server from "@degu/degu/server";
 import * as all from "@degu/degu";
@@ -30,6 +31,10 @@ const entries: Record<string, [entry: object, names: string]> = {
     "BodyError ConnectionClosedError ProtocolError Request ResponseError SSLServer Server Session TlsError buildServerSslctx publicKey256 serveUntilSignal standardLogger",
   ],
   "@degu/files/base": [filesBase, "TransferError isReservedName"],
+  "@degu/files/client": [
+    filesClient,
+    "StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri isReservedName listDirectory listTree makeDirectory remoteDigest upload uploadTree",
+  ],
   "@degu/files": [
     files,
     "FilesApp StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri findKeptVersions isReservedName listDirectory listTree makeDirectory remoteDigest removeOldVersions restoreTree upload uploadTree",
