@@ -1,6 +1,5 @@
 import { closeSync } from "node:fs";
-import { BodyError } from "@degu/degu/base";
-import { standardLogger } from "@degu/degu/server";
+import { BodyError, standardLogger } from "@degu/degu/base";
 import { isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
 import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../disk/files.ts";
 import {
