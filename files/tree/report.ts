@@ -1,5 +1,5 @@
 import { isTransient, type RetryEvent } from "@degu/degu/client";
-import { standardLogger } from "@degu/degu/server";
+import { standardLogger } from "@degu/degu/base";
 import { makeSafeLogger } from "@degu/degu/internal";
 import type { TreeResult } from "../errors.ts";
 import { Throttle, type TransferResult } from "../options.ts";

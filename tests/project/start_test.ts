@@ -62,12 +62,13 @@ Deno.test("commands of files load the modules of mDNS and of patterns only when 
   assertEquals(loaded.filter((path) => /\/(?:mdns|exclude_pattern)\.ts$/.test(path)), []);
 });
 
-Deno.test("commands of files load no app of files, and no routes, workers or fetch of the library", () => {
+Deno.test("commands of files load no server, app or worker", () => {
   const loaded = findLoaded(
     ...["get", "ls", "ping", "put", "rm", "sync"].map((name) => `agent/commands/${name}.ts`),
   );
   const isOther = (path: string) => /^(?:mod|(?:apps|worker|web|files\/serve)\/.*)\.ts$/.test(path);
   assertEquals(loaded.filter(isOther), []);
+  assertEquals(loaded.filter((path) => SERVERS_AND_PAIRING.test(path)), []);
 });
 
 Deno.test("degu serve loads the modules of workers only with --threads", () => {
