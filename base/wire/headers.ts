@@ -514,14 +514,15 @@ export function formatHeaderLines(
     for (const name of Object.keys(overridingHeaders)) {
       const value = overridingHeaders[name];
       if (value === undefined) continue;
-      const index = names.indexOf(name);
-      if (index < 0) names[count] = name;
-      values[index < 0 ? count++ : index] = value;
+      const index = indexOfName(names, count, name);
+      names[index] = name;
+      values[index] = value;
+      if (index === count) count++;
     }
   }
   if (framing !== null && framing !== undefined) {
     const name = framing === "chunked" ? "transfer-encoding" : "content-length";
-    if (!names.includes(name)) {
+    if (indexOfName(names, count, name) === count) {
       names[count] = name;
       values[count++] = framing;
     }
@@ -550,6 +551,13 @@ export function formatHeaderLines(
     if (error !== null) throw notAllowedError(label, error.message);
   }
   return position;
+}
+
+/** Returns `count` if the name is not among the first `count` names. */
+function indexOfName(names: readonly string[], count: number, name: string): number {
+  let index = 0;
+  while (index < count && names[index] !== name) index++;
+  return index;
 }
 
 /** Not a part of the loop, because the closure would cost an allocation for each header. */
