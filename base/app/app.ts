@@ -12,6 +12,11 @@ import { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "../wire/rang
 export interface Socket {
   /** Reads up to `into.length` bytes; resolves to their number, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
+  /**
+   * Reads bytes into memory of the socket, which the caller then owns; resolves to `null` at the end.
+   * A socket has this method if it is faster than {@linkcode read}.
+   */
+  readPiece?(): Promise<Uint8Array<ArrayBuffer> | null>;
   /** Writes bytes; resolves to the number of bytes written. */
   write(bytes: Uint8Array): Promise<number>;
   /** Closes the connection; pending operations reject. */

@@ -372,7 +372,7 @@ export class BodyReader extends BodyState<BodySource> {
     let piece = EMPTY_BYTES;
     while (piece.length === 0 && decoder.remainingBytes > 0) {
       await this.fillBuffer(maxPieceBytes);
-      piece = decoder.take(buffer, maxPieceBytes);
+      piece = decoder.take(buffer, Infinity);
     }
     return this.#checkPiece(piece, keepsBytes);
   }

@@ -14,6 +14,8 @@ export interface ByteSource {
 export interface ReadAheadSource extends ByteSource {
   /** Waits for the pending read-ahead, with the time-out of any other read. */
   waitForReadAhead?(): Promise<void>;
+  /** Reads a piece, whose memory the caller then owns; resolves to `null` at the end. */
+  readPiece?: (() => Promise<Uint8Array<ArrayBuffer> | null>) | undefined;
 }
 
 export interface ReadAheadListener {
@@ -166,6 +168,8 @@ export class ReadBuffer {
   /** The maximum of `end` during the current message. */
   #maxEnd = 0;
   #isGrown = false;
+  /** Whether the memory is that of a piece of the source. */
+  #isAdopted = false;
   /**
    * The pending read of {@linkcode readAhead}. Until it settles, the buffer must not be replaced.
    */
@@ -217,6 +221,7 @@ export class ReadBuffer {
 
   /** Reverts {@linkcode grow} after the body. */
   shrink(): void {
+    this.#isAdopted = false;
     if (!this.#isGrown || this.#pendingRead !== null) return;
     this.#isGrown = false;
     if (this.bufferedBytes <= this.#capacity) this.#replaceBuffer(this.#fittingCapacity);
@@ -245,6 +250,7 @@ export class ReadBuffer {
     this.end = this.bufferedBytes === 0 ? 0 : this.copyTo(newBytes);
     this.start = 0;
     this.bytes = newBytes;
+    this.#isAdopted = false;
   }
 
   get pendingRead(): Promise<number | null> | null {
@@ -315,11 +321,30 @@ export class ReadBuffer {
       return this.bufferedBytes - previousCount;
     }
     this.checkFailure();
+    if (source.readPiece !== undefined && this.#canAdopt && maxBytes >= this.#capacity) {
+      const piece = await source.readPiece();
+      this.checkFailure();
+      return piece === null ? 0 : this.#adopt(piece);
+    }
     let room = this.makeRoom();
     if (room.length > maxBytes) room = room.subarray(0, maxBytes);
     const count = await source.read(room);
     this.checkFailure();
     return this.countRead(count, room.length);
+  }
+
+  /** If the buffer has grown, its reads are larger than the pieces of a source. */
+  get #canAdopt(): boolean {
+    return this.bufferedBytes === 0 && (this.#isAdopted || this.bytes.length <= this.#capacity);
+  }
+
+  #adopt(piece: Uint8Array<ArrayBuffer>): number {
+    if (this.#isAdopted) this.bytes.buffer.transfer(0);
+    this.bytes = piece;
+    this.start = 0;
+    this.end = piece.length;
+    this.#isGrown = this.#isAdopted = true;
+    return this.end;
   }
 
   countRead(count: number | null, maxBytes: number = this.bytes.length - this.end): number {

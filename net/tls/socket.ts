@@ -20,13 +20,20 @@ const MAX_UNREAD_BYTES = 16777216;
  */
 const PIECE_OVERHEAD_BYTES = 2048;
 
+/** The size of a received piece that is not joined with others. */
+const MIN_PIECE_BYTES = 16384;
+const MAX_COPIED_BYTES = 65536;
+
 const MAX_WRITE_BYTES = 262144;
 
 const CLOSE_MILLISECONDS = 1000;
 
-interface PendingOperation {
-  resolve(count: number | null): void;
-  reject(error: unknown): void;
+type Reject = (error: unknown) => void;
+
+interface PendingRead {
+  /** Resolves the read after bytes have arrived, or the end. */
+  resolve(): void;
+  readonly reject: Reject;
 }
 
 export class TlsSocket implements Socket {
@@ -46,10 +53,9 @@ export class TlsSocket implements Socket {
   #hasEnded = false;
   #isClosed = false;
   #failure: unknown = null;
-  #pendingRead: PendingOperation | null = null;
+  #pendingRead: PendingRead | null = null;
   #isReferenced = true;
-  #readTarget: Uint8Array = new Uint8Array(0);
-  readonly #pendingWrites: PendingOperation[] = [];
+  readonly #pendingWrites: Reject[] = [];
 
   /**
    * Takes ownership of a socket and of the stream below it. Must be called synchronously in the
@@ -84,7 +90,7 @@ export class TlsSocket implements Socket {
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => {
       this.#hasEnded = true;
-      this.#takePendingRead()?.resolve(null);
+      this.#takePendingRead()?.resolve();
     });
     socket.on("error", (error) => this.#fail(makeSocketError(error)));
     socket.on("close", () => {
@@ -99,17 +105,27 @@ export class TlsSocket implements Socket {
   }
 
   read(into: Uint8Array): Promise<number | null> {
+    if (into.length === 0 && !this.#isClosed) return Promise.resolve(0);
+    return this.#takeReceived(() => this.#copyBuffered(into));
+  }
+
+  readPiece(): Promise<Uint8Array<ArrayBuffer> | null> {
+    return this.#takeReceived(() => this.#takePiece());
+  }
+
+  #takeReceived<T>(take: () => T): Promise<T | null> {
     if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#pendingRead !== null) {
       return Promise.reject(new Deno.errors.Busy("a read is in progress"));
     }
-    if (into.length === 0) return Promise.resolve(0);
-    if (this.#bufferedBytes > 0) return Promise.resolve(this.#copyBuffered(into));
+    if (this.#bufferedBytes > 0) return Promise.resolve(take());
     if (this.#hasEnded) return Promise.resolve(null);
     if (this.#failure !== null) return Promise.reject(this.#failure);
-    this.#readTarget = into;
     return new Promise((resolve, reject) => {
-      this.#pendingRead = { resolve, reject };
+      this.#pendingRead = {
+        resolve: () => resolve(this.#bufferedBytes > 0 ? take() : null),
+        reject,
+      };
       if (this.#isReferenced) this.#ref();
     });
   }
@@ -174,7 +190,7 @@ export class TlsSocket implements Socket {
     if (this.#isClosed) return;
     this.#pieces.push(piece);
     this.#bufferedBytes += piece.length;
-    this.#takePendingRead()?.resolve(this.#copyBuffered(this.#readTarget));
+    this.#takePendingRead()?.resolve();
     const cost = this.#bufferCost;
     if (cost <= HIGH_WATER_MARK) return;
     if (!this.#isPaused) {
@@ -190,6 +206,21 @@ export class TlsSocket implements Socket {
       this.#bufferedBytes = 0;
       this.#socket.destroy();
     }
+  }
+
+  /** Returns the first piece, or a copy of several small pieces or of a part of a piece. */
+  #takePiece(): Uint8Array<ArrayBuffer> {
+    const [piece] = this.#pieces;
+    const isWhole = this.#firstPieceOffset === 0 && piece!.length === piece!.buffer.byteLength;
+    if (isWhole && (piece!.length >= MIN_PIECE_BYTES || this.#pieces.length === 1)) {
+      this.#dropFirstPiece();
+      this.#bufferedBytes -= piece!.length;
+      this.#resumeReads();
+      return new Uint8Array(piece!.buffer);
+    }
+    const bytes = new Uint8Array(Math.min(this.#bufferedBytes, MAX_COPIED_BYTES));
+    this.#copyBuffered(bytes);
+    return bytes;
   }
 
   #copyBuffered(into: Uint8Array): number {
@@ -208,25 +239,32 @@ export class TlsSocket implements Socket {
       this.#firstPieceOffset += count;
       this.#bufferedBytes -= count;
       if (this.#firstPieceOffset === piece.length) {
-        // An empty array keeps the memory of its elements unless its length is set.
-        if (this.#pieces.length === 1) this.#pieces.length = 0;
-        else this.#pieces.shift();
-        this.#firstPieceOffset = 0;
+        this.#dropFirstPiece();
         freeMemory(piece);
       }
     }
-    if (this.#isPaused && this.#bufferCost < LOW_WATER_MARK) {
-      this.#isPaused = false;
-      this.#rawStream.resume();
-    }
+    this.#resumeReads();
     return filledBytes;
+  }
+
+  #dropFirstPiece(): void {
+    // An empty array keeps the memory of its elements unless its length is set.
+    if (this.#pieces.length === 1) this.#pieces.length = 0;
+    else this.#pieces.shift();
+    this.#firstPieceOffset = 0;
+  }
+
+  #resumeReads(): void {
+    if (!this.#isPaused || this.#bufferCost >= LOW_WATER_MARK) return;
+    this.#isPaused = false;
+    this.#rawStream.resume();
   }
 
   #fail(error: unknown): void {
     this.#failure ??= error;
     const pendingWrites = this.#pendingWrites.splice(0);
     this.#takePendingRead()?.reject(this.#failure);
-    for (const { reject } of pendingWrites) reject(this.#failure);
+    for (const reject of pendingWrites) reject(this.#failure);
   }
 
   #write(
@@ -234,11 +272,10 @@ export class TlsSocket implements Socket {
     result: number,
   ): Promise<number> {
     return new Promise((resolve, reject) => {
-      const pendingWrite: PendingOperation = { resolve: () => resolve(result), reject };
-      this.#pendingWrites.push(pendingWrite);
+      this.#pendingWrites.push(reject);
       this.#ref();
       startWrite((error) => {
-        const index = this.#pendingWrites.indexOf(pendingWrite);
+        const index = this.#pendingWrites.indexOf(reject);
         if (index < 0) return;
         this.#pendingWrites.splice(index, 1);
         this.#unrefIfUnused();
@@ -248,7 +285,7 @@ export class TlsSocket implements Socket {
     });
   }
 
-  #takePendingRead(): PendingOperation | null {
+  #takePendingRead(): PendingRead | null {
     const pendingRead = this.#pendingRead;
     this.#pendingRead = null;
     this.#unrefIfUnused();

@@ -40,6 +40,7 @@ export function isBrokenBodyError(error: unknown): boolean {
 class ConnectionSource implements BodySource {
   readonly kind: "request" | "response";
   readonly buffer: ReadBuffer;
+  readonly readPiece: BodySource["readPiece"];
   readonly #transport: Transport;
   /** `null` once the body has ended, so that the body doesn't keep its connection alive. */
   #onBodyEnd: OnBodyEnd | null;
@@ -47,6 +48,7 @@ class ConnectionSource implements BodySource {
   constructor(transport: Transport, onBodyEnd: OnBodyEnd, kind: "request" | "response") {
     this.kind = kind;
     this.buffer = transport.readBuffer;
+    this.readPiece = transport.readPiece;
     this.#transport = transport;
     this.#onBodyEnd = onBodyEnd;
   }

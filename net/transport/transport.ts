@@ -75,7 +75,7 @@ export class Transport implements ReadAheadListener {
   #isLineSkipped = false;
   #receiveState: "nothing" | "read" | "read ahead" = "nothing";
   /** The pending read, unless it was issued ahead. */
-  #pendingRead: Promise<number | null> | null = null;
+  #pendingRead: Promise<unknown> | null = null;
   #messageBuffer: Uint8Array = EMPTY_BYTES;
   /**
    * The part of `#messageBuffer` that was sent last, reused because many messages have the same
@@ -240,7 +240,9 @@ export class Transport implements ReadAheadListener {
     if (!deadline.isWaiting && this.exchange?.request !== "detached") deadline.startWait();
     if (pendingRead !== null) return pendingRead;
     if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
-    return this.#pendingRead = this.#socket.read(readBuffer.makeRoom());
+    const read = this.#socket.read(readBuffer.makeRoom());
+    this.#pendingRead = read;
+    return read;
   }
 
   /**
@@ -275,18 +277,34 @@ export class Transport implements ReadAheadListener {
       await this.waitForReadAhead();
       if (readBuffer.bufferedBytes > 0) return readBuffer.copyTo(into);
     }
+    return await this.#read(() => this.#socket.read(into), into.length);
+  }
+
+  /** Reads a piece in memory of the socket; `undefined` if the socket can't. */
+  get readPiece(): (() => Promise<Uint8Array<ArrayBuffer> | null>) | undefined {
+    const socket = this.#socket;
+    if (socket.readPiece === undefined) return undefined;
+    return () => this.#read(() => socket.readPiece!(), Infinity);
+  }
+
+  async #read<Result extends number | Uint8Array | null>(
+    startRead: () => Promise<Result>,
+    maxBytes: number,
+  ): Promise<Result> {
+    const { readBuffer } = this;
     this.deadline.startWait();
     try {
       readBuffer.checkFailure();
-      const count = await (this.#pendingRead = this.#isContinueAwaited
-        ? this.#continueAndRead(into)
-        : this.#socket.read(into));
+      const result = await (this.#pendingRead = this.#isContinueAwaited
+        ? this.#continueAndRead(startRead)
+        : startRead());
       this.#pendingRead = null;
       readBuffer.checkFailure();
       this.deadline.stopWait();
-      const receivedBytes = checkReadCount(count, into.length);
-      this.movedBytes += receivedBytes;
-      return receivedBytes || null;
+      const countOrBytes: number | Uint8Array | null = result;
+      const count = countOrBytes instanceof Uint8Array ? countOrBytes.length : countOrBytes;
+      this.movedBytes += checkReadCount(count, maxBytes);
+      return result;
     } catch (error) {
       throw this.#recordFailure(error, true);
     }
@@ -310,10 +328,10 @@ export class Transport implements ReadAheadListener {
     this.idleRead?.onRead(error);
   }
 
-  async #continueAndRead(into: Uint8Array): Promise<number | null> {
+  async #continueAndRead<T>(startRead: () => Promise<T>): Promise<T> {
     await this.#sendContinue();
     this.readBuffer.checkFailure();
-    return await this.#socket.read(into);
+    return await startRead();
   }
 
   /** Sends the 100 now, for a response that begins before it reads the body of the request. */

@@ -10,6 +10,7 @@ import {
   BodyIter,
   type BodyOut,
   type Chunk,
+  type ChunkedBody,
   ChunkedBodyIter,
   ProtocolError,
   TlsError,
@@ -28,10 +29,10 @@ import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { cutBytes } from "@degu/testing/streams.ts";
+import { concat, cutBytes } from "@degu/testing/streams.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const pki = await openSharedPki();
 
@@ -510,6 +511,86 @@ Deno.test("a TLS socket returns the received bytes, and then the end, repeatedly
   }
   socket.close();
 });
+
+Deno.test("a TLS socket returns pieces in memory of their own, and joins small pieces", async () => {
+  const peerConnected = Promise.withResolvers<tls.TLSSocket>();
+  await using server = await serveRaw(pki, (socket) => peerConnected.resolve(socket));
+  const socket = await server.client.createSocket();
+  const readPiece = () => withTimeout(socket.readPiece!(), "a piece");
+  const peer = await peerConnected.promise;
+  const firstRead = readPiece();
+  await assertRejects(() => socket.readPiece!(), Deno.errors.Busy, "a read is in progress");
+  peer.write("first");
+  assertEquals(await firstRead, encodeLatin1("first"));
+  const sentBytes = new Uint8Array(1_000_000).map((_, i) => i % 251);
+  peer.end(sentBytes);
+  const start = new Uint8Array(7);
+  assertEquals(await withTimeout(socket.read(start), "the start"), 7);
+  const pieces = [start];
+  for (let piece; (piece = await readPiece()) !== null;) {
+    assertEquals(piece.length, piece.buffer.byteLength);
+    pieces.push(piece);
+  }
+  assertEquals(concat(pieces), sentBytes);
+  assertEquals(await readPiece(), null);
+  socket.close();
+  await assertRejects(() => socket.readPiece!(), Deno.errors.BadResource);
+});
+
+/** Reads a body in one of several ways. The memory of an item is that of its message alone. */
+const readers: ((body: Body | ChunkedBody, onItem: (item: Uint8Array) => void) => unknown)[] = [
+  async (body, onItem) => {
+    for await (const piece of body.readable) onItem(piece);
+  },
+  async (body, onItem) => {
+    for await (const item of body) onItem(item instanceof Uint8Array ? item : item[1]);
+  },
+  (body, onItem) => body.writeTo(new WritableStream({ write: onItem })),
+  (body, onItem) => body.writeTo({ write: (bytes) => Promise.resolve(onItem(bytes.slice())) }),
+];
+
+Deno.test("bodies that arrive together over TLS are read apart, in every way", async (t) => {
+  const size = 300_000;
+  const rows: (readonly [string, number | null])[] = [["with a length", null]];
+  for (const cut of [1, 700, 16_384, 65_530, 70_000, size]) {
+    rows.push([`in chunks of ${cut} bytes`, cut]);
+  }
+  await testEachRow(t, rows, async (_label, cut) => {
+    const requests = [..."bcde"].map((letter) => {
+      const data = letter.repeat(size);
+      const encoded = cut === null ? data : encodeChunks(data, cut);
+      return { data, encoded, text: "", memory: "" };
+    });
+    const app: App = async ({ path, body }) => {
+      const request = requests[Number(path[0])]!;
+      await readers[Number(path[0])]!(body!, (item) => {
+        request.text += decodeLatin1(item);
+        request.memory += decodeLatin1(new Uint8Array(item.buffer));
+      });
+      return [204, "No Content", {}, null];
+    };
+    await using endpoint = await startTls(pki, app, { server: { maxRequests: requests.length } });
+    const port = Number(endpoint.server.address[1]);
+    const socket = tls.connect({ host: "127.0.0.1", port, ...await readIdentity(pki) });
+    const framing = cut === null ? `content-length: ${size}` : "transfer-encoding: chunked";
+    socket.write(
+      requests.map(({ encoded }, i) => `PUT /${i} HTTP/1.1\r\n${framing}\r\n\r\n${encoded}`).join(
+        "",
+      ),
+    );
+    await readReceivedText(socket);
+    for (const [i, { data, encoded, text, memory }] of requests.entries()) {
+      assert(text === (i < 2 ? data : encoded), `the data of request ${i}`);
+      // The size of a chunk has no letter three times.
+      const others = "bcde".replace(data[0]!, "");
+      assert(!new RegExp(`PUT|HTTP|([${others}])\\1\\1`).test(memory), `request ${i}`);
+    }
+  });
+});
+
+const encodeChunks = (text: string, size: number): string =>
+  text.match(new RegExp(`.{1,${size}}`, "g"))!
+    .map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("") + "0\r\n\r\n";
 
 const TOTAL_BYTES = 33_554_432;
 
