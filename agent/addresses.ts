@@ -10,7 +10,7 @@ import {
 } from "@degu/degu/base";
 import type { Device } from "@degu/device";
 import { Failure } from "./failure.ts";
-import { groupByInterface, type InterfaceAddress } from "./mdns_interfaces.ts";
+import { groupByInterface, type InterfaceAddress } from "./mdns_network.ts";
 import type { Output } from "./output.ts";
 import { describeUser } from "./system_errors.ts";
 

@@ -157,6 +157,9 @@ export const DEFAULT_INBOX = "~/Inbox";
 
 export const IGNORE_FILE = ".deguignore";
 
+/** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
+export const RESERVED_DIRECTORY = ".degu-files";
+
 const MAX_INVITATION_ADDRESSES = 6;
 
 function makeAddressListParser<T>(

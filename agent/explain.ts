@@ -15,10 +15,15 @@ import type { LogDetails, Logger } from "@degu/degu/server";
 import { isUnixAddress } from "./addresses.ts";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
-import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_permissions.ts";
-import { MAX_NUMBERS } from "./number_prompt.ts";
+import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_network.ts";
 import { formatBytes, formatId } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
+
+/**
+ * The limit of unconfirmed numbers: each number gives an attacker between the devices one chance in
+ * a million. An invitation has the same limit.
+ */
+export const MAX_NUMBERS = 5;
 
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: "another device answers at ADDRESS, or PEER has a new identity",

@@ -1,10 +1,9 @@
 import { dirname } from "node:path";
 import { join } from "./paths.ts";
-import { IGNORE_FILE } from "./command.ts";
+import { IGNORE_FILE, RESERVED_DIRECTORY } from "./command.ts";
 import type { ExcludePatterns } from "./exclude_pattern.ts";
 import { explain, RUN_AGAIN } from "./explain.ts";
 import { Failure } from "./failure.ts";
-import { RESERVED_DIRECTORY } from "./inbox.ts";
 import { isNotFound } from "./local_paths.ts";
 
 const MAX_LINES = 10_000;

@@ -1,15 +1,13 @@
 import type { Peer } from "@degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
-import { makeNameKey, MAX_NAME_LENGTH } from "./device_names.ts";
+import { RESERVED_DIRECTORY } from "./command.ts";
+import { makeNameKey, MAX_NAME_LENGTH } from "./open_device.ts";
 import { isNotFound } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, errorCodeOf } from "./error_codes.ts";
 import { type ErrorCode, Failure } from "./failure.ts";
 import { findSystemCode } from "./system_errors.ts";
-
-/** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
-export const RESERVED_DIRECTORY = ".degu-files";
 
 /** The permanent owner of a directory, even after `degu forget`. */
 interface Ownership {

@@ -1,7 +1,12 @@
 import { Buffer } from "node:buffer";
-import { type HostAddress, type ParsedHost, parseHost } from "@degu/degu/base";
+import {
+  type HostAddress,
+  type Logger,
+  type ParsedHost,
+  parseHost,
+  standardLogger,
+} from "@degu/degu/base";
 import { isDeviceName } from "@degu/device";
-import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
 import {
   type DnsRecord,
@@ -11,9 +16,7 @@ import {
   type Network,
   type Packet,
 } from "./mdns_links.ts";
-import type { InterfaceAddress } from "./mdns_interfaces.ts";
-import { checkPermissions } from "./mdns_permissions.ts";
-import { isUsableHost } from "./usable_hosts.ts";
+import { checkPermissions, type InterfaceAddress, isUsableHost } from "./mdns_network.ts";
 
 export const SERVICE = "_degu._tcp.local";
 export const PAIR_SERVICE = "_degu-pair._tcp.local";

@@ -3,9 +3,13 @@
 import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
 import type { Logger } from "@degu/degu/server";
-import { groupByInterface, type InterfaceAddress } from "./mdns_interfaces.ts";
-import { ANY_HOST, MDNS_PORT } from "./mdns_permissions.ts";
-import { isInNetworks } from "./usable_hosts.ts";
+import {
+  ANY_HOST,
+  groupByInterface,
+  type InterfaceAddress,
+  isInNetworks,
+  MDNS_PORT,
+} from "./mdns_network.ts";
 
 const POLL_MILLISECONDS = 5000;
 

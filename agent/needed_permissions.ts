@@ -10,7 +10,7 @@ import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
 import type { CommonOptions } from "./command.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
-import { MDNS_HOSTS } from "./mdns_permissions.ts";
+import { MDNS_HOSTS } from "./mdns_network.ts";
 import { realPath, resolve } from "./paths.ts";
 
 export interface Permissions {

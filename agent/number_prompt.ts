@@ -21,12 +21,6 @@ const IGNORE_INPUT_MILLISECONDS = 2000;
 const TICK_MILLISECONDS = 200;
 const MAX_TICK_DELAY_MILLISECONDS = 100;
 
-/**
- * The limit of unconfirmed numbers: each number gives an attacker between the devices one chance in
- * a million. An invitation has the same limit.
- */
-export const MAX_NUMBERS = 5;
-
 /** The character of Ctrl-C, which does not send a signal in the raw mode of Windows. */
 const CTRL_C = "\x03";
 /** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */

@@ -20,7 +20,12 @@ import {
 } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
-import { describeRemoteRefusal, NOT_CONFIRMED_LOCALLY, RUN_BOTH_AGAIN } from "./explain.ts";
+import {
+  describeRemoteRefusal,
+  MAX_NUMBERS,
+  NOT_CONFIRMED_LOCALLY,
+  RUN_BOTH_AGAIN,
+} from "./explain.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import {
@@ -38,7 +43,7 @@ import {
   PAIR_SERVICE,
   shortenId,
 } from "./mdns.ts";
-import { MAX_NUMBERS, type NumberPrompt } from "./number_prompt.ts";
+import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId } from "./output.ts";
 
 /** The shortest search before the command ends because its numbers are used up. */

@@ -7,7 +7,7 @@ import { findNetworkProblem, IPV6_ONLY_TEXT, isReachableByOthers } from "./addre
 import type { Context } from "./command.ts";
 import { exitCodeOf } from "./error_codes.ts";
 import { Failure, NoAddressFailure, REFUSED } from "./failure.ts";
-import { isMdnsPermitted } from "./mdns_permissions.ts";
+import { isMdnsPermitted } from "./mdns_network.ts";
 import { SHOWN_ID_LENGTH } from "./output.ts";
 import { makeLogger } from "./open_device.ts";
 

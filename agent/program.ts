@@ -154,7 +154,7 @@ async function findOptionProblem(options: CommonOptions): Promise<string | null>
     const problem = findExcludeProblem(pattern);
     if (problem !== null) return `--exclude: ${problem}`;
   }
-  const { findNameOptionProblem } = await import("./device_names.ts");
+  const { findNameOptionProblem } = await import("./open_device.ts");
   return findNameOptionProblem(options);
 }
 

@@ -19,7 +19,7 @@ import { makeLogger } from "./open_device.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
-import { isMdnsPermitted } from "./mdns_permissions.ts";
+import { isMdnsPermitted } from "./mdns_network.ts";
 import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId } from "./output.ts";
 import { pause } from "./pause.ts";

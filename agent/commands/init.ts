@@ -1,7 +1,6 @@
 import { Device } from "@degu/device";
 import type { Context } from "../command.ts";
-import { makeDefaultName } from "../device_names.ts";
-import { makeLogger, openIfCreated } from "../open_device.ts";
+import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
 import { toUsageFailure } from "../error_codes.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";

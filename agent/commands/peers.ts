@@ -1,11 +1,10 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import { DeviceError } from "@degu/device";
 import type { Context } from "../command.ts";
-import { openDevice } from "../open_device.ts";
+import { makeNameKey, openDevice } from "../open_device.ts";
 import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
-import { makeNameKey } from "../device_names.ts";
 
 export async function listPeers(context: Context): Promise<void> {
   const { output } = context;

@@ -26,10 +26,14 @@ import {
   removeVersions,
   removeVersionsDaily,
 } from "../serve_app.ts";
-import { findRemoteDisk } from "../remote_disk.ts";
-import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
+import {
+  checkDirectories,
+  checkServesAny,
+  type DirectoryOptions,
+  findRemoteDisk,
+} from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
-import { isMdnsPermitted, MDNS_HOSTS } from "../mdns_permissions.ts";
+import { isMdnsPermitted, MDNS_HOSTS } from "../mdns_network.ts";
 
 export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];

@@ -12,7 +12,7 @@ import {
   type Service,
 } from "@degu/internal/agent/mdns.ts";
 import { type DnsRecord, makePacketFilter, type Network } from "@degu/internal/agent/mdns_links.ts";
-import { groupByInterface, type InterfaceAddress } from "@degu/internal/agent/mdns_interfaces.ts";
+import { groupByInterface, type InterfaceAddress } from "@degu/internal/agent/mdns_network.ts";
 import {
   ADDRESS,
   makeInterface,
@@ -230,7 +230,7 @@ Deno.test("each interface with an IPv4 address is used; the loopback interface o
 
 const SCRIPT = `
   import { findAddresses } from "./agent/mdns.ts";
-  import { isMdnsPermitted } from "./agent/mdns_permissions.ts";
+  import { isMdnsPermitted } from "./agent/mdns_network.ts";
   const results = [];
   const look = async () => {
     results.push(await findAddresses("a", { seconds: 0 }).then(String, String), isMdnsPermitted());

@@ -1,5 +1,5 @@
 /** mDNS on the loopback interface, with a separate port. */
-import type { InterfaceAddress } from "@degu/internal/agent/mdns_interfaces.ts";
+import type { InterfaceAddress } from "@degu/internal/agent/mdns_network.ts";
 import type { Network } from "@degu/internal/agent/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
