@@ -2,7 +2,7 @@ import { findAppErrorResponse, type ResponseObject, type ResponseTuple } from ".
 import type { Request } from "./message.ts";
 import { parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
-import { type Bodies, bodies } from "../body/bodies.ts";
+import { type Bodies, bodies } from "../body/body.ts";
 import { toReadableError } from "../../internal/caught_errors.ts";
 import { checkFunction, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy } from "../../internal/copies.ts";
@@ -13,8 +13,8 @@ export interface Socket {
   /** Reads up to `into.length` bytes; resolves to their number, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
   /**
-   * Reads bytes into memory of the socket, which the caller then owns; resolves to `null` at the end.
-   * A socket has this method if it is faster than {@linkcode read}.
+   * Reads bytes into memory that the caller then owns; resolves to `null` at the end. A socket with
+   * this method reads faster with it than with `read`.
    */
   readPiece?(): Promise<Uint8Array<ArrayBuffer> | null>;
   /** Writes bytes; resolves to the number of bytes written. */
