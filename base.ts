@@ -34,22 +34,26 @@
 export * from "./base/errors.ts";
 export { describeArgumentError } from "./internal/error_details.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
-export { Body, ChunkedBody, type MessageBody, type ReadableBody } from "./base/body/body.ts";
-export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
-export type { Chunk } from "./base/wire/chunk.ts";
 export {
   type Bodies,
   bodies,
+  Body,
   type BodyIn,
+  BodyIter,
   type BodyOut,
+  ChunkedBody,
+  ChunkedBodyIter,
   makeOutputFromInput,
-} from "./base/body/bodies.ts";
+  type MessageBody,
+  type ReadableBody,
+} from "./base/body/body.ts";
+export type { Chunk } from "./base/wire/chunk.ts";
 export {
   ChunkedDecoderStream,
   ChunkedEncoderStream,
   LengthDecoderStream,
   LengthEncoderStream,
-} from "./base/body/encoder_streams.ts";
+} from "./base/body/body_framing.ts";
 export { linesOf, makeLineBody } from "./base/body/lines.ts";
 export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/method.ts";

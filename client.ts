@@ -33,7 +33,7 @@ import {
   type BodyOut,
   cancelUnusedBody,
   checkBodies,
-} from "./base/body/bodies.ts";
+} from "./base/body/body.ts";
 import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeadersToSend } from "./base/wire/headers.ts";

@@ -1,7 +1,10 @@
 import type { Api, AppObject } from "../base/app/app.ts";
-import { cancelQuietly, makeOutputFromInput } from "../base/body/bodies.ts";
-import type { ChunkedBody } from "../base/body/body.ts";
-import { ChunkedBodyIter } from "../base/body/body_iter.ts";
+import {
+  cancelQuietly,
+  type ChunkedBody,
+  ChunkedBodyIter,
+  makeOutputFromInput,
+} from "../base/body/body.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";

@@ -1,5 +1,3 @@
-import { notAllowedError } from "./checks.ts";
-
 const lengthGetter = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
   "length",
@@ -65,13 +63,6 @@ export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuff
     position += piece.length;
   }
   return result;
-}
-
-const encoder = new TextEncoder();
-
-export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
-  if (text.isWellFormed()) return encoder.encode(text);
-  throw notAllowedError(label, `must have no lone surrogate`);
 }
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

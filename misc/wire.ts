@@ -1,14 +1,15 @@
 import { decodeBytes } from "../internal/bytes.ts";
 import { makeReadableBody, Request, RequestCore } from "../base/app/message.ts";
 import {
+  Body,
   type BodyIn,
   type BodyOut,
+  ChunkedBody,
   determineBodyFraming,
   determineSentFraming,
   prepareBody,
   withContentType,
-} from "../base/body/bodies.ts";
-import { Body, ChunkedBody } from "../base/body/body.ts";
+} from "../base/body/body.ts";
 import {
   type Chunk,
   chunkHeaderTooLongError,

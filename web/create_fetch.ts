@@ -1,6 +1,5 @@
 import type { Response as AppResponse } from "../base/app/message.ts";
-import { type BodyOut, cancelSentBody, cancelUnusedBody } from "../base/body/bodies.ts";
-import { Body } from "../base/body/body.ts";
+import { Body, type BodyOut, cancelSentBody, cancelUnusedBody } from "../base/body/body.ts";
 import {
   checkBoolean,
   checkOptions,

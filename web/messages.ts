@@ -1,6 +1,6 @@
 /** The conversion of messages between the Fetch standard and this package. */
 
-import { BodyIter } from "../base/body/body_iter.ts";
+import { BodyIter } from "../base/body/body.ts";
 import { concatenate } from "../internal/bytes.ts";
 import { MAX_READ_BYTES } from "../base/wire/limits.ts";
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";

@@ -12,8 +12,7 @@ import {
 import { cancelAppResult, parseAppResult, ResponseError } from "../base/app/app_result.ts";
 import { contentErrorOf, Request, RequestCore } from "../base/app/message.ts";
 import { type Session, SessionCore } from "../base/app/session.ts";
-import { type BodyIn, isWritableBody } from "../base/body/bodies.ts";
-import { Body, ChunkedBody, readerOf } from "../base/body/body.ts";
+import { Body, type BodyIn, ChunkedBody, isWritableBody, readerOf } from "../base/body/body.ts";
 import { BodyError } from "../base/errors.ts";
 import { checkHeaders } from "../base/wire/headers.ts";
 import { parseRange } from "../base/wire/range.ts";

@@ -1,5 +1,5 @@
-import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
-import type { BodyOutcome, BodySource } from "../base/body/body_source.ts";
+import { type WritableBody, writeMessageBody } from "../base/body/body.ts";
+import type { BodyOutcome, BodySource } from "../base/body/body_reader.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { BodyError } from "../base/errors.ts";
 import type { BodyMessage } from "./messages.ts";

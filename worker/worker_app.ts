@@ -4,7 +4,7 @@ import { hasSignalOf, markContentError, type Request } from "../base/app/message
 import type { PeerCertificate, Session } from "../base/app/session.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
 import { Body, ChunkedBody } from "../base/body/body.ts";
-import type { BodyOutcome } from "../base/body/body_source.ts";
+import type { BodyOutcome } from "../base/body/body_reader.ts";
 import { DeguError } from "../base/errors.ts";
 import { parseContentRange } from "../base/wire/range.ts";
 import { stackOf } from "../internal/caught_errors.ts";

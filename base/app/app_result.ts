@@ -6,7 +6,7 @@ import {
   prepareBody,
   type PreparedBody,
   withContentType,
-} from "../body/bodies.ts";
+} from "../body/body.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import type { HeadersToSend } from "../wire/headers.ts";
 import { checkStatus } from "../wire/preamble.ts";

@@ -1,6 +1,5 @@
 import { requestLineOf, Response } from "./message.ts";
-import type { BodyOut } from "../body/bodies.ts";
-import { Body } from "../body/body.ts";
+import { Body, type BodyOut } from "../body/body.ts";
 import {
   checkInteger,
   checkObject,

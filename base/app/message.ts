@@ -1,12 +1,15 @@
 import {
+  Body,
   type BodyIn,
   type BodyOut,
   cancelUnusedBody,
+  ChunkedBody,
   discardBody,
+  parseJson,
   prepareBody,
-} from "../body/bodies.ts";
-import { Body, ChunkedBody, parseJson, ReadableBody } from "../body/body.ts";
-import { MemorySource } from "../body/body_source.ts";
+  ReadableBody,
+} from "../body/body.ts";
+import { MemorySource } from "../body/body_reader.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
 import { markCopy } from "../../internal/copies.ts";

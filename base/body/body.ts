@@ -4,9 +4,9 @@
  * **A received body** is made by `net/transport/incoming_body.ts` when its preamble has been read.
  * Its parts:
  *
- * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory.
+ * - The *source* (`BodySource`) returns bytes: of a connection, a file, a stream or memory.
  *   Its buffer holds bytes that were received, possibly including bytes of the next message.
- * - The *decoder* (`body_decoder.ts`) finds the end of the body: after `contentLength` bytes, or
+ * - The *decoder* (`body_framing.ts`) finds the end of the body: after `contentLength` bytes, or
  *   with the last chunk.
  * - The *reader* (`body_reader.ts`) takes bytes from the buffer, then reads from the source into
  *   the memory that the program gets, and never reads beyond the body. The reader extends
@@ -35,22 +35,65 @@
  *
  * **A sent body** is a text or an array, which `net/transport/transport.ts` writes together with
  * the preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from
- * a source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`).
- * Streams and generators are converted to iterables of chunks (`bodies.ts`). The sink joins
+ * a source as above, which in a proxy is another connection, or from an iterable (`BodyState` of
+ * `body_reader.ts`). Streams and generators are converted to iterables of chunks. The sink joins
  * the first piece with the preamble, and compares the number of bytes with the content-length. The
  * last piece is written only when the source has ended where it must, so that an error always
  * leaves the message incomplete.
  */
 
-import { decodeText } from "../../internal/bytes.ts";
-import { checkInteger, copyOptions, wrongTypeError } from "../../internal/checks.ts";
+import { decodeText, EMPTY_BYTES, isOutOfBounds, realLengthOf } from "../../internal/bytes.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  copyOptions,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
+} from "../../internal/checks.ts";
 import { markCopy } from "../../internal/copies.ts";
-import type { Chunk } from "../wire/chunk.ts";
-import { MAX_CHUNK_BYTES, MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
-import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
-import { BodyReader, type BodyState, type BytesConverter, copyIfShared } from "./body_reader.ts";
-import { openFile, openSource } from "./body_source.ts";
-import { type ByteSink, type ByteSource, Collector } from "./byte_io.ts";
+import { quote, typeNameOf } from "../../internal/quote.ts";
+import { BodyError } from "../errors.ts";
+import { isHeaderValue } from "../wire/character_tables.ts";
+import {
+  type Chunk,
+  encodeChunk,
+  encodeChunkInto,
+  encodedLengthOf,
+  type PreparedChunk,
+  prepareSourceChunk,
+} from "../wire/chunk.ts";
+import { checkHeaders, type Framing, type HeadersToSend } from "../wire/headers.ts";
+import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../wire/limits.ts";
+import { mayHaveBody, type Method } from "../wire/method.ts";
+import { isBodiless } from "../wire/preamble.ts";
+import { findContentRangeProblem } from "../wire/range.ts";
+import {
+  checkContentLength,
+  ChunkDecoder,
+  ContentLengthChecker,
+  LengthDecoder,
+} from "./body_framing.ts";
+import {
+  type BodyOutcome,
+  BodyReader,
+  BodyState,
+  type BytesConverter,
+  copyIfShared,
+  isTooLongErrorOf,
+  openFile,
+  openSource,
+} from "./body_reader.ts";
+import {
+  type ByteSink,
+  type ByteSource,
+  checkUnchanged,
+  Collector,
+  type OpenSink,
+  SourceItem,
+  toSourceError,
+} from "./byte_io.ts";
 
 function parseMaxBytes(options: { maxBytes?: number | undefined } | undefined): number {
   if (options === undefined) return MAX_READ_BYTES;
@@ -60,10 +103,6 @@ function parseMaxBytes(options: { maxBytes?: number | undefined } | undefined): 
 }
 
 let readState: (body: object) => BodyState | null;
-
-export function checkContentLength(contentLength: number): void {
-  checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
-}
 
 /** A body of one of the four classes. It can be consumed, or sent, once. */
 export abstract class MessageBody {
@@ -114,7 +153,7 @@ export abstract class MessageBody {
 markCopy(MessageBody.prototype);
 
 /** Returns the state of a body; `null` for any other value. */
-export function stateOf(value: unknown): BodyState | null {
+function stateOf(value: unknown): BodyState | null {
   return typeof value === "object" && value !== null ? readState(value) : null;
 }
 
@@ -403,4 +442,761 @@ async function readNextChunk(
     while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
   } while (size === 0 && decoder.remainingBytes > 0);
   return reader.checkEnd([extension, data]);
+}
+
+// ───────────────────────── bodies from iterables
+
+type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
+type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
+
+class ItemSource<T> {
+  readonly #iterable: AnyIterable<T>;
+  #iterator: AnyIterator<T> | null = null;
+  /** `"idle"` also before the first `next()`, which opens the iterator. */
+  #phase: "idle" | "pending" | "ended" = "idle";
+
+  constructor(source: AnyIterable<T>) {
+    const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
+    if (
+      typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
+        typeof iterable?.[Symbol.iterator] !== "function")
+    ) {
+      throw wrongTypeError("source", "an iterable", source);
+    }
+    this.#iterable = source;
+  }
+
+  next(): IteratorResult<T> | Promise<IteratorResult<T>> {
+    this.#phase = "pending";
+    try {
+      this.#iterator ??= this.#openIterator();
+      const result = this.#iterator.next();
+      return "then" in result
+        ? Promise.resolve(result).then(this.#onItem, this.#onError)
+        : this.#onItem(result);
+    } catch (error) {
+      return this.#onError(error);
+    }
+  }
+
+  readonly #onItem = (result: IteratorResult<T>): IteratorResult<T> => {
+    this.#phase = result.done === true ? "ended" : "idle";
+    return result;
+  };
+
+  readonly #onError = (error: unknown): never => {
+    // An iterator that throws has ended.
+    this.#phase = "ended";
+    throw toSourceError(error);
+  };
+
+  #openIterator(): AnyIterator<T> {
+    const iterable = this.#iterable as Iterable<T> & AsyncIterable<T>;
+    return typeof iterable[Symbol.asyncIterator] === "function"
+      ? iterable[Symbol.asyncIterator]()
+      : iterable[Symbol.iterator]();
+  }
+
+  async onEnd(_outcome: BodyOutcome, _error?: unknown, reason?: unknown): Promise<void> {
+    if (this.#phase === "ended") return;
+    try {
+      // The iterator of a stream cancels the stream with this reason.
+      const returnPromise = (this.#iterator ?? this.#openIterator()).return?.(reason);
+      // Don't wait for a generator with a pending item: the item may never arrive.
+      if (this.#phase === "pending") Promise.resolve(returnPromise).catch(() => {});
+      else await returnPromise;
+    } catch {
+      // The body has ended, with or without an error of its iterator.
+    }
+  }
+}
+
+class PieceWriter extends BodyState<ItemSource<Uint8Array>> {
+  protected override async writePieces(sink: OpenSink): Promise<number> {
+    const contentLength = this.framing as number;
+    const checker = new ContentLengthChecker(contentLength);
+    for (;;) {
+      const item = this.source.next();
+      const { done, value } = await (item instanceof Promise ? this.waitFor(item) : item);
+      if (done) break;
+      if (!(value instanceof Uint8Array)) {
+        throw new BodyError(`the source's items must be Uint8Arrays; got ${typeNameOf(value)}`);
+      }
+      const bytes = checker.count(value);
+      if (bytes !== null) {
+        await this.waitFor(sink.write(sink.keepsBytes ? bytes.slice() : bytes));
+      }
+    }
+    const lastBytes = checker.finish();
+    if (lastBytes !== null) await this.waitFor(sink.write(lastBytes));
+    this.endOperation(true);
+    return contentLength;
+  }
+}
+
+/**
+ * A body of known length from an iterable of byte arrays. The body can be sent once.
+ *
+ * The items must have exactly `contentLength` bytes in total. The last item is written only after
+ * the iterable has ended, so an iterable with a wrong length never makes a complete message.
+ *
+ * @example
+ * ```ts
+ * import { BodyIter } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoder = new TextEncoder();
+ * const body = new BodyIter([encoder.encode("hello, "), encoder.encode("world")], 12);
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+ * const text = new Response(readable).text();
+ * assertEquals(await body.writeTo(writable), 12);
+ * await writable.close();
+ * assertEquals(await text, "hello, world");
+ * ```
+ */
+export class BodyIter extends MessageBody {
+  /** The length of the whole body in bytes. */
+  readonly contentLength: number;
+  /** False: the body has a known length and no chunks. */
+  readonly chunked = false as const;
+
+  /**
+   * Makes a body from an iterable whose items have `contentLength` bytes in total.
+   *
+   * @param source The bytes, in pieces of any size.
+   * @param contentLength The number of bytes in the whole body.
+   * @throws {TypeError} if the source is not an iterable, or the length not a number.
+   * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
+   */
+  constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {
+    checkContentLength(contentLength);
+    super(new PieceWriter(contentLength, new ItemSource(source)));
+    this.contentLength = contentLength;
+  }
+}
+
+const MAX_JOINED_BYTES = 131072;
+/**
+ * All chunks of a write are taken from the source in one tick of the event loop, and an HTTP
+ * request over another socket needs many ticks. Without this limit, 128 KiB of one-byte chunks in
+ * each write would delay such a request by a second.
+ */
+const MAX_JOINED_CHUNKS = 512;
+const BUFFER_GROWTH_FACTOR = 2;
+const CRLF = new Uint8Array([0x0d, 0x0a]);
+const encoder = new TextEncoder();
+
+/**
+ * The first chunk is written at once. The chunks that the source yields during a write are copied,
+ * and joined in the next write.
+ */
+class ChunkWriter extends BodyState<ItemSource<Chunk>> {
+  readonly #isSequential: boolean;
+  #buffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
+  #bufferedBytes = 0;
+  #bufferedChunks = 0;
+  #writtenBuffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
+  #pendingWrite: Promise<void> | null = null;
+  /** Resolves once no chunk is buffered, or the body is stopped; `null` if no write is pending. */
+  #flushPromise: Promise<void> | null = null;
+
+  /** @param isSequential Whether each chunk is requested only after the previous was written. */
+  constructor(source: AnyIterable<Chunk>, isSequential: boolean) {
+    super("chunked", new ItemSource(source));
+    this.#isSequential = isSequential;
+  }
+
+  protected override async writePieces(sink: OpenSink): Promise<number> {
+    let totalBytes = 0;
+    let lastChunk: PreparedChunk | null = null;
+    const write = (chunk: PreparedChunk) => {
+      totalBytes += encodedLengthOf(chunk);
+      return this.#writeChunk(sink, chunk);
+    };
+    try {
+      for (;;) {
+        let item = this.source.next();
+        // Don't await the first item if it is ready, so that it is sent with the preamble. During a
+        // write, wait a microtask after each item, so that an error of the write ends this loop.
+        if (item instanceof Promise) item = await this.waitFor(item);
+        else if (this.#flushPromise !== null) await null;
+        if (item.done) break;
+        if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
+        const chunk = prepareSourceChunk(item.value);
+        if (chunk.size === 0) {
+          lastChunk = chunk;
+          continue;
+        }
+        const promise = write(chunk);
+        if (promise !== null) await promise;
+        if (this.#isSequential) await this.#flush();
+      }
+      if (lastChunk === null) throw new BodyError("the source ended without an empty chunk");
+    } catch (error) {
+      // After an error of the source, send the chunks before the error.
+      if (!this.isStopped) await this.#flush();
+      throw error;
+    }
+    await write(lastChunk);
+    await this.#flush();
+    this.endOperation(true);
+    return totalBytes;
+  }
+
+  /** Returns a promise only if the next item must not be requested yet. */
+  #writeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<void> | null {
+    const length = encodedLengthOf(chunk);
+    if (length > MAX_JOINED_BYTES) return this.#writeLargeChunk(sink, chunk);
+    const end = this.#bufferedBytes + length;
+    if (end > MAX_JOINED_BYTES || this.#bufferedChunks === MAX_JOINED_CHUNKS) {
+      return this.#writeChunkLater(sink, chunk);
+    }
+    this.checkNotStopped();
+    checkUnchanged(chunk.data, chunk.size);
+    this.#makeRoom(end);
+    encodeChunkInto(this.#buffer, this.#bufferedBytes, chunk);
+    this.#bufferedBytes = end;
+    this.#bufferedChunks++;
+    this.#flushPromise ??= this.#writeBuffered(sink);
+    return null;
+  }
+
+  async #writeChunkLater(sink: OpenSink, chunk: PreparedChunk): Promise<void> {
+    await this.waitFor(this.#pendingWrite!);
+    await this.#writeChunk(sink, chunk);
+  }
+
+  async #writeLargeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<void> {
+    await this.#flush();
+    const { header, size, data } = chunk;
+    checkUnchanged(data, size);
+    if (sink.keepsBytes) return await this.waitFor(sink.write(encodeChunk(chunk)));
+    await this.waitFor(sink.write(encoder.encode(header)));
+    checkUnchanged(data, size);
+    await this.waitFor(sink.write(data));
+    await this.waitFor(sink.write(CRLF));
+  }
+
+  #makeRoom(size: number): void {
+    const { length } = this.#buffer;
+    if (size <= length) return;
+    const capacity = Math.min(Math.max(size, length * BUFFER_GROWTH_FACTOR), MAX_JOINED_BYTES);
+    const newBuffer = new Uint8Array(capacity);
+    newBuffer.set(this.#buffer.subarray(0, this.#bufferedBytes));
+    this.#buffer = newBuffer;
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#flushPromise !== null) await this.waitFor(this.#flushPromise);
+  }
+
+  async #writeBuffered(sink: OpenSink): Promise<void> {
+    try {
+      while (this.#bufferedBytes > 0 && !this.isStopped) {
+        const bytes = this.#buffer.subarray(0, this.#bufferedBytes);
+        [this.#buffer, this.#writtenBuffer] = [this.#writtenBuffer, this.#buffer];
+        this.#bufferedBytes = this.#bufferedChunks = 0;
+        await (this.#pendingWrite = sink.write(sink.keepsBytes ? bytes.slice() : bytes));
+      }
+    } catch (error) {
+      // Don't wait for the next item, which may never arrive.
+      this.interruption.rejectPending?.(error);
+      this.cancel(error);
+    }
+    this.#flushPromise = this.#pendingWrite = null;
+    // A body that waits for its source needs no memory.
+    this.#buffer = this.#writtenBuffer = EMPTY_BYTES;
+  }
+}
+
+/**
+ * A chunked body from an iterable of chunks. The body can be sent once.
+ *
+ * Only the last chunk must have empty data. It is written after the iterable has ended, so an
+ * iterable that fails never makes a complete message.
+ *
+ * @example
+ * ```ts
+ * import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoder = new TextEncoder();
+ * function* chunks(): Iterable<Chunk> {
+ *   yield [null, encoder.encode("hello")];
+ *   yield [["key", "value"], new Uint8Array(0)];
+ * }
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+ * const text = new Response(readable).text();
+ * await new ChunkedBodyIter(chunks()).writeTo(writable);
+ * await writable.close();
+ * assertEquals(await text, "5\r\nhello\r\n0;key=value\r\n\r\n");
+ * ```
+ */
+export class ChunkedBodyIter extends MessageBody {
+  /** True: the body consists of chunks. */
+  readonly chunked = true as const;
+
+  /**
+   * Makes a body from an iterable of chunks.
+   *
+   * @param source The chunks; only the last chunk is empty.
+   * @param options With `sequential: true`, each chunk is requested only after the previous chunk
+   * was written, so that the source knows which chunks were written. By default, the body joins the
+   * chunks that the source yields during a write, which is faster for small chunks.
+   * @throws {TypeError} if the source is not an iterable, or an option is of a wrong type or
+   * unknown.
+   *
+   * @example Know which chunks were written
+   * ```ts
+   * import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const events: string[] = [];
+   * function* chunks(): Iterable<Chunk> {
+   *   for (const name of ["a", "b"]) {
+   *     yield [null, new TextEncoder().encode(name)];
+   *     events.push(`${name} was written`);
+   *   }
+   *   yield [null, new Uint8Array(0)];
+   * }
+   * const sink = new WritableStream<Uint8Array>({ write: () => void events.push("write") });
+   * await new ChunkedBodyIter(chunks(), { sequential: true }).writeTo(sink);
+   * assertEquals(events, ["write", "a was written", "write", "b was written", "write"]);
+   * ```
+   */
+  constructor(
+    source: Iterable<Chunk> | AsyncIterable<Chunk>,
+    options?: { readonly sequential?: boolean | undefined },
+  ) {
+    const isSequential = options !== undefined &&
+      checkOptions(options, { sequential: checkBoolean }).sequential === true;
+    super(new ChunkWriter(source, isSequential));
+  }
+}
+
+// ───────────────────────── bodies of messages
+
+/** The body of a received message. */
+export type BodyIn = null | Body | ChunkedBody;
+
+/**
+ * The body of a message to be sent. A string is sent as UTF-8. A `Blob` and `URLSearchParams` set
+ * the `content-type`, unless the headers have one or the `Blob` has no type. Each item of a stream
+ * or an asynchronous generator is sent at once, in chunks.
+ */
+export type BodyOut =
+  | null
+  | string
+  | Uint8Array
+  | ArrayBuffer
+  | Blob
+  | URLSearchParams
+  | Body
+  | BodyIter
+  | ChunkedBody
+  | ChunkedBodyIter
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array | string>;
+
+export type PreparedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
+
+/** The four body classes, or classes that extend them, for the `bodies` option of a client. */
+export interface Bodies {
+  /** A body of known length, from a stream, a file or another source of bytes. */
+  readonly Body: typeof Body;
+  /** A body of known length, from an iterable. */
+  readonly BodyIter: typeof BodyIter;
+  /** A chunked body, from a source of encoded chunks. */
+  readonly ChunkedBody: typeof ChunkedBody;
+  /** A chunked body, from an iterable. */
+  readonly ChunkedBodyIter: typeof ChunkedBodyIter;
+}
+
+/** The four body classes of this package. */
+export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
+
+export function checkBodies(given: Bodies): void {
+  for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
+    const standardClass = bodies[name];
+    const givenClass: unknown = given?.[name];
+    if (givenClass === standardClass) continue;
+    if (typeof givenClass === "function" && givenClass.prototype instanceof standardClass) continue;
+    throw wrongTypeError(
+      "bodies",
+      `an object with classes, whose ${name} extends the class of this package`,
+      typeof givenClass === "function" ? givenClass.prototype : given,
+    );
+  }
+}
+
+export type WritableBody = Exclude<PreparedBody, null | Uint8Array>;
+
+export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
+  if (typeof body === "string") return encodeText(`${labelPrefix}body`, body);
+  if (body === null || body instanceof Uint8Array) return body;
+  if (isPlatformBody(body)) return encodePlatformBody(body, labelPrefix);
+  return isStreamedBody(body) ? chunkedBodyOf(body, labelPrefix) : body;
+}
+
+function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
+  if (text.isWellFormed()) return encoder.encode(text);
+  throw notAllowedError(label, `must have no lone surrogate`);
+}
+
+const FORM_CONTENT_TYPE = "application/x-www-form-urlencoded;charset=UTF-8";
+
+/** Returns headers with a content-type unchanged, even if it is `undefined`. */
+export function withContentType(
+  headers: HeadersToSend,
+  body: unknown,
+  labelPrefix = "",
+): HeadersToSend {
+  // Fast path: most bodies have no type, and every message calls this function.
+  if (typeof body !== "object" || body === null || body instanceof Uint8Array) return headers;
+  const type = body instanceof Blob
+    ? body.type
+    : body instanceof URLSearchParams
+    ? FORM_CONTENT_TYPE
+    : "";
+  if (type === "") return headers;
+  checkHeaders(headers, `${labelPrefix}headers`);
+  if (Object.hasOwn(headers, "content-type")) return headers;
+  if (isHeaderValue(type)) return { ...headers, "content-type": type };
+  throw notAllowedError(
+    `${labelPrefix}body`,
+    `its type ${quote(type)} can't be the value of a header; ` +
+      `set headers["content-type"]`,
+  );
+}
+
+/**
+ * Reports whether a request with this body can be sent again. A stream or a generator can't yield
+ * its items again.
+ */
+export function isRepeatable(body: BodyOut): boolean {
+  if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
+  return isPlatformBody(body) || isWritableBody(body) && !body.used;
+}
+
+export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Framing {
+  if (body === null) return null;
+  if (body instanceof Uint8Array) {
+    const length = realLengthOf(body);
+    if (isOutOfBounds(body)) {
+      const problem = "must be bytes; its buffer was transferred or resized";
+      throw wrongArgumentError(`${labelPrefix}body`, problem);
+    }
+    if (length <= MAX_READ_BYTES) return length;
+    throw notAllowedError(
+      `${labelPrefix}body`,
+      `must be a Blob, a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got ${length} bytes`,
+    );
+  }
+  const state = stateOf(body);
+  if (state === null) {
+    const expected =
+      "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
+      "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
+    const advice = isJsonValue(body)
+      ? ": send JSON.stringify(value); an app returns json(value)"
+      : "";
+    throw wrongArgumentError(
+      `${labelPrefix}body`,
+      `must be ${expected}; got ${typeNameOf(body)}${advice}`,
+    );
+  }
+  if (body.used === true) throw usedBodyError(state, labelPrefix);
+  return state.framing;
+}
+
+function isJsonValue(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
+}
+
+function usedBodyError(state: BodyState, labelPrefix: string): BodyError {
+  const { isCanceledUnused, interruption: { failure } } = state;
+  const reason = isCanceledUnused ? "was canceled or disposed of" : "has been used before";
+  const problem = `${labelPrefix}body: ${reason}`;
+  const options = failure === null ? { problem } : { problem, cause: failure.error };
+  return new BodyError(`${problem}; make a new one for each message`, options);
+}
+
+/**
+ * Returns the framing that a message announces: that of its body. Without a body:
+ *
+ * | message                            | framing                                               |
+ * | ---------------------------------- | ----------------------------------------------------- |
+ * | a request of GET, HEAD, DELETE; 204 | `null`                                                |
+ * | a response to HEAD; 304             | `undefined`: the headers may announce the body of GET |
+ * | any other                           | 0; `null` if `unframedNull` and no content-length     |
+ *
+ * A response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
+ * §9.3.2, §15.4.5).
+ *
+ * @param status The status of a response; `null` for a request.
+ * @param method The method of the request as it arrived; the app may have changed its `Request`.
+ */
+export function determineSentFraming(
+  method: Method,
+  status: number | null,
+  headers: HeadersToSend,
+  body: PreparedBody,
+  unframedNull = false,
+  labelPrefix = status === null ? "" : "response.",
+): Framing | undefined {
+  if (body !== null && (status === 204 || status === 304)) {
+    const problem = `must be null with status ${status}; got ${typeNameOf(body)}`;
+    throw notAllowedError(`${labelPrefix}body`, problem);
+  }
+  const framing = determineBodyFraming(body, labelPrefix);
+  if (status === 206) {
+    const length = body !== null ? framing : method === "HEAD" ? headers["content-length"] : 0;
+    const problem = findContentRangeProblem(headers["content-range"], length);
+    if (problem !== null) {
+      const label = `${labelPrefix}headers["content-range"]`;
+      throw notAllowedError(label, `must be the range of the body: ${problem}`);
+    }
+  }
+  if (body !== null) return framing;
+  if (status === null ? !mayHaveBody(method) : status === 204) return null;
+  if (status !== null && isBodiless(method, status)) return undefined;
+  return unframedNull && headers["content-length"] === undefined ? null : 0;
+}
+
+export function isWritableBody(value: unknown): value is WritableBody {
+  return stateOf(value) !== null;
+}
+
+const retainedBodies = new WeakSet<object>();
+
+/**
+ * Protects a body from {@linkcode cancelUnusedBody} until the returned function is called, so that
+ * a retry can send it.
+ */
+export function retainBody(body: BodyOut): () => void {
+  if (typeof body !== "object" || body === null) return () => {};
+  retainedBodies.add(body);
+  return () => retainedBodies.delete(body);
+}
+
+/** Never throws. */
+export function cancelUnusedBody(body: unknown, reason: unknown): void {
+  const writable = writableBodyOf(body);
+  if (writable !== null && !retainedBodies.has(body as object) && !writable.used) {
+    cancelQuietly(writable, reason);
+  }
+}
+
+/** Cancels a body even if it is being sent. Never throws. */
+export function cancelSentBody(body: unknown, reason: unknown): void {
+  cancelQuietly(writableBodyOf(body), reason);
+}
+
+function writableBodyOf(body: unknown): WritableBody | null {
+  try {
+    const writable = isStreamedBody(body) ? chunkedBodyOf(body) : body;
+    return isWritableBody(writable) ? writable : null;
+  } catch {
+    // Other code has locked the stream.
+    return null;
+  }
+}
+
+export function cancelQuietly(body: unknown, reason: unknown): void {
+  if (isWritableBody(body)) body.cancel(reason).catch(() => {});
+}
+
+/** Doesn't call the `writeTo` of the body, with which a subclass could change the framing. */
+export function writeMessageBody(body: WritableBody, sink: ByteSink): Promise<number> {
+  return stateOf(body)!.writeTo(sink);
+}
+
+const MAX_DISCARDED_BYTES = 65536;
+const DISCARD_MILLISECONDS = 1000;
+
+/**
+ * Reads and drops the remaining bytes of a received body, so that its connection can be reused.
+ * Cancels a body that has too many bytes, that takes too long, or that is in use. Never rejects.
+ */
+export async function discardBody(body: Body | ChunkedBody): Promise<void> {
+  const reader = readerOf(body);
+  if (reader.isConsumed) return;
+  const isLong = reader.framing !== "chunked" && reader.remainingBytes > MAX_DISCARDED_BYTES;
+  // The close of the connection is the end of the body.
+  if (isLong || body.chunked && body.endsWithConnection) return await body.cancel();
+  const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
+  let remainingBytes = MAX_DISCARDED_BYTES;
+  const write = (bytes: Uint8Array) => {
+    remainingBytes -= bytes.length;
+    return remainingBytes < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
+  };
+  try {
+    await reader.writeTo({ write }, true);
+  } catch {
+    await body.cancel();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export function isTooLongError(body: BodyIn, error: unknown): boolean {
+  return isTooLongErrorOf(stateOf(body), error);
+}
+
+export function onBodyEnd(body: BodyIn, listener: () => void): void {
+  if (body === null) listener();
+  else readerOf(body).onEnd(listener);
+}
+
+/**
+ * Checks that a received body can be forwarded, and returns it.
+ *
+ * @param body The body of a request or a response, or `null`.
+ * @throws {TypeError} if the value is not a body.
+ * @throws {BodyError} if the body has been used before.
+ *
+ * @example
+ * ```ts
+ * import { makeOutputFromInput } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(makeOutputFromInput(null), null);
+ * ```
+ */
+export function makeOutputFromInput(body: BodyIn): BodyOut {
+  determineBodyFraming(body);
+  return body;
+}
+
+// ───────────────────────── bodies of the platform
+
+type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
+
+function isPlatformBody(value: unknown): value is PlatformBody {
+  return value instanceof Blob || value instanceof ArrayBuffer || value instanceof URLSearchParams;
+}
+
+function encodePlatformBody(body: PlatformBody, labelPrefix: string): Uint8Array | Body {
+  if (body instanceof Blob) return new Body(new BlobSource(body), body.size);
+  if (body instanceof URLSearchParams) return encodeText(`${labelPrefix}body`, body.toString());
+  if (!body.detached) return new Uint8Array(body);
+  throw wrongArgumentError(
+    `${labelPrefix}body`,
+    `must be an ArrayBuffer with its memory; got a transferred one`,
+  );
+}
+
+class BlobSource implements ByteSource {
+  readonly #blob: Blob;
+  #position = 0;
+
+  constructor(blob: Blob) {
+    this.#blob = blob;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    const part = this.#blob.slice(this.#position, this.#position + into.length);
+    const bytes = new Uint8Array(await part.arrayBuffer());
+    into.set(bytes);
+    this.#position += bytes.length;
+    return bytes.length || null;
+  }
+}
+
+/** A body of unknown length: each item is sent at once, strings as UTF-8. */
+type StreamedBody = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>;
+
+function isStreamedBody(value: unknown): value is StreamedBody {
+  if (typeof value !== "object" || value === null || "writeTo" in value) return false;
+  const { getReader, [Symbol.asyncIterator]: iterate } = value as Partial<ReadableStream>;
+  return typeof getReader === "function" || typeof iterate === "function";
+}
+
+/** The chunked body of each source, so that a source can be sent only once. */
+const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
+
+function chunkedBodyOf(source: StreamedBody, labelPrefix = ""): ChunkedBodyIter {
+  return chunkedBodies.getOrInsertComputed(source, () => {
+    if ("locked" in source && source.locked === true) throw lockedStreamError(labelPrefix);
+    return new ChunkedBodyIter(new ChunkIterator(source));
+  });
+}
+
+function lockedStreamError(labelPrefix: string): TypeError {
+  return wrongArgumentError(`${labelPrefix}body`, "must be an unlocked stream; got a locked one");
+}
+
+interface ItemReader {
+  readonly read: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
+  readonly cancel: (reason: unknown) => unknown;
+}
+
+function openItemReader(source: StreamedBody): ItemReader {
+  if ("getReader" in source) {
+    if (source.locked === true) throw lockedStreamError("");
+    const reader = source.getReader();
+    // Use a reader, because the iterator of a stream would cancel the stream only after a pending
+    // item.
+    return { read: () => reader.read(), cancel: (reason) => reader.cancel(reason) };
+  }
+  const iterator = source[Symbol.asyncIterator]();
+  return { read: () => iterator.next(), cancel: (reason) => iterator.return?.(reason) };
+}
+
+class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
+  readonly #source: StreamedBody;
+  /** `null` before the first item: a request is checked before its source is locked. */
+  #itemReader: ItemReader | null = null;
+  /** The last item; `null` after the source has ended. */
+  #item: SourceItem | null = new SourceItem(EMPTY_BYTES);
+
+  constructor(source: StreamedBody) {
+    this.#source = source;
+  }
+
+  #open(): ItemReader {
+    return this.#itemReader ??= openItemReader(this.#source);
+  }
+
+  async next(): Promise<IteratorResult<Chunk, undefined>> {
+    if (this.#item === null) return { done: true, value: undefined };
+    while (this.#item.isTaken) {
+      const { done, value } = await this.#open().read();
+      if (done) {
+        this.#item = null;
+        return { done: false, value: [null, EMPTY_BYTES] };
+      }
+      this.#item = this.#cancelOnError(() => new SourceItem(toBytes(value)));
+    }
+    const item = this.#item;
+    return { done: false, value: [null, this.#cancelOnError(() => item.take(MAX_CHUNK_BYTES))] };
+  }
+
+  /** The consumer treats an iterator that throws as ended, and doesn't close it. */
+  #cancelOnError<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      void this.return(error).catch(() => {});
+      throw error;
+    }
+  }
+
+  async return(reason?: unknown): Promise<IteratorReturnResult<undefined>> {
+    await this.#open().cancel(reason);
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+function toBytes(item: unknown): Uint8Array {
+  if (item instanceof Uint8Array) return item;
+  if (typeof item === "string") return encodeText("an item of the body", item);
+  throw new BodyError(
+    `the items of a stream or generator must be Uint8Arrays or strings; got ${typeNameOf(item)}`,
+  );
 }

@@ -1,7 +1,7 @@
 /** `downloadTree` reads only those directories of the target that it compares. */
 import type { Connector } from "@degu/degu/client";
 import type { UploadTreeOptions } from "@degu/files";
-import { type BodyIn, onBodyEnd } from "@degu/internal/base/body/bodies.ts";
+import { type BodyIn, onBodyEnd } from "@degu/internal/base/body/body.ts";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";

@@ -15,7 +15,7 @@ import {
   prepareBody,
   type PreparedBody,
   withContentType,
-} from "../../base/body/bodies.ts";
+} from "../../base/body/body.ts";
 import { checkBoolean, checkMethods, wrongTypeError } from "../../internal/checks.ts";
 import {
   BodyError,

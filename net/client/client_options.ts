@@ -1,4 +1,4 @@
-import { type Bodies, checkBodies } from "../../base/body/bodies.ts";
+import { type Bodies, checkBodies } from "../../base/body/body.ts";
 import {
   checkAbsent,
   checkBoolean,

@@ -5,9 +5,9 @@ import {
   cancelUnusedBody,
   isRepeatable,
   isWritableBody,
+  readerOf,
   retainBody,
-} from "../../base/body/bodies.ts";
-import { readerOf } from "../../base/body/body.ts";
+} from "../../base/body/body.ts";
 import {
   checkMethods,
   checkOptions,

@@ -1,8 +1,13 @@
 import type { Socket } from "../../base/app/app.ts";
 import type { Response } from "../../base/app/message.ts";
 import { Body, readerOf } from "../../base/body/body.ts";
-import type { BodyReader, Interruption } from "../../base/body/body_reader.ts";
-import { type BodyOutcome, type BodySource, MemorySource } from "../../base/body/body_source.ts";
+import {
+  type BodyOutcome,
+  type BodyReader,
+  type BodySource,
+  type Interruption,
+  MemorySource,
+} from "../../base/body/body_reader.ts";
 import { ReadBuffer } from "../../base/body/byte_io.ts";
 import { Deadline } from "../transport/deadline.ts";
 

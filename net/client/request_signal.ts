@@ -1,5 +1,4 @@
-import type { BodyIn } from "../../base/body/bodies.ts";
-import { readerOf } from "../../base/body/body.ts";
+import { type BodyIn, readerOf } from "../../base/body/body.ts";
 import type { Interruption } from "../../base/body/body_reader.ts";
 import { checkSignal, copyOptions, makeChoiceCheck } from "../../internal/checks.ts";
 import type { Transport } from "../transport/transport.ts";

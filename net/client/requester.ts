@@ -1,5 +1,5 @@
 import type { Response } from "../../base/app/message.ts";
-import type { BodyOut } from "../../base/body/bodies.ts";
+import type { BodyOut } from "../../base/body/body.ts";
 import { propertyOf } from "../../internal/caught_errors.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";

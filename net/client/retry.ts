@@ -23,7 +23,7 @@
  */
 
 import { Response } from "../../base/app/message.ts";
-import type { BodyOut } from "../../base/body/bodies.ts";
+import type { BodyOut } from "../../base/body/body.ts";
 import {
   checkFunction,
   checkOptions,

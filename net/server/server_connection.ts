@@ -21,10 +21,10 @@ import {
   determineSentFraming,
   isWritableBody,
   onBodyEnd,
-} from "../../base/body/bodies.ts";
-import { readerOf } from "../../base/body/body.ts";
+  readerOf,
+} from "../../base/body/body.ts";
 import { describeConnectionError } from "../../base/connection_error_details.ts";
-import type { BodyOutcome } from "../../base/body/body_source.ts";
+import type { BodyOutcome } from "../../base/body/body_reader.ts";
 import {
   BodyError,
   ConnectionClosedError,

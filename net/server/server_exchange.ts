@@ -1,6 +1,6 @@
 import type { OutgoingResponse } from "../../base/app/app_result.ts";
 import type { Request } from "../../base/app/message.ts";
-import type { BodyIn } from "../../base/body/bodies.ts";
+import type { BodyIn } from "../../base/body/body.ts";
 import type { Method } from "../../base/wire/method.ts";
 import type { ExchangeRecorder } from "../../base/app/exchange_recorder.ts";
 import type { SessionEnd } from "./session_end.ts";

@@ -1,6 +1,6 @@
 import { findStatusOfThrownResponse } from "../../base/app/app_result.ts";
 import type { Request } from "../../base/app/message.ts";
-import { isTooLongError } from "../../base/body/bodies.ts";
+import { isTooLongError } from "../../base/body/body.ts";
 import { EmptyPreambleError, ProtocolError, TlsError } from "../../base/errors.ts";
 import { hasCause, messageOf, stackOf } from "../../internal/caught_errors.ts";
 import { isOfAnotherCopy } from "../../internal/copies.ts";

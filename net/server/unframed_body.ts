@@ -1,4 +1,4 @@
-import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/bodies.ts";
+import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/body.ts";
 import { type ByteSink, Collector } from "../../base/body/byte_io.ts";
 import { ChunkedValidator } from "../../base/wire/chunk.ts";
 import { Turns } from "../transport/transport.ts";

@@ -1,5 +1,5 @@
-import type { Bodies, BodyIn } from "../../base/body/bodies.ts";
-import type { BodyOutcome, BodySource } from "../../base/body/body_source.ts";
+import type { Bodies, BodyIn } from "../../base/body/body.ts";
+import type { BodyOutcome, BodySource } from "../../base/body/body_reader.ts";
 import { ReadBuffer } from "../../base/body/byte_io.ts";
 import { connectionErrorDetails } from "../../base/connection_error_details.ts";
 import { ProtocolError } from "../../base/errors.ts";

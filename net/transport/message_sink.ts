@@ -1,4 +1,4 @@
-import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/bodies.ts";
+import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/body.ts";
 import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES } from "../../base/body/byte_io.ts";
 import { makePlainView } from "../../internal/bytes.ts";
 import { toReadableError } from "../../internal/caught_errors.ts";

@@ -1,5 +1,5 @@
 import type { Socket } from "../../base/app/app.ts";
-import { cancelQuietly, type PreparedBody, type WritableBody } from "../../base/body/bodies.ts";
+import { cancelQuietly, type PreparedBody, type WritableBody } from "../../base/body/body.ts";
 import {
   changedLengthError,
   checkReadCount,

@@ -3,7 +3,7 @@
  * chunked bodies on connections.
  */
 
-import { ChunkedDecoderStream } from "@degu/internal/base/body/encoder_streams.ts";
+import { ChunkedDecoderStream } from "@degu/internal/base/body/body_framing.ts";
 import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
 import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";

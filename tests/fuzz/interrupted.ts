@@ -6,8 +6,7 @@
 import type { App } from "@degu/internal/base/app/app.ts";
 import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
 import { Connection } from "@degu/degu/client";
-import type { Body, ChunkedBody } from "@degu/internal/base/body/body.ts";
-import type { BodyIn, BodyOut } from "@degu/internal/base/body/bodies.ts";
+import type { Body, BodyIn, BodyOut, ChunkedBody } from "@degu/internal/base/body/body.ts";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
 import { cutBytes } from "../support/streams.ts";

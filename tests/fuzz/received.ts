@@ -1,7 +1,6 @@
 /** Converts messages that the library has received to the types of the model. */
 
-import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
-import type { Body } from "@degu/internal/base/body/body.ts";
+import type { Body, BodyIn } from "@degu/internal/base/body/body.ts";
 import type { Response } from "@degu/degu/base";
 import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
 import { RecordingSink } from "../support/streams.ts";

@@ -19,10 +19,14 @@ import {
   determineBodyFraming,
   onBodyEnd,
   type PreparedBody,
-} from "@degu/internal/base/body/bodies.ts";
-import { readerOf } from "@degu/internal/base/body/body.ts";
-import type { BodyState, Interruption } from "@degu/internal/base/body/body_reader.ts";
-import type { BodyOutcome, BodySource } from "@degu/internal/base/body/body_source.ts";
+  readerOf,
+} from "@degu/internal/base/body/body.ts";
+import type {
+  BodyOutcome,
+  BodySource,
+  BodyState,
+  Interruption,
+} from "@degu/internal/base/body/body_reader.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";

@@ -1,8 +1,7 @@
 /** Readers of bytes and of bodies. */
 import { BodyError } from "@degu/degu/base";
-import { ChunkDecoder } from "@degu/internal/base/body/body_decoder.ts";
-import { BodyReader } from "@degu/internal/base/body/body_reader.ts";
-import { openSource } from "@degu/internal/base/body/body_source.ts";
+import { ChunkDecoder } from "@degu/internal/base/body/body_framing.ts";
+import { BodyReader, openSource } from "@degu/internal/base/body/body_reader.ts";
 import { MAX_PIECE_BYTES, openSink, ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import {
