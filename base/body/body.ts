@@ -832,10 +832,17 @@ export function checkBodies(given: Bodies): void {
 export type WritableBody = Exclude<PreparedBody, null | Uint8Array>;
 
 export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
-  if (typeof body === "string") return encodeText(`${labelPrefix}body`, body);
   if (body === null || body instanceof Uint8Array) return body;
-  if (isPlatformBody(body)) return encodePlatformBody(body, labelPrefix);
-  return isStreamedBody(body) ? chunkedBodyOf(body, labelPrefix) : body;
+  const label = `${labelPrefix}body`;
+  if (typeof body === "string" || body instanceof URLSearchParams) {
+    return encodeText(label, body.toString());
+  }
+  if (body instanceof Blob) return new Body(new BlobSource(body), body.size);
+  if (!(body instanceof ArrayBuffer)) {
+    return isStreamedBody(body) ? chunkedBodyOf(body, labelPrefix) : body;
+  }
+  if (!body.detached) return new Uint8Array(body);
+  throw wrongArgumentError(label, `must be an ArrayBuffer with its memory; got a transferred one`);
 }
 
 function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
@@ -875,7 +882,9 @@ export function withContentType(
  */
 export function isRepeatable(body: BodyOut): boolean {
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
-  return isPlatformBody(body) || isWritableBody(body) && !body.used;
+  const isPlatformBody = body instanceof Blob || body instanceof ArrayBuffer ||
+    body instanceof URLSearchParams;
+  return isPlatformBody || isWritableBody(body) && !body.used;
 }
 
 export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Framing {
@@ -1070,22 +1079,6 @@ export function makeOutputFromInput(body: BodyIn): BodyOut {
 }
 
 // ───────────────────────── bodies of the platform
-
-type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
-
-function isPlatformBody(value: unknown): value is PlatformBody {
-  return value instanceof Blob || value instanceof ArrayBuffer || value instanceof URLSearchParams;
-}
-
-function encodePlatformBody(body: PlatformBody, labelPrefix: string): Uint8Array | Body {
-  if (body instanceof Blob) return new Body(new BlobSource(body), body.size);
-  if (body instanceof URLSearchParams) return encodeText(`${labelPrefix}body`, body.toString());
-  if (!body.detached) return new Uint8Array(body);
-  throw wrongArgumentError(
-    `${labelPrefix}body`,
-    `must be an ArrayBuffer with its memory; got a transferred one`,
-  );
-}
 
 class BlobSource implements ByteSource {
   readonly #blob: Blob;
