@@ -26,7 +26,7 @@ import { buildUri } from "../base/wire/uri.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, isTimeout, type Requester } from "../client.ts";
 import { checkResponse } from "../net/client/client_connection.ts";
-import { mergeRelayedHeaders } from "../net/client/default_headers.ts";
+import { mergeRelayedHeaders } from "../net/client/client_connection.ts";
 import { checkRequester, isConnector } from "../net/client/requester.ts";
 import type { Logger } from "../server.ts";
 

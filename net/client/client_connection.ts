@@ -54,7 +54,6 @@ import {
 } from "./client_errors.ts";
 import { isResetError, markSocketError } from "../transport/connection_errors.ts";
 import { checkTimeout, keepTimerRunning, releaseAfterTick } from "../transport/deadline.ts";
-import { withDefaultHeaders } from "./default_headers.ts";
 import { makeIncomingBody, type OnBodyEnd } from "../transport/incoming_body.ts";
 import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
 import {
@@ -871,4 +870,26 @@ function tooManyInterimError(status: number): ProtocolError {
     "UNEXPECTED_STATUS",
     `status ${status}: more than ${MAX_INTERIM_RESPONSES} interim responses`,
   );
+}
+
+/** The key of a property that a copy `{ ...headers }` also has. */
+const PROXY_HEADERS = Symbol("proxy headers");
+
+export function mergeRelayedHeaders(
+  receivedHeaders: HeadersToSend,
+  proxyHeaders: HeadersToSend,
+): HeadersToSend {
+  return { ...receivedHeaders, ...proxyHeaders, [PROXY_HEADERS]: proxyHeaders };
+}
+
+/** A header that a proxy relays doesn't replace a default header. */
+export function withDefaultHeaders(
+  headers: HeadersToSend,
+  defaultHeaders: HeadersToSend,
+): HeadersToSend {
+  checkHeaders(headers);
+  const { [PROXY_HEADERS]: proxyHeaders } = headers as { readonly [PROXY_HEADERS]?: HeadersToSend };
+  return proxyHeaders === undefined
+    ? { ...defaultHeaders, ...headers }
+    : { ...headers, ...defaultHeaders, ...proxyHeaders };
 }

@@ -15,7 +15,7 @@ import {
   readDer,
   TAG,
 } from "./der.ts";
-import { loadBuiltin } from "../transport/modules.ts";
+import { loadBuiltin } from "../transport/runtime.ts";
 
 /** The purposes of a certificate, by the object identifiers of RFC 5280 §4.2.1.12. */
 export const PURPOSE = {

@@ -24,7 +24,7 @@ import {
 } from "./certificate.ts";
 import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "./der.ts";
 import { publicKeyOf, verifySignature } from "./keys.ts";
-import { loadBuiltin } from "../transport/modules.ts";
+import { loadBuiltin } from "../transport/runtime.ts";
 
 /** A certificate and its private key, both as PEM text. The private key is a secret. */
 export interface PemPair {

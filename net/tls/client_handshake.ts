@@ -18,10 +18,13 @@ import {
   withAddress,
   withLookupAdvice,
 } from "../transport/connect.ts";
-import { canPauseNodeSockets, disablePeerCertificateObjects } from "../transport/runtime.ts";
+import {
+  canPauseNodeSockets,
+  disablePeerCertificateObjects,
+  loadBuiltin,
+} from "../transport/runtime.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeHandshakeError, translateError } from "./errors.ts";
-import { loadBuiltin } from "../transport/modules.ts";
 import { identifyServer, parseHostAddress } from "./peer.ts";
 import { checkNegotiatedParameters } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";

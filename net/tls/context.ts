@@ -14,7 +14,7 @@ import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "./deno_version.ts";
 import { Authorities } from "./authority.ts";
 import { formatPem } from "./certificate.ts";
-import { loadBuiltin } from "../transport/modules.ts";
+import { loadBuiltin } from "../transport/runtime.ts";
 import {
   findIdentityOptions,
   type Identity,

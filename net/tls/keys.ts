@@ -2,7 +2,7 @@ import type { KeyObject } from "node:crypto";
 import type { TlsErrorCode } from "../../base/errors.ts";
 import { type Certificate, readKeyBits } from "./certificate.ts";
 import { readDer, TAG } from "./der.ts";
-import { loadBuiltin } from "../transport/modules.ts";
+import { loadBuiltin } from "../transport/runtime.ts";
 
 /** The smallest RSA key that is allowed (RFC 9325 §4.5). */
 const MIN_RSA_BITS = 2048;

@@ -16,11 +16,15 @@ import {
   PlainListener,
 } from "../transport/listener.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
-import { canPauseNodeSockets, listenAgain, pauseFailureSignal } from "../transport/runtime.ts";
+import {
+  canPauseNodeSockets,
+  listenAgain,
+  loadBuiltin,
+  pauseFailureSignal,
+} from "../transport/runtime.ts";
 import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
-import { loadBuiltin } from "../transport/modules.ts";
 import { ignoreError, makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
 import { isStillTrusted } from "./peer.ts";
 import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";

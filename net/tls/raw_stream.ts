@@ -1,8 +1,13 @@
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import { writeAll } from "../../base/body/byte_io.ts";
-import { freeMemory, freeMemoryAfterReads, pauseReads, resumeReads } from "../transport/runtime.ts";
-import { loadBuiltin } from "../transport/modules.ts";
+import {
+  freeMemory,
+  freeMemoryAfterReads,
+  loadBuiltin,
+  pauseReads,
+  resumeReads,
+} from "../transport/runtime.ts";
 
 export interface RawStream {
   readonly stream: Duplex;

@@ -1,5 +1,6 @@
 /**
- * The private parts of Deno's runtime that this package uses. No other module uses one.
+ * The private parts of Deno's runtime that this package uses, and the modules of Node that TLS
+ * needs. No other module uses a private part.
  *
  * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
  *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower:
@@ -10,7 +11,6 @@
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { loadBuiltin } from "./modules.ts";
 
 // ───────────────────────── sockets of node:net
 
@@ -174,4 +174,18 @@ const doNothing = () => {};
  */
 export function ignoreLateAbort(signal: AbortSignal): void {
   signal.throwIfAborted = doNothing;
+}
+
+// ───────────────────────── modules
+
+interface Builtins {
+  "node:crypto": typeof import("node:crypto");
+  "node:net": typeof import("node:net");
+  "node:stream": typeof import("node:stream");
+  "node:tls": typeof import("node:tls");
+}
+
+/** Loads a module on demand: loading is slow, even accessing `process` costs ten milliseconds. */
+export function loadBuiltin<Name extends keyof Builtins>(name: Name): Builtins[Name] {
+  return globalThis.process.getBuiltinModule(name);
 }

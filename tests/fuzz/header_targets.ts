@@ -7,7 +7,7 @@ import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
 import {
   mergeRelayedHeaders,
   withDefaultHeaders,
-} from "@degu/internal/net/client/default_headers.ts";
+} from "@degu/internal/net/client/client_connection.ts";
 import { PREAMBLE, type Target } from "./check_linear.ts";
 
 /** Prepares headers, and returns the function to measure. */
