@@ -482,8 +482,12 @@ function makeItemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
 }
 
-/** Arrays with room for the headers of most messages: growing an array costs as much as a header. */
-const INITIAL_COUNT = 8;
+/**
+ * The arrays that each call of {@linkcode formatHeaderLines} fills, because new arrays would be a
+ * fifth of the memory that a response needs. `null` during a call, because a getter of a header may
+ * format other headers.
+ */
+let headerArrays: { readonly names: string[]; readonly values: unknown[] } | null = null;
 
 /**
  * Drops bytes beyond the end of the buffer: the caller must check the position against the limit.
@@ -499,8 +503,9 @@ export function formatHeaderLines(
   context: HeaderContext,
   label = "headers",
 ): number {
-  const names = new Array<string>(INITIAL_COUNT);
-  const values = new Array<unknown>(INITIAL_COUNT);
+  const arrays = headerArrays ?? { names: [], values: [] };
+  headerArrays = null;
+  const { names, values } = arrays;
   let count = 0;
   for (const name in headers) {
     // V8 optimizes hasOwnProperty() in such a loop, but not Object.hasOwn().
@@ -533,6 +538,7 @@ export function formatHeaderLines(
   for (let i = 0; i < count; i++) {
     const { name, bytes, typedHeader, index } = sortedNames[i]!;
     let value = values[index];
+    values[index] = undefined;
     if (typedHeader !== null) {
       presentBits |= typedHeader.bit;
       if (value === 0) hasZeroLength = true;
@@ -550,6 +556,7 @@ export function formatHeaderLines(
     const error = findHeaderConflict(presentBits, hasZeroLength, context);
     if (error !== null) throw notAllowedError(label, error.message);
   }
+  if (count < SET_SLOT_COUNT) headerArrays = arrays;
   return position;
 }
 
@@ -690,16 +697,15 @@ function sortNames(
   const hash = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   const slot = (count ^ hash << 3) & (SET_SLOT_COUNT - 1);
   const cachedSet = headerSetCache[slot];
-  if (cachedSet !== undefined && cachedSet.sortedNames.length === count) {
+  if (cachedSet !== undefined && cachedSet.names.length === count) {
     let i = 0;
     while (i < count && names[i] === cachedSet.names[i]) i++;
     if (i === count) return cachedSet.sortedNames;
   }
-  const sortedNames = names.slice(0, count).map((name, index) =>
-    makeOutgoingName(name, index, label)
-  )
+  const newNames = names.slice(0, count);
+  const sortedNames = newNames.map((name, index) => makeOutgoingName(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);
-  if (count < SET_SLOT_COUNT) headerSetCache[slot] = { names, sortedNames };
+  if (count < SET_SLOT_COUNT) headerSetCache[slot] = { names: newNames, sortedNames };
   return sortedNames;
 }
 
