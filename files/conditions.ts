@@ -192,6 +192,7 @@ export function computeCoarserTimes(time: number): number[] {
 
 /** Reports whether two times are equal, or differ only because a disk stores coarser times. */
 export function isSameTime(firstTime: number, secondTime: number): boolean {
+  if (firstTime === secondTime) return true;
   const [earlierTime, laterTime] = firstTime < secondTime
     ? [firstTime, secondTime]
     : [secondTime, firstTime];

@@ -51,8 +51,8 @@ export function hasOtherMode(
   { node, target }: CopyTask,
   { modes }: Pick<PlanRules, "modes">,
 ): boolean {
-  const [mode, targetMode] = [node.mode, target?.mode ?? null];
-  return modes && mode !== null && targetMode !== null && mode !== targetMode;
+  const targetMode = target?.mode ?? null;
+  return modes && node.mode !== null && targetMode !== null && node.mode !== targetMode;
 }
 
 /** Reports whether a file of the target with the same content gets the time of its source. */
@@ -271,15 +271,14 @@ export class Plan {
   *#makePairs(
     { source, target, blockedDirectory }: NodePair,
   ): Generator<NodePair, void, void> {
-    const pairedNodes = new Set<TreeNode | null>();
     const children = [...source?.children?.values() ?? []];
     for (const child of children.sort((a, b) => a.name < b.name ? -1 : 1)) {
       const counterpart = child.reason === "name" ? null : target?.get(child.name) ?? null;
-      pairedNodes.add(counterpart);
       yield { source: child, target: counterpart, blockedDirectory };
     }
     for (const child of target?.children?.values() ?? []) {
-      if (!pairedNodes.has(child)) yield { source: null, target: child, blockedDirectory };
+      const counterpart = child.reason === "name" ? null : source?.get(child.name) ?? null;
+      if (counterpart === null) yield { source: null, target: child, blockedDirectory };
     }
   }
 

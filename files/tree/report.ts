@@ -23,6 +23,10 @@ interface StartedCopy {
   readonly maxResumedFrom: number;
 }
 
+function hasPath(paths: ReadonlySet<string>, path: readonly string[]): boolean {
+  return paths.size > 0 && paths.has(path.join("/"));
+}
+
 export class TreeReport {
   #settings: TreeSettings;
   readonly #callSignal: AbortSignal | undefined;
@@ -57,8 +61,12 @@ export class TreeReport {
   #completedBytes = 0;
   readonly #progressThrottle = new Throttle();
   readonly #dataThrottle = new Throttle(1000);
-  /** The paths of the files that were reported as copied or unchanged; empty without retries. */
+  /** The files of this attempt that were reported as copied or unchanged; empty without retries. */
+  readonly #reportedNodes = new Set<TreeNode>();
+  #plannedNodes: readonly TreeNode[] = [];
+  /** The paths of the files that earlier attempts have reported as copied or unchanged. */
   readonly #reportedPaths = new Set<string>();
+  /** The paths of the files that earlier attempts have planned to copy. */
   readonly #plannedPaths = new Set<string>();
   readonly #startedCopies = new Map<string, StartedCopy>();
   /** The number of bytes that one attempt of this call has sent and a later attempt has resumed. */
@@ -78,6 +86,11 @@ export class TreeReport {
   ): void {
     this.#settings = settings;
     this.#onProgress = onProgress;
+    // Only a second attempt needs paths, because each attempt makes new nodes.
+    for (const { path } of this.#plannedNodes) this.#plannedPaths.add(path.join("/"));
+    for (const { path } of this.#reportedNodes) this.#reportedPaths.add(path.join("/"));
+    this.#plannedNodes = [];
+    this.#reportedNodes.clear();
     this.#deferredEvents = [];
     this.failureCount = 0;
     this.firstInterruption = null;
@@ -171,9 +184,7 @@ export class TreeReport {
     this.#basisFiles = basisFiles;
     const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#expectedReuseOf(node), 0);
     this.#totalBytes = Math.max(this.#totalBytes, this.#completedBytes + bytes);
-    if (this.#settings.retries > 0) {
-      for (const { path } of nodes) this.#plannedPaths.add(path.join("/"));
-    }
+    this.#plannedNodes = nodes;
     if (this.#isPlanned) return;
     this.#isPlanned = true;
     this.reportEvent({ type: "plan", files: nodes.length, bytes });
@@ -229,8 +240,7 @@ export class TreeReport {
 
   reportUnchanged(node: TreeNode, unset: readonly UnsetProperty[] = []): void {
     const { path, size } = node;
-    const key = path.join("/");
-    if (this.#plannedPaths.has(key) && !this.#reportedPaths.has(key)) {
+    if (hasPath(this.#plannedPaths, path) && !hasPath(this.#reportedPaths, path)) {
       // An earlier attempt has copied the file, but its response was lost.
       const lastResult = {
         bytes: 0,
@@ -249,12 +259,11 @@ export class TreeReport {
     this.reportEvent({ type: "unchanged", path });
   }
 
-  #markReported({ path }: TreeNode): boolean {
+  #markReported(node: TreeNode): boolean {
     if (this.#settings.retries === 0) return true;
-    const key = path.join("/");
-    const isFirst = !this.#reportedPaths.has(key);
-    this.#reportedPaths.add(key);
-    return isFirst;
+    if (this.#reportedNodes.has(node) || hasPath(this.#reportedPaths, node.path)) return false;
+    this.#reportedNodes.add(node);
+    return true;
   }
 
   reportFailed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
