@@ -1,6 +1,6 @@
 /** The plan of a copied tree: names, times, and entries to copy, keep and delete. */
 import { isSameTime } from "@degu/internal/files/conditions.ts";
-import { isWithin, TreeNode } from "@degu/internal/files/tree/tree.ts";
+import { isWithin, TreeBuilder, type TreeNode } from "@degu/internal/files/tree/tree.ts";
 import type { PlanRules } from "@degu/internal/files/tree/options.ts";
 import { Plan } from "@degu/internal/files/tree/plan.ts";
 import { assertEquals } from "@std/assert";
@@ -9,19 +9,24 @@ const TIME = 1_700_000_000_000;
 
 /** Makes a tree from paths of files of one byte; `d/l!link` is an entry of another kind. */
 function treeOf(paths: readonly string[]): TreeNode {
-  const root = TreeNode.makeRoot();
+  const tree = new TreeBuilder();
+  const directories = new Set<string>();
+  const modified = new Date(TIME);
   for (const path of paths) {
-    const [names = "", reason] = path.split("!") as [string, "link" | undefined];
-    let node = root;
-    for (const name of names.split("/")) {
-      const isLast = names === [...node.path, name].join("/");
-      const kind = !isLast ? "directory" : reason === undefined ? "file" : "other";
-      const size = kind === "file" ? 1 : 0;
-      node.add(new TreeNode(node, name, kind, size, TIME, isLast ? reason ?? null : null));
-      node = node.get(name)!;
+    const [text = "", reason] = path.split("!") as [string, "link" | undefined];
+    const names = text.split("/");
+    for (const [depth, name] of names.slice(0, -1).entries()) {
+      const parentPath = names.slice(0, depth);
+      const directory = [...parentPath, name].join("/");
+      if (directories.has(directory)) continue;
+      directories.add(directory);
+      tree.add(parentPath, { name, kind: "directory", size: 0, modified });
     }
+    const name = names.at(-1)!;
+    const other = reason === undefined ? null : { kind: "other", size: 0, reason } as const;
+    tree.add(names.slice(0, -1), { name, kind: "file", size: 1, modified, ...other });
   }
-  return root;
+  return tree.build();
 }
 
 const pathOf = (node: TreeNode) => node.path.join("/");

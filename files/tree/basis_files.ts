@@ -134,7 +134,7 @@ function collectFiles(
   sizes: ReadonlySet<number>,
   groupsBySizeAndTime: Map<string, FileGroup>,
 ): void {
-  for (const node of target.children?.values() ?? []) {
+  for (const node of target.children ?? []) {
     const sourceNode = source?.get(node.name) ?? null;
     if (node.kind === "directory") collectFiles(node, sourceNode, sizes, groupsBySizeAndTime);
     if (node.kind !== "file" || !sizes.has(node.size)) continue;

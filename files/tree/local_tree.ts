@@ -75,7 +75,7 @@ import type {
   TreeSource,
   TreeTarget,
 } from "./sides.ts";
-import { addEntry, quotePath, TreeNode } from "./tree.ts";
+import { quotePath, TreeBuilder, type TreeNode } from "./tree.ts";
 
 const logger = makeSafeLogger(standardLogger(), ["warn"]);
 
@@ -134,7 +134,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (!Deno.statSync(path).isDirectory) {
       throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
     }
-    const root = TreeNode.makeRoot();
+    const tree = new TreeBuilder(this.#isSource);
     const startTime = Date.now();
     let isPartial = false;
     const listOptions = {
@@ -147,9 +147,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       for await (const { names, entries } of readTree(listOptions)) {
         signal.throwIfAborted();
-        const directory = root.find(names)!;
         for (const entry of entries) {
-          if (addEntry(directory, entry, this.#isSource, entry.mode)) continue;
+          if (tree.add(names, entry, entry.mode)) continue;
           this.#parts.add(this.#root.pathOf([...names, entry.name]));
         }
       }
@@ -158,7 +157,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       throw new TransferError("CHANGED", `${error.message}; call again`, { cause: error });
     }
     return {
-      root,
+      root: tree.build(),
       listPeriod: { start: startTime, end: Math.max(startTime, Date.now()) },
       server: null,
       isPartial,

@@ -66,9 +66,7 @@ export class NameConflicts {
       const entriesByName = new Map(entries.map((entry) => [entry.name, entry]));
       const extraEntries = entries.filter(({ name }) => parent.get(name) === null);
       const extraByName = Map.groupBy(extraEntries, ({ name }) => normalizeName(name));
-      const unlistedNodes = [...parent.children!.values()].filter(({ name }) =>
-        !entriesByName.has(name)
-      );
+      const unlistedNodes = parent.children!.filter(({ name }) => !entriesByName.has(name));
       const unlistedByName = Map.groupBy(unlistedNodes, ({ name }) => normalizeName(name));
       for (const node of siblings) {
         const key = normalizeName(node.name);

