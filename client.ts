@@ -75,8 +75,12 @@ import {
   RequestShortcuts,
 } from "./net/client/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
-import { type ClientSslconfig, type ClientSslctx, resolveClientSslctx } from "./net/tls/context.ts";
-import { checkProtocol } from "./net/tls/policy.ts";
+import {
+  checkProtocol,
+  type ClientSslconfig,
+  type ClientSslctx,
+  resolveClientSslctx,
+} from "./net/tls/context.ts";
 
 export {
   type ClientOptions,

@@ -56,9 +56,13 @@ import {
 } from "./net/server/server_options.ts";
 import { serveUntilSignal } from "./program/termination.ts";
 import { type RefusalCause, Slots } from "./net/server/slots.ts";
-import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
+import {
+  checkProtocol,
+  resolveServerSslctx,
+  type ServerSslconfig,
+  type ServerSslctx,
+} from "./net/tls/context.ts";
 import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
-import { checkProtocol } from "./net/tls/policy.ts";
 
 export type { Api, App, AppFunction, AppObject } from "./base/app/app.ts";
 export type { PeerIdentity } from "./base/app/peer_identity.ts";

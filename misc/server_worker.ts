@@ -7,8 +7,12 @@ import type { ServerOptions } from "../net/server/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { Server, SSLServer } from "../server.ts";
 import { buildApp, isClass, loadModuleExport, type ModuleExport } from "../worker/load_app.ts";
-import { type PostedError, toPostedError } from "../worker/posted_error.ts";
-import { reportUncaughtErrors, runInWorker } from "../worker/worker_port.ts";
+import {
+  type PostedError,
+  reportUncaughtErrors,
+  runInWorker,
+  toPostedError,
+} from "../worker/worker_port.ts";
 
 // ───────────────────────── the messages
 

@@ -4,8 +4,7 @@ import { awaitUntilAborted } from "../internal/pause.ts";
 import { type Logger, processLogger } from "../base/app/logger.ts";
 import type { ServerOptions } from "../net/server/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import { fromPostedError } from "../worker/posted_error.ts";
-import { loadWorkerThreads, startWorker } from "../worker/worker_port.ts";
+import { fromPostedError, loadWorkerThreads, startWorker } from "../worker/worker_port.ts";
 import type { AppSource, Command, WorkerReport } from "./server_worker.ts";
 
 /** Never called: the import lets `deno cache` find the module, which is started by its URL. */

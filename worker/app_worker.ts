@@ -23,8 +23,12 @@ import { findReasonPhrase } from "../internal/statuses.ts";
 import { BodyReceiver, BodySender, type Post, transferBody } from "./body_transfer.ts";
 import { buildApp, loadModuleExport } from "./load_app.ts";
 import type { BodyFraming, PostedSession, WorkerCommand, WorkerReport } from "./messages.ts";
-import { fromPostedError, toPostedError } from "./posted_error.ts";
-import { reportUncaughtErrors, runInWorker } from "./worker_port.ts";
+import {
+  fromPostedError,
+  reportUncaughtErrors,
+  runInWorker,
+  toPostedError,
+} from "./worker_port.ts";
 
 runInWorker((port) => {
   const report = (report: WorkerReport) => port.postMessage(report);

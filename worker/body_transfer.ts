@@ -3,7 +3,7 @@ import type { BodyOutcome, BodySource } from "../base/body/body_reader.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { BodyError } from "../base/errors.ts";
 import type { BodyMessage } from "./messages.ts";
-import { fromPostedError, toPostedError } from "./posted_error.ts";
+import { fromPostedError, toPostedError } from "./worker_port.ts";
 
 /** The size of the buffers that travel between the threads, and of the largest piece. */
 const BUFFER_BYTES = 524288;

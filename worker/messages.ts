@@ -3,7 +3,7 @@ import type { PeerCertificate } from "../base/app/session.ts";
 import type { Framing, HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/method.ts";
 import type { ModuleExport } from "./load_app.ts";
-import type { PostedError } from "./posted_error.ts";
+import type { PostedError } from "./worker_port.ts";
 
 /** The body of a message with bytes to send; the framing is the length or `"chunked"`. */
 export type BodyFraming = NonNullable<Framing>;

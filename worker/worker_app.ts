@@ -16,8 +16,7 @@ import { type Logger, makeSafeLogger, processLogger, type SafeLogger } from "../
 import { BodyReceiver, BodySender, type Post, transferBody } from "./body_transfer.ts";
 import { type ModuleExport, parseModuleExport } from "./load_app.ts";
 import type { PostedResponse, WorkerCommand, WorkerReport } from "./messages.ts";
-import { fromPostedError, toPostedError } from "./posted_error.ts";
-import { loadWorkerThreads, startWorker } from "./worker_port.ts";
+import { fromPostedError, loadWorkerThreads, startWorker, toPostedError } from "./worker_port.ts";
 
 /** Never called: the import lets `deno cache` find the module, which is started by its URL. */
 void (() => import("./app_worker.ts"));

@@ -1,4 +1,5 @@
-import { type PostedError, toPostedError } from "./posted_error.ts";
+import { errorCodeOf, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
+import { reportedErrors } from "../internal/error_details.ts";
 
 export interface RunningWorker {
   readonly worker: Worker;
@@ -68,4 +69,79 @@ export function reportUncaughtErrors(report: (error: PostedError) => void): () =
   };
   listen();
   return listen;
+}
+
+/**
+ * An error for `postMessage`, which clones it. A clone has the message, the stack and the causes,
+ * but not a class of Deno.
+ */
+export interface PostedError {
+  readonly error: Error;
+  readonly name: string;
+  readonly errors?: unknown[];
+  readonly code?: string | undefined;
+  /** Whether the app has reported the error in its own log line. */
+  readonly isReported?: boolean | undefined;
+}
+
+/** Never throws. */
+export function toPostedError(thrownValue: unknown): PostedError {
+  try {
+    const code = isTooManyOpenFilesError(thrownValue) ? "EMFILE" : errorCodeOf(thrownValue);
+    return {
+      ...cloneError(thrownValue),
+      code: typeof code === "string" ? code : undefined,
+      isReported: reportedErrors.get(thrownValue),
+    };
+  } catch {
+    // A getter has thrown.
+    return { error: new Error("the thrown value can't be read"), name: "Error" };
+  }
+}
+
+function cloneError(thrownValue: unknown): PostedError {
+  if (!(thrownValue instanceof Error)) {
+    return {
+      error: new Error(typeof thrownValue === "string" ? thrownValue : Deno.inspect(thrownValue)),
+      name: "Error",
+    };
+  }
+  // Replace the stack: to format a stack, Deno opens a source map, and ends the process if no
+  // file descriptor is free.
+  if (isTooManyOpenFilesError(thrownValue)) {
+    thrownValue.stack = `${thrownValue.name}: ${thrownValue.message}`;
+  }
+  // In JavaScript, these properties can have any type.
+  const name = String(thrownValue.name);
+  try {
+    const error = structuredClone(thrownValue);
+    if (!(thrownValue instanceof AggregateError)) return { error, name };
+    return { error, name, errors: structuredClone(thrownValue.errors) };
+  } catch {
+    const error = new Error(String(thrownValue.message), {
+      cause: Deno.inspect(thrownValue.cause),
+    });
+    error.stack = String(thrownValue.stack);
+    return { error, name };
+  }
+}
+
+export function fromPostedError(
+  { error, name, errors, code, isReported }: PostedError,
+): Error {
+  const defineProperty = (property: string, value: unknown) =>
+    Object.defineProperty(error, property, { value, writable: true, configurable: true });
+  if (errors !== undefined) {
+    Object.setPrototypeOf(error, AggregateError.prototype);
+    defineProperty("errors", errors);
+  }
+  if (Object.hasOwn(Deno.errors, name)) {
+    const ErrorClass = Deno.errors[name as keyof typeof Deno.errors];
+    Object.setPrototypeOf(error, ErrorClass.prototype);
+  }
+  if (error.name !== name) defineProperty("name", name);
+  // A DOMException has a code of its own.
+  if (code !== undefined && !("code" in error)) Object.assign(error, { code });
+  if (isReported === true) reportedErrors.set(error, true);
+  return error;
 }

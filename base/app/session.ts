@@ -5,7 +5,6 @@ import { checkString, notConstructibleError, wrongTypeError } from "../../intern
 import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./app_result.ts";
-import { ObservedPromise } from "./observed_promise.ts";
 import {
   callIsTrusted,
   checkIdentity,
@@ -626,4 +625,34 @@ export function findUser(session: Session): string | null {
 export function formatLogName(session: Session): string {
   const user = findUser(session);
   return user === null ? `${session}` : `${printable(`${user}`)} (${session})`;
+}
+
+/** A promise that reports when its result is first awaited. */
+class ObservedPromise<T> extends Promise<T> {
+  /** `then` returns a plain promise. */
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise;
+  }
+
+  #onObserved: (() => void) | null = null;
+
+  /**
+   * Makes a promise with the result of another promise. A rejection that no code handles has no
+   * effect.
+   */
+  static observe<T>(promise: Promise<T>, onObserved: () => void): ObservedPromise<T> {
+    const observedPromise = new ObservedPromise<T>((resolve) => resolve(promise));
+    observedPromise.then(undefined, () => {});
+    observedPromise.#onObserved = onObserved;
+    return observedPromise;
+  }
+
+  override then<A = T, B = never>(
+    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.#onObserved?.();
+    this.#onObserved = null;
+    return super.then(onFulfilled, onRejected);
+  }
 }

@@ -20,7 +20,6 @@ import { parseRequestedPath } from "../file_name.ts";
 import { FirstLook } from "./first_look.ts";
 import { checkDays, VersionStore } from "../kept_versions.ts";
 import { get, loadMime } from "./get.ts";
-import { makeErrorPrintable, removeSystemStack } from "./logged_error.ts";
 import { FIXED_MODES_HEADER, formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
@@ -504,4 +503,28 @@ function realPathOf(dir: string | URL): string {
     throw error;
   }
   throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
+}
+
+/**
+ * Makes an error safe for a log: the message and the stack of a file system error contain its path.
+ */
+export function makeErrorPrintable(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const message = printable(error.message);
+  if (message === error.message) return error;
+  const printableCopy = new Error(message);
+  const { name, code, errno } = error as { name: string; code?: unknown; errno?: unknown };
+  return Object.assign(printableCopy, {
+    name,
+    ...(code === undefined ? {} : { code }),
+    ...(errno === undefined ? {} : { errno }),
+  });
+}
+
+/** Removes the stack of an error of the system: the reason is a disk or a limit, and not a bug. */
+function removeSystemStack(error: unknown): unknown {
+  if (isSystemError(error)) {
+    error.stack = `${error.name}: ${error.message}`;
+  }
+  return error;
 }

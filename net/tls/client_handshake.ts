@@ -23,10 +23,9 @@ import {
   disablePeerCertificateObjects,
   loadBuiltin,
 } from "../transport/runtime.ts";
-import { clientMaterialOf, type ClientSslctx } from "./context.ts";
+import { checkNegotiatedParameters, clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeHandshakeError, translateError } from "./errors.ts";
 import { identifyServer, parseHostAddress } from "./peer.ts";
-import { checkNegotiatedParameters } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
 

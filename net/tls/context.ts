@@ -1,6 +1,6 @@
 /** Messages don't quote the contents of files or texts. */
 
-import type { SecureContext } from "node:tls";
+import type { SecureContext, TLSSocket } from "node:tls";
 import {
   checkBoolean,
   checkString,
@@ -14,7 +14,6 @@ import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "./deno_version.ts";
 import { Authorities } from "./authority.ts";
 import { formatPem } from "./certificate.ts";
-import { loadBuiltin } from "../transport/runtime.ts";
 import {
   findIdentityOptions,
   type Identity,
@@ -23,7 +22,8 @@ import {
   readIdentity,
   type TrustedAuthorities,
 } from "./pem.ts";
-import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
+import { TlsError } from "../../base/errors.ts";
+import { loadBuiltin } from "../transport/runtime.ts";
 
 /** The certificate of a client or server and its private key, as PEM files. */
 export interface CertificateFiles {
@@ -339,6 +339,74 @@ function checkTextOrFiles<N extends keyof Config>(
 
 function hasAuthorities({ ca, caFile, caPath }: Config): boolean {
   return ca !== undefined || caFile !== undefined || caPath !== undefined;
+}
+
+// ───────────────────────── the policy
+
+// The TLS policy of clients and servers. The policy follows RFC 9325, and is strict wherever the
+// standard leaves a choice.
+//
+// - TLS 1.2 or 1.3.
+// - For TLS 1.2, only suites with forward secrecy and authenticated encryption.
+// - The peer's certificate is always verified. No option and no environment variable disables this.
+// - A session is resumed only if its certificate was verified before, and its authority is still
+//   trusted.
+// - No compression and no renegotiation: the TLS library supports neither.
+
+const MIN_VERSION = "TLSv1.2";
+const MAX_VERSION = "TLSv1.3";
+
+export const CIPHERS: readonly string[] = Object.freeze([
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_AES_128_GCM_SHA256",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+]);
+
+export const LIBRARY_OPTIONS = Object.freeze({
+  minVersion: MIN_VERSION,
+  maxVersion: MAX_VERSION,
+  ciphers: CIPHERS.join(":"),
+});
+
+/**
+ * Checks that the policy allows the negotiated version and cipher suite, and that both sides have
+ * selected the same protocol by ALPN (RFC 7301): `node:tls` accepts a peer without ALPN.
+ */
+export function checkNegotiatedParameters(socket: TLSSocket, alpnProtocol: string | null): void {
+  const selectedProtocol = socket.alpnProtocol;
+  if (alpnProtocol !== null && selectedProtocol !== alpnProtocol) {
+    const description = selectedProtocol ? quote(selectedProtocol) : "none";
+    throw new TlsError(
+      "POLICY",
+      `the protocol by ALPN must be ${alpnProtocol}; got ${description}`,
+    );
+  }
+  const version = socket.getProtocol();
+  if (version !== MIN_VERSION && version !== MAX_VERSION) {
+    throw new TlsError("POLICY", `the version is ${quote(String(version))}`);
+  }
+  const { name } = socket.getCipher();
+  if (!CIPHERS.includes(name)) {
+    throw new TlsError("POLICY", `the cipher suite is ${quote(String(name))}`);
+  }
+}
+
+const PROTOCOL_NAME = /^[!-~]{1,255}$/;
+
+export function checkProtocol(protocol: string | undefined): string | null {
+  if (protocol === undefined) return null;
+  checkString("protocol", protocol);
+  if (PROTOCOL_NAME.test(protocol)) return protocol;
+  throw notAllowedError(
+    "protocol",
+    `must be 1 to 255 visible ASCII characters; got ${quote(protocol)}`,
+  );
 }
 
 // ───────────────────────── the contexts

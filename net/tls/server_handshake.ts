@@ -1,10 +1,9 @@
 import type { Server as TlsServer } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import { disablePeerCertificateObjects, loadBuiltin } from "../transport/runtime.ts";
-import type { ServerMaterial } from "./context.ts";
+import { checkNegotiatedParameters, type ServerMaterial } from "./context.ts";
 import { makeTlsError } from "./errors.ts";
 import { identifyClient } from "./peer.ts";
-import { checkNegotiatedParameters } from "./policy.ts";
 import { ignoreError, type RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
 

@@ -1,5 +1,5 @@
 /** Errors that are posted to another thread. */
-import { fromPostedError, toPostedError } from "@degu/internal/worker/posted_error.ts";
+import { fromPostedError, toPostedError } from "@degu/internal/worker/worker_port.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
 /** Returns the error that the other thread receives. */

@@ -26,7 +26,7 @@ import {
   checkNegotiatedParameters,
   CIPHERS,
   LIBRARY_OPTIONS,
-} from "@degu/internal/net/tls/policy.ts";
+} from "@degu/internal/net/tls/context.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { runCommand } from "@degu/testing/commands.ts";
