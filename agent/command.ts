@@ -155,6 +155,9 @@ export function formatSpaceAdvice(path: string, ...followingWords: readonly stri
 /** Shells don't expand this path in `--inbox=~/Inbox`. */
 export const DEFAULT_INBOX = "~/Inbox";
 
+/** The operand that names stdin or stdout. `./-` names a file. */
+export const STDIO = "-";
+
 export const IGNORE_FILE = ".deguignore";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */

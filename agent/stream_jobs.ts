@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { download, type TransferProgress, upload } from "@degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
-import { type Context, formatShellCommand } from "./command.ts";
+import { type Context, formatShellCommand, STDIO } from "./command.ts";
 import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
@@ -11,9 +11,6 @@ import { pause } from "./pause.ts";
 import type { RemoteEntry, RemoteFiles, RemotePath } from "./remote_files.ts";
 import { EXISTS_AT_PEER } from "./transfer_errors.ts";
 import type { FileJob } from "./transfers.ts";
-
-/** The operand that names stdin or stdout. `./-` names a file. */
-export const STDIO = "-";
 
 /** The paths of open files, such as those of process substitution in a shell. */
 const OPEN_FILE_PATTERN = /^\/(?:dev|proc\/[^/]+)\/fd\//;

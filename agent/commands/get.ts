@@ -1,5 +1,11 @@
 import { resolve } from "../paths.ts";
-import { checkSettled, type Context, formatShellCommand, formatSpaceAdvice } from "../command.ts";
+import {
+  checkSettled,
+  type Context,
+  formatShellCommand,
+  formatSpaceAdvice,
+  STDIO,
+} from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
@@ -14,7 +20,7 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import { checkStdoutSource, makeStdoutJob, STDIO } from "../stream_jobs.ts";
+import { checkStdoutSource, makeStdoutJob } from "../stream_jobs.ts";
 import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 

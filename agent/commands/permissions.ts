@@ -3,7 +3,13 @@ import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { parseInvitation } from "@degu/device";
 import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../addresses.ts";
-import { type CommonOptions, type Context, DEFAULT_INBOX, formatShellCommand } from "../command.ts";
+import {
+  type CommonOptions,
+  type Context,
+  DEFAULT_INBOX,
+  formatShellCommand,
+  STDIO,
+} from "../command.ts";
 import { Failure } from "../failure.ts";
 import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import {
@@ -24,7 +30,6 @@ import { join, resolve } from "../paths.ts";
 import { findPeer } from "../peer_client.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
-import { STDIO } from "../stream_jobs.ts";
 import type { ServeOptions } from "./serve.ts";
 
 type Options = Omit<ServeOptions, "listen"> & CommonOptions & {

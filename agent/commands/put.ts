@@ -1,6 +1,12 @@
 import { basename, dirname } from "node:path";
 import { upload } from "@degu/files/client";
-import { checkSettled, type Context, formatShellCommand, formatSpaceAdvice } from "../command.ts";
+import {
+  checkSettled,
+  type Context,
+  formatShellCommand,
+  formatSpaceAdvice,
+  STDIO,
+} from "../command.ts";
 import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
@@ -21,12 +27,7 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import {
-  checkStreamSources,
-  findStreamSource,
-  makeStreamUploadJob,
-  STDIO,
-} from "../stream_jobs.ts";
+import { checkStreamSources, findStreamSource, makeStreamUploadJob } from "../stream_jobs.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 

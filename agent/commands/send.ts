@@ -2,7 +2,7 @@ import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/device";
 import { realPath } from "../paths.ts";
 import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts";
-import type { Context } from "../command.ts";
+import { type Context, STDIO } from "../command.ts";
 import { makeLogger, openTemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { formatCount, formatId } from "../output.ts";
@@ -10,7 +10,6 @@ import { inviteOneDevice } from "../shown_invitation.ts";
 import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { findSources, SendSession } from "../send_session.ts";
-import { STDIO } from "../stream_jobs.ts";
 import { ServeEvents } from "../serve_events.ts";
 
 interface Options {

@@ -1,5 +1,5 @@
 import type { TreeEntry } from "@degu/files";
-import type { Context } from "../command.ts";
+import { type Context, STDIO } from "../command.ts";
 import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
@@ -25,7 +25,6 @@ import {
   parseRemotePath,
   RemoteFiles,
 } from "../remote_files.ts";
-import { STDIO } from "../stream_jobs.ts";
 import { isDirectory } from "../tree_copy.ts";
 import { Transfers } from "../transfers.ts";
 
