@@ -31,8 +31,9 @@ const CLOSE_MILLISECONDS = 1000;
 type Reject = (error: unknown) => void;
 
 interface PendingRead {
-  /** Resolves the read after bytes have arrived, or the end. */
-  resolve(): void;
+  /** The array to fill; `null` if a piece is read. */
+  readonly into: Uint8Array | null;
+  resolve(result: number | Uint8Array<ArrayBuffer> | null): void;
   readonly reject: Reject;
 }
 
@@ -90,7 +91,7 @@ export class TlsSocket implements Socket {
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => {
       this.#hasEnded = true;
-      this.#takePendingRead()?.resolve();
+      this.#takePendingRead()?.resolve(null);
     });
     socket.on("error", (error) => this.#fail(makeSocketError(error)));
     socket.on("close", () => {
@@ -106,26 +107,23 @@ export class TlsSocket implements Socket {
 
   read(into: Uint8Array): Promise<number | null> {
     if (into.length === 0 && !this.#isClosed) return Promise.resolve(0);
-    return this.#takeReceived(() => this.#copyBuffered(into));
+    return this.#read(into) as Promise<number | null>;
   }
 
   readPiece(): Promise<Uint8Array<ArrayBuffer> | null> {
-    return this.#takeReceived(() => this.#takePiece());
+    return this.#read(null) as Promise<Uint8Array<ArrayBuffer> | null>;
   }
 
-  #takeReceived<T>(take: () => T): Promise<T | null> {
+  #read(into: Uint8Array | null): Promise<number | Uint8Array<ArrayBuffer> | null> {
     if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#pendingRead !== null) {
       return Promise.reject(new Deno.errors.Busy("a read is in progress"));
     }
-    if (this.#bufferedBytes > 0) return Promise.resolve(take());
+    if (this.#bufferedBytes > 0) return Promise.resolve(this.#takeBuffered(into));
     if (this.#hasEnded) return Promise.resolve(null);
     if (this.#failure !== null) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
-      this.#pendingRead = {
-        resolve: () => resolve(this.#bufferedBytes > 0 ? take() : null),
-        reject,
-      };
+      this.#pendingRead = { into, resolve, reject };
       if (this.#isReferenced) this.#ref();
     });
   }
@@ -190,7 +188,8 @@ export class TlsSocket implements Socket {
     if (this.#isClosed) return;
     this.#pieces.push(piece);
     this.#bufferedBytes += piece.length;
-    this.#takePendingRead()?.resolve();
+    const pendingRead = this.#takePendingRead();
+    pendingRead?.resolve(this.#takeBuffered(pendingRead.into));
     const cost = this.#bufferCost;
     if (cost <= HIGH_WATER_MARK) return;
     if (!this.#isPaused) {
@@ -206,6 +205,10 @@ export class TlsSocket implements Socket {
       this.#bufferedBytes = 0;
       this.#socket.destroy();
     }
+  }
+
+  #takeBuffered(into: Uint8Array | null): number | Uint8Array<ArrayBuffer> {
+    return into === null ? this.#takePiece() : this.#copyBuffered(into);
   }
 
   /** Returns the first piece, or a copy of several small pieces or of a part of a piece. */
