@@ -46,7 +46,6 @@ import {
   ListenerMaker,
   PlainListener,
 } from "./net/transport/listener.ts";
-import { IdleClock } from "./net/server/idle_clock.ts";
 import { ServerConnection, type ServerContext } from "./net/server/server_connection.ts";
 import {
   canonicalizeHosts,
@@ -189,7 +188,6 @@ export class Server implements AsyncDisposable {
       reportExchange: makeExchangeReporter(onExchange, logger),
       unframedNull,
       hosts: canonicalizeHosts(hosts),
-      idleClock: new IdleClock(),
       isStopping: false,
     };
     const listenAt = (address: Address) => listen(address, this.#context);
@@ -412,7 +410,6 @@ export class Server implements AsyncDisposable {
     clearTimeout(this.#unservedTimer);
     this.#listener.close();
     this.#slots.close();
-    this.#context.idleClock[Symbol.dispose]();
     this.#ownLogger?.[Symbol.dispose]();
   }
 

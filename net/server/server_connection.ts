@@ -64,7 +64,6 @@ import { ExchangeRecorder, type ExchangeReporter } from "../../base/app/exchange
 import { makeIncomingBody } from "../transport/incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerOptions } from "../transport/listener.ts";
-import type { IdleClock, IdlePeriod } from "./idle_clock.ts";
 import { ServerExchange } from "./server_exchange.ts";
 import { PeerProbe } from "./peer_probe.ts";
 import { DISTRUSTED_AUTHORITY, DISTRUSTED_AUTHORITY_END, PeerTrust } from "./peer_trust.ts";
@@ -109,7 +108,6 @@ export interface ServerContext extends AppParts, ListenerOptions {
   readonly unframedNull: boolean;
   /** The canonical names of the server; `null` for any host. */
   readonly hosts: ReadonlySet<string> | null;
-  readonly idleClock: IdleClock;
   isStopping: boolean;
 }
 
@@ -144,10 +142,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     | "closed within a request" = "none";
   #servePromise: Promise<void> | null = null;
   #lingerPromise: Promise<void> | null = null;
-  /** The period in which the connection last became idle; `null` before it was accepted. */
-  #idlePeriod: IdlePeriod | null = null;
-  /** The order in which the connections of the server last became idle. */
-  idleOrder = 0;
+  #waitStart = Infinity;
 
   /**
    * Makes a connection over a socket, and takes ownership of the socket.
@@ -244,15 +239,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#transport.readBuffer.bufferedBytes === 0;
   }
 
-  /** The time up to which the connection became idle; `Infinity` unless it is idle. */
   get idleSince(): number {
-    return this.#idlePeriod !== null && this.isIdle() ? this.#idlePeriod.end : Infinity;
-  }
-
-  #startIdle(): void {
-    const { idleClock } = this.#context;
-    this.#idlePeriod = idleClock.period;
-    this.idleOrder = ++idleClock.startCount;
+    return this.isIdle() ? this.#waitStart : Infinity;
   }
 
   endIdleSession(): void {
@@ -349,7 +337,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     if (!this.#checkTrust()) return false;
     sessions.add(this.session);
-    this.#startIdle();
+    this.#waitStart = performance.now();
     return true;
   }
 
@@ -651,7 +639,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     // The reason was already logged if the connection was closed during the last bytes.
     if (isClosed) throw failure ?? new ConnectionClosedError();
     if (sessionEnd === null) {
-      this.#startIdle();
+      this.#waitStart = performance.now();
       this.#endExchange(null);
       this.#exchange = null;
       return false;

@@ -217,7 +217,7 @@ export class Slots {
         now - idleSince >=
           (isDisplaced ? MIN_DISPLACED_IDLE_MILLISECONDS : MIN_IDLE_MILLISECONDS)
       ),
-      (a, b) => slotCountOf(b) - slotCountOf(a) || a.idleOrder - b.idleOrder,
+      (a, b) => slotCountOf(b) - slotCountOf(a) || a.idleSince - b.idleSince,
     );
     idleConnection?.endIdleSession();
     if (idleConnection !== undefined) return true;

@@ -14,7 +14,6 @@ import {
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
 import { SessionCore } from "@degu/internal/base/app/session.ts";
-import { IdleClock } from "@degu/internal/net/server/idle_clock.ts";
 import { ServerConnection } from "@degu/internal/net/server/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, withTimeout } from "./raw_peer.ts";
@@ -153,8 +152,6 @@ export function makeServerConnection<Log extends Logger = RecordingLogger>(
   logger = new RecordingLogger() as unknown as Log,
 ) {
   const session = new SessionCore("name", null, 10);
-  const idleClock = new IdleClock();
-  idleClock[Symbol.dispose]();
   const context = {
     handle,
     logger,
@@ -166,7 +163,6 @@ export function makeServerConnection<Log extends Logger = RecordingLogger>(
     reportExchange: null,
     unframedNull: false,
     hosts: null,
-    idleClock,
   };
   const connection = new ServerConnection(context, socket, session, () => true);
   return { connection, logger, session: session.session };
