@@ -66,7 +66,7 @@ export class TreeNode {
   }
 }
 
-/** Sorts by name. A name that is not UTF-8 is listed as a text, and follows the name of this text. */
+/** Compares names. The text that a list shows for a name that is not UTF-8 may also be a name. */
 function compareNodes(a: TreeNode, b: TreeNode): number {
   if (a.name !== b.name) return a.name < b.name ? -1 : 1;
   return Number(a.reason === "name") - Number(b.reason === "name");
@@ -85,9 +85,7 @@ export class TreeBuilder {
     this.#isSource = isSource;
   }
 
-  /**
-   * @returns False if the entry was not added, because its name is reserved and the tree is a target.
-   */
+  /** @returns False if the entry was not added: its name is reserved, and the tree is a target. */
   add(
     parentPath: readonly string[],
     { name, kind, size, modified, reason, isDirectory }: DirectoryEntry,
