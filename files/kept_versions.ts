@@ -142,7 +142,7 @@ export class VersionStore {
       },
       findDirectory(root) {
         const directory = keptDirectoryOf(root);
-        const hasVersions = listDays(directory).some((day) =>
+        const hasVersions = sortDays(listDirectories(directory)).some((day) =>
           listDirectories(`${directory}/${day}`).length > 0
         );
         return hasVersions ? directory : null;
@@ -409,14 +409,25 @@ function toWriterName(writer: string): string {
 
 const WRITER_DIGEST_LENGTH = 16;
 
-export function listDays(directory: string): string[] {
-  return listDirectories(directory).filter((name) => DAY_PATTERN.test(name)).sort();
+export async function readDays(directory: string): Promise<string[]> {
+  return sortDays(await readDirectories(directory));
 }
 
-export function listDirectories(directory: string): string[] {
+export async function readDirectories(directory: string): Promise<string[]> {
+  const entries = await ignoreNotFound(Array.fromAsync(Deno.readDir(directory))) ?? [];
+  return namesOfDirectories(entries);
+}
+
+const sortDays = (names: readonly string[]): string[] =>
+  names.filter((name) => DAY_PATTERN.test(name)).sort();
+
+const namesOfDirectories = (entries: Iterable<Deno.DirEntry>): string[] =>
+  [...entries].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+
+/** On a damaged disk, synchronous reading may miss a part. So fewer days are marked or removed. */
+function listDirectories(directory: string): string[] {
   try {
-    return [...Deno.readDirSync(directory)]
-      .filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+    return namesOfDirectories(Deno.readDirSync(directory));
   } catch (error) {
     // No version was kept yet.
     if (error instanceof Deno.errors.NotFound) return [];
@@ -446,7 +457,7 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
       return 0;
     }
   };
-  const allDays = listDays(directory).reverse();
+  const allDays = sortDays(listDirectories(directory)).reverse();
   const isFuture = allDays.length > 0 && allDays[0]! > today;
   const oldDays = allDays.filter((day, index) => !isFuture || index === 0 || day === today)
     .map((day) => ({ day, age: markAndMeasure(day) }))
@@ -462,7 +473,8 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
       if (!isMissingPathError(error)) errors.push(error);
     }
   }
-  for (const name of listDirectories(directory).filter((name) => OLD_DAY_PATTERN.test(name))) {
+  for (const name of await readDirectories(directory)) {
+    if (!OLD_DAY_PATTERN.test(name)) continue;
     await ignoreNotFound(Deno.remove(`${directory}/${name}`, { recursive: true }))
       .catch((error) => errors.push(error));
   }
@@ -531,7 +543,7 @@ export async function findKeptVersions(dir: string | URL): Promise<{
 }> {
   const root = await realPath(pathOf("dir", dir));
   const path = keptDirectoryOf(root);
-  const days = listDays(path);
+  const days = await readDays(path);
   let versions = 0;
   let bytes = 0;
   let since: string | null = null;

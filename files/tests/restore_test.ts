@@ -506,3 +506,28 @@ Deno.test("names with line feeds, quotes and other characters are restored", asy
   const { tree, result } = await restore(files.root, at);
   assertEquals([Object.values(tree).sort(), result.doubtful], [names.toSorted(), 0]);
 });
+
+/** Synchronous reading ignores this error of the disk, and returns a part of the names. */
+async function* readInPart(entries: AsyncIterable<Deno.DirEntry>) {
+  for await (const entry of entries) {
+    yield entry;
+    throw new Error("Input/output error (os error 5)");
+  }
+}
+
+Deno.test("a directory that the disk can only read in part is reported, and versions of which only a part can be read reject", async () => {
+  await using files = await serveKeeping({ "d/a": "1", "d/b": "2", c: "3" });
+  const at = Date.now();
+  await files.remove("c");
+  let part = `${files.root}/d`;
+  using _patch = patch(Deno, "readDir", (readDir) => (path) => {
+    const entries = readDir(path);
+    return `${path}`.startsWith(part) ? readInPart(entries) : entries;
+  });
+  const { result, events } = await restore(files.root, at);
+  assertEquals(result.missing, 1);
+  const missing = events.filter(({ type }) => type === "missing");
+  assertEquals(missing, [{ type: "missing", path: ["d"], reason: "unreadable" }]);
+  part = `${files.root}/${KEPT}`;
+  await assertRejects(() => restore(files.root, at), Error, "Input/output error");
+});

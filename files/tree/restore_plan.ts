@@ -12,8 +12,8 @@ import {
   dayOf,
   HOUR_MILLISECONDS,
   keptDirectoryOf,
-  listDays,
-  listDirectories,
+  readDays,
+  readDirectories,
 } from "../kept_versions.ts";
 import { type NamingLine, readNamingLog } from "../naming_log.ts";
 import { isReservedName } from "../reserved_name.ts";
@@ -129,8 +129,12 @@ const NAMING_MILLISECONDS = 60_000;
  * @param root The directory that has the versions.
  * @param prefix The names of the restored directory, below the root.
  */
-export function planRestore(root: string, prefix: readonly string[], at: Date): RestorePlan {
-  return new Planner(root, prefix, at).plan();
+export async function planRestore(
+  root: string,
+  prefix: readonly string[],
+  at: Date,
+): Promise<RestorePlan> {
+  return await new Planner(root, prefix, at).plan();
 }
 
 class Planner {
@@ -159,15 +163,16 @@ class Planner {
     this.#keptDirectory = keptDirectoryOf(root);
   }
 
-  plan(): RestorePlan {
-    const events = this.#listEvents();
+  async plan(): Promise<RestorePlan> {
+    // First the files: a line tells of a file that is deleted meanwhile.
+    const mounts = await this.#listPresent(this.#prefix);
+    const events = await this.#listEvents();
     for (const event of events) {
       const path = pathOf(event);
       const pathEvents = this.#pathEvents.get(path);
       if (pathEvents === undefined) this.#pathEvents.set(path, [event]);
       else pathEvents.push(event);
     }
-    const mounts = this.#listPresent(this.#prefix);
     const changedPaths = new Set<string>();
     for (const event of events) {
       if (event.time <= this.#at) break;
@@ -194,17 +199,17 @@ class Planner {
         files.push({ path: names, ...standing });
       }
     }
-    const plan = {
+    let plan: RestorePlan = {
       files: this.#removeConflicts(files),
       missing: this.#missing,
       absent,
       gaps: this.#gaps,
     };
-    return mounts.reduce((whole, names) => {
-      const mountRoot = this.#pathOf(names.join("/"));
-      const below = names.slice(this.#prefix.length);
-      return joinPlans(whole, planRestore(mountRoot, [], new Date(this.#at)), below);
-    }, plan as RestorePlan);
+    for (const names of mounts) {
+      const mountPlan = await planRestore(this.#pathOf(names.join("/")), [], new Date(this.#at));
+      plan = joinPlans(plan, mountPlan, names.slice(this.#prefix.length));
+    }
+    return plan;
   }
 
   #pathOf(path: string): string {
@@ -221,14 +226,14 @@ class Planner {
   }
 
   /** Lists the present files. Returns the mount points below that have versions of their own. */
-  #listPresent(names: readonly string[]): (readonly string[])[] {
+  async #listPresent(names: readonly string[]): Promise<(readonly string[])[]> {
     const mounts: (readonly string[])[] = [];
     const { dev } = Deno.lstatSync(this.#root);
     const pending = [names];
     for (let directory; (directory = pending.pop()) !== undefined;) {
       const directoryPath = this.#pathOf(directory.join("/"));
       if (!lstatOrNull(directoryPath)?.isDirectory) continue;
-      for (const { name } of this.#readDirectory(directoryPath, directory)) {
+      for (const { name } of await this.#readDirectory(directoryPath, directory)) {
         if (isReservedName(name)) continue;
         const entryNames = [...directory, name];
         const path = entryNames.join("/");
@@ -251,9 +256,9 @@ class Planner {
     return mounts;
   }
 
-  #readDirectory(path: string, names: readonly string[]): Deno.DirEntry[] {
+  async #readDirectory(path: string, names: readonly string[]): Promise<Deno.DirEntry[]> {
     try {
-      return [...Deno.readDirSync(path)];
+      return await Array.fromAsync(Deno.readDir(path));
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) throw error;
       const below = names.slice(this.#prefix.length);
@@ -297,9 +302,9 @@ class Planner {
   }
 
   /** Returns the events, the last one first. */
-  #listEvents(): Event[] {
+  async #listEvents(): Promise<Event[]> {
     const firstDay = dayOf(new Date(this.#at - HOUR_MILLISECONDS - MAX_ZONE_MILLISECONDS));
-    const days = listDays(this.#keptDirectory);
+    const days = await readDays(this.#keptDirectory);
     const events: Event[] = [];
     const loggedVersions = new Set<string>();
     for (const day of days) {
@@ -322,7 +327,7 @@ class Planner {
       const to = this.#logStart === Infinity ? null : new Date(this.#logStart);
       this.#gaps.push({ from: null, to, reason: "no-log" });
     }
-    for (const version of this.#listVersions(days.filter((day) => day >= firstDay))) {
+    for await (const version of this.#listVersions(days.filter((day) => day >= firstDay))) {
       if (loggedVersions.has(`${version.directory}/${version.path}`)) continue;
       events.push({ time: version.removedAt, removed: version });
       const { birthtime } = version.info;
@@ -375,9 +380,9 @@ class Planner {
     return events;
   }
 
-  *#listVersions(days: readonly string[]): Generator<Version> {
+  async *#listVersions(days: readonly string[]): AsyncGenerator<Version, void, void> {
     for (const day of days) {
-      for (const name of listDirectories(`${this.#keptDirectory}/${day}`)) {
+      for (const name of await readDirectories(`${this.#keptDirectory}/${day}`)) {
         const hour = parseVersionTime(day, name);
         if (hour === null) continue;
         const directory = `${day}/${name}`;
@@ -386,7 +391,7 @@ class Planner {
         for (let parent; (parent = pending.pop()) !== undefined;) {
           const parentPath = parent === "" ? root : `${root}/${parent}`;
           if (!lstatOrNull(parentPath)?.isDirectory) continue;
-          for (const entry of Deno.readDirSync(parentPath)) {
+          for await (const entry of Deno.readDir(parentPath)) {
             const path = parent === "" ? entry.name : `${parent}/${entry.name}`;
             if (entry.isDirectory) pending.push(path);
             const source = `${root}/${path}`;

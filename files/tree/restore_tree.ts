@@ -177,7 +177,7 @@ export async function restoreTree(
   }
   const marker = JSON.stringify({ dir: path, at: time.toISOString() });
   checkTarget(targetPath, marker);
-  const plan = planRestore(root, names, time);
+  const plan = await planRestore(root, names, time);
   const run = new Run(targetPath, plan, onEvent, signal);
   if (dryRun) return run.describe();
   const isNew = createDirectory(targetPath);
