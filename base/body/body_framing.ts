@@ -14,66 +14,45 @@ import {
   prepareSourceChunk,
   writeChunkHeader,
 } from "../wire/chunk.ts";
-import type { Framing } from "../wire/headers.ts";
 import { MAX_CHUNK_BYTES, MAX_LENGTH } from "../wire/limits.ts";
 import { Collector, type ReadBuffer } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-export interface BodyDecoder {
-  readonly framing: NonNullable<Framing>;
-  /** The number of consumed bytes, including the framing of chunks. */
-  readonly bytesRead: number;
-  /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
-  readonly remainingBytes: number;
-  /**
-   * The number of bytes of data to read past the buffer: 0 if a read by way of the buffer is
-   * faster.
-   */
-  readonly directBytes: number;
-  /**
-   * Consumes and checks buffered bytes, including the framing of chunks; returns a view of them.
-   *
-   * @param maxBytes The maximum number of bytes, which a chunked body may exceed.
-   */
-  take(buffer: ReadBuffer, maxBytes: number): Bytes;
-  /** Copies buffered data to an array, without the framing of chunks; returns its size. */
-  copy(buffer: ReadBuffer, into: Uint8Array): number;
-  /** Counts bytes of {@linkcode directBytes} that were consumed without the decoder. */
-  skipData(count: number): void;
-  computeMinRemainingBytes(bufferedBytes: number): number;
-  /**
-   * Makes the error for a source that ends too early.
-   *
-   * @param isReceived Whether the source is a peer, and not a file or a stream of the program.
-   * @param reason Why the peer may have ended the body, if this is known.
-   */
-  incompleteBodyError(isReceived: boolean, reason: string | null): Error;
-}
+export type BodyDecoder = LengthDecoder | ChunkDecoder;
 
 /** Decodes a body with a content-length (RFC 9112 §6.2). */
-export class LengthDecoder implements BodyDecoder {
+export class LengthDecoder {
   readonly framing: number;
+  /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
   remainingBytes: number;
 
   constructor(contentLength: number) {
     this.framing = this.remainingBytes = contentLength;
   }
 
+  /** The number of consumed bytes, including the framing of chunks. */
   get bytesRead(): number {
     return this.framing - this.remainingBytes;
   }
 
+  /** The bytes of data to read past the buffer: 0 if a read by way of the buffer is faster. */
   get directBytes(): number {
     return this.remainingBytes;
   }
 
+  /**
+   * Consumes and checks buffered bytes, including the framing of chunks; returns a view of them.
+   *
+   * @param maxBytes The maximum number of bytes, which a chunked body may exceed.
+   */
   take(buffer: ReadBuffer, maxBytes: number): Bytes {
     const bytes = buffer.takeView(Math.min(this.remainingBytes, maxBytes));
     this.remainingBytes -= bytes.length;
     return bytes;
   }
 
+  /** Copies buffered data to an array, without the framing of chunks; returns its size. */
   copy(buffer: ReadBuffer, into: Uint8Array): number {
     if (buffer.bufferedBytes === 0) return 0;
     const bytes = this.take(buffer, into.length);
@@ -81,6 +60,7 @@ export class LengthDecoder implements BodyDecoder {
     return bytes.length;
   }
 
+  /** Counts bytes of {@linkcode directBytes} that were consumed without the decoder. */
   skipData(count: number): void {
     this.remainingBytes -= count;
   }
@@ -89,6 +69,12 @@ export class LengthDecoder implements BodyDecoder {
     return this.remainingBytes;
   }
 
+  /**
+   * Makes the error for a source that ends too early.
+   *
+   * @param isReceived Whether the source is a peer, and not a file or a stream of the program.
+   * @param reason Why the peer may have ended the body, if this is known.
+   */
   incompleteBodyError(isReceived: boolean, reason: string | null): Error {
     const { remainingBytes } = this;
     if (!isReceived) {
@@ -104,7 +90,7 @@ export class LengthDecoder implements BodyDecoder {
 const MIN_DIRECT_BYTES = 65536;
 
 /** Decodes a chunked body (RFC 9112 §7.1). */
-export class ChunkDecoder implements BodyDecoder {
+export class ChunkDecoder {
   readonly framing = "chunked";
   readonly #scanner = new ChunkScanner();
 
