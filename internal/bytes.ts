@@ -40,6 +40,17 @@ export function makePlainView(bytes: Uint8Array): Uint8Array {
 
 export const EMPTY_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
+/** The garbage collector frees smaller pieces. */
+const MIN_FREED_BYTES = 4096;
+
+/**
+ * The garbage collector would free it much later, and allocating memory for every piece costs half
+ * of the time of a large transfer.
+ */
+export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
+  if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
+}
+
 export function startsWith(bytes: Uint8Array, position: number, prefix: Uint8Array): boolean {
   let i = 0;
   while (i < prefix.length && bytes[position + i] === prefix[i]) i++;

@@ -1,4 +1,4 @@
-import { EMPTY_BYTES, makePlainView, realLengthOf } from "../../internal/bytes.ts";
+import { EMPTY_BYTES, freeMemory, makePlainView, realLengthOf } from "../../internal/bytes.ts";
 import { propertyOf } from "../../internal/caught_errors.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
@@ -215,6 +215,8 @@ export class ReadBuffer {
 
   grow(capacity: number): void {
     if (capacity <= this.bytes.length || this.#pendingRead !== null) return;
+    // The next piece would replace the new buffer.
+    if (this.#isAdopted && capacity <= this.#capacity) return;
     this.#isGrown = true;
     this.#replaceBuffer(capacity);
   }
@@ -339,8 +341,9 @@ export class ReadBuffer {
   }
 
   #adopt(piece: Uint8Array<ArrayBuffer>): number {
-    if (this.#isAdopted) this.bytes.buffer.transfer(0);
-    this.bytes = piece;
+    if (this.#isAdopted) freeMemory(this.bytes);
+    // A subclass such as `Buffer` may have a slice() that makes no copy.
+    this.bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.length);
     this.start = 0;
     this.end = piece.length;
     this.#isGrown = this.#isAdopted = true;

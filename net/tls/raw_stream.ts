@@ -1,8 +1,8 @@
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import { writeAll } from "../../base/body/byte_io.ts";
+import { freeMemory } from "../../internal/bytes.ts";
 import {
-  freeMemory,
   freeMemoryAfterReads,
   loadBuiltin,
   pauseReads,

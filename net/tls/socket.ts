@@ -1,8 +1,9 @@
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
+import { freeMemory } from "../../internal/bytes.ts";
 import { unrefTimer } from "../transport/deadline.ts";
-import { freeMemory, reportPauseFailure } from "../transport/runtime.ts";
+import { reportPauseFailure } from "../transport/runtime.ts";
 import { makeSocketError, NO_CERTIFICATE_HINT } from "./errors.ts";
 import { ignoreError, type RawStream } from "./raw_stream.ts";
 

@@ -11,6 +11,7 @@
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { freeMemory } from "../../internal/bytes.ts";
 
 // ───────────────────────── sockets of node:net
 
@@ -86,17 +87,6 @@ export function freeMemoryAfterReads(socket: NetSocket): void {
   // The handle reads `onread` only when it starts reading.
   handle.readStop();
   handle.readStart();
-}
-
-/** The garbage collector frees smaller pieces. */
-const MIN_FREED_BYTES = 4096;
-
-/**
- * The garbage collector would free it much later, and allocating memory for every piece costs half
- * of the time of a large transfer.
- */
-export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
-  if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 
 /**

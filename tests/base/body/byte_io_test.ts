@@ -1,7 +1,7 @@
 /** Readers of bytes and of bodies. */
 import { BodyError } from "@degu/degu/base";
 import { ChunkDecoder } from "@degu/internal/base/body/body_framing.ts";
-import { BodyReader, openSource } from "@degu/internal/base/body/body_reader.ts";
+import { BodyReader, type BodySource, openSource } from "@degu/internal/base/body/body_reader.ts";
 import { MAX_PIECE_BYTES, openSink, ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import {
@@ -13,6 +13,7 @@ import {
   ZeroSource,
 } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { Buffer } from "node:buffer";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -339,4 +340,57 @@ Deno.test("BodyReader reads several small chunks at a time, and large ones past 
     const large = await countReads(encode(1_000_000, 1), operation);
     assert(large.some((length) => length > 60_000), `${large}`);
   }
+});
+
+// Pieces, whose memory belongs to the reader.
+
+/** Makes a source whose pieces are read by `readPiece` only. */
+const sourceOfPieces = (pieces: readonly Uint8Array<ArrayBuffer>[]): BodySource => {
+  const remainingPieces = [...pieces];
+  return {
+    kind: "request",
+    buffer: new ReadBuffer(),
+    read: () => Promise.reject(new Error("a read instead of a piece")),
+    readPiece: () => Promise.resolve(remainingPieces.shift() ?? null),
+    onEnd: () => {},
+  };
+};
+
+const readAllPieces = async (source: BodySource): Promise<string> => {
+  const reader = new BodyReader(source, new ChunkDecoder());
+  let text = "";
+  while (!reader.isDone) text += decodeLatin1(await reader.readPiece({ keepsBytes: false }));
+  return text;
+};
+
+Deno.test("BodyReader frees each piece when it reads the next, and makes no buffer in between", async () => {
+  const pieces = Array.from("abc", (letter) => encodeLatin1(`1388\r\n${letter.repeat(5000)}\r\n`));
+  const last = encodeLatin1("0\r\n\r\n");
+  const text = [...pieces, last].map(decodeLatin1).join("");
+  const source = sourceOfPieces([...pieces, last]);
+  assertEquals(await readAllPieces(source), text);
+  assertEquals(pieces.map(({ length }) => length), [0, 0, 0]);
+  assertStrictEquals(source.buffer.bytes.buffer, last.buffer);
+});
+
+Deno.test("BodyReader reads pieces that are parts of one buffer, which it doesn't free", async () => {
+  const chunks = Array.from("ab", (letter) => `1388\r\n${letter.repeat(5000)}\r\n`);
+  const bytes = encodeLatin1(`${chunks.join("")}0\r\n\r\n`);
+  const parts = [0, 5008, 10_016].map((start) => bytes.subarray(start, start + 5008));
+  const reader = new BodyReader(sourceOfPieces(parts), new ChunkDecoder());
+  const data = await reader.readRemaining(null, decodeLatin1);
+  assertEquals(data, "a".repeat(5000) + "b".repeat(5000));
+  assert(bytes.length > 10_000);
+});
+
+Deno.test("kept bytes have memory of their own if the pieces are Buffers of Node", async () => {
+  const chunks = ["x", "y"].map((letter) => Buffer.from(`3\r\n${letter.repeat(3)}\r\n`));
+  const reader = new BodyReader(
+    sourceOfPieces([...chunks, Buffer.from("0\r\n\r\n")]),
+    new ChunkDecoder(),
+  );
+  const keptPieces: Uint8Array[] = [];
+  while (!reader.isDone) keptPieces.push(await reader.readPiece({ keepsBytes: true }));
+  for (const chunk of chunks) chunk.fill(0);
+  assertEquals(keptPieces.map(decodeLatin1), ["3\r\nxxx\r\n", "3\r\nyyy\r\n", "0\r\n\r\n"]);
 });

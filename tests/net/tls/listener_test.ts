@@ -10,7 +10,7 @@ import {
   type RawConnection,
   type RawListener,
 } from "@degu/internal/net/tls/listener.ts";
-import { freeMemory } from "@degu/internal/net/transport/runtime.ts";
+import { freeMemory } from "@degu/internal/internal/bytes.ts";
 import { makeDuplex, NetStream, type RawStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { dial, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
