@@ -449,18 +449,19 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
   const errors: unknown[] = [];
   const now = new Date(Date.now());
   const today = dayOf(now);
-  const markAndMeasure = (day: string): number => {
+  const markAndMeasure = (day: string): { day: string; age: number }[] => {
     try {
-      return now.getTime() - markDay(`${directory}/${day}`, day, now).getTime();
+      const mark = markDay(`${directory}/${day}`, day, now);
+      return mark === null ? [] : [{ day, age: now.getTime() - mark.getTime() }];
     } catch (error) {
       errors.push(error);
-      return 0;
+      return [];
     }
   };
   const allDays = sortDays(listDirectories(directory)).reverse();
   const isFuture = allDays.length > 0 && allDays[0]! > today;
   const oldDays = allDays.filter((day, index) => !isFuture || index === 0 || day === today)
-    .map((day) => ({ day, age: markAndMeasure(day) }))
+    .flatMap(markAndMeasure)
     .sort((one, other) => one.age - other.age)
     .slice(isFuture ? 0 : days + PARTIAL_DAYS)
     .filter(({ age }) => age >= days * DAY_MILLISECONDS);
@@ -491,9 +492,12 @@ const PARTIAL_DAYS = 2;
  * Marks a day that has no mark, and returns the time of the mark, which is the mtime of the day's
  * directory. If this time is on the day itself, a version was added after the last mark. If it is
  * in the future, a wrong clock has set it. In both cases, and for the present day, sets it to now.
+ * Returns `null` if another process has removed the day.
  */
-function markDay(path: string, day: string, now: Date): Date {
-  const time = lstatOrNull(path)?.mtime ?? now;
+function markDay(path: string, day: string, now: Date): Date | null {
+  const info = lstatOrNull(path);
+  if (info === null) return null;
+  const time = info.mtime ?? now;
   if (time <= now && (dayOf(time) > day || day > dayOf(now))) return time;
   const isSet = ignoreRefusal(() => Deno.utimeSync(path, now, now));
   // Some disks refuse times, and set the time of a directory that changes.
