@@ -465,17 +465,18 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
     .sort((one, other) => one.age - other.age)
     .slice(isFuture ? 0 : days + PARTIAL_DAYS)
     .filter(({ age }) => age >= days * DAY_MILLISECONDS);
+  const unrenamedDays = new Set<string>();
   for (const { day } of oldDays) {
     // A removal changes the time of the day's directory, so an interrupted one would mark the day.
     try {
       Deno.renameSync(`${directory}/${day}`, `${directory}/${day}.old`);
     } catch (error) {
-      // Another process may remove the same days.
-      if (!isMissingPathError(error)) errors.push(error);
+      // Another process may remove the same days. Not every disk can rename a directory.
+      if (!isMissingPathError(error)) unrenamedDays.add(day);
     }
   }
   for (const name of await readDirectories(directory)) {
-    if (!OLD_DAY_PATTERN.test(name)) continue;
+    if (!OLD_DAY_PATTERN.test(name) && !unrenamedDays.has(name)) continue;
     await ignoreNotFound(Deno.remove(`${directory}/${name}`, { recursive: true }))
       .catch((error) => errors.push(error));
   }

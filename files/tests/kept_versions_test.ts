@@ -451,6 +451,16 @@ Deno.test("on a disk that refuses times, old versions are also removed", async (
   assertEquals(listKept(dir.path).length, 3);
 });
 
+Deno.test("on a disk that can't rename directories, as overlayfs those of a lower layer, old versions are also removed", async () => {
+  await using dir = await createTempDir();
+  const days = await makeOldDays(dir.path);
+  using _patch = patch(Deno, "renameSync", () => () => {
+    throw Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+  });
+  await removeOldVersions(dir.path, 1);
+  assertEquals(listKept(dir.path), days.slice(-3));
+});
+
 /** Makes a directory with old versions of some days, of which the last three are not removed. */
 async function makeOldDays(dir: string): Promise<string[]> {
   const paths = JANUARY.flatMap((day) =>
