@@ -1,6 +1,7 @@
 import { EMPTY_BYTES, freeMemory, makePlainView, realLengthOf } from "../../internal/bytes.ts";
 import { propertyOf } from "../../internal/caught_errors.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
+import { typeNameOf } from "../../internal/quote.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_INITIAL_ALLOCATION } from "../wire/limits.ts";
 
@@ -112,6 +113,14 @@ export function checkReadCount(count: number | null, maxBytes: number): number {
     throw new BodyError(`the source claims to have read ${count} of at most ${maxBytes} bytes`);
   }
   return count;
+}
+
+/** Returns the length of a piece, or 0 at the end. */
+export function checkPiece(piece: unknown): number {
+  if (piece === null) return 0;
+  if (piece instanceof Uint8Array && realLengthOf(piece) > 0) return realLengthOf(piece);
+  const problem = piece instanceof Uint8Array ? "an empty one" : typeNameOf(piece);
+  throw new BodyError(`the source must return a piece of bytes, or null; got ${problem}`);
 }
 
 export interface OpenSink extends ByteSink {

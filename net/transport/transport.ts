@@ -8,6 +8,7 @@ import {
 import {
   type ByteSink,
   changedLengthError,
+  checkPiece,
   checkReadCount,
   checkUnchanged,
   dropWritten,
@@ -286,37 +287,38 @@ export class Transport implements ReadAheadListener {
       await this.waitForReadAhead();
       if (readBuffer.bufferedBytes > 0) return readBuffer.copyTo(into);
     }
-    return await this.#read(() => this.#socket.read(into), into.length);
+    return await this.#read(into) as number | null;
   }
 
   /** Reads a piece in memory of the socket; `undefined` if the socket can't. */
   get readPiece(): (() => Promise<Uint8Array<ArrayBuffer> | null>) | undefined {
-    const socket = this.#socket;
-    if (socket.readPiece === undefined) return undefined;
-    return () => this.#read(() => socket.readPiece!(), Infinity);
+    if (this.#socket.readPiece === undefined) return undefined;
+    return () => this.#read(null) as Promise<Uint8Array<ArrayBuffer> | null>;
   }
 
-  async #read<Result extends number | Uint8Array | null>(
-    startRead: () => Promise<Result>,
-    maxBytes: number,
-  ): Promise<Result> {
+  /** @param into The array to fill; `null` to read a piece. */
+  async #read(into: Uint8Array | null): Promise<number | Uint8Array<ArrayBuffer> | null> {
     const { readBuffer } = this;
     this.deadline.startWait();
     try {
       readBuffer.checkFailure();
       const result = await (this.#pendingRead = this.#isContinueAwaited
-        ? this.#continueAndRead(startRead)
-        : startRead());
+        ? this.#continueAndRead(into)
+        : this.#startRead(into));
       this.#pendingRead = null;
       readBuffer.checkFailure();
       this.deadline.stopWait();
-      const countOrBytes: number | Uint8Array | null = result;
-      const count = countOrBytes instanceof Uint8Array ? countOrBytes.length : countOrBytes;
-      this.movedBytes += checkReadCount(count, maxBytes);
+      this.movedBytes += into === null
+        ? checkPiece(result)
+        : checkReadCount(result as number | null, into.length);
       return result;
     } catch (error) {
       throw this.#recordFailure(error, true);
     }
+  }
+
+  #startRead(into: Uint8Array | null): Promise<number | Uint8Array<ArrayBuffer> | null> {
+    return into === null ? this.#socket.readPiece!() : this.#socket.read(into);
   }
 
   async waitForReadAhead(): Promise<void> {
@@ -337,10 +339,12 @@ export class Transport implements ReadAheadListener {
     this.idleRead?.onRead(error);
   }
 
-  async #continueAndRead<T>(startRead: () => Promise<T>): Promise<T> {
+  async #continueAndRead(
+    into: Uint8Array | null,
+  ): Promise<number | Uint8Array<ArrayBuffer> | null> {
     await this.#sendContinue();
     this.readBuffer.checkFailure();
-    return await startRead();
+    return await this.#startRead(into);
   }
 
   /** Sends the 100 now, for a response that begins before it reads the body of the request. */

@@ -15,6 +15,7 @@ import {
   ChunkedBody,
   ConnectionClosedError,
 } from "@degu/degu/base";
+import { Connection } from "@degu/degu/client";
 import { connect, type ConnectedClient } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
@@ -246,3 +247,35 @@ for (const [name, [path, take]] of Object.entries(ways)) {
     }
   });
 }
+
+Deno.test("a socket that returns no piece of bytes is blamed, and not its peer", async (t) => {
+  const preamble = new TextEncoder().encode(
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+  );
+  const rows: readonly (readonly [string, unknown])[] = [
+    ["number", 5],
+    ["undefined", undefined],
+    ["an empty one", new Uint8Array(0)],
+  ];
+  await testEachRow(t, rows, async (label, piece) => {
+    const requestSent = Promise.withResolvers<void>();
+    const socket = {
+      async read(into: Uint8Array) {
+        await requestSent.promise;
+        into.set(preamble);
+        return preamble.length;
+      },
+      readPiece: () => Promise.resolve(piece as Uint8Array<ArrayBuffer>),
+      write(bytes: Uint8Array) {
+        requestSent.resolve();
+        return Promise.resolve(bytes.length);
+      },
+      close() {},
+    };
+    using conn = new Connection(socket, null);
+    const { body } = await conn.get("/");
+    const problem = `the source must return a piece of bytes, or null; got ${label}`;
+    await assertRejects(() => body!.text(), BodyError, problem);
+    assert(conn.closed);
+  });
+});
