@@ -223,6 +223,7 @@ async function* readTreeEntries(
   for await (const entries of readEntries(response, uri, EntryParser.ofTree(), client)) {
     count += entries.length;
     if (count > MAX_ENTRIES) {
+      yield entries.slice(0, MAX_ENTRIES - count);
       throw new TransferError(
         "BAD_LIST",
         `${uri} has more than ${MAX_ENTRIES} files and directories; copy or list its subdirectories`,
