@@ -18,7 +18,7 @@ import {
   syncDirectory,
 } from "../disk.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
-import type { LeafProfile } from "@degu/degu/certificates";
+import { createAuthority, createLeaf, type LeafProfile } from "@degu/degu/certificates";
 import { checkIdentityName } from "./names.ts";
 import {
   checkPrivate,
@@ -164,7 +164,6 @@ async function createIdentity(dir: string, profile: LeafProfile): Promise<void> 
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
   const name = profile.subject.commonName;
   const commonName = `Device CA ${makeRandomSuffix()}`;
-  const { createAuthority, createLeaf } = await import("@degu/degu/certificates");
   const authority = createAuthority({ organization: name, commonName });
   const leaf = createLeaf(authority, profile);
   const identityPath = join(dir, name);
