@@ -12,12 +12,12 @@ import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { type DeviceClientOptions, makeDeviceClient } from "./device_client.ts";
 import { checkDirectory, parseDevicePath, prepareDirectory } from "./device_directory.ts";
-import type { DeviceServer } from "./device_server.ts";
+import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
-import type { Invitation, InviteOptions } from "./invite.ts";
-import type { JoinOptions } from "./join.ts";
-import type { joinByNumber } from "./join_number.ts";
+import { Invitation, type InviteOptions } from "./invite.ts";
+import { joinDevice, type JoinOptions } from "./join.ts";
+import { joinByNumber } from "./join_number.ts";
 import type { Peer } from "./peer_file.ts";
 import type { ConfirmNumber } from "./plain_ports.ts";
 import { PeerStore } from "./peer_store.ts";
@@ -245,7 +245,6 @@ export class Device implements AsyncDisposable {
    */
   async invite(options: InviteOptions = {}): Promise<Invitation> {
     this.#checkOpen();
-    const { Invitation } = await import("./invite.ts");
     const invitation = await Invitation.open(this.#services, options);
     const remove = () => this.#resources.delete(invitation);
     invitation.paired.then(remove, remove);
@@ -321,11 +320,9 @@ export class Device implements AsyncDisposable {
   ): Promise<Peer> {
     this.#checkOpen();
     if (Array.isArray(lineOrAddresses)) {
-      const { joinByNumber } = await import("./join_number.ts");
       const numberOptions = options as Parameters<typeof joinByNumber>[2];
       return await joinByNumber(this.#services, lineOrAddresses, numberOptions);
     }
-    const { joinDevice } = await import("./join.ts");
     return await joinDevice(this.#services, lineOrAddresses as string, options);
   }
 
@@ -356,7 +353,6 @@ export class Device implements AsyncDisposable {
   serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
     this.#checkOpen();
-    const { DeviceServer } = await import("./device_server.ts");
     // The first connection must see earlier changes by other processes.
     await this.#services.peers.refresh();
     this.#checkOpen();

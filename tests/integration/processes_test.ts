@@ -4,7 +4,7 @@ import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 
 // The program of docs/operations.md, and its reaction to the signals of a service manager.
@@ -112,4 +112,19 @@ Deno.test("without a free descriptor each request that needs one gets 503, logge
     }
   }
   for (const line of lines) assertEquals(/\n/.test(line), false, line);
+});
+
+Deno.test("without a free descriptor a device can't serve and invite, and it can afterward", async () => {
+  await using dir = await createTempDir();
+  const output = await runProgram("device_without_descriptors.ts", {
+    flags: [
+      ...["--allow-net=127.0.0.1", "--allow-sys=uid"],
+      ...[`--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
+    ],
+    args: [`${dir.path}/camera`],
+    through: ["python3", "-c", FEW_DESCRIPTORS],
+  });
+  const { meanwhile, afterward } = JSON.parse(output);
+  for (const message of Object.values<string>(meanwhile)) assertMatch(message, /too many open/i);
+  assertEquals(afterward, { serve: "done", invite: "done" });
 });

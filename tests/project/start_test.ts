@@ -17,8 +17,6 @@ const command = [Deno.execPath(), "info", "--json", ...importMapFlags(), `${ROOT
 const info: { readonly modules: readonly ModuleInfo[] } = JSON.parse(await runOrThrow(command));
 const modules = new Map(info.modules.map((module) => [module.specifier, module]));
 
-const SERVERS_AND_PAIRING = /^server\.ts$|^net\/server\/|^device\/(?:device_server|invite|join)/;
-
 /** Returns the paths of the modules of this repository that are loaded with these modules. */
 function findLoaded(...paths: readonly string[]): string[] {
   const loaded = new Set(paths.map((path) => ROOT + path));
@@ -46,13 +44,12 @@ Deno.test("a help, and a wrong command line, load no command, and no clients, se
   assertEquals(loaded.filter(isOther), []);
 });
 
-Deno.test("degu id loads no transfers, servers or pairing", () => {
+Deno.test("degu id loads no transfers", () => {
   const loaded = findLoaded(
     ...["agent/program.ts", "agent/open_device.ts", "agent/commands/id.ts", "agent/explain.ts"],
   );
   const isTransfer = (path: string) => /^files\/(?!base|errors|reserved_name)/.test(path);
   assertEquals(loaded.filter(isTransfer), []);
-  assertEquals(loaded.filter((path) => SERVERS_AND_PAIRING.test(path)), []);
 });
 
 Deno.test("commands of files load the modules of mDNS and of patterns only when they use them", () => {
@@ -62,13 +59,12 @@ Deno.test("commands of files load the modules of mDNS and of patterns only when 
   assertEquals(loaded.filter((path) => /\/(?:mdns|exclude_pattern)\.ts$/.test(path)), []);
 });
 
-Deno.test("commands of files load no server, app or worker", () => {
+Deno.test("commands of files load no app of files, and no routes, workers or fetch of the library", () => {
   const loaded = findLoaded(
     ...["get", "ls", "ping", "put", "rm", "sync"].map((name) => `agent/commands/${name}.ts`),
   );
   const isOther = (path: string) => /^(?:mod|(?:apps|worker|web|files\/serve)\/.*)\.ts$/.test(path);
   assertEquals(loaded.filter(isOther), []);
-  assertEquals(loaded.filter((path) => SERVERS_AND_PAIRING.test(path)), []);
 });
 
 Deno.test("degu serve loads the modules of workers only with --threads", () => {
