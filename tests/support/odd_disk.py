@@ -16,10 +16,12 @@ With "renumber" a file has another inode number for each of its spellings, as on
 With "high-inodes" all inode numbers are above 2^62, as on file systems that join others.
 """
 
+import ctypes
 import errno
 import os
 import random
 import re
+import signal
 import sys
 import time
 import unicodedata
@@ -33,6 +35,10 @@ SPELLINGS = {
     "fold": str.casefold,
     "nfd": lambda name: unicodedata.normalize("NFD", name),
 }
+PR_SET_PDEATHSIG = 1
+
+# Ends this disk with its shell: a test would wait for the output of both.
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 backing, mount, spelling, faults, *options = sys.argv[1:]
 STATE = [name for name in dir(os.stat_result) if name.startswith("st_") and "time" not in name]
 TIMES = [(name, name + "_ns") for name in ("st_atime", "st_mtime", "st_ctime")]

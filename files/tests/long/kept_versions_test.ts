@@ -60,6 +60,6 @@ Deno.test(
     await fill(dir.path, { faults: faults.join("") });
     const script = await makeOddDiskScript(dir.path, 'plain "$0/faults"');
     const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, dir.path];
-    await changeFiles(through, `${dir.path}/disk`, { changes: 250, kills: 2 });
+    await changeFiles(through, `${dir.path}/disk`, { changes: 100, kills: 2 });
   },
 );
