@@ -30,12 +30,13 @@ export class RecordingLogger implements Logger {
   warn = (message: string): void => this.#add("warn", message);
   error = (message: string): void => this.#add("error", message);
 
-  messagesOf(level: LogLevel): string[] {
-    return this.lines.filter(([lineLevel]) => lineLevel === level).map(([, message]) => message);
+  messagesOf(level: LogLevel | "any"): string[] {
+    return this.lines.filter(([lineLevel]) => level === "any" || lineLevel === level)
+      .map(([, message]) => message);
   }
 
   /** Waits until a level has `count` messages with a text; returns all messages of the level. */
-  async waitFor(level: LogLevel, text = "", count = 1): Promise<string[]> {
+  async waitFor(level: LogLevel | "any", text = "", count = 1): Promise<string[]> {
     while (this.messagesOf(level).filter((message) => message.includes(text)).length < count) {
       const messageAdded = Promise.withResolvers<void>();
       this.#addListeners.push(messageAdded.resolve);
