@@ -172,7 +172,12 @@ export class StateDirectory {
         }
         await pause(RETRY_MILLISECONDS);
       }
-      return await change();
+      try {
+        return await change();
+      } finally {
+        // A process that is starting may still share the lock after the close.
+        file.unlockSync();
+      }
     });
     this.#lastChangeEnded = result.catch(() => {});
     return result;
