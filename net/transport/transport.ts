@@ -36,8 +36,6 @@ export const IDLE_BUFFER_BYTES = 1024;
 const MIN_BUFFER_BYTES = 1024;
 const BUFFER_GROWTH_FACTOR = 4;
 const MAX_JOINED_BYTES = 65536;
-/** The length up to which a loop is as fast as `set()` with a view, which would need memory. */
-const MAX_LOOPED_BYTES = 128;
 const CR = 0x0d, LF = 0x0a;
 const CONTINUE_RESPONSE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
 
@@ -442,12 +440,7 @@ export class Transport implements ReadAheadListener {
    */
   endPreamble(buffer: Uint8Array, length: number): void {
     this.#resizeBuffer(length);
-    const messageBuffer = this.#messageBuffer;
-    if (length <= MAX_LOOPED_BYTES) {
-      for (let i = 0; i < length; i++) messageBuffer[i] = buffer[i]!;
-    } else {
-      messageBuffer.set(buffer.subarray(0, length));
-    }
+    this.#messageBuffer.set(buffer.subarray(0, length));
     preambleBuffer = buffer;
   }
 
