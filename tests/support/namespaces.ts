@@ -13,6 +13,12 @@ export function findNetworkObstacle(): Promise<string | null> {
 /** A command that runs the appended command in a mount namespace. */
 export const THROUGH_MOUNT_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--mount"];
 
+/** The same, whose processes are all killed with the command, and don't see those outside. */
+export const THROUGH_PROCESS_NAMESPACE: readonly string[] = [
+  ...THROUGH_MOUNT_NAMESPACE,
+  ...["--pid", "--fork", "--kill-child", "--mount-proc"],
+];
+
 /** Returns the reason why a namespace can't mount disks; `null` if it can. */
 export function findMountObstacle(): Promise<string | null> {
   return findObstacle([...THROUGH_MOUNT_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);

@@ -2,17 +2,17 @@
 import { AgentHomes, runAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
-import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import {
+  findMountObstacle,
+  THROUGH_MOUNT_NAMESPACE,
+  THROUGH_PROCESS_NAMESPACE,
+} from "@degu/testing/namespaces.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 
 const obstacle = await findMountObstacle() ??
   await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
-const THROUGH_PROCESS_NAMESPACE = [
-  ...THROUGH_MOUNT_NAMESPACE,
-  ...["--pid", "--fork", "--kill-child", "--mount-proc"],
-];
 const CODES = ["ETIMEDOUT", "ECONNRESET", "ENOTCONN", "EHOSTDOWN", "EIO", "ESTALE"];
 
 Deno.test(

@@ -1,7 +1,7 @@
 /** Kills processes at random moments, or at system calls, while they copy files and trees. */
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { findMountObstacle, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert } from "@std/assert";
@@ -26,10 +26,7 @@ Deno.test(
     const output = await runProgram("killed_copies.ts", {
       flags: ["--allow-all", ...importMapFlags()],
       args: [dir.path],
-      through: [
-        ...THROUGH_MOUNT_NAMESPACE,
-        ...["--pid", "--fork", "--kill-child", "--mount-proc"],
-      ],
+      through: THROUGH_PROCESS_NAMESPACE,
     });
     const kills: Record<string, number> = JSON.parse(output.slice(output.lastIndexOf("{")));
     for (const [way, count] of Object.entries(kills)) assert(count > 10, `${way}: ${count} kills`);

@@ -4,16 +4,12 @@
  */
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { findMountObstacle, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 const obstacle = await findMountObstacle();
-const THROUGH_PROCESS_NAMESPACE = [
-  ...THROUGH_MOUNT_NAMESPACE,
-  ...["--pid", "--fork", "--kill-child", "--mount-proc"],
-];
 
 interface Row {
   readonly disk: string;
