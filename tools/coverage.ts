@@ -3,10 +3,17 @@
  * base/, net/, the client and the server. Fails if a test fails, or if the coverage of lines or
  * branches is below the thresholds in deno.json.
  *
- * Passes its arguments to the `test` task.
+ * Passes its arguments to the `test` task. With `--modules PATH…`, instead runs each test module of
+ * these folders alone, and prints what it covers and no other module of them does.
  */
 
+import { printModuleValues } from "./module_values.ts";
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
+
+if (Deno.args[0] === "--modules") {
+  await printModuleValues(Deno.args.slice(1));
+  Deno.exit();
+}
 
 const INCLUDED_FILES = `^${RegExp.escape(PROJECT_ROOT.href)}(base/.+|net/.+|client|server)[.]ts$`;
 

@@ -4,10 +4,16 @@
  */
 
 import { parseArgs } from "node:util";
-import { runCommand, runOrThrow } from "../tests/support/commands.ts";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { readPackages } from "./packages.ts";
-import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
+import { PROJECT_ROOT } from "./standard_library.ts";
+import {
+  Checkout,
+  distribute,
+  listSourceFiles,
+  measureCoverage,
+  type TestModule,
+} from "./test_modules.ts";
 
 const USAGE = `deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
 
@@ -81,17 +87,6 @@ function testPathOf(path: string): string {
   return `${packageDirectory}tests/${path.slice(packageDirectory.length)}`;
 }
 
-async function listSourceFiles(): Promise<string[]> {
-  const listCommand = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-  const stdout = await runOrThrow(listCommand, { cwd: PROJECT_ROOT });
-  const isFile = async (path: string) => {
-    const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(() => null);
-    return info?.isFile ? [path] : [];
-  };
-  const paths = stdout.split("\0").filter((path) => path !== "");
-  return (await Promise.all(paths.map(isFile))).flat();
-}
-
 /**
  * Returns a mutant of each of `count` equal intervals, in random order. The random numbers
  * (xorshift32) depend only on the seed.
@@ -114,83 +109,6 @@ function sample(mutants: readonly Mutant[], count: number, seed: number): Mutant
   // Because of the random order, an interrupted run has tested a part of each module.
   return sampledMutants.map((mutant) => [random(), mutant] as const).sort(([a], [b]) => a - b)
     .map(([, mutant]) => mutant);
-}
-
-/** A copy of the project in a temporary directory, in which mutants are tested. */
-class Checkout implements AsyncDisposable {
-  private constructor(readonly root: string, readonly flags: readonly string[]) {}
-
-  static async make(files: readonly string[]): Promise<Checkout> {
-    const root = `${await Deno.makeTempDir({ prefix: "degu_mutate_" })}/`;
-    for (const path of files) {
-      await Deno.mkdir(root + path.slice(0, path.lastIndexOf("/") + 1), { recursive: true });
-      await Deno.copyFile(new URL(path, PROJECT_ROOT), root + path);
-    }
-    // The `test` task has the permissions and sanitizers of `deno test`, and skips the type check.
-    const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
-    const [, flags = ""] = tasks.test.command.split("tools/test.ts ");
-    const testFlags = flags.split(" ").filter((flag: string) => flag !== "--parallel")
-      .map((flag: string) => flag.replace(/^(--allow-run=.*)\bdeno\b/, `$1${Deno.execPath()}`));
-    return new Checkout(root, [...(await findStandardLibrary()).flags, ...testFlags]);
-  }
-
-  async test(paths: readonly string[], seconds: number, coverage?: string): Promise<boolean> {
-    const coverageFlags = coverage === undefined
-      ? []
-      : [`--coverage=${coverage}`, "--coverage-raw-data-only"];
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...coverageFlags, ...paths],
-      cwd: this.root,
-      // With DENO_COVERAGE_DIR, programs that a test starts also write their coverage.
-      env: {
-        TMPDIR: "/tmp",
-        NO_COLOR: "1",
-        ...(coverage === undefined ? {} : { DENO_COVERAGE_DIR: coverage }),
-      },
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    const timer = setTimeout(() => child.kill("SIGKILL"), seconds * 1000);
-    const { success } = await child.status;
-    clearTimeout(timer);
-    return success;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.root, { recursive: true });
-  }
-}
-
-interface TestModule {
-  readonly path: string;
-  readonly seconds: number;
-  /** The modules (`base/wire/uri.ts`) and lines (`base/wire/uri.ts:80`) that the test runs. */
-  readonly coverage: ReadonlySet<string>;
-}
-
-async function measureCoverage(checkout: Checkout, path: string): Promise<TestModule[]> {
-  const directory = await Deno.makeTempDir({ prefix: "degu_mutate_coverage_" });
-  try {
-    const startTime = performance.now();
-    if (!await checkout.test([path], 180, directory)) {
-      console.log(`skipped: ${path} failed without a mutant`);
-      return [];
-    }
-    const seconds = (performance.now() - startTime) / 1000;
-    const coverageCommand = [Deno.execPath(), "coverage", "--quiet", "--lcov", directory];
-    const { stdout } = await runCommand(coverageCommand, { cwd: checkout.root });
-    const coveredLines = new Set<string>();
-    let module = "";
-    for (const row of stdout.split("\n")) {
-      if (row.startsWith("SF:")) module = row.slice(3 + checkout.root.length);
-      const [, line, count] = /^DA:(\d+),(\d+)/.exec(row) ?? [];
-      if (line !== undefined && count !== "0") coveredLines.add(`${module}:${line}`).add(module);
-    }
-    return [{ path, seconds, coverage: coveredLines }];
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
 }
 
 /**
@@ -238,17 +156,6 @@ async function testMutant(
   } finally {
     await Deno.writeTextFile(path, original);
   }
-}
-
-async function distribute<T>(
-  checkouts: readonly Checkout[],
-  queue: readonly T[],
-  work: (checkout: Checkout, item: T) => Promise<void>,
-): Promise<void> {
-  const items = queue.values();
-  await Promise.all(checkouts.map(async (checkout) => {
-    for (const item of items) await work(checkout, item);
-  }));
 }
 
 async function main(): Promise<void> {

@@ -1,0 +1,167 @@
+/** The test modules, and what each of them runs alone. */
+
+import { runCommand, runOrThrow } from "../tests/support/commands.ts";
+import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
+
+export async function listSourceFiles(): Promise<string[]> {
+  const listCommand = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+  const stdout = await runOrThrow(listCommand, { cwd: PROJECT_ROOT });
+  const isFile = async (path: string) => {
+    const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(() => null);
+    return info?.isFile ? [path] : [];
+  };
+  const paths = stdout.split("\0").filter((path) => path !== "");
+  return (await Promise.all(paths.map(isFile))).flat();
+}
+
+/** A copy of the project in a temporary directory. */
+export class Checkout implements AsyncDisposable {
+  private constructor(readonly root: string, readonly flags: readonly string[]) {}
+
+  static async make(files: readonly string[]): Promise<Checkout> {
+    const root = `${await Deno.makeTempDir({ prefix: "degu_mutate_" })}/`;
+    for (const path of files) {
+      await Deno.mkdir(root + path.slice(0, path.lastIndexOf("/") + 1), { recursive: true });
+      await Deno.copyFile(new URL(path, PROJECT_ROOT), root + path);
+    }
+    // The `test` task has the permissions and sanitizers of `deno test`, and skips the type check.
+    const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
+    const [, flags = ""] = tasks.test.command.split("tools/test.ts ");
+    const testFlags = flags.split(" ").filter((flag: string) => flag !== "--parallel")
+      .map((flag: string) => flag.replace(/^(--allow-run=.*)\bdeno\b/, `$1${Deno.execPath()}`));
+    return new Checkout(root, [...(await findStandardLibrary()).flags, ...testFlags]);
+  }
+
+  async test(paths: readonly string[], seconds: number, coverage?: string): Promise<boolean> {
+    const coverageFlags = coverage === undefined
+      ? []
+      : [`--coverage=${coverage}`, "--coverage-raw-data-only"];
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...coverageFlags, ...paths],
+      cwd: this.root,
+      // With DENO_COVERAGE_DIR, programs that a test starts also write their coverage.
+      env: {
+        TMPDIR: "/tmp",
+        NO_COLOR: "1",
+        ...(coverage === undefined ? {} : { DENO_COVERAGE_DIR: coverage }),
+      },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    const timer = setTimeout(() => child.kill("SIGKILL"), seconds * 1000);
+    const { success } = await child.status;
+    clearTimeout(timer);
+    return success;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.root, { recursive: true });
+  }
+}
+
+export interface TestModule {
+  readonly path: string;
+  readonly seconds: number;
+  /** The modules (`base/wire/uri.ts`) and lines (`base/wire/uri.ts:80`) that the test runs. */
+  readonly coverage: ReadonlySet<string>;
+  /** The parts of each module's code that the test runs, in ascending order. */
+  readonly codeRanges: ReadonlyMap<string, readonly CodeRange[]>;
+}
+
+/** Offsets in the code of a module without its types; `end` is exclusive. */
+interface CodeRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Runs a test module alone. Prints a message and returns an empty array if the tests fail. */
+export async function measureCoverage(checkout: Checkout, path: string): Promise<TestModule[]> {
+  const directory = await Deno.makeTempDir({ prefix: "degu_coverage_" });
+  try {
+    const startTime = performance.now();
+    if (!await checkout.test([path], 180, directory)) {
+      console.log(`skipped: ${path} failed`);
+      return [];
+    }
+    const seconds = (performance.now() - startTime) / 1000;
+    const codeRanges = await readCodeRanges(checkout, directory);
+    const coverageCommand = [Deno.execPath(), "coverage", "--quiet", "--lcov", directory];
+    const { stdout } = await runCommand(coverageCommand, { cwd: checkout.root });
+    const coverage = new Set<string>();
+    let module = "";
+    for (const row of stdout.split("\n")) {
+      if (row.startsWith("SF:")) module = row.slice(3 + checkout.root.length);
+      const [, line, count] = /^DA:(\d+),(\d+)/.exec(row) ?? [];
+      if (line !== undefined && count !== "0") coverage.add(`${module}:${line}`).add(module);
+    }
+    return [{ path, seconds, coverage, codeRanges }];
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** The coverage of a script, as V8 writes it: a range inside another one has its own count. */
+interface ScriptCoverage {
+  readonly url: string;
+  readonly functions: readonly {
+    readonly ranges: readonly {
+      readonly startOffset: number;
+      readonly endOffset: number;
+      readonly count: number;
+    }[];
+  }[];
+}
+
+/** Reads the files of V8, because the branches of `deno coverage` depend on what has run. */
+async function readCodeRanges(
+  { root }: Checkout,
+  directory: string,
+): Promise<Map<string, CodeRange[]>> {
+  const coveredOffsets = new Map<string, Uint8Array>();
+  for await (const { name } of Deno.readDir(directory)) {
+    const script = parseScriptCoverage(await Deno.readTextFile(`${directory}/${name}`));
+    if (!script?.url.startsWith(`file://${root}`)) continue;
+    const module = script.url.slice(`file://${root}`.length);
+    const ranges = script.functions.flatMap(({ ranges }) => ranges);
+    ranges.sort((a, b) => a.startOffset - b.startOffset || b.endOffset - a.endOffset);
+    const offsets = new Uint8Array(Math.max(0, ...ranges.map(({ endOffset }) => endOffset)));
+    for (const { startOffset, endOffset, count } of ranges) {
+      offsets.fill(count > 0 ? 1 : 0, startOffset, endOffset);
+    }
+    const otherOffsets = coveredOffsets.get(module);
+    otherOffsets?.forEach((isCovered, offset) => offsets[offset]! |= isCovered);
+    coveredOffsets.set(module, offsets);
+  }
+  return new Map([...coveredOffsets].map(([module, offsets]) => [module, findRanges(offsets)]));
+}
+
+/** Returns `null` if the process was killed while it wrote the file. */
+function parseScriptCoverage(text: string): ScriptCoverage | null {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function findRanges(offsets: Uint8Array): CodeRange[] {
+  const ranges: CodeRange[] = [];
+  for (let start = offsets.indexOf(1); start !== -1;) {
+    const end = offsets.indexOf(0, start);
+    ranges.push({ start, end: end === -1 ? offsets.length : end });
+    start = end === -1 ? -1 : offsets.indexOf(1, end);
+  }
+  return ranges;
+}
+
+export async function distribute<T>(
+  checkouts: readonly Checkout[],
+  queue: readonly T[],
+  work: (checkout: Checkout, item: T) => Promise<void>,
+): Promise<void> {
+  const items = queue.values();
+  await Promise.all(checkouts.map(async (checkout) => {
+    for (const item of items) await work(checkout, item);
+  }));
+}
