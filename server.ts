@@ -349,10 +349,10 @@ export class Server implements AsyncDisposable {
     }
   }
 
-  #serveConnection({ name, address, socket, isTrusted }: AcceptedConnection): void {
+  #serveConnection({ name, address, socket, isPeerTrusted }: AcceptedConnection): void {
     const certificate = socket.peerCertificate ?? null;
     const session = new SessionCore(name, address, this.#maxRequestsPerConnection, certificate);
-    const connection = new ServerConnection(this.#context, socket, session, isTrusted);
+    const connection = new ServerConnection(this.#context, socket, session, isPeerTrusted);
     this.#hasServedConnection = true;
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);

@@ -134,8 +134,8 @@ export class TlsListener implements Listener {
   ): Promise<AcceptedConnection> {
     rawStream.stream.off("close", onClose);
     const socket = await this.#handshake(rawStream);
-    const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
-    return { name, address, socket, isTrusted };
+    const isPeerTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
+    return { name, address, socket, isPeerTrusted };
   }
 }
 

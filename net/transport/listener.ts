@@ -18,7 +18,7 @@ export interface AcceptedConnection {
   readonly address: HostAddress | ScopedAddress | null;
   readonly socket: Socket;
   /** Reports whether the peer is still trusted: trust can change while a connection waits. */
-  readonly isTrusted: () => boolean;
+  readonly isPeerTrusted: () => boolean;
 }
 
 export interface Listener {
@@ -104,7 +104,7 @@ export class PlainListener implements Listener {
     const socket = await this.acceptConn();
     const address = makePeerAddress(this.address, socket.remoteAddr);
     const name = makePeerName(this.address, address, ++this.#connectionCount);
-    return { name, address, socket, isTrusted: isAlwaysTrusted };
+    return { name, address, socket, isPeerTrusted: isAlwaysTrusted };
   }
 
   /**

@@ -158,7 +158,7 @@ export class MemoryListener implements Listener {
     const offer = this.#accept === null ? undefined : this.#waiting.shift();
     if (offer === undefined) return;
     const [socket, address] = offer;
-    this.#accept?.resolve({ name: "memory", address, socket, isTrusted: () => true });
+    this.#accept?.resolve({ name: "memory", address, socket, isPeerTrusted: () => true });
     this.#accept = null;
   }
 }
