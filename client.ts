@@ -297,12 +297,12 @@ export class Client extends RequestShortcuts implements Connector {
       runningTimer[Symbol.dispose]();
     }
     const core = connectionCoreOf(connection)!;
-    const { trust } = socket;
+    const { trust: trustSignal } = socket;
     if (headers !== undefined) core.defaultHeaders = headers;
     if (signal !== undefined) core.closeOnAbort(signal);
-    if (trust !== undefined) core.closeOnAbort(trust);
+    if (trustSignal !== undefined) core.closeOnAbort(trustSignal);
     if (onConnect === undefined) return connection;
-    const joinedSignal = joinSignals(signal, callSignal, trust);
+    const joinedSignal = joinSignals(signal, callSignal, trustSignal);
     try {
       if (await awaitUntilAborted(onConnect(connection), joinedSignal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true", "REFUSED");

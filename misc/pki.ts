@@ -132,15 +132,17 @@ export class TempPKI implements AsyncDisposable {
       certFile: join(dir, FILE_NAMES.server),
       keyFile: join(dir, FILE_NAMES.serverKey),
     };
-    const trust = { checkHostname: false, caFile: join(dir, FILE_NAMES.serverCa) } as const;
     this.anonymousServerSslconfig = Object.freeze({ ...server, allowUnauthenticatedClients: true });
-    this.anonymousClientSslconfig = Object.freeze(trust);
+    this.anonymousClientSslconfig = Object.freeze({
+      checkHostname: false,
+      caFile: join(dir, FILE_NAMES.serverCa),
+    });
     this.serverSslconfig = clientPki
       ? Object.freeze({ ...server, caFile: join(dir, FILE_NAMES.clientCa) })
       : this.anonymousServerSslconfig;
     this.clientSslconfig = clientPki
       ? Object.freeze({
-        ...trust,
+        ...this.anonymousClientSslconfig,
         certFile: join(dir, FILE_NAMES.client),
         keyFile: join(dir, FILE_NAMES.clientKey),
       })

@@ -272,18 +272,18 @@ export class DeviceIdentity {
     return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });
   }
 
-  makeServerConfig(trusted: readonly TrustedAuthority[]): ServerSslconfig {
-    return { ...this.#leafPem, ca: trusted.map(({ ca }) => ca) };
+  makeServerConfig(trustedAuthorities: readonly TrustedAuthority[]): ServerSslconfig {
+    return { ...this.#leafPem, ca: trustedAuthorities.map(({ ca }) => ca) };
   }
 
-  /** @param trusted The authority whose certificates the server requests. */
-  makeOpenServerConfig(trusted?: TrustedAuthority): ServerSslconfig {
-    return { ...this.#leafPem, ca: trusted?.ca, allowUnauthenticatedClients: true };
+  /** @param trustedAuthority The authority whose certificates the server requests. */
+  makeOpenServerConfig(trustedAuthority?: TrustedAuthority): ServerSslconfig {
+    return { ...this.#leafPem, ca: trustedAuthority?.ca, allowUnauthenticatedClients: true };
   }
 
-  buildClientContext(trusted: TrustedAuthority): ClientSslctx {
+  buildClientContext(trustedAuthority: TrustedAuthority): ClientSslctx {
     return this.#clientContextCache.getOrInsertComputed(
-      trusted,
+      trustedAuthority,
       ({ ca }) => buildClientSslctx({ ...this.#leafPem, ca, checkHostname: false }),
     );
   }

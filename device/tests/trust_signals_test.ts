@@ -320,13 +320,13 @@ Deno.test("all peers are read again only if the file of one is missing, and no p
     reads++;
     return tryRefresh.call(store);
   };
-  const trust = new TrustSignals(store);
-  const { confirm, signal } = trust.find(viewer.id)!;
-  assertEquals([await confirm(), reads, trust.find(camera.id)], [true, 0, null]);
+  const trustSignals = new TrustSignals(store);
+  const { confirm, signal } = trustSignals.find(viewer.id)!;
+  assertEquals([await confirm(), reads, trustSignals.find(camera.id)], [true, 0, null]);
   await Deno.remove(`${camera.dir}/peers/${viewer.id}.json`);
   assertEquals([await confirm(), reads, signal.aborted], [false, 1, true]);
-  trust.end(new Error("closed"));
-  assertEquals([await confirm(), reads, trust.find(viewer.id)], [false, 1, null]);
+  trustSignals.end(new Error("closed"));
+  assertEquals([await confirm(), reads, trustSignals.find(viewer.id)], [false, 1, null]);
 });
 
 Deno.test("shutdown lets a request finish, and forget still ends it", async () => {

@@ -203,8 +203,8 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
     );
   }
   const identity = readIdentity(config, "serverAuth");
-  const trust = requestsCertificates ? readAuthorities(config) : null;
-  return makeServerSslctx(identity, trust, !allowsUnauthenticatedClients);
+  const trustedAuthorities = requestsCertificates ? readAuthorities(config) : null;
+  return makeServerSslctx(identity, trustedAuthorities, !allowsUnauthenticatedClients);
 }
 
 /**
@@ -257,8 +257,8 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
     );
   }
   const identity = givenOptionCount === 0 ? null : readIdentity(config, "clientAuth");
-  const trust = hasOwnAuthorities ? readAuthorities(config) : null;
-  return makeClientSslctx(identity, trust, checkHostname);
+  const trustedAuthorities = hasOwnAuthorities ? readAuthorities(config) : null;
+  return makeClientSslctx(identity, trustedAuthorities, checkHostname);
 }
 
 // ───────────────────────── the options
@@ -451,14 +451,14 @@ interface ClientMaterial {
 const EVERY_CLIENT_ACCEPTED_WARNING =
   "every client is accepted, because allowUnauthenticatedClients is true";
 
-/** If `trust` is `null`, the server requests no certificates. */
+/** If `trustedAuthorities` is `null`, the server requests no certificates. */
 function makeServerSslctx(
   { cert, key, warnings }: Identity,
-  trust: TrustedAuthorities | null,
+  trustedAuthorities: TrustedAuthorities | null,
   verify: boolean,
 ): ServerSslctx {
-  const acceptsNoClient = verify && trust?.authorities.length === 0;
-  const pemWarnings = [...warnings, ...trust?.warnings ?? []];
+  const acceptsNoClient = verify && trustedAuthorities?.authorities.length === 0;
+  const pemWarnings = [...warnings, ...trustedAuthorities?.warnings ?? []];
   const sslctx = Object.freeze(markCopy({
     ...POLICY_FIELDS,
     warnings: Object.freeze([
@@ -472,12 +472,12 @@ function makeServerSslctx(
       ...LIBRARY_OPTIONS,
       cert,
       key,
-      ...makeTrustOptions(trust),
-      requestCert: trust !== null,
+      ...makeCaOption(trustedAuthorities),
+      requestCert: trustedAuthorities !== null,
       rejectUnauthorized: verify,
     },
     requiresCertificate: verify,
-    authorities: new Authorities(trust?.authorities ?? []),
+    authorities: new Authorities(trustedAuthorities?.authorities ?? []),
     loggedWarnings: [...pemWarnings, ...verify ? [] : [EVERY_CLIENT_ACCEPTED_WARNING]],
   });
   return sslctx;
@@ -485,12 +485,12 @@ function makeServerSslctx(
 
 function makeClientSslctx(
   identity: Identity | null,
-  trust: TrustedAuthorities | null,
+  trustedAuthorities: TrustedAuthorities | null,
   checkHostname: boolean,
 ): ClientSslctx {
   const sslctx = Object.freeze(markCopy({
     ...POLICY_FIELDS,
-    warnings: Object.freeze([...identity?.warnings ?? [], ...trust?.warnings ?? []]),
+    warnings: Object.freeze([...identity?.warnings ?? [], ...trustedAuthorities?.warnings ?? []]),
     verify: true as const,
     checkHostname,
   }));
@@ -498,10 +498,10 @@ function makeClientSslctx(
     secureContext: loadBuiltin("node:tls").createSecureContext({
       ...LIBRARY_OPTIONS,
       ...identity === null ? {} : { cert: identity.cert, key: identity.key },
-      ...makeTrustOptions(trust),
+      ...makeCaOption(trustedAuthorities),
     }),
     hasCertificate: identity !== null,
-    authorities: trust && new Authorities(trust.authorities),
+    authorities: trustedAuthorities && new Authorities(trustedAuthorities.authorities),
   });
   return sslctx;
 }
@@ -510,8 +510,10 @@ function makeClientSslctx(
  * Makes the option by which the TLS library trusts only these authorities; without the option, the
  * library uses the default store.
  */
-function makeTrustOptions(trust: TrustedAuthorities | null): { ca?: string[] } {
-  return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };
+function makeCaOption(trustedAuthorities: TrustedAuthorities | null): { ca?: string[] } {
+  return trustedAuthorities === null
+    ? {}
+    : { ca: trustedAuthorities.authorities.map(({ raw }) => formatPem(raw)) };
 }
 
 export function resolveClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {

@@ -237,16 +237,16 @@ Deno.test("a signal that aborts while the socket is handed over closes it", asyn
 
 Deno.test("a connection over a socket with trust ends when that is aborted, with its reason", async () => {
   using server = new RawServer();
-  const trust = new AbortController();
+  const trustController = new AbortController();
   class TrustingClient extends Client {
     override async createSocket(): Promise<Socket> {
-      return Object.assign(await super.createSocket(), { trust: trust.signal });
+      return Object.assign(await super.createSocket(), { trust: trustController.signal });
     }
   }
   using connection = await new TrustingClient(server.address).connect();
   const peer = await server.accept();
   const rejection = catchRejection(connection.get("/"), "get");
-  trust.abort(reason);
+  trustController.abort(reason);
   assertStrictEquals(await rejection, reason);
   assertEquals(connection.closed, true);
   peer.close();
