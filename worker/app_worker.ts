@@ -11,7 +11,7 @@ import {
 } from "../base/app/app.ts";
 import { cancelAppResult, parseAppResult, ResponseError } from "../base/app/app_result.ts";
 import { contentErrorOf, Request, RequestCore } from "../base/app/message.ts";
-import { type Session, SessionCore } from "../base/app/session.ts";
+import { type Session, SessionCore, type TrustState } from "../base/app/session.ts";
 import { Body, type BodyIn, ChunkedBody, isWritableBody, readerOf } from "../base/body/body.ts";
 import { BodyError } from "../base/errors.ts";
 import { checkHeaders } from "../base/wire/headers.ts";
@@ -38,7 +38,6 @@ runInWorker((port) => {
 });
 
 type RequestCommand = Extract<WorkerCommand, { type: "request" }>;
-type PeerTrust = "trusted" | "untrusted" | "anonymous";
 
 /** The session of a server in the other thread. */
 class WorkerSessionCore extends SessionCore {
@@ -85,13 +84,13 @@ class WorkerSessionCore extends SessionCore {
     );
   }
 
-  override async findTrust(): Promise<PeerTrust> {
+  override async findTrust(): Promise<TrustState> {
     const trust = await this.#worker.requestTrust(this.#id, false);
     if (trust !== "unknown") return trust;
     throw unknownTrustErrors.set(makeTrustError(503), true);
   }
 
-  override checkTrusted(replacedTrust: (() => Promise<PeerTrust>) | null): Promise<void> {
+  override checkTrusted(replacedTrust: (() => Promise<TrustState>) | null): Promise<void> {
     if (replacedTrust !== null) return super.checkTrusted(replacedTrust);
     const check = this.#worker.requestTrust(this.#id, true).then((trust) => {
       if (trust !== "trusted") throw makeTrustError(trust === "unknown" ? 503 : 403);
@@ -119,7 +118,7 @@ class AppWorker {
   readonly #moveListeners: () => void;
   readonly #sessions = new Map<number, WorkerSessionCore>();
   readonly #exchanges = new Map<number, Exchange>();
-  readonly #trustCalls = new Map<number, (trust: PeerTrust | "unknown") => void>();
+  readonly #trustCalls = new Map<number, (trust: TrustState | "unknown") => void>();
   readonly #post: Post = (message, transfer = []) => this.#port.postMessage(message, transfer);
   #lastCallId = 0;
   #app: App | null = null;
@@ -203,7 +202,7 @@ class AppWorker {
     this.report({ type: "closed" });
   }
 
-  requestTrust(sessionId: number, isCheck: boolean): Promise<PeerTrust | "unknown"> {
+  requestTrust(sessionId: number, isCheck: boolean): Promise<TrustState | "unknown"> {
     const callId = ++this.#lastCallId;
     this.report({ type: "trust", callId, sessionId, isCheck });
     return new Promise((resolve) => this.#trustCalls.set(callId, resolve));

@@ -18,7 +18,7 @@ import {
  * - `"untrusted"`: the peer was accepted, and is no longer trusted.
  * - `"anonymous"`: the peer had neither a certificate nor an identity when it was accepted.
  */
-type PeerTrust = "trusted" | "untrusted" | "anonymous";
+export type TrustState = "trusted" | "untrusted" | "anonymous";
 
 /** The certificate of the trusted authority that has verified a peer's certificate. */
 export interface PeerAuthority {
@@ -77,7 +77,7 @@ export interface SessionCallbacks {
    * Called when `checkTrusted()` rejects. Unless the peer is anonymous, the current response must
    * be the last one.
    */
-  onDistrust(trust: Exclude<PeerTrust, "trusted"> | "unknown"): void;
+  onDistrust(trust: Exclude<TrustState, "trusted"> | "unknown"): void;
   /** Called when the app answers a peer with a success that `trust()` has found untrusted. */
   onUntrustedServed(status: number): void;
 }
@@ -111,7 +111,7 @@ export class SessionCore {
   #isDisposed = false;
   #trustChecks: Promise<void> | null = null;
   /** The calls of `trust()` whose results nothing has awaited; `null` before the first call. */
-  #unobservedTrusts: Set<Promise<PeerTrust>> | null = null;
+  #unobservedTrusts: Set<Promise<TrustState>> | null = null;
   /** Whether `trust()` has found that the peer is untrusted, since the last response. */
   #isUntrustedFound = false;
 
@@ -197,7 +197,7 @@ export class SessionCore {
   }
 
   /** @throws {ResponseError} if the trust can't be determined now. */
-  async findTrust(): Promise<PeerTrust> {
+  async findTrust(): Promise<TrustState> {
     if (this.callbacks?.isPeerTrusted() === false) return "untrusted";
     for (const identity of this.#identities ?? []) {
       if (!await isTrustedBy(identity)) return "untrusted";
@@ -206,14 +206,14 @@ export class SessionCore {
     return isAnonymous ? "anonymous" : "trusted";
   }
 
-  trust(): Promise<PeerTrust> {
+  trust(): Promise<TrustState> {
     this.#unobservedTrusts ??= new Set();
     const unobservedTrusts = this.#unobservedTrusts;
-    const foundTrust = this.findTrust();
-    foundTrust.then((trust) => this.#isUntrustedFound ||= trust === "untrusted", () => {});
-    const trust = ObservedPromise.observe(foundTrust, () => unobservedTrusts.delete(trust));
-    unobservedTrusts.add(trust);
-    return trust;
+    const trustPromise = this.findTrust();
+    trustPromise.then((trust) => this.#isUntrustedFound ||= trust === "untrusted", () => {});
+    const promise = ObservedPromise.observe(trustPromise, () => unobservedTrusts.delete(promise));
+    unobservedTrusts.add(promise);
+    return promise;
   }
 
   /**
@@ -240,7 +240,7 @@ export class SessionCore {
   }
 
   /** @param replacedTrust The `trust` of a session whose method a middleware has replaced. */
-  checkTrusted(replacedTrust: (() => Promise<PeerTrust>) | null): Promise<void> {
+  checkTrusted(replacedTrust: (() => Promise<TrustState>) | null): Promise<void> {
     const check = this.#rejectDistrusted(replacedTrust);
     const earlierChecks = this.#trustChecks ?? undefined;
     // Also handles the rejection, which would end the process if the app doesn't await the check.
@@ -248,8 +248,8 @@ export class SessionCore {
     return check;
   }
 
-  async #rejectDistrusted(replacedTrust: (() => Promise<PeerTrust>) | null): Promise<void> {
-    let trust: PeerTrust | "unknown";
+  async #rejectDistrusted(replacedTrust: (() => Promise<TrustState>) | null): Promise<void> {
+    let trust: TrustState | "unknown";
     try {
       trust = await (replacedTrust ?? (() => this.findTrust()))();
       if (trust === "trusted") return;

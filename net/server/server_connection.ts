@@ -120,7 +120,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #sessionCore: SessionCore;
   readonly isPeerTrusted: () => boolean;
   readonly #probe = new PeerProbe();
-  readonly #trust: PeerTrust;
+  readonly #peerTrust: PeerTrust;
   /**
    * Whether the session ends after its next response, for a connection of another peer. The
    * response announces the end, so that no request is lost.
@@ -160,7 +160,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#sessionCore = session;
     this.session = session.session;
     this.isPeerTrusted = isPeerTrusted;
-    this.#trust = new PeerTrust(this.session, context.logger);
+    this.#peerTrust = new PeerTrust(this.session, context.logger);
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#finishSession());
     session.callbacks = this;
@@ -327,7 +327,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         this.#logFailure(error, "onConnect");
         return false;
       }
-      this.#trust.connectError = error;
+      this.#peerTrust.connectError = error;
     }
     const { isClosed, failure } = this.#transport;
     if (isClosed) throw failure ?? new ConnectionClosedError();
@@ -342,16 +342,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   onDistrust(trust: "untrusted" | "anonymous" | "unknown"): void {
-    if (!this.#trust.onDistrust(trust)) return;
+    if (!this.#peerTrust.onDistrust(trust)) return;
     // During a request, and before the session is accepted, the loop of requests ends the session.
     const isIdle = this.#exchange === null && this.#ending === "none";
     if (!isIdle || !this.#context.sessions.has(this.session)) return;
-    this.#sessionCore.end(this.#trust.distrustReason!);
+    this.#sessionCore.end(this.#peerTrust.distrustReason!);
     void this.#linger({ keepsSlot: false });
   }
 
   onUntrustedServed(status: number): void {
-    this.#trust.log(`trust() found that the peer is untrusted; the app has answered ${status}`);
+    this.#peerTrust.log(`trust() found that the peer is untrusted; the app has answered ${status}`);
   }
 
   /**
@@ -379,7 +379,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         // Wait for `checkTrusted()` even if the app doesn't: an untrusted peer then gets at most
         // one response.
         await trustChecks;
-        const reason = this.#trust.distrustReason;
+        const reason = this.#peerTrust.distrustReason;
         if (reason !== null) this.#sessionCore.end(reason);
         if (reason !== null || transport.isClosed || this.#lingerPromise !== null) return false;
       }
@@ -406,7 +406,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       const { request, body } = exchange;
       try {
         try {
-          if (this.#trust.connectError !== null) throw this.#trust.connectError;
+          if (this.#peerTrust.connectError !== null) throw this.#peerTrust.connectError;
           exchange.appResult = handle(request, this.session, api);
           if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
         } catch (thrownValue) {
@@ -672,7 +672,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
       return makeEndAfter(`a response with status ${status}`);
     }
-    const { distrustReason } = this.#trust;
+    const { distrustReason } = this.#peerTrust;
     if (distrustReason !== null) return makeEndAfter(distrustReason);
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
