@@ -57,9 +57,9 @@ let preambleBuffer: Uint8Array | null = null;
  * is `null`. A client doesn't await what isn't one small write: it receives the response meanwhile,
  * and calls {@linkcode startSending} and {@linkcode endSending} or {@linkcode abandonSending}.
  *
- * Hot path: one read and one write for each message. An async function around the read or the write
- * would cost as much as parsing the message. So `begin…` returns the promise of the socket; the
- * caller then passes the result to `end…`, or the error to {@linkcode failWith}.
+ * `begin…` returns the promise of the socket; the caller then passes the result to `end…`, or the
+ * error to {@linkcode failWith}. With an async function around the read, an idle connection would
+ * take 4 % more memory (row 16 of the benchmark).
  */
 export class Transport implements ReadAheadListener {
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
