@@ -74,11 +74,11 @@ function readOptions() {
 
 /**
  * Reports whether a test module is excluded, because it is slow, or reads or runs all modules, as
- * the tests of the layout and the permissions and the fuzzers do.
+ * the tests of the layout and the permissions do.
  */
 function isExcluded(path: string): boolean {
   const pathInFolder = path.slice(TESTS.find((folder) => path.startsWith(folder))?.length ?? 0);
-  return /^(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(pathInFolder);
+  return /^(long\/|project\/(layout|permissions|examples)_)/.test(pathInFolder);
 }
 
 function testPathOf(path: string): string {

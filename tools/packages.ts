@@ -11,7 +11,7 @@ export interface Package {
   readonly include: readonly string[];
 }
 
-export async function readConfigurations(): Promise<Map<string, Configuration>> {
+async function readConfigurations(): Promise<Map<string, Configuration>> {
   const configurations = new Map<string, Configuration>();
   const root = await readJson("deno.json");
   configurations.set("", root);

@@ -1,6 +1,6 @@
 /** The files of the project, and the imports of its modules. */
 
-import { listPublishedFiles, readConfigurations, readPackages } from "../../tools/packages.ts";
+import { listPublishedFiles, readPackages } from "../../tools/packages.ts";
 import { runOrThrow } from "./commands.ts";
 
 export const ROOT: URL = new URL("../../", import.meta.url);
@@ -23,10 +23,6 @@ export function readProjectFile(path: string): Promise<string> {
   return Deno.readTextFile(new URL(path, ROOT));
 }
 
-export async function readTasks(): Promise<Readonly<Record<string, { readonly command: string }>>> {
-  return (await readConfigurations()).get("")?.tasks ?? {};
-}
-
 /** Lists the files of a directory, relative to the project. */
 export async function listFiles(dir: string, extension: string, deep = true): Promise<string[]> {
   const paths: string[] = [];
@@ -38,17 +34,9 @@ export async function listFiles(dir: string, extension: string, deep = true): Pr
   return paths.toSorted();
 }
 
-export async function listPublishedPages(): Promise<string[]> {
-  const pages = (await listAllPublished()).filter((path) => path.endsWith(".md"));
-  return pages.filter((path) => path !== "CHANGELOG.md");
-}
-
 export async function listLibraryFiles(): Promise<string[]> {
-  return (await listAllPublished()).filter((path) => path.endsWith(".ts"));
-}
-
-async function listAllPublished(): Promise<string[]> {
-  return (await Promise.all((await readPackages()).map(listPublishedFiles))).flat();
+  const paths = (await Promise.all((await readPackages()).map(listPublishedFiles))).flat();
+  return paths.filter((path) => path.endsWith(".ts"));
 }
 
 /** Reads the lines of a module without comments. */
