@@ -36,9 +36,9 @@ export function isModeMaskRequested(headers: HeadersToSend): boolean {
   return headers["want-file-mode-mask"] === "?1";
 }
 
-/** The owner can always read and write the copy. */
-export function computeCopiedMode(sourceMode: number, modeMask: number): number {
-  return sourceMode & modeMask | 0o600;
+/** The owner can always read and write the copy. `null` stands for no permission bits. */
+export function computeCopiedMode(mode: number | null, mask: number | null): number | null {
+  return mode === null || mask === null ? null : mode & mask | 0o600;
 }
 
 /**
@@ -59,10 +59,8 @@ export function chooseFileMode(
   sourceMode: number | null,
   modeMask: number | null,
 ): { readonly newMode: number | null; readonly hasOwnMode: boolean } {
-  if (sourceMode === null || modeMask === null) {
-    return { newMode: computeDefaultMode(modeMask), hasOwnMode: false };
-  }
-  return { newMode: computeCopiedMode(sourceMode, modeMask), hasOwnMode: true };
+  const copiedMode = computeCopiedMode(sourceMode, modeMask);
+  return { newMode: copiedMode ?? computeDefaultMode(modeMask), hasOwnMode: copiedMode !== null };
 }
 
 /**
@@ -72,7 +70,7 @@ export function chooseFileMode(
 export function makeCreationModes(
   sourceMode: number,
   support: ModeSupport | null,
-): { readonly mode: number; readonly newMode?: number } {
+): { readonly mode: number; readonly newMode?: number | null } {
   const mode = sourceMode | 0o600;
   // Set the mode again, to find out whether the file system has ignored it.
   return support?.isFixed ? { mode, newMode: computeCopiedMode(mode, support.mask) } : { mode };

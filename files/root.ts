@@ -23,7 +23,7 @@
  */
 
 import { rmdirSync, unlinkSync } from "node:fs";
-import { inheritedGroupOf, setGroup, setMode } from "./disk/files.ts";
+import { inheritedGroupOf, setGroup } from "./disk/files.ts";
 import {
   changeEntry,
   type FileIdentity,
@@ -38,14 +38,13 @@ import {
 import { fileErrorCodeOf, quote } from "@degu/degu/internal";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
 import { dirname, realPathSync } from "./disk/paths.ts";
-import type { TemporaryFile } from "./disk/temporary.ts";
 import type { LoggedNaming, VersionKeeper } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
 import { isReservedName } from "./reserved_name.ts";
 import { isReservedEntry, isReservedPath, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
-import { findUnsetModes, type UnsetProperty } from "./unset.ts";
+import { type CompleteFile, setFinalMode, type UnsetProperty } from "./unset.ts";
 
 /**
  * Throws a {@linkcode Refusal} if the existing file or directory may not be replaced or deleted.
@@ -266,7 +265,7 @@ export class Root {
 
   moveIntoPlace(
     names: readonly string[],
-    file: Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode" | "isTimeUnset">,
+    file: CompleteFile,
     { condition, isNew, isRenamed = false, parent: knownParent }: {
       readonly condition?: Condition | undefined;
       /** If several processes create the path at the same time, one succeeds. */
@@ -288,10 +287,7 @@ export class Root {
     // A file of the reserved directory has not inherited the group of its final directory.
     const group = parent.inheritedGroups.at(-1)!;
     if (group !== null) setGroup(file.path, group);
-    const hasDefaultMode = existing === null && !file.hasOwnMode;
-    const mode = existing === null || file.hasOwnMode ? file.newMode : existing.mode;
-    const bits = mode === null ? null : setMode(file.path, mode);
-    const unsetModes = bits === null || hasDefaultMode ? [] : findUnsetModes(bits, mode!);
+    const unset = setFinalMode(file, existing);
     const version = existing === null ? null : this.#keep(parent, path, existing, false);
     // A rename would replace, without a version, a file that another process has just created.
     const isReplaced = !isNew && !isRenamed && (existing !== null || this.#keeper === null);
@@ -322,11 +318,11 @@ export class Root {
         ...version?.changedDirectories ?? [],
         ...logged?.changedDirectories ?? [],
       ],
-      unset: file.isTimeUnset ? ["time", ...unsetModes] : unsetModes,
+      unset,
     };
   }
 
-  #removeOldName({ path, info }: Pick<TemporaryFile, "path" | "info">, newPath: string): void {
+  #removeOldName({ path, info }: CompleteFile, newPath: string): void {
     if (!isFileAtPath(newPath, info!)) {
       unlinkSync(newPath);
       throw inUseRefusal(`${path} was replaced by another process while it was renamed`);

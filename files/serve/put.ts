@@ -1,7 +1,6 @@
 import type { HeadersToSend } from "@degu/degu/base";
 import type { ResponseTuple } from "@degu/degu/server";
 import type { Hash } from "node:crypto";
-import { setMode, setModified } from "../disk/files.ts";
 import {
   findDeletionProblem,
   isFileSystemError,
@@ -27,7 +26,7 @@ import {
 } from "../refusal.ts";
 import { makeReasonHeader } from "../refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
-import { findUnsetModes, makeUnsetHeader, type UnsetProperty } from "../unset.ts";
+import { makeUnsetHeader, setMetadata, type UnsetProperty } from "../unset.ts";
 import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
@@ -86,7 +85,7 @@ async function putMode(
   if (existing.size !== length) throw new Refusal(412, `${path} has another length`);
   const unset = fileRequest.write === "add"
     ? []
-    : applyMode(fileRequest.uploadDisks.find(parent), path, mode);
+    : setMetadata(path, null, copiedModeOf(fileRequest.uploadDisks.find(parent), mode));
   return makeWriteResponse(false, makeUnsetHeader(unset));
 }
 
@@ -387,7 +386,7 @@ async function confirmUpload(
   { digest, stats }: ExistingFile,
   { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
-  const unset: UnsetProperty[] = [];
+  let unset: readonly UnsetProperty[] = [];
   if ((modified !== null || mode !== null) && fileRequest.write !== "add") {
     await checkTrust(fileRequest.session);
     const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
@@ -395,8 +394,8 @@ async function confirmUpload(
     if (existing === null || !isUnchanged(existing, stats)) {
       throw new Refusal(409, `${path} changed during the request`, makeOffsetHeader(0));
     }
-    if (modified !== null && !setModified(path, modified)) unset.push("time");
-    unset.push(...applyMode(fileRequest.uploadDisks.find(parent), path, mode));
+    const copiedMode = copiedModeOf(fileRequest.uploadDisks.find(parent), mode);
+    unset = setMetadata(path, modified, copiedMode);
   }
   const { root, target: { names } } = fileRequest;
   await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));
@@ -463,13 +462,7 @@ async function finishUpload(
   return makeWriteResponse(isCreated, { ...makeDigestHeader(digest), ...makeUnsetHeader(unset) });
 }
 
-function applyMode(
-  unfinishedUploads: UnfinishedUploads,
-  path: string,
-  mode: number | null,
-): readonly UnsetProperty[] {
-  const modeMask = mode === null ? null : unfinishedUploads.modeMask;
-  if (mode === null || modeMask === null) return [];
-  const copiedMode = computeCopiedMode(mode, modeMask);
-  return findUnsetModes(setMode(path, copiedMode), copiedMode);
+/** Creates a file to find the mask, so a mode that is `null` needs no mask. */
+function copiedModeOf(unfinishedUploads: UnfinishedUploads, mode: number | null): number | null {
+  return mode === null ? null : computeCopiedMode(mode, unfinishedUploads.modeMask);
 }

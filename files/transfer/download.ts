@@ -3,13 +3,12 @@ import { type FileHandle, open } from "node:fs/promises";
 import { type Body, type HeadersToSend, Range, type Response } from "@degu/degu/base";
 import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, isTransient, type Requester } from "@degu/degu/client";
-import { setMode, setModified } from "../disk/files.ts";
 import { lstatOrNull } from "../disk/names.ts";
 import { basename } from "../disk/paths.ts";
 import { isDiskFullError, reserveSpace, type SpaceReservation } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
-import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
+import { isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { computeCopiedMode } from "../modes.ts";
 import {
@@ -35,7 +34,7 @@ import {
   targetChangedError,
   toDiskFullError,
 } from "./part_file.ts";
-import { findUnsetModes, type UnsetProperty } from "../unset.ts";
+import { setMetadata, type UnsetProperty } from "../unset.ts";
 import { TransferClient } from "./client.ts";
 import { downloadToStream } from "./download_stream.ts";
 import {
@@ -144,25 +143,6 @@ export async function download(
 interface LocalPrefix {
   readonly path: string;
   readonly length: number;
-}
-
-/** @returns The refused properties; `null` if the file was replaced or changed. */
-function setTimeAndMode(
-  path: string,
-  stats: FileStats,
-  modified: Date | null,
-  sourceMode: number | null,
-  modeMask: number | null,
-): readonly UnsetProperty[] | null {
-  // Synchronous from this check on, so that no other code of this process changes the file.
-  if (!isUnchanged(stats, Deno.lstatSync(path))) return null;
-  const unset: UnsetProperty[] = [];
-  if (modified !== null && !setModified(path, modified)) unset.push("time");
-  if (sourceMode !== null && modeMask !== null) {
-    const copiedMode = computeCopiedMode(sourceMode, modeMask);
-    unset.push(...findUnsetModes(setMode(path, copiedMode), copiedMode));
-  }
-  return unset;
 }
 
 interface TreeContext {
@@ -321,24 +301,19 @@ class FileDownload implements Disposable {
     if (digestResult.status === "rejected" || hashResult.status === "rejected") return null;
     const { sha256 } = digestResult.value;
     if (hashResult.value.digest("hex") !== sha256) return null;
-    let unset: readonly UnsetProperty[] | null = [];
+    let unset: readonly UnsetProperty[] = [];
     if (replace) {
+      // Synchronous from this check on, so that no other code of this process changes the file.
       const currentInfo = lstatOrNull(file);
       if (currentInfo === null || !isUnchanged(stats, currentInfo)) {
         if (replace === true) return null;
         throw targetChangedError(file);
       }
       const mode = modes ? client.maskMode(digestResult.value.mode) : null;
-      unset = setTimeAndMode(
-        file,
-        stats,
-        this.#modifiedOf(digestResult.value),
-        mode,
-        partFile.modeMask,
-      );
-      if (unset === null && replace === true) return null;
+      const copiedMode = computeCopiedMode(mode, partFile.modeMask);
+      unset = setMetadata(file, this.#modifiedOf(digestResult.value), copiedMode);
     }
-    return new ProgressMeter(settings, total, total).finish(sha256, unset ?? []);
+    return new ProgressMeter(settings, total, total).finish(sha256, unset);
   }
 
   async #isIdentical(sha256: string, total: number): Promise<boolean> {

@@ -5,7 +5,7 @@
 
 import { notAllowedError } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
-import { lockFile, probeModes, probeOwner, retryLock, setMode } from "../disk/files.ts";
+import { lockFile, probeModes, probeOwner, retryLock } from "../disk/files.ts";
 import {
   ignoreNotFound,
   isSameFile,
@@ -33,7 +33,7 @@ import { chooseFileMode } from "../modes.ts";
 import { isPartName } from "../reserved_name.ts";
 import { PART_SUFFIX } from "../reserved.ts";
 import { TransferError } from "../errors.ts";
-import { findUnsetModes, type UnsetProperty } from "../unset.ts";
+import { setFinalMode, type UnsetProperty } from "../unset.ts";
 
 export interface PartVersion {
   readonly peer: string;
@@ -249,27 +249,23 @@ export async function renamePart(
   initialInfo: Deno.FileInfo | null,
   sourceMode: number | null,
 ): Promise<readonly UnsetProperty[] | null> {
-  const partPath = temporaryFile.path;
-  const { newMode, hasOwnMode } = chooseFileMode(sourceMode, modeMask);
+  const { path, isTimeUnset } = temporaryFile;
+  const file = { path, info: null, isTimeUnset, ...chooseFileMode(sourceMode, modeMask) };
   // Synchronous, so that other code of this process can't change the target after the check.
-  const unsetModes = await retryReplace(() => {
+  const unset = await retryReplace(() => {
     const existingInfo = lstatOrNull(target);
     const isUnchangedTarget = existingInfo === null
       ? initialInfo === null
       : mayReplace && isSameVersion(existingInfo, initialInfo);
     if (!isUnchangedTarget) return null;
-    const keepsMode = existingInfo?.isFile === true && !hasOwnMode;
-    const mode = keepsMode ? existingInfo.mode : newMode;
-    // Until now only this user could read the part.
-    const bits = mode === null ? null : setMode(partPath, mode);
-    const unset = bits === null || !hasOwnMode && !keepsMode ? [] : findUnsetModes(bits, mode!);
-    if (existingInfo === null) return renameNoReplace(partPath, target) ? unset : null;
-    replaceFile(partPath, target);
+    // The bits of a replaced link are not bits of a file.
+    const unset = setFinalMode(file, existingInfo?.isFile ? existingInfo : null);
+    if (existingInfo === null) return renameNoReplace(path, target) ? unset : null;
+    replaceFile(path, target);
     return unset;
   });
-  if (unsetModes === null) return null;
-  await syncIfPossible(dirname(target));
-  return temporaryFile.isTimeUnset ? ["time", ...unsetModes] : unsetModes;
+  if (unset !== null) await syncIfPossible(dirname(target));
+  return unset;
 }
 
 function isSameVersion(currentInfo: Deno.FileInfo, initialInfo: Deno.FileInfo | null): boolean {

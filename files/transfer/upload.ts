@@ -354,9 +354,8 @@ export class FileUpload {
     const size = `${this.#source.size}`;
     const meter = this.#makeMeter(this.#source.size);
     const { serverModeMask } = this.#client;
-    const canSetMode = modes && this.#source.mode !== null && serverModeMask !== null;
-    const isModeDifferent = canSetMode &&
-      computeCopiedMode(this.#source.mode, serverModeMask) !== serverMode;
+    const copiedMode = modes ? computeCopiedMode(this.#source.mode, serverModeMask) : null;
+    const isModeDifferent = copiedMode !== null && copiedMode !== serverMode;
     if (this.#modificationTime === null && !isModeDifferent || !replace) {
       return meter.finish(sha256);
     }

@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { BodyError, standardLogger } from "@degu/degu/base";
 import { isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
-import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../disk/files.ts";
+import { type ModeSupport, probeModes, TimeSlice } from "../disk/files.ts";
 import {
   createDirectory,
   hasNoSymlink,
@@ -59,7 +59,7 @@ import {
   unsendableMetadataError,
   withLocalVersions,
 } from "../transfer_error.ts";
-import { findUnsetModes, type UnsetProperty } from "../unset.ts";
+import { setMetadata, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
@@ -480,24 +480,21 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return [];
     }
     if (mode === null && !isTimeNeeded) return [];
-    const unset: UnsetProperty[] = [];
     try {
       const { path, existing } = this.#root.findFile(targetPathOf(task));
       if (existing === null) throw new Refusal(412, `${path} is gone`);
       makeCondition(task)?.(existing);
-      if (isTimeNeeded && !setModified(path, new Date(node.modified))) unset.push("time");
-      if (mode !== null) unset.push(...findUnsetModes(setMode(path, mode), mode));
+      return setMetadata(path, isTimeNeeded ? new Date(node.modified) : null, mode);
     } catch (error) {
       throw this.#explainError(error, node);
     }
-    return unset;
   }
 
   #findChangedMode(task: CopyTask): number | null {
     if (!hasOtherMode(task, this.#settings)) return null;
     const { node, target } = task;
     const modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
-    const mode = modeMask === null ? null : computeCopiedMode(node.mode!, modeMask);
+    const mode = computeCopiedMode(node.mode, modeMask);
     return mode === target!.mode ? null : mode;
   }
 

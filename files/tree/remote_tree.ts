@@ -445,8 +445,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   async setMetadata(task: CopyTask): Promise<readonly UnsetProperty[]> {
     const { node, target } = task;
     const { modeMask, hasFixedModes } = this.#state;
-    const copiedMode = hasOtherMode(task, this.#settings) && modeMask !== null
-      ? computeCopiedMode(node.mode!, modeMask)
+    const copiedMode = hasOtherMode(task, this.#settings)
+      ? computeCopiedMode(node.mode, modeMask)
       : null;
     const isModeNeeded = copiedMode !== null && copiedMode !== target!.mode;
     const isTimeNeeded = needsTime(task, this.#settings);
