@@ -27,7 +27,7 @@ export function findUnsetModes(bits: number, intendedMode: number): readonly Uns
   return (bits & ~intendedBits & ACCESS_BITS) === 0 ? ["mode"] : ["mode", "privacy"];
 }
 
-/** Sets a time and permission bits unless they are `null`; returns those that the disk has refused. */
+/** Sets a time and permission bits unless they are `null`; returns what the disk has refused. */
 export function setMetadata(
   path: string,
   modified: Date | null,

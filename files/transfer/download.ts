@@ -46,6 +46,7 @@ import {
   type RemoteVersion,
   requestDigest,
   versionOf,
+  waitForBoth,
 } from "./remote_digest.ts";
 import { TransferError } from "../errors.ts";
 import {
@@ -227,7 +228,7 @@ class FileDownload implements Disposable {
 
   async run(): Promise<TransferResult> {
     const { client, uri, file, partFile, settings, treeContext, initialInfo } = this.#task;
-    const { modes, replace, resume, signal } = settings;
+    const { modes, replace, resume } = settings;
     const hasLeftovers = resume && partFile.hasLeftovers;
     const isFile = initialInfo?.isFile === true;
     const headResponse = hasLeftovers || isFile ? await client.request("HEAD", uri, {}) : null;
@@ -256,7 +257,6 @@ class FileDownload implements Disposable {
     const modified = this.#modifiedOf(completePart.version);
     if (modified !== null) await partFile.temporaryFile.setModified(modified);
     const sha256 = await this.#verify(completePart);
-    signal?.throwIfAborted();
     const { temporaryFile } = partFile;
     // The file of the server may have changed since the prefixes were compared.
     const isPrefixCopied = isPrefixReused && completePart.meter.reused > 0;
@@ -287,20 +287,18 @@ class FileDownload implements Disposable {
     const stats = statOpenFile(localFile.fd);
     const total = stats.size;
     if (status !== 200 || headers["content-length"] !== total) return null;
-    const [digestResult, hashResult] = await Promise.allSettled([
-      requestDigest(client, uri),
-      hashPrefix(localFile, total, () => targetChangedError(file), signal),
-    ]);
-    signal?.throwIfAborted();
-    if (digestResult.status === "rejected") {
+    const ignoreUnknownDigest = (error: unknown) => {
       // If hashing at the server times out, the whole file can still be downloaded.
-      const isDigestUnknown = isTransferOrStatusError(digestResult.reason) ||
-        replace === true && isReuseTimeout(client, digestResult.reason);
-      if (!isDigestUnknown) throw digestResult.reason;
-    }
-    if (digestResult.status === "rejected" || hashResult.status === "rejected") return null;
-    const { sha256 } = digestResult.value;
-    if (hashResult.value.digest("hex") !== sha256) return null;
+      const isTimeout = replace === true && isReuseTimeout(client, error);
+      if (isTimeout || isTransferOrStatusError(error)) return null;
+      throw error;
+    };
+    const [version, hash] = await waitForBoth(
+      client,
+      requestDigest(client, uri).catch(ignoreUnknownDigest),
+      hashPrefix(localFile, total, () => targetChangedError(file), signal).catch(() => null),
+    );
+    if (version === null || hash?.digest("hex") !== version.sha256) return null;
     let unset: readonly UnsetProperty[] = [];
     if (replace) {
       // Synchronous from this check on, so that no other code of this process changes the file.
@@ -309,11 +307,11 @@ class FileDownload implements Disposable {
         if (replace === true) return null;
         throw targetChangedError(file);
       }
-      const mode = modes ? client.maskMode(digestResult.value.mode) : null;
+      const mode = modes ? client.maskMode(version.mode) : null;
       const copiedMode = computeCopiedMode(mode, partFile.modeMask);
-      unset = setMetadata(file, this.#modifiedOf(digestResult.value), copiedMode);
+      unset = setMetadata(file, this.#modifiedOf(version), copiedMode);
     }
-    return new ProgressMeter(settings, total, total).finish(sha256, unset);
+    return new ProgressMeter(settings, total, total).finish(version.sha256, unset);
   }
 
   async #isIdentical(sha256: string, total: number): Promise<boolean> {
@@ -386,7 +384,6 @@ class FileDownload implements Disposable {
       length,
       hashLocalPrefix,
     );
-    signal?.throwIfAborted();
     const { "content-length": total } = prefixResponse?.headers ?? {};
     if (prefixResponse === null || typeof total !== "number" || total < length) return null;
     const prefixVersion = versionOf("HEAD", this.#task.uri, prefixResponse);
@@ -413,15 +410,13 @@ class FileDownload implements Disposable {
   }
 
   async #checkPrefix(prefix: LocalPrefix): Promise<void> {
-    const { client, uri, settings } = this.#task;
-    const [digestResult, hashResult] = await Promise.allSettled([
+    const { client, uri, file } = this.#task;
+    const [{ sha256 }, localDigest] = await waitForBoth(
+      client,
       requestDigest(client, uri, prefix.length),
       this.#hashLocalPrefix(prefix),
-    ]);
-    settings.signal?.throwIfAborted();
-    if (digestResult.status === "rejected") throw digestResult.reason;
-    if (hashResult.status === "rejected") throw hashResult.reason;
-    if (digestResult.value.sha256 !== hashResult.value) throw alreadyExistsError(this.#task.file);
+    );
+    if (sha256 !== localDigest) throw alreadyExistsError(file);
   }
 
   async #checkPartPrefix(prefix: LocalPrefix, total: number): Promise<void> {
@@ -578,22 +573,21 @@ class FileDownload implements Disposable {
   }
 
   async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
-    const [syncResult, versionResult] = await Promise.allSettled([
-      this.#task.partFile.temporaryFile.sync(),
-      version.sha256 !== null ? version : requestDigest(this.#task.client, this.#task.uri, total),
-    ]);
-    if (syncResult.status === "rejected") {
-      if (isDiskFullError(syncResult.reason)) {
-        await this.#task.partFile.temporaryFile.truncateToSynced();
-      }
-      throw syncResult.reason;
-    }
-    if (versionResult.status === "rejected") throw versionResult.reason;
+    const { client, uri, partFile: { temporaryFile } } = this.#task;
+    const truncateIfFull = async (error: unknown) => {
+      if (isDiskFullError(error)) await temporaryFile.truncateToSynced();
+      throw error;
+    };
+    const [, currentVersion] = await waitForBoth(
+      client,
+      temporaryFile.sync().catch(truncateIfFull),
+      version.sha256 !== null ? version : requestDigest(client, uri, total),
+    );
     const sha256 = hash.digest("hex");
-    if (versionResult.value.sha256 === sha256) return sha256;
-    this.#task.partFile.temporaryFile.isKept = false;
+    if (currentVersion.sha256 === sha256) return sha256;
+    temporaryFile.isKept = false;
     const advice = "the part was removed, call again to start over";
-    throw digestMismatchError(this.#task.uri, version, versionResult.value, advice);
+    throw digestMismatchError(uri, version, currentVersion, advice);
   }
 
   #request(headers: HeadersToSend = {}): Promise<Response> {

@@ -88,7 +88,17 @@ async function hasChanged(
   return response.status !== 200 || versionOf("HEAD", uri, response).stamp !== stamp;
 }
 
-/** Client and server hash at the same time. */
+/** Rejects only after both have ended, because the connection and the file are in use before. */
+export async function waitForBoth<A, B>(
+  { signal }: TransferClient,
+  first: Promise<A>,
+  second: Promise<B> | B,
+): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  signal?.throwIfAborted();
+  return [await first, await second];
+}
+
 export async function comparePrefix(
   client: TransferClient,
   uri: string,
@@ -96,22 +106,21 @@ export async function comparePrefix(
   hashLocalPrefix: () => Promise<string | null>,
 ): Promise<Response | null> {
   const requestHeaders = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
-  // Await both, because the caller closes the local file when this function ends.
-  const [responseResult, digestResult] = await Promise.allSettled([
-    client.request("HEAD", uri, requestHeaders),
+  const ignoreReuseTimeout = (error: unknown) => {
+    if (isReuseTimeout(client, error)) return null;
+    throw error;
+  };
+  const [localDigest, response] = await waitForBoth(
+    client,
     hashLocalPrefix(),
-  ]);
-  if (digestResult.status === "rejected") throw digestResult.reason;
-  if (responseResult.status === "rejected") {
-    if (isReuseTimeout(client, responseResult.reason)) return null;
-    throw responseResult.reason;
-  }
-  const response = responseResult.value;
+    client.request("HEAD", uri, requestHeaders).catch(ignoreReuseTimeout),
+  );
+  if (response === null) return null;
   await response.discard();
   const { status, headers } = response;
   const hasPrefixDigest = status === 200 && headers["digest-length"] === `${length}`;
   const sha256 = hasPrefixDigest ? readDigest("HEAD", uri, response) : null;
-  return sha256 !== null && sha256 === digestResult.value ? response : null;
+  return sha256 !== null && sha256 === localDigest ? response : null;
 }
 
 /**

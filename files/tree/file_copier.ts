@@ -6,7 +6,7 @@
 import { StatusError } from "@degu/degu/client";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { isReuseTimeout } from "../transfer/remote_digest.ts";
+import { isReuseTimeout, waitForBoth } from "../transfer/remote_digest.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { TransferError } from "../errors.ts";
 import { hasStatus, isConnectionLoss, isServerError } from "../transfer_error.ts";
@@ -48,6 +48,7 @@ export class FileCopier {
       let targetDigests: (string | null)[] = [];
       try {
         [digests, targetDigests] = await waitForBoth(
+          client,
           findDigests(source, batch),
           findDigests(target, batch),
         );
@@ -279,12 +280,6 @@ export class FileCopier {
       return false;
     }
   }
-}
-
-/** Rejects only after both have ended, because the connection can't be used before. */
-async function waitForBoth<T>(first: Promise<T>, second: Promise<T>): Promise<[T, T]> {
-  await Promise.allSettled([first, second]);
-  return [await first, await second];
 }
 
 async function findDigests(side: TreeSide, tasks: readonly CopyTask[]): Promise<(string | null)[]> {
