@@ -69,9 +69,13 @@ export function isOtherFile(etag: string, path: string): boolean {
 }
 
 export function isUnchanged(firstStats: FileStats, lastStats: FileStats): boolean {
+  return isSameVersion(firstStats, lastStats) && isEqualTime(firstStats.ctime, lastStats.ctime);
+}
+
+/** Ignores ctime, which also changes if a file gets other permission bits or another name. */
+export function isSameVersion(firstStats: FileStats, lastStats: FileStats): boolean {
   return isSameFile(firstStats, lastStats) && firstStats.size === lastStats.size &&
-    isEqualTime(firstStats.mtime, lastStats.mtime) &&
-    isEqualTime(firstStats.ctime, lastStats.ctime);
+    isEqualTime(firstStats.mtime, lastStats.mtime);
 }
 
 /** Reports whether two times are equal, or neither can be represented. */

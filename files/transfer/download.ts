@@ -146,22 +146,22 @@ interface LocalPrefix {
   readonly length: number;
 }
 
-interface TreeContext {
+interface DownloadPlan {
   /** The length of the file in bytes, according to the list of the server. */
-  readonly size: number;
-  readonly parts: PartIndex;
+  readonly size?: number;
   /** The local prefix that the downloaded file may have, so that it isn't sent. */
   readonly basis: LocalPrefix | null;
   /** The local prefix that the downloaded file must have. */
   readonly requiredPrefix: LocalPrefix | null;
   /**
    * Renames the complete part to its target, syncs the name to the disk, and sets the permission
-   * bits of the source if they are known. Resolves to the refused properties.
+   * bits of the source if they are known. Resolves to the refused properties; `null` if the part
+   * was not renamed, because the target has changed.
    */
   readonly moveIntoPlace: (
     part: TemporaryFile,
     mode: number | null,
-  ) => Promise<readonly UnsetProperty[]>;
+  ) => Promise<readonly UnsetProperty[] | null>;
 }
 
 export async function downloadFile(
@@ -169,22 +169,22 @@ export async function downloadFile(
   uri: string,
   file: string,
   settings: TransferSettings & { readonly followLink?: boolean },
-  treeContext: TreeContext | null,
+  treePlan: DownloadPlan & { readonly parts: PartIndex } | null,
 ): Promise<TransferResult> {
   let openedPart: PartFile | null = null;
   let fileDownload: FileDownload | null = null;
   try {
-    const initialInfo = treeContext === null
+    const initialInfo = treePlan === null
       ? await checkLocalTarget(file, settings.followLink)
       : null;
-    using partFile = openedPart = await PartFile.find(file, treeContext?.parts);
+    using partFile = openedPart = await PartFile.find(file, treePlan?.parts);
     fileDownload = new FileDownload({
       client,
       uri,
       file,
       partFile,
       settings,
-      treeContext,
+      treePlan,
       initialInfo,
     });
     return await fileDownload.run();
@@ -213,7 +213,8 @@ interface DownloadTask {
   readonly file: string;
   readonly partFile: PartFile;
   readonly settings: TransferSettings;
-  readonly treeContext: TreeContext | null;
+  /** `null` for a single file. */
+  readonly treePlan: DownloadPlan | null;
   readonly initialInfo: Deno.FileInfo | null;
 }
 
@@ -227,7 +228,7 @@ class FileDownload implements Disposable {
   }
 
   async run(): Promise<TransferResult> {
-    const { client, uri, file, partFile, settings, treeContext, initialInfo } = this.#task;
+    const { client, uri, file, partFile, settings, treePlan, initialInfo } = this.#task;
     const { modes, replace, resume } = settings;
     const hasLeftovers = resume && partFile.hasLeftovers;
     const isFile = initialInfo?.isFile === true;
@@ -236,22 +237,17 @@ class FileDownload implements Disposable {
     const mayBeSame = isFile && (replace !== true || resume && !hasLeftovers);
     const identicalResult = mayBeSame ? await this.#confirmIdentical(headResponse!) : null;
     if (identicalResult !== null) return identicalResult;
-    const mayReplace = replace === true || replace === "grown" && isFile;
-    const { "content-length": remoteLength } = headResponse?.headers ?? {};
-    const isShorter = replace === "grown" && isFile && headResponse?.status === 200 &&
-      typeof remoteLength === "number" && remoteLength <= initialInfo.size;
-    if (initialInfo !== null && (!mayReplace || isShorter)) throw alreadyExistsError(file);
-    const basis = this.#findBasis(headResponse);
+    const plan = treePlan ?? this.#planSingle(headResponse);
+    const { basis, requiredPrefix } = plan;
     const isBasisLonger = basis !== null &&
       !(hasLeftovers && partFile.leftoverBytes >= basis.length);
     const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
-    const requiredPrefix = this.#findRequiredPrefix();
     // A reused prefix was compared already.
     const isPrefixReused = reusedPart !== null && basis?.path === requiredPrefix?.path;
     if (requiredPrefix !== null && !isPrefixReused) await this.#checkPrefix(requiredPrefix);
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
-    if (resumedPart === null && treeContext !== null) this.#reserveSpace(treeContext.size, 0);
+    if (resumedPart === null && plan.size !== undefined) this.#reserveSpace(plan.size, 0);
     const completePart = resumedPart ?? await this.#receiveWhole(await this.#request());
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = this.#modifiedOf(completePart.version);
@@ -263,16 +259,37 @@ class FileDownload implements Disposable {
     if (requiredPrefix !== null && !isPrefixCopied) {
       await this.#checkPartPrefix(requiredPrefix, completePart.meter.total);
     }
-    const unset = treeContext === null
-      ? await renamePart(partFile, file, replace !== false, initialInfo, mode)
-      : await treeContext.moveIntoPlace(temporaryFile, mode);
+    const unset = await plan.moveIntoPlace(temporaryFile, mode);
     if (unset === null) {
       // Another call may have downloaded the same file.
       const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
+      const mayReplace = replace === true || initialInfo !== null;
       if (!isIdentical) throw mayReplace ? targetChangedError(file) : alreadyExistsError(file);
       temporaryFile.isKept = false;
     }
     return completePart.meter.finish(sha256, unset ?? []);
+  }
+
+  #planSingle(headResponse: Response | null): DownloadPlan {
+    const { file, initialInfo, partFile, settings: { replace } } = this.#task;
+    const moveIntoPlace = (_part: TemporaryFile, mode: number | null) =>
+      renamePart(partFile, file, initialInfo, mode);
+    if (initialInfo === null) return { basis: null, requiredPrefix: null, moveIntoPlace };
+    const { isFile, size, mtime } = initialInfo;
+    const { status, headers } = headResponse ?? {};
+    const remoteLength = status === 200 ? headers?.["content-length"] : undefined;
+    const isShorter = typeof remoteLength === "number" && remoteLength <= size;
+    if (!replace || replace === "grown" && (!isFile || isShorter)) throw alreadyExistsError(file);
+    const serverStamp = parseStamp(headers?.["file-stamp"]);
+    const mayHaveGrown = parseRootPathHeader(headers?.reuse) !== null && serverStamp !== null &&
+      isFile && isGrown({ size, modified: Number(mtime) }, serverStamp);
+    const wholeFile = { path: file, length: size };
+    return {
+      basis: mayHaveGrown ? wholeFile : null,
+      // An empty file is a prefix of every file.
+      requiredPrefix: replace === "grown" && size > 0 ? wholeFile : null,
+      moveIntoPlace,
+    };
   }
 
   #modifiedOf(version: RemoteVersion): Date | null {
@@ -354,20 +371,6 @@ class FileDownload implements Disposable {
     return await this.#downloadRemainder({ version: { ...version, sha256: null }, hash, meter });
   }
 
-  #findBasis(headResponse: Response | null): LocalPrefix | null {
-    if (this.#task.treeContext !== null) return this.#task.treeContext.basis;
-    const { reuse, "file-stamp": stamp } = headResponse?.headers ?? {};
-    const serverStamp = parseStamp(stamp);
-    if (
-      parseRootPathHeader(reuse) === null || serverStamp === null || !this.#task.initialInfo?.isFile
-    ) {
-      return null;
-    }
-    const { size, mtime } = this.#task.initialInfo;
-    const mayHaveGrown = isGrown({ size, modified: Number(mtime) }, serverStamp);
-    return mayHaveGrown ? { path: this.#task.file, length: size } : null;
-  }
-
   /** @returns `null` if the prefixes differ, or copying failed. The part is then empty. */
   async #reuseBasis({ path, length }: LocalPrefix): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
@@ -399,14 +402,6 @@ class FileDownload implements Disposable {
     const meter = new ProgressMeter(this.#task.settings, total, 0, length);
     const version = { ...prefixVersion, sha256: length === total ? sha256 : null };
     return await this.#downloadRemainder({ version, hash, meter });
-  }
-
-  #findRequiredPrefix(): LocalPrefix | null {
-    const { file, initialInfo, settings, treeContext } = this.#task;
-    if (treeContext !== null) return treeContext.requiredPrefix;
-    // An empty file is a prefix of every file.
-    const isRequired = settings.replace === "grown" && initialInfo !== null && initialInfo.size > 0;
-    return isRequired ? { path: file, length: initialInfo.size } : null;
   }
 
   async #checkPrefix(prefix: LocalPrefix): Promise<void> {

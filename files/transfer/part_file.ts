@@ -8,7 +8,6 @@ import type { Hash } from "node:crypto";
 import { lockFile, probeModes, probeOwner, retryLock } from "../disk/files.ts";
 import {
   ignoreNotFound,
-  isSameFile,
   lstatOrNull,
   makeRandomSuffix,
   renameNoReplace,
@@ -27,7 +26,7 @@ import {
 } from "../disk/space.ts";
 import { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, hashText } from "../digest.ts";
-import { isEqualTime } from "../file_pieces.ts";
+import { isSameVersion } from "../file_pieces.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
 import { isPartName } from "../reserved_name.ts";
@@ -245,7 +244,6 @@ function sizeOf(path: string): number {
 export async function renamePart(
   { temporaryFile, modeMask }: PartFile,
   target: string,
-  mayReplace: boolean,
   initialInfo: Deno.FileInfo | null,
   sourceMode: number | null,
 ): Promise<readonly UnsetProperty[] | null> {
@@ -254,9 +252,9 @@ export async function renamePart(
   // Synchronous, so that other code of this process can't change the target after the check.
   const unset = await retryReplace(() => {
     const existingInfo = lstatOrNull(target);
-    const isUnchangedTarget = existingInfo === null
-      ? initialInfo === null
-      : mayReplace && isSameVersion(existingInfo, initialInfo);
+    const isUnchangedTarget = existingInfo === null || initialInfo === null
+      ? existingInfo === initialInfo
+      : isSameVersion(existingInfo, initialInfo);
     if (!isUnchangedTarget) return null;
     // The bits of a replaced link are not bits of a file.
     const unset = setFinalMode(file, existingInfo?.isFile ? existingInfo : null);
@@ -266,11 +264,6 @@ export async function renamePart(
   });
   if (unset !== null) await syncIfPossible(dirname(target));
   return unset;
-}
-
-function isSameVersion(currentInfo: Deno.FileInfo, initialInfo: Deno.FileInfo | null): boolean {
-  return initialInfo !== null && isSameFile(currentInfo, initialInfo) &&
-    currentInfo.size === initialInfo.size && isEqualTime(currentInfo.mtime, initialInfo.mtime);
 }
 
 export function targetChangedError(target: string, options?: ErrorOptions): TransferError {

@@ -538,7 +538,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const toLocalPrefix = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
     const { condition, target } = task;
     const hasPrefix = condition === "prefix" && target !== null && target.size > 0;
-    const treeContext = {
+    const treePlan = {
       size: node.size,
       parts: this.#parts,
       moveIntoPlace: (part: TemporaryFile, mode: number | null) =>
@@ -548,7 +548,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     };
     try {
       return await source.open(node, ({ client, uri }) => {
-        return downloadFile(client, uri, path, settings, treeContext);
+        return downloadFile(client, uri, path, settings, treePlan);
       });
     } catch (error) {
       throw this.#addVersions(error, node);
