@@ -1,13 +1,13 @@
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import { type Body, type HeadersToSend, Range, type Response } from "@degu/degu/base";
+import type { Body, Response } from "@degu/degu/base";
 import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, isTransient, type Requester } from "@degu/degu/client";
 import { lstatOrNull } from "../disk/names.ts";
 import { basename } from "../disk/paths.ts";
 import { isDiskFullError, reserveSpace, type SpaceReservation } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
-import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
+import { hashPrefix, makeHash } from "../digest.ts";
 import { isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { computeCopiedMode } from "../modes.ts";
@@ -44,6 +44,7 @@ import {
   digestMismatchError,
   isReuseTimeout,
   type RemoteVersion,
+  requestContent,
   requestDigest,
   versionOf,
   waitForBoth,
@@ -248,7 +249,7 @@ class FileDownload implements Disposable {
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
     if (resumedPart === null && plan.size !== undefined) this.#reserveSpace(plan.size, 0);
-    const completePart = resumedPart ?? await this.#receiveWhole(await this.#request());
+    const completePart = resumedPart ?? await this.#receiveWhole(await requestContent(client, uri));
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = this.#modifiedOf(completePart.version);
     if (modified !== null) await partFile.temporaryFile.setModified(modified);
@@ -455,25 +456,17 @@ class FileDownload implements Disposable {
   }
 
   async #downloadRemainder(receivedPart: HashedPart): Promise<HashedPart | null> {
-    const { meter: { start, total }, version: { etag } } = receivedPart;
-    if (start === total) return receivedPart;
-    const range = new Range(start, total);
-    const condition: HeadersToSend = etag === null ? {} : { "if-range": etag };
-    const response = await this.#request({ range, ...condition });
-    if (response.status === 206) return await this.#appendRemainder(receivedPart, response);
-    if (response.status !== 412 && response.status !== 416) {
-      return await this.#receiveWhole(response);
-    }
-    await response.discard();
-    return null;
-  }
-
-  async #appendRemainder(
-    { version: { etag }, hash, meter }: HashedPart,
-    response: Response,
-  ): Promise<HashedPart> {
+    const { meter, hash, version: { etag } } = receivedPart;
     const { start, total } = meter;
-    const version = await checkRemainder(this.#task.uri, response, { start, total, etag });
+    if (start === total) return receivedPart;
+    const { client, uri } = this.#task;
+    const response = await requestContent(client, uri, { start, total, etag });
+    if (response.status === 412 || response.status === 416) {
+      await response.discard();
+      return null;
+    }
+    if (response.status !== 206) return await this.#receiveWhole(response);
+    const version = await checkRemainder(uri, response, { start, total, etag });
     const completePart = { version: { ...version, etag }, hash, meter };
     await this.#receive(completePart, response, async () => {
       // `continueFrom` would count a copied prefix as synced.
@@ -583,11 +576,6 @@ class FileDownload implements Disposable {
     temporaryFile.isKept = false;
     const advice = "the part was removed, call again to start over";
     throw digestMismatchError(uri, version, currentVersion, advice);
-  }
-
-  #request(headers: HeadersToSend = {}): Promise<Response> {
-    const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
-    return this.#task.client.request("GET", this.#task.uri, requestHeaders);
   }
 }
 

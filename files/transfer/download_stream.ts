@@ -1,7 +1,7 @@
-import { type Body, type HeadersToSend, Range, type Response } from "@degu/degu/base";
+import type { Body, Response } from "@degu/degu/base";
 import { awaitUntilAborted, quote } from "@degu/degu/internal";
 import { type Connector, isTransient, type Requester, retry } from "@degu/degu/client";
-import { makeHash, WANT_SHA256 } from "../digest.ts";
+import { makeHash } from "../digest.ts";
 import { type DownloadSettings, ProgressMeter, type TransferResult } from "../options.ts";
 import { changedWhileCopiedError, responseError, toStreamError } from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";
@@ -10,6 +10,7 @@ import {
   checkWholeFile,
   digestMismatchError,
   type RemoteVersion,
+  requestContent,
   requestDigest,
 } from "./remote_digest.ts";
 
@@ -83,7 +84,7 @@ class StreamDownload {
   async #receive(onProgress: (progress: { readonly done: number }) => void) {
     const begunDownload = this.#begunDownload;
     if (begunDownload === null) {
-      const response = await this.#request({});
+      const response = await requestContent(this.#client, this.#uri);
       const { version, total } = await checkWholeFile(this.#uri, response);
       const meter = new ProgressMeter(this.#settings, total, 0);
       this.#begunDownload = { version, meter, writer: this.#stream.getWriter() };
@@ -95,11 +96,11 @@ class StreamDownload {
   }
 
   async #requestRemainder({ version: { etag }, meter: { total } }: BegunDownload) {
-    const range = new Range(this.#position, total);
-    const response = await this.#request({ range, ...etag === null ? {} : { "if-range": etag } });
+    const remainder = { start: this.#position, total, etag };
+    const response = await requestContent(this.#client, this.#uri, remainder);
     const { status } = response;
     if (status === 206) {
-      await checkRemainder(this.#uri, response, { start: this.#position, total, etag });
+      await checkRemainder(this.#uri, response, remainder);
       return response;
     }
     await response.discard();
@@ -137,10 +138,5 @@ class StreamDownload {
     const sha256 = this.#hash.copy().digest("hex");
     if (currentVersion.sha256 === sha256) return sha256;
     throw digestMismatchError(this.#uri, version, currentVersion, "call again with a new stream");
-  }
-
-  #request(headers: HeadersToSend): Promise<Response> {
-    const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
-    return this.#client.request("GET", this.#uri, requestHeaders);
   }
 }

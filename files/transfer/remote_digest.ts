@@ -1,4 +1,4 @@
-import { ContentRange, type Method, type Response } from "@degu/degu/base";
+import { ContentRange, type Method, Range, type Response } from "@degu/degu/base";
 import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
 import { parseDate, parseStamp } from "../conditions.ts";
@@ -189,6 +189,25 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
   }
 }
 
+interface Remainder {
+  readonly start: number;
+  readonly total: number;
+  /** The entity tag of the version that the bytes before `start` belong to. */
+  readonly etag: string | null;
+}
+
+/** @param remainder The bytes to request; by default the whole file. */
+export function requestContent(
+  client: TransferClient,
+  uri: string,
+  remainder: Remainder | null = null,
+): Promise<Response> {
+  const { etag = null } = remainder ?? {};
+  const range = remainder && { range: new Range(remainder.start, remainder.total) };
+  const condition = etag === null ? {} : { "if-range": etag };
+  return client.request("GET", uri, { ...range, ...condition, "want-repr-digest": WANT_SHA256 });
+}
+
 /** @throws {StatusError | TransferError} for any other response, whose body is then canceled. */
 export async function checkWholeFile(
   uri: string,
@@ -213,12 +232,7 @@ export async function checkWholeFile(
 export async function checkRemainder(
   uri: string,
   response: Response,
-  { start, total, etag }: {
-    readonly start: number;
-    readonly total: number;
-    /** The entity tag of the version that the bytes before `start` belong to. */
-    readonly etag: string | null;
-  },
+  { start, total, etag }: Remainder,
 ): Promise<RemoteVersion> {
   const version = versionOf("GET", uri, response);
   const { headers: { "content-range": range }, body } = response;
