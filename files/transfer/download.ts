@@ -139,7 +139,8 @@ export async function download(
   using client = new TransferClient("from", from, settings);
   settings.signal?.throwIfAborted();
   const target = settings.followLink ? await resolveLocalTarget(path) : path;
-  return await downloadFile(client, checkedUri, target, settings, null);
+  const treePlan = null;
+  return await downloadFile({ client, uri: checkedUri, file: target, settings, treePlan });
 }
 
 interface LocalPrefix {
@@ -165,13 +166,17 @@ interface DownloadPlan {
   ) => Promise<readonly UnsetProperty[] | null>;
 }
 
-export async function downloadFile(
-  client: TransferClient,
-  uri: string,
-  file: string,
-  settings: TransferSettings & { readonly followLink?: boolean },
-  treePlan: DownloadPlan & { readonly parts: PartIndex } | null,
-): Promise<TransferResult> {
+interface FileToDownload {
+  readonly client: TransferClient;
+  readonly uri: string;
+  readonly file: string;
+  readonly settings: TransferSettings & { readonly followLink?: boolean };
+  /** `null` for a single file. */
+  readonly treePlan: DownloadPlan & { readonly parts: PartIndex } | null;
+}
+
+export async function downloadFile(fileToDownload: FileToDownload): Promise<TransferResult> {
+  const { file, settings, treePlan } = fileToDownload;
   let openedPart: PartFile | null = null;
   let fileDownload: FileDownload | null = null;
   try {
@@ -179,15 +184,7 @@ export async function downloadFile(
       ? await checkLocalTarget(file, settings.followLink)
       : null;
     using partFile = openedPart = await PartFile.find(file, treePlan?.parts);
-    fileDownload = new FileDownload({
-      client,
-      uri,
-      file,
-      partFile,
-      settings,
-      treePlan,
-      initialInfo,
-    });
+    fileDownload = new FileDownload({ ...fileToDownload, partFile, initialInfo });
     return await fileDownload.run();
   } catch (error) {
     const diskFullError = toDiskFullError(error, file, fileDownload?.total, openedPart);
@@ -208,14 +205,8 @@ interface HashedPart {
 
 class UnreadableBasisError extends Error {}
 
-interface DownloadTask {
-  readonly client: TransferClient;
-  readonly uri: string;
-  readonly file: string;
+interface DownloadTask extends FileToDownload {
   readonly partFile: PartFile;
-  readonly settings: TransferSettings;
-  /** `null` for a single file. */
-  readonly treePlan: DownloadPlan | null;
   readonly initialInfo: Deno.FileInfo | null;
 }
 

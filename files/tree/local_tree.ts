@@ -548,7 +548,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     };
     try {
       return await source.open(node, ({ client, uri }) => {
-        return downloadFile(client, uri, path, settings, treePlan);
+        return downloadFile({ client, uri, file: path, settings, treePlan });
       });
     } catch (error) {
       throw this.#addVersions(error, node);
