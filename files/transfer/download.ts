@@ -151,6 +151,7 @@ interface LocalPrefix {
 interface DownloadPlan {
   /** The length of the file in bytes, according to the list of the server. */
   readonly size?: number;
+  readonly parts?: PartIndex;
   /** The local prefix that the downloaded file may have, so that it isn't sent. */
   readonly basis: LocalPrefix | null;
   /** The local prefix that the downloaded file must have. */
@@ -172,7 +173,7 @@ interface FileToDownload {
   readonly file: string;
   readonly settings: TransferSettings & { readonly followLink?: boolean };
   /** `null` for a single file. */
-  readonly treePlan: DownloadPlan & { readonly parts: PartIndex } | null;
+  readonly treePlan: DownloadPlan | null;
 }
 
 export async function downloadFile(fileToDownload: FileToDownload): Promise<TransferResult> {
@@ -242,7 +243,7 @@ class FileDownload implements Disposable {
     if (resumedPart === null && plan.size !== undefined) this.#reserveSpace(plan.size, 0);
     const completePart = resumedPart ?? await this.#receiveWhole(await requestContent(client, uri));
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
-    const modified = this.#modifiedOf(completePart.version);
+    const modified = settings.modified ?? completePart.version.modified;
     if (modified !== null) await partFile.temporaryFile.setModified(modified);
     const sha256 = await this.#verify(completePart);
     const { temporaryFile } = partFile;
@@ -284,10 +285,6 @@ class FileDownload implements Disposable {
     };
   }
 
-  #modifiedOf(version: RemoteVersion): Date | null {
-    return this.#task.settings.modified ?? version.modified;
-  }
-
   async #confirmIdentical({ status, headers }: Response): Promise<TransferResult | null> {
     const { client, uri, file, partFile, settings } = this.#task;
     const { modes, replace, signal } = settings;
@@ -318,7 +315,7 @@ class FileDownload implements Disposable {
       }
       const mode = modes ? client.maskMode(version.mode) : null;
       const copiedMode = computeCopiedMode(mode, partFile.modeMask);
-      unset = setMetadata(file, this.#modifiedOf(version), copiedMode);
+      unset = setMetadata(file, settings.modified ?? version.modified, copiedMode);
     }
     return new ProgressMeter(settings, total, total).finish(version.sha256, unset);
   }
