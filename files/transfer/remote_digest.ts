@@ -106,14 +106,10 @@ export async function comparePrefix(
   hashLocalPrefix: () => Promise<string | null>,
 ): Promise<Response | null> {
   const requestHeaders = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
-  const ignoreReuseTimeout = (error: unknown) => {
-    if (isReuseTimeout(client, error)) return null;
-    throw error;
-  };
   const [localDigest, response] = await waitForBoth(
     client,
     hashLocalPrefix(),
-    client.request("HEAD", uri, requestHeaders).catch(ignoreReuseTimeout),
+    client.request("HEAD", uri, requestHeaders).catch((error) => ignoreReuseTimeout(client, error)),
   );
   if (response === null) return null;
   await response.discard();
@@ -129,6 +125,12 @@ export async function comparePrefix(
  */
 export function isReuseTimeout(client: TransferClient, error: unknown): boolean {
   return isTimeout(error) && client.canReconnect;
+}
+
+/** If hashing at the server times out, the whole file is transferred. */
+export function ignoreReuseTimeout(client: TransferClient, error: unknown): null {
+  if (isReuseTimeout(client, error)) return null;
+  throw error;
 }
 
 export function readDigest(

@@ -1,6 +1,6 @@
 import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { isReuseTimeout } from "../transfer/remote_digest.ts";
+import { ignoreReuseTimeout } from "../transfer/remote_digest.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeSide } from "./sides.ts";
 import { quotePath, sizeAndTimeKey, sizeAndTimeKeysOf, type TreeNode } from "./tree.ts";
@@ -47,7 +47,7 @@ export class BasisCandidates {
     });
     const filesByDigest = await this.#filesByDigest;
     const sha256 = filesByDigest.size === 0 ? null : await source.findDigest(node).catch(
-      (error) => ignoreTimeout(client, error),
+      (error) => ignoreReuseTimeout(client, error),
     );
     const file = sha256 === null ? undefined : filesByDigest.get(sha256);
     return file === undefined ? null : { file, sha256 };
@@ -64,16 +64,10 @@ export class BasisCandidates {
         if (sha256 !== null) filesByDigest.set(sha256, file);
       }
     } catch (error) {
-      ignoreTimeout(client, error);
+      ignoreReuseTimeout(client, error);
     }
     return filesByDigest;
   }
-}
-
-/** If hashing at the server times out, the whole file is sent. */
-function ignoreTimeout(client: TransferClient, error: unknown): null {
-  if (isReuseTimeout(client, error)) return null;
-  throw error;
 }
 
 /** Reports whether any file of the target may be the basis of a file, not only that of its path. */
