@@ -1,101 +1,10 @@
 /** Lines of one name, which are one list (RFC 9110 §5.3), and `set-cookie`, which is no list. */
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { HeadersToSend } from "@degu/degu/base";
-import { ProtocolError } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
-import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-
-/** Lines, and the headers of their message in both directions. */
-const JOINED: readonly (readonly [lines: string, headers: Record<string, unknown>])[] = [
-  ["accept: a\r\nAccept: b\r\nACCEPT: c", { accept: "a, b, c" }],
-  ["vary: a\r\nx: y\r\nvary: b, c", { vary: "a, b, c", x: "y" }],
-  ["x: a\r\nx: a", { x: "a, a" }],
-  ["x:\r\nx: a\r\nx:\r\nx: b", { x: "a, b" }],
-  ["cookie: a=1\r\ncookie: b=2; c=3", { cookie: "a=1; b=2; c=3" }],
-  ["www-authenticate: Digest a\r\nwww-authenticate: Basic b", {
-    "www-authenticate": "Digest a, Basic b",
-  }],
-  ["set-cookie: a=1", { "set-cookie": ["a=1"] }],
-  ["set-cookie: a=1; expires=Wed, 21 Oct 2026\r\nx: y\r\nSet-Cookie: b=2\r\nset-cookie: a=1", {
-    "set-cookie": ["a=1; expires=Wed, 21 Oct 2026", "b=2", "a=1"],
-    x: "y",
-  }],
-  ["set-cookie:", { "set-cookie": [""] }],
-  ["__proto__: a\r\n__proto__: b", { ["__proto__"]: "a, b" }],
-  ["constructor: a\r\nconstructor: b", { constructor: "a, b" }],
-  ["x:y", { x: "y" }],
-  ["x:\t y \t", { x: "y" }],
-  ["x: \t", { x: "" }],
-  ["x: \xa0y\xa0", { x: "\xa0y\xa0" }],
-  ["x_y!#$%&'*+-.^`|~: caf\xe9\tz", { "x_y!#$%&'*+-.^`|~": "caf\xe9\tz" }],
-];
-
-const entriesOf = (headers: object) => Object.entries(headers).sort(([a], [b]) => a < b ? -1 : 1);
-
-Deno.test("a client and a server join the lines of one name, and list those of set-cookie", async (t) => {
-  await testEachRow(t, JOINED, async (lines, expected) => {
-    using pair = await connect();
-    const response = await pair.answer(`HTTP/1.1 204 No Content\r\n${lines}\r\n\r\n`);
-    assertEquals(entriesOf(response.headers), entriesOf(expected));
-    let headers: object = {};
-    await using serving = serve((request) => {
-      headers = request.headers;
-      return [204, "No Content", {}, null];
-    });
-    const { received } = await exchange(serving.address, `GET / HTTP/1.1\r\n${lines}\r\n\r\n`);
-    assertEquals(received, "HTTP/1.1 204 No Content\r\n\r\n");
-    assertEquals(entriesOf(headers), entriesOf(expected));
-  });
-});
-
-Deno.test("a header that steers or carries authority can't be repeated", async (t) => {
-  const rows: readonly (readonly [name: string, value: string, secondValue?: string])[] = [
-    ["host", "a"],
-    ["host", "a", "b"],
-    ["content-length", "5"],
-    ["content-length", "5", "6"],
-    ["transfer-encoding", "chunked"],
-    ["content-type", "text/plain"],
-    ["content-range", "bytes 0-4/5"],
-    ["range", "bytes=0-4"],
-    ["range", "bytes=0-1,3-4", "bytes=0-4"],
-    ["range", "bytes=0-4", "bytes=0-1,3-4"],
-    ["authorization", "Basic a", "Basic b"],
-    ["proxy-authorization", "Basic a", "Basic b"],
-    ["location", "/a", "/b"],
-    ["etag", '"a"'],
-    ["last-modified", "Wed, 21 Oct 2026 07:28:00 GMT"],
-    ["if-range", '"a"'],
-    ["if-modified-since", "Wed, 21 Oct 2026 07:28:00 GMT"],
-    ["if-unmodified-since", "Wed, 21 Oct 2026 07:28:00 GMT"],
-  ];
-  await testEachRow(t, rows, async (name, value, secondValue = value) => {
-    const lines = `${name}: ${value}\r\n${name.toUpperCase()}: ${secondValue}`;
-    if (name !== "range") {
-      using pair = await connect();
-      const error = await catchRejection(
-        pair.answer(`HTTP/1.1 200 OK\r\n${lines}\r\n\r\n`),
-        "a response",
-      );
-      assertInstanceOf(error, ProtocolError);
-      assertEquals(error.code, "DUPLICATE_HEADER");
-      assertEquals(error.message, `in a response with status 200: duplicate header: ${name}`);
-    }
-    if (name === "content-range") return;
-    const method = name === "range" ? "GET" : "PUT";
-    await using serving = serve(() => [204, "No Content", {}, null]);
-    const { received } = await exchange(
-      serving.address,
-      `${method} / HTTP/1.1\r\n${lines}\r\n\r\n`,
-    );
-    assertEquals(received, formatErrorResponse(400));
-  });
-});
 
 Deno.test("set-cookie is sent as a line for each item of a list, or one for a text", async () => {
   const rows: readonly (readonly [HeadersToSend["set-cookie"], lines: string])[] = [
