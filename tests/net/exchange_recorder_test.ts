@@ -5,13 +5,10 @@ import {
   type BodyOut,
   type Chunk,
   ChunkedBodyIter,
-  ConnectionClosedError,
   ProtocolError,
 } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
-import { makePendingPromise } from "@degu/testing/aborts.ts";
-import { recordIntervals } from "@degu/testing/clock.ts";
 import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import {
@@ -192,12 +189,6 @@ Deno.test("an onExchange that throws, rejects or never resolves is logged and ha
   }
 });
 
-Deno.test("onExchange may close the session; the response still arrives", async () => {
-  await using serving = serve(echo, { onExchange: ({ session }) => session.close() });
-  const response = await serving.makeClient().request("PUT", "/", {}, largeArray);
-  assertEquals((await response.body?.bytes())?.length, largeArray.length);
-});
-
 const drain: App = async (request) => {
   await request.body?.writeTo(new WritableStream());
   return [200, "OK", {}, null];
@@ -219,18 +210,6 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
     }
     assertEquals(watched.exchanges, [], name);
   }
-});
-
-Deno.test("requests after the last response are not exchanges", async () => {
-  const refuse: App = ({ uri }) =>
-    uri === "/no" ? [403, "Forbidden", {}, null] : [200, "OK", {}, null];
-  await using watched = serveWatched(refuse);
-  using peer = await RawPeer.connect(watched.address);
-  const request = (uri: string) => `GET ${uri} HTTP/1.1\r\n\r\n`;
-  await peer.send(request("/yes") + request("/no") + request("/late"));
-  await peer.readToEnd();
-  assertEquals([(await watched.next()).uri, (await watched.next()).uri], ["/yes", "/no"]);
-  assertEquals(watched.exchanges, []);
 });
 
 /** Chunks, some with an extension; the last chunk is empty. */
@@ -280,86 +259,10 @@ Deno.test("an upload that is cut anywhere counts the bytes that were read, as th
   );
 });
 
-Deno.test("a download counts the bytes that the peer receives, in any portions that the socket takes", async () => {
-  let response: Chunk[] = [];
-  let chunked = false;
-  let portions = [Infinity];
-  await using watched = serveWatched({
-    onConnect(_session, sock) {
-      // Let the socket write this many bytes at a time.
-      const { write } = sock;
-      let writes = 0;
-      sock.write = (bytes) =>
-        write.call(sock, bytes.subarray(0, portions[writes++ % portions.length]));
-      return true;
-    },
-    handle() {
-      const data = response.map(([, piece]) => piece).slice(0, -1);
-      const body = chunked ? new ChunkedBodyIter(response) : new BodyIter(data, sizeOf(response));
-      return [200, "OK", { connection: "close" }, body];
-    },
-  });
-  const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 9 });
-  await fc.assert(
-    fc.asyncProperty(chunks, fc.boolean(), sizes, async (sent, isChunked, sizes) => {
-      [response, chunked, portions] = [sent, isChunked, sizes];
-      using peer = await RawPeer.connect(watched.address, "GET / HTTP/1.1\r\n\r\n");
-      const { received } = await peer.readToEnd();
-      const { responseBytes, error } = await watched.next();
-      const sentBytes = received.length - received.indexOf("\r\n\r\n") - 4;
-      assertEquals([responseBytes, error], [sentBytes, null]);
-    }),
-    { numRuns: 20 },
-  );
-});
-
-Deno.test("reading session.signal in onExchange starts no timer, but reading it in an app does", async () => {
-  for (const isApp of [false, true]) {
-    using timers = recordIntervals();
-    const app: App = (_request, session) => {
-      if (isApp) assertEquals(session.signal.aborted, false);
-      return [200, "OK", {}, null];
-    };
-    const onExchange = ({ session }: Exchange) => void session.signal.aborted;
-    await using serving = serve(app, { onExchange, timeout: null });
-    using conn = await serving.makeClient({ timeout: null }).connect();
-    for (let i = 0; i < 3; i++) await conn.get("/");
-    assertEquals(timers.started.length, isApp ? 1 : 0);
-  }
-});
-
-Deno.test("the next request waits only while onExchange runs", async () => {
-  const order: string[] = [];
-  const app: App = ({ uri }) => {
-    order.push(`request ${uri}`);
-    return [200, "OK", {}, null];
-  };
-  await using watched = serveWatched(app, {
-    onExchange: async ({ uri }) => {
-      order.push(`exchange ${uri}`);
-      await new Promise<never>(() => {});
-    },
-  });
-  using peer = await RawPeer.connect(watched.address);
-  await peer.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
-  await peer.readPreamble();
-  await peer.readPreamble();
-  await peer.send("GET /3 HTTP/1.1\r\n\r\n");
-  await peer.readPreamble();
-  const expected = [1, 2, 3].flatMap((n) => [`request /${n}`, `exchange /${n}`]);
-  assertEquals(order.slice(0, 5), expected.slice(0, 5));
-});
-
 // ───────────────────────── interrupted exchanges
 
 const MiB = 1048576;
 const TOTAL = 1024 * MiB;
-
-/** Yields pieces of a body, and then waits forever. */
-async function* makePieces(...sizes: number[]) {
-  for (const size of sizes) yield new Uint8Array(size);
-  await makePendingPromise();
-}
 
 function* makeEndlessPieces() {
   const piece = new Uint8Array(MiB);
@@ -386,44 +289,4 @@ Deno.test("a peer that disconnects during a download is reported with an error",
   assert(responseBytes >= 3 * MiB && responseBytes < TOTAL, `${responseBytes} bytes`);
   assert(firstByteSeconds !== null && firstByteSeconds <= totalSeconds);
   assertInstanceOf(error, Error);
-});
-
-Deno.test("a session that is closed during a download is reported with an error", async () => {
-  const reason = new Error("forgotten");
-  await using watched = serveWatched(() => [200, "OK", {}, new BodyIter(makePieces(5, 7), 100)]);
-  using connection = await watched.makeClient().connect();
-  await readPart(connection, 12);
-  const readTime = performance.now();
-  while (performance.now() < readTime + 3);
-  for (const session of watched.server.sessions) session.close(reason);
-  const { status, responseBytes, firstByteSeconds, totalSeconds, error } = await watched.next();
-  assertEquals([status, responseBytes], [200, 12]);
-  assertStrictEquals(error, reason);
-  // The exchange lasts until it is interrupted, not only until its last byte.
-  assert(totalSeconds - firstByteSeconds! >= 0.003, `${totalSeconds} s`);
-});
-
-Deno.test("shutdown lets an exchange finish, close aborts it", async () => {
-  for (const method of ["shutdown", "close"] as const) {
-    const called = Promise.withResolvers<void>();
-    const response = Promise.withResolvers<void>();
-    await using watched = serveWatched(async () => {
-      called.resolve();
-      await response.promise;
-      return [200, "OK", {}, new Uint8Array(5)];
-    });
-    const received = watched.makeClient().request("GET", "/")
-      .then(async ({ body }) => (await body!.bytes()).length, () => null);
-    await withTimeout(called.promise, "the app is called");
-    const stopped = watched.server[method]();
-    response.resolve();
-    await stopped;
-    const { status, responseBytes, error } = await watched.next();
-    if (method === "shutdown") assertEquals([status, responseBytes, error], [200, 5, null]);
-    else {
-      assertEquals([status, responseBytes], [null, 0]);
-      assertInstanceOf(error, ConnectionClosedError);
-    }
-    assertEquals(await received, status === null ? null : 5);
-  }
 });
