@@ -8,11 +8,10 @@ import {
 } from "@std/assert";
 import { toText } from "@std/streams";
 import {
-  bodies,
   Body,
   BodyError,
   type Chunk,
-  ChunkedBody,
+  type ChunkedBody,
   ConnectionClosedError,
 } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
@@ -117,17 +116,6 @@ for (const [kind, preamble, half, rest] of kinds) {
     }
   });
 
-  Deno.test(`${kind}: close() does not affect a body that was consumed`, async () => {
-    using pair = await connect();
-    const body = await receiveHalf(pair, preamble, half + rest);
-    await readHalf(body);
-    await readHalf(body);
-    if (body instanceof ChunkedBody) await body.readChunk();
-    pair.conn.close();
-    assertEquals((await body.read()).length, 0);
-    await assertRejects(() => body.read(), BodyError);
-  });
-
   Deno.test(`${kind}: every way to read to the end leaves the connection usable`, async () => {
     const ways: readonly ((body: AnyBody) => Promise<unknown>)[] = [
       (body) => body.read(),
@@ -151,19 +139,6 @@ for (const [kind, preamble, half, rest] of kinds) {
     assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
   });
 }
-
-Deno.test("injected classes construct the bodies of responses", async (t) => {
-  class OwnBody extends Body {}
-  class OwnChunkedBody extends ChunkedBody {}
-  const ownBodies = { ...bodies, Body: OwnBody, ChunkedBody: OwnChunkedBody };
-  await testEachRow(t, kinds, async (_kind, preamble, half, rest) => {
-    using pair = await connect({ bodies: ownBodies });
-    const body = await receiveHalf(pair, preamble, half + rest);
-    assert(body instanceof OwnBody || body instanceof OwnChunkedBody);
-    assertEquals(await body.text(), "helloworld");
-    assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
-  });
-});
 
 /** The length of each body: many pieces, the last of which is short. */
 const LENGTH = 1_000_003;

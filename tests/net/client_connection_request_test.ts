@@ -1,5 +1,5 @@
 /** The requests of a client: writes, headers, bodies, and servers that refuse the body. */
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import {
   Body,
   BodyIter,
@@ -11,11 +11,9 @@ import {
 } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -74,77 +72,6 @@ Deno.test("a request with any kind of body has one header that frames it, and is
   }
 });
 
-const MEBIBYTE = 1048576;
-
-for (const [transport, path] of [["TCP", null], ["a Unix socket", "socket"]] as const) {
-  Deno.test(`an early response to an upload over ${transport} is delivered`, async () => {
-    const total = 64 * MEBIBYTE;
-    let readBytes = 0;
-    function* makeZeros() {
-      for (const piece = new Uint8Array(65536); readBytes < total; readBytes += piece.length) {
-        yield piece;
-      }
-    }
-    await using directory = await createTempDir();
-    const address = path === null ? ["127.0.0.1", 0] as const : `${directory.path}/${path}`;
-    for (const size of [2, 20_000]) {
-      await using serving = serve(
-        () => [413, "Content Too Large", { why: "size" }, new Uint8Array(size)],
-        {},
-        address,
-      );
-      for (let i = 0; i < 2; i++) {
-        using conn = await serving.makeClient().connect();
-        readBytes = 0;
-        const upload = new BodyIter(makeZeros(), total);
-        const { status, headers, body } = await conn.put("/", {}, upload);
-        assertEquals([status, headers["why"]], [413, "size"]);
-        assertEquals((await body?.bytes())?.length, size);
-        assertEquals(conn.closed, true, "a connection with half a request is of no use");
-        assert(readBytes < total, "too many bytes were sent");
-      }
-    }
-  });
-}
-
-Deno.test("after an early response from a peer that keeps reading, the connection stays open unless the status is an error", async () => {
-  for (const [status, isClosed] of [["200 OK", false], ["404 Not Found", true]] as const) {
-    using pair = await connect();
-    const rest = Promise.withResolvers<void>();
-    const body = new BodyIter(
-      (async function* () {
-        yield new Uint8Array(MEBIBYTE);
-        await rest.promise;
-        yield new Uint8Array(MEBIBYTE);
-      })(),
-      2 * MEBIBYTE,
-    );
-    const responding = pair.conn.put("/", {}, body, { duplex: "full" });
-    const preamble = await pair.peer.respond(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`);
-    assertEquals(preamble, "PUT / HTTP/1.1\r\ncontent-length: 2097152\r\n\r\n");
-    assertEquals((await responding).status, Number(status.slice(0, 3)));
-    assertEquals(pair.conn.closed, isClosed);
-    rest.resolve();
-    if (isClosed) continue;
-    await pair.peer.readExactly(2 * MEBIBYTE);
-    assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
-  }
-});
-
-Deno.test("a peer that closes without a response is an EmptyPreambleError, or the socket's own error", async () => {
-  for (let i = 0; i < 2; i++) {
-    using pair = await connect();
-    const error = catchRejection(
-      pair.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE)),
-      "an upload",
-    );
-    await pair.peer.readPreamble();
-    pair.peer.close();
-    assertInstanceOf(await error, EmptyPreambleError);
-    assertEquals(pair.conn.closed, true);
-  }
-});
-
 const { BrokenPipe, ConnectionReset } = Deno.errors;
 const cable = new Error("the cable was cut");
 const brokenPipe = new BrokenPipe("EPIPE");
@@ -195,24 +122,6 @@ Deno.test("after a write that fails because the peer has closed, one attempt to 
   }
 });
 
-Deno.test("a body that fails at its start rejects, and leaves no resource open", async () => {
-  const failure = new Error("can't begin");
-  const ways: readonly (() => Promise<never>)[] = [
-    () => {
-      throw failure;
-    },
-    () => Promise.reject(failure),
-  ];
-  for (const next of ways) {
-    const source = { [Symbol.asyncIterator]: () => ({ next }) };
-    for (const body of [new BodyIter(source, 5), new ChunkedBodyIter(source)]) {
-      using pair = await connect();
-      assertStrictEquals(await catchRejection(pair.conn.put("/", {}, body), "put"), failure);
-      assertEquals(pair.conn.closed, true);
-    }
-  }
-});
-
 Deno.test("a reset by the source of a request's body is not reported as a reset by the server", async () => {
   using connected = await connect();
   await connected.answer("HTTP/1.1 204 No Content\r\n\r\n");
@@ -232,12 +141,4 @@ Deno.test("a reset by the source of a request's body is not reported as a reset 
   await connected.peer.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
   assertEquals(await putting, failure);
   assertEquals(connected.conn.closed, true);
-});
-
-Deno.test("the error of a request names the character of its URI", async () => {
-  using pair = await connect();
-  const error = await catchRejection(pair.conn.get("/a b"), "a space");
-  assertInstanceOf(error, RangeError);
-  assertEquals(error.message.startsWith('uri: bad URI "/a b": " " is not allowed; '), true);
-  assertEquals(pair.conn.closed, false);
 });

@@ -6,16 +6,14 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
-import { Client, Connection, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
+import { EmptyPreambleError, ProtocolError } from "@degu/degu/base";
+import { Client, Connection } from "@degu/degu/client";
 import { type App, Server } from "@degu/degu/server";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection, formatLabel } from "@degu/testing/expectations.ts";
-import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { receiveResponse } from "../fuzz/received.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
@@ -60,28 +58,6 @@ Deno.test("a response is parsed the same byte by byte; a response that is cut af
       }
     });
   }
-});
-
-Deno.test("a reset before the first byte of a response is an EmptyPreambleError", async (t) => {
-  await t.step("after the request was read", async () => {
-    using pair = await connect();
-    const error = catchRejection(pair.conn.get("/"), "a request");
-    await pair.peer.readUntil("GET / HTTP");
-    // Unread bytes turn the close into a reset.
-    await pair.conn.sock.write(new Uint8Array(1));
-    await waitForTick();
-    pair.peer.close();
-    assertInstanceOf(await error, EmptyPreambleError);
-    assertEquals(pair.conn.closed, true);
-  });
-  await t.step("between requests", async () => {
-    using pair = await connect();
-    await pair.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-    pair.peer.close();
-    await waitForTick();
-    await assertRejects(() => pair.conn.get("/"), EmptyPreambleError);
-    assertEquals(pair.conn.closed, true);
-  });
 });
 
 Deno.test("only a reset, an abort and a broken pipe before a response mean that the peer has left", async (t) => {
@@ -137,53 +113,6 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
     assertEquals(error.message.includes("TLS"), byte === 0x15 || byte === 0x16);
     assertEquals(exchange.conn.closed, true);
   }
-});
-
-const HINT = "your membership has ended: renew it";
-const noContent = () => [204, "No Content", {}, null] as const;
-
-Deno.test("before the first response, the error of a possible refusal over TLS has the socket's explanation or refers to the server's log", async (t) => {
-  const pki = await openSharedPki();
-  await using otherPki = await TempPKI.create();
-  await using endpoint = await startTls(pki, noContent);
-  const { address } = endpoint.server;
-  const { certFile, keyFile } = otherPki.clientSslconfig;
-  const stranger = { ...pki.clientSslconfig, certFile: certFile!, keyFile: keyFile! };
-  /** Makes a request over a connection, with or without the socket's explanation of errors. */
-  const failRequest = async (client: Client, isExplained: boolean) => {
-    using connection = await client.connect();
-    if (isExplained) Object.assign(connection.sock, { refusalHint: HINT });
-    return await catchRejection(connection.get("/"), "a client that is refused");
-  };
-  for (const isExplained of [false, true]) {
-    await t.step(`an alert keeps its code, explained: ${isExplained}`, async () => {
-      const error = await failRequest(
-        new SSLClient(pki.anonymousClientSslconfig, address),
-        isExplained,
-      );
-      assertInstanceOf(error, TlsError);
-      assertEquals(error.code, "REFUSED_BY_PEER");
-      const hint = isExplained
-        ? HINT
-        : "this client has no certificate; the server may require one: set certFile and keyFile";
-      assertEquals(error.message, `received fatal alert: CertificateRequired; ${hint}`);
-    });
-    await t.step(`a server that closes, explained: ${isExplained}`, async () => {
-      const error = await failRequest(new SSLClient(stranger, address), isExplained);
-      assertInstanceOf(error, EmptyPreambleError);
-      assertMatch(error.message, /refuses this client: /);
-      const hint = isExplained ? HINT : "see the server's log, from level info on";
-      assertEquals(error.message.endsWith(hint), true, error.message);
-    });
-  }
-  await t.step("the end of a connection after a response is no refusal", async () => {
-    using connection = await endpoint.client.connect();
-    Object.assign(connection.sock, { refusalHint: HINT });
-    await connection.get("/");
-    endpoint.server.close();
-    const error = await assertRejects(() => connection.get("/"), Error);
-    assertEquals(error.message.includes(HINT), false);
-  });
 });
 
 Deno.test("if a plain server refuses a request, the client's error refers to the server's log, which has the reason", async () => {

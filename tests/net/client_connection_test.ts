@@ -33,7 +33,7 @@ import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 Deno.test("a request while another is pending rejects, and the other continues", async () => {
@@ -219,41 +219,6 @@ Deno.test("getRange() requests the bytes from start up to, but not including, st
   assertEquals(await (await conn.getRange("/", {}, 8, 20)).body?.text(), "89");
 });
 
-Deno.test("getRange() accepts an existing range header only if it is equal", async () => {
-  using pair = await connect();
-  const headers = { range: new Range(2, 5) };
-  const preamble = await readSentRequest(pair, pair.conn.getRange("/", headers, 2, 5));
-  assertEquals(preamble, "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
-  assertEquals(headers, { range: new Range(2, 5) });
-  for (const [start, stop] of [[2, 6], [1, 5], [0, 1]] as const) {
-    await assertRejects(() => pair.conn.getRange("/", headers, start, stop), RangeError);
-  }
-  assertEquals(pair.conn.closed, false);
-});
-
-Deno.test("getRange() refuses an invalid range, and leaves the connection as it was", async () => {
-  using pair = await connect();
-  const rows: readonly (readonly [args: readonly unknown[], Class: typeof TypeError])[] = [
-    [["/", {}, 0, 0], RangeError],
-    [["/", {}, 0, 0.5], RangeError],
-    [["/", {}, "0", 1], TypeError],
-    [["", {}, 0, 1], RangeError],
-    [["/", null, 0, 1], TypeError],
-    [["/", new Headers(), 0, 1], TypeError],
-    [["/", { range: "bytes=0-0" }, 0, 1], TypeError],
-    [["/", { A: "b" }, 0, 1], RangeError],
-  ];
-  for (const [args, Class] of rows) {
-    const { conn } = pair;
-    const error = await catchRejection(
-      Reflect.apply(conn.getRange, conn, args),
-      Deno.inspect(args),
-    );
-    assertInstanceOf(error, Class, Deno.inspect([args, error]));
-    assertEquals(pair.conn.closed, false);
-  }
-});
-
 // ───────────────────────── custom sockets that misbehave, and closing a connection at any moment
 
 /** Makes a valid socket, except for the given methods. */
@@ -359,79 +324,6 @@ Deno.test("close() ends a request over a socket that never ends its reads", asyn
     "the promise rejects",
   );
   assertInstanceOf(error, ConnectionClosedError);
-});
-
-Deno.test("bytes that a socket returns after close() are discarded", async () => {
-  const response = encodeLatin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  for (const isSent of [false, true]) {
-    const lateRead = Promise.withResolvers<void>();
-    const { socket, innerSocket } = makeFaultySocket({
-      read: async (into) => {
-        await lateRead.promise;
-        into.set(response);
-        return response.length;
-      },
-      close: () => lateRead.resolve(),
-    });
-    const conn = new Connection(socket, null);
-    const nextWrite = innerSocket.waitForWrite();
-    const error = catchRejection(conn.get("/"), "a request that waits");
-    if (isSent) await nextWrite;
-    conn.close();
-    assertInstanceOf(await error, ConnectionClosedError);
-  }
-});
-
-Deno.test("a connection releases the memory for relaying a body", async (t) => {
-  const length = 2 ** 23;
-  const largeBody = new Uint8Array(length);
-  const bodies = {
-    "a length": [`content-length: ${length}\r\n\r\n`, largeBody],
-    "chunks": [
-      "transfer-encoding: chunked\r\n\r\n",
-      `${length.toString(16)}\r\n`,
-      largeBody,
-      "\r\n0\r\n\r\n",
-    ],
-  };
-  await testEachRow(t, Object.entries(bodies), async (_kind, parts) => {
-    const pieces = ["HTTP/1.1 200 OK\r\n", ...parts, "HTTP/1.1 204 No Content\r\n\r\n"];
-    const source = new PieceSource(
-      pieces.map((piece) => typeof piece === "string" ? encodeLatin1(piece) : piece),
-    );
-    const bufferLengths: number[] = [];
-    let isSent = Promise.withResolvers<void>();
-    const { socket } = makeFaultySocket({
-      async read(into) {
-        bufferLengths.push(into.length);
-        await isSent.promise;
-        return source.read(into);
-      },
-      write(bytes) {
-        isSent.resolve();
-        return Promise.resolve(bytes.length);
-      },
-    });
-    using conn = new Connection(socket, null);
-    const { body } = await conn.get("/");
-    await body!.writeTo({ pieceBytes: 2 ** 22, write: () => Promise.resolve() });
-    assertEquals(Math.max(...bufferLengths), 2 ** 21);
-    isSent = Promise.withResolvers();
-    bufferLengths.length = 0;
-    assertEquals((await conn.get("/")).status, 204);
-    assertEquals(bufferLengths, [2 ** 10]);
-  });
-});
-
-Deno.test("close() ends a request whose body waits for its source, and cancels the source", async () => {
-  using pair = await connect();
-  const cancelled = Promise.withResolvers<void>();
-  const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
-  const responding = catchRejection(pair.conn.post("/", {}, new Body(stream, 5)), "the request");
-  await pair.peer.readPreamble();
-  pair.conn.close();
-  assertInstanceOf(await responding, ConnectionClosedError);
-  await withTimeout(cancelled.promise, "the source is canceled");
 });
 
 Deno.test("a connection that is closed while a read completes never returns stale bytes of its buffer", async () => {

@@ -1,10 +1,9 @@
 /** The error of a request on a closed connection, which has the reason of the close. */
 import { ConnectionClosedError } from "@degu/degu/base";
-import { ConnectionPool, describeConnectionError, isTransient } from "@degu/degu/client";
+import { describeConnectionError, isTransient } from "@degu/degu/client";
 import { connect, type ConnectedClient } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 const EMPTY = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -103,16 +102,4 @@ Deno.test("a request on a closed connection says why the connection was closed, 
     if (reason !== null) assertStringIncludes(error.message, "or use a ConnectionPool");
     assertEquals(describeConnectionError(error)?.fault ?? null, fault);
   });
-});
-
-Deno.test("request 1,001 over a connection fails with the number of responses, and the same requests over a pool succeed", async () => {
-  await using serving = serve(() => [204, "No Content", {}, null]);
-  const client = serving.makeClient();
-  using conn = await client.connect();
-  const maxRequests = 1000;
-  for (let i = 0; i < maxRequests; i++) await conn.get("/");
-  const error = await assertRejects(() => conn.get("/"), ConnectionClosedError);
-  assertStringIncludes(error.message, "had connection: close (response 1000 of this connection); ");
-  await using pool = new ConnectionPool(client, { maxConnections: 1 });
-  for (let i = 0; i <= maxRequests; i++) await pool.get("/");
 });

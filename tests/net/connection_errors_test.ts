@@ -234,31 +234,6 @@ Deno.test("isTimeout is true for a time limit of the client, of a peer and of a 
   for (const error of others) assertEquals(isTimeout(error), false, Deno.inspect(error));
 });
 
-Deno.test("an abort by the caller's signal is not described as a connection error", async (t) => {
-  const reasons: [name: string, makeSignal: () => AbortSignal][] = [
-    ["without a reason", () => AbortSignal.abort()],
-    ["a reason of the program", () => AbortSignal.abort(new Error("enough"))],
-    ["a frozen reason", () => AbortSignal.abort(Object.freeze(new Error("enough")))],
-    ["AbortSignal.timeout()", () => AbortSignal.timeout(10)],
-  ];
-  await testEachRow(t, reasons, async (_name, makeSignal) => {
-    using server = new RawServer();
-    const { clientSslconfig } = await openSharedPki();
-    const client = new Client(server.address);
-    const signal = makeSignal();
-    const tls = new SSLClient(clientSslconfig, server.address);
-    const attempts = [client.request("GET", "/", {}, null, { signal }), tls.connect({ signal })];
-    for (
-      const error of await Promise.all(
-        attempts.map((attempt) => catchRejection(attempt, "the call")),
-      )
-    ) {
-      assertEquals(describeConnectionError(error), null);
-      assertEquals(error, signal.reason);
-    }
-  });
-});
-
 Deno.test("an error that the connection didn't cause has no description", async () => {
   await using serving = serve(() => [503, "Busy", {}, null]);
   const [notTls] = await failHandshake({}, async (server) => {

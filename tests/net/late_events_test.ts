@@ -1,9 +1,5 @@
 /** Events after the end of an exchange or of its connection, which have no effect. */
-import { assertEquals, assertStrictEquals } from "@std/assert";
-import { bodies, Body } from "@degu/degu/base";
-import type { Connection } from "@degu/degu/client";
-import { connect } from "@degu/testing/connected.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
+import { assertEquals } from "@std/assert";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, type ServedRawPeer } from "@degu/testing/serving.ts";
@@ -41,37 +37,4 @@ Deno.test("server: a body may end after its connection was closed, if a slow sin
     assertEquals(pair.logger.messagesOf("error"), []);
     assertEquals((await pair.peer.readToEnd()).received, "");
   });
-});
-
-Deno.test("client: a call rejects with the error of a body's constructor, also if the constructor has used the body", async (t) => {
-  const bodyError = new Error("no body");
-  const sink = makeSlowSink();
-  let conn: Connection;
-  let next: Promise<unknown> | null = null;
-  let writing: Promise<number> | null = null;
-  const rows: [label: string, use: (body: Body) => void][] = [
-    ["reads the whole body", (body) => void body.bytes()],
-    ["makes the next request", (body) => {
-      void body.bytes();
-      next = catchRejection(conn.get("/"), "the next request");
-    }],
-    ["has a slow sink that takes the last bytes", (body) => writing = body.writeTo(sink)],
-  ];
-  await testEachRow(t, rows, async (_label, use) => {
-    class OwnBody extends Body {
-      constructor(...args: ConstructorParameters<typeof Body>) {
-        super(...args);
-        use(this);
-        throw bodyError;
-      }
-    }
-    using pair = await connect({ bodies: { ...bodies, Body: OwnBody } });
-    conn = pair.conn;
-    const response = pair.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
-    assertStrictEquals(await catchRejection(response, "the request"), bodyError);
-    assertEquals(conn.closed, true);
-  });
-  assertStrictEquals(await withTimeout(next!, "the next request rejects"), bodyError);
-  sink.release();
-  assertEquals(await withTimeout(writing!, "the body is written"), 5);
 });

@@ -1,14 +1,6 @@
 /** The signal of a request, aborted at every moment. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import {
-  Body,
-  BodyIter,
-  type BodyOut,
-  type Chunk,
-  ChunkedBody,
-  ChunkedBodyIter,
-  type Response,
-} from "@degu/degu/base";
+import { Body, BodyIter, type ChunkedBody, type Response } from "@degu/degu/base";
 import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
 import {
   assertReason,
@@ -18,7 +10,7 @@ import {
 } from "@degu/testing/aborts.ts";
 import { connect, type ConnectedClient, readSentRequest } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
@@ -86,83 +78,6 @@ Deno.test("an abort after the response has no effect", async () => {
   assertEquals(conn.closed, false);
 });
 
-Deno.test("the source of a body that is not sent is canceled", async () => {
-  using pair = await connect();
-  for (const isAbortedBefore of [true, false]) {
-    const tracked = new TrackedStream([new Uint8Array(5)]);
-    const returnReasons: unknown[] = [];
-    const items = {
-      [Symbol.iterator]: () => ({
-        next: () => ({ done: true, value: undefined } as const),
-        return: (
-          cause: unknown,
-        ) => (returnReasons.push(cause), { done: true, value: undefined } as const),
-      }),
-    };
-    for (const body of [new Body(tracked.stream, 5), new BodyIter(items, 5)]) {
-      const { signal, abort } = makeAbortController();
-      if (isAbortedBefore) abort(reason);
-      const responding = pair.conn.put("/", {}, body, { signal });
-      abort(reason);
-      await assertReason(responding, reason);
-    }
-    assertEquals([tracked.cancelReasons, returnReasons], [[reason], [reason]]);
-  }
-  await assertUnsent(pair);
-});
-
-/** Bodies whose source aborts the request, or waits until it is aborted. */
-const bodiesOf: Readonly<Record<string, (abort: () => void, canceled: () => void) => BodyOut>> = {
-  "an iterator that aborts": (abort) => new BodyIter(abortAndYield(abort, new Uint8Array(5)), 5),
-  "an iterator of chunks that aborts": (abort) =>
-    new ChunkedBodyIter(abortAndYield<Chunk>(abort, [null, new Uint8Array(0)])),
-  "a source of bytes that aborts": (abort) =>
-    new Body({ read: (into) => (abort(), Promise.resolve(into.length)) }, 5),
-  "a stream that waits": (_, cancel) => new Body(new ReadableStream({ cancel }), 5),
-  "a chunked stream that waits": (_, cancel) => new ChunkedBody(new ReadableStream({ cancel })),
-};
-
-function* abortAndYield<T>(abort: () => void, item: T): Generator<T> {
-  abort();
-  yield item;
-}
-
-for (const [label, makeBody] of Object.entries(bodiesOf)) {
-  Deno.test(`a request is aborted while its body is ${label}`, async () => {
-    for (const expected of label.includes("waits") ? [reason] : reasons) {
-      using pair = await connect();
-      const { signal, abort } = makeAbortController();
-      const canceled = Promise.withResolvers<unknown>();
-      const body = makeBody(() => abort(expected), canceled.resolve as () => void);
-      const rejecting = assertReason(pair.conn.put("/", {}, body, { signal }), expected, label);
-      if (!label.includes("waits")) {
-        await rejecting;
-        await assertUnsent(pair);
-        continue;
-      }
-      await pair.peer.readPreamble();
-      abort(expected);
-      await rejecting;
-      assertStrictEquals(await withTimeout(canceled.promise, "the stream is canceled"), expected);
-      await pair.peer.assertClosedSilently();
-    }
-  });
-}
-
-Deno.test("a request is aborted by the source of its body, after the first byte", async () => {
-  using pair = await connect();
-  const { signal, abort } = makeAbortController();
-  async function* makeItems() {
-    yield new Uint8Array(5);
-    await pair.peer.readPreamble();
-    abort(reason);
-    yield new Uint8Array(5);
-  }
-  await assertReason(pair.conn.put("/", {}, new BodyIter(makeItems(), 10), { signal }), reason);
-  assert(pair.conn.closed);
-  assert((await pair.peer.readToEnd()).received.length < 10);
-});
-
 Deno.test("a request is aborted while its body waits for the peer", async () => {
   using pair = await connect();
   const { signal, abort } = makeAbortController();
@@ -223,19 +138,6 @@ Deno.test("invalid options are a TypeError, and the request is not sent", async 
       "GET / HTTP/1.1\r\n\r\n",
     );
   }
-});
-
-Deno.test("the next request detects bytes that a peer has sent too early", async () => {
-  using connected = await connect();
-  const { conn, peer } = connected;
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  const { signal, abort } = makeAbortController();
-  const responding = conn.get("/", {}, { signal });
-  abort(reason);
-  await assertReason(responding, reason);
-  await waitForTick();
-  const error = await catchRejection(conn.get("/"), "unrequested bytes");
-  assertEquals((error as { code?: string }).code, "EXCESS_BYTES");
 });
 
 const halfChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
