@@ -3,20 +3,16 @@ import {
   assert,
   assertEquals,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import {
-  type Address,
   Body,
   BodyIter,
   type Chunk,
   type ChunkedBody,
   ChunkedBodyIter,
   ConnectionClosedError,
-  EmptyPreambleError,
-  type HostAddress,
   type Method,
   type Response,
 } from "@degu/degu/base";
@@ -28,12 +24,10 @@ import {
   type Connector,
 } from "@degu/degu/client";
 import type { AppFunction, Request, ServerOptions, Session } from "@degu/degu/server";
-import { createFetch, isTransient } from "@degu/degu";
+import { isTransient } from "@degu/degu";
 import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { runProgram } from "@degu/testing/programs.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -57,12 +51,6 @@ function setUp(
       await serving[Symbol.asyncDispose]();
     },
   };
-}
-
-/** Moves the clock a minute ahead: a client checks an idle connection only after a pause. */
-function simulatePause(): Disposable {
-  const futureTime = Date.now() + 60_000;
-  return patch(Date, "now", () => () => futureTime);
 }
 
 const EMPTY_200 = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -163,45 +151,6 @@ Deno.test("a pool prefetches a body of at most 64 KiB, and frees its connection"
   }
 });
 
-Deno.test("a prefetched body delivers its bytes as they arrive", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address), { maxConnections: 1 });
-  const request = pool.request("GET", "/");
-  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc");
-  const { body } = await request;
-  assertEquals(new TextDecoder().decode(await (body as Body).read(3)), "abc");
-  const remainingText = body!.text();
-  await peer.send("def");
-  assertEquals(await remainingText, "def");
-  const secondText = readText(pool.request("GET", "/2"));
-  assertEquals((await peer.readPreamble()).split("\r\n")[0], "GET /2 HTTP/1.1");
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-  assertEquals(await secondText, "ok");
-});
-
-Deno.test("a prefetched body keeps the process alive only while it or the next request is awaited", async () => {
-  using server = new RawServer();
-  const programOutput = runProgram("pool_bodies.ts", {
-    flags: ["--allow-net"],
-    args: [JSON.stringify(server.address)],
-  });
-  const waitManyTicks = async () => {
-    for (let i = 0; i < 50; i++) await waitForTick();
-  };
-  const peer = await server.accept();
-  const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
-  await peer.respond(preamble);
-  await waitManyTicks();
-  await peer.send("hello");
-  await peer.readPreamble();
-  await waitManyTicks();
-  await peer.send(preamble);
-  await waitManyTicks();
-  await peer.send("world");
-  await peer.respond(`${preamble}he`);
-  assertEquals(await programOutput, "hello\nworld\n200\n");
-});
-
 // ───────────────────────── unread responses
 
 Deno.test("a request that waits for responses that are never read fails after the client's timeout", async () => {
@@ -222,36 +171,6 @@ Deno.test("a request that waits for responses that are never read fails after th
   await unreadResponses[0]!.discard();
   await (await pool.request("GET", "/")).discard();
   await unreadResponses[1]!.discard();
-});
-
-Deno.test("an unread stream occupies its connection like an unread body", async () => {
-  await using serving = serve(() => [200, "OK", {}, longBody]);
-  await using pool = new ConnectionPool(serving.makeClient({ timeout: 0.2 }), {
-    maxConnections: 1,
-  });
-  const fetch = createFetch(pool);
-  const unreadResponse = await fetch("/");
-  const error = await catchRejection(withTimeout(fetch("/"), "a time-out"), "an unread stream");
-  assertStringIncludes(String(error), "1 of 1 responses are unread");
-  await unreadResponse.body!.cancel();
-  await (await fetch("/")).body!.cancel();
-});
-
-Deno.test("a pool ignores an invalid timeout of a connector", async () => {
-  for (const timeout of [0, -1, NaN, Infinity, "1"]) {
-    using server = new RawServer();
-    const client = new Client(server.address);
-    const connector = {
-      timeout,
-      connect: (options?: { signal?: AbortSignal }) => client.connect(options),
-    };
-    await using pool = new ConnectionPool(connector, { maxConnections: 1 });
-    const textReceived = readText(pool.request("GET", "/"));
-    const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
-    for (let i = 0; i < 3; i++) await waitForTick();
-    await peer.send("llo");
-    assertEquals(await textReceived, "hello");
-  }
 });
 
 /** A sink that never takes a byte. */
@@ -623,29 +542,6 @@ Deno.test("closing a connection with an unread response makes room for the next 
 
 // ───────────────────────── connections that the server has closed
 
-for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-  Deno.test(`a connection that was closed while idle is replaced before ${method} is sent`, async () => {
-    const receivedRequests: string[] = [];
-    await using test = setUp(async ({ method, body }) => {
-      receivedRequests.push(`${method} ${await body?.text()}`);
-      return [200, "OK", {}, null];
-    });
-    const sendRequest = () => {
-      const body = method === "PUT" || method === "POST"
-        ? new BodyIter([new Uint8Array([97])], 1)
-        : null;
-      return test.pool.request(method, "/", {}, body);
-    };
-    await (await sendRequest()).discard();
-    test.sessions[0]!.close();
-    for (let i = 0; i < 3; i++) await waitForTick();
-    using _ = simulatePause();
-    await (await sendRequest()).discard();
-    const expectedRequest = `${method} ${method === "PUT" || method === "POST" ? "a" : undefined}`;
-    assertEquals([receivedRequests, test.sessions.length], [[expectedRequest, expectedRequest], 2]);
-  });
-}
-
 /**
  * Answers the first request of a pool, closes the connection after the second request, perhaps
  * after some bytes, and returns the error of the second request.
@@ -720,34 +616,6 @@ Deno.test("a request whose body was partly sent is not repeated", async () => {
   const body = new BodyIter([new Uint8Array(5)], 5);
   const failure = await cutSecondRequest(server, pool, () => pool.request("PUT", "/", {}, body));
   assertEquals((await failure() as Error).name, "EmptyPreambleError");
-});
-
-Deno.test("an unsent body is canceled, also if the server is gone when the request is repeated", async () => {
-  await using serving = serve(() => [200, "OK", {}, null]);
-  using conn = await serving.makeClient().connect();
-  let connectionCount = 0;
-  const refusedError = new Deno.errors.ConnectionRefused("no server listens");
-  await using pool = new ConnectionPool({
-    connect: () => {
-      if (++connectionCount > 1) return Promise.reject(refusedError);
-      const request: Connection["request"] = (method, ...args) => {
-        // The server has just ended the connection.
-        if (method === "POST") return Promise.reject(new EmptyPreambleError("it has ended"));
-        return conn.request(method, ...args);
-      };
-      return Promise.resolve({ closed: false, close() {}, request });
-    },
-  });
-  await pool.get("/");
-  const bodyCanceled = Promise.withResolvers<void>();
-  const bytes = new ReadableStream<Uint8Array>({ cancel: () => bodyCanceled.resolve() });
-  const requestFailure = catchRejection(
-    pool.post("/", {}, new BodyIter(bytes, 5)),
-    "a request without a server",
-  );
-  assertStrictEquals(await requestFailure, refusedError);
-  assertEquals(connectionCount, 2);
-  await withTimeout(bodyCanceled.promise, "the body is canceled");
 });
 
 Deno.test("an idle connection is closed after idleTimeout, and a connection in use is not", async () => {
@@ -827,17 +695,6 @@ Deno.test("close() ends reads and all requests, and rejects later requests", asy
   assertEquals(isBodyCanceled, true);
 });
 
-Deno.test("await using closes a pool and its unused connections", async () => {
-  await using test = setUp();
-  {
-    await using pool = test.pool;
-    await readText(pool.request("GET", "/"));
-  }
-  const [session] = test.sessions;
-  while (!session!.signal.aborted) await waitForTick();
-  await assertRejects(() => test.pool.request("GET", "/"), ConnectionClosedError);
-});
-
 Deno.test("a pool checks its arguments", () => {
   const client = new Client(["127.0.0.1", 1]);
   const invalidArguments: [typeof TypeError | typeof RangeError, string, unknown[]][] = [
@@ -879,27 +736,6 @@ Deno.test("inUse counts the connections of requests in flight and of unread resp
   assertEquals(test.pool.inUse, 0);
 });
 
-Deno.test("inUse doesn't count connections that are connecting or closed", async () => {
-  const connectStarted = Promise.withResolvers<void>();
-  const connectAllowed = Promise.withResolvers<void>();
-  await using serving = serve(() => [200, "OK", {}, longBody]);
-  const onConnect = async () => {
-    connectStarted.resolve();
-    await connectAllowed.promise;
-    return true;
-  };
-  await using pool = new ConnectionPool(serving.makeClient({ onConnect }));
-  const request = pool.get("/");
-  await connectStarted.promise;
-  assertEquals(pool.inUse, 0);
-  connectAllowed.resolve();
-  const response = await request;
-  assertEquals(pool.inUse, 1);
-  await pool.close();
-  assertEquals(pool.inUse, 0);
-  await assertRejects(() => response.bytes(), ConnectionClosedError);
-});
-
 Deno.test("peer() has the verified certificate and the address of the server", async () => {
   await using endpoint = await startTls(await openSharedPki(), () => [200, "OK", {}, null]);
   const { client, server } = endpoint;
@@ -909,26 +745,6 @@ Deno.test("peer() has the verified certificate and the address of the server", a
   assertEquals(certificate, conn.sock.peerCertificate);
   assert(certificate?.authority);
   assertEquals(address, server.address);
-});
-
-Deno.test("peer() of a server without TLS has no certificate, and an address that a client accepts", async (t) => {
-  await using dir = await createTempDir();
-  const addresses: [string, Address, Address?][] = [
-    ["IPv4", ["127.0.0.1", 0]],
-    ["IPv6", ["::1", 0]],
-    ["IPv4 in IPv6", ["::ffff:127.0.0.1", 0], ["127.0.0.1", 0]],
-    ["a Unix socket", `${dir.path}/socket`],
-    ["an abstract name", new Uint8Array()],
-  ];
-  await testEachRow(t, addresses, async (_name, requested, expectedForm = requested) => {
-    await using serving = serve(() => [204, "No Content", {}, null], {}, requested);
-    const { address } = serving;
-    await using pool = new ConnectionPool(serving.makeClient());
-    const expected = Array.isArray(expectedForm)
-      ? [expectedForm[0], (address as HostAddress)[1]]
-      : address;
-    assertEquals(await pool.peer(), { certificate: null, address: expected as Address });
-  });
 });
 
 Deno.test("peer() uses an open connection, and leaves a new connection to the next request", async () => {
@@ -958,22 +774,7 @@ Deno.test("peer() waits for a connection until its signal is aborted, and reject
   await assertRejects(() => Reflect.apply(pool.peer, pool, [{ timeout: 1 }]), TypeError, "timeout");
 });
 
-Deno.test("peer() of a connection without a socket has no certificate and no address", async () => {
-  const connection = { closed: false, close() {}, request: () => Promise.reject(new Error()) };
-  await using pool = new ConnectionPool({ connect: () => Promise.resolve(connection) });
-  assertEquals(await pool.peer(), { certificate: null, address: null });
-});
-
 // ───────────────────────── servers, and connections of other classes
-
-Deno.test("51 discarded responses don't fill a server of 50 connections", async () => {
-  await using test = setUp(() => [200, "OK", {}, "hello"], {}, { maxConnections: 50 });
-  await Promise.all(Array.from({ length: 51 }, async () => {
-    await using response = await test.pool.request("GET", "/");
-    assertEquals(response.status, 200);
-  }));
-  assert(test.sessions.length <= 4);
-});
 
 Deno.test("a pool closes a connection of another class whose response it refuses", async () => {
   await using serving = serve(() => [200, "OK", {}, longBody]);
@@ -998,29 +799,4 @@ Deno.test("a pool closes a connection of another class whose response it refuses
   await assertRejects(() => pool.get("/"), TypeError, "must be a Response");
   isCopied = false;
   assertEquals((await (await pool.get("/")).bytes()).length, longBody.length);
-});
-
-Deno.test("a pool also reuses connections of other classes", async () => {
-  let connectionCount = 0;
-  await using serving = serve({
-    onConnect: () => ++connectionCount > 0,
-    handle: () => [200, "OK", {}, "hello"],
-  });
-  const client = serving.makeClient();
-  const connector: Connector = {
-    async connect(options) {
-      const conn = await client.connect(options);
-      return {
-        get closed() {
-          return conn.closed;
-        },
-        close: () => conn.close(),
-        request: (method, uri, headers = {}, body = null) =>
-          conn.request(method, uri, headers, body),
-      };
-    },
-  };
-  await using pool = new ConnectionPool(connector, { maxConnections: 1 });
-  for (let i = 0; i < 3; i++) await readText(pool.request("GET", "/"));
-  assertEquals(connectionCount, 1);
 });
