@@ -252,21 +252,6 @@ Deno.test("a response that arrives in parts while its request is sent is read to
   assertEquals((await test.answer(NO_CONTENT)).status, 204);
 });
 
-Deno.test("an early response below 400 is delivered if the peer closes while the source is silent", async () => {
-  for (const early of [NO_CONTENT, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"]) {
-    for (const isAfterwards of [false, true]) {
-      using test = await put("half", early.slice(0, -2));
-      if (isAfterwards) await waitForTick();
-      await test.peer.send(early.slice(-2));
-      test.peer.close();
-      const response = await withTimeout(test.responding, "the response");
-      assertEquals(await response.body?.text() ?? "", early === NO_CONTENT ? "" : "hello");
-      await test.upload.waitForCancel();
-      assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
-    }
-  }
-});
-
 Deno.test("a request that rests after its early response times out, and the error names the option", async (t) => {
   const checkError = (error: unknown) => {
     assertInstanceOf(error, Deno.errors.TimedOut);
@@ -338,26 +323,6 @@ Deno.test("an error of the source, an abort and a close end a request that has i
   }
 });
 
-Deno.test("a socket whose write never settles is given up by the time-out after an early response", async () => {
-  for (const duplex of ["half", "full"] as const) {
-    const socket = new RecordingSocket();
-    using conn = new Connection(socket, null, undefined, 0.3);
-    socket.write = () => new Promise<number>(() => {});
-    const responding = conn.put("/", {}, new Uint8Array(MEBIBYTE), { duplex });
-    await waitForTick();
-    socket.receive(EMPTY_200);
-    if (duplex === "full") {
-      assertEquals((await responding).status, 200);
-      const error = await withTimeout(catchRejection(conn.get("/"), "the next request"), "it");
-      assert(/to read what was sent/.test(`${error}`), `${error}`);
-    } else {
-      const error = await withTimeout(catchRejection(responding, "the request"), "the time-out");
-      assertInstanceOf(error, Deno.errors.TimedOut);
-    }
-    assertEquals(conn.closed, true);
-  }
-});
-
 Deno.test("the option duplex is half or full", async () => {
   using pair = await connect();
   for (const duplex of ["none", true, null] as never[]) {
@@ -370,51 +335,6 @@ Deno.test("the option duplex is half or full", async () => {
 });
 
 // ───────────────────────── two-way streams
-
-Deno.test("a two-way stream over one request: each answer arrives before the next question", async (t) => {
-  await using pki = await TempPKI.create();
-  const app = (
-    request: { readonly body: { readonly readable: ReadableStream<Uint8Array> } | null },
-  ) => [200, "OK", {}, request.body!.readable.pipeThrough(new TransformStream())] as const;
-  await using plain = serve(app as never);
-  await using tls = await startTls(pki, app as never);
-  for (const [name, client] of [["TCP", plain.makeClient()], ["TLS", tls.client]] as const) {
-    await t.step(name, async () => {
-      using conn = await client.connect();
-      const upload = new Upload();
-      upload.send("0");
-      const response = await withTimeout(conn.post("/", {}, upload.stream, FULL), "the preamble");
-      const reader = response.readable.getReader();
-      for (let i = 1; i <= 20; i++) {
-        const { value } = await withTimeout(reader.read(), `answer ${i}`);
-        assertEquals(new TextDecoder().decode(value), `${i - 1}`);
-        if (i < 20) upload.send(`${i}`);
-      }
-      upload.end();
-      assertEquals((await reader.read()).done, true);
-      // The connection carries the next request.
-      const text = await (await conn.post("/", {}, new Blob(["next"]).stream())).text();
-      assertEquals(text, "next");
-      assertEquals(conn.closed, false);
-    });
-  }
-});
-
-Deno.test("a two-way stream whose request has connection: close runs to its end", async () => {
-  await using serving = serve((request) => [200, "OK", {}, request.body!.readable]);
-  const upload = new Upload();
-  upload.send("a");
-  using conn = await serving.makeClient().connect();
-  const response = await conn.post("/", { connection: "close" }, upload.stream, FULL);
-  assertEquals(response.headers["connection"], "close");
-  const reader = response.readable.getReader();
-  assertEquals((await reader.read()).value, encodeLatin1("a"));
-  upload.send("b");
-  assertEquals((await reader.read()).value, encodeLatin1("b"));
-  upload.end();
-  assertEquals((await reader.read()).done, true);
-  assertEquals([conn.closed, upload.cancelReasons], [true, []]);
-});
 
 Deno.test("after an early response the request is sent on, and the next request follows it", async () => {
   for (const early of [EMPTY_200, NO_CONTENT, CHUNKED_200 + "0\r\n\r\n"]) {
@@ -657,92 +577,4 @@ Deno.test("a pool's slot becomes free when the response has been read and the re
     assertEquals((await next).status, 204);
     assertEquals(pool.inUse, 0);
   }
-});
-
-Deno.test("a pool sends a request to its end after an early response without framing, then closes its connection", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(
-    new Client(server.address, { host: null, unframedNull: true }),
-  );
-  const upload = new Upload();
-  upload.send("hello");
-  const responding = pool.put("/", {}, upload.stream, FULL);
-  using peer = await server.accept();
-  await peer.readUntil("hello\r\n");
-  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
-  assertEquals((await withTimeout(responding, "the early response")).body, null);
-  upload.send("world");
-  upload.end();
-  await peer.readUntil("world\r\n");
-  assertEquals(await peer.readToEnd(), { received: "0\r\n\r\n", kind: "end" });
-  assertEquals([pool.inUse, upload.cancelReasons], [0, []]);
-});
-
-Deno.test("a pool whose connection closes after an early response serves the next request", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address, { host: null }), {
-    maxConnections: 1,
-  });
-  const upload = new Upload();
-  upload.send("hello");
-  const responding = pool.put("/", {}, upload.stream, FULL);
-  const peer = await server.accept();
-  await peer.readUntil("hello\r\n");
-  await peer.send(EMPTY_200);
-  await responding;
-  const next = pool.get("/next");
-  peer.close();
-  await withTimeout(server.respond(NO_CONTENT), "a new connection");
-  assertEquals((await next).status, 204);
-  await upload.waitForCancel();
-});
-
-Deno.test("requests that wait for a pool fail if the only request isn't continued after its early response", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 1 }), {
-    maxConnections: 1,
-  });
-  const upload = new Upload();
-  upload.send("hello");
-  const responding = pool.put("/", {}, upload.stream, FULL);
-  using peer = await server.accept();
-  await peer.readUntil("hello\r\n");
-  await peer.send(EMPTY_200);
-  await responding;
-  const next = catchRejection(pool.get("/next"), "the waiting request");
-  // Progress of the request keeps the next request waiting.
-  for (let i = 0; i < 4; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    upload.send(`${i}`);
-  }
-  assertEquals(pool.inUse, 1);
-  const error = await withTimeout(next, "the failure", 10);
-  assertInstanceOf(error, Deno.errors.TimedOut);
-  assert(/1 of 1 requests wait for the rest of their bodies/.test(error.message), error.message);
-});
-
-Deno.test("a request that is still being sent keeps its connection alive after its early response", async () => {
-  using server = new RawServer();
-  const upload = new Upload();
-  upload.send("hello");
-  let peerPromise;
-  await (async () => {
-    const conn = await new Client(server.address, { host: null }).connect();
-    peerPromise = server.accept();
-    const responding = conn.put("/", {}, upload.stream, FULL);
-    const peer = await peerPromise;
-    await peer.readUntil("hello\r\n");
-    await peer.send(EMPTY_200);
-    await responding;
-  })();
-  const peer = await peerPromise!;
-  const { gc } = globalThis as unknown as { gc?: () => void };
-  for (let i = 0; i < 5; i++) {
-    gc?.();
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  upload.send("world");
-  await peer.readUntil("world\r\n");
-  upload.end();
-  assertEquals(await peer.readExactly(5), "0\r\n\r\n");
 });
