@@ -2,11 +2,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Method } from "@degu/degu/base";
 import { ConnectionClosedError } from "@degu/degu/base";
-import { Client, ConnectionPool } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
-import { RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 
 const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
@@ -88,22 +87,6 @@ Deno.test("a 205 with a length or chunks has the announced body", async () => {
     assertEquals(await response.text(), "hi");
     assertEquals((await pair.answer(OK)).status, 200);
   }
-});
-
-Deno.test("a pool makes a new connection after a 204 with content, and only then", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
-  const [first, peer] = await Promise.all([
-    pool.get("/"),
-    server.respond("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"),
-  ]);
-  assertEquals(first.status, 204);
-  const [second] = await Promise.all([
-    pool.get("/"),
-    peer.respond(`HTTP/1.1 204 No Content\r\ncontent-length: 43\r\n\r\n${FORGED}`),
-  ]);
-  assertEquals(second.status, 204);
-  await Promise.all([pool.get("/"), server.respond(OK)]);
 });
 
 Deno.test("ProxyApp forwards a 204 that announces content without these headers", async () => {

@@ -448,34 +448,6 @@ Deno.test({
   },
 });
 
-const PYTHON = `
-import http.client, sys
-conn = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
-for _ in range(2):
-    conn.putrequest("PUT", "/")
-    conn.putheader("Expect", "100-continue")
-    conn.putheader("Content-Length", "5")
-    conn.endheaders(b"hello" if sys.argv[2] == "together" else None)
-    if sys.argv[2] == "apart":
-        conn.send(b"hello")
-    response = conn.getresponse()
-    print(response.status, response.read().decode())
-`;
-
-Deno.test({
-  name:
-    "http.client of Python, which doesn't wait for a 100, gets the response and keeps its connection",
-  ...await ignoreUnlessInstalled("python3"),
-  async fn() {
-    await using serving = serve(readText);
-    const [, port] = serving.address as [string, number];
-    for (const way of ["together", "apart"]) {
-      const { stdout } = await runWithInput("python3", ["-c", PYTHON, `${port}`, way], "");
-      assertEquals(stdout, "200 hello\n200 hello\n", way);
-    }
-  },
-});
-
 // ───────────────────────── the client
 
 Deno.test("a client refuses to send expect, before it connects or sends a byte", async (t) => {
@@ -511,29 +483,4 @@ Deno.test("a client refuses to send expect, before it connects or sends a byte",
     using based = new Connection(inner.sock, { expect: "100-continue" });
     assertInstanceOf(await catchRejection(based.get("/"), "base headers"), RangeError);
   });
-});
-
-Deno.test("a client never waits for a 100, and a server never sends it one, with every kind of body", async () => {
-  await using serving = serve(readText);
-  using conn = await serving.makeClient().connect();
-  const stream = () => new Blob(["hello"]).stream();
-  for (const body of ["hello", new Blob(["hello"]), stream(), "x".repeat(3_000_000)]) {
-    const response = await conn.put("/", {}, body);
-    assertEquals([response.status, (await response.text()).length], [
-      200,
-      typeof body === "string" ? body.length : 5,
-    ]);
-  }
-});
-
-Deno.test("an app that forwards the headers of its request by itself leaves expect out", async () => {
-  await using upstream = serve(readText);
-  const client = upstream.makeClient();
-  await using serving = serve(async ({ headers, body }) =>
-    await client.request("PUT", "/", { ...headers, expect: undefined }, body)
-  );
-  using peer = await RawPeer.connect(serving.address, put(EXPECT, LENGTH));
-  assertEquals(await peer.readPreamble(), CONTINUE);
-  await peer.send("hello");
-  assertEquals(await peer.readExactly(ok("hello").length), ok("hello"));
 });

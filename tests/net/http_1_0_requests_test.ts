@@ -1,10 +1,9 @@
 /** Requests of HTTP/1.0: a server answers with HTTP/1.1 and without chunks, and then closes. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Address, BodyIter, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
-import type { App, AppFunction, Exchange } from "@degu/degu/server";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
+import type { App, AppFunction } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough } from "@degu/testing/proxies.ts";
 import { exchange, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
@@ -188,24 +187,6 @@ Deno.test("a source that doesn't wait neither stops other clients nor delays the
   assertMatch((await peer.readToEnd()).received, /^x+$/);
 });
 
-Deno.test("pieces in memory that the source uses again are sent unchanged", async () => {
-  for (const count of [3, 100_000]) {
-    const memory = new Uint8Array(3);
-    const source = (async function* () {
-      for (let i = 0; i < count; i++) {
-        memory.fill(97 + i % 26);
-        yield memory.subarray(0, 1 + i % 3);
-      }
-    })();
-    const expected = Array.from(
-      { length: count },
-      (_, i) => String.fromCharCode(97 + i % 26).repeat(1 + i % 3),
-    ).join("");
-    const received = await request(respond(source), GET);
-    assertEquals(received.slice(received.indexOf("\r\n\r\n") + 4) === expected, true);
-  }
-});
-
 Deno.test("the response to a HEAD of HTTP/1.0 has no body, no chunks, and the length only if it is known", async () => {
   const rows: readonly (readonly [() => BodyOut, framing: string])[] = [
     [() => encodeLatin1("hello"), "content-length: 5\r\n"],
@@ -246,29 +227,6 @@ Deno.test("a source that fails within the first 64 KiB causes 500, and later a b
   });
 });
 
-Deno.test("a response that isn't valid causes 500, and its source is canceled", async (t) => {
-  const rows: readonly (readonly [string, number, string, Record<string, unknown>])[] = [
-    ["status", 199, "OK", {}],
-    ["reason", 200, "O\n", {}],
-    ["204", 204, "No Content", {}],
-    ["304", 304, "Not Modified", {}],
-    ["a length", 200, "OK", { "content-length": 5 }],
-    ["a name", 200, "OK", { A: "b" }],
-    ["another coding", 200, "OK", { "transfer-encoding": "gzip, chunked" }],
-  ];
-  await testEachRow(t, rows, async (_label, status, reason, headers) => {
-    for (const method of ["GET", "HEAD"]) {
-      const source = new TrackedStream([encodeLatin1("hello")]);
-      const app = (() => [status, reason, headers, source.stream]) as unknown as App;
-      await using serving = serve(app);
-      const { received } = await exchange(serving.address, `${method} / HTTP/1.0\r\n\r\n`);
-      assertEquals(received, formatErrorResponse(500));
-      assert(source.isSettled, "the source was not canceled");
-      assertEquals((await serving.logger.waitFor("error")).length, 1);
-    }
-  });
-});
-
 Deno.test("if the client closes while the body comes, its source is canceled, and the session ends", async (t) => {
   for (const isLong of [false, true]) {
     await t.step(isLong ? "after 64 KiB" : "while the first bytes are collected", async () => {
@@ -286,17 +244,6 @@ Deno.test("if the client closes while the body comes, its source is canceled, an
       assertEquals(pair.logger.messagesOf("error"), []);
     });
   }
-});
-
-Deno.test("a client that reads nothing of a body without framing is closed after the time-out", async () => {
-  const canceled = Promise.withResolvers<void>();
-  const source = new ReadableStream<Uint8Array>({
-    pull: (controller) => controller.enqueue(new Uint8Array(65536)),
-    cancel: () => canceled.resolve(),
-  });
-  await using pair = await connectRawPeer(respond(source), GET, { timeout: 0.5 });
-  await withTimeout(canceled.promise, "the source is canceled", 30);
-  await pair.sessionEnded;
 });
 
 Deno.test("close() and session.close() cut a response without framing, also while it is collected", async () => {
@@ -322,22 +269,6 @@ Deno.test("close() and session.close() cut a response without framing, also whil
   }
 });
 
-Deno.test("shutdown() waits for a response without framing", async () => {
-  let controller!: ReadableStreamDefaultController<Uint8Array>;
-  const source = new ReadableStream<Uint8Array>({
-    start: (streamController) => void (controller = streamController),
-  });
-  await using pair = await connectRawPeer(respond(source), GET);
-  controller.enqueue(new Uint8Array(MAX_COLLECTED + 1));
-  await pair.peer.readExactly(MAX_COLLECTED);
-  const shutdown = pair.serving.server.shutdown();
-  controller.enqueue(encodeLatin1("end"));
-  controller.close();
-  const { received } = await pair.peer.readToEnd();
-  assertEquals(received.endsWith("end"), true);
-  await withTimeout(shutdown, "the server has shut down");
-});
-
 // ───────────────────────── refusals, and requests that stop
 
 Deno.test("transfer-encoding in a request of HTTP/1.0 is refused", async () => {
@@ -345,13 +276,6 @@ Deno.test("transfer-encoding in a request of HTTP/1.0 is refused", async () => {
   for (const coding of rows) {
     const bytes = `PUT / HTTP/1.0\r\ntransfer-encoding: ${coding}\r\n\r\n0\r\n\r\n`;
     assertEquals(await request(respond(null), bytes), formatErrorResponse(400), coding);
-  }
-});
-
-Deno.test("another version than HTTP/1.0 and HTTP/1.1 is refused", async () => {
-  for (const version of ["0.9", "1.2", "2.0", "3.0"]) {
-    const received = await request(respond(null), `GET / HTTP/${version}\r\n\r\n`);
-    assertEquals(received, formatErrorResponse(505), version);
   }
 });
 
@@ -384,83 +308,6 @@ Deno.test("a client of HTTP/1.0 gets no 100, also with expect: 100-continue", as
   assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`);
 });
 
-Deno.test("a body that the app leaves unread ends the session of a request of HTTP/1.0", async () => {
-  await using pair = await connectRawPeer(
-    respond(null),
-    "PUT / HTTP/1.0\r\ncontent-length: 5\r\n\r\nhe",
-  );
-  const { received } = await pair.peer.readToEnd();
-  assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 0\r\n\r\n`);
-});
-
-Deno.test("a response that echoes the body of a request of HTTP/1.0 ends with the body", async () => {
-  const app: App = ({ readable }) => [200, "OK", {}, readable];
-  for (const length of [5, 200_000]) {
-    const text = "x".repeat(length);
-    const received = await request(
-      app,
-      `PUT / HTTP/1.0\r\ncontent-length: ${length}\r\n\r\n${text}`,
-    );
-    const framing = length <= MAX_COLLECTED ? `content-length: ${length}\r\n` : "";
-    assertEquals(received === `HTTP/1.1 200 OK\r\n${CLOSE}${framing}\r\n${text}`, true);
-  }
-});
-
-Deno.test("over TLS and over a Unix socket, a body without framing arrives whole, and the connection is closed in order", async (t) => {
-  const text = "x".repeat(300_000);
-  const kinds = endpointKinds.filter(({ name }) => ["TLS over IPv4", "Unix path"].includes(name));
-  assertEquals(kinds.length, 2);
-  for (const kind of kinds) {
-    await t.step(kind.name, async () => {
-      await using endpoint = await kind.start(() => [200, "OK", {}, generate(text)]);
-      using conn = await endpoint.client.connect();
-      using peer = new RawPeer(conn.sock as Deno.Conn);
-      await peer.send(KEEP_ALIVE_GET);
-      const { received, kind: end } = await peer.readToEnd();
-      assertEquals(received === `HTTP/1.1 200 OK\r\n${CLOSE}\r\n${text}`, true);
-      assertEquals(end, "end");
-    });
-  }
-});
-
-Deno.test("two clients of HTTP/1.0 at once get their own bodies", async () => {
-  const bodies = new Map<string, PromiseWithResolvers<void>>();
-  await using serving = serve(({ uri }) => {
-    const gate = Promise.withResolvers<void>();
-    bodies.set(uri, gate);
-    return [
-      200,
-      "OK",
-      {},
-      (async function* () {
-        yield encodeLatin1(uri.repeat(MAX_COLLECTED));
-        await gate.promise;
-        yield encodeLatin1(uri);
-      })(),
-    ];
-  });
-  const texts = ["/a", "/b"].map((uri) => receive(serving.address, `GET ${uri} HTTP/1.0\r\n\r\n`));
-  while (bodies.size < 2) await waitForTick();
-  for (const gate of [...bodies.values()].reverse()) gate.resolve();
-  for (const [i, uri] of ["/a", "/b"].entries()) {
-    const received = await texts[i]!;
-    const body = received.slice(received.indexOf("\r\n\r\n") + 4);
-    assertEquals(body === uri.repeat(MAX_COLLECTED + 1), true);
-  }
-});
-
-Deno.test("onExchange reports a response without framing once, with its bytes", async () => {
-  const exchanges: Exchange[] = [];
-  const text = "x".repeat(MAX_COLLECTED + 1);
-  await using serving = serve(respond(generate(text)), {
-    onExchange: (finished) => void exchanges.push(finished),
-  });
-  await receive(serving.address, GET);
-  while (exchanges.length === 0) await waitForTick();
-  assertEquals(exchanges.length, 1);
-  assertEquals([exchanges[0]!.status, exchanges[0]!.error], [200, null]);
-});
-
 Deno.test("ProxyApp forwards a request of HTTP/1.0 as one of HTTP/1.1, and its response without chunks", async () => {
   await using pair = await connectThrough();
   await pair.clientPeer.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\nhost: a\r\n\r\n");
@@ -473,13 +320,4 @@ Deno.test("ProxyApp forwards a request of HTTP/1.0 as one of HTTP/1.1, and its r
     (await pair.clientPeer.readToEnd()).received,
     `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`,
   );
-});
-
-Deno.test("through two proxies a client of HTTP/1.0 gets a body without framing whole", async () => {
-  const text = "x".repeat(300_000);
-  await using serving = serve(respond(generate(text)));
-  await using inner = serveProxy(serving.address);
-  await using outer = serveProxy(inner.address);
-  const received = await receive(outer.address, GET);
-  assertEquals(received === `HTTP/1.1 200 OK\r\n${CLOSE}\r\n${text}`, true);
 });

@@ -46,22 +46,6 @@ Deno.test("a response of HTTP/1.0 to HEAD has no body, and its connection is clo
   }
 });
 
-Deno.test("a response of HTTP/1.0 with neither length nor chunks ends with its connection", async () => {
-  using pair = await connect();
-  const { body } = await pair.answer("HTTP/1.0 200 OK\r\nServer: SimpleHTTP/0.6\r\n\r\nhello");
-  assert(body !== null && body.chunked && body.endsWithConnection);
-  await pair.peer.closeWrite();
-  assertEquals(await body.text(), "hello");
-  assertEquals(pair.conn.closed, true);
-});
-
-Deno.test("a response of HTTP/1.0 that is cut within its length is BODY_INCOMPLETE", async () => {
-  using pair = await connect();
-  const response = await pair.answer("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhell");
-  await pair.peer.closeWrite();
-  await assertProtocolRejection(response.text(), ["BODY_INCOMPLETE"], "the body");
-});
-
 Deno.test("a response of HTTP/1.0 with transfer-encoding, and another version, are refused", async (t) => {
   const rows: readonly (readonly [bytes: string, code: string])[] = [
     ["HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "BAD_TRANSFER_ENCODING"],
@@ -96,17 +80,6 @@ Deno.test("a pool makes a new connection after a response of HTTP/1.0", async ()
     const bytes = `HTTP/${version} 200 OK\r\n${lines}`;
     const [response] = await Promise.all([pool.get("/"), server.respond(bytes)]);
     assertEquals(await response.text(), "hello");
-  }
-});
-
-Deno.test("an early response of HTTP/1.0 ends the upload, and its body is read", async () => {
-  for (const duplex of ["half", "full"] as const) {
-    using pair = await connect();
-    const upload = new ReadableStream<Uint8Array>();
-    const responding = pair.conn.put("/", {}, upload, { duplex });
-    await pair.peer.respond("HTTP/1.0 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
-    assertEquals(await (await responding).text(), "no");
-    assertEquals(pair.conn.closed, true);
   }
 });
 

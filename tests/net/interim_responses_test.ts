@@ -167,22 +167,6 @@ Deno.test("a request that fails after an interim response was maybe processed, u
   }
 });
 
-Deno.test("a request can be aborted after an interim response", async () => {
-  using pair = await connect();
-  const controller = new AbortController();
-  const failure = catchRejection(
-    pair.conn.get("/", {}, { signal: controller.signal }),
-    "an aborted request",
-  );
-  await pair.peer.respond(CONTINUE);
-  await waitForTick();
-  const reason = new Error("enough");
-  controller.abort(reason);
-  assertEquals(await failure, reason);
-  assertEquals(pair.conn.closed, true);
-  await pair.peer.assertClosedSilently();
-});
-
 // ───────────────────────── during an upload
 
 for (const duplex of ["half", "full"] as const) {
@@ -245,45 +229,7 @@ for (const duplex of ["half", "full"] as const) {
     await pair.peer.send(RESPONSE);
     assertEquals(await (await responding).text(), "hello");
   });
-
-  Deno.test(`duplex ${duplex}: after an upload, a server that has sent only an interim response causes a time-out`, async () => {
-    for (const isLate of [false, true]) {
-      using pair = await connect({ timeout: 0.3 });
-      let controller!: ReadableStreamDefaultController<Uint8Array>;
-      const upload = new ReadableStream<Uint8Array>({
-        start: (streamController) => void (controller = streamController),
-      });
-      const failure = catchRejection(pair.conn.put("/", {}, upload, { duplex }), "no response");
-      await pair.peer.readPreamble();
-      if (!isLate) {
-        await pair.peer.send(CONTINUE);
-        await waitForTick();
-      }
-      controller.close();
-      await pair.peer.readUntil("0\r\n\r\n");
-      if (isLate) await pair.peer.send(CONTINUE);
-      assertInstanceOf(await failure, Deno.errors.TimedOut);
-    }
-  });
-
-  Deno.test(`duplex ${duplex}: an interim response that isn't complete causes a time-out, also during an upload`, async () => {
-    using pair = await connect({ timeout: 0.3 });
-    const upload = new ReadableStream<Uint8Array>();
-    const failure = catchRejection(pair.conn.put("/", {}, upload, { duplex }), "half a preamble");
-    await pair.peer.respond(CONTINUE + "HTTP/1.1 103 Ea");
-    assertInstanceOf(await failure, Deno.errors.TimedOut);
-    assertEquals(pair.conn.closed, true);
-  });
 }
-
-Deno.test("an interim response after the response, without a request, is refused", async () => {
-  using pair = await connect();
-  const response = await pair.answer(RESPONSE);
-  assertEquals(await response.text(), "hello");
-  await pair.peer.send(CONTINUE);
-  await waitForTick();
-  await assertProtocolRejection(pair.conn.get("/"), ["EXCESS_BYTES"], "the next request");
-});
 
 Deno.test("createFetch skips interim responses, and ProxyApp doesn't forward them", async () => {
   using server = new RawServer();

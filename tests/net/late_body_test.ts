@@ -10,7 +10,7 @@ import {
   SSLClient,
 } from "@degu/degu";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
-import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
@@ -143,16 +143,3 @@ for (const isEncrypted of [false, true]) {
     }
   }
 }
-
-Deno.test("a connection with unframedNull reads a response without framing as null, and continues", async () => {
-  const sent = ["HTTP/1.1 200 OK\r\nhello: world\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n"];
-  using server = new RawServer();
-  using conn = await new Client(server.address, { unframedNull: true }).connect();
-  using peer = await server.accept();
-  for (const bytes of sent) {
-    const response = conn.get("/");
-    await peer.respond(bytes);
-    assertEquals((await response).body, null);
-  }
-  assertEquals(conn.closed, false);
-});

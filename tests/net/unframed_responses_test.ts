@@ -3,7 +3,6 @@ import { once } from "node:events";
 import * as net from "node:net";
 import type * as tls from "node:tls";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { createFetch } from "@degu/degu";
 import {
   BodyError,
   type ChunkedBody,
@@ -25,10 +24,8 @@ import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveNodeTls, serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { streamOf } from "@degu/testing/streams.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const HEAD = "HTTP/1.1 200 OK\r\nx: y\r\n\r\n";
 const EMPTY = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -130,18 +127,6 @@ Deno.test("only the end of the connection ends a body without framing, however i
   }
 });
 
-Deno.test("other bodies don't end with their connection", async () => {
-  for (
-    const framing of ["content-length: 1\r\n\r\nx", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
-  ) {
-    using pair = await connect();
-    const { body } = await pair.answer(`HTTP/1.1 200 OK\r\n${framing}`);
-    assertEquals(body!.chunked && body!.endsWithConnection, false);
-    await body!.bytes();
-    assertEquals(pair.conn.closed, false);
-  }
-});
-
 Deno.test("a reset that a write of the request reports is not the end of a body without framing", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   await using server = await serveReset(HEAD + "half", promise);
@@ -201,25 +186,6 @@ Deno.test("discard(), cancel() and an iteration that ends early close the connec
   });
 });
 
-Deno.test("the signal of a request aborts a body without framing", async () => {
-  using pair = await connect();
-  const controller = new AbortController();
-  const response = await pair.answer(HEAD + "hello", { signal: controller.signal });
-  const reading = catchRejection(unframedBodyOf(response).text(), "an aborted body");
-  const reason = new Error("enough");
-  controller.abort(reason);
-  assertEquals(await reading, reason);
-  assertEquals(pair.conn.closed, true);
-  await pair.peer.assertClosedSilently();
-});
-
-Deno.test("a read with a limit fails when a body without framing is longer, and closes the connection", async () => {
-  using pair = await receiveUnframed("x".repeat(1000));
-  await assertRejects(() => pair.body.bytes({ maxBytes: 999 }), Error, "999");
-  assertEquals(pair.conn.closed, true);
-  await pair.peer.assertClosedSilently();
-});
-
 // ───────────────────────── the connection
 
 Deno.test("after a body without framing, a request fails with the reason; before its end, the body is unread", async () => {
@@ -242,21 +208,6 @@ Deno.test("a pool makes a new connection after a response without framing", asyn
     ]);
     assertEquals(await response.text(), `${i}`);
   }
-});
-
-Deno.test("two responses without framing at once, over a pool, have their own bytes", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
-  const responding = [pool.get("/a"), pool.get("/b")];
-  const peers = [await server.accept(), await server.accept()];
-  const uris = [];
-  for (const peer of peers) uris.push((await peer.respond(HEAD)).split(" ")[1]!);
-  for (const text of ["1", "2"]) {
-    for (const [i, peer] of peers.entries()) await peer.send(uris[i]! + text);
-  }
-  for (const peer of peers) await peer.closeWrite();
-  const texts = await Promise.all(responding.map(async (response) => (await response).text()));
-  assertEquals(texts, ["/a1/a2", "/b1/b2"]);
 });
 
 Deno.test("a time-out within a body without framing names unframedNull; within another body it doesn't", async () => {
@@ -313,26 +264,7 @@ for (const duplex of ["half", "full"] as const) {
     await pair.peer.readToEnd();
     assertEquals([cancelCount, pair.conn.closed], [1, true]);
   });
-
-  Deno.test(`duplex ${duplex}: a response without framing after an upload is read to its end`, async () => {
-    using pair = await connect();
-    const upload = streamOf(encodeLatin1("up"));
-    const result = pair.conn.put("/", {}, upload, { duplex }).then((response) => response.text());
-    await pair.peer.readUntil("0\r\n\r\n");
-    await pair.peer.send(HEAD, "hello");
-    await pair.peer.closeWrite();
-    assertEquals(await result, "hello");
-  });
 }
-
-Deno.test("createFetch returns a body without framing", async () => {
-  using server = new RawServer();
-  const fetch = createFetch(new Client(server.address, { host: null, timeout: 60 }));
-  const responding = fetch("/");
-  const peer = await server.respond(HEAD + "hello");
-  await peer.closeWrite();
-  assertEquals(await (await responding).text(), "hello");
-});
 
 Deno.test("ProxyApp forwards a body without framing in chunks, and its connection is used again", async () => {
   await using pair = await connectThrough();
