@@ -1,15 +1,5 @@
 /** expectOk() and StatusError. */
-import {
-  Client,
-  ConnectionPool,
-  DeguError,
-  expectOk,
-  isTransient,
-  reply,
-  retry,
-  StatusError,
-} from "@degu/degu";
-import type { RetryEvent } from "@degu/degu/client";
+import { Client, ConnectionPool, expectOk, isTransient, reply, StatusError } from "@degu/degu";
 import { Body, type BodyOut, type HeadersToSend, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
@@ -158,71 +148,6 @@ Deno.test("expectOk waits at most a second for an endless body", async () => {
   const rejected = catchRejection(expectOk(response), "the call");
   await passTime(time, 1000);
   assertEquals((await rejected as StatusError).text, "");
-});
-
-Deno.test("a retryAfter that is not a number is ignored", async () => {
-  for (const retryAfter of ["soon", NaN, -5, null, undefined, {}]) {
-    const waits: number[] = [];
-    class BusyError extends DeguError {
-      readonly status = 503;
-      readonly retryAfter: unknown = retryAfter;
-    }
-    const options = {
-      retries: 1,
-      seconds: 0,
-      onRetry: ({ seconds }: RetryEvent) => waits.push(seconds),
-    };
-    await assertRejects(
-      () => retry(() => Promise.reject(new BusyError("busy")), options),
-      BusyError,
-    );
-    assertEquals(waits, [0], Deno.inspect(retryAfter));
-  }
-});
-
-Deno.test("retry waits for the retryAfter of a StatusError, up to a minute", async () => {
-  using time = new FakeTime();
-  const waits: number[] = [];
-  let requests = 0;
-  const call = () => {
-    const [status, retryAfter] = [[503, "7"], [429, "3600"], [200, "1"]][requests++]!;
-    return expectOk(
-      new DeguResponse(status as number, "xx", { "retry-after": `${retryAfter}` }, null),
-    );
-  };
-  const result = retry(call, { onRetry: ({ seconds }) => waits.push(seconds) });
-  for (let i = 0; i < 70; i++) await passTime(time, 1000);
-  assertEquals([(await result).status, waits], [200, [7, 60]]);
-});
-
-Deno.test("retry repeats after the statuses of a busy server, and after no other status", async () => {
-  const busyStatuses = [408, 429, 502, 503, 504];
-  for (let status = 300; status < 600; status++) {
-    const error = await catchRejection(
-      expectOk(new DeguResponse(status, "xx", {}, null)),
-      "the call",
-    );
-    // The method is unknown, so only these statuses mean that the request was not processed.
-    assertEquals(isTransient(error), status === 429 || status === 503, `${status}`);
-  }
-  for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-    for (const status of [...busyStatuses, 404, 500]) {
-      await using serving = serve(() => [status, "xx", {}, "a"]);
-      const request = expectOk(serving.makeClient().request(method, "/"));
-      const isSafe = method === "GET" || method === "HEAD";
-      const expected = isSafe ? busyStatuses.includes(status) : status === 429 || status === 503;
-      assertEquals(
-        isTransient(await catchRejection(request, "the call")),
-        expected,
-        `${method} ${status}`,
-      );
-    }
-  }
-  let requests = 0;
-  await using serving = serve(() => reply(requests++ < 2 ? 503 : 200, "hello"));
-  const client = new Client(serving.server.address);
-  const response = await retry(() => expectOk(client.request("GET", "/")), { seconds: 0 });
-  assertEquals([await response.text(), requests], ["hello", 3]);
 });
 
 Deno.test("expectOk rejects with the error of the request, and accepts only responses of this library", async () => {

@@ -54,20 +54,6 @@ Deno.test("after an error the wait is at least a second", async () => {
   assertEquals(waits.slice(0, 6), [1, 1, 1, 1, 1, 1]);
 });
 
-Deno.test("an error that the action throws synchronously is handled like a rejection", async () => {
-  const { waits } = await runFor(3, 1, 2, () => {
-    throw new Error("at once");
-  });
-  assertEquals(waits, [2, 4]);
-});
-
-Deno.test("a wait of months does not overflow", async () => {
-  const day = 86_400;
-  const { runs } = await runFor(100 * day, day, 60 * day, () => Promise.resolve());
-  // The clock of the test advances by days.
-  assertEquals(runs.map((at) => Math.floor(at / (60 * day))), [0, 1]);
-});
-
 Deno.test("an abort ends the pause at once, and the error of an aborted run is ignored", async () => {
   const ending = new AbortController();
   const { promise, resolve } = Promise.withResolvers<void>();
