@@ -15,12 +15,7 @@ import { makePeerAddress } from "@degu/internal/net/transport/addresses.ts";
 import { PlainListener } from "@degu/internal/net/transport/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
-import {
-  assertRangeError,
-  assertTypeError,
-  catchMessage,
-  constructWith,
-} from "@degu/testing/expectations.ts";
+import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort, listenAgain } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -71,28 +66,6 @@ Deno.test("a client and a server refuse an address of a wrong type with a TypeEr
     assertThrows(() => new Server([host, 0, 0, 0], respondEmpty), RangeError, "an IPv6 address");
     if (host !== "localhost") assertThrows(() => new Client([host, 1]), RangeError, "a DNS name");
   }
-});
-
-Deno.test("a client keeps an address unchanged, up to the limits of its parts", () => {
-  const addresses: readonly Address[] = [
-    ...[["a", 1], ["a_b-c.example", 65535], ["::1", 80, 2 ** 32 - 1, 2 ** 32 - 1]] as Address[],
-    ...[["fe80::1%eth0.100", 80], ["fe80::1%3", 80, 0, 3], ["fe80::1/64", 80, 0, 3]] as Address[],
-    ...["/a", "/tmp/my socket", "/" + "a".repeat(106), "/" + "ä".repeat(53)],
-    ...[new Uint8Array(1), new Uint8Array(108), new TextEncoder().encode("\0\uFEFFa")],
-  ];
-  for (const address of addresses) assertEquals(new Client(address).address, address);
-});
-
-Deno.test("changing the address array later has no effect", async () => {
-  const address: [string, number] = ["127.0.0.1", 1234];
-  const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
-  const copy = Uint8Array.from(name);
-  const clients = [new Client(address), new Client(name)];
-  await using abstractServer = new Server(name, respondEmpty);
-  address[0] = "127.0.0.2";
-  name.fill(0);
-  assertEquals(clients.map((client) => client.address), [["127.0.0.1", 1234], copy]);
-  assertEquals(abstractServer.address, copy);
 });
 
 for (const { name, available, start } of plainKinds) {
@@ -389,35 +362,4 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     server.close();
     await withTimeout(serving, "serveForever() settles");
   });
-});
-
-Deno.test("the error for a path of a Unix socket names the requirement", () => {
-  const rows = [
-    ...["my.socket", "", "localhost", "127.0.0.1:8080", "http://127.0.0.1:8080"].map((path) =>
-      [
-        path,
-        'must be absolute, and a host is given with its port, as in ["127.0.0.1", 8080]',
-      ] as const
-    ),
-    ["/a\0b", "must not contain a NUL"],
-    ["/a//b", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
-    ["/a/", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
-    ["/\ud800", "must be valid Unicode"],
-    [`/${"a".repeat(107)}`, "must have at most 107 bytes"],
-  ] as const;
-  for (const [path, expected] of rows) {
-    const message = catchMessage(() => new Client(path));
-    const start = `address: the path of a Unix socket ${expected}; got "`;
-    assertEquals(message.slice(0, start.length), start);
-  }
-  const encoder = new TextEncoder();
-  const names = [
-    [encoder.encode("name"), 'must begin with a NUL byte; got "name"'],
-    [new Uint8Array(0), "must begin with a NUL byte; got an empty array"],
-    [new Uint8Array(109), "must have at most 108 bytes; got 109"],
-    [Uint8Array.of(0, 0xff), 'must be valid UTF-8; got "\\x00\\xff"'],
-  ] as const;
-  for (const [name, expected] of names) {
-    assertEquals(catchMessage(() => new Client(name)), `address: an abstract name ${expected}`);
-  }
 });

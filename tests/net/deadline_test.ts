@@ -7,7 +7,6 @@ import { Deadline } from "@degu/internal/net/transport/deadline.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { runScript } from "@degu/testing/processes.ts";
 import { isBroken, RawPeer, retryUntilInTime } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import fc from "fast-check";
@@ -284,37 +283,4 @@ Deno.test("a client waits for a peer as long as its timeout", async () => {
     testClientTimeout("half a body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"),
     testClientTimeout("half a chunk", `${chunked}5\r\nhe`),
   ]);
-});
-
-Deno.test("a client closes the connection to a peer that never reads", async () => {
-  using pair = await connect({ timeout: SHORT });
-  await assertTimedOut("an upload", async () => {
-    const upload = pair.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE));
-    assertInstanceOf(await catchRejection(upload, "an upload"), Deno.errors.TimedOut);
-  });
-  assertEquals(pair.conn.closed, true);
-});
-
-Deno.test("a client's request body has no time limit, nor has a wait that the peer does not cause", async () => {
-  await using serving = serve(readingApp, { timeout: 60 });
-  // The time-out is long enough for a server on a busy machine.
-  using conn = await serving.makeClient({ timeout: 1 }).connect();
-  async function* makeSlowItems() {
-    yield new Uint8Array(1);
-    await waitSeconds(1.2);
-    yield new Uint8Array(1);
-  }
-  assertEquals((await conn.put("/", {}, new BodyIter(makeSlowItems(), 2))).headers["length"], "2");
-  await waitSeconds(1.2);
-  assertEquals((await conn.get("/")).status, 200);
-});
-
-Deno.test("an interval does not keep the process alive, with or without Node's modules", async () => {
-  for (const first of ["", 'import "node:timers";']) {
-    const script = `${first}
-      import { startInterval } from "./net/transport/deadline.ts";
-      startInterval(() => {}, 1_000_000);
-      console.log("end");`;
-    assertEquals(await runScript(script, ["--no-check"], {}), "end\n");
-  }
 });

@@ -46,10 +46,3 @@ Deno.test("on an older Deno TLS clients and servers fail with an error that name
   }
   assertEquals(buildClientSslctx({}).verify, true);
 });
-
-Deno.test("the README, the documentation and CONTRIBUTING name the oldest supported Deno", async () => {
-  for (const path of ["README.md", "CONTRIBUTING.md", "docs/tls.md"]) {
-    const text = await Deno.readTextFile(new URL(`../../${path}`, import.meta.url));
-    assertEquals(/Deno (\d+\.[\d.]*\d) or later/.exec(text)?.[1], MIN_DENO_VERSION, path);
-  }
-});

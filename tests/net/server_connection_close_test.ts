@@ -177,39 +177,6 @@ Deno.test("the body of a response that an app returns too late is canceled", asy
   assertClosed(pair);
 });
 
-Deno.test("a session can be closed by the body of its response", async () => {
-  const finished = Promise.withResolvers<void>();
-  await using pair = await connectRawPeer((_request, session) => {
-    return [200, "OK", {}, new BodyIter(makeHalves(session, finished.resolve), 10)];
-  }, get);
-  await pair.sessionEnded;
-  const { received } = await pair.peer.readToEnd();
-  assert(!received.includes("world"), received);
-  await withTimeout(finished.promise, "the body ends");
-  assertClosed(pair);
-});
-
-Deno.test("a session can be closed while its peer does not read the response", async () => {
-  let pieceCount = 0;
-  function* makePieces() {
-    for (;; pieceCount++) yield new Uint8Array(1_000_000);
-  }
-  await using pair = await connectRawPeer(
-    () => [200, "OK", {}, new BodyIter(makePieces(), 1e12)],
-    get,
-  );
-  const waitUntilBlocked = async () => {
-    for (let previousCount = -1; previousCount !== pieceCount || pieceCount === 0;) {
-      previousCount = pieceCount;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  };
-  await withTimeout(waitUntilBlocked(), "the response is held up");
-  pair.session.close(reason);
-  await pair.sessionEnded;
-  assertClosed(pair);
-});
-
 Deno.test("closing a session after its last response has no effect, and the response is received", async () => {
   await using pair = await connectRawPeer(
     (_request, session) => {
@@ -273,20 +240,6 @@ Deno.test("a reason may be any value, and without one it is a ConnectionClosedEr
     assertClosed(pair, value ?? error);
     await pair.peer.assertClosedSilently();
   }
-});
-
-Deno.test("a listener of its signal can close a session", async () => {
-  await using pair = await connectRawPeer(async (_request, { signal }) => {
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
-    return ok;
-  }, get);
-  const { session, peer } = pair;
-  session.signal.addEventListener("abort", () => session.close(reason));
-  await peer.closeWrite();
-  await peer.assertClosedSilently();
-  await pair.sessionEnded;
-  assertInstanceOf(session.signal.reason, ConnectionClosedError);
-  assert(session.message?.endsWith("Error: revoked"), `${session.message}`);
 });
 
 Deno.test("a closed session releases its slot, even if its app never returns", async () => {

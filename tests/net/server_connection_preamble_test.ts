@@ -149,20 +149,6 @@ Deno.test("after an empty line, the time-out bounds the wait for the request, an
   }
 });
 
-Deno.test("each refusal of a bare line end has a line in the log", async () => {
-  const rows = [["GET / HTTP/1.1\n", "unknown protocol"], ["\r\n\r\n", "no request begins"], [
-    "\rx",
-    "no request begins",
-  ]] as const;
-  for (const [sent, reason] of rows) {
-    await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
-    using peer = await RawPeer.connect(serving.address, sent);
-    await peer.readToEnd();
-    const [line = ""] = await serving.logger.waitFor("info");
-    assert(line.includes(reason), line);
-  }
-});
-
 Deno.test("a request contains exactly the parts that were sent", async () => {
   const requests: Request[] = [];
   await using pair = await connectRawPeer(

@@ -157,23 +157,6 @@ Deno.test("a body of unknown length is canceled when its client leaves, and its 
   });
 });
 
-Deno.test("a body of unknown length is canceled if its client left before the app responded", async () => {
-  using _intervals = recordIntervals(10);
-  await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
-    await runConcurrently(endless, async (label, makeBody) => {
-      const canceled = Promise.withResolvers<unknown>();
-      await using pair = await connectRawPeer(async (_request, session) => {
-        await waitForAbort(session.signal);
-        return [200, "OK", {}, makeBody(canceled.resolve)];
-      }, get);
-      await pair.appCalled;
-      await leave(pair.peer);
-      await withTimeout(canceled.promise, `${label}: the client ${closing}`);
-      await withTimeout(pair.sessionEnded, `${label}: the end of the session`);
-    });
-  });
-});
-
 Deno.test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   using _intervals = recordIntervals(10);
   for (const handle of [() => new Promise<never>(() => {}), () => ok]) {
@@ -335,17 +318,6 @@ Deno.test("however the source of a body ends after the client has left, the end 
       assert(!line.includes("\n"), line);
     });
   }
-});
-
-Deno.test("an app that rethrows the signal's reason is not logged as an error", async () => {
-  using _intervals = recordIntervals(10);
-  await using pair = await connectRawPeer(async (_request, session) => {
-    throw await waitForAbort(session.signal);
-  }, get);
-  await pair.peer.closeWrite();
-  await pair.peer.assertClosedSilently();
-  await pair.logger.waitFor("debug");
-  assertEquals(pair.logger.messagesOf("error"), []);
 });
 
 Deno.test("a mistake of an app is an error of the app, even after the client has left", async () => {
