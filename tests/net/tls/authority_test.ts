@@ -24,7 +24,7 @@ import {
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { hashPublicKey } from "@degu/testing/certificates.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   formatTimeFromNow,
   type IssuedCertificate,
@@ -32,8 +32,6 @@ import {
   needsOpenssl,
   OpensslPki,
 } from "@degu/testing/tls_openssl.ts";
-
-const pki = await openSharedPki();
 
 /** Reads certificates as one PEM text. */
 async function readPem(...certificates: readonly IssuedCertificate[]): Promise<string> {
@@ -167,20 +165,6 @@ Deno.test(
     assert(from < to && to < now && now.startsWith(`${year}-`), message);
   },
 );
-
-Deno.test("changes to the authority certificate of one session do not affect another", async () => {
-  await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
-    const raw = peerCertificate!.authority!.raw;
-    const hex = raw.toHex();
-    raw.fill(0);
-    return [200, "OK", {}, new TextEncoder().encode(hex)];
-  });
-  const expected = new X509Certificate(await Deno.readTextFile(pki.serverSslconfig.caFile!));
-  for (let i = 0; i < 2; i++) {
-    const { body } = await endpoint.client.request("GET", "/");
-    assertEquals(await body!.text(), new Uint8Array(expected.raw).toHex());
-  }
-});
 
 Deno.test("the authority is found by signatures, not by names", needsOpenssl, async (t) => {
   await using pki = await OpensslPki.create();

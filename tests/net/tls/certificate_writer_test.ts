@@ -58,23 +58,6 @@ Deno.test("a certificate has the key, the usages and the names that were request
   assertEquals(parseCertificate(derOf(nameless.certificate)).names, null);
 });
 
-Deno.test("only the extensions for a certificate's use are critical", () => {
-  const leaf = createLeaf(authority, profile);
-  // RFC 5280 §4.2.1: basicConstraints, keyUsage; extKeyUsage, identifiers of keys, subjectAltName.
-  const rows: [pem: string, critical: string[], others: string[]][] = [
-    [authority.certificate, ["19", "15"], ["14"]],
-    [leaf.certificate, ["19", "15"], ["37", "14", "35", "17"]],
-  ];
-  for (const [pem, critical, uncritical] of rows) {
-    const extensions = [...new x509.X509Certificate(pem).extensions];
-    const listIdentifiers = (isCritical: boolean) =>
-      extensions.filter((extension) => extension.critical === isCritical).map(({ type }) =>
-        type.slice("2.5.29.".length)
-      );
-    assertEquals([listIdentifiers(true), listIdentifiers(false)], [critical, uncritical]);
-  }
-});
-
 Deno.test("an authority and its certificates don't expire, and are valid at every time of a clock", () => {
   const leaf = createLeaf(authority, profile);
   for (const { certificate } of [authority, leaf]) {

@@ -5,28 +5,18 @@ import {
   assertInstanceOf,
   assertMatch,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
 import { X509Certificate } from "node:crypto";
-import { getCiphers, type TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { TlsError } from "@degu/degu/base";
-import {
-  buildClientSslctx,
-  type ClientSslconfig,
-  type ClientSslctx,
-  SSLClient,
-} from "@degu/degu/client";
-import { buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
+import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
-import {
-  checkNegotiatedParameters,
-  CIPHERS,
-  LIBRARY_OPTIONS,
-} from "@degu/internal/net/tls/context.ts";
+import { checkNegotiatedParameters, CIPHERS } from "@degu/internal/net/tls/context.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { runCommand } from "@degu/testing/commands.ts";
@@ -373,21 +363,6 @@ Deno.test("an sslctx has the policy, is frozen, and doesn't contain the files", 
   assertEquals(buildServerSslctx(pki.anonymousServerSslconfig).verify, false);
 });
 
-Deno.test("a client uses a passed sslctx unchanged, and builds an sslctx from a config", async () => {
-  const sslctx = buildClientSslctx(pki.clientSslconfig);
-  assertStrictEquals(new SSLClient(sslctx, "/run/socket").sslctx, sslctx);
-  assertEquals(new SSLClient(pki.clientSslconfig, "/run/socket").sslctx, sslctx);
-  const copy: unknown = { ...sslctx };
-  const message = 'unknown option "minVersion"';
-  assertThrows(() => new SSLClient(copy as ClientSslctx, "/run/socket"), TypeError, message);
-
-  const serverSslctx = buildServerSslctx(pki.serverSslconfig);
-  const app = () => [204, "No Content", {}, null] as const;
-  await using server = new SSLServer(serverSslctx, ["127.0.0.1", 0], app);
-  assertStrictEquals(server.sslctx, serverSslctx);
-  await server.ready;
-});
-
 Deno.test("a server with an empty ca refuses all clients, and warns", async (t) => {
   const { cert, key } = await readTexts(pki.serverSslconfig);
   const serverSslconfig = { cert, key, ca: [] };
@@ -708,15 +683,6 @@ Deno.test("a private authority replaces the default trust store", needsOpenssl, 
 function makeNegotiatedSocket(version: string | null, name: string | undefined): TLSSocket {
   return { getProtocol: () => version, getCipher: () => ({ name }) } as unknown as TLSSocket;
 }
-
-Deno.test("the policy is passed to the library, has only suites of the library, and is frozen", () => {
-  assertEquals(LIBRARY_OPTIONS.ciphers.split(":"), [...CIPHERS]);
-  const { minVersion, maxVersion } = LIBRARY_OPTIONS;
-  assertEquals([minVersion, maxVersion], ["TLSv1.2", "TLSv1.3"]);
-  const knownCiphers = getCiphers();
-  for (const name of CIPHERS) assert(knownCiphers.includes(name.toLowerCase()), name);
-  assert(Object.isFrozen(CIPHERS) && Object.isFrozen(LIBRARY_OPTIONS));
-});
 
 Deno.test("a handshake outside the policy is refused, even if the library accepts it", () => {
   for (const version of ["TLSv1.2", "TLSv1.3"]) {

@@ -19,8 +19,6 @@ import {
   withTimeout,
 } from "@degu/testing/raw_peer.ts";
 import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import process from "node:process";
-import fc from "fast-check";
 
 const pki = await openSharedPki();
 
@@ -295,25 +293,6 @@ Deno.test("a handshake fails at its time limit, to the millisecond, whether or n
   await Promise.all([serving, runMicrotasks()]);
 });
 
-Deno.test("connections that have sent bytes get their handshake first, in the order of their arrival", async () => {
-  const flagLists = fc.array(fc.boolean(), { maxLength: 8 });
-  await fc.assert(fc.asyncProperty(flagLists, async (flags) => {
-    const testQueue = new TestQueue();
-    const arrivals = flags.map((hasReceived, id) => new Stranger(id, hasReceived));
-    for (const stranger of arrivals) testQueue.queue.push(stranger);
-    assertEquals(testQueue.begunNames, [], "none begins before the server serves");
-    const serving = testQueue.begin();
-    const listNames = (hasReceived: boolean) =>
-      arrivals.filter(({ rawStream }) => rawStream.hasReceived === hasReceived).map(({ name }) =>
-        name
-      );
-    assertEquals(testQueue.begunNames, [...listNames(true), ...listNames(false)]);
-    testQueue.queue.close();
-    await serving;
-    await testQueue.queue.waitUntilEnded();
-  }));
-});
-
 function listClosed(connections: readonly Stranger[]): number[] {
   return connections.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
 }
@@ -440,19 +419,4 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
     await runMicrotasks();
     assert(lateConnection.isClosed);
   }
-});
-
-Deno.test("a time-out that has expired before its timer starts takes effect, without a warning of the platform", async () => {
-  const warnings: Error[] = [];
-  const onWarning = (warning: Error) => void warnings.push(warning);
-  process.on("warning", onWarning);
-  const testQueue = new TestQueue(1e-9);
-  const serving = testQueue.begin();
-  testQueue.queue.push(new Stranger(0));
-  await testQueue.queue.waitUntilEnded();
-  assertMatch(testQueue.log.messagesOf("info")[0]!, /took over 1e-9 s$/);
-  testQueue.queue.close();
-  await serving;
-  process.off("warning", onWarning);
-  assertEquals(warnings, []);
 });

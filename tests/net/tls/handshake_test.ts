@@ -9,12 +9,10 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
-import { X509Certificate } from "node:crypto";
 import {
   type Address,
   DeguError,
   EmptyPreambleError,
-  type PeerCertificate,
   ProtocolError,
   type Socket,
   TlsError,
@@ -23,52 +21,20 @@ import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/de
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
-import { makeHandshakeError } from "@degu/internal/net/tls/errors.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { findUnusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { needsOpenssl, OpensslPki, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { needsOpenssl, runWithInput } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await openSharedPki();
-
-/** Relays a connection; the server's later messages and its close arrive at once. */
-async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
-  const client = await relay.accept();
-  using server = await RawPeer.connect(address);
-  const buffer = new Uint8Array(65536);
-  const passOnce = async (source: RawPeer, target: RawPeer) => {
-    const count = await withTimeout(source.conn.read(buffer), "the next handshake message") ?? 0;
-    await target.send(buffer.slice(0, count));
-  };
-  await passOnce(client, server);
-  await passOnce(server, client);
-  await passOnce(client, server);
-  await client.send((await server.readToEnd()).received);
-  await client.closeWrite();
-}
-
-Deno.test("a request fails if the server sends a large response with the handshake and disconnects", async () => {
-  const response = new Uint8Array(200_000);
-  new TextEncoder().encodeInto("HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", response);
-  // In TLS 1.2, the server sends the last message of the handshake.
-  const options = { maxVersion: "TLSv1.2" } as const;
-  await using server = await serveRaw(pki, (socket) => void socket.end(response), options);
-  using relay = new RawServer();
-  const relayEnded = relayAtOnce(relay, server.address);
-  using conn = await new SSLClient(pki.clientSslconfig, relay.address, { timeout: 30 }).connect();
-  const exchange = async () => await (await conn.get("/")).body?.bytes();
-  await withTimeout(assertRejects(exchange, DeguError), "the client notices the closed connection");
-  await relayEnded;
-});
 
 Deno.test("timeout and signal limit every phase of connecting over TLS", async (t) => {
   using silentServer = new RawServer();
@@ -89,60 +55,6 @@ Deno.test("timeout and signal limit every phase of connecting over TLS", async (
     await assertRejects(() => connected, Error, "enough");
     await peer.readToEnd();
   });
-});
-
-Deno.test("a connection error has the same class with and without TLS", async (t) => {
-  const port = await findUnusedPort();
-  const rows: readonly [Address, new () => Error][] = [
-    [["127.0.0.1", port], Deno.errors.ConnectionRefused],
-    [["::1", port, 0, 1], Error],
-    ["/tmp/degu-no-such-socket", Deno.errors.NotFound],
-    [new TextEncoder().encode("\0degu-unused"), Deno.errors.ConnectionRefused],
-  ];
-  for (const [address, Class] of rows) {
-    await t.step(Deno.inspect(address), async () => {
-      const client = new SSLClient(pki.clientSslconfig, address, { timeout: 60 });
-      assertInstanceOf(await assertRejects(() => client.connect()), Class);
-    });
-  }
-});
-
-Deno.test("client and server report the peer's certificate and addresses", async () => {
-  const sessions: Session[] = [];
-  const socks: Socket[] = [];
-  const app = {
-    onConnect(session: Session, sock: Socket) {
-      sessions.push(session);
-      socks.push(sock);
-      return true;
-    },
-    handle: () => [204, "No Content", {}, null] as const,
-  };
-  await using endpoint = await startTls(pki, app);
-  using conn = await endpoint.client.connect();
-  assertEquals((await conn.get("/")).status, 204);
-  const [session] = sessions;
-  assertStrictEquals(socks[0]?.peerCertificate, session?.peerCertificate);
-  const assertDescribes = async (
-    certificate: PeerCertificate | null | undefined,
-    path: string,
-    names: string[],
-  ) => {
-    const expected = new X509Certificate(await Deno.readTextFile(path));
-    assertEquals([certificate?.subject, certificate?.subjectAltNames], [expected.subject, names]);
-    assertEquals(certificate?.raw, new Uint8Array(expected.raw));
-  };
-  await assertDescribes(conn.sock.peerCertificate, pki.serverSslconfig.certFile, [
-    "DNS:localhost",
-    "IP Address:127.0.0.1",
-    "IP Address:::1",
-  ]);
-  await assertDescribes(session?.peerCertificate, pki.clientSslconfig.certFile!, []);
-  const { localAddr, remoteAddr } = conn.sock;
-  assertEquals([socks[0]?.remoteAddr, socks[0]?.localAddr], [localAddr, remoteAddr]);
-  assertEquals(session?.address, ["127.0.0.1", (localAddr as Deno.NetAddr).port]);
-  const port = Number(endpoint.server.address[1]);
-  assertEquals(remoteAddr, { transport: "tcp", hostname: "127.0.0.1", port });
 });
 
 Deno.test("a truncated response is an error, with and without close_notify", async (t) => {
@@ -338,69 +250,6 @@ Deno.test("an address that can't be bound rejects ready and serveForever() with 
   listener.close();
   assertEquals(await Deno.readTextFile(file), "mine");
 });
-
-Deno.test("a server closes at once, and its address is free", async (t) => {
-  await using dir = await createTempDir();
-  const path = join(dir.path, "socket");
-  const makeServer = (address: Address) =>
-    new SSLServer(pki.serverSslconfig, address, sendNoContent);
-  await t.step("before it is bound", async () => {
-    await using server = makeServer(["127.0.0.1", 0]);
-    const serving = server.serveForever();
-    server.close();
-    await withTimeout(server.ready, "ready settles");
-    await withTimeout(serving, "serveForever() settles");
-  });
-  await t.step("a path", async () => {
-    for (let i = 0; i < 2; i++) {
-      await using server = makeServer(path);
-      const serving = server.serveForever();
-      await server.ready;
-      assert((await Deno.lstat(path)).isSocket);
-      server.close();
-      await withTimeout(serving, "serveForever() settles");
-      await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
-    }
-  });
-});
-
-Deno.test(
-  "client and server accept authorities that have signed each other",
-  needsOpenssl,
-  async () => {
-    await using openssl = await OpensslPki.create();
-    const [authorityA, authorityB] = [
-      await openssl.createAuthority("a"),
-      await openssl.createAuthority("b"),
-    ];
-    const aByB = await openssl.createAuthority("a_by_b", {
-      keyOf: authorityA,
-      commonName: "a",
-      issuer: authorityB,
-    });
-    const bByA = await openssl.createAuthority("b_by_a", {
-      keyOf: authorityB,
-      commonName: "b",
-      issuer: authorityA,
-    });
-    const bothPath = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
-    const clientFiles = await openssl.createClientCertificate("client", { issuer: authorityA });
-    const serverFiles = await openssl.createServerCertificate("server", { issuer: authorityB });
-    const clientChain = await openssl.join("client_sent.pem", clientFiles.certFile, aByB.certFile);
-    const serverChain = await openssl.join("server_sent.pem", serverFiles.certFile, bByA.certFile);
-    const trust = {
-      serverSslconfig: { certFile: serverChain, keyFile: serverFiles.keyFile, caFile: bothPath },
-      clientSslconfig: {
-        ...pki.clientSslconfig,
-        caFile: bothPath,
-        certFile: clientChain,
-        keyFile: clientFiles.keyFile,
-      },
-    };
-    await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
-    assertEquals((await endpoint.client.request("GET", "/")).status, 204);
-  },
-);
 
 // ───────────────────────── reports of failed handshakes
 
@@ -613,15 +462,3 @@ Deno.test(
     });
   },
 );
-
-Deno.test("handshakeError() doesn't change a missing permission, or a reason that is not an error", () => {
-  const permissionError = new Deno.errors.NotCapable("no");
-  const circumstances = { authorities: null, hasCertificate: true, hasReceived: false };
-  const makeError = (error: unknown) => makeHandshakeError(["a", 1], error, circumstances);
-  for (const error of [permissionError, "a reason", undefined]) {
-    assertEquals(makeError(error), error);
-  }
-  const timeoutError = makeError(new Deno.errors.TimedOut("late"));
-  assertInstanceOf(timeoutError, Deno.errors.TimedOut);
-  assertMatch(timeoutError.message, /^the TLS handshake with a:1 failed: /);
-});

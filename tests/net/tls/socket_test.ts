@@ -1,22 +1,18 @@
 /** A TLS socket: closing, backpressure, and keeping the process alive. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import * as net from "node:net";
 import * as tls from "node:tls";
 import {
   type Address,
-  Body,
+  type Body,
   BodyIter,
-  type BodyOut,
-  type Chunk,
   type ChunkedBody,
-  ChunkedBodyIter,
   ProtocolError,
   TlsError,
 } from "@degu/degu/base";
 import { isTransient } from "@degu/degu";
-import { Connection, SSLClient } from "@degu/degu/client";
+import { type Connection, SSLClient } from "@degu/degu/client";
 import type { App, Request } from "@degu/degu/server";
 import { makeDuplex, NetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
@@ -29,8 +25,7 @@ import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { concat, cutBytes } from "@degu/testing/streams.ts";
-import { readTexts } from "@degu/testing/tls_configs.ts";
+import { concat } from "@degu/testing/streams.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -490,27 +485,6 @@ Deno.test("a write that waits for its peer keeps the process alive", async () =>
 });
 
 const app = () => [204, "No Content", {}, null] as const;
-const request = encodeLatin1("GET / HTTP/1.1\r\n\r\n");
-
-Deno.test("a TLS socket returns the received bytes, and then the end, repeatedly", async () => {
-  await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
-  const socket = await endpoint.client.createSocket();
-  assertEquals(await socket.write(request), request.length);
-  const pieces: number[] = [];
-  const buffer = new Uint8Array(7);
-  for (;;) {
-    const count = await withTimeout(socket.read(buffer), "the answer and its end");
-    if (count === null) break;
-    pieces.push(count);
-  }
-  const length = pieces.reduce((sum, count) => sum + count, 0);
-  assertEquals(length, "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".length);
-  assert(pieces.every((count) => count > 0 && count <= 7));
-  for (let i = 0; i < 2; i++) {
-    assertEquals(await withTimeout(socket.read(buffer), "the repeated end"), null);
-  }
-  socket.close();
-});
 
 Deno.test("a TLS socket returns pieces in memory of their own, and joins small pieces", async () => {
   const peerConnected = Promise.withResolvers<tls.TLSSocket>();
@@ -708,44 +682,5 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     const closed = once(tlsSocket, "close");
     receiver.close();
     await closed;
-  });
-});
-
-// ───────────────────────── over Deno.connectTls, as docs/tls.md describes it
-
-/** Bytes that differ in each piece: a lost, repeated or moved piece changes the content. */
-const DATA = Uint8Array.from({ length: 3 * 1048576 + 17 }, (_, i) => (i * 2654435761) >>> 13);
-
-const makePiecedBody = (bytes: Uint8Array) => new BodyIter(cutBytes(bytes, 100_000), bytes.length);
-const makeChunkedBody = (bytes: Uint8Array) =>
-  new ChunkedBodyIter(
-    [...cutBytes(bytes, 100_000), new Uint8Array(0)].map((data): Chunk => [null, data]),
-  );
-
-/** Sends the body back in the same form, with the client's subject in a header. */
-const echoApp: App = async ({ body }, { peerCertificate }) => {
-  const bytes = await body!.bytes();
-  const headers = { subject: peerCertificate?.subject ?? "nobody" };
-  return [200, "OK", headers, body!.chunked ? makeChunkedBody(bytes) : makePiecedBody(bytes)];
-};
-
-Deno.test("bodies of every kind arrive unchanged both ways, over one connection", async (t) => {
-  const pki = await openSharedPki();
-  await using endpoint = await startTls(pki, echoApp);
-  const [hostname, port] = endpoint.server.address as [string, number];
-  const { ca, cert, key } = await readTexts(pki.clientSslconfig);
-  const sock = await Deno.connectTls({ hostname, port, caCerts: [ca], cert, key });
-  using conn = new Connection(sock, null, undefined, 10);
-  assertEquals(conn.sock.peerCertificate, undefined);
-  const bodies: readonly (readonly [string, () => BodyOut])[] = [
-    ["an array", () => DATA],
-    ["a Body", () => new Body(new Blob([DATA]).stream(), DATA.length)],
-    ["a BodyIter", () => makePiecedBody(DATA)],
-    ["a ChunkedBodyIter", () => makeChunkedBody(DATA)],
-  ];
-  await testEachRow(t, bodies, async (_kind, makeBody) => {
-    const { headers, body } = await conn.put("/", {}, makeBody());
-    assertEquals(headers["subject"], "CN=TempPKI client");
-    assertEquals(Buffer.compare(await body!.bytes(), DATA), 0);
   });
 });

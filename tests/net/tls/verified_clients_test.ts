@@ -3,7 +3,6 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { getIssuerKeys, rememberVerifiedClient } from "@degu/internal/net/tls/peer.ts";
-import { loadCopy } from "@degu/testing/copied_package.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -202,40 +201,6 @@ Deno.test(
       assertMatch(server.logger.messagesOf("info").at(-1)!, /POLICY: .* was not verified/);
       assertEquals(await requestWithOpenssl(address, ...newHandshake), "answered");
       assertEquals(await requestWithOpenssl(address, ...resumingWithIt), "resumed, answered");
-    });
-  },
-);
-
-Deno.test(
-  "a session of another copy's server is resumed once it is verified",
-  needsOpenssl,
-  async (t) => {
-    await using pki = await OpensslPki.create();
-    const serverCertificate = await pki.createServerCertificate("server", {
-      issuer: await pki.createAuthority("server_authority"),
-    });
-    const authority = await pki.createAuthority("authority");
-    const { certFile: caFile } = authority;
-    const otherAuthority = await pki.createAuthority("other");
-    await using copy = await loadCopy();
-    const respond = () => [204, "No Content", {}, null] as const;
-    const config = { ...serverCertificate, caFile };
-    const options = { maxRequests: 1 };
-    await using copyServer = await copy.SSLServer.start(config, ["127.0.0.1", 0], respond, options);
-    await using server = await startCounting({ ...config, caFile: otherAuthority.certFile });
-    const { server: ssl, counted } = server;
-    await testEachRow(t, VERSIONS, async (version) => {
-      const client = await pki.createClientCertificate(version, { issuer: authority });
-      const { anew: newHandshake, first, resumingWithIt } = argumentsFor(pki, version, client);
-      assertEquals(await requestWithOpenssl(copyServer.address, ...first), "answered");
-      const previousRequests = counted.requests;
-      for (const trustedFile of [otherAuthority.certFile, caFile]) {
-        ssl.setSslctx({ ...config, caFile: trustedFile });
-        assertEquals(await requestWithOpenssl(ssl.address, ...resumingWithIt), "resumed, refused");
-      }
-      assertEquals(counted.requests, previousRequests);
-      assertEquals(await requestWithOpenssl(ssl.address, ...newHandshake), "answered");
-      assertEquals(await requestWithOpenssl(ssl.address, ...resumingWithIt), "resumed, answered");
     });
   },
 );
