@@ -1,6 +1,5 @@
 /** `session.checkTrusted()`, awaited and forgotten. */
 import { type App, Client, reply, ResponseError, wrapApp } from "@degu/degu";
-import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, Session } from "@degu/degu/server";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
@@ -83,18 +82,6 @@ Deno.test("checkTrusted rejects with a response of 503 if it is unknown whether 
     line!,
     /checkTrusted\(\) could not read whether the peer is trusted; the session ends/,
   );
-});
-
-Deno.test("checkTrusted of a session without a server rejects by its isTrusted", async () => {
-  const app: App = async (_request, session) => {
-    await session.checkTrusted();
-    return reply(204);
-  };
-  for (const isTrusted of [true, false]) {
-    const session = { isTrusted: () => isTrusted };
-    const { status } = await callApp(app, mkreq("GET", "/"), { session });
-    assertEquals(status, isTrusted ? 204 : 403);
-  }
 });
 
 Deno.test("a forgotten await of checkTrusted costs one response, whatever the app does", async (t) => {

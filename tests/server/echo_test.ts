@@ -2,7 +2,6 @@
 import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { type App, Client, timeLimit, wrapApp } from "@degu/degu";
 import { makeOutputFromInput } from "@degu/degu/base";
-import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -96,28 +95,6 @@ Deno.test("an echo of a request with invalid chunks has no end", async () => {
   assertMatch((await peer.readToEnd()).received, /^(\r\n)?$/);
   const [line = ""] = await serving.logger.waitFor("info");
   assertMatch(line, /chunk/);
-});
-
-Deno.test("an error status can echo a body that has arrived", async () => {
-  await using serving = serve(({ body }) => [404, "Not Found", {}, body]);
-  using conn = await serving.makeClient().connect();
-  for (let i = 0; i < 2; i++) {
-    const response = await conn.post("/", {}, "hello");
-    assertEquals([response.status, await response.text()], [404, "hello"]);
-  }
-});
-
-Deno.test("a body that the app has read can't be echoed", async () => {
-  const app: App = async (request) => {
-    await request.bytes();
-    return [200, "OK", {}, request.body];
-  };
-  await using serving = serve(app);
-  assertEquals((await serving.makeClient().post("/", {}, "hello")).status, 500);
-  const [line = ""] = serving.logger.messagesOf("error");
-  assertMatch(line, /BodyError: response\.body: has been used before/);
-  const error = await catchRejection(callApp(app, mkreq("POST", "/", {}, "hello")), "callApp");
-  assertMatch(`${error}`, /BodyError: response\.body: has been used before/);
 });
 
 // ───────────────────────── bodies that are larger than the buffers

@@ -166,18 +166,6 @@ Deno.test("a line is shortened if the error of an app quotes a whole body", asyn
   assertMatch(message, /: an error of the app: Error: .*… \(\d+ in all\)$/);
 });
 
-Deno.test("the logger of an app may also have record", async () => {
-  const port = await findUnusedPort();
-  const logger = new RecordLogger();
-  const warnAndRecord = { warn: logger.warn, record: logger.record.bind(logger) };
-  const app = new ProxyApp(new Client(["127.0.0.1", port]), { logger: warnAndRecord });
-  await using server = await Server.start(["127.0.0.1", 0], app, { logger });
-  await exchange(server.address, "PUT / HTTP/1.1\r\ncontent-length: 1\r\n\r\na");
-  const { level, who } = await logger.waitFor("app");
-  assertEquals(level, "warn");
-  assertMatch(who ?? "", /^127\.0\.0\.1:\d+$/);
-});
-
 Deno.test("a record that throws or rejects has no effect, and a record that is not a function is refused", async () => {
   const { debug, info, warn, error } = console;
   const failures = [

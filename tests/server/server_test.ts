@@ -1,7 +1,7 @@
 /** Server: options, sessions, and closing. */
 import { type Address, Body, type Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type App, Server, type ServerOptions, type Session } from "@degu/degu/server";
+import { type App, Server, type Session } from "@degu/degu/server";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
@@ -9,7 +9,7 @@ import { findOwnAddress, listenAgain } from "@degu/testing/ports.ts";
 import { RawPeer, waitForTick, waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 // Constructing a server, and accepting connections.
 
@@ -44,32 +44,6 @@ Deno.test("an app or option of a wrong type, or an unknown option, is a TypeErro
     }
     for (const value of values) assertThrows(make({ [name]: value }), RangeError, name, `${value}`);
   }
-});
-
-Deno.test("options at a limit are accepted and frozen; console is a valid logger", async () => {
-  const rows: readonly ServerOptions[] = [
-    { maxConnections: 1, maxRequests: 1, timeout: 0.001 },
-    { timeout: 3600 },
-    { maxConnections: Infinity, maxRequests: Infinity, timeout: null },
-    { logger: console },
-    {},
-  ];
-  for (const options of rows) {
-    const passedOptions = { ...options };
-    await using server = new Server(anywhere, respondEmpty, passedOptions);
-    await server.ready;
-    passedOptions.maxRequests = 8;
-    assertEquals(server.options, options);
-    assert(Object.isFrozen(server.options));
-  }
-});
-
-Deno.test("an invalid argument leaves no address bound", async () => {
-  const path = `${await Deno.makeTempDir()}/socket`;
-  assertThrows(() => constructWith(Server, path, null), TypeError);
-  assertThrows(() => constructWith(Server, path, respondEmpty, { timeout: 0 }), RangeError);
-  await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
-  await Deno.remove(path.slice(0, path.lastIndexOf("/")));
 });
 
 Deno.test("onConnect gets the session and the socket, once per connection, before any byte", async () => {
@@ -287,16 +261,6 @@ Deno.test("a server's sessions are the accepted sessions that have not ended", a
   second.close();
   await allAborted;
   assertEquals([...sessions], []);
-});
-
-Deno.test("all sessions can be closed in one loop over them", async () => {
-  await using serving = serve(respondEmpty);
-  const conns = await Promise.all([1, 2, 3].map(() => serving.makeClient().connect()));
-  for (const conn of conns) await conn.get("/");
-  assertEquals(serving.server.sessions.size, 3);
-  for (const session of serving.server.sessions) session.close();
-  assertEquals(serving.server.sessions.size, 0);
-  for (const conn of conns) conn.close();
 });
 
 Deno.test("port is the port of the address, or null without a port", async () => {

@@ -543,14 +543,6 @@ Deno.test("if no host has more than half of too many waiting connections, furthe
   assertEquals(serving.listener.offerCount, 7);
 });
 
-Deno.test("60 connections that a client keeps open don't block another client", async () => {
-  await using serving = serve(respondEmpty);
-  const peers = await Promise.all(Array.from({ length: 60 }, () => connectAndGet(serving.address)));
-  assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-  assertEquals(serving.logger.messagesOf("info"), []);
-  for (const peer of peers) peer.close();
-});
-
 Deno.test("every way to end releases the slot", async (t) => {
   const throwingApp: App = ({ uri }) => {
     if (uri === "/throw") throw new Error("no");
@@ -584,16 +576,6 @@ Deno.test("onConnect needs a slot, and refusing releases it", async () => {
     await peer.assertClosedSilently("a refused connection");
   }
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-});
-
-Deno.test("200 simultaneous connections share 10 slots, and each gets a response", async () => {
-  await using serving = serve(respondEmpty, { maxConnections: 10 });
-  const client = serving.makeClient();
-  const statuses = await Promise.all(
-    Array.from({ length: 200 }, async () => (await client.request("GET", "/")).status),
-  );
-  assertEquals(statuses, new Array(200).fill(200));
-  assertEquals(serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("an unlimited number of connections is served if maxConnections is Infinity", async () => {

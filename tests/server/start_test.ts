@@ -3,11 +3,10 @@ import { formatAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type App, Server, type ServerOptions, SSLServer } from "@degu/degu/server";
-import { catchRejection } from "@degu/testing/expectations.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
 const app: App = () => [200, "OK", {}, "hello"];
@@ -30,20 +29,6 @@ async function makeStarters() {
   };
 }
 
-Deno.test("Server.start resolves to a server that is bound and serves", async () => {
-  await using servers = await makeStarters();
-  for (const [name, start] of Object.entries(servers.starts)) {
-    await using server = await start(anywhere);
-    assertInstanceOf(server, name === "TLS" ? SSLServer : Server);
-    // The type of the server has a port, because the address has one.
-    const port: number = server.port;
-    assert(port > 0);
-    (await Deno.connect({ port })).close();
-  }
-  await using server = await Server.start(anywhere, app);
-  assertEquals(await (await new Client(server.address).request("GET", "/")).text(), "hello");
-});
-
 Deno.test("an address that is in use rejects only Server.start", async () => {
   await using servers = await makeStarters();
   using rejections = recordUnhandledRejections();
@@ -53,20 +38,6 @@ Deno.test("an address that is in use rejects only Server.start", async () => {
     await waitForTimer();
   }
   assertEquals(rejections.reasons, []);
-});
-
-Deno.test("Server.start rejects invalid arguments with the constructor's error", async () => {
-  for (
-    const [address, appValue, options, kind] of [
-      [5, app, {}, TypeError],
-      [anywhere, {}, {}, TypeError],
-      [anywhere, app, { maxRequest: 1 }, TypeError],
-      [anywhere, app, { maxRequests: 0 }, RangeError],
-    ] as const
-  ) {
-    const starting = Server.start(address as never, appValue as never, options as never);
-    assertInstanceOf(await catchRejection(starting, Deno.inspect(options)), kind);
-  }
 });
 
 Deno.test("if ready rejects, a rejection of serveForever() counts as handled", async () => {

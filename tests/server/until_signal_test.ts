@@ -192,37 +192,6 @@ Deno.test(
   },
 );
 
-Deno.test("the deadline closes all servers", async () => {
-  const gates = [new Gate(), new Gate()];
-  await using first = serve(gates[0]!.app);
-  await using second = serve(gates[1]!.app);
-  const servings = [first, second];
-  const controller = new AbortController();
-  const untilSignal = serveUntilSignal(servings.map(({ server }) => server), {
-    deadline: 0.05,
-    signal: controller.signal,
-  });
-  const responses = servings.map((serving) =>
-    serving.makeClient().request("GET", "/").catch(() => "cut")
-  );
-  for (const gate of gates) await gate.waitForCall();
-  controller.abort();
-  assertEquals(await withTimeout(Promise.all(responses), "both are cut"), ["cut", "cut"]);
-  await withTimeout(untilSignal, "all servers have ended");
-});
-
-Deno.test("an ended server doesn't stop the other servers", async () => {
-  await using first = serve(() => [204, "No Content", {}, null]);
-  await using second = serve(() => [204, "No Content", {}, null]);
-  const controller = new AbortController();
-  const { signal } = controller;
-  const untilSignal = serveUntilSignal([first.server, second.server, first.server], { signal });
-  await first.server.shutdown();
-  assertEquals((await second.makeClient().request("GET", "/")).status, 204);
-  controller.abort();
-  await withTimeout(untilSignal, "both have ended");
-});
-
 Deno.test("a server that can't serve rejects the call, and closes the other servers", async () => {
   await using serving = serve(() => [204, "No Content", {}, null]);
   const events: string[] = [];
