@@ -132,19 +132,6 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
   }
 });
 
-Deno.test("onConnect may make requests before it accepts", async () => {
-  using server = new RawServer();
-  const client = new Client(server.address, {
-    onConnect: async (conn) => (await conn.get("/version")).status === 204,
-  });
-  const connecting = client.connect();
-  const peer = await server.accept();
-  assert((await peer.readPreamble()).startsWith("GET /version HTTP/1.1\r\n"));
-  await peer.send("HTTP/1.1 204 No Content\r\n\r\n");
-  using conn = await connecting;
-  assertEquals(conn.closed, false);
-});
-
 Deno.test("request() closes its connection after the body is read, or at once without a body", async (t) => {
   const responses = [
     ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""],
@@ -161,17 +148,6 @@ Deno.test("request() closes its connection after the body is read, or at once wi
       assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
     });
   }
-});
-
-Deno.test("request() closes its connection after an error", async () => {
-  using server = new RawServer();
-  const client = new Client(server.address);
-  const responding = catchRejection(client.request("GET", "/"), "a cut response");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  await peer.closeWrite();
-  assert(await responding instanceof EmptyPreambleError);
-  assertEquals((await peer.readToEnd()).received, "");
 });
 
 Deno.test("a signal that is already aborted, the client's or the request's, prevents connecting", async () => {
@@ -210,16 +186,6 @@ Deno.test("a signal closes every idle connection of its client", async () => {
   for (const peer of peers) await peer.assertClosedSilently();
 });
 
-Deno.test("connect() rejects with the signal's reason, also if onConnect returns true afterwards", async () => {
-  for (const value of [true, false]) {
-    using server = new RawServer();
-    const { signal, abort } = makeAbortController();
-    const onConnect = () => (abort(reason), value);
-    const client = new Client(server.address, { signal, onConnect });
-    assertStrictEquals(await catchRejection(client.connect(), `${value}`), reason);
-  }
-});
-
 Deno.test("a signal that aborts while the socket is handed over closes it", async () => {
   using server = new RawServer();
   const { signal, abort } = makeAbortController();
@@ -233,23 +199,6 @@ Deno.test("a signal that aborts while the socket is handed over closes it", asyn
   const client = new SlowClient(server.address, { signal, onConnect: () => true });
   assertStrictEquals(await catchRejection(client.connect(), "connect"), reason);
   await (await server.accept()).assertClosedSilently();
-});
-
-Deno.test("a connection over a socket with trust ends when that is aborted, with its reason", async () => {
-  using server = new RawServer();
-  const trustController = new AbortController();
-  class TrustingClient extends Client {
-    override async createSocket(): Promise<Socket> {
-      return Object.assign(await super.createSocket(), { trust: trustController.signal });
-    }
-  }
-  using connection = await new TrustingClient(server.address).connect();
-  const peer = await server.accept();
-  const rejection = catchRejection(connection.get("/"), "get");
-  trustController.abort(reason);
-  assertStrictEquals(await rejection, reason);
-  assertEquals(connection.closed, true);
-  peer.close();
 });
 
 Deno.test("the error for a request that is refused over TLS contains the socket's refusalHint", async () => {
@@ -286,20 +235,6 @@ Deno.test("timeout limits connecting", async () => {
     assertStrictEquals(await withTimeout(connecting, "connect() rejects"), reason);
   } finally {
     for (const peer of waiting) peer.close();
-  }
-});
-
-Deno.test("connect() checks the classes of bodies before it connects", async () => {
-  const client = new Client(await findDeadAddress());
-  for (
-    const invalidBodies of [{ ...bodies, Body: undefined }, { ChunkedBody: bodies.ChunkedBody }]
-  ) {
-    await assertRejects(() => client.connect(invalidBodies as typeof bodies), TypeError, "bodies");
-    await assertRejects(
-      () => client.connect({ bodies: invalidBodies as typeof bodies }),
-      TypeError,
-      "bodies",
-    );
   }
 });
 
@@ -407,22 +342,6 @@ Deno.test("no timer remains after a request that can't connect, or whose connect
     await assertRejects(() => client.request("GET", "/"), Class);
     assertEquals([timers.started.length, timers.running.size], [i + 1, 0]);
   }
-});
-
-Deno.test("no timer remains for a pending onConnect after its connection is closed", async () => {
-  using server = new RawServer();
-  const connected = Promise.withResolvers<Connection>();
-  const response = Promise.withResolvers<boolean>();
-  const onConnect = (conn: Connection) => (connected.resolve(conn), response.promise);
-  const client = new Client(server.address, { timeout: 1000, onConnect });
-  using timers = recordIntervals();
-  const connecting = client.connect();
-  const conn = await connected.promise;
-  assertEquals(timers.running.size, 1);
-  conn.close();
-  assertEquals(timers.running.size, 0);
-  response.resolve(false);
-  await assertRejects(() => connecting, ConnectionClosedError);
 });
 
 // Attempts with a time limit.

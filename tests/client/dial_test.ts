@@ -117,18 +117,6 @@ Deno.test("an abort rejects at once, and a socket that dial returns later is clo
   await closed.promise;
 });
 
-Deno.test("an aborted signal of the client or of the call prevents dial", async () => {
-  let isCalled = false;
-  const dial = () => {
-    isCalled = true;
-    return Promise.reject(new Error("unused"));
-  };
-  const signal = AbortSignal.abort(new Error("aborted"));
-  await assertRejects(() => new Client(ADDRESS, { dial, signal }).connect(), Error, "aborted");
-  await assertRejects(() => new Client(ADDRESS, { dial }).connect({ signal }), Error, "aborted");
-  assert(!isCalled);
-});
-
 Deno.test("the trust of a socket of dial ends its connection", async () => {
   await using serving = serve(() => reply(204));
   const controller = new AbortController();

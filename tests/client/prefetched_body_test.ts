@@ -1,6 +1,6 @@
 /** One-shot requests: a small body is prefetched, and the connection closed. */
 import { Client, createFetch, expectOk, reply } from "@degu/degu";
-import { bodies, Body, BodyError, BodyIter } from "@degu/degu/base";
+import { Body, BodyError, BodyIter } from "@degu/degu/base";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { isBroken, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -176,15 +176,4 @@ Deno.test("an abort, or a cancellation, before the last byte ends a prefetched b
       assertStrictEquals(await catchRejection(body!.text(), "again"), reason);
     }
   }
-});
-
-Deno.test("body classes that extend those of the library get the connection as their source", async () => {
-  class OwnBody extends Body {}
-  await using serving = serve(() => reply(200, "hello"));
-  const client = serving.makeClient({ bodies: { ...bodies, Body: OwnBody } });
-  const { body } = await client.get("/");
-  assertInstanceOf(body, OwnBody);
-  for (let i = 0; i < 5; i++) await waitForTick();
-  assertEquals(serving.server.sessions.size, 1);
-  assertEquals(await body.text(), "hello");
 });
