@@ -13,7 +13,6 @@ import { once } from "node:events";
 import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
 import { TlsError } from "@degu/degu/base";
-import { canonicalizeDnsName } from "@degu/internal/base/address.ts";
 import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
@@ -25,11 +24,7 @@ import {
 } from "@degu/internal/net/tls/certificate.ts";
 import { encodeDer, TAG } from "@degu/internal/net/tls/der.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
-import {
-  checkCertificate,
-  findNameProblem,
-  parseHostAddress,
-} from "@degu/internal/net/tls/peer.ts";
+import { checkCertificate, findNameProblem } from "@degu/internal/net/tls/peer.ts";
 import {
   disablePeerCertificateObjects,
   readCertificateChain,
@@ -205,22 +200,15 @@ const VALID_EXTENSIONS:
 
 const INVALID_EXTENSIONS: Readonly<Record<string, Uint8Array>> = {
   "critical is 1": encodeExtension(BASIC, "010101", "30030101ff"),
-  "critical has two bytes": encodeExtension(BASIC, "0102ffff", "30030101ff"),
   "CA is 1": encodeExtension(BASIC, TRUE, "3003010101"),
-  "CA has no byte": encodeExtension(BASIC, TRUE, "30020100"),
   "a limit of -1": encodeExtension(BASIC, TRUE, "30060101ff0201ff"),
   "a padded limit": encodeExtension(BASIC, TRUE, "30070101ff02020001"),
   "a field after the limit": encodeExtension(BASIC, TRUE, "30080101ff0201010500"),
-  "a field after the constraints": encodeExtension(BASIC, TRUE, "30030101ff0500"),
   "a byte after the constraints": encodeExtension(BASIC, TRUE, "30030101ff00"),
   "a field after the value": encodeExtension(BASIC, TRUE, "30030101ff", "0500"),
   "the type ends inside a number": encodeExtension("0604551d1381", TRUE, "30030101ff"),
   "a usage with an undefined bit": encodeExtension(USAGE, TRUE, "03020107"),
-  "a usage without a byte": encodeExtension(USAGE, TRUE, "0300"),
-  "a field after the usage": encodeExtension(USAGE, TRUE, "030201060500"),
   "a field after the names": encodeExtension("0603551d11", "", "30038201610500"),
-  "a field after the purposes": encodeExtension("0603551d25", "", "300606042a0304050500"),
-  "a field after the key's identifier": encodeExtension("0603551d0e", "", "0401aa0500"),
   "a field after the authority's identifier": encodeExtension("0603551d23", "", "30038001aa0500"),
   "an unknown field of the authority's identifier": encodeExtension(
     "0603551d23",
@@ -350,18 +338,6 @@ Deno.test("findNameProblem() matches an IP address in any form", () => {
     const certificate = { ...leaf, names: [{ type: "IP Address", value }] };
     assertEquals(findNameProblem(certificate, host) === null, matches, `${value} for ${host}`);
   }
-});
-
-Deno.test("a host is an IP address, a DNS name or neither, but never both", () => {
-  fc.assert(fc.property(fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6(), fc.string()), (host) => {
-    const address = parseHostAddress(host);
-    const name = canonicalizeDnsName(host);
-    assert(address === null || name === null, host);
-    if (address !== null) assertEquals(parseHostAddress(address), address);
-    if (name !== null) assertEquals(canonicalizeDnsName(name), name);
-  }));
-  fc.assert(fc.property(fc.ipV6(), (host) => assert(parseHostAddress(host) !== null, host)));
-  fc.assert(fc.property(fc.domain(), (host) => assert(canonicalizeDnsName(host) !== null, host)));
 });
 
 /** Makes a certificate in DER of at least this many bytes. */

@@ -17,7 +17,7 @@ import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.t
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import fc from "fast-check";
-import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { AsnConvert } from "npm:@peculiar/asn1-schema@2.11.1";
 import { Certificate } from "npm:@peculiar/asn1-x509@2.11.1";
 import * as x509 from "npm:@peculiar/x509@1.14.3";
@@ -176,33 +176,17 @@ Deno.test("an authority and a leaf of wrong arguments are not created", async (t
   const ofAuthority = (subject: unknown) => () => createAuthority(subject as CertificateSubject);
   const other = createAuthority({ commonName: "other" });
   const issued = createLeaf(authority, profile);
-  const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
-  const rsaKey = rsa.export({ type: "pkcs8", format: "pem" });
   const rows: [label: string, create: () => unknown, Class: ErrorClass, problem: string][] = [
     ["no subject", ofAuthority(undefined), TypeError, "subject"],
-    ["no common name", ofAuthority({}), TypeError, "subject.commonName"],
-    ["a misspelled attribute", ofAuthority({ commonName: "a", org: "b" }), TypeError, '"org"'],
-    ["an empty name", ofAuthority({ commonName: "" }), RangeError, "1 to 64 characters; got 0"],
     ["a long name", ofAuthority({ commonName: "a".repeat(65) }), RangeError, "got 65"],
     ["a NUL", ofAuthority({ commonName: "a\0b" }), RangeError, "control"],
-    ["half a character", ofAuthority({ commonName: "\ud800" }), RangeError, "control"],
-    [
-      "an organization of a number",
-      ofAuthority({ commonName: "a", organization: 1 }),
-      TypeError,
-      "organization",
-    ],
-    ["no profile", leaf(null), TypeError, "profile"],
-    ["a misspelled property", leaf({ ...profile, names: [] }), TypeError, '"names"'],
     ["no purposes", leaf({ ...profile, purposes: [] }), RangeError, "at least one"],
-    ["another purpose", leaf({ ...profile, purposes: ["codeSigning"] }), RangeError, "purposes[0]"],
     [
       "a purpose of the prototype",
       leaf({ ...profile, purposes: ["toString"] }),
       RangeError,
       "purposes[0]",
     ],
-    ["purposes as text", leaf({ ...profile, purposes: "serverAuth" }), TypeError, "purposes"],
     [
       "a name with a wildcard",
       leaf({ ...profile, alternativeNames: ["*.a"] }),
@@ -210,37 +194,12 @@ Deno.test("an authority and a leaf of wrong arguments are not created", async (t
       '"*.a"',
     ],
     [
-      "a parsed name",
-      leaf({ ...profile, alternativeNames: [{ type: "dns", value: "a" }] }),
-      TypeError,
-      "alternativeNames[0]",
-    ],
-    ["no authority", leaf(profile, null), TypeError, "authority"],
-    [
-      "no private key",
-      leaf(profile, { certificate: authority.certificate }),
-      TypeError,
-      "authority.privateKey",
-    ],
-    [
       "a key of another authority",
       leaf(profile, { ...authority, privateKey: other.privateKey }),
       RangeError,
       "another certificate",
     ],
-    [
-      "a key of another kind",
-      leaf(profile, { ...authority, privateKey: rsaKey }),
-      RangeError,
-      "another certificate",
-    ],
     ["a leaf as authority", leaf(profile, issued), RangeError, "CA:TRUE"],
-    [
-      "text that is no PEM",
-      leaf(profile, { certificate: "a", privateKey: "b" }),
-      RangeError,
-      "PEM",
-    ],
   ];
   await testEachRow(t, rows, (_label, create, Class, problem) => {
     const { message } = assertThrows(create, Class, problem);

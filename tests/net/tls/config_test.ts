@@ -52,36 +52,18 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
   const commonRows: RefusedConfigs = {
     types: [
       ["null", null, /must be an object or an sslctx; got null/],
-      ["a string", "caFile", /got string/],
-      ["an array", [], /got Array/],
       ["an unknown option", { cafile: caFile }, /unknown option "cafile"/],
-      ["a path that is a number", { caFile: 1 }, /^caFile: must be a string; got number/],
-      ["a path that is null", { caPath: null }, /^caPath: must be a string; got null/],
       ["ca and caFile", { ca, caFile }, /^ca, caFile: .*got both/],
-      ["ca and caPath", { ca, caPath: pki.clientSslconfig.caFile }, /^ca, caPath: /],
-      ["an empty ca and caFile", { ca: [], caFile }, /^ca, caFile: /],
       ["cert and certFile", { cert, key, certFile }, /^cert, certFile: /],
-      ["key and keyFile", { cert, key, keyFile }, /^cert, keyFile: /],
       ["cert with keyFile", { cert, keyFile, ca }, /^cert, keyFile: /],
-      ["certFile with key", { certFile, key, ca }, /^key, certFile: /],
       ["a ca that is a number", { ca: 1 }, /^ca: must be a string or an array/],
-      ["a ca that is null", { ca: null }, /^ca: .*got null/],
-      ["a ca of bytes", { ca: new Uint8Array(3) }, /^ca: .*got Uint8Array/],
-      ["a list with a number", { ca: [ca, 1] }, /^ca: must be an array of strings/],
       ["a list with a gap", { ca: sparseList }, /^ca: must be an array of strings/],
-      ["a list in a list", { ca: [[ca]] }, /^ca: must be an array of strings/],
-      ["a cert in a list", { cert: [cert], key }, /^cert: must be a string/],
-      ["a key of bytes", { cert, key: new Uint8Array(3) }, /^key: must be a string/],
     ],
     ranges: [
       ["a relative path", { caFile: "ca.pem" }, /^caFile: must be .* path; got "ca.pem"/],
-      ["a relative directory", { caPath: "./ca" }, /^caPath: must be an absolute path/],
-      ["a path with NUL", { caFile: "/tmp/\0" }, /^caFile: must be an absolute path/],
       ["an empty text", { cert, key, ca: "" }, /^ca: the text holds no certificate/],
       ["an empty text in a list", { cert, key, ca: [ca, ""] }, /^ca: text 2 holds no/],
-      ["a path as text", { cert, key, ca: caFile }, /^ca: the text holds no cert/],
       ["a leaf", { cert, key, ca: [ca, cert] }, /^ca: certificate 1 in text 2, .*CA:TRUE/],
-      ["a key as authority", { cert, key, ca: key }, /^ca: the text holds no certificate/],
       ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, /^ca: certificate 1 in the text/],
       ["the key of another certificate", { cert, key: otherKey, ca }, /^key: .* does not belong/],
       ["a key in PEM without a key", { cert, key: cert, ca }, /^key: must have one private key/],
@@ -95,12 +77,8 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
     ranges: [
       ["no name and no authority", { checkHostname: false }, /caFile or caPath/],
       ["a certFile without keyFile", { certFile }, /^certFile, keyFile: must both be/],
-      ["a keyFile without certFile", { keyFile }, /^certFile, keyFile: must both be/],
-      ["a keyFile as caFile", { caFile: keyFile }, /^caFile: .* holds no certificate/],
-      ["a certFile as keyFile", { certFile, keyFile: certFile }, /^keyFile: .*got 0/],
       ["a leaf as caFile", { caFile: certFile }, /^caFile: .*is not the certificate of an/],
       ["an empty ca", { ca: [] }, /^ca: must have an authority/],
-      ["a cert without key", { cert, ca }, /^cert, key: must both be given/],
       ["a key without cert", { key, ca }, /^cert, key: must both be given/],
     ],
   };
@@ -118,7 +96,6 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
         { cert, key, allowUnauthenticatedClients: false },
         /must have ca, caFile or caPath.*or allowUnauthenticatedClients: true.*got neither/,
       ],
-      ["no ca", { cert, key }, /got neither/],
       ["an option of clients", { ...serverSslconfig, checkHostname: true }, /unknown/],
       ["a cert without key", { cert, ca }, /^key: must be a string/],
       ["a key without cert", { key, ca }, /^cert: must be a string/],
@@ -206,7 +183,6 @@ Deno.test("client and server accept PEM text, in one string or several, in place
   const toCrlf = (text: string) => text.replaceAll("\n", "\r\n");
   const rows: readonly [string, ServerSslconfig, ClientSslconfig][] = [
     ["one text", serverTexts, clientTexts],
-    ["a list", { ...serverTexts, ca: [serverTexts.ca] }, { ...clientTexts, ca: [clientTexts.ca] }],
     ["several", { ...serverTexts, ca: [strangerTexts.ca, serverTexts.ca] }, {
       ...clientTexts,
       ca: [strangerTexts.ca + clientTexts.ca, strangerTexts.ca],
@@ -270,14 +246,11 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     await Deno.writeTextFile(join(dir.path, name), text);
     return join(dir.path, name);
   };
-  const cutPath = await write("cut.pem", certificate.slice(0, 200));
   const damagedPath = await write("damaged.pem", certificate.replace("MII", "AAA"));
   const secondDamagedPath = await write(
     "second.pem",
     certificate + certificate.replace("MII", "AAA"),
   );
-  const derPath = join(dir.path, "der.pem");
-  await Deno.writeFile(derPath, Uint8Array.fromBase64(certificate.split("-----")[2]!));
   // A form of CA:TRUE that is invalid in DER, but that other programs accept.
   const longerHex = makeAuthority().der.toHex().replace("30030101ff", "3003010101");
   const invalidDerPath = await write("no_der.pem", formatPem(Uint8Array.fromHex(longerHex)));
@@ -287,12 +260,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
   const cutKeyPath = await write("cut_key.pem", key.replace(/^M.{30}/m, "MAAA"));
   const rows: readonly [string, ClientSslconfig, new () => Error, RegExp][] = [
     ["missing", { caFile: missingPath }, Deno.errors.NotFound, /^caFile: .*\/missing/],
-    ["missing directory", { caPath: missingPath }, Deno.errors.NotFound, /^caPath: /],
-    ["a directory", { caFile: dir.path }, Error, /^caFile: /],
-    ["no PEM", { caFile: await write("text", "hello") }, RangeError, /^caFile: .* no certificate/],
     ["empty", { caFile: await write("empty", "") }, RangeError, /^caFile: .* no certificate/],
-    ["DER", { caFile: derPath }, RangeError, /^caFile: .* no certificate/],
-    ["cut", { caFile: cutPath }, RangeError, /^caFile: certificate 1 in ".* can't be read/],
     ["damaged", { caFile: damagedPath }, RangeError, /^caFile: certificate 1 .* can't be read/],
     [
       "no DER",
@@ -410,7 +378,6 @@ Deno.test("encrypted, weak and unknown kinds of keys are refused", needsOpenssl,
   ];
   const keyKinds: readonly [string, readonly string[], string][] = [
     ["rsa1024", KEY.rsa1024, "is an RSA key of 1024 bits; must be "],
-    ["secp256k1", ["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "of an unsupported kind"],
     ["ed448", ["ED448"], "of an unsupported kind"],
   ];
   for (const [name, key, message] of keyKinds) {
@@ -453,12 +420,8 @@ Deno.test(
     const policies = "certificatePolicies=critical,1.2.3.4";
     const rows: readonly [name: string, extension: string, problem: string | null][] = [
       ["critical policies", policies, "certificatePolicies"],
-      ["a critical type of Netscape", "nsCertType=critical,server", "nsCertType"],
-      ["a critical feature", "tlsfeature=critical,status_request", "tlsfeature"],
-      ["a critical key identifier", "subjectKeyIdentifier=critical,hash", "subjectKeyIdentifier"],
       ["an unknown critical extension", "1.2.3.4.5=critical,ASN1:NULL", "1.2.3.4.5"],
       ["distribution points that can't be read", "2.5.29.31=DER:05:00", "BadEncoding"],
-      ["policies", "certificatePolicies=1.2.3.4", null],
       ["critical distribution points", "crlDistributionPoints=critical,URI:http://a.example", null],
       ["critical constraints on names", "nameConstraints=critical,permitted;DNS:localhost", null],
       ["a critical keyUsage", "keyUsage=critical,digitalSignature", null],
@@ -564,7 +527,6 @@ Deno.test(
     const rows: readonly [string, extensions: readonly string[]][] = [
       ["two key identifiers", []],
       ["no key identifier", ["subjectKeyIdentifier=none", "authorityKeyIdentifier=none"]],
-      ["only its own key identifier", ["authorityKeyIdentifier=none"]],
       ["only that of the authority", ["subjectKeyIdentifier=none"]],
     ];
     await testEachRow(t, rows, async (_name, extensions) => {

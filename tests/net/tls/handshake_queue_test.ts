@@ -391,17 +391,6 @@ Deno.test("handshakes that have begun are displaced only while the server accept
   await serving;
 });
 
-Deno.test("a handshake that ends in the tick in which its listener is closed is also closed", async () => {
-  const testQueue = new TestQueue();
-  const accepting = testQueue.begin();
-  testQueue.queue.push(new Stranger(0));
-  const result = testQueue.finish("0");
-  testQueue.queue.close();
-  await accepting;
-  await testQueue.queue.waitUntilEnded();
-  assert(result.isClosed);
-});
-
 Deno.test("a closed listener has no timer, and a handshake that succeeds later is closed", async () => {
   // The second time-out exceeds the longest timer.
   for (const timeout of [3600, 2 ** 31, null]) {

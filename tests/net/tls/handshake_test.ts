@@ -11,7 +11,6 @@ import {
 import { join } from "@std/path";
 import {
   type Address,
-  DeguError,
   EmptyPreambleError,
   ProtocolError,
   type Socket,
@@ -29,7 +28,6 @@ import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { needsOpenssl, runWithInput } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
@@ -62,7 +60,6 @@ Deno.test("a truncated response is an error, with and without close_notify", asy
   const OK = "HTTP/1.1 200 OK\r\n";
   const messages: readonly [string, string, code: string][] = [
     ["no byte", "", "EMPTY_PREAMBLE"],
-    ["a preamble", `${OK}content-le`, "PREAMBLE_INCOMPLETE"],
     ["a body", `${OK}content-length: 10\r\n\r\nhello`, "BODY_INCOMPLETE"],
     ["a chunk", `${OK}transfer-encoding: chunked\r\n\r\na\r\nhello`, "BODY_INCOMPLETE"],
   ];
@@ -184,32 +181,6 @@ Deno.test("each session has its own client's certificate, even if many clients c
   }
 });
 
-Deno.test("an app gets the requests of clients that send a large body with the handshake and disconnect", async () => {
-  const clientCount = 10;
-  let abortedCount = 0;
-  const allAborted = Promise.withResolvers<void>();
-  const app: App = async ({ body }, { signal }) => {
-    const sessionAborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
-    await assertRejects(async () => await body?.bytes(), DeguError);
-    if (!signal.aborted) await sessionAborted;
-    if (++abortedCount === clientCount) allAborted.resolve();
-    return [400, "Bad Request", {}, null];
-  };
-  await using endpoint = await startTls(pki, app, { server: { timeout: 30 } });
-  const { ca, ...clientTexts } = await readTexts(pki.clientSslconfig);
-  const trust = { hostname: "localhost", caCerts: [ca] };
-  const port = Number(endpoint.server.address[1]);
-  const upload = new Uint8Array(300_000);
-  new TextEncoder().encodeInto("PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n", upload);
-  for (let i = 0; i < clientCount; i++) {
-    // The client ends its handshake with the first write, so all bytes arrive at once.
-    using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...clientTexts }));
-    await peer.send(upload);
-  }
-  await withTimeout(allAborted.promise, "the app notices that all clients have closed");
-  await withTimeout(endpoint.server.shutdown(), "all sessions end");
-});
-
 Deno.test("an address that can't be bound rejects ready and serveForever() with the message of a plain server", async (t) => {
   await using dir = await createTempDir();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -217,10 +188,7 @@ Deno.test("an address that can't be bound rejects ready and serveForever() with 
   await Deno.writeTextFile(file, "mine");
   const rows: readonly [string, Address, new () => Error][] = [
     ["a port in use", ["127.0.0.1", listener.addr.port], Deno.errors.AddrInUse],
-    ["a path that exists", file, Deno.errors.AddrInUse],
-    ["a path without directory", join(dir.path, "no", "socket"), Deno.errors.NotFound],
     ["an address of another machine", ["203.0.113.7", 0], Deno.errors.AddrNotAvailable],
-    ["a scope of another machine", ["fe80::1", 0, 0, 1], Deno.errors.AddrNotAvailable],
     ["an interface of another machine", ["fe80::1%nowhere", 0], Error],
   ];
   await testEachRow(t, rows, async (_name, address, Class) => {
@@ -273,12 +241,6 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
   const response = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
     ["it speaks HTTP", (peer) => peer.send(response), /^NOT_TLS .*corrupt message/],
-    ["it sends zeros", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],
-    [
-      "it sends a record of an unknown version",
-      (peer) => peer.send(Uint8Array.of(22, 9, 9, 0, 1, 2)),
-      /^NOT_TLS /,
-    ],
     [
       "it sends a handshake message that can't be read",
       (peer) => peer.send(Uint8Array.of(22, 3, 3, 0, 6, 2, 0, 0, 2, 9, 9)),
@@ -303,7 +265,6 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
       /^REFUSED_BY_PEER .*alert: ProtocolVersion; the peer may support only TLS 1\.1 or older$/,
     ],
     ["it closes", (peer) => Promise.resolve(peer.close()), closedMessage],
-    ["it ends its side", (peer) => peer.closeWrite(), closedMessage],
     ["an alert", (peer) => peer.send(makeAlert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
     ...[[20, "BadRecordMac"], [50, "DecodeError"], [22, "RecordOverflow"], [
       10,

@@ -98,22 +98,6 @@ Deno.test(
 );
 
 Deno.test(
-  "authorities that all have RSA keys above 4096 bits are a TlsError",
-  needsOpenssl,
-  async () => {
-    await using pki = await OpensslPki.create();
-    const { large, server, client } = await makeCertificates(pki);
-    const inFile = makeMessagePattern("caFile: certificate 1 in .*", "large");
-    const files = makeConfig(server, large.certFile);
-    assertTooLarge(() => buildServerSslctx(files), inFile);
-    assertTooLarge(() => buildClientSslctx(makeConfig(client, large.certFile)), inFile);
-    const { ca } = await readTexts(files);
-    const inText = makeMessagePattern("ca: certificate 1 in text 1", "large");
-    assertTooLarge(() => buildClientSslctx({ ca: [ca, ca] }), inText);
-  },
-);
-
-Deno.test(
   "an authority with an RSA key above 4096 bits beside a usable authority is a warning",
   needsOpenssl,
   async (t) => {

@@ -9,7 +9,6 @@ import {
   buildServerSslctx,
   type ServerOptions,
   type ServerSslconfig,
-  SSLServer,
 } from "@degu/degu/server";
 import { createIdentity } from "@degu/testing/certificates.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -242,19 +241,6 @@ Deno.test("setSslctx with keepSessions ends no session, and an app can answer a 
   }
   assertEquals(trusts, ["anonymous", "untrusted", "untrusted"]);
   assertEquals(await requestName(null, endpoint.server.address), REFUSED);
-});
-
-Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
-  await using server = new SSLServer(makeConfig(device2), ["127.0.0.1", 0], greetingApp);
-  server.setSslctx(makeConfig(device1));
-  const serving = server.serveForever();
-  await server.ready;
-  assertEquals(await requestName(device1, server.address), "one");
-  server.close();
-  await serving;
-  const last = buildServerSslctx(makeConfig(device2));
-  server.setSslctx(last);
-  assertEquals(server.sslctx, last);
 });
 
 Deno.test("setSslctx changes the server's own certificate", async () => {

@@ -10,7 +10,6 @@ import {
   type RawConnection,
   type RawListener,
 } from "@degu/internal/net/tls/listener.ts";
-import { freeMemory } from "@degu/internal/internal/bytes.ts";
 import { makeDuplex, NetStream, type RawStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { dial, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -198,19 +197,4 @@ test("reused memory: pieces that wait keep their bytes", async (rawStream, peer)
   rawStream.stream.resume();
   const text = [..."abc"].map((letter) => letter.repeat(10_000)).join("");
   assertEquals(await received.upTo(30_000), text);
-});
-
-Deno.test("freed memory can't be used; parts of buffers and small buffers are not freed", () => {
-  const rows: readonly [Uint8Array<ArrayBuffer>, number][] = [
-    [new Uint8Array(4096), 0],
-    [new Uint8Array(100_000), 0],
-    [new Uint8Array(4095), 4095],
-    [new Uint8Array(0), 0],
-    [new Uint8Array(8192).subarray(1), 8191],
-    [new Uint8Array(8192).subarray(0, 8191), 8191],
-  ];
-  for (const [piece, remainingBytes] of rows) {
-    freeMemory(piece);
-    assertEquals(piece.length, remainingBytes);
-  }
 });
