@@ -10,7 +10,7 @@ import {
 import type { Connection } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
-import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
+import { serve } from "@degu/testing/serving.ts";
 import {
   assert,
   assertEquals,
@@ -52,11 +52,8 @@ const echo: App = async (request) => {
 const largeArray = new Uint8Array(300_000).fill(7);
 const BODIES: readonly (readonly [string, () => BodyOut, number])[] = [
   ["none", () => null, 0],
-  ["empty", () => new Uint8Array(), 0],
-  ["an array", () => new Uint8Array(5), 5],
   ["a large array", () => largeArray, 300_000],
   ["pieces", () => new BodyIter([largeArray, largeArray], 600_000), 600_000],
-  ["a stream", () => new Body(new Blob([largeArray]).stream(), 300_000), 300_000],
   [
     "chunks",
     () =>
@@ -103,14 +100,8 @@ async function* makeBrokenChunks(): AsyncGenerator<Chunk> {
 type Row = readonly [string, request: string, figures: readonly unknown[], error: unknown, App];
 
 const REPORTED: readonly Row[] = [
-  ["a response to HEAD has no bytes, even with content-length", head, [200, 0, 0], null, () => {
-    return [200, "OK", { "content-length": 12 }, null];
-  }],
   ["a response to HEAD with a body has no bytes", head, [200, 0, 0], null, () => {
     return [200, "OK", {}, new Uint8Array(12)];
-  }],
-  ["a response to HEAD with a chunked body has no bytes", head, [200, 0, 0], null, () => {
-    return [200, "OK", {}, new ChunkedBodyIter([[null, new Uint8Array(0)]])];
   }],
   [
     "only the bytes that the app has read of a body are counted",
@@ -122,22 +113,10 @@ const REPORTED: readonly Row[] = [
       return [200, "OK", {}, new Uint8Array(2)];
     },
   ],
-  ["a response to HEAD with chunked and no body has no bytes", head, [200, 0, 0], null, () => {
-    return [200, "OK", { "transfer-encoding": "chunked" }, null];
-  }],
   ["204 has no bytes", get, [204, 0, 0], null, () => [204, "No Content", {}, null]],
-  ["304 has no bytes", get, [304, 0, 0], null, () => {
-    return [304, "Not Modified", { "content-length": 12 }, null];
-  }],
   ["the app throws", get, [500, 0, 0], failure, () => Promise.reject(failure)],
-  ["the app returns an invalid response", get, [500, 0, 0], TypeError, makeUntypedApp(() => 17)],
   ["the response breaks off", get, [200, 0, "4\r\n0000\r\n".length], failure, () => {
     return [200, "OK", {}, new ChunkedBodyIter(makeBrokenChunks())];
-  }],
-  ["the session is closed before the response", get, [null, 0, 0], failure, async (_, session) => {
-    session.close(failure);
-    await Promise.resolve();
-    return [200, "OK", {}, null];
   }],
   ["the peer pauses for too long", put, [null, 7, 0], Deno.errors.TimedOut, echo],
   [

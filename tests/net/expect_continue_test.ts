@@ -103,28 +103,9 @@ const dialogs: Readonly<Record<string, Dialog>> = {
     app: readText,
     steps: [[put(EXPECT, CHUNKED), CONTINUE], [CHUNKS, ok("hello")]],
   },
-  "the app iterates": {
-    app: async ({ readable }) => {
-      let text = "";
-      for await (const piece of readable) text += new TextDecoder().decode(piece);
-      return respond(text);
-    },
-    steps: whole,
-  },
-  "the app reads piece by piece": {
-    app: async ({ body }) => {
-      const pieces = [await body!.read(2), await body!.read(2), await body!.read()];
-      return respond(pieces.map((piece) => new TextDecoder().decode(piece)).join("|"));
-    },
-    steps: [[put(EXPECT, LENGTH), CONTINUE], ["hello", ok("he|ll|o")]],
-  },
   "the app is a fetch handler": {
     app: fromFetchHandler(async (request) => new Response(await request.bytes())),
     steps: whole,
-  },
-  "the body arrives in parts": {
-    app: readText,
-    steps: [[put(EXPECT, LENGTH), CONTINUE], ["h", ""], ["el", ""], ["lo", ok("hello")]],
   },
   "each request of a session": {
     app: readText,
@@ -135,19 +116,6 @@ const dialogs: Readonly<Record<string, Dialog>> = {
       ["GET / HTTP/1.1\r\n\r\n", ok("")],
       ...whole,
     ],
-  },
-  "a pipelined request before it": {
-    app: readText,
-    steps: [[`GET / HTTP/1.1\r\n\r\n${put(EXPECT, LENGTH)}`, ok("") + CONTINUE], [
-      "hello",
-      ok("hello"),
-    ]],
-  },
-  "the value in other letters": {
-    app: readText,
-    steps: ["100-Continue", "100-CONTINUE"].flatMap((value) =>
-      [[put(`Expect: ${value}\r\n`, LENGTH), CONTINUE], ["hello", ok("hello")]] as const
-    ),
   },
   "the last request": {
     app: readText,
@@ -187,19 +155,7 @@ const dialogs: Readonly<Record<string, Dialog>> = {
     app: readText,
     steps: [[put(EXPECT, LENGTH) + "h", ""], ["ello", ok("hello")]],
   },
-  "a part of a chunk's line came with the preamble": {
-    app: readText,
-    steps: [[put(EXPECT, CHUNKED) + "5", ""], [CHUNKS.slice(1), ok("hello")]],
-  },
   "an app that never reads": makeUnreadDialog(() => respond(null), empty("200 OK", CLOSE)),
-  "an app that cancels the body": makeUnreadDialog(async ({ body }) => {
-    await body!.cancel();
-    return respond(null);
-  }, empty("200 OK", CLOSE)),
-  "an app that reads no byte": makeUnreadDialog(async ({ body }) => {
-    await body!.read(0);
-    return [404, "Not Found", {}, null];
-  }, empty("404 Not Found", CLOSE)),
   "an app that refuses the announced length": makeUnreadDialog(
     async (request) => respond(await request.text({ maxBytes: 4 })),
     empty("413 Content Too Large", CLOSE),
@@ -219,16 +175,6 @@ const dialogs: Readonly<Record<string, Dialog>> = {
       [put(EXPECT, LENGTH), `HTTP/1.1 200 OK\r\n${CHUNKED}\r\n1\r\na\r\n`],
       ["hello", "5\r\nhello\r\n0\r\n\r\n"],
     ],
-    proxied: null,
-  },
-  "an app whose response reads the body": {
-    app: (request) => {
-      const read = async function* () {
-        yield await request.text();
-      };
-      return respond(read());
-    },
-    steps: echoedInChunks,
     proxied: null,
   },
   "a response that is the body": {
@@ -262,14 +208,6 @@ const dialogs: Readonly<Record<string, Dialog>> = {
     ].flatMap((value) =>
       [[put(`expect: ${value}\r\n`, LENGTH), ""], ["hello", ok("hello")]] as const
     ),
-  },
-  "two lines, which are a list": {
-    app: readText,
-    steps: [[put(EXPECT, "Expect: 100-continue\r\n", LENGTH), ""], ["hello", ok("hello")]],
-  },
-  "spaces and tabs around the value": {
-    app: readText,
-    steps: [[put("expect:\t 100-continue \t\r\n", LENGTH), CONTINUE], ["hello", ok("hello")]],
   },
 };
 

@@ -38,23 +38,6 @@ Deno.test("a null body is framed as zero bytes for every client, if a response m
   }
 });
 
-Deno.test("a streamed response to a request whose body the app has canceled has connection: close", async () => {
-  const app: App = async ({ body }) => {
-    await body!.cancel();
-    return [
-      400,
-      "Bad Request",
-      {},
-      (async function* () {
-        yield "no";
-      })(),
-    ];
-  };
-  await using pair = await connectRawPeer(app, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
-  const head = `HTTP/1.1 400 Bad Request\r\n${CLOSE}transfer-encoding: chunked\r\n\r\n`;
-  assertEquals(await pair.peer.readPreamble(), head);
-});
-
 Deno.test("with unframedNull a null body has no framing, unless the app returns content-length: 0; the last response has framing and connection: close", async () => {
   const headersByUri: Record<string, HeadersToSend> = { "/": {}, "/zero": { "content-length": 0 } };
   const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", headersByUri[uri]!, null];

@@ -14,7 +14,6 @@ import {
   ChunkedBodyIter,
   ContentRange,
   ProtocolError,
-  Range,
   Response,
 } from "@degu/degu/base";
 import type { Request } from "@degu/degu/server";
@@ -59,43 +58,25 @@ async function exchange(
 const invalidResponses: readonly (readonly [label: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
   ["text", "200"],
-  ["three items", [200, "OK", {}]],
-  ["five items", [200, "OK", {}, null, null]],
   ["an object without a body", { status: 200, reason: "OK", headers: {} }],
-  ["a fetch response", new globalThis.Response("x")],
   ["status 101", [101, "Switching Protocols", { upgrade: "a", connection: "upgrade" }, null]],
-  ["status 199", [199, "OK", {}, null]],
   ["status 600", [600, "OK", {}, null]],
-  ["status as text", ["200", "OK", {}, null]],
-  ["a line feed in the reason", [200, "O\nK", {}, null]],
   ["a character above U+00FF in the reason", [200, "O\u0100", {}, null]],
-  ["headers null", [200, "OK", null, null]],
-  ["headers Headers", [200, "OK", new Headers(), null]],
   ["name in upper case", [200, "OK", { A: "b" }, null]],
-  ["value an array", [200, "OK", { vary: ["a", "b"] }, null]],
-  ["a cookie that is a number", [200, "OK", { "set-cookie": ["a", 1] }, null]],
   ["a cookie with a line end", [200, "OK", { "set-cookie": ["a", "b\r\nc: d"] }, null]],
   ["content-length without a body", [200, "OK", { "content-length": 1 }, null]],
   ["content-length with 204", [204, "No Content", { "content-length": 0 }, null]],
   ["chunked with 204", [204, "No Content", CHUNKED, null]],
-  ["range", [200, "OK", { range: new Range(0, 1) }, null]],
   ["both framings to HEAD", [200, "OK", bothFramings, null], head],
   ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
   ["both framings with 304", [304, "xx", bothFramings, null]],
   ["body undefined", [200, "OK", {}, undefined]],
-  ["body number", [200, "OK", {}, 5]],
   ["body of a lone surrogate", [200, "OK", {}, "a\ud800"]],
-  ["body text over 16 MiB", [200, "OK", {}, "a".repeat(16777217)]],
-  ["content-length of another text", [200, "OK", { "content-length": 2 }, "ö!"]],
   ["body over 16 MiB", [200, "OK", {}, new Uint8Array(16777217)]],
-  ["body of a lone surrogate to HEAD", [200, "OK", {}, "\udc00"], head],
-  ["empty text with 204", [204, "No Content", {}, ""]],
   ["content-length of another body to HEAD", [200, "OK", { "content-length": 6 }, hello], head],
   ["chunked beside a length to HEAD", [200, "OK", CHUNKED, hello], head],
   ["empty body with 204", [204, "No Content", {}, encodeLatin1("")]],
   ["body with 304", [304, "Not Modified", {}, hello]],
-  ["empty body with 204 to HEAD", [204, "No Content", {}, encodeLatin1("")], head],
-  ["content-length with 204 to HEAD", [204, "No Content", { "content-length": 0 }, null], head],
   ["body with 304 to HEAD", [304, "Not Modified", {}, hello], head],
   ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
 ];
@@ -248,10 +229,7 @@ Deno.test("too many open files are 503 wherever they come from, and are logged i
   const coded = (code: string) => Object.assign(new Error(`${code}: too many`), { code });
   const errors: readonly [label: string, error: Error][] = [
     ["of Deno", Object.assign(new Error(text), { code: "EMFILE" })],
-    ["of Deno, without a code", new Error(text)],
-    ["of the whole system", new Error("Too many open files in system (os error 23)")],
     ["of Node", coded("EMFILE")],
-    ["of Node, of the whole system", coded("ENFILE")],
     ["as the cause, as of fetch", new TypeError("fetch failed", { cause: coded("EMFILE") })],
     [
       "of several addresses",
@@ -301,30 +279,6 @@ Deno.test("a response with an error status whose body reads the request's body d
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
-Deno.test("a response whose parts can't be read is an error of the app", async (t) => {
-  const fail = () => {
-    throw new Error("no");
-  };
-  for (const field of ["status", "reason", "headers", "body"]) {
-    const object = { status: 200, reason: "OK", headers: {}, body: null };
-    const array = [200, "OK", {}, null];
-    const responses = [
-      Object.defineProperty(object, field, { get: fail }),
-      Object.defineProperty(array, Object.keys(object).indexOf(field), { get: fail }),
-    ];
-    for (const response of responses) {
-      await t.step(
-        `${field} of ${Array.isArray(response) ? "an array" : "an object"}`,
-        async () => {
-          await using pair = await connectRawPeer(makeUntypedApp(() => response), get);
-          assertEquals((await pair.peer.readToEnd()).received, formatErrorResponse(500));
-          await pair.logger.waitFor("error");
-        },
-      );
-    }
-  }
-});
-
 Deno.test("a body that fails while its cancellation closes the server causes no unhandled rejection", async (t) => {
   const failure = new Error("the disk is full");
   const failures: Record<string, () => Promise<IteratorResult<Chunk>>> = {
@@ -363,11 +317,7 @@ Deno.test("a body that fails while its cancellation closes the server causes no 
 /** The methods by which an app reads a whole body. */
 const READS: Readonly<Record<string, (body: NonNullable<BodyIn>) => Promise<unknown>>> = {
   "bytes": (body) => body.bytes(),
-  "text": (body) => body.text(),
-  "json": (body) => body.json(),
   "bytes of at most 4": (body) => body.bytes({ maxBytes: 4 }),
-  "text of at most 4": (body) => body.text({ maxBytes: 4 }),
-  "json of at most 4": (body) => body.json({ maxBytes: 4 }),
 };
 const MAX_BYTES = 16_777_216;
 
@@ -414,16 +364,6 @@ Deno.test("if a body is too long for one read, the server responds with 500, and
   assertStringIncludes(line, `one read returns at most ${MAX_BYTES} bytes`);
   assert(!line.includes("\n"), line);
   assertEquals(logger.messagesOf("error"), []);
-});
-
-Deno.test("a body that the app made and that is too long to be read at once is an error of the app", async () => {
-  await using pair = await connectRawPeer(async () => {
-    await new Body(new Blob([]).stream(), MAX_BYTES + 1).bytes();
-    return [200, "OK", {}, null];
-  }, "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
-  assertEquals((await pair.peer.readToEnd()).received, formatErrorResponse(500));
-  await pair.logger.waitFor("error");
-  assertEquals(pair.logger.messagesOf("info"), []);
 });
 
 Deno.test("a response is written whole before the next response, however few bytes the socket accepts at a time", async () => {

@@ -43,36 +43,34 @@ const bodies = {
   "a ChunkedBody": "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
 };
 
-/** The ways to read a body to its end; `onPiece` is called for each piece. */
-const readers: Record<
-  string,
-  (body: NonNullable<BodyIn>, onPiece: () => void) => Promise<unknown>
-> = {
-  "bytes": (body) => body.bytes(),
-  "read": (body) => body.read(),
-  "iterating": async (body, onPiece) => {
-    for await (const _ of body as AsyncIterable<unknown>) onPiece();
-  },
-  "a stream": async (body, onPiece) => {
-    for await (const _ of body.readable) onPiece();
-  },
-  "writeTo": (body, onPiece) => body.writeTo({ write: () => Promise.resolve(onPiece()) }),
-};
-
 const waitForCall: Moment["until"] = ({ appCalled }) => appCalled;
 
-const readings = Object.entries(bodies).flatMap(([label, sent]) =>
-  Object.entries(readers).flatMap(([method, read]): Moment[] => {
-    const waitingRead = {
-      read: (body: NonNullable<BodyIn>) => read(body, () => {}),
-      until: waitForCall,
-    };
-    const closingRead: Moment["read"] = (body, session) => read(body, () => session.close(reason));
-    const pending = { when: `while ${label} is read by ${method}`, sent, ...waitingRead };
-    if (method === "bytes" || method === "read") return [pending];
-    return [pending, { when: `by the reader of ${label}, by ${method}`, sent, read: closingRead }];
-  })
-);
+const readings: readonly Moment[] = [
+  {
+    when: "while a body is read",
+    sent: bodies["a Body"],
+    read: (body) => body.bytes(),
+    until: waitForCall,
+  },
+  {
+    when: "while a chunked body is iterated",
+    sent: bodies["a ChunkedBody"],
+    read: (body) => Array.fromAsync<unknown>(body),
+    until: waitForCall,
+  },
+  {
+    when: "by the sink of a body",
+    sent: bodies["a Body"],
+    read: (body, session) => body.writeTo({ write: () => Promise.resolve(session.close(reason)) }),
+  },
+  {
+    when: "by the reader of a chunked stream",
+    sent: bodies["a ChunkedBody"],
+    read: async (body, session) => {
+      for await (const _ of body.readable) session.close(reason);
+    },
+  },
+];
 
 async function* makeHalves(session: Session | null, onEnd: () => void = () => {}) {
   try {
