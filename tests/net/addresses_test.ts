@@ -166,22 +166,6 @@ Deno.test("every way to close removes the socket file", async () => {
   await server.serveForever();
 });
 
-Deno.test(
-  "a client connects to an address with a prefix length, and sends its host, without the prefix length",
-  { ignore: !hasIPv6 },
-  async () => {
-    const app: App = ({ headers }) => [200, "OK", { host: String(headers["host"]) }, null];
-    await using serving = serve(app, {}, ["::1", 0]);
-    const [, port] = serving.address as readonly [string, number];
-    const client = new Client(["::1/128", port, 0, 0]);
-    assertEquals((await client.request("GET", "/")).headers["host"], `[::1]:${port}`);
-    assertEquals(new SSLClient({}, ["2001:db8::1/64", 443, 0, 0]).sslHost, "2001:db8::1");
-    const unusedAddressClient = new Client(["fe80::1/64", port, 0, 2 ** 31]);
-    const message = "can't connect to [fe80::1%2147483648]:";
-    await assertRejects(() => unusedAddressClient.connect(), Error, message);
-  },
-);
-
 Deno.test("the address of a peer has the same form as the server's", () => {
   const rows: readonly [server: Address, peer: string, ReturnType<typeof makePeerAddress>][] = [
     [["::", 1], "::ffff:1.2.3.4", ["1.2.3.4", 80]],
@@ -276,19 +260,6 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
     for (const conn of [...clients, accepted[0], accepted[2]]) conn?.close();
     listener.close();
   }
-});
-
-Deno.test("the peers of a Unix socket are numbered from 1", async () => {
-  await using dir = await createTempDir();
-  const path = `${dir.path}/socket`;
-  const listener = new PlainListener(path, new RecordingLogger());
-  for (const number of [1, 2]) {
-    using _client = await Deno.connect({ transport: "unix", path });
-    const { name, socket } = await listener.accept();
-    assertEquals(name, `${path}#${number}`);
-    socket.close();
-  }
-  listener.close();
 });
 
 Deno.test("a system error at binding names the address, and keeps its class", async () => {

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { toText } from "@std/streams";
 import {
-  Body,
+  type Body,
   BodyError,
   type Chunk,
   type ChunkedBody,
@@ -45,12 +45,6 @@ async function receiveHalf(
   return body;
 }
 
-/** Reads the first five bytes, which are buffered. */
-async function readHalf(body: AnyBody): Promise<void> {
-  if (body instanceof Body) await body.read(5);
-  else await body.readChunk();
-}
-
 const failure = new Error("not wanted");
 
 /** The ways in which a response's body ends early, after a part of it has arrived. */
@@ -63,35 +57,15 @@ const endings: Readonly<
     conn.close();
     assertInstanceOf(await reading, ConnectionClosedError);
   },
-  "close() after a part": async (body, { conn }) => {
-    await readHalf(body);
-    conn.close();
-  },
   "an abandoned iteration": async (body) => {
     for await (const _ of body as AsyncIterable<unknown>) break;
   },
-  "an iteration that throws": async (body) => {
-    const iterating = async () => {
-      for await (const _ of body as AsyncIterable<unknown>) throw failure;
-    };
-    assertStrictEquals(await catchRejection(iterating(), "the iteration"), failure);
-  },
   "a canceled stream": (body) => body.readable.cancel("no longer wanted"),
-  "a stream that is canceled after a part": async (body) => {
-    const reader = body.readable.getReader();
-    await reader.read();
-    await reader.cancel("no longer wanted");
-  },
   "a failing sink": async (body) => {
     const writing = body.writeTo({ write: () => Promise.reject(failure) });
     assertStrictEquals(await catchRejection(writing, "writeTo"), failure);
   },
   "a peer that cuts it": async (body, { peer }) => {
-    await peer.closeWrite();
-    await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
-  },
-  "a peer that cuts it after a part": async (body, { peer }) => {
-    await readHalf(body);
     await peer.closeWrite();
     await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
   },
@@ -154,16 +128,8 @@ function makePattern(message: number): Piece {
   return bytes;
 }
 
-async function* readPieces(body: Body): AsyncGenerator<Piece> {
-  for (let piece; (piece = await body.read(50_000)).length > 0;) yield piece;
-}
-
 async function* readData(chunks: AsyncIterable<Chunk>): AsyncGenerator<Piece> {
   for await (const [, data] of chunks) yield data as Piece;
-}
-
-async function* readChunks(body: ChunkedBody): AsyncGenerator<Piece> {
-  for (let data; (data = (await body.readChunk())[1] as Piece).length > 0;) yield data;
 }
 
 /** A way to read the bodies at a path, which determines their class. */
@@ -172,10 +138,8 @@ type Way = readonly [path: "/length" | "/chunked", take: (body: never) => AsyncI
 const ways: Record<string, Way> = {
   "an iterated Body": ["/length", (body: Body) => body],
   "the stream of a Body": ["/length", (body: Body) => body.readable],
-  "reads of a Body": ["/length", readPieces],
   "an iterated ChunkedBody": ["/chunked", (body: ChunkedBody) => readData(body)],
   "the stream of a ChunkedBody": ["/chunked", (body: ChunkedBody) => body.readable],
-  "chunks of a ChunkedBody": ["/chunked", readChunks],
 };
 
 /** Of each three pieces, transfers one and overwrites one; yields functions that return the pieces. */

@@ -141,22 +141,14 @@ Deno.test("a request that is made while another request is checked is refused", 
 const mistakes: readonly (readonly [label: string, args: readonly unknown[], Class: ErrorClass])[] =
   [
     ["method unknown", ["FOO", "/", {}, null], RangeError],
-    ["method no string", [null, "/", {}, null], TypeError],
     ["uri relative", ["GET", "foo", {}, null], RangeError],
     ["uri with a line", ["GET", "/ HTTP/1.1\r\na: b\r\n\r\nGET /", {}, null], RangeError],
-    ["uri no string", ["GET", new URL("http://localhost/"), {}, null], TypeError],
     ["GET with a body", ["GET", "/", {}, encodeLatin1("x")], RangeError],
-    ["HEAD with a body", ["HEAD", "/", {}, encodeLatin1("")], RangeError],
-    ["DELETE with a body", ["DELETE", "/", {}, encodeLatin1("x")], RangeError],
-    ["headers null", ["GET", "/", null, null], TypeError],
     ["headers Headers", ["GET", "/", new Headers(), null], TypeError],
-    ["name in upper case", ["GET", "/", { A: "b" }, null], RangeError],
     ["value null", ["GET", "/", { a: null }, null], TypeError],
     ["range as text", ["GET", "/", { range: "bytes=0-1" }, null], TypeError],
     ["content-length in GET", ["GET", "/", { "content-length": 0 }, null], RangeError],
     ["body of a lone surrogate", ["PUT", "/", {}, "a\ud800"], RangeError],
-    ["body text over 16 MiB", ["PUT", "/", {}, "a".repeat(16777217)], RangeError],
-    ["body undefined", ["PUT", "/", {}, undefined], TypeError],
     ["body over 16 MiB", ["PUT", "/", {}, new Uint8Array(16777217)], RangeError],
     ["preamble over 32768 bytes", ["GET", `/${"a".repeat(32768)}`, {}, null], RangeError],
   ];
@@ -185,10 +177,7 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
     ["unrequested bytes", excessPair, ["PUT", "/", {}]],
     ["closed", closed, ["PUT", "/", {}]],
     ["previous body unread", unread, ["PUT", "/", {}]],
-    ["method", idlePair, ["FOO", "/", {}]],
     ["uri", idlePair, ["PUT", "", {}]],
-    ["method without a body", idlePair, ["GET", "/", {}]],
-    ["headers", idlePair, ["PUT", "/", { A: "b" }]],
     ["content-length", idlePair, ["PUT", "/", { "content-length": 6 }]],
   ];
   await testEachRow(t, rows, async (_label, { conn }, args) => {
@@ -278,21 +267,6 @@ Deno.test("if an array is transferred during its write, the error reports the tr
   });
   using conn = new Connection(socket, null);
   await assertRejects(() => conn.put("/", {}, body), BodyError, "had 0 when it was to be sent");
-});
-
-Deno.test("an error that a socket throws is handled like a rejection", async () => {
-  const failure = new Error("thrown");
-  const fail = () => {
-    throw failure;
-  };
-  for (const faults of [{ read: fail }, { write: fail }]) {
-    const { socket, innerSocket } = makeFaultySocket(faults);
-    using conn = new Connection(socket, null);
-    const requesting = conn.get("/");
-    innerSocket.end();
-    await assertRejects(() => withTimeout(requesting, "the request rejects"));
-    assertEquals(conn.closed, true);
-  }
 });
 
 Deno.test("a connection is closed even if its socket's close() throws", async () => {

@@ -26,7 +26,7 @@ const UNANSWERED: Omit<FailedRequest, "method"> = {
   hint: null,
 };
 const late = { openMilliseconds: 2000 };
-const { BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut } = Deno.errors;
+const { BrokenPipe, ConnectionReset, TimedOut } = Deno.errors;
 
 const idle = { phase: "idle" } as const;
 const responding = { phase: "responding" } as const;
@@ -71,23 +71,14 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]
   "GET and HEAD": [
     ["the server ends", end, {}, end],
     ["the server resets", reset, {}, WAS_RESET],
-    ["the system aborts", socketError(new ConnectionAborted()), {}, WAS_RESET],
     [
       "the server ends a reused connection",
       end,
       { idleSeconds: 5.94 },
       `${end.message}; the connection had been idle for 5.9 s`,
     ],
-    [
-      "the server resets a reused connection",
-      reset,
-      { idleSeconds: 0 },
-      `${WAS_RESET}; the connection had been idle for 0.0 s`,
-    ],
     ["a response begins, and the server ends", incomplete, responding, incomplete],
-    ["a response begins, and the server resets", reset, responding, reset],
     ["the server doesn't read the body, and ends", end, { writeError: brokenPipe }, end],
-    ["the server doesn't read the body, and resets", reset, { writeError: brokenPipe }, WAS_RESET],
     [
       "the server doesn't read the body, and the network fails",
       cable,
@@ -99,16 +90,7 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]
       ...responding,
     }, brokenPipe],
     ["TLS: the first request, the server ends", end, encrypted, `${REFUSED}renew it`],
-    ["TLS: the server resets", reset, encrypted, `${REFUSED}renew it`],
-    [
-      "TLS: the server ends, without a hint",
-      end,
-      { isEncrypted: true },
-      `${REFUSED}see the server's log, from level info on`,
-    ],
     ["TLS: the server ends after two seconds", end, { ...encrypted, ...late }, BUSY],
-    ["TLS: the server resets after two seconds", reset, { ...encrypted, ...late }, BUSY],
-    ["the server ends after two seconds", end, late, end],
     ["TLS: a later request, the server ends", end, { ...encrypted, lastStatus: 200 }, end],
   ],
   "every method": [
@@ -130,7 +112,6 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]
       ...idle,
       idleSeconds: 70,
     }, `${HAD_ENDED}; the connection had been idle for 70.0 s`],
-    ["the server had reset before the request", reset, { ...idle, lastStatus: 200 }, HAD_ENDED],
     ["the server had ended before the request, after an error status", end, {
       ...idle,
       lastStatus: 400,
@@ -146,13 +127,7 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]
     ],
     ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted],
     ["TLS: the server refuses with an alert", alert, encrypted, "CertificateRequired; renew it"],
-    ["TLS: the server had refused with an alert before the request", alert, {
-      ...encrypted,
-      ...idle,
-    }, "CertificateRequired; renew it"],
-    ["TLS: the server refuses with an alert, without a hint", alert, { isEncrypted: true }, alert],
     ["the server sends bytes that begin no response", excess, responding, excess],
-    ["the server had sent unrequested bytes", excess, { ...idle, ...encrypted }, excess],
   ],
 };
 

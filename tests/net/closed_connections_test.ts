@@ -45,26 +45,6 @@ Deno.test("a request on a closed connection says why the connection was closed, 
       "broken",
     ],
     [
-      "excess bytes",
-      async ({ answer, conn }) => {
-        await answer(EMPTY + EMPTY);
-        await catchRejection(conn.get("/"), "the first request");
-      },
-      "because of an earlier error (ProtocolError: the peer sent bytes",
-      null,
-    ],
-    [
-      "a response that breaks off",
-      async ({ conn, peer }) => {
-        const failed = catchRejection(conn.get("/"), "the first request");
-        await peer.respond("HTTP/1.1 200 OK\r\n");
-        peer.close();
-        await failed;
-      },
-      "because of an earlier error (ProtocolError: the peer closed the connection within",
-      "broken",
-    ],
-    [
       "an abort",
       async ({ conn, peer }) => {
         const controller = new AbortController();
@@ -80,15 +60,6 @@ Deno.test("a request on a closed connection says why the connection was closed, 
       null,
     ],
     ["the program", ({ conn }) => conn.close(), null, null],
-    [
-      "the program, before it read the last response",
-      async ({ answer, conn }) => {
-        await answer(LAST);
-        conn.close();
-      },
-      null,
-      null,
-    ],
   ];
   await testEachRow(t, rows, async (_label, close, reason, fault) => {
     using pair = await connect();

@@ -10,7 +10,7 @@ import {
   TlsError,
 } from "@degu/degu/client";
 import type { Address } from "@degu/degu/base";
-import { ConnectionPool, createFetch, expectOk, reply, retry, Server } from "@degu/degu";
+import { ConnectionPool, createFetch, expectOk, reply, Server } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -110,11 +110,6 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       makeDescription("refused", refused),
     ],
     [
-      "no listener, for a request",
-      () => catchRejection(new Client(closed).request("PUT", "/", {}, "a"), "the call"),
-      makeDescription("refused", refused),
-    ],
-    [
       "no listener, TLS",
       async () => {
         const { clientSslconfig } = await openSharedPki();
@@ -198,13 +193,10 @@ Deno.test("isTimeout is true for a time limit of the client, of a peer and of a 
   const timeouts: Record<string, () => Promise<unknown>> = {
     "a client": () => hasty.get("/"),
     "a signal": () => patient.get("/", {}, soon()),
-    "a signal of connecting": () => new SSLClient({}, address).connect(soon()),
     "a handshake": () => new SSLClient({}, address, { timeout: 0.05 }).connect(),
     "a body": async () => await (await streaming.makeClient({ timeout: 0.05 }).get("/")).bytes(),
     "a pool": () => pool.get("/"),
     "a peer": () => peer.get("/"),
-    "a call that is retried": () => retry(() => hasty.get("/"), { retries: 1, seconds: 0 }),
-    "a POST": () => hasty.post("/"),
     "the cause of a fetch": async () => {
       const error = await catchRejection(createFetch(hasty)("/"), "a fetch");
       throw (error as TypeError).cause;

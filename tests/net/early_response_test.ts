@@ -172,7 +172,7 @@ Deno.test("an error status to a request that was sent whole leaves the connectio
   for (const [name, client] of [["TCP", plain.makeClient()], ["TLS", tls.client]] as const) {
     await t.step(name, async () => {
       using conn = await client.connect();
-      for (let i = 0; i < 200; i++) {
+      for (let i = 0; i < 50; i++) {
         const chunks = new ChunkedBodyIter([[null, encodeLatin1("hello")], [
           null,
           new Uint8Array(0),
@@ -271,13 +271,6 @@ Deno.test("a request that rests after its early response times out, and the erro
     checkError(await withTimeout(responding, "the time-out", 10));
     await upload.waitForCancel();
     assertEquals([pair.conn.closed, upload.cancelReasons.length], [true, 1]);
-  });
-  await t.step("the server waits for a reader of its response", async () => {
-    await using serving = serve((request) => [200, "OK", {}, request.body!.readable]);
-    using conn = await serving.makeClient({ timeout: 0.4 }).connect();
-    const { body, counts } = makeEndless();
-    checkError(await withTimeout(catchRejection(conn.put("/", {}, body), "the request"), "it", 10));
-    assertEquals([conn.closed, counts.returns], [true, 1]);
   });
   await t.step("each write restarts the time-out", async () => {
     using pair = await connect({ timeout: 0.4 });

@@ -67,29 +67,6 @@ Deno.test("a request of HTTP/1.0 after requests of HTTP/1.1 ends the session", a
   assertEquals(received, `HTTP/1.1 200 OK\r\n${end}/aHTTP/1.1 200 OK\r\n${CLOSE}${end}/b`);
 });
 
-Deno.test("the app gets the parts of a request of HTTP/1.0, with the body of its content-length", async () => {
-  const app: App = async ({ method, uri, headers, body }) => [
-    200,
-    "OK",
-    {},
-    JSON.stringify([method, uri, headers["x"], await body?.text() ?? null]),
-  ];
-  const rows: readonly (readonly [string, unknown[]])[] = [
-    ["PUT /a?b HTTP/1.0\r\nx: y\r\ncontent-length: 5\r\n\r\nhello", ["PUT", "/a?b", "y", "hello"]],
-    ["POST / HTTP/1.0\r\nx: y\r\n\r\n", ["POST", "/", "y", null]],
-    ["POST / HTTP/1.0\r\nx: y\r\ncontent-length: 0\r\n\r\n", ["POST", "/", "y", null]],
-    ["DELETE /a HTTP/1.0\r\nx: y\r\n\r\n", ["DELETE", "/a", "y", null]],
-    ["GET http://a:80/b HTTP/1.0\r\nx: y\r\n\r\n", ["GET", "/b", "y", null]],
-  ];
-  for (const [bytes, expected] of rows) {
-    for (const pieces of [[bytes], [...bytes]]) {
-      await using serving = serve(app);
-      const { received } = await exchange(serving.address, ...pieces);
-      assertEquals(JSON.parse(received.split("\r\n\r\n")[1]!), expected);
-    }
-  }
-});
-
 // ───────────────────────── bodies of unknown length
 
 /** Bodies of unknown length, up to the limit. */

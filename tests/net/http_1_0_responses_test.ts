@@ -36,16 +36,6 @@ Deno.test("a response of HTTP/1.0 is read, and its connection is closed, also wi
   });
 });
 
-Deno.test("a response of HTTP/1.0 to HEAD has no body, and its connection is closed", async () => {
-  for (const lines of ["", "content-length: 5\r\n", "connection: keep-alive\r\n"]) {
-    using pair = await connect();
-    const responding = pair.conn.head("/");
-    await pair.peer.respond(`HTTP/1.0 200 OK\r\n${lines}\r\n`);
-    assertEquals((await responding).body, null);
-    assertEquals(pair.conn.closed, true);
-  }
-});
-
 Deno.test("a response of HTTP/1.0 with transfer-encoding, and another version, are refused", async (t) => {
   const rows: readonly (readonly [bytes: string, code: string])[] = [
     ["HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "BAD_TRANSFER_ENCODING"],

@@ -96,25 +96,6 @@ Deno.test("an interim response is refused if it switches protocols, has content,
   }
 });
 
-Deno.test("the error for a refused interim response has the status and the reason", async () => {
-  const rows = [
-    [
-      "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-      "status 101: the request had no upgrade header, so no protocol was switched",
-    ],
-    [
-      "HTTP/1.1 103 Early Hints\r\ncontent-length: 1\r\n\r\n",
-      "status 103: an interim response has no content, but this one has content-length: 1",
-    ],
-    [CONTINUE.repeat(MAX_COUNT + 1), "status 100: more than 32 interim responses"],
-  ] as const;
-  for (const [bytes, expected] of rows) {
-    using pair = await connect();
-    const error = await assertRejects(() => pair.answer(bytes), ProtocolError);
-    assertEquals(error.message, expected);
-  }
-});
-
 /** Sends pieces with pauses, until the other side closes. Returns the number of sent pieces. */
 async function sendSlowly(peer: RawPeer, pieces: Iterable<string>): Promise<number> {
   let count = 0;

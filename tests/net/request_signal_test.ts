@@ -145,12 +145,7 @@ const halfChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nh
 /** The operations of a response's body: each must fail with the reason. */
 const readers: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unknown>>> = {
   read: (body) => body.read(),
-  text: (body) => body.text(),
-  json: (body) => body.json(),
-  writeTo: (body) => body.writeTo({ write: () => Promise.resolve() }),
   "writeTo a sink that is blocked": (body) => body.writeTo({ write: makePendingPromise }),
-  "writeTo a stream that is blocked": (body) =>
-    body.writeTo(new WritableStream({ write: makePendingPromise })),
   readable: async (body) => {
     const reader = body.readable.getReader();
     try {
@@ -161,10 +156,6 @@ const readers: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unk
   },
   iterating: async (body) => {
     for await (const _ of body);
-  },
-  readChunk: async (body) => {
-    if (!body.chunked) return await body.read();
-    for (;;) await body.readChunk();
   },
 };
 

@@ -7,7 +7,6 @@ import {
   BodyError,
   ConnectionClosedError,
   DeguError,
-  describeArgumentError,
   EmptyPreambleError,
   ProtocolError,
   Response,
@@ -26,7 +25,7 @@ import {
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 
@@ -261,23 +260,6 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
   });
 }
 
-Deno.test("a close by the peer before the request is transient with any method", async () => {
-  for (const method of ["GET", "PUT", "POST", "DELETE"] as const) {
-    using connected = await connect();
-    await connected.peer.closeWrite();
-    await waitForTick();
-    assertEquals(
-      isTransient(
-        await catchRejection(
-          connected.conn.request(method, "/", {}, null),
-          "a request after the end",
-        ),
-      ),
-      true,
-    );
-  }
-});
-
 Deno.test("a time-out of a PUT is transient, and so is the reason of AbortSignal.timeout()", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 0.02 });
@@ -396,12 +378,6 @@ Deno.test("isTransient() ignores a cause, and an error of an app is transient if
   }
   const finalError = Object.assign(new DeguError("own"), { status: 404, isTransient: true });
   assertEquals(isTransient(finalError), true);
-});
-
-Deno.test("describeArgumentError() is null for other errors", () => {
-  for (const unrelatedError of [null, new TypeError("timeout: must be"), new RangeError()]) {
-    assertEquals(describeArgumentError(unrelatedError), null);
-  }
 });
 
 Deno.test("a body made before the attempts is sent once: the error has advice, and the first error as cause", async () => {

@@ -23,7 +23,6 @@ import { assertProtocolRejection, catchRejection } from "@degu/testing/expectati
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveNodeTls, serveRaw } from "@degu/testing/raw_tls.ts";
-import { testEachRow } from "@degu/testing/rows.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 
@@ -170,22 +169,6 @@ Deno.test("a reset within a body without framing is BODY_INCOMPLETE, and transie
   }
 });
 
-Deno.test("discard(), cancel() and an iteration that ends early close the connection of a body without framing", async (t) => {
-  const rows: readonly (readonly [string, (body: ChunkedBody, response: Response) => unknown])[] = [
-    ["discard() of the response", (_body, response) => response.discard()],
-    ["cancel()", (body) => body.cancel()],
-    ["an iteration", async (body) => {
-      for await (const _chunk of body) break;
-    }],
-  ];
-  await testEachRow(t, rows, async (_label, end) => {
-    using pair = await receiveUnframed("hello");
-    await withTimeout(Promise.resolve(end(pair.body, pair.response)), "the body ends", 20);
-    assertEquals(pair.conn.closed, true);
-    await pair.peer.assertClosedSilently();
-  });
-});
-
 // ───────────────────────── the connection
 
 Deno.test("after a body without framing, a request fails with the reason; before its end, the body is unread", async () => {
@@ -234,20 +217,6 @@ Deno.test("with unframedNull a response without framing has no body, and bytes a
   assertEquals(pair.conn.closed, false);
   await assertProtocolRejection(pair.answer(HEAD + "hello"), ["UNFRAMED_BODY"], "a body");
   assertEquals(pair.conn.closed, true);
-});
-
-Deno.test("a response without framing to HEAD, and with 204 or 304, has no body, and its connection stays open", async (t) => {
-  const rows = [["HEAD", 200], ["HEAD", 500], ["GET", 204], ["GET", 304]] as const;
-  for (const [method, status] of rows) {
-    await t.step(`${method} ${status}`, async () => {
-      using pair = await connect();
-      for (let i = 0; i < 2; i++) {
-        const responding = pair.conn.request(method, "/", {}, null);
-        await pair.peer.respond(`HTTP/1.1 ${status} As told\r\n\r\n`);
-        assertEquals((await responding).body, null);
-      }
-    });
-  }
 });
 
 // ───────────────────────── uploads, bridges, TLS
