@@ -86,17 +86,6 @@ Deno.test("an echo answers expect: 100-continue, requests in a row, and HTTP/1.0
   ]);
 });
 
-Deno.test("an echo of a request with invalid chunks has no end", async () => {
-  const begin = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-  await using serving = serve(echo);
-  using peer = await RawPeer.connect(serving.address, `${begin}2\r\nab\r\n`);
-  assertMatch(await peer.readUntil("ab"), /^HTTP\/1\.1 200 /);
-  await peer.send("no\r\n");
-  assertMatch((await peer.readToEnd()).received, /^(\r\n)?$/);
-  const [line = ""] = await serving.logger.waitFor("info");
-  assertMatch(line, /chunk/);
-});
-
 // ───────────────────────── bodies that are larger than the buffers
 
 const LARGE_BYTES = 64 * MEBIBYTE;

@@ -304,35 +304,6 @@ Deno.test("a session that is neither idle nor slow doesn't give way to its own h
   }));
 });
 
-Deno.test("a busy session over TLS gives way to a peer with another key, on the same host", async () => {
-  const camera = createIdentity("camera");
-  const clients = { one: createIdentity("one"), other: createIdentity("other") };
-  const sslconfig = { ...camera, ca: [clients.one.ca, clients.other.ca] };
-  await using server = await SSLServer.start(sslconfig, ["127.0.0.1", 0], respondEmpty, {
-    ...busyOptions,
-    logger: new RecordingLogger(),
-  });
-  const connect = (name: "one" | "other") => {
-    const trust = { ...clients[name], ca: camera.ca, checkHostname: false };
-    return new SSLClient(trust, server.address).connect();
-  };
-  const keepConnBusy = async () => {
-    const conn = await connect("one");
-    try {
-      for (;;) await conn.get("/");
-    } catch {
-      conn.close();
-    }
-  };
-  const busyPeers = [keepConnBusy(), keepConnBusy(), keepConnBusy()];
-  while (server.sessions.size < 3) await waitForTick();
-  const newcomer = await connect("other");
-  assertEquals((await newcomer.get("/")).status, 200);
-  newcomer.close();
-  server.close();
-  await Promise.all(busyPeers);
-});
-
 // ───────────────────────── the connections that wait
 
 const MAX_WAITING = await readStatedNumber(
@@ -576,17 +547,6 @@ Deno.test("onConnect needs a slot, and refusing releases it", async () => {
     await peer.assertClosedSilently("a refused connection");
   }
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-});
-
-Deno.test("an unlimited number of connections is served if maxConnections is Infinity", async () => {
-  await using serving = serve(respondEmpty, { maxConnections: Infinity });
-  const peers = [];
-  for (let i = 0; i < 60; i++) peers.push(await RawPeer.connect(serving.address));
-  for (const peer of peers) await peer.send(get);
-  for (const peer of peers) {
-    assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  }
-  for (const peer of peers) peer.close();
 });
 
 Deno.test("a server that is closed or shut down in onConnect also closes the connection", async () => {
