@@ -1,4 +1,4 @@
-/** Responses with neither length nor chunks, which end with their connection (RFC 9112 §6.3). */
+/** The end of a response for a client (RFC 9112 §6.3): without framing, without a body, of HTTP/1.0. */
 import { once } from "node:events";
 import * as net from "node:net";
 import type * as tls from "node:tls";
@@ -18,6 +18,7 @@ import {
   describeConnectionError,
   isTransient,
 } from "@degu/degu/client";
+import type { Method } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
@@ -25,6 +26,9 @@ import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_
 import { serveNodeTls, serveRaw } from "@degu/testing/raw_tls.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { createFetch, ProxyApp, type Requester } from "@degu/degu";
+import { serve } from "@degu/testing/serving.ts";
 
 const HEAD = "HTTP/1.1 200 OK\r\nx: y\r\n\r\n";
 const EMPTY = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -295,3 +299,259 @@ Deno.test("over a connection of Deno.connectTls, a response without framing is U
   using conn = new Connection(sock, null, undefined, 60);
   await assertProtocolRejection(conn.get("/"), ["UNFRAMED_BODY"], "the request");
 });
+
+// ───────────────────────── responses without a body
+
+const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
+
+/** Responses, whether another response can follow, and the framing headers that remain. */
+const BODILESS_ROWS: readonly (readonly [
+  lines: string,
+  method: Method,
+  isReused: boolean,
+  headers: Record<string, unknown>,
+])[] = [
+  ["204 No Content", "GET", true, {}],
+  ["204 No Content\r\ncontent-length: 0", "GET", true, {}],
+  ["204 No Content\r\ncontent-length: 00", "PUT", true, {}],
+  [`204 No Content\r\ncontent-length: ${FORGED.length}`, "GET", false, {}],
+  ["204 No Content\r\ncontent-length: 5", "HEAD", false, {}],
+  ["204 No Content\r\ntransfer-encoding: chunked", "GET", false, {}],
+  ["204 No Content\r\ntransfer-encoding: chunked", "DELETE", false, {}],
+  ["304 Not Modified", "GET", true, {}],
+  ["304 Not Modified\r\ncontent-length: 0", "GET", true, { "content-length": 0 }],
+  [`304 Not Modified\r\ncontent-length: 43`, "GET", true, { "content-length": 43 }],
+  ["304 Not Modified\r\ntransfer-encoding: chunked", "GET", true, {
+    "transfer-encoding": "chunked",
+  }],
+  ["200 OK\r\ncontent-length: 43", "HEAD", true, { "content-length": 43 }],
+  ["200 OK\r\ntransfer-encoding: chunked", "HEAD", true, { "transfer-encoding": "chunked" }],
+  ["205 Reset Content", "GET", false, {}],
+  ["205 Reset Content\r\ncontent-length: 0", "POST", true, {}],
+];
+
+Deno.test("204 and 304 have no body whatever their headers announce; after a 204 with content, or a 205 without framing, the connection is closed", async (t) => {
+  await testEachRow(t, BODILESS_ROWS, async (lines, method, isReused, headers) => {
+    using pair = await connect();
+    const responding = pair.conn.request(method, "/", {}, null);
+    await pair.peer.respond(`HTTP/1.1 ${lines}\r\n\r\n`);
+    const response = await responding;
+    assertEquals(response.body, null);
+    assertEquals({ ...response.headers }, headers);
+    assertEquals(pair.conn.closed, !isReused);
+    if (isReused) {
+      assertEquals((await pair.answer(EMPTY)).status, 200);
+    } else {
+      await pair.peer.assertClosedSilently();
+      const error = await assertRejects(() => pair.conn.get("/"), ConnectionClosedError);
+      assert(!error.message.includes("had connection: close"), error.message);
+    }
+  });
+});
+
+Deno.test("bytes after a response without a body are never the next response", async (t) => {
+  await testEachRow(t, BODILESS_ROWS, async (lines, method, isReused, _headers) => {
+    for (const isOnePiece of [true, false]) {
+      using pair = await connect();
+      const responding = pair.conn.request(method, "/", {}, null);
+      const preamble = `HTTP/1.1 ${lines}\r\n\r\n`;
+      await pair.peer.respond(isOnePiece ? preamble + FORGED : preamble);
+      assertEquals((await responding).body, null);
+      if (!isReused) {
+        await assertRejects(() => pair.conn.get("/"), ConnectionClosedError);
+        continue;
+      }
+      if (!isOnePiece) await pair.peer.send(FORGED);
+      await waitForTick();
+      await assertProtocolRejection(pair.conn.get("/"), ["EXCESS_BYTES"], "the next request");
+    }
+  });
+});
+
+Deno.test("a 205 with a length or chunks has the announced body", async () => {
+  for (
+    const framing of [
+      "content-length: 2\r\n\r\nhi",
+      "transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ]
+  ) {
+    using pair = await connect();
+    const response = await pair.answer(`HTTP/1.1 205 Reset Content\r\n${framing}`);
+    assertEquals(await response.text(), "hi");
+    assertEquals((await pair.answer(EMPTY)).status, 200);
+  }
+});
+
+Deno.test("ProxyApp forwards a 204 that announces content without these headers", async () => {
+  await using pair = await connectThrough();
+  for (
+    const framing of [
+      "content-length: 5\r\n\r\nhello",
+      "transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ]
+  ) {
+    await pair.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+    await pair.upstream.respond(`HTTP/1.1 204 No Content\r\nx: y\r\n${framing}`);
+    assertEquals(await pair.clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\nx: y\r\n\r\n");
+  }
+});
+
+// ───────────────────────── HTTP/1.0
+
+Deno.test("a response of HTTP/1.0 is read, and its connection is closed, also with keep-alive", async (t) => {
+  const rows: readonly (readonly [lines: string, body: string | null])[] = [
+    ["200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello"],
+    ["200 OK\r\nConnection: Keep-Alive\r\ncontent-length: 5\r\n\r\nhello", "hello"],
+    [
+      "200 OK\r\nconnection: keep-alive\r\nkeep-alive: timeout=5\r\ncontent-length: 0\r\n\r\n",
+      null,
+    ],
+    ["204 No Content\r\nconnection: keep-alive\r\n\r\n", null],
+    ["304 Not Modified\r\ncontent-length: 5\r\n\r\n", null],
+    ["404 File not found\r\ncontent-length: 2\r\n\r\nno", "no"],
+    ["205 Reset Content\r\n\r\n", null],
+  ];
+  await testEachRow(t, rows, async (lines, expected) => {
+    for (const suffix of ["", FORGED]) {
+      using pair = await connect();
+      const { body } = await pair.answer(`HTTP/1.0 ${lines}${suffix}`);
+      assertEquals(body === null ? null : await body.text(), expected);
+      assertEquals(pair.conn.closed, true);
+      await pair.peer.assertClosedSilently();
+      const error = await assertRejects(() => pair.conn.get("/"), ConnectionClosedError);
+      assert(!error.message.includes("had connection: close"), error.message);
+    }
+  });
+});
+
+Deno.test("a response of HTTP/1.0 with transfer-encoding, and another version, are refused", async (t) => {
+  const rows: readonly (readonly [bytes: string, code: string])[] = [
+    ["HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "BAD_TRANSFER_ENCODING"],
+    ["HTTP/1.0 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n0\r\n\r\n", "BAD_TRANSFER_ENCODING"],
+    ["HTTP/1.0 204 OK\r\ntransfer-encoding: chunked\r\n\r\n", "BAD_TRANSFER_ENCODING"],
+    ["HTTP/1.0 200 OK\r\ntransfer-encoding: identity\r\n\r\n", "BAD_TRANSFER_ENCODING"],
+    [
+      "HTTP/1.0 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+      "CONFLICTING_HEADERS",
+    ],
+    ["HTTP/1.2 200 OK\r\ncontent-length: 0\r\n\r\n", "BAD_STATUS_LINE"],
+    ["HTTP/0.9 200 OK\r\ncontent-length: 0\r\n\r\n", "BAD_STATUS_LINE"],
+    ["HTTP/1 200 OK\r\ncontent-length: 0\r\n\r\n", "BAD_STATUS_LINE"],
+    ["HTTP/1.00 200 OK\r\ncontent-length: 0\r\n\r\n", "BAD_STATUS_LINE"],
+    ["http/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", "BAD_STATUS_LINE"],
+    ["ICY 200 OK\r\n\r\n", "BAD_STATUS_LINE"],
+  ];
+  for (const [bytes, code] of rows) {
+    await t.step(JSON.stringify(bytes), async () => {
+      using pair = await connect();
+      await assertProtocolRejection(pair.answer(bytes), [code], bytes);
+      assertEquals(pair.conn.closed, true);
+    });
+  }
+});
+
+Deno.test("a pool makes a new connection after a response of HTTP/1.0", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
+  for (const version of ["1.0", "1.0", "1.1"]) {
+    const lines = "connection: keep-alive\r\ncontent-length: 5\r\n\r\nhello";
+    const bytes = `HTTP/${version} 200 OK\r\n${lines}`;
+    const [response] = await Promise.all([pool.get("/"), server.respond(bytes)]);
+    assertEquals(await response.text(), "hello");
+  }
+});
+
+Deno.test("ProxyApp forwards a response of HTTP/1.0 as one of HTTP/1.1, and keeps the client's connection", async () => {
+  await using pair = await connectThrough();
+  for (let i = 0; i < 2; i++) {
+    await pair.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+    await pair.upstream.respond(
+      "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\nkeep-alive: 5\r\ncontent-length: 5\r\n\r\nhello",
+    );
+    const expected = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+    assertEquals(await pair.clientPeer.readExactly(expected.length), expected);
+  }
+});
+
+// ───────────────────────── late bytes
+
+const FORGED_WITH_BODY = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+const ACCOUNT = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\naccount";
+
+/** Responds to `/file` without framing, and sends a forged response after the delay. */
+async function serveAttack(delay: number) {
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((socket) => {
+    sockets.add(socket);
+    let isLate = false;
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => {
+      if (isLate) return;
+      if (!String(bytes).includes("/file")) return void socket.write(ACCOUNT);
+      isLate = true;
+      socket.write(HEAD);
+      setTimeout(() => socket.end(FORGED_WITH_BODY), delay);
+    });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as net.AddressInfo;
+  return {
+    address: ["127.0.0.1", port] as const,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      const closed = once(server, "close");
+      server.close();
+      await withTimeout(closed, "node:net closes");
+    },
+  };
+}
+
+/** Reads a resource for a user. */
+type GetText = (uri: string) => Promise<string>;
+
+const makeGet = (requester: Requester): GetText => async (uri) =>
+  await (await requester.request("GET", uri, {}, null)).text();
+
+/** The ways in which two users share a connection. */
+const SHARED: Record<string, (client: Client, stack: AsyncDisposableStack) => Promise<GetText>> = {
+  "a pool": (client, stack) =>
+    Promise.resolve(makeGet(stack.use(new ConnectionPool(client, { maxConnections: 1 })))),
+  "a ProxyApp": (client, stack) => {
+    const { address } = stack.use(serve(stack.use(new ProxyApp(client))));
+    return Promise.resolve(makeGet(new Client(address)));
+  },
+  "a ProxyApp over a connection": async (client, stack) => {
+    const conn = stack.use(await client.connect());
+    const proxy = new ProxyApp({ request: (...args) => conn.request(...args) });
+    return makeGet(new Client(stack.use(serve(proxy)).address));
+  },
+  "createFetch over a connection": async (client, stack) => {
+    const fetch = createFetch(stack.use(await client.connect()));
+    return async (uri) => await (await fetch(uri)).text();
+  },
+};
+
+for (const unframedNull of [false, true]) {
+  const option = unframedNull ? ", with unframedNull" : "";
+  Deno.test(`late bytes of a response without framing are not the response to another request${option}`, async (t) => {
+    for (const [way, open] of Object.entries(SHARED)) {
+      for (const delay of [0, 5, 50]) {
+        await t.step(`${way}, after ${delay} ms`, async () => {
+          await using upstream = await serveAttack(delay);
+          const tries = Array.from({ length: 4 }, async () => {
+            await using stack = new AsyncDisposableStack();
+            const client = new Client(upstream.address, { unframedNull, timeout: 60 });
+            const get = await open(client, stack);
+            await get("/file").catch(String);
+            return await get("/account").catch(String);
+          });
+          const responses = await withTimeout(Promise.all(tries), "all tries end");
+          assertEquals(responses.filter((response) => response.includes("forged")), []);
+          // If the second request uses a new connection, it gets the right response.
+          if (way !== "a pool" && way !== "a ProxyApp") return;
+          assertEquals(responses, Array(4).fill("account"));
+        });
+      }
+    }
+  });
+}
