@@ -1,4 +1,4 @@
-/** Addresses of clients and servers: invalid addresses, binding, and faults of accepting. */
+/** Addresses of clients and servers: binding, accepting, both families of IP, and the sent host. */
 import {
   assert,
   assertEquals,
@@ -23,6 +23,16 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
+import {
+  DualStackListener,
+  needsDualStackListener,
+} from "@degu/internal/net/server/dual_stack_listener.ts";
+import { findObstacle } from "@degu/testing/commands.ts";
+import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
+import { makeSafeLogger } from "@degu/internal/base/app/logger.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const respondEmpty: App = () => [200, "OK", {}, null];
 
@@ -333,4 +343,120 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     server.close();
     await withTimeout(serving, "serveForever() settles");
   });
+});
+
+// ───────────────────────── IPv4 and IPv6
+
+const log = makeSafeLogger(new RecordingLogger());
+
+/** Listens at the loopback address instead of all addresses. */
+function listenAtLoopback([host, port]: Address): PlainListener {
+  return new PlainListener([host === "::" ? "::1" : "127.0.0.1", port as number], log);
+}
+
+Deno.test({
+  name: "a dual-stack listener accepts peers of IPv4 and IPv6 at one port, in any order",
+  ignore: !hasIPv6,
+  async fn() {
+    const listener = new DualStackListener(["::", 0], listenAtLoopback, log);
+    await listener.ready;
+    const [, port] = listener.address as [string, number];
+    for (const hostname of ["127.0.0.1", "::1", "::1", "127.0.0.1"]) {
+      const accepting = listener.accept();
+      using conn = await Deno.connect({ hostname, port });
+      const { address, socket } = await accepting;
+      assertEquals(address?.slice(0, 2), [hostname, (conn.localAddr as Deno.NetAddr).port]);
+      socket.close();
+    }
+    const accepting = listener.accept();
+    listener.close();
+    await assertRejects(() => accepting);
+    await listener.waitUntilEnded();
+  },
+});
+
+Deno.test({
+  name: "on Windows, listening fails if the port is in use for IPv4, and leaves it free for IPv6",
+  ignore: !hasIPv6,
+  fn() {
+    using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
+    assertThrows(
+      () => new DualStackListener(["::", port], listenAtLoopback, log),
+      Deno.errors.AddrInUse,
+    );
+    Deno.listen({ hostname: "::1", port }).close();
+  },
+});
+
+Deno.test("only unspecified addresses of IPv6 need two sockets", () => {
+  assertEquals(needsDualStackListener(["::", 80]), true);
+  assertEquals(needsDualStackListener(["0:0::0", 80]), true);
+  for (const address of [["::1", 80], ["0.0.0.0", 80], "/a", new Uint8Array()] as Address[]) {
+    assertEquals(needsDualStackListener(address), false);
+  }
+});
+
+/** Returns the command that sets the sysctl in a network namespace, and runs the appended one. */
+const makeNamespace = (bindv6only: 0 | 1) => [
+  ...THROUGH_NAMESPACE,
+  ...["bash", "-c", `echo ${bindv6only} > /proc/sys/net/ipv6/bindv6only && exec "$0" "$@"`],
+];
+
+const obstacle = await findObstacle([...makeNamespace(1), "true"]) ?? await findNetworkObstacle();
+
+Deno.test("a server at :: accepts IPv4 and IPv6 with every setting of bindv6only", {
+  ...ignoreIf(obstacle),
+}, async (t) => {
+  const sslconfigs = JSON.stringify(await openSharedPki());
+  const rows: readonly [string, 0 | 1, net: string, peers: readonly string[]][] = [
+    ["0, all addresses are permitted", 0, "--allow-net", ["127.0.0.1", "::1", "127.0.0.1"]],
+    ["1, all addresses are permitted", 1, "--allow-net", ["127.0.0.1", "::1", "127.0.0.1"]],
+    [
+      "1, IPv4 isn't permitted",
+      1,
+      "--allow-net=[::],[::1],127.0.0.1",
+      ["ConnectionRefused", "::1", "ConnectionRefused"],
+    ],
+  ];
+  await testEachRow(t, rows, async (_name, bindv6only, net, peers) => {
+    const flags = ["--allow-read", "--allow-run=ip", net];
+    const options = { flags, args: [sslconfigs], through: makeNamespace(bindv6only) };
+    const findings = JSON.parse(await runProgram("ipv6_only_sockets.ts", options));
+    for (const [actualPeers, lines] of findings) {
+      assertEquals(actualPeers.map((peer: string) => peer.replace(/:? .*/, "")), peers);
+      assertEquals(lines.length, net === "--allow-net" ? 0 : 1);
+      if (lines.length > 0) {
+        assertMatch(lines[0], /^the server doesn't listen at 0\.0\.0\.0:\d+ \(/);
+      }
+    }
+    assertEquals(findings.length, 2);
+  });
+});
+
+// ───────────────────────── host
+
+/** Starts a server that responds with the host of the request. */
+const serveHost = (address?: Address) =>
+  serve(({ headers }) => [200, "OK", {}, headers["host"] ?? "none"], {}, address);
+
+Deno.test("a client sends the host and port of its address, and no host over a Unix socket", async (t) => {
+  await using dir = await createTempDir();
+  const rows: [label: string, Address, expected: (port: unknown) => string][] = [
+    ["IPv4", ["127.0.0.1", 0], (port) => `127.0.0.1:${port}`],
+    ["IPv6", ["::1", 0], (port) => `[::1]:${port}`],
+    ["a path", `${dir.path}/socket`, () => "none"],
+    ["an abstract name", encodeLatin1(`\0degu-${crypto.randomUUID()}`), () => "none"],
+  ];
+  await testEachRow(t, rows, async (_label, address, expected) => {
+    await using serving = serveHost(address);
+    const requestHost = async (client = serving.makeClient()) =>
+      await (await client.get("/")).text();
+    assertEquals(await requestHost(), expected(serving.address[1]));
+    assertEquals(await requestHost(serving.makeClient({ host: "a.b:1" })), "a.b:1");
+    assertEquals(await requestHost(serving.makeClient({ host: null })), "none");
+  });
+  // An address can't have user information, which must not be part of the host.
+  assertRangeError(() => new Client(["user@a", 80]), "user information");
 });

@@ -12,6 +12,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
+import { connect } from "@degu/testing/connected.ts";
 
 Deno.test("expectOk returns a response with status 200 to 299 itself, and doesn't use its body", async () => {
   for (const status of [200, 204, 299]) {
@@ -156,5 +157,18 @@ Deno.test("expectOk rejects with the error of the request, and accepts only resp
   for (const value of [undefined, null, 200, {}, new Response("a response of fetch")]) {
     const call = expectOk as (response: unknown) => Promise<unknown>;
     await assertRejects(() => call(value), TypeError);
+  }
+});
+
+Deno.test("a client handles an unknown status by its class", async () => {
+  using pair = await connect();
+  for (const status of [200, 218, 299, 300, 399, 400, 471, 499, 500, 599]) {
+    const bytes = `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`;
+    const response = await pair.answer(bytes);
+    const isSuccess = status < 300;
+    assertEquals([response.status, response.ok], [status, isSuccess]);
+    const checked = expectOk(pair.answer(bytes));
+    if (isSuccess) await checked;
+    else assertInstanceOf(await catchRejection(checked, `${status}`), StatusError);
   }
 });

@@ -2,7 +2,15 @@
  * Idle connections: a close between two requests is detected at once, and the idle read delays no
  * request.
  */
-import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
+import {
+  Client,
+  Connection,
+  ConnectionPool,
+  isTransient,
+  reply,
+  Server,
+  type Socket,
+} from "@degu/degu";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
@@ -15,6 +23,8 @@ import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { IdleRead } from "@degu/internal/net/client/client_connection.ts";
+import { Transport } from "@degu/internal/net/transport/transport.ts";
 
 /** A client's connection, and functions by which its peer sends bytes or ends. */
 interface ConnectionPair extends AsyncDisposable {
@@ -225,4 +235,24 @@ Deno.test("a process with only idle connections ends: over TCP, a Unix socket an
     args: [...args, JSON.stringify({ ...pki.clientSslconfig, checkHostname: false })],
   });
   assertEquals(printed, "hello\nhello\ngiven up false\n".repeat(3));
+});
+
+Deno.test("the buffer of a connection that waits for the next preamble is no larger than the last message required", () => {
+  const bufferLengths: number[] = [];
+  const socket: Socket = {
+    read(into) {
+      bufferLengths.push(into.length);
+      return new Promise(() => {});
+    },
+    write: (bytes) => Promise.resolve(bytes.length),
+    close() {},
+    ref() {},
+    unref() {},
+  };
+  const transport = new Transport(socket, null, () => {});
+  // Grow the buffer as after a large body.
+  transport.readBuffer.grow(65536);
+  new IdleRead(transport, socket).start();
+  assertEquals(bufferLengths, [16384]);
+  transport.close();
 });

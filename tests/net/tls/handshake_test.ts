@@ -1,4 +1,6 @@
-/** Handshakes: early ends, the errors of clients and servers, and bytes after the handshake. */
+/**
+ * Handshakes: early ends, the errors of clients and servers, optional certificates, and protocols.
+ */
 import {
   assert,
   assertEquals,
@@ -6,18 +8,28 @@ import {
   assertMatch,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
 import {
   type Address,
   EmptyPreambleError,
+  type PeerCertificate,
   ProtocolError,
   type Socket,
   TlsError,
 } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
-import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
+import {
+  type App,
+  buildServerSslctx,
+  publicKey256,
+  Server,
+  type Session,
+  SSLServer,
+  type SSLServerOptions,
+} from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
@@ -423,3 +435,158 @@ Deno.test(
     });
   },
 );
+
+// ───────────────────────── optional certificates
+
+/** An app that responds with the key of the client's certificate, and with session.trust(). */
+const app: App = async (_request, session) => {
+  const key = session.peerCertificate?.publicKey256 ?? "none";
+  return [200, "OK", { key, trust: await session.trust() }, null];
+};
+const requestingConfigs = {
+  serverSslconfig: { ...pki.serverSslconfig, allowUnauthenticatedClients: true },
+  clientSslconfig: pki.clientSslconfig,
+};
+
+Deno.test("with authorities and allowUnauthenticatedClients a client is identified by its certificate, and accepted without a certificate", async () => {
+  await using otherPki = await TempPKI.create();
+  await using endpoint = await startTls(requestingConfigs, app);
+  const { server, logger } = endpoint;
+  const { certFile, keyFile, caFile } = pki.clientSslconfig;
+  const anonymous = { caFile, checkHostname: false };
+  const stranger = { ...otherPki.clientSslconfig, caFile };
+  const requestKey = async (sslconfig: ClientSslconfig) => {
+    return (await new SSLClient(sslconfig, server.address).get("/")).headers.key;
+  };
+  const key = publicKey256(await Deno.readTextFile(certFile!));
+  assertEquals(await requestKey({ ...anonymous, certFile, keyFile }), key);
+  assertEquals(await requestKey(anonymous), "none");
+  assertEquals(await requestKey(stranger), "none");
+  assertEquals(server.sslctx.verify, false);
+  assertEquals(logger.messagesOf("warn"), [
+    "every client is accepted, because allowUnauthenticatedClients is true",
+  ]);
+  assertEquals(
+    buildServerSslctx({ ...requestingConfigs.serverSslconfig, caFile: undefined, ca: [] }).warnings,
+    [],
+  );
+});
+
+Deno.test("a client with a certificate is trusted only while its authority is trusted", async () => {
+  await using otherPki = await TempPKI.create();
+  await using endpoint = await startTls(requestingConfigs, app);
+  const { server } = endpoint;
+  const { caFile } = pki.clientSslconfig;
+  using identifiedConn = await endpoint.client.connect();
+  using anonymous = await new SSLClient({ caFile, checkHostname: false }, server.address).connect();
+  assertEquals((await identifiedConn.get("/")).headers.trust, "trusted");
+  assertEquals((await anonymous.get("/")).headers.trust, "anonymous");
+  const [session] = [...server.sessions].filter(({ peerCertificate }) => peerCertificate !== null);
+  server.setSslctx({
+    ...requestingConfigs.serverSslconfig,
+    caFile: otherPki.serverSslconfig.caFile,
+  });
+  assertEquals(await session!.trust(), "untrusted");
+  await assertRejects(() => identifiedConn.get("/"));
+  assertEquals((await anonymous.get("/")).headers.trust, "anonymous");
+  const { headers } = await endpoint.client.get("/");
+  assertEquals([headers.key, headers.trust], ["none", "anonymous"]);
+});
+
+Deno.test("with authorities, allowUnauthenticatedClients is false by default, and a client without a certificate of an authority is refused", async () => {
+  const serverSslconfig = { ...pki.serverSslconfig, allowUnauthenticatedClients: false };
+  await using endpoint = await startTls({ ...requestingConfigs, serverSslconfig }, app);
+  const { server, client, logger } = endpoint;
+  assertEquals(server.sslctx.verify, true);
+  assertEquals(logger.messagesOf("warn"), []);
+  assertEquals((await client.get("/")).status, 200);
+  const anonymous = new SSLClient(pki.anonymousClientSslconfig, server.address);
+  await assertRejects(() => anonymous.get("/"), TlsError);
+  assertStringIncludes((await logger.waitFor("info"))[0]!, "NO_CERTIFICATE");
+});
+
+// ───────────────────────── protocols
+
+/** Serves over TLS, and returns a function that reports the result of a request. */
+async function serve(options: SSLServerOptions) {
+  const endpoint = await startTls(pki, sendNoContent, { server: options });
+  return {
+    ...endpoint,
+    async requestStatus(options: SSLClientOptions): Promise<number | string> {
+      const client = new SSLClient(pki.clientSslconfig, endpoint.server.address, options);
+      try {
+        return (await client.get("/")).status;
+      } catch (error) {
+        return error instanceof TlsError ? error.code : (error as Error).name;
+      }
+    },
+  };
+}
+
+Deno.test("a server with a protocol accepts only clients that offer it", async () => {
+  await using served = await serve({ protocol: "lamp/1" });
+  assertEquals(served.server.options.protocol, "lamp/1");
+  assertEquals(await served.requestStatus({ protocol: "lamp/1" }), 204);
+  const otherOptions: SSLClientOptions[] = [{}, { protocol: "lamp/2" }, { protocol: "LAMP/1" }];
+  for (const options of otherOptions) {
+    const fate = await served.requestStatus(options);
+    assertEquals(typeof fate, "string", `${options.protocol}: ${fate}`);
+  }
+  assertEquals(served.logger.messagesOf("info").length, 3);
+});
+
+Deno.test("a client with a protocol accepts only servers that select it", async () => {
+  await using served = await serve({});
+  assertEquals(await served.requestStatus({ protocol: "lamp/1" }), "POLICY");
+  assertEquals(await served.requestStatus({}), 204);
+});
+
+Deno.test("a protocol is a text of 1 to 255 visible ASCII characters", async () => {
+  const makers = [
+    (...options: unknown[]) =>
+      Reflect.construct(SSLClient, [pki.clientSslconfig, ["127.0.0.1", 81], ...options]),
+    (...options: unknown[]) =>
+      Reflect.construct(SSLServer, [
+        pki.serverSslconfig,
+        ["127.0.0.1", 0],
+        sendNoContent,
+        ...options,
+      ]),
+  ];
+  const longest = "a".repeat(255);
+  for (const make of makers) {
+    for (const protocol of ["", `${longest}a`, "a b", "é", "a\n"]) {
+      assertThrows(() => make({ protocol }), RangeError, "protocol: must be 1 to 255", protocol);
+    }
+    for (const protocol of [5, null, ["a"]]) {
+      assertThrows(() => make({ protocol }), TypeError, "protocol: must be a string");
+    }
+  }
+  await using served = await serve({ protocol: longest });
+  assertEquals(await served.requestStatus({ protocol: longest }), 204);
+});
+
+Deno.test("the connections of a peer share the description of its certificate, and none can change it", async () => {
+  const certificates: PeerCertificate[] = [];
+  await using endpoint = await startTls(await openSharedPki(), (_request, session) => {
+    const certificate = session.peerCertificate!;
+    const { subjectAltNames, validFrom, validTo, raw, authority } = certificate;
+    certificates.push(certificate);
+    const copy = structuredClone(certificate);
+    raw.fill(0);
+    authority!.raw.fill(0);
+    validFrom.setTime(0);
+    validTo.setTime(0);
+    subjectAltNames.push("DNS:evil");
+    assert(Object.isFrozen(certificate) && Object.isFrozen(authority));
+    assertEquals(structuredClone(certificate), copy);
+    assertEquals(copy.raw[0], 0x30);
+    return [204, "No Content", {}, null];
+  });
+  for (let count = 0; count < 3; count++) {
+    using conn = await endpoint.client.connect();
+    assertEquals((await conn.get("/")).status, 204);
+  }
+  for (const certificate of certificates) assertStrictEquals(certificate, certificates[0]);
+  assertEquals(certificates.length, 3);
+});

@@ -1,0 +1,266 @@
+/** A client's exchange: the bytes of its requests, and the bytes that it accepts as responses. */
+import {
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import {
+  Body,
+  BodyIter,
+  type BodyOut,
+  ChunkedBody,
+  ChunkedBodyIter,
+  EmptyPreambleError,
+  type HeadersToSend,
+  ProtocolError,
+} from "@degu/degu/base";
+import { Client, Connection } from "@degu/degu/client";
+import { connect } from "@degu/testing/connected.ts";
+import { catchRejection, formatLabel } from "@degu/testing/expectations.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { streamOf } from "@degu/testing/streams.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { type App, Server } from "@degu/degu/server";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { receiveResponse } from "../fuzz/received.ts";
+
+const CHUNKED = "5;k=v\r\nhello\r\n0\r\n\r\n";
+
+/** The kinds of body, each with its content and its header. */
+const LENGTH = { header: "content-length: 5", bytes: "hello" };
+const CODING = { header: "transfer-encoding: chunked", bytes: CHUNKED };
+const kinds: readonly { name: string; make: () => BodyOut; header: string; bytes: string }[] = [
+  { name: "Uint8Array", make: () => encodeLatin1("hello"), ...LENGTH },
+  { name: "text", make: () => "hello", ...LENGTH },
+  { name: "Body", make: () => new Body(streamOf(encodeLatin1("hello")), 5), ...LENGTH },
+  { name: "BodyIter", make: () => new BodyIter([encodeLatin1("hello")], 5), ...LENGTH },
+  { name: "ChunkedBody", make: () => new ChunkedBody(streamOf(encodeLatin1(CHUNKED))), ...CODING },
+  {
+    name: "ChunkedBodyIter",
+    make: () =>
+      new ChunkedBodyIter([[["k", "v"], encodeLatin1("hello")], [null, encodeLatin1("")]]),
+    ...CODING,
+  },
+  {
+    name: "ReadableStream",
+    make: () => streamOf(encodeLatin1("hello")),
+    header: "transfer-encoding: chunked",
+    bytes: "5\r\nhello\r\n0\r\n\r\n",
+  },
+];
+
+/** Makes a request over a new socket. Returns the written bytes. */
+async function recordWrites(
+  headers: HeadersToSend,
+  body: BodyOut,
+  portions?: Portions,
+  baseHeaders: HeadersToSend | null = null,
+): Promise<string> {
+  const socket = new RecordingSocket(portions);
+  using conn = new Connection(socket, baseHeaders);
+  const nextWrite = socket.waitForWrite();
+  const responding = conn.put("/", headers, body);
+  await nextWrite;
+  socket.receive("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  await responding;
+  return socket.writes.join("");
+}
+
+Deno.test("a request with any kind of body has one header that frames it, and is written whole, however few bytes the socket accepts at a time", async (t) => {
+  for (const { name, make, header, bytes } of kinds) {
+    const lines = [header, "host: example.com"].toSorted().join("\r\n");
+    const message = `PUT / HTTP/1.1\r\n${lines}\r\n\r\n${bytes}`;
+    for (const perWrite of [1, 7, 100, message.length - 1]) {
+      await t.step(`${perWrite} bytes at a time: ${name}`, async () => {
+        const base = { host: "example.com" };
+        assertEquals(await recordWrites({}, make(), { perWrite }, base), message);
+      });
+    }
+  }
+});
+
+const { BrokenPipe, ConnectionReset } = Deno.errors;
+const cable = new Error("the cable was cut");
+const brokenPipe = new BrokenPipe("EPIPE");
+
+/**
+ * Errors of a write, the following behavior of the peer, and the status of the response, the error,
+ * or its class.
+ */
+const refusals: readonly (readonly [
+  error: Error,
+  then: (socket: RecordingSocket) => void,
+  outcome: unknown,
+])[] = [
+  [
+    cable,
+    (socket) => socket.receive("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"),
+    cable,
+  ],
+  ...[brokenPipe, new ConnectionReset("ECONNRESET")].flatMap((error) =>
+    [
+      [error, (socket) => socket.receive("HTTP/1.1 400 xx\r\ncontent-length: 2\r\n\r\nno"), 400],
+      [error, (socket) => socket.receive("HTTP/1.1 400 xx\r\ncontent-length: 0\r\n\r\n"), 400],
+      [error, (socket) => socket.receive("HTTP/1.1 399 xx\r\ncontent-length: 0\r\n\r\n"), 399],
+      [error, (socket) => socket.receive("HTTP/1.1 200 xx\r\ncontent-length: 0\r\n\r\n"), 200],
+      [error, (socket) => socket.end(), EmptyPreambleError],
+      [error, (socket) => socket.fail(new ConnectionReset("reset")), EmptyPreambleError],
+      [error, (socket) => socket.fail(cable), error],
+    ] as [Error, (socket: RecordingSocket) => void, unknown][]
+  ),
+];
+
+Deno.test("after a write that fails because the peer has closed, one attempt to read a response is made", async () => {
+  for (const [i, [error, behavior, outcome]] of refusals.entries()) {
+    const socket = new RecordingSocket();
+    socket.writeFailure = error;
+    using conn = new Connection(socket, null);
+    const nextWrite = socket.waitForWrite();
+    const result = conn.put("/", {}, encodeLatin1("hello")).then(async ({ status, body }) => {
+      if (body !== null) assertEquals(await body.text(), "no");
+      return status;
+    }, (error) => error);
+    await nextWrite;
+    behavior(socket);
+    const settledTo = await withTimeout(result, "the request settles");
+    if (outcome === EmptyPreambleError) assertInstanceOf(settledTo, EmptyPreambleError, `${i}`);
+    else assertStrictEquals(settledTo, outcome, `${i}`);
+    assertEquals([conn.closed, socket.closeCount], [true, 1], `${i}`);
+  }
+});
+
+Deno.test("a reset by the source of a request's body is not reported as a reset by the server", async () => {
+  using connected = await connect();
+  await connected.answer("HTTP/1.1 204 No Content\r\n\r\n");
+  const failure = new Deno.errors.ConnectionReset("the source of the body");
+  let hasRead = false;
+  const source = {
+    read(into: Uint8Array): Promise<number | null> {
+      if (hasRead) return Promise.reject(failure);
+      hasRead = true;
+      return Promise.resolve(into.length);
+    },
+  };
+  const body = new Body(source, 1_000_000);
+  const putting = catchRejection(connected.conn.put("/", {}, body), "the upload");
+  await connected.peer.readPreamble();
+  // A buffered response is not returned as the response to an incomplete request.
+  await connected.peer.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
+  assertEquals(await putting, failure);
+  assertEquals(connected.conn.closed, true);
+});
+
+// ───────────────────────── responses
+
+const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
+const chunkedResponse =
+  "HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n3;k=v\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+const bareResponse = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nx: y\r\n\r\n";
+
+/** Makes a request over a socket of the test, which returns these bytes as the response. */
+async function respondWith(bytes: string, portions?: Portions) {
+  const socket = new RecordingSocket(portions);
+  const conn = new Connection(socket, null);
+  const nextWrite = socket.waitForWrite();
+  const responding = conn.get("/");
+  await nextWrite;
+  socket.receive(bytes);
+  return { socket, conn, responding, [Symbol.dispose]: () => conn.close() };
+}
+
+Deno.test("a response is parsed the same byte by byte; a response that is cut after any byte is an error, and closes the connection", async (t) => {
+  for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
+    await t.step(formatLabel(bytes), async () => {
+      using wholePair = await connect();
+      const expected = await receiveResponse(await wholePair.answer(bytes));
+      using slow = await respondWith(bytes, { perRead: 1 });
+      assertEquals(await slow.responding.then(receiveResponse), expected);
+      const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
+      for (let at = 0; at < bytes.length; at++) {
+        using pair = await connect();
+        const responding = catchRejection(
+          pair.conn.get("/").then(receiveResponse),
+          `cut after ${at} bytes`,
+        );
+        await pair.peer.respond(bytes.slice(0, at));
+        await pair.peer.closeWrite();
+        const error = await responding;
+        assertInstanceOf(error, ProtocolError);
+        const code = at < preambleEnd ? "PREAMBLE_INCOMPLETE" : "BODY_INCOMPLETE";
+        assertEquals(error.code, at === 0 ? "EMPTY_PREAMBLE" : code, `cut after ${at} bytes`);
+        assertEquals(error instanceof EmptyPreambleError, at === 0);
+        assertEquals(pair.conn.closed, true);
+        await pair.peer.assertClosedSilently();
+      }
+    });
+  }
+});
+
+Deno.test("only a reset, an abort and a broken pipe before a response mean that the peer has left", async (t) => {
+  const { ConnectionReset, ConnectionAborted, BrokenPipe, TimedOut, BadResource, Interrupted } =
+    Deno.errors;
+  const peerErrors = [ConnectionReset, ConnectionAborted, BrokenPipe].map((Class) =>
+    new Class("x")
+  );
+  const otherErrors = [TimedOut, BadResource, Interrupted, Error].map((Class) =>
+    new Class("reset")
+  );
+  for (const failure of [...peerErrors, ...otherErrors, "ConnectionReset"]) {
+    await t.step(Deno.inspect(failure).split("\n")[0]!, async () => {
+      for (const isSent of [false, true]) {
+        const socket = new RecordingSocket();
+        if (!isSent) socket.fail(failure);
+        using conn = new Connection(socket, null);
+        const nextWrite = socket.waitForWrite();
+        const result = conn.get("/").catch((error) => error);
+        if (isSent) await nextWrite.then(() => socket.fail(failure));
+        const error = await result;
+        if (peerErrors.includes(failure as Error)) assertInstanceOf(error, EmptyPreambleError);
+        else assertStrictEquals(error, failure);
+        assertEquals([conn.closed, socket.closeCount], [true, 1]);
+      }
+    });
+  }
+});
+
+Deno.test("an error of the socket in a body is passed on unchanged, and closes the connection", async () => {
+  const failure = new Error("the cable was cut");
+  using exchange = await respondWith("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  const { socket, conn } = exchange;
+  const { body } = await exchange.responding;
+  const readError = catchRejection(body!.read(), "a read in the body");
+  socket.fail(failure);
+  assertStrictEquals(await readError, failure);
+  assertEquals(conn.closed, true);
+});
+
+Deno.test("an invalid first byte of a response is an error at once, without waiting for the rest", async () => {
+  for (let byte = 0; byte < 256; byte++) {
+    const first = String.fromCharCode(byte);
+    if ("H\r".includes(first)) continue;
+    using exchange = await respondWith(first);
+    const handshakeFailure = catchRejection(
+      exchange.responding,
+      `a response that begins with ${formatLabel(first)}`,
+    );
+    const error = await withTimeout(handshakeFailure, `an error for ${formatLabel(first)}`);
+    assertInstanceOf(error, ProtocolError);
+    assertEquals(error.code, "BAD_STATUS_LINE");
+    assertEquals(error.message.includes("TLS"), byte === 0x15 || byte === 0x16);
+    assertEquals(exchange.conn.closed, true);
+  }
+});
+
+Deno.test("if a plain server refuses a request, the client's error refers to the server's log, which has the reason", async () => {
+  const logger = new RecordingLogger();
+  const app: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
+  await using server = await Server.start(["127.0.0.1", 0], app, { logger });
+  using connection = await new Client(server.address).connect();
+  const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
+  const label = "the server closed the connection before it sent a response";
+  assertEquals(error.message, `${label}; see the server's log, from level info on`);
+  assertMatch(logger.messagesOf("info")[0] ?? "", /refused by onConnect$/);
+});
