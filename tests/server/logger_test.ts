@@ -1,12 +1,18 @@
-/** Loggers: the data of each line, and programs that adapt the standard logger. */
-import { ProxyApp, type TlsError } from "@degu/degu";
-import { ProtocolError } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+/** Loggers: the data of each line, programs that adapt a logger, and values that can't be printed. */
 import {
   type App,
+  ProxyApp,
+  reply,
+  ResponseError,
+  routes,
+  Server,
+  type TlsError,
+} from "@degu/degu";
+import { Body, ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import {
   type LogDetails,
   type Logger,
-  Server,
   type ServerOptions,
   type Session,
   SSLServer,
@@ -14,12 +20,23 @@ import {
 } from "@degu/degu/server";
 import { callWith } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { exchange, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import type { LogLevel } from "@degu/testing/serving.ts";
+import { type LogLevel, serve } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { FakeTime } from "@std/testing/time";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { messageOf, plainMessageOf, stackOf } from "@degu/internal/internal/caught_errors.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 
 interface RecordedLine extends LogDetails {
   readonly level: LogLevel;
@@ -264,3 +281,211 @@ Deno.test("standardLogger refuses invalid options", () => {
     assertThrows(() => callWith(standardLogger, options), TypeError);
   }
 });
+
+// ───────────────────────── session.warn()
+
+Deno.test("warn logs an escaped line of level info, with its kind, its session and its error", async () => {
+  const lines: [level: string, message: string, details: LogDetails][] = [];
+  const { debug, info, warn, error } = console;
+  const record = (...line: typeof lines[number]) => void lines.push(line);
+  const logger = { debug, info, warn, error, record };
+  const reason = new Error("no lamp");
+  let name = "";
+  await using serving = serve((_request, session) => {
+    name = `${session}`;
+    session.warn("a lamp\r\n\x1b[2Jadmin: b", reason);
+    return reply(404);
+  }, { logger });
+  await serving.makeClient().request("GET", "/");
+  const [level, message, details] = lines.find(([, message]) => message.includes("lamp"))!;
+  assertEquals([level, message], ["info", "a lamp\\u{d}\\u{a}\\u{1b}[2Jadmin: b"]);
+  assertEquals([details.kind, details.who, details.error], ["app", name, reason]);
+});
+
+Deno.test("a peer that causes a thousand lines fills no log of the standard logger", async () => {
+  const printed: string[] = [];
+  const logger = standardLogger({ print: (line) => void printed.push(line) });
+  await using serving = serve((_request, session) => {
+    for (let i = 0; i < 1000; i++) session.warn(`line ${i}`);
+    return reply(404);
+  }, { logger });
+  await serving.makeClient().request("GET", "/");
+  logger[Symbol.dispose]();
+  assertEquals(printed[0], "line 0");
+  assertMatch(printed.at(-1)!, /^line 999 \(and 998 more of this kind\)$/);
+  assertEquals(printed.length, 2);
+});
+
+Deno.test("warn has no effect without a server, and for a wrapper of a session", async () => {
+  const app: App = (_request, session) => {
+    session.warn("a line");
+    (Object.create(session) as Session).warn("a line");
+    new Proxy(session, {}).warn("a line");
+    return reply(204);
+  };
+  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 204);
+});
+
+Deno.test("warn refuses a text that is not a string", async () => {
+  const wrongTexts: readonly unknown[] = [undefined, null, 5, new Error("a line")];
+  for (const text of wrongTexts) {
+    const app: App = (_request, session) => {
+      session.warn(text as string);
+      return reply(204);
+    };
+    await assertRejects(() => callApp(app, mkreq("GET", "/")), TypeError, "text");
+  }
+});
+
+// ───────────────────────── values that are thrown
+
+Deno.test("an error is logged with its name, message and stack, and any other value as text", () => {
+  const error = new RangeError("too large");
+  assertEquals([messageOf(error), plainMessageOf(error)], ["RangeError: too large", "too large"]);
+  assertStringIncludes(stackOf(error), "logger_test.ts");
+  delete error.stack;
+  assertEquals(stackOf(error), "RangeError: too large");
+  for (const thrown of [undefined, null, 0, "text", 1n, {}, [1]]) {
+    assertEquals([messageOf(thrown), stackOf(thrown)], [`${thrown}`, Deno.inspect(thrown)]);
+    assertEquals(plainMessageOf(thrown), `${thrown}`);
+  }
+});
+
+Deno.test("a value that can't be printed never makes logging fail", () => {
+  const fail = () => {
+    throw new Error("no");
+  };
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const unprintableValues = [
+    Symbol("s"),
+    Object.create(null),
+    { toString: fail },
+    Object.defineProperty(new Error(), "message", { get: fail }),
+    Object.assign(new Error(), { name: Symbol("s") }),
+    proxy,
+  ];
+  for (const thrown of unprintableValues) {
+    for (const format of [messageOf, plainMessageOf, stackOf]) {
+      assertEquals(typeof format(thrown), "string");
+    }
+  }
+});
+
+Deno.test("the message of an error is read without creating its stack", () => {
+  let stackCount = 0;
+  const error = Object.defineProperty(new Error("a"), "stack", { get: () => `${++stackCount}` });
+  assertEquals([messageOf(error), stackCount], ["Error: a", 0]);
+  assertEquals([stackOf(error), stackCount], ["1", 1]);
+});
+
+Deno.test("a logger that throws or rejects ends neither the server nor the process, and doesn't reach the peer", async () => {
+  using unhandled = recordUnhandledRejections();
+  const failure = new Error("the log server is gone");
+  const ways: Record<string, () => unknown> = {
+    "throws": () => {
+      throw failure;
+    },
+    "rejects": () => Promise.resolve().then(() => Promise.reject(failure)),
+  };
+  for (const [label, fail] of Object.entries(ways)) {
+    const calls: string[] = [];
+    const makeLogMethod = (name: string) => () => (calls.push(name), fail()) as undefined;
+    const levels = ["debug", "info", "warn", "error"];
+    const logger: unknown = Object.fromEntries(levels.map((name) => [name, makeLogMethod(name)]));
+    const app: App = ({ uri }) => {
+      if (uri === "/bad") throw new Error("no");
+      return [200, "OK", {}, null];
+    };
+    await using serving = serve(app, { logger: logger as Logger });
+    for (const request of ["GET /bad HTTP/1.1\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/1.1"]) {
+      using peer = await RawPeer.connect(serving.address, request);
+      await peer.closeWrite();
+      await peer.readToEnd();
+    }
+    assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+    assertEquals(calls.slice(0, 2), ["error", "info"], label);
+    await waitForTick();
+  }
+  assertEquals(unhandled.reasons, []);
+});
+
+function makeRevokedProxy(target: object): unknown {
+  const { proxy, revoke } = Proxy.revocable(target, {});
+  revoke();
+  return proxy;
+}
+
+function throwTrapError(): never {
+  throw new Error("of a trap");
+}
+
+const throwingHandler: ProxyHandler<object> = new Proxy({}, { get: () => throwTrapError });
+
+const unreadableErrors: readonly (readonly [name: string, makeError: () => unknown])[] = [
+  ["a revoked proxy", () => makeRevokedProxy({})],
+  ["a revoked proxy of an error", () => makeRevokedProxy(new Error())],
+  ["a revoked proxy of a function", () => makeRevokedProxy(() => {})],
+  [
+    "an error whose properties throw a revoked proxy",
+    () =>
+      Object.defineProperty(new Error(), "code", {
+        get() {
+          throw makeRevokedProxy({});
+        },
+      }),
+  ],
+  ["a proxy whose traps throw", () => new Proxy(new Error(), throwingHandler)],
+  ...[new EmptyPreambleError(), new ConnectionClosedError(), new DOMException()].map((error) => {
+    const makeError = () => new Proxy(error, { get: throwTrapError });
+    return [
+      `a proxy of ${error.constructor.name} whose properties can't be read`,
+      makeError,
+    ] as const;
+  }),
+];
+
+async function* yieldAndThrow(error: unknown) {
+  yield new Uint8Array(3);
+  throw error;
+}
+
+for (const [name, makeError] of unreadableErrors) {
+  const error = makeError();
+  const reject = () => Promise.reject(error);
+  const fail = () => {
+    throw error;
+  };
+  Deno.test(`an app that throws ${name} ends only its own connection`, async () => {
+    const apps: App[] = [
+      fail,
+      reject,
+      routes({ "GET /": fail }),
+      () => [200, "OK", {}, yieldAndThrow(error)],
+      () => [200, "OK", {}, new Body({ read: reject }, 5)],
+      () => [200, "OK", {}, error as string],
+      (_, session) => {
+        session.close(error);
+        return reply(200);
+      },
+      (_, session) => {
+        session.store.set("sync", { [Symbol.dispose]: fail });
+        session.store.set("async", { [Symbol.asyncDispose]: reject });
+        return reply(200);
+      },
+      () => Promise.reject(Object.assign(new ResponseError(reply(200)), { response: error })),
+      new ProxyApp({ request: reject }),
+      new ProxyApp({ connect: reject }),
+      { onConnect: fail, handle: () => reply(200) },
+    ];
+    const logger = { debug() {}, info() {}, warn() {}, error() {} };
+    for (const app of apps) {
+      await using server = await Server.start(["127.0.0.1", 0], app, { logger });
+      for (let i = 0; i < 2; i++) {
+        await new Client(server.address).request("GET", "/").then((response) => response.text())
+          .catch(() => {});
+      }
+      (await new Client(server.address).connect()).close();
+    }
+  });
+}
