@@ -19,7 +19,6 @@ import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { checkNegotiatedParameters, CIPHERS } from "@degu/internal/net/tls/context.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
-import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -517,33 +516,6 @@ Deno.test("an sslctx warns of certificates that peers will reject", needsOpenssl
   });
   assertStringIncludes(version2Sslctx.warnings[0]!, "the certificate has version 2 instead of 3");
 });
-
-Deno.test(
-  "a certificate with the name of its authority is warned of, if openssl takes it for self-signed",
-  needsOpenssl,
-  async (t) => {
-    await using pki = await OpensslPki.create();
-    const authority = await pki.createAuthority("same");
-    const rows: readonly [string, extensions: readonly string[]][] = [
-      ["two key identifiers", []],
-      ["no key identifier", ["subjectKeyIdentifier=none", "authorityKeyIdentifier=none"]],
-      ["only that of the authority", ["subjectKeyIdentifier=none"]],
-    ];
-    await testEachRow(t, rows, async (_name, extensions) => {
-      const files = await pki.createServerCertificate("leaf", {
-        issuer: authority,
-        commonName: "same",
-        extensions: [...extensions, "subjectAltName=DNS:localhost"],
-      });
-      const verifying = ["openssl", "verify", "-CAfile", authority.certFile, files.certFile];
-      const { success } = await runCommand(verifying);
-      assertEquals(success, extensions.length === 0);
-      const { warnings } = buildServerSslctx({ ...files, caFile: authority.certFile });
-      assertEquals(warnings.length, success ? 0 : 1);
-      if (!success) assertStringIncludes(warnings[0]!, "take it for self-signed");
-    });
-  },
-);
 
 Deno.test("caFile and caPath together trust the authorities of both", needsOpenssl, async () => {
   await using pki = await OpensslPki.create();

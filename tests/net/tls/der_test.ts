@@ -1,13 +1,11 @@
 /** Encoding and decoding DER. */
 import { assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
 import { concatenate } from "@degu/internal/internal/bytes.ts";
 import {
   decodeString,
   decodeTime,
   DerReader,
   encodeDer,
-  encodeObjectIdentifier,
   formatObjectIdentifier,
   readDer,
   TAG,
@@ -32,8 +30,6 @@ function encodeElement(
 function countLengthBytes({ length }: Uint8Array): number {
   return length < 0x80 ? 0 : length < 0x100 ? 1 : length < 0x10000 ? 2 : 3;
 }
-
-const tags = fc.integer({ min: 0, max: 0xff }).filter((tag) => (tag & 0x1f) !== 0x1f);
 
 Deno.test("a length with more bytes than necessary is refused", () => {
   for (const length of [0, 1, 127, 128, 255, 256, 65535, 65536]) {
@@ -224,30 +220,4 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   // Each form with the tag of the other form.
   const wrongTag = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
   assertThrows(() => decodeTime(wrongTag), RangeError);
-});
-
-Deno.test("an encoded element has the shortest length, and is parsed unchanged", () => {
-  const pieces = fc.array(fc.uint8Array({ maxLength: 400 }), { maxLength: 3 });
-  fc.assert(fc.property(tags, pieces, (tag, pieces) => {
-    const content = Uint8Array.from(pieces.flatMap((piece) => [...piece]));
-    const bytes = encodeDer(tag, ...pieces);
-    assertEquals(new DerReader(bytes).readElement(), { tag, content });
-    assertEquals(
-      bytes.length - content.length,
-      2 + +(content.length > 127) + +(content.length > 255),
-    );
-  }));
-});
-
-Deno.test("an object identifier is encoded from its text, and formatted to the same text", () => {
-  const arcs = fc.array(fc.nat({ max: 2 ** 40 }), { maxLength: 8 });
-  fc.assert(fc.property(fc.nat({ max: 1 }), fc.nat({ max: 39 }), arcs, (first, second, rest) => {
-    const text = [first, second, ...rest].join(".");
-    const bytes = encodeObjectIdentifier(text);
-    assertEquals(
-      formatObjectIdentifier(new DerReader(bytes).readContent(TAG.objectIdentifier)),
-      text,
-    );
-  }));
-  assertEquals(encodeObjectIdentifier("2.5.29.19").toHex(), "0603551d13");
 });

@@ -12,6 +12,7 @@ import { RecordingLogger } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import {
+  dial,
   RawPeer,
   retryUntilInTime,
   waitForTick,
@@ -19,6 +20,13 @@ import {
   withTimeout,
 } from "@degu/testing/raw_peer.ts";
 import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import { writeAll } from "@degu/internal/base/body/byte_io.ts";
+import {
+  listenRaw,
+  type RawConnection,
+  type RawListener,
+} from "@degu/internal/net/tls/listener.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 
 const pki = await openSharedPki();
 
@@ -407,5 +415,73 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
     const lateConnection = testQueue.finish("7");
     await runMicrotasks();
     assert(lateConnection.isClosed);
+  }
+});
+
+// ───────────────────────── the bytes that a waiting connection reads
+
+/** A listener, and its connections. */
+class Listening implements Disposable {
+  readonly log = new RecordingLogger();
+  readonly raw: RawListener;
+  readonly #arrived: RawConnection[] = [];
+  #wake = () => {};
+
+  constructor(address: Address) {
+    this.raw = listenRaw(address, this.log, (connection) => {
+      this.#arrived.push(connection);
+      this.#wake();
+    });
+  }
+
+  static async start(address: Address): Promise<Listening> {
+    const listening = new Listening(address);
+    await withTimeout(listening.raw.ready, "the listener is bound");
+    listening.raw.start();
+    listening.raw.start();
+    return listening;
+  }
+
+  async next(): Promise<RawConnection> {
+    if (this.#arrived.length === 0) {
+      await withTimeout(
+        new Promise<void>((resolve) => this.#wake = resolve),
+        "a connection arrives",
+      );
+    }
+    return this.#arrived.shift()!;
+  }
+
+  [Symbol.dispose](): void {
+    this.raw.close();
+    for (const { rawStream } of this.#arrived) rawStream.close();
+  }
+}
+
+/** Yields an address for each of the two ways to listen. */
+async function* addresses(): AsyncGenerator<Address> {
+  yield ["127.0.0.1", 0];
+  await using directory = await createTempDir();
+  yield `${directory.path}/socket`;
+}
+
+Deno.test("a waiting connection reads only its first bytes, and loses none", async () => {
+  for await (const address of addresses()) {
+    using listening = await Listening.start(address);
+    using conn = await dial(listening.raw.address);
+    const size = 8 << 20;
+    const sent = writeAll(conn, new Uint8Array(size)).then(() => conn.closeWrite());
+    const { rawStream } = await listening.next();
+    rawStream.stream.read(0); // The TLS listener also does this.
+    const limit = 65_536;
+    while (rawStream.stream.readableLength < limit) await waitForTick();
+    for (let tick = 0; tick < 20; tick++) await waitForTick();
+    assert(rawStream.stream.readableLength < 2 * limit, `${rawStream.stream.readableLength} bytes`);
+    assert(rawStream.hasReceived);
+    let received = 0;
+    for await (const bytes of rawStream.stream) received += bytes.length;
+    await withTimeout(sent, "all is sent");
+    assertEquals(received, size);
+    rawStream.close();
   }
 });
