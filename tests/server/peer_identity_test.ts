@@ -127,24 +127,6 @@ Deno.test("each identity's signal ends the session with its reason", async () =>
   }
 });
 
-Deno.test("a signal that is aborted after its session has no effect", async () => {
-  const controller = new AbortController();
-  const sessions: Session[] = [];
-  const app = makeIdentifyingApp({ user: "anna", signal: controller.signal });
-  await using serving = serve({
-    ...app,
-    onConnect: (session, sock) => {
-      sessions.push(session);
-      return app.onConnect!(session, sock);
-    },
-  });
-  await serving.makeClient().request("GET", "/");
-  await serving.server.shutdown();
-  const { message } = sessions[0]!;
-  controller.abort(new Error("late"));
-  assertEquals(sessions[0]!.message, message);
-});
-
 Deno.test("a log line about a session begins with its user and its name", async () => {
   const users: [user: unknown, name: string][] = [
     ["anna", "anna "],

@@ -100,16 +100,6 @@ Deno.test("serveForever() may be called again, and before or after close()", asy
   await shut.serveForever();
 });
 
-Deno.test("a server that never served is closed by await using", async () => {
-  let address;
-  {
-    await using server = new Server(await findOwnAddress(), respondEmpty);
-    address = server.address;
-    assertThrows(() => new Server(server.address, respondEmpty), Deno.errors.AddrInUse);
-  }
-  (await listenAgain(() => new Server(address, respondEmpty))).close();
-});
-
 // Closing a server: `close()`, `shutdown()`, dispose.
 
 Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
