@@ -198,32 +198,6 @@ Deno.test("the address of a peer has the same form as the server's", () => {
 
 // ───────────────────────── accepting connections
 
-/** The arguments of the calls of `setNoDelay`. */
-interface NoDelay {
-  setNoDelay(noDelay?: boolean): void;
-}
-
-Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", async () => {
-  const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
-  const [hostname, port] = listener.address as [string, number];
-  using client = await Deno.connect({ hostname, port });
-  // The option can't be read, so the test records the calls that set it.
-  const prototype: NoDelay = Object.getPrototypeOf(client);
-  const calls: unknown[] = [];
-  using _seen = patch(prototype, "setNoDelay", (setNoDelay) => {
-    return function (this: NoDelay, noDelay) {
-      calls.push(noDelay);
-      setNoDelay.call(this, noDelay);
-    };
-  });
-  try {
-    using _conn = await listener.acceptConn();
-  } finally {
-    listener.close();
-  }
-  assertEquals(calls, [true]);
-});
-
 Deno.test("a fault of accept(2) is reported once until a connection arrives, and tried again after a pause", async () => {
   // Simulate faults of the system: the real listener has enough descriptors, and its sockets accept
   // every option.

@@ -231,26 +231,6 @@ Deno.test("a request waits as long as a response is read", async () => {
   await unreadResponse.body!.cancel();
 });
 
-Deno.test("a request waits for a read that waits for the server, which the connection bounds", async () => {
-  using server = new RawServer();
-  const client = new Client(server.address, { timeout: POOL_TIMEOUT });
-  await using pool = new ConnectionPool(client, { maxConnections: 1 });
-  const response = pool.request("GET", "/");
-  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nabcd");
-  const body = (await response).body as Body;
-  await body.read(4);
-  const pendingRead = body.read(4);
-  using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
-  const waitingRequest = pool.request("GET", "/");
-  for (let i = 0; i < 3; i++) assertEquals(timeouts.end(), 1);
-  await peer.send("efgh");
-  await pendingRead;
-  await body.cancel();
-  const nextPeer = await withTimeout(server.accept(), "a connection");
-  await nextPeer.respond("HTTP/1.1 204 No Content\r\n\r\n");
-  assertEquals((await waitingRequest).status, 204);
-});
-
 Deno.test("a request that waits for a request whose body stands still fails after the client's timeout", async () => {
   await using serving = serve(async (request) => [200, "OK", {}, await request.text()]);
   const client = serving.makeClient({ timeout: POOL_TIMEOUT });
@@ -319,28 +299,6 @@ Deno.test("discarding a long response replaces its connection", async () => {
   await using test = setUp(() => [200, "OK", {}, longBody], { maxConnections: 1 });
   for (let i = 0; i < 3; i++) await (await test.pool.request("GET", "/")).discard();
   assertEquals(test.sessions.length, 3);
-});
-
-Deno.test("a POST after a response that ends its session uses a new connection", async (t) => {
-  const continuingStatuses = [200, 404, 405, 409, 412];
-  const endingStatuses = [400, 401, 403, 413, 429, 500, 503];
-  const rows = [...continuingStatuses, ...endingStatuses].map((status) =>
-    [`${status}`, status] as const
-  );
-  await testEachRow(t, rows, async (_name, status) => {
-    await using endpoint = await startTls(await openSharedPki(), async (request) => {
-      await request.bytes();
-      return [status, "OK", {}, "hello"];
-    });
-    await using pool = new ConnectionPool(endpoint.client);
-    const usedSessions = new Set<Session>();
-    for (let i = 0; i < 5; i++) {
-      const response = await pool.post("/", {}, "hello");
-      for (const session of endpoint.server.sessions) usedSessions.add(session);
-      assertEquals([response.status, await response.text()], [status, "hello"]);
-    }
-    if (continuingStatuses.includes(status)) assertEquals(usedSessions.size, 1);
-  });
 });
 
 Deno.test("a POST isn't lost after the response of an app that doesn't read bodies", async () => {

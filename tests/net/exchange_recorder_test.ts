@@ -18,7 +18,6 @@ import {
   assertMatch,
   assertStrictEquals,
 } from "@std/assert";
-import fc from "fast-check";
 import { someRequestRows } from "../base/wire/requests.rows.ts";
 
 /** Buffers exchanges until a test reads them. */
@@ -189,53 +188,6 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
     }
     assertEquals(watched.exchanges, [], name);
   }
-});
-
-/** Chunks, some with an extension; the last chunk is empty. */
-const chunks = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.boolean()), { maxLength: 8 })
-  .map((sizes): Chunk[] => [
-    ...sizes.map(([size, extended]): Chunk => [
-      extended ? ["size", String(size)] : null,
-      new Uint8Array(size),
-    ]),
-    [null, new Uint8Array()],
-  ]);
-
-function encodeChunks(sent: readonly Chunk[]): string {
-  return sent.map(([extension, data]) => {
-    const suffix = extension === null ? "" : `;${extension.join("=")}`;
-    return `${data.length.toString(16)}${suffix}\r\n${"\0".repeat(data.length)}\r\n`;
-  }).join("");
-}
-
-const sizeOf = (sent: readonly Chunk[]) => sent.reduce((sum, [, data]) => sum + data.length, 0);
-
-Deno.test("an upload that is cut anywhere counts the bytes that were read, as they were sent", async () => {
-  await using watched = serveWatched(drain);
-  const fraction = fc.double({ min: 0, max: 1, noNaN: true });
-  await fc.assert(
-    fc.asyncProperty(chunks, fraction, fc.boolean(), async (sent, part, chunked) => {
-      const size = sizeOf(sent);
-      const body = chunked ? encodeChunks(sent) : "\0".repeat(size);
-      const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${size}`;
-      const arrived = body.slice(0, Math.round(part * body.length));
-      using peer = await RawPeer.connect(watched.address);
-      await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n`, arrived);
-      await peer.closeWrite();
-      await peer.readToEnd();
-      const { requestBytes, responseBytes, firstByteSeconds, status, error } = await watched.next();
-      // An incomplete chunk header, or end of a chunk, is not counted until it is complete.
-      const partly = chunked ? /\r$|\r\n[0-9a-f][^\0]*$|^[0-9a-f][^\n]*$/ : /$^/;
-      const minBytes = arrived.lastIndexOf("\0") + 1;
-      assert(requestBytes >= minBytes && requestBytes <= arrived.length, `${requestBytes}`);
-      if (!partly.test(arrived)) assertEquals(requestBytes, arrived.length);
-      const isWhole = arrived === body;
-      const figures = [status, responseBytes, firstByteSeconds !== null];
-      assertEquals(figures, [isWhole ? 200 : null, 0, isWhole]);
-      assertEquals((error as ProtocolError | null)?.code, isWhole ? undefined : "BODY_INCOMPLETE");
-    }),
-    { numRuns: 20 },
-  );
 });
 
 // ───────────────────────── interrupted exchanges

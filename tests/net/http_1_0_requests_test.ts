@@ -1,6 +1,6 @@
 /** Requests of HTTP/1.0: a server answers with HTTP/1.1 and without chunks, and then closes. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Address, BodyIter, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
+import { type Address, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import type { App, AppFunction } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
@@ -58,15 +58,6 @@ Deno.test("a request of HTTP/1.0 gets a response of HTTP/1.1 with connection: cl
   });
 });
 
-Deno.test("a request of HTTP/1.0 after requests of HTTP/1.1 ends the session", async () => {
-  const received = await request(
-    ({ uri }) => [200, "OK", {}, uri],
-    "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.0\r\n\r\nGET /c HTTP/1.1\r\n\r\n",
-  );
-  const end = "content-length: 2\r\n\r\n";
-  assertEquals(received, `HTTP/1.1 200 OK\r\n${end}/aHTTP/1.1 200 OK\r\n${CLOSE}${end}/b`);
-});
-
 // ───────────────────────── bodies of unknown length
 
 /** Bodies of unknown length, up to the limit. */
@@ -96,29 +87,6 @@ Deno.test("a body of unknown length up to 64 KiB gets a length; a longer one end
       });
     }
   }
-});
-
-Deno.test("a body of known length keeps its length, however long it is", async () => {
-  const length = 2 * MAX_COLLECTED;
-  const text = "x".repeat(length);
-  for (const body of [encodeLatin1(text), new BodyIter(generate(text), length)]) {
-    const received = await request(respond(body), GET);
-    assertEquals(
-      received,
-      `HTTP/1.1 200 OK\r\n${CLOSE}content-length: ${length}\r\n\r\n${text}`,
-    );
-  }
-});
-
-Deno.test("a header transfer-encoding of the app isn't sent to a client of HTTP/1.0", async () => {
-  const app: App = () => [
-    200,
-    "OK",
-    { "transfer-encoding": "chunked" },
-    new ChunkedBodyIter([[null, encodeLatin1("hello")], [null, new Uint8Array(0)]]),
-  ];
-  const expected = `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`;
-  assertEquals(await request(app, GET), expected);
 });
 
 Deno.test("a body that takes more than a second is sent as it comes, and ends with the connection", async () => {
@@ -202,25 +170,6 @@ Deno.test("a source that fails within the first 64 KiB causes 500, and later a b
     assertEquals((head + text).startsWith(received), true);
     assertEquals((await serving.logger.waitFor("error")).length, 1);
   });
-});
-
-Deno.test("if the client closes while the body comes, its source is canceled, and the session ends", async (t) => {
-  for (const isLong of [false, true]) {
-    await t.step(isLong ? "after 64 KiB" : "while the first bytes are collected", async () => {
-      const canceled = Promise.withResolvers<void>();
-      const source = new ReadableStream<Uint8Array>({
-        pull: (controller) => isLong ? controller.enqueue(new Uint8Array(65536)) : undefined,
-        cancel: () => canceled.resolve(),
-      });
-      await using pair = await connectRawPeer(respond(source), GET);
-      await pair.appCalled;
-      if (isLong) await pair.peer.readExactly(100_000);
-      pair.peer.close();
-      await withTimeout(canceled.promise, "the source is canceled", 30);
-      await pair.sessionEnded;
-      assertEquals(pair.logger.messagesOf("error"), []);
-    });
-  }
 });
 
 Deno.test("close() and session.close() cut a response without framing, also while it is collected", async () => {

@@ -144,25 +144,3 @@ Deno.test("connect takes its options first, or after the classes of bodies", asy
     await body?.read();
   }
 });
-
-Deno.test("connect rejects with the reason of its signal, and with errors of its arguments", async () => {
-  await using serving = serve(() => [200, "OK", {}, null]);
-  const client = serving.makeClient();
-  const signal = AbortSignal.abort(new Error("enough"));
-  await assertRejects(() => client.connect({ signal }), Error, "enough");
-  await assertRejects(() => client.connect(bodies, { signal }), Error, "enough");
-  const invalidCalls: [string, unknown[]][] = [
-    ["bodies: must be", [5]],
-    ["bodies: must be", [{ bodies: {} }]],
-    ["bodies: must be", [{ Body: 1 }]],
-    ["signal: must be", [{ signal: {} }]],
-    ["signal: must be", [undefined, { signal: {} }]],
-    ['unknown option "timeout"', [{ timeout: 1 }]],
-    ['unknown option "bodies"', [bodies, { bodies }]],
-    ["bodies: must be", [{}, {}]],
-  ];
-  for (const [message, args] of invalidCalls) {
-    const connect = () => Reflect.apply(client.connect, client, args);
-    await assertRejects(connect, TypeError, message);
-  }
-});

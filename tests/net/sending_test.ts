@@ -100,18 +100,6 @@ Deno.test("the first chunk of a synchronous iterable is sent with its preamble i
   assertEquals(writes.slice(1).join(""), "1\r\nb\r\n0\r\n\r\n");
 });
 
-Deno.test("messages of the same length are sent whole, also from another buffer and after a transfer", async () => {
-  const { socket, put } = openRecorder();
-  const bodies = [[1000, 1], [3000, 3], [1000, 5], [1000, 7], [1000, 8], [1000, 9]] as const;
-  for (const [length, fill] of bodies) {
-    const written = await put(new Uint8Array(length).fill(fill));
-    const sent = written.join("").slice(countPreambleBytes(length));
-    assertEquals(sent, String.fromCharCode(fill).repeat(length));
-    // A custom socket may transfer the buffer, which other connections must not share.
-    if (fill % 2 === 0) (socket.buffers.at(-1) as ArrayBuffer).transfer();
-  }
-});
-
 Deno.test("the buffer of a connection adapts to its current and its last message", async () => {
   const { socket, put } = openRecorder();
   const sizes: number[] = [];
@@ -376,30 +364,6 @@ Deno.test("a write has at most the stated number of chunks, so that other reques
     assertEquals(Math.max(...chunkCounts), MAX_JOINED_CHUNKS, `${chunkCounts}`);
     const expected = encodedText("a").repeat(totalCount) + encodedText("");
     assert(sink.writes.join("") === expected, "each chunk in order");
-  });
-});
-
-Deno.test("a joined chunk doesn't wait for the next item", async (t) => {
-  await testEachRow(t, wraps, async (_kind, wrap) => {
-    const lastItem = Promise.withResolvers<void>();
-    const bRequested = Promise.withResolvers<void>();
-    async function* makeChunks(): AsyncGenerator<Chunk> {
-      yield chunkOf("a");
-      yield chunkOf("b");
-      bRequested.resolve();
-      await lastItem.promise;
-      yield END;
-    }
-    const sink = new GatedSink();
-    const writing = new ChunkedBodyIter(wrap(makeChunks())).writeTo(sink);
-    await withTimeout(bRequested.promise, "the item after b is requested during the write of a");
-    await sink.passToNextWrite();
-    assertEquals(sink.writes, [encodedText("a"), encodedText("b")]);
-    sink.pass();
-    lastItem.resolve();
-    while (sink.writes.length < 3) await waitForTick();
-    sink.pass();
-    assertEquals(await writing, encodedText("a", "b", "").length);
   });
 });
 

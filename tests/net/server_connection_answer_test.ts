@@ -224,39 +224,6 @@ Deno.test("every value that an app throws is logged as an error and causes 500; 
   }
 });
 
-Deno.test("too many open files are 503 wherever they come from, and are logged in one line without a stack", async (t) => {
-  const text = "Too many open files (os error 24)";
-  const coded = (code: string) => Object.assign(new Error(`${code}: too many`), { code });
-  const errors: readonly [label: string, error: Error][] = [
-    ["of Deno", Object.assign(new Error(text), { code: "EMFILE" })],
-    ["of Node", coded("EMFILE")],
-    ["as the cause, as of fetch", new TypeError("fetch failed", { cause: coded("EMFILE") })],
-    [
-      "of several addresses",
-      new Error("x", { cause: new AggregateError([new Error("y"), coded("EMFILE")]) }),
-    ],
-  ];
-  for (const [label, error] of errors) {
-    for (const hook of ["handle", "onConnect"] as const) {
-      await t.step(`${label}, by ${hook}`, async () => {
-        const throwError = () => {
-          throw error;
-        };
-        const onConnect = () => hook === "handle" || throwError();
-        const handle = hook === "handle" ? throwError : () => {
-          throw new Error("the app of an unknown peer");
-        };
-        await using pair = await connectRawPeer({ handle, onConnect }, get);
-        const { received } = await pair.peer.readToEnd();
-        assertEquals(received, formatErrorResponse(503));
-        const [message = ""] = await pair.logger.waitFor("warn");
-        assertStringIncludes(message, error.message);
-        assertEquals(message.includes("\n"), false, message);
-      });
-    }
-  }
-});
-
 Deno.test("a response with an error status whose body reads the request's body doesn't wait for the time-out", async () => {
   async function* relay(pieces: AsyncIterable<Uint8Array>) {
     for await (const piece of pieces) yield piece;

@@ -132,23 +132,6 @@ Deno.test("after an empty line, a close is no error, and any other line end clos
   }
 });
 
-Deno.test("after an empty line, the time-out bounds the wait for the request, and a drip of its bytes", async () => {
-  const drip = [...`\r\nGET /${"x".repeat(80)}`];
-  for (const pieces of [["\r"], ["\r\n"], ["\r\n", "GET /"], drip]) {
-    await using serving = serve(() => [204, "No Content", {}, null], { timeout: 0.5 });
-    using peer = await RawPeer.connect(serving.address);
-    let isClosed = false;
-    const closed = peer.assertClosedSilently().then(() => isClosed = true);
-    let sentCount = 0;
-    for (; sentCount < pieces.length && !isClosed; sentCount++) {
-      await peer.send(pieces[sentCount]!).catch(() => {});
-      if (pieces === drip) await new Promise((resolve) => setTimeout(resolve, 60));
-    }
-    assertEquals(sentCount < pieces.length, pieces === drip);
-    await closed;
-  }
-});
-
 Deno.test("a request contains exactly the parts that were sent", async () => {
   const requests: Request[] = [];
   await using pair = await connectRawPeer(
