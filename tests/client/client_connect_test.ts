@@ -82,26 +82,6 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   }
 });
 
-Deno.test("a loop of connects that fail at once doesn't block timers and sockets", async () => {
-  const failingAddresses: Record<string, Address> = {
-    "a path without a socket": "/tmp/degu-test-no-such.socket",
-    "an unused abstract name": encoder.encode(`\0${crypto.randomUUID()}`),
-    "a path without a permission": "/dev/null/a",
-    "an address that can't be connected to, like a host without a route": ["224.0.0.1", 80],
-  };
-  for (const [label, address] of Object.entries(failingAddresses)) {
-    const client = new Client(address);
-    let pendingCount = 2;
-    setTimeout(() => pendingCount--, 0);
-    waitForTick().then(() => pendingCount--);
-    // Far more connects than the timer or the socket requires.
-    for (let tries = 0; pendingCount > 0; tries++) {
-      assert(tries < 1000, label);
-      await assertRejects(() => client.request("GET", "/"));
-    }
-  }
-});
-
 Deno.test("the error for a missing permission has advice, and names the address", async () => {
   // The tests may neither read nor write below /dev/null.
   const error = await assertRejects(() => new Client("/dev/null/a").connect());
@@ -188,21 +168,6 @@ Deno.test("a signal closes every idle connection of its client", async () => {
     await assertRejects(() => conn.get("/"));
   }
   for (const peer of peers) await peer.assertClosedSilently();
-});
-
-Deno.test("a signal that aborts while the socket is handed over closes it", async () => {
-  using server = new RawServer();
-  const { signal, abort } = makeAbortController();
-  class SlowClient extends Client {
-    override async createSocket(): Promise<Socket> {
-      const sock = await super.createSocket();
-      abort(reason);
-      return sock;
-    }
-  }
-  const client = new SlowClient(server.address, { signal, onConnect: () => true });
-  assertStrictEquals(await catchRejection(client.connect(), "connect"), reason);
-  await (await server.accept()).assertClosedSilently();
 });
 
 Deno.test("the error for a request that is refused over TLS contains the socket's refusalHint", async () => {

@@ -1,6 +1,6 @@
 /** One-shot requests: a small body is prefetched, and the connection closed. */
-import { Client, createFetch, expectOk, reply } from "@degu/degu";
-import { Body, BodyError, BodyIter } from "@degu/degu/base";
+import { Client, reply } from "@degu/degu";
+import { BodyError, BodyIter } from "@degu/degu/base";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { isBroken, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -57,41 +57,6 @@ Deno.test("a body of up to 64 KiB with a length is read at once, and any other b
     const body = make();
     assertEquals(length, body instanceof BodyIter ? MAX_PREFETCHED_BYTES : body?.length ?? 0);
   });
-});
-
-Deno.test("a prefetched body can be used in every way, once", async (t) => {
-  await using serving = serve(() => reply(200, '"hello"'));
-  const client = serving.makeClient();
-  const ways: Record<string, (body: Body) => Promise<unknown>> = {
-    text: async (body) => JSON.parse(await body.text()),
-    json: (body) => body.json(),
-    read: async (body) => {
-      const first = await body.read(3);
-      const text = new TextDecoder().decode(first) + await body.text();
-      return JSON.parse(text);
-    },
-    iterate: async (body) => {
-      let text = "";
-      for await (const piece of body) text += new TextDecoder().decode(piece);
-      return JSON.parse(text);
-    },
-    readable: async (body) => await new Response(body.readable).json(),
-    send: async (body) => {
-      await using echoServing = serve(async (
-        request,
-      ) => [200, "OK", {}, await request.body!.text()]);
-      return await (await echoServing.makeClient().put("/", {}, body)).json();
-    },
-  };
-  await testEachRow(t, Object.entries(ways), async (_label, use) => {
-    const { body } = await client.get("/");
-    assertInstanceOf(body, Body);
-    assertEquals(body.used, false);
-    assertEquals(await use(body), "hello");
-    assertEquals(body.used, true);
-  });
-  assertEquals(await (await createFetch(client)("/")).json(), "hello");
-  assertEquals(await (await expectOk(client.get("/"))).json(), "hello");
 });
 
 Deno.test("the response does not wait for a prefetched body, and an error while reading rejects only the body", async () => {
