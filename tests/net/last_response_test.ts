@@ -158,7 +158,7 @@ const ROW = "bytes discarded after the last response +";
 /**
  * Ends a connection whose peer sends this many bytes more, and then ends its side or waits forever.
  */
-function lingerWith(bytes: number, endsSide = true) {
+function lingerWith(bytes: number, endsSide = true, timeout: number | null = null) {
   const state = { read: 0, sawEnd: false, isClosed: false };
   const waiting = Promise.withResolvers<number | null>();
   waiting.promise.catch(() => {});
@@ -176,7 +176,7 @@ function lingerWith(bytes: number, endsSide = true) {
       waiting.reject(new Deno.errors.BadResource("closed"));
     },
   };
-  const transport = new Transport(socket, null, () => {});
+  const transport = new Transport(socket, timeout, () => {});
   return { transport, seen: state, end: () => linger(transport, socket) };
 }
 
@@ -215,14 +215,16 @@ Deno.test("a server waits for a peer that neither ends nor reads as long as docs
     "docs/security.md",
     new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`),
   );
-  using time = new FakeTime();
-  const { seen: state, end } = lingerWith(1000, false);
-  const lingering = end();
-  await runMicrotasks();
-  time.tick(seconds * 1000 - 1);
-  await runMicrotasks();
-  assertEquals(state, { read: 1000, sawEnd: false, isClosed: false });
-  time.tick(1);
-  await lingering;
-  assertEquals(state.isClosed, true);
+  for (const timeout of [null, 0.2]) {
+    using time = new FakeTime();
+    const { seen: state, end } = lingerWith(1000, false, timeout);
+    const lingering = end();
+    await runMicrotasks();
+    time.tick(seconds * 1000 - 1);
+    await runMicrotasks();
+    assertEquals(state, { read: 1000, sawEnd: false, isClosed: false }, `time-out ${timeout}`);
+    time.tick(1);
+    await lingering;
+    assertEquals(state.isClosed, true);
+  }
 });

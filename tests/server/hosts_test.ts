@@ -86,6 +86,14 @@ Deno.test("the host of a target in absolute form is checked, not the header host
   }
 });
 
+Deno.test("the header host beside a target in absolute form must be valid, and single", async () => {
+  await using serving = serveNames(undefined);
+  for (const lines of ["host: a b\r\n", "host: u@a\r\n", "host: a\r\nhost: a\r\n"]) {
+    const { received } = await exchange(serving.address, `GET http://a/ HTTP/1.1\r\n${lines}\r\n`);
+    assertEquals(received, formatErrorResponse(400), lines);
+  }
+});
+
 Deno.test("an empty list of names leaves IP addresses and localhost; without the option any host is served", async () => {
   for (const [host, isServed] of HOSTS) {
     const line = host === null ? "" : `host: ${host}\r\n`;
