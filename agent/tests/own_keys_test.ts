@@ -1,6 +1,6 @@
 /**
- * The device's own keys by another path: a hard link, a link, or another mount of its directory or of
- * a part of it. No command sends or overwrites them.
+ * The device's own keys: by their path, a hard link, a link, or another mount of the device's
+ * directory or of a part of it. No command sends or overwrites them.
  */
 import { findDeviceDirectory } from "@degu/internal/agent/local_paths.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
@@ -11,6 +11,7 @@ import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namesp
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 
@@ -107,6 +108,68 @@ Deno.test(
     assertEquals(await readTree(local), { ...others, "user/copy/a": "1" });
   },
 );
+
+Deno.test("the device's directory and its content are recognized by any path", async () => {
+  await using dir = await createTempDir();
+  const { path } = dir;
+  await fill(path, { "state/home/peers": null, "state/home-2": null });
+  await makeLinks({ [`${path}/link`]: `${path}/state/home` });
+  const deviceDirectory = await findDeviceDirectory(`${path}/link`);
+  const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
+  for (const each of [...inside, "state/home/new", "link/new/deep"]) {
+    await assertRejects(() => deviceDirectory.check(`${path}/${each}`), Failure, "keys", each);
+  }
+  for (const each of ["state", "state/home-2", "new", "new/deep"]) {
+    await deviceDirectory.check(`${path}/${each}`);
+  }
+});
+
+for (const direction of ["download", "upload"] as const) {
+  Deno.test(`${direction}: a tree with the device's directory is copied without it, and the directory stays unchanged`, async () => {
+    const keys = { "state/own/key": "secret", "state/own/peers/a": "peer" };
+    for (const remote of [{ "state/own/key": "forged" }, { "state/own": "a file" }, {}]) {
+      const [source, target] = direction === "download" ? [remote, keys] : [keys, remote];
+      const from = { ...source, "a": "1" };
+      await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
+      const root = direction === "download" ? trees.target : trees.source;
+      const treeBefore = await readTree(`${trees.target}/state`).catch(() => null);
+      const deviceDirectory = await findDeviceDirectory(`${root}/state/own`);
+      const skippedPaths = new Set<string>();
+      const isIncluded = await deviceDirectory.filter(
+        root,
+        (path) => skippedPaths.add(path.join("/")),
+      );
+      const filter = { file: isIncluded, directory: isIncluded };
+      const { result, outcomes } = await trees.copy({ filter, delete: true });
+      assertEquals([result.failed, outcomes["a"]], [0, "copied"]);
+      assertEquals([...skippedPaths], ["state/own"]);
+      const treeAfter = await readTree(trees.target);
+      assertEquals([treeAfter["a"], treeAfter["old"]], ["1", undefined]);
+      if (treeBefore !== null) assertEquals(await readTree(`${trees.target}/state`), treeBefore);
+      else assertEquals(treeAfter, { "a": "1", "state": null });
+    }
+  });
+}
+
+Deno.test("no command copies files from or to the device's directory, or deletes files in it", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, share, inbox } = files;
+  const home = homes.joinPath("viewer");
+  await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
+  const treeBefore = await readTree(home);
+  for (
+    const command of [
+      ["get", "camera:d/device.json", `${home}/`],
+      ["get", "-r", "camera:d", `${home}/peers`],
+      ["sync", "--delete", "camera:d", home],
+      ["sync", `${home}/identity`, "camera:"],
+      ["put", "-r", home, "camera:"],
+      ["put", `${home}/device.json`, "camera:"],
+    ]
+  ) await files.runToFailure(1, "is the directory of the device, or in it", ...command);
+  assertEquals(await readTree(home), treeBefore);
+  assertEquals(await readTree(inbox), {});
+});
 
 /** Mounts pairs of a directory and a path, before `--`, and runs the command behind it. */
 const MOUNT_ALL =
