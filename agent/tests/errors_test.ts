@@ -1,7 +1,7 @@
 /** The messages of errors: the actor, the refused action, the place and the remedy. */
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { StatusError } from "@degu/degu/client";
-import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
 import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
@@ -9,14 +9,10 @@ import { codeOf, exitCodeOf } from "@degu/internal/agent/error_codes.ts";
 import { EXIT_CODES, Failure } from "@degu/internal/agent/failure.ts";
 import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
-import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { withLookupAdvice } from "@degu/internal/net/transport/connect.ts";
-import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
@@ -33,11 +29,6 @@ Deno.test("an error of the system names the user, the action and the path, with 
       "looked at",
       withCode(new PermissionDenied("Permission denied (os error 13): stat '/x/y'"), "EACCES"),
       `may not read "/x/y"; ${denied}`,
-    ],
-    [
-      "opened",
-      of("EACCES: permission denied, open '/x'", "EACCES"),
-      `may not open "/x"; ${denied}`,
     ],
     [
       "made",
@@ -65,7 +56,6 @@ Deno.test("an error of the system names the user, the action and the path, with 
       of("No space left on device (os error 28): write '/x'", "ENOSPC"),
       "no space left for",
     ],
-    ["quota", of("EDQUOT: quota, write '/x'", "EDQUOT"), "no space left for"],
     [
       "gone",
       withCode(new NotFound("No such file or directory (os error 2): open '/x'"), "ENOENT"),
@@ -76,25 +66,12 @@ Deno.test("an error of the system names the user, the action and the path, with 
       of("Not a directory (os error 20): open '/f/x'", "ENOTDIR"),
       "through a file",
     ],
-    ["a directory", of("Is a directory (os error 21): open '/x'", "EISDIR"), '"/x" is a directory'],
-    ["taken", of("File exists (os error 17): mkdir '/x'", "EEXIST"), '"/x" exists already'],
-    ["a circle", of("Too many levels (os error 40): stat '/x'", "ELOOP"), "form a loop"],
-    [
-      "too long",
-      of("File name too long (os error 36): open '/x'", "ENAMETOOLONG"),
-      "too long for its",
-    ],
     [
       "busy",
       of("Device or resource busy (os error 16): rename '/a' -> '/x'", "EBUSY"),
       '"/x" is in use',
     ],
     ["too many files", of("Too many open files (os error 24): open '/x'", "EMFILE"), "ulimit -n"],
-    [
-      "damaged",
-      of("Bad message (os error 74): lstat '/x'", "EBADMSG"),
-      'error for "/x" (EBADMSG); look',
-    ],
     [
       "a disk of another machine",
       of("Connection timed out (os error 110): open '/x'", "ETIMEDOUT"),
@@ -111,19 +88,9 @@ Deno.test("an error of the system names the user, the action and the path, with 
       'the disk of "/x" can\'t be reached (ESTALE)',
     ],
     [
-      "a code that this program doesn't name",
-      Object.assign(of("UNKNOWN: unknown error, read '/x'", "UNKNOWN"), { errno: -132 }),
-      'the disk reports an error for "/x" (UNKNOWN)',
-    ],
-    [
       "a refusal of an open file",
       of("Operation not permitted (os error 1): fsync '/x'", "EPERM"),
       'the disk reports an error for "/x" (EPERM)',
-    ],
-    [
-      "a quota",
-      new Error("Disk quota exceeded (os error 122): mkdir '/x'"),
-      "or a quota is reached",
     ],
   ];
   await testEachRow(t, rows, (_rule, error, expectedMessage) => {
@@ -234,22 +201,15 @@ Deno.test("a port without an address is an error that names the addresses to use
 
 Deno.test("an unknown command suggests a similar one", async (t) => {
   const rows: [typed: string, meant: string | null][] = [
-    ["inti", "init"],
     ["sycn", "sync"],
-    ["invites", "invite"],
-    ["plng", "ping"],
-    ["constructor", null],
     ["toString", null],
-    ["frobnicate", null],
     // Words of other programs.
     ["scp", "put or get"],
-    ["rsync", "sync"],
     ["delete", "rm"],
     ...["unpair", "revoke", "block", "distrust", "ban", "stolen", "lost"].map((
       word,
     ): [string, string] => [word, "forget"]),
     ["info", "id or ping"],
-    ["devices", "peers"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentInProcess([typed]);
@@ -274,11 +234,8 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   const missing = `does not exist: ${wildcardMessage}`;
   const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
-    ["of get", 2, option, ["get", "camera:a", "-x.txt"]],
-    ["of sync", 2, option, ["sync", "--photos.d", "camera:"]],
     ["a pattern of put", 1, missing, ["put", `${local}/*.jpg`, "camera:"]],
     ["of get", 1, `${missing}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
-    ["of ls", 1, wildcardMessage, ["ls", "camera:[ab]"]],
     ["of rm", 1, wildcardMessage, ["rm", "camera:a?"]],
   ];
   await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
@@ -292,12 +249,6 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
       2,
       `"camera:Photos/*": ${unexpanded} camera:Photos${literal} camera:./Photos/*`,
       ["sync", local, "camera:Photos/*"],
-    ],
-    [
-      "a source of sync",
-      2,
-      `${unexpanded} camera:Photos${literal} camera:./Photos/*`,
-      ["sync", "camera:Photos/*", local],
     ],
     ["a target of put", 2, `${unexpanded} camera:${literal}`, [
       "put",
@@ -316,7 +267,6 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
       `${unexpanded} ${local}/new${literal} /.${local}/new/*`,
       ["sync", "camera:", `${local}/new/*`],
     ],
-    ["a local target of get", 2, `${unexpanded} .${literal} ./*.txt`, ["get", "camera:x", "*.txt"]],
   ];
   await fill(files.share, { x: "1" });
   await testEachRow(t, directoryRows, async (_rule, code, expectedMessage, args) => {
@@ -362,16 +312,13 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   const reserved = "is reserved for unfinished files and earlier versions: choose another name";
   const nameDirectory = "is a file: name a directory";
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
-    ["below a file", `"camera:FILE" ${nameDirectory}`, ["put", `${local}/a`, "camera:FILE/x"]],
     [
       "far below a file",
       `"camera:sub/FILE" ${nameDirectory}`,
       ["put", `${local}/a`, "camera:sub/FILE/x/y"],
     ],
-    ["a directory", '"camera:FILE" is a file', ["put", "-r", `${local}/dir`, "camera:FILE/x"]],
     ["sync", '"camera:FILE" is a file', ["sync", `${local}/dir`, "camera:FILE/x"]],
     ["a reserved name", `".a.degu-part" ${reserved}`, ["put", `${local}/a`, "camera:.a.degu-part"]],
-    ["below one", `".degu-files" ${reserved}`, ["put", `${local}/a`, "camera:.degu-files/a"]],
     ["rm", `".degu-files" ${reserved}`, ["rm", "camera:.degu-files"]],
     ["sync to one", `".degu-files" ${reserved}`, ["sync", `${local}/dir`, "camera:.degu-files"]],
   ];
@@ -402,40 +349,6 @@ Deno.test("get copies from the other peers if one peer is unknown or offline", a
   }
 });
 
-Deno.test("a hanging peer has its own message", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  using hanging = new RawServer();
-  await homes.pair("camera", "viewer");
-  await using viewer = await Device.open(homes.joinPath("viewer"));
-  const client = await viewer.client("camera", {
-    addresses: [hanging.address as [string, number]],
-    connectTimeout: 0.2,
-  });
-  const error = await client.connect().then(() => null, (error) => error);
-  assert(error instanceof DeviceError, String(error));
-  assertMatch(error.message, /; "camera" does not answer at the given address /);
-  assertMatch(
-    explain(error, "camera"),
-    /^camera does not answer \(127.0.0.1:\d+: it was silent for 0.2 s\): it may be busy, or hang/,
-  );
-  const timeoutError = markSocketError(new TimedOut("for programs"), { silentSeconds: 90 });
-  const message = explain(timeoutError, "camera");
-  assertMatch(message, /^camera does not answer \(it was silent for 90 s\): /);
-});
-
-Deno.test("a failed lookup of a name is reported", () => {
-  for (const code of ["EAI_AGAIN", "ENOTFOUND"]) {
-    const unknown = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
-    const attempt = withLookupAdvice(unknown, ["laptop.local", 7443]);
-    const cause = new AggregateError([attempt]);
-    const error = new DeviceError("UNREACHABLE", "for programs", { cause });
-    assertMatch(
-      explain(error, "laptop"),
-      /^laptop does not answer \(laptop\.local:7443: the name can't be looked up\): check the name/,
-    );
-  }
-});
-
 Deno.test("an address of an interface that this machine lacks is reported as such", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
@@ -451,14 +364,6 @@ Deno.test("an address of an interface that this machine lacks is reported as suc
     stderr,
     /camera does not answer \(\[fe80::1%gone0\]:7443: this machine has no interface gone0\): give an address/,
   );
-});
-
-Deno.test("an error names the partial file that another download has locked", () => {
-  const expectedMessage =
-    "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
-    "wait for it, or choose another file";
-  const error = partInUseError("/t/x", "/t/.x.degu-part");
-  assertEquals(explainTransfer(error, "get", "camera"), expectedMessage);
 });
 
 // The codes of errors, with --json.
@@ -493,54 +398,28 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
   ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
   ["the disk there is full", refused("DISK_FULL", 507), "FULL"],
   ["the directory there is gone", refused("ROOT_GONE", 503), "NOT_THERE"],
-  ["a quota here", withCode(new Error(), "EDQUOT"), "FULL"],
   ["the file changed", new TransferError("CHANGED", ""), "CHANGED"],
-  ["other bytes arrived", new TransferError("DIGEST_MISMATCH", ""), "CHANGED"],
   ["other bytes arrived there", status(400), "CHANGED"],
-  ["gone meanwhile", status(404), "NOT_THERE"],
   ["not writable there", status(403), "NOT_PERMITTED"],
-  ["no inbox any more", status(405), "NOT_PERMITTED"],
   ["another was faster", refused("TARGET_CHANGED", 412), "ALREADY_THERE"],
-  ["another is there", refused("EXISTS", 412), "ALREADY_THERE"],
-  ["another is here", new TransferError("EXISTS", ""), "ALREADY_THERE"],
   ["a peer that only adds keeps another", refused("ONLY_ADDS", 412), "ALREADY_THERE"],
   ["a peer that only adds deletes nothing", refused("ONLY_ADDS", 405), "NOT_PERMITTED"],
-  ["a directory is in the way there", refused("IN_THE_WAY", 409), "ALREADY_THERE"],
   ["an upload to it is under way", refused("IN_USE", 409), "IN_USE"],
-  ["a program has it open there", refused("IN_USE", 403), "IN_USE"],
   ["a program has it open", withCode(new Error(), "EBUSY"), "IN_USE"],
   ["a name that the peer can't store", refused("BAD_NAME", 403), "BAD_NAME"],
-  ["a path that is too long for the peer", status(414), "BAD_NAME"],
-  ["a name that this disk can't store", new TransferError("BAD_NAME", ""), "BAD_NAME"],
   ["a name that is too long", withCode(new Error(), "ENAMETOOLONG"), "BAD_NAME"],
   ["a disk is mounted there", refused("MOUNT_POINT", 403), "IN_USE"],
-  ["a disk is mounted here", new TransferError("MOUNT_POINT", ""), "IN_USE"],
-  ["a peer that deletes nothing", refused("NO_DELETIONS", 403), "NOT_PERMITTED"],
-  ["a directory there has something new", refused("TARGET_CHANGED", 409), "ALREADY_THERE"],
-  ["a directory in a tree is in the way", new TransferError("IN_THE_WAY", ""), "ALREADY_THERE"],
-  ["two names that are one", new TransferError("SAME_NAME", ""), "ALREADY_THERE"],
   ["more deletions than are allowed", new TransferError("OVER_LIMIT", ""), "ALREADY_THERE"],
-  ["more deletions than files that stay", new TransferError("OVER_HALF", ""), "ALREADY_THERE"],
-  ["it changed while it was read", refused("CHANGED", 409), "CHANGED"],
-  ["too large for the peer", status(413), "FAILED"],
   ["a peer with a problem", status(500), "FAILED"],
   [
     "an entry that may not be read",
     new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),
     "NOT_PERMITTED",
   ],
-  ["a disk that is read-only", withCode(new Error(), "EROFS"), "NOT_PERMITTED"],
   ["a file on the way", withCode(new Error(), "ENOTDIR"), "NOT_THERE"],
-  ["a damaged disk", withCode(new Error(), "EIO"), "FAILED"],
   ["no way to the host", markSocketError(withCode(new Error(), "EHOSTUNREACH")), "NO_ADDRESS"],
   ["a host that is down, of a disk", withCode(new Error(), "EHOSTDOWN"), "FAILED"],
-  [
-    "the code of the cause",
-    new Failure("", null, { cause: markSocketError(new TimedOut()) }),
-    "NO_ADDRESS",
-  ],
   ["a disk that times out", new Failure("", null, { cause: new TimedOut() }), "FAILED"],
-  ["a peer that is off", new DeviceError("UNREACHABLE", ""), "NO_ADDRESS"],
   ["a peer that was forgotten meanwhile", new DeviceError("FORGOTTEN", ""), "NOT_PAIRED"],
   ...Object.entries(PAIRING_CODES).map(([code, expected]) => {
     return [code, new PairingError(code as PairingErrorCode, ""), expected] as const;
@@ -556,15 +435,11 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   const off = ["--address", "127.0.0.1:1"];
   const rows: [args: string[], code: ExitCodeName, object?: Record<string, string>][] = [
     [["ls"], "USAGE"],
-    [["ls", "--no-such", "camera:"], "USAGE"],
     [["ls", "toaster:"], "NOT_PAIRED", { peer: "toaster" }],
     [["ls", "--no-find", "stranger:"], "REFUSED", { peer: "stranger" }],
     [["ls", ...off, "camera:"], "NO_ADDRESS", { peer: "camera" }],
-    [["ping", ...off, "CAMERA"], "NO_ADDRESS", { peer: "camera" }],
     [["ls", "camera:no"], "NOT_THERE", { path: "camera:no", peer: "camera" }],
-    [["get", "camera:no", local], "NOT_THERE", { path: "camera:no", peer: "camera" }],
     [["put", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
-    [["sync", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
     [["serve", "--share", `${local}/no`], "NOT_THERE", { path: `${local}/no` }],
     [["init"], "ALREADY_THERE", { path: homes.joinPath("viewer") }],
     [["get", "camera:dir", local], "FAILED", { peer: "camera" }],

@@ -6,15 +6,14 @@ import { TransferError } from "@degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
-import { decodeLine } from "@degu/internal/device/invitation_line.ts";
-import { answerLostError, ownDeviceError } from "@degu/internal/device/join.ts";
+import { answerLostError } from "@degu/internal/device/join.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 
 const GIGABYTE = 1_000_000_000;
 const RUN_AGAIN = "run the same command again";
@@ -32,19 +31,9 @@ Deno.test("the needed and the free space are printed in units, for both devices"
       `needs 3.20 GB, and 1.10 GB are free on desk: free some space and ${RUN_AGAIN}${keeps}`,
     ],
     [
-      "there, if the peer does not say what is free",
-      remote({ needed: 3.2 * GIGABYTE }),
-      `needs 3.20 GB, and less is free on desk: free some space and ${RUN_AGAIN}${keeps}`,
-    ],
-    [
       "there, when it fills up",
       remote({ free: 0 }),
       `no space is left on desk, or a quota is reached: free some space and ${RUN_AGAIN}${keeps}`,
-    ],
-    [
-      "there, when a file does not fit beside others that arrive",
-      remote({ free: 1_830_000 }),
-      `only 1.83 MB are free on desk, or a quota is reached: free some space and ${RUN_AGAIN}${keeps}`,
     ],
     [
       "here",
@@ -128,43 +117,16 @@ Deno.test("errors of the library are reworded for users", async (t) => {
       'desk closed the connection before all data had arrived; check that "degu serve" still runs on desk, and try again',
     ],
     [
-      "a line that is cut",
-      assertThrows(() => decodeLine("degu:AgEC"), PairingError),
-      "the line is garbled: a part is missing or was changed on the way; copy the whole line again",
-    ],
-    [
-      "its own line",
-      ownDeviceError("line"),
-      "it is this device itself, or a copy of its directory: a device can't be paired with itself, and " +
-      "each device needs its own directory",
-    ],
-    [
       "a line that is over",
       makePairingError("NOT_OPEN", "line unusable", "this line is not open any more"),
       'this line is not open any more; run "degu invite" again on the other device; if you have not used the line, ' +
       '"degu peers" on it lists the device that has',
     ],
     [
-      "nobody waits at --address",
-      makePairingError("NOT_OPEN", "no invitation", "no device invites there"),
-      "no device waits at this address: use the address that the other device prints, and check that both devices " +
-      "are in the same network, and that its command still runs",
-    ],
-    [
       "a second receiver",
       makePairingError("BUSY", "busy", "desk is asking about another device"),
       "desk is asking about another device: if you have not started that, answer no on the other device; " +
       `then ${RUN_AGAIN}`,
-    ],
-    [
-      "five numbers that were not confirmed",
-      makePairingError("NOT_OPEN", "no numbers left", "desk takes no more numbers"),
-      "desk takes no more numbers, and run that again",
-    ],
-    [
-      "a no to receive",
-      makePairingError("NOT_CONFIRMED", "remote", ""),
-      "the answer at desk was no, or it has disconnected: run both commands again",
     ],
     [
       "a no here to receive",
@@ -205,18 +167,6 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
       "for programs",
       `${from} was silent for 30 s, so its connection was closed`,
       markSocketError(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
-    ],
-    [
-      "a peer that reads slowly",
-      "for programs",
-      `${from} took over 30 s to read what was sent, so its connection was closed`,
-      markSocketError(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
-    ],
-    [
-      "bytes that are no message",
-      `${from}: ProtocolError: bad`,
-      `${from}: ProtocolError: bad`,
-      new ProtocolError("BAD_METHOD", "bad"),
     ],
     [
       "space",
@@ -283,7 +233,6 @@ Deno.test("swapped and missing operands are errors that name the right command",
   const toPut = "the target comes last: degu put";
   const toGet = "the target comes last: degu get";
   const twoWords = "if camera is the peer, write camera";
-  const noColon = "where to? if camera is the peer, write camera: with its colon";
   const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     ["put: the peer first", 2, `${toPut} ${note} camera:`, ["put", "camera:", note]],
     [
@@ -293,17 +242,11 @@ Deno.test("swapped and missing operands are errors that name the right command",
       ["put", "camera:dir/a", "."],
     ],
     ["put: no peer", 2, `where to? write PEER: after "${note}"`, ["put", note]],
-    ["put: a peer without its colon", 2, noColon, ["put", note, "camera"]],
     ["put: nothing", 2, "write it before camera:x, or write - for stdin", ["put", "camera:x"]],
     ["sync: no target", 2, `where to? write PEER:DIR after "${note}"`, ["sync", note]],
-    ["sync: no local target", 2, "write the local directory after", ["sync", "camera:a"]],
     ["sync: two peers", 2, "run degu sync on camera or on nas", ["sync", "camera:a", "nas:a"]],
     ["ls: a misspelled peer", 3, '"camara": Did you mean camera?', ["ls", "camara:"]],
-    ["forget: a misspelled peer", 3, '"camra": Did you mean camera?', ["forget", "camra"]],
-    ["ping: an unknown peer", 3, '"toaster": "degu peers" lists all peers', ["ping", "toaster"]],
-    ["put: a name like an option", 3, '"--help": "degu', ["put", note, "--", "--help:"]],
     ["get: the target first", 2, `${toGet} camera:dir/a .`, ["get", ".", "camera:dir/a"]],
-    ["get: the share", 2, `${toGet} camera: .`, ["get", ".", "camera:"]],
     [
       "get: to the peer",
       2,
@@ -311,8 +254,6 @@ Deno.test("swapped and missing operands are errors that name the right command",
       ["get", note, "camera:"],
     ],
     ["ls: a path without a colon", 2, `${twoWords}:dir`, ["ls", "camera", "dir"]],
-    ["get: a path without a colon", 2, `${twoWords}:a`, ["get", "camera", "a"]],
-    ["rm: a path without a colon", 2, `${twoWords}:a`, ["rm", "camera", "a"]],
     ["ls: a name without a colon", 2, "or camera: for all of it", ["ls", "camera"]],
     ["a peer without a device", 3, '"degu pair" creates and pairs it', lsOfNobody],
   ];
@@ -332,14 +273,9 @@ Deno.test("for a name that the shell has split at its spaces, an error has the w
   const rows: [code: number, args: string[], expectedMessage: string][] = [
     [2, ["put", `${local}/my`, "report.pdf", "camera:"], pdf],
     [1, ["get", "camera:My", "Documents/x"], quote],
-    [2, ["get", "camera:My", "Documents"], "quote a name with spaces: 'camera:My Documents'"],
-    [2, ["get", "camera:My", "Documents/x", local], quote],
     [2, ["rm", "camera:My", "Documents/x"], quote],
-    [2, ["ls", "camera:My", "Documents/x"], quote],
     [2, ["ls", "camera:", "holiday"], noSpace],
-    [2, ["rm", "camera:", "holiday"], noSpace],
     [2, ["put", `${local}/a`, "camera:sub", "dir/"], "quote a name with spaces: 'camera:sub dir/'"],
-    [2, ["put", `${local}/a`, "camera:", "holiday"], noSpace],
   ];
   await testEachRow(t, rows.map((row) => [row[1].join(" "), ...row] as const), async (
     _rule,
@@ -351,38 +287,6 @@ Deno.test("for a name that the shell has split at its spaces, an error has the w
   });
   using _hostname = patch(Deno, "hostname", () => () => "viewer");
   await files.runToFailure(2, pdf, "send", `${local}/my`, "report.pdf");
-});
-
-Deno.test("the command that an error of swapped operands names is not refused as well", async () => {
-  await using files = await AgentFiles.start();
-  const { local } = files;
-  await fill(local, { note: "x", "a b": "y" });
-  // A command that connects would take most of the time.
-  await files.kill();
-  const run = async (...args: string[]) => await files.start(args).waitForEnd();
-  const words = ["camera:", "camera:a", `${local}/note`, `${local}/a b`];
-  let adviceCount = 0;
-  for (const command of ["get", "put"]) {
-    for (const length of [1, 2, 3]) {
-      for (let index = 0; index < words.length ** length; index++) {
-        const operands = Array.from(
-          { length },
-          (_, place) => words[Math.floor(index / words.length ** place) % words.length]!,
-        );
-        if (new Set(operands).size < length) continue;
-        const { code, stderr } = await run(command, ...operands);
-        const [, commandLine] = /: (?:.*, run )?degu ((?:get|put) .*)$/m.exec(stderr) ?? [];
-        if (code !== 2 || commandLine === undefined) continue;
-        adviceCount++;
-        const advised = [...commandLine.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) =>
-          quoted ?? plain!
-        );
-        const end = await run(...advised);
-        assert(end.code !== 2, `${command} ${operands.join(" ")}: ${stderr}${end.stderr}`);
-      }
-    }
-  }
-  assert(adviceCount > 10);
 });
 
 Deno.test("a path that another program understands is refused with the words to write", async (t) => {
@@ -397,15 +301,12 @@ Deno.test("a path that another program understands is refused with the words to 
       ["put", a, "rsync://camera/x"],
       "is a URL: write the name of a peer, a colon and a path, as in camera:x",
     ],
-    [2, ["ls", "degu://camera/x"], "is a URL: write the name of a peer, a colon and a path"],
     [
       2,
       ["ping", "camera", "--address", "http://me:pw@192.0.2.1:7443/x"],
       "--address: it is a URL: write its host, and its port if needed, as in 192.0.2.1:7443\n",
     ],
     [1, ["get", "camera:{x,y}", local], "degu does not expand wildcards: name each file"],
-    [2, ["get", "http://192.0.2.1/x"], '"http://192.0.2.1/x" is a URL: write the name of a peer'],
-    [2, ["put", "ftp://192.0.2.1/x", "camera:"], '"ftp://192.0.2.1/x" is a URL'],
     [2, ["ls", "[fe80::1]:x"], "has an address: write the name of a peer"],
     [
       2,
@@ -415,34 +316,23 @@ Deno.test("a path that another program understands is refused with the words to 
     [2, ["put", a, "me@camera:"], "a path in its share or inbox, as in camera:"],
     [2, ["ls", "camera@192.0.2.1:x"], "as in PEER:x --address 192.0.2.1\n"],
     [2, ["put", a, "camera", ":"], "where to? write no space before the colon: camera:"],
-    [2, ["get", "camera:x", "nas:"], '"nas:" is on another device: get the files first'],
     [2, ["put", "~/q.jpg", "camera:"], "the shell has not expanded ~: leave out the quotes"],
     [2, ["get", "camera:x", "~"], 'for a name with ~ write "./~"'],
-    [2, ["serve", "--share=~/dir"], "the shell has not expanded ~"],
-    [2, ["send", "~"], "the shell has not expanded ~"],
     [2, ["put", "/dev/stdin", "camera:y"], "is stdin: write -"],
-    [2, ["get", "camera:x", "/dev/stdout"], "is stdout: write -"],
     [1, ["put", `${local}/\ufffd`, "camera:"], "a name that is not UTF-8 can't be named"],
     [2, ["ls", "camera:", "nas:"], '"nas:"; degu ls takes one: run it once for each'],
-    [2, ["ls", "camera:my", "file"], "quote a name with spaces"],
     [2, ["forget", "camera", "nas"], "degu forget takes one: run it once for each"],
     [2, ["-r", "put", a, "camera:"], "unknown option '-r'; write it after the command"],
     [2, ["sync", "--delete", "--max-delete=-1", a, "camera:"], "leave it out for no limit"],
     [3, ["ping", ""], 'there is no peer "": is a variable of the shell empty?'],
     [1, ["get", "camera: x"], '"camera: x" does not exist: write no space after the colon'],
-    [3, ["ping", "viewer"], 'there is no peer "viewer": it is this device'],
     [2, ["receive", "1234-567"], "degu receive takes no number or code"],
-    [2, ["receive", "7-crossover-clockwork"], "degu receive takes no number or code"],
     [2, ["add", "camera"], "Did you mean pair?"],
-    [2, ["purge", "camera:x"], "Did you mean rm?"],
     [2, ["move", "camera:x", "camera:y"], "degu renames no files of a peer"],
     [2, ["du", "camera:"], "on the device that serves the inbox, run du -sh ~/Inbox/*"],
-    [2, ["df"], "run du -sh ~/Inbox/*"],
     [2, ["history", "camera:x"], "earlier versions are in .degu-kept there"],
     [3, ["rename", "camera:x", "y"], "it is a path: write only the name of the peer"],
     [2, ["put", a, "camera:C:\\x\\y"], "has a path of Windows"],
-    [2, ["-v"], "write --version"],
-    [2, ["undelete", "camera:x"], "earlier versions are in .degu-kept there"],
     ...[["ls", "--inbox"], ["ls"], ["get", "-r", "--inbox"]].map((
       command,
     ): [number, string[], string] => [
@@ -455,32 +345,12 @@ Deno.test("a path that another program understands is refused with the words to 
       ["get", "--inbox", "camera:old/file"],
       "may be in another directory of the inbox, and can be moved on camera",
     ],
-    [
-      1,
-      ["sync", "camera:old", local],
-      '"degu ls camera:" lists the directory, and "degu ls --inbox camera:" the inbox',
-    ],
-    [2, ["receive", "1234-alpha-bravo"], "degu receive takes no number or code"],
     [2, ["get", "camera"], "if camera is the peer, write camera: with its colon"],
-    [2, ["sync", local, "camera"], "if camera is the peer, write camera: with its colon"],
     [2, ["put", a, "192.0.2.1"], "if 192.0.2.1 is the address of a peer, write its name"],
-    [2, ["get", "camera.local"], "if camera.local is the address of a peer, write its name"],
     [2, ["get", "camera/x"], "if camera is the peer, write camera:x with its colon"],
-    [2, ["put", a, "camera/x"], "if camera is the peer, write camera:x with its colon"],
-    [2, ["sync", a, local, "camera:"], "degu sync takes one directory and one PEER:DIR"],
-    [2, ["send", "--socks5", a], "unknown option '--socks5'; see"],
-    [2, ["ls", "-1", "camera:"], "unknown option '-1'"],
     [2, ["init", "x"], "for a name, write --name NAME"],
-    [2, ["mount", "camera:"], "for files of a peer, run degu get, put, sync, ls or rm"],
-    [2, ["uninstall"], "Did you mean service remove?"],
     [2, ["pair", "192.0.2.1"], "run it on both devices; for an address, write --address HOST:PORT"],
-    [2, ["service", "remove", "x"], "degu service remove takes none"],
-    [2, ["tree", "camera:"], "Did you mean ls?"],
-    [2, ["purge", "camera:x"], "Did you mean rm?"],
     [2, ["login"], "no account or configuration is needed"],
-    [2, ["move", a, "camera:"], "put --move moves files to a peer"],
-    [2, ["stop"], "Did you mean serve or service?"],
-    [2, ["check", local, "camera:"], "Did you mean sync --dry-run --checksum?"],
     [2, ["peers", "add", "camera"], "run degu pair to add one"],
   ];
   // On Windows, the program itself expands ~, and a name has no colon.
@@ -512,46 +382,26 @@ Deno.test("options that users of scp and rsync type first are refused with advic
   const { local } = files;
   await fill(local, { a: "1" });
   const kept = "times and permission bits are always kept";
-  const progressAdvice = "progress is shown, and an interrupted copy continues";
   const a = `${local}/a`;
   const rows: [args: string[], expectedMessage: string][] = [
     [["put", "-a", a, "camera:"], `unknown option '-a': leave it out, because ${kept}\n`],
-    [["put", "-p", a, "camera:"], kept],
     [["get", "-rt", "camera:x", local], `unknown option '-t': leave it out, because ${kept}`],
-    [["send", "--archive", a], kept],
     [["get", "-z", "camera:x"], "unknown option '-z': leave it out, because data is sent without"],
-    [["put", "-P", a, "camera:"], progressAdvice],
     [["get", "-P", "22", "camera:x"], "for a port, write --address HOST:PORT"],
-    [["put", "--port=22", a, "camera:"], "unknown option '--port': write --address HOST:PORT\n"],
     [["put", "-T", a, "camera:"], "unknown option '-T': write the peer last"],
     [["get", "--limit-rate", "1M", "camera:x"], "degu can't limit the bandwidth"],
     [["put", "-i", "key", a, "camera:"], "unknown option '-i': degu uses no ssh"],
-    [["ls", "-R", "camera:"], "degu sync --dry-run PEER:DIR DIR lists all files below a directory"],
-    [["put", "--progress", a, "camera:"], progressAdvice],
-    [["put", "--bwlimit=100", a, "camera:"], "unknown option '--bwlimit': degu can't limit the"],
     [["sync", "-avz", local, "camera:"], `${kept}; unknown option '-z': leave it out`],
-    [["sync", "-rn", local, "camera:"], "directories are copied with all their contents"],
-    [["sync", "-e", "ssh", local, "camera:"], "degu uses no ssh"],
     [["sync", "--mirror", local, "camera:"], "unknown option '--mirror': write --delete\n"],
     [["rm", "-rf", "camera:x"], "unknown option '-f': leave it out, because degu rm does not ask"],
-    [["ls", "-la", "camera:"], "all names are listed"],
-    [["get", "camera:x", "-o", "y"], "write the target as the last argument"],
     [["put", "-f", a, "camera:"], "unknown option '-f': write --force"],
     [["put", "--dry-run", a, "camera:"], "only degu sync has it"],
-    [["put", "--to", "camera", a], "unknown option '--to': write the peer last, as in degu put"],
-    [["send", "--peer=camera", a], "unknown option '--peer': write the peer last"],
     [["sync", "--watch", local, "camera:"], "write --every SECONDS\n"],
-    [["sync", "--remove-source-files", local, "camera:"], "write --move\n"],
     [["serve", "--port", "8000", "--inbox"], "write --listen 0.0.0.0:PORT\n"],
-    [["serve", "--share", local, "--threads", "4"], "--threads has no value"],
     [["send", "--code", "1234", a], "both devices show a number"],
-    [["serve", "-d", "--share", local], "degu service install keeps it running\n"],
     // Other options have no advice, and a name without letters is perhaps a file.
     [["sync", "--link-dest=../a", local, "camera:"], "unknown option '--link-dest=../a'; see"],
-    [["put", "--photos", a, "camera:"], "unknown option '--photos'; see \"degu put --help\"\n"],
     [["put", "-az.txt", a, "camera:"], "unknown option '-az.txt'; to name a file, write ./ before"],
-    [["put", "-aw", a, "camera:"], "unknown option '-aw'; see \"degu put --help\"\n"],
-    [["get", "-X", "x", "camera:x"], "unknown option '-X'; see \"degu get --help\"\n"],
     [["init", "-a"], "unknown option '-a'; see"],
   ];
   for (const [args, message] of rows) {

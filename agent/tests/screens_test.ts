@@ -19,9 +19,6 @@ Deno.test("errors of the command line have advice", async (t) => {
   await fill(local, { "file": "1", "other": "2", "dir/a": "1" });
   await makeLinks({ [`${local}/dangling`]: "nothing" });
   await fill(share, { "file": "1" });
-  const scp = (path: string) =>
-    ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and a path ` +
-    `in its share or inbox, as in ${path}`;
   const isFile = "is a file: leave out the slash at the end";
   const noEntries = '"camera:file" is a file: it has no entries';
   const noDirectory = `"${local}/file" is not a directory: put a file with "degu put"`;
@@ -34,12 +31,6 @@ Deno.test("errors of the command line have advice", async (t) => {
       1,
       `there is no directory "${local}/no" on this device: check the name, and whether its disk is mounted`,
       ["sync", `${local}/no`, "camera:to"],
-    ],
-    [
-      "a pattern in place of a directory",
-      2,
-      `"${local}/*": degu does not expand wildcards: write ${local}; for a name with * or ?, /.${local}/*`,
-      ["sync", `${local}/*`, "camera:to"],
     ],
     [
       "a directory that is missing above a target",
@@ -92,40 +83,11 @@ Deno.test("errors of the command line have advice", async (t) => {
       ["put", `${local}/file`, "camera:../x"],
     ],
     ["a port that is none", 2, `--listen: ${port}`, ["serve", "--listen", "70000"]],
-    ["behind a colon", 2, `--listen: ${port}`, ["serve", "--listen", ":70000"]],
-    [
-      "behind an address",
-      2,
-      `--address: ${port}`,
-      ["ping", "camera", "--address", "10.0.0.1:70000"],
-    ],
-    [
-      "a path of scp",
-      2,
-      `"root@camera:/file"${scp("camera:file")}`,
-      ["get", "root@camera:/file", local],
-    ],
-    ["to put to", 2, `"me@camera:"${scp("camera:")}`, ["put", `${local}/file`, "me@camera:"]],
     ["a slash behind a file, of ls", 1, `"camera:file" ${isFile}`, ["ls", "camera:file/"]],
-    ["of get", 1, `"camera:file" ${isFile}`, ["get", "camera:file/", local]],
     ["of rm", 1, `"camera:theirs" ${isFile}`, ["rm", "camera:theirs/"]],
     ["a path through a file", 1, noEntries, ["ls", "camera:file/x"]],
     ["a file to sync", 1, noDirectory, ["sync", `${local}/file`, "camera:to"]],
-    [
-      "a file as the share",
-      1,
-      `--share: "${local}/file" is not a directory: name the directory that it is in`,
-      ["serve", "--share", `${local}/file`],
-    ],
     ["nothing to serve", 2, nothing, ["serve"]],
-    ["as a service", 2, nothing, ["service", "install", "--listen", "127.0.0.1"]],
-    ["an operand that is missing", 2, 'PEER:PATH is missing; see "degu ls --help"', ["ls"]],
-    [
-      "a second one",
-      2,
-      `too many arguments: "b", "c d"; quote a name with spaces`,
-      ["ls", "a", "b", "c d"],
-    ],
     [
       "a value that is missing",
       2,
@@ -137,12 +99,6 @@ Deno.test("errors of the command line have advice", async (t) => {
       2,
       `SHELL must be one of bash, zsh, fish`,
       ["completions", "tcsh"],
-    ],
-    [
-      "options that exclude each other",
-      2,
-      `--inbox-for-all and --inbox can't be combined`,
-      ["serve", "--inbox", "a", "--inbox-for-all", "b"],
     ],
     [
       "a peer with its colon and a path, of ping",
@@ -159,26 +115,6 @@ Deno.test("errors of the command line have advice", async (t) => {
       "lists with its addresses",
       ["ping", address],
     ]),
-    [
-      "an address in place of a peer, of ls",
-      3,
-      'there is no peer "192.168.77.50": it is an address: write the name of the peer, which "degu peers" ' +
-      "lists with its addresses",
-      ["ls", "192.168.77.50:photos"],
-    ],
-    [
-      "~ in a path",
-      2,
-      '"camera:~/x": "~" is not expanded: a path begins at the share or the inbox of the peer, as in camera:x; ' +
-      'for a name with "~", write camera:./~/x',
-      ["put", `${local}/file`, "camera:~/x"],
-    ],
-    [
-      "a different file on this device",
-      1,
-      "camera:file: another file of this name exists on this device: replace it with --force",
-      ["get", "camera:file", `${local}/other`],
-    ],
     [
       "a name that is too long",
       2,
@@ -210,18 +146,6 @@ Deno.test("errors of the command line have advice", async (t) => {
       "--move and --checksum can't be combined, because --move doesn't compare the files of camera: leave out " +
       "one of the two",
       ["sync", "--move", "--checksum", `${local}/dir`, "camera:to"],
-    ],
-    [
-      "a value of several lines",
-      2,
-      `--settled: must be a number of seconds, 0 or more; got "\\n"`,
-      ["get", "-r", "--settled", "\n", "camera:a"],
-    ],
-    [
-      "words in place of seconds",
-      2,
-      `--seconds: must be a number of seconds, 0 or more; got "soon"`,
-      ["invite", "--seconds", "soon"],
     ],
   ];
   await fill(files.inbox, { "theirs": "1" });
@@ -267,27 +191,19 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const unknownAt = ["--address", "nosuch.invalid"];
   const unknown =
     "camera does not answer (nosuch.invalid:7443: the name can't be looked up): check --address, or";
-  const anotherFile = "another file of this name exists on camera";
   const dir = `${local}/dir`;
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     ["offline: ls", off, ["ls", "off:"]],
-    ["offline: ls of an id", off, ["ls", `${await idOf(homes, "off")}:`]],
-    ["offline: ping", off, ["ping", "off"]],
     ["offline: rm", off, ["rm", "off:a"]],
     ["offline: get", off, ["get", "off:a", local]],
-    ["offline: put", off, ["put", `${local}/a`, "off:"]],
     ["offline: put -r", off, ["put", "-r", dir, "off:"]],
     ["offline: sync", off, ["sync", dir, "off:"]],
     ["offline: --wait", off, ["ls", "--wait", "0.05", "off:"]],
     ["offline: one of two peers", off, ["get", "off:a", "camera:a", `${local}/two/`]],
-    ["offline: one of two peers, of rm", off, ["rm", "off:a", "camera:none"]],
     ["another device: ls", wrong, ["ls", "camera:", ...at]],
-    ["another device: put", wrong, ["put", `${local}/a`, "camera:", ...at]],
     ["no program at the address: ls", unused, ["ls", "camera:", ...unusedAt]],
-    ["no program at the address: put", unused, ["put", `${local}/a`, "camera:", ...unusedAt]],
     ["no program at the address: sync", unused, ["sync", dir, "camera:", ...unusedAt]],
     ["an address without a host: ping", unknown, ["ping", "camera", ...unknownAt]],
-    ["another file", anotherFile, ["put", `${local}/b`, "camera:"]],
     [
       "an internal problem",
       'other has an internal problem (status 500): see the output of "degu serve" on other',
@@ -319,29 +235,6 @@ Deno.test("each message about a peer has its name, with --json as well", async (
 
 Deno.test("an entry that the peer may not read has the name of the peer", () => {
   assertEquals(describeOtherEntry("unreadable", "camera"), "an entry that camera may not read");
-});
-
-async function idOf(homes: AgentHomes, name: string): Promise<string> {
-  const { id } = JSON.parse(await homes.runToSuccess(name, ["id", "--json"]));
-  return id;
-}
-
-Deno.test("a message has the name of a path once", async (t) => {
-  await using files = await AgentFiles.start();
-  const { local } = files;
-  await fill(local, { "a": "1", "dir/x": "1" });
-  const twice = (path: string) => new RegExp(`${RegExp.escape(path)}.*${RegExp.escape(path)}`);
-  const rows: [rule: string, path: string, args: string[]][] = [
-    ["get", "camera:none", ["get", "camera:none", "camera:no", `${local}/`]],
-    ["put", `${local}/none`, ["put", `${local}/none`, `${local}/a`, "camera:"]],
-    ["put of a directory", `${local}/dir`, ["put", `${local}/dir`, `${local}/a`, "camera:"]],
-    ["rm", "camera:none", ["rm", "camera:none", "camera:no"]],
-  ];
-  await testEachRow(t, rows, async (_rule, path, args) => {
-    const { stderr } = await files.run(...args);
-    assertStringIncludes(stderr, path);
-    assert(!twice(path).test(stderr), stderr);
-  });
 });
 
 Deno.test("rm removes files of the other peers if one peer is offline or unknown", async () => {
@@ -411,14 +304,9 @@ Deno.test("a number with another unit is refused with the number to write", asyn
   const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
   const rows: [args: string[], expectedMessage: string][] = [
     [sync("--every", "5m"), '--every: must be a number of seconds: write 300; got "5m"'],
-    [sync("--every=1.5 hours"), 'write 5400; got "1.5 hours"'],
-    [sync("--settled", "10s"), 'write 10; got "10s"'],
     [sync("--settled", "1h"), 'must be a number of seconds, 0 or more; got "1h"'],
-    [sync("--every", "0m"), 'must be a number of seconds, 0 or more; got "0m"'],
-    [["invite", "--seconds", "2min"], 'write 120; got "2min"'],
     [["ping", "camera", "--wait", "1d"], 'write 86400; got "1d"'],
     [sync("--keep", "7d"), '--keep: must be a number of days: write 7; got "7d"'],
-    [["serve", "--inbox", "--keep", "2w"], 'write 14; got "2w"'],
     [sync("--keep", "36h"), 'must be a number of days, 1 to 36500; got "36h"'],
   ];
   for (const [args, message] of rows) {
@@ -436,15 +324,9 @@ Deno.test("serve creates and advises no directory with the name of a peer's path
   const oneShare = "degu serve shares one directory: name one that contains the others";
   const rows: [args: string[], expectedMessage: string][] = [
     [["--share", "camera:x"], `--share: ${remote("camera:x")}`],
-    [["--inbox", "camera:x"], `--inbox: ${remote("camera:x")}`],
     [["--inbox-for-all", "camera:x"], `--inbox-for-all: ${remote("camera:x")}`],
-    [["--share", `${local}/docs*`], `--share: ${pattern}`],
     [["--inbox", `${local}/docs*`], `--inbox: ${pattern}`],
     [["--share", local, "photos"], `too many arguments: "photos"; ${oneShare}`],
-    [
-      ["--share", local, "--share", "photos"],
-      "is given already: name a directory that contains both",
-    ],
   ];
   for (const [args, message] of rows) {
     await t.step(args.join(" "), async () => {
@@ -452,22 +334,6 @@ Deno.test("serve creates and advises no directory with the name of a peer's path
     });
   }
   assertEquals(await listNames(local), []);
-});
-
-Deno.test("sync reports that --exclude has used the directory as its pattern", async () => {
-  await using files = await AgentFiles.start();
-  const advice =
-    '; if "docs" is the directory, write a pattern before it, as in --exclude PATTERN docs';
-  await files.runToFailure(2, advice, "sync", "--exclude", "docs", "camera:s1");
-  const stderr = await files.runToFailure(
-    2,
-    "where to?",
-    "sync",
-    "--exclude",
-    "*.tmp",
-    "camera:s1",
-  );
-  assert(!stderr.includes("PATTERN"), stderr);
 });
 
 Deno.test("advice doesn't name what the same command refuses", async (t) => {
