@@ -8,19 +8,13 @@ import {
   type AgentResult,
   type InProcessOptions,
   makeAgentCommand,
-  runAgent,
   runAgentCommands,
   runAgentInProcess,
   spawnAgent,
 } from "@degu/testing/agents.ts";
 import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
-import {
-  findMountObstacle,
-  findNetworkObstacle,
-  THROUGH_MOUNT_NAMESPACE,
-  THROUGH_NAMESPACE,
-} from "@degu/testing/namespaces.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
   findShellObstacle,
   findTerminalObstacle,
@@ -100,40 +94,26 @@ Deno.test("a command with a wrong argument creates no device", async (t) => {
   const otherMachine = "203.0.113.7:0";
   const rows: [args: string[], stdin?: string][] = [
     [["init", "--name", "a/b"]],
-    [["init", "--name", "con"]],
     ...[
-      ...["a/b", "con"].map((name) => ["--as", name]),
-      ...["224.0.0.1:1", "a.:1", "[ff02::1]:1", "10.0.0.1:0"].map((text) => ["--serving", text]),
+      ["--as", "a/b"],
+      ...["224.0.0.1:1", "10.0.0.1:0"].map((text) => ["--serving", text]),
       Array(7).fill(["--serving", "10.0.0.1:1"]).flat(),
     ]
       .flatMap((option): [string[]][] => [[[...INVITE, ...option]], [["join", line, ...option]]]),
     [["invite", "--seconds", "0"]],
-    [["invite", "--seconds", "86401"]],
-    [["invite", "--listen", otherMachine]],
     [["invite", "--listen", "127.0.0.1:65535"]],
     [["invite", "--listen", usedPort]],
-    [["invite", "--listen", `127.0.0.1:${listener.addr.port - 1}`]],
     [["invite", ...Array(7).fill(local).flat()]],
-    [["join"]],
-    [["join", "laptop"]],
     [["join", line.slice(0, -1)]],
     [["join", "-"]],
-    [["join", "-"], "laptop\n"],
-    [["join", line, "more"]],
     [["pair", ...local]],
-    [["serve", ...local]],
     [["serve", "--share", joinPath("none"), ...local]],
     [["serve", "--share", joinPath("file"), ...local]],
     [["serve", "--inbox", joinPath("none", "inbox"), ...local]],
-    [["serve", "--inbox-for-all", joinPath("file"), ...local]],
     [["serve", "--share", joinPath(), ...local]],
-    [["serve", "--inbox", joinPath("new"), ...local]],
     [["serve", "--share", joinPath("share"), "--inbox", joinPath("share"), ...local]],
     [[...share, "--listen", otherMachine]],
-    [[...share, "--listen", usedPort]],
-    [[...share, "--listen", "localhost"]],
     [[...share, "--listen", "1"]],
-    [["service", "install", "--share", joinPath("none")]],
     [["service", "install", "--share", joinPath("share"), "--listen", "unix:/run/degu"]],
     [["service", "install", "--share", joinPath("share"), "--listen", "camera"]],
   ];
@@ -161,34 +141,6 @@ Deno.test("an invalid name is a usage error, and creates no device; the name of 
     await homes.runToFailure("one", 2, "--name: must be 1 to 63 letters", initArgs);
   }
   assertEquals(await listNames(homes.path), []);
-});
-
-Deno.test("a device or peer of another version is an error with both version numbers, and stays unchanged", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
-  await homes.pair("camera", "viewer");
-  const peers = `${homes.joinPath("camera")}/peers`;
-  const [file = ""] = await listNames(peers);
-  await Deno.writeTextFile(`${peers}/${file}`, '{"version":2,"name":"viewer"}');
-  const problem =
-    `the peer "viewer" can't be used: its file "${file}" has version 2, and this version of Degu ` +
-    "reads version 1; use the version that has written it, or pair the two devices again";
-  const listed = await homes.run("camera", ["peers"]);
-  assertEquals([listed.code, listed.stdout], [0, ""]);
-  assertStringIncludes(listed.stderr, problem);
-  for (const args of [["ls", "viewer:"], ["ping", "viewer"], ["rename", "viewer", "x"]]) {
-    await homes.runToFailure("camera", 3, `error: ${problem}`, args);
-  }
-  const device = `${homes.joinPath("camera")}/device.json`;
-  await Deno.writeTextFile(device, '{"version":3}');
-  const expectedMessage =
-    `the device in "${homes.joinPath("camera")}" has version 3, and this version of Degu opens ` +
-    "version 1: use the version of Degu that has written it";
-  for (const args of [["id"], ["init"], ["serve", "--inbox"]]) {
-    await homes.runToFailure("camera", 1, expectedMessage, args);
-  }
-  const written = [device, `${peers}/${file}`].map((path) => Deno.readTextFileSync(path));
-  assertEquals(written, ['{"version":3}', '{"version":2,"name":"viewer"}']);
 });
 
 Deno.test("invite, join and serve create a missing device with the name of the machine, and report it; ls does not", async () => {
@@ -232,16 +184,11 @@ Deno.test("invite, join and serve create a missing device with the name of the m
 
 Deno.test("the name of a machine is converted to a valid name", () => {
   const rows = [
-    ["laptop", "laptop"],
-    ["laptop.example.com", "laptop"],
     ["Annas MacBook", "Annas-MacBook"],
     ["Jürgens-Büro", "Jurgens-Buro"],
-    ["-x_1-", "x_1"],
-    ["_.local", "device"],
     ["", "device"],
     ["東京", "device"],
     ["a".repeat(62) + "-b", "a".repeat(62)],
-    ["a".repeat(80), "a".repeat(63)],
     // A name of this form would look like an id.
     ["a".repeat(52), "device"],
   ] as const;
@@ -387,42 +334,20 @@ complete_line() {
 }
 `;
     const rows = [
-      [`in`, "invite init"],
       [`--home /tmp in`, "invite init"],
-      [`--ho`, "--home"],
-      [`init --na`, "--name"],
       [`--json init --na`, "--name"],
       [`ping ''`, "camera phone"],
-      [`forget ph`, "phone"],
       [`serve --share /tm`, "/tmp"],
-      [`sync /tm`, "/tmp"],
       [`init --name x`, ""],
-      [`serve --listen x`, ""],
       [`get --inbox ca`, "camera:"],
-      [`serve --inbox /tm`, "/tmp"],
-      [`serve --inbox-for-all /tm`, "/tmp"],
-      [`ls --add`, "--address"],
-      [`invite --q`, "--quiet"],
-      [`completions --js`, "--json"],
-      [`ls ph`, "phone:"],
-      [`get cam`, "camera:"],
       [`get camera : tm`, ""],
-      [`get camera :`, ""],
       [`get camera:/tm`, ""],
       [`put /tm`, "/tmp"],
-      [`send /tm`, "/tmp"],
-      [`receive /tm`, "/tmp"],
-      [`put --se`, "--settled"],
-      [`sync --settled x`, ""],
       [`completions f`, "fish"],
       [`help ren`, "rename"],
       [`service in`, "install"],
-      [`service install sy`, "sync"],
-      [`service install --sh`, "--share"],
       [`service install --share /tm`, "/tmp"],
-      [`service install --listen x`, ""],
       [`service install sync --del`, "--delete --delete-all"],
-      [`service install sync --exclude x`, ""],
       [`service install sync cam`, "camera:"],
       [`service remove --sh`, ""],
       [`put --force serve --sh`, ""],
@@ -437,17 +362,11 @@ const noTerminal = await findTerminalObstacle();
 
 /** The input, and its completion with the tabulator. */
 const ROWS = [
-  ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
   ["degu ls ca", "degu ls camera:"],
-  ["degu put x cam", "degu put x camera:"],
-  ["degu get --se", "degu get --settled"],
   ["degu get --inbox ca", "degu get --inbox camera:"],
   ["degu init --na", "degu init --name"],
-  ["degu --home /tmp rena", "degu --home /tmp rename"],
-  ["degu completions f", "degu completions fish"],
   ["degu service in", "degu service install"],
-  ["degu service install --sh", "degu service install --share"],
   ["degu service install sync --che", "degu service install sync --checksum"],
 ] as const;
 
@@ -495,28 +414,18 @@ function degu
 end
 `;
     const rows = [
-      ["in", "init invite"],
       ["--home /tmp in", "init invite"],
       ["init --na", "--name"],
       ["ping ", "camera phone"],
-      ["forget ph", "phone"],
       ["ls ph", "phone:"],
       ["get cam", "camera:"],
-      ["serve --share /tm", "/tmp/"],
       ["put /tm", "/tmp/"],
       // A path on a peer is not completed with local files.
       ["get camera:/tm", ""],
-      ["sync camera:/tm", ""],
-      ["sync --se", "--settled"],
       ["completions f", "fish"],
-      ["help ren", "rename"],
       ["service in", "install"],
-      ["service install sy", "sync"],
-      ["service install --sh", "--share"],
       ["service install --share /tm", "/tmp/"],
-      ["service install sync --che", "--checksum"],
       ["service install sync cam", "camera:"],
-      ["service remove --sh", ""],
       ["put --force serve --sh", ""],
     ] as const;
     const lines = rows.map(([line]) => `echo (complete -C 'degu ${line}' | cut -f1)`);
@@ -574,39 +483,6 @@ Deno.test("an interrupted invitation is closed", async () => {
   const expectedMessage =
     /this line is not open any more: .*; run "degu invite" again on the other device/;
   await homes.runToFailure("viewer", 3, expectedMessage, ["join", line, ...SERVING]);
-});
-
-Deno.test("an invitation that is interrupted after a device was paired reports the device", async () => {
-  await using homes = await AgentHomes.create("camera");
-  const [viewer] = await homes.init("viewer");
-  const invite = homes.start("camera", INVITE);
-  const line = await invite.waitForLine("degu:");
-  const peers = homes.joinPath("camera", "peers");
-  const isStored = () => Deno.readDirSync(peers).some(({ name }) => name.includes(viewer!));
-  // The other device has received the response, but has not closed its connection yet.
-  const interruption = (async () => {
-    while (!isStored()) await new Promise(setImmediate);
-    invite.kill("SIGINT");
-  })();
-  await homes.runToSuccess("viewer", ["join", line, ...SERVING]);
-  await interruption;
-  const { code, stdout } = await invite.waitForEnd();
-  assertEquals([code, stdout], [0, `${line}\npaired with viewer ${formatId(viewer!)}\n`]);
-});
-
-Deno.test("invalid options are a usage error, and an address of another machine is reported", async () => {
-  await using homes = await AgentHomes.create("camera");
-  const line = ["--listen", "203.0.113.7:0"];
-  const other = "203.0.113.7:0 is not an address of this machine: use an address of";
-  const serve = ["serve", "--inbox", homes.joinPath("inbox"), ...line];
-  for (const args of [serve, ["invite", ...line, ...SERVING]]) {
-    await homes.runToFailure("camera", 1, other, args);
-  }
-  const rows = [["--seconds", "0"], ["--as", "a b"], ["--serving", "/run/x"]];
-  for (const [option = "", value = ""] of rows) {
-    const expectedMessage = new RegExp(`^degu: error: (option ')?${option}`);
-    await homes.runToFailure("camera", 2, expectedMessage, [...INVITE, option, value]);
-  }
 });
 
 Deno.test(
@@ -667,14 +543,6 @@ Deno.test("the joined device has a line without the countdown; a line pasted in 
   assertEquals(lastLine, `paired with viewer ${formatId(id!)}`);
 });
 
-Deno.test("in a narrow terminal the countdown does not wrap", ignoreIf(noTerminal), async () => {
-  const options = { columns: 30, steps: [["left", "\x03"]] as const };
-  const shown = await interruptOnTerminal([...INVITE_FOR, "60"], options);
-  // deno-lint-ignore no-control-regex -- the escape sequence that erases the line is part of the text
-  const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
-  assertEquals([line.length, line.endsWith("left")], [29, true], shown);
-});
-
 Deno.test(
   "join asks for the line on a terminal, and an interrupt by the keyboard ends it",
   ignoreIf(noTerminal),
@@ -706,9 +574,6 @@ Deno.test("a countdown shows the remaining minutes and seconds", () => {
 
 // degu join: the pasted line, and the device that it pairs with.
 
-const obstacle = await findNetworkObstacle();
-const networkProblem = obstacle && `no network namespace can be made here (${obstacle})`;
-
 Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
   await using homes = await AgentHomes.create("camera");
   const line = await homes.start("camera", INVITE).waitForLine("degu:");
@@ -716,14 +581,12 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
   const ownLineMessage = "it is this device itself";
   const rows: [expectedMessage: string, pieces: string[], endsInput?: boolean][] = [
     [ownLineMessage, [`${line}\n`]],
-    [ownLineMessage, [`${half}\n`, ` ${rest}\n`]],
     [ownLineMessage, [half, rest, "\n"]],
     [ownLineMessage, [line], true],
     ["error: the line is garbled", [`${half}\n`, "\n"]],
     ["the line is garbled", [line.replace("degu:A", "degu:B")], true],
     ["must be the line of an invitation", ["hello\n"]],
     ["stdin is empty", [], true],
-    ["stdin is empty", ["\n"]],
     ["stdin is empty", [" \n \n"]],
     ["not the line of an invitation", ["degu:", "A".repeat(65_536)]],
   ];
@@ -755,23 +618,6 @@ Deno.test("join with another text, or without a line, names degu pair", async ()
     assertStringIncludes(stderr, advice);
   }
 });
-
-Deno.test(
-  "where no address of the line can be reached, nobody has refused",
-  ignoreIf(networkProblem),
-  async () => {
-    await using homes = await AgentHomes.create("camera", "viewer");
-    const line = await homes.start("camera", INVITE).waitForLine("degu:");
-    // A namespace in which no interface is up, not even the loopback one.
-    const args = ["--home", homes.joinPath("viewer"), "join", line, ...SERVING];
-    const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1");
-    const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
-    assertEquals(code, 1, stderr);
-    const unreachable =
-      /^degu: error: the device [a-z2-7]{8}… can't be reached at an address of the/;
-    assertMatch(stderr, unreachable);
-  },
-);
 
 // A directory of a device that can't be written.
 
