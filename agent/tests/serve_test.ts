@@ -10,18 +10,15 @@ import { formatId, type Output, OutputClosedError } from "@degu/internal/agent/o
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { checkInbox, checkServedDirectory } from "@degu/internal/agent/served_directories.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
-import { AgentFiles, waitForFile } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
-import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { randomBytes } from "@degu/testing/transferring.ts";
 import {
   assert,
   assertEquals,
@@ -31,6 +28,7 @@ import {
 } from "@std/assert";
 import { join, realPath } from "@degu/internal/files/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
+import { randomBytes } from "@degu/testing/transferring.ts";
 
 // degu serve: the served files, the refused directories, and the shutdown.
 
@@ -268,23 +266,6 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
   assert(!stderr.includes("127.0.0.1:"), stderr);
 });
 
-Deno.test("an upload that a newer upload replaces is no problem of people, so it is not reported", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox } = files;
-  await Deno.writeFile(`${local}/large`, randomBytes(8_000_000));
-  using _clock = setClockAhead();
-  await using relay = new CuttingRelay(files.address);
-  relay.stallAfter(3_000_000);
-  const putArgs = ["put", `${local}/large`, "camera:"];
-  await using agent = files.start([...putArgs, "--address", formatAddress(relay.address)]);
-  await waitForFile(inbox, (_name, size) => size > 1_000_000);
-  await files.runToSuccess(...putArgs);
-  agent.kill("SIGINT");
-  assertEquals((await agent.waitForEnd()).code, 130);
-  const { stderr } = await files.stop();
-  assertEquals(stderr.split("\n").filter((line) => line.includes("warning")), []);
-});
-
 Deno.test("refused actions of peers are reported in words for users, with the path on this device", async (t) => {
   await using files = await AgentFiles.start();
   const { inbox, share } = files;
@@ -335,19 +316,6 @@ Deno.test("refused actions of peers are reported in words for users, with the pa
   });
   const { stderr } = await files.stop();
   assert(!/precondition|left unread|HTTP|PUT|DELETE/.test(stderr), stderr);
-});
-
-Deno.test("the same file again is no refusal, and is not reported", async () => {
-  await using files = await AgentFiles.start();
-  const { local } = files;
-  await fill(local, { "a": "1", "d/x": "1" });
-  for (let n = 0; n < 2; n++) {
-    await files.runToSuccess("put", `${local}/a`, "camera:");
-    await files.runToSuccess("put", "-r", `${local}/d`, "camera:");
-    await files.runToSuccess("sync", local, "camera:copy");
-  }
-  const { stderr } = await files.stop();
-  assertEquals(stderr.split("\n").filter((line) => line.includes("warning")), []);
 });
 
 Deno.test("refused writes of peers are a line a second, with the number of omitted lines", async () => {
@@ -594,3 +562,66 @@ Deno.test(
     assertStringIncludes(said.receive, `${reason}: run the command with --address`);
   },
 );
+
+// degu serve --threads: directories in threads of their own.
+
+for (
+  const [name, inboxOption] of [["an inbox", "--inbox"], ["an inbox for all", "--inbox-for-all"]]
+) {
+  Deno.test(`with --threads, peers get and put files as without it, and events are printed (${name})`, async () => {
+    await using homes = await AgentHomes.create("camera", "viewer");
+    const [share, inbox] = [homes.joinPath("share"), homes.joinPath("camera-inbox")];
+    await fill(homes.path, {
+      "share/a": "1",
+      "share/sub/b": "22",
+      "put/c": "333",
+      "camera-inbox": null,
+    });
+    const big = randomBytes(3_000_000);
+    await Deno.writeFile(homes.joinPath("put/big"), big);
+    await homes.pair("camera", "viewer");
+    const args = ["--threads", "--share", share, inboxOption!, inbox];
+    const { agent } = await homes.serve("camera", args, "viewer");
+    const path = homes.path;
+    await homes.runToSuccess("viewer", ["get", "--no-find", "-r", "camera:", `${path}/got`]);
+    assertEquals(await Deno.readTextFile(`${path}/got/sub/b`), "22");
+    await homes.runToSuccess("viewer", ["put", "--no-find", "-r", `${path}/put`, "camera:"]);
+    const directory = inboxOption === "--inbox" ? `${inbox}/viewer` : inbox;
+    assertEquals(await Deno.readFile(`${directory}/put/big`), big);
+    await homes.runToSuccess("viewer", ["rm", "--no-find", "camera:put/c"]);
+    // The reasons of a refused request are in the log of the server.
+    await using viewer = await Device.open(homes.joinPath("viewer"));
+    using connection = await (await viewer.client("camera")).connect();
+    assertEquals((await connection.request("PUT", "/share/new", {}, "x")).status, 405);
+    connection.close();
+    agent.kill("SIGINT");
+    const { code, stdout, stderr } = await agent.waitForEnd();
+    assertEquals(code, 0, stderr);
+    const events = stdout.trim().split("\n").slice(1).map((line) => JSON.parse(line));
+    assertEquals(
+      events.map(({ event, peer, path }) => `${event} ${peer} ${path}`).toSorted(),
+      [
+        `delete viewer inbox/${inboxOption === "--inbox" ? "viewer/" : ""}put/c`,
+        "get viewer share/a",
+        "get viewer share/sub/b",
+        `put viewer inbox/${inboxOption === "--inbox" ? "viewer/" : ""}put/big`,
+        `put viewer inbox/${inboxOption === "--inbox" ? "viewer/" : ""}put/c`,
+      ],
+    );
+  });
+}
+
+Deno.test("with --threads, a refused request is logged with the peer, the path and the reason", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await fill(homes.path, { "share/a": "1" });
+  await homes.pair("camera", "viewer");
+  const share = homes.joinPath("share");
+  const { agent } = await homes.serve("camera", ["--threads", "--share", share], "viewer");
+  await Deno.remove(share, { recursive: true });
+  await using viewer = await Device.open(homes.joinPath("viewer"));
+  using connection = await (await viewer.client("camera")).connect();
+  assertEquals((await connection.get("/share/a")).status, 503);
+  await agent.waitForMessage("viewer wanted to get share/a: the served directory");
+  agent.kill("SIGINT");
+  assertEquals((await agent.waitForEnd()).code, 0);
+});
