@@ -1,7 +1,7 @@
 /** The command line: options, addresses, the device, and the messages of errors. */
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { transience } from "@degu/internal/internal/error_details.ts";
-import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";
 import { DeviceError } from "@degu/device";
 import { TransferError } from "@degu/files";
@@ -107,25 +107,16 @@ Deno.test("degu alone prints an overview of all commands that fits a terminal of
 Deno.test("a usage error is one line, which refers to the help if it has no other advice, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
     [["serve", "--listen", "nonsense"], /--listen: .*an IP address of this machine/],
-    [["invite", "--listen", "localhost:0"], /--listen: .*an IP address/],
     [["invite", "--serving", "localhost:0"], /--serving: must have a port from 1 to 65535/],
-    [["receive", "--from", ""], /--from: must be the name of a device/],
     [["receive", "--from", "my laptop"], /--from: must be the name of a device/],
-    [["receive", "--from", "…"], /--from: must be the name of a device/],
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\)\n/],
     [["--json"], /a command is missing; see "degu --help"/],
     [["service"], /a command is missing: service install or service remove\n/],
-    [["init", "--nam", "x"], /unknown option '--nam' \(Did you mean --name\?\)\n/],
-    [["init", "--photos"], /unknown option '--photos'; see "degu init --help"/],
     [["ls"], /PEER:PATH is missing; see "degu ls --help"/],
-    [["id", "x"], /too many arguments: "x"; degu id takes none\n/],
     [["serve", "x"], /too many arguments: "x"; name a directory with --share or --inbox\n/],
-    [["--home", "sync", "id", "x"], /too many arguments: "x"/], // sync is the value of --home
-    [["ping", "--address", "a b", "x"], /error: --address: .*"a b"/],
     [["--address", "::1", "ls", "x:"], /'--address'; write it after the command\n/],
-    [["help", "x"], /unknown command 'x'; see "degu --help"/],
     [["init", "--", "--name"], /too many arguments: "--name"/], // two dashes end the options
-    [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one
+    [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one,
   ];
   const [help, command] = [await runAgentInProcess(["help", "init"]), ["init", "--help"]];
   assertEquals([help.code, help], [0, await runAgentInProcess(command)]);
@@ -179,10 +170,7 @@ Deno.test("an address may omit the port, and IPv6 then needs no brackets", () =>
   const rows = [
     ["192.168.1.7", ["192.168.1.7", 7443]],
     ["192.168.1.7:80", ["192.168.1.7", 80]],
-    ["camera.local", ["camera.local", 7443]],
-    ["camera.local:0", ["camera.local", 0]],
     ["::1", ["::1", 7443]],
-    ["[::1]", ["::1", 7443]],
     ["[::1]:80", ["::1", 80]],
     ["fe80::1%eth0", ["fe80::1%eth0", 7443]],
     ["[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
@@ -345,9 +333,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
   const both = "10.0.0.1:1: no program listens; 10.0.0.2:2: there is no route";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
     [new Failure("as it is"), 1, "as it is", /^$/],
-    [new Failure("as it is", "USAGE"), 2, "as it is", /^$/],
     [new Failure("as it is", "REFUSED"), 3, "as it is", /^$/],
-    [new DeguError("as it is"), 1, "as it is", /^$/],
     [new InterruptedError(), 130, "interrupted", /^$/],
     [
       new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
@@ -362,12 +348,6 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^; pair .*"degu pair"/,
     ],
     [
-      new TlsError("CLOSED", "why"),
-      1,
-      "camera closed the connection",
-      /^; check that "degu serve" still runs on camera/,
-    ],
-    [
       new TlsError("NOT_TLS", "why", { address: ["::1", 7443] }),
       1, // no device has refused
       "another program answers at [::1]:7443",
@@ -379,7 +359,6 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       "the certificate of camera has expired, by the clock of this device",
       /^; check the clocks/,
     ],
-    [new TlsError("WEAK", "why"), 3, "why", /^$/],
     [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" on camera/],
     [
       markSocketError(new EmptyPreambleError("why"), { waitedSeconds: 2 }),
@@ -388,22 +367,10 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^; it may be busy/,
     ],
     [
-      unreachable(markSocketError(new ConnectionRefused("why"))),
-      1,
-      "camera does not answer (why)",
-      /^: run "degu serve" on camera/,
-    ],
-    [
       unreachable(connecting(new TimedOut("connecting why"), ["10.0.0.1", 1])),
       1,
       "camera does not answer (10.0.0.1:1: no response)",
       /^: run "degu serve" on camera, and check/,
-    ],
-    [
-      unreachable(connecting(new TimedOut("why"), ["laptop.local", 7443])),
-      1,
-      "camera does not answer (laptop.local:7443: the name can't be looked up, or no device responds at its addresses)",
-      /^: check the name, and that/,
     ],
     [
       markSocketError(new TimedOut("why")),
@@ -411,7 +378,6 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       "camera does not answer (why)",
       /^: it may be busy, or hang.* on camera$/,
     ],
-    [new TimedOut("why"), 1, "why", /^$/],
     [
       unreachable(connectionErrorDetails.set(new Error("why"), {
         fault: "unknown name",
@@ -421,7 +387,6 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       "camera does not answer (laptop.local:7443: the name can't be looked up)",
       /^: check the name, and that/,
     ],
-    [withCode("why", "EACCES"), 1, "why", /^$/],
     [
       unreachable(
         connecting(new ConnectionRefused("why"), ["10.0.0.1", 1]),
@@ -441,22 +406,10 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^: run "degu serve" on camera/,
     ],
     [
-      unreachable(...[1, 2, 3].map((port) => connecting(new TimedOut("why"), ["10.0.0.1", port]))),
-      1,
-      "camera does not answer (10.0.0.1:1 and 2 other addresses: no response)",
-      /^: run "degu serve" on camera, and check/,
-    ],
-    [
       markSocketError(new Deno.errors.ConnectionReset("why")),
       1,
       "the connection to camera was lost",
       /^; check that "degu serve" still runs on camera/,
-    ],
-    [
-      markSocketError(new Deno.errors.UnexpectedEof("why")),
-      1,
-      "the connection to camera was lost",
-      /^; check/,
     ],
     [new NotCapable("why"), 1, "why", /^; docs\/permissions\.md has the flags/],
     ["why", 1, "why", /^$/],
@@ -512,12 +465,6 @@ Deno.test("errors of files are reworded for users", () => {
       `camera can't store it on the disk that is mounted there: see the output of "degu serve" on camera`,
     ],
     [refused(403, "delete", { "refusal-reason": "mount-point" }), "delete", mountedAtPeer],
-    [refused(403, "put", { "refusal-reason": "mount-point" }), "put", mountedAtPeer],
-    [
-      new TransferError("MOUNT_POINT", "", { problem: "a disk is mounted there" }),
-      "delete",
-      "a disk is mounted there: unmount it, or keep the entry",
-    ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],
     [status(418), "get", `camera has answered with status 418; ${version}`],
@@ -527,8 +474,6 @@ Deno.test("errors of files are reworded for users", () => {
       "another file of this name exists on camera: replace it with --force",
     ],
     [refused(412, "delete"), "delete", `${changed} ${again}`],
-    [remoteChangedError("/a", { status: 412 }), "put", `${changed} ${again}`],
-    [refused(409, "put"), "put", `${busy}: ${again} in a moment, which then reports the reason`],
     [
       refused(409, "put", { "retry-after": "1" }),
       "put",
@@ -548,7 +493,6 @@ Deno.test("errors of files are reworded for users", () => {
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
     [noDigest, "get", `${problem}; ${version}`],
-    [new Failure("as it is"), "put", "as it is"],
     [sameNameError(node), "put", same],
     [
       changedDuringCallError(node, {}),
@@ -565,11 +509,6 @@ Deno.test("errors of files are reworded for users", () => {
       unreadableEntryError(node),
       "get",
       "camera can't read it: change its permissions on camera, or check the disk",
-    ],
-    [
-      unreadableEntryError(node),
-      "put",
-      "it can't be read: change its permissions, or check the disk",
     ],
   ];
   for (const [error, direction, text] of rows) {

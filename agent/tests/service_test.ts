@@ -1,5 +1,5 @@
 /**
- * degu service: the units, their command lines and permissions.
+ * degu service: the units, their command lines and permissions; degu permissions.
  * tests/project/permissions_agent_test.ts installs them with a real systemd.
  */
 import { realPath } from "@degu/internal/files/disk/paths.ts";
@@ -9,6 +9,7 @@ import { fill, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { makeLinks } from "@degu/testing/special_files.ts";
 
 /** Splits the command of a unit, as in systemd.service(5), into words after the program. */
 function wordsOf(unit: string): string[] {
@@ -44,23 +45,8 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       ],
     ],
     [
-      "a share, not announced",
-      ["--share", joinPath("share"), "--no-announce"],
-      [`${home},${joinPath("share")}`, home, "[::]:7443,0.0.0.0:7443", "uid"],
-    ],
-    [
       "an inbox, not announced",
       ["--inbox", joinPath("inbox"), "--no-announce"],
-      [
-        `${home},${joinPath("inbox")}`,
-        `${home},${joinPath("inbox")}`,
-        "[::]:7443,0.0.0.0:7443",
-        "uid,statfs",
-      ],
-    ],
-    [
-      "an inbox for new files only",
-      ["--inbox", joinPath("inbox"), "--new-only", "--no-announce"],
       [
         `${home},${joinPath("inbox")}`,
         `${home},${joinPath("inbox")}`,
@@ -92,11 +78,6 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       "to a peer, which is not looked for",
       [...sync, "--no-find", joinPath(hostile), "desk:a b"],
       [`${home},${joinPath(hostile)}`, home, "192.0.2.1:7443", "uid"],
-    ],
-    [
-      "to a peer, from which files are removed from this device",
-      ["sync", "--move", "--no-find", joinPath("share"), "desk:"],
-      [`${home},${joinPath("share")}`, `${home},${joinPath("share")}`, "192.0.2.1:7443", "uid"],
     ],
     [
       "from a peer",
@@ -230,19 +211,9 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     [1, "whether its disk is mounted; if it is new: mkdir", "--share", homes.joinPath("none")],
     [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
     [2, "--listen: a service can listen only at IP addresses", ...unix],
-    [2, "unknown option '--shar' (Did you mean --share?)", "--shar", "x"],
     [2, '"put", "a": only serve and sync can be services', "put", "a"],
-    [2, "write PEER:DIR DIR, or DIR PEER:DIR", "sync", "a", "b"],
     [2, "--dry-run is for a single run", "sync", "-n", homes.joinPath("dir"), "desk:"],
-    [1, "is not a directory", "sync", homes.joinPath("file"), "desk:"],
     [3, 'there is no peer "toaster"', "sync", homes.joinPath("dir"), "toaster:"],
-    [
-      1,
-      "whether its disk is mounted; if it is new: mkdir",
-      "sync",
-      homes.joinPath("none"),
-      "desk:",
-    ],
     [1, "its keys must not leave it", "sync", homes.joinPath("laptop"), "desk:"],
     // The line end would start another line of the unit.
     [
@@ -261,4 +232,93 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   await homes.runToFailure("laptop", 1, "degu may not run systemctl", ["service", "remove"]);
   const help = await homes.runToSuccess("laptop", ["service", "--help"]);
   for (const command of ["install", "remove"]) assert(help.includes(command), help);
+});
+
+// degu permissions: paths through links, new files, searches, and wrong commands.
+
+Deno.test("the flags have the paths and addresses of the arguments", async (t) => {
+  await using homes = await AgentHomes.create("laptop", "desk", "phone");
+  await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
+  await homes.pair("laptop", "phone", undefined, "192.0.2.2:7443");
+  await fill(homes.path, { "real/file": "1", "copy/.degu-kept/a": "1", "copy/sub/b": "1" });
+  await makeLinks({ [homes.joinPath("link")]: "real" });
+  const [path, home] = [homes.path, homes.joinPath("laptop")];
+  const [all, search] = ["--allow-net", "--allow-sys=uid,networkInterfaces"];
+  const rows: [rule: string, args: string[], flags: string[]][] = [
+    ["a peer that may be searched for", ["ls", "desk:"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`, all, search],
+    ]],
+    ["several peers", ["get", "--no-find", "desk:a", "phone:b", "-"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`],
+      ...["--allow-net=192.0.2.1:7443,192.0.2.2:7443", "--allow-sys=uid"],
+    ]],
+    ["a new file, in its directory", ["get", "--no-find", "desk:a", `${path}/real/new/file`], [
+      ...[`--allow-read=${home},${path}/real`, `--allow-write=${home},${path}/real`],
+      ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid,statfs"],
+    ]],
+    ["both paths of a link", ["put", "--no-find", `${path}/link/file`, "desk:"], [
+      ...[`--allow-read=${home},${path}/link/file,${path}/real/file`, `--allow-write=${home}`],
+      ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid"],
+    ]],
+    ["an address", ["ping", "--address", "[fe80::1%3]:7443", "desk"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`],
+      ...["--allow-net=[fe80::1%3]:7443", "--allow-sys=uid"],
+    ]],
+    [
+      "a directory of an inbox with versions",
+      ["restore", `${path}/copy/gone`, `${path}/real/new`],
+      [
+        ...[`--allow-read=${home},${path}/copy,${path}/real`, `--allow-write=${path}/real`],
+      ],
+    ],
+    ["a restoration that writes nothing", ["restore", "-n", `${path}/copy`, `${path}/real/new`], [
+      `--allow-read=${home},${path}/copy,${path}/real`,
+    ]],
+    ["a line of stdin, which may have any address", ["join", "--serving", "192.0.2.1:1", "-"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`, all, search],
+    ]],
+    ["the ports after a port", ["invite", "--listen", "192.0.2.3:7500", "--serving", "a.test:1"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`],
+      ...["--allow-net=192.0.2.3:7500,192.0.2.3:7501", "--allow-sys=uid"],
+    ]],
+    [
+      "the host of an invitation",
+      ["pair", "--address", "192.0.2.3:7500", "--serving", "a.test:1"],
+      [
+        ...[`--allow-read=${home}`, `--allow-write=${home}`],
+        ...["--allow-net=192.0.2.3", "--allow-sys=uid"],
+      ],
+    ],
+  ];
+  await testEachRow(t, rows, async (_rule, args, flags) => {
+    const printed = await homes.runToSuccess("laptop", ["--json", "permissions", ...args]);
+    const { command }: { command: string[] } = JSON.parse(printed);
+    assertEquals(command.filter((word) => word.startsWith("--allow-")), flags);
+    assertEquals(command.slice(-args.length - 3), ["--home", home, "--json", ...args]);
+  });
+});
+
+Deno.test("a name with a hyphen is printed behind the -- before it", async () => {
+  await using homes = await AgentHomes.create("laptop", "desk");
+  await homes.pair("laptop", "desk");
+  for (const args of [["put", "--", "-x", "desk:"], ["put", "--force", "--", "-x", "desk:"]]) {
+    const line = await homes.runToSuccess("laptop", ["permissions", ...args]);
+    assertEquals(line.trimEnd().split(" ").slice(-args.length), args);
+  }
+});
+
+Deno.test("a wrong command is refused as without permissions", async () => {
+  await using homes = await AgentHomes.create("laptop");
+  const rows: [args: string[], code: number, message: string][] = [
+    [[], 2, 'a command is missing; see "degu permissions --help"'],
+    [["upload"], 2, "Did you mean put?"],
+    [["ls", "desk"], 2, "desk:"],
+    [["get", "file"], 2, "file"],
+    [["sync", "a", "b"], 2, "b"],
+    [["ls", "desk:"], 3, "this device has no peers yet"],
+    [["serve"], 2, "there is no directory to serve"],
+  ];
+  for (const [args, code, message] of rows) {
+    await homes.runToFailure("laptop", code, message, ["permissions", ...args]);
+  }
 });

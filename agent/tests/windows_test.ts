@@ -89,18 +89,12 @@ Deno.test("on Windows a path of the command line may have backslashes, ~ and a d
   const rows: [text: string, path: string][] = [
     ["new\\", "new/"],
     ["a\\b c.txt", "a/b c.txt"],
-    ["..\\x", "../x"],
     ["C:", "C:/"],
-    ["e:", "e:/"],
     ["C:\\x\\", "C:/x/"],
     ["\\\\server\\share\\x", "//server/share/x"],
-    ["C:\\PROGRA~1\\x", "C:/PROGRA~1/x"],
     ["~", "/profile"],
     ["~\\Inbox\\", "/profile/Inbox/"],
-    ["~/x", "/profile/x"],
     ["~x", "~x"],
-    [".", "."],
-    [".hidden", ".hidden"],
   ];
   if (Deno.build.os !== "windows") {
     for (const [text] of rows) {
@@ -117,9 +111,7 @@ Deno.test("on Windows a path that leads to a device, a stream or a place of a dr
   using _windows = setWindows();
   const rows: [text: string, problem: string][] = [
     ["con", '"con" is reserved by Windows'],
-    ["nul", '"nul" is reserved by Windows'],
     ["C:\\dir\\aux.txt", '"aux.txt" is reserved by Windows'],
-    ["prn\\x", '"prn" is reserved by Windows'],
     ["x:y", "x: is a drive: write x:/y for a file in its root"],
     ["C:dir\\x", "C: is a drive: write C:/dir/x"],
     ["dir\\a:b", '"a:b" has a colon'],
