@@ -1,19 +1,10 @@
-/** Devices that are killed during a pairing, and the permissions that pairing needs. */
+/** Pairing between processes, and the permissions that it needs. */
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
-import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "@degu/internal/files/disk/paths.ts";
-import {
-  addressOf,
-  introductionOf,
-  makeDevices,
-  type PairingDevice,
-  RawJoiner,
-  Stranger,
-} from "./pairing.ts";
-import { formatAnswer, startInviter, VALUE } from "./pairing_inviter.ts";
+import { makeDevices, type PairingDevice, RawJoiner } from "./pairing.ts";
 
 /** Starts a process that invites, joins, or serves and invites, with the device of a directory. */
 function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {
@@ -55,34 +46,21 @@ Deno.test("two processes pair with exactly the permissions that they need", asyn
   assertEquals((await viewer.peers()).map(({ id }) => id), [camera.id]);
 });
 
-Deno.test("a server on a wildcard address is not announced without permission to list the interfaces", async () => {
+Deno.test("right after a pairing each device can connect to the other, even if another process serves", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  await using inviting = start(camera, "serve");
-  const line = await lineOf(inviting);
-  assertEquals((await viewer.join(line)).addresses, []);
-  const { success, stdout, stderr } = await inviting.waitForEnd();
-  assertEquals([success, stdout], [true, `${line}\nviewer\n`], stderr);
-  assertStringIncludes(stderr, "--allow-sys=networkInterfaces");
-});
-
-Deno.test("right after a pairing each device can connect to the other, even if another process serves", async () => {
-  for (let round = 0; round < 3; round++) {
-    await using devices = await makeDevices("camera", "viewer");
-    const { camera, viewer } = devices;
-    await using atCamera = start(camera, "only-serve");
-    await using atViewer = start(viewer, "only-serve");
-    const portOf = async (serving: RunningProcess) => Number(await serving.waitForStdout(/^\d+\n/));
-    const [toCamera, toViewer] = [await portOf(atCamera), await portOf(atViewer)];
-    const isKnown = async (device: PairingDevice, peer: string, port: number) => {
-      const client = await device.device.client(peer, { addresses: [["127.0.0.1", port]] });
-      assertEquals((await client.request("GET", "/")).status, 204);
-    };
-    await using invitation = await camera.invite();
-    const joined = viewer.join(invitation.line).then(({ id }) => isKnown(viewer, id, toCamera));
-    const paired = invitation.paired.then(({ id }) => isKnown(camera, id, toViewer));
-    await Promise.all([joined, paired]);
-  }
+  await using atCamera = start(camera, "only-serve");
+  await using atViewer = start(viewer, "only-serve");
+  const portOf = async (serving: RunningProcess) => Number(await serving.waitForStdout(/^\d+\n/));
+  const [toCamera, toViewer] = [await portOf(atCamera), await portOf(atViewer)];
+  const isKnown = async (device: PairingDevice, peer: string, port: number) => {
+    const client = await device.device.client(peer, { addresses: [["127.0.0.1", port]] });
+    assertEquals((await client.request("GET", "/")).status, 204);
+  };
+  await using invitation = await camera.invite();
+  const joined = viewer.join(invitation.line).then(({ id }) => isKnown(viewer, id, toCamera));
+  const paired = invitation.paired.then(({ id }) => isKnown(camera, id, toViewer));
+  await Promise.all([joined, paired]);
 });
 
 Deno.test("a server that doesn't read the peers delays a pairing for as long as device/docs/device.md says", async () => {
@@ -118,33 +96,4 @@ Deno.test("a joiner by number gets its response before a question blocks the inv
   assertEquals(await confirmed.readResponseText(200), "{}");
   await inviting.waitForEnd();
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
-});
-
-Deno.test("an inviter that is killed between the steps has stored no peer", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using inviting = start(camera, "invite");
-  const line = await lineOf(inviting);
-  using stranger = await Stranger.connect(addressOf({ line }));
-  stranger.post("/secret", introductionOf(line, viewer));
-  await stranger.readResponse(200);
-  inviting.kill();
-  await inviting.waitForEnd();
-  assertEquals(await camera.written(), []);
-});
-
-Deno.test("a joiner that is killed between the steps has stored no peer", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  const firstStepDone = Promise.withResolvers<void>();
-  await using inviter = await startInviter(camera, (_request, _socket, count) => {
-    if (count === 0) return formatAnswer({ value: VALUE, name: "camera", addresses: [] });
-    firstStepDone.resolve();
-    return null;
-  });
-  await using joining = start(viewer, "join", inviter.line);
-  await withTimeout(firstStepDone.promise, "the second step");
-  joining.kill();
-  await joining.waitForEnd();
-  assertEquals(await viewer.written(), []);
 });

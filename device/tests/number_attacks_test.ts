@@ -515,18 +515,6 @@ Deno.test(
   },
 );
 
-Deno.test("while a question is open, a joiner by line needs no certificate, and may present one", async () => {
-  await using setup = await openConfirmedInvitation(["viewer", "other"]);
-  const { viewer, other, invitation, inviter } = setup;
-  using _joiner = await RawJoiner.startQuestion(invitation, viewer);
-  const { signal } = await inviter.waitForQuestion();
-  using stranger = await Stranger.connect(addressOf(invitation), viewer);
-  stranger.post("/secret", introductionOf(invitation.line, other));
-  const { value } = await stranger.readResponse(200);
-  await waitForAbort(signal);
-  await completeSecondStep(invitation, value, other);
-});
-
 Deno.test("no number can be confirmed while a valid secret is processed, because an invitation is for one pairing", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;

@@ -236,23 +236,6 @@ Deno.test("the first addresses of a machine with bridges and tunnels are those o
   assertEquals(first.filter(([host]) => host === "10.9.0.2").length, 1);
 });
 
-Deno.test("the best address of each network precedes the second of any network of the same interface", () => {
-  const makeNetworkEntry = (address: string, netmask: string) => {
-    return { ...makeEntry("eth0", address), netmask };
-  };
-  const hosts = ["192.168.1.7", "192.168.1.8", "10.0.0.7", "10.0.0.8"];
-  const entries = [
-    ...hosts.map((host) => makeNetworkEntry(host, "255.255.255.0")),
-    ...["2001:db8::1", "2001:db8::2"].map((host) =>
-      makeNetworkEntry(host, "ffff:ffff:ffff:ffff::")
-    ),
-  ];
-  assertEquals(
-    ownOf(entries).map(([host]) => host),
-    ["192.168.1.7", "10.0.0.7", "2001:db8::1", "192.168.1.8", "10.0.0.8", "2001:db8::2"],
-  );
-});
-
 Deno.test("addresses that are left out are reported", () => {
   const messages: string[] = [];
   const report = (message: string) => void messages.push(message);

@@ -1,5 +1,5 @@
 /** The line of an invitation, and the messages of a pairing. */
-import { PairingError } from "@degu/device";
+import { PairingError, parseInvitation } from "@degu/device";
 import {
   decodeLine,
   encodeBase64Url,
@@ -17,6 +17,8 @@ import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { TestDevices } from "@degu/testing/device_pairs.ts";
 
 const random = fc.uint8Array({ minLength: 16, maxLength: 16 });
 const host = fc.oneof(fc.ipV4(), fc.constantFrom("::1", "fe80::1", "2001:db8::7", "camera.local"))
@@ -240,4 +242,40 @@ Deno.test("parsing any text as a line fails only with these errors", () => {
   fc.assert(fc.property(fc.constantFrom(1, 2, 3), bytes(0, 3000), (version, payload) => {
     assertThrows(() => decodeLine(lineOf(version, payload)), PairingError);
   }));
+});
+
+// The parsed line of an invitation.
+
+const LISTEN = { listen: [["127.0.0.1", 0], ["::1", 0]] } as const;
+
+Deno.test("parseInvitation returns the id, the addresses and the time of an invitation, but not its secret", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  await using invitation = await camera.invite(LISTEN);
+  const { line, addresses, expires } = invitation;
+  const parsed = parseInvitation(line);
+  assertEquals(parsed, { id: camera.id, addresses: addresses as typeof parsed.addresses, expires });
+  // White space in a wrapped line is ignored.
+  assertEquals(parseInvitation(` ${line.replaceAll(/.{20}/g, "$&\r\n")}`), parsed);
+  assert(Object.isFrozen(parsed.addresses));
+});
+
+Deno.test("parseInvitation rejects an invalid line with a code, and doesn't quote the line", async () => {
+  await using devices = await TestDevices.create();
+  await using invitation = await (await devices.open("camera")).invite(LISTEN);
+  const { line } = invitation;
+  const codeOf = (text: string) => {
+    const { code, message } = assertThrows(() => parseInvitation(text), PairingError);
+    assert(text.length < 20 || !message.includes(text.slice(5, 20)), message);
+    return code;
+  };
+  assertEquals(codeOf("hello"), "NOT_A_LINE");
+  assertEquals(codeOf(""), "NOT_A_LINE");
+  for (let length = "degu:".length; length < line.length; length++) {
+    assertEquals(codeOf(line.slice(0, length)), "GARBLED");
+  }
+  assertEquals(codeOf(`${line}a`), "GARBLED");
+  using _ = setClockAhead(2 * 24 * 60 * 60 * 1000);
+  assertEquals(codeOf(line), "EXPIRED");
+  assertThrows(() => Reflect.apply(parseInvitation, null, [null]), TypeError, "line: must be");
 });
