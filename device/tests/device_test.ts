@@ -1,6 +1,6 @@
 /** Opening and closing a device, its directory, and two devices from pairing to forgetting. */
 import { type Address, DeguError } from "@degu/degu/base";
-import { Device } from "@degu/device";
+import { Device, DeviceError, peerOf } from "@degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -17,10 +17,18 @@ import {
   assertMatch,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { closeLocked } from "@degu/internal/files/disk/files.ts";
 import { join } from "@degu/internal/files/disk/paths.ts";
 import { pathToFileURL } from "node:url";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
+import { makeDevices } from "./pairing.ts";
+import { outsideScriptFlags } from "@degu/testing/programs.ts";
+import { reply } from "@degu/degu";
+import { TempDevices } from "@degu/device/testing";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 
 Deno.test("Device.open creates a device, and then opens the existing one", async () => {
   await using dir = await createTempDir();
@@ -421,4 +429,130 @@ Deno.test("on an older Deno Device.open fails with an error that names the requi
   } finally {
     Object.defineProperty(Deno, "version", { value: version });
   }
+});
+
+// A device survives a power failure: its files and their directories are synced to the disk.
+
+const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
+
+Deno.test("Device.open syncs a new device to the disk before it resolves", async () => {
+  await using dir = await createTempDir();
+  const path = `${dir.path}/camera`;
+  await Deno.mkdir(path, { mode: 0o700 });
+  const synced = await recordSyncedPaths(path, async () => {
+    await using _device = await Device.open(path, { name: "camera" });
+  });
+  const identity = IDENTITY.map((file) => `./identity/device${file}`);
+  assertSynced(path, synced, [".", "./device.json", "./identity", ...identity]);
+});
+
+Deno.test("the new name of a device is synced to the disk before Device.open resolves, and the same name is not written", async () => {
+  await using devices = await makeDevices("camera");
+  const { camera } = devices;
+  for (const expected of [[".", "./device.json"], []]) {
+    const synced = await recordSyncedPaths(camera.dir, async () => {
+      await using _device = await Device.open(camera.dir, { name: "garden", rename: true });
+    });
+    assertSynced(camera.dir, synced, expected);
+  }
+});
+
+Deno.test("pairing, rename() and forget() are synced to the disk before they resolve, so no forgotten peer comes back", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const file = `./peers/${viewer.id}.json`;
+  const ofPairing = await recordSyncedPaths(camera.dir, async () => {
+    await Promise.all([viewer.join(invitation.line), invitation.paired]);
+  });
+  assertSynced(camera.dir, ofPairing, ["./peers", file]);
+  const rename = () => camera.device.rename("viewer", "screen");
+  const ofRename = await recordSyncedPaths(camera.dir, rename);
+  assertSynced(camera.dir, ofRename, ["./peers", file]);
+  const ofForget = await recordSyncedPaths(camera.dir, async () => {
+    await camera.device.forget("screen");
+  });
+  assertSynced(camera.dir, ofForget, ["./peers"]);
+  const failedForget = () => assertRejects(() => camera.device.forget("screen"), DeviceError);
+  assertEquals(await recordSyncedPaths(camera.dir, failedForget), []);
+});
+
+// Temporary devices for tests.
+
+Deno.test("TempDevices are paired with each other by their names, and removed on dispose", async () => {
+  let dir = "";
+  {
+    await using temp = await TempDevices.create("camera", "viewer", "recorder");
+    const { camera, viewer, recorder } = temp.devices;
+    dir = camera.dir;
+    assertEquals((await Deno.stat(`${dir}/..`)).mode! & 0o777, 0o700);
+    const names = ["camera", "recorder", "viewer"];
+    for (const device of [camera, viewer, recorder]) {
+      const otherNames = names.filter((name) => name !== device.name);
+      assertEquals((await device.peers()).map(({ name }) => name).sort(), otherNames);
+    }
+    await using server = await camera.serve(["127.0.0.1", 0], (_request, session) => {
+      return reply(200, peerOf(session).name);
+    });
+    for (const device of [viewer, recorder]) {
+      const client = await device.client("camera", { addresses: [server.address] });
+      const { body } = await client.request("GET", "/");
+      assertEquals(await body?.text(), device.name);
+    }
+  }
+  await assertRejects(() => Deno.stat(`${dir}/..`), Deno.errors.NotFound);
+});
+
+Deno.test("TempDevices rejects invalid device names, and leaves no directory", async () => {
+  const create = TempDevices.create as (...names: unknown[]) => Promise<unknown>;
+  await assertRejects(() => create("a", "a"), RangeError);
+  await assertRejects(() => create("a/b"), RangeError);
+  await assertRejects(() => create("a", 5), TypeError);
+});
+
+Deno.test("peerSession makes a trusted session for which peerOf returns the peer object of the other devices", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const session = temp.peerSession("viewer");
+  const { pairedAt: _, ...peer } = peerOf(session);
+  const { pairedAt: __, ...peerFields } = (await temp.devices.camera.peer("viewer"))!;
+  assertEquals(peer, peerFields);
+  assertEquals([session.user, await session.trust()], ["viewer", "trusted"]);
+  const response = await callApp((_request, { user }) => reply(200, user), mkreq("GET", "/"), {
+    session: temp.peerSession("camera"),
+  });
+  assertEquals(await response.text(), "camera");
+  assertThrows(() => temp.peerSession("toaster" as "camera"), RangeError, "camera, viewer");
+  await using singleDevice = await TempDevices.create("camera");
+  assertEquals(peerOf(singleDevice.peerSession("camera")).id, singleDevice.devices.camera.id);
+});
+
+Deno.test("the end of TempDevices waits for changes that the program has not awaited", async () => {
+  const changes: Promise<unknown>[] = [];
+  {
+    await using temp = await TempDevices.create("camera", "viewer", "recorder");
+    changes.push(temp.devices.camera.rename("viewer", "screen"));
+    changes.push(temp.devices.camera.forget("recorder"));
+  }
+  assertEquals((await Promise.allSettled(changes)).map(({ status }) => status), [
+    "fulfilled",
+    "fulfilled",
+  ]);
+});
+
+Deno.test("TempDevices and their servers don't print", async () => {
+  const program = `
+    import { reply } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
+    import { TempDevices } from ${JSON.stringify(import.meta.resolve("../testing.ts"))};
+    await using temp = await TempDevices.create("camera", "viewer");
+    const { camera, viewer } = temp.devices;
+    await using server = await camera.serve(["127.0.0.1", 0], () => reply(204));
+    const client = await viewer.client("camera", { addresses: [server.address] });
+    await client.get("/");
+    await camera.forget("viewer");
+    await client.get("/").catch(() => {});`;
+  const module = `data:application/typescript,${encodeURIComponent(program)}`;
+  const { code, stdout, stderr } = await runCommand(
+    makeDenoCommand([...outsideScriptFlags(), "--allow-all"], module),
+  );
+  assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
 });

@@ -159,22 +159,6 @@ Deno.test("a peer that answers at a stored address is not searched for", async (
   assertEquals(await test.ask([test.otherAddress], { addresses: [test.cameraAddress] }), [200, 0]);
 });
 
-Deno.test("find and findAfter are validated", async () => {
-  await using test = await setUp();
-  const invalidOptions: [typeof TypeError | typeof RangeError, string, unknown][] = [
-    [TypeError, "find: must be a function; got Array", { find: [test.cameraAddress] }],
-    [TypeError, "findAfter: must be a number; got string", { findAfter: "1" }],
-    [RangeError, "findAfter: must be a number from 0 to 60; got -1", { findAfter: -1 }],
-    [RangeError, "findAfter: must be a number from 0 to 60; got 61", { findAfter: 61 }],
-    [RangeError, "findAfter: must be a number from 0 to 60; got NaN", { findAfter: NaN }],
-  ];
-  for (const [Class, message, options] of invalidOptions) {
-    const call = () => test.viewer.client("camera", options as DeviceClientOptions);
-    await assertRejects(call, Class, message);
-  }
-  await test.viewer.client("camera", { find: undefined, findAfter: undefined });
-});
-
 Deno.test("the address at which a peer answers comes first, and is written only when it changes", async () => {
   await using test = await setUp();
   const { viewer, cameraAddress, dead, peer } = test;

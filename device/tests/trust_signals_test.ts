@@ -8,9 +8,8 @@ import { TempDevices } from "@degu/device/testing";
 import { FilesApp } from "@degu/files";
 import type { App, AppFunction } from "@degu/degu/server";
 import type { Session } from "@degu/internal/base/app/session.ts";
-import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
-import { record, storeOf } from "@degu/testing/device_pairs.ts";
+import { record } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
   REFUSED,
@@ -307,26 +306,6 @@ Deno.test("a check that detects a forgotten peer ends all sessions of that peer 
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   assertEquals(await sessions[0]!.trust(), "untrusted");
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
-});
-
-Deno.test("all peers are read again only if the file of one is missing, and no peer is trusted after end()", async () => {
-  await using setup = await setUp();
-  const { camera, viewer } = setup;
-  const store = storeOf(camera.dir);
-  await store.refresh();
-  const { tryRefresh } = store;
-  let reads = 0;
-  store.tryRefresh = () => {
-    reads++;
-    return tryRefresh.call(store);
-  };
-  const trustSignals = new TrustSignals(store);
-  const { confirm, signal } = trustSignals.find(viewer.id)!;
-  assertEquals([await confirm(), reads, trustSignals.find(camera.id)], [true, 0, null]);
-  await Deno.remove(`${camera.dir}/peers/${viewer.id}.json`);
-  assertEquals([await confirm(), reads, signal.aborted], [false, 1, true]);
-  trustSignals.end(new Error("closed"));
-  assertEquals([await confirm(), reads, trustSignals.find(viewer.id)], [false, 1, null]);
 });
 
 Deno.test("shutdown lets a request finish, and forget still ends it", async () => {
