@@ -492,16 +492,6 @@ Deno.test("a directory that the user moves away while degu serve runs is created
   assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "");
 });
 
-Deno.test("the copy of a lost machine is moved into the directory of the new machine, which its first request creates, and restored", async () => {
-  await using devices = await setUpDevices();
-  const { homes, inbox, sourcePath } = devices;
-  await homes.runToSuccess("one", ["sync", sourcePath("one", "tree"), "camera:Documents"]);
-  await homes.runToSuccess("two", ["ls", "--inbox", "camera:"]);
-  await Deno.rename(`${inbox}/one/Documents`, `${inbox}/two/Documents`);
-  await homes.runToSuccess("two", ["sync", "--inbox", "camera:Documents", homes.joinPath("back")]);
-  assertEquals(await readTree(homes.joinPath("back")), { a: "one" });
-});
-
 Deno.test("a device whose directory is moved to another machine keeps its id, its peers and its inbox", async () => {
   await using devices = await setUpDevices();
   const { homes, inbox, sourcePath } = devices;

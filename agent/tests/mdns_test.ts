@@ -295,18 +295,6 @@ Deno.test("a device is announced twice without a probe, found, distinguished fro
   assertEquals(await find("c", 0.3), []);
 });
 
-Deno.test("a warning has the reason of a failed announcement, and disposing still works", async () => {
-  const network = await openLoopbackNetwork();
-  const warned = Promise.withResolvers<string>();
-  const findInterfaces = () => {
-    throw new Error("no interfaces today");
-  };
-  const logger = { ...SILENT, warn: warned.resolve };
-  await using _camera = new Announcement({ ...CAMERA, logger }, { ...network, findInterfaces });
-  const text = await withTimeout(warned.promise, "a warning");
-  assertEquals(text, "the announcement has ended: Error: no interfaces today");
-});
-
 /** Counts the responses of a camera to questions, after its two announcements. */
 async function countResponses(ask: (stranger: Stranger) => Promise<unknown>): Promise<number> {
   const network = await openLoopbackNetwork();

@@ -25,11 +25,10 @@ import {
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
-import { remoteChangedError, responseError } from "@degu/internal/files/transfer_error.ts";
+import { responseError } from "@degu/internal/files/transfer_error.ts";
 import {
   blockedByOtherKindError,
   changedDuringCallError,
-  sameNameError,
   unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
@@ -474,26 +473,14 @@ Deno.test("errors of files are reworded for users", () => {
       "another file of this name exists on camera: replace it with --force",
     ],
     [refused(412, "delete"), "delete", `${changed} ${again}`],
-    [
-      refused(409, "put", { "retry-after": "1" }),
-      "put",
-      `${busy}: ${again} in a moment, which then reports the reason`,
-    ],
     [refused(405, "delete", { allow: "GET, PUT" }), "delete", onlyNew],
-    [
-      remoteChangedError("/a", { status: 412, headers: { allow: "GET, PUT" } }),
-      "put",
-      `${onlyNew}; give the new file another name`,
-    ],
     [
       refused(409, "delete", { "retry-after": "1" }),
       "delete",
       `another command or program is changing it on camera: ${again} in a moment`,
     ],
     [status(500), "put", own],
-    [refused(409, "delete"), "delete", notEmpty],
     [noDigest, "get", `${problem}; ${version}`],
-    [sameNameError(node), "put", same],
     [
       changedDuringCallError(node, {}),
       "put",

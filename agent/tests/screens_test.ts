@@ -57,23 +57,10 @@ Deno.test("errors of the command line have advice", async (t) => {
       ["put", `${local}/dangling`, "camera:"],
     ],
     [
-      "an empty path",
-      2,
-      "a path is empty: is a variable of the shell empty?",
-      ["get", "camera:file", ""],
-    ],
-    [
       "several peers to put to",
       2,
       '"camera:" is another peer: run degu put once for each peer',
       ["put", `${local}/file`, "camera:", "phone:"],
-    ],
-    [
-      "backslashes in the path of a missing file",
-      1,
-      '"camera:dir\\\\file" does not exist: separate the names with slashes, as in camera:dir/file; ' +
-      '"degu ls camera:" lists the directory',
-      ["get", "camera:dir\\file", local],
     ],
     [
       "a path above the inbox",
@@ -84,7 +71,6 @@ Deno.test("errors of the command line have advice", async (t) => {
     ],
     ["a port that is none", 2, `--listen: ${port}`, ["serve", "--listen", "70000"]],
     ["a slash behind a file, of ls", 1, `"camera:file" ${isFile}`, ["ls", "camera:file/"]],
-    ["of rm", 1, `"camera:theirs" ${isFile}`, ["rm", "camera:theirs/"]],
     ["a path through a file", 1, noEntries, ["ls", "camera:file/x"]],
     ["a file to sync", 1, noDirectory, ["sync", `${local}/file`, "camera:to"]],
     ["nothing to serve", 2, nothing, ["serve"]],
@@ -99,12 +85,6 @@ Deno.test("errors of the command line have advice", async (t) => {
       2,
       `SHELL must be one of bash, zsh, fish`,
       ["completions", "tcsh"],
-    ],
-    [
-      "a peer with its colon and a path, of ping",
-      2,
-      '"camera:file" is a path: leave out the path, as in degu ping camera',
-      ["ping", "camera:file"],
     ],
     ...["192.168.77.50", "192.168.77.50:7443", "fe80::1", "[::1]:7443"].map((
       address,
@@ -139,13 +119,6 @@ Deno.test("errors of the command line have advice", async (t) => {
       "--move and --delete can't be combined, because the next run would delete the moved files from camera: " +
       "leave out one of the two",
       ["sync", "--move", "--delete", `${local}/dir`, "camera:to"],
-    ],
-    [
-      "--move and --checksum",
-      2,
-      "--move and --checksum can't be combined, because --move doesn't compare the files of camera: leave out " +
-      "one of the two",
-      ["sync", "--move", "--checksum", `${local}/dir`, "camera:to"],
     ],
   ];
   await fill(files.inbox, { "theirs": "1" });

@@ -483,7 +483,7 @@ Deno.test("ping reports that another program answers", async () => {
   await homes.pair("camera", "viewer", "127.0.0.1:1");
   // The camera itself serves another app.
   await using camera = await Device.open(homes.joinPath("camera"));
-  for (const text of ["hello", "null", "{}"]) {
+  for (const text of ["hello", "{}"]) {
     const server = await camera.serve(
       LOOPBACK,
       () => [200, "OK", {}, new TextEncoder().encode(text)],

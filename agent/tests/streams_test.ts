@@ -204,19 +204,6 @@ Deno.test("an interrupted put - ends with 130 and leaves no file, even if its in
   }
 });
 
-Deno.test(
-  "a source that can't be read ends put - with 1 and its reason",
-  ignoreIf(noBash),
-  async () => {
-    await using files = await AgentFiles.start();
-    const line = 'degu put - camera:a < "$0"';
-    const { code, stderr } = await runShell(files, line);
-    assertEquals(code, 1);
-    assertStringIncludes(stderr, "stdin: it can't be read: Is a directory");
-    assertEquals(await readTree(files.inbox), {});
-  },
-);
-
 Deno.test("get - continues over new connections, and writes no byte twice", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { long: LONG_TEXT });

@@ -4,11 +4,11 @@
  */
 import { accessLog, EmptyPreambleError, reply } from "@degu/degu";
 import { type Address, TlsError } from "@degu/degu/base";
-import { Client, SSLClient } from "@degu/degu/client";
+import { SSLClient } from "@degu/degu/client";
 import { type Device, type Peer, peerOf, perPeer } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { type App, type AppObject, Server, type Session, SSLServer } from "@degu/degu/server";
+import type { App, AppObject, Session } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import {
@@ -46,7 +46,6 @@ import {
   assertMatch,
   assertRejects,
   assertStringIncludes,
-  assertThrows,
 } from "@std/assert";
 import { join } from "@degu/internal/files/disk/paths.ts";
 import { X509Certificate } from "node:crypto";
@@ -222,29 +221,6 @@ async function assertRemoved(camera: Device, endMethod: "shutdown" | typeof Symb
   await endPromise;
   assertEquals(await listNames(join(camera.dir, "serving")), []);
 }
-
-Deno.test("peerOf throws a TypeError for a session of another server", async () => {
-  await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
-  const sessions: Session[] = [];
-  const app: App = (_request, session) => {
-    sessions.push(session);
-    return [204, "No Content", {}, null];
-  };
-  const { cert, key } = await identityOf(camera.dir);
-  const { ca } = await authorityOf(camera.dir);
-  await using plainServer = new Server(LOOPBACK, app);
-  await using tls = new SSLServer({ ca, cert, key }, LOOPBACK, app);
-  plainServer.serveForever();
-  tls.serveForever();
-  await tls.ready;
-  using conn = await new Client(plainServer.address).connect();
-  await conn.get("/");
-  await (await makeClient(camera, tls.address, cert, key)).request("GET", "/");
-  assertEquals(sessions.length, 2);
-  for (const session of sessions) assertThrows(() => peerOf(session), TypeError, "another server");
-  assertThrows(() => peerOf({} as Session), TypeError, "must be a session");
-});
 
 Deno.test("callApp: peerOf needs a session with a peer, and its error names a function that makes such a session", async () => {
   const app: App = (_request, session) => reply(200, peerOf(session).name);

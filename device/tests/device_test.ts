@@ -24,11 +24,9 @@ import { join } from "@degu/internal/files/disk/paths.ts";
 import { pathToFileURL } from "node:url";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { makeDevices } from "./pairing.ts";
-import { outsideScriptFlags } from "@degu/testing/programs.ts";
 import { reply } from "@degu/degu";
 import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 
 Deno.test("Device.open creates a device, and then opens the existing one", async () => {
   await using dir = await createTempDir();
@@ -537,22 +535,4 @@ Deno.test("the end of TempDevices waits for changes that the program has not awa
     "fulfilled",
     "fulfilled",
   ]);
-});
-
-Deno.test("TempDevices and their servers don't print", async () => {
-  const program = `
-    import { reply } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
-    import { TempDevices } from ${JSON.stringify(import.meta.resolve("../testing.ts"))};
-    await using temp = await TempDevices.create("camera", "viewer");
-    const { camera, viewer } = temp.devices;
-    await using server = await camera.serve(["127.0.0.1", 0], () => reply(204));
-    const client = await viewer.client("camera", { addresses: [server.address] });
-    await client.get("/");
-    await camera.forget("viewer");
-    await client.get("/").catch(() => {});`;
-  const module = `data:application/typescript,${encodeURIComponent(program)}`;
-  const { code, stdout, stderr } = await runCommand(
-    makeDenoCommand([...outsideScriptFlags(), "--allow-all"], module),
-  );
-  assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
 });

