@@ -4,7 +4,6 @@ import { transience } from "@degu/internal/internal/error_details.ts";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";
 import { DeviceError } from "@degu/device";
-import { TransferError } from "@degu/files";
 import {
   openAtEveryAddress,
   parseAddressOption,
@@ -24,6 +23,13 @@ import {
 } from "@degu/internal/agent/transfer_errors.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
+import { fileUri, TransferError } from "@degu/files";
+import {
+  formatRemotePath,
+  isRemotePath,
+  parseRemotePath,
+} from "@degu/internal/agent/remote_files.ts";
+import fc from "fast-check";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
 import { responseError } from "@degu/internal/files/transfer_error.ts";
 import {
@@ -204,6 +210,57 @@ Deno.test("an invalid address is refused with a description of a valid address",
   const own = ["::", "0.0.0.0:0", "192.168.1.7", "fe80::1%eth0", "[fe80::1%3]:80", "unix:/x"];
   for (const text of own) assertEquals(parseListenAddress(text), parseAddressOption(text), text);
   assertEquals(parseConnectAddress("camera.local"), ["camera.local", 7443]);
+});
+
+// Paths on another device.
+
+Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is meant", () => {
+  const cases: [text: string, peer: string, names: string[], mustBeDirectory: boolean][] = [
+    ["camera:", "camera", [], true],
+    ["camera:/", "camera", [], true],
+    ["camera:.", "camera", [], true],
+    ["camera:a", "camera", ["a"], false],
+    ["camera:/a//b/./c/", "camera", ["a", "b", "c"], true],
+    ["camera:a/.", "camera", ["a"], true],
+    ["camera:a:b/c d", "camera", ["a:b", "c d"], false],
+    ["camera:日本", "camera", ["日本"], false],
+  ];
+  for (const [text, peer, names, mustBeDirectory] of cases) {
+    assertEquals(parseRemotePath(text), { peer, names, mustBeDirectory }, text);
+  }
+  // A colon after a slash, or at the beginning, does not end the name of a peer.
+  for (const text of ["a", "./a:b", "/a:b", ":a", "", "a/b:c"]) {
+    assertEquals(isRemotePath(text), false, text);
+    assertThrows(() => parseRemotePath(text), Failure, "PEER:PATH");
+  }
+  for (const text of ["c:..", "c:a/../b", "c:a\0", `c:${"é".repeat(128)}`, "c:\ud800"]) {
+    assertEquals(assertThrows(() => parseRemotePath(text), Failure).code, "USAGE", text);
+  }
+});
+
+Deno.test("any path is refused as wrong usage, or has names that stay below the share, and survives formatting and parsing", () => {
+  const odd = ["a", "..", ".", "", "a b", "%2F", "\0", "%2e%2e", ".;", "..;a", "x".repeat(256)];
+  const name = fc.oneof(fc.constantFrom(...odd), fc.string({ maxLength: 30, unit: "grapheme" }));
+  const peer = fc.constantFrom("camera:", "camera", ":", "a:b:", "c/d:");
+  fc.assert(
+    fc.property(peer, fc.array(name, { maxLength: 5 }), (peer, parts) => {
+      let path;
+      try {
+        path = parseRemotePath(peer + parts.join("/"));
+      } catch (error) {
+        return assert(error instanceof Failure && error.code === "USAGE", `${error}`);
+      }
+      for (const name of path.names) {
+        assert(!["", ".", ".."].includes(name) && !/[/\0]/.test(name), name);
+        fileUri(name);
+      }
+      assertEquals(
+        parseRemotePath(formatRemotePath(path.peer, path.names, path.mustBeDirectory)),
+        path,
+      );
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 // The addresses that are stored for a new peer, as `degu peers` prints them.
@@ -437,16 +494,13 @@ Deno.test("errors of files are reworded for users", () => {
   const noDigest = new TransferError("UNEXPECTED_RESPONSE", noDigestMessage, { problem });
   const again = "run the same command again";
   const version = "does camera run another version of degu?";
-  const busy = "another command is sending it, or another entry has just got its name";
   const own =
     'camera has an internal problem (status 500): see the output of "degu serve" on camera';
-  const same = "the target's disk treats two names as one; rename one of them";
   const changed = "the file on camera changed during the transfer, and was kept: look at it, and";
   const onlyNew =
     'camera only accepts new files ("degu serve --new-only"): existing files stay as they are';
   const mountedAtPeer = "a disk is mounted there on camera, or another program uses it: " +
     "unmount it, or keep the entry";
-  const notEmpty = "the directory is not empty: first remove its entries";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     task === "put"
       ? responseError("PUT", "/a", { status, headers }, task)

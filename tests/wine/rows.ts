@@ -43,7 +43,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "replace: false keeps an existing file, even one that was created during the download",
     "serve --no-modes: uploads don't get the permission bits of the peer; downloads get the permission bits of the share",
     "the reserved directory is created once, and is private",
-    "the same file gets the permission bits of the source, alone and in a directory",
     "upload: an entry stays if its directory can't be listed again, and the directory fails: 500",
   ],
   "no Unix sockets in Deno for Windows": [
@@ -60,7 +59,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "put and sync: each file whose name the disk of the peer refuses has this reason, and the code BAD_NAME",
     "put --move: a directory that the peer refuses is reported for each file by its name, and no file is removed",
     "get and sync: each file whose name this disk refuses has this reason, and the code BAD_NAME",
-    "send: if the receiver refuses some files, the sender reports how many were stored, without the advice to run both again",
     "a bundle has each requested file, or its error status, in the order of the request",
     "a repeated name in a bundle counts as an existing file, even if the server lists the directory",
     "download: files and directories may have any name",
@@ -97,7 +95,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   "the message has a path of Windows": [
     "Device.open rejects a directory of another version, names both versions, and changes no file",
     "Device.open with create: false opens a device without writing, and rejects without a device",
-    "a device or peer of another version is an error with both version numbers, and stays unchanged",
   ],
   "the message has other advice on Windows": [
     "--exclude: a pattern that matches no path is refused, any other is accepted",

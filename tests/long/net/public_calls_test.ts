@@ -9,7 +9,7 @@ const MODULES = [
   ...(await listFiles("tests/net/tls", "_test.ts"))
     .filter((path) => !path.includes("handshake_queue")),
   "tests/server/server_test.ts",
-  ...["device_client", "device_connect", "device_server", "join"]
+  ...["device_client", "device_server", "join"]
     .map((name) => `device/tests/${name}_test.ts`),
 ];
 
