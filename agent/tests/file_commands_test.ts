@@ -91,26 +91,6 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
   assertEquals(await readTree(`${local}/new`), await readTree(share));
 });
 
-Deno.test("a directory of many files is one line, in both directions; --verbose names each", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox, share } = files;
-  const manyFiles = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`many/${i}`, `${i}`]));
-  await fill(share, manyFiles);
-  const getArgs = ["get", "-r", "camera:many", `${local}/new`];
-  const getEnd = await files.runToSuccess(...getArgs);
-  assertEquals(getEnd.stdout, "");
-  assertMatch(getEnd.stderr, /^60 files copied into \S+many, 110 B in \d+:\d\d\n$/);
-  const putArgs = ["put", "-r", `${local}/new/many`, "camera:"];
-  const { stdout, stderr } = await files.runToSuccess(...putArgs);
-  assertEquals(stdout, "");
-  assertMatch(stderr, /^60 files copied into \S+many, 110 B in \d+:\d\d\n$/);
-  await Deno.remove(inbox, { recursive: true });
-  const verbose = (await files.runToSuccess(...putArgs, "--verbose")).stdout.split("\n").toSorted();
-  assertEquals(verbose, ["", ...Object.keys(manyFiles).map((path) => `camera:${path}`).toSorted()]);
-  const expectedMessage = "--verbose and --quiet contradict each other: leave one out";
-  await files.runToFailure(2, expectedMessage, ...putArgs, "--verbose", "--quiet");
-});
-
 Deno.test("get -r and put -r skip files that were just modified, with --settled, which is for directories", async () => {
   await using files = await AgentFiles.start();
   const { share, inbox, local } = files;

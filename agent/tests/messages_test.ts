@@ -4,11 +4,9 @@ import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode } from "@degu/device";
 import { TransferError } from "@degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
-import { Output } from "@degu/internal/agent/output.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { answerLostError } from "@degu/internal/device/join.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -51,45 +49,6 @@ Deno.test("the needed and the free space are printed in units, for both devices"
     assertEquals(explainTransfer(error, "put", "desk"), expectedMessage);
   });
 });
-
-Deno.test("files that are too large for the free space share one line after the first, and have one JSON object each", async (t) => {
-  const name = (count: number) => Array.from({ length: count }, (_, i) => `p/${i}`);
-  const rows: [rule: string, names: string[], expectedLines: string[]][] = [
-    ["one", name(1), ["p/0: full"]],
-    ["two", name(2), ["p/0: full", "1 other file: also too large for the free space"]],
-    ["a tree", name(300), ["p/0: full", "299 other files: also too large for the free space"]],
-  ];
-  await testEachRow(t, rows, (_rule, names, expectedLines) => {
-    const [stdout, stderr] = [new Written(), new Written()];
-    const { stdin, consoleSize } = Deno;
-    const output = new Output({ json: true }, {
-      ...{ stdin, stdout, stderr, consoleSize, noColor: true },
-    });
-    const context = { output, signal: new AbortController().signal, home: "", options: {} };
-    const report = new TransferReport(context);
-    for (const name of names) report.fail(name, "full", "FULL", { path: name });
-    assertEquals(report.finish(), 1);
-    const lines = expectedLines.map((each) => `degu: error: ${each}`);
-    const summary = names.length > 1 ? [`degu: error: ${names.length} errors: see above`] : [];
-    assertEquals(stderr.lines, [...lines, ...summary]);
-    assertEquals(stdout.lines.length, names.length);
-  });
-});
-
-/** A stream that stores its input. */
-class Written {
-  readonly lines: string[] = [];
-  readonly isTerminal = () => false;
-
-  writeSync(bytes: Uint8Array): number {
-    this.lines.push(new TextDecoder().decode(bytes).trimEnd());
-    return bytes.length;
-  }
-
-  write(bytes: Uint8Array): Promise<number> {
-    return Promise.resolve(this.writeSync(bytes));
-  }
-}
 
 /** Makes the error of a pairing with the device "desk", with advice that degu doesn't print. */
 function makePairingError(

@@ -14,7 +14,6 @@ import {
   speedUpTimeouts,
   stopPerformanceClock,
 } from "@degu/testing/clock.ts";
-import { formatBytes } from "@degu/internal/agent/output.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { waitForTick, waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -82,35 +81,6 @@ Deno.test("interruptions", async (t) => {
       assertEquals([bytes! + resumedFrom!, total], [BYTES, BYTES]);
       assert(await isWhole(dir));
     }
-  });
-
-  await step("the summary counts each byte once, although some were sent twice", async () => {
-    using pauses = skipPauses();
-    // More than the buffers of the system, so that progress is reported before the end.
-    const bytes = 4 * BYTES;
-    for (const dir of [share, local]) {
-      await Deno.mkdir(`${dir}/d`);
-      await Deno.writeFile(`${dir}/d/larger`, randomBytes(bytes));
-    }
-    const commands = [["get", "camera:d/larger", to], ["put", "-r", `${local}/d`, "camera:"]];
-    for (const args of commands) {
-      await using relay = new CuttingRelay(files.address);
-      relay.pauseMilliseconds = 1;
-      relay.cutAfter(3 * BYTES);
-      await using agent = startThroughRelay(relay, args, (_to, text) => {
-        if (text.includes("trying again")) relay.cutAfter(Infinity);
-        pauses.note(text);
-      });
-      const { code, stderr } = await agent.waitForEnd();
-      assertEquals(code, 0, stderr);
-      assertMatch(
-        stderr,
-        new RegExp(`^1 file copied(?: into .*)?, ${formatBytes(bytes)} in`, "m"),
-        args.join(" "),
-      );
-    }
-    for (const dir of [share, local, inbox]) await Deno.remove(`${dir}/d`, { recursive: true });
-    await Deno.remove(`${to}/larger`);
   });
 
   await step("Ctrl-C keeps what has arrived, says how to resume, and that works", async () => {
