@@ -4,7 +4,7 @@
  */
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
-import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgentCommands } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -168,15 +168,19 @@ Deno.test("the unit of a compiled program runs that program by its own path, wit
   }
 });
 
+/** Runs `degu service install` and `remove` in one process, with this path of programs. */
+async function runServiceWithPath(homes: AgentHomes, path: string) {
+  await fill(homes.path, { inbox: null });
+  const actions = [["install", "--inbox", homes.joinPath("inbox")], ["remove"]];
+  const commands = actions.map((
+    action,
+  ) => ["--home", homes.joinPath("desk"), "service", ...action]);
+  return await runAgentCommands(commands, ["bash", "-c", 'PATH="$0" exec "$@"', path]);
+}
+
 Deno.test("without systemd, install and remove report that", async () => {
   await using homes = await AgentHomes.create("desk");
-  const process = { flags: ["--allow-all"], env: { PATH: homes.joinPath("bin") } };
-  await fill(homes.path, { inbox: null });
-  const inbox = ["--inbox", homes.joinPath("inbox")];
-  for (const action of ["install", "remove"]) {
-    const options = action === "install" ? inbox : [];
-    const args = ["--home", homes.joinPath("desk"), "service", action, ...options];
-    const { code, stdout, stderr } = await runAgent(args, process);
+  for (const { code, stdout, stderr } of await runServiceWithPath(homes, homes.joinPath("bin"))) {
     assertEquals([code, stdout], [1, ""], stderr);
     assertMatch(stderr, /^degu: error: there is no systemd on this machine/);
   }
@@ -184,18 +188,13 @@ Deno.test("without systemd, install and remove report that", async () => {
 
 Deno.test("without a running systemd of the user, install and remove fail with advice", async () => {
   await using homes = await AgentHomes.create("desk");
-  await fill(homes.path, { bin: null, run: null, inbox: null });
+  await fill(homes.path, { bin: null });
   // The message of systemctl without a bus, as in a container or after su.
   const problem = "Failed to connect to bus: No medium found";
   const script = `#!/bin/sh\necho '${problem}' >&2\nexit 1\n`;
   await Deno.writeTextFile(homes.joinPath("bin/systemctl"), script, { mode: 0o755 });
-  const options = {
-    flags: ["--allow-all"],
-    env: { PATH: `${homes.joinPath("bin")}:/bin:/usr/bin` },
-  };
-  for (const action of [["install", "--inbox", homes.joinPath("inbox")], ["remove"]]) {
-    const args = ["--home", homes.joinPath("desk"), "service", ...action];
-    const { code, stderr } = await runAgent(args, options);
+  const path = `${homes.joinPath("bin")}:/bin:/usr/bin`;
+  for (const { code, stderr } of await runServiceWithPath(homes, path)) {
     assertEquals(code, 1, stderr);
     assertMatch(stderr, /^degu: error: the systemd of this user does not run: log in as this user/);
   }
