@@ -35,19 +35,6 @@ Deno.test(
 );
 
 Deno.test(
-  await makeLabTest<{ seconds: number[]; codes: number[] }>(
-    "two devices that run pair at the same time show one number each time, and the commands after it work immediately",
-    "agent_pair_often.ts",
-    [],
-    ({ seconds, codes }) => {
-      assertEquals(seconds.length, 3);
-      assertEquals(codes, Array(6).fill(0));
-      console.log(seconds.map((each) => each.toFixed(1)).join(" "));
-    },
-  ),
-);
-
-Deno.test(
   await makeLabTest<Record<string, End>>(
     "pair ends after five numbers of strangers that leave, and tries a device that doesn't invite again after each pause; numbers that are used up unseen end it if no other device is near, and don't keep two apart that are; two of a name are listed",
     "agent_pair_strangers.ts",
