@@ -343,6 +343,7 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     [["rm", "-rf", "camera:x"], "unknown option '-f': leave it out, because degu rm does not ask"],
     [["put", "--dry-run", a, "camera:"], "only degu sync has it"],
     [["serve", "--port", "8000", "--inbox"], "write --listen 0.0.0.0:PORT\n"],
+    [["serve", "--share", local, "--threads", "4"], "--threads has no value"],
     // Other options have no advice, and a name without letters is perhaps a file.
     [["sync", "--link-dest=../a", local, "camera:"], "unknown option '--link-dest=../a'; see"],
     [["put", "-az.txt", a, "camera:"], "unknown option '-az.txt'; to name a file, write ./ before"],
