@@ -19,14 +19,18 @@ import { ConnectionPool, createFetch, expectOk, reply, Server } from "@degu/degu
 import { connect, type ConnectedClient } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
+import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { createServer } from "node:net";
 import {
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
@@ -481,3 +485,36 @@ Deno.test("a request on a closed connection says why the connection was closed, 
     assertEquals(describeConnectionError(error)?.fault ?? null, fault);
   });
 });
+
+const obstacle = await findNetworkObstacle();
+
+Deno.test(
+  "no route, no host, no address of that family, no name: over TCP and TLS",
+  ignoreIf(obstacle && `no network namespace can be made here (${obstacle})`),
+  async () => {
+    const pki = await openSharedPki();
+    const results: Record<string, Record<string, unknown>> = JSON.parse(
+      await runProgram("unreachable.ts", {
+        flags: ["--allow-net", "--allow-read", "--allow-run=ip"],
+        args: [JSON.stringify(pki.clientSslconfig)],
+        through: THROUGH_NAMESPACE,
+      }),
+    );
+    const hosts = { "10.9.9.9": /EHOSTUNREACH/, "10.8.8.8": /ENETUNREACH/, "::1": /EADDRNOTAVAIL/ };
+    for (const kind of ["Client", "SSLClient"]) {
+      for (const [host, code] of Object.entries(hosts)) {
+        const { description, transient, systemCode } = results[`${kind} ${host}`]!;
+        const expected = makeDescription("unreachable", {
+          address: [host, 80],
+          isConnecting: true,
+        });
+        assertEquals([description, transient], [expected, true], `${kind} ${host}`);
+        // Deno's node:net reports EINVAL for an address that no interface has.
+        if (kind === "Client") assertMatch(`${systemCode}`, code);
+      }
+      const { description } = results[`${kind} name.invalid`]!;
+      const address: Address = ["name.invalid", 80];
+      assertEquals(description, makeDescription("unknown name", { address, isConnecting: true }));
+    }
+  },
+);
