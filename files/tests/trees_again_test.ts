@@ -1,6 +1,5 @@
 /** Transfers of trees that continue after a lost connection: the option `retries`. */
-import { Client, type Connector, isTransient, type Method, type Request } from "@degu/degu";
-import type { RequestMessage } from "@degu/degu/client";
+import { Client, type Connector, isTransient, type Request } from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -111,26 +110,6 @@ Deno.test.each(DIRECTIONS)(
       await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
       assertEquals(callCount, 1, name);
     }
-  },
-);
-
-Deno.test.each(DIRECTIONS)(
-  "%s: retries: the result counts only the rest of a file that an earlier call has begun",
-  async (direction) => {
-    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
-    await using trees = await makeTrees(direction, { large: "l".repeat(900_000) });
-    await using relay = new CuttingRelay(trees.serving.address);
-    using _clock = setClockAhead(10_000);
-    const client = new Client(relay.address, { timeout: 30 });
-    relay.cutAfter(300_000);
-    await assertRejects(() => trees.copy({ connections: 1 }, client));
-    relay.cutAfter(Infinity);
-    relay.cutEachAfter(300_000);
-    const { result, events } = await trees.copy({ retries: 2, connections: 1 }, client);
-    const [copied] = events.filter((event) => event.type === "copied");
-    assert(copied !== undefined && copied.resumedFrom > 0, Deno.inspect(events));
-    assertEquals([copied.bytes, copied.total], [900_000 - copied.resumedFrom, 900_000]);
-    assertEquals(result.bytes, copied.bytes);
   },
 );
 
@@ -246,31 +225,6 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test.each(DIRECTIONS)(
-  "%s: retries: a file that changes in each attempt doesn't count as progress, so the call ends",
-  async (direction) => {
-    using _clock = setClockAhead(BEHIND);
-    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
-    await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), log: "1" });
-    await using relay = new CuttingRelay(trees.serving.address);
-    relay.cutEachAfter(1_000_000);
-    const client = new Client(relay.address, { timeout: 30 });
-    let connections = 0;
-    const connector: Connector = {
-      connect: (options) => {
-        // Change the time of the large file, so that it isn't resumed, and let the log grow.
-        Deno.writeTextFileSync(`${trees.source}/log`, `${++connections}\n`, { append: true });
-        const now = new Date();
-        Deno.utimeSync(`${trees.source}/large`, now, now);
-        if (connections > 60) throw new TypeError("the call does not end");
-        return client.connect(options);
-      },
-    };
-    const { result } = await trees.copy({ retries: 2, connections: 1 }, connector);
-    assertEquals(result.failed > 0, true);
-  },
-);
-
 Deno.test("retries: the option is validated, and a call over a closed connection is not retried", async () => {
   await using trees = await makeTrees("upload", { a: "1" });
   for (const retries of [-1, 0.5, NaN]) {
@@ -281,48 +235,3 @@ Deno.test("retries: the option is validated, and a call over a closed connection
   connection.close();
   await assertRejects(() => trees.copy({ retries: Infinity }, connection));
 });
-
-for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const) {
-  const rule =
-    `retries: a file that was ${type} just when another connection broke is reported once`;
-  Deno.test(`upload: ${rule}`, async () => {
-    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
-    const files = { a: "l".repeat(100_000), b: "m".repeat(100_000) };
-    const [source, target] = method === "PUT" ? [files, {}] : [{ c: "1" }, { ...files, c: "1" }];
-    const isCounted = (request: { method: string; uri: string }, name: string) =>
-      request.method === method && request.uri === `/tree/${name}`;
-    const arrived = Promise.withResolvers<void>();
-    let hasArrived = false;
-    let isAborted = false;
-    await using trees = await makeTrees("upload", source, target, async (request) => {
-      if (isAborted || request.uri !== "/tree/a") return null;
-      if (!hasArrived && request.method !== method) return null;
-      await arrived.promise;
-      throw new Error("the connection is cut here");
-    });
-    // Let the response for b arrive before the call detects that the connection for a is cut.
-    const connect: Connector["connect"] = async (options) => {
-      const connection = await trees.client.connect(options);
-      const request = connection.request.bind(connection);
-      connection.request = async (method, uri, ...message) => {
-        if (isAborted || !isCounted({ method, uri }, "b")) {
-          return await request(method, uri, ...message);
-        }
-        const [headers, body, options] = message as RequestMessage<Method>;
-        const response = await request(method as Method, uri, headers, body);
-        hasArrived = true;
-        arrived.resolve();
-        await new Promise((resolve) => options!.signal!.addEventListener("abort", resolve));
-        isAborted = true;
-        return response;
-      };
-      return connection;
-    };
-    const options = { retries: 1, connections: 2, delete: method === "DELETE" };
-    const { result, outcomes, deletedPaths, events } = await trees.copy(options, { connect });
-    assertEquals(events.filter((event) => event.type === "retry").length, 1);
-    if (method === "DELETE") assertEquals([result.deleted, deletedPaths.sort()], [2, ["a", "b"]]);
-    else assertEquals([result.files, outcomes], [2, { a: "copied", b: "copied" }]);
-    assertEquals(await readTree(trees.target), source);
-  });
-}

@@ -9,16 +9,22 @@ import {
   type TreeEntry,
   type TreeEvent,
   uploadTree,
+  type UploadTreeOptions,
 } from "@degu/files";
 import { speedUpClock } from "@degu/testing/clock.ts";
-import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { copyTree, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { NAMES } from "./directory_entries.ts";
+import { listText, NAMES } from "./directory_entries.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import type { Connector } from "@degu/degu/client";
+import { type BodyIn, onBodyEnd } from "@degu/internal/base/body/body.ts";
+import { realPath } from "@degu/internal/files/disk/paths.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
 
 Deno.test.each(DIRECTIONS)("%s: files and directories may have any name", async (direction) => {
   const files = Object.fromEntries(NAMES.map((name) => [`${name}/${name}`, name]));
@@ -76,22 +82,6 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a request has at most about 4 MiB of small files",
-  async (direction) => {
-    // 69 of these files have less than 4 MiB, and 70 have more.
-    const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
-    const content = Object.fromEntries(texts);
-    let bundles = 0;
-    await using trees = await makeTrees(direction, content, content, ({ method }) => {
-      if (method === "POST") bundles++;
-      return null;
-    });
-    assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 150);
-    assertEquals(bundles, 3);
-  },
-);
-
 /** Waits until a condition is true; resolves to false after a time-out. */
 async function waitForCondition(condition: () => boolean): Promise<boolean> {
   for (const deadline = performance.now() + 60_000; !condition() && performance.now() < deadline;) {
@@ -99,18 +89,6 @@ async function waitForCondition(condition: () => boolean): Promise<boolean> {
   }
   return condition();
 }
-
-Deno.test.each(DIRECTIONS)(
-  "%s: progress is reported at most ten times a second",
-  async (direction) => {
-    await using trees = await makeTrees(direction, { a: "x".repeat(3_000_000), b: "y" });
-    const start = performance.now();
-    const { events } = await trees.copy();
-    const seconds = (performance.now() - start) / 1000;
-    const { length } = events.filter((event) => event.type === "progress");
-    assert(length <= seconds * 10 + 1, `${length} in ${seconds} s`);
-  },
-);
 
 Deno.test.each(DIRECTIONS)(
   "%s: progress is reported while a large file is sent",
@@ -195,30 +173,9 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test.each(DIRECTIONS)(
-  "%s: no connection reports events or continues transfers after onEvent has thrown",
-  async (direction) => {
-    // More than 4 MiB for each connection.
-    const text = "x".repeat(60_000);
-    const source = Array.from({ length: 150 }, (_, i) => [`${i}`, text]);
-    await using trees = await makeTrees(direction, Object.fromEntries(source));
-    for (const events of [2, 50]) {
-      let countdown = events;
-      const onEvent = () => {
-        if (--countdown <= 0) throw new Error("thrown");
-      };
-      await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
-      assertEquals(countdown, 0);
-      await trees.becomeIdle();
-      if (direction === "upload") continue;
-      assertEquals((await listNames(trees.target)).filter((name) => name.startsWith(".")), []);
-    }
-  },
-);
-
 const DAY = 86_400_000;
 
-for (const ahead of [0, DAY, -DAY]) {
+for (const ahead of [DAY, -DAY]) {
   Deno.test.each(DIRECTIONS)(
     `%s: settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`,
     async (direction) => {
@@ -293,38 +250,6 @@ Deno.test("download: settled needs the date of the list", async () => {
   await assertRejects(() => trees.copy({ settled: 1 }), TransferError, "no date");
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a signal aborts at any event, and calling again completes",
-  async (direction) => {
-    const texts: Record<string, string> = { large: "l".repeat(500_000) };
-    for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
-    for (const eventCount of [1, 30]) {
-      await using trees = await makeTrees(direction, texts);
-      const controller = new AbortController();
-      const reason = new Error("enough");
-      let count = 0;
-      const onEvent = () => {
-        if (++count === eventCount) controller.abort(reason);
-      };
-      const { signal } = controller;
-      assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
-      assertEquals(count, eventCount, "no event follows");
-      await trees.becomeIdle();
-      const remainingParts = Object.keys(await readTree(trees.target)).filter((name) =>
-        name.includes("degu-part")
-      );
-      assertEquals(remainingParts.filter((name) => !name.includes("large")), []);
-      const { result } = await trees.copy();
-      assertEquals(result.files + result.unchanged, 61);
-      assertEquals(await readTree(trees.target), await readTree(trees.source));
-    }
-    await using trees = await makeTrees(direction, texts);
-    const signal = AbortSignal.abort(new Error("before"));
-    await assertRejects(() => trees.copy({ signal }), Error, "before");
-    assertEquals(await readTree(trees.target), {});
-  },
-);
-
 Deno.test("upload: parents of the target are created; an unsupported operation rejects the whole call", async () => {
   await using dir = await createTempDir();
   await using localDir = await createTempDir();
@@ -377,17 +302,6 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test("upload: one request creates all missing directories before any file", async () => {
-  let requests = 0;
-  const source = { "a/b/c": "text", d: null };
-  await using trees = await makeTrees("upload", source, {}, ({ query }) => {
-    if (query === "bundle=put") requests++;
-    return null;
-  });
-  await trees.copy();
-  assertEquals([await readTree(trees.target), requests], [await readTree(trees.source), 2]);
-});
-
 Deno.test("upload: files of a server that doesn't list are replaced, or compared with replace: false", async () => {
   await using dir = await createTempDir();
   const large = "x".repeat(70_000);
@@ -406,28 +320,6 @@ Deno.test("upload: files of a server that doesn't list are replaced, or compared
   const lastResult = await upload({ replace: false, partial: true });
   assertEquals([lastResult.files, lastResult.failed, lastResult.bytes], [4, 1, 1]);
 });
-
-for (const replace of [true, false]) {
-  const name = `at a server that doesn't list, with replace: ${replace}, an existing large file`;
-  Deno.test(`upload: ${name} is compared before it is sent, even over a connection`, async () => {
-    await using dir = await createTempDir();
-    const large = "x".repeat(70_000);
-    await fill(dir.path, { "source/same": large, "served/same": large });
-    if (replace) await fill(dir.path, { "source/other": large, "served/other": "o" });
-    const app = new FilesApp(`${dir.path}/served`, { write: true });
-    const requests: string[] = [];
-    await using serving = serve((request, ...args) => {
-      requests.push(`${request.method} ${request.path.join("/")}`);
-      return app.handle(request, ...args);
-    });
-    using connection = await serving.makeClient().connect();
-    const { files } = await uploadTree(connection, `${dir.path}/source`, "/", { replace });
-    assertEquals([files, connection.closed], [replace ? 2 : 1, false]);
-    assertEquals(await readTree(`${dir.path}/served`), await readTree(`${dir.path}/source`));
-    const puts = requests.filter((line) => line.startsWith("PUT same"));
-    assertEquals(puts.length, replace ? 1 : 0);
-  });
-}
 
 for (const deletes of [false, true]) {
   const name =
@@ -449,4 +341,157 @@ for (const deletes of [false, true]) {
     }
     assertEquals(await readTree(trees.target), { large: "2", small: "2" });
   });
+}
+
+// The option `filter`.
+
+Deno.test.each(DIRECTIONS)(
+  "%s: a filter may be an object of a class, and its functions use it as `this`",
+  async (direction) => {
+    class Extension {
+      extension = ".jpg";
+      file({ name }: TreeEntry) {
+        return name.endsWith(this.extension);
+      }
+    }
+    await using trees = await makeTrees(direction, { "d/1.jpg": "1", "d/1.txt": "1" });
+    assertEquals((await trees.copy({ filter: new Extension() })).result.files, 1);
+    const filter = { file: undefined, directory: undefined };
+    assertEquals((await trees.copy({ filter })).result.files, 1);
+  },
+);
+
+Deno.test("an invalid filter is refused before the first request", async (t) => {
+  await using trees = await makeTrees("upload");
+  const accept = () => true;
+  const rows: [string, filter: unknown, message: string][] = [
+    ["a function", accept, "filter: must be an object, { file, directory }; got a function"],
+    ["an async function", async () => {}, "which would also be called for directories"],
+    [
+      "a pattern",
+      /\.jpg$/,
+      "filter: must be an object with the function `file` or `directory`; got RegExp",
+    ],
+    ["a misspelt name", { files: accept }, 'filter: unknown option "files"'],
+    ["a pattern of files", { file: "*.jpg" }, "filter.file: must be a function; got string"],
+  ];
+  await testEachRow(t, rows, async (_name, filter, message) => {
+    const options = { filter: filter as NonNullable<DownloadTreeOptions["filter"]> };
+    await assertRejects(() => trees.copy(options), TypeError, message);
+  });
+});
+
+Deno.test("an unreadable entry is passed to the function of its kind, or to both", async () => {
+  const modified = "2026-01-02T03:04:05.678Z";
+  const unreadable = { kind: "other", size: 0, modified, reason: "unreadable" };
+  const entries = [
+    { path: ["d"], ...unreadable, isDirectory: true },
+    { path: ["f"], ...unreadable, isDirectory: false },
+    { path: ["unknown"], ...unreadable },
+    { path: ["odd"], ...unreadable, isDirectory: "yes" },
+    { path: ["unnamed"], ...unreadable, reason: "name", isDirectory: true },
+    { path: ["link"], ...unreadable, reason: "link" },
+  ];
+  await using trees = await makeTrees("download", {}, {}, async ({ query }, respond) => {
+    if (query !== "tree") return null;
+    const [status, reason, headers] = await respond();
+    return [status, reason, headers, listText([...entries, { end: true }])];
+  });
+  const run = async (refused: readonly ("file" | "directory")[]) => {
+    const calls = { file: [] as string[], directory: [] as string[] };
+    const makeFilter = (name: "file" | "directory") => (entry: TreeEntry) => {
+      calls[name].push(entry.name);
+      return !refused.includes(name);
+    };
+    const filter = { file: makeFilter("file"), directory: makeFilter("directory") };
+    const { outcomes } = await trees.copy({ filter });
+    return { calls, reported: Object.keys(outcomes).sort() };
+  };
+  assertEquals(await run(["file", "directory"]), {
+    calls: {
+      directory: ["d", "odd", "unknown", "unnamed"],
+      file: ["f", "link", "odd", "unknown", "unnamed"],
+    },
+    reported: [],
+  });
+  const { reported: reportedWithoutFiles } = await run(["file"]);
+  assertEquals(reportedWithoutFiles, ["d", "odd", "unknown", "unnamed"]);
+  const { reported: reportedWithoutDirectories } = await run(["directory"]);
+  assertEquals(reportedWithoutDirectories, ["f", "link", "odd", "unknown", "unnamed"]);
+});
+
+// Only those directories of the target are read that a download compares.
+
+const LARGE = "l".repeat(70_000);
+
+interface Row {
+  readonly name: string;
+  readonly source: Record<string, string | null>;
+  readonly options?: UploadTreeOptions;
+  readonly isOtherRead: boolean;
+  readonly reused?: number;
+}
+
+const ROWS: readonly Row[] = [
+  { name: "small files are missing", source: { "a/new": "1" }, isOtherRead: false },
+  {
+    name: "a large file is missing, and may be a copy",
+    source: { "a/new": LARGE },
+    isOtherRead: true,
+    reused: LARGE.length,
+  },
+];
+
+for (const { name, source, options = {}, isOtherRead, reused = 0 } of ROWS) {
+  const outcome = isOtherRead ? "reads" : "doesn't read";
+  Deno.test(`a download ${outcome} the other directories of the target: ${name}`, async () => {
+    const target = { "a/large": LARGE, "other/sub/copy": LARGE };
+    await using trees = await makeTrees("download", source, target, undefined, { reuse: true });
+    for (const path of Object.keys(source)) await setTime(`${trees.source}/${path}`);
+    for (const path of Object.keys(target)) await setTime(`${trees.target}/${path}`);
+    const readPaths = new Set<string>();
+    const listed = Promise.withResolvers<void>();
+    // Read the target after the list of the source has arrived.
+    using _patch = patch(Deno, "readDir", (readDir) =>
+      async function* (path) {
+        readPaths.add(`${path}`);
+        if (`${path}`.includes(trees.target)) await listed.promise;
+        yield* readDir(path);
+      });
+    // After the body of the list was read, the list is parsed in the first of these ticks.
+    const waitUntilListed = async (body: BodyIn) => {
+      await new Promise<void>((resolve) => onBodyEnd(body, resolve));
+      for (let tick = 0; tick < 10; tick++) await waitForTick();
+      listed.resolve();
+    };
+    const waitUntilRead: Promise<void>[] = [];
+    const client: Connector = {
+      async connect(options) {
+        const conn = await trees.client.connect(options);
+        const request: typeof conn.request = async (...args) => {
+          const response = await conn.request(...args);
+          waitUntilRead.push(waitUntilListed(response.body));
+          return response;
+        };
+        return {
+          request,
+          close: () => conn.close(),
+          get closed() {
+            return conn.closed;
+          },
+        };
+      },
+    };
+    const { result } = await trees.copy(options, client);
+    await Promise.all(waitUntilRead);
+    assertEquals([result.complete, result.reused], [true, reused]);
+    assertEquals(readPaths.has(await realPath(`${trees.target}/a`)), true);
+    const isRead = [...readPaths].some((path) => path.endsWith("/tree/other/sub"));
+    assertEquals(isRead, isOtherRead);
+  });
+}
+
+async function setTime(path: string): Promise<void> {
+  const time = new Date("2026-01-02T03:04:05.678Z");
+  await Deno.utime(path, time, time);
 }

@@ -1,69 +1,15 @@
 /** downloadTree and uploadTree with failures: changed files, obstacles, and peers that leave. */
-import { Client, isTransient, type Requester } from "@degu/degu/client";
-import {
-  FilesApp,
-  StatusError,
-  TransferError,
-  type TreeEntry,
-  type TreeEvent,
-  uploadTree,
-} from "@degu/files";
-import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
-import { Root } from "@degu/internal/files/root.ts";
+import { Client, type Requester } from "@degu/degu/client";
+import { StatusError, TransferError, uploadTree } from "@degu/files";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
-import {
-  copyInProcess,
-  type CopyJob,
-  copyTree,
-  DIRECTIONS,
-  makeTrees,
-} from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
-import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
-
-Deno.test("download: a signal that aborts during the HEAD for an interrupted file rejects with its reason", async () => {
-  const controller = new AbortController();
-  const reason = new Error("enough");
-  const source = { large: "x".repeat(3_000_000) };
-  await using trees = await makeTrees("download", source, {}, ({ method, path }) => {
-    if (path.at(-1) !== "large") return null;
-    if (method === "HEAD") controller.abort(reason);
-    throw new Error("it breaks off");
-  });
-  const rejected = await assertRejects(() => trees.copy({ signal: controller.signal }));
-  assertEquals(rejected, reason);
-});
-
-Deno.test.each(DIRECTIONS)(
-  "%s: a signal that aborts during a failing deletion rejects with its reason",
-  async (direction) => {
-    const reason = new Error("enough");
-    const controller = new AbortController();
-    const refuse = () => {
-      controller.abort(reason);
-      throw new Error("it can't be deleted");
-    };
-    await using trees = await makeTrees(
-      direction,
-      { a: "a" },
-      { a: "a", old: "1" },
-      ({ method }) => method === "DELETE" ? refuse() : null,
-    );
-    using _refusing = patch(Root.prototype, "remove", () => refuse);
-    const { signal } = controller;
-    const events: string[] = [];
-    const onEvent = ({ type }: TreeEvent) => void events.push(type);
-    assertEquals(await assertRejects(() => trees.copy({ delete: true, signal, onEvent })), reason);
-    assertEquals(events.includes("failed"), false);
-  },
-);
 
 Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
   for (let moment = 1, isComplete = false; !isComplete; moment++) {
@@ -82,78 +28,6 @@ Deno.test("download: a signal that aborts at any moment rejects with its unchang
     if (failure !== null) assertEquals(failure, "Error: enough", `${moment}`);
   }
 });
-
-Deno.test("download: a large file that changes while it is sent is requested again once, then fails alone", async () => {
-  for (const times of [1, 2]) {
-    let changes = 0;
-    let source = "";
-    const files = { large: "0".repeat(2_000_000), other: "other" };
-    await using trees = await makeTrees("download", files, {}, async ({ method, uri }, respond) => {
-      if (method !== "GET" || uri !== "/tree/large") return null;
-      const answered = await respond();
-      if (changes < times) Deno.writeTextFileSync(source, `${++changes}`.repeat(1_000_000));
-      return answered;
-    });
-    source = `${trees.source}/large`;
-    const { outcomes, result } = await trees.copy({ delete: true });
-    assertEquals(outcomes, { large: times === 1 ? "copied" : "failed", other: "copied" });
-    assertEquals(changes, times);
-    assertEquals(result.deletionsSkipped, times === 1 ? null : "failed");
-    if (times === 1) assertEquals((await readTree(trees.target)).large, "1".repeat(1_000_000));
-  }
-});
-
-Deno.test.each(DIRECTIONS)(
-  "%s: a peer that leaves rejects the whole call, and the next call continues",
-  async (direction) => {
-    const texts: Record<string, string> = {};
-    for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
-    for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
-    const serverClosed = Promise.withResolvers<void>();
-    // Hold back one file until the server closes, even in a slow process.
-    const holdLastFile: ChangeResponse = async ({ uri }) => {
-      if (uri.endsWith("large%203")) await serverClosed.promise;
-      return null;
-    };
-    await using trees = await makeTrees(direction, texts, { superfluous: "x" }, holdLastFile);
-    let count = 0;
-    const onEvent = ({ type }: TreeEvent) => {
-      if (type === "copied" && ++count === 2) trees.serving.server.close();
-    };
-    const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
-    serverClosed.resolve();
-    assert(isTransient(error), String(error));
-    assert("superfluous" in await readTree(trees.target), "no entry is deleted");
-    const isDownload = direction === "download";
-    const [served, dir] = isDownload ? [trees.source, trees.target] : [trees.target, trees.source];
-    await using serving = serve(new FilesApp(served, { list: true, write: true }));
-    const { result } = await copyTree(direction, serving.makeClient(), dir, "/", { delete: true });
-    assertEquals([result.files + result.unchanged, result.deleted], [104, 1]);
-    assert(result.unchanged >= 2);
-  },
-);
-
-Deno.test.each(DIRECTIONS)(
-  "%s: small files have at most two attempts, and over a connection one",
-  async (direction) => {
-    // An idempotent request is repeated over another connection than that of the list.
-    const maxRequests = direction === "download" ? 3 : 2;
-    for (const isConnection of [false, true]) {
-      let requests = 0;
-      await using trees = await makeTrees(direction, { a: "a", b: "b" }, {}, ({ method }) => {
-        if (method !== "POST") return null;
-        requests++;
-        throw new Error("the connection is cut here");
-      });
-      using connection = await trees.client.connect();
-      const error = await assertRejects(() =>
-        trees.copy({}, isConnection ? connection : undefined)
-      );
-      assert(isTransient(error), String(error));
-      assertEquals(requests, isConnection ? 1 : maxRequests);
-    }
-  },
-);
 
 Deno.test("upload: with replace: false a file whose connection broke after its arrival counts as copied, unless another has its name", async () => {
   let requests = 0;
@@ -228,26 +102,6 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a file that is missing when its content is compared is copied, or fails",
-  async (direction) => {
-    const texts = { large: "l".repeat(100_000), small: "s" };
-    for (const end of ["source", "target"] as const) {
-      await using trees = await makeTrees(direction, texts, texts);
-      for (const name of Object.keys(texts)) await Deno.utime(`${trees.source}/${name}`, 1, 1);
-      const file = ({ name }: TreeEntry) => {
-        Deno.removeSync(`${trees[end]}/${name}`);
-        return true;
-      };
-      const outcome = end === "source" ? "failed" : "copied";
-      const { outcomes } = await trees.copy({ compare: "digest", filter: { file } });
-      // An upload replaces only the file that was compared, so a missing one fails.
-      const expected = direction === "upload" ? "failed" : outcome;
-      assertEquals(outcomes, { large: expected, small: expected });
-    }
-  },
-);
-
 for (const isReplaced of [false, true]) {
   const name = isReplaced
     ? "a file that is replaced on every second request is not retried forever"
@@ -289,80 +143,6 @@ for (const isReplaced of [false, true]) {
     assertEquals(isSame, !isReplaced);
   });
 }
-
-Deno.test("two processes can create the same directory at the same time", async () => {
-  await using dir = await createTempDir();
-  const root = new Root(dir.path);
-  for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
-    const createDirectory = () =>
-      Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
-    assertEquals(root.makeDirectory(names, createDirectory).isCreated, true);
-    assertEquals(root.makeDirectory(names).isCreated, false);
-  }
-  const file = () => Deno.writeTextFileSync(`${dir.path}/g`, "precious");
-  assertThrows(() => root.makeDirectory(["g", "h"], file), Error);
-  assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
-});
-
-Deno.test.each(DIRECTIONS)(
-  "%s: a small file that becomes large after its size was read, and before it is opened, is copied whole",
-  async (direction) => {
-    await using trees = await makeTrees(direction, { a: "a" });
-    let isPlanned = false;
-    // A file that was just written is read twice.
-    using _clock = setClockAhead(10_000);
-    using _growing = patch(Deno, "lstatSync", (lstatSync) => (path) => {
-      const info = lstatSync(path);
-      if (isPlanned && info.size === 1) Deno.writeTextFileSync(path, "l".repeat(70_000));
-      return info;
-    });
-    const { outcomes } = await trees.copy({
-      onEvent: ({ type }) => void (isPlanned ||= type === "plan"),
-    });
-    assertEquals(outcomes, { a: "copied" });
-    assertEquals((await readTree(trees.target)).a?.length, 70_000);
-  },
-);
-
-/** Copies trees, and calls a function right after the content of a small file was read. */
-async function copyWithChange(
-  trees: Awaited<ReturnType<typeof makeTrees>>,
-  changedPath: string,
-  change: () => void,
-) {
-  let isPlanned = false;
-  let lookupCount = 0;
-  using _lookups = patch(Deno, "lstatSync", (lstatSync) => (path) => {
-    if (isPlanned && path === changedPath && ++lookupCount === 2) change();
-    return lstatSync(path);
-  });
-  return await trees.copy({ onEvent: ({ type }) => void (isPlanned ||= type === "plan") });
-}
-
-Deno.test.each(DIRECTIONS)(
-  "%s: a small file that is replaced after it was read is copied whole, in one of its versions",
-  async (direction) => {
-    await using trees = await makeTrees(direction, { "d/a": "old" });
-    const path = `${trees.source}/d/a`;
-    const { outcomes } = await copyWithChange(trees, path, () => {
-      Deno.writeTextFileSync(`${path}.new`, "new version");
-      Deno.renameSync(`${path}.new`, path);
-    });
-    assertEquals(outcomes, { "d/a": "copied" });
-    assert(["old", "new version"].includes((await readTree(trees.target))["d/a"]!));
-    assertEquals(await Deno.readTextFile(path), "new version");
-  },
-);
-
-Deno.test("upload: a small file whose directory was moved away after it was read fails with CHANGED", async () => {
-  await using trees = await makeTrees("upload", { "d/a": "a", b: "b" });
-  const { errors } = await copyWithChange(trees, `${trees.source}/d/a`, () => {
-    Deno.renameSync(`${trees.source}/d`, `${trees.source}-moved`);
-  });
-  const { "d/a": error, ...otherErrors } = errors;
-  assert(error instanceof TransferError && error.code === "CHANGED", String(error));
-  assertEquals(otherErrors, {});
-});
 
 Deno.test("download: a file whose part another process has locked fails alone; an unlocked part is removed", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
@@ -474,24 +254,6 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test({
-  name: "a download writes to another disk below its target (needs unshare)",
-  ignore: !await canMount(),
-  async fn() {
-    await using dir = await createTempDir();
-    await fill(dir.path, {
-      "source/disk/new/file": "file",
-      "target/disk": null,
-      // Unfinished files of an app can't be renamed to the disk.
-      [`target/${RESERVED_DIRECTORY_NAME}`]: null,
-    });
-    const script = 'mount --bind "$0/target/disk" "$0/target/disk" && exec "$@"';
-    const jobs: CopyJob[] = [{ dir: dir.path, direction: "download" }];
-    const [copied] = await copyInProcess([...IN_MOUNT_NAMESPACE, script, dir.path], jobs);
-    assert(copied!.targetPaths.includes("disk/new/file"), Deno.inspect(copied));
-  },
-});
-
 /** Returns a function that replaces the directory `d` of a target by a link to the outside. */
 async function prepareExchange(target: string): Promise<() => void> {
   await Deno.mkdir(`${target}/../outside`);
@@ -534,24 +296,6 @@ Deno.test("download: a small file stays locked until it has its name, so that no
   });
   await trees.copy({ replace: false });
   assertEquals(areLocked, [false, false]);
-});
-
-Deno.test("download: no part is written through a link that has replaced a directory while too many files were open", async () => {
-  await using trees = await makeTrees("download", { "d/a": "a" }, { d: null });
-  const { target } = trees;
-  const exchange = await prepareExchange(target);
-  let isStopped = false;
-  using _clock = patch(performance, "now", (now) => () => isStopped ? 0 : now.call(performance));
-  using patched = patch(Deno, "openSync", (openSync) => (path, options) => {
-    if (!`${path}`.includes("/.small-")) return openSync(path, options);
-    patched[Symbol.dispose]();
-    // The file is opened again in the same time slice.
-    isStopped = true;
-    exchange();
-    throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
-  });
-  assertEquals((await trees.copy()).outcomes, { "d/a": "failed" });
-  assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
 });
 
 Deno.test("download: if too many files are open, small files are requested once more, and then fail alone", async () => {

@@ -1,17 +1,9 @@
 /** downloadTree and uploadTree with an incomplete copy: they reject, unless `partial` is set. */
-import { isTransient, repeat, retry, routes, StatusError } from "@degu/degu";
-import {
-  downloadTree,
-  FilesApp,
-  TransferError,
-  uploadTree,
-  type UploadTreeOptions,
-} from "@degu/files";
-import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { isTransient } from "@degu/degu";
+import { downloadTree, uploadTree, type UploadTreeOptions } from "@degu/files";
 import { assertTransferError, type ChangeResponse } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { listText } from "./directory_entries.ts";
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;
@@ -106,33 +98,6 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test.each(DIRECTIONS)(
-  "%s: retry copies interrupted files, and repeat reports each run that has not copied them",
-  async (direction) => {
-    await using trees = await makeBreaking(direction);
-    const stop = new AbortController();
-    const waits: number[] = [];
-    const copied: number[] = [];
-    await repeat(async () => {
-      const { files } = await retry(() => copy(trees, { onEvent }), {
-        seconds: 0,
-        retries: 1,
-        onRetry: () => void (waits.length > 0 && trees.mend()),
-      });
-      copied.push(files);
-      stop.abort();
-    }, {
-      seconds: 0.01,
-      signal: stop.signal,
-      onError(error, wait) {
-        assert(error instanceof TransferError && error.code === "INCOMPLETE", String(error));
-        waits.push(wait);
-      },
-    });
-    assertEquals([copied, waits.length], [[1], 1]);
-  },
-);
-
 Deno.test("download: a source that can't be listed completely rejects the call", async () => {
   const target = { old: "1" };
   await using trees = await makeTrees(
@@ -156,20 +121,37 @@ Deno.test("download: a source that can't be listed completely rejects the call",
   assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
 });
 
-Deno.test("upload: with delete, a server without lists is refused before the target directory exists", async () => {
-  await using dir = await createTempDir();
-  await fill(dir.path, { "source/a": "1", "served": null });
-  const source = `${dir.path}/source`;
-  for (const list of [false, true]) {
-    const app = new FilesApp(`${dir.path}/served`, { list, write: true });
-    await using serving = serve(routes({ "/files/": app }));
-    const copy = () =>
-      uploadTree(serving.makeClient(), source, "/files/new/dir/", { delete: true });
-    if (list) {
-      assertEquals((await copy()).complete, true);
-    } else {
-      for (let i = 0; i < 2; i++) await assertRejects(copy, StatusError, "list: true");
-      assertEquals(await readTree(`${dir.path}/served`), {});
+Deno.test.each(DIRECTIONS)(
+  "%s: a dry run is complete only if it finds no difference",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { "d/a": "1" }, { old: "2" });
+    const isComplete = async (options: UploadTreeOptions) =>
+      (await copy(trees, { ...options, compare: "digest" })).complete;
+    assertEquals(await isComplete({ dryRun: true }), false, "it would copy");
+    assertEquals(await isComplete({}), true);
+    assertEquals(await isComplete({ dryRun: true, delete: true }), false, "it would delete");
+    assertEquals(await isComplete({ delete: true }), true);
+    assertEquals(await isComplete({ dryRun: true, delete: true }), true);
+  },
+);
+
+Deno.test.each(DIRECTIONS)(
+  "%s: an error names the entry in the way, and whether the next call copies the file",
+  async (direction) => {
+    const rows: [source: string, target: string, kind: string, other: string][] = [
+      ["a", "a/b", "directory", "file"],
+      ["a/b", "a", "file", "directory"],
+    ];
+    for (const [source, target, kind, other] of rows) {
+      await using trees = await makeTrees(direction, { [source]: "1" }, { [target]: "22" });
+      const obstacle = `a ${kind} has this name at the target; `;
+      const advice = "remove or rename one of the two, " +
+        "or set delete: true, which deletes the entry, and call twice";
+      const kept = await trees.copy();
+      assertStringIncludes(`${kept.errors["a"]}`, `"a": ${obstacle}${advice}`);
+      const deleted = await trees.copy({ delete: true });
+      const next = `if this run deletes the ${kind}, the next run copies the ${other}`;
+      assertStringIncludes(`${deleted.errors["a"]}`, obstacle + next);
     }
-  }
-});
+  },
+);
