@@ -8,11 +8,7 @@ import {
   type Requester,
 } from "@degu/degu/client";
 import { download, TransferError, type TransferOptions, type TransferProgress } from "@degu/files";
-import {
-  PartFile,
-  type PartVersion,
-  toDiskFullError,
-} from "@degu/internal/files/transfer/part_file.ts";
+import { PartFile, type PartVersion } from "@degu/internal/files/transfer/part_file.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import {
   createTempDir,
@@ -72,7 +68,7 @@ async function setUp() {
 }
 
 Deno.test("an interrupted download resumes at its offset", async () => {
-  for (const cutAfter of [1, 65536, 65537, 600_000, SIZE - 1]) {
+  for (const cutAfter of [1, 65536, SIZE - 1]) {
     await using files = await setUp();
     await files.downloadPart(cutAfter);
     assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
@@ -318,19 +314,6 @@ Deno.test("a link in place of the part is not followed", async () => {
   assertEquals(await listNames(files.dir), ["copy", "victim"]);
 });
 
-Deno.test("a part that was created through a link is removed from its real directory", async () => {
-  await using dir = await createTempDir();
-  await Deno.mkdir(`${dir.path}/sub`);
-  await makeLinks({ [`${dir.path}/link`]: "sub" });
-  {
-    using _part = await openPart(`${dir.path}/link/f`);
-    assertEquals(await listNamesWithoutVersions(`${dir.path}/sub`), [".f.degu-part"]);
-    await Deno.remove(`${dir.path}/link`);
-    await Deno.mkdir(`${dir.path}/link`);
-  }
-  assertEquals(await listNames(`${dir.path}/sub`), []);
-});
-
 Deno.test("a damaged part is detected by its digest, and not kept", async () => {
   await using files = await setUp();
   await files.downloadPart(600_000);
@@ -483,15 +466,6 @@ Deno.test("each of many simultaneous downloads to one target succeeds or rejects
   assertEquals(await listNames(files.clientDir), ["f"]);
 });
 
-Deno.test("with modes: false a replaced file keeps its permission bits", async () => {
-  await using files = await serveFiles();
-  await Deno.writeTextFile(`${files.serverDir}/file`, "new");
-  await Deno.writeTextFile(`${files.clientDir}/copy`, "old", { mode: 0o600 });
-  await download(files.client, "/file", `${files.clientDir}/copy`, { modes: false });
-  assertEquals(await Deno.readTextFile(`${files.clientDir}/copy`), "new");
-  assertEquals(await readMode(`${files.clientDir}/copy`), 0o600);
-});
-
 Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets the default mode", async () => {
   await using files = await serveVersion(200_000);
   const { servedFile, dir, file } = files;
@@ -519,17 +493,3 @@ Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets th
 });
 
 // Error messages about the part.
-
-Deno.test("the error names a full disk or an exceeded quota, and other errors are unchanged", () => {
-  for (const code of ["ENOSPC", "EDQUOT"]) {
-    const cause = Object.assign(new Error("message"), { code });
-    const error = toDiskFullError(cause, "/the/file");
-    assert(error instanceof TransferError && error.message.startsWith("/the/file: "));
-    assertEquals([error.code, error.cause], ["DISK_FULL", cause]);
-    // No byte was received, so the message names no part.
-    assertMatch(error.message, /call again to resume$/);
-  }
-  for (const error of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
-    assertEquals(toDiskFullError(error, "f"), error);
-  }
-});

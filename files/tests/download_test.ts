@@ -23,8 +23,7 @@ import {
 } from "@degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { Throttle } from "@degu/internal/files/options.ts";
-import { setClockAhead, stopAllClocks } from "@degu/testing/clock.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import {
   createTempDir,
@@ -53,7 +52,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 
 const makeApp = (dir: string) => new FilesApp(dir, { list: true, write: true });
 const BYTE = new Uint8Array(1);
-const SIZES = [0, 1, 32768, 32769, 65535, 65536, 65537, 524288, 1048576, 3_000_001];
+const SIZES = [0, 1, 65535, 65536, 65537, 524288, 3_000_001];
 
 Deno.test("files of every size are uploaded and downloaded, over a client and over a connection", async (t) => {
   await using files = await serveFiles(makeApp);
@@ -206,16 +205,11 @@ const REFUSED: readonly [
   message: string,
 ][] = [
   [ALL, { peer: {} }, TypeError, "must be a Client or a Connection"],
-  [ALL, { peer: null }, TypeError, "must be a Client or a Connection"],
   [ALL, { uri: 1 }, TypeError, "uri"],
   [ALL, { uri: "f/" }, RangeError, "uri"],
-  [ALL, { uri: "/a b/" }, RangeError, "uri"],
   [ALL.slice(2, 7), { uri: "/a" }, RangeError, 'must end with "/"'],
-  [ALL.slice(2, 7), { uri: "/a?b" }, RangeError, 'must end with "/"'],
   [ALL.slice(2, 5), { uri: "/a/?b" }, RangeError, 'must end with "/"'],
-  [ALL.slice(2, 5), { uri: "/?tree" }, RangeError, 'must end with "/"'],
   [["upload"], { uri: "/" }, RangeError, "add the name of the file"],
-  [["upload"], { uri: "/directory/" }, RangeError, "add the name of the file"],
   [["upload"], { uri: "/directory/?a=b" }, RangeError, "add the name of the file"],
   [
     FILES,
@@ -224,34 +218,26 @@ const REFUSED: readonly [
     "file: must be the path of a file, a file: URL, or a stream; got ",
   ],
   [FILES, { path: "" }, RangeError, "file: must be the path of a file"],
-  [TREES, { path: new URL("https://localhost/tmp/x") }, TypeError, "dir"],
   [TREES, { path: "" }, RangeError, "dir"],
+  [FILES, { path: new URL("file://host/a") }, TypeError, "host"],
+  [ALL, { uri: ["a", "..", ""] }, RangeError, "refers to a directory"],
+  [ALL, { uri: ["a/b", ""] }, RangeError, "has a slash"],
   [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
   [ALL, { options: null }, TypeError, "options"],
   [ALL, { options: { sginal: 1 } }, TypeError, '"sginal"'],
   [ALL, { options: { signal: {} } }, TypeError, "signal: must be an AbortSignal"],
-  [FILES, { options: { verify: false } }, TypeError, 'options: unknown option "verify"'],
   [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
-  [FILES, { options: { onProgress: {} } }, TypeError, "onProgress: must be a function"],
-  [FILES, { options: { replace: "no" } }, TypeError, "replace: must be a boolean"],
   [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
   [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
   [[...FILES, ...TREES], { options: { modes: "yes" } }, TypeError, "modes"],
   [TREES, { options: { compare: "size" } }, RangeError, "compare"],
-  [TREES, { options: { delete: 1 } }, TypeError, "delete"],
   [TREES, { options: { deleteAll: 1, delete: true } }, TypeError, "deleteAll"],
   [TREES, { options: { deleteAll: true } }, RangeError, "deleteAll: needs delete: true"],
   [TREES, { options: { connections: 0 } }, RangeError, "connections"],
   [TREES, { options: { connections: 65 } }, RangeError, "connections"],
-  [TREES, { options: { connections: "4" } }, TypeError, "connections"],
   [TREES, { options: { settled: -1 } }, RangeError, "settled"],
-  [TREES, { options: { maxDelete: -1 } }, RangeError, "maxDelete"],
   [TREES, { options: { maxDelete: 0.5 } }, RangeError, "maxDelete"],
-  [TREES, { options: { maxDelete: "4" } }, TypeError, "maxDelete"],
-  [TREES, { options: { settled: NaN } }, RangeError, "settled"],
   [TREES, { options: { settled: Infinity } }, RangeError, "settled"],
-  [TREES, { options: { settled: "4" } }, TypeError, "settled"],
-  [TREES, { options: { filter: true } }, TypeError, "filter"],
   [TREES, { options: { onEvent: {} } }, TypeError, "onEvent"],
 ];
 
@@ -504,39 +490,16 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
   }
 });
 
-Deno.test("progress is due again after a tenth of a second, and no sooner", () => {
-  using time = stopAllClocks();
-  const pace = new Throttle();
-  for (
-    const [tick, isDue] of [[99, false], [1, true], [0, false], [99, false], [1, true]] as const
-  ) {
-    time.tick(tick);
-    assertEquals(pace.claimReport(), isDue);
-  }
-});
-
-Deno.test("an error of the progress callback rejects the download", async () => {
-  await using files = await serveVersion(200_000);
-  const reason = new Error("enough");
-  const onProgress = () => {
-    throw reason;
-  };
-  assertEquals(await assertRejects(() => files.get({ onProgress }), Error), reason);
-});
-
 // Error codes and messages of transfers.
 
 Deno.test("the error for a status names the request and has advice, and the connection stays usable", async () => {
   const hints: [number, string, string][] = [
     [301, "Moved Permanently", "the URI belongs to a directory"],
     [400, "Bad Request", "did not accept"],
-    [401, "Unauthorized", "may not read"],
     [403, "Forbidden", "may not read"],
     [404, "Not Found", "the file does not exist, or this client may not access it"],
     [405, "Method Not Allowed", "has no FilesApp"],
     [412, "Precondition Failed", "is the server a FilesApp"],
-    [418, "Teapot", "is the server a FilesApp"],
-    [499, "Closed", "is the server a FilesApp"],
     [500, "Internal Server Error", "check its log"],
     [206, "Partial Content", "is the server a FilesApp"],
   ];
@@ -569,18 +532,6 @@ Deno.test("the error for a status names the request and has advice, and the conn
 // Creating directories and deleting files on a server.
 
 const write = (dir: string) => new FilesApp(dir, { write: true });
-
-Deno.test("a directory is created, and empty directories and files are deleted, over one connection", async () => {
-  await using files = await serveFiles(write);
-  using connection = await files.client.connect();
-  assertEquals(await makeDirectory(connection, fileUri("a b", "Ö", "")), true);
-  assertEquals(await makeDirectory(connection, fileUri("a b", "")), false);
-  await Deno.writeTextFile(`${files.serverDir}/a b/file`, "text");
-  await deleteEntry(connection, fileUri("a b", "file"));
-  await deleteEntry(connection, fileUri("a b", "Ö", ""));
-  assertEquals(await listVisible(`${files.serverDir}/a b`), []);
-  assertEquals(connection.closed, false);
-});
 
 Deno.test("the error of an unsupported operation has the status of the response", async () => {
   await using files = await serveFiles(write);
@@ -637,14 +588,4 @@ Deno.test("both directions work over TLS, and a part of the same device at anoth
   const sent = await upload(firstServer.client, `${files.clientDir}/file`, "/copy");
   assertEquals(sent.sha256, sha256Of(content));
   assertEquals(await Deno.readFile(`${files.serverDir}/copy`), content);
-});
-
-Deno.test("a download into a missing directory says to create it", async () => {
-  await using files = await serveFiles((dir) => new FilesApp(dir));
-  await Deno.writeTextFile(`${files.serverDir}/a`, "hello");
-  const missing = `${files.clientDir}/none`;
-  const downloading = () => download(files.client, ["a"], `${missing}/copy`);
-  const problem = `the directory ${missing} doesn't exist; create it before the download`;
-  const error = await assertRejects(downloading, Deno.errors.NotFound, problem);
-  assertEquals((error as { code?: string }).code, "ENOENT");
 });

@@ -1,13 +1,14 @@
 /**
- * The connections of transfers: over a client, over a pool, and over a connection of the caller.
+ * The arguments and connections of transfers: over a client, over a pool, and over a connection of
+ * the caller.
  */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { bodies, Body, BodyIter, EmptyPreambleError } from "@degu/degu/base";
+import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
 import {
   Client,
-  type Connection,
   ConnectionPool,
   type ConnectionPoolOptions,
+  isTimeout,
   isTransient,
 } from "@degu/degu/client";
 import {
@@ -33,6 +34,9 @@ import { type RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts"
 import { makeRequesters } from "@degu/testing/requesters.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { serveFilesApp } from "@degu/testing/transferring.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { toFileUrl } from "@std/path";
 
 /** A server that counts its sessions, and a pool of connections to it. */
 function setUp(
@@ -60,48 +64,6 @@ function setUp(
     },
   };
 }
-
-Deno.test("an object whose connect is no function makes requests itself", async () => {
-  await using test = setUp();
-  const requester = {
-    connect: undefined,
-    request: (...args: Parameters<Client["request"]>) => test.client.request(...args),
-  };
-  using client = new TransferClient("from", requester, {});
-  assertEquals((await client.request("GET", "/", {})).status, 204);
-});
-
-Deno.test("a transfer uses the standard bodies if a client has body classes of its own", async () => {
-  await using dir = await createTempDir();
-  await using served = await createTempDir();
-  await Deno.writeTextFile(`${served.path}/a`, "text");
-  await using serving = serve(new FilesApp(served.path));
-  let count = 0;
-  class CountedBody extends Body {
-    constructor(...args: ConstructorParameters<typeof Body>) {
-      super(...args);
-      count++;
-    }
-  }
-  const client = serving.makeClient({ bodies: { ...bodies, Body: CountedBody } });
-  await download(client, "/a", `${dir.path}/copy`);
-  assertEquals([await Deno.readTextFile(`${dir.path}/copy`), count], ["text", 0]);
-  await (await client.get("/a")).discard();
-  assertEquals(count, 1);
-});
-
-Deno.test("sequential transfers over a pool share a connection, and simultaneous ones don't", async () => {
-  await using test = setUp();
-  {
-    using transferClient = new TransferClient("from", test.pool, {});
-    await transferClient.request("GET", "/", {});
-    transferClient[Symbol.dispose]();
-  }
-  for (let i = 0; i < 3; i++) assertEquals(await test.ask(1), [204]);
-  assertEquals(test.sessions.length, 1);
-  for (let i = 0; i < 3; i++) assertEquals(await test.ask(4), [204, 204, 204, 204]);
-  assertEquals(test.sessions.length, 4);
-});
 
 Deno.test("a request is repeated over a new connection if the server has closed all connections of a pool", async () => {
   await using test = setUp();
@@ -185,19 +147,6 @@ Deno.test("an unneeded response body leaves a connection of the caller usable", 
   assertEquals((await conn.get("/")).status, 200);
 });
 
-Deno.test("a transfer doesn't use a pool's connection that the client has closed", async () => {
-  const openedConnections: Connection[] = [];
-  await using serving = serve(() => [204, "No Content", {}, null]);
-  const onConnect = (connection: Connection) => openedConnections.push(connection) > 0;
-  await using pool = new ConnectionPool(serving.makeClient({ onConnect }));
-  for (let i = 0; i < 2; i++) {
-    using client = new TransferClient("from", pool, {});
-    assertEquals((await client.request("GET", "/", {})).status, 204);
-    openedConnections[i]!.close();
-  }
-  assertEquals(openedConnections.length, 2);
-});
-
 Deno.test("a connection whose last response was not read is closed, and frees its slot in a pool", async () => {
   // More bytes than a pool reads at once.
   const body = () => new BodyIter([new Uint8Array(100_000)], 100_000);
@@ -223,17 +172,6 @@ Deno.test("a transfer over a client closes its connection at the end, and one ov
   const [clientSession, pooled] = test.sessions;
   await withTimeout(waitForAbort(clientSession!.signal), "the session of the client ends");
   assertEquals([test.sessions.length, pooled!.signal.aborted], [2, false]);
-});
-
-Deno.test("a transfer over a pool identifies the server like one over a client, and can reconnect", async () => {
-  await using test = setUp();
-  using overClient = new TransferClient("from", test.client, {});
-  using overPool = new TransferClient("from", test.pool, {});
-  const peer = await overPool.identifyServer();
-  assertEquals([peer, overPool.canReconnect], [await overClient.identifyServer(), true]);
-  assertMatch(`${peer}`, /^address /);
-  await overPool.request("GET", "/", {});
-  assertEquals(test.sessions.length, 2);
 });
 
 Deno.test("files and trees are transferred over every kind of requester", async (t) => {
@@ -288,4 +226,85 @@ Deno.test("transfers refuse a response that only the end of the connection ends"
     assertEquals(error.code, "UNEXPECTED_RESPONSE");
     assertMatch(error.message, /only the end of the connection ends the response/);
   });
+});
+
+Deno.test("a close without a response to an upload is transient", async (t) => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/a`, "hello");
+  await using serving = serve((request, session) => {
+    const partHeaders = { "upload-offset": "0", "file-stamp": "5,2020-02-29T12:34:56.789Z" };
+    if (request.method === "HEAD") return [200, "OK", partHeaders, null];
+    if (request.method === "GET") return [404, "Not Found", {}, ""];
+    session.close();
+    return [200, "OK", {}, null];
+  });
+  const client = serving.makeClient();
+  const rows: [string, () => Promise<unknown>, boolean][] = [
+    ["upload", () => upload(client, `${dir.path}/a`, "/a"), true],
+    ["uploadTree", () => uploadTree(client, dir.path, "/"), true],
+    ["deleteEntry", () => deleteEntry(client, "/a"), false],
+  ];
+  await testEachRow(t, rows, async (_name, call, expected) => {
+    assertEquals(
+      isTransient(await catchRejection(call(), "a transfer without an answer")),
+      expected,
+    );
+  });
+});
+
+Deno.test("isTimeout is true for a time limit of a transfer, of its client or of its signal", async () => {
+  await using dir = await createTempDir();
+  await using silent = serve(() => new Promise(() => {}));
+  const hasty = new Client(silent.address, { timeout: 0.05 });
+  const patient = new Client(silent.address);
+  const downloads = [
+    () => download(hasty, "/a", `${dir.path}/a`),
+    () => download(patient, "/a", `${dir.path}/b`, { signal: AbortSignal.timeout(50) }),
+  ];
+  for (const start of downloads) {
+    assertEquals(isTimeout(await catchRejection(start(), "a download")), true);
+  }
+});
+
+const serveWritable = () => serveFilesApp({ write: true, list: true });
+
+Deno.test("each function accepts a path as an array of names, and escapes the names", async () => {
+  await using files = await serveWritable();
+  const { client, clientDir: localDir, serverDir: remoteDir } = files;
+  await Deno.mkdir(`${localDir}/tree/sub`, { recursive: true });
+  await Deno.writeTextFile(`${localDir}/tree/sub/a b%?`, "hello");
+  const names = ["my photos", "1 ~?.jpg"] as const;
+  assertEquals(await makeDirectory(client, ["my photos"]), true);
+  assertEquals(await makeDirectory(client, ["my photos", ""]), false);
+  assertEquals((await upload(client, `${localDir}/tree/sub/a b%?`, names)).bytes, 5);
+  assertEquals(await Deno.readTextFile(`${remoteDir}/my photos/1 ~?.jpg`), "hello");
+  assertEquals((await remoteDigest(client, names)).slice(0, 8), "2cf24dba");
+  assertEquals((await download(client, names, `${localDir}/copy`)).bytes, 5);
+  const list = async (uri: string | readonly string[]) =>
+    (await Array.fromAsync(listDirectory(client, uri))).map(({ name }) => name);
+  assertEquals(await list(["my photos"]), ["1 ~?.jpg"]);
+  assertEquals(await list([]), ["my photos"]);
+  assertEquals(await list([""]), ["my photos"]);
+  assertEquals((await uploadTree(client, `${localDir}/tree`, ["my tree"])).files, 1);
+  const paths = (await Array.fromAsync(listTree(client, ["my tree"]))).map(({ path }) => path);
+  assertEquals(paths, [["sub"], ["sub", "a b%?"]]);
+  assertEquals((await downloadTree(client, ["my tree", "sub"], `${localDir}/sub`)).files, 1);
+  assertEquals((await downloadTree(client, [], `${localDir}/all`)).files, 2);
+  await deleteEntry(client, names);
+  await deleteEntry(client, ["my photos"]);
+  assertEquals(await list([]), ["my tree"]);
+});
+
+Deno.test("file and dir accept file: URLs", async () => {
+  await using files = await serveWritable();
+  const { client, clientDir: localDir } = files;
+  const url = (path: string) => toFileUrl(`${localDir}/${path}`);
+  await Deno.mkdir(`${localDir}/a tree%41`);
+  await Deno.writeTextFile(`${localDir}/a tree%41/ä #1`, "hello");
+  assertEquals((await upload(client, url("a tree%41/ä #1"), ["a"])).bytes, 5);
+  assertEquals((await download(client, ["a"], url("ö %20"))).bytes, 5);
+  assertEquals(await Deno.readTextFile(`${localDir}/ö %20`), "hello");
+  assertEquals((await uploadTree(client, url("a tree%41"), [])).files, 1);
+  assertEquals((await downloadTree(client, [], url("copy"))).files, 2);
+  assertEquals(await Deno.readTextFile(`${localDir}/copy/ä #1`), "hello");
 });

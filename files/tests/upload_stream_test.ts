@@ -1,6 +1,6 @@
 /** upload of a stream: the digest comes last, and a source that breaks leaves no file. */
 import type { BodyOut, ChunkedBody, HeadersToSend } from "@degu/degu/base";
-import { Client, ConnectionPool, type Connector, isTransient, retry } from "@degu/degu/client";
+import { Client, ConnectionPool, isTransient, retry } from "@degu/degu/client";
 import {
   FilesApp,
   type FilesOptions,
@@ -8,13 +8,11 @@ import {
   TransferError,
   type TransferErrorCode,
   type TransferOptions,
-  type TransferProgress,
   upload,
 } from "@degu/files";
 import type { AppFunction } from "@degu/degu/server";
 import { assertReason, makeAbortController, makePendingPromise } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -87,7 +85,9 @@ Deno.test("streams of random sizes in random pieces arrive byte for byte, over T
     const lengths = Array.from({ length: 7 }, () => Math.floor(Math.random() * maxLength));
     const pieces = cutBytes(content, ...lengths, Math.ceil(maxLength));
     const client = index % 2 === 0 ? files.client : tls.client;
-    const result = await upload(client, new TrackedStream(pieces).stream, ["sub", "file"]);
+    const modified = new Date(Date.UTC(2020, 0, 2, 3, 4, index, 678));
+    const { stream } = new TrackedStream(pieces);
+    const result = await upload(client, stream, ["sub", "file"], { modified });
     const sha256 = sha256Of(content);
     assertEquals(result, {
       bytes: size,
@@ -98,6 +98,7 @@ Deno.test("streams of random sizes in random pieces arrive byte for byte, over T
       unset: [],
     });
     assertEquals(await files.read("sub/file"), content, `${size} in ${lengths}`);
+    assertEquals((await Deno.stat(`${files.dir}/sub/file`)).mtime, modified);
   }
   assertEquals(await files.listAll(), ["sub"]);
 });
@@ -141,35 +142,10 @@ Deno.test("an item whose buffer is transferred is stored whole, or the upload re
   assertEquals(await files.listAll(), ["late"]);
 });
 
-Deno.test("upload of a stream reports the bytes so far as the total, and also the end", async () => {
-  await using files = await serveUploads();
-  const reports: TransferProgress[] = [];
-  const onProgress = (progress: TransferProgress) => void reports.push(progress);
-  using _slow = speedUpClock();
-  const content = randomBytes(3_000_000);
-  await upload(files.client, streamOf(content), "/file", { onProgress });
-  const [last] = reports.slice(-1);
-  const done = 3_000_000;
-  assertEquals(last, { done, total: done, transferred: done, resumedFrom: 0, reused: 0 });
-  assert(reports.length > 2, `${reports.length}`);
-  for (const { done, total } of reports) assertEquals(done, total);
-});
-
-Deno.test("an uploaded stream gets the requested time, and a replaced file keeps its mode", async () => {
-  await using files = await serveUploads();
-  const path = `${files.dir}/file`;
-  await Deno.writeTextFile(path, "old", { mode: 0o640 });
-  const { mode } = await Deno.stat(path);
-  const modified = new Date("2020-01-02T03:04:05.678Z");
-  await upload(files.client, streamOf(CONTENT), "/file", { modified });
-  const info = await Deno.stat(path);
-  assertEquals([info.mtime, info.mode, info.size], [modified, mode, CONTENT.length]);
-});
-
 Deno.test("a source that breaks after any byte leaves no file and no part, and its error is final", async () => {
   await using files = await serveUploads();
   const positions = [
-    ...Array.from({ length: 10 }, (_, index) => index),
+    ...[0, 1, 9],
     ...[HELD_BACK_BYTES - 1, HELD_BACK_BYTES, HELD_BACK_BYTES + 1],
     ...[589_823, 589_824, 589_825, CONTENT.length],
     ...Array.from({ length: 10 }, () => Math.floor(Math.random() * CONTENT.length)),
@@ -383,35 +359,10 @@ Deno.test("a server that refuses a stream while it is read ends the upload with 
   assertEquals(await files.listAll(), []);
 });
 
-Deno.test("the bytes that a stream has sent before a pause arrive during the pause", async () => {
-  const [expectedBytes, pieceCount] = [34_000, 100];
-  await using files = await serveUploads({}, async ({ method, body }) => {
-    if (method !== "PUT") return null;
-    let receivedBytes = 0;
-    while (receivedBytes < expectedBytes) {
-      const [, data] = await (body as ChunkedBody).readChunk();
-      receivedBytes += data.length;
-    }
-    return [413, "Refused", {}, null];
-  });
-  let pulls = 0;
-  const stream = new ReadableStream<Uint8Array>({
-    pull: (controller) =>
-      pulls++ < pieceCount ? controller.enqueue(randomBytes(1000)) : makePendingPromise(),
-  });
-  const error = await withTimeout(
-    catchRejection(upload(files.client, stream, "/file"), "the upload"),
-    "the refusal",
-  );
-  assertEquals((error as StatusError).status, 413);
-});
-
 Deno.test("a refusal ends an upload at once, although its stream is silent", async () => {
   const rows: readonly [number, TransferErrorCode | number][] = [
     [409, "IN_USE"],
-    [412, "TARGET_CHANGED"],
     [413, 413],
-    [507, "DISK_FULL"],
   ];
   for (const [status, code] of rows) {
     await using files = await serveUploads({}, async ({ method, body }) => {
@@ -449,20 +400,16 @@ Deno.test("upload of a stream rejects unreliable responses of other servers", as
   const digest = digestOf(CONTENT);
   const rows: [LyingResponses, TransferErrorCode | number][] = [
     [{ head: [200, {}] }, "UNEXPECTED_RESPONSE"],
-    [{ head: [200, { "upload-offset": "0" }] }, "UNEXPECTED_RESPONSE"],
     [{ head: [200, { "file-stamp": "none" }] }, "UNEXPECTED_RESPONSE"],
     [{ head: [200, { ...head, "upload-offset": "1" }] }, "UNEXPECTED_RESPONSE"],
     [{ head: [404, {}] }, 404],
-    [{ head: [204, {}] }, 204],
     [{ put: [201, {}] }, "UNEXPECTED_RESPONSE"],
     [{ put: [201, { "repr-digest": "sha-256=:AA==:" }] }, "UNEXPECTED_RESPONSE"],
     [{ put: [204, { "repr-digest": digestOf(CONTENT.subarray(1)) }] }, "DIGEST_MISMATCH"],
     [{ put: [200, { "repr-digest": digest }] }, 200],
     [{ put: [412, {}], isEarly: true }, "TARGET_CHANGED"],
     [{ put: [409, { "retry-after": "1" }] }, "IN_USE"],
-    [{ put: [400, {}] }, 400],
     [{ put: [507, {}] }, "DISK_FULL"],
-    [{ put: [503, {}] }, 503],
   ];
   for (const [responses, code] of rows) {
     const { head: headResponse = [200, head], put, isEarly = false } = responses;
@@ -599,17 +546,5 @@ Deno.test("a signal aborts the upload of a stream in each phase, and leaves no f
     const isCanceled = isRead && phase !== "storing";
     assertEquals(cancelReasons, isCanceled ? [reason] : [], phase);
     assertEquals(await files.listAll(), phase === "storing" ? ["file"] : [], phase);
-  }
-});
-
-Deno.test("upload of a stream checks its arguments", async () => {
-  const client: Connector = { connect: () => Promise.reject(new Error("no request is made")) };
-  const locked = streamOf(CONTENT);
-  locked.getReader();
-  await assertRejects(() => upload(client, locked, "/f"), TypeError, "file: must be an unlocked");
-  for (const file of [null, 1, CONTENT, new WritableStream(), new Blob([CONTENT])]) {
-    const call = () => callWith(upload, client, file, "/f") as Promise<unknown>;
-    const problem = "file: must be the path of a file, a file: URL, or a stream";
-    await assertRejects(call, TypeError, problem);
   }
 });

@@ -1,9 +1,8 @@
 /** upload: results, progress, files that change, resuming, and responses of other servers. */
 import type { Session } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
-import { Client, type Connection } from "@degu/degu/client";
+import { Client } from "@degu/degu/client";
 import {
-  deleteEntry,
   FilesApp,
   StatusError,
   TransferError,
@@ -18,7 +17,7 @@ import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { createTempDir, fill } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -31,13 +30,7 @@ import {
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
-import {
-  assert,
-  assertEquals,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 
 const writable = (dir: string) => new FilesApp(dir, { write: true });
@@ -50,7 +43,7 @@ Deno.test("upload doesn't send an existing file with the same content, but sets 
   });
   const file = `${files.clientDir}/file`;
   const send = (options: TransferOptions = {}) => upload(files.client, file, "/copy", options);
-  for (const size of [0, 5, 100_000, 2_000_000]) {
+  for (const size of [0, 5, 2_000_000]) {
     await Deno.writeFile(file, randomBytes(size));
     const firstResult = await send();
     assertEquals([firstResult.bytes, firstResult.resumedFrom], [size, 0]);
@@ -114,74 +107,6 @@ Deno.test("upload rejects a missing file, a directory, and a special file before
   assertEquals(await assertRejects(() => upload(client, file, "/f", { signal }), Error), reason);
   assertEquals(await listVisible(files.serverDir), []);
   if (HAS_LINKS) assertEquals((await upload(client, `${clientDir}/link`, "/f")).total, 7);
-});
-
-Deno.test("upload over a connection reports a directory at its target", async () => {
-  await using files = await serveFiles(writable);
-  await fill(files.serverDir, { "directory": null });
-  await Deno.writeTextFile(`${files.clientDir}/file`, "content");
-  for (const options of [{}, { resume: false }]) {
-    using conn = await files.client.connect();
-    const uploadOverDirectory = () =>
-      upload(conn, `${files.clientDir}/file`, "/directory", options);
-    const text = "a directory has this name";
-    const { message } = await assertRejects(uploadOverDirectory, TransferError, text);
-    assert(!/call again|part/.test(message), message);
-  }
-});
-
-Deno.test("upload reports why the server rejects a file", async () => {
-  const cases: [(dir: string) => FilesApp, string, number, string][] = [
-    [(dir) => new FilesApp(dir), "/new", 404, "write: true"],
-    [(dir) => new FilesApp(dir, { write: true, maxBytes: 99_999 }), "/new", 413, "maxBytes"],
-    [writable, "/directory", 409, "a directory has this name"],
-    [writable, "/directory/file/x", 409, "or a file has the name of a parent directory"],
-  ];
-  for (const [makeApp, uri, status, hint] of cases) {
-    await using files = await serveFiles(makeApp);
-    await fill(files.serverDir, { "directory/file": "" });
-    for (const size of [100_000, 5_000_000]) {
-      await Deno.writeFile(`${files.clientDir}/file`, randomBytes(size));
-      for (const options of [{}, { resume: false }]) {
-        const uploadFile = () => upload(files.client, `${files.clientDir}/file`, uri, options);
-        const error = await assertRejects(uploadFile, Error);
-        assertEquals(error instanceof TransferError && error.code, status === 409 && "IN_THE_WAY");
-        const { status: actualStatus } = (status === 409 ? error.cause : error) as StatusError;
-        if (actualStatus === 405) assert(error.message.includes("write: true"), error.message);
-        else assert(actualStatus === status && error.message.includes(hint), error.message);
-      }
-    }
-    assertEquals(await listVisible(files.serverDir), ["directory"]);
-    assertEquals(await listParts(files.serverDir), []);
-  }
-});
-
-Deno.test("upload with replace: false keeps a different file, and accepts an identical one", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.clientDir}/file`;
-  for (const size of [0, 5, 2_000_000]) {
-    const content = randomBytes(size);
-    await Deno.writeFile(file, content);
-    const uri = `/copy-${size}`;
-    const uploadFile = (options = {}, client: Client | Connection = files.client) =>
-      upload(client, file, uri, { replace: false, ...options });
-    assertEquals((await uploadFile()).bytes, size);
-    for (const resume of [true, false]) assertEquals((await uploadFile({ resume })).total, size);
-    using connection = await files.client.connect();
-    for (let i = 0; i < 2; i++) assertEquals((await uploadFile({}, connection)).bytes, 0);
-    assertEquals(connection.closed, false);
-    await Deno.writeFile(file, randomBytes(size + 1));
-    for (const options of [{}, { resume: false }]) {
-      using otherConnection = await files.client.connect();
-      for (const target of [files.client, otherConnection]) {
-        const uploadOther = () => uploadFile(options, target);
-        const error = await assertTransferError(uploadOther, "EXISTS", "set replace: true");
-        assertEquals((error.cause as StatusError).status, 412);
-      }
-    }
-    assertEquals(await Deno.readFile(`${files.serverDir}${uri}`), content);
-    assertEquals(await listParts(files.serverDir), []);
-  }
 });
 
 const SIZE = 20_000_000;
@@ -306,25 +231,6 @@ Deno.test("upload reads a file once, even if it resumes, and twice if the file h
   assertEquals(bytes, RESUMED_SIZE + partSize);
 });
 
-Deno.test("a signal aborts an upload while it compares the file, before it reads the whole file", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.clientDir}/file`;
-  const content = randomBytes(3 * RESUMED_SIZE);
-  await Deno.writeFile(file, content);
-  await Deno.writeFile(`${files.serverDir}/copy`, content);
-  const controller = new AbortController();
-  const { signal } = controller;
-  using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
-    return function (this: Deno.FsFile, into) {
-      controller.abort(new Error("enough"));
-      return read.call(this, into);
-    };
-  });
-  const uploadFile = () => upload(files.client, file, "/copy", { signal });
-  const bytes = await countReadBytes(() => assertRejects(uploadFile, Error, "enough"));
-  assert(bytes > 0 && bytes < content.length, `${bytes}`);
-});
-
 Deno.test("a file is settled two seconds after its last change, and two files have different versions", async () => {
   await using dir = await createTempDir();
   const versions = new Set<string>();
@@ -407,8 +313,7 @@ const REFUSED_RESPONSES: readonly (readonly [
   message: string,
 ])[] = [
   ["HEAD", 200, {}, "UNEXPECTED_RESPONSE", "write: true"],
-  ["HEAD", 200, { "upload-offset": "0" }, "UNEXPECTED_RESPONSE", "write: true"],
-  ...["6", "-1", "01"].map((offset) =>
+  ...["6", "-1"].map((offset) =>
     ["HEAD", 200, { "upload-offset": offset }, "UNEXPECTED_RESPONSE", "how many bytes"] as const
   ),
   ["HEAD", 404, {}, null, "write: true"],
@@ -423,10 +328,8 @@ const REFUSED_RESPONSES: readonly (readonly [
   ["PUT", 201, {}, "UNEXPECTED_RESPONSE", "does not report its SHA-256"],
   ["PUT", 201, { "repr-digest": "sha-256=:AA==:" }, "UNEXPECTED_RESPONSE", "invalid repr-digest"],
   ["PUT", 201, { "repr-digest": `sha-256=:${"A".repeat(43)}=:` }, "DIGEST_MISMATCH", "SHA-256"],
-  ["PUT", 200, {}, null, "200"],
   ["PUT", 400, {}, null, "if the file changed while it was sent"],
   ["PUT", 403, {}, null, "may not write"],
-  ["PUT", 405, {}, null, "write: true"],
   [
     ...["HEAD", 409, {}, "IN_THE_WAY"] as const,
     "a directory has this name, or a file has the name of a parent directory",
@@ -437,9 +340,7 @@ const REFUSED_RESPONSES: readonly (readonly [
   ["PUT", 409, OFFSET, "IN_USE", "another upload"],
   ["PUT", 412, {}, "TARGET_CHANGED", "the server's file changed during the call"],
   ["PUT", 412, { allow: "GET, PUT" }, "ONLY_ADDS", "the server only adds files"],
-  ["PUT", 412, { allow: "PUT, DELETE" }, "TARGET_CHANGED", "changed during the call"],
   ["PUT", 413, {}, null, "maxBytes"],
-  ["PUT", 500, {}, null, "its log"],
   ["PUT", 503, { "refusal-reason": "root-gone" }, "ROOT_GONE", "is its disk mounted?"],
   ["PUT", 503, {}, null, "is overloaded"],
   ["PUT", 503, { "retry-after": "1" }, null, "too many open files"],
@@ -469,21 +370,6 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
       assertEquals([code, error.status], [null, status]);
       assertEquals(error.retryAfter, message === "too many open files" ? 1 : null);
     } else assertEquals(error.code, code, error.message);
-  }
-});
-
-Deno.test("only an upload blames its file for a 400", async () => {
-  await using serving = serve(({ method }) =>
-    method === "HEAD" ? [404, "Not Found", {}, null] : [400, "Bad Request", {}, null]
-  );
-  const client = serving.makeClient();
-  const calls: readonly [call: () => Promise<unknown>, text: string][] = [
-    [() => upload(client, import.meta.filename!, "/f", { resume: false, replace: false }), "file"],
-    [() => deleteEntry(client, "/f"), "request"],
-  ];
-  for (const [call, text] of calls) {
-    const { message } = await assertRejects(call, StatusError);
-    assertStringIncludes(message, `400 Bad Request: the server did not accept the ${text};`);
   }
 });
 
@@ -520,17 +406,16 @@ Deno.test("upload uses a different offset of the server once", async () => {
 });
 
 Deno.test("the error of a malformed header names the header", () => {
-  const malformedCounts = ["", "-1", "+1", "01", "1.0", "1e3", " 1", "9007199254740992", "0x1"];
+  const malformedCounts = ["", "-1", "01", "1.0", "1e3", "9007199254740992"];
   const malformedHeaders: Record<string, string[]> = {
-    "repr-digest": ["", "sha-256", "sha-256=AA==", "sha-256=:AA==:", "sha-256=:!:"],
+    "repr-digest": ["", "sha-256=AA==", "sha-256=:AA==:"],
     "upload-modified": [
-      ...["", "2024-02-29", "2024-02-30T00:00:00Z", "2024-02-29T00:00:00"],
-      ...["2024-02-29T00:00:00.1Z", "2024-02-29T24:00:00Z", "2024-02-29T00:00:00+01:00"],
+      ...["", "2024-02-29", "2024-02-30T00:00:00Z", "2024-02-29T00:00:00+01:00"],
       "Thu, 29 Feb 2024 00:00:00 GMT",
     ],
     "upload-offset": malformedCounts,
     "upload-length": malformedCounts,
-    "upload-version": ["", "A", "g", " a", "a a", "a".repeat(65)],
+    "upload-version": ["", "A", "g", "a".repeat(65)],
   };
   for (const [name, values] of Object.entries(malformedHeaders)) {
     for (const value of values) {
@@ -538,14 +423,4 @@ Deno.test("the error of a malformed header names the header", () => {
       assertEquals(assertThrows(parseHeaders, Refusal, name, `${name}: ${value}`).status, 400);
     }
   }
-});
-
-Deno.test("upload fails and closes a source whose stat fails after it is opened", async () => {
-  await using files = await serveFiles(writable);
-  await Deno.writeTextFile(`${files.clientDir}/file`, "x");
-  using _ = patch(Deno.FsFile.prototype, "statSync", () => () => {
-    throw new Error("no stat");
-  });
-  const uploading = () => upload(files.client, `${files.clientDir}/file`, "/copy");
-  await assertRejects(uploading, Error, "no stat");
 });
