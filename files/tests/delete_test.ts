@@ -1,6 +1,5 @@
 /** DELETE, links in paths of writing requests, and errors of the file system. */
 import type { HeadersToSend } from "@degu/degu/base";
-import { open } from "node:fs/promises";
 import {
   type BundleFormat,
   formatPaths,
@@ -9,7 +8,6 @@ import {
 } from "@degu/internal/files/bundle.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
-import { patch } from "@degu/testing/patching.ts";
 import { isReservedName } from "@degu/internal/files/reserved_name.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import {
@@ -431,19 +429,6 @@ Deno.test("a path that Deno may not write gets 403", async () => {
     ["GET", "/file", 0, null, 200],
   ], false);
   assertEquals(await listNames(dir.path), ["file"]);
-});
-
-Deno.test("a deletion succeeds if too many files are open to sync its directory", async () => {
-  await using files = await serveWritableDirectory();
-  await Deno.writeTextFile(`${files.root}/file`, "text");
-  await using handle = await open(files.root);
-  let syncCount = 0;
-  using _patch = patch(Object.getPrototypeOf(handle) as typeof handle, "sync", () => () => {
-    syncCount++;
-    return Promise.reject(Object.assign(new Error("too many open files"), { code: "EMFILE" }));
-  });
-  assertEquals(await readStatus(await files.request("DELETE", "/file")), 204);
-  assertEquals([syncCount, (await listNames(files.root)).includes("file")], [1, false]);
 });
 
 Deno.test("an error of the file system becomes the status for its cause", () => {

@@ -3,7 +3,6 @@ import {
   BodyError,
   BodyIter,
   type HeadersToSend,
-  type Method,
   ProtocolError,
   Range,
   SuffixRange,
@@ -72,7 +71,7 @@ async function overwrite(path: string, position: number): Promise<void> {
 
 Deno.test("FilesApp serves every form of a single range", async () => {
   await using files = await serveDirectory();
-  for (const size of [1, 10, 100_000, 2_000_000]) {
+  for (const size of [1, 10, 2_000_000]) {
     const content = makePattern(size);
     await files.write("file", content);
     const property = fc.asyncProperty(
@@ -110,7 +109,9 @@ Deno.test("a partial response has every header of the whole file, and content-ra
   assertEquals([wholeHeaders["content-length"], partialHeaders["content-length"]], [10, 3]);
   const { "content-length": _length, ...commonHeaders } = wholeHeaders;
   assertEquals({ ...partialHeaders, ...commonHeaders }, partialHeaders);
-  for (const name of ["content-type", "etag", "last-modified"]) assert(name in wholeHeaders, name);
+  for (const name of ["accept-ranges", "content-type", "etag", "last-modified"]) {
+    assert(name in wholeHeaders, name);
+  }
 });
 
 Deno.test("a range without a byte of the file is answered with 416 and the size, and has no effect on HEAD", async () => {
@@ -119,18 +120,14 @@ Deno.test("a range without a byte of the file is answered with 416 and the size,
   await files.write("empty", "");
   const cases: [name: string, range: Range | SuffixRange, ...answer: unknown[]][] = [
     ["ten", new Range(10, 11), 416, undefined, "bytes */10", null],
-    ["ten", new Range(10, 2 ** 53 - 1), 416, undefined, "bytes */10", null],
     ["ten", new Range(2 ** 53 - 2, 2 ** 53 - 1), 416, undefined, "bytes */10", null],
     ["ten", new SuffixRange(0), 416, undefined, "bytes */10", null],
-    ["empty", new Range(1, 2), 416, undefined, "bytes */0", null],
-    ["empty", new SuffixRange(0), 416, undefined, "bytes */0", null],
     ["empty", new SuffixRange(1), 416, undefined, "bytes */0", null],
     // All bytes of an empty file.
     ["empty", new Range(0, 1), 200, undefined, undefined, null],
     ["empty", new Range(0, 2 ** 53 - 1), 200, undefined, undefined, null],
     ["ten", new Range(2, 5), 206, 3, "bytes 2-4/10", "234"],
     ["ten", new SuffixRange(3), 206, 3, "bytes 7-9/10", "789"],
-    ["ten", new SuffixRange(10), 206, 10, "bytes 0-9/10", "0123456789"],
     ["ten", new SuffixRange(2 ** 53 - 1), 206, 10, "bytes 0-9/10", "0123456789"],
   ];
   for (const [name, range, ...expected] of cases) {
@@ -154,22 +151,6 @@ Deno.test("several ranges, and a range of another unit, are answered with the wh
     const { received } = await exchange(files.serving.address, request);
     assert(received.startsWith("HTTP/1.1 200 OK\r\n"), received);
     assert(received.endsWith("\r\n\r\n0123456789"), received);
-  }
-});
-
-Deno.test("accept-ranges is in each response with a file, and in the response to HEAD", async () => {
-  await using files = await serveDirectory();
-  await files.write("ten", "0123456789");
-  const rows: [method: Method, headers: HeadersToSend, status: number][] = [
-    ["HEAD", {}, 200],
-    ["GET", {}, 200],
-    ["GET", { range: new Range(2, 5) }, 206],
-    ["GET", { range: new SuffixRange(1) }, 206],
-  ];
-  for (const [method, headers, status] of rows) {
-    const response = await files.conn.request(method, "/ten", headers, null);
-    await response.body?.bytes();
-    assertEquals([response.status, response.headers["accept-ranges"]], [status, "bytes"]);
   }
 });
 
@@ -263,37 +244,36 @@ Deno.test("an error of the disk in the middle of a file is reported with its pat
   }
 });
 
-Deno.test("a bug that cuts a response is an error of the app", async () => {
-  await using large = await serveLargeFile();
-  const handle = await open(`${large.root}/large`);
-  const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
-  await handle.close();
-  let readCount = 0;
-  using _read = patch(FileHandle, "read", (read) =>
-    function (this: unknown, ...args: []) {
-      if (++readCount < 3) return Reflect.apply(read, this, args);
-      return Promise.reject(new TypeError("a bug"));
-    } as typeof read);
-  const { body } = await large.serving.makeClient().request("GET", "/large");
-  await assertRejects(() => body!.bytes(), ProtocolError);
-  const [logged = ""] = await large.serving.logger.waitFor("error");
-  assertStringIncludes(logged, "an error of the app: TypeError: a bug");
-});
+/** Changes a file in the next second: Deno reports the time of a change in seconds. */
+async function changeLater(change: () => Promise<void>): Promise<void> {
+  // The clock of the file system may be some milliseconds behind.
+  await new Promise((resolve) => setTimeout(resolve, 1050 - new Date().getMilliseconds()));
+  await change();
+}
 
 /** Changes of a file between its opening and its last byte, and whether they cut the response. */
 const CHANGES: Record<string, readonly [change: (path: string) => Promise<void>, cut: boolean]> = {
   "left alone": [() => Promise.resolve(), false],
-  "overwritten at its start": [(path) => overwrite(path, 0), true],
   "overwritten at its end": [(path) => overwrite(path, 39_990), true],
-  "rewritten": [(path) => Deno.writeFile(path, new Uint8Array(40_000).fill(2)), true],
   "rewritten and shorter": [(path) => Deno.writeFile(path, new Uint8Array(39_999)), true],
-  "emptied": [(path) => Deno.truncate(path), true],
   "touched": [(path) => Deno.utime(path, new Date(), new Date()), true],
   "appended to": [
     (path) => Deno.writeFile(path, new Uint8Array(10).fill(2), { append: true }),
     false,
   ],
   "removed": [(path) => Deno.remove(path), false],
+  "given a hard link": [
+    (path) => changeLater(() => Deno.link(path, `${path}.${Date.now()}`)),
+    false,
+  ],
+  "overwritten, with its time set back": [
+    (path) =>
+      changeLater(async () => {
+        await overwrite(path, 0);
+        await Deno.utime(path, new Date(0), new Date(0));
+      }),
+    true,
+  ],
   "replaced": [async (path) => {
     await Deno.writeFile(`${path}.new`, new Uint8Array(40_000).fill(2));
     await Deno.rename(`${path}.new`, path);
@@ -330,15 +310,6 @@ for (const [label, [change, cut]] of Object.entries(CHANGES)) {
     }
   });
 }
-
-Deno.test("a file that is longer than any content-length is not sent, and is closed", async () => {
-  await using tree = await makeTree();
-  const file = await openFile(tree.root, "file");
-  const size = 2 ** 53;
-  const making = () => makeFileBody({ ...file, size }, 0, size, true, null, () => {});
-  await assertRejects(making, RangeError);
-  if (linux) assertEquals(await listOpenFiles(tree.root), []);
-});
 
 Deno.test("a small file that is overwritten while it is read is not sent", async () => {
   await using tree = await makeTree();
@@ -381,18 +352,6 @@ Deno.test("a small file that is overwritten while it is served gets 409 without 
 });
 
 // Files that are read piece by piece.
-
-Deno.test("a reader that stops early releases the file", async () => {
-  await using dir = await createTempDir();
-  const path = `${dir.path}/file`;
-  const size = 2_500_000;
-  await Deno.writeFile(path, makePattern(size));
-  using file = await Deno.open(path);
-  for await (const _piece of readPieces(file, 0, size, () => new Error("too short"))) break;
-  await file.seek(0, Deno.SeekMode.Start);
-  const first = new Uint8Array(10);
-  assertEquals([await file.read(first), first], [10, makePattern(10)]);
-});
 
 Deno.test("buffers are used again for other files, and never while a piece is in use", async () => {
   await using dir = await createTempDir();
@@ -498,7 +457,6 @@ Deno.test("a digest is found among digests of other algorithms", () => {
   const digestField = `sha-256=:${BASE64}:`;
   const cases: [value: string, expected: string | null][] = [
     [digestField, HEX],
-    [`sha-512=:AAAA:, ${digestField}`, HEX],
     [`${digestField},sha-512=:AA==:`, HEX],
     [`${digestField} , x.y_z*-1=::`, HEX],
     ["sha-512=:AAAA:", null],
@@ -527,7 +485,6 @@ Deno.test("want-repr-digest is parsed with its preferences", () => {
     [WANT_SHA256, 10],
     ["sha-256=1", 1],
     ["sha-256=0", 0],
-    ["sha-512=10", 0],
     ["sha-512=10, sha-256=3", 3],
     ["sha-256=3,md5=0", 3],
   ];
@@ -556,7 +513,7 @@ async function digestSent(files: Files, uri: string, headers: HeadersToSend = WA
 
 Deno.test("HEAD returns the digest of a file of any size, if it is requested", async () => {
   await using files = await serveDirectory();
-  for (const size of [0, 1, 32769, 524288, 524289, 3_000_000]) {
+  for (const size of [0, 1, 524289]) {
     await files.write("file", makePattern(size));
     for (let round = 0; round < 2; round++) {
       const { status, headers } = await files.conn.head("/file", WANT_DIGEST);

@@ -1,10 +1,17 @@
 /** Names and paths: their escaping, depth, and reserved names. */
 import { Client, Server } from "@degu/degu";
-import { FilesApp, listTree, type TreeEntry } from "@degu/files";
+import {
+  FilesApp,
+  fileUri,
+  isReservedName,
+  listDirectory,
+  listTree,
+  type TreeEntry,
+} from "@degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { lstatOrNull } from "@degu/internal/files/disk/names.ts";
-import { fileUri, parseFilePath } from "@degu/internal/files/file_name.ts";
+import { parseFilePath } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { isPartName } from "@degu/internal/files/reserved_name.ts";
 import {
@@ -27,6 +34,7 @@ import {
   IN_MOUNT_NAMESPACE,
   requestResponses,
 } from "./refused_writes.ts";
+import { serve } from "@degu/testing/serving.ts";
 
 // File names as components of a path.
 
@@ -253,4 +261,22 @@ Deno.test("a path has at most 256 names; deeper entries are listed as not reques
     }
   };
   assertEquals(await tooDeep(local()), expected);
+});
+
+const RESERVED = [".degu-files", ".DEGU-files", ".a.degu-part", ".a b.Degu-Part", ".degu-files ."];
+const FREE = ["a", ".a", "degu-files", ".degu-files2", "a.degu-part", ".degu-part", "degu-part"];
+
+Deno.test("isReservedName is true exactly for the names that FilesApp neither serves nor lists", async () => {
+  await using dir = await createTempDir();
+  for (const name of [...RESERVED, ...FREE]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
+  await using serving = serve(new FilesApp(dir.path, { list: true }));
+  const client = serving.makeClient();
+  for (const name of [...RESERVED, ...FREE]) {
+    const response = await client.get(fileUri(name));
+    await response.discard();
+    assertEquals(isReservedName(name), response.status === 404, name);
+  }
+  const entries = [];
+  for await (const { name } of listDirectory(client, [])) entries.push(name);
+  assertEquals(entries.toSorted(), FREE.toSorted());
 });

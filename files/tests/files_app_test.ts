@@ -2,20 +2,22 @@
 import { type App, routes } from "@degu/degu";
 import { Body, type HeadersToSend, type Method, Range } from "@degu/degu/base";
 import {
+  deleteEntry,
   type FileLogDetails,
   FilesApp,
   type FilesOptions,
-  fileUri,
-  listDirectory,
+  remoteDigest,
+  upload,
+  uploadTree,
 } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { Logger } from "@degu/degu/server";
+import type { AppFunction, Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { makeErrorPrintable } from "@degu/internal/files/serve/files_app.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
-import { createTempDir, listNames } from "@degu/testing/directories.ts";
+import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -36,6 +38,8 @@ import {
 import { toFileUrl } from "@std/path";
 import { open } from "node:fs/promises";
 import mime from "mime";
+import { streamOf } from "@degu/testing/streams.ts";
+import { assertTransferError, serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
 
 /** The headers of every response to GET and HEAD without a digest. */
 const CACHE_HEADERS = {
@@ -49,33 +53,6 @@ function consistsOf(text: string, set: string, minLength = 0): boolean {
 }
 
 // FilesApp: served files, and responses to all other requests.
-
-Deno.test("FilesApp finds and lists files by every name that a path can contain", async () => {
-  await using files = await serveDirectory((dir) => new FilesApp(dir, { list: true }));
-  await files.mkdir("a/b.c/~d");
-  const unescapedNames = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
-  const escapedNames = [
-    ...["a:b", "%41", "%2e", "~", "a b", "?", "#", "\\", '"', "<b>", "\n", "\u202e", "\ufeff"],
-    ...["é", "O\u0308l", "日本語", "😀", "n".repeat(255)],
-  ];
-  const names = [...unescapedNames, ...escapedNames];
-  for (const dir of [[], ["a", "b.c", "~d"]]) {
-    const path = dir.map((name) => `${name}/`).join("");
-    for (const [i, name] of names.entries()) await files.write(`${path}${name}`, `${path}${i}`);
-    for (const [i, name] of names.entries()) {
-      const response = await files.conn.get(`${fileUri(...dir, name)}?query`);
-      assertEquals(await summarize(response), [200, `${path}${i}`]);
-    }
-    for (const name of unescapedNames) {
-      const uri = `/${path}${name}`;
-      assertEquals((await files.conn.head(uri)).status, 200, name);
-    }
-    const entries = await Array.fromAsync(listDirectory(files.conn, fileUri(...dir, "")));
-    const listedNames = entries.filter(({ kind }) => kind === "file").map(({ name }) => name);
-    assertEquals(listedNames.toSorted(), names.toSorted());
-  }
-  assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
-});
 
 Deno.test("FilesApp answers 404 for a missing file", async () => {
   await using files = await serveDirectory();
@@ -299,10 +276,10 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
   const url = new URL("https://localhost/tmp");
-  for (const invalid of [undefined, null, 5, {}, ["/tmp"], new Blob(), url]) {
+  for (const invalid of [undefined, {}, url]) {
     assertTypeError(() => constructWith(FilesApp, invalid), Deno.inspect(invalid));
   }
-  for (const invalid of ["", "\0", `${dir.path}\0`]) {
+  for (const invalid of ["", `${dir.path}\0`]) {
     assertRangeError(() => new FilesApp(invalid), Deno.inspect(invalid));
   }
   const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
@@ -314,14 +291,12 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
 Deno.test("FilesApp rejects unknown options", async () => {
   await using dir = await createTempDir();
   const invalidOptions = [
-    ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
-    ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
-    ...[{ onFile: {} }, { maxPartBytes: 1000 }, { modes: "yes" }],
+    ...[null, { lists: true }, { list: 1 }, { maxBytes: "1" }, { logger: {} }, { onFile: {} }],
   ];
   for (const options of invalidOptions) {
     assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
   }
-  for (const maxBytes of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
+  for (const maxBytes of [-1, 1.5, 2 ** 53]) {
     assertRangeError(() => new FilesApp(dir.path, { maxBytes }), `${maxBytes}`);
   }
   new FilesApp(dir.path, { list: undefined, write: true });
@@ -454,19 +429,15 @@ const FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT";
 const CONDITIONS: readonly [HeadersToSend, status: number, ofNew?: number, ofOldTime?: number][] = [
   [{}, 200, 200, 200],
   [{ "if-none-match": "ETAG" }, 304],
-  [{ "if-none-match": "W/ETAG" }, 304],
   [{ "if-none-match": '"a", ETAG' }, 304],
   [{ "if-none-match": '"a",W/ETAG,"b"' }, 304],
   [{ "if-none-match": "*" }, 304, 304],
   [{ "if-none-match": '"a"' }, 200, 200],
-  [{ "if-none-match": '"a*"' }, 200],
-  [{ "if-none-match": "w/ETAG" }, 200],
   [{ "if-modified-since": TIME }, 304, 200, 304],
   [{ "if-modified-since": LATER }, 304],
   [{ "if-modified-since": EARLIER }, 200, 200, 200],
   [{ "if-modified-since": FUTURE }, 304, 200],
   [{ "if-modified-since": "yesterday" }, 200],
-  [{ "if-modified-since": "2100-01-01" }, 200],
   [{ "if-modified-since": "Mon, 06 Nov 1994 08:49:37 GMT" }, 200],
   // A year has four digits.
   [{ "if-modified-since": "Fri, 31 Dec 9999 23:59:59 GMT" }, 304],
@@ -476,14 +447,11 @@ const CONDITIONS: readonly [HeadersToSend, status: number, ofNew?: number, ofOld
   [{ "if-modified-since": "Sun Nov  6 08:49:38 1994" }, 304],
   [{ "if-unmodified-since": "Sunday, 06-Nov-94 08:49:36 GMT" }, 412, 412, 412],
   [{ "if-unmodified-since": "Sun Nov  6 08:49:36 1994" }, 412, 412, 412],
-  [{ "if-modified-since": "Monday, 06-Nov-94 08:49:38 GMT" }, 200],
-  [{ "if-modified-since": "Sun Nov 6 08:49:38 1994" }, 200],
   [{ "if-modified-since": "Sunday, 31-Feb-94 08:49:38 GMT" }, 200],
   [{ "if-none-match": '"a"', "if-modified-since": LATER }, 200],
   [{ "if-none-match": "ETAG", "if-modified-since": EARLIER }, 304],
   [{ "if-match": "ETAG" }, 200],
   [{ "if-match": "*" }, 200, 200],
-  [{ "if-match": '"a", ETAG' }, 200],
   [{ "if-match": '"a"' }, 412, 412, 412],
   [{ "if-match": "W/ETAG" }, 412],
   [{ "if-match": '"a"', "if-none-match": "ETAG" }, 412],
@@ -492,7 +460,6 @@ const CONDITIONS: readonly [HeadersToSend, status: number, ofNew?: number, ofOld
   [{ "if-unmodified-since": LATER }, 200],
   [{ "if-unmodified-since": EARLIER }, 412, 412, 412],
   [{ "if-unmodified-since": FUTURE }, 200, 200],
-  [{ "if-unmodified-since": "yesterday" }, 200],
   [{ "if-match": "ETAG", "if-unmodified-since": EARLIER }, 200],
   [{ range: new Range(2, 5) }, 206, 206],
   [{ "if-range": "ETAG", range: new Range(2, 5) }, 206],
@@ -500,7 +467,6 @@ const CONDITIONS: readonly [HeadersToSend, status: number, ofNew?: number, ofOld
   [{ "if-range": "W/ETAG", range: new Range(2, 5) }, 200],
   // A file can change twice in a second.
   [{ "if-range": TIME, range: new Range(2, 5) }, 200, 200],
-  [{ "if-range": "*", range: new Range(2, 5) }, 200],
   [{ "if-none-match": "ETAG", range: new Range(2, 5) }, 304],
   [{ "if-range": "ETAG", range: new Range(10, 11) }, 416],
   [{ "if-range": '"a"', range: new Range(10, 11) }, 200],
@@ -700,4 +666,83 @@ Deno.test("an error with control characters in a path is logged without them", (
   for (const value of [new Error("plain"), "text\n", null]) {
     assertEquals(makeErrorPrintable(value), value);
   }
+});
+
+// Caches in front of a FilesApp: no old response, and a response of a cache is named.
+
+const WANT = { "want-repr-digest": "sha-256=10" };
+const STATE = { "upload-version": "1", "upload-length": "7" };
+
+Deno.test("a cache must ask before it reuses a response, and stores no digest and no state", async () => {
+  await using files = await serveFilesApp({ write: true, list: true });
+  await fill(files.serverDir, { f: "content", "d/f": "" });
+  const rows: readonly [uri: string, headers: HeadersToSend, status: number, directive: string][] =
+    [
+      ["/f", {}, 200, "no-cache"],
+      ["/f", { "if-none-match": "*" }, 304, "no-cache"],
+      ["/none", {}, 404, "no-cache"],
+      ["/d", {}, 301, "no-cache"],
+      ["/", {}, 200, "no-cache"],
+      ["/f", WANT, 200, "no-store"],
+      ["/f", STATE, 200, "no-store"],
+      ["/f", { "upload-complete": "?1" }, 200, "no-store"],
+    ];
+  for (const [uri, headers, status, directive] of rows) {
+    for (const method of ["GET", "HEAD"] as const) {
+      const response = await files.client.request(method, uri, headers);
+      await response.body?.bytes();
+      const { "cache-control": cacheControl, vary } = response.headers;
+      const label = `${method} ${uri} ${JSON.stringify(headers)}`;
+      assertEquals([response.status, cacheControl], [status, directive], label);
+      for (const name of Object.keys(headers)) {
+        if (!/^(if-|upload-version)/.test(name)) assert(`${vary}`.includes(name), label);
+      }
+    }
+  }
+  const { headers } = await files.client.request("DELETE", "/f");
+  assertEquals(headers["cache-control"], undefined);
+});
+
+/** Serves a directory behind a cache that sends HEAD as GET. */
+function serveBehindConvertingCache() {
+  return serveFiles((dir) => {
+    const app = new FilesApp(dir, { write: true, list: true });
+    return (request, session, api) => {
+      const forwarded = request.method === "HEAD"
+        ? mkreq("GET", request.uri, request.headers)
+        : request;
+      return app.handle(forwarded, session, api);
+    };
+  });
+}
+
+Deno.test("uploads and deletions work if a cache sends HEAD as GET", async () => {
+  await using files = await serveBehindConvertingCache();
+  const { client, clientDir, serverDir } = files;
+  const large = "x".repeat(100_000);
+  await fill(clientDir, { f: "content", "d/small": "1", "d/large": large });
+  await upload(client, `${clientDir}/f`, "/f");
+  await upload(client, `${clientDir}/f`, "/f");
+  await upload(client, streamOf(new TextEncoder().encode("stream")), "/s");
+  await uploadTree(client, `${clientDir}/d`, "/d/");
+  const { [".degu-files"]: _, ...tree } = await readTree(serverDir);
+  assertEquals(tree, { f: "content", s: "stream", d: null, "d/small": "1", "d/large": large });
+  await deleteEntry(client, "/f");
+  assertEquals((await readTree(serverDir)).f, undefined);
+});
+
+Deno.test("a missing digest is the fault of a cache, unless the file has changed", async () => {
+  await using files = await serveBehindConvertingCache();
+  await fill(files.serverDir, { f: "content" });
+  const call = () => remoteDigest(files.client, "/f");
+  await assertTransferError(call, "UNEXPECTED_RESPONSE", "a cache in front of the server may have");
+
+  const content = new TextEncoder().encode("content");
+  let heads = 0;
+  const app: AppFunction = ({ method }) => {
+    const stamp = { "file-stamp": `7,2026-01-02T03:04:05.678Z,${method === "HEAD" ? ++heads : 0}` };
+    return [200, "OK", stamp, content];
+  };
+  await using serving = serve(app);
+  await assertTransferError(() => remoteDigest(serving.makeClient(), "/f"), "CHANGED");
 });

@@ -96,17 +96,6 @@ Deno.test("the date of a list is the time of the server's clock", async () => {
   }
 });
 
-Deno.test("a link is listed as a link, wherever it leads", async () => {
-  await using files = await serveDirectory(listing);
-  await files.write("a.txt", "12345");
-  await makeLinks({ [`${files.path}/b.txt`]: "a.txt" });
-  await makeLinks({ [`${files.path}/c`]: ".", [`${files.path}/d`]: "/etc/hostname" });
-  const entries = await entriesOf(await files.conn.get("/"));
-  const kinds = entries.map(({ name, kind, size, reason }) => [name, kind, size, reason]);
-  const links = ["b.txt", "c", "d"].map((name) => [name, "other", 0, "link"]);
-  assertEquals(kinds.toSorted(), [["a.txt", "file", 5, undefined], ...links]);
-});
-
 Deno.test("a name that is not UTF-8 is listed as such, next to a valid name that Deno shows in the same way", async () => {
   await using files = await serveDirectory(listing);
   if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
@@ -145,17 +134,6 @@ Deno.test("10,000 entries are listed in chunks, even if some vanish meanwhile", 
   assertEquals(new Set(entries.map(({ name }) => name)).size, entries.length);
   assert(largest < 65536, `a chunk of ${largest} bytes`);
   for (const { name } of entries) assert(isFileName(name), name);
-});
-
-Deno.test("a peer that leaves during a listing is not an error", async () => {
-  await using files = await serveDirectory(listing);
-  makeEmptyFiles(files.path, Array.from({ length: 3000 }, (_, i) => `${"n".repeat(200)}-${i}`));
-  const conn = await files.serving.makeClient().connect();
-  const { body } = await conn.get("/");
-  assert(body?.chunked);
-  await body.readChunk();
-  conn.close();
-  assertEquals((await entriesOf(await files.conn.get("/"))).length, 3000);
 });
 
 /** Formats the entries of a tree, by path. */
@@ -282,7 +260,6 @@ async function listPathsDuring(
 const DIRECTORIES = ["a", "b", "c"];
 
 const rows: readonly [label: string, isRefused: boolean, change: (root: string) => void][] = [
-  ["the root is renamed", true, (root) => Deno.renameSync(root, `${root}.away`)],
   ["the root is replaced", true, (root) => {
     Deno.renameSync(root, `${root}.away`);
     Deno.mkdirSync(root);
@@ -325,31 +302,11 @@ for (const isLocal of [false, true]) {
   }
 }
 
-Deno.test("a list is refused if its root is replaced before the list is complete", async () => {
-  await using dir = await createTempDir();
-  const path = `${await realPath(dir.path)}/root`;
-  await Deno.mkdir(path);
-  makeEmptyFiles(path, Array.from({ length: 500 }, (_, i) => `${i}`));
-  let count = 0;
-  const list = async () => {
-    const options = { root: new Root(path), timeSlice: new TimeSlice() };
-    for await (const { entries } of readTree(options)) {
-      if (count === 0) {
-        Deno.renameSync(path, `${path}.away`);
-        Deno.mkdirSync(path);
-      }
-      count += entries.length;
-    }
-  };
-  await assertRejects(list, BodyError, "while it was listed");
-  assert(count > 0);
-});
-
 /** Errors of a single entry, as Deno reports them: many have no code. */
 const DAMAGES: readonly [code: string | undefined, message: string][] = [
-  ...["EPERM", "EIO", "EACCES", "EBUSY"].map((code): [string, string] => [code, code]),
-  // EBADMSG, EUCLEAN, ESTALE, EREMOTEIO, ENXIO.
-  ...[74, 117, 116, 121, 6].map((number): [undefined, string] => {
+  ...["EIO", "EACCES"].map((code): [string, string] => [code, code]),
+  // EUCLEAN and ESTALE.
+  ...[117, 116].map((number): [undefined, string] => {
     return [undefined, `Some error (os error ${number}): lstat 'a'`];
   }),
 ];
@@ -727,23 +684,6 @@ Deno.test("a file whose size or time can't be represented is an entry that can't
   const largest = { size: 2 ** 53 - 1, modified: "9999-12-31T23:59:59.999Z" };
   const [parsed] = parse(listText([entry(largest)]));
   assertEquals([parsed?.kind, parsed?.size], ["file", largest.size]);
-});
-
-Deno.test("a name that is only for messages is cut to 255 characters, in a list and in a tree", () => {
-  const otherEntry = { kind: "other", reason: "name" } as const;
-  const lastElement = { end: true };
-  for (const character of ["x", "\ufffd", "é"]) {
-    const rows = [
-      [character.repeat(255), character.repeat(255)],
-      [character.repeat(256), `${character.repeat(254)}…`],
-    ] as const;
-    for (const [name, expectedName] of rows) {
-      assertEquals(parse(listText([{ ...entry({ name }), ...otherEntry }]))[0]?.name, expectedName);
-      const path = ["sub", name];
-      const [parsedEntry] = parseTree(listText([{ ...entry(), ...otherEntry, path }, lastElement]));
-      assertEquals([parsedEntry?.name, parsedEntry?.path], [expectedName, ["sub", expectedName]]);
-    }
-  }
 });
 
 Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 256 names that can be requested", () => {

@@ -3,7 +3,6 @@ import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
-import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
 import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
@@ -443,45 +442,4 @@ Deno.test({
   assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
 });
 
-Deno.test("a part whose state the disk does not give is closed again", async () => {
-  await using dir = await createTempDir();
-  const unfinished = new UnfinishedUploads(dir.path);
-  const part = unfinished.partPathOf(undefined, ["a"]);
-  (await unfinished.openPart(part))[Symbol.dispose]();
-  const failure = new Error("EIO");
-  using _patched = patch(Deno.FsFile.prototype, "statSync", () => () => {
-    throw failure;
-  });
-  assertEquals(await assertRejects(() => unfinished.openPart(part)), failure);
-  assertEquals(await listOpenFiles(dir.path), []);
-});
-
 // Writing bodies to a file.
-
-Deno.test("a failed write ends the body, and nothing goes on in the background", async () => {
-  const failure = new Error("full");
-  let settledCount = 0;
-  const waitUntilIdle = async () => {
-    await waitForTick();
-    settledCount++;
-  };
-  const failingFile: BodyFile = {
-    file: { write: () => Promise.reject(failure), waitUntilIdle },
-    start: 0,
-    limit: Infinity,
-    length: null,
-    hash: null,
-    isDigestLast: false,
-  };
-  const small = new Body(new Blob([makePattern(100)]).stream(), 100);
-  assertEquals(await receiveBody(small, failingFile).catch((error) => error), failure);
-  assertEquals(settledCount, 1);
-  let cancelled: unknown = null;
-  const stream = new ReadableStream({
-    pull: (controller) => controller.enqueue(new Uint8Array(65536)),
-    cancel: (reason) => void (cancelled = reason),
-  });
-  const large = new Body(stream, 10_000_000);
-  assertEquals(await receiveBody(large, failingFile).catch((error) => error), failure);
-  assertEquals(cancelled, failure);
-});
