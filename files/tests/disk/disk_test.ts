@@ -1,24 +1,7 @@
 /** Files and names on a disk. */
+import { BackgroundSync, lockFile, setMode } from "@degu/internal/files/disk/files.ts";
 import {
-  BackgroundSync,
-  lockFile,
-  probeModes,
-  setMode,
-  TimeSlice,
-} from "@degu/internal/files/disk/files.ts";
-import {
-  addPath,
   hasNoSymlink,
-  ignoreNotFound,
-  isBadNameError,
-  isFileAtPath,
-  isMissingPathError,
-  isSameFile,
-  lstatOrNull,
-  makeRandomSuffix,
-  removeIfPossible,
-  removeIfPresent,
-  removeIfPresentSync,
   renameNoReplace,
   syncAllIfPossible,
   syncDirectory,
@@ -29,7 +12,7 @@ import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listOpenFiles, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { open } from "node:fs/promises";
 import { join, realPath } from "@degu/internal/files/disk/paths.ts";
 
@@ -102,67 +85,6 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
   assertEquals(await listNames(dir.path), ["complete", "other", "part"]);
 });
 
-Deno.test("a temporary file continues from a position, new or not", async () => {
-  await using dir = await createTempDir();
-  const path = join(dir.path, "part");
-  const write = async (file: TemporaryFile, position: number, text: string) => {
-    await file.continueFrom(position);
-    await file.write(new TextEncoder().encode(text));
-    return await Deno.readTextFile(path);
-  };
-  {
-    using part = (await TemporaryFile.open(path, lockFile))!;
-    part.isKept = true;
-    assertEquals(await write(part, 0, "first"), "first");
-    assertEquals(await write(part, 2, "X"), "fiX");
-    assertEquals(await write(part, 0, "again"), "again");
-  }
-  {
-    using part = (await TemporaryFile.open(path, lockFile))!;
-    assertEquals(await write(part, 0, "new"), "new");
-  }
-  await Deno.remove(path);
-  using part = (await TemporaryFile.open(path, lockFile))!;
-  assertEquals(await write(part, 1, "X"), "\0X");
-});
-
-Deno.test("an abandoned temporary file is closed before its removal, and a locked file after its removal", async () => {
-  await using dir = await createTempDir();
-  const path = join(dir.path, "file");
-  const existsAtClose: boolean[] = [];
-  using _closing = patch(Deno.FsFile.prototype, "close", (close) => {
-    return function (this: Deno.FsFile) {
-      existsAtClose.push(lstatOrNull(path) !== null);
-      close.call(this);
-    };
-  });
-  TemporaryFile.create(path)[Symbol.dispose]();
-  TemporaryFile.create(path, { isLocked: true })[Symbol.dispose]();
-  assertEquals(existsAtClose, [true, false]);
-});
-
-Deno.test("a time slice is used up after some milliseconds, and the next one begins after yield()", async () => {
-  let time = 1000;
-  using _clock = patch(performance, "now", () => () => time);
-  const timeSlice = new TimeSlice();
-  assertEquals(timeSlice.isUsedUp, false);
-  time += 10;
-  assertEquals(timeSlice.isUsedUp, true);
-  await timeSlice.yield("/none");
-  assertEquals(timeSlice.isUsedUp, false);
-});
-
-Deno.test("probeModes returns the permission bits of new files, and removes its probe", async () => {
-  await using dir = await createTempDir();
-  const options = { write: true, createNew: true, mode: 0o777 };
-  using plainFile = await Deno.open(join(dir.path, "plain"), options);
-  const { mode } = await plainFile.stat();
-  const isWindows = Deno.build.os === "windows";
-  const expected = isWindows ? null : { mask: mode! & 0o777, isFixed: false };
-  assertEquals(probeModes(join(dir.path, "probe")), expected);
-  assertEquals(await listNames(dir.path), ["plain"]);
-});
-
 Deno.test({
   name: "setMode sets permission bits, and always removes set-user-ID and set-group-ID",
   ignore: Deno.build.os === "windows",
@@ -209,119 +131,7 @@ Deno.test("BackgroundSync syncs a file after 16 MiB, then after 16 to 64 MiB, so
   }
 });
 
-Deno.test("BackgroundSync lets its writer wait for the sync in progress when the next sync is due", async () => {
-  await using dir = await createTempDir();
-  const path = join(dir.path, "file");
-  await Deno.writeTextFile(path, "content");
-  const synced = Promise.withResolvers<void>();
-  using _sync = patch(Deno.FsFile.prototype, "syncData", () => () => synced.promise);
-  const sync = new BackgroundSync(path, 0);
-  const order: string[] = [];
-  await sync.add(20_000_000);
-  const added = sync.add(20_000_000).then(() => order.push("added"));
-  await Deno.lstat(path);
-  order.push("synced");
-  synced.resolve();
-  await added;
-  await sync.waitUntilIdle();
-  assertEquals(order, ["synced", "added"]);
-  assertEquals(sync.syncedPosition, 40_000_000);
-});
-
-Deno.test("BackgroundSync leaves no file open, and ignores errors, which the last sync reports", async () => {
-  await using dir = await createTempDir();
-  const path = join(dir.path, "file");
-  await Deno.writeTextFile(path, "content");
-  const sync = new BackgroundSync(path, 0);
-  for (let i = 0; i < 10; i++) await sync.add(20_000_000);
-  await Deno.remove(path);
-  await sync.add(100_000_000);
-  await sync.waitUntilIdle();
-  if (Deno.build.os === "linux") assertEquals(await listOpenFiles(dir.path), []);
-});
-
-Deno.test("isFileAtPath reports whether a path is of a file, not of a link to it", async () => {
-  await using dir = await createTempDir();
-  const names = ["a", "another", "link", "none", "a/below"];
-  const paths = names.map((name) => join(dir.path, name));
-  const [path = "", another = "", link = ""] = paths;
-  using file = await Deno.create(path);
-  await Deno.writeTextFile(another, "");
-  await makeLinks({ [link]: "a" });
-  const opened = await file.stat();
-  const results = paths.map((path) => isFileAtPath(path, opened));
-  assertEquals(results, [true, false, false, false, false]);
-  assertThrows(() => isFileAtPath(join(dir.path, "n".repeat(300)), opened), Error, "os error 36");
-});
-
 // Names on the disk.
-
-Deno.test("a file is identified by its device and inode numbers", () => {
-  const identity = { dev: 1, ino: 2 };
-  const identities = [{ ...identity }, { dev: 2, ino: 2 }, { dev: 1, ino: 3 }];
-  assertEquals(identities.map((other) => isSameFile(identity, other)), [true, false, false]);
-});
-
-Deno.test("isMissingPathError recognizes a missing path, and a path through a file", async () => {
-  await using dir = await createTempDir();
-  await Deno.writeTextFile(join(dir.path, "file"), "");
-  const catchLstatError = async (path: string) =>
-    await assertRejects(() => Deno.lstat(join(dir.path, path)));
-  const paths = ["none", "none/below", "file/below", "n".repeat(300)];
-  const errors = await Promise.all(paths.map(catchLstatError));
-  assertEquals(errors.map(isMissingPathError), [true, true, true, false]);
-  assertEquals([undefined, new Error("no code")].map(isMissingPathError), [false, false]);
-});
-
-Deno.test("lstatOrNull and removal don't follow a link, and accept a missing path", async () => {
-  await using dir = await createTempDir();
-  const link = join(dir.path, "link");
-  await makeLinks({ [link]: "none" });
-  assertEquals(lstatOrNull(link)?.isSymlink, true);
-  for (let i = 0; i < 2; i++) removeIfPresentSync(link);
-  assertEquals(lstatOrNull(link), null);
-  await Deno.writeTextFile(join(dir.path, "file"), "");
-  const pathBelow = join(dir.path, "file", "below");
-  assertEquals(lstatOrNull(pathBelow), null);
-  assertThrows(() => removeIfPresentSync(pathBelow), Error, "ENOTDIR");
-  assertThrows(() => lstatOrNull(join(dir.path, "n".repeat(300))), Error, "os error 36");
-});
-
-Deno.test("ignoreNotFound resolves only NotFound to null", async () => {
-  assertEquals(await ignoreNotFound(Promise.resolve(1)), 1);
-  assertEquals(await ignoreNotFound(Promise.reject(new Deno.errors.NotFound("gone"))), null);
-  const denied = new Deno.errors.PermissionDenied("no");
-  assertEquals(await assertRejects(() => ignoreNotFound(Promise.reject(denied))), denied);
-});
-
-Deno.test("removal accepts a missing path, and removes the contents of a directory only with recursive", async () => {
-  for (const remove of [removeIfPresent, removeIfPossible]) {
-    await using dir = await createTempDir();
-    const path = join(dir.path, "a");
-    const failsToRemove = async () =>
-      await remove(path).then(() => remove === removeIfPossible, () => remove === removeIfPresent);
-    await remove(path);
-    await Deno.writeTextFile(path, "");
-    assertEquals(lstatOrNull(path) !== null, true);
-    // A path below a file doesn't exist.
-    await removeIfPossible(join(path, "below"));
-    await remove(path);
-    await Deno.mkdir(path);
-    assertEquals(lstatOrNull(path) !== null, true);
-    await remove(path);
-    assertEquals([lstatOrNull(path) !== null, await listNames(dir.path)], [false, []]);
-    await Deno.mkdir(join(path, "b", "c"), { recursive: true });
-    assertEquals([await failsToRemove(), await listNames(path)], [true, ["b"]]);
-    await remove(path, { recursive: true });
-    assertEquals(await listNames(dir.path), []);
-  }
-});
-
-Deno.test("a random suffix has 64 bits", () => {
-  const suffixes = Array.from({ length: 20 }, makeRandomSuffix);
-  for (const suffix of suffixes) assertMatch(suffix, /^[0-9a-f]{16}$/);
-  assertEquals(new Set(suffixes).size, 20);
-});
 
 Deno.test("directories are synced and closed; a missing or replaced directory is an error only of syncDirectory", async () => {
   await using dir = await createTempDir();
@@ -354,12 +164,6 @@ for (const code of ["EPERM", "EINVAL", "EROFS", "EBADF", "ENOTSUP", "EIO"]) {
     else await assertRejects(() => synced, Error, `refused: fsync '${dir.path}'`);
   });
 }
-
-Deno.test("an error of an open file is no error of its name, whatever its code", () => {
-  const makeError = () => Object.assign(new Error("Invalid argument"), { code: "EINVAL" });
-  assertEquals(isBadNameError(makeError()), true);
-  assertEquals(isBadNameError(addPath(makeError(), "fsync", "/x")), false);
-});
 
 Deno.test({
   name: "syncing a directory that the program may not read is an error",
