@@ -2,7 +2,7 @@
  * uploadTree with `move`: requests, ages of files, servers of the source itself, and races. A model
  * judges the rows of `trees.rows.ts`.
  */
-import { Client, type Request, routes } from "@degu/degu";
+import type { Request } from "@degu/degu";
 import {
   downloadTree,
   FilesApp,
@@ -19,7 +19,7 @@ import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
-import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import type { ChangeResponse } from "@degu/testing/transferring.ts";
 import { copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
@@ -50,34 +50,6 @@ async function makeOutbox(source: Tree, target: Tree = {}, change: ChangeRespons
 /** Whether a request writes files. */
 const isWrite = ({ method, uri, query }: Request) =>
   method === "PUT" && !uri.endsWith("/") || query === "bundle=put";
-
-Deno.test("move: a source without files causes no request", async () => {
-  const requests: string[] = [];
-  await using trees = await makeOutbox({ d: null }, {}, ({ method, uri }) => {
-    requests.push(`${method} ${uri}`);
-    return null;
-  });
-  await Deno.remove(`${trees.source}/d`);
-  assertEquals((await trees.copy(MOVE)).result.moved, 0);
-  assertEquals(requests, []);
-  await fill(trees.source, { a: "1" });
-  const client = new Client(trees.serving.server.address);
-  assertEquals((await uploadTree(client, trees.source, [], MOVE)).moved, 1);
-  assertEquals(requests, ["PUT /", "POST /?bundle=digest", "POST /?bundle=put"]);
-});
-
-Deno.test("move: a move to the root of an app, wherever it is mounted, causes no refusal and no log line", async () => {
-  await using trees = await makeOutbox({ small: "1", large: LARGE });
-  for (const write of [true, "add"] as const) {
-    const logger = new RecordingLogger();
-    const options = { create: true, write, logger };
-    const app = new FilesApp(`${trees.target}/${write}`, options);
-    await using serving = serve(routes({ "/inbox/": app }));
-    await fill(trees.source, { small: "1", large: LARGE });
-    const { moved } = await uploadTree(serving.makeClient(), trees.source, ["inbox"], MOVE);
-    assertEquals([moved, logger.lines], [2, []]);
-  }
-});
 
 Deno.test("move: a file that changed just before it was read stays, because another change in that second can't be detected", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
@@ -402,29 +374,6 @@ Deno.test({
   },
 });
 
-Deno.test("move: only target directories with a name conflict are listed", async () => {
-  const listRequests: string[] = [];
-  const source = { x: "new", "d/z": "z" };
-  const target = { x: "old", "d/y": "y" };
-  await using trees = await makeOutbox(source, target, ({ method, uri, query }) => {
-    if (method === "GET") listRequests.push(`${uri}?${query}`);
-    return null;
-  });
-  const { result } = await trees.copy(MOVE);
-  assertEquals([result.moved, listRequests], [2, ["/tree/?null", "/tree/?null"]]);
-  assertEquals(await readTree(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
-});
-
-Deno.test("move: a large file whose name is free causes no request for a list or a digest", async () => {
-  const requests: string[] = [];
-  await using trees = await makeOutbox({ large: LARGE }, {}, ({ method, headers }) => {
-    requests.push(`${method} ${headers["want-repr-digest"] ?? ""}`.trim());
-    return null;
-  });
-  assertEquals((await trees.copy(MOVE)).result.moved, 1);
-  assertEquals(requests, ["PUT", "POST", "HEAD", "PUT"]);
-});
-
 Deno.test("move: an error of onEvent rejects the call, and unreported files stay", async () => {
   await using trees = await makeOutbox({ a: LARGE, b: LARGE, c: "1" });
   const thrown = new Error("enough");
@@ -439,7 +388,6 @@ Deno.test("move: contradicting options cause a RangeError, and downloadTree has 
   await using trees = await makeOutbox({ x: "1" }, { y: "2" });
   const rows: [UploadTreeOptions, string][] = [
     [{ delete: true }, "delete: with move: true it can't be set"],
-    [{ compare: "time" }, "compare: with move: true it can't be set"],
     [{ compare: "digest" }, "compare: with move: true it can't be set"],
   ];
   for (const [options, message] of rows) {

@@ -78,10 +78,8 @@ Deno.test("a FilesApp on Windows sends the reason with the 403 for each deletion
 const CODE_ROWS: readonly (readonly [reason: string, code: string, nameProblem: string | null])[] =
   [
     ["name-device", "BAD_NAME", "is reserved by Windows"],
-    ["name-short", "BAD_NAME", "has the form of a short name, such as PROGRA~1"],
     ["name", "BAD_NAME", "is refused by its file system"],
     ["name-reserved", "BAD_NAME", "is reserved for unfinished files"],
-    ["name-of-later-versions", "BAD_NAME", "is refused by its file system"],
     ["open", "IN_USE", null],
     ["other-disk", "OTHER_DISK", null],
     ["no-deletions", "NO_DELETIONS", null],

@@ -2,7 +2,7 @@
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
-import { download, FilesApp, type FilesOptions, upload, type UploadTreeOptions } from "@degu/files";
+import { download, FilesApp, type FilesOptions, type UploadTreeOptions } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
@@ -263,14 +263,10 @@ const mayReadAll = Deno.uid() === 0 || Deno.build.os === "windows";
 const REFUSED: readonly (readonly [label: string, reuse: string, status: number])[] = [
   ["a missing file", `"/none";length=${SIZE}`, 404],
   ["a directory", `"/sub";length=${SIZE}`, 404],
-  ["a directory with a trailing slash", `"/sub/";length=${SIZE}`, 404],
   ["a file outside", `"/../outside";length=${SIZE}`, 404],
   ["a file outside, escaped", `"/%2E%2E/outside";length=${SIZE}`, 404],
-  ["a file outside, by one component", `"/..%2Foutside";length=${SIZE}`, 404],
   ["the root", `"/";length=${SIZE}`, 404],
-  ["a path with a query", `"/old?a";length=${SIZE}`, 404],
   ["a path that is not UTF-8", `"/old%ff";length=${SIZE}`, 404],
-  ["an absolute path", `"//etc/passwd";length=${SIZE}`, 404],
   ["a sibling whose name has the root's name as its prefix", `"/../root-too";length=${SIZE}`, 404],
   ["a link", `"/link";length=${SIZE}`, 404],
   ["a link to the outside", `"/out";length=${SIZE}`, 404],
@@ -282,9 +278,6 @@ const REFUSED: readonly (readonly [label: string, reuse: string, status: number]
   ["a length that differs from the offset", `"/old";length=${SIZE - 1}`, 400],
   ["a length of 0", `"/old";length=0`, 400],
   ["no length", `"/old"`, 400],
-  ["no quotes", `/old;length=${SIZE}`, 400],
-  ["a relative path", `"old";length=${SIZE}`, 400],
-  ["an unknown parameter", `"/old";length=${SIZE};a`, 400],
 ];
 
 for (const [label, reuse, status] of REFUSED) {
@@ -430,22 +423,6 @@ Deno.test("with write: add a new file can reuse bytes, and an existing file stay
   assertEquals(readDigests(trees.target), digests({ ...target, new: [BYTES, OLD] }));
 });
 
-Deno.test("upload: a tree sends a file if its server takes too long to copy the basis file", async () => {
-  const released = Promise.withResolvers<void>();
-  await using trees = await makeReusing("upload", SAME, RENAMED, async ({ method, headers }) => {
-    if (method === "PUT" && headers["reuse"] !== undefined) await released.promise;
-    return null;
-  });
-  const client = new Client(trees.serving.address, { timeout: 3 });
-  try {
-    const { result } = await trees.copyOver(client);
-    assertEquals([result.bytes, result.reused, result.failed], [SIZE, 0, 0]);
-  } finally {
-    released.resolve();
-  }
-  assertEquals(readDigests(trees.target)["new"], sha256Of(BYTES));
-});
-
 Deno.test("upload: whole files are sent to a server that doesn't support reuse any more", async () => {
   // As if the list came from another process at the same address.
   await using trees = await makeTrees("upload", {}, {}, (request) => {
@@ -457,21 +434,6 @@ Deno.test("upload: whole files are sent to a server that doesn't support reuse a
   await writeFiles(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
   const { result } = await trees.copy();
   assertEquals([result.bytes, result.reused, result.failed], [GROWN.length + SIZE, 0, 0]);
-});
-
-Deno.test("move: only the new bytes of a grown file are sent", async () => {
-  await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
-  using _clock = setClockAhead(LATER);
-  const { moved: summary, removedPaths } = await trees.copy({ move: true });
-  assertEquals([summary.bytes, summary.reused], [LINE.length, SIZE]);
-  assertEquals(readDigests(trees.target), { log: sha256Of(GROWN) });
-  assertEquals(removedPaths, ["log"]);
-});
-
-Deno.test("upload: a directory with the name of a file that could reuse bytes is reported", async () => {
-  await using trees = await makeReusing("upload", SAME, RENAMED);
-  const uploading = () => upload(trees.client, `${trees.source}/new`, "/tree");
-  await assertTransferError(uploading, "IN_THE_WAY");
 });
 
 /**
@@ -543,22 +505,6 @@ for (const [action, header, direction] of TOO_SLOW) {
   });
 }
 
-Deno.test("upload, move: whole files are sent if the disk is too slow for a grown file", async () => {
-  await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
-  using _clock = setClockAhead(LATER);
-  for (const header of ["digest-length", "reuse"]) {
-    await writeFiles(trees.target, { log: [BYTES, OLD], one: [BYTES, OLD] });
-    await writeFiles(trees.source, { log: [GROWN, NEW] });
-    const client = new ImpatientClient(trees.client, (headers) => headers[header] !== undefined);
-    const single = await upload(client, `${trees.source}/log`, "/tree/one");
-    assertEquals([single.bytes, single.reused], [GROWN.length, 0]);
-    const { result, removedPaths } = await trees.copyOver(client, { move: true });
-    assertEquals([result.bytes, result.reused, removedPaths], [GROWN.length, 0, ["log"]]);
-    assert(client.timeouts >= 2);
-    assertEquals(readDigests(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
-  }
-});
-
 for (const label of ["new", "with an older local copy"]) {
   const target: Content = label === "new" ? {} : { log: [BYTES, OLD] };
   for (const isSettled of [true, false]) {
@@ -589,27 +535,3 @@ for (const label of ["new", "with an older local copy"]) {
     });
   }
 }
-
-Deno.test.each(DIRECTIONS)(
-  "%s: renamed files with one size and time are told apart, and none is sent again",
-  async (direction) => {
-    const frames = Array.from({ length: 12 }, (_, index) => BYTES.map((byte) => byte ^ index));
-    const named = (directory: string): Content =>
-      Object.fromEntries(frames.map((frame, index) => [`${directory}/${index}`, [frame, OLD]]));
-    const source = named("renamed");
-    await using trees = await makeReusing(direction, source, named("frames"));
-    const { result } = await trees.copy({ delete: true });
-    assertEquals([result.bytes, result.reused, result.failed], [0, 12 * SIZE, 0]);
-    assertEquals(trees.serving.logger.messagesOf("info"), []);
-    assertEquals(readDigests(trees.target), digests(source));
-  },
-);
-
-Deno.test.each(DIRECTIONS)("%s: a wrong candidate for reuse is no warning", async (direction) => {
-  const other = BYTES.map((byte) => byte ^ 1);
-  await using trees = await makeReusing(direction, { new: [BYTES, OLD] }, { old: [other, OLD] });
-  const { result } = await trees.copy();
-  assertEquals([result.bytes, result.failed], [SIZE, 0]);
-  assertEquals(readDigests(trees.target)["new"], sha256Of(BYTES));
-  assertEquals(trees.serving.logger.messagesOf("info"), []);
-});
