@@ -38,6 +38,17 @@ no entry is deleted if a file failed
 an unmounted mount point with only reserved names counts as empty
   .degu-files/ .a.degu-part >> a d/b, delete
 
+half: a source that lacks more than ten files of the target, and more than it has, deletes none
+  s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 >> s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 o0 o1 o2 o3 o4 o5 o6 o7 o8 o9 o10, delete
+  s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 new >> s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 o0 o1 o2 o3 o4 o5 o6 o7 o8 o9 o10, delete
+  new >> o0 o1 o2 o3 o4 o5 o6 o7 o8 o9, delete
+  s0 s1 s2 b/x0 b/x1 b/x2 b/x3 b/x4 b/x5 b/x6 b/x7 b/x8 >> s0 s1 s2 b/x0 b/x1 b/x2 b/x3 b/x4 b/x5 b/x6 b/x7 b/x8 o0 o1 o2 o3 o4 o5 o6 o7 o8 o9 o10, delete hide=b
+  new >> o0 o1 o2 o3 o4 o5 o6 o7 o8 o9 o10, delete deleteAll
+half: files of a directory that a file replaces count, and renamed files don't
+  d >> d/o0 d/o1 d/o2 d/o3 d/o4 d/o5 d/o6 d/o7 d/o8 d/o9 d/o10 d/o11, delete
+  b/o0 b/o1 b/o2 b/o3 b/o4 b/o5 b/o6 b/o7 b/o8 b/o9 b/o10 >> a/o0 a/o1 a/o2 a/o3 a/o4 a/o5 a/o6 a/o7 a/o8 a/o9 a/o10, delete
+  b/o0 b/o1 b/o2 b/o3 b/o4 >> a/o0 a/o1 a/o2 a/o3 a/o4 c/o0 c/o1 c/o2 c/o3 c/o4 c/o5 c/o6 c/o7 c/o8 c/o9 c/o10, delete
+
 files of every size get the time and the mode of their source
   a*0@1 b*4@2 c*4096@3 d*65535@4 e*65536@5 f*65537@6:600 g*1000000@7:755 >>, unix
 new, replaced and compared files get the permission bits of the source that a new file may have

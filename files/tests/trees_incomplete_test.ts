@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree with an incomplete copy: they reject, unless `partial` is set. */
 import { isTransient } from "@degu/degu";
-import { downloadTree, uploadTree, type UploadTreeOptions } from "@degu/files";
+import { downloadTree, type TransferError, uploadTree, type UploadTreeOptions } from "@degu/files";
 import { assertTransferError, type ChangeResponse } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals, assertStringIncludes } from "@std/assert";
@@ -153,5 +153,28 @@ Deno.test.each(DIRECTIONS)(
       const next = `if this run deletes the ${kind}, the next run copies the ${other}`;
       assertStringIncludes(`${deleted.errors["a"]}`, obstacle + next);
     }
+  },
+);
+
+Deno.test.each(DIRECTIONS)(
+  "%s: the error of a call that would delete most files of the target has their number",
+  async (direction) => {
+    const names = Array.from({ length: 16 }, (_, index) => `${index}`);
+    const target = Object.fromEntries(names.map((name) => [`old/${name}`, "1".repeat(20)]));
+    const source = Object.fromEntries(
+      names.slice(0, 5).map((name) => [`new/${name}`, "1".repeat(20)]),
+    );
+    await using trees = await makeTrees(direction, source, target);
+    // Files of the same size and time count as renamed.
+    for (const path of Object.keys(source)) await Deno.utime(`${trees.source}/${path}`, 1, 1);
+    for (const path of Object.keys(target)) await Deno.utime(`${trees.target}/${path}`, 1, 1);
+    const { events, result } = await trees.copy({ delete: true });
+    assertEquals([result.deletionsSkipped, result.failed, result.files], ["half", 1, 0]);
+    const [failed] = events.filter((event) => event.type === "failed");
+    const { code, message } = failed!.error as TransferError;
+    assertEquals([code, failed!.path, failed!.at], ["OVER_HALF", [], "target"]);
+    const renamed = "11 of 16 files would be deleted (5 others count as renamed), more than stay, ";
+    assertStringIncludes(message, renamed);
+    assertStringIncludes(message, "set move: true in place of delete");
   },
 );
