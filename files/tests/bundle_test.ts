@@ -3,7 +3,6 @@
  * file.
  */
 import {
-  Body,
   BodyIter,
   type BodyOut,
   ChunkedBody,
@@ -51,11 +50,8 @@ import {
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { Buffer } from "node:buffer";
-import { canMount, canRun, IN_MOUNT_NAMESPACE, requestResponses } from "./refused_writes.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
-
-const mayMount = await canMount();
 
 /** Serves a writable directory, with functions that send requests for bundles. */
 async function serveBundles(options: FilesOptions = {}) {
@@ -439,23 +435,6 @@ Deno.test("on a slow disk, the response to a bundle begins before its last file 
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("a bundle on a slow disk that ends with an invalid line has a response that is cut, and its first files", async () => {
-  await using files = await serveBundles();
-  using _records = speedUpTimeouts((milliseconds) => milliseconds === 1000);
-  const slowSync = Promise.withResolvers<void>();
-  using _slow = patch(Deno.FsFile.prototype, "sync", () => () => slowSync.promise);
-  const sent = makeSent(40, (i) => [`${i}`, "1"]);
-  const bundle = makeBundle(sent, "end\n");
-  const response = await files.request("POST", "/?bundle=put", {}, bundle);
-  assertEquals(response.status, 200);
-  slowSync.resolve();
-  await assertRejects(() => response.body!.bytes(), ProtocolError);
-  assertEquals(await files.read("39"), "1");
-  await files.serving.logger.waitFor("debug", "the response was cut");
-  assertMatch(files.warnings.join(), /: POST "\/\?bundle=put": "end" is not JSON/);
-  assertEquals(files.serving.logger.messagesOf("error"), []);
-});
-
 Deno.test("a disk error that concerns more than one file ends a bundle, and is logged", async () => {
   await using files = await serveBundles();
   using _broken = patch(Deno, "openSync", () => () => {
@@ -533,90 +512,6 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
   assertEquals(await listNames(dir.path), [RESERVED_DIRECTORY_NAME, "first"]);
   assertEquals((await listNames(`${dir.path}/first`)).length, 64);
   assertEquals(await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`), []);
-});
-
-Deno.test("onFile is called for the files of a bundle that got their names before the peer was forgotten", async () => {
-  // On a slow machine, the response would begin before the files have their names.
-  using _time = new FakeTime();
-  await using dir = await createTempDir();
-  const reported: string[] = [];
-  const app = new FilesApp(dir.path, {
-    write: true,
-    onFile: ({ path }) => void reported.push(path.join("/")),
-  });
-  const countPlaced = async () => (await listNames(`${dir.path}/first`).catch(() => [])).length;
-  const isTrusted = async () => await countPlaced() < 64;
-  const session = mkSession({ user: "peer", isTrusted });
-  const bundle = makeBundle(makeSent(70, (i) => [`first/${i}`, "1"]));
-  const body = new Body(new Blob([bundle]).stream(), bundle.length);
-  const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);
-  assertEquals([status, await countPlaced(), reported.length], [403, 64, 64]);
-});
-
-Deno.test({
-  name:
-    "on a full disk the files of a bundle that fit are written, and the others get 507 (needs unshare)",
-  ignore: !mayMount,
-  async fn() {
-    await using dir = await createTempDir();
-    const mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"';
-    const sent = makeSent(40, (i) => [`d/f${i}`, makePattern(60_000)]);
-    const responses = await requestResponses(dir.path, [...IN_MOUNT_NAMESPACE, mount, dir.path], [
-      ["POST", "/?bundle=put", makeBundle(sent)],
-      ["POST", "/?bundle=get", formatPaths(sent.map(([path]) => path.split("/")))],
-      ["GET", "/?tree"],
-      // These files need as much space as was free at first, so no leftovers may remain.
-      ["POST", "/?bundle=put", makeBundle(sent.slice(0, 5))],
-    ]);
-    const [putResponse, getResponse, list, secondPutResponse] = responses;
-    const statuses = parseBundle(PUT_RESPONSE, putResponse![1]).map(({ record }) => record.status);
-    const fitting = statuses.filter((status) => status === 201).length;
-    assert(fitting > 5 && fitting < 20, `${fitting}`);
-    assertEquals(statuses, sent.map((_, i) => i < fitting ? 201 : 507));
-    assertEquals(getResponse![0], 200);
-    assertEquals(JSON.parse(new TextDecoder().decode(list![1])).length, fitting + 2);
-    assertEquals(secondPutResponse![0], 200);
-  },
-});
-
-/**
- * Replaces a file of the directory by one that can be opened but not read, as on a damaged disk.
- */
-const DAMAGING = [
-  ...IN_MOUNT_NAMESPACE,
-  'mount --bind /sys/class/net/lo/speed "$0/damaged" && ! cat "$0/damaged" 2>/dev/null && exec "$@"',
-];
-const mayDamage = await canDamage();
-
-async function canDamage(): Promise<boolean> {
-  await using dir = await createTempDir();
-  await Deno.writeTextFile(`${dir.path}/damaged`, "");
-  return await canRun(...DAMAGING, dir.path);
-}
-
-Deno.test({
-  name:
-    "a file that the disk can't read gets 403, alone and in a bundle, and no digest; other files are sent (needs unshare)",
-  ignore: !mayDamage,
-  async fn() {
-    await using dir = await createTempDir();
-    for (const name of ["a", "damaged", "z"]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
-    await makeLinks({ [`${dir.path}/link`]: "damaged" });
-    const body = formatPaths([["a"], ["damaged"], ["link"], ["z"]]);
-    const responses = await requestResponses(dir.path, [...DAMAGING, dir.path], [
-      ["POST", "/?bundle=get", body],
-      ["POST", "/?bundle=digest", body],
-      ["HEAD", "/damaged"],
-      ["GET", "/damaged"],
-      ["GET", "/link"],
-      ["GET", "/z"],
-    ]);
-    assertEquals(responses.slice(2).map(([status]) => status), [200, 403, 404, 200]);
-    for (const [i, format] of [GET_RESPONSE, DIGEST_RESPONSE].entries()) {
-      const records = parseBundle(format, responses[i]![1]);
-      assertEquals(records.map(({ record }) => record.status), [200, 403, 404, 200]);
-    }
-  },
 });
 
 Deno.test("two simultaneous bundles with the same new file get 201 and 412", async () => {

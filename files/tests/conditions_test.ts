@@ -11,12 +11,10 @@ import {
   StatusError,
   TransferError,
   type TransferOptions,
-  type TreeEvent,
   upload,
   uploadTree,
 } from "@degu/files";
-import { perPeer } from "@degu/device";
-import { callApp, mkreq } from "@degu/degu/misc";
+import { mkreq } from "@degu/degu/misc";
 import {
   createTempDir,
   fill,
@@ -25,7 +23,6 @@ import {
   readTree,
 } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -37,7 +34,6 @@ import {
   serveFiles,
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
-import { makeTrees } from "@degu/testing/trees.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { makeUploadHeaders as announced } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
@@ -233,41 +229,6 @@ Deno.test("a download replaces the target that existed at its start, but not one
   }
 });
 
-Deno.test("a file of a tree that changes after its comparison is neither replaced nor deleted, and fails alone", async () => {
-  const large = "l".repeat(100_000);
-  for (const direction of ["download", "upload"] as const) {
-    const source = { small: "new", large, other: "other" };
-    const target = { small: "older", large: "older", old: "old", other: "another" };
-    await using trees = await makeTrees(direction, source, target);
-    const changedNames = ["large", "old", "small"];
-    const onEvent = ({ type }: TreeEvent) => {
-      if (type !== "plan") return;
-      for (const name of changedNames) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
-    };
-    const { outcomes, result, errors } = await trees.copy({ delete: true, onEvent });
-    for (const name of ["large", "small"]) {
-      assertEquals(outcomes[name], "failed", `${direction} ${name}`);
-      assert(
-        String(errors[name]).includes("changed during the call, and was kept"),
-        String(errors[name]),
-      );
-    }
-    assertEquals([outcomes.other, result.deletionsSkipped], ["copied", "failed"]);
-    const remaining = await readTree(trees.target);
-    for (const name of changedNames) {
-      assertEquals(remaining[name], "theirs", `${direction} ${name}`);
-    }
-    // Deletions are made, because no other entry fails.
-    const deleteOld = ({ type, ...event }: TreeEvent) => {
-      const isLast = type === "copied" && "path" in event && event.path[0] === "large";
-      if (isLast) Deno.writeTextFileSync(`${trees.target}/old`, "newer");
-    };
-    const secondCopy = await trees.copy({ delete: true, onEvent: deleteOld });
-    assertEquals([secondCopy.outcomes.old, secondCopy.deletedPaths], ["failed", []]);
-    assertEquals((await readTree(trees.target)).old, "newer");
-  }
-});
-
 Deno.test("a condition with * in a list, or behind other white space than spaces, replaces no file", async () => {
   await using dir = await createTempDir();
   await fill(dir.path, { f: "old" });
@@ -349,22 +310,6 @@ Deno.test('write: "add": a tree with delete is rejected before any file is copie
   }
   const expectedTree = { none: null, old: "o", sub: null, "sub/old": "o" };
   assertEquals(await readTree(serverDir), expectedTree);
-});
-
-Deno.test("uploadTree to a read-only app is rejected as not writable, not as add-only", async () => {
-  await using files = await serveFilesApp({ list: true });
-  const { client, clientDir, serverDir } = files;
-  await fill(clientDir, { f: "newer" });
-  await fill(serverDir, { f: "old", old: "o" });
-  for (const options of [{}, { delete: true }]) {
-    const copying = () => uploadTree(client, clientDir, "/", options);
-    const error = await assertRejects(copying, StatusError, "use a FilesApp with write: true");
-    assertEquals(error.status, 405);
-  }
-  await Deno.writeTextFile(`${clientDir}/f`, "old");
-  const deleting = () => uploadTree(client, clientDir, "/", { delete: true, compare: "digest" });
-  const error = await assertRejects(deleting, StatusError);
-  assertEquals([error.status, await listNames(serverDir)], [405, ["f", "old"]]);
 });
 
 Deno.test("create: the app creates its directory and the parents of it", async () => {
@@ -486,21 +431,6 @@ Deno.test({
     });
     assertEquals(JSON.parse(printed), [503, false]);
   },
-});
-
-Deno.test("create: with perPeer, a removed directory is created again, and other peers are not affected", async () => {
-  await using dir = await createTempDir();
-  const options = { create: true, list: true, write: true };
-  const app = perPeer(({ name }) => new FilesApp(`${dir.path}/${name}`, options));
-  const sendPut = async (peer: string) =>
-    (await callApp(app, mkreq("PUT", "/x", {}, encodeLatin1(peer)), {
-      session: makePeerSession(peer),
-    })).status;
-  assertEquals([await sendPut("one"), await sendPut("two")], [201, 201]);
-  await Deno.remove(`${dir.path}/one`, { recursive: true });
-  assertEquals([await sendPut("one"), await sendPut("two")], [201, 204]);
-  const files = await readTree(dir.path);
-  assertEquals([files["one/x"], files["two/x"]], ["one", "two"]);
 });
 
 // A request that the network delays, so that the server gets it after a newer file.

@@ -65,13 +65,6 @@ Deno.test("with followLink: false, the file replaces each link, and nothing that
   assertEquals(await listNames(files.target("dir")), ["x"]);
 });
 
-Deno.test("with replace: false a link leads to an existing file, which is kept", async () => {
-  await using files = await serveLinks();
-  const error = await catchRejection(files.download("link", { replace: false }), "replace: false");
-  assertEquals((error as { code?: unknown }).code, "EXISTS");
-  assertEquals(await Deno.readTextFile(files.target("other/file")), "old");
-});
-
 Deno.test("a target that is or leads to no regular file is refused, and no entry changes", async (t) => {
   await using files = await serveLinks();
   const before = await listNames(files.clientDir);

@@ -25,7 +25,7 @@ import {
 } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 import { listText } from "./directory_entries.ts";
-import { findNameProblem, isReservedByWindows } from "@degu/internal/files/disk/file_names.ts";
+import { findNameProblem } from "@degu/internal/files/disk/file_names.ts";
 
 const TEXT = new TextEncoder().encode("evil");
 const ENTRY = { kind: "file", size: TEXT.length, modified: "2024-05-06T07:08:09.123Z" };
@@ -209,11 +209,4 @@ Deno.test("other systems allow every name without a slash", () => {
       assertEquals(findNameProblem(name, system), null, name);
     }
   }
-});
-
-Deno.test("Windows reserves the names of devices, whatever their case and extension", () => {
-  for (const name of ["con", "PRN", "Aux", "nul", "COM1", "lpt9", "com²", "CONIN$", "nul.txt"]) {
-    assertEquals(isReservedByWindows(name), true, name);
-  }
-  for (const name of SAFE_NAMES) assertEquals(isReservedByWindows(name), false, name);
 });

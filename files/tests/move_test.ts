@@ -13,7 +13,7 @@ import {
 } from "@degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
-import { setClockAhead, speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -93,17 +93,6 @@ Deno.test("move: a file that was written or renamed within 3 seconds, or the sec
   assertEquals(await readTree(trees.target), {});
   using _clock = setClockAhead(LATER);
   assertEquals((await trees.copy(MOVE)).result.moved, 2);
-});
-
-Deno.test("move: settled is a number of seconds, to the millisecond", async () => {
-  for (const text of Object.values(SIZES)) {
-    await using trees = await makeTrees("upload", { x: text });
-    const changedAt = (await Deno.stat(`${trees.source}/x`)).mtime!.getTime();
-    for (const [seconds, removed] of [[59.999, 0], [60, 1]] as const) {
-      using _clock = patch(Date, "now", () => () => changedAt + seconds * 1000);
-      assertEquals((await trees.copy({ ...MOVE, settled: 60 })).result.moved, removed);
-    }
-  }
 });
 
 Deno.test("move: with settled below 2, a file that was changed less than two seconds ago is copied, and stays", async () => {
@@ -202,27 +191,6 @@ Deno.test("move: with replace: false an identical file stays if the target's was
     assertEquals(await readTree(trees.source), { x: text });
   }
 });
-
-for (const options of [{ write: "add" }, { write: true, replace: false }] as const) {
-  const { write, ...allOptions } = { ...MOVE, settled: 0, ...options };
-  Deno.test(`move: a file that the target has just written is compared again after two seconds, without replacing it: ${write}`, async () => {
-    await using trees = await makeTrees("upload", { x: "1" });
-    await using serving = serve(new FilesApp(trees.target, { list: true, write }));
-    const client = serving.makeClient();
-    const copy = () => copyTree("upload", client, trees.source, "/", allOptions);
-    assertEquals((await copy()).outcomes, { x: "pending" });
-    let clock: Disposable | null = null;
-    // Make the pause of two seconds end at once.
-    using _pauses = speedUpTimeouts((ms) => {
-      if (ms === 2000) clock ??= setClockAhead(LATER);
-      return ms === 2000;
-    }, 1000);
-    using _end = { [Symbol.dispose]: () => clock?.[Symbol.dispose]() };
-    const { outcomes, errors } = await copy();
-    assertEquals(outcomes, { x: "pending" }, Deno.inspect(errors));
-    assert(clock !== null);
-  });
-}
 
 Deno.test("move: an add-only app that serves the source itself causes no file to be moved", async () => {
   const files = { x: "1", large: LARGE };

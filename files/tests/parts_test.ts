@@ -260,30 +260,6 @@ Deno.test("parts can be written and removed on a file system without locks", asy
   assertEquals(await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`), []);
 });
 
-Deno.test("a closed part can be removed while this process starts child processes", async () => {
-  await using dir = await createTempDir();
-  const files = new UnfinishedUploads(dir.path);
-  const [shell, ...args] = Deno.build.os === "windows"
-    ? ["cmd", "/c", "exit"]
-    : ["bash", "-c", ":"];
-  const script = `postMessage("ready");
-while (true) await new Deno.Command("${shell}", { args: ${JSON.stringify(args)} }).output();`;
-  const url = `data:text/javascript,${encodeURIComponent(script)}`;
-  const worker = new Worker(url, { type: "module" });
-  try {
-    await new Promise((resolve) => worker.onmessage = resolve);
-    const path = files.partPathOf(undefined, ["file"]);
-    for (let i = 0; i < 500; i++) {
-      const part = await files.openPart(path);
-      part.isKept = true;
-      part[Symbol.dispose]();
-      assert(removeIfUnused(path));
-    }
-  } finally {
-    worker.terminate();
-  }
-});
-
 Deno.test("a directory with an unfinished upload is not removed", async () => {
   await using tree = await makeTree();
   const unfinished = new UnfinishedUploads(`${tree.root}/sub`);

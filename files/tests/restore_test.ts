@@ -363,18 +363,6 @@ Deno.test("a line that was cut is ignored, and the line after it counts", async 
   assertEquals([tree, result.doubtful], [{ b: "1", "d/a": "1" }, 0]);
 });
 
-Deno.test("a day may have more lines than a call can have arguments", async () => {
-  using clock = startClock();
-  const { files, at } = await serveReplaced(clock);
-  await using _files = files;
-  const log = `${[...listDays(files.root)].sort().at(-1)}/${LOG}`;
-  const time = new Date(Date.now()).toISOString();
-  const line = `\n${JSON.stringify({ time, by: "peer", what: "create", path: "gone" })}`;
-  await Deno.writeTextFile(log, line.repeat(200_000), { append: true });
-  const { tree, result } = await restore(files.root, at);
-  assertEquals([tree, result.doubtful], [{ b: "1", "d/a": "1" }, 0]);
-});
-
 Deno.test("a change counts at its time, also if its day has another date in this time zone", async () => {
   await using dir = await createTempDir();
   // In Los Angeles, it is still the day before.

@@ -8,7 +8,7 @@ import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { listNames, listNamesWithoutVersions } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
@@ -101,37 +101,6 @@ Deno.test.each(DIRECTIONS)(
     const { moved: summary } = await trees.copy({ connections: 1 });
     assertEquals([summary.bytes, summary.reused], [70_000, SIZE]);
     assertEquals(readDigests(trees.target), digests(source));
-  },
-);
-
-/** Counts the bytes that pass in both directions. */
-class CountingRelay extends Relay {
-  bytes = 0;
-
-  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
-    const count = (bytes: Uint8Array) => void (this.bytes += bytes.length);
-    return [passOn(client, server, count), passOn(server, client, count)]
-      .map((passing) => passing.catch(() => {}));
-  }
-}
-
-Deno.test.each(DIRECTIONS)(
-  "%s: less than 1 % of a renamed directory of photos is sent",
-  async (direction) => {
-    const files = Array.from({ length: 10 }, (_, i): [string, Uint8Array] => {
-      const bytes = new Uint8Array(1_000_000);
-      crypto.getRandomValues(bytes.subarray(0, 64));
-      return [`IMG_${i}.jpg`, bytes];
-    });
-    const makePhotos = (dir: string): Content =>
-      Object.fromEntries(files.map(([name, bytes]) => [`${dir}/${name}`, [bytes, OLD]]));
-    await using trees = await makeReusing(direction, makePhotos("2026/01 new"), makePhotos("old"));
-    await using relay = new CountingRelay(trees.serving.address);
-    const client = new Client(relay.address);
-    const { result } = await trees.copyOver(client, { delete: true });
-    assertEquals([result.bytes, result.reused, result.failed], [0, 10_000_000, 0]);
-    assert(relay.bytes < 100_000, `${relay.bytes} bytes on the wire`);
-    assertEquals(readDigests(trees.target), digests(makePhotos("2026/01 new")));
   },
 );
 
@@ -421,19 +390,6 @@ Deno.test("with write: add a new file can reuse bytes, and an existing file stay
   assertEquals(summary, { files: 1, failed: 1, bytes: 0, reused: SIZE });
   assertEquals(outcomes, { new: "copied", log: "failed" });
   assertEquals(readDigests(trees.target), digests({ ...target, new: [BYTES, OLD] }));
-});
-
-Deno.test("upload: whole files are sent to a server that doesn't support reuse any more", async () => {
-  // As if the list came from another process at the same address.
-  await using trees = await makeTrees("upload", {}, {}, (request) => {
-    const { reuse: _, ...headers } = request.headers;
-    Object.assign(request, { headers });
-    return null;
-  }, { reuse: true });
-  await writeFiles(trees.source, { new: [BYTES, OLD], log: [GROWN, NEW] });
-  await writeFiles(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
-  const { result } = await trees.copy();
-  assertEquals([result.bytes, result.reused, result.failed], [GROWN.length + SIZE, 0, 0]);
 });
 
 /**

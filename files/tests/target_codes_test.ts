@@ -16,7 +16,6 @@ import {
 } from "@degu/files";
 import { isTransient } from "@degu/degu/client";
 import { fill, readTree } from "@degu/testing/directories.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeCopy, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
@@ -107,13 +106,6 @@ for (const direction of DIRECTIONS) {
     });
   }
 }
-
-Deno.test("download: a link may lead to an identical file with replace: false, and stays", async () => {
-  await using files = await setUp("download", { other: "source" });
-  await makeLinks({ [`${files.to}/x`]: "other" });
-  await files.copy("x", { replace: false });
-  assertEquals((await Deno.lstat(`${files.to}/x`)).isSymlink, true);
-});
 
 Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, and not for other refusals", async () => {
   const statuses: unknown[] = [];

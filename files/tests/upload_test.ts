@@ -12,7 +12,6 @@ import {
 } from "@degu/files";
 import { readUploadHeaders } from "@degu/internal/files/serve/put_request.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
@@ -182,16 +181,6 @@ async function interruptUpload(files: Awaited<ReturnType<typeof serveFiles>>, fi
   await files.becomeIdle();
 }
 
-/** Returns the size of the unfinished file at the server. */
-async function readUploadedSize({ serverDir }: { serverDir: string }, file: string) {
-  const sizes = [];
-  for (const name of await listParts(serverDir)) {
-    sizes.push((await Deno.stat(`${serverDir}/${RESERVED_DIRECTORY_NAME}/${name}`)).size);
-  }
-  const { size } = await Deno.stat(file);
-  return sizes.find((partSize) => partSize < size) ?? 0;
-}
-
 /** Counts the bytes that are read from files during `work`. */
 async function countReadBytes(work: () => Promise<unknown>): Promise<number> {
   let bytes = 0;
@@ -205,31 +194,6 @@ async function countReadBytes(work: () => Promise<unknown>): Promise<number> {
   await work();
   return bytes;
 }
-
-Deno.test("upload reads a file once, even if it resumes, and twice if the file has just changed", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.clientDir}/file`;
-  const content = randomBytes(RESUMED_SIZE);
-  await Deno.writeFile(file, content);
-  {
-    using _clock = setClockBack();
-    const freshBytes = await countReadBytes(() => upload(files.client, file, "/fresh"));
-    assertEquals(freshBytes, 2 * RESUMED_SIZE);
-  }
-  using _clock = setClockAhead();
-  assertEquals(await countReadBytes(() => upload(files.client, file, "/settled")), RESUMED_SIZE);
-  // A reset discards the bytes that a busy server has not read, so a part may be missing.
-  do await interruptUpload(files, file); while (await readUploadedSize(files, file) === 0);
-  let partSize = 0;
-  const bytes = await countReadBytes(async () => {
-    const { resumedFrom, sha256: digest } = await upload(files.client, file, "/copy");
-    partSize = resumedFrom;
-    assertEquals(digest, sha256Of(content));
-  });
-  assert(partSize > 0);
-  // The client reads the prefix again, to compare it with the part.
-  assertEquals(bytes, RESUMED_SIZE + partSize);
-});
 
 Deno.test("a file is settled two seconds after its last change, and two files have different versions", async () => {
   await using dir = await createTempDir();

@@ -165,16 +165,6 @@ for (const code of ["EPERM", "EINVAL", "EROFS", "EBADF", "ENOTSUP", "EIO"]) {
   });
 }
 
-Deno.test({
-  name: "syncing a directory that the program may not read is an error",
-  permissions: { read: false },
-}, async () => {
-  for (const sync of [syncDirectory, syncIfPossible]) {
-    await assertRejects(() => sync("/proc"), Deno.errors.NotCapable);
-  }
-  await assertRejects(() => syncAllIfPossible(["/none", "/proc"]), Deno.errors.NotCapable);
-});
-
 Deno.test("hasNoSymlink is true for an existing path without symbolic links", async () => {
   await using dir = await createTempDir();
   const root = await realPath(dir.path);
