@@ -119,7 +119,7 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
   [
     "a bad size",
     PUT_REQUEST,
-    ...["3.0", "3e0", "-0", "-1", "1.5", '"3"', "null", "65536"].map(withSize),
+    ...["3.0", "-0", "-1", '"3"', "65536"].map(withSize),
   ],
   ["a key twice", PUT_REQUEST, withSize('3,"size":3')],
   ["an unknown key", PUT_REQUEST, ...['3,"mode":1', '3,"__proto__":1'].map(withSize)],
@@ -133,7 +133,7 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
   [
     "a bad size or time of the existing file",
     PUT_REQUEST,
-    ...["[]", "[1]", "[1,1,1]", "[-1,1]", "[1.5,1]", '[1,"1"]', "[1,8640000000000001]", "[1,0.5]"]
+    ...["[1]", "[-1,1]", "[1.5,1]", '[1,"1"]', "[1,8640000000000001]"]
       .map((seen) => withKey(`"seen":${seen}`)),
   ],
   ["a bad path", PUT_REQUEST, ...["[]", '"a"', "[1]", "[null]", '[["a"]]'].map(withPath)],
@@ -175,9 +175,7 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
   [
     "a bad size without content",
     DIGEST_RESPONSE,
-    ...["-1", "1.5", '"3"', "null", "65536"].map((size) =>
-      withSize(size).replace("{", '{"status":200,')
-    ),
+    ...["-1", '"3"', "65536"].map((size) => withSize(size).replace("{", '{"status":200,')),
   ],
 ];
 

@@ -356,29 +356,6 @@ Deno.test("a file that changes during a download is not kept, even if the connec
   }
 });
 
-Deno.test("a broken connection or a time-out without a sign of a change is not reported as a changed file", async () => {
-  await using files = await serveVersion(200_000);
-  const { servedFile, dir } = files;
-  servedFile.cutAfterBytes = 131_072;
-  for (const status of [404, 200, null]) {
-    await using serving = serve((request, ...args) => {
-      if (request.method === "GET") return servedFile.app(request, ...args);
-      if (status === null) throw new Error("it breaks off again");
-      return [status, "Answer", { etag: '"one"' }, null];
-    });
-    const interruptedDownload = () => download(serving.makeClient(), "/f", `${dir}/f`);
-    assertEquals(isTransient(await assertRejects(interruptedDownload)), true, `${status}`);
-  }
-  servedFile.cutAfterBytes = Infinity;
-  servedFile.requests.length = 0;
-  const never = Promise.withResolvers<void>();
-  servedFile.beforePiece = (sent) => sent < 131_072 ? undefined : never.promise;
-  const client = new Client(files.serving.address, { timeout: 1 });
-  await assertRejects(() => download(client, "/f", `${dir}/g`), Deno.errors.TimedOut);
-  assertEquals(servedFile.requests, ["GET"]);
-  never.resolve();
-});
-
 Deno.test("download rejects unreliable responses of other servers", async () => {
   function* chunks() {
     yield [null, new Uint8Array(9)] as const;

@@ -5,7 +5,6 @@
 import type { AppFunction } from "@degu/degu";
 import { deleteEntry, FilesApp, fileUri, makeDirectory, TransferError, upload } from "@degu/files";
 import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
-import { windowsDeletions } from "@degu/internal/files/disk/names.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
@@ -57,21 +56,6 @@ Deno.test("a FilesApp sends the reason with the 403 for a name that its disk can
   const lines = (await response.body!.text()).split("\n").slice(0, Object.keys(REASONS).length);
   const records = Object.values(REASONS).map((reason) => ({ status: 403, reason }));
   assertEquals(lines.map((line) => JSON.parse(line)), records);
-});
-
-Deno.test("a FilesApp on Windows sends the reason with the 403 for each deletion, and deletes no file", async () => {
-  await using files = await serveWritableDirectory();
-  await fill(files.root, { file: "1", directory: null });
-  const entries = await readTree(files.root);
-  using _windows = setWindows();
-  using _untested = patch(windowsDeletions, "areTested", () => false);
-  for (const uri of ["/file", "/directory/", "/missing"]) {
-    const response = await files.request("DELETE", uri);
-    await response.discard();
-    const { status, headers: { "refusal-reason": reason } } = response;
-    assertEquals([status, reason], [403, "no-deletions"], uri);
-  }
-  assertEquals(await readTree(files.root), entries);
 });
 
 /** The reasons of a server, with the code and the `nameProblem` of the error. */

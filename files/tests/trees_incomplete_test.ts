@@ -149,6 +149,7 @@ Deno.test.each(DIRECTIONS)(
         "or set delete: true, which deletes the entry, and call twice";
       const kept = await trees.copy();
       assertStringIncludes(`${kept.errors["a"]}`, `"a": ${obstacle}${advice}`);
+      assertEquals((kept.errors["a"] as TransferError).code, "IN_THE_WAY");
       const deleted = await trees.copy({ delete: true });
       const next = `if this run deletes the ${kind}, the next run copies the ${other}`;
       assertStringIncludes(`${deleted.errors["a"]}`, obstacle + next);

@@ -69,30 +69,6 @@ const changedRows: readonly Row[] = [
     deleted: "a/x",
     remaining: "a/new",
   }],
-  [
-    "a file in the way is deleted at the end, and the entries below its path fail",
-    "a/b a/c* a/d/e",
-    "a",
-    DELETE,
-    {
-      outcomes: "!a !a/b !a/c !a/d/e",
-      codes: ["IN_THE_WAY"],
-      deleted: "a",
-      remaining: " ",
-    },
-  ],
-  [
-    "a file in the way stays if another file fails",
-    "a/b c",
-    "a",
-    DELETE,
-    {
-      changeTrees: (source) => Deno.removeSync(`${source}/c`),
-      outcomes: "!a !a/b !c",
-      deletionsSkipped: "failed",
-      remaining: "a",
-    },
-  ],
   ...[["old", "a old/", Deno.mkdirSync], ["old/", "a old", write]].map((
     [before, after, makeOther],
   ): Row => ["an entry whose kind changes before its deletion stays", "a", `a ${before}`, DELETE, {
@@ -191,17 +167,6 @@ const changedRows: readonly Row[] = [
       remaining: "b d->",
     },
   ]),
-  [
-    "an empty directory below a link that has replaced a directory fails alone",
-    "d/e/f/ b",
-    "d/ ../outside/ ../link->../outside",
-    {},
-    {
-      changeTrees: (_source, target) => replaceByLink(target, "d"),
-      outcomes: "!d/e b",
-      remaining: "b d->",
-    },
-  ],
   [
     "no part is written through a link that has replaced a directory, next to an obstacle",
     "d/sub/large*",
