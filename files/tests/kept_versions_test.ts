@@ -150,18 +150,6 @@ for (const code of ["EIO", "ESTALE"]) {
   });
 }
 
-Deno.test("a file, and a directory of its name, are both kept", async () => {
-  await using files = await serveKeeping({ a: "file" });
-  assertEquals(await files.remove("a"), 204);
-  assertEquals(await files.put("a/b", "below"), 201);
-  assertEquals(await files.remove("a/b"), 204);
-  assertEquals(await files.remove("a/"), 204);
-  assertEquals(await files.put("a", "file again"), 201);
-  assertEquals(await files.remove("a"), 204);
-  const versions = await files.versions();
-  assertEquals(versions, [["a", "file"], ["a", "file again"], ["a/b", "below"]]);
-});
-
 Deno.test("two peers keep versions of one path", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true, keep: 9 });
@@ -585,14 +573,6 @@ for (const [name, change, problem] of DISKS_WITHOUT_LINKS) {
       "1",
       ...problem === "another inode number" ? ["1"] : [],
     ]);
-  });
-}
-
-for (const code of ["ENOSPC", "EROFS"]) {
-  Deno.test(`a full or read-only disk is no disk without hard links: ${code}`, async () => {
-    await using dir = await createTempDir();
-    using _patch = refuseLinks(code);
-    new FilesApp(dir.path, { write: true, keep: 1 });
   });
 }
 

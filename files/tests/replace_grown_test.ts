@@ -265,54 +265,6 @@ Deno.test("download: a source that changes after the comparison replaces no othe
   }
 });
 
-/** Removes the target's file before or after one request of the call, and returns the outcome. */
-async function copyDisappearing(
-  direction: TreeDirection,
-  file: SourceFile,
-  { isTree, isAfter, index }: { isTree: boolean; isAfter: boolean; index: number },
-) {
-  let requestCount = 0;
-  const change: ChangeResponse = async (_request, callApp) => {
-    if (requestCount++ !== index) return null;
-    const response = isAfter ? await callApp() : null;
-    await Deno.remove(`${trees.target}/f`);
-    return response;
-  };
-  await using trees = await makeGrownTrees(direction, [file], change);
-  let error: unknown = null;
-  if (isTree) {
-    const { errors } = await trees.copy({ replace: "grown", retries: 0 });
-    error = errors["f"] ?? null;
-  } else error = await trees.copyFile("f").then(() => null, (error) => error);
-  return { error, requestCount, names: Object.keys(await readTree(trees.target)) };
-}
-
-for (const state of ["touched", "prefix", "same size"] as const) {
-  Deno.test.each(DIRECTIONS)(
-    `%s: a file (${state}) that disappears during the call has no error of its own`,
-    async (direction) => {
-      for (
-        const [isTree, isAfter] of [[false, false], [false, true], [true, false], [true, true]]
-      ) {
-        const size = isAfter ? 1000 : 100_000;
-        for (let index = 0;; index++) {
-          const options = { isTree: isTree!, isAfter: isAfter!, index };
-          const outcome = await copyDisappearing(direction, { name: "f", state, size }, options);
-          const { error, requestCount, names } = outcome;
-          if (requestCount <= index) break;
-          const label = `${Deno.inspect(options)}: ${error}`;
-          if (error === null) continue;
-          assert(error instanceof TransferError, label);
-          assertEquals(names, [], label);
-          // In a tree, and after the last response, the file was refused before.
-          const mayExist = isTree || isAfter && requestCount === index + 1;
-          assert(error.code === "TARGET_CHANGED" || mayExist && error.code === "EXISTS", label);
-        }
-      }
-    },
-  );
-}
-
 for (const kind of HAS_LINKS ? ["directory", "link"] : ["directory"]) {
   Deno.test(`download: a target that becomes a ${kind} during the call is reported as changed`, async () => {
     let isChanged = false;

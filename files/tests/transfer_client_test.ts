@@ -182,25 +182,23 @@ Deno.test("files and trees are transferred over every kind of requester", async 
   await Deno.writeTextFile(`${localDir.path}/tree/a`, "hello");
   using shapes = await makeRequesters(serving.makeClient());
   await testEachRow(t, shapes, async (name, target) => {
-    const makeUri = (...names: string[]) => fileUri(name, ...names);
-    assertEquals(await makeDirectory(target, makeUri("")), true);
-    assertEquals((await upload(target, `${localDir.path}/tree/a`, makeUri("a"))).bytes, 5);
-    assertEquals((await remoteDigest(target, makeUri("a"))).slice(0, 8), "2cf24dba");
-    assertEquals(
-      (await download(target, makeUri("a"), `${localDir.path}/copy of ${name}`)).bytes,
-      5,
-    );
-    assertEquals((await uploadTree(target, `${localDir.path}/tree`, makeUri("tree", ""))).files, 1);
-    const entries = await Array.fromAsync(listDirectory(target, makeUri("")));
-    assertEquals(entries.map(({ name }) => name).toSorted(), ["a", "tree"]);
-    assertEquals((await Array.fromAsync(listTree(target, makeUri("")))).length, 3);
-    const copied = await downloadTree(
-      target,
-      makeUri("tree", ""),
-      `${localDir.path}/tree of ${name}`,
-    );
+    // A path is an array of names, which are escaped, or a URI.
+    const file = [name, "a b%?"];
+    assertEquals(await makeDirectory(target, [name]), true);
+    assertEquals(await makeDirectory(target, [name, ""]), false);
+    assertEquals((await upload(target, `${localDir.path}/tree/a`, file)).bytes, 5);
+    assertEquals(await Deno.readTextFile(`${remoteDir.path}/${file.join("/")}`), "hello");
+    assertEquals((await remoteDigest(target, file)).slice(0, 8), "2cf24dba");
+    assertEquals((await download(target, file, `${localDir.path}/copy of ${name}`)).bytes, 5);
+    const tree = fileUri(name, "tree", "");
+    assertEquals((await uploadTree(target, `${localDir.path}/tree`, tree)).files, 1);
+    const entries = await Array.fromAsync(listDirectory(target, [name]));
+    assertEquals(entries.map(({ name }) => name).toSorted(), ["a b%?", "tree"]);
+    assertEquals((await Array.fromAsync(listTree(target, [name]))).length, 3);
+    const copied = await downloadTree(target, [name, "tree"], `${localDir.path}/tree of ${name}`);
     assertEquals(copied.files, 1);
-    await deleteEntry(target, makeUri("a"));
+    await deleteEntry(target, file);
+    assertEquals((await Array.fromAsync(listDirectory(target, [name, ""]))).length, 1);
   });
 });
 
@@ -267,33 +265,6 @@ Deno.test("isTimeout is true for a time limit of a transfer, of its client or of
 });
 
 const serveWritable = () => serveFilesApp({ write: true, list: true });
-
-Deno.test("each function accepts a path as an array of names, and escapes the names", async () => {
-  await using files = await serveWritable();
-  const { client, clientDir: localDir, serverDir: remoteDir } = files;
-  await Deno.mkdir(`${localDir}/tree/sub`, { recursive: true });
-  await Deno.writeTextFile(`${localDir}/tree/sub/a b%?`, "hello");
-  const names = ["my photos", "1 ~?.jpg"] as const;
-  assertEquals(await makeDirectory(client, ["my photos"]), true);
-  assertEquals(await makeDirectory(client, ["my photos", ""]), false);
-  assertEquals((await upload(client, `${localDir}/tree/sub/a b%?`, names)).bytes, 5);
-  assertEquals(await Deno.readTextFile(`${remoteDir}/my photos/1 ~?.jpg`), "hello");
-  assertEquals((await remoteDigest(client, names)).slice(0, 8), "2cf24dba");
-  assertEquals((await download(client, names, `${localDir}/copy`)).bytes, 5);
-  const list = async (uri: string | readonly string[]) =>
-    (await Array.fromAsync(listDirectory(client, uri))).map(({ name }) => name);
-  assertEquals(await list(["my photos"]), ["1 ~?.jpg"]);
-  assertEquals(await list([]), ["my photos"]);
-  assertEquals(await list([""]), ["my photos"]);
-  assertEquals((await uploadTree(client, `${localDir}/tree`, ["my tree"])).files, 1);
-  const paths = (await Array.fromAsync(listTree(client, ["my tree"]))).map(({ path }) => path);
-  assertEquals(paths, [["sub"], ["sub", "a b%?"]]);
-  assertEquals((await downloadTree(client, ["my tree", "sub"], `${localDir}/sub`)).files, 1);
-  assertEquals((await downloadTree(client, [], `${localDir}/all`)).files, 2);
-  await deleteEntry(client, names);
-  await deleteEntry(client, ["my photos"]);
-  assertEquals(await list([]), ["my tree"]);
-});
 
 Deno.test("file and dir accept file: URLs", async () => {
   await using files = await serveWritable();

@@ -4,15 +4,10 @@
  * and refused files in the rows of `trees.rows.ts`.
  */
 import type { Request } from "@degu/degu";
-import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
+import { ChunkedBodyIter } from "@degu/degu/base";
 import { StatusError, TransferError, type TreeEvent, type UploadTreeOptions } from "@degu/files";
 import { isTransient } from "@degu/degu/client";
-import {
-  BUNDLE_END,
-  BUNDLE_TYPE,
-  formatRecord,
-  type GetRecord,
-} from "@degu/internal/files/bundle.ts";
+import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readTree } from "@degu/testing/directories.ts";
 import type { AppResponse } from "@degu/testing/transferring.ts";
@@ -64,15 +59,8 @@ interface Row {
 /** In place of a status: the connection is cut, and all later ones also. */
 const CUT = "a cut connection";
 
-const isBundle = ({ method }: Request) => method === "POST";
-
 function throwCut(): never {
   throw new Error("the connection is cut here");
-}
-
-async function* cutPieces(): AsyncGenerator<Uint8Array> {
-  yield encoder.encode("l");
-  throwCut();
 }
 
 function refusal(status: number, { method }: Request): AppResponse {
@@ -96,19 +84,6 @@ function recordOf(path: string, content: string, sha256: string): string {
 const SHA256_OF_A = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
 const A_RECORD = recordOf("a", "a", SHA256_OF_A);
 
-/** The outcome of a small file, and how many times it is requested, by the status of its record. */
-const RECORD_STATUSES: readonly [
-  status: 400 | 403 | 404 | 409 | 503,
-  download: readonly [outcome: string, requests: number] | null,
-  upload: readonly [outcome: string, requests: number],
-][] = [
-  [400, null, ["failed", 2]],
-  [403, ["failed", 1], ["failed", 1]],
-  [404, ["failed", 1], ["failed", 1]],
-  [409, ["failed", 2], ["failed", 1]],
-  [503, ["failed", 2], ["failed", 2]],
-];
-
 const LARGE = "l".repeat(100_000);
 /** Files that are larger than the server lists them. */
 const UNDERSTATED = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
@@ -127,21 +102,6 @@ const rows: readonly Row[] = [
     respond: (_, request) => listUnderstated(request),
     expected: { large: "copied", small: "copied" },
     remaining: UNDERSTATED,
-  },
-  {
-    rule:
-      "an interrupted file is requested again if the server still responds, whatever the status",
-    onlyDirection: "download",
-    source: { large: LARGE },
-    isCounted: ({ uri }) => uri === "/tree/large",
-    respond: (count, { method, headers }) => {
-      if (method === "HEAD") {
-        const isForDigest = headers["want-repr-digest"] !== undefined;
-        return isForDigest ? null : [403, "Forbidden", { "content-length": 1 }, null];
-      }
-      return count === 1 ? [200, "OK", {}, new BodyIter(cutPieces(), LARGE.length)] : null;
-    },
-    expected: { large: "copied" },
   },
   ...[1, 2].map((wrongCount): Row => ({
     rule:
@@ -166,39 +126,6 @@ const rows: readonly Row[] = [
     requests: 2,
     remaining: { a: LARGE },
   },
-  ...RECORD_STATUSES.flatMap(([status, ...outcomes]) =>
-    outcomes.flatMap((outcome, i): Row[] =>
-      outcome === null ? [] : [{
-        rule: `a refused small file is requested again once, by itself, or not at all: ${status}`,
-        onlyDirection: DIRECTIONS[i]!,
-        source: { a: "a" },
-        isCounted: isBundle,
-        respond: () => {
-          const record = i === 0 ? { path: ["a"], status } : { status };
-          return bundle(formatRecord(record as GetRecord));
-        },
-        expected: { a: outcome[0] },
-        requests: outcome[1],
-      }]
-    )
-  ),
-  ...([
-    [403, { a: "copied", old: "failed" }],
-    [404, { a: "copied" }, ["old"]],
-    [401, 401],
-    [null, CUT],
-  ] as const).map(([status, expected, deleted = []]): Row => ({
-    rule: "a refused deletion fails alone, unless the status concerns all deletions: " +
-      (status ?? CUT),
-    onlyDirection: "upload",
-    source: { a: "a" },
-    target: { old: "old" },
-    options: { delete: true },
-    isCounted: ({ method }) => method === "DELETE",
-    respond: (_, request) => status === null ? throwCut() : refusal(status, request),
-    expected,
-    deleted,
-  })),
   ...([
     [403, "the whole call rejects if neither the target nor a file in it may be created"],
     [201, "a file that may not be created fails alone if another may"],
@@ -236,15 +163,6 @@ const rows: readonly Row[] = [
     },
     expected: isAvailable ? { a: "copied", b: "failed", c: "copied" } : 503,
   })),
-  {
-    rule: "a file whose digest is refused is copied",
-    source: { large: LARGE },
-    target: { large: LARGE },
-    options: { compare: "digest" },
-    isCounted: ({ uri }) => uri === "/tree/large",
-    respond: (count) => count === 1 ? [500, "Refused", {}, null] : null,
-    expected: { large: "copied" },
-  },
 ];
 
 async function check(row: Row, direction: TreeDirection): Promise<void> {
