@@ -1,11 +1,14 @@
-/** `keep`: several processes change the files of a directory at the same time. */
+/** `keep` and `restoreTree`: processes change files at the same time, and are killed. */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { assert, assertEquals } from "@std/assert";
+import { restoreTree } from "@degu/files";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { readFiles } from "@degu/testing/random_days.ts";
 
 const obstacle = await findMountObstacle();
 const noFuse = obstacle ??
@@ -63,3 +66,74 @@ Deno.test(
     await changeFiles(through, `${dir.path}/disk`, { changes: 100, kills: 2 });
   },
 );
+
+// restoreTree with 3,000 files, whose process is killed while it changes them.
+
+const HOUR = 3_600_000;
+
+/** Changes files until a number of changes has begun; resolves to the last time. */
+async function changeUntilKilled(dir: string, ahead: number, changes: number): Promise<number> {
+  const flags = ["--allow-all", "--no-check", ...importMapFlags()];
+  const args = [dir, `${ahead}`];
+  const child = makeProgramCommand("random_days.ts", { flags, args }).spawn();
+  const stderr = child.stderr.text();
+  let time = NaN;
+  let text = "";
+  for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {
+    text += part;
+    const lines = text.split("\n");
+    text = lines.pop()!;
+    for (const line of lines) time = JSON.parse(line).time;
+    const isKilled = lines.some((line) => JSON.parse(line).change >= changes);
+    // At any moment of the change.
+    if (isKilled) {
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 30));
+      child.kill("SIGKILL");
+      break;
+    }
+  }
+  const { signal } = await child.status;
+  assertEquals(signal, "SIGKILL", await stderr);
+  return time;
+}
+
+Deno.test("3,000 files are restored as they were at any time, although the process was killed", async () => {
+  await using dir = await createTempDir();
+  const root = `${dir.path}/root`;
+  await fill(
+    root,
+    Object.fromEntries(
+      Array.from({ length: 3000 }, (_, index) => [`d${index % 30}/${index}`, `first ${index}`]),
+    ),
+  );
+  const states: { readonly at: number; readonly files: Record<string, string> }[] = [];
+  let ahead = 2 * HOUR;
+  for (let kill = 0; kill < 8; kill++) {
+    const time = await changeUntilKilled(root, ahead, 5 + Math.floor(Math.random() * 20));
+    // The process has printed only some of its last times.
+    ahead = time + 48 * HOUR - Date.now();
+    states.push({ at: Date.now() + ahead - HOUR, files: readFiles(root) });
+  }
+  using _clock = setClockAhead(ahead);
+  for (const [index, { at, files }] of states.entries()) {
+    const target = `${dir.path}/restored-${index}`;
+    const differences: unknown[] = [];
+    let unlogged = 0;
+    const result = await restoreTree(root, {
+      target,
+      at: new Date(at),
+      onEvent: (event) => {
+        const isExpected = event.type === "absent" && event.isLogged ||
+          event.type === "restored" && event.doubt === null;
+        if (isExpected) return;
+        // A process that is killed after it has kept a file, and before it logs the replacement.
+        if (event.type === "restored" && event.doubt === "unlogged") unlogged++;
+        else differences.push(event);
+      },
+    });
+    assertEquals(differences, []);
+    assert(unlogged <= states.length, `${unlogged} unlogged versions`);
+    assertEquals(readFiles(target), files, `state ${index}`);
+    assert(result.files > 2500);
+  }
+});
