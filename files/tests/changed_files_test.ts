@@ -120,7 +120,7 @@ async function fileHandlePrototype(path: string): Promise<FileHandle> {
   return Object.getPrototypeOf(handle);
 }
 
-for (const bytes of [1000, 20_000, 100_000, 3_000_000]) {
+for (const bytes of [1000, 100_000, 3_000_000]) {
   for (const direction of DIRECTIONS) {
     const transferred = async (changeCount: number, act: (source: string) => void) => {
       await using files = await serveFilesApp({ list: true, write: true, reuse: true });
