@@ -17,7 +17,7 @@ import {
 import { isTransient } from "@degu/degu/client";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
-import { DIRECTIONS, makeCopy, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeCopy, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 type Files = Awaited<ReturnType<typeof setUp>>;
@@ -163,3 +163,20 @@ Deno.test("the error of a call to a server whose directory is missing is transie
   }
   await Deno.mkdir(files.serverDir);
 });
+
+for (const lists of [true, false]) {
+  const suffix = lists ? "" : ", also if it does not list its directory";
+  Deno.test(`upload: a tree reports for each file that its server only adds files${suffix}`, async () => {
+    const large = "l".repeat(100_000);
+    await using trees = await makeTrees(
+      "upload",
+      { large },
+      { large: large.toUpperCase() },
+      undefined,
+      { write: "add", list: lists },
+    );
+    await Deno.utime(`${trees.target}/large`, 1, 1);
+    const { errors } = await trees.copy();
+    assertEquals((errors.large as TransferError).code, "ONLY_ADDS", String(errors.large));
+  });
+}
