@@ -1,10 +1,9 @@
 /** ProxyApp: responses that arrive while the request is being relayed. */
 import { assertEquals } from "@std/assert";
-import { Client, createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
-import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
-import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { Client, ProxyApp } from "@degu/degu";
+import { connectThrough } from "@degu/testing/proxies.ts";
+import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 const PUT = `PUT / HTTP/1.1\r\n${CHUNKED}5\r\nhello\r\n`;
@@ -18,58 +17,6 @@ async function relayHalves(early: string) {
   await upstreamPeer.send(early);
   return { ...chain, upstreamPeer };
 }
-
-Deno.test("a two-way stream runs through a proxy", async (t) => {
-  await t.step("between raw peers", async () => {
-    await using chain = await relayHalves(`HTTP/1.1 200 OK\r\n${CHUNKED}2\r\nhi\r\n`);
-    const { clientPeer, upstreamPeer } = chain;
-    assertEquals(await clientPeer.readUntil("hi\r\n"), `HTTP/1.1 200 OK\r\n${CHUNKED}2\r\nhi\r\n`);
-    for (let i = 0; i < 5; i++) {
-      await clientPeer.send(`1\r\n${i}\r\n`);
-      await upstreamPeer.readUntil(`${i}\r\n`);
-      await upstreamPeer.send(`2\r\n-${i}\r\n`);
-      await clientPeer.readUntil(`-${i}\r\n`);
-    }
-    await clientPeer.send("0\r\n\r\n");
-    await upstreamPeer.readUntil("0\r\n\r\n");
-    await upstreamPeer.send("0\r\n\r\n");
-    await clientPeer.readUntil("0\r\n\r\n");
-    // Both connections stay open.
-    await clientPeer.send("GET /next HTTP/1.1\r\n\r\n");
-    assertEquals(await upstreamPeer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
-    await upstreamPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
-    assertEquals(await clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
-  });
-  await t.step("between fetch and Deno.serve, with duplex: half", async () => {
-    await using upstream = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, onListen() {} },
-      ({ body }) => new Response(body),
-    );
-    await using proxy = serveProxy(["127.0.0.1", upstream.addr.port]);
-    await using local = serve(
-      fromFetchHandler(({ body }) => new Response(body!.pipeThrough(new TransformStream()))),
-    );
-    for (const client of [proxy.makeClient(), local.makeClient()]) {
-      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-      const writer = writable.getWriter();
-      void writer.write(encodeLatin1("0"));
-      const response = await withTimeout(
-        createFetch(client)("/", { method: "POST", body: readable, duplex: "half" } as RequestInit),
-        "the response begins",
-      );
-      const reader = response.body!.getReader();
-      for (let i = 1; i <= 5; i++) {
-        assertEquals(
-          (await withTimeout(reader.read(), "an answer")).value,
-          encodeLatin1(`${i - 1}`),
-        );
-        if (i < 5) await writer.write(encodeLatin1(`${i}`));
-      }
-      await writer.close();
-      assertEquals((await reader.read()).done, true);
-    }
-  });
-});
 
 Deno.test("after an early response, a proxy relays the rest of the request, and both connections stay open", async () => {
   for (

@@ -29,17 +29,6 @@ Deno.test("reply gives each status its standard reason phrase", () => {
   }
 });
 
-Deno.test("reply has the reasons of exactly 47 statuses", () => {
-  const knownStatuses = Array.from({ length: 400 }, (_, i) => i + 200).filter((status) => {
-    try {
-      return reply(status, null, { location: "/" })[1].length > 1;
-    } catch {
-      return false;
-    }
-  });
-  assertEquals(knownStatuses.length, 47);
-});
-
 Deno.test("reply refuses a status without a standard reason", () => {
   for (const status of [0, 100, 199, 226, 306, 418, 499, 508, 599, 600, 200.5, NaN]) {
     assertRangeError(() => reply(status), `${status}`);

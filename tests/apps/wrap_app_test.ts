@@ -128,12 +128,6 @@ Deno.test("wrapApp adds no onConnect and no disposal to an app without them", ()
   }
 });
 
-Deno.test("wrapApp returns a function for a function, and an object for an object", () => {
-  const handle = () => reply(200);
-  assertEquals(typeof wrapApp(handle, (next) => next()), "function");
-  assertEquals(typeof wrapApp({ handle }, (next) => next()), "object");
-});
-
 Deno.test("a wrapped function of a route has the parameters of the route, and so has a copy", async () => {
   const app = routes({
     "GET /lamp/{name}": wrapApp(
