@@ -127,21 +127,6 @@ Deno.test("redirects with any body use the connection", async (t) => {
   });
 });
 
-Deno.test("a signal that is aborted before the first byte leaves the connection usable", async () => {
-  await using connected = await connect(countingApp);
-  const { fetch } = connected;
-  const reason = new Error("never mind");
-  const signal = AbortSignal.abort(reason);
-  const abortedFetches = [
-    fetch("/", { signal }),
-    fetch(new Request(`http://${connected.conn.baseHeaders?.["host"]}/`, { signal })),
-  ];
-  for (const aborted of abortedFetches) {
-    assertEquals(await catchRejection(aborted, "an abort"), reason);
-  }
-  assertEquals(await (await fetch("/a")).text(), "0 /a ");
-});
-
 // createFetch: the URL, host and body of each request.
 
 /**
@@ -235,19 +220,6 @@ Deno.test("over a named socket the URL determines the host", async (t) => {
       assertEquals(await (await fetch("http://device.local/a")).text(), "undefined");
     }
   });
-});
-
-Deno.test("over a named socket a redirect to the host that was sent is followed", async () => {
-  await using dir = await createTempDir();
-  const app: AppFunction = ({ path, headers }) =>
-    path[0] === "old"
-      ? [302, "Found", { location: `http://${headers["host"]}/new` }, null]
-      : [200, "OK", {}, encoder.encode(`${path}`)];
-  await using serving = serve(app, {}, `${dir.path}/socket`);
-  const fetch = createFetch(serving.makeClient());
-  for (const init of [{}, { headers: { host: "init.local" } }]) {
-    assertEquals(await (await fetch("http://device.local/old", init)).text(), "new");
-  }
 });
 
 // createFetch: its errors.

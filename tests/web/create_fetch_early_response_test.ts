@@ -30,22 +30,6 @@ Deno.test("fetch resolves to an early refusal, and cancels the request's stream"
   await peer.assertClosedSilently();
 });
 
-Deno.test("fetch resolves to an early response, and sends the request's stream to its end", async () => {
-  for (const early of ["204 No Content\r\n\r\n", "200 OK\r\ncontent-length: 2\r\n\r\nhi"]) {
-    using server = new RawServer();
-    const { responding, controller } = start(server);
-    const peer = await server.accept();
-    await peer.readUntil("hello\r\n");
-    await peer.send(`HTTP/1.1 ${early}`);
-    const response = await withTimeout(responding, "the early response");
-    assertEquals(await response.text(), early.startsWith("2") && early.endsWith("hi") ? "hi" : "");
-    controller.enqueue(encodeLatin1("world"));
-    controller.close();
-    await peer.readUntil("5\r\nworld\r\n0\r\n\r\n");
-    assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
-  }
-});
-
 Deno.test("an abort of a fetch after its early response ends both streams, and an early redirect of a stream is an error", async () => {
   {
     using server = new RawServer();

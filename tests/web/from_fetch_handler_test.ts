@@ -162,50 +162,6 @@ Deno.test("the handler gets the bytes of values as U+0080 to U+00FF, empty value
   ]);
 });
 
-Deno.test("the handler gets one range of bytes or a range of another unit, but not several ranges", async (t) => {
-  await using serving = serveHandler(({ headers }) => Response.json(headers.get("range")));
-  const rows: [value: string, expected: string | null][] = [
-    ["bytes=2-4", "bytes=2-4"],
-    ["BYTES=02-4", "bytes=2-4"],
-    ["bytes=-3", "bytes=-3"],
-    ["items=0-1", "items=0-1"],
-    ["bytes=0-1,3-4", null],
-    ["bytes=0-1, -1", null],
-  ];
-  await testEachRow(t, rows, async (value, expected) => {
-    const request = `GET / HTTP/1.1\r\nrange: ${value}\r\n\r\n`;
-    const { body } = await exchangeRequest(serving, request);
-    assertEquals(JSON.parse(body), expected);
-  });
-});
-
-Deno.test("behind a router the URL does not contain the components that the router has consumed", async () => {
-  const app = fromFetchHandler((request, info) =>
-    Response.json([request.url, info.request.mount, info.request.uri])
-  );
-  await using serving = serve((request, session, api) => {
-    request.shiftPath();
-    return app(request, session, api);
-  });
-  const client = serving.makeClient({ host: "h" });
-  const response = await client.request("GET", "/mounted/a/b?c");
-  const expected = ["http://h/a/b?c", ["mounted"], "/mounted/a/b?c"];
-  assertEquals(await response.body?.json(), expected);
-});
-
-Deno.test("a request whose host can't be in a URL gets 400, and the log names the host", async () => {
-  await using serving = serveHandler(() => new Response());
-  for (const host of ["dev%2elocal", "a:99999"]) {
-    const { preamble } = await exchangeRequest(
-      serving,
-      `GET / HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`,
-    );
-    assert(preamble.startsWith("HTTP/1.1 400 "), preamble);
-    const lines = serving.logger.messagesOf("info").filter((line) => line.includes(`"${host}"`));
-    assertEquals(lines.length, 1);
-  }
-});
-
 Deno.test("the URL has the path and the query as the client has sent them and a URL has them", async () => {
   const app = fromFetchHandler((request) => new Response(request.url.slice("http://a".length)));
   const get = async (uri: string, outerApp: App = app) =>
@@ -248,35 +204,6 @@ Deno.test("the handler gets information about the peer", async (t) => {
     const remoteAddr = { transport: "unix", path: "" };
     assertEquals(response, { remoteAddr, count: 1, address: null });
   });
-});
-
-Deno.test("an object with a method fetch is a handler", async () => {
-  const worker = {
-    greeting: "hello",
-    fetch() {
-      return new Response(this.greeting);
-    },
-  };
-  await using serving = serveHandler(worker);
-  const response = await serving.makeClient().request("GET", "/");
-  assertEquals(await response.body?.text(), "hello");
-});
-
-Deno.test("the body of a request arrives whole with any framing", async () => {
-  await using serving = serveHandler(async (request) => new Response(await request.bytes()));
-  using conn = await serving.makeClient().connect();
-  const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => i % 251);
-  const chunks: Chunk[] = [
-    [null, bytes.subarray(0, 7)],
-    [["key", "value"], bytes.subarray(7, 200_000)],
-    [null, bytes.subarray(200_000)],
-    [null, new Uint8Array(0)],
-  ];
-  for (const method of ["PUT", "POST"] as const) {
-    for (const body of [bytes, new ChunkedBodyIter(chunks)]) {
-      assertEquals(await (await conn.request(method, "/", {}, body)).body?.bytes(), bytes);
-    }
-  }
 });
 
 Deno.test("a request without a body, or with a body of length 0, has a null body", async () => {
@@ -370,26 +297,6 @@ Deno.test("an invalid chunk that a handler relays with createFetch is 400, and a
   assertEquals(serving.logger.lines.map(([level]) => level), ["info"]);
 });
 
-Deno.test("the body of a request can be read by a reader with its own buffer", async () => {
-  await using serving = serveHandler(async (request) => {
-    const reader = request.body!.getReader({ mode: "byob" });
-    const lengths: number[] = [];
-    let buffer = new ArrayBuffer(3);
-    for (;;) {
-      const { done, value } = await reader.read(new Uint8Array(buffer));
-      if (done) return Response.json(lengths);
-      lengths.push(value.length);
-      buffer = value.buffer;
-    }
-  });
-  using conn = await serving.makeClient().connect();
-  const bytes = encoder.encode("12345678");
-  const chunks: Chunk[] = [[null, bytes], [null, new Uint8Array(0)]];
-  for (const body of [bytes, new ChunkedBodyIter(chunks)]) {
-    assertEquals(await (await conn.post("/", {}, body)).body?.json(), [3, 3, 2]);
-  }
-});
-
 Deno.test("the URL is https for a peer with a certificate, and so is the default port of its host", async () => {
   // Only the presence of a certificate matters.
   const certificate = {} as PeerCertificate;
@@ -475,28 +382,6 @@ Deno.test("a response keeps status, headers and body", async (t) => {
     assertEquals(preamble + rest, `HTTP/1.1 ${sent}`.replaceAll("|", "\r\n"));
     assertEquals(serving.logger.messagesOf("error"), []);
   });
-});
-
-Deno.test("a piece larger than the largest chunk is split, and a body larger than the largest array has a length", async () => {
-  const size = 16777217;
-  const makeBody = () => new Uint8Array(size).fill(7);
-  const chunked = { "transfer-encoding": "chunked" };
-  await using serving = serveHandler(({ url }) =>
-    url.endsWith("/chunked")
-      ? new Response(makeBody(), { headers: chunked })
-      : new Response(makeBody())
-  );
-  using conn = await serving.makeClient().connect();
-  const response = await conn.get("/");
-  assertEquals(response.headers["content-length"], size);
-  let count = 0;
-  await response.body?.writeTo({ write: (bytes) => Promise.resolve(void (count += bytes.length)) });
-  assertEquals(count, size);
-  const pieces = await conn.get("/chunked");
-  assert(pieces.body?.chunked);
-  const lengths: number[] = [];
-  for await (const [, data] of pieces.body) lengths.push(data.length);
-  assertEquals(lengths, [16777216, 1, 0]);
 });
 
 // ───────────────────────── refused responses
@@ -636,15 +521,6 @@ Deno.test("a response is sent for every outcome of the request's body, and the s
       assertStringIncludes(line, "the body of a request was left unread (status 200)");
     }
   });
-});
-
-Deno.test("the session continues after a body that was read, and after an empty body", async () => {
-  await using serving = serveHandler(async (request) => new Response(await request.text()));
-  using conn = await serving.makeClient().connect();
-  for (const text of ["hello", "", "world"]) {
-    assertEquals(await (await conn.post("/", {}, text)).text(), text);
-  }
-  assertEquals(serving.logger.lines, []);
 });
 
 Deno.test("the body of a request can be the body of its response", async () => {
