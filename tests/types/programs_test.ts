@@ -2,41 +2,9 @@
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import * as errors from "./errors.rows.ts";
-import * as everyday from "./everyday.rows.ts";
-import * as headers from "./headers.rows.ts";
-import * as logs from "./logs.rows.ts";
-import * as messages from "./messages.rows.ts";
-import * as names from "./names.rows.ts";
 import { BEGINNING, findTypeErrors, makeBlock } from "./programs.ts";
-import * as requests from "./requests.rows.ts";
-import * as transfers from "./transfers.rows.ts";
-import * as trees from "./trees.rows.ts";
-import * as trust from "./trust.rows.ts";
-
-const WRONG = [
-  ...everyday.WRONG,
-  ...headers.WRONG,
-  ...logs.WRONG,
-  ...messages.WRONG,
-  ...requests.WRONG,
-  ...trust.WRONG,
-  ...trees.WRONG,
-  ...transfers.WRONG,
-  ...names.WRONG,
-  ...errors.WRONG,
-];
-const RIGHT = {
-  ...everyday.RIGHT,
-  ...headers.RIGHT,
-  ...requests.RIGHT,
-  ...trust.RIGHT,
-  ...trees.RIGHT,
-  ...transfers.RIGHT,
-  ...names.RIGHT,
-  ...logs.RIGHT,
-  ...errors.RIGHT,
-};
+import { RIGHT } from "./right.rows.ts";
+import { WRONG } from "./wrong.rows.ts";
 
 Deno.test("invalid programs don't compile, and valid programs compile", async () => {
   const programs: Record<string, string> = { ...RIGHT };

@@ -1,0 +1,643 @@
+/** Programs that don't compile, or fail, each with the intended program. */
+
+import { parseWrongPrograms, type WrongProgram } from "./programs.ts";
+
+export const WRONG: readonly WrongProgram[] = [
+  // Everyday mistakes of people who know `fetch`, Hono, Express, `node:http` or Go.
+
+  ...parseWrongPrograms(`
+a header that may be missing | TS2532
+- response.headers["x-none"].toString();
++ response.headers["x-none"]?.toString();
+
+headers as in fetch | TS2349
+- response.headers.get("content-type");
++ response.headers["content-type"];
+
+assigning to a received header | only permits reading
+- request.headers["x-new"] = "a";
++ ({ ...request.headers, "x-new": "a" }) satisfies HeadersToSend;
+
+the name of a header with capitals | RangeError: "Content-Type"
+- await client.request("PUT", "/", { "Content-Type": "text/plain" }, "a");
++ await client.request("PUT", "/", { "content-type": "text/plain" }, "a");
+
+a missing await | TS2339
+- client.request("GET", "/").status;
++ (await client.request("GET", "/")).status;
+
+the init of fetch in place of headers and body | Source has 1 element(s) but target requires 2
+- client.request("POST", "/", { headers: { a: "b" }, body: "c" });
++ client.request("POST", "/", { a: "b" }, "c");
+
+options in the place of headers | AbortSignal
+- conn.get("/", { signal });
++ conn.get("/", {}, { signal });
+
+an object as body | Object literal may only specify known properties
+- client.request("POST", "/", {}, { a: 1 });
++ client.request("POST", "/", {}, JSON.stringify({ a: 1 }));
+
+a client in the place of a connection | Symbol.dispose
+- using connection = new Client(address);
++ using connection = await new Client(address).connect();
+
+two requests at once over a connection | DeguError: another request is in flight
+- using connection = await client.connect();
+- await Promise.all([connection.get("/a"), connection.get("/b")]);
++ await using pool = new ConnectionPool(client);
++ await Promise.all([pool.request("GET", "/a"), pool.request("GET", "/b")]);
+
+a response that is not read before the next request | BodyError: the body of the previous response has not been read
+- using connection = await client.connect();
+- await connection.get("/a");
+- await connection.get("/b");
++ using connection = await client.connect();
++ await (await connection.get("/a")).discard();
++ await connection.get("/b");
+
+a body that may be missing | possibly 'null'
+- await request.body.text();
++ await request.body?.text();
+
+a URL as address | RangeError: path
+- new Client("http://127.0.0.1:80");
++ new Client(["127.0.0.1", 80]);
+
+a misspelled option | Did you mean to write 'timeout'
+- new Client(address, { timeOut: 5 });
++ new Client(address, { timeout: 5 });
+
+the Response of the platform as answer | '() => Response'
+- new Server(address, () => new Response("hello"));
++ new Server(address, fromFetchHandler(() => new Response("hello")));
+
+an answer in the wrong order | Type at position 1
+- new Server(address, () => [200, {}, "OK", null]);
++ new Server(address, () => [200, "OK", {}, null]);
+
+a parameter of another name | Property 'name' does not exist
+- routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });
++ routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });
+
+a method whose name resembles onConnect | TypeError: onConnect
+- const guarded = { handle: app, onConnected: () => false };
+- new Server(["127.0.0.1", 0], guarded);
++ const guarded = { handle: app, onConnect: () => false };
++ new Server(["127.0.0.1", 0], guarded);
+
+a fetch of another host | TypeError: 127.0.0.1
+- await createFetch(client)("https://api.example/");
++ await createFetch(client, { anyHost: true })("https://api.example/");
+
+two strings that are swapped | RangeError: /home/me/photos
+- await downloadTree(client, "/home/me/photos", "/photos/");
++ await downloadTree(client, "/photos/", "/home/me/photos");
+
+a device in the place of a client | 'Requester | Connector'
+- download(device, "/a", "/tmp/a");
++ download(await device.client("camera"), "/a", "/tmp/a");
+
+a number that is not confirmed | 'boolean | Promise<boolean>'
+- device.invite({
+-   confirm({ number }) {
+-     console.log(number);
+-   },
+- });
++ device.invite({ confirm: ({ number }) => confirm(number) });
+`),
+
+  // Requests, responses and routes.
+
+  ...parseWrongPrograms(`
+a copy of a request by its fields | is missing the following properties from type 'Request'
+- wrapApp(app, (next, request) => next({ ...request, headers: {} }));
++ wrapApp(app, (next, request) => next(request.with({ headers: {} })));
+
+deleting a header of a request | only permits reading
+- delete request.headers["cookie"];
++ request.with({ headers: { ...request.headers, cookie: undefined } });
+
+a copy of a request with a path that leaves its directory | RangeError: changes.path[0]: "..": ".." is not allowed
+- mkreq("GET", "/").with({ path: ["..", "secret"] });
++ mkreq("GET", "/").with({ path: ["secret"] });
+
+a value of a request without a check | 'unknown' is not assignable to type 'string'
+- const name: string = request.store.get("user");
++ const name = String(request.store.get("user") ?? "nobody");
+
+data in the place of headers | Source has 1 element(s) but target requires 2
+- client.request("POST", "/", { name: "anna" });
++ client.request("POST", "/", {}, JSON.stringify({ name: "anna" }));
+
+data in the place of headers, by a Requester | TypeError: body: must be given after the headers of a POST request
+- const requester: Requester = client;
+- await requester.request("POST", "/", { name: "anna" });
++ const requester: Requester = client;
++ await requester.request("POST", "/", {}, "anna");
+
+data in the place of headers, for an app | Source has 1 element(s) but target requires 2
+- await callApp(app, mkreq("POST", "/", { name: "anna" }));
++ await callApp(app, mkreq("POST", "/", {}, "anna"));
+
+a body that a look-up lacks, of a request | 'undefined' is not assignable
+- client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b"));
++ client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b") ?? null);
+
+a body of a GET for an app | is not assignable to parameter of type
+- mkreq("GET", "/", {}, "a");
++ mkreq("POST", "/", {}, "a");
+
+the Request of the platform for an app | is missing the following properties from type 'Request'
+- await callApp(app, new Request("http://127.0.0.1/"));
++ await callApp(app, mkreq("GET", "/"));
+
+an answer as an object without a reason | Property 'reason' is missing
+- new Server(address, () => ({ status: 200, headers: {}, body: null }));
++ new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));
+
+an answer as an untyped array | not assignable to parameter of type 'App'
+- const answer = () => [200, "OK", {}, null];
+- new Server(address, answer);
++ const answer = (() => [200, "OK", {}, null]) satisfies App;
++ new Server(address, answer);
+
+a status in the place of a thrown answer | 'number' is not assignable to parameter of type 'ResponseTuple | ResponseObject'
+- const none: App = () => {
+-   throw new ResponseError(404);
+- };
++ const none: App = () => {
++   throw new ResponseError(reply(404));
++ };
+
+an app that passes on the failure of another server as its own answer | StatusError: the server answered 404 "Not Found"
+- const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
+- await callApp(() => expectOk(upstream()), mkreq("GET", "/"));
++ const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
++ await callApp(() => upstream(), mkreq("GET", "/"));
+
+a status that no response can have | '100' is not assignable to parameter of type 'never'
+- reply(100);
++ reply(200);
+
+a status without a standard reason | RangeError: return [418, reason, headers, body]
+- reply(418);
++ [418, "I am a teapot", {}, null] satisfies degu.ResponseTuple;
+
+a body with a status that allows no body | '"x"' is not assignable to type 'null'
+- reply(204, "x");
++ reply(204);
+
+an optional body | 'undefined' is not assignable
+- const ok = (body?: string) => reply(200, body);
++ const ok = (body: string | null = null) => reply(200, body);
+
+an object as body of a reply | send a value as JSON with json(value, status)
+- reply(200, { name: "anna" });
++ json({ name: "anna" });
+
+a promise as body of a reply | is not assignable to type 'BodyOut'
+- reply(200, Promise.resolve("text"));
++ reply(200, await Promise.resolve("text"));
+
+a parameter as in Express | write {name} in place of :name
+- routes({ "GET /user/:id": () => reply(200) });
++ routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });
+
+a parameter as in Express, before other components | write {name} in place of :name
+- routes({ "/user/:id/": app });
++ routes({ "/user/{id}/": app });
+
+a route with an empty component | a component of the path is empty
+- routes({ "GET /user//name": () => reply(200) });
++ routes({ "GET /user/name": () => reply(200) });
+
+a parameter that may be missing, in an app for any route | 'parameters.name' is possibly 'undefined'
+- const show: App = ({ parameters }) => reply(200, parameters.name.toUpperCase());
++ const show: App = ({ parameters }) => reply(200, parameters.name?.toUpperCase() ?? null);
+
+a directory under a key with a method | RangeError: table["GET /files/"]: must be a mount, "/files/"
+- routes({ "GET /files/": new FilesApp("/tmp") });
++ routes({ "/files/": new FilesApp("/tmp") });
+
+a query that is not escaped | RangeError: " " is not allowed; a URI has visible ASCII except #; buildUri
+- await client.request("GET", "/find?name=a b");
++ await client.request("GET", buildUri(["find"], { name: "a b" }));
+
+a method of a client without the client | TypeError: Cannot read properties of undefined
+- const { request } = client;
+- await request("GET", "/");
++ const get = (uri: string) => client.request("GET", uri);
++ await get("/");
+`),
+
+  // Headers, bodies, and other arguments.
+
+  ...parseWrongPrograms(`
+a number as the value of a header | TypeError: headers["x-count"]: must be a string; got
+- await client.request("GET", "/", { "x-count": 5 });
++ await client.request("GET", "/", { "x-count": "5" });
+
+an upper-case name of a header of a client | RangeError: write it in lower case: "user-agent"
+- new Client(server.address, { headers: { "User-Agent": "camera" } });
++ new Client(server.address, { headers: { "user-agent": "camera" } });
+
+a length as text | Type 'string' is not assignable to type 'number'
+- client.request("PUT", "/", { "content-length": "5" }, "hello");
++ client.request("PUT", "/", { "content-length": 5 }, "hello");
+
+a range as an object | not assignable to type 'string | Range | SuffixRange
+- client.get("/", { range: { start: 0, stop: 5 } });
++ client.get("/", { range: new Range(0, 5) });
+
+a range of bytes as text | TypeError: headers["range"]: must be a Range or a SuffixRange; got string
+- await client.get("/", { range: "bytes=0-4" });
++ await client.get("/", { range: new Range(0, 5) });
+
+the start of a received range that may have another unit | Property 'start' does not exist on type 'string'
+- request.headers.range?.start;
++ request.headers.range instanceof Range ? request.headers.range.start : 0;
+
+the range of a request in a response | not assignable to type
+- new Server(address, () => [206, "Partial Content", { "content-range": new Range(0, 5) }, "a"]);
++ new Server(
++   address,
++   () => [206, "Partial Content", { "content-range": new ContentRange(0, 5, null) }, "a"],
++ );
+
+received cookies as text | Property 'split' does not exist on type 'string[]'
+- response.headers["set-cookie"]?.split(";");
++ response.headers["set-cookie"]?.map((cookie) => cookie.split(";"));
+
+several lines of another header | Type 'string[]' is not assignable
+- const headers: HeadersToSend & { vary?: string } = { vary: ["a", "b"] };
++ const headers: HeadersToSend & { vary?: string } = { vary: "a, b", "set-cookie": ["c=d", "e=f"] };
+
+a received header by a name with capitals | Property 'startsWith' does not exist on type 'never'
+- response.headers["Content-Type"]?.startsWith("text/");
++ response.headers["content-type"]?.startsWith("text/");
+
+a header of a client that is left out by null | Type 'null' is not assignable
+- client.get("/", { "user-agent": null });
++ client.get("/", { "user-agent": undefined });
+
+the host among the headers of a client | RangeError: must be given as the option host
+- new Client(server.address, { headers: { host: "camera.local" } });
++ new Client(server.address, { host: "camera.local" });
+
+a GET with a body | Argument of type '"hello"' is not assignable to parameter of type 'null
+- client.request("GET", "/", {}, "hello");
++ client.request("POST", "/", {}, "hello");
+
+a DELETE of a connection with a body | Argument of type 'string' is not assignable to parameter of type 'null
+- conn.request("DELETE", "/", {}, JSON.stringify({ a: 1 }));
++ conn.request("POST", "/", {}, JSON.stringify({ a: 1 }));
+
+a form as body | Type 'FormData' is not assignable to type 'BodyOut'
+- const form = new FormData();
+- client.post("/", {}, form);
++ const form = new URLSearchParams();
++ client.post("/", {}, form);
+
+numbers of two bytes as body | 'Uint16Array<ArrayBuffer>' is not assignable
+- reply(200, new Uint16Array(4));
++ reply(200, new Uint16Array(4).buffer);
+
+a post() of data without headers | TS2345
+- client.post("/lamps", { name: "lamp" });
++ client.post("/lamps", {}, JSON.stringify({ name: "lamp" }));
+
+a get() with a body | has no properties in common with type 'RequestOptions'
+- client.get("/", {}, "hello");
++ client.post("/", {}, "hello");
+
+a method that is a GET at run time, with a body | RangeError: body: must be null if the method is GET
+- const method: Method = JSON.parse('"GET"');
+- await client.request(method, "/", {}, "hello");
++ const method: Method = JSON.parse('"GET"');
++ await client.request(method, "/", {}, method === "PUT" ? "hello" : null);
+
+an absolute URI | RangeError: uri: bad URI "http://127.0.0.1:8080/lamps": it must begin with "/"
+- await client.request("GET", "http://127.0.0.1:8080/lamps");
++ await client.request("GET", "/lamps");
+
+an address as a text with a port | RangeError: a host is given with its port, as in ["127.0.0.1", 8080]
+- new Client("127.0.0.1:80");
++ new Client(["127.0.0.1", 80]);
+
+milliseconds for seconds | RangeError: timeout: must be a number of seconds above 0 and at most 3600
+- new Client(server.address, { timeout: 30_000 });
++ new Client(server.address, { timeout: 30 });
+
+milliseconds for seconds between retries | RangeError: seconds: must be a number from 0 to 60
+- await retry(() => client.get("/"), { seconds: 500 });
++ await retry(() => client.get("/"), { seconds: 0.5 });
+`),
+
+  // Programs that compile, and fail with an error that names the cause and the remedy.
+
+  ...parseWrongPrograms(`
+JSON of an empty response | SyntaxError: the body of the response 204 "No Content" is empty; check the status first
+- await using serving = await Server.start(["127.0.0.1", 0], () => reply(204));
+- await (await new Client(serving.address).get("/")).json();
++ const created: unknown = await (await expectOk(client.get("/"))).json();
+
+JSON of an error that is a text | SyntaxError: the body of the response 404 "Not Found" is not JSON: Unexpected token
+- await using serving = await Server.start(["127.0.0.1", 0], () => reply(404, "no such lamp"));
+- await (await new Client(serving.address).get("/")).json();
++ const lamps: unknown = await (await expectOk(client.get("/"))).json();
+
+the address of a server before it is ready | RangeError: got 0: await the \`ready\` of the server
+- await using pki = await TempPKI.create();
+- await using serving = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+- new SSLClient(pki.clientSslconfig, serving.address);
++ await using serving = await SSLServer.start(anyPki.serverSslconfig, ["127.0.0.1", 0], app);
+
+a loop over read() that waits for null | BodyError: at the end, a read returns no bytes (and not null)
+- const { body } = await client.get("/");
+- while (await (body as Body).read(100) !== null);
++ const response = await client.get("/");
++ for await (const piece of response.body as Body) console.log(piece);
+
+a file that using has closed | BodyError: the file of the body was closed before its end
+- const open = async () => {
+-   using file = await Deno.open(import.meta.filename!);
+-   return new Body(file, 10);
+- };
+- await client.request("POST", "/", {}, await open());
++ await client.request("POST", "/", {}, await Body.fromFile("/tmp/a"));
+
+a body that using has disposed of | BodyError: body: was canceled or disposed of; make a new one
+- const open = async () => {
+-   await using body = await Body.fromFile(import.meta.filename!);
+-   return body;
+- };
+- await client.request("POST", "/", {}, await open());
++ await using body = await Body.fromFile("/tmp/a");
++ await client.request("POST", "/", {}, body);
+
+a reader besides the connection | ProtocolError: no other code may read from the connection
+- using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+- const answer = async () => {
+-   using conn = await listener.accept();
+-   await conn.read(new Uint8Array(1000));
+-   await conn.write(new TextEncoder().encode("00 OK\\r\\ncontent-length: 0\\r\\n\\r\\n"));
+-   await conn.read(new Uint8Array(1));
+- };
+- void answer().catch(() => {});
+- await new Client(["127.0.0.1", listener.addr.port]).get("/");
++ await using serving = await Server.start(["127.0.0.1", 0], app);
+`),
+
+  // Retries, and fields of errors.
+
+  ...parseWrongPrograms(`
+a StatusError that an app throws | Expected 1 arguments
+- new Server(address, () => {
+-   throw new StatusError("no such lamp", { status: 404 });
+- });
++ new Server(address, () => reply(404, "no such lamp"));
+
+a decision on retries that returns a promise | 'Promise<boolean>' is not assignable to type 'boolean'
+- retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });
++ retry(() => client.request("GET", "/"), { when: (error) => isTransient(error) });
+
+an error that may have no description | possibly 'null'
+- describeConnectionError(error).fault;
++ describeConnectionError(error)?.fault;
+
+a fault that doesn't exist | no overlap
+- describeConnectionError(error)?.fault === "timeout";
++ describeConnectionError(error)?.fault === "timed out";
+
+a code of another class | no overlap
+- (error as TlsError).code === "BODY_INCOMPLETE";
++ (error as ProtocolError).code === "BODY_INCOMPLETE";
+`),
+
+  // Loggers and hosts.
+
+  ...parseWrongPrograms(`
+the reach of a text that may not be a host | Object is possibly 'null'
+- if (parseHost("camera.local").reach === "any") console.log("far");
++ if (parseHost("camera.local")?.reach === "any") console.log("far");
+
+console as the print of a standardLogger | 'Console' is not assignable
+- standardLogger({ print: console });
++ standardLogger({ print: console.error });
+
+a kind of log lines that doesn't exist | have no overlap
+- const isOfPeers = ({ kind }: LogDetails) => kind === "bytes";
++ const isOfPeers = ({ kind }: LogDetails) => kind === "protocol";
+
+a logger that only has record | is missing the following properties
+- const logger: degu.Logger = { record: () => {} };
++ const logger: degu.Logger = { ...standardLogger(), record: () => {} };
+`),
+
+  // Objects that the package makes.
+
+  ...parseWrongPrograms(`
+a Request that a program constructs | TS2554
+- new degu.Request("GET", "/", {}, null, [], [], null);
++ mkreq("GET", "/");
+
+a Session that a program constructs, without types | TypeError: use callApp()
+- Reflect.construct(degu.Session, ["test", null, 10]);
++ await callApp(app, mkreq("GET", "/"), { session: { address: null } });
+
+the method of an object where wrapApp makes a function | Property 'handle' does not exist
+- wrapApp(() => reply(200), (next) => next()).handle(request);
++ wrapApp(() => reply(200), (next) => next())(request, session, {} as Api);
+
+a wrapped function for another route | TS2322
+- routes({
+-   "GET /lamp/{id}": wrapApp(
+-     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
+-     (next) => next(),
+-   ),
+- });
++ routes({
++   "GET /lamp/{name}": wrapApp(
++     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
++     (next) => next(),
++   ),
++ });
+
+an unknown option of a pool in an object of unknown type | TypeError: "max"
+- new ConnectionPool(client, JSON.parse('{ "max": 2 }'));
++ new ConnectionPool(client, JSON.parse('{ "maxConnections": 2 }'));
+`),
+
+  // TLS configurations, identities of peers, and sessions.
+
+  ...parseWrongPrograms(`
+a certificate as text and as file | 'certFile' are incompatible
+- new SSLServer({ cert, certFile, key, caFile }, address, app);
++ new SSLServer({ cert, key, caFile }, address, app);
+
+the authorities of a client as text and as directory | 'caPath' are incompatible
+- new SSLClient({ ca, caPath: "/tmp/authorities" }, address);
++ new SSLClient({ caFile, caPath: "/tmp/authorities" }, address);
+
+a server of TLS without trust | Property 'caFile' is missing
+- new SSLServer({ certFile, keyFile }, address, app);
++ new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: true }, address, app);
+
+a server of TLS without a certificate | missing the following properties from type '{ certFile: string; keyFile: string; }'
+- SSLServer.start({ caFile }, address, app);
++ SSLServer.start({ certFile, keyFile, caFile }, address, app);
+
+a server of TLS that accepts no client | TypeError: must have ca, caFile or caPath
+- buildServerSslctx({ certFile, keyFile, allowUnauthenticatedClients: false });
++ buildServerSslctx({ certFile, keyFile, caFile, allowUnauthenticatedClients: false });
+
+a context without authorities | Property 'caFile' is missing
+- (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });
++ (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({
++   certFile,
++   keyFile,
++   ca: [],
++ });
+
+an option of a client for a server | 'checkHostname' does not exist
+- new SSLServer({ certFile, keyFile, caFile, checkHostname: false }, address, app);
++ new SSLClient({ certFile, keyFile, caFile, checkHostname: false }, address);
+
+the result of forget as a condition | TS1345
+- if (!await device.forget("viewer")) console.log("unknown");
++ await device.forget("viewer");
+
+a found address as text | Type 'string' is not assignable to type 'HostAddress | ScopedAddress'
+- await device.client("camera", { find: async () => ["192.0.2.1:7433"] });
++ await device.client("camera", { find: async () => [["192.0.2.1", 7433]] });
+
+an identity with a misspelled name | Type '{ usr: string; }' is not assignable to type 'boolean | PeerIdentity
+- new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });
++ new Server(address, { handle: app, onConnect: () => true });
+
+an identity whose name may be missing | undefined
+- new Server(address, {
+-   handle: app,
+-   onConnect: ({ peerCertificate }) => ({ user: peerCertificate?.publicKey256 }),
+- });
++ new Server(address, {
++   handle: app,
++   onConnect: ({ peerCertificate }) =>
++     peerCertificate !== null && { user: peerCertificate.publicKey256 },
++ });
+
+the peer of a call, in the place of its session | 'user' does not exist in type '{ session?:
+- await callApp(app, mkreq("GET", "/"), { user: "viewer" });
++ await callApp(app, mkreq("GET", "/"), { session: { user: "viewer" } });
+
+a check of trust as a condition | TS1345
+- const guarded: App = async (_request, session) =>
+-   await session.checkTrusted() ? reply(200) : reply(403);
++ const guarded: App = async (_request, session) => {
++   await session.checkTrusted();
++   return reply(200);
++ };
+
+the trust compared without await | TS2367
+- const guarded: App = (_request, session) =>
+-   session.trust() === "trusted" ? reply(200) : reply(403);
++ const guarded: App = async (_request, session) =>
++   await session.trust() === "trusted" ? reply(200) : reply(403);
+
+the trust in a switch without await | TS2678
+- switch (session.trust()) {
+-   case "trusted":
+-     reply(200);
+- }
++ switch (await session.trust()) {
++   case "trusted":
++     reply(200);
++ }
+
+the trust as a condition without await | TS2801
+- if (session.trust()) reply(200);
++ if (await session.trust() === "trusted") reply(200);
+
+a misspelled trust | TS2367
+- const isTrusted = await session.trust() === "Trusted";
++ const isTrusted = await session.trust() === "trusted";
+
+isTrusted of a session | 'isTrusted' does not exist
+- if (await session.isTrusted()) reply(200);
++ if (await session.trust() === "trusted") reply(200);
+
+the trust without await, negated | TypeError: the app has called session.trust(), and has not awaited its result
+- const guarded: App = (_request, session) => {
+-   if (!session.trust()) return reply(403);
+-   return reply(200);
+- };
+- await callApp(guarded, mkreq("GET", "/"));
++ const guarded: App = async (_request, session) =>
++   await session.trust() === "untrusted" ? reply(403) : reply(200);
++ await callApp(guarded, mkreq("GET", "/"));
+
+a session whose trust is a value | TS2322
+- await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });
++ await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });
+`),
+
+  // Transfers of files.
+
+  ...parseWrongPrograms(`
+a path and a URI that are swapped | NotFound: file: /tmp/to/1.jpg
+- await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");
++ await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");
+
+a tree whose result is ignored | TransferError: 1 entry could not be copied or deleted: "a": a directory has this name
+- const dir = import.meta.dirname!;
+- await Deno.mkdir(\`\${dir}/there/a/b\`, { recursive: true });
+- await Deno.mkdir(\`\${dir}/here\`);
+- await Deno.writeTextFile(\`\${dir}/here/a\`, "a directory has this name");
+- const files = new FilesApp(\`\${dir}/there\`, { list: true, write: true });
+- await using serving = await Server.start(["127.0.0.1", 0], files);
+- await uploadTree(new Client(serving.address), \`\${dir}/here\`, [], { onEvent() {} });
++ const { failed } = await uploadTree(client, "/tmp/here", [], { partial: true });
++ if (failed > 0) console.error(failed);
+
+a list that is awaited, and iterated | TS2488
+- for (const { name } of await listDirectory(client, "/")) console.log(name);
++ for await (const { name } of listDirectory(client, "/")) console.log(name);
+
+a code that is not a TransferError's | TS2367
+- const isThere = (error: TransferError) => error.code === "CONFLICT";
++ const isThere = (error: TransferError) => error.code === "EXISTS";
+
+a time as a number | Type 'number' is not assignable to type
+- await upload(client, "/tmp/a", "/a", { modified: Date.now() });
++ await upload(client, "/tmp/a", "/a", { modified: new Date() });
+
+the bytes of this call as the progress | Property 'bytes' does not exist on type 'TransferProgress'
+- await download(client, "/a", "/tmp/a", { onProgress: ({ bytes, total }) => console.log(bytes / total) });
++ await download(client, "/a", "/tmp/a", { onProgress: ({ done, total }) => console.log(done / total) });
+
+the bytes of an attempt as its progress | 'bytes' does not exist in type '{ readonly done: number; }'
+- await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ transferred }) => moved({ bytes: transferred }) }));
++ await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ done }) => moved({ done }) }));
+`),
+
+  // Trees.
+
+  ...parseWrongPrograms(`
+a download that moves | 'move' does not exist in type 'DownloadTreeOptions'
+- await downloadTree(client, "/a/", "/tmp/a", { move: true });
++ await downloadTree(client, "/a/", "/tmp/a", { delete: true });
+
+a filter that is a function | TS2559
+- await downloadTree(client, "/a/", "/tmp/a", { filter: (entry: TreeEntry) => entry.name.endsWith(".jpg") });
++ await downloadTree(client, "/a/", "/tmp/a", { filter: { file: ({ name }) => name.endsWith(".jpg") } });
+
+milliseconds for the seconds of settled | RangeError: settled: must be a number of seconds from 0 to 900; got 3000
+- await uploadTree(client, "/tmp/a", [], { move: true, settled: 3000 });
++ await uploadTree(client, "/tmp/a", [], { move: true, settled: 3 });
+
+a filter that returns a promise | TS2322
+- await uploadTree(client, "/tmp/a", [], { filter: { file: async ({ name }) => await Promise.resolve(name !== "") } });
++ await uploadTree(client, "/tmp/a", [], { filter: { file: ({ modified }) => modified > new Date(0) } });
+`),
+];
