@@ -3,6 +3,15 @@
 import type { RightPrograms } from "./programs.ts";
 
 export const RIGHT: RightPrograms = {
+  "options that are undefined, as in { timeout: config.timeout }": `
+const none: undefined = undefined;
+new Client(address, { host: none, timeout: none, headers: none, signal: none, dial: none });
+new SSLClient({ ca: none, caFile: none }, address, { sslHost: none, protocol: none });
+new Server(address, app, { maxConnections: none, timeout: none, logger: none, hosts: none });
+new ConnectionPool(client, { maxConnections: none, idleTimeout: none, repeat: none });
+client.get("/", {}, { signal: none });
+new ProxyApp(client, { headers: none, logger: none, signal: none });
+fromFetchHandler(() => new Response(), { origin: none });`,
   "a client of the port that was chosen": `
 const other = new Client(["127.0.0.1", server.port]);`,
   "apps of all kinds": `

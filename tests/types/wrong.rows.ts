@@ -311,11 +311,19 @@ a get() with a body | has no properties in common with type 'RequestOptions'
 - client.get("/", {}, "hello");
 + client.post("/", {}, "hello");
 
-a method that is a GET at run time, with a body | RangeError: body: must be null if the method is GET
+a method that is a GET at run time, with a body | RangeError: if the method is GET, since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI
 - const method: Method = JSON.parse('"GET"');
 - await client.request(method, "/", {}, "hello");
 + const method: Method = JSON.parse('"GET"');
 + await client.request(method, "/", {}, method === "PUT" ? "hello" : null);
+
+a server at a name | RangeError: got "localhost"; write "127.0.0.1" or "::1"
+- new Server(["localhost", 0], app);
++ new Server(["127.0.0.1", 0], app);
+
+a directory that is missing | NotFound: make it first (create: true does), or mount its disk
+- new FilesApp("/tmp/degu-none/here");
++ new FilesApp("/tmp", { create: true });
 
 an absolute URI | RangeError: uri: bad URI "http://127.0.0.1:8080/lamps": it must begin with "/"
 - await client.request("GET", "http://127.0.0.1:8080/lamps");
