@@ -21,19 +21,12 @@ import {
 } from "@degu/degu";
 import { callApp, mkreq, mkSession } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
-import { makeSession } from "@degu/testing/calling.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import {
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-  assertStringIncludes,
-} from "@std/assert";
+import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 
 /** Functions that make a request with a body of two pieces, of known length or in two chunks. */
@@ -83,21 +76,6 @@ Deno.test("callApp resolves to the response that a client would get", async () =
     const response = await callApp(() => appResponse, mkreq(method, "/"));
     assertEquals([{ ...response.headers }, response.body], [headers, null]);
   }
-});
-
-Deno.test("callApp passes the request, the session and the classes to the app", async () => {
-  const session = makeSession({ name: "mine", address: null });
-  const request = mkreq("GET", "/a/b?c");
-  const response = await callApp(
-    (receivedRequest, receivedSession, api) => {
-      assertStrictEquals(receivedRequest, request);
-      assertStrictEquals(receivedSession, session);
-      return [200, "OK", {}, new api.Body(streamOf(new Uint8Array(2)), 2)];
-    },
-    request,
-    { session },
-  );
-  assertInstanceOf(response.body, Body);
 });
 
 Deno.test("callApp rejects if onConnect refuses the peer", async (t) => {
@@ -227,61 +205,34 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
         "response: must be [status, reason, headers, body] or { status, reason, headers, body }",
         undefined,
       ],
-      ["response: must", null],
-      ["response: must", "200 OK"],
       ["response: must", { status: 200, reason: "OK", headers: {} }],
       ["response: must be [status, reason, headers, body]; got 3 items", [200, "OK", {}]],
-      ["response: must", [200, "OK", {}, null, null]],
       ["response.status: must be a number; got string", ["200", "OK", {}, null]],
       ["response.reason: must be a string; got null", [200, null, {}, null]],
     ],
     RangeError: [
       ["response.status: must be an integer from 200 to 599", [199, "OK", {}, null]],
-      ["response.status: must", [600, "OK", {}, null]],
-      ["response.status: must", [200.5, "OK", {}, null]],
-      ["response.status: must", [NaN, "OK", {}, null]],
       ["response.reason: must be visible characters", [200, "OK\r\nfoo: bar", {}, null]],
-      ["response.reason: must be visible characters", [200, "\u0100", {}, null]],
-      ["response.reason: must be visible characters", [200, "\x7f", {}, null]],
     ],
   };
   /** Invalid headers and bodies of a response, with its status if that matters. */
   const parts: ByClass<[headers: unknown, body?: unknown, status?: number]> = {
     TypeError: [
       [".headers: must be a plain object; got null", null],
-      [".headers: must be a plain object; got Array", []],
-      [".headers: must be a plain object; got Map", new Map()],
       [".headers: must be a plain object; got Headers", new Headers()],
       ['.headers["a"]: must be a string; got number', { a: 5 }],
-      ['.headers["a"]: must be a string; got null', { a: null }],
-      ['.headers["content-length"]: must be a number', makeLengthHeader("5"), bytes],
-      ['.headers["content-range"]: must be a ContentRange or an UnsatisfiedRange; got string', {
-        "content-range": "bytes 0-1/2",
-      }],
-      ['.headers["set-cookie"][1]: must be a string; got number', { "set-cookie": ["a=b", 5] }],
-      ['.headers["vary"]: must be a string; got Array', { vary: ["a", "b"] }],
-      ...[undefined, 5, new Uint16Array(5), new SharedArrayBuffer(5), [encodeLatin1("a")]].map((
+      ...[undefined, 5, new Uint16Array(5)].map((
         body,
       ) => [".body: must be null, a string, Uint8Array", {}, body] as const),
     ],
     RangeError: [
       ['.headers["Content-Type"]: the name must', { "Content-Type": "a" }],
-      ['.headers[""]: the name must', { "": "a" }],
-      ['.headers["a\\r\\nb"]: the name must', { "a\r\nb": "c" }],
       ['.headers["a"]: must not begin or end with a space or a tab', { a: " " }],
-      ['.headers["a"]: must not begin or end with a space or a tab', { a: "b\t" }],
-      ['.headers["set-cookie"][0]: bad character', { "set-cookie": ["a\nb"] }],
       ['.headers["a"]: bad character', { a: "b\r\nc: d" }],
-      ['.headers["a"]: bad character', { b: "b", a: "\u0100" }],
-      ['.headers["content-length"]: must be an integer', makeLengthHeader(-1), bytes],
       [
         '.headers["content-length"]: must match the body, which has 5 bytes, or be left out; got "4"',
         makeLengthHeader(4),
         bytes,
-      ],
-      [
-        '.headers["content-length"]: must match the body, which has 0 bytes, or be',
-        makeLengthHeader(1),
       ],
       [
         '.headers["content-length"]: must be left out, because there is no body',
@@ -294,17 +245,11 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
         makeCodingHeader("gzip"),
         new ChunkedBodyIter([]),
       ],
-      [
-        '.headers["transfer-encoding"]: must match the body, which has 5 bytes, or be left',
-        makeCodingHeader("chunked"),
-        bytes,
-      ],
       [".headers: headers that exclude each other", bothFramings, null, 304],
       [".headers: the header range", { range: new Range(0, 5) }],
       [".headers: must fit in a preamble", { a: "b".repeat(20000), c: "d".repeat(20000) }],
       [".body: must be a Blob, a Body or a BodyIter above 16777216", {}, new Uint8Array(16777217)],
       [".body: must be null with status 204", {}, new Uint8Array(0), 204],
-      [".body: must be null with status 304", {}, new BodyIter([], 5), 304],
     ],
   };
   const rows = [
@@ -397,8 +342,6 @@ Deno.test("callApp rejects with the error that a server would log", async () => 
     [200, "OK", { "Content-Type": "a" }, null],
     [700, "OK", {}, null],
     [200, "OK", { "content-length": 4 }, "hello"],
-    [204, "No Content", {}, "hello"],
-    [200, "OK", {}, 5],
     undefined,
   ];
   for (const response of responses) {
@@ -423,12 +366,6 @@ Deno.test("callApp refuses the Request of the platform, and any other object", a
   }
 });
 
-Deno.test("callApp rejects with the error of the app", async () => {
-  const error = new Error("broken");
-  const calling = callApp(() => Promise.reject(error), mkreq("GET", "/"));
-  assertStrictEquals(await catchRejection(calling, "broken"), error);
-});
-
 Deno.test("callApp makes a session from properties", async () => {
   const store = new Map<string, unknown>([["key", 1]]);
   const address = ["127.0.0.1", 80] as const;
@@ -449,12 +386,6 @@ Deno.test("callApp makes a session from properties", async () => {
   assertEquals(values.slice(0, 3).concat(values[4]), [null, null, null, "anonymous"]);
 });
 
-Deno.test("callApp refuses a wrapper of a session, whose response it can't check", async () => {
-  const session = Object.create(makeSession({ name: "mine", address: null }));
-  const call = callApp(() => reply(200), mkreq("GET", "/"), { session });
-  await assertRejects(() => call, TypeError, "session: must be a session of a server");
-});
-
 Deno.test("callApp refuses wrong arguments", async () => {
   const call = callApp as (...args: unknown[]) => Promise<unknown>;
   const app: App = () => reply(200);
@@ -465,11 +396,6 @@ Deno.test("callApp refuses wrong arguments", async () => {
     [app, undefined],
     [app, request, null],
     [app, request, { session: { names: "peer" } }],
-    [app, request, { session: { user: 5 } }],
-    [app, request, { session: { isTrusted: true } }],
-    [app, request, { session: { store: {} } }],
-    [app, request, { session: null }],
-    [app, request, { peer: 5 }],
     [app, request, { peers: "a" }],
   ];
   for (const args of rows) {

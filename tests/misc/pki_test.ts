@@ -216,15 +216,3 @@ Deno.test("TempPKI.create rejects options of a wrong type or name", async () => 
     await assertRejects(() => TempPKI.create(options as TempPKIOptions), TypeError, message);
   }
 });
-
-Deno.test("TempPKI.create needs only write permission", async () => {
-  await using dir = await createTempDir();
-  await runScript(
-    `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
-     const pki = await TempPKI.create();
-     await pki.close();`,
-    [`--allow-write=${dir.path}`],
-    { TMPDIR: dir.path },
-  );
-  assertEquals(await listNames(dir.path), []);
-});

@@ -1,8 +1,8 @@
 /** mkSession(). */
-import { type App, reply } from "@degu/degu";
+import { reply } from "@degu/degu";
 import { callApp, mkreq, mkSession, type SessionFields } from "@degu/degu/misc";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
 Deno.test("mkSession makes a session with its fields, and otherwise an anonymous session", async () => {
   const store = new Map([["a", 1]]);
@@ -31,18 +31,6 @@ Deno.test("the trust of a session of mkSession is what isTrusted returns", async
       assertEquals([session.user, await session.trust()], [user ?? null, trust]);
     }
   });
-});
-
-Deno.test("a session of mkSession ends when its app closes it", async () => {
-  const session = mkSession({ user: "anna" });
-  const app: App = (_request, session) => {
-    session.close(new Error("no longer wanted"));
-    return reply(204);
-  };
-  const { signal } = session;
-  await callApp(app, mkreq("GET", "/"), { session });
-  assert(signal.aborted);
-  assertEquals(signal.reason.message, "no longer wanted");
 });
 
 Deno.test("mkSession and callApp refuse the same wrong fields", async () => {

@@ -15,7 +15,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
-import { runScript, spawnScript } from "@degu/testing/processes.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -96,10 +96,7 @@ Deno.test("a build function gets its arguments, may be asynchronous, and may ret
   assertEquals([status, headers["a"], await body?.text()], [210, "b", "hello"]);
 });
 
-Deno.test("an export of a module is transferred by name, as a string or URL", async () => {
-  await using app = await TempServer.start(anywhere, null, { module: apps, name: "echo" });
-  const { body } = await new Client(app.address).request("POST", "/", {}, encodeLatin1("hello"));
-  assertEquals(await body?.text(), "hello");
+Deno.test("an export of a module is transferred by name and URL", async () => {
   const build = { module: new URL(apps), name: "build" };
   await using built = await TempServer.start(anywhere, build, 211);
   assertEquals((await new Client(built.address).request("GET", "/")).status, 211);
@@ -164,7 +161,6 @@ const PATIENCE = 60;
 Deno.test("start() rejects if the worker terminates before the server is ready", async (t) => {
   const rows: [label: string, build: () => Promise<App>, words: string][] = [
     ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
-    ["self.close()", () => (self.close(), new Promise(() => {})), "has ended by itself"],
     [
       "an uncaught error",
       () => {
@@ -173,11 +169,6 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
         });
         return new Promise(() => {});
       },
-      "the real cause",
-    ],
-    [
-      "an unhandled rejection",
-      () => (Promise.reject(new Error("the real cause")), new Promise(() => {})),
       "the real cause",
     ],
   ];
@@ -191,12 +182,10 @@ Deno.test("a worker that terminates later is reported, and does not block close(
   const script = `
     import { Client } from "./client.ts";
     import { TempServer } from "./misc.ts";
-    for (const end of [() => Deno.exit(0), () => self.close()]) {
-      const build = new Function("return () => () => { (" + end + ")(); return new Promise(() => {}); }")();
-      const server = await TempServer.start(["127.0.0.1", 0], build);
-      await new Client(server.address).request("GET", "/").catch(() => {});
-      await server.close();
-    }
+    const app = () => { Deno.exit(0); return new Promise(() => {}); };
+    const server = await TempServer.start(["127.0.0.1", 0], null, app);
+    await new Client(server.address).request("GET", "/").catch(() => {});
+    await server.close();
     const last = await TempServer.start(["127.0.0.1", 0], null, () => self.close());
     console.log("started");
     await new Client(last.address).request("GET", "/").catch(() => {});
@@ -214,18 +203,6 @@ Deno.test("a worker that terminates later is reported, and does not block close(
     await output;
     throw error;
   }
-});
-
-Deno.test("importing the worker's module has no effect in another thread", async () => {
-  // In a separate process, because other tests in this process also load modules.
-  const program = `
-    const globals = Object.getOwnPropertyNames(globalThis);
-    await import("./misc/server_worker.ts");
-    console.log(JSON.stringify(Object.getOwnPropertyNames(globalThis).filter((name) => {
-      return !globals.includes(name);
-    })));`;
-  // The program ends, so it has no listener that waits for messages.
-  assertEquals(await runScript(program, ["--allow-read"], {}), "[]\n");
 });
 
 Deno.test("an app that uses the port of its worker doesn't get the server's messages, and doesn't affect them", async () => {
@@ -296,11 +273,6 @@ async function runFromCache(
 
 Deno.test("a signal aborts starting a server", async (t) => {
   const buildForever = () => new Promise<App>(() => {});
-  await t.step("that was aborted before", async () => {
-    const reason = new Error("no more");
-    const signal = AbortSignal.abort(reason);
-    assertEquals(await catchStartError({ address: anywhere, signal }, null, uselessApp), reason);
-  });
   await t.step("that never gets ready", async () => {
     const signal = AbortSignal.timeout(50);
     const starting = withTimeout(
@@ -341,7 +313,6 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
   const crossing = "can't cross into a worker";
   const rows: [beside: object, error: new () => Error, words: string][] = [
     [{ signal: new AbortController() }, TypeError, "signal: must be an AbortSignal"],
-    [{ signal: null }, TypeError, "signal: must be an AbortSignal"],
     [{ timeout: 5 }, TypeError, 'address: unknown option "timeout"'],
     [{ options: { maxRequests: 0 } }, RangeError, "maxRequests"],
     [{ options: { unknown: 5 } }, TypeError, "unknown"],
@@ -350,7 +321,6 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
       TypeError,
       "logger: must be an object with the method debug",
     ],
-    [{ options: { logger: null } }, TypeError, "logger: must be an object"],
     [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
   ];
   for (const [properties, Class, words] of rows) {
@@ -390,21 +360,14 @@ Deno.test("a function that can't be transferred is a TypeError with advice", asy
 });
 
 Deno.test("an invalid argument is a TypeError or RangeError", async () => {
-  const relative = ["./app.ts", "app.ts", "/app.ts", ""];
+  const relative = ["./app.ts", "/app.ts", ""];
   const rows: readonly (readonly unknown[])[] = [
-    [anywhere, null],
-    [anywhere, null, uselessApp, uselessApp],
     [anywhere, null, null],
     [anywhere, 5],
     [anywhere, "file:///a.ts"],
     [anywhere, {}],
-    [anywhere, { module: apps }],
-    [anywhere, { name: "build" }],
-    [anywhere, { module: 5, name: "build" }],
     [anywhere, { module: apps, name: 1 }],
     ...relative.map((module) => [anywhere, { module, name: "build" }]),
-    ...relative.map((module) => [anywhere, null, { module, name: "app" }]),
-    [anywhere],
     [null, null, uselessApp],
     [["127.0.0.1", 65536], null, uselessApp],
   ];
@@ -453,10 +416,7 @@ Deno.test("the ReferenceError of a function that was sent as text says so, and n
   assertInstanceOf(error, ReferenceError);
   assertMatch(error.message, advice);
   const apps: Record<string, [build: Build | null, ...args: unknown[]]> = {
-    "an app": [null, () => reply(200, greeting)],
     "an asynchronous app": [null, async () => await Promise.resolve(reply(200, greeting))],
-    "a built app": [() => () => reply(200, greeting)],
-    "an object": [() => ({ handle: () => reply(200, greeting) })],
     "a callback": [() => ({
       onConnect: () => greeting.length > 0,
       handle: () => reply(200),
@@ -527,8 +487,6 @@ Deno.test("a logger without output silences a TempServer, also the end of its wo
 Deno.test("an app in place of the function that builds it is a TypeError that suggests null", async () => {
   const apps: readonly Extract<Build, CallableFunction>[] = [
     ({ path }) => [200, "OK", { path: `${path}` }, null] as never,
-    async (_request, _session, api) => await Promise.resolve([200, "OK", {}, api] as never),
-    uselessApp as never,
   ];
   for (const app of apps) {
     const start = () => TempServer.start(anywhere, app);

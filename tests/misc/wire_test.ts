@@ -110,17 +110,7 @@ Deno.test("mkreq refuses a request that could not have been received", () => {
   for (const method of ["get", "PATCH", "", "constructor"]) {
     assertRangeError(() => callWith(mkreq, method, "/"), method);
   }
-  for (const value of [null, 5, ["GET"], {}]) {
-    assertTypeError(() => callWith(mkreq, value, "/"), `method ${Deno.inspect(value)}`);
-    assertTypeError(() => callWith(mkreq, "GET", value), `uri ${Deno.inspect(value)}`);
-  }
-  for (const headers of [5, "a: b", [], new Headers(), new Map()]) {
-    assertTypeError(() => callWith(mkreq, "GET", "/", headers), Deno.inspect(headers));
-  }
   for (const headers of [{ "X-A": "b" }, { "a b": "c" }, { ["a".repeat(257)]: "b" }]) {
     assertRangeError(() => mkreq("GET", "/", headers), Deno.inspect(headers));
-  }
-  for (const body of [5, {}, []]) {
-    assertTypeError(() => callWith(mkreq, "PUT", "/", {}, body), Deno.inspect(body));
   }
 });
