@@ -1,5 +1,5 @@
-/** Calls of apps without a server. */
-import type { PeerCertificate } from "@degu/degu/base";
+/** Calls of apps without a server: callApp(), and the requests and sessions of mkreq() and mkSession(). */
+import type { BodyIn, BodyOut, Chunk, PeerCertificate } from "@degu/degu/base";
 import {
   type App,
   type AppFunction,
@@ -19,14 +19,30 @@ import {
   routes,
   wrapApp,
 } from "@degu/degu";
-import { callApp, mkreq, mkSession } from "@degu/degu/misc";
-import * as arbitrary from "@degu/testing/arbitraries.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
+import { callApp, mkreq, mkSession, type SessionFields } from "@degu/degu/misc";
+import {
+  assertCallerError,
+  assertRangeError,
+  assertTypeError,
+  callWith,
+  catchRejection,
+  flatten,
+  formatLabel,
+} from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
+import { PieceSource, streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { encodeLatin1, methods } from "@degu/testing/wire_grammar.ts";
+import {
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
+import * as arbitrary from "@degu/testing/arbitraries.ts";
 import fc from "fast-check";
 
 /** Functions that make a request with a body of two pieces, of known length or in two chunks. */
@@ -400,5 +416,144 @@ Deno.test("callApp refuses wrong arguments", async () => {
   ];
   for (const args of rows) {
     await assertRejects(() => call(...args), TypeError, "", Deno.inspect(args));
+  }
+});
+
+// mkSession().
+
+Deno.test("mkSession makes a session with its fields, and otherwise an anonymous session", async () => {
+  const store = new Map([["a", 1]]);
+  const session = mkSession({ logName: "peer 1", address: ["::1", 80], user: "anna", store });
+  assertEquals([`${session}`, session.address, session.user], ["peer 1", ["::1", 80], "anna"]);
+  assertStrictEquals(session.store, store);
+  assertEquals(await session.trust(), "trusted");
+  for (const empty of [mkSession(), mkSession({})]) {
+    const { address, peerCertificate, user, store } = empty;
+    assertEquals([`${empty}`, address, peerCertificate, user], ["test", null, null, null]);
+    assertEquals([store.size, await empty.trust()], [0, "anonymous"]);
+  }
+});
+
+Deno.test("the trust of a session of mkSession is what isTrusted returns", async (t) => {
+  const rows: [label: string, isTrusted: () => unknown, trust: string][] = [
+    ["true", () => true, "trusted"],
+    ["a promise of true", () => Promise.resolve(true), "trusted"],
+    ["false", () => false, "untrusted"],
+    ["a value that is only true in a condition", () => 1, "untrusted"],
+    ["an error", () => Promise.reject(new Error("no list")), "untrusted"],
+  ];
+  await testEachRow(t, rows, async (_label, isTrusted, trust) => {
+    for (const user of [undefined, "anna"]) {
+      const session = mkSession({ user, isTrusted: isTrusted as () => boolean });
+      assertEquals([session.user, await session.trust()], [user ?? null, trust]);
+    }
+  });
+});
+
+Deno.test("mkSession and callApp refuse the same wrong fields", async () => {
+  const wrongFields: readonly unknown[] = [
+    ...[null, "anna", { usr: "anna" }, { name: "anna" }, { logName: 5 }, { user: 5 }, {
+      store: {},
+    }],
+    ...[{ isTrusted: true }, { isTrusted: Promise.resolve(true) }],
+  ];
+  for (const fields of wrongFields) {
+    const given = fields as SessionFields;
+    const { message } = assertThrows(() => mkSession(given), TypeError, "session");
+    const call = () => callApp(() => reply(204), mkreq("GET", "/"), { session: given });
+    assertEquals((await assertRejects(call, TypeError)).message, message);
+  }
+});
+
+Deno.test("mkreq makes the same request that a server passes to an app", async (t) => {
+  for (const [uri, path, query] of acceptedUris) {
+    await t.step(formatLabel(uri), () => {
+      for (const method of methods) {
+        const request = mkreq(method, uri);
+        assertEquals([request.method, request.uri, request.query], [method, uri, query]);
+        assertEquals([request.mount, request.path], [[], [...path]]);
+        assertEquals(Object.keys(request.headers), []);
+        assertStrictEquals(request.body, null);
+      }
+    });
+  }
+});
+
+Deno.test("mkreq keeps headers and body", () => {
+  const headers = { a: "b", range: new Range(0, 5) };
+  assertEquals(flatten(mkreq("GET", "/", headers).headers), { a: "b", range: "bytes=0-4" });
+  assertEquals(Object.keys(headers), ["a", "range"]);
+  const body = new Body(new PieceSource([]), 5);
+  assertStrictEquals(mkreq("PUT", "/", { "content-length": 5 }, body).body, body);
+});
+
+Deno.test("mkreq makes a received body of a text and of bytes, and announces its length", async () => {
+  for (const [body, length] of [["ö", 2], [new Uint8Array([195, 182]), 2]] as const) {
+    const request = mkreq("PUT", "/", { a: "b" }, body);
+    assertInstanceOf(request.body, Body);
+    assertEquals(flatten(request.headers), { a: "b", "content-length": length });
+    assertEquals(await request.body.text(), "ö");
+  }
+  for (const empty of ["", new Uint8Array(0), null]) {
+    const request = mkreq("PUT", "/", { a: "b" }, empty);
+    assertEquals([request.body, request.headers], [null, { a: "b" } as never]);
+  }
+  const headers = { "content-length": 5 };
+  assertEquals(flatten(mkreq("PUT", "/", headers, "hello").headers), headers);
+  assertEquals(headers, { "content-length": 5 });
+  assertRangeError(() => mkreq("PUT", "/", {}, "\ud800"), "a lone surrogate");
+});
+
+Deno.test("mkreq makes a received body of every body that a client sends, with the headers that frame it", async () => {
+  const bytes = new Uint8Array([195, 182]);
+  async function* pieces() {
+    yield bytes;
+  }
+  async function* chunks(): AsyncGenerator<Chunk> {
+    yield [null, bytes];
+    yield [null, new Uint8Array(0)];
+  }
+  const length = { "content-length": 2 };
+  const chunked = { "transfer-encoding": "chunked" };
+  const rows: [body: BodyOut, headers: HeadersToSend][] = [
+    [new BodyIter(pieces(), 2), length],
+    [new ChunkedBodyIter(chunks()), chunked],
+    [new Blob([bytes]).stream(), chunked],
+    [pieces(), chunked],
+  ];
+  for (const [body, headers] of rows) {
+    const request = mkreq("PUT", "/", { a: "b" }, body);
+    assertEquals(flatten(request.headers), flatten({ a: "b", ...headers }));
+    assertEquals(request.body?.chunked, headers === chunked);
+    assertEquals(await request.text(), "ö");
+  }
+});
+
+Deno.test("mkreq shifts path components to the mount", () => {
+  const makeShifted = (uri: string, shift: number) => {
+    const body: BodyIn = null;
+    const { mount, path } = mkreq("GET", uri, {}, body, shift);
+    return [mount, path];
+  };
+  assertEquals(makeShifted("/foo/bar", 0), [[], ["foo", "bar"]]);
+  assertEquals(makeShifted("/foo/bar", 1), [["foo"], ["bar"]]);
+  assertEquals(makeShifted("/foo/bar", 2), [["foo", "bar"], []]);
+  assertEquals(makeShifted("/foo/", 1), [["foo"], [""]]);
+  assertEquals(makeShifted("/foo/", 2), [["foo", ""], []]);
+  for (const shift of [-1, 1.5, NaN]) {
+    assertRangeError(() => mkreq("GET", "/foo", {}, null, shift), `${shift}`);
+  }
+  assertTypeError(() => callWith(mkreq, "GET", "/foo", {}, null, "1"), "shift as a string");
+});
+
+Deno.test("mkreq refuses a request that could not have been received", () => {
+  for (const { text } of refusedUris) {
+    assertCallerError(() => mkreq("GET", text), formatLabel(text));
+  }
+  for (const method of ["get", "PATCH", "", "constructor"]) {
+    assertRangeError(() => callWith(mkreq, method, "/"), method);
+  }
+  for (const headers of [{ "X-A": "b" }, { "a b": "c" }, { ["a".repeat(257)]: "b" }]) {
+    assertRangeError(() => mkreq("GET", "/", headers), Deno.inspect(headers));
   }
 });

@@ -9,7 +9,6 @@ import {
   reply,
   type Request,
   ResponseError,
-  routes,
   SuffixRange,
 } from "@degu/degu";
 import { Range } from "@degu/degu/base";
@@ -250,7 +249,6 @@ export const makeNothing = () => undefined;
 export const failToMake = () => {
   throw new RangeError("no app today");
 };
-export const parameters = routes({ "GET /{name}": (request) => json({ ...request.parameters }) });
 
 /** Ends the worker each time that it is loaded after the first time. */
 export function failAfter(counter: string): App {
