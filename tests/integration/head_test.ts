@@ -3,7 +3,7 @@
  * without a body, and reads no byte of the body.
  */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { type App, Client, createFetch, ProxyApp, routes } from "@degu/degu";
+import { type App, routes } from "@degu/degu";
 import {
   Body,
   BodyError,
@@ -13,16 +13,14 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
 } from "@degu/degu/base";
-import { createTempDir } from "@degu/testing/directories.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { connectRawPeer, makeUntypedApp, serve } from "@degu/testing/serving.ts";
+import { connectRawPeer } from "@degu/testing/serving.ts";
 import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals, assertInstanceOf } from "@std/assert";
 
 const hello = encodeLatin1("hello");
 const chunks: readonly Chunk[] = [[null, hello], [["end", "yes"], new Uint8Array(0)]];
@@ -114,25 +112,6 @@ Deno.test("a server answers HEAD as GET, without the body", async (t) => {
   });
 });
 
-Deno.test("canceling the body of a response to HEAD closes a file that the body owns, and doesn't move another file's position", async () => {
-  await using dir = await createTempDir();
-  const path = `${dir.path}/file`;
-  await Deno.writeFile(path, hello);
-  const ownedFiles: Deno.FsFile[] = [];
-  await using pair = await connectRawPeer(async ({ uri }) => {
-    const file = await Deno.open(path);
-    // The sanitizer finds a stream that stays open.
-    if (uri === "/stream") return [200, "OK", {}, new Body(file.readable, 5)];
-    ownedFiles.push(file);
-    return [200, "OK", {}, new Body(file, 5)];
-  }, "HEAD /stream HTTP/1.1\r\n\r\nHEAD /file HTTP/1.1\r\n\r\n");
-  await pair.peer.closeWrite();
-  const { received } = await pair.peer.readToEnd();
-  assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
-  using file = ownedFiles[0]!;
-  assertEquals(await file.seek(0, Deno.SeekMode.Current), 0);
-});
-
 Deno.test("an app can't send a body to HEAD by changing the method of its request", async () => {
   const app: App = (request) => {
     Object.assign(request, { method: "GET" });
@@ -142,22 +121,6 @@ Deno.test("an app can't send a body to HEAD by changing the method of its reques
   await pair.peer.closeWrite();
   const { received } = await pair.peer.readToEnd();
   assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
-});
-
-Deno.test("canceling the body of a response to HEAD may close its session", async () => {
-  await using pair = await connectRawPeer(
-    makeUntypedApp((_request, session) => {
-      const cancel = () => session.close(new Error("enough"));
-      return [200, "OK", {}, new ChunkedBody(new ReadableStream({ cancel }))];
-    }),
-    head + head,
-  );
-  const { peer, logger } = pair;
-  const { received } = await peer.readToEnd();
-  // The response may or may not be sent before the session is closed.
-  const response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-  assert(["", response].includes(received), received);
-  assertEquals(logger.lines.map(([level]) => level), ["debug"]);
 });
 
 Deno.test("a framing header that an app returns to HEAD must match its body", async (t) => {
@@ -189,40 +152,6 @@ Deno.test("a framing header that an app returns to HEAD must match its body", as
     assertEquals(received, isRefused ? formatErrorResponse(500) : `HTTP/1.1 200 OK\r\n${line}\r\n`);
     assertEquals(pair.logger.messagesOf("error").length, isRefused ? 1 : 0);
   });
-});
-
-Deno.test("ProxyApp relays the headers of HEAD for every response of the upstream's app", async (t) => {
-  await testEachRow(t, kinds, async (_kind, framing, make) => {
-    const bodies: TestBody[] = [];
-    const results: unknown[] = [];
-    await using upstream = serve(({ headers }) => {
-      bodies.push(make());
-      results.push({ ...headers });
-      return [200, "OK", {}, bodies.at(-1)!.body];
-    });
-    await using proxy = serve(new ProxyApp(new Client(upstream.address, { host: null })));
-    using peer = await RawPeer.connect(proxy.address);
-    await peer.send(head, "HEAD /b HTTP/1.1\r\nconnection: close\r\n\r\n", head);
-    const response = `HTTP/1.1 200 OK\r\n${framing}\r\n`;
-    // The proxy's session ends with the second request, without notifying the server behind it.
-    const last = `HTTP/1.1 200 OK\r\nconnection: close\r\n${framing}\r\n`;
-    assertEquals(await peer.readToEnd(), { received: response + last, kind: "end" });
-    assertEquals([bodies.length, results], [2, [{}, {}]]);
-    for (const { check } of bodies) check();
-    assertEquals([proxy.logger.messagesOf("error"), upstream.logger.messagesOf("error")], [[], []]);
-  });
-});
-
-Deno.test("a client, and fetch over it, get the headers of HEAD, and the connection continues", async () => {
-  await using serving = serve(() => [200, "OK", {}, new ChunkedBodyIter(chunks)]);
-  using conn = await serving.makeClient().connect();
-  for (let i = 0; i < 3; i++) {
-    const { headers, body } = await conn.head("/");
-    assertEquals([headers["transfer-encoding"], body], ["chunked", null]);
-    const response = await createFetch(conn)("/", { method: "HEAD" });
-    assertEquals([response.status, response.body], [200, null]);
-    assertEquals(await (await conn.get("/")).body?.text(), "hello");
-  }
 });
 
 Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the framing of GET, and is canceled", async (t) => {
@@ -265,14 +194,4 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body gets the frami
     // The server doesn't abort the request because of the unused body.
     assertEquals([abortReasons, serving.logger.lines], [[], []]);
   });
-});
-
-Deno.test("the text of a fetch-style handler must have its content-length, for HEAD and for GET", async () => {
-  await using serving = serveHandler(({ method }) =>
-    new Response(method === "HEAD" ? null : "hello", { headers: { "content-length": "12" } })
-  );
-  const { headers } = await serving.makeClient().request("HEAD", "/");
-  assertEquals(headers["content-length"], 12);
-  const response = await serving.makeClient().request("GET", "/");
-  await catchRejection(response.text(), "another length");
 });

@@ -3,11 +3,11 @@ import { createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { assertRangeError, flatten } from "@degu/testing/expectations.ts";
+import { flatten } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals } from "@std/assert";
 
 const fromCodes = (start: number, end: number) =>
   String.fromCharCode(...Array.from({ length: end - start }, (_, i) => start + i));
@@ -69,21 +69,6 @@ Deno.test("every byte of a value from 0x20 on but 0x7F, and a tab, reaches the o
   }
 });
 
-Deno.test("no caller can send a value with a space or a tab at its ends", async () => {
-  await using serving = serve(() => [200, "OK", { a: "b\t" }, null]);
-  const client = serving.makeClient();
-  assertEquals((await client.request("GET", "/")).status, 500);
-  for (const a of [" ", " b", "b ", "\tb", "b\t"]) {
-    await assertRejects(() => client.request("GET", "/", { a }), RangeError);
-  }
-  assertRangeError(() => serving.makeClient({ headers: { a: "b " } }), "headers of a client");
-  const added = { headers: () => ({ a: " b" }) };
-  await using proxy = serve(new ProxyApp(serving.makeClient(), added));
-  assertEquals((await proxy.makeClient().request("GET", "/")).status, 500);
-  const call = () => callApp(() => [200, "OK", { a: " b" }, null], mkreq("GET", "/"));
-  await assertRejects(call, RangeError);
-});
-
 Deno.test("cookies stay apart from end to end, through a proxy and both bridges", async (t) => {
   const cookies = ["a=b; Expires=Fri, 27 Nov 2026 00:00:00 GMT", "c=d", "", "e=\xff"];
   const apps: [name: string, app: App][] = [
@@ -113,10 +98,4 @@ Deno.test("cookies stay apart from end to end, through a proxy and both bridges"
     const { headers } = await callApp(app, mkreq("GET", "/"));
     assertEquals(headers["set-cookie"], cookies);
   });
-});
-
-Deno.test("one cookie is received as a list, and may be sent as a text", async () => {
-  await using serving = serve(() => [200, "OK", { "set-cookie": "a=b" }, null]);
-  const { headers } = await serving.makeClient().request("GET", "/");
-  assertEquals(headers["set-cookie"], ["a=b"]);
 });

@@ -209,32 +209,6 @@ Deno.test(
   },
 );
 
-const PYTHON_CLIENT = `
-import http.client, ssl, sys
-port, ca, cert, key = sys.argv[1:]
-context = ssl.create_default_context(cafile=ca)
-context.load_cert_chain(cert, key)
-conn = http.client.HTTPSConnection("localhost", int(port), context=context, timeout=10)
-for i in range(3):
-    body = b"x" * 10 ** (i * 2)
-    conn.request("POST", "/", body, {"content-length": str(len(body))})
-    response = conn.getresponse()
-    data = response.read()
-    print(response.status, response.getheader("who"), data == body)
-conn.close()
-`;
-
-Deno.test(
-  "the server responds to Python's http.client",
-  await ignoreUnlessInstalled("python3"),
-  async () => {
-    await using server = await startEcho();
-    const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
-    const { stdout, stderr } = await runWithInput("python3", args, "");
-    assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
-  },
-);
-
 const PYTHON_SERVER = `
 import http.server, ssl, sys
 ca, cert, key = sys.argv[1:]

@@ -1,13 +1,6 @@
 /** Conversations over one request, and early refusals, between this and other programs. */
 import { assert, assertEquals } from "@std/assert";
-import {
-  type App,
-  createFetch,
-  fromFetchHandler,
-  ProxyApp,
-  SSLClient,
-  SSLServer,
-} from "@degu/degu";
+import { type App, createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
 import { type Address, formatAddress, type Response as AppResponse } from "@degu/degu/base";
 import { Client, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { findObstacle, startCommand } from "@degu/testing/commands.ts";
@@ -15,7 +8,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { plainKinds } from "@degu/testing/endpoints.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { dial, withTimeout } from "@degu/testing/raw_peer.ts";
-import { RecordingLogger, runServer, serve } from "@degu/testing/serving.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -193,48 +186,6 @@ Deno.test("requestSent resolves when the request was sent, also for a caller tha
   await conn.requestSent;
 });
 
-const oddProperties: [name: string, property: PropertyDescriptor][] = [
-  ["rejects", { get: () => Promise.reject(new Error("lost")) }],
-  ["is no promise", { value: true }],
-];
-
-Deno.test("a wrapped connection whose requestSent fails makes requests over a pool, fetch and a proxy", async (t) => {
-  for (const [name, property] of oddProperties) {
-    await t.step(name, async () => {
-      await using upstream = serve(() => [200, "OK", {}, "hello"]);
-      const client = upstream.makeClient();
-      const connector: Connector = {
-        async connect() {
-          const conn = await client.connect();
-          const wrapper = {
-            request: conn.request.bind(conn),
-            close: () => conn.close(),
-            get closed() {
-              return conn.closed;
-            },
-          };
-          return Object.defineProperty(wrapper, "requestSent", property);
-        },
-      };
-      await using pool = new ConnectionPool(connector);
-      assertEquals(await (await pool.post("/", {}, "x", FULL)).text(), "hello");
-      const fetch = createFetch(connector, { anyHost: true });
-      assertEquals(await (await fetch("/")).text(), "hello");
-      await using proxy = serve(new ProxyApp(connector));
-      assertEquals(await (await proxy.makeClient().get("/")).text(), "hello");
-    });
-  }
-});
-
-Deno.test("wrapped connections with requestSent converse over a pool and a proxy", async () => {
-  await using upstream = serve(answerLines);
-  const connector = new WrappedConnector(upstream.makeClient(), true);
-  await using pool = new ConnectionPool(connector);
-  await holdConversation(post(pool));
-  await using proxy = serve(new ProxyApp(connector));
-  await holdConversation(post(proxy.makeClient()));
-});
-
 for (const kind of plainKinds.filter(({ name }) => name === "IPv4" || name === "Unix path")) {
   Deno.test(`a request and its response converse over ${kind.name}`, async (t) => {
     await using endpoints = await kind.start(answerLines);
@@ -246,18 +197,6 @@ for (const kind of plainKinds.filter(({ name }) => name === "IPv4" || name === "
 Deno.test("a request and its response converse over TLS with certificates of both sides", async (t) => {
   await using tls = await startTls(await openSharedPki(), answerLines);
   await converseEverywhere(t, tls.client);
-});
-
-Deno.test("a request and its response converse over TLS without a certificate of the client", async (t) => {
-  const { serverSslconfig, clientSslconfig } = await openSharedPki();
-  const { certFile, keyFile } = serverSslconfig;
-  const { caFile, caPath } = clientSslconfig as { caFile?: string; caPath?: string };
-  const logger = new RecordingLogger();
-  const config = { certFile, keyFile, allowUnauthenticatedClients: true };
-  const server = new SSLServer(config, ["127.0.0.1", 0], answerLines, { logger });
-  await using _serving = runServer(server, logger);
-  await server.ready;
-  await converseEverywhere(t, new SSLClient({ caFile, caPath }, server.address));
 });
 
 Deno.test("a request and its response converse with a fetch-style handler", async (t) => {
