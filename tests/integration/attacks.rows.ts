@@ -6,6 +6,9 @@
 
 import { formatLabel } from "@degu/testing/expectations.ts";
 import type { Method } from "@degu/degu/base";
+import { refusedCodings } from "../base/wire/chunk.rows.ts";
+import { refusedHosts } from "../base/wire/preamble.rows.ts";
+import { refusedAbsoluteTargets, refusedUris } from "../base/wire/uri.rows.ts";
 
 /** The bytes of a client, and the outcome. */
 export interface RequestAttack {
@@ -128,112 +131,8 @@ const DUPLICATES: Texts = [
   ...["if-unmodified-since: a\r\nif-unmodified-since: b", "if-range:\r\nif-range: a"],
 ];
 
-const HOSTS: Texts = [
-  ...[
-    "a/b",
-    "a b",
-    "a, b",
-    "a@b",
-    "user:password@a",
-    "a#b",
-    "a?b",
-    "a\\b",
-    "http://a",
-    "[::1",
-    "::1",
-  ],
-  ...[
-    "a:b",
-    "a:80:80",
-    "a:-1",
-    "a:+80",
-    "[::1]a",
-    "[a]",
-    "[::1]:a",
-    "\xe9",
-    "a%",
-    "a%zz",
-    ":",
-    "a\tb",
-  ],
-  ...["[fe80::1%]", "[fe80::1%/@b]", "fe80::1%a/../b", "fe80::1%a b", "[fe80::1%\xe9]"],
-];
-
-/** Chunked bodies that end with a request: invalid in one of the parts. */
-const CHUNKS: Texts = [
-  // Sizes.
-  ...[
-    "+5",
-    "-5",
-    "0x5",
-    " 5",
-    "5 ",
-    "5\t",
-    "5.0",
-    "5,",
-    "g",
-    "",
-    ";a=b",
-    "5\0",
-    "\xb5",
-    "5_0",
-    "5h",
-  ],
-  ...["20000000000000", "ffffffffffffffff", "10000000000000005", "100000000000000000000000000005"],
-  // Extensions.
-  ...[
-    "5;",
-    "5;=",
-    "5;=b",
-    "5;a=",
-    '5;a="b',
-    "5;a=(",
-    "5;a=<b>",
-    "5;a=b c",
-    "5;a b",
-    "5;;a",
-    "5;a;",
-  ],
-  ...[
-    '5;a="b"c',
-    '5;a="b\\"',
-    '5;a="\0"',
-    '5;a="\x7f"',
-    "5;a=\0",
-    "5;a=\xe9",
-    "5;\xe9=a",
-    "5;a/b=c",
-  ],
-  ...["5;a=b ", "5 ;a=b\t", "5;a==b", "5,a=b", "5 a=b", '5;"a"=b'],
-].map((header) => `${header}\r\nhello\r\n0\r\n\r\n`).concat(
-  // Bare line ends.
-  ...["5\nhello\r\n0\r\n\r\n", "5\rhello\r\n0\r\n\r\n", "5\n\rhello\r\n0\r\n\r\n"],
-  ...["5;a\nhello\r\n0\r\n\r\n", "5;a\rhello\r\n0\r\n\r\n", '5;a="\nhello\r\n0\r\n\r\n'],
-  ...['5;a="\r\n"\r\nhello\r\n0\r\n\r\n', "5;a=b\r\r\nhello\r\n0\r\n\r\n"],
-  ...["5\r\nhello\n0\r\n\r\n", "5\r\nhello\r0\r\n\r\n", "5\r\nhello\n\r0\r\n\r\n"],
-  ...["5\r\nhello0\r\n\r\n", "5\r\nhello!\r\n0\r\n\r\n", "6\r\nhello\r\n0\r\n\r\n"],
-  ...[
-    "5\r\nhello\r\n0\n\n",
-    "5\r\nhello\r\n0\r\n\n",
-    "5\r\nhello\r\n0\r\n\r\r",
-    "5\r\nhello\r\n\r\n",
-  ],
-  // Trailers.
-  ...[
-    " a: b",
-    "a",
-    "a : b",
-    "a b: c",
-    ": a",
-    "a: b\0",
-    "a: b\n",
-    "a: b\rc",
-    "a: b\r\n c",
-    "\xe9: a",
-  ]
-    .map((line) => `5\r\nhello\r\n0\r\n${line}\r\n\r\n`),
-  `5\r\nhello\r\n0\r\n${"a: b\r\n".repeat(5462)}\r\n`,
-);
+/** Chunked bodies that are invalid in one of their parts. */
+const CHUNKS: Texts = refusedCodings.map(({ text }) => text);
 
 /** Chunked bodies of one reading, the last chunk of each followed by a request. */
 const VALID_CHUNKS: Texts = [
@@ -245,93 +144,8 @@ const VALID_CHUNKS: Texts = [
   "5\r\nhello\r\n0\r\nGET: /smuggled HTTP/1.1\r\n\r\n",
 ];
 
-const TARGETS: Texts = [
-  // Components.
-  ...[
-    "//",
-    "//a",
-    "/a//b",
-    "/..",
-    "/../a",
-    "/a/..",
-    "/a/../b",
-    "/./..",
-    "/.././a",
-    "/..;/a",
-    "/.;/a",
-  ],
-  ...[
-    "/..%3B/a",
-    "/a%2Fb",
-    "/a%2fb",
-    "/a%00b",
-    "/%2e",
-    "/%2e%2e/a",
-    "/.%2e/a",
-    "/%2E%2F",
-    "/%61",
-    "/%2D",
-  ],
-  ...[
-    "/a%5",
-    "/%",
-    "/%zz",
-    "/%u0041",
-    "/%c0%ae",
-    "/%C0%AF",
-    "/%ff",
-    "/%ED%A0%80",
-    "/a\\b",
-    "/..\\a",
-  ],
-  ...[
-    "/a#b",
-    "/a?b#c",
-    "/a\0",
-    "/a\tb",
-    "/\xe9",
-    "/a?\xff",
-    "/a\x7f",
-    "/a\x0bb",
-    '/"',
-    "/<a>",
-    "/`",
-  ],
-  ...["/.//", "/.//a", "/a/.//b", "/./%2e", "/./../a", "/a/./..;"],
-  // Forms.
-  ...[
-    "*",
-    "a",
-    "a/b",
-    "?a",
-    "a:80",
-    "@a/",
-    "",
-    "http:",
-    "http:/",
-    "http://",
-    "http:///a",
-    "http:a",
-  ],
-  ...["http://@a/", "http://user@a/", "http://user:password@a/", "http://a b/", "http://a@b/c"],
-  ...["ftp://a/", "file:///etc/passwd", "ws://a/", "javascript:a", "https:/a/", "http://:80/"],
-  ...[
-    "http://a//b",
-    "http://a/../b",
-    "http://a/%2e%2e/b",
-    "http://a/b#c",
-    "http://a#b",
-    "http://a/%00",
-  ],
-  ...[
-    "http://a\\@b/",
-    "http://a\\b/",
-    "http://[::1/",
-    "http://a:b/",
-    "http://a,b@c/",
-    "http://\xe9/",
-  ],
-];
+/** Request targets without one reading. */
+const TARGETS: Texts = [...refusedUris, ...refusedAbsoluteTargets].map(({ text }) => text);
 
 /** Targets that are read in one way, as the app must see them. */
 const READ_TARGETS: readonly (readonly [target: string, uri: string])[] = [
@@ -430,13 +244,13 @@ export const requestAttacks: readonly RequestAttack[] = [
   ...makeRows(
     "host",
     refuse(),
-    HOSTS,
+    refusedHosts,
     (host) => `GET /a HTTP/1.1\r\nhost: ${host}\r\n\r\n${SMUGGLED}`,
   ),
   ...makeRows(
     "host beside an absolute form",
     refuse(),
-    HOSTS,
+    refusedHosts,
     (host) => `GET http://b/a HTTP/1.1\r\nhost: ${host}\r\n\r\n${SMUGGLED}`,
   ),
   ...makeRows("chunks", BROKEN, CHUNKS, (body) => postWith(TE, body + SMUGGLED)),
