@@ -8,7 +8,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { plainKinds } from "@degu/testing/endpoints.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { dial, withTimeout } from "@degu/testing/raw_peer.ts";
-import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -16,6 +16,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { checkLinear, PREAMBLE, type Target } from "../../fuzz/check_linear.ts";
 import { AnsweringSocket, MemoryServer, MemorySocket } from "../../fuzz/memory.ts";
+import { HEADER_TARGETS } from "../../fuzz/header_targets.ts";
 
 type Row = readonly [name: string, target: Target, prefix: string, part: string, suffix: string];
 
@@ -217,4 +218,15 @@ Deno.test("a content range of 30,000 zeros is read", () => {
   const read = parseContentRange(`bytes ${"0".repeat(30_000)}1-2/*`);
   assertInstanceOf(read, ContentRange);
   assertEquals([read.start, read.stop, read.total], [1, 3, null]);
+});
+
+// The time of functions that copy or convert headers.
+
+Deno.test("the time of each copy of headers, and of each bridge to fetch, grows linearly with the number of headers and of options of connection", async (t) => {
+  for (const [name, target] of HEADER_TARGETS) {
+    await t.step(name, async () => {
+      await checkLinear(target, "", "a,", "");
+      await checkLinear(target, "x-", "1", ",x-1");
+    });
+  }
 });
