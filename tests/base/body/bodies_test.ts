@@ -9,33 +9,18 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
   LengthEncoderStream,
-  makeOutputFromInput,
 } from "@degu/degu/base";
-import {
-  type BodyOut,
-  cancelQuietly,
-  cancelUnusedBody,
-  checkBodies,
-  determineBodyFraming,
-  onBodyEnd,
-  type PreparedBody,
-  readerOf,
-} from "@degu/internal/base/body/body.ts";
-import type {
-  BodyOutcome,
-  BodySource,
-  BodyState,
-  Interruption,
-} from "@degu/internal/base/body/body_reader.ts";
+import { type BodyOut, checkBodies } from "@degu/internal/base/body/body.ts";
+import type { BodyOutcome, BodySource } from "@degu/internal/base/body/body_reader.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
-import { cutBytes, PieceSource, RecordingSink, streamOf } from "@degu/testing/streams.ts";
-import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { PieceSource, RecordingSink } from "@degu/testing/streams.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -49,42 +34,6 @@ import { toText } from "@std/streams";
 
 // The common behavior of all kinds of bodies that are sent, and arrays that change while they are
 // sent.
-
-const ENCODED = encodeLatin1("5\r\nhello\r\n0\r\n\r\n");
-
-/** A body of each received kind. */
-const received: Record<string, () => Body | ChunkedBody> = {
-  Body: () => new Body(streamOf(encodeLatin1("hello")), 5),
-  ChunkedBody: () => new ChunkedBody(streamOf(ENCODED)),
-};
-
-Deno.test("outgoingFraming returns the length of a body, or chunked, or null", () => {
-  const rows: [PreparedBody, unknown][] = [
-    [null, null],
-    [new Uint8Array(0), 0],
-    [new Uint8Array(16777216), 16777216],
-    [new Body(streamOf(), 5), 5],
-    [new BodyIter([], 7), 7],
-    [new ChunkedBody(streamOf()), "chunked"],
-    [new ChunkedBodyIter([]), "chunked"],
-  ];
-  for (const [body, framing] of rows) assertEquals(determineBodyFraming(body), framing);
-});
-
-Deno.test("outgoingFraming refuses values that are not a body, are too large, or were used", () => {
-  const writeTo = () => {};
-  const invalidBodies: unknown[] = [undefined, "text", 5, {}, [], writeTo, { chunked: true }, {
-    writeTo,
-  }];
-  for (const body of invalidBodies) {
-    assertThrows(() => determineBodyFraming(body as PreparedBody), TypeError);
-  }
-  assertThrows(() => determineBodyFraming(new Uint8Array(16777217)), RangeError);
-  const usedBody = new Body(streamOf(), 0);
-  usedBody.cancel();
-  assertThrows(() => determineBodyFraming(usedBody), BodyError);
-  assertThrows(() => makeOutputFromInput(usedBody), BodyError);
-});
 
 Deno.test("checkBodies requires all four classes of the library, or classes that extend them", () => {
   checkBodies(bodies);
@@ -105,52 +54,6 @@ Deno.test("checkBodies requires all four classes of the library, or classes that
   assertThrows(() => checkBodies(null as never), TypeError, "whose Body extends");
 });
 
-// ───────────────────────── consumed
-
-const endings: Record<string, [consumed: boolean, use: (body: Body | ChunkedBody) => unknown]> = {
-  untouched: [false, () => {}],
-  "read to its end": [true, (body) => body.read()],
-  "read in part": [false, (body) => body.chunked ? body.readChunk() : body.read(2)],
-  "read to its last byte": [true, (body) => body.chunked ? Array.fromAsync(body) : body.read(5)],
-  written: [true, (body) => body.writeTo(new RecordingSink())],
-  cancelled: [false, (body) => body.cancel()],
-  "cancelled after its end": [true, async (body) => {
-    await body.read();
-    await body.cancel();
-  }],
-  "read in part and canceled": [false, async (body) => {
-    await (body.chunked ? body.readChunk() : body.read(2));
-    await body.cancel();
-  }],
-};
-for (const [kind, make] of Object.entries(received)) {
-  for (const [operation, [consumed, use]] of Object.entries(endings)) {
-    Deno.test(`a ${kind} that is ${operation} is ${consumed ? "" : "not "}consumed`, async () => {
-      const body = make();
-      await use(body);
-      const { bytesRead, isConsumed } = readerOf(body);
-      assertEquals(isConsumed, consumed);
-      // The encoded sizes: the size of a chunked body includes the chunk headers.
-      const [partSize, wholeSize] = kind === "Body" ? [2, 5] : [10, 15];
-      const isPart = operation.startsWith("read in part");
-      assertEquals(
-        bytesRead,
-        operation === "untouched" || operation === "cancelled" ? 0 : isPart ? partSize : wholeSize,
-      );
-    });
-  }
-}
-
-Deno.test("a body is consumed only after its last byte has been written", async () => {
-  for (const length of [1, 2]) {
-    const body = new Body(streamOf(encodeLatin1("ab".slice(0, length))), length);
-    const consumed: boolean[] = [];
-    const write = () => Promise.resolve(void consumed.push(readerOf(body).isConsumed));
-    await body.writeTo({ write });
-    assertEquals([consumed, readerOf(body).isConsumed], [[false], true]);
-  }
-});
-
 Deno.test("a chunk whose array is transferred between its line and its data cuts the message", async () => {
   const data = new Uint8Array(200_000);
   let writes = 0;
@@ -163,75 +66,7 @@ Deno.test("a chunk whose array is transferred between its line and its data cuts
   assertEquals(writes, 1);
 });
 
-Deno.test("canceling an empty body has no effect once its use has begun", async () => {
-  const uses: ((body: Body) => Promise<unknown>)[] = [
-    (body) => body.read(),
-    (body) => body.writeTo(new RecordingSink()),
-    (body) => Array.fromAsync(body),
-    (body) => Array.fromAsync(body.readable),
-  ];
-  for (const use of uses) {
-    const body = new Body(new PieceSource([]), 0);
-    const using = use(body);
-    await body.cancel(new Error("too late"));
-    await using;
-    assertEquals(readerOf(body).isConsumed, true);
-  }
-});
-
-Deno.test("an empty body is consumed from the start, a failed one never", async () => {
-  assertEquals(readerOf(new Body(streamOf(), 0)).isConsumed, true);
-  const failedBody = new Body(streamOf(), 5);
-  await failedBody.read().catch(() => {});
-  assertEquals(readerOf(failedBody).isConsumed, false);
-  const brokenBody = new ChunkedBody(streamOf(encodeLatin1("x")));
-  await brokenBody.read().catch(() => {});
-  assertEquals(readerOf(brokenBody).isConsumed, false);
-});
-
-Deno.test("each end listener of a body is called once, however the body ends, and at once if the body has ended", async () => {
-  const reason = new Error("enough");
-  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
-    consumed: (body) => body.read(),
-    cancelled: (body) => body.cancel(reason),
-    failed: (body) => body.writeTo({ write: () => Promise.reject(reason) }).catch(() => {}),
-    aborted: (body) => readerOf(body).interruption.abort(reason),
-  };
-  for (const make of Object.values(received)) {
-    for (const [way, end] of Object.entries(ways)) {
-      const body = make();
-      const calls: string[] = [];
-      for (const name of ["first", "second", "third"]) onBodyEnd(body, () => calls.push(name));
-      assertEquals(calls, [], way);
-      await end(body);
-      await waitForTick();
-      assertEquals(calls, ["first", "second", "third"], way);
-      onBodyEnd(body, () => calls.push("late"));
-      assertEquals(calls.length, 4, way);
-    }
-  }
-  const calls: null[] = [];
-  onBodyEnd(null, () => calls.push(null));
-  onBodyEnd(new Body(streamOf(), 0), () => calls.push(null));
-  assertEquals(calls.length, 2);
-});
-
 // ───────────────────────── canceled
-
-Deno.test("canceling never throws, also for values that are not a body", async () => {
-  using unhandled = recordUnhandledRejections();
-  const throwFailure = (): never => {
-    throw new Error("no");
-  };
-  const values: unknown[] = [undefined, null, 5, "text", {}, new Uint8Array(5), throwFailure];
-  values.push({ writeTo() {}, cancel: throwFailure }, new Proxy({}, { get: throwFailure }));
-  for (const value of values) {
-    cancelUnusedBody(value, "reason");
-    cancelQuietly(value, "reason");
-  }
-  await new Promise((resolve) => setTimeout(resolve));
-  assertEquals(unhandled.reasons, []);
-});
 
 Deno.test("the bodies of a response that can't be read are canceled", async (t) => {
   const responses: Record<string, (body: unknown) => unknown> = {
@@ -498,16 +333,6 @@ class RecordingBodySource implements BodySource {
   }
 }
 
-Deno.test("the buffered bytes of a body are written synchronously, together with its preamble", async () => {
-  const connection = new RecordingBodySource(cutBytes(encodeLatin1("hello, world"), 5));
-  await connection.buffer.fill(connection);
-  const pieces: string[] = [];
-  const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(decodeLatin1(bytes)));
-  const writing = new Body(connection, 12).writeTo({ write });
-  assertEquals(pieces, ["hello"]);
-  assertEquals([await writing, pieces.join("")], [12, "hello, world"]);
-});
-
 Deno.test("a read that fails after a body was canceled doesn't affect its connection", async () => {
   const connection = new RecordingBodySource([]);
   const pending = Promise.withResolvers<number>();
@@ -523,24 +348,3 @@ Deno.test("a read that fails after a body was canceled doesn't affect its connec
 });
 
 // BodyState: operations on a body after an abort.
-
-function makeState(): { state: BodyState; interruption: Interruption } {
-  const state = readerOf(new Body(new PieceSource([]), 5));
-  return { state, interruption: state.interruption };
-}
-
-Deno.test("an abort rejects the pending operation once, and later ones, with the reason itself", async () => {
-  for (const reason of [new Error("enough"), "enough", undefined, null]) {
-    const { state, interruption } = makeState();
-    state.beginRead(true);
-    const waiting = catchRejection(state.waitFor(new Promise(() => {})), "an aborted wait");
-    interruption.abort(reason);
-    assertStrictEquals(await waiting, reason);
-    assertEquals(interruption.failure, { error: reason, isAbort: true });
-    for (const operation of [() => state.beginRead(true), () => state.checkNotStopped()]) {
-      assertStrictEquals(catchThrown(operation, "an aborted body"), reason);
-    }
-    const wait = state.waitFor(Promise.resolve());
-    assertStrictEquals(await catchRejection(wait, "a later wait"), reason);
-  }
-});

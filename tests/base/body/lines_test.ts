@@ -117,14 +117,14 @@ Deno.test("both sides of a conversation survive a silence that is longer than th
   await using server = await Server.start(
     ["127.0.0.1", 0],
     (request) => reply(200, makeLineBody(answers(linesOf(request)), options)),
-    { timeout: 2 },
+    { timeout: 1 },
   );
   async function* questions() {
     yield "a";
     await stop.promise;
     yield "b";
   }
-  const client = new Client(server.address, { timeout: 2 });
+  const client = new Client(server.address, { timeout: 1 });
   const body = makeLineBody(questions(), options);
   const response = await client.request("POST", "/", {}, body, { duplex: "full" });
   const received: string[] = [];
@@ -132,7 +132,7 @@ Deno.test("both sides of a conversation survive a silence that is longer than th
   for await (const line of linesOf(response)) {
     if (line !== "") received.push(line);
     // More than two time-outs have passed.
-    else if (++emptyCount === 45) stop.resolve();
+    else if (++emptyCount === 23) stop.resolve();
   }
   assertEquals(received, ["A", "B"]);
 });

@@ -1,12 +1,11 @@
 /** Bodies of the platform, in requests and responses: Blob, ArrayBuffer, URLSearchParams. */
-import { type App, ConnectionPool, createFetch, reply, wrapApp } from "@degu/degu";
+import { type App, createFetch, reply, wrapApp } from "@degu/degu";
 import { BodyError, type BodyOut, type HeadersToSend, Response } from "@degu/degu/base";
 import type { ResponseTuple } from "@degu/degu/server";
-import { Client } from "@degu/degu/client";
 import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -176,25 +175,6 @@ Deno.test("a Blob of many pieces arrives whole, from a client and from a server"
   assertEquals(new Uint8Array(await fetched.arrayBuffer()), expected);
 });
 
-Deno.test("a pool repeats a request with a body of the platform, with the whole body", async (t) => {
-  await testEachRow(t, SENT, async (_label, body, headers, type, bytes) => {
-    using server = new RawServer();
-    const client = new Client(server.address, { host: null });
-    await using pool = new ConnectionPool(client, { repeat: "any" });
-    const first = pool.request("GET", "/");
-    using firstPeer = await server.respond(OK);
-    await first;
-    const secondRequest = pool.request("PUT", "/", headers, body);
-    const request = `PUT / HTTP/1.1\r\n${formatSent(type, bytes)}`;
-    assertEquals(await firstPeer.readExactly(request.length), request);
-    firstPeer.close();
-    using fresh = await server.accept();
-    assertEquals(await fresh.readExactly(request.length), request);
-    await fresh.send(OK);
-    assertEquals((await secondRequest).status, 200);
-  });
-});
-
 Deno.test("a Blob whose type is no header value is refused before the request is sent, with advice", async () => {
   const oddBlob = new Blob(["a"], { type: " text/x" });
   const message = 'body: its type " text/x" can\'t be the value of a header; ' +
@@ -308,16 +288,4 @@ Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory
     await (await client.request("PUT", "/", {}, new Blob([largeBuffer]))).text(),
     "16777217",
   );
-});
-
-Deno.test("a response with a Blob keeps its connection, and with 204 is refused", async () => {
-  await using serving = serve(({ path }) =>
-    path[0] === "none" ? [204, "No Content", {}, TYPED] : reply(200, TYPED)
-  );
-  using conn = await serving.makeClient().connect();
-  for (let i = 0; i < 3; i++) {
-    assertEquals(await (await conn.get("/")).text(), "hello");
-    assertEquals((await conn.head("/")).headers["content-type"], TYPED.type);
-  }
-  assertEquals((await conn.get("/none")).status, 500);
 });

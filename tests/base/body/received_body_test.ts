@@ -528,14 +528,6 @@ Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async 
   }
 });
 
-Deno.test("a Body of one byte has it in every operation", async () => {
-  for (const [operation, run] of Object.entries(operations)) {
-    for (const open of Object.values(makeSources(encodeLatin1("1"), 1))) {
-      assertEquals(await run(new Body(open(), 1)), encodeLatin1("1"), operation);
-    }
-  }
-});
-
 Deno.test("Body of length 0 is consumed from the start", async () => {
   for (const open of Object.values(makeSources(EMPTY))) {
     const make = () => new Body(open(), 0);
@@ -585,26 +577,6 @@ Deno.test("memory for an announced size is limited as in docs/security.md: a fix
     const steps = [first, growth * first, growth ** 2 * first];
     assertEquals([...sizes], steps.slice(0, slow ? 2 : 3));
   }
-});
-
-Deno.test("Body.writeTo enlarges its reads only if the source fills them", async () => {
-  const write = () => Promise.resolve();
-  const sink = { pieceBytes: 2 ** 21, write };
-  const sinks = [
-    [sink, [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]],
-    [{ write }, [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]],
-    [{ pieceBytes: 1000, write }, [1000, 1000, 1000, 1000]],
-    [{ pieceBytes: 2 ** 17, write }, [2 ** 16, 2 ** 17, 2 ** 17, 2 ** 17]],
-    [new WritableStream<Uint8Array>(), [2 ** 16, 2 ** 16, 2 ** 16, 2 ** 16]],
-  ] as const;
-  for (const [target, expectedLengths] of sinks) {
-    const fast = new PieceSource([new Uint8Array(2 ** 21)]);
-    await new Body(fast, 2 ** 21).writeTo(target);
-    assertEquals(fast.bufferLengths.slice(0, 4), [...expectedLengths]);
-  }
-  const slow = new PieceSource(cutBytes(new Uint8Array(2 ** 21), 2 ** 15));
-  await new Body(slow, 2 ** 21).writeTo(sink);
-  assertEquals(Math.max(...slow.bufferLengths), 2 ** 16);
 });
 
 Deno.test("an item of an iterated body keeps at most twice its size alive, and is copied only for this purpose", async () => {

@@ -196,19 +196,6 @@ Deno.test("a source is canceled if its message is not sent: an invalid response,
   });
 });
 
-Deno.test("a source that waits is canceled when its reader leaves", async () => {
-  const closeReason = Promise.withResolvers<unknown>();
-  const stream = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(encodeLatin1("a")),
-    cancel: closeReason.resolve,
-  });
-  await using serving = serve(() => reply(200, stream));
-  using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
-  await peer.readUntil("a\r\n");
-  serving.server.close();
-  await withTimeout(closeReason.promise, "the stream is canceled");
-});
-
 Deno.test("a stream is sent once, and a used or locked stream is a TypeError", async () => {
   await using serving = serve(async ({ body }) => reply(200, await body?.text() ?? ""));
   const client = serving.makeClient();

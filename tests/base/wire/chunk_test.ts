@@ -9,15 +9,13 @@ import { ChunkedValidator, type ChunkPhase, ChunkScanner } from "@degu/internal/
 import {
   assertProtocolError,
   assertRangeError,
-  assertTypeError,
-  callWith,
   catchThrown,
   formatLabel,
   parseOrNull,
 } from "@degu/testing/expectations.ts";
 import { concat, splitEverywhere } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 
 /** Parses a chunk line to a value that can be compared; `null` if the line is refused. */
 function parse(line: string) {
@@ -38,15 +36,6 @@ Deno.test("parseChunkHeader allows lines of 4094 bytes", () => {
   }
 });
 
-Deno.test("formatChunk refuses an extension that is not a key and a value", () => {
-  for (const extension of ["kv", [], ["k"], ["k", "v", "x"], ["k", 5], [null, "v"], {}, 5]) {
-    assertTypeError(
-      () => callWith(formatChunk, [extension, encodeLatin1("")]),
-      Deno.inspect(extension),
-    );
-  }
-});
-
 Deno.test("formatChunk allows 16 MiB of data", () => {
   const data = new Uint8Array(limits.chunkData + 1);
   const bytes = formatChunk([null, data.subarray(1)]);
@@ -64,14 +53,6 @@ Deno.test("formatChunk allows lines of 4096 bytes with their CR LF", () => {
   const longer = new Uint8Array(16);
   assertEquals(formatChunk([["k", "v".repeat(maxValueLength - 1)], longer]).length, 4096 + 16 + 2);
   assertRangeError(() => formatChunk([["k", "v".repeat(maxValueLength)], longer]), "two digits");
-});
-
-Deno.test("formatChunk copies the data and leaves the chunk unchanged", () => {
-  const data = encodeLatin1("hello");
-  const chunk: Chunk = Object.freeze([Object.freeze(["k", "v"] as const), data] as const);
-  const bytes = formatChunk(chunk);
-  data.fill(0);
-  assertEquals(decodeLatin1(bytes), "5;k=v\r\nhello\r\n");
 });
 
 /** Returns the phases and positions of a scan in which the bytes up to each of `ends` arrive. */
@@ -106,30 +87,6 @@ Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", ()
   }
 });
 
-Deno.test("ChunkScanner scans each byte of a line once, however few arrive at a time", () => {
-  let readCount = 0;
-  const bytes = encodeLatin1(`1;k=${"v".repeat(4000)}`);
-  const counted = new Proxy(bytes, {
-    get(target, name) {
-      if (/^\d+$/.test(String(name))) readCount++;
-      return Reflect.get(target, name, target);
-    },
-  });
-  const scanner = new ChunkScanner();
-  for (let end = 1; end <= bytes.length; end++) assertEquals(scanner.advance(counted, 0, end), -1);
-  assert(readCount <= bytes.length, `${readCount} reads`);
-});
-
-/** Scans up to the end of the bytes. */
-function scanTo(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: number): number {
-  let at = from;
-  for (;;) {
-    const next = scanner.advance(bytes, at, end);
-    if (next < 0) return at;
-    at = next;
-  }
-}
-
 Deno.test("ChunkScanner refuses an invalid line of a trailer as soon as it ends, or as a bare CR or LF shows it", () => {
   const codes = ["BAD_CHUNK_END", "BAD_HEADER_LINE", "BAD_HEADER_NAME", "BAD_HEADER_VALUE"];
   for (const text of ["0\r\nx\r\n", "0\r\na : b\r\n", "0\r\n\rx", "0\r\n\n", "0\r\na: b\n"]) {
@@ -139,62 +96,6 @@ Deno.test("ChunkScanner refuses an invalid line of a trailer as soon as it ends,
       assertProtocolError(() => scan(bytes, list), codes, formatLabel(text));
     }
   }
-});
-
-Deno.test("ChunkScanner scans each byte of trailers once, however few arrive at a time", () => {
-  let readCount = 0;
-  const bytes = encodeLatin1(`0\r\na: ${"b".repeat(30000)}\r\n\r\n`);
-  const counted = new Proxy(bytes, {
-    get(target, name) {
-      if (/^\d+$/.test(String(name))) readCount++;
-      return Reflect.get(target, name, target);
-    },
-  });
-  const scanner = new ChunkScanner();
-  let at = 0;
-  for (let end = 1; end <= bytes.length; end++) at = scanTo(scanner, counted, at, end);
-  assertEquals([scanner.phase, at], ["done", bytes.length]);
-  // Once for the end of the line, and once for its grammar.
-  assert(readCount <= 3 * bytes.length, `${readCount} reads`);
-});
-
-Deno.test("minRemainingBytes returns the size of the shortest valid remainder", () => {
-  const rows: [seen: string, least: number][] = [
-    ["", 5],
-    ["0", 3],
-    ["0\r\n", 2],
-    ["0\r\n\r", 1],
-    ["0\r\n\r\n", 0],
-    ["3\r\n", 3 + 2 + 5],
-    ["3\r\nab", 1 + 2 + 5],
-    ["3\r\nabc", 2 + 5],
-    ["3\r\nabc\r", 1 + 5],
-    ["3\r\nabc\r\n", 5],
-  ];
-  for (const [text, minBytes] of rows) {
-    const bytes = encodeLatin1(text);
-    const scanner = new ChunkScanner();
-    const at = scanTo(scanner, bytes, 0, bytes.length);
-    assertEquals(
-      scanner.computeMinRemainingBytes(bytes.length - at),
-      minBytes,
-      JSON.stringify(text),
-    );
-  }
-});
-
-Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is still incomplete", () => {
-  const start = "1;k=";
-  const makeLine = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
-  const longest = encodeLatin1(makeLine(4096));
-  assertEquals(new ChunkScanner().advance(longest, 0, longest.length), 4096);
-  for (const text of [makeLine(4097), `${start}${"v".repeat(4092)}`]) {
-    const bytes = encodeLatin1(text);
-    const advance = () => new ChunkScanner().advance(bytes, 0, bytes.length);
-    assertProtocolError(advance, ["CHUNK_LINE_TOO_LONG"], `${text.length} bytes`);
-  }
-  const unfinished = encodeLatin1(`${start}${"v".repeat(4091)}`);
-  assertEquals(new ChunkScanner().advance(unfinished, 0, unfinished.length), -1);
 });
 
 const ENCODED = "5;key=value\r\nhello\r\n1\r\nx\r\n0;a=b\r\n\r\n";
