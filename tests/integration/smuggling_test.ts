@@ -23,6 +23,7 @@ import {
   formatResponses,
   isClosedByServer,
   type RequestRow,
+  requestRows,
   someRequestRows,
 } from "../base/wire/requests.rows.ts";
 
@@ -293,7 +294,7 @@ async function forwardAll(kind: Kind | null): Promise<void> {
   let responseTotal = 0;
   const lateRequests: SeenRequest[] = [];
   const isOwn = kind === null;
-  for (const row of (isOwn ? someRequestRows : forwardedRows).map(respellUris)) {
+  for (const row of (isOwn ? requestRows : forwardedRows).map(respellUris)) {
     const received = await converse(proxy.address, row, isOwn);
     if (isOwn) assertEquals(received, formatResponses(row, true), row.name);
     await app[Symbol.asyncDispose]();
