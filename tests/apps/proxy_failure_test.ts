@@ -1,6 +1,6 @@
 /** ProxyApp: shared connections, failing connections, and clients that leave. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { type AppFunction, ProxyApp, reply, retry, Server, SSLServer } from "@degu/degu";
+import { type AppFunction, ProxyApp, SSLServer } from "@degu/degu";
 import { ProtocolError } from "@degu/degu/base";
 import {
   Client,
@@ -10,7 +10,7 @@ import {
   type Requester,
   SSLClient,
 } from "@degu/degu/client";
-import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
+import { TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
@@ -97,27 +97,6 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
   });
 });
 
-Deno.test("retry repeats a PUT through a proxy until the upstream can be reached", async () => {
-  await using dir = await createTempDir();
-  const path = `${dir.path}/socket`;
-  await using proxy = serve(new ProxyApp(new Client(path)));
-  const texts: string[] = [];
-  const starts: Server[] = [];
-  const { status } = await retry(() => proxy.makeClient().put("/", {}, "hello"), {
-    seconds: 0.01,
-    onRetry() {
-      const server = new Server(path, async (request) => {
-        texts.push(await request.text());
-        return reply(201);
-      });
-      server.serveForever();
-      starts.push(server);
-    },
-  });
-  await using _server = starts[0]!;
-  assertEquals([status, texts, starts.length], [201, ["hello"], 1]);
-});
-
 Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
   for (const response of ["", "HTTP/1.1 200 OK\r\n"]) {
     await t.step(`after ${JSON.stringify(response)}`, async () => {
@@ -144,15 +123,6 @@ Deno.test("the proxy logs the reason for a 503, and doesn't send it to the clien
   assertEquals({ ...response.headers }, { connection: "close" });
   const [warning = ""] = logger.messagesOf("warn");
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
-});
-
-Deno.test("a proxy without a logger logs the reason for a 503 with the server's logger", async () => {
-  await using app = new ProxyApp(new Client(["127.0.0.1", await findUnusedPort()]));
-  await using proxy = serve(app);
-  assertEquals((await proxy.makeClient().request("GET", "/")).status, 503);
-  const [line = ""] = await proxy.logger.waitFor("info");
-  assertMatch(line, /^127\.0\.0\.1:\d+: a request could not be relayed: ConnectionRefused/);
-  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 503);
 });
 
 Deno.test("the proxy logs the reason for a 502 in one line, also for errors of a custom client", async () => {
@@ -420,32 +390,6 @@ for (const [description, leave] of Object.entries(departures)) {
     });
   });
 }
-
-Deno.test("a request whose client has left is not repeated, and logs no warning", async () => {
-  using _intervals = recordIntervals(10);
-  const warnings: string[] = [];
-  using upstream = new RawServer();
-  const client = new Client(upstream.address, { host: null, timeout: 60 });
-  const logger = { warn: (message: string) => void warnings.push(message) };
-  await using proxy = new ProxyApp(client, { logger });
-  const handled = Promise.withResolvers<unknown>();
-  await using serving = serve(async (request, session) => {
-    const response = await proxy.handle(request, session);
-    if (request.uri === "/2") handled.resolve(response);
-    return response;
-  });
-  using clientPeer = await RawPeer.connect(serving.address, "GET /1 HTTP/1.1\r\n\r\n");
-  const upstreamPeer = await upstream.respond("HTTP/1.1 204 No Content\r\n\r\n");
-  await clientPeer.readPreamble();
-  // The second request uses the open connection, which is closed with the client.
-  await clientPeer.send("GET /2 HTTP/1.1\r\n\r\n");
-  await upstreamPeer.readPreamble();
-  clientPeer.close();
-  assertEquals((await upstreamPeer.readToEnd()).received, "");
-  const [status] = await withTimeout(handled.promise, "the proxy responds") as [number];
-  assertEquals(status, 502);
-  assertEquals(warnings, []);
-});
 
 Deno.test("a client that leaves while the upstream is being connected ends its session", async () => {
   using _intervals = recordIntervals(10);

@@ -12,7 +12,7 @@ import {
   wrapApp,
 } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
-import { Client, type ClientOptions } from "@degu/degu/client";
+import { Client } from "@degu/degu/client";
 import { callApp, formatChunk, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { assertTypeError, catchRejection, constructWith } from "@degu/testing/expectations.ts";
@@ -21,7 +21,6 @@ import {
   relayRequestHeaders,
   removeHopByHop,
   REQUESTS,
-  serveProxy,
 } from "@degu/testing/proxies.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -200,28 +199,6 @@ Deno.test("routes and ProxyApp see a path without its components ., and so does 
     const { received } = await peer.readToEnd();
     assertEquals(received.split("\r\n\r\n")[1], expected);
   });
-});
-
-Deno.test("the client's base headers replace those of the request", async () => {
-  await using upstream = serve(({ headers }) => [200, "OK", {
-    host: `${headers["host"]}`,
-    authorization: `${headers["authorization"]}`,
-  }, null]);
-  const cases: [ClientOptions, host: string, authorization: string, more?: HeadersToSend][] = [
-    [{ host: null }, "its.host", "its authorization"],
-    [{ host: "my.host" }, "my.host", "its authorization"],
-    [{ host: null, authorization: "mine" }, "its.host", "mine"],
-    // The client's headers also replace headers that `connection` names.
-    [{ host: null, authorization: "mine" }, "its.host", "mine", { connection: "authorization" }],
-  ];
-  for (const [options, host, authorization, extraHeaders] of cases) {
-    await using proxy = serveProxy(upstream.address, options);
-    const response = await proxy.makeClient({ host: "its.host" }).request("GET", "/", {
-      authorization: "its authorization",
-      ...extraHeaders,
-    });
-    assertEquals({ ...response.headers }, { host, authorization });
-  }
 });
 
 Deno.test("the headers that ProxyApp adds reach the server, also if connection names them", async () => {

@@ -1,9 +1,6 @@
 /** reply() and json(). */
-import { type App, type HeadersToSend, json, reply } from "@degu/degu";
+import { type HeadersToSend, json, reply } from "@degu/degu";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { testEachRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertStrictEquals } from "@std/assert";
 
 const text = (bytes: unknown) => new TextDecoder().decode(bytes as Uint8Array);
@@ -111,35 +108,6 @@ Deno.test("json refuses values that JSON can't represent, and a status without a
     assertTypeError(() => callWith(json, value), Deno.inspect(value));
   }
   assertRangeError(() => json({}, 204), "204");
-});
-
-Deno.test("a server sends the replies of text, JSON and null with their framing", async (t) => {
-  const app: App = ({ path }) => {
-    if (path[0] === "text") return reply(200, "hello");
-    if (path[0] === "json") return json({ a: 1 });
-    return reply(path[0] === "none" ? 204 : 404);
-  };
-  const rows: [request: string, preamble: string][] = [
-    [
-      "GET /text",
-      `HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: ${PLAIN}\r\n\r\nhello`,
-    ],
-    [
-      "HEAD /text",
-      `HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: ${PLAIN}\r\n\r\n`,
-    ],
-    [
-      "GET /json",
-      'HTTP/1.1 200 OK\r\ncontent-length: 7\r\ncontent-type: application/json\r\n\r\n{"a":1}',
-    ],
-    ["GET /none", "HTTP/1.1 204 No Content\r\n\r\n"],
-    ["GET /other", "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"],
-  ];
-  await using server = serve(app);
-  await testEachRow(t, rows, async (request, expected) => {
-    using peer = await RawPeer.connect(server.address, `${request} HTTP/1.1\r\n\r\n`);
-    assertEquals(await peer.readExactly(expected.length), expected);
-  });
 });
 
 Deno.test("json writes what JSON.stringify writes", () => {

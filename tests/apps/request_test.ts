@@ -7,7 +7,6 @@ import {
   type AppFunction,
   BodyError,
   fromFetchHandler,
-  type HeadersToSend,
   json,
   ProxyApp,
   reply,
@@ -44,31 +43,6 @@ Deno.test("a request reads its body as bytes, text or JSON, and null is empty", 
       await assertRejects(() => read.call(put("a"), options) as Promise<unknown>, TypeError);
     }
   }
-});
-
-Deno.test("with() adds, replaces and removes headers, and keeps all others", () => {
-  const headers = { authorization: "secret", accept: "text/plain", "x-a": "1" };
-  const request = mkreq("PUT", "/", headers, "hello");
-  const framing = { "content-length": 5 };
-  const rows: [changes: HeadersToSend, expected: HeadersToSend][] = [
-    [{}, { ...headers, ...framing }],
-    [{ "x-user": "anna" }, { ...headers, ...framing, "x-user": "anna" }],
-    [{ "x-a": "2" }, { ...headers, ...framing, "x-a": "2" }],
-    [{ authorization: undefined }, { accept: "text/plain", "x-a": "1", ...framing }],
-    [{ ...request.headers, accept: undefined }, {
-      authorization: "secret",
-      "x-a": "1",
-      ...framing,
-    }],
-    [{ "x-none": undefined }, { ...headers, ...framing }],
-  ];
-  for (const [changes, expected] of rows) {
-    const copy = request.with({ headers: changes });
-    assertEquals({ ...copy.headers }, expected);
-    assertEquals(Object.getPrototypeOf(copy.headers), null);
-    assertEquals({ ...copy.with({ path: ["a"] }).headers }, expected);
-  }
-  assertEquals({ ...request.headers }, { ...headers, ...framing });
 });
 
 Deno.test("a body that isn't JSON causes 400, and a body that is too long causes 413, if the app doesn't catch the error", async () => {

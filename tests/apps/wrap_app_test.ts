@@ -2,7 +2,6 @@
 import {
   type App,
   type AppFunction,
-  type AppObject,
   Body,
   type BodyOut,
   Client,
@@ -153,18 +152,6 @@ Deno.test("a wrapped function of a route has the parameters of the route, and so
   assertEquals((await callApp(app, mkreq("GET", "/lamp/none"))).status, 404);
   const response = await callApp(app, mkreq("GET", "/lamp/kitchen"));
   assertEquals(await response.text(), "kitchen kitchen");
-});
-
-Deno.test("wrapApp looks up the methods of an app at each call, as a server does", async () => {
-  const app: AppObject = { handle: () => reply(200), onConnect: () => false };
-  const wrapped = wrapApp(
-    wrapApp(app, (next) => next()),
-    (next) => next(),
-  );
-  app.handle = () => reply(404);
-  app.onConnect = () => true;
-  assertEquals((await callApp(wrapped, mkreq("GET", "/"))).status, 404);
-  assertEquals(await wrapped.onConnect!(makeSession(), deadSocket), true);
 });
 
 Deno.test("wrapApp refuses an invalid app, and a handle that is not a function", () => {

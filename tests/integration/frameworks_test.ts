@@ -4,7 +4,7 @@ import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Hono } from "npm:hono@4.13.19";
 import ky from "npm:ky@2.1.0";
 import { AutoRouter, error as ittyError, type IRequest } from "npm:itty-router@6.0.0";
@@ -132,47 +132,17 @@ Deno.test("Hono: secureHeaders() works with its defaults", async () => {
   assertEquals(headers["x-permitted-cross-domain-policies"], "none");
 });
 
-Deno.test("itty-router: routes, parameters, middleware and errors", async () => {
-  interface Item {
-    readonly id: string;
-  }
-  const items = new Map<string, Item>([["1", { id: "1" }]]);
-  const router = AutoRouter({
-    before: [
-      (request: IRequest) =>
-        request.headers.get("x-key") === "let me in" ? undefined : ittyError(403, "go away"),
-    ],
-    missing: () => ittyError(404, "nothing here"),
+Deno.test("itty-router: routes, parameters, queries and bodies", async () => {
+  const router = AutoRouter({ missing: () => ittyError(404, "nothing here") });
+  router.post("/items/:id", async (request: IRequest) => {
+    const { params, query } = request;
+    return { ...params, query, sent: await request.json() };
   });
-  router
-    .get("/items", () => [...items.values()])
-    .get("/items/:id", ({ params, query }: IRequest) => ({ ...items.get(params["id"]!), query }))
-    .post("/items", async (request: IRequest) => {
-      const item = await request.json() as Item;
-      items.set(item.id, item);
-      return new Response(null, { status: 201, headers: { location: `/items/${item.id}` } });
-    })
-    .get("/text", () => new Response("plain"));
   await using serving = serve(fromFetchHandler(router));
-  const headers = { "x-key": "let me in" };
   using conn = await serving.makeClient().connect();
-  const json = encoder.encode('{"id":"2"}');
-  const created = await conn.post("/items", headers, json);
-  assertEquals([created.status, created.headers["location"]], [201, "/items/2"]);
-  await created.body?.bytes();
-  assertEquals(JSON.parse((await get(conn, "/items", headers)).text ?? ""), [{ id: "1" }, {
-    id: "2",
-  }]);
-  const itemResponse = await get(conn, "/items/2?a=b", headers);
-  assertEquals(JSON.parse(itemResponse.text ?? ""), { id: "2", query: { a: "b" } });
-  assertEquals((await get(conn, "/text", headers)).text, "plain");
-  const missing = await get(conn, "/nowhere", headers);
-  assertEquals([missing.status, JSON.parse(missing.text ?? "")], [404, {
-    status: 404,
-    error: "nothing here",
-  }]);
-  assertEquals((await get(conn, "/items")).status, 403);
-  assert(conn.closed || serving.logger.messagesOf("error").length === 0);
+  const response = await conn.post("/items/2?a=b", {}, '{"c":1}');
+  assertEquals(await response.json(), { id: "2", query: { a: "b" }, sent: { c: 1 } });
+  assertEquals((await get(conn, "/nowhere")).status, 404);
 });
 
 // Unmodified ky from npm over a client of the library.

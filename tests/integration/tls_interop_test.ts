@@ -258,34 +258,6 @@ Deno.test(
   },
 );
 
-Deno.test(
-  "the client gets a response from openssl s_server, which requires a certificate",
-  await ignoreUnlessInstalled("openssl"),
-  async () => {
-    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    const { program, port } = await ServingProgram.startOpenssl([
-      ...["-cert", certFile, "-key", keyFile, "-CAfile", caFile, "-Verify", "1"],
-      "-verify_return_error",
-    ]);
-    await using _program = program;
-    const client = new SSLClient(pki.clientSslconfig, ["localhost", port], { timeout: 60 });
-    using conn = await client.connect();
-    assertEquals(conn.sock.peerCertificate?.subject, "CN=TempPKI server");
-    const asking = conn.get("/");
-    await program.waitForStdout(/GET \/ HTTP\/1\.1\r?\nhost: localhost:\d+\r?\n\r?\n/);
-    await program.writeInput("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
-    assertEquals(await (await asking).body?.text(), "hello");
-    conn.close();
-
-    const anonymous = new SSLClient(pki.anonymousClientSslconfig, ["localhost", port], {
-      timeout: 10,
-    });
-    const error = await assertRejects(() => anonymous.request("GET", "/"), Error);
-    // With TLS 1.3 the client learns of it when it reads (RFC 8446 §4.4.2.4).
-    assertMatch(error.message, /CertificateRequired|closed the connection/);
-  },
-);
-
 Deno.test({
   name:
     "the commands in docs/tls.md create files that the code below them, curl and openssl can use",

@@ -2,7 +2,6 @@
 import {
   assert,
   assertEquals,
-  assertMatch,
   assertNotEquals,
   assertRejects,
   assertStrictEquals,
@@ -13,8 +12,7 @@ import { TempPKI, type TempPKIOptions } from "@degu/internal/misc/pki.ts";
 import type { ClientSslconfig } from "@degu/degu/client";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
-import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
-import { runScript } from "@degu/testing/processes.ts";
+import { listNames, readMode } from "@degu/testing/directories.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 
@@ -107,32 +105,6 @@ Deno.test("TempPKIs that are created at the same time share no directory, key or
   assertStrictEquals(firstFiles.client.verify(secondFiles.clientCa.publicKey), false);
 });
 
-Deno.test({
-  name: "TempPKI.create leaves no directory behind if its files can't be written",
-  ignore: Deno.build.os !== "linux",
-  async fn() {
-    await using dir = await createTempDir();
-    // The path is so long that a directory of 25 characters has a valid path, but a file in it
-    // doesn't.
-    const deepDirectory = makeDeepPath(dir.path, 4060);
-    await Deno.mkdir(deepDirectory, { recursive: true });
-    const output = await runScript(
-      `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
-       const { makeTempDir } = Deno;
-       Deno.makeTempDir = async (options) => {
-         const path = await makeTempDir(options);
-         console.log(path);
-         return path;
-       };
-       await TempPKI.create().catch((error) => console.log(error.message));`,
-      [`--allow-write=${deepDirectory}`],
-      { TMPDIR: deepDirectory },
-    );
-    assertMatch(output, /\/degu-pki-[0-9a-f]+\n.*File name too long/);
-    assertEquals(await listNames(deepDirectory), []);
-  },
-});
-
 Deno.test("TempPKI: server and client of one PKI connect, and every other pair fails", async () => {
   await using otherPki = await TempPKI.create();
   const { serverSslconfig: server, clientSslconfig: client } = pki;
@@ -191,15 +163,6 @@ async function readAll(pki: TempPKI): Promise<
 
 function directoryOf(pki: TempPKI): string {
   return dirname(pki.serverSslconfig.certFile);
-}
-
-/** Returns a path of exactly this many bytes below a directory. */
-function makeDeepPath(root: string, length: number): string {
-  let path = root;
-  while (path.length < length) {
-    path += `/${"d".repeat(Math.min(200, length - path.length - 1))}`;
-  }
-  return path;
 }
 
 // ───────────────────────── options

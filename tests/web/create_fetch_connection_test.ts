@@ -1,16 +1,7 @@
 /** createFetch: requests, connections, and failures. */
 import { createFetch } from "@degu/degu";
-import {
-  type Address,
-  type BodyOut,
-  ConnectionClosedError,
-  type HeadersToSend,
-  type Method,
-  ProtocolError,
-  Response as DeguResponse,
-} from "@degu/degu/base";
-import { Client, type Connection, type RequestOptions, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
+import { type Address, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
+import { Client, type Connection } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -128,57 +119,6 @@ Deno.test("redirects with any body use the connection", async (t) => {
 });
 
 // createFetch: the URL, host and body of each request.
-
-/**
- * Replaces the requests of a client: it responds with `redirects` redirects, and records each
- * request's body.
- */
-function replaceRequests<T extends Client>(
-  client: T,
-  redirects = 0,
-): { client: T; bodies: BodyOut[] } {
-  const bodies: BodyOut[] = [];
-  client.request = (
-    _method: Method,
-    _uri: string,
-    _headers?: HeadersToSend,
-    body: BodyOut = null,
-    _options?: RequestOptions,
-  ) => {
-    const response = bodies.push(body) > redirects
-      ? new DeguResponse(200, "OK", {}, null)
-      : new DeguResponse(307, "Temporary Redirect", { location: "/again" }, null);
-    return Promise.resolve(response);
-  };
-  return { client, bodies };
-}
-
-Deno.test("a URL is absolute, or relative to the host of the client, with the scheme of its class", async () => {
-  await using pki = await TempPKI.create();
-  const tcp = new Client(["127.0.0.1", 8080]);
-  const rows: [client: Client, input: string, url: string][] = [
-    [tcp, "/x", "http://127.0.0.1:8080/x"],
-    [tcp, "x", "http://127.0.0.1:8080/x"],
-    [tcp, "?q", "http://127.0.0.1:8080/?q"],
-    [tcp, "", "http://127.0.0.1:8080/"],
-    [tcp, "http://a/b?c#d", "http://a/b?c"],
-    [tcp, "//other/x", "http://other/x"],
-    [tcp, "/users/@me", "http://127.0.0.1:8080/users/@me"],
-    [tcp, "http://a/x@y?z@w", "http://a/x@y?z@w"],
-    [new Client(["a.example", 80]), "/", "http://a.example/"],
-    [new Client(["::1", 8080]), "/", "http://[::1]:8080/"],
-    [new Client(["127.0.0.1", 8080], { host: "b.example" }), "/", "http://b.example/"],
-    [new Client(["127.0.0.1", 8080], { host: null }), "/", "http://localhost/"],
-    [new Client("/a/socket"), "/", "http://localhost/"],
-    [new SSLClient(pki.clientSslconfig, ["127.0.0.1", 8443]), "/", "https://127.0.0.1:8443/"],
-  ];
-  for (const [client, input, url] of rows) {
-    assertEquals(
-      (await createFetch(replaceRequests(client).client, { anyHost: true })(input)).url,
-      url,
-    );
-  }
-});
 
 Deno.test("over a named socket the URL determines the host", async (t) => {
   await using dir = await createTempDir();

@@ -10,9 +10,7 @@ import {
   formatRequest,
   formatResponse,
   parseChunkHeader,
-  parseContentRange,
   parseHeaders,
-  parseRange,
   parseRequest,
   parseResponse,
   parseUri,
@@ -20,9 +18,6 @@ import {
 import {
   assertCallerError,
   assertProtocolError,
-  assertRangeError,
-  assertTypeError,
-  callWith,
   formatLabel,
   parseOrNull,
 } from "@degu/testing/expectations.ts";
@@ -454,32 +449,6 @@ for (const [name, prefix, parts, suffix] of combinations) {
     assert(accepted > 0, "no sequence was accepted");
   });
 }
-
-Deno.test("parsers refuse arguments of the wrong type", () => {
-  const method = (value: unknown) =>
-    callWith(parseResponse, value, encodeLatin1("HTTP/1.1 200 OK"));
-  const response = (value: unknown) => callWith(parseResponse, "GET", value);
-  const byteParsers = [parseHeaders, parseRequest, parseChunkHeader, response];
-  const noBytes = [null, undefined, "a: b", 5, [], [97], {}, new ArrayBuffer(4), new Headers()];
-  for (const value of [...noBytes, new Uint16Array(4), new DataView(new ArrayBuffer(4))]) {
-    for (const parse of byteParsers) {
-      assertTypeError(() => callWith(parse, value), `${parse}: ${Deno.inspect(value)}`);
-    }
-  }
-  const noTexts = [null, undefined, 5, [], ["/"], {}, new String("/"), new Range(0, 1)];
-  for (const value of [...noTexts, new Uint8Array([47]), new URL("http://localhost/")]) {
-    for (const parse of [parseUri, parseRange, parseContentRange, method]) {
-      assertTypeError(() => callWith(parse, value), `${parse}: ${Deno.inspect(value)}`);
-    }
-  }
-  for (const isResponse of [null, 1, 0, "true", {}]) {
-    const label = `isResponse ${Deno.inspect(isResponse)}`;
-    assertTypeError(() => callWith(parseHeaders, encodeLatin1("a: b"), isResponse), label);
-  }
-  for (const value of ["get", "", "PATCH", "GET ", "constructor"]) {
-    assertRangeError(() => method(value), value);
-  }
-});
 
 // The bytes of each region.
 

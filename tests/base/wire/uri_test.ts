@@ -170,7 +170,6 @@ Deno.test("Request.searchParams are new at each call", () => {
 const URI_RULE = "a URI has visible ASCII except #";
 const PATH_RULE = 'a path has visible ASCII except " # < > ? \\ and the backtick';
 const COMPONENT_RULE = 'a component has no slash or NUL, and doesn\'t begin with ".;" or "..;"';
-const ESCAPE_HINT = "buildUri(path, parameters) escapes paths and parameters";
 
 Deno.test("the error for a URI names the part that is not allowed, and the reason", () => {
   const literal = "letters, digits and - . _ are not escaped";
@@ -199,19 +198,5 @@ Deno.test("the error for a URI names the part that is not allowed, and the reaso
   for (const [text, expected] of rows) {
     const message = catchMessage(() => parseUri(text));
     assertEquals(message.slice(message.indexOf('"')), expected, text);
-  }
-});
-
-Deno.test("buildUri names the invalid character and its part", () => {
-  const rows = [
-    [["a/b"], null, `path[0]: "a/b": "/" is not allowed; ${COMPONENT_RULE}`],
-    [["a", ".;b"], null, `path[1]: ".;b": ".;" is not allowed; ${COMPONENT_RULE}`],
-    [["\ud800"], null, `path[0]: "\\ud800": a lone surrogate has no UTF-8`],
-    [["a"], "b c", `query: "b c": " " is not allowed; ${URI_RULE}; ${ESCAPE_HINT}`],
-    [["a", "", "b"], null, 'path[1]: "" is allowed only as the last component'],
-    [["a", ".."], null, 'path[1]: "..": ".." is not allowed; each path has one spelling'],
-  ] as const;
-  for (const [components, text, expected] of rows) {
-    assertEquals(catchMessage(() => buildUri(components, text)), expected);
   }
 });
