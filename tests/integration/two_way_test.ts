@@ -356,30 +356,3 @@ Deno.test({
     await t.step("a refusal", () => expectRefusal(403, (body) => client.put("/refused", {}, body)));
   },
 });
-
-Deno.test({
-  name: "an early response of nginx reaches a client, a fetch, and the client of a proxy",
-  ignore: NGINX_OBSTACLE !== null,
-  async fn(t) {
-    await using nginx = await startNginx(`
-    lingering_time 1s;
-    location /stored { return 200 stored; }
-    location / { return 413 "too large"; }`);
-    const client = new Client(nginx.address, { host: "device.local" });
-    await using proxy = serve(new ProxyApp(client));
-    for (const [name, requester] of Object.entries({ client, proxy: proxy.makeClient() })) {
-      await t.step(`a refusal, ${name}`, async () => {
-        await expectRefusal(413, (body) => requester.put("/", {}, body));
-        await expectRefusal(413, (body) => {
-          const init = { method: "PUT", body } as RequestInit;
-          return createFetch(requester, { anyHost: true })("/", init) as Promise<never>;
-        });
-      });
-      // nginx reads for a second, and closes.
-      await t.step(
-        `a success, ${name}`,
-        () => expectRefusal(200, (body) => requester.put("/stored", {}, body)),
-      );
-    }
-  },
-});

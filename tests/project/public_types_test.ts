@@ -69,31 +69,6 @@ Deno.test("@degu/degu has what most programs use of base, client and server", ()
   assertEquals(new Set(Object.keys(all)), names.difference(new Set(ofBaseAlone.split(" "))));
 });
 
-Deno.test("an argument after the options is ignored, also by the TLS classes", async () => {
-  const refuse = () => {
-    throw new Error("this was called");
-  };
-  const sockets = { defaultPort: 1, additionalOptions: ["more"], connect: refuse };
-  const app = () => all.reply(200);
-  await using plainServer = Reflect.construct(all.Server, [["127.0.0.1", 0], app, {}, refuse]);
-  plainServer.serveForever();
-  await using pki = await misc.TempPKI.create();
-  await using tls = Reflect.construct(all.SSLServer, [
-    ...[pki.serverSslconfig, ["127.0.0.1", 0], app, {}],
-    refuse,
-  ]);
-  tls.serveForever();
-  await tls.ready;
-  const clients: all.Client[] = [
-    Reflect.construct(all.Client, [plainServer.address, {}, sockets]),
-    Reflect.construct(all.SSLClient, [pki.clientSslconfig, tls.address, {}, sockets]),
-  ];
-  for (const client of clients) {
-    assertEquals(client.host, base.formatAddress(client.address));
-    assertEquals((await client.request("GET", "/")).status, 200);
-  }
-});
-
 type AllTrue<Checks extends readonly true[]> = Checks;
 
 /** The types that apps use. */

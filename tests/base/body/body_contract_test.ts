@@ -6,7 +6,6 @@ import {
   BodyIter,
   ChunkedBody,
   ChunkedBodyIter,
-  makeOutputFromInput,
   ProtocolError,
 } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -18,7 +17,6 @@ import {
   assertCutShort,
   assertRangeError,
   assertTypeError,
-  callWith,
   catchRejection,
   catchThrown,
   constructWith,
@@ -436,19 +434,6 @@ Deno.test("ChunkedBodyIter writes whole chunks even if their data changes while 
   }
   const read = await Array.fromAsync(new ChunkedBody(new Blob([sink.bytes.slice()]).stream()));
   assertEquals(read.map(([, data]) => decodeLatin1(data)), ["123", ""]);
-});
-
-Deno.test("bodies holds the four classes, and makeOutputFromInput returns a body unchanged", () => {
-  assertStrictEquals(bodies.Body, Body);
-  assertEquals(Object.keys(bodies).toSorted(), bodyRows.map(({ name }) => name).toSorted());
-  for (const row of bodyRows) {
-    const body = row.make(Object.values(row.tracks)[0]!(row.items).source);
-    assertStrictEquals(callWith(makeOutputFromInput, body), body);
-  }
-  assertStrictEquals(makeOutputFromInput(null), null);
-  for (const value of [undefined, "abc", 5, {}, []]) {
-    assertTypeError(() => callWith(makeOutputFromInput, value), Deno.inspect(value));
-  }
 });
 
 // Bodies that are canceled, or whose peer stops sending.

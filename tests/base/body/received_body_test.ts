@@ -8,7 +8,6 @@ import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitrari
 import {
   assertBodyError,
   assertCutShort,
-  assertProtocolRejection,
   assertTypeError,
   callWith,
   catchRejection,
@@ -40,7 +39,6 @@ import {
 } from "@std/assert";
 import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
-import { acceptedChunkLines, acceptedTrailers, refusedCodings } from "../wire/chunk.rows.ts";
 import { mutate } from "../../fuzz/fuzzer.ts";
 import { Random } from "../../fuzz/random.ts";
 
@@ -341,19 +339,6 @@ for (const [name, kind] of Object.entries(kinds)) {
     await assertCutShort(sent, "the rest");
   });
 
-  Deno.test(`${name} allocates little for bytes that are only announced`, async () => {
-    const startBytes = Deno.memoryUsage().external;
-    const start = name === "Body" ? DATA : encodeLatin1("1000000\r\nabc");
-    const sources = Array.from({ length: 40 }, () => new StallingSource(start));
-    const reads = sources.map((source) => read16MiB(make(source, limits.collected)));
-    await Promise.all(sources.map((source) => source.stalled));
-    const grownBytes = Deno.memoryUsage().external - startBytes;
-    for (const source of sources) source.release();
-    const results = await Promise.allSettled(reads);
-    assert(results.every(({ status }) => status === "rejected"));
-    assert(grownBytes < 40 * 512 * 1024, `${grownBytes} bytes for 40 bodies`);
-  });
-
   Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark, which JSON must not have`, async () => {
     const makeBody = (data: Uint8Array) =>
       make(streamOf(...cutBytes(encode(data), 1)), data.length);
@@ -409,11 +394,6 @@ for (const [name, kind] of Object.entries(kinds)) {
       }
     }
   });
-}
-
-/** Reads 16 MiB, or a chunk of as many. */
-function read16MiB(body: Received): Promise<unknown> {
-  return body.chunked ? body.readChunk() : body.read(limits.collected);
 }
 
 // Known length.
@@ -528,33 +508,6 @@ Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async 
   }
 });
 
-Deno.test("Body of length 0 is consumed from the start", async () => {
-  for (const open of Object.values(makeSources(EMPTY))) {
-    const make = () => new Body(open(), 0);
-    for (const [operation, run] of Object.entries(operations)) {
-      if (operation === "json()") continue;
-      const body = make();
-      assertEquals(await run(body), EMPTY);
-      const reading = body.read();
-      // A read has reported the end; after other operations the next read reports it.
-      if (WHOLE.includes(operation)) assertEquals(await reading, EMPTY);
-      else await assertBodyError(reading, `a read after ${operation}`);
-    }
-    assertEquals(await Array.fromAsync(make()), []);
-    for (const size of [0, 1]) {
-      const body = make();
-      assertEquals(await body.read(size), EMPTY);
-      for (const operation of [...WHOLE, "read()"]) {
-        await assertBodyError(operations[operation]!(body), `${operation} after read(${size})`);
-      }
-      for (const _time of [1, 2]) {
-        assertEquals([await body.text(), await body.bytes()], ["", EMPTY]);
-      }
-    }
-  }
-  await assertBodyError(Array.fromAsync(new Body(streamOf(DATA), 0)), "a byte of none");
-});
-
 Deno.test("memory for an announced size is limited as in docs/security.md: a fixed size first, then in proportion to the bytes that have arrived", async () => {
   const row =
     /memory for an announced size +\| at first (\d+) KiB, later (\d+) × the bytes received/;
@@ -658,38 +611,6 @@ Deno.test("ChunkedBody has the same result or error in every operation, however 
   );
 });
 
-Deno.test("ChunkedBody reads every form of chunk line, and writes one", async () => {
-  for (const [line, size, extension] of acceptedChunkLines) {
-    if (size > 1000) continue;
-    const data = "X".repeat(size);
-    const chunkEnd = size === 0 ? "\r\n" : `${data}\r\n0;A=B\r\n\r\n`;
-    const open = () => new ChunkedBody(streamOf(encodeLatin1(`${line}\r\n${chunkEnd}`)));
-    assertEquals(flattenChunk(await open().readChunk()), [extension && extension.join("="), data]);
-    const sink = new RecordingSink();
-    await open().writeTo(sink);
-    const written = size.toString(16) + (extension === null ? "" : `;${extension.join("=")}`);
-    assertEquals(decodeLatin1(sink.bytes), `${written}\r\n${chunkEnd}`);
-  }
-});
-
-Deno.test("ChunkedBody drops trailers in every operation", async (t) => {
-  for (const trailers of acceptedTrailers) {
-    await t.step(formatLabel(trailers), async () => {
-      const encoded = encodeLatin1(`05 ; k = v\r\nhello\r\n00;a;b\r\n${trailers}\r\n`);
-      const shortest = encoded.length < 10_000 ? 1 : 999;
-      for (const pieces of [[encoded], cutBytes(encoded, shortest), cutBytes(encoded, 7, 2)]) {
-        const open = () => new ChunkedBody(new PieceSource(pieces));
-        const chunks = (await Array.fromAsync(open())).map(flattenChunk);
-        assertEquals<unknown>(chunks, [["k=v", "hello"], [null, ""]]);
-        assertEquals(decodeLatin1(await open().read()), "hello");
-        const sink = new RecordingSink();
-        await open().writeTo(sink);
-        assertEquals(decodeLatin1(sink.bytes), "5;k=v\r\nhello\r\n0\r\n\r\n");
-      }
-    });
-  }
-});
-
 Deno.test("ChunkedBody returns a chunk above 16 MiB in pieces, of which the first has the extension", async () => {
   const size = limits.chunkData + 3;
   const data = new Uint8Array(size);
@@ -713,25 +634,6 @@ Deno.test("ChunkedBody returns a chunk above 16 MiB in pieces, of which the firs
   let copied = 0;
   for await (const [, piece] of rewritten) copied += piece.length;
   assertEquals(copied, size);
-});
-
-Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) => {
-  for (const { rule, rfc, text, codes } of refusedCodings) {
-    await t.step(`${rule} (${rfc}): ${formatLabel(text)}`, async () => {
-      for (const [operation, run] of Object.entries(listFinishers(kinds["ChunkedBody"]!))) {
-        for (
-          const source of [
-            streamOf(encodeLatin1(text)),
-            new PieceSource(cutBytes(encodeLatin1(text), text.length < 10_000 ? 1 : 999)),
-          ]
-        ) {
-          const body = new ChunkedBody(source);
-          await assertProtocolRejection(run(body), codes, operation);
-          await assertBodyError(body.read(), `read() after a failed ${operation}`);
-        }
-      }
-    });
-  }
 });
 
 Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and chunks of 16 MiB", async () => {
