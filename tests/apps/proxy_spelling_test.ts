@@ -1,9 +1,10 @@
 /** ProxyApp: what it changes in messages that have several valid spellings, and what it drops. */
 import { formatLabel } from "@degu/testing/expectations.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
-import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assertEquals } from "@std/assert";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals } from "@std/assert";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type App, Client, ConnectionPool, type Connector, ProxyApp, routes } from "@degu/degu";
 import type { Address } from "@degu/degu/base";
@@ -172,6 +173,50 @@ Deno.test("ProxyApp sends one spelling of each chunk header, and no trailer, in 
       });
     }
   }
+});
+
+const MIB = 1048576;
+const LARGE_CHUNK_BYTES = 128 * MIB;
+
+Deno.test("a chunk larger than 16 MiB passes through ProxyApp no faster than it is read", async (t) => {
+  const header = `${LARGE_CHUNK_BYTES.toString(16)};a=b\r\n`;
+  const end = "\r\n0\r\n\r\n";
+  const pieceText = "x".repeat(MIB);
+  const piece = encodeLatin1(pieceText);
+  /** Sends the chunk to one peer, and reads it from the other after the sender has stalled. */
+  const pass = async (sender: RawPeer, receiver: RawPeer) => {
+    let sentPieces = 0;
+    const send = async () => {
+      await sender.send(header);
+      for (; sentPieces < LARGE_CHUNK_BYTES / MIB; sentPieces++) await sender.send(piece);
+      await sender.send(end);
+    };
+    const sent = send();
+    assertEquals(await receiver.readExactly(header.length), header);
+    for (let quietTicks = 0, previousCount = -1; quietTicks < 500; quietTicks++) {
+      if (sentPieces !== previousCount) quietTicks = 0;
+      previousCount = sentPieces;
+      await waitForTick();
+    }
+    // The sockets of both connections take several MiB.
+    assert(sentPieces < 64, `${sentPieces} MiB were sent before one was read`);
+    for (let i = 0; i < LARGE_CHUNK_BYTES / MIB; i++) {
+      const text = await receiver.readExactly(MIB);
+      assert(text === pieceText, "other bytes");
+    }
+    assertEquals(await receiver.readExactly(end.length), end);
+    await withTimeout(sent, "the chunk is sent");
+  };
+  await using chain = await connectThrough();
+  const { clientPeer } = chain;
+  const request = `POST / HTTP/1.1\r\n${CHUNKED}\r\n`;
+  await clientPeer.send(request);
+  const upstreamPeer = await chain.upstream.accept();
+  assertEquals(await upstreamPeer.readExactly(request.length), request);
+  await t.step("request", () => pass(clientPeer, upstreamPeer));
+  await upstreamPeer.send(`${OK}${CHUNKED}\r\n`);
+  await clientPeer.readPreamble();
+  await t.step("response", () => pass(upstreamPeer, clientPeer));
 });
 
 // ───────────────────────── responses without framing, of HTTP/1.0, and interim responses
