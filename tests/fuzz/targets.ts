@@ -3,7 +3,6 @@
 import { mdnsPackets } from "./agent.ts";
 import { digests } from "./digests.ts";
 import type { Fuzzer } from "./fuzzer.ts";
-import { makeCancelledBodies, makeClosedSessions } from "./interrupted.ts";
 import { linearTime } from "./linear.ts";
 import { wireTargets } from "./parsers.ts";
 import { makeLoopbackRequests, makeRequestStreams } from "./requests.ts";
@@ -25,6 +24,4 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-stream": makeRequestStreams,
   "response-stream": makeResponseStreams,
   "request-loopback": makeLoopbackRequests,
-  "cancelled-body": makeCancelledBodies,
-  "closed-session": makeClosedSessions,
 };
