@@ -16,8 +16,7 @@ import {
   wrapApp,
 } from "@degu/degu";
 import type { ResponseObject } from "@degu/degu/server";
-import { callApp, mkreq, TempServer } from "@degu/degu/misc";
-import { Client } from "@degu/degu/client";
+import { callApp, mkreq } from "@degu/degu/misc";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
@@ -112,7 +111,7 @@ Deno.test("next() resolves to a response that the app throws, and to 413 and 400
   await assertRejects(() => callApp(wrapped, mkreq("PUT", "/broken")), Error, "broken");
 });
 
-Deno.test("access logs and a server in a worker see a response that an app throws", async () => {
+Deno.test("an access log has a response that an app throws", async () => {
   const lines: string[] = [];
   const log = accessLog({ print: (line) => lines.push(line) });
   const exchangeEnded = Promise.withResolvers<Exchange>();
@@ -124,12 +123,6 @@ Deno.test("access logs and a server in a worker see a response that an app throw
   assertEquals((await serving.makeClient().request("GET", "/lamp")).status, 404);
   assertEquals((await exchangeEnded.promise).error, null);
   assertMatch(lines[0]!, /"GET \/lamp HTTP\/1\.1" 404 4$/);
-  const apps = import.meta.resolve("../support/temp_apps.ts");
-  await using temp = await TempServer.start(["127.0.0.1", 0], null, {
-    module: apps,
-    name: "throwResponse",
-  });
-  assertEquals((await new Client(temp.address).request("GET", "/")).status, 404);
 });
 
 Deno.test("a proxy sends a response that a custom client throws, and logs no error", async () => {

@@ -11,7 +11,6 @@ import { AutoRouter, error as ittyError, type IRequest } from "npm:itty-router@6
 import { bodyLimit } from "npm:hono@4.13.19/body-limit";
 import { etag } from "npm:hono@4.13.19/etag";
 import { HTTPException } from "npm:hono@4.13.19/http-exception";
-import { secureHeaders } from "npm:hono@4.13.19/secure-headers";
 
 // Unmodified frameworks from npm on a server of the library: Hono and itty-router.
 
@@ -119,17 +118,6 @@ Deno.test("Hono: middleware", async (t) => {
     }
   });
   assertEquals(serving.logger.messagesOf("error"), []);
-});
-
-Deno.test("Hono: secureHeaders() works with its defaults", async () => {
-  const withHeaders = new Hono<{ Bindings: FetchHandlerInfo }>();
-  withHeaders.use(secureHeaders());
-  withHeaders.get("*", (c) => c.text("hello"));
-  await using serving = serveHono(withHeaders);
-  using conn = await serving.makeClient().connect();
-  const { status, headers } = await get(conn, "/");
-  assertEquals([status, headers["x-content-type-options"]], [200, "nosniff"]);
-  assertEquals(headers["x-permitted-cross-domain-policies"], "none");
 });
 
 Deno.test("itty-router: routes, parameters, queries and bodies", async () => {

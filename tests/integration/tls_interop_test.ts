@@ -196,19 +196,6 @@ Deno.test(
   },
 );
 
-Deno.test(
-  "the server responds to curl with a certificate over a Unix socket",
-  await ignoreUnlessInstalled("curl"),
-  async () => {
-    await using dir = await createTempDir();
-    const path = `${dir.path}/socket`;
-    await using _endpoint = await startTls(pki, echoApp, {}, path);
-    const args = ["--unix-socket", path, "--write-out", "%{http_code}", "https://localhost/"];
-    const { stdout } = await runWithInput("curl", [...CURL, ...IDENTITY, ...args], "");
-    assertEquals(stdout, "200");
-  },
-);
-
 const PYTHON_SERVER = `
 import http.server, ssl, sys
 ca, cert, key = sys.argv[1:]

@@ -30,7 +30,6 @@ import {
   formatLabel,
 } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { PieceSource, streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1, methods } from "@degu/testing/wire_grammar.ts";
 import {
@@ -311,22 +310,6 @@ Deno.test("callApp resolves to 413, as a server responds, if the body of the req
   const otherApp: App = async () =>
     reply(200, await new Body(streamOf(new Uint8Array(2)), 2).text({ maxBytes: 1 }));
   await assertRejects(() => callApp(otherApp, mkreq("PUT", "/", {}, "five!")), BodyError);
-});
-
-Deno.test("callApp rejects with the error that a server would log", async () => {
-  const responses: unknown[] = [
-    [200, "OK", { "Content-Type": "a" }, null],
-    [700, "OK", {}, null],
-    [200, "OK", { "content-length": 4 }, "hello"],
-    undefined,
-  ];
-  for (const response of responses) {
-    const error = await catchRejection(callAppReturning(response), Deno.inspect(response));
-    await using serving = serve((() => response) as App);
-    await serving.makeClient().request("GET", "/").catch(() => null);
-    const [line = ""] = await serving.logger.waitFor("error");
-    assertStringIncludes(line, `an error of the app: ${error}`);
-  }
 });
 
 Deno.test("callApp refuses the Request of the platform, and any other object", async () => {

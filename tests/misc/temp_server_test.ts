@@ -214,14 +214,6 @@ Deno.test("an app that uses the port of its worker doesn't get the server's mess
   }
 });
 
-Deno.test("an app that handles its own rejections keeps its worker", async () => {
-  const build = { module: apps, name: "buildForgiving" };
-  await using server = await TempServer.start(anywhere, build);
-  for (let i = 0; i < 2; i++) {
-    assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
-  }
-});
-
 Deno.test("a cached program finds the worker without its server", async () => {
   const program = `
     import { Client } from "./client.ts";
@@ -462,26 +454,6 @@ Deno.test("the logger of a TempServer is called in the thread that has started i
   assertEquals([level, kind], ["error", "app"]);
   assertMatch(line, /RangeError: no lamp/);
   assertInstanceOf(error, RangeError);
-});
-
-Deno.test("a logger without output silences a TempServer, also the end of its worker", async () => {
-  const script = `
-    import { Client, standardLogger } from "./mod.ts";
-    import { TempServer } from "./misc.ts";
-    const options = { logger: standardLogger({ print() {} }) };
-    const app = ({ uri }) => {
-      if (uri === "/end") self.close();
-      throw new Error("no");
-    };
-    const server = await TempServer.start({ address: ["127.0.0.1", 0], options }, null, app);
-    const client = new Client(server.address);
-    console.log((await client.request("GET", "/")).status);
-    await client.request("GET", "/end").catch(() => {});
-    // Ends with the worker.`;
-  const child = await spawnScript(script, ["--allow-net", "--allow-read"], { NO_COLOR: "1" });
-  const { stdout, stderr } = await withTimeout(child.output(), "the program ends", PATIENCE);
-  const decoder = new TextDecoder();
-  assertEquals([decoder.decode(stdout), decoder.decode(stderr)], ["500\n", ""]);
 });
 
 Deno.test("an app in place of the function that builds it is a TypeError that suggests null", async () => {

@@ -1,6 +1,6 @@
 /** Apps for tests. Workers load them by the URL of this module. */
 
-import { type AppFunction, ResponseError } from "@degu/degu/server";
+import type { AppFunction } from "@degu/degu/server";
 
 /** Responds with the body of the request, chunk by chunk if it is chunked. */
 export const echo: AppFunction = async ({ body }, _session, api) => {
@@ -26,16 +26,3 @@ export function buildTalking(): AppFunction {
   }
   return () => [200, "OK", {}, JSON.stringify(messages)];
 }
-
-/** Builds an app that rejects a promise, and handles the rejection itself. */
-export function buildForgiving(): AppFunction {
-  globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
-  return () => {
-    Promise.reject(new Error("nobody caught this"));
-    return [200, "OK", {}, null];
-  };
-}
-
-export const throwResponse: AppFunction = () => {
-  throw new ResponseError([404, "Not Found", {}, null]);
-};

@@ -65,60 +65,6 @@ const copied: App = async (request) => {
 };
 const whole: App = () => client.request("GET", "/");
 `,
-  "wrappers of clients and connections, as in the documentation of Python Degu": `
-class WrappedConnection {
-  readonly conn: Connection;
-  constructor(conn: Connection) {
-    this.conn = conn;
-  }
-  get closed() {
-    return this.conn.closed;
-  }
-  close() {
-    this.conn.close();
-  }
-  request(method: Method, uri: string, headers: HeadersToSend, body: BodyOut) {
-    return this.conn.request(method, uri, headers, body);
-  }
-}
-class WrappedClient {
-  readonly client: Client;
-  constructor(client: Client) {
-    this.client = client;
-  }
-  async connect() {
-    return new WrappedConnection(await this.client.connect());
-  }
-}
-const connector: Connector = new WrappedClient(client);
-const requester: Requester = {
-  request: (method, uri, headers = {}, body = null) => client.request(method, uri, headers, body),
-};
-new ConnectionPool(connector);
-for (const each of [connector, requester, new WrappedConnection(conn)]) {
-  new ProxyApp(each);
-  createFetch(each);
-  download(each, "/a", "/tmp/a");
-  uploadTree(each, "/tmp/a", []);
-}
-`,
-  "generics over apps and requesters": `
-function withServer(app: App): App {
-  return wrapApp(app, async (next, request) => {
-    if (request.method === "GET") return next();
-    const { status, reason, headers, body } = await next();
-    return [status, reason, { ...headers, server: "a" }, body];
-  });
-}
-async function getJson<T>(from: Requester, uri: string): Promise<T> {
-  const response = await from.request("GET", uri);
-  if (!response.ok) throw new Error(response.reason);
-  return await response.json() as T;
-}
-withServer(new FilesApp("/tmp"));
-const { name }: { name: string } = await getJson(new ConnectionPool(client), "/");
-const list = await getJson<string[]>(conn, "/");
-`,
   "bytes from the platform": `
 client.request("PUT", "/", {}, new Uint8Array(new SharedArrayBuffer(4)));
 client.request("PUT", "/", {}, await Deno.readFile("/tmp/a"));
@@ -404,28 +350,6 @@ new SSLServer({ ...anyPki.serverSslconfig, allowUnauthenticatedClients: true }, 
 new SSLServer({ ...sslconfig, ca: undefined, caFile }, address, app);
 new SSLServer({ ...sslconfig, certFile: undefined, keyFile: undefined, cert, key }, address, app);
 new SSLClient({ ...clientSslconfig, caFile: undefined, caPath: undefined, ca }, address);
-`,
-  "configurations that are built step by step": `
-const trust = flag ? { caFile } : { allowUnauthenticatedClients: true };
-new SSLServer({ certFile, keyFile, ...trust }, address, app);
-const server: ServerSslconfig = { certFile, keyFile, caFile };
-server.caFile = "/tmp/other.pem";
-server.allowUnauthenticatedClients = flag;
-new SSLServer(server, address, app);
-const client: ClientSslconfig = {};
-if (flag) client.checkHostname = true;
-if (flag) client.certFile = certFile;
-if (flag) client.keyFile = keyFile;
-new SSLClient(client, address);
-const args: { ca?: string; cert?: string; key?: string; open: boolean } = { open: flag };
-new SSLServer(
-  { certFile, keyFile, caFile: args.ca, allowUnauthenticatedClients: args.open },
-  address,
-  app,
-);
-new SSLClient({ caFile: args.ca, certFile: args.cert, keyFile: args.key }, address);
-const own = flag ? { certFile, keyFile } : {};
-new SSLClient({ ...own, ca }, address);
 `,
   "every result of onConnect": `
 const kinds: AppObject[] = [
