@@ -9,7 +9,6 @@ import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
-import { someRequestRows } from "../base/wire/requests.rows.ts";
 
 /** Returns the log line for any request target, also invalid ones, and a user. */
 type Options = Parameters<typeof accessLog>[0];
@@ -81,26 +80,6 @@ Deno.test("a request target can't end a line, its quotes or an escape", () => {
   fc.assert(fc.property(fc.oneof(makeTextArbitrary(), specialText), (target) => {
     assertLogged(target);
   }));
-});
-
-Deno.test("an ambiguous request target is logged as one line per answered request", async () => {
-  let lines: string[] = [];
-  const onExchange = accessLog({ print: (line) => lines.push(line) });
-  await using serving = serve(async ({ body }) => {
-    await body?.writeTo(new WritableStream());
-    return [200, "OK", {}, null];
-  }, { onExchange });
-  const rows = someRequestRows.filter(({ bytes }) => bytes.length < 70_000);
-  for (const { name, bytes, accepted, broken } of rows) {
-    lines = [];
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(bytes).catch(() => {});
-    await peer.closeWrite().catch(() => {});
-    await peer.readToEnd();
-    const requests = accepted.map(({ method, uri }) => `${method} ${uri} HTTP/1.1`);
-    if (broken !== undefined) requests.push(`POST ${broken} HTTP/1.1`);
-    assertEquals(lines.map((line) => readAccessLine(line)?.request), requests, name);
-  }
 });
 
 Deno.test("a line has the figures of an exchange over a socket, and a dash for each missing figure", async () => {

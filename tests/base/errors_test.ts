@@ -125,22 +125,6 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
   });
 });
 
-Deno.test("a ProtocolError quotes the invalid text", () => {
-  const rows: [call: () => unknown, part: string][] = [
-    [() => parseHeaders(encodeLatin1("a/b: c")), "a/b"],
-    [() => parseHeaders(encodeLatin1("a: b\x7fc")), "b\\x7fc"],
-    [() => parseHeaders(encodeLatin1("a: \x9b1m\0")), '"\\x9b1m\\x00"'],
-    [() => parseUri("/a//b"), "/a//b"],
-    [() => parseUri("/?ab#c"), '"#" is not allowed'],
-    [() => parseRange("bytes=5-1"), "bytes=5-1"],
-    [() => parseRequest(encodeLatin1("BREW / HTTP/1.1")), "BREW"],
-    [() => parseResponse("GET", encodeLatin1("HTTP/1.1 999 OK")), "999"],
-    [() => parseResponse("GET", encodeLatin1("HTTQ/1.1 200 OK")), '"HTTQ/1.1 200 OK"'],
-    [() => parseChunkHeader(encodeLatin1("0x5")), "0x5"],
-  ];
-  for (const [call, part] of rows) assertThrows(call, ProtocolError, part);
-});
-
 Deno.test("quote escapes all but printable ASCII, in as few digits as possible", () => {
   const rows: Record<string, string> = {
     "a~ ": '"a~ "',
