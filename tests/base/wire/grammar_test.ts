@@ -1,7 +1,7 @@
 /**
  * The whole grammar: each parser with its rows (*.rows.ts), and compared with a second
  * implementation of the grammar (wire_grammar.ts); the allowed bytes of each region of a message;
- * and arguments that are not text or bytes.
+ * and the limits of chunks.
  */
 import { buildUri, Range } from "@degu/degu/base";
 import {
@@ -18,6 +18,7 @@ import {
 import {
   assertCallerError,
   assertProtocolError,
+  assertRangeError,
   formatLabel,
   parseOrNull,
 } from "@degu/testing/expectations.ts";
@@ -28,6 +29,7 @@ import {
   decodeLatin1,
   encodeLatin1,
   isReferenceValue,
+  limits,
   methods,
   parseReferenceUri,
   SEVERAL,
@@ -599,4 +601,44 @@ Deno.test("no formatter forges a line if a value changes while it is read", asyn
     const sent = formatOrNull(format) ?? "";
     assert(!sent.includes("evil"), formatLabel(sent));
   });
+});
+
+// The limits of chunks.
+
+/** Parses a chunk line to a value that can be compared; `null` if the line is refused. */
+function parse(line: string) {
+  const parsed = parseOrNull(() => parseChunkHeader(encodeLatin1(line)), line);
+  return parsed && { size: parsed.size, extension: parsed.extension && [...parsed.extension] };
+}
+
+Deno.test("parseChunkHeader allows lines of 4094 bytes", () => {
+  for (const size of [4093, 4094]) {
+    const value = "v".repeat(size - 4);
+    assertEquals(parse(`5;k=${value}`), { size: 5, extension: ["k", value] });
+    const key = "k".repeat(size - 4);
+    assertEquals(parse(`5;${key}=v`), { size: 5, extension: [key, "v"] });
+  }
+  for (const size of [4095, 4096, 5000]) {
+    const line = encodeLatin1(`5;k=${"v".repeat(size - 4)}`);
+    assertProtocolError(() => parseChunkHeader(line), ["CHUNK_LINE_TOO_LONG"], `${size}`);
+  }
+});
+
+Deno.test("formatChunk allows 16 MiB of data", () => {
+  const data = new Uint8Array(limits.chunkData + 1);
+  const bytes = formatChunk([null, data.subarray(1)]);
+  assertEquals(decodeLatin1(bytes.subarray(0, 9)), "1000000\r\n");
+  assertEquals(bytes.length, 9 + limits.chunkData + 2);
+  assertRangeError(() => formatChunk([null, data]), "one byte more");
+});
+
+Deno.test("formatChunk allows lines of 4096 bytes with their CR LF", () => {
+  const maxValueLength = 4096 - "0;k=\r\n".length;
+  const empty = new Uint8Array(0);
+  assertEquals(formatChunk([["k", "v".repeat(maxValueLength)], empty]).length, 4096 + 2);
+  assertRangeError(() => formatChunk([["k", "v".repeat(maxValueLength + 1)], empty]), "value");
+  assertRangeError(() => formatChunk([["k".repeat(maxValueLength + 1), "v"], empty]), "key");
+  const longer = new Uint8Array(16);
+  assertEquals(formatChunk([["k", "v".repeat(maxValueLength - 1)], longer]).length, 4096 + 16 + 2);
+  assertRangeError(() => formatChunk([["k", "v".repeat(maxValueLength)], longer]), "two digits");
 });
