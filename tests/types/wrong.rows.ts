@@ -6,10 +6,6 @@ export const WRONG: readonly WrongProgram[] = [
   // Everyday mistakes of people who know `fetch`, Hono, Express, `node:http` or Go.
 
   ...parseWrongPrograms(`
-a header that may be missing | TS2532
-- response.headers["x-none"].toString();
-+ response.headers["x-none"]?.toString();
-
 headers as in fetch | TS2349
 - response.headers.get("content-type");
 + response.headers["content-type"];
@@ -22,10 +18,6 @@ the name of a header with capitals | RangeError: "Content-Type"
 - await client.request("PUT", "/", { "Content-Type": "text/plain" }, "a");
 + await client.request("PUT", "/", { "content-type": "text/plain" }, "a");
 
-a missing await | TS2339
-- client.request("GET", "/").status;
-+ (await client.request("GET", "/")).status;
-
 the init of fetch in place of headers and body | Source has 1 element(s) but target requires 2
 - client.request("POST", "/", { headers: { a: "b" }, body: "c" });
 + client.request("POST", "/", { a: "b" }, "c");
@@ -33,10 +25,6 @@ the init of fetch in place of headers and body | Source has 1 element(s) but tar
 options in the place of headers | AbortSignal
 - conn.get("/", { signal });
 + conn.get("/", {}, { signal });
-
-an object as body | Object literal may only specify known properties
-- client.request("POST", "/", {}, { a: 1 });
-+ client.request("POST", "/", {}, JSON.stringify({ a: 1 }));
 
 a client in the place of a connection | Symbol.dispose
 - using connection = new Client(address);
@@ -56,17 +44,9 @@ a response that is not read before the next request | BodyError: the body of the
 + await (await connection.get("/a")).discard();
 + await connection.get("/b");
 
-a body that may be missing | possibly 'null'
-- await request.body.text();
-+ await request.body?.text();
-
 a URL as address | RangeError: path
 - new Client("http://127.0.0.1:80");
 + new Client(["127.0.0.1", 80]);
-
-a misspelled option | Did you mean to write 'timeout'
-- new Client(address, { timeOut: 5 });
-+ new Client(address, { timeout: 5 });
 
 the Response of the platform as answer | '() => Response'
 - new Server(address, () => new Response("hello"));
@@ -136,17 +116,9 @@ data in the place of headers, by a Requester | TypeError: body: must be given af
 + const requester: Requester = client;
 + await requester.request("POST", "/", {}, "anna");
 
-data in the place of headers, for an app | Source has 1 element(s) but target requires 2
-- await callApp(app, mkreq("POST", "/", { name: "anna" }));
-+ await callApp(app, mkreq("POST", "/", {}, "anna"));
-
 a body that a look-up lacks, of a request | 'undefined' is not assignable
 - client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b"));
 + client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b") ?? null);
-
-a body of a GET for an app | is not assignable to parameter of type
-- mkreq("GET", "/", {}, "a");
-+ mkreq("POST", "/", {}, "a");
 
 the Request of the platform for an app | is missing the following properties from type 'Request'
 - await callApp(app, new Request("http://127.0.0.1/"));
@@ -155,12 +127,6 @@ the Request of the platform for an app | is missing the following properties fro
 an answer as an object without a reason | Property 'reason' is missing
 - new Server(address, () => ({ status: 200, headers: {}, body: null }));
 + new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));
-
-an answer as an untyped array | not assignable to parameter of type 'App'
-- const answer = () => [200, "OK", {}, null];
-- new Server(address, answer);
-+ const answer = (() => [200, "OK", {}, null]) satisfies App;
-+ new Server(address, answer);
 
 a status in the place of a thrown answer | 'number' is not assignable to parameter of type 'ResponseTuple | ResponseObject'
 - const none: App = () => {
@@ -180,10 +146,6 @@ a status that no response can have | '100' is not assignable to parameter of typ
 - reply(100);
 + reply(200);
 
-a status without a standard reason | RangeError: return [418, reason, headers, body]
-- reply(418);
-+ [418, "I am a teapot", {}, null] satisfies degu.ResponseTuple;
-
 a body with a status that allows no body | '"x"' is not assignable to type 'null'
 - reply(204, "x");
 + reply(204);
@@ -196,17 +158,9 @@ an object as body of a reply | send a value as JSON with json(value, status)
 - reply(200, { name: "anna" });
 + json({ name: "anna" });
 
-a promise as body of a reply | is not assignable to type 'BodyOut'
-- reply(200, Promise.resolve("text"));
-+ reply(200, await Promise.resolve("text"));
-
 a parameter as in Express | write {name} in place of :name
 - routes({ "GET /user/:id": () => reply(200) });
 + routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });
-
-a parameter as in Express, before other components | write {name} in place of :name
-- routes({ "/user/:id/": app });
-+ routes({ "/user/{id}/": app });
 
 a route with an empty component | a component of the path is empty
 - routes({ "GET /user//name": () => reply(200) });
@@ -246,10 +200,6 @@ a length as text | Type 'string' is not assignable to type 'number'
 - client.request("PUT", "/", { "content-length": "5" }, "hello");
 + client.request("PUT", "/", { "content-length": 5 }, "hello");
 
-a range as an object | not assignable to type 'string | Range | SuffixRange
-- client.get("/", { range: { start: 0, stop: 5 } });
-+ client.get("/", { range: new Range(0, 5) });
-
 a range of bytes as text | TypeError: headers["range"]: must be a Range or a SuffixRange; got string
 - await client.get("/", { range: "bytes=0-4" });
 + await client.get("/", { range: new Range(0, 5) });
@@ -257,13 +207,6 @@ a range of bytes as text | TypeError: headers["range"]: must be a Range or a Suf
 the start of a received range that may have another unit | Property 'start' does not exist on type 'string'
 - request.headers.range?.start;
 + request.headers.range instanceof Range ? request.headers.range.start : 0;
-
-the range of a request in a response | not assignable to type
-- new Server(address, () => [206, "Partial Content", { "content-range": new Range(0, 5) }, "a"]);
-+ new Server(
-+   address,
-+   () => [206, "Partial Content", { "content-range": new ContentRange(0, 5, null) }, "a"],
-+ );
 
 received cookies as text | Property 'split' does not exist on type 'string[]'
 - response.headers["set-cookie"]?.split(";");
@@ -298,14 +241,6 @@ a form as body | Type 'FormData' is not assignable to type 'BodyOut'
 - client.post("/", {}, form);
 + const form = new URLSearchParams();
 + client.post("/", {}, form);
-
-numbers of two bytes as body | 'Uint16Array<ArrayBuffer>' is not assignable
-- reply(200, new Uint16Array(4));
-+ reply(200, new Uint16Array(4).buffer);
-
-a post() of data without headers | TS2345
-- client.post("/lamps", { name: "lamp" });
-+ client.post("/lamps", {}, JSON.stringify({ name: "lamp" }));
 
 a get() with a body | has no properties in common with type 'RequestOptions'
 - client.get("/", {}, "hello");
@@ -484,17 +419,9 @@ a certificate as text and as file | 'certFile' are incompatible
 - new SSLServer({ cert, certFile, key, caFile }, address, app);
 + new SSLServer({ cert, key, caFile }, address, app);
 
-the authorities of a client as text and as directory | 'caPath' are incompatible
-- new SSLClient({ ca, caPath: "/tmp/authorities" }, address);
-+ new SSLClient({ caFile, caPath: "/tmp/authorities" }, address);
-
 a server of TLS without trust | Property 'caFile' is missing
 - new SSLServer({ certFile, keyFile }, address, app);
 + new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: true }, address, app);
-
-a server of TLS without a certificate | missing the following properties from type '{ certFile: string; keyFile: string; }'
-- SSLServer.start({ caFile }, address, app);
-+ SSLServer.start({ certFile, keyFile, caFile }, address, app);
 
 a server of TLS that accepts no client | TypeError: must have ca, caFile or caPath
 - buildServerSslctx({ certFile, keyFile, allowUnauthenticatedClients: false });
@@ -508,17 +435,9 @@ a context without authorities | Property 'caFile' is missing
 +   ca: [],
 + });
 
-an option of a client for a server | 'checkHostname' does not exist
-- new SSLServer({ certFile, keyFile, caFile, checkHostname: false }, address, app);
-+ new SSLClient({ certFile, keyFile, caFile, checkHostname: false }, address);
-
 the result of forget as a condition | TS1345
 - if (!await device.forget("viewer")) console.log("unknown");
 + await device.forget("viewer");
-
-a found address as text | Type 'string' is not assignable to type 'HostAddress | ScopedAddress'
-- await device.client("camera", { find: async () => ["192.0.2.1:7433"] });
-+ await device.client("camera", { find: async () => [["192.0.2.1", 7433]] });
 
 an identity with a misspelled name | Type '{ usr: string; }' is not assignable to type 'boolean | PeerIdentity
 - new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });
@@ -534,10 +453,6 @@ an identity whose name may be missing | undefined
 +   onConnect: ({ peerCertificate }) =>
 +     peerCertificate !== null && { user: peerCertificate.publicKey256 },
 + });
-
-the peer of a call, in the place of its session | 'user' does not exist in type '{ session?:
-- await callApp(app, mkreq("GET", "/"), { user: "viewer" });
-+ await callApp(app, mkreq("GET", "/"), { session: { user: "viewer" } });
 
 a check of trust as a condition | TS1345
 - const guarded: App = async (_request, session) =>
@@ -566,10 +481,6 @@ the trust in a switch without await | TS2678
 the trust as a condition without await | TS2801
 - if (session.trust()) reply(200);
 + if (await session.trust() === "trusted") reply(200);
-
-a misspelled trust | TS2367
-- const isTrusted = await session.trust() === "Trusted";
-+ const isTrusted = await session.trust() === "trusted";
 
 isTrusted of a session | 'isTrusted' does not exist
 - if (await session.isTrusted()) reply(200);
@@ -612,10 +523,6 @@ a list that is awaited, and iterated | TS2488
 - for (const { name } of await listDirectory(client, "/")) console.log(name);
 + for await (const { name } of listDirectory(client, "/")) console.log(name);
 
-a code that is not a TransferError's | TS2367
-- const isThere = (error: TransferError) => error.code === "CONFLICT";
-+ const isThere = (error: TransferError) => error.code === "EXISTS";
-
 a time as a number | Type 'number' is not assignable to type
 - await upload(client, "/tmp/a", "/a", { modified: Date.now() });
 + await upload(client, "/tmp/a", "/a", { modified: new Date() });
@@ -635,10 +542,6 @@ the bytes of an attempt as its progress | 'bytes' does not exist in type '{ read
 a download that moves | 'move' does not exist in type 'DownloadTreeOptions'
 - await downloadTree(client, "/a/", "/tmp/a", { move: true });
 + await downloadTree(client, "/a/", "/tmp/a", { delete: true });
-
-a filter that is a function | TS2559
-- await downloadTree(client, "/a/", "/tmp/a", { filter: (entry: TreeEntry) => entry.name.endsWith(".jpg") });
-+ await downloadTree(client, "/a/", "/tmp/a", { filter: { file: ({ name }) => name.endsWith(".jpg") } });
 
 milliseconds for the seconds of settled | RangeError: settled: must be a number of seconds from 0 to 900; got 3000
 - await uploadTree(client, "/tmp/a", [], { move: true, settled: 3000 });
