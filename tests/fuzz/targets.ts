@@ -1,20 +1,16 @@
 /** All fuzz targets. */
 
 import { mdnsPackets } from "./agent.ts";
-import { digests } from "./digests.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { linearTime } from "./linear.ts";
 import { wireTargets } from "./parsers.ts";
 import { makeLoopbackRequests, makeRequestStreams } from "./requests.ts";
 import { makeResponseStreams } from "./responses.ts";
-import { carelessSenders } from "./senders.ts";
 
 /** The targets without sockets and files. */
 const pure: readonly Fuzzer[] = [
   ...wireTargets,
-  digests,
   mdnsPackets,
-  carelessSenders,
   linearTime,
 ];
 
