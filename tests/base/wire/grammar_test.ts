@@ -4,6 +4,7 @@
  * and the limits of chunks.
  */
 import { buildUri, Range } from "@degu/degu/base";
+import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import {
   formatChunk,
   formatHeaders,
@@ -641,4 +642,19 @@ Deno.test("formatChunk allows lines of 4096 bytes with their CR LF", () => {
   const longer = new Uint8Array(16);
   assertEquals(formatChunk([["k", "v".repeat(maxValueLength - 1)], longer]).length, 4096 + 16 + 2);
   assertRangeError(() => formatChunk([["k", "v".repeat(maxValueLength)], longer]), "two digits");
+});
+
+Deno.test("ChunkScanner refuses an invalid end of a chunk by its first wrong byte, and reads no byte beyond the available ones", () => {
+  const scan = (text: string, end: number) => {
+    const [scanner, bytes] = [new ChunkScanner(), encodeLatin1(text)];
+    let at = 0;
+    for (let next = 0; next >= 0; next = scanner.advance(bytes, at, end)) at = next;
+    return [scanner.phase, at];
+  };
+  for (const [text, end] of [["1\r\nxy", 5], ["1\r\nx\ry", 6]] as const) {
+    assertProtocolError(() => scan(text, end), ["BAD_CHUNK_END"], text);
+  }
+  for (const [text, end] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
+    assertEquals(scan(text, end), ["crlf", 4]);
+  }
 });
