@@ -10,7 +10,7 @@ import {
   ChunkedBodyIter,
   LengthEncoderStream,
 } from "@degu/degu/base";
-import { type BodyOut, checkBodies } from "@degu/internal/base/body/body.ts";
+import { type BodyOut, checkBodies, onBodyEnd, readerOf } from "@degu/internal/base/body/body.ts";
 import type { BodyOutcome, BodySource } from "@degu/internal/base/body/body_reader.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
@@ -19,7 +19,7 @@ import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
-import { PieceSource, RecordingSink } from "@degu/testing/streams.ts";
+import { PieceSource, RecordingSink, streamOf } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
@@ -34,6 +34,12 @@ import { toText } from "@std/streams";
 
 // The common behavior of all kinds of bodies that are sent, and arrays that change while they are
 // sent.
+
+/** A body of each received kind. */
+const received: Record<string, () => Body | ChunkedBody> = {
+  Body: () => new Body(streamOf(encodeLatin1("hello")), 5),
+  ChunkedBody: () => new ChunkedBody(streamOf(encodeLatin1("5\r\nhello\r\n0\r\n\r\n"))),
+};
 
 Deno.test("checkBodies requires all four classes of the library, or classes that extend them", () => {
   checkBodies(bodies);
@@ -67,6 +73,43 @@ Deno.test("a chunk whose array is transferred between its line and its data cuts
 });
 
 // ───────────────────────── canceled
+
+Deno.test("an empty body is consumed from the start, a failed one never", async () => {
+  assertEquals(readerOf(new Body(streamOf(), 0)).isConsumed, true);
+  const failedBody = new Body(streamOf(), 5);
+  await failedBody.read().catch(() => {});
+  assertEquals(readerOf(failedBody).isConsumed, false);
+  const brokenBody = new ChunkedBody(streamOf(encodeLatin1("x")));
+  await brokenBody.read().catch(() => {});
+  assertEquals(readerOf(brokenBody).isConsumed, false);
+});
+
+Deno.test("each end listener of a body is called once, however the body ends, and at once if the body has ended", async () => {
+  const reason = new Error("enough");
+  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
+    consumed: (body) => body.read(),
+    cancelled: (body) => body.cancel(reason),
+    failed: (body) => body.writeTo({ write: () => Promise.reject(reason) }).catch(() => {}),
+    aborted: (body) => readerOf(body).interruption.abort(reason),
+  };
+  for (const make of Object.values(received)) {
+    for (const [way, end] of Object.entries(ways)) {
+      const body = make();
+      const calls: string[] = [];
+      for (const name of ["first", "second", "third"]) onBodyEnd(body, () => calls.push(name));
+      assertEquals(calls, [], way);
+      await end(body);
+      await waitForTick();
+      assertEquals(calls, ["first", "second", "third"], way);
+      onBodyEnd(body, () => calls.push("late"));
+      assertEquals(calls.length, 4, way);
+    }
+  }
+  const calls: null[] = [];
+  onBodyEnd(null, () => calls.push(null));
+  onBodyEnd(new Body(streamOf(), 0), () => calls.push(null));
+  assertEquals(calls.length, 2);
+});
 
 Deno.test("the bodies of a response that can't be read are canceled", async (t) => {
   const responses: Record<string, (body: unknown) => unknown> = {
