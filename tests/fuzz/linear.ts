@@ -12,10 +12,10 @@ import {
 import { checkConditions } from "@degu/internal/files/conditions.ts";
 import { EntryParser } from "@degu/internal/files/entries.ts";
 import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
-import { Buffer } from "node:buffer";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { checkLinear, PREAMBLE, type Target } from "./check_linear.ts";
+import { makeDictionary } from "./digests.ts";
 import type { Fuzzer, Outcome } from "./fuzzer.ts";
 import {
   makeChunkLine,
@@ -105,18 +105,6 @@ function readListDrip(bytes: Uint8Array): void {
 
 function checkEtags(name: string, list: string): void {
   checkConditions({ [name]: list }, { etag: '"a"', lastModified: null, modified: 0 });
-}
-
-/** Members of `repr-digest` and `want-repr-digest`. */
-function makeDictionary(random: Random): string {
-  const members = Array.from({ length: 1 + random.below(3) }, () => {
-    const key = random.pick(["sha-256", "sha-256", "sha-512", "md5", "x.y*", "SHA-256"]);
-    const length = random.pick([32, 32, 32, 64, 0, 1, 31]);
-    const bytes = Buffer.from(Array.from({ length }, () => random.below(256)));
-    const base64 = random.chance(90) ? bytes.toString("base64") : random.text("Aa0+/=", 0, 6);
-    return random.chance(10) ? `${key}=${random.below(12)}` : `${key}=:${base64}:`;
-  });
-  return members.join(random.pick([", ", ",", " , "]));
 }
 
 function makeEtags(random: Random): string {

@@ -68,7 +68,7 @@ const MAX_EXACT_LENGTH = 1000;
  *
  * @param pieces The pieces in which the server has read the input, or `null` if they are unknown.
  */
-function findInterims(
+export function findInterims(
   input: string,
   pieces: readonly Uint8Array[] | null,
 ): (awaitedBody: number | null | undefined) => readonly string[] {
@@ -158,7 +158,7 @@ function checkExchanges({ exchanges }: RequestRecord, input: string, pieceLabel:
 const MAX_SPLITS = 400;
 
 /** Returns one to three requests that are valid or almost valid. */
-function makeRequestStream(random: Random): string {
+export function makeRequestStream(random: Random): string {
   let text = "";
   for (let n = 1 + random.below(3); n > 0; n--) text += makeRequest(random);
   return text;

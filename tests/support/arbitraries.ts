@@ -4,8 +4,15 @@
  */
 
 import fc from "fast-check";
-import { type Chunk, ContentRange, type HeadersToSend, UnsatisfiedRange } from "@degu/degu/base";
-import { allowedBytes, isReferenceValue, limits } from "./wire_grammar.ts";
+import {
+  type Chunk,
+  ContentRange,
+  type HeadersToSend,
+  Range,
+  SuffixRange,
+  UnsatisfiedRange,
+} from "@degu/degu/base";
+import { allowedBytes, isReferenceValue, limits, methods } from "./wire_grammar.ts";
 
 function makeTextOf(
   set: string,
@@ -23,6 +30,8 @@ export function makeTextArbitrary(maxLength = 10): fc.Arbitrary<string> {
   return fc.array(fc.integer({ min: 0, max: 0x10ffff }), { maxLength })
     .map((points) => String.fromCodePoint(...points));
 }
+
+const method = fc.constantFrom(...methods);
 export const reason = makeTextOf(allowedBytes.reason, 0, 20);
 
 const ESCAPES = ["%20", "%25", "%3B", "%5C", "%0A", "%C3%bc", "%f0%9F%98%80", "%7e"];
@@ -49,6 +58,12 @@ const length = fc.oneof(
   fc.nat(),
   fc.integer({ min: limits.number - 1000, max: limits.number }),
 );
+
+const range: fc.Arbitrary<Range> = fc.tuple(length, length)
+  .filter(([a, b]) => a !== b)
+  .map(([a, b]) => new Range(Math.min(a, b), Math.max(a, b)));
+
+const suffixRange: fc.Arbitrary<SuffixRange> = length.map((n) => new SuffixRange(n));
 
 const contentRange: fc.Arbitrary<ContentRange> = fc.tuple(length, length, length, fc.boolean())
   .map(([a, b, c, isKnown]) => [[a, b, c].toSorted((x, y) => x - y), isKnown] as const)
@@ -103,6 +118,17 @@ export const responseHeaders = addTypedHeaders(
     "content-length": value.stop - value.start,
   })),
 );
+
+/** A request's method with headers that it allows. */
+export const methodAndHeaders = method.chain((name) => {
+  // A range in another request is left out.
+  const mayHaveRange = name === "GET" || name === "HEAD";
+  const ranges = mayHaveRange
+    ? fc.oneof(range, suffixRange).map((value): HeadersToSend => ({ range: value }))
+    : fc.constant({});
+  const framings = name === "PUT" || name === "POST" ? [contentLength, transferEncoding] : [];
+  return fc.tuple(fc.constant(name), addTypedHeaders(ranges, ...framings));
+});
 
 const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.option(fc.tuple(
   makeTextOf(allowedBytes.extensionKey, 1, 10),
