@@ -537,3 +537,13 @@ Deno.test("an error of the system in an inbox is a refusal in one line, and a bu
     assertEquals(makeRefusal(error)?.response[0], status, Deno.inspect(error));
   }
 });
+
+Deno.test("the copy of a lost machine is moved into the directory of the new machine, which its first request creates, and restored", async () => {
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", ["sync", sourcePath("one", "tree"), "camera:Documents"]);
+  await homes.runToSuccess("two", ["ls", "--inbox", "camera:"]);
+  await Deno.rename(`${inbox}/one/Documents`, `${inbox}/two/Documents`);
+  await homes.runToSuccess("two", ["sync", "--inbox", "camera:Documents", homes.joinPath("back")]);
+  assertEquals(await readTree(homes.joinPath("back")), { a: "one" });
+});

@@ -8,8 +8,9 @@ import { TempDevices } from "@degu/device/testing";
 import { FilesApp } from "@degu/files";
 import type { App, AppFunction } from "@degu/degu/server";
 import type { Session } from "@degu/internal/base/app/session.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
-import { record } from "@degu/testing/device_pairs.ts";
+import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
   REFUSED,
@@ -334,4 +335,24 @@ Deno.test("forget in another process closes connections, and pending requests re
   // Like a change by another process.
   Deno.removeSync(`${viewer.dir}/peers/${camera.id}.json`);
   await withTimeout(asking, "the request ends");
+});
+
+Deno.test("all peers are read again only if the file of one is missing, and no peer is trusted after end()", async () => {
+  await using setup = await setUp();
+  const { camera, viewer } = setup;
+  const store = storeOf(camera.dir);
+  await store.refresh();
+  const { tryRefresh } = store;
+  let reads = 0;
+  store.tryRefresh = () => {
+    reads++;
+    return tryRefresh.call(store);
+  };
+  const trustSignals = new TrustSignals(store);
+  const { confirm, signal } = trustSignals.find(viewer.id)!;
+  assertEquals([await confirm(), reads, trustSignals.find(camera.id)], [true, 0, null]);
+  await Deno.remove(`${camera.dir}/peers/${viewer.id}.json`);
+  assertEquals([await confirm(), reads, signal.aborted], [false, 1, true]);
+  trustSignals.end(new Error("closed"));
+  assertEquals([await confirm(), reads, trustSignals.find(viewer.id)], [false, 1, null]);
 });

@@ -102,3 +102,10 @@ Deno.test("a target that the program may not read or write is an error that name
     assertStringIncludes(error.message, name === "forbidden" ? files.links.forbidden : name);
   });
 });
+
+Deno.test("with replace: false a link leads to an existing file, which is kept", async () => {
+  await using files = await serveLinks();
+  const error = await catchRejection(files.download("link", { replace: false }), "replace: false");
+  assertEquals((error as { code?: unknown }).code, "EXISTS");
+  assertEquals(await Deno.readTextFile(files.target("other/file")), "old");
+});
