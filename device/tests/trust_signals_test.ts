@@ -356,3 +356,19 @@ Deno.test("all peers are read again only if the file of one is missing, and no p
   trustSignals.end(new Error("closed"));
   assertEquals([await confirm(), reads, trustSignals.find(viewer.id)], [false, 1, null]);
 });
+
+Deno.test("a peer whose record another process removes during onConnect is not accepted", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  let requests = 0;
+  await using server = await camera.serve(["127.0.0.1", 0], {
+    onConnect() {
+      Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+      return { user: "anna" };
+    },
+    handle: () => reply(200, `${++requests}`),
+  });
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  await assertRejects(() => client.request("GET", "/"));
+  assertEquals(requests, 0);
+});

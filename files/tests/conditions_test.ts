@@ -11,6 +11,7 @@ import {
   StatusError,
   TransferError,
   type TransferOptions,
+  type TreeEvent,
   upload,
   uploadTree,
 } from "@degu/files";
@@ -34,6 +35,7 @@ import {
   serveFiles,
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { makeUploadHeaders as announced } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
@@ -495,3 +497,38 @@ for (const [method, seconds] of [["PUT", 1], ["DELETE", 1]] as const) {
     assertEquals((await readTree(serverDir)).f, "newer");
   });
 }
+
+Deno.test("a file of a tree that changes after its comparison is neither replaced nor deleted, and fails alone", async () => {
+  const large = "l".repeat(100_000);
+  for (const direction of ["download", "upload"] as const) {
+    const source = { small: "new", large, other: "other" };
+    const target = { small: "older", large: "older", old: "old", other: "another" };
+    await using trees = await makeTrees(direction, source, target);
+    const changedNames = ["large", "old", "small"];
+    const onEvent = ({ type }: TreeEvent) => {
+      if (type !== "plan") return;
+      for (const name of changedNames) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
+    };
+    const { outcomes, result, errors } = await trees.copy({ delete: true, onEvent });
+    for (const name of ["large", "small"]) {
+      assertEquals(outcomes[name], "failed", `${direction} ${name}`);
+      assert(
+        String(errors[name]).includes("changed during the call, and was kept"),
+        String(errors[name]),
+      );
+    }
+    assertEquals([outcomes.other, result.deletionsSkipped], ["copied", "failed"]);
+    const remaining = await readTree(trees.target);
+    for (const name of changedNames) {
+      assertEquals(remaining[name], "theirs", `${direction} ${name}`);
+    }
+    // Deletions are made, because no other entry fails.
+    const deleteOld = ({ type, ...event }: TreeEvent) => {
+      const isLast = type === "copied" && "path" in event && event.path[0] === "large";
+      if (isLast) Deno.writeTextFileSync(`${trees.target}/old`, "newer");
+    };
+    const secondCopy = await trees.copy({ delete: true, onEvent: deleteOld });
+    assertEquals([secondCopy.outcomes.old, secondCopy.deletedPaths], ["failed", []]);
+    assertEquals((await readTree(trees.target)).old, "newer");
+  }
+});

@@ -469,3 +469,20 @@ Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets th
 });
 
 // Error messages about the part.
+
+Deno.test("each of many simultaneous downloads to one target succeeds or rejects", async () => {
+  await using files = await serveFiles();
+  const content = randomBytes(100_000);
+  await Deno.writeFile(`${files.serverDir}/f`, content);
+  const calls = Array.from(
+    { length: 20 },
+    () => download(files.client, "/f", `${files.clientDir}/f`),
+  );
+  const results = await Promise.allSettled(calls);
+  assert(results.some(({ status }) => status === "fulfilled"));
+  for (const result of results) {
+    if (result.status === "rejected") assertEquals(result.reason.code, "IN_USE");
+  }
+  assertEquals(await Deno.readFile(`${files.clientDir}/f`), content);
+  assertEquals(await listNames(files.clientDir), ["f"]);
+});

@@ -1,5 +1,5 @@
 /** PUT requests that write files and directories, and their preconditions. */
-import { BodyIter, type HeadersToSend } from "@degu/degu/base";
+import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { reply, ResponseError } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
@@ -418,4 +418,23 @@ Deno.test("a middleware can narrow the trust that a FilesApp requires", async (t
     assertEquals((await client.delete("/a", { "x-key": "bad" })).status, 403);
     assertEquals((await client.put("/a", { "x-key": "good" }, "a")).status, 201);
   });
+});
+
+Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", async () => {
+  await using files = await serveWritableDirectory();
+  // Two apps with one directory, like two processes.
+  const apps = [0, 1].map(() => new FilesApp(files.root, { write: true }));
+  for (let round = 0; round < 4; round++) {
+    const statuses = await Promise.all(Array.from({ length: 8 }, async (_, i) => {
+      const body = new Body(new Blob([`${i}`]).stream(), 1);
+      const request = mkreq("PUT", `/new/${round}`, { "if-none-match": "*" }, body);
+      const [status] = await apps[i % 2]!.handle(request);
+      return status;
+    }));
+    assertEquals(statuses.filter((status) => status === 201).length, 1, `${statuses}`);
+    assertEquals(statuses.filter((status) => status === 412).length, 7, `${statuses}`);
+    const winner = statuses.indexOf(201);
+    assertEquals(await files.read(`new/${round}`), `${winner}`);
+  }
+  assertEquals(await files.listUnfinished(), []);
 });

@@ -1,7 +1,7 @@
 /** upload: results, progress, files that change, resuming, and responses of other servers. */
 import type { Session } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, type Connection } from "@degu/degu/client";
 import {
   FilesApp,
   StatusError,
@@ -386,5 +386,33 @@ Deno.test("the error of a malformed header names the header", () => {
       const parseHeaders = () => readUploadHeaders({ [name]: value });
       assertEquals(assertThrows(parseHeaders, Refusal, name, `${name}: ${value}`).status, 400);
     }
+  }
+});
+
+Deno.test("upload with replace: false keeps a different file, and accepts an identical one", async () => {
+  await using files = await serveFiles(writable);
+  const file = `${files.clientDir}/file`;
+  for (const size of [0, 5, 2_000_000]) {
+    const content = randomBytes(size);
+    await Deno.writeFile(file, content);
+    const uri = `/copy-${size}`;
+    const uploadFile = (options = {}, client: Client | Connection = files.client) =>
+      upload(client, file, uri, { replace: false, ...options });
+    assertEquals((await uploadFile()).bytes, size);
+    for (const resume of [true, false]) assertEquals((await uploadFile({ resume })).total, size);
+    using connection = await files.client.connect();
+    for (let i = 0; i < 2; i++) assertEquals((await uploadFile({}, connection)).bytes, 0);
+    assertEquals(connection.closed, false);
+    await Deno.writeFile(file, randomBytes(size + 1));
+    for (const options of [{}, { resume: false }]) {
+      using otherConnection = await files.client.connect();
+      for (const target of [files.client, otherConnection]) {
+        const uploadOther = () => uploadFile(options, target);
+        const error = await assertTransferError(uploadOther, "EXISTS", "set replace: true");
+        assertEquals((error.cause as StatusError).status, 412);
+      }
+    }
+    assertEquals(await Deno.readFile(`${files.serverDir}${uri}`), content);
+    assertEquals(await listParts(files.serverDir), []);
   }
 });
