@@ -2,15 +2,30 @@
 import { Client, ProxyApp } from "@degu/degu";
 import type { Address } from "@degu/degu/base";
 import type { AppFunction } from "@degu/degu/server";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { relayRequestHeaders } from "@degu/testing/proxies.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { RecordingRelay } from "@degu/testing/recording_relay.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
+import { respellReferenceUri } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
-import { type ModelRequest, readOneResponse } from "../fuzz/oracle.ts";
-import { DROPPED_LINES, type ResponseAttack, responseAttacks } from "./attacks.rows.ts";
+import { describe, type ModelRequest, readOneResponse, readRequests } from "../fuzz/oracle.ts";
+import {
+  describeApp,
+  formatResponses,
+  isClosedByServer,
+  someRequestRows,
+} from "../base/wire/requests.rows.ts";
+import {
+  DROPPED_LINES,
+  type RequestAttack,
+  requestAttacks,
+  type ResponseAttack,
+  responseAttacks,
+} from "./attacks.rows.ts";
 
 /** A proxy whose connections to the upstream can be closed between two rows. */
 class RenewableProxy implements AsyncDisposable {
@@ -60,6 +75,96 @@ async function startChain(upstream: Address) {
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
+
+/** Returns a request as a proxy forwards it. */
+function relayedRequest(request: ModelRequest): ModelRequest {
+  const headers = relayRequestHeaders(request.headers);
+  return { ...request, uri: respellReferenceUri(request.uri), headers };
+}
+
+/** Sends the bytes of a row, and returns all responses. */
+async function converse(address: Address, row: RequestAttack): Promise<string> {
+  using peer = await RawPeer.connect(address);
+  let received = "";
+  try {
+    await peer.send(row.bytes);
+    for (const _ of row.accepted) received += await peer.readUntil("|end|");
+    if (row.last === "wait") await peer.closeWrite();
+  } catch {
+    // The proxy has closed the connection, after the bytes that are still unread.
+  }
+  return received + (await peer.readToEnd()).received;
+}
+
+const describeRequests = (requests: readonly ModelRequest[]) =>
+  requests.map(({ method, uri, headers, body }) => describe({ method, uri, headers, body }));
+
+Deno.test("through two proxies a server gets exactly the requests that the RFCs read in the bytes of a client", async (t) => {
+  let seenRequests: string[] = [];
+  await using server = serve(async (request) => {
+    const [, , , text] = await describeApp(request);
+    seenRequests.push(text);
+    return [200, "OK", {}, "|end|"];
+  }, { timeout: null });
+  await using chain = await startChain(server.address);
+  for (const row of requestAttacks) {
+    await t.step(row.name, async () => {
+      seenRequests = [];
+      const received = await converse(chain.address, row);
+      const [outer, inner] = await chain.take();
+
+      // The independent reading agrees with the row.
+      const stream = readRequests(row.bytes);
+      const targets = stream.requests.map(({ method, uri }) => `${method} ${uri}`);
+      assertEquals(targets, [...row.accepted]);
+      assertEquals(stream.broken?.uri, row.broken);
+
+      // Both proxies send these requests, and no other complete request.
+      const expected = describeRequests(stream.requests.map(relayedRequest));
+      for (const sent of [outer, inner]) {
+        const sentStreams = sent.map(readRequests);
+        const sentRequests = sentStreams.flatMap(({ requests }) => requests);
+        assertEquals(describeRequests(sentRequests), expected);
+        for (const { clean, broken } of sentStreams) {
+          if (!clean) assertEquals(broken?.uri, row.broken);
+        }
+      }
+
+      // The server also gets these.
+      const seenTargets = seenRequests.map((text) => JSON.parse(text).slice(0, 2).join(" "));
+      assertEquals(seenTargets, [...row.accepted]);
+      const end = typeof row.last === "number" ? formatErrorResponse(row.last) : "";
+      const responses = received.split("|end|");
+      assertEquals([responses.length - 1, responses.at(-1)], [row.accepted.length, end]);
+    });
+  }
+});
+
+Deno.test("through two proxies a client gets the responses of a server to each row of requests.rows.ts", async (t) => {
+  await using server = serve(describeApp, { timeout: null });
+  await using chain = await startChain(server.address);
+  for (const row of someRequestRows) {
+    await t.step(row.name, async () => {
+      const expected = formatResponses(row, true);
+      using peer = await RawPeer.connect(chain.address);
+      let received = "";
+      try {
+        await peer.send(row.bytes);
+        received = await peer.readExactly(expected.length);
+        if (!isClosedByServer(row)) await peer.closeWrite();
+      } catch {
+        // The proxy has closed the connection, after the bytes that are still unread.
+      }
+      assertEquals(received + (await peer.readToEnd()).received, expected);
+      const requests = describeRequests(row.accepted.map(relayedRequest));
+      for (const sent of await chain.take()) {
+        const streams = sent.map(readRequests);
+        assertEquals(describeRequests(streams.flatMap(({ requests }) => requests)), requests);
+        for (const { clean, broken } of streams) if (!clean) assertEquals(broken?.uri, row.broken);
+      }
+    });
+  }
+});
 
 Deno.test("through two proxies a server gets no header whose name another could be mistaken for", async (t) => {
   await using server = serve(({ headers }) => [200, "OK", {}, `${Object.keys(headers)}`]);

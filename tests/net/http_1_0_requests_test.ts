@@ -267,3 +267,29 @@ Deno.test("ProxyApp forwards a request of HTTP/1.0 as one of HTTP/1.1, and its r
     `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`,
   );
 });
+
+Deno.test("two clients of HTTP/1.0 at once get their own bodies", async () => {
+  const bodies = new Map<string, PromiseWithResolvers<void>>();
+  await using serving = serve(({ uri }) => {
+    const gate = Promise.withResolvers<void>();
+    bodies.set(uri, gate);
+    return [
+      200,
+      "OK",
+      {},
+      (async function* () {
+        yield encodeLatin1(uri.repeat(MAX_COLLECTED));
+        await gate.promise;
+        yield encodeLatin1(uri);
+      })(),
+    ];
+  });
+  const texts = ["/a", "/b"].map((uri) => receive(serving.address, `GET ${uri} HTTP/1.0\r\n\r\n`));
+  while (bodies.size < 2) await waitForTick();
+  for (const gate of [...bodies.values()].reverse()) gate.resolve();
+  for (const [i, uri] of ["/a", "/b"].entries()) {
+    const received = await texts[i]!;
+    const body = received.slice(received.indexOf("\r\n\r\n") + 4);
+    assertEquals(body === uri.repeat(MAX_COLLECTED + 1), true);
+  }
+});

@@ -490,7 +490,8 @@ async function serveAttack(delay: number) {
       if (!String(bytes).includes("/file")) return void socket.write(ACCOUNT);
       isLate = true;
       socket.write(HEAD);
-      setTimeout(() => socket.end(FORGED_WITH_BODY), delay);
+      const timer = setTimeout(() => socket.end(FORGED_WITH_BODY), delay);
+      socket.on("close", () => clearTimeout(timer));
     });
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -555,3 +556,18 @@ for (const unframedNull of [false, true]) {
     }
   });
 }
+
+Deno.test("two responses without framing at once, over a pool, have their own bytes", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
+  const responding = [pool.get("/a"), pool.get("/b")];
+  const peers = [await server.accept(), await server.accept()];
+  const uris = [];
+  for (const peer of peers) uris.push((await peer.respond(HEAD)).split(" ")[1]!);
+  for (const text of ["1", "2"]) {
+    for (const [i, peer] of peers.entries()) await peer.send(uris[i]! + text);
+  }
+  for (const peer of peers) await peer.closeWrite();
+  const texts = await Promise.all(responding.map(async (response) => (await response).text()));
+  assertEquals(texts, ["/a1/a2", "/b1/b2"]);
+});
