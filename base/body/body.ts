@@ -9,11 +9,11 @@
  * - The *decoder* (`body_framing.ts`) finds the end of the body: after `contentLength` bytes, or
  *   with the last chunk.
  * - The *reader* (`body_reader.ts`) takes bytes from the buffer, then reads from the source into
- *   the memory that the program gets, and never reads beyond the body. The reader extends
+ *   the memory that the program gets, and never consumes bytes beyond the body. The reader extends
  *   `BodyState`, which allows one operation at a time, until the body has ended.
  *
  * An operation (`text`, `writeTo`, a loop, …) begins, reads until the reader is done, and ends. The
- * operation doesn't await buffered bytes, because each await costs a tick of the event loop.
+ * operation doesn't await buffered bytes, because each await costs a microtask.
  *
  * A body ends once, and `BodyState.#finish` reports the outcome to the source:
  *

@@ -76,7 +76,7 @@ export interface BodySource extends ReadAheadSource {
   readonly incompleteReason?: string | null;
   /** Reads bytes into the buffer or, if the buffer is empty, into another array. */
   read(into: Uint8Array): Promise<number | null>;
-  /** Called once, when the body ends. Never rejects. */
+  /** Called at most once, when the body ends; not if it is aborted. Never rejects. */
   onEnd(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void;
 }
 
@@ -455,7 +455,7 @@ const GROWTH_FACTOR = 4;
 
 /**
  * After an error, a reader must not be used again. Reads return a promise only if they must wait
- * for bytes, because each await costs a tick of the event loop.
+ * for bytes, because each await costs a microtask.
  */
 export class BodyReader extends BodyState<BodySource> {
   /** Whether the last byte was read, and of a stream also its end. */
@@ -614,7 +614,7 @@ export class BodyReader extends BodyState<BodySource> {
     let bytes = hasOwnMemory
       ? this.#collectRemaining(requestedBytes, maxBytes, limit)
       : this.readFromSource(() => this.checkEnd(this.#decoder.take(this.buffer, requestedBytes)));
-    // Don't await buffered bytes: an await costs a tick of the event loop.
+    // Don't await buffered bytes: an await costs a microtask.
     if (bytes instanceof Promise) bytes = await bytes;
     try {
       return convert(bytes, hasOwnMemory);

@@ -360,7 +360,7 @@ class FileDownload implements Disposable {
     return await this.#downloadRemainder({ version: { ...version, sha256: null }, hash, meter });
   }
 
-  /** @returns `null` if the prefixes differ, or copying failed. The part is then empty. */
+  /** @returns `null` if the prefixes differ, copying failed, or the server has another version. */
   async #reuseBasis({ path, length }: LocalPrefix): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
     await using file = await open(path, READ_FLAGS).catch(() => null);

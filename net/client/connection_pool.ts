@@ -314,7 +314,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }
   }
 
-  /** No other code repeats a request. */
+  /** No other code of a pool repeats a request. */
   async #sendRequest(
     slot: Slot,
     method: Method,
