@@ -9,6 +9,7 @@
 
 import { printModuleValues } from "./module_values.ts";
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
+import { removeIncompleteFiles } from "./test_modules.ts";
 
 if (Deno.args[0] === "--modules") {
   await printModuleValues(Deno.args.slice(1));
@@ -27,18 +28,4 @@ try {
   Deno.exitCode = testsExitCode || exitCode;
 } finally {
   await Deno.remove(directory, { recursive: true });
-}
-
-/** Removes the incomplete coverage files of processes that a test killed. */
-async function removeIncompleteFiles(directory: string): Promise<void> {
-  for await (const { name } of Deno.readDir(directory)) {
-    const path = `${directory}/${name}`;
-    try {
-      JSON.parse(await Deno.readTextFile(path));
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      console.log(`skipped ${name}: the process was killed while writing the file`);
-      await Deno.remove(path);
-    }
-  }
 }

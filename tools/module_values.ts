@@ -14,7 +14,6 @@ interface Candidate {
   /** The numbers of the lines and blocks of the library that the module runs. */
   readonly lines: readonly number[];
   readonly blocks: readonly number[];
-  value: number;
 }
 
 /**
@@ -46,7 +45,6 @@ export async function printModuleValues(folders: readonly string[]): Promise<voi
     lines: [...module.coverage].filter((name) => name.includes(":") && isProduct(name))
       .map((name) => lines.numberOf(name)),
     blocks: findBlocks(module).filter(isProduct).map((name) => blocks.numberOf(name)),
-    value: 0,
   })));
   printOrder(candidates, lines.count, blocks.count);
 }
@@ -99,22 +97,21 @@ function printOrder(candidates: readonly Candidate[], lineCount: number, blockCo
     for (const line of lines) lineCounts[line]!++;
     for (const block of blocks) blockCounts[block]!++;
   }
-  const countAlone = ({ lines, blocks }: Candidate): [lines: number, blocks: number] => [
-    lines.filter((line) => lineCounts[line] === 1).length,
-    blocks.filter((block) => blockCounts[block] === 1).length,
-  ];
-  const remaining = [...candidates];
+  /** Counts what no other remaining module covers. */
+  const countAlone = (candidate: Candidate) => {
+    const lines = candidate.lines.filter((line) => lineCounts[line] === 1).length;
+    const blocks = candidate.blocks.filter((block) => blockCounts[block] === 1).length;
+    return { candidate, lines, blocks, value: (lines + blocks) / candidate.length };
+  };
+  const remaining = new Set(candidates);
   let remainingLines = lineCount;
   let remainingBlocks = blockCount;
   console.log("   lines  alone: lines  blocks   remain: lines   blocks   module");
-  while (remaining.length > 0) {
-    for (const candidate of remaining) {
-      const [aloneLines, aloneBlocks] = countAlone(candidate);
-      candidate.value = (aloneLines + aloneBlocks) / candidate.length;
-    }
-    remaining.sort((a, b) => a.value - b.value || b.length - a.length);
-    const removed = remaining.shift()!;
-    const [aloneLines, aloneBlocks] = countAlone(removed);
+  while (remaining.size > 0) {
+    const counts = [...remaining].map(countAlone);
+    counts.sort((a, b) => a.value - b.value || b.candidate.length - a.candidate.length);
+    const { candidate: removed, lines: aloneLines, blocks: aloneBlocks } = counts[0]!;
+    remaining.delete(removed);
     for (const line of removed.lines) lineCounts[line]!--;
     for (const block of removed.blocks) blockCounts[block]!--;
     remainingLines -= aloneLines;

@@ -7,11 +7,17 @@ export async function listSourceFiles(): Promise<string[]> {
   const listCommand = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const stdout = await runOrThrow(listCommand, { cwd: PROJECT_ROOT });
   const isFile = async (path: string) => {
-    const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(() => null);
+    // A file that git lists may have been deleted.
+    const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(ignoreNotFound);
     return info?.isFile ? [path] : [];
   };
   const paths = stdout.split("\0").filter((path) => path !== "");
   return (await Promise.all(paths.map(isFile))).flat();
+}
+
+function ignoreNotFound(error: unknown): null {
+  if (error instanceof Deno.errors.NotFound) return null;
+  throw error;
 }
 
 /** A copy of the project in a temporary directory. */
@@ -19,7 +25,7 @@ export class Checkout implements AsyncDisposable {
   private constructor(readonly root: string, readonly flags: readonly string[]) {}
 
   static async make(files: readonly string[]): Promise<Checkout> {
-    const root = `${await Deno.makeTempDir({ prefix: "degu_mutate_" })}/`;
+    const root = `${await Deno.makeTempDir({ prefix: "degu_checkout_" })}/`;
     for (const path of files) {
       await Deno.mkdir(root + path.slice(0, path.lastIndexOf("/") + 1), { recursive: true });
       await Deno.copyFile(new URL(path, PROJECT_ROOT), root + path);
@@ -85,6 +91,7 @@ export async function measureCoverage(checkout: Checkout, path: string): Promise
       return [];
     }
     const seconds = (performance.now() - startTime) / 1000;
+    await removeIncompleteFiles(directory);
     const codeRanges = await readCodeRanges(checkout, directory);
     const coverageCommand = [Deno.execPath(), "coverage", "--quiet", "--lcov", directory];
     const { stdout } = await runCommand(coverageCommand, { cwd: checkout.root });
@@ -98,6 +105,20 @@ export async function measureCoverage(checkout: Checkout, path: string): Promise
     return [{ path, seconds, coverage, codeRanges }];
   } finally {
     await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** Removes the incomplete coverage files of processes that a test killed. */
+export async function removeIncompleteFiles(directory: string): Promise<void> {
+  for await (const { name } of Deno.readDir(directory)) {
+    const path = `${directory}/${name}`;
+    try {
+      JSON.parse(await Deno.readTextFile(path));
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      console.log(`skipped ${name}: the process was killed while writing the file`);
+      await Deno.remove(path);
+    }
   }
 }
 
@@ -120,8 +141,8 @@ async function readCodeRanges(
 ): Promise<Map<string, CodeRange[]>> {
   const coveredOffsets = new Map<string, Uint8Array>();
   for await (const { name } of Deno.readDir(directory)) {
-    const script = parseScriptCoverage(await Deno.readTextFile(`${directory}/${name}`));
-    if (!script?.url.startsWith(`file://${root}`)) continue;
+    const script: ScriptCoverage = JSON.parse(await Deno.readTextFile(`${directory}/${name}`));
+    if (!script.url.startsWith(`file://${root}`)) continue;
     const module = script.url.slice(`file://${root}`.length);
     const ranges = script.functions.flatMap(({ ranges }) => ranges);
     ranges.sort((a, b) => a.startOffset - b.startOffset || b.endOffset - a.endOffset);
@@ -134,15 +155,6 @@ async function readCodeRanges(
     coveredOffsets.set(module, offsets);
   }
   return new Map([...coveredOffsets].map(([module, offsets]) => [module, findRanges(offsets)]));
-}
-
-/** Returns `null` if the process was killed while it wrote the file. */
-function parseScriptCoverage(text: string): ScriptCoverage | null {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 function findRanges(offsets: Uint8Array): CodeRange[] {
