@@ -139,8 +139,13 @@ export async function download(
   using client = new TransferClient("from", from, settings);
   settings.signal?.throwIfAborted();
   const target = settings.followLink ? await resolveLocalTarget(path) : path;
-  const treePlan = null;
-  return await downloadFile({ client, uri: checkedUri, file: target, settings, treePlan });
+  return await downloadFile({
+    client,
+    uri: checkedUri,
+    file: target,
+    settings,
+    treePlan: null,
+  });
 }
 
 interface LocalPrefix {
