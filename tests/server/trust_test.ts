@@ -201,17 +201,22 @@ Deno.test("an app that answers an untrusted peer with a success is logged", asyn
   assertStringIncludes(line!, "trust() found that the peer is untrusted; the app has answered 200");
 });
 
+/** Makes an identity whose trust can't be determined while the condition is true. */
+function trustUnless(isUnknown: () => boolean) {
+  return {
+    user: "anna",
+    isTrusted() {
+      if (isUnknown()) throw new ResponseError(reply(503));
+      return true;
+    },
+  };
+}
+
 Deno.test("a result that can't be read is 503, and its rejection doesn't end the process", async () => {
   let isUnknown = false;
   let isAwaited = true;
   await using serving = serve({
-    onConnect: () => ({
-      user: "anna",
-      isTrusted() {
-        if (isUnknown) throw new ResponseError(reply(503));
-        return true;
-      },
-    }),
+    onConnect: () => trustUnless(() => isUnknown),
     async handle(_request, session) {
       isUnknown = true;
       const trust = session.trust();
@@ -309,13 +314,7 @@ Deno.test("checkTrusted rejects with a response of 403 for a peer that is not tr
 Deno.test("checkTrusted rejects with a response of 503 if it is unknown whether the peer is trusted", async () => {
   let isUnknown = false;
   await using serving = serve({
-    onConnect: () => ({
-      user: "anna",
-      isTrusted() {
-        if (isUnknown) throw new ResponseError(reply(503));
-        return true;
-      },
-    }),
+    onConnect: () => trustUnless(() => isUnknown),
     async handle(_request, session) {
       isUnknown = true;
       await session.checkTrusted();
