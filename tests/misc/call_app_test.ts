@@ -20,6 +20,7 @@ import {
   wrapApp,
 } from "@degu/degu";
 import { callApp, mkreq, mkSession, type SessionFields } from "@degu/degu/misc";
+import * as arbitrary from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
   assertRangeError,
@@ -40,6 +41,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import fc from "fast-check";
 import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
 
 /** Functions that make a request with a body of two pieces, of known length or in two chunks. */
@@ -168,6 +170,44 @@ function listRows<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
 function callAppReturning(response: unknown, request = mkreq("GET", "/")) {
   return callApp((() => response) as App, request);
 }
+
+Deno.test("callApp accepts every valid request, as mkreq makes it", async () => {
+  await fc.assert(fc.asyncProperty(
+    arbitrary.methodAndHeaders,
+    arbitrary.uri,
+    fc.nat(5),
+    async ([method, headers], uri, shifts) => {
+      const length = headers["content-length"];
+      const body = length !== undefined
+        ? new Body(streamOf(), length as number)
+        : headers["transfer-encoding"] !== undefined
+        ? new ChunkedBody(streamOf())
+        : null;
+      const request = mkreq(method, uri, headers, body);
+      for (let i = 0; i < shifts; i++) request.shiftPath();
+      assertEquals((await callApp(() => reply(400), request)).status, 400);
+    },
+  ));
+});
+
+Deno.test("callApp accepts every valid response", async () => {
+  await fc.assert(fc.asyncProperty(
+    fc.integer({ min: 200, max: 599 }).filter((status) => status !== 204),
+    arbitrary.reason,
+    arbitrary.responseHeaders,
+    async (status, reason, headers) => {
+      const length = headers["content-length"];
+      const body = length !== undefined
+        ? new BodyIter([], length as number)
+        : headers["transfer-encoding"] !== undefined
+        ? new ChunkedBodyIter([])
+        : null;
+      if (status !== 304) await callAppReturning([status, reason, headers, body]);
+      await callAppReturning([status, reason, headers, null], mkreq("HEAD", "/"));
+      await callAppReturning([304, reason, headers, null]);
+    },
+  ));
+});
 
 Deno.test("callApp rejects for a response that a server would refuse, and names the invalid part", async (t) => {
   const bytes = new Uint8Array(5);
