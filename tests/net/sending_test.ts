@@ -14,7 +14,7 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
 } from "@degu/degu/base";
-import { countChunkHeaders } from "@degu/testing/chunk_headers.ts";
+import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -29,6 +29,21 @@ import { readStatedNumber } from "@degu/testing/stated.ts";
 
 const ENCODED = "5\r\nhello\r\n0\r\n\r\n";
 const SMUGGLED = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
+/** Runs `work`, and counts the chunk headers that are scanned in the meantime. */
+async function countChunkHeaders(work: () => Promise<void>): Promise<number> {
+  let headerCount = 0;
+  using _patch = patch(ChunkScanner.prototype, "advance", (advance) => {
+    return function (this: ChunkScanner, ...args): number {
+      const { phase } = this;
+      const end = advance.apply(this, args);
+      if (phase === "header" && end >= 0) headerCount++;
+      return end;
+    };
+  });
+  await work();
+  return headerCount;
+}
+
 /** Returns the length of the preamble of a PUT request with this content-length. */
 const countPreambleBytes = (length: number) =>
   `PUT / HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n`.length;
