@@ -65,6 +65,10 @@ class RecordRelay extends Relay {
       };
       return passOn(from, target, async (bytes) => {
         direction.add(bytes);
+        // With the alert of the server unread, the close of the client would be a reset.
+        if (direction === this.fromClient && bytes[0] === ALERT) {
+          this.released = direction.ended.then(() => {});
+        }
         if (direction === this.fromServer) await this.released;
       })
         .then(() => direction.finish("end"), () => direction.finish("reset"));
