@@ -458,6 +458,13 @@ Deno.test("listTree rejects a list that is cut, an entry without its directory, 
     [[element(["a"]), element(["a", "b"]), lastElement], "without its directory"],
     [[element(["a"]), element(["a"]), lastElement], '"a" twice'],
     [[element(["a"], "directory"), element(["a"]), lastElement], '"a" twice'],
+    [[
+      element(["b"], "directory"),
+      element(["a"]),
+      element(["b", "a"]),
+      element(["a"]),
+      lastElement,
+    ], '"a" twice'],
     [[element(["a", "b"]), element(["a"], "directory"), lastElement], "without its directory"],
     [[entry()], "path"],
   ];

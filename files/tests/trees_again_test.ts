@@ -3,7 +3,7 @@ import { Client, type Connector, isTransient, type Request } from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { readTree } from "@degu/testing/directories.ts";
+import { fill, readTree } from "@degu/testing/directories.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
@@ -43,6 +43,30 @@ Deno.test.each(DIRECTIONS)(
     assertEquals(events.filter(({ type }) => type === "plan").length, 1);
     const last = events.findLast((event) => event.type === "progress");
     assertEquals(last?.done, last?.total);
+  },
+);
+
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: an unchanged file is reported once, also in a directory without changes",
+  async (direction) => {
+    using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
+    const source = { "same/a": "1", "same/b": "2", "same/below/c": "3", "mixed/d": "4" };
+    let cutsConnections = false;
+    await using trees = await makeTrees(direction, source, {}, (request) => {
+      if (!isCopy(request) || !cutsConnections) return null;
+      throw new Error("the connection is cut");
+    });
+    await trees.copy();
+    await fill(trees.source, { "mixed/new": "5" });
+    cutsConnections = true;
+    const { result, outcomes } = await trees.copy({
+      retries: 1,
+      onEvent: ({ type }) => cutsConnections &&= type !== "retry",
+    });
+    assertEquals(cutsConnections, false);
+    const unchanged = Object.keys(source).map((path) => [path, "unchanged"]);
+    assertEquals(outcomes, { ...Object.fromEntries(unchanged), "mixed/new": "copied" });
+    assertEquals([result.unchanged, result.files, result.complete], [4, 1, true]);
   },
 );
 

@@ -241,6 +241,24 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
+Deno.test("download: a list may have its entries in any order, after their directories", async () => {
+  const files = { "a/x": "1", "b/x": "2", "a/below/z": "3", c: "4", "b/y": "5", "a/b": "6" };
+  await using trees = await makeTrees("download", files, {}, (request) => {
+    if (request.query !== "tree") return null;
+    const paths = ["b", "a", "a/x", "b/y", "a/below", "c", "b/x", "a/below/z", "a/b"];
+    const elements = paths.map((path) => {
+      const { isFile, mtime } = Deno.statSync(`${trees.source}/${path}`);
+      const kind = isFile ? "file" : "directory";
+      return { path: path.split("/"), kind, size: 1, modified: mtime!.toISOString() };
+    });
+    const text = listText([...elements, { end: true }]);
+    return [200, "OK", { "content-type": "application/json" }, text];
+  });
+  assertEquals((await trees.copy()).result.files, 6);
+  assertEquals(await readTree(trees.target), await readTree(trees.source));
+  assertEquals((await trees.copy({ delete: true })).result.unchanged, 6);
+});
+
 Deno.test("download: settled needs the date of the list", async () => {
   await using trees = await makeTrees("download", { "a": "1" }, {}, async (_request, respond) => {
     const [status, reason, { date: _, ...headers }, body] = await respond();

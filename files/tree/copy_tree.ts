@@ -355,7 +355,8 @@ class TreeCopy {
       settings.dryRun ? [] : plan.metadataChanges.map(({ node }) => node),
     );
     for (const node of plan.unchangedNodes) {
-      if (!changedNodes.has(node)) report.reportUnchanged(node);
+      if (node.kind === "directory") report.reportUnchangedFiles(node);
+      else if (!changedNodes.has(node)) report.reportUnchanged(node);
     }
     for (const { path } of plan.pendingFiles) report.reportEvent({ type: "pending", path });
     for (const { node: { path }, reason } of plan.skippedEntries) {

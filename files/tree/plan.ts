@@ -108,11 +108,24 @@ interface SkippedEntry {
   readonly reason: Exclude<SkipReason, "unreadable" | "name">;
 }
 
+/** Makes a function that finds the entries of the same names, if it is called in their order. */
+function makeFinder(directory: TreeNode | null): (node: TreeNode) => TreeNode | null {
+  const nodes = directory?.children ?? [];
+  let index = 0;
+  return ({ name, reason }) => {
+    while (index < nodes.length && nodes[index]!.name < name) index++;
+    const node = nodes[index];
+    const isSame = node?.name === name && node.reason !== "name" && reason !== "name";
+    return isSame ? node : null;
+  };
+}
+
 export class Plan {
   readonly copies: CopyTask[] = [];
   readonly compareTasks: CopyTask[] = [];
   /** The missing directories, parents first. */
   readonly newDirectories: TreeNode[] = [];
+  /** Unchanged files; a directory stands for all its files. */
   readonly unchangedNodes: TreeNode[] = [];
   readonly metadataChanges: CopyTask[] = [];
   readonly pendingFiles: TreeNode[] = [];
@@ -149,9 +162,12 @@ export class Plan {
 
   addUnchanged(task: CopyTask): void {
     this.unchangedNodes.push(task.node);
-    if (this.#rules.replace === false) return;
-    const isChange = hasOtherMode(task, this.#rules) || needsTime(task, this.#rules);
-    if (isChange) this.metadataChanges.push(task);
+    if (this.#changesMetadata(task)) this.metadataChanges.push(task);
+  }
+
+  #changesMetadata(task: CopyTask): boolean {
+    return this.#rules.replace !== false &&
+      (hasOtherMode(task, this.#rules) || needsTime(task, this.#rules));
   }
 
   addFailure(node: TreeNode, error: unknown): void {
@@ -202,7 +218,12 @@ export class Plan {
     };
   }
 
-  #planContent(node: TreeNode, target: TreeNode | null, isObstacle: boolean): void {
+  #planContent(
+    node: TreeNode,
+    target: TreeNode | null,
+    isObstacle: boolean,
+    unchangedFiles: TreeNode[],
+  ): void {
     const { compare, replace } = this.#rules;
     if (target === null) return void this.copies.push({ node, target, condition: "new" });
     // An unreadable entry may be a file. Only the attempt to replace the entry shows that.
@@ -214,7 +235,8 @@ export class Plan {
     }
     const isSameSize = target.kind === "file" && target.size === node.size;
     if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
-      this.addUnchanged(task);
+      if (this.#changesMetadata(task)) this.addUnchanged(task);
+      else unchangedFiles.push(node);
     } else if (isSameSize) {
       if (node.size === 0) this.addUnchanged(task);
       else this.compareTasks.push(task);
@@ -232,7 +254,8 @@ export class Plan {
    * if the directory is a scope itself.
    */
   #planEntries(directory: NodePair, outerScope: DeletionScope | null): void {
-    const { source } = directory;
+    const { source, target } = directory;
+    const unchangedFiles: TreeNode[] = [];
     const ownScope: DeletionScope = { directory: source!, expectedNodes: [], skippedNodes: [] };
     const scope = outerScope ?? ownScope;
     const skippedChildren: TreeNode[] = [];
@@ -245,7 +268,7 @@ export class Plan {
         else this.#addedFiles.push(pair.source);
       }
       const isObstacle = this.#isDeletableObstacle(pair);
-      if (this.#planPair(pair, ownScope, isObstacle)) {
+      if (this.#planPair(pair, ownScope.expectedNodes, unchangedFiles, isObstacle)) {
         this.#planEntries(pair, pair.source === null ? scope : null);
       }
       if (isObstacle) this.#planEntries({ ...pair, source: null }, scope);
@@ -262,6 +285,14 @@ export class Plan {
     for (const node of skippedChildren) {
       if (superfluousNames.has(normalizeName(node.name))) ownScope.skippedNodes.push(node);
     }
+    const { length } = unchangedFiles;
+    if (length > 0 && length === source!.fileCount && length === target!.fileCount) {
+      this.unchangedNodes.push(source!);
+      source!.forgetFiles();
+      target!.forgetFiles();
+    } else {
+      for (const file of unchangedFiles) this.unchangedNodes.push(file);
+    }
   }
 
   #isSkipped(node: TreeNode): boolean {
@@ -271,13 +302,13 @@ export class Plan {
   *#makePairs(
     { source, target, blockedDirectory }: NodePair,
   ): Generator<NodePair, void, void> {
+    const findInTarget = makeFinder(target);
     for (const child of source?.children ?? []) {
-      const counterpart = child.reason === "name" ? null : target?.get(child.name) ?? null;
-      yield { source: child, target: counterpart, blockedDirectory };
+      yield { source: child, target: findInTarget(child), blockedDirectory };
     }
+    const findInSource = makeFinder(source);
     for (const child of target?.children ?? []) {
-      const counterpart = child.reason === "name" ? null : source?.get(child.name) ?? null;
-      if (counterpart === null) yield { source: null, target: child, blockedDirectory };
+      if (findInSource(child) === null) yield { source: null, target: child, blockedDirectory };
     }
   }
 
@@ -293,7 +324,12 @@ export class Plan {
   }
 
   /** @returns True if the entries of the directories must be planned. */
-  #planPair(pair: NodePair, { expectedNodes }: DeletionScope, isObstacle: boolean): boolean {
+  #planPair(
+    pair: NodePair,
+    expectedNodes: TreeNode[],
+    unchangedFiles: TreeNode[],
+    isObstacle: boolean,
+  ): boolean {
     const { source, target, blockedDirectory } = pair;
     if (source === null) return target!.kind === "directory";
     const isSkipped = this.#isSkipped(source);
@@ -310,7 +346,7 @@ export class Plan {
       this.addFailure(source, parentNotCreatedError(source, blockedDirectory.error));
     } else {
       expectedNodes.push(source);
-      this.#planContent(source, target, isObstacle);
+      this.#planContent(source, target, isObstacle, unchangedFiles);
     }
     return false;
   }

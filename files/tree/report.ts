@@ -23,6 +23,10 @@ interface StartedCopy {
   readonly maxResumedFrom: number;
 }
 
+function filesOf(node: TreeNode): readonly TreeNode[] {
+  return node.children?.filter(({ kind }) => kind === "file") ?? [node];
+}
+
 function hasPath(paths: ReadonlySet<string>, path: readonly string[]): boolean {
   return paths.size > 0 && paths.has(path.join("/"));
 }
@@ -61,7 +65,10 @@ export class TreeReport {
   #completedBytes = 0;
   readonly #progressThrottle = new Throttle();
   readonly #dataThrottle = new Throttle(1000);
-  /** The files of this attempt that were reported as copied or unchanged; empty without retries. */
+  /**
+   * The files of this attempt that were reported as copied or unchanged; a directory stands for all
+   * its files. Empty without retries.
+   */
   readonly #reportedNodes = new Set<TreeNode>();
   #plannedNodes: readonly TreeNode[] = [];
   /** The paths of the files that earlier attempts have reported as copied or unchanged. */
@@ -88,7 +95,9 @@ export class TreeReport {
     this.#onProgress = onProgress;
     // Only a second attempt needs paths, because each attempt makes new nodes.
     for (const { path } of this.#plannedNodes) this.#plannedPaths.add(path.join("/"));
-    for (const { path } of this.#reportedNodes) this.#reportedPaths.add(path.join("/"));
+    for (const node of this.#reportedNodes) {
+      for (const { path } of filesOf(node)) this.#reportedPaths.add(path.join("/"));
+    }
     this.#plannedNodes = [];
     this.#reportedNodes.clear();
     this.#deferredEvents = [];
@@ -257,6 +266,16 @@ export class TreeReport {
     if (!this.#markReported(node)) return;
     this.#countUnset(node, unset);
     this.reportEvent({ type: "unchanged", path });
+  }
+
+  /** Reports all files of a directory, and keeps none of their nodes. */
+  reportUnchangedFiles(directory: TreeNode): void {
+    for (const file of filesOf(directory)) {
+      this.reportUnchanged(file);
+      this.#reportedNodes.delete(file);
+    }
+    if (this.#settings.retries > 0) this.#reportedNodes.add(directory);
+    directory.forgetFiles();
   }
 
   #markReported(node: TreeNode): boolean {

@@ -1,5 +1,6 @@
 /**
- * A node has only its name, in place of its whole path, because a list may have a million entries.
+ * A list may have a million entries, so a node has its name in place of its path, and the files of a
+ * directory are nodes only while they are needed.
  */
 
 import { quote } from "@degu/degu/internal";
@@ -12,8 +13,8 @@ import type { TransferError } from "../errors.ts";
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
 export class TreeNode {
-  /** The entries of a directory, sorted by {@linkcode compareNodes}; `null` for other kinds. */
-  children: TreeNode[] | null = null;
+  /** The entries of a directory; `null` for other kinds. */
+  readonly entries: DirectoryEntries | null;
 
   constructor(
     readonly parent: TreeNode | null,
@@ -26,10 +27,29 @@ export class TreeNode {
     readonly mode: number | null = null,
     /** Whether an unreadable entry is a directory, if that is known. */
     readonly isDirectory?: boolean,
-  ) {}
+  ) {
+    this.entries = kind === "directory" ? new DirectoryEntries(this) : null;
+  }
 
   static makeRoot(): TreeNode {
     return new TreeNode(null, "", "directory", 0, 0);
+  }
+
+  get fileCount(): number {
+    return this.entries?.fileCount ?? 0;
+  }
+
+  /**
+   * Drops the nodes of the files: `children` makes new ones when it is read again. Other nodes stay
+   * the same.
+   */
+  forgetFiles(): void {
+    this.entries?.forgetFiles();
+  }
+
+  /** The sorted entries of a directory; `null` for other kinds. */
+  get children(): readonly TreeNode[] | null {
+    return this.entries?.nodes ?? null;
   }
 
   get path(): string[] {
@@ -50,15 +70,7 @@ export class TreeNode {
 
   /** Finds an entry whose name is known, so not an entry with the reason `name`. */
   get(name: string): TreeNode | null {
-    const nodes = this.children ?? [];
-    let start = 0;
-    for (let end = nodes.length; start < end;) {
-      const middle = (start + end) >>> 1;
-      if (nodes[middle]!.name < name) start = middle + 1;
-      else end = middle;
-    }
-    const node = nodes[start];
-    return node?.name === name && node.reason !== "name" ? node : null;
+    return this.entries?.find(name) ?? null;
   }
 
   find(path: readonly string[]): TreeNode | null {
@@ -72,14 +84,142 @@ function compareNodes(a: TreeNode, b: TreeNode): number {
   return Number(a.reason === "name") - Number(b.reason === "name");
 }
 
+function findNode(nodes: readonly TreeNode[], name: string): TreeNode | null {
+  let start = 0;
+  for (let end = nodes.length; start < end;) {
+    const middle = (start + end) >>> 1;
+    if (nodes[middle]!.name < name) start = middle + 1;
+    else end = middle;
+  }
+  const node = nodes[start];
+  return node?.name === name && node.reason !== "name" ? node : null;
+}
+
 /**
- * Makes a tree of the entries of a list. With maps of all entries, building and comparing trees
- * takes 1.7 times as long, and 1.4 times the memory.
+ * The entries of a directory. Files are packed, because nodes for the files of a whole list take
+ * several times the memory, and more time.
  */
+class DirectoryEntries {
+  readonly #directory: TreeNode;
+  #files: PackedFiles | null = null;
+  #addedFiles: AddedFiles | null = null;
+  /** The entries that are not files; sorted if the list is complete. */
+  #others: TreeNode[] = [];
+  #nodes: readonly TreeNode[] | null = null;
+
+  constructor(directory: TreeNode) {
+    this.#directory = directory;
+  }
+
+  addFile(name: string, size: number, modified: number, mode: number | null): void {
+    this.#addedFiles ??= { names: [], numbers: [] };
+    this.#addedFiles.names.push(name);
+    this.#addedFiles.numbers.push(size, modified, mode ?? -1);
+  }
+
+  addOther(node: TreeNode): void {
+    this.#others.push(node);
+  }
+
+  /** Packs the files, unless others were packed before. */
+  pack(): void {
+    if (this.#files !== null || this.#addedFiles === null) return;
+    this.#files = new PackedFiles(this.#addedFiles);
+    this.#addedFiles = null;
+  }
+
+  /** Sorts the entries of a complete list, and those of its subdirectories. */
+  complete(): void {
+    this.pack();
+    const isSorted = this.#addedFiles === null && this.#others.length === 0;
+    if (!isSorted || this.#files?.hasNameTwice) this.#sort();
+    for (const { entries } of this.#others) entries?.complete();
+  }
+
+  #sort(): void {
+    for (const { name, size, modified, mode } of this.#files?.makeNodes(this.#directory) ?? []) {
+      this.addFile(name, size, modified, mode);
+    }
+    if (this.#addedFiles !== null) this.#files = new PackedFiles(this.#addedFiles);
+    const sortedNodes = this.nodes;
+    const nodes = sortedNodes.filter((node, index) => {
+      const previousNode = sortedNodes[index - 1];
+      if (previousNode?.name !== node.name) return true;
+      if (node.reason !== "name") throw duplicateEntryError(node.path);
+      return previousNode.reason !== "name";
+    });
+    this.#others = nodes.filter(({ kind }) => kind !== "file");
+    this.#addedFiles = null;
+    this.#nodes = null;
+  }
+
+  get fileCount(): number {
+    return this.#files?.count ?? 0;
+  }
+
+  get nodes(): readonly TreeNode[] {
+    if (this.#nodes !== null) return this.#nodes;
+    const files = this.#files?.makeNodes(this.#directory) ?? [];
+    return this.#nodes = this.#others.length === 0
+      ? files
+      : [...files, ...this.#others].sort(compareNodes);
+  }
+
+  find(name: string): TreeNode | null {
+    return findNode(this.#others, name) ?? findNode(this.nodes, name);
+  }
+
+  forgetFiles(): void {
+    this.#nodes = null;
+  }
+}
+
+interface AddedFiles {
+  readonly names: string[];
+  /** The size, the time and the mode of each file; -1 if the mode is unknown. */
+  readonly numbers: number[];
+}
+
+/** Files of a directory as one text and one array, sorted by their names. */
+class PackedFiles {
+  /** The names, with a slash between them, which no name has. */
+  readonly #names: string;
+  readonly #numbers: Float64Array;
+  readonly count: number;
+  readonly hasNameTwice: boolean;
+
+  constructor({ names, numbers }: AddedFiles) {
+    const order = Array.from(names, (_, index) => index).sort((a, b) =>
+      names[a]! < names[b]! ? -1 : Number(names[a]! > names[b]!)
+    );
+    this.#names = order.map((index) => names[index]).join("/");
+    this.#numbers = new Float64Array(3 * names.length);
+    order.forEach((oldIndex, index) => {
+      for (let i = 0; i < 3; i++) this.#numbers[3 * index + i] = numbers[3 * oldIndex + i]!;
+    });
+    this.count = names.length;
+    this.hasNameTwice = order.some((oldIndex, index) => {
+      return index > 0 && names[oldIndex] === names[order[index - 1]!];
+    });
+  }
+
+  makeNodes(directory: TreeNode): TreeNode[] {
+    return this.#names.split("/").map((name, index) => {
+      const size = this.#numbers[3 * index]!;
+      const modified = this.#numbers[3 * index + 1]!;
+      const mode = this.#numbers[3 * index + 2]!;
+      return new TreeNode(directory, name, "file", size, modified, null, mode < 0 ? null : mode);
+    });
+  }
+}
+
 export class TreeBuilder {
   readonly #root = TreeNode.makeRoot();
   readonly #isSource: boolean;
   readonly #subdirectories = new Map<TreeNode, Map<string, TreeNode>>();
+  /** The directory of the last entry. */
+  #parent: TreeNode = this.#root;
+  #parentPath: readonly string[] = [];
 
   constructor(isSource = true) {
     this.#isSource = isSource;
@@ -91,40 +231,45 @@ export class TreeBuilder {
     { name, kind, size, modified, reason, isDirectory }: DirectoryEntry,
     mode: number | null = null,
   ): boolean {
-    let parent: TreeNode | undefined = this.#root;
-    for (const parentName of parentPath) {
-      parent = parent && this.#subdirectories.get(parent)?.get(parentName);
-    }
-    if (parent === undefined) throw missingParentError([...parentPath, name]);
+    const parent = this.#findParent(parentPath);
+    if (parent === null) throw missingParentError([...parentPath, name]);
     const time = modified.getTime();
     const isReserved = reason !== "name" && isReservedName(name);
     if (isReserved && !this.#isSource) return false;
+    if (kind === "file" && !isReserved) {
+      parent.entries!.addFile(name, size, time, mode);
+      return true;
+    }
     const node = isReserved
       ? new TreeNode(parent, name, "other", 0, time, "reserved")
       : new TreeNode(parent, name, kind, size, time, reason ?? null, mode, isDirectory);
-    (parent.children ??= []).push(node);
+    parent.entries!.addOther(node);
     if (node.kind === "directory") {
       this.#subdirectories.getOrInsertComputed(parent, () => new Map()).set(name, node);
     }
     return true;
   }
 
+  #findParent(path: readonly string[]): TreeNode | null {
+    if (isSamePath(path, this.#parentPath)) return this.#parent;
+    let parent: TreeNode | undefined = this.#root;
+    for (const name of path) parent = parent && this.#subdirectories.get(parent)?.get(name);
+    if (parent === undefined) return null;
+    this.#parent.entries!.pack();
+    this.#parent = parent;
+    this.#parentPath = path;
+    return parent;
+  }
+
   /** Returns the root of the complete tree. */
   build(): TreeNode {
-    sortEntries(this.#root);
+    this.#root.entries!.complete();
     return this.#root;
   }
 }
 
-function sortEntries(directory: TreeNode): void {
-  const nodes = directory.children?.sort(compareNodes) ?? [];
-  directory.children = nodes.filter((node, index) => {
-    if (node.kind === "directory") sortEntries(node);
-    const previousNode = nodes[index - 1];
-    if (previousNode?.name !== node.name) return true;
-    if (node.reason !== "name") throw duplicateEntryError(node.path);
-    return previousNode.reason !== "name";
-  });
+function isSamePath(a: readonly string[], b: readonly string[]): boolean {
+  return a === b || a.length === b.length && a.every((name, index) => name === b[index]);
 }
 
 function duplicateEntryError(path: readonly string[]): TransferError {
