@@ -1,6 +1,6 @@
 /**
- * A list may have a million entries, so a node has its name in place of its path, and the files of a
- * directory are nodes only while they are needed.
+ * A list may have a million entries, so a node has its name in place of its path, and the files of
+ * a directory are nodes only while they are needed.
  */
 
 import { quote } from "@degu/degu/internal";
