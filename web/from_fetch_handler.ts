@@ -85,6 +85,7 @@ export function fromFetchHandler(
   } = {},
 ): AppFunction {
   const origin = checkOrigin(options);
+  const HandlerRequest = makeRequestClass();
   const isFunction = typeof handler === "function";
   if (!isFunction && typeof handler?.fetch !== "function") {
     throw wrongTypeError("handler", 'a function or an object with a method "fetch"', handler);
@@ -123,38 +124,40 @@ export function fromFetchHandler(
 }
 
 /**
- * A request whose `json` and `formData` mark their errors, so that the server answers with 400, as
- * it does for the request of an app. The class has the name that handlers know.
+ * Makes the class of a request whose `json` and `formData` mark their errors, so that the server
+ * answers with 400, as it does for the request of an app. The class has the name that handlers
+ * know. Deno loads the class that it extends when this is first called.
  */
-const HandlerRequest = class Request extends globalThis.Request {
-  readonly #appRequest: AppRequest;
+const makeRequestClass = () =>
+  class Request extends globalThis.Request {
+    readonly #appRequest: AppRequest;
 
-  constructor(appRequest: AppRequest, url: string, init: RequestInit) {
-    super(url, init);
-    this.#appRequest = appRequest;
-  }
-
-  override async json(): Promise<unknown> {
-    return await this.#parse(super.json);
-  }
-
-  override async formData(): Promise<FormData> {
-    return await this.#parse(super.formData);
-  }
-
-  async #parse<T>(parse: () => Promise<T>): Promise<T> {
-    // For a body in use, the platform also throws a `TypeError`.
-    const isInUse = this.bodyUsed || this.body?.locked === true;
-    try {
-      return await parse.call(this);
-    } catch (error) {
-      if (!isInUse && (error instanceof SyntaxError || error instanceof TypeError)) {
-        markContentError(error, this.#appRequest);
-      }
-      throw error;
+    constructor(appRequest: AppRequest, url: string, init: RequestInit) {
+      super(url, init);
+      this.#appRequest = appRequest;
     }
-  }
-};
+
+    override async json(): Promise<unknown> {
+      return await this.#parse(super.json);
+    }
+
+    override async formData(): Promise<FormData> {
+      return await this.#parse(super.formData);
+    }
+
+    async #parse<T>(parse: () => Promise<T>): Promise<T> {
+      // For a body in use, the platform also throws a `TypeError`.
+      const isInUse = this.bodyUsed || this.body?.locked === true;
+      try {
+        return await parse.call(this);
+      } catch (error) {
+        if (!isInUse && (error instanceof SyntaxError || error instanceof TypeError)) {
+          markContentError(error, this.#appRequest);
+        }
+        throw error;
+      }
+    }
+  };
 
 function checkResponse(response: unknown): asserts response is Response {
   // Cross-runtime packages have their own class of responses, so check the shape.
