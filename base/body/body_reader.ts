@@ -744,8 +744,8 @@ function tooLongError(
         "or use writeTo",
     )
     : new BodyError(
-      `the body has ${actualBytes} bytes, but at most ${limit} are allowed: raise maxBytes, iterate, or use ` +
-        "writeTo",
+      `the body has ${actualBytes} bytes, but at most ${limit} are allowed: ` +
+        `${limit < MAX_READ_BYTES ? "raise maxBytes, " : ""}iterate, or use writeTo`,
       { code: "TOO_LONG" },
     );
   readersByTooLongError.set(error, reader);

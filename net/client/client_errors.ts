@@ -12,7 +12,7 @@ export interface FailedRequest {
    * The progress of the request when it failed:
    *
    * - `"idle"`: the connection had closed before the request was sent.
-   * - `"sent"`: the request was sent, and no byte of a response has arrived.
+   * - `"sent"`: the request was sent, perhaps in part, and no byte of a response has arrived.
    * - `"responding"`: a part of the response has arrived.
    */
   readonly phase: "idle" | "sent" | "responding";

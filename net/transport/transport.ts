@@ -409,7 +409,10 @@ export class Transport implements ReadAheadListener {
     this.#sink?.abandon(reason);
   }
 
-  /** How much of the current message the socket has taken; `"refused"` if a write has failed. */
+  /**
+   * `"some"` from the start of the current message's first write; `"refused"` if a write has
+   * failed, or if the rest of a request was abandoned.
+   */
   get sendState(): "nothing" | "some" | "refused" {
     return this.#sendState;
   }

@@ -443,7 +443,7 @@ Deno.test("Body.read returns up to 16 MiB and refuses more without consuming any
   for (const name of ["bytes()", "text()", "json()"]) {
     const error = await catchRejection(operations[name]!(body), name);
     assertInstanceOf(error, BodyError);
-    assertEquals(error.code, "TOO_LONG");
+    assertEquals([error.code, /maxBytes/.test(error.message)], ["TOO_LONG", false]);
   }
   assertEquals(source.readCount, 0);
   assertEquals((await body.read(1)).length, 1);
@@ -462,7 +462,7 @@ Deno.test("maxBytes: a Body that announces more bytes is refused, and not consum
   for (const [name, read] of Object.entries(limited)) {
     const source = new PieceSource([encodeLatin1("12345")]);
     const body = new Body(source, 5);
-    const error = await assertRejects(() => read(body, 4), BodyError, "", name);
+    const error = await assertRejects(() => read(body, 4), BodyError, "raise maxBytes", name);
     assertEquals([error.code, body.used], ["TOO_LONG", false], name);
     assertEquals(`${await read(body, 5)}`, name === "bytes" ? "49,50,51,52,53" : "12345");
   }
