@@ -77,6 +77,12 @@ const ROWS: readonly Row[] = [
     renamed: { "new/sub/a": "old/sub/a", "new/sub/b": "old/sub/b" },
   },
   {
+    name: "out of a directory whose other files are unchanged",
+    source: { "from/same": SMALL, new: A },
+    target: { "from/same": SMALL, "from/old": A },
+    renamed: { new: "from/old" },
+  },
+  {
     name: "into a directory that exists, and out of it",
     source: { "d/a": A, b: B, "d/c": SMALL },
     target: { a: A, "d/b": B, "d/c": SMALL },

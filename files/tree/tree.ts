@@ -137,10 +137,12 @@ class DirectoryEntries {
   }
 
   #sort(): void {
-    for (const { name, size, modified, mode } of this.#files?.makeNodes(this.#directory) ?? []) {
-      this.addFile(name, size, modified, mode);
+    if (this.#addedFiles !== null) {
+      for (const { name, size, modified, mode } of this.#files?.makeNodes(this.#directory) ?? []) {
+        this.addFile(name, size, modified, mode);
+      }
+      this.#files = new PackedFiles(this.#addedFiles);
     }
-    if (this.#addedFiles !== null) this.#files = new PackedFiles(this.#addedFiles);
     const sortedNodes = this.nodes;
     const nodes = sortedNodes.filter((node, index) => {
       const previousNode = sortedNodes[index - 1];
