@@ -226,17 +226,6 @@ Deno.test("only a reset, an abort and a broken pipe before a response mean that 
   }
 });
 
-Deno.test("an error of the socket in a body is passed on unchanged, and closes the connection", async () => {
-  const failure = new Error("the cable was cut");
-  using exchange = await respondWith("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
-  const { socket, conn } = exchange;
-  const { body } = await exchange.responding;
-  const readError = catchRejection(body!.read(), "a read in the body");
-  socket.fail(failure);
-  assertStrictEquals(await readError, failure);
-  assertEquals(conn.closed, true);
-});
-
 Deno.test("an invalid first byte of a response is an error at once, without waiting for the rest", async () => {
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);

@@ -1,4 +1,7 @@
-/** The bytes that clients and servers send or refuse to send (RFC 9112 §2 to §7). */
+/**
+ * The bytes that clients and servers send or refuse to send (RFC 9112 §2 to §7). Bytes of one message
+ * are never part of another.
+ */
 import { createFetch } from "@degu/degu";
 import {
   Body,
@@ -172,6 +175,17 @@ Deno.test("a client doesn't send CONNECT, OPTIONS or TRACE", async (t) => {
   for (const [method, uri] of rows) {
     await t.step(`${method} ${uri}`, () => assertUnsent(method, uri, {}, null));
   }
+});
+
+Deno.test("a client sends no request with a body that isn't allowed, or that is too large", async (t) => {
+  const rows: [label: string, method: string, uri: string, HeadersToSend, BodyOut][] = [
+    ["GET with a body", "GET", "/", {}, encodeLatin1("x")],
+    ["GET with a length", "GET", "/", { "content-length": 0 }, null],
+    ["a lone surrogate", "PUT", "/", {}, "a\ud800"],
+    ["over 16 MiB", "PUT", "/", {}, new Uint8Array(16777217)],
+    ["a preamble over 32768 bytes", "GET", `/${"a".repeat(32768)}`, {}, null],
+  ];
+  await testEachRow(t, rows, (_label, ...request) => assertUnsent(...request));
 });
 
 Deno.test("a client sends chunks in its first request, and rejects a response of another version", async () => {
