@@ -1,17 +1,8 @@
 /** The end of a session: its last response arrives, and the reason is logged. */
 import { CLOSE_OPTIONS, OTHER_OPTIONS } from "../base/wire/requests.rows.ts";
-import {
-  type Body,
-  type BodyIn,
-  BodyIter,
-  type ChunkedBody,
-  ChunkedBodyIter,
-  type HeadersToSend,
-  type Method,
-  type Socket,
-} from "@degu/degu/base";
+import type { Body, ChunkedBody, HeadersToSend, Method, Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import type { App, AppFunction, ResponseTuple, Session } from "@degu/degu/server";
+import type { App, AppFunction, Session } from "@degu/degu/server";
 import { linger } from "@degu/internal/net/server/lingering.ts";
 import { Transport } from "@degu/internal/net/transport/transport.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
@@ -24,18 +15,11 @@ import {
   withTimeout,
 } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import {
-  connectRawPeer,
-  type LogLevel,
-  serve,
-  type ServedRawPeer,
-  type Serving,
-} from "@degu/testing/serving.ts";
+import { connectRawPeer, type LogLevel, serve, type Serving } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { Agent, request as ask } from "node:http";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -293,23 +277,6 @@ Deno.test("an app that catches the error of its request's body may return any re
     assertEquals((await pair.peer.readToEnd()).received, response);
     assertEquals(pair.logger.lines.map(([level]) => level), [level]);
   });
-  // After the start of a response, the server doesn't send another response.
-  const echoApp: AppFunction = (
-    { body },
-  ) => [200, "OK", {}, new ChunkedBodyIter(makeChunks(body!))];
-  async function* makeChunks(body: NonNullable<BodyIn>) {
-    for await (const piece of body.readable) yield [null, piece] as const;
-    yield [null, new Uint8Array(0)] as const;
-  }
-  await using echoPair = await connectRawPeer(
-    echoApp,
-    "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
-  );
-  const { peer } = echoPair;
-  await peer.readPreamble();
-  await peer.send("5\r\nhello\r\nno chunk\r\n");
-  const { received } = await peer.readToEnd();
-  assert("5\r\nhello\r\n".startsWith(received), received);
 });
 
 Deno.test("if a peer closes or stalls inside a request, the server closes without a response", async (t) => {
@@ -364,92 +331,23 @@ Deno.test("closing a server also closes lingering connections", async () => {
   assert(performance.now() - startTime < 900, "the server waited for the peer");
 });
 
-const CLOSED_BEFORE_MESSAGE = "the peer closed the connection before the first byte of a message";
-const appError = new Error("wrong");
+Deno.test("a session that is closed by the server in the middle of a request is logged once, at level info", async () => {
+  await using pair = await connectRawPeer(async ({ body }) => {
+    await body?.bytes();
+    return [200, "OK", {}, null];
+  }, "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n");
+  const { session, logger, serving } = pair;
+  await pair.appCalled;
+  serving.server.close();
+  await logger.waitFor("info");
+  const advice = "if the client is in this program, await its calls before closing the server";
+  const message = "closed by the server";
+  assertEquals(session.message, message);
+  const line = `${session}: ${message} in the middle of a request; ${advice}`;
+  assertEquals(logger.lines, [["info", line]]);
+});
 
-/** Ends of sessions and their log lines; last responses are in last_response_test.ts. */
-const endRows: readonly {
-  readonly cause: string;
-  readonly level: LogLevel;
-  readonly message: RegExp;
-  /** The log line, if it differs from the session's message. */
-  readonly line?: string;
-  readonly sentBytes?: string;
-  readonly answer?: () => ResponseTuple;
-  readonly accepts?: boolean;
-  readonly act?: (pair: ServedRawPeer) => unknown;
-}[] = [
-  { cause: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
-  {
-    cause: "the server",
-    level: "debug",
-    message: /^closed by the server$/,
-    act: async ({ peer, serving }) => {
-      await peer.readPreamble();
-      serving.server.close();
-    },
-  },
-  {
-    cause: "the server, in the middle of a request",
-    level: "info",
-    message: /^closed by the server$/,
-    line: "closed by the server in the middle of a request; if the client is in this program, " +
-      "await its calls before closing the server",
-    sentBytes: "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n",
-    act: async ({ serving }) => {
-      await waitForTick();
-      serving.server.close();
-    },
-  },
-  {
-    cause: "the peer, between two requests",
-    level: "debug",
-    message: new RegExp(`^EmptyPreambleError: ${CLOSED_BEFORE_MESSAGE}$`),
-    line: `ended: ${CLOSED_BEFORE_MESSAGE}`,
-    act: ({ peer }) => peer.closeWrite(),
-  },
-  {
-    cause: "an exception of the app",
-    level: "error",
-    message: /^an error of the app: Error: wrong$/,
-    line: `an error of the app: ${appError.stack}\n    for GET "/a?b"`,
-    sentBytes: "GET /a?b HTTP/1.1\r\n\r\n",
-    answer: () => {
-      throw appError;
-    },
-  },
-];
-
-for (
-  const {
-    cause,
-    level,
-    message,
-    line,
-    sentBytes = get,
-    answer: response,
-    accepts = true,
-    act,
-  } of endRows
-) {
-  Deno.test(`a session that ends by ${cause} is logged once, at level ${level}`, async () => {
-    await using pair = await connectRawPeer({
-      onConnect: () => accepts,
-      handle: async ({ body }) => {
-        await body?.bytes();
-        return response?.() ?? [200, "OK", {}, null];
-      },
-    }, sentBytes);
-    await act?.(pair);
-    const { session, logger } = pair;
-    const [logLine] = await logger.waitFor(level);
-    assertMatch(`${session.message}`, message);
-    assertEquals(logger.lines, [[level, `${session}: ${line ?? session.message}`]]);
-    assert(!logLine!.includes("expect:"), logLine);
-  });
-}
-
-// ───────────────────────── peers that reset, flood or stall
+// ───────────────────────── peers that flood or stall
 
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 
@@ -466,35 +364,6 @@ async function assertServes(serving: Serving): Promise<void> {
   assertEquals(status, 200);
   assertEquals(serving.logger.messagesOf("error"), []);
 }
-
-Deno.test("a server survives a peer that resets at any byte of an exchange instead of reading", async () => {
-  await using serving = serve(readingApp, { maxConnections: 3 });
-  const request = "PUT /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
-  const requestBytes = request + request + get;
-  for (let length = 0; length < requestBytes.length; length++) {
-    const peer = await RawPeer.connect(serving.address, requestBytes.slice(0, length));
-    // Closing a connection with unread bytes resets it.
-    if (length >= request.length) await peer.readExactly(1);
-    peer.close();
-  }
-  await assertServes(serving);
-});
-
-Deno.test("a server responds to a flood of pipelined requests in order while it reads them", async () => {
-  let count = 0;
-  await using serving = serve(() => [200, "OK", { number: `${count++}` }, null], {
-    maxRequests: Infinity,
-  });
-  using peer = await RawPeer.connect(serving.address);
-  const requestCount = 4000;
-  const allSent = peer.send(get.repeat(requestCount)).then(() => peer.closeWrite());
-  const { received } = await peer.readToEnd();
-  await allSent;
-  const numbers = [...received.matchAll(/number: (\d+)\r\n/g)].map(([, number]) => Number(number));
-  assertEquals(numbers.length, requestCount);
-  assert(numbers.every((number, i) => number === i), "the answers are out of order");
-  await assertServes(serving);
-});
 
 Deno.test("a server stops reading requests if the client doesn't read responses", async () => {
   let callCount = 0;
@@ -514,32 +383,6 @@ Deno.test("a server stops reading requests if the client doesn't read responses"
   await assertServes(serving);
   peer.close();
   await floodSent;
-});
-
-Deno.test("if a peer disappears while an app streams, the server ends the stream and frees the slot", async () => {
-  let returnedCount = 0;
-  const streamsEnded = Promise.withResolvers<void>();
-  async function* makeEndlessPieces() {
-    try {
-      for (;;) {
-        yield new Uint8Array(65536);
-        await waitForTick();
-      }
-    } finally {
-      if (++returnedCount === 5) streamsEnded.resolve();
-    }
-  }
-  await using serving = serve(({ uri }) => {
-    if (uri === "/") return [200, "OK", {}, null];
-    return [200, "OK", {}, new BodyIter(makeEndlessPieces(), 2 ** 40)];
-  }, { maxConnections: 1 });
-  for (let i = 0; i < 5; i++) {
-    const peer = await RawPeer.connect(serving.address, "GET /stream HTTP/1.1\r\n\r\n");
-    await peer.readExactly(200_000);
-    peer.close();
-  }
-  await withTimeout(streamsEnded.promise, "every stream ends");
-  await assertServes(serving);
 });
 
 Deno.test("tiny chunks and endless extensions cost their sender more time than the server", async (t) => {
@@ -695,28 +538,6 @@ Deno.test("the last response has connection: close with any header of the app, a
     assertEquals(pair.session.message, reason);
     assertEquals(pair.logger.lines, [[level, `${pair.session}: ended after ${reason}`]]);
   });
-});
-
-Deno.test("a pool of node:http loses no request when its connections end", async () => {
-  let calls = 0;
-  const statuses = [200, 500, 404, 204, 401, 405];
-  await using serving = serve(({ uri }) => {
-    calls++;
-    return [statuses[Number(uri.slice(1)) % 6]!, "As told", {}, null];
-  }, { maxRequests: 5 });
-  const [host, port] = serving.address as readonly [string, number];
-  const agent = new Agent({ keepAlive: true, maxSockets: 2 });
-  const makeRequest = (n: number) =>
-    new Promise<number>((resolve, reject) => {
-      ask({ agent, host, port, path: `/${n}`, method: "POST" }, (response) => {
-        response.resume();
-        response.on("end", () => resolve(response.statusCode!));
-      }).on("error", reject).end();
-    });
-  const texts = await Promise.all(Array.from({ length: 100 }, (_, n) => makeRequest(n)));
-  agent.destroy();
-  assertEquals(texts, texts.map((_, n) => statuses[n % 6]!));
-  assertEquals(calls, 100);
 });
 
 // ───────────────────────── bytes that are discarded after the last response
