@@ -2,15 +2,7 @@
  * Idle connections: a close between two requests is detected at once, and the idle read delays no
  * request.
  */
-import {
-  Client,
-  Connection,
-  ConnectionPool,
-  isTransient,
-  reply,
-  Server,
-  type Socket,
-} from "@degu/degu";
+import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
@@ -19,12 +11,9 @@ import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import { IdleRead } from "@degu/internal/net/client/client_connection.ts";
-import { Transport } from "@degu/internal/net/transport/transport.ts";
 
 /** A client's connection, and functions by which its peer sends bytes or ends. */
 interface ConnectionPair extends AsyncDisposable {
@@ -134,17 +123,6 @@ for (const [kind, open] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${kind}: requests with and without pauses share the connection until close()`, async () => {
-    await using dir = await createTempDir();
-    await using pair = await open(dir.path);
-    for (let i = 0; i < 6; i++) {
-      await exchange(pair, [EMPTY, HELLO, CHUNKED][i % 3]!);
-      if (i > 2) await waitForTick();
-    }
-    pair.conn.close();
-    assertInstanceOf(await catchRejection(pair.conn.get("/"), "a request"), ConnectionClosedError);
-  });
-
   Deno.test(`${kind}: a request that was aborted before its first byte leaves the connection idle and open`, async () => {
     await using dir = await createTempDir();
     await using pair = await open(dir.path);
@@ -172,19 +150,6 @@ Deno.test("the error of a request over a connection that the peer has ended name
     const error = await catchRejection(pair.conn.get("/"), "a request") as Error;
     const expected = `the peer had closed the connection before the request was sent${end}`;
     assertEquals(error.message, expected);
-  }
-});
-
-Deno.test("a pool removes a connection as soon as it has ended", async () => {
-  await using serving = serve((_request, session) => {
-    setTimeout(() => session.close());
-    return reply(200, "hello");
-  });
-  await using pool = new ConnectionPool(serving.makeClient());
-  for (let i = 0; i < 3; i++) {
-    assertEquals(await (await pool.request("POST", "/")).text(), "hello");
-    while (serving.server.sessions.size > 0) await waitForTick();
-    await waitForTick();
   }
 });
 
@@ -235,24 +200,4 @@ Deno.test("a process with only idle connections ends: over TCP, a Unix socket an
     args: [...args, JSON.stringify({ ...pki.clientSslconfig, checkHostname: false })],
   });
   assertEquals(printed, "hello\nhello\ngiven up false\n".repeat(3));
-});
-
-Deno.test("the buffer of a connection that waits for the next preamble is no larger than the last message required", () => {
-  const bufferLengths: number[] = [];
-  const socket: Socket = {
-    read(into) {
-      bufferLengths.push(into.length);
-      return new Promise(() => {});
-    },
-    write: (bytes) => Promise.resolve(bytes.length),
-    close() {},
-    ref() {},
-    unref() {},
-  };
-  const transport = new Transport(socket, null, () => {});
-  // Grow the buffer as after a large body.
-  transport.readBuffer.grow(65536);
-  new IdleRead(transport, socket).start();
-  assertEquals(bufferLengths, [16384]);
-  transport.close();
 });
