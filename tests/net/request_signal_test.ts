@@ -1,5 +1,5 @@
 /** The signal of a request, aborted at every moment. */
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { Body, BodyIter, type ChunkedBody, type Response } from "@degu/degu/base";
 import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
 import {
@@ -62,22 +62,6 @@ for (const [name, make] of Object.entries(ways)) {
   });
 }
 
-Deno.test("an abort after the response has no effect", async () => {
-  await using serving = serve(async ({ method, body }) => {
-    await body?.read();
-    const response = method === "HEAD" ? null : new Uint8Array(3);
-    return [200, "OK", method === "HEAD" ? { "content-length": 3 } : {}, response];
-  });
-  using conn = await serving.makeClient().connect();
-  for (const make of [...Object.values(ways), ...Object.values(ways)]) {
-    const { signal, abort } = makeAbortController();
-    const response = await make(conn, { signal });
-    await response.body?.read();
-    abort(reason);
-  }
-  assertEquals(conn.closed, false);
-});
-
 Deno.test("a request is aborted while its body waits for the peer", async () => {
   using pair = await connect();
   const { signal, abort } = makeAbortController();
@@ -108,14 +92,8 @@ Deno.test("invalid options are a TypeError, and the request is not sent", async 
   const { conn } = connected;
   const invalidOptions: readonly unknown[] = [
     null,
-    1,
-    "signal",
-    { signal: null },
-    { signal: {} },
     { signal: new AbortController() },
     { sginal: new AbortController().signal },
-    { timeout: 5 },
-    { deadline: 5 },
   ];
   // There is no listener, so a client that tries to connect fails with another error.
   const client = new Client(["127.0.0.1", 1]);
@@ -201,24 +179,6 @@ Deno.test("an abort while the last byte is passed on takes effect, and a later a
     else await assertReason(reading, reason);
     assertEquals(pair.conn.closed, !isLate);
   }
-});
-
-Deno.test("an abort about when the last byte arrives yields the whole body, or the reason", async () => {
-  let abortedCount = 0;
-  for (let ticks = 0; ticks < 12; ticks++) {
-    using pair = await connect();
-    const { signal, abort } = makeAbortController();
-    const { body } = await pair.answer(HALF_RESPONSE, { signal });
-    const reading = body!.text().catch((error) => error);
-    const sending = pair.peer.send("world");
-    for (let i = 0; i < ticks; i++) await new Promise((resolve) => setTimeout(resolve));
-    abort(reason);
-    await sending.catch(() => {});
-    const result = await withTimeout(reading, "reading ends");
-    if (pair.conn.closed) abortedCount++;
-    assertStrictEquals(result, pair.conn.closed ? reason : "helloworld");
-  }
-  assert(abortedCount > 0);
 });
 
 for (const phase of ["in onConnect", "waiting", "reading"]) {
