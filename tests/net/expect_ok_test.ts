@@ -94,17 +94,11 @@ Deno.test("the constructor of StatusError refuses wrong fields, and names the an
   const rows: [args: unknown[], Class: typeof TypeError | typeof RangeError, problem: string][] = [
     [[], TypeError, "reply(404)"],
     [["not found", { status: 404 }], TypeError, "reply(404)"],
-    [[404], TypeError, "reply(404)"],
     [[{ message: "a" }], TypeError, "status"],
     [[{ status: 404 }], TypeError, "message"],
-    [[{ message: "a", status: "404" }], TypeError, "status"],
-    [[{ message: "a", status: 99 }], RangeError, "status"],
     [[{ message: "a", status: 1000 }], RangeError, "status"],
     [[{ message: "a", status: 404, body: "b" }], TypeError, '"body"'],
     [[{ message: "a", status: 404, method: "get" }], RangeError, "method"],
-    [[{ message: "a", status: 404, uri: ["a"] }], TypeError, "uri"],
-    [[{ message: "a", status: 404, headers: null }], TypeError, "headers"],
-    [[{ message: "a", status: 404, text: 1 }], TypeError, "text"],
   ];
   for (const [args, Class, problem] of rows) {
     const error = catchThrown(() => Reflect.construct(StatusError, args), "the call");

@@ -3,7 +3,6 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Address, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import type { App, AppFunction } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { connectThrough } from "@degu/testing/proxies.ts";
 import { exchange, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
@@ -252,44 +251,4 @@ Deno.test("a client of HTTP/1.0 gets no 100, also with expect: 100-continue", as
   await pair.peer.send("hello");
   const { received } = await pair.peer.readToEnd();
   assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`);
-});
-
-Deno.test("ProxyApp forwards a request of HTTP/1.0 as one of HTTP/1.1, and its response without chunks", async () => {
-  await using pair = await connectThrough();
-  await pair.clientPeer.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\nhost: a\r\n\r\n");
-  const peer = await pair.upstream.accept();
-  const sent = await peer.respond(
-    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;k=v\r\nhello\r\n0\r\n\r\n",
-  );
-  assertEquals(sent, "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-  assertEquals(
-    (await pair.clientPeer.readToEnd()).received,
-    `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`,
-  );
-});
-
-Deno.test("two clients of HTTP/1.0 at once get their own bodies", async () => {
-  const bodies = new Map<string, PromiseWithResolvers<void>>();
-  await using serving = serve(({ uri }) => {
-    const gate = Promise.withResolvers<void>();
-    bodies.set(uri, gate);
-    return [
-      200,
-      "OK",
-      {},
-      (async function* () {
-        yield encodeLatin1(uri.repeat(MAX_COLLECTED));
-        await gate.promise;
-        yield encodeLatin1(uri);
-      })(),
-    ];
-  });
-  const texts = ["/a", "/b"].map((uri) => receive(serving.address, `GET ${uri} HTTP/1.0\r\n\r\n`));
-  while (bodies.size < 2) await waitForTick();
-  for (const gate of [...bodies.values()].reverse()) gate.resolve();
-  for (const [i, uri] of ["/a", "/b"].entries()) {
-    const received = await texts[i]!;
-    const body = received.slice(received.indexOf("\r\n\r\n") + 4);
-    assertEquals(body === uri.repeat(MAX_COLLECTED + 1), true);
-  }
 });

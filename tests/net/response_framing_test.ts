@@ -21,8 +21,8 @@ import {
 import type { Method } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
-import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
-import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { connectThrough } from "@degu/testing/proxies.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveNodeTls, serveRaw } from "@degu/testing/raw_tls.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
@@ -185,18 +185,6 @@ Deno.test("after a body without framing, a request fails with the reason; before
   assert(error.message.includes("the server's last response"), error.message);
 });
 
-Deno.test("a pool makes a new connection after a response without framing", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
-  for (let i = 0; i < 3; i++) {
-    const [response] = await Promise.all([
-      pool.get("/"),
-      server.respond(HEAD + i).then((peer) => peer.closeWrite()),
-    ]);
-    assertEquals(await response.text(), `${i}`);
-  }
-});
-
 Deno.test("a time-out within a body without framing names unframedNull; within another body it doesn't", async () => {
   for (const text of ["", "hello"]) {
     using pair = await receiveUnframed(text, { timeout: 0.3 });
@@ -238,30 +226,6 @@ for (const duplex of ["half", "full"] as const) {
     assertEquals([cancelCount, pair.conn.closed], [1, true]);
   });
 }
-
-Deno.test("ProxyApp forwards a body without framing in chunks, and its connection is used again", async () => {
-  await using pair = await connectThrough();
-  await pair.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
-  const peer = await pair.upstream.respond(HEAD + "hello");
-  const head = await pair.clientPeer.readPreamble();
-  assert(head.includes("transfer-encoding: chunked\r\n"), head);
-  assertEquals(await pair.clientPeer.readUntil("hello\r\n"), "5\r\nhello\r\n");
-  await peer.closeWrite();
-  assertEquals(await pair.clientPeer.readUntil("\r\n\r\n"), "0\r\n\r\n");
-  await pair.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
-  await pair.upstream.respond(EMPTY);
-  assertEquals(await pair.clientPeer.readPreamble(), EMPTY);
-});
-
-Deno.test("ProxyApp cuts its response if a body without framing is reset", async () => {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  await using server = await serveReset(HEAD + "hello", promise);
-  await using proxy = serveProxy(server.address);
-  using peer = await RawPeer.connect(proxy.address, "GET / HTTP/1.1\r\n\r\n");
-  await peer.readUntil("hello\r\n");
-  resolve();
-  await peer.assertClosedSilently();
-});
 
 /** Responds without framing, and ends the connection or keeps it open. */
 function respondOverTls(end: "end" | "open") {
@@ -368,20 +332,6 @@ Deno.test("bytes after a response without a body are never the next response", a
   });
 });
 
-Deno.test("a 205 with a length or chunks has the announced body", async () => {
-  for (
-    const framing of [
-      "content-length: 2\r\n\r\nhi",
-      "transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
-    ]
-  ) {
-    using pair = await connect();
-    const response = await pair.answer(`HTTP/1.1 205 Reset Content\r\n${framing}`);
-    assertEquals(await response.text(), "hi");
-    assertEquals((await pair.answer(EMPTY)).status, 200);
-  }
-});
-
 Deno.test("ProxyApp forwards a 204 that announces content without these headers", async () => {
   await using pair = await connectThrough();
   for (
@@ -447,29 +397,6 @@ Deno.test("a response of HTTP/1.0 with transfer-encoding, and another version, a
       await assertProtocolRejection(pair.answer(bytes), [code], bytes);
       assertEquals(pair.conn.closed, true);
     });
-  }
-});
-
-Deno.test("a pool makes a new connection after a response of HTTP/1.0", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
-  for (const version of ["1.0", "1.0", "1.1"]) {
-    const lines = "connection: keep-alive\r\ncontent-length: 5\r\n\r\nhello";
-    const bytes = `HTTP/${version} 200 OK\r\n${lines}`;
-    const [response] = await Promise.all([pool.get("/"), server.respond(bytes)]);
-    assertEquals(await response.text(), "hello");
-  }
-});
-
-Deno.test("ProxyApp forwards a response of HTTP/1.0 as one of HTTP/1.1, and keeps the client's connection", async () => {
-  await using pair = await connectThrough();
-  for (let i = 0; i < 2; i++) {
-    await pair.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
-    await pair.upstream.respond(
-      "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\nkeep-alive: 5\r\ncontent-length: 5\r\n\r\nhello",
-    );
-    const expected = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-    assertEquals(await pair.clientPeer.readExactly(expected.length), expected);
   }
 });
 
@@ -556,18 +483,3 @@ for (const unframedNull of [false, true]) {
     }
   });
 }
-
-Deno.test("two responses without framing at once, over a pool, have their own bytes", async () => {
-  using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
-  const responding = [pool.get("/a"), pool.get("/b")];
-  const peers = [await server.accept(), await server.accept()];
-  const uris = [];
-  for (const peer of peers) uris.push((await peer.respond(HEAD)).split(" ")[1]!);
-  for (const text of ["1", "2"]) {
-    for (const [i, peer] of peers.entries()) await peer.send(uris[i]! + text);
-  }
-  for (const peer of peers) await peer.closeWrite();
-  const texts = await Promise.all(responding.map(async (response) => (await response).text()));
-  assertEquals(texts, ["/a1/a2", "/b1/b2"]);
-});

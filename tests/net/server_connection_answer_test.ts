@@ -7,22 +7,13 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import {
-  Body,
-  type BodyIn,
-  type Chunk,
-  ChunkedBodyIter,
-  ContentRange,
-  ProtocolError,
-  Response,
-} from "@degu/degu/base";
+import { Body, type BodyIn, ContentRange, ProtocolError, Response } from "@degu/degu/base";
 import type { Request } from "@degu/degu/server";
 import { makePendingPromise } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import {
   connectRawPeer,
@@ -160,10 +151,6 @@ Deno.test("a response body that was used before, also of a request, is an error,
   };
   const rows: readonly (readonly [string, sent: string, received: string, Handle])[] = [
     ["read before, in a response to HEAD", head, "", returnReadBody],
-    ["of the current request, and read", put, "", async ({ body }) => {
-      await body?.read();
-      return [200, "OK", {}, body];
-    }],
     ["read before", get, "", returnReadBody],
     [
       "of an earlier request of the session",
@@ -244,41 +231,6 @@ Deno.test("a response with an error status whose body reads the request's body d
   const [line = ""] = await serving.logger.waitFor("info");
   assertStringIncludes(line, "status 400");
   assertEquals(serving.logger.messagesOf("error"), []);
-});
-
-Deno.test("a body that fails while its cancellation closes the server causes no unhandled rejection", async (t) => {
-  const failure = new Error("the disk is full");
-  const failures: Record<string, () => Promise<IteratorResult<Chunk>>> = {
-    "throws": () => {
-      throw failure;
-    },
-    "rejects": () => Promise.reject(failure),
-    "gives no chunk": () => Promise.resolve({ done: false, value: null as never }),
-  };
-  for (const [label, next] of Object.entries(failures)) {
-    await t.step(`its source ${label}`, async () => {
-      using unhandled = recordUnhandledRejections();
-      const close = () => serving.server.close();
-      const source = {
-        [Symbol.asyncIterator]: () => ({
-          next: () => {
-            if (label !== "gives no chunk") close();
-            return next();
-          },
-          return: () => {
-            close();
-            return Promise.reject(failure);
-          },
-        }),
-      };
-      await using serving = serve(() => [200, "OK", {}, new ChunkedBodyIter(source)]);
-      using peer = await RawPeer.connect(serving.address, get);
-      await peer.readToEnd();
-      await withTimeout(serving.done, "serveForever() settles");
-      await waitForTick();
-      assertEquals(unhandled.reasons, []);
-    });
-  }
 });
 
 /** The methods by which an app reads a whole body. */
