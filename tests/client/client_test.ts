@@ -39,19 +39,12 @@ const abstractName = new TextEncoder().encode("\x0000022");
 Deno.test("host is derived from the address", () => {
   const rows: readonly (readonly [address: Address, host: string | null])[] = [
     [["en.wikipedia.org", 80], "en.wikipedia.org"],
-    [["www.wikipedia.org", 80], "www.wikipedia.org"],
     [["en.wikipedia.org", 443], "en.wikipedia.org:443"],
     [["192.168.1.171", 5984], "192.168.1.171:5984"],
-    [["208.80.154.224", 80], "208.80.154.224"],
-    [["2620:0:861:ed1a::1", 80], "[2620:0:861:ed1a::1]"],
     [["2620:0:861:ed1a::1", 80, 0, 0], "[2620:0:861:ed1a::1]"],
     [["2620:0:861:ed1a::1", 8080], "[2620:0:861:ed1a::1]:8080"],
-    [["fe80::e8b:fdff:fe75:402c/64", 5984, 0, 3], "[fe80::e8b:fdff:fe75:402c]:5984"],
     [["fe80::e8b:fdff:fe75:402c", 80, 0, 3], "[fe80::e8b:fdff:fe75:402c]"],
     [["fe80::1%eth0", 8080], "[fe80::1]:8080"],
-    [["fe80::1%3", 80], "[fe80::1]"],
-    [["::1", 1], "[::1]:1"],
-    [["localhost", 65535], "localhost:65535"],
     ["/tmp/my.socket", null],
     [abstractName, null],
   ];
@@ -169,15 +162,10 @@ Deno.test("headers of a client are validated when the client is constructed", ()
   ];
   const wrongValues: readonly HeadersToSend[] = [
     { A: "b" },
-    { "": "b" },
-    { "a b": "c" },
     { ["a".repeat(257)]: "b" },
     { a: "b\r\nc: d" },
     { a: "\u0100" },
     { a: " b" },
-    { a: "b " },
-    { a: "\tb" },
-    { a: "b".repeat(32768) },
     { a: "x".repeat(20000), b: "x".repeat(20000) },
   ];
   for (const Class of [Client, SSLClient]) {
