@@ -1,7 +1,7 @@
 /**
  * The slots of a server, and the connections that wait for a slot. server_test.ts tests closing.
  */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, BodyIter } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
@@ -31,29 +31,6 @@ Deno.test("the first maxConnections get a slot, and the next one waits until a s
   peers[1]?.close();
   assertEquals(await waiting.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   for (const peer of peers) peer.close();
-});
-
-Deno.test("a connection that waits for a busy slot is closed after 2 s, and then the next one waits", async () => {
-  const calls: string[] = [];
-  const firstResponse = Promise.withResolvers<ResponseTuple>();
-  await using serving = serve(({ uri }) => {
-    calls.push(uri);
-    return uri === "/" ? firstResponse.promise : [200, "OK", {}, null];
-  }, { maxConnections: 1 });
-  using holder = await RawPeer.connect(serving.address, get);
-  const start = performance.now();
-  using first = await RawPeer.connect(serving.address, "GET /first HTTP/1.1\r\n\r\n");
-  await first.assertClosedSilently("the waiting connection");
-  const seconds = (performance.now() - start) / 1000;
-  assert(seconds >= 1.999, `${seconds} s`);
-  // The kernel has accepted this connection, but the server hasn't, so the connection only waits.
-  using second = await RawPeer.connect(serving.address, "GET /second HTTP/1.1\r\n\r\n");
-  const logged = serving.logger.messagesOf("info").join();
-  assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);
-  holder.close();
-  firstResponse.resolve([200, "OK", {}, null]);
-  assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  assertEquals(calls, ["/", "/second"]);
 });
 
 // ───────────────────────── idle sessions that give way
@@ -241,69 +218,6 @@ Deno.test("of slow peers gives way: one of the peer with the most slots, then on
 
 // ───────────────────────── busy sessions that give way
 
-const busyOptions = { maxConnections: 3, maxRequests: Infinity };
-
-/**
- * Makes one request after the other, until the server ends the session. The session is never idle,
- * because the first bytes of the next request arrive with each request. Returns the last preamble.
- */
-async function keepBusy(address: Address): Promise<string> {
-  using peer = await RawPeer.connect(address, "GET");
-  try {
-    for (;;) {
-      await peer.send(" / HTTP/1.1\r\n\r\nGET");
-      const preamble = await peer.readPreamble();
-      if (!preamble.includes("connection: close")) continue;
-      assertEquals((await peer.readToEnd()).received, "");
-      return preamble;
-    }
-  } catch {
-    // The server was closed.
-    return "";
-  }
-}
-
-Deno.test("a session that is neither idle nor slow gives way to another host after its response, if its host has more than half of the slots", async () => {
-  await using serving = serve(respondEmpty, busyOptions, ["::", 0]);
-  const { port } = serving.server;
-  const endedPreambles: string[] = [];
-  const busyPeers = Array.from({ length: 3 }, async () => {
-    endedPreambles.push(await keepBusy(["127.0.0.1", port!]));
-  });
-  while (serving.server.sessions.size < 3) await waitForTick();
-  using newcomer = await RawPeer.connect(["::1", port!], get);
-  assertEquals(await newcomer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  await Promise.any(busyPeers);
-  const preamble = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-  assertEquals(endedPreambles, [preamble]);
-  assertEquals(serving.server.sessions.size, 3);
-  assertEquals(serving.logger.lines.map(([level]) => level), ["debug"]);
-  assertMatch(
-    serving.logger.lines[0]![1],
-    /: ended after a response, because its peer had more than half of the slots, and a connection of another peer waited for a slot$/,
-  );
-  serving.server.close();
-  await Promise.all(busyPeers);
-});
-
-Deno.test("a session that is neither idle nor slow doesn't give way to its own host, nor if its host has half of the slots", async () => {
-  const rows: [label: string, hosts: readonly string[], newcomerHost: string][] = [
-    ["its own host", ["127.0.0.1", "127.0.0.1"], "127.0.0.1"],
-    ["half of the slots", ["127.0.0.1", "::1"], "::1"],
-  ];
-  await Promise.all(rows.map(async ([label, hosts, newcomerHost]) => {
-    const options = { ...busyOptions, maxConnections: 2 };
-    await using serving = serve(respondEmpty, options, ["::", 0]);
-    const { port } = serving.server;
-    const busyPeers = hosts.map((host) => keepBusy([host, port!]));
-    while (serving.server.sessions.size < 2) await waitForTick();
-    using newcomer = await RawPeer.connect([newcomerHost, port!], get);
-    await newcomer.assertClosedSilently(label);
-    serving.server.close();
-    assertEquals(await Promise.all(busyPeers), ["", ""], label);
-  }));
-});
-
 // ───────────────────────── the connections that wait
 
 const MAX_WAITING = await readStatedNumber(
@@ -372,20 +286,22 @@ Deno.test("the busy session that gives way belongs to the host with more than ha
     "docs/security.md",
     /another peer's wait before a busy session ends +\| (\d+) s/,
   );
-  const rows: [waitMilliseconds: number, expectedEnds: boolean[]][] = [
+  const rows: [waitMilliseconds: number, expectedEnds: boolean[], newcomerHost?: string][] = [
     [busyMilliseconds - 100, [false, false, false]],
     [busyMilliseconds, [false, true, false]],
     // The first newcomer was closed, and the next session gives way to the second.
     [MAX_WAIT_MILLISECONDS, [true, true, false]],
+    // A session doesn't give way to its own host.
+    [busyMilliseconds, [false, false, false], "192.0.2.1"],
   ];
-  for (const [waitMilliseconds, expectedEnds] of rows) {
+  for (const [waitMilliseconds, expectedEnds, newcomerHost = "192.0.2.3"] of rows) {
     using time = stopAllClocks();
     await using serving = await serveInMemory(
       ["192.0.2.1", "/a", "/pending"],
       ["192.0.2.1", "/a", "/a", "/pending"],
       ["192.0.2.2", "/a", "/a", "/a", "/pending"],
     );
-    for (let i = 0; i < 2; i++) serving.connect("192.0.2.3", "/newcomer");
+    for (let i = 0; i < 2; i++) serving.connect(newcomerHost, "/newcomer");
     await runMicrotasks(100);
     await advance(time, waitMilliseconds);
     for (const _ of serving.holderSockets) serving.respond();
@@ -393,6 +309,10 @@ Deno.test("the busy session that gives way belongs to the host with more than ha
     const lastWrites = serving.holderSockets.map(({ writes }) => writes.at(-1)!);
     assertEquals(lastWrites.map((text) => text.includes("connection: close")), expectedEnds);
     assertEquals(serving.calls.includes("/newcomer"), expectedEnds.includes(true));
+    const message = "memory: ended after a response, because its peer had more than half of the " +
+      "slots, and a connection of another peer waited for a slot";
+    const lines = serving.logger.messagesOf("debug").filter((line) => line === message);
+    assertEquals(lines.length, expectedEnds.filter(Boolean).length);
   }
 });
 
