@@ -328,13 +328,7 @@ Deno.test("dial and scheme are refused where they would have no effect", async (
       () => constructWith(SSLClient, sslconfig, ADDRESS, { dial }),
       "dial",
     ],
-    [
-      "an SSLClient with both",
-      () => constructWith(SSLClient, sslconfig, ADDRESS, { dial, scheme: "http" }),
-      "dial",
-    ],
     ["no function", () => constructWith(Client, ADDRESS, { dial: {} }), "dial"],
-    ["null", () => constructWith(Client, ADDRESS, { dial: null }), "dial"],
   ];
   await testEachRow(t, rows, (_label, make, problem) => {
     assertThrows(make, TypeError, problem);

@@ -1,13 +1,6 @@
 /** Client: requests, headers, and hidden secrets. */
 import { ConnectionPool, createFetch } from "@degu/degu";
-import {
-  type Address,
-  bodies,
-  Body,
-  ContentRange,
-  type HeadersToSend,
-  Range,
-} from "@degu/degu/base";
+import { type Address, ContentRange, type HeadersToSend, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
 import { connect, readSentRequest } from "@degu/testing/connected.ts";
 import {
@@ -50,20 +43,6 @@ Deno.test("host is derived from the address", () => {
   ];
   for (const [address, host] of rows) {
     assertStrictEquals(new Client(address).host, host, Deno.inspect(address));
-  }
-});
-
-Deno.test("options, timeout and bodies are the passed values, or the defaults", () => {
-  const client = new Client(address);
-  assertEquals([client.options, client.timeout, client.address], [{}, 90, address]);
-  assertStrictEquals(client.bodies, bodies);
-  const ownBodies = { ...bodies, Body: class extends Body {} };
-  for (const timeout of [0.5, null]) {
-    const passedOptions = { timeout, bodies: ownBodies };
-    const { options, ...otherFields } = new Client(address, passedOptions);
-    assertEquals(options, passedOptions);
-    assertStrictEquals(otherFields.timeout, timeout);
-    assertStrictEquals(otherFields.bodies, ownBodies);
   }
 });
 

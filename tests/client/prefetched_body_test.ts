@@ -1,5 +1,5 @@
 /** One-shot requests: a small body is prefetched, and the connection closed. */
-import { Client, reply } from "@degu/degu";
+import { Client } from "@degu/degu";
 import { BodyError, BodyIter } from "@degu/degu/base";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -11,31 +11,11 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 
 const MAX_PREFETCHED_BYTES = 65_536;
 
-Deno.test("many responses with unread small bodies occupy no slot of the server", async () => {
-  await using serving = serve(() => reply(200, "hello"), { maxConnections: 2 });
-  const client = serving.makeClient();
-  const responses = [];
-  for (let i = 0; i < 50; i++) responses.push(await client.get("/"));
-  while (serving.server.sessions.size > 0) await waitForTick();
-  // The bodies are available although the connections are closed.
-  for (const response of responses) assertEquals(await response.text(), "hello");
-});
-
 Deno.test("a body of up to 64 KiB with a length is read at once, and any other body on demand", async (t) => {
   const rows: [string, body: () => Uint8Array | BodyIter | null, isClosed: boolean][] = [
     ["none", () => null, true],
-    ["empty", () => new Uint8Array(0), true],
-    ["one byte", () => new Uint8Array(1), true],
     ["the largest", () => new Uint8Array(MAX_PREFETCHED_BYTES), true],
-    [
-      "in pieces",
-      () =>
-        new BodyIter(
-          [new Uint8Array(9), new Uint8Array(MAX_PREFETCHED_BYTES - 9)],
-          MAX_PREFETCHED_BYTES,
-        ),
-      true,
-    ],
+    ["in pieces", () => new BodyIter([new Uint8Array(9), new Uint8Array(9)], 18), true],
     ["one byte more", () => new Uint8Array(MAX_PREFETCHED_BYTES + 1), false],
   ];
   await testEachRow(t, rows, async (_label, make, isClosed) => {
@@ -55,7 +35,7 @@ Deno.test("a body of up to 64 KiB with a length is read at once, and any other b
     }
     const { length } = await response.bytes();
     const body = make();
-    assertEquals(length, body instanceof BodyIter ? MAX_PREFETCHED_BYTES : body?.length ?? 0);
+    assertEquals(length, body instanceof BodyIter ? 18 : body?.length ?? 0);
   });
 });
 

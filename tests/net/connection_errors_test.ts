@@ -115,14 +115,6 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
       () => catchRejection(new Client(closed).connect(), "the call"),
       makeDescription("refused", refused),
     ],
-    [
-      "no listener, TLS",
-      async () => {
-        const { clientSslconfig } = await openSharedPki();
-        return await catchRejection(new SSLClient(clientSslconfig, closed).connect(), "the call");
-      },
-      makeDescription("refused", refused),
-    ],
     ["an end instead of a response", () => failAfter(""), makeDescription("broken")],
     ["a reset instead of a response", failByReset, makeDescription("reset")],
     ["an end within a preamble", () => failAfter("HTTP/1.1 2"), makeDescription("broken")],
@@ -230,20 +222,6 @@ Deno.test("isTimeout is true for a time limit of the client, of a peer and of a 
     ...[null, undefined, "timed out", 408, {}],
   ];
   for (const error of others) assertEquals(isTimeout(error), false, Deno.inspect(error));
-});
-
-Deno.test("an error that the connection didn't cause has no description", async () => {
-  await using serving = serve(() => [503, "Busy", {}, null]);
-  const [notTls] = await failHandshake({}, async (server) => {
-    await (await server.accept()).send("HTTP/1.1 400 Bad Request\r\n\r\n");
-  });
-  assertInstanceOf(notTls, TlsError);
-  assertEquals(notTls.code, "NOT_TLS");
-  assertEquals(describeConnectionError(notTls), null);
-  assertEquals((await serving.makeClient().request("GET", "/")).status, 503);
-  for (const value of [null, undefined, "text", 5, {}, new Error(), new TypeError("timeout: x")]) {
-    assertEquals(describeConnectionError(value), null);
-  }
 });
 
 Deno.test("the error of a socket is described by its class or its code, and the same error of a disk is not", () => {

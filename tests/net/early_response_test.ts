@@ -446,22 +446,6 @@ Deno.test("an invalid early response ends the request", async () => {
 
 // ───────────────────────── owners of connections
 
-Deno.test("a client's single request is sent to its end after an early response, then its connection closes", async () => {
-  using server = new RawServer();
-  const upload = new Upload();
-  upload.send("hello");
-  const responding = new Client(server.address, { host: null }).put("/", {}, upload.stream, FULL);
-  using peer = await server.accept();
-  await peer.readUntil("hello\r\n");
-  await peer.send(EMPTY_200);
-  assertEquals((await withTimeout(responding, "the early response")).status, 200);
-  upload.send("world");
-  upload.end();
-  await peer.readUntil("world\r\n");
-  assertEquals(await peer.readExactly(5), "0\r\n\r\n");
-  assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
-});
-
 Deno.test("a pool's slot becomes free when the response has been read and the request has been sent", async () => {
   for (const early of [EMPTY_200, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"]) {
     using server = new RawServer();

@@ -71,15 +71,6 @@ Deno.test("an abort ends the pause at once, and the error of an aborted run is i
   await repeat(() => Promise.reject(new Error("never")), { seconds: 1, signal: inRun.signal });
 });
 
-Deno.test("repeat rejects with an error of onError", async () => {
-  const { signal } = new AbortController();
-  const onError = () => {
-    throw new Error("full");
-  };
-  const repeating = repeat(() => Promise.reject(new Error("off")), { seconds: 1, signal, onError });
-  await assertRejects(() => repeating, Error, "full");
-});
-
 Deno.test("a failed run that lasts longer than a minute and the longest wait resets the count", async () => {
   for (const [seconds, runMilliseconds] of [[2, 60_000], [8, 80_000]] as const) {
     let clock = 0;

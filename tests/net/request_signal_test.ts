@@ -124,14 +124,6 @@ const halfChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nh
 const readers: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unknown>>> = {
   read: (body) => body.read(),
   "writeTo a sink that is blocked": (body) => body.writeTo({ write: makePendingPromise }),
-  readable: async (body) => {
-    const reader = body.readable.getReader();
-    try {
-      while (!(await reader.read()).done);
-    } finally {
-      reader.releaseLock();
-    }
-  },
   iterating: async (body) => {
     for await (const _ of body);
   },

@@ -113,23 +113,6 @@ Deno.test("a body without framing has all bytes up to the end of the connection,
   }
 });
 
-Deno.test("only the end of the connection ends a body without framing, however its bytes arrive", async () => {
-  const bytes = HEAD + "hello";
-  for (let at = 0; at <= bytes.length; at++) {
-    using pair = await connect();
-    const result = pair.conn.get("/").then((response) => unframedBodyOf(response).text());
-    result.catch(() => {});
-    await pair.peer.respond(...bytes.slice(0, at));
-    await pair.peer.closeWrite();
-    if (at >= HEAD.length) {
-      assertEquals(await result, bytes.slice(HEAD.length, at));
-      continue;
-    }
-    const codes = [at === 0 ? "EMPTY_PREAMBLE" : "PREAMBLE_INCOMPLETE"];
-    await assertProtocolRejection(result, codes, `cut after ${at} bytes`);
-  }
-});
-
 Deno.test("a reset that a write of the request reports is not the end of a body without framing", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   await using server = await serveReset(HEAD + "half", promise);

@@ -147,27 +147,19 @@ Deno.test("a signal ends the wait and the calls", async () => {
 
 Deno.test("retry() checks its arguments", async () => {
   const attempt = () => Promise.resolve();
-  const invalidOptions = [{ retries: "3" }, { seconds: null }, { signal: {} }, { onRetry: 1 }, {
-    delay: 2,
-  }];
-  for (const options of invalidOptions) {
-    const label = "delay" in options ? "options: " : `${Object.keys(options)}: must be `;
-    await assertRejects(() => retry(attempt, options as RetryOptions), TypeError, label);
-  }
-  for (
-    const options of [
-      { retries: -1 },
-      { retries: 1.5 },
-      { seconds: 60.1 },
-      { seconds: -1 },
-      { seconds: NaN },
-    ]
-  ) {
-    await assertRejects(
-      () => retry(attempt, options),
-      RangeError,
-      `${Object.keys(options)}: must be `,
-    );
+  type Row = [options: object, Class: typeof TypeError | typeof RangeError, problem: string];
+  const rows: Row[] = [
+    [{ retries: "3" }, TypeError, "retries: must be "],
+    [{ signal: {} }, TypeError, "signal: must be "],
+    [{ onRetry: 1 }, TypeError, "onRetry: must be "],
+    [{ delay: 2 }, TypeError, "options: "],
+    [{ retries: -1 }, RangeError, "retries: must be "],
+    [{ retries: 1.5 }, RangeError, "retries: must be "],
+    [{ seconds: 60.1 }, RangeError, "seconds: must be "],
+    [{ seconds: -1 }, RangeError, "seconds: must be "],
+  ];
+  for (const [options, Class, problem] of rows) {
+    await assertRejects(() => retry(attempt, options as RetryOptions), Class, problem);
   }
   const missingAttempt = null as unknown as typeof attempt;
   await assertRejects(() => retry(missingAttempt), TypeError, "attempt: must be ");
