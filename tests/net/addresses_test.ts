@@ -14,7 +14,7 @@ import { type App, Server, SSLServer } from "@degu/degu/server";
 import { makePeerAddress } from "@degu/internal/net/transport/addresses.ts";
 import { PlainListener } from "@degu/internal/net/transport/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort, listenAgain } from "@degu/testing/ports.ts";
@@ -23,10 +23,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import {
-  DualStackListener,
-  needsDualStackListener,
-} from "@degu/internal/net/server/dual_stack_listener.ts";
+import { DualStackListener } from "@degu/internal/net/server/dual_stack_listener.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -43,15 +40,12 @@ const make = (end: "client" | "server", address: unknown) =>
 
 Deno.test("a client and a server refuse an address of a wrong type with a TypeError, and an invalid value with a RangeError", () => {
   const types: readonly unknown[] = [
-    ...[undefined, null, 80, {}, [], new URL("http://127.0.0.1/"), new ArrayBuffer(8)],
-    ...[["127.0.0.1"], ["127.0.0.1", 0, 0], [127001, 0], ["127.0.0.1", "80"], ["::1", 80, "0", 0]],
+    ...[undefined, new URL("http://127.0.0.1/"), ["127.0.0.1"], ["127.0.0.1", "80"]],
   ];
   const values: readonly unknown[] = [
     ...[-1, 65536, 80.5, NaN].map((port) => ["127.0.0.1", port]),
-    ...[["", 80], ["a b", 80], ["http://127.0.0.1", 80], ["[::1]", 80], ["127.0.0.1%lo", 80]],
-    ...[["fe80::1", 80], ["fe80::1", 80, 0, 0], ["fe80::1%0", 80], ["fe80::1%2", 80, 0, 3]],
-    ...[["::1", 80, -1, 0], ["::1", 80, 2 ** 32, 0], ["::1", 80, 0, -1], ["::1", 80, 0, 2 ** 32]],
-    ...["", "socket", "/tmp/", "/tmp/so\0cket", Uint8Array.of(1), new Uint8Array(109)],
+    ...[["", 80], ["http://127.0.0.1", 80], ["fe80::1", 80], ["::1", 80, -1, 0]],
+    ...["", "socket", "/tmp/so\0cket", Uint8Array.of(1), new Uint8Array(109)],
   ];
   const valuesAt: Record<"client" | "server", readonly unknown[]> = {
     client: [
@@ -77,24 +71,6 @@ Deno.test("a client and a server refuse an address of a wrong type with a TypeEr
     if (host !== "localhost") assertThrows(() => new Client([host, 1]), RangeError, "a DNS name");
   }
 });
-
-for (const { name, available, start } of plainKinds) {
-  Deno.test(`${name}: the server's address doesn't change, can be connected to, and is in use`, {
-    ignore: !available,
-  }, async () => {
-    await using endpoint = await start(respondEmpty);
-    const { server, client } = endpoint;
-    await server.ready;
-    const { address } = server;
-    assertEquals(server.address, address);
-    if (Array.isArray(address)) assert(address[1] > 0 && address[1] < 65536);
-    if (address instanceof Uint8Array) assert(address.length > 1 && address[0] === 0);
-    for (const sender of [client, new Client(address)]) {
-      assertEquals((await sender.request("GET", "/")).status, 200);
-    }
-    assertThrows(() => new Server(address, respondEmpty));
-  });
-}
 
 Deno.test("an address is free again after close(), even if a client keeps its connection open", async () => {
   await using directory = await createTempDir();
@@ -329,27 +305,6 @@ function listenAtLoopback([host, port]: Address): PlainListener {
 }
 
 Deno.test({
-  name: "a dual-stack listener accepts peers of IPv4 and IPv6 at one port, in any order",
-  ignore: !hasIPv6,
-  async fn() {
-    const listener = new DualStackListener(["::", 0], listenAtLoopback, log);
-    await listener.ready;
-    const [, port] = listener.address as [string, number];
-    for (const hostname of ["127.0.0.1", "::1", "::1", "127.0.0.1"]) {
-      const accepting = listener.accept();
-      using conn = await Deno.connect({ hostname, port });
-      const { address, socket } = await accepting;
-      assertEquals(address?.slice(0, 2), [hostname, (conn.localAddr as Deno.NetAddr).port]);
-      socket.close();
-    }
-    const accepting = listener.accept();
-    listener.close();
-    await assertRejects(() => accepting);
-    await listener.waitUntilEnded();
-  },
-});
-
-Deno.test({
   name: "on Windows, listening fails if the port is in use for IPv4, and leaves it free for IPv6",
   ignore: !hasIPv6,
   fn() {
@@ -362,14 +317,6 @@ Deno.test({
     );
     Deno.listen({ hostname: "::1", port }).close();
   },
-});
-
-Deno.test("only unspecified addresses of IPv6 need two sockets", () => {
-  assertEquals(needsDualStackListener(["::", 80]), true);
-  assertEquals(needsDualStackListener(["0:0::0", 80]), true);
-  for (const address of [["::1", 80], ["0.0.0.0", 80], "/a", new Uint8Array()] as Address[]) {
-    assertEquals(needsDualStackListener(address), false);
-  }
 });
 
 /** Returns the command that sets the sysctl in a network namespace, and runs the appended one. */

@@ -59,35 +59,28 @@ Deno.test("two waits have separate limits, and both end when the first one expir
 
 Deno.test("a wait that has ended, never began, or has no limit does not expire", () => {
   type Case = (deadline: Deadline, time: FakeTime) => void;
-  const endedCases: Record<string, Case> = {
-    "it never began": () => {},
-    "ended at once": (deadline) => {
-      deadline.startWait();
-      deadline.stopWait();
-    },
-    "ended in time": (deadline, time) => {
+  const rows: [label: string, run: Case, timeout: number | null][] = [
+    ["never began", () => {}, TIMEOUT],
+    ["ended in time", (deadline, time) => {
       deadline.startWait();
       time.tick(TIMEOUT * 999);
       deadline.stopWait();
-    },
-    "was closed": (deadline) => {
+    }, TIMEOUT],
+    ["was closed", (deadline) => {
       deadline.startWait();
       deadline.close();
-    },
-    "began when it was closed": (deadline) => {
+    }, TIMEOUT],
+    ["began when it was closed", (deadline) => {
       deadline.close();
       deadline.startWait();
-    },
-  };
-  const startUnlimitedWait: Case = (deadline) => deadline.startWait();
-  for (const timeout of [TIMEOUT, null]) {
-    const cases = timeout === null ? { ...endedCases, "goes on": startUnlimitedWait } : endedCases;
-    for (const [label, run] of Object.entries(cases)) {
-      using timer = startDeadline(timeout);
-      run(timer.deadline, timer.time);
-      timer.time.tick(TIMEOUT * 10_000);
-      assertEquals(timer.expired, [], `it ${label}, ${timeout} s`);
-    }
+    }, TIMEOUT],
+    ["has no limit", (deadline) => deadline.startWait(), null],
+  ];
+  for (const [label, run, timeout] of rows) {
+    using timer = startDeadline(timeout);
+    run(timer.deadline, timer.time);
+    timer.time.tick(TIMEOUT * 10_000);
+    assertEquals(timer.expired, [], `it ${label}`);
   }
 });
 

@@ -5,11 +5,10 @@
 import { ConnectionPool, createFetch, ProxyApp } from "@degu/degu";
 import type { BodyOut } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
-import type { App, Exchange, ResponseTuple } from "@degu/degu/server";
+import type { App, ResponseTuple } from "@degu/degu/server";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
@@ -18,7 +17,7 @@ import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeServerConnection, serve } from "@degu/testing/serving.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
-import { assertEquals, assertInstanceOf, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 
 const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 const EXPECT = "expect: 100-continue\r\n";
@@ -112,22 +111,6 @@ const dialogs: Readonly<Record<string, Dialog>> = {
     steps: [[put(EXPECT, LENGTH, CLOSE), CONTINUE], ["hello", ok("hello", CLOSE)]],
     isLast: true,
   },
-  "an app that fails after it has read": {
-    app: async (request) => {
-      await request.text();
-      throw new Error("wrong");
-    },
-    steps: [[put(EXPECT, LENGTH), CONTINUE], ["hello", formatErrorResponse(500)]],
-    isLast: true,
-    proxied: [[put(EXPECT, LENGTH), CONTINUE], [
-      "hello",
-      empty("500 Internal Server Error", CLOSE),
-    ]],
-  },
-  "an app that answers while its read is pending": makeUnreadDialog(({ body }) => {
-    body!.read().catch(() => {});
-    return [403, "Forbidden", {}, null];
-  }, CONTINUE + empty("403 Forbidden", CLOSE)),
   // No 100.
   "the body came with the preamble": {
     app: readText,
@@ -276,27 +259,6 @@ Deno.test("a session whose 100 can't be written ends, and its app gets the error
   socket.receive(put(EXPECT, LENGTH));
   await connection.serve();
   assertEquals([errors, socket.writes], [[socket.writeFailure], []]);
-});
-
-Deno.test("onExchange doesn't count a 100", async () => {
-  const exchanges: Exchange[] = [];
-  await using serving = serve(readText, { onExchange: (exchange) => exchanges.push(exchange) });
-  using peer = await RawPeer.connect(serving.address, put(EXPECT, LENGTH));
-  assertEquals(await peer.readPreamble(), CONTINUE);
-  await peer.send("hello");
-  assertEquals(await peer.readExactly(ok("hello").length), ok("hello"));
-  await peer.closeWrite();
-  await peer.readToEnd();
-  const [{ status, requestBytes, responseBytes } = {} as Exchange] = exchanges;
-  assertEquals([exchanges.length, status, requestBytes, responseBytes], [1, 200, 5, 5]);
-});
-
-Deno.test("a client that doesn't send its body after a 100 is timed out", async () => {
-  await using serving = serve(readText, { timeout: 0.2 });
-  using peer = await RawPeer.connect(serving.address, put(EXPECT, LENGTH));
-  assertEquals((await peer.readToEnd()).received, CONTINUE);
-  const [line = ""] = await serving.logger.waitFor("info");
-  assertStringIncludes(line, "the peer kept the connection waiting for over 0.2 s");
 });
 
 Deno.test("a proxy answers expect itself: it sends 100 when it forwards the body, and none if it can't connect", async () => {

@@ -52,20 +52,15 @@ const invalidResponses: readonly (readonly [label: string, answer: unknown, requ
   ["an object without a body", { status: 200, reason: "OK", headers: {} }],
   ["status 101", [101, "Switching Protocols", { upgrade: "a", connection: "upgrade" }, null]],
   ["status 600", [600, "OK", {}, null]],
-  ["a character above U+00FF in the reason", [200, "O\u0100", {}, null]],
   ["name in upper case", [200, "OK", { A: "b" }, null]],
   ["a cookie with a line end", [200, "OK", { "set-cookie": ["a", "b\r\nc: d"] }, null]],
   ["content-length without a body", [200, "OK", { "content-length": 1 }, null]],
   ["content-length with 204", [204, "No Content", { "content-length": 0 }, null]],
   ["chunked with 204", [204, "No Content", CHUNKED, null]],
-  ["both framings to HEAD", [200, "OK", bothFramings, null], head],
-  ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
   ["both framings with 304", [304, "xx", bothFramings, null]],
   ["body undefined", [200, "OK", {}, undefined]],
   ["body of a lone surrogate", [200, "OK", {}, "a\ud800"]],
   ["body over 16 MiB", [200, "OK", {}, new Uint8Array(16777217)]],
-  ["content-length of another body to HEAD", [200, "OK", { "content-length": 6 }, hello], head],
-  ["chunked beside a length to HEAD", [200, "OK", CHUNKED, hello], head],
   ["empty body with 204", [204, "No Content", {}, encodeLatin1("")]],
   ["body with 304", [304, "Not Modified", {}, hello]],
   ["body with 304 to HEAD", [304, "Not Modified", {}, hello], head],
@@ -86,7 +81,6 @@ Deno.test("valid responses at the limits are sent", async (t) => {
   const withHeader = "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly (readonly [answer: unknown, received: string, request?: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
-    [[404, "a-B 9", {}, null], "HTTP/1.1 404 a-B 9\r\ncontent-length: 0\r\n\r\n"],
     [[200, "", {}, null], "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n"],
     [[204, "No Content", {}, null], "HTTP/1.1 204 No Content\r\n\r\n"],
     [[200, "OK", { "content-length": 0 }, null], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
@@ -96,7 +90,6 @@ Deno.test("valid responses at the limits are sent", async (t) => {
     // A text is encoded as UTF-8, and a header that is undefined is omitted.
     [[200, "OK", { a: undefined }, "öl"], "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nÃ¶l"],
     [new Response(200, "OK", {}, "hi"), "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"],
-    [[200, "OK", {}, encodeLatin1("")], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     [new Response(200, "OK", headers, null), withHeader],
     [{ status: 200, reason: "OK", headers, body: null }, withHeader],
     [Promise.resolve([200, "OK", {}, null]), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
@@ -107,12 +100,6 @@ Deno.test("valid responses at the limits are sent", async (t) => {
     ],
     // In a response to HEAD a body sets the same header as for GET.
     [[200, "OK", {}, hello], "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", head],
-    [
-      [200, "OK", { "content-length": 3 }, "öl"],
-      "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n",
-      head,
-    ],
-    [[404, "xx", {}, encodeLatin1("")], "HTTP/1.1 404 xx\r\ncontent-length: 0\r\n\r\n", head],
     [
       [206, "xx", { "content-length": 3, "content-range": new ContentRange(2, 5, 10) }, abc],
       "HTTP/1.1 206 xx\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\n",

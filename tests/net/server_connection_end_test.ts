@@ -98,8 +98,7 @@ Deno.test("connection: close in a request ends the session after its response, a
           assertEquals(calls, isLast ? ["/"] : ["/", "/behind"], value);
           const closeLine = isLast ? "connection: close\r\n" : "";
           const lengthLine = status === 204 ? "" : "content-length: 0\r\n";
-          const headerLines = requestName === "HEAD" ? closeLine : closeLine + lengthLine;
-          const firstResponse = `HTTP/1.1 ${status} As it is\r\n${headerLines}\r\n`;
+          const firstResponse = `HTTP/1.1 ${status} As it is\r\n${closeLine}${lengthLine}\r\n`;
           const secondResponse = isLast ? "" : `HTTP/1.1 ${status} As it is\r\n${lengthLine}\r\n`;
           assertEquals(received, firstResponse + secondResponse, value);
           if (value !== "close") continue;
@@ -385,26 +384,13 @@ Deno.test("a server stops reading requests if the client doesn't read responses"
   await floodSent;
 });
 
-Deno.test("tiny chunks and endless extensions cost their sender more time than the server", async (t) => {
-  const requestStart = `PUT / HTTP/1.1\r\n${CHUNKED}`;
-  await t.step("tiny chunks are read", async () => {
-    await using pair = await connectRawPeer(
-      readingApp,
-      `${requestStart}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`,
-    );
-    assertEquals(await pair.peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  });
-  await t.step("an endless extension ends the session", async () => {
-    await using pair = await connectRawPeer(readingApp, `${requestStart}1;k=`);
-    const maxBytes = 64 * 1048576;
-    const sentBytes = await pair.peer.sendUntilRefused(
-      encodeLatin1("v".repeat(65536)),
-      maxBytes,
-    );
-    assert(sentBytes < maxBytes, "the server read all of it");
-    await pair.logger.waitFor("info");
-    await assertServes(pair.serving);
-  });
+Deno.test("an endless extension of a chunk ends the session", async () => {
+  await using pair = await connectRawPeer(readingApp, `PUT / HTTP/1.1\r\n${CHUNKED}1;k=`);
+  const maxBytes = 64 * 1048576;
+  const sentBytes = await pair.peer.sendUntilRefused(encodeLatin1("v".repeat(65536)), maxBytes);
+  assert(sentBytes < maxBytes, "the server read all of it");
+  await pair.logger.waitFor("info");
+  await assertServes(pair.serving);
 });
 
 Deno.test("an announced body that is never sent occupies a slot, but no memory", async () => {
