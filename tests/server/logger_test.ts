@@ -205,25 +205,6 @@ Deno.test("standardLogger prints with options.print, with the same limit, and pr
   });
 });
 
-Deno.test("a program can reword lines, and the limit still applies to each kind", () => {
-  using time = new FakeTime();
-  const printed: string[] = [];
-  using standard = standardLogger({ print: (line) => void printed.push(line) });
-  const logger: Required<Logger> = {
-    ...standard,
-    record: (level, _line, { kind, who, ...details }) => {
-      standard.record(level, `${who} ${kind}`, { kind, who, ...details });
-    },
-  };
-  const logLine = (kind: LogDetails["kind"], who: string) => {
-    logger.record("info", "for programs", { kind, who, error: undefined });
-  };
-  for (const who of ["a", "b", "c"]) logLine("handshake", who);
-  logLine("body", "d");
-  time.tick(1000);
-  assertEquals(printed, ["a handshake", "d body", "c handshake (and 1 more of this kind)"]);
-});
-
 Deno.test("an error of print is ignored, and a line after disposal is printed at once", () => {
   const lines: string[] = [];
   const logger = standardLogger({
@@ -244,8 +225,6 @@ Deno.test("an error of print is ignored, and a line after disposal is printed at
 Deno.test("standardLogger refuses invalid options", () => {
   const invalidOptions = [
     { print: "stderr" },
-    { print: null },
-    { debug: 1 },
     { level: "warn" },
     null,
   ];

@@ -231,7 +231,6 @@ Deno.test("the session ends with the reason of the signal of an added identity",
 Deno.test("addIdentity rejects a value that is not an identity, and adds nothing", async (t) => {
   const rows: [label: string, value: unknown, problem: string][] = [
     ["nothing", undefined, "got undefined"],
-    ["true", true, "got boolean"],
     ["a function", () => true, "got function"],
     ["a misspelled condition", { user: "list", istrusted: () => false }, '"istrusted"'],
     ["a promise", Promise.resolve({ user: "list" }), "user must be a name; got undefined"],

@@ -88,15 +88,6 @@ const UNAWAITED: [label: string, handle: App][] = [
     session.trust();
     throw new ResponseError(reply(200));
   }],
-  ["a Proxy", (_request, session) => {
-    const proxy = new Proxy(session, {
-      get: (target, name) => {
-        const value = Reflect.get(target, name, target);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
-    return !proxy.trust() ? reply(403) : reply(200);
-  }],
   [
     "a wrapper of an app",
     wrapApp(() => reply(200), (next, _request, session) => {

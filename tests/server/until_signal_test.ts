@@ -4,13 +4,12 @@
  */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
-import { Server, serveUntilSignal, SSLServer, type StoppableServer } from "@degu/degu/server";
+import { Server, serveUntilSignal, type StoppableServer } from "@degu/degu/server";
 import { serveUntil as serveUntilSignals } from "@degu/internal/program/termination.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import {
   assertRefused,
   checkFirstSignal,
@@ -117,13 +116,6 @@ Deno.test("serveUntilSignal refuses invalid options, and doesn't serve", async (
     const serving = server.serveUntilSignal(options as Options);
     await assertRejects(() => serving, error, message);
   }
-});
-
-Deno.test("serveUntilSignal rejects if the address can't be bound", async () => {
-  const { serverSslconfig } = await openSharedPki();
-  await using first = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
-  const second = new SSLServer(serverSslconfig, first.address, () => [204, "OK", {}, null]);
-  await assertRejects(() => second.serveUntilSignal(), Deno.errors.AddrInUse);
 });
 
 for (const name of ["SIGINT", "SIGTERM"] as const) {
