@@ -180,6 +180,15 @@ Deno.test("the error for a request that is refused over TLS contains the socket'
   const rejection = assertRejects(() => connection.get("/"), EmptyPreambleError, "ask the owner");
   (await server.accept()).close();
   await rejection;
+  // A server that has responded doesn't refuse the client.
+  using later = await new HintingClient(server.address).connect();
+  const responding = later.get("/");
+  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  await responding;
+  const failure = catchRejection(later.get("/"), "a later request");
+  await peer.readPreamble();
+  peer.close();
+  assertEquals(`${await failure}`.includes("ask the owner"), false);
 });
 
 Deno.test("timeout limits connecting", async () => {
