@@ -556,6 +556,17 @@ Deno.test("a pool checks its arguments", () => {
 
 // ───────────────────────── inUse and peer()
 
+Deno.test("peer() has the verified certificate and the address of the server", async () => {
+  await using endpoint = await startTls(await openSharedPki(), () => [200, "OK", {}, null]);
+  const { client, server } = endpoint;
+  await using pool = new ConnectionPool(client);
+  const { certificate, address } = await pool.peer();
+  using conn = await client.connect();
+  assertEquals(certificate, conn.sock.peerCertificate);
+  assert(certificate?.authority);
+  assertEquals(address, server.address);
+});
+
 Deno.test("peer() uses an open connection, and leaves a new connection to the next request", async () => {
   await using test = setUp(({ uri }) => [200, "OK", {}, uri === "/long" ? longBody : uri]);
   await test.pool.peer();
