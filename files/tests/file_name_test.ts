@@ -10,20 +10,11 @@ import {
 } from "@degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
-import { lstatOrNull } from "@degu/internal/files/disk/names.ts";
 import { parseFilePath } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
-import { isPartName } from "@degu/internal/files/reserved_name.ts";
-import {
-  isReservedEntry,
-  PART_SUFFIX,
-  RESERVED_DIRECTORY_NAME,
-  reservedDirectoryOf,
-  withTrailingSlash,
-} from "@degu/internal/files/reserved.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
-import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
@@ -136,26 +127,9 @@ Deno.test("a URI has each name as a component, and a trailing slash for a direct
   assertRangeError(() => fileUri("a", "", ""), "two of them");
 });
 
-// Access to the reserved directory, and its creation.
+// Access to the reserved directory.
 
 const mayMount = await canMount();
-
-Deno.test("the reserved directory is created once, and is private", async () => {
-  await using dir = await createTempDir();
-  assertEquals(reservedDirectoryOf("/"), `/${RESERVED_DIRECTORY_NAME}`);
-  assertEquals([withTrailingSlash("/"), withTrailingSlash("/a")], ["/", "/a/"]);
-  assertEquals(lstatOrNull(reservedDirectoryOf(dir.path)), null);
-  const isReserved = (name: string) => isReservedEntry(dir.path, name);
-  assertEquals([RESERVED_DIRECTORY_NAME, "a"].map(isReserved), [true, false]);
-  for (let time = 0; time < 2; time++) {
-    new UnfinishedUploads(dir.path).makeDirectory();
-    assertEquals(await listNames(dir.path), [RESERVED_DIRECTORY_NAME]);
-    assertEquals(await readMode(reservedDirectoryOf(dir.path)), 0o700);
-    await Deno.chmod(reservedDirectoryOf(dir.path), 0o755);
-  }
-  await Deno.mkdir(`${dir.path}/a`);
-  assertEquals([RESERVED_DIRECTORY_NAME, "a"].map(isReserved), [true, false]);
-});
 
 Deno.test({
   name: "peers can't reach the reserved directory by another name (needs unshare)",
@@ -199,18 +173,6 @@ Deno.test({
       assertEquals(await listNames(`${dir.path}/${parent}${RESERVED_DIRECTORY_NAME}`), ["part"]);
     }
   },
-});
-
-Deno.test("only the parts of downloads have the names of such parts", () => {
-  const part = `.a${PART_SUFFIX}`;
-  const otherNames = [
-    ...["a.degu-part", ".degu-part", ".a.part"],
-    ...[".txt", ".json", "\n"].map((suffix) => part + suffix),
-  ];
-  for (const name of [part, ".a\nb.degu-part", ".A.DEGU-PART", `.${part}`]) {
-    assertEquals(isPartName(name), true, name);
-  }
-  for (const name of otherNames) assertEquals(isPartName(name), false, name);
 });
 
 // The depth of trees is limited, because the time to check a path grows faster than its length.
@@ -264,7 +226,16 @@ Deno.test("a path has at most 256 names; deeper entries are listed as not reques
 });
 
 const RESERVED = [".degu-files", ".DEGU-files", ".a.degu-part", ".a b.Degu-Part", ".degu-files ."];
-const FREE = ["a", ".a", "degu-files", ".degu-files2", "a.degu-part", ".degu-part", "degu-part"];
+const FREE = [
+  "a",
+  ".a",
+  "degu-files",
+  ".degu-files2",
+  "a.degu-part",
+  ".degu-part",
+  "degu-part",
+  ".a.degu-part.txt",
+];
 
 Deno.test("isReservedName is true exactly for the names that FilesApp neither serves nor lists", async () => {
   await using dir = await createTempDir();

@@ -4,9 +4,7 @@ import { FilesApp, type FilesOptions } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
-import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
-import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { speedUpTimeouts, stopAllClocks } from "@degu/testing/clock.ts";
@@ -20,7 +18,7 @@ import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
 import { listOpenFiles, makeFifo } from "@degu/testing/special_files.ts";
 import { listParts, listVisible } from "@degu/testing/transferring.ts";
 import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 
 const CONTENT = makePattern(300_000);
 
@@ -225,21 +223,6 @@ Deno.test("removal of a part keeps a file that has just replaced it, and a part 
   }
 });
 
-Deno.test("PUT responds with 409 if other processes keep removing its part", async () => {
-  await using files = await makeApp();
-  await files.sendStart(undefined, 1000);
-  const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
-  using _lockPatch = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
-    return function (this: Deno.FsFile, isExclusive) {
-      Deno.removeSync(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`);
-      return tryLock.call(this, isExclusive);
-    };
-  });
-  const body = new Body(ReadableStream.from([CONTENT]), CONTENT.length);
-  const [status] = await files.app.handle(mkreq("PUT", "/a", makeUploadHeaders(CONTENT, 0), body));
-  assertEquals(status, 409);
-});
-
 Deno.test("parts can be written and removed on a file system without locks", async () => {
   await using files = await makeApp();
   const { prototype } = Deno.FsFile;
@@ -258,20 +241,6 @@ Deno.test("parts can be written and removed on a file system without locks", asy
   }
   assertEquals(removeIfUnused(path), true);
   assertEquals(await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`), []);
-});
-
-Deno.test("a directory with an unfinished upload is not removed", async () => {
-  await using tree = await makeTree();
-  const unfinished = new UnfinishedUploads(`${tree.root}/sub`);
-  await Deno.remove(`${tree.root}/sub/file`);
-  unfinished.makeDirectory();
-  const file = unfinished.create();
-  const remove = () => new Root(tree.root).remove(["sub"], true, () => {});
-  await assertRejects(remove, Refusal, "in progress");
-  assertEquals((await listNames(unfinished.path)).length, 1);
-  file[Symbol.dispose]();
-  await remove();
-  assertEquals(await listNames(tree.root), ["file"]);
 });
 
 Deno.test("a part is not removed by the process that has lost its lock", async () => {
@@ -417,5 +386,3 @@ Deno.test({
   assertEquals(reports.length, 1);
   assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
 });
-
-// Writing bodies to a file.

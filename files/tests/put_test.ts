@@ -1,5 +1,5 @@
 /** PUT requests that write files and directories, and their preconditions. */
-import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { reply, ResponseError } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
@@ -11,7 +11,6 @@ import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { listVisible } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
@@ -32,28 +31,6 @@ async function readDefaultFileMode(): Promise<number> {
   await Deno.writeTextFile(`${dir.path}/file`, "");
   return await readMode(`${dir.path}/file`);
 }
-
-Deno.test("PUT writes files of every size, from every kind of body", async (t) => {
-  await using files = await serveWritableDirectory();
-  for (const size of [0, 1, 524287, 524288, 524289, 3_000_000]) {
-    await t.step(`${size} bytes`, async () => {
-      const content = makePattern(size);
-      const bodies = [
-        content,
-        new BodyIter([content.subarray(0, 7), content.subarray(7)], size),
-        size > 0 ? makeChunkedBody(content) : makeChunkedBody(),
-      ];
-      for (const [i, body] of bodies.entries()) {
-        assertEquals(await files.put(`/new-${size}-${i}`, body), 201);
-        assertEquals(await Deno.readFile(`${files.root}/new-${size}-${i}`), content);
-      }
-      assertEquals(await files.listUnfinished(), []);
-    });
-  }
-  assertEquals(await files.put("/no-body", null), 201);
-  assertEquals(await files.read("no-body"), "");
-  assertEquals(files.warnings, []);
-});
 
 Deno.test("PUT responds with 201 to a new file, with 204 to a replaced one, and repeats the digest", async () => {
   await using files = await serveWritableDirectory();
@@ -82,21 +59,6 @@ Deno.test("the response to a PUT of content has no validator", async () => {
   }
   const { headers } = await files.request("HEAD", "/a");
   assertEquals(["etag" in headers, "last-modified" in headers], [true, true]);
-});
-
-Deno.test("PUT sets the modification time of upload-modified", async () => {
-  await using files = await serveWritableDirectory();
-  const timestamps = [
-    "2020-02-29T12:34:56.789Z",
-    "1999-12-31T23:59:59Z",
-    "2099-01-01T00:00:00.001Z",
-    "1969-12-31T23:59:59.999Z",
-  ];
-  for (const [i, timestamp] of timestamps.entries()) {
-    assertEquals(await files.put(`/${i}`, null, { "upload-modified": timestamp }), 201);
-    const { mtime } = await Deno.stat(`${files.root}/${i}`);
-    assertEquals(mtime?.toISOString(), new Date(timestamp).toISOString());
-  }
 });
 
 Deno.test("a new file gets the default mode, and a replaced file keeps its mode without special bits", async () => {
@@ -282,27 +244,9 @@ Deno.test("PUT creates a directory only with an empty body", async () => {
   assertEquals((await listNames(files.root)).includes("new"), false);
 });
 
-// Name conflicts of PUT: only a file replaces a file.
+// Headers and sessions that FilesApp refuses.
 
 const CONTENT = encodeLatin1("new");
-/** Headers of a plain upload and of a resumable upload of the whole content. */
-const UPLOAD_HEADERS: readonly HeadersToSend[] = [{}, makeUploadHeaders(CONTENT, 0)];
-
-Deno.test("PUT doesn't replace a directory, a link, or a file that is a parent of its path", async () => {
-  for (const uploadHeaders of UPLOAD_HEADERS) {
-    await using files = await serveWritableDirectory();
-    assertEquals(await files.put("/sub", CONTENT, uploadHeaders), 409);
-    assertEquals(await files.put("/file/a", CONTENT, uploadHeaders), 409);
-    if (HAS_LINKS) {
-      await makeLinks({ [`${files.root}/link`]: "file" });
-      assertEquals(await files.put("/link", CONTENT, uploadHeaders), 403);
-      assertEquals(await files.put("/link/a", CONTENT, uploadHeaders), 403);
-    }
-    assertEquals(await files.put("/file/", null), 409);
-    assertEquals([await files.read("file"), await files.read("sub/file")], ["public", "public"]);
-    assertEquals(await files.listUnfinished(), []);
-  }
-});
 
 /** Headers whose values are malformed or don't match the body. */
 const INVALID_HEADERS: Record<string, readonly string[]> = {
@@ -418,23 +362,4 @@ Deno.test("a middleware can narrow the trust that a FilesApp requires", async (t
     assertEquals((await client.delete("/a", { "x-key": "bad" })).status, 403);
     assertEquals((await client.put("/a", { "x-key": "good" }, "a")).status, 201);
   });
-});
-
-Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", async () => {
-  await using files = await serveWritableDirectory();
-  // Two apps with one directory, like two processes.
-  const apps = [0, 1].map(() => new FilesApp(files.root, { write: true }));
-  for (let round = 0; round < 4; round++) {
-    const statuses = await Promise.all(Array.from({ length: 8 }, async (_, i) => {
-      const body = new Body(new Blob([`${i}`]).stream(), 1);
-      const request = mkreq("PUT", `/new/${round}`, { "if-none-match": "*" }, body);
-      const [status] = await apps[i % 2]!.handle(request);
-      return status;
-    }));
-    assertEquals(statuses.filter((status) => status === 201).length, 1, `${statuses}`);
-    assertEquals(statuses.filter((status) => status === 412).length, 7, `${statuses}`);
-    const winner = statuses.indexOf(201);
-    assertEquals(await files.read(`new/${round}`), `${winner}`);
-  }
-  assertEquals(await files.listUnfinished(), []);
 });

@@ -133,7 +133,7 @@ RFC 9110
 §9.3.2 | server | Don't send content in response to HEAD | An app may answer HEAD as GET: the body is canceled | tests/integration/head_test.ts: a server answers HEAD as GET, without the body
 §9.3.4 | server | Answer a PUT with 201 if it creates, and with 200 or 204 if it replaces | FilesApp sends 201 and 204 | files/tests/put_test.ts: PUT responds with 201 to a new file, with 204 to a replaced one, and repeats the digest
 §9.3.4 | server | Answer a PUT with a validator only if the content was saved unchanged | FilesApp doesn't send a validator | files/tests/put_test.ts: the response to a PUT of content has no validator
-§9.3.4 | server | Redirect a PUT that is to change another resource | FilesApp changes the file of the URI, and doesn't follow links | files/tests/put_test.ts: PUT doesn't replace a directory, a link, or a file that is a parent of its path
+§9.3.4 | server | Redirect a PUT that is to change another resource | FilesApp changes the file of the URI, and doesn't follow links | files/tests/delete_test.ts: writing requests reject paths that peers may not write, and change no file
 §9.3.6 | client | Send the port with CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
 §9.3.6 | server | Refuse CONNECT with an invalid port | CONNECT gets 501 | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
 §9.3.6 | proxy | Forward the remaining bytes when one side of a tunnel closes | A proxy doesn't open tunnels | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
