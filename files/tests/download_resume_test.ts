@@ -1,12 +1,6 @@
 /** The part of a download and its record, and which parts are resumed. */
 import type { Api, AppFunction } from "@degu/degu";
-import {
-  type Client,
-  type Connection,
-  ConnectionPool,
-  type Connector,
-  type Requester,
-} from "@degu/degu/client";
+import type { Client, Connection, Connector, Requester } from "@degu/degu/client";
 import { download, TransferError, type TransferOptions, type TransferProgress } from "@degu/files";
 import { PartFile, type PartVersion } from "@degu/internal/files/transfer/part_file.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -83,21 +77,6 @@ Deno.test("an interrupted download resumes at its offset", async () => {
     };
     assertEquals(reported[0], progress);
     assertEquals(files.servedFile.requests, ["HEAD", `GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
-  }
-});
-
-Deno.test("a download over a pool is resumed, by the pool and by a client of the same server", async () => {
-  for (const maxConnections of [1, 4]) {
-    await using files = await setUp();
-    const { client, file, servedFile } = files;
-    await using pool = new ConnectionPool(client, { maxConnections });
-    await files.downloadPart(1000, {}, pool);
-    const { bytes, resumedFrom } = await download(pool, "/file", file);
-    assertEquals([bytes, resumedFrom], [SIZE - 1000, 1000]);
-    assertEquals(await Deno.readFile(file), servedFile.content);
-    await Deno.remove(file);
-    await files.downloadPart(2000, {}, pool);
-    await files.complete(2000);
   }
 });
 
@@ -430,18 +409,6 @@ Deno.test("the second of two downloads to one target rejects, and the first comp
   assertEquals(await listNames(dir), ["copy", "g"]);
 });
 
-Deno.test("a download rejects if other processes keep removing its part", async () => {
-  await using files = await serveVersion(1);
-  using _removing = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
-    return function (this: Deno.FsFile, isExclusive) {
-      for (const { name } of Deno.readDirSync(files.dir)) Deno.removeSync(`${files.dir}/${name}`);
-      return tryLock.call(this, isExclusive);
-    };
-  });
-  await assertTransferError(() => files.get(), "IN_USE", "another download");
-  assertEquals(files.servedFile.requests, ["GET"]);
-});
-
 Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets the default mode", async () => {
   await using files = await serveVersion(200_000);
   const { servedFile, dir, file } = files;
@@ -466,23 +433,4 @@ Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets th
     if (expected === 0o640) await Deno.remove(file);
     else await Deno.chmod(file, expected === defaultMode ? 0o600 : 0o640);
   }
-});
-
-// Error messages about the part.
-
-Deno.test("each of many simultaneous downloads to one target succeeds or rejects", async () => {
-  await using files = await serveFiles();
-  const content = randomBytes(100_000);
-  await Deno.writeFile(`${files.serverDir}/f`, content);
-  const calls = Array.from(
-    { length: 20 },
-    () => download(files.client, "/f", `${files.clientDir}/f`),
-  );
-  const results = await Promise.allSettled(calls);
-  assert(results.some(({ status }) => status === "fulfilled"));
-  for (const result of results) {
-    if (result.status === "rejected") assertEquals(result.reason.code, "IN_USE");
-  }
-  assertEquals(await Deno.readFile(`${files.clientDir}/f`), content);
-  assertEquals(await listNames(files.clientDir), ["f"]);
 });

@@ -58,14 +58,6 @@ const rows: readonly Row[] = [
     status: 412,
   },
   {
-    fact: "a different file of the same size exists, with replace: false",
-    target: { x: "Source" },
-    path: "x",
-    options: { replace: false },
-    code: "EXISTS",
-    status: 412,
-  },
-  {
     fact: "an identical file exists, with replace: false",
     target: { x: "source" },
     path: "x",
@@ -151,17 +143,6 @@ Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, a
     assertEquals([error.code, (error.cause as StatusError).status], [code, status], error.message);
   }
   assertEquals(await Deno.readTextFile(`${serverDir}/x`), "old");
-});
-
-Deno.test("the error of a call to a server whose directory is missing is transient, and has the code ROOT_GONE", async () => {
-  await using files = await setUp("upload", {});
-  await Deno.remove(files.serverDir, { recursive: true });
-  for (const call of [() => files.copy("x"), () => deleteEntry(files.client, ["x"])]) {
-    const error = await assertRejects(call, TransferError);
-    const { status } = error.cause as StatusError;
-    assertEquals([error.code, status, isTransient(error)], ["ROOT_GONE", 503, true]);
-  }
-  await Deno.mkdir(files.serverDir);
 });
 
 for (const lists of [true, false]) {

@@ -1,18 +1,8 @@
-/** upload: results, progress, files that change, resuming, and responses of other servers. */
-import type { Session } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
-import { Client, type Connection } from "@degu/degu/client";
-import {
-  FilesApp,
-  StatusError,
-  TransferError,
-  type TransferOptions,
-  type TransferProgress,
-  upload,
-} from "@degu/files";
+import { Client } from "@degu/degu/client";
+import { FilesApp, StatusError, TransferError, type TransferProgress, upload } from "@degu/files";
 import { readUploadHeaders } from "@degu/internal/files/serve/put_request.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -33,36 +23,6 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 
 const writable = (dir: string) => new FilesApp(dir, { write: true });
-
-Deno.test("upload doesn't send an existing file with the same content, but sets its time", async () => {
-  const sessions = new Set<Session>();
-  await using files = await serveFilesApp({ write: true }, (_request, _respond, session) => {
-    sessions.add(session);
-    return null;
-  });
-  const file = `${files.clientDir}/file`;
-  const send = (options: TransferOptions = {}) => upload(files.client, file, "/copy", options);
-  for (const size of [0, 5, 2_000_000]) {
-    await Deno.writeFile(file, randomBytes(size));
-    const firstResult = await send();
-    assertEquals([firstResult.bytes, firstResult.resumedFrom], [size, 0]);
-    const oldInfo = await Deno.stat(`${files.serverDir}/copy`);
-    const modified = new Date("2020-01-02T03:04:05.678Z");
-    sessions.clear();
-    assertEquals(await send({ modified }), { ...firstResult, bytes: 0, resumedFrom: size });
-    assertEquals(sessions.size, 1);
-    const { ino, mtime } = await Deno.stat(`${files.serverDir}/copy`);
-    assertEquals(mtime, modified);
-    // An empty file is always written, because offset 0 also means that no file exists.
-    if (size > 0) assertEquals(ino, oldInfo.ino);
-    assertEquals(await send({ resume: false }), firstResult);
-    const otherContent = randomBytes(size);
-    await Deno.writeFile(file, otherContent);
-    assertEquals((await send()).bytes, size);
-    const copiedContent = await Deno.readFile(`${files.serverDir}/copy`);
-    assertEquals(copiedContent, otherContent, "of the same length");
-  }
-});
 
 Deno.test("upload reports its progress also at the end, with the bytes of this call apart", async () => {
   await using files = await serveFiles(writable);
@@ -180,44 +140,6 @@ async function interruptUpload(files: Awaited<ReturnType<typeof serveFiles>>, fi
   // The server stores what it has received, also after the client has failed.
   await files.becomeIdle();
 }
-
-/** Counts the bytes that are read from files during `work`. */
-async function countReadBytes(work: () => Promise<unknown>): Promise<number> {
-  let bytes = 0;
-  using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
-    return async function (this: Deno.FsFile, into) {
-      const count = await read.call(this, into);
-      bytes += count ?? 0;
-      return count;
-    };
-  });
-  await work();
-  return bytes;
-}
-
-Deno.test("a file is settled two seconds after its last change, and two files have different versions", async () => {
-  await using dir = await createTempDir();
-  const versions = new Set<string>();
-  for (const name of ["a", "b"]) {
-    const path = `${dir.path}/${name}`;
-    await Deno.writeTextFile(path, "12345");
-    await Deno.utime(path, 1, 1);
-    const changeTime = (await Deno.stat(path)).ctime!.getTime();
-    const { now } = Date;
-    try {
-      for (const [age, isSettled] of [[1999, false], [2000, true]] as const) {
-        Date.now = () => changeTime + age;
-        await using source = SourceFile.open(path);
-        versions.add(source.version);
-        const bytes = await countReadBytes(() => source.hash(undefined));
-        assertEquals([source.isSettled, bytes], [isSettled, isSettled ? 5 : 10], `${age}`);
-      }
-    } finally {
-      Date.now = now;
-    }
-  }
-  assertEquals(versions.size, 2);
-});
 
 Deno.test("upload doesn't resume a file that has just changed", async () => {
   using _clock = setClockBack();
@@ -386,33 +308,5 @@ Deno.test("the error of a malformed header names the header", () => {
       const parseHeaders = () => readUploadHeaders({ [name]: value });
       assertEquals(assertThrows(parseHeaders, Refusal, name, `${name}: ${value}`).status, 400);
     }
-  }
-});
-
-Deno.test("upload with replace: false keeps a different file, and accepts an identical one", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.clientDir}/file`;
-  for (const size of [0, 5, 2_000_000]) {
-    const content = randomBytes(size);
-    await Deno.writeFile(file, content);
-    const uri = `/copy-${size}`;
-    const uploadFile = (options = {}, client: Client | Connection = files.client) =>
-      upload(client, file, uri, { replace: false, ...options });
-    assertEquals((await uploadFile()).bytes, size);
-    for (const resume of [true, false]) assertEquals((await uploadFile({ resume })).total, size);
-    using connection = await files.client.connect();
-    for (let i = 0; i < 2; i++) assertEquals((await uploadFile({}, connection)).bytes, 0);
-    assertEquals(connection.closed, false);
-    await Deno.writeFile(file, randomBytes(size + 1));
-    for (const options of [{}, { resume: false }]) {
-      using otherConnection = await files.client.connect();
-      for (const target of [files.client, otherConnection]) {
-        const uploadOther = () => uploadFile(options, target);
-        const error = await assertTransferError(uploadOther, "EXISTS", "set replace: true");
-        assertEquals((error.cause as StatusError).status, 412);
-      }
-    }
-    assertEquals(await Deno.readFile(`${files.serverDir}${uri}`), content);
-    assertEquals(await listParts(files.serverDir), []);
   }
 });
