@@ -178,28 +178,6 @@ Deno.test("download: a file that becomes shorter before it is verified is copied
   assertEquals(readDigests(trees.target), { log: sha256Of(OTHER) });
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a source that changes after its comparison is copied in its new version",
-  async (direction) => {
-    let isChanged = false;
-    const source: Content = { log: [GROWN, NEW] };
-    const target: Content = { log: [BYTES, OLD] };
-    await using trees = await makeReusing(direction, source, target, ({ method, path }) => {
-      const isLast = method === (direction === "upload" ? "PUT" : "GET");
-      if (path.at(-1) !== "log" || !isLast || isChanged) return null;
-      isChanged = true;
-      Deno.writeFileSync(`${trees.source}/log`, OTHER);
-      return null;
-    });
-    await trees.copy();
-    // The call may or may not have read the whole file before the change.
-    const copied = () => sha256Of(Deno.readFileSync(`${trees.target}/log`));
-    assert([BYTES, GROWN, OTHER].some((version) => sha256Of(version) === copied()));
-    await trees.copy();
-    assertEquals(copied(), sha256Of(OTHER));
-  },
-);
-
 /** An app that serves a directory `tree` with a file `old`, and entries that no peer can read. */
 async function makeApp(options: FilesOptions = {}) {
   const files = await serveFiles();
@@ -367,21 +345,6 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a result counts the whole call if its connection broke after the reused bytes",
-  async (direction) => {
-    await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
-    using _clock = setClockAhead(LATER);
-    await using relay = new CuttingRelay(trees.serving.address);
-    // Don't cut after the last byte: if only the response is lost, no bytes are left to copy.
-    relay.cutEachAfter(1_100_000);
-    const { result, events } = await trees.copyOver(new Client(relay.address), { retries: 5 });
-    assertEquals([result.bytes, result.reused], [LARGE.length - SIZE, SIZE]);
-    const last = events.findLast((event) => event.type === "progress")!;
-    assertEquals([last.done, last.total], [LARGE.length - SIZE, LARGE.length - SIZE]);
-  },
-);
-
 Deno.test("with write: add a new file can reuse bytes, and an existing file stays", async () => {
   const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
   const target: Content = { old: [BYTES, OLD], log: [BYTES, OLD] };
@@ -459,35 +422,4 @@ for (const [action, header, direction] of TOO_SLOW) {
     assertEquals([last.done, last.total], [result.bytes, result.bytes]);
     assertEquals(readDigests(trees.target), digests(source));
   });
-}
-
-for (const label of ["new", "with an older local copy"]) {
-  const target: Content = label === "new" ? {} : { log: [BYTES, OLD] };
-  for (const isSettled of [true, false]) {
-    const condition = isSettled ? "" : ", and had just changed,";
-    Deno.test(`download: a file, ${label}, that keeps growing${condition} is copied as it was at one moment`, async () => {
-      const appendLine = () => Deno.writeFileSync(`${trees.source}/log`, LINE, { append: true });
-      const source: Content = { log: [GROWN, NEW] };
-      await using trees = await makeReusing(
-        "download",
-        source,
-        target,
-        async ({ path }, respond) => {
-          if (path.at(-1) !== "log") return null;
-          appendLine();
-          const answered = await respond();
-          appendLine();
-          return answered;
-        },
-      );
-      using _clock = setClockAhead(isSettled ? LATER : 0);
-      const { result, errors } = await trees.copy();
-      assertEquals([result.files, errors], [1, {}]);
-      const copiedBytes = await Deno.readFile(`${trees.target}/log`);
-      const sourceBytes = await Deno.readFile(`${trees.source}/log`);
-      const { length } = copiedBytes;
-      assert(length >= GROWN.length && length < sourceBytes.length, `${length}`);
-      assertEquals(sha256Of(copiedBytes), sha256Of(sourceBytes.subarray(0, length)));
-    });
-  }
 }

@@ -43,23 +43,6 @@ Deno.test("download: a missing target is created, also through a link", async ()
 });
 
 Deno.test.each(DIRECTIONS)(
-  "%s: a tree over a connection opens no other, and leaves it usable",
-  async (direction) => {
-    await using trees = await makeTrees(direction, {
-      a: "1",
-      "b/c": "2",
-      "b/d": "x".repeat(100_000),
-    });
-    using connection = await trees.client.connect();
-    const { result } = await trees.copy({}, connection);
-    assertEquals([result.files, result.failed], [3, 0]);
-    assertEquals(connection.closed, false);
-    assertEquals((await trees.copy({}, connection)).result.unchanged, 3);
-    assertEquals(await readTree(trees.target), await readTree(trees.source));
-  },
-);
-
-Deno.test.each(DIRECTIONS)(
   "%s: many files are copied over the requested number of connections, 512 small ones in a request",
   async (direction) => {
     const texts: Record<string, string> = {};
@@ -257,15 +240,6 @@ Deno.test("download: a list may have its entries in any order, after their direc
   assertEquals((await trees.copy()).result.files, 6);
   assertEquals(await readTree(trees.target), await readTree(trees.source));
   assertEquals((await trees.copy({ delete: true })).result.unchanged, 6);
-});
-
-Deno.test("download: settled needs the date of the list", async () => {
-  await using trees = await makeTrees("download", { "a": "1" }, {}, async (_request, respond) => {
-    const [status, reason, { date: _, ...headers }, body] = await respond();
-    return [status, reason, headers, body];
-  });
-  assertEquals((await trees.copy({ dryRun: true })).result.files, 1);
-  await assertRejects(() => trees.copy({ settled: 1 }), TransferError, "no date");
 });
 
 Deno.test("upload: parents of the target are created; an unsupported operation rejects the whole call", async () => {

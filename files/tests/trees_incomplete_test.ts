@@ -4,7 +4,6 @@ import { downloadTree, type TransferError, uploadTree, type UploadTreeOptions } 
 import { assertTransferError, type ChangeResponse } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { listText } from "./directory_entries.ts";
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;
 
@@ -97,29 +96,6 @@ Deno.test.each(DIRECTIONS)(
     assertEquals([mixedError.result!.failed, isTransient(mixedError)], [2, false]);
   },
 );
-
-Deno.test("download: a source that can't be listed completely rejects the call", async () => {
-  const target = { old: "1" };
-  await using trees = await makeTrees(
-    "download",
-    { a: "1" },
-    target,
-    async ({ query }, respond) => {
-      if (query !== "tree") return null;
-      const [status, reason, headers] = await respond();
-      const modified = "2026-01-02T03:04:05.678Z";
-      const list = listText([
-        { path: ["a"], kind: "file", size: 1, modified },
-        { path: ["b"], kind: "other", size: 0, modified, reason: "unreadable" },
-        { end: true },
-      ]);
-      return [status, reason, headers, new TextEncoder().encode(list)];
-    },
-  );
-  const error = await catchIncomplete(() => copy(trees, { delete: true, onEvent }));
-  assertEquals([error.result!.files, error.result!.deletionsSkipped], [1, "incomplete"]);
-  assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
-});
 
 Deno.test.each(DIRECTIONS)(
   "%s: a dry run is complete only if it finds no difference",
