@@ -3,7 +3,6 @@
  * file.
  */
 import {
-  BodyIter,
   type BodyOut,
   ChunkedBody,
   ChunkedBodyIter,
@@ -40,7 +39,7 @@ import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
-import { concat, cutBytes } from "@degu/testing/streams.ts";
+import { concat } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   makeChunkedBody,
@@ -295,28 +294,6 @@ Deno.test("each record of a bundle gets a status, and a refused record changes n
   assertEquals(files.warnings.length, refusedCount);
   assert(!files.warnings.some((line) => line.includes("\n")));
   assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
-});
-
-Deno.test("an app writes a bundle from every kind of body, and with more files than it syncs at once", async () => {
-  await using files = await serveBundles();
-  const sent = makeSent(100, (i) => [`d${i % 7}/f${i}`, makePattern(i * 30)]);
-  const bytes = makeBundle(sent);
-  const pieces = () => cutBytes(bytes, 777);
-  const bodies = [
-    bytes,
-    new BodyIter(pieces(), bytes.length),
-    makeChunkedBody(bytes),
-    makeChunkedBody(...pieces()),
-  ];
-  for (const [index, body] of bodies.entries()) {
-    const statuses = await readPutStatuses(await files.request("POST", "/?bundle=put", {}, body));
-    assertEquals(statuses, sent.map(() => index === 0 ? 201 : 204));
-    for (const [path, content] of sent) {
-      assertEquals(await Deno.readFile(`${files.root}/${path}`), content);
-    }
-  }
-  assertEquals(await files.listUnfinished(), []);
-  assertEquals(await files.sendAll([]), []);
 });
 
 Deno.test("only a writable app accepts a bundle; complete files of a bundle without a valid end stay", async () => {

@@ -10,7 +10,6 @@ import {
 } from "@degu/degu/base";
 import { download, type FileEvent, type FileLogDetails, FilesApp, remoteDigest } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   DigestCache,
   formatReprDigest,
@@ -22,11 +21,8 @@ import {
   type FileStats,
   isOverwritten,
   isUnchanged,
-  POOLED_BYTES,
-  readPieces,
   readSmallFile,
 } from "@degu/internal/files/file_pieces.ts";
-import { makeFileBody } from "@degu/internal/files/serve/get.ts";
 import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
@@ -47,7 +43,6 @@ import { type LogLevel, RecordingLogger, serve } from "@degu/testing/serving.ts"
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import {
   assert,
@@ -311,21 +306,6 @@ for (const [label, [change, cut]] of Object.entries(CHANGES)) {
   });
 }
 
-Deno.test("a small file that is overwritten while it is read is not sent", async () => {
-  await using tree = await makeTree();
-  for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
-    await Deno.writeTextFile(`${tree.root}/file`, "public");
-    await Deno.utime(`${tree.root}/file`, new Date(0), new Date(0));
-    const file = await openFile(tree.root, "file");
-    await Deno.writeTextFile(`${tree.root}/file`, content);
-    const making = makeFileBody(file, 0, file.size, true, null, () => {});
-    // A change of a file that has grown can't be detected.
-    if (content.length > file.size) assertEquals((await making).body, encodeLatin1("longer"));
-    else await assertRejects(() => making, Refusal, "was overwritten", content);
-    if (linux) assertEquals(await listOpenFiles(tree.root), []);
-  }
-});
-
 Deno.test("a small file that is overwritten while it is served gets 409 without a stack in the log, and download rejects with CHANGED", async () => {
   await using tree = await makeTree();
   await using target = await createTempDir();
@@ -349,42 +329,6 @@ Deno.test("a small file that is overwritten while it is served gets 409 without 
   const downloading = () => download(serving.makeClient(), "/file", `${target.path}/copy`);
   await assertTransferError(downloading, "CHANGED");
   assertEquals(serving.logger.messagesOf("error"), []);
-});
-
-// Files that are read piece by piece.
-
-Deno.test("buffers are used again for other files, and never while a piece is in use", async () => {
-  await using dir = await createTempDir();
-  const size = 2 * POOLED_BYTES + 100_000;
-  const files = await Promise.all([1, 2, 3].map(async (value) => {
-    await Deno.writeFile(`${dir.path}/${value}`, new Uint8Array(size).fill(value));
-    return await Deno.open(`${dir.path}/${value}`);
-  }));
-  using _files = new DisposableStack();
-  for (const file of files) _files.use(file);
-  const buffers = new Set<ArrayBufferLike>();
-  const readAll = (file: Deno.FsFile, isPooled: boolean) => {
-    return readPieces(file, 0, size, () => new Error("too short"), { isPooled });
-  };
-  const readings = files.slice(0, 2).map((file) => readAll(file, true));
-  for (let ended = 0; ended < readings.length;) {
-    const results = await Promise.all(readings.map((reading) => reading.next()));
-    ended = results.filter(({ done }) => done).length;
-    for (const [i, { value: piece }] of results.entries()) {
-      if (!piece) continue;
-      buffers.add(piece.buffer);
-      assertEquals(piece.find((byte) => byte !== i + 1), undefined);
-    }
-  }
-  for await (const piece of readAll(files[2]!, true)) {
-    assert(buffers.has(piece.buffer));
-    assertEquals(piece.find((byte) => byte !== 3), undefined);
-    // An early end also returns the buffers.
-    break;
-  }
-  for await (const piece of readAll(files[2]!, true)) assert(buffers.has(piece.buffer));
-  // A body may still be in use after the file was read.
-  for await (const piece of readAll(files[2]!, false)) assert(!buffers.has(piece.buffer));
 });
 
 Deno.test("a small file that changed in the last two seconds is read twice, and must be equal both times", async () => {
