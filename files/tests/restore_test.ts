@@ -502,17 +502,3 @@ Deno.test("a directory that the disk can only read in part is reported, and vers
   part = `${files.root}/${KEPT}`;
   await assertRejects(() => restore(files.root, at), Error, "Input/output error");
 });
-
-Deno.test("names with line feeds, quotes and other characters are restored", async () => {
-  using clock = startClock();
-  await using files = await serveKeeping({}, 30);
-  clock.advance(HOUR);
-  const names = ["a\nb", '"', "\\", "\u2028", "\x7f", "{", "日本"];
-  for (const name of names) await files.put(encodeURIComponent(name), name);
-  const at = Date.now();
-  clock.advance(DAY);
-  for (const name of names) assertEquals(await files.remove(encodeURIComponent(name)), 204);
-  clock.advance(HOUR);
-  const { tree, result } = await restore(files.root, at);
-  assertEquals([Object.values(tree).sort(), result.doubtful], [names.toSorted(), 0]);
-});

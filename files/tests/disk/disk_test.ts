@@ -1,7 +1,6 @@
 /** Files and names on a disk. */
-import { BackgroundSync, lockFile, setMode } from "@degu/internal/files/disk/files.ts";
+import { lockFile } from "@degu/internal/files/disk/files.ts";
 import {
-  hasNoSymlink,
   renameNoReplace,
   syncAllIfPossible,
   syncDirectory,
@@ -14,7 +13,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { listOpenFiles, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { open } from "node:fs/promises";
-import { join, realPath } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/files/disk/paths.ts";
 
 // The contents of files on the disk.
 
@@ -85,52 +84,6 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
   assertEquals(await listNames(dir.path), ["complete", "other", "part"]);
 });
 
-Deno.test({
-  name: "setMode sets permission bits, and always removes set-user-ID and set-group-ID",
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    await using dir = await createTempDir();
-    const path = join(dir.path, "file");
-    await Deno.writeTextFile(path, "");
-    for (const previousMode of [0o600, 0o640, 0o4640, 0o2640]) {
-      await Deno.chmod(path, previousMode);
-      setMode(path, 0o104640);
-      assertEquals(await readMode(path), 0o640, previousMode.toString(8));
-    }
-    // Permission bits that the file already has are not set: the suite may not write this file.
-    setMode("deno.json", await readMode("deno.json"));
-  },
-});
-
-Deno.test("BackgroundSync syncs a file after 16 MiB, then after 16 to 64 MiB, so that a sync takes a second", async () => {
-  await using dir = await createTempDir();
-  const path = join(dir.path, "file");
-  await Deno.writeTextFile(path, "content");
-  let syncMilliseconds = 0;
-  let now = 0;
-  using _clock = patch(performance, "now", () => () => now += syncMilliseconds);
-  const mebibyte = 1_048_576;
-  const sync = new BackgroundSync(path, 100);
-  const rows: readonly [milliseconds: number, bytes: number][] = [
-    [1, 16 * mebibyte],
-    [2000, 64 * mebibyte],
-    [1_000_000, 32 * mebibyte],
-    [500, 16 * mebibyte],
-    [1, 32 * mebibyte],
-  ];
-  let position = 100;
-  for (const [milliseconds, bytes] of rows) {
-    syncMilliseconds = milliseconds;
-    await sync.add(bytes - 1);
-    await sync.waitUntilIdle();
-    assertEquals(sync.syncedPosition, position);
-    await sync.add(1);
-    await sync.waitUntilIdle();
-    position += bytes;
-    assertEquals(sync.syncedPosition, position);
-  }
-});
-
 // Names on the disk.
 
 Deno.test("directories are synced and closed; a missing or replaced directory is an error only of syncDirectory", async () => {
@@ -164,29 +117,6 @@ for (const code of ["EPERM", "EINVAL", "EROFS", "EBADF", "ENOTSUP", "EIO"]) {
     else await assertRejects(() => synced, Error, `refused: fsync '${dir.path}'`);
   });
 }
-
-Deno.test("hasNoSymlink is true for an existing path without symbolic links", async () => {
-  await using dir = await createTempDir();
-  const root = await realPath(dir.path);
-  await Deno.mkdir(`${root}/a/b`, { recursive: true });
-  await Deno.writeTextFile(`${root}/a/file`, "");
-  await makeLinks({ [`${root}/link`]: "a", [`${root}/loop`]: "loop" });
-  const rows: [path: string, hasNoSymlink: boolean][] = [
-    ["a", true],
-    ["a/b", true],
-    ["none", false],
-    ["a/file/below", false],
-    ["link", false],
-    ["link/b", false],
-    ["loop", false],
-  ];
-  assertEquals(rows.map(([path]) => [path, hasNoSymlink(`${root}/${path}`)]), rows);
-  await assertRejects(
-    () => Promise.try(() => hasNoSymlink(`${root}/${"n".repeat(300)}`)),
-    Error,
-    "too long",
-  );
-});
 
 Deno.test("renameNoReplace renames only the first of several files to a name, with and without hard links", async () => {
   await using dir = await createTempDir();
