@@ -54,12 +54,12 @@ async function runScenarios(
  */
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
-  ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken"],
-  ...["treeResumed", "withoutFigures", "reused", "sharedSpace", "mixedSpace"],
+  ...["downloadFilledUp", "trees", "alreadyThere", "halfTaken"],
+  ...["withoutFigures", "reused", "sharedSpace"],
   ...["interruptedPart", "reservedSpace", "stream"],
 ];
 const WITHOUT_FIGURES = [
-  ...["filledUp", "halfTaken", "trees", "reused", "sharedSpace", "stream"],
+  ...["filledUp", "halfTaken", "reused", "sharedSpace", "stream"],
 ];
 const results = new Map<string, Promise<Results>>();
 
@@ -331,16 +331,6 @@ testScenario(
 );
 
 testScenario(
-  "no file of a tree that fits fails twice, if the free space is known",
-  "mixedSpace",
-  (rows) => {
-    for (const row of rows) {
-      assertEquals([row.files + row.failed, row.fitting], [102, []], Deno.inspect(row));
-    }
-  },
-);
-
-testScenario(
   "a file of a tree that doesn't fit fails alone, in both directions",
   "trees",
   (results) => {
@@ -350,27 +340,6 @@ testScenario(
       assertEquals([result.files, result.failed], [3, 1], `${i}`);
       assertEquals(left, { large: 1.25 * MEBIBYTE, fits: 100_000, small: 5 });
       assertEquals(errors, { huge: { ...expectedError, needed: 4 * MEBIBYTE } });
-    }
-  },
-);
-
-Deno.test(
-  "if the free space is not known, each file of a tree is stored or fails, in both directions",
-  ignoreIf(noDisk),
-  async () => {
-    for (const [i, { result, errors, left }] of (await runScenario("trees", [])).entries()) {
-      const fullError = { code: "DISK_FULL", at: i < 2 ? "local" : "remote", needed: null };
-      if (i === 1) {
-        assertEquals(result, fullError, "an unread body closes the only connection");
-        continue;
-      }
-      assertEquals(result.files + result.failed, 4, `${i}`);
-      assertEquals(errors.huge, fullError);
-      const sizes = { large: 1.25 * MEBIBYTE, fits: 100_000, small: 5 };
-      for (const [name, size] of Object.entries(sizes)) {
-        if (errors[name] === undefined) assertEquals(left[name], size, name);
-        else assertEquals([errors[name], left[name]], [fullError, undefined], name);
-      }
     }
   },
 );
@@ -385,25 +354,6 @@ testScenario(
     assertStringIncludes(differs.message, "too little space for the remaining 1048576 bytes");
     assert(differs.free > 0 && differs.free < MEBIBYTE, differs.message);
     assertStringIncludes(differs.message, `: ${differs.free} are free; `);
-  },
-);
-
-testScenario(
-  "an upload that a full disk has stopped keeps only its synced bytes",
-  "filledUpUnsynced",
-  ({ before, full, kept }) => {
-    assertEquals(full.status, 507);
-    assertEquals(kept[".degu-files/part"], before[".degu-files/part"]);
-  },
-);
-
-testScenario(
-  "only the remaining bytes of an interrupted file of a tree must fit",
-  "treeResumed",
-  ({ kept, events }) => {
-    assertEquals(kept[".file.degu-part"], MEBIBYTE);
-    const expectedError = { code: "DISK_FULL", at: "local", needed: 2 * MEBIBYTE };
-    assertEquals(events, [expectedError, MEBIBYTE]);
   },
 );
 
@@ -488,28 +438,4 @@ Deno.test("the message of a full disk names the limit that counted", () => {
     ],
   ];
   for (const [code, needed, free, text] of rows) assertEquals(describe(code, needed, free), text);
-});
-
-Deno.test("the message of a full disk counts the bytes of interrupted uploads, and not of running ones", async () => {
-  await using dir = await createTempDir();
-  const unfinished = new UnfinishedUploads(dir.path);
-  const [idlePart, ownPart, otherPart] = ["idle", "own", "other"].map((name) =>
-    unfinished.partPathOf(undefined, [name])
-  ) as [string, string, string];
-  unfinished.makeDirectory();
-  await Deno.writeFile(idlePart, new Uint8Array(1000));
-  using openParts = new DisposableStack();
-  for (const path of [ownPart, otherPart]) {
-    await Deno.writeFile(path, new Uint8Array(10_000));
-    openParts.use(await unfinished.openPart(path)).isKept = true;
-  }
-  const diskFullError = Object.assign(new Error("full"), { code: "ENOSPC" });
-  const messageFor = (part: string) =>
-    `${unfinished.toDiskRefusal(diskFullError, 20_000, undefined, part)}`;
-  assertStringIncludes(
-    messageFor(unfinished.partPathOf(undefined, ["none"])),
-    ".degu-files keeps 1000 bytes of interrupted uploads",
-  );
-  // The upload that the full disk has stopped stays.
-  assertStringIncludes(messageFor(ownPart), ".degu-files keeps 11000 bytes of interrupted uploads");
 });

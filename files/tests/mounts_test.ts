@@ -11,8 +11,8 @@ type ScenarioResult = any;
 const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
-  ...["written", "resumed", "added", "replaced", "reused", "hidden", "swept", "full", "rootFull"],
-  ...["refused", "bound", "quotas", "trees", "deleted", "mountPoints"],
+  ...["written", "resumed", "replaced", "reused", "hidden", "swept", "full", "rootFull"],
+  ...["refused", "bound", "trees", "deleted", "mountPoints"],
 ];
 
 /** The results of all scenarios; the first test that needs them runs all at once. */
@@ -62,10 +62,6 @@ test(
     assertEquals(sizes, { "disk/new/a": 100_000 });
   },
 );
-
-test("an add-only app only adds files on a mounted disk", "added", ({ statuses, sizes }) => {
-  assertEquals([statuses, sizes], [[201, 204, 409], { "disk/a": 5 }]);
-});
 
 test(
   "files and directories replace one another on a mounted disk, in two calls",
@@ -163,12 +159,6 @@ test(
     });
     assertEquals([mode, modified, root, log], [0o600, "1999-12-31T00:00:00.000Z", {}, []]);
   },
-);
-
-test(
-  "the parts of a client use at most half of the free space of each disk",
-  "quotas",
-  (offsets) => assertEquals(offsets, [0, 500_001, 500_002, 500_100, 500_101, 500_102]),
 );
 
 test(

@@ -1,5 +1,5 @@
 /**
- * Behavior of disks on Windows: locked and read-only files, junctions, and names that ignore case.
+ * Behavior of disks on Windows: locked and read-only files, junctions, and deletions.
  */
 import { Client, Server } from "@degu/degu";
 import {
@@ -8,22 +8,17 @@ import {
   downloadTree,
   FilesApp,
   TransferError,
-  type TreeEvent,
   upload,
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/files";
-import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { windowsDeletions } from "@degu/internal/files/disk/names.ts";
-import { makeBundle, type SentRecord } from "@degu/testing/bundles.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { chmodSync } from "node:fs";
-import { listText } from "./directory_entries.ts";
 
 // Replacing files that Windows refuses to replace at first.
 
@@ -137,63 +132,6 @@ Deno.test({
     assertEquals([outcomes["junction"], outcomes["y"]], ["skipped: link", "copied"]);
     assert(outcomes["sub/x"] !== "copied");
     assertEquals(await listNames(outside.path), []);
-  },
-});
-
-// Names that differ only by case.
-
-const ENTRY = { kind: "file", modified: "2024-05-06T07:08:09.123Z" };
-
-/** Serves a list of these paths, each a file with its path as content, or a directory. */
-function serveList(paths: readonly string[]) {
-  const entries = paths.map((path) =>
-    path.endsWith("/")
-      ? { path: path.slice(0, -1).split("/"), ...ENTRY, kind: "directory", size: 0 }
-      : { path: path.split("/"), ...ENTRY, size: path.length }
-  );
-  const list = listText([...entries, { end: true }]);
-  return serve(async ({ query, body }) => {
-    if (query === "tree") {
-      const bytes = new TextEncoder().encode(list);
-      return [200, "OK", { "content-type": "application/json" }, bytes];
-    }
-    if (query !== "bundle=get") return [404, "Not Found", {}, null];
-    const records = [...parsePaths(await body!.bytes())].map((path): SentRecord => {
-      return ["", path.join("/"), { status: 200, path, modified: ENTRY.modified }];
-    });
-    return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
-  });
-}
-
-Deno.test({
-  name:
-    "of names that differ only by case, one is copied, the others fail, and no entry is deleted",
-  ignore: Deno.build.os !== "windows",
-  async fn() {
-    const paths = ["b", "B", "D/", "D/x", "d/", "d/y", "a", "sub/", "sub/N", "sub/n", "sub/NN"];
-    await using serving = serveList(paths);
-    await using dir = await createTempDir();
-    await fill(dir.path, { "superfluous": "1" });
-    // A second call finds the files that the first one has copied.
-    for (const copied of [5, 0]) {
-      const codes: Record<string, unknown> = {};
-      const onEvent = (event: TreeEvent) => {
-        if (event.type !== "failed") return;
-        codes[event.path.join("/")] = event.error instanceof TransferError && event.error.code;
-      };
-      const options = { partial: true, delete: true, onEvent };
-      const result = await downloadTree(serving.makeClient(), "/", dir.path, options);
-      assertEquals([result.files, result.deletionsSkipped], [copied, "failed"]);
-      const remaining = await readTree(dir.path);
-      for (const name of ["b", "d", "d/y", "sub/n"]) {
-        assertEquals(codes[name], "SAME_NAME");
-        assertEquals(name in remaining, false);
-      }
-      assertEquals(remaining, {
-        ...{ "B": "B", "D": null, "D/x": "D/x", "a": "a", "superfluous": "1" },
-        ...{ "sub": null, "sub/N": "sub/N", "sub/NN": "sub/NN" },
-      });
-    }
   },
 });
 

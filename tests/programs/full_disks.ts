@@ -3,7 +3,7 @@
  * or errors as JSON. The other arguments name the scenarios. Without `--allow-sys=statfs` the free
  * space is unknown.
  */
-import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
+import { Body, type HeadersToSend } from "@degu/degu/base";
 import {
   download,
   downloadTree,
@@ -145,36 +145,6 @@ async function copyToDisk(
     ? downloadTree(connection ?? client, uri, disk, options)
     : uploadTree(connection ?? client, source, uri, options);
   return { result: await copying.catch(propertiesOf), failures };
-}
-
-/** Serves files of this many bytes, and cuts each of them until `mend` is called. */
-function serveCut(source: string, cutBytes: number, bytes: number) {
-  const files = new FilesApp(source, { list: true });
-  // A file that was just changed has no version.
-  const { now } = Date;
-  Date.now = () => now() + 5000;
-  let isCut = true;
-  const cutUris = new Set<string>();
-  const serving = serve(async (request, session, api) => {
-    const answer = await files.handle(request, session, api);
-    const { method, uri } = request;
-    if (!isCut || method !== "GET" || !/^\/\w+$/.test(uri)) return answer;
-    // Answer only the first request, because the next one would transfer more bytes.
-    if (cutUris.has(uri)) return [404, "Not Found", {}, null];
-    cutUris.add(uri);
-    const [status, reason, headers] = answer;
-    const cut = async function* () {
-      yield filled(cutBytes);
-      session.close();
-      throw new Error("cut");
-    };
-    return [status, reason, headers, new BodyIter(cut(), bytes)];
-  });
-  return {
-    client: serving.makeClient(),
-    mend: () => void (isCut = false),
-    [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
-  };
 }
 
 /**
@@ -333,17 +303,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { code, at, needed, isCanceled, kept, total, left: onDisk(), log };
   },
 
-  /** Like `filledUp`, but a failed sync loses the bytes that were written since the last one. */
-  async filledUpUnsynced() {
-    const { prototype } = Deno.FsFile;
-    const { sync } = prototype;
-    prototype.sync = () => {
-      prototype.sync = sync;
-      return Promise.reject(new Error("lost"));
-    };
-    return await SCENARIOS.filledUp!();
-  },
-
   /** A complete file that can't be renamed, because there is no space for its directory. */
   async withoutName() {
     await anew("size=2m", "nr_inodes=4");
@@ -487,56 +446,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       }
     }
     return results;
-  },
-
-  /**
-   * A large file and many small ones, of which not all fit. In the first call, a file may also be
-   * refused while another file, which fails later, needs its space.
-   */
-  async mixedSpace() {
-    const results = [];
-    for (const direction of ["upload", "download"] as const) {
-      await anew("size=10m");
-      const source = `${root}/${direction}`;
-      await Deno.mkdir(source);
-      for (const [name, megabytes] of [["large", 8], ["middle", 3]] as const) {
-        await Deno.writeFile(`${source}/${name}`, filled(megabytes * MEBIBYTE));
-      }
-      for (let i = 0; i < 100; i++) await Deno.writeFile(`${source}/${i}`, filled(40_960));
-      const { result: first } = await copyToDisk(direction, source);
-      const { result, failures } = await copyToDisk(direction, source);
-      const { failed } = result as TreeResult;
-      const files = (first as TreeResult).files + (result as TreeResult).files;
-      const failedPaths = failures.map(({ path }) => `${path}`);
-      const stored = Object.values(onDisk()).reduce((sum, size) => sum + size, 0);
-      const free = 10 * MEBIBYTE - stored;
-      const fitting = failedPaths.filter((path) => Deno.statSync(`${source}/${path}`).size <= free);
-      results.push({ direction, files, failed, free, fitting });
-    }
-    return results;
-  },
-
-  /** Only the remaining bytes of an interrupted file of a tree must fit. */
-  async treeResumed() {
-    const source = `${root}/source`;
-    await Deno.mkdir(source);
-    await Deno.writeFile(`${source}/file`, filled(3 * MEBIBYTE));
-    await using served = serveCut(source, MEBIBYTE, 3 * MEBIBYTE);
-    const { client } = served;
-    const events: unknown[] = [];
-    const onEvent = (event: TreeEvent) => {
-      if (event.type === "failed") events.push(propertiesOf(event.error));
-      if (event.type === "copied") events.push(event.resumedFrom);
-    };
-    await mount("remount", "size=8m");
-    await downloadTree(client, "/", disk).catch(() => {});
-    served.mend();
-    const kept = onDisk();
-    await mount("remount", "size=2m");
-    await downloadTree(client, "/", disk, { partial: true, onEvent });
-    await mount("remount", "size=3600k");
-    await downloadTree(client, "/", disk, { onEvent });
-    return { kept, events };
   },
 
   /** Reusing bytes of the target needs space for a second copy. */

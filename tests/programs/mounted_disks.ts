@@ -199,16 +199,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { begun, offset, otherOffset, status, sizes: sizesIn() };
   },
 
-  /** An app that only adds files, on the other disk. */
-  async added() {
-    await mountRam("disk");
-    await using served = serveRoot({ write: "add" });
-    const first = await served.statusOf("PUT", "/disk/a", {}, 5);
-    const again = await served.statusOf("PUT", "/disk/a", announce(5, 5));
-    const other = await served.statusOf("PUT", "/disk/a", {}, 6);
-    return { statuses: [first, again, other], sizes: sizesIn() };
-  },
-
   /** A file that replaces a directory, and a directory that replaces a file, on the other disk. */
   async replaced() {
     await mountRam("disk");
@@ -380,18 +370,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       },
       log: served.logger.messagesOf("warn"),
     };
-  },
-
-  /** The parts of a client use at most half of the free space of their own disk. */
-  async quotas() {
-    await mountRam("small", "size=2m");
-    await using served = serveRoot();
-    for (const i of [0, 1, 2]) await served.begin(`/small/${i}`, 600_000 + i, 500_000 + i);
-    for (const i of [0, 1, 2]) await served.begin(`/${i}`, 600_000 + i, 500_100 + i);
-    const offsets: number[] = [];
-    for (const i of [0, 1, 2]) offsets.push(await served.offsetOf(`/small/${i}`, 600_000 + i));
-    for (const i of [0, 1, 2]) offsets.push(await served.offsetOf(`/${i}`, 600_000 + i));
-    return offsets;
   },
 
   /** Trees onto several disks, in both directions: what fits is stored. */

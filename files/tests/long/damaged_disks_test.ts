@@ -14,15 +14,13 @@ import {
   upload,
   uploadTree,
 } from "@degu/files";
-import { formatPaths, GET_RESPONSE } from "@degu/internal/files/bundle.ts";
-import { parseBundle } from "@degu/testing/bundles.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-import { canMount, canRun, IN_MOUNT_NAMESPACE, requestResponses } from "../refused_writes.ts";
+import { canMount, canRun, IN_MOUNT_NAMESPACE } from "../refused_writes.ts";
 
 /** Returns a command that runs its arguments with a disk `disk` that has these faults. */
 async function makeFailingDiskCommand(dir: string, faults: readonly string[]): Promise<string[]> {
@@ -184,52 +182,6 @@ async function filesBelow(dir: string, below = ""): Promise<string[]> {
   }
   return paths;
 }
-
-Deno.test({
-  name: "an entry that a disk can't read gets 403, and is unreadable in lists (needs FUSE)",
-  ignore: !mayFail,
-  async fn() {
-    await using dir = await createTempDir();
-    const files = { bad: "1", closed: "2", "d/a": "3", "d/b": "4", good: "5", torn: "6" };
-    await fill(`${dir.path}/backing`, files);
-    const faults = [
-      ...["lstat 0 EUCLEAN ^/bad$", "open 0 EBADMSG ^/closed$"],
-      ...["readdir 1 EIO ^/d$", "read 0 EIO ^/torn$"],
-    ];
-    const names = [["bad"], ["closed"], ["torn"], ["good"], ["none"], ["d", "a"]];
-    const [list, tree, bundle, ...otherResponses] = await requestResponses(
-      `${dir.path}/disk`,
-      await makeFailingDiskCommand(dir.path, faults),
-      [
-        ["GET", "/"],
-        ["GET", "/?tree"],
-        ["POST", "/?bundle=get", formatPaths(names)],
-        ["GET", "/bad"],
-        ["HEAD", "/bad"],
-        ["GET", "/closed"],
-        ["HEAD", "/closed"],
-        ["GET", "/torn"],
-        ["GET", "/d/"],
-        ["GET", "/d/?tree"],
-        ["GET", "/d/a"],
-        ["GET", "/none"],
-      ],
-    );
-    // Only a list of the whole tree reads the directory.
-    for (const [response, directory] of [[list, "directory"], [tree, "unreadable"]] as const) {
-      const entries: Record<string, string>[] = JSON.parse(new TextDecoder().decode(response![1]));
-      const reasons = entries.map(({ name, path, kind, reason }) => {
-        return `${name ?? path} ${reason ?? kind}`;
-      });
-      const lines = reasons.filter((line) => /^(bad|d|good|d,.*) /.test(line));
-      assertEquals(lines.toSorted(), ["bad unreadable", `d ${directory}`, "good file"]);
-    }
-    const records = parseBundle(GET_RESPONSE, bundle![1]);
-    assertEquals(records.map(({ record }) => record.status), [403, 403, 403, 200, 404, 200]);
-    const statuses = otherResponses.map(([status]) => status);
-    assertEquals(statuses, [...new Array(7).fill(403), 200, 404]);
-  },
-});
 
 /** Makes a damaged ext4 with 400 files: a block of the directory is filled with zeros. */
 const DAMAGED_EXT4 = 'truncate -s 20M "$0/image" && mkfs.ext4 -q -O ^has_journal "$0/image" && ' +
