@@ -8,8 +8,8 @@
  * change during the call, `--writers N` copies N while a second writer replaces files of the
  * target, `--mounts N` copies N to targets with other disks mounted inside, `--rsync N` compares N
  * with rsync, `--odd N` copies N to each disk that spells names its own way (`--disk NAME`: to that
- * one), `--failing N` to and from disks that fail in each of four ways, `--refusing N` to a disk
- * that refuses times or permission bits; `--rows all` runs the rows that need unreadable entries. Each of them prints a line of JSON.
+ * one), `--failing N` to and from disks that fail in each of four ways; `--rows all` runs the rows
+ * that need unreadable entries. Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";
@@ -19,7 +19,6 @@ import { run } from "./disk.ts";
 import { checkFailing, failingCases, type FailingDisk, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
 import { checkOdd, ODD_DISKS, oddCases, type OddDisk } from "./odd_disks.ts";
-import { checkRefusing, refusingCases } from "./refusing.ts";
 import { hasRsync, UMASK } from "./rsync.ts";
 
 const args = new Map<string, string>();
@@ -51,7 +50,6 @@ try {
   if (args.has("--writers")) await checkWriters(lab, Number(args.get("--writers")));
   if (args.has("--mounts")) await checkMounts(lab, Number(args.get("--mounts")));
   if (args.has("--failing")) await checkFailures(Number(args.get("--failing")));
-  if (args.has("--refusing")) await checkRefusals(Number(args.get("--refusing")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
 } finally {
@@ -218,7 +216,14 @@ async function checkDisk(disk: OddDisk, trees: number): Promise<void> {
 }
 
 async function checkFailures(trees: number): Promise<void> {
-  await withFailingDisk(async (disk) => {
+  let disk: FailingDisk;
+  try {
+    disk = await mountFailing(`${dir}/failing`);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.trim() : error;
+    return console.log(JSON.stringify({ skipped: `no disk that fails (FUSE): ${reason}` }));
+  }
+  try {
     for (const kind of FAULTS) {
       let failedCount = 0;
       const property = fc.asyncProperty(failingCases, async (testCase) => {
@@ -227,29 +232,6 @@ async function checkFailures(trees: number): Promise<void> {
       const summarize = () => ({ compared: trees, failing: kind, failed: failedCount });
       await check(property, trees, {}, summarize);
     }
-  });
-}
-
-async function checkRefusals(trees: number): Promise<void> {
-  await withFailingDisk(async (disk) => {
-    let refusedCount = 0;
-    const property = fc.asyncProperty(refusingCases, async (testCase) => {
-      if (await checkRefusing(testCase, disk)) refusedCount++;
-    });
-    await check(property, trees, {}, () => ({ compared: trees, refused: refusedCount }));
-  });
-}
-
-async function withFailingDisk(useDisk: (disk: FailingDisk) => Promise<void>): Promise<void> {
-  let disk;
-  try {
-    disk = await mountFailing(`${dir}/failing`);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.trim() : error;
-    return console.log(JSON.stringify({ skipped: `no disk that fails (FUSE): ${reason}` }));
-  }
-  try {
-    await useDisk(disk);
   } finally {
     await disk.unmount();
   }
