@@ -229,6 +229,12 @@ const REFUSED: readonly [
   [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
   [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
   [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
+  [
+    FILES,
+    { options: { modified: new Date("+010000-01-01") } },
+    RangeError,
+    "in the years 0 to 9999",
+  ],
   [[...FILES, ...TREES], { options: { modes: "yes" } }, TypeError, "modes"],
   [TREES, { options: { compare: "size" } }, RangeError, "compare"],
   [TREES, { options: { deleteAll: 1, delete: true } }, TypeError, "deleteAll"],

@@ -11,8 +11,8 @@ type ScenarioResult = any;
 const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
-  ...["written", "resumed", "replaced", "reused", "hidden", "swept", "full", "rootFull"],
-  ...["refused", "bound", "trees", "deleted", "mountPoints"],
+  ...["written", "resumed", "replaced", "hidden", "swept", "full"],
+  ...["refused", "bound", "deleted", "mountPoints"],
 ];
 
 /** The results of all scenarios; the first test that needs them runs all at once. */
@@ -74,15 +74,6 @@ test(
   },
 );
 
-test("bytes of one disk are reused on another", "reused", ({ bytes, reused, sizes }) => {
-  assertEquals([bytes, reused], [0, 900_000]);
-  assertEquals([sizes["disk/inner/new"], sizes.new, sizes["disk/new"]], [
-    200_000,
-    300_000,
-    400_000,
-  ]);
-});
-
 test(
   "peers can't list, read, write or delete the reserved directory of a mounted disk",
   "hidden",
@@ -113,15 +104,6 @@ test(
       { status: 201 },
       { status: 201 },
     ]);
-  },
-);
-
-test(
-  "a full root doesn't prevent uploads to a mounted disk",
-  "rootFull",
-  ({ refused, written, reserved }) => {
-    assertEquals([refused, written], [{ status: 507, free: 0 }, { status: 201 }]);
-    assertEquals(reserved, ["disk/.degu-files 700"]);
   },
 );
 
@@ -158,23 +140,6 @@ test(
       ...{ old: 6, whole: 5 },
     });
     assertEquals([mode, modified, root, log], [0o600, "1999-12-31T00:00:00.000Z", {}, []]);
-  },
-);
-
-test(
-  "files of a tree fail alone on a full or read-only disk, in both directions",
-  "trees",
-  (results) => {
-    for (const { first, again, sizes } of results) {
-      assertEquals([first.result.files, first.result.failed], [26, 10], Deno.inspect(first));
-      assertEquals([again.result.files, again.result.unchanged], [0, 26]);
-      for (const { errors } of [first, again]) {
-        const failedDirectories = Object.keys(errors).map((path) => path.split("/")[0]);
-        assertEquals(new Set(failedDirectories), new Set(["full", "readonly"]));
-      }
-      assertEquals(sizes["disk/inner/large1"], 100_001);
-      assertEquals([sizes["full/small0"], sizes["full/small1"]], [30_000, 30_001]);
-    }
   },
 );
 

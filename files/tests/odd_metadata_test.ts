@@ -104,15 +104,6 @@ Deno.test(
 );
 
 Deno.test(
-  "a time that can't be sent is refused when it is received or set",
-  ignoreIf(noDisk),
-  async () => {
-    const refused = [400, "RangeError: modified: must be a valid date in the years 0 to 9999"];
-    assertEquals(await runScenario("sentTimes"), [...refused, ...refused]);
-  },
-);
-
-Deno.test(
   "upload and download refuse a source with an odd time or size, and replace such a target",
   ignoreIf(noDisk),
   async () => {
@@ -137,21 +128,6 @@ Deno.test(
       assertEquals(outcomes, expected("copied"), name);
       assertEquals([deletedPaths, deletionsSkipped], [["superfluous"], null], name);
       assertEquals(again, expected("unchanged"), name);
-    }
-  },
-);
-
-Deno.test(
-  "a tree replaces files with odd times or sizes only if it may replace files",
-  ignoreIf(noDisk),
-  async () => {
-    for (const name of ["uploadTree to odd files", "downloadTree to odd files"]) {
-      assertEquals(await runScenario(name), [
-        makeExpected("failed"),
-        makeExpected("copied"),
-        makeExpected("unchanged"),
-        [],
-      ], name);
     }
   },
 );

@@ -251,7 +251,7 @@ const CONTENT = encodeLatin1("new");
 /** Headers whose values are malformed or don't match the body. */
 const INVALID_HEADERS: Record<string, readonly string[]> = {
   "repr-digest": [digestOf(encodeLatin1("other")), "sha-256=:AAAA:", "x"],
-  "upload-modified": ["yesterday"],
+  "upload-modified": ["yesterday", "+010000-01-01T00:00:00.000Z", "-000001-12-31T23:59:59.999Z"],
   "upload-complete": ["?1", "?0;a", "0", "?0"],
 };
 

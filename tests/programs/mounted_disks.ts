@@ -210,25 +210,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { first, result, errors, sizes: sizesIn(), reserved: reservedDirectories() };
   },
 
-  /** Bytes of one disk are reused on another. */
-  async reused() {
-    await mountRam("disk");
-    await mountRam("disk/inner");
-    const sizes = { old: 200_000, "disk/old1": 300_000, "disk/inner/old2": 400_000 };
-    await fill(root, sizes);
-    for (const name of Object.keys(sizes)) await Deno.utime(`${root}/${name}`, 1, 1);
-    await Deno.mkdir(`${local}/disk/inner`, { recursive: true });
-    await Deno.copyFile(`${root}/old`, `${local}/disk/inner/new`);
-    await Deno.copyFile(`${root}/disk/old1`, `${local}/new`);
-    await Deno.copyFile(`${root}/disk/inner/old2`, `${local}/disk/new`);
-    for (const name of ["disk/inner/new", "new", "disk/new"]) {
-      await Deno.utime(`${local}/${name}`, 1, 1);
-    }
-    await using served = serveRoot();
-    const { bytes, reused } = await uploadTree(served.client, local, "/");
-    return { bytes, reused, sizes: sizesIn() };
-  },
-
   /** Peers can neither see nor change the reserved directory of the other disk. */
   async hidden() {
     await mountRam("disk");
@@ -288,18 +269,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const response = await served.client.request("POST", "/?bundle=put", {}, bundle);
     const records = await readRecords(PUT_RESPONSE, response);
     return { tooLarge, announced, fits, records: records.map(({ record }) => record) };
-  },
-
-  /** A root that is full doesn't stop uploads to another disk. */
-  async rootFull() {
-    await runOrThrow(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", root]);
-    mountedPaths.push(root);
-    await mountRam("disk", "size=8m");
-    await Deno.writeFile(`${root}/filler`, filled(MEBIBYTE)).catch(() => {});
-    await using served = serveRoot();
-    const refused = await served.request("PUT", "/a", {}, 5);
-    const written = await served.request("PUT", "/disk/a", {}, MEBIBYTE);
-    return { refused, written, reserved: reservedDirectories() };
   },
 
   /** Disks on which no unfinished file can be stored, or that it can't be renamed to. */
@@ -370,35 +339,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       },
       log: served.logger.messagesOf("warn"),
     };
-  },
-
-  /** Trees onto several disks, in both directions: what fits is stored. */
-  async trees() {
-    const results = [];
-    for (const direction of ["upload", "download"] as const) {
-      for (const name of [...Deno.readDirSync(root)].map(({ name }) => name)) {
-        await Deno.remove(`${root}/${name}`, { recursive: true });
-      }
-      await mountRam("full", "size=64k");
-      await mountRam("disk");
-      await mountRam("disk/inner");
-      await mountRam("readonly");
-      await runOrThrow(["mount", "-o", "remount,ro", `${root}/readonly`]);
-      const sizes: Record<string, number> = {};
-      for (const directory of ["", "full/", "disk/", "disk/inner/", "disk/new/", "readonly/"]) {
-        for (let i = 0; i < 4; i++) sizes[`${directory}small${i}`] = 30_000 + i;
-        for (let i = 0; i < 2; i++) sizes[`${directory}large${i}`] = 100_000 + i;
-      }
-      await fill(local, sizes);
-      const served = direction === "upload" ? root : local;
-      const app = new FilesApp(served, { list: true, write: true, reuse: true });
-      await using serving = serve(app);
-      const first = await copyTree(direction, serving.makeClient());
-      const again = await copyTree(direction, serving.makeClient());
-      results.push({ first, again, sizes: sizesIn() });
-      while (mountedPaths.length > 0) await runOrThrow(["umount", "--lazy", mountedPaths.pop()!]);
-    }
-    return results;
   },
 
   /** Files of a tree are deleted on other disks; a mount point stays. */

@@ -139,17 +139,6 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     const remaining = [...Deno.readDirSync(served.dir)].map(({ name }) => name);
     return [statuses, remaining.filter((name) => ODD_NAMES.includes(name))];
   },
-  async sentTimes() {
-    await using served = await serveOdd("sentTimes");
-    const statuses: Outcome[] = [];
-    for (const time of ["+010000-01-01T00:00:00.000Z", "-000001-12-31T23:59:59.999Z"]) {
-      statuses.push(await served.call("PUT", "/new", { "upload-modified": time }, CONTENT));
-      const local = `${served.dir}/${GOOD_NAMES[0]}`;
-      const options = { modified: new Date(time) };
-      statuses.push(await catchCode(upload(served.client, local, "/new", options)));
-    }
-    return statuses;
-  },
 };
 
 for (const direction of ["upload", "download"] as const) {
@@ -201,22 +190,6 @@ for (const direction of ["upload", "download"] as const) {
     const run = () => copyTree(direction, ends.client, ends.local, "/", { delete: true });
     const { outcomes, deletedPaths, result } = await run();
     return [outcomes, deletedPaths, result.deletionsSkipped, (await run()).outcomes];
-  };
-  scenarios[`${direction}Tree to odd files`] = async () => {
-    await using ends = await prepare("targets");
-    await Deno.remove(ends.source, { recursive: true });
-    await Deno.mkdir(ends.source);
-    for (const name of ODD_NAMES) {
-      await Deno.writeTextFile(`${ends.source}/${name}`, "new");
-      await Deno.utime(`${ends.source}/${name}`, REPLACED_TIME, REPLACED_TIME);
-    }
-    const run = (options = {}) => copyTree(direction, ends.client, ends.local, "/", options);
-    const outcomes = [
-      (await run({ replace: false })).outcomes,
-      (await run()).outcomes,
-      (await run()).outcomes,
-    ];
-    return [...outcomes, ODD_NAMES.filter((name) => !isNew(`${ends.target}/${name}`))];
   };
 }
 
