@@ -12,7 +12,6 @@ import {
   readMode,
   readPartSize,
 } from "@degu/testing/directories.ts";
-import { patch } from "@degu/testing/patching.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { waitUntilRefused } from "@degu/testing/raw_peer.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
@@ -164,21 +163,6 @@ Deno.test("resumes only a part that certainly belongs to the file, and otherwise
       if (row.requests !== undefined) assertEquals(files.servedFile.requests, row.requests);
     });
   }
-});
-
-Deno.test("a part of another user that can't be removed doesn't prevent the download (needs root)", async () => {
-  if (!isRoot) return;
-  await using files = await setUp();
-  await files.downloadPart(600_000);
-  const part = (await findPart(files.dir))!;
-  await Deno.chown(part, 12345, 12345);
-  // As in a directory with the sticky bit.
-  using _remove = patch(Deno, "remove", (remove) => (path, options) => {
-    if (path !== part) return remove(path, options);
-    return Promise.reject(new Deno.errors.PermissionDenied("EPERM"));
-  });
-  assertEquals((await download(files.client, "/file", files.file)).resumedFrom, 0);
-  assertEquals((await Deno.stat(files.file)).uid, 0);
 });
 
 Deno.test("a download from another URI or server starts over", async () => {

@@ -16,8 +16,7 @@ import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import fc from "fast-check";
+import { assertEquals, assertThrows } from "@std/assert";
 import {
   canMount,
   checkStatuses,
@@ -98,23 +97,6 @@ Deno.test("a text that is not the path of a file is refused", () => {
     assertEquals(parseFilePath(`/${component}`), null, Deno.inspect(component));
   }
   for (const text of ["", "a", "a/b"]) assertEquals(parseFilePath(text), null, text);
-});
-
-Deno.test("every possible name survives conversion to a URI and back", () => {
-  // Without `unit: "binary"`, whose setup takes a second.
-  const text = (last: number) => {
-    const points = fc.array(fc.nat(last), { maxLength: 90 });
-    return points.map((points) => String.fromCodePoint(...points));
-  };
-  fc.assert(fc.property(fc.oneof(text(0x10ffff), text(0xffff), text(0x7f)), (name) => {
-    const bytes = new TextEncoder().encode(name).length;
-    const isInvalid = /^[.]{0,2}$|^[.]{1,2};|[/\0]/.test(name) || !name.isWellFormed() ||
-      bytes > 255;
-    if (isInvalid) return assertRangeError(() => fileUri(name, "a"), Deno.inspect(name));
-    const uri = fileUri(name, name);
-    assertMatch(uri, /^(?:[/A-Za-z0-9+.:_~-]|%[0-9A-F]{2})+$/);
-    if (!isRefusedHere(name)) assertEquals(parseUri(uri).path, [name, name]);
-  }));
 });
 
 Deno.test("a URI has each name as a component, and a trailing slash for a directory", () => {

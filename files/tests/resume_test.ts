@@ -131,24 +131,6 @@ Deno.test("a wrong offset gets the correct one, and offset 0 restarts the upload
   assertEquals(await sendPut(files, "/a", otherHeaders, null), [409, "0"]);
 });
 
-Deno.test("a file that already exists gets the time of the upload", async () => {
-  await using files = await serveWritableDirectory();
-  const time = "2020-01-02T03:04:05.679Z";
-  const completeHeaders = makeUploadHeaders(CONTENT, CONTENT.length);
-  const repeatUpload = (headers: HeadersToSend) =>
-    sendPut(files, "/a", { ...completeHeaders, "upload-modified": time, ...headers }, null);
-  const readModified = async () => (await Deno.stat(`${files.root}/a`)).mtime;
-  assertEquals(await putRemainder(files, 0), [201, undefined]);
-  const oldTime = await readModified();
-  assertEquals(await repeatUpload({ "if-none-match": "*" }), [412, undefined]);
-  assertEquals(await readModified(), oldTime);
-  assertEquals(await repeatUpload({}), [204, undefined]);
-  assertEquals(await readModified(), new Date(time));
-  assertEquals(await sendPut(files, "/a", completeHeaders, null), [204, undefined]);
-  assertEquals(await readModified(), new Date(time), "a request without a time doesn't change it");
-  assertEquals(await requestOffset(files, "/a"), `${CONTENT.length}`);
-});
-
 Deno.test("only a writable app reports the upload offset, and only of a file that it would accept", async () => {
   await using files = await serveWritableDirectory({ maxBytes: CONTENT.length - 1 });
   assertEquals((await files.request("HEAD", "/a", makeUploadHeaders(CONTENT))).status, 413);

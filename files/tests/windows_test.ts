@@ -99,26 +99,6 @@ function lockFile(path: string, attempts: number) {
 }
 
 Deno.test({
-  name: "a file that is open is replaced once it is closed",
-  ignore: Deno.build.os !== "windows",
-  async fn() {
-    await using trees = await makeTrees("download", { file: "newer" }, { file: "old" });
-    const open = Deno.openSync(`${trees.target}/file`);
-    let isOpen = true;
-    using _closing = patch(Deno, "renameSync", (rename) => (from, to) => {
-      try {
-        rename(from, to);
-      } finally {
-        if (isOpen) open.close();
-        isOpen = false;
-      }
-    });
-    assertEquals((await trees.copy()).outcomes, { file: "copied" });
-    assertEquals(await readTree(trees.target), { file: "newer" });
-  },
-});
-
-Deno.test({
   name: "a junction is a link: it is not followed, written through, or copied",
   ignore: Deno.build.os !== "windows",
   async fn() {
