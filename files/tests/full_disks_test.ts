@@ -59,7 +59,7 @@ const WITH_FIGURES = [
   ...["interruptedPart", "reservedSpace", "stream"],
 ];
 const WITHOUT_FIGURES = [
-  ...["filledUp", "halfTaken", "reused", "sharedSpace", "stream"],
+  ...["filledUp", "halfTaken", "trees", "reused", "sharedSpace", "stream"],
 ];
 const results = new Map<string, Promise<Results>>();
 
@@ -340,6 +340,27 @@ testScenario(
       assertEquals([result.files, result.failed], [3, 1], `${i}`);
       assertEquals(left, { large: 1.25 * MEBIBYTE, fits: 100_000, small: 5 });
       assertEquals(errors, { huge: { ...expectedError, needed: 4 * MEBIBYTE } });
+    }
+  },
+);
+
+Deno.test(
+  "if the free space is not known, each file of a tree is stored or fails, in both directions",
+  ignoreIf(noDisk),
+  async () => {
+    for (const [i, { result, errors, left }] of (await runScenario("trees", [])).entries()) {
+      const fullError = { code: "DISK_FULL", at: i < 2 ? "local" : "remote", needed: null };
+      if (i === 1) {
+        assertEquals(result, fullError, "an unread body closes the only connection");
+        continue;
+      }
+      assertEquals(result.files + result.failed, 4, `${i}`);
+      assertEquals(errors.huge, fullError);
+      const sizes = { large: 1.25 * MEBIBYTE, fits: 100_000, small: 5 };
+      for (const [name, size] of Object.entries(sizes)) {
+        if (errors[name] === undefined) assertEquals(left[name], size, name);
+        else assertEquals([errors[name], left[name]], [fullError, undefined], name);
+      }
     }
   },
 );

@@ -12,7 +12,7 @@ const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
   ...["written", "resumed", "replaced", "hidden", "swept", "full"],
-  ...["refused", "bound", "deleted", "mountPoints"],
+  ...["refused", "bound", "quotas", "deleted", "mountPoints"],
 ];
 
 /** The results of all scenarios; the first test that needs them runs all at once. */
@@ -141,6 +141,12 @@ test(
     });
     assertEquals([mode, modified, root, log], [0o600, "1999-12-31T00:00:00.000Z", {}, []]);
   },
+);
+
+test(
+  "the parts of a client use at most half of the free space of each disk",
+  "quotas",
+  (offsets) => assertEquals(offsets, [0, 500_001, 500_002, 500_100, 500_101, 500_102]),
 );
 
 test(

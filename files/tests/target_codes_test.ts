@@ -145,6 +145,17 @@ Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, a
   assertEquals(await Deno.readTextFile(`${serverDir}/x`), "old");
 });
 
+Deno.test("the error of a call to a server whose directory is missing is transient, and has the code ROOT_GONE", async () => {
+  await using files = await setUp("upload", {});
+  await Deno.remove(files.serverDir, { recursive: true });
+  for (const call of [() => files.copy("x"), () => deleteEntry(files.client, ["x"])]) {
+    const error = await assertRejects(call, TransferError);
+    const { status } = error.cause as StatusError;
+    assertEquals([error.code, status, isTransient(error)], ["ROOT_GONE", 503, true]);
+  }
+  await Deno.mkdir(files.serverDir);
+});
+
 for (const lists of [true, false]) {
   const suffix = lists ? "" : ", also if it does not list its directory";
   Deno.test(`upload: a tree reports for each file that its server only adds files${suffix}`, async () => {
