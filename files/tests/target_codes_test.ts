@@ -115,36 +115,10 @@ for (const direction of DIRECTIONS) {
 }
 
 Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, and not for other refusals", async () => {
-  const statuses: unknown[] = [];
-  await using files = await serveFiles((dir): AppFunction => {
-    const app = new FilesApp(dir, { write: "add" });
-    return async (request, session, api) => {
-      const response = await app.handle(request, session, api);
-      const [status, , { allow, "retry-after": retryAfter }] = response;
-      if (status >= 400) statuses.push([request.method, status, allow, retryAfter]);
-      return response;
-    };
-  });
+  await using files = await serveFilesApp({ write: "add" });
   const { client, serverDir, clientDir } = files;
   await fill(serverDir, { x: "old", "d/y": "" });
   await fill(clientDir, { f: "new" });
-  const sendPut = (uri: string, headers = {}) =>
-    client.request("PUT", uri, headers, new TextEncoder().encode("new"));
-  for (const headers of [{}, { "if-none-match": "*" }, { "if-file-stamp": "none" }]) {
-    await (await sendPut("/x", headers)).discard();
-  }
-  await (await sendPut("/d")).discard();
-  await (await sendPut("/x/y")).discard();
-  await (await client.request("DELETE", "/x")).discard();
-  const allow = "GET, HEAD, PUT";
-  assertEquals(statuses.splice(0), [
-    ["PUT", 409, allow, undefined],
-    ["PUT", 412, allow, undefined],
-    ["PUT", 412, allow, undefined],
-    ["PUT", 409, undefined, undefined],
-    ["PUT", 409, undefined, undefined],
-    ["DELETE", 405, allow, undefined],
-  ]);
   const calls: [() => Promise<unknown>, TransferErrorCode, number][] = [
     [() => upload(client, `${clientDir}/f`, ["x"]), "ONLY_ADDS", 412],
     [() => upload(client, `${clientDir}/f`, ["x"], { resume: false }), "ONLY_ADDS", 412],
