@@ -53,8 +53,8 @@ async function runScenarios(
  * runs all at once.
  */
 const WITH_FIGURES = [
-  ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
-  ...["downloadFilledUp", "trees", "alreadyThere", "halfTaken"],
+  ...["refusedAtOnce", "resumedHere", "filledUp", "downloads"],
+  ...["downloadFilledUp", "trees", "halfTaken"],
   ...["withoutFigures", "reused", "sharedSpace"],
   ...["interruptedPart", "reservedSpace", "stream"],
 ];
@@ -148,19 +148,6 @@ testWithAndWithoutFigures(
     assertEquals([code, at, needed, isCanceled], ["DISK_FULL", "remote", null, true]);
     assertEquals([kept, left, total], [{ a: 1 }, { a: 3 * MEBIBYTE }, 3 * MEBIBYTE]);
     assertEquals(log.length, 1);
-  },
-);
-
-testScenario(
-  "a complete upload whose directory doesn't fit is kept, and resumes without sending bytes",
-  "withoutName",
-  ({ full, kept, modes, asked, again, left }) => {
-    assertEquals([full.status, full.offset, full.read], [507, null, MEBIBYTE]);
-    assertEquals(kept, { ".degu-files/part": MEBIBYTE });
-    assertEquals(modes, [0o600]);
-    assertEquals(asked, { status: 200, offset: `${MEBIBYTE}` });
-    assertEquals(again.status, 201);
-    assertEquals(left, { "new/dir/a": MEBIBYTE });
   },
 );
 
@@ -362,19 +349,6 @@ Deno.test(
         else assertEquals([errors[name], left[name]], [fullError, undefined], name);
       }
     }
-  },
-);
-
-testScenario(
-  "an upload of an identical file needs no space, and one of a different file does",
-  "alreadyThere",
-  ({ first, again, differs }) => {
-    assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
-    assertEquals([differs.code, differs.at], ["DISK_FULL", "remote"]);
-    assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
-    assertStringIncludes(differs.message, "too little space for the remaining 1048576 bytes");
-    assert(differs.free > 0 && differs.free < MEBIBYTE, differs.message);
-    assertStringIncludes(differs.message, `: ${differs.free} are free; `);
   },
 );
 

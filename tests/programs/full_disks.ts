@@ -170,21 +170,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { whole, resumable, asked, fits, left, small, replacing, log };
   },
 
-  /** An upload of an identical file, to a nearly full disk. */
-  async alreadyThere() {
-    const file = `${root}/file`;
-    await Deno.writeFile(file, filled(MEBIBYTE));
-    await using serving = serve(makeApp().app);
-    const client = serving.makeClient();
-    const first = await upload(client, file, "/a");
-    await Deno.writeFile(`${disk}/other`, filled(0.75 * MEBIBYTE));
-    const again = await upload(client, file, "/a");
-    // The file changes, but not its size.
-    await Deno.writeFile(file, filled(MEBIBYTE).fill(8));
-    const differs = await failureOf(upload(client, file, "/a"));
-    return { first, again, differs };
-  },
-
   /** A resumed upload needs space only for its remaining bytes. */
   async resumedHere() {
     const { app } = makeApp();
@@ -301,21 +286,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const { total } = await upload(serving.makeClient(), stream, "/a");
     const { code, at, needed } = error;
     return { code, at, needed, isCanceled, kept, total, left: onDisk(), log };
-  },
-
-  /** A complete file that can't be renamed, because there is no space for its directory. */
-  async withoutName() {
-    await anew("size=2m", "nr_inodes=4");
-    const { app } = makeApp();
-    const bytes = MEBIBYTE;
-    const full = await put(app, "/new/dir/a", bytes, announced(bytes, 0));
-    const kept = onDisk();
-    const names = Array.from(Deno.readDirSync(`${disk}/.degu-files`), ({ name }) => name);
-    const modes = names.map((name) => Deno.statSync(`${disk}/.degu-files/${name}`).mode! & 0o777);
-    const asked = await head(app, "/new/dir/a", announced(bytes));
-    await mount("remount", "nr_inodes=100");
-    const again = await put(app, "/new/dir/a", 0, announced(bytes, bytes));
-    return { full, kept, modes, asked, again, left: onDisk() };
   },
 
   /** Parts of clients that would use more than half of the free space. */
