@@ -17,7 +17,8 @@ import { parseFilePath } from "@degu/internal/files/file_name.ts";
 import { readTree as readEntries } from "@degu/internal/files/listing.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
+import { UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
+import { createTempDir, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
@@ -135,6 +136,16 @@ Deno.test("a URI has each name as a component, and a trailing slash for a direct
 // Access to the reserved directory.
 
 const mayMount = await canMount();
+
+Deno.test("the reserved directory is created once, and is private", async () => {
+  await using dir = await createTempDir();
+  for (let time = 0; time < 2; time++) {
+    new UnfinishedUploads(dir.path).makeDirectory();
+    assertEquals(await listNames(dir.path), [RESERVED_DIRECTORY_NAME]);
+    assertEquals(await readMode(`${dir.path}/${RESERVED_DIRECTORY_NAME}`), 0o700);
+    await Deno.chmod(`${dir.path}/${RESERVED_DIRECTORY_NAME}`, 0o755);
+  }
+});
 
 Deno.test({
   name: "peers can't reach the reserved directory by another name (needs unshare)",
