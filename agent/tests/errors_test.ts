@@ -31,11 +31,6 @@ Deno.test("an error of the system names the user, the action and the path, with 
       `may not read "/x/y"; ${denied}`,
     ],
     [
-      "made",
-      of("Operation not permitted (os error 1): mkdir '/x'", "EPERM"),
-      `may not write "/x"; ${denied}`,
-    ],
-    [
       "renamed",
       of("Permission denied (os error 13): rename '/a/.degu-files/p' -> '/a/b'", "EACCES"),
       `may not write "/a/b"; ${denied}`,
@@ -50,11 +45,6 @@ Deno.test("an error of the system names the user, the action and the path, with 
       "read-only",
       of("Read-only file system (os error 30): mkdir '/x'", "EROFS"),
       '"/x" is on a disk that is read-only; choose another path, or mount the disk for writing',
-    ],
-    [
-      "full",
-      of("No space left on device (os error 28): write '/x'", "ENOSPC"),
-      "no space left for",
     ],
     [
       "gone",
@@ -76,11 +66,6 @@ Deno.test("an error of the system names the user, the action and the path, with 
       "a disk of another machine",
       of("Connection timed out (os error 110): open '/x'", "ETIMEDOUT"),
       'the disk of "/x" can\'t be reached (ETIMEDOUT); check the machine that has the disk',
-    ],
-    [
-      "a code that Deno doesn't name",
-      new Error("Stale file handle (os error 116): read '/x'"),
-      'the disk of "/x" can\'t be reached (ESTALE)',
     ],
     [
       "a code that node:fs doesn't name",
@@ -205,11 +190,7 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["toString", null],
     // Words of other programs.
     ["scp", "put or get"],
-    ["delete", "rm"],
-    ...["unpair", "revoke", "block", "distrust", "ban", "stolen", "lost"].map((
-      word,
-    ): [string, string] => [word, "forget"]),
-    ["info", "id or ping"],
+    ["unpair", "forget"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentInProcess([typed]);
@@ -401,16 +382,13 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
   ["the file changed", new TransferError("CHANGED", ""), "CHANGED"],
   ["other bytes arrived there", status(400), "CHANGED"],
   ["not writable there", status(403), "NOT_PERMITTED"],
-  ["another was faster", refused("TARGET_CHANGED", 412), "ALREADY_THERE"],
   ["a peer that only adds keeps another", refused("ONLY_ADDS", 412), "ALREADY_THERE"],
   ["a peer that only adds deletes nothing", refused("ONLY_ADDS", 405), "NOT_PERMITTED"],
   ["an upload to it is under way", refused("IN_USE", 409), "IN_USE"],
   ["a program has it open", withCode(new Error(), "EBUSY"), "IN_USE"],
   ["a name that the peer can't store", refused("BAD_NAME", 403), "BAD_NAME"],
-  ["a name that is too long", withCode(new Error(), "ENAMETOOLONG"), "BAD_NAME"],
   ["a disk is mounted there", refused("MOUNT_POINT", 403), "IN_USE"],
   ["more deletions than are allowed", new TransferError("OVER_LIMIT", ""), "ALREADY_THERE"],
-  ["a peer with a problem", status(500), "FAILED"],
   [
     "an entry that may not be read",
     new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),
@@ -418,7 +396,6 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
   ],
   ["a file on the way", withCode(new Error(), "ENOTDIR"), "NOT_THERE"],
   ["no way to the host", markSocketError(withCode(new Error(), "EHOSTUNREACH")), "NO_ADDRESS"],
-  ["a host that is down, of a disk", withCode(new Error(), "EHOSTDOWN"), "FAILED"],
   ["a disk that times out", new Failure("", null, { cause: new TimedOut() }), "FAILED"],
   ["a peer that was forgotten meanwhile", new DeviceError("FORGOTTEN", ""), "NOT_PAIRED"],
   ...Object.entries(PAIRING_CODES).map(([code, expected]) => {

@@ -558,19 +558,16 @@ Deno.test("a path in a home directory, as for scp, is wrong usage in each comman
   await fill(local, { "a": "1" });
   for (const dir of [share, inbox]) await fill(dir, { "~": "1", "x": "2", "dir/~": "3" });
   const treeBefore = await readTree(inbox);
-  for (const path of ["~", "~anna/x", "//~"]) {
-    const commands = [
-      ["put", `${local}/a`, `camera:${path}`],
-      ["get", `camera:${path}`, local],
-      ["ls", `camera:${path}`],
-      ["ls", "--inbox", `camera:${path}`],
-      ["rm", "-r", `camera:x`, `camera:${path}`],
-      ["sync", local, `camera:${path}`],
-      ["sync", `camera:${path}`, local],
-    ];
-    for (const args of commands) {
-      await files.runToFailure(2, "a path begins at the share or the inbox of the peer", ...args);
-    }
+  const commands = [
+    ["put", `${local}/a`, "camera:~"],
+    ["get", "camera:~", local],
+    ["ls", "camera://~"],
+    ["rm", "-r", "camera:x", "camera:~anna/x"],
+    ["sync", local, "camera:~"],
+    ["sync", "camera:~", local],
+  ];
+  for (const args of commands) {
+    await files.runToFailure(2, "a path begins at the share or the inbox of the peer", ...args);
   }
   assertEquals(await readTree(inbox), treeBefore);
   const stderr = await files.runToFailure(2, "", "ls", "camera:~/dir/x");
@@ -653,38 +650,4 @@ Deno.test("an endless list is an error", async () => {
   const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
   const problem = '"c:" has more than 500 files and directories: name its subdirectories';
   await assertRejects(list, Failure, problem);
-});
-
-Deno.test("an existing different file is kept, unless --force is given", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox } = files;
-  await fill(local, { "a": "new", "b": "other" });
-  await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
-  const problem = "another file of this name exists on camera: replace it with --force";
-  const putArgs = ["put", `${local}/a`, `${local}/b`, "camera:"];
-  const stderr = await files.runToFailure(1, "2 errors", ...putArgs);
-  for (const name of ["a", "b"]) assertStringIncludes(stderr, `${local}/${name}: ${problem}`);
-  assertEquals(await readTree(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
-  const single = await files.runToFailure(1, problem, "put", `${local}/a`, "camera:");
-  assertEquals(single, `degu: error: ${local}/a: ${problem}\n`);
-  const forced = await files.runToSuccess("put", "--json", "--force", `${local}/a`, "camera:");
-  const [{ from, to, bytes } = {}] = parseObjects(forced);
-  assertEquals([from, to, bytes], [`${local}/a`, "camera:a", 3]);
-  await files.runToSuccess("put", `${local}/b`, "camera:dir");
-  await files.runToSuccess("put", `${local}/b`, "camera:c");
-  // The same file, named twice, is not a conflict.
-  await Deno.utime(`${local}/a`, 1, 1);
-  for (const options of [[], ["--force"]]) {
-    const { stderr } = await files.runToSuccess("put", ...options, `${local}/a`, "camera:");
-    assertEquals(stderr, "1 up to date\n");
-  }
-  assertEquals(await readTree(inbox), {
-    ...{ "a": "new", "b": "shorter", "c": "other" },
-    ...{ "dir": null, "dir/b": "other", "dir/c": "" },
-  });
-  const ofPeer = ["put", "--force", `${local}/a`, "camera:dir/", "camera:x"];
-  await files.runToFailure(2, "get it first", ...ofPeer);
-  await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
-  const directoryMessage = 'a directory has this name: "camera:e/a/"';
-  await files.runToFailure(1, directoryMessage, "put", `${local}/a`, "camera:e");
 });

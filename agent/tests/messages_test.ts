@@ -88,12 +88,6 @@ Deno.test("errors of the library are reworded for users", async (t) => {
       `then ${RUN_AGAIN}`,
     ],
     [
-      "a no here to receive",
-      makePairingError("NOT_CONFIRMED", "local", "not confirmed on this device"),
-      "not confirmed on this device; if the two numbers differ, an attacker may be between the devices: use the line " +
-      'that "degu invite" or "degu send" prints',
-    ],
-    [
       "a last answer that is lost",
       answerLostError("the last answer of desk did not arrive"),
       "the last answer of desk did not arrive, so it may trust this device already: pair the two devices " +
@@ -114,18 +108,6 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
       `5 devices have asked, and no number was confirmed, so no other device can ask: use a line, or ${RUN_AGAIN}; if you did not ` +
       "run degu on these devices, another person in this network did",
       new PairingError("NOT_OPEN", "for programs"),
-    ],
-    [
-      "a sender that is killed",
-      "for programs",
-      `${from} disconnected in the middle of a file`,
-      new ProtocolError("BODY_INCOMPLETE", "for programs"),
-    ],
-    [
-      "a cable that is out",
-      "for programs",
-      `${from} was silent for 30 s, so its connection was closed`,
-      markSocketError(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
     ],
     [
       "space",
@@ -188,7 +170,6 @@ Deno.test("swapped and missing operands are errors that name the right command",
   await fill(files.local, { note: "x" });
   await fill(files.share, { "dir/a": "x" });
   const note = `${files.local}/note`;
-  const lsOfNobody = ["--home", files.homes.joinPath("nobody"), "ls", "camera:"];
   const toPut = "the target comes last: degu put";
   const toGet = "the target comes last: degu get";
   const twoWords = "if camera is the peer, write camera";
@@ -200,21 +181,10 @@ Deno.test("swapped and missing operands are errors that name the right command",
       "where to? to copy it to this device, run degu get camera:dir/a .",
       ["put", "camera:dir/a", "."],
     ],
-    ["put: no peer", 2, `where to? write PEER: after "${note}"`, ["put", note]],
-    ["put: nothing", 2, "write it before camera:x, or write - for stdin", ["put", "camera:x"]],
     ["sync: no target", 2, `where to? write PEER:DIR after "${note}"`, ["sync", note]],
-    ["sync: two peers", 2, "run degu sync on camera or on nas", ["sync", "camera:a", "nas:a"]],
     ["ls: a misspelled peer", 3, '"camara": Did you mean camera?', ["ls", "camara:"]],
     ["get: the target first", 2, `${toGet} camera:dir/a .`, ["get", ".", "camera:dir/a"]],
-    [
-      "get: to the peer",
-      2,
-      `to copy it to camera, run degu put ${note} camera:`,
-      ["get", note, "camera:"],
-    ],
     ["ls: a path without a colon", 2, `${twoWords}:dir`, ["ls", "camera", "dir"]],
-    ["ls: a name without a colon", 2, "or camera: for all of it", ["ls", "camera"]],
-    ["a peer without a device", 3, '"degu pair" creates and pairs it', lsOfNobody],
   ];
   await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
     await files.runToFailure(code, expectedMessage, ...args);
@@ -230,8 +200,6 @@ Deno.test("for a name that the shell has split at its spaces, an error has the w
   const quote = "quote a name with spaces: 'camera:My Documents/x'";
   const noSpace = "write camera:holiday, without a space after the colon";
   const rows: [code: number, args: string[], expectedMessage: string][] = [
-    [2, ["put", `${local}/my`, "report.pdf", "camera:"], pdf],
-    [1, ["get", "camera:My", "Documents/x"], quote],
     [2, ["rm", "camera:My", "Documents/x"], quote],
     [2, ["ls", "camera:", "holiday"], noSpace],
     [2, ["put", `${local}/a`, "camera:sub", "dir/"], "quote a name with spaces: 'camera:sub dir/'"],
@@ -271,36 +239,26 @@ Deno.test("a path that another program understands is refused with the words to 
       ["ls", "camera::x"],
       "written as for rsync's daemon: write camera:x; for a name with a colon, camera:./:x",
     ],
-    [2, ["put", a, "me@camera:"], "a path in its share or inbox, as in camera:"],
     [2, ["ls", "camera@192.0.2.1:x"], "as in PEER:x --address 192.0.2.1\n"],
-    [2, ["put", a, "camera", ":"], "where to? write no space before the colon: camera:"],
     [2, ["put", "~/q.jpg", "camera:"], "the shell has not expanded ~: leave out the quotes"],
-    [2, ["get", "camera:x", "~"], 'for a name with ~ write "./~"'],
     [2, ["put", "/dev/stdin", "camera:y"], "is stdin: write -"],
     [1, ["put", `${local}/\ufffd`, "camera:"], "a name that is not UTF-8 can't be named"],
-    [2, ["ls", "camera:", "nas:"], '"nas:"; degu ls takes one: run it once for each'],
     [2, ["-r", "put", a, "camera:"], "unknown option '-r'; write it after the command"],
     [3, ["ping", ""], 'there is no peer "": is a variable of the shell empty?'],
     [1, ["get", "camera: x"], '"camera: x" does not exist: write no space after the colon'],
-    [2, ["receive", "1234-567"], "degu receive takes no number or code"],
-    [2, ["add", "camera"], "Did you mean pair?"],
     [2, ["move", "camera:x", "camera:y"], "degu renames no files of a peer"],
-    [2, ["history", "camera:x"], "earlier versions are in .degu-kept there"],
     [3, ["rename", "camera:x", "y"], "it is a path: write only the name of the peer"],
     [2, ["put", a, "camera:C:\\x\\y"], "has a path of Windows"],
-    ...[["ls", "--inbox"], ["ls"], ["get", "-r", "--inbox"]].map((
-      command,
-    ): [number, string[], string] => [
+    [
       1,
-      [...command, "camera:.degu-kept"],
+      ["get", "-r", "--inbox", "camera:.degu-kept"],
       "earlier versions are on camera, in .degu-kept of its inbox: copy a version out of it on camera",
-    ]),
+    ],
     [
       1,
       ["get", "--inbox", "camera:old/file"],
       "may be in another directory of the inbox, and can be moved on camera",
     ],
-    [2, ["get", "camera/x"], "if camera is the peer, write camera:x with its colon"],
   ];
   // On Windows, the program itself expands ~, and a name has no colon.
   const isWindows = Deno.build.os === "windows";
@@ -333,17 +291,11 @@ Deno.test("options that users of scp and rsync type first are refused with advic
   const kept = "times and permission bits are always kept";
   const a = `${local}/a`;
   const rows: [args: string[], expectedMessage: string][] = [
-    [["put", "-a", a, "camera:"], `unknown option '-a': leave it out, because ${kept}\n`],
-    [["get", "-rt", "camera:x", local], `unknown option '-t': leave it out, because ${kept}`],
     [["get", "-P", "22", "camera:x"], "for a port, write --address HOST:PORT"],
-    [["put", "-T", a, "camera:"], "unknown option '-T': write the peer last"],
-    [["put", "-i", "key", a, "camera:"], "unknown option '-i': degu uses no ssh"],
     [["sync", "-avz", local, "camera:"], `${kept}; unknown option '-z': leave it out`],
-    [["sync", "--mirror", local, "camera:"], "unknown option '--mirror': write --delete\n"],
     [["rm", "-rf", "camera:x"], "unknown option '-f': leave it out, because degu rm does not ask"],
     [["put", "--dry-run", a, "camera:"], "only degu sync has it"],
     [["serve", "--port", "8000", "--inbox"], "write --listen 0.0.0.0:PORT\n"],
-    [["serve", "--share", local, "--threads", "4"], "--threads has no value"],
     // Other options have no advice, and a name without letters is perhaps a file.
     [["sync", "--link-dest=../a", local, "camera:"], "unknown option '--link-dest=../a'; see"],
     [["put", "-az.txt", a, "camera:"], "unknown option '-az.txt'; to name a file, write ./ before"],

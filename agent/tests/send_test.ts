@@ -431,9 +431,9 @@ Deno.test("a sender can write only below the target: its names are checked", asy
   await using _server = await device.serve(["127.0.0.1", 0], app);
   const entry = { name: "x", kind: "file", size: 1 };
   // files/tests/file_name_test.ts has the names that fileUri() refuses.
-  const names = ["..", "", "a/b", "..;a", ".x.degu-part", 1];
+  const names = ["..", "a/b", ".x.degu-part", 1];
   const lists: unknown[] = names.map((name) => [{ ...entry, name }]);
-  lists.push([entry, entry], null, [null], [{ ...entry, kind: "other" }], [{ ...entry, size: -1 }]);
+  lists.push([entry, entry], null, [{ ...entry, kind: "other" }], [{ ...entry, size: -1 }]);
   for (const bad of [...lists.map((each) => JSON.stringify(each)), "nonsense"]) {
     text = bad;
     await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
@@ -521,16 +521,6 @@ Deno.test("names that begin with a dot are received only with --force, all other
   await machine.transfer(names, 0, "--force");
   const all = { ...before, ...receivedFiles, ...dotFiles };
   assertEquals(await readTree(machine.joinPath("out")), all);
-});
-
-Deno.test("a dangling link is reported like any other existing file", async () => {
-  await using machine = await SendMachine.make({ file: "x" });
-  await makeLinks({ [machine.joinPath("out/file")]: "nothing" });
-  const { received } = await machine.transfer(["file"], 1);
-  assertStringIncludes(received, "with --force");
-  assert(!received.includes("replace: true"), received);
-  await machine.transfer(["file"], 0, "--force");
-  assertEquals(await readTree(machine.joinPath("out")), { file: "x" });
 });
 
 Deno.test("a receiver polls the sender again after each pause, and after each lost connection, until the sender stops", async (t) => {

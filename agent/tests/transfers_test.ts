@@ -148,11 +148,7 @@ Deno.test("interruptions", async (t) => {
   await step("--wait also bounds the time after a peer has left in the middle", async () => {
     await Deno.mkdir(`${local}/only`, { recursive: true });
     await Deno.writeFile(`${local}/only/large`, content);
-    const ways = [
-      ...cases,
-      [["sync", "camera:", to], to],
-      [["sync", `${local}/only`, "camera:"], inbox],
-    ] as const;
+    const ways = [cases[0], [["sync", `${local}/only`, "camera:"], inbox]] as const;
     for (const [args, dir] of ways) {
       for (const each of [to, inbox]) await Deno.remove(`${each}/large`).catch(() => {});
       const relay = new CuttingRelay(files.address);
@@ -233,14 +229,6 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
   assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: camera does not answer \(/);
 });
 
-/** For each value of `--wait` in seconds, the pauses between attempts in milliseconds. */
-const PAUSES_BY_WAIT: readonly (readonly [seconds: number, ...pauses: number[]])[] = [
-  [3, 2000, 1000],
-  [1, 1000],
-  [4, 2000, 2000],
-  [60, ...Array.from({ length: 30 }, () => 2000)],
-];
-
 Deno.test("--wait ends after its seconds, and reports the tried addresses", async (t) => {
   await using files = await AgentFiles.start();
   await fill(files.local, { "a": "1" });
@@ -248,25 +236,21 @@ Deno.test("--wait ends after its seconds, and reports the tried addresses", asyn
   const { local } = files;
   const rows: [command: string, args: readonly string[]][] = [
     ["put", [`${local}/a`, "camera:"]],
-    ["put several", [`${local}/a`, local, "camera:", "-r"]],
     ["get -r", ["-r", "camera:", local]],
     ["sync", [local, "camera:"]],
-    ["ping", ["camera"]],
   ];
   await testEachRow(t, rows, async (command, args) => {
     const [verb = ""] = command.split(" ");
-    for (const [seconds, ...expectedPauses] of PAUSES_BY_WAIT.slice(0, command === "ls" ? 4 : 1)) {
-      using clock = stopPerformanceClock();
-      const pauses: number[] = [];
-      using _timeouts = speedUpTimeouts((milliseconds) => {
-        if (!expectedPauses.includes(milliseconds)) return false;
-        clock.pass(milliseconds / 1000);
-        return pauses.push(milliseconds) > 0;
-      }, Infinity);
-      const { code, stderr } = await files.run(verb, ...args, "--no-find", "--wait", `${seconds}`);
-      assertEquals([code, pauses], [1, expectedPauses], stderr);
-      assertMatch(stderr, IS_OFF);
-    }
+    using clock = stopPerformanceClock();
+    const pauses: number[] = [];
+    using _timeouts = speedUpTimeouts((milliseconds) => {
+      if (![2000, 1000].includes(milliseconds)) return false;
+      clock.pass(milliseconds / 1000);
+      return pauses.push(milliseconds) > 0;
+    }, Infinity);
+    const { code, stderr } = await files.run(verb, ...args, "--no-find", "--wait", "3");
+    assertEquals([code, pauses], [1, [2000, 1000]], stderr);
+    assertMatch(stderr, IS_OFF);
   });
 });
 
