@@ -50,12 +50,6 @@ import {
 import { join } from "@degu/internal/files/disk/paths.ts";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
-import {
-  checkFirstSignal,
-  checkSecondSignal,
-  type Gate,
-  ignore,
-} from "@degu/testing/until_signal.ts";
 
 /** Makes a client with any certificate that trusts a device. */
 async function makeClient(device: Device, address: Address, cert: string, key: string) {
@@ -387,31 +381,6 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   assertEquals(await logUsers({ user: () => "somebody" }), ["somebody", "somebody"]);
   assertEquals(await logUsers({ user: () => null }), ["-", "-"]);
 });
-
-// serveUntilSignal() with the server of a device.
-
-const SIGNAL = "SIGCONT";
-
-async function startGate({ app }: Gate) {
-  const setup = await setUp(app);
-  return {
-    server: setup.server,
-    client: await setup.viewer.client(setup.camera.id),
-    [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
-  };
-}
-
-Deno.test(
-  "a device's server finishes pending requests at the first signal, and ends",
-  { ignore },
-  () => checkFirstSignal(SIGNAL, startGate),
-);
-
-Deno.test(
-  "a device's server is closed at the second signal",
-  { ignore },
-  () => checkSecondSignal(SIGNAL, startGate),
-);
 
 // Separate apps for each peer.
 
