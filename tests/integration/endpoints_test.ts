@@ -1,23 +1,9 @@
-/** Every kind of endpoint, and the bridge to fetch over TLS. */
-import { createFetch, fromFetchHandler } from "@degu/degu";
-import {
-  type Address,
-  Body,
-  BodyIter,
-  type Chunk,
-  ChunkedBody,
-  ChunkedBodyIter,
-  Range,
-} from "@degu/degu/base";
-import { SSLClient } from "@degu/degu/client";
+/** Every kind of endpoint. */
+import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-
-// A client and a server over every kind of address, in one process.
+import { assertEquals, assertInstanceOf } from "@std/assert";
 
 const MEBIBYTE = 1048576;
 
@@ -103,39 +89,3 @@ for (const { name, available, start } of endpointKinds) {
     },
   });
 }
-
-// The bridge over mutual TLS: the peer's certificate, and the scheme.
-
-Deno.test("a fetch handler serves the clients of a private authority, including fetch", async (t) => {
-  const pki = await openSharedPki();
-  await using dir = await createTempDir();
-  const app = fromFetchHandler(async (request, { session }) =>
-    Response.json([request.url, session.peerCertificate?.subject ?? null, await request.text()])
-  );
-  const init = { method: "POST", body: "hello" };
-  const addresses: [name: string, address: Address, host: string | null][] = [
-    ["TCP", ["127.0.0.1", 0], null],
-    ["Unix", `${dir.path}/socket`, "device.local"],
-    ["Unix, without a host", `${dir.path}/socket`, null],
-  ];
-  for (const [name, address, host] of addresses) {
-    await t.step(`over ${name}`, async () => {
-      const options = { client: host === null ? {} : { host } };
-      await using endpoint = await startTls(pki, app, options, address);
-      const { client } = endpoint;
-      using conn = await client.connect();
-      for (const fetch of [createFetch(client), createFetch(conn)]) {
-        const response = await fetch("/a?b", init);
-        const url = `https://${client.host ?? "localhost"}/a?b`;
-        assertEquals(response.url, url);
-        assertEquals(await response.json(), [url, "CN=TempPKI client", "hello"]);
-      }
-    });
-  }
-  await t.step("a client without a certificate is refused", async () => {
-    await using endpoint = await startTls(pki, app);
-    const stranger = new SSLClient(pki.anonymousClientSslconfig, endpoint.server.address);
-    const error = await assertRejects(() => createFetch(stranger)("/", init), TypeError);
-    assertInstanceOf(error.cause, Error);
-  });
-});
