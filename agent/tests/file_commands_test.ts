@@ -91,31 +91,6 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
   assertEquals(await readTree(`${local}/new`), await readTree(share));
 });
 
-Deno.test("get -r and put -r skip files that were just modified, with --settled, which is for directories", async () => {
-  await using files = await AgentFiles.start();
-  const { share, inbox, local } = files;
-  for (const dir of [share, local]) {
-    await fill(dir, { "top/done": "1", "top/now": "2" });
-    await Deno.utime(`${dir}/top/done`, 1000, 1000);
-  }
-  const settled = ["-r", "--settled", "60.5"];
-  for (
-    const command of [
-      ["get", ...settled, "camera:top", `${local}/new`],
-      ["put", ...settled, `${local}/top`, "camera:"],
-    ]
-  ) {
-    const { stderr } = await files.runToSuccess(...command);
-    assertStringIncludes(stderr, "top/now: skipped: still being written");
-    assertMatch(stderr, /^1 file copied into .*top, 1 B in/m);
-  }
-  for (const dir of [`${local}/new`, inbox]) assertEquals(await listNames(`${dir}/top`), ["done"]);
-  await files.runToFailure(2, "add -r", "get", "--settled", "60", "camera:top/now", local);
-  await files.runToFailure(2, "add -r", "put", "--settled", "60", `${local}/top/now`, "camera:");
-  const problem = 'must be a number of seconds, 0 or more; got "-1"';
-  await files.runToFailure(2, problem, "get", "-r", "--settled=-1", "camera:top", local);
-});
-
 Deno.test("get writes to the file that the link TARGET leads to; with --force, a link in the directory TARGET is replaced itself", async () => {
   await using files = await AgentFiles.start();
   const { share, local, homes } = files;
@@ -317,35 +292,6 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
 });
 
 // degu put: files to the inbox of a peer.
-
-Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox restores the files", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox } = files;
-  const tree = { "日本 語/a\tb": "1", "日本 語/עברית": "2", "e/f/g": null, "~": "3", "-x": "4" };
-  const sent = Object.fromEntries(Object.entries(tree).map(([k, v]) => [`top/${k}`, v]));
-  await fill(local, { ...sent, "top/.a.degu-part": "part", "top/.degu-files/x": "" });
-  const time = new Date(1_234_567_890_123);
-  await Deno.utime(`${local}/top/~`, time, time);
-  await makeLinks({
-    [`${local}/top/link`]: `${local}/top/~`,
-    [`${local}/linked`]: `${local}/top/~`,
-  });
-  const putArgs = ["put", "-r", `${local}/top`, `${local}/linked`, "camera:"];
-  const { stderr } = await files.runToSuccess(...putArgs);
-  const made = { "top": null, "top/e": null, "top/e/f": null, "top/e/f/g": null };
-  assertEquals(await readTree(inbox), { ...sent, ...made, "top/日本 語": null, "linked": "3" });
-  assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
-  assertStringIncludes(stderr, `${local}/top/link: skipped: a symbolic link`);
-  assertStringIncludes(stderr, "5 files copied");
-  const secondRun = await files.runToSuccess(...putArgs);
-  assertEquals(secondRun.stdout, "");
-  assertStringIncludes(secondRun.stderr, "5 up to date");
-  await files.runToFailure(1, "add --inbox to read it", "get", "camera:linked", local);
-  await files.runToSuccess("get", "--inbox", "-r", "camera:linked", "camera:top", `${local}/back`);
-  assertEquals(await readTree(`${local}/back`), await readTree(inbox));
-  await files.runToSuccess("put", "-r", `${local}/top/.`, "camera:sub/dir");
-  assertEquals((await readTree(`${inbox}/sub/dir`))["~"], "3");
-});
 
 Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; downloads get the permission bits of the share", async () => {
   await using files = await AgentFiles.start();

@@ -30,21 +30,6 @@ Deno.test("put --move removes a named file once it is at the peer, and reports e
   assertEquals(await listNames(local), ["other"]);
 });
 
-Deno.test("put -r --move removes the files of a directory, but not the directory and its links", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox } = files;
-  using _clock = setClockAhead(AHEAD);
-  await fill(local, { "out/a": "1", "out/d/b": "22" });
-  await makeLinks({ [`${local}/out/link`]: "a" });
-  const putArgs = ["put", "-r", "--move", `${local}/out`, "camera:"];
-  const { stdout, stderr } = await files.runToSuccess(...putArgs);
-  assertEquals(stdout, "");
-  assertStringIncludes(stderr, "2 files copied into camera:out, 3 B");
-  assertStringIncludes(stderr, "; 2 removed from this device; 1 skipped");
-  assertEquals(await listNames(`${local}/out`), ["d", "link"]);
-  assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });
-});
-
 Deno.test("put --move: a file that can't be moved fails and is kept, and the other files are moved", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;

@@ -225,10 +225,6 @@ Deno.test("the bar says after two seconds that directories are compared", () => 
   assertEquals(formatWaitLine(null, 9999, 80), "");
 });
 
-Deno.test("in a wide terminal, the percentage stays near the name", () => {
-  assertEquals(formatProgressLine(PROGRESS, RATE, 300), formatProgressLine(PROGRESS, RATE, 100));
-});
-
 Deno.test("a terminal of the kind dumb gets no bar and no color", () => {
   const printed = () =>
     print({ columns: 80 }, (output) => {

@@ -165,20 +165,6 @@ Deno.test("restore continues an interrupted restore, and names the time of anoth
   await homes.runToFailure("desk", 1, "exists: name a new directory", args(at));
 });
 
-Deno.test("a time without lines is a warning before the plan", async () => {
-  await using devices = await setUpWrongDay();
-  const { homes, kept } = devices;
-  for (const { name } of Deno.readDirSync(`${kept}/.degu-kept`)) {
-    await Deno.remove(`${kept}/.degu-kept/${name}/namings.jsonl`);
-  }
-  const args = ["restore", "--dry-run", kept, homes.joinPath("restored")];
-  const { stderr } = await homes.run("desk", args);
-  assertMatch(
-    stderr,
-    /^would restore .*\ndegu: warning: until now, no lines tell of changes, so the times of the files decide: /,
-  );
-});
-
 Deno.test("a file whose version was removed is an error, and the others are restored", async () => {
   await using devices = await setUpWrongDay();
   const { homes, kept } = devices;
@@ -232,15 +218,4 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
   }
   const missing = ["restore", `${kept}/Documents/missing`, target];
   await homes.runToFailure("desk", 1, "no file was in ", missing);
-});
-
-Deno.test("restore to a time before the first file prints the error, and no list of all files", async () => {
-  await using devices = await setUp();
-  const { homes, kept, documents, sync } = devices;
-  await fill(documents, { a: "1", b: "2" });
-  await sync();
-  const args = ["restore", `${kept}/Documents`, homes.joinPath("new")];
-  const { code, stdout, stderr } = await homes.run("desk", args);
-  assertEquals([code, stdout], [1, ""]);
-  assertMatch(stderr, /no file was in /);
 });

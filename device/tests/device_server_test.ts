@@ -31,7 +31,7 @@ import {
   setUpClient,
 } from "@degu/testing/device_serving.ts";
 import { listNames } from "@degu/testing/directories.ts";
-import { assertTypeError, callWith, catchRejection } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -511,12 +511,4 @@ Deno.test("perPeer calls the onConnect of a peer's app before the first request 
   assertEquals(sessions, ["viewer function", "viewer function"]);
   const stranger = await recorder.client("camera", { addresses: [server.address] });
   await assertRejects(() => stranger.request("GET", "/"), EmptyPreambleError);
-});
-
-Deno.test("perPeer needs a function, and the server of a device", async () => {
-  for (const make of [undefined, null, {}, { handle: () => reply(200) }]) {
-    assertTypeError(() => callWith(perPeer, make), Deno.inspect(make));
-  }
-  const app = perPeer(() => () => reply(200));
-  await assertRejects(() => callApp(app, mkreq("GET", "/")), TypeError, "DeviceServer");
 });

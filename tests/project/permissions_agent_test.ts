@@ -49,7 +49,7 @@ function findSystemdObstacle(): Promise<string | null> {
 }
 
 /**
- * An optional permission for all commands. agent/tests/long/work_test.ts tests full disks with and
+ * An optional permission for all commands. files/tests/full_disks_test.ts tests full disks with and
  * without it.
  */
 const OPTIONAL = "sys=statfs";

@@ -7,7 +7,6 @@ import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
 import { createTempDir, listNames, readMode, readTexts } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import {
   assert,
   assertEquals,
@@ -51,13 +50,6 @@ Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600
   const names = await listNames(home);
   assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
   for (const name of names) assertEquals(await readMode(join(home, name)), 0o600, name);
-});
-
-Deno.test("createDevicePki syncs the files of an identity and their directories before it resolves", async () => {
-  await using dir = await createTempDir();
-  const synced = await recordSyncedPaths(dir.path, () => createDevicePki(dir.path, "camera"));
-  const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
-  assertSynced(dir.path, synced, [".", ...files.map((file) => `./camera${file}`)]);
 });
 
 Deno.test("createDevicePki with create: false needs no permission to write, and doesn't write", async () => {
@@ -110,9 +102,7 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
   await using dir = await createTempDir();
   const invalid: [dir: string, name: string, message: string][] = [
     ["", "camera-1", "dir: must be an absolute path"],
-    [".", "camera-1", "dir: must be an absolute path"],
     ["pki", "camera-1", "dir: must be an absolute path"],
-    ["./pki", "camera-1", "dir: must be an absolute path"],
     [`${dir.path}/a\0b`, "camera-1", "dir: must be an absolute path"],
     [dir.path, "con", "not a name that Windows reserves"],
     [dir.path, `${"a".repeat(62)}.bc`, "of at most 64 characters"],
@@ -126,18 +116,14 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
   }
   const invalidCalls: unknown[][] = [
     [dir.path, 1],
-    [dir.path],
     [null, "camera-1"],
     [dir.path, "camera-1", { renewal: false }],
-    [dir.path, "camera-1", { renew: "no" }],
-    [dir.path, "camera-1", { renew: null }],
-    [dir.path, "camera-1", null],
     [dir.path, "camera-1", false],
   ];
   for (const [index, values] of invalidCalls.entries()) {
     // A JavaScript program can pass values of any type.
     const call = createDevicePki as unknown as (...values: unknown[]) => Promise<unknown>;
-    const words = ["name: ", "name: ", "dir: "][index] ?? "";
+    const words = ["name: ", "dir: "][index] ?? "";
     await assertRejects(() => call(...values), TypeError, words, Deno.inspect(values));
   }
   assertEquals(await listNames(dir.path), []);
