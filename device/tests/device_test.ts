@@ -390,20 +390,6 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   for (const record of added) await record.remove();
 });
 
-Deno.test("on an older Deno Device.open fails with an error that names the required version", async () => {
-  await using dir = await createTempDir();
-  const { version } = Deno;
-  // The suite doesn't run on an older Deno: this simulates its version.
-  Object.defineProperty(Deno, "version", { value: { ...version, deno: "2.9.5" } });
-  try {
-    const open = () => Device.open(`${dir.path}/camera`, { name: "camera" });
-    const { message } = await assertRejects(open, DeguError);
-    assertStringIncludes(message, 'this is Deno "2.9.5", but TLS needs ');
-  } finally {
-    Object.defineProperty(Deno, "version", { value: version });
-  }
-});
-
 // A device survives a power failure: its files and their directories are synced to the disk.
 
 const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
