@@ -76,14 +76,6 @@ Deno.test("the wait of a viewer ends when it leaves, even without a new picture"
   await withTimeout(watched.viewerLeft.promise, "its wait ends", 60);
 });
 
-Deno.test("a waiting viewer gets 503 when the pictures end", async () => {
-  const pictures = new Pictures();
-  await using server = await Server.start(["127.0.0.1", 0], makeLiveApp(pictures));
-  const waiting = new Client(server.address).request("GET", "/");
-  pictures.end();
-  assertEquals((await waiting).status, 503);
-});
-
 Deno.test("a viewer reconnects after the camera was offline, and both end on SIGTERM", async () => {
   await using dir = await createTempDir();
   const [port, audit] = [`${await findUnusedPort()}`, `${dir.path}/audit`];

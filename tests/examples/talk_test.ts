@@ -1,10 +1,10 @@
 /** The conversation of the examples, also after its server was killed or has ended. */
-import { Client, isTransient, Server } from "@degu/degu";
+import { Client, Server } from "@degu/degu";
 import { makeTalkApp, talk } from "@degu/internal/examples/talk.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 
 const TALK = "examples/talk.ts";
 const { signal } = new AbortController();
@@ -76,15 +76,4 @@ Deno.test("a line without an answer is sent again, and no line is lost between t
   await talk(new Client(server.address), lines, (answer) => void answers.push(answer), signal);
   assertEquals(answers, ["a", "b", "c"]);
   assertEquals(seen.filter((line) => line === "b").length, 2);
-});
-
-Deno.test("a signal ends a conversation that waits for its server", async () => {
-  const controller = new AbortController();
-  const reason = new Error("enough");
-  const client = new Client(["127.0.0.1", await findUnusedPort()]);
-  const talking = talk(client, ReadableStream.from(["a"]), () => {}, controller.signal);
-  controller.abort(reason);
-  const error = await assertRejects(() => talking);
-  assertEquals(error, reason);
-  assert(!isTransient(error));
 });

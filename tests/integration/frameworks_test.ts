@@ -1,4 +1,4 @@
-/** Hono, itty-router and ky. */
+/** Hono and ky. */
 import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
@@ -6,9 +6,8 @@ import { serve, type Serving } from "@degu/testing/serving.ts";
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Hono } from "npm:hono@4.13.19";
 import ky from "npm:ky@2.1.0";
-import { AutoRouter, error as ittyError, type IRequest } from "npm:itty-router@6.0.0";
 
-// Unmodified frameworks from npm on a server of the library: Hono and itty-router.
+// The unmodified framework Hono from npm on a server of the library.
 
 const encoder = new TextEncoder();
 
@@ -57,19 +56,6 @@ Deno.test("Hono: routes, parameters, queries, groups and middleware", async () =
   const head = await conn.head("/books");
   assertEquals([head.status, head.headers["content-type"]], [200, "application/json"]);
   assertEquals(serving.logger.messagesOf("error"), []);
-});
-
-Deno.test("itty-router: routes, parameters, queries and bodies", async () => {
-  const router = AutoRouter({ missing: () => ittyError(404, "nothing here") });
-  router.post("/items/:id", async (request: IRequest) => {
-    const { params, query } = request;
-    return { ...params, query, sent: await request.json() };
-  });
-  await using serving = serve(fromFetchHandler(router));
-  using conn = await serving.makeClient().connect();
-  const response = await conn.post("/items/2?a=b", {}, '{"c":1}');
-  assertEquals(await response.json(), { id: "2", query: { a: "b" }, sent: { c: 1 } });
-  assertEquals((await get(conn, "/nowhere")).status, 404);
 });
 
 // Unmodified ky from npm over a client of the library.

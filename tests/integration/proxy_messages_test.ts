@@ -152,34 +152,3 @@ Deno.test("every byte of a value from 0x20 on but 0x7F, and a tab, reaches the o
     assertEquals(flatten(pick(response.headers)), EVERY_BYTE);
   }
 });
-
-Deno.test("cookies stay apart from end to end, through a proxy and both bridges", async (t) => {
-  const cookies = ["a=b; Expires=Fri, 27 Nov 2026 00:00:00 GMT", "c=d", "", "e=\xff"];
-  const apps: [name: string, app: App][] = [
-    ["app", () => [200, "OK", { "set-cookie": cookies }, null]],
-    [
-      "fetch handler",
-      fromFetchHandler(() =>
-        new Response(null, { headers: cookies.map((cookie) => ["set-cookie", cookie]) })
-      ),
-    ],
-  ];
-  await testEachRow(t, apps, async (_name, app) => {
-    await using serving = serve(app);
-    await using proxyApp = new ProxyApp(serving.makeClient());
-    await using proxy = serve(proxyApp);
-    await using handlerProxy = serve(
-      fromFetchHandler(({ method }) =>
-        createFetch(serving.makeClient(), { anyHost: true })("/", { method })
-      ),
-    );
-    for (const ends of [serving, proxy, handlerProxy]) {
-      const client = ends.makeClient();
-      assertEquals((await client.request("GET", "/")).headers["set-cookie"], cookies);
-      const { headers } = await createFetch(client)("/");
-      assertEquals(headers.getSetCookie(), cookies);
-    }
-    const { headers } = await callApp(app, mkreq("GET", "/"));
-    assertEquals(headers["set-cookie"], cookies);
-  });
-});

@@ -201,55 +201,6 @@ Deno.test(
   },
 );
 
-const PYTHON_SERVER = `
-import http.server, ssl, sys
-ca, cert, key = sys.argv[1:]
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        subject = dict(pair[0] for pair in self.connection.getpeercert()["subject"])
-        self.wfile.write(b"HTTP/1.1 200 OK\\r\\nwho: " + subject["commonName"].encode()
-            + b"\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(body) + body)
-    def log_message(self, *args): pass
-    def handle(self):
-        super().handle() # raises where the connection is cut
-        print("END", flush=True)
-server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(cert, key)
-context.load_verify_locations(ca)
-context.verify_mode = ssl.CERT_REQUIRED
-server.socket = context.wrap_socket(server.socket, server_side=True, suppress_ragged_eofs=False)
-print("PORT", server.server_port, flush=True)
-server.serve_forever()
-`;
-
-/** Makes three requests over one connection, and checks the responses. */
-async function assertThreeResponses(client: SSLClient): Promise<void> {
-  using conn = await client.connect();
-  for (const length of [0, 1000, 100_000]) {
-    const body = crypto.getRandomValues(new Uint8Array(Math.min(length, 65536)));
-    const response = await conn.post("/", {}, body);
-    assertEquals([response.status, response.headers["who"]], [200, "TempPKI client"]);
-    assertEquals(await response.bytes(), body);
-  }
-}
-
-Deno.test(
-  "the client gets a response from Python's http.server, and close() sends close_notify",
-  await ignoreUnlessInstalled("python3"),
-  async () => {
-    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    const args = [caFile, certFile, keyFile];
-    const { program, port } = await ServingProgram.startPython(PYTHON_SERVER, args);
-    await using _program = program;
-    const config = { ...pki.clientSslconfig, checkHostname: true };
-    await assertThreeResponses(new SSLClient(config, ["127.0.0.1", port], { timeout: 60 }));
-    await program.waitForStdout(/END\n/);
-  },
-);
-
 Deno.test({
   name:
     "the commands in docs/tls.md create files that the code below them, curl and openssl can use",

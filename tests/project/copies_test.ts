@@ -144,10 +144,6 @@ const seams: readonly (readonly [label: string, className: string, Seam])[] = [
   ["the app of a server", "ProxyApp", (own, other) => {
     return new own.Server([...LOOPBACK], new other.ProxyApp(makeClient(other)));
   }],
-  ["an app of routes()", "Object", (own, other) => {
-    return own.routes({ "/": other.routes({ "GET /": app }) });
-  }],
-  ["the connector of a pool", "Client", (own, other) => new own.ConnectionPool(makeClient(other))],
   ["the client of a ProxyApp", "Client", (own, other) => new own.ProxyApp(makeClient(other))],
   ["a connection of a pool", "Connection", (own, other) => {
     return useConnection(other, (client) => {
@@ -161,9 +157,6 @@ const seams: readonly (readonly [label: string, className: string, Seam])[] = [
   }],
   ["the body of a response", "Body", (own, other) => {
     return own.callApp(() => [200, "OK", {}, makeBody(other)], makeRequest(own));
-  }],
-  ["the body classes of a client", "Body", (own, { bodies }) => {
-    return new own.Client(["127.0.0.1", 1], { bodies });
   }],
   ["the range of a response", "ContentRange", (own, other) => {
     const headers = { "content-range": new other.ContentRange(0, 5, 10) };

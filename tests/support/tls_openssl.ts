@@ -255,11 +255,6 @@ export class ServingProgram extends RunningProcess {
     return ServingProgram.#start("openssl", allArgs, /ACCEPT 127\.0\.0\.1:\d+\n/);
   }
 
-  /** Starts a Python script that prints `PORT` and its free port of 127.0.0.1; returns both. */
-  static startPython(script: string, args: readonly string[]) {
-    return ServingProgram.#start("python3", ["-u", "-c", script, ...args], /PORT \d+\n/);
-  }
-
   static async #start(name: string, args: readonly string[], port: RegExp) {
     const program = new ServingProgram(name, args);
     const [digits] = /\d+\n$/.exec(await program.waitForStdout(port))!;
