@@ -13,16 +13,12 @@ const rows: [rule: string, lines: string[], matched: string[], others: string[]]
   ["a path, from the top on", ["/a", "b/c"], ["a", "b/c", "b/c/"], ["x/a", "x/b/c", "c"]],
   ["a directory", ["a/", "/b/c/"], ["a/", "x/a/", "b/c/"], ["a", "b/c", "x/b/c/"]],
   ["any number of characters", ["*.o"], [".o", "a.o", "x/b.o"], ["o", "a.ob"]],
-  ["any number of characters between others", ["x*z"], ["xz", "x.y.z"], ["o"]],
   ["no slash among them", ["a/*", "b*c"], ["a/x", "a/.x"], ["b/c", "x/a/y"]],
   ["many stars are one", ["a***b"], ["ab", "axxb", "x/ab"], ["a/b", "abc"]],
   ["one character", ["a?c", "?é?"], ["abc", "ééé"], ["ac", "abbc", "a/c", "éé"]],
   ["any directories before", ["**/a/b"], ["a/b", "x/a/b", "x/y/a/b"], ["b", "a/x/b"]],
   ["any directories between", ["a/**/b"], ["a/b", "a/x/b", "a/x/y/b/"], ["x/a/b", "a/bb"]],
-  ["everything in a directory", ["a/**"], ["a/x", "a/x/y/"], ["a", "a/", "x/a/y"]],
   ["everything", ["**"], ["a", "a/b/"], []],
-  ["every directory", ["**/"], ["a/", "a/b/"], ["a"]],
-  ["everything at the top", ["/*"], ["a", ".b/"], []],
   ["a set", ["[ab]x", "[a-c0-9]y"], ["ax", "x/bx", "cy", "5y"], ["cx", "dy", "x", "-y"]],
   ["no character of a set", ["[!ab]x", "[^a-c]y"], ["cx", "!x", "dy"], ["ax", "by"]],
   ["brackets and hyphens in a set", ["[]-]1", "[a-]2"], ["]1", "-1", "-2"], ["11", "b2"]],
@@ -30,15 +26,12 @@ const rows: [rule: string, lines: string[], matched: string[], others: string[]]
   ["a set with a name", ["[[:digit:]_]a", "[![:upper:]]b"], ["1a", "_a", "cb"], ["da", "Ab"]],
   ["a set that does not end, or is none", ["[a", "[[:none:]]"], [], ["[a", "a", "n", "n]"]],
   ["a backslash takes away the meaning", ["\\*", "\\#a", "\\!b"], ["*", "#a", "!b"], ["x", "a"]],
-  ["a backslash takes away the meaning of ? and [", ["c\\?", "\\[d]"], ["c?", "[d]"], ["cx", "d"]],
   ["a backslash at the end is no pattern", ["a\\"], [], ["a", "a\\"]],
   ["spaces at the end, unless they are escaped", ["a  ", "b\\ ", "c\\  "], ["a", "b ", "c "], [
     ...["a ", "b", "c  "],
   ]],
-  ["spaces elsewhere", [" a", "b c"], [" a", "b c"], ["a", "b"]],
   ["comments, and nothing", ["#a", "", "  ", "/", "!"], [], ["#a", "a"]],
   ["the last match decides", ["*.o", "!a.o", "b/a.o"], ["x.o", "b/a.o"], ["a.o", "x/a.o"]],
-  ["letters have a case", ["A"], ["A"], ["a"]],
 ];
 
 Deno.test("lines as in .gitignore match", async (t) => {
@@ -122,7 +115,6 @@ Deno.test("a list is UTF-8, with a byte order mark or without, and any other lis
     [
       ["UTF-8", "a\nb\n", "ab"],
       ["with a byte order mark", "\ufeffa\nb", "ab"],
-      ["line ends of Windows", "a\r\nb\r\n", "ab"],
       ["nothing", "", ""],
       ["UTF-16 with a byte order mark", utf16("\ufeffa\nb\n"), null],
       ["UTF-16 without one", utf16("a\nb\n"), null],
@@ -143,7 +135,6 @@ Deno.test("a list whose bytes have changed is refused", async (t) => {
   await testEachRow(t, [
     ["the same", before, before, false],
     ["other lines", before, "b\n", true],
-    ["a line more", before, "a\nb\n", true],
     ["emptied", before, "", true],
     ["gone", before, null, true],
     ["new", null, "a\n", true],

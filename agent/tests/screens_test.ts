@@ -37,22 +37,10 @@ Deno.test("errors of the command line have advice", async (t) => {
       ["sync", "camera:to", `${local}/dangling`],
     ],
     [
-      "a file in place of a directory above a target",
-      1,
-      `"${local}/file" is not a directory: choose another target`,
-      ["get", "camera:file", `${local}/file/new`],
-    ],
-    [
       "a source that is a link to a missing file",
       1,
       `"${local}/dangling" is a symbolic link to a file that does not exist: name another file`,
       ["put", `${local}/dangling`, "camera:"],
-    ],
-    [
-      "several peers to put to",
-      2,
-      '"camera:" is another peer: run degu put once for each peer',
-      ["put", `${local}/file`, "camera:", "phone:"],
     ],
     [
       "a path above the inbox",
@@ -70,12 +58,6 @@ Deno.test("errors of the command line have advice", async (t) => {
       2,
       `--max-delete needs a value: --max-delete NUMBER`,
       ["sync", "a", "b:", "--max-delete"],
-    ],
-    [
-      "a value that is none of a few",
-      2,
-      `SHELL must be one of bash, zsh, fish`,
-      ["completions", "tcsh"],
     ],
     [
       "an address in place of a peer",

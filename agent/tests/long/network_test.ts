@@ -6,18 +6,6 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 const addressIn = ({ stdout, stderr }: AgentResult) =>
   stdout && JSON.parse(stdout).address || stderr;
 
-Deno.test(
-  await makeLabTest<AgentResult[]>(
-    "devices on two cables with link-local addresses are paired, and reached, by the interface of each",
-    "agent_two_cables.ts",
-    ["left", "middle", "right"],
-    (pings) => {
-      assertMatch(addressIn(pings[0]!), /^\[fe80::2%\d+\]:7443$/);
-      assertMatch(addressIn(pings[1]!), /^\[fe80::3%\d+\]:7443$/);
-    },
-  ),
-);
-
 type Pings = "known" | "found" | "despite" | "atStranger" | "given" | "moved" | "alone" | "gone";
 
 Deno.test(
