@@ -13,12 +13,7 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { respellReferenceUri } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 import { describe, type ModelRequest, readOneResponse, readRequests } from "../fuzz/oracle.ts";
-import {
-  describeApp,
-  formatResponses,
-  isClosedByServer,
-  someRequestRows,
-} from "../base/wire/requests.rows.ts";
+import { describeApp } from "../base/wire/requests.rows.ts";
 import {
   DROPPED_LINES,
   type RequestAttack,
@@ -136,32 +131,6 @@ Deno.test("through two proxies a server gets exactly the requests that the RFCs 
       const end = typeof row.last === "number" ? formatErrorResponse(row.last) : "";
       const responses = received.split("|end|");
       assertEquals([responses.length - 1, responses.at(-1)], [row.accepted.length, end]);
-    });
-  }
-});
-
-Deno.test("through two proxies a client gets the responses of a server to each row of requests.rows.ts", async (t) => {
-  await using server = serve(describeApp, { timeout: null });
-  await using chain = await startChain(server.address);
-  for (const row of someRequestRows) {
-    await t.step(row.name, async () => {
-      const expected = formatResponses(row, true);
-      using peer = await RawPeer.connect(chain.address);
-      let received = "";
-      try {
-        await peer.send(row.bytes);
-        received = await peer.readExactly(expected.length);
-        if (!isClosedByServer(row)) await peer.closeWrite();
-      } catch {
-        // The proxy has closed the connection, after the bytes that are still unread.
-      }
-      assertEquals(received + (await peer.readToEnd()).received, expected);
-      const requests = describeRequests(row.accepted.map(relayedRequest));
-      for (const sent of await chain.take()) {
-        const streams = sent.map(readRequests);
-        assertEquals(describeRequests(streams.flatMap(({ requests }) => requests)), requests);
-        for (const { clean, broken } of streams) if (!clean) assertEquals(broken?.uri, row.broken);
-      }
     });
   }
 });
