@@ -424,6 +424,12 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^: run "degu serve" on camera, and check/,
     ],
     [
+      markSocketError(new TimedOut("why")),
+      1,
+      "camera does not answer (why)",
+      /^: it may be busy, or hang.* on camera$/,
+    ],
+    [
       unreachable(connectionErrorDetails.set(new Error("why"), {
         fault: "unknown name",
         address: ["laptop.local", 7443],

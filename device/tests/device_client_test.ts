@@ -11,6 +11,7 @@ import {
   type PeerTarget,
 } from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";
 import {
@@ -131,6 +132,28 @@ Deno.test("the address that worked last is tried first the next time", async () 
   assertEquals(mute.conns.length, 1);
   await assertWorks(await setup.viewer.client("camera", { addresses }));
   assertEquals(mute.conns.length, 2);
+});
+
+const UNCAUGHT = `import { Device } from "@degu/device";
+const [dir, ...ports] = JSON.parse(Deno.env.get("GIVEN"));
+const device = await Device.open(dir);
+const client = await device.client("camera", { addresses: ports.map((port) => ["127.0.0.1", port]) });
+await client.request("GET", "/");`;
+
+Deno.test("an uncaught error is printed in about ten lines, with the caller's line and one line for each address", async () => {
+  await using setup = await setUpClient();
+  const count = 3;
+  const dead = await Promise.all(Array.from({ length: count }, () => setup.findDeadAddress()));
+  const given = [setup.viewer.dir, ...dead.map(([, port]) => port)];
+  const env = { NO_COLOR: "1", GIVEN: JSON.stringify(given) };
+  const child = await spawnScript(UNCAUGHT, ["--no-check", "--allow-all"], env);
+  await using running = new RunningProcess(child);
+  const { stderr } = await running.waitForEnd();
+  const printed = stderr.trimEnd().split("\n");
+  assert(printed.length <= 10 + count, stderr);
+  assertMatch(`${printed[0]}`, /DeviceError: .*start its server/);
+  assert(/^ {4}at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
+  assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
 });
 
 Deno.test("a server whose certificate was issued by an intermediate authority is not accepted as the peer", async () => {
