@@ -9,23 +9,21 @@ import { assert } from "@std/assert";
 /** The start of each program. A program that runs must not use names that it only declares. */
 export const BEGINNING = `
 import {
-  type Address, type Api, type App, type AppFunction, type AppObject, Body, BodyIter, type BodyOut,
-  buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
-  ConnectionPool, type Connector, ContentRange, createFetch, DeguError, describeConnectionError,
-  expectOk, fromFetchHandler, type HeadersToSend, isTimeout, isTransient, json, type Method,
-  parseAddress, ProtocolError, ProxyApp, Range, repeat, reply, type Requester, ResponseError,
-  type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
-  SSLServer, standardLogger, StatusError, SuffixRange, TlsError, UnsatisfiedRange, wrapApp,
+  type Address, type Api, type App, type AppFunction, type AppObject, Body, type BodyOut, buildUri,
+  Client, type ClientSslconfig, Connection, ConnectionPool, type Connector, ContentRange,
+  createFetch, describeConnectionError, expectOk, fromFetchHandler, type HeadersToSend,
+  isTransient, json, type Method, ProtocolError, ProxyApp, Range, reply, type Requester,
+  ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session,
+  SSLClient, SSLServer, standardLogger, StatusError, SuffixRange, TlsError, wrapApp,
 } from "@degu/degu";
-import { checkAddress, describeArgumentError, parseHost } from "@degu/degu/base";
+import { parseHost } from "@degu/degu/base";
 import * as degu from "@degu/degu";
-import type { LogDetails } from "@degu/degu/server";
-import { Device, type DeviceServer, PairingError, peerOf } from "@degu/device";
+import { Device } from "@degu/device";
 import {
-  download, downloadTree, FilesApp, listDirectory, TransferError, type TreeEntry, upload,
-  uploadTree, type UploadTreeOptions,
+  download, downloadTree, FilesApp, listDirectory, type TreeEntry, upload, uploadTree,
+  type UploadTreeOptions,
 } from "@degu/files";
-import { callApp, mkreq, type TempClientPKI, TempPKI, TempServer } from "@degu/degu/misc";
+import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
 
 const app: App = () => json({});
 await using server = await Server.start(["127.0.0.1", 0], app);

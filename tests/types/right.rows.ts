@@ -12,8 +12,6 @@ new ConnectionPool(client, { maxConnections: none, idleTimeout: none, repeat: no
 client.get("/", {}, { signal: none });
 new ProxyApp(client, { headers: none, logger: none, signal: none });
 fromFetchHandler(() => new Response(), { origin: none });`,
-  "a client of the port that was chosen": `
-const other = new Client(["127.0.0.1", server.port]);`,
   "apps of all kinds": `
 class Counter {
   #count = 0;
@@ -35,36 +33,6 @@ const either = ({ method }: degu.Request) => method === "GET" ? client.request("
 const withApi: App = (_request, _session, { BodyIter }: Api) => [200, "OK", {}, new BodyIter([bytes], 1)];
 for (const each of [new Counter(), new Guarded(), typed, several, either, withApi]) new Server(address, each);
 `,
-  "streams and generators as bodies": `
-reply(200, new Blob(["a"]).stream());
-reply(200, (async function* () {
-  yield "a";
-})());
-client.request("PUT", "/", {}, new Blob(["a"]).stream());
-`,
-  "routes by method and path": `
-routes({
-  "GET /": () => reply(200),
-  "PUT /user/{name}/{key...}": async (request, { store }) => {
-    const { name, key } = request.parameters;
-    store.set(name, key);
-    return reply(200, await request.text());
-  },
-  "DELETE /user/{name}": ({ parameters: { name } }) => client.request("DELETE", buildUri([name])),
-  "/files/": new FilesApp("/tmp"),
-  "/api/": app,
-}) satisfies App;
-`,
-  "requests that are forwarded": `
-const same: App = ({ method, uri, headers, body }) => client.request(method, uri, headers, body);
-const changed: App = ({ method, headers, body }) =>
-  client.request(method, "/", { ...headers, host: undefined, via: "a" }, body);
-const copied: App = async (request) => {
-  const { status, reason, headers, body } = await client.request(request.method, request.uri);
-  return [status, reason, { ...headers, "x-new": "a" }, body];
-};
-const whole: App = () => client.request("GET", "/");
-`,
   "bytes from the platform": `
 client.request("PUT", "/", {}, new Uint8Array(new SharedArrayBuffer(4)));
 client.request("PUT", "/", {}, await Deno.readFile("/tmp/a"));
@@ -73,32 +41,6 @@ reply(200, new Body(Deno.stdin, 5));
 new Connection(await Deno.connect({ port: 80 }), null);
 await Deno.writeFile("/tmp/a", response.body!.readable);
 response.body!.writeTo(Deno.stdout);
-`,
-  "actions that are repeated and retried": `
-repeat((signal) => download(client, "/a", "/tmp/a", { signal }), { seconds: 5, signal });
-repeat(() => console.log("tick"), { seconds: 60, signal });
-const first: number = await retry(() => 1, { onRetry: async ({ number }) => await console.log(number) });
-new ProxyApp(client, { headers: async () => ({ "x-token": await Promise.resolve("a") }) });
-retry((moved) => upload(client, "/tmp/a", "/a", { onProgress: moved }), { seconds: 2, signal });
-retry(() =>
-  downloadTree(client, "/", "/tmp/a", {
-    filter: { directory: ({ name }) => !name.startsWith(".") },
-    onEvent(event) {
-      if (event.type === "failed") console.error(event.path.join("/"), event.error);
-    },
-  })
-);
-`,
-  "a value that a middleware leaves for an app": `
-const withUser = (app: App) =>
-  wrapApp(app, (next, request, { store }) => {
-    request.store.set("user", request.headers["x-user"]);
-    store.set("since", Date.now());
-    return next(request.with({ headers: { ...request.headers, "x-user": undefined } }));
-  });
-const hello: App = ({ store }) => reply(200, \`hello, \${store.get("user")}\`);
-withUser(routes({ "GET /": hello, "GET /{name}": ({ store }) => json(store.has("user")) }));
-const fetched = fromFetchHandler((_request, { request: { store } }) => Response.json([...store]));
 `,
   "answers as objects": `
 const object: App = () => ({ status: 200, reason: "OK", headers: {}, body: "hello" });
@@ -111,18 +53,6 @@ const mixed = ({ method }: degu.Request) => method === "GET" ? reply404 : reply(
 routes({ "GET /": object, "GET /a": () => reply404, "/b/": mixed });
 wrapApp(object, async (next) => ({ ...(await next()), status: 201, reason: "Created" }));
 new Server(address, mixed);
-`,
-  "answers that are thrown": `
-function check(flag: boolean): asserts flag {
-  if (!flag) throw new ResponseError(reply(403));
-}
-const guarded: App = async (request) => {
-  check(request.headers["x-key"] === "secret");
-  const response = await client.request("GET", "/");
-  if (!response.ok) throw new ResponseError(response);
-  return response;
-};
-const seen = (error: unknown) => error instanceof ResponseError ? error.response : reply(500);
 `,
   "statuses and values that are known at run time": `
 const status: number = flag ? 204 : 200;
@@ -237,55 +167,6 @@ const part: string | undefined = request.headers[prefix] ?? request.headers[\`\$
 if ("accept" in request.headers) json(Object.keys(response.headers));
 const priority = request.headers["3gpp-sbi-message-priority"]?.trim();
 `,
-  "bodies of the platform": `
-const platform: BodyOut[] = [
-  new Blob(["a"], { type: "text/plain" }),
-  new File(["a"], "a.txt"),
-  new ArrayBuffer(4),
-  new URLSearchParams({ a: "b" }),
-  await new Blob(["a"]).arrayBuffer(),
-  (await Deno.readFile("/tmp/a")).buffer,
-  await (await fetch("http://127.0.0.1")).blob(),
-];
-for (const body of platform) {
-  client.post("/", {}, body);
-  reply(200, body);
-  new Server(address, () => [200, "OK", {}, body]);
-}
-new Server(address, ({ searchParams }) => flag ? reply(200, searchParams) : reply(200, "a"));
-mkreq("POST", "/", {}, new URLSearchParams({ a: "b" }));
-mkreq("PUT", "/", {}, new Blob(["a"]));
-`,
-  "a retry without expectOk": `
-const { status } = await retry(() => client.request("GET", "/"));
-const { ok } = await retry(() => client.get("/"), { when: isTransient, retries: 5 });
-await retry(async (moved) => {
-  const response = await client.request("POST", "/", {}, "a");
-  moved();
-  return response.status;
-}, {
-  when: (error) => isTransient(error) || error instanceof StatusError && error.status === 404,
-  onRetry: ({ error, number }) => console.log(number, describeConnectionError(error)?.fault),
-});
-`,
-  "reading the fields of errors": `
-if (error instanceof DeguError) console.log(error.code ?? "", error.problem);
-if (error instanceof StatusError) {
-  const { status, reason, method, uri, headers, text, retryAfter } = error;
-  console.log(status + (retryAfter ?? 0), reason, method === "GET", uri, headers.etag, text);
-}
-if (error instanceof TransferError) console.log(error.kept?.path, error.kept?.bytes, error.limit);
-if (error instanceof PairingError) console.log(error.reason === "local", error.peerName);
-if (error instanceof TlsError && error.address !== null) new Client(error.address);
-const { fault, address: at, missingBytes } = describeConnectionError(error) ?? {};
-if (fault === "refused" && at != null) new Client(at);
-console.log(missingBytes, describeArgumentError(error)?.argument);
-class Busy extends DeguError {
-  override readonly code = "BUSY";
-  readonly status = 503;
-}
-console.log(new Busy("the lamp is busy; try again", { problem: "the lamp is busy", cause: error }).problem);
-`,
   "console as a logger": `
     await Server.start(["127.0.0.1", 0], () => reply(204), { logger: console });`,
   "a logger of a proxy with warn alone, and one with record": `
@@ -350,27 +231,6 @@ new SSLServer({ ...anyPki.serverSslconfig, allowUnauthenticatedClients: true }, 
 new SSLServer({ ...sslconfig, ca: undefined, caFile }, address, app);
 new SSLServer({ ...sslconfig, certFile: undefined, keyFile: undefined, cert, key }, address, app);
 new SSLClient({ ...clientSslconfig, caFile: undefined, caPath: undefined, ca }, address);
-`,
-  "every result of onConnect": `
-const kinds: AppObject[] = [
-  { handle: app, onConnect: () => true },
-  { handle: app, onConnect: async () => await Promise.resolve(false) },
-  { handle: app, onConnect: () => flag ? { user: "viewer" } : false },
-  { handle: app, onConnect: async () => ({ user: "viewer", signal, isTrusted: async () => flag }) },
-];
-for (const each of kinds) wrapApp(each, (next) => next());
-`,
-  "reading the fields of a TransferError": `
-try {
-  await upload(client, "/tmp/a", ["a"], { replace: false, modified: undefined });
-  await uploadTree(client, "/tmp/a", [], { partial: false });
-} catch (error) {
-  if (!(error instanceof TransferError)) throw error;
-  const { code, at, needed, free, result, cause } = error;
-  if (code === "DISK_FULL") console.error(at === "local", needed ?? 0, free ?? 0);
-  if (code === "INCOMPLETE" && result !== null) console.error(result.failed, result.deletionsSkipped);
-  if (cause instanceof StatusError) console.error(cause.status);
-}
 `,
   "options of a tree, also those that are built step by step": `
 uploadTree(client, "/tmp/a", "/a/", { move: flag, settled: 5, retries: 3, signal });

@@ -14,10 +14,6 @@ assigning to a received header | only permits reading
 - request.headers["x-new"] = "a";
 + ({ ...request.headers, "x-new": "a" }) satisfies HeadersToSend;
 
-the name of a header with capitals | RangeError: "Content-Type"
-- await client.request("PUT", "/", { "Content-Type": "text/plain" }, "a");
-+ await client.request("PUT", "/", { "content-type": "text/plain" }, "a");
-
 the init of fetch in place of headers and body | Source has 1 element(s) but target requires 2
 - client.request("POST", "/", { headers: { a: "b" }, body: "c" });
 + client.request("POST", "/", { a: "b" }, "c");
@@ -60,16 +56,6 @@ a parameter of another name | Property 'name' does not exist
 - routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });
 + routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });
 
-a method whose name resembles onConnect | TypeError: onConnect
-- const guarded = { handle: app, onConnected: () => false };
-- new Server(["127.0.0.1", 0], guarded);
-+ const guarded = { handle: app, onConnect: () => false };
-+ new Server(["127.0.0.1", 0], guarded);
-
-a fetch of another host | TypeError: 127.0.0.1
-- await createFetch(client)("https://api.example/");
-+ await createFetch(client, { anyHost: true })("https://api.example/");
-
 two strings that are swapped | RangeError: /home/me/photos
 - await downloadTree(client, "/home/me/photos", "/photos/");
 + await downloadTree(client, "/photos/", "/home/me/photos");
@@ -94,21 +80,9 @@ a copy of a request by its fields | is missing the following properties from typ
 - wrapApp(app, (next, request) => next({ ...request, headers: {} }));
 + wrapApp(app, (next, request) => next(request.with({ headers: {} })));
 
-deleting a header of a request | only permits reading
-- delete request.headers["cookie"];
-+ request.with({ headers: { ...request.headers, cookie: undefined } });
-
-a copy of a request with a path that leaves its directory | RangeError: changes.path[0]: "..": ".." is not allowed
-- mkreq("GET", "/").with({ path: ["..", "secret"] });
-+ mkreq("GET", "/").with({ path: ["secret"] });
-
 a value of a request without a check | 'unknown' is not assignable to type 'string'
 - const name: string = request.store.get("user");
 + const name = String(request.store.get("user") ?? "nobody");
-
-data in the place of headers | Source has 1 element(s) but target requires 2
-- client.request("POST", "/", { name: "anna" });
-+ client.request("POST", "/", {}, JSON.stringify({ name: "anna" }));
 
 data in the place of headers, by a Requester | TypeError: body: must be given after the headers of a POST request
 - const requester: Requester = client;
@@ -119,10 +93,6 @@ data in the place of headers, by a Requester | TypeError: body: must be given af
 a body that a look-up lacks, of a request | 'undefined' is not assignable
 - client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b"));
 + client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b") ?? null);
-
-the Request of the platform for an app | is missing the following properties from type 'Request'
-- await callApp(app, new Request("http://127.0.0.1/"));
-+ await callApp(app, mkreq("GET", "/"));
 
 an answer as an object without a reason | Property 'reason' is missing
 - new Server(address, () => ({ status: 200, headers: {}, body: null }));
@@ -136,12 +106,6 @@ a status in the place of a thrown answer | 'number' is not assignable to paramet
 +   throw new ResponseError(reply(404));
 + };
 
-an app that passes on the failure of another server as its own answer | StatusError: the server answered 404 "Not Found"
-- const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
-- await callApp(() => expectOk(upstream()), mkreq("GET", "/"));
-+ const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
-+ await callApp(() => upstream(), mkreq("GET", "/"));
-
 a status that no response can have | '100' is not assignable to parameter of type 'never'
 - reply(100);
 + reply(200);
@@ -149,10 +113,6 @@ a status that no response can have | '100' is not assignable to parameter of typ
 a body with a status that allows no body | '"x"' is not assignable to type 'null'
 - reply(204, "x");
 + reply(204);
-
-an optional body | 'undefined' is not assignable
-- const ok = (body?: string) => reply(200, body);
-+ const ok = (body: string | null = null) => reply(200, body);
 
 an object as body of a reply | send a value as JSON with json(value, status)
 - reply(200, { name: "anna" });
@@ -169,29 +129,11 @@ a route with an empty component | a component of the path is empty
 a parameter that may be missing, in an app for any route | 'parameters.name' is possibly 'undefined'
 - const show: App = ({ parameters }) => reply(200, parameters.name.toUpperCase());
 + const show: App = ({ parameters }) => reply(200, parameters.name?.toUpperCase() ?? null);
-
-a directory under a key with a method | RangeError: table["GET /files/"]: must be a mount, "/files/"
-- routes({ "GET /files/": new FilesApp("/tmp") });
-+ routes({ "/files/": new FilesApp("/tmp") });
-
-a query that is not escaped | RangeError: " " is not allowed; a URI has visible ASCII except #; buildUri
-- await client.request("GET", "/find?name=a b");
-+ await client.request("GET", buildUri(["find"], { name: "a b" }));
-
-a method of a client without the client | TypeError: Cannot read properties of undefined
-- const { request } = client;
-- await request("GET", "/");
-+ const get = (uri: string) => client.request("GET", uri);
-+ await get("/");
 `),
 
   // Headers, bodies, and other arguments.
 
   ...parseWrongPrograms(`
-a number as the value of a header | TypeError: headers["x-count"]: must be a string; got
-- await client.request("GET", "/", { "x-count": 5 });
-+ await client.request("GET", "/", { "x-count": "5" });
-
 an upper-case name of a header of a client | RangeError: write it in lower case: "user-agent"
 - new Client(server.address, { headers: { "User-Agent": "camera" } });
 + new Client(server.address, { headers: { "user-agent": "camera" } });
@@ -199,10 +141,6 @@ an upper-case name of a header of a client | RangeError: write it in lower case:
 a length as text | Type 'string' is not assignable to type 'number'
 - client.request("PUT", "/", { "content-length": "5" }, "hello");
 + client.request("PUT", "/", { "content-length": 5 }, "hello");
-
-a range of bytes as text | TypeError: headers["range"]: must be a Range or a SuffixRange; got string
-- await client.get("/", { range: "bytes=0-4" });
-+ await client.get("/", { range: new Range(0, 5) });
 
 the start of a received range that may have another unit | Property 'start' does not exist on type 'string'
 - request.headers.range?.start;
@@ -232,10 +170,6 @@ a GET with a body | Argument of type '"hello"' is not assignable to parameter of
 - client.request("GET", "/", {}, "hello");
 + client.request("POST", "/", {}, "hello");
 
-a DELETE of a connection with a body | Argument of type 'string' is not assignable to parameter of type 'null
-- conn.request("DELETE", "/", {}, JSON.stringify({ a: 1 }));
-+ conn.request("POST", "/", {}, JSON.stringify({ a: 1 }));
-
 a form as body | Type 'FormData' is not assignable to type 'BodyOut'
 - const form = new FormData();
 - client.post("/", {}, form);
@@ -259,10 +193,6 @@ a server at a name | RangeError: got "localhost"; write "127.0.0.1" or "::1"
 a directory that is missing | NotFound: make it first (create: true does), or mount its disk
 - new FilesApp("/tmp/degu-none/here");
 + new FilesApp("/tmp", { create: true });
-
-an absolute URI | RangeError: uri: bad URI "http://127.0.0.1:8080/lamps": it must begin with "/"
-- await client.request("GET", "http://127.0.0.1:8080/lamps");
-+ await client.request("GET", "/lamps");
 
 an address as a text with a port | RangeError: a host is given with its port, as in ["127.0.0.1", 8080]
 - new Client("127.0.0.1:80");
@@ -369,10 +299,6 @@ console as the print of a standardLogger | 'Console' is not assignable
 - standardLogger({ print: console });
 + standardLogger({ print: console.error });
 
-a kind of log lines that doesn't exist | have no overlap
-- const isOfPeers = ({ kind }: LogDetails) => kind === "bytes";
-+ const isOfPeers = ({ kind }: LogDetails) => kind === "protocol";
-
 a logger that only has record | is missing the following properties
 - const logger: degu.Logger = { record: () => {} };
 + const logger: degu.Logger = { ...standardLogger(), record: () => {} };
@@ -423,18 +349,6 @@ a server of TLS without trust | Property 'caFile' is missing
 - new SSLServer({ certFile, keyFile }, address, app);
 + new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: true }, address, app);
 
-a server of TLS that accepts no client | TypeError: must have ca, caFile or caPath
-- buildServerSslctx({ certFile, keyFile, allowUnauthenticatedClients: false });
-+ buildServerSslctx({ certFile, keyFile, caFile, allowUnauthenticatedClients: false });
-
-a context without authorities | Property 'caFile' is missing
-- (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });
-+ (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({
-+   certFile,
-+   keyFile,
-+   ca: [],
-+ });
-
 the result of forget as a condition | TS1345
 - if (!await device.forget("viewer")) console.log("unknown");
 + await device.forget("viewer");
@@ -468,16 +382,6 @@ the trust compared without await | TS2367
 + const guarded: App = async (_request, session) =>
 +   await session.trust() === "trusted" ? reply(200) : reply(403);
 
-the trust in a switch without await | TS2678
-- switch (session.trust()) {
--   case "trusted":
--     reply(200);
-- }
-+ switch (await session.trust()) {
-+   case "trusted":
-+     reply(200);
-+ }
-
 the trust as a condition without await | TS2801
 - if (session.trust()) reply(200);
 + if (await session.trust() === "trusted") reply(200);
@@ -485,16 +389,6 @@ the trust as a condition without await | TS2801
 isTrusted of a session | 'isTrusted' does not exist
 - if (await session.isTrusted()) reply(200);
 + if (await session.trust() === "trusted") reply(200);
-
-the trust without await, negated | TypeError: the app has called session.trust(), and has not awaited its result
-- const guarded: App = (_request, session) => {
--   if (!session.trust()) return reply(403);
--   return reply(200);
-- };
-- await callApp(guarded, mkreq("GET", "/"));
-+ const guarded: App = async (_request, session) =>
-+   await session.trust() === "untrusted" ? reply(403) : reply(200);
-+ await callApp(guarded, mkreq("GET", "/"));
 
 a session whose trust is a value | TS2322
 - await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });
@@ -508,17 +402,6 @@ a path and a URI that are swapped | NotFound: file: /tmp/to/1.jpg
 - await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");
 + await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");
 
-a tree whose result is ignored | TransferError: 1 entry could not be copied or deleted: "a": a directory has this name
-- const dir = import.meta.dirname!;
-- await Deno.mkdir(\`\${dir}/there/a/b\`, { recursive: true });
-- await Deno.mkdir(\`\${dir}/here\`);
-- await Deno.writeTextFile(\`\${dir}/here/a\`, "a directory has this name");
-- const files = new FilesApp(\`\${dir}/there\`, { list: true, write: true });
-- await using serving = await Server.start(["127.0.0.1", 0], files);
-- await uploadTree(new Client(serving.address), \`\${dir}/here\`, [], { onEvent() {} });
-+ const { failed } = await uploadTree(client, "/tmp/here", [], { partial: true });
-+ if (failed > 0) console.error(failed);
-
 a list that is awaited, and iterated | TS2488
 - for (const { name } of await listDirectory(client, "/")) console.log(name);
 + for await (const { name } of listDirectory(client, "/")) console.log(name);
@@ -530,10 +413,6 @@ a time as a number | Type 'number' is not assignable to type
 the bytes of this call as the progress | Property 'bytes' does not exist on type 'TransferProgress'
 - await download(client, "/a", "/tmp/a", { onProgress: ({ bytes, total }) => console.log(bytes / total) });
 + await download(client, "/a", "/tmp/a", { onProgress: ({ done, total }) => console.log(done / total) });
-
-the bytes of an attempt as its progress | 'bytes' does not exist in type '{ readonly done: number; }'
-- await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ transferred }) => moved({ bytes: transferred }) }));
-+ await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ done }) => moved({ done }) }));
 `),
 
   // Trees.
