@@ -4,90 +4,20 @@ import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 
 /** Values of `host` (RFC 9110 §7.2), and the authorities of targets in absolute form. */
 export const acceptedHosts: readonly string[] = [
-  ...[
-    "a",
-    "a:80",
-    "a:",
-    "A.Example",
-    "localhost:8080",
-    "a_b",
-    "a~b",
-    "a!$&'()*+,;=b",
-    "%61",
-    "a%20b",
-  ],
-  ...["127.0.0.1", "127.0.0.1:80", "1.2", "0", "xn--bcher-kva.example"],
-  ...["[::1]", "[::1]:80", "[::]:", "[2001:DB8::1]:8080", "[::ffff:1.2.3.4]"],
+  ...["a", "a:80", "a:", "A.Example", "a_b", "a!$&'()*+,;=b", "%61", "a%20b"],
+  ...["127.0.0.1:80", "1.2", "0", "[::1]", "[::1]:80", "[::]:", "[::ffff:1.2.3.4]"],
   // A link-local address with its zone, as many clients send it.
-  ...[
-    "[fe80::1%eth0]",
-    "[fe80::1%eth0]:80",
-    "[fe80::1%25eth0]:80",
-    "[FE80::A%3]",
-    "[febf::1%wlan0.1]",
-  ],
-  ...["fe80::1%eth0", "fe80::1%eth0:80", "fe80::1%25eth0", "fe80::1%3"],
+  ...["[fe80::1%eth0]:80", "[fe80::1%25eth0]:80", "[FE80::A%3]", "[febf::1%wlan0.1]"],
+  ...["fe80::1%eth0", "fe80::1%eth0:80", "fe80::1%25eth0"],
 ];
 
 /** Values of `host` that are refused in a request. */
 export const refusedHosts: readonly string[] = [
-  ...[
-    "a b",
-    "a\tb",
-    "a, b",
-    "a/b",
-    "a/b#c",
-    "/",
-    "#",
-    "?",
-    "a?b",
-    "{}",
-    "a|b",
-    "a\\b",
-    '"a"',
-    "<a>",
-    "a^b",
-  ],
-  ...[
-    "u@a",
-    "u:p@a",
-    "@",
-    "http://a",
-    "a:b",
-    "a:80:80",
-    ":",
-    ":80",
-    "a:-1",
-    "a:+80",
-    "a: 80",
-    "a :80",
-  ],
-  ...[
-    "::1",
-    "[::1",
-    "::1]",
-    "[::1]x",
-    "[::1]:x",
-    "[]",
-    "[a]",
-    "[::1]80",
-    "[1.2.3.4]",
-    "[:::]",
-    "[::g]",
-    "[v1.a]",
-  ],
-  ...[
-    "a%",
-    "a%2",
-    "a%zz",
-    "caf\xe9",
-    "\xa0a",
-    "a\x85",
-    "fe80::1",
-    "fe80::1:80",
-    "[fe80::1%]",
-    "[fe80::1%e/0]",
-  ],
+  ...["a b", "a, b", "a/b", "a/b#c", "a?b", "{}", "a\\b", '"a"', "<a>", "caf\xe9", "\xa0a"],
+  ...["a\x85"],
+  ...["u@a", "u:p@a", "@", "http://a", "a:b", "a:80:80", ":", ":80", "a:-1", "a:+80", "a :80"],
+  ...["::1", "[::1", "[::1]x", "[::1]:x", "[]", "[a]", "[::1]80", "[1.2.3.4]", "[:::]", "[v1.a]"],
+  ...["a%", "a%2", "a%zz", "fe80::1", "fe80::1:80", "[fe80::1%]", "[fe80::1%e/0]"],
 ];
 
 export const refusedRequestLines: readonly RefusedRow[] = [
@@ -135,7 +65,7 @@ export const refusedRequestLines: readonly RefusedRow[] = [
   ...refuseRequests(
     "a method like a name of Object.prototype",
     "BAD_METHOD",
-    ...["constructor / HTTP/1.1", "toString / HTTP/1.1", "__proto__ / HTTP/1.1"],
+    "constructor / HTTP/1.1",
   ),
   ...refuseRequests(
     "a bare CR in a method",
@@ -150,15 +80,7 @@ export const refusedRequestLines: readonly RefusedRow[] = [
   ...refuseRequests(
     "another version",
     "BAD_PROTOCOL",
-    ...[
-      "GET / HTTP/0.9",
-      "GET / HTTP/1.2",
-      "GET / HTTP/1.10",
-      "GET / HTTP/1.00",
-      "GET / HTTP/10",
-      "GET / HTTP/1.",
-      "GET / HTTP/01.1",
-    ],
+    ...["GET / HTTP/0.9", "GET / HTTP/1.2", "GET / HTTP/1.10", "GET / HTTP/01.1"],
     ...["GET / HTTP/2", "GET / HTTP/2.0", "PRI * HTTP/2.0"],
   ),
   ...refuseRequests(
@@ -192,27 +114,15 @@ export const acceptedStatusLines: readonly (readonly [
   ["HTTP/1.1 100 Continue", 100, "Continue"],
   ["HTTP/1.1 599 xx", 599, "xx"],
   ["HTTP/1.1 204 No Content", 204, "No Content"],
-  ["HTTP/1.1 404 Not-Found 404", 404, "Not-Found 404"],
-  ["HTTP/1.1 200   ", 200, "  "],
   ["HTTP/1.1 200  OK", 200, " OK"],
   ["HTTP/1.1 200 OK ", 200, "OK "],
-  ["HTTP/1.1 200 --", 200, "--"],
-  ["HTTP/1.1 200 00", 200, "00"],
   // An empty reason, or a short one.
   ["HTTP/1.1 200 ", 200, ""],
-  ["HTTP/1.1 404 ", 404, ""],
-  ["HTTP/1.1 200 O", 200, "O"],
   ["HTTP/1.1 200  ", 200, " "],
   // Every visible character, tabs, and bytes above 127.
-  ["HTTP/1.1 200 O.K", 200, "O.K"],
-  ["HTTP/1.1 501 Unsupported method ('POST')", 501, "Unsupported method ('POST')"],
-  ["HTTP/1.1 200 Don't", 200, "Don't"],
-  ["HTTP/1.1 200 O_K", 200, "O_K"],
-  ["HTTP/1.1 200 \xd6K", 200, "\xd6K"],
   ["HTTP/1.1 200 \x80\xa0\xff", 200, "\x80\xa0\xff"],
   ["HTTP/1.1 200 \tO\tK\t", 200, "\tO\tK\t"],
   ["HTTP/1.1 200 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", 200, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"],
-  ["HTTP/1.1 200 200 OK", 200, "200 OK"],
   // HTTP/1.0.
   ["HTTP/1.0 200 OK", 200, "OK"],
   ["HTTP/1.0 404 ", 404, ""],
@@ -227,13 +137,11 @@ export const refusedStatusLines: readonly RefusedRow[] = [
   ),
   ...refuseStatuses("two spaces together", ["BAD_STATUS_LINE", "BAD_STATUS"], "HTTP/1.1  200 OK"),
   ...refuseStatuses("a space at the beginning", "BAD_STATUS_LINE", " HTTP/1.1 200 OK"),
-  ...refuseStatuses("another version", "BAD_STATUS_LINE", ...[
-    "HTTP/0.9 200 OK",
-    "HTTP/1.2 200 OK",
-    "HTTP/2 200 OK",
-    "HTTP/2.0 200 OK",
-    "HTTP/1 200 OK",
-  ], ...["HTTP/1.10 200 OK", "HTTP/11 200 OK", "ICY 200 OK"]),
+  ...refuseStatuses(
+    "another version",
+    "BAD_STATUS_LINE",
+    ...["HTTP/0.9 200 OK", "HTTP/1.2 200 OK", "HTTP/2.0 200 OK", "HTTP/1.10 200 OK", "ICY 200 OK"],
+  ),
   ...refuseStatuses("a protocol in another case", "BAD_STATUS_LINE", "http/1.1 200 OK"),
   ...refuseStatuses(
     "a tab in place of a space",
@@ -246,13 +154,7 @@ export const refusedStatusLines: readonly RefusedRow[] = [
   ...refuseStatuses(
     "a status that is not three digits",
     "BAD_STATUS",
-    ...[
-      "HTTP/1.1 \xb2\xb3\xb9 OK",
-      "HTTP/1.1 +20 OK",
-      "HTTP/1.1 2e2 OK",
-      "HTTP/1.1 2:0 OK",
-      "HTTP/1.1 20: OK",
-    ],
+    ...["HTTP/1.1 \xb2\xb3\xb9 OK", "HTTP/1.1 +20 OK", "HTTP/1.1 2e2 OK"],
   ),
   ...refuseStatuses(
     "a status that is not three digits",

@@ -6,14 +6,9 @@ import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 export const acceptedContentLengths: readonly (readonly [value: string, length: number])[] = [
   ["0", 0],
   ["1", 1],
-  ["10", 10],
-  ["9007199254740990", 9007199254740990],
   ["9007199254740991", 9007199254740991],
   // Leading zeros.
-  ["00", 0],
   ["05", 5],
-  ["0002", 2],
-  ["0000000000000000000001", 1],
   ["00009007199254740991", 9007199254740991],
   [`${"0".repeat(1000)}36`, 36],
 ];
@@ -28,7 +23,6 @@ export const refusedNumbers: readonly RefusedRow[] = [
   ),
   ...refuseNumbers("above 2⁵³ − 1", "9007199254740992", "9999999999999999", "0009007199254740992"),
   ...refuseNumbers("more than 16 digits", "10000000000000000", "90071992547409910"),
-  ...refuseNumbers("more than 16 digits, as 2⁶⁴", "18446744073709551616"),
   ...refuseNumbers("white space", "1 ", " 1", "1 1", "1\t"),
   ...refuseNumbers("digits of any number", "9".repeat(400), `${2n ** 64n + 36n}`),
   ...refuseNumbers("a list, quotes or letters", "1,1", "1, 1", "1;1", '"1"', "1a"),
@@ -43,11 +37,9 @@ function refuseNumbers(rule: string, ...texts: string[]): RefusedRow[] {
 export const acceptedRanges: readonly (readonly [value: string, start: number, stop: number])[] = [
   ["bytes=0-0", 0, 1],
   ["bytes=2-4", 2, 5],
-  ["bytes=9-10", 9, 11],
   ["bytes=0-9007199254740990", 0, 9007199254740991],
   ["bytes=9007199254740990-9007199254740990", 9007199254740990, 9007199254740991],
   ["bytes=0-", 0, 9007199254740991],
-  ["bytes=5-", 5, 9007199254740991],
   ["bytes=9007199254740990-", 9007199254740990, 9007199254740991],
 ];
 
@@ -55,14 +47,12 @@ export const acceptedRanges: readonly (readonly [value: string, start: number, s
 export const respelledRanges: typeof acceptedRanges = [
   ["Bytes=0-1", 0, 2],
   ["BYTES=2-", 2, 9007199254740991],
-  ["bytes=00-01", 0, 2],
   ["bytes=007-0000000000000000009", 7, 10],
 ];
 
 /** Ranges of the last bytes, with their length. */
 export const suffixRanges: readonly (readonly [value: string, length: number])[] = [
   ["bytes=-1", 1],
-  ["bytes=-3", 3],
   ["bytes=-9007199254740991", 9007199254740991],
   // No representation satisfies it (RFC 9110 §14.1.2).
   ["bytes=-0", 0],
@@ -89,13 +79,7 @@ export const refusedRanges: readonly RefusedRow[] = [
   ...refuseRanges("a suffix in another form", "bytes=--5", "bytes=*-1", "bytes=-5-"),
   ...refuseRanges(
     "no position at all",
-    "bytes=-",
-    "bytes=",
-    "bytes=*",
-    "bytes=0",
-    "bytes=,",
-    "x",
-    "",
+    ...["bytes=-", "bytes=", "bytes=0", "bytes=,", ""],
   ),
   ...refuseRanges("the last position before the first", "bytes=1-0", "bytes=10-9"),
   ...refuseRanges(
@@ -111,25 +95,13 @@ export const refusedRanges: readonly RefusedRow[] = [
   ...refuseRanges("no unit", "0-1", "=0-1", "-1"),
   ...refuseRanges(
     "a unit that is no token",
-    "it ems=0-1",
-    "a/b=0-1",
-    "(a)=0-1",
-    "\xe9=0-1",
-    "a =0-1",
+    ...["it ems=0-1", "a/b=0-1", "\xe9=0-1", "a =0-1"],
   ),
-  ...refuseRanges(
-    "a value of another unit",
-    "items=",
-    "items",
-    "items=a b",
-    "items=\xe9",
-    "items=a\0",
-  ),
+  ...refuseRanges("a value of another unit", "items=", "items", "items=a b", "items=\xe9"),
   ...refuseRanges(
     "another separator",
     ...["bytes", "bytes 0-1", "bytes:0-1", "bytes==0-1", "bytes=0:1", "bytes=0--1"],
   ),
-  ...refuseRanges("the form of content-range", "bytes 0-1/2", "bytes=0-1/2"),
   ...refuseRanges(
     "a position above 2⁵³ − 2",
     ...["bytes=0-9007199254740991", "bytes=9007199254740991-9007199254740991"],
@@ -156,7 +128,6 @@ export const acceptedContentRanges: readonly (readonly [
 ])[] = [
   ["bytes 0-0/1", 0, 1, 1],
   ["bytes 2-4/10", 2, 5, 10],
-  ["bytes 9-9/10", 9, 10, 10],
   ["bytes 0-9007199254740990/9007199254740991", 0, 9007199254740991, 9007199254740991],
   // An unknown total.
   ["bytes 0-0/*", 0, 1, null],
@@ -166,7 +137,6 @@ export const acceptedContentRanges: readonly (readonly [
 /** Other spellings of a content range. */
 export const respelledContentRanges: typeof acceptedContentRanges = [
   ["Bytes 0-1/2", 0, 2, 2],
-  ["BYTES 0-1/*", 0, 2, null],
   ["bytes 00-01/0010", 0, 2, 10],
 ];
 
@@ -184,33 +154,18 @@ export const otherContentRanges: readonly string[] = [
 
 /** Invalid forms of content-range with valid numbers. */
 export const refusedContentRanges: readonly RefusedRow[] = [
-  ...refuseContentRanges(
-    "neither a range nor a total",
-    "bytes */*",
-    "bytes *",
-    "bytes */",
-    "bytes /3",
-  ),
+  ...refuseContentRanges("neither a range nor a total", "bytes */*", "bytes *", "bytes */"),
   ...refuseContentRanges("the last position before the first", "bytes 1-0/2"),
   ...refuseContentRanges(
     "a position at or after the total",
     ...["bytes 0-9007199254740991/*", "bytes 0-2/2", "bytes 2-2/2", "bytes 5-6/1"],
   ),
   ...refuseContentRanges("a total of 0", "bytes 0-0/0"),
-  ...refuseContentRanges("the form of range", "bytes=0-1/2", "bytes=0-1"),
   ...refuseContentRanges("no unit", "0-1/2", " 0-1/2", "x", "", "*/3"),
   ...refuseContentRanges("a unit that is no token", "a/b 0-1/2", "\xe9 0-1/2", "(a) 0-1/2"),
   ...refuseContentRanges(
     "another unit with another value",
-    ...[
-      "items 0-1",
-      "items a",
-      "items a-b/c",
-      "items */*",
-      "items  0-1/2",
-      "items 0-1/2 x",
-      "items",
-    ],
+    ...["items 0-1", "items a-b/c", "items */*", "items  0-1/2", "items"],
   ),
   ...refuseContentRanges("no total", "bytes 0-1", "bytes 0-1/", "bytes "),
   ...refuseContentRanges("no first or last position", "bytes -1/2", "bytes 0-/2", "bytes 0/2"),

@@ -76,12 +76,9 @@ const bareLineEnds: readonly (readonly [bytes: string, code: string])[] = [
   ["HTTP/1.1 200 OK\n", "BAD_REASON"],
   ["HTTP/1.1 200 OK\rx", "BAD_REASON"],
   ["HTTP/1.1 20\n", "BAD_STATUS_LINE"],
-  ["HTTP/1.0 200 OK\n", "BAD_REASON"],
-  ["HTTP/1.1 200 \n", "BAD_REASON"],
   ["HTTP/1.2 200 OK\n", "BAD_STATUS_LINE"],
   [`${OK}a: b\n`, "BAD_HEADER_VALUE"],
   [`${OK}a: b\r\r`, "BAD_HEADER_VALUE"],
-  [`${OK}a\n`, "BAD_HEADER_NAME"],
   [`${OK}\n`, "BAD_HEADER_NAME"],
   [`${OK}${TE}\r\n5\n`, "BAD_CHUNK_LINE"],
   [`${OK}${TE}\r\n5\rx`, "BAD_CHUNK_LINE"],
@@ -107,7 +104,6 @@ const complete: readonly string[] = [
   `${OK}${TE}\r\n5;a=b\r\nhello\r\n0;c=d\r\n\r\n`,
   `${OK}${TE}\r\nA;a="b;c"\r\nhellohello\r\n0\r\n\r\n`,
   makeLong(32768, "content-length: 5\r\n") + "hello",
-  makeLong(32768, "content-length: 0\r\n"),
 ];
 
 /** Complete responses: a byte after them is not a part of them, or of another response. */
