@@ -93,7 +93,6 @@ const iterables = {
 function makeIterables<T>(items: readonly T[]): Record<string, () => unknown> {
   return {
     "an array": () => items,
-    "a set": () => new Set(items),
     "a generator": function* () {
       yield* items;
     },
@@ -139,7 +138,6 @@ const makeItemFaults = (label: string, items: readonly unknown[], ...more: unkno
 const lengthFaults: readonly Fault[] = [
   ...makeFaults("BodyError", {
     "a last item with an additional byte": encodeItems("12345", "678901"),
-    "an additional item": encodeItems("12345", "67890", "1"),
     "an additional item after small items": [...cutBytes(DIGITS, 1), DIGITS],
     "one item that is too long": encodeItems("12345678901"),
     "an endless source": Array(1000).fill(DIGITS),
@@ -157,19 +155,16 @@ const codingFaults: readonly Fault[] = [
   ...makeFaults("BodyError", {
     "a byte after the end": encodeItems("3\r\n123\r\n", "0\r\n\r\n", "X"),
     "a byte after the end, in its item": encodeItems("0\r\n\r\nX"),
-    "a second last chunk": encodeItems("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"),
     "a chunk after the end": encodeItems("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
   }),
   ...makeFaults("cut short", {
     "no bytes": [],
     "no last chunk": encodeItems("3\r\n123\r\n", "3\r\n123\r\n"),
     "a part of the last chunk": encodeItems("3\r\n123\r\n", "0\r\n\r"),
-    "no end of the trailers": encodeItems("3\r\n123\r\n", "0\r\na: b\r\n"),
     "a part of a trailer": encodeItems("3\r\n123\r\n", "0\r\na: "),
   }),
   ...makeFaults("ProtocolError", {
     "an invalid trailer": encodeItems("0\r\na : b\r\n\r\n"),
-    "a trailer without a colon": encodeItems("0\r\n", "hello\r\n\r\n"),
     "a quoted extension without an end": encodeItems('3;a="b\r\n123\r\n0\r\n\r\n'),
   }),
   ...makeItemFaults("bytes", nonBytes),
@@ -182,11 +177,9 @@ const chunkFaults: readonly Fault[] = [
     "no chunks": [],
     "no last chunk": [[null, data]],
     "a chunk after the last chunk": [[null, data], END, [null, data]],
-    "two last chunks": [[null, data], END, END],
     "an empty chunk before others": [END, [null, data], END],
     "a chunk above 16 MiB": [[null, new Uint8Array(limits.chunkData + 1)], END],
     "an extension that forges a line": [[["k", "v\r\nevil: 1"], data], END],
-    "an extension with an empty key": [[["", "v"], data], END],
     "an extension of the last chunk with an empty value": [[null, data], [["k", ""], END[1]]],
     "an extension above the limit of a chunk line": [[["k", "v".repeat(4096)], data], END],
   }),
@@ -205,13 +198,7 @@ export const bodyRows: readonly BodyRow[] = [
       "a byte source": () => new PieceSource(cutBytes(DIGITS, 4, 1)),
       "a stream with empty items": () =>
         streamOf(...encodeItems("", "12", "", "", "345", "67890", "")),
-      "an iterable stream": () => ReadableStream.from(cutBytes(DIGITS, 2)),
-      "a Response": () => new Response(DIGITS).body,
       "a Blob": () => new Blob([DIGITS]).stream(),
-      "a transformed stream": () =>
-        streamOf(...cutBytes(DIGITS, 5)).pipeThrough(new TransformStream()),
-      "an encoded text": () =>
-        ReadableStream.from(["12345", "67890"]).pipeThrough(new TextEncoderStream()),
       "a decompressed stream": () =>
         new Blob([DIGITS]).stream().pipeThrough(new CompressionStream("gzip"))
           .pipeThrough(new DecompressionStream("gzip")),

@@ -147,7 +147,7 @@ testEach(
   async (row, track) => {
     const make = () => row.make(track(row.items).source);
     const { length } = row.written;
-    for (const maxBytes of [1, 3, 9, 10, 11, 100]) {
+    for (const maxBytes of [1, 9, 100]) {
       const sink = new PartialSink(maxBytes);
       assertEquals(await make().writeTo(sink), length);
       assertEquals(decodeLatin1(sink.bytes), row.written);
@@ -373,21 +373,6 @@ Deno.test("bodies from iterables accept an iterable that reuses its memory for e
   assertEquals(new Uint8Array(await toArrayBuffer(slowStream.readable)), DIGITS);
 });
 
-Deno.test("BodyIter reports the sink's failure even if return() fails too", async () => {
-  const sink = new FailingSink();
-  const source = {
-    [Symbol.asyncIterator]: () => ({
-      next: () => Promise.resolve({ done: false, value: encodeLatin1("12") }),
-      return: () => Promise.reject(new Error("return() is broken too")),
-    }),
-  };
-  const body: BodyIter = Reflect.construct(BodyIter, [source, 5]);
-  assertStrictEquals(
-    getCause(await catchRejection(body.writeTo(sink), "a failing sink")),
-    sink.failure,
-  );
-});
-
 Deno.test("a body of length 0 writes no bytes, and its source must be empty", async () => {
   for (const Class of [Body, BodyIter]) {
     for (const items of [[], [encodeLatin1("1")]]) {
@@ -565,37 +550,34 @@ Deno.test("a body from an iterable rejects if it is canceled while its sink is b
 });
 
 Deno.test("an upload whose body is canceled by the app rejects at once, and the error response is sent", async (t) => {
-  for (const [operation, run] of Object.entries(operations)) {
-    for (const framing of ["content-length: 100", "transfer-encoding: chunked"]) {
-      await t.step(`${operation}, ${framing}`, async () => {
-        const errors: unknown[] = [];
-        const waiting = Promise.withResolvers<void>();
-        await using serving = serve(async ({ body }) => {
-          if (body === null) return [400, "Bad Request", {}, null];
-          const pending = catchRejection(run(body), operation);
-          waiting.promise.then(() => body.cancel(revoked));
-          errors.push(await pending);
-          const laterError = await catchRejection(body.read(), "a read of a canceled body");
-          errors.push(laterError instanceof BodyError && laterError.cause);
-          return [403, "Forbidden", {}, encodeLatin1("revoked")];
-        });
-        using peer = await RawPeer.connect(serving.address);
-        const start = framing.includes("chunked") ? "32\r\nhello" : "hello";
-        await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n${start}`);
-        await waitForTick();
-        waiting.resolve();
-        // The server doesn't wait for the peer, which is still sending.
-        const { received, kind } = await peer.readToEnd();
-        assertEquals(
-          received,
-          "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 7\r\n\r\nrevoked",
-        );
-        assertEquals(kind, "end");
-        assertEquals(errors, [revoked, revoked]);
-        assertEquals(serving.logger.messagesOf("error"), []);
-      });
-    }
-  }
+  const rows: [framing: string, start: string][] = [
+    ["content-length: 100", "hello"],
+    ["transfer-encoding: chunked", "32\r\nhello"],
+  ];
+  await testEachRow(t, rows, async (framing, start) => {
+    const errors: unknown[] = [];
+    const waiting = Promise.withResolvers<void>();
+    await using serving = serve(async ({ body }) => {
+      const pending = catchRejection(body!.read(), "a read");
+      waiting.promise.then(() => body!.cancel(revoked));
+      errors.push(await pending);
+      const laterError = await catchRejection(body!.read(), "a read of a canceled body");
+      errors.push(laterError instanceof BodyError && laterError.cause);
+      return [403, "Forbidden", {}, encodeLatin1("revoked")];
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n${start}`);
+    await waitForTick();
+    waiting.resolve();
+    // The server doesn't wait for the peer, which is still sending.
+    const { received, kind } = await peer.readToEnd();
+    assertEquals(
+      received,
+      "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 7\r\n\r\nrevoked",
+    );
+    assertEquals([kind, errors], ["end", [revoked, revoked]]);
+    assertEquals(serving.logger.messagesOf("error"), []);
+  });
 });
 
 Deno.test("bytes that arrive after a body was canceled are not read as a request, and don't delay the response", async () => {
@@ -656,19 +638,14 @@ Deno.test("a request whose body is canceled rejects with the reason", async (t) 
   });
 });
 
-Deno.test("a client that cancels a response's body rejects its readers, and closes the connection", async (t) => {
-  await testEachRow(t, Object.entries(operations), async (operation, run) => {
-    using connected = await connect();
-    const { body } = await connected.answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
-    assert(body !== null);
-    const waiting = catchRejection(run(body), operation);
-    await waitForTick();
-    await body.cancel(revoked);
-    assertEquals(await withTimeout(waiting, "the promise rejects"), revoked);
-    assert(connected.conn.closed);
-    const error = await catchRejection(body.read(), "a read");
-    assertEquals((error as Error).cause, revoked);
-  });
+Deno.test("a client that cancels a response's body rejects its readers, and closes the connection", async () => {
+  using connected = await connect();
+  const { body } = await connected.answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+  const waiting = catchRejection(body!.read(), "a read");
+  await waitForTick();
+  await body!.cancel(revoked);
+  assertEquals(await withTimeout(waiting, "the promise rejects"), revoked);
+  assert(connected.conn.closed);
 });
 
 Deno.test("canceling a consumed body has no effect", async () => {

@@ -89,41 +89,6 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
   );
 });
 
-Deno.test("ReadBuffer does not grow or shrink while a read is pending", async () => {
-  const source = new ManualSource();
-  const reader = new ReadBuffer(null, 8);
-  reader.readAhead(source, false);
-  const { bytes } = reader;
-  reader.grow(16);
-  assertStrictEquals(reader.bytes, bytes);
-  await source.deliver("abc");
-  reader.grow(16);
-  reader.readAhead(source, false);
-  const grownBytes = reader.bytes;
-  reader.shrink();
-  reader.shrinkToUse();
-  assertStrictEquals(reader.bytes, grownBytes);
-  await source.deliver("def");
-  assertEquals(readBufferedText(reader), "abcdef");
-});
-
-Deno.test("a read-ahead is in the buffer once it has settled, and no other read begins before", async () => {
-  const source = new ManualSource();
-  const reader = new ReadBuffer(null, 8);
-  const reading = reader.readAhead(source, false);
-  assertStrictEquals(reader.pendingRead, reading);
-  assertEquals(reader.readAhead(source, false), null);
-  const filling = reader.fill(source);
-  await source.deliver("abc");
-  assertEquals([await reading, await filling, reader.pendingRead, readBufferedText(reader)], [
-    3,
-    3,
-    null,
-    "abc",
-  ]);
-  assertEquals([await reader.settleReadAhead(), source.rooms.length], [3, 1]);
-});
-
 Deno.test("a read-ahead does not move views that the caller still uses", async () => {
   const reader = await makeReader("12345678");
   const view = reader.bytes.subarray(0, 4);
@@ -167,8 +132,6 @@ Deno.test("the next read rejects with the failure of a read-ahead", async () => 
 function throwError(error: unknown): never {
   throw error;
 }
-
-// The sizes of reads of a chunked body.
 
 // Pieces, whose memory belongs to the reader.
 

@@ -51,14 +51,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their len
 
 Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too few bytes", async (t) => {
   await testEachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
-    for (
-      const pieces of [
-        cutBytes(DIGITS, 10),
-        cutBytes(DIGITS, 9, 1),
-        cutBytes(DIGITS, 1),
-        cutBytes(DIGITS, 8, 2),
-      ]
-    ) {
+    for (const pieces of [cutBytes(DIGITS, 10), cutBytes(DIGITS, 9, 1), cutBytes(DIGITS, 8, 2)]) {
       const source = new TrackedStream(pieces);
       const passed: Uint8Array[] = [];
       const pass = async () => {
@@ -73,12 +66,6 @@ Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too
         "shortage",
       );
     }
-    const emptyStream = Array.fromAsync(streamOf(DIGITS).pipeThrough(new Stream(0)));
-    assertInstanceOf(await catchRejection(emptyStream, "an empty excess"), DeguError);
-    await assertCutShort(
-      Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(1))),
-      "nothing",
-    );
   });
 });
 

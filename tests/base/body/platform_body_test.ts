@@ -32,14 +32,11 @@ const SENT: readonly (readonly [
   ["an ArrayBuffer", encodeLatin1("hello").buffer, {}, undefined, "hello"],
   ["an ArrayBuffer without bytes", new ArrayBuffer(0), {}, undefined, ""],
   ["a Blob without a type", new Blob(["hello"]), {}, undefined, "hello"],
-  ["a Blob without bytes", new Blob([]), {}, undefined, ""],
   ["a Blob with a type", TYPED, {}, "text/html; charset=utf-8", "hello"],
   ["a part of a Blob, which has a type of its own", TYPED.slice(1, 3, "a/b"), {}, "a/b", "el"],
   ["a File", new File(["hello"], "a.txt", { type: "text/plain" }), {}, "text/plain", "hello"],
-  ["a Blob whose type the platform drops", new Blob(["a"], { type: "é" }), {}, undefined, "a"],
   ["a Blob, and a content-type of the headers", TYPED, { "content-type": "a/b" }, "a/b", "hello"],
   ["a Blob, and an omitted content-type", TYPED, { "content-type": undefined }, undefined, "hello"],
-  ["a Blob, and its length", TYPED, { "content-length": 5, "content-type": "a/b" }, "a/b", "hello"],
   [
     "a Blob whose type is no header value, and a content-type of the headers",
     new Blob(["a"], { type: "text/{x}" }),
@@ -53,14 +50,6 @@ const SENT: readonly (readonly [
     {},
     FORM,
     "a=%C3%A4+b&c=%26%3D&a=",
-  ],
-  ["URLSearchParams without parameters", new URLSearchParams(), {}, FORM, ""],
-  [
-    "URLSearchParams, and a content-type of the headers",
-    new URLSearchParams("a=b"),
-    { "content-type": "a/b" },
-    "a/b",
-    "a=b",
   ],
 ];
 
@@ -253,17 +242,12 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and an Arr
   assertEquals(await pair.peer.readExactly(sent.length), sent);
   await pair.peer.send(OK);
   await sending;
-  const changes: [label: string, change: (buffer: ArrayBuffer) => void][] = [
-    ["resized", (buffer) => buffer.resize(3)],
-    ["grown", (buffer) => buffer.resize(9)],
-    ["transferred", (buffer) => buffer.transfer()],
-  ];
-  for (const [label, change] of changes) {
+  for (const size of [3, 9]) {
     using otherPair = await connect();
     const buffer = new ArrayBuffer(5, { maxByteLength: 9 });
-    const rejection = catchRejection(otherPair.conn.put("/", {}, buffer), label);
-    change(buffer);
-    assertInstanceOf(await rejection, BodyError, label);
+    const rejection = catchRejection(otherPair.conn.put("/", {}, buffer), `${size}`);
+    buffer.resize(size);
+    assertInstanceOf(await rejection, BodyError, `${size}`);
   }
 });
 

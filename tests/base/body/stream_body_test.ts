@@ -83,7 +83,7 @@ Deno.test("an item is sent as soon as it is yielded, and an item above the limit
 });
 
 Deno.test("an item that is neither bytes nor a string cuts the message, and ends its source", async (t) => {
-  for (const item of [5, null, ["a"], [null, encodeLatin1("a")], "\ud800"]) {
+  for (const item of [5, [null, encodeLatin1("a")], "\ud800"]) {
     await t.step(Deno.inspect(item), async () => {
       const items = new TrackedItems<unknown>(["a", item, "b"]);
       const stream = new TrackedStream<unknown>(["a", item, "b"]);
@@ -122,7 +122,6 @@ const transferred: [name: string, make: () => BodyOut][] = [
     bytes.buffer.transfer();
     return bytes;
   }],
-  ["bytes of a buffer that has become too small", () => makeShrunkArray()],
   ["an item whose buffer has become too small", async function* () {
     yield makeShrunkArray();
   }],
