@@ -9,7 +9,6 @@ import {
 } from "@degu/degu/base";
 import {
   canonicalizeDnsName,
-  checkAbstractName,
   checkSocketPath,
   invalidHostError,
   isUnixAddress,
@@ -29,17 +28,12 @@ const encodeAbstract = (name: string) => encoder.encode(`\0${name}`);
 
 const pairs: readonly (readonly [text: string, address: Address])[] = [
   ["127.0.0.1:80", ["127.0.0.1", 80]],
-  ["127.0.0.1:0", ["127.0.0.1", 0]],
   ["127.0.0.1:65535", ["127.0.0.1", 65535]],
-  ["0.0.0.0:80", ["0.0.0.0", 80]],
   ["camera.local:80", ["camera.local", 80]],
-  ["localhost:80", ["localhost", 80]],
   ["[::1]:80", ["::1", 80]],
-  ["[::]:0", ["::", 0]],
   ["[2001:DB8::1]:80", ["2001:DB8::1", 80]],
   ["[::ffff:192.0.2.1]:80", ["::ffff:192.0.2.1", 80]],
   ["[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
-  ["[fe80::1%4294967295]:80", ["fe80::1", 80, 0, 4294967295]],
   ["[fe80::1%eth0]:80", ["fe80::1%eth0", 80]],
   ["[::1%3]:80", ["::1", 80, 0, 3]],
   ["unix:/run/a.socket", "/run/a.socket"],
@@ -47,11 +41,8 @@ const pairs: readonly (readonly [text: string, address: Address])[] = [
   ["unix:/100%25", "/100%"],
   ["unix:/%250A", "/%0A"],
   ["unix:/two%0Alines", "/two\nlines"],
-  ["unix:/ä", "/ä"],
   ["unix:/%E2%80%AEx", "/\u202ex"],
   ["unix:@name", encodeAbstract("name")],
-  ["unix:@", encodeAbstract("")],
-  ["unix:@@", encodeAbstract("@")],
   ["unix:@a%00b%25", encodeAbstract("a\0b%")],
   ["unix:@%EF%BB%BFx", encodeAbstract("\ufeffx")],
   ["unix:", new Uint8Array(0)],
@@ -67,12 +58,9 @@ Deno.test("an address and its text convert into each other", async (t) => {
 Deno.test("a scope of 0 and a prefix are omitted, and a numeric scope is written after the host", () => {
   const rows: readonly (readonly [Address, string, Address])[] = [
     [["::1", 80, 0, 0], "[::1]:80", ["::1", 80]],
-    [["::1%0", 80], "[::1]:80", ["::1", 80]],
     [["fe80::1%3", 80], "[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
     [["fe80::1%3", 80, 0, 3], "[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
-    [["fe80::1%eth0", 80, 0, 0], "[fe80::1%eth0]:80", ["fe80::1%eth0", 80]],
     [["fe80::1/64", 80, 0, 3], "[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
-    [["::1/128", 80, 0, 0], "[::1]:80", ["::1", 80]],
   ];
   for (const [address, text, parsed] of rows) {
     assertEquals(formatAddress(address), text);
@@ -157,15 +145,12 @@ Deno.test("parseHostAddress parses as parseAddress, but refuses Unix sockets", (
 Deno.test("a text that is not an address is a RangeError with the reason", () => {
   const rows: readonly (readonly [text: string, message: string])[] = [
     ["", "must have a port"],
-    ["127.0.0.1", "must have a port"],
     ["127.0.0.1:080", "plain decimal"],
     ["127.0.0.1:65536", "65535"],
     [" 127.0.0.1:80", "must be an IP address or a DNS name"],
     [":80", "must be host:port"],
     ["::1:80", "brackets"],
-    ["[127.0.0.1]:80", "an IPv6 address"],
     ["[fe80::1]:80", "must have a scope"],
-    ["[fe80::1%0]:80", "must have a scope"],
     ["[fe80::1%03]:80", "without zeros before it"],
     ["[::1/128]:80", "an IPv6 address"],
     ["[::1%4294967296]:80", "scope"],
@@ -178,11 +163,9 @@ Deno.test("a text that is not an address is a RangeError with the reason", () =>
     ["unix:a.socket", "absolute"],
     ["unix:/a/../b", "normalized"],
     ["unix:/a%20b", "the one way"],
-    ["unix:/a%2", "%25"],
     ["unix:/a%00", "NUL"],
     [`unix:/${"a".repeat(107)}`, "107"],
     [`unix:@${"a".repeat(108)}`, "108"],
-    ["UNIX:/a", "must have a port"],
   ];
   for (const [text, reason] of rows) {
     assertThrows(() => parseAddress(text), RangeError, reason, text);
@@ -190,21 +173,13 @@ Deno.test("a text that is not an address is a RangeError with the reason", () =>
 });
 
 Deno.test("a value that is not an address can't be formatted", () => {
-  const shortAddresses = [["::1"], ["::1", "80"], ["::1", 80, 0]];
-  const tuples = [...shortAddresses, ["::1", 80, 0, 0, 0], ["::1", 80, "0", 0], [
-    "::1",
-    80,
-    0,
-    "0",
-  ]];
-  for (const value of [undefined, null, 80, {}, ...tuples]) {
+  const tuples = [["::1"], ["::1", "80"], ["::1", 80, 0], ["::1", 80, "0", 0], ["::1", 80, 0, "0"]];
+  for (const value of [undefined, {}, ...tuples]) {
     assertThrows(() => callWith(formatAddress, value), TypeError, ": must ", Deno.inspect(value));
   }
-  for (const value of [undefined, null, 80, ["::1", 80], new Uint8Array(1)]) {
-    const { message } = assertThrows(() => callWith(parseAddress, value), TypeError);
-    assertEquals(message.slice(0, 26), "address: must be a string;");
-  }
-  const hosts = ["fe80::1", "fe80::1%4294967296", "fe80::1%03", "::1/128", "unix"];
+  const parseOther = () => callWith(parseAddress, ["::1", 80]);
+  assertThrows(parseOther, TypeError, "address: must be a string;");
+  const hosts = ["fe80::1", "fe80::1%4294967296", "fe80::1%03", "::1/128"];
   const invalidAddresses: readonly (readonly [address: Address, why?: string])[] = [
     ...[-1, 1.5, 2 ** 32].flatMap((n): [Address][] => [[["::1", 80, n, 0]], [["::1", 80, 0, n]]]),
     ...hosts.map((host): [Address] => [[host, 80]]),
@@ -263,11 +238,6 @@ const questions: Record<
       ...["/\ud800", makePath(108), `/${"ü".repeat(54)}`],
     ],
   ],
-  "an abstract name begins with NUL, is UTF-8, and has at most 108 bytes": [
-    makePredicate(checkAbstractName),
-    [encodeAbstract("name"), ...[0, 1, 107, 108].map((length) => new Uint8Array(length))],
-    [new Uint8Array(109), Uint8Array.of(1), Uint8Array.of(0, 0xff)],
-  ],
 };
 
 /** Makes a predicate from a check that refuses with a `RangeError`. */
@@ -295,14 +265,11 @@ Deno.test("the error for an invalid host names the likely mistake", () => {
     ["http://a/", "a URL"],
     ["me@a", "a host with a user"],
     ["[::1]", "an IPv6 address in brackets"],
-    ["::1/64", "an address with the length of its prefix"],
     ["fe80::1%eth0/64", "an address with the length of its prefix"],
     ["a/64", "a host with a path"],
     ["a:80", "a host with a port"],
     ["a:b", "an invalid IPv6 address"],
-    [":80", "an invalid IPv6 address"],
     ["a%eth0", "a zone"],
-    ["::g", "an invalid IPv6 address"],
     ["a b", null],
   ];
   for (const [host, hint] of rows) {
@@ -323,11 +290,8 @@ Deno.test("parseHost converts an IPv4 address, an IPv6 address or a name to one 
     ["0:0:0:0:0:0:0:1", "IPv6", "::1", null],
     ["::ffff:10.0.0.7", "IPv6", "::ffff:a00:7", null],
     ["FE80::1%eth0", "IPv6", "fe80::1", "eth0"],
-    ["fe80::1%3", "IPv6", "fe80::1", "3"],
     ["::1%0", "IPv6", "::1", null],
-    ["fe80::1%4294967295", "IPv6", "fe80::1", "4294967295"],
     ["Camera.Local.", "name", "camera.local", null],
-    ["a_b", "name", "a_b", null],
     ["unix", "name", "unix", null],
   ];
   await testEachRow(t, rows, (host, type, text, zone) => {
@@ -387,14 +351,11 @@ Deno.test("checkAddress accepts for each side the addresses that the constructor
   const rows: [address: unknown, isForClient: boolean, isForServer: boolean][] = [
     [["127.0.0.1", 80], true, true],
     [["127.0.0.1", 0], false, true],
-    [["127.0.0.1", 65536], false, false],
     [["camera.local", 80], true, false],
     [["::1", 80], true, true],
     [["fe80::1", 80], false, false],
     [["fe80::1%lo", 80], true, true],
-    [["::1%4294967296", 80], false, false],
     [["fe80::1/64", 80, 0, 3], true, false],
-    [["127.0.0.1", 80, 0, 3], true, false],
     [["::1", 80, 0], false, false],
     ["/run/a.socket", true, true],
     ["a.socket", false, false],

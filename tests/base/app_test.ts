@@ -1,7 +1,16 @@
-/** The messages and sessions that an app receives, and the responses that it returns. */
-import { Body, ContentRange, type HeadersToSend, Response, type Socket } from "@degu/degu/base";
+/** The messages and sessions that an app receives, the responses that it returns, and their methods. */
+import {
+  Body,
+  BodyIter,
+  type BodyOut,
+  ChunkedBody,
+  ChunkedBodyIter,
+  type HeadersToSend,
+  Response,
+  type Socket,
+} from "@degu/degu/base";
 import { mkreq, parseResponse } from "@degu/degu/misc";
-import type { App, ResponseTuple, ServerOptions } from "@degu/degu/server";
+import type { App, AppFunction, ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
 import { makeSession } from "@degu/testing/calling.ts";
@@ -10,16 +19,19 @@ import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
-import { PieceSource } from "@degu/testing/streams.ts";
+import { PieceSource, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
+  assertInstanceOf,
   assertMatch,
   assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { Client } from "@degu/degu/client";
+import { catchRejection } from "@degu/testing/expectations.ts";
 
 // The functions of an app, in either of its two forms.
 
@@ -75,24 +87,9 @@ Deno.test("Deno.inspect shows a Response like the arguments that construct it", 
   assertEquals(Deno.inspect(new Response(200, "OK", { hello: "world" }, null)), expected);
   const { headers } = parseResponse("GET", encodeLatin1("HTTP/1.1 200 OK\r\nHello: world"));
   assertEquals(Deno.inspect(new Response(200, "OK", headers, null)), expected);
-  const bare = Deno.inspect(new Response(404, "Not Found", {}, null));
-  assertEquals(bare, 'Response(status=404, reason="Not Found", headers={}, body=null)');
-  const range = { "content-range": new ContentRange(0, 1, 2), "content-length": 1 };
-  const partial = Deno.inspect(new Response(206, "Partial Content", range, null));
-  assert(partial.startsWith('Response(status=206, reason="Partial Content", headers={'), partial);
   const body = new Body(new PieceSource([]), 5);
   const output = Deno.inspect(new Response(200, "OK", {}, body));
   assert(output.startsWith('Response(status=200, reason="OK", headers={}, body=Body'), output);
-});
-
-Deno.test("shiftPath moves one component after the other to mount, and a proxy omits them", () => {
-  const request = mkreq("GET", "/a/b/?c");
-  const steps = [];
-  for (let i = 0; i < 4; i++) {
-    steps.push([request.shiftPath(), request.mount.join(), request.buildProxyUri()]);
-  }
-  const last = [null, "a,b,", "/?c"];
-  assertEquals(steps, [["a", "a", "/b/?c"], ["b", "a,b", "/?c"], ["", "a,b,", "/?c"], last]);
 });
 
 // Sessions: their properties, their store, and the reason of their end.
@@ -197,28 +194,19 @@ Deno.test("sessions dispose of the values in session.store, in reverse order", a
 
 Deno.test("a dispose that rejects is logged, and doesn't end the server", async () => {
   using unhandled = recordUnhandledRejections();
-  const disposed: string[] = [];
-  const keep = (name: string) => ({
-    async [Symbol.dispose]() {
-      disposed.push(name);
-      await null;
-      throw new Error(`can't dispose of ${name}`);
-    },
-  });
+  const dispose = async () => {
+    await null;
+    throw new Error("can't dispose of it");
+  };
   await using serving = serve((_request, session) => {
-    for (const name of ["a", "b"]) session.store.set(name, keep(name));
+    session.store.set("a", { [Symbol.dispose]: dispose });
     return [200, "OK", {}, null];
   });
   await serving.makeClient().request("GET", "/");
-  await serving.logger.waitFor("error");
+  const [line = ""] = await serving.logger.waitFor("error");
   await waitForTick();
-  assertEquals(disposed, ["b", "a"]);
-  const lines = serving.logger.messagesOf("error");
-  assertEquals(lines.length, 2);
-  for (const [i, name] of disposed.entries()) {
-    assertStringIncludes(lines[i]!, "an error of session.store: ");
-    assertStringIncludes(lines[i]!, `can't dispose of ${name}`);
-  }
+  assertStringIncludes(line, "an error of session.store: ");
+  assertStringIncludes(line, "can't dispose of it");
   assertEquals(unhandled.reasons, []);
 });
 
@@ -250,4 +238,142 @@ Deno.test("a session without a server ends with the first reason of close()", ()
     assertStrictEquals(closed.signal.reason, reason);
     assertEquals([closed.message, `${closed}`], ["closed by the app", "test"]);
   }
+});
+
+// The methods of a response.
+
+const respond = (body: BodyOut) => new Response(200, "OK", {}, body);
+
+/** Bodies of each kind with the data "[12]". */
+const bodies: Record<string, () => BodyOut> = {
+  string: () => "[12]",
+  Uint8Array: () => encodeLatin1("[12]"),
+  Body: () => new Body(streamOf(encodeLatin1("[1"), encodeLatin1("2]")), 4),
+  BodyIter: () => new BodyIter([encodeLatin1("[1"), encodeLatin1("2]")], 4),
+  ChunkedBody: () => new ChunkedBody(streamOf(encodeLatin1("2;a=b\r\n[1\r\n2\r\n2]\r\n0\r\n\r\n"))),
+  ChunkedBodyIter: () =>
+    new ChunkedBodyIter([[null, encodeLatin1("[1")], [["a", "b"], encodeLatin1("2]")], [
+      null,
+      encodeLatin1(""),
+    ]]),
+};
+
+Deno.test("ok is true for 200 to 299", () => {
+  for (const [status, ok] of [[199, false], [200, true], [299, true], [300, false], [404, false]]) {
+    assertEquals(new Response(status as number, "xx", {}, null).ok, ok);
+  }
+});
+
+Deno.test("bytes, text and json read the data of every kind of body", async (t) => {
+  await testEachRow(t, Object.entries(bodies), async (_name, make) => {
+    assertEquals(await respond(make()).bytes(), encodeLatin1("[12]"));
+    assertEquals(await respond(make()).text(), "[12]");
+    assertEquals(await respond(make()).json(), [12]);
+  });
+});
+
+Deno.test("a body that is null is empty, and no JSON", async () => {
+  assertEquals(await respond(null).bytes(), encodeLatin1(""));
+  assertEquals(await respond(null).text(), "");
+  for (const body of [null, "", encodeLatin1("")]) {
+    assertInstanceOf(await catchRejection(respond(body).json(), "no JSON"), SyntaxError);
+  }
+});
+
+Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", async () => {
+  const rows: [bytes: number, chunked: boolean, isCanceled: boolean][] = [
+    [65536, false, false],
+    [65537, false, true],
+    [65520, true, false],
+    [65537, true, true],
+  ];
+  for (const [bytes, chunked, isCanceled] of rows) {
+    const data = new Uint8Array(bytes);
+    const coding = [encodeLatin1(`${bytes.toString(16)}\r\n`), data, encodeLatin1("\r\n0\r\n\r\n")];
+    const source = new TrackedStream(chunked ? coding : [data]);
+    const body = chunked ? new ChunkedBody(source.stream) : new Body(source.stream, bytes);
+    await respond(body).discard();
+    assertEquals(source.isCanceled, isCanceled, `${bytes} ${chunked}`);
+    assert(source.isSettled);
+  }
+  const failingStream = new TrackedStream<Uint8Array>([], { failure: new Error("unplugged") });
+  await respond(new Body(failingStream.stream, 5)).discard();
+  const usedBody = new Body(streamOf(encodeLatin1("a")), 1);
+  await usedBody.read();
+  await respond(usedBody).discard();
+  for (const make of Object.values(bodies)) await respond(make()).discard();
+  await respond(null).discard();
+});
+
+Deno.test("discard cancels after a second, even if more bytes arrive", async () => {
+  for (const announced of [60000, 65536]) {
+    let canceled = false;
+    const dripping = new ReadableStream({
+      async pull(controller) {
+        if (announced === 60000) await new Promise((resolve) => setTimeout(resolve));
+        else await new Promise(() => {});
+        if (!canceled) controller.enqueue(encodeLatin1("x"));
+      },
+      cancel: () => void (canceled = true),
+    });
+    await withTimeout(respond(new Body(dripping, announced)).discard(), "the end of discard()");
+    assert(canceled);
+  }
+});
+
+Deno.test("discard works after a part was read, counts the remaining bytes, and keeps the connection", async (t) => {
+  const rows: [string, () => BodyOut, (body: never) => Promise<unknown>, kept: boolean][] = [
+    ["70,000 bytes", () => new Uint8Array(70_000), (body: Body) => body.read(5000), true],
+    ["70,000 bytes, 1 read", () => new Uint8Array(70_000), (body: Body) => body.read(1), false],
+    ["5 bytes", () => "hello", (body: Body) => body.read(4), true],
+    ["5 bytes, all read", () => "hello", (body: Body) => body.read(5), true],
+    [
+      "chunks",
+      () => new ChunkedBodyIter([[null, new Uint8Array(9)], [null, new Uint8Array(0)]]),
+      (body: ChunkedBody) => body.readChunk(),
+      true,
+    ],
+  ];
+  await testEachRow(t, rows, async (_label, make, read, isKept) => {
+    await using serving = serve(() => [200, "OK", {}, make()]);
+    using conn = await serving.makeClient().connect();
+    const response = await conn.get("/");
+    await read(response.body as never);
+    await response.discard();
+    assertEquals(conn.closed, !isKept);
+    if (isKept) await (await conn.get("/")).discard();
+  });
+});
+
+Deno.test("discard also counts the chunk headers", async () => {
+  const chunk = encodeLatin1(`1;key=${"v".repeat(4000)}\r\nx\r\n`);
+  let received = 0;
+  const endless = new ReadableStream({
+    pull(controller) {
+      received += chunk.length;
+      controller.enqueue(chunk.slice());
+    },
+  });
+  await withTimeout(respond(new ChunkedBody(endless)).discard(), "the end of discard()");
+  assert(received < 150_000, `${received}`);
+});
+
+Deno.test("disposing of a response discards its body, and the connection continues", async () => {
+  const app: AppFunction = ({ path }) => [
+    200,
+    "OK",
+    {},
+    path[0] === "large" ? new Uint8Array(100_000) : path[0] === "none" ? null : "small",
+  ];
+  await using server = serve(app);
+  using connection = await new Client(server.server.address).connect();
+  for (const uri of ["/small", "/none", "/small"]) {
+    await using response = await connection.get(uri);
+    assertEquals(response.status, 200);
+  }
+  assertEquals(await (await connection.get("/small")).text(), "small");
+  {
+    await using _response = await connection.get("/large");
+  }
+  assertEquals(connection.closed, true);
 });

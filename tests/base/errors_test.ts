@@ -59,16 +59,8 @@ Deno.test("each error has the name of its class, its message, and its own fields
     [new DeguError("a"), "DeguError", null, "a"],
     [new ProtocolError("BAD_URI", "a"), "ProtocolError", "BAD_URI", "a"],
     [new EmptyPreambleError("a"), "EmptyPreambleError", "EMPTY_PREAMBLE", "a"],
-    [
-      new EmptyPreambleError(),
-      "EmptyPreambleError",
-      "EMPTY_PREAMBLE",
-      "the peer closed the conn",
-    ],
     [new TlsError("UNTRUSTED", "a", { cause }), "TlsError", "UNTRUSTED", "a"],
-    [new BodyError("a"), "BodyError", null, "a"],
     [new BodyError("a", { code: "TOO_LONG" }), "BodyError", "TOO_LONG", "a"],
-    [new ConnectionClosedError("a", "REFUSED"), "ConnectionClosedError", "REFUSED", "a"],
     [new ConnectionClosedError(), "ConnectionClosedError", "CLOSED", "the connection is closed"],
   ];
   for (const [error, name, code, message] of rows) {
@@ -92,22 +84,17 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
     "request line": () => parseRequest(encodeLatin1(line)),
     "method": () => parseRequest(encodeLatin1(`${line} / HTTP/1.1`)),
     "URI of a request": () => parseRequest(encodeLatin1(`GET /${line} HTTP/1.1`)),
-    "query of a request": () => parseRequest(encodeLatin1(`GET /?${line} HTTP/1.1`)),
     "protocol": () => parseRequest(encodeLatin1(`GET / ${line}`)),
     "header line": () => parseHeaders(encodeLatin1(line)),
     "header name": () => parseHeaders(encodeLatin1(`${line}: a`)),
     "header value": () => parseHeaders(encodeLatin1(`a: ${line}`)),
     "content-length": () => parseHeaders(encodeLatin1(`content-length: ${line}`)),
-    "transfer-encoding": () => parseHeaders(encodeLatin1(`transfer-encoding: ${line}`)),
-    "range header": () => parseHeaders(encodeLatin1(`range: ${line}`)),
-    "duplicate": () => parseHeaders(encodeLatin1("etag: b\r\netag: c")),
     "status line": () => parseResponse("GET", encodeLatin1(line)),
     "status": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 ${line} OK`)),
     "reason": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 200 ${line}`)),
     "chunk size": () => parseChunkHeader(encodeLatin1(line.slice(0, 4000))),
     "chunk extension": () => parseChunkHeader(encodeLatin1(`5;${line.slice(0, 4000)}`)),
     "URI": () => parseUri(`/${hostileText}`),
-    "query": () => parseUri(`/?${hostileText}`),
     "range": () => parseRange(hostileText),
     "content-range": () => parseContentRange(hostileText),
   };
@@ -226,10 +213,6 @@ Deno.test("only own properties of an object are options", () => {
   assertThrows(() => copyOptions(polluted, KNOWN), TypeError, "__proto__");
   assert(!("timeout" in copyOptions({}, KNOWN)));
 });
-
-// A logger that fails does not affect the caller.
-
-type Log = (message: string) => void;
 
 // Printed objects and messages contain everything except secrets.
 
