@@ -61,7 +61,6 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
   form.set("name", "value");
   const put = (body: BodyInit, init: RequestInit = {}) =>
     new Request("http://a/", { method: "PUT", body, ...init });
-  const bytes = new Uint8Array([65, 66]);
   const makeClonedRequest = () => {
     const request = put(encoder.encode("hello"));
     request.clone();
@@ -69,19 +68,11 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
   };
   const makeAvailableStream = () => streamOf(encoder.encode("hel"), encoder.encode("lo"));
   const type = "content-type: text/plain;charset=UTF-8";
-  const urlencoded = "content-type: application/x-www-form-urlencoded;charset=UTF-8";
   const chunked = { "transfer-encoding": "chunked" };
   const posts: [name: string, body: BodyInit, rest: string, headers?: HeadersInit][] = [
     ["text", "h\xe9llo", `content-length: 6|${type}||h\xc3\xa9llo`],
-    ["an empty text", "", `content-length: 0|${type}||`],
     ["text of another type", "a", "content-length: 1|content-type: b||a", { "content-type": "b" }],
-    ["bytes", bytes, "content-length: 2||AB"],
     ["other elements", new Uint16Array([0x4241, 0x4443]).subarray(1), "content-length: 2||CD"],
-    [
-      "parameters",
-      new URLSearchParams({ a: "b c", d: "&" }),
-      `content-length: 11|${urlencoded}||a=b+c&d=%26`,
-    ],
     ["a blob", new Blob(["abc"], { type: "a/b" }), "content-length: 3|content-type: a/b||abc"],
     ["a stream", makeSlowStream("he", "llo"), "transfer-encoding: chunked||2|he|3|llo|0||"],
     ["a stream of available bytes", makeAvailableStream(), "content-length: 5||hello"],
@@ -100,25 +91,19 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
   const rows: Row[] = [
     // Only the path and query of a URL are used.
     ["a path", ["/"], "GET /||"],
-    ["a path with a query", ["/a/b?c=d&e"], "GET /a/b?c=d&e||"],
     ["a host", ["http://localhost/a"], "GET /a||"],
     ["a host with a port", ["https://device.local:8443/a/?b"], "GET /a/?b||"],
     ["an IPv6 address", ["http://[fe80::1]:80/a?"], "GET /a?||"],
     ["a fragment after a query", ["/a?b#c?d"], "GET /a?b||"],
     ["a path that is not normalized", ["/a/../b/./c"], "GET /b/c||"],
-    ["a URL", [new URL("http://localhost/url")], "GET /url||"],
     ["a Request", [new Request("http://localhost/a?b#c")], "GET /a?b||"],
     ["GET", ["/", { headers }], "GET /|accept: text/plain|x-thing: One||"],
-    ["an init of null", ["/", null as never], "GET /||"],
     ["a method in lower case", ["/", { method: "delete" }], "DELETE /||"],
     ["HEAD", ["/", { method: "HEAD" }], "HEAD /||"],
     ["a range", ["/", { headers: { range: "bytes=2-4" } }], "GET /|range: bytes=2-4||"],
     ["any token as a name", ["/", { headers: { "x_a!#": "b" } }], "GET /|x_a!#: b||"],
-    ["an empty value", ["/", { headers: { a: "" } }], "GET /|a: ||"],
     ["bytes above 127", ["/", { headers: { a: "\x80 \t\xff" } }], "GET /|a: \x80 \t\xff||"],
-    ["a cookie", ["/", { headers: { cookie: "a=b; c=d" } }], "GET /|cookie: a=b; c=d||"],
     ["POST without a body", ["/", { method: "POST" }], "POST /|content-length: 0||"],
-    ["PUT of null", ["/", { method: "PUT", body: null }], "PUT /|content-length: 0||"],
     [
       "a Request with text",
       [put("hello", { headers })],
@@ -126,11 +111,6 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
       `content-length: 5|${type}|x-thing: One||hello`,
     ],
     ["a Request with bytes, cloned", [makeClonedRequest()], "PUT /|content-length: 5||hello"],
-    [
-      "a Request with a stream",
-      [put(makeSlowStream("a"))],
-      "PUT /|transfer-encoding: chunked||1|a|0||",
-    ],
     [
       "a Request under an init",
       [new Request("http://a/b", { headers: { c: "d" } }), {
@@ -197,26 +177,15 @@ Deno.test("the path of a URL is sent in one spelling, and the query as the URL h
     ["/a b/ü", "/a%20b/%C3%BC"],
     ["/%61%2Dz%5f%2e%2Etxt", "/a-z_..txt"],
     ["/a(1)/@;=", "/a%281%29/%40%3B%3D"],
-    ["/%c3%bc%3b", "/%C3%BC%3B"],
-    ["/%252e%252F", "/%252e%252F"],
     ["/x/%2e%2e/a/%2E", "/a/"],
     ["/a\\b", "/a/b"],
     ["/%5C", "/%5C"],
-    ["/?", "/?"],
     ["/a?b[]=c/d?e{}'#f", "/a?b[]=c/d?e{}%27"],
     ["/a#b", "/a"],
   ];
   await testEachRow(t, rows, async (url, uri) => {
     assertEquals(await (await fetch(url)).text(), uri);
   });
-});
-
-Deno.test("the fragment of a redirect is not sent", async () => {
-  await using serving = serve(({ uri }) =>
-    uri === "/" ? [302, "Found", { location: "/a%20b?c#d" }, null] : [200, "OK", {}, uri]
-  );
-  const response = await createFetch(serving.makeClient())("/");
-  assertEquals([await response.text(), new URL(response.url).hash], ["/a%20b?c", ""]);
 });
 
 Deno.test("the user name and the password of a redirect don't change its target", async (t) => {
@@ -238,7 +207,6 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
     ["200 |content-length: 0||", null],
     ["404 Pas trouv\xe9 (\x80\xff)!|content-length: 0||", null],
     ["200 OK|content-length: 0|ext: |x-a: caf\xe9 \x80\t\xff||", null],
-    ["200 OK|content-length: 0|x_a!#: b||", null],
     ["416 Range Not Satisfiable|content-length: 0|content-range: bytes */3||", null],
     ["206 Partial Content|content-length: 1|content-range: bytes 2-2/*||c", "c"],
     [
@@ -246,11 +214,8 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
       "set-cookie: c=d|set-cookie: ||",
       null,
     ],
-    ["299 Some Thing|content-length: 0|X-A: b||", null],
-    ["404 Not Found|content-length: 4||none", "none"],
     ["500 xx|transfer-encoding: chunked||2;k=v|ab|1|c|0||", "abc"],
     ["204 No Content||", null],
-    ["205 Reset Content|content-length: 0||", null],
     ["205 Reset Content|content-length: 3||abc", null],
     ["304 Not Modified|content-length: 9||", null],
     ["200 OK|content-encoding: gzip|content-length: 3||zip", "zip"],
@@ -384,19 +349,14 @@ Deno.test("a location is resolved against the URL of the request, and another or
   const rows: [location: string, client: Client, expected: string][] = [
     ["/a?b", plainClient, "http://device.local/a?b"],
     ["a", plainClient, "http://device.local/to/a"],
-    ["../a", plainClient, "http://device.local/a"],
     ["?a", plainClient, "http://device.local/to/307?a"],
-    ["http://device.local/a", plainClient, "http://device.local/a"],
     ["http://device.local:80/a", plainClient, "http://device.local/a"],
-    ["//device.local/a", plainClient, "http://device.local/a"],
     // The server gets its own host from the client.
     [`http://${plainClient.host}/a`, plainClient, `http://${plainClient.host}/a`],
     ["http://other.local/a", namedClient, "TypeError: http://other.local"],
     ["https://device.local/a", namedClient, "TypeError: https://device.local"],
     ["http://device.local:81/a", namedClient, "TypeError: http://device.local:81"],
-    ["//other.local/", namedClient, "TypeError: http://other.local"],
     ["ftp://device.local/a", namedClient, "TypeError: another origin"],
-    ["data:text/plain,a", namedClient, "TypeError: another origin"],
     ["http://[", namedClient, "TypeError: not a URL"],
   ];
   await testEachRow(t, rows, async (location, client, expected) => {
@@ -440,7 +400,7 @@ Deno.test("the redirect option decides how redirects are handled", async (t) => 
       assertEquals([response.status, await response.text()], [status, "a redirect"]);
     });
   }
-  for (const status of [300, 304, 305, 399]) {
+  for (const status of [300, 304, 399]) {
     await t.step(`${status} is no redirect`, async () => {
       await using otherServing = serve(() => [status, "xx", { location: "/there" }, null]);
       for (const redirect of ["follow", "error", "manual"] as const) {
@@ -481,9 +441,7 @@ Deno.test("a body is sent again if possible", async (t) => {
   form.set("name", "value");
   const bodies: [name: string, make: () => BodyInit, again: boolean][] = [
     ["text", () => "hello", true],
-    ["bytes", () => encoder.encode("hello"), true],
     ["a blob", () => new Blob(["hello"]), true],
-    ["parameters", () => new URLSearchParams({ a: "b" }), true],
     ["a form", () => form, true],
     ["a stream", () => makeSlowStream("hello"), false],
   ];

@@ -57,26 +57,6 @@ async function exchangeRequest(
 const encoder = new TextEncoder();
 const decodeUtf8 = (latin1: string) => new TextDecoder().decode(encodeLatin1(latin1));
 
-Deno.test("the handler gets method, URL and headers", async () => {
-  const seenRequests: unknown[] = [];
-  await using serving = serveHandler((request) => {
-    seenRequests.push([
-      request.method,
-      request.url,
-      Object.fromEntries(request.headers),
-      request.body,
-    ]);
-    return new Response("hello");
-  });
-  await exchangeRequest(
-    serving,
-    "GET /a/b?c=%20&d HTTP/1.1\r\nHost: device.local:8080\r\nX-Thing: One: Two\r\n" +
-      "Range: bytes=2-4\r\n\r\n",
-  );
-  const headers = { host: "device.local:8080", range: "bytes=2-4", "x-thing": "One: Two" };
-  assertEquals(seenRequests, [["GET", "http://device.local:8080/a/b?c=%20&d", headers, null]]);
-});
-
 Deno.test("the URL has the origin of the host header without a zone, or of the option; a name or a port that URL parsing changes causes 400", async (t) => {
   const uris = ["/", "/a/", "/...", "/.a/b.", "/a?", "/?=&%zz%41+~", "/a:b+c_~-", "/a?.."];
   const badHosts = [
@@ -85,26 +65,18 @@ Deno.test("the URL has the origin of the host header without a zone, or of the o
   ];
   // URL parsing changes the host or port of each, so other readers of the header get another value.
   const changedHosts = [
-    ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "0", "010.0.0.1", "127.0.0.1.1:080", "0x7f.1."],
-    ...["127.0.0.1.", "127.0.0.1.:8080", "10.0.0.1.:80"],
-    ...["a:080", "a:0080", "a:08080", "a:00", "127.0.0.1:080"],
-    "[::1]:08080",
+    ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "010.0.0.1", "127.0.0.1.", "127.0.0.1.:8080"],
+    ...["a:080", "a:08080", "a:00", "[::1]:08080"],
   ];
   type Row = [uri: string, host: string | null, expected: string | null, origin?: string];
   const rows: Row[] = [
     ["/a", "device.local", "http://device.local/a"],
-    ["/a", "127.0.0.1:5984", "http://127.0.0.1:5984/a"],
-    ["/a", "[fe80::1]", "http://[fe80::1]/a"],
     ["/a", "[fe80::1]:8080", "http://[fe80::1]:8080/a"],
     ["/a", "Device.LOCAL:8080", "http://device.local:8080/a"],
     ["/a", "[::ffff:127.0.0.1]", "http://[::ffff:7f00:1]/a"],
-    ["/a", "[0:0:0:0:0:0:0:1]", "http://[::1]/a"],
     ["/a", "a:80", "http://a/a"],
     ["/a", "A.:80", "http://a./a"],
-    ["/a", "a:0", "http://a:0/a"],
-    ["/a", "a:", "http://a/a"],
     ["/a", "[fe80::1%eth0]:8080", "http://[fe80::1]:8080/a"],
-    ["/a", "[fe80::1%25eth0]", "http://[fe80::1]/a"],
     ["/a", "fe80::1%eth0:8080", "http://[fe80::1]:8080/a"],
     ["/a", "", "http://localhost/a"],
     ["/a", null, "http://localhost/a"],
@@ -112,12 +84,9 @@ Deno.test("the URL has the origin of the host header without a zone, or of the o
     ["/a", "[fe80::1%eth0]", "http://device.local/a", "http://device.local/"],
     ...uris.map((uri): Row => [uri, "h", `http://h${uri}`]),
     ...[...badHosts, ...changedHosts].map((host): Row => ["/a", host, null]),
-    ...["/.", "/./", "/./."].map((uri): Row => [uri, "a", "http://a/"]),
     ["/a/./b", "a", "http://a/a/b"],
-    ["/a/.?b", "a", "http://a/a/?b"],
     // The absolute form has its own host.
     ["http://device.local:81", "a", "http://device.local:81/"],
-    ["http://device.local/a?b", "a", "http://device.local/a?b"],
     ["HTTP://[fe80::1%eth0]/./a", "a", "http://[fe80::1]/a"],
   ];
   for (const [uri, host, expected, origin] of rows) {
@@ -138,19 +107,21 @@ Deno.test("the URL has the origin of the host header without a zone, or of the o
   }
 });
 
-Deno.test("the handler gets the bytes of values as U+0080 to U+00FF, empty values, and lines of one name joined", async () => {
-  await using serving = serveHandler(({ headers }) => Response.json([...headers]));
+Deno.test("the handler gets the method, the bytes of values as U+0080 to U+00FF, empty values, and lines of one name joined", async () => {
+  await using serving = serveHandler(({ method, headers }) => Response.json([method, ...headers]));
   const { body } = await exchangeRequest(
     serving,
     "GET / HTTP/1.1\r\nA: caf\xe9 \x80\t\xff \r\nb:\r\nc:1\r\nC: 2\r\ncookie: d=e\r\n" +
-      "cookie: f=g\r\nx_a!: h\r\n__proto__: i\r\n\r\n",
+      "cookie: f=g\r\nx_a!: h\r\n__proto__: i\r\nRange: bytes=2-4\r\n\r\n",
   );
   assertEquals(JSON.parse(decodeUtf8(body)), [
+    "GET",
     ["__proto__", "i"],
     ["a", "caf\xe9 \x80\t\xff"],
     ["b", ""],
     ["c", "1, 2"],
     ["cookie", "d=e; f=g"],
+    ["range", "bytes=2-4"],
     ["x_a!", "h"],
   ]);
 });
@@ -240,14 +211,8 @@ Deno.test("content that is no JSON or no form is 400 without a line of level err
     ["no JSON", 400, (request) => request.json()],
     ["no JSON, in an error of the handler", 400, (request) => request.json().catch(wrap)],
     ["no form", 400, (request) => request.formData(), form],
-    ["no type of a form", 400, (request) => request.formData()],
     ["caught", 200, (request) => request.json().catch(() => {})],
     ["JSON of another request", 500, () => otherRequest().json()],
-    ["text that the handler parses", 500, async (request) => JSON.parse(await request.text())],
-    ["a second read as JSON", 500, async (request) => {
-      await request.text();
-      await request.json();
-    }],
     ["a second read as a form", 500, async (request) => {
       await request.text();
       await request.formData();
@@ -323,10 +288,8 @@ Deno.test("a response keeps status, headers and body", async (t) => {
       ...{ ...a, "x-thing": "a, b" },
     }],
     // A custom reason.
-    ["201 Made It 2|content-length: 0||", null, {}, "Made It 2"],
     ["200 I'm \x80\xff (caf\xe9)!|content-length: 0||", null, {}, "I'm \x80\xff (caf\xe9)!"],
     ["200 OK|content-length: 0|x-a: caf\xe9 \x80\t\xff||", null, { "x-a": "caf\xe9 \x80\t\xff" }],
-    ["200 OK|content-length: 0|ext: ||", null, { ext: "" }],
     ["200 OK|__proto__: c|content-length: 0|x_a!#: b||", null, [["x_a!#", "b"], [
       "__proto__",
       "c",
@@ -342,8 +305,6 @@ Deno.test("a response keeps status, headers and body", async (t) => {
         "content-range": "bytes */10",
       },
     ],
-    ["200 OK|content-length: 0|content-type: a||", "", a],
-    ["200 OK|content-length: 0||", null],
     ["200 OK|content-length: 0||", null, { "content-length": "0" }],
     ["204 No Content||", null],
     ["205 Reset Content|content-length: 0||", null],
@@ -365,8 +326,6 @@ Deno.test("a response keeps status, headers and body", async (t) => {
     ["200 OK|content-encoding: gzip|content-length: 3|content-type: a||zip", "zip", {
       ...{ ...a, "content-encoding": "gzip" },
     }],
-    ["303 See Other|content-length: 0|location: /to?a||", null, { location: "/to?a" }],
-    ["200 OK|content-length: 0|set-cookie: a=b; Path=/||", null, { "Set-Cookie": "a=b; Path=/" }],
   ];
   await testEachRow(t, rows, async (sent, body, headers = {}, statusText = "") => {
     const response = new Response(body, { status: Number(sent.slice(0, 3)), headers, statusText });
@@ -387,7 +346,6 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     return response;
   };
   const bothFramings = { "content-length": "1", "transfer-encoding": "chunked" };
-  const zeroLength = { "content-length": "0" };
   const makeRow = (name: string, init: HeadersInit, ...messageParts: string[]) =>
     [name, () => new Response(null, { headers: init }), ...messageParts] as const;
   const rows: (readonly [name: string, make: () => unknown, ...messageParts: string[]])[] = [
@@ -398,25 +356,16 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
       "128",
       "129",
     ),
-    makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
     makeRow("a length of no body", { "content-length": "5" }, "content-length"),
-    makeRow("another coding", { "transfer-encoding": "gzip" }, "transfer-encoding"),
     makeRow("nothing known of a range", { "content-range": "bytes */*" }, "content-range", "*/*"),
-    makeRow("a range", { range: "bytes=0-1" }, "range"),
     [
       "both framings",
       () => new Response(makeStream(), { headers: bothFramings }),
       "transfer-encoding",
     ],
-    [
-      "a length of 204",
-      () => new Response(null, { status: 204, headers: zeroLength }),
-      "content-length",
-    ],
     ["a network error", () => Response.error(), "200 to 599; got 0"],
     ["a body that was used", makeUsedResponse, "body is unused"],
     ["nothing", () => undefined, "must return a Response; got undefined"],
-    ["text", () => "hello", "must return a Response; got string"],
     ["an exception", () => {
       throw new Error("thrown on purpose");
     }, "thrown on purpose"],
@@ -461,11 +410,8 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
   type Row = [name: string, args: unknown[], error: ErrorConstructor, message: string];
   const rows: Row[] = [
     ["no handler", [], TypeError, "handler: must be a function"],
-    ["null", [null], TypeError, "got null"],
     ["an app", [{ handle: handler }], TypeError, '"fetch"'],
-    ["options of a wrong type", [handler, null], TypeError, "options"],
     ["an unknown option", [handler, { origins: "" }], TypeError, '"origins"'],
-    ["an origin of a wrong type", [handler, { origin: 1 }], TypeError, "origin"],
     ["an origin with a path", [handler, { origin: "http://a/b" }], RangeError, "http://a/b"],
     ["an origin with a user", [handler, { origin: "http://u@a" }], RangeError, "origin"],
   ];
@@ -477,17 +423,14 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
 // fromFetchHandler: unread bodies of requests.
 
 Deno.test("a response is sent for every outcome of the request's body, and the session ends with a line of level info", async (t) => {
-  const openReader = (request: Request) => request.body!.getReader();
   const makeStuckSink = () => new WritableStream({ write: () => new Promise(() => {}) });
   const uses: [name: string, use: (request: Request) => unknown][] = [
     ["untouched", () => {}],
     ["canceled", (request) => request.body?.cancel("not wanted")],
-    ["read in part", (request) => openReader(request).read()],
     ["abandoned inside a loop", async (request) => {
       for await (const _piece of request.body!) break;
     }],
     ["locked by a clone", (request) => request.clone()],
-    ["locked by a read that is not awaited", (request) => void request.text().catch(() => {})],
     ["locked by a pipe", (request) => void request.body!.pipeTo(makeStuckSink()).catch(() => {})],
   ];
   const largeChunk: Chunk = [null, new Uint8Array(250_000)];
