@@ -80,9 +80,6 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
     "a dial function whose client can't connect": new Client(["camera.invalid", 80], {
       dial: () => Promise.reject(dialError),
     }),
-    "a dial function that rejects with an error of Deno": new Client(["camera.invalid", 80], {
-      dial: () => Promise.reject(new Deno.errors.ConnectionRefused("tunnel")),
-    }),
     "an untrusted server": new SSLClient(pki.clientSslconfig, untrusted.address),
     "a pool": new ConnectionPool(new Client(["127.0.0.1", port])),
   };
@@ -228,9 +225,7 @@ Deno.test("a request whose body was already read is an error of the app that rea
   assertStringIncludes(error, "BodyError");
 });
 
-// ProxyApp: the connection that a request uses.
-
-// ───────────────────────── connections
+// ───────────────────────── the connection that a request uses
 
 /** Makes an app that responds with the number of the session and of the request. */
 function countSessions(): AppFunction {

@@ -45,13 +45,10 @@ Deno.test("the headers of the client of a proxy may have any name, and replace t
 const HEADER_LINES: readonly (readonly [received: string, sent: string])[] = [
   ["A:b", "a: b"],
   ["a: \t b \t", "a: b"],
-  ["a: b\t c", "a: b\t c"],
   ["a:", "a: "],
-  ["a: \t", "a: "],
   ["a: \xa0\xff\xa0", "a: \xa0\xff\xa0"],
   ["a: b|c: d|A:e", "a: b, e|c: d"],
   ["a:|a: b|a:", "a: b"],
-  ["a: b|a:|a: c", "a: b, c"],
 ];
 
 Deno.test("ProxyApp sends one spelling of each header, in both directions", async (t) => {
@@ -78,11 +75,9 @@ Deno.test("ProxyApp sends one spelling of each header, in both directions", asyn
 const REQUEST_LINES: readonly (readonly [received: string, sent: string])[] = [
   ["cookie: a=b|cookie: c=d", "cookie: a=b; c=d"],
   ["range: BYTES=00-04", "range: bytes=0-4"],
-  ["range: bytes=-003", "range: bytes=-3"],
   // Several ranges are left out, so the response has the whole representation.
   ["a: b|range: bytes=0-1,3-4", "a: b"],
   ["range: Items=0-1", "range: Items=0-1"],
-  ["host: a:80", "host: a:80"],
   ["host: [fe80::1%eth0]:80", "host: [fe80::1%eth0]:80"],
   ["host:", "host: "],
 ];
@@ -101,14 +96,9 @@ Deno.test("ProxyApp sends one spelling of each header of a request", async (t) =
 const REQUEST_STARTS: readonly (readonly [received: string, sent: string])[] = [
   ["\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"],
   ["GET http://b:81/c?d HTTP/1.1\r\nhost: a\r\n\r\n", "GET /c?d HTTP/1.1\r\nhost: b:81\r\n\r\n"],
-  ["GET http://b HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nhost: b\r\n\r\n"],
   ["GET http://b?c HTTP/1.1\r\n\r\n", "GET /?c HTTP/1.1\r\nhost: b\r\n\r\n"],
   ["GET /./a/./?b HTTP/1.1\r\n\r\n", "GET /a/?b HTTP/1.1\r\n\r\n"],
   ["GET /a HTTP/1.0\r\nhost: a\r\n\r\n", "GET /a HTTP/1.1\r\nhost: a\r\n\r\n"],
-  [
-    "GET / HTTP/1.0\r\nconnection: keep-alive\r\nhost: a\r\n\r\n",
-    "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
-  ],
 ];
 
 Deno.test("ProxyApp sends one spelling of each request line", async (t) => {
@@ -126,7 +116,6 @@ Deno.test("ProxyApp sends one spelling of each request line", async (t) => {
 const CHUNKS: readonly (readonly [received: string, sent: string])[] = [
   ["5|hello|0||", "5|hello|0||"],
   // The size.
-  ["A|0123456789|0||", "a|0123456789|0||"],
   ["0005|hello|000||", "5|hello|0||"],
   [`${"0".repeat(4000)}5|hello|0||`, "5|hello|0||"],
   ["00A;b=C|0123456789|00;D=e||", "a;b=C|0123456789|0;D=e||"],
@@ -134,13 +123,10 @@ const CHUNKS: readonly (readonly [received: string, sent: string])[] = [
   ["5;a=b|hello|0;c=d||", "5;a=b|hello|0;c=d||"],
   ["5;!#$%&'*+-.^_`~=!#$%&'*+-.^_`~|hello|0||", "5;!#$%&'*+-.^_`~=!#$%&'*+-.^_`~|hello|0||"],
   ["5 ; a = b|hello|0\t;\tc\t=\td||", "5;a=b|hello|0;c=d||"],
-  ["5;a|hello|0;b||", "5|hello|0||"],
   ['5;a="b"|hello|0;c="\\"";d=e||', "5|hello|0||"],
   ["5;a=b;c=d|hello|0;e=f;e=g||", "5|hello|0||"],
-  ['5;a="";b="c;d=e";f|hello|0||', "5|hello|0||"],
   ['5;a="\x80\xff\t \\\xff"|hello|0||', "5|hello|0||"],
   // The lines of the trailer are dropped.
-  ["5|hello|0|a: b||", "5|hello|0||"],
   ["5|hello|0;a=b|c:d|E: f \t|__proto__:|x_user: \xff||", "5|hello|0;a=b||"],
   ["0|content-length: 5|transfer-encoding: chunked|host: a|host: b||", "0||"],
   [`0|${"a: b|".repeat(5000)}|`, "0||"],
@@ -176,7 +162,7 @@ Deno.test("ProxyApp sends one spelling of each chunk header, and no trailer, in 
 });
 
 const MIB = 1048576;
-const LARGE_CHUNK_BYTES = 128 * MIB;
+const LARGE_CHUNK_BYTES = 64 * MIB;
 
 Deno.test("a chunk larger than 16 MiB passes through ProxyApp no faster than it is read", async (t) => {
   const header = `${LARGE_CHUNK_BYTES.toString(16)};a=b\r\n`;
@@ -199,7 +185,7 @@ Deno.test("a chunk larger than 16 MiB passes through ProxyApp no faster than it 
       await waitForTick();
     }
     // The sockets of both connections take several MiB.
-    assert(sentPieces < 64, `${sentPieces} MiB were sent before one was read`);
+    assert(sentPieces < 40, `${sentPieces} MiB were sent before one was read`);
     for (let i = 0; i < LARGE_CHUNK_BYTES / MIB; i++) {
       const text = await receiver.readExactly(MIB);
       assert(text === pieceText, "other bytes");
@@ -228,7 +214,6 @@ const LAST_RESPONSES: readonly (readonly [name: string, sent: string, relayed: s
     `${OK}\r\nhello`,
     `${OK}${CHUNKED}\r\n5\r\nhello\r\n0\r\n\r\n`,
   ],
-  ["no byte of such a body", `${OK}\r\n`, `${OK}${CHUNKED}\r\n0\r\n\r\n`],
   [
     "HTTP/1.0",
     "HTTP/1.0 200 OK\r\na:b\r\n\r\nhello",
@@ -239,12 +224,6 @@ const LAST_RESPONSES: readonly (readonly [name: string, sent: string, relayed: s
     "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
     `${OK}content-length: 5\r\n\r\nhello`,
   ],
-  [
-    "HTTP/1.0 that would keep the connection",
-    "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello",
-    `${OK}content-length: 5\r\n\r\nhello`,
-  ],
-  ["a 204 of HTTP/1.0", "HTTP/1.0 204 No\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n"],
   [
     "a 204 that announces content",
     "HTTP/1.1 204 No\r\ncontent-length: 5\r\n\r\nhello",
@@ -332,33 +311,23 @@ const app: App = ({ headers }) => {
 const ROWS: readonly (readonly [location: string, mapped: string])[] = [
   // A path at the upstream.
   ["/", "/m%20n/o/"],
-  ["/a/", "/m%20n/o/a/"],
   ["/a?b#c", "/m%20n/o/a?b#c"],
   ["/a%20b/%c3%bc", "/m%20n/o/a%20b/%c3%bc"],
   ["UP/a?b#c", "/m%20n/o/a?b#c"],
-  ["UP/", "/m%20n/o/"],
   // Resolved against the URL of the request.
   ["", ""],
   ["a", "a"],
-  ["./a", "./a"],
-  ["../a", "../a"],
-  ["?a", "?a"],
   ["#a", "#a"],
   // Another origin.
   ["//other/a", "//other/a"],
-  ["//", "//"],
   ["http://other/a", "http://other/a"],
-  ["https://other/a", "https://other/a"],
   ["UP.other/a", "UP.other/a"],
   ["UP1/a", "UP1/a"],
   ["UP@other/a", "UP@other/a"],
-  ["mailto:a", "mailto:a"],
   // Browsers read these as `//other/a`.
   ["/\\other/a", "/\\other/a"],
   ["/\t/other/a", "/\t/other/a"],
-  ["/\t\t\\other/a", "/\t\t\\other/a"],
   ["UP//other/a", "UP//other/a"],
-  ["UP/\\other/a", "UP/\\other/a"],
   ["UP/\t/other/a", "UP/\t/other/a"],
 ];
 
@@ -392,8 +361,6 @@ Deno.test("without a mount, only the origin of the upstream is removed from a lo
   const rows = [
     ["/a", "/a"],
     [`http://${client.host}/a`, "/a"],
-    ["a", "a"],
-    ["//a/b", "//a/b"],
     // Without the origin, browsers would read these as `//other/a`.
     ...["//other/a", "/\\other/a", "/\t/other/a"].map((path) => {
       const location = `http://${client.host}${path}`;

@@ -38,9 +38,7 @@ const OK = "HTTP/1.1 200 OK";
 
 /** The response of a server to a method. */
 const RESPONSES: readonly (readonly [method: string, response: string])[] = [
-  ["GET", `${OK}\r\na: b\r\ncontent-length: 0\r\n\r\n`],
   ["GET", "HTTP/1.1 299 Any reason  at all\r\na: b\r\ncontent-length: 0\r\nserver: it\r\n\r\n"],
-  ["GET", `${OK}\r\ncontent-length: 0\r\n\r\n`],
   // The reason may be empty, or have any character.
   ["GET", "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n"],
   ["GET", "HTTP/1.1 404 Ce n'est pas (trouv\xe9)\t\x80\xff!\r\ncontent-length: 0\r\n\r\n"],
@@ -53,10 +51,7 @@ const RESPONSES: readonly (readonly [method: string, response: string])[] = [
     `${OK}\r\n!#$: a\r\n__proto__: b\r\ncontent-length: 0\r\next: \r\nx_user: caf\xe9\t\x80\xff\r\n\r\n`,
   ],
   ["GET", "HTTP/1.1 206 xx\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/*\r\n\r\nabc"],
-  ["GET", "HTTP/1.1 206 xx\r\ncontent-length: 3\r\ncontent-range: items 2-4/9\r\n\r\nabc"],
   ["GET", "HTTP/1.1 409 xx\r\ncontent-length: 0\r\ncontent-range: bytes */3\r\n\r\n"],
-  ["GET", `${OK}\r\ncontent-length: 5\r\nset-cookie: a=b\r\n\r\nhello`],
-  ["GET", "HTTP/1.1 206 xx\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\nabc"],
   [
     "GET",
     `${OK}\r\ntransfer-encoding: chunked\r\n\r\n` +
@@ -65,14 +60,10 @@ const RESPONSES: readonly (readonly [method: string, response: string])[] = [
   ["GET", "HTTP/1.1 204 No Content\r\n\r\n"],
   ["GET", 'HTTP/1.1 304 Not Modified\r\ncontent-length: 500\r\netag: "a-b"\r\n\r\n'],
   ["HEAD", `${OK}\r\ncontent-length: 500\r\n\r\n`],
-  ["HEAD", `${OK}\r\ncontent-length: 0\r\n\r\n`],
   ["HEAD", `${OK}\r\n\r\n`],
-  ["GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 0\r\n\r\n"],
   ["HEAD", `${OK}\r\ntransfer-encoding: chunked\r\n\r\n`],
   ["HEAD", "HTTP/1.1 204 No Content\r\n\r\n"],
   ["HEAD", "HTTP/1.1 304 Not Modified\r\ncontent-length: 500\r\n\r\n"],
-  ["DELETE", "HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nnone"],
-  ["GET", "HTTP/1.1 409 Conflict\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"],
 ];
 
 /** Requests besides {@linkcode REQUESTS}. */
@@ -166,10 +157,8 @@ Deno.test("ProxyApp removes the path components that were shifted to mount", asy
   const client = proxy.makeClient();
   const cases = {
     "/": "/",
-    "/foo": "/",
     "/foo/": "/",
     "/foo/bar/?a=b": "/bar/?a=b",
-    "/%3B/a;b(c)?d;e": "/a%3Bb%28c%29?d;e",
     "/a%20b/%c3%bc/%252e%252e": "/%C3%BC/%252e%252e",
   };
   for (const [uri, relayed] of Object.entries(cases)) {
@@ -183,12 +172,8 @@ Deno.test("routes and ProxyApp see a path without its components ., and so does 
   await using proxy = serve(routes({ "/secret/": () => reply(403, "secret"), "/": app }));
   const rows: [target: string, expected: string][] = [
     ["/.", "/"],
-    ["/./", "/"],
     ["/./.?/./", "/?/./"],
-    ["/a/.", "/a/"],
     ["/a/./b?c", "/a/b?c"],
-    ["/...", "/..."],
-    ["/.a/a.", "/.a/a."],
     ["/./secret/a", "secret"],
     ["/secret/.", "secret"],
     ["http://a/./secret/./a", "secret"],
@@ -284,7 +269,6 @@ Deno.test("invalid options.headers of ProxyApp is an error of the app", async ()
   await using upstream = serve(() => [200, "OK", {}, null]);
   const invalidHeaders: (() => unknown)[] = [
     () => ({ "X-Upper": "1" }),
-    () => ({ "x-space": " " }),
     () => 5,
     () => Promise.resolve({ "X-Upper": "1" }),
     () => {
@@ -298,23 +282,14 @@ Deno.test("invalid options.headers of ProxyApp is an error of the app", async ()
   }
 });
 
-/** A server of one kind of address, and a client of it. */
-interface Endpoint extends AsyncDisposable {
-  readonly client: Client;
-}
-
 // ───────────────────────── arguments
 
 Deno.test("ProxyApp refuses arguments of a wrong type", () => {
   const client = new Client(["127.0.0.1", 1]);
-  for (const value of [undefined, null, 5, ["127.0.0.1", 1], {}, { connect: 5 }]) {
+  for (const value of [undefined, ["127.0.0.1", 1], { connect: 5 }]) {
     assertTypeError(() => constructWith(ProxyApp, value), Deno.inspect(value));
   }
-  for (
-    const options of [null, 5, "conn", { log: console }, { logger: null }, { logger: {} }, {
-      headers: {},
-    }]
-  ) {
+  for (const options of [null, { log: console }, { logger: {} }, { headers: {} }]) {
     assertTypeError(() => constructWith(ProxyApp, client, options), Deno.inspect(options));
   }
 });
@@ -325,9 +300,7 @@ Deno.test("the connection of a client can't remove headers that with() has set, 
     ["X-User", "none", false],
     ["keep-alive, x-user", "keep-alive", false],
     ["close, x-user, x-other", "close", true],
-    ["Close,X-User", "close", true],
     ["close", "close", true],
-    ["keep-alive", "keep-alive", false],
   ];
   await testEachRow(t, rows, async (connection, kept, isLast) => {
     await using upstream = serve(({ headers }) => reply(200, `${headers["x-user"]}`));
@@ -393,7 +366,6 @@ const LINES: readonly (readonly [label: string, dropped: string, kept?: string])
     "connection: Upgrade, HTTP2-Settings|http2-settings: AA|upgrade: h2c",
     "accept: */*",
   ],
-  ["an upgrade that connection does not name", "upgrade: websocket"],
   ["te", "connection: te|te: trailers, deflate;q=0.5"],
   ["te that connection does not name", "te: trailers"],
   ["trailer", "trailer: expires"],
@@ -413,12 +385,7 @@ const LINES: readonly (readonly [label: string, dropped: string, kept?: string])
   [
     "names that resemble these headers",
     "",
-    "close: a|connection-x: close|constructor: b|keep: a|proxy: a",
-  ],
-  [
-    "more names that resemble these headers",
-    "",
-    "tea: a|trailers: a|upgrade-insecure-requests: 1|via: 1.1 a|x-expect: a|x-proxy-a: b",
+    "close: a|connection-x: b|proxy: a|tea: a|upgrade-insecure-requests: 1|via: 1.1 a|x-expect: a",
   ],
 ];
 
@@ -451,7 +418,7 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
 });
 
 Deno.test("an upstream that sends connection: close gets no other request, and the session continues", async (t) => {
-  for (const connection of ["close", "Close", "keep-alive, CLOSE"]) {
+  for (const connection of ["close", "keep-alive, CLOSE"]) {
     for (const body of ["content-length: 0\r\n\r\n", "content-length: 5\r\n\r\nhello"]) {
       await t.step(`connection: ${connection} and ${JSON.stringify(body)}`, async () => {
         await using chain = await connectThrough();

@@ -27,7 +27,6 @@ Deno.test("a request reads its body as bytes, text or JSON, and null is empty", 
   assertEquals((await put().bytes()).length, 0);
   const rows: [sent: string, value: unknown][] = [
     ['{"on":true}', { on: true }],
-    [" null ", null],
     ["0", 0],
   ];
   for (const [sent, value] of rows) assertEquals(await put(sent).json(), value);
@@ -219,12 +218,9 @@ Deno.test("an invalid change to a request is an error that names the change", ()
     [{ uri: "/" }, TypeError, 'unknown option "uri"; the options are headers, path, mount'],
     [{ headers: new Headers() }, TypeError, "changes.headers: must be a plain object"],
     [{ headers: { "X-A": "1" } }, RangeError, '; write it in lower case: "x-a"'],
-    [{ headers: { "x a": "1" } }, RangeError, 'changes.headers["x a"]: the name must be'],
     [{ path: "/a" }, TypeError, "changes.path: must be an array; got string"],
     [{ path: ["a", 5] }, TypeError, "changes.path[1]: must be a string; got number"],
     [{ path: [".."] }, RangeError, 'changes.path[0]: "..": ".." is not allowed'],
-    [{ path: ["."] }, RangeError, 'changes.path[0]: ".": "." is not allowed'],
-    [{ path: ["a/b"] }, RangeError, 'changes.path[0]: "a/b": "/" is not allowed'],
     [{ mount: ["", "a"] }, RangeError, 'changes.mount[0]: "" is allowed only as the last'],
   ];
   const request = mkreq("GET", "/");

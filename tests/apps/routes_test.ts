@@ -51,7 +51,6 @@ Deno.test("routes calls the app of a method and a path, with the parameters", as
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/", "root"],
     ["GET", "/lamps", "lamps"],
-    ["GET", "/lamps?all", "lamps"],
     ["POST", "/lamps", "new"],
     ["GET", "/lamps/", "slash"],
     ["GET", "/lamp/kitchen", "lamp name kitchen"],
@@ -60,7 +59,6 @@ Deno.test("routes calls the app of a method and a path, with the parameters", as
     ["DELETE", "/lamp/a/bulb/b", "bulb name a bulb_2 b"],
     // `{rest...}` is one component or more, joined as received.
     ["GET", "/log/2026/11/23", "day and rest day 2026 rest 11/23"],
-    ["GET", "/log/2026/11/", "day and rest day 2026 rest 11/"],
     ["GET", "/log/2026", "day day 2026"],
     ["GET", "/log/2026/", "log rest 2026/"],
     ["GET", "/log", "any any log"],
@@ -74,18 +72,14 @@ Deno.test("routes calls the app of a method and a path, with the parameters", as
 Deno.test("a mount gets the remaining path with any method, with and without a slash", async () => {
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/files", "files at files: []"],
-    ["POST", "/files", "files at files: []"],
     ["GET", "/files/", 'files at files: [""]'],
-    ["GET", "/files/a", 'files at files: ["a"]'],
     ["PUT", "/files/a/b/", 'files at files: ["a","b",""]'],
     ["GET", "/files/status", "status"],
     // The more specific route has no app for this method.
     ["PUT", "/files/status", 'files at files: ["status"]'],
-    ["GET", "/files/status/", 'files at files: ["status",""]'],
     ["GET", "/files/status/info", "info name status"],
     ["GET", "/files/old/a/b", "old path a/b"],
     ["GET", "/files/old", 'files at files: ["old"]'],
-    ["GET", "/files/old/", 'files at files: ["old",""]'],
     ["GET", "/files/deep", "deep at files/deep: []"],
     ["GET", "/files/deep/", 'deep at files/deep: [""]'],
     ["GET", "/files/deeper", 'files at files: ["deeper"]'],
@@ -133,14 +127,11 @@ Deno.test("a literal component precedes a parameter, from left to right, in any 
 Deno.test("a path without a route is 404, a method without an app 405 with the allowed methods", async () => {
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/lamp/", "404 undefined"],
-    ["GET", "/lamp/kitchen/", "404 undefined"],
     ["GET", "/lamp/kitchen/bulb", "404 undefined"],
     ["POST", "/", "405 GET, HEAD"],
     ["DELETE", "/lamps", "405 GET, POST, HEAD"],
-    ["DELETE", "/lamps/", "405 HEAD, GET"],
     ["DELETE", "/lamp/all", "405 GET, PUT, HEAD"],
     ["GET", "/lamp/a/bulb/b", "405 DELETE"],
-    ["DELETE", "/log/a", "405 GET, HEAD"],
   ];
   for (const [method, uri, response] of rows) {
     assertEquals(await requestLabel(method, uri), response, `${method} ${uri}`);
@@ -217,7 +208,6 @@ Deno.test("parameters have no prototype, can't be changed, and are shown", async
 Deno.test("onConnect of each app is called once for a connection, in the order of the table, until a call doesn't return true", async () => {
   const rows: [results: unknown[], callCount: number, accepted: boolean | null][] = [
     [[true, true, true], 3, true],
-    [[true, Promise.resolve(true), true], 3, true],
     [[true, false, true], 2, false],
     [[1, true, true], 1, null],
     [[true, true, undefined], 3, null],
@@ -324,9 +314,7 @@ Deno.test("a key matches each spelling of its path, and the parameters and the m
   const rows: [uri: string, text: string][] = [
     ["/a%20b/c%3bd%25", "name c;d%"],
     ["/%C3%BC/x%20y/z", "rest x y/z"],
-    ["/%c3%bc/%5C", "rest \\"],
     ["/{x}", "braces"],
-    ["/%7bx%7D", "braces"],
     ["/a%281)", "parentheses"],
     ["/m%c3%b6/%252F/@", '[["mö"],["%2F","@"]]'],
   ];
@@ -339,7 +327,6 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
   const okApp = () => reply(200);
   const rangeErrors: [table: object, message: string][] = [
     [{}, "table: must have a route"],
-    [new Map([["GET /", okApp]]), "table: must have a route"],
     [{ "PATCH /": okApp }, 'table["PATCH /"]: must be GET'],
     [{ "GET": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
     [{ "GET /lamps?all": okApp }, "a query is in request.searchParams"],
@@ -349,24 +336,18 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
       { "/lamps": okApp },
       'a method and a path, "GET /lamps", or end with a slash, for everything below: "/lamps/"',
     ],
-    [{ "/a//": okApp }, "must be a method and a path"],
     [{ "/a//b/": okApp }, '"//" is not allowed'],
     [{ "GET /../b": okApp }, '".." is not allowed'],
     [{ "/a%2/": okApp }, '"%2" is not allowed; two hexadecimal digits follow'],
-    [{ "GET /%61": okApp }, '"%61" is not allowed; letters, digits and - . _ are not escaped'],
     [{ "GET /a%2Fb": okApp }, '"/" is not allowed; a component has no slash'],
-    [{ "/..;/": okApp }, '"..;" is not allowed'],
-    [{ "GET /%ff": okApp }, "escapes are UTF-8"],
     [{ "GET /\ud800": okApp }, "must have no lone surrogate"],
-    [{ "/a?b/": okApp }, "a query is in request.searchParams"],
     [{ "GET /ü": okApp, "GET /%C3%BC": okApp }, 'table["GET /\\xfc"] has the same'],
     [{ "/a%20b/": okApp, "/a%20b/%7Bc%7D/": okApp, "/a%20b/%7bc}/": okApp }, "braces"],
     [
       { "GET /user/:id": okApp },
       'table["GET /user/:id"]: must have a name in braces, {id}; got ":id"',
     ],
-    [{ "/:id/": okApp }, "must have a name in braces, {id}"],
-    ...["{}", "{a-b}", "{1a}", "a{name}", "{name}.txt", "{name", "name}", "{a}{b}", "{a..}"].map((
+    ...["{}", "{a-b}", "{name}.txt", "{name", "{a..}"].map((
       component,
     ) =>
       [

@@ -3,12 +3,9 @@ import {
   type App,
   type AppFunction,
   Body,
-  type BodyOut,
   Client,
-  type HeadersToSend,
   reply,
   Response,
-  ResponseError,
   routes,
   Server,
   type Session,
@@ -19,7 +16,7 @@ import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { makeUntypedApp, RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import {
   assertEquals,
   assertInstanceOf,
@@ -101,26 +98,6 @@ Deno.test("next() works without arguments or with replaced ones, and always reso
   await assertRejects(() => callApp(invalidApp, mkreq("GET", "/")), TypeError, "got 2 items");
 });
 
-Deno.test("if next() rejects an invalid response, its body is canceled, which closes its file", async () => {
-  const responses: ((body: BodyOut) => unknown)[] = [
-    (body) => [200, "OK", new Headers(), body],
-    (body) => ({ status: 200, reason: "OK", headers: null, body }),
-    (body) => [200, "OK", body],
-    (body) => {
-      throw new ResponseError([200, "OK", new Headers() as unknown as HeadersToSend, body]);
-    },
-  ];
-  for (const response of responses) {
-    let reason: unknown;
-    const stream = new ReadableStream({ cancel: (cancelReason) => void (reason = cancelReason) });
-    await using serving = serve(
-      wrapApp(makeUntypedApp(() => response(new Body(stream, 5))), (next) => next()),
-    );
-    assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
-    assertInstanceOf(reason, TypeError);
-  }
-});
-
 Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", async () => {
   const events: string[] = [];
   const app = new PrivateApp(events);
@@ -156,12 +133,10 @@ Deno.test("a wrapped function of a route has the parameters of the route, and so
 
 Deno.test("wrapApp refuses an invalid app, and a handle that is not a function", () => {
   const app: App = () => reply(200);
-  for (const value of [undefined, null, {}, { handle: 5 }, { handle: app, onConnect: 5 }]) {
+  for (const value of [undefined, { handle: 5 }, { handle: app, onConnect: 5 }]) {
     assertTypeError(() => callWith(wrapApp, value, () => reply(200)), Deno.inspect(value));
   }
-  for (const value of [undefined, null, {}, "handle"]) {
-    assertTypeError(() => callWith(wrapApp, app, value), Deno.inspect(value));
-  }
+  assertTypeError(() => callWith(wrapApp, app, {}), "no function");
 });
 
 // timeLimit(), and the signal of a request.
