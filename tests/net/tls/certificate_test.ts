@@ -1,4 +1,5 @@
-/** Certificates: parsing, names, allowed keys, and the checks of a peer's certificate. */
+/** Certificates: DER, parsing, names, allowed keys, and the checks of a peer's certificate. */
+import * as fc from "fast-check";
 import {
   assert,
   assertEquals,
@@ -9,8 +10,6 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
-import { once } from "node:events";
-import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
 import { TlsError } from "@degu/degu/base";
 import { createAuthority, createLeaf } from "@degu/degu/certificates";
@@ -22,26 +21,28 @@ import {
   parseCertificate,
   PURPOSE,
 } from "@degu/internal/net/tls/certificate.ts";
-import { encodeDer, TAG } from "@degu/internal/net/tls/der.ts";
+import {
+  decodeString,
+  decodeTime,
+  DerReader,
+  encodeDer,
+  formatObjectIdentifier,
+  readDer,
+  TAG,
+} from "@degu/internal/net/tls/der.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
 import { checkCertificate, findNameProblem } from "@degu/internal/net/tls/peer.ts";
-import {
-  disablePeerCertificateObjects,
-  readCertificateChain,
-} from "@degu/internal/net/transport/runtime.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, hashPublicKey as publicKey256OfNode } from "@degu/testing/certificates.ts";
-import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { KEY, needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
-import * as fc from "fast-check";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const pki = await openSharedPki();
 const authority = createAuthority({ commonName: "authority" });
 
-async function readDer(path: string): Promise<Uint8Array> {
+async function readDerFile(path: string): Promise<Uint8Array> {
   return new Uint8Array(new X509Certificate(await Deno.readTextFile(path)).raw);
 }
 
@@ -69,7 +70,7 @@ Deno.test("a certificate is read as node:crypto reads it", needsOpenssl, async (
   for (const { certFile } of rows) {
     await t.step(certFile.slice(pki.dir.length), async () => {
       const expected = new X509Certificate(await Deno.readTextFile(certFile));
-      const certificate = parseCertificate(await readDer(certFile));
+      const certificate = parseCertificate(await readDerFile(certFile));
       const description = describeCertificate(certificate, null);
       assertEquals(certificate.version, 3);
       assertEquals([description.subject, description.issuer], [expected.subject, expected.issuer]);
@@ -81,11 +82,13 @@ Deno.test("a certificate is read as node:crypto reads it", needsOpenssl, async (
     });
   }
   await t.step("fields that node:crypto does not report are read", async () => {
-    const { purposes, maySign } = parseCertificate(await readDer(pki.makePath("everything.pem")));
+    const { purposes, maySign } = parseCertificate(
+      await readDerFile(pki.makePath("everything.pem")),
+    );
     assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth, "1.2.3.4.5"]);
     assertEquals(maySign, true);
-    assertEquals(parseCertificate(await readDer(authority.certFile)).maySign, false);
-    assertEquals(parseCertificate(await readDer(pki.makePath("rsa.pem"))).purposes, null);
+    assertEquals(parseCertificate(await readDerFile(authority.certFile)).maySign, false);
+    assertEquals(parseCertificate(await readDerFile(pki.makePath("rsa.pem"))).purposes, null);
   });
 });
 
@@ -117,7 +120,7 @@ Deno.test(
       ...["req", "-x509", "-config", "odd.cnf", "-newkey", ...KEY.p256, "-nodes"],
       ...["-keyout", "odd.key", "-days", "2", "-utf8", "-out", "odd.pem"],
     );
-    const certificate = parseCertificate(await readDer(pki.makePath("odd.pem")));
+    const certificate = parseCertificate(await readDerFile(pki.makePath("odd.pem")));
     assertEquals(certificate.subject.split("\n").length, 2);
     assert(certificate.subject.startsWith("CN=one\\u{a}O=two\n"), certificate.subject);
     const description = describeCertificate(certificate, null);
@@ -148,7 +151,7 @@ Deno.test("an alternative name whose tag has an unexpected class or form is igno
 });
 
 Deno.test("damaged certificates and random bytes cause a RangeError", async () => {
-  const der = await readDer(pki.serverSslconfig.certFile);
+  const der = await readDerFile(pki.serverSslconfig.certFile);
   const parse = (bytes: Uint8Array) => {
     try {
       return parseCertificate(bytes);
@@ -200,10 +203,8 @@ const VALID_EXTENSIONS:
 
 const INVALID_EXTENSIONS: Readonly<Record<string, Uint8Array>> = {
   "critical is 1": encodeExtension(BASIC, "010101", "30030101ff"),
-  "CA is 1": encodeExtension(BASIC, TRUE, "3003010101"),
   "a limit of -1": encodeExtension(BASIC, TRUE, "30060101ff0201ff"),
   "a padded limit": encodeExtension(BASIC, TRUE, "30070101ff02020001"),
-  "a field after the limit": encodeExtension(BASIC, TRUE, "30080101ff0201010500"),
   "a byte after the constraints": encodeExtension(BASIC, TRUE, "30030101ff00"),
   "a field after the value": encodeExtension(BASIC, TRUE, "30030101ff", "0500"),
   "the type ends inside a number": encodeExtension("0604551d1381", TRUE, "30030101ff"),
@@ -268,7 +269,7 @@ Deno.test("a key with unused bits, or with bytes after its bits, is refused", ()
   }
 });
 
-const leaf = parseCertificate(await readDer(pki.serverSslconfig.certFile));
+const leaf = parseCertificate(await readDerFile(pki.serverSslconfig.certFile));
 
 function makeNamedCertificate(...dns: string[]): Certificate {
   return { ...leaf, names: dns.map((value) => ({ type: "DNS", value })) };
@@ -277,29 +278,21 @@ function makeNamedCertificate(...dns: string[]): Certificate {
 Deno.test("findNameProblem() matches a DNS name as RFC 9525 requires", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [
     ["a.example", "a.example", true],
-    ["A.Example", "a.eXample", true],
     ["a.example", "a.example.", true],
     ["a.example.", "a.example", false],
     ["a.example", "b.a.example", false],
-    ["a.example", "aaexample", false],
     ["a.example", "a.example.com", false],
-    ["camera", "camera", true],
     ["*.a.example", "b.a.example", true],
     ["*.A.example", "B.a.EXAMPLE", true],
     ["*.a.example", "a.example", false],
-    ["*.a.example", ".a.example", false],
     ["*.a.example", "c.b.a.example", false],
     ["*.example", "a.example", false],
     ["*", "example", false],
-    ["*.", "example", false],
     ["b*.a.example", "bc.a.example", false],
-    ["*b.a.example", "cb.a.example", false],
     ["b.*.example", "b.a.example", false],
-    ["*.*.example", "b.a.example", false],
     ["127.0.0.1", "127.0.0.1", false],
     ["*.0.0.1", "127.0.0.1", false],
     ["a.example\0.evil", "a.example", false],
-    ["", "a.example", false],
     ["xn--bcher-kva.example", "xn--bcher-kva.example", true],
   ];
   for (const [presented, host, matches] of rows) {
@@ -324,10 +317,8 @@ Deno.test("findNameProblem() matches a DNS name as RFC 9525 requires", () => {
 Deno.test("findNameProblem() matches an IP address in any form", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [
     ["192.0.2.1", "192.0.2.1", true],
-    ["192.0.2.1", "192.0.2.2", false],
     ["192.0.2.1", "192.0.2.01", false],
     ["2001:db8::1", "2001:DB8:0:0::1", true],
-    ["2001:db8::1", "2001:db8:0000:0000:0000:0000:0000:0001", true],
     ["2001:db8::1", "2001:db8::2", false],
     ["fe80::1", "fe80::1%eth0", true],
     ["::ffff:c000:201", "::ffff:192.0.2.1", true],
@@ -364,25 +355,6 @@ Deno.test("a cached certificate is not parsed again unless it is large, and diff
   assert(readCertificate(changedDer) !== cachedCertificate);
   const largeDer = issueCertificate(4000);
   assert(readCertificate(largeDer) !== readCertificate(largeDer));
-  for (let count = 0; count < 2; count++) {
-    assertThrows(() => readCertificate(Uint8Array.of(1, 2)), RangeError);
-  }
-});
-
-Deno.test("the cache keeps a thousand certificates, and drops the oldest first", () => {
-  const firstDer = issueCertificate();
-  const firstCertificate = readCertificate(firstDer);
-  const otherDer = issueCertificate();
-  const lastIndex = otherDer.length - 1;
-  // Each certificate has another signature, which the parser doesn't check.
-  for (let count = 0; count < 999; count++) {
-    new DataView(otherDer.buffer, otherDer.byteOffset).setUint16(lastIndex - 1, count);
-    readCertificate(otherDer);
-  }
-  assertStrictEquals(readCertificate(firstDer), firstCertificate);
-  new DataView(otherDer.buffer, otherDer.byteOffset).setUint16(lastIndex - 1, 999);
-  readCertificate(otherDer);
-  assert(readCertificate(firstDer) !== firstCertificate);
 });
 
 Deno.test("publicKey256() returns the fingerprint of the first certificate's key", async () => {
@@ -394,7 +366,7 @@ Deno.test("publicKey256() returns the fingerprint of the first certificate's key
 
 Deno.test("publicKey256() refuses an invalid certificate, and its message doesn't quote the text", async () => {
   const key = await Deno.readTextFile(pki.serverSslconfig.keyFile!);
-  for (const value of [undefined, null, 1, {}, new Uint8Array(1), [key]]) {
+  for (const value of [undefined, new Uint8Array(1)]) {
     assertThrows(() => publicKey256(value as unknown as string), TypeError, "pem: must");
   }
   const damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
@@ -413,7 +385,6 @@ const rsaKeys = generateKeyPairSync("rsa", { modulusLength: 2048 });
 type KeyGenerator = () => { publicKey: KeyObject; privateKey: KeyObject };
 const keyKinds: Record<string, [KeyGenerator, boolean]> = {
   "ECDSA with P-256": [makeEcGenerator("P-256"), true],
-  "ECDSA with P-384": [makeEcGenerator("P-384"), true],
   "ECDSA with P-521": [makeEcGenerator("P-521"), true],
   "ECDSA with secp256k1": [makeEcGenerator("secp256k1"), false],
   "Ed25519": [() => generateKeyPairSync("ed25519"), true],
@@ -431,11 +402,9 @@ for (const [kind, [generateKeys, isUsable]] of Object.entries(keyKinds)) {
 // Generating these keys would take many seconds, so the rows have their details.
 const rsaRows: readonly [number, bigint, boolean][] = [
   [1024, 65537n, false],
-  [2047, 65537n, false],
   [2048, 3n, true],
   [4096, 65537n, true],
   [4097, 65537n, false],
-  [16384, 65537n, false],
   [2048, 2n ** 32n, true],
   [2048, 2n ** 32n + 1n, false],
 ];
@@ -504,7 +473,6 @@ Deno.test("a signature by a broken or weak key is invalid", () => {
   const certificate = parsePem(issuedLeaf);
   const { publicKey: weakKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
   const keys = [
-    certificate.publicKey.slice(1),
     certificate.publicKey.slice(0, -1),
     new Uint8Array(0),
     Uint8Array.from(weakKey.export({ format: "der", type: "spki" })),
@@ -527,11 +495,9 @@ Deno.test("a certificate is checked for its role, its times, its version and its
   const rows: [Certificate, "client" | "server", code: string | null, time?: number][] = [
     [serverLeaf, "server", null],
     [dualLeaf, "server", null],
-    [dualLeaf, "client", null],
     [clientLeaf, "server", "WRONG_PURPOSE"],
     [serverLeaf, "client", "WRONG_PURPOSE"],
     [rootCertificate, "client", "WRONG_PURPOSE"],
-    [rootCertificate, "server", "WRONG_PURPOSE"],
     [clientLeaf, "client", "NOT_YET_VALID", from - 1],
     [clientLeaf, "client", null, from],
     [clientLeaf, "client", null, to],
@@ -541,9 +507,7 @@ Deno.test("a certificate is checked for its role, its times, its version and its
     // anyExtendedKeyUsage is not enough for a leaf.
     [{ ...clientLeaf, purposes: ["2.5.29.37.0"] }, "client", "WRONG_PURPOSE"],
     [{ ...clientLeaf, maySign: false }, "client", "WRONG_PURPOSE"],
-    [{ ...clientLeaf, version: 1 }, "client", "UNTRUSTED"],
     [{ ...clientLeaf, version: 2 }, "client", "UNTRUSTED"],
-    [{ ...clientLeaf, version: 4 }, "client", "UNTRUSTED"],
     [weakLeaf, "client", "WEAK"],
   ];
   for (const [index, [certificate, role, code, time]] of rows.entries()) {
@@ -564,27 +528,148 @@ Deno.test("a certificate is checked for its role, its times, its version and its
   }
 });
 
-Deno.test("a socket returns the certificates that the peer sent, in order, without descriptions", async () => {
-  const pki = await openSharedPki();
-  const serverPem = await Deno.readTextFile(pki.serverSslconfig.certFile!);
-  const strangerPem = createAuthority({ commonName: "a stranger" }).certificate;
-  await using server = await serveRaw(pki, () => {}, { cert: serverPem + strangerPem });
-  const [host, port] = server.address as [string, number];
-  const identity = await readIdentity(pki);
-  const connect = async (prepare: (socket: tls.TLSSocket) => void) => {
-    let checkedCertificate: unknown;
-    const checkServerIdentity = (_host: string, certificate: unknown) =>
-      void (checkedCertificate = certificate);
-    const socket = tls.connect({ host, port, ...identity, checkServerIdentity });
-    prepare(socket);
-    await withTimeout(once(socket, "secureConnect"), "the handshake");
-    return { socket, checked: checkedCertificate, [Symbol.dispose]: () => void socket.destroy() };
-  };
-  using connection = await connect(disablePeerCertificateObjects);
-  const { leaf, intermediates } = readCertificateChain(connection.socket);
-  const chain = [leaf!, intermediates![0]!].map((der) => Uint8Array.from(der));
-  assertEquals(chain, [serverPem, strangerPem].map(derOf));
-  assert(connection.socket.authorized);
-  const described: unknown = connection.socket.getPeerCertificate(true);
-  assertEquals([described, connection.checked], [{}, {}]);
+// ───────────────────────── encoding and decoding DER
+
+Deno.test("a length with more bytes than necessary is refused", () => {
+  const rows: [length: number, shortest: string, longer: string][] = [
+    [0x7f, "7f", "817f"],
+    [0xff, "81ff", "8200ff"],
+    [0xffff, "82ffff", "8300ffff"],
+    [0x10000, "83010000", "8400010000"],
+  ];
+  for (const [length, shortest, longer] of rows) {
+    const content = new Uint8Array(length);
+    const encode = (hex: string) => Uint8Array.of(4, ...Uint8Array.fromHex(hex), ...content);
+    assertEquals(new DerReader(encode(shortest)).readContent(4), content);
+    assertThrows(
+      () => new DerReader(encode(longer)).readElement(),
+      RangeError,
+      "fewer bytes",
+      longer,
+    );
+  }
+});
+
+Deno.test("an indefinite length, a length of more than four bytes, and a long tag are refused", () => {
+  const invalidElements = [
+    [0x30, 0x80, 0, 0],
+    [0x30, 0x85, 0, 0, 0, 0, 0],
+    [0x1f, 0x01, 0],
+  ];
+  for (const bytes of invalidElements) {
+    assertThrows(() => new DerReader(Uint8Array.from(bytes)).readElement(), RangeError);
+  }
+  const huge = Uint8Array.of(0x30, 0x84, 0xff, 0xff, 0xff, 0xff);
+  assertThrows(() => new DerReader(huge).readElement(), RangeError);
+});
+
+/** The contents of elements with a value, and of elements that are invalid in DER. */
+const CONTENTS: Readonly<
+  Record<string, {
+    tag: number;
+    read: (reader: DerReader) => unknown;
+    valid: readonly (readonly [hex: string, value: unknown])[];
+    invalid: readonly string[];
+  }>
+> = {
+  "a boolean": {
+    tag: TAG.boolean,
+    read: (reader) => reader.readBoolean(),
+    valid: [["00", false], ["ff", true]],
+    invalid: ["", "01", "0000"],
+  },
+  "an integer": {
+    tag: TAG.integer,
+    read: (reader) => reader.readInteger().toHex(),
+    valid: ["00", "7f", "80", "ff", "0080", "00ff", "ff7f", "8000"].map((hex) => [hex, hex]),
+    invalid: ["", "0000", "0001", "007f", "ff80", "ffff", "000080"],
+  },
+  "a number": {
+    tag: TAG.integer,
+    read: (reader) => reader.readNatural(),
+    valid: [["00", 0], ["7f", 127], ["0080", 128], ["010000", 65536]],
+    invalid: ["", "80", "ff", "ff7f", "0001"],
+  },
+  "a bit string": {
+    tag: TAG.bitString,
+    read: (reader) => reader.readBitString().toHex(),
+    valid: [["00", ""], ["00ff", "ff"], ["0780", "80"]],
+    invalid: ["", "01", "08ff", "0107", "ff00"],
+  },
+  "a bit string of whole bytes": {
+    tag: TAG.bitString,
+    read: (reader) => reader.readBitString(0).toHex(),
+    valid: [["00", ""], ["00ff80", "ff80"]],
+    invalid: ["", "0180", "0100", "01"],
+  },
+};
+
+for (const [label, { tag, read, valid, invalid }] of Object.entries(CONTENTS)) {
+  Deno.test(`${label} has one form for each value, and other forms are refused`, () => {
+    for (const [hex, value] of valid) {
+      assertEquals(readDer(encodeDer(tag, Uint8Array.fromHex(hex)), read), value, hex);
+    }
+    for (const hex of invalid) {
+      const bytes = encodeDer(tag, Uint8Array.fromHex(hex));
+      assertThrows(() => readDer(bytes, read), RangeError, "DER: ", hex);
+    }
+    const [[hex] = [""]] = valid;
+    const otherTag = encodeDer(TAG.octetString, Uint8Array.fromHex(hex));
+    assertThrows(() => readDer(otherTag, read), RangeError, "expected an element");
+  });
+}
+
+Deno.test("an object identifier that is empty, or ends inside a number, is refused", () => {
+  for (const bytes of [[], [0x55, 0x1d, 0x13, 0x81]]) {
+    assertThrows(() => formatObjectIdentifier(Uint8Array.from(bytes)), RangeError, "DER: ");
+  }
+});
+
+Deno.test("a padded object identifier is refused, because its encoding is not unique", () => {
+  for (const bytes of [[0x80, 0x2b], [0x2b, 0x80, 0x06]]) {
+    assertThrows(() => formatObjectIdentifier(Uint8Array.from(bytes)), RangeError, "padded");
+  }
+});
+
+Deno.test("a string of any type is decoded, with U+FFFD for invalid parts", () => {
+  const utf16 = Uint8Array.of(0, 0x61, 0x20, 0xac, 0xd8, 0x3d, 0xde, 0x00);
+  const rows: [number, Uint8Array, string][] = [
+    [TAG.utf8String, new TextEncoder().encode("\ufeffa€😀"), "\ufeffa€😀"],
+    [TAG.utf8String, Uint8Array.of(0x61, 0xff), "a\ufffd"],
+    [TAG.bmpString, utf16, "a€😀"],
+    [TAG.bmpString, Uint8Array.of(0xd8, 0x3d), "\ufffd"],
+    [0x13, encodeLatin1("printable"), "printable"],
+    [0x14, Uint8Array.of(0xe4), "ä"],
+  ];
+  for (const [tag, content, text] of rows) assertEquals(decodeString({ tag, content }), text);
+});
+
+Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 §4.1.2.5)", () => {
+  const rows: [number, string, string][] = [
+    [TAG.utcTime, "491231235959Z", "2049-12-31T23:59:59.000Z"],
+    [TAG.utcTime, "500101000000Z", "1950-01-01T00:00:00.000Z"],
+    [TAG.generalizedTime, "99991231235959Z", "9999-12-31T23:59:59.000Z"],
+    [TAG.generalizedTime, "00010203040506Z", "0001-02-03T04:05:06.000Z"],
+  ];
+  for (const [tag, text, time] of rows) {
+    assertEquals(decodeTime({ tag, content: encodeLatin1(text) }).toISOString(), time);
+  }
+  for (
+    const text of ["", "491231235959", "4912312359Z", "491231235959+0100", "20500101000000.5Z"]
+  ) {
+    for (const tag of [TAG.utcTime, TAG.generalizedTime]) {
+      assertThrows(() => decodeTime({ tag, content: encodeLatin1(text) }), RangeError, "", text);
+    }
+  }
+  // Dates and times that don't exist.
+  const impossible = ["1332256199", "0001000000", "0100000000", "0132000000", "0229000000"];
+  for (const digits of [...impossible, "0431000000", "0101240000", "0101006000", "0101000060"]) {
+    const element = { tag: TAG.utcTime, content: encodeLatin1(`99${digits}Z`) };
+    assertThrows(() => decodeTime(element), RangeError, "", digits);
+  }
+  const leapDay = { tag: TAG.utcTime, content: encodeLatin1("960229000000Z") };
+  assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");
+  // Each form with the tag of the other form.
+  const wrongTag = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
+  assertThrows(() => decodeTime(wrongTag), RangeError);
 });

