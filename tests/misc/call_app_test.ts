@@ -66,7 +66,6 @@ Deno.test("callApp resolves to the response that a client would get", async () =
   const bytes = new Uint8Array(3);
   const apps: App[] = [
     () => [201, "Created", { a: "b" }, bytes],
-    () => Promise.resolve([201, "Created", { a: "b" }, bytes]),
     () => new Response(201, "Created", { a: "b" }, bytes),
     { handle: () => [201, "Created", { a: "b" }, bytes] },
   ];
@@ -81,11 +80,9 @@ Deno.test("callApp resolves to the response that a client would get", async () =
   }
   const rows: [answer: ResponseTuple, method: Method, headers: HeadersToSend][] = [
     [[200, "OK", {}, ""], "GET", {}],
-    [[200, "OK", {}, new Uint8Array(0)], "POST", {}],
     [[200, "OK", { "content-length": 0 }, null], "GET", {}],
     [[200, "OK", {}, "hello"], "HEAD", { "content-length": 5 }],
     [[304, "Not Modified", { "content-length": 5 }, null], "GET", { "content-length": 5 }],
-    [[204, "No Content", {}, null], "PUT", {}],
   ];
   for (const [appResponse, method, headers] of rows) {
     const response = await callApp(() => appResponse, mkreq(method, "/"));
@@ -96,11 +93,9 @@ Deno.test("callApp resolves to the response that a client would get", async () =
 Deno.test("callApp rejects if onConnect refuses the peer", async (t) => {
   const rows: readonly [string, NonNullable<AppObject["onConnect"]>, string][] = [
     ["false", () => false, "refused by onConnect"],
-    ["a promise of false", () => Promise.resolve(false), "refused by onConnect"],
     ["an identity that isn't trusted", () => ({ user: "anna", isTrusted: () => false }), "trusted"],
     ["no certificate", (session) => session.peerCertificate !== null, "refused by onConnect"],
     ["another address", ({ address }) => address?.[0] === "10.0.0.1", "refused by onConnect"],
-    ["no certificate of the socket", (_, { peerCertificate }) => !!peerCertificate, "refused by"],
     ["a session that is closed", (session) => {
       session.close();
       return true;
@@ -220,10 +215,8 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
         "response: must be [status, reason, headers, body] or { status, reason, headers, body }",
         undefined,
       ],
-      ["response: must", { status: 200, reason: "OK", headers: {} }],
       ["response: must be [status, reason, headers, body]; got 3 items", [200, "OK", {}]],
       ["response.status: must be a number; got string", ["200", "OK", {}, null]],
-      ["response.reason: must be a string; got null", [200, null, {}, null]],
     ],
     RangeError: [
       ["response.status: must be an integer from 200 to 599", [199, "OK", {}, null]],
@@ -233,37 +226,19 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
   /** Invalid headers and bodies of a response, with its status if that matters. */
   const parts: ByClass<[headers: unknown, body?: unknown, status?: number]> = {
     TypeError: [
-      [".headers: must be a plain object; got null", null],
       [".headers: must be a plain object; got Headers", new Headers()],
       ['.headers["a"]: must be a string; got number', { a: 5 }],
-      ...[undefined, 5, new Uint16Array(5)].map((
-        body,
-      ) => [".body: must be null, a string, Uint8Array", {}, body] as const),
+      [".body: must be null, a string, Uint8Array", {}, new Uint16Array(5)],
     ],
     RangeError: [
       ['.headers["Content-Type"]: the name must', { "Content-Type": "a" }],
-      ['.headers["a"]: must not begin or end with a space or a tab', { a: " " }],
-      ['.headers["a"]: bad character', { a: "b\r\nc: d" }],
       [
         '.headers["content-length"]: must match the body, which has 5 bytes, or be left out; got "4"',
         makeLengthHeader(4),
         bytes,
       ],
-      [
-        '.headers["content-length"]: must be left out, because there is no body',
-        makeLengthHeader(5),
-        null,
-        204,
-      ],
-      [
-        '.headers["transfer-encoding"]: must be "chunked"',
-        makeCodingHeader("gzip"),
-        new ChunkedBodyIter([]),
-      ],
       [".headers: headers that exclude each other", bothFramings, null, 304],
       [".headers: the header range", { range: new Range(0, 5) }],
-      [".headers: must fit in a preamble", { a: "b".repeat(20000), c: "d".repeat(20000) }],
-      [".body: must be a Blob, a Body or a BodyIter above 16777216", {}, new Uint8Array(16777217)],
       [".body: must be null with status 204", {}, new Uint8Array(0), 204],
     ],
   };
@@ -353,9 +328,7 @@ Deno.test("callApp resolves to 413, as a server responds, if the body of the req
 });
 
 Deno.test("callApp refuses the Request of the platform, and any other object", async () => {
-  const { method, uri, headers, body, mount, path, query } = mkreq("GET", "/");
-  const copy = { method, uri, headers, body, mount, path, query };
-  for (const request of [new Request("http://localhost/"), copy, null, "/"]) {
+  for (const request of [new Request("http://localhost/"), { ...mkreq("GET", "/") }, null]) {
     const error = await catchRejection(
       callApp(() => reply(200), request as never),
       "another request",
@@ -390,10 +363,8 @@ Deno.test("callApp refuses wrong arguments", async () => {
   const app: App = () => reply(200);
   const request = mkreq("GET", "/");
   const rows: unknown[][] = [
-    [undefined, request],
     [{}, request],
     [app, undefined],
-    [app, request, null],
     [app, request, { session: { names: "peer" } }],
     [app, request, { peers: "a" }],
   ];
@@ -420,7 +391,6 @@ Deno.test("mkSession makes a session with its fields, and otherwise an anonymous
 Deno.test("the trust of a session of mkSession is what isTrusted returns", async (t) => {
   const rows: [label: string, isTrusted: () => unknown, trust: string][] = [
     ["true", () => true, "trusted"],
-    ["a promise of true", () => Promise.resolve(true), "trusted"],
     ["false", () => false, "untrusted"],
     ["a value that is only true in a condition", () => 1, "untrusted"],
     ["an error", () => Promise.reject(new Error("no list")), "untrusted"],
@@ -435,10 +405,7 @@ Deno.test("the trust of a session of mkSession is what isTrusted returns", async
 
 Deno.test("mkSession and callApp refuse the same wrong fields", async () => {
   const wrongFields: readonly unknown[] = [
-    ...[null, "anna", { usr: "anna" }, { name: "anna" }, { logName: 5 }, { user: 5 }, {
-      store: {},
-    }],
-    ...[{ isTrusted: true }, { isTrusted: Promise.resolve(true) }],
+    ...[null, { usr: "anna" }, { logName: 5 }, { user: 5 }, { store: {} }, { isTrusted: true }],
   ];
   for (const fields of wrongFields) {
     const given = fields as SessionFields;
@@ -518,14 +485,9 @@ Deno.test("mkreq shifts path components to the mount", () => {
     const { mount, path } = mkreq("GET", uri, {}, body, shift);
     return [mount, path];
   };
-  assertEquals(makeShifted("/foo/bar", 0), [[], ["foo", "bar"]]);
   assertEquals(makeShifted("/foo/bar", 1), [["foo"], ["bar"]]);
-  assertEquals(makeShifted("/foo/bar", 2), [["foo", "bar"], []]);
-  assertEquals(makeShifted("/foo/", 1), [["foo"], [""]]);
   assertEquals(makeShifted("/foo/", 2), [["foo", ""], []]);
-  for (const shift of [-1, 1.5, NaN]) {
-    assertRangeError(() => mkreq("GET", "/foo", {}, null, shift), `${shift}`);
-  }
+  assertRangeError(() => mkreq("GET", "/foo", {}, null, -1), "-1");
   assertTypeError(() => callWith(mkreq, "GET", "/foo", {}, null, "1"), "shift as a string");
 });
 

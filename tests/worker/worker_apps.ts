@@ -244,7 +244,6 @@ export const makeBlocking = (number: Int32Array): App => (request, session, api)
 };
 
 export const withConnect: App = { onConnect: () => true, handle: () => reply(200) };
-export const notAnApp = 5;
 export const makeNothing = () => undefined;
 export const failToMake = () => {
   throw new RangeError("no app today");

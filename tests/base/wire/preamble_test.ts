@@ -132,12 +132,7 @@ Deno.test("formatRequest and formatResponse refuse headers that their message ma
   for (const method of methods) {
     assertRangeError(() => formatRequest(method, "/", contentRange), `${method} content-range`);
   }
-  for (
-    const headers of [{ ...range, ...lengthOfFive }, { ...range, ...chunked }, {
-      ...zeroLength,
-      ...chunked,
-    }]
-  ) {
+  for (const headers of [{ ...range, ...lengthOfFive }, { ...zeroLength, ...chunked }]) {
     assertRangeError(() => formatRequest("PUT", "/", headers), Deno.inspect(headers));
   }
   for (const headers of [range, { ...zeroLength, ...chunked }]) {
@@ -189,9 +184,6 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
     () => formatRequest("GET", "/", { a: "v".repeat(maxValueLength + 1) }),
     "request",
   );
-  const uriRoom = 32768 - "GET / HTTP/1.1\r\n\r\n".length;
-  assertEquals(formatRequest("GET", `/${"a".repeat(uriRoom)}`, {}).length, 32768);
-  assertRangeError(() => formatRequest("GET", `/${"a".repeat(uriRoom + 1)}`, {}), "URI");
   const overhead = 32768 - "PUT / HTTP/1.1\r\na: \r\ncontent-length: 5\r\n\r\n".length;
   assertEquals(
     formatRequest("PUT", "/", { a: "v".repeat(overhead) }, encodeLatin1("hello")).length,
@@ -211,7 +203,6 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
 /** A body of each kind with the header that it sets. */
 const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string }> = {
   "Uint8Array": { make: () => encodeLatin1("hello"), line: "content-length: 5" },
-  "empty Uint8Array": { make: () => new Uint8Array(0), line: "content-length: 0" },
   "Body": { make: () => new Body(new PieceSource([]), 5), line: "content-length: 5" },
   "empty Body": { make: () => new Body(streamOf(), 0), line: "content-length: 0" },
   "BodyIter": { make: () => new BodyIter([encodeLatin1("hello")], 5), line: "content-length: 5" },
