@@ -12,27 +12,6 @@ new ConnectionPool(client, { maxConnections: none, idleTimeout: none, repeat: no
 client.get("/", {}, { signal: none });
 new ProxyApp(client, { headers: none, logger: none, signal: none });
 fromFetchHandler(() => new Response(), { origin: none });`,
-  "apps of all kinds": `
-class Counter {
-  #count = 0;
-  handle({ uri }: degu.Request) {
-    return reply(200, \`\${uri} \${++this.#count}\`);
-  }
-}
-class Guarded implements AppObject {
-  handle = () => json({});
-  onConnect = (session: Session) => session.peerCertificate !== null;
-}
-const typed = (({ uri }) => [200, "OK", { uri }, "text"]) satisfies App;
-const several: App = async ({ method, query }) => {
-  await Promise.resolve();
-  if (method === "GET") return [404, "Not Found", {}, null];
-  return query === null ? reply(404) : [200, "OK", { query }, bytes];
-};
-const either = ({ method }: degu.Request) => method === "GET" ? client.request("GET", "/") : reply(405);
-const withApi: App = (_request, _session, { BodyIter }: Api) => [200, "OK", {}, new BodyIter([bytes], 1)];
-for (const each of [new Counter(), new Guarded(), typed, several, either, withApi]) new Server(address, each);
-`,
   "bytes from the platform": `
 client.request("PUT", "/", {}, new Uint8Array(new SharedArrayBuffer(4)));
 client.request("PUT", "/", {}, await Deno.readFile("/tmp/a"));
@@ -41,18 +20,6 @@ reply(200, new Body(Deno.stdin, 5));
 new Connection(await Deno.connect({ port: 80 }), null);
 await Deno.writeFile("/tmp/a", response.body!.readable);
 response.body!.writeTo(Deno.stdout);
-`,
-  "answers as objects": `
-const object: App = () => ({ status: 200, reason: "OK", headers: {}, body: "hello" });
-const later: App = async ({ uri }) => {
-  const { status, reason, headers, body } = await client.request("GET", uri);
-  return status === 200 ? { status, reason, headers, body } : { ...reply404, headers: { uri } };
-};
-const reply404 = { status: 404, reason: "Not Found", headers: {}, body: null };
-const mixed = ({ method }: degu.Request) => method === "GET" ? reply404 : reply(405);
-routes({ "GET /": object, "GET /a": () => reply404, "/b/": mixed });
-wrapApp(object, async (next) => ({ ...(await next()), status: 201, reason: "Created" }));
-new Server(address, mixed);
 `,
   "statuses and values that are known at run time": `
 const status: number = flag ? 204 : 200;
@@ -206,31 +173,6 @@ for (
     { cert, key, caFile, certFile: undefined, ca: undefined },
   ] satisfies ServerSslconfig[]
 ) new SSLServer(sslconfig, address, app);
-`,
-  "all forms of the trust of a client": `
-for (
-  const sslconfig of [
-    {},
-    { checkHostname: true },
-    { ca },
-    { ca: [ca], cert, key },
-    { caFile, cert, key, checkHostname: flag },
-    { caFile, caPath: "/tmp/authorities", certFile, keyFile, ca: undefined },
-  ] satisfies ClientSslconfig[]
-) new SSLClient(sslconfig, address);
-`,
-  "configurations that are changed by spreading": `
-new SSLServer({ ...pki.serverSslconfig, caFile }, address, app);
-new SSLServer({ ...pki.serverSslconfig, allowUnauthenticatedClients: true }, address, app);
-new SSLServer({ ...pki.serverSslconfig, caFile: undefined, ca }, address, app);
-new SSLServer({ ...pki.anonymousServerSslconfig, caFile }, address, app);
-new SSLClient({ ...pki.clientSslconfig, checkHostname: true }, address);
-new SSLClient({ ...pki.anonymousClientSslconfig, cert, key }, address);
-new SSLServer(anyPki.serverSslconfig, address, app);
-new SSLServer({ ...anyPki.serverSslconfig, allowUnauthenticatedClients: true }, address, app);
-new SSLServer({ ...sslconfig, ca: undefined, caFile }, address, app);
-new SSLServer({ ...sslconfig, certFile: undefined, keyFile: undefined, cert, key }, address, app);
-new SSLClient({ ...clientSslconfig, caFile: undefined, caPath: undefined, ca }, address);
 `,
   "options of a tree, also those that are built step by step": `
 uploadTree(client, "/tmp/a", "/a/", { move: flag, settled: 5, retries: 3, signal });

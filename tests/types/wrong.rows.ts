@@ -48,10 +48,6 @@ the Response of the platform as answer | '() => Response'
 - new Server(address, () => new Response("hello"));
 + new Server(address, fromFetchHandler(() => new Response("hello")));
 
-an answer in the wrong order | Type at position 1
-- new Server(address, () => [200, {}, "OK", null]);
-+ new Server(address, () => [200, "OK", {}, null]);
-
 a parameter of another name | Property 'name' does not exist
 - routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });
 + routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });
@@ -98,14 +94,6 @@ an answer as an object without a reason | Property 'reason' is missing
 - new Server(address, () => ({ status: 200, headers: {}, body: null }));
 + new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));
 
-a status in the place of a thrown answer | 'number' is not assignable to parameter of type 'ResponseTuple | ResponseObject'
-- const none: App = () => {
--   throw new ResponseError(404);
-- };
-+ const none: App = () => {
-+   throw new ResponseError(reply(404));
-+ };
-
 a status that no response can have | '100' is not assignable to parameter of type 'never'
 - reply(100);
 + reply(200);
@@ -121,10 +109,6 @@ an object as body of a reply | send a value as JSON with json(value, status)
 a parameter as in Express | write {name} in place of :name
 - routes({ "GET /user/:id": () => reply(200) });
 + routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });
-
-a route with an empty component | a component of the path is empty
-- routes({ "GET /user//name": () => reply(200) });
-+ routes({ "GET /user/name": () => reply(200) });
 
 a parameter that may be missing, in an app for any route | 'parameters.name' is possibly 'undefined'
 - const show: App = ({ parameters }) => reply(200, parameters.name.toUpperCase());
@@ -146,10 +130,6 @@ the start of a received range that may have another unit | Property 'start' does
 - request.headers.range?.start;
 + request.headers.range instanceof Range ? request.headers.range.start : 0;
 
-received cookies as text | Property 'split' does not exist on type 'string[]'
-- response.headers["set-cookie"]?.split(";");
-+ response.headers["set-cookie"]?.map((cookie) => cookie.split(";"));
-
 several lines of another header | Type 'string[]' is not assignable
 - const headers: HeadersToSend & { vary?: string } = { vary: ["a", "b"] };
 + const headers: HeadersToSend & { vary?: string } = { vary: "a, b", "set-cookie": ["c=d", "e=f"] };
@@ -157,10 +137,6 @@ several lines of another header | Type 'string[]' is not assignable
 a received header by a name with capitals | Property 'startsWith' does not exist on type 'never'
 - response.headers["Content-Type"]?.startsWith("text/");
 + response.headers["content-type"]?.startsWith("text/");
-
-a header of a client that is left out by null | Type 'null' is not assignable
-- client.get("/", { "user-agent": null });
-+ client.get("/", { "user-agent": undefined });
 
 the host among the headers of a client | RangeError: must be given as the option host
 - new Client(server.address, { headers: { host: "camera.local" } });
@@ -175,10 +151,6 @@ a form as body | Type 'FormData' is not assignable to type 'BodyOut'
 - client.post("/", {}, form);
 + const form = new URLSearchParams();
 + client.post("/", {}, form);
-
-a get() with a body | has no properties in common with type 'RequestOptions'
-- client.get("/", {}, "hello");
-+ client.post("/", {}, "hello");
 
 a method that is a GET at run time, with a body | RangeError: if the method is GET, since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI
 - const method: Method = JSON.parse('"GET"');
@@ -282,10 +254,6 @@ an error that may have no description | possibly 'null'
 a fault that doesn't exist | no overlap
 - describeConnectionError(error)?.fault === "timeout";
 + describeConnectionError(error)?.fault === "timed out";
-
-a code of another class | no overlap
-- (error as TlsError).code === "BODY_INCOMPLETE";
-+ (error as ProtocolError).code === "BODY_INCOMPLETE";
 `),
 
   // Loggers and hosts.
@@ -294,48 +262,14 @@ a code of another class | no overlap
 the reach of a text that may not be a host | Object is possibly 'null'
 - if (parseHost("camera.local").reach === "any") console.log("far");
 + if (parseHost("camera.local")?.reach === "any") console.log("far");
-
-console as the print of a standardLogger | 'Console' is not assignable
-- standardLogger({ print: console });
-+ standardLogger({ print: console.error });
-
-a logger that only has record | is missing the following properties
-- const logger: degu.Logger = { record: () => {} };
-+ const logger: degu.Logger = { ...standardLogger(), record: () => {} };
 `),
 
   // Objects that the package makes.
 
   ...parseWrongPrograms(`
-a Request that a program constructs | TS2554
-- new degu.Request("GET", "/", {}, null, [], [], null);
-+ mkreq("GET", "/");
-
 a Session that a program constructs, without types | TypeError: use callApp()
 - Reflect.construct(degu.Session, ["test", null, 10]);
 + await callApp(app, mkreq("GET", "/"), { session: { address: null } });
-
-the method of an object where wrapApp makes a function | Property 'handle' does not exist
-- wrapApp(() => reply(200), (next) => next()).handle(request);
-+ wrapApp(() => reply(200), (next) => next())(request, session, {} as Api);
-
-a wrapped function for another route | TS2322
-- routes({
--   "GET /lamp/{id}": wrapApp(
--     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
--     (next) => next(),
--   ),
-- });
-+ routes({
-+   "GET /lamp/{name}": wrapApp(
-+     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
-+     (next) => next(),
-+   ),
-+ });
-
-an unknown option of a pool in an object of unknown type | TypeError: "max"
-- new ConnectionPool(client, JSON.parse('{ "max": 2 }'));
-+ new ConnectionPool(client, JSON.parse('{ "maxConnections": 2 }'));
 `),
 
   // TLS configurations, identities of peers, and sessions.
@@ -357,17 +291,6 @@ an identity with a misspelled name | Type '{ usr: string; }' is not assignable t
 - new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });
 + new Server(address, { handle: app, onConnect: () => true });
 
-an identity whose name may be missing | undefined
-- new Server(address, {
--   handle: app,
--   onConnect: ({ peerCertificate }) => ({ user: peerCertificate?.publicKey256 }),
-- });
-+ new Server(address, {
-+   handle: app,
-+   onConnect: ({ peerCertificate }) =>
-+     peerCertificate !== null && { user: peerCertificate.publicKey256 },
-+ });
-
 a check of trust as a condition | TS1345
 - const guarded: App = async (_request, session) =>
 -   await session.checkTrusted() ? reply(200) : reply(403);
@@ -386,10 +309,6 @@ the trust as a condition without await | TS2801
 - if (session.trust()) reply(200);
 + if (await session.trust() === "trusted") reply(200);
 
-isTrusted of a session | 'isTrusted' does not exist
-- if (await session.isTrusted()) reply(200);
-+ if (await session.trust() === "trusted") reply(200);
-
 a session whose trust is a value | TS2322
 - await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });
 + await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });
@@ -402,14 +321,6 @@ a path and a URI that are swapped | NotFound: file: /tmp/to/1.jpg
 - await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");
 + await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");
 
-a list that is awaited, and iterated | TS2488
-- for (const { name } of await listDirectory(client, "/")) console.log(name);
-+ for await (const { name } of listDirectory(client, "/")) console.log(name);
-
-a time as a number | Type 'number' is not assignable to type
-- await upload(client, "/tmp/a", "/a", { modified: Date.now() });
-+ await upload(client, "/tmp/a", "/a", { modified: new Date() });
-
 the bytes of this call as the progress | Property 'bytes' does not exist on type 'TransferProgress'
 - await download(client, "/a", "/tmp/a", { onProgress: ({ bytes, total }) => console.log(bytes / total) });
 + await download(client, "/a", "/tmp/a", { onProgress: ({ done, total }) => console.log(done / total) });
@@ -418,10 +329,6 @@ the bytes of this call as the progress | Property 'bytes' does not exist on type
   // Trees.
 
   ...parseWrongPrograms(`
-a download that moves | 'move' does not exist in type 'DownloadTreeOptions'
-- await downloadTree(client, "/a/", "/tmp/a", { move: true });
-+ await downloadTree(client, "/a/", "/tmp/a", { delete: true });
-
 milliseconds for the seconds of settled | RangeError: settled: must be a number of seconds from 0 to 900; got 3000
 - await uploadTree(client, "/tmp/a", [], { move: true, settled: 3000 });
 + await uploadTree(client, "/tmp/a", [], { move: true, settled: 3 });
