@@ -12,17 +12,13 @@ export const acceptedChunkLines: readonly (readonly [
   extension: readonly [key: string, value: string] | null,
 ])[] = [
   ["0", 0, null],
-  ["a", 10, null],
   ["fF", 255, null],
-  ["10", 16, null],
-  ["ffffff", 16777215, null],
   ["1000000", 16777216, null],
   // Sizes above 16 MiB.
   ["1000001", 16777217, null],
   ["1fffffffffffff", 9007199254740991, null],
   ["1FFFFFFFFFFFFE;k=v", 9007199254740990, ["k", "v"]],
   // Leading zeros.
-  ["00", 0, null],
   ["000000000000000000000000a", 10, null],
   [`${"0".repeat(4080)}1fffffffffffff`, 9007199254740991, null],
   ["0000001000001;k=v", 16777217, ["k", "v"]],
@@ -30,19 +26,13 @@ export const acceptedChunkLines: readonly (readonly [
   ["0;k=v", 0, ["k", "v"]],
   ["5;k=v", 5, ["k", "v"]],
   ["5;!#$%&'*+-.^_`|~09=!#$%&'*+-.^_`|~09", 5, ["!#$%&'*+-.^_`|~09", "!#$%&'*+-.^_`|~09"]],
-  ["5;constructor=toString", 5, ["constructor", "toString"]],
-  ["5 \t ;\t\tk \t=  v", 5, ["k", "v"]],
   // All others are dropped.
   ["5;k", 5, null],
   ['5;k="v"', 5, null],
-  ['5;k=""', 5, null],
   ['5;k="a b\tc;d=e,(f)[]{}<>@:/?"', 5, null],
   ['5;k="\\"\\\\\\a\\ "', 5, null],
   ['5;k="\x80\xe9\xff\\\xff"', 5, null],
   ["5;k=v;w", 5, null],
-  ["5;a;k=v", 5, null],
-  ['5;a="b;c=d";k=v', 5, null],
-  ["5 ; a ; b = c ; d", 5, null],
   [`5${";a".repeat(2046)}`, 5, null],
 ];
 
@@ -73,9 +63,7 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ),
   ...refuseExtensions("no key", "5;", "5;=", "5;=v", "5;;k=v", "5; ;k=v", "5;k=v;", "5;k;"),
   ...refuseExtensions("no value", "5;k=", "5;k=;", "5;k= ", "5;k=;a=b"),
-  ...refuseExtensions("a second equals sign", "5;k==v", "5;k=v=w"),
   ...refuseExtensions("white space at the end", "5;k=v ", "5;k ", "5;k=v\t", '5;k="v" ', "5; "),
-  ...refuseExtensions("white space in a token", "5;a b=c", "5;k=v w", "5;a b"),
   ...refuseExtensions(
     "a byte that no token has",
     ...["5;k/=v", "5;k=v/w", "5;a=(", "5;a=<b>", "5;a=[", "5;a=b,c", "5;a=b:c", "5;(=b", "5;a\\=b"],
@@ -85,7 +73,6 @@ export const refusedChunkLines: readonly RefusedRow[] = [
     ...['5;a="b', '5;a="', '5;a="b\\"', '5;a="b;c=d', '5;a=b"', '5;a="b"c"', '5;a="\\"'],
   ),
   ...refuseExtensions("a byte after a quoted string", '5;a="b"c', '5;a="b""c"', '5;a="b"=c'),
-  ...refuseExtensions("a quoted key", '5;"a"=b', '5;"a"'),
   ...refuseExtensions(
     "a NUL or a control byte",
     "5;a=\0",
@@ -121,16 +108,12 @@ function refuseExtensions(rule: string, ...lines: string[]): RefusedRow[] {
 /** Valid trailers, with the CR LF of each line. They are dropped. */
 export const acceptedTrailers: readonly string[] = [
   "a: b\r\n",
-  "a:\r\n",
   "a: \t caf\xe9\tb \r\n",
   "expires: 0\r\nx-checksum: abc\r\n",
   // Their names and values mean nothing, also if they are repeated.
   "a: b\r\nA: c\r\n",
-  "content-length: x\r\ncontent-length: 5\r\n",
   "transfer-encoding: chunked\r\n",
   "host: b\r\nhost: c\r\n",
-  "connection: close\r\n",
-  "range: x\r\ncontent-range: y\r\n",
   "set-cookie: a=b\r\n",
   "__proto__: a\r\n",
   `${"n".repeat(256)}: v\r\n`,

@@ -5,7 +5,6 @@ import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
 /** Values of content-length with their numbers. */
 export const acceptedContentLengths: readonly (readonly [value: string, length: number])[] = [
   ["0", 0],
-  ["1", 1],
   ["9007199254740991", 9007199254740991],
   // Leading zeros.
   ["05", 5],
@@ -36,27 +35,22 @@ function refuseNumbers(rule: string, ...texts: string[]): RefusedRow[] {
 /** Values of `range`, with their start and stop. The last ones are open-ended. */
 export const acceptedRanges: readonly (readonly [value: string, start: number, stop: number])[] = [
   ["bytes=0-0", 0, 1],
-  ["bytes=2-4", 2, 5],
   ["bytes=0-9007199254740990", 0, 9007199254740991],
   ["bytes=9007199254740990-9007199254740990", 9007199254740990, 9007199254740991],
   ["bytes=0-", 0, 9007199254740991],
-  ["bytes=9007199254740990-", 9007199254740990, 9007199254740991],
 ];
 
 /** Other spellings of a range. */
 export const respelledRanges: typeof acceptedRanges = [
   ["Bytes=0-1", 0, 2],
-  ["BYTES=2-", 2, 9007199254740991],
   ["bytes=007-0000000000000000009", 7, 10],
 ];
 
 /** Ranges of the last bytes, with their length. */
 export const suffixRanges: readonly (readonly [value: string, length: number])[] = [
-  ["bytes=-1", 1],
   ["bytes=-9007199254740991", 9007199254740991],
   // No representation satisfies it (RFC 9110 §14.1.2).
   ["bytes=-0", 0],
-  ["Bytes=-03", 3],
 ];
 
 /** Several ranges of bytes, which a server leaves out (RFC 9110 §14.2). */
@@ -92,16 +86,11 @@ export const refusedRanges: readonly RefusedRow[] = [
     ...["bytes=,0-1", "bytes=0-1,", "bytes=0-1,,3-4", "bytes=0-1, ,3-4", "items=,a", "items=a,"],
   ),
   ...refuseRanges("another separator of ranges", "bytes=0-1-2", "bytes=0-1;", "bytes=0-1;3-4"),
-  ...refuseRanges("no unit", "0-1", "=0-1", "-1"),
   ...refuseRanges(
     "a unit that is no token",
     ...["it ems=0-1", "a/b=0-1", "\xe9=0-1", "a =0-1"],
   ),
   ...refuseRanges("a value of another unit", "items=", "items", "items=a b", "items=\xe9"),
-  ...refuseRanges(
-    "another separator",
-    ...["bytes", "bytes 0-1", "bytes:0-1", "bytes==0-1", "bytes=0:1", "bytes=0--1"],
-  ),
   ...refuseRanges(
     "a position above 2⁵³ − 2",
     ...["bytes=0-9007199254740991", "bytes=9007199254740991-9007199254740991"],
@@ -112,7 +101,6 @@ export const refusedRanges: readonly RefusedRow[] = [
     ...["bytes = 0-1", "bytes= 0-1", "bytes=0 -1", "bytes=0-1 ", "bytes=0- 1", "bytes=\t0-1"],
     ...["bytes=0- ", "bytes= 0-", " bytes=0-1", "bytes= -1", "bytes=- 1"],
   ),
-  ...refuseRanges("a line break", "bytes=0-1\n"),
 ];
 
 function refuseRanges(rule: string, ...texts: string[]): RefusedRow[] {
@@ -136,13 +124,11 @@ export const acceptedContentRanges: readonly (readonly [
 
 /** Other spellings of a content range. */
 export const respelledContentRanges: typeof acceptedContentRanges = [
-  ["Bytes 0-1/2", 0, 2, 2],
   ["bytes 00-01/0010", 0, 2, 10],
 ];
 
 /** Values of content-range without a range, with their total. */
 export const unsatisfiedRanges: readonly (readonly [value: string, total: number])[] = [
-  ["bytes */3", 3],
   ["bytes */0", 0],
   ["bytes */9007199254740991", 9007199254740991],
 ];
@@ -167,15 +153,12 @@ export const refusedContentRanges: readonly RefusedRow[] = [
     "another unit with another value",
     ...["items 0-1", "items a-b/c", "items */*", "items  0-1/2", "items"],
   ),
-  ...refuseContentRanges("no total", "bytes 0-1", "bytes 0-1/", "bytes "),
   ...refuseContentRanges("no first or last position", "bytes -1/2", "bytes 0-/2", "bytes 0/2"),
-  ...refuseContentRanges("several", "bytes 0-1/2/3", "bytes */3, */3", "bytes 0-1/2, 3-4/5"),
   ...refuseContentRanges(
     "white space",
     ...["bytes  0-1/2", "bytes\t0-1/2", "bytes 0-1/2 ", " bytes 0-1/2"],
     ...["bytes 0 - 1/2", "bytes 0-1 /2", "bytes 0-1/ 2", "bytes  */3", "bytes * /3"],
   ),
-  ...refuseContentRanges("a line break", "bytes 0-1/2\n"),
 ];
 
 function refuseContentRanges(rule: string, ...texts: string[]): RefusedRow[] {

@@ -148,9 +148,7 @@ const bothFramings: Rows = [
 /** Chunked bodies of requests whose method has no body; only an empty one is accepted. */
 const unexpectedBodies: Rows = [
   ["a chunk", `5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`],
-  ["a chunk that is cut", "5"],
   ["a request in a chunk", `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`],
-  ["no chunks, and a request", SMUGGLED],
   ["an extension of the last chunk", `0;a=b\r\n\r\n${SMUGGLED}`],
   ["a trailer", `0\r\na: b\r\n\r\n${SMUGGLED}`],
   ["bare line ends", `0\n\n${SMUGGLED}`],
@@ -161,7 +159,6 @@ const unexpectedBodies: Rows = [
 const cutChunks: Rows = [
   ["no last chunk", "5\r\nhello\r\n"],
   ["data that is cut", "5\r\nhell"],
-  ["a chunk size that is cut", "5"],
   ["nothing", ""],
 ];
 
@@ -252,7 +249,6 @@ const brokenAtOnce = [
   "5\n",
   "5\rx",
   "1\r\nx\r\n0\n",
-  "20000000000000\r\n",
   "5\r\nhelloworld",
   "5 \r\n",
   '5;a="b\r\n',
@@ -274,12 +270,10 @@ const acceptedHeaders: Rows = [
     "Connection that names transfer-encoding",
     "connection: close, transfer-encoding\r\nte: trailers",
   ],
-  ["Keep-Alive", "keep-alive: timeout=5, max=1000"],
   [
     "names that are nearly those of framing",
     "content-length-: 5\r\nx-transfer-encoding: chunked\r\ncontentlength: 5\r\ncontent-lengt: 5",
   ],
-  ["percent-encoded line ends in a header", "x: a%0d%0acontent-length:%205"],
   ["a trailer that is announced", "trailer: content-length"],
   ["several ranges", "range: bytes=0-1,3-4"],
   ["a name that CGI reads as another", "x_user: root\r\nx.user: root\r\nx-user: anna"],
@@ -301,8 +295,6 @@ const acceptedBodies: Rows = [
     makeMessage("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5\r\n\r\n"),
   ],
   ["several extensions", makePost(TE, '05 ; a ; b="c\\"d" ; e=f\r\nhello\r\n0;g\r\n\r\n')],
-  ["sizes with leading zeros", makePost(TE, "0005\r\nhello\r\n000\r\n\r\n")],
-  ["a length with leading zeros", makePost("content-length: 0005", "hello")],
   ...chunkedLines.map((line) => [line, makePost(line, "5\r\nhello\r\n0\r\n\r\n")] as const),
   ["a range, and a body", makePost("range: bytes=0-1\r\ncontent-length: 5", "hello")],
   [
@@ -313,7 +305,6 @@ const acceptedBodies: Rows = [
   ["a request, and one that is refused", get("/first") + makeMessage("GET /second HTTP/1.2")],
   ["a request, and two empty lines", `${get("/first")}\r\n\r\n${SMUGGLED}`],
   ["an empty line before a request", `\r\n${get("/first")}`],
-  ["an empty line before a request of HTTP/1.0", "\r\nGET / HTTP/1.0\r\n\r\n"],
   ["a request, and a bare line end", `${get("/first")}GET / HTTP/1.1\n`],
   ["a request, and an invalid first byte", `${get("/first")}(`],
   ["a request, and a preamble of 32769 bytes", get("/first") + makeLong(32769)],
@@ -345,7 +336,6 @@ const pipelines: Rows = [
   ["a request, and one of HTTP/1.0", get("/first") + makeMessage("GET /second HTTP/1.0") + NEXT],
   ["no length at all, and another request", makePost("", get("/second"))],
   ["length 0, and another request", makePost("content-length: 0", get("/second"))],
-  ["two requests in one piece", get("/first") + get("/second")],
   ["a request, and a preamble of 32768 bytes", get("/first") + makeLong(32768)],
   ["two requests, and one that is refused", NEXT + NEXT + "TRACE / HTTP/1.1\r\n\r\n"],
   ...OTHER_OPTIONS.map((value) =>

@@ -14,38 +14,28 @@ export const builtUris: readonly (readonly [
 ])[] = [
   ["/", [], null],
   ["/?", [], ""],
-  ["/a", ["a"], null],
   ["/foo/", ["foo", ""], null],
-  ["/foo/bar/", ["foo", "bar", ""], null],
-  ["/...", ["..."], null],
   ["/a..b/.c/d.", ["a..b", ".c", "d."], null],
-  ["/a/.../b", ["a", "...", "b"], null],
   ["/-+.:_~", ["-+.:_~"], null],
   ["/a?-+.:_~%&=", ["a"], "-+.:_~%&="],
   ["/a?%zz%2F%00", ["a"], "%zz%2F%00"],
-  ["/a:80/b?c:80", ["a:80", "b"], "c:80"],
   ["/constructor/toString?valueOf", ["constructor", "toString"], "valueOf"],
   ["/a%20b/%C3%BC", ["a b", "ü"], null],
-  ["/%2525", ["%25"], null],
   ["/%252e%252e", ["%2e%2e"], null],
   ["/%5C%22%3C%3E%60%23%3F", ['\\"<>`#?'], null],
   ["/%21%24%26%27%28%29%2A%2C%3B%3D%40%5B%5D%5E%7B%7C%7D", ["!$&'()*,;=@[]^{|}"], null],
-  ["/a.%3B/.a%3B/...%3B", ["a.;", ".a;", "...;"], null],
   ["/%01%0A%0D%1B%7F", ["\x01\n\r\x1b\x7f"], null],
   ["/%C2%80%E2%80%AE%EF%BB%BF%EF%BF%BD", ["\x80\u202e\ufeff\ufffd"], null],
   ["/%EF%BC%8F%EF%BC%8E", ["\uff0f\uff0e"], null],
   ["/%F0%9F%98%80%F4%8F%BF%BF", ["😀\u{10ffff}"], null],
-  ["/a%3F?b", ["a?"], "b"],
   ["/?!\"$&'()*,;<>@[\\]^`{|}", [], "!\"$&'()*,;<>@[\\]^`{|}"],
   ["/a?/../%2F%00", ["a"], "/../%2F%00"],
-  ["/??", [], "?"],
 ];
 
 /** URIs in other spellings. */
 export const acceptedUris: typeof builtUris = [
   ...builtUris,
   ["/a!$&'()*,;=@[]^{|}", ["a!$&'()*,;=@[]^{|}"], null],
-  ["/%7E%2b%3a", ["~+:"], null],
   ["/%28%29/%3bx", ["()", ";x"], null],
   ["/%c3%bC/%e2%82%ac?%c3", ["ü", "€"], "%c3"],
   ["/a.;/.a;", ["a.;", ".a;"], null],
@@ -55,9 +45,7 @@ export const acceptedUris: typeof builtUris = [
 export const dottedUris: readonly (readonly [received: string, uri: string])[] = [
   ["/.", "/"],
   ["/./", "/"],
-  ["/./././", "/"],
   ["/./a", "/a"],
-  ["/a/.", "/a/"],
   ["/a/././b/./?c/./d", "/a/b/?c/./d"],
   ["/a/.?b", "/a/?b"],
   ["/./a%20b/./.c/d./.../.", "/a%20b/.c/d./.../"],
@@ -68,16 +56,13 @@ export const dottedUris: readonly (readonly [received: string, uri: string])[] =
 /** Targets in absolute form, with their authority and the URI that they mean (RFC 9112 §3.2.2). */
 export const absoluteTargets: readonly (readonly [target: string, host: string, uri: string])[] = [
   ["http://a", "a", "/"],
-  ["http://a/", "a", "/"],
   ["http://a?b=/c", "a", "/?b=/c"],
   ["http://a:80/b?c", "a:80", "/b?c"],
-  ["http://a:/b", "a:", "/b"],
   ["HTTP://A.Example:8080/B", "A.Example:8080", "/B"],
   ["http://[::1]:80/a", "[::1]:80", "/a"],
   ["http://[fe80::1%eth0]:80/a", "[fe80::1%eth0]:80", "/a"],
   ["http://[fe80::1%25eth0]/a", "[fe80::1%25eth0]", "/a"],
   ["http://a/./b/.", "a", "/b/"],
-  ["http://a/b:c@d", "a", "/b:c@d"],
   ["http://a?//u@b", "a", "/?//u@b"],
 ];
 
@@ -114,19 +99,7 @@ function refuseAbsolute(rule: string, ...targets: string[]): RefusedRow[] {
 export const refusedUris: readonly RefusedRow[] = [
   ...makeRefusedRows("an empty URI", "RFC 9112 §3.2", PATH, ""),
   ...makeRefusedRows("no slash at the beginning", "RFC 9112 §3.2.1", PATH, "a", "?", "a/b"),
-  ...makeRefusedRows(
-    "no slash at the beginning, and one in the query",
-    "RFC 9112 §3.2.1",
-    PATH,
-    "?/",
-  ),
   ...makeRefusedRows("the asterisk form", "RFC 9112 §3.2.4", PATH, "*"),
-  ...makeRefusedRows(
-    "no scheme",
-    "RFC 9112 §3.2.2",
-    PATH,
-    ...["localhost/", "http", "http/a"],
-  ),
   ...makeRefusedRows("the authority form", "RFC 9112 §3.2.3", PATH, "a:443", "@b/"),
   ...makeRefusedRows(
     "two slashes",
@@ -139,12 +112,6 @@ export const refusedUris: readonly RefusedRow[] = [
     "RFC 3986 §3.3",
     "BAD_PATH",
     ...["/..", "/../", "/../a", "/a/..", "/a/../b", "/..?a", "/./..", "/.././a", "/a/./.."],
-  ),
-  ...makeRefusedRows(
-    "a component .., and a second ?",
-    "RFC 3986 §3.3",
-    "BAD_PATH",
-    "/..?a?b",
   ),
   ...makeRefusedRows(
     "an escaped letter, digit, hyphen, dot or underscore",
