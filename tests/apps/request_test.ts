@@ -205,13 +205,6 @@ Deno.test("a copy without changes equals the request, and shifts its path alone"
   assertStrictEquals(copy.headers, request.headers);
 });
 
-Deno.test("a request and its copy share a store that is first used after copying", () => {
-  const request = mkreq("GET", "/");
-  const copy = request.with({});
-  copy.with({}).store.set("a", 1);
-  assertEquals(request.store.get("a"), 1);
-});
-
 Deno.test("an invalid change to a request is an error that names the change", () => {
   const rows: [changes: unknown, error: typeof Error, message: string][] = [
     [undefined, TypeError, "changes: must be an object; got undefined"],

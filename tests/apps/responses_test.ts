@@ -1,13 +1,10 @@
 /** reply() and json(), and responses that an app throws or returns as objects, in logs, wrappers and proxies. */
 import {
-  accessLog,
   type App,
   DeguError,
-  type Exchange,
   fromFetchHandler,
   type HeadersToSend,
   json,
-  ProxyApp,
   reply,
   Response,
   ResponseError,
@@ -25,7 +22,6 @@ import {
 import {
   assertEquals,
   assertInstanceOf,
-  assertMatch,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
@@ -224,29 +220,6 @@ Deno.test("next() resolves to a response that the app throws, and to 413 and 400
   assertEquals(serving.logger.messagesOf("error"), []);
   assertEquals((await serving.makeClient().request("PUT", "/broken")).status, 500);
   await assertRejects(() => callApp(wrapped, mkreq("PUT", "/broken")), Error, "broken");
-});
-
-Deno.test("an access log has a response that an app throws", async () => {
-  const lines: string[] = [];
-  const log = accessLog({ print: (line) => lines.push(line) });
-  const exchangeEnded = Promise.withResolvers<Exchange>();
-  const onExchange = (exchange: Exchange) => {
-    log(exchange);
-    exchangeEnded.resolve(exchange);
-  };
-  await using serving = serve(() => throwResponse(() => reply(404, "none")), { onExchange });
-  assertEquals((await serving.makeClient().request("GET", "/lamp")).status, 404);
-  assertEquals((await exchangeEnded.promise).error, null);
-  assertMatch(lines[0]!, /"GET \/lamp HTTP\/1\.1" 404 4$/);
-});
-
-Deno.test("a proxy sends a response that a custom client throws, and logs no error", async () => {
-  for (const response of ANSWERS) {
-    await using app = new ProxyApp({ request: async () => await throwResponse(response) });
-    await using serving = serve(app);
-    await assertNoLamp(await serving.makeClient().request("GET", "/"));
-    assertEquals([...serving.logger.messagesOf("error"), ...serving.logger.messagesOf("info")], []);
-  }
 });
 
 Deno.test("a ResponseError is a DeguError with the response, and is not transient", async () => {

@@ -109,13 +109,6 @@ Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", a
   assertEquals(wrapped[Symbol.dispose], undefined);
 });
 
-Deno.test("wrapApp adds no onConnect and no disposal to an app without them", () => {
-  const handle = () => reply(200);
-  for (const app of [{ handle }, Object.freeze({ handle })]) {
-    assertEquals(Object.keys(wrapApp(app, () => reply(404))), ["handle"]);
-  }
-});
-
 Deno.test("a wrapped function of a route has the parameters of the route, and so has a copy", async () => {
   const app = routes({
     "GET /lamp/{name}": wrapApp(

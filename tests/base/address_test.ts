@@ -10,7 +10,6 @@ import {
 import {
   canonicalizeDnsName,
   checkSocketPath,
-  invalidHostError,
   isUnixAddress,
 } from "@degu/internal/base/address.ts";
 import { callWith } from "@degu/testing/expectations.ts";
@@ -217,27 +216,6 @@ for (const [rule, [predicate, yes, no]] of Object.entries(questions)) {
     for (const part of no) assert(!predicate(part as never), Deno.inspect(part));
   });
 }
-
-Deno.test("the error for an invalid host names the likely mistake", () => {
-  const rows: readonly (readonly [host: string, hint: string | null])[] = [
-    ["http://a/", "a URL"],
-    ["me@a", "a host with a user"],
-    ["[::1]", "an IPv6 address in brackets"],
-    ["fe80::1%eth0/64", "an address with the length of its prefix"],
-    ["a/64", "a host with a path"],
-    ["a:80", "a host with a port"],
-    ["a:b", "an invalid IPv6 address"],
-    ["a%eth0", "a zone"],
-    ["a b", null],
-  ];
-  for (const [host, hint] of rows) {
-    const { message } = invalidHostError(host, "a host");
-    const suffix = host.includes("@") ? "" : `; got ${JSON.stringify(host)}`;
-    const similarity = hint === null ? "" : `; this looks like ${hint}`;
-    const expected = `address[0]: must be a host${suffix}${similarity}`;
-    assertEquals(hint === null ? message : message.slice(0, expected.length), expected);
-  }
-});
 
 // Hosts: parsing, the canonical form, and the reach.
 

@@ -5,12 +5,10 @@ import {
   type BodyOut,
   ChunkedBody,
   ChunkedBodyIter,
-  type HeadersToSend,
   Response,
-  type Socket,
 } from "@degu/degu/base";
 import { mkreq, parseResponse } from "@degu/degu/misc";
-import type { App, AppFunction, ResponseTuple, ServerOptions } from "@degu/degu/server";
+import type { App, AppFunction, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
 import { makeSession } from "@degu/testing/calling.ts";
@@ -33,31 +31,6 @@ import {
 import { Client } from "@degu/degu/client";
 import { catchRejection } from "@degu/testing/expectations.ts";
 
-// The functions of an app, in either of its two forms.
-
-const session = {} as Session;
-const sock = {} as Socket;
-
-Deno.test("the methods of an object are called on it, and looked up at each call", async () => {
-  class CountingApp {
-    count = 0;
-    handle(): ResponseTuple {
-      return [200, `${++this.count}`, {}, null] as const;
-    }
-    onConnect() {
-      return this.count > 0;
-    }
-  }
-  const app = new CountingApp();
-  const { handle, onConnect } = readApp(app, "app");
-  const call = async () => (await Reflect.apply(handle, undefined, []))[1];
-  assertEquals(await onConnect?.(session, sock), false);
-  assertEquals([await call(), await call()], ["1", "2"]);
-  assertEquals(await onConnect?.(session, sock), true);
-  app.handle = () => [200, "other", {}, null];
-  assertEquals(await call(), "other");
-});
-
 Deno.test("an invalid app is a TypeError that names the argument", () => {
   const handle = () => {};
   const invalidApps = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
@@ -68,19 +41,6 @@ Deno.test("an invalid app is a TypeError that names the argument", () => {
 });
 
 // Requests and responses.
-
-Deno.test("Response stores status, reason, headers and body and iterates over them in that order", () => {
-  const headers: HeadersToSend = { hello: "world" };
-  const body = new Body(new PieceSource([]), 5);
-  const response = new Response(200, "OK", headers, body);
-  assertEquals([response.status, response.reason], [200, "OK"]);
-  assertStrictEquals(response.headers, headers);
-  assertStrictEquals(response.body, body);
-  const [status, reason, sameHeaders, sameBody, ...rest] = response;
-  assertEquals([status, reason, rest.length], [200, "OK", 0]);
-  assertStrictEquals(sameHeaders, headers);
-  assertStrictEquals(sameBody, body);
-});
 
 Deno.test("Deno.inspect shows a Response like the arguments that construct it", () => {
   const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';

@@ -1,12 +1,11 @@
 /** createFetch: requests, connections, and failures. */
 import { createFetch } from "@degu/degu";
-import { type Address, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
+import { type Address, ConnectionClosedError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -227,20 +226,6 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     assertInstanceOf(error.cause, Deno.errors.ConnectionRefused);
     assertStringIncludes(error.message, "/gone");
   });
-});
-
-Deno.test("a peer's protocol error is the cause", async () => {
-  using server = new RawServer();
-  const responding = createFetch(new Client(server.address))("/");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  const rejection = catchRejection(responding, "a bad status line");
-  await peer.send("HTTP/1.1 999 OK\r\n\r\n");
-  const error = await rejection;
-  assertInstanceOf(error, TypeError);
-  assertInstanceOf(error.cause, ProtocolError);
-  assertEquals(error.cause.code, "BAD_STATUS");
-  await peer.assertClosedSilently();
 });
 
 Deno.test("a response with more headers than a Headers may have is a TypeError, and leaves the connection usable", async () => {

@@ -11,7 +11,7 @@ import {
 } from "@degu/degu";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { api, makeSession } from "@degu/testing/calling.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -599,13 +599,6 @@ Deno.test("completed rejects if the response could not be sent: an error of the 
     assertInstanceOf(await outcomeOf(0), Error);
     await pair.sessionEnded;
   });
-});
-
-Deno.test("completed rejects if the session is a wrapper", async () => {
-  const { recording, outcomeOf } = recordCompleted(() => new Response("hello"));
-  const session = { address: null, peerCertificate: null, signal: new AbortController().signal };
-  await Reflect.apply(fromFetchHandler(recording), undefined, [mkreq("GET", "/"), session, api]);
-  assertStringIncludes(`${await outcomeOf(0)}`, "not one that a server has made");
 });
 
 Deno.test("completed of a call without a server settles when callApp() does", async () => {

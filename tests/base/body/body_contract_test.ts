@@ -521,34 +521,6 @@ Deno.test("a body from an iterable rejects at once if it is canceled while it wa
   });
 });
 
-Deno.test("a body from an iterable rejects if it is canceled while its sink is busy, and the iterator returns", async () => {
-  let returned = 0;
-  const items: AsyncIterableIterator<Uint8Array> = {
-    [Symbol.asyncIterator]: () => items,
-    next: () => Promise.resolve({ done: false, value: new Uint8Array(5) }),
-    async return() {
-      await waitForTick();
-      returned++;
-      return { done: true, value: undefined };
-    },
-  };
-  const body = new BodyIter(items, 10);
-  const writeStarted = Promise.withResolvers<void>();
-  const writing = catchRejection(
-    body.writeTo({
-      write() {
-        writeStarted.resolve();
-        return new Promise(() => {});
-      },
-    }),
-    "writeTo",
-  );
-  await withTimeout(writeStarted.promise, "the sink is written to");
-  await body.cancel(revoked);
-  assertEquals(await withTimeout(writing, "the promise rejects"), revoked);
-  assertEquals(returned, 1);
-});
-
 Deno.test("an upload whose body is canceled by the app rejects at once, and the error response is sent", async (t) => {
   const rows: [framing: string, start: string][] = [
     ["content-length: 100", "hello"],

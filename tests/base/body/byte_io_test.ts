@@ -1,13 +1,11 @@
 /** Readers of bytes and of bodies. */
-import { BodyError } from "@degu/degu/base";
 import { ChunkDecoder } from "@degu/internal/base/body/body_framing.ts";
 import { BodyReader, type BodySource } from "@degu/internal/base/body/body_reader.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
-import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { concat, cutBytes, PieceSource } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { Buffer } from "node:buffer";
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 
 // The buffer that reads ahead.
@@ -26,11 +24,6 @@ class ManualSource {
   async deliver(text: string | null): Promise<void> {
     if (text !== null) this.rooms.at(-1)!.set(encodeLatin1(text));
     this.#settle!.resolve(text === null ? null : text.length);
-    for (let microtask = 0; microtask < 5; microtask++) await null;
-  }
-
-  async fail(error: unknown): Promise<void> {
-    this.#settle!.reject(error);
     for (let microtask = 0; microtask < 5; microtask++) await null;
   }
 }
@@ -104,34 +97,6 @@ Deno.test("a read-ahead does not move views that the caller still uses", async (
   await source.deliver("3");
   assertEquals([grownReader.bytes.length, readBufferedText(grownReader)], [8, "123"]);
 });
-
-Deno.test("the next read rejects with the failure of a read-ahead", async () => {
-  const failure = new Error("reset");
-  const faults: ((source: ManualSource) => Promise<void>)[] = [
-    (source) => source.fail(failure),
-    (source) => source.deliver("x".repeat(0)),
-  ];
-  for (const fault of faults) {
-    const source = new ManualSource();
-    const reader = new ReadBuffer(null, 8);
-    const reading = reader.readAhead(source, false)!;
-    reading.catch(() => {});
-    await fault(source);
-    const thrown = catchThrown(() => reader.checkFailure(), "a failed reader");
-    assert(thrown === failure || thrown instanceof BodyError);
-    assertEquals(reader.pendingRead, null, "it has settled");
-    assertStrictEquals(await catchRejection(reader.fill(source), "a read"), thrown);
-    assertStrictEquals(await catchRejection(reader.settleReadAhead(), "a wait"), thrown);
-  }
-  const throws = { read: () => throwError(failure) };
-  const reader = new ReadBuffer(null, 8);
-  await catchRejection(reader.readAhead(throws, false)!, "a source that throws");
-  assertStrictEquals(await catchRejection(reader.fill(throws), "a read"), failure);
-});
-
-function throwError(error: unknown): never {
-  throw error;
-}
 
 // Pieces, whose memory belongs to the reader.
 

@@ -2,7 +2,6 @@
  * Finding the authority that signed a peer's certificate, and the limits in certificates of trusted
  * authorities, which the TLS library ignores.
  */
-import fc from "fast-check";
 import {
   assert,
   assertEquals,
@@ -29,15 +28,11 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   formatTimeFromNow,
-  ignoreUnlessInstalled,
   type IssuedCertificate,
   KEY,
   needsOpenssl,
   OpensslPki,
-  runWithInput,
 } from "@degu/testing/tls_openssl.ts";
-import { join } from "@std/path";
-import { createTempDir } from "@degu/testing/directories.ts";
 
 /** Reads certificates as one PEM text. */
 async function readPem(...certificates: readonly IssuedCertificate[]): Promise<string> {
@@ -639,45 +634,3 @@ Deno.test("an authority that may not sign certificates is refused when the confi
     assertEquals(error.message.endsWith("it has a keyUsage without keyCertSign"), true);
   }
 });
-
-Deno.test(
-  "random paths are accepted if openssl verify accepts them, unless they have rules that are not checked",
-  await ignoreUnlessInstalled("openssl"),
-  async () => {
-    await using dir = await createTempDir();
-    const limits = fc.record({
-      keyUsage: fc.constantFrom(undefined, undefined, "signsCertificates", "signsLists"),
-      pathLength: fc.constantFrom(undefined, undefined, 0, 1, 2),
-      isFor: fc.constantFrom<Limits["isFor"][]>(undefined, undefined, ["clientAuth"], [
-        "serverAuth",
-      ], ["clientAuth", "serverAuth"]),
-      rule: fc.oneof(
-        { weight: 9, arbitrary: fc.constant(undefined) },
-        { weight: 1, arbitrary: fc.constantFrom("nameConstraints", "unknown") },
-      ),
-    }) as fc.Arbitrary<Limits>;
-    const paths = fc.array(limits, { minLength: 1, maxLength: 3 });
-    const names = ["leaf.pem", "between.pem", "root.pem"].map((name) => join(dir.path, name));
-    await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...ROLES), paths, async (role, all) => {
-        const path = makePath(all);
-        const parts = [path.slice(0, 1), path.slice(1, -1), path.slice(-1)];
-        for (const [index, part] of parts.entries()) {
-          await Deno.writeTextFile(names[index]!, part.map(({ pem }) => pem).join(""));
-        }
-        const [leaf, intermediate, root] = names as [string, string, string];
-        const untrusted = path.length > 2 ? ["-untrusted", intermediate] : [];
-        const args = ["verify", "-purpose", `ssl${role}`, "-CAfile", root, ...untrusted, leaf];
-        const { code } = await runWithInput("openssl", args, "");
-        const isAllowed = await isAccepted(role, path).catch((error) => {
-          // Reading the configuration refuses the certificate as an authority.
-          if (error instanceof RangeError) return false;
-          throw error;
-        });
-        const hasRules = all.some(({ rule }) => rule !== undefined);
-        assertEquals(isAllowed, code === 0 && !hasRules);
-      }),
-      { numRuns: 25 },
-    );
-  },
-);
