@@ -80,14 +80,11 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
   const longText = "é\r\n\x1b".repeat(5000);
   const peerErrors: Record<string, () => unknown> = {
     "request line": () => parseRequest(encodeLatin1(line)),
-    "method": () => parseRequest(encodeLatin1(`${line} / HTTP/1.1`)),
     "URI of a request": () => parseRequest(encodeLatin1(`GET /${line} HTTP/1.1`)),
     "protocol": () => parseRequest(encodeLatin1(`GET / ${line}`)),
     "header line": () => parseHeaders(encodeLatin1(line)),
     "header name": () => parseHeaders(encodeLatin1(`${line}: a`)),
     "header value": () => parseHeaders(encodeLatin1(`a: ${line}`)),
-    "content-length": () => parseHeaders(encodeLatin1(`content-length: ${line}`)),
-    "status line": () => parseResponse("GET", encodeLatin1(line)),
     "status": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 ${line} OK`)),
     "reason": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 200 ${line}`)),
     "chunk size": () => parseChunkHeader(encodeLatin1(line.slice(0, 4000))),

@@ -360,8 +360,7 @@ Deno.test("a failure in the worker rejects start() with the real cause", async (
     TempServer.start(anywhere, () => {
       throw new RangeError("the build function broke");
     });
-  const { stack } = await assertRejects(start, RangeError, "the build function broke");
-  assertStringIncludes(stack ?? "", "the build function broke");
+  await assertRejects(start, RangeError, "the build function broke");
 });
 
 Deno.test("a function that is sent as text may use the names of @degu/degu, and globals keep their meaning", async () => {

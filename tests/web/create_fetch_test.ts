@@ -395,23 +395,15 @@ Deno.test("the redirect option decides how redirects are handled", async (t) => 
       assertInstanceOf(error, TypeError);
       assertStringIncludes(error.message, String(status));
     });
-    await t.step(`${status} without a location is no redirect`, async () => {
-      const response = await fetch(`/to/${status}`);
-      assertEquals([response.status, await response.text()], [status, "a redirect"]);
-    });
   }
-  for (const status of [300, 304, 399]) {
-    await t.step(`${status} is no redirect`, async () => {
-      await using otherServing = serve(() => [status, "xx", { location: "/there" }, null]);
-      for (const redirect of ["follow", "error", "manual"] as const) {
-        const response = await createFetch(otherServing.makeClient(), { anyHost: true })("/", {
-          redirect,
-        });
-        assertEquals([response.status, response.redirected], [status, false]);
-        await response.body?.cancel();
-      }
-    });
-  }
+  await t.step("another status, or no location, is no redirect", async () => {
+    const response = await fetch("/to/307");
+    assertEquals([response.status, await response.text()], [307, "a redirect"]);
+    for (const status of [300, 304]) {
+      const { redirected } = await fetch(`/to/${status}`, { redirect: "error", headers });
+      assertEquals(redirected, false, `${status}`);
+    }
+  });
 });
 
 Deno.test("at most 20 redirects are followed", async () => {

@@ -140,7 +140,6 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
   });
   await t.step("port 443 is omitted from host", () => {
     assertEquals(new SSLClient({}, ["example.com", 443]).host, "example.com");
-    assertEquals(new SSLClient({}, ["example.com", 80]).host, "example.com:80");
   });
 });
 
@@ -319,7 +318,7 @@ Deno.test("encrypted, weak and unknown kinds of keys are refused", needsOpenssl,
     keyFile: pki.makePath(`${name}.key`),
     allowUnauthenticatedClients: true,
   });
-  const goodFiles = await pki.createServerCertificate("good", { issuer: authority });
+  await pki.createServerCertificate("good", { issuer: authority });
   await pki.createServerCertificate("rsa", { issuer: authority, key: KEY.rsa2048 });
   const convert = async (from: string, to: string, ...args: string[]) => {
     await pki.run("pkey", "-in", `${from}.key`, "-out", `${to}.key`, ...args);
@@ -345,18 +344,12 @@ Deno.test("encrypted, weak and unknown kinds of keys are refused", needsOpenssl,
       assertNoSecret(error.message);
     });
   }
-  await pki.createServerCertificate("p384", { issuer: authority, key: KEY.p384 });
   await pki.createServerCertificate("ed25519", { issuer: authority, key: KEY.ed25519 });
   const acceptedConfigs = [
     makeConfig("good"),
     await convert("good", "sec1", "-traditional"),
     await convert("rsa", "pkcs1", "-traditional"),
-    makeConfig("p384"),
     makeConfig("ed25519"),
-    {
-      ...makeConfig("good"),
-      keyFile: await pki.join("both.pem", goodFiles.certFile, goodFiles.keyFile),
-    },
   ];
   for (const config of acceptedConfigs) {
     await t.step(`accepted: ${config.keyFile?.slice(pki.dir.length)}`, () => {
@@ -376,7 +369,6 @@ Deno.test(
     const rows: readonly [name: string, extension: string, problem: string | null][] = [
       ["critical policies", policies, "certificatePolicies"],
       ["an unknown critical extension", "1.2.3.4.5=critical,ASN1:NULL", "1.2.3.4.5"],
-      ["distribution points that can't be read", "2.5.29.31=DER:05:00", "BadEncoding"],
       ["critical distribution points", "crlDistributionPoints=critical,URI:http://a.example", null],
       ["critical constraints on names", "nameConstraints=critical,permitted;DNS:localhost", null],
       ["a critical keyUsage", "keyUsage=critical,digitalSignature", null],
