@@ -216,12 +216,6 @@ const UPSTREAMS: readonly (readonly [
   ["a pool of a client", (client) => new ConnectionPool(client)],
   ["an object that connects by a client", (client) => ({ connect: () => client.connect() })],
   [
-    "an object that makes requests by a client",
-    (client) => ({
-      request: (method, uri, headers, body) => client.request(method, uri, headers, body),
-    }),
-  ],
-  [
     "an object that adds a header",
     (client) => ({
       request: (method, uri, headers, ...rest) =>

@@ -72,10 +72,6 @@ a number that is not confirmed | 'boolean | Promise<boolean>'
   // Requests, responses and routes.
 
   ...parseWrongPrograms(`
-a copy of a request by its fields | is missing the following properties from type 'Request'
-- wrapApp(app, (next, request) => next({ ...request, headers: {} }));
-+ wrapApp(app, (next, request) => next(request.with({ headers: {} })));
-
 a value of a request without a check | 'unknown' is not assignable to type 'string'
 - const name: string = request.store.get("user");
 + const name = String(request.store.get("user") ?? "nobody");
@@ -122,18 +118,6 @@ an upper-case name of a header of a client | RangeError: write it in lower case:
 - new Client(server.address, { headers: { "User-Agent": "camera" } });
 + new Client(server.address, { headers: { "user-agent": "camera" } });
 
-a length as text | Type 'string' is not assignable to type 'number'
-- client.request("PUT", "/", { "content-length": "5" }, "hello");
-+ client.request("PUT", "/", { "content-length": 5 }, "hello");
-
-the start of a received range that may have another unit | Property 'start' does not exist on type 'string'
-- request.headers.range?.start;
-+ request.headers.range instanceof Range ? request.headers.range.start : 0;
-
-several lines of another header | Type 'string[]' is not assignable
-- const headers: HeadersToSend & { vary?: string } = { vary: ["a", "b"] };
-+ const headers: HeadersToSend & { vary?: string } = { vary: "a, b", "set-cookie": ["c=d", "e=f"] };
-
 a received header by a name with capitals | Property 'startsWith' does not exist on type 'never'
 - response.headers["Content-Type"]?.startsWith("text/");
 + response.headers["content-type"]?.startsWith("text/");
@@ -145,12 +129,6 @@ the host among the headers of a client | RangeError: must be given as the option
 a GET with a body | Argument of type '"hello"' is not assignable to parameter of type 'null
 - client.request("GET", "/", {}, "hello");
 + client.request("POST", "/", {}, "hello");
-
-a form as body | Type 'FormData' is not assignable to type 'BodyOut'
-- const form = new FormData();
-- client.post("/", {}, form);
-+ const form = new URLSearchParams();
-+ client.post("/", {}, form);
 
 a method that is a GET at run time, with a body | RangeError: if the method is GET, since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI
 - const method: Method = JSON.parse('"GET"');
@@ -243,14 +221,6 @@ a StatusError that an app throws | Expected 1 arguments
 - });
 + new Server(address, () => reply(404, "no such lamp"));
 
-a decision on retries that returns a promise | 'Promise<boolean>' is not assignable to type 'boolean'
-- retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });
-+ retry(() => client.request("GET", "/"), { when: (error) => isTransient(error) });
-
-an error that may have no description | possibly 'null'
-- describeConnectionError(error).fault;
-+ describeConnectionError(error)?.fault;
-
 a fault that doesn't exist | no overlap
 - describeConnectionError(error)?.fault === "timeout";
 + describeConnectionError(error)?.fault === "timed out";
@@ -259,9 +229,6 @@ a fault that doesn't exist | no overlap
   // Loggers and hosts.
 
   ...parseWrongPrograms(`
-the reach of a text that may not be a host | Object is possibly 'null'
-- if (parseHost("camera.local").reach === "any") console.log("far");
-+ if (parseHost("camera.local")?.reach === "any") console.log("far");
 `),
 
   // Objects that the package makes.
@@ -320,10 +287,6 @@ a session whose trust is a value | TS2322
 a path and a URI that are swapped | NotFound: file: /tmp/to/1.jpg
 - await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");
 + await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");
-
-the bytes of this call as the progress | Property 'bytes' does not exist on type 'TransferProgress'
-- await download(client, "/a", "/tmp/a", { onProgress: ({ bytes, total }) => console.log(bytes / total) });
-+ await download(client, "/a", "/tmp/a", { onProgress: ({ done, total }) => console.log(done / total) });
 `),
 
   // Trees.

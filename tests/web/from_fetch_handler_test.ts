@@ -164,9 +164,12 @@ Deno.test("the handler gets information about the peer", async (t) => {
   await t.step("over a Unix socket", async () => {
     await using dir = await createTempDir();
     await using serving = serve(fromFetchHandler(handler), {}, `${dir.path}/socket`);
-    const response = await (await serving.makeClient().request("GET", "/")).body?.json();
-    const remoteAddr = { transport: "unix", path: "" };
-    assertEquals(response, { remoteAddr, count: 1, address: null });
+    const response = await (await serving.makeClient().get("/")).json();
+    assertEquals(response, {
+      remoteAddr: { transport: "unix", path: "" },
+      count: 1,
+      address: null,
+    });
   });
 });
 

@@ -122,20 +122,6 @@ for (const [name, make] of streams) {
   });
 }
 
-Deno.test("the client's own signal aborts its fetches", async () => {
-  const aborter = new AbortController();
-  const reason = new Error("shutting down");
-  using server = new RawServer();
-  const fetch = createFetch(new Client(server.address, { signal: aborter.signal }));
-  const rejection = catchSoon(fetch("/"), "an aborted fetch");
-  await (await server.accept()).readPreamble();
-  aborter.abort(reason);
-  // The reason of the client's signal is the cause, like any other failure of a request.
-  assertStrictEquals((await rejection as Error).cause, reason);
-  const refused = await catchSoon(fetch("/"), "an aborted client");
-  assertStrictEquals((refused as Error).cause, reason);
-});
-
 Deno.test("a peer that breaks off an upload makes the handler's reads fail", async () => {
   const failure = Promise.withResolvers<unknown>();
   const signal = Promise.withResolvers<AbortSignal>();

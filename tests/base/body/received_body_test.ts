@@ -321,13 +321,6 @@ for (const [name, kind] of Object.entries(kinds)) {
       const text = decodeLatin1(await first(make(new StallingSource(start), 20)) as Uint8Array);
       assert(text !== "" && had.startsWith(text), `${label}: ${text}`);
     }
-    const sink = new RecordingSink();
-    const source = new StallingSource(start);
-    const sent = make(source, 20).writeTo(sink);
-    await source.stalled;
-    assertEquals(sink.bytes, start);
-    source.release();
-    await assertCutShort(sent, "the rest");
   });
 
   Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark, which JSON must not have`, async () => {

@@ -25,16 +25,6 @@ import { absoluteTargets, acceptedUris, builtUris, dottedUris } from "./uri.rows
  */
 const LOOK_ALIKES = ["\u012f", "\u212a", "\uff0f", "\ud800", "😀"];
 
-Deno.test("parseUri removes the components . of a path", async (t) => {
-  for (const [received, uri] of dottedUris) {
-    await t.step(formatLabel(received), () => {
-      const { path, query } = parseUri(received);
-      assertEquals({ path, query }, parseUri(uri));
-      assertEquals(path.includes("."), false);
-    });
-  }
-});
-
 Deno.test("a client refuses a component . and the absolute form", async (t) => {
   const client = new Client(["127.0.0.1", 9]);
   for (
