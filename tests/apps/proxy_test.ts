@@ -283,7 +283,7 @@ Deno.test("ProxyApp refuses arguments of a wrong type", () => {
   for (const value of [undefined, ["127.0.0.1", 1], { connect: 5 }]) {
     assertTypeError(() => constructWith(ProxyApp, value), Deno.inspect(value));
   }
-  for (const options of [null, { log: console }, { logger: {} }, { headers: {} }]) {
+  for (const options of [null, { log: console }, { logger: {} }, { headers: {} }, { signal: {} }]) {
     assertTypeError(() => constructWith(ProxyApp, client, options), Deno.inspect(options));
   }
 });

@@ -109,21 +109,6 @@ Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", a
   assertEquals(wrapped[Symbol.dispose], undefined);
 });
 
-Deno.test("a wrapped function of a route has the parameters of the route, and so has a copy", async () => {
-  const app = routes({
-    "GET /lamp/{name}": wrapApp(
-      ({ parameters, headers }) => reply(200, `${parameters.name} ${headers["x-a"]}`),
-      (next, request) => {
-        if (request.parameters.name === "none") return reply(404);
-        return next(request.with({ headers: { "x-a": request.parameters.name } }));
-      },
-    ),
-  });
-  assertEquals((await callApp(app, mkreq("GET", "/lamp/none"))).status, 404);
-  const response = await callApp(app, mkreq("GET", "/lamp/kitchen"));
-  assertEquals(await response.text(), "kitchen kitchen");
-});
-
 Deno.test("wrapApp refuses an invalid app, and a handle that is not a function", () => {
   const app: App = () => reply(200);
   for (const value of [undefined, { handle: 5 }, { handle: app, onConnect: 5 }]) {

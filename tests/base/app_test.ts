@@ -1,4 +1,4 @@
-/** The messages and sessions that an app receives, the responses that it returns, and their methods. */
+/** The messages and sessions that an app receives, and the responses that it returns. */
 import {
   Body,
   BodyIter,
@@ -11,7 +11,6 @@ import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, AppFunction, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
-import { makeSession } from "@degu/testing/calling.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
@@ -185,18 +184,6 @@ Deno.test("the stream of a message is that of its body, also after the app has r
   for (const empty of [mkreq("GET", "/"), new Response(200, "OK", {}, null)]) {
     const reader = empty.readable.getReader({ mode: "byob" });
     assertEquals((await reader.read(new Uint8Array(1))).done, true);
-  }
-});
-
-Deno.test("a session without a server ends with the first reason of close()", () => {
-  for (const readsSignal of [true, false]) {
-    const closed = makeSession({ name: "test", address: null });
-    if (readsSignal) assertEquals(closed.signal.aborted, false);
-    const reason = new Error("enough");
-    closed.close(reason);
-    closed.close(new Error("again"));
-    assertStrictEquals(closed.signal.reason, reason);
-    assertEquals([closed.message, `${closed}`], ["closed by the app", "test"]);
   }
 });
 

@@ -48,34 +48,14 @@ the Response of the platform as answer | '() => Response'
 - new Server(address, () => new Response("hello"));
 + new Server(address, fromFetchHandler(() => new Response("hello")));
 
-a parameter of another name | Property 'name' does not exist
-- routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });
-+ routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });
-
 two strings that are swapped | RangeError: /home/me/photos
 - await downloadTree(client, "/home/me/photos", "/photos/");
 + await downloadTree(client, "/photos/", "/home/me/photos");
-
-a device in the place of a client | 'Requester | Connector'
-- download(device, "/a", "/tmp/a");
-+ download(await device.client("camera"), "/a", "/tmp/a");
-
-a number that is not confirmed | 'boolean | Promise<boolean>'
-- device.invite({
--   confirm({ number }) {
--     console.log(number);
--   },
-- });
-+ device.invite({ confirm: ({ number }) => confirm(number) });
 `),
 
   // Requests, responses and routes.
 
   ...parseWrongPrograms(`
-a value of a request without a check | 'unknown' is not assignable to type 'string'
-- const name: string = request.store.get("user");
-+ const name = String(request.store.get("user") ?? "nobody");
-
 data in the place of headers, by a Requester | TypeError: body: must be given after the headers of a POST request
 - const requester: Requester = client;
 - await requester.request("POST", "/", { name: "anna" });
@@ -85,14 +65,6 @@ data in the place of headers, by a Requester | TypeError: body: must be given af
 a body that a look-up lacks, of a request | 'undefined' is not assignable
 - client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b"));
 + client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b") ?? null);
-
-an answer as an object without a reason | Property 'reason' is missing
-- new Server(address, () => ({ status: 200, headers: {}, body: null }));
-+ new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));
-
-a status that no response can have | '100' is not assignable to parameter of type 'never'
-- reply(100);
-+ reply(200);
 
 a body with a status that allows no body | '"x"' is not assignable to type 'null'
 - reply(204, "x");
@@ -212,7 +184,7 @@ a reader besides the connection | ProtocolError: no other code may read from the
 + await using serving = await Server.start(["127.0.0.1", 0], app);
 `),
 
-  // Retries, and fields of errors.
+  // Errors, and objects that the package makes.
 
   ...parseWrongPrograms(`
 a StatusError that an app throws | Expected 1 arguments
@@ -221,19 +193,6 @@ a StatusError that an app throws | Expected 1 arguments
 - });
 + new Server(address, () => reply(404, "no such lamp"));
 
-a fault that doesn't exist | no overlap
-- describeConnectionError(error)?.fault === "timeout";
-+ describeConnectionError(error)?.fault === "timed out";
-`),
-
-  // Loggers and hosts.
-
-  ...parseWrongPrograms(`
-`),
-
-  // Objects that the package makes.
-
-  ...parseWrongPrograms(`
 a Session that a program constructs, without types | TypeError: use callApp()
 - Reflect.construct(degu.Session, ["test", null, 10]);
 + await callApp(app, mkreq("GET", "/"), { session: { address: null } });
@@ -254,10 +213,6 @@ the result of forget as a condition | TS1345
 - if (!await device.forget("viewer")) console.log("unknown");
 + await device.forget("viewer");
 
-an identity with a misspelled name | Type '{ usr: string; }' is not assignable to type 'boolean | PeerIdentity
-- new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });
-+ new Server(address, { handle: app, onConnect: () => true });
-
 a check of trust as a condition | TS1345
 - const guarded: App = async (_request, session) =>
 -   await session.checkTrusted() ? reply(200) : reply(403);
@@ -275,23 +230,15 @@ the trust compared without await | TS2367
 the trust as a condition without await | TS2801
 - if (session.trust()) reply(200);
 + if (await session.trust() === "trusted") reply(200);
-
-a session whose trust is a value | TS2322
-- await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });
-+ await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });
 `),
 
-  // Transfers of files.
+  // Transfers of files and trees.
 
   ...parseWrongPrograms(`
 a path and a URI that are swapped | NotFound: file: /tmp/to/1.jpg
 - await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");
 + await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");
-`),
 
-  // Trees.
-
-  ...parseWrongPrograms(`
 milliseconds for the seconds of settled | RangeError: settled: must be a number of seconds from 0 to 900; got 3000
 - await uploadTree(client, "/tmp/a", [], { move: true, settled: 3000 });
 + await uploadTree(client, "/tmp/a", [], { move: true, settled: 3 });

@@ -148,14 +148,6 @@ Deno.test("over a named socket the URL determines the host", async (t) => {
       });
     }
   }
-  await t.step("a client over TCP with host: null sends no host", async () => {
-    await using serving = serve(app);
-    const client = serving.makeClient({ host: null });
-    using conn = await client.connect();
-    for (const fetch of [createFetch(client), createFetch(conn)]) {
-      assertEquals(await (await fetch("http://device.local/a")).text(), "undefined");
-    }
-  });
 });
 
 // createFetch: its errors.

@@ -1,4 +1,4 @@
-/** The common behavior of all kinds of bodies that are sent, and the buffers that received bytes are in. */
+/** All kinds of bodies that are sent, and the buffers of received bytes. */
 import fc from "fast-check";
 import {
   bodies,

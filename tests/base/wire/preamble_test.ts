@@ -1,4 +1,4 @@
-/** Preambles, parsed and formatted. */
+/** Preambles, header lines and ranges, parsed and formatted. The rows are in *.rows.ts. */
 import {
   Body,
   BodyIter,
@@ -10,13 +10,26 @@ import {
   type HeadersToSend,
   ProtocolError,
   Range,
+  SuffixRange,
+  UnsatisfiedRange,
 } from "@degu/degu/base";
-import { formatRequest, formatResponse, parseRequest, parseResponse } from "@degu/degu/misc";
+import {
+  formatHeaders,
+  formatRequest,
+  formatResponse,
+  parseContentRange,
+  parseHeaders,
+  parseRange,
+  parseRequest,
+  parseResponse,
+} from "@degu/degu/misc";
 import {
   assertProtocolError,
   assertRangeError,
+  assertTypeError,
   callWith,
   catchThrown,
+  constructWith,
   flatten,
   formatLabel,
   parseOrNull,
@@ -29,9 +42,17 @@ import {
 } from "@degu/internal/base/wire/preamble.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1, limits, methods } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import { acceptedStatusLines } from "./preamble.rows.ts";
 import { acceptedUris, refusedAbsoluteTargets, refusedUris } from "./uri.rows.ts";
+import { acceptedBlocks } from "./headers.rows.ts";
+import { acceptedContentRanges, acceptedRanges } from "./range.rows.ts";
 
 /** Parses a request preamble to a value that can be compared; `null` if it is refused. */
 function parseRequestOrNull(text: string) {
@@ -266,5 +287,330 @@ Deno.test("formatRequest and formatResponse refuse a framing header with a null 
   for (const headers of [{ "content-length": 5, ...chunked }, { "content-length": -1 }]) {
     const format = () => formatResponse(304, "Not Modified", headers, null);
     assertRangeError(format, Deno.inspect(headers));
+  }
+});
+
+// Header lines.
+
+/** Formats headers as lines that are joined by CR LF. */
+function formatBlock(headers: HeadersToSend): string {
+  return decodeLatin1(formatHeaders(headers));
+}
+
+Deno.test("each message has its own object of headers, even after a refused message", () => {
+  const blocks: HeadersToSend[] = [];
+  for (let count = 0; count < 300; count++) {
+    assertProtocolError(
+      () => parseHeaders(encodeLatin1("a: secret\r\nb")),
+      ["BAD_HEADER_LINE"],
+      "b",
+    );
+    const headers: HeadersToSend = parseHeaders(encodeLatin1(`n: ${count}`));
+    headers[`own-${count}`] = "changed";
+    blocks.push(headers);
+  }
+  assertEquals(new Set(blocks).size, 300);
+  for (const [count, headers] of blocks.entries()) {
+    assertStrictEquals(Object.getPrototypeOf(headers), null);
+    assertEquals(Object.entries(headers), [["n", `${count}`], [`own-${count}`, "changed"]]);
+  }
+});
+
+Deno.test("parseHeaders and formatHeaders allow names of 1 to 256 bytes", () => {
+  for (const length of [1, 256]) {
+    const name = "n".repeat(length);
+    assertEquals(flatten(parseHeaders(encodeLatin1(`${name}: v`))), { [name]: "v" });
+    assertEquals(formatBlock({ [name]: "v" }), `${name}: v`);
+  }
+  assertRangeError(() => formatHeaders({ ["n".repeat(257)]: "v" }), "257 bytes");
+});
+
+Deno.test("parseHeaders and formatHeaders allow 32764 bytes", () => {
+  const makeBlock = (size: number) => `a: ${"v".repeat(size - 3)}`;
+  for (const size of [32764]) {
+    assert(parseHeaders(encodeLatin1(makeBlock(size))).a === "v".repeat(size - 3), `${size}`);
+    assert(formatBlock({ a: "v".repeat(size - 3) }) === makeBlock(size), `${size}`);
+  }
+  for (const size of [32765, 40000]) {
+    const parse = () => parseHeaders(encodeLatin1(makeBlock(size)));
+    assertProtocolError(parse, ["PREAMBLE_TOO_LARGE"], `${size}`);
+    assertRangeError(() => formatHeaders({ a: "v".repeat(size - 3) }), `${size}`);
+  }
+});
+
+Deno.test("parseHeaders and formatHeaders do not limit the number of lines", () => {
+  const names = Array.from({ length: 3600 }, (_, i) => i.toString(36).padStart(3, "0"));
+  const headers = Object.fromEntries(names.map((name) => [`n${name}`, "v"]));
+  const block = names.toSorted().map((name) => `n${name}: v`).join("\r\n");
+  assert(block.length <= limits.preamble - 4);
+  assert(formatBlock(headers) === block);
+  assertEquals(Object.keys(parseHeaders(encodeLatin1(block))).length, names.length);
+});
+
+Deno.test("parseHeaders returns the same for names in any case, whether or not they are cached", () => {
+  const names = Array.from({ length: 700 }, (_, i) => `n-${i.toString(36)}`);
+  const cases = [(name: string) => name, (name: string) => name.toUpperCase()];
+  for (const inCase of [...cases, ...cases]) {
+    for (const name of names) {
+      assertEquals(Object.keys(parseHeaders(encodeLatin1(`${inCase(name)}: v`))), [name]);
+    }
+  }
+});
+
+Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
+  const rows: string[][] = [
+    ["a", "a-b", "a0", "ab", "b"],
+    ["content-length", "content-length2", "content-type", "cookie"],
+    Array.from({ length: 60 }, (_, i) => `h${(i * 37) % 60}`).sort(),
+  ];
+  for (const names of rows) {
+    await t.step(names.join(" ").slice(0, 60), () => {
+      const expected = names.map((name) => `${name}: ${name === "content-length" ? 1 : "v"}`);
+      for (const order of [names, names.toReversed(), names.toSorted(() => 0)]) {
+        const headers: HeadersToSend = Object.fromEntries(
+          order.map((name) => [name, name === "content-length" ? 1 : "v"]),
+        );
+        assertEquals(formatBlock(headers).split("\r\n"), expected);
+      }
+    });
+  }
+});
+
+Deno.test("formatHeaders writes a number and a range as parseHeaders reads it", () => {
+  const lines: [line: string, headers: HeadersToSend][] = [
+    ["content-length: 5", { "content-length": 5 }],
+    ["range: bytes=2-4", { range: new Range(2, 5) }],
+    ["range: bytes=-3", { range: new SuffixRange(3) }],
+    ["content-range: bytes 2-4/10", { "content-range": new ContentRange(2, 5, 10) }],
+    ["content-range: bytes 2-4/*", { "content-range": new ContentRange(2, 5, null) }],
+    ["content-range: bytes */10", { "content-range": new UnsatisfiedRange(10) }],
+  ];
+  for (const [line, headers] of lines) assertEquals(formatBlock(headers), line);
+});
+
+Deno.test("formatHeaders never writes properties of Object.prototype, also if other code has added some", () => {
+  const evil = { value: "1", enumerable: true, configurable: true };
+  Object.defineProperty(Object.prototype, "evil", evil);
+  try {
+    assertEquals(formatBlock({ a: "b" }), "a: b");
+  } finally {
+    Reflect.deleteProperty(Object.prototype, "evil");
+  }
+});
+
+Deno.test("formatHeaders writes every value that parseHeaders returns", async (t) => {
+  for (const { text, headers } of acceptedBlocks) {
+    await t.step(formatLabel(text), () => {
+      const parsed = parseHeaders(encodeLatin1(text));
+      assertEquals(flatten(parseHeaders(formatHeaders(parsed))), headers);
+    });
+  }
+});
+
+Deno.test("formatHeaders writes a line for each item of set-cookie, and lists of no other header", () => {
+  assertEquals(formatBlock({ "set-cookie": "a=b" }), "set-cookie: a=b");
+  assertEquals(
+    formatBlock({ a: "1", "set-cookie": ["c=d, e", "", "a=b"], z: "2" }),
+    "a: 1\r\nset-cookie: c=d, e\r\nset-cookie: \r\nset-cookie: a=b\r\nz: 2",
+  );
+  assertEquals(formatBlock({ a: "1", "set-cookie": [] }), "a: 1");
+  for (const cookies of [["a=b", " c"], ["a\r\nb: c"], ["a\0"]]) {
+    assertRangeError(() => formatHeaders({ "set-cookie": cookies }), formatLabel(cookies.join()));
+  }
+  for (const cookies of [[5], ["a", undefined], new Array(1), {}]) {
+    assertTypeError(
+      () => callWith(formatHeaders, { "set-cookie": cookies }),
+      Deno.inspect(cookies),
+    );
+  }
+  assertTypeError(() => callWith(formatHeaders, { cookie: ["a", "b"] }), "cookie");
+});
+
+Deno.test("a received set-cookie is a list of its own", () => {
+  const bytes = encodeLatin1("set-cookie: a\r\nset-cookie: b");
+  const cookies = parseHeaders(bytes)["set-cookie"];
+  assertEquals(cookies, ["a", "b"]);
+  assert(parseHeaders(bytes)["set-cookie"] !== cookies);
+});
+
+Deno.test("formatHeaders refuses a value that begins or ends with a space or a tab, and names it", () => {
+  for (const value of [" ", " admin", "admin "]) {
+    const { message } = assertThrows(() => formatHeaders({ a: value }), RangeError);
+    assertEquals(
+      message,
+      `headers["a"]: must not begin or end with a space or a tab; got "${value}"`,
+    );
+    assertRangeError(() => formatHeaders({ cookie: value }), value);
+  }
+  for (const value of ["a\t", "\ta"]) {
+    assertRangeError(() => formatHeaders({ a: value }), formatLabel(value));
+  }
+  const { message } = assertThrows(() => formatHeaders({ cookie: "secret " }), RangeError);
+  assert(!message.includes("secret"), message);
+});
+
+Deno.test("formatHeaders advises lower case if a name is valid in lower case", () => {
+  const rows: [name: string, advice: string][] = [
+    ["Content-Type", '; write it in lower case: "content-type"'],
+    ["a b", ""],
+    ["A B", ""],
+    ["n".repeat(257), ""],
+  ];
+  for (const [name, advice] of rows) {
+    const { message } = assertThrows(() => formatHeaders({ [name]: "v" }), RangeError);
+    assertEquals(message.split("` | ~")[1], advice);
+  }
+});
+
+Deno.test("formatHeaders refuses wrong values of the headers that have a typed value", () => {
+  for (const length of [-1, 1.5, NaN, Infinity, 2 ** 53, 1e300]) {
+    assertRangeError(() => formatHeaders({ "content-length": length }), `${length}`);
+  }
+  for (const encoding of ["gzip", "Chunked", "", "chunked ", "gzip, chunked", "identity"]) {
+    assertRangeError(() => formatHeaders({ "transfer-encoding": encoding }), encoding);
+  }
+});
+
+Deno.test("formatHeaders refuses values of the wrong type", () => {
+  const range = new Range(0, 1);
+  const contentRange = new ContentRange(0, 1, 2);
+  const invalidValues = [null, true, ["a"], { toString: () => "a" }];
+  const rows: [name: string, values: unknown[]][] = [
+    ["a", [5, range, contentRange, ...invalidValues]],
+    ["content-length", [range, "5", { valueOf: () => 5 }, ...invalidValues]],
+    ["transfer-encoding", [5, range, ...invalidValues]],
+    ["range", ["bytes=0-1", 5, contentRange, ...invalidValues]],
+    ["content-range", ["bytes 0-1/2", 5, range, ...invalidValues]],
+  ];
+  for (const [name, values] of rows) {
+    for (const value of values) {
+      const start = `headers[${JSON.stringify(name)}]: must be a`;
+      assertThrows(() => callWith(formatHeaders, { [name]: value }), TypeError, start);
+    }
+  }
+});
+
+Deno.test("formatHeaders skips headers that are undefined, with any name", () => {
+  const headers = {
+    a: "b",
+    c: undefined,
+    "content-length": undefined,
+    "transfer-encoding": undefined,
+    range: undefined,
+    "Not A Name": undefined,
+  };
+  assertEquals(new TextDecoder().decode(formatHeaders(headers)), "a: b");
+  assertEquals(formatHeaders({ a: undefined }).length, 0);
+});
+
+Deno.test("formatHeaders writes each name with its own value, also if the object changes while it is read", () => {
+  const removing = {
+    get a() {
+      Reflect.deleteProperty(this, "b");
+      return "of a";
+    },
+    b: "of b",
+    c: "of c",
+  };
+  assertEquals(decodeLatin1(formatHeaders(removing)), "a: of a\r\nc: of c");
+  const names = ["a", "b", "c"];
+  const proxy = new Proxy<Record<string, string>>({}, {
+    ownKeys: () => names.reverse(),
+    getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
+    get: (_target, name) => `of ${String(name)}`,
+  });
+  for (let i = 0; i < 3; i++) {
+    assertEquals(decodeLatin1(formatHeaders(proxy)), "a: of a\r\nb: of b\r\nc: of c");
+  }
+});
+
+// Ranges.
+
+const MAX = limits.number;
+const NOT_INTEGERS = [-1, 0.5, NaN, Infinity, 2 ** 53];
+const NOT_NUMBERS: unknown[] = ["1", null, undefined, { valueOf: () => 1 }];
+
+Deno.test("Range keeps start and stop and converts to the value of its header", () => {
+  for (const [text, start, stop] of acceptedRanges) {
+    const range = new Range(start, stop);
+    // An open-ended range is sent with both ends.
+    const sentText = text.endsWith("-") ? `${text}${MAX - 1}` : text;
+    assertEquals([range.start, range.stop, `${range}`], [start, stop, sentText]);
+    assertInstanceOf(parseRange(text), Range);
+  }
+});
+
+Deno.test("ContentRange keeps start, stop and total and converts to the value of its header", () => {
+  for (const [text, start, stop, total] of acceptedContentRanges) {
+    const contentRange = new ContentRange(start, stop, total);
+    assertEquals({ ...contentRange, text: `${contentRange}` }, { start, stop, total, text });
+    assertInstanceOf(parseContentRange(text), ContentRange);
+  }
+});
+
+Deno.test("Range refuses invalid values", () => {
+  const rows = [[0, 0], [2, 1], [-1, 1], [MAX, MAX]] as const;
+  for (const [start, stop] of rows) {
+    assertRangeError(() => new Range(start, stop), `${start}, ${stop}`);
+  }
+  for (const value of NOT_INTEGERS) {
+    assertRangeError(() => new Range(value, MAX), `start ${value}`);
+    assertRangeError(() => new Range(0, value), `stop ${value}`);
+  }
+});
+
+Deno.test("ContentRange refuses values that are not a part of a whole", () => {
+  const empty = [[0, 0, 0], [0, 0, 1], [1, 1, 1], [2, 1, 3]] as const;
+  const rows = [...empty, [0, 2, 1], [0, 1, 0], [5, 6, 5]] as const;
+  for (const [start, stop, total] of rows) {
+    assertRangeError(() => new ContentRange(start, stop, total), `${start}, ${stop}, ${total}`);
+  }
+  for (const value of NOT_INTEGERS) {
+    assertRangeError(() => new ContentRange(value, MAX, MAX), `start ${value}`);
+    assertRangeError(() => new ContentRange(0, value, MAX), `stop ${value}`);
+    assertRangeError(() => new ContentRange(0, 1, value), `total ${value}`);
+  }
+});
+
+Deno.test("Range and ContentRange refuse values that are not numbers", () => {
+  for (const value of NOT_NUMBERS) {
+    const label = Deno.inspect(value);
+    assertTypeError(() => constructWith(Range, value, 5), `Range start ${label}`);
+    assertTypeError(() => constructWith(Range, 0, value), `Range stop ${label}`);
+    assertTypeError(() => constructWith(ContentRange, value, 5, 9), `ContentRange start ${label}`);
+    assertTypeError(() => constructWith(ContentRange, 0, value, 9), `ContentRange stop ${label}`);
+    // The total may be unknown.
+    if (value === null) continue;
+    assertTypeError(() => constructWith(ContentRange, 0, 5, value), `ContentRange total ${label}`);
+  }
+});
+
+Deno.test("Range.contentLength and contentRange limit the range to the end of the whole", async (t) => {
+  const rows = [
+    { start: 2, stop: 5, total: 10, length: 3, text: "bytes 2-4/10" },
+    { start: 2, stop: 5, total: 5, length: 3, text: "bytes 2-4/5" },
+    { start: 2, stop: 5, total: 4, length: 2, text: "bytes 2-3/4" },
+    { start: 0, stop: MAX, total: MAX, length: MAX, text: `bytes 0-${MAX - 1}/${MAX}` },
+  ];
+  for (const { start, stop, total, length, text } of rows) {
+    await t.step(`${start}-${stop} of ${total}`, () => {
+      const range = new Range(start, stop);
+      assertEquals(range.contentLength(total), length);
+      assertInstanceOf(range.contentRange(total), ContentRange);
+      assertEquals(`${range.contentRange(total)}`, text);
+    });
+  }
+});
+
+Deno.test("Range.contentLength and contentRange refuse a whole that ends before the start", () => {
+  const range = new Range(2, 5);
+  for (const total of [2, 1, 0, ...NOT_INTEGERS]) {
+    assertRangeError(() => range.contentLength(total), `contentLength(${total})`);
+    assertRangeError(() => range.contentRange(total), `contentRange(${total})`);
+  }
+  for (const total of NOT_NUMBERS) {
+    const label = Deno.inspect(total);
+    assertTypeError(() => callWith(range.contentLength.bind(range), total), label);
+    assertTypeError(() => callWith(range.contentRange.bind(range), total), label);
   }
 });

@@ -19,7 +19,6 @@ import {
   computeFingerprint,
   describeCertificate,
   parseCertificate,
-  PURPOSE,
 } from "@degu/internal/net/tls/certificate.ts";
 import {
   decodeString,
@@ -81,15 +80,6 @@ Deno.test("a certificate is read as node:crypto reads it", needsOpenssl, async (
       assertEquals(certificate.isAuthority, expected.ca);
     });
   }
-  await t.step("fields that node:crypto does not report are read", async () => {
-    const { purposes, maySign } = parseCertificate(
-      await readDerFile(pki.makePath("everything.pem")),
-    );
-    assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth, "1.2.3.4.5"]);
-    assertEquals(maySign, true);
-    assertEquals(parseCertificate(await readDerFile(authority.certFile)).maySign, false);
-    assertEquals(parseCertificate(await readDerFile(pki.makePath("rsa.pem"))).purposes, null);
-  });
 });
 
 Deno.test(
