@@ -145,11 +145,6 @@ Deno.test("buildUri escapes parameters so that parseUri and URLSearchParams read
   assertEquals(buildUri([], Object.assign(Object.create(null), { a: "b" })), "/?a=b");
 });
 
-Deno.test("Request.searchParams keeps a question mark at the beginning of a query", () => {
-  assertEquals([...mkreq("GET", "/??a=b").searchParams], [["?a", "b"]]);
-  assertEquals([...mkreq("GET", "/?").searchParams], []);
-});
-
 const URI_RULE = "a URI has visible ASCII except #";
 const PATH_RULE = 'a path has visible ASCII except " # < > ? \\ and the backtick';
 const COMPONENT_RULE = 'a component has no slash or NUL, and doesn\'t begin with ".;" or "..;"';
