@@ -29,7 +29,6 @@ const pairs: readonly (readonly [text: string, address: Address])[] = [
   ["127.0.0.1:65535", ["127.0.0.1", 65535]],
   ["camera.local:80", ["camera.local", 80]],
   ["[::1]:80", ["::1", 80]],
-  ["[2001:DB8::1]:80", ["2001:DB8::1", 80]],
   ["[::ffff:192.0.2.1]:80", ["::ffff:192.0.2.1", 80]],
   ["[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
   ["[fe80::1%eth0]:80", ["fe80::1%eth0", 80]],
@@ -116,7 +115,6 @@ Deno.test("a text that is not an address is a RangeError with the reason", () =>
     ["http://camera.local:80", "URL"],
     ["me:x@camera.local:80", "without a user"],
     ["/run/a.socket", "unix:/path"],
-    ["@name", "unix:@name"],
     ["unix:a.socket", "absolute"],
     ["unix:/a/../b", "normalized"],
     ["unix:/a%20b", "the one way"],
@@ -226,9 +224,7 @@ Deno.test("parseHost converts an IPv4 address, an IPv6 address or a name to one 
     ["0:0:0:0:0:0:0:1", "IPv6", "::1", null],
     ["::ffff:10.0.0.7", "IPv6", "::ffff:a00:7", null],
     ["FE80::1%eth0", "IPv6", "fe80::1", "eth0"],
-    ["::1%0", "IPv6", "::1", null],
     ["Camera.Local.", "name", "camera.local", null],
-    ["unix", "name", "unix", null],
   ];
   await testEachRow(t, rows, (host, type, text, zone) => {
     const parsed = parseHost(host);

@@ -2,6 +2,7 @@
 import {
   Body,
   BodyError,
+  BodyIter,
   type BodyOut,
   type HeadersToSend,
   type Method,
@@ -507,6 +508,20 @@ Deno.test("an item whose buffer is transferred between its chunks cuts the messa
   const error = await catchRejection(conn.post("/", {}, generate(item)), "the request");
   assertInstanceOf(error, BodyError);
   assertStringIncludes(error.message, "transfer");
+});
+
+Deno.test("a source that fails without an error is named by the error of the request", async () => {
+  const failures: BodyOut[] = [undefined, null].flatMap((reason) => [
+    new ReadableStream({ pull: (controller) => controller.error(reason) }),
+    new Body(new ReadableStream({ pull: (controller) => controller.error(reason) }), 5),
+    new BodyIter({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(reason) }) }, 5),
+  ]);
+  await using serving = serve(async (request) => reply(200, await request.text()));
+  for (const body of failures) {
+    const error = await catchRejection(serving.makeClient().post("/", {}, body), "the request");
+    assertInstanceOf(error, BodyError);
+    assertStringIncludes(error.message, "source");
+  }
 });
 
 Deno.test("a source is canceled if its message is not sent: an invalid response, a response to HEAD, a refused request", async () => {

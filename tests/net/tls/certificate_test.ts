@@ -582,7 +582,7 @@ const CONTENTS: Readonly<
     tag: TAG.bitString,
     read: (reader) => reader.readBitString().toHex(),
     valid: [["00", ""], ["00ff", "ff"], ["0780", "80"]],
-    invalid: ["", "01", "08ff", "0107", "ff00"],
+    invalid: ["", "01", "08ff", "0800", "0107", "ff00"],
   },
   "a bit string of whole bytes": {
     tag: TAG.bitString,
