@@ -24,6 +24,7 @@ import {
   copyOptions,
   makeIntegerCheck,
 } from "@degu/internal/internal/checks.ts";
+import { SwapRemoveSet } from "@degu/internal/internal/collections.ts";
 import { quote } from "@degu/internal/internal/quote.ts";
 import {
   hideSecretsIn,
@@ -241,4 +242,15 @@ Deno.test("invisible characters, and characters that break a line, are replaced 
   for (const [message, expected] of Object.entries(cases)) {
     assertEquals(printable(message), expected);
   }
+});
+
+Deno.test("an iteration over a SwapRemoveSet skips entries that are removed during it", () => {
+  const set = new SwapRemoveSet<{ index: number; name: string }>();
+  const entries = [..."abcd"].map((name) => ({ name, index: -1 }));
+  for (const entry of entries) set.add(entry);
+  const visited: string[] = [];
+  for (const { name } of set) {
+    if (visited.push(name) === 1) { for (const i of [0, 2]) set.delete(entries[i]!); }
+  }
+  assertEquals(visited, ["a", "b", "d"]);
 });
