@@ -28,10 +28,6 @@ reply(status, "text", { a: "b" });
 reply(flag ? 200 : 404, flag ? "text" : null);
 reply(flag ? 204 : 200, bytes);
 reply(304, null, { etag: "a" });
-const make: (
-  status: number,
-  ...rest: [] | [body: BodyOut, headers?: HeadersToSend]
-) => degu.ResponseTuple = reply;
 `,
   "requests by every requester": `
 const send = (requester: Requester) => requester.request("GET", "/");
