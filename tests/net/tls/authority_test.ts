@@ -10,6 +10,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { join } from "@std/path";
+import fc from "fast-check";
 import { X509Certificate } from "node:crypto";
 import type { PeerAuthority, PeerCertificate } from "@degu/degu/base";
 import { buildClientSslctx, TlsError } from "@degu/degu/client";
@@ -24,6 +26,7 @@ import {
 } from "@degu/testing/authorities.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { hashPublicKey } from "@degu/testing/certificates.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
@@ -32,6 +35,7 @@ import {
   KEY,
   needsOpenssl,
   OpensslPki,
+  runWithInput,
 } from "@degu/testing/tls_openssl.ts";
 
 /** Reads certificates as one PEM text. */
@@ -211,6 +215,7 @@ Deno.test("the authority is found by signatures, not by names", needsOpenssl, as
   const rows: readonly Row[] = [
     ...namesakes.flatMap(([name, certificate]): Row[] => [
       [name, { certificate }, [authority1, authority2], authority2],
+      [`${name}, in reverse order`, { certificate }, [authority2, authority1], authority2],
     ]),
     [
       "the other authority is sent with the leaf",
@@ -224,6 +229,13 @@ Deno.test("the authority is found by signatures, not by names", needsOpenssl, as
       [authority1, sameKey, authority2],
       sameKey,
     ],
+    [
+      "one key in two certificates, in reverse order",
+      ofAuthority2,
+      [authority2, sameKey],
+      authority2,
+    ],
+    ["an intermediate", below(intermediate), [authority2, authority1], authority1],
     [
       "an intermediate among unrelated certificates",
       below(authority2, serverCertificate, intermediate, authority1),
@@ -257,6 +269,7 @@ Deno.test("each kind of signature that TLS accepts is verified", needsOpenssl, a
     ["ECDSA P-521 with SHA-512", KEY.p521, ["-sha512"]],
     ["Ed25519", KEY.ed25519, []],
     ["RSA", KEY.rsa2048, []],
+    ["RSA with SHA-512", KEY.rsa2048, ["-sha512"]],
     ["RSA-PSS", KEY.rsa2048, pss],
     ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-sha384"]],
   ];
@@ -429,6 +442,7 @@ Deno.test("no authority is found if no path is valid", () => {
     ["another authority of the same name", [leaf], [namesake], null],
     ["no trusted authority", [leaf], [], null],
     ["a leaf as its own authority", [leaf], [leaf], null],
+    ["an intermediate is missing", make({}).slice(0, 1), [root], null],
     ["an intermediate", makeWithUsage(signsCertificates()), [root], root],
     ["an intermediate that may not sign certificates", makeWithUsage(signsLists()), [root], null],
     ["an intermediate that may only encipher", makeWithUsage(enciphers()), [root], null],
@@ -593,6 +607,7 @@ const PATHS: readonly [string, readonly Limits[], Partial<Record<Role, true>>][]
   ["for clients", [{ isFor: ["clientAuth"] }], { client: true }],
   ["for servers", [{ isFor: ["serverAuth"] }], { server: true }],
   ["for servers, above an intermediate", [{ isFor: ["serverAuth"] }, NONE], { server: true }],
+  ["for both", [{ isFor: ["serverAuth", "clientAuth"] }], { client: true, server: true }],
   ["for any use", [{ isFor: ["any"] }], { client: true, server: true }],
   ["for signing certificates", [{ keyUsage: "signsCertificates" }], { client: true, server: true }],
 ];
@@ -634,3 +649,45 @@ Deno.test("an authority that may not sign certificates is refused when the confi
     assertEquals(error.message.endsWith("it has a keyUsage without keyCertSign"), true);
   }
 });
+
+Deno.test(
+  "random paths are accepted if openssl verify accepts them, unless they have rules that are not checked",
+  needsOpenssl,
+  async () => {
+    await using dir = await createTempDir();
+    const limits = fc.record({
+      keyUsage: fc.constantFrom(undefined, undefined, "signsCertificates", "signsLists"),
+      pathLength: fc.constantFrom(undefined, undefined, 0, 1, 2),
+      isFor: fc.constantFrom<Limits["isFor"][]>(undefined, undefined, ["clientAuth"], [
+        "serverAuth",
+      ], ["clientAuth", "serverAuth"]),
+      rule: fc.oneof(
+        { weight: 9, arbitrary: fc.constant(undefined) },
+        { weight: 1, arbitrary: fc.constantFrom("nameConstraints", "unknown") },
+      ),
+    }) as fc.Arbitrary<Limits>;
+    const paths = fc.array(limits, { minLength: 1, maxLength: 3 });
+    const names = ["leaf.pem", "between.pem", "root.pem"].map((name) => join(dir.path, name));
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...ROLES), paths, async (role, all) => {
+        const path = makePath(all);
+        const parts = [path.slice(0, 1), path.slice(1, -1), path.slice(-1)];
+        for (const [index, part] of parts.entries()) {
+          await Deno.writeTextFile(names[index]!, part.map(({ pem }) => pem).join(""));
+        }
+        const [leaf, intermediate, root] = names as [string, string, string];
+        const untrusted = path.length > 2 ? ["-untrusted", intermediate] : [];
+        const args = ["verify", "-purpose", `ssl${role}`, "-CAfile", root, ...untrusted, leaf];
+        const { code } = await runWithInput("openssl", args, "");
+        const isAllowed = await isAccepted(role, path).catch((error) => {
+          // Reading the configuration refuses the certificate as an authority.
+          if (error instanceof RangeError) return false;
+          throw error;
+        });
+        const hasRules = all.some(({ rule }) => rule !== undefined);
+        assertEquals(isAllowed, code === 0 && !hasRules);
+      }),
+      { numRuns: 25 },
+    );
+  },
+);
