@@ -10,6 +10,8 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
 import { TlsError } from "@degu/degu/base";
 import { createAuthority, createLeaf } from "@degu/degu/certificates";
@@ -31,8 +33,14 @@ import {
 } from "@degu/internal/net/tls/der.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
 import { checkCertificate, findNameProblem } from "@degu/internal/net/tls/peer.ts";
+import {
+  disablePeerCertificateObjects,
+  readCertificateChain,
+} from "@degu/internal/net/transport/runtime.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, hashPublicKey as publicKey256OfNode } from "@degu/testing/certificates.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { KEY, needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
@@ -193,8 +201,10 @@ const VALID_EXTENSIONS:
 
 const INVALID_EXTENSIONS: Readonly<Record<string, Uint8Array>> = {
   "critical is 1": encodeExtension(BASIC, "010101", "30030101ff"),
+  "CA is 1": encodeExtension(BASIC, TRUE, "3003010101"),
   "a limit of -1": encodeExtension(BASIC, TRUE, "30060101ff0201ff"),
   "a padded limit": encodeExtension(BASIC, TRUE, "30070101ff02020001"),
+  "a field after the limit": encodeExtension(BASIC, TRUE, "30080101ff0201010500"),
   "a byte after the constraints": encodeExtension(BASIC, TRUE, "30030101ff00"),
   "a field after the value": encodeExtension(BASIC, TRUE, "30030101ff", "0500"),
   "the type ends inside a number": encodeExtension("0604551d1381", TRUE, "30030101ff"),
@@ -271,18 +281,24 @@ Deno.test("findNameProblem() matches a DNS name as RFC 9525 requires", () => {
     ["a.example", "a.example.", true],
     ["a.example.", "a.example", false],
     ["a.example", "b.a.example", false],
+    ["a.example", "aaexample", false],
     ["a.example", "a.example.com", false],
     ["*.a.example", "b.a.example", true],
     ["*.A.example", "B.a.EXAMPLE", true],
     ["*.a.example", "a.example", false],
+    ["*.a.example", ".a.example", false],
     ["*.a.example", "c.b.a.example", false],
     ["*.example", "a.example", false],
     ["*", "example", false],
+    ["*.", "example", false],
     ["b*.a.example", "bc.a.example", false],
+    ["*b.a.example", "cb.a.example", false],
     ["b.*.example", "b.a.example", false],
+    ["*.*.example", "b.a.example", false],
     ["127.0.0.1", "127.0.0.1", false],
     ["*.0.0.1", "127.0.0.1", false],
     ["a.example\0.evil", "a.example", false],
+    ["", "a.example", false],
     ["xn--bcher-kva.example", "xn--bcher-kva.example", true],
   ];
   for (const [presented, host, matches] of rows) {
@@ -307,6 +323,7 @@ Deno.test("findNameProblem() matches a DNS name as RFC 9525 requires", () => {
 Deno.test("findNameProblem() matches an IP address in any form", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [
     ["192.0.2.1", "192.0.2.1", true],
+    ["192.0.2.1", "192.0.2.2", false],
     ["192.0.2.1", "192.0.2.01", false],
     ["2001:db8::1", "2001:DB8:0:0::1", true],
     ["2001:db8::1", "2001:db8::2", false],
@@ -345,6 +362,22 @@ Deno.test("a cached certificate is not parsed again unless it is large, and diff
   assert(readCertificate(changedDer) !== cachedCertificate);
   const largeDer = issueCertificate(4000);
   assert(readCertificate(largeDer) !== readCertificate(largeDer));
+});
+
+Deno.test("the cache keeps a thousand certificates, and drops the oldest first", () => {
+  const firstDer = issueCertificate();
+  const firstCertificate = readCertificate(firstDer);
+  const otherDer = issueCertificate();
+  const lastIndex = otherDer.length - 1;
+  // Each certificate has another signature, which the parser doesn't check.
+  for (let count = 0; count < 999; count++) {
+    new DataView(otherDer.buffer, otherDer.byteOffset).setUint16(lastIndex - 1, count);
+    readCertificate(otherDer);
+  }
+  assertStrictEquals(readCertificate(firstDer), firstCertificate);
+  new DataView(otherDer.buffer, otherDer.byteOffset).setUint16(lastIndex - 1, 999);
+  readCertificate(otherDer);
+  assert(readCertificate(firstDer) !== firstCertificate);
 });
 
 Deno.test("publicKey256() returns the fingerprint of the first certificate's key", async () => {
@@ -391,7 +424,9 @@ for (const [kind, [generateKeys, isUsable]] of Object.entries(keyKinds)) {
 // Generating these keys would take many seconds, so the rows have their details.
 const rsaRows: readonly [number, bigint, boolean][] = [
   [1024, 65537n, false],
+  [2047, 65537n, false],
   [2048, 3n, true],
+  [4096, 65537n, true],
   [4097, 65537n, false],
   [2048, 2n ** 32n, true],
   [2048, 2n ** 32n + 1n, false],
@@ -483,9 +518,11 @@ Deno.test("a certificate is checked for its role, its times, its version and its
   const rows: [Certificate, "client" | "server", code: string | null, time?: number][] = [
     [serverLeaf, "server", null],
     [dualLeaf, "server", null],
+    [dualLeaf, "client", null],
     [clientLeaf, "server", "WRONG_PURPOSE"],
     [serverLeaf, "client", "WRONG_PURPOSE"],
     [rootCertificate, "client", "WRONG_PURPOSE"],
+    [rootCertificate, "server", "WRONG_PURPOSE"],
     [clientLeaf, "client", "NOT_YET_VALID", from - 1],
     [clientLeaf, "client", null, from],
     [clientLeaf, "client", null, to],
@@ -495,7 +532,9 @@ Deno.test("a certificate is checked for its role, its times, its version and its
     // anyExtendedKeyUsage is not enough for a leaf.
     [{ ...clientLeaf, purposes: ["2.5.29.37.0"] }, "client", "WRONG_PURPOSE"],
     [{ ...clientLeaf, maySign: false }, "client", "WRONG_PURPOSE"],
+    [{ ...clientLeaf, version: 1 }, "client", "UNTRUSTED"],
     [{ ...clientLeaf, version: 2 }, "client", "UNTRUSTED"],
+    [{ ...clientLeaf, version: 4 }, "client", "UNTRUSTED"],
     [weakLeaf, "client", "WEAK"],
   ];
   for (const [index, [certificate, role, code, time]] of rows.entries()) {
@@ -514,6 +553,31 @@ Deno.test("a certificate is checked for its role, its times, its version and its
         `this device says ${new Date(time).toISOString()}`,
     );
   }
+});
+
+Deno.test("a socket returns the certificates that the peer sent, in order, without descriptions", async () => {
+  const pki = await openSharedPki();
+  const serverPem = await Deno.readTextFile(pki.serverSslconfig.certFile!);
+  const strangerPem = createAuthority({ commonName: "a stranger" }).certificate;
+  await using server = await serveRaw(pki, () => {}, { cert: serverPem + strangerPem });
+  const [host, port] = server.address as [string, number];
+  const identity = await readIdentity(pki);
+  const connect = async (prepare: (socket: tls.TLSSocket) => void) => {
+    let checkedCertificate: unknown;
+    const checkServerIdentity = (_host: string, certificate: unknown) =>
+      void (checkedCertificate = certificate);
+    const socket = tls.connect({ host, port, ...identity, checkServerIdentity });
+    prepare(socket);
+    await withTimeout(once(socket, "secureConnect"), "the handshake");
+    return { socket, checked: checkedCertificate, [Symbol.dispose]: () => void socket.destroy() };
+  };
+  using connection = await connect(disablePeerCertificateObjects);
+  const { leaf, intermediates } = readCertificateChain(connection.socket);
+  const chain = [leaf!, intermediates![0]!].map((der) => Uint8Array.from(der));
+  assertEquals(chain, [serverPem, strangerPem].map(derOf));
+  assert(connection.socket.authorized);
+  const described: unknown = connection.socket.getPeerCertificate(true);
+  assertEquals([described, connection.checked], [{}, {}]);
 });
 
 // ───────────────────────── encoding and decoding DER
@@ -660,4 +724,12 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 �
   // Each form with the tag of the other form.
   const wrongTag = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
   assertThrows(() => decodeTime(wrongTag), RangeError);
+});
+
+Deno.test("a truncated element is a RangeError, and is never read past its end", () => {
+  const encoded = encodeDer(TAG.octetString, new Uint8Array(300).fill(7));
+  for (let length = 0; length < encoded.length; length++) {
+    // The bytes after the view in the same buffer are not part of it.
+    assertThrows(() => new DerReader(encoded.subarray(0, length)).readElement(), RangeError);
+  }
 });
