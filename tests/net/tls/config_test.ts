@@ -140,6 +140,7 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
   });
   await t.step("port 443 is omitted from host", () => {
     assertEquals(new SSLClient({}, ["example.com", 443]).host, "example.com");
+    assertEquals(new SSLClient({}, ["example.com", 80]).host, "example.com:80");
   });
 });
 
@@ -571,7 +572,7 @@ Deno.test("a handshake outside the policy is refused, even if the library accept
     for (const name of CIPHERS) {
       checkNegotiatedParameters(makeNegotiatedSocket(version, name), null);
     }
-    for (const name of ["ECDHE-RSA-AES128-SHA", "NULL", undefined]) {
+    for (const name of ["AES256-SHA", "ECDHE-RSA-AES128-SHA", "NULL", "", undefined, "TLS_"]) {
       const error = assertThrows(
         () => checkNegotiatedParameters(makeNegotiatedSocket(version, name), null),
         TlsError,
@@ -579,7 +580,7 @@ Deno.test("a handshake outside the policy is refused, even if the library accept
       assertEquals(error.code, "POLICY");
     }
   }
-  for (const version of ["TLSv1.1", "SSLv3", "TLSv1.4", null]) {
+  for (const version of ["TLSv1.1", "TLSv1", "SSLv3", "TLSv1.4", "", null, "unknown"]) {
     const checkVersion = () =>
       checkNegotiatedParameters(makeNegotiatedSocket(version, CIPHERS[0]), null);
     assertEquals(assertThrows(checkVersion, TlsError).code, "POLICY");

@@ -8,6 +8,7 @@ import {
   assertMatch,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
@@ -40,6 +41,7 @@ import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { needsOpenssl, runWithInput } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await openSharedPki();
@@ -263,11 +265,15 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
     ],
     ["it closes", (peer) => Promise.resolve(peer.close()), closedMessage],
     ["an alert", (peer) => peer.send(makeAlert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
-    [
-      "an alert about damaged bytes",
-      (peer) => peer.send(makeAlert(20)),
-      /^CLOSED .*alert: BadRecordMac$/,
-    ],
+    ...[[20, "BadRecordMac"], [50, "DecodeError"], [22, "RecordOverflow"], [
+      10,
+      "UnexpectedMessage",
+    ]]
+      .map(([number, name]): [string, (peer: RawPeer) => Promise<void>, RegExp] => [
+        `an alert about damaged bytes, ${name}`,
+        (peer) => peer.send(makeAlert(number as number)),
+        new RegExp(`^CLOSED .*alert: ${name}$`),
+      ]),
     [
       "an unknown alert",
       (peer) => peer.send(makeAlert(200)),
@@ -296,7 +302,7 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
   await t.step(
     "a client without a certificate learns that the server may require one",
     async () => {
-      for (const alert of [40, 116]) {
+      for (const alert of [40, 42, 46, 49, 50, 116]) {
         const { message } = await failConnecting(
           pki.anonymousClientSslconfig,
           (peer) => peer.send(makeAlert(alert)),
@@ -379,19 +385,41 @@ Deno.test("client and server report the peer's refusal as far as TLS transmits i
   });
 });
 
-Deno.test("client and server report the TLS version and the cipher suite", async () => {
-  const socks: Socket[] = [];
-  const app = {
-    onConnect: (_session: Session, sock: Socket) => socks.push(sock) > 0,
-    handle: sendNoContent,
-  };
-  await using endpoint = await startTls(pki, app);
-  using conn = await endpoint.client.connect();
-  await conn.get("/");
-  for (const { protocol, cipher } of [conn.sock, socks[0]!]) {
-    assertEquals([protocol, cipher], ["TLSv1.3", "TLS_AES_256_GCM_SHA384"]);
-  }
-});
+Deno.test(
+  "client and server report the TLS version and the cipher suite",
+  needsOpenssl,
+  async (t) => {
+    const socks: Socket[] = [];
+    const app = {
+      onConnect(_session: Session, sock: Socket) {
+        socks.push(sock);
+        return true;
+      },
+      handle: sendNoContent,
+    };
+    await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
+    await t.step("TLS 1.3", async () => {
+      using conn = await endpoint.client.connect();
+      await conn.get("/");
+      for (const { protocol, cipher } of [conn.sock, socks.pop()!]) {
+        assertEquals([protocol, cipher], ["TLSv1.3", "TLS_AES_256_GCM_SHA384"]);
+      }
+    });
+    await t.step("TLS 1.2", async () => {
+      const [host, port] = endpoint.server.address as [string, number];
+      const { certFile, keyFile } = pki.clientSslconfig;
+      const suite = "ECDHE-ECDSA-AES128-GCM-SHA256";
+      const args = [
+        ...["s_client", "-connect", `${host}:${port}`, "-quiet", "-tls1_2", "-cipher", suite],
+        ...["-cert", certFile!, "-key", keyFile!],
+      ];
+      const { stdout } = await runWithInput("openssl", args, "GET / HTTP/1.1\r\n\r\n");
+      assertMatch(stdout, /^HTTP\/1\.1 204 /);
+      const { protocol, cipher } = socks.pop()!;
+      assertEquals([protocol, cipher], ["TLSv1.2", suite]);
+    });
+  },
+);
 
 // ───────────────────────── optional certificates
 
@@ -448,6 +476,18 @@ Deno.test("a client with a certificate is trusted only while its authority is tr
   assertEquals((await anonymous.get("/")).headers.trust, "anonymous");
   const { headers } = await endpoint.client.get("/");
   assertEquals([headers.key, headers.trust], ["none", "anonymous"]);
+});
+
+Deno.test("with authorities, allowUnauthenticatedClients is false by default, and a client without a certificate of an authority is refused", async () => {
+  const serverSslconfig = { ...pki.serverSslconfig, allowUnauthenticatedClients: false };
+  await using endpoint = await startTls({ ...requestingConfigs, serverSslconfig }, app);
+  const { server, client, logger } = endpoint;
+  assertEquals(server.sslctx.verify, true);
+  assertEquals(logger.messagesOf("warn"), []);
+  assertEquals((await client.get("/")).status, 200);
+  const anonymous = new SSLClient(pki.anonymousClientSslconfig, server.address);
+  await assertRejects(() => anonymous.get("/"), TlsError);
+  assertStringIncludes((await logger.waitFor("info"))[0]!, "NO_CERTIFICATE");
 });
 
 // ───────────────────────── protocols

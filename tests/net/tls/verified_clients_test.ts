@@ -108,6 +108,14 @@ Deno.test("a session is resumed only while its authority is trusted", needsOpens
       );
       assertEquals(another.counted.requests, 0);
     });
+    await t.step(`${version}: at another server, after the first has closed`, async () => {
+      ssl.close();
+      await using another = await startCounting(makeConfig(bothFile));
+      assertEquals(
+        await requestWithOpenssl(another.server.address, ...resuming),
+        "resumed, answered",
+      );
+    });
   }
 });
 
