@@ -1,5 +1,5 @@
 /** The time of readers of messages: the rarer forms, which aren't read in the fastest way. */
-import { ChunkedBody } from "@degu/degu/base";
+import { ChunkedBody, ContentRange } from "@degu/degu/base";
 import {
   formatRequest,
   parseChunkHeader,
@@ -13,6 +13,7 @@ import { Connection } from "@degu/degu/client";
 import { cutBytes } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
+import { assertEquals, assertInstanceOf } from "@std/assert";
 import { checkLinear, PREAMBLE, type Target } from "../../fuzz/check_linear.ts";
 import { AnsweringSocket, MemoryServer, MemorySocket } from "../../fuzz/memory.ts";
 import { HEADER_TARGETS } from "../../fuzz/header_targets.ts";
@@ -127,10 +128,24 @@ const rows: readonly Row[] = [
     "0\r\n\r\n",
   ],
   [
+    "10,000 copied chunks with extensions",
+    copiedBody,
+    "",
+    '1 ; a="b\\"" ;c = d\r\nx\r\n',
+    "0\r\n\r\n",
+  ],
+  [
     "10,000 copied chunks with one extension",
     copiedBody,
     "",
     "01 ; extension = de\r\nx\r\n",
+    "0\r\n\r\n",
+  ],
+  [
+    "chunks with extensions, in pieces",
+    makeBodyTarget(PREAMBLE, 3),
+    "",
+    "1 ; a\r\nx\r\n",
     "0\r\n\r\n",
   ],
   ["trailers", makeBodyTarget(PREAMBLE), "0\r\n", "a: b\r\n", "\r\n"],
@@ -154,6 +169,18 @@ Deno.test("the time of each reader grows linearly with the rarer forms of a mess
   });
 });
 
+Deno.test("3,900 lines of one name are one value", () => {
+  const lines = Array.from({ length: 3900 }, (_, i) => `\r\na: ${i % 10}`).join("");
+  const { headers } = parseRequest(encodeLatin1(`GET / HTTP/1.1${lines}`));
+  assertEquals(headers.a, Array.from({ length: 3900 }, (_, i) => i % 10).join(", "));
+});
+
+Deno.test("10,000 chunks with extensions are one body", async () => {
+  const chunk = '001 ; a ; b = "\\"c\\"" ; d=e\r\nx\r\n';
+  const encoded = encodeLatin1(`${chunk.repeat(10_000)}0\r\na: b\r\n\r\n`);
+  assertEquals(await new ChunkedBody(new MemorySocket([encoded])).text(), "x".repeat(10_000));
+});
+
 Deno.test("a server reads the rarer forms of a request in linear time", async (t) => {
   const server = new MemoryServer(async ({ body }) => {
     await body?.cancel();
@@ -175,6 +202,12 @@ Deno.test("a server reads the rarer forms of a request in linear time", async (t
     }
   });
   await server.end();
+});
+
+Deno.test("a content range of 30,000 zeros is read", () => {
+  const read = parseContentRange(`bytes ${"0".repeat(30_000)}1-2/*`);
+  assertInstanceOf(read, ContentRange);
+  assertEquals([read.start, read.stop, read.total], [1, 3, null]);
 });
 
 // The time of functions that copy or convert headers.

@@ -102,6 +102,12 @@ Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
       assertProtocolError(parsing, ["PREAMBLE_TOO_LARGE"], `${size}`);
     }
   }
+  const longUri = `/${"a".repeat(32764 - "GET / HTTP/1.1".length)}`;
+  assertEquals(parseRequestOrNull(`GET ${longUri} HTTP/1.1`)?.uri, longUri);
+  assertEquals(
+    parseResponseOrNull(`HTTP/1.1 200 ${"R".repeat(32764 - 13)}`)?.reason.length,
+    32764 - 13,
+  );
 });
 
 Deno.test("a first byte that can't begin a message is refused, with a hint if it may begin a TLS record", () => {
@@ -143,7 +149,8 @@ Deno.test("formatRequest and formatResponse refuse headers that their message ma
   for (const method of methods) {
     assertRangeError(() => formatRequest(method, "/", contentRange), `${method} content-range`);
   }
-  for (const headers of [{ ...range, ...lengthOfFive }, { ...zeroLength, ...chunked }]) {
+  const excludingHeaders = [{ ...range, ...lengthOfFive }, { ...range, ...chunked }];
+  for (const headers of [...excludingHeaders, { ...zeroLength, ...chunked }]) {
     assertRangeError(() => formatRequest("PUT", "/", headers), Deno.inspect(headers));
   }
   for (const headers of [range, { ...zeroLength, ...chunked }]) {
@@ -167,7 +174,9 @@ Deno.test("formatRequest refuses a method or URI that could not be read back", (
   for (const target of ["/\u0141", "/\u010d\u010a", "/?\u212a", "/ HTTP/1.1\r\nevil: 1\r\n"]) {
     assertRangeError(() => formatRequest("GET", target, {}), formatLabel(target));
   }
-  for (const method of ["", "get", "PATCH", "GET\r\n", "constructor"]) {
+  for (
+    const method of ["", "get", "PATCH", "GET ", " GET", "GET\r\n", "constructor", "__proto__"]
+  ) {
     assertRangeError(() => callWith(formatRequest, method, "/", {}), formatLabel(method));
   }
 });
@@ -176,7 +185,7 @@ Deno.test("formatResponse refuses a status or reason that could not be read back
   for (const status of [99, 600, 200.5, NaN]) {
     assertRangeError(() => formatResponse(status, "OK", {}), `${status}`);
   }
-  for (const reason of ["O\0", "OK\r\nevil: 1", "OK\n", "é€", "\u0141\u0141"]) {
+  for (const reason of ["O\0", "OK\r\nevil: 1", "OK\n", "OK\r", "é€", "\u0141\u0141"]) {
     assertRangeError(() => formatResponse(200, reason, {}), formatLabel(reason));
   }
 });
@@ -195,6 +204,9 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
     () => formatRequest("GET", "/", { a: "v".repeat(maxValueLength + 1) }),
     "request",
   );
+  const uriRoom = 32768 - "GET / HTTP/1.1\r\n\r\n".length;
+  assertEquals(formatRequest("GET", `/${"a".repeat(uriRoom)}`, {}).length, 32768);
+  assertRangeError(() => formatRequest("GET", `/${"a".repeat(uriRoom + 1)}`, {}), "URI");
   const overhead = 32768 - "PUT / HTTP/1.1\r\na: \r\ncontent-length: 5\r\n\r\n".length;
   assertEquals(
     formatRequest("PUT", "/", { a: "v".repeat(overhead) }, encodeLatin1("hello")).length,
@@ -214,6 +226,7 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
 /** A body of each kind with the header that it sets. */
 const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string }> = {
   "Uint8Array": { make: () => encodeLatin1("hello"), line: "content-length: 5" },
+  "empty Uint8Array": { make: () => new Uint8Array(0), line: "content-length: 0" },
   "Body": { make: () => new Body(new PieceSource([]), 5), line: "content-length: 5" },
   "empty Body": { make: () => new Body(streamOf(), 0), line: "content-length: 0" },
   "BodyIter": { make: () => new BodyIter([encodeLatin1("hello")], 5), line: "content-length: 5" },
