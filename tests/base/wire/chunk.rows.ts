@@ -26,9 +26,11 @@ export const acceptedChunkLines: readonly (readonly [
   ["0;k=v", 0, ["k", "v"]],
   ["5;k=v", 5, ["k", "v"]],
   ["5;!#$%&'*+-.^_`|~09=!#$%&'*+-.^_`|~09", 5, ["!#$%&'*+-.^_`|~09", "!#$%&'*+-.^_`|~09"]],
+  ["5 \t ;\t\tk \t=  v", 5, ["k", "v"]],
   // All others are dropped.
   ["5;k", 5, null],
   ['5;k="v"', 5, null],
+  ['5 ; k = "v"', 5, null],
   ['5;k="a b\tc;d=e,(f)[]{}<>@:/?"', 5, null],
   ['5;k="\\"\\\\\\a\\ "', 5, null],
   ['5;k="\x80\xe9\xff\\\xff"', 5, null],
@@ -63,7 +65,9 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ),
   ...refuseExtensions("no key", "5;", "5;=", "5;=v", "5;;k=v", "5; ;k=v", "5;k=v;", "5;k;"),
   ...refuseExtensions("no value", "5;k=", "5;k=;", "5;k= ", "5;k=;a=b"),
+  ...refuseExtensions("a second equals sign", "5;k==v", "5;k=v=w"),
   ...refuseExtensions("white space at the end", "5;k=v ", "5;k ", "5;k=v\t", '5;k="v" ', "5; "),
+  ...refuseExtensions("white space in a token", "5;a b=c", "5;k=v w", "5;a b"),
   ...refuseExtensions(
     "a byte that no token has",
     ...["5;k/=v", "5;k=v/w", "5;a=(", "5;a=<b>", "5;a=[", "5;a=b,c", "5;a=b:c", "5;(=b", "5;a\\=b"],
@@ -73,6 +77,7 @@ export const refusedChunkLines: readonly RefusedRow[] = [
     ...['5;a="b', '5;a="', '5;a="b\\"', '5;a="b;c=d', '5;a=b"', '5;a="b"c"', '5;a="\\"'],
   ),
   ...refuseExtensions("a byte after a quoted string", '5;a="b"c', '5;a="b""c"', '5;a="b"=c'),
+  ...refuseExtensions("a quoted key", '5;"a"=b', '5;"a"'),
   ...refuseExtensions(
     "a NUL or a control byte",
     "5;a=\0",
@@ -112,8 +117,12 @@ export const acceptedTrailers: readonly string[] = [
   "expires: 0\r\nx-checksum: abc\r\n",
   // Their names and values mean nothing, also if they are repeated.
   "a: b\r\nA: c\r\n",
+  "content-length: 36\r\n",
+  "content-length: x\r\ncontent-length: 5\r\n",
   "transfer-encoding: chunked\r\n",
+  "transfer-encoding: gzip, chunked\r\n",
   "host: b\r\nhost: c\r\n",
+  "connection: close\r\n",
   "set-cookie: a=b\r\n",
   "__proto__: a\r\n",
   `${"n".repeat(256)}: v\r\n`,
@@ -172,7 +181,8 @@ export const refusedCodings: readonly RefusedRow[] = [
     "a line above 4096 bytes",
     "RFC 9112 §7.1.1",
     "CHUNK_LINE_TOO_LONG",
-    ...[`5;k=${"v".repeat(4091)}\r\n`, `${"0".repeat(4094)}5\r\n`, `5;k=${"v".repeat(5000)}`],
+    ...[`5;k=${"v".repeat(4091)}\r\n`, `5;k="${"v".repeat(4089)}"\r\n`],
+    ...[`${"0".repeat(4094)}5\r\n`, `5;k=${"v".repeat(5000)}`],
   ),
   ...makeRefusedRows(
     "a line above 4096 bytes that is no size either",

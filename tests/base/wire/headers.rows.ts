@@ -210,7 +210,13 @@ export const refusedBlocks: readonly RefusedRow[] = [
     ...["a/b: c", "a;b: c", '"a": c', "a\0: b", "\xe0: b", "a\x7f: b", "[a]: c", "a\\: b"],
     ...["a\xa0: b"],
   ),
-  ...makeRefusedRows("a bare LF in a name", "RFC 9112 §2.2", "BAD_HEADER_NAME", "a\nb: c"),
+  ...makeRefusedRows(
+    "a bare CR or a bare LF in a name",
+    "RFC 9112 §2.2",
+    "BAD_HEADER_NAME",
+    "a\rb: c",
+    "a\nb: c",
+  ),
   ...makeRefusedRows(
     "a name of more than 256 bytes",
     "RFC 9110 §5.4",

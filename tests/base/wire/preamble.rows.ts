@@ -145,6 +145,7 @@ export const refusedStatusLines: readonly RefusedRow[] = [
     ["BAD_STATUS_LINE", "BAD_STATUS"],
     "HTTP/1.1 200\tOK",
   ),
+  ...refuseStatuses("a tab in place of a space", "BAD_STATUS_LINE", "HTTP/1.1\t200 OK"),
   ...refuseStatuses("a status below 100", "BAD_STATUS", "HTTP/1.1 000 OK", "HTTP/1.1 099 OK"),
   ...refuseStatuses("a status above 599", "BAD_STATUS", "HTTP/1.1 600 OK", "HTTP/1.1 999 OK"),
   ...refuseStatuses(

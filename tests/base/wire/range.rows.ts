@@ -49,6 +49,7 @@ export const respelledRanges: typeof acceptedRanges = [
 /** Ranges of the last bytes, with their length. */
 export const suffixRanges: readonly (readonly [value: string, length: number])[] = [
   ["bytes=-9007199254740991", 9007199254740991],
+  ["Bytes=-03", 3],
   // No representation satisfies it (RFC 9110 §14.1.2).
   ["bytes=-0", 0],
 ];
@@ -86,11 +87,17 @@ export const refusedRanges: readonly RefusedRow[] = [
     ...["bytes=,0-1", "bytes=0-1,", "bytes=0-1,,3-4", "bytes=0-1, ,3-4", "items=,a", "items=a,"],
   ),
   ...refuseRanges("another separator of ranges", "bytes=0-1-2", "bytes=0-1;", "bytes=0-1;3-4"),
+  ...refuseRanges("no unit", "0-1", "=0-1", "-1"),
   ...refuseRanges(
     "a unit that is no token",
     ...["it ems=0-1", "a/b=0-1", "\xe9=0-1", "a =0-1"],
   ),
   ...refuseRanges("a value of another unit", "items=", "items", "items=a b", "items=\xe9"),
+  ...refuseRanges(
+    "another separator",
+    ...["bytes", "bytes 0-1", "bytes:0-1", "bytes==0-1", "bytes=0:1", "bytes=0--1"],
+  ),
+  ...refuseRanges("the form of content-range", "bytes 0-1/2", "bytes=0-1/2"),
   ...refuseRanges(
     "a position above 2⁵³ − 2",
     ...["bytes=0-9007199254740991", "bytes=9007199254740991-9007199254740991"],
@@ -101,6 +108,7 @@ export const refusedRanges: readonly RefusedRow[] = [
     ...["bytes = 0-1", "bytes= 0-1", "bytes=0 -1", "bytes=0-1 ", "bytes=0- 1", "bytes=\t0-1"],
     ...["bytes=0- ", "bytes= 0-", " bytes=0-1", "bytes= -1", "bytes=- 1"],
   ),
+  ...refuseRanges("a line break", "bytes=0-1\n"),
 ];
 
 function refuseRanges(rule: string, ...texts: string[]): RefusedRow[] {
@@ -124,6 +132,7 @@ export const acceptedContentRanges: readonly (readonly [
 
 /** Other spellings of a content range. */
 export const respelledContentRanges: typeof acceptedContentRanges = [
+  ["Bytes 0-1/2", 0, 2, 2],
   ["bytes 00-01/0010", 0, 2, 10],
 ];
 
@@ -147,18 +156,22 @@ export const refusedContentRanges: readonly RefusedRow[] = [
     ...["bytes 0-9007199254740991/*", "bytes 0-2/2", "bytes 2-2/2", "bytes 5-6/1"],
   ),
   ...refuseContentRanges("a total of 0", "bytes 0-0/0"),
+  ...refuseContentRanges("the form of range", "bytes=0-1/2", "bytes=0-1"),
   ...refuseContentRanges("no unit", "0-1/2", " 0-1/2", "x", "", "*/3"),
   ...refuseContentRanges("a unit that is no token", "a/b 0-1/2", "\xe9 0-1/2", "(a) 0-1/2"),
   ...refuseContentRanges(
     "another unit with another value",
     ...["items 0-1", "items a-b/c", "items */*", "items  0-1/2", "items"],
   ),
+  ...refuseContentRanges("no total", "bytes 0-1", "bytes 0-1/", "bytes "),
   ...refuseContentRanges("no first or last position", "bytes -1/2", "bytes 0-/2", "bytes 0/2"),
   ...refuseContentRanges(
     "white space",
     ...["bytes  0-1/2", "bytes\t0-1/2", "bytes 0-1/2 ", " bytes 0-1/2"],
     ...["bytes 0 - 1/2", "bytes 0-1 /2", "bytes 0-1/ 2", "bytes  */3", "bytes * /3"],
   ),
+  ...refuseContentRanges("several", "bytes 0-1/2/3", "bytes */3, */3", "bytes 0-1/2, 3-4/5"),
+  ...refuseContentRanges("a line break", "bytes 0-1/2\n"),
 ];
 
 function refuseContentRanges(rule: string, ...texts: string[]): RefusedRow[] {

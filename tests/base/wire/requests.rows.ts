@@ -148,7 +148,9 @@ const bothFramings: Rows = [
 /** Chunked bodies of requests whose method has no body; only an empty one is accepted. */
 const unexpectedBodies: Rows = [
   ["a chunk", `5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`],
+  ["a chunk that is cut", "5"],
   ["a request in a chunk", `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`],
+  ["no chunks, and a request", SMUGGLED],
   ["an extension of the last chunk", `0;a=b\r\n\r\n${SMUGGLED}`],
   ["a trailer", `0\r\na: b\r\n\r\n${SMUGGLED}`],
   ["bare line ends", `0\n\n${SMUGGLED}`],
@@ -159,6 +161,7 @@ const unexpectedBodies: Rows = [
 const cutChunks: Rows = [
   ["no last chunk", "5\r\nhello\r\n"],
   ["data that is cut", "5\r\nhell"],
+  ["a chunk size that is cut", "5"],
   ["nothing", ""],
 ];
 
@@ -176,6 +179,10 @@ const preambles: Rows = [
   ["a preamble that ends with LF CR LF", `GET / HTTP/1.1\r\nhost: a\n\r\n${SMUGGLED}`],
   ["lines that end with CR alone", `GET / HTTP/1.1\rhost: a\r\r${SMUGGLED}`],
   ["a preamble that is cut", "GET / HTTP/1.1\r\nhost: a\r\n"],
+  [
+    "HTTP/1.0 with chunks, and keep-alive",
+    `POST / HTTP/1.0\r\nconnection: keep-alive\r\n${TE}\r\n\r\n0\r\n\r\n`,
+  ],
   [
     "HTTP/1.0 with chunks and a length",
     `POST / HTTP/1.0\r\ncontent-length: 5\r\n${TE}\r\n\r\n0\r\n\r\n`,
@@ -205,7 +212,12 @@ const refusedAtOnce: Readonly<Record<400 | 421 | 501 | 505 | "silence", readonly
   400: [
     // A bare CR or a bare LF.
     ...["GET / HTTP/1.1\n", "GET / HTTP/1.1\rx", "GET / HTTP/1.1\r\r", "GET /\n"],
-    ...["GET / HTTP/1.0\n", "BREW / HTTP/1.1\n", "GET / HTTP/1.1\r\nhost: a\n"],
+    ...[
+      "GET / HTTP/1.0\n",
+      "BREW / HTTP/1.1\n",
+      "GET / HTTP/1.1\r\nhost: a\n",
+      "GET / HTTP/1.1\r\nhost: a\rb",
+    ],
     ...["GET / HTTP/1.1\r\na\n", "GET / HTTP/1.1\r\n\n", "GET / HTTP/1.1\r\n\r\r"],
     ...[`GET /?${"a".repeat(32700)}\n`, `GET /?${"a".repeat(32761)}\n`],
     "GET / HTTP/1.0\r\na: b\n",
@@ -248,11 +260,15 @@ const refusedAtOnce: Readonly<Record<400 | 421 | 501 | 505 | "silence", readonly
 const brokenAtOnce = [
   "5\n",
   "5\rx",
+  "5;a=b\n",
   "1\r\nx\r\n0\n",
+  "20000000000000\r\n",
   "5\r\nhelloworld",
   "5 \r\n",
   '5;a="b\r\n',
+  "5;a=(\r\n",
   "0\r\na\r\n",
+  "0\r\na : b\r\n",
   "0\r\n\n",
   "0\r\na: b\n",
 ];
@@ -266,6 +282,7 @@ const acceptedHeaders: Rows = [
     "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__",
   ],
   ["Connection that names host", "connection: host"],
+  ["Connection that names content-length", "connection: content-length"],
   [
     "Connection that names transfer-encoding",
     "connection: close, transfer-encoding\r\nte: trailers",

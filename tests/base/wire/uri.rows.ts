@@ -30,6 +30,7 @@ export const builtUris: readonly (readonly [
   ["/%F0%9F%98%80%F4%8F%BF%BF", ["😀\u{10ffff}"], null],
   ["/?!\"$&'()*,;<>@[\\]^`{|}", [], "!\"$&'()*,;<>@[\\]^`{|}"],
   ["/a?/../%2F%00", ["a"], "/../%2F%00"],
+  ["/a?b?c", ["a"], "b?c"],
 ];
 
 /** URIs in other spellings. */
@@ -98,8 +99,9 @@ function refuseAbsolute(rule: string, ...targets: string[]): RefusedRow[] {
 
 export const refusedUris: readonly RefusedRow[] = [
   ...makeRefusedRows("an empty URI", "RFC 9112 §3.2", PATH, ""),
-  ...makeRefusedRows("no slash at the beginning", "RFC 9112 §3.2.1", PATH, "a", "?", "a/b"),
+  ...makeRefusedRows("no slash at the beginning", "RFC 9112 §3.2.1", PATH, "a", "?", "?/", "a/b"),
   ...makeRefusedRows("the asterisk form", "RFC 9112 §3.2.4", PATH, "*"),
+  ...makeRefusedRows("no scheme", "RFC 9112 §3.2.2", PATH, "localhost/", "http", "http/a"),
   ...makeRefusedRows("the authority form", "RFC 9112 §3.2.3", PATH, "a:443", "@b/"),
   ...makeRefusedRows(
     "two slashes",
@@ -111,7 +113,18 @@ export const refusedUris: readonly RefusedRow[] = [
     "a component ..",
     "RFC 3986 §3.3",
     "BAD_PATH",
-    ...["/..", "/../", "/../a", "/a/..", "/a/../b", "/..?a", "/./..", "/.././a", "/a/./.."],
+    ...[
+      "/..",
+      "/../",
+      "/../a",
+      "/a/..",
+      "/a/../b",
+      "/..?a",
+      "/..?a?b",
+      "/./..",
+      "/.././a",
+      "/a/./..",
+    ],
   ),
   ...makeRefusedRows(
     "an escaped letter, digit, hyphen, dot or underscore",
