@@ -12,8 +12,8 @@ import {
 } from "@degu/degu/base";
 import { type BodyOut, checkBodies } from "@degu/internal/base/body/body.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
+import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
@@ -267,6 +267,24 @@ Deno.test("an array of a class that reports another length is sent with its real
   }
 });
 
+Deno.test("an item of a stream that shrinks while it is copied is an error", async () => {
+  using connected = await connect();
+  const { bytes, change } = arrays.transferred(8_000_000);
+  const stream = new ReadableStream<Uint8Array>({
+    start(controller) {
+      controller.enqueue(bytes);
+    },
+  });
+  const posting = catchRejection(
+    connected.conn.post("/", {}, new Body(stream, 16_000_000)),
+    "the call",
+  );
+  await connected.peer.readPreamble();
+  change();
+  await connected.peer.readToEnd();
+  assertInstanceOf(await posting, BodyError);
+});
+
 Deno.test("LengthEncoderStream passes on the written bytes, even if the writer changes them afterwards", async () => {
   const { bytes, change } = arrays.growing(5);
   const stream = new LengthEncoderStream(5);
@@ -276,6 +294,25 @@ Deno.test("LengthEncoderStream passes on the written bytes, even if the writer c
   change();
   await writer.close();
   assertEquals(await reading, "aaaaa");
+});
+
+Deno.test("a read that fails after a body was canceled doesn't affect its connection", async () => {
+  const events: string[] = [];
+  const pending = Promise.withResolvers<number>();
+  const connection: BodySource = {
+    kind: "request",
+    buffer: new ReadBuffer(),
+    read: () => pending.promise,
+    onEnd: (outcome) => void events.push(outcome),
+  };
+  const body = new Body(connection, 5);
+  const reading = body.read();
+  const reason = new Error("not wanted");
+  await body.cancel(reason);
+  assertStrictEquals(await reading.catch((error) => error), reason);
+  pending.reject(new Error("reset"));
+  await waitForTick();
+  assertEquals(events, ["canceled"]);
 });
 
 // ───────────────────────── the buffer that reads ahead, and pieces of received bytes
@@ -296,6 +333,11 @@ class ManualSource {
   async deliver(text: string | null): Promise<void> {
     if (text !== null) this.rooms.at(-1)!.set(encodeLatin1(text));
     this.#settle!.resolve(text === null ? null : text.length);
+    for (let microtask = 0; microtask < 5; microtask++) await null;
+  }
+
+  async fail(error: unknown): Promise<void> {
+    this.#settle!.reject(error);
     for (let microtask = 0; microtask < 5; microtask++) await null;
   }
 }
@@ -354,6 +396,41 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
   );
 });
 
+Deno.test("ReadBuffer does not grow or shrink while a read is pending", async () => {
+  const source = new ManualSource();
+  const reader = new ReadBuffer(null, 8);
+  reader.readAhead(source, false);
+  const { bytes } = reader;
+  reader.grow(16);
+  assertStrictEquals(reader.bytes, bytes);
+  await source.deliver("abc");
+  reader.grow(16);
+  reader.readAhead(source, false);
+  const grownBytes = reader.bytes;
+  reader.shrink();
+  reader.shrinkToUse();
+  assertStrictEquals(reader.bytes, grownBytes);
+  await source.deliver("def");
+  assertEquals(readBufferedText(reader), "abcdef");
+});
+
+Deno.test("a read-ahead is in the buffer once it has settled, and no other read begins before", async () => {
+  const source = new ManualSource();
+  const reader = new ReadBuffer(null, 8);
+  const reading = reader.readAhead(source, false);
+  assertStrictEquals(reader.pendingRead, reading);
+  assertEquals(reader.readAhead(source, false), null);
+  const filling = reader.fill(source);
+  await source.deliver("abc");
+  assertEquals([await reading, await filling, reader.pendingRead, readBufferedText(reader)], [
+    3,
+    3,
+    null,
+    "abc",
+  ]);
+  assertEquals([await reader.settleReadAhead(), source.rooms.length], [3, 1]);
+});
+
 Deno.test("a read-ahead does not move views that the caller still uses", async () => {
   const reader = await makeReader("12345678");
   const view = reader.bytes.subarray(0, 4);
@@ -370,6 +447,34 @@ Deno.test("a read-ahead does not move views that the caller still uses", async (
   assertEquals([grownReader.bytes.length, readBufferedText(grownReader)], [8, "123"]);
 });
 
+Deno.test("the next read rejects with the failure of a read-ahead", async () => {
+  const failure = new Error("reset");
+  const faults: ((source: ManualSource) => Promise<void>)[] = [
+    (source) => source.fail(failure),
+    (source) => source.deliver("x".repeat(0)),
+  ];
+  for (const fault of faults) {
+    const source = new ManualSource();
+    const reader = new ReadBuffer(null, 8);
+    const reading = reader.readAhead(source, false)!;
+    reading.catch(() => {});
+    await fault(source);
+    const thrown = catchThrown(() => reader.checkFailure(), "a failed reader");
+    assert(thrown === failure || thrown instanceof BodyError);
+    assertEquals(reader.pendingRead, null, "it has settled");
+    assertStrictEquals(await catchRejection(reader.fill(source), "a read"), thrown);
+    assertStrictEquals(await catchRejection(reader.settleReadAhead(), "a wait"), thrown);
+  }
+  const throws = {
+    read() {
+      throw failure;
+    },
+  };
+  const reader = new ReadBuffer(null, 8);
+  await catchRejection(reader.readAhead(throws, false)!, "a source that throws");
+  assertStrictEquals(await catchRejection(reader.fill(throws), "a read"), failure);
+});
+
 // Pieces, whose memory belongs to the reader.
 
 /** Makes a source whose pieces are read by `readPiece` only. */
@@ -383,6 +488,16 @@ const sourceOfPieces = (pieces: readonly Uint8Array<ArrayBuffer>[]): BodySource 
     onEnd: () => {},
   };
 };
+
+Deno.test("BodyReader reads pieces that are parts of one buffer, which it doesn't free", async () => {
+  const chunks = Array.from("ab", (letter) => `1388\r\n${letter.repeat(5000)}\r\n`);
+  const bytes = encodeLatin1(`${chunks.join("")}0\r\n\r\n`);
+  const parts = [0, 5008, 10_016].map((start) => bytes.subarray(start, start + 5008));
+  const reader = new BodyReader(sourceOfPieces(parts), new ChunkDecoder());
+  const data = await reader.readRemaining(null, decodeLatin1);
+  assertEquals(data, "a".repeat(5000) + "b".repeat(5000));
+  assert(bytes.length > 10_000);
+});
 
 Deno.test("kept bytes have memory of their own if the pieces are Buffers of Node", async () => {
   const chunks = ["x", "y"].map((letter) => Buffer.from(`3\r\n${letter.repeat(3)}\r\n`));

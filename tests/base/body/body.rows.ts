@@ -138,6 +138,7 @@ const makeItemFaults = (label: string, items: readonly unknown[], ...more: unkno
 const lengthFaults: readonly Fault[] = [
   ...makeFaults("BodyError", {
     "a last item with an additional byte": encodeItems("12345", "678901"),
+    "an additional item": encodeItems("12345", "67890", "1"),
     "an additional item after small items": [...cutBytes(DIGITS, 1), DIGITS],
     "one item that is too long": encodeItems("12345678901"),
     "an endless source": Array(1000).fill(DIGITS),
@@ -155,12 +156,14 @@ const codingFaults: readonly Fault[] = [
   ...makeFaults("BodyError", {
     "a byte after the end": encodeItems("3\r\n123\r\n", "0\r\n\r\n", "X"),
     "a byte after the end, in its item": encodeItems("0\r\n\r\nX"),
+    "a second last chunk": encodeItems("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"),
     "a chunk after the end": encodeItems("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
   }),
   ...makeFaults("cut short", {
     "no bytes": [],
     "no last chunk": encodeItems("3\r\n123\r\n", "3\r\n123\r\n"),
     "a part of the last chunk": encodeItems("3\r\n123\r\n", "0\r\n\r"),
+    "no end of the trailers": encodeItems("3\r\n123\r\n", "0\r\na: b\r\n"),
     "a part of a trailer": encodeItems("3\r\n123\r\n", "0\r\na: "),
   }),
   ...makeFaults("ProtocolError", {
@@ -177,9 +180,11 @@ const chunkFaults: readonly Fault[] = [
     "no chunks": [],
     "no last chunk": [[null, data]],
     "a chunk after the last chunk": [[null, data], END, [null, data]],
+    "two last chunks": [[null, data], END, END],
     "an empty chunk before others": [END, [null, data], END],
     "a chunk above 16 MiB": [[null, new Uint8Array(limits.chunkData + 1)], END],
     "an extension that forges a line": [[["k", "v\r\nevil: 1"], data], END],
+    "an extension with an empty key": [[["", "v"], data], END],
     "an extension of the last chunk with an empty value": [[null, data], [["k", ""], END[1]]],
     "an extension above the limit of a chunk line": [[["k", "v".repeat(4096)], data], END],
   }),

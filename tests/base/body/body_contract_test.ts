@@ -372,6 +372,21 @@ Deno.test("bodies from iterables accept an iterable that reuses its memory for e
   assertEquals(new Uint8Array(await toArrayBuffer(slowStream.readable)), DIGITS);
 });
 
+Deno.test("BodyIter reports the sink's failure even if return() fails too", async () => {
+  const sink = new FailingSink();
+  const source = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => Promise.resolve({ done: false, value: encodeLatin1("12") }),
+      return: () => Promise.reject(new Error("return() is broken too")),
+    }),
+  };
+  const body: BodyIter = Reflect.construct(BodyIter, [source, 5]);
+  assertStrictEquals(
+    getCause(await catchRejection(body.writeTo(sink), "a failing sink")),
+    sink.failure,
+  );
+});
+
 Deno.test("a body of length 0 writes no bytes, and its source must be empty", async () => {
   for (const Class of [Body, BodyIter]) {
     for (const items of [[], [encodeLatin1("1")]]) {
@@ -518,6 +533,34 @@ Deno.test("a body from an iterable rejects at once if it is canceled while it wa
     const error = await assertRejects(() => body.writeTo(new WritableStream()), BodyError);
     assertEquals(error.cause, revoked);
   });
+});
+
+Deno.test("a body from an iterable rejects if it is canceled while its sink is busy, and the iterator returns", async () => {
+  let returned = 0;
+  const items: AsyncIterableIterator<Uint8Array> = {
+    [Symbol.asyncIterator]: () => items,
+    next: () => Promise.resolve({ done: false, value: new Uint8Array(5) }),
+    async return() {
+      await waitForTick();
+      returned++;
+      return { done: true, value: undefined };
+    },
+  };
+  const body = new BodyIter(items, 10);
+  const writeStarted = Promise.withResolvers<void>();
+  const writing = catchRejection(
+    body.writeTo({
+      write() {
+        writeStarted.resolve();
+        return new Promise(() => {});
+      },
+    }),
+    "writeTo",
+  );
+  await withTimeout(writeStarted.promise, "the sink is written to");
+  await body.cancel(revoked);
+  assertEquals(await withTimeout(writing, "the promise rejects"), revoked);
+  assertEquals(returned, 1);
 });
 
 Deno.test("an upload whose body is canceled by the app rejects at once, and the error response is sent", async (t) => {

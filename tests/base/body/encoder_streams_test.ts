@@ -66,6 +66,12 @@ Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too
         "shortage",
       );
     }
+    const emptyStream = Array.fromAsync(streamOf(DIGITS).pipeThrough(new Stream(0)));
+    assertInstanceOf(await catchRejection(emptyStream, "an empty excess"), DeguError);
+    await assertCutShort(
+      Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(1))),
+      "nothing",
+    );
   });
 });
 

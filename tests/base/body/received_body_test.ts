@@ -39,6 +39,8 @@ import {
 } from "@std/assert";
 import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
+import { mutate } from "../../fuzz/fuzzer.ts";
+import { Random } from "../../fuzz/random.ts";
 
 /** Runs a test with an open temporary file that contains the bytes. */
 async function withFile(
@@ -53,6 +55,13 @@ async function withFile(
   } finally {
     await Deno.remove(path);
   }
+}
+
+/** Makes texts that are damaged in a few places, as in the fuzzers. */
+function damageText(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
+  return fc.tuple(text, fc.nat()).map(([wholeText, seed]) =>
+    encodeLatin1(mutate(wholeText, wholeText, new Random(seed)))
+  );
 }
 
 type Received = Body | ChunkedBody;
@@ -321,6 +330,13 @@ for (const [name, kind] of Object.entries(kinds)) {
       const text = decodeLatin1(await first(make(new StallingSource(start), 20)) as Uint8Array);
       assert(text !== "" && had.startsWith(text), `${label}: ${text}`);
     }
+    const sink = new RecordingSink();
+    const source = new StallingSource(start);
+    const sent = make(source, 20).writeTo(sink);
+    await source.stalled;
+    assertEquals(sink.bytes, start);
+    source.release();
+    await assertCutShort(sent, "the rest");
   });
 
   Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark, which JSON must not have`, async () => {
@@ -558,6 +574,34 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
       await check(chunks, cutBytes(concat(chunks.map(formatChunk)), ...lengths));
     }),
     { numRuns: 50 },
+  );
+});
+
+Deno.test("ChunkedBody has the same result or error in every operation, however its bytes are split", async () => {
+  const text = chunksArbitrary.map((chunks) => decodeLatin1(concat(chunks.map(formatChunk))));
+  const catchOutcome = async (run: (body: ChunkedBody) => Promise<unknown>, source: BodyInput) => {
+    try {
+      return await run(new ChunkedBody(source));
+    } catch (error) {
+      return "code" in (error as Error) ? (error as { code: string }).code : (error as Error).name;
+    }
+  };
+  await fc.assert(
+    fc.asyncProperty(damageText(text), pieceLengths, async (bytes, lengths) => {
+      for (const open of [streamOf, (...list: Uint8Array[]) => new PieceSource(list)]) {
+        const wholeOutcome = await catchOutcome(operations["read()"]!, open(...cutBytes(bytes)));
+        for (const name of ["read()", "iteration", "writeTo()"]) {
+          const run = operations[name]!;
+          assertEquals(
+            await catchOutcome(run, open(...cutBytes(bytes, ...lengths))),
+            wholeOutcome,
+            name,
+          );
+          assertEquals(await catchOutcome(run, open(...cutBytes(bytes, 1))), wholeOutcome, name);
+        }
+      }
+    }),
+    { numRuns: 100 },
   );
 });
 

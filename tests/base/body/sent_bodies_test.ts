@@ -130,6 +130,7 @@ const SENT: readonly (readonly [
   ["an ArrayBuffer", encodeLatin1("hello").buffer, {}, undefined, "hello"],
   ["an ArrayBuffer without bytes", new ArrayBuffer(0), {}, undefined, ""],
   ["a Blob without a type", new Blob(["hello"]), {}, undefined, "hello"],
+  ["a Blob without bytes", new Blob([]), {}, undefined, ""],
   ["a Blob with a type", TYPED, {}, "text/html; charset=utf-8", "hello"],
   ["a part of a Blob, which has a type of its own", TYPED.slice(1, 3, "a/b"), {}, "a/b", "el"],
   ["a File", new File(["hello"], "a.txt", { type: "text/plain" }), {}, "text/plain", "hello"],
@@ -340,12 +341,17 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and an Arr
   assertEquals(await pair.peer.readExactly(sent.length), sent);
   await pair.peer.send(OK);
   await sending;
-  for (const size of [3, 9]) {
+  const changes: [label: string, change: (buffer: ArrayBuffer) => void][] = [
+    ["resized", (buffer) => buffer.resize(3)],
+    ["grown", (buffer) => buffer.resize(9)],
+    ["transferred", (buffer) => buffer.transfer()],
+  ];
+  for (const [label, change] of changes) {
     using otherPair = await connect();
     const buffer = new ArrayBuffer(5, { maxByteLength: 9 });
-    const rejection = catchRejection(otherPair.conn.put("/", {}, buffer), `${size}`);
-    buffer.resize(size);
-    assertInstanceOf(await rejection, BodyError, `${size}`);
+    const rejection = catchRejection(otherPair.conn.put("/", {}, buffer), label);
+    change(buffer);
+    assertInstanceOf(await rejection, BodyError, label);
   }
 });
 
@@ -477,6 +483,7 @@ const transferred: [name: string, make: () => BodyOut][] = [
     bytes.buffer.transfer();
     return bytes;
   }],
+  ["bytes of a buffer that has become too small", () => makeShrunkArray()],
   ["an item whose buffer has become too small", async function* () {
     yield makeShrunkArray();
   }],
