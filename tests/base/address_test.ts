@@ -12,6 +12,7 @@ import {
   checkSocketPath,
   isUnixAddress,
 } from "@degu/internal/base/address.ts";
+import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
@@ -64,6 +65,47 @@ Deno.test("a scope of 0 and a prefix are omitted, and a numeric scope is written
     assertEquals(parseAddress(text), parsed);
   }
 });
+
+const group = fc.nat({ max: 0xffff }).map((value) => value.toString(16));
+const ipv4 = fc.ipV4();
+const ipv6 = fc.oneof(
+  fc.ipV6().filter((text) => !/^fe[89ab]/i.test(text)),
+  fc.array(group, { minLength: 8, maxLength: 8 }).map((groups) =>
+    `2001:${groups.slice(1).join(":")}`
+  ),
+);
+const linkLocal = group.map((last) => `fe80::${last}`);
+const hostName = fc.stringMatching(/^[-0-9A-Z_a-z]{1,20}(\.[-0-9A-Z_a-z]{1,20}){0,3}\.?$/)
+  .filter((text) => !/(^|\.)([0-9]+|0x[0-9a-f]*)\.?$/i.test(text));
+const port = fc.integer({ min: 0, max: 65535 });
+const scope = fc.integer({ min: 1, max: 2 ** 32 - 1 });
+const interfaceName = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/).filter((name) =>
+  !/^[0-9]+$/.test(name)
+);
+const name = makeTextArbitrary(25).filter((text) => text.isWellFormed());
+const pathPart = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
+
+const addresses: Record<string, fc.Arbitrary<Address>> = {
+  "IPv4": fc.tuple(ipv4, port),
+  "a name": fc.tuple(hostName, port),
+  "IPv6": fc.tuple(ipv6, port),
+  "IPv6 with an interface by name": fc.tuple(linkLocal, interfaceName, port)
+    .map(([host, zone, at]) => [`${host}%${zone}`, at] as const),
+  "IPv6 with a scope": fc.tuple(fc.oneof(ipv6, linkLocal), port, fc.constant(0), scope),
+  "a path": fc.array(pathPart, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join("/")}`)
+    .filter((path) => encoder.encode(path).length <= 107),
+  "an abstract name": name.map(encodeAbstract).filter((bytes) => bytes.length <= 108),
+};
+
+for (const [kind, arbitrary] of Object.entries(addresses)) {
+  Deno.test(`${kind}: reads back what was written, as one line of visible characters`, () => {
+    fc.assert(fc.property(arbitrary, (address) => {
+      const text = formatAddress(address);
+      assertEquals(parseAddress(text), address);
+      assert(!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text));
+    }));
+  });
+}
 
 Deno.test("every text that can be parsed is formatted unchanged", () => {
   const similarTexts = fc.oneof(
@@ -215,6 +257,13 @@ for (const [rule, [predicate, yes, no]] of Object.entries(questions)) {
   });
 }
 
+Deno.test("the error for an invalid host quotes it, but not a host with a user", () => {
+  const format = (host: string) => assertThrows(() => formatAddress([host, 80]), RangeError);
+  assert(format("a b").message.includes('"a b"'));
+  const { message } = format("me:secret@a");
+  assert(message.includes("a host with a user") && !message.includes("secret"), message);
+});
+
 // Hosts: parsing, the canonical form, and the reach.
 
 Deno.test("parseHost converts an IPv4 address, an IPv6 address or a name to one form", async (t) => {
@@ -272,6 +321,11 @@ Deno.test("parseHost returns a copy of the bytes of an address", () => {
   assertEquals(parseHost("a")?.bytes, null);
   parseHost("::1")?.bytes?.fill(7);
   assertEquals(parseHost("::1")?.bytes?.at(-1), 1);
+  fc.assert(fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), (bytes) => {
+    const parsed = parseHost(bytes.toHex().match(/.{4}/g)!.join(":"))!;
+    assertEquals(parsed.bytes, bytes);
+    assertEquals(parseHost(parsed.text), parsed);
+  }));
 });
 
 Deno.test("checkAddress accepts for each side the addresses that the constructors of that side accept", () => {

@@ -6,11 +6,13 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
   Response,
+  type Socket,
 } from "@degu/degu/base";
 import { mkreq, parseResponse } from "@degu/degu/misc";
-import type { App, AppFunction, ServerOptions } from "@degu/degu/server";
+import type { App, AppFunction, ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
@@ -29,6 +31,29 @@ import {
 } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { catchRejection } from "@degu/testing/expectations.ts";
+
+// The functions of an app, in either of its two forms.
+
+Deno.test("the methods of an object are called on it, and looked up at each call", async () => {
+  class CountingApp {
+    count = 0;
+    handle(): ResponseTuple {
+      return [200, `${++this.count}`, {}, null] as const;
+    }
+    onConnect() {
+      return this.count > 0;
+    }
+  }
+  const app = new CountingApp();
+  const { handle, onConnect } = readApp(app, "app");
+  const call = async () => (await Reflect.apply(handle, undefined, []))[1];
+  const [session, sock] = [{} as Session, {} as Socket];
+  assertEquals(await onConnect?.(session, sock), false);
+  assertEquals([await call(), await call()], ["1", "2"]);
+  assertEquals(await onConnect?.(session, sock), true);
+  app.handle = () => [200, "other", {}, null];
+  assertEquals(await call(), "other");
+});
 
 Deno.test("an invalid app is a TypeError that names the argument", () => {
   const handle = () => {};
@@ -49,6 +74,16 @@ Deno.test("Deno.inspect shows a Response like the arguments that construct it", 
   const body = new Body(new PieceSource([]), 5);
   const output = Deno.inspect(new Response(200, "OK", {}, body));
   assert(output.startsWith('Response(status=200, reason="OK", headers={}, body=Body'), output);
+});
+
+Deno.test("shiftPath moves one component after the other to mount, and a proxy omits them", () => {
+  const request = mkreq("GET", "/a/b/?c");
+  const steps = [];
+  for (let i = 0; i < 4; i++) {
+    steps.push([request.shiftPath(), request.mount.join(), request.buildProxyUri()]);
+  }
+  const last = [null, "a,b,", "/?c"];
+  assertEquals(steps, [["a", "a", "/b/?c"], ["b", "a,b", "/?c"], ["", "a,b,", "/?c"], last]);
 });
 
 // Sessions: their properties, their store, and the reason of their end.
@@ -184,6 +219,18 @@ Deno.test("the stream of a message is that of its body, also after the app has r
   for (const empty of [mkreq("GET", "/"), new Response(200, "OK", {}, null)]) {
     const reader = empty.readable.getReader({ mode: "byob" });
     assertEquals((await reader.read(new Uint8Array(1))).done, true);
+  }
+});
+
+Deno.test("a session without a server ends with the first reason of close()", () => {
+  for (const readsSignal of [true, false]) {
+    const closed = makeSession({ name: "test", address: null });
+    if (readsSignal) assertEquals(closed.signal.aborted, false);
+    const reason = new Error("enough");
+    closed.close(reason);
+    closed.close(new Error("again"));
+    assertStrictEquals(closed.signal.reason, reason);
+    assertEquals([closed.message, `${closed}`], ["closed by the app", "test"]);
   }
 });
 

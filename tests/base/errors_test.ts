@@ -28,6 +28,8 @@ import { SwapRemoveSet } from "@degu/internal/internal/collections.ts";
 import { quote } from "@degu/internal/internal/quote.ts";
 import {
   hideSecretsIn,
+  INSPECT,
+  inspectFields,
   printable,
   quoteLine,
   quoteValue,
@@ -81,16 +83,24 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
   const longText = "é\r\n\x1b".repeat(5000);
   const peerErrors: Record<string, () => unknown> = {
     "request line": () => parseRequest(encodeLatin1(line)),
+    "method": () => parseRequest(encodeLatin1(`${line} / HTTP/1.1`)),
     "URI of a request": () => parseRequest(encodeLatin1(`GET /${line} HTTP/1.1`)),
+    "query of a request": () => parseRequest(encodeLatin1(`GET /?${line} HTTP/1.1`)),
     "protocol": () => parseRequest(encodeLatin1(`GET / ${line}`)),
     "header line": () => parseHeaders(encodeLatin1(line)),
     "header name": () => parseHeaders(encodeLatin1(`${line}: a`)),
     "header value": () => parseHeaders(encodeLatin1(`a: ${line}`)),
+    "content-length": () => parseHeaders(encodeLatin1(`content-length: ${line}`)),
+    "transfer-encoding": () => parseHeaders(encodeLatin1(`transfer-encoding: ${line}`)),
+    "range header": () => parseHeaders(encodeLatin1(`range: ${line}`)),
+    "duplicate": () => parseHeaders(encodeLatin1("etag: b\r\netag: c")),
+    "status line": () => parseResponse("GET", encodeLatin1(line)),
     "status": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 ${line} OK`)),
     "reason": () => parseResponse("GET", encodeLatin1(`HTTP/1.1 200 ${line}`)),
     "chunk size": () => parseChunkHeader(encodeLatin1(line.slice(0, 4000))),
     "chunk extension": () => parseChunkHeader(encodeLatin1(`5;${line.slice(0, 4000)}`)),
     "URI": () => parseUri(`/${hostileText}`),
+    "query": () => parseUri(`/?${hostileText}`),
     "range": () => parseRange(hostileText),
     "content-range": () => parseContentRange(hostileText),
   };
@@ -156,6 +166,19 @@ async function* listModules(folder: URL): AsyncIterable<URL> {
 // Checks of arguments and options.
 
 const KNOWN = ["timeout", "host"];
+
+Deno.test("later changes to options, and getters, have no effect", () => {
+  let readCount = 0;
+  const options = {
+    host: "a",
+    get timeout() {
+      return ++readCount;
+    },
+  };
+  const copy = copyOptions(options, KNOWN);
+  options.host = "b";
+  assertEquals([copy.host, copy.timeout, copy.timeout, readCount], ["a", 1, 1, 1]);
+});
 
 Deno.test("an unknown option is a TypeError that names it and lists the known ones", () => {
   for (const name of ["Timeout", "", "__proto__x", "toString", "a\nb"]) {
@@ -228,6 +251,21 @@ Deno.test("a folded line is not quoted, because it may continue a secret", () =>
   }
 });
 
+Deno.test("inspectFields shows the class and its fields, and hides the secrets in its headers", () => {
+  class InspectedThing {
+    [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+      const headers = Object.assign(Object.create(null), { cookie: SECRET, "x-a": "b" });
+      return inspectFields("Thing", { method: "GET", headers }, inspect, options);
+    }
+  }
+  for (const inspect of [Deno.inspect, inspectOfNode]) {
+    const output = inspect(new InspectedThing());
+    assert(/^Thing\(method=["']GET["'], headers=\{/.test(output), output);
+    assert(!output.includes(SECRET) && !output.includes("null prototype"), output);
+    assertStringIncludes(output, "x-a");
+  }
+});
+
 // Names chosen by peers, in messages.
 
 Deno.test("invisible characters, and characters that break a line, are replaced by their code points", () => {
@@ -243,6 +281,30 @@ Deno.test("invisible characters, and characters that break a line, are replaced 
     assertEquals(printable(message), expected);
   }
 });
+
+/** The letters that are removed from a set of a, b, c and d, in this order. */
+const REMOVALS: readonly (readonly [rule: string, removed: string])[] = [
+  ["the first", "a"],
+  ["an entry in the middle", "b"],
+  ["the last", "d"],
+  ["an entry that was moved to the index of a removed entry", "ad"],
+  ["all", "cabd"],
+];
+
+for (const [rule, removed] of REMOVALS) {
+  Deno.test(`a SwapRemoveSet removes ${rule}, and no other entry`, () => {
+    const set = new SwapRemoveSet<{ index: number; name: string }>();
+    const entries = new Map([..."abcd"].map((name) => [name, { name, index: -1 }]));
+    for (const entry of entries.values()) set.add(entry);
+    for (const name of removed) {
+      assertEquals(set.delete(entries.get(name)!), true);
+      assertEquals(set.delete(entries.get(name)!), false);
+      entries.delete(name);
+    }
+    assertEquals([...set].map(({ name }) => name).sort(), [...entries.keys()]);
+    assertEquals(set.size, entries.size);
+  });
+}
 
 Deno.test("an iteration over a SwapRemoveSet skips entries that are removed during it", () => {
   const set = new SwapRemoveSet<{ index: number; name: string }>();
