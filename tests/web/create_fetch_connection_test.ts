@@ -1,11 +1,12 @@
 /** createFetch: requests, connections, and failures. */
 import { createFetch } from "@degu/degu";
-import { type Address, ConnectionClosedError } from "@degu/degu/base";
+import { type Address, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -84,6 +85,14 @@ Deno.test("a URL without an origin gets that of the connection", async () => {
   assertEquals([unixResponse.url, await unixResponse.text()], ["http://localhost/a", "0 /a "]);
 });
 
+Deno.test("a caller's mistake leaves the connection usable", async () => {
+  await using connected = await connect(countingApp);
+  const { fetch } = connected;
+  await assertCause(fetch("/", { headers: { a: "\x7f" } }), RangeError);
+  await assertCause(fetch("/", { method: "PATCH" }), RangeError);
+  assertEquals(await (await fetch("/a")).text(), "0 /a ");
+});
+
 Deno.test("redirects with any body use the connection", async (t) => {
   const app =
     (redirectBody: Uint8Array | null, location: string): AppFunction => (request, session) => {
@@ -140,6 +149,14 @@ Deno.test("over a named socket the URL determines the host", async (t) => {
       });
     }
   }
+  await t.step("a client over TCP with host: null sends no host", async () => {
+    await using serving = serve(app);
+    const client = serving.makeClient({ host: null });
+    using conn = await client.connect();
+    for (const fetch of [createFetch(client), createFetch(conn)]) {
+      assertEquals(await (await fetch("http://device.local/a")).text(), "undefined");
+    }
+  });
 });
 
 // createFetch: its errors.
@@ -165,6 +182,7 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
   ][] = [
     ["an unknown method", "/", { method: "PATCH" }, '"PATCH"', RangeError],
     ["a path with an escaped slash", "/a%2Fb", {}, '"a/b": "/" is not allowed', RangeError],
+    ["a path with ..;", "/..;/a", {}, '"..;" is not allowed', RangeError],
     ["a header's character", "/", { headers: { a: "\x7f" } }, '"\\x7f"', RangeError],
     ["a header's name", "/", { headers: { ["a".repeat(257)]: "c" } }, "1 to 256", RangeError],
     ["no range", "/", { headers: { range: "bytes=-" } }, '"bytes=-"', RangeError],
@@ -174,6 +192,13 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
       "a content-length without a body",
       "/",
       { ...put("1"), body: null },
+      "content-length",
+      RangeError,
+    ],
+    [
+      "a content-length of GET",
+      "/",
+      { headers: { "content-length": "1" } },
       "content-length",
       RangeError,
     ],
@@ -188,7 +213,9 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ["Deno's own clients", "/", { client: {} } as RequestInit, ""],
     // Credentials must not be in a log.
     ["a user and a password", location, {}, user],
+    ["a URL with a user and a password", new URL(location), {}, user],
     ["a Request with a user and a password", new Request(location), {}, user],
+    ["with a body", new Request(location, { method: "POST", body: "a" }), {}, user],
     ["a user", "http://secret@device.local/", {}, user],
     ["a password", "http://:secret@device.local/", {}, user],
     ["without slashes", "https:user:secret@device.local", {}, user],
@@ -196,6 +223,12 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ["backslashes", "http:\\\\user:secret@device.local", {}, user],
     ["relative to the scheme", "//user:secret@device.local/", {}, user],
     ["an invalid URL with a user and a password", "http://user:secret@device.local:x/", {}, hidden],
+    [
+      "an invalid URL without slashes, with a user and a password",
+      "https:user:secret@device.local:x",
+      {},
+      hidden,
+    ],
     ["another scheme and a user", "ftp://user:secret@device.local/", {}, user],
   ];
   await testEachRow(t, rows, async (name, input, init, message, cause?: ErrorConstructor) => {
@@ -210,6 +243,20 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     assertInstanceOf(error.cause, Deno.errors.ConnectionRefused);
     assertStringIncludes(error.message, "/gone");
   });
+});
+
+Deno.test("a peer's protocol error is the cause", async () => {
+  using server = new RawServer();
+  const responding = createFetch(new Client(server.address))("/");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  const rejection = catchRejection(responding, "a bad status line");
+  await peer.send("HTTP/1.1 999 OK\r\n\r\n");
+  const error = await rejection;
+  assertInstanceOf(error, TypeError);
+  assertInstanceOf(error.cause, ProtocolError);
+  assertEquals(error.cause.code, "BAD_STATUS");
+  await peer.assertClosedSilently();
 });
 
 Deno.test("a response with more headers than a Headers may have is a TypeError, and leaves the connection usable", async () => {
@@ -242,11 +289,13 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
   const rows: [client: Client | Connection, url: string, isSent: boolean][] = [
     [serving.makeClient(), `http://127.0.0.1:${port}/`, true],
     [serving.makeClient(), `https://127.0.0.1:${port}/`, true],
+    [serving.makeClient(), "http://127.0.0.1/", false],
     [serving.makeClient(), `http://localhost:${port}/`, false],
     [serving.makeClient(), "//api.example/", false],
     [conn, `http://127.0.0.1:${port}/`, true],
     [conn, "http://api.example/", false],
     [namedClient, "http://LAMP:81/", true],
+    [namedClient, "http://lamp/", false],
     [serving.makeClient({ host: "lamp" }), "http://lamp:80/", true],
     [serving.makeClient({ host: null }), "http://any.example/", true],
     // No URL has this host.

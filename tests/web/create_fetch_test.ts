@@ -188,6 +188,14 @@ Deno.test("the path of a URL is sent in one spelling, and the query as the URL h
   });
 });
 
+Deno.test("the fragment of a redirect is not sent", async () => {
+  await using serving = serve(({ uri }) =>
+    uri === "/" ? [302, "Found", { location: "/a%20b?c#d" }, null] : [200, "OK", {}, uri]
+  );
+  const response = await createFetch(serving.makeClient())("/");
+  assertEquals([await response.text(), new URL(response.url).hash], ["/a%20b?c", ""]);
+});
+
 Deno.test("the user name and the password of a redirect don't change its target", async (t) => {
   await using serving = serve(({ uri, headers, query }) =>
     uri.startsWith("/?")
@@ -356,6 +364,7 @@ Deno.test("a location is resolved against the URL of the request, and another or
     ["http://other.local/a", namedClient, "TypeError: http://other.local"],
     ["https://device.local/a", namedClient, "TypeError: https://device.local"],
     ["http://device.local:81/a", namedClient, "TypeError: http://device.local:81"],
+    ["//other.local/", namedClient, "TypeError: http://other.local"],
     ["ftp://device.local/a", namedClient, "TypeError: another origin"],
     ["http://[", namedClient, "TypeError: not a URL"],
   ];

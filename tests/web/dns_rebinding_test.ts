@@ -35,12 +35,15 @@ Deno.test("DNS rebinding: a page reaches no app, not even if its host name resol
     [ownHost, null, 200],
     [ownHost, `http://${ownHost}`, 200],
     [`localhost:${port}`, `http://localhost:${port}`, 200],
+    [`[::1]:${port}`, `http://[::1]:${port}`, 200],
     // Ports aren't compared, because a page can't choose the port of its own host.
     ["127.0.0.1", null, 200],
     // The page's host name was rebound: for the browser the request has the same origin.
     [`evil.example:${port}`, `http://evil.example:${port}`, 421],
     [`evil.example:${port}`, null, 421],
+    ["evil.example", null, 421],
     [`127.0.0.1.evil.example:${port}`, null, 421],
+    [`localhost.evil.example:${port}`, null, 421],
     [`evil.localhost:${port}`, null, 421],
     // Systems resolve these names to 127.0.0.1.
     ...["127.1", "0x7f.1", "2130706433", "127.0.0.1."].map((
@@ -50,13 +53,16 @@ Deno.test("DNS rebinding: a page reaches no app, not even if its host name resol
     [null, null, 421],
     // These values are no host and port.
     [`${ownHost}.evil.example`, null, 400],
+    [`${ownHost}, evil.example`, null, 400],
     [`evil.example@${ownHost}`, null, 400],
     // A page without rebinding sends the right host.
     [ownHost, "http://evil.example", 403],
     [ownHost, `https://${ownHost}`, 403],
     [ownHost, `http://localhost:${port}`, 403],
     [ownHost, "null", 403],
+    [ownHost, "", 403],
     [null, `http://${ownHost}`, 421],
+    [null, "http://undefined", 421],
   ];
   for (const [host, origin, expected] of rows) {
     for (const method of ["GET", "POST"] as const) {
