@@ -65,8 +65,10 @@ Deno.test("the URL has the origin of the host header without a zone, or of the o
   ];
   // URL parsing changes the host or port of each, so other readers of the header get another value.
   const changedHosts = [
-    ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "010.0.0.1", "127.0.0.1.", "127.0.0.1.:8080"],
-    ...["a:080", "a:08080", "a:00", "[::1]:08080"],
+    ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "0", "010.0.0.1", "127.0.0.1.1:080", "0x7f.1."],
+    ...["127.0.0.1.", "127.0.0.1.:8080", "10.0.0.1.:80"],
+    ...["a:080", "a:0080", "a:08080", "a:00", "127.0.0.1:080"],
+    "[::1]:08080",
   ];
   type Row = [uri: string, host: string | null, expected: string | null, origin?: string];
   const rows: Row[] = [
@@ -214,8 +216,14 @@ Deno.test("content that is no JSON or no form is 400 without a line of level err
     ["no JSON", 400, (request) => request.json()],
     ["no JSON, in an error of the handler", 400, (request) => request.json().catch(wrap)],
     ["no form", 400, (request) => request.formData(), form],
+    ["no type of a form", 400, (request) => request.formData()],
     ["caught", 200, (request) => request.json().catch(() => {})],
     ["JSON of another request", 500, () => otherRequest().json()],
+    ["text that the handler parses", 500, async (request) => JSON.parse(await request.text())],
+    ["a second read as JSON", 500, async (request) => {
+      await request.text();
+      await request.json();
+    }],
     ["a second read as a form", 500, async (request) => {
       await request.text();
       await request.formData();
@@ -359,12 +367,19 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
       "128",
       "129",
     ),
+    makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
     makeRow("a length of no body", { "content-length": "5" }, "content-length"),
+    makeRow("another coding", { "transfer-encoding": "gzip" }, "transfer-encoding"),
     makeRow("nothing known of a range", { "content-range": "bytes */*" }, "content-range", "*/*"),
     [
       "both framings",
       () => new Response(makeStream(), { headers: bothFramings }),
       "transfer-encoding",
+    ],
+    [
+      "a length of 204",
+      () => new Response(null, { status: 204, headers: { "content-length": "0" } }),
+      "content-length",
     ],
     ["a network error", () => Response.error(), "200 to 599; got 0"],
     ["a body that was used", makeUsedResponse, "body is unused"],
@@ -430,10 +445,12 @@ Deno.test("a response is sent for every outcome of the request's body, and the s
   const uses: [name: string, use: (request: Request) => unknown][] = [
     ["untouched", () => {}],
     ["canceled", (request) => request.body?.cancel("not wanted")],
+    ["read in part", (request) => request.body!.getReader().read()],
     ["abandoned inside a loop", async (request) => {
       for await (const _piece of request.body!) break;
     }],
     ["locked by a clone", (request) => request.clone()],
+    ["locked by a read that is not awaited", (request) => void request.text().catch(() => {})],
     ["locked by a pipe", (request) => void request.body!.pipeTo(makeStuckSink()).catch(() => {})],
   ];
   const largeChunk: Chunk = [null, new Uint8Array(250_000)];
@@ -551,6 +568,11 @@ Deno.test("completed rejects if the response could not be sent: an error of the 
   const rows: [string, FetchHandler, (error: unknown) => void][] = [
     ["the handler throws", () => Promise.reject(failure), (error) => assertEquals(error, failure)],
     ["the body fails", failing, (error) => assertInstanceOf(error, Error)],
+    [
+      "the response is invalid",
+      () => new Response("a", { headers: { "content-length": "x" } }),
+      (error) => assertInstanceOf(error, Error),
+    ],
   ];
   for (const [name, handler, check] of rows) {
     await t.step(name, async () => {

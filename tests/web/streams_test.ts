@@ -122,6 +122,20 @@ for (const [name, make] of streams) {
   });
 }
 
+Deno.test("the client's own signal aborts its fetches", async () => {
+  const aborter = new AbortController();
+  const reason = new Error("shutting down");
+  using server = new RawServer();
+  const fetch = createFetch(new Client(server.address, { signal: aborter.signal }));
+  const rejection = catchSoon(fetch("/"), "an aborted fetch");
+  await (await server.accept()).readPreamble();
+  aborter.abort(reason);
+  // The reason of the client's signal is the cause, like any other failure of a request.
+  assertStrictEquals((await rejection as Error).cause, reason);
+  const refused = await catchSoon(fetch("/"), "an aborted client");
+  assertStrictEquals((refused as Error).cause, reason);
+});
+
 Deno.test("a peer that breaks off an upload makes the handler's reads fail", async () => {
   const failure = Promise.withResolvers<unknown>();
   const signal = Promise.withResolvers<AbortSignal>();
@@ -143,6 +157,27 @@ Deno.test("a peer that breaks off an upload makes the handler's reads fail", asy
   assertInstanceOf(error, ProtocolError);
   assertEquals(error.code, "BODY_INCOMPLETE");
   assertStrictEquals((await signal.promise).reason, error);
+});
+
+Deno.test("a response whose stream errors is detectably cut", async (t) => {
+  const framings = [{}, { "content-length": "100000" }];
+  for (const headers of framings) {
+    await t.step(Object.keys(headers)[0] ?? "chunked", async () => {
+      const stream = new ReadableStream({
+        async pull(controller) {
+          await new Promise((resolve) => setTimeout(resolve));
+          if (pulls++ === 0) controller.enqueue(PIECE);
+          else controller.error(new Error("the disk is gone"));
+        },
+      });
+      let pulls = 0;
+      await using serving = serve(fromFetchHandler(() => new Response(stream, { headers })));
+      const response = await createFetch(serving.makeClient())("/");
+      const error = await catchSoon(response.bytes(), "a body that is cut");
+      assertInstanceOf(error, ProtocolError);
+      assert((await serving.logger.waitFor("error"))[0]?.includes("the disk is gone"));
+    });
+  }
 });
 
 Deno.test("a request whose stream errors rejects the fetch, and is detectably cut", async () => {
@@ -277,6 +312,18 @@ Deno.test("createFetch and fromFetchHandler stream requests and responses", asyn
       assertEquals(await relay.receive(response.body!), TEXT);
     });
   }
+});
+
+Deno.test("fromFetchHandler does not wait for the rest of a chunk", async () => {
+  const relay = new WordRelay();
+  await using serving = serveHandler(makeReadingHandler(relay));
+  using peer = await RawPeer.connect(serving.address);
+  const size = TEXT.length.toString(16);
+  await peer.send(`POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${size}\r\n`);
+  for await (const bytes of relay.send()) await peer.send(bytes);
+  await peer.send("\r\n0\r\n\r\n");
+  await peer.readPreamble();
+  assertEquals(await peer.readExactly(TEXT.length), TEXT);
 });
 
 /** Far more pieces than all buffers between client and server can hold. */
