@@ -1,9 +1,11 @@
 /** Requests that apps read, copy and pass on, and responses that they return and throw. */
 import {
+  accessLog,
   type App,
   type AppFunction,
   BodyError,
   DeguError,
+  type Exchange,
   fromFetchHandler,
   type HeadersToSend,
   json,
@@ -23,6 +25,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
@@ -190,6 +193,13 @@ Deno.test("all apps of a request share one store: routes, a wrapper, a fetch han
   request.store.set("test", true);
   const response = await callApp(app, request);
   assertEquals(await response.json(), { test: true, outer: 1, inner: 2 });
+});
+
+Deno.test("a request and its copy share a store that is first used after copying", () => {
+  const request = mkreq("GET", "/");
+  const copy = request.with({});
+  copy.with({}).store.set("a", 1);
+  assertEquals(request.store.get("a"), 1);
 });
 
 Deno.test("a copy of a request has its own headers, path and mount, and shares the rest", async () => {
@@ -439,6 +449,29 @@ Deno.test("next() resolves to a response that the app throws, and to 413 and 400
   assertEquals(serving.logger.messagesOf("error"), []);
   assertEquals((await serving.makeClient().request("PUT", "/broken")).status, 500);
   await assertRejects(() => callApp(wrapped, mkreq("PUT", "/broken")), Error, "broken");
+});
+
+Deno.test("an access log has a response that an app throws", async () => {
+  const lines: string[] = [];
+  const log = accessLog({ print: (line) => lines.push(line) });
+  const exchangeEnded = Promise.withResolvers<Exchange>();
+  const onExchange = (exchange: Exchange) => {
+    log(exchange);
+    exchangeEnded.resolve(exchange);
+  };
+  await using serving = serve(() => throwResponse(() => reply(404, "none")), { onExchange });
+  assertEquals((await serving.makeClient().request("GET", "/lamp")).status, 404);
+  assertEquals((await exchangeEnded.promise).error, null);
+  assertMatch(lines[0]!, /"GET \/lamp HTTP\/1\.1" 404 4$/);
+});
+
+Deno.test("a proxy sends a response that a custom client throws, and logs no error", async () => {
+  for (const response of ANSWERS) {
+    await using app = new ProxyApp({ request: async () => await throwResponse(response) });
+    await using serving = serve(app);
+    await assertNoLamp(await serving.makeClient().request("GET", "/"));
+    assertEquals([...serving.logger.messagesOf("error"), ...serving.logger.messagesOf("info")], []);
+  }
 });
 
 Deno.test("a ResponseError is a DeguError with the response, and is not transient", async () => {

@@ -99,6 +99,10 @@ const REQUEST_STARTS: readonly (readonly [received: string, sent: string])[] = [
   ["GET http://b?c HTTP/1.1\r\n\r\n", "GET /?c HTTP/1.1\r\nhost: b\r\n\r\n"],
   ["GET /./a/./?b HTTP/1.1\r\n\r\n", "GET /a/?b HTTP/1.1\r\n\r\n"],
   ["GET /a HTTP/1.0\r\nhost: a\r\n\r\n", "GET /a HTTP/1.1\r\nhost: a\r\n\r\n"],
+  [
+    "GET / HTTP/1.0\r\nconnection: keep-alive\r\nhost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+  ],
 ];
 
 Deno.test("ProxyApp sends one spelling of each request line", async (t) => {
@@ -125,6 +129,7 @@ const CHUNKS: readonly (readonly [received: string, sent: string])[] = [
   ["5 ; a = b|hello|0\t;\tc\t=\td||", "5;a=b|hello|0;c=d||"],
   ['5;a="b"|hello|0;c="\\"";d=e||', "5|hello|0||"],
   ["5;a=b;c=d|hello|0;e=f;e=g||", "5|hello|0||"],
+  ['5;a="";b="c;d=e";f|hello|0||', "5|hello|0||"],
   ['5;a="\x80\xff\t \\\xff"|hello|0||', "5|hello|0||"],
   // The lines of the trailer are dropped.
   ["5|hello|0;a=b|c:d|E: f \t|__proto__:|x_user: \xff||", "5|hello|0;a=b||"],
@@ -214,6 +219,7 @@ const LAST_RESPONSES: readonly (readonly [name: string, sent: string, relayed: s
     `${OK}\r\nhello`,
     `${OK}${CHUNKED}\r\n5\r\nhello\r\n0\r\n\r\n`,
   ],
+  ["no byte of such a body", `${OK}\r\n`, `${OK}${CHUNKED}\r\n0\r\n\r\n`],
   [
     "HTTP/1.0",
     "HTTP/1.0 200 OK\r\na:b\r\n\r\nhello",
@@ -224,6 +230,12 @@ const LAST_RESPONSES: readonly (readonly [name: string, sent: string, relayed: s
     "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
     `${OK}content-length: 5\r\n\r\nhello`,
   ],
+  [
+    "HTTP/1.0 that would keep the connection",
+    "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello",
+    `${OK}content-length: 5\r\n\r\nhello`,
+  ],
+  ["a 204 of HTTP/1.0", "HTTP/1.0 204 No\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n"],
   [
     "a 204 that announces content",
     "HTTP/1.1 204 No\r\ncontent-length: 5\r\n\r\nhello",
@@ -327,7 +339,9 @@ const ROWS: readonly (readonly [location: string, mapped: string])[] = [
   // Browsers read these as `//other/a`.
   ["/\\other/a", "/\\other/a"],
   ["/\t/other/a", "/\t/other/a"],
+  ["/\t\t\\other/a", "/\t\t\\other/a"],
   ["UP//other/a", "UP//other/a"],
+  ["UP/\\other/a", "UP/\\other/a"],
   ["UP/\t/other/a", "UP/\t/other/a"],
 ];
 

@@ -3,7 +3,7 @@ import { type App, Client, ProxyApp, reply } from "@degu/degu";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 
@@ -84,6 +84,21 @@ Deno.test("with a signal, an event stream still breaks off if its upstream break
   const broken = await openStream(proxy.makeClient(), "plain");
   upstream.server.close();
   await assertRejects(() => broken.read());
+});
+
+Deno.test("an event stream through a proxy keeps its chunks", async () => {
+  async function* events() {
+    yield "data: 1\n\n";
+    await Promise.resolve();
+    yield "data: 2\n\n";
+  }
+  await using upstream = serve(() => reply(200, events(), { "content-type": EVENTS.plain }));
+  const { signal } = new AbortController();
+  await using proxy = serve(new ProxyApp(upstream.makeClient(), { signal }));
+  const { body } = await proxy.makeClient().request("GET", "/");
+  assert(body?.chunked);
+  const sizes = (await Array.fromAsync(body)).map(([, data]) => data.length);
+  assertEquals(sizes, [9, 9, 0]);
 });
 
 Deno.test("SIGTERM ends a proxy with an open event stream, without a deadline", async () => {

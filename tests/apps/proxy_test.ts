@@ -294,6 +294,7 @@ Deno.test("the connection of a client can't remove headers that with() has set, 
     ["X-User", "none", false],
     ["keep-alive, x-user", "keep-alive", false],
     ["close, x-user, x-other", "close", true],
+    ["Close,X-User", "close", true],
     ["close", "close", true],
   ];
   await testEachRow(t, rows, async (connection, kept, isLast) => {
@@ -360,6 +361,7 @@ const LINES: readonly (readonly [label: string, dropped: string, kept?: string])
     "connection: Upgrade, HTTP2-Settings|http2-settings: AA|upgrade: h2c",
     "accept: */*",
   ],
+  ["an upgrade that connection does not name", "upgrade: websocket"],
   ["te", "connection: te|te: trailers, deflate;q=0.5"],
   ["te that connection does not name", "te: trailers"],
   ["trailer", "trailer: expires"],
@@ -412,7 +414,7 @@ Deno.test("ProxyApp does not forward connection-specific headers, in either dire
 });
 
 Deno.test("an upstream that sends connection: close gets no other request, and the session continues", async (t) => {
-  for (const connection of ["close", "keep-alive, CLOSE"]) {
+  for (const connection of ["close", "Close", "keep-alive, CLOSE"]) {
     for (const body of ["content-length: 0\r\n\r\n", "content-length: 5\r\n\r\nhello"]) {
       await t.step(`connection: ${connection} and ${JSON.stringify(body)}`, async () => {
         await using chain = await connectThrough();

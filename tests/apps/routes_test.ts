@@ -292,6 +292,12 @@ Deno.test("an app whose isMount is true is refused under a key with a method and
     await (await callApp(routes({ "GET /": files }), mkreq("GET", "/"))).text(),
     "index",
   );
+  const freed = {
+    ...wrapApp(files, (next, request) => next(request.with({ path: ["lamp.txt"] }))),
+    isMount: false,
+  };
+  assertEquals((await callApp(routes({ "GET /a": freed }), mkreq("GET", "/a"))).status, 200);
+  assertEquals("isMount" in wrapApp({ handle: () => reply(200) }, (next) => next()), false);
 });
 
 Deno.test("a key matches each spelling of its path, and the parameters and the mount are decoded", async () => {

@@ -3,9 +3,12 @@ import {
   type App,
   type AppFunction,
   Body,
+  type BodyOut,
   Client,
+  type HeadersToSend,
   reply,
   Response,
+  ResponseError,
   routes,
   Server,
   type Session,
@@ -16,7 +19,7 @@ import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { RecordingLogger } from "@degu/testing/serving.ts";
+import { makeUntypedApp, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import {
   assertEquals,
   assertInstanceOf,
@@ -98,6 +101,26 @@ Deno.test("next() works without arguments or with replaced ones, and always reso
   await assertRejects(() => callApp(invalidApp, mkreq("GET", "/")), TypeError, "got 2 items");
 });
 
+Deno.test("if next() rejects an invalid response, its body is canceled, which closes its file", async () => {
+  const responses: ((body: BodyOut) => unknown)[] = [
+    (body) => [200, "OK", new Headers(), body],
+    (body) => ({ status: 200, reason: "OK", headers: null, body }),
+    (body) => [200, "OK", body],
+    (body) => {
+      throw new ResponseError([200, "OK", new Headers() as unknown as HeadersToSend, body]);
+    },
+  ];
+  for (const response of responses) {
+    let reason: unknown;
+    const stream = new ReadableStream({ cancel: (cancelReason) => void (reason = cancelReason) });
+    await using serving = serve(
+      wrapApp(makeUntypedApp(() => response(new Body(stream, 5))), (next) => next()),
+    );
+    assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
+    assertInstanceOf(reason, TypeError);
+  }
+});
+
 Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", async () => {
   const events: string[] = [];
   const app = new PrivateApp(events);
@@ -107,6 +130,28 @@ Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", a
   await wrapped[Symbol.asyncDispose]!();
   assertEquals(events, ["onConnect", "handle", "asyncDispose"]);
   assertEquals(wrapped[Symbol.dispose], undefined);
+});
+
+Deno.test("wrapApp adds no onConnect and no disposal to an app without them", () => {
+  const handle = () => reply(200);
+  for (const app of [{ handle }, Object.freeze({ handle })]) {
+    assertEquals(Object.keys(wrapApp(app, () => reply(404))), ["handle"]);
+  }
+});
+
+Deno.test("a wrapped function of a route has the parameters of the route, and so has a copy", async () => {
+  const app = routes({
+    "GET /lamp/{name}": wrapApp(
+      ({ parameters, headers }) => reply(200, `${parameters.name} ${headers["x-a"]}`),
+      (next, request) => {
+        if (request.parameters.name === "none") return reply(404);
+        return next(request.with({ headers: { "x-a": request.parameters.name } }));
+      },
+    ),
+  });
+  assertEquals((await callApp(app, mkreq("GET", "/lamp/none"))).status, 404);
+  const response = await callApp(app, mkreq("GET", "/lamp/kitchen"));
+  assertEquals(await response.text(), "kitchen kitchen");
 });
 
 Deno.test("wrapApp refuses an invalid app, and a handle that is not a function", () => {
