@@ -10,6 +10,7 @@ import type { AcceptedConnection } from "@degu/internal/net/transport/listener.t
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import {
   dial,
   RawPeer,
@@ -60,36 +61,40 @@ Deno.test("a handshake occupies no slot, and lasts up to the timeout if no other
   assertEquals(listReasons(endpoint), ["the TLS handshake took over 2 s"]);
 });
 
-Deno.test("a client is accepted despite 120 silent peers that reconnect at once", async () => {
-  const options = { server: { maxConnections: 1, timeout: 30 }, client: { timeout: 30 } };
-  await using endpoint = await startTls(pki, sendNoContent, options);
-  let isEnded = false;
-  const current = new Set<RawPeer>();
-  const strangers = Array.from({ length: 120 }, async () => {
-    while (!isEnded) {
-      // If the server is closed, the test has already failed.
-      using peer = await RawPeer.connect(endpoint.server.address).catch(() => null);
-      if (isEnded || peer === null) break;
-      current.add(peer);
-      await peer.conn.read(new Uint8Array(1)).catch(() => {});
-      current.delete(peer);
-    }
-  });
-  const listDisplaced = () =>
-    listReasons(endpoint).filter((reason) => /for a newer handshake/.test(reason));
-  while (listDisplaced().length < 10) await waitForTick();
-  const getIn = async () => {
-    for (;;) {
-      const response = await endpoint.client.request("GET", "/").catch(() => null);
-      if (response !== null) return response.status;
-    }
-  };
-  for (let i = 0; i < 5; i++) {
-    assertEquals(await withTimeout(getIn(), "the client gets in"), 204);
+Deno.test("a client is accepted despite 120 silent peers that reconnect at once", async (t) => {
+  for (const timeout of [30, null]) {
+    await t.step(`timeout ${timeout}`, async () => {
+      const options = { server: { maxConnections: 1, timeout }, client: { timeout: 30 } };
+      await using endpoint = await startTls(pki, sendNoContent, options);
+      let isEnded = false;
+      const current = new Set<RawPeer>();
+      const strangers = Array.from({ length: 120 }, async () => {
+        while (!isEnded) {
+          // If the server is closed, the test has already failed.
+          using peer = await RawPeer.connect(endpoint.server.address).catch(() => null);
+          if (isEnded || peer === null) break;
+          current.add(peer);
+          await peer.conn.read(new Uint8Array(1)).catch(() => {});
+          current.delete(peer);
+        }
+      });
+      const listDisplaced = () =>
+        listReasons(endpoint).filter((reason) => /for a newer handshake/.test(reason));
+      while (listDisplaced().length < 10) await waitForTick();
+      const getIn = async () => {
+        for (;;) {
+          const response = await endpoint.client.request("GET", "/").catch(() => null);
+          if (response !== null) return response.status;
+        }
+      };
+      for (let i = 0; i < 5; i++) {
+        assertEquals(await withTimeout(getIn(), "the client gets in"), 204);
+      }
+      isEnded = true;
+      for (const peer of current) peer.close();
+      await Promise.all(strangers);
+    });
   }
-  isEnded = true;
-  for (const peer of current) peer.close();
-  await Promise.all(strangers);
 });
 
 Deno.test("the oldest silent connection of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
@@ -135,10 +140,18 @@ Deno.test("connections that wait for a slot and handshakes don't block each othe
 });
 
 Deno.test("a closing server closes handshakes, and connections that wait for a slot", async (t) => {
-  for (const end of ["close", "shutdown", "dispose"] as const) {
-    await t.step(end, async () => {
+  const rows: ["close" | "shutdown" | "dispose", Address][] = [
+    ["close", ["127.0.0.1", 0]],
+    ["shutdown", ["127.0.0.1", 0]],
+    ["dispose", ["127.0.0.1", 0]],
+  ];
+  if (hasIPv6) rows.push(["close", ["::1", 0, 0, 1]]);
+  for (const [end, address] of rows) {
+    await t.step(`${end} at ${address[0]}`, async () => {
       const server = { maxConnections: 1, timeout: null };
-      await using endpoint = await startTls(pki, sendNoContent, { server });
+      await using endpoint = await startTls(pki, sendNoContent, { server }, address, (bound) => {
+        return [String(bound[0]), Number(bound[1])];
+      });
       using holder = await endpoint.client.connect();
       await holder.get("/");
       const waiting = [await endpoint.client.connect(), await endpoint.client.connect()];

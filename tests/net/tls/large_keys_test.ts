@@ -117,18 +117,27 @@ Deno.test(
       assertEquals(warnings.length, 1);
       assertMatch(warnings[0]!, warning);
     }
-    await t.step(
-      "peers of the usable authority are accepted, and the log names the other",
-      async () => {
-        const trust = { serverSslconfig: forServer, clientSslconfig: forClient };
-        await using endpoint = await startTls(trust, app);
-        assertEquals((await endpoint.client.request("GET", "/")).status, 204);
-        endpoint.server.setSslctx(forServer);
-        const lines = endpoint.logger.messagesOf("warn");
-        assertEquals(lines.length, 1, "named once");
-        assertMatch(lines[0]!, warning);
-      },
-    );
+    await t.step("peers of the usable authority are accepted", async () => {
+      const trust = { serverSslconfig: forServer, clientSslconfig: forClient };
+      await using endpoint = await startTls(trust, app);
+      assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+    });
+    await t.step("the log of a server names the authority once, and each new problem", async () => {
+      const trust = { serverSslconfig: forServer, clientSslconfig: forClient };
+      await using endpoint = await startTls(trust, app);
+      const { server, logger } = endpoint;
+      await server.ready;
+      server.setSslctx(forServer);
+      const getWarnings = () => logger.lines.filter(([level]) => level === "warn");
+      assertEquals(getWarnings().length, 1);
+      assertMatch(getWarnings()[0]![1], warning);
+      const textConfig = { ...await readTexts(forServer), allowUnauthenticatedClients: true };
+      server.setSslctx(textConfig);
+      assertMatch(
+        getWarnings()[1]![1],
+        makeMessagePattern("ca: certificate 1 in the text", "large", ": it is not trusted"),
+      );
+    });
     await t.step("a client of the other authority is refused", async () => {
       const trust = {
         serverSslconfig: forServer,
