@@ -5,6 +5,7 @@ import {
   type AppFunction,
   type AppObject,
   Body,
+  BodyError,
   BodyIter,
   ChunkedBody,
   ChunkedBodyIter,
@@ -30,7 +31,7 @@ import {
   formatLabel,
 } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { PieceSource, streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1, methods } from "@degu/testing/wire_grammar.ts";
 import {
   assertEquals,
@@ -307,6 +308,25 @@ Deno.test("callApp cancels the body of a response that it refuses, and the body 
   assertEquals(body.used, true);
 });
 
+Deno.test("callApp resolves to 413, as a server responds, if the body of the request is too long for the app", async () => {
+  const app: App = async (request) => {
+    const { body } = request;
+    (request as { body: unknown }).body = null;
+    return reply(200, await body!.text({ maxBytes: 4 }));
+  };
+  assertEquals([...await callApp(app, mkreq("PUT", "/", {}, "four"))].slice(0, 2), [200, "OK"]);
+  const refused = await callApp(app, mkreq("PUT", "/", {}, "five!"));
+  assertEquals([refused.status, refused.reason, refused.headers], [
+    413,
+    "Content Too Large",
+    Object.create(null),
+  ]);
+  assertEquals(await refused.text(), "");
+  const otherApp: App = async () =>
+    reply(200, await new Body(streamOf(new Uint8Array(2)), 2).text({ maxBytes: 1 }));
+  await assertRejects(() => callApp(otherApp, mkreq("PUT", "/", {}, "five!")), BodyError);
+});
+
 Deno.test("callApp refuses the Request of the platform, and any other object", async () => {
   for (const request of [new Request("http://localhost/"), { ...mkreq("GET", "/") }, null]) {
     const error = await catchRejection(
@@ -409,6 +429,14 @@ Deno.test("mkreq makes the same request that a server passes to an app", async (
   }
 });
 
+Deno.test("mkreq keeps headers and body", () => {
+  const headers = { a: "b", range: new Range(0, 5) };
+  assertEquals(flatten(mkreq("GET", "/", headers).headers), { a: "b", range: "bytes=0-4" });
+  assertEquals(Object.keys(headers), ["a", "range"]);
+  const body = new Body(new PieceSource([]), 5);
+  assertStrictEquals(mkreq("PUT", "/", { "content-length": 5 }, body).body, body);
+});
+
 Deno.test("mkreq makes a received body of a text and of bytes, and announces its length", async () => {
   for (const [body, length] of [["ö", 2], [new Uint8Array([195, 182]), 2]] as const) {
     const request = mkreq("PUT", "/", { a: "b" }, body);
@@ -420,6 +448,9 @@ Deno.test("mkreq makes a received body of a text and of bytes, and announces its
     const request = mkreq("PUT", "/", { a: "b" }, empty);
     assertEquals([request.body, request.headers], [null, { a: "b" } as never]);
   }
+  const headers = { "content-length": 5 };
+  assertEquals(flatten(mkreq("PUT", "/", headers, "hello").headers), headers);
+  assertEquals(headers, { "content-length": 5 });
   assertRangeError(() => mkreq("PUT", "/", {}, "\ud800"), "a lone surrogate");
 });
 

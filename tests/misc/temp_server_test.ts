@@ -326,7 +326,7 @@ Deno.test("a function that can't be transferred is a TypeError with advice", asy
       return this;
     }
   }
-  for (const app of [uselessApp.bind(null), Built.prototype.method, Built]) {
+  for (const app of [uselessApp.bind(null), Math.max, Built.prototype.method, Built]) {
     for (const args of [[anywhere, null, app], [anywhere, app]]) {
       const error = await catchStartError(...args);
       assert(error instanceof TypeError, Deno.inspect(error));
