@@ -9,16 +9,16 @@ import { assert } from "@std/assert";
 /** The start of each program. A program that runs must not use names that it only declares. */
 export const BEGINNING = `
 import {
-  type Address, type Api, type App, type AppFunction, Body, type BodyOut, buildUri, Client,
+  type Address, type Api, type App, type AppFunction, type AppObject, Body, type BodyOut, buildUri, Client,
   type ClientSslconfig, Connection, ConnectionPool, ContentRange, createFetch, expectOk,
-  fromFetchHandler, type HeadersToSend, json, type Method, ProtocolError, ProxyApp, Range, reply,
+  fromFetchHandler, type HeadersToSend, isTransient, json, type Method, ProtocolError, ProxyApp, Range, reply,
   type Requester, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session,
-  SSLClient, SSLServer, StatusError, SuffixRange, wrapApp,
+  SSLClient, SSLServer, StatusError, SuffixRange, type TlsError, wrapApp,
 } from "@degu/degu";
 import * as degu from "@degu/degu";
 import { Device } from "@degu/device";
 import {
-  downloadTree, FilesApp, type TreeEntry, upload, uploadTree, type UploadTreeOptions,
+  download, downloadTree, FilesApp, type TreeEntry, upload, uploadTree, type UploadTreeOptions,
 } from "@degu/files";
 import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
 

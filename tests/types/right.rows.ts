@@ -157,6 +157,40 @@ for (
   ] satisfies ServerSslconfig[]
 ) new SSLServer(sslconfig, address, app);
 `,
+  "all forms of the trust of a client": `
+for (
+  const sslconfig of [
+    {},
+    { checkHostname: true },
+    { ca },
+    { ca: [ca], cert, key },
+    { caFile, cert, key, checkHostname: flag },
+    { caFile, caPath: "/tmp/authorities", certFile, keyFile, ca: undefined },
+  ] satisfies ClientSslconfig[]
+) new SSLClient(sslconfig, address);
+`,
+  "configurations that are changed by spreading": `
+new SSLServer({ ...pki.serverSslconfig, caFile }, address, app);
+new SSLServer({ ...pki.serverSslconfig, allowUnauthenticatedClients: true }, address, app);
+new SSLServer({ ...pki.serverSslconfig, caFile: undefined, ca }, address, app);
+new SSLServer({ ...pki.anonymousServerSslconfig, caFile }, address, app);
+new SSLClient({ ...pki.clientSslconfig, checkHostname: true }, address);
+new SSLClient({ ...pki.anonymousClientSslconfig, cert, key }, address);
+new SSLServer(anyPki.serverSslconfig, address, app);
+new SSLServer({ ...anyPki.serverSslconfig, allowUnauthenticatedClients: true }, address, app);
+new SSLServer({ ...sslconfig, ca: undefined, caFile }, address, app);
+new SSLServer({ ...sslconfig, certFile: undefined, keyFile: undefined, cert, key }, address, app);
+new SSLClient({ ...clientSslconfig, caFile: undefined, caPath: undefined, ca }, address);
+`,
+  "every result of onConnect": `
+const kinds: AppObject[] = [
+  { handle: app, onConnect: () => true },
+  { handle: app, onConnect: async () => await Promise.resolve(false) },
+  { handle: app, onConnect: () => flag ? { user: "viewer" } : false },
+  { handle: app, onConnect: async () => ({ user: "viewer", signal, isTrusted: async () => flag }) },
+];
+for (const each of kinds) wrapApp(each, (next) => next());
+`,
   "options of a tree, also those that are built step by step": `
 uploadTree(client, "/tmp/a", "/a/", { move: flag, settled: 5, retries: 3, signal });
 uploadTree(client, "/tmp/a", "/a/", { move: true, delete: false, compare: undefined });

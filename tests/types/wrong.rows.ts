@@ -73,6 +73,34 @@ an object as body of a reply | send a value as JSON with json(value, status)
 a parameter as in Express | write {name} in place of :name
 - routes({ "GET /user/:id": () => reply(200) });
 + routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });
+
+a status that no response can have | '100' is not assignable to parameter of type 'never'
+- reply(100);
++ reply(200);
+
+a body with a status that allows no body | '"x"' is not assignable to type 'null'
+- reply(204, "x");
++ reply(204);
+
+an answer as an object without a reason | Property 'reason' is missing
+- new Server(address, () => ({ status: 200, headers: {}, body: null }));
++ new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));
+
+a parameter of another name | Property 'name' does not exist
+- routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });
++ routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });
+
+a parameter that may be missing, in an app for any route | 'parameters.name' is possibly 'undefined'
+- const show: App = ({ parameters }) => reply(200, parameters.name.toUpperCase());
++ const show: App = ({ parameters }) => reply(200, parameters.name?.toUpperCase() ?? null);
+
+a value of a request without a check | 'unknown' is not assignable to type 'string'
+- const name: string = request.store.get("user");
++ const name = String(request.store.get("user") ?? "nobody");
+
+a copy of a request by its fields | is missing the following properties from type 'Request'
+- wrapApp(app, (next, request) => next({ ...request, headers: {} }));
++ wrapApp(app, (next, request) => next(request.with({ headers: {} })));
 `),
 
   // Headers, bodies, and other arguments.
@@ -119,6 +147,26 @@ milliseconds for seconds | RangeError: timeout: must be a number of seconds abov
 milliseconds for seconds between retries | RangeError: seconds: must be a number from 0 to 60
 - await retry(() => client.get("/"), { seconds: 500 });
 + await retry(() => client.get("/"), { seconds: 0.5 });
+
+a length as text | Type 'string' is not assignable to type 'number'
+- client.request("PUT", "/", { "content-length": "5" }, "hello");
++ client.request("PUT", "/", { "content-length": 5 }, "hello");
+
+the start of a received range that may have another unit | Property 'start' does not exist on type 'string'
+- request.headers.range?.start;
++ request.headers.range instanceof Range ? request.headers.range.start : 0;
+
+received cookies as text | Property 'split' does not exist on type 'string[]'
+- response.headers["set-cookie"]?.split(";");
++ response.headers["set-cookie"]?.map((cookie) => cookie.split(";"));
+
+several lines of another header | Type 'string[]' is not assignable
+- const headers: HeadersToSend & { vary?: string } = { vary: ["a", "b"] };
++ const headers: HeadersToSend & { vary?: string } = { vary: "a, b", "set-cookie": ["c=d", "e=f"] };
+
+a DELETE of a connection with a body | Argument of type 'string' is not assignable to parameter of type 'null
+- conn.request("DELETE", "/", {}, JSON.stringify({ a: 1 }));
++ conn.request("POST", "/", {}, JSON.stringify({ a: 1 }));
 `),
 
   // Programs that compile, and fail with an error that names the cause and the remedy.
@@ -188,6 +236,32 @@ a StatusError that an app throws | Expected 1 arguments
 a Session that a program constructs, without types | TypeError: use callApp()
 - Reflect.construct(degu.Session, ["test", null, 10]);
 + await callApp(app, mkreq("GET", "/"), { session: { address: null } });
+
+a code of another class | no overlap
+- (error as TlsError).code === "BODY_INCOMPLETE";
++ (error as ProtocolError).code === "BODY_INCOMPLETE";
+
+a decision on retries that returns a promise | 'Promise<boolean>' is not assignable to type 'boolean'
+- retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });
++ retry(() => client.request("GET", "/"), { when: (error) => isTransient(error) });
+
+a Request that a program constructs | TS2554
+- new degu.Request("GET", "/", {}, null, [], [], null);
++ mkreq("GET", "/");
+
+a wrapped function for another route | TS2322
+- routes({
+-   "GET /lamp/{id}": wrapApp(
+-     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
+-     (next) => next(),
+-   ),
+- });
++ routes({
++   "GET /lamp/{name}": wrapApp(
++     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
++     (next) => next(),
++   ),
++ });
 `),
 
   // TLS configurations, identities of peers, and sessions.
@@ -222,6 +296,51 @@ the trust compared without await | TS2367
 the trust as a condition without await | TS2801
 - if (session.trust()) reply(200);
 + if (await session.trust() === "trusted") reply(200);
+
+a context without authorities | Property 'caFile' is missing
+- (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });
++ (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({
++   certFile,
++   keyFile,
++   ca: [],
++ });
+
+a number that is not confirmed | 'boolean | Promise<boolean>'
+- device.invite({
+-   confirm({ number }) {
+-     console.log(number);
+-   },
+- });
++ device.invite({ confirm: ({ number }) => confirm(number) });
+
+an identity with a misspelled name | Type '{ usr: string; }' is not assignable to type 'boolean | PeerIdentity
+- new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });
++ new Server(address, { handle: app, onConnect: () => true });
+
+an identity whose name may be missing | undefined
+- new Server(address, {
+-   handle: app,
+-   onConnect: ({ peerCertificate }) => ({ user: peerCertificate?.publicKey256 }),
+- });
++ new Server(address, {
++   handle: app,
++   onConnect: ({ peerCertificate }) =>
++     peerCertificate !== null && { user: peerCertificate.publicKey256 },
++ });
+
+the trust in a switch without await | TS2678
+- switch (session.trust()) {
+-   case "trusted":
+-     reply(200);
+- }
++ switch (await session.trust()) {
++   case "trusted":
++     reply(200);
++ }
+
+a session whose trust is a value | TS2322
+- await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });
++ await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });
 `),
 
   // Transfers of files and trees.
@@ -238,5 +357,13 @@ milliseconds for the seconds of settled | RangeError: settled: must be a number 
 a filter that returns a promise | TS2322
 - await uploadTree(client, "/tmp/a", [], { filter: { file: async ({ name }) => await Promise.resolve(name !== "") } });
 + await uploadTree(client, "/tmp/a", [], { filter: { file: ({ modified }) => modified > new Date(0) } });
+
+the bytes of this call as the progress | Property 'bytes' does not exist on type 'TransferProgress'
+- await download(client, "/a", "/tmp/a", { onProgress: ({ bytes, total }) => console.log(bytes / total) });
++ await download(client, "/a", "/tmp/a", { onProgress: ({ done, total }) => console.log(done / total) });
+
+a download that moves | 'move' does not exist in type 'DownloadTreeOptions'
+- await downloadTree(client, "/a/", "/tmp/a", { move: true });
++ await downloadTree(client, "/a/", "/tmp/a", { delete: true });
 `),
 ];
