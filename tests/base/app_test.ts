@@ -1,6 +1,7 @@
 /** The messages and sessions that an app receives, and the responses that it returns. */
 import {
   Body,
+  BodyError,
   BodyIter,
   type BodyOut,
   ChunkedBody,
@@ -25,6 +26,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertMatch,
+  assertRejects,
   assertStrictEquals,
   assertStringIncludes,
   assertThrows,
@@ -337,6 +339,15 @@ Deno.test("discard works after a part was read, counts the remaining bytes, and 
     assertEquals(conn.closed, !isKept);
     if (isKept) await (await conn.get("/")).discard();
   });
+});
+
+Deno.test("a request that is too long for its app can still be read, if it has a length", async () => {
+  await using serving = serve(async ({ body }) => {
+    await assertRejects(() => body!.text({ maxBytes: 4 }), BodyError);
+    return [200, "OK", {}, await body!.text()];
+  });
+  const response = await serving.makeClient().put("/", {}, "hello");
+  assertEquals(await response.text(), "hello");
 });
 
 Deno.test("discard also counts the chunk headers", async () => {

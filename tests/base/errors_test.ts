@@ -306,13 +306,15 @@ for (const [rule, removed] of REMOVALS) {
   });
 }
 
-Deno.test("an iteration over a SwapRemoveSet skips entries that are removed during it", () => {
+Deno.test("an iteration over a SwapRemoveSet skips entries that are removed or added during it", () => {
   const set = new SwapRemoveSet<{ index: number; name: string }>();
   const entries = [..."abcd"].map((name) => ({ name, index: -1 }));
   for (const entry of entries) set.add(entry);
   const visited: string[] = [];
   for (const { name } of set) {
-    if (visited.push(name) === 1) { for (const i of [0, 2]) set.delete(entries[i]!); }
+    if (visited.push(name) > 1) continue;
+    for (const i of [0, 2]) set.delete(entries[i]!);
+    set.add({ name: "e", index: -1 });
   }
   assertEquals(visited, ["a", "b", "d"]);
 });

@@ -30,6 +30,7 @@ import {
   decodeLatin1,
   encodeLatin1,
   isReferenceValue,
+  limits,
   methods,
   parseReferenceUri,
   SEVERAL,
@@ -604,6 +605,18 @@ Deno.test("no formatter forges a line if a value changes while it is read", asyn
 });
 
 // The limits of chunks.
+
+Deno.test("parseChunkHeader allows lines of 4094 bytes", () => {
+  const makeLine = (size: number) => encodeLatin1(`5;k=${"v".repeat(size - 4)}`);
+  assertEquals(parseChunkHeader(makeLine(4094)).size, 5);
+  assertProtocolError(() => parseChunkHeader(makeLine(4095)), ["CHUNK_LINE_TOO_LONG"], "4095");
+});
+
+Deno.test("formatChunk allows 16 MiB of data", () => {
+  const data = new Uint8Array(limits.chunkData + 1);
+  assertEquals(formatChunk([null, data.subarray(1)]).length, 9 + limits.chunkData + 2);
+  assertRangeError(() => formatChunk([null, data]), "one byte more");
+});
 
 Deno.test("formatChunk allows lines of 4096 bytes with their CR LF", () => {
   const maxValueLength = 4096 - "0;k=\r\n".length;

@@ -149,6 +149,18 @@ Deno.test("buildUri escapes parameters so that parseUri and URLSearchParams read
   assertEquals(buildUri([], Object.assign(Object.create(null), { a: "b" })), "/?a=b");
 });
 
+Deno.test("Request.searchParams keeps a question mark at the beginning of a query", () => {
+  assertEquals([...mkreq("GET", "/??a=b").searchParams], [["?a", "b"]]);
+  assertEquals([...mkreq("GET", "/?").searchParams], []);
+});
+
+Deno.test("Request.searchParams are new at each call", () => {
+  const request = mkreq("GET", "/a?b=c");
+  request.searchParams.set("b", "d");
+  assertEquals(request.searchParams.get("b"), "c");
+  assertEquals([...mkreq("GET", "/a").searchParams], []);
+});
+
 const URI_RULE = "a URI has visible ASCII except #";
 const PATH_RULE = 'a path has visible ASCII except " # < > ? \\ and the backtick';
 const COMPONENT_RULE = 'a component has no slash or NUL, and doesn\'t begin with ".;" or "..;"';

@@ -94,6 +94,19 @@ Deno.test("a truncated response is an error, with and without close_notify", asy
   }
 });
 
+Deno.test("the modules for TLS are loaded only when they are needed", async () => {
+  for (const folder of ["net", "net/tls"]) {
+    const directory = new URL(`../../../${folder}/`, import.meta.url);
+    for await (const { name, isFile } of Deno.readDir(directory)) {
+      if (!isFile) continue;
+      const text = await Deno.readTextFile(new URL(name, directory));
+      for (const [line] of text.matchAll(/^import .* from "node:.*$/gm)) {
+        assertMatch(line, /^import type /, `${folder}/${name} loads a module at start`);
+      }
+    }
+  }
+});
+
 // ───────────────────────── servers
 
 const sendNoContent: App = () => [204, "No Content", {}, null];
