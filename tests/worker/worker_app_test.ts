@@ -525,7 +525,9 @@ function postError(thrown: unknown): Error {
 Deno.test("an error of a worker is restored with its class, name, message, stack and cause", () => {
   const errors: Error[] = [
     new RangeError("too large"),
+    new Deno.errors.AddrInUse("taken"),
     new DOMException("stopped", "AbortError"),
+    Object.assign(new Error("odd"), { name: "OddError" }),
     ...["Array", "constructor", "toString"].map((name) =>
       Object.assign(new Error("odd"), { name })
     ),
@@ -558,8 +560,12 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
   const rows: [thrown: unknown, message: string][] = [
+    ["text", "text"],
     [withProperty("name", { value: () => 5 }), "odd"],
+    [withProperty("stack", { value: Symbol("s") }), "odd"],
     [withProperty("message", { get: fail }), "the thrown value can't be read"],
+    [withProperty("code", { get: fail }), "the thrown value can't be read"],
+    [withProperty("cause", { get: fail }), "the thrown value can't be read"],
     [proxy, "the thrown value can't be read"],
     [{ [Symbol.for("Deno.customInspect")]: fail }, "the thrown value can't be read"],
   ];

@@ -57,9 +57,12 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
       ["a relative path", { caFile: "ca.pem" }, /^caFile: must be .* path; got "ca.pem"/],
       ["an empty text", { cert, key, ca: "" }, /^ca: the text holds no certificate/],
       ["a leaf", { cert, key, ca: [ca, cert] }, /^ca: certificate 1 in text 2, .*CA:TRUE/],
+      ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, /^ca: certificate 1 in the text/],
       ["the key of another certificate", { cert, key: otherKey, ca }, /^key: .* does not belong/],
       ["a key in PEM without a key", { cert, key: cert, ca }, /^key: must have one private key/],
+      ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, /^key: the/],
       ["a text as path", { certFile, keyFile: key, ca }, /^keyFile: .*belongs in key$/],
+      ["a text as caFile", { caFile: ca, cert, key }, /^caFile: .*belongs in ca$/],
     ],
   };
   const clientRows: RefusedConfigs = {
