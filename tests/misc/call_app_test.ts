@@ -232,13 +232,27 @@ Deno.test("callApp rejects for a response that a server would refuse, and names 
     ],
     RangeError: [
       ['.headers["Content-Type"]: the name must', { "Content-Type": "a" }],
+      ['.headers["a"]: bad character', { a: "b\r\nc: d" }],
       [
         '.headers["content-length"]: must match the body, which has 5 bytes, or be left out; got "4"',
         makeLengthHeader(4),
         bytes,
       ],
+      [
+        '.headers["content-length"]: must be left out, because there is no body',
+        makeLengthHeader(5),
+        null,
+        204,
+      ],
+      [
+        '.headers["transfer-encoding"]: must be "chunked"',
+        makeCodingHeader("gzip"),
+        new ChunkedBodyIter([]),
+      ],
       [".headers: headers that exclude each other", bothFramings, null, 304],
       [".headers: the header range", { range: new Range(0, 5) }],
+      [".headers: must fit in a preamble", { a: "b".repeat(20000), c: "d".repeat(20000) }],
+      [".body: must be a Blob, a Body or a BodyIter above 16777216", {}, new Uint8Array(16777217)],
       [".body: must be null with status 204", {}, new Uint8Array(0), 204],
     ],
   };

@@ -430,7 +430,7 @@ Deno.test("formatHeaders writes a line for each item of set-cookie, and lists of
   for (const cookies of [["a=b", " c"], ["a\r\nb: c"], ["a\0"]]) {
     assertRangeError(() => formatHeaders({ "set-cookie": cookies }), formatLabel(cookies.join()));
   }
-  for (const cookies of [[5], ["a", undefined], new Array(1), {}]) {
+  for (const cookies of [[5], [null], [["a"]], ["a", undefined], new Array(1), {}]) {
     assertTypeError(
       () => callWith(formatHeaders, { "set-cookie": cookies }),
       Deno.inspect(cookies),
@@ -487,10 +487,10 @@ Deno.test("formatHeaders refuses wrong values of the headers that have a typed v
 Deno.test("formatHeaders refuses values of the wrong type", () => {
   const range = new Range(0, 1);
   const contentRange = new ContentRange(0, 1, 2);
-  const invalidValues = [null, true, ["a"], { toString: () => "a" }];
+  const invalidValues = [null, true, 1n, [], ["a"], new String("a"), { toString: () => "a" }];
   const rows: [name: string, values: unknown[]][] = [
     ["a", [5, range, contentRange, ...invalidValues]],
-    ["content-length", [range, "5", { valueOf: () => 5 }, ...invalidValues]],
+    ["content-length", [range, "5", new Number(5), { valueOf: () => 5 }, ...invalidValues]],
     ["transfer-encoding", [5, range, ...invalidValues]],
     ["range", ["bytes=0-1", 5, contentRange, ...invalidValues]],
     ["content-range", ["bytes 0-1/2", 5, range, ...invalidValues]],
