@@ -11,7 +11,6 @@ import {
   type PeerTarget,
 } from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";
 import {
@@ -21,6 +20,7 @@ import {
   recordAuthority,
   setUpClient,
 } from "@degu/testing/device_serving.ts";
+import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import {
   assert,
@@ -336,6 +336,21 @@ Deno.test("the first address that answers wins; the next is tried when one fails
     assert(waited === 0 ? took < 250 : took >= waited * 249, `${startedPorts}`);
   }
   assertEquals(new Set(timeouts.started), new Set([250]));
+});
+
+Deno.test("the other attempts are aborted, and their later connections are closed", async () => {
+  const lateConnection = Promise.withResolvers<void>();
+  const reasons: unknown[] = [];
+  const { winner, closed: closedSockets } = race((port, signal) => {
+    if (port === 2) return;
+    signal.addEventListener("abort", () => reasons.push(signal.reason.name));
+    return lateConnection.promise;
+  }, 2);
+  assertEquals([await winner, reasons, closedSockets], [2, ["AbortError"], []]);
+  lateConnection.resolve();
+  await lateConnection.promise;
+  await new Promise((resolve) => setTimeout(resolve));
+  assertEquals(closedSockets, [1]);
 });
 
 Deno.test("no socket is leaked if two attempts succeed at the same moment, or if the race is aborted", async () => {

@@ -10,6 +10,7 @@ import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { App, AppObject, Session } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { runCommand } from "@degu/testing/commands.ts";
 import {
   authorityOf,
   identityOf,
@@ -30,18 +31,31 @@ import {
   setUpClient,
 } from "@degu/testing/device_serving.ts";
 import { listNames } from "@degu/testing/directories.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
+import { assertTypeError, callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { CurrentTlsContext } from "@degu/internal/net/tls/listener.ts";
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "@degu/internal/files/disk/paths.ts";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
+import {
+  checkFirstSignal,
+  checkSecondSignal,
+  type Gate,
+  ignore,
+} from "@degu/testing/until_signal.ts";
 
 /** Makes a client with any certificate that trusts a device. */
 async function makeClient(device: Device, address: Address, cert: string, key: string) {
@@ -272,6 +286,41 @@ Deno.test("a copied directory can't be used to impersonate the peers in it", asy
   assertEquals(error.code, "UNTRUSTED");
 });
 
+const ANOTHER_USER = 12345;
+const notRoot = Deno.uid() === 0 ? null : "only root can act as another user";
+
+Deno.test(
+  "a process of another user can't read or change the directory of a device",
+  ignoreIf(notRoot),
+  async () => {
+    await using setup = await setUpClient();
+    const { camera, devices } = setup;
+    // Let all users access the parent of the directory.
+    await Deno.chmod(devices.makePath("."), 0o755);
+    const program = `
+import os, sys
+os.setgid(${ANOTHER_USER}); os.setuid(${ANOTHER_USER})
+dir = sys.argv[1]
+attempts = [
+  lambda: os.listdir(dir),
+  lambda: open(dir + "/device.json"),
+  lambda: os.listdir(dir + "/peers"),
+  lambda: open(dir + "/lock", "r+"),
+  lambda: open(dir + "/peers/new", "w"),
+  lambda: os.rename(dir, dir + "-moved"),
+]
+for attempt in attempts:
+  try:
+    attempt()
+    print("done")
+  except PermissionError:
+    print("denied")`;
+    const { stdout, stderr } = await runCommand(["python3", "-c", program, camera.dir]);
+    assertEquals(stdout, "denied\n".repeat(6), stderr);
+    assert((await camera.peers()).length === 1);
+  },
+);
+
 Deno.test("an app of a device's server can't change the user name, but may refuse the peer and end the trust", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
@@ -337,6 +386,31 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   assertEquals(await logUsers({ user: () => "somebody" }), ["somebody", "somebody"]);
   assertEquals(await logUsers({ user: () => null }), ["-", "-"]);
 });
+
+// serveUntilSignal() with the server of a device.
+
+const SIGNAL = "SIGCONT";
+
+async function startGate({ app }: Gate) {
+  const setup = await setUp(app);
+  return {
+    server: setup.server,
+    client: await setup.viewer.client(setup.camera.id),
+    [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test(
+  "a device's server finishes pending requests at the first signal, and ends",
+  { ignore },
+  () => checkFirstSignal(SIGNAL, startGate),
+);
+
+Deno.test(
+  "a device's server is closed at the second signal",
+  { ignore },
+  () => checkSecondSignal(SIGNAL, startGate),
+);
 
 // Separate apps for each peer.
 
@@ -467,4 +541,12 @@ Deno.test("perPeer calls the onConnect of a peer's app before the first request 
   assertEquals(sessions, ["viewer function", "viewer function"]);
   const stranger = await recorder.client("camera", { addresses: [server.address] });
   await assertRejects(() => stranger.request("GET", "/"), EmptyPreambleError);
+});
+
+Deno.test("perPeer needs a function, and the server of a device", async () => {
+  for (const make of [undefined, null, {}, { handle: () => reply(200) }]) {
+    assertTypeError(() => callWith(perPeer, make), Deno.inspect(make));
+  }
+  const app = perPeer(() => () => reply(200));
+  await assertRejects(() => callApp(app, mkreq("GET", "/")), TypeError, "DeviceServer");
 });

@@ -390,6 +390,18 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   for (const record of added) await record.remove();
 });
 
+Deno.test("stored peers and names can be read and changed after the device is closed", async () => {
+  await using setup = await setUpPeers("viewer");
+  const { camera, others: [viewer] } = setup;
+  await record(camera, viewer!);
+  await camera.close();
+  assertEquals(namesOf(await camera.peers()), ["viewer"]);
+  assertEquals((await camera.rename("viewer", "tablet")).name, "tablet");
+  assertEquals((await camera.peer("tablet"))?.name, "tablet");
+  assertEquals(await camera.serving(), []);
+  await camera.forget("tablet");
+});
+
 // A device survives a power failure: its files and their directories are synced to the disk.
 
 const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];

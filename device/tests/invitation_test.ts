@@ -316,6 +316,7 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
     ["serving", [validAddress, "/run/a.socket"], RangeError, `[1]: ${hostRule}`],
     ["serving", [["224.0.0.1", 80]], RangeError, `[0]: ${hostRule}`],
     ["serving", "127.0.0.1:1", TypeError, ": must be an array of addresses"],
+    ["serving", Array(7).fill(validAddress), RangeError, ": must be at most 6 addresses; got 7"],
   ];
   const { AddrInUse, AddrNotAvailable } = Deno.errors;
   const usedAddress = addressOf(invitation);
@@ -323,10 +324,12 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
   const otherMachine = ["192.0.2.1", 0]; // RFC 5737: an address of no machine
   const ofInvite: Row[] = [
     ["seconds", 0.99, RangeError, ": "],
+    ["seconds", 86_400.1, RangeError, ": "],
     ["listen", [["127.0.0.1", 0], usedAddress], AddrInUse, inUse],
     ["listen", [otherMachine], AddrNotAvailable, "[0]: can't listen at 192.0.2.1:0: "],
     ["listen", [["localhost", 0]], RangeError, "[0][0]: must be an IPv4 or IPv6 address"],
     ["listen", ["/run/a.socket"], RangeError, "[0]: must be an IP address with a port; got"],
+    ["listen", [], RangeError, ": must be 1 to 6 addresses; got 0"],
     ["listen", Array(7).fill(validAddress), RangeError, ": must be 1 to 6 addresses; got 7"],
   ];
   const check = async (call: () => Promise<unknown>, Class: new () => Error, message: string) => {
@@ -344,6 +347,30 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
   await check(join(invitation.line, { peer: 1 }), TypeError, "");
   await check(join(invitation.line, { signal: {} }), TypeError, "");
   await assertRejects(join("degu:AAAA"), PairingError, "garbled");
+});
+
+Deno.test("a device whose address the other device doesn't get logs a warning, unless serving is empty", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const takeWarnings = () =>
+    [camera, viewer].map(({ logger }) => {
+      const warnings = logger.messagesOf("warn").map((line) => line.split(", because")[0]);
+      logger.lines.length = 0;
+      return warnings;
+    });
+  const makeWarning = (name: string) => `pairing: ${name} got no address of this device`;
+  const unset = { serving: undefined };
+  await pair(camera, viewer, unset, unset);
+  assertEquals(takeWarnings(), [[makeWarning("viewer")], [makeWarning("camera")]]);
+  await using invitation = await camera.invite({ ...unset, confirm: () => true });
+  await viewer.joinByNumber(invitation, () => true, unset);
+  await invitation.paired;
+  assertEquals(takeWarnings(), [[makeWarning("viewer")], [makeWarning("camera")]]);
+  await pair(camera, viewer, { serving: [] }, { serving: [] });
+  assertEquals(takeWarnings(), [[], []]);
+  await using _server = await camera.device.serve(QUIET[0]!, () => [204, "No Content", {}, null]);
+  await pair(camera, viewer, unset, { serving: [] });
+  assertEquals(takeWarnings(), [[], []]);
 });
 
 Deno.test("an invitation that ends during the check of the introduction stores no peer, whatever the result", async (t) => {

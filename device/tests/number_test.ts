@@ -137,6 +137,7 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
 Deno.test("if the inviter's user rejects, or confirm fails, the joiner gets an error, and the line still works", async () => {
   const rows: [confirm: ConfirmNumber, level: "error" | "info", logged: string][] = [
     [() => false, "info", "not confirmed on this device"],
+    [() => Promise.resolve(1 as never), "info", "not confirmed on this device"],
     [
       () => {
         throw new Error("no terminal");
@@ -180,6 +181,7 @@ Deno.test("if the joiner's user rejects, or confirm fails, the inviter's questio
   const failure = new Error("no terminal");
   const rows: [confirm: ConfirmNumber, cause: unknown][] = [
     [() => false, undefined],
+    [() => Promise.resolve(1 as never), undefined],
     [() => Promise.reject(failure), failure],
   ];
   for (const [confirm, cause] of rows) {
@@ -383,6 +385,18 @@ Deno.test("a valid secret ends the question, and pairs by line; the number is cl
   await completeSecondStep(invitation, value, other);
 });
 
+Deno.test("a secret with a hostile introduction also ends the question, and the invitation stays open", async () => {
+  await using setup = await openConfirmedInvitation(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  using _joiner = await RawJoiner.startQuestion(invitation, viewer);
+  const { signal } = await inviter.waitForQuestion();
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", { ...introductionOf(invitation.line, viewer), name: "-" });
+  await stranger.readResponse(403);
+  await waitForAbort(signal);
+  await assertLineWorks(camera, viewer, invitation);
+});
+
 Deno.test("without confirm the plain port answers only requests for the authority", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
@@ -434,6 +448,29 @@ async function findFreePortPair(): Promise<number> {
     }
   }
 }
+
+Deno.test("joinByNumber rejects invalid arguments", async () => {
+  await using setup = await openConfirmedInvitation(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  const confirm = rejectQuestion;
+  const validAddresses = invitation.addresses;
+  const rows: [given: unknown, options: unknown, Class: new () => Error, message: string][] = [
+    [validAddresses, {}, TypeError, "confirm: must be a function; got undefined"],
+    [validAddresses, { confirm, signal: {} }, TypeError, "signal"],
+    [validAddresses, { confirm, peerName: "-" }, RangeError, "peerName"],
+    [[], { confirm }, RangeError, "addresses: must not be empty"],
+    [["/run/a"], { confirm }, RangeError, "addresses[0]: must be a host with a port"],
+    [[...validAddresses, ["127.0.0.1", 0]], { confirm }, RangeError, "addresses[1][1]"],
+    [invitation.line, { confirm }, TypeError, "confirm"],
+  ];
+  for (const [joinArguments, options, Class, message] of rows) {
+    const join = viewer.device.join as (given: unknown, options: unknown) => Promise<unknown>;
+    const joining = () => join.call(viewer.device, joinArguments, options);
+    await assertRejects(joining, Class, message, Deno.inspect([joinArguments, options]));
+  }
+  await assertRejects(() => camera.invite({ confirm: 1 as never }), TypeError, "confirm: must be");
+  assertEquals(inviter.questions, []);
+});
 
 /** Starts an inviter with the responses of the test, and counts the requests. */
 function startHostileInviter(respond: (count: number) => string) {
@@ -498,6 +535,7 @@ Deno.test("after an inviter has answered a commitment, the joiner sends no other
     [makeOffer(camera, { authority: base64url(new Uint8Array(300)) }), /is not valid/],
     [makeOffer(camera, { authority: base64url(der) }), /can't be paired with itself/],
     [makeOffer(camera, { name: "a/b" }), /is not valid: its name/],
+    [makeOffer(camera, { random: base64url(new Uint8Array(31)) }), /is not valid/],
     [makeOffer(camera, { port: 0 }), /is not valid: its port/],
     [makeOffer(camera, { more: 1 }), /is not valid: it must have the fields/],
     [formatAnswer("{"), /is not valid/],
@@ -569,6 +607,7 @@ Deno.test("an inviter that violates the protocol, or closes its connection, coun
   const rows = [
     formatAnswer({}, "403 Forbidden"),
     formatAnswer({ more: 1 }),
+    formatAnswer("[]"),
     "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
   ];
   for (const response of rows) {
@@ -633,6 +672,7 @@ Deno.test("the joiner stores only the device of the number, and only after its v
   const table: [by: PairingDevice, protocol: string, answer: string | null, message: RegExp][] = [
     [camera, "degu-pair/2", formatAnswer({}), /^$/],
     [camera, "degu-pair/2", formatAnswer({ more: 1 }), /camera did not confirm/],
+    [camera, "degu-pair/2", formatAnswer({}, "403 Forbidden"), /camera did not confirm/],
     [camera, "degu-pair/2", null, /the last answer of camera did not arrive/],
     [camera, "degu-pair/1", formatAnswer({}), /can't be reached at 127.0.0.1/],
     [impostor, "degu-pair/2", formatAnswer({}), /can't be reached at 127.0.0.1/],

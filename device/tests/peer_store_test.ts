@@ -179,9 +179,13 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     ["cut", original.slice(0, -10)],
     ["the same JSON in another form", JSON.stringify(fields)],
     ["an additional field", changedText({ more: 1 })],
+    ["a missing field", changedText({ name: undefined })],
     ["no whole version", changedText({ version: 1.5 })],
+    ["no name", changedText({ name: "a b" })],
     ["another authority", changedText({ certificate: pem })],
+    ["a certificate of another type", changedText({ certificate: 1 })],
     ["invalid addresses", changedText({ addresses: ["camera"] })],
+    ["an address with port 0", changedText({ addresses: ["127.0.0.1:0"] })],
     ["too long", original + " ".repeat(16384)],
   ];
   for (const [name, text] of rows) {

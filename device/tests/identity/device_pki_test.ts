@@ -4,7 +4,7 @@
  */
 import { createDevicePki } from "@degu/device";
 import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
-import { createTempDir, listNames, readTexts } from "@degu/testing/directories.ts";
+import { createTempDir, listNames, readMode, readTexts } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import {
@@ -39,6 +39,17 @@ Deno.test("createDevicePki loads an existing identity without a change", async (
   assertEquals(await readTexts(dirname(device.caFile)), snapshotBefore);
   assert(Object.isFrozen(device));
   assertEquals(structuredClone(device), device);
+});
+
+Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600", async () => {
+  await using dir = await createTempDir();
+  const parent = join(dir.path, "var", "pki");
+  const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
+  assertEquals(await listNames(parent), ["camera-1"]);
+  for (const path of [parent, home]) assertEquals(await readMode(path), 0o700);
+  const names = await listNames(home);
+  assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
+  for (const name of names) assertEquals(await readMode(join(home, name)), 0o600, name);
 });
 
 Deno.test("createDevicePki with create: false needs no permission to write, and doesn't write", async () => {

@@ -4,7 +4,9 @@
  */
 import { createDevicePki } from "@degu/device";
 import {
+  checkPrivate,
   replacePrivateFile,
+  USABLE_BY_OTHERS,
   writeAndRename,
   writePrivateFile,
 } from "@degu/internal/device/identity/private_files.ts";
@@ -138,6 +140,22 @@ Deno.test(
     await Deno.chown(theirs.path, ANOTHER_USER, null);
     await assertRefused(theirs.path, "belongs to another user");
     assertEquals(await listNames(theirs.path), []);
+  },
+);
+
+Deno.test(
+  "a user's files must belong to that user or to root",
+  ignoreIf(await findGiftObstacle()),
+  async () => {
+    await using dir = await createTempDir();
+    const rows = [[0, 0, true], [0, 7, false], [7, 0, true], [7, 7, true], [7, 8, false]] as const;
+    for (const [user, owner, isAccepted] of rows) {
+      await Deno.chown(dir.path, owner, null);
+      using _user = patch(Deno, "uid", () => () => user);
+      const checked = await checkPrivate(dir.path, USABLE_BY_OTHERS).then(() => true, () => false);
+      assertEquals(checked, isAccepted, `${user} ${owner}`);
+    }
+    await Deno.chown(dir.path, 0, null);
   },
 );
 
