@@ -21,6 +21,8 @@ import {
   type FileStats,
   isOverwritten,
   isUnchanged,
+  POOLED_BYTES,
+  readPieces,
   readSmallFile,
 } from "@degu/internal/files/file_pieces.ts";
 import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
@@ -329,6 +331,42 @@ Deno.test("a small file that is overwritten while it is served gets 409 without 
   const downloading = () => download(serving.makeClient(), "/file", `${target.path}/copy`);
   await assertTransferError(downloading, "CHANGED");
   assertEquals(serving.logger.messagesOf("error"), []);
+});
+
+// Files that are read piece by piece.
+
+Deno.test("buffers are used again for other files, and never while a piece is in use", async () => {
+  await using dir = await createTempDir();
+  const size = 2 * POOLED_BYTES + 100_000;
+  const files = await Promise.all([1, 2, 3].map(async (value) => {
+    await Deno.writeFile(`${dir.path}/${value}`, new Uint8Array(size).fill(value));
+    return await Deno.open(`${dir.path}/${value}`);
+  }));
+  using _files = new DisposableStack();
+  for (const file of files) _files.use(file);
+  const buffers = new Set<ArrayBufferLike>();
+  const readAll = (file: Deno.FsFile, isPooled: boolean) => {
+    return readPieces(file, 0, size, () => new Error("too short"), { isPooled });
+  };
+  const readings = files.slice(0, 2).map((file) => readAll(file, true));
+  for (let ended = 0; ended < readings.length;) {
+    const results = await Promise.all(readings.map((reading) => reading.next()));
+    ended = results.filter(({ done }) => done).length;
+    for (const [i, { value: piece }] of results.entries()) {
+      if (!piece) continue;
+      buffers.add(piece.buffer);
+      assertEquals(piece.find((byte) => byte !== i + 1), undefined);
+    }
+  }
+  for await (const piece of readAll(files[2]!, true)) {
+    assert(buffers.has(piece.buffer));
+    assertEquals(piece.find((byte) => byte !== 3), undefined);
+    // An early end also returns the buffers.
+    break;
+  }
+  for await (const piece of readAll(files[2]!, true)) assert(buffers.has(piece.buffer));
+  // A body may still be in use after the file was read.
+  for await (const piece of readAll(files[2]!, false)) assert(!buffers.has(piece.buffer));
 });
 
 Deno.test("a small file that changed in the last two seconds is read twice, and must be equal both times", async () => {

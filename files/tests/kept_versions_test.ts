@@ -464,6 +464,32 @@ Deno.test("a removal that is interrupted, and goes on, removes no more days", as
   assertEquals(listKept(dir.path), days.slice(-3));
 });
 
+Deno.test("a day that another process removes, or that can't be looked up, takes no place of the days that stay", async () => {
+  await using dir = await createTempDir();
+  const days = await makeOldDays(dir.path);
+  const newestDays = days.slice(-3);
+  {
+    using _patch = patch(Deno, "readDirSync", (readDirSync) => (path) => {
+      const entries = [...readDirSync(path)];
+      for (const day of days.slice(0, -3)) {
+        Deno.renameSync(`${dir.path}/${KEPT}/${day}`, `${dir.path}/${KEPT}/${day}.old`);
+      }
+      return entries.values();
+    });
+    await removeOldVersions(dir.path, 1);
+  }
+  assertEquals(listKept(dir.path), newestDays);
+  await fill(dir.path, { [`${KEPT}/${days[0]}/09_a/f`]: "1" });
+  {
+    using _patch = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+      if (!`${path}`.endsWith(days[0]!)) return lstatSync(path);
+      throw Object.assign(new Error("lstat (os error 5)"), { code: "EIO" });
+    });
+    await assertRejects(() => removeOldVersions(dir.path, 1), Error, "lstat");
+  }
+  assertEquals(listKept(dir.path), [days[0], ...newestDays]);
+});
+
 Deno.test("if the versions of one day can't be removed, those of the others are removed", async () => {
   await using dir = await createTempDir();
   const [first, , , ...newest] = await makeOldDays(dir.path);

@@ -85,6 +85,16 @@ Deno.test("a listing has the name, kind, size and time of each entry", async () 
   assertEquals(head.headers["content-type"], "application/json");
 });
 
+Deno.test("the date of a list is the time of the server's clock", async () => {
+  await using files = await serveDirectory(listing);
+  for (const query of ["", "?tree"]) {
+    const earliest = Math.floor(Date.now() / 1000) * 1000;
+    const { headers } = await files.conn.head(`/${query}`);
+    const date = Date.parse(`${headers["date"]}`);
+    assert(date >= earliest && date <= Date.now(), `${headers["date"]}`);
+  }
+});
+
 Deno.test("a name that is not UTF-8 is listed as such, next to a valid name that Deno shows in the same way", async () => {
   await using files = await serveDirectory(listing);
   if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");

@@ -318,3 +318,15 @@ if (canShare) {
     }
   });
 }
+
+test("move: files that leave an outbox keep their bits", async () => {
+  for (const uri of ["/tree/", "/new/"]) {
+    await using trees = await makeTrees("upload");
+    for (const size of SIZES) await write(`${trees.source}/${size}`, size, 0o700);
+    const options = { move: true, settled: 0 };
+    const { files, pending } = await uploadTree(trees.client, trees.source, uri, options);
+    assertEquals(files + pending, SIZES.length);
+    const targetDir = trees.target.replace(/tree$/, uri.slice(1, -1));
+    for (const size of SIZES) assertEquals(await readMode(`${targetDir}/${size}`), 0o700);
+  }
+});

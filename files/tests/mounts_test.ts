@@ -11,7 +11,7 @@ type ScenarioResult = any;
 const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
-  ...["written", "resumed", "replaced", "hidden", "swept", "full"],
+  ...["written", "resumed", "replaced", "hidden", "swept", "full", "rootFull"],
   ...["refused", "bound", "quotas", "deleted", "mountPoints"],
 ];
 
@@ -104,6 +104,15 @@ test(
       { status: 201 },
       { status: 201 },
     ]);
+  },
+);
+
+test(
+  "a full root doesn't prevent uploads to a mounted disk",
+  "rootFull",
+  ({ refused, written, reserved }) => {
+    assertEquals([refused, written], [{ status: 507, free: 0 }, { status: 201 }]);
+    assertEquals(reserved, ["disk/.degu-files 700"]);
   },
 );
 

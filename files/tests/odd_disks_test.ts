@@ -362,6 +362,21 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "a tree replaces files with odd times or sizes only if it may replace files",
+  ignoreIf(noDisk),
+  async () => {
+    for (const name of ["uploadTree to odd files", "downloadTree to odd files"]) {
+      assertEquals(await runScenario(name), [
+        makeExpected("failed"),
+        makeExpected("copied"),
+        makeExpected("unchanged"),
+        [],
+      ], name);
+    }
+  },
+);
+
 Deno.test("a move keeps files with odd times or sizes", ignoreIf(noDisk), async () => {
   const [outcomes, remaining] = await runScenario("move");
   assertEquals(outcomes, {

@@ -1,3 +1,5 @@
+/** Reuse of bytes that the target already has, for grown and renamed files. */
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
 import { download, FilesApp, type FilesOptions, type UploadTreeOptions } from "@degu/files";
@@ -352,3 +354,72 @@ Deno.test("with write: add a new file can reuse bytes, and an existing file stay
   assertEquals(outcomes, { new: "copied", log: "failed" });
   assertEquals(readDigests(trees.target), digests({ ...target, new: [BYTES, OLD] }));
 });
+
+/**
+ * Makes a function that detects requests to compare or copy a prefix, before the file itself is
+ * requested.
+ */
+function makeReuseDetector(): (method: string, uri: string, headers: HeadersToSend) => boolean {
+  const requested = new Set<string>();
+  return (method, uri, headers) => {
+    if (method === "GET") requested.add(uri);
+    const isComparison = headers["digest-length"] !== undefined && !requested.has(uri);
+    return isComparison || headers["reuse"] !== undefined;
+  };
+}
+
+/** A client whose requests time out if they match. */
+class ImpatientClient implements Connector {
+  timeouts = 0;
+  readonly #client: Connector;
+  readonly #isOfReuse = makeReuseDetector();
+  readonly #isTooSlow: (headers: HeadersToSend) => boolean;
+
+  constructor(client: Connector, isTooSlow: (headers: HeadersToSend) => boolean) {
+    this.#client = client;
+    this.#isTooSlow = isTooSlow;
+  }
+
+  readonly connect: Connector["connect"] = async (options) => {
+    const conn = await this.#client.connect(options);
+    const request: typeof conn.request = async (method, uri, headers = {}, ...args) => {
+      const isOfReuse = this.#isOfReuse(method, uri, headers) && this.#isTooSlow(headers);
+      if (!isOfReuse) return await conn.request(method, uri, headers, ...args);
+      this.timeouts++;
+      conn.close();
+      throw markSocketError(new Deno.errors.TimedOut("the peer kept the connection waiting"));
+    };
+    return {
+      request,
+      get closed() {
+        return conn.closed;
+      },
+      close: () => conn.close(),
+    };
+  };
+}
+
+const TOO_SLOW: readonly [label: string, header: string, TreeDirection][] = [
+  ["compares", "digest-length", "download"],
+  ["compares", "digest-length", "upload"],
+  ["copies", "reuse", "upload"],
+];
+
+for (const [action, header, direction] of TOO_SLOW) {
+  Deno.test(`${direction}: whole files are sent if the disk ${action} more slowly than the client waits`, async () => {
+    const source: Content = { new: [OTHER, OLD], log: [GROWN, NEW] };
+    const target: Content = { old: [OTHER, OLD], log: [BYTES, OLD] };
+    await using trees = await makeReusing(direction, source, target);
+    using _clock = setClockAhead(LATER);
+    const isTooSlow = (headers: HeadersToSend) => headers[header] !== undefined;
+    const client = new ImpatientClient(trees.client, isTooSlow);
+    const { result, events } = await trees.copyOver(client, { delete: true });
+    assertEquals([result.files, result.failed, result.deletionsSkipped], [2, 0, null]);
+    // Only the grown file is sent. The other file was renamed.
+    assertEquals([result.bytes, result.reused], [GROWN.length, SIZE]);
+    assertEquals(client.timeouts, 1);
+    const last = events.findLast((event) => event.type === "progress")!;
+    assertEquals([last.done, last.total], [result.bytes, result.bytes]);
+    assertEquals(readDigests(trees.target), digests(source));
+  });
+}

@@ -73,6 +73,14 @@ const rows: readonly Row[] = [
     status: 412,
   },
   {
+    fact: "a different file of the same size exists, with replace: false",
+    target: { x: "Source" },
+    path: "x",
+    options: { replace: false },
+    code: "EXISTS",
+    status: 412,
+  },
+  {
     fact: "an identical file exists, with replace: false",
     target: { x: "source" },
     path: "x",

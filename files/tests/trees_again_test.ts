@@ -115,6 +115,28 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: an error of a caller's function ends the call",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "1", "d/b": "2" });
+    const optionsOf = (thrower: () => never) => ({
+      "filter.file": { filter: { file: thrower } },
+      "filter.directory": { filter: { directory: thrower } },
+      onEvent: { onEvent: thrower },
+    });
+    for (const name of ["filter.file", "filter.directory", "onEvent"] as const) {
+      let callCount = 0;
+      const thrower = () => {
+        callCount++;
+        throw new Deno.errors.ConnectionReset("mine");
+      };
+      const copying = () => trees.copy({ retries: 3, ...optionsOf(thrower)[name] });
+      await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
+      assertEquals(callCount, 1, name);
+    }
+  },
+);
+
 const XYZ = { x: "1", y: "2", z: "3" };
 
 Deno.test("retries: maxDelete applies to the whole call, and a file that fails alone is reported at the end", async () => {

@@ -242,6 +242,15 @@ Deno.test("download: a list may have its entries in any order, after their direc
   assertEquals((await trees.copy({ delete: true })).result.unchanged, 6);
 });
 
+Deno.test("download: settled needs the date of the list", async () => {
+  await using trees = await makeTrees("download", { "a": "1" }, {}, async (_request, respond) => {
+    const [status, reason, { date: _, ...headers }, body] = await respond();
+    return [status, reason, headers, body];
+  });
+  assertEquals((await trees.copy({ dryRun: true })).result.files, 1);
+  await assertRejects(() => trees.copy({ settled: 1 }), TransferError, "no date");
+});
+
 Deno.test("upload: parents of the target are created; an unsupported operation rejects the whole call", async () => {
   await using dir = await createTempDir();
   await using localDir = await createTempDir();

@@ -24,6 +24,7 @@ import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.t
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
 import { isTransient } from "@degu/degu";
+import { listText } from "./directory_entries.ts";
 
 Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
   for (let moment = 1, isComplete = false; !isComplete; moment++) {
@@ -455,6 +456,29 @@ Deno.test.each(DIRECTIONS)(
     assertEquals([mixedError.result!.failed, isTransient(mixedError)], [2, false]);
   },
 );
+
+Deno.test("download: a source that can't be listed completely rejects the call", async () => {
+  const target = { old: "1" };
+  await using trees = await makeTrees(
+    "download",
+    { a: "1" },
+    target,
+    async ({ query }, respond) => {
+      if (query !== "tree") return null;
+      const [status, reason, headers] = await respond();
+      const modified = "2026-01-02T03:04:05.678Z";
+      const list = listText([
+        { path: ["a"], kind: "file", size: 1, modified },
+        { path: ["b"], kind: "other", size: 0, modified, reason: "unreadable" },
+        { end: true },
+      ]);
+      return [status, reason, headers, new TextEncoder().encode(list)];
+    },
+  );
+  const error = await catchIncomplete(() => copy(trees, { delete: true, onEvent }));
+  assertEquals([error.result!.files, error.result!.deletionsSkipped], [1, "incomplete"]);
+  assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
+});
 
 Deno.test.each(DIRECTIONS)(
   "%s: a dry run is complete only if it finds no difference",

@@ -27,6 +27,7 @@ import {
   randomBytes,
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf, makeChunkedBody } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -116,6 +117,29 @@ Deno.test("a stream arrives as it was read, even if the source uses its memory a
   }, { highWaterMark: 0 });
   await upload(files.client, source, "/file");
   assertEquals(await files.read("file"), concat(pieces));
+});
+
+Deno.test("an item whose buffer is transferred is stored whole, or the upload rejects", async () => {
+  const late = randomBytes(8_000_000);
+  const content = late.slice();
+  await using files = await serveUploads({}, ({ method }) => {
+    if (method === "PUT") late.buffer.transfer();
+    return null;
+  });
+  await upload(files.client, streamOf(late), "/late");
+  assertEquals(await files.read("late"), content);
+  const early = streamThen(encodeLatin1("lost"), () => {});
+  const transferred = early.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>({
+      transform(item, controller) {
+        const copy = item.slice();
+        controller.enqueue(copy);
+        copy.buffer.transfer();
+      },
+    }),
+  );
+  await catchRejection(upload(files.client, transferred, "/early"), "the upload");
+  assertEquals(await files.listAll(), ["late"]);
 });
 
 Deno.test("a source that breaks after any byte leaves no file and no part, and its error is final", async () => {

@@ -1,8 +1,10 @@
+/** upload: results, progress, files that change, resuming, and responses of other servers. */
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { FilesApp, StatusError, TransferError, type TransferProgress, upload } from "@degu/files";
 import { readUploadHeaders } from "@degu/internal/files/serve/put_request.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
+import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -140,6 +142,44 @@ async function interruptUpload(files: Awaited<ReturnType<typeof serveFiles>>, fi
   // The server stores what it has received, also after the client has failed.
   await files.becomeIdle();
 }
+
+/** Counts the bytes that are read from files during `work`. */
+async function countReadBytes(work: () => Promise<unknown>): Promise<number> {
+  let bytes = 0;
+  using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
+    return async function (this: Deno.FsFile, into) {
+      const count = await read.call(this, into);
+      bytes += count ?? 0;
+      return count;
+    };
+  });
+  await work();
+  return bytes;
+}
+
+Deno.test("a file is settled two seconds after its last change, and two files have different versions", async () => {
+  await using dir = await createTempDir();
+  const versions = new Set<string>();
+  for (const name of ["a", "b"]) {
+    const path = `${dir.path}/${name}`;
+    await Deno.writeTextFile(path, "12345");
+    await Deno.utime(path, 1, 1);
+    const changeTime = (await Deno.stat(path)).ctime!.getTime();
+    const { now } = Date;
+    try {
+      for (const [age, isSettled] of [[1999, false], [2000, true]] as const) {
+        Date.now = () => changeTime + age;
+        await using source = SourceFile.open(path);
+        versions.add(source.version);
+        const bytes = await countReadBytes(() => source.hash(undefined));
+        assertEquals([source.isSettled, bytes], [isSettled, isSettled ? 5 : 10], `${age}`);
+      }
+    } finally {
+      Date.now = now;
+    }
+  }
+  assertEquals(versions.size, 2);
+});
 
 Deno.test("upload doesn't resume a file that has just changed", async () => {
   using _clock = setClockBack();

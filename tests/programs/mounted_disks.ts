@@ -271,6 +271,18 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { tooLarge, announced, fits, records: records.map(({ record }) => record) };
   },
 
+  /** A root that is full doesn't stop uploads to another disk. */
+  async rootFull() {
+    await runOrThrow(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", root]);
+    mountedPaths.push(root);
+    await mountRam("disk", "size=8m");
+    await Deno.writeFile(`${root}/filler`, filled(MEBIBYTE)).catch(() => {});
+    await using served = serveRoot();
+    const refused = await served.request("PUT", "/a", {}, 5);
+    const written = await served.request("PUT", "/disk/a", {}, MEBIBYTE);
+    return { refused, written, reserved: reservedDirectories() };
+  },
+
   /** Disks on which no unfinished file can be stored, or that it can't be renamed to. */
   async refused() {
     await mountRam("readonly");

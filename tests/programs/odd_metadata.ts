@@ -191,6 +191,22 @@ for (const direction of ["upload", "download"] as const) {
     const { outcomes, deletedPaths, result } = await run();
     return [outcomes, deletedPaths, result.deletionsSkipped, (await run()).outcomes];
   };
+  scenarios[`${direction}Tree to odd files`] = async () => {
+    await using ends = await prepare("targets");
+    await Deno.remove(ends.source, { recursive: true });
+    await Deno.mkdir(ends.source);
+    for (const name of ODD_NAMES) {
+      await Deno.writeTextFile(`${ends.source}/${name}`, "new");
+      await Deno.utime(`${ends.source}/${name}`, REPLACED_TIME, REPLACED_TIME);
+    }
+    const run = (options = {}) => copyTree(direction, ends.client, ends.local, "/", options);
+    const outcomes = [
+      (await run({ replace: false })).outcomes,
+      (await run()).outcomes,
+      (await run()).outcomes,
+    ];
+    return [...outcomes, ODD_NAMES.filter((name) => !isNew(`${ends.target}/${name}`))];
+  };
 }
 
 scenarios.move = async () => {
