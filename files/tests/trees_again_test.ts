@@ -1,4 +1,5 @@
 /** Transfers of trees that continue after a lost connection: the option `retries`. */
+import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { Client, type Connector, isTransient, type Request } from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -128,7 +129,7 @@ Deno.test.each(DIRECTIONS)(
       let callCount = 0;
       const thrower = () => {
         callCount++;
-        throw new Deno.errors.ConnectionReset("mine");
+        throw markSocketError(new Deno.errors.ConnectionReset("mine"));
       };
       const copying = () => trees.copy({ retries: 3, ...optionsOf(thrower)[name] });
       await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
