@@ -12,7 +12,7 @@ import {
   runAgentInProcess,
   spawnAgent,
 } from "@degu/testing/agents.ts";
-import { runOrThrow } from "@degu/testing/commands.ts";
+import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
@@ -596,52 +596,60 @@ Deno.test("join with another text, or without a line, names degu pair", async ()
 
 // A directory of a device that can't be written.
 
+/** A command that runs another command as an unprivileged user who owns the same files. */
+const AS_USER = ["unshare", "--user", "--map-user=54321"];
 const readOnlyMount = (path: string) => [
   ...THROUGH_MOUNT_NAMESPACE,
   ...["sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"', path],
 ];
-
-Deno.test(
-  "a device whose directory is on a read-only mount reads its state, transfers files and serves, and only changes fail",
-  ignoreIf(await findMountObstacle()),
-  async () => {
-    await using homes = await AgentHomes.create("camera", "viewer");
-    await homes.pair("camera", "viewer");
-    const share = homes.joinPath("share");
-    await fill(homes.path, { "share/a": "1", "source/b": "2", "viewer-inbox": null });
-    const directories = ["--share", share, "--inbox", homes.joinPath("camera-inbox")];
-    const { address } = await homes.serve("camera", directories, "viewer");
-    const viewer = homes.joinPath("viewer");
-    await runOrThrow(["bash", "-c", 'chmod -R a-w "$0"', viewer]);
-    const through = readOnlyMount(viewer);
-    const source = homes.joinPath("source");
-    const commands: [args: string[], output: RegExp | null][] = [
-      [["id"], /^viewer /],
-      [["peers"], /camera/],
-      [["ping", "--no-find", "camera"], /ms/],
-      [["ls", "--no-find", "--address", address, "camera:"], /^a\n$/],
-      [["get", "--no-find", "-r", "camera:", homes.joinPath("got")], /^/],
-      [["put", "--no-find", "-r", source, "camera:"], /^/],
-      [["sync", "--no-find", source, "camera:synced"], /^/],
-      [["rename", "camera", "other"], null],
-      [["forget", "camera"], null],
-    ];
-    const atViewer = commands.map(([args]) => ["--home", viewer, ...args]);
-    const ends = await runAgentCommands(atViewer, through);
-    const readOnlyPattern = /lock" is on a disk that is read-only/;
-    for (const [i, { code, stdout, stderr }] of ends.entries()) {
-      const [args, output] = commands[i]!;
-      assertEquals(code, output === null ? 1 : 0, `${args[0]}: ${stderr}`);
-      if (output !== null) assertMatch(stdout, output);
-      else assertMatch(stderr, readOnlyPattern);
-    }
-    assertEquals(await Deno.readTextFile(homes.joinPath("got", "a")), "1");
-    const serveArgs = ["--home", viewer, ...SERVE, "--share", source];
-    await using server = spawnAgent(serveArgs, { flags: ["--allow-all"], through });
-    const { addresses: [servedAddress] } = JSON.parse(await server.waitForLine());
-    await server.waitForMessage("the address of a server can't be recorded");
-    const args = ["ls", "--address", servedAddress, "viewer:"];
-    assertEquals(await homes.runToSuccess("camera", args), "b\n");
-    await runOrThrow(["bash", "-c", 'chmod -R u+w "$0"', viewer]);
-  },
-);
+const readOnlyDirectories = [
+  ["by its mode", await findObstacle([...AS_USER, "true"]), () => AS_USER],
+  ["by its mount", await findMountObstacle(), readOnlyMount],
+] as const;
+for (const [label, obstacle, makeThrough] of readOnlyDirectories) {
+  Deno.test(
+    `a device whose directory is read-only ${label} reads its state, transfers files and serves, and only changes fail`,
+    ignoreIf(obstacle),
+    async () => {
+      await using homes = await AgentHomes.create("camera", "viewer");
+      await homes.pair("camera", "viewer");
+      const share = homes.joinPath("share");
+      await fill(homes.path, { "share/a": "1", "source/b": "2", "viewer-inbox": null });
+      const directories = ["--share", share, "--inbox", homes.joinPath("camera-inbox")];
+      const { address } = await homes.serve("camera", directories, "viewer");
+      const viewer = homes.joinPath("viewer");
+      await runOrThrow(["bash", "-c", 'chmod -R a-w "$0"', viewer]);
+      const through = makeThrough(viewer);
+      const source = homes.joinPath("source");
+      const commands: [args: string[], output: RegExp | null][] = [
+        [["id"], /^viewer /],
+        [["peers"], /camera/],
+        [["ping", "--no-find", "camera"], /ms/],
+        [["ls", "--no-find", "--address", address, "camera:"], /^a\n$/],
+        [["get", "--no-find", "-r", "camera:", homes.joinPath("got")], /^/],
+        [["put", "--no-find", "-r", source, "camera:"], /^/],
+        [["sync", "--no-find", source, "camera:synced"], /^/],
+        [["rename", "camera", "other"], null],
+        [["forget", "camera"], null],
+      ];
+      const atViewer = commands.map(([args]) => ["--home", viewer, ...args]);
+      const ends = await runAgentCommands(atViewer, through);
+      const readOnlyPattern =
+        /lock" is on a disk that is read-only|may not (?:open|write) ".*lock"/;
+      for (const [i, { code, stdout, stderr }] of ends.entries()) {
+        const [args, output] = commands[i]!;
+        assertEquals(code, output === null ? 1 : 0, `${args[0]}: ${stderr}`);
+        if (output !== null) assertMatch(stdout, output);
+        else assertMatch(stderr, readOnlyPattern);
+      }
+      assertEquals(await Deno.readTextFile(homes.joinPath("got", "a")), "1");
+      const serveArgs = ["--home", viewer, ...SERVE, "--share", source];
+      await using server = spawnAgent(serveArgs, { flags: ["--allow-all"], through });
+      const { addresses: [servedAddress] } = JSON.parse(await server.waitForLine());
+      await server.waitForMessage("the address of a server can't be recorded");
+      const args = ["ls", "--address", servedAddress, "viewer:"];
+      assertEquals(await homes.runToSuccess("camera", args), "b\n");
+      await runOrThrow(["bash", "-c", 'chmod -R u+w "$0"', viewer]);
+    },
+  );
+}

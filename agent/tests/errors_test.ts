@@ -12,9 +12,11 @@ import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { AS_USER, canRun } from "../../files/tests/refused_writes.ts";
 
 const withCode = (error: Error, code: string) => Object.assign(error, { code });
 const { PermissionDenied, TimedOut, NotFound } = Deno.errors;
@@ -101,6 +103,49 @@ Deno.test("a reworded log line names the local path", () => {
       "the system log",
   );
   assertEquals(rewordLogLine("invitation: 3 wrong so far"), "invitation: 3 wrong so far");
+});
+
+Deno.test({
+  name:
+    "get, put, sync, peers, serve and the served peer report the user, the action and the path of a denied access (needs unshare)",
+  ignore: Deno.build.os !== "linux" || !await canRun(...AS_USER),
+  async fn(t) {
+    const flags = [...importMapFlags(), "--allow-all"];
+    const printed = await runProgram("agent_denied.ts", { flags, through: AS_USER });
+    const ends: { rule: string; code: number; said: string }[] = JSON.parse(printed);
+    const who = "the user with the uid 54321 may not";
+    const rows: [rule: string, expectedMessage: string][] = [
+      ["put: a file", `degu: error: ${who} open "/here/secret"; change the permissions, or`],
+      ["put: a directory", `degu: error: ${who} read "/here/closed/x"; change the permissions`],
+      ["put: the others", `degu: error: ${who} read "/here/closed/x"`],
+      ["get: into it", `camera:a: ${who} read "/here/closed/a"`],
+      ["get: in it", `degu: error: ${who} read "/here/closed/b"`],
+      ["get: to write", `camera:a: ${who} write "/here/fixed"`],
+      ["get: to make", `camera:a: ${who} write "/here/fixed/new"`],
+      ["sync", `degu: error: ${who} read "/here/closed"; change`],
+      ["peers: the device", `degu: error: ${who} read "/viewer/device.json"`],
+      ["peers: its peers", `degu: error: ${who} read "/viewer/peers"`],
+      ["serve: the share", `degu: error: --share: ${who} read "/here/closed"`],
+      ["serve: its names alone", `degu: error: --share: ${who} read "/here/closed/x"`],
+      ["serve: the inbox", `degu: error: --inbox: ${who} write "/here/fixed"`],
+      ["serve: a new inbox", `degu: error: --inbox: ${who} write "/here/fixed/new"`],
+      [
+        "the served end",
+        'camera can\'t write to its inbox: see the output of "degu serve" on camera',
+      ],
+      [
+        "what serve says",
+        `viewer wanted to put inbox/viewer/new: ${who} write "/inboxes/viewer/new"; change`,
+      ],
+    ];
+    assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
+    await testEachRow(t, rows, (rule, expectedMessage) => {
+      const end = ends.find((each) => each.rule === rule)!;
+      assert(end.said.includes(expectedMessage), end.said);
+      assert(!/os error|PermissionDenied|127\.0\.0\.1/.test(end.said), end.said);
+      assertEquals(end.code, rule.startsWith("what") ? 0 : 1);
+    });
+  },
 });
 
 Deno.test("an address at which listening fails is reported, with an alternative", () => {

@@ -360,6 +360,11 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
       "is a link, which is not followed",
       () => makeLinks({ [`${inbox}/one`]: homes.joinPath("moved") }),
     ],
+    [
+      "a link to nothing",
+      "is a link, which is not followed",
+      () => makeLinks({ [`${inbox}/one`]: homes.joinPath("none") }),
+    ],
     ["a file", "is not a directory", () => fill(inbox, { "one": "" }).then(() => {})],
   ];
   await using device = await Device.open(homes.joinPath("one"));
@@ -394,6 +399,7 @@ Deno.test("a share that contains the inbox, or is in it, is refused without --in
     ["the same", "dir", "dir"],
     ["the same, by a link", "link", "dir"],
     ["the inbox in the share", "dir", "dir/in"],
+    ["a new inbox in the share", "dir", "dir/new"],
     ["the share in the inbox", "dir/in", "dir"],
   ];
   await testEachRow(t, rows, async (_rule, share, inbox) => {
@@ -483,6 +489,18 @@ Deno.test("a directory that the user moves away while degu serve runs is created
   await Deno.rename(homes.joinPath("moved"), inbox);
   assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "tree/\n");
   assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "");
+});
+
+Deno.test("a device whose directory is moved to another machine keeps its id, its peers and its inbox", async () => {
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
+  const id = await homes.runToSuccess("one", ["id"]);
+  await Deno.rename(homes.joinPath("one"), homes.joinPath("moved"));
+  assertEquals(await homes.runToSuccess("moved", ["id"]), id);
+  assertEquals(await homes.runToSuccess("moved", ["ls", "camera:"]), "photo\n");
+  await homes.runToSuccess("moved", ["rm", "camera:photo"]);
+  assert(!(await listNames(`${inbox}/one`)).includes("photo"));
 });
 
 Deno.test("at its start degu serve removes unfinished uploads that are older than a day", async () => {

@@ -1,4 +1,5 @@
 /** `--keep`: earlier versions of files that degu serve and degu sync replace or delete. */
+import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -51,6 +52,24 @@ Deno.test("serve --keep removes the versions of old days at its start", async ()
   await files.serve("--inbox", inboxes, "--keep", "2");
   // Two more days, because the clock may be wrong.
   assertEquals(await versionsIn(inbox), DAYS.slice(1));
+});
+
+Deno.test("serve --keep removes old versions of one peer although those of another can't be removed", async () => {
+  await using files = await AgentFiles.start();
+  const { inboxes } = files;
+  const id = "a".repeat(52);
+  const directory = await new Inbox(inboxes).findOrRecordDirectory({ id, name: "recorder" });
+  for (const name of ["viewer", directory]) await makeOldDays(`${inboxes}/${name}`);
+  let failed = "";
+  using _patch = patch(Deno, "remove", (remove) => (path, options) => {
+    if (failed !== "" || !`${path}`.endsWith("/2020-01-01.old")) return remove(path, options);
+    failed = `${path}`;
+    return Promise.reject(new Error("Input/output error (os error 5)"));
+  });
+  await files.serve("--inbox", inboxes, "--keep", "2");
+  const [first, ...newest] = DAYS;
+  assertEquals(await versionsIn(inboxes), [first, ...newest, ...newest].sort());
+  assertStringIncludes((await files.stop()).stderr, "old versions can't be removed");
 });
 
 Deno.test("sync --keep keeps local files, and the target is no inbox", async () => {

@@ -6,7 +6,12 @@ import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/a
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { findTerminalObstacle, ignoreIf, runOnTerminal } from "@degu/testing/terminals.ts";
+import {
+  findTerminalObstacle,
+  ignoreIf,
+  runOnTerminal,
+  type TerminalOptions,
+} from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { once } from "node:events";
 import * as tls from "node:tls";
@@ -241,6 +246,18 @@ Deno.test("pair needs a terminal, and refuses --json: its error names invite and
   await failOnTerminal(["pair", "--address", "127.0.0.1:0"], "port");
 });
 
+Deno.test("an invitation, also on a terminal, has only its line: no device can join it by a number", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
+  const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];
+  const [[host, , port]] = decodeLine(line).addresses as [LineAddress];
+  const options = ["--address", `${host}:${port}`, ...SERVING];
+  const { code, stdout } = await homes.run("two", ["pair", ...options], TERMINAL);
+  assertEquals(code, 3, stdout);
+  one.kill("SIGINT");
+  assert(!(await one.waitForEnd()).stdout.includes("Type y"));
+});
+
 Deno.test("if no device answers at --address, pair fails with 3; it creates a missing device", async () => {
   await using homes = await AgentHomes.create();
   using _name = patch(Deno, "hostname", () => () => "two");
@@ -273,20 +290,33 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   assertEquals(stdout.includes("it shows this number"), false);
 });
 
+/** The steps at a device's terminal, by the input that doesn't count. */
+const NO_ON_TERMINAL: Readonly<Record<string, TerminalOptions["steps"] & object>> = {
+  "from before the question, even with Enter after it": [
+    ["it shows this number:", "yes"],
+    ["Type y or yes", "\n"],
+    [SECOND_QUESTION, "\n"],
+  ],
+  "from while the program was stopped": [
+    ["it shows this number:", "y\n", 2.5],
+    ["Type y or yes", "n\n"],
+  ],
+};
+
 Deno.test(
-  "on a terminal, input from while the program was stopped does not count",
+  "on a terminal, input from before the question or from while the program was stopped does not count",
   ignoreIf(await findTerminalObstacle()),
   async () => {
-    await using homes = await AgentHomes.create("one", "two");
-    const { command } = await startWithCommand(homes);
-    const steps = [
-      ["it shows this number:", "y\n", 2.5],
-      ["Type y or yes", "n\n"],
-    ] as const;
-    const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
-    assertEquals(code, 3, shown);
-    assertStringIncludes(shown, "not confirmed on this device");
-    assert(!shown.includes("waiting for the answer at"), shown);
+    await Promise.all(
+      Object.entries(NO_ON_TERMINAL).map(async ([label, steps]) => {
+        await using homes = await AgentHomes.create("one", "two");
+        const { command } = await startWithCommand(homes);
+        const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
+        assertEquals(code, 3, `${label}: ${shown}`);
+        assertStringIncludes(shown, "not confirmed on this device", label);
+        assert(!shown.includes("waiting for the answer at"), `${label}: ${shown}`);
+      }),
+    );
   },
 );
 

@@ -243,7 +243,7 @@ Deno.test(
     const alias = `${local}/alias`;
     await Deno.mkdir(alias);
     const through = throughMounts(home, alias);
-    for (const path of [`${alias}/device.json`, alias]) {
+    for (const path of [`${alias}/device.json`, `${alias}/identity`, alias]) {
       const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1", `--allow-read=${path}`);
       const putArgs = ["--home", home, "put", "-r", path, "camera:"];
       const { code, stderr } = await runAgent(putArgs, { flags, through });

@@ -163,6 +163,20 @@ Deno.test("restore continues an interrupted restore, and names the time of anoth
   await homes.runToFailure("desk", 1, "exists: name a new directory", args(at));
 });
 
+Deno.test("a time without lines is a warning before the plan", async () => {
+  await using devices = await setUpWrongDay();
+  const { homes, kept } = devices;
+  for (const { name } of Deno.readDirSync(`${kept}/.degu-kept`)) {
+    await Deno.remove(`${kept}/.degu-kept/${name}/namings.jsonl`);
+  }
+  const args = ["restore", "--dry-run", kept, homes.joinPath("restored")];
+  const { stderr } = await homes.run("desk", args);
+  assertMatch(
+    stderr,
+    /^would restore .*\ndegu: warning: until now, no lines tell of changes, so the times of the files decide: /,
+  );
+});
+
 Deno.test("a file whose version was removed is an error, and the others are restored", async () => {
   await using devices = await setUpWrongDay();
   const { homes, kept } = devices;

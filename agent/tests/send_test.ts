@@ -523,6 +523,16 @@ Deno.test("names that begin with a dot are received only with --force, all other
   assertEquals(await readTree(machine.joinPath("out")), all);
 });
 
+Deno.test("a dangling link is reported like any other existing file", async () => {
+  await using machine = await SendMachine.make({ file: "x" });
+  await makeLinks({ [machine.joinPath("out/file")]: "nothing" });
+  const { received } = await machine.transfer(["file"], 1);
+  assertStringIncludes(received, "with --force");
+  assert(!received.includes("replace: true"), received);
+  await machine.transfer(["file"], 0, "--force");
+  assertEquals(await readTree(machine.joinPath("out")), { file: "x" });
+});
+
 Deno.test("a receiver polls the sender again after each pause, and after each lost connection, until the sender stops", async () => {
   await using machine = await SendMachine.make();
   let pauses = 0;

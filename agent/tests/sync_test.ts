@@ -203,11 +203,12 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   assertEquals((await readTree(target))["old.o"], "9");
 });
 
-Deno.test("sync from a peer: a .deguignore that an editor saves during the command ends it before the first change", async () => {
+test("a .deguignore that an editor saves during the command ends it before the first change", async (direction) => {
   const to = { "old.o": "1", "b": "2" };
-  await using setup = await setUp("from a peer", { "a": "3" }, to);
-  const { target, sync } = setup;
-  const path = `${target}/.deguignore`;
+  await using setup = await setUp(direction, { "a": "3" }, to);
+  const { source, target, sync } = setup;
+  const local = direction === "from a peer" ? target : source;
+  const path = `${local}/.deguignore`;
   // The editor truncates the file before it writes, and finishes after the lists were received.
   await Deno.writeTextFile(path, "");
   let reads = 0;
@@ -218,7 +219,7 @@ Deno.test("sync from a peer: a .deguignore that an editor saves during the comma
   const { code, errors, results } = await sync(["--delete"]);
   assertEquals([code, results], [1, []]);
   const problem = "has changed since it was read: run the same command again";
-  const messages = errors.map((error) => error.replace("to:", `${target}/`));
+  const messages = errors.map((error) => error.replace(/from:|to:/, `${local}/`));
   assertEquals(messages, [`${JSON.stringify(path)} ${problem}`]);
   const { ".deguignore": _, ...tree } = await readTree(target);
   assertEquals(tree, to);

@@ -207,6 +207,28 @@ Deno.test("if each connection breaks at one file, the other files are copied", a
   assertEquals((await listNames(inbox)).filter((name) => name.length < 3), ["a", "b"]);
 });
 
+Deno.test("after the loss of a peer, the command ends with a summary and exit code 1", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  using pauses = skipPauses();
+  await fill(share, { "a": "1" });
+  const large = await Deno.create(`${share}/large`);
+  await large.truncate(30_000_000);
+  large.close();
+  const getArgs = ["get", "camera:a", "camera:large", `${local}/to/`];
+  const killed: Promise<void>[] = [];
+  await using agent = files.start(getArgs, {
+    onText: (to, text) => {
+      pauses.note(text);
+      if (to === "stdout") killed.push(files.kill());
+    },
+  });
+  const { code, stdout, stderr } = await agent.waitForEnd();
+  await Promise.all(killed);
+  assertEquals([code, stdout], [1, `${local}/to/a\n`]);
+  assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: camera does not answer \(/);
+});
+
 Deno.test("--wait ends after its seconds, and reports the tried addresses", async (t) => {
   await using files = await AgentFiles.start();
   await fill(files.local, { "a": "1" });

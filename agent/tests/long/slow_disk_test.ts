@@ -33,11 +33,25 @@ const rows: readonly Row[] = [
     command: (path) => ["put", "-r", `${path}/files`, "camera:"],
   },
   {
+    name: "get -r from a server that reads each file slowly",
+    slow: "camera",
+    fault: READS,
+    source: "backing/share",
+    command: (path) => ["get", "-r", "camera:", `${path}/got`],
+  },
+  {
     name: "put -r from a slow disk",
     slow: "laptop",
     fault: READS,
     source: "backing/files",
     command: (path) => ["put", "-r", `${path}/disk/files`, "camera:"],
+  },
+  {
+    name: "get -r to a slow disk",
+    slow: "laptop",
+    fault: SYNCS,
+    source: "share",
+    command: (path) => ["get", "-r", "camera:", `${path}/disk/got`],
   },
 ];
 
