@@ -4,7 +4,13 @@
  */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
-import { Client, ConnectionPool, isTimeout, isTransient } from "@degu/degu/client";
+import {
+  Client,
+  ConnectionPool,
+  type ConnectionPoolOptions,
+  isTimeout,
+  isTransient,
+} from "@degu/degu/client";
 import {
   deleteEntry,
   download,
@@ -20,15 +26,52 @@ import {
   upload,
   uploadTree,
 } from "@degu/files";
+import type { AppFunction, Session } from "@degu/degu/server";
 import { TransferClient } from "@degu/internal/files/transfer/client.ts";
+import { waitForAbort } from "@degu/testing/aborts.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { type RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { type RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { makeRequesters } from "@degu/testing/requesters.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveFilesApp } from "@degu/testing/transferring.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { toFileUrl } from "@std/path";
+
+/** A server that counts its sessions, and a pool of connections to it. */
+function setUp(
+  handle: AppFunction = () => [204, "No Content", {}, null],
+  options: ConnectionPoolOptions = {},
+) {
+  const sessions: Session[] = [];
+  const onConnect = (session: Session) => sessions.push(session) > 0;
+  const serving = serve({ handle, onConnect });
+  const client = serving.makeClient();
+  const pool = new ConnectionPool(client, options);
+  return {
+    sessions,
+    client,
+    pool,
+    /** Makes requests over this many simultaneous clients. */
+    ask: (clients: number) =>
+      Promise.all(Array.from({ length: clients }, async () => {
+        using client = new TransferClient("from", pool, {});
+        return (await client.request("GET", "/", {})).status;
+      })),
+    async [Symbol.asyncDispose]() {
+      await pool.close();
+      await serving[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("a request is repeated over a new connection if the server has closed all connections of a pool", async () => {
+  await using test = setUp();
+  await test.ask(3);
+  for (const session of test.sessions.splice(0)) session.close();
+  assertEquals(await test.ask(1), [204]);
+  assertEquals(test.sessions.length, 1);
+});
 
 Deno.test("a request is repeated at most once, and not after a new connection has failed", async () => {
   using server = new RawServer();
@@ -102,6 +145,33 @@ Deno.test("an unneeded response body leaves a connection of the caller usable", 
   assertEquals(await makeDirectory(conn, ["a", ""]), true);
   await assertRejects(() => deleteEntry(conn, ["a"]), StatusError, "200");
   assertEquals((await conn.get("/")).status, 200);
+});
+
+Deno.test("a connection whose last response was not read is closed, and frees its slot in a pool", async () => {
+  // More bytes than a pool reads at once.
+  const body = () => new BodyIter([new Uint8Array(100_000)], 100_000);
+  await using test = setUp(() => [200, "OK", {}, body()], { maxConnections: 1 });
+  await withTimeout(test.ask(1), "the first");
+  await withTimeout(test.ask(1), "the second");
+  assertEquals(test.sessions.length, 2);
+  using client = new TransferClient("from", test.pool, {});
+  for (let i = 0; i < 2; i++) {
+    await withTimeout(client.request("GET", "/", {}), "over the same client");
+  }
+  assertEquals(test.sessions.length, 4);
+});
+
+Deno.test("a transfer over a client closes its connection at the end, and one over a pool leaves it open", async () => {
+  await using test = setUp();
+  for (const target of [test.client, test.pool]) {
+    {
+      using client = new TransferClient("from", target, {});
+      for (let i = 0; i < 2; i++) await client.request("GET", "/", {});
+    }
+  }
+  const [clientSession, pooled] = test.sessions;
+  await withTimeout(waitForAbort(clientSession!.signal), "the session of the client ends");
+  assertEquals([test.sessions.length, pooled!.signal.aborted], [2, false]);
 });
 
 Deno.test("files and trees are transferred over every kind of requester", async (t) => {
