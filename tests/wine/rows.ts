@@ -26,6 +26,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a link, a directory, or a file that others could write is not trusted",
     "a new file gets the default mode, and a replaced file keeps its mode without special bits",
     "an interrupted upload resumes at its offset",
+    "createDevicePki makes directories of mode 0700 and files of mode 0600",
     "createDevicePki rejects directories that other users can write and keys that they can use, with advice",
     "download: a temporary file for a small file that replaces another has mode 0600",
     "each record of a bundle gets a status, and a refused record changes no file",
