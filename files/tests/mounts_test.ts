@@ -11,7 +11,7 @@ type ScenarioResult = any;
 const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
-  ...["written", "resumed", "replaced", "hidden", "swept", "full", "rootFull"],
+  ...["written", "resumed", "added", "replaced", "hidden", "swept", "full", "rootFull"],
   ...["refused", "bound", "quotas", "deleted", "mountPoints"],
 ];
 
@@ -62,6 +62,10 @@ test(
     assertEquals(sizes, { "disk/new/a": 100_000 });
   },
 );
+
+test("an add-only app only adds files on a mounted disk", "added", ({ statuses, sizes }) => {
+  assertEquals([statuses, sizes], [[201, 204, 409], { "disk/a": 5 }]);
+});
 
 test(
   "files and directories replace one another on a mounted disk, in two calls",

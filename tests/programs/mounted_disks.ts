@@ -199,6 +199,16 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { begun, offset, otherOffset, status, sizes: sizesIn() };
   },
 
+  /** An app that only adds files, on the other disk. */
+  async added() {
+    await mountRam("disk");
+    await using served = serveRoot({ write: "add" });
+    const first = await served.statusOf("PUT", "/disk/a", {}, 5);
+    const again = await served.statusOf("PUT", "/disk/a", announce(5, 5));
+    const other = await served.statusOf("PUT", "/disk/a", {}, 6);
+    return { statuses: [first, again, other], sizes: sizesIn() };
+  },
+
   /** A file that replaces a directory, and a directory that replaces a file, on the other disk. */
   async replaced() {
     await mountRam("disk");
