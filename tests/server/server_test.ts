@@ -1,12 +1,12 @@
 /** Server: options, start, sessions, and closing. */
-import { type Address, formatAddress, type Socket } from "@degu/degu/base";
+import { type Address, Body, formatAddress, type Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type ServerOptions, type Session, SSLServer } from "@degu/degu/server";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { findOwnAddress, listenAgain } from "@degu/testing/ports.ts";
-import { RawPeer, waitForTick, waitUntilRefused } from "@degu/testing/raw_peer.ts";
+import { RawPeer, waitForTick, waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
 import { connectRawPeer, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
@@ -19,6 +19,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
+import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { FakeTime } from "@std/testing/time";
 
@@ -94,9 +95,38 @@ Deno.test("serveForever() may be called again, and before or after close()", asy
   const unused = new Server(anywhere, respondEmpty);
   unused.close();
   await unused.serveForever();
+  const shut = new Server(anywhere, respondEmpty);
+  await shut.shutdown();
+  await shut.serveForever();
 });
 
 // Closing a server: `close()`, `shutdown()`, dispose.
+
+Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
+  await using pair = await connectRawPeer(() => [200, "OK", {}, new Body(stream, 5)], get);
+  await pair.peer.readPreamble();
+  pair.serving.server.close();
+  await pair.peer.assertClosedSilently();
+  await withTimeout(pair.serving.done, "serveForever() settles");
+  await withTimeout(cancelled.promise, "the source is canceled");
+});
+
+Deno.test("shutdown(): a response that was sent is not lost while the session lingers", async () => {
+  const size = 2_000_000;
+  const app: App = () => [413, "Too Large", {}, new Uint8Array(size)];
+  const request = "POST / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n";
+  await using pair = await connectRawPeer(app, request);
+  const { peer, serving } = pair;
+  await serving.logger.waitFor("info");
+  const shutdown = serving.server.shutdown();
+  await peer.sendUntilRefused(new Uint8Array(10_000), 50_000);
+  const { received } = await peer.readToEnd();
+  const preamble = "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2000000\r\n\r\n";
+  assertEquals(received.length, preamble.length + size);
+  await shutdown;
+});
 
 /** Makes an app that responds after `respond()`; `appCalled` resolves when the app is called. */
 function makeGatedApp(): { app: App; appCalled: Promise<void>; respond: () => void } {
@@ -149,6 +179,19 @@ Deno.test("shutdown(): a request whose first bytes have arrived gets a response"
   await peer.closeWrite();
   const lines = "connection: close\r\ncontent-length: 0\r\n";
   assertEquals((await peer.readToEnd()).received, `HTTP/1.1 200 OK\r\n${lines}\r\n`);
+  await shutdown;
+});
+
+Deno.test("shutdown(): a response that is being written is completed", async () => {
+  const total = 8_000_000;
+  await using pair = await connectRawPeer(() => [200, "OK", {}, new Uint8Array(total)], get);
+  const { peer, serving } = pair;
+  await peer.readExactly(1000);
+  const shutdown = serving.server.shutdown();
+  await peer.closeWrite();
+  const { received, kind: ending } = await peer.readToEnd();
+  const preamble = `HTTP/1.1 200 OK\r\ncontent-length: ${total}\r\n\r\n`;
+  assertEquals([received.length + 1000, ending], [preamble.length + total, "end"]);
   await shutdown;
 });
 
@@ -332,6 +375,17 @@ Deno.test("a server that doesn't serve for 3 seconds logs a warning, unless it s
   assertEquals(logger.lines, [["warn", line]]);
   for (const server of [unserved, served]) server.close();
   await serving;
+});
+
+Deno.test("a program that constructs a server, and does not serve, ends with a warning", async () => {
+  const script = `
+    import { Server } from "./server.ts";
+    new Server(["127.0.0.1", 0], () => [200, "OK", {}, "hello"]);
+  `;
+  const process = await spawnScript(script, ["--allow-net=127.0.0.1"]);
+  const { stderr, stdout } = await new RunningProcess(process).waitForEnd(60);
+  assertMatch(stderr, /the server at 127\.0\.0\.1:\d+ doesn't serve until .*\n$/);
+  assertEquals(stdout, "");
 });
 
 Deno.test("a server that is disposed of within a second, without a connection, logs a warning", async () => {

@@ -419,6 +419,21 @@ Deno.test("further connections stay in the queue of the system, and once the fir
   assertEquals(others.map(({ closeCount }) => closeCount), [0, 0, 0]);
 });
 
+Deno.test("if no host has more than half of too many waiting connections, further connections stay in the queue of the system", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveHeldSlots();
+  const sockets = Array.from(
+    { length: MAX_WAITING + 10 },
+    (_, index) => serving.connect(`192.0.2.${2 + index % 3}`),
+  );
+  await runMicrotasks(20 * MAX_WAITING);
+  await advance(time, MAX_QUEUE_MILLISECONDS + 100);
+  // No slot has become free, so two connections were closed for that.
+  const closedSockets = sockets.filter(({ closeCount }) => closeCount > 0);
+  assertEquals(closedSockets, sockets.slice(0, 2));
+  assertEquals(serving.listener.offerCount, 7);
+});
+
 Deno.test("every way to end releases the slot", async (t) => {
   const throwingApp: App = ({ uri }) => {
     if (uri === "/throw") throw new Error("no");
@@ -452,6 +467,30 @@ Deno.test("onConnect needs a slot, and refusing releases it", async () => {
     await peer.assertClosedSilently("a refused connection");
   }
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+});
+
+Deno.test("a server that is closed or shut down in onConnect also closes the connection", async () => {
+  for (const end of ["close", "shutdown"] as const) {
+    let calls = 0;
+    const endings: (Promise<void> | void)[] = [];
+    const app: App = {
+      onConnect() {
+        endings.push(serving.server[end]());
+        return true;
+      },
+      handle() {
+        calls++;
+        return [200, "OK", {}, null];
+      },
+    };
+    await using serving = serve(app);
+    using peer = await RawPeer.connect(serving.address);
+    await peer.assertClosedSilently(end);
+    await serving.done;
+    await Promise.all(endings);
+    assertEquals([calls, serving.server.sessions.size], [0, 0]);
+    assertEquals(serving.logger.lines.map(([level]) => level), ["debug"]);
+  }
 });
 
 /**
