@@ -37,11 +37,13 @@ const HOSTS: readonly (readonly [host: string | null, isServed: boolean])[] = [
   ["fe80::1%eth0", true],
   ["localhost", true],
   ["evil.example", false],
+  ["evil.example:80", false],
   ["camera.local.evil.example", false],
   ["x.camera.local", false],
   ["xcamera.local", false],
   ["a.localhost", false],
   ["localhost.evil.example", false],
+  ["127.0.0.1.evil.example", false],
   ["127.0.0.1.", false],
   ["0x7f000001", false],
   ["2130706433", false],
@@ -116,6 +118,18 @@ Deno.test("a misdirected request ends the session: its body and the requests beh
     assertEquals(received, OK + MISDIRECTED, bytes);
   }
   assertEquals(serving.calls, rows.map(() => "/good"));
+});
+
+Deno.test("another method or version keeps its status before the host is checked", async () => {
+  await using serving = serveNames(["camera.local"]);
+  const rows = [
+    ["PATCH / HTTP/1.1\r\nhost: evil.example\r\n\r\n", 501],
+    ["GET / HTTP/2.0\r\nhost: evil.example\r\n\r\n", 505],
+    ["GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400],
+  ] as const;
+  for (const [bytes, status] of rows) {
+    assertEquals((await exchange(serving.address, bytes)).received, formatErrorResponse(status));
+  }
 });
 
 Deno.test("a misdirected request has a line in the log with the escaped host", async () => {

@@ -88,6 +88,15 @@ const UNAWAITED: [label: string, handle: App][] = [
     session.trust();
     throw new ResponseError(reply(200));
   }],
+  ["a Proxy", (_request, session) => {
+    const proxy = new Proxy(session, {
+      get: (target, name) => {
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    return !proxy.trust() ? reply(403) : reply(200);
+  }],
   [
     "a wrapper of an app",
     wrapApp(() => reply(200), (next, _request, session) => {
@@ -146,6 +155,10 @@ Deno.test("a body without trust() is disposed of if its trust was not awaited", 
 Deno.test("trust() may be awaited in every way", async () => {
   const apps: App[] = [
     (_request, session) => session.trust().then((trust) => reply(200, trust)),
+    async (_request, session) => {
+      const [trust] = await Promise.all([session.trust(), session.trust()]);
+      return reply(200, trust);
+    },
     async (_request, session) => {
       const trust = session.trust();
       await Promise.resolve();
