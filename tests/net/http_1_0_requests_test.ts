@@ -171,6 +171,26 @@ Deno.test("a source that fails within the first 64 KiB causes 500, and later a b
   });
 });
 
+Deno.test("a response that isn't valid causes 500, and its source is canceled", async (t) => {
+  const rows: readonly (readonly [string, number, string, Record<string, unknown>])[] = [
+    ["status", 199, "OK", {}],
+    ["204", 204, "No Content", {}],
+    ["a length", 200, "OK", { "content-length": 5 }],
+    ["another coding", 200, "OK", { "transfer-encoding": "gzip, chunked" }],
+  ];
+  await testEachRow(t, rows, async (_label, status, reason, headers) => {
+    for (const method of ["GET", "HEAD"]) {
+      const source = new TrackedStream([encodeLatin1("hello")]);
+      const app = (() => [status, reason, headers, source.stream]) as unknown as App;
+      await using serving = serve(app);
+      const { received } = await exchange(serving.address, `${method} / HTTP/1.0\r\n\r\n`);
+      assertEquals(received, formatErrorResponse(500));
+      assert(source.isSettled, "the source was not canceled");
+      assertEquals((await serving.logger.waitFor("error")).length, 1);
+    }
+  });
+});
+
 Deno.test("close() and session.close() cut a response without framing, also while it is collected", async () => {
   for (const length of [0, 5, MAX_COLLECTED + 1]) {
     for (const end of ["server", "session"] as const) {
@@ -231,4 +251,30 @@ Deno.test("a client of HTTP/1.0 gets no 100, also with expect: 100-continue", as
   await pair.peer.send("hello");
   const { received } = await pair.peer.readToEnd();
   assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}content-length: 5\r\n\r\nhello`);
+});
+
+Deno.test("two clients of HTTP/1.0 at once get their own bodies", async () => {
+  const bodies = new Map<string, PromiseWithResolvers<void>>();
+  await using serving = serve(({ uri }) => {
+    const gate = Promise.withResolvers<void>();
+    bodies.set(uri, gate);
+    return [
+      200,
+      "OK",
+      {},
+      (async function* () {
+        yield encodeLatin1(uri.repeat(MAX_COLLECTED));
+        await gate.promise;
+        yield encodeLatin1(uri);
+      })(),
+    ];
+  });
+  const texts = ["/a", "/b"].map((uri) => receive(serving.address, `GET ${uri} HTTP/1.0\r\n\r\n`));
+  while (bodies.size < 2) await waitForTick();
+  for (const gate of [...bodies.values()].reverse()) gate.resolve();
+  for (const [i, uri] of ["/a", "/b"].entries()) {
+    const received = await texts[i]!;
+    const body = received.slice(received.indexOf("\r\n\r\n") + 4);
+    assertEquals(body === uri.repeat(MAX_COLLECTED + 1), true);
+  }
 });

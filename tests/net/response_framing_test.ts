@@ -22,7 +22,7 @@ import type { Method } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
-import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveNodeTls, serveRaw } from "@degu/testing/raw_tls.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
@@ -110,6 +110,23 @@ Deno.test("a body without framing has all bytes up to the end of the connection,
         await pair.peer.assertClosedSilently();
       });
     }
+  }
+});
+
+Deno.test("only the end of the connection ends a body without framing, however its bytes arrive", async () => {
+  const bytes = HEAD + "hello";
+  for (let at = 0; at <= bytes.length; at++) {
+    using pair = await connect();
+    const result = pair.conn.get("/").then((response) => unframedBodyOf(response).text());
+    result.catch(() => {});
+    await pair.peer.respond(...bytes.slice(0, at));
+    await pair.peer.closeWrite();
+    if (at >= HEAD.length) {
+      assertEquals(await result, bytes.slice(HEAD.length, at));
+      continue;
+    }
+    const codes = [at === 0 ? "EMPTY_PREAMBLE" : "PREAMBLE_INCOMPLETE"];
+    await assertProtocolRejection(result, codes, `cut after ${at} bytes`);
   }
 });
 
@@ -381,6 +398,21 @@ Deno.test("a response of HTTP/1.0 with transfer-encoding, and another version, a
       assertEquals(pair.conn.closed, true);
     });
   }
+});
+
+Deno.test("two responses without framing at once, over a pool, have their own bytes", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
+  const responding = [pool.get("/a"), pool.get("/b")];
+  const peers = [await server.accept(), await server.accept()];
+  const uris = [];
+  for (const peer of peers) uris.push((await peer.respond(HEAD)).split(" ")[1]!);
+  for (const text of ["1", "2"]) {
+    for (const [i, peer] of peers.entries()) await peer.send(uris[i]! + text);
+  }
+  for (const peer of peers) await peer.closeWrite();
+  const texts = await Promise.all(responding.map(async (response) => (await response).text()));
+  assertEquals(texts, ["/a1/a2", "/b1/b2"]);
 });
 
 // ───────────────────────── late bytes

@@ -7,13 +7,22 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { Body, type BodyIn, ContentRange, ProtocolError, Response } from "@degu/degu/base";
+import {
+  Body,
+  type BodyIn,
+  type Chunk,
+  ChunkedBodyIter,
+  ContentRange,
+  ProtocolError,
+  Response,
+} from "@degu/degu/base";
 import type { Request } from "@degu/degu/server";
 import { makePendingPromise } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import {
   connectRawPeer,
@@ -155,6 +164,19 @@ Deno.test("a response body that was used before, also of a request, is an error,
     const { received, errors } = await exchange(handle, sent);
     assertEquals([received, errors.length], [expected + formatErrorResponse(500), 1]);
   });
+  await t.step("of another connection that is closed", async () => {
+    await using serving = serve(makeUntypedApp(({ body }) => {
+      if (body === null) return [200, "OK", {}, earlierBody];
+      earlierBody = body;
+      return [400, "Bad Request", {}, null];
+    }));
+    using first = await RawPeer.connect(serving.address, put);
+    await first.closeWrite();
+    await first.readToEnd();
+    using second = await RawPeer.connect(serving.address, get);
+    const { received } = await second.readToEnd();
+    assert(!received.includes("hello"), received);
+  });
 });
 
 Deno.test("every value that an app throws is logged as an error and causes 500; an error of onConnect causes no response", async (t) => {
@@ -205,6 +227,41 @@ Deno.test("a response with an error status whose body reads the request's body d
   const [line = ""] = await serving.logger.waitFor("info");
   assertStringIncludes(line, "status 400");
   assertEquals(serving.logger.messagesOf("error"), []);
+});
+
+Deno.test("a body that fails while its cancellation closes the server causes no unhandled rejection", async (t) => {
+  const failure = new Error("the disk is full");
+  const failures: Record<string, () => Promise<IteratorResult<Chunk>>> = {
+    "throws": () => {
+      throw failure;
+    },
+    "rejects": () => Promise.reject(failure),
+    "gives no chunk": () => Promise.resolve({ done: false, value: null as never }),
+  };
+  for (const [label, next] of Object.entries(failures)) {
+    await t.step(`its source ${label}`, async () => {
+      using unhandled = recordUnhandledRejections();
+      const close = () => serving.server.close();
+      const source = {
+        [Symbol.asyncIterator]: () => ({
+          next: () => {
+            if (label !== "gives no chunk") close();
+            return next();
+          },
+          return: () => {
+            close();
+            return Promise.reject(failure);
+          },
+        }),
+      };
+      await using serving = serve(() => [200, "OK", {}, new ChunkedBodyIter(source)]);
+      using peer = await RawPeer.connect(serving.address, get);
+      await peer.readToEnd();
+      await withTimeout(serving.done, "serveForever() settles");
+      await waitForTick();
+      assertEquals(unhandled.reasons, []);
+    });
+  }
 });
 
 /** The methods by which an app reads a whole body. */

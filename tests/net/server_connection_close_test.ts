@@ -1,6 +1,6 @@
 /** Closing a session by an app, at every moment. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import { type BodyIn, BodyIter, ConnectionClosedError } from "@degu/degu/base";
+import { type BodyIn, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { AppFunction, ResponseTuple, Session } from "@degu/degu/server";
 import { makePendingPromise } from "@degu/testing/aborts.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -34,6 +34,8 @@ interface Moment {
   /** The app's operation on the request's body, which must reject with the reason. */
   readonly read?: (body: NonNullable<BodyIn>, session: Session) => Promise<unknown>;
   readonly until?: (pair: ServedRawPeer) => unknown;
+  /** The bytes that the peer receives after that. */
+  readonly received?: string;
 }
 
 const bodies = {
@@ -49,6 +51,10 @@ async function* makeHalves(onEnd: () => void = () => {}) {
     await null;
     onEnd();
   }
+}
+
+async function* makeChunks(pieces: AsyncIterable<Uint8Array>) {
+  for await (const piece of pieces) yield [null, piece] as const;
 }
 
 const moments: readonly Moment[] = [
@@ -91,9 +97,15 @@ const moments: readonly Moment[] = [
     handle: () => [200, "OK", {}, new BodyIter(makeHalves(), 10)],
     until: ({ peer }) => peer.readUntil("hello"),
   },
+  {
+    when: "while its response waits for a chunk",
+    handle: () => [200, "OK", {}, new ChunkedBodyIter(makeChunks(makeHalves()))],
+    until: ({ peer }) => peer.readUntil("hello"),
+    received: "\r\n",
+  },
 ];
 
-for (const { when, sent = get, onConnect, handle, read, until } of moments) {
+for (const { when, sent = get, onConnect, handle, read, until, received = "" } of moments) {
   Deno.test(`a session can be closed ${when}`, async () => {
     const released = Promise.withResolvers<boolean>();
     const bodyError = Promise.withResolvers<unknown>();
@@ -115,7 +127,7 @@ for (const { when, sent = get, onConnect, handle, read, until } of moments) {
     if (read !== undefined) {
       assertStrictEquals(await withTimeout(bodyError.promise, "the promise rejects"), reason);
     }
-    assertEquals((await peer.readToEnd()).received, "");
+    assertEquals((await peer.readToEnd()).received, received);
     released.resolve(true);
     await pair.sessionEnded;
     assertClosed(pair);

@@ -9,7 +9,7 @@ import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { connectRawPeer } from "@degu/testing/serving.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
@@ -252,6 +252,26 @@ Deno.test("a mistake of an app is an error of the app, even after the client has
   await connectedPair.logger.waitFor("error");
 });
 
+Deno.test("watching a client loses none of the bytes that the client sends", async () => {
+  using _intervals = recordIntervals(10);
+  const watched = new Set(["IPv4", "Unix path", "TLS over IPv4", "TLS over a Unix path"]);
+  const kinds = endpointKinds.filter(({ name, available }) => available && watched.has(name));
+  assertEquals(kinds.length, watched.size);
+  await Promise.all(kinds.map(async (kind) => {
+    await using endpoint = await kind.start(async ({ uri, body }, session) => {
+      // The connection is probed after this.
+      assert(!session.signal.aborted);
+      if (uri === "/slow") await delay(WATCHED_MILLISECONDS);
+      return [200, "OK", {}, encodeLatin1(uri + (await body?.text() ?? ""))];
+    });
+    using conn = await endpoint.client.connect();
+    for (const [uri, text] of [["/1", "x"], ["/slow", "hello ".repeat(5_000)], ["/2", "y"]]) {
+      const response = await conn.post(uri!, {}, encodeLatin1(text!));
+      assertEquals(await response.body?.text(), `${uri}${text}`);
+    }
+  }));
+});
+
 // ───────────────────────── watching a client loses no bytes
 
 /** Enough for a few probes of a connection, which occur every 30 ms. */
@@ -261,6 +281,8 @@ const request = (uri: string, text: string) =>
   `PUT ${uri} HTTP/1.1\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
 const formatOk = (uri: string, text: string) =>
   `${OK}content-length: ${text.length}\r\nuri: ${uri}\r\n\r\n${text}`;
+const MEBIBYTE = `100000\r\n${"x".repeat(1048576)}\r\n`;
+const LARGE = `PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${MEBIBYTE}${MEBIBYTE}`;
 
 /** An app that reads the body of the first request late, while the client is watched. */
 const slowApp: App = async ({ uri, body }, { signal, requests }) => {
@@ -268,20 +290,80 @@ const slowApp: App = async ({ uri, body }, { signal, requests }) => {
   if (requests === 0) await delay(WATCHED_MILLISECONDS);
   return [200, "OK", { uri }, await body?.bytes() ?? null];
 };
+/** An app that is slow at the end of a large body, while the client is watched. */
+const slowAtEndApp: App = async ({ uri, body }, { signal }) => {
+  assert(!signal.aborted);
+  let remainingBytes = 2 * 1048576;
+  await body?.writeTo({
+    pieceBytes: 1048576,
+    async write(bytes) {
+      remainingBytes -= bytes.length;
+      if (remainingBytes <= 0) await delay(WATCHED_MILLISECONDS);
+    },
+  });
+  return [200, "OK", { uri }, null];
+};
+/**
+ * The bytes that a client sends while it is probed, its response, and the bytes of the next
+ * exchange.
+ */
+const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
+  "requests, whole and in part": [
+    slowApp,
+    `${request("/1", "one")}${request("/2", "two")}PUT /3 HTTP/1.1\r\n`,
+    formatOk("/1", "one") + formatOk("/2", "two"),
+    "content-length: 5\r\n\r\nthree",
+    formatOk("/3", "three"),
+  ],
+  // The large request has grown the buffer, which must not shrink during a pending read.
+  "a large body, and a request after it": [
+    slowAtEndApp,
+    `${LARGE}0\r\n\r\n`,
+    `${OK}content-length: 0\r\nuri: /large\r\n\r\n`,
+    "GET /next HTTP/1.1\r\n\r\n",
+    `${OK}content-length: 0\r\nuri: /next\r\n\r\n`,
+  ],
+};
+
 Deno.test("requests that arrive while a client is watched, or later, get responses in order", async () => {
   using _intervals = recordIntervals(10);
-  await using pair = await connectRawPeer(slowApp);
-  const rows = [
-    [
-      `${request("/1", "one")}${request("/2", "two")}PUT /3 HTTP/1.1\r\n`,
-      formatOk("/1", "one") + formatOk("/2", "two"),
-    ],
-    ["content-length: 5\r\n\r\nthree", formatOk("/3", "three")],
-  ] as const;
-  for (const [sent, expected] of rows) {
-    await pair.peer.send(sent);
-    assertEquals(await pair.peer.readExactly(expected.length), expected);
-  }
+  await runConcurrently(watching, async (label, [app, ...texts]) => {
+    await using pair = await connectRawPeer(app);
+    for (let i = 0; i < texts.length; i += 2) {
+      await pair.peer.send(texts[i]!);
+      const expected = texts[i + 1]!;
+      assertEquals(await pair.peer.readExactly(expected.length), expected, label);
+    }
+  });
+});
+
+Deno.test("watching a client changes no byte that the sink of a body has not written yet", async () => {
+  using _intervals = recordIntervals(10);
+  // The later bytes are as many as the buffered ones, so they could overwrite them.
+  const [x, y] = ["x".repeat(256), "y".repeat(256)];
+  const framings = {
+    "content-length: 512": [x, y],
+    "transfer-encoding: chunked": [`100\r\n${x}\r\n`, `100\r\n${y}\r\n0\r\n\r\n`],
+  };
+  await runConcurrently(framings, async (framing, [first, rest]) => {
+    const writeStarted = Promise.withResolvers<void>();
+    await using pair = await connectRawPeer(async ({ body }, { signal }) => {
+      assert(!signal.aborted);
+      let text = "";
+      await body?.writeTo({
+        async write(bytes) {
+          writeStarted.resolve();
+          if (text === "") await delay(WATCHED_MILLISECONDS);
+          text += decodeLatin1(bytes);
+        },
+      });
+      return [200, "OK", { uri: "/" }, encodeLatin1(text)];
+    }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${first}`);
+    await writeStarted.promise;
+    await pair.peer.send(rest!);
+    const expected = formatOk("/", `${first}${rest}`);
+    assertEquals(await pair.peer.readExactly(expected.length), expected, framing);
+  });
 });
 
 Deno.test("reading ahead keeps the time limit of the wait for a body", async () => {
