@@ -1,12 +1,13 @@
 /** The figures that onExchange gets, also of interrupted exchanges. */
 import {
-  type Body,
+  Body,
   BodyIter,
   type BodyOut,
   type Chunk,
   ChunkedBodyIter,
   ProtocolError,
 } from "@degu/degu/base";
+import type { Connection } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -190,3 +191,33 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
 });
 
 // ───────────────────────── interrupted exchanges
+
+const MiB = 1048576;
+const TOTAL = 1024 * MiB;
+
+function* makeEndlessPieces() {
+  const piece = new Uint8Array(MiB);
+  for (let i = 0; i < TOTAL / MiB; i++) yield piece;
+}
+
+/** Reads this many bytes of a response's body. */
+async function readPart(connection: Connection, bytes: number): Promise<void> {
+  const { body } = await connection.get("/");
+  assertInstanceOf(body, Body);
+  let missing = bytes;
+  while (missing > 0) missing -= (await body.read(missing)).length;
+}
+
+Deno.test("a peer that disconnects during a download is reported with an error", async () => {
+  await using watched = serveWatched(
+    () => [200, "OK", {}, new BodyIter(makeEndlessPieces(), TOTAL)],
+  );
+  const connection = await watched.makeClient().connect();
+  await readPart(connection, 3 * MiB);
+  connection.close();
+  const { status, responseBytes, firstByteSeconds, totalSeconds, error } = await watched.next();
+  assertEquals(status, 200);
+  assert(responseBytes >= 3 * MiB && responseBytes < TOTAL, `${responseBytes} bytes`);
+  assert(firstByteSeconds !== null && firstByteSeconds <= totalSeconds);
+  assertInstanceOf(error, Error);
+});

@@ -1,6 +1,15 @@
 /** The end of a session: its last response arrives, and the reason is logged. */
 import { CLOSE_OPTIONS, OTHER_OPTIONS } from "../base/wire/requests.rows.ts";
-import type { Body, ChunkedBody, HeadersToSend, Method, Socket } from "@degu/degu/base";
+import {
+  type Body,
+  type BodyIn,
+  BodyIter,
+  type ChunkedBody,
+  ChunkedBodyIter,
+  type HeadersToSend,
+  type Method,
+  type Socket,
+} from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction, Session } from "@degu/degu/server";
 import { linger } from "@degu/internal/net/server/lingering.ts";
@@ -276,6 +285,23 @@ Deno.test("an app that catches the error of its request's body may return any re
     assertEquals((await pair.peer.readToEnd()).received, response);
     assertEquals(pair.logger.lines.map(([level]) => level), [level]);
   });
+  // After the start of a response, the server doesn't send another response.
+  const echoApp: AppFunction = (
+    { body },
+  ) => [200, "OK", {}, new ChunkedBodyIter(makeChunks(body!))];
+  async function* makeChunks(body: NonNullable<BodyIn>) {
+    for await (const piece of body.readable) yield [null, piece] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  await using echoPair = await connectRawPeer(
+    echoApp,
+    "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
+  );
+  const { peer } = echoPair;
+  await peer.readPreamble();
+  await peer.send("5\r\nhello\r\nno chunk\r\n");
+  const { received } = await peer.readToEnd();
+  assert("5\r\nhello\r\n".startsWith(received), received);
 });
 
 Deno.test("if a peer closes or stalls inside a request, the server closes without a response", async (t) => {
@@ -346,7 +372,7 @@ Deno.test("a session that is closed by the server in the middle of a request is 
   assertEquals(logger.lines, [["info", line]]);
 });
 
-// ───────────────────────── peers that flood or stall
+// ───────────────────────── peers that reset, flood or stall
 
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 
@@ -363,6 +389,19 @@ async function assertServes(serving: Serving): Promise<void> {
   assertEquals(status, 200);
   assertEquals(serving.logger.messagesOf("error"), []);
 }
+
+Deno.test("a server survives a peer that resets at any byte of an exchange instead of reading", async () => {
+  await using serving = serve(readingApp, { maxConnections: 3 });
+  const request = "PUT /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+  const requestBytes = request + request + get;
+  for (let length = 0; length < requestBytes.length; length++) {
+    const peer = await RawPeer.connect(serving.address, requestBytes.slice(0, length));
+    // Closing a connection with unread bytes resets it.
+    if (length >= request.length) await peer.readExactly(1);
+    peer.close();
+  }
+  await assertServes(serving);
+});
 
 Deno.test("a server stops reading requests if the client doesn't read responses", async () => {
   let callCount = 0;
@@ -382,6 +421,32 @@ Deno.test("a server stops reading requests if the client doesn't read responses"
   await assertServes(serving);
   peer.close();
   await floodSent;
+});
+
+Deno.test("if a peer disappears while an app streams, the server ends the stream and frees the slot", async () => {
+  let returnedCount = 0;
+  const streamsEnded = Promise.withResolvers<void>();
+  async function* makeEndlessPieces() {
+    try {
+      for (;;) {
+        yield new Uint8Array(65536);
+        await waitForTick();
+      }
+    } finally {
+      if (++returnedCount === 5) streamsEnded.resolve();
+    }
+  }
+  await using serving = serve(({ uri }) => {
+    if (uri === "/") return [200, "OK", {}, null];
+    return [200, "OK", {}, new BodyIter(makeEndlessPieces(), 2 ** 40)];
+  }, { maxConnections: 1 });
+  for (let i = 0; i < 5; i++) {
+    const peer = await RawPeer.connect(serving.address, "GET /stream HTTP/1.1\r\n\r\n");
+    await peer.readExactly(200_000);
+    peer.close();
+  }
+  await withTimeout(streamsEnded.promise, "every stream ends");
+  await assertServes(serving);
 });
 
 Deno.test("an endless extension of a chunk ends the session", async () => {
