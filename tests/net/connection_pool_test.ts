@@ -242,6 +242,12 @@ Deno.test("a request that waits for a request whose body stands still fails afte
   assertEquals(await readText(slowRequest), "aaa");
 });
 
+Deno.test("a POST isn't lost after the response of an app that doesn't read bodies", async () => {
+  await using endpoint = await startTls(await openSharedPki(), () => [200, "OK", {}, "hello"]);
+  await using pool = new ConnectionPool(endpoint.client);
+  for (let i = 0; i < 20; i++) assertEquals(await readText(pool.post("/", {}, "unread")), "hello");
+});
+
 function makeChunkedBody() {
   return new ChunkedBodyIter([[null, new Uint8Array(5)], [null, new Uint8Array(0)]]);
 }
@@ -294,10 +300,27 @@ Deno.test("a GET over a reused connection doesn't show that the server keeps con
   await serving;
 });
 
+Deno.test("a call of a pool that sends nothing doesn't prolong the announced time of a connection", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address));
+  const first = pool.get("/");
+  await server.respond("HTTP/1.1 200 OK\r\nkeep-alive: timeout=5\r\ncontent-length: 0\r\n\r\n");
+  await first;
+  let seconds = 3;
+  using _ = patch(performance, "now", (now) => () => now.call(performance) + seconds * 1000);
+  await pool.peer();
+  await assertRejects(() => pool.get("/", { "Bad": "x" }));
+  seconds = 4.5;
+  const second = pool.get("/");
+  await server.respond(EMPTY_200);
+  assertEquals((await second).status, 200);
+});
+
 const keepAliveRows: [header: string, idleSeconds: number, isReused: boolean][] = [
   ["keep-alive: timeout=5", 3.9, true],
   ["keep-alive: timeout=5", 4.1, false],
   ["keep-alive: timeout=5, max=100", 4.1, false],
+  ["keep-alive: max=100, Timeout=5", 4.1, false],
   ["x-header: timeout=5", 9, true],
 ];
 

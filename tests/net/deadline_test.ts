@@ -4,6 +4,7 @@ import { FakeTime } from "@std/testing/time";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { Deadline } from "@degu/internal/net/transport/deadline.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { isBroken, RawPeer, retryUntilInTime } from "@degu/testing/raw_peer.ts";
@@ -82,6 +83,19 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
     timer.time.tick(TIMEOUT * 10_000);
     assertEquals(timer.expired, [], `it ${label}`);
   }
+});
+
+Deno.test("a timeout that exceeds the engine's longest timer does not expire at once", () => {
+  using time = new FakeTime(0);
+  using intervals = recordIntervals();
+  const expired: number[] = [];
+  const deadline = new Deadline(1e12, () => expired.push(time.now));
+  deadline.startWait();
+  // The engine would convert a longer interval to a millisecond.
+  assertEquals([...intervals.running.values()], [2 ** 31 - 1]);
+  time.tick(2 ** 31);
+  assertEquals(expired, []);
+  deadline.close();
 });
 
 const SHORT = 0.3;

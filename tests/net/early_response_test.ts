@@ -222,6 +222,26 @@ Deno.test("below 400 a request resolves when it was sent, unless the caller pass
   }
 });
 
+Deno.test("a response that arrives in parts while its request is sent is read to its end afterward", async () => {
+  using test = await put("half", CHUNKED_200 + "2\r\nhi\r\n");
+  test.upload.send("world");
+  await test.peer.readUntil("world\r\n");
+  const piece = "x".repeat(4000);
+  const chunk = `fa0\r\n${piece}\r\n`;
+  // More than the client buffers.
+  const count = 100;
+  const sending = test.peer.send(chunk.repeat(count));
+  await waitForTick();
+  test.upload.end();
+  await test.peer.readUntil("0\r\n\r\n");
+  const response = await withTimeout(test.responding, "the response");
+  const text = response.text();
+  await sending;
+  await test.peer.send("0\r\n\r\n");
+  assertEquals(await text, "hi" + piece.repeat(count));
+  assertEquals((await test.answer(NO_CONTENT)).status, 204);
+});
+
 Deno.test("a request that rests after its early response times out, and the error names the option", async (t) => {
   const checkError = (error: unknown) => {
     assertInstanceOf(error, Deno.errors.TimedOut);
@@ -330,6 +350,23 @@ Deno.test("a request that waits for the end of the previous one can be aborted",
   test.upload.end();
   await test.peer.readUntil("0\r\n\r\n");
   assertEquals((await test.answer(NO_CONTENT)).status, 204);
+});
+
+Deno.test("requests that were aborted while they waited for the previous one leave nothing behind", async () => {
+  using test = await put("full", EMPTY_200);
+  assertEquals(await (await test.responding).text(), "");
+  // As many listeners, each called by the next, would exceed the stack.
+  for (let i = 0; i < 20_000; i++) {
+    const controller = new AbortController();
+    const waiting = test.conn.get("/", {}, { signal: controller.signal });
+    controller.abort(new Error("enough"));
+    await assertRejects(() => waiting, Error, "enough");
+  }
+  const next = test.conn.get("/next");
+  test.upload.end();
+  await test.peer.readUntil("0\r\n\r\n");
+  await test.peer.respond(NO_CONTENT);
+  assertEquals((await withTimeout(next, "the next request")).status, 204);
 });
 
 Deno.test("connection: close in an early 200 ends the request with the response's body", async () => {
@@ -445,6 +482,32 @@ Deno.test("an invalid early response ends the request", async () => {
     await test.upload.waitForCancel();
     assertEquals(test.conn.closed, true);
   }
+});
+
+Deno.test("the rest of a small request that the socket takes in parts is sent while the response arrives", async () => {
+  const socket = new RecordingSocket({ perWrite: 60 });
+  using conn = new Connection(socket, null);
+  const nextWrite = socket.waitForWrite();
+  const responding = conn.put("/", {}, encodeLatin1("x".repeat(200)));
+  await nextWrite;
+  socket.receive(EMPTY_200);
+  assertEquals((await responding).status, 200);
+});
+
+Deno.test("a client's single request is sent to its end after an early response, then its connection closes", async () => {
+  using server = new RawServer();
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = new Client(server.address, { host: null }).put("/", {}, upload.stream, FULL);
+  using peer = await server.accept();
+  await peer.readUntil("hello\r\n");
+  await peer.send(EMPTY_200);
+  assertEquals((await withTimeout(responding, "the early response")).status, 200);
+  upload.send("world");
+  upload.end();
+  await peer.readUntil("world\r\n");
+  assertEquals(await peer.readExactly(5), "0\r\n\r\n");
+  assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
 });
 
 // ───────────────────────── owners of connections

@@ -71,6 +71,15 @@ Deno.test("an abort ends the pause at once, and the error of an aborted run is i
   await repeat(() => Promise.reject(new Error("never")), { seconds: 1, signal: inRun.signal });
 });
 
+Deno.test("repeat rejects with an error of onError", async () => {
+  const { signal } = new AbortController();
+  const onError = () => {
+    throw new Error("full");
+  };
+  const repeating = repeat(() => Promise.reject(new Error("off")), { seconds: 1, signal, onError });
+  await assertRejects(() => repeating, Error, "full");
+});
+
 Deno.test("a failed run that lasts longer than a minute and the longest wait resets the count", async () => {
   for (const [seconds, runMilliseconds] of [[2, 60_000], [8, 80_000]] as const) {
     let clock = 0;
@@ -81,6 +90,16 @@ Deno.test("a failed run that lasts longer than a minute and the longest wait res
     });
     assertEquals(waits.slice(0, 7).map((wait) => wait / seconds), [1, 2, 4, 1, 2, 4, 8]);
   }
+});
+
+Deno.test("the waits grow while each run consists of seconds of retries", async () => {
+  let clock = 0;
+  using _ = patch(performance, "now", () => () => clock);
+  const { waits } = await runFor(100, 1, 1, () => {
+    clock += 7000;
+    return Promise.reject(new Error("off"));
+  });
+  assertEquals(waits.slice(0, 6), [1, 2, 4, 8, 10, 10]);
 });
 
 Deno.test("without onError a line on stderr has the error and the seconds, and the stack of an error that is not transient", async () => {

@@ -165,6 +165,23 @@ Deno.test("retry() checks its arguments", async () => {
   await assertRejects(() => retry(missingAttempt), TypeError, "attempt: must be ");
 });
 
+Deno.test("retries may be Infinity, and a retryAfter that is not a number is ignored", async () => {
+  class BusyError extends DeguError {
+    readonly status = 503;
+    readonly retryAfter = "soon" as never;
+  }
+  const waits: number[] = [];
+  let callCount = 0;
+  const attempt = () =>
+    ++callCount > 1500 ? Promise.resolve("done") : Promise.reject(new BusyError());
+  const onRetry = ({ seconds }: RetryEvent) => void waits.push(seconds);
+  const options = { retries: Infinity, seconds: 0, onRetry };
+  const callAtOnce = (call: () => void) => void queueMicrotask(call);
+  using _atOnce = patch(globalThis, "setTimeout", () => callAtOnce as unknown as typeof setTimeout);
+  assertEquals(await retry(attempt, options), "done");
+  assertEquals([callCount, waits.every((seconds) => seconds === 0)], [1501, true]);
+});
+
 /** An app's own error with a status. */
 class OwnError extends DeguError {
   constructor(readonly status: number) {
