@@ -144,6 +144,7 @@ const seams: readonly (readonly [label: string, className: string, Seam])[] = [
   ["the app of a server", "ProxyApp", (own, other) => {
     return new own.Server([...LOOPBACK], new other.ProxyApp(makeClient(other)));
   }],
+  ["the connector of a pool", "Client", (own, other) => new own.ConnectionPool(makeClient(other))],
   ["the client of a ProxyApp", "Client", (own, other) => new own.ProxyApp(makeClient(other))],
   ["a connection of a pool", "Connection", (own, other) => {
     return useConnection(other, (client) => {
@@ -178,6 +179,27 @@ for (const [label, className, run] of seams) {
     }),
   );
 }
+
+/** The public classes whose objects a function takes only as streams or by their methods. */
+const UNMARKED_CLASSES = [
+  "ChunkedDecoderStream",
+  "ChunkedEncoderStream",
+  "LengthDecoderStream",
+  "LengthEncoderStream",
+  "SSLServer",
+  "Server",
+  "TempPKI",
+  "TempSSLServer",
+  "TempServer",
+];
+
+Deno.test("the objects of each public class can be recognized by another copy", () => {
+  const classes = Object.entries<unknown>(copy).filter(([, value]) => /^class\b/.test(`${value}`));
+  const unmarked = classes.filter(([, value]) => {
+    return !(Symbol.for("degu.copy") in (value as { readonly prototype: object }).prototype);
+  });
+  assertEquals(unmarked.map(([name]) => name).sort(), UNMARKED_CLASSES);
+});
 
 Deno.test("transfers and peerOf() refuse the objects of another copy, and the error has both versions", async () => {
   const own = { ...copy, version };
