@@ -218,6 +218,46 @@ Deno.test("of slow peers gives way: one of the peer with the most slots, then on
 
 // ───────────────────────── busy sessions that give way
 
+const busyOptions = { maxConnections: 3, maxRequests: Infinity };
+
+/**
+ * Makes one request after the other, until the server ends the session. The session is never idle,
+ * because the first bytes of the next request arrive with each request. Returns the last preamble.
+ */
+async function keepBusy(address: Address): Promise<string> {
+  using peer = await RawPeer.connect(address, "GET");
+  try {
+    for (;;) {
+      await peer.send(" / HTTP/1.1\r\n\r\nGET");
+      const preamble = await peer.readPreamble();
+      if (!preamble.includes("connection: close")) continue;
+      assertEquals((await peer.readToEnd()).received, "");
+      return preamble;
+    }
+  } catch {
+    // The server was closed.
+    return "";
+  }
+}
+
+Deno.test("a session that is neither idle nor slow doesn't give way to its own host, nor if its host has half of the slots", async () => {
+  const rows: [label: string, hosts: readonly string[], newcomerHost: string][] = [
+    ["its own host", ["127.0.0.1", "127.0.0.1"], "127.0.0.1"],
+    ["half of the slots", ["127.0.0.1", "::1"], "::1"],
+  ];
+  await Promise.all(rows.map(async ([label, hosts, newcomerHost]) => {
+    const options = { ...busyOptions, maxConnections: 2 };
+    await using serving = serve(respondEmpty, options, ["::", 0]);
+    const { port } = serving.server;
+    const busyPeers = hosts.map((host) => keepBusy([host, port!]));
+    while (serving.server.sessions.size < 2) await waitForTick();
+    using newcomer = await RawPeer.connect([newcomerHost, port!], get);
+    await newcomer.assertClosedSilently(label);
+    serving.server.close();
+    assertEquals(await Promise.all(busyPeers), ["", ""], label);
+  }));
+});
+
 // ───────────────────────── the connections that wait
 
 const MAX_WAITING = await readStatedNumber(
