@@ -1,9 +1,10 @@
-/** The unmodified framework Hono from npm on a server of the library. */
+/** The unmodified frameworks Hono and itty-router from npm on a server of the library. */
 import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import type { Connection } from "@degu/degu/client";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { assertEquals } from "@std/assert";
 import { Hono } from "npm:hono@4.13.19";
+import { AutoRouter, error as ittyError, type IRequest } from "npm:itty-router@6.0.0";
 
 async function get(conn: Connection, uri: string, headers: Record<string, string> = {}) {
   const response = await conn.get(uri, headers);
@@ -50,4 +51,17 @@ Deno.test("Hono: routes, parameters, queries, groups and middleware", async () =
   const head = await conn.head("/books");
   assertEquals([head.status, head.headers["content-type"]], [200, "application/json"]);
   assertEquals(serving.logger.messagesOf("error"), []);
+});
+
+Deno.test("itty-router: routes, parameters, queries and bodies", async () => {
+  const router = AutoRouter({ missing: () => ittyError(404, "nothing here") });
+  router.post("/items/:id", async (request: IRequest) => {
+    const { params, query } = request;
+    return { ...params, query, sent: await request.json() };
+  });
+  await using serving = serve(fromFetchHandler(router));
+  using conn = await serving.makeClient().connect();
+  const response = await conn.post("/items/2?a=b", {}, '{"c":1}');
+  assertEquals(await response.json(), { id: "2", query: { a: "b" }, sent: { c: 1 } });
+  assertEquals((await get(conn, "/nowhere")).status, 404);
 });
