@@ -224,6 +224,18 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
+Deno.test.each(DIRECTIONS)(
+  "%s: of files with one size and different times, the contents decide, also of one byte",
+  async (direction) => {
+    const source = { one: "a", same: "a", none: "" };
+    await using trees = await makeTrees(direction, source, { one: "b", same: "a", none: "" });
+    for (const name of Object.keys(source)) await Deno.utime(`${trees.target}/${name}`, 1, 1);
+    const { outcomes } = await trees.copy();
+    assertEquals(outcomes, { one: "copied", same: "unchanged", none: "unchanged" });
+    assertEquals(await readTree(trees.target), source);
+  },
+);
+
 Deno.test("download: a list may have its entries in any order, after their directories", async () => {
   const files = { "a/x": "1", "b/x": "2", "a/below/z": "3", c: "4", "b/y": "5", "a/b": "6" };
   await using trees = await makeTrees("download", files, {}, (request) => {

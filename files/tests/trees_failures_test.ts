@@ -538,3 +538,18 @@ Deno.test.each(DIRECTIONS)(
     assertStringIncludes(message, "set move: true in place of delete");
   },
 );
+
+Deno.test.each(DIRECTIONS)(
+  "%s: ten files are deleted although fewer stay, and more if as many stay",
+  async (direction) => {
+    for (const [deleted, staying] of [[10, 1], [11, 11]] as const) {
+      const makeFiles = (count: number, name: string) =>
+        Object.fromEntries(Array.from({ length: count }, (_, i) => [`${name}${i}`, name]));
+      const source = makeFiles(staying, "new");
+      const target = { ...makeFiles(deleted, "superfluous"), ...source };
+      await using trees = await makeTrees(direction, source, target);
+      const { result } = await trees.copy({ delete: true });
+      assertEquals([result.deleted, result.deletionsSkipped], [deleted, null]);
+    }
+  },
+);
