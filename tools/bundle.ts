@@ -1,0 +1,42 @@
+/**
+ * Bundles the program `degu` into a directory, with source maps: `deno task bundle DIRECTORY`. The
+ * bundle needs no checkout, and starts faster, because it has fewer modules. `main.ts` starts it.
+ */
+
+import { resolve } from "node:path";
+import { PROJECT_ROOT } from "./standard_library.ts";
+
+/** The modules that the program starts as workers, by the paths of their sources. */
+const WORKERS = ["area_worker", "app_worker"];
+
+const [path, ...others] = Deno.args;
+if (path === undefined || path.startsWith("-") || others.length > 0) {
+  console.error("usage: deno task bundle DIRECTORY");
+  Deno.exit(2);
+}
+// A task runs in the directory of deno.json.
+const directory = resolve(Deno.env.get("INIT_CWD") ?? "", path);
+await Deno.mkdir(directory, { recursive: true });
+if ((await Array.fromAsync(Deno.readDir(directory))).length > 0) {
+  // Other versions have modules of other names.
+  console.error(`${directory} isn't empty: remove it, or name another directory`);
+  Deno.exit(1);
+}
+
+const args = ["bundle", "--quiet", "--code-splitting", "--sourcemap=linked", "--outdir", directory];
+const command = new Deno.Command(Deno.execPath(), {
+  args: [...args, "--config", "agent/deno.json", "agent/main.ts"],
+  cwd: PROJECT_ROOT,
+});
+const { code } = await command.spawn().status;
+if (code !== 0) Deno.exit(code);
+
+// The program resolves its main module and its workers by the names of their sources.
+await Deno.rename(`${directory}/main.js`, `${directory}/main.ts`);
+const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
+for (const worker of WORKERS) {
+  const module = names.find((name) => name.startsWith(`${worker}-`) && name.endsWith(".js"));
+  if (module === undefined) throw new Error(`the bundle has no module of ${worker}.ts`);
+  await Deno.writeTextFile(`${directory}/${worker}.ts`, `export * from "./${module}";\n`);
+}
+console.log(`The program is ${directory}/main.ts`);
