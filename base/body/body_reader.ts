@@ -451,6 +451,7 @@ type SinkPreferences = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 const PROGRAM_PREFERENCES: SinkPreferences = { keepsBytes: true };
 
 const PIECE_BYTES = 65536;
+const MIN_PIECE_BYTES = 2048;
 const GROWTH_FACTOR = 4;
 
 /**
@@ -681,28 +682,46 @@ export class BodyReader extends BodyState<BodySource> {
     this.begin("stream", "whole");
     return new ReadableStream({
       type: "bytes",
-      autoAllocateChunkSize: Math.max(1, size),
+      // Most pieces of chunked bodies are smaller, and memory for them costs more than reading them.
+      ...this.#decoder.framing !== "chunked" && { autoAllocateChunkSize: Math.max(1, size) },
       start: async (controller) => {
         if (size > 0) return;
-        await this.#readForStream(EMPTY_BYTES);
+        await this.#readForStream(() => this.read(EMPTY_BYTES));
         closeByteStream(controller);
       },
       pull: async (controller) => {
-        const request = controller.byobRequest!;
-        const { buffer, byteOffset, byteLength } = request.view!;
-        const count = await this.#readForStream(new Uint8Array(buffer, byteOffset, byteLength));
-        if (count > 0) request.respond(count);
+        const request = controller.byobRequest;
+        if (request === null) {
+          const piece = await this.#readForStream(() => this.#readChunkData());
+          if (piece.length > 0) controller.enqueue(piece);
+        } else {
+          const { buffer, byteOffset, byteLength } = request.view!;
+          const into = new Uint8Array(buffer, byteOffset, byteLength);
+          const count = await this.#readForStream(() => this.read(into));
+          if (count > 0) request.respond(count);
+        }
         if (this.isDone) closeByteStream(controller);
       },
       cancel: (reason) => this.cancel(reason),
     });
   }
 
-  async #readForStream(into: Uint8Array): Promise<number> {
-    let count = this.#readInto(into);
-    if (count instanceof Promise) count = await count;
+  async #readForStream<T>(read: () => T | Promise<T>): Promise<T> {
+    let result = this.readFromSource(read);
+    if (result instanceof Promise) result = await result;
     if (this.isDone) this.endOperation(true);
-    return count;
+    return result;
+  }
+
+  /** Reads a piece of the data of chunks into memory of its own. */
+  async #readChunkData(): Promise<Bytes> {
+    const { directBytes } = this.#decoder;
+    const { buffer } = this;
+    if (directBytes === 0 && buffer.bufferedBytes === 0) await this.fillBuffer();
+    const size = directBytes === 0 ? Math.max(buffer.bufferedBytes, MIN_PIECE_BYTES) : PIECE_BYTES;
+    const piece = new Uint8Array(Math.min(size, PIECE_BYTES));
+    const count = this.read(piece);
+    return takeFirstBytes(piece, count instanceof Promise ? await count : count);
   }
 
   protected override async writePieces(sink: OpenSink): Promise<number> {
