@@ -15,7 +15,9 @@ const LONGER = 16;
 const MAX_GROWTH = 6;
 /** Shorter times can't be distinguished from the cost of measuring. */
 const MIN_MILLISECONDS = 0.02;
-const REPETITIONS = 8, MAX_MILLISECONDS = 20, ATTEMPTS = 200;
+/** The number of calls with a short text whose mean time counts. */
+const REPETITIONS = 8;
+const MAX_MILLISECONDS = 20, ATTEMPTS = 200;
 
 /** A function whose time is measured. */
 export interface Target {
@@ -41,8 +43,8 @@ export async function checkLinear(
   let shortTime = Infinity, longTime = Infinity;
   // A compilation or a garbage collection makes a single measurement longer, never shorter.
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    shortTime = Math.min(shortTime, await measure(workShort));
-    longTime = Math.min(longTime, await measure(workLong));
+    longTime = Math.min(longTime, await measure(workLong, 1));
+    shortTime = Math.min(shortTime, await measure(workShort, REPETITIONS));
     const maxTime = Math.max(shortTime, MIN_MILLISECONDS) * MAX_GROWTH * LONGER;
     if (longTime <= maxTime) return;
   }
@@ -61,7 +63,7 @@ function readProcessorTime(): number {
  * or the elapsed time if that is shorter, because processor time includes other threads of this
  * process.
  */
-async function measure(work: () => unknown): Promise<number> {
+async function measure(work: () => unknown, maxCount: number): Promise<number> {
   const [start, startTime] = [readProcessorTime(), performance.now()];
   for (let count = 1;; count++) {
     try {
@@ -70,7 +72,7 @@ async function measure(work: () => unknown): Promise<number> {
       // Other fuzzers check whether the text is accepted.
     }
     const spentMilliseconds = Math.min(readProcessorTime() - start, performance.now() - startTime);
-    if (count === REPETITIONS || spentMilliseconds > MAX_MILLISECONDS) {
+    if (count === maxCount || spentMilliseconds > MAX_MILLISECONDS) {
       return spentMilliseconds / count;
     }
   }
