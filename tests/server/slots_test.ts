@@ -218,8 +218,6 @@ Deno.test("of slow peers gives way: one of the peer with the most slots, then on
 
 // ───────────────────────── busy sessions that give way
 
-const busyOptions = { maxConnections: 3, maxRequests: Infinity };
-
 /**
  * Makes one request after the other, until the server ends the session. The session is never idle,
  * because the first bytes of the next request arrive with each request. Returns the last preamble.
@@ -245,9 +243,13 @@ Deno.test("a session that is neither idle nor slow doesn't give way to its own h
     ["its own host", ["127.0.0.1", "127.0.0.1"], "127.0.0.1"],
     ["half of the slots", ["127.0.0.1", "::1"], "::1"],
   ];
+  const respondLater: App = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    return [200, "OK", {}, null];
+  };
   await Promise.all(rows.map(async ([label, hosts, newcomerHost]) => {
-    const options = { ...busyOptions, maxConnections: 2 };
-    await using serving = serve(respondEmpty, options, ["::", 0]);
+    const options = { maxConnections: 2, maxRequests: Infinity };
+    await using serving = serve(respondLater, options, ["::", 0]);
     const { port } = serving.server;
     const busyPeers = hosts.map((host) => keepBusy([host, port!]));
     while (serving.server.sessions.size < 2) await waitForTick();
