@@ -106,7 +106,9 @@ Deno.test("through two proxies a server gets exactly the requests that the RFCs 
     await t.step(row.name, async () => {
       seenRequests = [];
       const received = await converse(chain.address, row);
-      const [outer, inner] = await chain.take();
+      // Bytes that are sent on for a refused request are found with the next row.
+      const isRefused = row.accepted.length === 0 && row.broken === undefined;
+      const [outer, inner] = isRefused ? [[], []] : await chain.take();
 
       // The independent reading agrees with the row.
       const stream = readRequests(row.bytes);
@@ -133,6 +135,7 @@ Deno.test("through two proxies a server gets exactly the requests that the RFCs 
       assertEquals([responses.length - 1, responses.at(-1)], [row.accepted.length, end]);
     });
   }
+  assertEquals(await chain.take(), [[], []]);
 });
 
 Deno.test("through two proxies a server gets no header whose name another could be mistaken for", async (t) => {
@@ -194,12 +197,13 @@ class Attacker implements Disposable {
 
 Deno.test("through two proxies a client gets the whole response of one reading, 502, or no end, and an honest response next", async (t) => {
   using attacker = new Attacker();
-  await using chain = await startChain(attacker.address);
+  await using innerProxy = serve(new ProxyApp(new Client(attacker.address, { timeout: 60 })));
+  await using outerProxy = serve(new ProxyApp(innerProxy.makeClient()));
   for (const row of responseAttacks) {
     await t.step(`${row.method} ${row.name}`, async () => {
       attacker.attack = row;
       const { method, outcome, body } = row;
-      using peer = await RawPeer.connect(chain.address);
+      using peer = await RawPeer.connect(outerProxy.address);
       await peer.send(`${method} /attack HTTP/1.1\r\nhost: a\r\n\r\n`);
       const next = "GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
       if (outcome === "cut") {
@@ -219,10 +223,9 @@ Deno.test("through two proxies a client gets the whole response of one reading, 
         assertEquals(received.slice(-response.excess), honest);
       }
       // Another session isn't affected.
-      using otherPeer = await RawPeer.connect(chain.address, next);
+      using otherPeer = await RawPeer.connect(outerProxy.address, next);
       const { received } = await otherPeer.readToEnd();
       assert(received.endsWith("\r\n\r\nhonest") && !received.includes("orged"), received);
-      await chain.take();
     });
   }
 });

@@ -297,6 +297,8 @@ async function forwardAll(kind: Kind | null): Promise<void> {
   for (const row of (isOwn ? requestRows : forwardedRows).map(respellUris)) {
     const received = await converse(proxy.address, row, isOwn);
     if (isOwn) assertEquals(received, formatResponses(row, true), row.name);
+    // Bytes that are sent on for a refused request are found with the next row.
+    if (row.accepted.length === 0 && row.broken === undefined) continue;
     await app[Symbol.asyncDispose]();
     app = new ProxyApp(client);
     assertForwarded(row, await tap.takeSent());
@@ -313,6 +315,8 @@ async function forwardAll(kind: Kind | null): Promise<void> {
     lateRequests.push(...expected.slice(seenRequests.length));
     responseTotal += responseCount;
   }
+  await app[Symbol.asyncDispose]();
+  assertEquals(await tap.takeSent(), []);
   assert(
     responseTotal >= 20,
     `the back end has answered ${responseTotal} requests: too few to say anything`,
