@@ -9,7 +9,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 const LIVE = "examples/live.ts";
 /** More bytes than the buffers of a connection hold. */
 const PICTURE_BYTES = 16_777_216;
-const PICTURES = 20;
+const PICTURES = 5;
 
 /** Makes a picture from a number; pictures with other numbers differ. */
 function picture(number: number): Uint8Array {

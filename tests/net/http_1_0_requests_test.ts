@@ -73,7 +73,7 @@ const BODIES: Readonly<Record<string, (text: string) => BodyOut>> = {
 
 Deno.test("a body of unknown length up to 64 KiB gets a length; a longer one ends with the connection", async (t) => {
   for (const [label, makeBody] of Object.entries(BODIES)) {
-    for (const length of [0, 5, MAX_COLLECTED - 1, MAX_COLLECTED, MAX_COLLECTED + 1, 1_000_000]) {
+    for (const length of [0, 5, MAX_COLLECTED - 1, MAX_COLLECTED, MAX_COLLECTED + 1, 200_000]) {
       await t.step(`${label}, ${length} bytes`, async () => {
         const text = "x".repeat(length);
         for (const bytes of [GET, KEEP_ALIVE_GET]) {

@@ -1,5 +1,5 @@
 /** A program that a timer and stdin keep alive, with a main function for each argument. */
-import { runUntilSignal, terminationSignal } from "@degu/degu";
+import { runUntilSignal, terminationSignal } from "@degu/internal/program/termination.ts";
 import { setTimeout as wait } from "node:timers/promises";
 
 setInterval(() => {}, 1000);

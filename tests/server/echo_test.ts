@@ -88,7 +88,7 @@ Deno.test("an echo answers expect: 100-continue, requests in a row, and HTTP/1.0
 
 // ───────────────────────── bodies that are larger than the buffers
 
-const LARGE_BYTES = 64 * MEBIBYTE;
+const LARGE_BYTES = 32 * MEBIBYTE;
 
 /** Makes bodies with more bytes than two programs and the system buffer between them. */
 const LARGE_BODIES: Readonly<Record<string, () => Blob | ReadableStream<Uint8Array>>> = {

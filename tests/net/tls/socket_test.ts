@@ -482,12 +482,13 @@ const readers: ((body: Body | ChunkedBody, onItem: (item: Uint8Array) => void) =
 ];
 
 Deno.test("bodies that arrive together over TLS are read apart, in every way", async (t) => {
-  const size = 300_000;
-  const rows: (readonly [string, number | null])[] = [["with a length", null]];
-  for (const cut of [1, 16_384, 70_000]) {
-    rows.push([`in chunks of ${cut} bytes`, cut]);
-  }
-  await testEachRow(t, rows, async (_label, cut) => {
+  const rows = [
+    ["with a length", null, 300_000],
+    ["in chunks of one byte", 1, 20_000],
+    ["in chunks of 16384 bytes", 16_384, 300_000],
+    ["in chunks of 70000 bytes", 70_000, 300_000],
+  ] as const;
+  await testEachRow(t, rows, async (_label, cut, size) => {
     const requests = [..."bcde"].map((letter) => {
       const data = letter.repeat(size);
       const encoded = cut === null ? data : encodeChunks(data, cut);
