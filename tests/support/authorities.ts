@@ -1,6 +1,12 @@
 /** Certificates of authorities that differ from those of devices, and leaves that they sign. */
 
-import { generateKeyPairSync, type KeyPairKeyObjectResult, sign } from "node:crypto";
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyPairKeyObjectResult,
+  sign,
+} from "node:crypto";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { TAG } from "@degu/internal/net/tls/der.ts";
 import { concat } from "./streams.ts";
@@ -110,14 +116,18 @@ function encodeTime(days: number): Uint8Array {
   return encodeElement(TAG.utcTime, new TextEncoder().encode(`${digits}Z`));
 }
 
+/** Reads the stored keys, because making RSA keys takes as long as 150 certificates. */
+function readRsaKeys(): KeyPairKeyObjectResult {
+  const pem = Deno.readTextFileSync(new URL("rsa_2048.pem", import.meta.url));
+  return { publicKey: createPublicKey(pem), privateKey: createPrivateKey(pem) };
+}
+
 /** Makes a certificate like a device's authority, with deviations. */
 export function makeAuthority(deviation: Deviation = {}): TestAuthority {
   const { key = "P-256", issuer, name = crypto.randomUUID() } = deviation;
   const { extensions = [EXTENSIONS.authority(), EXTENSIONS.signsCertificates()] } = deviation;
   const keys = deviation.keys ??
-    (key === "RSA"
-      ? generateKeyPairSync("rsa", { modulusLength: 2048 })
-      : generateKeyPairSync("ec", { namedCurve: key }));
+    (key === "RSA" ? readRsaKeys() : generateKeyPairSync("ec", { namedCurve: key }));
   const [from, to] = deviation.valid ?? [-1, 1];
   const signer = (issuer?.keys ?? keys).privateKey;
   // Deno supports P-521 only with SHA-512.
@@ -143,8 +153,12 @@ export function makeAuthority(deviation: Deviation = {}): TestAuthority {
     algorithm,
     encodeElement(TAG.bitString, Uint8Array.of(0), signature),
   );
-  const keyPem = `${keys.privateKey.export({ type: "pkcs8", format: "pem" })}`;
-  return { name, der, pem: formatPem(der), keyPem, keys };
+  return {
+    ...{ name, der, pem: formatPem(der), keys },
+    get keyPem() {
+      return `${keys.privateKey.export({ type: "pkcs8", format: "pem" })}`;
+    },
+  };
 }
 
 /** Makes a certificate for a handshake, signed by an authority. */

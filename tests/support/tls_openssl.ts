@@ -49,11 +49,15 @@ export interface CertificateOptions {
   readonly to?: string;
 }
 
+/** An RSA key of 2048 bits for tests only. */
+export const RSA_2048 = new URL("rsa_2048.pem", import.meta.url);
+
 export const KEY = {
   p256: ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
   p384: ["EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
   p521: ["EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-  rsa2048: ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+  /** The stored key, because making a key takes as long as thirty certificates. */
+  rsa2048: ["RSA"],
   rsa1024: ["RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
   ed25519: ["ED25519"],
 } as const;
@@ -82,12 +86,6 @@ default_md = sha256
 
 /** Makes certificates in a temporary directory, which is removed on dispose. */
 export class OpensslPki implements AsyncDisposable {
-  /**
-   * The first certificate with an RSA key of 2048 bits; others use its key, because making a key
-   * takes as long as twenty certificates.
-   */
-  #rsaCertificate: IssuedCertificate | undefined;
-
   private constructor(readonly dir: string) {}
 
   static async create(): Promise<OpensslPki> {
@@ -136,17 +134,17 @@ export class OpensslPki implements AsyncDisposable {
    */
   async createCertificate(name: string, options: CertificateOptions): Promise<IssuedCertificate> {
     const { issuer, extensions = [], isAuthority = false, key = KEY.p256, from, to } = options;
-    const { keyOf = key === KEY.rsa2048 ? this.#rsaCertificate : undefined } = options;
-    const { commonName = name, signOptions = [] } = options;
+    const { keyOf, commonName = name, signOptions = [] } = options;
     const pathLength = options.pathLength === undefined ? "" : `,pathlen:${options.pathLength}`;
     const keyFile = keyOf?.keyFile ?? this.makePath(`${name}.key`);
     const files = { certFile: this.makePath(`${name}.pem`), keyFile };
+    if (keyOf === undefined && key === KEY.rsa2048) await Deno.copyFile(RSA_2048, keyFile);
     const basic = `basicConstraints=critical,CA:${isAuthority}${pathLength}`;
     const lines = ["[extensions]", basic, ...extensions, ""];
     const file = await this.#writeConfiguration(name, lines);
     const config = ["-config", file, "-extensions", "extensions"];
     const request = [
-      ...keyOf === undefined
+      ...keyOf === undefined && key !== KEY.rsa2048
         ? ["-newkey", ...key, "-nodes", "-keyout", keyFile]
         : ["-key", keyFile],
       "-subj",
@@ -164,7 +162,6 @@ export class OpensslPki implements AsyncDisposable {
         "-out",
         files.certFile,
       );
-      if (key === KEY.rsa2048) this.#rsaCertificate ??= files;
       return files;
     }
     await Deno.writeTextFile(this.makePath(`${name}.index`), "");

@@ -9,7 +9,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  X509Certificate,
+} from "node:crypto";
 import { once } from "node:events";
 import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
@@ -43,7 +49,7 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { KEY, needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
+import { KEY, needsOpenssl, OpensslPki, RSA_2048 } from "@degu/testing/tls_openssl.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const pki = await openSharedPki();
@@ -403,7 +409,8 @@ Deno.test("publicKey256() refuses an invalid certificate, and its message doesn'
 // ───────────────────────── strength of keys
 
 const makeEcGenerator = (namedCurve: string) => () => generateKeyPairSync("ec", { namedCurve });
-const rsaKeys = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const rsaPem = await Deno.readTextFile(RSA_2048);
+const rsaKeys = { publicKey: createPublicKey(rsaPem), privateKey: createPrivateKey(rsaPem) };
 
 type KeyGenerator = () => { publicKey: KeyObject; privateKey: KeyObject };
 const keyKinds: Record<string, [KeyGenerator, boolean]> = {
