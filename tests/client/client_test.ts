@@ -1,7 +1,17 @@
-/** Client: requests, headers, and hidden secrets. */
-import { ConnectionPool, createFetch } from "@degu/degu";
-import { type Address, ContentRange, type HeadersToSend, Range } from "@degu/degu/base";
-import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
+/** Client: requests, headers, hidden secrets, connecting, options, timers, and `dial`. */
+import { ConnectionPool, createFetch, reply, SSLClient } from "@degu/degu";
+import {
+  type Address,
+  bodies,
+  Body,
+  ConnectionClosedError,
+  ContentRange,
+  EmptyPreambleError,
+  type HeadersToSend,
+  Range,
+  type Socket,
+} from "@degu/degu/base";
+import { Client, type ClientOptions, Connection, type ConnectLimits } from "@degu/degu/client";
 import { connect, readSentRequest } from "@degu/testing/connected.ts";
 import {
   assertRangeError,
@@ -10,7 +20,7 @@ import {
   catchThrown,
   constructWith,
 } from "@degu/testing/expectations.ts";
-import { RawServer } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
@@ -18,11 +28,18 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
+  assertRejects,
   assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { inspect } from "node:util";
+import { assertReason, makeAbortController, reason } from "@degu/testing/aborts.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { TrackedStream } from "@degu/testing/streams.ts";
+import { connectSocket } from "@degu/internal/net/transport/connect.ts";
+import { TempPKI } from "@degu/degu/misc";
 
 // Constructing a client: address, options, `host`. These tests don't connect.
 
@@ -304,4 +321,382 @@ Deno.test("requests and responses are inspected without secrets", async () => {
     assert(!text.includes("c2VjcmV0"), text);
   }
   assertStringIncludes(formatAllWays(response), "world");
+});
+
+// ───────────────────────── connecting
+
+// Connecting: `connect()` and the one-shot `request()`.
+
+const encoder = new TextEncoder();
+
+async function findDeadAddress(): Promise<readonly [string, number]> {
+  return ["127.0.0.1", await findUnusedPort()];
+}
+
+Deno.test("an error of connecting keeps its class and code, and names the address and a check", async (t) => {
+  const [host, port] = await findDeadAddress();
+  const name = crypto.randomUUID();
+  const { ConnectionRefused, NotFound } = Deno.errors;
+  const refused = "ECONNREFUSED";
+  const path = "/tmp/degu-test-no-such.socket";
+  const rows: readonly [Address, new () => Error, string | undefined, string, RegExp][] = [
+    [[host, port], ConnectionRefused, refused, `${host}:${port}`, /the server runs, and the port$/],
+    [path, NotFound, "ENOENT", `unix:${path}`, /path$/],
+    [
+      ["fe80::1%nowhere", port],
+      Error,
+      undefined,
+      `[fe80::1%nowhere]:${port}`,
+      /: this machine has no interface nowhere$/,
+    ],
+    [encoder.encode(`\0${name}`), ConnectionRefused, refused, `unix:@${name}`, /the server runs/],
+  ];
+  for (const [address, Class, code, text, hint] of rows) {
+    await t.step(text, async () => {
+      const client = new Client(address);
+      const calls: (() => Promise<unknown>)[] = [
+        () => client.connect(),
+        () => client.createSocket(),
+        () => client.request("GET", "/"),
+      ];
+      for (const call of calls) {
+        const error = await assertRejects(call, Class);
+        assertEquals([error.constructor, (error as { code?: unknown }).code], [Class, code]);
+        assert(error.message.startsWith(`can't connect to ${text}: `), error.message);
+        assertMatch(error.message, hint);
+        assert(error.cause instanceof Class);
+        const { message } = error.cause;
+        if (!message.includes("lookup")) assertStringIncludes(error.message, message);
+      }
+    });
+  }
+});
+
+Deno.test("the error for a missing permission has advice, and names the address", async () => {
+  // The tests may neither read nor write below /dev/null.
+  const error = await assertRejects(() => new Client("/dev/null/a").connect());
+  assert(error instanceof Deno.errors.NotCapable, "it keeps its class");
+  assertMatch(error.message, /^Requires read access to "\/dev\/null\/a", run again/);
+});
+
+Deno.test("connect() fails and closes unless onConnect returns exactly true", async (t) => {
+  for (const value of [false, 1, "true", null, undefined, {}, [], new Boolean(true)]) {
+    await t.step(Deno.inspect(value), async () => {
+      using server = new RawServer();
+      const connections: Connection[] = [];
+      const onConnect = (conn: Connection) => (connections.push(conn), value as true);
+      const client = new Client(server.address, { onConnect });
+      const refused = await assertRejects(() => client.connect(), ConnectionClosedError);
+      assertEquals(refused.code, "REFUSED");
+      assertEquals(connections.map(({ closed }) => closed), [true]);
+      await (await server.accept()).assertClosedSilently();
+      await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
+      await (await server.accept()).assertClosedSilently();
+    });
+  }
+  const failure = new Error("no");
+  const failingHooks = [() => Promise.reject(failure), () => {
+    throw failure;
+  }];
+  for (const onConnect of failingHooks) {
+    using server = new RawServer();
+    const connecting = new Client(server.address, { onConnect }).connect();
+    assertStrictEquals(await catchRejection(connecting, "the promise rejects"), failure);
+    await (await server.accept()).assertClosedSilently();
+  }
+});
+
+Deno.test("request() closes its connection after the body is read, or at once without a body", async (t) => {
+  const responses = [
+    ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""],
+    ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello"],
+    ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "hello"],
+  ] as const;
+  for (const [response, text] of responses) {
+    await t.step(JSON.stringify(response), async () => {
+      using server = new RawServer();
+      const responding = new Client(server.address).request("GET", "/");
+      const peer = await server.respond(response);
+      const { body } = await responding;
+      if (text !== "") assertEquals(await body?.text(), text);
+      assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
+    });
+  }
+});
+
+Deno.test("a signal that is already aborted, the client's or the request's, prevents connecting", async () => {
+  using server = new RawServer();
+  const abortedOptions = { signal: AbortSignal.abort(reason) };
+  for (
+    const [options, requestSignal] of [[abortedOptions, undefined], [{}, abortedOptions]] as const
+  ) {
+    const client = new Client(server.address, options);
+    await assertReason(client.connect(undefined, requestSignal), reason, "connect");
+    await assertReason(client.createSocket(requestSignal), reason, "createSocket");
+    const tracked = new TrackedStream([new Uint8Array(5)]);
+    const request = client.request("PUT", "/", {}, new Body(tracked.stream, 5), requestSignal);
+    await assertReason(request, reason, "request");
+    assertEquals(tracked.cancelReasons, [reason]);
+  }
+  using plainPeer = await RawPeer.connect(server.address);
+  // The accepted connection is this client's, because no other client has connected.
+  const accepted = await server.accept();
+  await plainPeer.send("x");
+  assertEquals(await accepted.readExactly(1), "x");
+});
+
+// tests/net/request_signal_test.ts has signals of waiting requests.
+Deno.test("a signal closes every idle connection of its client", async () => {
+  using server = new RawServer();
+  const { signal, abort } = makeAbortController();
+  const client = new Client(server.address, { signal });
+  const conns = [await client.connect(), await client.connect()];
+  const peers = [await server.accept(), await server.accept()];
+  abort(reason);
+  for (const conn of conns) {
+    assertEquals(conn.closed, true);
+    await assertRejects(() => conn.get("/"));
+  }
+  for (const peer of peers) await peer.assertClosedSilently();
+});
+
+Deno.test("the error for a request that is refused over TLS contains the socket's refusalHint", async () => {
+  using server = new RawServer();
+  class HintingClient extends Client {
+    override async createSocket(): Promise<Socket> {
+      const refusalHint = "ask the owner of the lamp";
+      return Object.assign(await super.createSocket(), { protocol: "TLSv1.3", refusalHint });
+    }
+  }
+  using connection = await new HintingClient(server.address).connect();
+  const rejection = assertRejects(() => connection.get("/"), EmptyPreambleError, "ask the owner");
+  (await server.accept()).close();
+  await rejection;
+  // A server that has responded doesn't refuse the client.
+  using later = await new HintingClient(server.address).connect();
+  const responding = later.get("/");
+  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  await responding;
+  const failure = catchRejection(later.get("/"), "a later request");
+  await peer.readPreamble();
+  peer.close();
+  assertEquals(`${await failure}`.includes("ask the owner"), false);
+});
+
+Deno.test("timeout limits connecting", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
+  const address = ["127.0.0.1", listener.addr.port] as const;
+  const waiting = [];
+  try {
+    // The server doesn't accept, and these connections fill its queue.
+    for (let i = 0; i < 2; i++) waiting.push(await RawPeer.connect(address));
+    const start = performance.now();
+    const client = new Client(address, { timeout: 0.3 });
+    await assertRejects(() => client.connect(), Deno.errors.TimedOut);
+    const seconds = (performance.now() - start) / 1000;
+    assert(seconds >= 0.3 && seconds < 30, `${seconds} s`);
+
+    const { signal, abort } = makeAbortController();
+    const patient = new Client(address, { timeout: null, signal });
+    const connecting = catchRejection(patient.connect(), "connect");
+    abort(reason);
+    assertStrictEquals(await withTimeout(connecting, "connect() rejects"), reason);
+  } finally {
+    for (const peer of waiting) peer.close();
+  }
+});
+
+// Refused options of a client, and their errors.
+
+/** Values of a wrong type, and disallowed values, of each option. */
+const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
+  host: {
+    types: [5, ["example.com"]],
+    values: ["a\r\nb: c", "ä", " a", "a ", "a b", ":", "u@a", "a/b", "[::1"],
+  },
+  timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity, 3600.1] },
+  bodies: { types: [5, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }] },
+  authorization: {
+    types: [null, 5],
+    values: ["", "Basic \r\n", "Basic\x7f", "Basic ", " Basic"],
+  },
+  onConnect: { types: [true, null] },
+  signal: { types: [null, {}, new AbortController()] },
+};
+
+Deno.test("an option that is unknown or of a wrong type is a TypeError, a wrong value a RangeError", () => {
+  const make = (options: unknown) => () => constructWith(Client, ["127.0.0.1", 80], options);
+  for (const options of [null, 5, "host"]) assertTypeError(make(options), `${options}`);
+  for (const name of ["Host", "timeOut", "sslHost", "maxRequests", "toString", ""]) {
+    assertThrows(make({ [name]: undefined }), TypeError, name);
+  }
+  for (const [name, { types, values = [] }] of Object.entries(OPTIONS)) {
+    for (const value of types) {
+      assertThrows(make({ [name]: value }), TypeError, name, Deno.inspect(value));
+    }
+    for (const value of values) assertThrows(make({ [name]: value }), RangeError, name, `${value}`);
+  }
+});
+
+Deno.test("a connection refuses invalid constructor arguments", () => {
+  const sock = {
+    read: () => Promise.resolve(null),
+    write: (bytes: Uint8Array) => Promise.resolve(bytes.length),
+    close() {},
+  };
+  const wrongTypes: readonly (readonly unknown[])[] = [
+    [{ ...sock, read: undefined }, null],
+    [sock, []],
+    [sock, null, null],
+    [sock, null, bodies, "5"],
+  ];
+  for (const args of wrongTypes) {
+    assertTypeError(() => constructWith(Connection, ...args), Deno.inspect(args));
+  }
+  assertRangeError(() => constructWith(Connection, sock, null, bodies, 0), "a timeout of 0");
+  const headers = { host: "a" };
+  using conn = new Connection(sock, headers);
+  assertStrictEquals(conn.sock, sock);
+  assertStrictEquals(conn.baseHeaders, headers);
+  assertStrictEquals(conn.bodies, bodies);
+  assertEquals(conn.closed, false);
+});
+
+// The timers of a client.
+
+// Attempts with a time limit.
+
+Deno.test("an abort at the moment at which a socket is connected leaves no socket open", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const address = ["127.0.0.1", listener.addr.port] as const;
+  for (let round = 0; round < 20; round++) {
+    const { signal, abort } = makeAbortController();
+    const connecting = connectSocket(address, { timeout: 10, signal });
+    setTimeout(abort, 1, reason);
+    // In the next tick of the event loop the socket is connected and the timer is due.
+    const until = performance.now() + 3;
+    while (performance.now() < until);
+    await connecting.then((socket) => socket.close(), () => {});
+    using peer = await listener.accept();
+    await peer.read(new Uint8Array(1)).catch(() => {});
+  }
+});
+
+// ───────────────────────── the option dial
+
+const ADDRESS = ["camera.invalid", 80] as const;
+
+function makeDial(port: number): NonNullable<ClientOptions["dial"]> {
+  return () => Deno.connect({ hostname: "127.0.0.1", port });
+}
+
+Deno.test("a client sends its requests over the sockets of dial, which gets the address and the limits", async () => {
+  await using serving = serve(({ headers }) => reply(200, `${headers.host}`));
+  const calls: unknown[] = [];
+  const dial = (address: unknown, limits: ConnectLimits) => {
+    calls.push([address, limits]);
+    return Deno.connect({ hostname: "127.0.0.1", port: serving.server.port! });
+  };
+  const client = new Client(ADDRESS, { dial, timeout: 7 });
+  assertEquals(await (await client.get("/")).text(), "camera.invalid");
+  using conn = await client.connect();
+  assertEquals((await conn.get("/")).status, 200);
+  assertEquals(calls, Array(2).fill([ADDRESS, { timeout: 7, signal: undefined }]));
+});
+
+Deno.test("the scheme of a client with dial is http, unless its option names https", async () => {
+  await using serving = serve(() => reply(204));
+  const dial = makeDial(serving.server.port!);
+  for (const options of [{ dial }, { dial, scheme: "http" }, { dial, scheme: "https" }] as const) {
+    const { scheme = "http" } = options as ClientOptions;
+    const client = new Client(ADDRESS, options);
+    assertEquals([client.scheme, client.host], [
+      scheme,
+      "camera.invalid" + (scheme === "http" ? "" : ":80"),
+    ]);
+    assertEquals((await createFetch(client)("/a")).url, `${scheme}://${client.host}/a`);
+  }
+});
+
+Deno.test("dial and scheme are refused where they would have no effect", async (t) => {
+  await using pki = await TempPKI.create();
+  const sslconfig = pki.clientSslconfig;
+  const dial = () => Promise.reject(new Error("unused"));
+  const rows: [label: string, make: () => unknown, problem: string][] = [
+    ["scheme alone", () => constructWith(Client, ADDRESS, { scheme: "https" }), "only with"],
+    [
+      "an SSLClient with dial",
+      () => constructWith(SSLClient, sslconfig, ADDRESS, { dial }),
+      "dial",
+    ],
+    ["no function", () => constructWith(Client, ADDRESS, { dial: {} }), "dial"],
+  ];
+  await testEachRow(t, rows, (_label, make, problem) => {
+    assertThrows(make, TypeError, problem);
+  });
+  assertThrows(() => constructWith(Client, ADDRESS, { dial, scheme: "ftp" }), RangeError, "scheme");
+});
+
+Deno.test("a result of dial that is not a new socket rejects the call", async (t) => {
+  const rows: [label: string, result: unknown][] = [
+    ["nothing", undefined],
+    ["a boolean", true],
+    ["an object without write", { read() {}, close() {} }],
+  ];
+  await testEachRow(t, rows, async (_label, result) => {
+    const client = new Client(ADDRESS, { dial: (() => result) as ClientOptions["dial"] });
+    await assertRejects(() => client.request("GET", "/"), TypeError, "dial(): must be");
+  });
+});
+
+Deno.test("a socket that dial returns twice is refused, and its first connection continues", async () => {
+  await using serving = serve(() => reply(204));
+  const socket = await makeDial(serving.server.port!)(ADDRESS, { timeout: 1, signal: undefined });
+  const options = { dial: () => Promise.resolve(socket) };
+  using conn = await new Client(ADDRESS, options).connect();
+  await assertRejects(() => new Client(ADDRESS, options).connect(), TypeError, "a new socket");
+  assertEquals((await conn.get("/")).status, 204);
+});
+
+Deno.test("the error of dial rejects the call unchanged", async () => {
+  const error = new Error("the tunnel is closed");
+  const failing: NonNullable<ClientOptions["dial"]>[] = [
+    () => Promise.reject(error),
+    () => {
+      throw error;
+    },
+  ];
+  for (const dial of failing) {
+    const client = new Client(ADDRESS, { dial });
+    assertStrictEquals(await assertRejects(() => client.connect()), error);
+    assertStrictEquals(await assertRejects(() => client.get("/")), error);
+  }
+});
+
+Deno.test("an abort rejects at once, and a socket that dial returns later is closed", async () => {
+  const dialed = Promise.withResolvers<Socket>();
+  const closed = Promise.withResolvers<void>();
+  const fail = () => Promise.reject(new Error("unused"));
+  const client = new Client(ADDRESS, { dial: () => dialed.promise });
+  const controller = new AbortController();
+  const rejection = assertRejects(() => client.connect({ signal: controller.signal }));
+  const reason = new Error("no longer wanted");
+  controller.abort(reason);
+  assertStrictEquals(await rejection, reason);
+  dialed.resolve({ read: fail, write: fail, close: () => closed.resolve() });
+  await closed.promise;
+});
+
+Deno.test("the trust of a socket of dial ends its connection", async () => {
+  await using serving = serve(() => reply(204));
+  const controller = new AbortController();
+  const dial = async () => {
+    const conn = await Deno.connect({ hostname: "127.0.0.1", port: serving.server.port! });
+    return Object.assign(conn, { trust: controller.signal });
+  };
+  using conn = await new Client(ADDRESS, { dial }).connect();
+  assertEquals((await conn.get("/")).status, 204);
+  controller.abort(new Error("not trusted"));
+  assert(conn.closed);
+  await assertRejects(() => conn.get("/"), ConnectionClosedError, "not trusted");
 });

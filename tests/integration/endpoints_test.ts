@@ -1,9 +1,27 @@
-/** Every kind of endpoint. */
-import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "@degu/degu/base";
+/** Every kind of endpoint, and conversations over one request, also with other programs. */
+import {
+  type Address,
+  Body,
+  BodyIter,
+  type Chunk,
+  ChunkedBody,
+  ChunkedBodyIter,
+  formatAddress,
+  Range,
+  type Response as AppResponse,
+} from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
+import { endpointKinds, plainKinds } from "@degu/testing/endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { createFetch, ProxyApp } from "@degu/degu";
+import { Client, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
+import { findObstacle, startCommand } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { dial, withTimeout } from "@degu/testing/raw_peer.ts";
+import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 
 const MEBIBYTE = 1048576;
 
@@ -89,3 +107,278 @@ for (const { name, available, start } of endpointKinds) {
     },
   });
 }
+
+// ───────────────────────── conversations
+
+/** Starts a request with a stream as its body, and returns the stream of the response. */
+type Converse = (body: ReadableStream<Uint8Array>) => Promise<ReadableStream<Uint8Array>>;
+
+const FULL = { duplex: "full" } as const;
+const encoder = new TextEncoder();
+
+/** Answers each line of a request at once. */
+const answerLines: App = (request) => {
+  async function* answer() {
+    for await (const line of request.body!.readable) yield `re: ${new TextDecoder().decode(line)}`;
+  }
+  return [200, "OK", {}, answer()];
+};
+
+/** Sends each line after the answer to the previous line. */
+async function holdConversation(converse: Converse): Promise<void> {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = writable.getWriter();
+  writer.write(encoder.encode("0\n")).catch(() => {});
+  const stream = await withTimeout(converse(readable), "the response begins");
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  for (let i = 0; i < 5; i++) {
+    let answer = "";
+    while (!answer.endsWith("\n")) {
+      const { done, value } = await withTimeout(reader.read(), `answer ${i}`);
+      assert(!done);
+      answer += value;
+    }
+    assertEquals(answer, `re: ${i}\n`);
+    if (i < 4) await withTimeout(writer.write(encoder.encode(`${i + 1}\n`)), "a write");
+  }
+  await writer.close();
+  assertEquals((await withTimeout(reader.read(), "the end")).done, true);
+}
+
+function post(requester: Pick<Client, "post">): Converse {
+  return async (body) => (await requester.post("/", {}, body, FULL)).readable;
+}
+
+function failuresOf({ lines }: RecordingLogger) {
+  return lines.filter(([level]) => level !== "debug");
+}
+
+/** Converses over a client, a connection, a pool, `fetch`, and one and two proxies. */
+async function converseEverywhere(t: Deno.TestContext, client: Client): Promise<void> {
+  await t.step("client", () => holdConversation(post(client)));
+  await t.step("connection, twice", async () => {
+    using conn = await client.connect();
+    await holdConversation(post(conn));
+    assertEquals(conn.closed, false);
+    await holdConversation(post(conn));
+  });
+  await t.step("pool, more conversations than connections", async () => {
+    await using pool = new ConnectionPool(client, { maxConnections: 2 });
+    await Promise.all([1, 2, 3, 4].map(() => holdConversation(post(pool))));
+    assertEquals(pool.inUse, 0);
+  });
+  await t.step("fetch", () =>
+    holdConversation(async (body) => {
+      const init = { method: "POST", body, duplex: "half" } as RequestInit;
+      return (await createFetch(client, { anyHost: true })("/", init)).body!;
+    }));
+  await t.step("one and two proxies", async () => {
+    await using first = serve(new ProxyApp(client));
+    await using second = serve(new ProxyApp(first.makeClient()));
+    for (const proxy of [first, second]) {
+      using conn = await proxy.makeClient().connect();
+      for (let i = 0; i < 2; i++) await holdConversation(post(conn));
+      assertEquals([conn.closed, failuresOf(proxy.logger)], [false, []]);
+    }
+  });
+}
+
+/** Wraps the connections of a client, as a program does that counts or logs requests. */
+class WrappedConnector implements Connector {
+  readonly #client: Client;
+  readonly #tellsRequestSent: boolean;
+
+  constructor(client: Client, tellsRequestSent: boolean) {
+    this.#client = client;
+    this.#tellsRequestSent = tellsRequestSent;
+  }
+
+  async connect(options?: { signal?: AbortSignal | undefined }) {
+    const conn = await this.#client.connect(options);
+    const tellsRequestSent = this.#tellsRequestSent;
+    return {
+      request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
+      close: () => conn.close(),
+      get closed() {
+        return conn.closed;
+      },
+      get requestSent() {
+        return tellsRequestSent ? conn.requestSent : undefined;
+      },
+    };
+  }
+}
+
+/** Accepts each upload at once, and reports what arrives of it. */
+function serveUploads() {
+  const uploads: PromiseWithResolvers<string>[] = [];
+  const app: App = ({ body }) => {
+    if (body === null) return [204, "No Content", {}, null];
+    const upload = Promise.withResolvers<string>();
+    uploads.push(upload);
+    const write = () => Promise.resolve();
+    body.writeTo({ write }).then((count) => upload.resolve(`${count}`), upload.reject);
+    return [200, "OK", {}, "accepted"];
+  };
+  return { app, uploads };
+}
+
+async function* makeBytes() {
+  for await (const text of makeSlowUpload()) yield encoder.encode(text);
+}
+
+async function* makeSlowUpload() {
+  for (let i = 0; i < 5; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    yield "0123456789";
+  }
+}
+
+for (const tellsRequestSent of [true, false]) {
+  const name = `of wrapped connections ${tellsRequestSent ? "with" : "without"} requestSent`;
+  Deno.test(`an upload whose response comes early arrives whole over a pool, fetch and a proxy ${name}`, async (t) => {
+    const { app, uploads } = serveUploads();
+    await using upstream = serve(app);
+    const connector = new WrappedConnector(upstream.makeClient(), tellsRequestSent);
+    const uploadWith = async (send: () => Promise<{ text(): Promise<string> }>) => {
+      assertEquals(await (await send()).text(), "accepted");
+      assertEquals(await withTimeout(uploads.at(-1)!.promise, "the upload"), `${5 * 15 + 5}`);
+    };
+    await t.step("pool, and the next request", async () => {
+      await using pool = new ConnectionPool(connector, { maxConnections: 1 });
+      await uploadWith(() => pool.post("/", {}, makeSlowUpload(), FULL));
+      assertEquals((await pool.get("/")).status, 204);
+    });
+    await t.step("fetch", async () => {
+      const init = { method: "POST", body: ReadableStream.from(makeBytes()), duplex: "half" };
+      await uploadWith(() => createFetch(connector, { anyHost: true })("/", init as RequestInit));
+    });
+    await t.step("proxy", async () => {
+      await using proxy = serve(new ProxyApp(connector));
+      await uploadWith(() => proxy.makeClient().post("/", {}, makeSlowUpload(), FULL));
+    });
+  });
+}
+
+Deno.test("requestSent resolves when the request was sent, also for a caller that reads it before", async () => {
+  const { app, uploads } = serveUploads();
+  await using upstream = serve(app);
+  using conn = await upstream.makeClient().connect();
+  for (const [body, size] of [[makeSlowUpload(), 80], ["small", 5]] as const) {
+    let isSent = false;
+    const response = conn.post("/", {}, body, FULL);
+    const requestSent = conn.requestSent.then(() => isSent = true);
+    if (size > 5) assertEquals([await (await response).text(), isSent], ["accepted", false]);
+    await requestSent;
+    await (await response).discard();
+    assertEquals(await withTimeout(uploads.at(-1)!.promise, "the upload"), `${size}`);
+  }
+  await conn.get("/", { "BAD": "" }).catch(() => {});
+  await conn.requestSent;
+  conn.close();
+  await conn.requestSent;
+});
+
+for (const kind of plainKinds.filter(({ name }) => name === "IPv4" || name === "Unix path")) {
+  Deno.test(`a request and its response converse over ${kind.name}`, async (t) => {
+    await using endpoints = await kind.start(answerLines);
+    await converseEverywhere(t, endpoints.client);
+    assertEquals(failuresOf(endpoints.logger), []);
+  });
+}
+
+Deno.test("a request and its response converse over TLS with certificates of both sides", async (t) => {
+  await using tls = await startTls(await openSharedPki(), answerLines);
+  await converseEverywhere(t, tls.client);
+});
+
+// ───────────────────────── other programs
+
+interface Program extends AsyncDisposable {
+  readonly address: Address;
+}
+
+const NGINX_OBSTACLE = await findObstacle(["nginx", "-v"]);
+if (NGINX_OBSTACLE !== null) console.warn(`${NGINX_OBSTACLE}: no request goes through it here`);
+
+/** Starts nginx with the lines of its server, on a Unix socket. */
+async function startNginx(server: string): Promise<Program> {
+  await using openStack = new AsyncDisposableStack();
+  const { path: dir } = openStack.use(await createTempDir());
+  const temporaryPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((name) => `${name}_temp_path ${dir}/${name};`).join("\n");
+  await Deno.writeTextFile(
+    `${dir}/nginx.conf`,
+    `daemon off;
+master_process off;
+pid ${dir}/pid;
+error_log ${dir}/error.log;
+events {}
+http {
+  access_log off;
+  ${temporaryPaths}
+  server {
+    listen unix:${dir}/socket;
+    ${server}
+  }
+}
+`,
+  );
+  const command = ["nginx", "-e", `${dir}/error.log`, "-c", `${dir}/nginx.conf`, "-p", dir];
+  const running = openStack.use(new RunningProcess(startCommand(command, { stdin: "null" })));
+  const address = `${dir}/socket`;
+  let hasEnded = false;
+  running.child.status.then(() => hasEnded = true);
+  // nginx doesn't report when it listens.
+  while (!await dial(address).then((conn) => (conn.close(), true), () => false)) {
+    if (hasEnded) throw new Error(`nginx: ${(await running.waitForEnd()).stderr}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const stack = openStack.move();
+  return { address, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/** An upload without end, and the number of its pieces. */
+function makeEndlessUpload() {
+  const counts = { pieces: 0, cancellations: 0 };
+  const stream = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      counts.pieces++;
+      controller.enqueue(new Uint8Array(65536));
+    },
+    cancel: () => void counts.cancellations++,
+  });
+  return { counts, stream };
+}
+
+async function expectRefusal(
+  status: number,
+  send: (body: ReadableStream<Uint8Array>) => Promise<Pick<AppResponse, "status" | "text">>,
+) {
+  const { counts, stream } = makeEndlessUpload();
+  const response = await withTimeout(send(stream), "the refusal");
+  assertEquals(response.status, status);
+  await response.text();
+  assertEquals(counts.cancellations, 1);
+}
+
+Deno.test({
+  name: "nginx relays a conversation to a server, and a refusal of a server to a client",
+  ignore: NGINX_OBSTACLE !== null,
+  async fn(t) {
+    await using serving = serve((request, ...rest) =>
+      request.uri === "/refused" ? [403, "Forbidden", {}, "no"] : answerLines(request, ...rest)
+    );
+    await using nginx = await startNginx(`
+    client_max_body_size 0;
+    location / {
+      proxy_pass http://${formatAddress(serving.address)};
+      proxy_http_version 1.1;
+      proxy_request_buffering off;
+      proxy_buffering off;
+    }`);
+    const client = new Client(nginx.address, { host: "device.local" });
+    await t.step("a conversation", () => holdConversation(post(client)));
+    await t.step("a refusal", () => expectRefusal(403, (body) => client.put("/refused", {}, body)));
+  },
+});

@@ -83,7 +83,7 @@ RFC 9112
 §9.3 | server | Read the whole body of a request, or close | An unread body ends the session | tests/net/server_connection_end_test.ts: an unread body ends the session after the response, and is logged once at level info
 §9.3 | client | Read the whole body of a response before the next request | The client refuses an earlier request | tests/net/client_connection_test.ts: a request before the previous body is consumed rejects, and after that succeeds
 §9.3 | proxy | Don't keep a connection with a client of HTTP/1.0 | The session ends after the response | tests/apps/proxy_spelling_test.ts: a client of HTTP/1.0 gets no chunks through ProxyApp, and its session ends
-§9.3.2 | server | Answer pipelined requests in their order | The server sends each response before it reads the next request | tests/net/server_connection_preamble_test.ts: requests are parsed the same however their bytes are split, and complete requests get responses in order
+§9.3.2 | server | Answer pipelined requests in their order | The server sends each response before it reads the next request | tests/net/server_connection_answer_test.ts: requests are parsed the same however their bytes are split, and complete requests get responses in order
 §9.3.2 | client | Don't pipeline at once after a connection was lost | The client never pipelines | tests/net/client_connection_test.ts: a request while another is pending rejects, and the other continues
 §9.6 | client | After sending close, don't send further requests, and close after the response | The connection closes once the response is read | tests/net/client_connection_test.ts: a caller's connection: close closes the connection after the response
 §9.6 | server | After receiving close, close after the response, and don't process further requests | Further requests are dropped | tests/net/server_connection_end_test.ts: connection: close in a request ends the session after its response, and later bytes are discarded
@@ -99,7 +99,7 @@ RFC 9110
 §5.1 | proxy | Forward unknown headers | differs | tests/apps/proxy_spelling_test.ts: ProxyApp forwards only names of letters, digits and - in requests, and each name in responses
 §5.3 | proxy | Keep the order of lines of one name | The values are joined in their order; the lines of set-cookie stay separate | tests/net/headers_test.ts: ProxyApp forwards each set-cookie as its own line, and joined lines of other names
 §5.3 | client, server | Send a header twice only if it is a list | Only set-cookie is sent in several lines, as §5.3 describes | tests/net/headers_test.ts: set-cookie is sent as a line for each item of a list, or one for a text
-§5.3 | server | Process a request only after all of its headers have arrived | The app is called after the empty line | tests/net/server_connection_preamble_test.ts: requests are parsed the same however their bytes are split, and complete requests get responses in order
+§5.3 | server | Process a request only after all of its headers have arrived | The app is called after the empty line | tests/net/server_connection_answer_test.ts: requests are parsed the same however their bytes are split, and complete requests get responses in order
 §5.4 | server | Answer headers that are too large with 4xx | The status is 431 | tests/base/wire/requests.rows.ts: a preamble of 32768 bytes
 §5.5 | client, server | Remove white space around a value | Spaces and tabs are removed | tests/base/wire/headers.rows.ts: spaces and tabs around a value are removed
 §5.5 | client, server | Refuse CR, LF and NUL in a value, or replace them by spaces | Degu refuses CR, LF and NUL | tests/base/wire/headers.rows.ts: NUL, or another byte that no value has
@@ -142,7 +142,7 @@ RFC 9110
 §9.3.7 | proxy | Don't add max-forwards | Degu doesn't add max-forwards | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
 §9.3.7 | client | Send content-type with the content of OPTIONS | The client doesn't send OPTIONS | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
 §9.3.8 | client | Don't send secrets or content with TRACE | The client doesn't send TRACE | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
-§15 | client | Treat an unknown status as the first status of its class | response.ok and expectOk check the class | tests/net/expect_ok_test.ts: a client handles an unknown status by its class
+§15 | client | Treat an unknown status as the first status of its class | response.ok and expectOk check the class | tests/net/requester_test.ts: a client handles an unknown status by its class
 §15.2 | server | Don't send 1xx to a client of HTTP/1.0 | A client of HTTP/1.0 gets no 100 Continue | tests/net/http_1_0_requests_test.ts: a client of HTTP/1.0 gets no 100, also with expect: 100-continue
 §15.2 | client | Be able to read 1xx before a response | The client skips interim responses, except 101, which no request asks for | tests/net/interim_responses_test.ts: interim responses are skipped, and the connection is used again
 §15.2 | proxy | Forward 1xx | differs | tests/net/interim_responses_test.ts: createFetch skips interim responses, and ProxyApp doesn't forward them

@@ -1,5 +1,5 @@
 /** `WorkerApp`: what crosses between the threads, and what happens if a worker ends or is silent. */
-import { Client, SSLClient } from "@degu/degu/client";
+import { type Client, SSLClient } from "@degu/degu/client";
 import { type App, type AppObject, type Logger, type Request, SSLServer } from "@degu/degu/server";
 import { reply, ResponseError, routes, timeLimit, WorkerApp, wrapApp } from "@degu/degu";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
