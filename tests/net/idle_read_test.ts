@@ -1,19 +1,38 @@
 /**
  * Idle connections: a close between two requests is detected at once, and the idle read delays no
- * request.
+ * request. Time-outs: the timer that connections share, and the waits that it bounds.
  */
+import fc from "fast-check";
 import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
-import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
+import {
+  BodyIter,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+} from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
-import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import {
+  isBroken,
+  RawPeer,
+  RawServer,
+  retryUntilInTime,
+  waitForTick,
+  withTimeout,
+} from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import type { App } from "@degu/degu/server";
+import { Deadline } from "@degu/internal/net/transport/deadline.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
+import { connect } from "@degu/testing/connected.ts";
+import { serve } from "@degu/testing/serving.ts";
 
 /** A client's connection, and functions by which its peer sends bytes or ends. */
 interface ConnectionPair extends AsyncDisposable {
@@ -200,4 +219,273 @@ Deno.test("a process with only idle connections ends: over TCP, a Unix socket an
     args: [...args, JSON.stringify({ ...pki.clientSslconfig, checkHostname: false })],
   });
   assertEquals(printed, "hello\nhello\ngiven up false\n".repeat(3));
+});
+
+// ───────────────────────── time-outs
+
+/** Seconds. */
+const TIMEOUT = 8;
+
+/** Starts a deadline in fake time, and records the times at which it expired. */
+function startDeadline(timeout: number | null = TIMEOUT) {
+  const time = new FakeTime(0);
+  const expired: number[] = [];
+  const deadline = new Deadline(timeout, () => expired.push(time.now));
+  return {
+    time,
+    deadline,
+    expired,
+    [Symbol.dispose]() {
+      deadline.close();
+      time.restore();
+    },
+  };
+}
+
+Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began", () => {
+  const offsets = fc.integer({ min: 0, max: 3 * TIMEOUT * 1000 });
+  fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
+    using timer = startDeadline();
+    timer.time.tick(offset);
+    if (isWriting) timer.deadline.startWrite();
+    else timer.deadline.startWait();
+    timer.time.tick(TIMEOUT * 1000 - 1);
+    assertEquals(timer.expired, [], "before its time is over");
+    timer.time.tick(TIMEOUT * 1000 * 0.25 + 1);
+    assertEquals(timer.expired.length, 1, "after 1.25 times its time");
+    timer.time.tick(TIMEOUT * 1000 * 10);
+    assertEquals(timer.expired.length, 1, "it fires once");
+  }));
+});
+
+Deno.test("two waits have separate limits, and both end when the first one expires", () => {
+  using timer = startDeadline();
+  timer.deadline.startWait();
+  timer.time.tick(TIMEOUT * 500);
+  timer.deadline.startWrite();
+  timer.time.tick(TIMEOUT * 750);
+  assertEquals(timer.expired.length, 1);
+  assert(!timer.deadline.isWaiting);
+  timer.time.tick(TIMEOUT * 10_000);
+  assertEquals(timer.expired.length, 1);
+});
+
+Deno.test("a wait that has ended, never began, or has no limit does not expire", () => {
+  type Case = (deadline: Deadline, time: FakeTime) => void;
+  const rows: [label: string, run: Case, timeout: number | null][] = [
+    ["never began", () => {}, TIMEOUT],
+    ["ended in time", (deadline, time) => {
+      deadline.startWait();
+      time.tick(TIMEOUT * 999);
+      deadline.stopWait();
+    }, TIMEOUT],
+    ["was closed", (deadline) => {
+      deadline.startWait();
+      deadline.close();
+    }, TIMEOUT],
+    ["began when it was closed", (deadline) => {
+      deadline.close();
+      deadline.startWait();
+    }, TIMEOUT],
+    ["has no limit", (deadline) => deadline.startWait(), null],
+  ];
+  for (const [label, run, timeout] of rows) {
+    using timer = startDeadline(timeout);
+    run(timer.deadline, timer.time);
+    timer.time.tick(TIMEOUT * 10_000);
+    assertEquals(timer.expired, [], `it ${label}`);
+  }
+});
+
+Deno.test("a timeout that exceeds the engine's longest timer does not expire at once", () => {
+  using time = new FakeTime(0);
+  using intervals = recordIntervals();
+  const expired: number[] = [];
+  const deadline = new Deadline(1e12, () => expired.push(time.now));
+  deadline.startWait();
+  // The engine would convert a longer interval to a millisecond.
+  assertEquals([...intervals.running.values()], [2 ** 31 - 1]);
+  time.tick(2 ** 31);
+  assertEquals(expired, []);
+  deadline.close();
+});
+
+const SHORT = 0.3;
+const MEBIBYTE = 1048576;
+
+/** Waits in real time, which is under test. */
+function waitSeconds(count: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, count * 1000));
+}
+
+/** Asserts that a call takes at least the time-out. */
+async function assertTimedOut(label: string, event: () => Promise<unknown>): Promise<void> {
+  const start = performance.now();
+  await event();
+  const elapsed = (performance.now() - start) / 1000;
+  assert(elapsed >= SHORT, `${label}: after ${elapsed} s`);
+  // The limit allows for a busy machine, and is far below the time-out of the waiting code.
+  assert(elapsed < 30, `${label}: after ${elapsed} s`);
+}
+
+/**
+ * Sends pieces with pauses until the peer closes the connection. All pieces would take longer than
+ * any time-out.
+ */
+async function drip(peer: RawPeer, pieces: Iterable<string>, pause: number): Promise<void> {
+  try {
+    for (const piece of pieces) {
+      await peer.send(piece);
+      await waitSeconds(pause);
+    }
+  } catch {
+    // The peer has closed the connection, as expected.
+  }
+}
+
+/** Sends text; on a busy machine the connection may already be closed. */
+async function sendIfOpen(peer: RawPeer, text: string): Promise<void> {
+  try {
+    await peer.send(text);
+  } catch (error) {
+    if (!isBroken(error)) throw error;
+  }
+}
+
+const readingApp: App = async ({ body }) => {
+  const length = (await body?.bytes())?.length ?? 0;
+  return [200, "OK", { length: `${length}` }, null];
+};
+
+/** Asserts that a server closes the connection of a raw peer after its time-out. */
+async function testServerTimeout(
+  label: string,
+  begin: string,
+  act: (peer: RawPeer) => Promise<unknown> = async () => {},
+): Promise<void> {
+  await using serving = serve(readingApp, { timeout: SHORT });
+  // Measure from the connect: on a busy machine the peer may run long after the server's wait
+  // began.
+  await assertTimedOut(label, async () => {
+    using peer = await RawPeer.connect(serving.address, begin);
+    const doing = act(peer);
+    await peer.assertClosedSilently(label);
+    await doing;
+  });
+  assertEquals(serving.logger.messagesOf("info").length, 1, label);
+  assertEquals(serving.logger.messagesOf("error"), [], label);
+}
+
+Deno.test("a server waits for a peer as long as its timeout", async () => {
+  const get = "GET / HTTP/1.1\r\n\r\n";
+  const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
+  const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  await Promise.all([
+    testServerTimeout("no byte", ""),
+    testServerTimeout("half a preamble", "GET / HT"),
+    testServerTimeout("a whole preamble but its end", "GET / HTTP/1.1\r\n\r"),
+    testServerTimeout("a body without a byte", put),
+    testServerTimeout("half a body", `${put}he`),
+    testServerTimeout("half a chunk", `${chunked}5\r\nhe`),
+    testServerTimeout("half a chunk line", `${chunked}5;a=b`),
+    testServerTimeout("no last chunk", `${chunked}1\r\na\r\n`),
+    testServerTimeout("between two requests", get, (peer) => peer.readPreamble()),
+    testServerTimeout("a preamble that drips", "G", (peer) => {
+      return drip(peer, `ET / HTTP/1.1\r\na: ${"b".repeat(400)}`, 0.05);
+    }),
+  ]);
+});
+
+Deno.test("the time for a preamble begins with its first byte", async () => {
+  await using serving = serve(readingApp, { timeout: SHORT });
+  await retryUntilInTime("it was closed early", async () => {
+    using peer = await RawPeer.connect(serving.address);
+    await waitSeconds(SHORT * 0.7);
+    await sendIfOpen(peer, "G");
+    await waitSeconds(SHORT * 0.7);
+    await sendIfOpen(peer, "ET / HTTP/1.1\r\n\r\n");
+    const { received } = await peer.readToEnd();
+    return received === "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nlength: 0\r\n\r\n";
+  });
+});
+
+Deno.test("within a body each wait has its own time limit, and an app has none", async () => {
+  const slowApp: App = async ({ body }) => {
+    const first = await body?.read();
+    await waitSeconds(SHORT * 1.5);
+    return [200, "OK", {}, first ?? null];
+  };
+  await using serving = serve(slowApp, { timeout: SHORT });
+  await retryUntilInTime("it was closed early", async () => {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send("PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n");
+    await drip(peer, "hey", SHORT * 0.5);
+    const { received } = await peer.readToEnd();
+    return received === "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhey";
+  });
+});
+
+/** Resolves when a server has closed a connection after its time-out, by a close or a reset. */
+async function waitForTimeout(
+  label: string,
+  app: App,
+  request: string,
+  laterBytes = "",
+): Promise<void> {
+  await using serving = serve(app, { timeout: SHORT });
+  await assertTimedOut(label, async () => {
+    using peer = await RawPeer.connect(serving.address, request);
+    await peer.readExactly(1);
+    await peer.send(laterBytes);
+    const [line = ""] = await serving.logger.waitFor("info");
+    assert(line.includes("TimedOut"), line);
+  });
+}
+
+Deno.test("a server closes the connection of a peer that never reads", async () => {
+  const zeros = new Uint8Array(16 * MEBIBYTE);
+  const get = "GET / HTTP/1.1\r\n\r\n";
+  const put = "PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n";
+  function* makeEndlessZeros() {
+    for (;;) yield zeros;
+  }
+  const whileReading: App = ({ body }) => {
+    body?.read().catch(() => {});
+    return [413, "Content Too Large", {}, zeros];
+  };
+  await Promise.all([
+    waitForTimeout("a Uint8Array", () => [200, "OK", {}, zeros], get),
+    waitForTimeout(
+      "a BodyIter",
+      () => [200, "OK", {}, new BodyIter(makeEndlessZeros(), 2 ** 40)],
+      get,
+    ),
+    waitForTimeout("while the application still reads", whileReading, put, "abc"),
+  ]);
+});
+
+Deno.test("a client waits for a peer as long as its timeout", async () => {
+  const testClientTimeout = async (label: string, begin: string, drips = "") => {
+    using pair = await connect({ timeout: SHORT });
+    // Measure from the connect: on a busy machine the peer may run long after the client's wait
+    // began.
+    await assertTimedOut(label, async () => {
+      const request = pair.conn.get("/").then(({ body }) => body?.read());
+      await pair.peer.readPreamble();
+      const rejection = catchRejection(request, label);
+      await pair.peer.send(begin);
+      const dripping = drip(pair.peer, drips, 0.05);
+      assertInstanceOf(await rejection, Deno.errors.TimedOut, label);
+      assertEquals(pair.conn.closed, true, label);
+      await dripping;
+    });
+  };
+  const chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+  await Promise.all([
+    testClientTimeout("a preamble that never comes", ""),
+    testClientTimeout("half a preamble", "HTTP/1.1 200 O"),
+    testClientTimeout("a preamble that drips", "H", `TTP/1.1 200 OK\r\na: ${"b".repeat(400)}`),
+    testClientTimeout("half a body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"),
+    testClientTimeout("half a chunk", `${chunked}5\r\nhe`),
+  ]);
 });

@@ -72,12 +72,12 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
 
 /** Programs that run until a signal, and their tests. */
 const SERVING: Readonly<Record<string, string>> = {
-  "api.ts": "tests/examples/api_test.ts",
+  "api.ts": "tests/examples/examples_test.ts",
   "backup.ts": "tests/examples/backup_test.ts",
   "camera.ts": "tests/long/examples/recorder_test.ts",
-  "gateway.ts": "tests/examples/gateway_test.ts",
-  "live.ts": "tests/examples/live_test.ts",
-  "talk.ts": "tests/examples/talk_test.ts",
+  "gateway.ts": "tests/examples/examples_test.ts",
+  "live.ts": "tests/examples/examples_test.ts",
+  "talk.ts": "tests/examples/examples_test.ts",
   "recorder.ts": "tests/long/examples/recorder_test.ts",
 };
 

@@ -66,7 +66,7 @@ const areEqual = (a: Uint8Array, b: Uint8Array) =>
   a.length === b.length && a.every((byte, i) => byte === b[i]);
 
 /** The pause between two requests to a worker that is to be started again. */
-const pause = () => new Promise((resolve) => setTimeout(resolve, 10));
+const pause = () => new Promise((resolve) => setTimeout(resolve, 25));
 
 // ───────────────────────── what crosses
 
