@@ -1,18 +1,10 @@
 /** Apps for tests of `WorkerApp`, which loads them by the URL of this module. */
 
-import {
-  Body,
-  BodyIter,
-  ChunkedBodyIter,
-  ContentRange,
-  json,
-  reply,
-  type Request,
-  ResponseError,
-  SuffixRange,
-} from "@degu/degu";
-import { Range } from "@degu/degu/base";
-import type { App, AppFunction, Session } from "@degu/degu/server";
+// Each worker loads these modules, so they aren't all of @degu/degu.
+import { json, reply } from "@degu/internal/apps/reply.ts";
+import { ResponseError } from "@degu/internal/base/app/app_result.ts";
+import { Body, BodyIter, ChunkedBodyIter, ContentRange, Range, SuffixRange } from "@degu/degu/base";
+import type { App, AppFunction, Request, Session } from "@degu/degu/server";
 
 const post = (message: unknown) => Reflect.get(globalThis, "postMessage")(message);
 
