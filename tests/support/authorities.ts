@@ -12,7 +12,8 @@ import { TAG } from "@degu/internal/net/tls/der.ts";
 import { concat } from "./streams.ts";
 
 export interface Deviation {
-  readonly key?: "P-384" | "P-521" | "RSA";
+  /** Signing with Ed25519 takes a tenth of the time of P-256. */
+  readonly key?: "P-384" | "P-521" | "RSA" | "Ed25519";
   readonly hash?: "SHA-384";
   /** The extensions in DER. */
   readonly extensions?: readonly Uint8Array[];
@@ -40,6 +41,7 @@ const OID = {
   clientAuth: "2b06010505070302",
   serverAuth: "2b06010505070301",
   rsa: "2a864886f70d01010b",
+  ed25519: "2b6570",
   "SHA-256": "2a8648ce3d040302",
   "SHA-384": "2a8648ce3d040303",
   "SHA-512": "2a8648ce3d040304",
@@ -127,15 +129,20 @@ export function makeAuthority(deviation: Deviation = {}): TestAuthority {
   const { key = "P-256", issuer, name = crypto.randomUUID() } = deviation;
   const { extensions = [EXTENSIONS.authority(), EXTENSIONS.signsCertificates()] } = deviation;
   const keys = deviation.keys ??
-    (key === "RSA" ? readRsaKeys() : generateKeyPairSync("ec", { namedCurve: key }));
+    (key === "RSA"
+      ? readRsaKeys()
+      : key === "Ed25519"
+      ? generateKeyPairSync("ed25519")
+      : generateKeyPairSync("ec", { namedCurve: key }));
   const [from, to] = deviation.valid ?? [-1, 1];
   const signer = (issuer?.keys ?? keys).privateKey;
   // Deno supports P-521 only with SHA-512.
   const isLong = signer.asymmetricKeyDetails?.namedCurve === "secp521r1";
   const { hash = isLong ? "SHA-512" : "SHA-256" } = deviation;
-  const algorithm = signer.asymmetricKeyType === "rsa"
+  const type = signer.asymmetricKeyType;
+  const algorithm = type === "rsa"
     ? encodeSequence(encodeIdentifier("rsa"), decodeHex("0500"))
-    : encodeSequence(encodeIdentifier(hash));
+    : encodeSequence(encodeIdentifier(type === "ed25519" ? type : hash));
   const content = encodeSequence(
     // The version is 3.
     decodeHex("a003020102"),
@@ -147,7 +154,8 @@ export function makeAuthority(deviation: Deviation = {}): TestAuthority {
     keys.publicKey.export({ type: "spki", format: "der" }),
     encodeElement(0xa3, encodeSequence(...extensions)),
   );
-  const signature = sign(hash.replace("-", "").toLowerCase(), content, signer);
+  const digest = type === "ed25519" ? null : hash.replace("-", "").toLowerCase();
+  const signature = sign(digest, content, signer);
   const der = encodeSequence(
     content,
     algorithm,

@@ -398,7 +398,10 @@ Deno.test("an authority with rules that are not checked is refused, and no path 
 });
 
 Deno.test("among 131 authorities of the same name the authority of each client is found, and more than 100 cause a warning", async () => {
-  const authorities = Array.from({ length: 131 }, () => makeAuthority({ name: "same" }));
+  const authorities = Array.from(
+    { length: 131 },
+    () => makeAuthority({ name: "same", key: "Ed25519" }),
+  );
   const [serverLeaf, client, last] = [0, 99, 130].map((index) => makeLeaf(authorities[index]!));
   assertFound([serverLeaf!], authorities, authorities[0]!);
   assertFound([last!], authorities, authorities[130]!);
@@ -476,12 +479,12 @@ Deno.test("at most as many signatures are verified for a peer as docs/security.m
     "docs/security.md",
     /verifying signatures, at most (\d+), plus two for each/,
   );
-  const root = makeAuthority();
-  const name = "same";
-  const path = [makeAuthority({ issuer: root, name })];
-  for (let i = 1; i < 6; i++) path.push(makeAuthority({ issuer: path.at(-1)!, name }));
+  const root = makeAuthority({ key: "Ed25519" });
+  const same = { name: "same", key: "Ed25519" } as const;
+  const path = [makeAuthority({ issuer: root, ...same })];
+  for (let i = 1; i < 6; i++) path.push(makeAuthority({ issuer: path.at(-1)!, ...same }));
   const leaf = makeLeaf(path.at(-1)!);
-  const decoys = Array.from({ length: 21 }, () => makeAuthority({ name }));
+  const decoys = Array.from({ length: 21 }, () => makeAuthority(same));
   // Keys are tried in the order in which the certificates are sent, up to the right key: for the
   // leaf the keys of 18 decoys and six authorities; for each authority one fewer; and for the
   // topmost authority the key of the root.
@@ -490,7 +493,7 @@ Deno.test("at most as many signatures are verified for a peer as docs/security.m
   // A decoy before the last authority costs one more verification for the leaf.
   const rows: [trusted: TestAuthority[], maxExtraCount: number][] = [
     [[root], 0],
-    [[root, makeAuthority()], 2],
+    [[root, makeAuthority({ key: "Ed25519" })], 2],
   ];
   for (const [trusted, maxExtraCount] of rows) {
     for (const extraCount of [maxExtraCount, maxExtraCount + 1]) {
