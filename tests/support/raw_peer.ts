@@ -104,13 +104,14 @@ export class RawPeer implements Disposable {
 
   /** Sends all parts, each in its own write. */
   async send(...parts: readonly (string | Uint8Array)[]): Promise<void> {
-    for (const part of parts) {
-      let bytes = typeof part === "string" ? encodeLatin1(part) : part;
-      while (bytes.length > 0) {
-        const writtenCount = await withTimeout(this.conn.write(bytes), "the other end takes bytes");
-        bytes = bytes.subarray(writtenCount);
+    const sendParts = async () => {
+      for (const part of parts) {
+        let bytes = typeof part === "string" ? encodeLatin1(part) : part;
+        while (bytes.length > 0) bytes = bytes.subarray(await this.conn.write(bytes));
       }
-    }
+    };
+    // One timer for all parts, which may be thousands.
+    await withTimeout(sendParts(), "the other end takes bytes");
   }
 
   /** Sends until the other side refuses more bytes; returns the number of sent bytes. */
