@@ -1,6 +1,10 @@
-/** The private parts of Deno's runtime, and the versions of Deno that are supported. */
-import { once } from "node:events";
+/**
+ * The private parts of Deno's runtime, the versions of Deno that are supported, and RSA keys that are
+ * too large for Deno, wherever a configuration or a peer has one.
+ */
 import * as net from "node:net";
+import * as tls from "node:tls";
+import { once } from "node:events";
 import { canPauseNodeSockets } from "@degu/internal/net/transport/runtime.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import {
@@ -9,11 +13,22 @@ import {
   assertMatch,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
-import { DeguError } from "@degu/degu/base";
+import { DeguError, TlsError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
 import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/tls/deno_version.ts";
+import { fromFileUrl } from "@std/path";
+import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import { readTexts } from "@degu/testing/tls_configs.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import {
+  type IssuedCertificate,
+  KEY,
+  needsOpenssl,
+  OpensslPki,
+} from "@degu/testing/tls_openssl.ts";
 
 Deno.test("this Deno has each private part of the runtime that the package uses", async () => {
   assert(canPauseNodeSockets());
@@ -104,3 +119,216 @@ Deno.test("on an older Deno TLS clients and servers fail with an error that name
   }
   assertEquals(buildClientSslctx({}).verify, true);
 });
+
+// ───────────────────────── RSA keys that are too large for Deno
+
+const app = () => [204, "No Content", {}, null] as const;
+
+/** Makes the options of a client or server: its identity, and the authority that it trusts. */
+function makeConfig({ certFile, keyFile }: IssuedCertificate, caFile: string) {
+  return { certFile, keyFile, caFile };
+}
+
+/**
+ * A key for tests only, because making a key of this size takes 1 to 10 s. 4098 is the smallest size
+ * above 4096 bits, the limit of Deno, that openssl supports.
+ */
+function findKey(name: string): IssuedCertificate {
+  return { certFile: "", keyFile: fromFileUrl(new URL(`tls/${name}`, import.meta.url)) };
+}
+
+/** Makes an authority with a large key, an authority with another key, and certificates of each. */
+async function makeCertificates(pki: OpensslPki) {
+  const small = await pki.createAuthority("small");
+  const large = await pki.createAuthority("large", { keyOf: findKey("rsa_4098.pem") });
+  return {
+    small,
+    large,
+    server: await pki.createServerCertificate("server", { issuer: small }),
+    client: await pki.createClientCertificate("client", { issuer: small }),
+    largeServer: await pki.createServerCertificate("large_server", { issuer: small, keyOf: large }),
+    largeClient: await pki.createClientCertificate("large_client", { issuer: small, keyOf: large }),
+    serverOfLarge: await pki.createServerCertificate("server_of_large", { issuer: large }),
+    clientOfLarge: await pki.createClientCertificate("client_of_large", { issuer: large }),
+  };
+}
+
+const TOO_LARGE = "has an RSA key of 4098 bits, and Deno reads no key above 4096 bits";
+
+/** Matches a message about a certificate. */
+function makeMessagePattern(begin: string, name: string, end = ""): RegExp {
+  return new RegExp(`^${begin}, of "CN=${name}", ${TOO_LARGE}${end}$`);
+}
+
+function assertTooLarge(build: () => unknown, message: RegExp): void {
+  const error = assertThrows(build, TlsError);
+  assertEquals(error.code, "KEY_TOO_LARGE");
+  assertMatch(error.message, message);
+}
+
+Deno.test(
+  "a local certificate with an RSA key above 4096 bits is a TlsError",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const { small, large, server, largeServer, largeClient } = await makeCertificates(pki);
+    await t.step("a server's, in files and as text", async () => {
+      const files = makeConfig(largeServer, small.certFile);
+      assertTooLarge(
+        () => buildServerSslctx(files),
+        makeMessagePattern("certFile: certificate 1", "large_server"),
+      );
+      const texts = await readTexts(files);
+      assertTooLarge(
+        () => buildServerSslctx(texts),
+        makeMessagePattern("cert: certificate 1", "large_server"),
+      );
+    });
+    await t.step("a client's", () => {
+      const files = makeConfig(largeClient, small.certFile);
+      assertTooLarge(
+        () => buildClientSslctx(files),
+        makeMessagePattern("certFile: certificate 1", "large_client"),
+      );
+    });
+    await t.step("an intermediate is a warning", async () => {
+      const { certFile, keyFile } = server;
+      const chain = await pki.join("chain.pem", certFile, large.certFile);
+      const { warnings } = buildServerSslctx(
+        makeConfig({ certFile: chain, keyFile }, small.certFile),
+      );
+      assertEquals(warnings.length, 1);
+      assertMatch(warnings[0]!, makeMessagePattern("certFile: certificate 2", "large"));
+    });
+  },
+);
+
+Deno.test(
+  "an authority with an RSA key above 4096 bits beside a usable authority is a warning",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeCertificates(
+      pki,
+    );
+    const bothFile = await pki.join("both.pem", large.certFile, small.certFile, large.certFile);
+    const forServer = makeConfig(server, bothFile);
+    const forClient = makeConfig(client, bothFile);
+    const warning = makeMessagePattern(
+      "caFile: certificate 1 in .*",
+      "large",
+      ": it is not trusted",
+    );
+    for (const { warnings } of [buildServerSslctx(forServer), buildClientSslctx(forClient)]) {
+      assertEquals(warnings.length, 1);
+      assertMatch(warnings[0]!, warning);
+    }
+    await t.step("peers of the usable authority are accepted", async () => {
+      const trust = { serverSslconfig: forServer, clientSslconfig: forClient };
+      await using endpoint = await startTls(trust, app);
+      assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+    });
+    await t.step("the log of a server names the authority once, and each new problem", async () => {
+      const trust = { serverSslconfig: forServer, clientSslconfig: forClient };
+      await using endpoint = await startTls(trust, app);
+      const { server, logger } = endpoint;
+      await server.ready;
+      server.setSslctx(forServer);
+      const getWarnings = () => logger.lines.filter(([level]) => level === "warn");
+      assertEquals(getWarnings().length, 1);
+      assertMatch(getWarnings()[0]![1], warning);
+      const textConfig = { ...await readTexts(forServer), allowUnauthenticatedClients: true };
+      server.setSslctx(textConfig);
+      assertMatch(
+        getWarnings()[1]![1],
+        makeMessagePattern("ca: certificate 1 in the text", "large", ": it is not trusted"),
+      );
+    });
+    await t.step("a client of the other authority is refused", async () => {
+      const trust = {
+        serverSslconfig: forServer,
+        clientSslconfig: makeConfig(clientOfLarge, bothFile),
+      };
+      await using endpoint = await startTls({ ...trust }, app);
+      await assertRejects(() => endpoint.client.request("GET", "/"));
+      const [line] = await endpoint.logger.waitFor("info");
+      assertMatch(line!, /the handshake failed: UNTRUSTED: /);
+    });
+    await t.step("a server of the other authority is refused", async () => {
+      const serverSslconfig = makeConfig(serverOfLarge, small.certFile);
+      await using endpoint = await startTls({ serverSslconfig, clientSslconfig: forClient }, app);
+      const error = await assertRejects(() => endpoint.client.connect(), TlsError);
+      assertEquals(error.code, "UNTRUSTED");
+    });
+  },
+);
+
+Deno.test("an authority whose key is too weak is not trusted", needsOpenssl, async () => {
+  await using pki = await OpensslPki.create();
+  const weak = await pki.createAuthority("weak", { key: KEY.rsa1024 });
+  const usable = await pki.createAuthority("good");
+  const error = assertThrows(() => buildClientSslctx({ caFile: weak.certFile }), TlsError);
+  assertEquals(error.code, "WEAK");
+  assertMatch(
+    error.message,
+    /^caFile: certificate 1 .* has an RSA key of 1024 bits; must be .* 4096 bi/,
+  );
+  const bothFile = await pki.join("both.pem", usable.certFile, weak.certFile);
+  const { warnings } = buildClientSslctx({ caFile: bothFile });
+  assertEquals(warnings.length, 1);
+  assertMatch(
+    warnings[0]!,
+    /^caFile: certificate 2 .*, of "CN=weak", has an RSA key .* is not trusted$/,
+  );
+});
+
+Deno.test(
+  "a peer whose certificate has an RSA key above 4096 bits is refused",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const { small, server, client, largeServer, largeClient } = await makeCertificates(pki);
+    const clientSslconfig = makeConfig(client, small.certFile);
+    await t.step("a server", async () => {
+      const options = await readTexts(makeConfig(largeServer, small.certFile));
+      await using raw = await serveNodeTls(options, () => {});
+      const sslClient = new SSLClient(clientSslconfig, raw.address);
+      const error = await assertRejects(() => sslClient.connect(), TlsError, TOO_LARGE);
+      assertEquals(error.code, "KEY_TOO_LARGE");
+    });
+    await t.step("a client", async () => {
+      const serverSslconfig = makeConfig(server, small.certFile);
+      await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, app);
+      const [host, port] = endpoint.server.address as [string, number];
+      const identity = await readTexts(makeConfig(largeClient, small.certFile));
+      const socket = tls.connect({ host, port, ...identity });
+      socket.on("error", () => {});
+      const closed = once(socket, "close");
+      socket.resume();
+      const [line] = await endpoint.logger.waitFor("info");
+      assertMatch(
+        line!,
+        /the handshake failed: KEY_TOO_LARGE: the client's certificate has an RSA/,
+      );
+      await closed;
+    });
+  },
+);
+
+Deno.test(
+  "RSA keys of 4096 bits are accepted for clients, servers and authorities",
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
+    const authority = await pki.createAuthority("authority", { keyOf: findKey("rsa_4096.pem") });
+    const options = { issuer: authority, keyOf: authority };
+    const server = await pki.createServerCertificate("server", options);
+    const client = await pki.createClientCertificate("client", options);
+    await using endpoint = await startTls({
+      serverSslconfig: makeConfig(server, authority.certFile),
+      clientSslconfig: makeConfig(client, authority.certFile),
+    }, app);
+    assertEquals(endpoint.server.sslctx.warnings, []);
+    assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+  },
+);

@@ -1,15 +1,21 @@
-/** Streams, aborts and clients that leave, through createFetch and fromFetchHandler. */
-import { Client, createFetch, fromFetchHandler } from "@degu/degu";
+/**
+ * Streams, aborts and clients that leave, through createFetch and fromFetchHandler; and the unmodified
+ * frameworks Hono and itty-router.
+ */
+import { Client, createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import { ConnectionClosedError, ProtocolError } from "@degu/degu/base";
 import type { AppFunction } from "@degu/degu/server";
 import { CLOSING_ACTIONS, waitForAbort } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import type { Connection } from "@degu/degu/client";
+import { Hono } from "npm:hono@4.13.19";
+import { AutoRouter, error as ittyError, type IRequest } from "npm:itty-router@6.0.0";
 
 // Aborts and cancellation through the fetch adapters: each side is notified with the reason.
 
@@ -434,4 +440,66 @@ Deno.test("an abort of a fetch after its early response ends both streams, and a
     assertInstanceOf(await catchRejection(responding, "the redirect"), TypeError);
     await withTimeout(canceled, "the stream is canceled");
   }
+});
+
+// ───────────────────────── frameworks from npm
+
+async function getText(conn: Connection, uri: string, headers: Record<string, string> = {}) {
+  const response = await conn.get(uri, headers);
+  return { ...response, text: await response.text() };
+}
+
+function serveHono(app: Hono<{ Bindings: FetchHandlerInfo }>): Serving {
+  return serve(fromFetchHandler(app));
+}
+
+Deno.test("Hono: routes, parameters, queries, groups and middleware", async () => {
+  const books = new Hono()
+    .get("/", (c) => c.json(["one", "two"]))
+    .get("/:id", (c) => c.json({ id: c.req.param("id"), page: c.req.query("page") ?? null }))
+    .delete("/:id", (c) => c.body(null, 204));
+  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
+  app.use(async (c, next) => {
+    await next();
+    c.header("x-middleware", "yes");
+  });
+  app.get("/", (c) => c.text("home"));
+  app.route("/books", books);
+  app.get("/files/*", (c) => c.html(`<p>${c.req.path}</p>`));
+  app.get("/old", (c) => c.redirect("/books/1", 301));
+  app.notFound((c) => c.text(`nothing at ${c.req.path}`, 404));
+  await using serving = serveHono(app);
+  using conn = await serving.makeClient().connect();
+  const rows: [uri: string, status: number, text: string | undefined][] = [
+    ["/", 200, "home"],
+    ["/books", 200, '["one","two"]'],
+    ["/books/7?page=2", 200, '{"id":"7","page":"2"}'],
+    ["/books/7?page=a%20b", 200, '{"id":"7","page":"a b"}'],
+    ["/files/a/b.txt", 200, "<p>/files/a/b.txt</p>"],
+    ["/missing", 404, "nothing at /missing"],
+    ["/old", 301, ""],
+  ];
+  for (const [uri, status, text] of rows) {
+    const response = await getText(conn, uri);
+    assertEquals([response.status, response.text], [status, text], uri);
+    assertEquals(response.headers["x-middleware"], "yes", uri);
+  }
+  const deleted = await conn.delete("/books/7");
+  assertEquals([deleted.status, deleted.reason, deleted.body], [204, "No Content", null]);
+  const head = await conn.head("/books");
+  assertEquals([head.status, head.headers["content-type"]], [200, "application/json"]);
+  assertEquals(serving.logger.messagesOf("error"), []);
+});
+
+Deno.test("itty-router: routes, parameters, queries and bodies", async () => {
+  const router = AutoRouter({ missing: () => ittyError(404, "nothing here") });
+  router.post("/items/:id", async (request: IRequest) => {
+    const { params, query } = request;
+    return { ...params, query, sent: await request.json() };
+  });
+  await using serving = serve(fromFetchHandler(router));
+  using conn = await serving.makeClient().connect();
+  const response = await conn.post("/items/2?a=b", {}, '{"c":1}');
+  assertEquals(await response.json(), { id: "2", query: { a: "b" }, sent: { c: 1 } });
+  assertEquals((await getText(conn, "/nowhere")).status, 404);
 });
