@@ -324,7 +324,14 @@ const drain: App = async (request) => {
 Deno.test("only a request with a valid preamble is an exchange", async () => {
   await using watched = serveWatched(drain);
   const silent = { name: "nothing", bytes: "", accepted: [], broken: undefined };
-  for (const { name, bytes, accepted, broken } of [silent, ...someRequestRows]) {
+  // A row of each outcome, and a fifth of the others.
+  const outcomes = new Map(
+    someRequestRows.map((row) =>
+      [`${row.accepted.length} ${row.broken} ${row.lastResponse}`, row] as const
+    ),
+  );
+  const rows = new Set([...outcomes.values(), ...someRequestRows.filter((_, i) => i % 5 === 0)]);
+  for (const { name, bytes, accepted, broken } of [silent, ...rows]) {
     await exchange(watched.address, bytes);
     for (const { uri } of accepted) {
       const exchange = await watched.next();

@@ -110,19 +110,7 @@ Deno.test("an export of a module is transferred by name and URL", async () => {
   assertEquals((await new Client(built.address).request("GET", "/")).status, 211);
 });
 
-Deno.test("the options of the server are transferred with the address", async () => {
-  const options = { address: anywhere, options: { maxRequests: 2, timeout: 5, maxConnections: 3 } };
-  await using server = await TempServer.start(options, null, uselessApp);
-  using conn = await new Client(server.address).connect();
-  await conn.get("/");
-  await conn.get("/");
-  await assertRejects(() => conn.get("/"));
-});
-
-Deno.test("an address that is in use rejects start() with AddrInUse", async () => {
-  await using server = await TempServer.start(anywhere, null, uselessApp);
-  const startSecond = () => TempServer.start(server.address, null, uselessApp);
-  await assertRejects(startSecond, Deno.errors.AddrInUse);
+Deno.test("start() rejects with AddrInUse for the path of another file, which stays", async () => {
   await using directory = await createTempDir();
   const file = `${directory.path}/file`;
   await Deno.writeTextFile(file, "precious");
@@ -130,10 +118,19 @@ Deno.test("an address that is in use rejects start() with AddrInUse", async () =
   assertEquals(await Deno.readTextFile(file), "precious");
 });
 
-Deno.test("close() is idempotent, ends connections, and frees the address; aborting a signal later has no effect", async () => {
+Deno.test("a server gets its options, and has its address until close(), which is idempotent and ends connections; aborting a signal later has no effect", async () => {
   const controller = new AbortController();
-  const options = { address: anywhere, signal: controller.signal };
-  const server = await TempServer.start(options, null, uselessApp);
+  const target = {
+    address: anywhere,
+    signal: controller.signal,
+    options: { maxRequests: 2, timeout: 5, maxConnections: 3 },
+  };
+  const server = await TempServer.start(target, null, uselessApp);
+  const startSecond = () => TempServer.start(server.address, null, uselessApp);
+  await assertRejects(startSecond, Deno.errors.AddrInUse);
+  using full = await new Client(server.address).connect();
+  for (let i = 0; i < 2; i++) await full.get("/");
+  await assertRejects(() => full.get("/"));
   using conn = await new Client(server.address).connect();
   await conn.get("/");
   await Promise.all([server.close(), server.close()]);

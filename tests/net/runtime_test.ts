@@ -51,7 +51,7 @@ Deno.test("a pause without effect ends the connection with this reason, and late
   );
   assertEquals(canPause, true);
   assertMatch(message, /can't be paused in Deno \S+: more than 16 MiB of the peer are unread/);
-  assertEquals(later, [33_554_432, "/small"]);
+  assertEquals(later, [20_971_520, "/small"]);
 });
 
 Deno.test("by public calls alone, both ends find the authority that has issued a leaf, and refuse a leaf of an intermediate with the reason", async () => {

@@ -10,7 +10,7 @@ import { SSLServer } from "@degu/degu/server";
 import { canPauseNodeSockets } from "@degu/internal/net/transport/runtime.ts";
 
 const PIECE_BYTES = 1_048_576;
-const BODY_BYTES = 32 * PIECE_BYTES;
+const BODY_BYTES = 20 * PIECE_BYTES;
 
 function makeBody(): BodyIter {
   const piece = new Uint8Array(PIECE_BYTES);
