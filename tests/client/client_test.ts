@@ -325,8 +325,6 @@ Deno.test("requests and responses are inspected without secrets", async () => {
 
 // ───────────────────────── connecting
 
-// Connecting: `connect()` and the one-shot `request()`.
-
 const encoder = new TextEncoder();
 
 async function findDeadAddress(): Promise<readonly [string, number]> {
@@ -395,10 +393,10 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
     });
   }
   const failure = new Error("no");
-  const failingHooks = [() => Promise.reject(failure), () => {
+  const throwFailure = () => {
     throw failure;
-  }];
-  for (const onConnect of failingHooks) {
+  };
+  for (const onConnect of [() => Promise.reject(failure), throwFailure]) {
     using server = new RawServer();
     const connecting = new Client(server.address, { onConnect }).connect();
     assertStrictEquals(await catchRejection(connecting, "the promise rejects"), failure);
@@ -426,10 +424,8 @@ Deno.test("request() closes its connection after the body is read, or at once wi
 
 Deno.test("a signal that is already aborted, the client's or the request's, prevents connecting", async () => {
   using server = new RawServer();
-  const abortedOptions = { signal: AbortSignal.abort(reason) };
-  for (
-    const [options, requestSignal] of [[abortedOptions, undefined], [{}, abortedOptions]] as const
-  ) {
+  const aborted = { signal: AbortSignal.abort(reason) };
+  for (const [options, requestSignal] of [[aborted, undefined], [{}, aborted]] as const) {
     const client = new Client(server.address, options);
     await assertReason(client.connect(undefined, requestSignal), reason, "connect");
     await assertReason(client.createSocket(requestSignal), reason, "createSocket");

@@ -321,9 +321,7 @@ const SMUGGLED = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
 const countPreambleBytes = (length: number) =>
   `PUT / HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n`.length;
 
-/**
- * A socket that responds to each request at its first write.
- */
+/** A socket that responds to each request at its first write. */
 class Recorder extends RecordingSocket {
   /** The promise that each write waits for. */
   ready: Promise<void> = Promise.resolve();
@@ -371,10 +369,7 @@ Deno.test("a body that fits behind its preamble is sent with it in one write, an
   for (const length of [65_400, maxLength, maxLength + 1, 70_000, 1_000_000]) {
     const bytes = Uint8Array.from({ length }, (_, i) => 97 + i % 26);
     const written = (await openRecorder().put(bytes)).join("");
-    assert(
-      written.slice(countPreambleBytes(length)) === decodeLatin1(bytes),
-      `${length}, in order`,
-    );
+    assert(written.endsWith(`\r\n\r\n${decodeLatin1(bytes)}`), `${length}, in order`);
   }
 });
 

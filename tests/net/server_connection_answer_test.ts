@@ -396,12 +396,8 @@ Deno.test("requests are parsed the same however their bytes are split, and compl
     const [first, rest] = [stream.slice(0, at), stream.slice(at)];
     assertEquals(await requestInParts(serving, first, rest), expected, `split at ${at}`);
     const completeCount = endPositions.filter((end) => end <= at).length;
-    const responses = await requestInParts(serving, first);
-    assertEquals(
-      responses.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0,
-      completeCount,
-      `cut after ${at}`,
-    );
+    const responses = (await requestInParts(serving, first)).match(/HTTP\/1\.1 200 OK/g) ?? [];
+    assertEquals(responses.length, completeCount, `cut after ${at}`);
   }
   assertEquals(await requestInParts(serving, ...stream), expected, "byte by byte");
   assertEquals(serving.logger.messagesOf("error"), []);
@@ -421,9 +417,7 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
         await peer.readPreamble();
       }
       await peer.send(first);
-      await peer.assertClosedSilently(
-        `${formatLabel(first)} behind ${formatLabel(earlierRequest)}`,
-      );
+      await peer.assertClosedSilently(formatLabel(earlierRequest + first));
     }
   }
 });

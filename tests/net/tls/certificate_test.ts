@@ -28,15 +28,7 @@ import {
   describeCertificate,
   parseCertificate,
 } from "@degu/internal/net/tls/certificate.ts";
-import {
-  decodeString,
-  decodeTime,
-  DerReader,
-  encodeDer,
-  formatObjectIdentifier,
-  readDer,
-  TAG,
-} from "@degu/internal/net/tls/der.ts";
+import { encodeDer, TAG } from "@degu/internal/net/tls/der.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
 import { checkCertificate, findNameProblem } from "@degu/internal/net/tls/peer.ts";
 import {
@@ -50,7 +42,6 @@ import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { KEY, needsOpenssl, OpensslPki, RSA_2048 } from "@degu/testing/tls_openssl.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const pki = await openSharedPki();
 const authority = createAuthority({ commonName: "authority" });
@@ -585,158 +576,4 @@ Deno.test("a socket returns the certificates that the peer sent, in order, witho
   assert(connection.socket.authorized);
   const described: unknown = connection.socket.getPeerCertificate(true);
   assertEquals([described, connection.checked], [{}, {}]);
-});
-
-// ───────────────────────── encoding and decoding DER
-
-Deno.test("a length with more bytes than necessary is refused", () => {
-  const rows: [length: number, shortest: string, longer: string][] = [
-    [0x7f, "7f", "817f"],
-    [0xff, "81ff", "8200ff"],
-    [0xffff, "82ffff", "8300ffff"],
-    [0x10000, "83010000", "8400010000"],
-  ];
-  for (const [length, shortest, longer] of rows) {
-    const content = new Uint8Array(length);
-    const encode = (hex: string) => Uint8Array.of(4, ...Uint8Array.fromHex(hex), ...content);
-    assertEquals(new DerReader(encode(shortest)).readContent(4), content);
-    assertThrows(
-      () => new DerReader(encode(longer)).readElement(),
-      RangeError,
-      "fewer bytes",
-      longer,
-    );
-  }
-});
-
-Deno.test("an indefinite length, a length of more than four bytes, and a long tag are refused", () => {
-  const invalidElements = [
-    [0x30, 0x80, 0, 0],
-    [0x30, 0x85, 0, 0, 0, 0, 0],
-    [0x1f, 0x01, 0],
-  ];
-  for (const bytes of invalidElements) {
-    assertThrows(() => new DerReader(Uint8Array.from(bytes)).readElement(), RangeError);
-  }
-  const huge = Uint8Array.of(0x30, 0x84, 0xff, 0xff, 0xff, 0xff);
-  assertThrows(() => new DerReader(huge).readElement(), RangeError);
-});
-
-/** The contents of elements with a value, and of elements that are invalid in DER. */
-const CONTENTS: Readonly<
-  Record<string, {
-    tag: number;
-    read: (reader: DerReader) => unknown;
-    valid: readonly (readonly [hex: string, value: unknown])[];
-    invalid: readonly string[];
-  }>
-> = {
-  "a boolean": {
-    tag: TAG.boolean,
-    read: (reader) => reader.readBoolean(),
-    valid: [["00", false], ["ff", true]],
-    invalid: ["", "01", "0000"],
-  },
-  "an integer": {
-    tag: TAG.integer,
-    read: (reader) => reader.readInteger().toHex(),
-    valid: ["00", "7f", "80", "ff", "0080", "00ff", "ff7f", "8000"].map((hex) => [hex, hex]),
-    invalid: ["", "0000", "0001", "007f", "ff80", "ffff", "000080"],
-  },
-  "a number": {
-    tag: TAG.integer,
-    read: (reader) => reader.readNatural(),
-    valid: [["00", 0], ["7f", 127], ["0080", 128], ["010000", 65536]],
-    invalid: ["", "80", "ff", "ff7f", "0001"],
-  },
-  "a bit string": {
-    tag: TAG.bitString,
-    read: (reader) => reader.readBitString().toHex(),
-    valid: [["00", ""], ["00ff", "ff"], ["0780", "80"]],
-    invalid: ["", "01", "08ff", "0800", "0107", "ff00"],
-  },
-  "a bit string of whole bytes": {
-    tag: TAG.bitString,
-    read: (reader) => reader.readBitString(0).toHex(),
-    valid: [["00", ""], ["00ff80", "ff80"]],
-    invalid: ["", "0180", "0100", "01"],
-  },
-};
-
-for (const [label, { tag, read, valid, invalid }] of Object.entries(CONTENTS)) {
-  Deno.test(`${label} has one form for each value, and other forms are refused`, () => {
-    for (const [hex, value] of valid) {
-      assertEquals(readDer(encodeDer(tag, Uint8Array.fromHex(hex)), read), value, hex);
-    }
-    for (const hex of invalid) {
-      const bytes = encodeDer(tag, Uint8Array.fromHex(hex));
-      assertThrows(() => readDer(bytes, read), RangeError, "DER: ", hex);
-    }
-    const [[hex] = [""]] = valid;
-    const otherTag = encodeDer(TAG.octetString, Uint8Array.fromHex(hex));
-    assertThrows(() => readDer(otherTag, read), RangeError, "expected an element");
-  });
-}
-
-Deno.test("an object identifier that is empty, or ends inside a number, is refused", () => {
-  for (const bytes of [[], [0x55, 0x1d, 0x13, 0x81]]) {
-    assertThrows(() => formatObjectIdentifier(Uint8Array.from(bytes)), RangeError, "DER: ");
-  }
-});
-
-Deno.test("a padded object identifier is refused, because its encoding is not unique", () => {
-  for (const bytes of [[0x80, 0x2b], [0x2b, 0x80, 0x06]]) {
-    assertThrows(() => formatObjectIdentifier(Uint8Array.from(bytes)), RangeError, "padded");
-  }
-});
-
-Deno.test("a string of any type is decoded, with U+FFFD for invalid parts", () => {
-  const utf16 = Uint8Array.of(0, 0x61, 0x20, 0xac, 0xd8, 0x3d, 0xde, 0x00);
-  const rows: [number, Uint8Array, string][] = [
-    [TAG.utf8String, new TextEncoder().encode("\ufeffa€😀"), "\ufeffa€😀"],
-    [TAG.utf8String, Uint8Array.of(0x61, 0xff), "a\ufffd"],
-    [TAG.bmpString, utf16, "a€😀"],
-    [TAG.bmpString, Uint8Array.of(0xd8, 0x3d), "\ufffd"],
-    [0x13, encodeLatin1("printable"), "printable"],
-    [0x14, Uint8Array.of(0xe4), "ä"],
-  ];
-  for (const [tag, content, text] of rows) assertEquals(decodeString({ tag, content }), text);
-});
-
-Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 §4.1.2.5)", () => {
-  const rows: [number, string, string][] = [
-    [TAG.utcTime, "491231235959Z", "2049-12-31T23:59:59.000Z"],
-    [TAG.utcTime, "500101000000Z", "1950-01-01T00:00:00.000Z"],
-    [TAG.generalizedTime, "99991231235959Z", "9999-12-31T23:59:59.000Z"],
-    [TAG.generalizedTime, "00010203040506Z", "0001-02-03T04:05:06.000Z"],
-  ];
-  for (const [tag, text, time] of rows) {
-    assertEquals(decodeTime({ tag, content: encodeLatin1(text) }).toISOString(), time);
-  }
-  for (
-    const text of ["", "491231235959", "4912312359Z", "491231235959+0100", "20500101000000.5Z"]
-  ) {
-    for (const tag of [TAG.utcTime, TAG.generalizedTime]) {
-      assertThrows(() => decodeTime({ tag, content: encodeLatin1(text) }), RangeError, "", text);
-    }
-  }
-  // Dates and times that don't exist.
-  const impossible = ["1332256199", "0001000000", "0100000000", "0132000000", "0229000000"];
-  for (const digits of [...impossible, "0431000000", "0101240000", "0101006000", "0101000060"]) {
-    const element = { tag: TAG.utcTime, content: encodeLatin1(`99${digits}Z`) };
-    assertThrows(() => decodeTime(element), RangeError, "", digits);
-  }
-  const leapDay = { tag: TAG.utcTime, content: encodeLatin1("960229000000Z") };
-  assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");
-  // Each form with the tag of the other form.
-  const wrongTag = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
-  assertThrows(() => decodeTime(wrongTag), RangeError);
-});
-
-Deno.test("a truncated element is a RangeError, and is never read past its end", () => {
-  const encoded = encodeDer(TAG.octetString, new Uint8Array(300).fill(7));
-  for (let length = 0; length < encoded.length; length++) {
-    // The bytes after the view in the same buffer are not part of it.
-    assertThrows(() => new DerReader(encoded.subarray(0, length)).readElement(), RangeError);
-  }
 });
