@@ -16,7 +16,7 @@ const MAX_GROWTH = 6;
 /** Shorter times can't be distinguished from the cost of measuring. */
 const MIN_MILLISECONDS = 0.02;
 /** The number of calls with a short text whose mean time counts. */
-const REPETITIONS = 8;
+const REPETITIONS = 4;
 const MAX_MILLISECONDS = 20, ATTEMPTS = 200;
 
 /** A function whose time is measured. */
