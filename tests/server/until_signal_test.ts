@@ -372,12 +372,8 @@ Deno.test({
 
 // Few file descriptors, in a separate process.
 
-/** Runs a command with few file descriptors. */
-const FEW_DESCRIPTORS = `
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (90, 90))
-os.execv(sys.argv[1], sys.argv[1:])
-`;
+/** Runs the appended command with few file descriptors. */
+const FEW_DESCRIPTORS = ["bash", "-c", 'ulimit -n 90 && exec "$0" "$@"'];
 
 Deno.test("a server that runs out of file descriptors continues, and accepts again", async (t) => {
   const pki = await openSharedPki();
@@ -395,7 +391,7 @@ Deno.test("a server that runs out of file descriptors continues, and accepts aga
   const output = await runProgram("few_descriptors.ts", {
     flags: permissions,
     args: [JSON.stringify(Object.values(rows))],
-    through: ["python3", "-c", FEW_DESCRIPTORS],
+    through: FEW_DESCRIPTORS,
   });
   for (const [i, result] of JSON.parse(output).entries()) {
     const name = Object.keys(rows)[i]!;
@@ -415,7 +411,7 @@ Deno.test("without a free descriptor each request that needs one gets 503, logge
   const output = await runProgram("no_descriptors.ts", {
     flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
     args: [dir.path],
-    through: ["python3", "-c", FEW_DESCRIPTORS],
+    through: FEW_DESCRIPTORS,
   });
   const { before, meanwhile, afterward, lines } = JSON.parse(output);
   const otherStatuses = [...Object.values(before), ...Object.values(afterward)];
@@ -437,7 +433,7 @@ Deno.test("without a free descriptor a device can't serve and invite, and it can
       ...[`--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
     ],
     args: [`${dir.path}/camera`],
-    through: ["python3", "-c", FEW_DESCRIPTORS],
+    through: FEW_DESCRIPTORS,
   });
   const { meanwhile, afterward } = JSON.parse(output);
   for (const message of Object.values<string>(meanwhile)) assertMatch(message, /too many open/i);

@@ -18,11 +18,11 @@ export function build(status: number): AppFunction {
  * Builds an app that exchanges messages with the thread that started the worker, and responds with
  * the messages that it has received.
  */
-export function buildTalking(): AppFunction {
+export function buildTalking(status: number): AppFunction {
   const messages: unknown[] = [];
   globalThis.addEventListener("message", (event) => messages.push((event as MessageEvent).data));
   for (const message of [null, 5, { type: "failed" }, { type: "listen", address: null }]) {
     Reflect.get(globalThis, "postMessage")(message);
   }
-  return () => [200, "OK", {}, JSON.stringify(messages)];
+  return () => [status, "OK", {}, JSON.stringify(messages)];
 }
