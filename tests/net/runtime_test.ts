@@ -167,11 +167,12 @@ function assertTooLarge(build: () => unknown, message: RegExp): void {
 }
 
 Deno.test(
-  "a local certificate with an RSA key above 4096 bits is a TlsError",
+  "an RSA key above 4096 bits is a TlsError in a local certificate, a warning in an authority beside a usable one, and a reason to refuse a peer",
   needsOpenssl,
   async (t) => {
     await using pki = await OpensslPki.create();
-    const { small, large, server, largeServer, largeClient } = await makeCertificates(pki);
+    const certificates = await makeCertificates(pki);
+    const { small, large, server, client, largeServer, largeClient } = certificates;
     await t.step("a server's, in files and as text", async () => {
       const files = makeConfig(largeServer, small.certFile);
       assertTooLarge(
@@ -200,17 +201,7 @@ Deno.test(
       assertEquals(warnings.length, 1);
       assertMatch(warnings[0]!, makeMessagePattern("certFile: certificate 2", "large"));
     });
-  },
-);
 
-Deno.test(
-  "an authority with an RSA key above 4096 bits beside a usable authority is a warning",
-  needsOpenssl,
-  async (t) => {
-    await using pki = await OpensslPki.create();
-    const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeCertificates(
-      pki,
-    );
     const bothFile = await pki.join("both.pem", large.certFile, small.certFile, large.certFile);
     const forServer = makeConfig(server, bothFile);
     const forClient = makeConfig(client, bothFile);
@@ -247,7 +238,7 @@ Deno.test(
     await t.step("a client of the other authority is refused", async () => {
       const trust = {
         serverSslconfig: forServer,
-        clientSslconfig: makeConfig(clientOfLarge, bothFile),
+        clientSslconfig: makeConfig(certificates.clientOfLarge, bothFile),
       };
       await using endpoint = await startTls({ ...trust }, app);
       await assertRejects(() => endpoint.client.request("GET", "/"));
@@ -255,10 +246,35 @@ Deno.test(
       assertMatch(line!, /the handshake failed: UNTRUSTED: /);
     });
     await t.step("a server of the other authority is refused", async () => {
-      const serverSslconfig = makeConfig(serverOfLarge, small.certFile);
+      const serverSslconfig = makeConfig(certificates.serverOfLarge, small.certFile);
       await using endpoint = await startTls({ serverSslconfig, clientSslconfig: forClient }, app);
       const error = await assertRejects(() => endpoint.client.connect(), TlsError);
       assertEquals(error.code, "UNTRUSTED");
+    });
+
+    const clientSslconfig = makeConfig(client, small.certFile);
+    await t.step("a server with such a key is refused", async () => {
+      const options = await readTexts(makeConfig(largeServer, small.certFile));
+      await using raw = await serveNodeTls(options, () => {});
+      const sslClient = new SSLClient(clientSslconfig, raw.address);
+      const error = await assertRejects(() => sslClient.connect(), TlsError, TOO_LARGE);
+      assertEquals(error.code, "KEY_TOO_LARGE");
+    });
+    await t.step("a client with such a key is refused", async () => {
+      const serverSslconfig = makeConfig(server, small.certFile);
+      await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, app);
+      const [host, port] = endpoint.server.address as [string, number];
+      const identity = await readTexts(makeConfig(largeClient, small.certFile));
+      const socket = tls.connect({ host, port, ...identity });
+      socket.on("error", () => {});
+      const closed = once(socket, "close");
+      socket.resume();
+      const [line] = await endpoint.logger.waitFor("info");
+      assertMatch(
+        line!,
+        /the handshake failed: KEY_TOO_LARGE: the client's certificate has an RSA/,
+      );
+      await closed;
     });
   },
 );
@@ -281,39 +297,6 @@ Deno.test("an authority whose key is too weak is not trusted", needsOpenssl, asy
     /^caFile: certificate 2 .*, of "CN=weak", has an RSA key .* is not trusted$/,
   );
 });
-
-Deno.test(
-  "a peer whose certificate has an RSA key above 4096 bits is refused",
-  needsOpenssl,
-  async (t) => {
-    await using pki = await OpensslPki.create();
-    const { small, server, client, largeServer, largeClient } = await makeCertificates(pki);
-    const clientSslconfig = makeConfig(client, small.certFile);
-    await t.step("a server", async () => {
-      const options = await readTexts(makeConfig(largeServer, small.certFile));
-      await using raw = await serveNodeTls(options, () => {});
-      const sslClient = new SSLClient(clientSslconfig, raw.address);
-      const error = await assertRejects(() => sslClient.connect(), TlsError, TOO_LARGE);
-      assertEquals(error.code, "KEY_TOO_LARGE");
-    });
-    await t.step("a client", async () => {
-      const serverSslconfig = makeConfig(server, small.certFile);
-      await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, app);
-      const [host, port] = endpoint.server.address as [string, number];
-      const identity = await readTexts(makeConfig(largeClient, small.certFile));
-      const socket = tls.connect({ host, port, ...identity });
-      socket.on("error", () => {});
-      const closed = once(socket, "close");
-      socket.resume();
-      const [line] = await endpoint.logger.waitFor("info");
-      assertMatch(
-        line!,
-        /the handshake failed: KEY_TOO_LARGE: the client's certificate has an RSA/,
-      );
-      await closed;
-    });
-  },
-);
 
 Deno.test(
   "RSA keys of 4096 bits are accepted for clients, servers and authorities",

@@ -9,11 +9,6 @@ export const echo: AppFunction = async ({ body }, _session, api) => {
   return [200, "OK", {}, new api.ChunkedBodyIter(await Array.fromAsync(body))];
 };
 
-/** Builds an app that always responds with a status. */
-export function build(status: number): AppFunction {
-  return () => [status, "As told", {}, null];
-}
-
 /**
  * Builds an app that exchanges messages with the thread that started the worker, and responds with
  * the messages that it has received.
