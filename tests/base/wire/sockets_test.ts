@@ -70,7 +70,7 @@ function* listSplits(row: RequestRow): Generator<readonly string[]> {
   if (someRequestRows.includes(row)) yield [...bytes];
 }
 
-Deno.test("a server answers the requests of each row, and sends at most one response to other bytes", async (t) => {
+Deno.test("a server answers the requests of each row, and sends at most one response to other bytes", async () => {
   let calls: string[] = [];
   const app: AppFunction = (request) => {
     calls.push(request.uri);
@@ -79,15 +79,13 @@ Deno.test("a server answers the requests of each row, and sends at most one resp
   await using serving = serve(app, { timeout: null });
   const client = serving.makeClient();
   for (const row of requestRows) {
-    await t.step(row.name, async () => {
-      const uris = row.accepted.map(({ uri }) => uri);
-      for (const pieces of listSplits(row)) {
-        calls = [];
-        const received = await converse(await client.createSocket(), row, pieces);
-        assertEquals(received, formatResponses(row));
-        assertEquals(calls, row.broken === undefined ? uris : [...uris, row.broken]);
-      }
-    });
+    const uris = row.accepted.map(({ uri }) => uri);
+    for (const pieces of listSplits(row)) {
+      calls = [];
+      const received = await converse(await client.createSocket(), row, pieces);
+      assertEquals(received, formatResponses(row), row.name);
+      assertEquals(calls, row.broken === undefined ? uris : [...uris, row.broken], row.name);
+    }
   }
   assertEquals([serving.logger.messagesOf("warn"), serving.logger.messagesOf("error")], [[], []]);
 });
@@ -168,37 +166,39 @@ function findExpected({ method, bytes, codes }: ResponseRow) {
   return { response, state, endsWithConnection };
 }
 
-Deno.test("a client accepts or refuses the response of each row, and uses no byte after it for the next response", async (t) => {
+Deno.test("a client accepts or refuses the response of each row, and uses no byte after it for the next response", async () => {
   for (const row of responseRows) {
-    await t.step(row.name, async () => {
-      const { method, bytes, codes } = row;
-      const expected = findExpected(row);
-      const isSplit = bytes.length < 1000 && someResponseRows.includes(row);
-      for (const pieces of isSplit ? [[bytes], [...bytes]] : [[bytes]]) {
-        using pair = await connect();
-        const { conn, peer } = pair;
-        const responding = conn.request(method, "/", {}, null).then(receiveResponse);
-        const checking = expected === null
-          ? assertProtocolRejection(responding, codes, row.name)
-          : responding.then((response) => assertEquals(response, expected.response));
-        await peer.readPreamble();
-        const isEnded = codes.includes("BODY_INCOMPLETE") || expected?.endsWithConnection === true;
-        await sendUntilClosed(peer, pieces, isEnded);
-        await checking;
-        if (expected?.state === "usable") {
-          assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
-          continue;
-        }
-        if (expected?.state === "EXCESS_BYTES") {
-          await waitForTick();
-          await assertProtocolRejection(conn.get("/"), ["EXCESS_BYTES"], row.name);
-        }
-        assertEquals(conn.closed, true);
-        await peer.assertClosedSilently();
-      }
-    });
+    const isSplit = row.bytes.length < 1000 && someResponseRows.includes(row);
+    for (const pieces of isSplit ? [[row.bytes], [...row.bytes]] : [[row.bytes]]) {
+      await checkResponse(row, pieces);
+    }
   }
 });
+
+async function checkResponse(row: ResponseRow, pieces: readonly string[]): Promise<void> {
+  const { name, method, codes } = row;
+  const expected = findExpected(row);
+  using pair = await connect();
+  const { conn, peer } = pair;
+  const responding = conn.request(method, "/", {}, null).then(receiveResponse);
+  const checking = expected === null
+    ? assertProtocolRejection(responding, codes, name)
+    : responding.then((response) => assertEquals(response, expected.response, name));
+  await peer.readPreamble();
+  const isEnded = codes.includes("BODY_INCOMPLETE") || expected?.endsWithConnection === true;
+  await sendUntilClosed(peer, pieces, isEnded);
+  await checking;
+  if (expected?.state === "usable") {
+    const { status } = await pair.answer("HTTP/1.1 204 No Content\r\n\r\n");
+    return assertEquals(status, 204, name);
+  }
+  if (expected?.state === "EXCESS_BYTES") {
+    await waitForTick();
+    await assertProtocolRejection(conn.get("/"), ["EXCESS_BYTES"], name);
+  }
+  assertEquals(conn.closed, true, name);
+  await peer.assertClosedSilently(name);
+}
 
 /** Sends pieces, and possibly an end, to a client that may close early. */
 async function sendUntilClosed(peer: RawPeer, pieces: Iterable<string>, isEnded: boolean) {
