@@ -9,7 +9,7 @@ import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { relayRequestHeaders } from "@degu/testing/proxies.ts";
 import { dial, exchange, RawPeer } from "@degu/testing/raw_peer.ts";
 import { RecordingRelay } from "@degu/testing/recording_relay.ts";
-import { testEachRow } from "@degu/testing/rows.ts";
+import { checkEachRow, testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
@@ -100,7 +100,7 @@ async function converse(address: Address, row: RequestAttack): Promise<string> {
 const describeRequests = (requests: readonly ModelRequest[]) =>
   requests.map(({ method, uri, headers, body }) => describe({ method, uri, headers, body }));
 
-Deno.test("through two proxies a server gets exactly the requests that the RFCs read in the bytes of a client", async (t) => {
+Deno.test("through two proxies a server gets exactly the requests that the RFCs read in the bytes of a client", async () => {
   let seenRequests: string[] = [];
   await using server = serve(async (request) => {
     const [, , , text] = await describeApp(request);
@@ -108,39 +108,37 @@ Deno.test("through two proxies a server gets exactly the requests that the RFCs 
     return [200, "OK", {}, "|end|"];
   }, { timeout: null });
   await using chain = await startChain(server.address);
-  for (const row of requestAttacks) {
-    await t.step(row.name, async () => {
-      seenRequests = [];
-      const received = await converse(chain.address, row);
-      // Bytes that are sent on for a refused request are found with the next row.
-      const isRefused = row.accepted.length === 0 && row.broken === undefined;
-      const [outer, inner] = isRefused ? [[], []] : await chain.take();
+  await checkEachRow(requestAttacks, async (row) => {
+    seenRequests = [];
+    const received = await converse(chain.address, row);
+    // Bytes that are sent on for a refused request are found with the next row.
+    const isRefused = row.accepted.length === 0 && row.broken === undefined;
+    const [outer, inner] = isRefused ? [[], []] : await chain.take();
 
-      // The independent reading agrees with the row.
-      const stream = readRequests(row.bytes);
-      const targets = stream.requests.map(({ method, uri }) => `${method} ${uri}`);
-      assertEquals(targets, [...row.accepted]);
-      assertEquals(stream.broken?.uri, row.broken);
+    // The independent reading agrees with the row.
+    const stream = readRequests(row.bytes);
+    const targets = stream.requests.map(({ method, uri }) => `${method} ${uri}`);
+    assertEquals(targets, [...row.accepted]);
+    assertEquals(stream.broken?.uri, row.broken);
 
-      // Both proxies send these requests, and no other complete request.
-      const expected = describeRequests(stream.requests.map(relayedRequest));
-      for (const sent of [outer, inner]) {
-        const sentStreams = sent.map(readRequests);
-        const sentRequests = sentStreams.flatMap(({ requests }) => requests);
-        assertEquals(describeRequests(sentRequests), expected);
-        for (const { clean, broken } of sentStreams) {
-          if (!clean) assertEquals(broken?.uri, row.broken);
-        }
+    // Both proxies send these requests, and no other complete request.
+    const expected = describeRequests(stream.requests.map(relayedRequest));
+    for (const sent of [outer, inner]) {
+      const sentStreams = sent.map(readRequests);
+      const sentRequests = sentStreams.flatMap(({ requests }) => requests);
+      assertEquals(describeRequests(sentRequests), expected);
+      for (const { clean, broken } of sentStreams) {
+        if (!clean) assertEquals(broken?.uri, row.broken);
       }
+    }
 
-      // The server also gets these.
-      const seenTargets = seenRequests.map((text) => JSON.parse(text).slice(0, 2).join(" "));
-      assertEquals(seenTargets, [...row.accepted]);
-      const end = typeof row.last === "number" ? formatErrorResponse(row.last) : "";
-      const responses = received.split("|end|");
-      assertEquals([responses.length - 1, responses.at(-1)], [row.accepted.length, end]);
-    });
-  }
+    // The server also gets these.
+    const seenTargets = seenRequests.map((text) => JSON.parse(text).slice(0, 2).join(" "));
+    assertEquals(seenTargets, [...row.accepted]);
+    const end = typeof row.last === "number" ? formatErrorResponse(row.last) : "";
+    const responses = received.split("|end|");
+    assertEquals([responses.length - 1, responses.at(-1)], [row.accepted.length, end]);
+  });
   assertEquals(await chain.take(), [[], []]);
 });
 
@@ -201,39 +199,37 @@ class Attacker implements Disposable {
   }
 }
 
-Deno.test("through two proxies a client gets the whole response of one reading, 502, or no end, and an honest response next", async (t) => {
+Deno.test("through two proxies a client gets the whole response of one reading, 502, or no end, and an honest response next", async () => {
   using attacker = new Attacker();
   await using innerProxy = serve(new ProxyApp(new Client(attacker.address, { timeout: 60 })));
   await using outerProxy = serve(new ProxyApp(innerProxy.makeClient()));
-  for (const row of responseAttacks) {
-    await t.step(`${row.method} ${row.name}`, async () => {
-      attacker.attack = row;
-      const { method, outcome, body } = row;
-      using peer = await RawPeer.connect(outerProxy.address);
-      await peer.send(`${method} /attack HTTP/1.1\r\nhost: a\r\n\r\n`);
-      const next = "GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-      if (outcome === "cut") {
-        const { received } = await peer.readToEnd();
-        const response = readOneResponse(method, received);
-        assert(response !== null && response.body === undefined, received);
-        assertEquals([response.status, response.closes], [200, false]);
-      } else if (outcome === 502) {
-        assertEquals((await peer.readToEnd()).received, formatBadGateway(method));
-      } else {
-        const preamble = await peer.readPreamble();
-        await peer.send(next);
-        const { received } = await peer.readToEnd();
-        const response = readOneResponse(method, preamble + received)!;
-        assertEquals([response.status, textOf(response.body)], [outcome, body]);
-        const honest = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\nhonest";
-        assertEquals(received.slice(-response.excess), honest);
-      }
-      // Another session isn't affected.
-      using otherPeer = await RawPeer.connect(outerProxy.address, next);
-      const { received } = await otherPeer.readToEnd();
-      assert(received.endsWith("\r\n\r\nhonest") && !received.includes("orged"), received);
-    });
-  }
+  await checkEachRow(responseAttacks, async (row) => {
+    attacker.attack = row;
+    const { method, outcome, body } = row;
+    using peer = await RawPeer.connect(outerProxy.address);
+    await peer.send(`${method} /attack HTTP/1.1\r\nhost: a\r\n\r\n`);
+    const next = "GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    if (outcome === "cut") {
+      const { received } = await peer.readToEnd();
+      const response = readOneResponse(method, received);
+      assert(response !== null && response.body === undefined, received);
+      assertEquals([response.status, response.closes], [200, false]);
+    } else if (outcome === 502) {
+      assertEquals((await peer.readToEnd()).received, formatBadGateway(method));
+    } else {
+      const preamble = await peer.readPreamble();
+      await peer.send(next);
+      const { received } = await peer.readToEnd();
+      const response = readOneResponse(method, preamble + received)!;
+      assertEquals([response.status, textOf(response.body)], [outcome, body]);
+      const honest = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\nhonest";
+      assertEquals(received.slice(-response.excess), honest);
+    }
+    // Another session isn't affected.
+    using otherPeer = await RawPeer.connect(outerProxy.address, next);
+    const { received } = await otherPeer.readToEnd();
+    assert(received.endsWith("\r\n\r\nhonest") && !received.includes("orged"), received);
+  });
 });
 
 const formatBadGateway = (method: string) =>

@@ -10,6 +10,7 @@ import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection } from "@degu/testing/expectations.ts";
 import { isBroken, type RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { checkEachRow } from "@degu/testing/rows.ts";
 import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -78,15 +79,15 @@ Deno.test("a server answers the requests of each row, and sends at most one resp
   };
   await using serving = serve(app, { timeout: null });
   const client = serving.makeClient();
-  for (const row of requestRows) {
+  await checkEachRow(requestRows, async (row) => {
     const uris = row.accepted.map(({ uri }) => uri);
     for (const pieces of listSplits(row)) {
       calls = [];
       const received = await converse(await client.createSocket(), row, pieces);
-      assertEquals(received, formatResponses(row), row.name);
-      assertEquals(calls, row.broken === undefined ? uris : [...uris, row.broken], row.name);
+      assertEquals(received, formatResponses(row));
+      assertEquals(calls, row.broken === undefined ? uris : [...uris, row.broken]);
     }
-  }
+  });
   assertEquals([serving.logger.messagesOf("warn"), serving.logger.messagesOf("error")], [[], []]);
 });
 
@@ -167,12 +168,12 @@ function findExpected({ method, bytes, codes }: ResponseRow) {
 }
 
 Deno.test("a client accepts or refuses the response of each row, and uses no byte after it for the next response", async () => {
-  for (const row of responseRows) {
+  await checkEachRow(responseRows, async (row) => {
     const isSplit = row.bytes.length < 1000 && someResponseRows.includes(row);
     for (const pieces of isSplit ? [[row.bytes], [...row.bytes]] : [[row.bytes]]) {
       await checkResponse(row, pieces);
     }
-  }
+  });
 });
 
 async function checkResponse(row: ResponseRow, pieces: readonly string[]): Promise<void> {
@@ -183,21 +184,21 @@ async function checkResponse(row: ResponseRow, pieces: readonly string[]): Promi
   const responding = conn.request(method, "/", {}, null).then(receiveResponse);
   const checking = expected === null
     ? assertProtocolRejection(responding, codes, name)
-    : responding.then((response) => assertEquals(response, expected.response, name));
+    : responding.then((response) => assertEquals(response, expected.response));
   await peer.readPreamble();
   const isEnded = codes.includes("BODY_INCOMPLETE") || expected?.endsWithConnection === true;
   await sendUntilClosed(peer, pieces, isEnded);
   await checking;
   if (expected?.state === "usable") {
     const { status } = await pair.answer("HTTP/1.1 204 No Content\r\n\r\n");
-    return assertEquals(status, 204, name);
+    return assertEquals(status, 204);
   }
   if (expected?.state === "EXCESS_BYTES") {
     await waitForTick();
     await assertProtocolRejection(conn.get("/"), ["EXCESS_BYTES"], name);
   }
-  assertEquals(conn.closed, true, name);
-  await peer.assertClosedSilently(name);
+  assertEquals(conn.closed, true);
+  await peer.assertClosedSilently();
 }
 
 /** Sends pieces, and possibly an end, to a client that may close early. */
