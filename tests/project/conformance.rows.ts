@@ -90,10 +90,10 @@ RFC 9112
 §9.6 | server | After sending close, close after the response, and don't process further requests | Further requests are dropped | tests/net/server_connection_end_test.ts: connection: close from an app ends the session after that response
 §9.6 | client | After receiving close, don't send further requests, and close after the response | The connection closes once the response is read | tests/base/wire/responses.rows.ts: connection: close
 §9.6 | proxy | After receiving close, don't send further requests, and close after the response | The next request uses another connection | tests/apps/proxy_test.ts: an upstream that sends connection: close gets no other request, and the session continues
-§9.7 | client | Send all of HTTP as application data of TLS | Degu doesn't send HTTP before the handshake ends | tests/net/tls/closure_alert_test.ts: a client sends HTTP as application data, and an alert before it closes a connection
-§9.7 | server | Send all of HTTP as application data of TLS | Degu doesn't send HTTP before the handshake ends | tests/net/tls/closure_alert_test.ts: a server sends HTTP as application data, and an alert before it closes a session
-§9.8 | client | Send a closure alert before closing | differs: Exchange closure alerts before closing | tests/net/tls/closure_alert_test.ts: a client that abandons a request sends no alert, and resets its connection
-§9.8 | server | Try to exchange closure alerts before closing | differs: Exchange closure alerts before closing | tests/net/tls/closure_alert_test.ts: a server sends no alert if a session is closed in the middle of a response
+§9.7 | client | Send all of HTTP as application data of TLS | Degu doesn't send HTTP before the handshake ends | tests/net/tls/verified_clients_test.ts: a client sends HTTP as application data, and an alert before it closes a connection
+§9.7 | server | Send all of HTTP as application data of TLS | Degu doesn't send HTTP before the handshake ends | tests/net/tls/verified_clients_test.ts: a server sends HTTP as application data, and an alert before it closes a session
+§9.8 | client | Send a closure alert before closing | differs: Exchange closure alerts before closing | tests/net/tls/verified_clients_test.ts: a client that abandons a request sends no alert, and resets its connection
+§9.8 | server | Try to exchange closure alerts before closing | differs: Exchange closure alerts before closing | tests/net/tls/verified_clients_test.ts: a server sends no alert if a session is closed in the middle of a response
 
 RFC 9110
 §5.1 | proxy | Forward unknown headers | differs | tests/apps/proxy_spelling_test.ts: ProxyApp forwards only names of letters, digits and - in requests, and each name in responses
