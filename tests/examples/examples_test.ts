@@ -97,7 +97,7 @@ Deno.test("the gateway identifies a device by its name in the rules, and survive
   // The gateway detects within a second that another process has paired its device.
   const isKnown = () => client.request("GET", "/notes/").then(() => true, () => false);
   const waitUntilKnown = async () => {
-    while (!await isKnown());
+    while (!await isKnown()) await new Promise((resolve) => setTimeout(resolve, 50));
   };
   await withTimeout(waitUntilKnown(), "the gateway knows the phone");
   assertEquals(await textOf("POST", "/notes/?text=hello"), [201, '["phone: hello"]']);
