@@ -1,4 +1,5 @@
 /** ProxyApp: shared and failing connections, clients that leave, event streams, early responses. */
+import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { type App, type AppFunction, Client, ProxyApp, reply, SSLServer } from "@degu/degu";
 import { ProtocolError } from "@degu/degu/base";
@@ -68,7 +69,7 @@ Deno.test("an upstream that doesn't respond with HTTP causes 502", async (t) => 
 
 Deno.test("an upstream to which the proxy can't connect causes 503", async (t) => {
   await using dir = await createTempDir();
-  await using pki = await TempPKI.create();
+  const pki = await openSharedPki();
   await using otherPki = await TempPKI.create();
   const { serverSslconfig } = otherPki;
   await using untrusted = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], echo);
@@ -389,7 +390,7 @@ for (const [description, leave] of Object.entries(departures)) {
 
 Deno.test("a client that leaves while the upstream is being connected ends its session", async () => {
   using _intervals = recordIntervals(10);
-  await using pki = await TempPKI.create();
+  const pki = await openSharedPki();
   // This server accepts connections, and never responds to the handshake.
   using upstream = new RawServer();
   const client = new SSLClient(pki.clientSslconfig, upstream.address, { timeout: 30 });
