@@ -482,12 +482,12 @@ const readers: ((body: Body | ChunkedBody, onItem: (item: Uint8Array) => void) =
 ];
 
 Deno.test("bodies that arrive together over TLS are read apart, in every way", async (t) => {
-  const rows = [
+  const rows: readonly [label: string, cut: number | null, size: number][] = [
     ["with a length", null, 300_000],
     ["in chunks of one byte", 1, 20_000],
     ["in chunks of 16384 bytes", 16_384, 300_000],
     ["in chunks of 70000 bytes", 70_000, 300_000],
-  ] as const;
+  ];
   await testEachRow(t, rows, async (_label, cut, size) => {
     const requests = [..."bcde"].map((letter) => {
       const data = letter.repeat(size);
