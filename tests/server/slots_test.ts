@@ -2,6 +2,7 @@
  * The slots of a server, and the connections that wait for a slot. server_test.ts tests closing.
  */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { setTimeout as wait } from "node:timers/promises";
 import { type Address, BodyIter } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
@@ -243,8 +244,8 @@ Deno.test("a session that is neither idle nor slow doesn't give way to its own h
     ["its own host", ["127.0.0.1", "127.0.0.1"], "127.0.0.1"],
     ["half of the slots", ["127.0.0.1", "::1"], "::1"],
   ];
-  const respondLater: App = async () => {
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  const respondLater: App = async (_request, { signal }) => {
+    await wait(10, null, { signal }).catch(() => {});
     return [200, "OK", {}, null];
   };
   await Promise.all(rows.map(async ([label, hosts, newcomerHost]) => {
