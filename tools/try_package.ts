@@ -314,7 +314,7 @@ async function findPrograms(): Promise<Program[]> {
   const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
   const examples = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
   if (examples.length === 0) throw new Error("README.md has no example");
-  // Servers run until a signal; tests/project/readme_project_test.ts runs those of README.md.
+  // Servers run until a signal; tests/project/examples_test.ts runs those of README.md.
   const blocks = examples.filter((code) => !code.includes("serveUntilSignal"));
   return [
     { name: "entries.ts", source: await makeImportingProgram(), flags: [] },

@@ -1,17 +1,23 @@
-/** The messages of the program for errors of the library. Each row has the name of its case. */
+/** The messages for errors of the library, and of wrong command lines: the problem, and the advice. */
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
-import { PairingError, type PairingErrorCode } from "@degu/device";
+import { Device, PairingError, type PairingErrorCode } from "@degu/device";
 import { TransferError } from "@degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { answerLostError } from "@degu/internal/device/join.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
-import { fill } from "@degu/testing/directories.ts";
+import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
+import { fill, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { AgentHomes } from "@degu/testing/agents.ts";
+import { formatAddress } from "@degu/degu/base";
+import { LOOPBACK } from "@degu/testing/device_serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { skipPauses } from "@degu/testing/clock.ts";
 
 const GIGABYTE = 1_000_000_000;
 const RUN_AGAIN = "run the same command again";
@@ -303,4 +309,304 @@ Deno.test("options that users of scp and rsync type first are refused with advic
   assertMatch((await files.runToSuccess("put", "-rv", local, "camera:")).stdout, /\/a$/m);
   const quiet = await files.runToSuccess("sync", "-q", local, "camera:e");
   assertEquals([quiet.stdout, quiet.stderr], ["", ""]);
+});
+
+Deno.test("errors of the command line have advice", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(local, { "file": "1", "other": "2", "dir/a": "1" });
+  await makeLinks({ [`${local}/dangling`]: "nothing" });
+  await fill(share, { "file": "1" });
+  const noEntries = '"camera:file" is a file: it has no entries';
+  const noDirectory = `"${local}/file" is not a directory: put a file with "degu put"`;
+  const port = "the port must be an integer from 0 to 65535; got 70000";
+  const nothing =
+    "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files";
+  const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
+    [
+      "a directory that is missing here",
+      1,
+      `there is no directory "${local}/no" on this device: check the name, and whether its disk is mounted`,
+      ["sync", `${local}/no`, "camera:to"],
+    ],
+    [
+      "a target that is a link to a missing directory",
+      1,
+      `"${local}/dangling" is a symbolic link to "nothing", which does not exist: mount its disk, or remove the link`,
+      ["sync", "camera:to", `${local}/dangling`],
+    ],
+    [
+      "a source that is a link to a missing file",
+      1,
+      `"${local}/dangling" is a symbolic link to a file that does not exist: name another file`,
+      ["put", `${local}/dangling`, "camera:"],
+    ],
+    [
+      "a path above the inbox",
+      2,
+      '"camera:../x": ".." is not allowed: a path begins at the share or the inbox of the peer, ' +
+      "and stays below it",
+      ["put", `${local}/file`, "camera:../x"],
+    ],
+    ["a port that is none", 2, `--listen: ${port}`, ["serve", "--listen", "70000"]],
+    ["a path through a file", 1, noEntries, ["ls", "camera:file/x"]],
+    ["a file to sync", 1, noDirectory, ["sync", `${local}/file`, "camera:to"]],
+    ["nothing to serve", 2, nothing, ["serve"]],
+    [
+      "a value that is missing",
+      2,
+      `--max-delete needs a value: --max-delete NUMBER`,
+      ["sync", "a", "b:", "--max-delete"],
+    ],
+    [
+      "an address in place of a peer",
+      3,
+      'there is no peer "[::1]:7443": it is an address: write the name of the peer, which "degu peers" ' +
+      "lists with its addresses",
+      ["ping", "[::1]:7443"],
+    ],
+    [
+      "a name that is too long",
+      2,
+      `"${"x".repeat(64)}"… (300 in all) has more than 255 bytes of UTF-8: choose another name`,
+      ["put", `${local}/file`, `camera:${"x".repeat(300)}`],
+    ],
+    [
+      "a file of the share, of rm",
+      1,
+      '"camera:file" is not in the inbox: it is in the share, as "degu ls camera:" shows; peers can only read the share',
+      ["rm", "camera:file"],
+    ],
+    [
+      "--move and --delete",
+      2,
+      "--move and --delete can't be combined, because the next run would delete the moved files from camera: " +
+      "leave out one of the two",
+      ["sync", "--move", "--delete", `${local}/dir`, "camera:to"],
+    ],
+  ];
+  await fill(files.inbox, { "theirs": "1" });
+  await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
+    const stderr = await files.runToFailure(code, expectedMessage, ...args);
+    assertEquals(stderr, `degu: error: ${expectedMessage}\n`);
+    assertShort(stderr, local);
+  });
+});
+
+Deno.test("a file instead of the device's directory is an error", async () => {
+  await using homes = await AgentHomes.create();
+  await fill(homes.path, { "file": "1" });
+  await homes.runToFailure("file", 1, /^degu: error: --home: .*\/file is a file, or/, ["peers"]);
+});
+
+/** Checks that a message has at most three lines of 80 columns, without the path of a directory. */
+function assertShort(message: string, path: string): void {
+  assert(message.replaceAll(path, "").length <= 240, message);
+}
+
+Deno.test("each message about a peer has its name, with --json as well", async (t) => {
+  await using files = await AgentFiles.start();
+  const { homes, local, share, inbox } = files;
+  await fill(local, { "a": "1", "b": "2", "dir/a": "3" });
+  await fill(share, { "a": "1" });
+  await fill(inbox, { "b": "other" });
+  await homes.init("off", "other");
+  for (const name of ["off", "other"]) await homes.pair(name, "viewer");
+  await using other = await Device.open(homes.joinPath("other"));
+  const logger = new RecordingLogger();
+  const app = () => [500, "Internal Server Error", {}, null] as const;
+  await using server = await other.serve(LOOPBACK, app, { logger });
+  const at = ["--address", formatAddress(server.address)];
+  const off = 'off does not answer (127.0.0.1:1: no program listens): run "degu serve" on off';
+  const wrong = `another device answers at ${
+    at.at(-1)
+  }, or camera has a new identity; check --address, or leave it out: "degu peers" lists the stored addresses`;
+  const unusedAt = ["--address", "127.0.0.1:1"];
+  const unused =
+    "camera does not answer (127.0.0.1:1: no program listens): check --address, or leave it out: " +
+    '"degu peers" lists the stored addresses; if it is right, run "degu serve" on camera';
+  const unknownAt = ["--address", "nosuch.invalid"];
+  const unknown =
+    "camera does not answer (nosuch.invalid:7443: the name can't be looked up): check --address, or";
+  const dir = `${local}/dir`;
+  const rows: [rule: string, expectedMessage: string, args: string[]][] = [
+    ["offline: ls", off, ["ls", "off:"]],
+    ["offline: sync", off, ["sync", dir, "off:"]],
+    ["offline: --wait", off, ["ls", "--wait", "0.05", "off:"]],
+    ["another device: ls", wrong, ["ls", "camera:", ...at]],
+    ["no program at the address: ls", unused, ["ls", "camera:", ...unusedAt]],
+    ["an address without a host: ping", unknown, ["ping", "camera", ...unknownAt]],
+    [
+      "an internal problem",
+      'other has an internal problem (status 500): see the output of "degu serve" on other',
+      ["ls", "other:", ...at],
+    ],
+  ];
+  await testEachRow(t, rows, async (_rule, expectedMessage, args) => {
+    const { stderr } = await files.run(...args, "--no-find");
+    assertStringIncludes(stderr, expectedMessage);
+    for (const line of stderr.split("\n")) assertShort(line, local);
+    assert(!/the peer|the other device|PEER/.test(stderr), stderr);
+    const objects = parseObjects(await files.run("--json", ...args, "--no-find"));
+    const { error } = objects.find((object) => "error" in object)!;
+    assertStringIncludes((error as { message: string }).message, expectedMessage);
+  });
+  await t.step("a peer that has forgotten this device", async () => {
+    await homes.runToSuccess("camera", ["forget", "viewer"]);
+    const expectedMessage =
+      /(^|\n)degu: error: .*camera closed the connection without an answer; .* "degu peers" on camera, pair/;
+    using pauses = skipPauses();
+    for (const args of [["ls", "camera:"], ["put", `${local}/a`, "camera:"], ["ping", "camera"]]) {
+      await using agent = files.start(args, { onText: (_to, text) => pauses.note(text) });
+      const { stderr } = await agent.waitForEnd();
+      assertMatch(stderr, expectedMessage);
+    }
+  });
+});
+
+Deno.test("rm removes files of the other peers if one peer is offline or unknown", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, inbox } = files;
+  await homes.init("off");
+  await homes.pair("off", "viewer");
+  const rows = [
+    ["off", "off does not answer (127.0.0.1:1: no program listens): "],
+    ["toaster", 'there is no peer "toaster": '],
+  ] as const;
+  for (const [peer, expectedMessage] of rows) {
+    await fill(inbox, { "a": "1" });
+    const { code, stdout, stderr } = await files.run("rm", "--no-find", `${peer}:x`, "camera:a");
+    assertEquals([code, stdout], [1, "removed camera:a\n"]);
+    assertStringIncludes(stderr, `degu: error: ${expectedMessage}`);
+  }
+});
+
+Deno.test("no file is copied if a name is split, or a source is missing and the target would be a new directory", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share, inbox } = files;
+  await fill(share, { "a.txt": "1", "my file.txt": "2" });
+  await fill(local, { "my note.txt": "1", "note.txt": "2" });
+  const getArgs = ["get", "camera:a.txt", "camera:my"];
+  const remoteAdvice = "quote a name with spaces: 'camera:my file.txt'";
+  await files.runToFailure(2, remoteAdvice, ...getArgs, "file.txt");
+  const target = `${local}/new`;
+  const expectedMessage = `no file is copied into the new directory "${target}", because a ` +
+    `source can't be copied; to copy the others, write ${target}/\n`;
+  await files.runToFailure(1, expectedMessage, ...getArgs, target);
+  assertEquals(await listNames(local), ["my note.txt", "note.txt"]);
+  await files.runToFailure(1, "1 file copied", ...getArgs, `${target}/`);
+  await fill(share, { "d/x": "3" });
+  const directories = ["get", "camera:d", "camera:d/"];
+  const stderr = await files.runToFailure(1, "2 errors", ...directories, `${local}/other`);
+  assert(!stderr.includes("no file is copied"), stderr);
+  const localAdvice = `quote a name with spaces: '${local}/my note.txt'`;
+  const sources = [`${local}/note.txt`, `${local}/my`, "note.txt"];
+  await files.runToFailure(2, localAdvice, "put", ...sources, "camera:");
+  assertEquals(await listNames(inbox), []);
+});
+
+Deno.test("an error has no part of an invitation line", async () => {
+  await using files = await AgentFiles.start();
+  const secret = "A".repeat(90);
+  using _hostname = patch(Deno, "hostname", () => () => "viewer");
+  const rows: [code: number, args: string[], expectedMessage: string][] = [
+    [2, ["join", `degu:${secret}`, "BBBB"], "too many arguments: quote the line, or give - and"],
+    [2, ["receive", `degu:${secret}`, "dir", "BBBB"], "too many arguments: quote the line"],
+    [2, ["pair", `degu:${secret}`], 'too many arguments: "degu:…"'],
+    [2, [`degu:${secret}`], "unknown command 'degu:…'"],
+    [2, ["join", "--as", `degu:${secret}`, "-"], "--as: must be 1 to 63 letters"],
+    [1, ["send", `degu:${secret}`], '"degu:…" does not exist'],
+  ];
+  for (const [code, args, message] of rows) {
+    const stderr = await files.runToFailure(code, message, ...args);
+    assert(!/AAAA|BBBB/.test(stderr), stderr);
+    const { stdout } = await files.run(...args, "--json");
+    assert(!/AAAA|BBBB/.test(stdout), stdout);
+  }
+});
+
+Deno.test("a number with another unit is refused with the number to write", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
+  const rows: [args: string[], expectedMessage: string][] = [
+    [sync("--every", "5m"), '--every: must be a number of seconds: write 300; got "5m"'],
+    [sync("--settled", "1h"), 'must be a number of seconds, 0 or more; got "1h"'],
+    [["ping", "camera", "--wait", "1d"], 'write 86400; got "1d"'],
+    [sync("--keep", "7d"), '--keep: must be a number of days: write 7; got "7d"'],
+    [sync("--keep", "36h"), 'must be a number of days, 1 to 36500; got "36h"'],
+  ];
+  for (const [args, message] of rows) {
+    await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
+  }
+});
+
+Deno.test("serve creates and advises no directory with the name of a peer's path or a pattern", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  const remote = (name: string) =>
+    `"${name}" is on another device: run degu serve there; for a directory of this name write ./${name}`;
+  const pattern =
+    `"${local}/docs*" does not exist: degu does not expand wildcards: name one directory\n`;
+  const oneShare = "degu serve shares one directory: name one that contains the others";
+  const rows: [args: string[], expectedMessage: string][] = [
+    [["--share", "camera:x"], `--share: ${remote("camera:x")}`],
+    [["--inbox-for-all", "camera:x"], `--inbox-for-all: ${remote("camera:x")}`],
+    [["--inbox", `${local}/docs*`], `--inbox: ${pattern}`],
+    [["--share", local, "photos"], `too many arguments: "photos"; ${oneShare}`],
+  ];
+  for (const [args, message] of rows) {
+    await t.step(args.join(" "), async () => {
+      await files.runToFailure(2, message, "serve", "--listen", "127.0.0.1:0", ...args);
+    });
+  }
+  assertEquals(await listNames(local), []);
+});
+
+Deno.test("advice doesn't name what the same command refuses", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(share, { file: "1" });
+  await fill(local, { "file/x": "1" });
+  const rows: [code: number, args: string[], expectedMessage: string][] = [
+    [
+      1,
+      ["get", "camera:file", local],
+      `camera:file: "${local}/file" is a directory: move it, or choose another target\n`,
+    ],
+    [
+      2,
+      ["ls", "camera:*"],
+      '"camera:*": degu does not expand wildcards: write camera:; for a name',
+    ],
+    [2, ["rm", "camera"], "write PEER:PATH, such as camera:photos/1.jpg\n"],
+    [
+      2,
+      ["sync", "camera:a", "camera:b"],
+      "must be on this device: to copy a directory of camera, run cp -a on camera\n",
+    ],
+    [
+      2,
+      ["permissions", "service", "install"],
+      "degu service install --print prints its permissions",
+    ],
+  ];
+  for (const [code, args, message] of rows) {
+    await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
+  }
+});
+
+Deno.test("the last word of send may be a peer, and a name with an ending is not advised to be split", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(local, { note: "1" });
+  await fill(share, { "b.txt": "1" });
+  const advice = 'does not exist: if camera is a peer, write "degu put" in place of "degu send"\n';
+  const fallback = "does not exist: check the name, and the current directory\n";
+  const noDirectory = "if it is new: mkdir -p no-dir/sub\n";
+  await files.runToFailure(1, noDirectory, "get", "camera:b.txt", "no-dir/sub/x");
+  await files.runToFailure(1, fallback, "put", `${local}/note`, "camera", "camera:");
+  using _hostname = patch(Deno, "hostname", () => () => "viewer");
+  await files.runToFailure(1, `"camera" ${advice}`, "send", `${local}/note`, "camera");
+  await files.runToFailure(1, fallback, "send", "camera");
 });

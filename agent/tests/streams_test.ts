@@ -1,17 +1,328 @@
-/** degu put from stdin and FIFOs, and degu get to stdout. */
-import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
+/** The output and the progress bar; degu put from stdin and FIFOs, and degu get to stdout. */
+import { formatBytes, formatDuration, formatJson, Output } from "@degu/internal/agent/output.ts";
+import {
+  type CommandProgress,
+  computeRate,
+  fitText,
+  formatProgressLine,
+  formatWaitLine,
+  type Sample,
+  widthOf,
+} from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
+import { findShellObstacle, ignoreIf, screenOf } from "@degu/testing/terminals.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { skipPauses, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
-import { findShellObstacle, ignoreIf } from "@degu/testing/terminals.ts";
-import { randomBytes } from "@degu/testing/transferring.ts";
 import { formatAddress } from "@degu/degu/base";
 import { fromFileUrl } from "@std/path";
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+// The output: results and messages, sizes, times, and the width of the terminal.
+
+/** Returns the printed texts. With columns, the output is a terminal, and both texts are one. */
+function print(
+  options: { json?: boolean; quiet?: boolean; columns?: number },
+  calls: (output: Output) => void,
+): [stdout: string, stderr: string] {
+  const { json = false, quiet = false, columns = -1 } = options;
+  const texts: [string, string] = ["", ""];
+  const isTerminal = () => columns >= 0;
+  const streamOf = (i: 0 | 1) => {
+    // A pipe may accept fewer bytes than were written.
+    const writeSync = (bytes: Uint8Array) => {
+      const writtenBytes = bytes.subarray(0, 7);
+      texts[isTerminal() ? 0 : i] += decodeLatin1(writtenBytes);
+      return writtenBytes.length;
+    };
+    const write = (bytes: Uint8Array) => Promise.resolve(writeSync(bytes));
+    return { writeSync, write, isTerminal };
+  };
+  const consoleSize = () => isTerminal() ? { columns, rows: 24 } : Deno.consoleSize();
+  const [stdout, stderr] = [streamOf(0), streamOf(1)];
+  const streams = { stdin: Deno.stdin, stdout, stderr, noColor: true, consoleSize };
+  calls(new Output({ json, quiet }, streams));
+  return texts;
+}
+
+function printAll(output: Output): void {
+  output.printResult("text", { a: 1 });
+  output.printResult(["two", "lines"], { b: 2 });
+  output.note("note");
+  output.warn("warn");
+  output.error("error");
+}
+
+Deno.test("invisible characters become JSON escapes, which keep the same value", () => {
+  const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
+  const text = formatJson(value);
+  assertEquals(text, String.raw`{"a b/Ö日😀":"\n\u001b\u0085\u202e\udb40\udc01\ud800\"\\"}`);
+  assertEquals(JSON.parse(text), value);
+});
+
+Deno.test("during a question only questions, errors and results are printed, then one line for all other messages", () => {
+  const hold = (count: number) => (output: Output) => {
+    {
+      using _buffer = output.bufferMessages();
+      output.draw("drawn");
+      for (let i = 1; i <= count; i++) output.note(`note ${i}`);
+      if (count > 0) output.warn("last");
+      output.ask("question?");
+      output.error("error");
+      output.printResult("result", {});
+    }
+    output.note("after");
+  };
+  const questionAndError = "question?\ndegu: error: error\n";
+  const warning = "degu: warning: last";
+  const of = (count: number, options = {}) => print(options, hold(count));
+  assertEquals(of(0), ["result\n", `${questionAndError}after\n`]);
+  for (const [count, others] of [[1, "1 other message"], [9, "9 other messages"]] as const) {
+    const lastLines = `${warning}; ${others} came while the question was open\nafter\n`;
+    assertEquals(of(count)[1], `${questionAndError}${lastLines}`);
+  }
+  assertEquals(of(9, { quiet: true })[1], `${questionAndError}${warning}\n`);
+  // A line of the progress bar does not disturb the question.
+  const [shown] = of(1, { columns: 80 });
+  assert(!shown.includes("drawn"), shown);
+});
+
+Deno.test("results go to stdout, with --json as one object per line; messages go to stderr, with --quiet without notes", () => {
+  const [text, json] = ["text\ntwo\nlines\n", '{"a":1}\n{"b":2}\n'];
+  const messages = "degu: warning: warn\ndegu: error: error\n";
+  assertEquals(print({}, printAll), [text, `note\n${messages}`]);
+  assertEquals(print({ json: true }, printAll), [json, `note\n${messages}`]);
+  assertEquals(print({ quiet: true }, printAll), [text, messages]);
+});
+
+Deno.test("control and format characters are escaped, so that they don't affect a terminal", () => {
+  const calls = (output: Output) => {
+    output.printResult("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
+    output.warn("a\rb\x07");
+  };
+  assertEquals(print({}, calls), [
+    "a\\u{1b}[31m\\u{a}b\\u{202e}c\n",
+    "degu: warning: a\\u{d}b\\u{7}\n",
+  ]);
+  const [stdout] = print({ json: true }, calls);
+  assertEquals(stdout, '{"name":"a\\u001b\\u202e\\udb40\\udc01\\u009b"}\n');
+  assertEquals(JSON.parse(stdout).name, "a\x1b\u202e\u{e0001}\u009b");
+});
+
+Deno.test("a message to a closed pipe is ignored, and a result to a closed pipe is a distinct error", async () => {
+  const script = `import { Output } from "./agent/output.ts";
+const output = new Output({});
+for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
+try {
+  for (;;) output.printResult("x".repeat(4096), {});
+} catch (error) {
+  Deno.exit(error.constructor.name === "OutputClosedError" ? 7 : 8);
+}`;
+  const child = await spawnScript(script, ["--no-check"]);
+  await child.stderr.cancel();
+  const reader = child.stdout.getReader();
+  await reader.read();
+  await reader.cancel();
+  assertEquals((await child.status).code, 7);
+});
+
+Deno.test("bytes are shown with a decimal unit and up to three digits", () => {
+  const cases: [number, string][] = [
+    [0, "0 B"],
+    [999, "999 B"],
+    [1000, "1.00 kB"],
+    [9994, "9.99 kB"],
+    [9996, "10.0 kB"],
+    [99_960, "100 kB"],
+    [999_499, "999 kB"],
+    [999_500, "1.00 MB"],
+    [12_345_678, "12.3 MB"],
+    [Number.MAX_SAFE_INTEGER, "9.01 PB"],
+  ];
+  for (const [bytes, text] of cases) assertEquals(formatBytes(bytes), text);
+  fc.assert(fc.property(fc.maxSafeNat(), (bytes) => assert(formatBytes(bytes).length <= 7)));
+});
+
+Deno.test("durations have minutes and seconds, and hours if there are any", () => {
+  const cases = { 0: "0:00", 59.6: "1:00", 65: "1:05", 3599: "59:59", 3723: "1:02:03" };
+  for (const [seconds, text] of Object.entries(cases)) {
+    assertEquals(formatDuration(Number(seconds)), text);
+  }
+  assertEquals(formatDuration(360_000), "100:00:00");
+});
+
+Deno.test("a drawn line is removed by the next output, and drawn on a terminal only", () => {
+  const draw = (output: Output) => {
+    output.draw("");
+    for (const line of ["one", "two"]) output.draw(line);
+    output.note("note");
+    output.printResult("result", {});
+    output.draw("three");
+    output.error("error");
+  };
+  const [shown] = print({ columns: 80 }, draw);
+  assertEquals(shown.indexOf("\r\x1b[Kone"), 0);
+  const lines = ["note", "result", "degu: error: error"];
+  assertEquals(screenOf(shown.replaceAll("\n", "\r\n")), lines);
+  assertEquals(print({}, draw), ["result\n", "note\ndegu: error: error\n"]);
+  for (const [columns, expected] of [[37, 37], [0, 80]] as const) {
+    print({ columns }, (output) => assertEquals(output.columns, expected));
+  }
+});
+
+// The progress bar: its text, its terminal, its rate and its width.
+
+const PROGRESS = {
+  name: "camera:photos/1.jpg",
+  files: 3,
+  totalFiles: 10,
+  bytes: 25_000_000,
+  totalBytes: 100_000_000,
+  transferredBytes: 0,
+  waitsFor: null,
+};
+const RATE = 2_500_000;
+
+Deno.test("the bar shows the name, the bytes, the rate and the time, as far as the width allows", () => {
+  const one = { ...PROGRESS, totalFiles: 1 };
+  const bar = "[=====               ]";
+  const rows: [progress: CommandProgress, rate: number | null, columns: number, line: string][] = [
+    [
+      ...[PROGRESS, RATE, 100] as const,
+      `3/10 camera:photos/1.jpg    25 %  ${bar}  25.0 MB of 100 MB  2.50 MB/s  0:30 left`,
+    ],
+    [one, null, 80, `camera:photos/1.jpg           25 %  ${bar}  25.0 MB of 100 MB`],
+    [one, RATE, 57, "camer…1.jpg   25 %  [===       ]  2.50 MB/s  0:30 left"],
+    [one, RATE, 40, "came…jpg   25 %  2.50 MB/s  0:30 left"],
+    [PROGRESS, RATE, 40, "3/10 camera:…/1.jpg   25 %  0:30 left"],
+    [PROGRESS, 0, 40, "3/10 camera:ph…os/1.jpg   25 %  0 B/s"],
+  ];
+  for (const [progress, rate, columns, line] of rows) {
+    assertEquals(formatProgressLine(progress, rate, columns), line);
+  }
+  const complete = { bytes: 100_000_000 };
+  const empty = { bytes: 0, totalBytes: 0 };
+  const of = (change: Partial<CommandProgress>) =>
+    formatProgressLine({ ...PROGRESS, ...change }, null, 80);
+  for (const done of [complete, empty]) assertStringIncludes(of({ ...done, files: 10 }), " 100 %");
+  // A failed file may be empty, or may have been received completely.
+  assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
+  assertStringIncludes(of({ ...complete, files: 0, totalFiles: 1 }), " 99 %");
+  assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
+});
+
+Deno.test("the bar says after two seconds that directories are compared", () => {
+  const waitsFor = { text: "comparing camera:photos with /home/me/photos\x1b", since: 1000 };
+  const rows = [
+    [2999, 80, ""],
+    [3000, 80, "comparing camera:photos with /home/me/photos\\u{1b}"],
+    [3000, 33, "comparing camer…e/photos\\u{1b}"],
+  ] as const;
+  for (const [now, columns, line] of rows) {
+    assertEquals(formatWaitLine(waitsFor, now, columns), line);
+  }
+  assertEquals(formatWaitLine(null, 9999, 80), "");
+});
+
+Deno.test("a terminal of the kind dumb gets no bar and no color", () => {
+  const printed = () =>
+    print({ columns: 80 }, (output) => {
+      output.draw("drawn");
+      output.error("text");
+    }).join("");
+  assertStringIncludes(printed(), "drawn");
+  // The tests may not read the environment.
+  using _permission = patch(Deno.permissions, "querySync", (querySync) => () => {
+    return querySync({ name: "read", path: Deno.cwd() });
+  });
+  using _environment = patch(Deno.env, "get", () => () => "dumb");
+  assertEquals(printed(), "degu: error: text\n");
+});
+
+Deno.test("the bar is narrower than the terminal for any name, and has no control characters", () => {
+  const names = [
+    "x",
+    "日本語のファイル".repeat(20),
+    "👩‍👩‍👧".repeat(40),
+    "a\x1b[2J\r\nb\u202e".repeat(9),
+    "é".repeat(300),
+  ];
+  for (const name of names) {
+    for (let columns = 1; columns <= 200; columns++) {
+      const line = formatProgressLine({ ...PROGRESS, name }, RATE, columns);
+      assert(widthOf(line) < columns, `${columns}: ${JSON.stringify(line)}`);
+      assert(!/[\p{Cc}\u202e]/u.test(line), JSON.stringify(line));
+    }
+  }
+});
+
+Deno.test("a terminal gets the bar, which is removed at the end; with --quiet, --json or a pipe there is no bar", async () => {
+  await using files = await AgentFiles.start();
+  await Deno.writeFile(`${files.share}/日本 large`, randomBytes(8_000_000));
+  await fill(files.share, { small: "small" }); // the bar also has time at the end
+  const terminal = { columns: 100, rows: 24 }; // the whole name fits, with a rate, too
+  const get = async (source: string, target: string, ...options: string[]) => {
+    const args = ["get", ...options, `camera:${source}`, `${files.local}/${target}`];
+    await using agent = files.start(args, { terminal });
+    const { code, stdout } = await agent.waitForEnd();
+    assertEquals(code, 0, stdout);
+    return stdout;
+  };
+  const raw = await get("日本 large", "1");
+  const shown = raw.replaceAll("\x1b", "␛");
+  assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 8\.00 MB/);
+  const drawn = shown.split("\r").filter((line) => line.includes(" of 8.00 MB"));
+  assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
+  // The cursor was never hidden, and the last line is cleared.
+  assert(!shown.includes("␛[?25l"), shown);
+  assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in 0:\d\d/);
+  assertEquals(screenOf(raw).map((line) => line.replace(/in .*/, "")), [
+    `${files.local}/1`,
+    "1 file copied, 8.00 MB ",
+  ]);
+  assertStringIncludes(await get("small", "2"), "camera:small");
+  for (const option of ["--quiet", "--json"]) {
+    const plain = await get("small", option, option);
+    assert(!plain.includes("\x1b"), plain);
+  }
+  const piped = await files.runToSuccess("get", "camera:small", `${files.local}/3`);
+  assertEquals(piped.stderr.split("\n").length, 2);
+  assert(!piped.stderr.includes("%"));
+});
+
+Deno.test("the rate is computed from the recent samples, and unknown at first", () => {
+  assertEquals(computeRate([[0, 0]]), null);
+  assertEquals(computeRate([[0, 0], [299, 1000]]), null);
+  assertEquals(computeRate([[0, 0], [299, 1000], [500, 1000]]), 2000);
+  assertEquals(computeRate([[1000, 700], [3000, 1000]]), 150);
+  // Ten samples a second.
+  const stalled = Array.from({ length: 100 }, (_, i): Sample => [i * 100, Math.min(i, 55)]);
+  assertEquals(computeRate(stalled), (55 - 50) / 4.9);
+});
+
+Deno.test("the middle of a long text is cut out; possibly wide characters count twice", () => {
+  const rows: [text: string, columns: number, fitted: string][] = [
+    ["holiday-2025.jpg", 16, "holiday-2025.jpg"],
+    ["holiday-2025.jpg", 11, "holid…5.jpg"],
+    ["日本語のファイル.txt", 12, "日本語の…txt"],
+    ["👩👩👩", 5, "👩…👩"],
+    ["abc", 1, "…"],
+    ["abc", 0, ""],
+  ];
+  for (const [text, columns, fitted] of rows) assertEquals(fitText(text, columns), fitted);
+  fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(40), (text, columns) => {
+    assert(widthOf(fitText(text, columns)) <= columns);
+  }));
+});
 
 /** More bytes than the program reads before it begins to send. */
 const LONG_TEXT = "0123456789".repeat(70_000);

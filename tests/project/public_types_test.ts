@@ -1,5 +1,11 @@
-/** The public API: this test fails after any change of a name or a type. */
-import { assertEquals } from "@std/assert";
+/** The public API, which this test fixes, and two copies of the library in one program. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
 import * as certificates from "@degu/degu/certificates";
@@ -12,6 +18,14 @@ import * as filesClient from "@degu/files/client";
 import * as misc from "@degu/degu/misc";
 import * as server from "@degu/degu/server";
 import * as all from "@degu/degu";
+import { readPackages } from "@degu/internal/tools/packages.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { ROOT } from "@degu/testing/tree.ts";
+import { fromFileUrl, toFileUrl } from "@std/path";
 
 const entries: Record<string, [entry: object, names: string]> = {
   "@degu/degu/base": [
@@ -222,3 +236,298 @@ export type OfTools = AllTrue<[
     (value: string) => base.Range | base.SuffixRange | string | null
   >,
 ]>;
+
+const FOLDERS = ["apps", "base", "internal", "misc", "net", "program", "web", "worker"];
+const ENTRIES = ["base", "certificates", "client", "misc", "mod", "server"];
+
+/** The version of the copy: no later version of the library. */
+const COPY_VERSION = "0.0.1";
+
+/** The names of all entries of a copy of the library. */
+type PackageCopy = Awaited<ReturnType<typeof loadEntries>>;
+
+/** Loads the entries of the library a second time, from another directory. */
+async function loadCopy() {
+  const root = fromFileUrl(ROOT);
+  const { path, ...dir } = await createTempDir();
+  for (const folder of FOLDERS) await copyTree(`${root}/${folder}`, `${path}/${folder}`);
+  for (const entry of ENTRIES) await Deno.copyFile(`${root}/${entry}.ts`, `${path}/${entry}.ts`);
+  const versionModule = `${path}/internal/copies.ts`;
+  const code = await Deno.readTextFile(versionModule);
+  const changedCode = code.replace(/(?<=^const VERSION = ")[^"]*/m, COPY_VERSION);
+  await Deno.writeTextFile(versionModule, changedCode);
+  return { ...dir, ...await loadEntries(toFileUrl(`${path}/`), COPY_VERSION) };
+}
+
+async function copyTree(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) await copyTree(`${from}/${name}`, `${to}/${name}`);
+    else if (name.endsWith(".ts")) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+  }
+}
+
+async function loadEntries(url: URL | string, version: string) {
+  const load = (entry: string) => import(new URL(`${entry}.ts`, url).href);
+  const main: typeof import("@degu/degu") = await load("mod");
+  const base: typeof import("@degu/degu/base") = await load("base");
+  const client: typeof import("@degu/degu/client") = await load("client");
+  const misc: typeof import("@degu/degu/misc") = await load("misc");
+  const server: typeof import("@degu/degu/server") = await load("server");
+  return { version, ...misc, ...server, ...client, ...base, ...main };
+}
+
+type RunWithCopies = (own: PackageCopy, other: PackageCopy) => Promise<void> | void;
+
+/**
+ * Loads a copy, which the caller disposes of after all tests. `inBothOrders` makes the function of a
+ * test, with a step for each order of the two copies.
+ *
+ * @param version The version of the original.
+ */
+async function loadCopies(version: string) {
+  const copy = await loadCopy();
+  const original = await loadEntries(ROOT, version);
+  const orders: [name: string, own: PackageCopy, other: PackageCopy][] = [
+    ["this copy with objects of the other copy", original, copy],
+    ["the other copy with objects of this copy", copy, original],
+  ];
+  const inBothOrders = (run: RunWithCopies) => (t: Deno.TestContext): Promise<void> =>
+    testEachRow(t, orders, (_name, ...copies) => run(...copies));
+  return { copy, inBothOrders, dispose: async () => await copy[Symbol.asyncDispose]() };
+}
+
+const [{ version }] = await readPackages();
+const { copy, inBothOrders, dispose } = await loadCopies(version);
+Deno.test.afterAll(dispose);
+
+const LOOPBACK = ["127.0.0.1", 0] as const;
+
+function describeOther(className: string, own: PackageCopy, other: PackageCopy): string {
+  return `${className} of another copy of @degu/degu: this program has two copies, ` +
+    `${own.version} and ${other.version} ("deno why @degu/degu" shows`;
+}
+
+/** Makes an object of the other copy, hands it to this copy, and returns or throws the result. */
+type Seam = (own: PackageCopy, other: PackageCopy) => unknown;
+
+const app = () => [204, "No Content", {}, null] as const;
+
+function makeClient({ Client }: PackageCopy): all.Client {
+  return new Client(["127.0.0.1", 1]);
+}
+
+function makeRequest({ mkreq }: PackageCopy): all.Request {
+  return mkreq("GET", "/");
+}
+
+function makeBody({ Body }: PackageCopy): all.Body {
+  return new Body(new Blob(["hello"]).stream(), 5);
+}
+
+/** Makes a request by a requester whose connections are those of the other copy. */
+async function useConnection(
+  other: PackageCopy,
+  makeRequester: (client: all.Client) => all.Requester,
+): Promise<void> {
+  await using server = await other.Server.start([...LOOPBACK], app);
+  const client = new other.Client(server.address);
+  let connection: all.Connection | undefined;
+  const connect = client.connect.bind(client);
+  client.connect = async () => connection = await connect();
+  try {
+    await makeRequester(client).request("GET", "/");
+  } finally {
+    assertEquals(connection?.closed, true);
+  }
+}
+
+/** Makes a requester of a program's own, whose responses are those of the other copy. */
+function makeWrapper({ Response }: PackageCopy): all.Requester {
+  return { request: () => Promise.resolve(new Response(200, "OK", {}, null)) };
+}
+
+/** The names of the classes, or `Object`, and the objects that another copy refuses. */
+const seams: readonly (readonly [label: string, className: string, Seam])[] = [
+  ["the session of callApp()", "Session", (own, other) => {
+    return own.callApp(app, makeRequest(own), { session: other.mkSession({ user: "anna" }) });
+  }],
+  ["the session of an app of fromFetchHandler()", "Session", (own, other) => {
+    const handle = own.fromFetchHandler(() => new Response());
+    return own.callApp(
+      (request) => handle(request, other.mkSession(), own.bodies as all.Api),
+      makeRequest(own),
+    );
+  }],
+  ["the request of callApp()", "Request", (own, other) => own.callApp(app, makeRequest(other))],
+  ["the app of a server", "ProxyApp", (own, other) => {
+    return new own.Server([...LOOPBACK], new other.ProxyApp(makeClient(other)));
+  }],
+  ["the connector of a pool", "Client", (own, other) => new own.ConnectionPool(makeClient(other))],
+  ["the client of a ProxyApp", "Client", (own, other) => new own.ProxyApp(makeClient(other))],
+  ["a connection of a pool", "Connection", (own, other) => {
+    return useConnection(other, (client) => {
+      return new own.ConnectionPool({ connect: () => client.connect() });
+    });
+  }],
+  ["a response in a pool", "Response", async (own, other) => {
+    const connection = { ...makeWrapper(other), closed: false, close() {} };
+    await using pool = new own.ConnectionPool({ connect: () => Promise.resolve(connection) });
+    await pool.get("/");
+  }],
+  ["the body of a response", "Body", (own, other) => {
+    return own.callApp(() => [200, "OK", {}, makeBody(other)], makeRequest(own));
+  }],
+  ["the range of a response", "ContentRange", (own, other) => {
+    const headers = { "content-range": new other.ContentRange(0, 5, 10) };
+    return own.callApp(() => [206, "Partial Content", headers, "hello"], makeRequest(own));
+  }],
+  ["the TLS context of a server", "Object", async (own, other) => {
+    await using pki = await other.TempPKI.create();
+    const context = other.buildServerSslctx(pki.serverSslconfig);
+    new own.SSLServer(context, [...LOOPBACK], app);
+  }],
+];
+
+for (const [label, className, run] of seams) {
+  Deno.test(
+    `${label}: an object of another copy is refused, and the error has both versions`,
+    inBothOrders(async (own, other) => {
+      const error = await assertRejects(async () => await run(own, other), TypeError);
+      assertStringIncludes(error.message, `got ${describeOther(className, own, other)}`);
+    }),
+  );
+}
+
+/** The public classes whose objects a function takes only as streams or by their methods. */
+const UNMARKED_CLASSES = [
+  "ChunkedDecoderStream",
+  "ChunkedEncoderStream",
+  "LengthDecoderStream",
+  "LengthEncoderStream",
+  "SSLServer",
+  "Server",
+  "TempPKI",
+  "TempSSLServer",
+  "TempServer",
+];
+
+Deno.test("the objects of each public class can be recognized by another copy", () => {
+  const classes = Object.entries<unknown>(copy).filter(([, value]) => /^class\b/.test(`${value}`));
+  const unmarked = classes.filter(([, value]) => {
+    return !(Symbol.for("degu.copy") in (value as { readonly prototype: object }).prototype);
+  });
+  assertEquals(unmarked.map(([name]) => name).sort(), UNMARKED_CLASSES);
+});
+
+Deno.test("transfers and peerOf() refuse the objects of another copy, and the error has both versions", async () => {
+  const own = { ...copy, version };
+  const calls: [className: string, call: () => Promise<unknown>][] = [
+    ["Client", () => files.download(makeClient(copy), "/", new WritableStream())],
+    ["ConnectionPool", () => {
+      return files.download(new copy.ConnectionPool(makeClient(copy)), "/", new WritableStream());
+    }],
+    ["Session", () => Promise.resolve().then(() => device.peerOf(copy.mkSession()))],
+  ];
+  for (const [className, call] of calls) {
+    const error = await assertRejects(call, TypeError);
+    assertStringIncludes(error.message, describeOther(className, own, copy));
+  }
+});
+
+/** Starts a server, and returns the status of a GET request, and the logged errors. */
+async function request(
+  pkg: PackageCopy,
+  serverApp: all.App,
+): Promise<[status: number, log: string]> {
+  const logger = new RecordingLogger();
+  await using server = await pkg.Server.start([...LOOPBACK], serverApp, { logger });
+  const { status } = await new pkg.Client(server.address).get("/");
+  return [status, logger.messagesOf("error").join("\n")];
+}
+
+Deno.test("a FilesApp gets no request of another copy: the server answers with 500, and logs both versions", async () => {
+  await using dir = await createTempDir();
+  const filesApp = new files.FilesApp(dir.path, { list: true, write: true });
+  const [status, log] = await request(copy, filesApp);
+  assertEquals(status, 500);
+  assertStringIncludes(log, describeOther("Request", { ...copy, version }, copy));
+});
+
+Deno.test(
+  "a thrown response of another copy causes 500, and the log has both versions",
+  inBothOrders(async (own, other) => {
+    const [status, log] = await request(own, () => {
+      throw new other.ResponseError(other.reply(404));
+    });
+    assertEquals(status, 500);
+    assertStringIncludes(log, describeOther("ResponseError", own, other));
+    const call = () => {
+      return own.callApp(() => {
+        throw new other.ResponseError(other.reply(404));
+      }, makeRequest(own));
+    };
+    await assertRejects(call, other.ResponseError);
+  }),
+);
+
+Deno.test(
+  "an identity whose check fails with an error of another copy isn't trusted",
+  inBothOrders(async (own, other) => {
+    const fail = () => {
+      throw new other.ResponseError(other.reply(503));
+    };
+    const session = { user: "anna", isTrusted: fail };
+    const call = (handle: all.App) => own.callApp(handle, makeRequest(own), { session });
+    const response = await call(async (_request, session) => {
+      return own.reply(200, await session.trust());
+    });
+    assertEquals(await response.text(), "untrusted");
+    const checked = await call(async (_request, session) => {
+      await session.checkTrusted();
+      return own.reply(200);
+    });
+    assertEquals(checked.status, 403);
+    const serverApp = { onConnect: () => ({ user: "anna", isTrusted: fail }), handle: app };
+    await assertRejects(() => request(own, serverApp), own.EmptyPreambleError);
+  }),
+);
+
+Deno.test(
+  "an error of another copy isn't transient, has no description, and keeps its code",
+  inBothOrders(async (own, other) => {
+    using server = new RawServer();
+    const pending = catchRejection(new other.Client(server.address).get("/"), "the request");
+    const peer = await server.accept();
+    await peer.readPreamble();
+    peer.close();
+    const closed = await pending as all.EmptyPreambleError;
+    const refused = await catchRejection(makeClient(other).connect(), "the connection");
+    const late = await catchRejection(
+      new other.Client(server.address, { timeout: 0.02 }).get("/"),
+      "the time-out",
+    );
+    const argument = catchThrown(() => new other.Client(["a", 80], { timeout: -1 }), "the call");
+    const status = new other.StatusError({ message: "", status: 503, method: "GET" });
+    const errors = [closed, refused, late, argument, status, new other.Response(503, "", {}, null)];
+    for (const error of errors) {
+      const results = [
+        own.isTransient(error),
+        own.isTimeout(error),
+        own.describeConnectionError(error),
+        own.describeArgumentError(error),
+      ];
+      assertEquals(results, [false, false, null, null]);
+      assertEquals(error instanceof own.DeguError, false);
+    }
+    assert(other.isTransient(closed) && other.isTransient(status));
+    assertEquals(closed.code, "EMPTY_PREAMBLE");
+    assertInstanceOf(closed, other.ProtocolError);
+    let attempts = 0;
+    const attempt = () => (attempts++, Promise.reject(closed));
+    await assertRejects(() => own.retry(attempt, { seconds: 0 }), other.EmptyPreambleError);
+    const respond = () => (attempts++, new other.Response(503, "", {}, null));
+    assertEquals((await own.retry(respond, { seconds: 0 })).status, 503);
+    assertEquals(attempts, 2);
+  }),
+);
