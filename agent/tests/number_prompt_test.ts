@@ -290,6 +290,8 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   assertEquals(stdout.includes("it shows this number"), false);
 });
 
+const noTerminal = ignoreIf(await findTerminalObstacle());
+
 /** The steps at a device's terminal, by the input that doesn't count. */
 const NO_ON_TERMINAL: Readonly<Record<string, TerminalOptions["steps"] & object>> = {
   "from before the question, even with Enter after it": [
@@ -305,7 +307,7 @@ const NO_ON_TERMINAL: Readonly<Record<string, TerminalOptions["steps"] & object>
 
 Deno.test(
   "on a terminal, input from before the question or from while the program was stopped does not count",
-  ignoreIf(await findTerminalObstacle()),
+  noTerminal,
   async () => {
     await Promise.all(
       Object.entries(NO_ON_TERMINAL).map(async ([label, steps]) => {
@@ -357,7 +359,7 @@ Deno.test("after the pairing, no reply except yes at the question serves", async
 
 Deno.test(
   "after the pairing, yes at the question goes on as degu serve in this process, with the permissions of pair",
-  ignoreIf(await findTerminalObstacle()),
+  noTerminal,
   async () => {
     await using homes = await AgentHomes.create("one", "two");
     const user = homes.joinPath("user");

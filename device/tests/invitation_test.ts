@@ -413,7 +413,7 @@ function* randomNumbers(seed: number): Generator<number, never> {
 
 /** Runs an invitation with a joiner by number, and perhaps a joiner by line and an early end. */
 async function race(round: number): Promise<string> {
-  const random = randomNumbers(round);
+  const random = randomNumbers(round * 1_000_000);
   const nextRandom = () => random.next().value;
   const randomPause = () => new Promise<void>((resolve) => setTimeout(resolve, nextRandom() * 25));
   const [isYes, isByLine, isClosed] = [nextRandom() < 0.7, nextRandom() < 0.4, nextRandom() < 0.4];
@@ -454,10 +454,7 @@ async function race(round: number): Promise<string> {
 }
 
 Deno.test("whatever the order of line, number, reply and end, at most one device is stored, and no event is unknown", async () => {
-  const names = new Set<string>();
-  for (let round = 1; round <= 40; round += 20) {
-    const rounds = Array.from({ length: 20 }, (_, i) => race(round + i));
-    for (const name of await Promise.all(rounds)) names.add(name);
-  }
-  assertEquals([...names].toSorted(), ["nobody", "other", "viewer"]);
+  // Each combination of a reply, a joiner by line and an early end occurs in these rounds.
+  const names = await Promise.all(Array.from({ length: 20 }, (_, i) => race(i + 1)));
+  assertEquals([...new Set(names)].toSorted(), ["nobody", "other", "viewer"]);
 });

@@ -28,16 +28,8 @@ const MEBIBYTES: Readonly<Record<string, readonly string[]>> = {
 
 /** Runs a command in a network namespace that has only 127.0.0.1. */
 const WITHOUT_IPV6 = [
-  "unshare",
-  "-rn",
-  "python3",
-  "-c",
-  `
-import os, subprocess, sys
-with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as file: file.write("1")
-subprocess.check_call(["ip", "link", "set", "lo", "up"])
-os.execv(sys.argv[1], sys.argv[1:])
-`,
+  ...["unshare", "-rn", "sh", "-ec"],
+  'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up; exec "$0" "$@"',
 ];
 const obstacle = await findObstacle([...WITHOUT_IPV6, Deno.execPath(), "--version"]);
 
@@ -125,7 +117,7 @@ Deno.test("each program that runs until a signal has a test", async () => {
 });
 
 Deno.test({
-  name: "the tutorial uses 127.0.0.1 without IPv6, and says so (needs unshare, python3)",
+  name: "the tutorial uses 127.0.0.1 without IPv6, and says so (needs unshare, ip)",
   ignore: obstacle !== null,
   async fn() {
     const path = `${DIRECTORY}tutorial.ts`;

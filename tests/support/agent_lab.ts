@@ -298,9 +298,9 @@ const EVENT_TIMEOUT_MILLISECONDS = 60_000;
 
 export async function waitUntil(label: string, hasHappened: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + EVENT_TIMEOUT_MILLISECONDS;
-  while (!await hasHappened()) {
+  for (let pause = 20; !await hasHappened(); pause = Math.min(2 * pause, 160)) {
     if (performance.now() > deadline) throw new Error(`waited in vain for ${label}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

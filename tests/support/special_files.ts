@@ -32,12 +32,11 @@ export async function makeFifo(path: string): Promise<boolean> {
   return code === 0;
 }
 
-/** Makes a file whose name is not UTF-8. Resolves to false if Python is not installed. */
+/** Makes a file whose name is not UTF-8. Resolves to false if `bash` is not installed. */
 export async function makeNonUtf8Name(dir: string): Promise<boolean> {
-  const code = `import os, sys; open(os.fsencode(sys.argv[1]) + b"/\\xff", "w")`;
-  const end = await runCommand(["python3", "-c", code, dir]);
-  assert(end.success || end.code === 127, `a name that is not UTF-8 in ${dir}`);
-  return end.success;
+  const { code } = await run(`: > "$0/"$'\\xff'`, dir);
+  assert(code === 0 || code === 127, `a name that is not UTF-8 in ${dir}`);
+  return code === 0;
 }
 
 /** Lists the paths of this process's open files below a directory; only on Linux. */
