@@ -8,7 +8,7 @@ import { connectionErrorDetails } from "@degu/internal/base/connection_error_det
 import { answerLostError } from "@degu/internal/device/join.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
-import { fill, listNames } from "@degu/testing/directories.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -171,104 +171,129 @@ Deno.test("a refusal that a disk has caused is logged, and one that the client r
   ]);
 });
 
-Deno.test("swapped and missing operands are errors that name the right command", async (t) => {
-  await using files = await AgentFiles.start();
-  await fill(files.local, { note: "x" });
-  await fill(files.share, { "dir/a": "x" });
-  const note = `${files.local}/note`;
-  const toPut = "the target comes last: degu put";
-  const toGet = "the target comes last: degu get";
-  const twoWords = "if camera is the peer, write camera";
-  const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
-    ["put: the peer first", 2, `${toPut} ${note} camera:`, ["put", "camera:", note]],
-    [
-      "put: from the peer",
-      2,
-      "where to? to copy it to this device, run degu get camera:dir/a .",
-      ["put", "camera:dir/a", "."],
-    ],
-    ["sync: no target", 2, `where to? write PEER:DIR after "${note}"`, ["sync", note]],
-    ["ls: a misspelled peer", 3, '"camara": Did you mean camera?', ["ls", "camara:"]],
-    ["get: the target first", 2, `${toGet} camera:dir/a .`, ["get", ".", "camera:dir/a"]],
-    ["ls: a path without a colon", 2, `${twoWords}:dir`, ["ls", "camera", "dir"]],
-  ];
-  await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
-    await files.runToFailure(code, expectedMessage, ...args);
-  });
-});
+/** Runs command lines that fail with an exit code and a part of a message. */
+async function testFailures(
+  t: Deno.TestContext,
+  files: AgentFiles,
+  rows: readonly (readonly [code: number, expectedMessage: string, args: readonly string[]])[],
+): Promise<void> {
+  for (const [code, message, args] of rows) {
+    await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
+  }
+}
 
-Deno.test("for a name that the shell has split at its spaces, an error has the words to write", async (t) => {
+Deno.test("a wrong command line is an error with the words to write, and creates no file", async (t) => {
   await using files = await AgentFiles.start();
   const { local, share } = files;
-  await fill(local, { "my report.pdf": "x", "a": "1" });
-  await fill(share, { "My Documents/x": "1" });
-  const pdf = `quote a name with spaces: '${local}/my report.pdf'`;
-  const quote = "quote a name with spaces: 'camera:My Documents/x'";
-  const noSpace = "write camera:holiday, without a space after the colon";
-  const rows: [code: number, args: string[], expectedMessage: string][] = [
-    [2, ["rm", "camera:My", "Documents/x"], quote],
-    [2, ["ls", "camera:", "holiday"], noSpace],
-    [2, ["put", `${local}/a`, "camera:sub", "dir/"], "quote a name with spaces: 'camera:sub dir/'"],
-  ];
-  await testEachRow(t, rows.map((row) => [row[1].join(" "), ...row] as const), async (
-    _rule,
-    code,
-    args,
-    expectedMessage,
-  ) => {
-    await files.runToFailure(code, expectedMessage, ...args);
-  });
+  await fill(local, { note: "1", "my report.pdf": "2", "x/y": "3" });
+  await fill(share, { "dir/a": "1", "My Documents/x": "2", x: "3", "b.txt": "4" });
+  const treeBefore = await readTree(local);
   using _hostname = patch(Deno, "hostname", () => () => "viewer");
-  await files.runToFailure(2, pdf, "send", `${local}/my`, "report.pdf");
-});
-
-Deno.test("a path that another program understands is refused with the words to write", async (t) => {
-  await using files = await AgentFiles.start();
-  const { local, share } = files;
-  await fill(local, { a: "1" });
-  await fill(share, { x: "1" });
-  const a = `${local}/a`;
-  const rows: [code: number, args: string[], expectedMessage: string][] = [
+  const note = `${local}/note`;
+  const quote = "quote a name with spaces:";
+  const peerOfSend =
+    'does not exist: if camera is a peer, write "degu put" in place of "degu send"\n';
+  const fallback = "does not exist: check the name, and the current directory\n";
+  const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
+  const serve = (...args: string[]) => ["serve", "--listen", "127.0.0.1:0", ...args];
+  const remote =
+    '"camera:x" is on another device: run degu serve there; for a directory of this name write ./camera:x';
+  const rows: [code: number, expectedMessage: string, args: string[]][] = [
+    // Swapped and missing operands.
+    [2, `the target comes last: degu put ${note} camera:`, ["put", "camera:", note]],
+    [2, "the target comes last: degu get camera:dir/a .", ["get", ".", "camera:dir/a"]],
+    [2, "to copy it to this device, run degu get camera:dir/a .", ["put", "camera:dir/a", "."]],
+    [2, `where to? write PEER:DIR after "${note}"`, ["sync", note]],
+    [3, '"camara": Did you mean camera?', ["ls", "camara:"]],
+    [2, "if camera is the peer, write camera:dir", ["ls", "camera", "dir"]],
+    // Names that the shell has split at their spaces.
+    [2, `${quote} 'camera:My Documents/x'`, ["rm", "camera:My", "Documents/x"]],
+    [2, "write camera:holiday, without a space after the colon", ["ls", "camera:", "holiday"]],
+    [2, `${quote} 'camera:sub dir/'`, ["put", note, "camera:sub", "dir/"]],
+    [2, `${quote} '${local}/my report.pdf'`, ["send", `${local}/my`, "report.pdf"]],
+    // Paths that another program understands.
     [
       2,
-      ["put", a, "rsync://camera/x"],
       "is a URL: write the name of a peer, a colon and a path, as in camera:x",
+      ["put", note, "rsync://camera/x"],
     ],
     [
       2,
-      ["ping", "camera", "--address", "http://me:pw@192.0.2.1:7443/x"],
       "--address: it is a URL: write its host, and its port if needed, as in 192.0.2.1:7443\n",
+      ["ping", "camera", "--address", "http://me:pw@192.0.2.1:7443/x"],
     ],
     [
       2,
-      ["ls", "camera::x"],
       "written as for rsync's daemon: write camera:x; for a name with a colon, camera:./:x",
+      ["ls", "camera::x"],
     ],
-    [2, ["ls", "camera@192.0.2.1:x"], "as in PEER:x --address 192.0.2.1\n"],
-    [2, ["put", "~/q.jpg", "camera:"], "the shell has not expanded ~: leave out the quotes"],
-    [3, ["ping", ""], 'there is no peer "": is a variable of the shell empty?'],
-    [1, ["get", "camera: x"], '"camera: x" does not exist: write no space after the colon'],
-    [2, ["put", a, "camera:C:\\x\\y"], "has a path of Windows"],
+    [2, "as in PEER:x --address 192.0.2.1\n", ["ls", "camera@192.0.2.1:x"]],
+    [2, "the shell has not expanded ~: leave out the quotes", ["put", "~/q.jpg", "camera:"]],
+    [3, 'there is no peer "": is a variable of the shell empty?', ["ping", ""]],
+    [1, '"camera: x" does not exist: write no space after the colon', ["get", "camera: x"]],
+    [2, "has a path of Windows", ["put", note, "camera:C:\\x\\y"]],
     [
       1,
-      ["get", "-r", "--inbox", "camera:.degu-kept"],
       "earlier versions are on camera, in .degu-kept of its inbox: copy a version out of it on camera",
+      ["get", "-r", "--inbox", "camera:.degu-kept"],
     ],
     [
       1,
-      ["get", "--inbox", "camera:old/file"],
       "may be in another directory of the inbox, and can be moved on camera",
+      ["get", "--inbox", "camera:old/file"],
+    ],
+    // The last word of send may be a peer, and a name with an ending is not advised to be split.
+    [1, 'if camera is a peer, write "degu put"', ["send", note, "camera:"]],
+    [1, `"camera" ${peerOfSend}`, ["send", note, "camera"]],
+    [1, fallback, ["send", "camera"]],
+    [1, fallback, ["put", note, "camera", "camera:"]],
+    [1, "if it is new: mkdir -p no-dir/sub\n", ["get", "camera:b.txt", "no-dir/sub/x"]],
+    // Numbers with another unit.
+    [2, '--every: must be a number of seconds: write 300; got "5m"', sync("--every", "5m")],
+    [2, 'must be a number of seconds, 0 or more; got "1h"', sync("--settled", "1h")],
+    [2, 'write 86400; got "1d"', ["ping", "camera", "--wait", "1d"]],
+    [2, '--keep: must be a number of days: write 7; got "7d"', sync("--keep", "7d")],
+    [2, 'must be a number of days, 1 to 36500; got "36h"', sync("--keep", "36h")],
+    // Directories of serve with the name of a peer's path, or of a pattern.
+    [2, `--share: ${remote}`, serve("--share", "camera:x")],
+    [2, `--inbox-for-all: ${remote}`, serve("--inbox-for-all", "camera:x")],
+    [
+      2,
+      `--inbox: "${local}/docs*" does not exist: degu does not expand wildcards: name one directory\n`,
+      serve("--inbox", `${local}/docs*`),
+    ],
+    [
+      2,
+      'too many arguments: "photos"; degu serve shares one directory: name one that contains the others',
+      serve("--share", local, "photos"),
+    ],
+    // Advice doesn't name what the same command refuses.
+    [
+      1,
+      `camera:x: "${local}/x" is a directory: move it, or choose another target\n`,
+      ["get", "camera:x", local],
+    ],
+    [2, '"camera:*": degu does not expand wildcards: write camera:; for a name', [
+      "ls",
+      "camera:*",
+    ]],
+    [2, "write PEER:PATH, such as camera:photos/1.jpg\n", ["rm", "camera"]],
+    [
+      2,
+      "must be on this device: to copy a directory of camera, run cp -a on camera\n",
+      ["sync", "camera:a", "camera:b"],
+    ],
+    [
+      2,
+      "degu service install --print prints its permissions",
+      ["permissions", "service", "install"],
     ],
   ];
   // On Windows, the program itself expands ~, and a name has no colon.
-  const isWindows = Deno.build.os === "windows";
-  for (const [code, args, message] of rows) {
-    if (isWindows && args.some((arg) => arg.includes("~"))) continue;
-    await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
-  }
-  if (isWindows) return;
-  using _hostname = patch(Deno, "hostname", () => () => "machine.lan");
-  await files.runToFailure(1, 'if camera is a peer, write "degu put"', "send", a, "camera:");
+  const isOfUnix = ([, , args]: typeof rows[number]) =>
+    args[1]?.startsWith("~") || args[0] === "send" && args[2] === "camera:";
+  await testFailures(t, files, rows.filter((row) => Deno.build.os !== "windows" || !isOfUnix(row)));
+  assertEquals(await readTree(local), treeBefore);
 });
 
 Deno.test("a peer is named by the beginning of its id that screens show, but not by less", async () => {
@@ -290,19 +315,25 @@ Deno.test("options that users of scp and rsync type first are refused with advic
   await fill(local, { a: "1" });
   const kept = "times and permission bits are always kept";
   const a = `${local}/a`;
-  const rows: [args: string[], expectedMessage: string][] = [
-    [["get", "-P", "22", "camera:x"], "for a port, write --address HOST:PORT"],
-    [["sync", "-avz", local, "camera:"], `${kept}; unknown option '-z': leave it out`],
-    [["rm", "-rf", "camera:x"], "unknown option '-f': leave it out, because degu rm does not ask"],
-    [["put", "--dry-run", a, "camera:"], "only degu sync has it"],
-    [["serve", "--port", "8000", "--inbox"], "write --listen 0.0.0.0:PORT\n"],
+  await testFailures(t, files, [
+    [2, "for a port, write --address HOST:PORT", ["get", "-P", "22", "camera:x"]],
+    [2, `${kept}; unknown option '-z': leave it out`, ["sync", "-avz", local, "camera:"]],
+    [2, "unknown option '-f': leave it out, because degu rm does not ask", [
+      "rm",
+      "-rf",
+      "camera:x",
+    ]],
+    [2, "only degu sync has it", ["put", "--dry-run", a, "camera:"]],
+    [2, "write --listen 0.0.0.0:PORT\n", ["serve", "--port", "8000", "--inbox"]],
     // Other options have no advice, and a name without letters is perhaps a file.
-    [["sync", "--link-dest=../a", local, "camera:"], "unknown option '--link-dest=../a'; see"],
-    [["put", "-az.txt", a, "camera:"], "unknown option '-az.txt'; to name a file, write ./ before"],
-  ];
-  for (const [args, message] of rows) {
-    await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
-  }
+    [2, "unknown option '--link-dest=../a'; see", ["sync", "--link-dest=../a", local, "camera:"]],
+    [2, "unknown option '-az.txt'; to name a file, write ./ before", [
+      "put",
+      "-az.txt",
+      a,
+      "camera:",
+    ]],
+  ]);
   const short = await files.runToSuccess("sync", "-nv", local, "camera:d");
   const long = await files.runToSuccess("sync", "--dry-run", "--verbose", local, "camera:d");
   assertEquals(short.stdout, long.stdout);
@@ -523,90 +554,4 @@ Deno.test("an error has no part of an invitation line", async () => {
     const { stdout } = await files.run(...args, "--json");
     assert(!/AAAA|BBBB/.test(stdout), stdout);
   }
-});
-
-Deno.test("a number with another unit is refused with the number to write", async (t) => {
-  await using files = await AgentFiles.start();
-  const { local } = files;
-  const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
-  const rows: [args: string[], expectedMessage: string][] = [
-    [sync("--every", "5m"), '--every: must be a number of seconds: write 300; got "5m"'],
-    [sync("--settled", "1h"), 'must be a number of seconds, 0 or more; got "1h"'],
-    [["ping", "camera", "--wait", "1d"], 'write 86400; got "1d"'],
-    [sync("--keep", "7d"), '--keep: must be a number of days: write 7; got "7d"'],
-    [sync("--keep", "36h"), 'must be a number of days, 1 to 36500; got "36h"'],
-  ];
-  for (const [args, message] of rows) {
-    await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
-  }
-});
-
-Deno.test("serve creates and advises no directory with the name of a peer's path or a pattern", async (t) => {
-  await using files = await AgentFiles.start();
-  const { local } = files;
-  const remote = (name: string) =>
-    `"${name}" is on another device: run degu serve there; for a directory of this name write ./${name}`;
-  const pattern =
-    `"${local}/docs*" does not exist: degu does not expand wildcards: name one directory\n`;
-  const oneShare = "degu serve shares one directory: name one that contains the others";
-  const rows: [args: string[], expectedMessage: string][] = [
-    [["--share", "camera:x"], `--share: ${remote("camera:x")}`],
-    [["--inbox-for-all", "camera:x"], `--inbox-for-all: ${remote("camera:x")}`],
-    [["--inbox", `${local}/docs*`], `--inbox: ${pattern}`],
-    [["--share", local, "photos"], `too many arguments: "photos"; ${oneShare}`],
-  ];
-  for (const [args, message] of rows) {
-    await t.step(args.join(" "), async () => {
-      await files.runToFailure(2, message, "serve", "--listen", "127.0.0.1:0", ...args);
-    });
-  }
-  assertEquals(await listNames(local), []);
-});
-
-Deno.test("advice doesn't name what the same command refuses", async (t) => {
-  await using files = await AgentFiles.start();
-  const { local, share } = files;
-  await fill(share, { file: "1" });
-  await fill(local, { "file/x": "1" });
-  const rows: [code: number, args: string[], expectedMessage: string][] = [
-    [
-      1,
-      ["get", "camera:file", local],
-      `camera:file: "${local}/file" is a directory: move it, or choose another target\n`,
-    ],
-    [
-      2,
-      ["ls", "camera:*"],
-      '"camera:*": degu does not expand wildcards: write camera:; for a name',
-    ],
-    [2, ["rm", "camera"], "write PEER:PATH, such as camera:photos/1.jpg\n"],
-    [
-      2,
-      ["sync", "camera:a", "camera:b"],
-      "must be on this device: to copy a directory of camera, run cp -a on camera\n",
-    ],
-    [
-      2,
-      ["permissions", "service", "install"],
-      "degu service install --print prints its permissions",
-    ],
-  ];
-  for (const [code, args, message] of rows) {
-    await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
-  }
-});
-
-Deno.test("the last word of send may be a peer, and a name with an ending is not advised to be split", async () => {
-  await using files = await AgentFiles.start();
-  const { local, share } = files;
-  await fill(local, { note: "1" });
-  await fill(share, { "b.txt": "1" });
-  const advice = 'does not exist: if camera is a peer, write "degu put" in place of "degu send"\n';
-  const fallback = "does not exist: check the name, and the current directory\n";
-  const noDirectory = "if it is new: mkdir -p no-dir/sub\n";
-  await files.runToFailure(1, noDirectory, "get", "camera:b.txt", "no-dir/sub/x");
-  await files.runToFailure(1, fallback, "put", `${local}/note`, "camera", "camera:");
-  using _hostname = patch(Deno, "hostname", () => () => "viewer");
-  await files.runToFailure(1, `"camera" ${advice}`, "send", `${local}/note`, "camera");
-  await files.runToFailure(1, fallback, "send", "camera");
 });
