@@ -46,16 +46,17 @@ type Tree = Readonly<Record<string, string | null>>;
  * Makes a source and a target directory, and the command that makes the target equal to the source.
  * In messages, the two are `from:` and `to:`.
  */
-async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
-  const files = await AgentFiles.start();
+async function setUp(direction: Direction, from: Tree, to: Tree = {}, devices?: AgentFiles) {
+  const files = devices ?? await AgentFiles.start();
   const { share, inbox, local } = files;
   const [source, target, ...both] = direction === "from a peer"
     ? [`${share}/from`, `${local}/to`, "camera:from", `${local}/to`] as const
     : [`${local}/from`, `${inbox}/to`, `${local}/from`, "camera:to"] as const;
-  await fill(`${source}/..`, { from: null });
-  await fill(`${target}/..`, { to: null });
-  await fill(source, from);
-  await fill(target, to);
+  for (const [dir, tree] of [[source, from], [target, to]] as const) {
+    await Deno.remove(dir, { recursive: true }).catch(() => {});
+    await Deno.mkdir(dir);
+    await fill(dir, tree);
+  }
   const replacePaths = (text: string) => {
     const patterns = both.map((path) => new RegExp(`${path}(/|(?=[: ]))`, "g")) as [RegExp, RegExp];
     return text.replaceAll(patterns[0], "from:").replaceAll(patterns[1], "to:");
@@ -389,9 +390,9 @@ Deno.test("sync --dry-run --delete lists each deletion that a run would refuse; 
     ],
     ["neither", { "a": "1" }, ["--delete-all", "--max-delete", "11"], null],
   ];
+  await using files = await AgentFiles.start();
   await testEachRow(t, rows, async (_rule, from, options, refusal) => {
-    await using setup = await setUp("from a peer", from, old);
-    const { target, sync } = setup;
+    const { target, sync } = await setUp("from a peer", from, old, files);
     const { code, results, errors } = await sync(["--dry-run", "--delete", ...options]);
     const deletions = results.filter((line) => line.startsWith("would delete "));
     assertEquals(
@@ -559,22 +560,18 @@ Deno.test("sync from a peer: a name at the target that is not UTF-8 is kept, whi
   assertEquals((await listNames(`${target}/old`)).length, 1);
 });
 
-const emptySources = [
-  [
-    "an empty source deletes nothing without --delete-all, which is an error only where there is something",
-    {},
-    "1 deleted",
-  ],
-  [
-    "a mount point that is not mounted, with reserved names alone, is empty: 1",
-    { ".degu-files": null, ".a.degu-part": "1" },
-    "1 deleted; 2 skipped",
-  ],
-] as const;
-for (const [name, source, expected] of emptySources) {
-  Deno.test(`sync to a peer: ${name}`, async () => {
-    await using setup = await setUp("to a peer", source, { "old": "3" });
-    const { target, sync } = setup;
+Deno.test("sync to a peer: an empty source deletes nothing without --delete-all, which is an error only where there is something", async (t) => {
+  await using files = await AgentFiles.start();
+  const rows: [rule: string, source: Tree, expected: string][] = [
+    ["no entries", {}, "1 deleted"],
+    [
+      "a mount point that is not mounted, with reserved names alone",
+      { ".degu-files": null, ".a.degu-part": "1" },
+      "1 deleted; 2 skipped",
+    ],
+  ];
+  await testEachRow(t, rows, async (_rule, source, expected) => {
+    const { target, sync } = await setUp("to a peer", source, { "old": "3" }, files);
     const { code, errors: [problem] } = await sync(["--delete"]);
     assertEquals(code, 1);
     assertStringIncludes(problem!, "it is empty, so no file is deleted: is its disk mounted?");
@@ -585,7 +582,7 @@ for (const [name, source, expected] of emptySources) {
     assertEquals(await readTree(target), {});
     assertEquals((await sync(["--delete"])).code, 0);
   });
-}
+});
 
 Deno.test("sync from a peer: a name that the target does not list is an error, and prevents deletions in its directory: 1", async () => {
   const to = { "d/old": "3", "e/old": "4" };
