@@ -79,7 +79,7 @@ class SendMachine implements AsyncDisposable {
 }
 
 /** More than the buffers of a connection. */
-const LARGE = 32 * 1024 * 1024;
+const LARGE = 16 * 1024 * 1024;
 
 /** Calls an action once, when a part of the large file has been written. */
 function onPartWritten(action: () => void): Disposable {
