@@ -208,57 +208,17 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
   assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?)\n");
 });
 
-Deno.test("an operand that looks like an option or a pattern is an error with advice", async (t) => {
+Deno.test("a path with * or ? is a name if it exists, or after ./", async () => {
   await using files = await AgentFiles.start();
   const { local } = files;
   await fill(local, { a: "1" });
-  const option = "to name a file, write ./ before it";
-  const wildcardMessage = "degu does not expand wildcards: name each file, or a directory with -r";
-  const missing = `does not exist: ${wildcardMessage}`;
-  const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
-    ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
-    ["of get", 1, `${missing}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
-    ["of rm", 1, wildcardMessage, ["rm", "camera:a?"]],
-  ];
-  await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
-    await files.runToFailure(code, expectedMessage, ...args);
-  });
-  const unexpanded = "degu does not expand wildcards: write";
-  const literal = "; for a name with * or ?,";
-  const directoryRows: typeof rows = [
-    [
-      "a target of sync",
-      2,
-      `"camera:Photos/*": ${unexpanded} camera:Photos${literal} camera:./Photos/*`,
-      ["sync", local, "camera:Photos/*"],
-    ],
-    ["a target of put", 2, `${unexpanded} camera:${literal}`, [
-      "put",
-      `${local}/a`,
-      "camera:?.txt",
-    ]],
-    [
-      "a local target of sync",
-      2,
-      `${unexpanded} ${local}/new${literal} /.${local}/new/*`,
-      ["sync", "camera:", `${local}/new/*`],
-    ],
-  ];
-  await fill(files.share, { x: "1" });
-  await testEachRow(t, directoryRows, async (_rule, code, expectedMessage, args) => {
-    await files.runToFailure(code, expectedMessage, ...args);
-  });
   await files.runToSuccess("put", `${local}/a`, "camera:./*.txt");
   await files.runToSuccess("put", `${local}/a`, "camera:a [1].txt");
   // An existing directory has one meaning.
   await fill(files.inbox, { "What?/x": "1" });
   await files.runToSuccess("put", `${local}/a`, "camera:What?");
   assertEquals(await readTree(files.inbox), {
-    "*.txt": "1",
-    "What?": null,
-    "What?/a": "1",
-    "What?/x": "1",
-    "a [1].txt": "1",
+    ...{ "*.txt": "1", "What?": null, "What?/a": "1", "What?/x": "1", "a [1].txt": "1" },
   });
   assertEquals(findWildcardHint("a.jpg"), null);
   // The operands of other commands are not files.

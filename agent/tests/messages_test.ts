@@ -194,6 +194,8 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   const peerOfSend =
     'does not exist: if camera is a peer, write "degu put" in place of "degu send"\n';
   const fallback = "does not exist: check the name, and the current directory\n";
+  const wildcards = "degu does not expand wildcards";
+  const literal = "; for a name with * or ?,";
   const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
   const serve = (...args: string[]) => ["serve", "--listen", "127.0.0.1:0", ...args];
   const remote =
@@ -248,6 +250,25 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [1, fallback, ["send", "camera"]],
     [1, fallback, ["put", note, "camera", "camera:"]],
     [1, "if it is new: mkdir -p no-dir/sub\n", ["get", "camera:b.txt", "no-dir/sub/x"]],
+    // Operands that look like an option or a pattern.
+    [2, "to name a file, write ./ before it", ["put", "-x.txt", "camera:"]],
+    [
+      1,
+      `does not exist: ${wildcards}: name each file, or a directory with -r; "degu ls camera:"`,
+      ["get", "camera:*.jpg", local],
+    ],
+    [1, `${wildcards}: name each file, or a directory with -r`, ["rm", "camera:a?"]],
+    [
+      2,
+      `"camera:Photos/*": ${wildcards}: write camera:Photos${literal} camera:./Photos/*`,
+      ["sync", local, "camera:Photos/*"],
+    ],
+    [2, `${wildcards}: write camera:${literal}`, ["put", note, "camera:?.txt"]],
+    [
+      2,
+      `${wildcards}: write ${local}/new${literal} /.${local}/new/*`,
+      ["sync", "camera:", `${local}/new/*`],
+    ],
     // Numbers with another unit.
     [2, '--every: must be a number of seconds: write 300; got "5m"', sync("--every", "5m")],
     [2, 'must be a number of seconds, 0 or more; got "1h"', sync("--settled", "1h")],
@@ -259,7 +280,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, `--inbox-for-all: ${remote}`, serve("--inbox-for-all", "camera:x")],
     [
       2,
-      `--inbox: "${local}/docs*" does not exist: degu does not expand wildcards: name one directory\n`,
+      `--inbox: "${local}/docs*" does not exist: ${wildcards}: name one directory\n`,
       serve("--inbox", `${local}/docs*`),
     ],
     [
