@@ -26,7 +26,6 @@ import {
 } from "@degu/testing/terminals.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join, realPath } from "@degu/internal/files/disk/paths.ts";
 
@@ -141,15 +140,24 @@ Deno.test("invite, join and serve create a missing device with the name of the m
     { home: "named", args: ["init"] },
     { home: "other", args: ["ls", "camera:"] },
   ];
-  const commands = steps.map(({ home, args, ...step }) => {
-    return { ...step, args: ["--home", homes.joinPath(home), ...args], stdin: "" };
-  });
-  const allowed = ["--allow-sys", `--allow-read=${homes.path}`, `--allow-write=${homes.path}`];
-  const flags = [...allowed, "--allow-net=127.0.0.1", "--allow-env=HOME", ...importMapFlags()];
-  const options = { flags, args: [JSON.stringify(commands)], env: { HOME: homes.path } };
-  const ends: AgentResult[] = JSON.parse(await runProgram("agent_permissions.ts", options));
+  const ends: AgentResult[] = [];
+  for (const { home, args, until } of steps) {
+    using _name = patch(Deno, "hostname", () => () => "machine.lan");
+    using _home = patch(
+      Deno.env,
+      "get",
+      (get) => (variable) => variable === "HOME" ? homes.path : get.call(Deno.env, variable),
+    );
+    await using agent = homes.start(home, args);
+    if (until !== undefined) {
+      await agent.waitForLine(until);
+      agent.kill("SIGINT");
+    }
+    ends.push(await agent.waitForEnd());
+  }
   assertEquals(ends.map(({ code }) => code), [130, 0, 0, 0, 0, 3]);
   const [name] = ends[4]!.stdout.split(" ");
+  assertEquals(name, "machine");
   for (const [i, home] of ["inviter", "joiner", "server"].entries()) {
     const id = (await homes.runToSuccess(home, ["id"])).trim();
     assertEquals(id.split(" ")[0], name);
