@@ -45,7 +45,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   "no file has such a name on Windows": [
     "a unit has the options of the command line, and only the permissions of its row",
-    "an operand that looks like an option or a pattern is an error with advice ... of rm",
+    "a wrong command line is an error with the words to write, and creates no file ... rm camera:a?",
     "FilesApp chooses the type by the extension",
     "put and sync: each file whose name the disk of the peer refuses has this reason, and the code BAD_NAME",
     "put --move: a directory that the peer refuses is reported for each file by its name, and no file is removed",
