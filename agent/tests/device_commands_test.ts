@@ -16,7 +16,7 @@ import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
-  findShellObstacle,
+  findProgramObstacle,
   findTerminalObstacle,
   ignoreIf,
   runOnTerminal,
@@ -313,7 +313,7 @@ const completionScript = async (shell: string) =>
 
 const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
 
-const noBash = await findShellObstacle("bash");
+const noBash = await findProgramObstacle("bash");
 
 Deno.test(
   "bash completes commands, options, directories, peers and shells",
@@ -365,7 +365,7 @@ for (
     ["zsh", ["-f"], "autoload -Uz compinit; compinit -u -D; unsetopt beep"],
   ] as const
 ) {
-  const obstacle = await findShellObstacle(shell) ?? noTerminal;
+  const obstacle = await findProgramObstacle(shell) ?? noTerminal;
   Deno.test(`${shell} completes what is typed at a terminal`, ignoreIf(obstacle), async () => {
     await using dir = await createTempDir();
     const file = join(dir.path, "rc");
@@ -395,7 +395,7 @@ echo loaded
 
 Deno.test(
   "fish completes commands, options, peers and shells",
-  ignoreIf(await findShellObstacle("fish")),
+  ignoreIf(await findProgramObstacle("fish")),
   async () => {
     const script = `${await completionScript("fish")}
 function degu

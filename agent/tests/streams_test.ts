@@ -13,7 +13,7 @@ import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
-import { findShellObstacle, ignoreIf, screenOf } from "@degu/testing/terminals.ts";
+import { findProgramObstacle, ignoreIf, screenOf } from "@degu/testing/terminals.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -337,7 +337,7 @@ async function runShell(files: AgentFiles, line: string) {
   return await runCommand(["bash", "-c", script, files.local], { env: { NO_COLOR: "1" } });
 }
 
-const noBash = await findShellObstacle("bash");
+const noBash = await findProgramObstacle("bash");
 
 Deno.test("put - sends stdin under the given name; get - writes the content, and only that, to stdout", async () => {
   await using files = await AgentFiles.start();

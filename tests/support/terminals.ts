@@ -78,17 +78,13 @@ export function ignoreIf(obstacle: string | null): { ignore: boolean } {
   return { ignore: obstacle !== null };
 }
 
-/** Returns the reason why a program can't be run; `null` if it can. */
-export async function findProgramObstacle(
-  program: string,
-  ...args: string[]
-): Promise<string | null> {
-  const { success } = await runCommand([program, ...args]);
+/** Returns the reason why a program can't be run; `null` if it can. Doesn't start the program. */
+export async function findProgramObstacle(program: string): Promise<string | null> {
+  const { success } = await runCommand(["bash", "-c", 'command -v -- "$0"', program]);
   return success ? null : `${program} is not installed`;
 }
 
-export const findTerminalObstacle = () => findProgramObstacle("python3", "-c", "import pty");
-export const findShellObstacle = (shell: string) => findProgramObstacle(shell, "-c", "true");
+export const findTerminalObstacle = () => findProgramObstacle("python3");
 
 export interface TerminalOptions {
   readonly command: readonly string[];
