@@ -695,6 +695,6 @@ Deno.test("--move, in random trees and interrupted: each file is unchanged at th
       for (const path of links) assert((await Deno.lstat(`${local}/${path}`)).isSymlink, path);
     }
   });
-  await fc.assert(property, { numRuns: 12, seed: 20261124 });
+  await fc.assert(property, { numRuns: 9, seed: 1375 }); // each command with each interruption
   assert(interrupted > 0 && moved > 15, `${interrupted} interrupted, ${moved} moved`);
 });
