@@ -103,7 +103,7 @@ export function startClock() {
     advance(milliseconds: number): void {
       // Files of the last step must be older than this step. The clock of the kernel has ticks.
       const start = realNow();
-      while (realNow() < start + 20);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
       const ahead = (steps.at(-1)?.ahead ?? 0) + milliseconds;
       clock?.[Symbol.dispose]();
       clock = setClockAhead(ahead);
