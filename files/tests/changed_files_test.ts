@@ -10,32 +10,42 @@ import {
   makeChangedCopyTests,
   SETTLED_MILLISECONDS,
   SMALL,
-} from "@degu/testing/changed_copies.ts";
+} from "./changed_copies.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { LARGE_BYTES, SMALL_BYTES } from "@degu/testing/file_changes.ts";
+import { LARGE_BYTES, SMALL_BYTES } from "./file_changes.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { randomBytes, serveFilesApp } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeCopy } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-// Of a large file, each way with each change, each way at each moment, and each change at each
-// moment. `long/changed_files_test.ts` has all combinations.
+// Of the method, the change, the moment and the age, each pair of values: a large file once for
+// each method and change, and a small file also at each moment. `long/changed_files_test.ts` has
+// all combinations.
 const chosenTests = makeChangedCopyTests((
-  { changeIndex, methodIndex, momentIndex, momentCount, isSettled, isSmall },
-) => isSmall || (changeIndex + methodIndex + (isSettled ? 0 : 2)) % momentCount === momentIndex);
+  { changeIndex, methodIndex, momentIndex, momentCount, ageIndex, ageCount, isSmall },
+) => {
+  const group = Math.floor(methodIndex / momentCount);
+  if (isSmall) return (changeIndex + methodIndex + momentIndex) % ageCount === ageIndex;
+  return (changeIndex + methodIndex) % momentCount === momentIndex &&
+    (changeIndex + group) % ageCount === ageIndex;
+});
 for (const test of chosenTests) Deno.test(test);
 
 // A file that changes after its metadata were read, and before its first byte is read.
 
-/** Changes of a file of {@linkcode LARGE} content, whose new content and time belong together. */
+/** More bytes than a file in a bundle has. */
+const EARLY_BYTES = 200_000;
+const EARLY = randomBytes(EARLY_BYTES);
+
+/** Changes of a file of {@linkcode EARLY} content, whose new content and time belong together. */
 const EARLY_CHANGES: Readonly<Record<string, Uint8Array<ArrayBuffer>>> = {
-  "overwritten with the same size": randomBytes(LARGE_BYTES),
-  "overwritten and longer": randomBytes(LARGE_BYTES + 100_000),
-  "overwritten and shorter": randomBytes(LARGE_BYTES - 100_000),
+  "overwritten with the same size": randomBytes(EARLY_BYTES),
+  "overwritten and longer": randomBytes(EARLY_BYTES + 100_000),
+  "overwritten and shorter": randomBytes(EARLY_BYTES - 100_000),
   "emptied": new Uint8Array(),
-  "appended to": concat([LARGE, SMALL]),
+  "appended to": concat([EARLY, SMALL]),
 };
 
 /** Serves a directory, and runs an action before the first response to a request of a method. */
@@ -78,7 +88,7 @@ for (const [change, changedContent] of Object.entries(EARLY_CHANGES)) {
       );
       source = `${files.clientDir}/tree/x`;
       const copy = `${files.serverDir}/tree/x`;
-      writeInPlace(source, LARGE, FIRST_TIME);
+      writeInPlace(source, EARLY, FIRST_TIME);
       using _clock = setClockAhead(SETTLED_MILLISECONDS);
       const run = () =>
         treeOptions === null
@@ -90,9 +100,9 @@ for (const [change, changedContent] of Object.entries(EARLY_CHANGES)) {
       // Only the content that was sent is removed.
       assertEquals(contentOf(source) === "nothing", treeOptions?.move === true);
       // The source is restored with its first time.
-      writeInPlace(source, LARGE, FIRST_TIME);
+      writeInPlace(source, EARLY, FIRST_TIME);
       await run();
-      assert(isSame(contentOf(copy), LARGE), "the second run found no difference");
+      assert(isSame(contentOf(copy), EARLY), "the second run found no difference");
       assertEquals((await Deno.stat(copy)).mtime, FIRST_TIME);
     });
   }
@@ -120,7 +130,7 @@ async function fileHandlePrototype(path: string): Promise<FileHandle> {
   return Object.getPrototypeOf(handle);
 }
 
-for (const bytes of [1000, 100_000, 3_000_000]) {
+for (const bytes of [1000, 100_000, LARGE_BYTES]) {
   for (const direction of DIRECTIONS) {
     const transferred = async (changeCount: number, act: (source: string) => void) => {
       await using files = await serveFilesApp({ list: true, write: true, reuse: true });
@@ -139,7 +149,7 @@ for (const bytes of [1000, 100_000, 3_000_000]) {
     };
 
     Deno.test(`${direction}: a file of ${bytes} bytes that is replaced by longer content between its metadata and its first byte arrives with both`, async () => {
-      const longer = randomBytes(2 * bytes);
+      const longer = randomBytes(bytes + 100_000);
       const lengthen = (source: string) => writeInPlace(source, longer, SECOND_TIME);
       const { copy, mtime } = await transferred(1, lengthen);
       assert(isSame(copy, longer));

@@ -1,4 +1,4 @@
 /** Each change of a file, in each way to copy it, at each moment. */
-import { makeChangedCopyTests } from "@degu/testing/changed_copies.ts";
+import { makeChangedCopyTests } from "../changed_copies.ts";
 
 for (const test of makeChangedCopyTests(() => true)) Deno.test(test);

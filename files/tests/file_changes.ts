@@ -2,9 +2,9 @@
 
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
-import { patch } from "./patching.ts";
-import { concat } from "./streams.ts";
-import { randomBytes } from "./transferring.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { concat } from "@degu/testing/streams.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
 
 /** More bytes than two pieces of a sender, or than several pieces of a server. */
 export const LARGE_BYTES = 2_200_000;
