@@ -13,15 +13,18 @@ import { rows } from "./trees.rows.ts";
 
 const isWindows = Deno.build.os === "windows";
 
-for (const { rule, text, cases, needsUnix } of rows) {
-  for (const testCase of cases) {
-    const name = `${testCase.download ? "download" : "upload"}: ${rule}: ${text}`;
-    Deno.test(name, { ignore: isWindows && needsUnix }, async () => {
-      await using dir = await createTempDir();
-      await using lab = new Lab(dir.path, null);
-      await lab.run(testCase);
-    });
-  }
+for (const [rule, rowsOfRule] of Map.groupBy(rows, ({ rule }) => rule)) {
+  Deno.test(rule, async (t) => {
+    await using dir = await createTempDir();
+    await using lab = new Lab(dir.path, null);
+    for (const { text, cases, needsUnix } of rowsOfRule) {
+      for (const testCase of cases) {
+        const name = `${testCase.download ? "download" : "upload"}: ${text}`;
+        const ignore = isWindows && needsUnix;
+        await t.step({ name, ignore, fn: () => lab.run(testCase) });
+      }
+    }
+  });
 }
 
 /** Entries in the form of `parseTree()`. `..` contains entries next to the tree. */

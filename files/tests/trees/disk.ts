@@ -160,37 +160,44 @@ export function make(
   stock: Stock | null = null,
   onDirectory: (path: string) => void = () => {},
 ): void {
-  switch (plan.kind) {
-    case "file":
-      Deno.writeFileSync(path, contentOf(plan.id, plan.size));
-      Deno.utimeSync(path, plan.modified / 1000, plan.modified / 1000);
-      Deno.chmodSync(path, plan.mode);
-      break;
-    case "directory":
-      if (plan.unnamed) stock!.makeUnnamed(path);
-      else Deno.mkdirSync(path);
-      onDirectory(path);
-      for (const [name, entry] of plan.entries) {
-        make(`${path}/${name}`, entry, stock, onDirectory);
-      }
-      Deno.chmodSync(path, plan.mode);
-      break;
-    case "link":
-      makeLink(plan.target, path);
-      break;
-    default:
-      stock!.linkSpecial(plan.kind, path);
-  }
+  const links: [target: string, path: string][] = [];
+  const directoryModes: [path: string, mode: number][] = [];
+  const makeEntry = (path: string, plan: Plan) => {
+    switch (plan.kind) {
+      case "file":
+        Deno.writeFileSync(path, contentOf(plan.id, plan.size));
+        Deno.utimeSync(path, plan.modified / 1000, plan.modified / 1000);
+        Deno.chmodSync(path, plan.mode);
+        break;
+      case "directory":
+        if (plan.unnamed) stock!.makeUnnamed(path);
+        else Deno.mkdirSync(path);
+        onDirectory(path);
+        for (const [name, entry] of plan.entries) makeEntry(`${path}/${name}`, entry);
+        directoryModes.push([path, plan.mode]);
+        break;
+      case "link":
+        links.push([plan.target, path]);
+        break;
+      default:
+        stock!.linkSpecial(plan.kind, path);
+    }
+  };
+  makeEntry(path, plan);
+  makeLinks(links);
+  for (const [path, mode] of directoryModes) Deno.chmodSync(path, mode);
 }
 
-/** Makes a link, in a separate process if this one is a test of the suite, which may not. */
-function makeLink(target: string, path: string): void {
+/** Makes links, in a separate process if this one is a test of the suite, which may not. */
+function makeLinks(links: readonly (readonly [target: string, path: string])[]): void {
+  if (links.length === 0) return;
   if (!HAS_LINKS) throw new MissingFeatureError("no symbolic links");
   try {
-    Deno.symlinkSync(target, path);
+    for (const [target, path] of links) Deno.symlinkSync(target, path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    run("bash", "-c", 'ln -s -- "$0" "$1"', target, path);
+    const line = 'while [ $# -gt 0 ]; do ln -s -- "$1" "$2" || exit; shift 2; done';
+    run("bash", "-c", line, "bash", ...links.flat());
   }
 }
 
