@@ -391,9 +391,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const logger = { warn: (text: string) => void log.push(text) };
     for (const [i, direction] of (["upload", "download", "mounted"] as const).entries()) {
       for (
-        const [count, size, space] of [[4, 5, 15], [5, 4.5, 16], [4, 10, 16], [3, 3, 10]] as const
+        const [count, size, space] of [[4, 1.25, 3.75], [5, 2, 7.75], [4, 2.5, 4], [
+          3,
+          3,
+          10,
+        ]] as const
       ) {
-        await anew(`size=${space}m`);
+        await anew(`size=${space * KIBIBYTE}k`);
         const source = `${root}/${i}-${count}`;
         await Deno.mkdir(source);
         for (let index = 0; index < count; index++) {
