@@ -21,15 +21,18 @@ import { DIRECTIONS, makeCopy } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 // Of the method, the change, the moment and the age, each pair of values: a large file once for
-// each method and change, and a small file also at each moment. `long/changed_files_test.ts` has
-// all combinations.
+// each method and change, and a small file twice for each moment and change.
+// `long/changed_files_test.ts` has all combinations.
 const chosenTests = makeChangedCopyTests((
-  { changeIndex, methodIndex, momentIndex, momentCount, ageIndex, ageCount, isSmall },
+  { changeIndex, methodIndex, methodCount, momentIndex, momentCount, ageIndex, ageCount, isSmall },
 ) => {
-  const group = Math.floor(methodIndex / momentCount);
-  if (isSmall) return (changeIndex + methodIndex + momentIndex) % ageCount === ageIndex;
-  return (changeIndex + methodIndex) % momentCount === momentIndex &&
-    (changeIndex + group) % ageCount === ageIndex;
+  const age = isSmall
+    ? Math.floor(changeIndex / methodCount) + momentIndex
+    : Math.floor(methodIndex / momentCount) + changeIndex;
+  if (age % ageCount !== ageIndex) return false;
+  return isSmall
+    ? (changeIndex + momentIndex) % methodCount !== methodIndex
+    : (changeIndex + methodIndex) % momentCount === momentIndex;
 });
 for (const test of chosenTests) Deno.test(test);
 

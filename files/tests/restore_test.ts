@@ -142,10 +142,10 @@ function checkRestored(
 Deno.test("after random days, a tree is restored as it stood at any time, exactly to the hour", async () => {
   using clock = startClock();
   await using files = await serveKeeping({}, 3000);
-  const history = await changeRandomly(files, clock, { steps: 80, renames: true });
+  const history = await changeRandomly(files, clock, { steps: 60, renames: true });
   const start = history[1]!.time;
   let exact = 0;
-  for (let round = 0; round < 20; round++) {
+  for (let round = 0; round < 15; round++) {
     const at = Math.floor(start + Math.random() * (history.at(-1)!.time - start));
     const restored = await restore(files.root, at);
     const { missing, failed, gaps } = restored.result;
@@ -164,10 +164,10 @@ function removeLogs(root: string): void {
 Deno.test("without lines, the times of the files decide, exactly to the hour except for renames", async () => {
   using clock = startClock();
   await using files = await serveKeeping({}, 3000);
-  const history = await changeRandomly(files, clock, { steps: 60, renames: false });
+  const history = await changeRandomly(files, clock, { steps: 50, renames: false });
   removeLogs(files.root);
   const start = history[1]!.time;
-  for (let round = 0; round < 20; round++) {
+  for (let round = 0; round < 15; round++) {
     const at = Math.floor(start + Math.random() * (history.at(-1)!.time - start));
     const restored = await restore(files.root, at);
     const { missing, failed, gaps } = restored.result;

@@ -27,8 +27,10 @@ import { isTransient } from "@degu/degu";
 import { listText } from "./directory_entries.ts";
 
 Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
+  await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
   for (let moment = 1, isComplete = false; !isComplete; moment++) {
-    await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
+    await Deno.remove(trees.target, { recursive: true });
+    await Deno.mkdir(trees.target);
     const controller = new AbortController();
     let count = 0;
     const countCalls = <Args extends unknown[], R>(fn: (...args: Args) => R) => (...args: Args) => {

@@ -17,17 +17,20 @@ export async function readTexts(dir: string): Promise<Record<string, string>> {
 }
 
 /** Writes files with these texts; `null` makes a directory. */
-export async function fill(
+export function fill(
   dir: string,
   content: Readonly<Record<string, string | null>>,
 ): Promise<void> {
-  for (const [path, text] of Object.entries(content)) {
-    const fullPath = `${dir}/${path}`;
-    await Deno.mkdir(text === null ? fullPath : fullPath.slice(0, fullPath.lastIndexOf("/")), {
-      recursive: true,
-    });
-    if (text !== null) await Deno.writeTextFile(fullPath, text);
-  }
+  return Promise.try(() => {
+    const madePaths = new Set<string>();
+    for (const [path, text] of Object.entries(content)) {
+      const fullPath = `${dir}/${path}`;
+      const dirPath = text === null ? fullPath : fullPath.slice(0, fullPath.lastIndexOf("/"));
+      if (!madePaths.has(dirPath)) Deno.mkdirSync(dirPath, { recursive: true });
+      madePaths.add(dirPath);
+      if (text !== null) Deno.writeTextFileSync(fullPath, text);
+    }
+  });
 }
 
 /**
@@ -38,7 +41,7 @@ export function readTree(dir: string): Promise<Record<string, string | null>> {
   return Promise.try(() => readTreeSync(dir, ""));
 }
 
-/** Reads synchronously, because asynchronous calls take several times as long. */
+/** Like {@linkcode fill}, synchronous, because asynchronous calls take several times as long. */
 function readTreeSync(dir: string, prefix: string): Record<string, string | null> {
   const files: Record<string, string | null> = {};
   const dirEntries = [...Deno.readDirSync(dir)];
