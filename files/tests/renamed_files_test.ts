@@ -7,10 +7,15 @@ import { listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
-import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 import { existsSync } from "node:fs";
+
+/** Registers a test in both directions. */
+function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
+}
 
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 const NEW = new Date("2026-02-03T04:05:06.789Z");
@@ -138,7 +143,7 @@ const ROWS: readonly Row[] = [
 ];
 
 for (const { name, source, target, options = {}, renamed, kept = [], failed = 0 } of ROWS) {
-  Deno.test.each(DIRECTIONS)(`%s: renaming at the target: ${name}`, async (direction) => {
+  test(`renaming at the target: ${name}`, async (direction) => {
     await using trees = await makeRenamed(direction, source, target);
     const before = readTree(trees.target);
     const copy = () => trees.copy({ delete: true, connections: 2, ...options });
@@ -170,85 +175,73 @@ for (const { name, source, target, options = {}, renamed, kept = [], failed = 0 
   });
 }
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a renamed file gets the permission bits of the source",
-  async (direction) => {
-    if (Deno.build.os === "windows") return;
-    await using trees = await makeRenamed(direction, { new: A }, { old: A });
-    await Deno.chmod(`${trees.source}/new`, 0o600);
-    await Deno.chmod(`${trees.target}/old`, 0o644);
-    const inode = inodeOf(`${trees.target}/old`);
-    const { result, events } = await trees.copy({ delete: true });
-    assertEquals([inodeOf(`${trees.target}/new`), await readMode(`${trees.target}/new`)], [
-      inode,
-      0o600,
-    ]);
-    assertEquals([result.files, result.bytes, result.reused, result.deleted], [1, 0, SIZE, 1]);
-    const copied = events.find((event) => event.type === "copied");
-    assertEquals(copied, {
-      type: "copied",
-      path: ["new"],
-      bytes: 0,
-      total: SIZE,
-      resumedFrom: 0,
-      reused: SIZE,
-      sha256: sha256Of(A),
-    });
-  },
-);
+test("a renamed file gets the permission bits of the source", async (direction) => {
+  if (Deno.build.os === "windows") return;
+  await using trees = await makeRenamed(direction, { new: A }, { old: A });
+  await Deno.chmod(`${trees.source}/new`, 0o600);
+  await Deno.chmod(`${trees.target}/old`, 0o644);
+  const inode = inodeOf(`${trees.target}/old`);
+  const { result, events } = await trees.copy({ delete: true });
+  assertEquals([inodeOf(`${trees.target}/new`), await readMode(`${trees.target}/new`)], [
+    inode,
+    0o600,
+  ]);
+  assertEquals([result.files, result.bytes, result.reused, result.deleted], [1, 0, SIZE, 1]);
+  const copied = events.find((event) => event.type === "copied");
+  assertEquals(copied, {
+    type: "copied",
+    path: ["new"],
+    bytes: 0,
+    total: SIZE,
+    resumedFrom: 0,
+    reused: SIZE,
+    sha256: sha256Of(A),
+  });
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: no file is renamed if the copy of another file has failed",
-  async (direction) => {
-    const source = { new: A, way: SMALL };
-    await using trees = await makeRenamed(direction, source, { old: A, "way/in": SMALL });
-    const options: UploadTreeOptions = {
-      delete: true,
-      filter: { directory: ({ name }) => name !== "way" },
-    };
-    const { result } = await trees.copy(options);
-    assertEquals([result.failed, result.deletionsSkipped], [1, "failed"]);
-    assertEquals(Object.keys(readTree(trees.target)).sort(), ["new", "old", "way/in"]);
-  },
-);
+test("no file is renamed if the copy of another file has failed", async (direction) => {
+  const source = { new: A, way: SMALL };
+  await using trees = await makeRenamed(direction, source, { old: A, "way/in": SMALL });
+  const options: UploadTreeOptions = {
+    delete: true,
+    filter: { directory: ({ name }) => name !== "way" },
+  };
+  const { result } = await trees.copy(options);
+  assertEquals([result.failed, result.deletionsSkipped], [1, "failed"]);
+  assertEquals(Object.keys(readTree(trees.target)).sort(), ["new", "old", "way/in"]);
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a file that changes before it is renamed is copied, and kept",
-  async (direction) => {
-    await using trees = await makeRenamed(direction, { new: A, other: SMALL }, { old: A });
-    let hasChanged = false;
-    const { result } = await trees.copy({
-      delete: true,
-      onEvent: ({ type }) => {
-        if (type !== "plan" || hasChanged) return;
-        hasChanged = true;
-        Deno.writeFileSync(`${trees.target}/old`, SMALL, { append: true });
-      },
-    });
-    const files = readTree(trees.target);
-    assertEquals([files["new"]![0], result.failed], [sha256Of(A), 1]);
-    assertEquals(Deno.lstatSync(`${trees.target}/old`).size, SIZE + SMALL.length);
-  },
-);
+test("a file that changes before it is renamed is copied, and kept", async (direction) => {
+  await using trees = await makeRenamed(direction, { new: A, other: SMALL }, { old: A });
+  let hasChanged = false;
+  const { result } = await trees.copy({
+    delete: true,
+    onEvent: ({ type }) => {
+      if (type !== "plan" || hasChanged) return;
+      hasChanged = true;
+      Deno.writeFileSync(`${trees.target}/old`, SMALL, { append: true });
+    },
+  });
+  const files = readTree(trees.target);
+  assertEquals([files["new"]![0], result.failed], [sha256Of(A), 1]);
+  assertEquals(Deno.lstatSync(`${trees.target}/old`).size, SIZE + SMALL.length);
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a name that appears before the rename is not replaced",
-  async (direction) => {
-    await using trees = await makeRenamed(direction, { new: A }, { old: A });
-    let hasChanged = false;
-    const { result, outcomes } = await trees.copy({
-      delete: true,
-      onEvent: ({ type }) => {
-        if (type !== "plan" || hasChanged) return;
-        hasChanged = true;
-        Deno.writeFileSync(`${trees.target}/new`, B);
-      },
-    });
-    assertEquals([outcomes["new"], result.deletionsSkipped], ["failed", "failed"]);
-    const files = readTree(trees.target);
-    assertEquals([files["new"]![0], files["old"]![0]], [sha256Of(B), sha256Of(A)]);
-  },
-);
+test("a name that appears before the rename is not replaced", async (direction) => {
+  await using trees = await makeRenamed(direction, { new: A }, { old: A });
+  let hasChanged = false;
+  const { result, outcomes } = await trees.copy({
+    delete: true,
+    onEvent: ({ type }) => {
+      if (type !== "plan" || hasChanged) return;
+      hasChanged = true;
+      Deno.writeFileSync(`${trees.target}/new`, B);
+    },
+  });
+  assertEquals([outcomes["new"], result.deletionsSkipped], ["failed", "failed"]);
+  const files = readTree(trees.target);
+  assertEquals([files["new"]![0], files["old"]![0]], [sha256Of(B), sha256Of(A)]);
+});
 
 const isRename: (request: { readonly query?: string | null }) => boolean = ({ query }) =>
   query === "bundle=put";

@@ -19,6 +19,11 @@ import {
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
+/** Registers a test in both directions. */
+function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
+}
+
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 const NEW = new Date("2026-02-03T04:05:06.789Z");
 
@@ -123,47 +128,41 @@ function listAllFiles(): SourceFile[] {
   );
 }
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a file alone is replaced only if it has grown",
-  async (direction) => {
-    const files = listAllFiles();
-    await using trees = await makeGrownTrees(direction, files);
-    for (const file of files) {
-      if (STATES[file.state] === "failed") {
-        await assertTransferError(() => trees.copyFile(file.name), "EXISTS");
-      } else {
-        const { bytes, total } = await trees.copyFile(file.name);
-        if (STATES[file.state] === "unchanged") assertEquals(bytes, 0, file.state);
-        assertEquals(total, file.size);
-      }
-      await trees.check(file);
+test("a file alone is replaced only if it has grown", async (direction) => {
+  const files = listAllFiles();
+  await using trees = await makeGrownTrees(direction, files);
+  for (const file of files) {
+    if (STATES[file.state] === "failed") {
+      await assertTransferError(() => trees.copyFile(file.name), "EXISTS");
+    } else {
+      const { bytes, total } = await trees.copyFile(file.name);
+      if (STATES[file.state] === "unchanged") assertEquals(bytes, 0, file.state);
+      assertEquals(total, file.size);
     }
-    assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
-  },
-);
+    await trees.check(file);
+  }
+  assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: in a tree, each other file fails alone, with its own reason",
-  async (direction) => {
-    const files = listAllFiles();
-    await using trees = await makeGrownTrees(direction, files);
-    const { outcomes, errors } = await trees.copy({ replace: "grown", retries: 1 });
-    assertEquals(
-      outcomes,
-      Object.fromEntries(files.map(({ name, state }) => [name, STATES[state]])),
-    );
-    for (const error of Object.values(errors)) {
-      assertEquals((error as TransferError).code, "EXISTS");
-    }
-    for (const file of files) await trees.check(file);
-    assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
-    const again = await trees.copy({ replace: "grown" });
-    assertEquals(again.result.files, 0);
-    assertEquals(again.result.failed, Object.keys(errors).length);
-  },
-);
+test("in a tree, each other file fails alone, with its own reason", async (direction) => {
+  const files = listAllFiles();
+  await using trees = await makeGrownTrees(direction, files);
+  const { outcomes, errors } = await trees.copy({ replace: "grown", retries: 1 });
+  assertEquals(
+    outcomes,
+    Object.fromEntries(files.map(({ name, state }) => [name, STATES[state]])),
+  );
+  for (const error of Object.values(errors)) {
+    assertEquals((error as TransferError).code, "EXISTS");
+  }
+  for (const file of files) await trees.check(file);
+  assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
+  const again = await trees.copy({ replace: "grown" });
+  assertEquals(again.result.files, 0);
+  assertEquals(again.result.failed, Object.keys(errors).length);
+});
 
-Deno.test.each(DIRECTIONS)("%s: directories and links in the way stay", async (direction) => {
+test("directories and links in the way stay", async (direction) => {
   if (!HAS_LINKS) return;
   await using trees = await makeGrownTrees(direction, []);
   await fill(trees.source, { directory: "1", link: "12" });
@@ -185,7 +184,7 @@ Deno.test("download: a file of a server without reuse: true can't be compared, a
   assertEquals((await Deno.stat(`${trees.target}/f`)).size, 50_000);
 });
 
-Deno.test.each(DIRECTIONS)("%s: a part of an earlier call is resumed", async (direction) => {
+test("a part of an earlier call is resumed", async (direction) => {
   using _clock = setClockAhead(10_000);
   for (const prefixBytes of [1000, 100_000]) {
     const file: SourceFile = { name: "f", state: "missing", size: 6_000_000 };
@@ -213,33 +212,30 @@ Deno.test.each(DIRECTIONS)("%s: a part of an earlier call is resumed", async (di
 
 for (const state of ["missing", "prefix"] as const) {
   for (const size of [1000, 200_000]) {
-    Deno.test.each(DIRECTIONS)(
-      `%s: a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`,
-      async (direction) => {
-        for (const isTree of [false, true]) {
-          let changeCount = 0;
-          const change: ChangeResponse = async (request, callApp) => {
-            // The last request of the client: the content, or its upload.
-            const isContent = request.method === (direction === "download" ? "GET" : "PUT") &&
-                !request.uri.endsWith("/") || request.uri.includes("?bundle=");
-            if (!isContent) return null;
-            const response = direction === "download" ? await callApp() : null;
-            await Deno.writeTextFile(`${trees.target}/f`, "mine");
-            changeCount++;
-            return response;
-          };
-          await using trees = await makeGrownTrees(direction, [{ name: "f", state, size }], change);
-          if (isTree) {
-            assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
-          } else {
-            const { code } = await assertRejects(() => trees.copyFile("f"), TransferError);
-            assert(code === "EXISTS" || code === "TARGET_CHANGED", code);
-          }
-          assert(changeCount > 0);
-          assertEquals(await Deno.readTextFile(`${trees.target}/f`), "mine");
+    test(`a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`, async (direction) => {
+      for (const isTree of [false, true]) {
+        let changeCount = 0;
+        const change: ChangeResponse = async (request, callApp) => {
+          // The last request of the client: the content, or its upload.
+          const isContent = request.method === (direction === "download" ? "GET" : "PUT") &&
+              !request.uri.endsWith("/") || request.uri.includes("?bundle=");
+          if (!isContent) return null;
+          const response = direction === "download" ? await callApp() : null;
+          await Deno.writeTextFile(`${trees.target}/f`, "mine");
+          changeCount++;
+          return response;
+        };
+        await using trees = await makeGrownTrees(direction, [{ name: "f", state, size }], change);
+        if (isTree) {
+          assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
+        } else {
+          const { code } = await assertRejects(() => trees.copyFile("f"), TransferError);
+          assert(code === "EXISTS" || code === "TARGET_CHANGED", code);
         }
-      },
-    );
+        assert(changeCount > 0);
+        assertEquals(await Deno.readTextFile(`${trees.target}/f`), "mine");
+      }
+    });
   }
 }
 
@@ -282,13 +278,10 @@ for (const kind of HAS_LINKS ? ["directory", "link"] : ["directory"]) {
   });
 }
 
-Deno.test.each(DIRECTIONS)(
-  "%s: with move or another value, replace is refused",
-  async (direction) => {
-    await using trees = await makeTrees(direction);
-    // @ts-expect-error: the value is not in the type.
-    await assertRejects(() => trees.copy({ replace: "newer" }), TypeError);
-    if (direction === "download") return;
-    await assertRejects(() => trees.copy({ replace: "grown", move: true }), RangeError, "move");
-  },
-);
+test("with move or another value, replace is refused", async (direction) => {
+  await using trees = await makeTrees(direction);
+  // @ts-expect-error: the value is not in the type.
+  await assertRejects(() => trees.copy({ replace: "newer" }), TypeError);
+  if (direction === "download") return;
+  await assertRejects(() => trees.copy({ replace: "grown", move: true }), RangeError, "move");
+});

@@ -17,7 +17,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { copyTree, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
+import { copyTree, DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { listText, NAMES } from "./directory_entries.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -26,7 +26,12 @@ import { type BodyIn, onBodyEnd } from "@degu/internal/base/body/body.ts";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 
-Deno.test.each(DIRECTIONS)("%s: files and directories may have any name", async (direction) => {
+/** Registers a test in both directions. */
+function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
+}
+
+test("files and directories may have any name", async (direction) => {
   const files = Object.fromEntries(NAMES.map((name) => [`${name}/${name}`, name]));
   await using trees = await makeTrees(direction, files);
   assertEquals((await trees.copy()).result.files, NAMES.length);
@@ -42,28 +47,25 @@ Deno.test("download: a missing target is created, also through a link", async ()
   assertEquals(await readTree(`${remoteDir.path}/new/tree`), { d: null, "d/a": "a" });
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: many files are copied over the requested number of connections, 512 small ones in a request",
-  async (direction) => {
-    const texts: Record<string, string> = {};
-    for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
-    for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
-    let bundles = 0, maxSessions = 0;
-    // A bundle that takes long ends early: time stands still.
-    using _clock = patch(performance, "now", () => () => 0);
-    await using trees = await makeTrees(direction, texts, {}, ({ method }) => {
-      if (method === "POST") bundles++;
-      maxSessions = Math.max(maxSessions, trees.serving.server.sessions.size);
-      return null;
-    });
-    const { result, outcomes } = await trees.copy({ connections: 3 });
-    // An upload creates the seven directories by a request of its own.
-    assertEquals([bundles, maxSessions], [direction === "download" ? 2 : 3, 3]);
-    assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
-    assertEquals(await readTree(trees.target), await readTree(trees.source));
-    assert(await waitForCondition(() => trees.serving.server.sessions.size === 0));
-  },
-);
+test("many files are copied over the requested number of connections, 512 small ones in a request", async (direction) => {
+  const texts: Record<string, string> = {};
+  for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
+  for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
+  let bundles = 0, maxSessions = 0;
+  // A bundle that takes long ends early: time stands still.
+  using _clock = patch(performance, "now", () => () => 0);
+  await using trees = await makeTrees(direction, texts, {}, ({ method }) => {
+    if (method === "POST") bundles++;
+    maxSessions = Math.max(maxSessions, trees.serving.server.sessions.size);
+    return null;
+  });
+  const { result, outcomes } = await trees.copy({ connections: 3 });
+  // An upload creates the seven directories by a request of its own.
+  assertEquals([bundles, maxSessions], [direction === "download" ? 2 : 3, 3]);
+  assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
+  assertEquals(await readTree(trees.target), await readTree(trees.source));
+  assert(await waitForCondition(() => trees.serving.server.sessions.size === 0));
+});
 
 /** Waits until a condition is true; resolves to false after a time-out. */
 async function waitForCondition(condition: () => boolean): Promise<boolean> {
@@ -73,47 +75,41 @@ async function waitForCondition(condition: () => boolean): Promise<boolean> {
   return condition();
 }
 
-Deno.test.each(DIRECTIONS)(
-  "%s: progress is reported while a large file is sent",
-  async (direction) => {
-    const size = 3_000_000;
-    await using trees = await makeTrees(direction, { large: "x".repeat(size) });
-    using _slow = speedUpClock();
-    const { events } = await trees.copy();
-    const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.done : []);
-    assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
-  },
-);
+test("progress is reported while a large file is sent", async (direction) => {
+  const size = 3_000_000;
+  await using trees = await makeTrees(direction, { large: "x".repeat(size) });
+  using _slow = speedUpClock();
+  const { events } = await trees.copy();
+  const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.done : []);
+  assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a dry run doesn't create the target; a missing source is an error",
-  async (direction) => {
-    await using trees = await makeTrees(direction);
-    await Deno.remove(trees.target);
-    await trees.copy({ dryRun: true });
-    await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
-    await Deno.mkdir(trees.target);
-    if (direction === "download") {
-      await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
-      assertEquals(await readTree(trees.target), { x: null, "x/y": null });
-      await Deno.remove(`${trees.target}/x`, { recursive: true });
-    }
-    await Deno.remove(trees.source);
-    await Deno.writeTextFile(`${trees.target}/a`, "");
-    const missing = direction === "download" ? StatusError : Deno.errors.NotFound;
-    const error = await assertRejects(() => trees.copy({ delete: true }), missing);
-    if (direction === "upload") {
-      assertMatch(
-        (error as Error).message,
-        /^dir: there is no directory "\/.*; is its disk mounted\?$/,
-      );
-    }
-    await Deno.writeTextFile(trees.source, "");
-    const file = direction === "download" ? StatusError : Deno.errors.NotADirectory;
-    await assertRejects(() => trees.copy({ delete: true }), file);
-    assertEquals(await readTree(trees.target), { a: "" });
-  },
-);
+test("a dry run doesn't create the target; a missing source is an error", async (direction) => {
+  await using trees = await makeTrees(direction);
+  await Deno.remove(trees.target);
+  await trees.copy({ dryRun: true });
+  await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
+  await Deno.mkdir(trees.target);
+  if (direction === "download") {
+    await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
+    assertEquals(await readTree(trees.target), { x: null, "x/y": null });
+    await Deno.remove(`${trees.target}/x`, { recursive: true });
+  }
+  await Deno.remove(trees.source);
+  await Deno.writeTextFile(`${trees.target}/a`, "");
+  const missing = direction === "download" ? StatusError : Deno.errors.NotFound;
+  const error = await assertRejects(() => trees.copy({ delete: true }), missing);
+  if (direction === "upload") {
+    assertMatch(
+      (error as Error).message,
+      /^dir: there is no directory "\/.*; is its disk mounted\?$/,
+    );
+  }
+  await Deno.writeTextFile(trees.source, "");
+  const file = direction === "download" ? StatusError : Deno.errors.NotADirectory;
+  await assertRejects(() => trees.copy({ delete: true }), file);
+  assertEquals(await readTree(trees.target), { a: "" });
+});
 
 Deno.test("download: a temporary file for a small file that replaces another has mode 0600", async () => {
   await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "older" });
@@ -129,83 +125,77 @@ Deno.test("download: a temporary file for a small file that replaces another has
   assertEquals(createdModes.map((bits) => bits & 0o666), [defaultMode, 0o600, defaultMode]);
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean",
-  async (direction) => {
-    const texts = { a: "a", b: "b".repeat(70_000) };
-    await using trees = await makeTrees(direction, texts, { c: "c" });
-    const thrown = new Error("thrown");
-    const fail = () => {
-      throw thrown;
-    };
-    assertEquals(await assertRejects(() => trees.copy({ filter: { file: fail } }), Error), thrown);
-    for (const [result, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
-      const filter = { file: (() => result) as unknown as () => boolean };
-      const message = `filter.file: what it returns: must be a boolean; got ${type}`;
-      await assertRejects(() => trees.copy({ delete: true, filter }), TypeError, message);
-    }
-    assertEquals(await readTree(trees.target), { c: "c" });
-    for (const type of ["plan", "copied", "progress"]) {
-      // Report progress also during and after a large file.
-      using _slow = speedUpClock();
-      const filter = { file: ({ name }: TreeEntry) => type === "plan" || name !== "a" };
-      const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
-      assertEquals(await assertRejects(() => trees.copy({ filter, onEvent }), Error), thrown);
-    }
-    assertEquals((await trees.copy()).result.failed, 0);
-  },
-);
+test("an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean", async (direction) => {
+  const texts = { a: "a", b: "b".repeat(70_000) };
+  await using trees = await makeTrees(direction, texts, { c: "c" });
+  const thrown = new Error("thrown");
+  const fail = () => {
+    throw thrown;
+  };
+  assertEquals(await assertRejects(() => trees.copy({ filter: { file: fail } }), Error), thrown);
+  for (const [result, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
+    const filter = { file: (() => result) as unknown as () => boolean };
+    const message = `filter.file: what it returns: must be a boolean; got ${type}`;
+    await assertRejects(() => trees.copy({ delete: true, filter }), TypeError, message);
+  }
+  assertEquals(await readTree(trees.target), { c: "c" });
+  for (const type of ["plan", "copied", "progress"]) {
+    // Report progress also during and after a large file.
+    using _slow = speedUpClock();
+    const filter = { file: ({ name }: TreeEntry) => type === "plan" || name !== "a" };
+    const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
+    assertEquals(await assertRejects(() => trees.copy({ filter, onEvent }), Error), thrown);
+  }
+  assertEquals((await trees.copy()).result.failed, 0);
+});
 
 const DAY = 86_400_000;
 
 for (const ahead of [DAY, -DAY]) {
-  Deno.test.each(DIRECTIONS)(
-    `%s: settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`,
-    async (direction) => {
-      const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
-      const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
-      await using trees = await makeTrees(direction, files, target, async (_, respond) => {
-        const [status, reason, headers, body] = await respond();
-        const { date } = headers;
-        if (date === undefined) return [status, reason, headers, body];
-        const dateHeader = new Date(Date.parse(`${date}`) + ahead).toUTCString();
-        return [status, reason, { ...headers, date: dateHeader }, body];
-      });
-      const now = Date.now() + (direction === "download" ? ahead : 0);
-      const setTime = (path: string, time: number) =>
-        Deno.utime(`${trees.source}/${path}`, new Date(time), new Date(time));
-      // The running time of this process must not affect the time of a list.
-      using _clock = patch(performance, "now", (now) => () => now.call(performance) + 1e9);
-      const ages = { "fresh": 0, "d/fresh": 58_000, "old": 63_000, "later": -60_000 };
-      for (const [path, age] of Object.entries(ages)) await setTime(path, now - age);
-      const options = { settled: 60, delete: true } as const;
-      const outcomes = {
-        ...{ "fresh": "pending", "d/fresh": "pending" },
-        ...{ "old": "copied", "later": "copied" },
-      };
-      const dryRun = await trees.copy({ ...options, dryRun: true });
-      assertEquals([dryRun.outcomes, dryRun.deletedPaths.toSorted()], [outcomes, [
-        "d/other",
-        "superfluous",
-      ]]);
-      const first = await trees.copy(options);
-      assertEquals([first.outcomes, first.deletedPaths.toSorted()], [outcomes, [
-        "d/other",
-        "superfluous",
-      ]]);
-      const { complete, pending, skipped, deletionsSkipped } = first.result;
-      assertEquals([complete, pending, skipped, deletionsSkipped], [false, 2, 0, null]);
-      assertEquals(await readTree(trees.target), {
-        ...omit(files, "d/fresh"),
-        "fresh": "kept",
-        "d": null,
-      });
-      for (const path of ["fresh", "d/fresh"]) await setTime(path, now - 63_000);
-      const second = await trees.copy(options);
-      assertEquals([second.result.files, second.result.pending], [2, 0]);
-      assertEquals(await readTree(trees.target), await readTree(trees.source));
-    },
-  );
+  test(`settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`, async (direction) => {
+    const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
+    const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
+    await using trees = await makeTrees(direction, files, target, async (_, respond) => {
+      const [status, reason, headers, body] = await respond();
+      const { date } = headers;
+      if (date === undefined) return [status, reason, headers, body];
+      const dateHeader = new Date(Date.parse(`${date}`) + ahead).toUTCString();
+      return [status, reason, { ...headers, date: dateHeader }, body];
+    });
+    const now = Date.now() + (direction === "download" ? ahead : 0);
+    const setTime = (path: string, time: number) =>
+      Deno.utime(`${trees.source}/${path}`, new Date(time), new Date(time));
+    // The running time of this process must not affect the time of a list.
+    using _clock = patch(performance, "now", (now) => () => now.call(performance) + 1e9);
+    const ages = { "fresh": 0, "d/fresh": 58_000, "old": 63_000, "later": -60_000 };
+    for (const [path, age] of Object.entries(ages)) await setTime(path, now - age);
+    const options = { settled: 60, delete: true } as const;
+    const outcomes = {
+      ...{ "fresh": "pending", "d/fresh": "pending" },
+      ...{ "old": "copied", "later": "copied" },
+    };
+    const dryRun = await trees.copy({ ...options, dryRun: true });
+    assertEquals([dryRun.outcomes, dryRun.deletedPaths.toSorted()], [outcomes, [
+      "d/other",
+      "superfluous",
+    ]]);
+    const first = await trees.copy(options);
+    assertEquals([first.outcomes, first.deletedPaths.toSorted()], [outcomes, [
+      "d/other",
+      "superfluous",
+    ]]);
+    const { complete, pending, skipped, deletionsSkipped } = first.result;
+    assertEquals([complete, pending, skipped, deletionsSkipped], [false, 2, 0, null]);
+    assertEquals(await readTree(trees.target), {
+      ...omit(files, "d/fresh"),
+      "fresh": "kept",
+      "d": null,
+    });
+    for (const path of ["fresh", "d/fresh"]) await setTime(path, now - 63_000);
+    const second = await trees.copy(options);
+    assertEquals([second.result.files, second.result.pending], [2, 0]);
+    assertEquals(await readTree(trees.target), await readTree(trees.source));
+  });
 }
 
 function omit<T>(record: Readonly<Record<string, T>>, name: string): Record<string, T> {
@@ -213,28 +203,22 @@ function omit<T>(record: Readonly<Record<string, T>>, name: string): Record<stri
   return others;
 }
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a source whose files are still being written doesn't count as empty, so superfluous files are deleted",
-  async (direction) => {
-    await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
-    const { result, deletedPaths } = await trees.copy({ settled: 900, delete: true });
-    assertEquals([result.pending, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
-    // A directory of the target with the name of a source file is not superfluous.
-    assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });
-  },
-);
+test("a source whose files are still being written doesn't count as empty, so superfluous files are deleted", async (direction) => {
+  await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
+  const { result, deletedPaths } = await trees.copy({ settled: 900, delete: true });
+  assertEquals([result.pending, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
+  // A directory of the target with the name of a source file is not superfluous.
+  assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: of files with one size and different times, the contents decide, also of one byte",
-  async (direction) => {
-    const source = { one: "a", same: "a", none: "" };
-    await using trees = await makeTrees(direction, source, { one: "b", same: "a", none: "" });
-    for (const name of Object.keys(source)) await Deno.utime(`${trees.target}/${name}`, 1, 1);
-    const { outcomes } = await trees.copy();
-    assertEquals(outcomes, { one: "copied", same: "unchanged", none: "unchanged" });
-    assertEquals(await readTree(trees.target), source);
-  },
-);
+test("of files with one size and different times, the contents decide, also of one byte", async (direction) => {
+  const source = { one: "a", same: "a", none: "" };
+  await using trees = await makeTrees(direction, source, { one: "b", same: "a", none: "" });
+  for (const name of Object.keys(source)) await Deno.utime(`${trees.target}/${name}`, 1, 1);
+  const { outcomes } = await trees.copy();
+  assertEquals(outcomes, { one: "copied", same: "unchanged", none: "unchanged" });
+  assertEquals(await readTree(trees.target), source);
+});
 
 Deno.test("download: a list may have its entries in any order, after their directories", async () => {
   const files = { "a/x": "1", "b/x": "2", "a/below/z": "3", c: "4", "b/y": "5", "a/b": "6" };
@@ -289,31 +273,28 @@ Deno.test("upload: parents of the target are created; an unsupported operation r
   assertEquals(await copyTo("/", { write: true }), [1, 0]);
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a file below the size that files/docs/trees.md names shares a request, and one of that size doesn't",
-  async (direction) => {
-    const size = 1024 *
-      await readStatedNumber(
-        "files/docs/trees.md",
-        /Files of less than (\d+) KiB\*\* are combined/,
-      );
-    const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
-    const requests: string[] = [];
-    await using trees = await makeTrees(direction, texts, {}, ({ method, path }) => {
-      const name = path.at(-1) ?? "";
-      if (method !== "HEAD" && (name in texts || method === "POST")) {
-        requests.push(`${method} ${name}`);
-      }
-      return null;
-    });
-    const { result } = await trees.copy();
-    assertEquals([result.files, await readTree(trees.target)], [3, await readTree(trees.source)]);
-    assertEquals(
-      requests.toSorted(),
-      direction === "upload" ? ["POST ", "PUT c"] : ["GET c", "POST "],
+test("a file below the size that files/docs/trees.md names shares a request, and one of that size doesn't", async (direction) => {
+  const size = 1024 *
+    await readStatedNumber(
+      "files/docs/trees.md",
+      /Files of less than (\d+) KiB\*\* are combined/,
     );
-  },
-);
+  const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
+  const requests: string[] = [];
+  await using trees = await makeTrees(direction, texts, {}, ({ method, path }) => {
+    const name = path.at(-1) ?? "";
+    if (method !== "HEAD" && (name in texts || method === "POST")) {
+      requests.push(`${method} ${name}`);
+    }
+    return null;
+  });
+  const { result } = await trees.copy();
+  assertEquals([result.files, await readTree(trees.target)], [3, await readTree(trees.source)]);
+  assertEquals(
+    requests.toSorted(),
+    direction === "upload" ? ["POST ", "PUT c"] : ["GET c", "POST "],
+  );
+});
 
 Deno.test("upload: files of a server that doesn't list are replaced, or compared with replace: false", async () => {
   await using dir = await createTempDir();
@@ -358,21 +339,18 @@ for (const deletes of [false, true]) {
 
 // The option `filter`.
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a filter may be an object of a class, and its functions use it as `this`",
-  async (direction) => {
-    class Extension {
-      extension = ".jpg";
-      file({ name }: TreeEntry) {
-        return name.endsWith(this.extension);
-      }
+test("a filter may be an object of a class, and its functions use it as `this`", async (direction) => {
+  class Extension {
+    extension = ".jpg";
+    file({ name }: TreeEntry) {
+      return name.endsWith(this.extension);
     }
-    await using trees = await makeTrees(direction, { "d/1.jpg": "1", "d/1.txt": "1" });
-    assertEquals((await trees.copy({ filter: new Extension() })).result.files, 1);
-    const filter = { file: undefined, directory: undefined };
-    assertEquals((await trees.copy({ filter })).result.files, 1);
-  },
-);
+  }
+  await using trees = await makeTrees(direction, { "d/1.jpg": "1", "d/1.txt": "1" });
+  assertEquals((await trees.copy({ filter: new Extension() })).result.files, 1);
+  const filter = { file: undefined, directory: undefined };
+  assertEquals((await trees.copy({ filter })).result.files, 1);
+});
 
 Deno.test("an invalid filter is refused before the first request", async (t) => {
   await using trees = await makeTrees("upload");

@@ -26,6 +26,11 @@ import { realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
 import { isTransient } from "@degu/degu";
 import { listText } from "./directory_entries.ts";
 
+/** Registers a test in both directions. */
+function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
+}
+
 Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
   await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
   for (let moment = 1, isComplete = false; !isComplete; moment++) {
@@ -66,64 +71,58 @@ Deno.test("upload: with replace: false a file whose connection broke after its a
   assertEquals(await readTree(trees.target), { a: "a", b: "theirs" });
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: an error that concerns all files ends the transfers of other connections",
-  async (direction) => {
-    const requestWaiting = Promise.withResolvers<void>();
-    const never = Promise.withResolvers<void>();
-    const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
-    await using trees = await makeTrees(direction, texts, {}, async ({ uri, method }) => {
-      if (!["/tree/a", "/tree/b"].includes(uri)) return null;
-      if (uri === "/tree/a") requestWaiting.resolve();
-      await (uri === "/tree/a" ? never : requestWaiting).promise;
-      return [401, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
-    });
-    const error = await assertRejects(() => trees.copy({ connections: 2 }), StatusError);
-    never.resolve();
-    assertEquals(error.status, 401);
-  },
-);
+test("an error that concerns all files ends the transfers of other connections", async (direction) => {
+  const requestWaiting = Promise.withResolvers<void>();
+  const never = Promise.withResolvers<void>();
+  const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
+  await using trees = await makeTrees(direction, texts, {}, async ({ uri, method }) => {
+    if (!["/tree/a", "/tree/b"].includes(uri)) return null;
+    if (uri === "/tree/a") requestWaiting.resolve();
+    await (uri === "/tree/a" ? never : requestWaiting).promise;
+    return [401, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
+  });
+  const error = await assertRejects(() => trees.copy({ connections: 2 }), StatusError);
+  never.resolve();
+  assertEquals(error.status, 401);
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: if the disk refuses a file after the entry in its way was deleted, the source stays, and the next call copies the file",
-  async (direction) => {
-    const text = "a".repeat(100_000);
-    const source = { a: text, b: text, "c/d": "d" };
-    await using trees = await makeTrees(direction, source, { "a/old": "", "b/old": "", c: "old" });
-    const options = { delete: true, maxDelete: 10 } as const;
-    const { deletedPaths, result } = await trees.copy(options);
-    assertEquals(deletedPaths.toSorted(), ["a", "a/old", "b", "b/old", "c"]);
-    assertEquals([result.failed, result.deletionsSkipped, result.complete], [4, null, false]);
-    assertEquals(await readTree(trees.target), {});
-    let failedCount = 0;
-    {
-      // The disk refuses every new name of a file.
-      const isNaming = (path: string | URL) => /\/(?:a|b|c\/d)$/.test(`${path}`);
-      const fail = () => {
-        failedCount++;
-        throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
-      };
-      using _links = patch(Deno, "linkSync", (linkSync) => (from, to) => {
-        return isNaming(to) ? fail() : linkSync(from, to);
-      });
-      using _renames = patch(Deno, "renameSync", (renameSync) => (from, to) => {
-        return isNaming(to) ? fail() : renameSync(from, to);
-      });
-      const { outcomes, result } = await trees.copy(options);
-      assertEquals(outcomes, { a: "failed", b: "failed", "c/d": "failed" }, Deno.inspect(result));
-    }
-    assert(failedCount >= 3);
-    assertEquals(await readTree(trees.source), { ...source, c: null });
-    const { outcomes } = await trees.copy(options);
-    assertEquals(outcomes, { a: "copied", b: "copied", "c/d": "copied" });
-  },
-);
+test("if the disk refuses a file after the entry in its way was deleted, the source stays, and the next call copies the file", async (direction) => {
+  const text = "a".repeat(100_000);
+  const source = { a: text, b: text, "c/d": "d" };
+  await using trees = await makeTrees(direction, source, { "a/old": "", "b/old": "", c: "old" });
+  const options = { delete: true, maxDelete: 10 } as const;
+  const { deletedPaths, result } = await trees.copy(options);
+  assertEquals(deletedPaths.toSorted(), ["a", "a/old", "b", "b/old", "c"]);
+  assertEquals([result.failed, result.deletionsSkipped, result.complete], [4, null, false]);
+  assertEquals(await readTree(trees.target), {});
+  let failedCount = 0;
+  {
+    // The disk refuses every new name of a file.
+    const isNaming = (path: string | URL) => /\/(?:a|b|c\/d)$/.test(`${path}`);
+    const fail = () => {
+      failedCount++;
+      throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
+    };
+    using _links = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+      return isNaming(to) ? fail() : linkSync(from, to);
+    });
+    using _renames = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+      return isNaming(to) ? fail() : renameSync(from, to);
+    });
+    const { outcomes, result } = await trees.copy(options);
+    assertEquals(outcomes, { a: "failed", b: "failed", "c/d": "failed" }, Deno.inspect(result));
+  }
+  assert(failedCount >= 3);
+  assertEquals(await readTree(trees.source), { ...source, c: null });
+  const { outcomes } = await trees.copy(options);
+  assertEquals(outcomes, { a: "copied", b: "copied", "c/d": "copied" });
+});
 
 for (const isReplaced of [false, true]) {
   const name = isReplaced
     ? "a file that is replaced on every second request is not retried forever"
     : "a file is retried as long as each broken connection transfers more bytes";
-  Deno.test.each(DIRECTIONS)(`%s: ${name}`, async (direction) => {
+  test(`${name}`, async (direction) => {
     const controller = new AbortController();
     let requests = 0;
     let previousRequest: Promise<unknown> = Promise.resolve();
@@ -181,30 +180,27 @@ Deno.test("download: a file whose part another process has locked fails alone; a
   assertEquals(Object.keys(await readTree(trees.target)), ["a", "b", "c"]);
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: if a directory can't be listed again, its obstacles stay, and each path fails once",
-  async (direction) => {
-    const accessError = Object.assign(new Deno.errors.PermissionDenied("closed"), {
-      code: "EACCES",
-    });
-    const target = { "sub/a": "old", "sub/c": "c" };
-    const source = { "sub/a/b": "new", "sub/c": "longer" };
-    await using trees = await makeTrees(direction, source, target);
-    let isListed = false;
-    using _closed = patch(Deno, "readDir", (readDir) => (path) => {
-      const isSubdirectory = `${path}` === realPathSync(`${trees.target}/sub`);
-      if (isSubdirectory && isListed) throw accessError;
-      isListed ||= isSubdirectory;
-      return readDir(path);
-    });
-    const { outcomes, deletedPaths, result } = await trees.copy({ delete: true });
-    const expectedOutcomes = { sub: "failed", "sub/a": "failed", "sub/a/b": "failed" };
-    assertEquals(outcomes, { ...expectedOutcomes, "sub/c": "copied" });
-    assertEquals([result.failed, deletedPaths], [3, []]);
-    const expectedTree = { sub: null, "sub/a": "old", "sub/c": "longer" };
-    assertEquals(await readTree(trees.target), expectedTree);
-  },
-);
+test("if a directory can't be listed again, its obstacles stay, and each path fails once", async (direction) => {
+  const accessError = Object.assign(new Deno.errors.PermissionDenied("closed"), {
+    code: "EACCES",
+  });
+  const target = { "sub/a": "old", "sub/c": "c" };
+  const source = { "sub/a/b": "new", "sub/c": "longer" };
+  await using trees = await makeTrees(direction, source, target);
+  let isListed = false;
+  using _closed = patch(Deno, "readDir", (readDir) => (path) => {
+    const isSubdirectory = `${path}` === realPathSync(`${trees.target}/sub`);
+    if (isSubdirectory && isListed) throw accessError;
+    isListed ||= isSubdirectory;
+    return readDir(path);
+  });
+  const { outcomes, deletedPaths, result } = await trees.copy({ delete: true });
+  const expectedOutcomes = { sub: "failed", "sub/a": "failed", "sub/a/b": "failed" };
+  assertEquals(outcomes, { ...expectedOutcomes, "sub/c": "copied" });
+  assertEquals([result.failed, deletedPaths], [3, []]);
+  const expectedTree = { sub: null, "sub/a": "old", "sub/c": "longer" };
+  assertEquals(await readTree(trees.target), expectedTree);
+});
 
 for (const direction of DIRECTIONS) {
   Deno.test(`${direction}: a list that is cut because of a change is read again, up to three times`, async () => {
@@ -251,25 +247,22 @@ Deno.test("download: leftover parts of small files are removed, unless another p
   assertEquals(Object.keys(await readTree(trees.target)), ["a", "d", "d/b"]);
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: leftover parts are deleted with their directory, and a locked part stays",
-  async (direction) => {
-    await using trees = await makeTrees(direction, { a: "a" }, {
-      "d/.x.degu-part": "x",
-      "e/f/.y.degu-part": "y",
-    });
-    using lockedPart = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
-    lockedPart.lockSync(true);
-    const { deletedPaths, outcomes, errors } = await trees.copy({ delete: true });
-    assertEquals(deletedPaths, ["d"]);
-    // Their parent directories stay, because they aren't empty.
-    assertEquals(outcomes, { a: "copied", "e/f": "failed" });
-    const error = errors["e/f"];
-    assertEquals((error as TransferError).code, "IN_USE");
-    const expectedNames = ["a", "e", "e/f", "e/f/.y.degu-part"];
-    assertEquals(Object.keys(await readTree(trees.target)), expectedNames);
-  },
-);
+test("leftover parts are deleted with their directory, and a locked part stays", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "a" }, {
+    "d/.x.degu-part": "x",
+    "e/f/.y.degu-part": "y",
+  });
+  using lockedPart = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
+  lockedPart.lockSync(true);
+  const { deletedPaths, outcomes, errors } = await trees.copy({ delete: true });
+  assertEquals(deletedPaths, ["d"]);
+  // Their parent directories stay, because they aren't empty.
+  assertEquals(outcomes, { a: "copied", "e/f": "failed" });
+  const error = errors["e/f"];
+  assertEquals((error as TransferError).code, "IN_USE");
+  const expectedNames = ["a", "e", "e/f", "e/f/.y.degu-part"];
+  assertEquals(Object.keys(await readTree(trees.target)), expectedNames);
+});
 
 /** Returns a function that replaces the directory `d` of a target by a link to the outside. */
 async function prepareExchange(target: string): Promise<() => void> {
@@ -382,58 +375,52 @@ const catchIncomplete = (copying: () => Promise<unknown>) =>
 const LARGE = "l".repeat(70_000);
 const onEvent = () => {};
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a call with a failed file copies the rest and rejects; with partial: true it resolves",
-  async (direction) => {
-    await using trees = await makeTrees(direction, { x: "1", y: "2", z: "3" }, {
-      "x/a": "2",
-      "y/a": "",
-    });
-    const dryRunResult = await copy(trees, { dryRun: true, onEvent });
-    assertEquals([dryRunResult.files, dryRunResult.failed], [1, 2]);
-    const errors: unknown[] = [];
-    const error = await catchIncomplete(() =>
-      copy(trees, {
-        delete: true,
-        maxDelete: 0,
-        onEvent: (event) => void (event.type === "failed" && errors.push(event.error)),
-      })
-    );
-    const { files, failed, deletionsSkipped } = error.result!;
-    assertEquals([files, failed, deletionsSkipped], [1, 3, "limit"]);
-    assertEquals(errors.length, 3);
-    assertEquals(error.cause, errors[0]);
-    assertStringIncludes(error.message, "3 entries could not be copied or deleted; the first: ");
-    assertStringIncludes(error.message, (errors[0] as Error).message);
-    assertEquals(isTransient(error), false);
-    const singleError = await catchIncomplete(() =>
-      copy(trees, { filter: { file: ({ name }) => name !== "y" }, onEvent })
-    );
-    const problem = '1 entry could not be copied or deleted: "x": a directory';
-    assertStringIncludes(singleError.message, problem);
-    const partial = await copy(trees, { partial: true, onEvent });
-    assertEquals([partial.unchanged, partial.failed], [1, 2]);
-  },
-);
+test("a call with a failed file copies the rest and rejects; with partial: true it resolves", async (direction) => {
+  await using trees = await makeTrees(direction, { x: "1", y: "2", z: "3" }, {
+    "x/a": "2",
+    "y/a": "",
+  });
+  const dryRunResult = await copy(trees, { dryRun: true, onEvent });
+  assertEquals([dryRunResult.files, dryRunResult.failed], [1, 2]);
+  const errors: unknown[] = [];
+  const error = await catchIncomplete(() =>
+    copy(trees, {
+      delete: true,
+      maxDelete: 0,
+      onEvent: (event) => void (event.type === "failed" && errors.push(event.error)),
+    })
+  );
+  const { files, failed, deletionsSkipped } = error.result!;
+  assertEquals([files, failed, deletionsSkipped], [1, 3, "limit"]);
+  assertEquals(errors.length, 3);
+  assertEquals(error.cause, errors[0]);
+  assertStringIncludes(error.message, "3 entries could not be copied or deleted; the first: ");
+  assertStringIncludes(error.message, (errors[0] as Error).message);
+  assertEquals(isTransient(error), false);
+  const singleError = await catchIncomplete(() =>
+    copy(trees, { filter: { file: ({ name }) => name !== "y" }, onEvent })
+  );
+  const problem = '1 entry could not be copied or deleted: "x": a directory';
+  assertStringIncludes(singleError.message, problem);
+  const partial = await copy(trees, { partial: true, onEvent });
+  assertEquals([partial.unchanged, partial.failed], [1, 2]);
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: an empty source that would delete all entries of the target rejects the call",
-  async (direction) => {
-    await using trees = await makeTrees(direction, {}, { old: "1" });
-    const error = await catchIncomplete(() => copy(trees, { delete: true }));
-    const { failed, deletionsSkipped } = error.result!;
-    assertEquals([failed, deletionsSkipped], [0, "empty"]);
-    const advice = "is its disk mounted? To delete all entries, set deleteAll: true";
-    assertStringIncludes(error.message, advice);
-    assertEquals(isTransient(error), false, "no file has failed");
-    assertEquals((await copy(trees, { delete: true, dryRun: true })).deletionsSkipped, "empty");
-    assertEquals((await copy(trees, { delete: true, partial: true })).deletionsSkipped, "empty");
-    assertEquals((await copy(trees)).deletionsSkipped, null);
-    assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 1);
-    const secondResult = await copy(trees, { delete: true });
-    assertEquals(secondResult.deletionsSkipped, null, "no superfluous entry remains");
-  },
-);
+test("an empty source that would delete all entries of the target rejects the call", async (direction) => {
+  await using trees = await makeTrees(direction, {}, { old: "1" });
+  const error = await catchIncomplete(() => copy(trees, { delete: true }));
+  const { failed, deletionsSkipped } = error.result!;
+  assertEquals([failed, deletionsSkipped], [0, "empty"]);
+  const advice = "is its disk mounted? To delete all entries, set deleteAll: true";
+  assertStringIncludes(error.message, advice);
+  assertEquals(isTransient(error), false, "no file has failed");
+  assertEquals((await copy(trees, { delete: true, dryRun: true })).deletionsSkipped, "empty");
+  assertEquals((await copy(trees, { delete: true, partial: true })).deletionsSkipped, "empty");
+  assertEquals((await copy(trees)).deletionsSkipped, null);
+  assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 1);
+  const secondResult = await copy(trees, { delete: true });
+  assertEquals(secondResult.deletionsSkipped, null, "no superfluous entry remains");
+});
 
 /** Makes trees whose large files are interrupted until a function is called. */
 async function makeBreaking(direction: TreeDirection, target: Record<string, string> = {}) {
@@ -446,18 +433,15 @@ async function makeBreaking(direction: TreeDirection, target: Record<string, str
   return Object.assign(trees, { mend: () => void (isCut = false) });
 }
 
-Deno.test.each(DIRECTIONS)(
-  "%s: the error of a call is transient exactly if the error of each failed file is",
-  async (direction) => {
-    await using trees = await makeBreaking(direction);
-    const error = await catchIncomplete(() => copy(trees, { onEvent }));
-    const { files, failed } = error.result!;
-    assertEquals([files, failed, isTransient(error), isTransient(error.cause)], [1, 1, true, true]);
-    await using otherTrees = await makeBreaking(direction, { "x/a": "1" });
-    const mixedError = await catchIncomplete(() => copy(otherTrees, { onEvent }));
-    assertEquals([mixedError.result!.failed, isTransient(mixedError)], [2, false]);
-  },
-);
+test("the error of a call is transient exactly if the error of each failed file is", async (direction) => {
+  await using trees = await makeBreaking(direction);
+  const error = await catchIncomplete(() => copy(trees, { onEvent }));
+  const { files, failed } = error.result!;
+  assertEquals([files, failed, isTransient(error), isTransient(error.cause)], [1, 1, true, true]);
+  await using otherTrees = await makeBreaking(direction, { "x/a": "1" });
+  const mixedError = await catchIncomplete(() => copy(otherTrees, { onEvent }));
+  assertEquals([mixedError.result!.failed, isTransient(mixedError)], [2, false]);
+});
 
 Deno.test("download: a source that can't be listed completely rejects the call", async () => {
   const target = { old: "1" };
@@ -482,76 +466,64 @@ Deno.test("download: a source that can't be listed completely rejects the call",
   assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
 });
 
-Deno.test.each(DIRECTIONS)(
-  "%s: a dry run is complete only if it finds no difference",
-  async (direction) => {
-    await using trees = await makeTrees(direction, { "d/a": "1" }, { old: "2" });
-    const isComplete = async (options: UploadTreeOptions) =>
-      (await copy(trees, { ...options, compare: "digest" })).complete;
-    assertEquals(await isComplete({ dryRun: true }), false, "it would copy");
-    assertEquals(await isComplete({}), true);
-    assertEquals(await isComplete({ dryRun: true, delete: true }), false, "it would delete");
-    assertEquals(await isComplete({ delete: true }), true);
-    assertEquals(await isComplete({ dryRun: true, delete: true }), true);
-  },
-);
+test("a dry run is complete only if it finds no difference", async (direction) => {
+  await using trees = await makeTrees(direction, { "d/a": "1" }, { old: "2" });
+  const isComplete = async (options: UploadTreeOptions) =>
+    (await copy(trees, { ...options, compare: "digest" })).complete;
+  assertEquals(await isComplete({ dryRun: true }), false, "it would copy");
+  assertEquals(await isComplete({}), true);
+  assertEquals(await isComplete({ dryRun: true, delete: true }), false, "it would delete");
+  assertEquals(await isComplete({ delete: true }), true);
+  assertEquals(await isComplete({ dryRun: true, delete: true }), true);
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: an error names the entry in the way, and whether the next call copies the file",
-  async (direction) => {
-    const rows: [source: string, target: string, kind: string, other: string][] = [
-      ["a", "a/b", "directory", "file"],
-      ["a/b", "a", "file", "directory"],
-    ];
-    for (const [source, target, kind, other] of rows) {
-      await using trees = await makeTrees(direction, { [source]: "1" }, { [target]: "22" });
-      const obstacle = `a ${kind} has this name at the target; `;
-      const advice = "remove or rename one of the two, " +
-        "or set delete: true, which deletes the entry, and call twice";
-      const kept = await trees.copy();
-      assertStringIncludes(`${kept.errors["a"]}`, `"a": ${obstacle}${advice}`);
-      assertEquals((kept.errors["a"] as TransferError).code, "IN_THE_WAY");
-      const deleted = await trees.copy({ delete: true });
-      const next = `if this run deletes the ${kind}, the next run copies the ${other}`;
-      assertStringIncludes(`${deleted.errors["a"]}`, obstacle + next);
-    }
-  },
-);
+test("an error names the entry in the way, and whether the next call copies the file", async (direction) => {
+  const rows: [source: string, target: string, kind: string, other: string][] = [
+    ["a", "a/b", "directory", "file"],
+    ["a/b", "a", "file", "directory"],
+  ];
+  for (const [source, target, kind, other] of rows) {
+    await using trees = await makeTrees(direction, { [source]: "1" }, { [target]: "22" });
+    const obstacle = `a ${kind} has this name at the target; `;
+    const advice = "remove or rename one of the two, " +
+      "or set delete: true, which deletes the entry, and call twice";
+    const kept = await trees.copy();
+    assertStringIncludes(`${kept.errors["a"]}`, `"a": ${obstacle}${advice}`);
+    assertEquals((kept.errors["a"] as TransferError).code, "IN_THE_WAY");
+    const deleted = await trees.copy({ delete: true });
+    const next = `if this run deletes the ${kind}, the next run copies the ${other}`;
+    assertStringIncludes(`${deleted.errors["a"]}`, obstacle + next);
+  }
+});
 
-Deno.test.each(DIRECTIONS)(
-  "%s: the error of a call that would delete most files of the target has their number",
-  async (direction) => {
-    const names = Array.from({ length: 16 }, (_, index) => `${index}`);
-    const target = Object.fromEntries(names.map((name) => [`old/${name}`, "1".repeat(20)]));
-    const source = Object.fromEntries(
-      names.slice(0, 5).map((name) => [`new/${name}`, "1".repeat(20)]),
-    );
+test("the error of a call that would delete most files of the target has their number", async (direction) => {
+  const names = Array.from({ length: 16 }, (_, index) => `${index}`);
+  const target = Object.fromEntries(names.map((name) => [`old/${name}`, "1".repeat(20)]));
+  const source = Object.fromEntries(
+    names.slice(0, 5).map((name) => [`new/${name}`, "1".repeat(20)]),
+  );
+  await using trees = await makeTrees(direction, source, target);
+  // Files of the same size and time count as renamed.
+  for (const path of Object.keys(source)) await Deno.utime(`${trees.source}/${path}`, 1, 1);
+  for (const path of Object.keys(target)) await Deno.utime(`${trees.target}/${path}`, 1, 1);
+  const { events, result } = await trees.copy({ delete: true });
+  assertEquals([result.deletionsSkipped, result.failed, result.files], ["half", 1, 0]);
+  const [failed] = events.filter((event) => event.type === "failed");
+  const { code, message } = failed!.error as TransferError;
+  assertEquals([code, failed!.path, failed!.at], ["OVER_HALF", [], "target"]);
+  const renamed = "11 of 16 files would be deleted (5 others count as renamed), more than stay, ";
+  assertStringIncludes(message, renamed);
+  assertStringIncludes(message, "set move: true in place of delete");
+});
+
+test("ten files are deleted although fewer stay, and more if as many stay", async (direction) => {
+  for (const [deleted, staying] of [[10, 1], [11, 11]] as const) {
+    const makeFiles = (count: number, name: string) =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [`${name}${i}`, name]));
+    const source = makeFiles(staying, "new");
+    const target = { ...makeFiles(deleted, "superfluous"), ...source };
     await using trees = await makeTrees(direction, source, target);
-    // Files of the same size and time count as renamed.
-    for (const path of Object.keys(source)) await Deno.utime(`${trees.source}/${path}`, 1, 1);
-    for (const path of Object.keys(target)) await Deno.utime(`${trees.target}/${path}`, 1, 1);
-    const { events, result } = await trees.copy({ delete: true });
-    assertEquals([result.deletionsSkipped, result.failed, result.files], ["half", 1, 0]);
-    const [failed] = events.filter((event) => event.type === "failed");
-    const { code, message } = failed!.error as TransferError;
-    assertEquals([code, failed!.path, failed!.at], ["OVER_HALF", [], "target"]);
-    const renamed = "11 of 16 files would be deleted (5 others count as renamed), more than stay, ";
-    assertStringIncludes(message, renamed);
-    assertStringIncludes(message, "set move: true in place of delete");
-  },
-);
-
-Deno.test.each(DIRECTIONS)(
-  "%s: ten files are deleted although fewer stay, and more if as many stay",
-  async (direction) => {
-    for (const [deleted, staying] of [[10, 1], [11, 11]] as const) {
-      const makeFiles = (count: number, name: string) =>
-        Object.fromEntries(Array.from({ length: count }, (_, i) => [`${name}${i}`, name]));
-      const source = makeFiles(staying, "new");
-      const target = { ...makeFiles(deleted, "superfluous"), ...source };
-      await using trees = await makeTrees(direction, source, target);
-      const { result } = await trees.copy({ delete: true });
-      assertEquals([result.deleted, result.deletionsSkipped], [deleted, null]);
-    }
-  },
-);
+    const { result } = await trees.copy({ delete: true });
+    assertEquals([result.deleted, result.deletionsSkipped], [deleted, null]);
+  }
+});
