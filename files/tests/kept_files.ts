@@ -3,7 +3,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { readStatus, serveWritableDirectory } from "@degu/testing/written_directory.ts";
-import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
+import { makeBundle, readPutStatuses, type SentRecord, sha256Of } from "@degu/testing/bundles.ts";
 import { assertMatch } from "@std/assert";
 
 export const KEPT = ".degu-kept";
@@ -45,7 +45,8 @@ export async function serveKeeping(files: Record<string, string> = {}, keep = 2)
     ...served,
     put: (path: string, text: string) => served.put(`/${path}`, bytesOf(text)),
     remove: async (path: string) => await readStatus(await served.request("DELETE", `/${path}`)),
-    async rename(from: string, to: string): Promise<number | number[]> {
+    /** Renames a file by a bundle that first has these records. */
+    async rename(from: string, to: string, sent: SentRecord[] = []): Promise<number | number[]> {
       const { size, mtime } = await Deno.stat(`${served.root}/${from}`);
       const rename = {
         path: to.split("/"),
@@ -53,7 +54,7 @@ export async function serveKeeping(files: Record<string, string> = {}, keep = 2)
         sha256: sha256Of(await Deno.readFile(`${served.root}/${from}`)),
         seen: [size, mtime!.getTime()],
       };
-      const bundle = makeBundle([], `${JSON.stringify(rename)}\n{"end":true}\n`);
+      const bundle = makeBundle(sent, `${JSON.stringify(rename)}\n{"end":true}\n`);
       const response = await served.request("POST", "/?bundle=put", {}, bundle);
       const statuses = await readPutStatuses(response);
       return Array.isArray(statuses) && statuses.length === 1 ? statuses[0]! : statuses;

@@ -15,7 +15,7 @@ import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { readStatus } from "@degu/testing/written_directory.ts";
-import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
+
 import { KEPT, listDays, listTimes, listVersions, serveKeeping } from "./kept_files.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 
@@ -35,16 +35,7 @@ Deno.test("a replaced file and a deleted file are kept under their paths", async
 
 Deno.test("small files of a bundle are kept, and a file that gets another name is not", async () => {
   await using files = await serveKeeping({ a: "1", old: "old" });
-  const { size, mtime } = await Deno.stat(`${files.root}/old`);
-  const rename = {
-    path: ["renamed"],
-    from: ["old"],
-    sha256: sha256Of(new TextEncoder().encode("old")),
-    seen: [size, mtime!.getTime()],
-  };
-  const bundle = makeBundle([["a", "11"]], `${JSON.stringify(rename)}\n{"end":true}\n`);
-  const response = await files.request("POST", "/?bundle=put", {}, bundle);
-  assertEquals(await readPutStatuses(response), [204, 201]);
+  assertEquals(await files.rename("old", "renamed", [["a", "11"]]), [204, 201]);
   assertEquals(await files.versions(), [["a", "1"]]);
 });
 
@@ -66,10 +57,8 @@ Deno.test("of a file that is replaced often, one version an hour is kept; each d
     assertEquals(await files.remove("a"), 204);
     assertEquals(await files.put("a", text), 201);
   }
-  assertEquals(
-    (await files.versions()).map(([, text]) => text),
-    ["0", "4", "5", "6", "7"],
-  );
+  const texts = (await files.versions()).map(([, text]) => text);
+  assertEquals(texts, ["0", "4", "5", "6", "7"]);
 });
 
 Deno.test("a file is kept although another process has kept it: that process may discard its version", async () => {
@@ -150,19 +139,26 @@ for (const code of ["EIO", "ESTALE"]) {
   });
 }
 
+/** Sends a request of a peer to an app, with a text or without a body; returns the status. */
+async function requestAs(
+  user: string,
+  app: FilesApp,
+  method: "PUT" | "DELETE",
+  uri: string,
+  text: string | null,
+): Promise<number> {
+  const body = text === null ? null : new TextEncoder().encode(text);
+  const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+  const [status] = await app.handle(mkreq(method, uri, {}, body), session as never);
+  return status;
+}
+
 Deno.test("two peers keep versions of one path", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true, keep: 9 });
-  const replace = async (user: string, text: string) => {
-    const body = new TextEncoder().encode(text);
-    const session = { user, trust: () => "trusted", signal: new AbortController().signal };
-    const request = mkreq("PUT", "/a", {}, body);
-    const [status] = await app.handle(request, session as never);
-    return status;
-  };
-  assertEquals(await replace("anna", "1"), 201);
+  assertEquals(await requestAs("anna", app, "PUT", "/a", "1"), 201);
   for (const [user, text] of [["anna", "2"], ["bob / ../x", "3"], ["anna", "4"], ["", "5"]]) {
-    assertEquals(await replace(user!, text!), 204);
+    assertEquals(await requestAs(user!, app, "PUT", "/a", text!), 204);
   }
   assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2", "4"]);
   const writers = listTimes([...listDays(dir.path)][0]!).map((path) => path.replace(/^.*_/, ""));
@@ -181,9 +177,7 @@ for (const [name, otherName] of SIMILAR_NAMES) {
     await using dir = await createTempDir();
     const app = new FilesApp(dir.path, { write: true, keep: 9 });
     for (const [user, text] of [[name, "1"], [name, "2"], [otherName, "3"]] as const) {
-      const session = { user, trust: () => "trusted", signal: new AbortController().signal };
-      const request = mkreq("PUT", "/a", {}, new TextEncoder().encode(text));
-      await app.handle(request, session as never);
+      await requestAs(user, app, "PUT", "/a", text);
     }
     assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2"]);
   });
@@ -242,11 +236,9 @@ for (const direction of DIRECTIONS) {
     await mirror();
     await Deno.writeTextFile(`${source}/a`, "the fifth version");
     await mirror();
-    const versions = await listVersions(isDownload ? target : target.replace(/\/tree$/, ""));
-    assertEquals(
-      versions.map(([path, text]) => [path.replace(/^tree\//, ""), text]),
-      [["a", "1"], ["a", "the second"], ["old", renamed]],
-    );
+    const versions = (await listVersions(isDownload ? target : target.replace(/\/tree$/, "")))
+      .map(([path, text]) => [path.replace(/^tree\//, ""), text]);
+    assertEquals(versions, [["a", "1"], ["a", "the second"], ["old", renamed]]);
   });
 }
 
@@ -335,22 +327,21 @@ Deno.test("a clock that is behind again adds versions to an old day, whose time 
   await using dir = await createTempDir();
   await fill(dir.path, { a: "1", b: "2" });
   const isAdded = async () => (await listVersions(dir.path)).some(([path]) => path === "b");
-  const remove = async (app: FilesApp, uri: string) => {
-    const [status] = await app.handle(mkreq("DELETE", uri, {}, null));
-    assertEquals(status, 204);
-  };
+  const options = { write: true, keep: 1 } as const;
+  const remove = async (uri: string) =>
+    (await new FilesApp(dir.path, options).handle(mkreq("DELETE", uri)))[0];
   const behind = DAY - Date.now();
   let old: string;
   {
     using _clock = setClockAhead(behind);
-    await remove(new FilesApp(dir.path, { write: true, keep: 1 }), "/a");
+    assertEquals(await remove("/a"), 204);
     [old = ""] = listKept(dir.path);
   }
   await makeDays(dir.path, [old], () => new Date(Date.now() - 9 * DAY));
   await makeDays(dir.path, JANUARY, () => new Date());
   {
     using _clock = setClockAhead(behind);
-    await remove(new FilesApp(dir.path, { write: true, keep: 1 }), "/b");
+    assertEquals(await remove("/b"), 204);
   }
   await removeOldVersions(dir.path, 1);
   assert(await isAdded());
@@ -581,9 +572,7 @@ const REFUSED: readonly [code: string, status: number][] = [["EPERM", 403], ["EN
 for (const [code, status] of REFUSED) {
   Deno.test(`a file that can't be kept is neither replaced nor deleted: ${code}`, async () => {
     await using files = await serveKeeping({ a: "1" });
-    using _patch = patch(Deno, "linkSync", () => () => {
-      throw Object.assign(new Error(`refused`), { code });
-    });
+    using _patch = refuseLinks(code);
     assertEquals([await files.put("a", "2"), await files.remove("a")], [status, status]);
     assertEquals(await Deno.readTextFile(`${files.root}/a`), "1");
     assertEquals(await files.versions(), []);
@@ -628,12 +617,10 @@ Deno.test("after random changes by two peers, each promised version is there, an
     const [user, path] = [["anna", "bob"][random(2)]!, paths[random(paths.length)]!];
     const isDeletion = random(3) === 0;
     const old = await Deno.readTextFile(`${dir.path}/${path}`).catch(() => null);
-    const body = isDeletion ? null : new TextEncoder().encode(`${step}`);
-    const session = { user, trust: () => "trusted", signal: new AbortController().signal };
     const uri = isDeletion && old === null ? `/${path}/` : `/${path}`;
-    const request = mkreq(isDeletion ? "DELETE" : "PUT", uri, {}, body);
-    const [status] = await app.handle(request, session as never);
-    log.push(`${user} ${request.method} ${uri}: ${status}`);
+    const method = isDeletion ? "DELETE" : "PUT";
+    const status = await requestAs(user, app, method, uri, isDeletion ? null : `${step}`);
+    log.push(`${user} ${method} ${uri}: ${status}`);
     if (status >= 300 || old === null) continue;
     const key = `${user} ${path}`;
     if (isDeletion || !lastKept.has(key)) promised.add(`${path} ${old}`);
