@@ -153,6 +153,9 @@ async function copyToDisk(
  */
 const WAYS = [["download", "client"], ["download", "connection"], ["upload", "client"]] as const;
 
+/** Numbers of large files, their size, and the size of the disk, in MiB. */
+const SHARED_DISKS = [[4, 1.25, 3.75], [5, 2, 7.75], [4, 1.25, 2], [3, 3, 10]] as const;
+
 const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /**
    * Files that don't fit are refused before their bodies are read, also in the response to HEAD.
@@ -390,13 +393,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const log: string[] = [];
     const logger = { warn: (text: string) => void log.push(text) };
     for (const [i, direction] of (["upload", "download", "mounted"] as const).entries()) {
-      for (
-        const [count, size, space] of [[4, 1.25, 3.75], [5, 2, 7.75], [4, 2.5, 4], [
-          3,
-          3,
-          10,
-        ]] as const
-      ) {
+      for (const [count, size, space] of SHARED_DISKS) {
         await anew(`size=${space * KIBIBYTE}k`);
         const source = `${root}/${i}-${count}`;
         await Deno.mkdir(source);
