@@ -636,7 +636,7 @@ Deno.test("a slow stream slows down the download, and outlasts the time-out of t
   using _fast = skipPauses();
   await using files = await serveFiles();
   // More than the buffers of the sockets hold.
-  const content = randomBytes(16_000_000);
+  const content = randomBytes(30_000_000);
   await Deno.writeFile(`${files.serverDir}/file`, content);
   const sessionEnd = Promise.withResolvers<void>();
   const app = new FilesApp(files.serverDir);

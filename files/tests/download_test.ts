@@ -551,7 +551,7 @@ Deno.test("the error of an unsupported operation has the status of the response"
 
 // The connection of a transfer: its peer, and its reuse.
 
-const LARGE_SIZE = 4_000_000;
+const LARGE_SIZE = 6_000_000;
 
 Deno.test("both directions work over TLS, and a part of the same device at another address is resumed", async () => {
   await using pki = await TempPKI.create();

@@ -188,9 +188,9 @@ async function setOldTime(root: string): Promise<void> {
 Deno.test("a file that is overwritten in place cuts the response", async () => {
   await using large = await serveLargeFile();
   // More bytes than all buffers of the connection hold.
-  await Deno.truncate(`${large.root}/large`, 24 * 1048576);
+  await Deno.truncate(`${large.root}/large`, 64 * 1048576);
   await setOldTime(large.root);
-  for (const offset of [0, 12 * 1048576, 24 * 1048576 - 10]) {
+  for (const offset of [0, 30 * 1048576, 64 * 1048576 - 10]) {
     using conn = await large.serving.makeClient().connect();
     const { body } = await conn.get("/large");
     await overwrite(`${large.root}/large`, offset);

@@ -187,7 +187,7 @@ Deno.test("download: a file of a server without reuse: true can't be compared, a
 test("a part of an earlier call is resumed", async (direction) => {
   using _clock = setClockAhead(10_000);
   for (const prefixBytes of [1000, 100_000]) {
-    const file: SourceFile = { name: "f", state: "missing", size: 6_000_000 };
+    const file: SourceFile = { name: "f", state: "missing", size: 24_000_000 };
     await using trees = await makeGrownTrees(direction, [file]);
     const prefix = (await Deno.readFile(`${trees.source}/f`)).slice(0, prefixBytes);
     const writeTarget = async (bytes: Uint8Array, time: Date) => {
@@ -196,7 +196,7 @@ test("a part of an earlier call is resumed", async (direction) => {
     };
     await writeTarget(prefix, OLD);
     await using relay = new CuttingRelay(trees.serving.address);
-    relay.cutAfter(4_000_000);
+    relay.cutAfter(18_000_000);
     const copyOverRelay = () => trees.copyFile("f", {}, new Client(relay.address));
     await assertRejects(copyOverRelay);
     relay.cutAfter(Infinity);
