@@ -613,7 +613,7 @@ Deno.test("after random changes by two peers, each promised version is there, an
   const promised = new Set<string>();
   const lastKept = new Map<string, string>();
   const log: string[] = [];
-  for (let step = 0; step < 200; step++) {
+  for (let step = 0; step < 400; step++) {
     const [user, path] = [["anna", "bob"][random(2)]!, paths[random(paths.length)]!];
     const isDeletion = random(3) === 0;
     const old = await Deno.readTextFile(`${dir.path}/${path}`).catch(() => null);

@@ -151,7 +151,7 @@ async function restoreRandomDays(steps: number, hasLogs: boolean): Promise<numbe
   if (!hasLogs) removeLogs(files.root);
   const start = history[1]!.time;
   let exactCount = 0;
-  for (let round = 0; round < 15; round++) {
+  for (let round = 0; round < 20; round++) {
     const at = Math.floor(start + Math.random() * (history.at(-1)!.time - start));
     const restored = await restore(files.root, at);
     const { missing, failed, gaps } = restored.result;
@@ -164,11 +164,11 @@ async function restoreRandomDays(steps: number, hasLogs: boolean): Promise<numbe
 }
 
 Deno.test("after random days, a tree is restored as it stood at any time, exactly to the hour", async () => {
-  assert(await restoreRandomDays(60, true) > 0);
+  assert(await restoreRandomDays(80, true) > 0);
 });
 
 Deno.test("without lines, the times of the files decide, exactly to the hour except for renames", async () => {
-  await restoreRandomDays(50, false);
+  await restoreRandomDays(60, false);
 });
 
 /** Serves a directory without files for an hour. */
