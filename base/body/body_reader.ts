@@ -682,7 +682,7 @@ export class BodyReader extends BodyState<BodySource> {
     this.begin("stream", "whole");
     return new ReadableStream({
       type: "bytes",
-      // Most pieces of chunked bodies are smaller, and memory for them costs more than reading them.
+      // Most pieces of a chunked body are smaller, and larger arrays cost more than their bytes.
       ...this.#decoder.framing !== "chunked" && { autoAllocateChunkSize: Math.max(1, size) },
       start: async (controller) => {
         if (size > 0) return;
