@@ -342,7 +342,9 @@ const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly 
 for (const [name, { read }] of Object.entries(parsers)) {
   const [accepted, refused] = rows[name as keyof typeof parsers];
   Deno.test(`the parser of ${name} returns the value of each row`, () => {
-    for (const [text, expected] of accepted) assertEquals(read(text), expected, formatLabel(text));
+    for (const [text, expected] of accepted) {
+      assertEquals(parseOrNull(() => read(text), text), expected, formatLabel(text));
+    }
   });
 
   Deno.test(`the parser of ${name} refuses each row that breaks a rule`, async (t) => {
