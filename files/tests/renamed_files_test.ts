@@ -7,15 +7,13 @@ import { listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
-import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 import { existsSync } from "node:fs";
 
-/** Registers a test in both directions. */
-function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
-}
+/** Registers a test in both directions; Deno reports it at the line of the call. */
+const test = Deno.test.each(DIRECTIONS);
 
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 const NEW = new Date("2026-02-03T04:05:06.789Z");
@@ -143,7 +141,7 @@ const ROWS: readonly Row[] = [
 ];
 
 for (const { name, source, target, options = {}, renamed, kept = [], failed = 0 } of ROWS) {
-  test(`renaming at the target: ${name}`, async (direction) => {
+  test(`%s: renaming at the target: ${name}`, async (direction) => {
     await using trees = await makeRenamed(direction, source, target);
     const before = readTree(trees.target);
     const copy = () => trees.copy({ delete: true, connections: 2, ...options });
@@ -175,7 +173,7 @@ for (const { name, source, target, options = {}, renamed, kept = [], failed = 0 
   });
 }
 
-test("a renamed file gets the permission bits of the source", async (direction) => {
+test("%s: a renamed file gets the permission bits of the source", async (direction) => {
   if (Deno.build.os === "windows") return;
   await using trees = await makeRenamed(direction, { new: A }, { old: A });
   await Deno.chmod(`${trees.source}/new`, 0o600);
@@ -199,7 +197,7 @@ test("a renamed file gets the permission bits of the source", async (direction) 
   });
 });
 
-test("no file is renamed if the copy of another file has failed", async (direction) => {
+test("%s: no file is renamed if the copy of another file has failed", async (direction) => {
   const source = { new: A, way: SMALL };
   await using trees = await makeRenamed(direction, source, { old: A, "way/in": SMALL });
   const options: UploadTreeOptions = {
@@ -211,7 +209,7 @@ test("no file is renamed if the copy of another file has failed", async (directi
   assertEquals(Object.keys(readTree(trees.target)).sort(), ["new", "old", "way/in"]);
 });
 
-test("a file that changes before it is renamed is copied, and kept", async (direction) => {
+test("%s: a file that changes before it is renamed is copied, and kept", async (direction) => {
   await using trees = await makeRenamed(direction, { new: A, other: SMALL }, { old: A });
   let hasChanged = false;
   const { result } = await trees.copy({
@@ -227,7 +225,7 @@ test("a file that changes before it is renamed is copied, and kept", async (dire
   assertEquals(Deno.lstatSync(`${trees.target}/old`).size, SIZE + SMALL.length);
 });
 
-test("a name that appears before the rename is not replaced", async (direction) => {
+test("%s: a name that appears before the rename is not replaced", async (direction) => {
   await using trees = await makeRenamed(direction, { new: A }, { old: A });
   let hasChanged = false;
   const { result, outcomes } = await trees.copy({

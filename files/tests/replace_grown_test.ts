@@ -19,10 +19,8 @@ import {
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-/** Registers a test in both directions. */
-function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
-}
+/** Registers a test in both directions; Deno reports it at the line of the call. */
+const test = Deno.test.each(DIRECTIONS);
 
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 const NEW = new Date("2026-02-03T04:05:06.789Z");
@@ -128,7 +126,7 @@ function listAllFiles(): SourceFile[] {
   );
 }
 
-test("a file alone is replaced only if it has grown", async (direction) => {
+test("%s: a file alone is replaced only if it has grown", async (direction) => {
   const files = listAllFiles();
   await using trees = await makeGrownTrees(direction, files);
   for (const file of files) {
@@ -144,7 +142,7 @@ test("a file alone is replaced only if it has grown", async (direction) => {
   assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
 });
 
-test("in a tree, each other file fails alone, with its own reason", async (direction) => {
+test("%s: in a tree, each other file fails alone, with its own reason", async (direction) => {
   const files = listAllFiles();
   await using trees = await makeGrownTrees(direction, files);
   const { outcomes, errors } = await trees.copy({ replace: "grown", retries: 1 });
@@ -162,7 +160,7 @@ test("in a tree, each other file fails alone, with its own reason", async (direc
   assertEquals(again.result.failed, Object.keys(errors).length);
 });
 
-test("directories and links in the way stay", async (direction) => {
+test("%s: directories and links in the way stay", async (direction) => {
   if (!HAS_LINKS) return;
   await using trees = await makeGrownTrees(direction, []);
   await fill(trees.source, { directory: "1", link: "12" });
@@ -184,7 +182,7 @@ Deno.test("download: a file of a server without reuse: true can't be compared, a
   assertEquals((await Deno.stat(`${trees.target}/f`)).size, 50_000);
 });
 
-test("a part of an earlier call is resumed", async (direction) => {
+test("%s: a part of an earlier call is resumed", async (direction) => {
   using _clock = setClockAhead(10_000);
   for (const prefixBytes of [1000, 100_000]) {
     const file: SourceFile = { name: "f", state: "missing", size: 24_000_000 };
@@ -212,7 +210,7 @@ test("a part of an earlier call is resumed", async (direction) => {
 
 for (const state of ["missing", "prefix"] as const) {
   for (const size of [1000, 200_000]) {
-    test(`a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`, async (direction) => {
+    test(`%s: a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`, async (direction) => {
       for (const isTree of [false, true]) {
         let changeCount = 0;
         const change: ChangeResponse = async (request, callApp) => {
@@ -278,7 +276,7 @@ for (const kind of HAS_LINKS ? ["directory", "link"] : ["directory"]) {
   });
 }
 
-test("with move or another value, replace is refused", async (direction) => {
+test("%s: with move or another value, replace is refused", async (direction) => {
   await using trees = await makeTrees(direction);
   // @ts-expect-error: the value is not in the type.
   await assertRejects(() => trees.copy({ replace: "newer" }), TypeError);

@@ -12,10 +12,8 @@ import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bund
 import { sha256Of } from "@degu/testing/bundles.ts";
 import type { AppResponse } from "@degu/testing/transferring.ts";
 
-/** Registers a test in both directions. */
-function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
-}
+/** Registers a test in both directions; Deno reports it at the line of the call. */
+const test = Deno.test.each(DIRECTIONS);
 
 /** The pauses before retries, in milliseconds. */
 const PAUSES = [1000, 2000, 4000];
@@ -28,7 +26,7 @@ const isCopy = ({ method, uri, query }: Request) =>
   query === "bundle=put" || query === "bundle=get" ||
   (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
 
-test("retries: a call over repeatedly broken connections has one result, and reports each file once", async (direction) => {
+test("%s: retries: a call over repeatedly broken connections has one result, and reports each file once", async (direction) => {
   using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   await using trees = await makeTrees(direction, FILES, { s0: "other", old: "old" });
   await using relay = new CuttingRelay(trees.serving.address);
@@ -53,7 +51,7 @@ test("retries: a call over repeatedly broken connections has one result, and rep
   assertEquals(last?.done, last?.total);
 });
 
-test("retries: an unchanged file is reported once, also in a directory without changes", async (direction) => {
+test("%s: retries: an unchanged file is reported once, also in a directory without changes", async (direction) => {
   using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   const source = { "same/a": "1", "same/b": "2", "same/below/c": "3", "mixed/d": "4" };
   let cutsConnections = false;
@@ -74,7 +72,7 @@ test("retries: an unchanged file is reported once, also in a directory without c
   assertEquals([result.unchanged, result.files, result.complete], [4, 1, true]);
 });
 
-test("retries: a file whose response is lost is reported as copied, once", async (direction) => {
+test("%s: retries: a file whose response is lost is reported as copied, once", async (direction) => {
   using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   let lostResponses = 4;
   const source = { a: "1", b: "2" };
@@ -91,7 +89,7 @@ test("retries: a file whose response is lost is reported as copied, once", async
   assertEquals([last?.done, last?.total], [2, 2]);
 });
 
-test("retries: a call without progress ends, and a call without the option doesn't retry", async (direction) => {
+test("%s: retries: a call without progress ends, and a call without the option doesn't retry", async (direction) => {
   using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   for (const [retries, listCount] of [[undefined, 1], [0, 1], [2, 3]] as const) {
     let requestCount = 0;
@@ -113,7 +111,7 @@ test("retries: a call without progress ends, and a call without the option doesn
   }
 });
 
-test("retries: an error of a caller's function ends the call", async (direction) => {
+test("%s: retries: an error of a caller's function ends the call", async (direction) => {
   await using trees = await makeTrees(direction, { a: "1", "d/b": "2" });
   const optionsOf = (thrower: () => never) => ({
     "filter.file": { filter: { file: thrower } },
@@ -188,7 +186,7 @@ for (const changesCount of [false, true]) {
 const BEHIND = -100_000;
 const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");
 
-test("retries: an interrupted file is retried, even if it was just changed, and isn't reported as failed in between", async (direction) => {
+test("%s: retries: an interrupted file is retried, even if it was just changed, and isn't reported as failed in between", async (direction) => {
   using _clock = setClockAhead(BEHIND);
   let isCut = false, isRetried = false;
   // The server also has a timer of one second.
@@ -215,7 +213,7 @@ test("retries: an interrupted file is retried, even if it was just changed, and 
   assert(types.indexOf("copied") < types.indexOf("retry"));
 });
 
-test("retries: a file that can't be resumed over a link that always cuts fails alone, at the end", async (direction) => {
+test("%s: retries: a file that can't be resumed over a link that always cuts fails alone, at the end", async (direction) => {
   using _clock = setClockAhead(BEHIND);
   using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), small: "1" });

@@ -17,7 +17,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { copyTree, DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { copyTree, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { listText, NAMES } from "./directory_entries.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -26,12 +26,10 @@ import { type BodyIn, onBodyEnd } from "@degu/internal/base/body/body.ts";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 
-/** Registers a test in both directions. */
-function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
-}
+/** Registers a test in both directions; Deno reports it at the line of the call. */
+const test = Deno.test.each(DIRECTIONS);
 
-test("files and directories may have any name", async (direction) => {
+test("%s: files and directories may have any name", async (direction) => {
   const files = Object.fromEntries(NAMES.map((name) => [`${name}/${name}`, name]));
   await using trees = await makeTrees(direction, files);
   assertEquals((await trees.copy()).result.files, NAMES.length);
@@ -47,7 +45,7 @@ Deno.test("download: a missing target is created, also through a link", async ()
   assertEquals(await readTree(`${remoteDir.path}/new/tree`), { d: null, "d/a": "a" });
 });
 
-test("many files are copied over the requested number of connections, 512 small ones in a request", async (direction) => {
+test("%s: many files are copied over the requested number of connections, 512 small ones in a request", async (direction) => {
   const texts: Record<string, string> = {};
   for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
   for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
@@ -75,7 +73,7 @@ async function waitForCondition(condition: () => boolean): Promise<boolean> {
   return condition();
 }
 
-test("progress is reported while a large file is sent", async (direction) => {
+test("%s: progress is reported while a large file is sent", async (direction) => {
   const size = 3_000_000;
   await using trees = await makeTrees(direction, { large: "x".repeat(size) });
   using _slow = speedUpClock();
@@ -84,7 +82,7 @@ test("progress is reported while a large file is sent", async (direction) => {
   assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
 });
 
-test("a dry run doesn't create the target; a missing source is an error", async (direction) => {
+test("%s: a dry run doesn't create the target; a missing source is an error", async (direction) => {
   await using trees = await makeTrees(direction);
   await Deno.remove(trees.target);
   await trees.copy({ dryRun: true });
@@ -125,7 +123,7 @@ Deno.test("download: a temporary file for a small file that replaces another has
   assertEquals(createdModes.map((bits) => bits & 0o666), [defaultMode, 0o600, defaultMode]);
 });
 
-test("an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean", async (direction) => {
+test("%s: an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean", async (direction) => {
   const texts = { a: "a", b: "b".repeat(70_000) };
   await using trees = await makeTrees(direction, texts, { c: "c" });
   const thrown = new Error("thrown");
@@ -152,7 +150,7 @@ test("an error of filter or onEvent rejects the whole call, and so does a filter
 const DAY = 86_400_000;
 
 for (const ahead of [DAY, -DAY]) {
-  test(`settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`, async (direction) => {
+  test(`%s: settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`, async (direction) => {
     const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
     const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
     await using trees = await makeTrees(direction, files, target, async (_, respond) => {
@@ -203,7 +201,7 @@ function omit<T>(record: Readonly<Record<string, T>>, name: string): Record<stri
   return others;
 }
 
-test("a source whose files are still being written doesn't count as empty, so superfluous files are deleted", async (direction) => {
+test("%s: a source whose files are still being written doesn't count as empty, so superfluous files are deleted", async (direction) => {
   await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
   const { result, deletedPaths } = await trees.copy({ settled: 900, delete: true });
   assertEquals([result.pending, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
@@ -211,7 +209,7 @@ test("a source whose files are still being written doesn't count as empty, so su
   assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });
 });
 
-test("of files with one size and different times, the contents decide, also of one byte", async (direction) => {
+test("%s: of files with one size and different times, the contents decide, also of one byte", async (direction) => {
   const source = { one: "a", same: "a", none: "" };
   await using trees = await makeTrees(direction, source, { one: "b", same: "a", none: "" });
   for (const name of Object.keys(source)) await Deno.utime(`${trees.target}/${name}`, 1, 1);
@@ -273,7 +271,7 @@ Deno.test("upload: parents of the target are created; an unsupported operation r
   assertEquals(await copyTo("/", { write: true }), [1, 0]);
 });
 
-test("a file below the size that files/docs/trees.md names shares a request, and one of that size doesn't", async (direction) => {
+test("%s: a file below the size that files/docs/trees.md names shares a request, and one of that size doesn't", async (direction) => {
   const size = 1024 *
     await readStatedNumber(
       "files/docs/trees.md",
@@ -339,7 +337,7 @@ for (const deletes of [false, true]) {
 
 // The option `filter`.
 
-test("a filter may be an object of a class, and its functions use it as `this`", async (direction) => {
+test("%s: a filter may be an object of a class, and its functions use it as `this`", async (direction) => {
   class Extension {
     extension = ".jpg";
     file({ name }: TreeEntry) {

@@ -26,10 +26,8 @@ import { realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
 import { isTransient } from "@degu/degu";
 import { listText } from "./directory_entries.ts";
 
-/** Registers a test in both directions. */
-function test(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  Deno.test.each(DIRECTIONS)(`%s: ${name}`, fn);
-}
+/** Registers a test in both directions; Deno reports it at the line of the call. */
+const test = Deno.test.each(DIRECTIONS);
 
 Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
   await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
@@ -71,7 +69,7 @@ Deno.test("upload: with replace: false a file whose connection broke after its a
   assertEquals(await readTree(trees.target), { a: "a", b: "theirs" });
 });
 
-test("an error that concerns all files ends the transfers of other connections", async (direction) => {
+test("%s: an error that concerns all files ends the transfers of other connections", async (direction) => {
   const requestWaiting = Promise.withResolvers<void>();
   const never = Promise.withResolvers<void>();
   const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
@@ -86,7 +84,7 @@ test("an error that concerns all files ends the transfers of other connections",
   assertEquals(error.status, 401);
 });
 
-test("if the disk refuses a file after the entry in its way was deleted, the source stays, and the next call copies the file", async (direction) => {
+test("%s: if the disk refuses a file after the entry in its way was deleted, the source stays, and the next call copies the file", async (direction) => {
   const text = "a".repeat(100_000);
   const source = { a: text, b: text, "c/d": "d" };
   await using trees = await makeTrees(direction, source, { "a/old": "", "b/old": "", c: "old" });
@@ -122,7 +120,7 @@ for (const isReplaced of [false, true]) {
   const name = isReplaced
     ? "a file that is replaced on every second request is not retried forever"
     : "a file is retried as long as each broken connection transfers more bytes";
-  test(`${name}`, async (direction) => {
+  test(`%s: ${name}`, async (direction) => {
     const controller = new AbortController();
     let requests = 0;
     let previousRequest: Promise<unknown> = Promise.resolve();
@@ -180,7 +178,7 @@ Deno.test("download: a file whose part another process has locked fails alone; a
   assertEquals(Object.keys(await readTree(trees.target)), ["a", "b", "c"]);
 });
 
-test("if a directory can't be listed again, its obstacles stay, and each path fails once", async (direction) => {
+test("%s: if a directory can't be listed again, its obstacles stay, and each path fails once", async (direction) => {
   const accessError = Object.assign(new Deno.errors.PermissionDenied("closed"), {
     code: "EACCES",
   });
@@ -247,7 +245,7 @@ Deno.test("download: leftover parts of small files are removed, unless another p
   assertEquals(Object.keys(await readTree(trees.target)), ["a", "d", "d/b"]);
 });
 
-test("leftover parts are deleted with their directory, and a locked part stays", async (direction) => {
+test("%s: leftover parts are deleted with their directory, and a locked part stays", async (direction) => {
   await using trees = await makeTrees(direction, { a: "a" }, {
     "d/.x.degu-part": "x",
     "e/f/.y.degu-part": "y",
@@ -375,7 +373,7 @@ const catchIncomplete = (copying: () => Promise<unknown>) =>
 const LARGE = "l".repeat(70_000);
 const onEvent = () => {};
 
-test("a call with a failed file copies the rest and rejects; with partial: true it resolves", async (direction) => {
+test("%s: a call with a failed file copies the rest and rejects; with partial: true it resolves", async (direction) => {
   await using trees = await makeTrees(direction, { x: "1", y: "2", z: "3" }, {
     "x/a": "2",
     "y/a": "",
@@ -406,7 +404,7 @@ test("a call with a failed file copies the rest and rejects; with partial: true 
   assertEquals([partial.unchanged, partial.failed], [1, 2]);
 });
 
-test("an empty source that would delete all entries of the target rejects the call", async (direction) => {
+test("%s: an empty source that would delete all entries of the target rejects the call", async (direction) => {
   await using trees = await makeTrees(direction, {}, { old: "1" });
   const error = await catchIncomplete(() => copy(trees, { delete: true }));
   const { failed, deletionsSkipped } = error.result!;
@@ -433,7 +431,7 @@ async function makeBreaking(direction: TreeDirection, target: Record<string, str
   return Object.assign(trees, { mend: () => void (isCut = false) });
 }
 
-test("the error of a call is transient exactly if the error of each failed file is", async (direction) => {
+test("%s: the error of a call is transient exactly if the error of each failed file is", async (direction) => {
   await using trees = await makeBreaking(direction);
   const error = await catchIncomplete(() => copy(trees, { onEvent }));
   const { files, failed } = error.result!;
@@ -466,7 +464,7 @@ Deno.test("download: a source that can't be listed completely rejects the call",
   assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
 });
 
-test("a dry run is complete only if it finds no difference", async (direction) => {
+test("%s: a dry run is complete only if it finds no difference", async (direction) => {
   await using trees = await makeTrees(direction, { "d/a": "1" }, { old: "2" });
   const isComplete = async (options: UploadTreeOptions) =>
     (await copy(trees, { ...options, compare: "digest" })).complete;
@@ -477,7 +475,7 @@ test("a dry run is complete only if it finds no difference", async (direction) =
   assertEquals(await isComplete({ dryRun: true, delete: true }), true);
 });
 
-test("an error names the entry in the way, and whether the next call copies the file", async (direction) => {
+test("%s: an error names the entry in the way, and whether the next call copies the file", async (direction) => {
   const rows: [source: string, target: string, kind: string, other: string][] = [
     ["a", "a/b", "directory", "file"],
     ["a/b", "a", "file", "directory"],
@@ -496,7 +494,7 @@ test("an error names the entry in the way, and whether the next call copies the 
   }
 });
 
-test("the error of a call that would delete most files of the target has their number", async (direction) => {
+test("%s: the error of a call that would delete most files of the target has their number", async (direction) => {
   const names = Array.from({ length: 16 }, (_, index) => `${index}`);
   const target = Object.fromEntries(names.map((name) => [`old/${name}`, "1".repeat(20)]));
   const source = Object.fromEntries(
@@ -516,7 +514,7 @@ test("the error of a call that would delete most files of the target has their n
   assertStringIncludes(message, "set move: true in place of delete");
 });
 
-test("ten files are deleted although fewer stay, and more if as many stay", async (direction) => {
+test("%s: ten files are deleted although fewer stay, and more if as many stay", async (direction) => {
   for (const [deleted, staying] of [[10, 1], [11, 11]] as const) {
     const makeFiles = (count: number, name: string) =>
       Object.fromEntries(Array.from({ length: count }, (_, i) => [`${name}${i}`, name]));
