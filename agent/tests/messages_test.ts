@@ -204,7 +204,11 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     // Swapped and missing operands.
     [2, `the target comes last: degu put ${note} camera:`, ["put", "camera:", note]],
     [2, "the target comes last: degu get camera:dir/a .", ["get", ".", "camera:dir/a"]],
-    [2, "to copy it to this device, run degu get camera:dir/a .", ["put", "camera:dir/a", "."]],
+    [
+      2,
+      "where to? to copy it to this device, run degu get camera:dir/a .",
+      ["put", "camera:dir/a", "."],
+    ],
     [2, `where to? write PEER:DIR after "${note}"`, ["sync", note]],
     [3, '"camara": Did you mean camera?', ["ls", "camara:"]],
     [2, "if camera is the peer, write camera:dir", ["ls", "camera", "dir"]],
