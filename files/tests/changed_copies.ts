@@ -227,7 +227,6 @@ const MOMENTS = { large: [0, 1, 2, 3, 4], small: [1, 2, 3, 4, 5, 6] };
 interface CopyCase {
   readonly changeIndex: number;
   readonly methodIndex: number;
-  readonly methodCount: number;
   readonly momentIndex: number;
   readonly momentCount: number;
   /** 0 if the file is settled, and 1 if it was written just before. */
@@ -252,7 +251,7 @@ export function* makeChangedCopyTests(
         const isSmall = size === "small";
         const schedule = isSmall ? runAtClockRead : runAfterReads;
         const methods = COPY_METHODS.filter((method) => isSmall === (method.isSmall ?? false));
-        const counts = { methodCount: methods.length, momentCount: MOMENTS[size].length };
+        const momentCount = MOMENTS[size].length;
         const errors: string[] = [];
         const missedMoments = new Set(MOMENTS[size]);
         for (const [ageIndex, age] of ["settled", "just written"].entries()) {
@@ -263,7 +262,7 @@ export function* makeChangedCopyTests(
             const ageCount = method.copiesUnsettled ? 2 : 1;
             if (ageIndex >= ageCount) continue;
             for (const [momentIndex, moment] of MOMENTS[size].entries()) {
-              const indexes = { changeIndex, methodIndex, momentIndex, ...counts };
+              const indexes = { changeIndex, methodIndex, momentIndex, momentCount };
               if (!isChosen({ ...indexes, ageIndex, ageCount, isSmall })) continue;
               cases.push([method, moment, stack.use(await prepareCopy(method))]);
             }

@@ -20,19 +20,16 @@ import { randomBytes, serveFilesApp } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeCopy } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-// Of the method, the change, the moment and the age, each pair of values: a large file once for
-// each method and change, and a small file twice for each moment and change.
-// `long/changed_files_test.ts` has all combinations.
+// Of a large file, each pair of a method, a change, a moment and an age; of a small file, each
+// method with each change at each moment. `long/changed_files_test.ts` has all combinations.
 const chosenTests = makeChangedCopyTests((
-  { changeIndex, methodIndex, methodCount, momentIndex, momentCount, ageIndex, ageCount, isSmall },
+  { changeIndex, methodIndex, momentIndex, momentCount, ageIndex, ageCount, isSmall },
 ) => {
   const age = isSmall
-    ? Math.floor(changeIndex / methodCount) + momentIndex
+    ? changeIndex + methodIndex + momentIndex
     : Math.floor(methodIndex / momentCount) + changeIndex;
-  if (age % ageCount !== ageIndex) return false;
-  return isSmall
-    ? (changeIndex + momentIndex) % methodCount !== methodIndex
-    : (changeIndex + methodIndex) % momentCount === momentIndex;
+  return age % ageCount === ageIndex &&
+    (isSmall || (changeIndex + methodIndex) % momentCount === momentIndex);
 });
 for (const test of chosenTests) Deno.test(test);
 
