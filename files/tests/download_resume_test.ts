@@ -1,4 +1,4 @@
-/** The part of a download and its record, and which parts are resumed. */
+/** The part of a download and its record, which parts are resumed, and downloads to a stream. */
 import type { Api, AppFunction } from "@degu/degu";
 import {
   Client,

@@ -1,6 +1,6 @@
 /**
  * Disks that change what they are told to store, that lack an operation, or whose files have times or
- * sizes that can't be represented or sent.
+ * sizes that can't be represented or sent; and disks that are mounted below a served directory.
  */
 import { download, upload } from "@degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
@@ -419,7 +419,7 @@ const SCENARIOS = [
   ...["refused", "bound", "quotas", "deleted", "mountPoints"],
 ];
 
-/** The mountResults of all scenarios; the first test that needs them runs all at once. */
+/** The results of all scenarios; the first test that needs them runs all at once. */
 let mountResults:
   | Promise<Record<string, { readonly found: unknown; readonly error?: string }>>
   | null = null;

@@ -1,4 +1,7 @@
-/** Opening files for peers: files that are never served, file descriptors, and memory use. */
+/**
+ * Opening files for peers: files that are never served, file descriptors, and memory use. Files and
+ * names on a disk.
+ */
 import type { App } from "@degu/degu";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import type { HeadersToSend } from "@degu/degu/base";

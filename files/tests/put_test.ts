@@ -1,4 +1,4 @@
-/** PUT requests that write files and directories, and their preconditions. */
+/** PUT requests that write files and directories, their preconditions, and syncs to the disk. */
 import type { BodyOut, HeadersToSend, Method } from "@degu/degu/base";
 import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/files";
 import { reply, ResponseError } from "@degu/degu";

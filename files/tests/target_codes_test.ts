@@ -1,6 +1,6 @@
 /**
  * Error codes of transfers, in both directions: for the state of the target, and for names and files
- * that the target refuses.
+ * that the target refuses. Disks on Windows.
  */
 import { type AppFunction, Client, Server } from "@degu/degu";
 import {

@@ -1,4 +1,7 @@
-/** Transfers of trees that continue after a lost connection: the option `retries`. */
+/**
+ * Transfers of trees that continue after a lost connection: the option `retries`; and after errors
+ * and wrong responses of a server.
+ */
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { Client, type Connector, isTransient, type Request } from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/files";

@@ -1,4 +1,7 @@
-/** upload: results, progress, files that change, resuming, and responses of other servers. */
+/**
+ * upload: results, progress, files that change, resuming, and responses of other servers. The
+ * arguments and connections of all transfers.
+ */
 import { BodyIter, EmptyPreambleError, type HeadersToSend } from "@degu/degu/base";
 import {
   Client,
