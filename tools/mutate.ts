@@ -167,7 +167,9 @@ async function main(): Promise<void> {
     prefixes.some((prefix) => path.startsWith(prefix));
   const allMutants: Mutant[] = [];
   const isMutated = startsWithAny(paths.map((path) => path.replace(/:.*/, "")));
-  for (const path of files.filter((file) => file.endsWith(".ts") && isMutated(file))) {
+  const isTest = startsWithAny(TESTS);
+  const isProduct = (file: string) => file.endsWith(".ts") && !isTest(file);
+  for (const path of files.filter((file) => isProduct(file) && isMutated(file))) {
     allMutants.push(...mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT))));
   }
   const isSelected = ({ path, line }: Mutant) =>
