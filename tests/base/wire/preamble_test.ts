@@ -615,6 +615,19 @@ Deno.test("Range.contentLength and contentRange limit the range to the end of th
   }
 });
 
+Deno.test("SuffixRange.contentLength and contentRange cover the end of the whole, and refuse an empty whole or suffix", () => {
+  const range = new SuffixRange(3);
+  for (const [total, length, text] of [[10, 3, "bytes 7-9/10"], [2, 2, "bytes 0-1/2"]] as const) {
+    assertEquals(range.contentLength(total), length);
+    assertEquals(`${range.contentRange(total)}`, text);
+  }
+  for (const [length, total] of [[3, 0], [0, 3], [0, 0]] as const) {
+    const range = new SuffixRange(length);
+    assertRangeError(() => range.contentLength(total), `${length} of ${total}`);
+    assertRangeError(() => range.contentRange(total), `${length} of ${total}`);
+  }
+});
+
 Deno.test("Range.contentLength and contentRange refuse a whole that ends before the start", () => {
   const range = new Range(2, 5);
   for (const total of [2, 1, 0, ...NOT_INTEGERS]) {
