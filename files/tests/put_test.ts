@@ -343,6 +343,21 @@ Deno.test("a FilesApp refuses all changes by a session that is no longer trusted
   assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
 });
 
+Deno.test("a peer that is no longer trusted after the copy on a disk that refuses the rename changes nothing", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true });
+  let trust = "trusted";
+  using _patch = patch(Deno, "renameSync", () => () => {
+    trust = "untrusted";
+    throw Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+  });
+  const signal = AbortSignal.any([]);
+  const session = { user: null, signal, trust: () => trust } as unknown as Session;
+  const [status] = await app.handle(mkreq("PUT", "/sub/a", {}, "x"), session);
+  assertEquals([status, trust], [403, "untrusted"]);
+  assertEquals(await listVisible(dir.path), []);
+});
+
 /** A session with its own methods, by which a middleware narrows the trust. */
 const WRAPPERS: [label: string, wrap: (session: Session, trust: () => unknown) => Session][] = [
   ["a Proxy", (session, trust) =>
