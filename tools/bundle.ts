@@ -4,9 +4,9 @@
  */
 
 import { resolve } from "node:path";
-import { PROJECT_ROOT } from "./standard_library.ts";
+import { runDeno } from "./standard_library.ts";
 
-/** The modules that the program starts as workers, by the paths of their sources. */
+/** The names of the modules that the program starts as workers. */
 const WORKERS = ["area_worker", "app_worker"];
 
 const [path, ...others] = Deno.args;
@@ -23,12 +23,8 @@ if ((await Array.fromAsync(Deno.readDir(directory))).length > 0) {
   Deno.exit(1);
 }
 
-const args = ["bundle", "--quiet", "--code-splitting", "--sourcemap=linked", "--outdir", directory];
-const command = new Deno.Command(Deno.execPath(), {
-  args: [...args, "--config", "agent/deno.json", "agent/main.ts"],
-  cwd: PROJECT_ROOT,
-});
-const { code } = await command.spawn().status;
+const flags = ["--quiet", "--code-splitting", "--sourcemap=linked", "--outdir", directory];
+const code = await runDeno(["bundle", ...flags, "--config", "agent/deno.json", "agent/main.ts"]);
 if (code !== 0) Deno.exit(code);
 
 // The program resolves its main module and its workers by the names of their sources.
