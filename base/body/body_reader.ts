@@ -451,6 +451,7 @@ type SinkPreferences = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 const PROGRAM_PREFERENCES: SinkPreferences = { keepsBytes: true };
 
 const PIECE_BYTES = 65536;
+/** The minimum memory for a piece: the buffer may have only a part of a chunk header. */
 const MIN_PIECE_BYTES = 2048;
 const GROWTH_FACTOR = 4;
 
@@ -715,11 +716,13 @@ export class BodyReader extends BodyState<BodySource> {
 
   /** Reads a piece of the data of chunks into memory of its own. */
   async #readChunkData(): Promise<Bytes> {
-    const { directBytes } = this.#decoder;
     const { buffer } = this;
-    if (directBytes === 0 && buffer.bufferedBytes === 0) await this.fillBuffer();
-    const size = directBytes === 0 ? Math.max(buffer.bufferedBytes, MIN_PIECE_BYTES) : PIECE_BYTES;
-    const piece = new Uint8Array(Math.min(size, PIECE_BYTES));
+    let size = PIECE_BYTES;
+    if (this.#decoder.directBytes === 0) {
+      if (buffer.bufferedBytes === 0) await this.fillBuffer();
+      size = Math.min(Math.max(buffer.bufferedBytes, MIN_PIECE_BYTES), PIECE_BYTES);
+    }
+    const piece = new Uint8Array(size);
     const count = this.read(piece);
     return takeFirstBytes(piece, count instanceof Promise ? await count : count);
   }
