@@ -167,13 +167,14 @@ function findRanges(offsets: Uint8Array): CodeRange[] {
   return ranges;
 }
 
-export async function distribute<T>(
-  checkouts: readonly Checkout[],
+/** Handles the items of a queue with several workers at the same time. */
+export async function distribute<W, T>(
+  workers: readonly W[],
   queue: readonly T[],
-  work: (checkout: Checkout, item: T) => Promise<void>,
+  work: (worker: W, item: T) => Promise<void>,
 ): Promise<void> {
   const items = queue.values();
-  await Promise.all(checkouts.map(async (checkout) => {
-    for (const item of items) await work(checkout, item);
+  await Promise.all(workers.map(async (worker) => {
+    for (const item of items) await work(worker, item);
   }));
 }
