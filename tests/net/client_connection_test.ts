@@ -86,6 +86,18 @@ Deno.test("a method that returns a promise rejects and never throws", async () =
   assertEquals(pair.conn.closed, false);
 });
 
+Deno.test("headers that aren't a plain object are refused, also beside the client's own", async () => {
+  for (const options of [{}, { headers: { "x-kind": "default" } }]) {
+    using pair = await connect(options);
+    for (const headers of [new Headers({ a: "b" }), new Map([["a", "b"]]), null, 5] as unknown[]) {
+      const error = await catchRejection(pair.conn.get("/", headers as HeadersToSend), "headers");
+      assertInstanceOf(error, TypeError);
+      assertStringIncludes(error.message, "must be a plain object");
+    }
+    assertEquals(pair.conn.closed, false);
+  }
+});
+
 Deno.test("close() is final and idempotent, and `using` calls it", async () => {
   const pair = await connect();
   using _server = pair;
