@@ -256,11 +256,13 @@ export class Plan {
   #planEntries(directory: NodePair, outerScope: DeletionScope | null): void {
     const { source, target } = directory;
     const unchangedFiles: TreeNode[] = [];
+    let fileCount = 0;
     const ownScope: DeletionScope = { directory: source!, expectedNodes: [], skippedNodes: [] };
     const scope = outerScope ?? ownScope;
     const skippedChildren: TreeNode[] = [];
     const superfluousNames = new Set<string>();
     for (const pair of this.#makePairs(directory)) {
+      if (pair.source?.kind === "file" || pair.target?.kind === "file") fileCount++;
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
       if (pair.source?.kind === "file") {
@@ -285,8 +287,7 @@ export class Plan {
     for (const node of skippedChildren) {
       if (superfluousNames.has(normalizeName(node.name))) ownScope.skippedNodes.push(node);
     }
-    const { length } = unchangedFiles;
-    if (length > 0 && length === source!.fileCount && length === target!.fileCount) {
+    if (fileCount > 0 && unchangedFiles.length === fileCount) {
       this.unchangedNodes.push(source!);
       source!.forgetFiles();
       target!.forgetFiles();

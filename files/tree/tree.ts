@@ -35,10 +35,6 @@ export class TreeNode {
     return new TreeNode(null, "", "directory", 0, 0);
   }
 
-  get fileCount(): number {
-    return this.entries?.fileCount ?? 0;
-  }
-
   /**
    * Drops the nodes of the files: `children` makes new ones when it is read again. Other nodes stay
    * the same.
@@ -155,10 +151,6 @@ class DirectoryEntries {
     this.#nodes = null;
   }
 
-  get fileCount(): number {
-    return this.#files?.count ?? 0;
-  }
-
   get nodes(): readonly TreeNode[] {
     if (this.#nodes !== null) return this.#nodes;
     const files = this.#files?.makeNodes(this.#directory) ?? [];
@@ -187,7 +179,6 @@ class PackedFiles {
   /** The names, with a slash between them, which no name has. */
   readonly #names: string;
   readonly #numbers: Float64Array;
-  readonly count: number;
   readonly hasNameTwice: boolean;
 
   constructor({ names, numbers }: AddedFiles) {
@@ -199,7 +190,6 @@ class PackedFiles {
     order.forEach((oldIndex, index) => {
       for (let i = 0; i < 3; i++) this.#numbers[3 * index + i] = numbers[3 * oldIndex + i]!;
     });
-    this.count = names.length;
     this.hasNameTwice = order.some((oldIndex, index) => {
       return index > 0 && names[oldIndex] === names[order[index - 1]!];
     });
