@@ -349,14 +349,11 @@ class TreeCopy {
   }
 
   #reportPlan(plan: Plan): void {
-    const { report, settings } = this.#attempt;
+    const { report } = this.#attempt;
     report.reportPlan(plan.copies.map(({ node }) => node), this.#copier.basisFiles);
-    const changedNodes = new Set(
-      settings.dryRun ? [] : plan.metadataChanges.map(({ node }) => node),
-    );
     for (const node of plan.unchangedNodes) {
       if (node.kind === "directory") report.reportUnchangedFiles(node);
-      else if (!changedNodes.has(node)) report.reportUnchanged(node);
+      else report.reportUnchanged(node);
     }
     for (const { path } of plan.pendingFiles) report.reportEvent({ type: "pending", path });
     for (const { node: { path }, reason } of plan.skippedEntries) {
@@ -403,7 +400,7 @@ class TreeCopy {
 
   async #setMetadata(tasks: readonly CopyTask[]): Promise<void> {
     const { report, settings } = this.#attempt;
-    if (settings.dryRun) return;
+    if (settings.dryRun) return tasks.forEach(({ node }) => report.reportUnchanged(node));
     await this.#attempt.run([tasks], async ({ client, target }, task) => {
       const { node } = task;
       let unset: readonly UnsetProperty[];

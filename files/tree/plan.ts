@@ -125,8 +125,9 @@ export class Plan {
   readonly compareTasks: CopyTask[] = [];
   /** The missing directories, parents first. */
   readonly newDirectories: TreeNode[] = [];
-  /** Unchanged files; a directory stands for all its files. */
+  /** Files without changes; a directory stands for all its files. */
   readonly unchangedNodes: TreeNode[] = [];
+  /** Files of which only the time or the permission bits change. */
   readonly metadataChanges: CopyTask[] = [];
   readonly pendingFiles: TreeNode[] = [];
   readonly skippedEntries: SkippedEntry[] = [];
@@ -160,14 +161,11 @@ export class Plan {
     this.#planEntries({ source, target, blockedDirectory: null }, null);
   }
 
-  addUnchanged(task: CopyTask): void {
-    this.unchangedNodes.push(task.node);
-    if (this.#changesMetadata(task)) this.metadataChanges.push(task);
-  }
-
-  #changesMetadata(task: CopyTask): boolean {
-    return this.#rules.replace !== false &&
+  addUnchanged(task: CopyTask, unchangedNodes: TreeNode[] = this.unchangedNodes): void {
+    const changesMetadata = this.#rules.replace !== false &&
       (hasOtherMode(task, this.#rules) || needsTime(task, this.#rules));
+    if (changesMetadata) this.metadataChanges.push(task);
+    else unchangedNodes.push(task.node);
   }
 
   addFailure(node: TreeNode, error: unknown): void {
@@ -234,12 +232,12 @@ export class Plan {
       return void this.#addBlockage(node, target, isObstacle);
     }
     const isSameSize = target.kind === "file" && target.size === node.size;
-    if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
-      if (this.#changesMetadata(task)) this.addUnchanged(task);
-      else unchangedFiles.push(node);
+    const isUnchanged = isSameSize &&
+      (node.size === 0 || compare === "time" && isSameTime(target.modified, node.modified));
+    if (isUnchanged) {
+      this.addUnchanged(task, unchangedFiles);
     } else if (isSameSize) {
-      if (node.size === 0) this.addUnchanged(task);
-      else this.compareTasks.push(task);
+      this.compareTasks.push(task);
     } else if (replace === "grown" && target.kind === "file" && target.size < node.size) {
       this.copies.push({ ...task, condition: "prefix" });
     } else if (replace === true) {
