@@ -58,10 +58,9 @@ export function hasOtherMode(
 /** Reports whether a file of the target with the same content gets the time of its source. */
 export function needsTime(
   { node, target }: CopyTask,
-  { compare, replace }: Pick<PlanRules, "compare" | "replace">,
+  { compare }: Pick<PlanRules, "compare">,
 ): boolean {
-  return replace !== false && compare === "time" && target !== null &&
-    !isSameTime(target.modified, node.modified);
+  return compare === "time" && target !== null && !isSameTime(target.modified, node.modified);
 }
 
 export function listedFileOf({ condition, target }: CopyTask): TreeNode | null {
