@@ -286,8 +286,8 @@ export class Plan {
     }
     if (fileCount > 0 && unchangedFiles.length === fileCount) {
       this.unchangedNodes.push(source!);
-      source!.forgetFiles();
-      target!.forgetFiles();
+      source!.entries!.forgetFiles();
+      target!.entries!.forgetFiles();
     } else {
       for (const file of unchangedFiles) this.unchangedNodes.push(file);
     }

@@ -275,7 +275,7 @@ export class TreeReport {
       this.#reportedNodes.delete(file);
     }
     if (this.#settings.retries > 0) this.#reportedNodes.add(directory);
-    directory.forgetFiles();
+    directory.entries!.forgetFiles();
   }
 
   #markReported(node: TreeNode): boolean {

@@ -35,14 +35,6 @@ export class TreeNode {
     return new TreeNode(null, "", "directory", 0, 0);
   }
 
-  /**
-   * Drops the nodes of the files: `children` makes new ones when it is read again. Other nodes stay
-   * the same.
-   */
-  forgetFiles(): void {
-    this.entries?.forgetFiles();
-  }
-
   /** The sorted entries of a directory; `null` for other kinds. */
   get children(): readonly TreeNode[] | null {
     return this.entries?.nodes ?? null;
@@ -163,6 +155,7 @@ class DirectoryEntries {
     return findNode(this.#others, name) ?? findNode(this.nodes, name);
   }
 
+  /** Drops the nodes of the files: `nodes` makes new ones. Other nodes stay the same. */
   forgetFiles(): void {
     this.#nodes = null;
   }
