@@ -42,7 +42,7 @@ const MAX_TOTAL_SECONDS = 60;
 
 function readOptions() {
   const numberOption = (fallback: string) => ({ type: "string", default: fallback }) as const;
-  const { values, positionals: paths } = parseArgs({
+  const { values, positionals } = parseArgs({
     args: Deno.args,
     allowPositionals: true,
     options: {
@@ -63,13 +63,12 @@ function readOptions() {
   if (!(count > 0 && seed > 0 && seconds > 0)) {
     throw new RangeError("--count, --seed and --seconds take a number above 0");
   }
-  const folders = paths.filter((path) => path.includes("/"));
-  const shouldRunAll = folders.length === 0 || folders.length < paths.length;
-  const defaultTests = shouldRunAll
-    ? TESTS
-    : folders.map((path) => `${testPathOf(path).split("/").slice(0, 2).join("/")}/`);
+  const paths = positionals.length === 0 ? CORE : positionals;
+  const defaultTests = paths.every((path) => path.includes("/"))
+    ? paths.map((path) => `${testPathOf(path).split("/").slice(0, 2).join("/")}/`)
+    : TESTS;
   const { tests = defaultTests } = values;
-  return { count, seed, seconds, tests, paths: paths.length === 0 ? CORE : paths };
+  return { count, seed, seconds, tests, paths };
 }
 
 /**
