@@ -76,8 +76,7 @@ function readOptions() {
  * the tests of the layout and the permissions do.
  */
 function isExcluded(path: string): boolean {
-  const pathInFolder = path.slice(TESTS.find((folder) => path.startsWith(folder))?.length ?? 0);
-  return /^(long\/|project\/(layout|permissions|examples)_)/.test(pathInFolder);
+  return /(^|\/)tests\/(long\/|project\/(layout|permissions|examples)_)/.test(path);
 }
 
 function testPathOf(path: string): string {
