@@ -337,6 +337,13 @@ for (const deletes of [false, true]) {
 
 // The option `filter`.
 
+test("%s: a file that filter excludes isn't reported with the unchanged files of its directory", async (direction) => {
+  await using trees = await makeTrees(direction, { "d/a": "1", "d/b": "2" });
+  await trees.copy();
+  const filter = { file: ({ name }: TreeEntry) => name !== "b" };
+  assertEquals((await trees.copy({ filter })).outcomes, { "d/a": "unchanged" });
+});
+
 test("%s: a filter may be an object of a class, and its functions use it as `this`", async (direction) => {
   class Extension {
     extension = ".jpg";
