@@ -165,5 +165,6 @@ function cellsOf(group: string, name: string | null): string[] {
 function formatFigure(figure: string): string {
   const value = Number(figure.replaceAll(/\s/g, ""));
   if (Number.isNaN(value)) return emptyCell;
-  return (value >= 100 ? Math.round(value) : Number(value.toPrecision(2))).toLocaleString("en");
+  const digits = value >= 100 ? {} : { minimumSignificantDigits: 2, maximumSignificantDigits: 2 };
+  return (value >= 100 ? Math.round(value) : value).toLocaleString("en", digits);
 }
