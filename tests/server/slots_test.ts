@@ -324,6 +324,26 @@ async function advance(time: ReturnType<typeof stopAllClocks>, milliseconds: num
   }
 }
 
+Deno.test("a session that has been idle for a second gives way, and no sooner", async () => {
+  const idleMilliseconds = 1000 * await readStatedNumber(
+    "docs/security.md",
+    /an idle session, if a connection waits +\| (\d+) s/,
+  );
+  const rows = [[idleMilliseconds - 100, false], [idleMilliseconds, true]] as const;
+  for (const [milliseconds, isEnded] of rows) {
+    using time = stopAllClocks();
+    await using serving = await serveInMemory(
+      ["192.0.2.1", "/a"],
+      ["192.0.2.1", "/pending"],
+      ["192.0.2.1", "/pending"],
+    );
+    serving.connect("192.0.2.1", "/newcomer");
+    await runMicrotasks(100);
+    await advance(time, milliseconds);
+    assertEquals(serving.calls.includes("/newcomer"), isEnded);
+  }
+});
+
 Deno.test("the busy session that gives way belongs to the host with more than half of the slots, and has the most requests, and another host has waited for a second", async () => {
   const busyMilliseconds = 1000 * await readStatedNumber(
     "docs/security.md",
