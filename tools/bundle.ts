@@ -16,12 +16,16 @@ if (path === undefined || path.startsWith("-") || others.length > 0) {
 }
 // A task runs in the directory of deno.json.
 const directory = resolve(Deno.env.get("INIT_CWD") ?? "", path);
-await Deno.mkdir(directory, { recursive: true });
-if ((await Array.fromAsync(Deno.readDir(directory))).length > 0) {
+const isUsed = await Array.fromAsync(Deno.readDir(directory)).then(
+  (entries) => entries.length > 0,
+  (error) => !(error instanceof Deno.errors.NotFound),
+);
+if (isUsed) {
   // Other versions have modules of other names.
-  console.error(`${directory} isn't empty: remove it, or name another directory`);
+  console.error(`${directory} isn't an empty directory: remove it, or name another directory`);
   Deno.exit(1);
 }
+await Deno.mkdir(directory, { recursive: true });
 
 const flags = ["--quiet", "--code-splitting", "--sourcemap=linked", "--outdir", directory];
 const code = await runDeno(["bundle", ...flags, "--config", "agent/deno.json", "agent/main.ts"]);

@@ -16,7 +16,7 @@ Deno.test("a bundle needs no checkout, has source maps, copies files, and serves
   await runOrThrow(bundle);
   const { success, stderr } = await runCommand(bundle);
   assert(!success);
-  assertStringIncludes(stderr, "isn't empty");
+  assertStringIncludes(stderr, "isn't an empty directory");
   for await (const { name } of Deno.readDir(directory)) {
     const code = await Deno.readTextFile(join(directory, name));
     if (name.endsWith(".js")) assertStringIncludes(code, `//# sourceMappingURL=${name}.map`);
