@@ -679,21 +679,20 @@ export class BodyReader extends BodyState<BodySource> {
   }
 
   makeStream(): ReadableStream<Bytes> {
-    const size = Math.min(PIECE_BYTES, this.remainingBytes);
+    const isEmpty = this.remainingBytes === 0;
     this.begin("stream", "whole");
     return new ReadableStream({
       type: "bytes",
-      // Most pieces of a chunked body are smaller, and larger arrays cost more than their bytes.
-      ...this.#decoder.framing !== "chunked" && { autoAllocateChunkSize: Math.max(1, size) },
+      // Without `autoAllocateChunkSize`: its arrays would stay in memory, however few bytes arrive.
       start: async (controller) => {
-        if (size > 0) return;
+        if (!isEmpty) return;
         await this.#readForStream(() => this.read(EMPTY_BYTES));
         closeByteStream(controller);
       },
       pull: async (controller) => {
         const request = controller.byobRequest;
         if (request === null) {
-          const piece = await this.#readForStream(() => this.#readChunkData());
+          const piece = await this.#readForStream(() => this.#readOwnPiece());
           if (piece.length > 0) controller.enqueue(piece);
         } else {
           const { buffer, byteOffset, byteLength } = request.view!;
@@ -714,10 +713,10 @@ export class BodyReader extends BodyState<BodySource> {
     return result;
   }
 
-  /** Reads a piece of the data of chunks into memory of its own. */
-  async #readChunkData(): Promise<Bytes> {
+  /** Reads a piece into memory of its own, at most twice as large. */
+  async #readOwnPiece(): Promise<Bytes> {
     const { buffer } = this;
-    let size = PIECE_BYTES;
+    let size = Math.min(PIECE_BYTES, this.remainingBytes);
     if (this.#decoder.directBytes === 0) {
       if (buffer.bufferedBytes === 0) await this.fillBuffer();
       size = Math.min(Math.max(buffer.bufferedBytes, MIN_PIECE_BYTES), PIECE_BYTES);

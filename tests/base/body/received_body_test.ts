@@ -526,13 +526,15 @@ Deno.test("memory for an announced size is limited as in docs/security.md: a fix
   }
 });
 
-Deno.test("an item of an iterated body keeps at most twice its size alive, and is copied only for this purpose", async () => {
+Deno.test("a piece of an iterated body, or of its stream, keeps at most twice its size alive, and is copied only for this purpose", async () => {
   const lengths = [1, 100, 20_000, 32_767, 32_768, 65_536, 1];
   const total = lengths.reduce((sum, length) => sum + length);
-  const body = new Body(streamOf(...lengths.map((length) => new Uint8Array(length))), total);
-  const sizes: number[] = [];
-  for await (const { buffer } of body) sizes.push(buffer.byteLength);
-  assertEquals(sizes, [1, 100, 20_000, 32_767, 65_536, 65_536, 1]);
+  for (const isStream of [false, true]) {
+    const body = new Body(streamOf(...lengths.map((length) => new Uint8Array(length))), total);
+    const sizes: number[] = [];
+    for await (const { buffer } of isStream ? body.readable : body) sizes.push(buffer.byteLength);
+    assertEquals(sizes, [1, 100, 20_000, 32_767, 65_536, 65_536, 1], `${isStream}`);
+  }
 });
 
 // Chunks.
