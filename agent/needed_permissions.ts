@@ -4,6 +4,7 @@
  */
 
 import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Peer } from "@degu/device";
 import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
@@ -58,6 +59,15 @@ export function findModule(version: string): string {
   return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/agent@${version}`;
 }
 
+/** Returns the directory of all modules, which a worker reads; none if they are from JSR. */
+async function listModulePaths(): Promise<string[]> {
+  const { href, protocol } = new URL(import.meta.url);
+  if (Deno.build.standalone || protocol !== "file:") return [];
+  // A checkout has a directory for each package, and a bundle has one for all modules.
+  const isCheckout = href.endsWith("/agent/needed_permissions.ts");
+  return await listPaths(fileURLToPath(new URL(isCheckout ? ".." : ".", href)));
+}
+
 /** Returns an absolute path and, if it leads through links, the real path, which is also used. */
 export async function listPaths(path: string): Promise<string[]> {
   const absolutePath = resolve(path);
@@ -80,11 +90,12 @@ export async function makeDevicePermissions(home: string): Promise<Permissions> 
 
 export async function makeServePermissions(
   home: string,
-  { share, inbox, listen = [], announce = true }: {
+  { share, inbox, listen = [], announce = true, threads = false }: {
     readonly share: readonly string[];
     readonly inbox: readonly string[];
     readonly listen?: readonly Address[] | undefined;
     readonly announce?: boolean | undefined;
+    readonly threads?: boolean | undefined;
   },
 ): Promise<Permissions> {
   const addresses = listen.length > 0 ? listen.map(formatAddress) : [`[::]:${DEFAULT_PORT}`];
@@ -93,6 +104,7 @@ export async function makeServePermissions(
   return mergePermissions(
     await makeDevicePermissions(home),
     { read: [...share, ...inbox], write: inbox, sys: inbox.length > 0 ? ["statfs"] : [] },
+    threads ? { read: await listModulePaths() } : {},
     // A socket of IPv6 may accept no IPv4.
     {
       net: [

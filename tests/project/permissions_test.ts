@@ -504,6 +504,11 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       values: { SHARE: share, INBOX: inbox, ADDRESS },
       until: "serving",
     },
+    "serve --threads --listen ADDRESS --share SHARE": {
+      args: ["serve", "--threads", "--listen", ADDRESS, "--share", share],
+      values: { SHARE: share, ADDRESS, PROGRAM: TREE.slice("read=".length, -1) },
+      until: "serving",
+    },
     "serve --listen ADDRESS --inbox": {
       args: ["serve", "--listen", ADDRESS, "--inbox"],
       values: { INBOX: homes.joinPath("person", "Inbox"), ADDRESS },
@@ -522,10 +527,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       args: ["sync", ownDirectory, "camera:there"],
       values: { PEER, DIR: ownDirectory },
     },
-    "restore DIR NEW": {
-      args: ["restore", copy, restored],
-      values: { DIR: copy, NEW: restored },
-    },
+    "restore DIR NEW": { args: ["restore", copy, restored], values: { DIR: copy, NEW: restored } },
     "put --move FILE PEER:PATH": {
       args: ["put", "--move", `${movedDirectory}/named`, "camera:"],
       values: { PEER, DIR: movedDirectory },
@@ -589,14 +591,11 @@ Deno.test("each command needs the flags of its row, every command has a row, and
   }
 });
 
-/**
- * The rows whose printed line runs in a process: one of each kind of flags. The other lines have the
- * flags with which the test above has run their commands.
- */
+/** The rows whose printed line runs in a process: one of each kind of flags. */
 const RUN_LINES = [
   "id, without --home",
   "receive LINE TARGET",
-  "serve --listen ADDRESS --share SHARE --inbox INBOX",
+  "serve --threads --listen ADDRESS --share SHARE",
   "get PEER:PATH... TARGET",
   "sync DIR PEER:DIR",
 ];
