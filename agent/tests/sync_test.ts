@@ -383,6 +383,12 @@ Deno.test("sync --dry-run --delete lists each deletion that a run would refuse; 
       `a real run would be refused (${loss}, and ${limit}): ${ifRight} add --delete-all, and raise --max-delete to 11`,
     ],
     [
+      "the limit",
+      { "a": "1" },
+      ["--max-delete", "2", "--delete-all"],
+      `a real run would delete nothing (${limit}): ${ifRight} raise --max-delete to 11`,
+    ],
+    [
       "an empty source",
       {},
       [],
