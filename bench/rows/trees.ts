@@ -9,7 +9,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { connect, createServer } from "node:net";
 import { pipeline, Transform } from "node:stream";
-import type * as DeviceModule from "../../device/mod.ts";
+import { Device } from "../../device/mod.ts";
 import { findUnusedPort } from "../../tests/support/ports.ts";
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type RowSetting } from "../pair.ts";
@@ -196,7 +196,7 @@ async function serveDegu(
   tree: string,
 ): Promise<Omit<Version, "name">> {
   {
-    const { Device }: typeof DeviceModule = await import(`file://${tree}device/mod.ts`);
+    // The import map is that of this tree, so the device of another tree can't be loaded here.
     await using a = await Device.open(`${root}/a`, { name: "a" });
     await using b = await Device.open(`${root}/b`, { name: "b" });
     await using invitation = await a.invite({ listen: [[hostname, 0]], serving: [] });
