@@ -148,20 +148,23 @@ function listAncestors(path: string): string[] {
   }
 }
 
+/** Returns the path of the program's main module; `null` if it is compiled or from JSR. */
+export function findLocalModule(): string | null {
+  const { href, protocol } = new URL("./main.ts", import.meta.url);
+  return !Deno.build.standalone && protocol === "file:" ? fileURLToPath(href) : null;
+}
+
 /**
  * Refuses a directory that nobody mirrors: `/`, and each directory that contains the home
  * directory, the directory of the device, or this program.
  */
 export async function checkMirrorTarget(path: string, deviceHome: string): Promise<void> {
   const target = await resolveRealPath(path);
-  const { href, protocol } = new URL("./main.ts", import.meta.url);
-  const isLocalModule = !Deno.build.standalone && protocol === "file:";
-  const program = isLocalModule ? fileURLToPath(href) : Deno.execPath();
   const home = mayReadHome() ? findHomeDirectory() : null;
   const contents: readonly (readonly [path: string | null, name: string])[] = [
     [home, "your home directory"],
     [deviceHome, "the directory of the device"],
-    [program, "the program degu"],
+    [findLocalModule() ?? Deno.execPath(), "the program degu"],
   ];
   for (const [content, name] of contents) {
     if (content === null) continue;

@@ -4,13 +4,12 @@
  */
 
 import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Peer } from "@degu/device";
 import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
 import type { CommonOptions } from "./command.ts";
 import { Failure } from "./failure.ts";
-import { ignoreNotFound } from "./local_paths.ts";
+import { findLocalModule, ignoreNotFound } from "./local_paths.ts";
 import { MDNS_HOSTS } from "./mdns_network.ts";
 import { realPath, resolve } from "./paths.ts";
 
@@ -55,17 +54,16 @@ export function makeRunCommand(permissions: Permissions): string[] {
 
 export function findModule(version: string): string {
   if (Deno.build.standalone) return Deno.execPath();
-  const { protocol, pathname } = new URL("./main.ts", import.meta.url);
-  return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/agent@${version}`;
+  return findLocalModule() ?? `jsr:@degu/agent@${version}`;
 }
 
 /** Returns the directory of all modules, which a worker reads; none if they are from JSR. */
 async function listModulePaths(): Promise<string[]> {
-  const { href, protocol } = new URL(import.meta.url);
-  if (Deno.build.standalone || protocol !== "file:") return [];
+  const main = findLocalModule();
+  if (main === null) return [];
   // A checkout has a directory for each package, and a bundle has one for all modules.
-  const isCheckout = href.endsWith("/agent/needed_permissions.ts");
-  return await listPaths(fileURLToPath(new URL(isCheckout ? ".." : ".", href)));
+  const isCheckout = import.meta.url.endsWith("/agent/needed_permissions.ts");
+  return await listPaths(isCheckout ? dirname(dirname(main)) : dirname(main));
 }
 
 /** Returns an absolute path and, if it leads through links, the real path, which is also used. */
