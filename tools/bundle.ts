@@ -18,7 +18,11 @@ if (path === undefined || path.startsWith("-") || others.length > 0) {
 const directory = resolve(Deno.env.get("INIT_CWD") ?? "", path);
 const isUsed = await Array.fromAsync(Deno.readDir(directory)).then(
   (entries) => entries.length > 0,
-  (error) => !(error instanceof Deno.errors.NotFound),
+  (error) => {
+    if (error instanceof Deno.errors.NotADirectory) return true;
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  },
 );
 if (isUsed) {
   // Other versions have modules of other names.
