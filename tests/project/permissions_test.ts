@@ -595,6 +595,7 @@ Deno.test("each command needs the flags of its row, every command has a row, and
 const RUN_LINES = [
   "id, without --home",
   "receive LINE TARGET",
+  "serve --listen ADDRESS --share SHARE --inbox INBOX",
   "serve --threads --listen ADDRESS --share SHARE",
   "get PEER:PATH... TARGET",
   "sync DIR PEER:DIR",
