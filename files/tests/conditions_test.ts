@@ -43,7 +43,7 @@ import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 import { Client } from "@degu/degu";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { HoldingRelay } from "@degu/testing/holding_relay.ts";
+import { HoldingRelay } from "./holding_relay.ts";
 import { retryUntilInTime } from "@degu/testing/raw_peer.ts";
 
 /**

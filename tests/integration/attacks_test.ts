@@ -8,7 +8,7 @@ import type { App, AppFunction } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { relayRequestHeaders } from "@degu/testing/proxies.ts";
 import { dial, exchange, RawPeer } from "@degu/testing/raw_peer.ts";
-import { RecordingRelay } from "@degu/testing/recording_relay.ts";
+import { RecordingRelay } from "./recording_relay.ts";
 import { checkEachRow, testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";

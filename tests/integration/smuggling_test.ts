@@ -17,7 +17,7 @@ import {
   serveProxy,
 } from "@degu/testing/proxies.ts";
 import { dial, exchange, RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
-import { RecordingRelay } from "@degu/testing/recording_relay.ts";
+import { RecordingRelay } from "./recording_relay.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { decodeLatin1, respellReferenceUri } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";

@@ -5,7 +5,7 @@
 
 import { typeYes } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { formatScreenLines, setUpSession } from "@degu/testing/sessions.ts";
+import { formatScreenLines, setUpSession } from "./sessions.ts";
 
 const [dir = ""] = Deno.args;
 const { laptop, desk, type } = await setUpSession(dir, "desk");

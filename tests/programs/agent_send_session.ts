@@ -4,7 +4,7 @@
  */
 
 import { confirmNumbers } from "@degu/testing/agent_lab.ts";
-import { formatScreenLines, setUpSession } from "@degu/testing/sessions.ts";
+import { formatScreenLines, setUpSession } from "./sessions.ts";
 
 const [dir = ""] = Deno.args;
 const { laptop, desk, type } = await setUpSession(dir, "laptop");

@@ -16,7 +16,7 @@ import {
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/files";
-import { HoldingRelay } from "@degu/testing/holding_relay.ts";
+import { HoldingRelay } from "../holding_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { isReservedName } from "@degu/internal/files/reserved_name.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";

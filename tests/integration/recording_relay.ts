@@ -1,8 +1,8 @@
 /** A relay in front of a server that records what a proxy sends. */
 
-import { passOn, Relay } from "./cutting_relay.ts";
-import { dial, isBroken, withTimeout } from "./raw_peer.ts";
-import { decodeLatin1 } from "./wire_grammar.ts";
+import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
+import { dial, isBroken, withTimeout } from "@degu/testing/raw_peer.ts";
+import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** A relay that records every byte that a proxy sends to its upstream. */
 export class RecordingRelay extends Relay {

@@ -1,6 +1,6 @@
 /** Terminal sessions, as the documentation shows them. */
 
-import { install, limitRate, makeNetwork } from "./agent_lab.ts";
+import { install, limitRate, makeNetwork } from "@degu/testing/agent_lab.ts";
 
 /** Large enough for a progress bar. */
 const FILM_BYTES = 100_000_000;

@@ -1,9 +1,9 @@
 /** A relay that delays a request, as a network may do. */
 
 import type { Address } from "@degu/degu/base";
-import { Relay, writeAll } from "./cutting_relay.ts";
-import { withTimeout } from "./raw_peer.ts";
-import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
+import { Relay, writeAll } from "@degu/testing/cutting_relay.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 function isComplete(request: string): boolean {
   const preambleEnd = request.indexOf("\r\n\r\n");
