@@ -86,12 +86,16 @@ export function identifyDevice<T extends Pick<DeviceAuthority, "id">>(
   const device = devices.find((each) => each.id === id);
   // The id identifies the key. The device may have other authorities with the same key, so also
   // check the signature of this authority.
-  return device !== undefined && isSignedBy(verified.raw, verified.authority.raw) ? device : null;
+  if (device === undefined) return null;
+  return directSignatures.getOrInsertComputed(verified, verifyDirectSignature) ? device : null;
 }
 
-function isSignedBy(certificate: Uint8Array, authority: Uint8Array): boolean {
+/** The connections of a peer share its certificate. */
+const directSignatures = new WeakMap<PeerCertificate, boolean>();
+
+function verifyDirectSignature({ raw, authority }: PeerCertificate): boolean {
   try {
-    return new X509Certificate(certificate).verify(new X509Certificate(authority).publicKey);
+    return new X509Certificate(raw).verify(new X509Certificate(authority!.raw).publicKey);
   } catch {
     // Deno throws an error if the signature is of another curve than the key.
     return false;
