@@ -84,6 +84,8 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
     [["camera", { addresses: [] }], RangeError, "addresses"],
     [["camera", { addresses: [["a", 0]] }], RangeError, "addresses[0][1]"],
     [["camera", { connectTimeout: "1" }], TypeError, "connectTimeout"],
+    [["camera", { find: "camera" }], TypeError, "find"],
+    [["camera", { findAfter: -1 }], RangeError, "findAfter"],
   ];
   for (const connectTimeout of [0, -1, NaN, Infinity]) {
     rows.push([["camera", { connectTimeout }], RangeError, "connectTimeout"]);

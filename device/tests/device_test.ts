@@ -387,6 +387,9 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
   const added = await Promise.all(addresses.map((address) => records.add(address)));
   assertEquals(await camera.serving(), addresses.toSorted());
+  // The server of a device touches its record when the peers have changed.
+  for (const { touch } of added) touch();
+  assertEquals(await camera.serving(), addresses.toSorted());
   for (const record of added) await record.remove();
 });
 
