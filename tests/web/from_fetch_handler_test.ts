@@ -384,6 +384,7 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     ["a network error", () => Response.error(), "200 to 599; got 0"],
     ["a body that was used", makeUsedResponse, "body is unused"],
     ["nothing", () => undefined, "must return a Response; got undefined"],
+    ["a status alone", () => ({ status: 200 }), "must return a Response; got Object"],
     ["an exception", () => {
       throw new Error("thrown on purpose");
     }, "thrown on purpose"],
