@@ -326,6 +326,17 @@ async function makeStarters() {
   };
 }
 
+Deno.test("Server.start resolves to a server that is bound, and closes a connection that it has just accepted", async () => {
+  await using servers = await makeStarters();
+  for (const [name, start] of Object.entries(servers.starts)) {
+    await using server = await start(anywhere);
+    assertInstanceOf(server, name === "TLS" ? SSLServer : Server);
+    // The type of the server has a port, because the address has one.
+    const port: number = server.port;
+    (await Deno.connect({ port })).close();
+  }
+});
+
 Deno.test("an address that is in use rejects only Server.start", async () => {
   await using servers = await makeStarters();
   using rejections = recordUnhandledRejections();

@@ -1,4 +1,5 @@
 /** createFetch: sent requests, returned responses, and redirects. */
+import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { createFetch, reply } from "@degu/degu";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
@@ -251,6 +252,25 @@ Deno.test("a response is a Response with its URL", async () => {
   assertEquals(response.headers.get("x-a"), "b");
   assertEquals(await response.clone().text(), "hello");
   assertEquals(await response.text(), "hello");
+});
+
+Deno.test("a response with status 205 has no body, over a client and over a connection", async (t) => {
+  const bodies: [name: string, make: () => BodyOut][] = [
+    ["null", () => null],
+    ["no bytes", () => new Uint8Array(0)],
+    ["unexpected bytes", () => encoder.encode("hello")],
+    ["no chunks", () => new ChunkedBodyIter([[null, new Uint8Array(0)]])],
+  ];
+  await testEachRow(t, bodies, async (_name, make) => {
+    await using serving = serve(() => [205, "Reset Content", {}, make()]);
+    using conn = await serving.makeClient().connect();
+    for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
+      for (let i = 0; i < 2; i++) {
+        const { status, statusText, body } = await fetch("/");
+        assertEquals([status, statusText, body], [205, "Reset Content", null]);
+      }
+    }
+  });
 });
 
 // createFetch: redirects within the origin (Fetch standard, HTTP-redirect fetch).

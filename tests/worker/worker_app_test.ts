@@ -16,6 +16,7 @@ import {
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { fromPostedError, toPostedError } from "@degu/internal/worker/worker_port.ts";
 
@@ -579,4 +580,9 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
     assertInstanceOf(received, Error);
     assertEquals(received.message, message);
   }
+});
+
+Deno.test("a WorkerApp is made by start()", () => {
+  const construct = () => Reflect.construct(WorkerApp, []);
+  assertThrows(construct, TypeError, "a WorkerApp is made by WorkerApp.start()");
 });
