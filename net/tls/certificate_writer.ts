@@ -13,17 +13,17 @@ import {
   canonicalizeIPAddress,
 } from "../../base/address.ts";
 import { quote } from "../../internal/quote.ts";
-import { readCertificate } from "./authority.ts";
 import {
   type Certificate,
   EXTENSION,
   formatPem,
   isSelfIssued,
+  parseCertificate,
   PURPOSE,
   readKeyBits,
 } from "./certificate.ts";
 import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "./der.ts";
-import { isSelfSigned } from "./keys.ts";
+import { publicKeyOf, verifySignature } from "./keys.ts";
 import { loadBuiltin } from "../transport/runtime.ts";
 
 /** A certificate and its private key, both as PEM text. The private key is a secret. */
@@ -254,10 +254,10 @@ function readIssuer(given: PemPair): { issuer: Certificate; issuerKey: KeyObject
   } catch {
     throw notAllowedError("authority", "must be a certificate and a private key in PEM form");
   }
-  const der = certificate.raw;
+  const der = Uint8Array.from(certificate.raw);
   const problem = findAuthorityFormProblem(der) ??
     (certificate.checkPrivateKey(issuerKey) ? null : "the private key is of another certificate");
-  if (problem === null) return { issuer: readCertificate(der), issuerKey };
+  if (problem === null) return { issuer: parseCertificate(der), issuerKey };
   throw notAllowedError("authority", `must be an authority of createAuthority(): ${problem}`);
 }
 
@@ -409,7 +409,7 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
   try {
     // Two parsers must agree on the certificate.
     new X509Certificate(der);
-    certificate = readCertificate(Uint8Array.from(der));
+    certificate = parseCertificate(der);
     checkAuthorityForm(certificate);
   } catch {
     return "it can't be read as one certificate in DER";
@@ -426,7 +426,9 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
     return "it has constraints on names or an unknown critical extension";
   }
   if (!isSelfIssued(certificate)) return "another authority has issued it";
-  return isSelfSigned(certificate) ? null : "it is not signed with its own key";
+  const key = publicKeyOf(certificate);
+  const isSigned = key !== null && verifySignature(certificate, key);
+  return isSigned ? null : "it is not signed with its own key";
 }
 
 function checkAuthorityForm({ signedPart }: Certificate): void {

@@ -131,18 +131,6 @@ export function findSignatureProblem({ algorithm, signature }: Certificate): str
     : null;
 }
 
-const selfSignatures = new WeakMap<Certificate, boolean>();
-
-/** Reports whether a certificate is signed with its own key. */
-export function isSelfSigned(certificate: Certificate): boolean {
-  return selfSignatures.getOrInsertComputed(certificate, verifySelfSignature);
-}
-
-function verifySelfSignature(certificate: Certificate): boolean {
-  const key = publicKeyOf(certificate);
-  return key !== null && verifySignature(certificate, key);
-}
-
 export function verifySignature(certificate: Certificate, key: KeyObject): boolean {
   const algorithm = ALGORITHMS[certificate.algorithm];
   if (algorithm === undefined || algorithm.keyType !== key.asymmetricKeyType) return false;

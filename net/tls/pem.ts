@@ -18,10 +18,10 @@ import { readDer } from "./der.ts";
 import {
   findKeyProblem,
   findSignatureProblem,
-  isSelfSigned,
   isUsableKey,
   publicKeyOf,
   USABLE_KEYS_TEXT,
+  verifySignature,
 } from "./keys.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
 import { loadBuiltin } from "../transport/runtime.ts";
@@ -201,6 +201,11 @@ function findAuthorityProblem(certificate: Certificate): string | null {
 
 function hasOtherIssuerKey({ subjectKeyId, authorityKeyId }: Certificate): boolean {
   return subjectKeyId !== null && authorityKeyId !== null && subjectKeyId !== authorityKeyId;
+}
+
+function isSelfSigned(certificate: Certificate): boolean {
+  const key = publicKeyOf(certificate);
+  return key !== null && verifySignature(certificate, key);
 }
 
 /** Other programs accept such an intermediate, and check its constraints. */

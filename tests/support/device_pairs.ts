@@ -14,8 +14,11 @@ async function readIdentity(dir: string, file: string): Promise<string> {
   return await Deno.readTextFile(join(dir, "identity", home, file));
 }
 
+/** Authorities by their certificates, because checking a signature takes a millisecond. */
+const authorities = new Map<string, DeviceAuthority>();
+
 export async function authorityOf(dir: string): Promise<DeviceAuthority> {
-  return readAuthority(await readIdentity(dir, "ca.pem"));
+  return authorities.getOrInsertComputed(await readIdentity(dir, "ca.pem"), readAuthority);
 }
 
 export async function identityOf(dir: string): Promise<{ cert: string; key: string }> {
