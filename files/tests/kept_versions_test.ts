@@ -11,7 +11,7 @@ import {
 import { mkreq } from "@degu/degu/misc";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { readStatus } from "@degu/testing/written_directory.ts";
@@ -30,6 +30,7 @@ Deno.test("a replaced file and a deleted file are kept under their paths", async
   assertEquals(await files.versions(), [["b", "2"], ["d/a", "1"]]);
   const { path, versions, bytes, since } = await findKeptVersions(files.root);
   assertEquals([path, versions, bytes], [`${await realPath(files.root)}/${KEPT}`, 2, 2]);
+  if (Deno.build.os !== "windows") assertEquals(await readMode(path), 0o700);
   assertEquals(since, [...Deno.readDirSync(path)][0]!.name);
 });
 

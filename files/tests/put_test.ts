@@ -7,7 +7,7 @@ import type { AppObject, Session } from "@degu/degu/server";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
+import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -432,6 +432,24 @@ Deno.test("synced before the response: an upload of an identical file", async ()
     assertEquals(await readStatus(await files.request("PUT", "/sub/new", headers)), 204);
   });
   assertSynced(files.root, syncedPaths, [".", "./sub"]);
+});
+
+Deno.test("synced before the response: a copy on a disk that refuses the rename, unless the file has changed", async () => {
+  for (const isChanged of [false, true]) {
+    await using files = await serveWritableDirectory();
+    let renames = 0;
+    using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+      if (renames++ > 0) return renameSync(from, to);
+      if (isChanged) Deno.writeTextFileSync(from, "54321");
+      throw Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+    });
+    const syncedPaths = await recordSyncedPaths(files.root, async () => {
+      const response = await files.request("PUT", "/x/new", RESUMED, encodeLatin1("12345"));
+      assertEquals(await readStatus(response), isChanged ? 409 : 201);
+    });
+    assertEquals((await readTree(files.root))["x/new"], isChanged ? undefined : "12345");
+    if (!isChanged) assertSynced(files.root, syncedPaths, [".", "./x", "./x/new"]);
+  }
 });
 
 Deno.test("a resumable file with its final name is complete, even if its directory can't be synced", async () => {

@@ -1,11 +1,15 @@
 /** `delete`: a file that the source has renamed is renamed at the target, or else copied. */
-import type { HeadersToSend } from "@degu/degu/base";
+import { Body, type HeadersToSend } from "@degu/degu/base";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { FilesApp } from "@degu/files";
+import { makeKeySession } from "@degu/testing/peer_sessions.ts";
 import type { UploadTreeOptions } from "@degu/files";
 import { BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
@@ -327,6 +331,16 @@ for (const [name, fields, status] of BAD_RECORDS) {
   });
 }
 
+Deno.test("synced before the response: both directories of a renamed file", async () => {
+  await using files = await serveWritableDirectory();
+  const record = await makeRenameRecord(files.root, { path: ["sub", "new"] });
+  const syncedPaths = await recordSyncedPaths(files.root, async () => {
+    const response = await files.request("POST", "/?bundle=put", HEADERS, encodeBundle(record));
+    assertEquals(await readPutStatuses(response), [201]);
+  });
+  assertSynced(files.root, syncedPaths, [".", "./sub"]);
+});
+
 Deno.test("a file that changes is not taken for renamed if another client has created the new name", async () => {
   await using files = await serveWritableDirectory();
   const record = await makeRenameRecord(files.root);
@@ -435,4 +449,24 @@ Deno.test({
       assertEquals(readTree(files.root), before);
     }
   },
+});
+
+Deno.test("a peer that is no longer trusted can't rename a file, or change its permission bits", async () => {
+  await using files = await serveWritableDirectory();
+  const app = new FilesApp(files.root, { write: true });
+  let isTrusted = true;
+  const session = makeKeySession("1", "A", () => Promise.resolve(isTrusted));
+  const bundle = encodeBundle(await makeRenameRecord(files.root));
+  const body = new Body(ReadableStream.from([bundle]), bundle.length);
+  const rename = mkreq("POST", "/?bundle=put", HEADERS, body);
+  const modeHeaders = { "file-mode": "0700", "upload-offset": "6", "upload-length": "6" };
+  const before = readTree(files.root);
+  const mode = await readMode(`${files.root}/file`);
+
+  isTrusted = false;
+  const response = await callApp(app, rename, { session });
+  assertEquals(await readPutStatuses(response), [403]);
+  const setMode = mkreq("PUT", "/file", modeHeaders, null);
+  assertEquals((await callApp(app, setMode, { session })).status, 403);
+  assertEquals([readTree(files.root), await readMode(`${files.root}/file`)], [before, mode]);
 });
