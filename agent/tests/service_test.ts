@@ -553,3 +553,18 @@ Deno.test("on Windows advice has commands of Windows", async () => {
   const denied = toListenFailure([["::", 80]], new Deno.errors.PermissionDenied());
   assertStringIncludes(`${denied}`, "Windows has reserved the port; use another port");
 });
+
+Deno.test("degu service neither replaces nor removes a unit that the user has written", async () => {
+  await using homes = await AgentHomes.create("desk");
+  const units = homes.joinPath("systemd/user");
+  await fill(homes.path, { bin: null, "systemd/user/degu.service": "[Unit]\n" });
+  const script = `#!/bin/sh\n[ "$2" != show ] || echo '${units}.control /etc/systemd/user'\n`;
+  await Deno.writeTextFile(homes.joinPath("bin/systemctl"), script, { mode: 0o755 });
+  const path = `${homes.joinPath("bin")}:/bin:/usr/bin`;
+  const [install, remove] = await runServiceWithPath(homes, path);
+  assertEquals(install!.code, 1);
+  assertStringIncludes(install!.stderr, 'was not written by "degu service install"');
+  assertEquals(remove!.code, 0, remove!.stderr);
+  assertStringIncludes(remove!.stderr, "has not installed any service");
+  assertEquals(await Deno.readTextFile(`${units}/degu.service`), "[Unit]\n");
+});
