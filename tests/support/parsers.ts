@@ -36,7 +36,6 @@ function makeParser<Parsed>(
   shape: (parsed: Parsed) => unknown,
   format: (parsed: Parsed) => string | null,
   reference: (text: string) => unknown,
-  hasOneForm = true,
 ) {
   return {
     /** Returns the parsed text; throws if the parser refuses the text. */
@@ -45,8 +44,6 @@ function makeParser<Parsed>(
     reference,
     /** Parses and formats a text; `null` if that would take a large array. */
     reformat: (text: string) => format(parse(text)),
-    /** Whether each value has only one text, apart from the case of letters. */
-    hasOneForm,
   };
 }
 
@@ -59,7 +56,6 @@ const makeHeadersParser = (isResponse: boolean) =>
     flatten,
     (parsed) => decodeLatin1(formatHeaders(parsed)),
     (text) => parseReferenceHeaders(text, isResponse ? "response" : "PUT"),
-    false,
   );
 
 export const parsers = {
@@ -71,21 +67,18 @@ export const parsers = {
       const uri = readReferenceUri(text);
       return uri === null ? null : parseReferenceUri(uri);
     },
-    false,
   ),
   "range": makeParser(
     parseRange,
     (parsed) => parsed === null ? SEVERAL : typeof parsed === "string" ? parsed : { ...parsed },
     (parsed) => parsed === null ? null : String(parsed),
     parseReferenceRanges,
-    false,
   ),
   "content-range": makeParser(
     parseContentRange,
     (parsed) => typeof parsed === "string" ? parsed : { ...parsed },
     String,
     parseReferenceContentRange,
-    false,
   ),
   "chunk-line": makeParser(
     (text) => parseChunkHeader(encodeLatin1(text)),
@@ -95,7 +88,6 @@ export const parsers = {
       return decodeLatin1(formatChunk([extension, new Uint8Array(size)])).split("\r\n")[0]!;
     },
     parseReferenceChunkHeader,
-    false,
   ),
   "headers-of-request": makeHeadersParser(false),
   "headers-of-response": makeHeadersParser(true),
@@ -113,13 +105,11 @@ export const parsers = {
       const request = readRequest(text);
       return request && { ...request, ...parseReferenceUri(request.uri) };
     },
-    false,
   ),
   "response-preamble": makeParser(
     (text) => parseResponse("GET", encodeLatin1(text)),
     ({ status, reason, headers }) => ({ status, reason, headers: flatten(headers) }),
     ({ status, reason, headers }) => decodePreamble(formatResponse(status, reason, headers)),
     readResponse,
-    false,
   ),
 };
