@@ -10,12 +10,9 @@ import { RawServer } from "./raw_peer.ts";
 
 export type ConnectedClient = Awaited<ReturnType<typeof connect>>;
 
-/**
- * Connects a client to a raw peer, over 127.0.0.1 or a Unix socket. Sends `host` only if the
- * options have it.
- */
-export async function connect(options: ClientOptions = {}, path?: string) {
-  const server = new RawServer(path);
+/** Connects a client to a raw peer. Sends `host` only if the options have it. */
+export async function connect(options: ClientOptions = {}) {
+  const server = new RawServer();
   const conn = await new Client(server.address, { host: null, timeout: 60, ...options }).connect();
   const peer = await server.accept();
   return {

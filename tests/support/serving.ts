@@ -147,11 +147,8 @@ export function makeUntypedApp(
 }
 
 /** Makes the server's side of a connection over a socket of the test. */
-export function makeServerConnection<Log extends Logger = RecordingLogger>(
-  socket: Socket,
-  handle: AppFunction,
-  logger = new RecordingLogger() as unknown as Log,
-) {
+export function makeServerConnection(socket: Socket, handle: AppFunction) {
+  const logger = new RecordingLogger();
   const session = new SessionCore("name", null, 10);
   const context = {
     handle,

@@ -98,16 +98,14 @@ export class PieceSource {
   }
 }
 
-/** A byte source of zeros, without end or up to a total. */
+/** A byte source of zeros, without end. */
 export class ZeroSource {
   readCount = 0;
-  constructor(readonly total = Infinity) {}
 
-  read(into: Uint8Array): Promise<number | null> {
-    const count = Math.min(into.length, this.total - this.readCount);
-    into.fill(0, 0, count);
-    this.readCount += count;
-    return Promise.resolve(count === 0 && into.length > 0 ? null : count);
+  read(into: Uint8Array): Promise<number> {
+    into.fill(0);
+    this.readCount += into.length;
+    return Promise.resolve(into.length);
   }
 }
 
