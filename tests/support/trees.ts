@@ -59,7 +59,6 @@ export async function makeTrees(
     target: `${targetDir}/tree`,
     serving,
     client,
-    becomeIdle: files.becomeIdle,
     copy: (
       options: UploadTreeOptions = {},
       otherClient: Parameters<typeof downloadTree>[0] = client,
@@ -124,7 +123,6 @@ export interface SeparateCopy
   readonly requests: readonly string[];
   /** The code and message of the error that rejected the whole copy. */
   readonly rejection?: string;
-  readonly targetPaths: readonly string[];
 }
 
 /** Copies trees one after another, in a Deno process that the command `through` starts. */
