@@ -247,14 +247,11 @@ export class ServingProgram extends RunningProcess {
   }
 
   /** Starts `openssl s_server` on a free port of 127.0.0.1; returns both. */
-  static startOpenssl(args: readonly string[]) {
+  static async startOpenssl(args: readonly string[]) {
     const allArgs = ["s_server", "-accept", "127.0.0.1:0", ...args];
-    return ServingProgram.#start("openssl", allArgs, /ACCEPT 127\.0\.0\.1:\d+\n/);
-  }
-
-  static async #start(name: string, args: readonly string[], port: RegExp) {
-    const program = new ServingProgram(name, args);
-    const [digits] = /\d+\n$/.exec(await program.waitForStdout(port))!;
+    const program = new ServingProgram("openssl", allArgs);
+    const line = await program.waitForStdout(/ACCEPT 127\.0\.0\.1:\d+\n/);
+    const [digits] = /\d+\n$/.exec(line)!;
     return { program, port: Number(digits) };
   }
 
