@@ -9,18 +9,16 @@ import { spawnAgent } from "@degu/testing/agents.ts";
 const [dir = ""] = Deno.args;
 await createCable();
 
-const start = (home: string, ...args: string[]) =>
-  spawnAgent(["--home", `${dir}/${home}`, ...args], { flags: ["--allow-all"] });
-
-async function readMessage(text: string, home: string, ...args: string[]): Promise<string> {
-  await using agent = start(home, ...args);
-  const message = await agent.waitForMessage(text);
+async function readMessage(home: string, ...args: string[]): Promise<string> {
+  const flags = ["--allow-all"];
+  await using agent = spawnAgent(["--home", `${dir}/${home}`, ...args], { flags });
+  const message = await agent.waitForMessage("IPv4");
   agent.kill("SIGINT");
   await agent.waitForEnd();
   return message;
 }
 
 console.log(JSON.stringify({
-  serve: await readMessage("IPv4", "camera", "serve", "--inbox", `${dir}/inbox`),
-  receive: await readMessage("IPv4", "viewer", "receive", dir),
+  serve: await readMessage("camera", "serve", "--inbox", `${dir}/inbox`),
+  receive: await readMessage("viewer", "receive", dir),
 }));

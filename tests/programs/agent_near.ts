@@ -12,8 +12,8 @@ const { one, two, three } = await makeNetwork(dir, addresses);
 const type = await install(dir);
 const senders = [one, two];
 const outputs: [code: number, text: string][] = [];
-const show = async (line: string, machine = three) => {
-  await using agent = type(machine, line);
+const show = async (line: string) => {
+  await using agent = type(three, line);
   const { code, stdout } = await agent.waitForEnd();
   outputs.push([code, stdout]);
 };

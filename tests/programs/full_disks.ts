@@ -59,10 +59,10 @@ function onDisk(directory = disk): Record<string, number> {
 }
 
 /** Makes an app on the disk, and records its log. */
-function makeApp(options: ConstructorParameters<typeof FilesApp>[1] = {}) {
+function makeApp() {
   const log: string[] = [];
   const logger = { warn: (text: string) => void log.push(text) };
-  const app = new FilesApp(disk, { write: true, list: true, logger, ...options });
+  const app = new FilesApp(disk, { write: true, list: true, logger });
   return { app, log };
 }
 

@@ -11,7 +11,7 @@ import { FilesApp } from "@degu/files";
 import { mkreq } from "@degu/internal/misc/wire.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 import { createHash } from "node:crypto";
 
 const PATHS = 4;
@@ -72,15 +72,10 @@ async function runWriter(
   const stored: string[] = [];
   for (let run = 0; run <= kills; run++) {
     const first = run * count;
-    const script = new URL(import.meta.url).pathname;
-    const args = [dir, writer, writers, first, first + count].map(String);
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-check", "--allow-all", ...importMapFlags(), script, "write", ...args],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    await using process = new RunningProcess(child);
+    const args = ["write", dir, ...[writer, writers, first, first + count].map(String)];
+    const flags = ["--allow-all", ...importMapFlags()];
+    const command = makeProgramCommand("kept_versions.ts", { flags, args });
+    await using process = new RunningProcess(command.spawn());
     if (run < kills) {
       await process.waitForStdout(/\n/);
       await new Promise((resolve) => setTimeout(resolve, random(200)));

@@ -5,7 +5,7 @@
  */
 import { Client } from "@degu/degu/client";
 import { upload, uploadTree } from "@degu/files";
-import { runOrThrow } from "@degu/testing/commands.ts";
+import { runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
@@ -50,12 +50,7 @@ async function sendToKilled(
   await using _process = process;
   const args = ["-f", "-p", `${process.child.pid}`, "-o", "/dev/null", "-e", `trace=?${call}`];
   await using tracer = new RunningProcess(
-    new Deno.Command("strace", {
-      args: [...args, "-e", `inject=?${call}:signal=KILL:when=${nth}`],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn(),
+    startCommand(["strace", ...args, "-e", `inject=?${call}:signal=KILL:when=${nth}`]),
   );
   await tracer.waitForStderr(/attached/);
   try {

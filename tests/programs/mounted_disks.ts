@@ -102,7 +102,7 @@ function serveRoot(options: FilesOptions = {}) {
       return Number(response.headers["upload-offset"]);
     },
     /** Sends the beginning of a resumable upload, and cuts the connection. */
-    async begin(uri: string, bytes: number, sent: number, headers: HeadersToSend = {}) {
+    async begin(uri: string, bytes: number, sent: number) {
       const body = new BodyIter(
         (async function* () {
           yield filled(sent);
@@ -112,8 +112,7 @@ function serveRoot(options: FilesOptions = {}) {
         })(),
         bytes,
       );
-      await client.request("PUT", uri, { ...announce(bytes, 0), ...headers }, body)
-        .catch(() => {});
+      await client.request("PUT", uri, announce(bytes, 0), body).catch(() => {});
     },
     [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
   };
