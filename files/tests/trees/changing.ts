@@ -127,7 +127,8 @@ export class ChangingTrees {
       const isWhole = contents.has(versionOf(key, mode));
       // An empty file, which only shows the mode of new files.
       if (targetFiles.has(path) || mode === 0o600 || isWhole || key === "empty") continue;
-      if (isSmallPart(path)) continue;
+      // The parts of small files are written after their content is verified.
+      if (/\.small-[^/]*$/.test(path)) continue;
       problems.push(`the part ${path} is ${versionOf(key, mode)}`);
     }
     // With an entry in its way, a file is copied by the next run.
@@ -160,11 +161,6 @@ export class ChangingTrees {
       return this.#files.has(file) || /\/?\.(small|late)-[^/]*$/.test(path);
     });
   }
-}
-
-/** The parts of small files are written after their content is verified. */
-function isSmallPart(path: string): boolean {
-  return /\.small-[^/]*$/.test(path);
 }
 
 /** Returns a text for a content with a mode. */

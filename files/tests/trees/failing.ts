@@ -7,6 +7,7 @@ import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
 import { exists, removeTree, run, writeFiles } from "./disk.ts";
+import { prefixes } from "./model.ts";
 
 type Case = Made<typeof failingCases>;
 
@@ -111,7 +112,7 @@ export async function checkFailing(
       }
     }
     const isReported = (path: string) =>
-      rejected || prefixes(path).some((each) => failedPaths.has(each));
+      rejected || ["", ...prefixes(path)].some((each) => failedPaths.has(each));
     const problems: string[] = [];
     // Entries that are missing in the list of the source.
     const hidden = faults.filter(({ side, path }) => {
@@ -203,10 +204,4 @@ function see(root: string, below = "", texts = new Map<string, string>()): Map<s
     }
   }
   return texts;
-}
-
-/** Returns a path and its parent directories, including the root. */
-function prefixes(path: string): string[] {
-  const names = path.split("/");
-  return ["", ...names.map((_, i) => names.slice(0, i + 1).join("/"))];
 }
