@@ -3,6 +3,7 @@ import { Device, type Invitation, type PairingError } from "@degu/device";
 import type { Logger } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { NumberAttempt } from "@degu/internal/device/plain_ports.ts";
+import { waitForAbort } from "@degu/testing/aborts.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -30,7 +31,6 @@ import {
   RawJoiner,
   requestOf,
   Stranger,
-  waitForAbort,
 } from "./pairing.ts";
 
 /** Asserts that the number still works. */

@@ -5,6 +5,7 @@ import {
   computeCommitment,
   computeNumber as libraryNumberOf,
 } from "@degu/internal/device/pairing_messages.ts";
+import { waitForAbort } from "@degu/testing/aborts.ts";
 import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { forgetIfStored } from "@degu/testing/device_pairs.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
@@ -30,7 +31,6 @@ import {
   plainOf,
   RawJoiner,
   Stranger,
-  waitForAbort,
 } from "./pairing.ts";
 
 /** A `confirm` that must not be called. */

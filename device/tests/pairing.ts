@@ -304,7 +304,7 @@ export function plainOf({ addresses }: Pick<Invitation, "addresses">): readonly 
   return addresses[0] as HostAddress;
 }
 
-export function sha256(...parts: (string | Uint8Array)[]): Uint8Array {
+function sha256(...parts: (string | Uint8Array)[]): Uint8Array {
   const hash = createHash("sha256");
   for (const part of parts) hash.update(part);
   return hash.digest();
@@ -417,9 +417,3 @@ export const countLines = (
   level: "debug" | "info" | "warn",
   text: string,
 ) => logger.messagesOf(level).filter((line) => line.includes(text)).length;
-
-/** Waits until a signal is aborted; resolves to its reason. */
-export async function waitForAbort(signal: AbortSignal): Promise<unknown> {
-  if (!signal.aborted) await withTimeout(once(signal, "abort"), "a signal is aborted");
-  return signal.reason;
-}
