@@ -69,7 +69,7 @@ interface Transferred {
 
 /** Events during a transfer. */
 interface Hooks {
-  readonly signal: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
   readonly triggers: {
     readonly when: Change["when"];
     /** @param compared The path of the file whose prefix is compared or copied. */
@@ -404,7 +404,7 @@ export class Lab implements AsyncDisposable {
     testCase: Case,
     site: Site,
     dryRun: boolean,
-    { signal, triggers }: Hooks = { signal: undefined, triggers: [] },
+    { signal, triggers }: Hooks = { triggers: [] },
   ): Promise<Transferred> {
     const events: TreeEvent[] = [];
     const problems: string[] = [];
@@ -651,8 +651,7 @@ export class Lab implements AsyncDisposable {
           if (isPlanned) writer.write(write, toldEvents);
         },
       }));
-      const hooks = { signal: undefined, triggers };
-      const { result, error, events } = await this.#transfer(asWritten, site, false, hooks);
+      const { result, error, events } = await this.#transfer(asWritten, site, false, { triggers });
       const treesAfter = this.#see(asWritten, site);
       const problems = writer.findObjections(events, filesIn(treesAfter.target));
       problems.push(...changesBetween(treesBefore.source, treesAfter.source));
@@ -681,10 +680,8 @@ export class Lab implements AsyncDisposable {
     try {
       for (const cutAt of [1 + testCase.pairs.length % 4, Infinity]) {
         const treesBefore = this.#see(addCase, site);
-        const hooks: Hooks = {
-          signal: undefined,
-          triggers: [{ when: { on: "request", n: cutAt }, work: () => this.#closeConnections() }],
-        };
+        const when = { on: "request", n: cutAt } as const;
+        const hooks = { triggers: [{ when, work: () => this.#closeConnections() }] };
         const { events, result } = await this.#transfer(addCase, site, false, hooks);
         const treesAfter = this.#see(addCase, site);
         const now = flatten(treesAfter.target);
