@@ -81,15 +81,17 @@ interface Work {
   complete(): Promise<void>;
 }
 
+/**
+ * The time in which a process is killed. The whole download takes a tenth of a second, so most kills
+ * interrupt a transfer. After this time at least one file of a tree has been transferred.
+ */
+const KILL_MILLISECONDS = 250;
+
 /** Kills processes that each do all of this work, one process after the other. */
-async function killSequentially(
-  works: readonly Work[],
-  kills: number,
-  maxMilliseconds: number,
-): Promise<void> {
+async function killSequentially(works: readonly Work[], kills: number): Promise<void> {
   const command = transferCommand(works.map(({ dir }) => dir), works.flatMap(({ args }) => args));
   for (let kill = 0; kill < kills; kill++) {
-    const { stdout, stderr } = await killAtRandom(command, maxMilliseconds, [kill, kills]);
+    const { stdout, stderr } = await killAtRandom(command, KILL_MILLISECONDS, [kill, kills]);
     assertEquals(stderr, "");
     for (const { args: [task], check } of works) await check(stdout.includes(`${task}: done`));
   }
@@ -102,10 +104,25 @@ function transferCommand(dirs: readonly string[], args: readonly unknown[]): Den
   return makeProgramCommand("transfer.ts", { flags, args: args.map(String) });
 }
 
+/**
+ * Starts a server of a directory, and kills it while a client copies. Resolves to whether the copy
+ * was complete before.
+ */
+async function killServer(dir: string, copy: (client: Client) => Promise<unknown>) {
+  await using running = new RunningProcess(transferCommand([dir], ["serve", 0, dir]).spawn());
+  const [, port]: [string, number] = JSON.parse(await running.waitForStdout(/.*\n/));
+  const client = new Client(["127.0.0.1", port], { timeout: 60 });
+  const timer = setTimeout(() => running.kill(), Math.random() * KILL_MILLISECONDS);
+  const isDone = await copy(client).then(() => true, () => false);
+  clearTimeout(timer);
+  running.kill();
+  await running.waitForEnd();
+  return isDone;
+}
+
 // Files.
 
-/** The whole download takes a tenth of a second, so most kills interrupt a transfer. */
-const DOWNLOAD_BYTES = 1_600_000, PIECE_MILLISECONDS = 4, FILES_MILLISECONDS = 250;
+const DOWNLOAD_BYTES = 1_600_000, PIECE_MILLISECONDS = 4;
 const UPLOAD_BYTES = 4_000_000;
 const WRITTEN_BYTES = 200_000;
 
@@ -114,7 +131,7 @@ async function killFiles(kills: number): Promise<void> {
   await runKillLoops(LOOP_COUNT, kills, async (count) => {
     await using open = new AsyncDisposableStack();
     const works = [await startDownload(open), await startUpload(open), makeWriter(dir.path)];
-    await killSequentially(works, count, FILES_MILLISECONDS);
+    await killSequentially(works, count);
   });
   assert(await checkWhole(dir.path) > 0, "no file was written");
   await using serving = serve(new FilesApp(dir.path, { write: true }));
@@ -234,19 +251,12 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
 async function killStreams(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
   const work = await startUpload(open, "uploadStream");
-  await killSequentially([work], Math.ceil(kills / 2), FILES_MILLISECONDS);
+  await killSequentially([work], Math.ceil(kills / 2));
   const { path: dir } = open.use(await createTempDir());
   for (let kill = 0; kill < Math.floor(kills / 2); kill++) {
-    await using running = new RunningProcess(transferCommand([dir], ["serve", 0, dir]).spawn());
-    const [, port]: [string, number] = JSON.parse(await running.waitForStdout(/.*\n/));
-    const client = new Client(["127.0.0.1", port], { timeout: 60 });
     const content = randomBytes(UPLOAD_BYTES);
-    const timer = setTimeout(() => running.kill(), Math.random() * FILES_MILLISECONDS);
     const stream = new Blob([content]).stream();
-    const isDone = await upload(client, stream, "/copy").then(() => true, () => false);
-    clearTimeout(timer);
-    running.kill();
-    await running.waitForEnd();
+    const isDone = await killServer(dir, (client) => upload(client, stream, "/copy"));
     const names = await listVisible(dir);
     assert(!isDone || names.length === 1, "the upload completed, but the file is missing");
     if (names.length === 0) continue;
@@ -261,14 +271,11 @@ async function killStreams(kills: number): Promise<void> {
 
 // Trees of files.
 
-/** After this time at least one file has been transferred. */
-const TREES_MILLISECONDS = 250;
-
 /** Kills clients, each of which downloads one tree and uploads another. */
 async function killTrees(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
   const works = [await startTree(open, false), await startTree(open, true)];
-  await killSequentially(works, kills, TREES_MILLISECONDS);
+  await killSequentially(works, kills);
 }
 
 async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise<Work> {
@@ -299,7 +306,6 @@ async function killMoves(kills: number): Promise<void> {
   const app = (dir: string) => new FilesApp(dir, { list: true, write: true, reuse: true });
   const { clientDir, serverDir, serving, client } = open.use(await serveFiles(app));
   const texts = new Map<string, string>();
-  /** Files that the last call was about to remove when it was killed. */
   const fill = () => {
     for (let i = 0; i < OUTBOX_FILES; i++) {
       const [name, text] = [`${texts.size}`, `${texts.size} `];
@@ -329,7 +335,7 @@ async function killMoves(kills: number): Promise<void> {
   };
   fill();
   const args = ["moveTree", serving.address[1], clientDir, "/"] as const;
-  await killSequentially([{ dir: clientDir, args, check, complete }], kills, TREES_MILLISECONDS);
+  await killSequentially([{ dir: clientDir, args, check, complete }], kills);
 }
 
 /** Kills servers, half of them while they receive, and continues with another server. */
@@ -362,16 +368,7 @@ export async function killServersOf(
   await using open = new AsyncDisposableStack();
   const { trees, served, move, check, complete } = await makeTrees(open, isUpload, location);
   for (let kill = 0; kill < kills; kill++) {
-    const command = transferCommand([served], ["serve", 0, served]);
-    await using running = new RunningProcess(command.spawn());
-    const [, port]: [string, number] = JSON.parse(await running.waitForStdout(/.*\n/));
-    const client = new Client(["127.0.0.1", port], { timeout: 60 });
-    const timer = setTimeout(() => running.kill(), Math.random() * TREES_MILLISECONDS);
-    const isMoved = await move(client).then(() => true, () => false);
-    clearTimeout(timer);
-    running.kill();
-    await running.waitForEnd();
-    await check(isMoved);
+    await check(await killServer(served, move));
     trees.change();
   }
   await complete();
