@@ -21,16 +21,8 @@ export interface Fuzzer {
   close?(): Promise<void>;
 }
 
-/** The bounds of a run: a time, a number of inputs, or both. */
-interface Bounds {
-  readonly seed: number;
-  readonly seconds?: number;
-  readonly inputs?: number;
-}
-
 export interface Report {
   readonly name: string;
-  readonly seed: number;
   readonly inputs: number;
   readonly accepted: number;
   readonly seconds: number;
@@ -43,10 +35,10 @@ export class Finding extends Error {
   /** Makes an error whose message has the target, the cause, the seed and the input. */
   constructor(
     target: string,
-    readonly seed: number,
+    seed: number,
     /** The smallest input that was found. */
-    readonly input: string,
-    override readonly cause: unknown,
+    input: string,
+    cause: unknown,
   ) {
     super(
       `${target}: ${cause instanceof Error ? cause.message : String(cause)}\n` +
@@ -75,9 +67,8 @@ export function demand(condition: boolean, problem: string): asserts condition {
 
 const POOL = 256;
 
-/** Runs a fuzzer; throws a {@linkcode Finding} at the first objection. */
-export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
-  const { seed, seconds = Infinity, inputs: maxInputs = Infinity } = bounds;
+/** Runs a fuzzer for some seconds; throws a {@linkcode Finding} at the first objection. */
+export async function run(fuzzer: Fuzzer, seed: number, seconds: number): Promise<Report> {
   const random = new Random(seed);
   // Accepted inputs, from which mutants are made.
   const pool: string[] = [];
@@ -85,7 +76,7 @@ export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
     pool.length > 0 && random.chance(40) ? random.pick(pool) : fuzzer.grammar(random);
   const start = performance.now();
   let inputs = 0, accepted = 0;
-  for (; inputs < maxInputs && performance.now() < start + seconds * 1000; inputs++) {
+  for (; performance.now() < start + seconds * 1000; inputs++) {
     const shouldMutate = random.chance(55);
     const input = shouldMutate ? mutate(base(), base(), random) : fuzzer.grammar(random);
     try {
@@ -102,7 +93,7 @@ export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
     }
   }
   const elapsed = (performance.now() - start) / 1000;
-  return { name: fuzzer.name, seed, inputs, accepted, seconds: elapsed };
+  return { name: fuzzer.name, inputs, accepted, seconds: elapsed };
 }
 
 const MAX_ATTEMPTS = 3000, MAX_SHRINK_MILLISECONDS = 20_000;

@@ -73,7 +73,7 @@ async function fuzzTrees(seed: number, seconds: number): Promise<Report> {
       throw new Finding(TREES, seed, last, new Error(decoder.decode(stderr)));
     }
     const { runs, seconds: elapsed } = JSON.parse(decoder.decode(stdout));
-    return { name: TREES, seed, inputs: runs, accepted: runs, seconds: elapsed };
+    return { name: TREES, inputs: runs, accepted: runs, seconds: elapsed };
   } finally {
     await Deno.remove(caseFile);
   }
@@ -92,7 +92,7 @@ try {
     const fuzzer = targets[name]?.();
     try {
       const report = fuzzer
-        ? run(fuzzer, { seed, seconds: secondsPerTarget })
+        ? run(fuzzer, seed, secondsPerTarget)
         : fuzzTrees(seed, secondsPerTarget);
       console.log(format(await report));
     } finally {

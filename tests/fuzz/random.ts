@@ -32,7 +32,7 @@ export class Random {
     return items[this.below(items.length)] as T;
   }
 
-  /** Returns a text of `least` to `most` characters of a set. */
+  /** Returns a text of `minLength` to `maxLength` characters of a set. */
   text(set: string, minLength: number, maxLength: number): string {
     let text = "";
     for (let n = minLength + this.below(maxLength - minLength + 1); n > 0; n--) {
