@@ -7,7 +7,7 @@
  */
 
 import { Random } from "../fuzz/random.ts";
-import { type Ledger, makeApp } from "./app.ts";
+import { makeApp } from "./app.ts";
 import { runFaulty } from "./faults.ts";
 import { runSwaps, type Servers, startServers } from "./servers.ts";
 import {
@@ -152,7 +152,7 @@ function report(tally: Tally, seconds: number): void {
 
 function findProblems(
   tallies: readonly Tally[],
-  ledger: Ledger,
+  mismatches: readonly string[],
   rejections: readonly string[],
   before: Resources,
   start: Resources,
@@ -160,7 +160,7 @@ function findProblems(
 ): string[] {
   const problems = [
     ...tallies.flatMap(({ failures }) => failures),
-    ...ledger.mismatches.map((text) => `the server received ${text}`),
+    ...mismatches.map((text) => `the server received ${text}`),
     ...rejections.map((text) => `unhandled rejection: ${text}`),
   ];
   // The first traffic opens descriptors that stay open, so only the second shows a leak.
@@ -183,8 +183,8 @@ async function soak(minutes: number): Promise<readonly string[]> {
   });
   const dir = await Deno.makeTempDir({ prefix: "degu-soak-" });
   try {
-    const ledger: Ledger = { requests: 0, bytes: 0, mismatches: [] };
-    await using servers = await startServers(makeApp(ledger), dir);
+    const mismatches: string[] = [];
+    await using servers = await startServers(makeApp(mismatches), dir);
     const before = await measure();
     const warmUp = await runTraffic(servers, dir, WARM_UP_SECONDS, 1);
     // The memory of the first traffic doesn't show a leak.
@@ -195,7 +195,7 @@ async function soak(minutes: number): Promise<readonly string[]> {
     report(tally, (performance.now() - began) / 1000);
     const end = await settle(servers, start);
     console.log(`end:   ${formatResources(end)}, after ${minutes} min`);
-    const problems = findProblems([warmUp, tally], ledger, rejections, before, start, end);
+    const problems = findProblems([warmUp, tally], mismatches, rejections, before, start, end);
     const openSessions = servers.countSessions();
     if (openSessions > 0) problems.push(`${openSessions} sessions are left`);
     return problems;
