@@ -111,22 +111,21 @@ interface StrangerOptions {
 
 /** A raw connection to a port of an invitation. */
 export class Stranger implements Disposable {
-  readonly #closed = Promise.withResolvers<{ received: string; error: Error | null }>();
+  readonly #closed = Promise.withResolvers<void>();
   #received = "";
   /** The number of received characters that were returned as responses. */
   #readCount = 0;
   #heard = Promise.withResolvers<void>();
 
   private constructor(readonly socket: net.Socket) {
-    let failure: Error | null = null;
     socket.on("data", (data: Uint8Array) => {
       this.#received += decodeLatin1(data);
       this.#heard.resolve();
       this.#heard = Promise.withResolvers();
     });
-    socket.on("error", (error) => failure = error);
+    socket.on("error", () => {});
     socket.on("close", () => {
-      this.#closed.resolve({ received: this.#received, error: failure });
+      this.#closed.resolve();
       this.#heard.resolve();
     });
   }
@@ -178,7 +177,8 @@ export class Stranger implements Disposable {
 
   /** Waits until the other end closes; resolves to all received text. */
   async waitForEnd(): Promise<string> {
-    return (await withTimeout(this.#closed.promise, "a stranger's connection closes")).received;
+    await withTimeout(this.#closed.promise, "a stranger's connection closes");
+    return this.#received;
   }
 
   /**
