@@ -19,16 +19,6 @@ import { ChangingTrees } from "../../files/tests/trees/changing.ts";
 import { cutCopies } from "./cuts.ts";
 import { killPeerWriters } from "./killed_peer_writers.ts";
 
-/** Divides a number of kills among several loops that run at the same time. */
-async function runKillLoops(
-  loopCount: number,
-  kills: number,
-  work: (kills: number) => Promise<void>,
-): Promise<void> {
-  const shares = Array.from({ length: loopCount }, (_, i) => Math.floor((kills + i) / loopCount));
-  await Promise.all(shares.map(work));
-}
-
 /** The number of simultaneous processes: while one starts, another works. */
 const LOOP_COUNT = 4;
 
@@ -128,11 +118,12 @@ const WRITTEN_BYTES = 200_000;
 
 async function killFiles(kills: number): Promise<void> {
   await using dir = await createTempDir();
-  await runKillLoops(LOOP_COUNT, kills, async (count) => {
+  const shares = Array.from({ length: LOOP_COUNT }, (_, i) => Math.floor((kills + i) / LOOP_COUNT));
+  await Promise.all(shares.map(async (count) => {
     await using open = new AsyncDisposableStack();
     const works = [await startDownload(open), await startUpload(open), makeWriter(dir.path)];
     await killSequentially(works, count);
-  });
+  }));
   assert(await checkWhole(dir.path) > 0, "no file was written");
   await using serving = serve(new FilesApp(dir.path, { write: true }));
   const sendPut = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
