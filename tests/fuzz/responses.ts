@@ -110,7 +110,7 @@ export function makeResponseStreams(): Fuzzer {
       const codes = new Set<string | null>();
       let clean = false;
       let index = 0;
-      for (const pieces of makeSplitsOfAll(bytes, MAX_SPLITS)) {
+      for (const pieces of makeSplitsOfAll(bytes)) {
         const way = WAYS[(input.length + index++) % WAYS.length]!;
         const expected = findExpected(exchanges, way);
         const seen = await perform(exchanges, pieces, way);
@@ -139,11 +139,8 @@ export function makeResponseStreams(): Fuzzer {
  * Yields ways to cut the responses: all whole, all byte by byte, and each response in turn cut at
  * every boundary.
  */
-function* makeSplitsOfAll(
-  responses: readonly Uint8Array[],
-  maxSplits: number,
-): Generator<(readonly Uint8Array[])[]> {
-  const splitLists = responses.map((bytes) => [...makeSplits(bytes, maxSplits)]);
+function* makeSplitsOfAll(responses: readonly Uint8Array[]): Generator<(readonly Uint8Array[])[]> {
+  const splitLists = responses.map((bytes) => [...makeSplits(bytes, MAX_SPLITS)]);
   yield splitLists.map(([wholeSplit]) => wholeSplit!);
   yield splitLists.map(([, single]) => single!);
   for (const [i, ways] of splitLists.entries()) {
