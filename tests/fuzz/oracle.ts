@@ -15,7 +15,7 @@ import {
   parseReferenceStatusLine,
 } from "../support/wire_grammar.ts";
 
-export interface ReferenceRequest {
+interface ReferenceRequest {
   readonly method: string;
   readonly uri: string;
   readonly headers: FlatHeaders;

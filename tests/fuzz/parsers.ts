@@ -75,7 +75,7 @@ function formatOrNull(format: () => Uint8Array): string | null {
 }
 
 /** Returns the name and the value of a line; a missing part is empty. */
-export function splitLine(line: string): readonly [name: string, value: string] {
+function splitLine(line: string): readonly [name: string, value: string] {
   const colon = line.indexOf(": ");
   return colon < 0 ? [line, ""] : [line.slice(0, colon), line.slice(colon + 2)];
 }

@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/client";
 
 /** A wrapper as in the documentation of Python Degu, with only four arguments. */
-export class WrappedConnection {
+class WrappedConnection {
   readonly #conn: Connection;
 
   constructor(conn: Connection) {

@@ -30,7 +30,7 @@ export class Gate {
 }
 
 /** A server, and a client of it. */
-export interface SignaledServer extends AsyncDisposable {
+interface SignaledServer extends AsyncDisposable {
   readonly server: StoppableServer;
   readonly client: Pick<Client, "connect">;
 }

@@ -172,7 +172,7 @@ const ABSOLUTE_FORM = /^(https?):\/\/([^/?]+)([^]*)$/i;
  * Reads the target of a request, in origin form or absolute form (RFC 9112 §3.2). `host` is the
  * authority of the absolute form, or `null`. The scheme `https` is allowed only over TLS.
  */
-export function readReferenceTarget(
+function readReferenceTarget(
   target: string,
   isTls: boolean,
 ): { uri: string; host: string | null } | null {
@@ -199,7 +199,7 @@ const ZONED_HOSTS = [
 ];
 
 /** Reports whether a text is a host and possibly a port. */
-export function isReferenceHost(text: string): boolean {
+function isReferenceHost(text: string): boolean {
   if (NAMED_HOST.test(text)) return true;
   const matches = [IPV6_HOST, ...ZONED_HOSTS].map((pattern) => pattern.exec(text));
   return matches.some((match) => match !== null && isIPv6(match[1]!));
@@ -324,7 +324,7 @@ function formatContentRange(range: ReferenceContentRange): string {
 // Header lines.
 
 /** The headers that are refused if they are repeated. */
-export const singleHeaders: readonly string[] = [
+const singleHeaders: readonly string[] = [
   ...["host", "content-length", "transfer-encoding", "content-type", "content-range", "range"],
   ...["authorization", "proxy-authorization", "location", "etag", "last-modified", "if-range"],
   ...["if-modified-since", "if-unmodified-since"],

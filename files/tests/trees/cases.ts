@@ -8,9 +8,9 @@ import type { LIES } from "./lies.ts";
 /** The type of the values of an arbitrary; any other type is unchanged. */
 export type Made<A> = A extends fc.Arbitrary<infer T> ? T : A;
 
-export type Side = Made<typeof side>;
+type Side = Made<typeof side>;
 /** The entry of the target under a name, relative to that of the source. */
-export type Relation = Made<typeof relation>;
+type Relation = Made<typeof relation>;
 /** The options of a transfer, except for functions. */
 export type Options = Made<typeof options>;
 /** Changes of other processes to an entry of a side during the copy. */
@@ -58,7 +58,7 @@ export interface ScriptedChange {
  * A name with the entries of both sides. The entries below it belong to each side that has a
  * directory.
  */
-export interface Pair {
+interface Pair {
   readonly name: string;
   readonly source: Side;
   readonly target: Relation;
@@ -317,7 +317,7 @@ export const reusing = fc.record({
 const anyKept = ["renamed", "grown", "copied"] as const;
 
 /** Directories outside of the tree that links lead to. */
-export interface LinkTargets {
+interface LinkTargets {
   readonly outside: string;
   readonly beside: string;
 }

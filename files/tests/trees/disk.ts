@@ -26,13 +26,13 @@ export interface RawDirectory {
   readonly unnamed: number;
 }
 
-export interface RawLink {
+interface RawLink {
   readonly kind: "link";
   readonly target: string;
 }
 
 /** A FIFO or a socket. */
-export interface RawSpecial {
+interface RawSpecial {
   readonly kind: "special";
   readonly what: string;
 }

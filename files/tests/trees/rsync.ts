@@ -6,7 +6,7 @@ import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { isSameTime } from "./model.ts";
 
 /** A target after the same transfer by Degu and by rsync. */
-export interface Compared {
+interface Compared {
   readonly download: boolean;
   /** The real path of the server's root. */
   readonly root: string;
@@ -35,7 +35,7 @@ interface Named {
 }
 
 /** All intended differences from rsync. */
-export const NAMED: readonly Named[] = [
+const NAMED: readonly Named[] = [
   {
     name: "no entry is deleted at the end after a failure, an incomplete list or an empty source",
     explains: ({ ours, theirs }, { result }) =>

@@ -17,7 +17,7 @@ import { encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 export type AnyBody = Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
 /** A source of given items that records how it ended. */
-export interface Tracked {
+interface Tracked {
   readonly source: unknown;
   /** Whether the source was read to its end. */
   readonly hasEnded: boolean;
@@ -26,7 +26,7 @@ export interface Tracked {
 }
 
 /** Makes a tracked source of items: a stream, a synchronous or an asynchronous iterable. */
-export type Track = (
+type Track = (
   items: readonly unknown[],
   options?: { onPull?: (index: number) => void; failure?: unknown },
 ) => Tracked;
@@ -44,7 +44,7 @@ const makeIterableTrack = (kind: "sync" | "async"): Track => (items, options) =>
 };
 
 /** An invalid source: the rule that it breaks, its items, and how the body fails. */
-export interface Fault {
+interface Fault {
   readonly rule: string;
   readonly items: readonly unknown[];
   /**

@@ -15,7 +15,7 @@ export type Outcome = number | "chunked" | "no chunk" | "connection" | null | {
 };
 
 /** A message with its headers and the expected framing. */
-export interface FramingRow {
+interface FramingRow {
   readonly rule: string;
   readonly rfc: string;
   /** The method of the request, or of the request that the response answers. */

@@ -9,7 +9,7 @@ import { encodeUtf8, type FlatHeaders, isReferenceValue } from "@degu/testing/wi
 import { refusedNumbers } from "./range.rows.ts";
 
 /** An accepted header block. */
-export interface AcceptedBlock {
+interface AcceptedBlock {
   readonly rule: string;
   readonly rfc: string;
   readonly text: string;
