@@ -377,6 +377,7 @@ export function plansOf(
     const { modified } = source;
     switch (relation) {
       case "same size and time":
+      case "renamed otherwise":
         return { ...source, id: id++ };
       case "touched":
         return { ...source, modified: modified + DAY };
@@ -388,8 +389,6 @@ export function plansOf(
           size: Math.max(source.size - 90, Math.min(source.size, 4)),
           modified: modified - DAY,
         };
-      case "renamed otherwise":
-        return { ...source, id: id++ };
       case "rounded":
         return { ...source, modified: Math.floor(modified / 1000) * 1000 };
       case "rounded to even seconds":

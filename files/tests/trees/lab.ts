@@ -50,7 +50,7 @@ import {
   seeDirectory,
   Stock,
 } from "./disk.ts";
-import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
+import { accepts, Judge, miscounts, outcomesOf, prefixes, type Run } from "./model.ts";
 import { LIES } from "./lies.ts";
 import { compare, rsync } from "./rsync.ts";
 import { FaultInjector } from "./fault_injector.ts";
@@ -370,8 +370,8 @@ export class Lab implements AsyncDisposable {
     );
     const run = { ...states, root, events, result, reuseRequests, isResumed, changes };
     const newFileMode = this.#newFileMode;
-    const problems = objections({ ...run, download, options, reuse, script, newFileMode });
-    problems.push(...filterObjections);
+    const judge = new Judge({ ...run, download, options, reuse, script, newFileMode });
+    const problems = [...judge.judge(), ...filterObjections];
     const listedPaths = flatten(states.source);
     for (const path of options.delete ? [] : transferred.filteredPaths) {
       if (!listedPaths.has(path)) problems.push(`the filter is asked about ${path} in vain`);

@@ -105,7 +105,8 @@ async function checkModel(lab: Lab): Promise<void> {
 }
 
 /**
- * Checks a property, and prints the result of `told`, or a failing case and how to run it again.
+ * Checks a property, and prints the result of `summarize`, or a failing case and how to run it
+ * again.
  */
 async function check<Args extends unknown[]>(
   property: fc.IAsyncProperty<Args>,

@@ -133,11 +133,6 @@ const canWrite = (mode: number) => (mode & 0o300) === 0o300;
 
 const show = (path: string) => JSON.stringify(path);
 
-/** Returns all deviations of a run from the documentation. */
-export function objections(run: Run): string[] {
-  return new Judge(run).judge();
-}
-
 /** The expected state of a path of the target. */
 interface Expected {
   /** Any entry is allowed. */
@@ -162,7 +157,7 @@ type Way =
   /** The entry is unknown. */
   | "unknown";
 
-class Judge {
+export class Judge {
   readonly #run: Run;
   readonly #objections: string[] = [];
   readonly #source: View;
@@ -193,6 +188,7 @@ class Judge {
     );
   }
 
+  /** Returns all deviations of the run from the documentation. */
   judge(): string[] {
     if (this.#run.result.deletionsSkipped === "half") return this.#judgeRefusal();
     this.#checkEvents();
