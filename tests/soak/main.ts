@@ -7,6 +7,8 @@
  */
 
 import { Random } from "../fuzz/random.ts";
+import { runCommand } from "../support/commands.ts";
+import { recordUnhandledRejections } from "../support/rejections.ts";
 import { makeApp } from "./app.ts";
 import { runFaulty } from "./faults.ts";
 import { runSwaps, type Servers, startServers } from "./servers.ts";
@@ -105,12 +107,8 @@ async function measure() {
  * permissions.
  */
 async function countDescriptors(): Promise<number> {
-  const { stdout } = await new Deno.Command("ls", {
-    args: [`/proc/${Deno.pid}/fd`],
-    stdin: "null",
-    stderr: "null",
-  }).output();
-  return new TextDecoder().decode(stdout).split("\n").length - 1;
+  const { stdout } = await runCommand(["ls", `/proc/${Deno.pid}/fd`]);
+  return stdout.split("\n").length - 1;
 }
 
 /** Longer than any time-out of the servers, because some connections end only by a time-out. */
@@ -153,7 +151,7 @@ function report(tally: Tally, seconds: number): void {
 function findProblems(
   tallies: readonly Tally[],
   mismatches: readonly string[],
-  rejections: readonly string[],
+  rejections: readonly unknown[],
   before: Resources,
   start: Resources,
   end: Resources,
@@ -161,7 +159,7 @@ function findProblems(
   const problems = [
     ...tallies.flatMap(({ failures }) => failures),
     ...mismatches.map((text) => `the server received ${text}`),
-    ...rejections.map((text) => `unhandled rejection: ${text}`),
+    ...rejections.map((reason) => `unhandled rejection: ${Deno.inspect(reason)}`),
   ];
   // The first traffic opens descriptors that stay open, so only the second shows a leak.
   const leaked = end.descriptors - Math.max(before.descriptors, start.descriptors);
@@ -176,11 +174,7 @@ function findProblems(
 }
 
 async function soak(minutes: number): Promise<readonly string[]> {
-  const rejections: string[] = [];
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    rejections.push(Deno.inspect(event.reason));
-  });
+  using recorded = recordUnhandledRejections();
   const dir = await Deno.makeTempDir({ prefix: "degu-soak-" });
   try {
     const mismatches: string[] = [];
@@ -195,7 +189,8 @@ async function soak(minutes: number): Promise<readonly string[]> {
     report(tally, (performance.now() - began) / 1000);
     const end = await settle(servers, start);
     console.log(`end:   ${formatResources(end)}, after ${minutes} min`);
-    const problems = findProblems([warmUp, tally], mismatches, rejections, before, start, end);
+    const { reasons } = recorded;
+    const problems = findProblems([warmUp, tally], mismatches, reasons, before, start, end);
     const openSessions = servers.countSessions();
     if (openSessions > 0) problems.push(`${openSessions} sessions are left`);
     return problems;
