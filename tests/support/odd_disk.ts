@@ -3,7 +3,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { runOrThrow } from "./commands.ts";
+import { runOrThrow, startCommand } from "./commands.ts";
 
 const PROGRAM = fileURLToPath(import.meta.resolve("./odd_disk.py"));
 
@@ -37,12 +37,8 @@ export async function mountOddDisk(
   faults: string,
 ): Promise<() => Promise<void>> {
   await Deno.writeTextFile(`${backing}/mounted`, "");
-  const disk = new Deno.Command("/usr/bin/python3", {
-    args: [PROGRAM, backing, mountPoint, spelling, faults],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
+  const command = ["/usr/bin/python3", PROGRAM, backing, mountPoint, spelling, faults];
+  const disk = startCommand(command, { stdin: "null", stdout: "null" });
   const output = disk.output();
   let hasEnded = false;
   output.then(() => hasEnded = true);

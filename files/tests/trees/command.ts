@@ -3,6 +3,7 @@
  * disks.
  */
 
+import { findObstacle } from "@degu/testing/commands.ts";
 import { fileURLToPath } from "node:url";
 
 /** Namespaces in which disks can be mounted. The first needs root, and allows all file systems. */
@@ -20,21 +21,12 @@ export async function treesCommand(...args: string[]): Promise<Deno.Command> {
   const flags = ["run", "--quiet", "--no-prompt", "--no-check", "-A"];
   const command = [Deno.execPath(), ...flags, main, ...args];
   for (const namespace of NAMESPACES) {
-    if (!await works(...namespace, "mount", "-t", "tmpfs", "tmpfs", "/tmp")) continue;
-    const canDrop = await works(...namespace, ...WITHOUT_OVERRIDES, "true");
-    command.unshift(...namespace, ...(canDrop ? WITHOUT_OVERRIDES : []));
+    const mount = [...namespace, "mount", "-t", "tmpfs", "tmpfs", "/tmp"];
+    if (await findObstacle(mount) !== null) continue;
+    const dropObstacle = await findObstacle([...namespace, ...WITHOUT_OVERRIDES, "true"]);
+    command.unshift(...namespace, ...(dropObstacle === null ? WITHOUT_OVERRIDES : []));
     break;
   }
   const [program = "", ...rest] = command;
   return new Deno.Command(program, { args: rest, stdin: "null", stdout: "piped", stderr: "piped" });
-}
-
-async function works(program = "", ...args: string[]): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command(program, { args }).output();
-    return success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
