@@ -493,6 +493,13 @@ Deno.test("peerSession makes a trusted session for which peerOf returns the peer
   assertEquals(peerOf(singleDevice.peerSession("camera")).id, singleDevice.devices.camera.id);
 });
 
+Deno.test("TempDevices rejects invalid device names", async () => {
+  const create = TempDevices.create as (...names: unknown[]) => Promise<unknown>;
+  await assertRejects(() => create("a", "a"), RangeError);
+  await assertRejects(() => create("a/b"), RangeError);
+  await assertRejects(() => create("a", 5), TypeError);
+});
+
 Deno.test("the end of TempDevices waits for changes that the program has not awaited", async () => {
   const changes: Promise<unknown>[] = [];
   {

@@ -560,3 +560,16 @@ Deno.test("link-local peers are searched for once on each interface with a link-
   const otherEntries = [makeEntry("eth2", "fe80::3"), makeEntry("eth3", "2001:db8::3", 7)];
   assertEquals(listLinkLocalScopes([...interfaces, ...otherEntries]), [2, 9]);
 });
+
+Deno.test("the best address of each network precedes the second of any network of the same interface", () => {
+  const entriesOf = (netmask: string, ...hosts: string[]) =>
+    hosts.map((host) => ({ ...makeEntry("eth0", host), netmask }));
+  const entries = [
+    ...entriesOf("255.255.255.0", "192.168.1.7", "192.168.1.8", "10.0.0.7", "10.0.0.8"),
+    ...entriesOf("ffff:ffff:ffff:ffff::", "2001:db8::1", "2001:db8::2"),
+  ];
+  assertEquals(
+    ownOf(entries).map(([host]) => host),
+    ["192.168.1.7", "10.0.0.7", "2001:db8::1", "192.168.1.8", "10.0.0.8", "2001:db8::2"],
+  );
+});

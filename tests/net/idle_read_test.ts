@@ -12,6 +12,7 @@ import {
 } from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import {
@@ -26,7 +27,13 @@ import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { App } from "@degu/degu/server";
 import { Deadline } from "@degu/internal/net/transport/deadline.ts";
@@ -488,4 +495,21 @@ Deno.test("a client waits for a peer as long as its timeout", async () => {
     testClientTimeout("half a body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"),
     testClientTimeout("half a chunk", `${chunked}5\r\nhe`),
   ]);
+});
+
+Deno.test("no timer remains after a request that can't connect, or whose connection was already closed", async () => {
+  using server = new RawServer();
+  const onConnect = (conn: Connection) => (conn.close(), true);
+  const closing = new Client(server.address, { timeout: 1000, onConnect });
+  const unreachable = new Client(["127.0.0.1", await findUnusedPort()], { timeout: 1000 });
+  const rows = [
+    [closing, ConnectionClosedError],
+    [closing, ConnectionClosedError],
+    [unreachable, Deno.errors.ConnectionRefused],
+  ] as const;
+  using timers = recordIntervals();
+  for (const [i, [client, ErrorClass]] of rows.entries()) {
+    await assertRejects(() => client.request("GET", "/"), ErrorClass);
+    assertEquals([timers.started.length, timers.running.size], [i + 1, 0]);
+  }
 });
