@@ -13,6 +13,8 @@ import {
   canonicalizeDnsName,
   checkSocketPath,
   isUnixAddress,
+  removeZone,
+  zoneOf,
 } from "@degu/internal/base/address.ts";
 import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
 import {
@@ -561,5 +563,19 @@ Deno.test("the error for a URI names the part that is not allowed, and the reaso
   for (const [text, expected] of rows) {
     const message = catchMessage(() => parseUri(text));
     assertEquals(message.slice(message.indexOf('"')), expected, text);
+  }
+});
+
+Deno.test("a zone is the text after the first percent sign", () => {
+  const zones = {
+    "fe80::1%eth0": "eth0",
+    "fe80::1": null,
+    "fe80::1%": "",
+    "%a": "a",
+    "a%b%c": "b%c",
+  };
+  for (const [host, zone] of Object.entries(zones)) {
+    assertEquals(zoneOf(host), zone);
+    assertEquals(removeZone(host) + (zone === null ? "" : `%${zone}`), host);
   }
 });

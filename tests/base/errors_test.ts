@@ -242,7 +242,9 @@ Deno.test("the value of a secret header is never printed or quoted, with a name 
         name + separator,
       );
     }
+    assertEquals(quoteLine(encodeLatin1(`${name}: ${SECRET}`)), JSON.stringify(name));
   }
+  assertEquals(quoteLine(encodeLatin1("x-a: b")), '"x-a: b"');
 });
 
 Deno.test("a folded line is not quoted, because it may continue a secret", () => {

@@ -130,16 +130,16 @@ Deno.test("getRange of a client and a pool works as on a connection", async () =
   await using pool = new ConnectionPool(client);
   const abortedOptions = { signal: AbortSignal.abort(new Error("enough")) };
   for (const target of [client, conn, pool]) {
-    const { headers } = await target.getRange("/", { "x-a": "b" }, 2, 5);
-    assertEquals(headers["said"], "GET bytes=2-4 b");
+    for (const range of [undefined, new Range(2, 5)]) {
+      const { headers } = await target.getRange("/", { "x-a": "b", range }, 2, 5);
+      assertEquals(headers["said"], "GET bytes=2-4 b");
+    }
     await assertRejects(() => target.getRange("/", {}, 2, 5, abortedOptions), Error, "enough");
     await assertRejects(() => target.getRange("/", {}, 5, 2), RangeError);
-    const otherOptions = { range: new Range(0, 1) };
-    await assertRejects(
-      () => target.getRange("/", otherOptions, 2, 5),
-      RangeError,
-      'headers["range"]',
-    );
+    for (const range of [new Range(0, 1), new Range(2, 6), new Range(1, 5)]) {
+      const send = () => target.getRange("/", { range }, 2, 5);
+      await assertRejects(send, RangeError, 'headers["range"]');
+    }
   }
   assertEquals(pool.inUse, 0);
 });

@@ -14,6 +14,7 @@ import {
   flattenChunk,
   formatLabel,
 } from "@degu/testing/expectations.ts";
+import { onBodyEnd, readerOf } from "@degu/internal/base/body/body.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -659,4 +660,31 @@ Deno.test("ChunkedBody.read returns up to 16 MiB, and rejects for more bytes", a
   const error = await assertRejects(() => longerBody.read(), RangeError);
   assertEquals(source.cancelReasons, [error]);
   await assertBodyError(longerBody.read(), "read() after it");
+});
+
+Deno.test("each end listener of a body is called once, however the body ends, and at once if the body has ended", async () => {
+  const reason = new Error("enough");
+  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
+    consumed: (body) => body.read(),
+    cancelled: (body) => body.cancel(reason),
+    failed: (body) => body.writeTo({ write: () => Promise.reject(reason) }).catch(() => {}),
+    aborted: (body) => readerOf(body).interruption.abort(reason),
+  };
+  const makers = [
+    () => new Body(streamOf(encodeLatin1("hello")), 5),
+    () => new ChunkedBody(streamOf(encodeLatin1("5\r\nhello\r\n0\r\n\r\n"))),
+  ];
+  for (const make of makers) {
+    for (const [way, end] of Object.entries(ways)) {
+      const body = make();
+      const calls: string[] = [];
+      for (const name of ["first", "second", "third"]) onBodyEnd(body, () => calls.push(name));
+      assertEquals(calls, [], way);
+      await end(body);
+      await waitForTick();
+      assertEquals(calls, ["first", "second", "third"], way);
+      onBodyEnd(body, () => calls.push("late"));
+      assertEquals(calls.length, 4, way);
+    }
+  }
 });

@@ -11,7 +11,9 @@ import {
   formatRequest,
   formatResponse,
   parseChunkHeader,
+  parseContentRange,
   parseHeaders,
+  parseRange,
   parseRequest,
   parseResponse,
   parseUri,
@@ -20,6 +22,8 @@ import {
   assertCallerError,
   assertProtocolError,
   assertRangeError,
+  assertTypeError,
+  callWith,
   formatLabel,
   parseOrNull,
 } from "@degu/testing/expectations.ts";
@@ -35,7 +39,7 @@ import {
   parseReferenceUri,
   SEVERAL,
 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
 import { formatFraming, requestFraming } from "./framing.rows.ts";
 import { acceptedBlocks, chunkedLines, refusedBlocks } from "./headers.rows.ts";
@@ -628,5 +632,59 @@ Deno.test("ChunkScanner refuses an invalid end of a chunk by its first wrong byt
   }
   for (const [text, end] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
     assertEquals(scan(text, end), ["crlf", 4]);
+  }
+});
+
+Deno.test("formatChunk refuses an extension that is not a key and a value", () => {
+  for (const extension of ["kv", [], ["k"], ["k", "v", "x"], ["k", 5], [null, "v"], {}, 5]) {
+    assertThrows(() => formatChunk([extension as never, encodeLatin1("")]), TypeError);
+  }
+});
+
+Deno.test("computeMinRemainingBytes returns the size of the shortest valid remainder", () => {
+  const rows: [seen: string, minBytes: number][] = [
+    ["", 5],
+    ["0", 3],
+    ["0\r\n", 2],
+    ["0\r\n\r", 1],
+    ["0\r\n\r\n", 0],
+    ["3\r\n", 3 + 2 + 5],
+    ["3\r\nab", 1 + 2 + 5],
+    ["3\r\nabc", 2 + 5],
+    ["3\r\nabc\r", 1 + 5],
+    ["3\r\nabc\r\n", 5],
+  ];
+  for (const [text, minBytes] of rows) {
+    const bytes = encodeLatin1(text);
+    const scanner = new ChunkScanner();
+    let at = 0;
+    for (let next = 0; next >= 0; next = scanner.advance(bytes, at, bytes.length)) at = next;
+    assertEquals(scanner.computeMinRemainingBytes(bytes.length - at), minBytes, text);
+  }
+});
+
+Deno.test("parsers refuse arguments of the wrong type", () => {
+  const method = (value: unknown) =>
+    callWith(parseResponse, value, encodeLatin1("HTTP/1.1 200 OK"));
+  const response = (value: unknown) => callWith(parseResponse, "GET", value);
+  const byteParsers = [parseHeaders, parseRequest, parseChunkHeader, response];
+  const noBytes = [null, undefined, "a: b", 5, [], [97], {}, new ArrayBuffer(4), new Headers()];
+  for (const value of [...noBytes, new Uint16Array(4), new DataView(new ArrayBuffer(4))]) {
+    for (const parse of byteParsers) {
+      assertTypeError(() => callWith(parse, value), `${parse}: ${Deno.inspect(value)}`);
+    }
+  }
+  const noTexts = [null, undefined, 5, [], ["/"], {}, new String("/"), new Range(0, 1)];
+  for (const value of [...noTexts, new Uint8Array([47]), new URL("http://localhost/")]) {
+    for (const parse of [parseUri, parseRange, parseContentRange, method]) {
+      assertTypeError(() => callWith(parse, value), `${parse}: ${Deno.inspect(value)}`);
+    }
+  }
+  for (const isResponse of [null, 1, 0, "true", {}]) {
+    const label = `isResponse ${Deno.inspect(isResponse)}`;
+    assertTypeError(() => callWith(parseHeaders, encodeLatin1("a: b"), isResponse), label);
+  }
+  for (const value of ["get", "", "PATCH", "GET ", "constructor"]) {
+    assertRangeError(() => method(value), value);
   }
 });
