@@ -18,6 +18,7 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { checkNegotiatedParameters, CIPHERS } from "@degu/internal/net/tls/context.ts";
 import { derOf } from "@degu/testing/certificates.ts";
+import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -589,3 +590,31 @@ Deno.test("a handshake outside the policy is refused, even if the library accept
     assertEquals(assertThrows(checkVersion, TlsError).code, "POLICY");
   }
 });
+
+Deno.test(
+  "a certificate with the name of its authority is warned of, if openssl takes it for self-signed",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const authority = await pki.createAuthority("same");
+    const rows: readonly [string, extensions: readonly string[]][] = [
+      ["two key identifiers", []],
+      ["no key identifier", ["subjectKeyIdentifier=none", "authorityKeyIdentifier=none"]],
+      ["only its own key identifier", ["authorityKeyIdentifier=none"]],
+      ["only that of the authority", ["subjectKeyIdentifier=none"]],
+    ];
+    await testEachRow(t, rows, async (_name, extensions) => {
+      const files = await pki.createServerCertificate("leaf", {
+        issuer: authority,
+        commonName: "same",
+        extensions: [...extensions, "subjectAltName=DNS:localhost"],
+      });
+      const verifying = ["openssl", "verify", "-CAfile", authority.certFile, files.certFile];
+      const { success } = await runCommand(verifying);
+      assertEquals(success, extensions.length === 0);
+      const { warnings } = buildServerSslctx({ ...files, caFile: authority.certFile });
+      assertEquals(warnings.length, success ? 0 : 1);
+      if (!success) assertStringIncludes(warnings[0]!, "take it for self-signed");
+    });
+  },
+);
