@@ -22,11 +22,6 @@ const allPackages = await readPackages();
 const ownPackages = allPackages.filter(({ directory }) => directory === START);
 const packages = START === "" || ownPackages.length === 0 ? allPackages : ownPackages;
 const TESTS = packages.map(({ directory }) => `${directory}tests`);
-/**
- * A module that takes so long that it would run alone at the end. Deno runs folders in alphabetical
- * order, and modules before folders.
- */
-const SLOWEST_MODULES = TESTS.includes("tests") ? ["tests/project/permissions_test.ts"] : [];
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
 const LONG_TESTS = allPackages.map(({ directory }) => `${directory}tests/long`);
 /** The number of workers for code blocks. Two need 20 % less processor time than six. */
@@ -58,7 +53,7 @@ async function run(): Promise<number> {
     "test",
     ...flags,
     ...hasLongTest ? [] : [`--ignore=${LONG_TESTS}`],
-    ...namedPaths.length > 0 ? [] : [...SLOWEST_MODULES, ...TESTS, ...await writeCodeBlocks()],
+    ...namedPaths.length > 0 ? [] : [...TESTS, ...await writeCodeBlocks()],
     ...Deno.args.map((arg, i) => paths[i] ?? removeMissingPrograms(arg)),
   ];
   // Some tests of long/ need real disks, or more space than a RAM disk has.
