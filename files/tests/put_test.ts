@@ -343,13 +343,16 @@ Deno.test("a FilesApp refuses all changes by a session that is no longer trusted
   assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
 });
 
+/** The error of a disk that refuses a rename between two directories. */
+const makeRenameError = () => Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+
 Deno.test("a peer that is no longer trusted after the copy on a disk that refuses the rename changes nothing", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
   let trust = "trusted";
   using _patch = patch(Deno, "renameSync", () => () => {
     trust = "untrusted";
-    throw Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+    throw makeRenameError();
   });
   const signal = AbortSignal.any([]);
   const session = { user: null, signal, trust: () => trust } as unknown as Session;
@@ -441,7 +444,7 @@ Deno.test("synced before the response: a copy on a disk that refuses the rename,
     using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
       if (renames++ > 0) return renameSync(from, to);
       if (isChanged) Deno.writeTextFileSync(from, "54321");
-      throw Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+      throw makeRenameError();
     });
     const syncedPaths = await recordSyncedPaths(files.root, async () => {
       const response = await files.request("PUT", "/x/new", RESUMED, encodeLatin1("12345"));

@@ -1,9 +1,8 @@
 /** `delete`: a file that the source has renamed is renamed at the target, or else copied. */
 import { Body, type HeadersToSend } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { FilesApp } from "@degu/files";
 import { makeKeySession } from "@degu/testing/peer_sessions.ts";
-import type { UploadTreeOptions } from "@degu/files";
+import { FilesApp, type UploadTreeOptions } from "@degu/files";
 import { BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
@@ -454,16 +453,13 @@ Deno.test({
 Deno.test("a peer that is no longer trusted can't rename a file, or change its permission bits", async () => {
   await using files = await serveWritableDirectory();
   const app = new FilesApp(files.root, { write: true });
-  let isTrusted = true;
-  const session = makeKeySession("1", "A", () => Promise.resolve(isTrusted));
+  const session = makeKeySession("1", "A", () => Promise.resolve(false));
   const bundle = encodeBundle(await makeRenameRecord(files.root));
   const body = new Body(ReadableStream.from([bundle]), bundle.length);
   const rename = mkreq("POST", "/?bundle=put", HEADERS, body);
   const modeHeaders = { "file-mode": "0700", "upload-offset": "6", "upload-length": "6" };
   const before = readTree(files.root);
   const mode = await readMode(`${files.root}/file`);
-
-  isTrusted = false;
   const response = await callApp(app, rename, { session });
   assertEquals(await readPutStatuses(response), [403]);
   const setMode = mkreq("PUT", "/file", modeHeaders, null);
