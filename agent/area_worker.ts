@@ -2,15 +2,7 @@
 
 import type { AppFunction, AppObject } from "@degu/degu/server";
 import type { FileEvent, FileLogDetails, FilesOptions } from "@degu/files";
-import {
-  type FilesLogger,
-  type InboxPeer,
-  makeServeApp,
-  removeOldUploads,
-  removeVersionsDaily,
-} from "./serve_app.ts";
-import { explain } from "./explain.ts";
-import { Inbox } from "./inbox.ts";
+import { type FilesLogger, type InboxPeer, makeServeApp, removeOldUploads } from "./serve_app.ts";
 import type { Area } from "./remote_files.ts";
 
 /** The name under which the store of a request has the peer. */
@@ -69,17 +61,7 @@ export async function makeAreaApp(
     post({ type: "log", level, line, details: { ...details, error: toErrorData(error) } });
   };
   const warn = (line: string) => record("warn", line, { kind: "app", who: null, error: undefined });
-  const { keep, isForAll } = options;
-  const listDirectories = async () =>
-    isForAll ? [directory] : await new Inbox(directory).listDirectories();
-  if (area === "inbox" && !isForAll) await removeOldUploads(directory);
-  if (area === "inbox" && keep !== undefined) {
-    removeVersionsDaily(
-      keep,
-      listDirectories,
-      (error) => warn(`old versions can't be removed: ${explain(error)}`),
-    );
-  }
+  if (area === "inbox" && !options.isForAll) await removeOldUploads(directory);
   const directories = { name: "", share: null, inbox: null, [area]: directory };
   const handle = makeServeApp(directories, { warn, record }, (_area, { session, ...event }) => {
     post({ type: "file", event, peer: session!.store.get(PEER_KEY) as InboxPeer });

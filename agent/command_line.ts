@@ -376,13 +376,13 @@ function addRestore(program: AgentCommand): void {
 versions: DIR is a directory of the inbox of "degu serve --keep", or the copy of "degu sync --keep", or a directory in it. DIR is \
 not changed, and may be deleted. To continue after an interruption, run the same command again.
 
-Of a file that was replaced more than once within an hour, the restored version may be up to an hour older.`,
+What peers changed with --keep since then is undone. What another program changed stays changed.`,
     )
     .argument("<dir>", "the directory in the inbox")
     .argument("<new>", "the new directory, which must not be in DIR")
     .option(
       "--at <time>",
-      "the local time, as 2026-01-31T14:00 (default: this hour of yesterday)",
+      "the local hour, as 2026-01-31T14:00, or a directory in .degu-kept (default: this hour of yesterday)",
       parseRestoreTime,
     )
     .option("-n, --dry-run", "print the files without restoring them")

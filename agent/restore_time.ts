@@ -13,11 +13,14 @@ export function findDefaultTime(now = new Date(Date.now())): Date {
   return time;
 }
 
+const PERIOD_PATTERN = /^\d{4}-\d\d-\d\dT\d\d_\d+$/;
+
 /**
- * Parses a local day and hour, as `2026-01-31T14` or `2026-01-31T14:30`, which a zone may follow,
- * as `+01:00`. Seconds are ignored.
+ * Parses a local day and hour, as `2026-01-31T14` or `2026-01-31T14:00`, which a zone may follow,
+ * as `+01:00`; or the name of a directory in `.degu-kept`, as `2026-01-31T14_5`.
  */
-export function parseRestoreTime(text: string): Date {
+export function parseRestoreTime(text: string): Date | string {
+  if (PERIOD_PATTERN.test(text)) return text;
   const example = formatLocalTime(findDefaultTime());
   const fail = (problem: string) =>
     new InvalidArgumentError(`${problem}; got ${JSON.stringify(text)}`);
@@ -39,6 +42,7 @@ export function parseRestoreTime(text: string): Date {
     formatLocalTime(time) === `${year}-${month}-${day}T${hour}:${minute}`;
   // A local time that summer time skips, or the day 31 of a month that has 30.
   if (!isSame) throw fail("this local time doesn't exist");
+  if (time.getMinutes() > 0) throw fail(`must be a full hour, as in ${example}`);
   if (time.getTime() > Date.now()) throw fail(`must not be in the future, as in ${example}`);
   return time;
 }

@@ -1,5 +1,5 @@
 import { type Peer, perPeer } from "@degu/device";
-import { type FileEvent, FilesApp, type FilesOptions, removeOldVersions } from "@degu/files";
+import { type FileEvent, FilesApp, type FilesOptions } from "@degu/files";
 import type { AppFunction, AppObject } from "@degu/degu/server";
 import { Inbox, makeRefusal } from "./inbox.ts";
 import { join } from "./paths.ts";
@@ -101,25 +101,6 @@ export function makeServeApp(
     if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
     return [200, "OK", { "content-type": "application/json" }, bytes];
   };
-}
-
-const DAY_MILLISECONDS = 86_400_000;
-
-export async function removeVersions(
-  days: number,
-  listDirectories: () => Promise<readonly string[]>,
-  report: (error: unknown) => void,
-): Promise<void> {
-  const directories = await listDirectories().catch(report);
-  for (const dir of directories ?? []) await removeOldVersions(dir, days).catch(report);
-}
-
-/** Removes old versions from the next day on. */
-export function removeVersionsDaily(
-  ...args: Parameters<typeof removeVersions>
-): Disposable {
-  const timer = setInterval(() => removeVersions(...args), DAY_MILLISECONDS);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 /** Removes unfinished uploads that are older than a day, even of peers that don't connect again. */

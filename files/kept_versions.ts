@@ -1,20 +1,24 @@
 /**
- * Earlier versions: with `keep`, files that a peer replaces or deletes get a second name in the
- * reserved directory `.degu-kept` of their disk, before they lose their own. A version is the file
- * itself, so nothing is copied, and a kill at any moment leaves the file, its version, or both.
+ * Earlier versions: with `keep`, what a path has before a peer changes it is kept in the reserved
+ * directory `.degu-kept` of its disk.
  *
- * The path of a version is `.degu-kept/DAY/TIME_WRITER/PATH`: the local day, the time of the day,
- * who replaced or deleted the file, and the path of the file below the root of its disk. The time
- * is the hour. If that path is taken, by a version, or by a directory where the path has a file or
- * the reverse, the time is more precise. So a version is never replaced, and each file is found
- * after a few lookups.
+ * The changes are in periods, which are numbered in the order in which they begin. A period is a
+ * local hour, or a part of it. Of each path that changes, a period has what the path had at its
+ * first change: the file itself, which gets the second name `HOUR_NUMBER/PATH`, or if there was no
+ * file, a line of the list `NUMBER.new`. So the tree at the beginning of a period is the present
+ * tree, with what this period and the later ones have, of which the first counts. No time of a file
+ * and no clock decides. An entry also holds if its change fails, if the process is killed before
+ * the change, and if two processes make the entry.
+ *
+ * A period has one version of a path. If a file must be kept and the version is of another file,
+ * the next period begins: before a file is deleted, and before a peer replaces what another peer
+ * has stored.
  */
 
-import { unlinkSync } from "node:fs";
+import { existsSync } from "node:fs";
 import {
   ignoreNotFound,
   isFileAtPath,
-  isMissingPathError,
   isSameFile,
   lstatOrNull,
   makeRandomSuffix,
@@ -22,94 +26,67 @@ import {
   removeName,
 } from "./disk/names.ts";
 import { ignoreRefusal } from "./disk/files.ts";
-import { dirname, realPath } from "./disk/paths.ts";
+import { dirname, realPath, realPathSync } from "./disk/paths.ts";
 import { readDiskUse } from "./disk/space.ts";
 import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
-import { hashText } from "./digest.ts";
-import { type Naming, NamingLog } from "./naming_log.ts";
 import { pathOf } from "./options.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 
-export const HOUR_MILLISECONDS = 3_600_000;
-const DAY_MILLISECONDS = 24 * HOUR_MILLISECONDS;
+const HOUR_MILLISECONDS = 3_600_000;
 const MAX_DAYS = 36_500;
 /** The codes of a disk that may have hard links. Disks without them have many other codes. */
 const UNRELATED_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
 /** The codes of a path that is taken. */
 const TAKEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
-const DAY_PATTERN = /^\d{4}-\d{2}-\d{2}$/;
-/** A day whose versions are being removed. */
-const OLD_DAY_PATTERN = /^\d{4}-\d{2}-\d{2}\.old$/;
-/** The maximum length of the name of a device. */
-const MAX_WRITER_LENGTH = 63;
+const PERIOD_NAME_PATTERN = /^\d{4}-\d{2}-\d{2}T\d{2}_(\d+)$/;
+const LIST_NAME_PATTERN = /^([1-9]\d{0,14})\.new$/;
+/** The maximum number of files of which the process knows who has stored them. */
+const MAX_STORED_FILES = 10_000;
 /** From this share of a disk on, a server warns. */
 const FULL_SHARE = 0.8;
 
 export const checkDays = makeIntegerCheck(1, MAX_DAYS);
 
-/**
- * A version that was made before its file is replaced or deleted. Each call makes a version of its
- * own, because another process may discard the version that it has made.
- */
-interface Version {
-  /** The directory of the version, below the directory of all versions. */
-  readonly directory: string;
-  readonly changedDirectories: readonly string[];
+/** A time with changes. */
+export interface Period {
+  readonly number: number;
+  /** The name of its directory: the local hour in which it began, and its number. */
+  readonly name: string;
+}
+
+/** What is about to happen to the file of a path. */
+export type FileChange = "replace" | "rename" | "delete";
+
+/** What was kept before a path changes. */
+interface Kept {
+  /** The directories and files to sync. */
+  readonly changedPaths: readonly string[];
   /**
-   * Removes the file's own name.
+   * Removes the path's own name of the file.
    *
    * @throws {Refusal} if another process has replaced the file since it was kept.
    */
   removeFile(): void;
-  /**
-   * Removes the version if the file still has its own name. Another process may have removed this
-   * name, or the disk, although it has reported an error.
-   */
-  discard(): void;
 }
 
-export interface VersionKeeper {
-  /**
-   * Keeps a file that is about to be replaced or deleted; returns `null` for a replaced file that
-   * was created within the last hour, if a version of the path was also kept within this hour.
-   *
-   * @param root The root, or the mount point of another file system below it.
-   * @param path The path of the file below this directory.
-   */
-  keep(root: string, path: string, info: Deno.FileInfo, isDeleted: boolean): Version | null;
-  /**
-   * Reports whether a peer could replace a file without a version, if the file got another path.
-   *
-   * @param path The new path.
-   */
-  isUnkeptAt(root: string, path: string, info: Deno.FileInfo): boolean;
-  /** Logs a naming that is about to take place. */
-  log(root: string, naming: Naming): LoggedNaming;
-  /** Returns the directory of the versions; `null` if there are none. */
-  findDirectory(root: string): string | null;
-}
-
-export interface LoggedNaming {
-  /** The directories and files to sync. */
-  readonly changedDirectories: readonly string[];
-  /** Logs that the naming has failed. */
-  cancel(): void;
-}
+/**
+ * The peers that have stored files. Only this process knows them. So before a file of another
+ * process, or of an earlier one, is replaced, it counts as stored by another peer.
+ */
+const peersByFile = new Map<string, string>();
 
 export class VersionStore {
   readonly #days: number;
   readonly #warn: (message: string) => void;
-  /** The days on which old versions were removed, by reserved directory. */
-  readonly #sweptDays = new Map<string, string>();
+  /** The last known periods, by reserved directory. */
+  readonly #periods = new Map<string, Period>();
   readonly #warnedAt = new Map<string, number>();
-  readonly #log: NamingLog;
-  #pending: Promise<void> = Promise.resolve();
+  #pendingRemoval: Promise<void> = Promise.resolve();
 
   constructor(days: number, warn: (message: string) => void) {
     this.#days = days;
     this.#warn = warn;
-    this.#log = new NamingLog(warn);
   }
 
   /**
@@ -119,96 +96,116 @@ export class VersionStore {
    * different inode numbers.
    */
   open(root: string): void {
-    const directory = keptDirectoryOf(root);
     const linkProblem = findLinkProblem(root);
     if (linkProblem !== null) throw linkProblem;
-    this.#sweep(directory, dayOf(new Date(Date.now())));
+    this.#removeOld(keptDirectoryOf(root));
   }
 
-  /** @param writer Who replaces and deletes files. */
-  by(writer: string): VersionKeeper {
-    const name = toWriterName(writer);
-    return {
-      keep: (root, path, info, isDeleted) =>
-        this.#keep(keptDirectoryOf(root), { root, path, info, isDeleted, writer: name }),
-      isUnkeptAt: (root, path, info) => isUnkeptAt(keptDirectoryOf(root), path, info),
-      log: (root, naming) => {
-        const changedDirectories = this.#append(root, name, naming);
-        const { path } = naming;
-        return {
-          changedDirectories,
-          cancel: () => void this.#append(root, name, { what: "cancel", path }),
-        };
-      },
-      findDirectory(root) {
-        const directory = keptDirectoryOf(root);
-        const hasVersions = sortDays(listDirectories(directory)).some((day) =>
-          listDirectories(`${directory}/${day}`).length > 0
-        );
-        return hasVersions ? directory : null;
-      },
-    };
-  }
-
-  #append(root: string, by: string, naming: Naming): readonly string[] {
+  /**
+   * Keeps what a path has, before a peer changes it.
+   *
+   * @param root The root, or the mount point of another file system below it.
+   * @param path The path below this directory.
+   * @param info The file of the path; `null` if it has none.
+   */
+  keep(
+    root: string,
+    path: string,
+    info: Deno.FileInfo | null,
+    change: FileChange,
+    peer: string,
+  ): Kept {
     const directory = keptDirectoryOf(root);
-    const time = new Date(Date.now());
-    let isNew = false;
-    try {
-      isNew = makeKeptDirectory(directory);
-    } catch {
-      // Appending the line reports the error.
+    const filePath = withTrailingSlash(root) + path;
+    let period = this.#findPeriod(root, directory);
+    for (;; period = this.#begin(root, directory, period.number + 1)) {
+      const versionPath = `${directory}/${period.name}/${path}`;
+      const removeFromPath = () => removeFile(filePath, versionPath);
+      if (info === null) {
+        const changedPaths = hasVersion(versionPath) ? [] : [appendPath(directory, period, path)];
+        return { changedPaths, removeFile: removeFromPath };
+      }
+      const changedPaths = link(root, filePath, directory, versionPath);
+      const version = lstatOrNull(versionPath);
+      const isOfFile = version !== null && isSameFile(version, info);
+      if (changedPaths !== null) {
+        if (!isOfFile) {
+          // The file is of a later change, perhaps of a later period, and no version of this one.
+          Deno.renameSync(versionPath, makeFreePath(versionPath));
+          throw makeLinkRefusal(root, filePath) ?? replacedRefusal(filePath);
+        }
+        this.#checkUse(root, directory);
+      }
+      // A renamed file keeps its content, and the version of its new path is not of this file.
+      const isOtherSufficient = version?.isFile === true && change !== "delete" &&
+        (change === "rename" || peersByFile.get(formatFile(info)) === peer);
+      if (isOfFile || isOtherSufficient) {
+        return { changedPaths: changedPaths ?? [], removeFile: removeFromPath };
+      }
     }
-    const day = dayOf(time);
-    this.#sweep(directory, day);
-    const changedPaths = this.#log.append(directory, { day, time, by, naming });
-    return isNew ? [...changedPaths, root] : changedPaths;
+  }
+
+  /** Records which peer has stored the file of a path. */
+  recordPeer(path: string, peer: string): void {
+    ignoreRefusal(() => peersByFile.set(formatFile(Deno.lstatSync(path)), peer));
+    if (peersByFile.size > MAX_STORED_FILES) peersByFile.delete(peersByFile.keys().next().value!);
+  }
+
+  /** Returns the directory of the versions; `null` if there are none. */
+  findDirectory(root: string): string | null {
+    const directory = keptDirectoryOf(root);
+    const hasVersions = listNumbers(directory).some((number) => {
+      const path = `${directory}/${readPeriod(directory, number)?.name}`;
+      return existsSync(path) && !Deno.readDirSync(path)[Symbol.iterator]().next().done;
+    });
+    return hasVersions ? directory : null;
   }
 
   /** Resolves when the old versions are removed. */
-  get swept(): Promise<void> {
-    return this.#pending;
+  get oldRemoved(): Promise<void> {
+    return this.#pendingRemoval;
   }
 
-  #keep(
-    directory: string,
-    { root, path: pathBelow, info, isDeleted, writer }: {
-      readonly root: string;
-      readonly path: string;
-      readonly info: Deno.FileInfo;
-      readonly isDeleted: boolean;
-      readonly writer: string;
-    },
-  ): Version | null {
-    const now = new Date(Date.now());
-    const path = withTrailingSlash(root) + pathBelow;
-    // A renamed file may be older than the versions of its new path.
-    const isRecent = !isDeleted && isWithinHour(info.birthtime, now);
-    const isKept = (hour: string) =>
-      isKeptRecently(`${directory}/${hour}${writer}/${pathBelow}`, info, now);
-    if (isRecent && recentHoursOf(now).some(isKept)) return null;
-    const keptDirectory = { path: directory, isNew: makeKeptDirectory(directory) };
-    this.#sweep(directory, dayOf(now));
-    for (const key of timesOf(now)) {
-      const versionPath = `${directory}/${key}${writer}/${pathBelow}`;
-      const version = link(root, path, `${key}${writer}`, pathBelow, keptDirectory);
-      if (version === null) continue;
-      if (!isFileAtPath(versionPath, info)) {
-        version.discard();
-        throw makeLinkRefusal(root, path) ?? replacedRefusal(path);
-      }
-      this.#checkUse(root, directory);
-      return version;
+  /** Finds the present period, which another process may have begun. */
+  #findPeriod(root: string, directory: string): Period {
+    const known = this.#periods.get(directory);
+    const number = findLastNumber(directory, known?.number ?? 0);
+    const period = number === known?.number ? known : readPeriod(directory, number);
+    if (period === null || hourOf(period) !== hourAt(new Date(Date.now()))) {
+      return this.#begin(root, directory, number + 1);
     }
-    throw new Refusal(503, `${path} has too many versions`, { "retry-after": "1" });
+    this.#periods.set(directory, period);
+    return period;
   }
 
-  #sweep(directory: string, day: string): void {
-    if (this.#sweptDays.get(directory) === day) return;
-    this.#sweptDays.set(directory, day);
-    const removal = removeOldDays(directory, this.#days)
+  /** Begins a period, unless another process has begun it. */
+  #begin(root: string, directory: string, number: number): Period {
+    const name = `${hourAt(new Date(Date.now()))}_${number}`;
+    makeKeptDirectory(directory);
+    const temporaryPath = `${directory}/.${makeRandomSuffix()}${PART_SUFFIX}`;
+    try {
+      using file = Deno.openSync(temporaryPath, { write: true, createNew: true, mode: 0o600 });
+      appendBytes(file, new TextEncoder().encode(JSON.stringify(name)), temporaryPath);
+      file.syncSync();
+      addName(root, temporaryPath, listPathOf(directory, number));
+    } finally {
+      removeIfPresentSync(temporaryPath);
+    }
+    const period = readPeriod(directory, number);
+    // The list of another process is damaged.
+    if (period === null) return this.#begin(root, directory, number + 1);
+    Deno.mkdirSync(`${directory}/${period.name}`, { recursive: true });
+    for (const path of [directory, root]) syncDirectory(path);
+    this.#periods.set(directory, period);
+    const last = readPeriod(directory, number - 1);
+    if (last === null || dayOf(last) !== dayOf(period)) this.#removeOld(directory);
+    return period;
+  }
+
+  #removeOld(directory: string): void {
+    const removal = removeOldPeriods(directory, this.#days)
       .catch((error) => this.#warn(`old versions can't be removed: ${error}`));
-    this.#pending = this.#pending.then(() => removal);
+    this.#pendingRemoval = this.#pendingRemoval.then(() => removal);
   }
 
   /** Warns at most once an hour. */
@@ -219,6 +216,16 @@ export class VersionStore {
     if ((readDiskUse(root) ?? 0) < FULL_SHARE) return;
     findKeptVersions(root).then((kept) => this.#warn(describeFullDisk(kept)), () => {});
   }
+}
+
+/** Another file with the same inode, or a changed file, has another text. */
+function formatFile({ dev, ino, size, mtime, birthtime }: Deno.FileInfo): string {
+  return [dev, ino, size, Number(mtime), Number(birthtime)].join(" ");
+}
+
+/** A version with another spelling of the path, which the disk takes for the same, is of another path. */
+function hasVersion(versionPath: string): boolean {
+  return lstatOrNull(versionPath)?.isFile === true && realPathSync(versionPath) === versionPath;
 }
 
 function describeFullDisk(
@@ -233,16 +240,30 @@ export function keptDirectoryOf(root: string): string {
   return withTrailingSlash(root) + KEPT_DIRECTORY_NAME;
 }
 
-/** @returns Whether the directory was missing. */
-function makeKeptDirectory(directory: string): boolean {
+function listPathOf(directory: string, number: number): string {
+  return `${directory}/${number}.new`;
+}
+
+function makeKeptDirectory(directory: string): void {
+  if (hasKeptDirectory(directory)) return;
   try {
     Deno.mkdirSync(directory, { mode: 0o700 });
-    return true;
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    if (Deno.lstatSync(directory).isDirectory) return false;
-    throw new Refusal(403, `${directory} is needed for earlier versions, and is not a directory`);
   }
+}
+
+function hasKeptDirectory(directory: string): boolean {
+  const info = lstatOrNull(directory);
+  if (info === null || info.isDirectory) return info !== null;
+  throw new Refusal(403, `${directory} is needed for earlier versions, and is not a directory`);
+}
+
+function syncDirectory(path: string): void {
+  ignoreRefusal(() => {
+    using directory = Deno.openSync(path);
+    directory.syncSync();
+  });
 }
 
 /**
@@ -279,35 +300,38 @@ function findLinkProblem(root: string): Deno.errors.NotSupported | null {
   }
 }
 
-/** Returns `null` if the path is taken. */
+/** Returns the changed directories; `null` if the path of the version is taken. */
 function link(
   root: string,
   path: string,
-  directory: string,
-  pathBelow: string,
-  { path: keptDirectory, isNew }: { readonly path: string; readonly isNew: boolean },
-): Version | null {
-  const versionPath = `${keptDirectory}/${directory}/${pathBelow}`;
+  keptDirectory: string,
+  versionPath: string,
+): readonly string[] | null {
   const parent = dirname(versionPath);
-  const changedDirectories = [parent, ...isNew ? [dirname(keptDirectory)] : []];
+  const changedPaths = [parent];
   for (let each = parent; each !== keptDirectory && lstatOrNull(each) === null;) {
-    changedDirectories.push(each = dirname(each));
+    changedPaths.push(each = dirname(each));
   }
   try {
     Deno.mkdirSync(parent, { recursive: true });
-    Deno.linkSync(path, versionPath);
+  } catch (error) {
+    if (TAKEN_PATH_CODES.has(fileErrorCodeOf(error))) return null;
+    throw error;
+  }
+  return addName(root, path, versionPath) ? changedPaths : null;
+}
+
+/** Returns false if the name is taken. */
+function addName(root: string, path: string, newPath: string): boolean {
+  try {
+    Deno.linkSync(path, newPath);
+    return true;
   } catch (error) {
     const code = fileErrorCodeOf(error);
-    if (TAKEN_PATH_CODES.has(code)) return null;
+    if (TAKEN_PATH_CODES.has(code)) return false;
     if (UNRELATED_LINK_CODES.has(code)) throw error;
     throw makeLinkRefusal(root, path, error) ?? error;
   }
-  return {
-    directory,
-    changedDirectories,
-    removeFile: () => removeFile(path, versionPath),
-    discard: () => discard(path, versionPath),
-  };
 }
 
 /** Returns `null` if the disk has hard links, and another process may have changed the file. */
@@ -326,184 +350,176 @@ function makeLinkRefusal(root: string, path: string, error?: unknown): Refusal |
  */
 const REFUSED_FILE_CODES: ReadonlySet<unknown> = new Set(["EPERM", "EMLINK", "EXDEV"]);
 
-/** If another process takes the path again, its file stays among the versions. */
-function removeFile(path: string, versionPath: string): void {
-  const freePath = `${dirname(versionPath)}/.removed-${makeRandomSuffix()}`;
-  const isRemoved = removeName(path, Deno.lstatSync(versionPath), freePath);
-  if (!isRemoved) throw replacedRefusal(path);
+/** Makes the path of a file that is no version, in the directory of a version. */
+function makeFreePath(versionPath: string): string {
+  return `${dirname(versionPath)}/.${makeRandomSuffix()}${PART_SUFFIX}`;
 }
 
-function discard(path: string, versionPath: string): void {
-  try {
-    if (isFileAtPath(path, Deno.lstatSync(versionPath))) unlinkSync(versionPath);
-  } catch {
-    // The caller reports the error because of which the version is discarded.
-  }
+/** If another process takes the path again, its file stays beside the version. */
+function removeFile(path: string, versionPath: string): void {
+  const isRemoved = removeName(path, Deno.lstatSync(versionPath), makeFreePath(versionPath));
+  if (!isRemoved) throw replacedRefusal(path);
 }
 
 function replacedRefusal(path: string): Refusal {
   return inUseRefusal(`${path} was replaced by another process while it was kept`);
 }
 
-/** Any peer could replace the file, so the versions of all peers count. */
-function isUnkeptAt(directory: string, path: string, file: Deno.FileInfo): boolean {
-  const now = new Date(Date.now());
-  if (!isWithinHour(file.birthtime, now)) return false;
-  return recentHoursOf(now).some((hour) => {
-    const [day, prefix] = hour.split("/") as [string, string];
-    return listDirectories(`${directory}/${day}`).some((name) =>
-      name.startsWith(prefix) && isKeptRecently(`${directory}/${day}/${name}/${path}`, file, now)
-    );
+/** Appends a path to the list of a period. A line that a killed process has begun stays alone. */
+function appendPath(directory: string, { number }: Period, path: string): string {
+  const listPath = listPathOf(directory, number);
+  const bytes = new TextEncoder().encode(`\n${JSON.stringify(path)}`);
+  using file = Deno.openSync(listPath, { append: true });
+  appendBytes(file, bytes, listPath);
+  return listPath;
+}
+
+function appendBytes(file: Deno.FsFile, bytes: Uint8Array, path: string): void {
+  if (file.writeSync(bytes) === bytes.length) return;
+  throw Object.assign(new Error(`${path}: a line was written in part`), { code: "ENOSPC" });
+}
+
+/** The local hour of a time, as `2026-01-31T14`. */
+export function hourAt(time: Date): string {
+  const digits = (value: number, length = 2) => `${value}`.padStart(length, "0");
+  return `${digits(time.getFullYear(), 4)}-${digits(time.getMonth() + 1)}-` +
+    `${digits(time.getDate())}T${digits(time.getHours())}`;
+}
+
+export function hourOf({ name }: Period): string {
+  return name.slice(0, name.indexOf("_"));
+}
+
+function dayOf({ name }: Period): string {
+  return name.slice(0, name.indexOf("T"));
+}
+
+/** A line that isn't JSON is `null`: a killed process has begun it. */
+function parseLines(text: string): unknown[] {
+  return text.split("\n").map((line) => {
+    try {
+      return JSON.parse(line);
+    } catch {
+      return null;
+    }
   });
 }
 
-function isKeptRecently(versionPath: string, file: Deno.FileInfo, now: Date): boolean {
-  const info = lstatOrNull(versionPath);
-  // Another process may discard a version of the file itself.
-  if (info === null || !info.isFile || isSameFile(info, file)) return false;
-  // Linking a file, and removing its other name, sets its ctime.
-  return isWithinHour(info.ctime, now);
-}
+const MAX_NAME_BYTES = 64;
 
-/** Returns the beginnings of directories that may have a version of the last hour. */
-function recentHoursOf(now: Date): readonly string[] {
-  return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].map((time) =>
-    timesOf(time).next().value!
-  );
-}
-
-/** Returns false for a time that the disk doesn't have: so more is kept. */
-function isWithinHour(time: Date | null, now: Date): boolean {
-  const age = time === null ? NaN : now.getTime() - time.getTime();
-  return age >= 0 && age < HOUR_MILLISECONDS;
-}
-
-/** The number of milliseconds after `now` whose paths may also be taken. */
-const MAX_MILLISECONDS = 1000;
-
-/** Generates the beginnings of directories, the most precise times last. */
-function* timesOf(now: Date): Generator<string, void, void> {
-  const digits = (value: number, length = 2) => `${value}`.padStart(length, "0");
-  const clock = (time: Date) =>
-    [time.getHours(), time.getMinutes(), time.getSeconds()].map((value) => digits(value));
-  const day = dayOf(now);
-  for (let parts = 1; parts <= 3; parts++) yield `${day}/${clock(now).slice(0, parts).join("-")}_`;
-  for (let index = 0; index < MAX_MILLISECONDS; index++) {
-    const time = new Date(now.getTime() + index);
-    yield `${dayOf(time)}/${clock(time).join("-")}.${digits(time.getMilliseconds(), 3)}_`;
-  }
-}
-
-export function dayOf(time: Date): string {
-  const [year, month, day] = [time.getFullYear(), time.getMonth() + 1, time.getDate()];
-  return `${year}`.padStart(4, "0") +
-    [month, day].map((n) => `-${`${n}`.padStart(2, "0")}`).join("");
-}
-
-/** The name of a device is unchanged. Other names that differ have different digests. */
-function toWriterName(writer: string): string {
-  const name = writer.replace(/[^\w-]+/g, "-").slice(0, MAX_WRITER_LENGTH);
-  if (name === "") return "peer";
-  return name === writer ? name : `${name}.${hashText(writer).slice(0, WRITER_DIGEST_LENGTH)}`;
-}
-
-const WRITER_DIGEST_LENGTH = 16;
-
-export async function readDays(directory: string): Promise<string[]> {
-  return sortDays(await readDirectories(directory));
-}
-
-export async function readDirectories(directory: string): Promise<string[]> {
-  const entries = await ignoreNotFound(Array.fromAsync(Deno.readDir(directory))) ?? [];
-  return namesOfDirectories(entries);
-}
-
-const sortDays = (names: readonly string[]): string[] =>
-  names.filter((name) => DAY_PATTERN.test(name)).sort();
-
-const namesOfDirectories = (entries: Iterable<Deno.DirEntry>): string[] =>
-  [...entries].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
-
-/** On a damaged disk, synchronous reading may miss a part. So fewer days are marked or removed. */
-function listDirectories(directory: string): string[] {
+/** Returns `null` if the period was removed, or its list is damaged. */
+function readPeriod(directory: string, number: number): Period | null {
   try {
-    return namesOfDirectories(Deno.readDirSync(directory));
+    using file = Deno.openSync(listPathOf(directory, number));
+    const bytes = new Uint8Array(MAX_NAME_BYTES);
+    const length = file.readSync(bytes) ?? 0;
+    const [name] = parseLines(new TextDecoder().decode(bytes.subarray(0, length)));
+    const isName = PERIOD_NAME_PATTERN.exec(`${name}`)?.[1] === `${number}`;
+    return isName ? { number, name: `${name}` } : null;
   } catch (error) {
-    // No version was kept yet.
-    if (error instanceof Deno.errors.NotFound) return [];
+    if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
 }
 
+/** On a damaged disk, synchronous reading may miss a part. */
+function listNumbers(directory: string): number[] {
+  return hasKeptDirectory(directory) ? numbersOf(Deno.readDirSync(directory)) : [];
+}
+
+function numbersOf(entries: Iterable<Deno.DirEntry>): number[] {
+  return Array.from(entries, ({ name }) => Number(LIST_NAME_PATTERN.exec(name)?.[1]))
+    .filter((number) => number > 0).sort((one, other) => one - other);
+}
+
 /**
- * Removes the versions of old days. The clock may have been wrong on a day, so its name doesn't
- * tell the age of its versions: the first call on a later day marks the day, and a call `days` days
- * later removes it. The present clock may also be wrong, so the last marked days stay.
+ * Finds the number of the last list; 0 if there is none.
  *
- * If a day is in the future, the clock is behind, or was ahead on this day. So no other day is
- * marked or removed until the day itself is removed, `days` days after a call has marked it.
- *
- * Marks the days before its first `await`, so that no version is added to an old day afterwards.
+ * @param known A number from which to look: listing the directory takes longer.
  */
-async function removeOldDays(directory: string, days: number): Promise<void> {
+function findLastNumber(directory: string, known: number): number {
+  let number = existsSync(listPathOf(directory, known))
+    ? known
+    : listNumbers(directory).at(-1) ?? 0;
+  while (existsSync(listPathOf(directory, number + 1))) number++;
+  return number;
+}
+
+async function readEntries(directory: string): Promise<Deno.DirEntry[]> {
+  return await ignoreNotFound(Array.fromAsync(Deno.readDir(directory))) ?? [];
+}
+
+/** Reads the periods in the order in which they began, without damaged ones. */
+async function readPeriods(directory: string): Promise<Period[]> {
+  return numbersOf(await readEntries(directory)).map((number) => readPeriod(directory, number))
+    .filter((period) => period !== null);
+}
+
+/**
+ * Reads the periods in the order in which they began.
+ *
+ * @throws {Deno.errors.InvalidData} if a list is damaged, or is missing between others.
+ */
+export async function readAllPeriods(directory: string): Promise<Period[]> {
+  const numbers = numbersOf(await readEntries(directory));
+  return numbers.flatMap((number, index) => {
+    const period = readPeriod(directory, number);
+    const expectedNumber = numbers[0]! + index;
+    const path = listPathOf(directory, expectedNumber);
+    if (number === expectedNumber && period !== null) return [period];
+    // The oldest periods may be removed at the same time.
+    if (number === expectedNumber && lstatOrNull(path) === null) return [];
+    throw new Deno.errors.InvalidData(`${path} is missing or damaged`);
+  });
+}
+
+/** Reads the paths that had no file when they first changed in a period. */
+export function readNewPaths(directory: string, { number }: Period): readonly string[] {
+  const [, ...paths] = parseLines(Deno.readTextFileSync(listPathOf(directory, number)));
+  return paths.filter((path) => typeof path === "string");
+}
+
+/**
+ * Finds the number of the first period that stays; 0 if all stay. A period is removed after `days` later days had
+ * changes, when the next day has. A day has its name by the clock of this day. It counts if it is
+ * later than each day before it: a clock that was behind removes nothing.
+ */
+function findFirstToKeep(periods: readonly Period[], days: number): number {
+  let latestDay = "";
+  let count = 0;
+  const counts = periods.map((period) => {
+    if (dayOf(period) > latestDay) {
+      latestDay = dayOf(period);
+      count++;
+    }
+    return count;
+  });
+  const index = counts.findIndex((each) => count - each <= days);
+  return index > 0 ? periods[index]!.number : 0;
+}
+
+async function removeOldPeriods(directory: string, days: number): Promise<void> {
   const errors: unknown[] = [];
-  const now = new Date(Date.now());
-  const today = dayOf(now);
-  const markAndMeasure = (day: string): { day: string; age: number }[] => {
+  const firstToKeep = findFirstToKeep(await readPeriods(directory), days);
+  const entries = await readEntries(directory);
+  // The oldest list first: without its list, a period isn't restored.
+  for (const number of numbersOf(entries)) {
+    if (number >= firstToKeep) break;
     try {
-      const mark = markDay(`${directory}/${day}`, day, now);
-      return mark === null ? [] : [{ day, age: now.getTime() - mark.getTime() }];
+      removeIfPresentSync(listPathOf(directory, number));
     } catch (error) {
       errors.push(error);
-      return [];
-    }
-  };
-  const allDays = sortDays(listDirectories(directory)).reverse();
-  const isFuture = allDays.length > 0 && allDays[0]! > today;
-  const oldDays = allDays.filter((day, index) => !isFuture || index === 0 || day === today)
-    .flatMap(markAndMeasure)
-    .sort((one, other) => one.age - other.age)
-    .slice(isFuture ? 0 : days + PARTIAL_DAYS)
-    .filter(({ age }) => age >= days * DAY_MILLISECONDS);
-  const unrenamedDays = new Set<string>();
-  for (const { day } of oldDays) {
-    // A removal changes the time of the day's directory, so an interrupted one would mark the day.
-    try {
-      Deno.renameSync(`${directory}/${day}`, `${directory}/${day}.old`);
-    } catch (error) {
-      // Another process may remove the same days. Not every disk can rename a directory.
-      if (!isMissingPathError(error)) unrenamedDays.add(day);
+      break;
     }
   }
-  for (const name of await readDirectories(directory)) {
-    if (!OLD_DAY_PATTERN.test(name) && !unrenamedDays.has(name)) continue;
+  const oldestNumber = listNumbers(directory)[0] ?? 0;
+  for (const { name, isDirectory } of entries) {
+    const isOld = Number(PERIOD_NAME_PATTERN.exec(name)?.[1]) < oldestNumber;
+    if (!isDirectory || !isOld) continue;
     await ignoreNotFound(Deno.remove(`${directory}/${name}`, { recursive: true }))
       .catch((error) => errors.push(error));
   }
   if (errors.length > 0) throw errors[0];
-}
-
-/**
- * The first and the last of the days that follow a mark, of which only minutes may have passed:
- * with them, the last marked days take as long as the versions are kept.
- */
-const PARTIAL_DAYS = 2;
-
-/**
- * Marks a day that has no mark, and returns the time of the mark, which is the mtime of the day's
- * directory. If this time is on the day itself, a version was added after the last mark. If it is
- * in the future, a wrong clock has set it. In both cases, and for the present day, sets it to now.
- * Returns `null` if another process has removed the day.
- */
-function markDay(path: string, day: string, now: Date): Date | null {
-  const info = lstatOrNull(path);
-  if (info === null) return null;
-  const time = info.mtime ?? now;
-  if (time <= now && (dayOf(time) > day || day > dayOf(now))) return time;
-  const isSet = ignoreRefusal(() => Deno.utimeSync(path, now, now));
-  // Some disks refuse times, and set the time of a directory that changes.
-  if (!isSet) ignoreRefusal(() => Deno.removeSync(Deno.makeTempDirSync({ dir: path })));
-  return now;
 }
 
 /**
@@ -534,11 +550,11 @@ function markDay(path: string, day: string, now: Date): Date | null {
 export async function findKeptVersions(dir: string | URL): Promise<{
   /** The path of the reserved directory. */
   readonly path: string;
-  /** The number of versions. */
+  /** The number of files that have no other name. */
   readonly versions: number;
-  /** The size of all versions in bytes. */
+  /** The size of these files in bytes. */
   readonly bytes: number;
-  /** The local day of the oldest version, as `2026-01-31`; `null` without a version. */
+  /** The local day of the oldest period, as `2026-01-31`; `null` if there is none. */
   readonly since: string | null;
   /**
    * The used share of the disk, 0 to 1; `null` if it is unknown, for example without
@@ -548,54 +564,30 @@ export async function findKeptVersions(dir: string | URL): Promise<{
 }> {
   const root = await realPath(pathOf("dir", dir));
   const path = keptDirectoryOf(root);
-  const days = await readDays(path);
+  const periods = await readPeriods(path);
   let versions = 0;
   let bytes = 0;
-  let since: string | null = null;
-  const pending = days.map((day) => `${path}/${day}`);
+  /** The remaining names of the files of which a name was found. */
+  const otherNames = new Map<number | null, number>();
+  const pending = periods.map(({ name }) => `${path}/${name}`);
   for (let directory; (directory = pending.pop()) !== undefined;) {
     // Old versions may be removed at the same time.
-    const entries = await ignoreNotFound(Array.fromAsync(Deno.readDir(directory))) ?? [];
-    for (const { name, isDirectory } of entries) {
+    for (const { name, isDirectory } of await readEntries(directory)) {
       const entryPath = `${directory}/${name}`;
       if (isDirectory) {
         pending.push(entryPath);
         continue;
       }
-      const [day, , ...names] = entryPath.slice(path.length + 1).split("/");
       const info = lstatOrNull(entryPath);
-      // A file in the directory of a day is the log of the day.
-      if (info === null || names.length === 0) continue;
-      if (since === null || day! < since) since = day!;
+      if (info === null) continue;
+      const names = (otherNames.get(info.ino) ?? info.nlink ?? 1) - 1;
+      otherNames.set(info.ino, names);
+      // A renamed file also has its present name.
+      if (names > 0) continue;
       versions++;
       bytes += info.size;
     }
   }
+  const since = periods.length === 0 ? null : dayOf(periods[0]!);
   return { path, versions, bytes, since, diskUse: readDiskUse(root) };
-}
-
-/**
- * Removes the versions of a day a number of days after the first call on a later day. The newest
- * `days` + 2 days stay, except days in the future. A `FilesApp` does this when it is made, and when
- * it keeps a version on another day. Needs `--allow-read` and `--allow-write` of the directory.
- *
- * @param dir The path, or a `file:` URL, of the served directory, or of the target of downloads.
- * @param days The number of days, 1 to 36,500.
- * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if the number of days is not allowed.
- * @throws the error of the system if a version can't be removed.
- *
- * @example
- * ```ts
- * import { removeOldVersions } from "@degu/files";
- *
- * const dir = await Deno.makeTempDir();
- * await removeOldVersions(dir, 30);
- * await Deno.remove(dir);
- * ```
- */
-export async function removeOldVersions(dir: string | URL, days: number): Promise<void> {
-  checkDays("days", days);
-  const root = await realPath(pathOf("dir", dir));
-  await removeOldDays(keptDirectoryOf(root), days);
 }

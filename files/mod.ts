@@ -12,8 +12,7 @@
  *   a name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
  *   name.
  * - {@linkcode findKeptVersions} counts the earlier versions of files that an app or a download has
- *   kept, {@linkcode removeOldVersions} removes old ones, and {@linkcode restoreTree} restores a
- *   directory as it was at a time.
+ *   kept, and {@linkcode restoreTree} restores a directory as it was at a time.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
  *   of any other failure. A lost connection throws the errors of `@degu/degu/client`.
  *
@@ -45,16 +44,13 @@
 export * from "./client.ts";
 export { FilesApp, type FilesOptions } from "./serve/files_app.ts";
 export type { FileEvent, FileLogDetails } from "./serve/file_request.ts";
-export { findKeptVersions, removeOldVersions } from "./kept_versions.ts";
+export { findKeptVersions } from "./kept_versions.ts";
 export {
+  type MissingReason,
+  RestoreError,
+  type RestoreErrorCode,
   type RestoreEvent,
   type RestoreOptions,
   type RestoreResult,
   restoreTree,
 } from "./tree/restore_tree.ts";
-export type {
-  MissingReason,
-  RestoreDoubt,
-  RestoreGap,
-  RestoreGapReason,
-} from "./tree/restore_plan.ts";

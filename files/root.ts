@@ -38,7 +38,7 @@ import {
 import { fileErrorCodeOf, quote } from "@degu/degu/internal";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
 import { dirname, realPathSync } from "./disk/paths.ts";
-import type { LoggedNaming, VersionKeeper } from "./kept_versions.ts";
+import type { FileChange, VersionStore } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
@@ -92,65 +92,32 @@ interface FileNamingOutcome extends NamingOutcome {
 }
 
 export class Root {
-  readonly #keeper: VersionKeeper | null;
-
-  /** @param keeper Keeps the files that are replaced and removed; by default none are kept. */
-  constructor(readonly path: string, keeper: VersionKeeper | null = null) {
-    this.#keeper = keeper;
-  }
-
-  #keep(parent: Parent, path: string, info: Deno.FileInfo, isDeleted: boolean) {
-    if (this.#keeper === null) return null;
-    return this.#keeper.keep(...this.#findMount(parent, path), info, isDeleted);
-  }
+  readonly #versions: VersionStore | null;
+  readonly #peer: string;
 
   /**
-   * Logs that a path is about to get a file.
-   *
-   * @param oldPath The path that the file loses; `null` for a temporary file.
-   * @param existing The file that is replaced; `null` if there is none.
+   * @param versions Keeps what paths have before they change; by default nothing is kept.
+   * @param peer The peer that changes the files.
    */
-  #log(
-    parent: Parent,
-    path: string,
-    oldPath: string | null,
-    existing: Deno.FileInfo | null,
-    version: ReturnType<VersionKeeper["keep"]>,
-  ): LoggedNaming | null {
-    if (this.#keeper === null) return null;
-    const [mountPath, pathBelow] = this.#findMount(parent, path);
-    return this.#keeper.log(mountPath, {
-      path: pathBelow,
-      ...oldPath !== null
-        ? { what: "rename", from: oldPath.slice(withTrailingSlash(mountPath).length) }
-        : existing === null
-        ? { what: "create" }
-        : { what: "replace", version: version?.directory ?? null },
-    });
+  constructor(readonly path: string, versions: VersionStore | null = null, peer = "") {
+    this.#versions = versions;
+    this.#peer = peer;
   }
 
-  #logDeletion(
-    parent: Parent,
-    path: string,
-    version: ReturnType<VersionKeeper["keep"]>,
-  ): LoggedNaming | null {
-    if (this.#keeper === null || version === null) return null;
-    const [mountPath, pathBelow] = this.#findMount(parent, path);
-    const { directory } = version;
-    return this.#keeper.log(mountPath, { what: "delete", path: pathBelow, version: directory });
-  }
-
-  #findMount(parent: Parent, path: string): [mountPath: string, pathBelow: string] {
+  /** @param info The file of the path; `null` if it has none. */
+  #keep(parent: Parent, path: string, info: Deno.FileInfo | null, change: FileChange) {
+    if (this.#versions === null) return null;
     const mountPath = this.mountPathOf(parent);
-    return [mountPath, path.slice(withTrailingSlash(mountPath).length)];
+    const pathBelow = path.slice(withTrailingSlash(mountPath).length);
+    return this.#versions.keep(mountPath, pathBelow, info, change, this.#peer);
   }
 
   /** Returns the directory of the versions on the disk of a path; `null` if there are none. */
   findVersions(names: readonly string[]): string | null {
-    if (this.#keeper === null) return null;
+    if (this.#versions === null) return null;
     try {
       const parent = this.findParent(names.slice(0, -1));
-      return this.#keeper.findDirectory(this.mountPathOf(parent));
+      return this.#versions.findDirectory(this.mountPathOf(parent));
     } catch {
       // The caller reports an error of this path.
       return null;
@@ -277,7 +244,7 @@ export class Root {
   ): FileNamingOutcome {
     // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
     // whether the name exists.
-    const isLookupSkipped = isNew && knownParent !== undefined && this.#keeper === null;
+    const isLookupSkipped = isNew && knownParent !== undefined && this.#versions === null;
     const { path, parent, existing } = this.findFile(names, {
       parent: knownParent,
       isLookupSkipped,
@@ -288,35 +255,28 @@ export class Root {
     const group = parent.inheritedGroups.at(-1)!;
     if (group !== null) setGroup(file.path, group);
     const unset = setFinalMode(file, existing);
-    const version = existing === null ? null : this.#keep(parent, path, existing, false);
+    const kept = this.#keep(parent, path, existing, "replace");
     // A rename would replace, without a version, a file that another process has just created.
-    const isReplaced = !isNew && !isRenamed && (existing !== null || this.#keeper === null);
+    const isReplaced = !isNew && !isRenamed && (existing !== null || this.#versions === null);
     const removeOldName = isRenamed ? () => this.#removeOldName(file, path) : undefined;
-    const logged = this.#log(parent, path, isRenamed ? file.path : null, existing, version);
     let isTaken = false;
-    try {
-      makeDirectories(parent.missingDirectories, () => {
-        if (isReplaced) return replaceFile(file.path, path);
-        if (renameNoReplace(file.path, path, removeOldName)) return;
-        // If a directory or a link has the name, throw 409 or 403 instead of 412.
-        const { existing: otherFile } = this.findFile(names, { parent: knownParent });
-        if (isNew || isRenamed) throw new Refusal(412, `${path} already exists`);
-        if (otherFile === null) throw inUseRefusal(`another process uses ${path}`);
-        isTaken = true;
-      });
-    } catch (error) {
-      version?.discard();
-      logged?.cancel();
-      throw error;
-    }
+    makeDirectories(parent.missingDirectories, () => {
+      if (isReplaced) return replaceFile(file.path, path);
+      if (renameNoReplace(file.path, path, removeOldName)) return;
+      // If a directory or a link has the name, throw 409 or 403 instead of 412.
+      const { existing: otherFile } = this.findFile(names, { parent: knownParent });
+      if (isNew || isRenamed) throw new Refusal(412, `${path} already exists`);
+      if (otherFile === null) throw inUseRefusal(`another process uses ${path}`);
+      isTaken = true;
+    });
     if (isTaken) return this.moveIntoPlace(names, file, { condition, isNew });
+    if (!isRenamed) this.#versions?.recordPeer(path, this.#peer);
     return {
       isCreated: existing === null,
       changedDirectories: [
         parent.existingDirectory,
         ...parent.missingDirectories,
-        ...version?.changedDirectories ?? [],
-        ...logged?.changedDirectories ?? [],
+        ...kept?.changedPaths ?? [],
       ],
       unset,
     };
@@ -332,26 +292,16 @@ export class Root {
     removeName(path, info!, freePath);
   }
 
-  /**
-   * Gives a file a name that no entry has. A file that could be replaced there without a version is
-   * refused: the client then copies the file and deletes the old one, of which a version is kept.
-   *
-   * @returns The directories whose names have changed.
-   */
+  /** Gives a file a name that no entry has. Returns the directories whose names have changed. */
   rename(
     names: readonly string[],
     newNames: readonly string[],
     condition: Condition,
   ): readonly string[] {
-    const { path, existing } = this.findFile(names);
+    const { path, parent, existing } = this.findFile(names);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     condition(existing);
-    if (this.#keeper !== null) {
-      const { path: newPath, parent } = this.findFile(newNames);
-      if (this.#keeper.isUnkeptAt(...this.#findMount(parent, newPath), existing)) {
-        throw new Refusal(409, `${newPath} has a version of the last hour`);
-      }
-    }
+    const kept = this.#keep(parent, path, existing, "rename");
     const { changedDirectories } = this.moveIntoPlace(
       newNames,
       { path, info: existing, newMode: null, hasOwnMode: true, isTimeUnset: false },
@@ -363,7 +313,7 @@ export class Root {
         },
       },
     );
-    return [...changedDirectories, dirname(path)];
+    return [...changedDirectories, dirname(path), ...kept?.changedPaths ?? []];
   }
 
   makeDirectory(
@@ -405,17 +355,9 @@ export class Root {
       await removeDirectory(path, () => checkIdentity(path, existing));
       return { wasFile, changedDirectories: [dirname(path)] };
     }
-    const version = this.#keep(parent, path, existing, true);
-    const logged = this.#logDeletion(parent, path, version);
-    try {
-      changeEntry(path, () => version === null ? unlinkSync(path) : version.removeFile());
-    } catch (error) {
-      version?.discard();
-      logged?.cancel();
-      throw error;
-    }
-    const changedDirectories = [version, logged].flatMap((each) => each?.changedDirectories ?? []);
-    return { wasFile, changedDirectories: [dirname(path), ...changedDirectories] };
+    const kept = this.#keep(parent, path, existing, "delete");
+    changeEntry(path, () => kept === null ? unlinkSync(path) : kept.removeFile());
+    return { wasFile, changedDirectories: [dirname(path), ...kept?.changedPaths ?? []] };
   }
 }
 

@@ -1,5 +1,5 @@
 import { basename, dirname } from "node:path";
-import { type RestoreEvent, type RestoreResult, restoreTree } from "@degu/files";
+import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/files";
 import { type Context, formatShellCommand } from "../command.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
@@ -17,22 +17,14 @@ import { isRemotePath } from "../remote_files.ts";
 import { findDefaultTime, formatRestoreTime } from "../restore_time.ts";
 
 interface RestoreOptions {
-  readonly at?: Date;
+  readonly at?: Date | string;
   readonly dryRun?: boolean;
 }
 
-type Doubt = NonNullable<Extract<RestoreEvent, { type: "restored" }>["doubt"]>;
 type MissingReason = Extract<RestoreEvent, { type: "missing" }>["reason"];
 
-const DOUBTS: Readonly<Record<Doubt, string>> = {
-  hourly: "replaced more than once in an hour: this version is up to an hour older",
-  unlogged: "by the times of the files, because no line tells of it",
-  changed: "changed since then, and no line tells how",
-};
-
 const MISSING_REASONS: Readonly<Record<MissingReason, string>> = {
-  "no-version": "its version was removed, or was not kept",
-  conflict: "a directory has the same name",
+  "own-versions": "it has a .degu-kept of its own: restore it by itself",
   "no-file": "not a file, but a link or special file",
   unreadable: "can't be read",
 };
@@ -50,13 +42,13 @@ export async function restore(
   const deviceDirectory = await findDeviceDirectory(context.home);
   for (const path of [dir, target]) await deviceDirectory.check(path);
   await checkParent(target);
-  const time = formatRestoreTime(at);
-  output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was at ${time}`);
+  const time = typeof at === "string" ? `before ${at}` : `at ${formatRestoreTime(at)}`;
+  output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was ${time}`);
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
   const report = new Report(output, dryRun);
   const onEvent = (event: RestoreEvent) => report.add(event);
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
-    throw toFailure(error, { dir, target, time, info });
+    throw toFailure(error, { dir, target, info });
   });
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0 && info?.isFile) {
@@ -68,7 +60,7 @@ export async function restore(
   }
   if (files + unchanged + missing + result.failed === 0) {
     throw new Failure(
-      `no file was in ${JSON.stringify(dir)} at ${time}: check the name, and choose another time`,
+      `no file was in ${JSON.stringify(dir)} ${time}: check the name, and choose another time`,
       "NOT_THERE",
       { path: dir },
     );
@@ -102,10 +94,9 @@ async function checkParent(target: string): Promise<void> {
 
 function toFailure(
   error: unknown,
-  { dir, target, time, info }: {
+  { dir, target, info }: {
     readonly dir: string;
     readonly target: string;
-    readonly time: string;
     readonly info: Deno.FileInfo | null;
   },
 ): unknown {
@@ -120,39 +111,29 @@ function toFailure(
     );
   }
   if (error instanceof Deno.errors.AlreadyExists) {
-    const [, otherDir, otherTime] = / restore of (.*) at (.*)$/s.exec(error.message) ?? [];
-    if (otherTime === undefined) {
-      return new Failure(`${quoted} exists: name a new directory`, "ALREADY_THERE", options);
-    }
-    const date = new Date(otherTime);
-    const at = Number.isNaN(date.getTime()) ? otherTime : formatRestoreTime(date);
-    return new Failure(
-      `${quoted} has an unfinished restore of ${otherDir} at ${at}, not of ${dir} at ${time}: continue it with ` +
-        `--at ${at}, or name a new directory`,
-      "ALREADY_THERE",
-      options,
-    );
+    return new Failure(`${quoted} exists: name a new directory`, "ALREADY_THERE", options);
   }
-  if (error instanceof Deno.errors.NotFound && error.message.startsWith("no earlier versions")) {
-    if (info === null) {
-      return new Failure(
-        `there is no directory ${
-          JSON.stringify(dir)
-        }, and no earlier versions are kept of it: ${CHECK_NAME_ADVICE}; the directory to restore comes first`,
-        "NOT_THERE",
-        { cause: error, path: dir },
-      );
-    }
-    return new Failure(
-      `no earlier versions are kept of ${
+  if (!(error instanceof RestoreError)) return error;
+  const dirOptions = { cause: error, path: dir };
+  if (error.code !== "NO_VERSIONS") {
+    const choices = error.choices.map((name) => `--at ${name}`).join(", or ");
+    const problem =
+      `${error.message}: name the first changes to undo, a directory in .degu-kept: ` +
+      choices;
+    return new Failure(problem, "NOT_THERE", dirOptions);
+  }
+  return new Failure(
+    info === null
+      ? `there is no directory ${
+        JSON.stringify(dir)
+      }, and no earlier versions are kept of it: ${CHECK_NAME_ADVICE}; the directory to restore comes first`
+      : `no earlier versions are kept of ${
         JSON.stringify(dir)
       }: name a directory of the inbox, as ~/Inbox/PEER, or a ` +
         "copy of degu sync --keep; without --keep, no version is kept",
-      "NOT_THERE",
-      { cause: error, path: dir },
-    );
-  }
-  return error;
+    "NOT_THERE",
+    dirOptions,
+  );
 }
 
 class Report {
@@ -169,36 +150,28 @@ class Report {
 
   add(event: RestoreEvent): void {
     const dryRun = this.#isDryRun ? { dryRun: true } : {};
-    if (event.type === "gap") return this.#addGap(event);
     const path = event.path.join("/");
     const name = formatName(path);
-    if (event.type !== "absent" || !event.isLogged) this.#printAbsent();
+    if (event.type !== "absent") this.#printAbsent();
     switch (event.type) {
       case "restored": {
-        const { size, version, doubt } = event;
+        const { size, version } = event;
         const source = version === null ? "the present file" : `version ${version}`;
-        const doubtText = doubt === null ? "" : `; ${DOUBTS[doubt]}`;
         const verb = this.#isDryRun ? "would restore" : "restored";
-        return this.#output.printResult(`${verb} ${name}: ${source}${doubtText}`, {
+        return this.#output.printResult(`${verb} ${name}: ${source}`, {
           action: "restore",
           path,
           size,
           version,
-          doubt,
           ...dryRun,
         });
       }
       case "absent": {
-        const { isLogged } = event;
         if (this.#absentNames !== null && !this.#output.json) {
           this.#absentNames.push(name);
           return;
         }
-        // Without a line, the user decides about each file.
-        const text = isLogged
-          ? formatAbsent(name)
-          : `${formatAbsent(name)}, by the times of the file, because no line tells of it`;
-        return this.#output.printResult(text, { action: "leave", path, isLogged, ...dryRun });
+        return this.#output.printResult(formatAbsent(name), { action: "leave", path, ...dryRun });
       }
       case "missing": {
         const { reason } = event;
@@ -220,27 +193,6 @@ class Report {
     }
   }
 
-  #addGap({ from, to, reason }: Extract<RestoreEvent, { type: "gap" }>): void {
-    const until = to === null ? null : formatRestoreTime(to);
-    const since = from === null ? null : formatRestoreTime(from);
-    if (this.#output.json) {
-      return this.#output.printResult("", { action: "gap", from: since, to: until, reason });
-    }
-    const range = until === null
-      ? "until now"
-      : since === null
-      ? `before ${until}`
-      : `from ${since} to ${until}`;
-    this.#output.warn(
-      reason === "clock"
-        ? `the clock of this device was wrong ${range}: changes may have another time`
-        : reason === "unwritten"
-        ? `not every change ${range} is known, because its line could not be written`
-        : `${range}, no lines tell of changes, so the times of the files decide: a renamed file may have its later name, ` +
-          "and a file whose version was removed may be missing",
-    );
-  }
-
   /** Prints the buffered names, which would hide the error of a restore without any file. */
   #printAbsent(): void {
     for (const name of this.#absentNames ?? []) {
@@ -251,18 +203,16 @@ class Report {
 
   finish(result: RestoreResult, target: string, time: string): void {
     this.#printAbsent();
-    const { files, bytes, unchanged, missing, failed, doubtful } = result;
+    const { files, bytes, unchanged, missing, failed } = result;
     const parts = [
       `${formatCount(files, "file")} ${this.#isDryRun ? "would be " : ""}restored, ${
         formatBytes(bytes)
       }`,
       ...unchanged > 0 ? [`${unchanged} restored earlier`] : [],
-      ...doubtful > 0 ? [`${doubtful} in doubt`] : [],
       ...missing > 0 ? [`${missing} not restored`] : [],
       ...failed > 0 ? [`${failed} failed`] : [],
     ];
-    this.#output.note(`${parts.join("; ")}: ${basename(target)} as it was at ${time}`);
-    if (failed > 0) this.#output.error("run the same command again to continue");
+    this.#output.note(`${parts.join("; ")}: ${basename(target)} as it was ${time}`);
   }
 }
 

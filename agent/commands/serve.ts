@@ -15,17 +15,11 @@ import {
 import { type Context, formatShellCommand } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { formatBytes, type Output } from "../output.ts";
-import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
+import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import { Inbox } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
-import {
-  type InboxPeer,
-  makeServeApp,
-  removeOldUploads,
-  removeVersions,
-  removeVersionsDaily,
-} from "../serve_app.ts";
+import { type InboxPeer, makeServeApp, removeOldUploads } from "../serve_app.ts";
 import {
   checkDirectories,
   checkServesAny,
@@ -95,9 +89,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   if (inbox !== null && !isForAll && threads === null) await removeOldUploads(inbox);
   const keptDirectories = async () =>
     inbox === null ? [] : isForAll ? [inbox] : await new Inbox(inbox).listDirectories();
-  using _versions = options.keep === undefined
-    ? null
-    : await keepVersions(inbox!, options.keep, keptDirectories, output, threads !== null);
+  if (options.keep !== undefined) {
+    await checkVersions(inbox!, options.keep, await keptDirectories(), output);
+  }
   using serverLogger = standardLogger({
     // The lines of a stack.
     print: (lines, level) =>
@@ -212,14 +206,13 @@ function findExternalPort(servers: readonly DeviceServer[]): number | null {
 /** The share of a full disk from which `degu serve` warns, as the library does later. */
 const FULL_SHARE = 0.8;
 
-/** Reports what is kept, and removes old versions now and once a day. */
-async function keepVersions(
+/** Checks that versions can be kept, and reports what is kept. */
+async function checkVersions(
   inbox: string,
   days: number,
-  listDirectories: () => Promise<readonly string[]>,
+  directories: readonly string[],
   output: Output,
-  isThreaded: boolean,
-): Promise<Disposable> {
+): Promise<void> {
   try {
     new FilesApp(inbox, { write: true, keep: days });
   } catch (error) {
@@ -228,12 +221,7 @@ async function keepVersions(
       `--keep: ${error.message}: leave out --keep, or name a directory on another disk`;
     throw new Failure(problem, null, { path: inbox });
   }
-  const report = (error: unknown) =>
-    output.warn(`old versions can't be removed: ${explain(error)}`);
-  await removeVersions(days, listDirectories, report);
-  await reportVersions(inbox, days, await listDirectories(), output);
-  // The thread of the inbox removes later versions.
-  return isThreaded ? new DisposableStack() : removeVersionsDaily(days, listDirectories, report);
+  await reportVersions(inbox, days, directories, output);
 }
 
 async function reportVersions(

@@ -1,5 +1,4 @@
 /** Earlier versions of files: `--keep` of degu serve and degu sync, and degu restore. */
-import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -18,12 +17,13 @@ async function versionsIn(dir: string): Promise<string[]> {
 
 const DAYS = ["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04", "2020-01-05"];
 
-/** Makes versions of days, each of which was followed by a run of `degu serve --keep`. */
 async function makeOldDays(dir: string): Promise<void> {
-  for (const day of DAYS) {
-    await fill(dir, { [`.degu-kept/${day}/09_viewer/a`]: day });
-    const dayAfter = new Date(Date.parse(`${day}T12:00:00`) + 86_400_000);
-    await Deno.utime(`${dir}/.degu-kept/${day}`, dayAfter, dayAfter);
+  for (const [index, day] of DAYS.entries()) {
+    const period = `${day}T09_${index + 1}`;
+    await fill(dir, {
+      [`.degu-kept/${period}/a`]: day,
+      [`.degu-kept/${index + 1}.new`]: JSON.stringify(period),
+    });
   }
 }
 
@@ -50,31 +50,20 @@ Deno.test("serve --keep keeps what put --force, rm and sync --delete replace and
   );
 });
 
-Deno.test("serve --keep removes the versions of old days at its start", async () => {
+Deno.test("serve --keep removes the versions of old days when a peer changes files, and reports what fails", async () => {
   await using files = await AgentFiles.start();
-  const { inbox, inboxes } = files;
+  const { inbox, inboxes, local } = files;
   await makeOldDays(inbox);
+  await fill(local, { b: "1" });
   await files.serve("--inbox", inboxes, "--keep", "2");
-  // Two more days, because the clock may be wrong.
-  assertEquals(await versionsIn(inbox), DAYS.slice(1));
-});
-
-Deno.test("serve --keep removes old versions of one peer although those of another can't be removed", async () => {
-  await using files = await AgentFiles.start();
-  const { inboxes } = files;
-  const id = "a".repeat(52);
-  const directory = await new Inbox(inboxes).findOrRecordDirectory({ id, name: "recorder" });
-  for (const name of ["viewer", directory]) await makeOldDays(`${inboxes}/${name}`);
-  let failed = "";
   using _patch = patch(Deno, "remove", (remove) => (path, options) => {
-    if (failed !== "" || !`${path}`.endsWith("/2020-01-01.old")) return remove(path, options);
-    failed = `${path}`;
+    if (!`${path}`.includes("/2020-01-01")) return remove(path, options);
     return Promise.reject(new Error("Input/output error (os error 5)"));
   });
-  await files.serve("--inbox", inboxes, "--keep", "2");
-  const [first, ...newest] = DAYS;
-  assertEquals(await versionsIn(inboxes), [first, ...newest, ...newest].sort());
-  assertStringIncludes((await files.stop()).stderr, "old versions can't be removed");
+  await files.runToSuccess("put", `${local}/b`, "camera:");
+  const { stderr } = await files.stop();
+  assertStringIncludes(stderr, "old versions can't be removed");
+  assertEquals((await versionsIn(inbox)).slice(-2), DAYS.slice(3));
 });
 
 Deno.test("sync --keep keeps local files, and the target is no inbox", async () => {
@@ -97,7 +86,10 @@ Deno.test("on a full disk, put, rm and sync name the earlier versions, which rem
   const { local, inbox, inboxes, share } = files;
   await fill(local, { a: "22", "copy/a": "1" });
   await fill(share, { "d/a": "22" });
-  const versions = { ".degu-kept/2020-01-01/09_a/x": "1" };
+  const versions = {
+    ".degu-kept/2020-01-01T09_1/x": "1",
+    ".degu-kept/1.new": JSON.stringify("2020-01-01T09_1"),
+  };
   await fill(inbox, { a: "1", ...versions });
   await fill(`${local}/copy`, versions);
   await files.serve("--share", share, "--inbox", inboxes, "--keep", "30");
@@ -176,6 +168,7 @@ const WRONG_TIMES: readonly (readonly [time: string, message: string])[] = [
   ["2026-01-31T24:30", "exist"],
   ["2026-02-30T14:00", "this local time doesn't exist"],
   ["2999-01-31T14:00", "must not be in the future, as in 20"],
+  ["2026-01-31T14:30", "must be a full hour, as in 20"],
 ];
 
 /** Makes a desk that keeps the files of a laptop, and `home` with both directories. */
@@ -235,7 +228,7 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
     "would restore d/deleted: version",
     "would restore d/stays: the present file",
     "would restore letter: version",
-    "would restore old: the present file",
+    "would restore old: version",
   ]);
   assertMatch(
     plan.stderr,
@@ -251,8 +244,8 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
   const json = await homes.run("desk", ["--json", "restore", `${kept}/Documents`, `${inbox}/json`]);
   const objects = parseObjects(json);
   const letter = objects.find(({ path }) => path === "letter")!;
-  assertMatch(`${letter.version}`, /^\d{4}-\d\d-\d\d\/\d\d_laptop$/);
-  assertEquals([letter.action, letter.size, letter.doubt], ["restore", 4, null]);
+  assertMatch(`${letter.version}`, /^\d{4}-\d\d-\d\dT\d\d_2$/);
+  assertEquals([letter.action, letter.size], ["restore", 4]);
   assertEquals(objects.filter(({ action }) => action === "leave").length, 2);
 });
 
@@ -268,7 +261,8 @@ async function runSection(
   assert(commands.length >= 4, heading);
   for (const [machine, command] of commands) {
     const words = command.split(" ").slice(1).map((word) =>
-      word.replace("2026-01-31T14:00", formatRestoreTime(at)).replace(/^~/, homes.path)
+      word.replace("2026-01-31T14:00", formatRestoreTime(at).replace(/:\d\d(?=[+-])/, ":00"))
+        .replace(/^~/, homes.path)
     );
     await homes.runToSuccess(machine === "new" ? "laptop-2" : machine, words);
   }
@@ -296,53 +290,17 @@ Deno.test("on the day on which the laptop and its identity are lost, its files a
   assertEquals(await readTree(homes.joinPath("restored", "Documents")), GOOD);
 });
 
-Deno.test("restore continues an interrupted restore, and names the time of another one", async () => {
+Deno.test("a time without earlier versions is refused with the names to choose from", async () => {
   await using devices = await setUpWrongDay();
   const { homes, kept } = devices;
   const target = homes.joinPath("restored");
-  const at = formatRestoreTime(new Date(Date.now() - DAY));
   const args = (time: string) => ["restore", "--at", time, `${kept}/Documents`, target];
-  const marker = {
-    dir: await Deno.realPath(`${kept}/Documents`),
-    at: new Date(at).toISOString(),
-  };
-  await fill(target, { "d/stays": "2", ".restore.degu-part": JSON.stringify(marker) });
-  const { mtime } = await Deno.stat(`${kept}/Documents/d/stays`);
-  await Deno.utime(`${target}/d/stays`, mtime!, mtime!);
-  const other = formatRestoreTime(new Date(Date.now() - DAY + HOUR));
-  const failure = await homes.runToFailure("desk", 1, "has an unfinished restore of", args(other));
-  assertStringIncludes(failure, `continue it with --at ${at}, or name a new directory`);
-  const { code, stderr } = await homes.run("desk", args(at));
-  assertEquals(code, 0, stderr);
-  assertMatch(stderr, /\n3 files restored, 100 kB; 1 restored earlier: /);
+  const message = "name the first changes to undo, a directory in .degu-kept: ";
+  const failure = await homes.runToFailure("desk", 1, message, args("2020-01-31T14:00"));
+  const [, name] = / --at (\S+_2)/.exec(failure)!;
+  await homes.runToSuccess("desk", args(name!));
   assertEquals(await readTree(target), GOOD);
-  await homes.runToFailure("desk", 1, "exists: name a new directory", args(at));
-});
-
-Deno.test("a time without lines is a warning before the plan", async () => {
-  await using devices = await setUpWrongDay();
-  const { homes, kept } = devices;
-  for (const { name } of Deno.readDirSync(`${kept}/.degu-kept`)) {
-    await Deno.remove(`${kept}/.degu-kept/${name}/namings.jsonl`);
-  }
-  const args = ["restore", "--dry-run", kept, homes.joinPath("restored")];
-  const { stderr } = await homes.run("desk", args);
-  assertMatch(
-    stderr,
-    /^would restore .*\ndegu: warning: until now, no lines tell of changes, so the times of the files decide: /,
-  );
-});
-
-Deno.test("a file whose version was removed is an error, and the others are restored", async () => {
-  await using devices = await setUpWrongDay();
-  const { homes, kept } = devices;
-  const versions = Object.keys(await readTree(`${kept}/.degu-kept`));
-  const version = versions.find((path) => path.endsWith("/letter"))!;
-  await Deno.remove(`${kept}/.degu-kept/${version}`);
-  const target = homes.joinPath("restored");
-  const message = "not restored: Documents/letter: its version was removed, or was not kept";
-  await homes.runToFailure("desk", 1, message, ["restore", kept, target]);
-  assertEquals((await readTree(target))["Documents/old"], MOVED);
+  await homes.runToFailure("desk", 1, "exists: name a new directory", args(name!));
 });
 
 for (const [time, message] of WRONG_TIMES) {
@@ -355,11 +313,11 @@ for (const [time, message] of WRONG_TIMES) {
 }
 
 Deno.test("the seconds of a time are ignored", () => {
-  const time = parseRestoreTime("2026-01-31T14:30");
+  const time = parseRestoreTime("2026-01-31T14:00");
   for (const seconds of [":00", ":30", ":59.123"]) {
-    assertEquals(parseRestoreTime(`2026-01-31T14:30${seconds}`), time);
+    assertEquals(parseRestoreTime(`2026-01-31T14:00${seconds}`), time);
   }
-  assertThrows(() => parseRestoreTime("2026-01-31T14:30:60"));
+  assertThrows(() => parseRestoreTime("2026-01-31T14:00:60"));
 });
 
 Deno.test("restore refuses directories from which it can't restore, and prints what to do", async () => {
@@ -367,6 +325,7 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
   const { homes, kept, inbox, documents, sync } = devices;
   await fill(documents, { a: "1" });
   await sync();
+  using _clock = setClockAhead(DAY + HOUR);
   const target = homes.joinPath("new");
   await using plain = await createTempDir();
   const rows: readonly (readonly [code: number, message: string, dir: string, target: string])[] = [

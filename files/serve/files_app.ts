@@ -102,10 +102,11 @@ export interface FilesOptions {
    */
   reuse?: boolean | undefined;
   /**
-   * The number of days, 1 to 36,500, for which each file that a peer replaces or deletes is kept,
-   * in the reserved directory `.degu-kept` of its disk, which no peer can list, read or write. A
-   * replaced file isn't kept if it was stored within the last hour, and a version of its path,
-   * replaced by the same peer, was kept within this hour. Needs `write`.
+   * The number of days, 1 to 36,500, for which each file that a peer replaces, renames or deletes
+   * is kept in the reserved directory `.degu-kept` of its disk, which no peer can list, read or
+   * write. Of a path that one peer replaces more than once within an hour, the first file is kept.
+   * A version stays for at least this number of days, and until this number of later days had
+   * changes. To free the space, remove `.degu-kept`. Needs `write`.
    *
    * @default {no file is kept}
    */
@@ -366,7 +367,7 @@ export class FilesApp implements AppObject {
     const { isRootPresent } = this.#settings;
     const root = this.#versions === null
       ? this.#settings.root
-      : new Root(this.#settings.root.path, this.#versions.by(session?.user ?? "peer"));
+      : new Root(this.#settings.root.path, this.#versions, session?.user ?? "");
     const reportCut: FileRequest["reportCut"] = (error) => {
       // After the end of the session, any error is only a consequence.
       if (session?.signal.aborted || !(error instanceof Error)) return error;

@@ -4,19 +4,22 @@ import {
   downloadTree,
   FilesApp,
   findKeptVersions,
-  removeOldVersions,
   TransferError,
   type UploadTreeOptions,
 } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
+import { VersionStore } from "@degu/internal/files/kept_versions.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { importMapFlags } from "@degu/testing/programs.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatus } from "@degu/testing/written_directory.ts";
 
-import { KEPT, listDays, listTimes, listVersions, serveKeeping } from "./kept_files.ts";
+import { KEPT, listPeriods, listVersions, serveKeeping, startClock } from "./kept_files.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 
 const HOUR = 3_600_000;
@@ -31,29 +34,29 @@ Deno.test("a replaced file and a deleted file are kept under their paths", async
   const { path, versions, bytes, since } = await findKeptVersions(files.root);
   assertEquals([path, versions, bytes], [`${await realPath(files.root)}/${KEPT}`, 2, 2]);
   if (Deno.build.os !== "windows") assertEquals(await readMode(path), 0o700);
-  assertEquals(since, [...Deno.readDirSync(path)][0]!.name);
+  assertEquals(since, listPeriods(files.root)[0]!.split("T")[0]);
 });
 
-Deno.test("small files of a bundle are kept, and a file that gets another name is not", async () => {
+Deno.test("small files of a bundle are kept, and a file that gets another name, which takes no space", async () => {
   await using files = await serveKeeping({ a: "1", old: "old" });
   assertEquals(await files.rename("old", "renamed", [["a", "11"]]), [204, 201]);
-  assertEquals(await files.versions(), [["a", "1"]]);
+  assertEquals(await files.versions(), [["a", "1"], ["old", "old"]]);
+  const { versions, bytes } = await findKeptVersions(files.root);
+  assertEquals([versions, bytes], [1, 1]);
 });
 
 Deno.test("of a file that is replaced often, one version an hour is kept; each deletion keeps the file", async () => {
   await using files = await serveKeeping({ a: "0" });
+  using clock = startClock();
+  clock.advance(HOUR - Date.now() % HOUR);
   for (const text of ["1", "2", "3"]) assertEquals(await files.put("a", text), 204);
   assertEquals(await files.versions(), [["a", "0"]]);
-  {
-    using _clock = setClockAhead(HOUR - 60_000);
-    await files.put("a", "4");
-    assertEquals(await files.versions(), [["a", "0"]]);
-  }
-  {
-    using _clock = setClockAhead(HOUR + 60_000);
-    await files.put("a", "5");
-    assertEquals(await files.versions(), [["a", "0"], ["a", "4"]]);
-  }
+  clock.advance(HOUR - 60_000);
+  await files.put("a", "4");
+  assertEquals(await files.versions(), [["a", "0"]]);
+  clock.advance(60_000);
+  await files.put("a", "5");
+  assertEquals(await files.versions(), [["a", "0"], ["a", "4"]]);
   for (const text of ["6", "7", "8"]) {
     assertEquals(await files.remove("a"), 204);
     assertEquals(await files.put("a", text), 201);
@@ -62,20 +65,16 @@ Deno.test("of a file that is replaced often, one version an hour is kept; each d
   assertEquals(texts, ["0", "4", "5", "6", "7"]);
 });
 
-Deno.test("a file is kept although another process has kept it: that process may discard its version", async () => {
+Deno.test("a file whose version was made, although the disk has reported an error, is changed by the next call", async () => {
   await using files = await serveKeeping({ a: "1", b: "2" });
-  using _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+  const _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
     linkSync(from, to);
-    throw Object.assign(new Error("killed"), { code: "EIO" });
+    throw Object.assign(new Error("failed"), { code: "EIO" });
   });
-  assertEquals([await files.put("a", "x"), await files.remove("b")], [403, 403]);
+  const statuses = [await files.put("a", "x"), await files.remove("b")];
+  assert(statuses.every((status) => status >= 400), `${statuses}`);
   _patch[Symbol.dispose]();
-  const others = Object.keys(await readTree(`${files.root}/${KEPT}`)).filter((path) =>
-    /\/[ab]$/.test(path)
-  );
-  assertEquals(others.length, 2);
   assertEquals([await files.put("a", "x"), await files.remove("b")], [204, 204]);
-  for (const path of others) await Deno.remove(`${files.root}/${KEPT}/${path}`);
   assertEquals(await files.versions(), [["a", "1"], ["b", "2"]]);
 });
 
@@ -154,16 +153,24 @@ async function requestAs(
   return status;
 }
 
-Deno.test("two peers keep versions of one path", async () => {
-  await using dir = await createTempDir();
-  const app = new FilesApp(dir.path, { write: true, keep: 9 });
-  assertEquals(await requestAs("anna", app, "PUT", "/a", "1"), 201);
-  for (const [user, text] of [["anna", "2"], ["bob / ../x", "3"], ["anna", "4"], ["", "5"]]) {
-    assertEquals(await requestAs(user!, app, "PUT", "/a", text!), 204);
+async function serveTo(users: Record<string, string>[], dir: string): Promise<string[]> {
+  const app = new FilesApp(dir, { write: true, keep: 9 });
+  for (const [user, text] of users.flatMap(Object.entries)) {
+    const status = await requestAs(user!, app, "PUT", "/a", text!);
+    assert(status === 201 || status === 204, `${status}`);
   }
-  assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2", "4"]);
-  const writers = listTimes([...listDays(dir.path)][0]!).map((path) => path.replace(/^.*_/, ""));
-  assertEquals(writers.map((name) => name.replace(/\..*/, "")).sort(), ["anna", "bob-x", "peer"]);
+  return (await listVersions(dir)).map(([, text]) => text);
+}
+
+Deno.test("what one peer has stored, and another peer replaces within the hour, has a version; no name of a peer is stored", async () => {
+  await using dir = await createTempDir();
+  const texts = await serveTo([
+    ...[{ anna: "1" }, { anna: "2" }, { anna: "3" }],
+    ...[{ "bob / ../x": "4" }, { anna: "5" }, { anna: "6" }, { "": "7" }, { "": "8" }],
+  ], dir.path);
+  assertEquals(texts, ["1", "3", "4", "6"]);
+  const tree = JSON.stringify(await readTree(`${dir.path}/${KEPT}`));
+  for (const name of ["anna", "bob"]) assertEquals(tree.includes(name), false);
 });
 
 const SIMILAR_NAMES = [
@@ -174,40 +181,54 @@ const SIMILAR_NAMES = [
 ] as const;
 
 for (const [name, otherName] of SIMILAR_NAMES) {
-  Deno.test(`the versions of two peers are apart: ${name}, ${otherName}`, async () => {
+  Deno.test(`two peers with similar names are two: ${name}, ${otherName}`, async () => {
     await using dir = await createTempDir();
-    const app = new FilesApp(dir.path, { write: true, keep: 9 });
-    for (const [user, text] of [[name, "1"], [name, "2"], [otherName, "3"]] as const) {
-      await requestAs(user, app, "PUT", "/a", text);
-    }
-    assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2"]);
+    const texts = await serveTo([{ [name]: "1" }, { [name]: "2" }, { [otherName]: "3" }], dir.path);
+    assertEquals(texts, ["1", "2"]);
   });
 }
 
-/** Lets a file look as if it had been created a day ago. */
-function makeOld(path: string): Disposable {
-  const { ino } = Deno.statSync(path);
-  return patch(Deno, "lstatSync", (lstatSync) => (path) => {
-    const info = lstatSync(path);
-    return info.ino === ino ? { ...info, birthtime: new Date(Date.now() - DAY) } : info;
-  });
-}
+Deno.test("what another process has stored has a version, although the peer may be the same", async () => {
+  await using dir = await createTempDir();
+  const script = `import { FilesApp } from "@degu/files";
+    import { mkreq } from "@degu/degu/misc";
+    const app = new FilesApp("${dir.path}", { write: true, keep: 9 });
+    const session = { user: "anna", trust: () => "trusted", signal: new AbortController().signal };
+    for (const text of ["1", "2", "3"]) {
+      const [status] = await app.handle(mkreq("PUT", "/a", {}, new TextEncoder().encode(text)), session);
+      console.log(status);
+    }`;
+  const output = await runScript(script, ["--allow-all", ...importMapFlags()]);
+  assertEquals(output, "201\n204\n204\n");
+  assertEquals(await serveTo([{ anna: "4" }, { anna: "5" }], dir.path), ["1", "3"]);
+});
 
-Deno.test("a file of the last hour doesn't get a path with a version of this hour, by any peer, of which it would be no version", async () => {
-  await using files = await serveKeeping({ a: "1", b: "1", c: "1", "d/e": "1" });
-  for (const path of ["a", "c", "d/e"]) assertEquals(await files.remove(path), 204);
-  const [day] = listDays(files.root);
-  const [writerPath = ""] = listTimes(day!);
-  await Deno.rename(writerPath, writerPath.replace("peer", "another"));
-  assertEquals(await files.put("new", "2"), 201);
-  for (const path of ["a", "d/e"]) assertEquals(await files.rename("new", path), 409);
-  assertEquals(await files.rename("new", "free"), 201);
-  assertEquals(await files.rename("free", "c"), 409);
-  assertEquals((await files.versions()).length, 3);
-  {
-    using _clock = setClockAhead(HOUR + 60_000);
-    assertEquals(await files.rename("free", "a"), 201);
+Deno.test("a renamed file of another peer, and of another program, is kept when it is replaced", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true, keep: 9 });
+  const root = new Root(await realPath(dir.path), new VersionStore(9, () => {}), "bob");
+  const put = (user: string, uri: string, text: string) => requestAs(user, app, "PUT", uri, text);
+  for (const text of ["1", "2", "of anna"]) await put("anna", "/a", text);
+  await put("anna", "/b", "3");
+  assertEquals(await requestAs("anna", app, "DELETE", "/b", null), 204);
+  assertEquals(listPeriods(dir.path).length, 1);
+  root.rename(["a"], ["b"], () => {});
+  assertEquals(await put("bob", "/b", "of bob"), 204);
+  assertEquals(await listVersions(dir.path), [["a", "1"], ["b", "3"], ["b", "of anna"]]);
+  await fill(dir.path, { local: "of a program" });
+  await Deno.rename(`${dir.path}/local`, `${dir.path}/b`);
+  assertEquals(await put("bob", "/b", "4"), 204);
+  const texts = (await listVersions(dir.path)).map(([, text]) => text);
+  assertEquals(texts, ["1", "3", "of a program", "of anna"]);
+});
+
+Deno.test("of a file that downloads replace often, one version an hour is kept", async () => {
+  await using trees = await makeTrees("download", { a: "0" });
+  for (const text of ["1", "22", "333", "4444"]) {
+    await trees.copy({ keep: 9 } as UploadTreeOptions);
+    await Deno.writeTextFile(`${trees.source}/a`, text);
   }
+  assertEquals(await listVersions(trees.target), [["a", "0"]]);
 });
 
 for (const direction of DIRECTIONS) {
@@ -250,26 +271,26 @@ async function readVisible(dir: string): Promise<Record<string, string | null>> 
 
 Deno.test("an old file that gets the path of a recent version is kept when it is replaced", async () => {
   await using files = await serveKeeping({ old: "old" });
-  using _patch = makeOld(`${files.root}/old`);
   for (const text of ["1", "2"]) await files.put("a", text);
   assertEquals(await files.remove("a"), 204);
   assertEquals(await files.rename("old", "a"), 201);
   assertEquals(await files.put("a", "3"), 204);
-  assertEquals((await files.versions()).map(([, text]) => text), ["1", "2", "old"]);
+  const texts = (await files.versions()).map(([, text]) => text);
+  assertEquals(texts, ["1", "2", "old", "old"]);
 });
 
 Deno.test("a peer can't list, read, write, reuse or delete a version", async () => {
   await using files = await serveKeeping({ a: "secret" });
   await files.remove("a");
-  const [day = ""] = listDays(files.root);
-  const [time = ""] = listTimes(day);
-  const version = `${time.slice(files.root.length + 1)}/a`;
+  const [period] = listPeriods(files.root);
+  const version = `${KEPT}/${period}/a`;
   const before = await readTree(`${files.root}/${KEPT}`);
   for (
     const path of [
       version,
       `${KEPT}/`,
-      `${day.slice(files.root.length + 1)}/`,
+      `${KEPT}/${period}/`,
+      `${KEPT}/1.new`,
       ".DEGU-KEPT/",
       `${KEPT}.%20/`,
     ]
@@ -287,217 +308,166 @@ Deno.test("a peer can't list, read, write, reuse or delete a version", async () 
   assertEquals(await readTree(`${files.root}/${KEPT}`), before);
 });
 
-/**
- * Makes a version of each day, with a name that starts with the day. By default, the time of the
- * directory of each day is this day.
- */
-async function makeDays(
-  dir: string,
-  days: readonly string[],
-  timeOf = (day: string) => new Date(`${day}T12:00:00`),
-) {
-  for (const day of days) {
-    await fill(dir, { [`${KEPT}/${day}/09_a/x`]: day });
-    await Deno.utime(`${dir}/${KEPT}/${day}`, timeOf(day), timeOf(day));
+/** Makes a period of each day, in this order. */
+async function makePeriods(dir: string, days: readonly string[]): Promise<void> {
+  const first = listPeriods(dir).length + 1;
+  for (const [index, day] of days.entries()) {
+    const number = first + index;
+    const files = Array.from(
+      { length: 20 },
+      (_, file) => `${day}T09_${number}/d${file % 4}/${file}`,
+    );
+    await fill(`${dir}/${KEPT}`, {
+      ...Object.fromEntries(files.map((path) => [path, "1"])),
+      [`${number}.new`]: JSON.stringify(`${day}T09_${number}`),
+    });
   }
 }
 
-/** Returns the time of the first removal after a day. */
-const dayAfter = (day: string) => new Date(Date.parse(`${day}T12:00:00`) + DAY);
+/** Removes old versions as an app does when it is made; returns its warnings. */
+async function removeOld(dir: string, days: number): Promise<string[]> {
+  const warnings: string[] = [];
+  const store = new VersionStore(days, (line) => warnings.push(line));
+  store.open(dir);
+  await store.oldRemoved;
+  return warnings;
+}
 
-const listKept = (dir: string) =>
-  [...Deno.readDirSync(`${dir}/${KEPT}`)].map(({ name }) => name).sort();
+const listDays = (dir: string) => listPeriods(dir).map((period) => period.split("T")[0]!);
+const listLists = (dir: string) =>
+  [...Deno.readDirSync(`${dir}/${KEPT}`)].filter(({ name }) => name.endsWith(".new")).length;
 
 const JANUARY = Array.from({ length: 6 }, (_, index) => `2020-01-0${index + 1}`);
 
-Deno.test("versions are removed some days after the first removal on a later day, but not those of the newest days", async () => {
+Deno.test("a version is removed after some later days had changes, when the next day has", async () => {
   await using dir = await createTempDir();
-  await makeDays(dir.path, JANUARY);
-  await fill(dir.path, { [`${KEPT}/2019-01-01`]: "a file", [`${KEPT}/2020-01-04x/a`]: "1" });
-  const others = ["2019-01-01", "2020-01-04x"];
-  const rows = [[0, 6], [1.9, 6], [2.1, 4], [2.2, 4], [3650, 4]] as const;
-  for (const [days, count] of rows) {
-    using _clock = setClockAhead(days * DAY);
-    await removeOldVersions(dir.path, 2);
-    const expected = [...JANUARY.slice(-count), ...others].sort();
-    assertEquals(listKept(dir.path), expected, `after ${days} days`);
-  }
+  await makePeriods(dir.path, JANUARY);
+  assertEquals(await removeOld(dir.path, 5), []);
+  assertEquals(listDays(dir.path), JANUARY);
+  assertEquals(await removeOld(dir.path, 2), []);
+  assertEquals([listDays(dir.path), listLists(dir.path)], [JANUARY.slice(3), 3]);
+  const app = new FilesApp(dir.path, { write: true, keep: 2 });
+  const removed = Promise.withResolvers<void>();
+  const first = `${KEPT}/${listPeriods(dir.path)[0]}`;
+  using _patch = patch(Deno, "remove", (remove) => async (path, options) => {
+    await remove(path, options);
+    if (`${path}`.endsWith(first)) removed.resolve();
+  });
+  assertEquals((await app.handle(mkreq("PUT", "/new", {}, new Uint8Array(1))))[0], 201);
+  await removed.promise;
+  assertEquals(listDays(dir.path).slice(0, -1), JANUARY.slice(4));
 });
 
-Deno.test("a clock that is behind again adds versions to an old day, whose time begins again", async () => {
-  await using dir = await createTempDir();
-  await fill(dir.path, { a: "1", b: "2" });
-  const isAdded = async () => (await listVersions(dir.path)).some(([path]) => path === "b");
-  const options = { write: true, keep: 1 } as const;
-  const remove = async (uri: string) =>
-    (await new FilesApp(dir.path, options).handle(mkreq("DELETE", uri)))[0];
-  const behind = DAY - Date.now();
-  let old: string;
-  {
-    using _clock = setClockAhead(behind);
-    assertEquals(await remove("/a"), 204);
-    [old = ""] = listKept(dir.path);
-  }
-  await makeDays(dir.path, [old], () => new Date(Date.now() - 9 * DAY));
-  await makeDays(dir.path, JANUARY, () => new Date());
-  {
-    using _clock = setClockAhead(behind);
-    assertEquals(await remove("/b"), 204);
-  }
-  await removeOldVersions(dir.path, 1);
-  assert(await isAdded());
-});
+const JANUARY_5 = JANUARY.slice(0, 5);
+const WRONG_DAYS: readonly (readonly [
+  name: string,
+  days: readonly string[],
+  removed: number,
+])[] = [
+  ["four boots on four days behind", [
+    ...["2020-01-05", "1970-01-01", "1970-01-02", "1970-01-03", "1970-01-04", "2020-01-06"],
+  ], 0],
+  ["each second boot behind", JANUARY_5.flatMap((day) => ["1970-01-01", day, "1970-01-02"]), 7],
+  ["one day several times", Array.from({ length: 9 }, () => "2020-01-01"), 0],
+  ["ahead once", ["2020-01-01", "2031-01-01", ...JANUARY, "2020-02-01"], 0],
+  ["after the day of the clock that was ahead", [
+    ...["2020-01-01", "2031-01-01", ...JANUARY, "2031-01-02", "2031-01-03"],
+  ], 1],
+  ["always behind", ["2020-01-06", ...JANUARY, ...JANUARY_5], 0],
+];
 
-Deno.test("versions of each day on which the clock is behind stay for all days after it is right", async () => {
-  await using dir = await createTempDir();
-  await makeDays(dir.path, JANUARY, dayAfter);
-  const behind: string[] = [];
-  for (let day = 1; day <= 8; day++) {
-    behind.push(`1970-01-0${day}`);
-    await makeDays(dir.path, behind.slice(-1));
-    using _clock = setClockAhead(Date.parse(`${behind.at(-1)}T12:00:00`) + 1000 - Date.now());
-    await removeOldVersions(dir.path, 9);
-  }
-  const listBehind = () => listKept(dir.path).filter((day) => day.startsWith("1970"));
-  await removeOldVersions(dir.path, 2);
-  assertEquals(listBehind(), behind);
-  using _clock = setClockAhead(2 * DAY + 60_000);
-  await removeOldVersions(dir.path, 2);
-  assertEquals(listKept(dir.path), [...behind.slice(-3), JANUARY.at(-1)]);
-});
+for (const [name, days, removed] of WRONG_DAYS) {
+  Deno.test(`a day counts once, and only if it is later than each day before it: ${name}`, async () => {
+    await using dir = await createTempDir();
+    await makePeriods(dir.path, days);
+    assertEquals(await removeOld(dir.path, 2), []);
+    assertEquals(listDays(dir.path), days.slice(removed));
+    assertEquals(await removeOld(dir.path, 2), []);
+    assertEquals(listDays(dir.path), days.slice(removed));
+  });
+}
 
-Deno.test("versions of a day in the future, by a clock that was ahead, stay as long; then others are removed again", async () => {
-  await using dir = await createTempDir();
-  await makeDays(dir.path, [...JANUARY, "2999-01-01"]);
-  const counts = [];
-  for (const days of [0, 1.9, 2.1, 2.2, 4.3]) {
-    using _clock = setClockAhead(days * DAY);
-    await removeOldVersions(dir.path, 2);
-    counts.push(listKept(dir.path).length);
-  }
-  assertEquals(counts, [7, 7, 6, 6, 4]);
-  assertEquals(listKept(dir.path), JANUARY.slice(-4));
-});
-
-Deno.test("a clock that is ahead, or behind, removes no version that the right clock keeps", async () => {
+Deno.test("a clock that is ahead, or behind, removes no version that the right clock keeps on the next day", async () => {
+  const format = (time: number) => new Date(time).toISOString().slice(0, 10);
+  const today = Date.parse("2020-06-15T12:00:00Z");
+  const present = Array.from({ length: 6 }, (_, index) => format(today - (5 - index) * DAY));
+  await using right = await createTempDir();
+  await makePeriods(right.path, [...present, format(today + DAY)]);
+  await removeOld(right.path, 3);
+  const expected = listDays(right.path).slice(0, -1);
+  assertEquals(expected, present.slice(3));
   for (const days of [-400, -20_000, 1, 30, 4000]) {
     await using dir = await createTempDir();
-    const today = Date.now() - Date.now() % DAY + DAY / 2;
-    const format = (time: number) => new Date(time).toISOString().slice(0, 10);
-    const present = Array.from({ length: 6 }, (_, index) => format(today - index * DAY)).reverse();
-    const timeOf = (day: string) => day === format(today) ? new Date(today) : dayAfter(day);
-    await makeDays(dir.path, present, timeOf);
-    {
-      using _clock = setClockAhead(today - Date.now() + days * DAY);
-      for (let call = 0; call < 3; call++) await removeOldVersions(dir.path, 3);
-    }
-    using _clock = setClockAhead(today - Date.now());
-    await removeOldVersions(dir.path, 3);
-    assertEquals(listKept(dir.path).slice(-5), present.slice(1), `a clock by ${days} days`);
+    await makePeriods(dir.path, [...present, format(today + days * DAY)]);
+    for (let call = 0; call < 3; call++) await removeOld(dir.path, 3);
+    await makePeriods(dir.path, [format(today + DAY)]);
+    await removeOld(dir.path, 3);
+    const kept = new Set(listDays(dir.path));
+    assertEquals(expected.filter((day) => !kept.has(day)), [], `a clock by ${days} days`);
   }
 });
 
-Deno.test("on a disk that refuses times, old versions are also removed", async () => {
-  await using dir = await createTempDir();
-  await makeDays(dir.path, JANUARY);
-  using _patch = patch(Deno, "utimeSync", () => () => {
-    throw Object.assign(new Error("refused (os error 1)"), { code: "EPERM" });
-  });
-  await removeOldVersions(dir.path, 1);
-  assertEquals(listKept(dir.path), JANUARY);
-  using _clock = setClockAhead(DAY + 60_000);
-  await removeOldVersions(dir.path, 1);
-  assertEquals(listKept(dir.path).length, 3);
-});
+const REFUSED_CHANGES: readonly (readonly [name: string, key: "utimeSync" | "renameSync"])[] = [
+  ["refuses times", "utimeSync"],
+  ["can't rename directories, as overlayfs those of a lower layer", "renameSync"],
+];
 
-Deno.test("on a disk that can't rename directories, as overlayfs those of a lower layer, old versions are also removed", async () => {
-  await using dir = await createTempDir();
-  const days = await makeOldDays(dir.path);
-  using _patch = patch(Deno, "renameSync", () => () => {
-    throw Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+for (const [name, key] of REFUSED_CHANGES) {
+  Deno.test(`on a disk that ${name}, old versions are also removed`, async () => {
+    await using dir = await createTempDir();
+    await makePeriods(dir.path, JANUARY);
+    using _patch = patch(Deno, key, () => () => {
+      throw Object.assign(new Error("refused (os error 18)"), { code: "EXDEV" });
+    });
+    assertEquals(await removeOld(dir.path, 1), []);
+    assertEquals(listDays(dir.path), JANUARY.slice(-2));
   });
-  await removeOldVersions(dir.path, 1);
-  assertEquals(listKept(dir.path), days.slice(-3));
-});
-
-/** Makes a directory with old versions of some days, of which the last three are not removed. */
-async function makeOldDays(dir: string): Promise<string[]> {
-  const paths = JANUARY.flatMap((day) =>
-    Array.from({ length: 100 }, (_, index) => `${KEPT}/${day}/09_a/${index % 10}/${index}`)
-  );
-  await fill(dir, Object.fromEntries(paths.map((path) => [path, "1"])));
-  for (const day of JANUARY) {
-    await Deno.utime(`${dir}/${KEPT}/${day}`, dayAfter(day), dayAfter(day));
-  }
-  return JANUARY;
 }
 
 Deno.test("old versions are removed by several calls at once, while others count them", async () => {
   await using dir = await createTempDir();
-  const days = await makeOldDays(dir.path);
-  const removals = Array.from({ length: 3 }, () => removeOldVersions(dir.path, 1));
+  await makePeriods(dir.path, JANUARY);
+  const removals = Array.from({ length: 3 }, () => removeOld(dir.path, 1));
   const counts = Array.from({ length: 3 }, () => findKeptVersions(dir.path));
-  await Promise.all([...removals, ...counts]);
+  const [warnings] = await Promise.all([Promise.all(removals), ...counts]);
+  assertEquals(warnings, [[], [], []]);
   const { versions, since } = await findKeptVersions(dir.path);
-  assertEquals([versions, since], [300, days.at(-3)]);
+  assertEquals([versions, since], [40, "2020-01-05"]);
 });
 
 Deno.test("a removal that is interrupted, and goes on, removes no more days", async () => {
   await using dir = await createTempDir();
-  const days = await makeOldDays(dir.path);
+  await makePeriods(dir.path, JANUARY);
   {
     using _patch = patch(Deno, "remove", (remove) => async (path) => {
-      await remove(`${path}/09_a`, { recursive: true });
+      await remove(`${path}/d1`, { recursive: true });
       throw new Deno.errors.Interrupted("interrupted");
     });
-    await assertRejects(() => removeOldVersions(dir.path, 1), Deno.errors.Interrupted);
+    assertEquals((await removeOld(dir.path, 1)).length, 1);
   }
-  await removeOldVersions(dir.path, 1);
-  assertEquals(listKept(dir.path), days.slice(-3));
-});
-
-Deno.test("a day that another process removes, or that can't be looked up, takes no place of the days that stay", async () => {
-  await using dir = await createTempDir();
-  const days = await makeOldDays(dir.path);
-  const newestDays = days.slice(-3);
-  {
-    using _patch = patch(Deno, "readDirSync", (readDirSync) => (path) => {
-      const entries = [...readDirSync(path)];
-      for (const day of days.slice(0, -3)) {
-        Deno.renameSync(`${dir.path}/${KEPT}/${day}`, `${dir.path}/${KEPT}/${day}.old`);
-      }
-      return entries.values();
-    });
-    await removeOldVersions(dir.path, 1);
-  }
-  assertEquals(listKept(dir.path), newestDays);
-  await fill(dir.path, { [`${KEPT}/${days[0]}/09_a/f`]: "1" });
-  {
-    using _patch = patch(Deno, "lstatSync", (lstatSync) => (path) => {
-      if (!`${path}`.endsWith(days[0]!)) return lstatSync(path);
-      throw Object.assign(new Error("lstat (os error 5)"), { code: "EIO" });
-    });
-    await assertRejects(() => removeOldVersions(dir.path, 1), Error, "lstat");
-  }
-  assertEquals(listKept(dir.path), [days[0], ...newestDays]);
+  // What remains is no version.
+  assertEquals((await findKeptVersions(dir.path)).versions, 40);
+  assertEquals(listDays(dir.path), JANUARY);
+  await removeOld(dir.path, 1);
+  assertEquals(listDays(dir.path), JANUARY.slice(-2));
 });
 
 Deno.test("if the versions of one day can't be removed, those of the others are removed", async () => {
   await using dir = await createTempDir();
-  const [first, , , ...newest] = await makeOldDays(dir.path);
+  await makePeriods(dir.path, JANUARY);
   using _patch = patch(Deno, "remove", (remove) => async (path, options) => {
-    if (`${path}`.includes(first!)) throw new Deno.errors.PermissionDenied("refused");
+    if (`${path}`.includes("/2020-01-01")) throw new Deno.errors.PermissionDenied("refused");
     await remove(path, options);
   });
-  await assertRejects(() => removeOldVersions(dir.path, 1), Deno.errors.PermissionDenied);
-  assertEquals(listKept(dir.path), [`${first}.old`, ...newest]);
+  const warnings = await removeOld(dir.path, 1);
+  assertEquals(warnings, ["old versions can't be removed: PermissionDenied: refused"]);
+  assertEquals(listDays(dir.path), ["2020-01-01", ...JANUARY.slice(-2)]);
 });
 
 Deno.test("an unreadable directory of versions is reported, and doesn't count as empty", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/${KEPT}`, "not a directory");
   await assertRejects(() => findKeptVersions(dir.path), Error, "readdir");
-  await assertRejects(() => removeOldVersions(dir.path, 1), Error, "readdir");
   const warning = Promise.withResolvers<string>();
   const logger = { warn: warning.resolve };
   new FilesApp(dir.path, { write: true, keep: 1, logger });
@@ -568,6 +538,59 @@ for (const [name, change, problem] of DISKS_WITHOUT_LINKS) {
   });
 }
 
+for (const [code, status] of [["EPERM", 403], ["ENOSPC", 507]] as const) {
+  Deno.test(`a path that can't be listed gets no file: ${code}`, async () => {
+    await using files = await serveKeeping({ a: "1" });
+    assertEquals(await files.put("b", "2"), 201);
+    using _patch = patch(Deno, "openSync", (openSync) => (path, options) => {
+      if (!`${path}`.endsWith("1.new") || !options?.append) return openSync(path, options);
+      throw Object.assign(new Error("refused"), { code });
+    });
+    assertEquals([await files.put("c", "3"), await files.rename("a", "d")], [status, status]);
+    assertEquals([await files.put("a", "11"), await files.put("b", "22")], [204, 204]);
+    assertEquals(await readVisible(files.root), { a: "11", b: "22" });
+  });
+}
+
+Deno.test("if .degu-kept is a file or a link, no file is changed", async () => {
+  for (const kind of ["file", "link"]) {
+    await using files = await serveKeeping({ a: "1" });
+    await using outside = await createTempDir();
+    const path = `${files.root}/${KEPT}`;
+    if (kind === "file") await Deno.writeTextFile(path, "");
+    else await makeLinks({ [path]: outside.path });
+    assertEquals([await files.put("a", "2"), await files.put("b", "2")], [403, 403], kind);
+    assertEquals(await files.remove("a"), 403);
+    assertEquals(await Deno.readTextFile(`${files.root}/a`), "1");
+    assertEquals([...Deno.readDirSync(outside.path)], []);
+    assertMatch(files.warnings.at(-1)!, /is needed for earlier versions, and is not a directory/);
+  }
+});
+
+Deno.test("after all versions are removed while the directory is served, the next changes are kept", async () => {
+  await using files = await serveKeeping({ a: "1", b: "2" });
+  assertEquals(await files.put("a", "11"), 204);
+  await Deno.remove(`${files.root}/${KEPT}`, { recursive: true });
+  assertEquals([await files.remove("a"), await files.put("c", "3")], [204, 201]);
+  await Deno.remove(`${files.root}/${KEPT}`, { recursive: true });
+  assertEquals([await files.put("c", "33"), await files.remove("b")], [204, 204]);
+  assertEquals(await files.versions(), [["b", "2"], ["c", "3"]]);
+  assertEquals(await readMode(`${files.root}/${KEPT}`), 0o700);
+});
+
+Deno.test("a damaged list is no period, and the next change begins one", async () => {
+  await using files = await serveKeeping({ a: "1", b: "2" });
+  assertEquals(await files.put("a", "11"), 204);
+  for (const text of ["", '"2026-01-01T09_7"', "[1]"]) {
+    const number = listLists(files.root);
+    await Deno.writeTextFile(`${files.root}/${KEPT}/${number}.new`, text);
+    await Deno.writeTextFile(`${files.root}/${KEPT}/${number + 1}.new`, text);
+    const app = new FilesApp(files.root, { write: true, keep: 9 });
+    assertEquals(await requestAs("", app, "PUT", "/a", text), 204);
+    assertEquals(listLists(files.root), number + 2);
+  }
+});
+
 const REFUSED: readonly [code: string, status: number][] = [["EPERM", 403], ["ENOSPC", 507]];
 
 for (const [code, status] of REFUSED) {
@@ -580,14 +603,17 @@ for (const [code, status] of REFUSED) {
   });
 }
 
-Deno.test("a file that can't be replaced leaves no version", async () => {
+Deno.test("a file that can't be replaced stays", async () => {
   await using files = await serveKeeping({ a: "1" });
   using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
     if (!`${to}`.endsWith("/a")) return renameSync(from, to);
     throw Object.assign(new Error("refused"), { code: "EACCES" });
   });
   assertEquals(await files.put("a", "2"), 403);
-  assertEquals([await Deno.readTextFile(`${files.root}/a`), await files.versions()], ["1", []]);
+  assertEquals([await Deno.readTextFile(`${files.root}/a`), await files.versions()], ["1", [[
+    "a",
+    "1",
+  ]]]);
 });
 
 for (const isDeleted of [true, false]) {
@@ -623,9 +649,8 @@ Deno.test("after random changes by two peers, each promised version is there, an
     const status = await requestAs(user, app, method, uri, isDeletion ? null : `${step}`);
     log.push(`${user} ${method} ${uri}: ${status}`);
     if (status >= 300 || old === null) continue;
-    const key = `${user} ${path}`;
-    if (isDeletion || !lastKept.has(key)) promised.add(`${path} ${old}`);
-    lastKept.set(key, old);
+    if (isDeletion || !lastKept.has(path)) promised.add(`${path} ${old}`);
+    lastKept.set(path, old);
   }
   const versions = (await listVersions(dir.path)).map(([path, text]) => `${path} ${text}`);
   const missing = promised.difference(new Set(versions));
@@ -656,7 +681,10 @@ for (const direction of DIRECTIONS) {
       return versions;
     };
     assertEquals(await copy(), null);
-    await fill(root, { [`${KEPT}/2020-01-01/09_a/x`]: "1" });
+    await fill(root, {
+      [`${KEPT}/2020-01-01T09_7/x`]: "1",
+      [`${KEPT}/7.new`]: JSON.stringify("2020-01-01T09_7"),
+    });
     assertEquals(await copy(), isDownload ? `${await realPath(root)}/${KEPT}` : KEPT);
   });
 }
@@ -679,7 +707,6 @@ Deno.test("keep is a number of days, and needs write", async () => {
     new FilesApp(dir.path, { write, keep: keep as number });
   for (const keep of [0, 1.5, 36_501]) {
     assertThrows(make(keep), RangeError, "keep: must be");
-    await assertRejects(() => removeOldVersions(dir.path, keep), RangeError, "days: must be");
   }
   for (const keep of ["1", null]) assertThrows(make(keep), TypeError, "keep");
   assertThrows(make(1, false), RangeError, "keep: needs write: true");

@@ -1,12 +1,11 @@
-/** `restoreTree`: a directory as it stood at a time, from the versions that were kept. */
-import { type RestoreEvent, restoreTree } from "@degu/files";
+/** `restoreTree`: a directory as it was at a time, from the versions that were kept. */
+import { RestoreError, type RestoreEvent, restoreTree } from "@degu/files";
+import { VersionStore } from "@degu/internal/files/kept_versions.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { KEPT, listDays, listTimes, LOG, serveKeeping, startClock } from "./kept_files.ts";
+import { KEPT, listPeriods, serveKeeping, startClock } from "./kept_files.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -15,12 +14,12 @@ const DAY = 24 * HOUR;
 type Tree = Record<string, string>;
 
 /** Restores into a new directory, and returns its files and the events. */
-async function restore(dir: string, at: Date | number, { target = "" } = {}) {
+async function restore(dir: string, at: number | string) {
   await using temporary = await createTempDir();
   const events: RestoreEvent[] = [];
   const options = {
-    target: target || `${temporary.path}/new`,
-    at: new Date(at),
+    target: `${temporary.path}/new`,
+    at: typeof at === "string" ? at : new Date(at),
     onEvent: (event: RestoreEvent) => void events.push(event),
   };
   const plan = await restoreTree(dir, { ...options, dryRun: true });
@@ -28,7 +27,8 @@ async function restore(dir: string, at: Date | number, { target = "" } = {}) {
   const result = await restoreTree(dir, options);
   assertEquals(plan, result);
   assertEquals(sortEvents(planned), sortEvents(events));
-  return { result, events, tree: await readFiles(options.target) };
+  const tree = result.files === 0 ? {} : await readFiles(options.target);
+  return { result, events, tree };
 }
 
 const sortEvents = (events: readonly RestoreEvent[]) =>
@@ -41,14 +41,40 @@ async function readFiles(dir: string): Promise<Tree> {
   ) as Tree;
 }
 
-Deno.test("a tree is restored as it stood: replaced, deleted, renamed and new files", async () => {
+/** Serves an empty directory, with a clock that begins at a full hour. */
+async function serveEmpty() {
+  const clock = startClock();
+  clock.advance(HOUR - Date.now() % HOUR);
+  const files = await serveKeeping({}, 3000);
+  const dispose = async () => {
+    await files[Symbol.asyncDispose]();
+    clock[Symbol.dispose]();
+  };
+  return { clock, files, [Symbol.asyncDispose]: dispose };
+}
+
+/** Serves a directory in which a file was replaced, and one deleted, after a time. */
+async function serveReplaced() {
+  const served = await serveEmpty();
+  const { clock, files } = served;
+  await files.put("d/a", "1");
+  await files.put("b", "1");
+  clock.advance(DAY);
+  const at = Date.now();
+  await files.put("d/a", "2");
+  await files.remove("b");
+  clock.advance(HOUR);
+  return { ...served, at, [Symbol.asyncDispose]: () => served[Symbol.asyncDispose]() };
+}
+
+Deno.test("a tree is restored as it was: replaced, deleted, renamed and new files", async () => {
   await using served = await serveEmpty();
   const { clock, files } = served;
   for (const path of ["replaced", "d/deleted", "d/old", "stays", "d/moved/1"]) {
     await files.put(path, path);
   }
-  const at = Date.now();
   clock.advance(DAY);
+  const at = Date.now();
   assertEquals(await files.put("replaced", "2"), 204);
   assertEquals(await files.remove("d/deleted"), 204);
   assertEquals(await files.rename("d/old", "renamed"), 201);
@@ -56,7 +82,7 @@ Deno.test("a tree is restored as it stood: replaced, deleted, renamed and new fi
   assertEquals(await files.put("d/old", "another"), 201);
   assertEquals(await files.put("new", "new"), 201);
   clock.advance(DAY);
-  clock.setCtimes();
+  await files.put("replaced", "3");
   const before = await readTree(files.root);
   const { tree, result, events } = await restore(files.root, at);
   assertEquals(tree, {
@@ -66,143 +92,89 @@ Deno.test("a tree is restored as it stood: replaced, deleted, renamed and new fi
     replaced: "replaced",
     stays: "stays",
   });
-  assertEquals([result.files, result.doubtful, result.missing, result.gaps], [5, 0, 0, 0]);
+  assertEquals([result.files, result.missing, result.failed], [5, 0, 0]);
   const absent = events.flatMap((event) => event.type === "absent" ? [event.path.join("/")] : []);
-  assertEquals(absent, ["e/1", "new", "renamed"]);
+  assertEquals(absent.sort(), ["e/1", "new", "renamed"]);
   assertEquals(await readTree(files.root), before);
   // A directory below the root, of which no file stands there now.
   assertEquals((await restore(`${files.root}/d/moved`, at)).tree, { 1: "d/moved/1" });
 });
 
-/** Changes random files at random times, and returns the trees after each change. */
-async function changeRandomly(
-  files: Awaited<ReturnType<typeof serveKeeping>>,
-  clock: ReturnType<typeof startClock>,
-  { steps, renames }: { readonly steps: number; readonly renames: boolean },
-): Promise<{ readonly time: number; readonly tree: Tree }[]> {
+Deno.test("after random changes, a tree is restored as it was at each hour, and before each period", async () => {
+  await using served = await serveEmpty();
+  const { clock, files } = served;
   const random = (count: number) => Math.floor(Math.random() * count);
   const paths = ["a", "b", "c", "d/a", "d/b", "d/e/a", 'x\n"y', "ä/\u2028"];
-  const history = [{ time: Date.now(), tree: {} as Tree }];
-  for (let step = 0; step < steps; step++) {
-    clock.advance([MINUTE, 20 * MINUTE, HOUR, 7 * HOUR][random(4)]! * (0.5 + Math.random()));
-    const tree = { ...history.at(-1)!.tree };
-    const existing = Object.keys(tree);
-    const path = paths[random(paths.length)]!;
-    const choice = random(renames ? 4 : 3);
-    const uri = path.split("/").map(encodeURIComponent).join("/");
-    if (choice === 0 && path in tree) {
-      assertEquals(await files.remove(uri), 204);
-      delete tree[path];
-    } else if (choice === 3 && existing.length > 0 && !(path in tree)) {
-      const from = existing[random(existing.length)]!;
-      const status = await files.rename(from, path);
-      if (status === 201) {
-        tree[path] = tree[from]!;
-        delete tree[from];
-      } else assertEquals(status, 409);
-    } else {
-      assertEquals(await files.put(uri, `${step}`), path in tree ? 204 : 201);
-      tree[path] = `${step}`;
+  const states: { readonly at: number; readonly tree: Tree }[] = [];
+  const log: string[] = [];
+  for (let step = 0; step < 150; step++) {
+    if (random(3) === 0) {
+      clock.advance((1 + random(9)) * HOUR);
+      states.push({ at: Date.now(), tree: await readFiles(files.root) });
+      log.push(`-- ${states.length - 1}`);
     }
-    history.push({ time: Date.now(), tree });
+    const path = paths[random(paths.length)]!;
+    const uri = path.split("/").map(encodeURIComponent).join("/");
+    const existing = Object.keys(await readFiles(files.root));
+    const from = existing[random(existing.length)];
+    const choice = random(4);
+    if (choice === 0 && existing.includes(path)) {
+      log.push(`remove ${path}`, `${await files.remove(uri)}`);
+    } else if (choice === 1 && from !== undefined && !existing.includes(path)) {
+      log.push(`rename ${from} ${path}`, `${await files.rename(from, path)}`);
+    } else log.push(`put ${path}`, `${await files.put(uri, `${step}`)}`);
   }
   clock.advance(HOUR);
-  clock.setCtimes();
-  return history;
-}
-
-type History = Awaited<ReturnType<typeof changeRandomly>>;
-
-function treeAt(history: History, at: number): Tree {
-  return history.findLast(({ time }) => time <= at)!.tree;
-}
-
-/** Checks that each difference from the model is of at most an hour, and is reported. */
-function checkRestored(
-  history: History,
-  at: number,
-  { tree, events }: { readonly tree: Tree; readonly events: readonly RestoreEvent[] },
-): void {
-  const expected = { ...treeAt(history, at) };
-  const restored = { ...tree };
-  for (const event of events) {
-    if (event.type !== "restored" || event.doubt === null) continue;
-    const path = event.path.join("/");
-    const texts = history.filter(({ time }, index) =>
-      time <= at && (history[index + 1]?.time ?? Infinity) > at - HOUR
-    ).map((state) => state.tree[path]);
-    assert(texts.includes(restored[path]), `${path} at ${new Date(at)}: ${JSON.stringify(event)}`);
-    delete restored[path];
-    delete expected[path];
+  assert(listPeriods(files.root).length > 10);
+  // Before the first period, nothing is known.
+  for (const [index, { at, tree }] of states.entries()) {
+    if (index === 0) continue;
+    assertEquals((await restore(files.root, at)).tree, tree, `${index}\n${log.join("\n")}`);
+    if (index % 5 > 0) continue;
+    assertEquals((await restore(files.root, at + 59 * MINUTE)).tree, tree);
   }
-  assertEquals(restored, expected, `at ${new Date(at)}`);
-}
-
-/** Leaves only versions, as a disk on which no line could be written. */
-function removeLogs(root: string): void {
-  for (const day of listDays(root)) Deno.removeSync(`${day}/${LOG}`);
-}
-
-/** Restores a tree at random times of random days; returns the number of exact restores. */
-async function restoreRandomDays(steps: number, hasLogs: boolean): Promise<number> {
-  using clock = startClock();
-  await using files = await serveKeeping({}, 3000);
-  const history = await changeRandomly(files, clock, { steps, renames: hasLogs });
-  if (!hasLogs) removeLogs(files.root);
-  const start = history[1]!.time;
-  let exactCount = 0;
-  for (let round = 0; round < 20; round++) {
-    const at = Math.floor(start + Math.random() * (history.at(-1)!.time - start));
-    const restored = await restore(files.root, at);
-    const { missing, failed, gaps } = restored.result;
-    assertEquals([missing, failed, gaps], [0, 0, hasLogs ? 0 : 1]);
-    if (!hasLogs) assertEquals(restored.events[0]!.type, "gap");
-    checkRestored(history, at, restored);
-    exactCount += restored.result.doubtful === 0 ? 1 : 0;
-  }
-  return exactCount;
-}
-
-Deno.test("after random days, a tree is restored as it stood at any time, exactly to the hour", async () => {
-  assert(await restoreRandomDays(80, true) > 0);
 });
 
-Deno.test("without lines, the times of the files decide, exactly to the hour except for renames", async () => {
-  await restoreRandomDays(60, false);
-});
-
-/** Serves a directory without files for an hour. */
-async function serveEmpty() {
-  const clock = startClock();
-  const files = await serveKeeping({}, 30);
-  clock.advance(HOUR);
-  const dispose = async () => {
-    await files[Symbol.asyncDispose]();
-    clock[Symbol.dispose]();
-  };
-  return { clock, files, [Symbol.asyncDispose]: dispose };
-}
-
-/** Serves a directory in which a file was replaced, and returns the time before. */
-async function serveReplaced() {
-  const served = await serveEmpty();
+Deno.test("if the clock was wrong, a time is refused with the periods around it, and each is restored by its name", async () => {
+  await using served = await serveEmpty();
   const { clock, files } = served;
-  await files.put("d/a", "1");
-  await files.put("b", "1");
-  const at = Date.now();
+  const states: Tree[] = [];
+  const put = async (text: string, milliseconds: number) => {
+    clock.advance(milliseconds);
+    states.push(await readFiles(files.root));
+    await files.put("a", text);
+    await files.put(text, text);
+  };
+  const start = Date.now();
+  await put("1", 0);
+  await put("2", 5 * DAY);
+  await put("behind", -3 * DAY);
+  await put("4", 4 * DAY);
+  await put("ahead", 9 * DAY);
+  await put("6", -8 * DAY);
   clock.advance(DAY);
-  await files.put("d/a", "2");
-  await files.remove("b");
-  clock.advance(HOUR);
-  clock.setCtimes();
-  return { ...served, at, [Symbol.asyncDispose]: () => served[Symbol.asyncDispose]() };
-}
+  const periods = listPeriods(files.root);
+  assertEquals(periods.length, 6);
+  for (const [index, period] of periods.entries()) {
+    assertEquals((await restore(files.root, period)).tree, states[index], period);
+  }
+  const expectClear = new Map([[-1, false], [0, true], [1, false], [6, false], [8, false]]);
+  for (const [days, isClear] of expectClear) {
+    const call = () => restore(files.root, start + days * DAY);
+    if (isClear) await call();
+    else {
+      const error = await assertRejects(call, RestoreError);
+      assert(error.choices.length >= 3 && error.choices.every((name) => periods.includes(name)));
+      assertEquals(error.code, days < 0 ? "NO_STATE" : "CLOCK");
+    }
+  }
+});
 
 Deno.test("a restored file is a copy with the time and mode of its version, which it doesn't change", async () => {
   await using served = await serveReplaced();
   const { files, at } = served;
   await using dir = await createTempDir();
-  const version = `${listTimes([...listDays(files.root)].sort().at(-1)!)[0]}/d/a`;
+  const version = `${files.root}/${KEPT}/${listPeriods(files.root).at(-1)}/d/a`;
   await Deno.utime(
     version,
     new Date("2020-01-02T03:04:05.678Z"),
@@ -235,50 +207,45 @@ Deno.test("an interrupted call is continued, and leaves no temporary file", asyn
     })
   );
   assertEquals((error as Error).message, "interrupted");
-  await Deno.writeTextFile(`${target}/.restore-123.degu-part`, "left by a killed process");
+  await Deno.writeTextFile(`${target}/.restore-copy-123.degu-part`, "left by a killed process");
   const { files: count, unchanged } = await restoreTree(files.root, { target, at: new Date(at) });
   assert(unchanged >= 1 && count + unchanged === 2, `${count} and ${unchanged}`);
-  assertEquals(await readTree(target), { b: "1", d: null, "d/a": "1" });
-  assertEquals([...Deno.readDirSync(target)].map(({ name }) => name).sort(), ["b", "d"]);
+  assertEquals(await readFiles(target), { b: "1", "d/a": "1" });
+  assertEquals([...Deno.readDirSync(target)].length, 2);
 });
 
-Deno.test("the target is new, empty, or of an interrupted call for the same directory and time", async () => {
+Deno.test("the target is new, empty, or of an interrupted call for the same directory and state", async () => {
   await using served = await serveReplaced();
   const { files, at } = served;
   await using dir = await createTempDir();
   await fill(dir.path, { "full/a": "1", file: "1", empty: null });
-  const call = (target: string, time = at) =>
-    restoreTree(files.root, { target, at: new Date(time) });
-  await assertRejects(() => call(`${dir.path}/full`), Deno.errors.AlreadyExists, "not empty");
-  await assertRejects(() => call(`${dir.path}/file`), Deno.errors.AlreadyExists, "exists");
+  const call = (target: string, from = files.root) =>
+    restoreTree(from, { target, at: new Date(at) });
+  for (const name of ["full", "file"]) {
+    await assertRejects(() => call(`${dir.path}/${name}`), Deno.errors.AlreadyExists, "exists");
+  }
   await call(`${dir.path}/empty`);
   await assertRejects(() => call(`${dir.path}/empty`), Deno.errors.AlreadyExists, "not empty");
   for (const target of [files.root, `${files.root}/x`, `${files.root}/${KEPT}/x`]) {
     await assertRejects(() => call(target), RangeError, "target: must not be in");
   }
   await assertRejects(
-    () => restoreTree(`${files.root}/d`, { target: `${files.root}/${KEPT}/x`, at: new Date(at) }),
+    () => call(`${files.root}/${KEPT}/x`, `${files.root}/d`),
     RangeError,
     "target: must not be in",
   );
-  const started = { dir: "/another", at: new Date(at).toISOString() };
-  await fill(dir.path, { "begun/.restore.degu-part": JSON.stringify(started) });
-  await assertRejects(
-    () => call(`${dir.path}/begun`),
-    Deno.errors.AlreadyExists,
-    "an unfinished restore of /another",
-  );
 });
 
-/** Runs a function while the next call looks for the files to restore. */
-function runWhilePlanned(run: () => void): Disposable {
+/** Runs a function after the present files are listed. */
+function runWhilePlanned(root: string, run: () => void): Disposable {
   let hasRun = false;
-  return patch(Deno, "openSync", (openSync) => (path, options) => {
-    if (!hasRun && `${path}`.endsWith(LOG)) {
+  return patch(Deno, "readDir", (readDir) => (path) => {
+    const isOfVersions = `${path}`.startsWith(`${root}/${KEPT}`);
+    if (!hasRun && isOfVersions && new Error().stack!.includes("plan")) {
       hasRun = true;
       run();
     }
-    return openSync(path, options);
+    return readDir(path);
   });
 }
 
@@ -287,28 +254,187 @@ Deno.test("a target that another program fills before the first copy is refused,
   const { files, at } = served;
   await using dir = await createTempDir();
   const target = `${dir.path}/new`;
-  const marker = JSON.stringify({ dir: "/another", at: new Date(at).toISOString() });
-  const rows = [
-    [{ b: "another" }, "not empty"],
-    [{ b: "another", ".restore.degu-part": marker }, "an unfinished restore of /another"],
-  ] as const;
-  for (const [content, message] of rows) {
-    {
-      using _run = runWhilePlanned(() => {
-        Deno.mkdirSync(target);
-        for (const [name, text] of Object.entries(content)) {
-          Deno.writeTextFileSync(`${target}/${name}`, text);
-        }
-      });
-      await assertRejects(
-        () => restoreTree(files.root, { target, at: new Date(at) }),
-        Deno.errors.AlreadyExists,
-        message,
-      );
+  const content = { b: "another", ".restore-1.degu-part": "" };
+  using _run = runWhilePlanned(files.root, () => {
+    Deno.mkdirSync(target);
+    for (const [name, text] of Object.entries(content)) {
+      Deno.writeTextFileSync(`${target}/${name}`, text);
     }
-    const expected: Record<string, string | null> = { ...content };
-    assertEquals(await readTree(target), expected);
-    await Deno.remove(target, { recursive: true });
+  });
+  await assertRejects(
+    () => restoreTree(files.root, { target, at: new Date(at) }),
+    Deno.errors.AlreadyExists,
+    "not empty",
+  );
+  const expected: Record<string, string | null> = content;
+  assertEquals(await readTree(target), expected);
+});
+
+Deno.test("of two calls at once with one target, one is refused", async () => {
+  await using served = await serveReplaced();
+  const { files, at } = served;
+  await using dir = await createTempDir();
+  const target = `${dir.path}/new`;
+  const call = () => restoreTree(files.root, { target, at: new Date(at) });
+  const outcomes = await Promise.allSettled([call(), call()]);
+  const errors = outcomes.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
+  assertEquals(errors.length, 1);
+  assert(["Busy", "AlreadyExists"].includes(errors[0].name), `${errors[0]}`);
+  assertEquals(await readFiles(target), { b: "1", "d/a": "1" });
+});
+
+Deno.test("if the disk is full, the call is continued, and only for the same state", async () => {
+  await using served = await serveReplaced();
+  const { files, at } = served;
+  await using dir = await createTempDir();
+  const target = `${dir.path}/new`;
+  const call = () => restoreTree(files.root, { target, at: new Date(at) });
+  {
+    using _disk = patch(Deno, "copyFile", (copyFile) => async (from, to) => {
+      if (`${from}`.endsWith("/b")) return await copyFile(from, to);
+      throw Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
+    });
+    await assertRejects(call, Error, "No space left on device");
+  }
+  const other = () => restoreTree(files.root, { target, at: new Date(Date.now()) });
+  await assertRejects(other, Deno.errors.AlreadyExists, "exists");
+  const { files: count, unchanged } = await call();
+  assertEquals([count, unchanged], [1, 1]);
+  assertEquals(await readFiles(target), { b: "1", "d/a": "1" });
+});
+
+Deno.test("a file that changes before its copy is restored from its new version", async () => {
+  await using served = await serveReplaced();
+  const { files, at } = served;
+  await files.put("stays", "1");
+  served.clock.advance(HOUR);
+  await using dir = await createTempDir();
+  const target = `${dir.path}/new`;
+  let hasChanged = false;
+  using _copy = patch(Deno, "copyFile", (copyFile) => async (from, to) => {
+    if (!hasChanged && `${from}`.endsWith("/stays")) {
+      hasChanged = true;
+      await files.remove("stays");
+    }
+    return await copyFile(from, to);
+  });
+  const { files: count } = await restoreTree(files.root, { target, at: new Date(Date.now()) });
+  assertEquals([count, hasChanged], [2, true]);
+  assertEquals(await readFiles(target), { "d/a": "2", stays: "1" });
+});
+
+Deno.test("a file that a peer replaces while the present files are listed is restored as it was", async () => {
+  for (const hour of [0, 1]) {
+    await using served = await serveReplaced();
+    const { clock, files } = served;
+    await files.put("stays", "1");
+    clock.advance(HOUR);
+    const at = Date.now();
+    await files.put("first", "1");
+    clock.advance(hour * HOUR);
+    await using dir = await createTempDir();
+    const target = `${dir.path}/new`;
+    let hasChanged = false;
+    using _list = patch(Deno, "readDir", (readDir) =>
+      async function* (path) {
+        if (!hasChanged && path === `${files.root}/`) {
+          hasChanged = true;
+          assertEquals([await files.put("stays", "22"), await files.remove("d/a")], [204, 204]);
+        }
+        yield* readDir(path);
+      });
+    await restoreTree(files.root, { target, at: new Date(at) });
+    assertEquals([await readFiles(target), hasChanged], [{ "d/a": "2", stays: "1" }, true]);
+  }
+});
+
+Deno.test("if the versions are removed during the call, it rejects", async () => {
+  await using served = await serveReplaced();
+  const { files, at } = served;
+  await using dir = await createTempDir();
+  const target = `${dir.path}/new`;
+  using _run = runWhilePlanned(files.root, () => Deno.removeSync(`${files.root}/${KEPT}/2.new`));
+  const error = await assertRejects(
+    () => restoreTree(files.root, { target, at: new Date(at) }),
+    RestoreError,
+    "were removed at the same time",
+  );
+  assertEquals(error.code, "NO_STATE");
+  assertEquals([...Deno.readDirSync(dir.path)], []);
+});
+
+Deno.test("if a list is damaged, or is missing between others, the call rejects", async () => {
+  await using served = await serveReplaced();
+  const { clock, files, at } = served;
+  await files.put("c", "1");
+  clock.advance(HOUR);
+  await files.put("e", "1");
+  const [first, , , last] = listPeriods(files.root);
+  const lists = `${files.root}/${KEPT}`;
+  const check = async (name: string) => {
+    for (const time of [at, first!]) {
+      await assertRejects(() => restore(files.root, time), Deno.errors.InvalidData, name);
+    }
+  };
+  await Deno.writeTextFile(`${lists}/4.new`, "");
+  await check("4.new");
+  await Deno.writeTextFile(`${lists}/4.new`, JSON.stringify(last));
+  await Deno.remove(`${lists}/3.new`);
+  await check("3.new");
+});
+
+Deno.test("a process that is late, after another one has changed the file in the next hour, makes no version", async () => {
+  await using served = await serveReplaced();
+  const { clock, files } = served;
+  clock.advance(HOUR);
+  await files.put("x", "1");
+  const at = listPeriods(files.root).at(-1)!;
+  const root = await Deno.realPath(files.root);
+  let isLate = false;
+  using _link = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    if (!isLate) {
+      isLate = true;
+      clock.advance(HOUR);
+      const otherProcess = new VersionStore(9, () => {});
+      otherProcess.keep(root, "d/a", Deno.lstatSync(`${root}/d/a`), "replace", "anna");
+      Deno.writeTextFileSync(`${root}/d/new`, "by the other process");
+      Deno.renameSync(`${root}/d/new`, `${root}/d/a`);
+    }
+    linkSync(from, to);
+  });
+  assertEquals(await files.put("d/a", "late"), 409);
+  assertEquals((await restore(files.root, at)).tree, { "d/a": "2" });
+});
+
+Deno.test("a path with another spelling, which the disk takes for the path of a version, is new", async () => {
+  await using served = await serveReplaced();
+  const { files } = served;
+  await files.put("name", "1");
+  served.clock.advance(HOUR);
+  const fold = (path: string | URL) => `${path}`.replace(/NAME$/, "name");
+  {
+    using _lookups = patch(Deno, "lstatSync", (lstatSync) => (path) => lstatSync(fold(path)));
+    using _paths = patch(
+      Deno,
+      "realPathSync",
+      (realPathSync) => (path) => realPathSync(fold(path)),
+    );
+    assertEquals(await files.remove("name"), 204);
+    assertEquals(await files.put("NAME", "2"), 201);
+  }
+  const period = listPeriods(files.root).at(-1)!;
+  assertEquals((await restore(files.root, period)).tree, { "d/a": "2", name: "1" });
+});
+
+Deno.test("if no file was there, no directory is made, and an empty one stays empty", async () => {
+  await using served = await serveEmpty();
+  const { files } = served;
+  await files.put("a", "1");
+  const [period] = listPeriods(files.root);
+  await using dir = await createTempDir();
+  for (const target of [`${dir.path}/new`, dir.path]) {
+    const { files: count } = await restoreTree(files.root, { target, at: period! });
+    assertEquals([count, [...Deno.readDirSync(dir.path)]], [0, []]);
   }
 });
 
@@ -317,8 +443,8 @@ Deno.test("of two names that are one on the disk of the target, one fails, also 
   const { clock, files } = served;
   await files.put("d/a", "lower case");
   await files.put("d/A", "UPPER CASE");
-  const at = Date.now();
   clock.advance(HOUR);
+  const at = Date.now();
   await using dir = await createTempDir();
   const target = `${dir.path}/new`;
   const fold = (path: string | URL) =>
@@ -344,47 +470,11 @@ Deno.test("a directory without versions is refused, and arguments are checked", 
   const call = (options: unknown) => () =>
     restoreTree(dir.path, options as Parameters<typeof restoreTree>[1]);
   const at = new Date();
-  await assertRejects(call({ target, at }), Deno.errors.NotFound, "no earlier versions are kept");
+  await assertRejects(call({ target, at }), RestoreError, "no earlier versions are kept");
   await assertRejects(call({ target, at: new Date(NaN) }), RangeError, "at: must be a valid date");
   await assertRejects(call({ target, at: new Date(Date.now() + DAY) }), RangeError, "at:");
   await assertRejects(call({ target }), TypeError, "at:");
   await assertRejects(call({ at }), TypeError, "target:");
-});
-
-Deno.test("a line that was cut is ignored, and the line after it counts", async () => {
-  await using served = await serveReplaced();
-  const { clock, files, at } = served;
-  const log = `${[...listDays(files.root)].sort().at(-1)}/${LOG}`;
-  await Deno.writeTextFile(log, '\n{"time":"2026-', { append: true });
-  await files.put("d/a", "3");
-  clock.advance(HOUR);
-  await Deno.writeTextFile(log, '\n{"time":"2026-', { append: true });
-  const { tree, result } = await restore(files.root, at);
-  assertEquals([tree, result.doubtful], [{ b: "1", "d/a": "1" }, 0]);
-});
-
-Deno.test("a change counts at its time, also if its day has another date in this time zone", async () => {
-  await using dir = await createTempDir();
-  // In Los Angeles, it is still the day before.
-  const line = {
-    time: "2026-03-02T05:00:00.000Z",
-    by: "peer",
-    what: "delete",
-    path: "a",
-    version: "2026-03-01/21_peer",
-  };
-  await fill(dir.path, {
-    [`root/${KEPT}/2026-03-01/21_peer/a`]: "1",
-    [`root/${KEPT}/2026-03-01/${LOG}`]: `\n${JSON.stringify(line)}`,
-  });
-  const script = `import { restoreTree } from "@degu/files";
-    const options = { target: "${dir.path}/new", at: new Date("2026-03-02T04:00:00Z") };
-    const { files } = await restoreTree("${dir.path}/root", options);
-    console.log(files, await Deno.readTextFile("${dir.path}/new/a"));`;
-  for (const TZ of ["America/Los_Angeles", "Asia/Tokyo"]) {
-    assertEquals(await runScript(script, ["--allow-all", ...importMapFlags()], { TZ }), "1 1\n");
-    await Deno.remove(`${dir.path}/new`, { recursive: true });
-  }
 });
 
 Deno.test("a file that a link leads to is no file of the directory", async () => {
@@ -401,75 +491,43 @@ Deno.test("a file that a link leads to is no file of the directory", async () =>
   }
 });
 
-Deno.test("a line that can't be written fails no change, is logged, and is a gap of the restore", async () => {
-  await using served = await serveEmpty();
-  const { clock, files } = served;
-  await files.put("a", "1");
-  const at = Date.now();
-  clock.advance(HOUR);
-  {
-    using _disk = patch(Deno, "openSync", (openSync) => (path, options) => {
-      if (!`${path}`.endsWith(LOG)) return openSync(path, options);
-      throw Object.assign(new Error("No space left on device"), { code: "ENOSPC" });
-    });
-    assertEquals([await files.put("a", "2"), await files.put("b", "2")], [204, 201]);
-    assertEquals(files.warnings.filter((text) => text.includes("log of namings")).length, 1);
-  }
-  clock.advance(HOUR);
-  assertEquals(await files.put("c", "3"), 201);
-  clock.advance(HOUR);
-  clock.setCtimes();
-  const { tree, events } = await restore(files.root, at);
-  assertEquals(tree, { a: "1" });
-  const found = events.map((event) => event.type === "gap" ? event.reason : event.type);
-  assertEquals(found, ["unwritten", "absent", "absent", "restored"]);
-  assertEquals(
-    events.flatMap((event) => event.type === "absent" ? [[event.path[0], event.isLogged]] : []),
-    [["b", false], ["c", true]],
-  );
-});
-
-Deno.test("a change by another program is reported: its file may not have been there", async () => {
+Deno.test("what another program has changed stays changed, and a directory with versions of its own is reported", async () => {
   await using served = await serveReplaced();
-  const { files, at } = served;
-  await fill(files.root, { new: "by another program" });
-  const { tree, events } = await restore(files.root, at);
-  assertEquals(tree, { b: "1", "d/a": "1" });
-  const absent = events.filter(({ type }) => type === "absent");
-  assertEquals(absent, [{ type: "absent", path: ["new"], isLogged: false }]);
-});
-
-Deno.test("a version that was removed is missing", async () => {
-  await using served = await serveReplaced();
-  const { files, at } = served;
-  await Deno.remove(`${listTimes([...listDays(files.root)].sort().at(-1)!)[0]}/d/a`);
-  const { tree, events } = await restore(files.root, at);
-  assertEquals(tree, { b: "1" });
+  const { files } = served;
+  assertEquals([await files.put("e/b", "1"), await files.remove("e/b")], [201, 204]);
+  assertEquals(await files.put("e/b", "2"), 201);
+  const time = served.at;
+  served.clock.advance(HOUR);
+  assertEquals(await files.remove("e/b"), 204);
+  await fill(files.root, { new: "by another program", [`e/${KEPT}/1.new`]: "", "e/a": "1" });
+  assertEquals((await restore(files.root, listPeriods(files.root).at(-1)!)).tree, {
+    ...{ "d/a": "2", new: "by another program" },
+  });
+  const { tree, events } = await restore(files.root, time);
+  assertEquals(tree, { b: "1", "d/a": "1", new: "by another program" });
   const missing = events.filter(({ type }) => type === "missing");
-  assertEquals(missing, [{ type: "missing", path: ["d", "a"], reason: "no-version" }]);
+  assertEquals(missing, [{ type: "missing", path: ["e"], reason: "own-versions" }]);
 });
 
-Deno.test("a killed process leaves a line without a naming, which changes nothing", async () => {
+Deno.test("a killed process leaves entries of a change that did not take place, and a part of a line", async () => {
   await using served = await serveEmpty();
   const { clock, files } = served;
   for (const path of ["a", "b", "c"]) await files.put(path, path);
-  const at = Date.now();
   clock.advance(DAY);
+  const at = Date.now();
   {
-    // The version and the line exist; the naming, and what follows an error, don't take place.
     using _rename = patch(Deno, "renameSync", () => () => {
       throw Object.assign(new Error("killed"), { code: "EIO" });
     });
     assertEquals(await files.put("a", "2"), 500);
   }
-  const log = `${[...listDays(files.root)].sort().at(-1)}/${LOG}`;
-  const text = await Deno.readTextFile(log);
-  assert(text.includes('"cancel"'));
-  const [, version] = /"version":"([^"]*)"/.exec(text)!;
-  await Deno.link(`${files.root}/a`, `${files.root}/${KEPT}/${version}/a`);
-  await Deno.writeTextFile(log, text.replace(/\n[^\n]*"cancel"[^\n]*/, ""));
-  assertEquals(await Deno.readTextFile(`${files.root}/a`), "a");
+  const [list] = [...Deno.readDirSync(`${files.root}/${KEPT}`)].map(({ name }) => name)
+    .filter((name) => name === "2.new");
+  await Deno.writeTextFile(`${files.root}/${KEPT}/${list}`, '\n"cut', { append: true });
+  await files.put("new", "1");
+  assertEquals((await restore(files.root, at)).tree, { a: "a", b: "b", c: "c" });
   clock.advance(DAY);
+  assertEquals(await files.put("a", "3"), 204);
   assertEquals((await restore(files.root, at)).tree, { a: "a", b: "b", c: "c" });
 });
 
@@ -483,17 +541,17 @@ async function* readInPart(entries: AsyncIterable<Deno.DirEntry>) {
 
 Deno.test("a directory that the disk can only read in part is reported, and versions of which only a part can be read reject", async () => {
   await using files = await serveKeeping({ "d/a": "1", "d/b": "2", c: "3" });
-  const at = Date.now();
   await files.remove("c");
+  const [at] = listPeriods(files.root);
   let part = `${files.root}/d`;
   using _patch = patch(Deno, "readDir", (readDir) => (path) => {
     const entries = readDir(path);
     return `${path}`.startsWith(part) ? readInPart(entries) : entries;
   });
-  const { result, events } = await restore(files.root, at);
+  const { result, events } = await restore(files.root, at!);
   assertEquals(result.missing, 1);
   const missing = events.filter(({ type }) => type === "missing");
   assertEquals(missing, [{ type: "missing", path: ["d"], reason: "unreadable" }]);
   part = `${files.root}/${KEPT}`;
-  await assertRejects(() => restore(files.root, at), Error, "Input/output error");
+  await assertRejects(() => restore(files.root, at!), Error, "Input/output error");
 });

@@ -332,7 +332,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       this.#versions = new VersionStore(keep, (message) => logger.warn(message));
       this.#versions.open(path);
     }
-    return new Root(path, this.#versions.by(serverName ?? "server"));
+    return new Root(path, this.#versions, serverName ?? "");
   }
 
   #removeParts(pattern: RegExp): void {
@@ -697,7 +697,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   async finish(): Promise<void> {
-    await this.#versions?.swept;
+    await this.#versions?.oldRemoved;
     await this.outbox?.syncChangedDirectories();
     await syncAllIfPossible(this.#changedDirectories);
   }

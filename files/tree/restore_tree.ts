@@ -1,10 +1,10 @@
 /**
- * Restoring a directory as it stood at a time, from the versions that were kept, into a new
- * directory. The restored directory isn't changed.
+ * Restoring a directory as it was at the beginning of a period (see `kept_versions.ts`): copies the
+ * present files, with what this period and the later ones have, into a new directory. The restored
+ * directory isn't changed.
  *
- * While the files are copied, the new directory has a marker with the directory and the time. A
- * further call continues if they are the same. Each file is complete and synced before it has its
- * name.
+ * While the files are copied, the new directory has a marker, by whose name a further call knows
+ * that an interrupted call has restored the same state.
  */
 
 import {
@@ -17,6 +17,7 @@ import {
 } from "@degu/degu/internal";
 import { closeLocked, lockIfFree, setMode, setModified } from "../disk/files.ts";
 import {
+  ignoreNotFound,
   isFileSystemError,
   isMissingPathError,
   isSameFile,
@@ -26,28 +27,33 @@ import {
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { basename, dirname, join, realPath, resolve } from "../disk/paths.ts";
-import { keptDirectoryOf } from "../kept_versions.ts";
+import { isDiskFullError } from "../disk/space.ts";
+import { hashText } from "../digest.ts";
+import { areFileNames } from "../file_name.ts";
+import {
+  hourAt,
+  hourOf,
+  keptDirectoryOf,
+  type Period,
+  readAllPeriods,
+  readNewPaths,
+} from "../kept_versions.ts";
 import { pathOf } from "../options.ts";
 import { isReservedName } from "../reserved_name.ts";
 import { PART_SUFFIX, withTrailingSlash } from "../reserved.ts";
-import {
-  type MissingReason,
-  type PlannedFile,
-  planRestore,
-  type RestoreDoubt,
-  type RestoreGap,
-  type RestorePlan,
-} from "./restore_plan.ts";
 
 /** The time, the new directory and the callbacks of {@linkcode restoreTree}. */
 export interface RestoreOptions {
   /**
-   * The path, or a `file:` URL, of the new directory. The path must not exist, or must be an empty
-   * directory, or the directory of an interrupted call for the same directory and time.
+   * The path, or a `file:` URL, of the new directory, which must not exist, or must be empty, or
+   * of an interrupted call for the same directory and state.
    */
   readonly target: string | URL;
-  /** The time, which must not be in the future. */
-  readonly at: Date;
+  /**
+   * The beginning of the local hour of this time; or the name of a directory in `.degu-kept`, for
+   * the state before the changes of this directory.
+   */
+  readonly at: Date | string;
   /** True if the call only plans. By default false. */
   readonly dryRun?: boolean;
   /** Called for each entry of the plan; a file that is copied has its event after the copy. */
@@ -56,28 +62,28 @@ export interface RestoreOptions {
   readonly signal?: AbortSignal;
 }
 
+/** The reason for which an entry isn't restored. */
+export type MissingReason =
+  /** The directory has earlier versions of its own: restore it by itself. */
+  | "own-versions"
+  /** The entry is a link, or neither a file nor a directory. */
+  | "no-file"
+  /** The entry can't be read. */
+  | "unreadable";
+
 /** An event of {@linkcode restoreTree}. Paths are names below the directory. */
 export type RestoreEvent =
-  /** A time about which the logs don't have all namings. Such events come first. */
-  | { readonly type: "gap" } & RestoreGap
-  /** A file was restored; with `dryRun`, the file would be restored. */
+  /** A file is restored: from a directory in `.degu-kept`, or with `null` the present file. */
   | {
     readonly type: "restored";
     readonly path: readonly string[];
-    /** The size in bytes. */
     readonly size: number;
-    /**
-     * The directory of the version below `.degu-kept`, as `2026-01-31/14_laptop`; `null` if the
-     * present file stood there.
-     */
     readonly version: string | null;
-    /** The reason for which another file may have stood there; usually `null`. */
-    readonly doubt: RestoreDoubt | null;
   }
   /** An earlier call has restored the file. */
   | { readonly type: "unchanged"; readonly path: readonly string[] }
-  /** A present file did not stand there. If `isLogged` is false, only its own times tell so. */
-  | { readonly type: "absent"; readonly path: readonly string[]; readonly isLogged: boolean }
+  /** A present file was not there. */
+  | { readonly type: "absent"; readonly path: readonly string[] }
   /** An entry isn't restored. */
   | { readonly type: "missing"; readonly path: readonly string[]; readonly reason: MissingReason }
   /** A file couldn't be restored. */
@@ -95,15 +101,45 @@ export interface RestoreResult {
   readonly missing: number;
   /** The number of files that couldn't be restored: `failed` events. */
   readonly failed: number;
-  /** The number of files with a `doubt`, and of `absent` files without a line. */
-  readonly doubtful: number;
-  /** The number of gaps in the logs. */
-  readonly gaps: number;
 }
 
-const MARKER_NAME = `.restore${PART_SUFFIX}`;
-const TEMPORARY_NAME_PATTERN = /^\.restore-\w+\.degu-part$/;
+/** The reason of a {@linkcode RestoreError}. */
+export type RestoreErrorCode =
+  /** Neither the directory nor one above it has kept versions. */
+  | "NO_VERSIONS"
+  /** No directory in `.degu-kept` has this name, or the time is before the first one. */
+  | "NO_STATE"
+  /** The clock was wrong, so that the time doesn't tell which changes came before it. */
+  | "CLOCK";
+
+/** A directory can't be restored as it was at a time. */
+export class RestoreError extends Error {
+  /** Always `"RestoreError"`. */
+  override readonly name = "RestoreError";
+
+  /**
+   * @param code The reason.
+   * @param message The message.
+   * @param choices The directories in `.degu-kept` that `at` can name instead, in their order.
+   */
+  constructor(
+    readonly code: RestoreErrorCode,
+    message: string,
+    readonly choices: readonly string[] = [],
+  ) {
+    super(message);
+  }
+}
+
+interface Source {
+  readonly file: string;
+  readonly info: Deno.FileInfo;
+  /** The name of the period; `null` for the present file. */
+  readonly version: string | null;
+}
+
 const MAX_COPIES = 8;
+const MAX_CHOICES = 6;
 
 /**
  * Copies the files that were in a directory at a time into a new directory. The directory, or one
@@ -111,22 +147,20 @@ const MAX_COPIES = 8;
  * `downloadTree` with `keep`. The directory isn't changed, and may be missing now. Directories
  * without files aren't restored.
  *
- * The logs of the kept versions tell each naming. So a file is the one that stood at the path at
- * this time. If the file was replaced more than once within an hour, it may be one that stood
- * there less than an hour before. Without logs, the times of the files decide: then a renamed file
- * may have its later path. Events report each doubt.
+ * All changes with `keep` since then are undone. What another program, or a call without `keep`,
+ * has changed stays changed.
  *
  * Needs `--allow-read` of the directory that has `.degu-kept`, and `--allow-read` and
- * `--allow-write` of the target, and to create it, of the directory above it.
+ * `--allow-write` of the target.
  *
  * @param dir The path, or a `file:` URL, of the directory.
  * @param options The new directory and the time.
  * @returns The numbers of files.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if `at` is in the future, or the target is in the directory.
- * @throws {Deno.errors.NotFound} if neither the directory nor one above it has kept versions.
- * @throws {Deno.errors.AlreadyExists} if the target exists, and is not empty or of another call.
- * @throws the error of the system if a directory can't be read or written.
+ * @throws {RangeError} if the target is in the directory.
+ * @throws {RestoreError} if there are no versions of this time.
+ * @throws {Deno.errors.AlreadyExists} if the target has other files.
+ * @throws the error of the system if a directory can't be read or written, or the disk is full.
  *
  * @example
  * ```ts
@@ -135,16 +169,13 @@ const MAX_COPIES = 8;
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/note`, "text");
  * const app = new FilesApp(dir, { write: true, keep: 30 });
  * await using server = await Server.start(["127.0.0.1", 0], app);
- * const client = new Client(server.address);
- * await client.request("PUT", "/note", {}, new TextEncoder().encode("text"));
- * const at = new Date();
- * await new Promise((resolve) => setTimeout(resolve, 10));
- * await deleteEntry(client, "/note");
+ * await deleteEntry(new Client(server.address), "/note");
  *
- * const target = await Deno.makeTempDir();
- * const { files } = await restoreTree(dir, { target, at });
+ * const target = `${await Deno.makeTempDir()}/restored`;
+ * const { files } = await restoreTree(dir, { target, at: new Date() });
  * assertEquals([files, await Deno.readTextFile(`${target}/note`)], [1, "text"]);
  * await Deno.remove(dir, { recursive: true });
  * await Deno.remove(target, { recursive: true });
@@ -165,32 +196,81 @@ export async function restoreTree(
     },
   ) as RestoreOptions;
   const requestedTarget = resolve(pathOf("target", target));
-  if (at === undefined) throw wrongTypeError("at", "a Date", at);
-  const time = new Date(at);
+  if (at === undefined) throw wrongTypeError("at", "a Date or a string", at);
   const path = await findRealPath(resolve(pathOf("dir", dir)));
   const targetPath = await findRealPath(requestedTarget);
   const { root, names } = findRoot(path);
-  for (const outer of [path, keptDirectoryOf(root)]) {
+  const keptDirectory = keptDirectoryOf(root);
+  for (const outer of [path, keptDirectory]) {
     if (withTrailingSlash(targetPath).startsWith(withTrailingSlash(outer))) {
       throw notAllowedError("target", `must not be in ${outer}`);
     }
   }
-  const marker = JSON.stringify({ dir: path, at: time.toISOString() });
+  const periods = await readAllPeriods(keptDirectory);
+  const firstNumber = findFirstNumber(periods, at);
+  const id = hashText(JSON.stringify([path, firstNumber]));
+  const marker = `.restore-${id}${PART_SUFFIX}`;
   checkTarget(targetPath, marker);
-  const plan = await planRestore(root, names, time);
-  const run = new Run(targetPath, plan, onEvent, signal);
-  if (dryRun) return run.describe();
+  const hasPeriods = periods.at(-1)!.number >= firstNumber;
+  const run = new Run({
+    root,
+    names,
+    firstNumber,
+    hasPeriods,
+    target: targetPath,
+    onEvent,
+    signal,
+  });
+  await run.plan();
+  if (!run.hasFiles || dryRun) return run.describe();
   const isNew = createDirectory(targetPath);
   using _marker = openMarker(targetPath, marker);
   if (isNew) await syncAllIfPossible([dirname(targetPath)]);
-  const result = await run.copy();
-  if (result.failed === 0) removeIfPresentSync(`${targetPath}/${MARKER_NAME}`);
+  await run.copy();
+  // After a failure, the marker stays for a call that continues.
+  if (run.result.failed === 0) removeIfPresentSync(`${targetPath}/${marker}`);
   await syncAllIfPossible([targetPath]);
-  return result;
+  return run.result;
 }
 
-function checkTime(label: string, time: Date): void {
-  if (!(time instanceof Date)) throw wrongTypeError(label, "a Date", time);
+const TEMPORARY_NAME_PATTERN = /^\.restore-copy-\w+\.degu-part$/;
+
+/** The target is new, empty, or has the marker of an interrupted call for the same state. */
+function checkTarget(target: string, marker: string): void {
+  const info = lstatOrNull(target);
+  if (info === null) return;
+  const isFree = info.isDirectory && (lstatOrNull(`${target}/${marker}`) !== null ||
+    Deno.readDirSync(target)[Symbol.iterator]().next().done === true);
+  if (!isFree) throw new Deno.errors.AlreadyExists(`${target} exists, and is not empty`);
+}
+
+/** Returns false if the directory exists. */
+function createDirectory(path: string): boolean {
+  if (lstatOrNull(path) !== null) return false;
+  Deno.mkdirSync(path, { mode: 0o700 });
+  return true;
+}
+
+/** Creates the marker of the target, and locks it. Another call may have used the target before. */
+function openMarker(target: string, marker: string): Disposable {
+  checkTarget(target, marker);
+  const file = Deno.openSync(`${target}/${marker}`, { write: true, create: true, mode: 0o600 });
+  try {
+    if (!lockIfFree(file)) throw new Deno.errors.Busy(`another call restores to ${target}`);
+    // A killed process may have left a file.
+    for (const { name } of Deno.readDirSync(target)) {
+      if (TEMPORARY_NAME_PATTERN.test(name)) removeIfPresentSync(`${target}/${name}`);
+    }
+  } catch (error) {
+    closeLocked(file);
+    throw error;
+  }
+  return { [Symbol.dispose]: () => closeLocked(file) };
+}
+
+function checkTime(label: string, time: Date | string): void {
+  if (typeof time === "string") return;
+  if (!(time instanceof Date)) throw wrongTypeError(label, "a Date or a string", time);
   if (Number.isNaN(time.getTime())) throw notAllowedError(label, "must be a valid date");
   if (time.getTime() > Date.now()) throw notAllowedError(label, "must not be in the future");
 }
@@ -214,7 +294,7 @@ function findRoot(path: string): { readonly root: string; readonly names: readon
     if (dirname(root) === root || isReservedName(name)) {
       const problem = `no earlier versions are kept of ${path}: it was not served or copied with ` +
         "keep, or its versions were removed";
-      throw new Deno.errors.NotFound(problem);
+      throw new RestoreError("NO_VERSIONS", problem);
     }
     names.unshift(name);
   }
@@ -230,179 +310,255 @@ function hasVersions(root: string, isRequired: boolean): boolean {
   }
 }
 
-function checkTarget(target: string, marker: string): void {
-  const info = lstatOrNull(target);
-  if (info === null) return;
-  if (!info.isDirectory) throw new Deno.errors.AlreadyExists(`${target} exists`);
-  const existingMarker = readMarker(`${target}/${MARKER_NAME}`);
-  if (existingMarker === marker) return;
-  if (existingMarker !== "") {
-    const { dir, at } = parseMarker(existingMarker);
-    throw new Deno.errors.AlreadyExists(
-      `${target} has an unfinished restore of ${dir} at ${at}`,
-    );
+/**
+ * Finds the number of the first period that is undone. If none is undone, it is the number of the
+ * next period.
+ */
+function findFirstNumber(periods: readonly Period[], at: Date | string): number {
+  const fail = (code: RestoreErrorCode, problem: string, first: number) => {
+    const start = Math.max(0, Math.min(first, periods.length) - MAX_CHOICES / 2);
+    const choices = periods.slice(start, start + MAX_CHOICES).map(({ name }) => name);
+    return new RestoreError(code, problem, choices);
+  };
+  if (periods.length === 0) throw new RestoreError("NO_VERSIONS", "no earlier versions are kept");
+  if (typeof at === "string") {
+    const period = periods.find(({ name }) => name === at);
+    if (period !== undefined) return period.number;
+    throw fail("NO_STATE", `no earlier versions are named ${at}`, periods.length);
   }
-  const isEmpty = [...Deno.readDirSync(target)].every(({ name }) => name === MARKER_NAME);
-  if (!isEmpty) throw new Deno.errors.AlreadyExists(`${target} exists, and is not empty`);
-}
-
-/** A killed process may have left an empty marker in an empty directory. */
-function readMarker(path: string): string {
-  return lstatOrNull(path) === null ? "" : Deno.readTextFileSync(path);
-}
-
-function parseMarker(text: string): { readonly dir: unknown; readonly at: unknown } {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return { dir: "another directory", at: "another time" };
+  const hour = hourAt(at);
+  const index = periods.findIndex((period) => hourOf(period) >= hour);
+  const first = index < 0 ? periods.length : index;
+  const hours = periods.map(hourOf);
+  const [hoursBefore, hoursSince] = [hours.slice(0, first), hours.slice(first)];
+  const isInOrder = hoursBefore.every((each) => each <= hoursBefore.at(-1)!) &&
+    [...hoursSince, hourAt(new Date(Date.now()))].every((each) => each >= (hoursSince[0] ?? ""));
+  if (!isInOrder) {
+    throw fail("CLOCK", `the clock was wrong: it is unknown what changed before ${hour}`, first);
   }
-}
-
-/** Returns false if the directory exists. */
-function createDirectory(path: string): boolean {
-  if (lstatOrNull(path) !== null) return false;
-  Deno.mkdirSync(path, { mode: 0o700 });
-  return true;
-}
-
-/** Creates the marker of the target, and locks it. Another call may have used the target before. */
-function openMarker(target: string, marker: string): Disposable {
-  const path = `${target}/${MARKER_NAME}`;
-  const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
-  try {
-    if (!lockIfFree(file)) throw new Deno.errors.Busy(`another call restores to ${target}`);
-    const isNew = file.statSync().size === 0;
-    try {
-      checkTarget(target, marker);
-    } catch (error) {
-      if (isNew) removeIfPresentSync(path);
-      throw error;
-    }
-    if (isNew) {
-      file.writeSync(new TextEncoder().encode(marker));
-      file.syncSync();
-    }
-    // A killed process may have left a file.
-    for (const { name } of Deno.readDirSync(target)) {
-      if (TEMPORARY_NAME_PATTERN.test(name)) removeIfPresentSync(`${target}/${name}`);
-    }
-  } catch (error) {
-    closeLocked(file);
-    throw error;
+  if (first === 0 && hours[0] !== hour) {
+    throw fail("NO_STATE", `there are no earlier versions of ${hour}`, first);
   }
-  return { [Symbol.dispose]: () => closeLocked(file) };
+  return periods[0]!.number + first;
 }
 
 class Run {
+  readonly #root: string;
+  readonly #prefix: readonly string[];
+  readonly #keptDirectory: string;
+  readonly #firstNumber: number;
   readonly #target: string;
-  readonly #plan: RestorePlan;
   readonly #onEvent: (event: RestoreEvent) => void;
   readonly #signal: AbortSignal | undefined;
+  /** What each path has at the time, `null` for nothing. */
+  readonly #sources = new Map<string, Source | null>();
+  /** The directories with versions of their own. */
+  readonly #ownVersions = new Set<string>();
+  #hasPeriods: boolean;
   readonly #changedDirectories = new Set<string>();
   /** The files of the target that this call has restored, or has found restored. */
   readonly #restoredFiles = new Set<string>();
-  readonly #counts = { files: 0, bytes: 0, unchanged: 0, failed: 0, doubtful: 0 };
+  readonly result = { files: 0, bytes: 0, unchanged: 0, missing: 0, failed: 0 };
 
-  constructor(
-    target: string,
-    plan: RestorePlan,
-    onEvent: (event: RestoreEvent) => void,
-    signal: AbortSignal | undefined,
-  ) {
+  constructor({ root, names, firstNumber, hasPeriods, target, onEvent, signal }: {
+    readonly root: string;
+    readonly names: readonly string[];
+    readonly firstNumber: number;
+    readonly hasPeriods: boolean;
+    readonly target: string;
+    readonly onEvent: (event: RestoreEvent) => void;
+    readonly signal: AbortSignal | undefined;
+  }) {
+    this.#root = root;
+    this.#prefix = names;
+    this.#keptDirectory = keptDirectoryOf(root);
+    this.#firstNumber = firstNumber;
+    this.#hasPeriods = hasPeriods;
     this.#target = target;
-    this.#plan = plan;
     this.#onEvent = onEvent;
     this.#signal = signal;
   }
 
-  describe(): RestoreResult {
-    this.#describeRest();
-    for (const file of this.#plan.files) {
-      if (this.#isRestored(file)) this.#reportUnchanged(file);
-      else this.#reportRestored(file);
-    }
-    return this.#result();
+  get hasFiles(): boolean {
+    return [...this.#sources.values()].some((source) => source !== null);
   }
 
-  async copy(): Promise<RestoreResult> {
-    this.#describeRest();
-    const remainingFiles = this.#plan.files.values();
+  async plan(): Promise<void> {
+    // First the present files: if a file changes meanwhile, the last period has its old content.
+    const presentFiles = await this.#listPresent();
+    const add = (path: string, source: Source | null) => {
+      const names = path.split("/");
+      const isBelow = names.length > this.#prefix.length &&
+        this.#prefix.every((name, index) => names[index] === name);
+      if (!isBelow || !areFileNames(names) || names.some(isReservedName)) return;
+      if (this.#isOfOwnVersions(names)) return;
+      if (!this.#sources.has(path)) this.#sources.set(path, source);
+    };
+    for (const period of await this.#readPeriods()) {
+      for (const path of readNewPaths(this.#keptDirectory, period)) add(path, null);
+      for await (const path of listFiles(`${this.#keptDirectory}/${period.name}`, this.#prefix)) {
+        const source = this.#findVersion(period, path);
+        if (source !== null) add(path, source);
+      }
+    }
+    // Old versions may have been removed since then.
+    await this.#readPeriods();
+    for (const [path, source] of presentFiles) {
+      add(path, source);
+      const isAbsent = this.#sources.get(path) === null;
+      if (isAbsent) this.#onEvent({ type: "absent", path: this.#namesOf(path) });
+    }
+  }
+
+  /** Reads the periods that are undone. */
+  async #readPeriods(): Promise<readonly Period[]> {
+    const periods = (await readAllPeriods(this.#keptDirectory))
+      .filter(({ number }) => number >= this.#firstNumber);
+    if (periods.length > 0) this.#hasPeriods = true;
+    if (!this.#hasPeriods || periods[0]?.number === this.#firstNumber) return periods;
+    throw new RestoreError("NO_STATE", "the earlier versions were removed at the same time");
+  }
+
+  #isOfOwnVersions(names: readonly string[]): boolean {
+    return names.some((_name, depth) => this.#ownVersions.has(names.slice(0, depth).join("/")));
+  }
+
+  async #listPresent(): Promise<ReadonlyMap<string, Source>> {
+    const files = new Map<string, Source>();
+    const pending = [this.#prefix.join("/")];
+    for (let directory; (directory = pending.pop()) !== undefined;) {
+      const directoryPath = `${withTrailingSlash(this.#root)}${directory}`;
+      if (!lstatOrNull(directoryPath)?.isDirectory) continue;
+      for (const { name } of await this.#readDirectory(directoryPath, directory)) {
+        if (isReservedName(name)) continue;
+        const path = directory === "" ? name : `${directory}/${name}`;
+        const file = `${withTrailingSlash(this.#root)}${path}`;
+        const info = ignoreUnreadable(() => lstatOrNull(file));
+        if (info?.isFile) files.set(path, { file, info, version: null });
+        else if (!info?.isDirectory) this.#addMissing(path, info ? "no-file" : "unreadable");
+        else if (lstatOrNull(keptDirectoryOf(file)) === null) pending.push(path);
+        else {
+          this.#ownVersions.add(path);
+          this.#addMissing(path, "own-versions");
+        }
+      }
+    }
+    return files;
+  }
+
+  async #readDirectory(path: string, directory: string): Promise<Deno.DirEntry[]> {
+    try {
+      return await Array.fromAsync(Deno.readDir(path));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) throw error;
+      if (directory === this.#prefix.join("/")) throw error;
+      this.#addMissing(directory, "unreadable");
+      return [];
+    }
+  }
+
+  #addMissing(path: string, reason: MissingReason): void {
+    this.result.missing++;
+    this.#onEvent({ type: "missing", path: this.#namesOf(path), reason });
+  }
+
+  #namesOf(path: string): readonly string[] {
+    return path.split("/").slice(this.#prefix.length);
+  }
+
+  #findVersion({ name }: Period, path: string): Source | null {
+    const file = `${this.#keptDirectory}/${name}/${path}`;
+    const info = lstatOrNull(file);
+    return info?.isFile ? { file, info, version: name } : null;
+  }
+
+  describe(): RestoreResult {
+    for (const [path, source] of this.#sources) {
+      if (source === null) continue;
+      if (this.#isRestored(this.#targetOf(path), source)) this.#reportUnchanged(path);
+      else this.#reportRestored(path, source);
+    }
+    return this.result;
+  }
+
+  async copy(): Promise<void> {
+    const remainingSources = this.#sources.entries();
+    const errors: unknown[] = [];
     await Promise.all(Array.from({ length: MAX_COPIES }, async () => {
-      for (const file of remainingFiles) {
-        this.#signal?.throwIfAborted();
-        await this.#copyFile(file);
+      try {
+        for (const [path, source] of remainingSources) {
+          if (errors.length > 0) return;
+          this.#signal?.throwIfAborted();
+          if (source !== null) await this.#copyFile(path, source);
+        }
+      } catch (error) {
+        errors.push(error);
       }
     }));
+    // The other copies have ended, too.
+    if (errors.length > 0) throw errors[0];
     await syncAllIfPossible(this.#changedDirectories);
-    return this.#result();
   }
 
-  #describeRest(): void {
-    const { gaps, absent, missing } = this.#plan;
-    for (const gap of gaps) this.#onEvent({ type: "gap", ...gap });
-    for (const file of absent) {
-      if (!file.isLogged) this.#counts.doubtful++;
-      this.#onEvent({ type: "absent", ...file });
-    }
-    for (const file of missing) this.#onEvent({ type: "missing", ...file });
-  }
-
-  #result(): RestoreResult {
-    const { missing, gaps } = this.#plan;
-    return { ...this.#counts, missing: missing.length, gaps: gaps.length };
-  }
-
-  #pathOf(path: readonly string[]): string {
-    return `${withTrailingSlash(this.#target)}${path.join("/")}`;
+  #targetOf(path: string): string {
+    return `${this.#target}/${this.#namesOf(path).join("/")}`;
   }
 
   /** Each file with its final name is complete. */
-  #isRestored({ path, info }: PlannedFile): boolean {
-    const existing = lstatOrNull(this.#pathOf(path));
+  #isRestored(targetPath: string, { info }: Source): boolean {
+    const existing = lstatOrNull(targetPath);
     return existing !== null && existing.isFile && existing.size === info.size &&
       existing.mtime?.getTime() === info.mtime?.getTime();
   }
 
-  #reportUnchanged({ path, doubt }: PlannedFile): void {
-    this.#counts.unchanged++;
-    if (doubt !== null) this.#counts.doubtful++;
-    this.#onEvent({ type: "unchanged", path });
+  #reportUnchanged(path: string): void {
+    this.result.unchanged++;
+    this.#onEvent({ type: "unchanged", path: this.#namesOf(path) });
   }
 
-  #reportRestored({ path, info: { size }, version, doubt }: PlannedFile): void {
-    this.#counts.files++;
-    this.#counts.bytes += size;
-    if (doubt !== null) this.#counts.doubtful++;
-    this.#onEvent({ type: "restored", path, size, version, doubt });
+  #reportRestored(path: string, { info: { size }, version }: Source): void {
+    this.result.files++;
+    this.result.bytes += size;
+    this.#onEvent({ type: "restored", path: this.#namesOf(path), size, version });
   }
 
-  async #copyFile(file: PlannedFile): Promise<void> {
-    const { path } = file;
+  async #copyFile(path: string, planned: Source): Promise<void> {
+    const targetPath = this.#targetOf(path);
+    const temporaryPath = `${this.#target}/.restore-copy-${makeRandomSuffix()}${PART_SUFFIX}`;
+    let source = planned;
     try {
-      const targetPath = this.#pathOf(path);
       this.#checkNotRestored(targetPath);
-      if (this.#isRestored(file)) {
+      if (this.#isRestored(targetPath, source)) {
         this.#addRestored(targetPath);
-        return this.#reportUnchanged(file);
+        return this.#reportUnchanged(path);
       }
-      this.#makeDirectories(path.slice(0, -1));
-      const temporaryPath = `${this.#target}/.restore-${makeRandomSuffix()}${PART_SUFFIX}`;
-      try {
-        await copyUnchanged(file, temporaryPath);
-        this.#checkNotRestored(targetPath);
-        Deno.renameSync(temporaryPath, targetPath);
-        this.#addRestored(targetPath);
-      } finally {
-        removeIfPresentSync(temporaryPath);
+      this.#makeDirectory(dirname(targetPath));
+      while (!await copyUnchanged(source, temporaryPath)) {
+        // The present file has changed since then, or a version was removed.
+        const versions = (await this.#readPeriods()).map((period) =>
+          this.#findVersion(period, path)
+        );
+        const version = versions.find((each) => each !== null);
+        if (source.version !== null || version === undefined) {
+          throw Object.assign(new Error(`${source.file} changed during the copy`), {
+            code: "EAGAIN",
+          });
+        }
+        source = version;
       }
-      this.#changedDirectories.add(dirname(targetPath));
+      this.#checkNotRestored(targetPath);
+      Deno.renameSync(temporaryPath, targetPath);
+      this.#addRestored(targetPath);
     } catch (error) {
-      if (!isFileSystemError(error) || error instanceof Deno.errors.NotCapable) throw error;
-      this.#counts.failed++;
-      return this.#onEvent({ type: "failed", path, error });
+      const isOfFile = isFileSystemError(error) && !isDiskFullError(error) &&
+        !(error instanceof Deno.errors.NotCapable);
+      if (!isOfFile) throw error;
+      this.result.failed++;
+      return this.#onEvent({ type: "failed", path: this.#namesOf(path), error });
+    } finally {
+      removeIfPresentSync(temporaryPath);
     }
-    this.#reportRestored(file);
+    this.#reportRestored(path, source);
   }
 
   /** The disk of the target may take two names for one, as with upper and lower case. */
@@ -420,13 +576,43 @@ class Run {
     this.#restoredFiles.add(formatIdentity(info));
   }
 
-  #makeDirectories(names: readonly string[]): void {
-    for (let depth = 1; depth <= names.length; depth++) {
-      const directory = this.#pathOf(names.slice(0, depth));
-      if (lstatOrNull(directory)?.isDirectory) continue;
-      Deno.mkdirSync(directory);
-      this.#changedDirectories.add(directory).add(dirname(directory));
+  #makeDirectory(path: string): void {
+    this.#changedDirectories.add(path);
+    if (lstatOrNull(path)?.isDirectory) return;
+    this.#makeDirectory(dirname(path));
+    Deno.mkdirSync(path);
+  }
+}
+
+/** Lists the paths of the files below a directory of a period, which may be missing. */
+async function* listFiles(
+  root: string,
+  prefix: readonly string[],
+): AsyncGenerator<string, void, void> {
+  const pending = [prefix.join("/")];
+  for (let directory; (directory = pending.pop()) !== undefined;) {
+    const path = directory === "" ? root : `${root}/${directory}`;
+    if (!lstatOrNull(path)?.isDirectory) continue;
+    for (const { name, isDirectory } of await ignoreNotFound(readAll(path)) ?? []) {
+      const entryPath = directory === "" ? name : `${directory}/${name}`;
+      if (isDirectory) pending.push(entryPath);
+      else yield entryPath;
     }
+  }
+}
+
+/** On a damaged disk, synchronous reading may miss a part. */
+function readAll(path: string): Promise<Deno.DirEntry[]> {
+  return Array.fromAsync(Deno.readDir(path));
+}
+
+/** Deno can't name a file whose name isn't UTF-8. */
+function ignoreUnreadable<T>(read: () => T): T | null {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return null;
   }
 }
 
@@ -434,18 +620,20 @@ function formatIdentity({ dev, ino }: Deno.FileInfo): string {
   return `${dev} ${ino}`;
 }
 
-/** A hard link would pass later changes of the restored file on to the version. */
-async function copyUnchanged({ source, info }: PlannedFile, targetPath: string): Promise<void> {
-  await Deno.copyFile(source, targetPath);
-  const sourceInfo = lstatOrNull(source);
-  const isUnchanged = sourceInfo !== null && isSameFile(sourceInfo, info) &&
-    sourceInfo.size === info.size && sourceInfo.mtime?.getTime() === info.mtime?.getTime() &&
+/**
+ * Returns false if the file has changed. A hard link would pass later changes of the restored file
+ * on to the version.
+ */
+async function copyUnchanged({ file, info }: Source, targetPath: string): Promise<boolean> {
+  if (await ignoreNotFound(Deno.copyFile(file, targetPath).then(() => true)) === null) return false;
+  const fileInfo = lstatOrNull(file);
+  const isUnchanged = fileInfo !== null && isSameFile(fileInfo, info) &&
+    fileInfo.size === info.size && fileInfo.mtime?.getTime() === info.mtime?.getTime() &&
     Deno.lstatSync(targetPath).size === info.size;
-  if (!isUnchanged) {
-    throw Object.assign(new Error(`${source} changed during the copy`), { code: "EAGAIN" });
-  }
+  if (!isUnchanged) return false;
   if (info.mode !== null) setMode(targetPath, info.mode);
   if (info.mtime !== null) setModified(targetPath, info.mtime);
-  using file = await Deno.open(targetPath, { read: true, write: Deno.build.os === "windows" });
-  await file.sync();
+  using copy = await Deno.open(targetPath, { read: true, write: Deno.build.os === "windows" });
+  await copy.sync();
+  return true;
 }

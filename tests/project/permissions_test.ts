@@ -390,8 +390,8 @@ function findSystemdObstacle(): Promise<string | null> {
 const OPTIONAL = "sys=statfs";
 
 /** The log of a day on which a file was stored. */
-const LOG = "2020-01-01/namings.jsonl";
-const LINE = '\n{"time":"2020-01-01T00:00:00.000Z","by":"server","what":"create","path":"file"}';
+const LIST = "1.new";
+const LINE = '"2020-01-01T09_1"';
 
 /** The permissions in each row of the table in agent/docs/permissions.md. */
 const section = await readProjectFile("agent/docs/permissions.md");
@@ -432,7 +432,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   await fill(homes.path, { "inbox": null, "person/Inbox": null, "tmp": null });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
   await fill(localDirectory, {
-    ...{ "restored": null, "copy/file": "x", [`copy/.degu-kept/${LOG}`]: LINE },
+    ...{ "restored": null, "copy/file": "x", [`copy/.degu-kept/${LIST}`]: LINE },
     ...{ "target": null, "synced": null },
     ...{ "file": "x", "own/file": "x", "moved/named": "x", "outbox/file": "x" },
   });
