@@ -166,7 +166,8 @@ function addServe(program: AgentCommand): void {
     .option("--new-only", "let peers only add files to the inbox, but not replace or delete files")
     .option(
       "--keep <days>",
-      "keep each file that a peer replaces or deletes in the inbox for this many days",
+      "keep each file that a peer replaces or deletes in the inbox: for at least this many days, and until this many later days had \
+changes; to free the space, remove .degu-kept in the directory of the peer",
       parseKeep,
     )
     .option(
@@ -336,7 +337,8 @@ directory to the inbox of a peer. The contents of the first directory are copied
     )
     .option(
       "--keep <days>",
-      "keep each local file that is replaced or deleted for this many days",
+      "keep each local file that is replaced or deleted: for at least this many days, and until this many later days had changes; to \
+free the space, remove .degu-kept in the local directory",
       parseKeep,
     )
     .option("--move", "remove each local file after the peer has verified and stored it")
@@ -376,10 +378,10 @@ function addRestore(program: AgentCommand): void {
 versions: DIR is a directory of the inbox of "degu serve --keep", or the copy of "degu sync --keep", or a directory in it. DIR is \
 not changed, and may be deleted. To continue after an interruption, run the same command again.
 
-What peers changed with --keep since then is undone. What another program changed stays changed.`,
+What peers changed with --keep since then is undone. What another program changed, or peers while --keep was off, stays changed.`,
     )
     .argument("<dir>", "the directory in the inbox")
-    .argument("<new>", "the new directory, which must not be in DIR")
+    .argument("<new>", "the new directory, not in DIR, nor directly in an inbox")
     .option(
       "--at <time>",
       "the local hour, as 2026-01-31T14:00, or a directory in .degu-kept (default: this hour of yesterday)",

@@ -2,7 +2,7 @@ import type { Peer } from "@degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { RESERVED_DIRECTORY } from "./command.ts";
 import { makeNameKey, MAX_NAME_LENGTH } from "./open_device.ts";
-import { isNotFound } from "./local_paths.ts";
+import { isNotFound, mayRead } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, errorCodeOf } from "./error_codes.ts";
@@ -54,6 +54,14 @@ function findSystemResponse(error: unknown): ResponseTuple | null {
     return [503, "Service Unavailable", { "retry-after": "1" }, null];
   }
   return /^(?:E[A-Z0-9]+|errno \d+)$/.test(code) ? [500, "Internal Server Error", {}, null] : null;
+}
+
+/** Reports whether a directory is an inbox, in which each peer has its own directory. */
+export async function isInbox(path: string): Promise<boolean> {
+  const directory = join(path, RESERVED_DIRECTORY);
+  if (!mayRead(directory)) return false;
+  const names = await listNamesIn(directory).catch(() => []);
+  return names.some((name) => RECORD_NAME_PATTERN.test(name));
 }
 
 export class Inbox {

@@ -127,7 +127,7 @@ function isInodeIn(path: string, keys: ReadonlySet<string>): boolean {
 }
 
 /** Without this check, Deno would prompt for the permission. */
-function mayRead(path: string): boolean {
+export function mayRead(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 

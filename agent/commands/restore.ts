@@ -3,6 +3,7 @@ import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from
 import { type Context, formatShellCommand } from "../command.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
+import { isInbox } from "../inbox.ts";
 import {
   CHECK_NAME_ADVICE,
   describeMissingDirectory,
@@ -12,7 +13,7 @@ import {
   toLocalPath,
 } from "../local_paths.ts";
 import { formatBytes, formatCount, type Output } from "../output.ts";
-import { resolve } from "../paths.ts";
+import { join, resolve } from "../paths.ts";
 import { isRemotePath } from "../remote_files.ts";
 import { findDefaultTime, formatRestoreTime } from "../restore_time.ts";
 
@@ -42,13 +43,27 @@ export async function restore(
   const deviceDirectory = await findDeviceDirectory(context.home);
   for (const path of [dir, target]) await deviceDirectory.check(path);
   await checkParent(target);
+  const example = formatShellCommand(await makeExample(dir));
+  // Another target is refused for this reason.
+  const isEmpty = await Array.fromAsync(Deno.readDir(target)).then(({ length }) => length === 0)
+    .catch((error) => error instanceof Deno.errors.NotFound);
+  if (isEmpty && await isInbox(dirname(target))) {
+    throw new Failure(
+      `${
+        JSON.stringify(target)
+      } is directly in an inbox, where each directory belongs to a peer: name another new ` +
+        `directory, as ${example}`,
+      "USAGE",
+      { path: target },
+    );
+  }
   const time = typeof at === "string" ? `before ${at}` : `at ${formatRestoreTime(at)}`;
   output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was ${time}`);
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
   const report = new Report(output, dryRun);
   const onEvent = (event: RestoreEvent) => report.add(event);
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
-    throw toFailure(error, { dir, target, info });
+    throw toFailure(error, { dir, target, info, example });
   });
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0 && info?.isFile) {
@@ -80,6 +95,13 @@ function checkIsLocal(operand: string): void {
   );
 }
 
+/** Makes an example of a new directory, which is not directly in an inbox. */
+async function makeExample(dir: string): Promise<string> {
+  const parent = dirname(dir);
+  const directory = await isInbox(parent) ? dirname(parent) : parent;
+  return join(directory, `${basename(dir)}-restored`);
+}
+
 async function checkParent(target: string): Promise<void> {
   if (await ignoreNotFound(Deno.lstat(target)) !== null) return;
   const parent = dirname(target);
@@ -94,16 +116,16 @@ async function checkParent(target: string): Promise<void> {
 
 function toFailure(
   error: unknown,
-  { dir, target, info }: {
+  { dir, target, info, example }: {
     readonly dir: string;
     readonly target: string;
+    readonly example: string;
     readonly info: Deno.FileInfo | null;
   },
 ): unknown {
   const options = { cause: error, path: target };
   const quoted = JSON.stringify(target);
   if (error instanceof RangeError) {
-    const example = formatShellCommand(`${dir}-restored`);
     return new Failure(
       `${quoted} is in the directory that is restored, or among its versions: name a new directory outside, as ${example}`,
       "USAGE",
@@ -111,16 +133,20 @@ function toFailure(
     );
   }
   if (error instanceof Deno.errors.AlreadyExists) {
-    return new Failure(`${quoted} exists: name a new directory`, "ALREADY_THERE", options);
+    return new Failure(
+      `${quoted} exists, and is not empty: name a new directory`,
+      "ALREADY_THERE",
+      options,
+    );
   }
   if (!(error instanceof RestoreError)) return error;
   const dirOptions = { cause: error, path: dir };
   if (error.code !== "NO_VERSIONS") {
     const choices = error.choices.map((name) => `--at ${name}`).join(", or ");
-    const problem =
-      `${error.message}: name the first changes to undo, a directory in .degu-kept: ` +
-      choices;
-    return new Failure(problem, "NOT_THERE", dirOptions);
+    const advice = choices === ""
+      ? "run the command again"
+      : `name the first changes to undo, a directory in .degu-kept: ${choices}`;
+    return new Failure(`${error.message}: ${advice}`, "NOT_THERE", dirOptions);
   }
   return new Failure(
     info === null
@@ -136,12 +162,14 @@ function toFailure(
   );
 }
 
+/** More files that were not there are counted. */
+const MAX_ABSENT_NAMES = 10;
+
 class Report {
   hasFailed = false;
   readonly #output: Output;
   readonly #isDryRun: boolean;
-  /** The names of files that were not there, until the first other event. */
-  #absentNames: string[] | null = [];
+  readonly #absentNames: string[] = [];
 
   constructor(output: Output, isDryRun: boolean) {
     this.#output = output;
@@ -152,7 +180,6 @@ class Report {
     const dryRun = this.#isDryRun ? { dryRun: true } : {};
     const path = event.path.join("/");
     const name = formatName(path);
-    if (event.type !== "absent") this.#printAbsent();
     switch (event.type) {
       case "restored": {
         const { size, version } = event;
@@ -166,13 +193,12 @@ class Report {
           ...dryRun,
         });
       }
-      case "absent": {
-        if (this.#absentNames !== null && !this.#output.json) {
-          this.#absentNames.push(name);
-          return;
+      case "absent":
+        this.#absentNames.push(name);
+        if (this.#output.json) {
+          this.#output.printResult("", { action: "leave", path, ...dryRun });
         }
-        return this.#output.printResult(formatAbsent(name), { action: "leave", path, ...dryRun });
-      }
+        return;
       case "missing": {
         const { reason } = event;
         if (reason !== "no-file") this.hasFailed = true;
@@ -193,16 +219,16 @@ class Report {
     }
   }
 
-  /** Prints the buffered names, which would hide the error of a restore without any file. */
   #printAbsent(): void {
-    for (const name of this.#absentNames ?? []) {
-      this.#output.printResult(formatAbsent(name), {});
-    }
-    this.#absentNames = null;
+    const count = this.#absentNames.length;
+    const lines = count <= MAX_ABSENT_NAMES
+      ? this.#absentNames.map((name) => `left out: ${name}: it was not there then`)
+      : [`left out: ${formatCount(count, "file")}: they were not there then`];
+    for (const line of lines) this.#output.printResult(line, {});
   }
 
   finish(result: RestoreResult, target: string, time: string): void {
-    this.#printAbsent();
+    if (!this.#output.json) this.#printAbsent();
     const { files, bytes, unchanged, missing, failed } = result;
     const parts = [
       `${formatCount(files, "file")} ${this.#isDryRun ? "would be " : ""}restored, ${
@@ -212,12 +238,9 @@ class Report {
       ...missing > 0 ? [`${missing} not restored`] : [],
       ...failed > 0 ? [`${failed} failed`] : [],
     ];
-    this.#output.note(`${parts.join("; ")}: ${basename(target)} as it was ${time}`);
+    this.#output.note(`${parts.join("; ")}: ${target}, as it was ${time}`);
+    if (failed > 0) this.#output.error("run the same command again to continue");
   }
-}
-
-function formatAbsent(name: string): string {
-  return `not restored: ${name}: it was not there`;
 }
 
 /** A name with a line feed would look like two lines. */

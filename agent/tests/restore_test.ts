@@ -213,7 +213,7 @@ const GOOD = { letter: "good", d: null, "d/deleted": "1", "d/stays": "2", old: M
 
 Deno.test("restore brings a directory back to yesterday, as --dry-run prints before, and changes nothing else", async () => {
   await using devices = await setUpWrongDay();
-  const { homes, kept, inbox } = devices;
+  const { homes, kept } = devices;
   const before = await readTree(kept);
   const target = homes.joinPath("restored");
   const args = ["restore", `${kept}/Documents`, target];
@@ -223,8 +223,8 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
     line.replace(/version \S+/, "version").replace(/ \d{4}-.*/, "")
   );
   assertEquals(lines.sort(), [
-    "not restored: read me: it was not there",
-    "not restored: renamed: it was not there",
+    "left out: read me: it was not there then",
+    "left out: renamed: it was not there then",
     "would restore d/deleted: version",
     "would restore d/stays: the present file",
     "would restore letter: version",
@@ -241,7 +241,12 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
   assertMatch(stderr, /\n4 files restored, 100 kB: /);
   assertEquals(await readTree(target), GOOD);
   assertEquals(await readTree(kept), before);
-  const json = await homes.run("desk", ["--json", "restore", `${kept}/Documents`, `${inbox}/json`]);
+  const json = await homes.run("desk", [
+    "--json",
+    "restore",
+    `${kept}/Documents`,
+    homes.joinPath("json"),
+  ]);
   const objects = parseObjects(json);
   const letter = objects.find(({ path }) => path === "letter")!;
   assertMatch(`${letter.version}`, /^\d{4}-\d\d-\d\dT\d\d_2$/);
@@ -290,6 +295,36 @@ Deno.test("on the day on which the laptop and its identity are lost, its files a
   assertEquals(await readTree(homes.joinPath("restored", "Documents")), GOOD);
 });
 
+Deno.test("restore continues an interrupted restore", async () => {
+  await using devices = await setUpWrongDay();
+  const { homes, kept } = devices;
+  const target = homes.joinPath("restored");
+  const args = ["restore", `${kept}/Documents`, target];
+  {
+    using _disk = patch(Deno, "copyFile", (copyFile) => async (from, to) => {
+      if (`${from}`.endsWith("/letter")) throw Object.assign(new Error("refused"), { code: "EIO" });
+      await copyFile(from, to);
+    });
+    await homes.runToFailure("desk", 1, "run the same command again to continue", args);
+  }
+  assertEquals((await readTree(target)).letter, undefined);
+  const { code, stderr } = await homes.run("desk", args);
+  assertEquals(code, 0, stderr);
+  assertMatch(stderr, /\n1 file restored, 4 B; 3 restored earlier: /);
+  assertEquals(await readTree(target), GOOD);
+});
+
+Deno.test("more than ten files that were not there are counted", async () => {
+  await using devices = await setUpWrongDay();
+  const { homes, kept } = devices;
+  const files = Array.from({ length: 9 }, (_, index) => [`new-${index}`, "1"]);
+  await fill(devices.documents, Object.fromEntries(files));
+  await devices.sync();
+  const { stdout } = await homes.run("desk", ["restore", kept, homes.joinPath("restored")]);
+  const lines = stdout.split("\n").filter((line) => line.startsWith("left out"));
+  assertEquals(lines, ["left out: 11 files: they were not there then"]);
+});
+
 Deno.test("a time without earlier versions is refused with the names to choose from", async () => {
   await using devices = await setUpWrongDay();
   const { homes, kept } = devices;
@@ -300,7 +335,7 @@ Deno.test("a time without earlier versions is refused with the names to choose f
   const [, name] = / --at (\S+_2)/.exec(failure)!;
   await homes.runToSuccess("desk", args(name!));
   assertEquals(await readTree(target), GOOD);
-  await homes.runToFailure("desk", 1, "exists: name a new directory", args(name!));
+  await homes.runToFailure("desk", 1, "is not empty: name a new directory", args(name!));
 });
 
 for (const [time, message] of WRONG_TIMES) {
@@ -337,7 +372,27 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
     [1, "there is no directory ", kept, `${target}/missing/new`],
     [1, "the directory to restore comes first", target, kept],
     [1, "is a file: name its directory, ", `${kept}/Documents/a`, target],
-    [1, "exists: name a new directory", kept, documents],
+    [1, "exists, and is not empty: name a new directory", kept, documents],
+    [
+      2,
+      `in an inbox, where each directory belongs to a peer: name another new directory, as ${
+        homes.joinPath("laptop-restored")
+      }\n`,
+      kept,
+      `${kept}-restored`,
+    ],
+    [
+      2,
+      `name another new directory, as ${kept}/Documents-restored\n`,
+      `${kept}/Documents`,
+      `${inbox}/new`,
+    ],
+    [
+      2,
+      `name a new directory outside, as ${homes.joinPath("laptop-restored")}\n`,
+      kept,
+      `${kept}/new`,
+    ],
     [1, "is the directory of the device", homes.joinPath("desk"), target],
   ];
   for (const [code, message, dir, newDirectory] of rows) {
