@@ -127,7 +127,9 @@ export class VersionStore {
       }
       const changedPaths = link(root, filePath, directory, versionPath);
       const version = lstatOrNull(versionPath);
-      const isOfFile = version !== null && isSameFile(version, info);
+      // Deno rounds inodes above 2⁵³, so an existing version may be of another file.
+      const isIdentified = changedPaths !== null || Number.isSafeInteger(info.ino);
+      const isOfFile = version !== null && isSameFile(version, info) && isIdentified;
       if (changedPaths !== null) {
         if (!isOfFile) {
           // The file is of a later change, perhaps of a later period, and no version of this one.

@@ -591,6 +591,17 @@ Deno.test("a damaged list is no period, and the next change begins one", async (
   }
 });
 
+Deno.test("on a disk with inodes above 2⁵³, which Deno rounds, each deleted file is kept", async () => {
+  await using files = await serveKeeping({ a: "1" });
+  using _patch = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    const info = lstatSync(path);
+    return info.isFile ? { ...info, ino: 2 ** 62, birthtime: null } : info;
+  });
+  assertEquals([await files.put("a", "22"), await files.remove("a")], [204, 204]);
+  assertEquals([await files.put("a", "333"), await files.remove("a")], [201, 204]);
+  assertEquals((await files.versions()).map(([, text]) => text), ["1", "22", "333"]);
+});
+
 const REFUSED: readonly [code: string, status: number][] = [["EPERM", 403], ["ENOSPC", 507]];
 
 for (const [code, status] of REFUSED) {
