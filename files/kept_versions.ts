@@ -330,7 +330,7 @@ function addName(root: string, path: string, newPath: string): boolean {
     return true;
   } catch (error) {
     const code = fileErrorCodeOf(error);
-    if (TAKEN_PATH_CODES.has(code)) return false;
+    if (code === "EEXIST") return false;
     if (UNRELATED_LINK_CODES.has(code)) throw error;
     throw makeLinkRefusal(root, path, error) ?? error;
   }

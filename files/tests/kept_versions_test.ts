@@ -93,6 +93,19 @@ Deno.test("a version stays if another process has deleted the file at the same t
   assertEquals(await files.versions(), [["a", "1"], ["b", "2"]]);
 });
 
+Deno.test("if another process replaces the directory of a file by a file at the same time, the change is refused", async () => {
+  await using files = await serveKeeping({ "d/a": "1" });
+  using _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    if (`${from}`.endsWith("/d/a")) {
+      Deno.removeSync(`${files.root}/d`, { recursive: true });
+      Deno.writeTextFileSync(`${files.root}/d`, "2");
+    }
+    linkSync(from, to);
+  });
+  assert(await files.remove("d/a") >= 400);
+  assertEquals(listPeriods(files.root).length, 1);
+});
+
 Deno.test("a file with which another process replaces the deleted file at the same time stays", async () => {
   await using files = await serveKeeping({ a: "1" });
   using _patch = afterEachVersion((path) => {

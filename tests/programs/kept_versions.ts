@@ -9,7 +9,6 @@
 import { Body } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { mkreq } from "@degu/internal/misc/wire.ts";
-import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 import { createHash } from "node:crypto";
@@ -21,17 +20,17 @@ const random = (count: number) => Math.floor(Math.random() * count);
 
 /** Prints each stored content after its response. */
 async function write(dir: string, writer: number, writers: number, first: number, end: number) {
-  // So each change is in another hour, and each replaced file is kept.
-  let hours = 0;
-  using _clock = patch(Date, "now", (now) => () => now() + 3_600_000 * hours);
-  const app = new FilesApp(dir, { write: true, keep: 30_000 });
+  const app = new FilesApp(dir, { write: true, keep: 9 });
+  let user = "";
   const respond = async (method: "PUT" | "DELETE" | "POST", uri: string, bytes?: Uint8Array) => {
     const body = bytes && new Body(new Blob([new Uint8Array(bytes)]).stream(), bytes.length);
-    const [status] = await app.handle(mkreq(method, uri, {}, body ?? null));
+    const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+    const [status] = await app.handle(mkreq(method, uri, {}, body ?? null), session as never);
     return status;
   };
   for (let change = first; change < end; change++) {
-    hours = writer * 1000 + change;
+    // So each replaced file is of another peer, and is kept.
+    user = `${writer}-${change}`;
     const path = pathOf(random(writers), random(PATHS));
     const action = random(4);
     if (action === 0) await respond("DELETE", `/${path}`).catch(() => {});
