@@ -185,21 +185,23 @@ export class VersionStore {
     const name = `${hourAt(new Date(Date.now()))}_${number}`;
     makeKeptDirectory(directory);
     const temporaryPath = `${directory}/.${makeRandomSuffix()}${PART_SUFFIX}`;
+    let period: Period | null;
     try {
       using file = Deno.openSync(temporaryPath, { write: true, createNew: true, mode: 0o600 });
       appendBytes(file, new TextEncoder().encode(JSON.stringify(name)), temporaryPath);
       file.syncSync();
-      addName(root, temporaryPath, listPathOf(directory, number));
+      const isOurs = addName(root, temporaryPath, listPathOf(directory, number));
+      period = isOurs ? { number, name } : readPeriod(directory, number);
     } finally {
       removeIfPresentSync(temporaryPath);
     }
-    const period = readPeriod(directory, number);
     // The list of another process is damaged.
     if (period === null) return this.#begin(root, directory, number + 1);
     Deno.mkdirSync(`${directory}/${period.name}`, { recursive: true });
     for (const path of [directory, root]) syncDirectory(path);
+    const known = this.#periods.get(directory);
+    const last = known?.number === number - 1 ? known : readPeriod(directory, number - 1);
     this.#periods.set(directory, period);
-    const last = readPeriod(directory, number - 1);
     if (last === null || dayOf(last) !== dayOf(period)) this.#removeOld(directory);
     return period;
   }
@@ -311,15 +313,18 @@ function link(
 ): readonly string[] | null {
   const parent = dirname(versionPath);
   const changedPaths = [parent];
-  for (let each = parent; each !== keptDirectory && lstatOrNull(each) === null;) {
-    changedPaths.push(each = dirname(each));
-  }
-  try {
-    Deno.mkdirSync(parent, { recursive: true });
-  } catch (error) {
-    if (TAKEN_PATH_CODES.has(fileErrorCodeOf(error))) return null;
-    throw error;
-  }
+  const parentInfo = lstatOrNull(parent);
+  if (parentInfo === null) {
+    for (let each = parent; each !== keptDirectory && lstatOrNull(each) === null;) {
+      changedPaths.push(each = dirname(each));
+    }
+    try {
+      Deno.mkdirSync(parent, { recursive: true });
+    } catch (error) {
+      if (TAKEN_PATH_CODES.has(fileErrorCodeOf(error))) return null;
+      throw error;
+    }
+  } else if (!parentInfo.isDirectory) return null;
   return addName(root, path, versionPath) ? changedPaths : null;
 }
 

@@ -684,8 +684,8 @@ Deno.test("after random changes by two peers, each promised version is there, an
 
 /** Lets each further version fill the disk. */
 function fillDisk(): Disposable {
-  return patch(Deno, "mkdirSync", (mkdirSync) => (path, options) => {
-    if (!`${path}`.includes(`/${KEPT}/`)) return mkdirSync(path, options);
+  return patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    if (!`${to}`.includes(`/${KEPT}/`)) return linkSync(from, to);
     throw Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
   });
 }
