@@ -426,6 +426,22 @@ Deno.test("a path with another spelling, which the disk takes for the path of a 
   assertEquals((await restore(files.root, period)).tree, { "d/a": "2", name: "1" });
 });
 
+Deno.test("a new file is absent, although the disk lists it by another spelling", async () => {
+  await using served = await serveReplaced();
+  const { files, at } = served;
+  await files.put("d/new", "1");
+  const list = `${files.root}/${KEPT}/${listPeriods(files.root).at(-1)!.split("_")[1]}.new`;
+  const lines = await Deno.readTextFile(list);
+  assert(lines.includes("d/new"));
+  await Deno.writeTextFile(list, lines.replace("d/new", "D/NEW"));
+  using _lookups = patch(
+    Deno,
+    "lstatSync",
+    (lstatSync) => (path) => lstatSync(`${path}`.replace(/D\/NEW$/, "d/new")),
+  );
+  assertEquals((await restore(files.root, at)).tree, { b: "1", "d/a": "1" });
+});
+
 Deno.test("if no file was there, no directory is made, and an empty one stays empty", async () => {
   await using served = await serveEmpty();
   const { files } = served;

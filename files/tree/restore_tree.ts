@@ -386,11 +386,18 @@ class Run {
   async plan(): Promise<void> {
     // First the present files: if a file changes meanwhile, the last period has its old content.
     const presentFiles = await this.#listPresent();
-    const add = (path: string, source: Source | null) => {
+    const pathsByFile = new Map(
+      Array.from(presentFiles, ([path, { info }]) => [formatIdentity(info), path]),
+    );
+    const add = (changedPath: string, source: Source | null) => {
+      if (!areFileNames(changedPath.split("/"))) return;
+      const path = presentFiles.has(changedPath)
+        ? changedPath
+        : this.#findSpelling(changedPath, pathsByFile);
       const names = path.split("/");
       const isBelow = names.length > this.#prefix.length &&
         this.#prefix.every((name, index) => names[index] === name);
-      if (!isBelow || !areFileNames(names) || names.some(isReservedName)) return;
+      if (!isBelow || names.some(isReservedName)) return;
       if (this.#isOfOwnVersions(names)) return;
       if (!this.#sources.has(path)) this.#sources.set(path, source);
     };
@@ -408,6 +415,13 @@ class Run {
       const isAbsent = this.#sources.get(path) === null;
       if (isAbsent) this.#onEvent({ type: "absent", path: this.#namesOf(path) });
     }
+  }
+
+  /** A disk may take two names for one, as with upper and lower case: returns the listed path. */
+  #findSpelling(path: string, pathsByFile: ReadonlyMap<string, string>): string {
+    const info = ignoreUnreadable(() => lstatOrNull(`${withTrailingSlash(this.#root)}${path}`));
+    const listedPath = info === null ? undefined : pathsByFile.get(formatIdentity(info));
+    return listedPath !== undefined && foldCase(listedPath) === foldCase(path) ? listedPath : path;
   }
 
   /** Reads the periods that are undone. */
@@ -614,6 +628,10 @@ function ignoreUnreadable<T>(read: () => T): T | null {
     if (error instanceof Deno.errors.NotCapable) throw error;
     return null;
   }
+}
+
+function foldCase(path: string): string {
+  return path.normalize("NFC").toLowerCase();
 }
 
 function formatIdentity({ dev, ino }: Deno.FileInfo): string {
