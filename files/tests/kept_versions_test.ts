@@ -211,7 +211,7 @@ Deno.test("what another process has stored has a version, although the peer may 
       const [status] = await app.handle(mkreq("PUT", "/a", {}, new TextEncoder().encode(text)), session);
       console.log(status);
     }`;
-  const output = await runScript(script, ["--allow-all", ...importMapFlags()]);
+  const output = await runScript(script, ["--allow-all", ...importMapFlags()], {});
   assertEquals(output, "201\n204\n204\n");
   assertEquals(await serveTo([{ anna: "4" }, { anna: "5" }], dir.path), ["1", "3"]);
 });

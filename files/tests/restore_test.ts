@@ -305,7 +305,7 @@ Deno.test("if the disk is full, the call is continued, and only for the same sta
 
 Deno.test("a file that changes before its copy is restored from its new version", async () => {
   await using served = await serveReplaced();
-  const { files, at } = served;
+  const { files } = served;
   await files.put("stays", "1");
   served.clock.advance(HOUR);
   await using dir = await createTempDir();
