@@ -58,18 +58,6 @@ export interface Period {
 /** What is about to happen to the file of a path. */
 export type FileChange = "replace" | "rename" | "delete";
 
-/** What was kept before a path changes. */
-interface Kept {
-  /** The directories and files to sync. */
-  readonly changedPaths: readonly string[];
-  /**
-   * Removes the path's own name of the file.
-   *
-   * @throws {Refusal} if another process has replaced the file since it was kept.
-   */
-  removeFile(): void;
-}
-
 /**
  * The peers that have stored files. Only this process knows them. So before a file of another
  * process, or of an earlier one, is replaced, it counts as stored by another peer.
@@ -107,6 +95,7 @@ export class VersionStore {
    * @param root The root, or the mount point of another file system below it.
    * @param path The path below this directory.
    * @param info The file of the path; `null` if it has none.
+   * @returns The path of the version, and the directories and files to sync.
    */
   keep(
     root: string,
@@ -114,16 +103,15 @@ export class VersionStore {
     info: Deno.FileInfo | null,
     change: FileChange,
     peer: string,
-  ): Kept {
+  ): { readonly versionPath: string; readonly changedPaths: readonly string[] } {
     const directory = keptDirectoryOf(root);
     const filePath = withTrailingSlash(root) + path;
     let period = this.#findPeriod(root, directory);
     for (;; period = this.#begin(root, directory, period.number + 1)) {
       const versionPath = `${directory}/${period.name}/${path}`;
-      const removeFromPath = () => removeFile(filePath, versionPath);
       if (info === null) {
         const changedPaths = hasVersion(versionPath) ? [] : [appendPath(directory, period, path)];
-        return { changedPaths, removeFile: removeFromPath };
+        return { versionPath, changedPaths };
       }
       const changedPaths = link(root, filePath, directory, versionPath);
       const version = lstatOrNull(versionPath);
@@ -142,7 +130,7 @@ export class VersionStore {
       const isOtherSufficient = version?.isFile === true && change !== "delete" &&
         (change === "rename" || peersByFile.get(formatFile(info)) === peer);
       if (isOfFile || isOtherSufficient) {
-        return { changedPaths: changedPaths ?? [], removeFile: removeFromPath };
+        return { versionPath, changedPaths: changedPaths ?? [] };
       }
     }
   }
@@ -227,7 +215,7 @@ function formatFile({ dev, ino, size, mtime, birthtime }: Deno.FileInfo): string
   return [dev, ino, size, Number(mtime), Number(birthtime)].join(" ");
 }
 
-/** A version with another spelling of the path, which the disk takes for the same, is of another path. */
+/** The disk may take another spelling for the same path: such a version is of another path. */
 function hasVersion(versionPath: string): boolean {
   return lstatOrNull(versionPath)?.isFile === true && realPathSync(versionPath) === versionPath;
 }
@@ -362,8 +350,13 @@ function makeFreePath(versionPath: string): string {
   return `${dirname(versionPath)}/.${makeRandomSuffix()}${PART_SUFFIX}`;
 }
 
-/** If another process takes the path again, its file stays beside the version. */
-function removeFile(path: string, versionPath: string): void {
+/**
+ * Removes the own name of a kept file. If another process takes the path again, its file stays
+ * beside the version.
+ *
+ * @throws {Refusal} if another process has replaced the file since it was kept.
+ */
+export function removeKeptFile(path: string, versionPath: string): void {
   const isRemoved = removeName(path, Deno.lstatSync(versionPath), makeFreePath(versionPath));
   if (!isRemoved) throw replacedRefusal(path);
 }
@@ -429,7 +422,6 @@ function readPeriod(directory: string, number: number): Period | null {
   }
 }
 
-/** On a damaged disk, synchronous reading may miss a part. */
 function listNumbers(directory: string): number[] {
   return hasKeptDirectory(directory) ? numbersOf(Deno.readDirSync(directory)) : [];
 }
@@ -452,7 +444,8 @@ function findLastNumber(directory: string, known: number): number {
   return number;
 }
 
-async function readEntries(directory: string): Promise<Deno.DirEntry[]> {
+/** On a damaged disk, synchronous reading may miss a part. */
+export async function readEntries(directory: string): Promise<Deno.DirEntry[]> {
   return await ignoreNotFound(Array.fromAsync(Deno.readDir(directory))) ?? [];
 }
 
@@ -487,9 +480,9 @@ export function readNewPaths(directory: string, { number }: Period): readonly st
 }
 
 /**
- * Finds the number of the first period that stays; 0 if all stay. A period is removed after `days` later days had
- * changes, when the next day has. A day has its name by the clock of this day. It counts if it is
- * later than each day before it: a clock that was behind removes nothing.
+ * Finds the number of the first period that stays; 0 if all stay. A period is removed after `days`
+ * later days had changes, when the next day has. A day has its name by the clock of this day. It
+ * counts if it is later than each day before it: a clock that was behind removes nothing.
  */
 function findFirstToKeep(periods: readonly Period[], days: number): number {
   let latestDay = "";

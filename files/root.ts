@@ -38,7 +38,7 @@ import {
 import { fileErrorCodeOf, quote } from "@degu/degu/internal";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
 import { dirname, realPathSync } from "./disk/paths.ts";
-import type { FileChange, VersionStore } from "./kept_versions.ts";
+import { type FileChange, removeKeptFile, type VersionStore } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
@@ -356,7 +356,10 @@ export class Root {
       return { wasFile, changedDirectories: [dirname(path)] };
     }
     const kept = this.#keep(parent, path, existing, "delete");
-    changeEntry(path, () => kept === null ? unlinkSync(path) : kept.removeFile());
+    changeEntry(
+      path,
+      () => kept === null ? unlinkSync(path) : removeKeptFile(path, kept.versionPath),
+    );
     return { wasFile, changedDirectories: [dirname(path), ...kept?.changedPaths ?? []] };
   }
 }

@@ -36,6 +36,7 @@ import {
   keptDirectoryOf,
   type Period,
   readAllPeriods,
+  readEntries,
   readNewPaths,
 } from "../kept_versions.ts";
 import { pathOf } from "../options.ts";
@@ -212,18 +213,12 @@ export async function restoreTree(
   const marker = `.restore-${id}${PART_SUFFIX}`;
   checkTarget(targetPath, marker);
   const hasPeriods = periods.at(-1)!.number >= firstNumber;
-  const run = new Run({
-    root,
-    names,
-    firstNumber,
-    hasPeriods,
-    target: targetPath,
-    onEvent,
-    signal,
-  });
+  const state = { root, keptDirectory, prefix: names, firstNumber, hasPeriods };
+  const run = new Run(state, targetPath, onEvent, signal);
   await run.plan();
   if (!run.hasFiles || dryRun) return run.describe();
-  const isNew = createDirectory(targetPath);
+  const isNew = lstatOrNull(targetPath) === null;
+  if (isNew) Deno.mkdirSync(targetPath, { mode: 0o700 });
   using _marker = openMarker(targetPath, marker);
   if (isNew) await syncAllIfPossible([dirname(targetPath)]);
   await run.copy();
@@ -242,13 +237,6 @@ function checkTarget(target: string, marker: string): void {
   const isFree = info.isDirectory && (lstatOrNull(`${target}/${marker}`) !== null ||
     Deno.readDirSync(target)[Symbol.iterator]().next().done === true);
   if (!isFree) throw new Deno.errors.AlreadyExists(`${target} exists, and is not empty`);
-}
-
-/** Returns false if the directory exists. */
-function createDirectory(path: string): boolean {
-  if (lstatOrNull(path) !== null) return false;
-  Deno.mkdirSync(path, { mode: 0o700 });
-  return true;
 }
 
 /** Creates the marker of the target, and locks it. Another call may have used the target before. */
@@ -342,11 +330,17 @@ function findFirstNumber(periods: readonly Period[], at: Date | string): number 
   return periods[0]!.number + first;
 }
 
+interface State {
+  readonly root: string;
+  readonly keptDirectory: string;
+  /** The names of the restored directory below the root. */
+  readonly prefix: readonly string[];
+  readonly firstNumber: number;
+  readonly hasPeriods: boolean;
+}
+
 class Run {
-  readonly #root: string;
-  readonly #prefix: readonly string[];
-  readonly #keptDirectory: string;
-  readonly #firstNumber: number;
+  readonly #state: State;
   readonly #target: string;
   readonly #onEvent: (event: RestoreEvent) => void;
   readonly #signal: AbortSignal | undefined;
@@ -354,26 +348,18 @@ class Run {
   readonly #sources = new Map<string, Source | null>();
   /** The directories with versions of their own. */
   readonly #ownVersions = new Set<string>();
-  #hasPeriods: boolean;
   readonly #changedDirectories = new Set<string>();
   /** The files of the target that this call has restored, or has found restored. */
   readonly #restoredFiles = new Set<string>();
   readonly result = { files: 0, bytes: 0, unchanged: 0, missing: 0, failed: 0 };
 
-  constructor({ root, names, firstNumber, hasPeriods, target, onEvent, signal }: {
-    readonly root: string;
-    readonly names: readonly string[];
-    readonly firstNumber: number;
-    readonly hasPeriods: boolean;
-    readonly target: string;
-    readonly onEvent: (event: RestoreEvent) => void;
-    readonly signal: AbortSignal | undefined;
-  }) {
-    this.#root = root;
-    this.#prefix = names;
-    this.#keptDirectory = keptDirectoryOf(root);
-    this.#firstNumber = firstNumber;
-    this.#hasPeriods = hasPeriods;
+  constructor(
+    state: State,
+    target: string,
+    onEvent: (event: RestoreEvent) => void,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#state = state;
     this.#target = target;
     this.#onEvent = onEvent;
     this.#signal = signal;
@@ -395,15 +381,17 @@ class Run {
         ? changedPath
         : this.#findSpelling(changedPath, pathsByFile);
       const names = path.split("/");
-      const isBelow = names.length > this.#prefix.length &&
-        this.#prefix.every((name, index) => names[index] === name);
+      const isBelow = names.length > this.#state.prefix.length &&
+        this.#state.prefix.every((name, index) => names[index] === name);
       if (!isBelow || names.some(isReservedName)) return;
       if (this.#isOfOwnVersions(names)) return;
       if (!this.#sources.has(path)) this.#sources.set(path, source);
     };
     for (const period of await this.#readPeriods()) {
-      for (const path of readNewPaths(this.#keptDirectory, period)) add(path, null);
-      for await (const path of listFiles(`${this.#keptDirectory}/${period.name}`, this.#prefix)) {
+      for (const path of readNewPaths(this.#state.keptDirectory, period)) add(path, null);
+      for await (
+        const path of listFiles(`${this.#state.keptDirectory}/${period.name}`, this.#state.prefix)
+      ) {
         const source = this.#findVersion(period, path);
         if (source !== null) add(path, source);
       }
@@ -419,17 +407,19 @@ class Run {
 
   /** A disk may take two names for one, as with upper and lower case: returns the listed path. */
   #findSpelling(path: string, pathsByFile: ReadonlyMap<string, string>): string {
-    const info = ignoreUnreadable(() => lstatOrNull(`${withTrailingSlash(this.#root)}${path}`));
+    const info = ignoreUnreadable(() =>
+      lstatOrNull(`${withTrailingSlash(this.#state.root)}${path}`)
+    );
     const listedPath = info === null ? undefined : pathsByFile.get(formatIdentity(info));
     return listedPath !== undefined && foldCase(listedPath) === foldCase(path) ? listedPath : path;
   }
 
   /** Reads the periods that are undone. */
   async #readPeriods(): Promise<readonly Period[]> {
-    const periods = (await readAllPeriods(this.#keptDirectory))
-      .filter(({ number }) => number >= this.#firstNumber);
-    if (periods.length > 0) this.#hasPeriods = true;
-    if (!this.#hasPeriods || periods[0]?.number === this.#firstNumber) return periods;
+    const periods = (await readAllPeriods(this.#state.keptDirectory))
+      .filter(({ number }) => number >= this.#state.firstNumber);
+    const isEmpty = periods.length === 0 && !this.#state.hasPeriods;
+    if (isEmpty || periods[0]?.number === this.#state.firstNumber) return periods;
     throw new RestoreError("NO_STATE", "the earlier versions were removed at the same time");
   }
 
@@ -439,14 +429,14 @@ class Run {
 
   async #listPresent(): Promise<ReadonlyMap<string, Source>> {
     const files = new Map<string, Source>();
-    const pending = [this.#prefix.join("/")];
+    const pending = [this.#state.prefix.join("/")];
     for (let directory; (directory = pending.pop()) !== undefined;) {
-      const directoryPath = `${withTrailingSlash(this.#root)}${directory}`;
+      const directoryPath = `${withTrailingSlash(this.#state.root)}${directory}`;
       if (!lstatOrNull(directoryPath)?.isDirectory) continue;
       for (const { name } of await this.#readDirectory(directoryPath, directory)) {
         if (isReservedName(name)) continue;
         const path = directory === "" ? name : `${directory}/${name}`;
-        const file = `${withTrailingSlash(this.#root)}${path}`;
+        const file = `${withTrailingSlash(this.#state.root)}${path}`;
         const info = ignoreUnreadable(() => lstatOrNull(file));
         if (info?.isFile) files.set(path, { file, info, version: null });
         else if (!info?.isDirectory) this.#addMissing(path, info ? "no-file" : "unreadable");
@@ -465,7 +455,7 @@ class Run {
       return await Array.fromAsync(Deno.readDir(path));
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) throw error;
-      if (directory === this.#prefix.join("/")) throw error;
+      if (directory === this.#state.prefix.join("/")) throw error;
       this.#addMissing(directory, "unreadable");
       return [];
     }
@@ -477,11 +467,11 @@ class Run {
   }
 
   #namesOf(path: string): readonly string[] {
-    return path.split("/").slice(this.#prefix.length);
+    return path.split("/").slice(this.#state.prefix.length);
   }
 
   #findVersion({ name }: Period, path: string): Source | null {
-    const file = `${this.#keptDirectory}/${name}/${path}`;
+    const file = `${this.#state.keptDirectory}/${name}/${path}`;
     const info = lstatOrNull(file);
     return info?.isFile ? { file, info, version: name } : null;
   }
@@ -607,17 +597,12 @@ async function* listFiles(
   for (let directory; (directory = pending.pop()) !== undefined;) {
     const path = directory === "" ? root : `${root}/${directory}`;
     if (!lstatOrNull(path)?.isDirectory) continue;
-    for (const { name, isDirectory } of await ignoreNotFound(readAll(path)) ?? []) {
+    for (const { name, isDirectory } of await readEntries(path)) {
       const entryPath = directory === "" ? name : `${directory}/${name}`;
       if (isDirectory) pending.push(entryPath);
       else yield entryPath;
     }
   }
-}
-
-/** On a damaged disk, synchronous reading may miss a part. */
-function readAll(path: string): Promise<Deno.DirEntry[]> {
-  return Array.fromAsync(Deno.readDir(path));
 }
 
 /** Deno can't name a file whose name isn't UTF-8. */
