@@ -54,7 +54,7 @@ import {
   type SSLServerOptions,
 } from "./net/server/server_options.ts";
 import { serveUntilSignal } from "./program/termination.ts";
-import { type RefusalCause, Slots } from "./net/server/slots.ts";
+import { type RefusalCause, Slots } from "./net/transport/slots.ts";
 import {
   checkProtocol,
   resolveServerSslctx,
@@ -120,7 +120,7 @@ export class Server implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #maxRequestsPerConnection: number;
-  readonly #slots: Slots;
+  readonly #slots: Slots<AcceptedConnection, ServerConnection>;
   readonly #ownLogger: Disposable | null;
   readonly #startedAt = performance.now();
   #hasServedConnection = false;
@@ -169,7 +169,9 @@ export class Server implements AsyncDisposable {
     } = this.options;
     const checkedAddress = checkAddress(address, "server");
     const parts = readApp(app, "app");
-    this.#slots = new Slots(maxConnections, {
+    this.#slots = new Slots({
+      max: maxConnections,
+      timeout,
       onSlot: (connection) => this.#serveConnection(connection),
       onRefuse: (connection, cause) => this.#refuseConnection(connection, cause),
     });
@@ -320,6 +322,10 @@ export class Server implements AsyncDisposable {
     // would start a timer for each connection.
     using _ = keepTimerRunning(context.timeout);
     while (!context.isStopping) {
+      if (slots.isFull) {
+        await slots.waitForRoom();
+        continue;
+      }
       let acceptedConnection: AcceptedConnection;
       try {
         acceptedConnection = await this.#listener.accept();
@@ -329,8 +335,7 @@ export class Server implements AsyncDisposable {
       }
       // The server may have stopped during `accept()`.
       if (context.isStopping) this.#refuseConnection(acceptedConnection, "close");
-      else if (slots.hasFreeSlot) this.#serveConnection(acceptedConnection);
-      else await slots.wait(acceptedConnection);
+      else slots.admit(acceptedConnection);
     }
   }
 
@@ -339,7 +344,7 @@ export class Server implements AsyncDisposable {
     if (cause === "timeout") {
       logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
     } else if (cause === "flood") {
-      const line = `${who}: closed, because too many connections of its peer wait for a slot`;
+      const line = `${who}: closed, because too many connections wait for a slot`;
       logger.debug(line, { kind: "slot", who });
     }
     try {
@@ -349,13 +354,21 @@ export class Server implements AsyncDisposable {
     }
   }
 
-  #serveConnection({ name, address, socket, isPeerTrusted }: AcceptedConnection): void {
+  #serveConnection(acceptedConnection: AcceptedConnection): void {
+    const { name, address, peerKey, socket, isPeerTrusted } = acceptedConnection;
     const certificate = socket.peerCertificate ?? null;
     const session = new SessionCore(name, address, this.#maxRequestsPerConnection, certificate);
-    const connection = new ServerConnection(this.#context, socket, session, isPeerTrusted);
+    const connection = new ServerConnection(
+      this.#context,
+      socket,
+      session,
+      isPeerTrusted,
+      peerKey,
+    );
     this.#hasServedConnection = true;
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);
+    void connection.slotFreed.then(() => this.#slots.delete(connection));
     void connection.serve();
   }
 

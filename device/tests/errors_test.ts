@@ -315,7 +315,7 @@ Deno.test("a peer whose connections are all in use is not said to have forgotten
       if (uri === "/held") await held.promise;
       return [204, "No Content", {}, null];
     },
-    { maxConnections: 1 },
+    { maxConnections: 1, timeout: 1 },
   );
   const client = await viewer.client("camera", { addresses: [server.address] });
   using connection = await client.connect();

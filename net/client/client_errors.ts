@@ -35,8 +35,8 @@ const NO_RESPONSE_MESSAGE =
   `the server closed the connection before it sent a response; ${LOG_HINT}`;
 /**
  * If the server closes within this time after the start of a connection or an attempt, the close is
- * probably a refusal. A server without a free slot closes only after 2 s: such a close isn't a
- * refusal, because a retry may get a slot.
+ * probably a refusal. A server without a free slot closes only after twice its time-out: such a
+ * close isn't a refusal, because a retry may get a slot.
  */
 export const EARLY_CLOSE_MILLISECONDS = 1500;
 

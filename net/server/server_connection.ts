@@ -35,7 +35,6 @@ import {
 import { hasCause, messageOf, toReadableError } from "../../internal/caught_errors.ts";
 import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
-import type { SwapRemoveEntry } from "../../internal/collections.ts";
 import {
   expectsContinue,
   hasConnectionClose,
@@ -82,14 +81,17 @@ import {
   makeUnreadBodyEnd,
   type SessionEnd,
 } from "./session_end.ts";
+import type { SlotHolder } from "../transport/slots.ts";
 import { Transport } from "../transport/transport.ts";
 import { UnframedBody } from "./unframed_body.ts";
 
-/** The end of a session of the peer with more than half of the slots. */
-const DISPLACED_END = makeEndAfter(
-  "a response, because its peer had more than half of the slots, and a connection of another peer " +
-    "waited for a slot",
+const YIELDED_END = makeEndAfter(
+  "a response, because its peer had the most slots, and a connection of another peer waited",
 );
+/** The bytes of a body that count as progress. */
+const PROGRESS_BYTES = 65536;
+/** The maximum time between two calls of `measureStall` that counts. */
+const MAX_GAP_MILLISECONDS = 250;
 const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
@@ -111,7 +113,7 @@ export interface ServerContext extends AppParts, ListenerOptions {
   isStopping: boolean;
 }
 
-export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
+export class ServerConnection implements SlotHolder, SessionCallbacks {
   index = -1;
   readonly #context: ServerContext;
   readonly #transport: Transport;
@@ -121,11 +123,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly isPeerTrusted: () => boolean;
   readonly #probe = new PeerProbe();
   readonly #peerTrust: PeerTrust;
-  /**
-   * Whether the session ends after its next response, for a connection of another peer. The
-   * response announces the end, so that no request is lost.
-   */
-  isDisplaced = false;
+  readonly peerKey: string;
+  isYielding = false;
+  /** What the peer had done at the last call of {@linkcode measureStall}, and when that was. */
+  #progress = -2;
+  #measureTime = 0;
+  #stallMilliseconds = 0;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is
    * closed while the app still works, or if a refused peer only has to read the response.
@@ -154,12 +157,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     socket: Socket,
     session: SessionCore,
     isPeerTrusted: () => boolean,
+    peerKey: string,
   ) {
     this.#context = context;
     this.#socket = socket;
     this.#sessionCore = session;
     this.session = session.session;
     this.isPeerTrusted = isPeerTrusted;
+    this.peerKey = peerKey;
     this.#peerTrust = new PeerTrust(this.session, context.logger);
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#finishSession());
@@ -239,30 +244,45 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#transport.readBuffer.bufferedBytes === 0;
   }
 
-  get idleSince(): number {
-    return this.isIdle() ? this.#waitStart : Infinity;
+  get isClosing(): boolean {
+    return this.#transport.isClosed || this.#lingerPromise !== null;
   }
 
-  endIdleSession(): void {
-    this.#recordEnd(ENDED_WHILE_IDLE);
-    void this.#linger({ keepsSlot: false });
+  /**
+   * The start of a request and of a response, the end of a request, and 64 KiB of a body are
+   * progress. The time of the app doesn't count. Measuring each wait would make every request
+   * slower, so only the time between two calls is added.
+   */
+  measureStall(now: number): number | null {
+    const { isClosing } = this;
+    const { deadline, movedBytes } = this.#transport;
+    const isIdle = this.isIdle();
+    const isResponding = this.#exchange !== null && this.#exchange.response !== null;
+    const movedPieces = this.isYielding ? 0 : Math.floor(movedBytes / PROGRESS_BYTES);
+    const progress = isClosing
+      ? -1
+      : 3 * this.session.requests + (isIdle ? 0 : isResponding ? 2 : 1) + movedPieces;
+    const isWaiting = isClosing ||
+      (isIdle ? this.#waitStart <= now : deadline.isWaiting || deadline.isWriting);
+    if (progress !== this.#progress) this.#stallMilliseconds = 0;
+    else if (isWaiting) {
+      this.#stallMilliseconds += Math.min(now - this.#measureTime, MAX_GAP_MILLISECONDS);
+    }
+    this.#progress = progress;
+    this.#measureTime = now;
+    if (!isWaiting) return null;
+    return isIdle ? now - this.#waitStart : this.#stallMilliseconds;
   }
 
-  /** Whether the exchange can only continue once the peer sends or takes bytes. */
-  get isWaitingForPeer(): boolean {
-    const { isClosed, deadline } = this.#transport;
-    if (isClosed || this.#lingerPromise !== null || this.isIdle()) return false;
-    return deadline.isWaiting || deadline.isWriting;
-  }
-
-  /** The number of bytes of bodies that were received and sent, without those of small messages. */
-  get movedBytes(): number {
-    return this.#transport.movedBytes;
-  }
-
-  /** Closes the connection in the middle of an exchange. Reads and writes of the app fail. */
-  endSlowSession(reason: string): void {
-    const problem = `ended for a connection that waited for a slot: ${reason}`;
+  /** The reads and writes of the app fail. */
+  end(stallMilliseconds: number): void {
+    if (this.isIdle()) {
+      this.#recordEnd(ENDED_WHILE_IDLE);
+      return void this.#linger({ keepsSlot: false });
+    }
+    const seconds = (stallMilliseconds / 1000).toFixed(1);
+    const problem = "ended for a connection that waited for a slot: the peer kept the server " +
+      `waiting for ${seconds} s`;
     this.#transport.close(markSocketError(new Deno.errors.TimedOut(problem)));
   }
 
@@ -429,7 +449,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
-      if (this.#finishExchange(exchange)) return this.isDisplaced;
+      if (this.#finishExchange(exchange)) return this.isYielding;
     }
   }
 
@@ -530,7 +550,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const mayReadRequest = body !== null &&
       (isRelayed(body, response) || isWritableBody(response.body) && !readerOf(body).isStopped);
     exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest) ??
-      (this.isDisplaced ? DISPLACED_END : null);
+      (this.isYielding ? YIELDED_END : null);
     if (body !== null && response.body === body) transport.sendAwaitedContinue();
     const closeHeader = exchange.announcedEnd === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();

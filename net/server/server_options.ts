@@ -16,10 +16,9 @@ import { checkLogger, LOG_LEVELS, type Logger } from "../../base/app/logger.ts";
 /** The limits and the logger of a server. */
 export interface ServerOptions {
   /**
-   * How many connections are served at a time, or `Infinity`. A further connection waits up to 2
-   * seconds, and is then closed; during the wait, the server ends a session that has been idle for
-   * a second. TLS handshakes don't count: up to 64 may be in progress; a further handshake ends the
-   * oldest.
+   * How many connections are served at a time, or `Infinity`. Further connections wait for
+   * a slot. Meanwhile, the server ends sessions that have been idle for a second, and the peer with
+   * the most slots gives way. TLS handshakes have 64 slots of their own.
    *
    * @default {50}
    */

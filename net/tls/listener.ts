@@ -3,6 +3,7 @@ import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts"
 import {
   type Endpoint,
   endpointOf,
+  hostKeyOf,
   makeBoundAddress,
   makePeerAddress,
   makePeerName,
@@ -31,6 +32,8 @@ import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts
 
 interface NamedConnection extends RawConnection {
   readonly name: string;
+  /** Identifies the host: the key of the peer isn't known yet. */
+  readonly peerKey: string;
   /** Called when the stream closes before the handshake starts. */
   readonly onClose: () => void;
 }
@@ -117,25 +120,29 @@ export class TlsListener implements Listener {
   }
 
   #onConnection(rawConnection: RawConnection): void {
+    const { address, localAddr, rawStream: { stream } } = rawConnection;
     const connection: NamedConnection = {
       ...rawConnection,
-      name: makePeerName(this.address, rawConnection.address, ++this.#connectionCount),
+      name: makePeerName(this.address, address, ++this.#connectionCount),
+      peerKey: hostKeyOf(address, localAddr),
       onClose: () => this.#handshakeQueue.delete(connection),
     };
-    const { stream } = rawConnection.rawStream;
     stream.on("close", connection.onClose);
-    // Start reading, up to the stream's limit: peers that have sent bytes get a handshake first.
+    // Only a stream that reads, up to its limit, notices that its peer leaves.
     stream.read(0);
     this.#handshakeQueue.push(connection);
   }
 
   async #acceptConnection(
-    { name, address, rawStream, onClose }: NamedConnection,
+    { name, address, peerKey: hostKey, rawStream, onClose }: NamedConnection,
   ): Promise<AcceptedConnection> {
     rawStream.stream.off("close", onClose);
     const socket = await this.#handshake(rawStream);
+    // A device can make keys under its authority, but not authorities.
+    const authority = socket.peerCertificate?.authority ?? null;
+    const peerKey = authority === null ? hostKey : `${authority.publicKey256} ${hostKey}`;
     const isPeerTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
-    return { name, address, socket, isPeerTrusted };
+    return { name, address, peerKey, socket, isPeerTrusted };
   }
 }
 
@@ -145,6 +152,7 @@ export interface RawConnection {
   readonly rawStream: RawStream;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
+  readonly localAddr: unknown;
 }
 
 /**
@@ -208,6 +216,7 @@ function listenWithDeno(
       onConnection({
         rawStream: makeDuplex(conn),
         address: makePeerAddress(plainListener!.address, conn.remoteAddr),
+        localAddr: conn.localAddr,
       });
     }
   };
@@ -260,7 +269,8 @@ class NodeListener implements RawListener {
         // A closed connection has no address.
         if (hostname === undefined || port === undefined) return void socket.destroy();
         const peerAddress = makePeerAddress(this.address, { hostname, port });
-        onConnection({ rawStream: new NetStream(socket), address: peerAddress });
+        const localAddr = { hostname: socket.localAddress };
+        onConnection({ rawStream: new NetStream(socket), address: peerAddress, localAddr });
       },
     );
     this.#server.on("error", (error) => {

@@ -1,5 +1,7 @@
 import {
   type Address,
+  bytesOfIPAddress,
+  canonicalizeIPAddress,
   formatCheckedAddress,
   formatSocketName,
   type HostAddress,
@@ -70,6 +72,26 @@ export function makePeerAddress(
   return serverScope === undefined
     ? makeTuple(hostText, port)
     : makeTuple(hostText, port, 0, isOnServersLink ? serverScope : 0);
+}
+
+/**
+ * Identifies the host of a peer, for limits. An IPv6 host of another network counts by its /64,
+ * because it can use every address of it. All peers of a Unix socket count as one.
+ */
+export function hostKeyOf(
+  address: HostAddress | ScopedAddress | null,
+  localAddr: unknown,
+): string {
+  const host = address?.[0] ?? "";
+  if (!host.includes(":") || isLinkLocal(host)) return host;
+  const { hostname = "" } = (localAddr ?? {}) as Partial<Deno.NetAddr>;
+  const prefix = prefixOf(host);
+  return hostname.includes(":") && prefixOf(hostname) === prefix ? host : prefix;
+}
+
+/** Returns the first 64 bits of an IPv6 address. */
+function prefixOf(host: string): string {
+  return bytesOfIPAddress(canonicalizeIPAddress(removeZone(host)) ?? "::").slice(0, 8).join(".");
 }
 
 export function parseRemoteAddress(remoteAddr: unknown): Address | null {

@@ -8,7 +8,13 @@ import {
   zoneOf,
 } from "../../base/address.ts";
 import { pause } from "../../internal/pause.ts";
-import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./addresses.ts";
+import {
+  endpointOf,
+  hostKeyOf,
+  makeBoundAddress,
+  makePeerAddress,
+  makePeerName,
+} from "./addresses.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
 import { errorCodeOf, withAdvice, withNewMessage } from "../../internal/caught_errors.ts";
 
@@ -16,6 +22,8 @@ export interface AcceptedConnection {
   readonly name: string;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
+  /** Identifies the peer, for limits: by its authority and host over TLS, otherwise by its host. */
+  readonly peerKey: string;
   readonly socket: Socket;
   /** Reports whether the peer is still trusted: trust can change while a connection waits. */
   readonly isPeerTrusted: () => boolean;
@@ -104,7 +112,8 @@ export class PlainListener implements Listener {
     const socket = await this.acceptConn();
     const address = makePeerAddress(this.address, socket.remoteAddr);
     const name = makePeerName(this.address, address, ++this.#connectionCount);
-    return { name, address, socket, isPeerTrusted: isAlwaysTrusted };
+    const peerKey = hostKeyOf(address, socket.localAddr);
+    return { name, address, peerKey, socket, isPeerTrusted: isAlwaysTrusted };
   }
 
   /**

@@ -158,7 +158,8 @@ export class MemoryListener implements Listener {
     const offer = this.#accept === null ? undefined : this.#waiting.shift();
     if (offer === undefined) return;
     const [socket, address] = offer;
-    this.#accept?.resolve({ name: "memory", address, socket, isPeerTrusted: () => true });
+    const peerKey = address?.[0] ?? "";
+    this.#accept?.resolve({ name: "memory", address, peerKey, socket, isPeerTrusted: () => true });
     this.#accept = null;
   }
 }

@@ -456,7 +456,7 @@ Deno.test("a proxy that forwards to itself responds with 502 once its slots are 
   await using server = await Server.start(["127.0.0.1", 0], (...args) => {
     calls++;
     return proxyApp!.handle(...args);
-  }, { logger, maxConnections: 3 });
+  }, { logger, maxConnections: 3, timeout: 1 });
   await using ownProxyApp = proxyApp = new ProxyApp(new Client(server.address));
   using peer = await RawPeer.connect(server.address);
   await peer.send("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");

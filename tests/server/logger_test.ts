@@ -124,7 +124,7 @@ Deno.test("record gets a failed handshake, and a connection without a slot", asy
     appCalled.resolve();
     return new Promise(() => {});
   };
-  const options = { logger, maxConnections: 1 };
+  const options = { logger, maxConnections: 1, timeout: 1 };
   await using server = await Server.start(["127.0.0.1", 0], app, options);
   using _holder = await RawPeer.connect(server.address, GET);
   await appCalled.promise;

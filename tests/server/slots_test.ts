@@ -128,7 +128,7 @@ Deno.test("a session never gives way to another host while the app works on its 
     ["a pending onConnect", { handle: respondEmpty, onConnect: () => neverSettled }, ""],
   ];
   await Promise.all(rows.map(async ([label, app, sent]) => {
-    await using serving = serve(app, { maxConnections: 1 }, ["::", 0]);
+    await using serving = serve(app, { maxConnections: 1, timeout: 1 }, ["::", 0]);
     const { port } = serving.server;
     using _holder = await RawPeer.connect(["127.0.0.1", port!], sent);
     using newcomer = await RawPeer.connect(["::1", port!], get);
@@ -172,49 +172,8 @@ Deno.test("a peer that keeps the server waiting for a second gives way, in each 
       new RegExp(`^127\\.0\\.0\\.1:\\d+: TimedOut: ${SLOW_MESSAGE} 1\\.\\d s`),
       label,
     );
-    assertMatch(line!, /, and had 1 of 1 slots$/);
     assertEquals(otherLines, [], label);
   }));
-});
-
-/** Peers that all send a body at the same time; the last one gives way. */
-const choices: Record<string, readonly (readonly [host: string, bytes: number])[]> = {
-  "a peer with more slots, although it is faster": [
-    ["127.0.0.1", 1],
-    ["::1", 9],
-    ["::1", 5],
-  ],
-  "a peer without an identity, although it is faster": [["::1", 1], ["127.0.0.1", 5]],
-};
-
-Deno.test("of slow peers gives way: one of the peer with the most slots, then one without an identity, then the slowest", async () => {
-  await Promise.all(
-    Object.entries(choices).map(async ([label, peers]) => {
-      const app: App = {
-        onConnect: ({ address }) => address?.[0] !== "::1" || peers.length > 2 || { user: "anna" },
-        handle: echoLength,
-      };
-      await using serving = serve(app, { maxConnections: peers.length }, ["::", 0]);
-      await using stack = new AsyncDisposableStack();
-      const connect = async (host: string, sent: string) =>
-        stack.use(await RawPeer.connect([host, serving.server.port!], sent));
-      const connected = [];
-      for (const [host, bytes] of peers) {
-        const peer = await connect(host, chunkedPut);
-        connected.push(peer);
-        const drip = `${bytes}\r\n${"a".repeat(bytes)}\r\n`;
-        const timer = setInterval(() => void peer.send(drip).catch(() => {}), 50);
-        stack.defer(() => clearInterval(timer));
-      }
-      const newcomer = await connect("127.0.0.1", get);
-      assertMatch(await newcomer.readPreamble(), /^HTTP\/1.1 200 OK/, label);
-      await connected.at(-1)!.assertClosedSilently(label);
-      for (const peer of connected.slice(0, -1)) {
-        await peer.send("0\r\n\r\n");
-        assertMatch(await peer.readPreamble(), /^HTTP\/1.1 200 OK/, label);
-      }
-    }),
-  );
 });
 
 // ───────────────────────── busy sessions that give way
@@ -249,7 +208,7 @@ Deno.test("a session that is neither idle nor slow doesn't give way to its own h
     return [200, "OK", {}, null];
   };
   await Promise.all(rows.map(async ([label, hosts, newcomerHost]) => {
-    const options = { maxConnections: 2, maxRequests: Infinity };
+    const options = { maxConnections: 2, maxRequests: Infinity, timeout: 1 };
     await using serving = serve(respondLater, options, ["::", 0]);
     const { port } = serving.server;
     const busyPeers = hosts.map((host) => keepBusy([host, port!]));
@@ -267,10 +226,6 @@ const MAX_WAITING = await readStatedNumber(
   "docs/security.md",
   /connections that wait for a slot +\| (\d+)/,
 );
-const MAX_WAIT_MILLISECONDS = 1000 * await readStatedNumber(
-  "docs/server.md",
-  /If no slot becomes free for (\d+)\s+seconds/,
-);
 /**
  * Serves connections in memory with three slots. A request for `/pending` is answered by
  * `respond()`, and any other at once.
@@ -278,8 +233,14 @@ const MAX_WAIT_MILLISECONDS = 1000 * await readStatedNumber(
 async function serveInMemory(...holders: readonly (readonly [host: string, ...uris: string[]])[]) {
   const calls: string[] = [];
   const pendingResponses: ((response: ResponseTuple) => void)[] = [];
-  const app: App = ({ uri }) => {
+  const app: App = async ({ uri, body }) => {
     calls.push(uri);
+    try {
+      for await (const _ of body ?? []);
+    } catch (error) {
+      // This app goes on after the end of its connection.
+      if (uri !== "/pending") throw error;
+    }
     if (uri !== "/pending") return [200, "OK", {}, null];
     return new Promise<ResponseTuple>((resolve) => pendingResponses.push(resolve));
   };
@@ -302,12 +263,20 @@ async function serveInMemory(...holders: readonly (readonly [host: string, ...ur
     connect,
     calls,
     holderSockets,
-    respond: () => pendingResponses.shift()!([200, "OK", {}, null]),
+    server,
+    done: serving,
+    respond: (index = 0) => pendingResponses.splice(index, 1)[0]!([200, "OK", {}, null]),
     async [Symbol.asyncDispose]() {
       server.close();
       await serving;
     },
   };
+}
+
+type MemoryServing = Awaited<ReturnType<typeof serveInMemory>>;
+
+function listClosed(sockets: readonly RecordingSocket[]): number[] {
+  return sockets.flatMap(({ closeCount }, index) => closeCount > 0 ? [index] : []);
 }
 
 /** Serves three connections of one host, in the middle of their first request. */
@@ -327,7 +296,7 @@ async function advance(time: ReturnType<typeof stopAllClocks>, milliseconds: num
 Deno.test("a session that has been idle for a second gives way, and no sooner", async () => {
   const idleMilliseconds = 1000 * await readStatedNumber(
     "docs/security.md",
-    /an idle session, if a connection waits +\| (\d+) s/,
+    /a session that stands still, if another waits +\| (\d+) s/,
   );
   const rows = [[idleMilliseconds - 100, false], [idleMilliseconds, true]] as const;
   for (const [milliseconds, isEnded] of rows) {
@@ -344,80 +313,137 @@ Deno.test("a session that has been idle for a second gives way, and no sooner", 
   }
 });
 
-Deno.test("the busy session that gives way belongs to the host with more than half of the slots, and has the most requests, and another host has waited for a second", async () => {
-  const busyMilliseconds = 1000 * await readStatedNumber(
-    "docs/security.md",
-    /another peer's wait before a busy session ends +\| (\d+) s/,
-  );
-  const rows: [waitMilliseconds: number, expectedEnds: boolean[], newcomerHost?: string][] = [
-    [busyMilliseconds - 100, [false, false, false]],
-    [busyMilliseconds, [false, true, false]],
-    // The first newcomer was closed, and the next session gives way to the second.
-    [MAX_WAIT_MILLISECONDS, [true, true, false]],
-    // A session doesn't give way to its own host.
-    [busyMilliseconds, [false, false, false], "192.0.2.1"],
+Deno.test("of slow peers gives way the one with the most slots, and of its sessions the one that has stood still longest", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveInMemory(["192.0.2.1"], ["192.0.2.2"], ["192.0.2.2"]);
+  const [other, faster, slower] = serving.holderSockets;
+  for (const socket of serving.holderSockets) {
+    socket.receive("PUT / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
+  }
+  await runMicrotasks(100);
+  serving.connect("192.0.2.1", "/newcomer");
+  await runMicrotasks(100);
+  await advance(time, 500);
+  faster!.receive("a".repeat(65_536));
+  await runMicrotasks(100);
+  await advance(time, 400);
+  assertEquals(serving.calls.includes("/newcomer"), false);
+  await advance(time, 100);
+  assertEquals(serving.calls.at(-1), "/newcomer");
+  assertEquals([other, faster, slower].map((socket) => socket!.closeCount), [0, 0, 1]);
+});
+
+Deno.test("a session of the peer with the most slots ends after its next response for a peer with at least two slots fewer", async () => {
+  const rows: [newcomerHost: string, expectedEnds: number][] = [
+    ["192.0.2.3", 1],
+    ["192.0.2.2", 0],
+    ["192.0.2.1", 0],
   ];
-  for (const [waitMilliseconds, expectedEnds, newcomerHost = "192.0.2.3"] of rows) {
+  for (const [newcomerHost, expectedEnds] of rows) {
     using time = stopAllClocks();
     await using serving = await serveInMemory(
       ["192.0.2.1", "/a", "/pending"],
-      ["192.0.2.1", "/a", "/a", "/pending"],
-      ["192.0.2.2", "/a", "/a", "/a", "/pending"],
+      ["192.0.2.1", "/pending"],
+      ["192.0.2.2", "/a", "/pending"],
     );
-    for (let i = 0; i < 2; i++) serving.connect(newcomerHost, "/newcomer");
+    serving.connect(newcomerHost, "/newcomer");
     await runMicrotasks(100);
-    await advance(time, waitMilliseconds);
     for (const _ of serving.holderSockets) serving.respond();
     await runMicrotasks(100);
-    const lastWrites = serving.holderSockets.map(({ writes }) => writes.at(-1)!);
-    assertEquals(lastWrites.map((text) => text.includes("connection: close")), expectedEnds);
-    assertEquals(serving.calls.includes("/newcomer"), expectedEnds.includes(true));
-    const message = "memory: ended after a response, because its peer had more than half of the " +
-      "slots, and a connection of another peer waited for a slot";
+    const isEnded = serving.holderSockets.map(({ writes }) =>
+      writes.at(-1)!.includes("connection: close")
+    );
+    assertEquals(isEnded.filter(Boolean).length, expectedEnds);
+    assertEquals(isEnded[2], false);
+    assertEquals(serving.calls.includes("/newcomer"), expectedEnds > 0);
+    const message = "memory: ended after a response, because its peer had the most slots, and a " +
+      "connection of another peer waited";
     const lines = serving.logger.messagesOf("debug").filter((line) => line === message);
-    assertEquals(lines.length, expectedEnds.filter(Boolean).length);
+    assertEquals(lines.length, expectedEnds);
+    time.tick(0);
   }
 });
 
-Deno.test("a busy session between two requests gives way first, after a response that says so", async () => {
+Deno.test("sessions that could have given way go on when no connection waits", async () => {
   using time = stopAllClocks();
-  await using serving = await serveInMemory(
-    ["192.0.2.1", "/a", "/a", "/pending"],
-    ["192.0.2.1", "/a"],
-    ["192.0.2.1", "/a", "/a", "/pending"],
-  );
+  const holder = ["192.0.2.1", "/pending"] as const;
+  await using serving = await serveInMemory(holder, holder, holder);
   serving.connect("192.0.2.2", "/newcomer");
-  const socket = serving.holderSockets[1]!;
-  for (let i = 0; i < 2; i++) {
-    await runMicrotasks(100);
-    await advance(time, 500);
-    assertEquals([socket.closeCount, serving.calls.includes("/newcomer")], [0, false]);
-    socket.receive(get);
-  }
   await runMicrotasks(100);
-  assertEquals(
-    socket.writes.slice(-2).map((text) => text.includes("connection: close")),
-    [false, true],
-  );
+  await advance(time, 1000);
+  serving.respond();
+  await runMicrotasks(100);
+  assertEquals(serving.calls.at(-1), "/newcomer");
+  for (let i = 0; i < 2; i++) serving.respond();
+  await runMicrotasks(100);
+  const isEnded = serving.holderSockets.map(({ writes }) => writes[0]!.includes("close"));
+  assertEquals(isEnded, [true, false, false]);
+});
+
+Deno.test("the time of the app, and the time before a request or a response, don't count as standing still", async () => {
+  using time = stopAllClocks();
+  const holder = ["192.0.2.1", "/pending"] as const;
+  await using serving = await serveInMemory(["192.0.2.1", "/a"], holder, holder);
+  const [socket] = serving.holderSockets;
+  serving.connect("192.0.2.1", "/newcomer");
+  await runMicrotasks(100);
+  const steps: readonly [milliseconds: number, step: () => void][] = [
+    [900, () => socket!.receive("G")],
+    [900, () => socket!.receive("ET /pending HTTP/1.1\r\n\r\n")],
+    [20_000, () => serving.respond(2)],
+    [900, () => socket!.receive("PUT /pending HTTP/1.1\r\ncontent-length: 5\r\n\r\n")],
+  ];
+  for (const [milliseconds, step] of steps) {
+    await advance(time, milliseconds);
+    assertEquals(serving.calls.includes("/newcomer"), false);
+    step();
+    await runMicrotasks(100);
+  }
+  // The first check finds the new request.
+  await advance(time, 1000);
+  assertEquals(socket!.closeCount, 0);
+  await advance(time, 100);
+  assertEquals(socket!.closeCount, 1);
+});
+
+Deno.test("apps that go on after the end of their connection don't keep another session from giving way", async () => {
+  using time = stopAllClocks();
+  const host = "192.0.2.1";
+  await using serving = await serveInMemory([host], [host], [host, "/pending"]);
+  for (const socket of serving.holderSockets.slice(0, 2)) {
+    socket.receive("PUT /pending HTTP/1.1\r\ncontent-length: 5\r\n\r\n");
+  }
+  serving.connect(host, "/newcomer");
+  await runMicrotasks(100);
+  await advance(time, 2200);
+  assertEquals(serving.holderSockets.map(({ closeCount }) => closeCount), [1, 1, 0]);
+  serving.respond();
+  await runMicrotasks(100);
+  await advance(time, 2200);
   assertEquals(serving.calls.at(-1), "/newcomer");
 });
 
-Deno.test("a busy session that gives way ends when it has been idle for a quarter of a second", async () => {
-  for (const [milliseconds, isEnded] of [[200, false], [300, true]] as const) {
-    using time = stopAllClocks();
-    await using serving = await serveInMemory(
-      ["192.0.2.1", "/a", "/a", "/pending"],
-      ["192.0.2.1", "/a"],
-      ["192.0.2.1", "/a", "/a", "/pending"],
-    );
-    serving.connect("192.0.2.2", "/newcomer");
-    await runMicrotasks(100);
-    await advance(time, 900);
-    serving.holderSockets[1]!.receive(get);
-    await runMicrotasks(100);
-    await advance(time, milliseconds);
-    assertEquals(serving.calls.includes("/newcomer"), isEnded);
+Deno.test("a session that is to end gives way after a second, although its body arrives quickly", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveInMemory(["192.0.2.1"], ["192.0.2.1"], [
+    "192.0.2.2",
+    "/pending",
+  ]);
+  const [first, second] = serving.holderSockets;
+  for (const socket of [first!, second!]) {
+    socket.receive("PUT /body HTTP/1.1\r\ncontent-length: 100000000\r\n\r\n");
   }
+  await runMicrotasks(100);
+  serving.connect("192.0.2.3", "/newcomer");
+  for (let i = 0; i < 13; i++) {
+    for (const socket of [first!, second!]) socket.receive("a".repeat(65_536));
+    await runMicrotasks(100);
+    await advance(time, 100);
+  }
+  assertEquals([first!.closeCount + second!.closeCount, serving.calls.includes("/newcomer")], [
+    1,
+    true,
+  ]);
 });
 
 Deno.test("connections of the host with more than half of the slots get a slot after those of other hosts, and otherwise in order", async () => {
@@ -438,63 +464,69 @@ Deno.test("connections of the host with more than half of the slots get a slot a
   assertEquals(serving.calls.slice(3), ["/c", "/d", "/a", "/b", "/e"]);
 });
 
-const MAX_QUEUE_MILLISECONDS = 1000 * await readStatedNumber(
-  "docs/server.md",
-  /has waited for (\d+)\s+seconds, the server closes the newest/,
-);
-
-Deno.test("the first waiting connection is closed 2 s after a slot was last free", async () => {
+Deno.test("a connection that has waited for twice the time-out is closed", async () => {
   using time = stopAllClocks();
   await using serving = await serveHeldSlots();
-  serving.connect("192.0.2.1", "/pending");
-  const second = serving.connect("192.0.2.1");
+  const waiting = serving.connect("192.0.2.1");
   await runMicrotasks(100);
-  await advance(time, MAX_WAIT_MILLISECONDS - 100);
-  serving.holderSockets[0]!.end();
-  serving.respond();
-  await runMicrotasks(100);
-  await advance(time, MAX_WAIT_MILLISECONDS - 100);
-  assertEquals([serving.calls.length, second.closeCount], [4, 0]);
+  await advance(time, 59_900);
+  assertEquals(waiting.closeCount, 0);
   await advance(time, 100);
-  assertEquals(second.closeCount, 1);
+  assertEquals(waiting.closeCount, 1);
 });
 
-Deno.test("further connections stay in the queue of the system, and once the first has waited for 5 s, the newest of the host with more than half of the waiting connections is closed for each", async () => {
-  using time = stopAllClocks();
+Deno.test("of too many waiting connections, the newest of the host with the most is closed", async () => {
+  using _time = stopAllClocks();
   await using serving = await serveHeldSlots();
-  const flood = Array.from({ length: MAX_WAITING }, () => serving.connect("192.0.2.1"));
+  const other = serving.connect("192.0.2.2");
+  const flood = Array.from({ length: MAX_WAITING - 1 }, () => serving.connect("192.0.2.1"));
   await runMicrotasks(20 * MAX_WAITING);
-  const others = [serving.connect("192.0.2.2")];
-  flood.push(serving.connect("192.0.2.1"));
-  const listClosed = () => flood.flatMap(({ closeCount }, index) => closeCount > 0 ? [index] : []);
-  await advance(time, MAX_WAIT_MILLISECONDS - 100);
-  assertEquals([listClosed(), serving.listener.offerCount], [[], 1]);
-  await advance(time, MAX_QUEUE_MILLISECONDS - MAX_WAIT_MILLISECONDS);
-  // No slot has become free, so two connections were closed for that.
-  assertEquals([listClosed(), serving.listener.offerCount], [[0, 1], 0]);
-  others.push(serving.connect("192.0.2.2"), serving.connect("192.0.2.2"));
+  assertEquals(listClosed(flood), []);
+  const newcomer = serving.connect("192.0.2.3");
   await runMicrotasks(100);
-  assertEquals([listClosed(), serving.listener.offerCount], [[0, 1], 1]);
-  await advance(time, 100);
-  assertEquals(listClosed(), [0, 1, MAX_WAITING - 1, MAX_WAITING]);
-  const message = "memory: closed, because too many connections of its peer wait for a slot";
-  assertEquals(serving.logger.messagesOf("debug"), [message, message]);
-  assertEquals(others.map(({ closeCount }) => closeCount), [0, 0, 0]);
+  assertEquals(listClosed(flood), [MAX_WAITING - 2]);
+  assertEquals([other.closeCount, newcomer.closeCount, serving.listener.offerCount], [0, 0, 0]);
+  const message = "memory: closed, because too many connections wait for a slot";
+  assertEquals(serving.logger.messagesOf("debug"), [message]);
 });
 
-Deno.test("if no host has more than half of too many waiting connections, further connections stay in the queue of the system", async () => {
-  using time = stopAllClocks();
-  await using serving = await serveHeldSlots();
-  const sockets = Array.from(
-    { length: MAX_WAITING + 10 },
-    (_, index) => serving.connect(`192.0.2.${2 + index % 3}`),
-  );
-  await runMicrotasks(20 * MAX_WAITING);
-  await advance(time, MAX_QUEUE_MILLISECONDS + 100);
-  // No slot has become free, so two connections were closed for that.
-  const closedSockets = sockets.filter(({ closeCount }) => closeCount > 0);
-  assertEquals(closedSockets, sockets.slice(0, 2));
-  assertEquals(serving.listener.offerCount, 7);
+for (const isStalling of [false, true]) {
+  const [seconds, label] = isStalling
+    ? [await readStatedNumber("docs/server.md", /or (\d+) s if\s+its/), "sessions stand still"]
+    : [await readStatedNumber("docs/server.md", /for up\s+to (\d+) s/), "slots are busy"];
+  Deno.test(`while only connections of one host wait and ${label}, further connections stay in the queue of the system for ${seconds} s`, async () => {
+    using time = stopAllClocks();
+    const host = "192.0.2.1";
+    const pending = [host, "/pending"] as const;
+    await using serving = await serveInMemory(pending, pending, isStalling ? [host] : pending);
+    const flood = Array.from({ length: MAX_WAITING }, () => serving.connect(host));
+    await runMicrotasks(20 * MAX_WAITING);
+    const others = [serving.connect(host), serving.connect("192.0.2.2")];
+    await advance(time, seconds * 1000 - 100);
+    assertEquals([listClosed(flood), serving.listener.offerCount], [[], 2]);
+    await advance(time, 200);
+    assertEquals(serving.listener.offerCount, 0);
+    // The newest connection of the flood was closed.
+    assertEquals(others.map(({ closeCount }) => closeCount), [1, 0]);
+  });
+}
+
+Deno.test("a server that is closed or shut down while connections stay in the queue of the system closes all that wait", async () => {
+  for (const end of ["close", "shutdown"] as const) {
+    using _time = stopAllClocks();
+    await using serving = await serveHeldSlots();
+    const flood = Array.from({ length: MAX_WAITING + 10 }, () => serving.connect("192.0.2.1"));
+    await runMicrotasks(20 * MAX_WAITING);
+    const ended = serving.server[end]();
+    await runMicrotasks(100);
+    assertEquals(listClosed(flood).length, MAX_WAITING);
+    for (const socket of serving.holderSockets) {
+      serving.respond();
+      socket.end();
+    }
+    await ended;
+    await serving.done;
+  }
 });
 
 Deno.test("every way to end releases the slot", async (t) => {

@@ -162,6 +162,6 @@ export function makeServerConnection(socket: Socket, handle: AppFunction) {
     unframedNull: false,
     hosts: null,
   };
-  const connection = new ServerConnection(context, socket, session, () => true);
+  const connection = new ServerConnection(context, socket, session, () => true, "");
   return { connection, logger, session: session.session };
 }

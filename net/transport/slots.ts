@@ -1,0 +1,244 @@
+/**
+ * The slots of a server, for its sessions and, over TLS, for its handshakes; and the connections
+ * that wait for a slot. The peer with the most slots gives way, so that no peer can lock out
+ * others.
+ */
+
+import { type SwapRemoveEntry, SwapRemoveSet } from "../../internal/collections.ts";
+import { pause } from "../../internal/pause.ts";
+import { startInterval, type Timer } from "./deadline.ts";
+
+/** The number of connections that may wait, as many as in the kernel's queue. */
+const MAX_WAITING_CONNECTIONS = 512;
+/**
+ * The time for which further connections stay in the kernel's queue while only connections of one
+ * peer wait. A proxy may open more connections at once than can wait, if slots become free fast
+ * enough.
+ */
+const MAX_QUEUE_MILLISECONDS = 5000;
+/** The same while sessions stall: the peer is no busy proxy, and others may be in this queue. */
+const MAX_STALLING_QUEUE_MILLISECONDS = 1000;
+/**
+ * The time after which a stalled session may end. A client that makes one request after the other
+ * is idle for a shorter time.
+ */
+const MIN_STALL_MILLISECONDS = 1000;
+const CHECK_MILLISECONDS = 100;
+/**
+ * The number of checks in which all slots of a peer change hands. If all sessions of a flood ended
+ * in one check, the next client would wait until the sessions that replaced them have stalled.
+ */
+const CHECKS_PER_ROTATION = 10;
+
+/** A session or a handshake. */
+export interface SlotHolder extends SwapRemoveEntry {
+  readonly peerKey: string;
+  /** Whether it only waits for its app or for its last bytes. */
+  readonly isClosing: boolean;
+  /** Whether it is to end after its next response. */
+  isYielding: boolean;
+  /**
+   * Returns the milliseconds for which the peer has kept the server waiting without progress, or
+   * since it began to close; `null` if the server isn't waiting for the peer.
+   */
+  measureStall(now: number): number | null;
+  /** Ends it for a connection that waits. */
+  end(stallMilliseconds: number): void;
+}
+
+/**
+ * Why a connection gets no slot:
+ *
+ * - `"timeout"`: no slot became free in time.
+ * - `"flood"`: too many connections wait.
+ * - `"close"`: the server is closed.
+ */
+export type RefusalCause = "timeout" | "flood" | "close";
+
+interface SlotOptions<Connection> {
+  /** The number of slots. */
+  readonly max: number;
+  /** Half of the seconds for which a connection may wait, or `null`. */
+  readonly timeout: number | null;
+  /** Calls {@linkcode Slots.prototype.add}. */
+  readonly onSlot: (connection: Connection) => void;
+  readonly onRefuse: (connection: Connection, cause: RefusalCause) => void;
+}
+
+interface WaitingConnection<Connection> {
+  readonly connection: Connection;
+  readonly peerKey: string;
+  readonly startTime: number;
+}
+
+export class Slots<Connection extends { readonly peerKey: string }, Holder extends SlotHolder> {
+  #max: number;
+  /** A slot becomes free when its silent peer has reached the time-out. */
+  readonly #maxWaitMilliseconds: number;
+  readonly #onSlot: (connection: Connection) => void;
+  readonly #onRefuse: (connection: Connection, cause: RefusalCause) => void;
+  readonly #holders = new SwapRemoveSet<Holder>();
+  readonly #waitingConnections: WaitingConnection<Connection>[] = [];
+  readonly #closeController = new AbortController();
+  #timer: Timer | undefined;
+  /** Whether sessions stalled at the last check. */
+  #isStalling = false;
+
+  constructor({ max, timeout, onSlot, onRefuse }: SlotOptions<Connection>) {
+    this.#max = max;
+    this.#maxWaitMilliseconds = 2000 * (timeout ?? Infinity);
+    this.#onSlot = onSlot;
+    this.#onRefuse = onRefuse;
+  }
+
+  resize(max: number): void {
+    this.#max = max;
+    this.#fillSlots();
+  }
+
+  /**
+   * Gives the connection a slot, or lets it wait. If too many connections wait, refuses the newest
+   * of the peer with the most of them.
+   */
+  admit(connection: Connection): void {
+    const { peerKey } = connection;
+    const waitingConnections = this.#waitingConnections;
+    if (this.#holders.size < this.#max && waitingConnections.length === 0) {
+      return this.#onSlot(connection);
+    }
+    waitingConnections.push({ connection, peerKey, startTime: performance.now() });
+    if (waitingConnections.length > MAX_WAITING_CONNECTIONS) {
+      const largestKey = findMost(waitingConnections, countByPeer(waitingConnections)).peerKey;
+      this.#refuse(
+        waitingConnections.findLastIndex(({ peerKey }) => peerKey === largestKey),
+        "flood",
+      );
+    }
+    if (this.#timer !== undefined) return;
+    this.#timer = startInterval(() => this.#freeSlots(), CHECK_MILLISECONDS);
+    this.#freeSlots();
+  }
+
+  /**
+   * Whether the next connection stays in the kernel's queue. Connections of other peers may be
+   * behind it, so it does so only for a while.
+   */
+  get isFull(): boolean {
+    const waitingConnections = this.#waitingConnections;
+    if (waitingConnections.length < MAX_WAITING_CONNECTIONS) return false;
+    const maxMilliseconds = this.#isStalling
+      ? MAX_STALLING_QUEUE_MILLISECONDS
+      : MAX_QUEUE_MILLISECONDS;
+    const { peerKey, startTime } = waitingConnections[0]!;
+    return performance.now() - startTime < maxMilliseconds &&
+      waitingConnections.every((waiting) => waiting.peerKey === peerKey);
+  }
+
+  async waitForRoom(): Promise<void> {
+    while (this.isFull) await pause(CHECK_MILLISECONDS, this.#closeController.signal);
+  }
+
+  /** Removes a connection whose peer has left. */
+  leave(connection: Connection): void {
+    const index = this.#waitingConnections.findIndex((waiting) =>
+      waiting.connection === connection
+    );
+    if (index >= 0) this.#remove(index);
+  }
+
+  add(holder: Holder): void {
+    this.#holders.add(holder);
+  }
+
+  delete(holder: Holder): void {
+    if (this.#holders.delete(holder)) this.#fillSlots();
+  }
+
+  close(): void {
+    while (this.#waitingConnections.length > 0) this.#refuse(0, "close");
+    this.#closeController.abort();
+  }
+
+  [Symbol.iterator](): Iterator<Holder> {
+    return this.#holders[Symbol.iterator]();
+  }
+
+  /** A free slot goes to the connection whose peer has the fewest slots. */
+  #fillSlots(): void {
+    const waitingConnections = this.#waitingConnections;
+    while (this.#holders.size < this.#max && waitingConnections.length > 0) {
+      const next = findMost(waitingConnections, countByPeer(this.#holders), -1);
+      this.#onSlot(this.#remove(waitingConnections.indexOf(next)));
+    }
+  }
+
+  #refuse(index: number, cause: RefusalCause): void {
+    this.#onRefuse(this.#remove(index), cause);
+  }
+
+  #remove(index: number): Connection {
+    const { connection } = this.#waitingConnections.splice(index, 1)[0]!;
+    if (this.#waitingConnections.length === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+      for (const holder of this.#holders) holder.isYielding = false;
+    }
+    return connection;
+  }
+
+  /** Ends stalled sessions, or lets a session of the peer with the most slots yield its slot. */
+  #freeSlots(): void {
+    const now = performance.now();
+    const waitingConnections = this.#waitingConnections;
+    while (now - (waitingConnections[0]?.startTime ?? Infinity) >= this.#maxWaitMilliseconds) {
+      this.#refuse(0, "timeout");
+    }
+    const slotCounts = countByPeer(this.#holders);
+    const slotCountOf = ({ peerKey }: { readonly peerKey: string }) => slotCounts.get(peerKey) ?? 0;
+    const holders = [...this.#holders]
+      .map((holder) => {
+        const stall = holder.measureStall(now);
+        const isStalled = stall !== null && stall >= MIN_STALL_MILLISECONDS;
+        return { holder, slotCount: slotCountOf(holder), stall, isStalled };
+      })
+      .sort((a, b) => b.slotCount - a.slotCount || (b.stall ?? -1) - (a.stall ?? -1));
+    const sessions = holders.filter(({ holder }) => !holder.isClosing);
+    // The slot of a closing session becomes free soon, unless its app doesn't return.
+    const closingCount =
+      holders.filter(({ holder, isStalled }) => holder.isClosing && !isStalled).length;
+    const missingCount = Math.max(waitingConnections.length - closingCount, 0);
+
+    const stalledSessions = sessions.filter(({ isStalled }) => isStalled);
+    this.#isStalling = stalledSessions.length > 0;
+    const newPeerCount = waitingConnections.filter((peer) => slotCountOf(peer) === 0).length;
+    const maxEnds = Math.max(newPeerCount, Math.ceil(holders.length / CHECKS_PER_ROTATION));
+    for (const { holder, stall } of stalledSessions.slice(0, Math.min(missingCount, maxEnds))) {
+      holder.end(stall!);
+    }
+    if (this.#isStalling) return;
+
+    const session = sessions.find(({ holder }) => !holder.isYielding);
+    if (session === undefined) return;
+    const smallerPeerCount =
+      waitingConnections.filter((peer) => slotCountOf(peer) + 1 < session.slotCount).length;
+    const yieldingCount =
+      sessions.filter(({ holder, stall }) => holder.isYielding && stall !== null).length;
+    if (yieldingCount < Math.min(smallerPeerCount, missingCount)) session.holder.isYielding = true;
+  }
+}
+
+function countByPeer(items: Iterable<{ readonly peerKey: string }>): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { peerKey } of items) counts.set(peerKey, (counts.get(peerKey) ?? 0) + 1);
+  return counts;
+}
+
+/** Returns the first item whose peer has the most, or with a sign of -1 the fewest. */
+function findMost<T extends { readonly peerKey: string }>(
+  items: readonly T[],
+  counts: ReadonlyMap<string, number>,
+  sign = 1,
+): T {
+  const countOf = ({ peerKey }: T) => sign * (counts.get(peerKey) ?? 0);
+  return items.reduce((first, item) => countOf(item) > countOf(first) ? item : first);
+}
