@@ -290,6 +290,9 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
       line.includes("before it was accepted")
     ).length;
     assert(isSecure || resetLines > RESETS / 2, `${resetLines}`);
+    // By Deno, a handshake begins before the reset is read.
+    const failedCount = logger.messagesOf("info").length;
+    assert(address.length > 2 || failedCount < RESETS / 2, `${failedCount} handshakes failed`);
     server.close();
     await withTimeout(serving, "serveForever() settles");
   });

@@ -3,7 +3,7 @@
  * and handshakes don't delay each other.
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type Address, EmptyPreambleError, type HostAddress } from "@degu/degu/base";
+import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type App, SSLServer } from "@degu/degu/server";
 import { HandshakeQueue, type PendingConnection } from "@degu/internal/net/tls/handshake_queue.ts";
 import type { AcceptedConnection } from "@degu/internal/net/transport/listener.ts";
@@ -31,7 +31,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 const pki = await openSharedPki();
 
 const MAX_HANDSHAKES = 64;
-const MAX_PENDING = 256;
+const MAX_WAITING = 512;
 const sendNoContent: App = () => [204, "No Content", {}, null];
 
 /** Returns the logged reasons of failed handshakes, without the peer. */
@@ -101,29 +101,20 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
   }
 });
 
-Deno.test("the oldest silent connection of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
+Deno.test("the oldest of 64 handshakes is closed for the next, without a byte, but not within a second", async () => {
   await using endpoint = await startTls(pki, sendNoContent, { server: { timeout: null } });
-  // The peer has sent the first bytes of a ClientHello, and sends the rest slowly.
-  using slow = await RawPeer.connect(endpoint.server.address, "\x16\x03\x01\x02\x00");
-  await waitForTick();
   const startTime = performance.now();
-  const peers = await connectSilently(endpoint, MAX_HANDSHAKES - 1);
+  const peers = await connectSilently(endpoint, MAX_HANDSHAKES);
   await waitForTick();
   assertEquals(listReasons(endpoint), []);
   for (const oldest of peers.slice(0, 3)) {
     peers.push(await RawPeer.connect(endpoint.server.address));
     await oldest.assertClosedSilently("the oldest");
-    assert(performance.now() - startTime >= 250, "it had no time for its handshake");
+    assert(performance.now() - startTime >= 990, "it had no time for its handshake");
   }
   const evicted = new Array(3).fill("it was closed for a newer handshake, with 64 in progress");
   assertEquals(listReasons(endpoint), evicted);
   assertEquals(endpoint.logger.messagesOf("info"), [], "strangers can't fill the log");
-  // The slow peer is still connected, and fails by itself.
-  await slow.send("x".repeat(0x200));
-  await slow.readToEnd();
-  const [slowReason, ...otherReasons] = listReasons(endpoint).reverse();
-  assertEquals(otherReasons, evicted);
-  assert(!evicted.includes(slowReason), slowReason);
   for (const peer of peers) peer.close();
 });
 
@@ -180,46 +171,19 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
   }
 });
 
-Deno.test("of 257 connections to a server that doesn't serve yet the oldest silent connection is closed, and the others are closed with the server", async () => {
-  const logger = new RecordingLogger();
-  const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], sendNoContent, { logger });
-  await server.ready;
-  const peers: RawPeer[] = [];
-  for (let i = 0; i < MAX_PENDING + 1; i++) {
-    peers.push(await RawPeer.connect(server.address));
-    if (i === 0) await peers[0]!.send("\x16");
-  }
-  const [oldest] = peers.splice(1, 1);
-  await oldest!.assertClosedSilently("the oldest that is silent");
-  oldest!.close();
-  const lines = await logger.waitFor("debug");
-  assertEquals(lines, ["a connection was closed: too many wait for a handshake"]);
-  server.close();
-  for (const peer of peers) assertEquals((await peer.readToEnd()).received, "");
-  for (const peer of peers) peer.close();
-  assertEquals(
-    logger.messagesOf("debug").length,
-    1,
-    "what is closed with the server is not logged",
-  );
-});
-
 /** A connection without a socket. */
 class Stranger implements PendingConnection {
   readonly name: string;
-  readonly address: HostAddress;
-  readonly rawStream: { hasReceived: boolean; close(): void };
+  readonly rawStream = { close: () => void (this.isClosed = true) };
   isClosed = false;
 
-  constructor(id: number, hasReceived = false, host = "192.0.2.1") {
+  constructor(id: number, readonly peerKey = "192.0.2.1") {
     this.name = `${id}`;
-    this.address = [host, 1];
-    this.rawStream = { hasReceived, close: () => void (this.isClosed = true) };
   }
 }
 
-function makeStrangers(count: number, hasReceived = false, host?: string): Stranger[] {
-  return Array.from({ length: count }, (_, id) => new Stranger(id, hasReceived, host));
+function makeStrangers(count: number, host?: string): Stranger[] {
+  return Array.from({ length: count }, (_, id) => new Stranger(id, host));
 }
 
 /** A queue of strangers, whose handshakes last until the test finishes them by name. */
@@ -257,14 +221,10 @@ async function runMicrotasks(): Promise<void> {
   for (let microtask = 0; microtask < 20; microtask++) await null;
 }
 
-Deno.test("a handshake gives way to another only after the time in docs/security.md and docs/server.md, to the millisecond", async () => {
-  const minMilliseconds = await readStatedNumber(
+Deno.test("a handshake gives way to another only after the time in docs/security.md", async () => {
+  const minMilliseconds = 1000 * await readStatedNumber(
     "docs/security.md",
-    /the minimum time for a handshake +\| (\d+) ms/,
-  );
-  assertEquals(
-    await readStatedNumber("docs/server.md", /handshake\s+gets at least (\d+) ms/),
-    minMilliseconds,
+    /the minimum time for a handshake +\| (\d+) s/,
   );
   using time = stopAllClocks();
   const testQueue = new TestQueue();
@@ -273,34 +233,17 @@ Deno.test("a handshake gives way to another only after the time in docs/security
   const next = arrivals.slice(MAX_HANDSHAKES);
   for (const stranger of arrivals.slice(0, -1)) testQueue.queue.push(stranger);
   await runMicrotasks();
-  time.tick(minMilliseconds - 1);
+  time.tick(minMilliseconds - 100);
   testQueue.queue.push(arrivals.at(-1)!);
   await runMicrotasks();
   assertEquals([testQueue.begunNames.length, arrivals.filter((stranger) => stranger.isClosed)], [
     MAX_HANDSHAKES,
     [],
   ]);
-  time.tick(1);
+  time.tick(100);
   await runMicrotasks();
   assertEquals(testQueue.begunNames.slice(MAX_HANDSHAKES), next.map(({ name }) => name));
   assertEquals(arrivals.filter((stranger) => stranger.isClosed), arrivals.slice(0, next.length));
-  testQueue.queue.close();
-  await Promise.all([serving, runMicrotasks()]);
-});
-
-Deno.test("a handshake fails at its time limit, to the millisecond, whether or not another connection waits", async () => {
-  using time = stopAllClocks();
-  const testQueue = new TestQueue(30);
-  const serving = testQueue.begin();
-  const [first, second] = makeStrangers(2);
-  testQueue.queue.push(first!);
-  time.tick(1);
-  testQueue.queue.push(second!);
-  for (const [tick, closed] of [[29_998, []], [1, [first]], [1, [first, second]]] as const) {
-    time.tick(tick);
-    await runMicrotasks();
-    assertEquals([first, second].filter((stranger) => stranger!.isClosed), [...closed]);
-  }
   testQueue.queue.close();
   await Promise.all([serving, runMicrotasks()]);
 });
@@ -309,46 +252,81 @@ function listClosed(connections: readonly Stranger[]): number[] {
   return connections.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
 }
 
-Deno.test("if no connection is silent a random older connection is closed, never the new connection", () => {
-  const closedIndexes = new Set<number>();
-  for (let round = 0; round < 200; round++) {
-    const testQueue = new TestQueue();
-    const arrivals = makeStrangers(MAX_PENDING + 1, true);
-    for (const stranger of arrivals) testQueue.queue.push(stranger);
-    for (const index of listClosed(arrivals)) closedIndexes.add(index);
+Deno.test("a handshake fails at its time limit, and before a quarter more of it, whether or not another connection waits", async () => {
+  using time = stopAllClocks();
+  const testQueue = new TestQueue(30);
+  const serving = testQueue.begin();
+  const [first, second] = makeStrangers(2);
+  testQueue.queue.push(first!);
+  time.tick(10_000);
+  testQueue.queue.push(second!);
+  const ticks = [[19_999, []], [7_501, [first]], [2_499, [first]], [7_501, [
+    first,
+    second,
+  ]]] as const;
+  for (const [tick, closed] of ticks) {
+    time.tick(tick);
+    await runMicrotasks();
+    assertEquals([first, second].filter((stranger) => stranger!.isClosed), [...closed]);
   }
-  assert(!closedIndexes.has(MAX_PENDING) && closedIndexes.size > 20, `${[...closedIndexes]}`);
+  const problem = "the handshake failed: the TLS handshake took over 30 s";
+  assertEquals(testQueue.log.messagesOf("info"), [`0: ${problem}`, `1: ${problem}`]);
+  testQueue.queue.close();
+  await Promise.all([serving, runMicrotasks()]);
 });
 
-Deno.test("of too many pending connections one of the host with more than half of them is closed, although others are silent", () => {
+Deno.test("of too many connections to a server that doesn't serve yet the newest of the host with the most is closed, and the others are closed with the server", () => {
   const testQueue = new TestQueue();
-  const half = MAX_PENDING / 2;
-  const others = makeStrangers(half - 1, false, "192.0.2.2");
-  const flood = makeStrangers(half + 2, true);
-  for (const stranger of [...others, ...flood]) testQueue.queue.push(stranger);
-  assertEquals([listClosed(others).length, listClosed(flood).length], [0, 1]);
-  // Now each host has half of them.
-  testQueue.queue.push(new Stranger(0, false, "192.0.2.2"));
-  testQueue.queue.push(new Stranger(0, false, "192.0.2.2"));
-  assertEquals([listClosed(others), listClosed(flood).length], [[0], 2]);
+  const others = makeStrangers(MAX_WAITING / 2 - 1, "192.0.2.2");
+  const flood = makeStrangers(MAX_WAITING / 2 + 1);
+  for (const stranger of [...flood, ...others]) testQueue.queue.push(stranger);
+  assertEquals([listClosed(others), listClosed(flood)], [[], []]);
+  others.push(new Stranger(1000, "192.0.2.2"));
+  testQueue.queue.push(others.at(-1)!);
+  assertEquals([listClosed(others), listClosed(flood)], [[], [flood.length - 1]]);
+  const lines = testQueue.log.messagesOf("debug");
+  assertEquals(lines, [`${flood.length - 1}: closed: too many connections wait for a handshake`]);
+  testQueue.queue.close();
+  assertEquals(testQueue.begunNames, []);
+  assertEquals(listClosed([...flood, ...others]).length, MAX_WAITING + 1);
+  assertEquals(testQueue.log.messagesOf("debug"), lines, "what is closed with the server");
 });
 
-Deno.test("while a host has more than half of the handshakes, other hosts get theirs first, and its handshakes are displaced first", async () => {
+Deno.test("a connection whose peer leaves before its handshake is forgotten without a line", async () => {
+  const testQueue = new TestQueue();
+  const [first, second] = makeStrangers(2);
+  testQueue.queue.push(first!);
+  testQueue.queue.push(second!);
+  testQueue.queue.delete(first!);
+  const serving = testQueue.begin();
+  assertEquals(testQueue.begunNames, ["1"]);
+  testQueue.queue.delete(second!);
+  assertEquals(testQueue.log.lines, []);
+  testQueue.queue.close();
+  await serving;
+});
+
+Deno.test("other hosts get their handshakes before those of a host with many, and its handshakes give way first", async () => {
   using time = stopAllClocks();
   const testQueue = new TestQueue();
   const serving = testQueue.begin();
-  const other = new Stranger(1000, true, "192.0.2.2");
-  const flood = makeStrangers(MAX_HANDSHAKES + 10, true);
+  const other = new Stranger(1000, "192.0.2.2");
+  const flood = makeStrangers(MAX_HANDSHAKES + 10);
   for (const stranger of [other, ...flood]) testQueue.queue.push(stranger);
-  const late = new Stranger(2000, true, "192.0.2.2");
+  const late = new Stranger(2000, "192.0.2.3");
   testQueue.queue.push(late);
   await runMicrotasks();
   assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES);
   time.tick(1000);
   await runMicrotasks();
   assertEquals(testQueue.begunNames[MAX_HANDSHAKES], late.name);
-  assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES + 12);
-  assertEquals(listClosed(flood), Array.from({ length: 12 }, (_, index) => index));
+  // All others give way within a second, so that a client never waits for all of them.
+  for (const count of [7, 12]) {
+    assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES + count);
+    assertEquals(listClosed(flood).length, count);
+    time.tick(100);
+    await runMicrotasks();
+  }
   assert(!other.isClosed, "the handshake of the other host is older, and not displaced");
   testQueue.queue.close();
   await Promise.all([serving, runMicrotasks()]);
@@ -357,7 +335,7 @@ Deno.test("while a host has more than half of the handshakes, other hosts get th
 Deno.test("64 connections with a finished handshake wait in order, and the next handshakes wait for one of them; all are closed with the listener", async () => {
   const testQueue = new TestQueue();
   const first = testQueue.queue.accept();
-  const arrivals = makeStrangers(67, true);
+  const arrivals = makeStrangers(67);
   for (const stranger of arrivals) testQueue.queue.push(stranger);
   assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES);
   const results = arrivals.slice(0, 65).map(async ({ name }) => {
@@ -379,28 +357,6 @@ Deno.test("64 connections with a finished handshake wait in order, and the next 
   const lateStranger = new Stranger(99);
   testQueue.queue.push(lateStranger);
   assert(lateStranger.isClosed, "a closed queue accepts no connection");
-});
-
-Deno.test("handshakes that have begun are displaced only while the server accepts connections", async () => {
-  using time = stopAllClocks();
-  const testQueue = new TestQueue();
-  const first = testQueue.queue.accept();
-  const arrivals = makeStrangers(67, true);
-  for (const stranger of arrivals) testQueue.queue.push(stranger);
-  testQueue.finish("0");
-  // The server accepts no other connection.
-  await first;
-  await runMicrotasks();
-  time.tick(60_000);
-  await runMicrotasks();
-  assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES + 1);
-  assertEquals(listClosed(arrivals), []);
-  // The server accepts again.
-  const serving = testQueue.begin();
-  await runMicrotasks();
-  assertEquals(listClosed(arrivals), [1, 2]);
-  testQueue.queue.close();
-  await serving;
 });
 
 Deno.test("a closed listener has no timer, and a handshake that succeeds later is closed", async () => {
