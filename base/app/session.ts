@@ -613,7 +613,7 @@ function rejectResponse(problem: string): Promise<never> {
   return rejection;
 }
 
-export function findUser(session: Session): string | null {
+function findUser(session: Session): string | null {
   try {
     return session.user;
   } catch {

@@ -3,7 +3,6 @@
  * whose body is the body of the request.
  */
 import {
-  type Address,
   Body,
   BodyIter,
   type Chunk,
@@ -20,10 +19,9 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { Client, createFetch, ProxyApp, timeLimit, wrapApp } from "@degu/degu";
 import { ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
-import { findObstacle, startCommand } from "@degu/testing/commands.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { dial, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { findObstacle } from "@degu/testing/commands.ts";
+import { startNginx } from "@degu/testing/nginx.ts";
+import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -299,49 +297,8 @@ Deno.test("a request and its response converse over TLS with certificates of bot
 
 // ───────────────────────── other programs
 
-interface Program extends AsyncDisposable {
-  readonly address: Address;
-}
-
 const NGINX_OBSTACLE = await findObstacle(["nginx", "-v"]);
 if (NGINX_OBSTACLE !== null) console.warn(`${NGINX_OBSTACLE}: no request goes through it here`);
-
-/** Starts nginx with the lines of its server, on a Unix socket. */
-async function startNginx(server: string): Promise<Program> {
-  await using openStack = new AsyncDisposableStack();
-  const { path: dir } = openStack.use(await createTempDir());
-  const temporaryPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-    .map((name) => `${name}_temp_path ${dir}/${name};`).join("\n");
-  await Deno.writeTextFile(
-    `${dir}/nginx.conf`,
-    `daemon off;
-master_process off;
-pid ${dir}/pid;
-error_log ${dir}/error.log;
-events {}
-http {
-  access_log off;
-  ${temporaryPaths}
-  server {
-    listen unix:${dir}/socket;
-    ${server}
-  }
-}
-`,
-  );
-  const command = ["nginx", "-e", `${dir}/error.log`, "-c", `${dir}/nginx.conf`, "-p", dir];
-  const running = openStack.use(new RunningProcess(startCommand(command, { stdin: "null" })));
-  const address = `${dir}/socket`;
-  let hasEnded = false;
-  running.child.status.then(() => hasEnded = true);
-  // nginx doesn't report when it listens.
-  while (!await dial(address).then((conn) => (conn.close(), true), () => false)) {
-    if (hasEnded) throw new Error(`nginx: ${(await running.waitForEnd()).stderr}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  const stack = openStack.move();
-  return { address, [Symbol.asyncDispose]: () => stack.disposeAsync() };
-}
 
 /** An upload without end, and the number of its pieces. */
 function makeEndlessUpload() {

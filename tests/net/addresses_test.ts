@@ -11,7 +11,7 @@ import { connect } from "node:net";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
-import { makePeerAddress } from "@degu/internal/net/transport/addresses.ts";
+import { hostKeyOf, makePeerAddress } from "@degu/internal/net/transport/addresses.ts";
 import { PlainListener } from "@degu/internal/net/transport/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -248,6 +248,25 @@ Deno.test("a system error at binding names the address, and keeps its class", as
   } finally {
     listener.close();
   }
+});
+
+Deno.test("a peer counts by its IPv4 address, by the /64 of its IPv6 address, and on the server's own /64 or link by its whole address", () => {
+  const rows: [peer: string, local: string | undefined, key: string][] = [
+    ["192.0.2.1", "192.0.2.9", "192.0.2.1"],
+    ["::ffff:192.0.2.1", "::ffff:192.0.2.9", "192.0.2.1"],
+    ["2001:db8::1", "2001:db8:1::9", "32.1.13.184.0.0.0.0"],
+    ["2001:db8::2:0:0:1", "2001:db8:1::9", "32.1.13.184.0.0.0.0"],
+    ["2001:db8::1", "2001:db8::9", "2001:db8::1"],
+    ["2001:db8::1", "192.0.2.9", "32.1.13.184.0.0.0.0"],
+    ["2001:db8::1", undefined, "32.1.13.184.0.0.0.0"],
+    ["fe80::1", "fe80::9", "fe80::1"],
+    ["::1", "::1", "::1"],
+  ];
+  for (const [peer, hostname, key] of rows) {
+    const address = makePeerAddress(["::", 1], { hostname: peer, port: 2 });
+    assertEquals(hostKeyOf(address, { hostname, port: 1 }), key, `${peer} at ${hostname}`);
+  }
+  assertEquals(hostKeyOf(makePeerAddress("/socket", { path: "" }), { path: "/socket" }), "");
 });
 
 const RESETS = 60;

@@ -4,6 +4,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { setTimeout as wait } from "node:timers/promises";
 import { type Address, BodyIter } from "@degu/degu/base";
+import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
 import { ListenerMaker } from "@degu/internal/net/transport/listener.ts";
@@ -92,16 +93,23 @@ Deno.test("the session that gives way belongs to the host with the most sessions
   for (const peer of [oldest, ...peers, ...newcomers]) peer.close();
 });
 
-Deno.test("sessions with a key are counted per key, not per host", async () => {
+Deno.test("sessions with a key are counted per authority, not per host or per key", async () => {
   const camera = createIdentity("camera");
-  const clients = { one: createIdentity("one"), other: createIdentity("other") };
-  const sslconfig = { ...camera, ca: [clients.one.ca, clients.other.ca] };
-  await using server = await SSLServer.start(sslconfig, ["127.0.0.1", 0], respondEmpty, {
+  const authorities = {
+    one: createAuthority({ commonName: "one" }),
+    other: createAuthority({ commonName: "other" }),
+  };
+  const ca = Object.values(authorities).map(({ certificate }) => certificate);
+  await using server = await SSLServer.start({ ...camera, ca }, ["127.0.0.1", 0], respondEmpty, {
     logger: new RecordingLogger(),
     maxConnections: 3,
   });
   const connect = async (name: "one" | "other") => {
-    const trust = { ...clients[name], ca: camera.ca, checkHostname: false };
+    const { certificate, privateKey } = createLeaf(authorities[name], {
+      subject: { commonName: name },
+      purposes: ["clientAuth"],
+    });
+    const trust = { cert: certificate, key: privateKey, ca: camera.ca, checkHostname: false };
     const conn = await new SSLClient(trust, server.address).connect();
     await conn.get("/");
     return conn;

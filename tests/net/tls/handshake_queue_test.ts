@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
-import { type App, SSLServer } from "@degu/degu/server";
+import type { App } from "@degu/degu/server";
 import { HandshakeQueue, type PendingConnection } from "@degu/internal/net/tls/handshake_queue.ts";
 import type { AcceptedConnection } from "@degu/internal/net/transport/listener.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
