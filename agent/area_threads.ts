@@ -2,7 +2,7 @@ import { WorkerApp } from "@degu/degu";
 import { peerOf } from "@degu/device";
 import type { AppObject, Logger } from "@degu/degu/server";
 import type { FilesOptions } from "@degu/files";
-import { type AreaMessage, type AreaSettings, type ErrorData, PEER_KEY } from "./area_worker.ts";
+import { type AreaMessage, type AreaSettings, type ErrorData, PEER_HEADER } from "./area_worker.ts";
 import type { FilesLogger, InboxPeer } from "./serve_app.ts";
 import type { Area } from "./remote_files.ts";
 
@@ -69,9 +69,9 @@ export class AreaThreads implements AsyncDisposable {
     this.apps.set(area, {
       handle(request, session) {
         const { id, name } = peerOf(session);
-        request.store.set(PEER_KEY, { id, name });
+        const headers = { [PEER_HEADER]: encodeURIComponent(JSON.stringify({ id, name })) };
         const path = [area, ...request.path];
-        return worker.handle(request.with({ mount: [], path }), session);
+        return worker.handle(request.with({ mount: [], path, headers }), session);
       },
     });
   }

@@ -1,12 +1,18 @@
 /** The worker of `degu serve --threads`, which serves one directory. */
 
-import type { AppFunction, AppObject } from "@degu/degu/server";
+import type { AppFunction, AppObject, Session } from "@degu/degu/server";
 import type { FileEvent, FileLogDetails, FilesOptions } from "@degu/files";
 import { type FilesLogger, type InboxPeer, makeServeApp, removeOldUploads } from "./serve_app.ts";
 import type { Area } from "./remote_files.ts";
 
-/** The name under which the store of a request has the peer. */
-export const PEER_KEY = "peer";
+/** The header with the peer, which the server's thread sets in each request. */
+export const PEER_HEADER = "degu-peer";
+/** The name under which the store of a session has the peer. */
+const PEER_KEY = "peer";
+
+function peerOf({ store }: Session): InboxPeer {
+  return store.get(PEER_KEY) as InboxPeer;
+}
 
 export interface AreaSettings extends Pick<FilesOptions, "keep" | "modes" | "write"> {
   readonly area: Area;
@@ -45,7 +51,7 @@ function makePeerApps(make: (peer: InboxPeer) => AppFunction): AppObject {
   const apps = new Map<string, { readonly name: string; readonly handle: AppFunction }>();
   return {
     handle(request, session, api) {
-      const { id, name } = request.store.get(PEER_KEY) as InboxPeer;
+      const { id, name } = peerOf(session);
       let app = apps.get(id);
       if (app?.name !== name) apps.set(id, app = { name, handle: make({ id, name }) });
       return app.handle(request, session, api);
@@ -64,7 +70,7 @@ export async function makeAreaApp(
   if (area === "inbox" && !options.isForAll) await removeOldUploads(directory);
   const directories = { name: "", share: null, inbox: null, [area]: directory };
   const handle = makeServeApp(directories, { warn, record }, (_area, { session, ...event }) => {
-    post({ type: "file", event, peer: session!.store.get(PEER_KEY) as InboxPeer });
+    post({ type: "file", event, peer: peerOf(session!) });
   }, {
     ...options,
     makePeerApps,
@@ -72,7 +78,8 @@ export async function makeAreaApp(
       post({ type: "directory", peer: { id, name }, directory }),
   });
   return (request, session, api) => {
-    session.store.set(PEER_KEY, request.store.get(PEER_KEY));
+    const peer = decodeURIComponent(`${request.headers[PEER_HEADER]}`);
+    session.store.set(PEER_KEY, JSON.parse(peer));
     return handle(request, session, api);
   };
 }

@@ -553,9 +553,23 @@ Deno.test("with --threads, peers get and put files as without it, events are pri
   await homes.runToSuccess("viewer", ["put", "--no-find", "-r", `${path}/put`, "camera:"]);
   assertEquals(await Deno.readFile(`${inbox}/viewer/put/big`), big);
   await homes.runToSuccess("viewer", ["rm", "--no-find", "camera:put/c"]);
-  // The reasons of a refused request are in the log of the server.
   await using viewer = await Device.open(homes.joinPath("viewer"));
   const client = await viewer.client("camera");
+  // A peer can't pass for another peer by the header in which the server's thread sends the peer.
+  const other = encodeURIComponent(JSON.stringify({ id: "0".repeat(64), name: "other" }));
+  const forgedHeaders = [
+    { "degu-peer": other },
+    { "degu-peer": other, connection: "degu-peer" },
+    { connection: "keep-alive, Degu-Peer" },
+    { degu_peer: other },
+  ];
+  for (const [i, headers] of forgedHeaders.entries()) {
+    const { status } = await client.request("PUT", `/inbox/forged${i}`, headers, "x");
+    assertEquals([status, await Deno.readTextFile(`${inbox}/viewer/forged${i}`)], [201, "x"]);
+  }
+  const inboxNames = (await Array.fromAsync(Deno.readDir(inbox))).map(({ name }) => name);
+  assertEquals(inboxNames.toSorted(), [".degu-files", "viewer"]);
+  // The reasons of a refused request are in the log of the server.
   assertEquals((await client.request("PUT", "/share/new", {}, "x")).status, 405);
   await Deno.remove(share, { recursive: true });
   assertEquals((await client.request("GET", "/share/a")).status, 503);
@@ -570,6 +584,7 @@ Deno.test("with --threads, peers get and put files as without it, events are pri
       "delete viewer inbox/viewer/put/c",
       "get viewer share/a",
       "get viewer share/sub/b",
+      ...forgedHeaders.map((_, i) => `put viewer inbox/viewer/forged${i}`),
       "put viewer inbox/viewer/put/big",
       "put viewer inbox/viewer/put/c",
     ],
