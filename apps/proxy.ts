@@ -154,7 +154,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     const receivedHeaders = removeAmbiguousNames(removeHopByHopHeaders(request.headers));
     const headers = mergeRelayedHeaders(receivedHeaders, addedHeaders);
     try {
-      const { signal } = session;
+      const { signal } = request;
       const response = await this.#requester.request(method, uri, headers, body, {
         signal,
         duplex: "full",

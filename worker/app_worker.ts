@@ -1,317 +1,209 @@
 /** Importing this module has no effect in the main thread. */
 
+import { type App, type AppObject, disposeApp, readApp } from "../base/app/app.ts";
+import type { HostAddress, ScopedAddress } from "../base/address.ts";
+import { ResponseError } from "../base/app/app_result.ts";
+import type { LogDetails, Logger, LogLevel } from "../base/app/logger.ts";
 import {
-  api,
-  type App,
-  type AppObject,
-  type AppParts,
-  callHandle,
-  disposeApp,
-  readApp,
-} from "../base/app/app.ts";
-import { cancelAppResult, parseAppResult, ResponseError } from "../base/app/app_result.ts";
-import { contentErrorOf, Request, RequestCore } from "../base/app/message.ts";
-import { type Session, SessionCore, type TrustState } from "../base/app/session.ts";
-import { Body, type BodyIn, ChunkedBody, isWritableBody, readerOf } from "../base/body/body.ts";
-import { BodyError } from "../base/errors.ts";
-import { checkHeaders } from "../base/wire/headers.ts";
-import { parseRange } from "../base/wire/range.ts";
-import { hasCause } from "../internal/caught_errors.ts";
+  type PeerCertificate,
+  type SessionCore,
+  sessionCoreOf,
+  type TrustState,
+} from "../base/app/session.ts";
 import { wrongArgumentError } from "../internal/checks.ts";
 import { unknownTrustErrors } from "../internal/error_details.ts";
-import { findReasonPhrase } from "../internal/statuses.ts";
-import { BodyReceiver, BodySender, type Post, transferBody } from "./body_transfer.ts";
-import { buildApp, loadModuleExport } from "./load_app.ts";
-import type { BodyFraming, PostedSession, WorkerCommand, WorkerReport } from "./messages.ts";
 import {
-  fromPostedError,
+  type AcceptedConnection,
+  type Listener,
+  ListenerMaker,
+} from "../net/transport/listener.ts";
+import { Server } from "../server.ts";
+import { buildApp, loadModuleExport, type ModuleExport } from "./load_app.ts";
+import { PortSocket } from "./port_socket.ts";
+import {
+  type PostedError,
   reportUncaughtErrors,
   runInWorker,
   toPostedError,
 } from "./worker_port.ts";
 
+/** The peer of a session of the server in the other thread. */
+export interface PostedPeer {
+  readonly name: string;
+  readonly address: HostAddress | ScopedAddress | null;
+  readonly user: string | null;
+  readonly certificate: PeerCertificate | null;
+}
+
+export type Trust = TrustState | "unknown";
+
+/** The reply to a number that the worker has posted to ask for the trust in a peer. */
+export interface TrustReply {
+  readonly id: number;
+  readonly trust: Trust;
+}
+
+export type WorkerCommand =
+  | { readonly type: "load"; readonly app: ModuleExport; readonly args: readonly unknown[] | null }
+  /** A session has begun. Its requests have a port, and so have the requests for its trust. */
+  | {
+    readonly type: "connect";
+    readonly peer: PostedPeer;
+    readonly port: MessagePort;
+    readonly trustPort: MessagePort;
+  }
+  | { readonly type: "ping" | "close" };
+
+export type WorkerReport =
+  | { readonly type: "loaded"; readonly isMount: boolean | undefined }
+  | { readonly type: "pong" | "closed" }
+  /** A line of the log of the server in the worker. */
+  | {
+    readonly type: "log";
+    readonly level: LogLevel;
+    readonly message: string;
+    readonly details: Omit<LogDetails, "error"> & { readonly error: PostedError | undefined };
+  }
+  /** An error was not caught: the worker can't be used any more. */
+  | { readonly type: "failed"; readonly error: PostedError };
+
+/** A listener of the connections that the other thread makes. */
+class PortListener implements Listener {
+  readonly ready: Promise<void> = Promise.resolve();
+  readonly address: HostAddress = ["127.0.0.1", 0];
+  readonly #connections: AcceptedConnection[] = [];
+  #wake: () => void = () => {};
+
+  add(connection: AcceptedConnection): void {
+    this.#connections.push(connection);
+    this.#wake();
+  }
+
+  async accept(): Promise<AcceptedConnection> {
+    while (this.#connections.length === 0) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    return this.#connections.shift()!;
+  }
+
+  close(): void {}
+
+  waitUntilEnded(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** The socket of a session, whose peer the server in the other thread has accepted. */
+class PeerSocket extends PortSocket {
+  readonly #peer: PostedPeer;
+  readonly #trustPort: MessagePort;
+  readonly #trustRequests = new Map<number, (trust: Trust) => void>();
+  #lastId = 0;
+
+  constructor(peer: PostedPeer, port: MessagePort, trustPort: MessagePort) {
+    super(port, peer.certificate);
+    this.#peer = peer;
+    this.#trustPort = trustPort;
+    trustPort.onmessage = ({ data: { id, trust } }: MessageEvent<TrustReply>) => {
+      this.#trustRequests.get(id)?.(trust);
+      this.#trustRequests.delete(id);
+    };
+  }
+
+  /** Gives the session the name of the peer, and the trust of the server in the other thread. */
+  identify(session: SessionCore): void {
+    const { user } = this.#peer;
+    if (user !== null) session.identifyPeer({ user });
+    const findOwnTrust = session.findTrust.bind(session);
+    session.findTrust = async () => {
+      // The app may have narrowed the trust by `addIdentity()`.
+      if (await findOwnTrust() === "untrusted") return "untrusted";
+      const trust = await this.#requestTrust();
+      if (trust !== "unknown") return trust;
+      const error = new ResponseError([503, "Service Unavailable", {}, null]);
+      throw unknownTrustErrors.set(error, true);
+    };
+  }
+
+  #requestTrust(): Promise<Trust> {
+    if (this.isClosed) return Promise.resolve("unknown");
+    const id = ++this.#lastId;
+    this.#trustPort.postMessage(id);
+    return new Promise((resolve) => this.#trustRequests.set(id, resolve));
+  }
+
+  override onClose(): void {
+    this.#trustPort.close();
+    for (const resolve of this.#trustRequests.values()) resolve("unknown");
+  }
+}
+
+function acceptPeers({ handle }: Pick<AppObject, "handle">): App {
+  return {
+    handle,
+    onConnect(session, socket) {
+      (socket as PeerSocket).identify(sessionCoreOf(session)!);
+      return true;
+    },
+  };
+}
+
+async function loadApp({ app, args }: Extract<WorkerCommand, { type: "load" }>): Promise<App> {
+  const value = await loadModuleExport(app);
+  const label = `the export "${app.name}"`;
+  const loadedApp = args === null
+    ? value as App
+    : await buildApp(value, args, { argument: "app", label, advice: "leave out args" });
+  if (readApp(loadedApp, label).onConnect === null) return loadedApp;
+  throw wrongArgumentError(
+    "app",
+    `${label} has onConnect, which can't run in a worker, because it gets the socket: write ` +
+      "onConnect in the server's thread: { onConnect, handle: (...args) => app.handle(...args) }",
+  );
+}
+
 runInWorker((port) => {
   const report = (report: WorkerReport) => port.postMessage(report);
-  const moveListeners = reportUncaughtErrors((error) => report({ type: "failed", error }));
-  const worker = new AppWorker(port, moveListeners);
-  port.onmessage = ({ data }: MessageEvent<WorkerCommand>) => worker.execute(data);
-});
-
-type RequestCommand = Extract<WorkerCommand, { type: "request" }>;
-
-/** The session of a server in the other thread. */
-class WorkerSessionCore extends SessionCore {
-  readonly #id: number;
-  readonly #worker: AppWorker;
-  currentUser: string | null = null;
-
-  constructor(id: number, posted: PostedSession, worker: AppWorker) {
-    const { name, address, maxRequests, peerCertificate } = posted;
-    super(name, address, maxRequests, peerCertificate);
-    this.#id = id;
-    this.#worker = worker;
-    this.callbacks = {
-      onSignalRequested: () => worker.watch(id),
-      onSessionClosed: (reason) => {
-        worker.report({ type: "closeSession", sessionId: id, error: toPostedError(reason) });
-        this.endWith(reason);
-      },
-      onLogLine: (text, error) => {
-        const postedError = error === undefined ? null : toPostedError(error);
-        worker.report({ type: "warn", sessionId: id, text, error: postedError });
-      },
-      // The other thread decides and logs.
-      isPeerTrusted: () => true,
-      onTrustChanged: () => {},
-      onDistrust: () => {},
-      onUntrustedServed: () => {},
-    };
-  }
-
-  override get user(): string | null {
-    return this.currentUser;
-  }
-
-  endWith(reason: unknown): void {
-    this.end("the session has ended");
-    this.abort(() => reason);
-  }
-
-  override addIdentity(): void {
-    throw wrongArgumentError(
-      "identity",
-      "can't cross to the server's thread: call session.addIdentity() in an app there",
-    );
-  }
-
-  override async findTrust(): Promise<TrustState> {
-    const trust = await this.#worker.requestTrust(this.#id, false);
-    if (trust !== "unknown") return trust;
-    throw unknownTrustErrors.set(makeTrustError(503), true);
-  }
-
-  override checkTrusted(replacedTrust: (() => Promise<TrustState>) | null): Promise<void> {
-    if (replacedTrust !== null) return super.checkTrusted(replacedTrust);
-    const check = this.#worker.requestTrust(this.#id, true).then((trust) => {
-      if (trust !== "trusted") throw makeTrustError(trust === "unknown" ? 503 : 403);
-    });
-    // A rejection that no code handles would end the worker.
-    check.catch(() => {});
-    return check;
-  }
-}
-
-function makeTrustError(status: 403 | 503): ResponseError {
-  return new ResponseError([status, `${findReasonPhrase(status)}`, {}, null]);
-}
-
-class Exchange {
-  receiver: BodyReceiver | null = null;
-  sender: BodySender | null = null;
-  abortController: AbortController | null = null;
-  isResponseSent = false;
-  isRequestRead = true;
-}
-
-class AppWorker {
-  readonly #port: MessagePort;
-  readonly #moveListeners: () => void;
-  readonly #sessions = new Map<number, WorkerSessionCore>();
-  readonly #exchanges = new Map<number, Exchange>();
-  readonly #trustCalls = new Map<number, (trust: TrustState | "unknown") => void>();
-  readonly #post: Post = (message, transfer = []) => this.#port.postMessage(message, transfer);
-  #lastCallId = 0;
-  #app: App | null = null;
-  #parts: AppParts | null = null;
-
-  constructor(port: MessagePort, moveListeners: () => void) {
-    this.#port = port;
-    this.#moveListeners = moveListeners;
-  }
-
-  report(report: WorkerReport): void {
-    this.#port.postMessage(report);
-  }
-
-  watch(id: number): void {
-    this.report({ type: "watch", id });
-  }
-
-  execute(command: WorkerCommand): void {
-    const fail = (error: unknown) => this.report({ type: "failed", error: toPostedError(error) });
+  const fail = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
+  const moveListeners = reportUncaughtErrors(fail);
+  const ignoreLine = () => {};
+  const logger: Logger = {
+    ...{ debug: ignoreLine, info: ignoreLine, warn: ignoreLine, error: ignoreLine },
+    record(level, message, details) {
+      const error = details.error === undefined ? undefined : toPostedError(details.error);
+      report({ type: "log", level, message, details: { ...details, error } });
+    },
+  };
+  const listener = new PortListener();
+  let app: App | null = null;
+  let server: Server | null = null;
+  const execute = async (command: WorkerCommand): Promise<void> => {
     switch (command.type) {
-      case "load":
-        return void this.#load(command).catch(fail);
-      case "session":
-        this.#sessions.set(command.id, new WorkerSessionCore(command.id, command.session, this));
-        return;
-      case "request":
-        return void this.#handle(command);
-      case "abort": {
-        const error = fromPostedError(command.error);
-        this.#sessions.get(command.id)?.endWith(error);
-        return this.#exchanges.get(command.id)?.abortController?.abort(error);
+      case "load": {
+        app = await loadApp(command);
+        const parts = readApp(app, "app");
+        // The server in the other thread checks and limits its peers.
+        const limit = Number.MAX_SAFE_INTEGER;
+        const options = { logger, timeout: null, maxConnections: limit, maxRequests: limit };
+        const maker = new ListenerMaker([], () => listener);
+        server = new Server(listener.address, acceptPeers(parts), options, maker);
+        server.serveForever().catch(fail);
+        moveListeners();
+        return report({ type: "loaded", isMount: (app as AppObject).isMount });
       }
-      case "disposeSession":
-        return this.#disposeSession(command.id);
-      case "trust":
-        this.#trustCalls.get(command.callId)?.(command.trust);
-        this.#trustCalls.delete(command.callId);
-        return;
+      case "connect": {
+        const { peer, port, trustPort } = command;
+        const socket = new PeerSocket(peer, port, trustPort);
+        const { name, address } = peer;
+        return listener.add({ name, address, peerKey: name, socket, isPeerTrusted: () => true });
+      }
       case "ping":
-        return this.report({ type: "pong" });
+        return report({ type: "pong" });
       case "close":
-        return void this.#close().catch(fail);
-      case "pull":
-        return void this.#exchanges.get(command.id)?.sender?.send();
-      default: {
-        const exchange = this.#exchanges.get(command.id);
-        return transferBody(command, exchange?.sender ?? null, exchange?.receiver ?? null);
-      }
+        server?.close();
+        if (app !== null) await disposeApp(app);
+        return report({ type: "closed" });
     }
-  }
-
-  async #load({ app, args }: Extract<WorkerCommand, { type: "load" }>): Promise<void> {
-    const value = await loadModuleExport(app);
-    const label = `the export "${app.name}"`;
-    this.#app = args === null
-      ? value as App
-      : await buildApp(value, args, { argument: "app", label, advice: "leave out args" });
-    this.#parts = readApp(this.#app, label);
-    if (this.#parts.onConnect !== null) {
-      throw wrongArgumentError(
-        "app",
-        `${label} has onConnect, which can't run in a worker, because it gets the socket: write ` +
-          "onConnect in the server's thread: { onConnect, handle: (...args) => app.handle(...args) }",
-      );
-    }
-    this.#moveListeners();
-    this.report({ type: "loaded", isMount: (this.#app as AppObject).isMount });
-  }
-
-  #disposeSession(id: number): void {
-    this.#sessions.get(id)?.disposeStore((error) => {
-      this.report({ type: "storeError", error: toPostedError(error) });
-    });
-    this.#sessions.delete(id);
-  }
-
-  async #close(): Promise<void> {
-    for (const id of [...this.#sessions.keys()]) this.#disposeSession(id);
-    if (this.#app !== null) await disposeApp(this.#app);
-    this.report({ type: "closed" });
-  }
-
-  requestTrust(sessionId: number, isCheck: boolean): Promise<TrustState | "unknown"> {
-    const callId = ++this.#lastCallId;
-    this.report({ type: "trust", callId, sessionId, isCheck });
-    return new Promise((resolve) => this.#trustCalls.set(callId, resolve));
-  }
-
-  async #handle(command: RequestCommand): Promise<void> {
-    const { id, request: posted } = command;
-    const exchange = new Exchange();
-    this.#exchanges.set(id, exchange);
-    const session = this.#sessions.get(command.sessionId)!;
-    session.currentUser = command.user;
-    session.requests = command.requests;
-    const body = this.#makeBody(exchange, id, posted.body);
-    let appResult: unknown;
-    try {
-      const request = this.#makeRequest(exchange, session.session, command, body);
-      appResult = await callHandle(this.#parts!, request, session.session, api);
-      const response = appResult = parseAppResult(appResult);
-      const { status, reason, headers } = response;
-      checkHeaders(headers, "response.headers");
-      session.checkTrustUse(status);
-      const contentError = contentErrorOf(request);
-      if (contentError !== null && status === 400) {
-        this.report({ type: "contentError", id, error: toPostedError(contentError) });
-      }
-      const { body: responseBody } = response;
-      const isStreamed = isWritableBody(responseBody);
-      // A body that is sent may read the request's body.
-      if (!isStreamed) this.#endRequest(body, status);
-      const plainHeaders = { ...headers };
-      for (const name of ["content-range", "range"]) {
-        if (typeof headers[name] === "object") plainHeaders[name] = `${headers[name]}`;
-      }
-      const postedBody = !isStreamed
-        ? responseBody
-        : responseBody.chunked
-        ? "chunked"
-        : responseBody.contentLength;
-      this.report({
-        type: "response",
-        id,
-        response: { status, reason, headers: plainHeaders, body: postedBody },
-      });
-      if (!isStreamed) return;
-      exchange.sender = new BodySender(id, responseBody, this.#post);
-      const endRequest = () => this.#endRequest(body, status);
-      // A body that isn't sent to a client must not be read.
-      if (posted.method !== "HEAD") exchange.sender.send(endRequest);
-      await exchange.sender.done;
-    } catch (error) {
-      cancelAppResult(appResult, body, error);
-      const origin = hasCause(error, (cause) => cause === exchange.receiver?.error)
-        ? "body"
-        : unknownTrustErrors.get(error)
-        ? "trust"
-        : "app";
-      this.#endRequest(body, 500);
-      this.report({ type: "error", id, error: toPostedError(error), origin });
-    } finally {
-      exchange.isResponseSent = true;
-      this.#endExchange(id, exchange);
-    }
-  }
-
-  /** Cancels the request's body, unless the app writes it to another place. */
-  #endRequest(body: BodyIn, status: number): void {
-    if (body === null || status < 400 && readerOf(body).isBeingWritten) return;
-    body.cancel(new BodyError("the app has not read the body to its end")).catch(() => {});
-  }
-
-  #endExchange(id: number, { isResponseSent, isRequestRead }: Exchange): void {
-    if (isResponseSent && isRequestRead) this.#exchanges.delete(id);
-  }
-
-  #makeBody(exchange: Exchange, id: number, framing: BodyFraming | null): BodyIn {
-    if (framing === null) return null;
-    exchange.isRequestRead = false;
-    const receiver = exchange.receiver = new BodyReceiver("request", id, false, this.#post, () => {
-      exchange.isRequestRead = true;
-      this.#endExchange(id, exchange);
-    });
-    return framing === "chunked" ? new ChunkedBody(receiver) : new Body(receiver, framing);
-  }
-
-  #makeRequest(
-    exchange: Exchange,
-    session: Session,
-    { id, request: posted }: RequestCommand,
-    body: BodyIn,
-  ): Request {
-    const watch = () => {
-      this.watch(id);
-      exchange.abortController = new AbortController();
-      return AbortSignal.any([session.signal, exchange.abortController.signal]);
-    };
-    let signal: AbortSignal | null = null;
-    const ownSignal = {
-      get signal() {
-        return signal ??= watch();
-      },
-    };
-    const core = new RequestCore(posted.hasOwnSignal ? ownSignal : session);
-    if (posted.store.length > 0) core.store = new Map(posted.store);
-    const headers = Object.setPrototypeOf(posted.headers, null);
-    if (headers.range !== undefined) headers.range = parseRange(headers.range);
-    const { method, uri, mount, path, query, parameters } = posted;
-    const request = new Request(core, method, uri, headers, body, mount, path, query);
-    return Object.assign(request, {
-      parameters: Object.freeze(Object.setPrototypeOf(parameters, null)),
-    });
-  }
-}
+  };
+  port.onmessage = ({ data }: MessageEvent<WorkerCommand>) => execute(data).catch(fail);
+});

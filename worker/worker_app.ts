@@ -1,29 +1,38 @@
-import type { Api, AppObject } from "../base/app/app.ts";
+import { type Api, api, type AppObject } from "../base/app/app.ts";
+import {
+  parseAppResult,
+  ResponseError,
+  type ResponseObject,
+  type ResponseTuple,
+} from "../base/app/app_result.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
-import { hasSignalOf, markContentError, type Request } from "../base/app/message.ts";
-import type { PeerCertificate, Session } from "../base/app/session.ts";
-import type { ResponseTuple } from "../base/app/app_result.ts";
-import { Body, ChunkedBody } from "../base/body/body.ts";
-import type { BodyOutcome } from "../base/body/body_reader.ts";
-import { DeguError } from "../base/errors.ts";
-import { parseContentRange } from "../base/wire/range.ts";
+import type { Request } from "../base/app/message.ts";
+import { type PeerCertificate, type Session, waitForResponse } from "../base/app/session.ts";
+import { ProxyApp } from "../apps/proxy.ts";
+import {
+  Connection,
+  type ConnectionCore,
+  connectionCoreOf,
+} from "../net/client/client_connection.ts";
+import { ConnectionClosedError, DeguError } from "../base/errors.ts";
+import { hasConnectionClose } from "../base/wire/headers.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 import { checkFunction, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { markCopy } from "../internal/copies.ts";
 import { pause } from "../internal/pause.ts";
 import { startInterval, type Timer } from "../net/transport/deadline.ts";
 import { type Logger, makeSafeLogger, processLogger, type SafeLogger } from "../base/app/logger.ts";
-import { BodyReceiver, BodySender, type Post, transferBody } from "./body_transfer.ts";
+import type { Trust, TrustReply, WorkerCommand, WorkerReport } from "./app_worker.ts";
 import { type ModuleExport, parseModuleExport } from "./load_app.ts";
-import type { PostedResponse, WorkerCommand, WorkerReport } from "./messages.ts";
-import { fromPostedError, loadWorkerThreads, startWorker, toPostedError } from "./worker_port.ts";
+import { PortSocket } from "./port_socket.ts";
+import { fromPostedError, loadWorkerThreads, startWorker } from "./worker_port.ts";
 
 /** Never called: the import lets `deno cache` find the module, which is started by its URL. */
 void (() => import("./app_worker.ts"));
 
 const PING_MILLISECONDS = 1000;
-/** The number of pings without a reply after which the worker is silent. */
-const MAX_MISSED_PINGS = 3;
+/** The number of seconds without a reply to a ping after which the worker is silent. */
+const MAX_SILENT_SECONDS = 3;
 const RESTART_MILLISECONDS = 1000;
 /** The time after which `close()` terminates a worker whose app blocks the thread. */
 const CLOSE_MILLISECONDS = 2000;
@@ -51,7 +60,8 @@ export interface WorkerAppOptions {
    */
   onMessage?: ((data: unknown) => void) | undefined;
   /**
-   * The logger for the end of the worker.
+   * The logger for the end of the worker, and of the server in the worker, which logs the errors of
+   * the app.
    *
    * @default {`standardLogger()`}
    */
@@ -62,8 +72,8 @@ let appCount = 0;
 
 /**
  * An app that runs in a worker of its own. While the app computes, or waits for a disk that doesn't
- * answer, the server and its other apps continue. Requests, responses and bodies are exchanged as
- * messages.
+ * answer, the server and its other apps continue. The worker has a server of its own, to which this
+ * app is a proxy: each session has a connection to it, over a port in place of a socket.
  *
  * If the worker takes no messages for three seconds, further requests get `503 Service Unavailable`
  * with `retry-after`, until it does; requests that the worker has got before get their responses
@@ -148,17 +158,22 @@ export class WorkerApp implements AppObject, AsyncDisposable {
    *
    * @param request The request.
    * @param session The session of the request.
-   * @throws {Error} the error of the app, with its name, message, stack and causes.
-   * @throws {DOMException} if a value of `request.store` can't be cloned.
+   * @throws the same errors as {@linkcode ProxyApp.prototype.handle}.
    */
-  async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple> {
+  async handle(
+    request: Request,
+    session: Session,
+    _api?: Api,
+  ): Promise<ResponseObject | ResponseTuple> {
     if (this.#thread.hasEnded && !this.#isClosed && this.#thread.age >= RESTART_MILLISECONDS) {
       this.#thread = this.#start();
     }
     const thread = this.#thread;
     // An error of a worker that was started again is in the log.
     if (!thread.isLoaded) await thread.loaded.catch(() => {});
-    if (thread.hasEnded || thread.isSilent) return makeUnavailableResponse();
+    // The store of a session that has ended wouldn't dispose of the connection to the worker.
+    const isEnded = thread.isEnding || (session.message ?? null) !== null;
+    if (isEnded || thread.isSilent) return makeUnavailableResponse();
     return await thread.handle(request, session);
   }
 
@@ -193,38 +208,97 @@ interface ThreadSettings {
   readonly key: string;
 }
 
-/** A session that the worker has, in the store of the server's session. */
-class SharedSession implements Disposable {
-  /** The error of the last trust check that could not be done. */
-  trustError: unknown = null;
-  isWatched = false;
+/** A connection to the worker for a session of the server, in the store of this session. */
+class WorkerConnection implements Disposable {
+  readonly user: string | null;
+  readonly #socket: PortSocket;
+  readonly #connection: Connection;
+  readonly #trustPort: MessagePort;
+  readonly #proxy: ProxyApp;
+  #isLastResponse = false;
+  /** The number of requests of the session before the last request. */
+  #previousRequests = 0;
 
   constructor(
     readonly thread: AppThread,
-    readonly id: number,
     /** The session of the last request, which a middleware may have wrapped. */
     public session: Session,
-  ) {}
+    port: MessagePort,
+    trustPort: MessagePort,
+  ) {
+    this.user = session.user;
+    this.#socket = new PortSocket(port);
+    this.#connection = new Connection(this.#socket, null, api, null);
+    this.#trustPort = trustPort;
+    trustPort.onmessage = async ({ data: id }: MessageEvent<number>) => {
+      trustPort.postMessage({ id, trust: await this.#findTrust() } satisfies TrustReply);
+    };
+    this.#core.addCloseListener(() => this.#onClose());
+    this.#proxy = new ProxyApp({ request: this.#request });
+  }
+
+  get #core(): ConnectionCore {
+    return connectionCoreOf(this.#connection)!;
+  }
+
+  get isClosed(): boolean {
+    return this.#connection.closed;
+  }
+
+  /** Whether the connection can send a request. */
+  get isIdle(): boolean {
+    return this.#core.isIdle;
+  }
+
+  readonly #request = async (...args: Parameters<Connection["request"]>) => {
+    try {
+      const response = await this.#connection.request(...args);
+      this.thread.noteResponse();
+      this.#isLastResponse = hasConnectionClose(response.headers);
+      return response;
+    } catch (error) {
+      if (this.thread.isEnding) throw new ResponseError(makeUnavailableResponse());
+      if (this.#socket.hasEnded) this.session.close(error);
+      throw error;
+    }
+  };
+
+  async #findTrust(): Promise<Trust> {
+    try {
+      return await this.session.trust();
+    } catch (error) {
+      return isUnknownTrustError(error) ? "unknown" : "untrusted";
+    }
+  }
+
+  async handle(request: Request): Promise<ResponseObject | ResponseTuple> {
+    this.#isLastResponse = false;
+    this.#previousRequests = this.session.requests;
+    const result = await this.#proxy.handle(request, this.session);
+    if (!this.#isLastResponse) return result;
+    // The app, or the server in the worker, ends the session after this response.
+    const { status, reason, headers, body } = parseAppResult(result);
+    return [status, reason, { ...headers, connection: "close" }, body];
+  }
+
+  #onClose(): void {
+    this.#trustPort.close();
+    this.thread.forget(this);
+    if (!this.#socket.hasEnded || !this.isIdle || this.thread.isEnding) return;
+    // The app, or the server in the worker, has ended the session after the last response, which
+    // may still be sent.
+    const { session } = this;
+    const close = () => session.close(new ConnectionClosedError("the app has ended the session"));
+    if (session.requests > this.#previousRequests) close();
+    else waitForResponse(session).then(close, close);
+  }
+
+  end(error: Error): void {
+    this.#socket.close(error);
+  }
 
   [Symbol.dispose](): void {
-    this.thread.disposeSession(this.id);
-  }
-}
-
-class Exchange {
-  readonly response: PromiseWithResolvers<ResponseTuple> = Promise.withResolvers();
-  readonly endController: AbortController = new AbortController();
-  receiver: BodyReceiver | null = null;
-  isResponseRead = false;
-  isRequestSent: boolean;
-
-  constructor(
-    readonly request: Request,
-    readonly sharedSession: SharedSession,
-    /** The sender of the request's body; `null` without one. */
-    readonly sender: BodySender | null,
-  ) {
-    this.isRequestSent = sender === null;
+    this.#connection.close();
   }
 }
 
@@ -239,15 +313,15 @@ class AppThread {
   /** Resolves to the `isMount` of the app; rejects if the app can't be loaded. */
   readonly loaded: Promise<boolean | undefined> = this.#loaded.promise;
   readonly #closed = Promise.withResolvers<void>();
-  readonly #exchanges = new Map<number, Exchange>();
-  readonly #sessions = new Map<number, SharedSession>();
-  #lastId = 0;
+  readonly #connections = new Set<WorkerConnection>();
+  #pendingCount = 0;
+  #hasNewRequests = false;
   #pingTimer: Timer | undefined;
-  #missedPings = 0;
+  #isPingPending = false;
+  #silentSeconds = 0;
   #isClosing = false;
   isLoaded = false;
   hasEnded = false;
-  readonly #post: Post = (message, transfer) => this.#send(message, transfer);
 
   /** @param isRestart Whether the failure to load the app is only in the log. */
   constructor(settings: ThreadSettings, isRestart: boolean) {
@@ -270,81 +344,89 @@ class AppThread {
     return performance.now() - this.#startTime;
   }
 
+  /** Whether requests get 503, because the worker has ended, or will end. */
+  get isEnding(): boolean {
+    return this.hasEnded || this.#isClosing;
+  }
+
   get isSilent(): boolean {
-    return this.#missedPings >= MAX_MISSED_PINGS;
+    return this.#silentSeconds >= MAX_SILENT_SECONDS;
+  }
+
+  noteResponse(): void {
+    this.#silentSeconds = 0;
   }
 
   #send(command: WorkerCommand, transfer: Transferable[] = []): void {
     if (!this.hasEnded) this.#port.postMessage(command, transfer);
   }
 
-  handle(request: Request, session: Session): Promise<ResponseTuple> {
-    const sharedSession = this.#shareSession(session);
-    const { user, requests } = session;
-    const { method, uri, body, mount, path, query, parameters } = request;
-    const { range, ...headers } = request.headers;
-    const id = ++this.#lastId;
-    const postedRequest = {
-      method,
-      uri,
-      headers: range === undefined ? headers : { ...headers, range: `${range}` },
-      body: body === null ? null : body.chunked ? "chunked" as const : body.contentLength,
-      mount,
-      path,
-      query,
-      parameters: { ...parameters },
-      store: [...request.store],
-      hasOwnSignal: !hasSignalOf(request, session),
-    };
-    const sessionId = sharedSession.id;
-    this.#send({ type: "request", id, sessionId, user, requests, request: postedRequest });
-    const sender = body === null ? null : new BodySender(id, body, this.#post);
-    const exchange = new Exchange(request, sharedSession, sender);
-    this.#exchanges.set(id, exchange);
+  async handle(request: Request, session: Session): Promise<ResponseObject | ResponseTuple> {
+    const connection = this.#connect(session);
+    this.#pendingCount++;
+    this.#hasNewRequests = true;
     this.#startPinging();
-    return exchange.response.promise;
-  }
-
-  #shareSession(session: Session): SharedSession {
-    const { key } = this.#settings;
-    const existing = session.store.get(key);
-    if (existing instanceof SharedSession && existing.thread === this) {
-      existing.session = session;
-      return existing;
+    try {
+      return await connection.handle(request);
+    } finally {
+      this.#pendingCount--;
     }
-    const id = ++this.#lastId;
-    const sharedSession = new SharedSession(this, id, session);
-    const { address, maxRequests, peerCertificate } = session;
+  }
+
+  #connect(session: Session): WorkerConnection {
+    let { key } = this.#settings;
+    // If an app in front makes several requests at a time, each has a connection.
+    for (let number = 2;; number++) {
+      const existing = session.store.get(key);
+      if (!(existing instanceof WorkerConnection) || existing.isClosed) break;
+      if (existing.user !== session.user) {
+        existing[Symbol.dispose]();
+        break;
+      }
+      if (existing.isIdle) {
+        existing.session = session;
+        return existing;
+      }
+      key = `${this.#settings.key} (${number})`;
+    }
+    const requests = new MessageChannel();
+    const trust = new MessageChannel();
+    const { address, user, peerCertificate } = session;
+    const certificate = peerCertificate === null ? null : copyCertificate(peerCertificate);
     this.#send({
-      type: "session",
-      id,
-      session: {
-        name: `${session}`,
-        address,
-        maxRequests,
-        peerCertificate: peerCertificate === null ? null : copyCertificate(peerCertificate),
-      },
-    });
-    session.store.set(key, sharedSession);
-    this.#sessions.set(id, sharedSession);
-    return sharedSession;
+      type: "connect",
+      peer: { name: `${session}`, address, user, certificate },
+      port: requests.port2,
+      trustPort: trust.port2,
+    }, [requests.port2, trust.port2]);
+    const connection = new WorkerConnection(this, session, requests.port1, trust.port1);
+    this.#connections.add(connection);
+    session.store.set(key, connection);
+    return connection;
   }
 
-  disposeSession(id: number): void {
-    this.#sessions.delete(id);
-    this.#send({ type: "disposeSession", id });
+  forget(connection: WorkerConnection): void {
+    this.#connections.delete(connection);
   }
 
-  /** Asks the worker each second whether it takes messages, while requests wait. */
+  /**
+   * Asks the worker each second whether it takes messages, until it does and no requests wait. A
+   * request that has ended without a response may have silenced the worker.
+   */
   #startPinging(): void {
     if (this.#pingTimer !== undefined) return;
-    this.#missedPings = 0;
-    this.#send({ type: "ping" });
+    this.#ping();
     this.#pingTimer = startInterval(() => {
-      if (this.#exchanges.size === 0) return this.#stopPinging();
-      this.#missedPings++;
-      this.#send({ type: "ping" });
+      if (this.#isPingPending) this.#silentSeconds++;
+      else if (this.#pendingCount > 0 || this.#hasNewRequests) this.#ping();
+      else this.#stopPinging();
     }, PING_MILLISECONDS);
+  }
+
+  #ping(): void {
+    this.#hasNewRequests = false;
+    this.#isPingPending = true;
+    this.#send({ type: "ping" });
   }
 
   #stopPinging(): void {
@@ -354,153 +436,26 @@ class AppThread {
 
   #receive(report: WorkerReport): void {
     if (this.hasEnded) return;
-    this.#missedPings = 0;
+    this.#silentSeconds = 0;
     switch (report.type) {
       case "loaded":
         this.isLoaded = true;
         return this.#loaded.resolve(report.isMount);
       case "pong":
+        this.#isPingPending = false;
         return;
       case "closed":
         return this.#closed.resolve();
-      case "response":
-        return this.#receiveResponse(report.id, report.response);
-      case "error":
-        return this.#receiveError(report);
-      case "contentError": {
-        const request = this.#exchanges.get(report.id)?.request;
-        return request && markContentError(fromPostedError(report.error), request);
-      }
-      case "watch":
-        return this.#watch(report.id);
-      case "trust":
-        return void this.#findTrust(report);
-      case "warn": {
-        const error = report.error === null ? undefined : fromPostedError(report.error);
-        return this.#sessions.get(report.sessionId)?.session.warn(report.text, error);
-      }
-      case "closeSession":
-        return this.#sessions.get(report.sessionId)?.session.close(fromPostedError(report.error));
-      case "storeError": {
-        const error = fromPostedError(report.error);
-        const text = `an error of session.store: ${stackOf(error)}`;
-        return this.#settings.logger.error(text, { kind: "app", error });
+      case "log": {
+        const { level, message, details } = report;
+        const error = details.error === undefined ? undefined : fromPostedError(details.error);
+        return this.#settings.logger[level](message, { ...details, error });
       }
       case "failed": {
         const error = fromPostedError(report.error);
         return this.#end(`has failed: ${stackOf(error)}`, error);
       }
-      case "pull":
-        return this.#sendBody(report.id);
-      default:
-        return this.#receiveBody(report);
     }
-  }
-
-  #sendBody(id: number): void {
-    const exchange = this.#exchanges.get(id);
-    const sender = exchange?.sender;
-    if (!sender) return;
-    // Let the app see the end of the session before the error of its body.
-    const onDone = () => sender.error !== null && this.#watchSession(exchange!.sharedSession);
-    sender.send(onDone).then(() => this.#endRequest(id, exchange!));
-  }
-
-  #receiveBody(message: Parameters<typeof transferBody>[0]): void {
-    const exchange = this.#exchanges.get(message.id);
-    if (exchange === undefined) return;
-    const { sender, receiver } = exchange;
-    const isCancel = message.type === "cancel";
-    // An app in front of this one may read a body of which the worker has read nothing.
-    if (isCancel && !sender?.isStarted) return this.#endRequest(message.id, exchange);
-    transferBody(message, sender, receiver);
-  }
-
-  #endRequest(id: number, exchange: Exchange): void {
-    exchange.isRequestSent = true;
-    this.#endExchange(id, exchange);
-  }
-
-  #endExchange(id: number, { isRequestSent, isResponseRead, endController }: Exchange): void {
-    if (!isRequestSent || !isResponseRead) return;
-    this.#exchanges.delete(id);
-    endController.abort();
-  }
-
-  #receiveResponse(id: number, { status, reason, headers, body }: PostedResponse): void {
-    const exchange = this.#exchanges.get(id);
-    if (exchange === undefined) return;
-    const contentRange = headers["content-range"];
-    if (typeof contentRange === "string") {
-      headers["content-range"] = parseContentRange(contentRange);
-    }
-    const onEnd = (outcome: BodyOutcome) => {
-      if (outcome === "canceled") this.#watchSession(exchange.sharedSession);
-      exchange.isResponseRead = true;
-      this.#endExchange(id, exchange);
-    };
-    if (body === null || body instanceof Uint8Array) {
-      onEnd("consumed");
-      return exchange.response.resolve([status, reason, headers, body]);
-    }
-    const isPulled = exchange.request.method !== "HEAD";
-    exchange.receiver = new BodyReceiver("response", id, isPulled, this.#post, onEnd);
-    const responseBody = body === "chunked"
-      ? new ChunkedBody(exchange.receiver)
-      : new Body(exchange.receiver, body);
-    exchange.response.resolve([status, reason, headers, responseBody]);
-  }
-
-  #receiveError({ id, error, origin }: Extract<WorkerReport, { type: "error" }>): void {
-    const exchange = this.#exchanges.get(id);
-    if (exchange === undefined) return;
-    const { sender, sharedSession } = exchange;
-    // The server recognizes its own errors.
-    const ownError = origin === "body"
-      ? sender?.error
-      : origin === "trust"
-      ? sharedSession.trustError
-      : null;
-    exchange.response.reject(ownError ?? fromPostedError(error));
-    exchange.isResponseRead = true;
-    this.#endExchange(id, exchange);
-  }
-
-  #watch(id: number): void {
-    const sharedSession = this.#sessions.get(id);
-    if (sharedSession !== undefined) return this.#watchSession(sharedSession);
-    const exchange = this.#exchanges.get(id);
-    if (exchange === undefined) return;
-    this.#watchSignal(id, exchange.request.signal, exchange.endController.signal);
-  }
-
-  #watchSession(sharedSession: SharedSession): void {
-    if (sharedSession.isWatched) return;
-    sharedSession.isWatched = true;
-    this.#watchSignal(sharedSession.id, sharedSession.session.signal);
-  }
-
-  #watchSignal(id: number, signal: AbortSignal, end?: AbortSignal): void {
-    const onAbort = () => this.#send({ type: "abort", id, error: toPostedError(signal.reason) });
-    if (signal.aborted) return onAbort();
-    signal.addEventListener("abort", onAbort, { once: true, ...end && { signal: end } });
-  }
-
-  async #findTrust(
-    { callId, sessionId, isCheck }: Extract<WorkerReport, { type: "trust" }>,
-  ): Promise<void> {
-    const sharedSession = this.#sessions.get(sessionId);
-    let trust: Extract<WorkerCommand, { type: "trust" }>["trust"] = "untrusted";
-    try {
-      if (isCheck) await sharedSession?.session.checkTrusted();
-      if (sharedSession !== undefined) {
-        trust = isCheck ? "trusted" : await sharedSession.session.trust();
-      }
-    } catch (error) {
-      if (isUnknownTrustError(error)) trust = "unknown";
-      sharedSession!.trustError = error;
-    }
-    this.#send({ type: "trust", callId, trust });
   }
 
   /** Resolves when the app was disposed of, and the worker has ended. */
@@ -528,14 +483,7 @@ class AppThread {
     if (!this.#isClosing && (this.isLoaded || this.#isRestart)) {
       this.#settings.logger.error(text, { kind: "app", error: error ?? undefined });
     }
-    for (const { response, sender, receiver, endController } of this.#exchanges.values()) {
-      response.resolve(makeUnavailableResponse());
-      receiver?.fail(endError);
-      if (sender?.isStarted) sender.cancel(endError);
-      endController.abort();
-    }
-    this.#exchanges.clear();
-    this.#sessions.clear();
+    for (const connection of this.#connections) connection.end(endError);
   }
 }
 

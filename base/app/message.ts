@@ -288,11 +288,6 @@ export function limitSignal(request: Request, limit: AbortSignal): Request {
   return copy;
 }
 
-/** Whether the signal of a request is that of the session. */
-export function hasSignalOf(request: Request, session: object): boolean {
-  return request[CORE].signalSource === session;
-}
-
 /** Gives a request that a program has made the signal of a session. */
 export function attachSignal(request: Request, source: { readonly signal: AbortSignal }): void {
   request[CORE].signalSource ??= source;

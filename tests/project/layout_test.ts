@@ -36,7 +36,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["certificates.ts client.ts server.ts", "internal/ base/ net/ program/"],
   ["apps/", `${CONNECTED} apps/`],
   ["web/", `${CONNECTED} apps/ web/`],
-  ["worker/", `${CONNECTED} worker/ node:`],
+  ["worker/", `${CONNECTED} apps/ worker/ node:`],
   ["mod.ts", `${CONNECTED} base.ts apps/ web/ worker/ program/`],
   ["misc/", `${CONNECTED} mod.ts worker/ misc/ node:`],
   ["misc.ts", "base/ misc/"],

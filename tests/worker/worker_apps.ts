@@ -109,7 +109,7 @@ const paths: Record<string, AppFunction> = {
       new Body(
         new ReadableStream({
           start: (controller) => controller.enqueue(new Uint8Array(5)),
-          pull: () => self.close(),
+          pull: () => void setTimeout(() => self.close(), 100),
         }),
         10,
       ),
