@@ -136,7 +136,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    * client's own, the response is `431 Request Header Fields Too Large`.
    *
    * @param request The request; its path without the `mount` is relayed.
-   * @param session The session, whose end aborts the request.
+   * @param session The session. The signal of the request, which is aborted at the end of the
+   * session, aborts the relayed request.
    * @throws {ResponseError} if the client throws a `ResponseError`.
    * @throws {BodyError} if another app has used the body of the request.
    * @throws {RangeError} if a header of the client can't be sent with the request.
@@ -153,8 +154,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     checkHeaders(addedHeaders);
     const receivedHeaders = removeAmbiguousNames(removeHopByHopHeaders(request.headers));
     const headers = mergeRelayedHeaders(receivedHeaders, addedHeaders);
+    const { signal } = request;
     try {
-      const { signal } = request;
       const response = await this.#requester.request(method, uri, headers, body, {
         signal,
         duplex: "full",
@@ -173,12 +174,11 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isBrokenBodyError(error)) throw error;
       // This process has no file descriptor left for a connection: the server responds with 503.
       if (isTooManyOpenFilesError(error)) throw error;
-      // If the client has disconnected, its request was aborted, which is no failure.
-      const hasClientLeft = session.signal.aborted;
+      // The client has disconnected, or an app in front has aborted its request, which is no failure.
       const logLine = `${formatLogName(session)}: a request could not be relayed: ${
         messageOf(error)
       }`;
-      if (!hasClientLeft) logPeerWarning(session, this.#logger, logLine, error);
+      if (!signal.aborted) logPeerWarning(session, this.#logger, logLine, error);
       if (isUpstreamTimeout(error)) return [504, "Gateway Timeout", {}, null];
       return isConnectError(error)
         ? [503, "Service Unavailable", {}, null]

@@ -5,6 +5,7 @@ import { json, reply } from "@degu/internal/apps/reply.ts";
 import { ResponseError } from "@degu/internal/base/app/app_result.ts";
 import { Body, BodyIter, ChunkedBodyIter, ContentRange, Range, SuffixRange } from "@degu/degu/base";
 import type { App, AppFunction, Request, Session } from "@degu/degu/server";
+import { oddAnswers } from "./odd_answers.ts";
 
 const post = (message: unknown) => Reflect.get(globalThis, "postMessage")(message);
 
@@ -52,6 +53,9 @@ const paths: Record<string, AppFunction> = {
   chunks: () => [200, "OK", {}, count(0, 5)],
   bytes: () => [200, "OK", { "x-a": "b", "set-cookie": ["c=d", "e=f"] }, new Uint8Array([1, 2])],
   range: () => [206, "Partial", { "content-range": new ContentRange(2, 4, 9) }, "23"],
+  longChunks: () => [200, "OK", {}, count(0, 20000)],
+  location: () => [303, "See Other", { location: "/bytes" }, null],
+  odd: ({ path }) => oddAnswers[path[1]!]!() as never,
   iterable: () => [200, "OK", {}, new BodyIter([new Uint8Array(3), new Uint8Array(4)], 7)],
   extensions: () => [
     200,
