@@ -18,33 +18,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { module, startApp, startBlockingApp } from "./worker_serving.ts";
 import { fromPostedError, toPostedError } from "@degu/internal/worker/worker_port.ts";
-
-const module = import.meta.resolve("./worker_apps.ts");
-
-/** The messages of an app, which can be awaited. */
-class Messages {
-  readonly all: unknown[] = [];
-  #wake = Promise.withResolvers<void>();
-
-  add = (message: unknown): void => {
-    this.all.push(message);
-    this.#wake.resolve();
-    this.#wake = Promise.withResolvers();
-  };
-
-  async waitFor(message: unknown): Promise<void> {
-    while (!this.all.includes(message)) {
-      await withTimeout(this.#wake.promise, `the message ${message}; got ${this.all}`);
-    }
-  }
-}
-
-async function startApp(logger?: Logger) {
-  const messages = new Messages();
-  const options = { onMessage: messages.add, ...logger && { logger } };
-  return Object.assign(await WorkerApp.start({ module, name: "app" }, options), { messages });
-}
 
 async function serveWorker(wrap: (app: WorkerApp) => App = (app) => app) {
   const logger = new RecordingLogger();
@@ -385,17 +360,6 @@ Deno.test("the server doesn't read a body that the app doesn't take", async () =
 
 // ───────────────────────── a worker that is busy, ends, or is closed
 
-/** Starts an app whose thread the path `/block` blocks until `unblock()`. */
-async function startBlockingApp() {
-  const number = new Int32Array(new SharedArrayBuffer(4));
-  const app = await WorkerApp.start({ module, name: "makeBlocking", args: [number] });
-  const unblock = () => {
-    Atomics.store(number, 0, 1);
-    Atomics.notify(number, 0);
-  };
-  return Object.assign(app, { unblock });
-}
-
 Deno.test("while an app computes, the server and its other apps answer", async () => {
   await using app = await startBlockingApp();
   const ping = () => [204, "No Content", {}, null] as const;
@@ -470,14 +434,15 @@ Deno.test("a worker is started at most once a second, and its failure is logged"
 });
 
 Deno.test("close() disposes of the app, answers pending requests, and later requests get 503", async () => {
-  const messages = new Messages();
+  const messages: unknown[] = [];
   const source = { module, name: "AppClass", args: ["lamp"] };
-  const app = await WorkerApp.start(source, { onMessage: messages.add });
+  const onMessage = (message: unknown) => void messages.push(message);
+  const app = await WorkerApp.start(source, { onMessage });
   assertEquals(app.isMount, true);
   assertEquals(await (await callApp(app, mkreq("GET", "/"))).text(), "lamp");
   await app.close();
   await app.close();
-  assertEquals(messages.all, ["lamp was disposed of"]);
+  assertEquals(messages, ["lamp was disposed of"]);
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 503);
   const blocked = await startBlockingApp();
   const pending = callApp(blocked, mkreq("GET", "/block"));

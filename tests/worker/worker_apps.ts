@@ -97,6 +97,35 @@ const paths: Record<string, AppFunction> = {
       10,
     ),
   ],
+  /** Answers after the release. */
+  async sleep() {
+    post("begun");
+    await released.promise;
+    return reply(200);
+  },
+  /** Reports its call, and then sends the bytes of the request. */
+  slowEcho({ readable }) {
+    post("begun");
+    return [200, "OK", {}, readable];
+  },
+  /** Sends some bytes, and ends after the release. */
+  stuck: () => [200, "OK", {}, new Body(makeStuckStream(), 100)],
+  stuckChunks: () => [200, "OK", {}, makeStuckStream()],
+  /** Sends small chunks as long as they are taken, and reports each thousandth of them. */
+  smallChunks: () => [200, "OK", {}, makeSmallChunks()],
+  /** Closes the session behind the response. */
+  async closeLater(_request, session) {
+    await Promise.resolve();
+    setTimeout(() => session.close(new Error("closed later")), 20);
+    return reply(200, "soon closed");
+  },
+  /** Trusts the peer only for its first call, and doesn't await the check. */
+  ownTrust(_request, session) {
+    session.addIdentity({ user: "anna", isTrusted: () => session.requests === 0 });
+    session.checkTrusted();
+    return reply(200);
+  },
+  sessionCount: () => reply(200, `${sessions.size}`),
   crash: () => self.close() as never,
   uncaught() {
     setTimeout(() => {
@@ -128,6 +157,9 @@ const paths: Record<string, AppFunction> = {
     return reply(200);
   },
   trust: async (_request, session) => reply(200, await session.trust()),
+  async trusts(_request, session) {
+    return reply(200, `${await Promise.all([1, 2, 3].map(() => session.trust()))}`);
+  },
   async unawaitedTrust(_request, session) {
     await Promise.resolve();
     session.trust();
@@ -173,6 +205,7 @@ const paths: Record<string, AppFunction> = {
   },
   /** Sends as many bytes as the reader takes, and reports the number. */
   endless() {
+    post("begun");
     let sent = 0;
     return [
       200,
@@ -193,6 +226,7 @@ const paths: Record<string, AppFunction> = {
   /** Reads nothing of the body until the release. */
   async late(request) {
     post("late");
+    post("begun");
     await released.promise;
     return reply(200, `${(await request.bytes()).length}`);
   },
@@ -215,7 +249,29 @@ const paths: Record<string, AppFunction> = {
   ],
 };
 
+function makeStuckStream(): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start: (controller) => controller.enqueue(new Uint8Array(5)),
+    async pull(controller) {
+      post("begun");
+      await released.promise;
+      controller.close();
+    },
+  });
+}
+
+async function* makeSmallChunks(): AsyncGenerator<Uint8Array> {
+  for (let count = 1;; count++) {
+    if (count % 1000 === 0) post(count);
+    yield await Promise.resolve(new Uint8Array(1));
+  }
+}
+
+const sessions = new Set<Session>();
+
 export const app: AppFunction = (request, session, api) => {
+  sessions.add(session);
+  session.store.set("entry", { [Symbol.dispose]: () => sessions.delete(session) });
   const handle = paths[request.path[0] ?? ""];
   return handle === undefined ? reply(404) : handle(request, session, api);
 };
@@ -235,6 +291,7 @@ export class AppClass {
 /** Blocks its thread in `/block` until the number isn't 0. */
 export const makeBlocking = (number: Int32Array): App => (request, session, api) => {
   if (request.path[0] !== "block") return app(request, session, api);
+  post("begun");
   Atomics.wait(number, 0, 0);
   return reply(200, "unblocked");
 };
