@@ -174,7 +174,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isBrokenBodyError(error)) throw error;
       // This process has no file descriptor left for a connection: the server responds with 503.
       if (isTooManyOpenFilesError(error)) throw error;
-      // The client has disconnected, or an app in front has aborted its request, which is no failure.
+      // If the client has disconnected, or an app in front has aborted the request, it isn't a
+      // failure.
       const logLine = `${formatLogName(session)}: a request could not be relayed: ${
         messageOf(error)
       }`;

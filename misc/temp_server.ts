@@ -9,9 +9,12 @@ import {
 import { awaitUntilAborted } from "../internal/pause.ts";
 import { type Logger, makeSafeLogger } from "../base/app/logger.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
-import { parseModuleExport } from "../worker/load_app.ts";
-import type { AppSource } from "./server_worker.ts";
-import { WorkerThread } from "./worker_thread.ts";
+import { type ModuleExport, parseModuleExport } from "../worker/load_app.ts";
+import { loadWorkerThreads, WorkerThread } from "../worker/worker_thread.ts";
+import { BUILD_WORDS } from "./function_app.ts";
+
+/** Never called: lets `deno cache` find the module, which the worker imports by its URL. */
+void (() => import("./function_app.ts"));
 
 /**
  * A server that runs in a worker until it is closed: for tests, demos and experiments.
@@ -166,13 +169,19 @@ async function startThread(
   const { address, options, logger, signal } = parseTempAddress(target);
   const app = describeApp(build, args);
   signal?.throwIfAborted();
-  const thread = await WorkerThread.start();
-  const addressPromise = thread.serve(app, address, options, logger, sslconfig);
+  await loadWorkerThreads();
+  const thread = new WorkerThread("the worker of a TempServer", logger);
+  const listen = async () => {
+    await thread.execute({ type: "load", ...app, words: BUILD_WORDS });
+    const hasLogger = logger !== null;
+    return await thread.execute({ type: "listen", address, options, hasLogger, sslconfig });
+  };
+  const addressPromise = listen() as Promise<Address>;
   const close = () => thread.close();
   try {
     const address = await awaitUntilAborted(addressPromise, signal);
     signal?.addEventListener("abort", close);
-    thread.workerEnded.then(() => signal?.removeEventListener("abort", close));
+    thread.ended.then(() => signal?.removeEventListener("abort", close));
     return [thread, address];
   } catch (error) {
     addressPromise.catch(() => {});
@@ -218,15 +227,21 @@ function parseTempAddress(target: TempAddress): {
   return { address, options: clonedOptions, logger: safeLogger, signal };
 }
 
+interface AppSource {
+  readonly app: ModuleExport;
+  /** The arguments for making the app; `null` if the export is the app itself. */
+  readonly args: readonly unknown[] | null;
+}
+
 function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
   if (build === null) {
-    if (args.length === 1) return { definition: describeFunction("app", args[0]), args: null };
+    if (args.length === 1) return describeExport("app", args[0], null);
     throw wrongArgumentError(
       "build",
       `must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
   }
-  const definition = describeFunction("build", build);
+  const source = describeExport("build", build, args);
   if (typeof build === "function" && build.length > 0 && args.length === 0) {
     throw wrongArgumentError(
       "build",
@@ -234,13 +249,16 @@ function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
         "none; if it is the app itself, put null before it: start(address, null, app)",
     );
   }
-  return { definition, args };
+  return source;
 }
 
-function describeFunction(label: string, value: unknown): AppSource["definition"] {
-  if (typeof value === "function") return readSource(label, value);
-  const moduleExport = parseModuleExport(label, value);
-  if (moduleExport !== null) return moduleExport;
+function describeExport(label: string, value: unknown, args: AppSource["args"]): AppSource {
+  if (typeof value === "function") {
+    const module = new URL("./function_app.ts", import.meta.url).href;
+    return { app: { module, name: "makeFunctionApp" }, args: [readSource(label, value), args] };
+  }
+  const app = parseModuleExport(label, value);
+  if (app !== null) return { app, args };
   const expected = "a self-contained function, or { module, name } of one that a module exports";
   throw wrongTypeError(label, expected, value);
 }

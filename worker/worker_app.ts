@@ -19,23 +19,17 @@ import { hasConnectionClose } from "../base/wire/headers.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 import { checkFunction, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { markCopy } from "../internal/copies.ts";
-import { pause } from "../internal/pause.ts";
 import { startInterval, type Timer } from "../net/transport/deadline.ts";
 import { type Logger, makeSafeLogger, processLogger, type SafeLogger } from "../base/app/logger.ts";
-import type { Trust, TrustReply, WorkerCommand, WorkerReport } from "./app_worker.ts";
+import type { Trust, TrustReply } from "./server_worker.ts";
 import { type ModuleExport, parseModuleExport } from "./load_app.ts";
 import { PortSocket } from "./port_socket.ts";
-import { fromPostedError, loadWorkerThreads, startWorker } from "./worker_port.ts";
-
-/** Never called: the import lets `deno cache` find the module, which is started by its URL. */
-void (() => import("./app_worker.ts"));
+import { loadWorkerThreads, WorkerThread } from "./worker_thread.ts";
 
 const PING_MILLISECONDS = 1000;
 /** The number of seconds without a reply to a ping after which the worker is silent. */
 const MAX_SILENT_SECONDS = 3;
 const RESTART_MILLISECONDS = 1000;
-/** The time after which `close()` terminates a worker whose app blocks the thread. */
-const CLOSE_MILLISECONDS = 2000;
 
 /** The app of a {@linkcode WorkerApp}: an export of a module, and the arguments that make it. */
 export interface WorkerAppSource {
@@ -131,8 +125,8 @@ export class WorkerApp implements AppObject, AsyncDisposable {
     options: WorkerAppOptions = {},
   ): Promise<WorkerApp> {
     const { module, name, args = null } = copyOptions(source, ["module", "name", "args"], "source");
-    const moduleExport = parseModuleExport("source", { module, name });
-    if (moduleExport === null) {
+    const app = parseModuleExport("source", { module, name });
+    if (app === null) {
       throw wrongTypeError("source", "{ module, name } of a module's export", source);
     }
     if (args !== null && !Array.isArray(args)) {
@@ -141,7 +135,8 @@ export class WorkerApp implements AppObject, AsyncDisposable {
     const { onMessage = () => {}, logger } = copyOptions(options, ["onMessage", "logger"]);
     checkFunction("onMessage", onMessage);
     const settings = {
-      moduleExport,
+      app,
+      name,
       // Later workers get the same arguments.
       args: structuredClone(args),
       onMessage,
@@ -149,8 +144,16 @@ export class WorkerApp implements AppObject, AsyncDisposable {
       key: `WorkerApp ${++appCount}`,
     };
     await loadWorkerThreads();
-    const thread = new AppThread(settings, false);
-    return new WorkerApp(() => new AppThread(settings, true), thread, await thread.loaded);
+    const thread = new AppThread(settings);
+    const startAgain = () => {
+      const thread = new AppThread(settings);
+      thread.loaded.catch((error) => {
+        const text = `the worker of ${name} can't be started again: ${stackOf(error)}`;
+        settings.logger.error(text, { kind: "app", error });
+      });
+      return thread;
+    };
+    return new WorkerApp(startAgain, thread, await thread.loaded);
   }
 
   /**
@@ -169,7 +172,6 @@ export class WorkerApp implements AppObject, AsyncDisposable {
       this.#thread = this.#start();
     }
     const thread = this.#thread;
-    // An error of a worker that was started again is in the log.
     if (!thread.isLoaded) await thread.loaded.catch(() => {});
     // The store of a session that has ended wouldn't dispose of the connection to the worker.
     const isEnded = thread.isEnding || (session.message ?? null) !== null;
@@ -200,7 +202,8 @@ function makeUnavailableResponse(): ResponseTuple {
 }
 
 interface ThreadSettings {
-  readonly moduleExport: ModuleExport;
+  readonly app: ModuleExport;
+  readonly name: string;
   readonly args: readonly unknown[] | null;
   readonly onMessage: (data: unknown) => void;
   readonly logger: SafeLogger;
@@ -305,38 +308,35 @@ class WorkerConnection implements Disposable {
 /** A worker with an app, until the worker ends. */
 class AppThread {
   readonly #settings: ThreadSettings;
-  readonly #worker: Worker;
-  readonly #port: MessagePort;
-  readonly #isRestart: boolean;
+  readonly #thread: WorkerThread;
   readonly #startTime = performance.now();
-  readonly #loaded = Promise.withResolvers<boolean | undefined>();
   /** Resolves to the `isMount` of the app; rejects if the app can't be loaded. */
-  readonly loaded: Promise<boolean | undefined> = this.#loaded.promise;
-  readonly #closed = Promise.withResolvers<void>();
+  readonly loaded: Promise<boolean | undefined>;
   readonly #connections = new Set<WorkerConnection>();
   #pendingCount = 0;
   #hasNewRequests = false;
   #pingTimer: Timer | undefined;
   #isPingPending = false;
   #silentSeconds = 0;
-  #isClosing = false;
   isLoaded = false;
-  hasEnded = false;
 
-  /** @param isRestart Whether the failure to load the app is only in the log. */
-  constructor(settings: ThreadSettings, isRestart: boolean) {
+  constructor(settings: ThreadSettings) {
     this.#settings = settings;
-    this.#isRestart = isRestart;
-    const { moduleExport, args, onMessage } = settings;
-    const url = new URL("./app_worker.ts", import.meta.url);
-    const name = `the worker of ${moduleExport.name}`;
-    const { worker, port } = startWorker(url, name, (reason, error) => this.#end(reason, error));
-    this.#worker = worker;
-    this.#port = port;
+    const { name, logger, onMessage } = settings;
+    this.#thread = new WorkerThread(`the worker of ${name}`, logger, onMessage);
+    this.loaded = this.#load();
     this.loaded.catch(() => {});
-    worker.onmessage = ({ data }) => onMessage(data);
-    port.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#receive(data);
-    this.#send({ type: "load", app: moduleExport, args });
+    this.#thread.ended.then(() => this.#end());
+  }
+
+  async #load(): Promise<boolean | undefined> {
+    const { app, args } = this.#settings;
+    const words = { argument: "app", advice: "leave out args" };
+    const isMount = await this.#thread.execute({ type: "load", app, args, words });
+    const listening = { address: null, options: {}, hasLogger: true, sslconfig: null };
+    await this.#thread.execute({ type: "listen", ...listening });
+    this.isLoaded = true;
+    return isMount as boolean | undefined;
   }
 
   /** The number of milliseconds since the start. */
@@ -344,9 +344,13 @@ class AppThread {
     return performance.now() - this.#startTime;
   }
 
+  get hasEnded(): boolean {
+    return this.#thread.finalError !== null;
+  }
+
   /** Whether requests get 503, because the worker has ended, or will end. */
   get isEnding(): boolean {
-    return this.hasEnded || this.#isClosing;
+    return this.hasEnded || this.#thread.isClosing;
   }
 
   get isSilent(): boolean {
@@ -355,10 +359,6 @@ class AppThread {
 
   noteResponse(): void {
     this.#silentSeconds = 0;
-  }
-
-  #send(command: WorkerCommand, transfer: Transferable[] = []): void {
-    if (!this.hasEnded) this.#port.postMessage(command, transfer);
   }
 
   async handle(request: Request, session: Session): Promise<ResponseObject | ResponseTuple> {
@@ -393,12 +393,12 @@ class AppThread {
     const trust = new MessageChannel();
     const { address, user, peerCertificate } = session;
     const certificate = peerCertificate === null ? null : copyCertificate(peerCertificate);
-    this.#send({
+    this.#thread.connect({
       type: "connect",
       peer: { name: `${session}`, address, user, certificate },
       port: requests.port2,
       trustPort: trust.port2,
-    }, [requests.port2, trust.port2]);
+    });
     const connection = new WorkerConnection(this, session, requests.port1, trust.port1);
     this.#connections.add(connection);
     session.store.set(key, connection);
@@ -423,10 +423,16 @@ class AppThread {
     }, PING_MILLISECONDS);
   }
 
-  #ping(): void {
+  async #ping(): Promise<void> {
     this.#hasNewRequests = false;
     this.#isPingPending = true;
-    this.#send({ type: "ping" });
+    try {
+      await this.#thread.execute({ type: "ping" });
+      this.#isPingPending = false;
+      this.#silentSeconds = 0;
+    } catch {
+      // The worker has ended.
+    }
   }
 
   #stopPinging(): void {
@@ -434,56 +440,14 @@ class AppThread {
     this.#pingTimer = undefined;
   }
 
-  #receive(report: WorkerReport): void {
-    if (this.hasEnded) return;
-    this.#silentSeconds = 0;
-    switch (report.type) {
-      case "loaded":
-        this.isLoaded = true;
-        return this.#loaded.resolve(report.isMount);
-      case "pong":
-        this.#isPingPending = false;
-        return;
-      case "closed":
-        return this.#closed.resolve();
-      case "log": {
-        const { level, message, details } = report;
-        const error = details.error === undefined ? undefined : fromPostedError(details.error);
-        return this.#settings.logger[level](message, { ...details, error });
-      }
-      case "failed": {
-        const error = fromPostedError(report.error);
-        return this.#end(`has failed: ${stackOf(error)}`, error);
-      }
-    }
-  }
-
   /** Resolves when the app was disposed of, and the worker has ended. */
-  async close(): Promise<void> {
-    if (!this.hasEnded) {
-      this.#isClosing = true;
-      this.#send({ type: "close" });
-      const abortController = new AbortController();
-      await Promise.race([this.#closed.promise, pause(CLOSE_MILLISECONDS, abortController.signal)]);
-      abortController.abort();
-    }
-    this.#end("was closed", null);
+  close(): Promise<void> {
+    return this.#thread.close();
   }
 
-  #end(reason: string, error: Error | null): void {
-    if (this.hasEnded) return;
-    this.hasEnded = true;
-    this.#closed.resolve();
+  #end(): void {
     this.#stopPinging();
-    this.#port.close();
-    this.#worker.terminate();
-    const text = `the worker of ${this.#settings.moduleExport.name} ${reason}`;
-    const endError = new DeguError(text);
-    this.#loaded.reject(error ?? endError);
-    if (!this.#isClosing && (this.isLoaded || this.#isRestart)) {
-      this.#settings.logger.error(text, { kind: "app", error: error ?? undefined });
-    }
-    for (const connection of this.#connections) connection.end(endError);
+    for (const connection of this.#connections) connection.end(this.#thread.finalError!);
   }
 }
 

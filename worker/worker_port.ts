@@ -1,42 +1,6 @@
 import { errorCodeOf, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { reportedErrors } from "../internal/error_details.ts";
 
-export interface RunningWorker {
-  readonly worker: Worker;
-  /**
-   * The port for all messages but the app's own, because the app may listen at the worker's own
-   * port, and some of the messages have the private key.
-   */
-  readonly port: MessagePort;
-}
-
-/**
- * Resolves when this thread can notice the end of a worker: ports fire `close` only if this module
- * is loaded.
- */
-export async function loadWorkerThreads(): Promise<void> {
-  await import("node:worker_threads");
-}
-
-/** @param onEnd Called at most once, if the worker has failed or has ended by itself. */
-export function startWorker(
-  url: URL,
-  name: string,
-  onEnd: (reason: string, error: Error | null) => void,
-): RunningWorker {
-  const worker = new Worker(url, { type: "module", name });
-  const { port1: port, port2 } = new MessageChannel();
-  worker.postMessage(port2, [port2]);
-  port.addEventListener("close", () => {
-    onEnd("has ended by itself, as with Deno.exit() or self.close()", null);
-  });
-  worker.onerror = (event) => {
-    event.preventDefault(); // otherwise the error ends this thread
-    onEnd(`has failed: ${event.message}`, new Error(event.message));
-  };
-  return { worker, port };
-}
-
 /** Calls a function in a worker with the port to the thread that has started the worker. */
 export function runInWorker(run: (port: MessagePort) => void): void {
   if (!("DedicatedWorkerGlobalScope" in globalThis)) return;

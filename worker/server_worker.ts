@@ -1,7 +1,7 @@
 /** Importing this module has no effect in the main thread. */
 
-import { type App, type AppObject, disposeApp, readApp } from "../base/app/app.ts";
-import type { HostAddress, ScopedAddress } from "../base/address.ts";
+import { type App, type AppObject, type AppParts, disposeApp, readApp } from "../base/app/app.ts";
+import type { Address, HostAddress, ScopedAddress } from "../base/address.ts";
 import { ResponseError } from "../base/app/app_result.ts";
 import type { LogDetails, Logger, LogLevel } from "../base/app/logger.ts";
 import {
@@ -10,6 +10,7 @@ import {
   sessionCoreOf,
   type TrustState,
 } from "../base/app/session.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
 import { wrongArgumentError } from "../internal/checks.ts";
 import { unknownTrustErrors } from "../internal/error_details.ts";
 import {
@@ -17,7 +18,9 @@ import {
   type Listener,
   ListenerMaker,
 } from "../net/transport/listener.ts";
-import { Server } from "../server.ts";
+import type { ServerOptions } from "../net/server/server_options.ts";
+import type { ServerSslconfig } from "../net/tls/context.ts";
+import { Server, SSLServer } from "../server.ts";
 import { buildApp, loadModuleExport, type ModuleExport } from "./load_app.ts";
 import { PortSocket } from "./port_socket.ts";
 import {
@@ -43,28 +46,50 @@ export interface TrustReply {
   readonly trust: Trust;
 }
 
+/** A command to a worker, in this order: load the app, serve it, close the server. */
 export type WorkerCommand =
-  | { readonly type: "load"; readonly app: ModuleExport; readonly args: readonly unknown[] | null }
-  /** A session has begun. Its requests have a port, and so have the requests for its trust. */
   | {
-    readonly type: "connect";
-    readonly peer: PostedPeer;
-    readonly port: MessagePort;
-    readonly trustPort: MessagePort;
+    readonly type: "load";
+    readonly app: ModuleExport;
+    /** The arguments for making the app; `null` if the export is the app itself. */
+    readonly args: readonly unknown[] | null;
+    /** The words for errors: the name of the argument of the program, and advice. */
+    readonly words: { readonly argument: string; readonly advice: string };
+  }
+  | {
+    readonly type: "listen";
+    /** The address of the server; `null` for connections of the other thread. */
+    readonly address: Address | null;
+    readonly options: Omit<ServerOptions, "logger">;
+    /** Whether the log goes to the thread that has started the worker. */
+    readonly hasLogger: boolean;
+    readonly sslconfig: ServerSslconfig | null;
   }
   | { readonly type: "ping" | "close" };
 
+/** A session has begun. Its requests have a port, and so have the requests for its trust. */
+export interface PostedConnection {
+  readonly type: "connect";
+  readonly peer: PostedPeer;
+  readonly port: MessagePort;
+  readonly trustPort: MessagePort;
+}
+
 export type WorkerReport =
-  | { readonly type: "loaded"; readonly isMount: boolean | undefined }
-  | { readonly type: "pong" | "closed" }
-  /** A line of the log of the server in the worker. */
+  /** A command was executed. */
+  | {
+    readonly type: WorkerCommand["type"];
+    /** `isMount` of the app after `load`; the address of the server after `listen`. */
+    readonly result: unknown;
+  }
+  /** A line of the server's log. */
   | {
     readonly type: "log";
     readonly level: LogLevel;
     readonly message: string;
     readonly details: Omit<LogDetails, "error"> & { readonly error: PostedError | undefined };
   }
-  /** An error was not caught: the worker can't be used any more. */
+  /** A command failed, or an error was not caught: the worker can't be used any more. */
   | { readonly type: "failed"; readonly error: PostedError };
 
 /** A listener of the connections that the other thread makes. */
@@ -73,6 +98,7 @@ class PortListener implements Listener {
   readonly address: HostAddress = ["127.0.0.1", 0];
   readonly #connections: AcceptedConnection[] = [];
   #wake: () => void = () => {};
+  #isClosed = false;
 
   add(connection: AcceptedConnection): void {
     this.#connections.push(connection);
@@ -81,12 +107,16 @@ class PortListener implements Listener {
 
   async accept(): Promise<AcceptedConnection> {
     while (this.#connections.length === 0) {
+      if (this.#isClosed) throw new ConnectionClosedError();
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
     return this.#connections.shift()!;
   }
 
-  close(): void {}
+  close(): void {
+    this.#isClosed = true;
+    this.#wake();
+  }
 
   waitUntilEnded(): Promise<void> {
     return Promise.resolve();
@@ -138,28 +168,28 @@ class PeerSocket extends PortSocket {
   }
 }
 
-function acceptPeers({ handle }: Pick<AppObject, "handle">): App {
-  return {
-    handle,
-    onConnect(session, socket) {
-      (socket as PeerSocket).identify(sessionCoreOf(session)!);
-      return true;
-    },
+/** Makes a server for the other thread, whose server has checked the peers and limits them. */
+function makePortServer(
+  { handle, onConnect }: AppParts,
+  label: string,
+  logger: Logger,
+  listener: Listener,
+): Server {
+  if (onConnect !== null) {
+    throw wrongArgumentError(
+      "app",
+      `${label} has onConnect, which can't run in a worker, because it gets the socket: write ` +
+        "onConnect in the server's thread: { onConnect, handle: (...args) => app.handle(...args) }",
+    );
+  }
+  const acceptPeer: AppObject["onConnect"] = (session, socket) => {
+    (socket as PeerSocket).identify(sessionCoreOf(session)!);
+    return true;
   };
-}
-
-async function loadApp({ app, args }: Extract<WorkerCommand, { type: "load" }>): Promise<App> {
-  const value = await loadModuleExport(app);
-  const label = `the export "${app.name}"`;
-  const loadedApp = args === null
-    ? value as App
-    : await buildApp(value, args, { argument: "app", label, advice: "leave out args" });
-  if (readApp(loadedApp, label).onConnect === null) return loadedApp;
-  throw wrongArgumentError(
-    "app",
-    `${label} has onConnect, which can't run in a worker, because it gets the socket: write ` +
-      "onConnect in the server's thread: { onConnect, handle: (...args) => app.handle(...args) }",
-  );
+  const limit = Number.MAX_SAFE_INTEGER;
+  const options = { logger, timeout: null, maxConnections: limit, maxRequests: limit };
+  const listenerMaker = new ListenerMaker([], () => listener);
+  return new Server(listener.address, { handle, onConnect: acceptPeer }, options, listenerMaker);
 }
 
 runInWorker((port) => {
@@ -175,35 +205,46 @@ runInWorker((port) => {
     },
   };
   const listener = new PortListener();
-  let app: App | null = null;
+  let label: string;
+  let app: App;
   let server: Server | null = null;
-  const execute = async (command: WorkerCommand): Promise<void> => {
+  const execute = async (command: WorkerCommand): Promise<unknown> => {
     switch (command.type) {
       case "load": {
-        app = await loadApp(command);
-        const parts = readApp(app, "app");
-        // The server in the other thread checks and limits its peers.
-        const limit = Number.MAX_SAFE_INTEGER;
-        const options = { logger, timeout: null, maxConnections: limit, maxRequests: limit };
-        const maker = new ListenerMaker([], () => listener);
-        server = new Server(listener.address, acceptPeers(parts), options, maker);
-        server.serveForever().catch(fail);
+        const { args, words } = command;
+        const value = await loadModuleExport(command.app);
+        label = `the export "${command.app.name}"`;
+        app = args === null ? value as App : await buildApp(value, args, { ...words, label });
         moveListeners();
-        return report({ type: "loaded", isMount: (app as AppObject).isMount });
+        return (app as AppObject | undefined)?.isMount;
       }
-      case "connect": {
-        const { peer, port, trustPort } = command;
-        const socket = new PeerSocket(peer, port, trustPort);
-        const { name, address } = peer;
-        return listener.add({ name, address, peerKey: name, socket, isPeerTrusted: () => true });
+      case "listen": {
+        const { address, hasLogger, sslconfig } = command;
+        const options = hasLogger ? { ...command.options, logger } : command.options;
+        server = address === null
+          ? makePortServer(readApp(app, label), label, logger, listener)
+          : sslconfig === null
+          ? new Server(address, app, options)
+          : new SSLServer(sslconfig, address, app, options);
+        await server.ready;
+        server.serveForever().catch(fail);
+        return server.address;
       }
-      case "ping":
-        return report({ type: "pong" });
       case "close":
         server?.close();
-        if (app !== null) await disposeApp(app);
-        return report({ type: "closed" });
+        await server?.[Symbol.asyncDispose]();
+        await disposeApp(app);
+    }
+    return undefined;
+  };
+  port.onmessage = ({ data }: MessageEvent<WorkerCommand | PostedConnection>) => {
+    const { type } = data;
+    if (type !== "connect") execute(data).then((result) => report({ type, result }), fail);
+    else {
+      const { peer, trustPort } = data;
+      const socket = new PeerSocket(peer, data.port, trustPort);
+      const { name, address } = peer;
+      listener.add({ name, address, peerKey: name, socket, isPeerTrusted: () => true });
     }
   };
-  port.onmessage = ({ data }: MessageEvent<WorkerCommand>) => execute(data).catch(fail);
 });

@@ -1,0 +1,138 @@
+import { DeguError } from "../base/errors.ts";
+import { stackOf } from "../internal/caught_errors.ts";
+import { awaitUntilAborted } from "../internal/pause.ts";
+import { type Logger, processLogger } from "../base/app/logger.ts";
+import type { PostedConnection, WorkerCommand, WorkerReport } from "./server_worker.ts";
+import { fromPostedError } from "./worker_port.ts";
+
+/** Never called: the import lets `deno cache` find the module, which is started by its URL. */
+void (() => import("./server_worker.ts"));
+
+/** The time after which `close()` terminates a worker whose app blocks the thread. */
+const CLOSE_MILLISECONDS = 2000;
+
+type PendingCommand = PromiseWithResolvers<unknown>;
+
+/**
+ * Resolves when this thread can notice the end of a worker: ports fire `close` only if this module
+ * is loaded.
+ */
+export async function loadWorkerThreads(): Promise<void> {
+  await import("node:worker_threads");
+}
+
+/** A worker with a server, which is used once. */
+export class WorkerThread {
+  readonly #name: string;
+  readonly #worker: Worker;
+  /**
+   * The port for all messages but the app's own, because the app may listen at the worker's own
+   * port, and some of the messages have the private key.
+   */
+  readonly #port: MessagePort;
+  readonly #logger: Logger | null;
+  readonly #pendingCommands = new Map<WorkerCommand["type"], PendingCommand>();
+  readonly #ended = Promise.withResolvers<void>();
+  /** Resolves when the worker can't be used any more. */
+  readonly ended: Promise<void> = this.#ended.promise;
+  /** The error that ended the use of the worker, whose later reports are ignored. */
+  finalError: Error | null = null;
+  #isLoaded = false;
+  #closePromise: Promise<void> | null = null;
+
+  /**
+   * Starts a worker; {@linkcode loadWorkerThreads} must have resolved.
+   *
+   * @param name The name for errors and log lines.
+   * @param logger Gets the log of the server, and the end of the worker; `null` for the logger of
+   * the process.
+   */
+  constructor(name: string, logger: Logger | null, onMessage: (data: unknown) => void = () => {}) {
+    this.#name = name;
+    this.#logger = logger;
+    const url = new URL("./server_worker.ts", import.meta.url);
+    const worker = this.#worker = new Worker(url, { type: "module", name });
+    const { port1: port, port2 } = new MessageChannel();
+    worker.postMessage(port2, [port2]);
+    port.addEventListener("close", () => {
+      this.#end("has ended by itself, as with Deno.exit() or self.close()");
+    });
+    port.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#receive(data);
+    worker.onmessage = ({ data }) => onMessage(data);
+    worker.onerror = (event) => {
+      event.preventDefault(); // otherwise the error ends this thread
+      this.#end(`has failed: ${event.message}`, new DeguError(event.message));
+    };
+    this.#port = port;
+  }
+
+  get isClosing(): boolean {
+    return this.#closePromise !== null;
+  }
+
+  /** Executes a command; a second command of the same type must wait for the first one. */
+  execute(command: WorkerCommand): Promise<unknown> {
+    if (this.finalError !== null) return Promise.reject(this.finalError);
+    const pendingCommand: PendingCommand = Promise.withResolvers();
+    this.#pendingCommands.set(command.type, pendingCommand);
+    this.#port.postMessage(command);
+    return pendingCommand.promise;
+  }
+
+  connect(connection: PostedConnection): void {
+    if (this.finalError !== null) return;
+    this.#port.postMessage(connection, [connection.port, connection.trustPort]);
+  }
+
+  /** Resolves when the server is closed, the app was disposed of, and the worker has ended. */
+  close(): Promise<void> {
+    return this.#closePromise ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    // Let the worker close its server: terminate() alone would leave the file of a Unix socket.
+    if (this.#isLoaded && this.finalError === null) {
+      const signal = AbortSignal.timeout(CLOSE_MILLISECONDS);
+      await awaitUntilAborted(this.execute({ type: "close" }), signal).catch(() => {});
+    }
+    this.#end("was closed");
+  }
+
+  #receive(report: WorkerReport): void {
+    if (this.finalError !== null) return;
+    if (report.type === "log") {
+      const { level, message, details } = report;
+      const error = details.error === undefined ? undefined : fromPostedError(details.error);
+      return this.#logger?.record?.(level, message, { ...details, error });
+    }
+    if (report.type === "failed") {
+      const error = fromPostedError(report.error);
+      return this.#end(`has failed: ${stackOf(error)}`, error);
+    }
+    if (report.type === "load") this.#isLoaded = true;
+    this.#pendingCommands.get(report.type)?.resolve(report.result);
+    this.#pendingCommands.delete(report.type);
+  }
+
+  #end(reason: string, error?: Error): void {
+    if (this.finalError !== null) return;
+    const text = `${this.#name} ${reason}`;
+    this.finalError = error ?? new DeguError(text);
+    // Closing the port delivers the reports that have arrived. They are ignored.
+    this.#port.close();
+    this.#worker.terminate();
+    const isStarting = this.#pendingCommands.has("load") || this.#pendingCommands.has("listen");
+    // While the worker starts, the caller gets the error.
+    if (!isStarting && !this.isClosing) {
+      const details = { kind: "app", who: null, error } as const;
+      const logger = this.#logger ?? processLogger;
+      if (logger.record === undefined) logger.error(text);
+      else logger.record("error", text, details);
+    }
+    for (const { reject, promise } of this.#pendingCommands.values()) {
+      promise.catch(() => {});
+      reject(this.finalError);
+    }
+    this.#ended.resolve();
+  }
+}
