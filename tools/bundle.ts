@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { runDeno } from "./standard_library.ts";
 
 /** The names of the modules that the program starts as workers. */
-const WORKERS = ["area_worker", "app_worker"];
+const WORKERS = ["area_worker", "server_worker"];
 
 const [path, ...others] = Deno.args;
 if (path === undefined || path.startsWith("-") || others.length > 0) {

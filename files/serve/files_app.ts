@@ -378,7 +378,10 @@ export class FilesApp implements AppObject {
     };
     try {
       const target = parseRequestedPath(request);
-      if (target !== null) await this.#firstLook.wait(target, action === remove);
+      if (target !== null) {
+        const hasAnswered = await this.#firstLook.wait(target, action === remove, request.signal);
+        if (!hasAnswered) return [503, "Service Unavailable", {}, null];
+      }
       if (this.#pendingRecreation !== null || !isRootPresent()) await this.#recreateDirectory();
       if (action === null) {
         const { allow } = this.#settings;

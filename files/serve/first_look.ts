@@ -1,3 +1,4 @@
+import { awaitUntilAborted } from "@degu/degu/internal";
 import type { RequestedPath } from "../file_name.ts";
 import { withTrailingSlash } from "../reserved.ts";
 
@@ -23,7 +24,7 @@ async function lookUp(path: string): Promise<void> {
 /**
  * Looks up directories asynchronously before the synchronous lookups of a request. On a disk that
  * doesn't answer, such as NFS without its server, a lookup can wait for ever: only this request
- * waits then, and not the whole process.
+ * waits then, and not the whole process. Its wait ends with its session.
  *
  * A directory that has just been found isn't looked up again, because an asynchronous lookup takes
  * four times as much processor time as a synchronous one.
@@ -36,13 +37,26 @@ export class FirstLook {
     this.#root = root;
   }
 
-  async wait({ names, isDirectory }: RequestedPath, isDeletion: boolean): Promise<void> {
+  /**
+   * Resolves to whether the disk has answered. If the signal is aborted before, the request must
+   * not use the disk: the process would wait for it.
+   */
+  async wait(
+    { names, isDirectory }: RequestedPath,
+    isDeletion: boolean,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     const path = this.#pathOf(isDirectory || isDeletion ? names : names.slice(0, -1));
     const answeredAt = this.#answerTimes.get(path) ?? -Infinity;
-    if (performance.now() - answeredAt < MAX_AGE_MILLISECONDS) return;
-    await pendingLookups.getOrInsertComputed(path, lookUp);
+    if (performance.now() - answeredAt < MAX_AGE_MILLISECONDS) return true;
+    try {
+      await awaitUntilAborted(pendingLookups.getOrInsertComputed(path, lookUp), signal);
+    } catch {
+      return false;
+    }
     if (this.#answerTimes.size >= MAX_DIRECTORIES) this.#answerTimes.clear();
     this.#answerTimes.set(path, performance.now());
+    return true;
   }
 
   #pathOf(names: readonly string[]): string {
