@@ -157,6 +157,18 @@ Deno.test("close() waits for a busy app, but not for an app that never responds"
 /** Seconds. The suite checks the types of the worker's module before the first worker starts. */
 const PATIENCE = 60;
 
+Deno.test("close() disposes of the app", async () => {
+  await using dir = await createTempDir();
+  const path = `${dir.path}/disposed`;
+  const build = (path: string) => ({
+    handle: () => [200, "OK", {}, null] as const,
+    [Symbol.asyncDispose]: () => Deno.writeTextFile(path, "disposed"),
+  });
+  const server = await TempServer.start(["127.0.0.1", 0], build as never, path);
+  await server.close();
+  assertEquals(await Deno.readTextFile(path), "disposed");
+});
+
 Deno.test("start() rejects if the worker terminates before the server is ready", async (t) => {
   const rows: [label: string, build: () => Promise<App>, words: string][] = [
     ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
