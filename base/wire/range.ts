@@ -13,7 +13,8 @@ function checkPosition(label: string, value: number): void {
 }
 
 /**
- * The half-open interval `[start, stop)` of bytes that a request asks for (RFC 9110 §14.2).
+ * The half-open interval `[start, stop)` of bytes that a request asks for (RFC 9110 §14.2). The
+ * range `new Range(5, Infinity)` has no end: `bytes=5-`.
  *
  * @example
  * ```ts
@@ -29,20 +30,23 @@ function checkPosition(label: string, value: number): void {
 export class Range {
   /** The position of the first byte. */
   readonly start: number;
-  /** The position after the last byte. */
+  /**
+   * The position after the last byte; `Infinity` for the rest of the representation, which
+   * `JSON.stringify()` writes as `null`.
+   */
   readonly stop: number;
 
   /**
    * Makes a range of the bytes from `start` up to, not including, `stop`.
    *
    * @param start The position of the first byte.
-   * @param stop The position after the last byte.
+   * @param stop The position after the last byte; `Infinity` for the rest of the representation.
    * @throws {TypeError} if a position is not a number.
-   * @throws {RangeError} unless 0 ≤ start < stop ≤ 2⁵³ − 1, both integers.
+   * @throws {RangeError} unless 0 ≤ start < stop ≤ 2⁵³ − 1, both integers, or `stop` is `Infinity`.
    */
   constructor(start: number, stop: number) {
     checkPosition("start", start);
-    checkPosition("stop", stop);
+    if (stop !== Infinity) checkPosition("stop", stop);
     if (start >= stop) {
       throw notAllowedError("start, stop", `must be start < stop; got ${start} and ${stop}`);
     }
@@ -81,7 +85,7 @@ export class Range {
 
   /** The value of the header: `bytes=2-4` for `new Range(2, 5)`. */
   toString(): string {
-    return `bytes=${this.start}-${this.stop - 1}`;
+    return `bytes=${this.start}-${this.stop === Infinity ? "" : this.stop - 1}`;
   }
 }
 
@@ -241,7 +245,7 @@ markCopy(UnsatisfiedRange.prototype);
 
 /** Parses digits, which may begin with zeros; returns -1 for any other text. */
 export function parseLength(value: string): number {
-  return parseDecimal(value.charCodeAt(0) === 0x30 ? value.replace(/^0+(?=\d)/, "") : value);
+  return parseDecimal(value.charCodeAt(0) === 0x30 ? trimZeros(value) : value);
 }
 
 /** Ranges of another unit: visible characters other than the comma (RFC 9110 §14.1.1). */
@@ -251,9 +255,6 @@ const OTHER_CONTENT_RANGE = /^(?:\d+-\d+\/(?:\d+|\*)|\*\/\d+)$/;
 /**
  * Parses the value of `range`. Returns `null` for several ranges of bytes, and the text itself for
  * another unit.
- *
- * An open-ended range, `bytes=5-`, has the largest `stop`, which means the same (RFC 9110 §14.1.2):
- * a range may end after the representation.
  */
 export function parseRange(value: string): Range | SuffixRange | string | null {
   const equalsIndex = value.indexOf("=");
@@ -268,17 +269,35 @@ export function parseRange(value: string): Range | SuffixRange | string | null {
   throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
 }
 
+const BYTE_RANGE = /^(\d*)-(\d*)$/;
+
+/**
+ * The numbers have no limit: no representation has a byte after the largest position, so a range
+ * that ends there is a range without an end (RFC 9110 §14.1.2).
+ */
 function parseByteRange(text: string): Range | SuffixRange | null {
-  const dashIndex = text.indexOf("-");
-  const lastText = text.slice(dashIndex + 1);
-  if (dashIndex === 0) {
-    const length = parseLength(lastText);
-    return length < 0 ? null : new SuffixRange(length);
-  }
-  const firstPosition = parseLength(text.slice(0, Math.max(0, dashIndex)));
-  const lastPosition = lastText === "" ? MAX_LENGTH - 1 : parseLength(lastText);
-  const isValid = firstPosition >= 0 && lastPosition >= firstPosition && lastPosition < MAX_LENGTH;
-  return isValid ? new Range(firstPosition, lastPosition + 1) : null;
+  const [, first = "", last = ""] = BYTE_RANGE.exec(text)?.map(trimZeros) ?? [];
+  if (first === "") return last === "" ? null : new SuffixRange(clampDecimal(last));
+  const isReversed = last !== "" && compareDigits(first, last) > 0;
+  if (isReversed) return null;
+  const lastPosition = last === "" ? MAX_LENGTH : clampDecimal(last);
+  return new Range(clampDecimal(first), lastPosition < MAX_LENGTH ? lastPosition + 1 : Infinity);
+}
+
+function trimZeros(digits: string): string {
+  return digits.replace(/^0+(?=\d)/, "");
+}
+
+/** Compares digits without leading zeros as numbers of any size. */
+function compareDigits(a: string, b: string): number {
+  if (a.length !== b.length) return a.length - b.length;
+  return a === b ? 0 : a < b ? -1 : 1;
+}
+
+/** Parses digits without leading zeros; returns 2⁵³ − 1 for a larger number. */
+function clampDecimal(digits: string): number {
+  const value = parseDecimal(digits);
+  return value < 0 ? MAX_LENGTH : value;
 }
 
 /** Parses the value of `content-range`. Returns the text itself for another unit. */

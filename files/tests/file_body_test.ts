@@ -8,6 +8,7 @@ import {
   SuffixRange,
   UnsatisfiedRange,
 } from "@degu/degu/base";
+import { ProxyApp } from "@degu/degu";
 import { download, type FileEvent, type FileLogDetails, FilesApp, remoteDigest } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import {
@@ -89,6 +90,34 @@ Deno.test("FilesApp serves every form of a single range", async () => {
   }
 });
 
+Deno.test("FilesApp serves open, suffix and huge ranges, also through two proxies", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten", "0123456789");
+  await using proxy = serve(new ProxyApp(files.serving.makeClient()));
+  await using secondProxy = serve(new ProxyApp(proxy.makeClient()));
+  const rows: readonly (readonly [range: string, status: number, range: string, text: string])[] = [
+    ["bytes=0-", 206, "bytes 0-9/10", "0123456789"],
+    ["bytes=5-", 206, "bytes 5-9/10", "56789"],
+    ["bytes=2-9223372036854775807", 206, "bytes 2-9/10", "23456789"],
+    ["bytes=-9223372036854775807", 206, "bytes 0-9/10", "0123456789"],
+    ["bytes=-3", 206, "bytes 7-9/10", "789"],
+    ["bytes=10-", 416, "bytes */10", ""],
+    ["bytes=18446744073709551615-", 416, "bytes */10", ""],
+    ["bytes=-0", 416, "bytes */10", ""],
+  ];
+  for (const { address } of [files.serving, proxy, secondProxy]) {
+    for (const [range, status, contentRange, text] of rows) {
+      const request = `GET /ten HTTP/1.1\r\nrange: ${range}\r\nconnection: close\r\n\r\n`;
+      const { received } = await exchange(address, request);
+      const [preamble = "", content] = received.split("\r\n\r\n");
+      const lines = preamble.split("\r\n");
+      assertEquals(lines[0]?.slice(9, 12), `${status}`, range);
+      assert(lines.includes(`content-range: ${contentRange}`), received);
+      assertEquals(content, text, range);
+    }
+  }
+});
+
 Deno.test("a partial response has every header of the whole file, and content-range", async () => {
   await using files = await serveDirectory();
   await files.write("ten.html", "0123456789");
@@ -122,7 +151,10 @@ Deno.test("a range without a byte of the file is answered with 416 and the size,
     ["empty", new SuffixRange(1), 416, undefined, "bytes */0", null],
     // All bytes of an empty file.
     ["empty", new Range(0, 1), 200, undefined, undefined, null],
-    ["empty", new Range(0, 2 ** 53 - 1), 200, undefined, undefined, null],
+    ["empty", new Range(0, Infinity), 200, undefined, undefined, null],
+    ["empty", new Range(2 ** 53 - 1, Infinity), 416, undefined, "bytes */0", null],
+    ["ten", new Range(2 ** 53 - 1, Infinity), 416, undefined, "bytes */10", null],
+    ["ten", new Range(2, Infinity), 206, 8, "bytes 2-9/10", "23456789"],
     ["ten", new Range(2, 5), 206, 3, "bytes 2-4/10", "234"],
     ["ten", new SuffixRange(3), 206, 3, "bytes 7-9/10", "789"],
     ["ten", new SuffixRange(2 ** 53 - 1), 206, 10, "bytes 0-9/10", "0123456789"],

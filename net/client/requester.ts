@@ -172,7 +172,7 @@ export abstract class RequestShortcuts implements Requester {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; a `range` among them must be the same range.
    * @param start The position of the first byte.
-   * @param stop The position after the last byte.
+   * @param stop The position after the last byte; `Infinity` for the rest.
    * @param options A signal that aborts this request.
    * @throws {RangeError} if the range is not valid, or `headers` have another range.
    * @throws the same errors as {@linkcode Requester.request}.

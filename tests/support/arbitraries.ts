@@ -59,7 +59,7 @@ const length = fc.oneof(
   fc.integer({ min: limits.number - 1000, max: limits.number }),
 );
 
-const range: fc.Arbitrary<Range> = fc.tuple(length, length)
+const range: fc.Arbitrary<Range> = fc.tuple(length, fc.oneof(length, fc.constant(Infinity)))
   .filter(([a, b]) => a !== b)
   .map(([a, b]) => new Range(Math.min(a, b), Math.max(a, b)));
 

@@ -259,18 +259,20 @@ const RANGES = new RegExp(
 );
 const BYTE_RANGE = /^([0-9]*)-([0-9]*)$/;
 
-/** Parses one range of bytes; `2-4` becomes 2 and 5, and `2-` 2 and the limit of numbers. */
+/** Converts an integer of any size to the nearest number up to the limit of numbers. */
+function clampInteger(integer: bigint): number {
+  return integer > BigInt(limits.number) ? limits.number : Number(integer);
+}
+
+/** Parses one range of bytes; `2-4` becomes 2 and 5, and `2-` 2 and infinity. */
 function parseByteRange(text: string): ReferenceRange | null {
   const [, first, last = ""] = BYTE_RANGE.exec(text) ?? [];
-  if (first === undefined) return null;
-  if (first === "") {
-    const length = parseReferenceNumber(last);
-    return length === null ? null : { length };
-  }
-  const start = parseReferenceNumber(first);
-  const end = last === "" ? limits.number - 1 : parseReferenceNumber(last);
-  if (start === null || end === null || start > end || end >= limits.number) return null;
-  return { start, stop: end + 1 };
+  if (first === undefined || first === "" && last === "") return null;
+  const end = BigInt(last);
+  if (first === "") return { length: clampInteger(end) };
+  if (last !== "" && BigInt(first) > end) return null;
+  const isOpen = last === "" || end >= limits.number;
+  return { start: clampInteger(BigInt(first)), stop: isOpen ? Infinity : Number(end) + 1 };
 }
 
 /** Parses a value of `range`; `null` if it isn't one. */
@@ -311,9 +313,9 @@ export function parseReferenceContentRange(value: string): ReferenceContentRange
   return { start, stop: end + 1, total };
 }
 
-/** Formats a range as it is sent: an open-ended range with both ends. */
 function formatRange(range: ReferenceRange): string {
-  return "start" in range ? `bytes=${range.start}-${range.stop - 1}` : `bytes=-${range.length}`;
+  if ("length" in range) return `bytes=-${range.length}`;
+  return `bytes=${range.start}-${range.stop === Infinity ? "" : range.stop - 1}`;
 }
 
 function formatContentRange(range: ReferenceContentRange): string {

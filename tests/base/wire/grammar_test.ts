@@ -131,7 +131,8 @@ const refusedRange = [
   ...makeNumberRows(
     "BAD_RANGE",
     ...[(n: string) => `bytes=${n}-9`, (n: string) => `bytes=0-${n}`, (n: string) => `bytes=${n}-`],
-  ),
+    // The numbers of a range have no limit.
+  ).filter(({ text }) => !/^bytes=0?\d*-\d*$/.test(text)),
 ];
 const refusedContentRange = [
   ...refusedContentRanges,
@@ -175,7 +176,7 @@ const contentRanges: Accepted = [
 /** The text of each valid value of `range`, as it is sent; `null` if it is left out. */
 const rangeTexts: readonly (readonly [text: string, sent: string | null])[] = [
   ...[...acceptedRanges, ...respelledRanges].map(([text, start, stop]) =>
-    [text, `bytes=${start}-${stop - 1}`] as const
+    [text, `bytes=${start}-${stop === Infinity ? "" : stop - 1}`] as const
   ),
   ...suffixRanges.map(([text, length]) => [text, `bytes=-${length}`] as const),
   ...severalRanges.map((text) => [text, null] as const),
