@@ -68,7 +68,8 @@ function copyWithSuffix(preamble: Uint8Array, suffix: string): number {
  * an empty array, returns `{}`.
  *
  * @param block The bytes of the header lines.
- * @param isResponse Whether the rules of a response apply, or those of a PUT or POST request.
+ * @param isResponse Whether the rules of a response with status 206 apply, or those of a PUT or POST
+ * request.
  * @throws {ProtocolError} if the bytes are invalid.
  *
  * @example
@@ -85,7 +86,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): ReceivedHea
   checkBoolean("isResponse", isResponse);
   const end = copyWithSuffix(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeBytes(scratchBuffer.subarray(0, end));
-  const context = isResponse ? "response" : METHODS.PUT;
+  const context = isResponse ? "partial response" : METHODS.PUT;
   return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers as ReceivedHeaders;
 }
 

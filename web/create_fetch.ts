@@ -203,7 +203,7 @@ async function requestWithRedirects(
   let { method } = request;
   let url = new URL(request.url);
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
-  let headers = fromFetchHeaders(request.headers);
+  let headers = fromFetchHeaders(request.headers, null);
   if (destination.needsUrlHost) headers["host"] ??= url.host;
   let requestContent = await readContent(request, givenBody, headers);
   for (let redirects = 0;; redirects++) {

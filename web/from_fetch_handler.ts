@@ -175,7 +175,7 @@ async function makeResponseTuple(
   { signal }: Session,
 ): Promise<ResponseTuple> {
   const { status, body } = response;
-  const headers = fromFetchHeaders(response.headers);
+  const headers = fromFetchHeaders(response.headers, status);
   const reason = response.statusText || findReasonPhrase(status) || "Unknown";
   if (body === null) return [status, reason, headers, null];
   const { "content-length": length, "transfer-encoding": coding } = headers;

@@ -6,7 +6,12 @@ import { MAX_READ_BYTES } from "../base/wire/limits.ts";
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
-import { parseContentRange, parseLength, parseRange } from "../base/wire/range.ts";
+import {
+  findContentRange,
+  parseContentRange,
+  parseLength,
+  parseRange,
+} from "../base/wire/range.ts";
 
 /** Statuses whose responses have no body in the Fetch standard. */
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
@@ -18,12 +23,16 @@ export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
  */
 export const MAX_FETCH_HEADERS = 128;
 
-/** Characters and names that can't be sent are refused later, when the message is formatted. */
-export function fromFetchHeaders(headers: Headers): HeadersToSend {
+/**
+ * Characters and names that can't be sent are refused later, when the message is formatted.
+ *
+ * @param status The status of a response; `null` for a request.
+ */
+export function fromFetchHeaders(headers: Headers, status: number | null): HeadersToSend {
   checkFetchHeaders(headers);
   const dict: HeadersToSend = Object.create(null);
   // Unlike an iteration, `forEach` takes linear time.
-  headers.forEach((value, name) => dict[name] = parseHeaderValue(name, value));
+  headers.forEach((value, name) => dict[name] = parseHeaderValue(name, value, status));
   // `Headers` joins the values of all names but this one.
   const cookies = headers.getSetCookie();
   if (cookies.length > 0) dict["set-cookie"] = cookies;
@@ -38,11 +47,17 @@ export function checkFetchHeaders(headers: Headers): void {
   }
 }
 
-function parseHeaderValue(name: string, value: string): HeadersToSend[string] {
+function parseHeaderValue(
+  name: string,
+  value: string,
+  status: number | null,
+): HeadersToSend[string] {
   if (name === "range") {
     return parseRangeValue(name, value, parseRange, "bytes=0-499, bytes=500- or bytes=-500");
   }
   if (name === "content-range") {
+    // Another server's answer that isn't a part keeps what it says.
+    if (status !== null && status !== 206) return findContentRange(value) ?? value;
     return parseRangeValue(name, value, parseContentRange, "bytes 0-499/1234");
   }
   if (name !== "content-length") return value;

@@ -63,12 +63,13 @@ import {
   encodedLengthOf,
   type PreparedChunk,
   prepareSourceChunk,
+  RangeChecker,
 } from "../wire/chunk.ts";
 import { checkHeaders, type Framing, type HeadersToSend } from "../wire/headers.ts";
 import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../wire/limits.ts";
 import { mayHaveBody, type Method } from "../wire/method.ts";
 import { isBodiless } from "../wire/preamble.ts";
-import { findContentRangeProblem } from "../wire/range.ts";
+import { ContentRange, findContentRangeProblem } from "../wire/range.ts";
 import {
   checkContentLength,
   ChunkDecoder,
@@ -599,11 +600,16 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
   #pendingWrite: Promise<void> | null = null;
   /** Resolves once no chunk is buffered, or the body is stopped; `null` if no write is pending. */
   #flushPromise: Promise<void> | null = null;
+  #rangeChecker: RangeChecker | null = null;
 
   /** @param isSequential Whether each chunk is requested only after the previous was written. */
   constructor(source: AnyIterable<Chunk>, isSequential: boolean) {
     super("chunked", new ItemSource(source));
     this.#isSequential = isSequential;
+  }
+
+  override checkRange(checker: RangeChecker): void {
+    this.#rangeChecker = checker;
   }
 
   protected override async writePieces(sink: OpenSink): Promise<number> {
@@ -623,6 +629,8 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
         if (item.done) break;
         if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
         const chunk = prepareSourceChunk(item.value);
+        const problem = this.#rangeChecker?.findProblem(chunk.size) ?? null;
+        if (problem !== null) throw new BodyError(`content-range and the source: ${problem}`);
         if (chunk.size === 0) {
           lastChunk = chunk;
           continue;
@@ -960,6 +968,7 @@ export function determineSentFraming(
   }
   const framing = determineBodyFraming(body, labelPrefix);
   if (status === 206) {
+    checkRangeOf(body, headers);
     const length = body !== null ? framing : method === "HEAD" ? headers["content-length"] : 0;
     const problem = findContentRangeProblem(headers["content-range"], length);
     if (problem !== null) {
@@ -971,6 +980,18 @@ export function determineSentFraming(
   if (status === null ? !mayHaveBody(method) : status === 204) return null;
   if (status !== null && isBodiless(method, status)) return undefined;
   return unframedNull && headers["content-length"] === undefined ? null : 0;
+}
+
+/**
+ * Checks a chunked body with status 206 while it is read or written: its data is as long as the
+ * range of the headers (RFC 9110 §15.3.7).
+ */
+export function checkRangeOf(
+  body: PreparedBody,
+  { "content-range": contentRange }: HeadersToSend,
+): void {
+  if (!(contentRange instanceof ContentRange)) return;
+  stateOf(body)?.checkRange(new RangeChecker(contentRange));
 }
 
 export function isWritableBody(value: unknown): value is WritableBody {

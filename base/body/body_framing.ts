@@ -12,6 +12,7 @@ import {
   prepareChunk,
   type PreparedChunk,
   prepareSourceChunk,
+  type RangeChecker,
   writeChunkHeader,
 } from "../wire/chunk.ts";
 import { MAX_CHUNK_BYTES, MAX_LENGTH } from "../wire/limits.ts";
@@ -115,6 +116,10 @@ export class ChunkDecoder {
 
   get header(): ChunkHeader {
     return this.#scanner.header;
+  }
+
+  checkRange(checker: RangeChecker): void {
+    this.#scanner.rangeChecker = checker;
   }
 
   /**

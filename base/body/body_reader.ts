@@ -20,6 +20,7 @@ import {
 } from "../../internal/checks.ts";
 import { typeNameOf } from "../../internal/quote.ts";
 import { BodyError } from "../errors.ts";
+import type { RangeChecker } from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import type { BodyDecoder } from "./body_framing.ts";
@@ -270,6 +271,9 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     this.source = source;
   }
 
+  /** Checks the data of a chunked body, whose length is known only at its end. */
+  checkRange(_checker: RangeChecker): void {}
+
   /**
    * Writes the body, ends the operation, and resolves to the number of bytes written. Waits for
    * each write by {@linkcode waitFor}.
@@ -472,6 +476,10 @@ export class BodyReader extends BodyState<BodySource> {
     this.buffer = source.buffer;
     this.#kind = SOURCE_KINDS[source.kind];
     this.#decoder = decoder;
+  }
+
+  override checkRange(checker: RangeChecker): void {
+    if (this.#decoder.framing === "chunked") this.#decoder.checkRange(checker);
   }
 
   get bytesRead(): number {

@@ -23,6 +23,7 @@ import {
 } from "./limits.ts";
 import { allows, TOKEN_TABLE } from "./character_tables.ts";
 import { checkHeaderLine, forbiddenHeaderError } from "./headers.ts";
+import type { ContentRange } from "./range.ts";
 
 /** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
 export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
@@ -198,6 +199,30 @@ export function encodeChunkInto(
   into[position + 1] = LF;
 }
 
+/** Compares the data of a chunked body with the range in the headers of its message. */
+export class RangeChecker {
+  readonly #contentRange: ContentRange;
+  #dataBytes = 0;
+
+  constructor(contentRange: ContentRange) {
+    this.#contentRange = contentRange;
+  }
+
+  /**
+   * Counts a chunk, of which the last is empty; returns the contradiction, or `null` if there is
+   * none.
+   */
+  findProblem(size: number): string | null {
+    this.#dataBytes += size;
+    const isComplete = size === 0;
+    const { start, stop } = this.#contentRange;
+    const missingBytes = stop - start - this.#dataBytes;
+    if (missingBytes === 0 || missingBytes > 0 && !isComplete) return null;
+    return `"${this.#contentRange}" is a range of ${stop - start} bytes, and the body has ` +
+      `${isComplete ? "" : "at least "}${this.#dataBytes}`;
+  }
+}
+
 /**
  * The next part of a chunked body:
  *
@@ -219,6 +244,7 @@ export class ChunkScanner {
   remainingDataBytes = 0;
   header: ChunkHeader = { size: 0, extension: null, isPlain: true };
   consumedBytes = 0;
+  rangeChecker: RangeChecker | null = null;
   /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
   #scannedCount = 0;
   #endsWithCr = false;
@@ -251,6 +277,10 @@ export class ChunkScanner {
     const next = this.#scanLine(bytes, start, end, MAX_CHUNK_HEADER_BYTES, parseChunkHeader);
     if (next === -1) return -1;
     this.header = parseChunkHeader(bytes, start, next - 2);
+    const problem = this.rangeChecker?.findProblem(this.header.size) ?? null;
+    if (problem !== null) {
+      throw new ProtocolError("CONFLICTING_HEADERS", `content-range and the chunks: ${problem}`);
+    }
     this.remainingDataBytes = this.header.size;
     this.phase = this.remainingDataBytes === 0 ? "trailer" : "data";
     this.consumedBytes += next - start;

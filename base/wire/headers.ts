@@ -28,6 +28,7 @@ import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import type { MethodTraits } from "./method.ts";
 import {
   ContentRange,
+  findContentRange,
   parseContentRange,
   parseLength,
   parseRange,
@@ -65,7 +66,10 @@ export interface HeadersToSend {
   "content-length"?: number | undefined;
   /** The range of a GET or HEAD request; a text, if its unit isn't bytes. */
   range?: Range | SuffixRange | string | undefined;
-  /** The range of a response; a text, if its unit isn't bytes. */
+  /**
+   * The range of a response; a text, if its unit isn't bytes, or if another server has sent an
+   * invalid value with another status than 206.
+   */
   "content-range"?: ContentRange | UnsatisfiedRange | string | undefined;
   /** The cookies of a response: a line for each. */
   "set-cookie"?: string | readonly string[] | undefined;
@@ -87,7 +91,10 @@ export type ReceivedHeaders =
      * out, as RFC 9110 §14.2 allows: the response then has the whole representation.
      */
     readonly range?: Range | SuffixRange | string;
-    /** The range of a response; a text, if its unit isn't bytes. */
+    /**
+     * The range of a response; a text, if its unit isn't bytes, or if the value is invalid and the
+     * status isn't 206.
+     */
     readonly "content-range"?: ContentRange | UnsatisfiedRange | string;
     /** The values of all lines, which can't be joined (RFC 6265 §3). */
     readonly "set-cookie"?: string[];
@@ -103,8 +110,15 @@ export type ReceivedHeaders =
   }
   & { readonly [name: string]: string | undefined };
 
-/** The kind of message that headers belong to: a request is given by the traits of its method. */
-export type HeaderContext = MethodTraits | "response" | "any";
+/**
+ * The kind of message that headers belong to. A request is given by the traits of its method, and
+ * `"partial response"` is a response with status 206.
+ */
+export type HeaderContext = MethodTraits | "response" | "partial response" | "any";
+
+function isResponse(context: HeaderContext): boolean {
+  return context === "response" || context === "partial response";
+}
 
 function mayHaveBody(context: HeaderContext): boolean {
   return typeof context === "string" || context.mayHaveBody;
@@ -126,12 +140,22 @@ interface TypedHeader {
   /** 0 for a header that no other header excludes. */
   readonly bit: number;
   /** Returns `null` for a value that is left out. */
-  parse(value: string): HeadersToSend[string] | null;
-  format(value: unknown, makeLabel: () => string): string | readonly string[];
+  parse(value: string, context: HeaderContext): HeadersToSend[string] | null;
+  format(
+    value: unknown,
+    makeLabel: () => string,
+    context: HeaderContext,
+  ): string | readonly string[];
 }
 
 const CONTENT_LENGTH_BIT = 1, TRANSFER_ENCODING_BIT = 2, RANGE_BIT = 4, CONTENT_RANGE_BIT = 8;
 const FRAMING_BITS = CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT;
+
+const formatContentRange = makeRangeFormatter(
+  [ContentRange, UnsatisfiedRange],
+  "a ContentRange or an UnsatisfiedRange",
+  parseContentRange,
+);
 
 const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHeader>([
   // RFC 9110 §8.6: digits.
@@ -173,15 +197,17 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
     parse: parseRange,
     format: makeRangeFormatter([Range, SuffixRange], "a Range or a SuffixRange", parseRange),
   }],
-  // RFC 9110 §14.4
+  // RFC 9110 §14.4: in another response than a 206, an invalid value must not hide the status.
   ["content-range", {
     bit: CONTENT_RANGE_BIT,
-    parse: parseContentRange,
-    format: makeRangeFormatter(
-      [ContentRange, UnsatisfiedRange],
-      "a ContentRange or an UnsatisfiedRange",
-      parseContentRange,
-    ),
+    parse: (value, context) => {
+      return context === "response" ? findContentRange(value) ?? value : parseContentRange(value);
+    },
+    format(value, makeLabel, context) {
+      const isInvalidText = context === "response" && typeof value === "string" &&
+        findContentRange(value) === null;
+      return isInvalidText ? value : formatContentRange(value, makeLabel, context);
+    },
   }],
   // RFC 6265 §3: the lines can't be joined, because a date has a comma.
   ["set-cookie", {
@@ -293,7 +319,7 @@ function findHeaderConflict(
 
 function findForbiddenRange(presentBits: number, context: HeaderContext): ProtocolError | null {
   if (context === "any") return null;
-  if (context === "response") {
+  if (isResponse(context)) {
     return presentBits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
   }
   return presentBits & CONTENT_RANGE_BIT
@@ -396,7 +422,7 @@ export function parseHeaderLines(
       presentBits |= typedHeader.bit;
       const isIgnored = typedHeader.bit === RANGE_BIT && typeof context === "object" &&
         !context.definesRange;
-      const parsedValue = isIgnored ? null : typedHeader.parse(value);
+      const parsedValue = isIgnored ? null : typedHeader.parse(value, context);
       if (typedHeader.bit & FRAMING_BITS) framing = parsedValue as number | "chunked";
       if (parsedValue === null) omitsRange = true;
       // A text in place of a value that is left out: a second line is refused.
@@ -542,7 +568,7 @@ export function formatHeaderLines(
     if (typedHeader !== null) {
       presentBits |= typedHeader.bit;
       if (value === 0) hasZeroLength = true;
-      const formattedValue = formatTypedValue(name, typedHeader, value, framing, label);
+      const formattedValue = formatTypedValue(name, typedHeader, value, framing, context, label);
       if (Array.isArray(formattedValue)) {
         position = writeLines(into, position, bytes, formattedValue, makeItemLabel(label, name));
         continue;
@@ -573,10 +599,11 @@ function formatTypedValue(
   { bit, format }: TypedHeader,
   value: unknown,
   framing: Framing | undefined,
+  context: HeaderContext,
   label: string,
 ): string | readonly string[] {
   const makeLabel = () => makeItemLabel(label, name);
-  const formattedValue = format(value, makeLabel);
+  const formattedValue = format(value, makeLabel, context);
   if (bit & FRAMING_BITS) checkFraming(value, framing, makeLabel);
   return formattedValue;
 }

@@ -13,6 +13,7 @@ import {
   checkHeaders,
   formatHeaderLines,
   type Framing,
+  type HeaderContext,
   type HeadersToSend,
   parseHeaderLines,
   readLineAt,
@@ -333,7 +334,7 @@ export function parseResponsePreamble(
   const reason = text.substring(13, lineEnd - start);
   let parsedHeaders;
   try {
-    parsedHeaders = parseHeaderLines(bytes, lineEnd + 2, end, text, start, "response");
+    parsedHeaders = parseHeaderLines(bytes, lineEnd + 2, end, text, start, contextOf(status));
   } catch (error) {
     throw withStatus(error as ProtocolError, status);
   }
@@ -344,6 +345,10 @@ export function parseResponsePreamble(
   }
   if (framing === 0 && !isBodiless(method, status)) delete headers["content-length"];
   return { status, reason, headers, framing, isHttp10 };
+}
+
+function contextOf(status: number): HeaderContext {
+  return status === 206 ? "partial response" : "response";
 }
 
 /** Names the status, because it may tell why the rest of the response is invalid. */
@@ -501,7 +506,15 @@ export function formatResponsePreamble(
   into[position++] = LF;
   return finishPreamble(
     into,
-    formatHeaderLines(into, position, headers, overridingHeaders, framing, "response", label),
+    formatHeaderLines(
+      into,
+      position,
+      headers,
+      overridingHeaders,
+      framing,
+      contextOf(status),
+      label,
+    ),
     label,
   );
 }

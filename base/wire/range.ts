@@ -302,16 +302,19 @@ function clampDecimal(digits: string): number {
 
 /** Parses the value of `content-range`. Returns the text itself for another unit. */
 export function parseContentRange(value: string): ContentRange | UnsatisfiedRange | string {
+  const range = findContentRange(value);
+  if (range !== null) return range;
+  throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
+}
+
+/** Parses the value of `content-range`; returns `null` for an invalid value. */
+export function findContentRange(value: string): ContentRange | UnsatisfiedRange | string | null {
   const spaceIndex = value.indexOf(" ");
   const unit = value.slice(0, Math.max(0, spaceIndex));
   const text = value.slice(spaceIndex + 1);
-  const range = unit.toLowerCase() === "bytes"
-    ? parseByteContentRange(text)
-    : unit !== "" && allows(TOKEN_TABLE, unit) && OTHER_CONTENT_RANGE.test(text)
-    ? value
-    : null;
-  if (range !== null) return range;
-  throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
+  if (unit.toLowerCase() === "bytes") return parseByteContentRange(text);
+  const isOther = unit !== "" && allows(TOKEN_TABLE, unit) && OTHER_CONTENT_RANGE.test(text);
+  return isOther ? value : null;
 }
 
 function parseByteContentRange(text: string): ContentRange | UnsatisfiedRange | null {

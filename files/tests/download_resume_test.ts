@@ -346,8 +346,8 @@ Deno.test("a response with another range, version or length is refused, and a 41
     if (isAccepted) assertEquals((await downloading()).resumedFrom, cutPosition);
     else {
       await assertTransferError(downloading, "UNEXPECTED_RESPONSE", "another range");
-      // The unwanted body was read, so the connection is usable.
-      assertEquals((await connection.head("/file")).status, 200);
+      // The unwanted body was read, so the connection is usable, unless the body was cut.
+      if (cutAt === stop) assertEquals((await connection.head("/file")).status, 200);
     }
   }
   for (const status of [412, 416]) {

@@ -10,6 +10,7 @@ import {
   type BodyOut,
   cancelUnusedBody,
   checkBodies,
+  checkRangeOf,
   determineSentFraming,
   onBodyEnd,
   prepareBody,
@@ -481,6 +482,7 @@ export class ConnectionCore {
         "response",
         receivedFraming,
       );
+      if (status === 206) checkRangeOf(receivedBody, headers);
       if (receivedBody === null) onBodyEnd("consumed");
       else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);

@@ -600,9 +600,7 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
       if (hasChunks) cancelUnusedBody(body, unsentHeadBodyError());
       return;
     }
-    // A length could differ from the range of a 206, which a chunked body isn't compared with.
-    const maxBytes = response.status === 206 ? 0 : MAX_COLLECTED_BYTES;
-    exchange.unframedBody = new UnframedBody(body, maxBytes);
+    exchange.unframedBody = new UnframedBody(body, MAX_COLLECTED_BYTES);
     exchange.isStreaming = true;
     this.onSignalRequested();
     // Only the source of the body can fail now.

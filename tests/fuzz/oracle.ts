@@ -13,6 +13,7 @@ import {
   parseReferenceHeaders,
   parseReferenceRequestLine,
   parseReferenceStatusLine,
+  rulesOfResponse,
 } from "../support/wire_grammar.ts";
 
 interface ReferenceRequest {
@@ -87,7 +88,9 @@ function hasChunksInHttp10({ isHttp10 }: Versioned, headers: FlatHeaders): boole
 function readResponseUnchanged(preamble: string): ReferenceResponse & Versioned | null {
   const [line, block] = readPreamble(preamble) ?? [];
   const start = line === undefined ? null : parseReferenceStatusLine(line);
-  const headers = start === null ? null : parseReferenceHeaders(block!, "response");
+  const headers = start === null
+    ? null
+    : parseReferenceHeaders(block!, rulesOfResponse(start.status));
   if (start === null || headers === null || hasChunksInHttp10(start, headers)) return null;
   return { ...start, headers };
 }

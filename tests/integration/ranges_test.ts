@@ -1,10 +1,10 @@
 /** Ranges (RFC 9110 §14) have one reading through each part that a request passes. */
-import { assertEquals } from "@std/assert";
-import { createFetch, fromFetchHandler, ProxyApp, Range, SuffixRange } from "@degu/degu";
-import type { HeadersToSend } from "@degu/degu/base";
+import { assert, assertEquals } from "@std/assert";
+import { Client, createFetch, fromFetchHandler, ProxyApp, Range, SuffixRange } from "@degu/degu";
+import { type HeadersToSend, ProtocolError, type Response } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { exchange } from "@degu/testing/raw_peer.ts";
+import { exchange, RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 /** The received text of each range, and the text that is sent on. */
@@ -26,7 +26,9 @@ const READINGS: readonly (readonly [received: string, sent: string])[] = [
 /** Apps that respond with the range that they got. */
 const ECHOES: Record<string, App> = {
   "an app": ({ headers: { range } }) => [200, "OK", {}, `${range}`],
-  "a handler of fetch": fromFetchHandler(({ headers }) => new Response(headers.get("range"))),
+  "a handler of fetch": fromFetchHandler(({ headers }) =>
+    new globalThis.Response(headers.get("range"))
+  ),
 };
 
 for (const [name, app] of Object.entries(ECHOES)) {
@@ -49,6 +51,77 @@ for (const [name, app] of Object.entries(ECHOES)) {
     }
   });
 }
+
+/** Values of `content-range` that contradict themselves, or have no meaning. */
+const INVALID_CONTENT_RANGES: readonly string[] = [
+  ...["bytes 90000-90001/26", "bytes 0-99/26", "bytes 5-4/26", "bytes x", "bytes", "bytes=0-1/2"],
+  ...["bytes 0-9007199254740991/*", "x y", "items 0-1", "", "bytes *\u{2f}*"],
+];
+
+/** Responses to each client, over a connection of its own, with a `content-range`. */
+async function answerEach(
+  server: RawServer,
+  clients: readonly Client[],
+  status: number,
+  value: string,
+): Promise<PromiseSettledResult<Response>[]> {
+  const results = [];
+  for (const client of clients) {
+    const asking = Promise.allSettled([client.request("GET", "/")]);
+    const fields = [`HTTP/1.1 ${status} x`, `content-range: ${value}`, "content-length: 0"];
+    await server.respond(`${fields.join("\r\n")}\r\nconnection: close\r\n\r\n`);
+    results.push(...await asking);
+  }
+  return results;
+}
+
+Deno.test("an invalid content-range doesn't hide another status than 206, for a client, behind up to two proxies, and through both bridges", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 30 });
+  await using proxy = serve(new ProxyApp(client));
+  await using secondProxy = serve(new ProxyApp(proxy.makeClient()));
+  await using bridge = serve(fromFetchHandler(() => createFetch(client)("/")));
+  const clients = [client, ...[proxy, secondProxy, bridge].map(({ makeClient }) => makeClient())];
+  for (const status of [200, 304, 403, 416, 500]) {
+    for (const value of INVALID_CONTENT_RANGES) {
+      const results = await answerEach(server, clients, status, value);
+      const received = results.map((result) =>
+        result.status === "rejected"
+          ? result.reason
+          : [result.value.status, result.value.headers["content-range"]]
+      );
+      assertEquals(received, clients.map(() => [status, value]));
+    }
+  }
+});
+
+Deno.test("an invalid content-range is refused in a 206, also behind a proxy", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 30 });
+  await using proxy = serve(new ProxyApp(client));
+  for (const value of INVALID_CONTENT_RANGES) {
+    const clients = [client, proxy.makeClient()];
+    const [direct, relayed] = await answerEach(server, clients, 206, value);
+    assert(direct?.status === "rejected" && direct.reason instanceof ProtocolError);
+    assertEquals(direct.reason.code, "BAD_CONTENT_RANGE");
+    assert(relayed?.status === "fulfilled");
+    assertEquals(relayed.value.status, 502);
+  }
+});
+
+Deno.test("an app can't send an invalid content-range with 206, or a valid one as a text", async () => {
+  const rows: [status: number, value: string][] = [
+    [206, "bytes 5-4/26"],
+    [206, "bytes 0-1/26"],
+    [200, "bytes 0-1/26"],
+    [416, "bytes */26"],
+  ];
+  for (const [status, value] of rows) {
+    await using server = serve(() => [status, "x", { "content-range": value }, null]);
+    assertEquals((await server.makeClient().request("GET", "/")).status, 500);
+    await server.logger.waitFor("error", "must be a ContentRange or an UnsatisfiedRange");
+  }
+});
 
 Deno.test("a client sends a range without an end as an open range", async () => {
   await using server = serve(ECHOES["an app"]!);

@@ -44,7 +44,7 @@ import { runProgram } from "@degu/testing/programs.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
-import { createFetch, ProxyApp, reply, wrapApp } from "@degu/degu";
+import { ProxyApp, reply, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 
 const CHUNKED = "5;k=v\r\nhello\r\n0\r\n\r\n";
@@ -467,6 +467,92 @@ Deno.test("a 206 whose content-range contradicts the length of its body is refus
       const error = await assertRejects(() => asking, ProtocolError, problem);
       assertEquals(error.code, "CONFLICTING_HEADERS");
     }
+  }
+});
+
+/** Bodies with the range of bytes 0 to 4, without a length, and what contradicts the range. */
+const UNMEASURED_BODIES: readonly (readonly [
+  headers: string,
+  body: string,
+  problem: string | null,
+])[] = [
+  ["transfer-encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n", null],
+  ["transfer-encoding: chunked\r\n", "2\r\nhe\r\n3;a=b\r\nllo\r\n0\r\na: b\r\n\r\n", null],
+  ["transfer-encoding: chunked\r\n", "3\r\nhel\r\n0\r\n\r\n", "and the body has 3"],
+  ["transfer-encoding: chunked\r\n", "0\r\n\r\n", "and the body has 0"],
+  ["transfer-encoding: chunked\r\n", "6\r\nhello!\r\n0\r\n\r\n", "and the body has at least 6"],
+  ["transfer-encoding: chunked\r\n", "5\r\nhello\r\n1\r\n!\r\n", "and the body has at least 6"],
+  // The close of the connection ends the body.
+  ["", "hello", null],
+  ["", "hel", "and the body has 3"],
+  ["", "hello!", "and the body has at least 6"],
+];
+
+Deno.test("a 206 in chunks, or up to the end of the connection, is complete only with the bytes of its content-range", async () => {
+  for (const [headers, body, problem] of UNMEASURED_BODIES) {
+    for (const read of ["text", "chunks", "stream", "relay"] as const) {
+      using pair = await connect();
+      const asking = pair.conn.get("/");
+      await pair.peer.readPreamble();
+      const range = "content-range: bytes 0-4/9\r\n";
+      await pair.peer.send(`HTTP/1.1 206 Partial Content\r\n${range}${headers}\r\n${body}`);
+      if (headers === "") await pair.peer.conn.closeWrite();
+      const response = await asking;
+      const reading = async () => {
+        if (read === "text") return await response.text();
+        const { body } = response;
+        assertInstanceOf(body, ChunkedBody);
+        if (read === "stream") return await new Response(body.readable).text();
+        const pieces: Uint8Array<ArrayBuffer>[] = [];
+        if (read === "chunks") { for await (const [, data] of body) pieces.push(data); }
+        else {
+          const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+          const sent = new ChunkedBody(readable).text();
+          sent.catch(() => {});
+          try {
+            await body.writeTo(writable);
+            await writable.close();
+          } catch (error) {
+            await writable.abort(error);
+            throw error;
+          }
+          return await sent;
+        }
+        return await new Blob(pieces).text();
+      };
+      const label = `${read} ${headers}${body}`;
+      if (problem === null) {
+        assertEquals(await reading(), "hello", label);
+        continue;
+      }
+      const error = await assertRejects(reading, ProtocolError, problem, label);
+      assertEquals(error.code, "CONFLICTING_HEADERS");
+      assert(pair.conn.closed);
+    }
+  }
+});
+
+Deno.test("a 206 in chunks with other bytes than those of its content-range is cut when it is sent, also behind a proxy and for HTTP/1.0", async () => {
+  const rows: [text: string, problem: string | null][] = [
+    ["hello", null],
+    ["hel", "and the body has 3"],
+    ["hello!", "and the body has at least 6"],
+  ];
+  for (const [text, problem] of rows) {
+    const app: App = () => {
+      const headers = { "content-range": new ContentRange(0, 5, 9) };
+      return [206, "Partial Content", headers, streamOf(encodeLatin1(text))];
+    };
+    await using serving = serve(app);
+    await using proxy = serve(new ProxyApp(serving.makeClient()));
+    for (const { makeClient, address } of [serving, proxy]) {
+      const response = await makeClient().request("GET", "/");
+      if (problem === null) assertEquals(await response.text(), text);
+      else await assertRejects(() => response.text(), ProtocolError);
+      const { received } = await exchange(address, "GET / HTTP/1.0\r\n\r\n");
+      assertEquals(received.includes("hello"), problem === null, received);
+    }
+    if (problem !== null) await serving.logger.waitFor("error", problem);
   }
 });
 

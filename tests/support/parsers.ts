@@ -55,7 +55,7 @@ const makeHeadersParser = (isResponse: boolean) =>
     (text) => parseHeaders(encodeLatin1(text), isResponse),
     flatten,
     (parsed) => decodeLatin1(formatHeaders(parsed)),
-    (text) => parseReferenceHeaders(text, isResponse ? "response" : "PUT"),
+    (text) => parseReferenceHeaders(text, isResponse ? "partial response" : "PUT"),
   );
 
 export const parsers = {
