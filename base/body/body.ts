@@ -371,8 +371,8 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
    */
   constructor(source: ReadableStream<Uint8Array> | ByteSource) {
-    const decoder = new ChunkDecoder();
     const bodySource = openSource(source);
+    const decoder = new ChunkDecoder(bodySource.kind === "response");
     super(new BodyReader(bodySource, decoder));
     this.endsWithConnection = bodySource.endsWithConnection === true;
     this.#decoder = decoder;

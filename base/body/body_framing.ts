@@ -93,7 +93,12 @@ const MIN_DIRECT_BYTES = 65536;
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder {
   readonly framing = "chunked";
-  readonly #scanner = new ChunkScanner();
+  readonly #scanner: ChunkScanner;
+
+  /** @param allowsPadding Whether spaces and tabs may follow a chunk header. */
+  constructor(allowsPadding = false) {
+    this.#scanner = new ChunkScanner(allowsPadding);
+  }
 
   get bytesRead(): number {
     return this.#scanner.consumedBytes;

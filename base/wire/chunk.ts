@@ -65,13 +65,17 @@ export function parseChunkHeader(bytes: Uint8Array, start: number, end: number):
   const hasPlainSize = !hasUpperCase && (bytes[start] !== ZERO || i - start === 1);
   if (i === end) return { size, extension: null, isPlain: hasPlainSize };
   const byte = bytes[i]!;
-  if (byte !== SEMICOLON && byte !== 0x20 && byte !== 0x09) {
+  if (byte !== SEMICOLON && !isWhitespace(byte)) {
     throw invalidChunkHeaderError(bytes, start, end);
   }
   const text = decodeBytes(bytes.subarray(i, end));
   const extension = parseExtensions(text);
   const isPlain = extension !== null && hasPlainSize && text === `;${extension[0]}=${extension[1]}`;
   return { size, extension, isPlain };
+}
+
+function isWhitespace(byte: number): boolean {
+  return byte === 0x20 || byte === 0x09;
 }
 
 function invalidChunkHeaderError(bytes: Uint8Array, start: number, end: number): ProtocolError {
@@ -245,10 +249,20 @@ export class ChunkScanner {
   header: ChunkHeader = { size: 0, extension: null, isPlain: true };
   consumedBytes = 0;
   rangeChecker: RangeChecker | null = null;
+  readonly #allowsPadding: boolean;
   /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
   #scannedCount = 0;
   #endsWithCr = false;
   #trailerBytes = 0;
+
+  /**
+   * @param allowsPadding Whether spaces and tabs may follow a chunk header, as in the responses of
+   * small devices (ESPAsyncWebServer). A server refuses such a request, which another server could
+   * read in another way.
+   */
+  constructor(allowsPadding = false) {
+    this.#allowsPadding = allowsPadding;
+  }
 
   /**
    * Returns the position after the part. Returns -1 after the last chunk, or if more bytes are
@@ -276,7 +290,12 @@ export class ChunkScanner {
   #scanHeader(bytes: Uint8Array, start: number, end: number): number {
     const next = this.#scanLine(bytes, start, end, MAX_CHUNK_HEADER_BYTES, parseChunkHeader);
     if (next === -1) return -1;
-    this.header = parseChunkHeader(bytes, start, next - 2);
+    let headerEnd = next - 2;
+    while (this.#allowsPadding && headerEnd > start && isWhitespace(bytes[headerEnd - 1]!)) {
+      headerEnd--;
+    }
+    this.header = parseChunkHeader(bytes, start, headerEnd);
+    if (headerEnd < next - 2) this.header = { ...this.header, isPlain: false };
     const problem = this.rangeChecker?.findProblem(this.header.size) ?? null;
     if (problem !== null) {
       throw new ProtocolError("CONFLICTING_HEADERS", `content-range and the chunks: ${problem}`);

@@ -1,7 +1,9 @@
 /** ProxyApp: what it changes in messages that have several valid spellings, and what it drops. */
 import { formatLabel } from "@degu/testing/expectations.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
-import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { paddedCodings } from "../base/wire/chunk.rows.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { exchange, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -163,6 +165,25 @@ Deno.test("ProxyApp sends one spelling of each chunk header, and no trailer, in 
         assertEquals(await chain.clientPeer.readPreamble(), "HTTP/1.1 204 Next\r\n\r\n");
       });
     }
+  }
+});
+
+Deno.test("ProxyApp drops the white space after the chunk headers of a response, and a server refuses it in a request", async () => {
+  for (const received of paddedCodings) {
+    for (const isBytewise of received.length < 100 ? [false, true] : [false]) {
+      await using chain = await connectThrough();
+      await chain.clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+      const upstreamPeer = await chain.upstream.accept();
+      await upstreamPeer.readPreamble();
+      await upstreamPeer.send(`${OK}${CHUNKED}\r\n`, ...(isBytewise ? received : [received]));
+      const extension = received.includes("k=v") ? ";k=v" : "";
+      const response = `${OK}${CHUNKED}\r\n5${extension}\r\nhello\r\n0\r\n\r\n`;
+      assertEquals(await chain.clientPeer.readExactly(response.length), response);
+    }
+    await using serving = serve(async (request) => [200, "OK", {}, await request.text()]);
+    const request = `POST / HTTP/1.1\r\n${CHUNKED}\r\n${received}`;
+    const { received: answer } = await exchange(serving.address, request);
+    assertEquals(answer, formatErrorResponse(400), received);
   }
 });
 

@@ -125,13 +125,18 @@ type ReferenceChunk = readonly [
 export function readChunks(
   text: string,
   start: number,
+  isResponse = false,
 ): { chunks: ReferenceChunk[]; end: number } | null {
   const chunks: ReferenceChunk[] = [];
   let at = start;
   for (;;) {
     const lineEnd = text.indexOf("\r\n", at);
     if (lineEnd < 0) return null;
-    const header = parseReferenceChunkHeader(text.slice(at, lineEnd));
+    const line = text.slice(at, lineEnd);
+    // Spaces and tabs after the chunk header of a response are dropped.
+    const isTooLong = line.length > limits.chunkHeader - 2;
+    const unpaddedLine = isResponse && !isTooLong ? line.replace(/[ \t]+$/, "") : line;
+    const header = parseReferenceChunkHeader(unpaddedLine);
     if (header === null) return null;
     if (header.size === 0) {
       chunks.push([header.extension, ""]);
@@ -293,7 +298,7 @@ function readFinalResponse(
   if (isBodiless(method, status)) {
     return { ...response, ...ending, body: null, excess: text.length - start };
   }
-  const content = readBody(text, start, response.headers);
+  const content = readBody(text, start, response.headers, true);
   if (content === null) return { ...response, ...ending, body: undefined, excess: 0 };
   return { ...response, ...ending, body: content.body, excess: text.length - content.end };
 }
@@ -311,9 +316,10 @@ function readBody(
   text: string,
   start: number,
   headers: FlatHeaders,
+  isResponse = false,
 ): { body: ModelBody; end: number } | null {
   if ("transfer-encoding" in headers) {
-    const read = readChunks(text, start);
+    const read = readChunks(text, start, isResponse);
     return read === null ? null : { body: read.chunks, end: read.end };
   }
   const length = headers["content-length"];

@@ -38,16 +38,28 @@ export const acceptedChunkLines: readonly (readonly [
   [`5${";a".repeat(2046)}`, 5, null],
 ];
 
+/** White space at the end of a chunk header, which only a response may have. */
+const PADDING = "white space at the end of a chunk header";
+
+/** Chunked bodies of the data `hello` that only a response may have. */
+export const paddedCodings: readonly string[] = [
+  ...["5   \r\nhello\r\n0   \r\n\r\n", "5\t\r\nhello\r\n0\r\n\r\n"],
+  ...["5 \t \r\nhello\r\n0\t\r\n\r\n", "0005 \r\nhello\r\n000 \r\n\r\n"],
+  ...["5;k=v \r\nhello\r\n0;a \r\n\r\n", '5;k="v" \r\nhello\r\n0\r\na: b\r\n\r\n'],
+  `5${" ".repeat(4093)}\r\nhello\r\n0\r\n\r\n`,
+];
+
 export const refusedChunkLines: readonly RefusedRow[] = [
   ...refuseSizes("no size", "", ";k=v", " ;k=v"),
   ...refuseSizes("a sign or a prefix", "+5", "-5", "0x5", "0X5"),
   ...refuseSizes("white space before the size", " 5", "\t5"),
   ...refuseSizes("a byte that is no hex digit", "g", "5.0", "0_5", "\xb5", "hello"),
+  ...makeRefusedRows(PADDING, SIZE, SIZE_OR_EXTENSION, "5 ", "5\t", "0 ", "5 \t"),
   ...makeRefusedRows(
     "white space after the size",
     SIZE,
     SIZE_OR_EXTENSION,
-    ...["5 ", "5\t", "0 ", "5 5", "5 \t", "5\xa0", "5\x0b;k=v"],
+    ...["5 5", "5 5 ", "5\xa0", "5\x0b;k=v", "5 \x0b"],
   ),
   ...makeRefusedRows(
     "a byte after the size",
@@ -66,7 +78,8 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ...refuseExtensions("no key", "5;", "5;=", "5;=v", "5;;k=v", "5; ;k=v", "5;k=v;", "5;k;"),
   ...refuseExtensions("no value", "5;k=", "5;k=;", "5;k= ", "5;k=;a=b"),
   ...refuseExtensions("a second equals sign", "5;k==v", "5;k=v=w"),
-  ...refuseExtensions("white space at the end", "5;k=v ", "5;k ", "5;k=v\t", '5;k="v" ', "5; "),
+  ...refuseExtensions(PADDING, "5;k=v ", "5;k ", "5;k=v\t", '5;k="v" '),
+  ...refuseExtensions("white space in place of a key", "5; ", "5;k=v; "),
   ...refuseExtensions("white space in a token", "5;a b=c", "5;k=v w", "5;a b"),
   ...refuseExtensions(
     "a byte that no token has",
@@ -190,4 +203,17 @@ export const refusedCodings: readonly RefusedRow[] = [
     ["CHUNK_LINE_TOO_LONG", "BAD_CHUNK_LINE"],
     ...["1".repeat(4097), "1".repeat(5000)],
   ),
+];
+
+/** Refused encodings of responses. */
+export const refusedResponseCodings: readonly RefusedRow[] = [
+  ...refusedCodings.filter(({ rule }) => !rule.includes(PADDING)),
+  ...makeRefusedRows("white space alone", SIZE, SIZE_OR_EXTENSION, " \r\n", "\t \r\n"),
+  ...makeRefusedRows(
+    "white space before the end of the data",
+    SIZE,
+    "BAD_CHUNK_END",
+    "5 \r\nhello \r\n0\r\n\r\n",
+  ),
+  ...makeRefusedRows("a long padding", SIZE, "CHUNK_LINE_TOO_LONG", `5${" ".repeat(4094)}\r\n`),
 ];

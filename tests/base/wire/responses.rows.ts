@@ -7,7 +7,7 @@ import type { Method } from "@degu/degu/base";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { formatLabel } from "@degu/testing/expectations.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";
-import { acceptedTrailers, refusedCodings } from "./chunk.rows.ts";
+import { acceptedTrailers, paddedCodings, refusedResponseCodings } from "./chunk.rows.ts";
 import { formatFraming, type Outcome, responseFraming } from "./framing.rows.ts";
 import { acceptedBlocks, chunkedLines } from "./headers.rows.ts";
 import { acceptedStatusLines, refusedStatusLines } from "./preamble.rows.ts";
@@ -122,7 +122,12 @@ const ended: readonly (readonly [method: Method, response: string])[] = [
 export const responseRows: readonly ResponseRow[] = [
   ...makeRefused(refusedStatusLines, (line) => `${line}\r\n\r\n`, "BAD_STATUS_LINE"),
   ...makeRefused(blocksOfPreamble, (block) => `${OK}${block}\r\n\r\n`),
-  ...makeRefused(refusedCodings, (text) => `${OK}${TE}\r\n${text}`),
+  ...makeRefused(refusedResponseCodings, (text) => `${OK}${TE}\r\n${text}`),
+  ...makeRows(
+    "white space at the end of a chunk header",
+    null,
+    paddedCodings.map((text) => `${OK}${TE}\r\n${text}`),
+  ),
   ...responseFraming.flatMap((row) =>
     makeRows(
       `${row.rule} (${row.rfc})`,
