@@ -1,12 +1,6 @@
 /** The chunked coding (RFC 9112 §7.1). Trailers are checked and dropped. */
 
-import {
-  concatenate,
-  decodeBytes,
-  EMPTY_BYTES,
-  makePlainView,
-  startsWith,
-} from "../../internal/bytes.ts";
+import { concatenate, decodeBytes, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import {
   checkUint8Array,
   notAllowedError,
@@ -468,18 +462,27 @@ export class ChunkedValidator {
   }
 }
 
-const EMPTY_CHUNKED_BODY = new TextEncoder().encode("0\r\n\r\n");
-
 /**
- * Finds the end of the empty chunked body of a request whose method allows no content. Some proxies
- * add such a body to every request.
- *
- * @returns -1 if more bytes are needed.
+ * The empty chunked body of a request whose method allows no content. Some proxies add such a body
+ * to every request.
  */
-export function findEmptyBodyEnd(bytes: Uint8Array, start: number, end: number): number {
-  const prefix = EMPTY_CHUNKED_BODY.subarray(0, end - start);
-  if (!startsWith(bytes, start, prefix)) {
-    throw forbiddenHeaderError("transfer-encoding", "such a request");
+export class EmptyBodyScanner {
+  readonly #scanner = new ChunkScanner();
+
+  /** Returns the position after the scanned bytes. The next call must start at this position. */
+  advance(bytes: Uint8Array, start: number, end: number): number {
+    let position = start;
+    for (;;) {
+      const nextPosition = this.#scanner.advance(bytes, position, end);
+      if (this.#scanner.header.size > 0) {
+        throw forbiddenHeaderError("transfer-encoding", "such a request");
+      }
+      if (nextPosition === -1) return position;
+      position = nextPosition;
+    }
   }
-  return prefix.length < EMPTY_CHUNKED_BODY.length ? -1 : start + prefix.length;
+
+  get isComplete(): boolean {
+    return this.#scanner.phase === "done";
+  }
 }

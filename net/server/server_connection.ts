@@ -40,7 +40,7 @@ import {
   hasConnectionClose,
   type HeadersToSend,
 } from "../../base/wire/headers.ts";
-import { findEmptyBodyEnd } from "../../base/wire/chunk.ts";
+import { EmptyBodyScanner } from "../../base/wire/chunk.ts";
 import { isServedHost } from "../../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import { mayHaveBody } from "../../base/wire/method.ts";
@@ -48,6 +48,7 @@ import {
   checkRequestPrefix,
   formatResponsePreamble,
   parseRequestPreamble,
+  preambleTooLargeError,
   type RequestPreamble,
 } from "../../base/wire/preamble.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
@@ -146,6 +147,13 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   #servePromise: Promise<void> | null = null;
   #lingerPromise: Promise<void> | null = null;
   #waitStart = Infinity;
+  /** A request whose method allows no content, until its empty chunked body has arrived. */
+  #requestWithEmptyBody: {
+    readonly preamble: RequestPreamble;
+    readonly scanner: EmptyBodyScanner;
+    /** The bytes of the preamble and of the scanned part of the body. */
+    scannedBytes: number;
+  } | null = null;
 
   /**
    * Makes a connection over a socket, and takes ownership of the socket.
@@ -454,22 +462,41 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   }
 
   #parseRequest(): RequestPreamble | null {
+    if (this.#requestWithEmptyBody !== null) return this.#parseEmptyBody();
     const { readBuffer } = this.#transport;
     if (readBuffer.bytes[readBuffer.start] === CR) this.#transport.skipEmptyLine();
     const preambleEnd = this.#transport.searchPreamble();
     if (preambleEnd < 0) return null;
-    const { bytes, start, end } = readBuffer;
+    const { bytes, start } = readBuffer;
     const preamble = parseRequestPreamble(bytes, start, preambleEnd);
     if (preamble.isHttps || this.#context.hosts !== null) this.#checkDestination(preamble);
     if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
-      // Until the body is complete, its bytes count as bytes of the preamble.
-      const bodyEnd = findEmptyBodyEnd(bytes, preambleEnd, end);
-      if (bodyEnd < 0) return null;
-      readBuffer.start = bodyEnd;
-      return { ...preamble, framing: null };
+      const scanner = new EmptyBodyScanner();
+      const scannedBytes = preambleEnd - start;
+      this.#requestWithEmptyBody = { preamble, scanner, scannedBytes };
+      return this.#parseEmptyBody();
     }
     readBuffer.start = preambleEnd;
     return preamble;
+  }
+
+  /** Until the body is complete, its bytes count as bytes of the preamble. */
+  #parseEmptyBody(): RequestPreamble | null {
+    const transport = this.#transport;
+    const request = this.#requestWithEmptyBody!;
+    const { bytes, start, end } = transport.readBuffer;
+    const maxEnd = Math.min(end, start + MAX_PREAMBLE_BYTES);
+    const position = request.scanner.advance(bytes, start + request.scannedBytes, maxEnd);
+    request.scannedBytes = position - start;
+    if (!request.scanner.isComplete) {
+      if (end - start >= MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
+      transport.continuePreamble();
+      return null;
+    }
+    transport.endPreambleReceive();
+    transport.readBuffer.start = position;
+    this.#requestWithEmptyBody = null;
+    return { ...request.preamble, framing: null };
   }
 
   /** RFC 9110 §7.4. */

@@ -227,11 +227,21 @@ export class Transport implements ReadAheadListener {
     if (preambleEnd < 0) {
       this.#searchedBytes = readBuffer.bufferedBytes;
     } else {
-      this.#searchedBytes = 0;
-      this.#isLineSkipped = false;
-      this.deadline.stopWait();
+      this.endPreambleReceive();
     }
     return preambleEnd;
+  }
+
+  endPreambleReceive(): void {
+    this.#searchedBytes = 0;
+    this.#isLineSkipped = false;
+    this.deadline.stopWait();
+  }
+
+  /** Receives the buffered bytes, and the next ones, as bytes of the preamble that was found. */
+  continuePreamble(): void {
+    this.#searchedBytes = this.readBuffer.bufferedBytes;
+    this.deadline.resumeWait();
   }
 
   /**

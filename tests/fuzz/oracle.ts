@@ -42,8 +42,6 @@ function readPreamble(preamble: string): readonly [line: string, block: string] 
   return end + 2 === preamble.length ? null : [preamble.slice(0, end), preamble.slice(end + 2)];
 }
 
-const EMPTY_CHUNKED_BODY = "0\r\n\r\n";
-
 /** Whether a request must have an empty chunked body, because its method has no body. */
 function hasEmptyChunks({ method, headers }: ReferenceRequest): boolean {
   return method !== "PUT" && method !== "POST" && "transfer-encoding" in headers;
@@ -207,13 +205,13 @@ export function readRequests(text: string): RequestStream {
     const { isHttp10, ...preamble } = read;
     let bodyStart = end + 4;
     if (hasEmptyChunks(preamble)) {
-      const body = text.slice(bodyStart, bodyStart + EMPTY_CHUNKED_BODY.length);
-      if (body !== EMPTY_CHUNKED_BODY) {
-        const answers = [EMPTY_CHUNKED_BODY.startsWith(body) ? "" : formatErrorResponse(400)];
+      const content = readChunks(text, bodyStart);
+      if (content === null || content.chunks.length > 1) {
+        const answers = [mayBecomeEmptyBody(text, bodyStart) ? "" : formatErrorResponse(400)];
         return { requests, broken: null, clean: false, answers, awaitedBodies };
       }
       delete preamble.headers["transfer-encoding"];
-      bodyStart += body.length;
+      bodyStart = content.end;
     }
     const isFramed = "content-length" in preamble.headers ||
       "transfer-encoding" in preamble.headers;
@@ -233,6 +231,18 @@ export function readRequests(text: string): RequestStream {
     // Bytes after it are not a request (RFC 9112 §9.6).
     if (isLast) return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
   }
+}
+
+/** Whether a position has a part of an empty chunked body, which more bytes could complete. */
+function mayBecomeEmptyBody(text: string, start: number): boolean {
+  const lineEnd = text.indexOf("\r\n", start);
+  const lines = text.slice(start).split("\r\n");
+  const rest = lines.pop()!;
+  // More bytes don't make a bare CR or LF valid; a CR at the end may be followed by LF.
+  if (/\r(?!$)|\n/.test(rest)) return false;
+  if (lineEnd < 0) return rest.length < limits.chunkHeader;
+  if (parseReferenceChunkHeader(lines[0]!)?.size !== 0) return false;
+  return findTrailerEnd(`${lines.join("\r\n")}\r\n\r\n`, lines[0]!.length + 2) >= 0;
 }
 
 /** Whether a message has the connection option close. */

@@ -387,6 +387,7 @@ Deno.test("a server waits for a peer as long as its timeout", async () => {
   const get = "GET / HTTP/1.1\r\n\r\n";
   const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
   const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  const emptyChunked = chunked.replace("PUT", "GET");
   await Promise.all([
     testServerTimeout("no byte", ""),
     testServerTimeout("half a preamble", "GET / HT"),
@@ -400,6 +401,13 @@ Deno.test("a server waits for a peer as long as its timeout", async () => {
     testServerTimeout("a preamble that drips", "G", (peer) => {
       return drip(peer, `ET / HTTP/1.1\r\na: ${"b".repeat(400)}`, 0.05);
     }),
+    testServerTimeout("a request without its empty body", emptyChunked),
+    ...["", "G"].map((sent) =>
+      testServerTimeout(`an empty body that drips after ${sent || "nothing"}`, sent, (peer) => {
+        const rest = emptyChunked.slice(sent.length);
+        return drip(peer, [rest, ..."0;a\r\n", ..."a: b\r\n".repeat(200)], 0.05);
+      })
+    ),
   ]);
 });
 

@@ -151,11 +151,24 @@ const unexpectedBodies: Rows = [
   ["a chunk that is cut", "5"],
   ["a request in a chunk", `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`],
   ["no chunks, and a request", SMUGGLED],
-  ["an extension of the last chunk", `0;a=b\r\n\r\n${SMUGGLED}`],
-  ["a trailer", `0\r\na: b\r\n\r\n${SMUGGLED}`],
   ["bare line ends", `0\n\n${SMUGGLED}`],
+  ["a bare line end after the last chunk", `0\r\n\n${SMUGGLED}`],
+  ["white space after the last chunk", `0 \r\n\r\n${SMUGGLED}`],
+  ["an invalid extension", `0;\r\n\r\n${SMUGGLED}`],
+  ["an invalid trailer", `0\r\nGET / HTTP/1.1\r\n\r\n${SMUGGLED}`],
   ["a last chunk that is cut", "0\r\n\r"],
+  ["a trailer that is cut", "0\r\na: b\r\n"],
   ["nothing", ""],
+];
+
+/** Spellings of the empty chunked body. */
+const emptyBodies: Rows = [
+  ["zeros", "000"],
+  ["an extension", "0;a=b"],
+  ["extensions", '0 ; a ; b="c"'],
+  ["a trailer", "0\r\na: b"],
+  ["a trailer that looks like a request", "00\r\nGET: / HTTP/1.1\r\ncontent-length: 36"],
+  ["many lines", `0${"\r\na: b".repeat(1000)}`],
 ];
 
 const cutChunks: Rows = [
@@ -411,6 +424,11 @@ export const requestRows: readonly RequestRow[] = [
   ...makeRows(BROKEN, listBytes("chunks", brokenAtOnce), makeChunkedPost),
   ...["GET", "HEAD", "DELETE"].flatMap((method) =>
     makeRows(REFUSED, unexpectedBodies, (text) => makeMessage(`${method} /b HTTP/1.1`, TE, text))
+  ),
+  ...["GET", "HEAD", "DELETE"].flatMap((method) =>
+    makeRows({ ...REFUSED, accepted: 2 }, emptyBodies, (text) => {
+      return makeMessage(`${method} /b HTTP/1.1`, TE, `${text}\r\n\r\n${NEXT}`);
+    })
   ),
   ...makeRows(CUT, cutChunks, makeChunkedPost),
   ...makeRows(CUT, cutLengths, (line) => makeMessage("POST /c HTTP/1.1", line, SMUGGLED)),
