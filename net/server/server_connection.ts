@@ -61,7 +61,7 @@ import {
   isUnavailableError,
 } from "../../base/wire/error_responses.ts";
 import { ExchangeRecorder, type ExchangeReporter } from "../../base/app/exchange_recorder.ts";
-import { makeIncomingBody } from "../transport/incoming_body.ts";
+import { isBrokenBodyError, makeIncomingBody } from "../transport/incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerOptions } from "../transport/listener.ts";
 import { ServerExchange } from "./server_exchange.ts";
@@ -753,7 +753,10 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     if (isBodyError) this.#logConnectionError(bodyError);
     else this.#recordEnd(describeAppFailure(error, source, request, hasValidResponse));
     if (sendState !== "nothing") return null;
-    return isBodyError ? 400 : isUnavailableError(error) ? 503 : 500;
+    if (isBodyError) return 400;
+    // Another server has broken off the body, which was collected for HTTP/1.0.
+    if (hasValidResponse && isBrokenBodyError(error)) return 502;
+    return isUnavailableError(error) ? 503 : 500;
   }
 
   async #sendErrorResponse(status: ErrorStatus): Promise<void> {

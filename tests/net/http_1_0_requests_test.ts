@@ -15,12 +15,14 @@ import {
 } from "@degu/degu/base";
 import type { App, AppFunction } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { exchange, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { exchange, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { routes } from "@degu/degu";
+import { createFetch, routes } from "@degu/degu";
+import { Client } from "@degu/degu/client";
+import { serveProxy } from "@degu/testing/proxies.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
 
@@ -184,6 +186,27 @@ Deno.test("a source that fails within the first 64 KiB causes 500, and later a b
     assertEquals((head + text).startsWith(received), true);
     assertEquals((await serving.logger.waitFor("error")).length, 1);
   });
+});
+
+Deno.test("if the upstream breaks off a short chunked body, a client of HTTP/1.0 gets 502, behind one proxy, two proxies and a bridge", async () => {
+  const cuts = ["", "5\r\n", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n", "5\r\nhelloXY", "x\r\n"];
+  for (const chunks of cuts) {
+    using upstream = new RawServer();
+    await using proxy = serveProxy(upstream.address);
+    await using secondProxy = serveProxy(proxy.address);
+    const fetch = createFetch(new Client(upstream.address));
+    await using bridge = serveHandler(() => fetch("/"));
+    for (const serving of [proxy, secondProxy, bridge]) {
+      const receiving = receive(serving.address, GET);
+      const peer = await upstream.accept();
+      await peer.readPreamble();
+      await peer.send(`HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`);
+      peer.close();
+      assertEquals(await receiving, formatErrorResponse(502), chunks);
+      await serving.logger.waitFor("warn", "the source of a response's body broke off");
+      assertEquals(serving.logger.messagesOf("error"), []);
+    }
+  }
 });
 
 Deno.test("a response that isn't valid causes 500, and its source is canceled", async (t) => {
