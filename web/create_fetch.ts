@@ -15,8 +15,9 @@ import type { Connector, Requester } from "../client.ts";
 import { checkRequest, checkResponse, onExchangeEnd } from "../net/client/client_connection.ts";
 import { checkConnection, checkRequester, makeConnectionOptions } from "../net/client/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
-import { ConnectionPool } from "../net/client/connection_pool.ts";
+import { ConnectionPool, timeoutOf } from "../net/client/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
+import { transience } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import {
   checkFetchHeaders,
@@ -130,6 +131,8 @@ interface Destination {
   readonly base: URL;
   readonly host: string | null;
   readonly needsUrlHost: boolean;
+  /** The time-out of the client, in seconds; `null` for no limit. */
+  readonly timeout: number | null;
 }
 
 function makeDestination(client: Requester | Connector): Destination {
@@ -155,6 +158,7 @@ function makeDestination(client: Requester | Connector): Destination {
     base,
     host: host === null ? null : `${host}`,
     needsUrlHost,
+    timeout: timeoutOf(target),
   };
 }
 
@@ -205,12 +209,15 @@ async function requestWithRedirects(
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
   let headers = fromFetchHeaders(request.headers, null);
   if (destination.needsUrlHost) headers["host"] ??= url.host;
-  let requestContent = await readContent(request, givenBody, headers);
+  // The framing of a body that was not read yet is checked by the requester.
+  const { "content-length": _length, "transfer-encoding": _coding, ...otherHeaders } = headers;
+  checkRequest(method as Method, toUri(url), otherHeaders, null);
+  let requestContent = await readContent(request, givenBody, headers, destination.timeout);
   for (let redirects = 0;; redirects++) {
     url.hash = "";
     const uri = toUri(url);
     const body = requestContent.takeBody();
-    // The requester checks all arguments, also the method, and cancels an unsent body.
+    // The requester also checks the framing, and cancels an unsent body.
     const appResponse = await destination.requester.request(
       method as Method,
       uri,
@@ -261,8 +268,8 @@ async function requestWithRedirects(
 
 /** Returns the path of a URL, in the spelling of {@linkcode buildUri}, and the query. */
 function toUri({ href, pathname }: URL): string {
-  // `search` doesn't tell an empty query from none.
-  const [query = ""] = /\?.*/.exec(href) ?? [];
+  // `search` doesn't tell an empty query from none. A fragment isn't sent.
+  const [query = ""] = /\?.*/.exec(href.split("#", 1)[0]!) ?? [];
   try {
     return buildUri(pathname.slice(1).split("/").map(decodeURIComponent)) + query;
   } catch (error) {
@@ -308,14 +315,15 @@ async function readContent(
   request: Request,
   givenBody: unknown,
   headers: HeadersToSend,
+  timeout: number | null,
 ): Promise<RequestContent> {
   if (givenBody instanceof Blob) {
     return { isReplayable: true, takeBody: () => givenBody };
   }
   if (request.body === null) return NO_CONTENT;
   if (!mayHaveBody(request.method)) {
-    // A body that isn't empty is refused together with the other arguments.
-    const piece = await readFirstPiece(request.body, request.signal);
+    // The requester refuses a body that isn't empty.
+    const piece = await readFirstPiece(request.body, request.signal, timeout);
     if (piece !== null) return { isReplayable: true, takeBody: () => piece };
     // The framing of an empty body.
     delete headers["content-length"];
@@ -346,20 +354,36 @@ async function readContent(
 async function readFirstPiece(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
   signal: AbortSignal,
+  timeout: number | null,
 ): Promise<Uint8Array | null> {
   const reader = stream.getReader();
-  const cancel = () => void reader.cancel(signal.reason).catch(() => {});
-  signal.addEventListener("abort", cancel);
+  const stopped = Promise.withResolvers<never>();
+  const timer = timeout === null
+    ? undefined
+    : setTimeout(() => stopped.reject(stalledBodyError(timeout)), timeout * 1000);
+  const onAbort = () => stopped.reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  let failure: unknown;
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await Promise.race([reader.read(), stopped.promise]);
       if (done) return null;
       if (value.length > 0) return value;
     }
+  } catch (error) {
+    failure = error;
+    throw error;
   } finally {
-    signal.removeEventListener("abort", cancel);
-    cancel();
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+    reader.cancel(failure).catch(() => {});
   }
+}
+
+function stalledBodyError(timeout: number): Error {
+  const problem = `the body, which must be empty, had neither a byte nor an end for ${timeout} s`;
+  // A retry would wait as long.
+  return transience.set(new Deno.errors.TimedOut(problem), false);
 }
 
 // ───────────────────────── the response

@@ -242,6 +242,10 @@ export class ConnectionCore {
     return this.#transport.exchange === null;
   }
 
+  get timeout(): number | null {
+    return this.#transport.deadline.timeout;
+  }
+
   get requestProgress(): number | null {
     const { deadline, writeCount } = this.#transport;
     return deadline.isWaiting || deadline.isWriting ? null : writeCount;

@@ -493,8 +493,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 }
 
-function timeoutOf(connector: Connector): number | null {
-  const { timeout } = connector as { timeout?: unknown };
+/** Returns the time-out of a client or a connection; the default for an object of another class. */
+export function timeoutOf(client: object): number | null {
+  const core = connectionCoreOf(client);
+  if (core !== null) return core.timeout;
+  const { timeout } = client as { timeout?: unknown };
   if (timeout === null || typeof timeout === "number" && timeout > 0 && timeout < Infinity) {
     return timeout;
   }

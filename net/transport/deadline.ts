@@ -40,7 +40,7 @@ export function checkTimeout(label: string, timeout: number | null): void {
 
 class CoarseTimer {
   tickCount = 0;
-  readonly #milliseconds: number;
+  readonly milliseconds: number;
   readonly #timer: Timer;
   readonly #deadlines = new SwapRemoveSet<Deadline>();
 
@@ -48,7 +48,7 @@ class CoarseTimer {
    * Starts the timer, which doesn't keep the process alive: a read or write within a deadline does.
    */
   constructor(milliseconds: number) {
-    this.#milliseconds = milliseconds;
+    this.milliseconds = milliseconds;
     this.#timer = startInterval(() => this.#advance(), milliseconds);
     timersByInterval.set(milliseconds, this);
   }
@@ -60,7 +60,7 @@ class CoarseTimer {
   delete(deadline: Deadline): void {
     if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
-    timersByInterval.delete(this.#milliseconds);
+    timersByInterval.delete(this.milliseconds);
   }
 
   #advance(): void {
@@ -104,6 +104,12 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     const milliseconds = Math.min(timeout * 1000 / TICKS_PER_TIMEOUT, MAX_TIMER_MILLISECONDS);
     this.#coarseTimer = timersByInterval.get(milliseconds) ?? new CoarseTimer(milliseconds);
     this.#coarseTimer.add(this);
+  }
+
+  /** The time-out in seconds; `null` for no limit. */
+  get timeout(): number | null {
+    if (this.#coarseTimer === null) return null;
+    return this.#coarseTimer.milliseconds * TICKS_PER_TIMEOUT / 1000;
   }
 
   check(): void {

@@ -1,7 +1,7 @@
 /** createFetch: sent requests, returned responses, and redirects. */
 import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { createFetch, reply } from "@degu/degu";
-import { Client, type ClientOptions } from "@degu/degu/client";
+import { Client, type ClientOptions, ConnectionPool } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
@@ -96,6 +96,7 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ["a host with a port", ["https://device.local:8443/a/?b"], "GET /a/?b||"],
     ["an IPv6 address", ["http://[fe80::1]:80/a?"], "GET /a?||"],
     ["a fragment after a query", ["/a?b#c?d"], "GET /a?b||"],
+    ["a fragment with a question mark", ["/a#b?c"], "GET /a||"],
     ["a path that is not normalized", ["/a/../b/./c"], "GET /b/c||"],
     ["a Request", [new Request("http://localhost/a?b#c")], "GET /a?b||"],
     ["GET", ["/", { headers }], "GET /|accept: text/plain|x-thing: One||"],
@@ -338,6 +339,50 @@ Deno.test("a DELETE whose stream is empty has no body, such as that of a request
     assertMatch(received.replace(/\r\n0\r\n\r\n$/, "").trimEnd(), expected);
   });
   await front.shutdown();
+});
+
+Deno.test("a DELETE whose stream has neither a byte nor an end fails after the time-out of the client, and cancels the stream", async () => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  const client = serving.makeClient({ timeout: 0.2 });
+  using conn = await client.connect();
+  await using pool = new ConnectionPool(client);
+  for (const requester of [client, conn, pool]) {
+    for (const pieces of [[], [new Uint8Array(0)]]) {
+      const canceled = Promise.withResolvers<unknown>();
+      const stalling = new ReadableStream({
+        start: (controller) => pieces.forEach((piece) => controller.enqueue(piece)),
+        cancel: canceled.resolve,
+      });
+      const fetching = createFetch(requester)("/", { method: "DELETE", body: stalling });
+      const error = await assertRejects(() => fetching, TypeError, "neither a byte nor an end");
+      assertInstanceOf(error.cause, Deno.errors.TimedOut);
+      assertEquals(await canceled.promise, error.cause);
+    }
+  }
+});
+
+Deno.test("the arguments of a request are checked before its stream is read", async () => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  const fetch = createFetch(serving.makeClient());
+  const rows: [path: string, init: RequestInit, message: string][] = [
+    ["/", { method: "BREW" }, "BREW"],
+    ["/a//b", { method: "DELETE" }, "a//b"],
+    ["/%FF", { method: "PUT" }, "%FF"],
+    ["/", { method: "POST", headers: { range: "bytes=x" } }, "bytes=x"],
+    ["/", { method: "PUT", headers: { expect: "100-continue" } }, "expect"],
+    ["/", { method: "DELETE", headers: { host: "elsewhere" } }, "elsewhere"],
+  ];
+  for (const [path, init, message] of rows) {
+    let hasRead = false;
+    const canceled = Promise.withResolvers<unknown>();
+    const body = new ReadableStream({
+      pull: () => void (hasRead = true),
+      cancel: canceled.resolve,
+    }, { highWaterMark: 0 });
+    await assertRejects(() => fetch(path, { ...init, body }), TypeError, message);
+    await canceled.promise;
+    assertEquals(hasRead, false, message);
+  }
 });
 
 Deno.test("a redirect is followed with the method that the standard requires", async (t) => {
