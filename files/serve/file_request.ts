@@ -87,6 +87,8 @@ export interface FileRequest extends FilesSettings {
    * @returns The error, to be thrown.
    */
   readonly reportCut: (error: unknown) => unknown;
+  /** Reports that the package with the types of names can't be loaded. */
+  readonly reportMissingTypes: (error: unknown) => void;
 }
 
 /**

@@ -227,6 +227,7 @@ export class FilesApp implements AppObject {
   readonly #settings: FilesSettings;
   readonly #logger: ReturnType<typeof makeSafeLogger<"warn">> | null;
   readonly #firstLook: FirstLook;
+  #hasWarnedOfTypes = false;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
   /**
    * The parent directory, in which a request may create the missing directory again; `null` if
@@ -278,7 +279,7 @@ export class FilesApp implements AppObject {
       digestCache: new DigestCache(),
     };
     this.#onFile = onFile;
-    // The first request for a file tries again, and reports the error.
+    // The first request for a file reports the error.
     loadMime().catch(() => {});
     if (write !== false) uploadDisks.rootUploads.sweep();
     if (keep === undefined) return;
@@ -325,6 +326,14 @@ export class FilesApp implements AppObject {
     const who = session === undefined ? null : `${session}`;
     const details = { kind: "app", who, error, ...refusal && { refusal } } as const;
     this.#logger.warn(printable(text), details);
+  }
+
+  #warnOfMissingTypes(session: Session | undefined, error: unknown): void {
+    if (this.#hasWarnedOfTypes) return;
+    this.#hasWarnedOfTypes = true;
+    const problem = "the package mime can't be loaded, so all files have the type " +
+      "application/octet-stream until the program starts again";
+    this.#warn(session, `${problem}: ${error}`, error);
   }
 
   #probeModes(): ModeSupport | null {
@@ -388,7 +397,15 @@ export class FilesApp implements AppObject {
         throw new Refusal(405, `only ${allow}`, { allow });
       }
       if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
-      const fileRequest = { request, session, target, report, warn, reportCut };
+      const fileRequest = {
+        request,
+        session,
+        target,
+        report,
+        warn,
+        reportCut,
+        reportMissingTypes: (error: unknown) => this.#warnOfMissingTypes(session, error),
+      };
       return await action({ ...fileRequest, ...this.#settings, root });
     } catch (error) {
       // The directory may have vanished since the request began.

@@ -44,12 +44,26 @@ const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 /** The types of names, whose tables take 5 ms that a client doesn't need. */
 let mimePromise: Promise<Mime> | null = null;
 
-/** Starts to load the types of names; after an error, the next call tries again. */
+/**
+ * Starts to load the types of names, once: without a cache and a network, each attempt would delay
+ * a response.
+ */
 export function loadMime(): Promise<Mime> {
-  return mimePromise ??= import("mime").then(({ default: mime }) => mime, (error) => {
-    mimePromise = null;
-    throw error;
-  });
+  return mimePromise ??= import("mime").then(({ default: mime }) => mime);
+}
+
+async function findContentType(
+  name: string | undefined,
+  reportMissingTypes: FileRequest["reportMissingTypes"],
+): Promise<string> {
+  try {
+    const mime = await loadMime();
+    // Without the slash, the name "html" would count as an extension.
+    return mime.getType(`/${name}`) ?? DEFAULT_CONTENT_TYPE;
+  } catch (error) {
+    reportMissingTypes(error);
+    return DEFAULT_CONTENT_TYPE;
+  }
 }
 
 export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
@@ -68,10 +82,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, "index.html"] : names;
-  // Outside of the `try` below: an error of loading is no refusal of the file.
-  const mime = await loadMime();
-  // Without the slash, the name "html" would count as an extension.
-  const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
+  const contentType = await findContentType(path.at(-1), fileRequest.reportMissingTypes);
   const file = await findServedFile(root, path);
   if (file === "directory" && !isDirectory) return redirect(request);
   if (file === null || file === "directory") throw notFoundRefusal();

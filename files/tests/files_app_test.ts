@@ -18,6 +18,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { makePattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -30,6 +31,7 @@ import {
   assertMatch,
   assertNotEquals,
   assertRejects,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { toFileUrl } from "@std/path";
@@ -624,4 +626,24 @@ Deno.test("uploads and deletions work if a cache sends HEAD as GET", async () =>
   assertEquals(tree, { f: "content", s: "stream", d: null, "d/small": "1", "d/large": large });
   await deleteEntry(client, "/f");
   assertEquals((await readTree(serverDir)).f, undefined);
+});
+
+Deno.test("without its package of types, FilesApp serves each file as application/octet-stream, and says so once", async () => {
+  const printed = await runProgram("types_without_packages.ts", {
+    flags: [
+      ...importMapFlags(),
+      "--no-npm",
+      "--allow-net=127.0.0.1",
+      "--allow-read",
+      "--allow-write",
+    ],
+  });
+  const answers = printed.trimEnd().split("\n");
+  const logLines: string[] = JSON.parse(answers.pop()!);
+  assertEquals(answers, Array.from({ length: 3 }, () => "200 application/octet-stream hello"));
+  assertEquals(logLines.length, 1, logLines.join("\n"));
+  assertStringIncludes(
+    logLines[0]!,
+    "the package mime can't be loaded, so all files have the type",
+  );
 });
