@@ -18,6 +18,7 @@ import { formatLogName, type Session } from "../base/app/session.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
   checkHeaders,
+  copyRepeatedLines,
   type HeadersToSend,
   isFramingOrRangeHeader,
   parseConnectionOptions,
@@ -206,7 +207,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     }
     if (Object.keys(changes).length === 0) return response;
     const mapped = Object.setPrototypeOf({ ...headers, ...changes }, null);
-    return new Response(status, reason, mapped, body);
+    return new Response(status, reason, copyRepeatedLines(headers, mapped), body);
   }
 
   /** Closes the connections to the server. */
@@ -332,5 +333,5 @@ export function removeHopByHopHeaders(headers: HeadersToSend): HeadersToSend {
     const isNamed = options.has(name) && name !== "host" && !isFramingOrRangeHeader(name);
     if (!isHopByHop(name) && !isNamed) keptHeaders[name] = headers[name]!;
   }
-  return keptHeaders;
+  return copyRepeatedLines(headers, keptHeaders);
 }

@@ -6,7 +6,7 @@ import {
   notAllowedError,
   wrongArgumentError,
 } from "../internal/checks.ts";
-import type { HeadersToSend } from "../base/wire/headers.ts";
+import { copyRepeatedLines, type HeadersToSend } from "../base/wire/headers.ts";
 import { mayHaveBody, type Method } from "../base/wire/method.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
@@ -400,6 +400,8 @@ async function makeResponse(
   const hasNullBody = body === null || NULL_BODY_STATUSES.has(status) || method === "HEAD";
   if (hasNullBody) await appResponse.discard();
   const response = new Response(hasNullBody ? null : body.readable, responseInit);
+  // A handler may return this response.
+  copyRepeatedLines(appResponse.headers, response.headers);
   for (const [name, value] of Object.entries({ url: url.href, redirected })) {
     // The getters of a response are also configurable.
     Object.defineProperty(response, name, { value, configurable: true });

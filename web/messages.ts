@@ -5,7 +5,7 @@ import { concatenate } from "../internal/bytes.ts";
 import { MAX_READ_BYTES } from "../base/wire/limits.ts";
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
-import type { HeadersToSend } from "../base/wire/headers.ts";
+import { copyRepeatedLines, type HeadersToSend } from "../base/wire/headers.ts";
 import {
   findContentRange,
   parseContentRange,
@@ -36,7 +36,7 @@ export function fromFetchHeaders(headers: Headers, status: number | null): Heade
   // `Headers` joins the values of all names but this one.
   const cookies = headers.getSetCookie();
   if (cookies.length > 0) dict["set-cookie"] = cookies;
-  return dict;
+  return copyRepeatedLines(headers, dict);
 }
 
 export function checkFetchHeaders(headers: Headers): void {

@@ -5,7 +5,8 @@
  * 2. The value has visible characters, spaces, tabs and bytes above 127, or is empty. Spaces and
  *    tabs around the value are removed (RFC 9110 §5.5). Lines are not folded.
  * 3. The values of one name are joined in their order (RFC 9110 §5.3). The values of `set-cookie`
- *    become a list. A second line of {@linkcode SINGLE_HEADERS} is refused.
+ *    become a list. A second line of {@linkcode SINGLE_HEADERS} is refused. A response that is sent
+ *    on has the lines that it had.
  */
 
 import {
@@ -21,6 +22,7 @@ import {
   notAllowedError,
   wrongTypeError,
 } from "../../internal/checks.ts";
+import { HiddenProperty } from "../../internal/error_details.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { quoteLine, quoteValue } from "../../internal/printable.ts";
@@ -47,8 +49,9 @@ import {
 
 /**
  * Headers by lower-case name, to be sent: a plain object, such as {@linkcode ReceivedHeaders}.
- * Every header is a string, except `content-length`, `range`, `content-range` and `set-cookie`. A
- * header that is `undefined` is left out. The characters U+0080 to U+00FF are sent as one byte
+ * Every header is a string, except `content-length`, `range` and `content-range`. In a response, a
+ * list of strings is sent in a line for each, unless the header can occur only once. A header that
+ * is `undefined` is left out. The characters U+0080 to U+00FF are sent as one byte
  * each, as `fetch` sends them.
  */
 export interface HeadersToSend {
@@ -256,13 +259,63 @@ function joinValues(
   if (SINGLE_HEADERS.has(name)) {
     throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
   }
-  if (typeof previousValue === "string") {
-    // An empty element of a list means nothing (RFC 9110 §5.6.1.2), and would leave white space.
-    if (previousValue === "" || value === "") return previousValue + value;
-    return previousValue + (name === "cookie" ? "; " : ", ") + value;
-  }
+  if (typeof previousValue === "string") return joinTexts(name, previousValue, value);
   (previousValue as string[]).push(value);
   return previousValue;
+}
+
+function joinTexts(name: string, previousText: string, text: string): string {
+  // An empty element of a list means nothing (RFC 9110 §5.6.1.2), and would leave white space.
+  if (previousText === "" || text === "") return previousText + text;
+  return previousText + (name === "cookie" ? "; " : ", ") + text;
+}
+
+type LinesByName = Map<string, readonly string[]>;
+
+/**
+ * The lines of each repeated name of a received response. Some headers lose their meaning when
+ * their lines are joined, because their own grammar has commas.
+ */
+const repeatedLines: HiddenProperty<LinesByName> = new HiddenProperty();
+
+/** Passes the lines of a response on to headers in which a proxy or a bridge has changed others. */
+export function copyRepeatedLines<T extends object>(source: object, target: T): T {
+  const lines = repeatedLines.get(source);
+  return lines === undefined ? target : repeatedLines.set(target, lines);
+}
+
+function addRepeatedLine(
+  linesByName: Map<string, string[]> | null,
+  name: string,
+  previousValue: string,
+  value: string,
+): Map<string, string[]> {
+  const lines = linesByName ?? new Map<string, string[]>();
+  const linesOfName = lines.get(name);
+  if (linesOfName === undefined) lines.set(name, [previousValue, value]);
+  else linesOfName.push(value);
+  return lines;
+}
+
+/**
+ * Returns the values of the lines of a name; `null` for a single line.
+ *
+ * @param value The value to send: a program may have changed it since it was received.
+ */
+function findLines(
+  name: string,
+  value: unknown,
+  linesByName: LinesByName | undefined,
+  context: HeaderContext,
+): readonly unknown[] | null {
+  if (Array.isArray(value)) {
+    return isResponse(context) && !SINGLE_HEADERS.has(name) ? value : null;
+  }
+  // A proxy object has every property.
+  const lines = linesByName instanceof Map ? linesByName.get(name) : undefined;
+  if (lines === undefined) return null;
+  const isUnchanged = lines.reduce((joined, line) => joinTexts(name, joined, line)) === value;
+  return isUnchanged ? lines : null;
 }
 
 /** Makes a function that formats a range and parses the text again: a subclass may change it. */
@@ -343,8 +396,8 @@ export function hasConnectionClose({ connection }: HeadersToSend): boolean {
 
 /** Returns the options of `connection`, in lower case (RFC 9110 §7.6.1). */
 export function parseConnectionOptions({ connection }: HeadersToSend): readonly string[] {
-  if (typeof connection !== "string") return NO_CONNECTION_OPTIONS;
-  return connection.split(",").map((option) => trimWhitespace(option).toLowerCase());
+  if (typeof connection !== "string" && !Array.isArray(connection)) return NO_CONNECTION_OPTIONS;
+  return String(connection).split(",").map((option) => trimWhitespace(option).toLowerCase());
 }
 
 const NO_CONNECTION_OPTIONS: readonly string[] = [];
@@ -389,6 +442,7 @@ export function parseHeaderLines(
   let omitsRange = false;
   let position = start;
   let isAscii = true;
+  let linesByName: Map<string, string[]> | null = null;
   while (bytes[position] !== CR) {
     const header = readHeaderName(bytes, position);
     if (header === null) throw invalidHeaderNameError(readLineAt(bytes, position, end));
@@ -413,6 +467,9 @@ export function parseHeaderLines(
     const previousValue = headers[name];
     if (previousValue !== undefined) {
       headers[name] = joinValues(name, previousValue, value);
+      if (typeof previousValue === "string" && isResponse(context)) {
+        linesByName = addRepeatedLine(linesByName, name, previousValue, value);
+      }
     } else if (typedHeader === null) {
       headers[name] = value;
     } else {
@@ -444,6 +501,7 @@ export function parseHeaderLines(
     const error = findHeaderConflict(presentBits, mayBeEmpty, context);
     if (error !== null) throw error;
   }
+  if (linesByName !== null) repeatedLines.set(headers, linesByName);
   return { headers, framing };
 }
 
@@ -559,6 +617,7 @@ export function formatHeaderLines(
     }
   }
   const sortedNames = sortNames(names, count, label);
+  const linesByName = isResponse(context) ? repeatedLines.get(headers) : undefined;
   let presentBits = 0;
   let hasZeroLength = false;
   for (let i = 0; i < count; i++) {
@@ -570,10 +629,16 @@ export function formatHeaderLines(
       if (value === 0) hasZeroLength = true;
       const formattedValue = formatTypedValue(name, typedHeader, value, framing, context, label);
       if (Array.isArray(formattedValue)) {
-        position = writeLines(into, position, bytes, formattedValue, makeItemLabel(label, name));
+        position = writeLines(into, position, name, bytes, formattedValue, label);
         continue;
       }
       value = formattedValue;
+    } else if (typeof value !== "string" || linesByName !== undefined) {
+      const lines = findLines(name, value, linesByName, context);
+      if (lines !== null) {
+        position = writeLines(into, position, name, bytes, lines, label);
+        continue;
+      }
     }
     position = writeValue(into, writeBytes(into, position, bytes), value);
     if (position < 0) throw invalidHeaderValueError(makeItemLabel(label, name), name, value);
@@ -620,13 +685,17 @@ function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: (
 function writeLines(
   into: Uint8Array,
   position: number,
-  name: Uint8Array,
+  name: string,
+  nameBytes: Uint8Array,
   values: readonly unknown[],
   label: string,
 ): number {
   for (let i = 0; i < values.length; i++) {
-    position = writeValue(into, writeBytes(into, position, name), values[i]);
-    if (position < 0) throw invalidHeaderValueError(`${label}[${i}]`, "set-cookie", values[i]);
+    const value = values[i];
+    position = writeValue(into, writeBytes(into, position, nameBytes), value);
+    if (position < 0) {
+      throw invalidHeaderValueError(`${makeItemLabel(label, name)}[${i}]`, name, value);
+    }
   }
   return position;
 }

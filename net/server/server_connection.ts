@@ -36,6 +36,7 @@ import { hasCause, messageOf, toReadableError } from "../../internal/caught_erro
 import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import {
+  copyRepeatedLines,
   expectsContinue,
   hasConnectionClose,
   type HeadersToSend,
@@ -614,7 +615,8 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   async #removeChunks(exchange: ServerExchange): Promise<void> {
     const response = exchange.appResult = parseAppResult(exchange.appResult);
     const { body } = response;
-    const { "transfer-encoding": coding, ...headers } = response.headers;
+    const { "transfer-encoding": coding, ...otherHeaders } = response.headers;
+    const headers = copyRepeatedLines(response.headers, otherHeaders);
     const isHead = exchange.method === "HEAD";
     const hasChunks = isWritableBody(body) && body.chunked;
     // The headers announce the body of a response to GET (RFC 9110 §9.3.2).
@@ -844,6 +846,7 @@ function onBodyStall(
 function makeCloseHeader(headers: HeadersToSend): HeadersToSend | null {
   const { connection } = headers;
   if (connection === undefined) return CLOSE_HEADERS;
-  if (typeof connection !== "string" || hasConnectionClose(headers)) return null;
-  return { connection: `${connection}, close` };
+  const text = Array.isArray(connection) ? connection.join(", ") : connection;
+  if (typeof text !== "string" || hasConnectionClose(headers)) return null;
+  return { connection: `${text}, close` };
 }
