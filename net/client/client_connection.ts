@@ -26,7 +26,8 @@ import {
   ProtocolError,
 } from "../../base/errors.ts";
 import { messageOf } from "../../internal/caught_errors.ts";
-import { HiddenProperty } from "../../internal/error_details.ts";
+import { HiddenProperty, transience } from "../../internal/error_details.ts";
+import { quote } from "../../internal/quote.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../../internal/printable.ts";
 import {
   checkHeaders,
@@ -34,6 +35,7 @@ import {
   type Framing,
   hasConnectionClose,
   type HeadersToSend,
+  readLineAt,
 } from "../../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import type { Method } from "../../base/wire/method.ts";
@@ -42,6 +44,7 @@ import {
   checkRequestLine,
   checkResponsePrefix,
   determineReceivedFraming,
+  findPreambleEnd,
   formatRequestPreamble,
   isLastResponse,
   mayBeginResponse,
@@ -72,6 +75,11 @@ export const DEFAULT_TIMEOUT = 90;
 
 /** Interim responses before a response: a server could send them without end. */
 const MAX_INTERIM_RESPONSES = 32;
+
+/** The time for the end of a connection behind a response that came before the first request. */
+const MAX_END_MILLISECONDS = 100;
+const MAX_QUOTED_BYTES = 200;
+const REFUSED_BODY_PROBLEM = "the server refused the connection before the request was sent";
 
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
@@ -140,6 +148,8 @@ export class IdleRead {
    */
   #state: "inactive" | "probing" | "waiting" = "inactive";
   #error: unknown = null;
+  /** Whether no request was sent yet: bytes that arrive may be the refusal of the connection. */
+  #isFresh = true;
 
   constructor(transport: Transport, socket: Socket) {
     this.#transport = transport;
@@ -168,6 +178,33 @@ export class IdleRead {
   endIdle(): void {
     if (this.#state === "waiting") this.#socket.ref?.();
     this.#state = "inactive";
+    this.#isFresh = false;
+  }
+
+  /** Bytes that arrived before the first request; `null` if there are none. */
+  get earlyBytes(): Uint8Array | null {
+    const { bytes, start, end } = this.#transport.readBuffer;
+    return this.#isFresh && end > start ? bytes.subarray(start, end) : null;
+  }
+
+  /**
+   * Waits a short time for the end of the connection behind bytes that arrived before the first
+   * request; resolves to whether it has ended.
+   */
+  async waitForEnd(): Promise<boolean> {
+    const { readBuffer } = this.#transport;
+    const expired = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => expired.resolve(undefined), MAX_END_MILLISECONDS);
+    try {
+      for (;;) {
+        // No read is possible when the buffer is full.
+        const read = readBuffer.pendingRead ?? readBuffer.readAhead(this.#socket, false);
+        const count = await Promise.race([read ?? undefined, expired.promise]);
+        if (count === undefined || count === null) return count === null;
+      }
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   takeError(): unknown {
@@ -187,8 +224,16 @@ export class IdleRead {
   onRead(error: unknown): void {
     if (this.#state === "inactive") return;
     const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;
-    this.#error = markSocketError(error) ??
-      (hasExcessBytes ? excessBytesError() : new EmptyPreambleError());
+    if (error === null && hasExcessBytes) return this.#isFresh ? undefined : this.refuseBytes();
+    this.#error = markSocketError(error) ?? new EmptyPreambleError();
+    this.#transport.close(this.#error);
+  }
+
+  /** Closes the connection because of its buffered bytes, before a request was sent. */
+  refuseBytes(): void {
+    const { bytes, start, end } = this.#transport.readBuffer;
+    const line = readLineAt(bytes, start, Math.min(end, start + MAX_QUOTED_BYTES));
+    this.#error = transience.set(excessBytesError(quote(line)), true);
     this.#transport.close(this.#error);
   }
 }
@@ -418,6 +463,7 @@ export class ConnectionCore {
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
+      const isRefused = this.#idleRead.earlyBytes !== null && await this.#checkRefusal(exchange);
       if (transport.isClosed) throw new ConnectionClosedError();
       this.#idleRead.endIdle();
       // From this point on, the request can't be rolled back.
@@ -425,9 +471,9 @@ export class ConnectionCore {
       if (exchange.isLastRequest) this.#lastExchangeReason = "request";
       let rest: Promise<number | void> | null;
       try {
-        rest = transport.beginSend(length, body, framing);
+        rest = isRefused ? null : transport.beginSend(length, body, framing);
         // Without a byte sent, only an error can follow.
-        if (transport.isSmallSend || transport.sendState === "nothing") {
+        if (rest !== null && (transport.isSmallSend || transport.sendState === "nothing")) {
           rest = transport.endSend(await rest);
         }
       } catch (thrownError) {
@@ -435,6 +481,7 @@ export class ConnectionCore {
         if (!this.#isRefusal(exchange, error)) throw error;
         rest = null;
       }
+      if (isRefused) cancelUnusedBody(body, new BodyError(REFUSED_BODY_PROBLEM));
       // Everything but a small request is sent while the response is received.
       if (rest === null) this.#finishRequest(exchange);
       else this.#detach(exchange, rest);
@@ -501,6 +548,27 @@ export class ConnectionCore {
       cancelUnusedBody(body, failure);
       throw failure;
     }
+  }
+
+  /**
+   * A server without a free slot may send an error response as soon as it has accepted a
+   * connection, and close. Such bytes are the response to the first request, which is then not
+   * sent, if they have an error status and the connection ends behind them. No other bytes could be
+   * told from an attempt to answer a request that the server has not seen.
+   */
+  async #checkRefusal({ method, signal }: ClientExchange): Promise<boolean> {
+    const idleRead = this.#idleRead;
+    const preamble = findPreamble(method, idleRead.earlyBytes!);
+    if (preamble !== null && preamble.status >= 400) {
+      const hasEnded = hasConnectionClose(preamble.headers) || await idleRead.waitForEnd();
+      if (signal !== undefined && signal.aborted) throw signal.reason;
+      if (hasEnded && !this.isClosed) {
+        this.#lastExchangeReason = "refused connection";
+        return true;
+      }
+    }
+    if (!this.isClosed) idleRead.refuseBytes();
+    return false;
   }
 
   #finishRequest(exchange: ClientExchange): void {
@@ -611,7 +679,9 @@ export class ConnectionCore {
       // usable.
       error = signal.reason;
     } else {
-      const failure = this.#hasExcessBytes(exchange) ? excessBytesError(thrownError) : thrownError;
+      const failure = this.#hasExcessBytes(exchange)
+        ? excessBytesError(messageOf(thrownError))
+        : thrownError;
       error = this.#requestError(transport.failWith(failure), method, exchange);
       transport.close(error);
     }
@@ -844,10 +914,23 @@ export function connectionCoreOf(connection: object): ConnectionCore | null {
   return coreOf(connection);
 }
 
-/** @param cause The error of the response that the bytes were taken for. */
-function excessBytesError(cause?: unknown): ProtocolError {
-  const reason = cause === undefined ? "" : `: ${messageOf(cause)}`;
-  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request${reason}`);
+/** @param reason The first line, or the problem of the response that the bytes were taken for. */
+function excessBytesError(reason: string): ProtocolError {
+  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request: ${reason}`);
+}
+
+/** Parses the whole preamble at the start of the bytes; `null` if there is no valid one. */
+function findPreamble(
+  method: Method,
+  bytes: Uint8Array,
+): ReturnType<typeof parseResponsePreamble> | null {
+  const preambleEnd = findPreambleEnd(bytes, 0, bytes.length);
+  if (preambleEnd < 0 || preambleEnd > MAX_PREAMBLE_BYTES) return null;
+  try {
+    return parseResponsePreamble(method, bytes, 0, preambleEnd);
+  } catch {
+    return null;
+  }
 }
 
 /** A `Deno.TlsConn` has no `protocol`. */

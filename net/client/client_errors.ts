@@ -56,6 +56,7 @@ export type LastExchangeReason =
   | "response"
   | "last response"
   | "refused body"
+  | "refused connection"
   | "single request";
 
 const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
@@ -63,6 +64,7 @@ const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   response: "the server's last response had connection: close",
   "last response": "no other response can follow the server's last response (RFC 9112 §9.3)",
   "refused body": "the server refused the body of the last request",
+  "refused connection": "the server refused it before the first request",
   "single request": "it was made for a single request",
 };
 
@@ -86,7 +88,8 @@ export function makeClosedConnectionError(
   const cause = failure === null ? {} : { cause: failure };
   const error = new ConnectionClosedError(message, "CLOSED", cause);
   const isClosedByServer = lastExchangeReason === "response" ||
-    lastExchangeReason === "last response" || lastExchangeReason === "refused body";
+    lastExchangeReason === "last response" || lastExchangeReason === "refused body" ||
+    lastExchangeReason === "refused connection";
   const description = failure === null
     ? isClosedByServer ? { fault: "broken" } as const : null
     : describeConnectionError(failure);
