@@ -37,7 +37,13 @@ import {
 } from "./client_connection.ts";
 import { describeConnectionError } from "../../base/connection_error_details.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
-import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
+import {
+  checkTimeout,
+  Deadline,
+  MAX_TIMER_MILLISECONDS,
+  type Timer,
+  unrefTimer,
+} from "../transport/deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
 import {
@@ -323,6 +329,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
+    if (this.#idleConnections.isEventLoopLate) {
+      checkArguments();
+      await this.#waitForTick(signal);
+    }
     const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
     const idleConnection = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body)
       ? slot.connection = this.#idleConnections.take()
@@ -349,6 +359,13 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       checkArguments();
     }
     return await send(await this.#connect(slot, signal));
+  }
+
+  /** Lets the idle connections read what has arrived while the program computed. */
+  async #waitForTick(signal: AbortSignal | undefined): Promise<void> {
+    const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
+    await pause(0, joinedSignal);
+    joinedSignal.throwIfAborted();
   }
 
   /**
@@ -553,9 +570,15 @@ function isStaleConnectionError(error: unknown): boolean {
     error instanceof Deno.errors.UnexpectedEof && describeConnectionError(error) !== null;
 }
 
+/** A timer that is later than this shows that the program computes, and no socket is read. */
+const MAX_LATE_MILLISECONDS = 5;
+const TICK_MILLISECONDS = 5;
+
 class IdleConnections {
   readonly #idleSeconds: number | null;
   readonly #connections: PooledConnection[] = [];
+  #tickTimer: Timer | null = null;
+  #tickTimerStart = 0;
 
   constructor(seconds: number | null) {
     this.#idleSeconds = seconds;
@@ -577,9 +600,28 @@ class IdleConnections {
   put(connection: PooledConnection): void {
     if (connection.isClosed || connection.core?.isIdle === false) return this.discard(connection);
     this.#connections.push(connection);
+    this.#watchEventLoop(connection.idleSince);
     if (this.#idleSeconds === null) return;
     connection.idleDeadline ??= new Deadline(this.#idleSeconds, () => this.discard(connection));
     connection.idleDeadline.startWait();
+  }
+
+  /** One timer for many requests, because a timer for each would slow a loop of requests. */
+  #watchEventLoop(now: number): void {
+    if (this.#tickTimer !== null) return;
+    this.#tickTimerStart = now;
+    this.#tickTimer = unrefTimer(
+      setTimeout(() => this.#tickTimer = null, TICK_MILLISECONDS),
+    );
+  }
+
+  /**
+   * Whether the event loop has not turned for some milliseconds since a connection became idle:
+   * Deno has not read bytes that came meanwhile, and they could be taken for the next response.
+   */
+  get isEventLoopLate(): boolean {
+    return this.#tickTimer !== null && this.#connections.length > 0 &&
+      performance.now() - this.#tickTimerStart > TICK_MILLISECONDS + MAX_LATE_MILLISECONDS;
   }
 
   discard(connection: PooledConnection): void {
@@ -591,5 +633,7 @@ class IdleConnections {
 
   close(): void {
     for (const connection of [...this.#connections]) this.discard(connection);
+    if (this.#tickTimer !== null) clearTimeout(this.#tickTimer);
+    this.#tickTimer = null;
   }
 }
