@@ -253,6 +253,25 @@ const SERVERS: readonly SmallServer[] = [
     ],
   },
   {
+    name: "libsoup",
+    // Prints nothing if the library or its binding isn't installed.
+    version: ["sh", "-c", `exec 2> /dev/null; ${PYTHON} ${DIRECTORY}/soup.py`],
+    paths: { file: "/file.txt", large: "/large.bin", missing: "/missing" },
+    start: ({ dir, port }) => [PYTHON, `${DIRECTORY}/soup.py`, `${dir}/www`, `${port}`],
+  },
+  {
+    name: "Privoxy, full",
+    version: ["privoxy", "--version"],
+    paths: { file: "/" },
+    start: ({ dir, port }) => [`${DIRECTORY}/full_privoxy.sh`, dir, `${port}`],
+  },
+  {
+    name: "padded chunks",
+    version: [PYTHON, "--version"],
+    paths: { program: "/program", missing: "/missing" },
+    start: ({ port }) => [PYTHON, `${DIRECTORY}/esp.py`, `${port}`],
+  },
+  {
     name: "WEBrick",
     version: ["ruby", "-rwebrick", "-e", "puts WEBrick::VERSION"],
     paths: { ...FILES, ...APP_PROGRAMS },
