@@ -68,8 +68,8 @@ function copyWithSuffix(preamble: Uint8Array, suffix: string): number {
  * an empty array, returns `{}`.
  *
  * @param block The bytes of the header lines.
- * @param isResponse Whether the rules of a response with status 206 apply, or those of a PUT or POST
- * request.
+ * @param isResponse Whether the rules of a response with status 206 apply, or those of a PUT or
+ * POST request.
  * @throws {ProtocolError} if the bytes are invalid.
  *
  * @example

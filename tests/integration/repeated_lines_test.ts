@@ -1,4 +1,4 @@
-/** Header lines of one name (RFC 9110 §5.3): joined for a reader, kept when a response is sent on. */
+/** Header lines of one name (RFC 9110 §5.3): joined for a reader, kept if a response is sent on. */
 import { assert, assertEquals } from "@std/assert";
 import { createFetch, fromFetchHandler, ProxyApp, routes, wrapApp } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
