@@ -75,8 +75,8 @@ import {
   describeAppError,
   describeAppFailure,
   describeConnectionFailure,
+  describeContentError,
   ENDED_WHILE_IDLE,
-  makeContentEnd,
   makeEndAfter,
   makeHalfDuplexEnd,
   makeRefusalEnd,
@@ -95,8 +95,6 @@ const PROGRESS_BYTES = 65536;
 /** The maximum time between two calls of `measureStall` that counts. */
 const MAX_GAP_MILLISECONDS = 250;
 const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
-/** Statuses of errors that are part of ordinary work, and leave the connection open. */
-const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
 const CR = 0x0d;
 /** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
@@ -685,6 +683,8 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     this.#sessionCore.requests++;
     // The reason was already logged if the connection was closed during the last bytes.
     if (isClosed) throw failure ?? new ConnectionClosedError();
+    const contentError = response.status === 400 ? contentErrorOf(exchange.request) : null;
+    if (contentError !== null) this.#log(describeContentError(contentError));
     if (sessionEnd === null) {
       this.#waitStart = performance.now();
       this.#endExchange(null);
@@ -700,14 +700,18 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   }
 
   #findSessionEnd(
-    { request, isCloseRequested, isBodyUnread, bodyError }: ServerExchange,
+    { isCloseRequested, isBodyUnread, bodyError }: ServerExchange,
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
   ): SessionEnd | null {
     if (bodyError !== null) return describeConnectionFailure(bodyError);
     if (!mayReadRequest && isBodyUnread) return makeUnreadBodyEnd(status);
-    const contentError = status === 400 ? contentErrorOf(request) : null;
-    if (contentError !== null) return makeContentEnd(contentError, status);
+    // Clients stop sending at an error status (RFC 9112 §9.5).
+    if (mayReadRequest && status >= 400) {
+      return makeEndAfter(
+        `a response with status ${status} to a request that was not yet received`,
+      );
+    }
     const closeHeaderOwner = hasConnectionClose(headers)
       ? "response"
       : isCloseRequested
@@ -715,9 +719,6 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
       : null;
     if (closeHeaderOwner !== null) {
       return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
-    }
-    if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
-      return makeEndAfter(`a response with status ${status}`);
     }
     const { distrustReason } = this.#peerTrust;
     if (distrustReason !== null) return makeEndAfter(distrustReason);
@@ -789,8 +790,12 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     return isBodyUnread && body!.used && response !== null && isWritableBody(response.body);
   }
 
-  #recordEnd({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
-    this.#sessionCore.end(message);
+  #recordEnd(sessionEnd: SessionEnd): void {
+    this.#sessionCore.end(sessionEnd.message);
+    this.#log(sessionEnd);
+  }
+
+  #log({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
     const text = `${formatLogName(this.session)}: ${logLine}`;
     this.#context.logger[level](text, { kind, who: `${this.session}`, error });
   }

@@ -54,10 +54,9 @@ export function makeUnreadBodyEnd(status: number): SessionEnd {
 }
 
 /** Any peer can send such content, so this isn't an error of the app. */
-export function makeContentEnd(error: unknown, status: number): SessionEnd {
-  const reason = `the app could not read the content of a request (status ${status})`;
-  const message = `${reason}: ${messageOf(error)}`;
-  return { level: "info", kind: "body", message, logLine: `ended after ${message}`, error };
+export function describeContentError(error: unknown): SessionEnd {
+  const message = `the app could not read the content of a request: ${messageOf(error)}`;
+  return { level: "info", kind: "body", message, error };
 }
 
 /**

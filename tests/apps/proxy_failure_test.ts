@@ -42,7 +42,7 @@ async function relayRequest(request: string, options?: ClientOptions) {
 
 // ProxyApp when one of its connections fails.
 
-const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
 
 // ───────────────────────── failures of the upstream
 
@@ -56,8 +56,11 @@ Deno.test("an upstream that doesn't respond with HTTP causes 502", async (t) => 
     const { upstreamPeer } = chain;
     await upstreamPeer.send(response);
     upstreamPeer.close();
-    const { received } = await chain.clientPeer.readToEnd();
-    assertEquals(received, BAD_GATEWAY);
+    assertEquals(await chain.clientPeer.readPreamble(), BAD_GATEWAY);
+    // The session continues.
+    await chain.clientPeer.send("GET /next HTTP/1.1\r\n\r\n");
+    await chain.upstream.respond("HTTP/1.1 204 No Content\r\n\r\n");
+    assertEquals(await chain.clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
     assertEquals(chain.proxy.logger.messagesOf("error"), []);
   });
   await t.step("refused by onConnect of the client", async () => {
@@ -91,8 +94,7 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
     assertEquals([response.status, response.reason], [503, "Service Unavailable"]);
     assertEquals(response.body, null);
     const head = await proxy.makeClient().request("HEAD", "/");
-    const close = { connection: "close" };
-    assertEquals([...head], [503, "Service Unavailable", close as never, null]);
+    assertEquals([...head], [503, "Service Unavailable", Object.create(null), null]);
   });
 });
 
@@ -104,10 +106,9 @@ Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
       const upstreamPeer = await chain.upstream.accept();
       await upstreamPeer.readUntil("hello");
       await upstreamPeer.send(response);
-      const { received } = await chain.clientPeer.readToEnd();
       assertEquals(
-        received,
-        "HTTP/1.1 504 Gateway Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        await chain.clientPeer.readPreamble(),
+        "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\n\r\n",
       );
     });
   }
@@ -119,7 +120,7 @@ Deno.test("the proxy logs the reason for a 503, and doesn't send it to the clien
   await using proxy = serve(new ProxyApp(unreachable, { logger }));
   using conn = await proxy.makeClient().connect();
   const response = await conn.get("/");
-  assertEquals({ ...response.headers }, { connection: "close" });
+  assertEquals([response.status, { ...response.headers }], [503, {}]);
   const [warning = ""] = logger.messagesOf("warn");
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
 });
@@ -204,12 +205,10 @@ Deno.test("headers that are too large together with the base headers get 431, an
   using clientPeer = await RawPeer.connect(proxy.address);
   const longValue = "b".repeat(32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length);
   await clientPeer.send(`GET / HTTP/1.1\r\na: ${longValue}\r\n\r\n`);
+  await clientPeer.closeWrite();
   const { received, kind } = await clientPeer.readToEnd();
   const status = "HTTP/1.1 431 Request Header Fields Too Large";
-  assertEquals([received, kind], [
-    `${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
-    "end",
-  ]);
+  assertEquals([received, kind], [`${status}\r\ncontent-length: 0\r\n\r\n`, "end"]);
   assertEquals(proxy.logger.lines.map(([level]) => level), ["debug"]);
 });
 
@@ -309,7 +308,8 @@ Deno.test("a request is not repeated after a byte of its body has been used", as
   upstreamPeer.close();
   await chain.clientPeer.send("world");
   const { received } = await chain.clientPeer.readToEnd();
-  assertEquals(received, BAD_GATEWAY);
+  // The rest of the request is unread.
+  assertEquals(received, BAD_GATEWAY.replace("\r\n", "\r\nconnection: close\r\n"));
   // The proxy has not connected to the upstream again: the next connection is the probe's.
   using _probe = await RawPeer.connect(chain.upstream.address, "probe");
   assertEquals(await (await chain.upstream.accept()).readExactly(5), "probe");
@@ -328,7 +328,7 @@ Deno.test("only GET and HEAD are repeated if the upstream closes without a respo
       await chain.upstream.respond("HTTP/1.1 204 No Content\r\n\r\n");
       assertEquals(await chain.clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
     } else {
-      assertEquals((await chain.clientPeer.readToEnd()).received, BAD_GATEWAY);
+      assertEquals(await chain.clientPeer.readPreamble(), BAD_GATEWAY);
     }
   }
 });

@@ -459,7 +459,7 @@ Deno.test("a proxy that forwards to itself responds with 502 once its slots are 
   }, { logger, maxConnections: 3, timeout: 1 });
   await using ownProxyApp = proxyApp = new ProxyApp(new Client(server.address));
   using peer = await RawPeer.connect(server.address);
-  await peer.send("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  await peer.send("POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
   assertEquals((await peer.readToEnd()).received, formatBadGateway("POST"));
   assertEquals([calls, ownProxyApp], [3, proxyApp]);
   await logger.waitFor("info", "no slot became free");

@@ -43,11 +43,10 @@ async function countResponses(app: App, request: string): Promise<number> {
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
-Deno.test("an unread body, or a status of at least 400 except 404, 405, 409 and 412, ends the session", async () => {
-  const continuingStatuses = [200, 201, 204, 206, 301, 304, 399, 404, 405, 409, 412];
-  const endingStatuses = [
-    ...[400, 401, 403, 408, 410, 411, 413, 416, 418, 429, 499],
-    ...[500, 501, 503, 599],
+Deno.test("the session continues after any status of the app, and ends after an unread body", async () => {
+  const statuses = [
+    ...[200, 201, 204, 206, 301, 304, 399, 400, 401, 403, 404, 405, 408, 409, 410, 411, 412, 413],
+    ...[416, 418, 421, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505, 599],
   ];
   const readersByUse: Record<string, (body: Body) => unknown> = {
     "unread": () => {},
@@ -55,9 +54,9 @@ Deno.test("an unread body, or a status of at least 400 except 404, 405, 409 and 
     "read in part": (body) => body.read(3),
     "read": (body) => body.read(),
   };
-  for (const status of [...continuingStatuses, ...endingStatuses]) {
+  for (const status of statuses) {
     const responseCount = await countResponses(() => [status, "As it is", {}, null], get);
-    assertEquals(responseCount, continuingStatuses.includes(status) ? 2 : 1, `status ${status}`);
+    assertEquals(responseCount, 2, `status ${status}`);
   }
   for (const status of [200, 201, 204, 304, 399, 400, 404, 405, 409, 412, 413, 500]) {
     for (const [use, read] of Object.entries(readersByUse)) {
@@ -65,10 +64,37 @@ Deno.test("an unread body, or a status of at least 400 except 404, 405, 409 and 
         if (body !== null) await read(body as Body);
         return [status, "As it is", {}, null];
       }, put);
-      const continues = use === "read" && continuingStatuses.includes(status);
-      assertEquals(responseCount, continues ? 2 : 1, `status ${status}, body ${use}`);
+      assertEquals(responseCount, use === "read" ? 2 : 1, `status ${status}, body ${use}`);
     }
   }
+});
+
+Deno.test("an error status before the request was received announces the end, also with a stream that could read the request", async () => {
+  for (const [status, isAnnounced] of [[200, false], [401, true], [404, true]] as const) {
+    const app: App = () => [status, "As it is", {}, new BodyIter([encodeLatin1("hello")], 5)];
+    const request = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
+    await using pair = await connectRawPeer(app, request);
+    const preamble = await pair.peer.readPreamble();
+    assertEquals(preamble.includes("\r\nconnection: close\r\n"), isAnnounced, `status ${status}`);
+    assertEquals((await pair.peer.readToEnd()).received, "hello");
+  }
+});
+
+Deno.test("content that isn't JSON is answered and logged, and the session continues", async () => {
+  const app: AppFunction = async (request) => [200, "OK", {}, `${await request.json()}`];
+  const bad = "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n{";
+  const good = "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n5";
+  await using pair = await connectRawPeer(app, bad + good);
+  await pair.peer.closeWrite();
+  const { received } = await pair.peer.readToEnd();
+  const responses = [
+    "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n5",
+  ];
+  assertEquals(received, responses.join(""));
+  const [line = "", ...more] = pair.logger.messagesOf("info");
+  assert(line.startsWith(`${pair.session}: the app could not read the content of a request: `));
+  assertEquals(more, []);
 });
 
 Deno.test("connection: close from an app ends the session after that response", async () => {
@@ -101,7 +127,7 @@ Deno.test("connection: close in a request ends the session after its response, a
           }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: no request`);
           const { peer, logger, session } = pair;
           const { received, kind } = await peer.readToEnd();
-          const isLast = value === "close" || status === 500;
+          const isLast = value === "close";
           // The client doesn't close its side.
           assertEquals(kind, "end");
           assertEquals(calls, isLast ? ["/"] : ["/", "/behind"], value);
@@ -509,7 +535,7 @@ Deno.test("with unframedNull a null body has no framing, unless the app returns 
   const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", headersByUri[uri]!, null];
   await using pair = await connectRawPeer(
     app,
-    "GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n\r\n",
+    `GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n${CLOSE}\r\n`,
     { unframedNull: true },
   );
   const last = `HTTP/1.1 401 xx\r\n${CLOSE}${EMPTY}\r\n`;
@@ -539,9 +565,12 @@ Deno.test("the last response has connection: close with any header of the app, a
     await body!.bytes();
     return [200, "OK", {}, null];
   };
-  const makeApp =
-    (value: string): AppFunction => () => [500, "As told", { connection: value }, null];
-  const failed = "a response with status 500";
+  const makeApp = (value: string): AppFunction => () => [
+    500,
+    "As told",
+    { connection: value },
+    null,
+  ];
   const unread = "the body of a request was left unread";
   const limit = "the limit of 3 requests";
   const rows: [
@@ -552,8 +581,6 @@ Deno.test("the last response has connection: close with any header of the app, a
     level: "debug" | "info",
     reason: string,
   ][] = [
-    ["500", makeStatusApp(500), "\r\n", CLOSE, "debug", failed],
-    ["401", makeStatusApp(401), "\r\n", CLOSE, "debug", "a response with status 401"],
     ["unread", makeStatusApp(200), put, CLOSE, "info", `${unread} (status 200)`],
     ["unread, 404", makeStatusApp(404), put, CLOSE, "info", `${unread} (status 404)`],
     ["the third request", makeStatusApp(200), "\r\n", CLOSE, "debug", limit],
@@ -565,9 +592,9 @@ Deno.test("the last response has connection: close with any header of the app, a
       "\r\n",
       "connection: keep-alive, close\r\n",
       "debug",
-      failed,
+      limit,
     ],
-    ["te", makeApp("te"), "\r\n", "connection: te, close\r\n", "debug", failed],
+    ["te", makeApp("te"), "\r\n", "connection: te, close\r\n", "debug", limit],
     [
       "own",
       makeApp("close"),
