@@ -160,7 +160,7 @@ export class Server implements AsyncDisposable {
     this.options = Object.freeze(checkOptions(options, SERVER_CHECKS, additionalOptions));
     const {
       maxConnections = 50,
-      maxRequests = 1000,
+      maxRequests = Infinity,
       timeout = 30,
       logger: givenLogger,
       onExchange,

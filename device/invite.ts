@@ -330,7 +330,7 @@ export class Invitation implements AsyncDisposable {
       if (level !== "warn" || isBound) deviceLogger[level](line, details);
     };
     const logger = { ...deviceLogger, record };
-    const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
+    const options = { maxConnections: Infinity, logger };
     const tlsServer = new SSLServer(this.#sslctx, address, app, {
       ...options,
       timeout: TLS_TIMEOUT_SECONDS,

@@ -43,8 +43,6 @@ export interface SessionFields {
   isTrusted?: (() => boolean | Promise<boolean>) | undefined;
 }
 
-const MAX_REQUESTS = 1000;
-
 /**
  * Makes a session like those that an app gets, without a server: for tests of an app, and for
  * several calls of `callApp` with one session.
@@ -88,7 +86,7 @@ export function mkSession(fields: SessionFields = {}): Session {
   if (store !== undefined && !(store instanceof Map)) {
     throw wrongTypeError("session.store", "a Map", store);
   }
-  const core = new SessionCore(logName, address, MAX_REQUESTS, peerCertificate, store);
+  const core = new SessionCore(logName, address, Infinity, peerCertificate, store);
   if (user !== null || isTrusted !== undefined) {
     core.identifyPeer({ user, ...(isTrusted && { isTrusted }) });
   }

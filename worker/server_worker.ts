@@ -186,8 +186,7 @@ function makePortServer(
     (socket as PeerSocket).identify(sessionCoreOf(session)!);
     return true;
   };
-  const limit = Number.MAX_SAFE_INTEGER;
-  const options = { logger, timeout: null, maxConnections: limit, maxRequests: limit };
+  const options = { logger, timeout: null, maxConnections: Infinity };
   const listenerMaker = new ListenerMaker([], () => listener);
   return new Server(listener.address, { handle, onConnect: acceptPeer }, options, listenerMaker);
 }

@@ -26,7 +26,7 @@ export interface ServerOptions {
   /**
    * How many requests one connection may make, or `Infinity`.
    *
-   * @default {1000}
+   * @default {Infinity}
    */
   maxRequests?: number | undefined;
   /**

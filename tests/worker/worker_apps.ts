@@ -35,7 +35,7 @@ function describeRequest(request: Request, session: Session, classes: object): o
       address: session.address,
       user: session.user,
       requests: session.requests,
-      maxRequests: session.maxRequests,
+      maxRequests: `${session.maxRequests}`,
       certificate: session.peerCertificate === null ? null : {
         ...session.peerCertificate,
         validFrom: session.peerCertificate.validFrom.getTime(),
