@@ -396,6 +396,9 @@ export class FilesApp implements AppObject {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
       }
+      if (action === putBundle && isOfOtherOrigin(request)) {
+        throw new Refusal(403, "a web page of another origin sent this bundle");
+      }
       if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
       const fileRequest = {
         request,
@@ -463,6 +466,14 @@ export class FilesApp implements AppObject {
     if (method === "PUT") return put;
     return write === "add" ? null : remove;
   }
+}
+
+/**
+ * Reports whether a web page of another origin sent the request. A browser lets each page POST to
+ * each origin, without a preflight request.
+ */
+function isOfOtherOrigin({ headers: { origin, host } }: Request): boolean {
+  return origin !== undefined && `${origin}`.replace(/^https?:\/\//, "") !== host;
 }
 
 /** The headers of requests whose responses have no use for other requests. */

@@ -6,6 +6,7 @@ import {
   type BodyOut,
   ChunkedBody,
   ChunkedBodyIter,
+  formatAddress,
   ProtocolError,
   Range,
   type Response,
@@ -310,6 +311,21 @@ Deno.test("only a writable app accepts a bundle; complete files of a bundle with
   assertEquals(response.headers["allow"], "GET, HEAD");
   assertEquals(await readStatus(response), 405);
   assertEquals(await files.listUnfinished(), []);
+});
+
+Deno.test("a web page of another origin can't send a bundle, which browsers let each page POST", async () => {
+  await using files = await serveBundles();
+  const names = await listNames(files.root);
+  const send = async (origin: string) =>
+    await readStatus(await files.request("POST", "/?bundle=put", { origin }, GOOD));
+  const host = formatAddress(files.serving.address);
+  const origins = [
+    ...["http://evil.example", `http://x${host}`, `http://${host}0`, `http://${host}.evil.example`],
+    ...["http://127.0.0.1", "http://127.0.0.1:1", "null", "", "http://", `ftp://${host}`],
+  ];
+  for (const origin of origins) assertEquals(await send(origin), 403, origin);
+  assertEquals(await listNames(files.root), names);
+  for (const scheme of ["http", "https"]) assertEquals(await send(`${scheme}://${host}`), 200);
 });
 
 Deno.test("a bundle that is cut at any byte leaves only complete files", async () => {
