@@ -163,7 +163,9 @@ const DEFAULT_PORTS = { http: 80, https: 443 } as const;
  * import { Client, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
- * await using server = await Server.start(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+ * await using server = await Server.start(["127.0.0.1", 0], () => [204, "No Content", {}, null], {
+ *   hosts: ["camera.local"], // the tunnel connects from the server's own machine
+ * });
  * const tunnelPort = server.port; // in real use: the port of a tunnel to camera.local
  * const client = new Client(["camera.local", 80], {
  *   dial: (_address, { signal }) => {

@@ -186,7 +186,12 @@ function makePortServer(
     (socket as PeerSocket).identify(sessionCoreOf(session)!);
     return true;
   };
-  const options = { logger, timeout: null, maxConnections: Infinity };
+  const options: ServerOptions = {
+    logger,
+    timeout: null,
+    maxConnections: Infinity,
+    hosts: "any",
+  };
   const listenerMaker = new ListenerMaker([], () => listener);
   return new Server(listener.address, { handle, onConnect: acceptPeer }, options, listenerMaker);
 }

@@ -62,8 +62,26 @@ export function checkHost(label: string, host: string): void {
  *
  * @param names The names in their canonical form.
  */
-export function isServedHost(value: unknown, names: ReadonlySet<string>): boolean {
-  const parsed = typeof value === "string" ? parseHostHeader(value)?.parsed ?? null : null;
+export function isServedHost(value: string, names: ReadonlySet<string>): boolean {
+  const parsed = parseHostHeader(value)?.parsed ?? null;
   if (parsed === null) return false;
   return parsed.type !== "name" || parsed.text === "localhost" || names.has(parsed.text);
+}
+
+/** Domains that public DNS doesn't have. */
+const LOCAL_DOMAINS = /\.(?:local|internal|home\.arpa|test|lan|home|localdomain)$/;
+
+/**
+ * Reports whether a web page can send this host by DNS rebinding: whether it is a name that public
+ * DNS can resolve, or a client on this machine sends a name of a local network, which each machine
+ * of the network can resolve as it likes. A machine of the network gains nothing by sending another
+ * client to a server that it reaches itself.
+ */
+export function canBeRebound(value: string, isLoopbackPeer: boolean): boolean {
+  if (value === "") return false;
+  const parsed = parseHostHeader(value)?.parsed ?? null;
+  if (parsed === null) return true;
+  const { type, text, reach } = parsed;
+  if (type !== "name" || reach === "loopback" || !text.includes(".")) return false;
+  return isLoopbackPeer || !LOCAL_DOMAINS.test(text);
 }

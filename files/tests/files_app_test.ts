@@ -15,12 +15,15 @@ import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { makeErrorPrintable } from "@degu/internal/files/serve/files_app.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
+import { DEFAULT_HOSTS, statusOf } from "@degu/testing/default_hosts.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { makePattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
@@ -97,6 +100,27 @@ Deno.test("FilesApp accepts only GET and HEAD, with write also PUT and DELETE", 
     }
     assertEquals(await summarize(await files.conn.get("/file.txt")), [200, "text"]);
   }
+});
+
+Deno.test("a web page that DNS rebinding leads to FilesApp reads and writes nothing", async (t) => {
+  await using files = await serveDirectory((dir) => new FilesApp(dir, { write: true, list: true }));
+  const tree = { "file.txt": "secret" };
+  await fill(files.path, tree);
+  const rows = DEFAULT_HOSTS.map(([host, status]) => [`${host}`, host, status] as const);
+  await testEachRow(t, rows, async (_label, host, status) => {
+    const lines = host === null ? "" : `host: ${host}\r\norigin: http://${host}\r\n`;
+    const send = async (line: string) => {
+      const request = `${line} HTTP/1.1\r\n${lines}content-length: 0\r\n\r\n`;
+      return (await exchange(files.serving.address, request)).received;
+    };
+    const received = await send("GET /file.txt");
+    assertEquals([statusOf(received), received.includes("secret")], [status, status === 200]);
+    if (status === 200) return;
+    for (const line of ["GET /", "PUT /new.txt", "PUT /file.txt", "DELETE /file.txt"]) {
+      assertEquals(await send(line), formatErrorResponse(status), line);
+    }
+    assertEquals(await readTree(files.path), tree);
+  });
 });
 
 Deno.test({

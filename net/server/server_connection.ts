@@ -42,7 +42,8 @@ import {
   type HeadersToSend,
 } from "../../base/wire/headers.ts";
 import { EmptyBodyScanner } from "../../base/wire/chunk.ts";
-import { isServedHost } from "../../base/wire/host_header.ts";
+import { parseHost } from "../../base/host.ts";
+import { canBeRebound, isServedHost } from "../../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import { mayHaveBody } from "../../base/wire/method.ts";
 import {
@@ -108,8 +109,8 @@ export interface ServerContext extends AppParts, ListenerOptions {
   readonly lingeringConnections: Set<ServerConnection>;
   readonly reportExchange: ExchangeReporter | null;
   readonly unframedNull: boolean;
-  /** The canonical names of the server; `null` for any host. */
-  readonly hosts: ReadonlySet<string> | null;
+  /** The canonical names of the server; `null` for hosts that public DNS doesn't resolve. */
+  readonly hosts: ReadonlySet<string> | "any" | null;
   isStopping: boolean;
 }
 
@@ -153,6 +154,9 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     /** The bytes of the preamble and of the scanned part of the body. */
     scannedBytes: number;
   } | null = null;
+  readonly #checksHost: boolean;
+  /** The host of the last request that was checked; `null` before the first one. */
+  #servedHost: string | undefined | null = null;
 
   /**
    * Makes a connection over a socket, and takes ownership of the socket.
@@ -172,6 +176,10 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     this.session = session.session;
     this.isPeerTrusted = isPeerTrusted;
     this.peerKey = peerKey;
+    // A web page of another name reaches neither a Unix socket nor, without a certificate of this
+    // name, a server with TLS.
+    const isPlain = this.session.address !== null && socket.protocol === undefined;
+    this.#checksHost = context.hosts === null ? isPlain : context.hosts !== "any";
     this.#peerTrust = new PeerTrust(this.session, context.logger);
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#finishSession());
@@ -468,7 +476,9 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     if (preambleEnd < 0) return null;
     const { bytes, start } = readBuffer;
     const preamble = parseRequestPreamble(bytes, start, preambleEnd);
-    if (preamble.isHttps || this.#context.hosts !== null) this.#checkDestination(preamble);
+    if (preamble.isHttps || this.#checksHost && preamble.headers["host"] !== this.#servedHost) {
+      this.#checkDestination(preamble);
+    }
     if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
       const scanner = new EmptyBodyScanner();
       const scannedBytes = preambleEnd - start;
@@ -503,11 +513,25 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     if (isHttps && this.#socket.protocol === undefined) {
       throw new ProtocolError("MISDIRECTED", "a request for https on a connection without TLS");
     }
+    // The parser has checked that it is one string.
+    const host = headers["host"] as string | undefined;
+    if (!this.#checksHost || this.#isHostServed(host)) {
+      this.#servedHost = host;
+      return;
+    }
+    const [text, advice] = host === undefined ? ["no host", ""] : [
+      `the host ${quote(host)}`,
+      "; if this is a name of this server, add it to the option hosts",
+    ];
+    const problem = `a request for ${text}, which the server doesn't serve${advice}`;
+    throw new ProtocolError("MISDIRECTED", problem);
+  }
+
+  #isHostServed(host: string | undefined): boolean {
     const { hosts } = this.#context;
-    const { host } = headers;
-    if (hosts === null || isServedHost(host, hosts)) return;
-    const text = host === undefined ? "no host" : `the host ${quote(`${host}`)}`;
-    throw new ProtocolError("MISDIRECTED", `a request for ${text}, which the server doesn't serve`);
+    if (hosts instanceof Set) return host !== undefined && isServedHost(host, hosts);
+    const isLoopbackPeer = parseHost(this.session.address![0])?.reach === "loopback";
+    return host === undefined || !canBeRebound(host, isLoopbackPeer);
   }
 
   #respondToInvalidPreamble(error: unknown): Promise<void> {

@@ -61,13 +61,16 @@ export interface ServerOptions {
    */
   unframedNull?: boolean | undefined;
   /**
-   * The names of the server. A request for another host, or without `host`, gets
+   * The names of the server, or `"any"`. A request for another host, or without `host`, gets
    * `421 Misdirected Request`, so that a web page of a foreign name that leads to this server can't
    * use it (DNS rebinding). IP addresses and `localhost` are always served. Ports are not compared.
    *
-   * @default {any host, and none}
+   * @default {any host over TLS and on a Unix socket; otherwise requests without `host`, and hosts
+   * that public DNS doesn't resolve: IP addresses, `localhost`, `….localhost`, names without a dot,
+   * and for clients with an address other than loopback also names below `.local`, `.internal`,
+   * `.home.arpa`, `.test`, `.lan`, `.home` and `.localdomain`}
    */
-  hosts?: readonly string[] | undefined;
+  hosts?: readonly string[] | "any" | undefined;
 }
 
 /** The limits and the logger of a server over TLS, and the name of its protocol. */
@@ -91,7 +94,8 @@ export const SERVER_CHECKS: OptionChecks<ServerOptions> = {
   hosts: checkHosts,
 };
 
-function checkHosts(label: string, hosts: readonly string[]): void {
+function checkHosts(label: string, hosts: readonly string[] | "any"): void {
+  if (hosts === "any") return;
   checkArray(label, hosts);
   hosts.forEach((host, i) => {
     checkString(`${label}[${i}]`, host);
@@ -100,7 +104,8 @@ function checkHosts(label: string, hosts: readonly string[]): void {
   });
 }
 
-/** Returns the canonical names of the option `hosts`. */
-export function canonicalizeHosts(hosts: readonly string[] | undefined): Set<string> | null {
-  return hosts === undefined ? null : new Set(hosts.map((host) => parseHost(host)!.text));
+/** Returns the option `hosts` with the canonical names; `null` for the default. */
+export function canonicalizeHosts(hosts: ServerOptions["hosts"]): Set<string> | "any" | null {
+  if (hosts === undefined || hosts === "any") return hosts ?? null;
+  return new Set(hosts.map((host) => parseHost(host)!.text));
 }

@@ -421,7 +421,7 @@ Deno.test("the origin of the upstream is known over each kind of address and cli
   ];
   for (const [name, address, host, originText] of rows) {
     await t.step(name, async () => {
-      await using upstream = serve(app, {}, address);
+      await using upstream = serve(app, { hosts: "any" }, address);
       const client = new Client(upstream.address, host === undefined ? {} : { host });
       const origin = originText?.replace("HOST", `${client.host}`) ?? "http://localhost";
       await using pool = new ConnectionPool(client);

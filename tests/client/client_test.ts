@@ -587,7 +587,7 @@ function makeDial(port: number): NonNullable<ClientOptions["dial"]> {
 }
 
 Deno.test("a client sends its requests over the sockets of dial, which gets the address and the limits", async () => {
-  await using serving = serve(({ headers }) => reply(200, `${headers.host}`));
+  await using serving = serve(({ headers }) => reply(200, `${headers.host}`), { hosts: "any" });
   const calls: unknown[] = [];
   const dial = (address: unknown, limits: ConnectLimits) => {
     calls.push([address, limits]);
@@ -646,7 +646,7 @@ Deno.test("a result of dial that is not a new socket rejects the call", async (t
 });
 
 Deno.test("a socket that dial returns twice is refused, and its first connection continues", async () => {
-  await using serving = serve(() => reply(204));
+  await using serving = serve(() => reply(204), { hosts: "any" });
   const socket = await makeDial(serving.server.port!)(ADDRESS, { timeout: 1, signal: undefined });
   const options = { dial: () => Promise.resolve(socket) };
   using conn = await new Client(ADDRESS, options).connect();
@@ -684,7 +684,7 @@ Deno.test("an abort rejects at once, and a socket that dial returns later is clo
 });
 
 Deno.test("the trust of a socket of dial ends its connection", async () => {
-  await using serving = serve(() => reply(204));
+  await using serving = serve(() => reply(204), { hosts: "any" });
   const controller = new AbortController();
   const dial = async () => {
     const conn = await Deno.connect({ hostname: "127.0.0.1", port: serving.server.port! });

@@ -193,7 +193,7 @@ export function makeLoopbackRequests(): Fuzzer {
   const record = new RequestRecord();
   const server = new Server(["127.0.0.1", 0], record.app, {
     logger: quietLogger,
-    maxRequests: Infinity,
+    hosts: "any",
   });
   const serving = server.serveForever();
   return {

@@ -43,7 +43,7 @@ class RenewableProxy implements AsyncDisposable {
       this.calls++;
       return this.#app.handle(request, session);
     };
-    this.#serving = serve(handle, { timeout: null });
+    this.#serving = serve(handle, { timeout: null, hosts: "any" });
   }
 
   get address(): Address {
@@ -113,7 +113,7 @@ Deno.test("through two proxies a server gets exactly the requests that the RFCs 
     const [, , , text] = await describeApp(request);
     seenRequests.push(text);
     return [200, "OK", {}, "|end|"];
-  }, { timeout: null });
+  }, { timeout: null, hosts: "any" });
   await using chain = await startChain(server.address);
   await checkEachRow(requestAttacks, async (row) => {
     seenRequests = [];
@@ -330,7 +330,7 @@ async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>):
 const replaceTargets = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");
 
 Deno.test("the server of README.md doesn't log above info for inputs of the fuzzers' grammar", async () => {
-  await using serving = serve(await loadHelloApp());
+  await using serving = serve(await loadHelloApp(), { hosts: "any" });
   const random = new Random(37);
   const texts = Array.from({ length: 500 }, () => {
     const text = random.chance(80)

@@ -66,7 +66,7 @@ function startServer(): Promise<BackEnd> {
     const body = typeof content === "string" ? content : formatChunks(content);
     seenRequests.push({ method, uri, body });
     return response;
-  }, { timeout: null });
+  }, { timeout: null, hosts: "any" });
   const { address, [Symbol.asyncDispose]: dispose } = serving;
   return Promise.resolve({
     address,
@@ -304,7 +304,7 @@ async function forwardAll(kind: Kind | null): Promise<void> {
     calls++;
     return app.handle(request, session);
   };
-  await using proxy = serve(proxyApp, { timeout: null });
+  await using proxy = serve(proxyApp, { timeout: null, hosts: "any" });
   let responseTotal = 0;
   const lateRequests: SeenRequest[] = [];
   const isOwn = kind === null;
@@ -341,7 +341,9 @@ async function forwardAll(kind: Kind | null): Promise<void> {
 
 Deno.test("a response has no bytes of another session, though sessions share connections", async () => {
   await using backEnd = await startNodeHttp();
-  await using proxy = serve(new ProxyApp(new Client(backEnd.address, { host: null })));
+  await using proxy = serve(new ProxyApp(new Client(backEnd.address, { host: null })), {
+    hosts: "any",
+  });
   using honest = await proxy.makeClient().connect();
   for (const row of forwardedRows.map(respellUris)) {
     await exchange(proxy.address, row.bytes);

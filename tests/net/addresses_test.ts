@@ -382,7 +382,7 @@ Deno.test("a server at :: accepts IPv4 and IPv6 with every setting of bindv6only
 
 /** Starts a server that responds with the host of the request. */
 const serveHost = (address?: Address) =>
-  serve(({ headers }) => [200, "OK", {}, headers["host"] ?? "none"], {}, address);
+  serve(({ headers }) => [200, "OK", {}, headers["host"] ?? "none"], { hosts: "any" }, address);
 
 Deno.test("a client sends the host and port of its address, and no host over a Unix socket", async (t) => {
   await using dir = await createTempDir();

@@ -1,6 +1,6 @@
 /** A server that runs for one test, and a logger that records its messages. */
 
-import type { Address, Socket } from "@degu/degu/base";
+import type { Address, HostAddress, Socket } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import {
   type Api,
@@ -147,9 +147,13 @@ export function makeUntypedApp(
 }
 
 /** Makes the server's side of a connection over a socket of the test. */
-export function makeServerConnection(socket: Socket, handle: AppFunction) {
+export function makeServerConnection(
+  socket: Socket,
+  handle: AppFunction,
+  { address = null, hosts = null }: { address?: HostAddress | null; hosts?: "any" | null } = {},
+) {
   const logger = new RecordingLogger();
-  const session = new SessionCore("name", null, 10);
+  const session = new SessionCore("name", address, 10);
   const context = {
     handle,
     logger,
@@ -160,7 +164,7 @@ export function makeServerConnection(socket: Socket, handle: AppFunction) {
     timeout: null,
     reportExchange: null,
     unframedNull: false,
-    hosts: null,
+    hosts,
   };
   const connection = new ServerConnection(context, socket, session, () => true, "");
   return { connection, logger, session: session.session };

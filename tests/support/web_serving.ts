@@ -12,7 +12,7 @@ export function serveHandler(
   handler: FetchHandler | { fetch: FetchHandler },
   options: Parameters<typeof fromFetchHandler>[1] = {},
 ): Serving {
-  return serve(fromFetchHandler(handler, options));
+  return serve(fromFetchHandler(handler, options), { hosts: "any" });
 }
 
 /** Makes a stream whose pieces arrive in later ticks, like the pieces of a file or a socket. */

@@ -282,7 +282,7 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
   await using serving = serve(() => {
     requests++;
     return [200, "OK", {}, null];
-  });
+  }, { hosts: "any" });
   const { port } = serving.server;
   const namedClient = serving.makeClient({ host: "lamp:81" });
   using conn = await serving.makeClient().connect();

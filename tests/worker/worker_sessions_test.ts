@@ -1,6 +1,6 @@
 /** The sessions of a `WorkerApp`: their slots, their ends, and the identity of their peers. */
 import { SSLClient } from "@degu/degu/client";
-import { type AppObject, type Session, SSLServer } from "@degu/degu/server";
+import { type AppObject, type ServerOptions, type Session, SSLServer } from "@degu/degu/server";
 import { reply, routes, timeLimit, type WorkerApp } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -262,16 +262,21 @@ Deno.test("calls of trust() at a time get the trust at the time of each call", a
 Deno.test("the worker answers for each host that the server in front serves, and over TLS", async () => {
   await using pki = await TempPKI.create();
   await using worker = await startApp(new RecordingLogger());
-  for (const hosts of [undefined, ["lamp.example.com"]]) {
-    await using plain = serve(worker, hosts && { hosts });
+  const rows: readonly (readonly [host: string, options: ServerOptions])[] = [
+    ["lamp", {}],
+    ["lamp.example.com", { hosts: ["lamp.example.com"] }],
+    ["lamp.example.com", { hosts: "any" }],
+  ];
+  for (const [host, hosts] of rows) {
+    await using plain = serve(worker, hosts);
     const logger = new RecordingLogger();
-    const options = { logger, ...hosts && { hosts } };
+    const options = { logger, ...hosts };
     const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], worker, options);
     await using encrypted = runServer(server, logger);
     await server.ready;
     const clients = [
-      plain.makeClient({ host: "lamp.example.com" }),
-      new SSLClient(pki.clientSslconfig, encrypted.address, { host: "lamp.example.com" }),
+      plain.makeClient({ host }),
+      new SSLClient(pki.clientSslconfig, encrypted.address, { host }),
     ];
     for (const client of clients) assertEquals((await client.get("/bytes")).status, 200);
   }

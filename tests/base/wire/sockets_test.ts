@@ -77,7 +77,7 @@ Deno.test("a server answers the requests of each row, and sends at most one resp
     calls.push(request.uri);
     return describeApp(request);
   };
-  await using serving = serve(app, { timeout: null });
+  await using serving = serve(app, { timeout: null, hosts: "any" });
   const client = serving.makeClient();
   await checkEachRow(requestRows, async (row) => {
     const uris = row.accepted.map(({ uri }) => uri);
@@ -104,7 +104,8 @@ const PLACES: Readonly<Record<string, (dir: string) => Promise<ServedPlace> | Se
   "over TLS": async () =>
     await startTls(await openSharedPki(), describeApp, { server: { timeout: null } }),
   async "of a TempServer"() {
-    const server = await TempServer.start(["127.0.0.1", 0], null, describeApp);
+    const settings = { address: ["127.0.0.1", 0], options: { hosts: "any" } } as const;
+    const server = await TempServer.start(settings, null, describeApp);
     const client = new Client(server.address);
     return { client, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
   },
