@@ -321,7 +321,7 @@ export class Client extends RequestShortcuts implements Connector {
    * Makes one request over a new connection, which is closed once the response's body has been read
    * or canceled. A body with a length of at most 64 KiB is read at once, and kept in memory.
    *
-   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param method The method, such as `GET`: see {@linkcode Method}.
    * @param uri The path, which starts with `/`, and the query.
    * @param message The headers, the body and the options; their signal aborts this request, from
    * connecting to the end of the response's body.

@@ -23,6 +23,7 @@ import {
   isFramingOrRangeHeader,
   parseConnectionOptions,
 } from "../base/wire/headers.ts";
+import { METHOD_NAMES } from "../base/wire/method.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, isTimeout, type Requester } from "../client.ts";
@@ -69,7 +70,8 @@ export interface ProxyOptions {
  * `authorization` and the `headers` of the client replace headers that came with the request. In
  * responses, a `location` and a `content-location` at the upstream get the request's `mount`.
  * Hop-by-hop headers are not forwarded (RFC 9110 §7.6.1): `connection` and the headers that it
- * names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
+ * names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`. An OPTIONS with `max-forwards: 0` is
+ * answered by the proxy; a higher number is counted down (§7.6.2).
  *
  * The connections to the server are those of a `ConnectionPool`, which all sessions share; the
  * requests of a session that has ended, or whose client disconnects, are aborted within a second,
@@ -154,7 +156,9 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     const addedHeaders = this.#headers === undefined ? {} : await this.#headers(request, session);
     checkHeaders(addedHeaders);
     const receivedHeaders = removeAmbiguousNames(removeHopByHopHeaders(request.headers));
-    const headers = mergeRelayedHeaders(receivedHeaders, addedHeaders);
+    const countedHeaders = method === "OPTIONS" ? countForward(receivedHeaders) : receivedHeaders;
+    if (countedHeaders === null) return [200, "OK", { allow: METHOD_NAMES.join(", ") }, null];
+    const headers = mergeRelayedHeaders(countedHeaders, addedHeaders);
     const { signal } = request;
     try {
       const response = await this.#requester.request(method, uri, headers, body, {
@@ -222,6 +226,20 @@ export class ProxyApp implements AppObject, AsyncDisposable {
 }
 
 markCopy(ProxyApp.prototype);
+
+const MAX_FORWARDS = 2 ** 31;
+
+/**
+ * Counts `max-forwards` down (RFC 9110 §7.6.2). Returns `null` if the request must not be
+ * forwarded.
+ */
+function countForward(headers: HeadersToSend): HeadersToSend | null {
+  const value = headers["max-forwards"];
+  if (typeof value !== "string" || !/^[0-9]+$/.test(value)) return headers;
+  const count = Math.min(Number(value), MAX_FORWARDS);
+  if (count === 0) return null;
+  return Object.setPrototypeOf({ ...headers, "max-forwards": `${count - 1}` }, null);
+}
 
 /**
  * A path that URL parsing doesn't read as `//` and a host. URL parsing drops tabs, and reads `\` as

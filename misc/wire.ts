@@ -68,8 +68,8 @@ function copyWithSuffix(preamble: Uint8Array, suffix: string): number {
  * an empty array, returns `{}`.
  *
  * @param block The bytes of the header lines.
- * @param isResponse Whether the rules of a response with status 206 apply, or those of a PUT or
- * POST request.
+ * @param isResponse Whether the rules of a response with status 206 apply, or those of a request
+ * with a body.
  * @throws {ProtocolError} if the bytes are invalid.
  *
  * @example
@@ -142,7 +142,7 @@ export function parseResponse(
 /**
  * Formats a request preamble with its CR LF CR LF.
  *
- * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+ * @param method The method, such as `GET`: see {@linkcode Method}.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
  * @param body The body, whose framing header is added or checked. Without this argument, the
@@ -271,7 +271,7 @@ export function formatChunk(chunk: Chunk): Uint8Array {
 /**
  * Makes a request like those that an app gets.
  *
- * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+ * @param method The method, such as `GET`: see {@linkcode Method}.
  * @param uri The path, which starts with `/`, and the query.
  * @param message The headers by lower-case name, and the body, as for `client.request`; then
  * perhaps the number of path components to move to `mount`. A text, bytes, a `Blob`,

@@ -10,7 +10,7 @@ import {
 import { DeguError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import type { ReceivedHeaders } from "../wire/headers.ts";
-import { checkMethod, type Method } from "../wire/method.ts";
+import { checkMethod, isSafeMethod, type Method } from "../wire/method.ts";
 import { type Transience, TRANSIENT } from "../../internal/error_details.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../../internal/statuses.ts";
 
@@ -19,8 +19,9 @@ const TEXT_TIMEOUT_MILLISECONDS = 1000;
 
 /**
  * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. For a
- * GET, a HEAD and a transfer 408, 429, 502, 503 and 504 are {@linkcode isTransient | transient}, so
- * {@linkcode retry} tries again; for any other request, only 429 and 503 are transient.
+ * GET, HEAD, OPTIONS and a transfer, the statuses 408, 429, 502, 503 and 504 are
+ * {@linkcode isTransient | transient}, so {@linkcode retry} tries again; for any other request,
+ * only 429 and 503 are transient.
  */
 export class StatusError extends DeguError {
   /** The name of the class. */
@@ -91,7 +92,7 @@ export class StatusError extends DeguError {
   override get [TRANSIENT](): Transience {
     // A PUT, POST or DELETE with a 408, 502 or 504 may already have been processed, for example by
     // the upstream of a proxy.
-    return this.method === "GET" || this.method === "HEAD"
+    return this.method !== null && isSafeMethod(this.method)
       ? isBusyStatus(this.status)
       : isUnprocessedStatus(this.status);
   }

@@ -309,7 +309,7 @@ export function attachSignal(request: Request, source: { readonly signal: AbortS
  * ```
  */
 export class Request {
-  /** `GET`, `HEAD`, `DELETE`, `PUT` or `POST`. */
+  /** The method, such as `GET`. */
   readonly method: Method;
   /**
    * The path and the query as they were received, but without a host and without components `.`; a

@@ -944,7 +944,7 @@ function usedBodyError(state: BodyState, labelPrefix: string): BodyError {
  *
  * | message                            | framing                                               |
  * | ---------------------------------- | ----------------------------------------------------- |
- * | a request of GET, HEAD, DELETE; 204 | `null`                                                |
+ * | a request of a method without body; 204 | `null`                                            |
  * | a response to HEAD; 304             | `undefined`: the headers may announce the body of GET |
  * | any other                           | 0; `null` if `unframedNull` and no content-length     |
  *

@@ -17,7 +17,7 @@ export function formatErrorResponse(status: ErrorStatus): Uint8Array {
   return encoder.encode(`${statusLine}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }
 
-const REQUEST_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
+const REQUEST_LINE = /^([^ ]+) ([^ \r\n]+) HTTP\/([0-9]\.[0-9])\r\n/;
 
 export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
@@ -26,10 +26,11 @@ export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus 
   if (error.code === "UNKNOWN_TRANSFER_CODING") return 501;
   if (error.code === "MISDIRECTED") return 421;
   const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
-  const [, method, version] = REQUEST_LINE.exec(text) ?? [];
+  const [, method, target, version] = REQUEST_LINE.exec(text) ?? [];
   if (version === undefined) return 400;
   if (version !== "1.1" && version !== "1.0") return 505;
-  return isMethod(method) ? 400 : 501;
+  // A request for the whole server isn't supported (RFC 9110 §9.3.7).
+  return isMethod(method) && !(method === "OPTIONS" && target === "*") ? 400 : 501;
 }
 
 const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErrorCode>([

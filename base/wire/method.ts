@@ -1,11 +1,6 @@
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 
-/** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
-export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
-
-type MethodWithBody = "PUT" | "POST";
-
 export interface MethodTraits {
   /** Whether the method doesn't change the state of a server (RFC 9110 §9.2.1). */
   readonly isSafe: boolean;
@@ -15,17 +10,27 @@ export interface MethodTraits {
   readonly definesRange: boolean;
 }
 
-export const METHODS: {
-  readonly [M in Method]: MethodTraits & {
-    readonly mayHaveBody: M extends MethodWithBody ? true : false;
-  };
-} = {
+/** The supported methods (RFC 9110 §9.3 without CONNECT and TRACE, and RFC 5789). */
+export const METHODS = {
   GET: { isSafe: true, mayHaveBody: false, definesRange: true },
   HEAD: { isSafe: true, mayHaveBody: false, definesRange: true },
   DELETE: { isSafe: false, mayHaveBody: false, definesRange: false },
   PUT: { isSafe: false, mayHaveBody: true, definesRange: false },
   POST: { isSafe: false, mayHaveBody: true, definesRange: false },
-};
+  PATCH: { isSafe: false, mayHaveBody: true, definesRange: false },
+  OPTIONS: { isSafe: true, mayHaveBody: false, definesRange: false },
+} as const satisfies Record<string, MethodTraits>;
+
+/** A supported method: `GET`, `HEAD`, `DELETE`, `PUT`, `POST`, `PATCH` or `OPTIONS`. */
+export type Method = keyof typeof METHODS;
+
+/** A method whose requests can have a body. */
+export type MethodWithBody = {
+  [M in Method]: typeof METHODS[M]["mayHaveBody"] extends true ? M : never;
+}[Method];
+
+// `Object.keys` returns the type `string[]`.
+export const METHOD_NAMES: readonly Method[] = Object.keys(METHODS) as Method[];
 
 export function isMethod(text: unknown): text is Method {
   return typeof text === "string" && Object.hasOwn(METHODS, text);
@@ -42,5 +47,19 @@ export function mayHaveBody(method: string): boolean {
 export function checkMethod(method: Method, label = "method"): void {
   if (isMethod(method)) return;
   checkString(label, method);
-  throw notAllowedError(label, `must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
+  throw notAllowedError(label, `must be ${formatList(METHOD_NAMES)}; got ${quote(method)}`);
+}
+
+export function bodyNotAllowedError(method: Method): Error {
+  const names = METHOD_NAMES.filter(mayHaveBody);
+  return notAllowedError(
+    "body",
+    `must be null if the method is ${method}, since only ${
+      formatList(names, "and")
+    } have a body; buildUri(path, parameters) puts parameters in the URI`,
+  );
+}
+
+function formatList(names: readonly string[], conjunction: "and" | "or" = "or"): string {
+  return `${names.slice(0, -1).join(", ")} ${conjunction} ${names.at(-1)}`;
 }

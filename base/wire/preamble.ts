@@ -19,7 +19,14 @@ import {
   readLineAt,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
-import { checkMethod, isMethod, type Method, METHODS } from "./method.ts";
+import {
+  bodyNotAllowedError,
+  checkMethod,
+  isMethod,
+  type Method,
+  METHOD_NAMES,
+  METHODS,
+} from "./method.ts";
 import { allows, ASCII_TEXT_TABLE, TEXT_TABLE, TOKEN_TABLE } from "./character_tables.ts";
 import { checkHost, isHostHeader } from "./host_header.ts";
 import { findContentRangeProblem } from "./range.ts";
@@ -87,7 +94,6 @@ function checkNotEmpty(start: number, end: number): void {
 }
 
 const encoder = new TextEncoder();
-const METHOD_NAMES = Object.keys(METHODS) as Method[];
 const METHOD_BYTES = METHOD_NAMES.map((method) => encoder.encode(`${method} `));
 /** The first byte of an alert and of a handshake of TLS (RFC 8446 §5.1). */
 const TLS_STARTS: readonly number[] = [0x15, 0x16];
@@ -432,13 +438,7 @@ export function isLastResponse({ status, headers, framing, isHttp10 }: ResponseP
 export function checkRequestLine(method: Method, uri: string, body: unknown): void {
   checkMethod(method);
   checkUri(uri);
-  if (body !== null && !METHODS[method].mayHaveBody) {
-    throw notAllowedError(
-      "body",
-      `must be null if the method is ${method}, since only PUT and POST have a body; ` +
-        "buildUri(path, parameters) puts parameters in the URI",
-    );
-  }
+  if (body !== null && !METHODS[method].mayHaveBody) throw bodyNotAllowedError(method);
 }
 
 export function checkStatus(status: number, min: number, labelPrefix: string): void {

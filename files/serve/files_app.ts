@@ -464,7 +464,7 @@ export class FilesApp implements AppObject {
     if (write === false) return null;
     if (method === "POST") return query === "bundle=put" ? putBundle : null;
     if (method === "PUT") return put;
-    return write === "add" ? null : remove;
+    return method === "DELETE" && write !== "add" ? remove : null;
   }
 }
 

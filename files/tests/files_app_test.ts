@@ -93,9 +93,12 @@ Deno.test("FilesApp accepts only GET and HEAD, with write also PUT and DELETE", 
     await using files = await serveDirectory((dir) => new FilesApp(dir, { write }));
     await files.write("file.txt", "text");
     const allow = write ? "GET, HEAD, PUT, DELETE" : "GET, HEAD";
-    for (const method of write ? ["POST"] as const : ["PUT", "POST", "DELETE"] as const) {
+    const methods: Method[] = ["POST", "PATCH", "OPTIONS"];
+    for (const method of write ? methods : [...methods, "PUT", "DELETE"] as const) {
       const response = await files.serving.makeClient().request(method, "/file.txt");
       assertEquals(response.reason, "Method Not Allowed");
+      // So no web page of another origin may send PUT or DELETE.
+      assertEquals(response.headers["access-control-allow-origin"], undefined);
       assertEquals(await summarize(response, "allow"), [405, allow, null], method);
     }
     assertEquals(await summarize(await files.conn.get("/file.txt")), [200, "text"]);

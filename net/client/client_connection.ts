@@ -837,7 +837,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   /**
    * Makes a request and resolves to the response, whose body, if any, is still to be read.
    *
-   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param method The method, such as `GET`: see {@linkcode Method}.
    * @param uri The path, which starts with `/`, and the query.
    * @param message The headers, the body and the options.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
@@ -870,6 +870,18 @@ export class Connection extends RequestShortcuts implements Disposable {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /**
+   * Makes an `OPTIONS` request: the same as `request("OPTIONS", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
+  options(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("OPTIONS", uri, headers, null, options);
   }
 
   /** Closes the connection; pending operations reject. Further calls have no effect. */

@@ -76,7 +76,7 @@ export interface ConnectionPoolOptions {
    * Which requests are sent a second time if a reused connection closes before the first byte of
    * the response.
    *
-   * - `"safe"`: `GET` and `HEAD`, which don't change the server's state.
+   * - `"safe"`: `GET`, `HEAD` and `OPTIONS`, which don't change the server's state.
    * - `"any"`: also `PUT`, `POST` and `DELETE`, which the server may then process twice. Their
    *   errors are {@linkcode isTransient | transient}. Only for callers whose requests are all
    *   idempotent, such as transfers of files.
@@ -158,8 +158,8 @@ const KEEP_ALIVE_TIMEOUT = /(?:^|[\s,;])timeout=(\d+)/i;
  *
  * An idle connection that the server has closed, or over which the server has sent unexpected
  * bytes, is replaced before a request is sent. If a reused connection closes before the first byte
- * of the response to a `GET` or `HEAD`, the pool sends the request a second time, over a new
- * connection. Other requests are never sent twice, unless the option `repeat` is `"any"`.
+ * of the response to a `GET`, `HEAD` or `OPTIONS`, the pool sends the request a second time, over a
+ * new connection. Other requests are never sent twice, unless the option `repeat` is `"any"`.
  *
  * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
  * `await using` block, closes it.
@@ -257,7 +257,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /**
    * Makes a request over a connection of the pool, as soon as one is free.
    *
-   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param method The method, such as `GET`: see {@linkcode Method}.
    * @param uri The path, which starts with `/`, and the query.
    * @param message The headers, the body and the options; their signal aborts this request, and
    * waiting and connecting for it.

@@ -4,7 +4,7 @@ import { propertyOf } from "../../internal/caught_errors.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
 import { checkHeaders, type HeadersToSend } from "../../base/wire/headers.ts";
-import { mayHaveBody, type Method } from "../../base/wire/method.ts";
+import { mayHaveBody, type Method, type MethodWithBody } from "../../base/wire/method.ts";
 import { Range } from "../../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
 
@@ -33,10 +33,10 @@ export interface Requester {
   /**
    * Makes a request and resolves to the response, whose body, if any, is still to be read.
    *
-   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param method The method, such as `GET`: see {@linkcode Method}.
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param body The body; `null` unless the method is `PUT` or `POST`.
+   * @param body The body; `null` unless the method is `PUT`, `POST` or `PATCH`.
    * @param options The signal of this request, and when its promise resolves.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
@@ -51,30 +51,30 @@ export interface Requester {
 
 /**
  * The arguments of a request with this method after its URI: the headers by lower-case name, which
- * are not modified, and the body, which is `null` unless the method is `PUT` or `POST`; then
- * perhaps options. A `PUT` or `POST` has both or neither: headers without a body are a mistake, and
- * the type refuses `request("POST", uri, data)`.
+ * are not modified, and the body, which is `null` unless the method is `PUT`, `POST` or `PATCH`;
+ * then perhaps options. A `PUT`, `POST` or `PATCH` has both or neither: headers without a body are
+ * a mistake, and the type refuses `request("POST", uri, data)`.
  */
 export type RequestMessage<M extends Method, Options = RequestOptions> = Method extends M ? [
     headers?: HeadersToSend | undefined,
     body?: BodyOut | undefined,
     options?: Options | undefined,
   ]
-  : [M] extends ["GET" | "HEAD" | "DELETE"] ? [
+  : [M] extends [Exclude<Method, MethodWithBody>] ? [
       headers?: HeadersToSend | undefined,
       body?: null | undefined,
       options?: Options | undefined,
     ]
   : [] | [
     headers: HeadersToSend,
-    body: M extends "PUT" | "POST" ? BodyOut : null,
+    body: M extends MethodWithBody ? BodyOut : null,
     options?: Options | undefined,
   ];
 
 /**
  * Returns the body of a request whose body may have been left out.
  *
- * @throws {TypeError} if a `PUT` or `POST` has headers and no body.
+ * @throws {TypeError} if a `PUT`, `POST` or `PATCH` has headers and no body.
  */
 export function bodyOrNull(
   method: Method,
@@ -95,7 +95,7 @@ export abstract class RequestShortcuts implements Requester {
   /**
    * Makes a request and resolves to the response: {@linkcode Requester.request}.
    *
-   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param method The method, such as `GET`: see {@linkcode Method}.
    * @param uri The path, which starts with `/`, and the query.
    * @param message The headers, the body and the options.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
@@ -126,6 +126,17 @@ export abstract class RequestShortcuts implements Requester {
    */
   post(uri: string, ...message: RequestMessage<"POST">): Promise<Response> {
     return this.request("POST", uri, ...message);
+  }
+
+  /**
+   * Makes a `PATCH` request: the same as `request("PATCH", uri, headers, body, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param message The headers, the body and the options.
+   * @throws the same errors as {@linkcode Requester.request}.
+   */
+  patch(uri: string, ...message: RequestMessage<"PATCH">): Promise<Response> {
+    return this.request("PATCH", uri, ...message);
   }
 
   /**

@@ -97,7 +97,7 @@ const MAX_EARLY_CLOSES = 2;
  * with doubling delays.
  *
  * A `Response` with the status 408, 429, 502, 503 or 504 is discarded and requested again, if its
- * request was a GET or a HEAD; with another method only after 429 and 503. The last response
+ * request was a GET, HEAD or OPTIONS; with another method only after 429 and 503. The last response
  * is returned with any status.
  *
  * Two {@linkcode EmptyPreambleError}s in a row, each less than 1.5 s after its attempt began, end
@@ -214,9 +214,9 @@ function retryAfterOf(error: unknown): number {
  * byte, an error of its transfer is not transient.
  *
  * Of the errors of devices, only `DeviceError` `"UNREACHABLE"` is transient. Only `expectOk` and
- * transfers throw an error for a status. A `StatusError` for a GET, a HEAD or a transfer, and any
- * other error that extends `DeguError` and has a `status`, is transient with the status 408, 429,
- * 502, 503 or 504. A `StatusError` for another request is transient only with 429 or 503.
+ * transfers throw an error for a status. A `StatusError` for a GET, HEAD, OPTIONS or a transfer,
+ * and any other error that extends `DeguError` and has a `status`, is transient with the status
+ * 408, 429, 502, 503 or 504. A `StatusError` for another request is transient only with 429 or 503.
  *
  * A `Response` that {@linkcode retry} would request again is transient. An error of Deno that
  * doesn't come from a connection of this package isn't transient, such as a

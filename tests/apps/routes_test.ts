@@ -353,7 +353,7 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
   const okApp = () => reply(200);
   const rangeErrors: [table: object, message: string][] = [
     [{}, "table: must have a route"],
-    [{ "PATCH /": okApp }, 'table["PATCH /"]: must be GET'],
+    [{ "TRACE /": okApp }, 'table["TRACE /"]: must be GET'],
     [{ "GET": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
     [{ "GET /lamps?all": okApp }, "a query is in request.searchParams"],
     [{ "GET /files/*": okApp }, "{name...} for the rest of the path"],

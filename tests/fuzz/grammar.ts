@@ -47,8 +47,8 @@ const BAD_VALUES = [
   ...["\t", "a\0", "a\rb", "a\nb", "a\x7fb", "a\x1fb", "\x0b", "a\x0c"],
   ...[" ", " b", "b ", "  b  ", "\tb\t ", "close ", " close"],
 ];
-const METHODS = ["GET", "GET", "PUT", "POST", "HEAD", "DELETE"];
-const BAD_METHODS = ["get", "", "PATCH", "OPTIONS", "CONNECT", "TRACE", "G", "GETT", " GET", "PRI"];
+const METHODS = ["GET", "GET", "PUT", "POST", "HEAD", "DELETE", "PATCH", "OPTIONS"];
+const BAD_METHODS = ["get", "", "patch", "CONNECT", "TRACE", "G", "GETT", " GET", "PRI"];
 // deno-fmt-ignore
 const BAD_URIS = [
   "*", "", "//", "/../", "/a/..", "/a//b", "/%2e%2e/", "http://a/", "a", "/a#b", "/a%2fb", "/%00",
@@ -289,7 +289,7 @@ export function makeRequest(random: Random): string {
   const message = makeMessage(
     random,
     makeRequestLine(random),
-    random.chance(90) ? ["PUT ", "POST "] : null,
+    random.chance(90) ? ["PUT ", "POST ", "PATCH "] : null,
   );
   return random.chance(5) ? random.pick(["\r\n", "\r\n", "\r\n\r\n", "\n"]) + message : message;
 }

@@ -44,7 +44,7 @@ function readPreamble(preamble: string): readonly [line: string, block: string] 
 
 /** Whether a request must have an empty chunked body, because its method has no body. */
 function hasEmptyChunks({ method, headers }: ReferenceRequest): boolean {
-  return method !== "PUT" && method !== "POST" && "transfer-encoding" in headers;
+  return !/^(?:PUT|POST|PATCH)$/.test(method) && "transfer-encoding" in headers;
 }
 
 /** Reads a request preamble without its final CR LF CR LF, also from a connection over TLS. */

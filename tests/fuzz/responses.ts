@@ -14,7 +14,7 @@ import { describe, readOneResponse } from "./oracle.ts";
 import type { Random } from "./random.ts";
 import { convertForWay, flatten, receiveOfResponse, type Way, WAYS } from "./received.ts";
 
-const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT"];
+const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"];
 
 /**
  * Separates the responses in an input; the first character of each selects the request's method.

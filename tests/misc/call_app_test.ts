@@ -509,7 +509,7 @@ Deno.test("mkreq refuses a request that could not have been received", () => {
   for (const { text } of refusedUris) {
     assertCallerError(() => mkreq("GET", text), formatLabel(text));
   }
-  for (const method of ["get", "PATCH", "", "constructor"]) {
+  for (const method of ["get", "TRACE", "", "constructor"]) {
     assertRangeError(() => callWith(mkreq, method, "/"), method);
   }
   for (const headers of [{ "X-A": "b" }, { "a b": "c" }, { ["a".repeat(257)]: "b" }]) {

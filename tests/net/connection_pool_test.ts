@@ -420,8 +420,8 @@ async function cutSecondRequest(
   return () => failure;
 }
 
-for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-  const isSafe = method === "GET" || method === "HEAD";
+for (const method of ["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"] as const) {
+  const isSafe = ["GET", "HEAD", "OPTIONS"].includes(method);
   Deno.test(`${method} without a response over a reused connection is ${isSafe ? "" : "not "}repeated once`, async () => {
     using server = new RawServer();
     await using pool = new ConnectionPool(new Client(server.address));

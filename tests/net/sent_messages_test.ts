@@ -184,8 +184,8 @@ Deno.test("a client sends a path and a query as the target, and no other form", 
   await response;
 });
 
-Deno.test("a client doesn't send CONNECT, OPTIONS or TRACE", async (t) => {
-  const rows = [["CONNECT", "a:80"], ["OPTIONS", "*"], ["OPTIONS", "/"], ["TRACE", "/"]] as const;
+Deno.test("a client doesn't send CONNECT, TRACE or OPTIONS *", async (t) => {
+  const rows = [["CONNECT", "a:80"], ["OPTIONS", "*"], ["TRACE", "/"], ["patch", "/"]] as const;
   for (const [method, uri] of rows) {
     await t.step(`${method} ${uri}`, () => assertUnsent(method, uri, {}, null));
   }
@@ -194,6 +194,7 @@ Deno.test("a client doesn't send CONNECT, OPTIONS or TRACE", async (t) => {
 Deno.test("a client sends no request with a body that isn't allowed, or that is too large", async (t) => {
   const rows: [label: string, method: string, uri: string, HeadersToSend, BodyOut][] = [
     ["GET with a body", "GET", "/", {}, encodeLatin1("x")],
+    ["OPTIONS with a body", "OPTIONS", "/", {}, "{}"],
     ["GET with a length", "GET", "/", { "content-length": 0 }, null],
     ["a lone surrogate", "PUT", "/", {}, "a\ud800"],
     ["over 16 MiB", "PUT", "/", {}, new Uint8Array(16777217)],

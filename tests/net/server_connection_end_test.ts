@@ -257,7 +257,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
       formatErrorResponse(500),
     ],
     ["another version", readBodyApp, "GET / HTTP/1.2\r\n\r\n", "info", formatErrorResponse(505)],
-    ["another method", readBodyApp, "PATCH / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
+    ["another method", readBodyApp, "TRACE / HTTP/1.1\r\n\r\n", "info", formatErrorResponse(501)],
     ["an invalid body", readBodyApp, NO_CHUNKS, "info", formatErrorResponse(400)],
   ];
   await testEachRow(t, faultRows, async (_label, app, request, level, response) => {
@@ -369,7 +369,7 @@ Deno.test("at most 64 refused connections linger: a further refusal closes the o
     for (let n = 0; n < 70; n++) {
       const peer = await RawPeer.connect(serving.address);
       peers.push(peer);
-      await peer.send("PATCH / HTTP/1.1\r\n\r\n");
+      await peer.send("TRACE / HTTP/1.1\r\n\r\n");
       // Each request is answered, although all clients stay connected and the server has two slots.
       assertEquals(await peer.readPreamble(), formatErrorResponse(501));
     }
@@ -383,7 +383,7 @@ Deno.test("at most 64 refused connections linger: a further refusal closes the o
 
 Deno.test("closing a server also closes lingering connections", async () => {
   await using serving = serve(() => [200, "OK", {}, null]);
-  using peer = await RawPeer.connect(serving.address, "PATCH / HTTP/1.1\r\n\r\n");
+  using peer = await RawPeer.connect(serving.address, "TRACE / HTTP/1.1\r\n\r\n");
   assertEquals(await peer.readPreamble(), formatErrorResponse(501));
   const startTime = performance.now();
   serving.server.close();

@@ -30,8 +30,8 @@ RFC 9112
 §3.2.2 | server | Accept the absolute form | The server reads its path, query and host | tests/base/wire/sockets_test.ts: a server answers the requests of each row, and sends at most one response to other bytes
 §3.2.2 | server | With the absolute form, use the host of the target and ignore host | The host of the target replaces host | tests/base/wire/sockets_test.ts: a server answers the requests of each row, and sends at most one response to other bytes
 §3.2.2 | proxy | With the absolute form, replace host by the host of the target | The host of the target, or of the client, replaces host | tests/apps/proxy_spelling_test.ts: ProxyApp sends one spelling of each request line
-§3.2.3 | client | Send only host and port with CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
-§3.2.4 | client | Send * with OPTIONS for a whole server | The client doesn't send OPTIONS | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
+§3.2.3 | client | Send only host and port with CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, TRACE or OPTIONS *
+§3.2.4 | client | Send * with OPTIONS for a whole server | The client doesn't send OPTIONS | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, TRACE or OPTIONS *
 §3.2.4 | proxy | Forward OPTIONS with an absolute form without a path as * | OPTIONS gets 501, and isn't forwarded | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
 §4 | server | Send the space after the status, even without a reason | An empty reason is sent with its space | tests/net/server_connection_answer_test.ts: an invalid response of an app is logged as an error, and replaced by 500
 §5.1 | server | Answer white space between a name and its colon with 400 | Degu refuses a space before the colon | tests/base/wire/headers.rows.ts: a space before the colon
@@ -41,7 +41,7 @@ RFC 9112
 §5.2 | proxy | Replace a response with a folded line by 502, or replace its fold by spaces | The proxy replaces the response by 502 | tests/integration/smuggling_test.ts: a proxy passes on each valid response, and replaces a response that breaks a rule by 502
 §5.2 | client | Replace the fold of a line in a response by spaces | differs | tests/base/wire/headers.rows.ts: a folded line (obs-fold) with a colon
 §6.1 | client | Be able to read the chunked coding | Sizes in each valid spelling, extensions and trailers are read | tests/base/wire/framing.rows.ts: a response: framing by header, also of an error status
-§6.1 | server | Be able to read the chunked coding | Sizes in each valid spelling, extensions and trailers are read | tests/base/wire/framing.rows.ts: PUT and POST: framing by header, and 0 bytes are a null body
+§6.1 | server | Be able to read the chunked coding | Sizes in each valid spelling, extensions and trailers are read | tests/base/wire/framing.rows.ts: PUT, POST and PATCH: framing by header, and 0 bytes are a null body
 §6.1 | client, server | Apply the chunked coding once | transfer-encoding is chunked or omitted | tests/net/sent_messages_test.ts: neither a client nor a server sends headers that don't frame the body that it sends
 §6.1 | client | Apply chunked last if the body of a request has another coding | Degu doesn't apply other codings | tests/net/sent_messages_test.ts: neither a client nor a server sends headers that don't frame the body that it sends
 §6.1 | server | Apply chunked last if the body of a response has another coding, or close | Degu doesn't apply other codings | tests/net/sent_messages_test.ts: neither a client nor a server sends headers that don't frame the body that it sends
@@ -54,7 +54,7 @@ RFC 9112
 §6.1 | client | Treat a message of HTTP/1.0 with chunks as faulty, and close | The response is refused | tests/net/response_framing_test.ts: a response of HTTP/1.0 with transfer-encoding, and another version, are refused
 §6.2 | client, server | Don't send content-length with transfer-encoding | Degu refuses to send a message with both headers | tests/net/sent_messages_test.ts: neither a client nor a server sends headers that don't frame the body that it sends
 §6.3 | client | End a response to HEAD, and with 204 and 304, after its headers | These responses have no body, whatever their headers announce | tests/net/response_framing_test.ts: 204 and 304 have no body whatever their headers announce; after a 204 with content, or a 205 without framing, the connection is closed
-§6.3 | client | Ignore the headers that frame a successful response to CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
+§6.3 | client | Ignore the headers that frame a successful response to CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, TRACE or OPTIONS *
 §6.3 | proxy | Remove content-length from a forwarded message that also has transfer-encoding | The message is refused, and isn't forwarded | tests/integration/smuggling_test.ts: a proxy passes on each valid response, and replaces a response that breaks a rule by 502
 §6.3 | server | Answer a request whose last coding is not chunked with 400, and close | Such a request gets 400; a request with an unknown coding before chunked gets 501 | tests/base/wire/headers.rows.ts: transfer-encoding: another coding than chunked
 §6.3 | server | Answer an invalid content-length with 400, and close | Only digits are valid | tests/base/wire/range.rows.ts: a list, quotes or letters
@@ -120,7 +120,7 @@ RFC 9110
 §7.6.1 | proxy | Remove connection, and the headers that it names | differs | tests/apps/proxy_test.ts: ProxyApp relays each message byte by byte, even if connection names its host or framing
 §7.6.1 | proxy | Remove the headers that connection names, if a program has replaced the headers | differs: Remove connection, and the headers that it names | tests/apps/proxy_test.ts: the connection of a client can't remove headers that with() has set, in front of a proxy
 §7.6.1 | server | Don't send an option that names a header for all recipients | Degu adds only the option close | tests/net/server_connection_end_test.ts: the last response has connection: close with any header of the app, and the log names the reason
-§7.6.2 | proxy | Check and decrement max-forwards of TRACE and OPTIONS, and answer 0 | TRACE and OPTIONS get 501, and aren't forwarded | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
+§7.6.2 | proxy | Check and decrement max-forwards of TRACE and OPTIONS, and answer 0 | TRACE gets 501, and isn't forwarded | tests/integration/methods_test.ts: a proxy counts max-forwards of OPTIONS down, and answers at 0 itself; other methods pass it on
 §7.6.3 | proxy | Add via to each forwarded message | differs | tests/integration/smuggling_test.ts: a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it
 §7.6.3 | proxy | Don't combine members of via that name different protocols | via is forwarded unchanged | tests/integration/smuggling_test.ts: a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it
 §8.6 | server | Send content-length in response to HEAD only if GET would have that length | The length is the length of the app's body. With null, the app's number is sent | tests/net/http_1_0_requests_test.ts: a framing header that an app returns to HEAD must match its body
@@ -134,14 +134,15 @@ RFC 9110
 §9.3.4 | server | Answer a PUT with 201 if it creates, and with 200 or 204 if it replaces | FilesApp sends 201 and 204 | files/tests/put_test.ts: PUT responds with 201 to a new file, with 204 to a replaced one, and repeats the digest
 §9.3.4 | server | Answer a PUT with a validator only if the content was saved unchanged | FilesApp doesn't send a validator | files/tests/put_test.ts: the response to a PUT of content has no validator
 §9.3.4 | server | Redirect a PUT that is to change another resource | FilesApp changes the file of the URI, and doesn't follow links | files/tests/delete_test.ts: writing requests reject paths that peers may not write, and change no file
-§9.3.6 | client | Send the port with CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
+§9.3.6 | client | Send the port with CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, TRACE or OPTIONS *
 §9.3.6 | server | Refuse CONNECT with an invalid port | CONNECT gets 501 | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
 §9.3.6 | proxy | Forward the remaining bytes when one side of a tunnel closes | A proxy doesn't open tunnels | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
-§9.3.6 | client | Ignore the headers that frame a successful response to CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
+§9.3.6 | client | Ignore the headers that frame a successful response to CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, TRACE or OPTIONS *
 §9.3.6 | server | Don't frame a successful response to CONNECT | CONNECT gets 501 | tests/base/wire/preamble.rows.ts: an unsupported method with its URI
+§9.3.7 | server | Accept content in OPTIONS | differs | tests/integration/methods_test.ts: an OPTIONS with a body that isn't empty gets 400, and an empty body counts as none
 §9.3.7 | proxy | Don't add max-forwards | Degu doesn't add max-forwards | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
-§9.3.7 | client | Send content-type with the content of OPTIONS | The client doesn't send OPTIONS | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
-§9.3.8 | client | Don't send secrets or content with TRACE | The client doesn't send TRACE | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
+§9.3.7 | client | Send content-type with the content of OPTIONS | The client doesn't send content with OPTIONS | tests/net/sent_messages_test.ts: a client sends no request with a body that isn't allowed, or that is too large
+§9.3.8 | client | Don't send secrets or content with TRACE | The client doesn't send TRACE | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, TRACE or OPTIONS *
 §15 | client | Treat an unknown status as the first status of its class | response.ok and expectOk check the class | tests/net/requester_test.ts: a client handles an unknown status by its class
 §15.2 | server | Don't send 1xx to a client of HTTP/1.0 | A client of HTTP/1.0 gets no 100 Continue | tests/net/http_1_0_requests_test.ts: a client of HTTP/1.0 gets no 100, also with expect: 100-continue
 §15.2 | client | Be able to read 1xx before a response | The client skips interim responses, except 101, which no request asks for | tests/net/interim_responses_test.ts: interim responses are skipped, and the connection is used again

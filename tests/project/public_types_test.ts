@@ -87,7 +87,7 @@ type AllTrue<Checks extends readonly true[]> = Checks;
 
 /** The types that apps use. */
 export type OfBase = AllTrue<[
-  IsExact<base.Method, "GET" | "HEAD" | "DELETE" | "PUT" | "POST">,
+  IsExact<base.Method, "GET" | "HEAD" | "DELETE" | "PUT" | "POST" | "PATCH" | "OPTIONS">,
   IsExact<base.HeadersToSend["content-length"], number | undefined>,
   IsExact<base.HeadersToSend["range"], base.Range | base.SuffixRange | string | undefined>,
   IsExact<

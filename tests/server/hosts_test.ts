@@ -133,7 +133,7 @@ Deno.test("a misdirected request ends the session: its body and the requests beh
 Deno.test("another method or version keeps its status before the host is checked", async () => {
   await using serving = serveNames(["camera.local"]);
   const rows = [
-    ["PATCH / HTTP/1.1\r\nhost: evil.example\r\n\r\n", 501],
+    ["TRACE / HTTP/1.1\r\nhost: evil.example\r\n\r\n", 501],
     ["GET / HTTP/2.0\r\nhost: evil.example\r\n\r\n", 505],
     ["GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400],
   ] as const;

@@ -21,7 +21,7 @@ export function formatErrorResponse(status: keyof typeof REASONS): string {
   return `HTTP/1.1 ${status} ${REASONS[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`;
 }
 
-const METHODS = ["GET", "HEAD", "DELETE", "PUT", "POST"];
+const METHODS = ["GET", "HEAD", "DELETE", "PUT", "POST", "PATCH", "OPTIONS"];
 
 const TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -53,7 +53,8 @@ export function findErrorResponse(text: string): string {
     digits.includes(version[5]!) && digits.includes(version[7]!);
   if (!isVersion) return formatErrorResponse(400);
   if (version !== "HTTP/1.1" && version !== "HTTP/1.0") return formatErrorResponse(505);
-  return formatErrorResponse(METHODS.includes(word) ? 400 : 501);
+  const isForServer = word === "OPTIONS" && text.split(" ")[1] === "*";
+  return formatErrorResponse(METHODS.includes(word) && !isForServer ? 400 : 501);
 }
 
 /**

@@ -48,7 +48,7 @@ export const limits = {
   interimResponses: 32,
 } as const;
 
-export const methods = ["GET", "PUT", "POST", "HEAD", "DELETE"] as const;
+export const methods = ["GET", "PUT", "POST", "PATCH", "HEAD", "DELETE", "OPTIONS"] as const;
 
 /** The message that a block of header lines belongs to: a request of a method, or a response. */
 type HeaderRules = typeof methods[number] | "response" | "partial response";
@@ -86,7 +86,7 @@ const URI = new RegExp(`^/${formatClass(allowedBytes.uri)}*$`);
 const LITERAL = new RegExp(`^${formatClass(allowedBytes.path)}$`);
 const UNESCAPED = new RegExp(`^${formatClass(allowedBytes.unescaped)}$`);
 const BUILT = new RegExp(`^${formatClass(allowedBytes.builtPath)}$`);
-const REQUEST_LINE = /^(GET|PUT|POST|HEAD|DELETE) ([^ ]+) HTTP\/1\.([01])$/;
+const REQUEST_LINE = /^(GET|PUT|POST|PATCH|HEAD|DELETE|OPTIONS) ([^ ]+) HTTP\/1\.([01])$/;
 const STATUS_LINE = new RegExp(
   `^HTTP/1\\.([01]) ([1-5][0-9]{2}) (${formatClass(allowedBytes.reason)}*)$`,
 );
@@ -411,7 +411,7 @@ export function parseReferenceHeaders(block: string, rules: HeaderRules): FlatHe
   if (hasLength && isChunked) return null;
   // A length of 0 announces no content, and the chunks of a request without a body must be empty.
   const hasContentLength = hasLength && headers["content-length"] !== 0;
-  const mayHaveContent = rules.endsWith("response") || rules === "PUT" || rules === "POST";
+  const mayHaveContent = rules.endsWith("response") || /^(?:PUT|POST|PATCH)$/.test(rules);
   return hasContentLength && !mayHaveContent ? null : headers;
 }
 

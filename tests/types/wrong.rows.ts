@@ -122,7 +122,7 @@ a GET with a body | Argument of type '"hello"' is not assignable to parameter of
 - client.request("GET", "/", {}, "hello");
 + client.request("POST", "/", {}, "hello");
 
-a method that is a GET at run time, with a body | RangeError: if the method is GET, since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI
+a method that is a GET at run time, with a body | RangeError: if the method is GET, since only PUT, POST and PATCH have a body; buildUri(path, parameters) puts parameters in the URI
 - const method: Method = JSON.parse('"GET"');
 - await client.request(method, "/", {}, "hello");
 + const method: Method = JSON.parse('"GET"');

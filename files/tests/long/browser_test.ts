@@ -31,6 +31,8 @@ const REQUESTS: readonly [method: string, uri: string, headers?: object][] = [
   ["PUT", "/file.txt"],
   ["POST", "/?bundle=put"],
   ["POST", "/?bundle=put", { "content-type": "application/octet-stream" }],
+  ["PATCH", "/file.txt"],
+  ["OPTIONS", "/file.txt"],
   ["DELETE", "/other.txt"],
 ];
 

@@ -35,7 +35,7 @@ const LENGTH_5 = "content-length: 5",
   CHUNKED = "transfer-encoding: chunked";
 const COLUMNS = [[], [LENGTH_5], [LENGTH_0], [CHUNKED], [LENGTH_5, CHUNKED], [LENGTH_0, CHUNKED]];
 
-const ANY: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
+const ANY: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST", "PATCH", "OPTIONS"];
 const NOT_HEAD = ANY.filter((method) => method !== "HEAD");
 
 // deno-fmt-ignore
@@ -43,10 +43,10 @@ const TABLE: readonly (readonly [
   rule: string, rfc: string, methods: readonly Method[], statuses: readonly number[] | null, bodies: readonly (Outcome | undefined)[],
 ])[] = [
   // `undefined`: the message is followed by another. The headers: neither length 5 length 0 chunked both, and with length 0
-  ["PUT and POST: framing by header, and 0 bytes are a null body", "RFC 9112 §6.3 (3)–(7)",
-    ["PUT", "POST"], null,                                                  [null,       5,          null,       "chunked",  conflict, conflict]],
-  ["GET, HEAD and DELETE have no body; an empty one is allowed", "RFC 9110 §9.3.1",
-    ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  null,       "no chunk", conflict, conflict]],
+  ["PUT, POST and PATCH: framing by header, and 0 bytes are a null body", "RFC 9112 §6.3 (3)–(7)",
+    ["PUT", "POST", "PATCH"], null,                                         [null,       5,          null,       "chunked",  conflict, conflict]],
+  ["GET, HEAD, DELETE and OPTIONS have no body; an empty one is allowed", "RFC 9110 §9.3.1",
+    ["GET", "HEAD", "DELETE", "OPTIONS"], null,                             [null,       forbidden,  null,       "no chunk", conflict, conflict]],
   ["a response: framing by header, also of an error status", "RFC 9112 §6.3 (3)–(8)",
     NOT_HEAD, [200, 404],                                                   ["connection", 5,          null,       "chunked",  conflict, conflict]],
   ["a response to HEAD: no body, but framing headers", "RFC 9112 §6.3 (1)",

@@ -54,12 +54,12 @@ export const refusedRequestLines: readonly RefusedRow[] = [
   ...refuseRequests(
     "an unsupported method",
     "BAD_METHOD",
-    ...["PATCH / HTTP/1.1", "OPTIONS / HTTP/1.1", "TRACE / HTTP/1.1"],
+    ...["TRACE / HTTP/1.1", "PROPFIND / HTTP/1.1", "patch / HTTP/1.1"],
   ),
   ...refuseRequests(
     "an unsupported method with its URI",
     ["BAD_METHOD", "BAD_URI", "BAD_PATH"],
-    ...["OPTIONS * HTTP/1.1", "OPTIONS http://a/ HTTP/1.1", "CONNECT a:1 HTTP/1.1"],
+    ...["OPTIONS * HTTP/1.1", "TRACE http://a/ HTTP/1.1", "CONNECT a:1 HTTP/1.1"],
     ...["CONNECT a: HTTP/1.1"],
   ),
   ...refuseRequests(

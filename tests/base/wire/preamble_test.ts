@@ -175,7 +175,7 @@ Deno.test("formatRequest refuses a method or URI that could not be read back", (
     assertRangeError(() => formatRequest("GET", target, {}), formatLabel(target));
   }
   for (
-    const method of ["", "get", "PATCH", "GET ", " GET", "GET\r\n", "constructor", "__proto__"]
+    const method of ["", "get", "TRACE", "GET ", " GET", "GET\r\n", "constructor", "__proto__"]
   ) {
     assertRangeError(() => callWith(formatRequest, method, "/", {}), formatLabel(method));
   }
@@ -234,9 +234,11 @@ const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string
   "ChunkedBodyIter": { make: () => new ChunkedBodyIter([]), line: "transfer-encoding: chunked" },
 };
 
+const WITH_BODY: readonly (typeof methods)[number][] = ["PUT", "POST", "PATCH"];
+
 Deno.test("formatRequest and formatResponse announce 0 bytes for a null body, where a body may be", () => {
   for (const method of methods) {
-    const line = method === "PUT" || method === "POST" ? "content-length: 0\r\n" : "";
+    const line = WITH_BODY.includes(method) ? "content-length: 0\r\n" : "";
     const text = decodeLatin1(formatRequest(method, "/", {}, null));
     assertEquals(text, `${method} / HTTP/1.1\r\n${line}\r\n`);
   }
@@ -253,7 +255,7 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
     const isChunked = line === "transfer-encoding: chunked";
     const framingHeaders = isChunked ? chunked : makeLengthHeaders(Number(line.slice(16)));
     for (const givenHeaders of [{}, framingHeaders]) {
-      for (const method of ["PUT", "POST"] as const) {
+      for (const method of WITH_BODY) {
         const headers = Object.freeze({ a: "1", ...givenHeaders, z: "2" });
         const names = Object.keys(headers);
         const message = `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`;
@@ -284,7 +286,7 @@ Deno.test("formatRequest and formatResponse refuse a framing header with a null 
     const isEmpty = "content-length" in headers && headers["content-length"] === 0;
     for (const method of methods) {
       const format = () => formatRequest(method, "/", headers, null);
-      if (isEmpty && (method === "PUT" || method === "POST")) {
+      if (isEmpty && WITH_BODY.includes(method)) {
         assertEquals(format(), formatRequest(method, "/", {}, null));
       } else assertRangeError(format, `${method} ${label}`);
     }

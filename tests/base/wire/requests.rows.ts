@@ -237,13 +237,15 @@ const refusedAtOnce: Readonly<Record<400 | 421 | 501 | 505 | "silence", readonly
     ...["\r\nGET / HTTP/1.1\n", "\r\nGET / HTTP/1.1\r\nhost: a\n"],
     ...["GET * HTTP/1.1\r\n\r\n", "GET a:80 HTTP/1.1\r\n\r\n", "GET ftp://a/ HTTP/1.1\r\n\r\n"],
     "GET http://u@a/ HTTP/1.1\r\n\r\n",
+    ...["PATCH * HTTP/1.1\r\n\r\n", "OPTIONS ** HTTP/1.1\r\n\r\n", "OPTIONS a HTTP/1.1\r\n\r\n"],
+    `OPTIONS / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}`,
     ...["GET /\r\n\r\n", "BREW /a pot HTTP/1.1\r\n\r\n", "BREW / FOO\r\n\r\n"],
   ],
   501: [
     ...["get / HTTP/1.1\r\n\r\n", "M-SEARCH * HTTP/1.1\r\n\r\n", "PROPFIND / HTTP/1.1\r\n\r\n"],
     ...["a!#$%&'*+-.^_`|~0 / HTTP/1.1\r\n\r\n", `${"A".repeat(64)} / HTTP/1.1\r\n\r\n`],
     ...[`OPTIONS * HTTP/1.1\r\nmax-forwards: 0\r\n\r\n${NEXT}`, "CONNECT a:80 HTTP/1.1\r\n\r\n"],
-    "PATCH / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
+    "TRACE / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
     ...["OPTIONS * HTTP/1.0\r\n\r\n", "BREW / HTTP/1.0\r\n\r\n", "get / HTTP/1.0\r\n\r\n"],
     ...["gzip, chunked", "gzip,Chunked", "a, b, chunked", "identity, chunked"].map((value) =>
       `PUT / HTTP/1.1\r\ntransfer-encoding: ${value}\r\n\r\n0\r\n\r\n`
