@@ -13,7 +13,10 @@ import {
  * A time that `Date` can't hold is an invalid date. Deno truncates `mtime` to milliseconds, and
  * `ctime`, which can't be set, to seconds.
  */
-export type FileStats = Pick<Deno.FileInfo, "dev" | "ino" | "nlink" | "size" | "mtime" | "ctime">;
+export type FileStats = Pick<
+  Deno.FileInfo,
+  "dev" | "ino" | "nlink" | "size" | "blocks" | "mtime" | "ctime"
+>;
 
 export type OpenFileStats = FileStats & Pick<Deno.FileInfo, "isFile" | "mode">;
 
@@ -24,11 +27,11 @@ export type OpenFileStats = FileStats & Pick<Deno.FileInfo, "isFile" | "mode">;
  */
 export function statOpenFile(file: number): OpenFileStats {
   const stats = fstatSync(file);
-  const { dev, ino, nlink, size, mode } = stats;
+  const { dev, ino, nlink, size, blocks, mode } = stats;
   // Make dates from the numbers, which are equal to Deno's times: the dates of `node:fs` are
   // rounded.
   const [mtime, ctime] = [new Date(stats.mtimeMs), new Date(stats.ctimeMs)];
-  return { dev, ino, nlink, size, mode, mtime, ctime, isFile: stats.isFile() };
+  return { dev, ino, nlink, size, blocks, mode, mtime, ctime, isFile: stats.isFile() };
 }
 
 export interface OpenFile {

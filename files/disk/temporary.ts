@@ -30,6 +30,7 @@ import {
   removeIfPresentSync,
 } from "./names.ts";
 import { fileErrorCodeOf } from "@degu/degu/internal";
+import { findHoles } from "./holes.ts";
 import type { SpaceReservation } from "./space.ts";
 
 export interface TemporaryFileOptions {
@@ -80,6 +81,9 @@ export class TemporaryFile implements Disposable {
   /** Whether the disk has refused the modification time. */
   isTimeUnset = false;
   reservation: SpaceReservation | null = null;
+  /** Whether the source of the file has holes. */
+  isSourceSparse = false;
+  #position = 0;
   #isOpen = true;
   /** Whether the file was created and has no bytes yet, so that its position is 0. */
   #isNew: boolean;
@@ -168,22 +172,48 @@ export class TemporaryFile implements Disposable {
       // Synchronous, because a seek doesn't use the disk.
       this.file.seekSync(position, Deno.SeekMode.Start);
     }
+    this.#position = position;
     this.#backgroundSync = new BackgroundSync(this.path, position);
   }
 
+  /** Seeks over zeros, so that they take no space. The file always ends at its position. */
   async write(bytes: Uint8Array): Promise<void> {
     this.#isNew = false;
     try {
-      for (let count = 0; count < bytes.length;) {
-        const writtenCount = await this.file.write(bytes.subarray(count));
-        this.reservation?.reduce(writtenCount);
-        count += writtenCount;
+      let start = 0;
+      for (const hole of findHoles(bytes, this.#position, this.isSourceSparse)) {
+        await this.#writeData(bytes.subarray(start, hole.start));
+        if (hole.stop === bytes.length) await this.#extend(bytes.subarray(hole.start));
+        else this.file.seekSync(hole.stop - hole.start, Deno.SeekMode.Current);
+        start = hole.stop;
       }
+      await this.#writeData(bytes.subarray(start));
     } catch (error) {
       throw addPath(withMountAdvice(error), "write", this.path);
     }
+    this.#position += bytes.length;
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
     await this.#backgroundSync.add(bytes.length);
+  }
+
+  async #writeData(bytes: Uint8Array): Promise<void> {
+    for (let count = 0; count < bytes.length;) {
+      const writtenCount = await this.file.write(bytes.subarray(count));
+      this.reservation?.reduce(writtenCount);
+      count += writtenCount;
+    }
+  }
+
+  async #extend(zeros: Uint8Array): Promise<void> {
+    const position = this.file.seekSync(zeros.length, Deno.SeekMode.Current);
+    try {
+      await this.file.truncate(position);
+    } catch {
+      // Not every file system can extend a file, and FAT writes the zeros: a full disk then fails
+      // again, with the error of a write.
+      this.file.seekSync(-zeros.length, Deno.SeekMode.Current);
+      await this.#writeData(zeros);
+    }
   }
 
   async setModified(modified: Date): Promise<void> {

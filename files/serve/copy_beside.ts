@@ -9,10 +9,12 @@ import { open } from "node:fs/promises";
 import type { Session } from "@degu/degu/server";
 import { fileErrorCodeOf } from "@degu/degu/internal";
 import { ignoreRefusal, setMode } from "../disk/files.ts";
+import { isSparse, spaceOf } from "../disk/holes.ts";
 import { dirname } from "../disk/paths.ts";
+import { NO_PART } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { makeHash } from "../digest.ts";
-import { READ_FLAGS } from "../file_pieces.ts";
+import { READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { inUseRefusal } from "../refusal.ts";
 import { copyPrefix } from "../reuse.ts";
 import type { FileCopy } from "../small_files.ts";
@@ -66,8 +68,13 @@ async function copyTo(
   // The file may already have a final mode that its owner can't read.
   setMode(source.path, 0o600);
   await using handle = await open(source.path, READ_FLAGS);
-  const { size: length } = await handle.stat();
-  using reservation = unfinishedUploads.reserveSpace(session, null, length, 0, 0);
+  const stats = statOpenFile(handle.fd);
+  const { size: length } = stats;
+  using reservation = unfinishedUploads.reserveSpace(session, null, {
+    length,
+    sourceSpace: spaceOf(stats),
+    part: NO_PART,
+  });
   unfinishedUploads.makeDirectory();
   const { newMode, hasOwnMode } = source;
   const copy = unfinishedUploads.create({
@@ -78,6 +85,7 @@ async function copyTo(
   });
   try {
     copy.reservation = reservation;
+    copy.isSourceSparse = isSparse(stats);
     const hash = makeHash();
     const makeReadError = (cause?: unknown) =>
       cause instanceof Error ? cause : inUseRefusal(`${source.path} has changed`);

@@ -32,6 +32,7 @@ import {
   SERVED_PIECE_BYTES,
   statOpenFile,
 } from "../file_pieces.ts";
+import { makeSpaceHeader } from "../file_space.ts";
 import type { FileRequest } from "./file_request.ts";
 import { makeListBody } from "./list_body.ts";
 import { isModeRequested, makeModeHeader, permissionBitsOf } from "../modes.ts";
@@ -178,6 +179,7 @@ async function answerWithVersion(
       "content-type": contentType,
       "file-stamp": versionedStampOf(stats),
       ...makeModeHeader(permissionBitsOf(file.mode)),
+      ...makeSpaceHeader(stats),
       ...makeValidatorHeaders(
         stats === file.stats ? validators : makeValidators(stats, file.checkedAt),
       ),

@@ -8,7 +8,7 @@ import {
   retryReplace,
   syncAllIfPossible,
 } from "../disk/names.ts";
-import { isDiskFullError } from "../disk/space.ts";
+import { isDiskFullError, NO_PART } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { isTooManyOpenFilesError, joinSignals } from "@degu/degu/internal";
 import { openServedFile } from "./resolve_path.ts";
@@ -43,6 +43,7 @@ import {
 } from "./put_request.ts";
 import {
   abortWriter,
+  findPart,
   partSizeOf,
   type UnfinishedUploads,
   withExclusiveWriter,
@@ -115,18 +116,23 @@ async function receiveWhole(
   upload: WholeUpload,
 ): Promise<ResponseTuple> {
   const { request: { body }, session, uploadDisks } = fileRequest;
-  const { digest, length, size, isDigestLast, reusedPrefix, mode } = upload;
+  const { digest, length, size, isDigestLast, reusedPrefix, mode, space: sourceSpace } = upload;
   const { existing, parent } = checkDestination(fileRequest, size ?? 0);
   checkCondition(fileRequest, existing);
   const unfinishedUploads = uploadDisks.find(parent);
   try {
-    using reservation = unfinishedUploads.reserveSpace(session, null, size ?? 0, 0, 0);
+    using reservation = unfinishedUploads.reserveSpace(session, null, {
+      length: size ?? 0,
+      sourceSpace,
+      part: NO_PART,
+    });
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
     const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.modeMask);
     // Without a lock, another process would take the file for a leftover of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
+    temporaryFile.isSourceSparse = sourceSpace !== null;
     const start = basis?.length ?? 0;
     const prefixHash = basis && await basis.copyTo(temporaryFile);
     const hash = prefixHash ?? (digest === null && !isDigestLast ? null : makeHash());
@@ -136,7 +142,8 @@ async function receiveWhole(
     if (hash !== null) checkDigest(hash, sha256!, reusedPrefix);
     return await finishUpload(fileRequest, upload, sha256, temporaryFile);
   } catch (error) {
-    throw unfinishedUploads.toDiskRefusal(error, size, session, null);
+    const file = size === null ? null : { length: size, sourceSpace };
+    throw unfinishedUploads.toDiskRefusal(error, file, session, null);
   }
 }
 
@@ -144,7 +151,7 @@ async function receiveResumable(
   fileRequest: FileRequest,
   upload: ResumablePut,
 ): Promise<ResponseTuple> {
-  const { offset, length } = upload;
+  const { offset, length, space: sourceSpace } = upload;
   const { existing, parent } = checkDestination(fileRequest, length);
   // If the client has sent all bytes, an app that only adds files may confirm an existing file.
   if (fileRequest.write === "add" && offset === length) {
@@ -160,7 +167,8 @@ async function receiveResumable(
     );
   } catch (error) {
     // Convert the error only now: the part has its final size after the file is closed.
-    throw unfinishedUploads.toDiskRefusal(error, length, fileRequest.session, partPath);
+    const file = { length, sourceSpace };
+    throw unfinishedUploads.toDiskRefusal(error, file, fileRequest.session, partPath);
   }
 }
 
@@ -172,9 +180,9 @@ async function continuePart(
   supersededSignal: AbortSignal,
 ): Promise<ResponseTuple> {
   const { request: { body }, session } = fileRequest;
-  const { offset, length, reusedPrefix } = upload;
-  const partBytes = partSizeOf(partPath);
-  const isPartOffset = offset === 0 || offset === partBytes;
+  const { offset, length, reusedPrefix, space: sourceSpace } = upload;
+  const part = findPart(partPath);
+  const isPartOffset = offset === 0 || offset === part.bytes;
   // An identical empty file is confirmed, as every other identical file.
   const mayConfirm = !isPartOffset || length === 0;
   await using basis = isPartOffset
@@ -203,16 +211,14 @@ async function continuePart(
     "abort",
     () => body?.cancel(supersededSignal.reason).catch(() => {}),
   );
-  const writeStart = basis === null ? offset : 0;
-  using reservation = unfinishedUploads.reserveSpace(
-    session,
-    partPath,
+  using reservation = unfinishedUploads.reserveSpace(session, partPath, {
     length,
-    writeStart,
-    partBytes,
-  );
+    sourceSpace,
+    part: basis === null && offset > 0 ? part : NO_PART,
+  });
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
   temporaryFile.reservation = reservation;
+  temporaryFile.isSourceSparse = sourceSpace !== null;
   // If the copy fails, the part is removed, because the prefix can be copied again.
   const prefixHash = basis && await basis.copyTo(temporaryFile);
   try {
@@ -277,9 +283,11 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   // If a file of this length exists, it may be identical, and the client then sends no bytes. So
   // check the space only if no such file exists.
   if (existingFile === null) {
-    const { session } = fileRequest;
-    unfinishedUploads.reserveSpace(session, partPath, upload.length, offset, offset)
-      ?.[Symbol.dispose]();
+    unfinishedUploads.reserveSpace(fileRequest.session, partPath, {
+      length: upload.length,
+      sourceSpace: upload.space,
+      part: offset > 0 ? findPart(partPath) : NO_PART,
+    })?.[Symbol.dispose]();
   }
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {

@@ -7,6 +7,7 @@
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeadersToSend } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";
+import { spaceOf } from "../disk/holes.ts";
 import { lockFile, type ModeSupport, probeModes, probeOwner } from "../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../disk/names.ts";
 import { fileErrorCodeOf } from "@degu/degu/internal";
@@ -14,7 +15,11 @@ import {
   availableBytesOf,
   describeFullDisk,
   describeShortage,
+  type IncompleteFile,
   isDiskFullError,
+  neededSpaceOf,
+  NO_PART,
+  type PartSize,
   readFreeBytes,
   reserveSpace,
   type SpaceReservation,
@@ -38,6 +43,7 @@ const MAX_AGE_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 
 interface UnfinishedFile {
   readonly path: string;
+  /** The space that the file takes. */
   readonly size: number;
   /** The time of the last write, in milliseconds since 1970. */
   readonly modified: number;
@@ -214,21 +220,25 @@ export class UnfinishedUploads {
     return isRemoved;
   }
 
-  /** Reserves space for a file, before its body is read. */
+  /**
+   * Reserves space for a file, before its body is read.
+   *
+   * @param file The file with the part that is continued. Any other part will be overwritten.
+   */
   reserveSpace(
     session: Session | undefined,
     partPath: string | null,
-    length: number,
-    offset: number,
-    partBytes: number,
+    file: IncompleteFile,
   ): SpaceReservation | null {
-    return reserveSpace(this.#directory, length - offset, partBytes - offset, (shortage) => {
+    const part = findPart(partPath);
+    const freedBytes = part.space - file.part.space;
+    return reserveSpace(this.#directory, neededSpaceOf(file), freedBytes, (shortage) => {
       const { neededBytes, freeBytes, reservedBytes } = shortage;
       const missingBytes = neededBytes + reservedBytes - freeBytes;
       const parts = this.#listInterruptedParts(session, partPath);
       if (sumSizes(parts) >= missingBytes && this.#removeParts(parts, missingBytes)) return;
       const headers = {
-        "upload-offset": `${partBytes}`,
+        "upload-offset": `${part.bytes}`,
         "disk-free": `${availableBytesOf(shortage)}`,
         ...this.#diskHeader,
       };
@@ -242,7 +252,7 @@ export class UnfinishedUploads {
    */
   toDiskRefusal(
     error: unknown,
-    length: number | null,
+    file: Omit<IncompleteFile, "part"> | null,
     session: Session | undefined,
     partPath: string | null,
   ): unknown {
@@ -252,8 +262,8 @@ export class UnfinishedUploads {
       return isDiskError ? otherDiskRefusal(error) : error;
     }
     this.#removeParts(this.#listInterruptedParts(session, partPath), Infinity);
-    const partBytes = partPath === null ? 0 : partSizeOf(partPath);
-    const neededBytes = length === null ? null : length - partBytes;
+    const part = findPart(partPath);
+    const neededBytes = file === null ? null : neededSpaceOf({ ...file, part });
     const freeBytes = readFreeBytes(this.#directory);
     const problem = describeFullDisk(error, "", neededBytes, freeBytes);
     const headers: HeadersToSend = {
@@ -303,7 +313,7 @@ export class UnfinishedUploads {
       if (!path.startsWith(prefix) || !UNFINISHED_NAME_PATTERN.test(name)) continue;
       const stats = lstatOrNull(path);
       if (!stats?.isFile) continue;
-      files.push({ path, size: stats.size, modified: Number(stats.mtime) });
+      files.push({ path, size: spaceOf(stats), modified: Number(stats.mtime) });
     }
     return files;
   }
@@ -340,9 +350,13 @@ function keysOf(session: Session | undefined): readonly [string, string] {
   return [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
 }
 
+export function findPart(partPath: string | null): PartSize {
+  const stats = partPath === null ? null : lstatOrNull(partPath);
+  return stats?.isFile ? { bytes: stats.size, space: spaceOf(stats) } : NO_PART;
+}
+
 export function partSizeOf(partPath: string): number {
-  const stats = lstatOrNull(partPath);
-  return stats?.isFile ? stats.size : 0;
+  return findPart(partPath).bytes;
 }
 
 const partWriters = new Map<string, {

@@ -418,7 +418,15 @@ Deno.test("a small file that changed in the last two seconds is read twice, and 
 
 const [EARLIER, LATER, INVALID] = [new Date(1000), new Date(2000), new Date(NaN)];
 
-const first: FileStats = { dev: 1, ino: 2, nlink: 1, size: 100, mtime: EARLIER, ctime: EARLIER };
+const first: FileStats = {
+  dev: 1,
+  ino: 2,
+  nlink: 1,
+  size: 100,
+  blocks: 8,
+  mtime: EARLIER,
+  ctime: EARLIER,
+};
 
 const STATES: readonly (readonly [label: string, now: Partial<FileStats>, overwritten: boolean])[] =
   [
@@ -626,7 +634,7 @@ Deno.test("the cache of digests has a limit", () => {
   const cache = new DigestCache();
   const openFile = (ino: number) => ({
     path: "/file",
-    stats: { dev: 1, ino, nlink: 1, size: 1, mtime: new Date(0), ctime: new Date(0) },
+    stats: { dev: 1, ino, nlink: 1, size: 1, blocks: 8, mtime: new Date(0), ctime: new Date(0) },
     checkedAt: Date.now(),
   });
   for (let i = 0; i < 10_001; i++) cache.add(openFile(i), `${i}`);

@@ -5,7 +5,14 @@ import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, isTransient, type Requester } from "@degu/degu/client";
 import { lstatOrNull } from "../disk/names.ts";
 import { basename } from "../disk/paths.ts";
-import { isDiskFullError, reserveSpace, type SpaceReservation } from "../disk/space.ts";
+import {
+  type IncompleteFile,
+  isDiskFullError,
+  neededSpaceOf,
+  NO_PART,
+  reserveSpace,
+  type SpaceReservation,
+} from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, makeHash } from "../digest.ts";
 import { isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
@@ -193,7 +200,7 @@ export async function downloadFile(fileToDownload: FileToDownload): Promise<Tran
     fileDownload = new FileDownload({ ...fileToDownload, partFile, initialInfo });
     return await fileDownload.run();
   } catch (error) {
-    const diskFullError = toDiskFullError(error, file, fileDownload?.total, openedPart);
+    const diskFullError = toDiskFullError(error, file, fileDownload?.source, openedPart);
     if (diskFullError !== error) throw diskFullError;
     // The connection, or the caller's signal, may have an error with the same code.
     const isDiskError = error instanceof Error && error.message.includes(basename(file));
@@ -219,7 +226,7 @@ interface DownloadTask extends FileToDownload {
 class FileDownload implements Disposable {
   readonly #task: DownloadTask;
   #reservation: SpaceReservation | null = null;
-  total: number | null = null;
+  source: Omit<IncompleteFile, "part"> | null = null;
 
   constructor(task: DownloadTask) {
     this.#task = task;
@@ -245,7 +252,7 @@ class FileDownload implements Disposable {
     if (requiredPrefix !== null && !isPrefixReused) await this.#checkPrefix(requiredPrefix);
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
-    if (resumedPart === null && plan.size !== undefined) this.#reserveSpace(plan.size, 0);
+    if (resumedPart === null && plan.size !== undefined) await this.#checkSpace(plan.size);
     const completePart = resumedPart ?? await this.#receiveWhole(await requestContent(client, uri));
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = settings.modified ?? completePart.version.modified;
@@ -332,15 +339,30 @@ class FileDownload implements Disposable {
       await this.#hashLocalPrefix({ path: file, length: total }) === sha256;
   }
 
-  /** Reserves space for the bytes from `start` on. The part is cut at `start`. */
-  #reserveSpace(total: number, start: number): void {
-    this.total = total;
-    const { directory, leftoverBytes } = this.#task.partFile;
+  /** A list doesn't have the space of a file, so a sparse file may seem not to fit. */
+  async #checkSpace(total: number): Promise<void> {
+    try {
+      this.#reserveSpace(total, 0, null);
+    } catch (error) {
+      const { client, uri } = this.#task;
+      const response = await client.request("HEAD", uri, {});
+      await response.discard();
+      const space = response.status === 200 ? versionOf("HEAD", uri, response).space : null;
+      if (space === null) throw error;
+      this.#reserveSpace(total, 0, space);
+    }
+  }
+
+  /** Reserves space for the bytes from `start` on, the end of the part or 0. */
+  #reserveSpace(total: number, start: number, sourceSpace: number | null): void {
+    this.source = { length: total, sourceSpace };
+    const { directory, leftoverSpace } = this.#task.partFile;
+    const part = start > 0 ? { bytes: start, space: leftoverSpace } : NO_PART;
     this[Symbol.dispose]();
     this.#reservation = reserveSpace(
       directory,
-      total - start,
-      leftoverBytes - start,
+      neededSpaceOf({ ...this.source, part }),
+      leftoverSpace - part.space,
       (shortage) => {
         throw localDiskFullError(this.#task.file, shortage, this.#task.partFile);
       },
@@ -384,9 +406,10 @@ class FileDownload implements Disposable {
     const { "content-length": total } = prefixResponse?.headers ?? {};
     if (prefixResponse === null || typeof total !== "number" || total < length) return null;
     const prefixVersion = versionOf("HEAD", this.#task.uri, prefixResponse);
-    const { etag, sha256 } = prefixVersion;
-    this.#reserveSpace(total, 0);
-    const hash = await this.#copyBasis(file, length, await this.#makePartVersion(etag, total));
+    const { etag, sha256, space } = prefixVersion;
+    this.#reserveSpace(total, 0, space);
+    const partVersion = await this.#makePartVersion(etag, total);
+    const hash = await this.#copyBasis(file, length, partVersion, space !== null);
     // Windows can't replace an open file.
     await file.close();
     if (hash.copy().digest("hex") !== sha256) {
@@ -429,10 +452,16 @@ class FileDownload implements Disposable {
   }
 
   /** Copies a prefix of a file to a new part, up to the first byte that can't be read. */
-  async #copyBasis(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
+  async #copyBasis(
+    file: FileHandle,
+    length: number,
+    version: PartVersion | null,
+    isSourceSparse: boolean,
+  ): Promise<Hash> {
     await this.#task.partFile.open(version);
     const { temporaryFile } = this.#task.partFile;
     temporaryFile.reservation = this.#reservation;
+    temporaryFile.isSourceSparse = isSourceSparse;
     const hash = makeHash();
     const { signal } = this.#task.settings;
     const makeReadError = () => new UnreadableBasisError();
@@ -499,7 +528,7 @@ class FileDownload implements Disposable {
     const { start, reused, total } = meter;
     try {
       // For a copied prefix, the space was checked before the copy.
-      if (reused === 0) this.#reserveSpace(total, start);
+      if (reused === 0) this.#reserveSpace(total, start, version.space);
       await prepare();
     } catch (error) {
       body?.cancel(error).catch(() => {});
@@ -507,6 +536,7 @@ class FileDownload implements Disposable {
     }
     const temporaryFile = this.#task.partFile.temporaryFile;
     temporaryFile.reservation = this.#reservation;
+    temporaryFile.isSourceSparse = version.space !== null;
     try {
       const onWrite = (count: number) => meter.add(count);
       const bodyFile = {

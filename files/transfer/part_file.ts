@@ -5,6 +5,7 @@
 
 import { notAllowedError } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
+import { spaceOf } from "../disk/holes.ts";
 import { lockFile, probeModes, probeOwner, retryLock } from "../disk/files.ts";
 import {
   ignoreNotFound,
@@ -20,7 +21,11 @@ import {
   availableBytesOf,
   describeFullDisk,
   describeShortage,
+  type IncompleteFile,
   isDiskFullError,
+  neededSpaceOf,
+  NO_PART,
+  type PartSize,
   readFreeBytes,
   type Shortage,
 } from "../disk/space.ts";
@@ -152,6 +157,10 @@ export class PartFile implements Disposable {
     return this.#leftoverPaths.reduce((sum, path) => sum + sizeOf(path), 0);
   }
 
+  get leftoverSpace(): number {
+    return this.#leftoverPaths.reduce((sum, path) => sum + findPart(path).space, 0);
+  }
+
   get temporaryFile(): TemporaryFile {
     return this.#temporaryFile!;
   }
@@ -228,12 +237,17 @@ function findParts(directory: string): PartIndex {
   return partIndex;
 }
 
-function sizeOf(path: string): number {
+function findPart(path: string): PartSize {
   try {
-    return lstatOrNull(path)?.size ?? 0;
+    const info = lstatOrNull(path);
+    return info === null ? NO_PART : { bytes: info.size, space: spaceOf(info) };
   } catch {
-    return 0;
+    return NO_PART;
   }
+}
+
+function sizeOf(path: string): number {
+  return findPart(path).bytes;
 }
 
 /**
@@ -336,11 +350,13 @@ export function partInUseError(target: string, path: string): TransferError {
 export function toDiskFullError(
   error: unknown,
   file: string,
-  total: number | null = null,
+  source: Omit<IncompleteFile, "part"> | null = null,
   partFile: PartFile | null = null,
 ): unknown {
   if (!isDiskFullError(error)) return error;
-  const neededBytes = total === null ? null : total - (partFile?.keptPart?.bytes ?? 0);
+  const { path } = partFile?.keptPart ?? {};
+  const part = path === undefined ? NO_PART : findPart(path);
+  const neededBytes = source && neededSpaceOf({ ...source, part });
   const freeBytes = readFreeBytes(dirname(file));
   const problem = describeFullDisk(error, " on this device", neededBytes, freeBytes);
   const message = `${file}: ${problem}; free some and call again to resume`;

@@ -4,6 +4,7 @@ import { type Connector, isTimeout, type Requester, type RequestOptions } from "
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { toUri } from "../file_name.ts";
+import { parseSpace } from "../file_space.ts";
 import { parseMode } from "../modes.ts";
 import { TransferError } from "../errors.ts";
 import {
@@ -168,6 +169,8 @@ export interface RemoteVersion {
   readonly sha256: string | null;
   readonly mode: number | null;
   readonly modified: Date | null;
+  /** The space that the file takes at the server; `null` for the space of all its bytes. */
+  readonly space: number | null;
 }
 
 export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): RemoteVersion {
@@ -184,6 +187,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
       sha256,
       mode: parseMode(mode),
       modified,
+      space: parseSpace(response.headers["file-space"]),
     };
   } catch (error) {
     response.body?.cancel(error).catch(() => {});

@@ -11,8 +11,10 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "../options.ts";
+import { spaceOf } from "../disk/holes.ts";
 import { toUri } from "../file_name.ts";
 import type { FileStats } from "../file_pieces.ts";
+import { makeSpaceHeader } from "../file_space.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../reuse.ts";
 import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
@@ -372,6 +374,7 @@ export class FileUpload {
   async #requestStatus(extraHeaders: HeadersToSend): Promise<UploadStatus> {
     const headers = {
       ...this.#headers,
+      ...makeSpaceHeader(this.#source.snapshot.info),
       ...this.#settings.modes ? WANT_MODE_MASK_HEADER : {},
       ...extraHeaders,
     };
@@ -413,6 +416,7 @@ export class FileUpload {
     const modified = this.#modificationTime;
     const requestHeaders = {
       ...makeModeHeader(modes ? this.#source.mode : null),
+      ...makeSpaceHeader(this.#source.snapshot.info),
       ...this.#condition,
       ...this.#headers,
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
@@ -440,7 +444,8 @@ export class FileUpload {
     if (response.status !== 507 || offset === null) {
       return responseError(method, this.#uri, response, "put");
     }
-    return remoteDiskFullError(method, this.#uri, this.#source.size - offset, response);
+    const neededBytes = Math.min(this.#source.size - offset, spaceOf(this.#source.snapshot.info));
+    return remoteDiskFullError(method, this.#uri, neededBytes, response);
   }
 
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {

@@ -41,7 +41,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["misc/", `${CONNECTED} mod.ts worker/ misc/ node:`],
   ["misc.ts", "base/ misc/"],
   ["internal.ts", "internal/ base/ net/"],
-  ["files/disk/", "@degu/degu/internal files/disk/ node:fs node:path"],
+  ["files/disk/", "@degu/degu/internal files/disk/ node:buffer node:fs node:path"],
   ["files/*", `${LIBRARY} files/ node:`],
   ["files/serve/", `${LIBRARY} files/* files/disk/ files/serve/ node: mime`],
   ["files/transfer/", `${LIBRARY} files/* files/disk/ files/transfer/ node:`],
