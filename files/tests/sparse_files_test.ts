@@ -1,7 +1,7 @@
 /** Holes of sparse files: each writer keeps them, and the content stays the same. */
 import { Client } from "@degu/degu/client";
 import { mkreq } from "@degu/degu/misc";
-import { FilesApp, upload } from "@degu/files";
+import { FilesApp, restoreTree, upload } from "@degu/files";
 import { TemporaryFile } from "@degu/internal/files/disk/temporary.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -162,6 +162,21 @@ Deno.test.each(DIRECTIONS)(
     assertSparseCopy(`${targetDir}/file`, content, path);
   },
 );
+
+Deno.test("a restored file has the holes of its source", noHoles, async () => {
+  await using served = await createTempDir();
+  await using restored = await createTempDir();
+  const app = new FilesApp(served.path, { write: true, keep: 1 });
+  await app.handle(mkreq("PUT", "/other", {}, "kept as a version"));
+  await app.handle(mkreq("DELETE", "/other"));
+  const path = `${served.path}/file`;
+  const content = await writeSparse(path, [8 * BLOCK, 4 * MEBIBYTE, BLOCK, 300_000]);
+  await Deno.chmod(path, 0o640);
+  await restoreTree(served.path, { target: restored.path, at: new Date() });
+  assertSparseCopy(`${restored.path}/file`, content, path);
+  const [copy, source] = [Deno.statSync(`${restored.path}/file`), Deno.statSync(path)];
+  assertEquals([copy.mode, copy.mtime], [source.mode, source.mtime]);
+});
 
 /** Writes pieces of random lengths to a temporary file, and returns their content. */
 async function writePieces(
