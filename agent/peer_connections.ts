@@ -28,6 +28,9 @@ export type OnProgress = (progress?: { readonly done: number }) => void;
  */
 const STALL_MILLISECONDS = 10_000;
 
+/** If a timer is later, this process was stopped, as by Ctrl-Z. */
+const MAX_TIMER_DELAY_MILLISECONDS = 1000;
+
 const RECONNECT_MILLISECONDS = 2000;
 
 /**
@@ -94,6 +97,8 @@ class StallDetector {
     if (this.#callCount === 0) return;
     this.#timerStartedAt = performance.now();
     this.#stallTimer = setTimeout(() => {
+      const delay = performance.now() - this.#timerStartedAt - this.limitMilliseconds;
+      if (delay > MAX_TIMER_DELAY_MILLISECONDS) return this.restart();
       this.#stallController = new AbortController();
       this.#onStall(this.#stallController.signal);
     }, this.limitMilliseconds);

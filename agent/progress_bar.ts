@@ -14,12 +14,14 @@ export interface CommandProgress {
 }
 
 /** The number of bytes transferred until a time in milliseconds. */
-export type Sample = readonly [at: number, bytes: number];
+export type Sample = [at: number, bytes: number];
 
 const DRAW_INTERVAL_MILLISECONDS = 100;
 /** The number of samples in the last five seconds, whose rate is shown. */
 const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
 const MIN_RATE_MILLISECONDS = 300;
+/** If the time between two samples is longer, this process was stopped, as by Ctrl-Z. */
+const MAX_SAMPLE_MILLISECONDS = 2000;
 /** The time after which the bar says what happens before the first file. */
 const SLOW_MILLISECONDS = 2000;
 const MIN_NAME_COLUMNS = 8;
@@ -31,7 +33,7 @@ export function showProgress(output: Output, progress: CommandProgress): Disposa
   return output.animate(DRAW_INTERVAL_MILLISECONDS, () => {
     const { totalFiles, waitsFor } = progress;
     if (totalFiles === 0) return formatWaitLine(waitsFor, performance.now(), output.columns);
-    samples.push([performance.now(), progress.transferredBytes]);
+    addSample(samples, performance.now(), progress.transferredBytes);
     return formatProgressLine(progress, computeRate(samples), output.columns);
   });
 }
@@ -43,6 +45,16 @@ export function formatWaitLine(
 ): string {
   if (waitsFor === null || now - waitsFor.since < SLOW_MILLISECONDS) return "";
   return fitText(printable(waitsFor.text), limitColumns(columns));
+}
+
+/** Adds a sample. The time for which this process was stopped doesn't count. */
+export function addSample(samples: Sample[], at: number, bytes: number): void {
+  const lastSample = samples.at(-1);
+  const milliseconds = lastSample === undefined ? 0 : at - lastSample[0];
+  if (milliseconds > MAX_SAMPLE_MILLISECONDS) {
+    for (const sample of samples) sample[0] += milliseconds - DRAW_INTERVAL_MILLISECONDS;
+  }
+  samples.push([at, bytes]);
 }
 
 /** Returns bytes per second; `null` if the time is too short. Removes old samples. */

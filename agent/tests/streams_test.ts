@@ -1,6 +1,7 @@
 /** The output and the progress bar; degu put from stdin and FIFOs, and degu get to stdout. */
 import { formatBytes, formatDuration, formatJson, Output } from "@degu/internal/agent/output.ts";
 import {
+  addSample,
   type CommandProgress,
   computeRate,
   fitText,
@@ -308,6 +309,22 @@ Deno.test("the rate is computed from the recent samples, and unknown at first", 
   const stalled = Array.from({ length: 100 }, (_, i): Sample => [i * 100, Math.min(i, 55)]);
   assertEquals(computeRate(stalled), (55 - 50) / 4.9);
 });
+
+Deno.test("the time for which the program was stopped doesn't count in the rate", () => {
+  const samples: Sample[] = [];
+  // The clock goes on after Ctrl-Z, until `fg` ten minutes later.
+  for (let i = 0; i < 10; i++) addSample(samples, i * 100, i * 1000);
+  for (let i = 10; i < 20; i++) addSample(samples, 600_000 + i * 100, i * 1000);
+  assertEquals(computeRate(samples), 10_000);
+  // A slow network is not a pause.
+  assertEquals(addAll([[0, 0], [2000, 1000], [4000, 2000]]), 500);
+});
+
+function addAll(samples: readonly Sample[]): number | null {
+  const added: Sample[] = [];
+  for (const [at, bytes] of samples) addSample(added, at, bytes);
+  return computeRate(added);
+}
 
 Deno.test("the middle of a long text is cut out; possibly wide characters count twice", () => {
   const rows: [text: string, columns: number, fitted: string][] = [

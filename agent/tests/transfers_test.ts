@@ -437,6 +437,24 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
   }
 });
 
+Deno.test("the time for which this program was stopped, as by Ctrl-Z, is no silence of the peer", async () => {
+  const { app, requests } = makeSilentApp(1);
+  using silences = captureTimeouts(54_321);
+  using clock = stopPerformanceClock();
+  await using test = setUpCalls(app, { stallMilliseconds: 54_321 });
+  const called = test.connections.call(sendRequest);
+  while (requests.length === 0) await waitForTick();
+  // The timer is late, because the program was stopped meanwhile.
+  clock.pass(600);
+  assertEquals(silences.end(), 1);
+  assertEquals(test.notes, []);
+  // From then on, the peer is silent.
+  clock.pass(54.321);
+  assertEquals(silences.end(), 1);
+  assertEquals(test.notes, ["camera has been silent for 54.321 s; connecting again"]);
+  await called;
+});
+
 Deno.test("the limit of a busy peer doubles each time", async () => {
   const { app, requests } = makeSilentApp(4);
   await using test = setUpCalls(app, { stallMilliseconds: 10 });

@@ -37,8 +37,9 @@ import {
 import { FakeTime } from "@std/testing/time";
 import type { App } from "@degu/degu/server";
 import { Deadline } from "@degu/internal/net/transport/deadline.ts";
-import { recordIntervals } from "@degu/testing/clock.ts";
+import { recordIntervals, setClockAhead, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 /** A client's connection, and functions by which its peer sends bytes or ends. */
@@ -281,6 +282,30 @@ Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began
     timer.time.tick(TIMEOUT * 1000 * 10);
     assertEquals(timer.expired.length, 1, "it fires once");
   }));
+});
+
+Deno.test("a wait doesn't count the time for which the process was stopped", () => {
+  const ticks: (() => void)[] = [];
+  using _intervalPatch = patch(globalThis, "setInterval", (setInterval) => {
+    const record = (tick: () => void, milliseconds?: number) => {
+      ticks.push(tick);
+      return setInterval(tick, milliseconds);
+    };
+    return record as typeof setInterval;
+  });
+  // No other deadline has this time-out, and so this timer.
+  let isExpired = false;
+  using deadline = new Deadline(TIMEOUT + 1 / 3, () => void (isExpired = true));
+  deadline.startWait();
+  assertEquals(ticks.length, 1);
+  // After the stop, an interval fires once, however long the stop was.
+  using _clock = setClockAhead(3_600_000);
+  using performanceClock = stopPerformanceClock();
+  performanceClock.pass(3600);
+  for (let i = 0; i < 8; i++) ticks[0]!();
+  assert(!isExpired);
+  ticks[0]!();
+  assert(isExpired);
 });
 
 Deno.test("two waits have separate limits, and both end when the first one expires", () => {
