@@ -15,7 +15,7 @@ export async function listSourceFiles(): Promise<string[]> {
   return (await Promise.all(paths.map(isFile))).flat();
 }
 
-function ignoreNotFound(error: unknown): null {
+export function ignoreNotFound(error: unknown): null {
   if (error instanceof Deno.errors.NotFound) return null;
   throw error;
 }

@@ -25,7 +25,7 @@ import {
   readPackages,
 } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
-import { distribute } from "./test_modules.ts";
+import { distribute, ignoreNotFound } from "./test_modules.ts";
 import { fromFileUrl } from "../tests/support/offline/path.ts";
 
 interface Program {
@@ -163,8 +163,8 @@ function serveRegistry(): Deno.HttpServer<Deno.NetAddr> {
       if (!isVersion) return Response.json(packageInfo);
       const path = `${root}/@degu/${publishedName}/${version}`;
       if (request.method !== "POST") {
-        const isPublished = await Deno.stat(path).then(() => true, () => false);
-        return isPublished ? Response.json({}) : respondNotFound();
+        const info = await Deno.stat(path).catch(ignoreNotFound);
+        return info === null ? respondNotFound() : Response.json({});
       }
       await unpack(new Uint8Array(await request.arrayBuffer()), path);
       const task = { id: crypto.randomUUID(), status: "success", error: null };
@@ -184,7 +184,7 @@ function serveRegistry(): Deno.HttpServer<Deno.NetAddr> {
     if (file === `${version}_meta.json`) {
       return Response.json(await makeManifest(publishedPackage, `${root}/${name}/${version}`));
     }
-    const bytes = await Deno.readFile(`${root}/${name}/${file}`).catch(() => null);
+    const bytes = await Deno.readFile(`${root}/${name}/${file}`).catch(ignoreNotFound);
     const headers = { "content-type": "application/typescript" };
     return bytes === null ? respondNotFound() : new Response(bytes, { headers });
   });
@@ -194,6 +194,12 @@ async function unpack(archive: Uint8Array, directory: string): Promise<void> {
   await Deno.mkdir(directory, { recursive: true });
   await Deno.writeFile(`${directory}.tgz`, archive);
   await runOrThrow(["tar", "-xzf", `${directory}.tgz`, "-C", directory]);
+  await setModes(directory);
+}
+
+/** Sets the modes 644 and 755: `deno publish` uploads the mode 000, and others depend on the umask. */
+async function setModes(directory: string): Promise<void> {
+  await runOrThrow(["chmod", "-R", "u=rwX,go=rX", directory]);
 }
 
 async function makeManifest({ directory, name, entries }: Package, path: string): Promise<unknown> {
@@ -262,6 +268,7 @@ async function makeArchive(): Promise<string> {
     ),
   };
   await Deno.writeTextFile(`${root}/deno.json`, JSON.stringify(configuration, null, 2) + "\n");
+  await setModes(root);
   const dist = new URL("dist/", PROJECT_ROOT);
   await Deno.mkdir(dist, { recursive: true });
   const archive = fromFileUrl(new URL(`${name}.tar.gz`, dist));
@@ -279,6 +286,9 @@ async function checkArchive(archive: string): Promise<void> {
   const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
   const [, configuration = ""] = /### Without a checkout\n.*?^```json\n(.*?)^```$/ms.exec(readme) ??
     [];
+  const list = (await runOrThrow(["tar", "-tvzf", archive])).trimEnd().split("\n");
+  // Every user can read the files, whatever the umask was.
+  assertEquals(list.filter((line) => !/^(?:-rw-r--r--|drwxr-xr-x) /.test(line)), []);
   const program = `
     import { Client, reply, Server } from "@degu/degu";
     import { Device } from "@degu/device";
@@ -351,7 +361,8 @@ async function runDeno(args: readonly string[], registryUrl = ""): Promise<void>
 }
 
 async function runInProject(command: readonly string[], registryUrl: string): Promise<string> {
-  return await runOrThrow(command, {
+  const signal = AbortSignal.timeout(COMMAND_TIMEOUT_SECONDS * 1000);
+  const options = {
     cwd: `${dir}/project`,
     env: {
       DENO_DIR: `${dir}/cache`,
@@ -359,6 +370,11 @@ async function runInProject(command: readonly string[], registryUrl: string): Pr
       NO_COLOR: "1",
       ...(registryUrl === "" ? {} : { JSR_URL: registryUrl }),
     },
-    signal: AbortSignal.timeout(COMMAND_TIMEOUT_SECONDS * 1000),
+    signal,
+  };
+  return await runOrThrow(command, options).catch((cause) => {
+    if (!signal.aborted) throw cause;
+    const problem = `took more than ${COMMAND_TIMEOUT_SECONDS} s, and was ended`;
+    throw new Error(`${command.join(" ")} ${problem}: is this machine busy?`, { cause });
   });
 }
