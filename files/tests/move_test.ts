@@ -15,12 +15,13 @@ import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import type { ChangeResponse } from "@degu/testing/transferring.ts";
 import { copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -312,7 +313,7 @@ Deno.test("move: without the permission to write to the source the whole call re
 Deno.test({
   name:
     "move: a file that the target has by another name is replaced only by the same content (needs unshare, FUSE and python3-fusepy)",
-  ignore: !await canMount(),
+  ...ignoreIf(await findOddDiskObstacle()),
   async fn() {
     await using dir = await createTempDir();
     const script = await makeOddDiskScript(dir.path, "fold /dev/null");

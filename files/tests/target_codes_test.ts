@@ -20,6 +20,7 @@ import {
 } from "@degu/files";
 import { isTransient } from "@degu/degu/client";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
 import {
   copyInProcess,
@@ -31,12 +32,12 @@ import {
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { makeUploadHeaders, serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { listText } from "./directory_entries.ts";
-import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
+import { IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 import { windowsDeletions } from "@degu/internal/files/disk/names.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { chmodSync } from "node:fs";
@@ -343,7 +344,7 @@ Deno.test("a name in the form of a short name is a file's own name if the direct
 Deno.test({
   name:
     "names that a file system like FAT refuses fail alone, with their reason (needs unshare, FUSE and python3-fusepy)",
-  ignore: !await canMount(),
+  ...ignoreIf(await findOddDiskObstacle()),
   async fn(t) {
     await using dir = await createTempDir();
     const faults = ["create", "mkdir", "rename"].map((operation) => `${operation} 0 EINVAL [?:*]`);

@@ -3,9 +3,19 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { runOrThrow, startCommand } from "./commands.ts";
+import { findObstacle, runOrThrow, startCommand } from "./commands.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "./namespaces.ts";
 
 const PROGRAM = fileURLToPath(import.meta.resolve("./odd_disk.py"));
+
+/** Returns the reason why no odd disk can be mounted in a namespace; `null` if one can. */
+export async function findOddDiskObstacle(): Promise<string | null> {
+  // The device exists on every system, and on some only root may open it.
+  const open = "import fusepy, os; os.open('/dev/fuse', os.O_RDWR)";
+  const obstacle = await findMountObstacle() ??
+    await findObstacle([...THROUGH_MOUNT_NAMESPACE, "/usr/bin/python3", "-c", open]);
+  return obstacle && `no FUSE disk can be mounted here (${obstacle.split("\n").at(-1)})`;
+}
 
 /**
  * Makes a shell script for a namespace that may mount. The script's argument 0 is a directory; the

@@ -1,18 +1,12 @@
 /** Disks of other machines, such as NFS, SMB and sshfs, which report the errors of their connection. */
 import { AgentHomes, runAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
-import { findObstacle } from "@degu/testing/commands.ts";
-import {
-  findMountObstacle,
-  THROUGH_MOUNT_NAMESPACE,
-  THROUGH_PROCESS_NAMESPACE,
-} from "@degu/testing/namespaces.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { THROUGH_MOUNT_NAMESPACE, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 
-const obstacle = await findMountObstacle() ??
-  await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
+const obstacle = await findOddDiskObstacle();
 const CODES = ["ETIMEDOUT", "ECONNRESET", "ENOTCONN", "EHOSTDOWN", "EIO", "ESTALE"];
 
 Deno.test(

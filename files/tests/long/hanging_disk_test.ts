@@ -1,15 +1,13 @@
 /** Disks that don't answer, such as NFS without its server, also in a worker. */
 import { createTempDir } from "@degu/testing/directories.ts";
-import { findObstacle } from "@degu/testing/commands.ts";
-import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals } from "@std/assert";
 import { retryUntilInTime } from "@degu/testing/raw_peer.ts";
 
-const obstacle = await findMountObstacle() ??
-  await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
+const obstacle = await findOddDiskObstacle();
 
 Deno.test(
   "while requests wait for a disk that hangs, other requests of the process are answered, and clients that leave free their slots",

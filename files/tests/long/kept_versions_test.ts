@@ -1,9 +1,8 @@
 /** `keep` and `restoreTree`: processes change files at the same time, and are killed. */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
-import { findObstacle } from "@degu/testing/commands.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { assert, assertEquals } from "@std/assert";
 import { restoreTree } from "@degu/files";
@@ -11,8 +10,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { readFiles } from "@degu/testing/random_days.ts";
 
 const obstacle = await findMountObstacle();
-const noFuse = obstacle ??
-  await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
+const noFuse = await findOddDiskObstacle();
 
 /** Checks that no content is lost. */
 async function changeFiles(

@@ -3,6 +3,7 @@
  * also a row of `files/docs/disks.md`.
  */
 import { findObstacle } from "@degu/testing/commands.ts";
+import { findOddDiskObstacle } from "@degu/testing/odd_disk.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
@@ -167,7 +168,8 @@ async function findRowObstacle({ programs, needsRoot }: Row): Promise<string | n
     const isMissing = await findObstacle(["bash", "-c", 'command -v "$0"', program]) !== null;
     if (isMissing) return `${program} is not installed`;
   }
-  return await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
+  // Some disks are mounted by FUSE.
+  return await findOddDiskObstacle();
 }
 
 for (const row of rows) {
