@@ -294,8 +294,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
 
   /** Disks on which no unfinished file can be stored, or that it can't be renamed to. */
   async refused() {
-    await mountRam("readonly");
-    await runOrThrow(["mount", "-o", "remount,ro", `${root}/readonly`]);
+    await mountRam("readonly", "ro");
     await Deno.mkdir(`${root}/plain`);
     await mount("bound", ["--bind", `${root}/plain`]);
     await mountRam("disk");
