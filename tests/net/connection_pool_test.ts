@@ -22,9 +22,8 @@ import {
 } from "@degu/degu/client";
 import type { AppFunction, Request, ServerOptions, Session } from "@degu/degu/server";
 import { isTransient } from "@degu/degu";
-import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { captureTimeouts, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { patch } from "@degu/testing/patching.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -294,16 +293,16 @@ Deno.test("a GET over a reused connection doesn't show that the server keeps con
 });
 
 Deno.test("a call of a pool that sends nothing doesn't prolong the announced time of a connection", async () => {
+  using clock = stopPerformanceClock();
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address));
   const first = pool.get("/");
   await server.respond("HTTP/1.1 200 OK\r\nkeep-alive: timeout=5\r\ncontent-length: 0\r\n\r\n");
   await first;
-  let seconds = 3;
-  using _ = patch(performance, "now", (now) => () => now.call(performance) + seconds * 1000);
+  clock.pass(3);
   await pool.peer();
   await assertRejects(() => pool.get("/", { "Bad": "x" }));
-  seconds = 4.5;
+  clock.pass(1.5);
   const second = pool.get("/");
   await server.respond(EMPTY_200);
   assertEquals((await second).status, 200);
@@ -319,12 +318,13 @@ const keepAliveRows: [header: string, idleSeconds: number, isReused: boolean][] 
 
 Deno.test("a connection isn't reused when the server is about to close it, as it has announced", async (t) => {
   await testEachRow(t, keepAliveRows, async (header, idleSeconds, isReused) => {
+    using clock = stopPerformanceClock();
     using server = new RawServer();
     await using pool = new ConnectionPool(new Client(server.address));
     const first = pool.get("/");
     const peer = await server.respond(`HTTP/1.1 200 OK\r\n${header}\r\ncontent-length: 0\r\n\r\n`);
     await first;
-    using _ = patch(performance, "now", (now) => () => now.call(performance) + idleSeconds * 1000);
+    clock.pass(idleSeconds);
     const second = pool.post("/", {}, "hello");
     if (isReused) await peer.respond(EMPTY_200);
     else await server.respond(EMPTY_200);
@@ -453,10 +453,9 @@ for (const method of ["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"
 Deno.test("the error of a request over a reused connection has the seconds for which it was idle", async () => {
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address));
-  let seconds = 0;
-  using _clock = patch(performance, "now", (now) => () => now.call(performance) + seconds * 1000);
+  using clock = stopPerformanceClock();
   const failure = await cutSecondRequest(server, pool, () => {
-    seconds = 5.92;
+    clock.pass(5.92);
     return pool.delete("/second");
   });
   assertStringIncludes(`${await failure()}`, "; the connection had been idle for 5.9 s");

@@ -7,14 +7,23 @@ import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 
 /** Serves a proxy. By default its client sends no `host`, and has a time-out of a minute. */
-export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
-  return serve(new ProxyApp(new Client(upstream, { host: null, timeout: 60, ...options })));
+export function serveProxy(
+  upstream: Address,
+  options: ClientOptions = {},
+  address?: Address,
+): Serving {
+  const client = new Client(upstream, { host: null, timeout: 60, ...options });
+  return serve(new ProxyApp(client), {}, address);
 }
 
-/** Starts a proxy and its upstream server, and connects a client to the proxy. */
-export async function connectThrough(options: ClientOptions = {}) {
-  const upstream = new RawServer();
-  const proxy = serveProxy(upstream.address, options);
+/**
+ * Starts a proxy and its upstream server, and connects a client to the proxy.
+ *
+ * @param directory A directory for Unix sockets, whose buffers don't grow; by default TCP.
+ */
+export async function connectThrough(options: ClientOptions = {}, directory?: string) {
+  const upstream = new RawServer(directory && `${directory}/upstream`);
+  const proxy = serveProxy(upstream.address, options, directory && `${directory}/proxy`);
   const clientPeer = await RawPeer.connect(proxy.address);
   return {
     upstream,
