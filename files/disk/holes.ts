@@ -43,21 +43,21 @@ export function findHoles(
 ): readonly Hole[] {
   const minBytes = isSourceSparse ? BLOCK_BYTES : MIN_HOLE_BYTES;
   const holes: Hole[] = [];
-  let start: number | null = null;
-  const endHole = (stop: number) => {
-    const isLong = start !== null &&
-      (start === 0 || stop === bytes.length || stop - start >= minBytes);
-    if (isLong) holes.push({ start: start!, stop });
-    start = null;
+  const addHole = (start: number, stop: number) => {
+    const isAtEnd = start === 0 || stop === bytes.length;
+    if (isAtEnd || stop - start >= minBytes) holes.push({ start, stop });
   };
-  for (let blockStart = 0; blockStart < bytes.length;) {
-    const blockBytes = BLOCK_BYTES - (position + blockStart) % BLOCK_BYTES;
-    const blockStop = Math.min(blockStart + blockBytes, bytes.length);
-    if (isZero(bytes, blockStart, blockStop)) start ??= blockStart;
-    else endHole(blockStart);
-    blockStart = blockStop;
+  let start: number | null = null;
+  let nextStart = BLOCK_BYTES - position % BLOCK_BYTES;
+  for (let blockStart = 0; blockStart < bytes.length; nextStart += BLOCK_BYTES) {
+    if (isZero(bytes, blockStart, Math.min(nextStart, bytes.length))) start ??= blockStart;
+    else if (start !== null) {
+      addHole(start, blockStart);
+      start = null;
+    }
+    blockStart = nextStart;
   }
-  endHole(bytes.length);
+  if (start !== null) addHole(start, bytes.length);
   return holes;
 }
 
