@@ -182,7 +182,9 @@ function describeStatusProblem(
   }
   const problem = STATUS_PROBLEMS[action][status];
   if (problem !== undefined) return insertPeer(problem, peer);
-  if (status === 503) return `${peer} is busy, or has too many open files`;
+  if (status === 503) {
+    return `${peer} is busy: its disk does not answer, or it has too many open files or requests`;
+  }
   if (status >= 500) {
     return `${peer} has an internal problem (status ${status}): see the output of "degu serve" on ${peer}`;
   }

@@ -512,6 +512,11 @@ Deno.test("errors of files are reworded for users", () => {
       `another command or program is changing it on camera: ${again} in a moment`,
     ],
     [status(500), "put", own],
+    [
+      status(503),
+      "get",
+      "camera is busy: its disk does not answer, or it has too many open files or requests",
+    ],
     [noDigest, "get", `${problem}; ${version}`],
     [
       blockedByOtherKindError(node, { kind: "other", reason: "link" }),
