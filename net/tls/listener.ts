@@ -17,12 +17,7 @@ import {
   PlainListener,
 } from "../transport/listener.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
-import {
-  canPauseNodeSockets,
-  listenAgain,
-  loadBuiltin,
-  pauseFailureSignal,
-} from "../transport/runtime.ts";
+import { canPauseNodeSockets, listenAgain, loadBuiltin } from "../transport/runtime.ts";
 import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
@@ -242,12 +237,7 @@ class NodeListener implements RawListener {
   readonly #server: NetServer;
   readonly #addressBound = Promise.withResolvers<void>();
   readonly ready: Promise<void> = this.#addressBound.promise;
-  readonly #logger: SafeLogger;
-  readonly #onConnection: (connection: RawConnection) => void;
   #restartTimer: Timer | undefined;
-  #isStarted = false;
-  /** The listener that replaces this one if sockets of `node:net` can't be paused. */
-  #replacement: RawListener | null = null;
 
   constructor(
     address: Address,
@@ -256,8 +246,6 @@ class NodeListener implements RawListener {
     onConnection: (connection: RawConnection) => void,
   ) {
     this.address = address;
-    this.#logger = logger;
-    this.#onConnection = onConnection;
     this.#server = loadBuiltin("node:net").createServer(
       // Pause each connection, so that the handshake reads every byte.
       { pauseOnConnect: true, noDelay: true },
@@ -284,7 +272,6 @@ class NodeListener implements RawListener {
         () => listenAgain(this.#server, BACKLOG),
         RESTART_MILLISECONDS,
       );
-      pauseFailureSignal.addEventListener("abort", this.#replace);
       this.#addressBound.resolve();
     });
     // Before `start()`, the listener doesn't keep the process alive.
@@ -305,32 +292,18 @@ class NodeListener implements RawListener {
     this.#server.listen({ host: hostname, port, backlog: BACKLOG });
   }
 
-  readonly #replace = () => {
-    this.close();
-    const replacement = listenWithDeno(this.address, this.#logger, this.#onConnection);
-    replacement.ready.catch((error) =>
-      this.#logger.error(`accepting connections has ended: ${error.message}`)
-    );
-    this.#replacement = replacement;
-    if (this.#isStarted) replacement.start();
-  };
-
   start(): void {
-    this.#isStarted = true;
-    if (this.#replacement === null) this.#server.ref();
-    else this.#replacement.start();
+    this.#server.ref();
   }
 
   close(): void {
-    pauseFailureSignal.removeEventListener("abort", this.#replace);
     clearInterval(this.#restartTimer);
     this.#server.close();
-    this.#replacement?.close();
     // A listener that is not bound yet will not be bound.
     this.#addressBound.resolve();
   }
 
-  async waitUntilEnded(): Promise<void> {
-    await this.#replacement?.waitUntilEnded();
+  waitUntilEnded(): Promise<void> {
+    return Promise.resolve();
   }
 }

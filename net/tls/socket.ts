@@ -3,7 +3,6 @@ import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { freeMemory } from "../../internal/bytes.ts";
 import { unrefTimer } from "../transport/deadline.ts";
-import { reportPauseFailure } from "../transport/runtime.ts";
 import { makeSocketError, NO_CERTIFICATE_HINT } from "./errors.ts";
 import { ignoreError, type RawStream } from "./raw_stream.ts";
 
@@ -197,7 +196,6 @@ export class TlsSocket implements Socket {
       this.#isPaused = true;
       this.#rawStream.pause();
     } else if (cost > MAX_UNREAD_BYTES) {
-      if (this.#rawStream.conn === null) reportPauseFailure();
       const problem = `reads of sockets can't be paused in Deno ${Deno.version.deno}`;
       this.#fail(
         new Deno.errors.ConnectionAborted(`${problem}: more than 16 MiB of the peer are unread`),

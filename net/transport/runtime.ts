@@ -3,8 +3,8 @@
  * needs. No other module uses a private part.
  *
  * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
- *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower:
- *   see {@linkcode canPauseNodeSockets}.
+ *   this part, TLS runs over connections of Deno, which are slower: see
+ *   {@linkcode canPauseNodeSockets}.
  * - The whole chain of a peer is read in DER: see {@linkcode readCertificateChain}. Without this
  *   part, only the leaf is read, and its authority must have issued the leaf directly.
  */
@@ -28,30 +28,14 @@ function handleOf(owner: NetSocket | NetServer): StreamHandle | null {
   return (owner as unknown as { readonly _handle: StreamHandle | null })._handle;
 }
 
-const pauseFailureController = new AbortController();
-let hasCheckedHandles = false;
-
-/** A signal that is aborted when {@linkcode canPauseNodeSockets} begins to return false. */
-export const pauseFailureSignal: AbortSignal = pauseFailureController.signal;
+let canPause: boolean | undefined;
 
 /**
  * Pausing only the `TLSSocket` has no effect: Deno decrypts and buffers all received bytes, and a
  * peer could fill the memory. So the socket below must stop reading.
  */
 export function canPauseNodeSockets(): boolean {
-  if (!hasCheckedHandles) {
-    hasCheckedHandles = true;
-    if (!hasHandleMethods()) reportPauseFailure();
-  }
-  return !pauseFailureSignal.aborted;
-}
-
-/**
- * Reports that a paused socket of `node:net` has received more bytes than a pause lets in. Later
- * connections don't use such sockets.
- */
-export function reportPauseFailure(): void {
-  pauseFailureController.abort();
+  return canPause ??= hasHandleMethods();
 }
 
 function hasHandleMethods(): boolean {

@@ -44,14 +44,10 @@ Deno.test("this Deno has each private part of the runtime that the package uses"
   await closed;
 });
 
-Deno.test("a pause without effect ends the connection with this reason, and later connections are those of Deno", async () => {
+Deno.test("a pause without effect ends the connection with this reason", async () => {
   const flags = ["--allow-net=127.0.0.1", "--allow-read", "--allow-write=/tmp"];
-  const [canPause, message, ...later] = JSON.parse(
-    await runProgram("ignored_pauses.ts", { flags }),
-  );
-  assertEquals(canPause, true);
+  const message = JSON.parse(await runProgram("ignored_pauses.ts", { flags }));
   assertMatch(message, /can't be paused in Deno \S+: more than 16 MiB of the peer are unread/);
-  assertEquals(later, [20_971_520, "/small"]);
 });
 
 Deno.test("by public calls alone, both ends find the authority that has issued a leaf, and refuse a leaf of an intermediate with the reason", async () => {
