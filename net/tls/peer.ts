@@ -61,17 +61,9 @@ function verifyClient(
   if (socket.isSessionReused()) {
     return describeCertificate(leaf, findResumedAuthority(presentedCertificates, currentTrust));
   }
-  const verifiedAuthority = findIssuingAuthority(
-    "client",
-    handshakeTrust.authorities,
-    presentedCertificates,
-  );
-  rememberVerifiedClient(leaf.certificate256, verifiedAuthority.publicKey256);
-  const authority = handshakeTrust === currentTrust
-    ? verifiedAuthority
-    : findAuthority("client", currentTrust.authorities, presentedCertificates);
-  if (authority !== null) return describeCertificate(leaf, authority);
-  throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
+  const authority = findIssuingAuthority("client", currentTrust.authorities, presentedCertificates);
+  rememberVerifiedClient(leaf.certificate256, authority.publicKey256);
+  return describeCertificate(leaf, authority);
 }
 
 /**
