@@ -164,9 +164,8 @@ export class EmptyPreambleError extends ProtocolError {
  * - `"WRONG_PURPOSE"`: the keyUsage of the certificate lacks digitalSignature, or the certificate
  *   belongs to an authority. A wrong extendedKeyUsage is usually `"UNTRUSTED"`.
  * - `"WRONG_NAME"`: the certificate is not for the host.
- * - `"WEAK"`: the key of the certificate, or a signature, is too weak.
- * - `"KEY_TOO_LARGE"`: the RSA key of the certificate has more than 4096 bits, which Deno can't
- *   read. The certificate can also be the local one, or the only authority of a configuration.
+ * - `"WEAK"`: a signature is too weak, or the key of the certificate is too weak, or of a kind or
+ *   size that isn't supported. The certificate can also be the only authority of a configuration.
  * - `"NO_CERTIFICATE"`: the peer sent no certificate.
  * - `"REFUSED_BY_PEER"`: the peer sent an alert, which the message names.
  * - `"POLICY"`: client and server have no version, cipher suite or kind of key in common, or the
@@ -182,7 +181,6 @@ export type TlsErrorCode =
   | "WRONG_PURPOSE"
   | "WRONG_NAME"
   | "WEAK"
-  | "KEY_TOO_LARGE"
   | "NO_CERTIFICATE"
   | "REFUSED_BY_PEER"
   | "POLICY"

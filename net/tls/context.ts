@@ -169,8 +169,7 @@ export interface ClientSslctx extends ServerSslctx {
  * @throws {RangeError} if an authority may not sign certificates; if it has nameConstraints or an
  * unknown critical extension, or has signed itself with P-521 and SHA-256: an authority that can't
  * be checked is not trusted.
- * @throws {TlsError} if the server's own certificate has an RSA key of more than 4096 bits, or if
- * the key of no authority can be used.
+ * @throws {TlsError} if the key of no authority can be used.
  * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
  * @throws {DeguError} if Deno is older than 2.9.6.
  *

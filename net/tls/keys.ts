@@ -1,7 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import type { TlsErrorCode } from "../../base/errors.ts";
-import { type Certificate, readKeyBits } from "./certificate.ts";
-import { readDer, TAG } from "./der.ts";
+import type { Certificate } from "./certificate.ts";
 import { loadBuiltin } from "../transport/runtime.ts";
 
 /** The smallest RSA key that is allowed (RFC 9325 §4.5). */
@@ -14,7 +12,7 @@ const MAX_RSA_BITS = 4096;
 const MAX_RSA_EXPONENT = 2n ** 32n;
 const USABLE_CURVES = ["prime256v1", "secp384r1", "secp521r1"];
 
-export const USABLE_KEYS_TEXT =
+const USABLE_KEYS_TEXT =
   `ECDSA with P-256, P-384 or P-521, Ed25519, or RSA with ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits`;
 
 export function isUsableKey(
@@ -38,60 +36,40 @@ export function isUsableKey(
   }
 }
 
+/** Describes an unusable key, as the end of a sentence; `null` is a key that can't be read. */
+export function describeUnusableKey(key: KeyObject | null): string {
+  const bitCount = key?.asymmetricKeyDetails?.modulusLength ?? MIN_RSA_BITS;
+  const kind = bitCount < MIN_RSA_BITS || bitCount > MAX_RSA_BITS
+    ? `an RSA key of ${bitCount} bits`
+    : "a key of an unsupported kind or size";
+  return `${kind}; must be ${USABLE_KEYS_TEXT}`;
+}
+
 const publicKeys = new WeakMap<Certificate, KeyObject | null>();
 
+/** Returns `null` if the key isn't usable. */
 export function publicKeyOf(certificate: Certificate): KeyObject | null {
-  return publicKeys.getOrInsertComputed(certificate, parsePublicKey);
+  return publicKeys.getOrInsertComputed(certificate, () => {
+    const key = parsePublicKey(certificate);
+    return key !== null && isUsableKey(key) ? key : null;
+  });
 }
 
 function parsePublicKey({ publicKey }: Certificate): KeyObject | null {
   const { createPublicKey } = loadBuiltin("node:crypto");
   try {
-    const key = createPublicKey({ key: publicKey as Buffer, format: "der", type: "spki" });
-    return isUsableKey(key) ? key : null;
+    return createPublicKey({ key: publicKey as Buffer, format: "der", type: "spki" });
   } catch {
-    // Keys of unknown kinds can't be parsed.
+    // Keys of unknown kinds, and of RSA with more than 4096 bits, can't be parsed.
     return null;
   }
 }
 
-interface KeyProblem {
-  readonly code: Extract<TlsErrorCode, "WEAK" | "KEY_TOO_LARGE">;
-  /** The reason, as the predicate of a sentence about the certificate. */
-  readonly problem: string;
-}
-
-export function findKeyProblem(certificate: Certificate): KeyProblem | null {
-  if (publicKeyOf(certificate) !== null) return null;
-  const bitCount = rsaBitsOf(certificate);
-  if (bitCount > MAX_RSA_BITS) {
-    const problem =
-      `has an RSA key of ${bitCount} bits, and Deno reads no key above ${MAX_RSA_BITS} bits`;
-    return { code: "KEY_TOO_LARGE", problem };
-  }
-  const kind = bitCount > 0 && bitCount < MIN_RSA_BITS
-    ? `an RSA key of ${bitCount} bits`
-    : "a key of an unsupported kind";
-  return { code: "WEAK", problem: `has ${kind}; must be ${USABLE_KEYS_TEXT}` };
-}
-
-/**
- * Returns the number of bits of an RSA key's modulus (RFC 8017 §A.1.1); 0 for a key of another
- * kind.
- */
-function rsaBitsOf({ publicKey }: Certificate): number {
-  try {
-    const key = readDer(publicKey, readKeyBits);
-    const modulus = readDer(key, (reader) =>
-      reader.readNested(TAG.sequence, (numbers) => {
-        const modulus = numbers.readInteger();
-        numbers.readInteger();
-        return modulus;
-      }));
-    return BigInt(`0x${modulus.toHex()}`).toString(2).length;
-  } catch {
-    return 0;
-  }
+/** Finds the reason why a key isn't usable, as the predicate of a sentence about the certificate. */
+export function findKeyProblem(certificate: Certificate): string | null {
+  return publicKeyOf(certificate) !== null
+    ? null
+    : `has ${describeUnusableKey(parsePublicKey(certificate))}`;
 }
 
 interface Algorithm {

@@ -192,7 +192,7 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
     throw makeError(isEarly ? "NOT_YET_VALID" : "EXPIRED", validityProblem);
   }
   const keyProblem = findKeyProblem(certificate);
-  if (keyProblem !== null) throw makeError(keyProblem.code, keyProblem.problem);
+  if (keyProblem !== null) throw makeError("WEAK", keyProblem);
 }
 
 /**

@@ -16,11 +16,11 @@ import {
 } from "./certificate.ts";
 import { readDer } from "./der.ts";
 import {
+  describeUnusableKey,
   findKeyProblem,
   findSignatureProblem,
   isUsableKey,
   publicKeyOf,
-  USABLE_KEYS_TEXT,
   verifySignature,
 } from "./keys.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
@@ -81,13 +81,6 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   const source = readPem(certOption, config[certOption]!);
   const chain = readCertificates(source);
   const [leaf] = chain;
-  const keyProblem = findKeyProblem(leaf!);
-  if (keyProblem?.code === "KEY_TOO_LARGE") {
-    throw new TlsError(
-      keyProblem.code,
-      `${certOption}: ${formatCertificateLabel(leaf!, 0)}, ${keyProblem.problem}`,
-    );
-  }
   const keySource = readPem(keyOption, config[keyOption]!);
   const { key, keyObject } = readKey(keySource);
   const libraryProblem = findLibraryProblem(leaf!, key);
@@ -121,7 +114,7 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   for (const [index, certificate] of chain.entries()) {
     const problem = findValidityProblem(certificate, Date.now()) ??
       findSignatureProblem(certificate) ??
-      findKeyProblem(certificate)?.problem ??
+      findKeyProblem(certificate) ??
       (index > 0 ? findIntermediateProblem(certificate) : null);
     if (problem !== null) {
       warnings.push(`${certOption}: ${formatCertificateLabel(certificate, index)}, ${problem}`);
@@ -152,8 +145,8 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAutho
       const messagePrefix = `${source.option}: ${certificateLabel}, `;
       const keyProblem = findKeyProblem(certificate);
       if (keyProblem !== null) {
-        const message = messagePrefix + keyProblem.problem;
-        keyErrors.set(fingerprint, new TlsError(keyProblem.code, message));
+        const message = messagePrefix + keyProblem;
+        keyErrors.set(fingerprint, new TlsError("WEAK", message));
         warnings.push(`${message}: it is not trusted`);
         continue;
       }
@@ -313,11 +306,7 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
     throw notAllowedError(option, `the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return { key, keyObject };
-  const { asymmetricKeyType, asymmetricKeyDetails } = keyObject;
-  const kind = asymmetricKeyType === "rsa"
-    ? `an RSA key of ${asymmetricKeyDetails?.modulusLength} bits`
-    : "of an unsupported kind";
-  throw notAllowedError(option, `the key in ${name} is ${kind}; must be ${USABLE_KEYS_TEXT}`);
+  throw notAllowedError(option, `the key in ${name} is ${describeUnusableKey(keyObject)}`);
 }
 
 // ───────────────────────── what the TLS library can use
