@@ -94,24 +94,6 @@ const CHECKED_EXTENSIONS: readonly string[] = [
   EXTENSION.extendedKeyUsage,
 ];
 
-/** The names of extensions in messages. */
-const EXTENSION_NAMES: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(Object.entries(EXTENSION).map(([name, type]) => [type, name])),
-  "1.3.6.1.5.5.7.1.1": "authorityInfoAccess",
-  "1.3.6.1.5.5.7.1.24": "tlsfeature",
-  "2.16.840.1.113730.1.1": "nsCertType",
-  "2.5.29.16": "privateKeyUsagePeriod",
-  "2.5.29.18": "issuerAltName",
-  "2.5.29.32": "certificatePolicies",
-  "2.5.29.33": "policyMappings",
-  "2.5.29.36": "policyConstraints",
-  "2.5.29.54": "inhibitAnyPolicy",
-};
-
-export function formatExtension(type: string): string {
-  return EXTENSION_NAMES[type] ?? type;
-}
-
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   "2.5.4.3": "CN",
   "2.5.4.4": "SN",

@@ -8,7 +8,6 @@ import {
   EXTENSION,
   findUsageProblem,
   findValidityProblem,
-  formatExtension,
   formatPem,
   isSelfIssued,
   type PURPOSE,
@@ -185,8 +184,8 @@ function findAuthorityProblem(certificate: Certificate): string | null {
     return "may not sign certificates: it has a keyUsage without keyCertSign";
   }
   if (uncheckedExtension !== null) {
-    const name = formatExtension(uncheckedExtension);
-    return `has an extension that can't be checked, ${name}: make an authority without it`;
+    return `has an extension that can't be checked, ${uncheckedExtension}: make an authority ` +
+      "without it";
   }
   const problem = isSelfIssued(certificate) ? findSignatureProblem(certificate) : null;
   return problem === null ? null : `${problem}, and also the certificates that it signs`;
@@ -206,7 +205,7 @@ function findIntermediateProblem(certificate: Certificate): string | null {
   const extension = certificate.uncheckedExtension ?? findUnsupportedExtension(certificate);
   return extension === null
     ? null
-    : `has an extension that peers with Degu don't check, ${formatExtension(extension)}: they ` +
+    : `has an extension that peers with Degu don't check, ${extension}: they ` +
       "will refuse the certificate";
 }
 
@@ -337,8 +336,7 @@ const UNUSABLE =
 function findLibraryProblem(certificate: Certificate, key: string): string | null {
   const extension = findUnsupportedExtension(certificate);
   if (extension !== null) {
-    const name = formatExtension(extension);
-    return `has a critical extension that the TLS library doesn't support, ${name}: make a ` +
+    return `has a critical extension that the TLS library doesn't support, ${extension}: make a ` +
       "certificate without it, or one in which it isn't critical";
   }
   if (publicKeyOf(certificate)?.asymmetricKeyType === "ec" && !hasUncompressedKey(certificate)) {
