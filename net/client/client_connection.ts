@@ -518,7 +518,8 @@ export class ConnectionCore {
       if (isUnframedNull && readBuffer.bufferedBytes > 0) throw unframedNullError(status);
       const receivedFraming = isUnframedNull ? null : announcedFraming;
       const isUnframed = receivedFraming === "unframed";
-      if (isUnframed && isEncrypted(this.sock)) throw unframedBodyError(status);
+      // A read of a `Deno.TlsConn`, which has no `protocol`, fails if the connection was cut.
+      if (isUnframed && this.sock.protocol !== undefined) throw unframedBodyError(status);
       const isLast = isLastResponse(preamble) || isUnframed;
       if (isLast || hasConnectionClose(headers)) {
         this.#lastExchangeReason ??= isLast ? "last response" : "response";

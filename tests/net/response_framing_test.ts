@@ -253,15 +253,29 @@ Deno.test("over TLS a response without framing is UNFRAMED_BODY, and closes the 
   }
 });
 
-Deno.test("over a connection of Deno.connectTls, a response without framing is UNFRAMED_BODY", async () => {
+Deno.test("over a connection of Deno.connectTls, the end of a response without framing is told from a cut", async (t) => {
   const pki = await openSharedPki();
   const { ca } = await readTexts(pki.clientSslconfig);
   const serverTexts = await readTexts(pki.serverSslconfig);
-  await using server = await serveNodeTls(serverTexts, respondOverTls("end"));
-  const [hostname, port] = server.address;
-  const sock = await Deno.connectTls({ hostname, port, caCerts: [ca] });
-  using conn = new Connection(sock, null, undefined, 60);
-  await assertProtocolRejection(conn.get("/"), ["UNFRAMED_BODY"], "the request");
+  for (const end of ["a close_notify", "a cut"] as const) {
+    await t.step(end, async () => {
+      await using server = await serveNodeTls(serverTexts, (socket) => {
+        socket.once("data", () => {
+          socket.write(HEAD + "hello", () => {
+            if (end === "a cut") socket.destroy();
+            else socket.end();
+          });
+        });
+      });
+      const [hostname, port] = server.address;
+      const sock = await Deno.connectTls({ hostname, port, caCerts: [ca] });
+      using conn = new Connection(sock, null, undefined, 60);
+      const body = unframedBodyOf(await conn.get("/"));
+      if (end === "a cut") await assertRejects(() => body.text(), Deno.errors.UnexpectedEof);
+      else assertEquals(await body.text(), "hello");
+      assertEquals(conn.closed, true);
+    });
+  }
 });
 
 // ───────────────────────── responses without a body
