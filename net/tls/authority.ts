@@ -2,6 +2,10 @@
  * The search for the trusted authority that has signed a peer's certificate. The TLS library
  * verifies that such an authority exists, but doesn't report the authority. The search uses
  * signatures, because two authorities can have the same name.
+ *
+ * The search must verify the whole path: a client of Deno 2.9.6 takes a forged path for verified if
+ * the library can't read a certificate of the path, for example of version 1, whose issuer has the
+ * name of a trusted authority.
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";

@@ -1,6 +1,6 @@
 /**
- * A parser of certificates (RFC 5280). The TLS library verifies signatures. Names are parsed from
- * the DER, because in a text form a forged name can look like two names.
+ * A parser of certificates (RFC 5280). Names are parsed from the DER, because in a text form a forged
+ * name can look like two names.
  */
 
 import { formatIPAddress } from "../../base/address.ts";
@@ -94,6 +94,16 @@ const CHECKED_EXTENSIONS: readonly string[] = [
   EXTENSION.extendedKeyUsage,
 ];
 
+/** The critical extensions that the TLS library supports in a leaf. */
+const SUPPORTED_CRITICAL_EXTENSIONS: readonly string[] = [
+  EXTENSION.basicConstraints,
+  EXTENSION.keyUsage,
+  EXTENSION.extendedKeyUsage,
+  EXTENSION.subjectAltName,
+  EXTENSION.nameConstraints,
+  EXTENSION.cRLDistributionPoints,
+];
+
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   "2.5.4.3": "CN",
   "2.5.4.4": "SN",
@@ -162,6 +172,11 @@ function readSignedPart(fields: DerReader, algorithmDer: string) {
     const value = extensions.get(type);
     return value === undefined ? null : readDer(value, read);
   };
+  // A certificate that the TLS library can't read must be refused: a client of Deno 2.9.6 then takes
+  // the signature of the handshake for valid. The library also reads these two extensions.
+  for (const type of [EXTENSION.nameConstraints, EXTENSION.cRLDistributionPoints]) {
+    readValue(type, (value) => value.readContent(TAG.sequence));
+  }
   const constraints = readValue(EXTENSION.basicConstraints, readBasicConstraints);
   const keyUsage = readValue(EXTENSION.keyUsage, (value) => value.readBitString());
   return {
@@ -331,6 +346,11 @@ export function findUsageProblem(
   return null;
 }
 
+/** Finds a critical extension for which the TLS library refuses a leaf. */
+export function findUnsupportedExtension({ criticalExtensions }: Certificate): string | null {
+  return criticalExtensions.find((type) => !SUPPORTED_CRITICAL_EXTENSIONS.includes(type)) ?? null;
+}
+
 function readAlgorithm(identifier: DerReader): string {
   return identifier.readNested(TAG.sequence, (sequence) => {
     const algorithm = formatObjectIdentifier(sequence.readContent(TAG.objectIdentifier));
@@ -384,9 +404,6 @@ function readExtensions(
     if (extensions.has(type)) throw notAllowedError("DER", `two extensions of the type ${type}`);
     extensions.set(type, extension.readContent(TAG.octetString));
   };
-  // Skip issuerUniqueID and subjectUniqueID, which are not in use.
-  fields.readContentIf(0x81);
-  fields.readContentIf(0x82);
   const extensionsDer = fields.readContentIf(0xa3);
   if (extensionsDer !== null) {
     readDer(extensionsDer, (extensionList) =>

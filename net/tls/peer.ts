@@ -15,6 +15,7 @@ import {
   type Certificate,
   type CertificateName,
   describeCertificate,
+  findUnsupportedExtension,
   findUsageProblem,
   findValidityProblem,
 } from "./certificate.ts";
@@ -193,6 +194,10 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
   }
   const keyProblem = findKeyProblem(certificate);
   if (keyProblem !== null) throw makeError("WEAK", keyProblem);
+  const extension = findUnsupportedExtension(certificate);
+  if (extension !== null) {
+    throw makeError("UNTRUSTED", `has a critical extension that can't be checked, ${extension}`);
+  }
 }
 
 /**

@@ -5,7 +5,7 @@ import { quote } from "../../internal/quote.ts";
 import { groupBySubject, readCertificate } from "./authority.ts";
 import {
   type Certificate,
-  EXTENSION,
+  findUnsupportedExtension,
   findUsageProblem,
   findValidityProblem,
   formatPem,
@@ -310,16 +310,6 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
 
 // ───────────────────────── what the TLS library can use
 
-/** The critical extensions that the TLS library supports in a local certificate. */
-const SUPPORTED_CRITICAL_EXTENSIONS: readonly string[] = [
-  EXTENSION.basicConstraints,
-  EXTENSION.keyUsage,
-  EXTENSION.extendedKeyUsage,
-  EXTENSION.subjectAltName,
-  EXTENSION.nameConstraints,
-  EXTENSION.cRLDistributionPoints,
-];
-
 /**
  * The library's messages about a certificate or key that it can't use. `node:tls` uses a
  * certificate of version 1.
@@ -354,9 +344,4 @@ function findLibraryProblem(certificate: Certificate, key: string): string | nul
 /** Reports whether the key of ECDSA has both coordinates (RFC 5480 §2.2). */
 function hasUncompressedKey({ publicKey }: Certificate): boolean {
   return readDer(publicKey, readKeyBits)[0] === 0x04;
-}
-
-/** Finds a critical extension for which the TLS library refuses a certificate. */
-function findUnsupportedExtension({ criticalExtensions }: Certificate): string | null {
-  return criticalExtensions.find((type) => !SUPPORTED_CRITICAL_EXTENSIONS.includes(type)) ?? null;
 }

@@ -477,7 +477,7 @@ Deno.test("no authority is found if no path is valid", () => {
 Deno.test("at most as many signatures are verified for a peer as docs/security.md says", async () => {
   const limit = await readStatedNumber(
     "docs/security.md",
-    /verifying signatures, at most (\d+), plus two for each/,
+    /verifies at most (\d+) signatures\*\*, plus two for each/,
   );
   const root = makeAuthority({ key: "Ed25519" });
   const same = { name: "same", key: "Ed25519" } as const;

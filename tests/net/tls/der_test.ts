@@ -239,6 +239,24 @@ Deno.test("an encoded element has the shortest length, and is parsed unchanged",
   }));
 });
 
+Deno.test("an element of 127, 128, 129, 255, 256, 257 or 65,535 bytes is encoded and read", () => {
+  const rows = [
+    [127, "7f"],
+    [128, "8180"],
+    [129, "8181"],
+    [255, "81ff"],
+    [256, "820100"],
+    [257, "820101"],
+    [65535, "82ffff"],
+  ] as const;
+  for (const [length, digits] of rows) {
+    const content = new Uint8Array(length).fill(1);
+    const bytes = encodeDer(TAG.octetString, content);
+    assertEquals(bytes.subarray(1, -length).toHex(), digits);
+    assertEquals(new DerReader(bytes).readContent(TAG.octetString), content);
+  }
+});
+
 Deno.test("an object identifier is encoded from its text, and formatted to the same text", () => {
   const arcs = fc.array(fc.nat({ max: 2 ** 40 }), { maxLength: 8 });
   fc.assert(fc.property(fc.nat({ max: 1 }), fc.nat({ max: 39 }), arcs, (first, second, rest) => {
