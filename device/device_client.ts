@@ -33,6 +33,7 @@ import { type AddressSearch, connectToDevice, raceAddresses } from "./device_con
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
 import type { Peer } from "./peer_file.ts";
+import { SilenceLimit } from "./silence_limit.ts";
 import { forgottenPeerError } from "./trust_signals.ts";
 
 /**
@@ -79,17 +80,16 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
   connectTimeout?: number | undefined;
   /**
    * Finds further addresses of the peer, each a host and a port, for example by mDNS. The client
-   * calls this function if no address answers: after `findAfter` seconds, or at once when all
-   * addresses have failed or none is stored. Only the peer is accepted at the found addresses. The
-   * client stores the address at which the peer has answered, and keeps the newest four such
-   * addresses.
+   * calls this function if no address answers: after `findAfter` seconds, or at once when all addresses have failed or none is
+   * stored. Only the peer is accepted at the found addresses. The client stores the address at
+   * which the peer has answered, and keeps the newest four such addresses.
    *
    * The signal is aborted as soon as the peer answers, or connecting is aborted. Connecting fails
    * only after the search has ended. If `find` rejects, the log has a warning, and the search has
    * no result.
    */
   find?:
-    | ((signal: AbortSignal) => Promise<readonly (HostAddress | ScopedAddress)[]>)
+    | ((signal: AbortSignal, peer: Peer) => Promise<readonly (HostAddress | ScopedAddress)[]>)
     | undefined;
   /**
    * Seconds without an answer, 0 to 60, after which `find` is called.
@@ -97,8 +97,24 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
    * @default {2}
    */
   findAfter?: number | undefined;
+  /**
+   * Seconds, 1 to 60, for which the peer may be silent during an exchange. Then the client connects
+   * anew, at any address of the peer. If the peer answers there, the client closes the silent
+   * connection, and its exchange rejects with a transient error, so that `retry`, `uploadTree` and
+   * `downloadTree` continue over a new connection. If the peer doesn't answer, the connection waits
+   * up to its `timeout`.
+   *
+   * A silence is noticed after 1.0 to 1.25 times these seconds. The limit doubles as long as the
+   * peer is silent again at the same address, because the peer may only be busy. If `timeout` isn't
+   * longer than `maxSilence`, the option has no effect. Don't use the option for exchanges that are
+   * silent by intention, such as event streams, or for bodies that can't be sent again.
+   *
+   * @default {no limit but `timeout`}
+   */
+  maxSilence?: number | undefined;
 }
 
+const MAX_SILENCE_SECONDS = 60;
 const DEFAULT_FIND_AFTER_SECONDS = 2;
 const MAX_FIND_AFTER_SECONDS = 60;
 
@@ -136,6 +152,7 @@ export function makeDeviceClient(
     connectTimeout,
     find = null,
     findAfter = DEFAULT_FIND_AFTER_SECONDS,
+    maxSilence,
     ...clientOptions
   } = options;
   checkAbsent(clientOptions, ["dial", "scheme"], "the client of a peer");
@@ -159,6 +176,7 @@ export function makeDeviceClient(
   }
   if (find !== null) checkFunction("find", find);
   makeNumberCheck(0, MAX_FIND_AFTER_SECONDS)("findAfter", findAfter);
+  if (maxSilence !== undefined) makeNumberCheck(1, MAX_SILENCE_SECONDS)("maxSilence", maxSilence);
   const [firstAddress] = addresses ?? peer.addresses;
   if (firstAddress === undefined && find === null) throw noAddressError(peer);
   const connector = new PeerConnector(services, peer.id, {
@@ -166,6 +184,7 @@ export function makeDeviceClient(
     connectTimeout,
     find,
     findAfter,
+    maxSilence,
   });
   return new Client(firstAddress ?? makePlaceholderAddress(peer), {
     ...clientOptions,
@@ -180,6 +199,7 @@ interface PeerConnectorOptions {
   readonly connectTimeout: number | undefined;
   readonly find: NonNullable<DeviceClientOptions["find"]> | null;
   readonly findAfter: number;
+  readonly maxSilence: number | undefined;
 }
 
 class PeerConnector {
@@ -187,11 +207,13 @@ class PeerConnector {
   readonly #id: string;
   readonly #options: PeerConnectorOptions;
   #lastAddress = "";
+  readonly #silenceLimit: SilenceLimit;
 
   constructor(services: DeviceServices, id: string, options: PeerConnectorOptions) {
     this.#services = services;
     this.#id = id;
     this.#options = options;
+    this.#silenceLimit = new SilenceLimit(options.maxSilence ?? Infinity);
   }
 
   async connect({ timeout, signal }: ConnectLimits): Promise<Socket> {
@@ -231,7 +253,11 @@ class PeerConnector {
           );
         });
       }
-      return Object.assign(socket, { trust: trustSignal, refusalHint: forgottenHint(peer.name) });
+      return Object.assign(socket, {
+        trust: trustSignal,
+        refusalHint: forgottenHint(peer.name),
+        ...this.#makeSilence(address, timeout),
+      });
     } catch (error) {
       if (combinedSignal.aborted) throw error;
       const target = { name: peer.name, addresses, isStored: givenAddresses === null };
@@ -244,7 +270,26 @@ class PeerConnector {
     }
   }
 
-  #makeSearch({ name }: Peer): AddressSearch | null {
+  #makeSilence(address: Address, timeout: number | null): Pick<Socket, "silence"> {
+    const { maxSilence: seconds } = this.#options;
+    if (seconds === undefined || timeout !== null && timeout <= seconds) return {};
+    const isAnsweringElsewhere = async (silentSeconds: number, signal: AbortSignal) => {
+      const maxSilences = this.#silenceLimit.count;
+      if (silentSeconds < maxSilences * seconds) return false;
+      try {
+        (await this.connect({ timeout: seconds, signal })).close();
+      } catch {
+        return false;
+      }
+      // A peer at another address isn't busy: it has moved.
+      if (String(address) === this.#lastAddress) this.#silenceLimit.double(maxSilences);
+      return true;
+    };
+    return { silence: { seconds, isAnsweringElsewhere } };
+  }
+
+  #makeSearch(peer: Peer): AddressSearch | null {
+    const { name } = peer;
     const { find, findAfter } = this.#options;
     if (find === null) return null;
     return {
@@ -253,7 +298,7 @@ class PeerConnector {
         try {
           return checkAddresses(
             "find()",
-            await find(signal),
+            await find(signal, peer),
             (address) => checkAddress(address, "client"),
           );
         } catch (error) {

@@ -3,6 +3,7 @@
  * needs its own timer or reads the clock.
  */
 
+import type { Socket } from "../../base/app/app.ts";
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { type SwapRemoveEntry, SwapRemoveSet } from "../../internal/collections.ts";
 
@@ -92,9 +93,9 @@ export function releaseAfterTick(runningTimer: Disposable): void {
 export class Deadline implements Disposable, SwapRemoveEntry {
   index = -1;
   /** The tick at which the wait began; -1 outside of a wait. */
-  #waitStart = -1;
+  protected waitStart = -1;
+  protected writeStart = -1;
   #lastWaitStart = -1;
-  #writeStart = -1;
   readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
 
@@ -113,47 +114,51 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   }
 
   check(): void {
-    const isWrite = this.#hasExpired(this.#writeStart);
-    if (!isWrite && !this.#hasExpired(this.#waitStart)) return;
+    this.expireAfter(TICKS_PER_TIMEOUT);
+  }
+
+  protected expireAfter(ticks: number): boolean {
+    const isWrite = this.ticksSince(this.writeStart) > ticks;
+    if (!isWrite && this.ticksSince(this.waitStart) <= ticks) return false;
     this.stopWait();
     this.stopWrite();
     this.#onExpire(isWrite);
+    return true;
   }
 
-  #hasExpired(startTick: number): boolean {
-    // The first tick may follow the start of the wait at once, so the time-out needs one tick more
-    // than it has intervals.
-    return startTick >= 0 && this.#coarseTimer!.tickCount - startTick > TICKS_PER_TIMEOUT;
+  /** The first tick may follow the start of a wait at once, so one tick more is necessary. */
+  protected ticksSince(start: number): number {
+    return start < 0 ? 0 : this.#coarseTimer!.tickCount - start;
   }
 
   get isWaiting(): boolean {
-    return this.#waitStart >= 0;
+    return this.waitStart >= 0;
   }
 
   get isWriting(): boolean {
-    return this.#writeStart >= 0;
+    return this.writeStart >= 0;
   }
 
   startWait(): void {
-    this.#waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
+    this.waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
   }
 
   stopWait(): void {
-    this.#lastWaitStart = this.#waitStart;
-    this.#waitStart = -1;
+    this.#lastWaitStart = this.waitStart;
+    this.waitStart = -1;
   }
 
   /** Continues the last wait, as if it had not been stopped. */
   resumeWait(): void {
-    this.#waitStart = this.#lastWaitStart;
+    this.waitStart = this.#lastWaitStart;
   }
 
   startWrite(): void {
-    this.#writeStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
+    this.writeStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
   }
 
   stopWrite(): void {
-    this.#writeStart = -1;
+    this.writeStart = -1;
   }
 
   close(): void {
@@ -162,5 +167,59 @@ export class Deadline implements Disposable, SwapRemoveEntry {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/**
+ * A deadline that also asks after each silence, as long as the wait lasts, whether the peer answers
+ * on another connection, and calls a function if so.
+ */
+export class SilenceDeadline extends Deadline {
+  readonly #silence: NonNullable<Socket["silence"]>;
+  readonly #timeoutTicks: number;
+  readonly #onLost: (isWrite: boolean, seconds: number) => void;
+  readonly #closeController = new AbortController();
+  #isAsking = false;
+
+  /** @param onLost Called with the seconds for which the peer was silent. */
+  constructor(
+    timeout: number | null,
+    onExpire: (isWrite: boolean) => void,
+    silence: NonNullable<Socket["silence"]>,
+    onLost: (isWrite: boolean, seconds: number) => void,
+  ) {
+    super(silence.seconds, onExpire);
+    this.#silence = silence;
+    this.#timeoutTicks = (timeout ?? Infinity) / silence.seconds * TICKS_PER_TIMEOUT;
+    this.#onLost = onLost;
+  }
+
+  override check(): void {
+    if (this.expireAfter(this.#timeoutTicks)) return;
+    const isWrite = this.ticksSince(this.writeStart) > this.ticksSince(this.waitStart);
+    const silences = (this.ticksSince(this.#startOf(isWrite)) - 1) / TICKS_PER_TIMEOUT;
+    if (silences >= 1 && Number.isInteger(silences)) {
+      this.#ask(isWrite, silences * this.#silence.seconds);
+    }
+  }
+
+  #startOf(isWrite: boolean): number {
+    return isWrite ? this.writeStart : this.waitStart;
+  }
+
+  async #ask(isWrite: boolean, seconds: number): Promise<void> {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    const start = this.#startOf(isWrite);
+    const { signal } = this.#closeController;
+    const isAnswering = await this.#silence.isAnsweringElsewhere(seconds, signal);
+    this.#isAsking = false;
+    // The peer may have answered on this connection meanwhile.
+    if (isAnswering && this.#startOf(isWrite) === start) this.#onLost(isWrite, seconds);
+  }
+
+  override close(): void {
+    this.#closeController.abort();
+    super.close();
   }
 }

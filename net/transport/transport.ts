@@ -28,7 +28,7 @@ import {
 import { toReadableError } from "../../internal/caught_errors.ts";
 import { transience } from "../../internal/error_details.ts";
 import { markSocketError } from "./connection_errors.ts";
-import { Deadline } from "./deadline.ts";
+import { Deadline, SilenceDeadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "../../base/app/exchange_recorder.ts";
 import type { ClientExchange } from "./client_exchange.ts";
 
@@ -113,14 +113,29 @@ export class Transport implements ReadAheadListener {
   constructor(socket: Socket, timeout: number | null, checkPrefix: CheckPrefix) {
     this.#socket = socket;
     this.#checkPrefix = checkPrefix;
-    this.deadline = new Deadline(timeout, (isWrite) => {
+    const onExpire = (isWrite: boolean) => {
       if (this.exchange?.request === "stalling") return this.close(stalledRequestError(timeout));
-      const problem = isWrite
-        ? `the peer took over ${timeout} s to read what was sent`
-        : `the peer kept the connection waiting for over ${timeout} s`;
-      const details = isWrite ? { unreadSeconds: timeout } : { silentSeconds: timeout };
-      this.close(markSocketError(new Deno.errors.TimedOut(problem), details));
-    });
+      this.#closeSilent(isWrite, timeout);
+    };
+    this.deadline = socket.silence === undefined
+      ? new Deadline(timeout, onExpire)
+      : new SilenceDeadline(timeout, onExpire, socket.silence, (isWrite, seconds) => {
+        // A request that stalls waits for its own source.
+        if (isWrite || this.exchange?.request !== "stalling") {
+          this.#closeSilent(isWrite, seconds, "broken");
+        }
+      });
+  }
+
+  /**
+   * @param fault `"broken"` if the peer answers on another connection: its errors are transient.
+   */
+  #closeSilent(isWrite: boolean, seconds: number | null, fault?: "broken"): void {
+    const problem = isWrite
+      ? `the peer took over ${seconds} s to read what was sent`
+      : `the peer kept the connection waiting for over ${seconds} s`;
+    const details = isWrite ? { unreadSeconds: seconds } : { silentSeconds: seconds };
+    this.close(markSocketError(new Deno.errors.TimedOut(problem), { ...details, fault }));
   }
 
   get isClosed(): boolean {

@@ -99,6 +99,29 @@ export function captureTimeouts(milliseconds: number) {
   };
 }
 
+/** Lets only a test run the intervals of a duration, such as those of a time-out. */
+export function captureIntervals(milliseconds: number) {
+  const { setInterval, clearInterval } = globalThis;
+  const capturedIntervals = new Map<unknown, () => void>();
+  globalThis.setInterval = ((run: () => void, duration = 0) => {
+    if (duration !== milliseconds) return setInterval(run, duration);
+    const timer = setInterval(() => {}, 2 ** 31 - 1);
+    capturedIntervals.set(timer, run);
+    return timer;
+  }) as typeof setInterval;
+  globalThis.clearInterval = (timer) => {
+    capturedIntervals.delete(timer);
+    clearInterval(timer);
+  };
+  return {
+    /** Runs the functions of the intervals once. */
+    tick: () => {
+      for (const run of [...capturedIntervals.values()]) run();
+    },
+    [Symbol.dispose]: () => void Object.assign(globalThis, { setInterval, clearInterval }),
+  };
+}
+
 /** Stops the clock of `performance`, which a test can advance by seconds; timers still run. */
 export function stopPerformanceClock() {
   const { now } = performance;
