@@ -80,11 +80,14 @@ export async function raceAddresses<T extends { close(): void }>(
     clearTimeout(searchTimer);
     canSearch = false;
     runningCount++;
-    const triedTexts = new Set(addresses.map(formatCheckedAddress));
     const foundAddresses = await search!.find(abortController.signal);
     if (abortController.signal.aborted) return;
+    // An address that has failed is tried again: the peer may have started again there.
+    const pendingTexts = new Set(
+      addresses.filter((_, index) => !(index in errors)).map(formatCheckedAddress),
+    );
     for (const address of foundAddresses) {
-      if (!triedTexts.has(formatCheckedAddress(address))) queue.push([-1, address]);
+      if (!pendingTexts.has(formatCheckedAddress(address))) queue.push([-1, address]);
     }
     runningCount--;
     startNext();

@@ -543,6 +543,21 @@ Deno.test("the signal of a search is aborted if the peer answers, or if connecti
   assertEquals((await secondSearch.promise).aborted, true);
 });
 
+Deno.test("an address that has failed is tried again if the search finds it; an attempt that lasts is not repeated", async () => {
+  const attempts: unknown[] = [];
+  const attempt = ([, port]: Address, signal: AbortSignal) => {
+    attempts.push(port);
+    if (port === 1) return untilAborted(signal);
+    // The peer starts again before the search.
+    if (attempts.length === 2) throw new Error("refused");
+    return Promise.resolve({ close() {} });
+  };
+  const addresses: Address[] = [["127.0.0.1", 1], ["127.0.0.1", 2]];
+  const search = { delayMilliseconds: 300, find: () => Promise.resolve(addresses) };
+  const { address } = await raceAddresses(addresses, attempt, undefined, search);
+  assertEquals([address[1], attempts], [2, [1, 2, 2]]);
+});
+
 Deno.test("a peer that answers at a stored address is not searched for", async () => {
   await using test = await setUp();
   assertEquals(await test.ask([test.otherAddress], { addresses: [test.cameraAddress] }), [200, 0]);
