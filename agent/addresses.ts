@@ -9,8 +9,8 @@ import {
   type ScopedAddress,
 } from "@degu/degu/base";
 import type { Device } from "@degu/device";
+import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/device/discovery";
 import { Failure } from "./failure.ts";
-import { groupByInterface, type InterfaceAddress } from "./mdns_network.ts";
 import type { Output } from "./output.ts";
 import { describeUser } from "./system_errors.ts";
 
@@ -31,21 +31,20 @@ export function isReachableByOthers(address: Address): address is HostOrScopedAd
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
-export const NO_NETWORK_TEXT = "this machine has no network";
-export const IPV6_ONLY_TEXT =
-  "the networks of this machine have only IPv6, and announcements and searches need IPv4";
+const DISCOVERY_PROBLEM_TEXTS = {
+  "no network": "this machine has no network",
+  "only IPv6":
+    "the networks of this machine have only IPv6, and announcements and searches need IPv4",
+};
 
-/**
- * Finds the reason why other machines can't find this one, or be found; `null` if there is none, or
- * without the permission to read the addresses of this machine.
- */
-export function findNetworkProblem(): typeof NO_NETWORK_TEXT | typeof IPV6_ONLY_TEXT | null {
-  const permission = { name: "sys", kind: "networkInterfaces" } as const;
-  if (Deno.permissions.querySync(permission).state !== "granted") return null;
-  const isReachable = ({ address }: InterfaceAddress) => isReachableByOthers([address, 0]);
-  const interfaces = Deno.networkInterfaces();
-  if (!interfaces.some(isReachable)) return NO_NETWORK_TEXT;
-  return groupByInterface(interfaces).flat().some(isReachable) ? null : IPV6_ONLY_TEXT;
+/** A missing permission is no problem of the network. */
+export function explainDiscoveryProblem():
+  | { readonly code: Exclude<DiscoveryProblem, "not permitted">; readonly text: string }
+  | null {
+  const code = findDiscoveryProblem();
+  return code === null || code === "not permitted"
+    ? null
+    : { code, text: DISCOVERY_PROBLEM_TEXTS[code] };
 }
 
 /**

@@ -11,11 +11,11 @@ import type { FileLogDetails } from "@degu/files";
 import { TransferError } from "@degu/files/base";
 import { describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/device";
+import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
 import { isUnixAddress } from "./addresses.ts";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
-import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_network.ts";
 import { formatBytes, formatId } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
@@ -59,7 +59,7 @@ const UNREACHABLE_HINT =
 
 const ADDRESS_ADVICE =
   "; if its address has changed, give the new address with --address, or let degu search for it, " +
-  `with --allow-net=${MDNS_HOSTS.join(",")} --allow-sys=networkInterfaces`;
+  `with --allow-net=${DISCOVERY_HOSTS.join(",")} --allow-sys=networkInterfaces`;
 
 const GIVEN_ADDRESS_HINT =
   'check --address, or leave it out: "degu peers" lists the stored addresses';
@@ -137,7 +137,7 @@ function findReasonAndHint(
       ? `${GIVEN_ADDRESS_HINT}; if it is right, ${REFUSED_HINT}`
       : `${
         attempts.every((attempt) => hasFault(attempt, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
-      }${isMdnsPermitted() ? "" : ADDRESS_ADVICE}`;
+      }${isDiscoveryPermitted() ? "" : ADDRESS_ADVICE}`;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {

@@ -4,23 +4,17 @@ import {
   type Device,
   type JoinOptions,
   PairingError,
-  type PairingQuestion,
   parseInvitation,
   type Peer,
 } from "@degu/device";
+import { joinNearby, nearby, type NearbyDevice } from "@degu/device/discovery";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { RUN_AGAIN } from "./explain.ts";
-import { findNetworkProblem, IPV6_ONLY_TEXT } from "./addresses.ts";
+import { explainDiscoveryProblem } from "./addresses.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
-import {
-  type DiscoveredService,
-  discoverServices,
-  selectServices,
-  SEND_SERVICE,
-  shortenId,
-} from "./mdns.ts";
+import { SEND_SERVICE } from "./shown_invitation.ts";
 import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId, type Output } from "./output.ts";
 
@@ -89,26 +83,15 @@ export async function joinSender(
     if (numberPrompt === null) throw noTerminalFailure("");
     return await joinByNumber(context, device, numberPrompt, [address], options);
   }
-  const sender = await findSender(context, name, numberPrompt !== null);
+  const sender = await findSender(context, device, name, numberPrompt !== null);
   if (numberPrompt === null) {
     throw noTerminalFailure(`${sender.name} ${formatId(sender.id)} sends, but `);
   }
-  const confirm: ConfirmNumber = async (question) =>
-    verifyDevice(question, sender.id, context.output) && await numberPrompt.confirm(question);
-  return await joinByNumber(context, device, numberPrompt, sender.addresses, {
-    ...options,
-    confirm,
-  });
-}
-
-export function verifyDevice(
-  { name, id }: PairingQuestion,
-  expectedId: string,
-  output: Output,
-): boolean {
-  if (shortenId(id) === expectedId) return true;
-  output.warn(`${name} ${formatId(id)} answers, but it is not the device that was found`);
-  return false;
+  return await joinWithPrompt(
+    context,
+    numberPrompt,
+    (confirmOptions) => joinNearby(device, sender, { ...options, ...confirmOptions }),
+  );
 }
 
 /** Fails the command, because a "yes" from a pipe would confirm a number without a comparison. */
@@ -121,24 +104,36 @@ function noTerminalFailure(prefix: string): Failure {
 }
 
 export async function joinByNumber(
-  { signal, output }: Context,
+  context: Context,
   device: Device,
   numberPrompt: NumberPrompt,
   addresses: readonly Address[],
-  options: JoinOptions & { readonly confirm?: ConfirmNumber },
+  options: JoinOptions,
 ): Promise<Peer> {
-  const { confirm } = numberPrompt;
+  return await joinWithPrompt(
+    context,
+    numberPrompt,
+    (confirmOptions) => device.join(addresses, { ...options, ...confirmOptions }),
+  );
+}
+
+async function joinWithPrompt(
+  { signal, output }: Context,
+  numberPrompt: NumberPrompt,
+  join: (options: { confirm: ConfirmNumber; signal: AbortSignal }) => Promise<Peer>,
+): Promise<Peer> {
   using _waiting = output.animate(1000, () => numberPrompt.waitingLine ?? "");
-  return await device.join(addresses, { confirm, ...options, signal }).catch((error) => {
+  return await join({ confirm: numberPrompt.confirm, signal }).catch((error) => {
     throw toUsageFailure(error);
   });
 }
 
 async function findSender(
   context: Context,
+  device: Device,
   name: string | undefined,
   isInteractive: boolean,
-): Promise<DiscoveredService> {
+): Promise<NearbyDevice> {
   const { output } = context;
   output.note(
     `looking for the other device in this network, ${
@@ -146,24 +141,22 @@ async function findSender(
     }: run "degu send FILE" ` +
       "on the other device",
   );
-  const networkProblem = findNetworkProblem();
-  if (networkProblem === IPV6_ONLY_TEXT) {
-    output.note(`${IPV6_ONLY_TEXT}: run the command with --address that "degu send" prints`);
-  } else if (networkProblem !== null) {
-    output.warn(`${networkProblem}: connect both devices to one network`);
+  const problem = explainDiscoveryProblem();
+  if (problem?.code === "only IPv6") {
+    output.note(`${problem.text}: run the command with --address that "degu send" prints`);
+  } else if (problem !== null) {
+    output.warn(`${problem.text}: connect both devices to one network`);
   }
   using timeout = startTimeout(
     isInteractive ? Infinity : UNATTENDED_TIMEOUT_SECONDS,
     `no sending device was found in ten minutes: ${RUN_AGAIN}`,
   );
   const signal = AbortSignal.any([context.signal, timeout.signal]);
-  const options = { signal, logger: makeLogger(context) };
-  const select = (services: readonly DiscoveredService[]) => selectServices(services, name);
-  const hasSender = (services: readonly DiscoveredService[]) => select(services).length > 0;
-  let senders: readonly DiscoveredService[] = [];
-  while (senders.length === 0) {
-    senders = select(await discoverServices(SEND_SERVICE, options, undefined, hasSender));
-  }
+  const select = (devices: readonly NearbyDevice[]) => selectDevices(devices, name);
+  const onChange = (devices: readonly NearbyDevice[]) => select(devices).length > 0;
+  const options = { service: SEND_SERVICE, signal, logger: makeLogger(context), onChange };
+  let senders: readonly NearbyDevice[] = [];
+  while (senders.length === 0) senders = select(await nearby(device, options));
   const [sender, ...otherSenders] = senders;
   if (otherSenders.length === 0) return sender!;
   for (const { name, id } of senders) output.ask(`${name} ${formatId(id)}`);
@@ -171,6 +164,27 @@ async function findSender(
     `${senders.length} devices were found: run "degu receive --from NAME" with the name of one of them, or with the first ` +
       "characters of its id",
   );
+}
+
+/** The length of an announced name, which may be the beginning of a longer name. */
+const MAX_NEARBY_NAME_LENGTH = 46;
+
+/** A text with an ellipsis, such as `yvvslmqp…`, means an id: any machine can announce any name. */
+export function selectDevices<T extends Pick<NearbyDevice, "name" | "id">>(
+  devices: readonly T[],
+  nameOrId: string | undefined,
+): readonly T[] {
+  if (nameOrId === undefined) return devices;
+  const text = nameOrId.toLowerCase().replace(/…$/, "");
+  const nearbyName = text.slice(0, MAX_NEARBY_NAME_LENGTH);
+  const devicesOfName = nameOrId.endsWith("…")
+    ? []
+    : devices.filter(({ name }) => name.toLowerCase() === nearbyName);
+  return devicesOfName.length > 0
+    ? devicesOfName
+    : devices.filter(({ id }) =>
+      text.length <= id.length ? id.startsWith(text) : text.startsWith(id)
+    );
 }
 
 /** Starts a time limit: unless it is disposed of before, its signal is aborted with a failure. */

@@ -10,7 +10,7 @@ import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
 import type { CommonOptions } from "./command.ts";
 import { Failure } from "./failure.ts";
 import { findLocalModule, ignoreNotFound } from "./local_paths.ts";
-import { MDNS_HOSTS } from "./mdns_network.ts";
+import { DISCOVERY_HOSTS } from "@degu/device/discovery";
 import { realPath, resolve } from "./paths.ts";
 
 export interface Permissions {
@@ -111,7 +111,7 @@ export async function makeServePermissions(
           .map((port) => `0.0.0.0${port}`),
       ],
     },
-    announce && isReachableFromNetwork ? { net: MDNS_HOSTS, sys: ["networkInterfaces"] } : {},
+    announce && isReachableFromNetwork ? { net: DISCOVERY_HOSTS, sys: ["networkInterfaces"] } : {},
   );
 }
 

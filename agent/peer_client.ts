@@ -1,13 +1,13 @@
 import { Command } from "commander";
-import { type Address, BodyError, formatAddress, parseHost, type Response } from "@degu/degu/base";
+import { type Address, BodyError, parseHost, type Response } from "@degu/degu/base";
 import type { Client, ClientOptions } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
+import { find, isDiscoveryPermitted } from "@degu/device/discovery";
 import { pause } from "./pause.ts";
-import { findNetworkProblem, IPV6_ONLY_TEXT, isReachableByOthers } from "./addresses.ts";
+import { explainDiscoveryProblem, isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf } from "./error_codes.ts";
 import { Failure, NoAddressFailure, REFUSED } from "./failure.ts";
-import { isMdnsPermitted } from "./mdns_network.ts";
 import { SHOWN_ID_LENGTH } from "./output.ts";
 import { makeLogger } from "./open_device.ts";
 
@@ -95,7 +95,7 @@ export async function openClient(
 ): Promise<Client> {
   const peer = await findPeer(device, peerName);
   context.peer = peer.name;
-  const { address, find } = context.options;
+  const { address, find: mayFind } = context.options;
   const { signal = context.signal } = clientOptions;
   const options = { connectTimeout: CONNECT_SECONDS, ...clientOptions, signal };
   if (address !== undefined) {
@@ -105,19 +105,11 @@ export async function openClient(
     if (!isReconnect) await waitUntilTrusted(peer, client, signal);
     return client;
   }
-  const mayDiscover = find !== false && isMdnsPermitted();
+  const mayDiscover = mayFind !== false && isDiscoveryPermitted();
   // A discovered device must prove its identity. A failed search is not an error.
   const discover = async (signal: AbortSignal) => {
     if (!mayDiscover) return [];
-    const findOptions = { signal, logger: makeLogger(context) };
-    const discoveredAddresses = await import("./mdns.ts")
-      .then(({ findAddresses }) => findAddresses(peer.id, findOptions))
-      .catch(() => []);
-    // Deno would prompt for addresses without a permission.
-    return discoveredAddresses.filter((discoveredAddress) => {
-      const host = formatAddress(discoveredAddress);
-      return Deno.permissions.querySync({ name: "net", host }).state === "granted";
-    });
+    return await find(signal, peer, { logger: makeLogger(context) }).catch(() => []);
   };
   if (peer.addresses.length > 0) {
     const search = mayDiscover
@@ -131,8 +123,8 @@ export async function openClient(
   if (addresses.length === 0) {
     const searchResult = !mayDiscover
       ? ""
-      : findNetworkProblem() === IPV6_ONLY_TEXT
-      ? `, and it was not found, because ${IPV6_ONLY_TEXT}`
+      : explainDiscoveryProblem()?.code === "only IPv6"
+      ? `, and it was not found, because ${explainDiscoveryProblem()!.text}`
       : ", and it was not found in this network";
     throw new NoAddressFailure(
       `no address of ${peer.name} is known${searchResult}: ` +

@@ -6,20 +6,12 @@ import {
   PairingError,
   type Peer,
 } from "@degu/device";
-import {
-  findNetworkProblem,
-  IPV6_ONLY_TEXT,
-  isReachableByOthers,
-  NO_NETWORK_TEXT,
-  openAtEveryAddress,
-  toListenFailure,
-} from "./addresses.ts";
+import { inviteNearby } from "@degu/device/discovery";
+import { explainDiscoveryProblem, toListenFailure } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
-import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
-import { isMdnsPermitted } from "./mdns_network.ts";
 import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId } from "./output.ts";
 import { pause } from "./pause.ts";
@@ -31,6 +23,7 @@ interface ShownInvitationOptions {
   readonly timeoutMessage: string;
 }
 
+export const SEND_SERVICE = "degu-send";
 const LINE_DELAY_MILLISECONDS = 10_000;
 
 /**
@@ -47,10 +40,8 @@ export async function inviteOneDevice(
   const { output, signal } = context;
   const joiner: Joiner = { signal: null };
   const confirm = numberPrompt === null ? undefined : makeConfirm(numberPrompt, joiner, context);
-  await using invitation = await openInvitation(context, device, { ...options, confirm });
-  await using _announcement = numberPrompt === null
-    ? null
-    : announceInvitation(context, device, invitation, SEND_SERVICE);
+  await using stack = new AsyncDisposableStack();
+  const invitation = await openInvitation(context, device, { ...options, confirm }, stack);
   const showLine = () => {
     const { line, expires } = invitation;
     const location = numberPrompt === null ? "on the other device" : "from elsewhere";
@@ -68,10 +59,11 @@ export async function inviteOneDevice(
   };
   output.note(describeThisDevice(device));
   if (options.listen === undefined) {
-    if (!isReachableFromNetwork(invitation)) {
-      output.warn(`${NO_NETWORK_TEXT}: only a device on this machine can connect`);
-    } else if (numberPrompt !== null && findNetworkProblem() === IPV6_ONLY_TEXT) {
-      output.note(`not announced, because ${IPV6_ONLY_TEXT}`);
+    const problem = explainDiscoveryProblem();
+    if (problem?.code === "no network") {
+      output.warn(`${problem.text}: only a device on this machine can connect`);
+    } else if (numberPrompt !== null && problem !== null) {
+      output.note(`not announced, because ${problem.text}`);
     }
   }
   if (numberPrompt !== null) {
@@ -104,39 +96,28 @@ export function describeThisDevice({ name, id }: Device): string {
   return `this is ${name} ${formatId(id)}`;
 }
 
-export async function openInvitation(
-  { signal }: Context,
+/** An invitation that is joined by its line is not announced. */
+async function openInvitation(
+  context: Context,
   device: Device,
-  { listen, ...options }: Omit<InviteOptions, "signal">,
+  inviteOptions: Omit<InviteOptions, "signal">,
+  stack: AsyncDisposableStack,
 ): Promise<Invitation> {
-  const open = (listen: InviteOptions["listen"]) => device.invite({ ...options, listen, signal });
+  const options = { ...inviteOptions, signal: context.signal };
   try {
-    const isByLine = options.confirm === undefined;
-    if (isByLine || listen !== undefined) return await open(listen);
-    // An announcement has one port, so the plain port must be the same at every address.
-    return await openAtEveryAddress((address) => open([address]), 0);
+    if (options.confirm === undefined) return stack.use(await device.invite(options));
+    const nearbyOptions = { ...options, service: SEND_SERVICE, logger: makeLogger(context) };
+    return stack.use(await inviteNearby(device, nearbyOptions)).invitation;
   } catch (error) {
-    throw toUsageFailure(listen === undefined ? error : toListenFailure(listen, error));
+    throw toInvitationFailure(error, options.listen);
   }
 }
 
-export function isReachableFromNetwork({ addresses }: Invitation): boolean {
-  return addresses.some(isReachableByOthers);
-}
-
-export function announceInvitation(
-  context: Context,
-  { name, id }: Device,
-  invitation: Invitation,
-  type: typeof PAIR_SERVICE | typeof SEND_SERVICE,
-): AsyncDisposable | null {
-  const [port, ...otherPorts] = new Set(invitation.addresses.map(([, port]) => Number(port)));
-  // A service record has one port.
-  const isAnnounced = isReachableFromNetwork(invitation) && otherPorts.length === 0 &&
-    isMdnsPermitted();
-  return isAnnounced
-    ? new Announcement({ name, id, port: port!, type, logger: makeLogger(context) })
-    : null;
+export function toInvitationFailure(
+  error: unknown,
+  listen: InviteOptions["listen"],
+): unknown {
+  return toUsageFailure(listen === undefined ? error : toListenFailure(listen, error));
 }
 
 export function showCountdown(

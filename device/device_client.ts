@@ -79,8 +79,9 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
    */
   connectTimeout?: number | undefined;
   /**
-   * Finds further addresses of the peer, each a host and a port, for example by mDNS. The client
-   * calls this function if no address answers: after `findAfter` seconds, or at once when all addresses have failed or none is
+   * Finds further addresses of the peer, each a host and a port. The function `find` of
+   * `@degu/device/discovery` does so by mDNS. The client calls this function if no address
+   * answers: after `findAfter` seconds, or at once when all addresses have failed or none is
    * stored. Only the peer is accepted at the found addresses. The client stores the address at
    * which the peer has answered, and keeps the newest four such addresses.
    *

@@ -70,6 +70,8 @@ export class PairingError extends DeguError {
     | "no invitation"
     /** The invitation of the line has ended, or the device that invited can't be reached. */
     | "line unusable"
+    /** A device with another id than the announced id has answered. */
+    | "other id"
     | null;
   /**
    * The name that is taken, if the code is `"NAME_TAKEN"`; the name of the other device, if

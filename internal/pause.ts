@@ -7,7 +7,7 @@ export function pause(milliseconds: number, signal?: AbortSignal): Promise<void>
       signal?.removeEventListener("abort", finish);
       resolve();
     };
-    const timer = setTimeout(finish, milliseconds);
+    const timer = Number.isFinite(milliseconds) ? setTimeout(finish, milliseconds) : undefined;
     signal?.addEventListener("abort", finish);
   });
 }

@@ -1,16 +1,16 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import { type DeviceServer, type Peer, peerOf } from "@degu/device";
+import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
 import { FilesApp, findKeptVersions } from "@degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
 import type { AreaThreads } from "../area_threads.ts";
 import { pause } from "../pause.ts";
 import {
   checkCanListen,
-  findNetworkProblem,
+  explainDiscoveryProblem,
   isReachableByOthers,
   listen,
   listUsableAddresses,
-  NO_NETWORK_TEXT,
 } from "../addresses.ts";
 import { type Context, formatShellCommand } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
@@ -26,8 +26,6 @@ import {
   type DirectoryOptions,
   findRemoteDisk,
 } from "../served_directories.ts";
-import { Announcement } from "../mdns.ts";
-import { isMdnsPermitted, MDNS_HOSTS } from "../mdns_network.ts";
 
 export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];
@@ -113,14 +111,16 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     ],
   ], { addresses, ...directories });
   const port = options.announce === false ? null : findExternalPort(servers);
-  const isAnnounced = port !== null && isMdnsPermitted();
+  const isAnnounced = port !== null && isDiscoveryPermitted();
   await using announcement = isAnnounced
-    ? new Announcement({ name: device.name, id: device.id, port, logger: makeLogger(context) })
+    ? announce(device, port, { logger: makeLogger(context) })
     : null;
   announcement?.announced.then((announcedName) => output.note(describeAnnouncement(announcedName)));
   if (port !== null && !isAnnounced) {
     output.note(
-      `not announced in the local network: that needs --allow-net=${MDNS_HOSTS.join(",")} and ` +
+      `not announced in the local network: that needs --allow-net=${
+        DISCOVERY_HOSTS.join(",")
+      } and ` +
         "--allow-sys=networkInterfaces; or use --no-announce",
     );
   }
@@ -153,11 +153,11 @@ async function adviseThreads(dirs: readonly (string | null)[], output: Output): 
 }
 
 function describeAnnouncement(name: string): string {
-  const problem = findNetworkProblem();
+  const problem = explainDiscoveryProblem();
   if (problem === null) return `announced in the local network as ${name}`;
-  return problem === NO_NETWORK_TEXT
-    ? `${problem}: announced on it as ${name}, and in the local network once it has one`
-    : `not announced, because ${problem}: on other devices, give an address of this device with --address`;
+  return problem.code === "no network"
+    ? `${problem.text}: announced on it as ${name}, and in the local network once it has one`
+    : `not announced, because ${problem.text}: on other devices, give an address of this device with --address`;
 }
 
 /** Log lines also refer to connections that have ended. */

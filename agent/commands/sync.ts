@@ -92,7 +92,7 @@ export async function sync(
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   const { repeatRuns } = await import("../repeat_runs.ts");
   // A later run may need these modules when an upgrade has replaced or removed their files.
-  await Promise.all([import("../exclude_pattern.ts"), import("../mdns.ts")]);
+  await import("../exclude_pattern.ts");
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);

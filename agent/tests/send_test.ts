@@ -12,6 +12,7 @@ import { ProgramOutput } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
+import { selectDevices } from "@degu/internal/agent/join_device.ts";
 import { pause } from "@degu/internal/agent/pause.ts";
 import { setClockAhead, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -568,4 +569,27 @@ Deno.test("a receiver searches again while no sender is found", async () => {
   await withTimeout(thirdSearchBegun.promise, "the third search");
   receiver.kill("SIGINT");
   assertEquals((await receiver.waitForEnd()).code, 130);
+});
+
+Deno.test("devices are selected by a name, ignoring case, or else by the beginning of an id", () => {
+  const devices = [
+    { name: "one", id: "abcdefghijklmnop" },
+    { name: "ONE", id: "bbcdefghijklmnop" },
+    { name: "ab", id: "cccdefghijklmnop" },
+    { name: "x".repeat(46), id: "cdcdefghijklmnop" },
+    { name: "abcd", id: "eecdefghijklmnop" },
+  ];
+  const select = (text: string | undefined) => selectDevices(devices, text).map(({ id }) => id[1]);
+  const rows: [string | undefined, string][] = [
+    [undefined, "bbcde"],
+    ["One", "bb"],
+    ["a", "b"],
+    ["abc", "b"],
+    ["abcd", "e"],
+    ["abcdefghijklmnop" + "q".repeat(36), "b"],
+    ["c", "cd"],
+    ["x".repeat(63), "d"],
+    ["one…x", ""],
+  ];
+  for (const [text, expected] of rows) assertEquals(select(text).join(""), expected, text);
 });

@@ -409,20 +409,25 @@ Deno.test("two processes pair with exactly the permissions that they need", asyn
 });
 
 Deno.test("right after a pairing each device can connect to the other, even if another process serves", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using atCamera = start(camera, "only-serve");
-  await using atViewer = start(viewer, "only-serve");
-  const portOf = async (serving: RunningProcess) => Number(await serving.waitForStdout(/^\d+\n/));
-  const [toCamera, toViewer] = [await portOf(atCamera), await portOf(atViewer)];
-  const isKnown = async (device: PairingDevice, peer: string, port: number) => {
-    const client = await device.device.client(peer, { addresses: [["127.0.0.1", port]] });
-    assertEquals((await client.request("GET", "/")).status, 204);
-  };
-  await using invitation = await camera.invite();
-  const joined = viewer.join(invitation.line).then(({ id }) => isKnown(viewer, id, toCamera));
-  const paired = invitation.paired.then(({ id }) => isKnown(camera, id, toViewer));
-  await Promise.all([joined, paired]);
+  for (const confirm of [undefined, () => true]) {
+    await using devices = await makeDevices("camera", "viewer");
+    const { camera, viewer } = devices;
+    await using atCamera = start(camera, "only-serve");
+    await using atViewer = start(viewer, "only-serve");
+    const portOf = async (serving: RunningProcess) => Number(await serving.waitForStdout(/^\d+\n/));
+    const [toCamera, toViewer] = [await portOf(atCamera), await portOf(atViewer)];
+    const isKnown = async (device: PairingDevice, peer: string, port: number) => {
+      const client = await device.device.client(peer, { addresses: [["127.0.0.1", port]] });
+      assertEquals((await client.request("GET", "/")).status, 204);
+    };
+    await using invitation = await camera.invite({ confirm });
+    const joining = confirm === undefined
+      ? viewer.join(invitation.line)
+      : viewer.device.join(invitation.addresses, { confirm });
+    const joined = joining.then(({ id }) => isKnown(viewer, id, toCamera));
+    const paired = invitation.paired.then(({ id }) => isKnown(camera, id, toViewer));
+    await Promise.all([joined, paired]);
+  }
 });
 
 Deno.test("a server that doesn't read the peers delays a pairing for as long as device/docs/device.md says", async () => {

@@ -1,7 +1,7 @@
 /** Fuzz targets for the mDNS packets that the agent receives from strangers. */
 
-import { AddressHints, SERVICE } from "@degu/internal/agent/mdns.ts";
-import type { DnsRecord } from "@degu/internal/agent/mdns_links.ts";
+import { AddressHints, SERVICE } from "@degu/internal/device/discovery/mdns.ts";
+import type { DnsRecord } from "@degu/internal/device/discovery/mdns_links.ts";
 import { Buffer } from "node:buffer";
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";

@@ -3,8 +3,9 @@
  * and the exit code of the third as JSON.
  */
 
-import { SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { confirmNumbers, install, makeNetwork, startImpostor } from "@degu/testing/agent_lab.ts";
+
+const SEND_SERVICE = "_degu-send._tcp.local";
 
 const [dir = ""] = Deno.args;
 const addresses = { one: "192.168.1.7/24", two: "192.168.1.8/24", three: "192.168.1.9/24" };

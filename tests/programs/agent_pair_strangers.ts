@@ -7,7 +7,11 @@ import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/device";
 import { Server } from "@degu/degu/server";
-import { Announcement, discoverServices, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
+import {
+  Announcement,
+  discoverServices,
+  PAIR_SERVICE,
+} from "@degu/internal/device/discovery/mdns.ts";
 import {
   computeCommitment,
   encodeMessage,

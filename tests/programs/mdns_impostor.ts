@@ -3,7 +3,7 @@
  * it is killed.
  */
 
-import { Announcement } from "@degu/internal/agent/mdns.ts";
+import { Announcement } from "@degu/internal/device/discovery/mdns.ts";
 import { createSocket } from "node:dgram";
 
 const [id = "", address = "", port = "7443", type] = Deno.args;

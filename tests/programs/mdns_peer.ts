@@ -8,7 +8,7 @@ import {
   discoverServices,
   findAddresses,
   PAIR_SERVICE,
-} from "@degu/internal/agent/mdns.ts";
+} from "@degu/internal/device/discovery/mdns.ts";
 
 const [task = "", id = ""] = Deno.args;
 if (task === "find") {

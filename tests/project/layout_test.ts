@@ -47,8 +47,12 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["files/transfer/", `${LIBRARY} files/* files/disk/ files/transfer/ node:`],
   ["files/tree/", `${LIBRARY} files/* files/disk/ files/transfer/ files/tree/ node:`],
   ["device/identity/", `${LIBRARY} device/identity/ device/disk.ts node:`],
-  ["device/*", `${LIBRARY} @degu/degu/misc device/ node:`],
-  ["agent/", "agent/ @degu/ node: commander ignore multicast-dns"],
+  ["device/*", `${LIBRARY} @degu/degu/misc device/* device/identity/ node:`],
+  [
+    "device/discovery/",
+    `${LIBRARY} device/* device/identity/ device/discovery/ node: multicast-dns`,
+  ],
+  ["agent/", "agent/ @degu/ node: commander ignore"],
 ];
 
 Deno.test("the top level has no symbolic links", async () => {
@@ -68,7 +72,11 @@ Deno.test("the library exports exactly the modules at the top level", async () =
 Deno.test("the other packages export their main modules, and modules that load less or are for tests", async () => {
   const [, ...others] = await readPackages();
   assertEquals(others.map(({ entries }) => [...entries]), [
-    [["@degu/device", "device/mod.ts"], ["@degu/device/testing", "device/testing.ts"]],
+    [
+      ["@degu/device", "device/mod.ts"],
+      ["@degu/device/discovery", "device/discovery/mod.ts"],
+      ["@degu/device/testing", "device/testing.ts"],
+    ],
     [
       ["@degu/files", "files/mod.ts"],
       ["@degu/files/base", "files/base.ts"],

@@ -1,6 +1,6 @@
 /** mDNS on the loopback interface, with a separate port. */
-import type { InterfaceAddress } from "@degu/internal/agent/mdns_network.ts";
-import type { Network } from "@degu/internal/agent/mdns_links.ts";
+import type { InterfaceAddress } from "@degu/internal/device/discovery/mdns_network.ts";
+import type { Network } from "@degu/internal/device/discovery/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
 /** The announced address of this machine. Tests send no packets to it. */

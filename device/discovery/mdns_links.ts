@@ -1,7 +1,7 @@
 /** mDNS over IPv4 (RFC 6762): an instance of `multicast-dns` for each interface of this machine. */
 
 import type { Buffer } from "node:buffer";
-import { createSocket, type RemoteInfo } from "node:dgram";
+import type { RemoteInfo, Socket } from "node:dgram";
 import type { Logger } from "@degu/degu/server";
 import {
   ANY_HOST,
@@ -53,7 +53,11 @@ interface Multicast {
   destroy(onDestroyed: () => void): void;
 }
 
-type MakeMulticast = (options: Record<string, unknown>) => Multicast;
+/** The modules that only announcements and searches load. */
+interface Modules {
+  makeMulticast(options: Record<string, unknown>): Multicast;
+  makeSocket(): Socket;
+}
 
 interface LinkOptions {
   readonly network: Network;
@@ -65,19 +69,25 @@ interface LinkOptions {
 
 export class Links implements AsyncDisposable {
   readonly #options: LinkOptions;
-  readonly #makeMulticast: MakeMulticast;
+  readonly #modules: Modules;
   readonly #openLinks = new Map<string, Link>();
   #pollTimer: ReturnType<typeof setInterval> | undefined;
   #linksClosed: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: LinkOptions, makeMulticast: MakeMulticast) {
+  private constructor(options: LinkOptions, modules: Modules) {
     this.#options = options;
-    this.#makeMulticast = makeMulticast;
+    this.#modules = modules;
   }
 
   static async open(options: LinkOptions): Promise<Links> {
-    const { default: makeMulticast } = await import("multicast-dns");
-    const links = new Links(options, makeMulticast as unknown as MakeMulticast);
+    const [{ default: multicastDns }, { createSocket }] = await Promise.all([
+      import("multicast-dns"),
+      import("node:dgram"),
+    ]);
+    const links = new Links(options, {
+      makeMulticast: multicastDns as unknown as Modules["makeMulticast"],
+      makeSocket: () => createSocket({ type: "udp4", reuseAddr: true }),
+    });
     links.#update();
     links.#pollTimer = setInterval(() => {
       try {
@@ -102,7 +112,7 @@ export class Links implements AsyncDisposable {
     }
     for (const [key, addresses] of currentLinks) {
       if (!this.#openLinks.has(key)) {
-        this.#openLinks.set(key, new Link(addresses, this.#options, this.#makeMulticast));
+        this.#openLinks.set(key, new Link(addresses, this.#options, this.#modules));
       }
     }
   }
@@ -137,14 +147,14 @@ export class Link {
   constructor(
     addresses: readonly InterfaceAddress[],
     options: LinkOptions,
-    makeMulticast: MakeMulticast,
+    { makeMulticast, makeSocket }: Modules,
   ) {
     const { network: { port }, logger, onPacket, onLink } = options;
     const { name, address } = addresses.find(({ family }) => family === "IPv4")!;
     this.addresses = addresses;
     this.#logger = logger;
     this.#name = name;
-    const socket = createSocket({ type: "udp4", reuseAddr: true });
+    const socket = makeSocket();
     this.#multicast = makeMulticast({ socket, port, interface: address, bind: ANY_HOST });
     const [decodePacket] = socket.listeners(
       "message",

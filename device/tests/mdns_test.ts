@@ -7,12 +7,18 @@ import {
   findAddresses,
   makeRecords,
   PAIR_SERVICE,
-  selectServices,
   SERVICE,
   type Service,
-} from "@degu/internal/agent/mdns.ts";
-import { type DnsRecord, makePacketFilter, type Network } from "@degu/internal/agent/mdns_links.ts";
-import { groupByInterface, type InterfaceAddress } from "@degu/internal/agent/mdns_network.ts";
+} from "@degu/internal/device/discovery/mdns.ts";
+import {
+  type DnsRecord,
+  makePacketFilter,
+  type Network,
+} from "@degu/internal/device/discovery/mdns_links.ts";
+import {
+  groupByInterface,
+  type InterfaceAddress,
+} from "@degu/internal/device/discovery/mdns_network.ts";
 import {
   ADDRESS,
   makeInterface,
@@ -219,8 +225,9 @@ Deno.test("each interface with an IPv4 address is used; the loopback interface o
 });
 
 const SCRIPT = `
-  import { findAddresses } from "./agent/mdns.ts";
-  import { isMdnsPermitted } from "./agent/mdns_network.ts";
+  import { findAddresses } from "./device/discovery/mdns.ts";
+  import { findDiscoveryProblem } from "./device/discovery/mdns_network.ts";
+  const isMdnsPermitted = () => findDiscoveryProblem() !== "not permitted";
   const results = [];
   const look = async () => {
     results.push(await findAddresses("a", { seconds: 0 }).then(String, String), isMdnsPermitted());
@@ -513,30 +520,6 @@ Deno.test("a discovery ends soon after the first wanted service, with the servic
     const services = await withTimeout(discovery, "the end of the discovery", 60);
     return services.map(({ name }) => name).sort().join() === "one,two";
   });
-});
-
-Deno.test("services are selected by a name, ignoring case, or else by the beginning of an id", () => {
-  const services = [
-    { name: "one", id: "abcdefghijklmnop" },
-    { name: "ONE", id: "bbcdefghijklmnop" },
-    { name: "ab", id: "cccdefghijklmnop" },
-    { name: "x".repeat(46), id: "cdcdefghijklmnop" },
-    { name: "abcd", id: "eecdefghijklmnop" },
-  ];
-  const select = (text: string | undefined) =>
-    selectServices(services, text).map(({ id }) => id[1]);
-  const rows: [string | undefined, string][] = [
-    [undefined, "bbcde"],
-    ["One", "bb"],
-    ["a", "b"],
-    ["abc", "b"],
-    ["abcd", "e"],
-    ["abcdefghijklmnop" + "q".repeat(36), "b"],
-    ["c", "cd"],
-    ["x".repeat(63), "d"],
-    ["one…x", ""],
-  ];
-  for (const [text, expected] of rows) assertEquals(select(text).join(""), expected, text);
 });
 
 Deno.test("names that no device has are not hints", () => {

@@ -1,7 +1,4 @@
-/**
- * The network of mDNS, in a module without its sockets: permissions, which the messages of every
- * command may name, interfaces, and the rule of security for announced addresses.
- */
+/** Permissions and interfaces for mDNS, and the rule of security for announced addresses. */
 
 import { type ParsedHost, parseHost } from "@degu/degu/base";
 
@@ -14,7 +11,18 @@ function listHosts(port: number): string[] {
   return [`${ANY_HOST}:${port}`, `${MULTICAST_GROUP}:${port}`];
 }
 
-export const MDNS_HOSTS: readonly string[] = listHosts(MDNS_PORT);
+/**
+ * The hosts that announcements and searches need in `--allow-net`.
+ *
+ * @example
+ * ```ts
+ * import { DISCOVERY_HOSTS } from "@degu/device/discovery";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(DISCOVERY_HOSTS.join(","), "0.0.0.0:5353,224.0.0.251:5353");
+ * ```
+ */
+export const DISCOVERY_HOSTS: readonly string[] = listHosts(MDNS_PORT);
 
 const INTERFACES_PERMISSION = { name: "sys", kind: "networkInterfaces" } as const;
 
@@ -24,9 +32,52 @@ function areHostsPermitted(hosts: readonly string[]): boolean {
   );
 }
 
-export function isMdnsPermitted(): boolean {
+/**
+ * Reports whether the program has the permissions to announce and to search. Doesn't prompt for
+ * a permission, and doesn't use one.
+ *
+ * @example
+ * ```ts
+ * import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
+ *
+ * if (!isDiscoveryPermitted()) {
+ *   console.log(`not announced: run again with --allow-net=${DISCOVERY_HOSTS.join(",")}`);
+ * }
+ * ```
+ */
+export function isDiscoveryPermitted(): boolean {
   return Deno.permissions.querySync(INTERFACES_PERMISSION).state === "granted" &&
-    areHostsPermitted(MDNS_HOSTS);
+    areHostsPermitted(DISCOVERY_HOSTS);
+}
+
+/** The reason why a device can neither be found nor find others. */
+export type DiscoveryProblem =
+  /** A permission is missing: see {@linkcode isDiscoveryPermitted}. */
+  | "not permitted"
+  /** This machine has no network but that of the loopback interface. */
+  | "no network"
+  /** No network of this machine has IPv4, which announcements and searches need. */
+  | "only IPv6";
+
+/**
+ * Returns the reason why this device can neither be found nor find others; `null` if there is none.
+ * Doesn't prompt for a permission. Needs `--allow-sys=networkInterfaces` to know more than
+ * `"not permitted"`.
+ *
+ * @example
+ * ```ts
+ * import { findDiscoveryProblem } from "@degu/device/discovery";
+ *
+ * const problem = findDiscoveryProblem();
+ * if (problem !== null) console.log(`other devices can't find this device: ${problem}`);
+ * ```
+ */
+export function findDiscoveryProblem(): DiscoveryProblem | null {
+  if (!isDiscoveryPermitted()) return "not permitted";
+  const isReachable = ({ address }: InterfaceAddress) => parseHost(address)?.reach !== "loopback";
+  const interfaces = Deno.networkInterfaces();
+  if (!interfaces.some(isReachable)) return "no network";
+  return groupByInterface(interfaces).flat().some(isReachable) ? null : "only IPv6";
 }
 
 export function checkPermissions(port: number): void {

@@ -6,8 +6,8 @@ import {
   parseHost,
   standardLogger,
 } from "@degu/degu/base";
-import { isDeviceName } from "@degu/device";
-import { pause } from "./pause.ts";
+import { joinSignals, pause } from "@degu/degu/internal";
+import { isDeviceName } from "../identity/names.ts";
 import {
   type DnsRecord,
   type Link,
@@ -20,7 +20,6 @@ import { checkPermissions, type InterfaceAddress, isUsableHost } from "./mdns_ne
 
 export const SERVICE = "_degu._tcp.local";
 export const PAIR_SERVICE = "_degu-pair._tcp.local";
-export const SEND_SERVICE = "_degu-send._tcp.local";
 /** The name under which the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
 
@@ -95,11 +94,15 @@ const MIN_DELAY_MILLISECONDS = 20;
 const MAX_DELAY_MILLISECONDS = 120;
 
 /**
- * The announcement of this device on every interface, until disposed of. Responds only to questions
- * about this device, at most once a second on each interface.
+ * The announcement of a device on every network of this machine, made by `announce()`. It lasts
+ * until it is disposed of, and is then withdrawn. Responds only to questions about this device, at
+ * most once a second on each network.
  */
 export class Announcement implements AsyncDisposable {
-  /** Resolves to the announced name after the first announcement on a link; may stay pending. */
+  /**
+   * The announced name of the service, after the first announcement on a network. Stays pending on
+   * a machine without a network.
+   */
   readonly announced: Promise<string>;
   readonly #service: Service;
   readonly #closeController = new AbortController();
@@ -108,8 +111,9 @@ export class Announcement implements AsyncDisposable {
   readonly #onAnnounced: (name: string) => void;
   readonly #announcementEnded: Promise<void>;
 
+  /** @internal */
   constructor(
-    { logger, ...service }: Service & { readonly logger: Logger },
+    { logger = standardLogger(), ...service }: Service & { readonly logger?: Logger | undefined },
     network: Network = NETWORK,
   ) {
     checkPermissions(network.port);
@@ -170,6 +174,7 @@ export class Announcement implements AsyncDisposable {
     );
   }
 
+  /** Withdraws the announcement. Further calls have no effect. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closeController.abort();
     await this.#announcementEnded;
@@ -186,11 +191,11 @@ const PAUSE_FACTOR = 2;
  */
 export const MORE_RESPONSES_MILLISECONDS = 1200;
 
-interface FindOptions {
+interface SearchOptions {
   readonly signal?: AbortSignal | undefined;
   /** The longest duration of the search without a response. */
-  readonly seconds?: number;
-  readonly logger?: Logger;
+  readonly seconds?: number | undefined;
+  readonly logger?: Logger | undefined;
 }
 
 /**
@@ -199,37 +204,26 @@ interface FindOptions {
  */
 export async function findAddresses(
   id: string,
-  options: FindOptions = {},
+  options: SearchOptions = {},
   network: Network = NETWORK,
+  type: string = SERVICE,
 ): Promise<HostAddress[]> {
-  const hints = new AddressHints(id, `-${shortenId(id)}.${SERVICE}`);
-  await search(SERVICE, options, network, (records, addresses) => {
+  const hints = new AddressHints(id, `-${shortenId(id)}.${type}`);
+  await search(type, options, network, (records, addresses) => {
     hints.add(records, addresses);
     return hints.listAddresses().length > 0;
   });
   return hints.listAddresses();
 }
 
-export interface DiscoveredService {
+/** An announced device. Any machine can announce any name, id and addresses. */
+export interface NearbyDevice {
+  /** The first 46 characters of the name. */
   readonly name: string;
-  /** The first 16 characters of the id that the device claims. */
+  /** The first 16 characters of the id. */
   readonly id: string;
+  /** At most 16 addresses, of which at least one is usable in the networks of this machine. */
   readonly addresses: readonly HostAddress[];
-}
-
-/** A text with an ellipsis, such as `yvvslmqp…`, means an id: any machine can announce any name. */
-export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>(
-  services: readonly T[],
-  nameOrId: string | undefined,
-): readonly T[] {
-  if (nameOrId === undefined) return services;
-  const text = nameOrId.toLowerCase().replace(/…$/, "");
-  const servicesOfName = nameOrId.endsWith("…")
-    ? []
-    : services.filter(({ name }) => shortenName(name.toLowerCase()) === shortenName(text));
-  return servicesOfName.length > 0
-    ? servicesOfName
-    : services.filter(({ id }) => id.startsWith(shortenId(text)));
 }
 
 const MAX_SERVICES = 32;
@@ -237,10 +231,10 @@ const MAX_SERVICES = 32;
 /** **Names, ids and addresses are hints**, as in {@linkcode findAddresses}. */
 export async function discoverServices(
   type: string,
-  options: FindOptions,
+  options: SearchOptions,
   network: Network = NETWORK,
-  onServices: (services: DiscoveredService[]) => boolean | void = () => {},
-): Promise<DiscoveredService[]> {
+  onServices: (services: readonly NearbyDevice[]) => boolean | void = () => {},
+): Promise<NearbyDevice[]> {
   const services = new Map<string, { name: string; id: string; hints: AddressHints }>();
   const listUsable = () =>
     Array.from(services.values(), ({ hints, ...service }) => {
@@ -270,7 +264,7 @@ export async function discoverServices(
 /** @param onRecords Returns true if the search may end soon. */
 async function search(
   type: string,
-  { signal, seconds = DEFAULT_SEARCH_SECONDS, logger = standardLogger() }: FindOptions,
+  { signal, seconds = DEFAULT_SEARCH_SECONDS, logger = standardLogger() }: SearchOptions,
   network: Network,
   onRecords: (
     records: readonly DnsRecord[],
@@ -297,7 +291,7 @@ async function search(
   try {
     await using links = await Links.open({ network, logger, onPacket, onLink });
     for (let pauseMilliseconds = FIRST_PAUSE_MILLISECONDS;; pauseMilliseconds *= PAUSE_FACTOR) {
-      await pause(pauseMilliseconds, endController.signal, signal);
+      await pause(pauseMilliseconds, joinSignals(endController.signal, signal));
       if (endController.signal.aborted || signal?.aborted) break;
       await links.send(query);
     }
