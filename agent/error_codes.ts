@@ -2,13 +2,7 @@ import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/
 import { TransferError, type TransferErrorCode } from "@degu/files/base";
 import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
-import {
-  type ErrorCode,
-  EXIT_CODES,
-  Failure,
-  InterruptedError,
-  NoAddressFailure,
-} from "./failure.ts";
+import { type ErrorCode, EXIT_CODES, Failure, InterruptedError } from "./failure.ts";
 import { nameErrorNumber } from "./system_errors.ts";
 
 export function exitCodeOf(error: unknown): number {
@@ -140,10 +134,6 @@ export function isUnreachable(error: unknown): boolean {
   if (error instanceof EmptyPreambleError) return false;
   const description = describeConnectionError(error);
   return description !== null && description.fault !== "broken";
-}
-
-export function isPeerOffline(error: unknown): boolean {
-  return isUnreachable(error) || error instanceof NoAddressFailure;
 }
 
 const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);

@@ -13,7 +13,7 @@ import { describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/device";
 import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
-import { isUnixAddress } from "./addresses.ts";
+import { explainDiscoveryProblem, isUnixAddress } from "./addresses.ts";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
 import { formatBytes, formatId } from "./output.ts";
@@ -124,6 +124,7 @@ function findReasonAndHint(
   }
   if (isUnreachable(error) && !isConnectionCut(error)) {
     const attempts = attemptsOf(error);
+    if (attempts.length === 0) return [describeMissingAddress(peer)];
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
       hasFault(attempt, "timed out") && !describeConnectionError(attempt)!.isConnecting;
@@ -154,6 +155,8 @@ function findReasonAndHint(
   if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
     return [withPeer("PEER closed the connection before all data had arrived"), LOST_HINT];
   }
+  const silentSeconds = description?.silentSeconds ?? description?.unreadSeconds ?? null;
+  if (silentSeconds !== null) return [withPeer(`PEER has been silent for ${silentSeconds} s`)];
   if (description !== null) return [withPeer("the connection to PEER was lost"), LOST_HINT];
   const code = error instanceof Failure ? codeOf(error) : errorCodeOf(error);
   return describeSystemProblem(error.message, code) ?? [error.message];
@@ -274,10 +277,21 @@ function isConnectionCut(error: unknown): boolean {
   return describeConnectionError(error)?.address === null && hasFault(error, "reset");
 }
 
+/** Returns no attempts if no address is known, and a search has found none. */
 function attemptsOf(error: Error): readonly unknown[] {
   const { cause } = error;
-  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
-  return errors.length > 0 ? errors : [error];
+  return cause instanceof AggregateError ? cause.errors : [error];
+}
+
+export function describeMissingAddress(peer = "the other device", hasSearched = true): string {
+  const problem = explainDiscoveryProblem();
+  const searchResult = !hasSearched
+    ? ""
+    : problem?.code === "only IPv6"
+    ? `, and it was not found, because ${problem.text}`
+    : ", and it was not found in this network";
+  return `no address of ${peer} is known${searchResult}: run "degu serve" on it, or give its address ` +
+    "with --address";
 }
 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {

@@ -44,9 +44,6 @@ export class Failure extends Error {
   }
 }
 
-/** A later search may find an address. */
-export class NoAddressFailure extends Failure {}
-
 export class InterruptedError extends Error {
   override readonly message = "interrupted";
 }

@@ -1,24 +1,23 @@
 import { Command } from "commander";
 import { type Address, BodyError, parseHost, type Response } from "@degu/degu/base";
-import type { Client, ClientOptions } from "@degu/degu/client";
+import type { Client } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
 import { find, isDiscoveryPermitted } from "@degu/device/discovery";
-import { pause } from "./pause.ts";
-import { explainDiscoveryProblem, isReachableByOthers } from "./addresses.ts";
+import { isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { exitCodeOf } from "./error_codes.ts";
-import { Failure, NoAddressFailure, REFUSED } from "./failure.ts";
-import { SHOWN_ID_LENGTH } from "./output.ts";
+import { describeMissingAddress } from "./explain.ts";
+import { Failure } from "./failure.ts";
 import { makeLogger } from "./open_device.ts";
+import { SHOWN_ID_LENGTH } from "./output.ts";
 
 /** The time limit for an address. All addresses are tried concurrently. */
 export const CONNECT_SECONDS = 5;
 
-/** The delay after which a silent peer is also searched for by mDNS. */
-const FIND_AFTER_SECONDS = 2;
-
-/** The time after a pairing in which a running server may not trust this device yet. */
-const TRUST_DELAY_MILLISECONDS = 2000;
+/**
+ * The silence after which another connection is tried. If the peer responds on it, the calls
+ * continue there.
+ */
+export const MAX_SILENCE_SECONDS = 10;
 
 export async function findPeer(device: Device, operand: string): Promise<Peer> {
   const peerName = operand.replace(/:$/, "");
@@ -82,58 +81,29 @@ export function isAddress(text: string): boolean {
   return ["IPv4", "IPv6"].includes(`${parseHost(host.replace(/^\[(.*)\]$/, "$1"))?.type}`);
 }
 
-/**
- * @param isReconnect True if the peer is silent at one address, so that all other addresses are
- * also tried.
- */
+/** @param hasMaxSilence False if the requests can't be sent again. */
 export async function openClient(
   context: Context,
   device: Device,
-  peerName: string,
-  clientOptions: ClientOptions = {},
-  isReconnect = false,
+  peer: Peer,
+  hasMaxSilence = false,
 ): Promise<Client> {
-  const peer = await findPeer(device, peerName);
   context.peer = peer.name;
-  const { address, find: mayFind } = context.options;
-  const { signal = context.signal } = clientOptions;
-  const options = { connectTimeout: CONNECT_SECONDS, ...clientOptions, signal };
+  const { options: { address, find: mayFind }, signal } = context;
+  const maxSilence = hasMaxSilence ? MAX_SILENCE_SECONDS : undefined;
+  const options = { connectTimeout: CONNECT_SECONDS, signal, maxSilence };
   if (address !== undefined) {
-    const addresses = isReconnect ? [address, ...peer.addresses] : [address];
     const storeOptions = isStorable(address) ? STORE_OPTIONS : {};
-    const client = await device.client(peer, { ...options, ...storeOptions, addresses });
-    if (!isReconnect) await waitUntilTrusted(peer, client, signal);
-    return client;
+    return await device.client(peer, { ...options, ...storeOptions, addresses: [address] });
   }
-  const mayDiscover = mayFind !== false && isDiscoveryPermitted();
-  // A discovered device must prove its identity. A failed search is not an error.
-  const discover = async (signal: AbortSignal) => {
-    if (!mayDiscover) return [];
-    return await find(signal, peer, { logger: makeLogger(context) }).catch(() => []);
-  };
-  if (peer.addresses.length > 0) {
-    const search = mayDiscover
-      ? { find: discover, findAfter: isReconnect ? 0 : FIND_AFTER_SECONDS }
-      : {};
-    if (!isReconnect) await waitUntilTrusted(peer, await device.client(peer, options), signal);
-    return await device.client(peer, { ...options, ...search });
+  if (mayFind !== false && isDiscoveryPermitted()) {
+    const logger = makeLogger(context);
+    const findOption: DeviceClientOptions["find"] = (...args) => find(...args, { logger });
+    return await device.client(peer, { ...options, find: findOption });
   }
-  const addresses = await discover(signal);
-  signal.throwIfAborted();
-  if (addresses.length === 0) {
-    const searchResult = !mayDiscover
-      ? ""
-      : explainDiscoveryProblem()?.code === "only IPv6"
-      ? `, and it was not found, because ${explainDiscoveryProblem()!.text}`
-      : ", and it was not found in this network";
-    throw new NoAddressFailure(
-      `no address of ${peer.name} is known${searchResult}: ` +
-        'run "degu serve" on it, or give its address with --address',
-      "NO_ADDRESS",
-      { peer: peer.name },
-    );
-  }
-  return await device.client(peer, { ...options, ...STORE_OPTIONS, addresses });
+  if (peer.addresses.length > 0) return await device.client(peer, options);
+  const problem = describeMissingAddress(peer.name, false);
+  throw new Failure(problem, "NO_ADDRESS", { peer: peer.name });
 }
 
 /** With any `find` option, the library stores the address at which the peer responds. */
@@ -153,25 +123,4 @@ export async function readJson(response: Response, maxBytes: number): ReturnType
     }
     throw error;
   });
-}
-
-/**
- * Waits if the peer refuses this device just after a pairing, because the peer's server reads its
- * peers only twice a second.
- */
-async function waitUntilTrusted(
-  { pairedAt }: Peer,
-  client: Client,
-  signal: AbortSignal,
-): Promise<void> {
-  const ageMilliseconds = Date.now() - pairedAt.getTime();
-  if (ageMilliseconds < 0 || ageMilliseconds >= TRUST_DELAY_MILLISECONDS) return;
-  const timeoutSignal = AbortSignal.timeout(TRUST_DELAY_MILLISECONDS - ageMilliseconds);
-  try {
-    const options = { signal: AbortSignal.any([signal, timeoutSignal]) };
-    await using _response = await client.request("GET", "/", {}, null, options);
-  } catch (error) {
-    // The requests of the command will report any other error.
-    if (exitCodeOf(error) === REFUSED) await pause(Infinity, signal, timeoutSignal);
-  }
 }

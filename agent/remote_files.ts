@@ -13,7 +13,7 @@ import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import { findBackslashHint, findWildcardFailure, findWildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
-import { type OpenClient, PeerConnections } from "./peer_connections.ts";
+import { PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
   readonly peer: string;
@@ -251,13 +251,16 @@ export class RemoteFiles implements Disposable {
     device: Device,
     peer: string,
     area: Area | "either",
-    retries?: number | undefined,
+    { retries, hasMaxSilence = retries !== 0 }: {
+      readonly retries?: number | undefined;
+      /** False if the requests can't be sent again. */
+      readonly hasMaxSilence?: boolean;
+    } = {},
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
-    const { name } = await findPeer(device, peer);
-    const open: OpenClient = (options, isReconnect) =>
-      openClient(context, device, peer, options, isReconnect);
-    const connections = PeerConnections.make(context, name, open, retries);
+    const storedPeer = await findPeer(device, peer);
+    const client = await openClient(context, device, storedPeer, hasMaxSilence);
+    const connections = PeerConnections.make(context, storedPeer.name, client, retries);
     if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
     const onInbox = () => output.note(`${peer} shares no directory: this is its inbox`);
     return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);

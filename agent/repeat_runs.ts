@@ -1,7 +1,7 @@
 import { repeat } from "@degu/degu";
 import type { Context } from "./command.ts";
 import { explain, makeErrorObject } from "./explain.ts";
-import { exitCodeOf, isPeerOffline } from "./error_codes.ts";
+import { exitCodeOf, isUnreachable } from "./error_codes.ts";
 import { Output, OutputClosedError } from "./output.ts";
 
 export async function repeatRuns(
@@ -84,7 +84,7 @@ class RunOutput extends Output {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error, peer, isAddressGiven);
     // A peer that is offline causes different errors in successive runs.
-    const isNew = isPeerOffline(error) || isPeerOffline(cause)
+    const isNew = isUnreachable(error) || isUnreachable(cause)
       ? this.#recordProblem("offline", `${peer} answers again`)
       : this.#recordProblem(text);
     if (isNew) {

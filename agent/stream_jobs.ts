@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { download, type TransferProgress, upload } from "@degu/files/client";
+import { download, upload } from "@degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
 import { type Context, formatShellCommand, STDIO } from "./command.ts";
 import { explain, insertPeer } from "./explain.ts";
@@ -14,9 +14,6 @@ import type { FileJob } from "./transfers.ts";
 
 /** The paths of open files, such as those of process substitution in a shell. */
 const OPEN_FILE_PATTERN = /^\/(?:dev|proc\/[^/]+)\/fd\//;
-
-/** The interval of reports while a write to stdout waits for its reader. */
-const PROGRESS_MILLISECONDS = 1000;
 
 /** The time in which Ctrl-C, which also ends the writer of a pipe, arrives at this program. */
 const SIGNAL_MILLISECONDS = 100;
@@ -167,21 +164,8 @@ export function makeStdoutJob(
     isStream: true,
     hasWritten: () => writtenBytes > 0,
     copy: (pool, options) => {
-      let lastProgress: TransferProgress = {
-        done: 0,
-        total: size,
-        transferred: 0,
-        resumedFrom: 0,
-        reused: 0,
-      };
-      const onProgress = (progress: TransferProgress) => {
-        lastProgress = progress;
-        options.onProgress?.(progress);
-      };
       const write = async (bytes: Uint8Array) => {
         if (stdout.isTerminal() && bytes.includes(0)) throw makeBinaryFailure(name);
-        // While the reader of the pipe pauses, the connection has not stalled.
-        const progressTimer = setInterval(() => onProgress(lastProgress), PROGRESS_MILLISECONDS);
         try {
           for (let count = 0; count < bytes.length;) {
             const newCount = await stdout.write(bytes.subarray(count));
@@ -190,13 +174,11 @@ export function makeStdoutJob(
           }
         } catch (error) {
           throw toStdoutError(error);
-        } finally {
-          clearInterval(progressTimer);
         }
       };
       const stream = new WritableStream<Uint8Array>({ write }, { highWaterMark: 0 });
-      const onRetry = (event: RetryEvent) => files.connections.onTransferRetry(event);
-      return download(pool, files.makeUri(names), stream, { ...options, onProgress, onRetry });
+      const onRetry = (event: RetryEvent) => files.connections.onRetry(event);
+      return download(pool, files.makeUri(names), stream, { ...options, onRetry });
     },
   };
 }

@@ -13,8 +13,8 @@ import {
   codeOf,
   isConnectionLost,
   isErrorOfOnePeer,
-  isPeerOffline,
   isTransferError,
+  isUnreachable,
 } from "./error_codes.ts";
 import { type ErrorCode, Failure } from "./failure.ts";
 import { describeRepeatedBreaks, explainTransfer, isFinalError } from "./transfer_errors.ts";
@@ -210,9 +210,7 @@ export class Transfers implements Disposable {
       });
     let result: FileJobResult;
     try {
-      result = isStream
-        ? await files.connections.callOnce(this.direction === "get", attempt)
-        : await files.connections.call(attempt);
+      result = await files.connections.call(attempt);
     } catch (error) {
       // Don't count the bytes of a failed file.
       progress.bytes -= bytesAtTarget;
@@ -392,7 +390,7 @@ export class Transfers implements Disposable {
  * Some networks reset connections because of the content of a file.
  */
 async function isPeerResponding(files: RemoteFiles, error: unknown): Promise<boolean> {
-  const isPeerLost = isPeerOffline(error) || error instanceof TlsError;
+  const isPeerLost = isUnreachable(error) || error instanceof TlsError;
   return !isPeerLost && (await files.requestRoot())?.ok === true;
 }
 

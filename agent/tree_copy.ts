@@ -136,7 +136,7 @@ export class TreeCopy {
           this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
         }
       } else if (event.type === "retry") {
-        this.#files.connections.onTransferRetry(event);
+        this.#files.connections.onRetry(event);
       } else {
         this.#reportEvent(event);
       }

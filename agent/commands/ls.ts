@@ -18,7 +18,9 @@ export async function ls(
 ): Promise<void> {
   const path = parseRemotePath(operand);
   await using device = await openDevice(context);
-  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", 0);
+  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", {
+    retries: 0,
+  });
   const note = findLeadingSlashNote([operand], inbox ? "inbox" : "share");
   if (note !== null) context.output.note(note);
   if (/[*?]/.test(operand) && await files.find(path.names) === null) checkNoWildcard(operand);

@@ -1,10 +1,10 @@
 import { type Address, formatAddress } from "@degu/degu/base";
-import type { Connection } from "@degu/degu/client";
+import type { Connection, Connector } from "@degu/degu/client";
 import { isDeviceName } from "@degu/device";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer, isAddress, openClient, readJson } from "../peer_client.ts";
-import { type OpenClient, PeerConnections } from "../peer_connections.ts";
+import { PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
 import type { ServerInfo } from "../serve_app.ts";
@@ -23,12 +23,12 @@ export async function ping(context: Context, operand: string): Promise<void> {
   await using device = await openDevice(context);
   const peer = await findPeer(device, operand);
   let startedAt = 0;
-  const open: OpenClient = async (options) => {
-    const client = await openClient(context, device, peer.id, options);
+  const client = await openClient(context, device, peer);
+  const connect: Connector["connect"] = (options) => {
     startedAt = performance.now();
-    return client;
+    return client.connect(options);
   };
-  using connections = PeerConnections.make(context, peer.name, open, 0);
+  using connections = PeerConnections.make(context, peer.name, { connect }, 0);
   using connection = await connections.connect();
   const { name, id, addresses } = (await device.peer(peer.id)) ?? peer;
   const connectedAt = performance.now();

@@ -1,11 +1,11 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
+import type { Client, ConnectionPool } from "@degu/degu/client";
 import { isDeviceName } from "@degu/device";
 import { pause } from "../pause.ts";
 import type { Context } from "../command.ts";
-import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
+import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer_client.ts";
 import { reasonOf } from "../explain.ts";
-import { isPeerOffline } from "../error_codes.ts";
+import { isUnreachable } from "../error_codes.ts";
 import { Failure } from "../failure.ts";
 import {
   joinByLine,
@@ -75,10 +75,13 @@ export async function runReceive(
 
   const stopController = new AbortController();
   const signal = AbortSignal.any([context.signal, stopController.signal]);
-  const open = (options: ClientOptions) => {
-    return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
-  };
-  const connections = new PeerConnections(sender.name, open, signal, (text) => output.note(text));
+  const clientOptions = { connectTimeout: CONNECT_SECONDS, signal };
+  const connections = new PeerConnections(
+    sender.name,
+    await device.client(sender, { ...clientOptions, maxSilence: MAX_SILENCE_SECONDS }),
+    signal,
+    (text) => output.note(text),
+  );
   const downloadOptions = {
     // Each `degu send` has new keys. Parts are found by this constant name instead.
     serverName: "degu send",
@@ -89,15 +92,19 @@ export async function runReceive(
   // The usual advice names "degu serve" and "degu pair", which are not for a sender.
   const fail = (error: unknown): never => {
     const cause = error instanceof Failure ? error.cause : error;
-    const isDisconnected = isPeerOffline(cause) || cause instanceof EmptyPreambleError ||
+    const isDisconnected = isUnreachable(cause) || cause instanceof EmptyPreambleError ||
       cause instanceof TlsError;
     if (!isDisconnected) throw error;
     throw new Failure(`${sender.name} has disconnected: ${RETRY_ADVICE}`, null, { cause });
   };
   const finishController = new AbortController();
-  const pollEnded = pollSender(await open({ signal }), finishController.signal, () => {
-    stopController.abort(new Failure(`${sender.name} has stopped sending`));
-  });
+  const pollEnded = pollSender(
+    await device.client(sender, clientOptions),
+    finishController.signal,
+    () => {
+      stopController.abort(new Failure(`${sender.name} has stopped sending`));
+    },
+  );
   try {
     const entries = await connections.call(fetchEntries).catch(fail);
     for (const line of formatEntries(sender.name, entries)) output.note(line);

@@ -47,7 +47,7 @@ export async function rm(
   const removeFromPeer = async (peer: string, peerPaths: readonly RemotePath[]) => {
     // A retry would not find a file that the first attempt has removed.
     const retries = recursive ? undefined : 0;
-    using files = await RemoteFiles.open(context, device, peer, "inbox", retries);
+    using files = await RemoteFiles.open(context, device, peer, "inbox", { retries });
     for (const { names, mustBeDirectory } of peerPaths) {
       const name = files.formatName(names, mustBeDirectory);
       try {

@@ -587,7 +587,7 @@ Deno.test("an endless list is an error", async () => {
   const { signal } = new AbortController();
   using connections = new PeerConnections(
     "camera",
-    (options) => Promise.resolve(serving.makeClient(options)),
+    serving.makeClient(),
     signal,
     () => {},
   );

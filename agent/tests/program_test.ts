@@ -39,17 +39,9 @@ import {
 import { AgentHomes, runAgent, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { findUnusedPort } from "@degu/testing/ports.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { TextLineStream } from "@std/streams";
 
 // The command line, and signals.
@@ -346,25 +338,9 @@ Deno.test("connecting times out after 5 s, the response of a busy peer later", a
       connectTimeouts.push(options?.connectTimeout);
       return open.call(viewer, peer, options);
     });
-    const { timeout } = await openClient(context, viewer, "camera");
+    const { timeout } = await openClient(context, viewer, (await viewer.peer("camera"))!);
     assertEquals([new Set(connectTimeouts), timeout], [new Set([5]), 90]);
   }
-});
-
-Deno.test("a peer that is silent at the given address is also tried at the stored addresses", async () => {
-  await using devices = await TestDevices.create();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await record(camera, viewer);
-  await using server = await camera.serve(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
-  await record(viewer, camera, { addresses: [server.address as [string, number]] });
-  const { signal } = new AbortController();
-  const options = { address: ["127.0.0.1", await findUnusedPort()] as const };
-  const context = { home: viewer.dir, output: new Output({}), signal, options };
-  const client = await openClient(context, viewer, "camera");
-  await assertRejects(() => client.connect(), DeviceError, "ECONNREFUSED");
-  const reconnectedClient = await openClient(context, viewer, "camera", {}, true);
-  using connection = await reconnectedClient.connect();
-  assertEquals((await connection.get("/")).status, 204);
 });
 
 // Why a command failed: exit codes and messages.

@@ -1,25 +1,23 @@
 /** Transfers that are interrupted or move files, and the connections that they use. */
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
-import { Client, type ClientOptions, type ConnectionPool } from "@degu/degu/client";
+import type { ConnectionPool } from "@degu/degu/client";
 import { deleteEntry } from "@degu/files";
 import type { ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import {
-  captureTimeouts,
   setClockAhead,
   skipPauses,
   speedUpTimeouts,
   stopPerformanceClock,
 } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { waitForTick, waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
+import { waitUntilRefused, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { Buffer } from "node:buffer";
 import {
   assert,
@@ -289,8 +287,8 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
 const NO_CONTENT = [204, "No Content", {}, null] as const;
 
 /**
- * Makes a peer with this app, and connections to the peer, which record their notes. The connections
- * end at the note with the number `stopAtNote`.
+ * Makes a peer with this app, and connections to the peer, which record their notes. The
+ * connections end at the note with the number `stopAtNote`.
  */
 function setUpCalls(
   app: App = () => NO_CONTENT,
@@ -298,7 +296,6 @@ function setUpCalls(
     server = {} as ServerOptions,
     stopAtNote = Infinity,
     onNote = () => {},
-    stallMilliseconds = 10_000,
     retries = 3,
   } = {},
 ) {
@@ -306,26 +303,21 @@ function setUpCalls(
   const notes: string[] = [];
   const pauses = skipPauses();
   const stop = new AbortController();
-  let clientCount = 0;
   const connections = new PeerConnections(
     "camera",
-    (options) => {
-      clientCount++;
-      return Promise.resolve(serving.makeClient(options));
-    },
+    serving.makeClient(),
     stop.signal,
     (text) => {
       pauses.note(text);
       if (notes.push(text) === stopAtNote) stop.abort(new Error("stop"));
       onNote();
     },
-    { stallMilliseconds, retries },
+    { retries },
   );
   return {
     serving,
     notes,
     connections,
-    countClients: () => clientCount,
     [Symbol.asyncDispose]: async () => {
       connections[Symbol.dispose]();
       pauses[Symbol.dispose]();
@@ -336,23 +328,15 @@ function setUpCalls(
 
 const sendRequest = (pool: ConnectionPool) => deleteEntry(pool, "/");
 
-Deno.test("a client that can't be made is not an uncaught error if no call waits for it", async () => {
-  const open = () => Promise.reject(new Error("the device was closed"));
-  using connections = new PeerConnections("camera", open, new AbortController().signal, () => {});
-  const interrupted = connections.call(() => Promise.reject(new Error("interrupted")));
-  await assertRejects(() => interrupted, Error, "interrupted");
-  await waitForTick();
-});
-
 Deno.test("a call is retried after progress, and simultaneous failures are reported once", async () => {
   await using test = setUpCalls(undefined, { stopAtNote: 1 });
   const { serving, connections, notes } = test;
   const { signal } = new AbortController();
-  const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
-  using once = new PeerConnections("camera", connect, signal, (text) => notes.push(text), {
+  const client = serving.makeClient();
+  using once = new PeerConnections("camera", client, signal, (text) => notes.push(text), {
     retries: 0,
   });
-  using late = new PeerConnections("camera", connect, signal, (text) => notes.push(text));
+  using late = new PeerConnections("camera", client, signal, (text) => notes.push(text));
   for (const each of [connections, once]) await each.call(sendRequest);
   serving.server.close();
   await serving.done;
@@ -368,117 +352,6 @@ Deno.test("a call is retried after progress, and simultaneous failures are repor
     await assertRejects(() => each.call(sendRequest), Deno.errors.ConnectionRefused);
   }
   assertEquals(notes.length, 1);
-});
-
-/**
- * Makes a peer that does not respond to its first calls, each on its own connection, and responds
- * on other connections.
- */
-function makeSilentApp(calls: number) {
-  const requests: string[] = [];
-  const ended: Promise<void>[] = [];
-  const app: App = async ({ method }, session) => {
-    requests.push(method);
-    if (method === "DELETE" && --calls >= 0) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      session.signal.addEventListener("abort", () => resolve());
-      ended.push(promise);
-      await promise;
-    }
-    return NO_CONTENT;
-  };
-  return { app, requests, ended };
-}
-
-Deno.test("a stalled connection is dropped once the peer responds on another connection, on which the call continues", async () => {
-  const { app, requests, ended } = makeSilentApp(1);
-  await using test = setUpCalls(app, { stallMilliseconds: 100 });
-  await test.connections.call(sendRequest);
-  await withTimeout(Promise.all(ended), "the end of the silent connection");
-  assertEquals(requests, ["DELETE", "GET", "DELETE"]);
-  assertEquals(test.notes, ["camera has been silent for 0.1 s; connecting again"]);
-  // No timer is left: the sanitizer would find it.
-});
-
-Deno.test("a tree continues on the connection on which the peer responds, and is reported once", async () => {
-  for (const direction of DIRECTIONS) {
-    const files = { small: "1", "d/large": "l".repeat(900_000) };
-    await using trees = await makeTrees(direction, files);
-    await using relay = new CuttingRelay(trees.serving.address);
-    relay.stallAfter(400_000);
-    const notes: string[] = [];
-    const { signal } = new AbortController();
-    using pauses = skipPauses();
-    using silences = captureTimeouts(54_321);
-    using connections = new PeerConnections(
-      "camera",
-      (options, isReconnect) => {
-        const address = isReconnect ? trees.serving.address : relay.address;
-        return Promise.resolve(new Client(address, options));
-      },
-      signal,
-      (text) => {
-        pauses.note(text);
-        notes.push(text);
-      },
-      { stallMilliseconds: 54_321, retries: 1 },
-    );
-    const copyEnded = connections.copyTree((pool, retries, onProgress) =>
-      trees.copy({ retries, connections: 1, onEvent: onProgress }, pool)
-    );
-    await withTimeout(relay.stalled, "a connection has stalled");
-    silences.end();
-    const { result, events, outcomes, errors } = await copyEnded;
-    assertEquals(outcomes, { small: "copied", "d/large": "copied" }, Deno.inspect(errors));
-    assertEquals([result.files, result.bytes, result.failed], [2, 900_001, 0]);
-    assertEquals(events.filter(({ type }) => type === "plan").length, 1);
-    assertEquals(notes, ["camera has been silent for 54.321 s; connecting again"]);
-    assertEquals(await readTree(trees.target), { ...files, d: null });
-  }
-});
-
-Deno.test("the time for which this program was stopped, as by Ctrl-Z, is no silence of the peer", async () => {
-  const { app, requests } = makeSilentApp(1);
-  using silences = captureTimeouts(54_321);
-  using clock = stopPerformanceClock();
-  await using test = setUpCalls(app, { stallMilliseconds: 54_321 });
-  const called = test.connections.call(sendRequest);
-  while (requests.length === 0) await waitForTick();
-  // The timer is late, because the program was stopped meanwhile.
-  clock.pass(600);
-  assertEquals(silences.end(), 1);
-  assertEquals(test.notes, []);
-  // From then on, the peer is silent.
-  clock.pass(54.321);
-  assertEquals(silences.end(), 1);
-  assertEquals(test.notes, ["camera has been silent for 54.321 s; connecting again"]);
-  await called;
-});
-
-Deno.test("the limit of a busy peer doubles each time", async () => {
-  const { app, requests } = makeSilentApp(4);
-  await using test = setUpCalls(app, { stallMilliseconds: 10 });
-  await test.connections.call(sendRequest);
-  assertEquals(requests.filter((method) => method === "DELETE").length, 5);
-  const silences = ["0.01", "0.02", "0.04", "0.08"];
-  const notes = silences.map((seconds) =>
-    `camera has been silent for ${seconds} s; connecting again`
-  );
-  assertEquals(test.notes, notes);
-});
-
-Deno.test("a call that is busy on this device, such as hashing a file, is not a stall", async () => {
-  await using test = setUpCalls();
-  await test.connections.call(sendRequest);
-  const thirdSilence = Promise.withResolvers<void>();
-  let silences = 0;
-  using _timeouts = speedUpTimeouts((milliseconds) => {
-    if (milliseconds !== 10_000) return false;
-    if (++silences === 3) thirdSilence.resolve();
-    return true;
-  }, 1000);
-  await test.connections.call(() => withTimeout(thirdSilence.promise, "three silences"));
-  assertEquals(test.notes, []);
 });
 
 Deno.test("a peer that closes two connections in a row has refused; a peer that closes one connection has not", async () => {

@@ -17,7 +17,6 @@
  * | `files/tree/copy_tree.ts`   | the whole tree, by `retry`               | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
- * | `agent/peer_connections.ts` | a call over a silent connection          | at each silence |
  * | `agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
  * | `program/repeat.ts`         | a run, failed or not                     | without end     |
  */

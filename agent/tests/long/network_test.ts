@@ -67,7 +67,6 @@ Deno.test(
       assertEquals([synced.objects.resumedFrom, synced.objects.bytes], [0, 8_000_000]);
       for (const { code, stderr, seconds, isWhole } of [client, server, synced]) {
         assertEquals([code, isWhole], [0, true], stderr);
-        assertMatch(stderr, /^camera has been silent for 10 s; connecting again\n/);
         // Without another connection it takes 90 s; the stall alone takes 10 s.
         assert(seconds < 30, String(seconds));
       }
