@@ -69,6 +69,7 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
 
 /** Programs that run until a signal, and their tests. */
 const SERVING: Readonly<Record<string, string>> = {
+  "agent.ts": "tests/project/examples_test.ts",
   "api.ts": "tests/examples/examples_test.ts",
   "backup.ts": "tests/examples/backup_test.ts",
   "camera.ts": "tests/long/examples/recorder_test.ts",
@@ -222,4 +223,16 @@ Deno.test("the first program of the tutorial runs next to a checkout", async () 
   const { success, stdout, stderr } = await runCommand(command, { cwd: project.path });
   assert(success, stderr);
   assertStringIncludes(stdout, 'Response(status=200, reason="OK"');
+});
+
+Deno.test("examples/agent.ts is the program of device/docs/local_network.md, with the flags of its command and its unit", async () => {
+  const page = await readProjectFile("device/docs/local_network.md");
+  const lines = (await readProjectFile("examples/agent.ts")).split("\n");
+  assert(lines.length <= 61, "60 lines, and the end of the last one");
+  assertEquals(lines.slice(2).join("\n"), /^```ts\n(.*?)^```$/ms.exec(page)?.[1]);
+  const flags = (text = "") =>
+    text.split(/\s+/).filter((word) => word.startsWith("--allow-")).sort();
+  const command = /^deno run .* agent\.ts lamp$/m.exec(page)?.[0];
+  const unit = /^```ini\n(.*?)^```$/ms.exec(page)?.[1];
+  assertEquals([flags(command), flags(unit)], [flags(lines[0]), flags(lines[0])]);
 });

@@ -180,8 +180,8 @@ export class RunningAgent implements AsyncDisposable {
   }
 
   /** Waits until stdout has a text, and returns the line of the text. */
-  waitForLine(text = "\n"): Promise<string> {
-    return this.#waitForLine(this.#execution.stdout, text);
+  waitForLine(text = "\n", timeoutSeconds?: number): Promise<string> {
+    return this.#waitForLine(this.#execution.stdout, text, timeoutSeconds);
   }
 
   waitForMessage(text: string): Promise<string> {
@@ -207,11 +207,15 @@ export class RunningAgent implements AsyncDisposable {
     return { code: exitCode, stdout: await stdout.wholeText, stderr: await stderr.wholeText };
   }
 
-  async #waitForLine(output: ProgramOutput, text: string): Promise<string> {
+  async #waitForLine(
+    output: ProgramOutput,
+    text: string,
+    timeoutSeconds?: number,
+  ): Promise<string> {
     const label = `${JSON.stringify(text)} of ${this.#label}`;
     const lineEnd = text.endsWith("\n") ? "" : "[^\n]*\n";
     const match = output.find(new RegExp(`[^\n]*${RegExp.escape(text)}${lineEnd}`));
-    const [lines] = await withTimeout(match, label).catch((error) => {
+    const [lines] = await withTimeout(match, label, timeoutSeconds).catch((error) => {
       const { stdout, stderr } = this.#execution;
       throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
     });

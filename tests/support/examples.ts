@@ -24,7 +24,7 @@ interface StartOptions {
 }
 
 /** Returns the flags in the first line of a program. */
-async function readExampleFlags(path: string): Promise<string[]> {
+export async function readExampleFlags(path: string): Promise<string[]> {
   const [firstLine = ""] = (await readProjectFile(path)).split("\n", 1);
   assert(
     firstLine.startsWith(FIRST_LINE_START) && firstLine.endsWith(` ${path}`),

@@ -180,3 +180,39 @@ Deno.test(
     },
   ),
 );
+
+// A program of public names.
+
+Deno.test(
+  await makeLabTest<{
+    unpaired: AgentResult;
+    numbers: string[];
+    nearby: string;
+    mirrored: string;
+    isWhole: boolean;
+    codes: number[];
+    strangerCodes: number[];
+    strangersHavePeers: boolean[];
+    program: { isSameNumber: boolean; code: number };
+  }>(
+    "the agent of device/docs/local_network.md finds another device, pairs, serves, and mirrors while its peer moves twice, killed and started again at each step, beside two strangers and an impostor; degu pair pairs with it",
+    "agent_example.ts",
+    [],
+    (
+      { unpaired, numbers, nearby, mirrored, isWhole, codes, ...strangers },
+    ) => {
+      assertEquals(unpaired.code, 1, unpaired.stdout);
+      assertStringIncludes(unpaired.stderr, "did not confirm the number, or has disconnected");
+      assertEquals(numbers[0], numbers[1]);
+      assertMatch(nearby, /\blamp\b/);
+      assertMatch(mirrored, /^mirrored \d+ files, \d+ bytes to lamp$/);
+      assert(isWhole);
+      assertEquals(codes, [0, 0]);
+      assertEquals(strangers, {
+        strangerCodes: [130, 130],
+        strangersHavePeers: [false, false],
+        program: { isSameNumber: true, code: 0 },
+      });
+    },
+  ),
+);

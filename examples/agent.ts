@@ -1,0 +1,60 @@
+// deno run --allow-net=0.0.0.0:7443,0.0.0.0:7444,0.0.0.0:7445,0.0.0.0:5353,224.0.0.251:5353,192.168.1.0/24 --allow-sys=networkInterfaces,uid --allow-read=agent,photos --allow-write=agent examples/agent.ts
+// A whole agent, which device/docs/local_network.md describes: agent.ts NAME [photos]
+import { repeat, runUntilSignal } from "@degu/degu";
+import { Device, perPeer } from "@degu/device";
+import { announce, find, nearby, pair } from "@degu/device/discovery";
+import { FilesApp, uploadTree } from "@degu/files";
+
+const [name = "camera", directory] = Deno.args;
+const dir = `${Deno.cwd()}/agent`;
+
+// What was typed before a question is no reply to it.
+let onLine = (_line: string) => {};
+const ask = (question: string) => {
+  console.log(question);
+  return new Promise<string>((resolve) => onLine = resolve);
+};
+async function readLines() {
+  const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
+  for await (const line of lines) onLine(line.trim());
+}
+
+async function main(signal: AbortSignal): Promise<void> {
+  await using device = await Device.open(`${dir}/device`, { name });
+  const options = { create: true, list: true, write: true };
+  const app = perPeer((peer) => new FilesApp(`${dir}/inbox/${peer.name}`, options));
+  await using server = await device.serve(["0.0.0.0", 7443], app);
+  await using _announcement = announce(device, server.port);
+  const [storedPeer] = await device.peers();
+  if (storedPeer === undefined) readLines();
+  const peer = storedPeer ?? await pair(device, {
+    listen: [["0.0.0.0", 7444]],
+    signal,
+    confirm: async ({ number, name }) =>
+      await ask(`Does ${name} show ${number}? If so, type this number:`) === number,
+    choose: async (list) => {
+      for (;;) {
+        const devices = list();
+        const names = devices.map(({ name, id }, i) => `\n${i + 1} ${name} (${id.slice(0, 8)}…)`);
+        const chosen = devices[Number(await ask(`Type a number, or Enter to list:${names}`)) - 1];
+        if (chosen !== undefined) return chosen.id;
+      }
+    },
+  });
+  console.log(`paired with ${peer.name}`);
+  console.log(`nearby: ${(await nearby(device, { signal })).map(({ name }) => name).join(", ")}`);
+  if (directory === undefined) return await server.serveUntilSignal();
+  const client = await device.client(peer, { find, maxSilence: 10, connectTimeout: 5, signal });
+  const mirror = async () => {
+    const { files, bytes } = await uploadTree(client, directory, [], {
+      delete: true,
+      retries: 20,
+      signal,
+      onEvent: (event) => event.type === "retry" && console.log(`retry: ${event.error}`),
+    });
+    if (files > 0) console.log(`mirrored ${files} files, ${bytes} bytes to ${peer.name}`);
+  };
+  await repeat(mirror, { seconds: 5, signal });
+}
+
+if (import.meta.main) await runUntilSignal(main);

@@ -1,0 +1,183 @@
+/**
+ * Runs the agent of device/docs/local_network.md, as the page says, in empty directories of two
+ * machines of one network, beside two unpaired strangers with the same program and an impostor. The
+ * machines find each other, pair by a number, and mirror a directory while the receiver moves
+ * twice; each program is killed and started again after each step. At the end one of the strangers
+ * pairs with `degu pair`. Prints what happened as JSON.
+ */
+import {
+  install,
+  limitRate,
+  type Machine,
+  makeGrowthCheck,
+  makeNetwork,
+  startImpostor,
+  waitUntil,
+} from "@degu/testing/agent_lab.ts";
+import { type RunningAgent, watch } from "@degu/testing/agents.ts";
+import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
+import { listNames } from "@degu/testing/directories.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { Buffer } from "node:buffer";
+import { fromFileUrl } from "@std/path";
+
+/** The question if several devices are found. */
+const LIST = "Type a number";
+const FILE_COUNT = 12;
+const FILE_BYTES = 1_000_000;
+
+const [dir = ""] = Deno.args;
+const addresses = {
+  lamp: "192.168.1.7/24",
+  camera: "192.168.1.8/24",
+  one: "192.168.1.9/24",
+  two: "192.168.1.10/24",
+};
+const { lamp, camera, one, two } = await makeNetwork(dir, addresses);
+const page = await readProjectFile("device/docs/local_network.md");
+const code = /^```ts\n(.*?)^```$/ms.exec(page)![1]!;
+const checkout = fromFileUrl(ROOT).replace(/\/$/, "");
+const flags = /^deno run (.*) agent\.ts lamp$/m.exec(page)![1]!
+  .replace("--config degu/", `--config ${checkout}/`).split(" ");
+for (const { dir } of [lamp, camera, one, two]) await Deno.writeTextFile(`${dir}/agent.ts`, code);
+const type = await install(dir);
+
+await using stack = new AsyncDisposableStack();
+
+function start(machine: Machine, ...args: string[]): RunningAgent {
+  const command = makeDenoCommand(flags, "agent.ts", machine.name, ...args);
+  const child = startCommand(["ip", "netns", "exec", machine.name, ...command], {
+    cwd: machine.dir,
+  });
+  return stack.use(watch(child, null, machine.name));
+}
+
+async function restart(agent: RunningAgent, machine: Machine, ...args: string[]) {
+  await agent[Symbol.asyncDispose]();
+  return start(machine, ...args);
+}
+
+const files = new Map<string, Buffer>();
+await Deno.mkdir(`${camera.dir}/photos`);
+for (let i = 0; i < FILE_COUNT; i++) {
+  const bytes = Buffer.from(randomBytes(FILE_BYTES));
+  files.set(`${i}.jpg`, bytes);
+  await Deno.writeFile(`${camera.dir}/photos/${i}.jpg`, bytes);
+}
+
+/** Waits until a machine is in the list of devices, and chooses it. */
+async function choose(agent: RunningAgent, name: string): Promise<void> {
+  await agent.waitForLine(LIST);
+  // Each empty line prints the list again.
+  const listTimer = setInterval(() => agent.writeInput("\n"), 500);
+  const list = await agent.waitForLine(` ${name} (`);
+  clearInterval(listTimer);
+  agent.writeInput(`${new RegExp(`(\\d+) ${name} `).exec(list)![1]}\n`);
+}
+
+/** Waits for the question about a number, and returns the number. */
+async function waitForNumber(agent: RunningAgent): Promise<string> {
+  return /show (\d{6})\?/.exec(await agent.waitForLine("If so, type this number:"))![1]!;
+}
+
+// Three devices look for each other, and are killed while the persons choose.
+const strangers = [start(one), start(two)];
+let [atLamp, atCamera] = [start(lamp), start(camera, "photos")];
+await atCamera.waitForLine(LIST);
+atLamp = await restart(atLamp, lamp);
+atCamera = await restart(atCamera, camera, "photos");
+
+// The first number: one of the two devices is killed. The other one reports no pairing.
+await Promise.all([choose(atLamp, "camera"), choose(atCamera, "lamp")]);
+await Promise.all([waitForNumber(atLamp), waitForNumber(atCamera)]);
+await atLamp[Symbol.asyncDispose]();
+const unpaired = await atCamera.waitForEnd();
+
+// The second number, after text that was typed before the question.
+[atLamp, atCamera] = [start(lamp), start(camera, "photos")];
+for (const agent of [atLamp, atCamera]) agent.writeInput("yes\n");
+await Promise.all([choose(atLamp, "camera"), choose(atCamera, "lamp")]);
+const numbers = await Promise.all([waitForNumber(atLamp), waitForNumber(atCamera)]);
+for (const [i, agent] of [atLamp, atCamera].entries()) agent.writeInput(`${numbers[i]}\n`);
+await Promise.all([
+  atLamp.waitForLine("paired with camera"),
+  atCamera.waitForLine("paired with lamp"),
+]);
+
+// Both are killed, and start again as a pair, beside an impostor that claims to be the lamp.
+await atCamera[Symbol.asyncDispose]();
+await atLamp[Symbol.asyncDispose]();
+const readId = async (machine: Machine, peer: string) => {
+  for await (const { name } of Deno.readDir(`${machine.dir}/agent/device/peers`)) {
+    const path = `${machine.dir}/agent/device/peers/${name}`;
+    if (JSON.parse(await Deno.readTextFile(path)).name === peer) return name.replace(".json", "");
+  }
+  throw new Error(`${machine.name} has no peer ${peer}`);
+};
+const lampId = await readId(camera, "lamp");
+stack.use(await startImpostor(one, lampId.slice(0, 16), "192.168.1.9"));
+await limitRate(camera, "20mbit");
+atLamp = start(lamp);
+atCamera = start(camera, "photos");
+const nearby = await atCamera.waitForLine("nearby: ");
+
+// The receiver moves twice, and both programs are killed in the middle of the transfer.
+const inbox = `${lamp.dir}/agent/inbox/camera`;
+const waitForGrowth = async (bytes: number) =>
+  await waitUntil(`${bytes} bytes`, await makeGrowthCheck(inbox, bytes));
+async function move(machine: Machine, source: string, target: string): Promise<void> {
+  await machine.runIp("address", "delete", `${source}/24`, "dev", "lan");
+  await machine.addAddress(`${target}/24`);
+}
+await waitForGrowth(2_000_000);
+await move(lamp, "192.168.1.7", "192.168.1.77");
+await waitForGrowth(1_000_000);
+atCamera = await restart(atCamera, camera, "photos");
+await waitForGrowth(1_000_000);
+await move(lamp, "192.168.1.77", "192.168.1.78");
+await waitForGrowth(1_000_000);
+atLamp = await restart(atLamp, lamp);
+const mirrored = await atCamera.waitForLine("mirrored ", 120);
+const isWhole = (await listNames(inbox)).length === FILE_COUNT &&
+  (await Promise.all(
+    Array.from(
+      files,
+      async ([name, bytes]) => bytes.equals(await Deno.readFile(`${inbox}/${name}`)),
+    ),
+  )).every(Boolean);
+
+// Both programs end by themselves after a signal.
+for (const agent of [atLamp, atCamera]) agent.kill("SIGTERM");
+const ends = await Promise.all([atLamp, atCamera].map((agent) => agent.waitForEnd()));
+for (const stranger of strangers) stranger.kill("SIGINT");
+const strangerEnds = await Promise.all(strangers.map((stranger) => stranger.waitForEnd()));
+const hasPeers = async (machine: Machine) => {
+  for await (const _ of Deno.readDir(`${machine.dir}/agent/device/peers`)) return true;
+  return false;
+};
+
+// The program pairs with an agent.
+const atTwo = stack.use(type(two, "degu pair"));
+const atOne = start(one);
+const question = await atTwo.waitForLine("Type y or yes");
+const number = await waitForNumber(atOne);
+const isSameNumber = question.includes(`${number.slice(0, 3)} ${number.slice(3)}`);
+atTwo.writeInput("y\n");
+atOne.writeInput(`${number}\n`);
+await atOne.waitForLine("paired with two");
+await atTwo.waitForLine("now? [y/N]");
+atTwo.writeInput("\n");
+const { code: programCode } = await atTwo.waitForEnd();
+console.log(JSON.stringify({
+  program: { isSameNumber, code: programCode },
+  unpaired,
+  numbers,
+  nearby,
+  mirrored,
+  isWhole,
+  codes: ends.map(({ code }) => code),
+  strangerCodes: strangerEnds.map(({ code }) => code),
+  strangersHavePeers: await Promise.all([one, two].map(hasPeers)),
+}));
+Deno.exit();
