@@ -107,7 +107,10 @@ async function openInvitation(
   try {
     if (options.confirm === undefined) return stack.use(await device.invite(options));
     const nearbyOptions = { ...options, service: SEND_SERVICE, logger: makeLogger(context) };
-    return stack.use(await inviteNearby(device, nearbyOptions)).invitation;
+    const { invitation, announce } = await inviteNearby(device, nearbyOptions);
+    stack.use(invitation);
+    stack.use(announce());
+    return invitation;
   } catch (error) {
     throw toInvitationFailure(error, options.listen);
   }

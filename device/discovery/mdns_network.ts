@@ -11,17 +11,7 @@ function listHosts(port: number): string[] {
   return [`${ANY_HOST}:${port}`, `${MULTICAST_GROUP}:${port}`];
 }
 
-/**
- * The hosts that announcements and searches need in `--allow-net`.
- *
- * @example
- * ```ts
- * import { DISCOVERY_HOSTS } from "@degu/device/discovery";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(DISCOVERY_HOSTS.join(","), "0.0.0.0:5353,224.0.0.251:5353");
- * ```
- */
+/** The hosts that announcements and searches need in `--allow-net`. */
 export const DISCOVERY_HOSTS: readonly string[] = listHosts(MDNS_PORT);
 
 const INTERFACES_PERMISSION = { name: "sys", kind: "networkInterfaces" } as const;

@@ -15,24 +15,6 @@
  * Announcements and searches need `--allow-sys=networkInterfaces` and
  * `--allow-net=0.0.0.0:5353,224.0.0.251:5353`.
  *
- * @example
- * ```ts
- * import { Device } from "@degu/device";
- * import { announce, find, pair } from "@degu/device/discovery";
- *
- * async function greet(dir: string): Promise<string> {
- *   await using device = await Device.open(dir, { name: "camera" });
- *   await using server = await device.serve(["0.0.0.0", 7443], () => [200, "OK", {}, "hello"]);
- *   await using _announcement = announce(device, server.port);
- *   const peer = await pair(device, {
- *     confirm: ({ number, name }) => confirm(`Does ${name} also show ${number}?`),
- *     choose: (list) => list()[Number(prompt("Which one, from 0 on?"))]!.id,
- *   });
- *   const client = await device.client(peer, { find });
- *   return await (await client.get("/")).text();
- * }
- * ```
- *
  * @module
  */
 
@@ -44,6 +26,7 @@ export {
   inviteNearby,
   type InviteNearbyOptions,
   joinNearby,
+  type JoinNearbyOptions,
   nearby,
   type NearbyOptions,
 } from "./nearby.ts";

@@ -63,16 +63,6 @@ export interface JoinNearbyOptions extends JoinOptions {
   confirm: ConfirmNumber;
 }
 
-/** An invitation and its announcement, until disposed of. */
-export interface NearbyInvitation extends AsyncDisposable {
-  readonly invitation: Invitation;
-  /**
-   * `null` if the invitation can't be announced: without the permissions of this entry, on a
-   * machine without a network, or with different ports in `listen`.
-   */
-  readonly announcement: Announcement | null;
-}
-
 const DEFAULT_SERVICE = "degu";
 const MAX_SERVICE_LENGTH = 15;
 const SERVICE_PATTERN = /^[a-z0-9](?:-?[a-z0-9])*$/;
@@ -194,9 +184,12 @@ export async function nearby(
 }
 
 /**
- * Opens an invitation at one port of every address of this machine, and announces it until disposed
- * of. The other device joins it by {@linkcode joinNearby}, if the invitation has `confirm`.
+ * Opens an invitation at one port of every address of this machine. The other device joins it by
+ * {@linkcode joinNearby}, if the invitation has `confirm`.
  *
+ * @returns The invitation, and a function that announces it. The function returns `null` if the
+ * invitation can't be announced: without the permissions of this entry, on a machine without a
+ * network, or with different ports in `listen`.
  * @throws the errors of `device.invite()`.
  * @throws {RangeError} if the service isn't allowed.
  *
@@ -206,33 +199,19 @@ export async function nearby(
  * import { inviteNearby } from "@degu/device/discovery";
  *
  * async function inviteOne(device: Device): Promise<Peer> {
- *   await using nearbyInvitation = await inviteNearby(device, {
+ *   const { invitation, announce } = await inviteNearby(device, {
  *     service: "our-lamps",
  *     confirm: ({ number, name }) => confirm(`Does ${name} also show ${number}?`),
  *   });
- *   return await nearbyInvitation.invitation.paired;
+ *   await using _invitation = invitation;
+ *   await using _announcement = announce();
+ *   return await invitation.paired;
  * }
  * ```
  */
 export async function inviteNearby(
   device: Device,
   options: InviteNearbyOptions = {},
-): Promise<NearbyInvitation> {
-  const { invitation, announce } = await openNearbyInvitation(device, options);
-  const announcement = announce();
-  return {
-    invitation,
-    announcement,
-    async [Symbol.asyncDispose]() {
-      await Promise.all([announcement?.[Symbol.asyncDispose](), invitation[Symbol.asyncDispose]()]);
-    },
-  };
-}
-
-/** Opens an invitation that the caller announces, as often as necessary. */
-export async function openNearbyInvitation(
-  device: Device,
-  options: InviteNearbyOptions,
 ): Promise<{ readonly invitation: Invitation; announce(): Announcement | null }> {
   checkObject("options", options);
   const { service, logger, listen, ...inviteOptions } = options;

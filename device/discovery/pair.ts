@@ -23,11 +23,11 @@ import {
   shortenId,
 } from "./mdns.ts";
 import {
+  inviteNearby,
   type InviteNearbyOptions,
   isReachable,
   joinNearby,
   nearby,
-  openNearbyInvitation,
 } from "./nearby.ts";
 
 /** The shortest search before the call ends because its numbers are used up. */
@@ -143,7 +143,7 @@ export async function pair(device: Device, options: PairOptions): Promise<Peer> 
   for (const [label, value] of Object.entries({ confirm, choose })) checkFunction(label, value);
   if (onEvent !== undefined) checkFunction("onEvent", onEvent);
   const session = new PairSession(device, options);
-  const { invitation, announce } = await openNearbyInvitation(device, {
+  const { invitation, announce } = await inviteNearby(device, {
     service: DEFAULT_SERVICE,
     seconds: DEFAULT_SECONDS,
     ...inviteOptions,

@@ -148,9 +148,10 @@ Deno.test("an invitation on the loopback interface isn't announced; the name of 
   await using test = await setUp();
   const options = { listen: [["127.0.0.1", 0]] as const, confirm: () => true };
   {
-    await using nearbyInvitation = await inviteNearby(test.camera, options);
-    assertEquals(nearbyInvitation.announcement, null);
-    const { invitation: { addresses } } = nearbyInvitation;
+    const { invitation, announce } = await inviteNearby(test.camera, options);
+    await using _invitation = invitation;
+    assertEquals(announce(), null);
+    const { addresses } = invitation;
     assertEquals((await test.lamp.join(addresses, { confirm: () => true })).id, test.camera.id);
   }
   for (const service of ["", "a".repeat(16), "Degu", "a--b", "-a", "a.b"]) {

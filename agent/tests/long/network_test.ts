@@ -202,7 +202,7 @@ Deno.test(
       { unpaired, numbers, nearby, mirrored, isWhole, codes, ...strangers },
     ) => {
       assertEquals(unpaired.code, 1, unpaired.stdout);
-      assertStringIncludes(unpaired.stderr, "did not confirm the number, or has disconnected");
+      assertMatch(unpaired.stderr, /PairingError: lamp did not confirm/);
       assertEquals(numbers[0], numbers[1]);
       assertMatch(nearby, /\blamp\b/);
       assertMatch(mirrored, /^mirrored \d+ files, \d+ bytes to lamp$/);
