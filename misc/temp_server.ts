@@ -13,9 +13,6 @@ import { type ModuleExport, parseModuleExport } from "../worker/load_app.ts";
 import { loadWorkerThreads, WorkerThread } from "../worker/worker_thread.ts";
 import { BUILD_WORDS } from "./function_app.ts";
 
-/** Never called: lets `deno cache` find the module, which the worker imports by its URL. */
-void (() => import("./function_app.ts"));
-
 /**
  * A server that runs in a worker until it is closed: for tests, demos and experiments.
  *
