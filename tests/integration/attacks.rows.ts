@@ -235,6 +235,10 @@ const CHUNKS: Texts = [
   `5\r\nhello\r\n0\r\n${"a: b\r\n".repeat(5462)}\r\n`,
 );
 
+/** Chunked bodies with white space after a chunk header, which has one reading in a response. */
+const PADDED_CHUNKS: Texts = ["5 ", "5\t", "5;a=b ", "5 ;a=b\t"]
+  .map((header) => `${header}\r\nhello\r\n0\r\n\r\n`);
+
 /** Chunked bodies of one reading, the last chunk of each followed by a request. */
 const VALID_CHUNKS: Texts = [
   ...["5\r\nhello\r\n0\r\n\r\n", "0005\r\nhello\r\n000\r\n\r\n", "5;a\r\nhello\r\n0;b\r\n\r\n"],
@@ -637,7 +641,13 @@ export const responseAttacks: readonly ResponseAttack[] = [
   ...makeResponseRows(
     "a body that breaks a rule",
     { outcome: "cut" },
-    CHUNKS.map((body) => `${OK}${TE}\r\n\r\n2\r\nhi\r\n${body}${FORGED}`),
+    CHUNKS.filter((body) => !PADDED_CHUNKS.includes(body))
+      .map((body) => `${OK}${TE}\r\n\r\n2\r\nhi\r\n${body}${FORGED}`),
+  ),
+  ...makeResponseRows(
+    "white space after a chunk header",
+    { outcome: 200, body: "hihello" },
+    PADDED_CHUNKS.map((body) => `${OK}${TE}\r\n\r\n2\r\nhi\r\n${body}${FORGED}`),
   ),
   ...makeResponseRows("a body that is cut", { outcome: "cut", isClosed: true }, [
     `${OK}content-length: 6\r\n\r\nhello`,
