@@ -70,8 +70,7 @@ class SendMachine implements AsyncDisposable {
 
   /** Makes a large file in src, whose transfer takes a while. */
   async makeLarge(name: string): Promise<void> {
-    await Deno.writeFile(this.joinPath("src", name), new Uint8Array());
-    await Deno.truncate(this.joinPath("src", name), LARGE);
+    await Deno.writeFile(this.joinPath("src", name), new Uint8Array(LARGE).fill(1));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

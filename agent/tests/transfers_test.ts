@@ -369,8 +369,8 @@ Deno.test("a peer that closes two connections in a row has refused; a peer that 
 });
 
 Deno.test("a peer without a free slot closes the connection later, which is not a refusal", async () => {
-  // A server closes a connection without a slot after 2 s.
-  const options = { server: { maxConnections: 1 }, stopAtNote: 2 };
+  // A server closes a connection that has waited for a slot for twice its time-out.
+  const options = { server: { maxConnections: 1, timeout: 1 }, stopAtNote: 2 };
   const requestReceived = Promise.withResolvers<void>();
   const responseAllowed = Promise.withResolvers<ResponseTuple>();
   await using test = setUpCalls(() => {

@@ -139,13 +139,13 @@ await move(lamp, "192.168.1.77", "192.168.1.78");
 await waitForGrowth(1_000_000);
 atLamp = await restart(atLamp, lamp);
 const mirrored = await atCamera.waitForLine("mirrored ", 120);
-const isWhole = (await listNames(inbox)).length === FILE_COUNT &&
-  (await Promise.all(
-    Array.from(
-      files,
-      async ([name, bytes]) => bytes.equals(await Deno.readFile(`${inbox}/${name}`)),
-    ),
-  )).every(Boolean);
+const isEqual = async ([name, bytes]: [string, Buffer]) =>
+  bytes.equals(await Deno.readFile(`${inbox}/${name}`));
+const copied = {
+  // Parts of the killed programs are hidden.
+  names: (await listNames(inbox)).filter((name) => !name.startsWith(".")),
+  areEqual: await Promise.all(Array.from(files, isEqual)),
+};
 
 // Both programs end by themselves after a signal.
 for (const agent of [atLamp, atCamera]) agent.kill("SIGTERM");
@@ -156,6 +156,7 @@ const hasPeers = async (machine: Machine) => {
   for await (const _ of Deno.readDir(`${machine.dir}/agent/device/peers`)) return true;
   return false;
 };
+const strangersHavePeers = await Promise.all([one, two].map(hasPeers));
 
 // The program pairs with an agent.
 const atTwo = stack.use(type(two, "degu pair"));
@@ -175,9 +176,9 @@ console.log(JSON.stringify({
   numbers,
   nearby,
   mirrored,
-  isWhole,
+  copied,
   codes: ends.map(({ code }) => code),
   strangerCodes: strangerEnds.map(({ code }) => code),
-  strangersHavePeers: await Promise.all([one, two].map(hasPeers)),
+  strangersHavePeers,
 }));
 Deno.exit();

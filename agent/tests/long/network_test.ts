@@ -189,7 +189,7 @@ Deno.test(
     numbers: string[];
     nearby: string;
     mirrored: string;
-    isWhole: boolean;
+    copied: { names: string[]; areEqual: boolean[] };
     codes: number[];
     strangerCodes: number[];
     strangersHavePeers: boolean[];
@@ -199,14 +199,15 @@ Deno.test(
     "agent_example.ts",
     [],
     (
-      { unpaired, numbers, nearby, mirrored, isWhole, codes, ...strangers },
+      { unpaired, numbers, nearby, mirrored, copied, codes, ...strangers },
     ) => {
       assertEquals(unpaired.code, 1, unpaired.stdout);
       assertMatch(unpaired.stderr, /PairingError: lamp did not confirm/);
       assertEquals(numbers[0], numbers[1]);
       assertMatch(nearby, /\blamp\b/);
       assertMatch(mirrored, /^mirrored \d+ files, \d+ bytes to lamp$/);
-      assert(isWhole);
+      const names = Array.from({ length: 12 }, (_, i) => `${i}.jpg`).sort();
+      assertEquals(copied, { names, areEqual: Array(12).fill(true) });
       assertEquals(codes, [0, 0]);
       assertEquals(strangers, {
         strangerCodes: [130, 130],
