@@ -97,7 +97,7 @@ RFC 9112
 
 RFC 9110
 §5.1 | proxy | Forward unknown headers | differs | tests/apps/proxy_spelling_test.ts: ProxyApp forwards only names of letters, digits and - in requests, and each name in responses
-§5.3 | proxy | Keep the order of lines of one name | The values are joined in their order; the lines of set-cookie stay separate | tests/net/client_exchange_test.ts: ProxyApp forwards each set-cookie as its own line, and joined lines of other names
+§5.3 | proxy | Keep the order of lines of one name | The values of a request are joined in their order; a response keeps its lines | tests/net/client_exchange_test.ts: ProxyApp forwards the lines of a request joined, and each line of a response
 §5.3 | client, server | Send a header twice only if it is a list | Only set-cookie is sent in several lines, as §5.3 describes | tests/net/client_exchange_test.ts: set-cookie is sent as a line for each item of a list, or one for a text
 §5.3 | server | Process a request only after all of its headers have arrived | The app is called after the empty line | tests/net/server_connection_answer_test.ts: requests are parsed the same however their bytes are split, and complete requests get responses in order
 §5.4 | server | Answer headers that are too large with 4xx | The status is 431 | tests/base/wire/requests.rows.ts: a preamble of 32768 bytes
