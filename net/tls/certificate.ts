@@ -1,6 +1,6 @@
 /**
- * A parser of certificates (RFC 5280). Names are parsed from the DER, because in a text form a forged
- * name can look like two names.
+ * A parser of certificates (RFC 5280). Names are parsed from the DER, because in a text form a
+ * forged name can look like two names.
  */
 
 import { formatIPAddress } from "../../base/address.ts";
@@ -172,8 +172,8 @@ function readSignedPart(fields: DerReader, algorithmDer: string) {
     const value = extensions.get(type);
     return value === undefined ? null : readDer(value, read);
   };
-  // A certificate that the TLS library can't read must be refused: a client of Deno 2.9.6 then takes
-  // the signature of the handshake for valid. The library also reads these two extensions.
+  // Refuse a certificate that the TLS library can't read: a client of Deno 2.9.6 then takes the
+  // signature of the handshake for valid. The library also reads these two extensions.
   for (const type of [EXTENSION.nameConstraints, EXTENSION.cRLDistributionPoints]) {
     readValue(type, (value) => value.readContent(TAG.sequence));
   }

@@ -65,7 +65,7 @@ function parsePublicKey({ publicKey }: Certificate): KeyObject | null {
   }
 }
 
-/** Finds the reason why a key isn't usable, as the predicate of a sentence about the certificate. */
+/** Finds the problem of a key, as the predicate of a sentence about its certificate. */
 export function findKeyProblem(certificate: Certificate): string | null {
   return publicKeyOf(certificate) !== null
     ? null

@@ -1,7 +1,7 @@
 /**
  * Random graphs of certificates: authorities that sign each other, namesakes, every limit of an
- * authority, each kind of key and signature, and forms that aren't DER. A number determines a graph,
- * except for its keys.
+ * authority, each kind of key and signature, and forms that aren't DER. A number determines a
+ * graph, except for its keys.
  */
 
 import {
@@ -158,7 +158,7 @@ function makeKeys(kind: KeyKind): KeyPair {
   }
 }
 
-/** The SubjectPublicKeyInfo of a key; of RSA with 4098 bits from the two numbers of its private key. */
+/** Encodes the SubjectPublicKeyInfo; of RSA with 4098 bits, from the numbers of the private key. */
 function encodePublicKey({ publicKey, privateKey }: KeyPair): Uint8Array {
   if (publicKey.type === "public") return publicKey.export({ type: "spki", format: "der" });
   const der = new Uint8Array(privateKey.export({ type: "pkcs1", format: "der" }) as Uint8Array);

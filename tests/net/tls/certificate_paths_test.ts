@@ -126,7 +126,7 @@ Deno.test("a server with a forged path is refused, even if node:tls takes it for
   });
 });
 
-/** Makes a PEM text of a private key that has the public key of another: openssl doesn't compare them. */
+/** Makes a PEM text of a private key with the public key of another, which openssl uses. */
 function formatMismatchedKey(publicKey: KeyPair, { privateKey }: KeyPair): string {
   const decode = (value: string | undefined) =>
     Uint8Array.fromBase64(value!, { alphabet: "base64url" });
