@@ -7,6 +7,7 @@ const WINDOW_BYTES = 2097152;
 const MAX_PIECE_BYTES = 524288;
 /** The memory that a message with a piece takes at least. */
 const MIN_PIECE_BYTES = 512;
+const MIN_TRANSFERRED_BYTES = 4096;
 /** The number of read bytes after which a side reports them. */
 const REPORTED_BYTES = 262144;
 
@@ -110,8 +111,8 @@ export class PortSocket implements Socket {
     const piece = new Uint8Array(bytes.subarray(0, MAX_PIECE_BYTES));
     const { length } = piece;
     this.#unreadBytes += costOf(piece);
-    // The transfer empties the piece.
-    this.#port.postMessage(piece, [piece.buffer]);
+    // The transfer empties the piece, and costs more than a copy of a small piece.
+    this.#port.postMessage(piece, length < MIN_TRANSFERRED_BYTES ? [] : [piece.buffer]);
     return length;
   }
 
