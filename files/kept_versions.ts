@@ -445,8 +445,25 @@ function findLastNumber(directory: string, known: number): number {
 }
 
 /** On a damaged disk, synchronous reading may miss a part. */
-export async function readEntries(directory: string): Promise<Deno.DirEntry[]> {
+async function readEntries(directory: string): Promise<Deno.DirEntry[]> {
   return await ignoreNotFound(Array.fromAsync(Deno.readDir(directory))) ?? [];
+}
+
+/** Lists the paths of the files in a directory of a period, which may be removed meanwhile. */
+export async function* listFiles(
+  root: string,
+  prefix = "",
+): AsyncGenerator<string, void, void> {
+  const pending = [prefix];
+  for (let directory; (directory = pending.pop()) !== undefined;) {
+    const path = directory === "" ? root : `${root}/${directory}`;
+    if (!lstatOrNull(path)?.isDirectory) continue;
+    for (const { name, isDirectory } of await readEntries(path)) {
+      const entryPath = directory === "" ? name : `${directory}/${name}`;
+      if (isDirectory) pending.push(entryPath);
+      else yield entryPath;
+    }
+  }
 }
 
 /** Reads the periods in the order in which they began, without damaged ones. */
@@ -569,16 +586,9 @@ export async function findKeptVersions(dir: string | URL): Promise<{
   let bytes = 0;
   /** The remaining names of the files of which a name was found. */
   const otherNames = new Map<number | null, number>();
-  const pending = periods.map(({ name }) => `${path}/${name}`);
-  for (let directory; (directory = pending.pop()) !== undefined;) {
-    // Old versions may be removed at the same time.
-    for (const { name, isDirectory } of await readEntries(directory)) {
-      const entryPath = `${directory}/${name}`;
-      if (isDirectory) {
-        pending.push(entryPath);
-        continue;
-      }
-      const info = lstatOrNull(entryPath);
+  for (const { name } of periods) {
+    for await (const version of listFiles(`${path}/${name}`)) {
+      const info = lstatOrNull(`${path}/${name}/${version}`);
       if (info === null) continue;
       const names = (otherNames.get(info.ino) ?? info.nlink ?? 1) - 1;
       otherNames.set(info.ino, names);

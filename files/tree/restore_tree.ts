@@ -35,14 +35,15 @@ import {
   hourAt,
   hourOf,
   keptDirectoryOf,
+  listFiles,
   type Period,
   readAllPeriods,
-  readEntries,
   readNewPaths,
 } from "../kept_versions.ts";
 import { pathOf } from "../options.ts";
 import { isReservedName } from "../reserved_name.ts";
 import { PART_SUFFIX, withTrailingSlash } from "../reserved.ts";
+import { normalizeName } from "./tree.ts";
 
 /** The time, the new directory and the callbacks of {@linkcode restoreTree}. */
 export interface RestoreOptions {
@@ -390,9 +391,8 @@ class Run {
     };
     for (const period of await this.#readPeriods()) {
       for (const path of readNewPaths(this.#state.keptDirectory, period)) add(path, null);
-      for await (
-        const path of listFiles(`${this.#state.keptDirectory}/${period.name}`, this.#state.prefix)
-      ) {
+      const periodPath = `${this.#state.keptDirectory}/${period.name}`;
+      for await (const path of listFiles(periodPath, this.#state.prefix.join("/"))) {
         const source = this.#findVersion(period, path);
         if (source !== null) add(path, source);
       }
@@ -412,7 +412,9 @@ class Run {
       lstatOrNull(`${withTrailingSlash(this.#state.root)}${path}`)
     );
     const listedPath = info === null ? undefined : pathsByFile.get(formatIdentity(info));
-    return listedPath !== undefined && foldCase(listedPath) === foldCase(path) ? listedPath : path;
+    return listedPath !== undefined && normalizeName(listedPath) === normalizeName(path)
+      ? listedPath
+      : path;
   }
 
   /** Reads the periods that are undone. */
@@ -589,23 +591,6 @@ class Run {
   }
 }
 
-/** Lists the paths of the files below a directory of a period, which may be missing. */
-async function* listFiles(
-  root: string,
-  prefix: readonly string[],
-): AsyncGenerator<string, void, void> {
-  const pending = [prefix.join("/")];
-  for (let directory; (directory = pending.pop()) !== undefined;) {
-    const path = directory === "" ? root : `${root}/${directory}`;
-    if (!lstatOrNull(path)?.isDirectory) continue;
-    for (const { name, isDirectory } of await readEntries(path)) {
-      const entryPath = directory === "" ? name : `${directory}/${name}`;
-      if (isDirectory) pending.push(entryPath);
-      else yield entryPath;
-    }
-  }
-}
-
 /** Deno can't name a file whose name isn't UTF-8. */
 function ignoreUnreadable<T>(read: () => T): T | null {
   try {
@@ -614,10 +599,6 @@ function ignoreUnreadable<T>(read: () => T): T | null {
     if (error instanceof Deno.errors.NotCapable) throw error;
     return null;
   }
-}
-
-function foldCase(path: string): string {
-  return path.normalize("NFC").toLowerCase();
 }
 
 function formatIdentity({ dev, ino }: Deno.FileInfo): string {
