@@ -18,8 +18,6 @@ import {
 } from "./mdns_links.ts";
 import { checkPermissions, type InterfaceAddress, isUsableHost } from "./mdns_network.ts";
 
-export const SERVICE = "_degu._tcp.local";
-export const PAIR_SERVICE = "_degu-pair._tcp.local";
 /** The name under which the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
 
@@ -27,13 +25,13 @@ export interface Service {
   readonly name: string;
   readonly id: string;
   readonly port: number;
-  readonly type?: string;
+  readonly type: string;
 }
 
 /** The number of characters of the announced id: 80 bits, enough to tell devices apart. */
 const SHORT_ID_LENGTH = 16;
-/** The largest number of bytes in a label (RFC 1035 §2.3.4). */
-const MAX_LABEL_BYTES = 63;
+/** A name, a hyphen and a short id have 63 bytes, the maximum of a label (RFC 1035 §2.3.4). */
+const MAX_NAME_BYTES = 46;
 /** The times to live of records with a host name, and of other records (RFC 6762 §10). */
 const HOST_TTL_SECONDS = 120;
 const OTHER_TTL_SECONDS = 4500;
@@ -44,16 +42,12 @@ export function shortenId(id: string): string {
   return id.slice(0, SHORT_ID_LENGTH);
 }
 
-function shortenName(name: string): string {
-  return name.slice(0, MAX_LABEL_BYTES - SHORT_ID_LENGTH - 1);
-}
-
 /**
  * Users of other browsers of DNS-SD see the name of the device. The id makes the instance name
  * unique, so no probe is necessary (RFC 6762 §8.1).
  */
-function formatInstanceName({ name, id, type = SERVICE }: Service): string {
-  return `${shortenName(name)}-${shortenId(id)}.${type}`;
+function formatInstanceName({ name, id, type }: Service): string {
+  return `${name.slice(0, MAX_NAME_BYTES)}-${shortenId(id)}.${type}`;
 }
 
 /** Address records never have the name of the machine. */
@@ -63,8 +57,8 @@ function formatHostName(id: string): string {
 
 export function makeRecords(service: Service, addresses: readonly InterfaceAddress[]): DnsRecord[] {
   const [name, host] = [formatInstanceName(service), formatHostName(service.id)];
-  const { type = SERVICE } = service;
-  const srv = { priority: 0, weight: 0, port: service.port, target: host };
+  const { type, port } = service;
+  const srv = { priority: 0, weight: 0, port, target: host };
   // `multicast-dns` requires a Buffer.
   const id = Buffer.from(`id=${shortenId(service.id)}`);
   // Other machines can't use an address with a scope.
@@ -203,10 +197,10 @@ interface SearchOptions {
  * proves the identity of a device.
  */
 export async function findAddresses(
+  type: string,
   id: string,
-  options: SearchOptions = {},
+  options: SearchOptions,
   network: Network = NETWORK,
-  type: string = SERVICE,
 ): Promise<HostAddress[]> {
   const hints = new AddressHints(id, `-${shortenId(id)}.${type}`);
   await search(type, options, network, (records, addresses) => {

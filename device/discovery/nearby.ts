@@ -141,7 +141,7 @@ export async function find(
 ): Promise<HostAddress[]> {
   const { service, logger } = copyOptions(options, ["service", "logger"]);
   const type = formatServiceType(service);
-  const addresses = await findAddresses(id, { signal, logger }, undefined, type);
+  const addresses = await findAddresses(type, id, { signal, logger });
   // Deno would prompt for an address without a permission.
   return addresses.filter((address) => {
     const host = formatAddress(address);

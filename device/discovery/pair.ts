@@ -139,13 +139,13 @@ export type PairEvent =
  */
 export async function pair(device: Device, options: PairOptions): Promise<Peer> {
   checkObject("options", options);
-  const { confirm, choose, onEvent, ...inviteOptions } = options;
+  const { confirm, choose, onEvent, ...otherOptions } = options;
+  const { service = DEFAULT_SERVICE, seconds = DEFAULT_SECONDS } = options;
+  const inviteOptions = { ...otherOptions, service, seconds };
   for (const [label, value] of Object.entries({ confirm, choose })) checkFunction(label, value);
   if (onEvent !== undefined) checkFunction("onEvent", onEvent);
-  const session = new PairSession(device, options);
+  const session = new PairSession(device, { ...inviteOptions, confirm, choose, onEvent });
   const { invitation, announce } = await inviteNearby(device, {
-    service: DEFAULT_SERVICE,
-    seconds: DEFAULT_SECONDS,
     ...inviteOptions,
     confirm: (question) => session.askAboutJoiner(question),
   });
@@ -234,7 +234,7 @@ class PairSession {
   }
 
   async #discover(): Promise<void> {
-    const { service = DEFAULT_SERVICE, logger, seconds = DEFAULT_SECONDS } = this.#options;
+    const { service, logger, seconds } = this.#options;
     const onChange = (services: readonly NearbyDevice[]) => {
       const now = performance.now();
       const isFirst = this.#discoveredDevices.size === 0;

@@ -6,8 +6,6 @@ import {
   discoverServices,
   findAddresses,
   makeRecords,
-  PAIR_SERVICE,
-  SERVICE,
   type Service,
 } from "@degu/internal/device/discovery/mdns.ts";
 import {
@@ -124,7 +122,9 @@ function announceCamera(network: Network, options: Partial<Service> = {}) {
 
 // The records of a device, and how names and questions are compared.
 
-const CAMERA: Service = { name: "camera", id: idOf("c"), port: 7443 };
+const SERVICE = "_degu._tcp.local";
+const PAIR_SERVICE = "_degu-pair._tcp.local";
+const CAMERA: Service = { name: "camera", id: idOf("c"), port: 7443, type: SERVICE };
 const INSTANCE = "camera-cccccccccccccccc._degu._tcp.local";
 const HOST = "degu-cccccccccccccccc.local";
 
@@ -172,7 +172,10 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
   for (const size of [0, 1, 11, 12, 9000, 9001, 65000]) {
     for (const byte of [0xc0, 0xff, 0]) await stranger.send(new Uint8Array(size).fill(byte));
   }
-  const addresses = await withTimeout(findAddresses(CAMERA.id, { seconds: 4 }, network), "found");
+  const addresses = await withTimeout(
+    findAddresses(SERVICE, CAMERA.id, { seconds: 4 }, network),
+    "found",
+  );
   assertEquals(addresses, [[ADDRESS, 7443]]);
 });
 
@@ -230,7 +233,8 @@ const SCRIPT = `
   const isMdnsPermitted = () => findDiscoveryProblem() !== "not permitted";
   const results = [];
   const look = async () => {
-    results.push(await findAddresses("a", { seconds: 0 }).then(String, String), isMdnsPermitted());
+    const search = findAddresses("_degu._tcp.local", "a", { seconds: 0 });
+    results.push(await search.then(String, String), isMdnsPermitted());
   };
   await look();
   Deno.permissions.revokeSync({ name: "net", host: "224.0.0.251:5353" });
@@ -293,7 +297,7 @@ Deno.test("a device is announced twice without a probe, found, distinguished fro
   await stranger.waitForPacket("both, twice", isResponse, { count: 4 });
   assertEquals(stranger.received.filter(({ type }) => type === "query"), []);
   const find = (letter: string, seconds: number) =>
-    findAddresses(idOf(letter), { seconds, logger: SILENT }, network);
+    findAddresses(SERVICE, idOf(letter), { seconds, logger: SILENT }, network);
   const [addresses, otherAddresses] = await Promise.all([find("c", 3), find("d", 3)]);
   assertEquals([addresses, otherAddresses], [[[ADDRESS, 7443]], [[ADDRESS, 2]]]);
   await camera[Symbol.asyncDispose]();
@@ -346,7 +350,7 @@ Deno.test("two responses are at least a second apart, for any number of queries"
 async function startSearch(seconds: number) {
   const network = await openLoopbackNetwork();
   const stranger = await Stranger.join(network);
-  const addresses = findAddresses(CAMERA.id, { seconds, logger: SILENT }, network);
+  const addresses = findAddresses(SERVICE, CAMERA.id, { seconds, logger: SILENT }, network);
   await stranger.waitForPacket("a question", isQuestion);
   return {
     stranger,
@@ -375,11 +379,11 @@ Deno.test("an early reply doesn't prevent finding the device a second later", as
 Deno.test("a search is aborted by its signal", async () => {
   const network = await openLoopbackNetwork();
   const stop = new AbortController();
-  const search = findAddresses(CAMERA.id, { signal: stop.signal, seconds: 60 }, network);
+  const search = findAddresses(SERVICE, CAMERA.id, { signal: stop.signal, seconds: 60 }, network);
   const rejected = assertRejects(() => search, Error, "enough");
   stop.abort(new Error("enough"));
   await rejected;
-  const searchAgain = () => findAddresses(CAMERA.id, { signal: stop.signal }, network);
+  const searchAgain = () => findAddresses(SERVICE, CAMERA.id, { signal: stop.signal }, network);
   await assertRejects(searchAgain, Error, "enough");
 });
 

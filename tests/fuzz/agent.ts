@@ -1,6 +1,6 @@
 /** Fuzz targets for the mDNS packets that the agent receives from strangers. */
 
-import { AddressHints, SERVICE } from "@degu/internal/device/discovery/mdns.ts";
+import { AddressHints } from "@degu/internal/device/discovery/mdns.ts";
 import type { DnsRecord } from "@degu/internal/device/discovery/mdns_links.ts";
 import { Buffer } from "node:buffer";
 import { formatAddress, parseAddress } from "@degu/degu/base";
@@ -64,7 +64,7 @@ export const mdnsPackets: Fuzzer = {
     } catch {
       return "rejected"; // The library also ignores the packet, and logs a warning.
     }
-    const hints = new AddressHints(ID, `-${SHORT}.${SERVICE}`);
+    const hints = new AddressHints(ID, `-${SHORT}._degu._tcp.local`);
     for (let attempt = 0; attempt < 2; attempt++) {
       hints.add([...packet.answers, ...packet.additionals], []);
     }

@@ -7,11 +7,7 @@ import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/device";
 import { Server } from "@degu/degu/server";
-import {
-  Announcement,
-  discoverServices,
-  PAIR_SERVICE,
-} from "@degu/internal/device/discovery/mdns.ts";
+import { Announcement, discoverServices } from "@degu/internal/device/discovery/mdns.ts";
 import {
   computeCommitment,
   encodeMessage,
@@ -23,6 +19,7 @@ import { SILENT } from "@degu/testing/mdns.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 
+const PAIR_SERVICE = "_degu-pair._tcp.local";
 const [dir = "", task, count] = Deno.args;
 
 /** Joins device one as a stranger, five times, after so many devices have announced themselves. */

@@ -6,12 +6,12 @@
 import { Announcement } from "@degu/internal/device/discovery/mdns.ts";
 import { createSocket } from "node:dgram";
 
-const [id = "", address = "", port = "7443", type] = Deno.args;
+const [id = "", address = "", port = "7443", type = "_degu._tcp.local"] = Deno.args;
 await using impostor = new Announcement({
   name: "camera",
   id,
   port: Number(port),
-  ...type === undefined ? {} : { type },
+  type,
   logger: { ...console, debug() {} },
 });
 const name = await impostor.announced;

@@ -7,22 +7,22 @@ import {
   Announcement,
   discoverServices,
   findAddresses,
-  PAIR_SERVICE,
 } from "@degu/internal/device/discovery/mdns.ts";
 
+const SERVICE = "_degu._tcp.local";
+const PAIR_SERVICE = "_degu-pair._tcp.local";
 const [task = "", id = ""] = Deno.args;
 if (task === "find") {
-  console.log(JSON.stringify(await findAddresses(id)));
+  console.log(JSON.stringify(await findAddresses(SERVICE, id, {})));
 } else if (task === "offers") {
   console.log(JSON.stringify(await discoverServices(PAIR_SERVICE, {})));
 } else {
-  const type = task === "offer" ? { type: PAIR_SERVICE } : {};
   await using announced = new Announcement({
     name: "camera",
     id,
     port: 7443,
     logger: console,
-    ...type,
+    type: task === "offer" ? PAIR_SERVICE : SERVICE,
   });
   console.log(await announced.announced);
   await new Promise(() => {});
