@@ -162,20 +162,6 @@ export async function chooseServingAddresses(
   return undefined;
 }
 
-export async function openAtEveryAddress<T>(
-  open: (address: [host: string, port: number]) => Promise<T>,
-  port: number,
-): Promise<T> {
-  try {
-    return await open(["::", port]);
-  } catch (error) {
-    // The attempt with IPv4 would fail with the same error.
-    const finalErrors = [Failure, RangeError, Deno.errors.NotCapable];
-    if (finalErrors.some((errorClass) => error instanceof errorClass)) throw error;
-    return await open(["0.0.0.0", port]);
-  }
-}
-
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const addressTexts = addresses.map(formatAddress);
   const listText = addressTexts.join(", or ");
@@ -212,9 +198,15 @@ export async function listen<T>(
     start(address).catch((error) => {
       throw toListenFailure([address], error);
     });
-  return addresses === undefined
-    ? [await openAtEveryAddress(bind, port)]
-    : await Promise.all(addresses.map(bind));
+  if (addresses !== undefined) return await Promise.all(addresses.map(bind));
+  try {
+    return [await bind(["::", port])];
+  } catch (error) {
+    // The attempt with IPv4 would fail with the same error.
+    const finalErrors = [Failure, RangeError, Deno.errors.NotCapable];
+    if (finalErrors.some((errorClass) => error instanceof errorClass)) throw error;
+    return [await bind(["0.0.0.0", port])];
+  }
 }
 
 export async function checkCanListen(addresses: Address[] | undefined): Promise<void> {

@@ -1,9 +1,8 @@
 /** Never rejects. */
 export function pause(
   milliseconds: number,
-  ...anySignals: readonly (AbortSignal | undefined)[]
+  ...signals: readonly AbortSignal[]
 ): Promise<void> {
-  const signals = anySignals.filter((signal) => signal !== undefined);
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) return resolve();
     const finish = () => {

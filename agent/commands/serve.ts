@@ -85,10 +85,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     },
   };
   if (inbox !== null && !isForAll && threads === null) await removeOldUploads(inbox);
-  const keptDirectories = async () =>
-    inbox === null ? [] : isForAll ? [inbox] : await new Inbox(inbox).listDirectories();
-  if (options.keep !== undefined) {
-    await checkVersions(inbox!, options.keep, await keptDirectories(), output);
+  if (inbox !== null && options.keep !== undefined) {
+    const peerDirectories = isForAll ? [inbox] : await new Inbox(inbox).listDirectories();
+    await checkVersions(inbox, options.keep, peerDirectories, output);
   }
   using serverLogger = standardLogger({
     // The lines of a stack.
@@ -221,15 +220,6 @@ async function checkVersions(
       `--keep: ${error.message}: leave out --keep, or name a directory on another disk`;
     throw new Failure(problem, null, { path: inbox });
   }
-  await reportVersions(inbox, days, directories, output);
-}
-
-async function reportVersions(
-  inbox: string,
-  days: number,
-  directories: readonly string[],
-  output: Output,
-): Promise<void> {
   let versions = 0;
   let bytes = 0;
   let since: string | null = null;

@@ -5,7 +5,7 @@ import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";
 import { DeviceError } from "@degu/device";
 import {
-  openAtEveryAddress,
+  listen,
   parseAddressOption,
   parseConnectAddress,
   parseInvitationAddress,
@@ -149,12 +149,16 @@ Deno.test("a machine without IPv6 listens with IPv4 only; other errors are not r
   const errors = [new Failure(""), new RangeError(), new Deno.errors.NotCapable(), new Error()];
   for (const error of errors) {
     const tried: string[] = [];
-    const opened = openAtEveryAddress(([host, port]) => {
-      tried.push(`${host} ${port}`);
-      return host === "::" ? Promise.reject(error) : Promise.resolve("open");
-    }, 7);
+    const opened = listen(
+      ([host, port]) => {
+        tried.push(`${host} ${port}`);
+        return host === "::" ? Promise.reject(error) : Promise.resolve("open");
+      },
+      undefined,
+      7,
+    );
     const isFinal = error !== errors.at(-1);
-    assertEquals(await opened.catch((error) => error), isFinal ? error : "open");
+    assertEquals(await opened.catch((error) => error), isFinal ? error : ["open"]);
     assertEquals(tried, [":: 7", ...isFinal ? [] : ["0.0.0.0 7"]]);
   }
 });
