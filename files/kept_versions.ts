@@ -55,6 +55,16 @@ export interface Period {
   readonly name: string;
 }
 
+/** What was kept before a path changes. */
+export interface Kept {
+  readonly versionPath: string;
+  /** The reserved directory. */
+  readonly directory: string;
+  readonly period: Period;
+  /** The directories and files to sync. */
+  readonly changedPaths: readonly string[];
+}
+
 /** What is about to happen to the file of a path. */
 export type FileChange = "replace" | "rename" | "delete";
 
@@ -95,7 +105,9 @@ export class VersionStore {
    * @param root The root, or the mount point of another file system below it.
    * @param path The path below this directory.
    * @param info The file of the path; `null` if it has none.
-   * @returns The path of the version, and the directories and files to sync.
+   * @param first What was kept of the first path of a change of two paths. Both have one period, if
+   * their versions are in one directory.
+   * @returns The path of the version, its period, and the directories and files to sync.
    */
   keep(
     root: string,
@@ -103,15 +115,16 @@ export class VersionStore {
     info: Deno.FileInfo | null,
     change: FileChange,
     peer: string,
-  ): { readonly versionPath: string; readonly changedPaths: readonly string[] } {
+    first: Kept | null = null,
+  ): Kept {
     const directory = keptDirectoryOf(root);
     const filePath = withTrailingSlash(root) + path;
-    let period = this.#findPeriod(root, directory);
+    let period = first?.directory === directory ? first.period : this.#findPeriod(root, directory);
     for (;; period = this.#begin(root, directory, period.number + 1)) {
       const versionPath = `${directory}/${period.name}/${path}`;
       if (info === null) {
         const changedPaths = hasVersion(versionPath) ? [] : [appendPath(directory, period, path)];
-        return { versionPath, changedPaths };
+        return { versionPath, directory, period, changedPaths };
       }
       const changedPaths = link(root, filePath, directory, versionPath);
       const version = lstatOrNull(versionPath);
@@ -130,7 +143,7 @@ export class VersionStore {
       const isOtherSufficient = version?.isFile === true && change !== "delete" &&
         (change === "rename" || peersByFile.get(formatFile(info)) === peer);
       if (isOfFile || isOtherSufficient) {
-        return { versionPath, changedPaths: changedPaths ?? [] };
+        return { versionPath, directory, period, changedPaths: changedPaths ?? [] };
       }
     }
   }

@@ -38,7 +38,7 @@ import {
 import { fileErrorCodeOf, quote } from "@degu/degu/internal";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
 import { dirname, realPathSync } from "./disk/paths.ts";
-import { type FileChange, removeKeptFile, type VersionStore } from "./kept_versions.ts";
+import { type FileChange, type Kept, removeKeptFile, type VersionStore } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
@@ -105,11 +105,17 @@ export class Root {
   }
 
   /** @param info The file of the path; `null` if it has none. */
-  #keep(parent: Parent, path: string, info: Deno.FileInfo | null, change: FileChange) {
+  #keep(
+    parent: Parent,
+    path: string,
+    info: Deno.FileInfo | null,
+    change: FileChange,
+    first: Kept | null = null,
+  ) {
     if (this.#versions === null) return null;
     const mountPath = this.mountPathOf(parent);
     const pathBelow = path.slice(withTrailingSlash(mountPath).length);
-    return this.#versions.keep(mountPath, pathBelow, info, change, this.#peer);
+    return this.#versions.keep(mountPath, pathBelow, info, change, this.#peer, first);
   }
 
   /** Returns the directory of the versions on the disk of a path; `null` if there are none. */
@@ -233,13 +239,15 @@ export class Root {
   moveIntoPlace(
     names: readonly string[],
     file: CompleteFile,
-    { condition, isNew, isRenamed = false, parent: knownParent }: {
+    { condition, isNew, isRenamed = false, parent: knownParent, oldKept = null }: {
       readonly condition?: Condition | undefined;
       /** If several processes create the path at the same time, one succeeds. */
       readonly isNew: boolean;
       /** True if the file has a name that other processes can give to another file. */
       readonly isRenamed?: boolean;
       readonly parent?: Parent | undefined;
+      /** What was kept of the old name of a renamed file. */
+      readonly oldKept?: Kept | null;
     },
   ): FileNamingOutcome {
     // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
@@ -255,7 +263,7 @@ export class Root {
     const group = parent.inheritedGroups.at(-1)!;
     if (group !== null) setGroup(file.path, group);
     const unset = setFinalMode(file, existing);
-    const kept = this.#keep(parent, path, existing, "replace");
+    const kept = this.#keep(parent, path, existing, "replace", oldKept);
     // A rename would replace, without a version, a file that another process has just created.
     const isReplaced = !isNew && !isRenamed && (existing !== null || this.#versions === null);
     const removeOldName = isRenamed ? () => this.#removeOldName(file, path) : undefined;
@@ -308,6 +316,7 @@ export class Root {
       {
         isNew: false,
         isRenamed: true,
+        oldKept: kept,
         condition: (other) => {
           if (other !== null) throw new Refusal(412, `${this.pathOf(newNames)} exists`);
         },
