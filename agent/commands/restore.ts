@@ -143,7 +143,9 @@ function toFailure(
   const dirOptions = { cause: error, path: dir };
   if (error.code !== "NO_VERSIONS") {
     const choices = error.choices.map((name) => `--at ${name}`).join(", or ");
-    const advice = choices === ""
+    const advice = error.code === "OTHER_VERSIONS"
+      ? "copy the files from both"
+      : choices === ""
       ? "run the command again"
       : `name the first changes to undo, a directory in .degu-kept: ${choices}`;
     return new Failure(`${error.message}: ${advice}`, "NOT_THERE", dirOptions);

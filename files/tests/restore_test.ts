@@ -571,3 +571,59 @@ Deno.test("a directory that the disk can only read in part is reported, and vers
   part = `${files.root}/${KEPT}`;
   await assertRejects(() => restore(files.root, at!), Error, "Input/output error");
 });
+
+Deno.test("both names of a renamed file are in one period, although the next hour begins between them", async () => {
+  await using served = await serveEmpty();
+  const { clock, files } = served;
+  await files.put("old", "precious");
+  clock.advance(DAY);
+  {
+    using _link = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+      linkSync(from, to);
+      if (`${to}`.endsWith("/old")) clock.advance(HOUR);
+    });
+    assertEquals(await files.rename("old", "renamed"), 201);
+  }
+  await files.put("later", "1");
+  assertEquals((await restore(files.root, Date.now())).tree, { renamed: "precious" });
+});
+
+Deno.test("a present file whose name no peer can use is restored", async () => {
+  await using served = await serveReplaced();
+  await Deno.writeTextFile(`${served.files.root}/..;y`, "local");
+  const { tree } = await restore(served.files.root, served.at);
+  assertEquals(tree, { "..;y": "local", b: "1", "d/a": "1" });
+});
+
+Deno.test("a repeated call doesn't replace files that were changed in its target", async () => {
+  await using served = await serveReplaced();
+  await using temporary = await createTempDir();
+  const options = { target: `${temporary.path}/new`, at: new Date(served.at) };
+  {
+    // The disk is full after the first file.
+    let renames = 0;
+    using _rename = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+      if (++renames === 1) return renameSync(from, to);
+      throw Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
+    });
+    await assertRejects(() => restoreTree(served.files.root, options), Error, "No space left");
+  }
+  const path = Object.keys(await readFiles(options.target)).find((each) => !each.startsWith("."))!;
+  await Deno.writeTextFile(`${options.target}/${path}`, "edited since then");
+  const events: RestoreEvent[] = [];
+  const onEvent = (event: RestoreEvent) => void events.push(event);
+  const { failed } = await restoreTree(served.files.root, { ...options, onEvent });
+  assertEquals(failed, 1);
+  assertEquals(events.some(({ type }) => type === "failed"), true);
+  assertEquals(await Deno.readTextFile(`${options.target}/${path}`), "edited since then");
+});
+
+Deno.test("a directory is refused if one above it also has versions of its files", async () => {
+  await using served = await serveEmpty();
+  const { files } = served;
+  await files.put("sub/a", "1");
+  const name = "2020-01-01T09_1";
+  await fill(`${files.root}/sub/${KEPT}`, { "1.new": JSON.stringify(name), [`${name}/b`]: "1" });
+  const error = await assertRejects(() => restore(`${files.root}/sub`, name), RestoreError);
+  assertEquals([error.code, error.choices], ["OTHER_VERSIONS", []]);
+});

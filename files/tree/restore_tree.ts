@@ -16,7 +16,7 @@ import {
   wrongTypeError,
 } from "@degu/degu/internal";
 import { copyFile } from "../copy_file.ts";
-import { closeLocked, lockIfFree, setMode, setModified } from "../disk/files.ts";
+import { closeLocked, isStoredTime, lockIfFree, setMode, setModified } from "../disk/files.ts";
 import {
   ignoreNotFound,
   isFileSystemError,
@@ -113,7 +113,9 @@ export type RestoreErrorCode =
   /** No directory in `.degu-kept` has this name, or the time is before the first one. */
   | "NO_STATE"
   /** The clock was wrong, so that the time doesn't tell which changes came before it. */
-  | "CLOCK";
+  | "CLOCK"
+  /** A `.degu-kept` of a directory above it also has versions, and the order of all is unknown. */
+  | "OTHER_VERSIONS";
 
 /** A directory can't be restored as it was at a time. */
 export class RestoreError extends Error {
@@ -210,6 +212,7 @@ export async function restoreTree(
     }
   }
   const periods = await readAllPeriods(keptDirectory);
+  await checkOuterVersions(root, names);
   const firstNumber = findFirstNumber(periods, at);
   const id = hashText(JSON.stringify([path, firstNumber]));
   const marker = `.restore-${id}${PART_SUFFIX}`;
@@ -290,6 +293,27 @@ function findRoot(path: string): { readonly root: string; readonly names: readon
   }
 }
 
+/**
+ * Throws if a directory above the root also has versions of files below it. The periods of two
+ * directories have no common order.
+ */
+async function checkOuterVersions(root: string, names: readonly string[]): Promise<void> {
+  let below = names.join("/");
+  for (let inner = root; dirname(inner) !== inner; inner = dirname(inner)) {
+    const outer = dirname(inner);
+    below = below === "" ? basename(inner) : `${basename(inner)}/${below}`;
+    if (!hasVersions(outer, false)) continue;
+    const directory = keptDirectoryOf(outer);
+    for (const period of await readAllPeriods(directory)) {
+      const isChanged = lstatOrNull(`${directory}/${period.name}/${below}`)?.isDirectory ||
+        readNewPaths(directory, period).some((path) => path.startsWith(`${below}/`));
+      if (!isChanged) continue;
+      const problem = `${directory} and ${keptDirectoryOf(root)} both have versions of ${root}`;
+      throw new RestoreError("OTHER_VERSIONS", problem);
+    }
+  }
+}
+
 function hasVersions(root: string, isRequired: boolean): boolean {
   try {
     return lstatOrNull(keptDirectoryOf(root))?.isDirectory === true;
@@ -324,7 +348,8 @@ function findFirstNumber(periods: readonly Period[], at: Date | string): number 
   const isInOrder = hoursBefore.every((each) => each <= hoursBefore.at(-1)!) &&
     [...hoursSince, hourAt(new Date(Date.now()))].every((each) => each >= (hoursSince[0] ?? ""));
   if (!isInOrder) {
-    throw fail("CLOCK", `the clock was wrong: it is unknown what changed before ${hour}`, first);
+    const near = periods.findLastIndex((period) => hourOf(period) < hour) + 1;
+    throw fail("CLOCK", `the clock was wrong: it is unknown what changed before ${hour}`, near);
   }
   if (first === 0 && hours[0] !== hour) {
     throw fail("NO_STATE", `there are no earlier versions of ${hour}`, first);
@@ -378,7 +403,6 @@ class Run {
       Array.from(presentFiles, ([path, { info }]) => [formatIdentity(info), path]),
     );
     const add = (changedPath: string, source: Source | null) => {
-      if (!areFileNames(changedPath.split("/"))) return;
       const path = presentFiles.has(changedPath)
         ? changedPath
         : this.#findSpelling(changedPath, pathsByFile);
@@ -390,7 +414,9 @@ class Run {
       if (!this.#sources.has(path)) this.#sources.set(path, source);
     };
     for (const period of await this.#readPeriods()) {
-      for (const path of readNewPaths(this.#state.keptDirectory, period)) add(path, null);
+      for (const path of readNewPaths(this.#state.keptDirectory, period)) {
+        if (areFileNames(path.split("/"))) add(path, null);
+      }
       const periodPath = `${this.#state.keptDirectory}/${period.name}`;
       for await (const path of listFiles(periodPath, this.#state.prefix.join("/"))) {
         const source = this.#findVersion(period, path);
@@ -515,7 +541,7 @@ class Run {
   #isRestored(targetPath: string, { info }: Source): boolean {
     const existing = lstatOrNull(targetPath);
     return existing !== null && existing.isFile && existing.size === info.size &&
-      existing.mtime?.getTime() === info.mtime?.getTime();
+      (info.mtime === null || isStoredTime(existing.mtime, info.mtime));
   }
 
   #reportUnchanged(path: string): void {
@@ -538,6 +564,10 @@ class Run {
       if (this.#isRestored(targetPath, source)) {
         this.#addRestored(targetPath);
         return this.#reportUnchanged(path);
+      }
+      if (lstatOrNull(targetPath) !== null) {
+        const problem = `${targetPath} exists, and is not the file of this time: it may be changed`;
+        throw Object.assign(new Error(problem), { code: "EEXIST" });
       }
       this.#makeDirectory(dirname(targetPath));
       while (!await copyUnchanged(source, temporaryPath)) {
