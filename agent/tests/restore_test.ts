@@ -1,4 +1,5 @@
 /** Earlier versions of files: `--keep` of degu serve and degu sync, and degu restore. */
+import { VersionStore } from "@degu/internal/files/kept_versions.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -55,6 +56,16 @@ Deno.test("serve --keep removes the versions of old days when a peer changes fil
   const { inbox, inboxes, local } = files;
   await makeOldDays(inbox);
   await fill(local, { b: "1" });
+  const stores: VersionStore[] = [];
+  using _open = patch(
+    VersionStore.prototype,
+    "open",
+    (open) =>
+      function (this: VersionStore, root) {
+        stores.push(this);
+        open.call(this, root);
+      },
+  );
   await files.serve("--inbox", inboxes, "--keep", "2");
   using _patch = patch(Deno, "remove", (remove) => (path, options) => {
     if (!`${path}`.includes("/2020-01-01")) return remove(path, options);
@@ -62,6 +73,7 @@ Deno.test("serve --keep removes the versions of old days when a peer changes fil
   });
   await files.runToSuccess("put", `${local}/b`, "camera:");
   const { stderr } = await files.stop();
+  for (const store of stores) await store.oldRemoved;
   assertStringIncludes(stderr, "old versions can't be removed");
   assertEquals((await versionsIn(inbox)).slice(-2), DAYS.slice(3));
 });
