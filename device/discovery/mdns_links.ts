@@ -106,7 +106,7 @@ export class Links implements AsyncDisposable {
       ) => [JSON.stringify(addresses), addresses]),
     );
     for (const [key, link] of this.#openLinks) {
-      if (currentLinks.has(key)) continue;
+      if (currentLinks.has(key) && !link.hasFailed) continue;
       this.#openLinks.delete(key);
       this.#close(link);
     }
@@ -143,6 +143,8 @@ export class Link {
    * socket can be neither used nor closed.
    */
   readonly #bound: Promise<boolean>;
+  /** Whether the link can't be used, for example because another program has the port. */
+  hasFailed = false;
 
   constructor(
     addresses: readonly InterfaceAddress[],
@@ -171,6 +173,7 @@ export class Link {
       onLink(this);
     });
     this.#multicast.on("error", (error) => {
+      this.hasFailed = true;
       this.#log(error);
       resolve(false);
     });

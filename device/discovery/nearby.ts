@@ -5,6 +5,7 @@ import {
   checkString,
   copyOptions,
   makeIntegerCheck,
+  makeNumberCheck,
   notAllowedError,
   quote,
 } from "@degu/degu/internal";
@@ -23,6 +24,9 @@ import {
 } from "./mdns.ts";
 import { isDiscoveryPermitted } from "./mdns_network.ts";
 
+/** A day. */
+const MAX_SEARCH_SECONDS = 86_400;
+
 /** The service of an announcement, and the logger of its problems. */
 export interface AnnounceOptions {
   /**
@@ -40,7 +44,7 @@ export interface AnnounceOptions {
 /** The service that a search is for, and the end of the search. */
 export interface NearbyOptions extends AnnounceOptions {
   /**
-   * The longest duration of the search in seconds.
+   * The longest duration of the search in seconds, 0 to 86,400.
    *
    * @default {3}
    */
@@ -157,6 +161,7 @@ export async function find(
  *
  * @param device This device, which isn't in the list.
  * @throws {Deno.errors.NotCapable} without the permissions of this entry.
+ * @throws {RangeError} if the service or the seconds aren't allowed.
  *
  * @example
  * ```ts
@@ -176,6 +181,8 @@ export async function nearby(
     options,
     ["service", "logger", "seconds", "signal", "onChange"],
   );
+  const { seconds } = searchOptions;
+  if (seconds !== undefined) makeNumberCheck(0, MAX_SEARCH_SECONDS)("seconds", seconds);
   const omitOwn = (devices: readonly NearbyDevice[]) =>
     devices.filter(({ id }) => id !== shortenId(ownId));
   const type = formatServiceType(service);
