@@ -181,6 +181,12 @@ export class IdleRead {
     this.#isFresh = false;
   }
 
+  endFresh(): void {
+    if (!this.#isFresh) return;
+    this.#isFresh = false;
+    if (this.#transport.readBuffer.bufferedBytes > 0) this.refuseBytes();
+  }
+
   /** Bytes that arrived before the first request; `null` if there are none. */
   get earlyBytes(): Uint8Array | null {
     const { bytes, start, end } = this.#transport.readBuffer;
@@ -285,6 +291,11 @@ export class ConnectionCore {
 
   get isIdle(): boolean {
     return this.#transport.exchange === null;
+  }
+
+  /** From now on, bytes that arrive before a request aren't its response. */
+  endFresh(): void {
+    this.#idleRead.endFresh();
   }
 
   get timeout(): number | null {

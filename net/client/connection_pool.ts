@@ -598,6 +598,7 @@ class IdleConnections {
   }
 
   put(connection: PooledConnection): void {
+    connection.core?.endFresh();
     if (connection.isClosed || connection.core?.isIdle === false) return this.discard(connection);
     this.#connections.push(connection);
     this.#watchEventLoop(connection.idleSince);

@@ -232,3 +232,18 @@ Deno.test("retry repeats a request that a server at its limit has refused", asyn
   }, { seconds: 0.001 });
   assertEquals([text, server.count], ["ok", 3]);
 });
+
+Deno.test("an error that arrives while a pool keeps an unused connection is not the response to a later request", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 60 }));
+  await pool.peer();
+  const first = await server.accept();
+  await first.send(`HTTP/1.1 408 Request Timeout\r\n${CLOSE}content-length: 0\r\n\r\n`);
+  await first.closeWrite();
+  await waitForTick();
+  const response = pool.post("/", {}, "hello");
+  const second = await server.accept();
+  await second.readUntil("hello");
+  await second.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  assertEquals((await response).status, 200);
+});
