@@ -208,7 +208,11 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
       holders.filter(({ holder, isStalled }) => holder.isClosing && !isStalled).length;
     const missingCount = Math.max(waitingConnections.length - closingCount, 0);
 
-    const stalledSessions = sessions.filter(({ isStalled }) => isStalled);
+    // A session doesn't give way to a connection of a peer with more slots.
+    const fewestSlots = Math.min(...waitingConnections.map(slotCountOf));
+    const stalledSessions = sessions.filter(({ isStalled, slotCount }) =>
+      isStalled && slotCount >= fewestSlots
+    );
     this.#isStalling = stalledSessions.length > 0;
     const newPeerCount = waitingConnections.filter((peer) => slotCountOf(peer) === 0).length;
     const maxEnds = Math.max(newPeerCount, Math.ceil(holders.length / CHECKS_PER_ROTATION));

@@ -341,6 +341,20 @@ Deno.test("of slow peers gives way the one with the most slots, and of its sessi
   assertEquals([other, faster, slower].map((socket) => socket!.closeCount), [0, 0, 1]);
 });
 
+Deno.test("a session doesn't give way to a connection of a peer with more slots", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveInMemory(
+    ["192.0.2.1", "/a"],
+    ["192.0.2.2", "/pending"],
+    ["192.0.2.2", "/pending"],
+  );
+  serving.connect("192.0.2.2", "/newcomer");
+  await runMicrotasks(100);
+  await advance(time, 5000);
+  assertEquals(serving.calls.includes("/newcomer"), false);
+  assertEquals(serving.holderSockets.map((socket) => socket.closeCount), [0, 0, 0]);
+});
+
 Deno.test("a session of the peer with the most slots ends after its next response for a peer with at least two slots fewer", async () => {
   const rows: [newcomerHost: string, expectedEnds: number][] = [
     ["192.0.2.3", 1],
