@@ -19,6 +19,7 @@ import { hasConnectionClose } from "../base/wire/headers.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 import { checkFunction, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { markCopy } from "../internal/copies.ts";
+import { awaitUntilAborted } from "../internal/pause.ts";
 import { startInterval, type Timer } from "../net/transport/deadline.ts";
 import { type Logger, makeSafeLogger, processLogger, type SafeLogger } from "../base/app/logger.ts";
 import type { Trust, TrustReply } from "./server_worker.ts";
@@ -172,9 +173,14 @@ export class WorkerApp implements AppObject, AsyncDisposable {
       this.#thread = this.#start();
     }
     const thread = this.#thread;
-    if (!thread.isLoaded) await thread.loaded.catch(() => {});
+    if (!thread.isLoaded && !thread.isSilent) {
+      // An app that hangs while it starts again must not keep the slots of clients that leave.
+      const limit = AbortSignal.timeout(MAX_SILENT_SECONDS * 1000);
+      const signal = AbortSignal.any([request.signal, limit]);
+      await awaitUntilAborted(thread.loaded, signal).catch(() => {});
+    }
     // The store of a session that has ended wouldn't dispose of the connection to the worker.
-    const isEnded = thread.isEnding || (session.message ?? null) !== null;
+    const isEnded = thread.isEnding || !thread.isLoaded || (session.message ?? null) !== null;
     if (isEnded || thread.isSilent) return makeUnavailableResponse();
     return await thread.handle(request, session);
   }
@@ -354,7 +360,8 @@ class AppThread {
   }
 
   get isSilent(): boolean {
-    return this.#silentSeconds >= MAX_SILENT_SECONDS;
+    return this.#silentSeconds >= MAX_SILENT_SECONDS ||
+      !this.isLoaded && this.age >= MAX_SILENT_SECONDS * 1000;
   }
 
   noteResponse(): void {
