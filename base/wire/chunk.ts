@@ -16,7 +16,7 @@ import {
   MAX_PREAMBLE_BYTES,
 } from "./limits.ts";
 import { allows, TOKEN_TABLE } from "./character_tables.ts";
-import { checkHeaderLine, forbiddenHeaderError } from "./headers.ts";
+import { checkHeaderLine } from "./headers.ts";
 import type { ContentRange } from "./range.ts";
 
 /** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
@@ -459,30 +459,5 @@ export class ChunkedValidator {
 
   finish(): void {
     if (!this.isComplete) throw incompleteChunksError(true);
-  }
-}
-
-/**
- * The empty chunked body of a request whose method allows no content. Some proxies add such a body
- * to every request.
- */
-export class EmptyBodyScanner {
-  readonly #scanner = new ChunkScanner();
-
-  /** Returns the position after the scanned bytes. The next call must start at this position. */
-  advance(bytes: Uint8Array, start: number, end: number): number {
-    let position = start;
-    for (;;) {
-      const nextPosition = this.#scanner.advance(bytes, position, end);
-      if (this.#scanner.header.size > 0) {
-        throw forbiddenHeaderError("transfer-encoding", "such a request");
-      }
-      if (nextPosition === -1) return position;
-      position = nextPosition;
-    }
-  }
-
-  get isComplete(): boolean {
-    return this.#scanner.phase === "done";
   }
 }

@@ -38,10 +38,11 @@ import { quote } from "../../internal/quote.ts";
 import {
   copyRepeatedLines,
   expectsContinue,
+  forbiddenHeaderError,
   hasConnectionClose,
   type HeadersToSend,
 } from "../../base/wire/headers.ts";
-import { EmptyBodyScanner } from "../../base/wire/chunk.ts";
+import { ChunkScanner } from "../../base/wire/chunk.ts";
 import { parseHost } from "../../base/host.ts";
 import { canBeRebound, isServedHost } from "../../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
@@ -147,12 +148,14 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   #servePromise: Promise<void> | null = null;
   #lingerPromise: Promise<void> | null = null;
   #waitStart = Infinity;
-  /** A request whose method allows no content, until its empty chunked body has arrived. */
+  /**
+   * A request whose method allows no content, until its empty chunked body has arrived. Some
+   * proxies add such a body to every request.
+   */
   #requestWithEmptyBody: {
     readonly preamble: RequestPreamble;
-    readonly scanner: EmptyBodyScanner;
-    /** The bytes of the preamble and of the scanned part of the body. */
-    scannedBytes: number;
+    readonly preambleBytes: number;
+    readonly scanner: ChunkScanner;
   } | null = null;
   readonly #checksHost: boolean;
   /** The host of the last request that was checked; `null` before the first one. */
@@ -480,9 +483,8 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
       this.#checkDestination(preamble);
     }
     if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
-      const scanner = new EmptyBodyScanner();
-      const scannedBytes = preambleEnd - start;
-      this.#requestWithEmptyBody = { preamble, scanner, scannedBytes };
+      const scanner = new ChunkScanner();
+      this.#requestWithEmptyBody = { preamble, preambleBytes: preambleEnd - start, scanner };
       return this.#parseEmptyBody();
     }
     readBuffer.start = preambleEnd;
@@ -492,12 +494,16 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   /** Until the body is complete, its bytes count as bytes of the preamble. */
   #parseEmptyBody(): RequestPreamble | null {
     const transport = this.#transport;
-    const request = this.#requestWithEmptyBody!;
+    const { preamble, preambleBytes, scanner } = this.#requestWithEmptyBody!;
     const { bytes, start, end } = transport.readBuffer;
     const maxEnd = Math.min(end, start + MAX_PREAMBLE_BYTES);
-    const position = request.scanner.advance(bytes, start + request.scannedBytes, maxEnd);
-    request.scannedBytes = position - start;
-    if (!request.scanner.isComplete) {
+    let position = start + preambleBytes + scanner.consumedBytes;
+    for (let next; (next = scanner.advance(bytes, position, maxEnd)) >= 0; position = next) {
+      if (scanner.header.size > 0) {
+        throw forbiddenHeaderError("transfer-encoding", "such a request");
+      }
+    }
+    if (scanner.phase !== "done") {
       if (end - start >= MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
       transport.continuePreamble();
       return null;
@@ -505,7 +511,7 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     transport.endPreambleReceive();
     transport.readBuffer.start = position;
     this.#requestWithEmptyBody = null;
-    return { ...request.preamble, framing: null };
+    return { ...preamble, framing: null };
   }
 
   /** RFC 9110 §7.4. */
