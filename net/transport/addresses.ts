@@ -1,7 +1,5 @@
 import {
   type Address,
-  bytesOfIPAddress,
-  canonicalizeIPAddress,
   formatCheckedAddress,
   formatSocketName,
   type HostAddress,
@@ -13,6 +11,7 @@ import {
   type ScopedAddress,
   zoneOf,
 } from "../../base/address.ts";
+import { parseHost } from "../../base/host.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
@@ -91,7 +90,7 @@ export function hostKeyOf(
 
 /** Returns the first 64 bits of an IPv6 address. */
 function prefixOf(host: string): string {
-  return bytesOfIPAddress(canonicalizeIPAddress(removeZone(host)) ?? "::").slice(0, 8).join(".");
+  return parseHost(removeZone(host))?.bytes?.slice(0, 8).join(".") ?? "";
 }
 
 export function parseRemoteAddress(remoteAddr: unknown): Address | null {
