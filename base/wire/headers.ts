@@ -284,19 +284,6 @@ export function copyRepeatedLines<T extends object>(source: object, target: T): 
   return lines === undefined ? target : repeatedLines.set(target, lines);
 }
 
-function addRepeatedLine(
-  linesByName: Map<string, string[]> | null,
-  name: string,
-  previousValue: string,
-  value: string,
-): Map<string, string[]> {
-  const lines = linesByName ?? new Map<string, string[]>();
-  const linesOfName = lines.get(name);
-  if (linesOfName === undefined) lines.set(name, [previousValue, value]);
-  else linesOfName.push(value);
-  return lines;
-}
-
 /**
  * Returns the values of the lines of a name; `null` for a single line.
  *
@@ -468,7 +455,8 @@ export function parseHeaderLines(
     if (previousValue !== undefined) {
       headers[name] = joinValues(name, previousValue, value);
       if (typeof previousValue === "string" && isResponse(context)) {
-        linesByName = addRepeatedLine(linesByName, name, previousValue, value);
+        linesByName ??= new Map<string, string[]>();
+        linesByName.getOrInsertComputed(name, () => [previousValue]).push(value);
       }
     } else if (typedHeader === null) {
       headers[name] = value;
