@@ -429,6 +429,21 @@ Deno.test("a worker is started at most once a second, and its failure is logged"
   assertStringIncludes(logger.messagesOf("error").join(), "no second app");
 });
 
+Deno.test("if the app hangs while it is started again, clients that leave free their slots, and others get 503", async () => {
+  const calls = new Int32Array(new SharedArrayBuffer(4));
+  const source = { module, name: "hangAfter", args: [calls] };
+  await using app = await WorkerApp.start(source, { logger: new RecordingLogger() });
+  await using serving = serve(app, { maxConnections: 2 });
+  await serving.makeClient().get("/crash");
+  // The request that starts the worker again waits until its client leaves.
+  while (Atomics.load(calls, 0) < 2) {
+    using peer = await RawPeer.connect(serving.address, "GET /bytes HTTP/1.1\r\n\r\n");
+    await Promise.race([peer.readPreamble().catch(() => {}), pause(), pause()]);
+  }
+  const { status } = await withTimeout(serving.makeClient().get("/bytes"), "a response");
+  assertEquals(status, 503);
+});
+
 Deno.test("close() disposes of the app, answers pending requests, and later requests get 503", async () => {
   const messages: unknown[] = [];
   const source = { module, name: "AppClass", args: ["lamp"] };

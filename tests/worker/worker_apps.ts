@@ -298,6 +298,9 @@ export const makeBlocking = (number: Int32Array): App => (request, session, api)
 
 export const withConnect: App = { onConnect: () => true, handle: () => reply(200) };
 export const makeNothing = () => undefined;
+/** Makes an app at the first call, and hangs at later calls. */
+export const hangAfter = (calls: Int32Array): App | Promise<never> =>
+  Atomics.add(calls, 0, 1) === 0 ? app : new Promise(() => {});
 export const failToMake = () => {
   throw new RangeError("no app today");
 };
