@@ -315,13 +315,10 @@ async function checkOuterVersions(root: string, names: readonly string[]): Promi
 }
 
 function hasVersions(root: string, isRequired: boolean): boolean {
-  try {
-    return lstatOrNull(keptDirectoryOf(root))?.isDirectory === true;
-  } catch (error) {
-    // The program may not read all directories above the restored directory.
-    if (error instanceof Deno.errors.NotCapable && !isRequired) return false;
-    throw error;
-  }
+  const path = keptDirectoryOf(root);
+  // The program may not read all directories above the restored directory, and Deno would prompt.
+  const { state } = Deno.permissions.querySync({ name: "read", path });
+  return (isRequired || state === "granted") && lstatOrNull(path)?.isDirectory === true;
 }
 
 /**
