@@ -616,6 +616,11 @@ class IdleConnections {
     );
   }
 
+  #stopWatching(): void {
+    if (this.#tickTimer !== null) clearTimeout(this.#tickTimer);
+    this.#tickTimer = null;
+  }
+
   /**
    * Whether the event loop has not turned for some milliseconds since a connection became idle:
    * Deno has not read bytes that came meanwhile, and they could be taken for the next response.
@@ -629,12 +634,12 @@ class IdleConnections {
     connection.idleDeadline?.close();
     const index = this.#connections.indexOf(connection);
     if (index >= 0) this.#connections.splice(index, 1);
+    if (this.#connections.length === 0) this.#stopWatching();
     connection.connection.close();
   }
 
   close(): void {
     for (const connection of [...this.#connections]) this.discard(connection);
-    if (this.#tickTimer !== null) clearTimeout(this.#tickTimer);
-    this.#tickTimer = null;
+    this.#stopWatching();
   }
 }
