@@ -56,7 +56,7 @@ export {
 } from "./base/body/body_framing.ts";
 export { linesOf, makeLineBody } from "./base/body/lines.ts";
 export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
-export { type Method } from "./base/wire/method.ts";
+export { type Method, type MethodWithBody } from "./base/wire/method.ts";
 export { Response } from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress, parseHostAddress } from "./base/address.ts";
 export { type ParsedHost, parseHost } from "./base/host.ts";

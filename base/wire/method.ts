@@ -1,6 +1,12 @@
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 
+/** A method whose requests can have a body: `PUT`, `POST` or `PATCH`. */
+export type MethodWithBody = "PUT" | "POST" | "PATCH";
+
+/** A supported method (RFC 9110 §9.3, without CONNECT and TRACE, and RFC 5789). */
+export type Method = "GET" | "HEAD" | "DELETE" | "OPTIONS" | MethodWithBody;
+
 export interface MethodTraits {
   /** Whether the method doesn't change the state of a server (RFC 9110 §9.2.1). */
   readonly isSafe: boolean;
@@ -10,8 +16,11 @@ export interface MethodTraits {
   readonly definesRange: boolean;
 }
 
-/** The supported methods (RFC 9110 §9.3 without CONNECT and TRACE, and RFC 5789). */
-export const METHODS = {
+export const METHODS: {
+  readonly [M in Method]: MethodTraits & {
+    readonly mayHaveBody: M extends MethodWithBody ? true : false;
+  };
+} = {
   GET: { isSafe: true, mayHaveBody: false, definesRange: true },
   HEAD: { isSafe: true, mayHaveBody: false, definesRange: true },
   DELETE: { isSafe: false, mayHaveBody: false, definesRange: false },
@@ -19,15 +28,7 @@ export const METHODS = {
   POST: { isSafe: false, mayHaveBody: true, definesRange: false },
   PATCH: { isSafe: false, mayHaveBody: true, definesRange: false },
   OPTIONS: { isSafe: true, mayHaveBody: false, definesRange: false },
-} as const satisfies Record<string, MethodTraits>;
-
-/** A supported method: `GET`, `HEAD`, `DELETE`, `PUT`, `POST`, `PATCH` or `OPTIONS`. */
-export type Method = keyof typeof METHODS;
-
-/** A method whose requests can have a body. */
-export type MethodWithBody = {
-  [M in Method]: typeof METHODS[M]["mayHaveBody"] extends true ? M : never;
-}[Method];
+};
 
 // `Object.keys` returns the type `string[]`.
 export const METHOD_NAMES: readonly Method[] = Object.keys(METHODS) as Method[];

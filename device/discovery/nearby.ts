@@ -37,7 +37,11 @@ export interface AnnounceOptions {
    * @default {"degu"}
    */
   service?: string | undefined;
-  /** @default {all but level `debug` to stderr} */
+  /**
+   * The logger of problems.
+   *
+   * @default {all but level `debug` to stderr}
+   */
   logger?: Logger | undefined;
 }
 

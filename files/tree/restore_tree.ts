@@ -121,18 +121,22 @@ export type RestoreErrorCode =
 export class RestoreError extends Error {
   /** Always `"RestoreError"`. */
   override readonly name = "RestoreError";
+  /** The reason. */
+  readonly code: RestoreErrorCode;
+  /** The directories in `.degu-kept` that `at` can name instead, in their order. */
+  readonly choices: readonly string[];
 
   /**
+   * Makes an error.
+   *
    * @param code The reason.
    * @param message The message.
    * @param choices The directories in `.degu-kept` that `at` can name instead, in their order.
    */
-  constructor(
-    readonly code: RestoreErrorCode,
-    message: string,
-    readonly choices: readonly string[] = [],
-  ) {
+  constructor(code: RestoreErrorCode, message: string, choices: readonly string[] = []) {
     super(message);
+    this.code = code;
+    this.choices = choices;
   }
 }
 
