@@ -542,7 +542,8 @@ class Run {
   #isRestored(targetPath: string, { info }: Source): boolean {
     const existing = lstatOrNull(targetPath);
     return existing !== null && existing.isFile && existing.size === info.size &&
-      (info.mtime === null || isStoredTime(existing.mtime, info.mtime));
+      (info.mtime === null || isStoredTime(existing.mtime, info.mtime)) &&
+      !this.#restoredFiles.has(formatIdentity(existing));
   }
 
   #reportUnchanged(path: string): void {
@@ -561,15 +562,11 @@ class Run {
     const temporaryPath = `${this.#target}/.restore-copy-${makeRandomSuffix()}${PART_SUFFIX}`;
     let source = planned;
     try {
-      this.#checkNotRestored(targetPath);
       if (this.#isRestored(targetPath, source)) {
         this.#addRestored(targetPath);
         return this.#reportUnchanged(path);
       }
-      if (lstatOrNull(targetPath) !== null) {
-        const problem = `${targetPath} exists, and is not the file of this time: it may be changed`;
-        throw Object.assign(new Error(problem), { code: "EEXIST" });
-      }
+      this.#checkFree(targetPath);
       this.#makeDirectory(dirname(targetPath));
       while (!await copyUnchanged(source, temporaryPath)) {
         // The present file has changed since then, or a version was removed.
@@ -584,7 +581,7 @@ class Run {
         }
         source = version;
       }
-      this.#checkNotRestored(targetPath);
+      this.#checkFree(targetPath);
       Deno.renameSync(temporaryPath, targetPath);
       this.#addRestored(targetPath);
     } catch (error) {
@@ -599,12 +596,14 @@ class Run {
     this.#reportRestored(path, source);
   }
 
-  /** The disk of the target may take two names for one, as with upper and lower case. */
-  #checkNotRestored(targetPath: string): void {
+  #checkFree(targetPath: string): void {
     const info = lstatOrNull(targetPath);
-    if (info === null || !this.#restoredFiles.has(formatIdentity(info))) return;
-    const problem = `${targetPath} is another restored file: the disk takes two names for one`;
-    throw Object.assign(new Error(problem), { code: "EEXIST" });
+    if (info === null) return;
+    // The disk of the target may take two names for one, as with upper and lower case.
+    const problem = this.#restoredFiles.has(formatIdentity(info))
+      ? "is another restored file: the disk takes two names for one"
+      : "exists, and is not the file of this time: it may be changed";
+    throw Object.assign(new Error(`${targetPath} ${problem}`), { code: "EEXIST" });
   }
 
   #addRestored(targetPath: string): void {
