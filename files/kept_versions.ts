@@ -528,7 +528,20 @@ function findFirstToKeep(periods: readonly Period[], days: number): number {
   return index > 0 ? periods[index]!.number : 0;
 }
 
+/** A synchronous look, so that a call without old versions leaves nothing pending. */
+function hasOldPeriods(directory: string, days: number): boolean {
+  const entries = lstatOrNull(directory) === null ? [] : [...Deno.readDirSync(directory)];
+  const numbers = numbersOf(entries);
+  const periods = numbers.map((number) => readPeriod(directory, number))
+    .filter((period) => period !== null);
+  const oldestNumber = Math.max(findFirstToKeep(periods, days), numbers[0] ?? 0);
+  return [LIST_NAME_PATTERN, PERIOD_NAME_PATTERN].some((pattern) =>
+    entries.some(({ name }) => Number(pattern.exec(name)?.[1]) < oldestNumber)
+  );
+}
+
 async function removeOldPeriods(directory: string, days: number): Promise<void> {
+  if (!hasOldPeriods(directory, days)) return;
   const errors: unknown[] = [];
   const firstToKeep = findFirstToKeep(await readPeriods(directory), days);
   const entries = await readEntries(directory);
