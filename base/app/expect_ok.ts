@@ -90,8 +90,8 @@ export class StatusError extends DeguError {
 
   /** @internal */
   override get [TRANSIENT](): Transience {
-    // A PUT, POST or DELETE with a 408, 502 or 504 may already have been processed, for example by
-    // the upstream of a proxy.
+    // A PUT, POST, PATCH or DELETE with a 408, 502 or 504 may already have been processed, for
+    // example by the upstream of a proxy.
     return this.method !== null && isSafeMethod(this.method)
       ? isBusyStatus(this.status)
       : isUnprocessedStatus(this.status);

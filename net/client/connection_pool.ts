@@ -77,8 +77,8 @@ export interface ConnectionPoolOptions {
    * the response.
    *
    * - `"safe"`: `GET`, `HEAD` and `OPTIONS`, which don't change the server's state.
-   * - `"any"`: also `PUT`, `POST` and `DELETE`, which the server may then process twice. Their
-   *   errors are {@linkcode isTransient | transient}. Only for callers whose requests are all
+   * - `"any"`: also `PUT`, `POST`, `PATCH` and `DELETE`, which the server may then process twice.
+   *   Their errors are {@linkcode isTransient | transient}. Only for callers whose requests are all
    *   idempotent, such as transfers of files.
    *
    * @default {"safe"}
@@ -102,7 +102,7 @@ class PooledConnection {
   /** Setting a timer for each wait would cost more than the rest of a request. */
   idleDeadline: Deadline | null = null;
   idleSince = performance.now();
-  /** Whether the last request was a PUT, POST or DELETE. */
+  /** Whether the last request was a PUT, POST, PATCH or DELETE. */
   isAfterUnsafe = false;
   /** The idle time after which the server closes the connection, if a response has announced it. */
   #keepAliveSeconds = Infinity;
@@ -187,7 +187,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
   /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
-  /** Whether the server has kept a connection open after a PUT, POST or DELETE. */
+  /** Whether the server has kept a connection open after a PUT, POST, PATCH or DELETE. */
   #keepsOpen = false;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closeController = new AbortController();
