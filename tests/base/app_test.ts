@@ -133,7 +133,7 @@ Deno.test("a session counts the requests with a response, and has its own store"
 });
 
 Deno.test("message is null until the session ends, and then its reason; only requests with a response are counted", async (t) => {
-  // Other ends of sessions are in tests/net/server_connection_end_test.ts.
+  // Other ends of sessions are in tests/net/server/server_connection_end_test.ts.
   const endings: readonly (readonly [
     label: string,
     request: string,

@@ -8,7 +8,7 @@ const MODULES = [
   // Without these parts, the kernel has a queue, and a test of handshake_queue fails after minutes.
   ...(await listFiles("tests/net/tls", "_test.ts"))
     .filter((path) => !path.includes("handshake_queue")),
-  "tests/server/server_test.ts",
+  "tests/net/server/server_test.ts",
   ...["device_client", "device_server", "join"]
     .map((name) => `device/tests/${name}_test.ts`),
 ];

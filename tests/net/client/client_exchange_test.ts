@@ -39,7 +39,7 @@ import { streamOf } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { type App, Server } from "@degu/degu/server";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { receiveResponse } from "../fuzz/received.ts";
+import { receiveResponse } from "../../fuzz/received.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

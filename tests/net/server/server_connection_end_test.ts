@@ -1,5 +1,5 @@
 /** The end of a session: its last response arrives, and the reason is logged. */
-import { CLOSE_OPTIONS, OTHER_OPTIONS } from "../base/wire/requests.rows.ts";
+import { CLOSE_OPTIONS, OTHER_OPTIONS } from "../../base/wire/requests.rows.ts";
 import {
   type Body,
   type BodyIn,

@@ -16,7 +16,7 @@ import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { connectRawPeer, RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { MemoryListener } from "../fuzz/memory.ts";
+import { MemoryListener } from "../../fuzz/memory.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";

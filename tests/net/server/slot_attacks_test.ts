@@ -10,7 +10,7 @@ import { stopAllClocks } from "@degu/testing/clock.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { MemoryListener } from "../fuzz/memory.ts";
+import { MemoryListener } from "../../fuzz/memory.ts";
 
 const SLOTS = 10;
 const MAX_WAIT_MILLISECONDS = 3000;

@@ -40,7 +40,7 @@ import {
 } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { describeApp } from "../base/wire/requests.rows.ts";
+import { describeApp } from "../../base/wire/requests.rows.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const head = "HEAD / HTTP/1.1\r\n\r\n";

@@ -128,7 +128,7 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
     { ignore },
     async () => {
       const script = `
-        import { Server } from ${JSON.stringify(import.meta.resolve("../../server.ts"))};
+        import { Server } from ${JSON.stringify(import.meta.resolve("../../../server.ts"))};
         const server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
         const serving = server.serveUntilSignal();
         console.log("serving");

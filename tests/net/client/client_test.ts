@@ -441,7 +441,7 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
   assertEquals(await accepted.readExactly(1), "x");
 });
 
-// tests/net/request_signal_test.ts has signals of waiting requests.
+// tests/net/client/request_signal_test.ts has signals of waiting requests.
 Deno.test("a signal closes every idle connection of its client", async () => {
   using server = new RawServer();
   const { signal, abort } = makeAbortController();
