@@ -21,5 +21,5 @@
  */
 
 export { TransferError, type TransferErrorCode, type TreeResult } from "./errors.ts";
-export { isReservedName } from "./reserved_name.ts";
-export type { UnsetProperty } from "./unset.ts";
+export { isReservedName } from "./reserved.ts";
+export type { UnsetProperty } from "./wire/metadata.ts";

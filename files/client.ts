@@ -25,14 +25,14 @@
  * @module
  */
 
-export { fileUri } from "./file_name.ts";
-export { isReservedName } from "./reserved_name.ts";
+export { fileUri } from "./wire/file_name.ts";
+export { isReservedName } from "./reserved.ts";
 export { download } from "./transfer/download.ts";
 export { downloadTree, uploadTree } from "./tree/copy_tree.ts";
-export type { DirectoryEntry, TreeEntry } from "./entries.ts";
+export type { DirectoryEntry, TreeEntry } from "./wire/entries.ts";
 export { listDirectory, listTree } from "./tree/remote_list.ts";
 export { TransferError, type TransferErrorCode, type TreeResult } from "./errors.ts";
-export type { UnsetProperty } from "./unset.ts";
+export type { UnsetProperty } from "./wire/metadata.ts";
 export type {
   DownloadOptions,
   TransferOptions,

@@ -1,5 +1,5 @@
 import { DeguError } from "@degu/degu/base";
-import type { UnsetProperty } from "./unset.ts";
+import type { UnsetProperty } from "./wire/metadata.ts";
 
 /** The outcome of the copying of a tree. */
 export interface TreeResult {

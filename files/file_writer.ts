@@ -2,8 +2,8 @@ import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "@degu/degu/base";
 import { ChunkedValidator } from "@degu/degu/internal";
 import type { TemporaryFile } from "./disk/temporary.ts";
-import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./file_pieces.ts";
-import { SHA256_BYTES } from "./digest.ts";
+import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./disk/file_pieces.ts";
+import { SHA256_BYTES } from "./wire/digest.ts";
 import { Refusal } from "./refusal.ts";
 
 const RECEIVED_PIECE_BYTES = 262144;

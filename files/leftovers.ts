@@ -10,8 +10,7 @@ import {
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "@degu/degu/internal";
 import { isOpenInThisProcess } from "./disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
-import { isReservedName } from "./reserved_name.ts";
-import { UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./reserved.ts";
+import { isReservedName, UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./reserved.ts";
 
 export function removeIfUnused(path: string): boolean {
   if (isOpenInThisProcess(path)) return false;

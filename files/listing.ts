@@ -13,13 +13,12 @@ import {
 } from "./disk/names.ts";
 import { fileErrorCodeOf } from "@degu/degu/internal";
 import type { TimeSlice } from "./disk/files.ts";
-import { hasSendableMetadata, isSendableTime } from "./conditions.ts";
-import type { DirectoryEntry, OptionalMode } from "./entries.ts";
-import { isFileName, MAX_DEPTH } from "./file_name.ts";
-import { READ_FLAGS } from "./file_pieces.ts";
-import { permissionBitsOf } from "./modes.ts";
-import { isReservedName } from "./reserved_name.ts";
-import { reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
+import { hasSendableMetadata, isSendableTime } from "./wire/conditions.ts";
+import type { DirectoryEntry, OptionalMode } from "./wire/entries.ts";
+import { isFileName, MAX_DEPTH } from "./wire/file_name.ts";
+import { READ_FLAGS } from "./disk/file_pieces.ts";
+import { permissionBitsOf } from "./wire/metadata.ts";
+import { isReservedName, reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
 /**

@@ -13,9 +13,9 @@ import {
   wrongTypeError,
 } from "@degu/degu/internal";
 import type { RequestOptions, RetryEvent } from "@degu/degu/client";
-import { isSendableTime } from "./conditions.ts";
-import type { Basis } from "./reuse.ts";
-import type { UnsetProperty } from "./unset.ts";
+import { isSendableTime } from "./wire/conditions.ts";
+import type { Basis } from "./wire/reuse.ts";
+import type { UnsetProperty } from "./wire/metadata.ts";
 
 /** The bytes of a file that are transferred, resumed and reused so far. */
 export interface TransferProgress {

@@ -2,8 +2,8 @@ import { type HeadersToSend, printable } from "@degu/degu/base";
 import type { ResponseTuple } from "@degu/degu/server";
 import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
 import { isFileSystemError, MountPointError, UnsupportedDiskError } from "./disk/names.ts";
-import { BundleError } from "./bundle.ts";
-import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
+import { BundleError } from "./wire/bundle.ts";
+import { findSystemReason, makeReasonHeader } from "./wire/refusal_reason.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;

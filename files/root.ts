@@ -22,13 +22,14 @@
  * same time is outside of the threat model (docs/security.md).
  */
 
-import { rmdirSync, unlinkSync } from "node:fs";
+import { existsSync, rmdirSync, unlinkSync } from "node:fs";
 import { inheritedGroupOf, setGroup } from "./disk/files.ts";
 import {
   changeEntry,
   type FileIdentity,
   findEntryNameProblem,
   isFileAtPath,
+  isSameDirectory,
   lstatOrNull,
   makeRandomSuffix,
   removeName,
@@ -41,10 +42,15 @@ import { dirname, realPathSync } from "./disk/paths.ts";
 import { type FileChange, type Kept, removeKeptFile, type VersionStore } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
-import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
-import { isReservedName } from "./reserved_name.ts";
-import { isReservedEntry, isReservedPath, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
-import { type CompleteFile, setFinalMode, type UnsetProperty } from "./unset.ts";
+import { describeNameReason, makeReasonHeader } from "./wire/refusal_reason.ts";
+import {
+  isReservedName,
+  KEPT_DIRECTORY_NAME,
+  PART_SUFFIX,
+  reservedDirectoryOf,
+  withTrailingSlash,
+} from "./reserved.ts";
+import { type CompleteFile, setFinalMode, type UnsetProperty } from "./wire/metadata.ts";
 
 /**
  * Throws a {@linkcode Refusal} if the existing file or directory may not be replaced or deleted.
@@ -421,4 +427,33 @@ function makeDirectories(paths: readonly string[], action: () => void = () => {}
     }
     throw error;
   }
+}
+
+/** Only the last name is looked up, because a reserved directory has only files. */
+export function isReservedPath(root: string, names: readonly string[]): boolean {
+  const name = names.at(-1);
+  if (name === undefined) return false;
+  const parentNames = names.slice(0, -1);
+  return isReservedEntry(
+    parentNames.length === 0 ? root : withTrailingSlash(root) + parentNames.join("/"),
+    name,
+  );
+}
+
+/**
+ * A file system with short and long names has several names for a directory, so the identity of the
+ * directory is also compared.
+ */
+export function isReservedEntry(directory: string, name: string, info?: Deno.FileInfo): boolean {
+  if (isReservedName(name)) return true;
+  const isReserved = (reservedPath: string) => {
+    // Most directories have no reserved directory, and a failing `lstat` takes ten times as long.
+    if (!existsSync(reservedPath)) return false;
+    const reservedInfo = lstatOrNull(reservedPath);
+    const namedInfo = reservedInfo && (info ?? lstatOrNull(withTrailingSlash(directory) + name));
+    return reservedInfo !== null && namedInfo !== null && isSameDirectory(reservedInfo, namedInfo);
+  };
+  if (isReserved(reservedDirectoryOf(directory))) return true;
+  // Each short name of a directory with this name has the character.
+  return name.includes("~") && isReserved(withTrailingSlash(directory) + KEPT_DIRECTORY_NAME);
 }

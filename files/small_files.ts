@@ -14,7 +14,7 @@ import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "./di
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "@degu/degu/internal";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
-import type { UnsetProperty } from "./unset.ts";
+import type { UnsetProperty } from "./wire/metadata.ts";
 
 /**
  * The minimum number of files that are renamed together, on a slow disk. Each batch costs a sync of

@@ -4,7 +4,7 @@ import { MountPointError } from "./disk/names.ts";
 import { parseDecimal, quote, transience } from "@degu/degu/internal";
 import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
 import { KEPT_DIRECTORY_NAME } from "./reserved.ts";
-import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
+import { describeNameReason, findReason, findSystemReason } from "./wire/refusal_reason.ts";
 
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 

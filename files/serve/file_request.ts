@@ -6,8 +6,8 @@ import {
   type ResponseTuple,
   type Session,
 } from "@degu/degu/server";
-import type { DigestCache } from "../digest.ts";
-import type { RequestedPath } from "../file_name.ts";
+import type { DigestCache } from "../wire/digest.ts";
+import type { RequestedPath } from "../wire/file_name.ts";
 import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
 import type { UploadDisks } from "./unfinished_uploads.ts";

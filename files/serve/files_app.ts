@@ -13,14 +13,14 @@ import {
   reportedErrors,
   wrongTypeError,
 } from "@degu/degu/internal";
-import { BundleError } from "../bundle.ts";
-import { DigestCache, isDigestRequested } from "../digest.ts";
+import { BundleError } from "../wire/bundle.ts";
+import { DigestCache, isDigestRequested } from "../wire/digest.ts";
 import type { FileEvent, FileLogDetails, FileRequest, FilesSettings } from "./file_request.ts";
-import { parseRequestedPath } from "../file_name.ts";
+import { parseRequestedPath } from "../wire/file_name.ts";
 import { FirstLook } from "./first_look.ts";
 import { checkDays, VersionStore } from "../kept_versions.ts";
 import { get, loadMime } from "./get.ts";
-import { FIXED_MODES_HEADER, formatMode, isModeMaskRequested } from "../modes.ts";
+import { FIXED_MODES_HEADER, formatMode, isModeMaskRequested } from "../wire/metadata.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, put, remove } from "./put.ts";

@@ -1,5 +1,5 @@
 import { awaitUntilAborted } from "@degu/degu/internal";
-import type { RequestedPath } from "../file_name.ts";
+import type { RequestedPath } from "../wire/file_name.ts";
 import { withTrailingSlash } from "../reserved.ts";
 
 const MAX_AGE_MILLISECONDS = 1000;

@@ -21,8 +21,8 @@ import {
   makeValidators,
   type Validators,
   versionedStampOf,
-} from "../conditions.ts";
-import { type DigestCache, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
+} from "../wire/conditions.ts";
+import { type DigestCache, isDigestRequested, makeDigestHeader, makeHash } from "../wire/digest.ts";
 import {
   type FileStats,
   isOverwritten,
@@ -31,13 +31,13 @@ import {
   readPieces,
   SERVED_PIECE_BYTES,
   statOpenFile,
-} from "../file_pieces.ts";
-import { makeSpaceHeader } from "../file_space.ts";
+} from "../disk/file_pieces.ts";
+import { makeSpaceHeader } from "../wire/file_space.ts";
 import type { FileRequest } from "./file_request.ts";
 import { makeListBody } from "./list_body.ts";
-import { isModeRequested, makeModeHeader, permissionBitsOf } from "../modes.ts";
+import { isModeRequested, makeModeHeader, permissionBitsOf } from "../wire/metadata.ts";
 import { findServedFile, toReadRefusal } from "./resolve_path.ts";
-import { makeRootPathHeader } from "../reuse.ts";
+import { makeRootPathHeader } from "../wire/reuse.ts";
 import { noSizeRefusal, notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
 /** The type of unknown content (RFC 9110 §8.3). Without a type, a browser would guess. */

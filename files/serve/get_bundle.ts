@@ -14,12 +14,12 @@ import {
   BUNDLED_BELOW_BYTES,
   parsePaths,
   type RefusedFile,
-} from "../bundle.ts";
-import { hasSendableMetadata } from "../conditions.ts";
-import { hashContent } from "../digest.ts";
-import { isFileName, MAX_DEPTH } from "../file_name.ts";
-import { formatMode, isModeRequested, permissionBitsOf } from "../modes.ts";
-import { NoSizeError, type OpenFileStats, readSmallFile } from "../file_pieces.ts";
+} from "../wire/bundle.ts";
+import { hasSendableMetadata } from "../wire/conditions.ts";
+import { hashContent } from "../wire/digest.ts";
+import { isFileName, MAX_DEPTH } from "../wire/file_name.ts";
+import { formatMode, isModeRequested, permissionBitsOf } from "../wire/metadata.ts";
+import { NoSizeError, type OpenFileStats, readSmallFile } from "../disk/file_pieces.ts";
 import { type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { toReadRefusal } from "./resolve_path.ts";
 import {
@@ -30,9 +30,8 @@ import {
   Refusal,
   refusalOf,
 } from "../refusal.ts";
-import { findReason } from "../refusal_reason.ts";
-import { isReservedName } from "../reserved_name.ts";
-import { withTrailingSlash } from "../reserved.ts";
+import { findReason } from "../wire/refusal_reason.ts";
+import { isReservedName, withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
 const MAX_PATHS_BYTES = 4 * 1024 * 1024;

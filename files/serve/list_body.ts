@@ -1,6 +1,6 @@
 import { BodyError, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { TimeSlice } from "../disk/files.ts";
-import { formatEntry, TREE_END } from "../entries.ts";
+import { formatEntry, TREE_END } from "../wire/entries.ts";
 import {
   type ListedDirectory,
   type ListOptions,

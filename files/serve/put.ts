@@ -12,11 +12,19 @@ import { isDiskFullError, NO_PART } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { isTooManyOpenFilesError, joinSignals } from "@degu/degu/internal";
 import { openServedFile } from "./resolve_path.ts";
-import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
-import { isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
-import { type FileStats, isOverwritten, isUnchanged, statOpenFile } from "../file_pieces.ts";
+import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../wire/conditions.ts";
+import { isDigestRequested, makeDigestHeader, makeHash } from "../wire/digest.ts";
+import { type FileStats, isOverwritten, isUnchanged, statOpenFile } from "../disk/file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
-import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } from "../modes.ts";
+import {
+  chooseFileMode,
+  computeCopiedMode,
+  makeModeHeader,
+  makeUnsetHeader,
+  permissionBitsOf,
+  setMetadata,
+  type UnsetProperty,
+} from "../wire/metadata.ts";
 import {
   notFoundRefusal,
   Refusal,
@@ -24,9 +32,8 @@ import {
   ReuseRefusal,
   unreadableRefusal,
 } from "../refusal.ts";
-import { makeReasonHeader } from "../refusal_reason.ts";
-import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
-import { makeUnsetHeader, setMetadata, type UnsetProperty } from "../unset.ts";
+import { makeReasonHeader } from "../wire/refusal_reason.ts";
+import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../wire/reuse.ts";
 import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {

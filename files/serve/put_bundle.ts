@@ -16,15 +16,15 @@ import {
   type PutResponseRecord,
   type PutStatus,
   type RenamedFile,
-} from "../bundle.ts";
-import { formatStamp, isSendableTime, stampOfStats } from "../conditions.ts";
-import { hashContent } from "../digest.ts";
-import { areFileNames } from "../file_name.ts";
+} from "../wire/bundle.ts";
+import { formatStamp, isSendableTime, stampOfStats } from "../wire/conditions.ts";
+import { hashContent } from "../wire/digest.ts";
+import { areFileNames } from "../wire/file_name.ts";
 import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
-import { makeCreationModes, parseMode } from "../modes.ts";
+import { makeCreationModes, parseMode } from "../wire/metadata.ts";
 import { Refusal, refusalOf, withVersions } from "../refusal.ts";
-import { findReason } from "../refusal_reason.ts";
+import { findReason } from "../wire/refusal_reason.ts";
 import type { Condition } from "../root.ts";
 import {
   type SmallFile,

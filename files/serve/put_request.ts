@@ -6,11 +6,11 @@ import {
   isStampOf,
   makeValidators,
   parseSendableTime,
-} from "../conditions.ts";
-import { parseReprDigest, SHA256_BYTES } from "../digest.ts";
-import { parseMode } from "../modes.ts";
+} from "../wire/conditions.ts";
+import { parseReprDigest, SHA256_BYTES } from "../wire/digest.ts";
+import { parseMode } from "../wire/metadata.ts";
 import { Refusal } from "../refusal.ts";
-import { parseReuse, type ReusedPrefix } from "../reuse.ts";
+import { parseReuse, type ReusedPrefix } from "../wire/reuse.ts";
 import type { Condition, Destination } from "../root.ts";
 import type { FileRequest } from "./file_request.ts";
 

@@ -1,8 +1,8 @@
 import { findDeletionProblem, retryReplace } from "../disk/names.ts";
-import type { RenamedFile } from "../bundle.ts";
-import { formatStamp, stampOfStats } from "../conditions.ts";
-import { areFileNames } from "../file_name.ts";
-import { isUnchanged, type OpenFile } from "../file_pieces.ts";
+import type { RenamedFile } from "../wire/bundle.ts";
+import { formatStamp, stampOfStats } from "../wire/conditions.ts";
+import { areFileNames } from "../wire/file_name.ts";
+import { isUnchanged, type OpenFile } from "../disk/file_pieces.ts";
 import { Refusal } from "../refusal.ts";
 import { checkTrust, type FileRequest } from "./file_request.ts";
 import { openServedFile } from "./resolve_path.ts";

@@ -12,12 +12,11 @@ import { open } from "node:fs/promises";
 import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../disk/names.ts";
 import { fileErrorCodeOf } from "@degu/degu/internal";
 import { realPath } from "../disk/paths.ts";
-import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";
-import { type OpenFile, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
+import { hasSendableMetadata, versionedStampOf } from "../wire/conditions.ts";
+import { type OpenFile, READ_FLAGS, statOpenFile } from "../disk/file_pieces.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
-import { isReservedName } from "../reserved_name.ts";
-import { isReservedPath } from "../reserved.ts";
-import type { Root } from "../root.ts";
+import { isReservedName } from "../reserved.ts";
+import { isReservedPath, type Root } from "../root.ts";
 
 /** @throws an error that {@linkcode isAbsenceError} recognizes if the path does not exist. */
 export async function resolvePath(

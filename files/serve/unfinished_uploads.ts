@@ -25,11 +25,11 @@ import {
   type SpaceReservation,
 } from "../disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../disk/temporary.ts";
-import { hashText } from "../digest.ts";
+import { hashText } from "../wire/digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
-import { chooseFileMode } from "../modes.ts";
+import { chooseFileMode } from "../wire/metadata.ts";
 import { inUseRefusal, otherDiskRefusal, Refusal, refusalOf } from "../refusal.ts";
-import { findReason, makeReasonHeader } from "../refusal_reason.ts";
+import { findReason, makeReasonHeader } from "../wire/refusal_reason.ts";
 import {
   LOCKED_PREFIX,
   reservedDirectoryOf,

@@ -14,8 +14,8 @@ import {
   PROGRESS_RECORD,
   PUT_REQUEST,
   PUT_RESPONSE,
-} from "@degu/internal/files/bundle.ts";
-import { MAX_LINE_BYTES } from "@degu/internal/files/lines.ts";
+} from "@degu/internal/files/wire/bundle.ts";
+import { MAX_LINE_BYTES } from "@degu/internal/files/wire/lines.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { concat } from "@degu/testing/streams.ts";

@@ -21,7 +21,7 @@ import {
   GET_RESPONSE,
   PROGRESS_RECORD,
   PUT_RESPONSE,
-} from "@degu/internal/files/bundle.ts";
+} from "@degu/internal/files/wire/bundle.ts";
 import { syncQueue } from "@degu/internal/files/disk/files.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import {

@@ -5,11 +5,10 @@ import {
   formatPaths,
   GET_RESPONSE,
   PUT_RESPONSE,
-} from "@degu/internal/files/bundle.ts";
-import { fileUri } from "@degu/internal/files/file_name.ts";
+} from "@degu/internal/files/wire/bundle.ts";
+import { fileUri } from "@degu/internal/files/wire/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
-import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
+import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import {
   makeBundle,
   parseBundle,

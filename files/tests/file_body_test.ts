@@ -17,7 +17,7 @@ import {
   parseReprDigest,
   parseWantReprDigest,
   WANT_SHA256,
-} from "@degu/internal/files/digest.ts";
+} from "@degu/internal/files/wire/digest.ts";
 import {
   type FileStats,
   isOverwritten,
@@ -25,7 +25,7 @@ import {
   POOLED_BYTES,
   readPieces,
   readSmallFile,
-} from "@degu/internal/files/file_pieces.ts";
+} from "@degu/internal/files/disk/file_pieces.ts";
 import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";

@@ -13,7 +13,7 @@ import {
 } from "@degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
-import { parseFilePath } from "@degu/internal/files/file_name.ts";
+import { parseFilePath } from "@degu/internal/files/wire/file_name.ts";
 import { readTree as readEntries } from "@degu/internal/files/listing.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
@@ -31,7 +31,12 @@ import {
 import { serve } from "@degu/testing/serving.ts";
 import type { BodyOut } from "@degu/degu/base";
 import { isDeviceName } from "@degu/device";
-import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
+import {
+  BUNDLE_TYPE,
+  formatPaths,
+  GET_RESPONSE,
+  parsePaths,
+} from "@degu/internal/files/wire/bundle.ts";
 import { windowsDeletions } from "@degu/internal/files/disk/names.ts";
 import {
   makeBundle,

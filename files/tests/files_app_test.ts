@@ -11,7 +11,7 @@ import {
 } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Logger } from "@degu/degu/server";
-import { makeValidators } from "@degu/internal/files/conditions.ts";
+import { makeValidators } from "@degu/internal/files/wire/conditions.ts";
 import { makeErrorPrintable } from "@degu/internal/files/serve/files_app.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";

@@ -17,8 +17,8 @@ import {
 } from "@degu/files";
 import { isTransient } from "@degu/degu/client";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
-import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
-import { isFileName } from "@degu/internal/files/file_name.ts";
+import { EntryParser, formatEntry } from "@degu/internal/files/wire/entries.ts";
+import { isFileName } from "@degu/internal/files/wire/file_name.ts";
 import { makeListRoot, readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";

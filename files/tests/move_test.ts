@@ -12,7 +12,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/files";
 import { BodyIter } from "@degu/degu/base";
-import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
+import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/wire/bundle.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";

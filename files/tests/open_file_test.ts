@@ -14,7 +14,7 @@ import {
   formatPaths,
   GET_RESPONSE,
   type GetRecord,
-} from "@degu/internal/files/bundle.ts";
+} from "@degu/internal/files/wire/bundle.ts";
 import { toReadRefusal } from "@degu/internal/files/serve/resolve_path.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { readRecords } from "@degu/testing/bundles.ts";
@@ -170,7 +170,7 @@ Deno.test({
     // Without --allow-all, Deno resolves the link before it opens the file.
     const script = `
       import { closeSync, openSync } from "node:fs";
-      import { READ_FLAGS } from "./files/file_pieces.ts";
+      import { READ_FLAGS } from "./files/disk/file_pieces.ts";
       for (const name of ["file", "in"]) {
         try {
           closeSync(openSync(${JSON.stringify(tree.root)} + "/" + name, READ_FLAGS));

@@ -4,7 +4,7 @@ import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@d
 import { reply, ResponseError } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
 import type { AppObject, Session } from "@degu/degu/server";
-import { fileUri } from "@degu/internal/files/file_name.ts";
+import { fileUri } from "@degu/internal/files/wire/file_name.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";

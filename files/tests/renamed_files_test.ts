@@ -3,7 +3,7 @@ import { Body, type HeadersToSend } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { makeKeySession } from "@degu/testing/peer_sessions.ts";
 import { FilesApp, type UploadTreeOptions } from "@degu/files";
-import { BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
+import { BUNDLE_TYPE } from "@degu/internal/files/wire/bundle.ts";
 import { readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -30,7 +30,12 @@ import {
   type TreeDirection,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
+import {
+  BUNDLE_TYPE,
+  formatPaths,
+  GET_RESPONSE,
+  parsePaths,
+} from "@degu/internal/files/wire/bundle.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -11,7 +11,7 @@ import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ChunkedBodyIter } from "@degu/degu/base";
-import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
+import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/wire/bundle.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import type { AppResponse } from "@degu/testing/transferring.ts";
 

@@ -9,7 +9,7 @@ import {
 } from "@degu/degu/base";
 import { checkRequester, clearMaybeProcessed, formatCheckedAddress } from "@degu/degu/internal";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
-import { areModesFixed, parseMode } from "../modes.ts";
+import { areModesFixed, parseMode } from "../wire/metadata.ts";
 import { unexpectedResponseError } from "../transfer_error.ts";
 
 /**

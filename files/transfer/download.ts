@@ -14,10 +14,10 @@ import {
   type SpaceReservation,
 } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
-import { hashPrefix, makeHash } from "../digest.ts";
-import { isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
+import { hashPrefix, makeHash } from "../wire/digest.ts";
+import { isUnchanged, READ_FLAGS, statOpenFile } from "../disk/file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
-import { computeCopiedMode } from "../modes.ts";
+import { computeCopiedMode, setMetadata, type UnsetProperty } from "../wire/metadata.ts";
 import {
   checkDownloadOptions,
   checkUnlocked,
@@ -27,9 +27,9 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "../options.ts";
-import { parseStamp } from "../conditions.ts";
-import { toUri } from "../file_name.ts";
-import { copyPrefix, isGrown, parseRootPathHeader } from "../reuse.ts";
+import { parseStamp } from "../wire/conditions.ts";
+import { toUri } from "../wire/file_name.ts";
+import { copyPrefix, isGrown, parseRootPathHeader } from "../wire/reuse.ts";
 import {
   checkLocalTarget,
   localDiskFullError,
@@ -41,7 +41,6 @@ import {
   targetChangedError,
   toDiskFullError,
 } from "./part_file.ts";
-import { setMetadata, type UnsetProperty } from "../unset.ts";
 import { TransferClient } from "./client.ts";
 import { downloadToStream } from "./download_stream.ts";
 import {

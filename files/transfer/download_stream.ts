@@ -1,7 +1,7 @@
 import type { Body, Response } from "@degu/degu/base";
 import { awaitUntilAborted, quote } from "@degu/degu/internal";
 import { type Connector, isTransient, type Requester, retry } from "@degu/degu/client";
-import { makeHash } from "../digest.ts";
+import { makeHash } from "../wire/digest.ts";
 import { type DownloadSettings, ProgressMeter, type TransferResult } from "../options.ts";
 import { changedWhileCopiedError, responseError, toStreamError } from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";

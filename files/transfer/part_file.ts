@@ -30,14 +30,12 @@ import {
   type Shortage,
 } from "../disk/space.ts";
 import { TemporaryFile } from "../disk/temporary.ts";
-import { hashPrefix, hashText } from "../digest.ts";
-import { isSameVersion } from "../file_pieces.ts";
+import { hashPrefix, hashText } from "../wire/digest.ts";
+import { isSameVersion } from "../disk/file_pieces.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
-import { chooseFileMode } from "../modes.ts";
-import { isPartName } from "../reserved_name.ts";
-import { PART_SUFFIX } from "../reserved.ts";
+import { chooseFileMode, setFinalMode, type UnsetProperty } from "../wire/metadata.ts";
+import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { TransferError } from "../errors.ts";
-import { setFinalMode, type UnsetProperty } from "../unset.ts";
 
 export interface PartVersion {
   readonly peer: string;

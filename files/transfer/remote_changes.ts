@@ -1,8 +1,8 @@
 import type { HeadersToSend, Response } from "@degu/degu/base";
 import { findDeletionProblem } from "../disk/names.ts";
 import type { Connector, Requester, RequestOptions } from "@degu/degu/client";
-import { makeConditionHeader, MISSING_FILE_STAMP } from "../conditions.ts";
-import { toDirectoryUri, toUri } from "../file_name.ts";
+import { makeConditionHeader, MISSING_FILE_STAMP } from "../wire/conditions.ts";
+import { toDirectoryUri, toUri } from "../wire/file_name.ts";
 import { hasStatus, responseError, unexpectedResponseError } from "../transfer_error.ts";
 import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "./client.ts";

@@ -1,11 +1,11 @@
 import { ContentRange, type Method, Range, type Response } from "@degu/degu/base";
 import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
-import { parseDate, parseStamp } from "../conditions.ts";
-import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
-import { toUri } from "../file_name.ts";
-import { parseSpace } from "../file_space.ts";
-import { parseMode } from "../modes.ts";
+import { parseDate, parseStamp } from "../wire/conditions.ts";
+import { parseReprDigest, WANT_SHA256 } from "../wire/digest.ts";
+import { toUri } from "../wire/file_name.ts";
+import { parseSpace } from "../wire/file_space.ts";
+import { parseMode } from "../wire/metadata.ts";
 import { TransferError } from "../errors.ts";
 import {
   CACHE_ADVICE,

@@ -2,8 +2,8 @@ import { BodyIter } from "@degu/degu/base";
 import { notAllowedError, pause } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
 import { addPath, isFileSystemError } from "../disk/names.ts";
-import { hasSendableMetadata } from "../conditions.ts";
-import { hashPrefix, hashText, makeHash, SHA256_BYTES } from "../digest.ts";
+import { hasSendableMetadata } from "../wire/conditions.ts";
+import { hashPrefix, hashText, makeHash, SHA256_BYTES } from "../wire/digest.ts";
 import {
   FILE_PIECE_BYTES,
   type FileStats,
@@ -14,8 +14,8 @@ import {
   type OpenFileStats,
   readPieces,
   takeBuffer,
-} from "../file_pieces.ts";
-import { permissionBitsOf } from "../modes.ts";
+} from "../disk/file_pieces.ts";
+import { permissionBitsOf } from "../wire/metadata.ts";
 import type { ProgressMeter } from "../options.ts";
 import { TransferError } from "../errors.ts";
 import {

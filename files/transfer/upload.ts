@@ -1,7 +1,7 @@
 import type { BodyOut, HeadersToSend, Response } from "@degu/degu/base";
 import { notAllowedError, parseDecimal } from "@degu/degu/internal";
 import { type Connector, isTransient, type Requester, type StatusError } from "@degu/degu/client";
-import { formatReprDigest, WANT_SHA256 } from "../digest.ts";
+import { formatReprDigest, WANT_SHA256 } from "../wire/digest.ts";
 import {
   checkTransferOptions,
   checkUnlocked,
@@ -12,13 +12,18 @@ import {
   type TransferSettings,
 } from "../options.ts";
 import { spaceOf } from "../disk/holes.ts";
-import { toUri } from "../file_name.ts";
-import type { FileStats } from "../file_pieces.ts";
-import { makeSpaceHeader } from "../file_space.ts";
-import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditions.ts";
-import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../reuse.ts";
-import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
-import { parseUnsetHeader } from "../unset.ts";
+import { toUri } from "../wire/file_name.ts";
+import type { FileStats } from "../disk/file_pieces.ts";
+import { makeSpaceHeader } from "../wire/file_space.ts";
+import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../wire/conditions.ts";
+import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../wire/reuse.ts";
+import {
+  computeCopiedMode,
+  makeModeHeader,
+  parseMode,
+  parseUnsetHeader,
+  WANT_MODE_MASK_HEADER,
+} from "../wire/metadata.ts";
 import { TransferClient } from "./client.ts";
 import {
   checkStoredDigest,

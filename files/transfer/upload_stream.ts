@@ -3,8 +3,8 @@
 import { type Chunk, ChunkedBodyIter, type HeadersToSend, type Response } from "@degu/degu/base";
 import { awaitUntilAborted, pause, wrongTypeError } from "@degu/degu/internal";
 import { isTransient } from "@degu/degu/client";
-import { makeConditionHeader } from "../conditions.ts";
-import { makeHash } from "../digest.ts";
+import { makeConditionHeader } from "../wire/conditions.ts";
+import { makeHash } from "../wire/digest.ts";
 import { Throttle, type TransferResult, type TransferSettings } from "../options.ts";
 import {
   CACHE_ADVICE,
@@ -13,7 +13,7 @@ import {
   toStreamError,
   unexpectedResponseError,
 } from "../transfer_error.ts";
-import { parseUnsetHeader, type UnsetProperty } from "../unset.ts";
+import { parseUnsetHeader, type UnsetProperty } from "../wire/metadata.ts";
 import type { TransferClient } from "./client.ts";
 import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
 import { HELD_BACK_BYTES, HELD_BYTE_INTERVAL_MILLISECONDS } from "./source_file.ts";

@@ -1,4 +1,4 @@
-import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
+import { isGrown, MIN_REUSED_BYTES } from "../wire/reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { ignoreReuseTimeout } from "../transfer/remote_digest.ts";
 import type { CopyTask } from "./plan.ts";

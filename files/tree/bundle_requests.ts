@@ -7,8 +7,8 @@ import {
   formatPaths,
   type GetRecord,
   type ReceivedRecord,
-} from "../bundle.ts";
-import { WANT_MODE_HEADER } from "../modes.ts";
+} from "../wire/bundle.ts";
+import { WANT_MODE_HEADER } from "../wire/metadata.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { responseError, unexpectedResponseError } from "../transfer_error.ts";
 

@@ -20,10 +20,10 @@ import {
   retry,
   type RetryEvent,
 } from "@degu/degu/client";
-import type { TreeEntry } from "../entries.ts";
+import type { TreeEntry } from "../wire/entries.ts";
 import { TransferError, type TreeResult } from "../errors.ts";
 import { pathOf } from "../options.ts";
-import type { UnsetProperty } from "../unset.ts";
+import type { UnsetProperty } from "../wire/metadata.ts";
 import { isConnectionLoss, unexpectedResponseError } from "../transfer_error.ts";
 import { TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";

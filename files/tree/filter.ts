@@ -6,7 +6,7 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "@degu/degu/internal";
-import type { TreeEntry } from "../entries.ts";
+import type { TreeEntry } from "../wire/entries.ts";
 
 /**
  * The functions that choose the entries of a tree. A function is called once for each path of the

@@ -17,11 +17,11 @@ import {
 import { findNameProblem, findSpecialCharacters } from "../disk/file_names.ts";
 import { dirname, realPath } from "../disk/paths.ts";
 import { TemporaryFile } from "../disk/temporary.ts";
-import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
-import { hashContent } from "../digest.ts";
-import type { DirectoryEntry } from "../entries.ts";
-import { type FileStats, isUnchanged, NoSizeError, openSmallFile } from "../file_pieces.ts";
+import { BUNDLED_BELOW_BYTES } from "../wire/bundle.ts";
+import { formatStamp, hasSendableMetadata, stampOfStats } from "../wire/conditions.ts";
+import { hashContent } from "../wire/digest.ts";
+import type { DirectoryEntry } from "../wire/entries.ts";
+import { type FileStats, isUnchanged, NoSizeError, openSmallFile } from "../disk/file_pieces.ts";
 import { VersionStore } from "../kept_versions.ts";
 import { removeIfUnused } from "../leftovers.ts";
 import { makeFileEntry, makeOtherEntry, readTree, timeOf } from "../listing.ts";
@@ -31,10 +31,12 @@ import {
   computeDefaultMode,
   makeCreationModes,
   permissionBitsOf,
-} from "../modes.ts";
+  setMetadata,
+  type UnsetProperty,
+} from "../wire/metadata.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { Refusal } from "../refusal.ts";
-import { findReason } from "../refusal_reason.ts";
+import { findReason } from "../wire/refusal_reason.ts";
 import { PART_SUFFIX, withTrailingSlash } from "../reserved.ts";
 import { type Condition, type Parent, Root } from "../root.ts";
 import {
@@ -59,7 +61,6 @@ import {
   unsendableMetadataError,
   withLocalVersions,
 } from "../transfer_error.ts";
-import { setMetadata, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";

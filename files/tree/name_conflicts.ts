@@ -6,8 +6,8 @@
  * missing directories, which shows the names that are one directory at the target.
  */
 
-import { isSameTime } from "../conditions.ts";
-import type { DirectoryEntry } from "../entries.ts";
+import { isSameTime } from "../wire/conditions.ts";
+import type { DirectoryEntry } from "../wire/entries.ts";
 import { isTransferOrStatusError } from "../transfer_error.ts";
 import type { TreeAttempt } from "./attempt.ts";
 import type { FileCopier, NameConflict } from "./file_copier.ts";

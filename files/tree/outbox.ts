@@ -5,7 +5,7 @@ import { dirname } from "../disk/paths.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";
-import { type FileStats, isEqualTime } from "../file_pieces.ts";
+import { type FileStats, isEqualTime } from "../disk/file_pieces.ts";
 import { type FileSnapshot, isUnchangedSince, type SourceFile } from "../transfer/source_file.ts";
 import { TransferError } from "../errors.ts";
 import type { TreeSettings } from "./options.ts";

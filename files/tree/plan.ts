@@ -1,7 +1,7 @@
 /** The plan to make a target equal to a source, computed from both lists without disk access. */
 
-import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { isSameTime } from "../conditions.ts";
+import { BUNDLED_BELOW_BYTES } from "../wire/bundle.ts";
+import { isSameTime } from "../wire/conditions.ts";
 import type { PlanRules } from "./options.ts";
 import {
   normalizeName,

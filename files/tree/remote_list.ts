@@ -1,8 +1,8 @@
 import type { HeadersToSend, Response } from "@degu/degu/base";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
 import { notAllowedError, quote, transience } from "@degu/degu/internal";
-import { parseDate } from "../conditions.ts";
-import { toDirectoryUri } from "../file_name.ts";
+import { parseDate } from "../wire/conditions.ts";
+import { toDirectoryUri } from "../wire/file_name.ts";
 import {
   type DirectoryEntry,
   EntryParser,
@@ -11,9 +11,9 @@ import {
   NO_LIST_PROBLEM,
   type OptionalMode,
   type TreeEntry,
-} from "../entries.ts";
-import { WANT_MODE_HEADER } from "../modes.ts";
-import { parseRootPathHeader } from "../reuse.ts";
+} from "../wire/entries.ts";
+import { WANT_MODE_HEADER } from "../wire/metadata.ts";
+import { parseRootPathHeader } from "../wire/reuse.ts";
 import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { TransferError } from "../errors.ts";

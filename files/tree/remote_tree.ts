@@ -13,22 +13,30 @@ import {
   type PutFile,
   type PutResponseRecord,
   type RefusedFile,
-} from "../bundle.ts";
-import { formatStamp, isSendableTime, makeConditionHeader, parseStamp } from "../conditions.ts";
-import { formatReprDigest, hashContent } from "../digest.ts";
-import type { DirectoryEntry } from "../entries.ts";
-import { fileUri } from "../file_name.ts";
-import { isOtherFile, SETTLED_MILLISECONDS } from "../file_pieces.ts";
+} from "../wire/bundle.ts";
+import {
+  formatStamp,
+  isSendableTime,
+  makeConditionHeader,
+  parseStamp,
+} from "../wire/conditions.ts";
+import { formatReprDigest, hashContent } from "../wire/digest.ts";
+import type { DirectoryEntry } from "../wire/entries.ts";
+import { fileUri } from "../wire/file_name.ts";
+import { isOtherFile, SETTLED_MILLISECONDS } from "../disk/file_pieces.ts";
 import {
   computeCopiedMode,
+  findUnsetModes,
   formatMode,
   makeModeHeader,
   parseMode,
+  parseUnsetHeader,
+  type UnsetProperty,
   WANT_MODE_MASK_HEADER,
-} from "../modes.ts";
+} from "../wire/metadata.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { makeReasonHeader } from "../refusal_reason.ts";
-import type { Basis } from "../reuse.ts";
+import { makeReasonHeader } from "../wire/refusal_reason.ts";
+import type { Basis } from "../wire/reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { requestChange } from "../transfer/remote_changes.ts";
 import { requestDigest } from "../transfer/remote_digest.ts";
@@ -44,7 +52,6 @@ import {
   unsendableMetadataError,
 } from "../transfer_error.ts";
 import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
-import { findUnsetModes, parseUnsetHeader, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
 import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
 import { hasList, readRemoteDirectory, readRemoteTree } from "./remote_list.ts";

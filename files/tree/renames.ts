@@ -9,7 +9,7 @@
 
 import { isReuseTimeout } from "../transfer/remote_digest.ts";
 import { isConnectionLoss } from "../transfer_error.ts";
-import type { UnsetProperty } from "../unset.ts";
+import type { UnsetProperty } from "../wire/metadata.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import type { BasisCandidates } from "./basis_files.ts";
 import type { FileCopier } from "./file_copier.ts";

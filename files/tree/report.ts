@@ -3,7 +3,7 @@ import { standardLogger } from "@degu/degu/base";
 import { makeSafeLogger } from "@degu/degu/internal";
 import type { TreeResult } from "../errors.ts";
 import { Throttle, type TransferResult } from "../options.ts";
-import type { UnsetProperty } from "../unset.ts";
+import type { UnsetProperty } from "../wire/metadata.ts";
 import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";

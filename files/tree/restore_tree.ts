@@ -15,7 +15,7 @@ import {
   notAllowedError,
   wrongTypeError,
 } from "@degu/degu/internal";
-import { copyFile } from "../copy_file.ts";
+import { copyFile } from "../disk/copy_file.ts";
 import { closeLocked, isStoredTime, lockIfFree, setMode, setModified } from "../disk/files.ts";
 import {
   ignoreNotFound,
@@ -29,8 +29,8 @@ import {
 } from "../disk/names.ts";
 import { basename, dirname, join, realPath, resolve } from "../disk/paths.ts";
 import { isDiskFullError } from "../disk/space.ts";
-import { hashText } from "../digest.ts";
-import { areFileNames } from "../file_name.ts";
+import { hashText } from "../wire/digest.ts";
+import { areFileNames } from "../wire/file_name.ts";
 import {
   hourAt,
   hourOf,
@@ -41,8 +41,7 @@ import {
   readNewPaths,
 } from "../kept_versions.ts";
 import { pathOf } from "../options.ts";
-import { isReservedName } from "../reserved_name.ts";
-import { PART_SUFFIX, withTrailingSlash } from "../reserved.ts";
+import { isReservedName, PART_SUFFIX, withTrailingSlash } from "../reserved.ts";
 import { normalizeName } from "./tree.ts";
 
 /** The time, the new directory and the callbacks of {@linkcode restoreTree}. */

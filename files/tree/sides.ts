@@ -3,11 +3,11 @@
  * the same operations, so that each can be the source or the target.
  */
 
-import type { DirectoryEntry } from "../entries.ts";
+import type { DirectoryEntry } from "../wire/entries.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { SourceFile } from "../transfer/source_file.ts";
-import type { UnsetProperty } from "../unset.ts";
+import type { UnsetProperty } from "../wire/metadata.ts";
 import type { Outbox } from "./outbox.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";

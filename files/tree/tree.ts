@@ -4,10 +4,10 @@
  */
 
 import { quote } from "@degu/degu/internal";
-import { computeCoarserTimes } from "../conditions.ts";
-import { type DirectoryEntry, invalidListError, type TreeEntry } from "../entries.ts";
-import { fileUri } from "../file_name.ts";
-import { isReservedName } from "../reserved_name.ts";
+import { computeCoarserTimes } from "../wire/conditions.ts";
+import { type DirectoryEntry, invalidListError, type TreeEntry } from "../wire/entries.ts";
+import { fileUri } from "../wire/file_name.ts";
+import { isReservedName } from "../reserved.ts";
 import type { TransferError } from "../errors.ts";
 
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";

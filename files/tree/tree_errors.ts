@@ -1,5 +1,5 @@
-import type { DirectoryEntry } from "../entries.ts";
-import { describeInvalidName, MAX_DEPTH } from "../file_name.ts";
+import type { DirectoryEntry } from "../wire/entries.ts";
+import { describeInvalidName, MAX_DEPTH } from "../wire/file_name.ts";
 import { TransferError, type TreeResult } from "../errors.ts";
 import { describeNameProblem, REPLACEMENT_CHARACTER } from "../disk/names.ts";
 import { transience } from "@degu/degu/internal";

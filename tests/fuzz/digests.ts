@@ -4,7 +4,7 @@ import {
   formatReprDigest,
   parseReprDigest,
   parseWantReprDigest,
-} from "@degu/internal/files/digest.ts";
+} from "@degu/internal/files/wire/digest.ts";
 import { Buffer } from "node:buffer";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";

@@ -9,9 +9,9 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/internal/misc/wire.ts";
-import { checkConditions } from "@degu/internal/files/conditions.ts";
-import { EntryParser } from "@degu/internal/files/entries.ts";
-import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
+import { checkConditions } from "@degu/internal/files/wire/conditions.ts";
+import { EntryParser } from "@degu/internal/files/wire/entries.ts";
+import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/wire/digest.ts";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { checkLinear, PREAMBLE, type Target } from "./check_linear.ts";

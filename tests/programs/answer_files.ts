@@ -8,7 +8,7 @@
 import { Body, ChunkedBody, type HeadersToSend, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { WANT_SHA256 } from "@degu/internal/files/digest.ts";
+import { WANT_SHA256 } from "@degu/internal/files/wire/digest.ts";
 
 const [root = "", file = ""] = Deno.args;
 const requests: [Method, string, string | number, HeadersToSend][] = JSON.parse(

@@ -19,7 +19,7 @@ import {
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/files";
-import { PUT_RESPONSE } from "@degu/internal/files/bundle.ts";
+import { PUT_RESPONSE } from "@degu/internal/files/wire/bundle.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";

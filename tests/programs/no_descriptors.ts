@@ -7,7 +7,7 @@
 import { type App, ProxyApp } from "@degu/degu";
 import type { Connection } from "@degu/degu/client";
 import { FilesApp } from "@degu/files";
-import { formatPaths } from "@degu/internal/files/bundle.ts";
+import { formatPaths } from "@degu/internal/files/wire/bundle.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 const [dir = ""] = Deno.args;

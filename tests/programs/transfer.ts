@@ -7,7 +7,7 @@ import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, TransferError, upload, uploadTree } from "@degu/files";
 import { Server } from "@degu/degu/server";
 import { patch } from "@degu/testing/patching.ts";
-import { formatReprDigest } from "@degu/internal/files/digest.ts";
+import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
 import { mkreq } from "@degu/internal/misc/wire.ts";
 import { createHash } from "node:crypto";
 

@@ -11,7 +11,7 @@ import {
   formatRecord,
   PUT_RESPONSE,
   type PutRecord,
-} from "@degu/internal/files/bundle.ts";
+} from "@degu/internal/files/wire/bundle.ts";
 import { concat } from "./streams.ts";
 import { encodeLatin1 } from "./wire_grammar.ts";
 

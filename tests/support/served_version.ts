@@ -5,7 +5,7 @@
 
 import { BodyIter, ContentRange, type HeadersToSend, Range } from "@degu/degu/base";
 import { download, type TransferOptions } from "@degu/files";
-import { formatReprDigest } from "@degu/internal/files/digest.ts";
+import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
 import type { AppFunction } from "@degu/degu";
 import { sha256Of } from "./bundles.ts";
 import { createTempDir } from "./directories.ts";

@@ -2,7 +2,7 @@
 
 import type { Api, App, AppFunction, Request, Session } from "@degu/degu";
 import { FilesApp, type FilesOptions, TransferError, type TransferErrorCode } from "@degu/files";
-import { isReservedEntry } from "@degu/internal/files/reserved.ts";
+import { isReservedEntry } from "@degu/internal/files/root.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { createTempDir, listNames } from "./directories.ts";
 import { waitForTick } from "./raw_peer.ts";

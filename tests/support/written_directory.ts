@@ -10,7 +10,7 @@ import {
   type Response,
 } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/files";
-import { formatReprDigest } from "@degu/internal/files/digest.ts";
+import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "./bundles.ts";
 import { listNames } from "./directories.ts";

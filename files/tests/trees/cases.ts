@@ -1,7 +1,7 @@
 /** Random cases: two similar trees, options, and changes during the transfer. */
 
 import fc from "fast-check";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Plan } from "./disk.ts";
 import type { LIES } from "./lies.ts";
 

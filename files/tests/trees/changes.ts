@@ -4,7 +4,7 @@
  */
 
 import type { TreeEvent, TreeResult } from "@degu/files";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Case, Change, Site, Write } from "./cases.ts";
 import {
   below,

@@ -1,7 +1,7 @@
 /** Trees on the disk: creating them from a description, reading, changing, and removing them. */
 
 import { Buffer } from "node:buffer";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { HAS_LINKS, MissingFeatureError } from "@degu/testing/links.ts";
 
 /** An entry on the disk. */

@@ -18,8 +18,7 @@ import {
 } from "@degu/files";
 import { HoldingRelay } from "../holding_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
-import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
+import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
 import {
   type Case,

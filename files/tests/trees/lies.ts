@@ -1,7 +1,7 @@
 /** Invalid responses of a server, each of which rejects the whole download. */
 
 import { hash } from "node:crypto";
-import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
+import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/wire/bundle.ts";
 import { listText } from "../directory_entries.ts";
 import { textContent } from "./text_trees.ts";
 

@@ -6,7 +6,7 @@
 
 import { hash } from "node:crypto";
 import type { TreeEvent, TreeResult } from "@degu/files";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { type Options, REUSED_FROM_BYTES, type Script } from "./cases.ts";
 import {
   below,

@@ -6,7 +6,7 @@
 import fc from "fast-check";
 import { Client } from "@degu/degu/client";
 import { downloadTree, FilesApp, type TreeEvent, type TreeResult, uploadTree } from "@degu/files";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";

@@ -1,7 +1,7 @@
 /** Comparison with `rsync -rtp --delete` on the same trees, and the intended differences. */
 
 import type { TreeResult } from "@degu/files";
-import { isReservedName } from "@degu/internal/files/reserved_name.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { isSameTime } from "./model.ts";
 

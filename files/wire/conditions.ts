@@ -10,7 +10,7 @@
 
 import type { HeadersToSend } from "@degu/degu/base";
 import { parseDecimal } from "@degu/degu/internal";
-import { type FileStats, fileVersionOf, SETTLED_MILLISECONDS } from "./file_pieces.ts";
+import { type FileStats, fileVersionOf, SETTLED_MILLISECONDS } from "../disk/file_pieces.ts";
 
 export interface Validators {
   /**

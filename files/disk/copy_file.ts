@@ -1,5 +1,5 @@
-import { isSparse } from "./disk/holes.ts";
-import { TemporaryFile } from "./disk/temporary.ts";
+import { isSparse } from "./holes.ts";
+import { TemporaryFile } from "./temporary.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./file_pieces.ts";
 
 /**

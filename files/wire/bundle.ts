@@ -11,9 +11,8 @@ import { quote } from "@degu/degu/internal";
 import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
-import { parseMode } from "./modes.ts";
+import { isUnset, parseMode, type UnsetProperty } from "./metadata.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
-import { isUnset, type UnsetProperty } from "./unset.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files are bundled, because the reader of a bundle buffers one file. */

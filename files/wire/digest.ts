@@ -22,7 +22,7 @@ import {
   type OpenFile,
   readPieces,
   statOpenFile,
-} from "./file_pieces.ts";
+} from "../disk/file_pieces.ts";
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
 const SHA256 = "sha-256";

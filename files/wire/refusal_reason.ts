@@ -1,5 +1,5 @@
-import { NAME_PROBLEM_TEXTS, type NameProblem } from "./disk/file_names.ts";
-import { isBadNameError, isFileInUseError, MountPointError } from "./disk/names.ts";
+import { NAME_PROBLEM_TEXTS, type NameProblem } from "../disk/file_names.ts";
+import { isBadNameError, isFileInUseError, MountPointError } from "../disk/names.ts";
 
 type RefusalReason =
   | NameProblem

@@ -1,6 +1,6 @@
 import type { HeadersToSend } from "@degu/degu/base";
 import { parseDecimal } from "@degu/degu/internal";
-import { isSparse, spaceOf } from "./disk/holes.ts";
+import { isSparse, spaceOf } from "../disk/holes.ts";
 
 /** Makes the header that says that a file takes less space than its length. */
 export function makeSpaceHeader(info: Pick<Deno.FileInfo, "size" | "blocks">): HeadersToSend {

@@ -7,7 +7,7 @@ import {
   isMissingPathError,
   isSameFile,
   lstatOrNull,
-} from "./disk/names.ts";
+} from "./names.ts";
 
 /**
  * A time that `Date` can't hold is an invalid date. Deno truncates `mtime` to milliseconds, and

@@ -3,8 +3,8 @@ import { quote } from "@degu/degu/internal";
 import { parseSendableTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
-import { formatMode, parseMode } from "./modes.ts";
-import { TransferError } from "./errors.ts";
+import { formatMode, parseMode } from "./metadata.ts";
+import { TransferError } from "../errors.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
 
 /** An entry of a directory: a file, a directory, or an entry that can't be downloaded. */

@@ -13,8 +13,8 @@ import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
 import type { HeadersToSend } from "@degu/degu/base";
 import { parseDecimal } from "@degu/degu/internal";
-import type { TemporaryFile } from "./disk/temporary.ts";
-import { readPieces } from "./file_pieces.ts";
+import type { TemporaryFile } from "../disk/temporary.ts";
+import { readPieces } from "../disk/file_pieces.ts";
 import { fileUri, parseFilePath } from "./file_name.ts";
 
 /** The minimum length of a reused prefix: sending fewer bytes is faster than comparing them. */
