@@ -130,7 +130,7 @@ function makeConfig({ certFile, keyFile }: IssuedCertificate, caFile: string) {
  * above 4096 bits, the limit of Deno, that openssl supports.
  */
 function findKey(name: string): IssuedCertificate {
-  return { certFile: "", keyFile: fromFileUrl(new URL(`tls/${name}`, import.meta.url)) };
+  return { certFile: "", keyFile: fromFileUrl(new URL(`../tls/${name}`, import.meta.url)) };
 }
 
 /** Makes an authority with a large key, an authority with another key, and certificates of each. */
