@@ -1,0 +1,90 @@
+/** degu permissions: paths through links, new files, searches, and wrong commands. */
+import { AgentHomes } from "@degu/testing/agents.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { assertEquals } from "@std/assert";
+import { makeLinks } from "@degu/testing/special_files.ts";
+
+Deno.test("the flags have the paths and addresses of the arguments", async (t) => {
+  await using homes = await AgentHomes.create("laptop", "desk", "phone");
+  await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
+  await homes.pair("laptop", "phone", undefined, "192.0.2.2:7443");
+  await fill(homes.path, { "real/file": "1", "copy/.degu-kept/a": "1", "copy/sub/b": "1" });
+  await makeLinks({ [homes.joinPath("link")]: "real" });
+  const [path, home] = [homes.path, homes.joinPath("laptop")];
+  const [all, search] = ["--allow-net", "--allow-sys=uid,networkInterfaces"];
+  const rows: [rule: string, args: string[], flags: string[]][] = [
+    ["a peer that may be searched for", ["ls", "desk:"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`, all, search],
+    ]],
+    ["several peers", ["get", "--no-find", "desk:a", "phone:b", "-"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`],
+      ...["--allow-net=192.0.2.1:7443,192.0.2.2:7443", "--allow-sys=uid"],
+    ]],
+    ["a new file, in its directory", ["get", "--no-find", "desk:a", `${path}/real/new/file`], [
+      ...[`--allow-read=${home},${path}/real`, `--allow-write=${home},${path}/real`],
+      ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid,statfs"],
+    ]],
+    ["both paths of a link", ["put", "--no-find", `${path}/link/file`, "desk:"], [
+      ...[`--allow-read=${home},${path}/link/file,${path}/real/file`, `--allow-write=${home}`],
+      ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid"],
+    ]],
+    ["an address", ["ping", "--address", "[fe80::1%3]:7443", "desk"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`],
+      ...["--allow-net=[fe80::1%3]:7443", "--allow-sys=uid"],
+    ]],
+    [
+      "a directory of an inbox with versions",
+      ["restore", `${path}/copy/gone`, `${path}/real/new`],
+      [
+        ...[`--allow-read=${home},${path}/copy,${path}/real`, `--allow-write=${path}/real`],
+      ],
+    ],
+    ["a restoration that writes nothing", ["restore", "-n", `${path}/copy`, `${path}/real/new`], [
+      `--allow-read=${home},${path}/copy,${path}/real`,
+    ]],
+    ["a line of stdin, which may have any address", ["join", "--serving", "192.0.2.1:1", "-"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`, all, search],
+    ]],
+    ["the ports after a port", ["invite", "--listen", "192.0.2.3:7500", "--serving", "a.test:1"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`],
+      ...["--allow-net=192.0.2.3:7500,192.0.2.3:7501", "--allow-sys=uid"],
+    ]],
+    [
+      "the host of an invitation",
+      ["pair", "--address", "192.0.2.3:7500", "--serving", "a.test:1"],
+      [
+        ...[`--allow-read=${home}`, `--allow-write=${home}`],
+        ...["--allow-net=192.0.2.3", "--allow-sys=uid"],
+      ],
+    ],
+  ];
+  await testEachRow(t, rows, async (_rule, args, flags) => {
+    const printed = await homes.runToSuccess("laptop", ["--json", "permissions", ...args]);
+    const { command }: { command: string[] } = JSON.parse(printed);
+    assertEquals(command.filter((word) => word.startsWith("--allow-")), flags);
+    assertEquals(command.slice(-args.length - 3), ["--home", home, "--json", ...args]);
+  });
+});
+
+Deno.test("a name with a hyphen is printed behind the -- before it", async () => {
+  await using homes = await AgentHomes.create("laptop", "desk");
+  await homes.pair("laptop", "desk");
+  for (const args of [["put", "--", "-x", "desk:"], ["put", "--force", "--", "-x", "desk:"]]) {
+    const line = await homes.runToSuccess("laptop", ["permissions", ...args]);
+    assertEquals(line.trimEnd().split(" ").slice(-args.length), args);
+  }
+});
+
+Deno.test("a wrong command is refused as without permissions", async () => {
+  await using homes = await AgentHomes.create("laptop");
+  const rows: [args: string[], code: number, message: string][] = [
+    [[], 2, 'a command is missing; see "degu permissions --help"'],
+    [["upload"], 2, "Did you mean put?"],
+    [["sync", "a", "b"], 2, "b"],
+    [["ls", "desk:"], 3, "this device has no peers yet"],
+  ];
+  for (const [args, code, message] of rows) {
+    await homes.runToFailure("laptop", code, message, ["permissions", ...args]);
+  }
+});
