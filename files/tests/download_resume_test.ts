@@ -41,6 +41,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { concat, RecordingStream } from "@degu/testing/streams.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { withRandom } from "@degu/testing/random.ts";
 
 // Which downloads are resumed, and which start over.
 
@@ -449,33 +450,36 @@ Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets th
 /** The pauses before the download continues pass faster, but no time limit of a test. */
 const skipPauses = () => speedUpTimeouts((ms) => [1000, 2000, 4000].includes(ms), 1000);
 
-Deno.test("files of random sizes are written to a stream byte for byte, over TCP and TLS, and it is closed", async () => {
-  await using files = await serveFiles();
-  const app = new FilesApp(files.serverDir);
-  await using tls = await startTls(await openSharedPki(), app);
-  const sizes = [
-    ...[0, 1, 65_535, 65_536, 65_537, 262_144, 262_145],
-    ...Array.from({ length: 10 }, () => Math.floor(Math.random() ** 3 * 1_500_000)),
-  ];
-  for (const [index, size] of sizes.entries()) {
-    const content = randomBytes(size);
-    await Deno.writeFile(`${files.serverDir}/file`, content);
-    const client = index % 2 === 0 ? files.client : tls.client;
-    const target = new RecordingStream();
-    const result = await download(client, ["file"], target.writable);
-    const sha256 = sha256Of(content);
-    assertEquals(result, {
-      bytes: size,
-      total: size,
-      resumedFrom: 0,
-      reused: 0,
-      sha256,
-      unset: [],
-    });
-    assertEquals(target.bytes, content);
-    assertEquals([target.isClosed, target.isAborted], [true, false]);
-  }
-});
+Deno.test(
+  "files of random sizes are written to a stream byte for byte, over TCP and TLS, and it is closed",
+  withRandom(async (random) => {
+    await using files = await serveFiles();
+    const app = new FilesApp(files.serverDir);
+    await using tls = await startTls(await openSharedPki(), app);
+    const sizes = [
+      ...[0, 1, 65_535, 65_536, 65_537, 262_144, 262_145],
+      ...Array.from({ length: 10 }, () => Math.floor(random.next() ** 3 * 1_500_000)),
+    ];
+    for (const [index, size] of sizes.entries()) {
+      const content = randomBytes(size);
+      await Deno.writeFile(`${files.serverDir}/file`, content);
+      const client = index % 2 === 0 ? files.client : tls.client;
+      const target = new RecordingStream();
+      const result = await download(client, ["file"], target.writable);
+      const sha256 = sha256Of(content);
+      assertEquals(result, {
+        bytes: size,
+        total: size,
+        resumedFrom: 0,
+        reused: 0,
+        sha256,
+        unset: [],
+      });
+      assertEquals(target.bytes, content);
+      assertEquals([target.isClosed, target.isAborted], [true, false]);
+    }
+  }),
+);
 
 Deno.test("the pieces of a stream stay valid after the download", async () => {
   await using files = await serveVersion(3_000_000);

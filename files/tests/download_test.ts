@@ -51,6 +51,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { withRandom } from "@degu/testing/random.ts";
 
 // download: whole files, arguments, results and leftovers.
 
@@ -280,35 +281,41 @@ Deno.test("every call checks its arguments before it connects, reads or writes",
 const SIZE = 3_000_000;
 
 for (const direction of DIRECTIONS) {
-  Deno.test(`${direction}: a file arrives over a connection that breaks repeatedly`, async () => {
-    using _clock = setClockAhead();
-    await using files = await serveFiles(makeApp);
-    const isUpload = direction === "upload";
-    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
-    const content = randomBytes(SIZE);
-    await Deno.writeFile(`${sourceDir}/file`, content);
-    await using relay = new CuttingRelay(files.serving.address);
-    const client = new Client(relay.address, { timeout: 60 });
-    const partBytes = async () => await readPartSize(targetDir) ?? 0;
-    let before = 0, resumed = 0;
-    for (let calls = 1; resumed === 0; calls++) {
-      assert(calls < 100, `no progress at ${before}`);
-      relay.cutAfter(calls === 20 ? Infinity : 3000 + Math.floor(Math.random() * SIZE / 5));
-      try {
-        const result = await copy("file", {}, client);
-        resumed = result.resumedFrom;
-        assert(resumed >= before, `${resumed} after ${before}`);
-        assertEquals(result.sha256, sha256Of(content));
-      } catch (error) {
-        assert(!(error instanceof TransferError), Deno.inspect(error));
+  Deno.test(
+    `${direction}: a file arrives over a connection that breaks repeatedly`,
+    withRandom(async (random) => {
+      using _clock = setClockAhead();
+      await using files = await serveFiles(makeApp);
+      const isUpload = direction === "upload";
+      const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+      const content = randomBytes(SIZE);
+      await Deno.writeFile(`${sourceDir}/file`, content);
+      await using relay = new CuttingRelay(files.serving.address);
+      const client = new Client(relay.address, { timeout: 60 });
+      const partBytes = async () => await readPartSize(targetDir) ?? 0;
+      let before = 0, resumed = 0;
+      for (let calls = 1; resumed === 0; calls++) {
+        assert(calls < 100, `no progress at ${before}`);
+        relay.cutAfter(calls === 20 ? Infinity : 3000 + random.integer(SIZE / 5));
+        try {
+          const result = await copy("file", {}, client);
+          resumed = result.resumedFrom;
+          assert(resumed >= before, `${resumed} after ${before}`);
+          assertEquals(result.sha256, sha256Of(content));
+        } catch (error) {
+          assert(!(error instanceof TransferError), Deno.inspect(error));
+        }
+        if (isUpload) continue;
+        assert(resumed > 0 || await partBytes() >= before, `less than ${before}`);
+        before = await partBytes();
       }
-      if (isUpload) continue;
-      assert(resumed > 0 || await partBytes() >= before, `less than ${before}`);
-      before = await partBytes();
-    }
-    assertEquals(await Deno.readFile(`${targetDir}/file`), content);
-    assertEquals([await listVisible(targetDir), await listParts(files.serverDir)], [["file"], []]);
-  });
+      assertEquals(await Deno.readFile(`${targetDir}/file`), content);
+      assertEquals([await listVisible(targetDir), await listParts(files.serverDir)], [
+        ["file"],
+        [],
+      ]);
+    }),
+  );
 }
 
 // download: failures and their leftovers.

@@ -21,6 +21,7 @@ import { readStatus } from "@degu/testing/written_directory.ts";
 
 import { KEPT, listPeriods, listVersions, serveKeeping, startClock } from "./kept_files.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { withRandom } from "@degu/testing/random.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -656,31 +657,36 @@ for (const isDeleted of [true, false]) {
   });
 }
 
-Deno.test("after random changes by two peers, each promised version is there, and none has changed", async () => {
-  await using dir = await createTempDir();
-  const app = new FilesApp(dir.path, { write: true, keep: 9 });
-  const paths = ["a", "a/b", "a/b/c", "d", "d/e"];
-  const random = (count: number) => Math.floor(Math.random() * count);
-  const promised = new Set<string>();
-  const lastKept = new Map<string, string>();
-  const log: string[] = [];
-  for (let step = 0; step < 400; step++) {
-    const [user, path] = [["anna", "bob"][random(2)]!, paths[random(paths.length)]!];
-    const isDeletion = random(3) === 0;
-    const old = await Deno.readTextFile(`${dir.path}/${path}`).catch(() => null);
-    const uri = isDeletion && old === null ? `/${path}/` : `/${path}`;
-    const method = isDeletion ? "DELETE" : "PUT";
-    const status = await requestAs(user, app, method, uri, isDeletion ? null : `${step}`);
-    log.push(`${user} ${method} ${uri}: ${status}`);
-    if (status >= 300 || old === null) continue;
-    if (isDeletion || !lastKept.has(path)) promised.add(`${path} ${old}`);
-    lastKept.set(path, old);
-  }
-  const versions = (await listVersions(dir.path)).map(([path, text]) => `${path} ${text}`);
-  const missing = promised.difference(new Set(versions));
-  assertEquals([...missing], [], log.join("\n"));
-  assertEquals(new Set(versions).size, versions.length);
-});
+Deno.test(
+  "after random changes by two peers, each promised version is there, and none has changed",
+  withRandom(async (random) => {
+    await using dir = await createTempDir();
+    const app = new FilesApp(dir.path, { write: true, keep: 9 });
+    const paths = ["a", "a/b", "a/b/c", "d", "d/e"];
+    const promised = new Set<string>();
+    const lastKept = new Map<string, string>();
+    const log: string[] = [];
+    for (let step = 0; step < 400; step++) {
+      const [user, path] = [
+        ["anna", "bob"][random.integer(2)]!,
+        paths[random.integer(paths.length)]!,
+      ];
+      const isDeletion = random.integer(3) === 0;
+      const old = await Deno.readTextFile(`${dir.path}/${path}`).catch(() => null);
+      const uri = isDeletion && old === null ? `/${path}/` : `/${path}`;
+      const method = isDeletion ? "DELETE" : "PUT";
+      const status = await requestAs(user, app, method, uri, isDeletion ? null : `${step}`);
+      log.push(`${user} ${method} ${uri}: ${status}`);
+      if (status >= 300 || old === null) continue;
+      if (isDeletion || !lastKept.has(path)) promised.add(`${path} ${old}`);
+      lastKept.set(path, old);
+    }
+    const versions = (await listVersions(dir.path)).map(([path, text]) => `${path} ${text}`);
+    const missing = promised.difference(new Set(versions));
+    assertEquals([...missing], [], log.join("\n"));
+    assertEquals(new Set(versions).size, versions.length);
+  }),
+);
 
 /** Lets each further version fill the disk. */
 function fillDisk(): Disposable {

@@ -6,6 +6,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { KEPT, listPeriods, serveKeeping, startClock } from "./kept_files.ts";
+import { withRandom } from "@degu/testing/random.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -100,40 +101,42 @@ Deno.test("a tree is restored as it was: replaced, deleted, renamed and new file
   assertEquals((await restore(`${files.root}/d/moved`, at)).tree, { 1: "d/moved/1" });
 });
 
-Deno.test("after random changes, a tree is restored as it was at each hour, and before each period", async () => {
-  await using served = await serveEmpty();
-  const { clock, files } = served;
-  const random = (count: number) => Math.floor(Math.random() * count);
-  const paths = ["a", "b", "c", "d/a", "d/b", "d/e/a", 'x\n"y', "ä/\u2028"];
-  const states: { readonly at: number; readonly tree: Tree }[] = [];
-  const log: string[] = [];
-  for (let step = 0; step < 150; step++) {
-    if (random(3) === 0) {
-      clock.advance((1 + random(9)) * HOUR);
-      states.push({ at: Date.now(), tree: await readFiles(files.root) });
-      log.push(`-- ${states.length - 1}`);
+Deno.test(
+  "after random changes, a tree is restored as it was at each hour, and before each period",
+  withRandom(async (random) => {
+    await using served = await serveEmpty();
+    const { clock, files } = served;
+    const paths = ["a", "b", "c", "d/a", "d/b", "d/e/a", 'x\n"y', "ä/\u2028"];
+    const states: { readonly at: number; readonly tree: Tree }[] = [];
+    const log: string[] = [];
+    for (let step = 0; step < 150; step++) {
+      if (random.integer(3) === 0) {
+        clock.advance((1 + random.integer(9)) * HOUR);
+        states.push({ at: Date.now(), tree: await readFiles(files.root) });
+        log.push(`-- ${states.length - 1}`);
+      }
+      const path = paths[random.integer(paths.length)]!;
+      const uri = path.split("/").map(encodeURIComponent).join("/");
+      const existing = Object.keys(await readFiles(files.root));
+      const from = existing[random.integer(existing.length)];
+      const choice = random.integer(4);
+      if (choice === 0 && existing.includes(path)) {
+        log.push(`remove ${path}`, `${await files.remove(uri)}`);
+      } else if (choice === 1 && from !== undefined && !existing.includes(path)) {
+        log.push(`rename ${from} ${path}`, `${await files.rename(from, path)}`);
+      } else log.push(`put ${path}`, `${await files.put(uri, `${step}`)}`);
     }
-    const path = paths[random(paths.length)]!;
-    const uri = path.split("/").map(encodeURIComponent).join("/");
-    const existing = Object.keys(await readFiles(files.root));
-    const from = existing[random(existing.length)];
-    const choice = random(4);
-    if (choice === 0 && existing.includes(path)) {
-      log.push(`remove ${path}`, `${await files.remove(uri)}`);
-    } else if (choice === 1 && from !== undefined && !existing.includes(path)) {
-      log.push(`rename ${from} ${path}`, `${await files.rename(from, path)}`);
-    } else log.push(`put ${path}`, `${await files.put(uri, `${step}`)}`);
-  }
-  clock.advance(HOUR);
-  assert(listPeriods(files.root).length > 10);
-  // Before the first period, nothing is known.
-  for (const [index, { at, tree }] of states.entries()) {
-    if (index === 0) continue;
-    assertEquals((await restore(files.root, at)).tree, tree, `${index}\n${log.join("\n")}`);
-    if (index % 5 > 0) continue;
-    assertEquals((await restore(files.root, at + 59 * MINUTE)).tree, tree);
-  }
-});
+    clock.advance(HOUR);
+    assert(listPeriods(files.root).length > 10);
+    // Before the first period, nothing is known.
+    for (const [index, { at, tree }] of states.entries()) {
+      if (index === 0) continue;
+      assertEquals((await restore(files.root, at)).tree, tree, `${index}\n${log.join("\n")}`);
+      if (index % 5 > 0) continue;
+      assertEquals((await restore(files.root, at + 59 * MINUTE)).tree, tree);
+    }
+  }),
+);
 
 Deno.test("if the clock was wrong, a time is refused with the periods around it, and each is restored by its name", async () => {
   await using served = await serveEmpty();

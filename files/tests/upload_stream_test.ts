@@ -30,6 +30,7 @@ import {
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf, makeChunkedBody } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { withRandom } from "@degu/testing/random.ts";
 
 /** The number of bytes that a client holds back. */
 const HELD_BACK_BYTES = 65536;
@@ -71,38 +72,44 @@ function streamThen(bytes: Uint8Array, action: () => unknown): ReadableStream<Ui
   }, { highWaterMark: 0 });
 }
 
-Deno.test("streams of random sizes in random pieces arrive byte for byte, over TCP and TLS", async () => {
-  await using files = await serveUploads();
-  await using tls = await startTls(await openSharedPki(), new FilesApp(files.dir, { write: true }));
-  const bounds = [0, 1, 2].map((pieces) => HELD_BACK_BYTES + pieces * 524_288);
-  const sizes = [
-    ...[0, 1],
-    ...bounds.flatMap((bound) => [bound - 1, bound, bound + 1]),
-    ...Array.from({ length: 10 }, () => Math.floor(Math.random() ** 3 * 1_500_000)),
-  ];
-  for (const [index, size] of sizes.entries()) {
-    const content = randomBytes(size);
-    const maxLength = Math.max(size / 300, 10 ** (1 + Math.random() * 6));
-    const lengths = Array.from({ length: 7 }, () => Math.floor(Math.random() * maxLength));
-    const pieces = cutBytes(content, ...lengths, Math.ceil(maxLength));
-    const client = index % 2 === 0 ? files.client : tls.client;
-    const modified = new Date(Date.UTC(2020, 0, 2, 3, 4, index, 678));
-    const { stream } = new TrackedStream(pieces);
-    const result = await upload(client, stream, ["sub", "file"], { modified });
-    const sha256 = sha256Of(content);
-    assertEquals(result, {
-      bytes: size,
-      total: size,
-      resumedFrom: 0,
-      reused: 0,
-      sha256,
-      unset: [],
-    });
-    assertEquals(await files.read("sub/file"), content, `${size} in ${lengths}`);
-    assertEquals((await Deno.stat(`${files.dir}/sub/file`)).mtime, modified);
-  }
-  assertEquals(await files.listAll(), ["sub"]);
-});
+Deno.test(
+  "streams of random sizes in random pieces arrive byte for byte, over TCP and TLS",
+  withRandom(async (random) => {
+    await using files = await serveUploads();
+    await using tls = await startTls(
+      await openSharedPki(),
+      new FilesApp(files.dir, { write: true }),
+    );
+    const bounds = [0, 1, 2].map((pieces) => HELD_BACK_BYTES + pieces * 524_288);
+    const sizes = [
+      ...[0, 1],
+      ...bounds.flatMap((bound) => [bound - 1, bound, bound + 1]),
+      ...Array.from({ length: 10 }, () => Math.floor(random.next() ** 3 * 1_500_000)),
+    ];
+    for (const [index, size] of sizes.entries()) {
+      const content = randomBytes(size);
+      const maxLength = Math.max(size / 300, 10 ** (1 + random.next() * 6));
+      const lengths = Array.from({ length: 7 }, () => random.integer(maxLength));
+      const pieces = cutBytes(content, ...lengths, Math.ceil(maxLength));
+      const client = index % 2 === 0 ? files.client : tls.client;
+      const modified = new Date(Date.UTC(2020, 0, 2, 3, 4, index, 678));
+      const { stream } = new TrackedStream(pieces);
+      const result = await upload(client, stream, ["sub", "file"], { modified });
+      const sha256 = sha256Of(content);
+      assertEquals(result, {
+        bytes: size,
+        total: size,
+        resumedFrom: 0,
+        reused: 0,
+        sha256,
+        unset: [],
+      });
+      assertEquals(await files.read("sub/file"), content, `${size} in ${lengths}`);
+      assertEquals((await Deno.stat(`${files.dir}/sub/file`)).mtime, modified);
+    }
+    assertEquals(await files.listAll(), ["sub"]);
+  }),
+);
 
 Deno.test("a stream arrives as it was read, even if the source uses its memory again", async () => {
   await using files = await serveUploads();
@@ -143,59 +150,66 @@ Deno.test("an item whose buffer is transferred is stored whole, or the upload re
   assertEquals(await files.listAll(), ["late"]);
 });
 
-Deno.test("a source that breaks after any byte leaves no file and no part, and its error is final", async () => {
-  await using files = await serveUploads();
-  const positions = [
-    ...[0, 1, 9],
-    ...[HELD_BACK_BYTES - 1, HELD_BACK_BYTES, HELD_BACK_BYTES + 1],
-    ...[589_823, 589_824, 589_825, CONTENT.length],
-    ...Array.from({ length: 10 }, () => Math.floor(Math.random() * CONTENT.length)),
-  ];
-  for (const position of positions) {
-    const failure = new Deno.errors.ConnectionReset("the source broke");
-    const items = cutBytes(CONTENT.subarray(0, position), 50_000);
-    const { stream } = new TrackedStream(items, { failure });
-    await assertReason(upload(files.client, stream, "/file"), failure, `${position}`);
-    assertEquals(isTransient(failure), false);
-    assertEquals(await files.listAll(), [], `${position}`);
-  }
-  const textStream = streamOf<unknown>(CONTENT, "text");
-  const uploadText = () => callWith(upload, files.client, textStream, "/file") as Promise<unknown>;
-  await assertRejects(uploadText, TypeError, "file: must be a stream of bytes; got ");
-  assertEquals(await files.listAll(), []);
-});
-
-Deno.test("a connection that breaks after any byte leaves no file, unless the server has all bytes", async () => {
-  await using files = await serveUploads();
-  await using relay = new CuttingRelay(files.address);
-  const client = new Client(relay.address, { timeout: 30 });
-  for (let bytes = 1, isComplete = false; !isComplete; bytes += 11) {
-    await Deno.remove(`${files.dir}/file`).catch(() => {});
-    // The bytes of both directions.
-    relay.cutEachAfter(bytes);
-    const conn = await client.connect();
-    const stream = streamOf(CONTENT.subarray(0, 100));
-    const result = await upload(conn, stream, "/file").catch((error) => error);
-    conn.close();
-    isComplete = !(result instanceof Error);
-    if (!isComplete) assert(isTransient(result) !== stream.locked, `${bytes}: ${result}`);
-    const names = await files.listAll();
-    if (names.length > 0) {
-      assertEquals([names, await files.read("file")], [["file"], CONTENT.slice(0, 100)]);
+Deno.test(
+  "a source that breaks after any byte leaves no file and no part, and its error is final",
+  withRandom(async (random) => {
+    await using files = await serveUploads();
+    const positions = [
+      ...[0, 1, 9],
+      ...[HELD_BACK_BYTES - 1, HELD_BACK_BYTES, HELD_BACK_BYTES + 1],
+      ...[589_823, 589_824, 589_825, CONTENT.length],
+      ...Array.from({ length: 10 }, () => random.integer(CONTENT.length)),
+    ];
+    for (const position of positions) {
+      const failure = new Deno.errors.ConnectionReset("the source broke");
+      const items = cutBytes(CONTENT.subarray(0, position), 50_000);
+      const { stream } = new TrackedStream(items, { failure });
+      await assertReason(upload(files.client, stream, "/file"), failure, `${position}`);
+      assertEquals(isTransient(failure), false);
+      assertEquals(await files.listAll(), [], `${position}`);
     }
-    assert(!isComplete || names.length === 1);
-    assert(bytes < 5000);
-  }
-  relay.cutEachAfter(Infinity);
-  for (let attempt = 0; attempt < 10; attempt++) {
-    await Deno.remove(`${files.dir}/file`).catch(() => {});
-    relay.cutAfter(2000 + Math.floor(Math.random() * (CONTENT.length - 2000)));
-    const stream = streamOf(...cutBytes(CONTENT, 10_000));
-    const error = await catchRejection(upload(client, stream, "/file"), "the upload");
-    assertEquals([isTransient(error), stream.locked], [false, true], `${error}`);
+    const textStream = streamOf<unknown>(CONTENT, "text");
+    const uploadText = () =>
+      callWith(upload, files.client, textStream, "/file") as Promise<unknown>;
+    await assertRejects(uploadText, TypeError, "file: must be a stream of bytes; got ");
     assertEquals(await files.listAll(), []);
-  }
-});
+  }),
+);
+
+Deno.test(
+  "a connection that breaks after any byte leaves no file, unless the server has all bytes",
+  withRandom(async (random) => {
+    await using files = await serveUploads();
+    await using relay = new CuttingRelay(files.address);
+    const client = new Client(relay.address, { timeout: 30 });
+    for (let bytes = 1, isComplete = false; !isComplete; bytes += 11) {
+      await Deno.remove(`${files.dir}/file`).catch(() => {});
+      // The bytes of both directions.
+      relay.cutEachAfter(bytes);
+      const conn = await client.connect();
+      const stream = streamOf(CONTENT.subarray(0, 100));
+      const result = await upload(conn, stream, "/file").catch((error) => error);
+      conn.close();
+      isComplete = !(result instanceof Error);
+      if (!isComplete) assert(isTransient(result) !== stream.locked, `${bytes}: ${result}`);
+      const names = await files.listAll();
+      if (names.length > 0) {
+        assertEquals([names, await files.read("file")], [["file"], CONTENT.slice(0, 100)]);
+      }
+      assert(!isComplete || names.length === 1);
+      assert(bytes < 5000);
+    }
+    relay.cutEachAfter(Infinity);
+    for (let attempt = 0; attempt < 10; attempt++) {
+      await Deno.remove(`${files.dir}/file`).catch(() => {});
+      relay.cutAfter(2000 + random.integer(CONTENT.length - 2000));
+      const stream = streamOf(...cutBytes(CONTENT, 10_000));
+      const error = await catchRejection(upload(client, stream, "/file"), "the upload");
+      assertEquals([isTransient(error), stream.locked], [false, true], `${error}`);
+      assertEquals(await files.listAll(), []);
+    }
+  }),
+);
 
 Deno.test("no layer sends a stream twice: retry repeats only what fails before the first byte is read", async () => {
   await using files = await serveUploads();
