@@ -14,46 +14,41 @@ import { Output, OutputClosedError, type Streams } from "./output.ts";
 import { writeToStdout } from "./output_stream.ts";
 import { VERSION } from "./version.ts";
 
+/** Words of other programs, and of people, that are no commands. */
 const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = [
-  ["cp scp copy copyto", "Did you mean put or get?"],
+  ["cp scp copy", "Did you mean put or get?"],
   ["upload push", "Did you mean put?"],
   ["download fetch pull", "Did you mean get?"],
-  ["rsync mirror backup bisync", "Did you mean sync?"],
+  ["rsync mirror backup", "Did you mean sync?"],
   [
-    "versions history undelete",
+    "undo undelete versions history",
     'with "degu serve --keep DAYS", earlier versions are in .degu-kept there; run degu restore there',
   ],
   ["log logs", '"degu serve" prints them, and as a service "journalctl --user --unit degu"'],
-  ["watch", "Did you mean sync --every?"],
-  ["check diff", "Did you mean sync --dry-run --checksum?"],
-  ["dir list find tree lsf", "Did you mean ls?"],
-  ["du df size", "on the device that serves the inbox, run du -sh ~/Inbox/*"],
-  ["lsjson", "Did you mean ls --json?"],
+  ["dir list find tree", "Did you mean ls?"],
   ["cat", "Did you mean get PEER:FILE -?"],
-  ["text", "write the text into a file, and send the file"],
-  ["del delete deletefile remove rmdir purge unlink", "Did you mean rm?"],
-  ["mv move moveto", "put --move moves files to a peer; degu renames no files of a peer"],
-  ["mkdir", "put and sync create missing directories"],
-  ["share listen folder", "Did you mean serve?"],
-  ["daemon start stop restart", "Did you mean serve or service?"],
-  ["copy-id trust add connect scan discover", "Did you mean pair?"],
+  ["del delete remove rmdir unlink", "Did you mean rm?"],
+  ["mv move", "put --move moves files to a peer; degu renames no files of a peer"],
+  ["share listen start restart daemon", "Did you mean serve or service?"],
+  [
+    "stop",
+    'Ctrl-C ends "degu serve"; as a service, "systemctl --user stop degu" ends it until the next start',
+  ],
+  ["trust add connect scan discover", "Did you mean pair?"],
   ["login config setup", 'no account or configuration is needed: run "degu pair" on both devices'],
-  ["unpair revoke block distrust ban stolen lost logout", "Did you mean forget?"],
-  ["device devices listremotes search", "Did you mean peers?"],
-  ["touch edit", "degu puts and gets whole files"],
+  ["unpair revoke block ban logout", "Did you mean forget?"],
+  ["device devices", "Did you mean peers?"],
   ["status", "Did you mean ping or peers?"],
-  ["install", "Did you mean service install?"],
-  ["uninstall", "Did you mean service remove?"],
-  ["whoami", "Did you mean id?"],
-  ["info", "Did you mean id or ping?"],
+  ["install uninstall", "Did you mean service?"],
   ["version", "Did you mean --version?"],
-  ["update upgrade", "install the new version as you installed this one"],
+  ["perms permission", "Did you mean permissions?"],
 ];
 
 const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
-  ["status list", 'run systemctl --user list-units --all "degu*"'],
-  ["start stop restart", "run systemctl --user with this command and the name of the unit"],
-  ["log logs", "run journalctl --user --unit with the name of the unit"],
+  [
+    "status list start stop restart log logs",
+    "run systemctl --user, or journalctl --user --unit, with the name of the unit, as degu",
+  ],
   ["enable", "Did you mean install?"],
   ["disable uninstall delete rm", "Did you mean remove?"],
 ];
@@ -249,7 +244,14 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
   if (message === "(outputHelp)") {
     const unknownName = command.args.at(-1);
     if (unknownName !== undefined) {
-      return `unknown command '${unknownName}'${formatHelpAdvice(command)}`;
+      // commander suggests nothing for the operand of help.
+      const names = command.commands.map((each) => each.name());
+      const similar = names.filter((name) =>
+        beginningOf(name) === beginningOf(unknownName) && name.length === unknownName.length
+      );
+      const question = similar.length === 0 ? null : ` (Did you mean ${similar.join(" or ")}?)`;
+      const suggestion = question && `unknown command '${unknownName}'${question}`;
+      return describeUnknownCommand(unknownName, command, suggestion);
     }
     return takesAnyCommand(command)
       ? `a command is missing${formatHelpAdvice(command)}`
@@ -264,7 +266,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     ([, text = ""]) => text,
   );
   const [option = ""] = firstQuoted.split(" ");
-  const hasSuggestion = messageLine.endsWith("?)");
+  const hasSuggestion = isLikelySuggestion(messageLine, firstQuoted);
   switch (code) {
     case "commander.missingArgument":
       return describeMissingArgument(firstQuoted, command);
@@ -312,21 +314,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       }`;
     case "commander.conflictingOption":
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
-    case "commander.unknownCommand": {
-      const foreignCommands = takesAnyCommand(command)
-        ? FOREIGN_COMMANDS
-        : FOREIGN_SERVICE_COMMANDS;
-      const [, advice] =
-        foreignCommands.find(([names]) => names.split(" ").includes(firstQuoted)) ?? [];
-      if (advice !== undefined) return `unknown command '${firstQuoted}' (${advice})`;
-      if (command.name() === "permissions" && firstQuoted === "service") {
-        return `unknown command 'service' (degu service install --print prints its permissions)`;
-      }
-      if (hasSuggestion) return messageLine;
-      return command.args.some((argument) => /^[^/:]+:/.test(argument))
-        ? `unknown command '${firstQuoted}'; for files of a peer, run degu get, put, sync, ls or rm`
-        : `${messageLine}${formatHelpAdvice(command)}`;
-    }
+    case "commander.unknownCommand":
+      return describeUnknownCommand(firstQuoted, command, hasSuggestion ? messageLine : null);
     case "commander.unknownOption": {
       const { parent, commands } = command;
       const isOfCommand = parent === null &&
@@ -337,7 +326,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       if (isOfCommand && isAlone && firstQuoted === "-v") {
         return `${messageLine}; write --version, or -v after a command`;
       }
-      if (isOfCommand) return `${messageLine}; write it after the command`;
+      const withoutSuggestion = messageLine.replace(/ \(Did you mean .*\)$/, "");
+      if (isOfCommand) return `${withoutSuggestion}; write it after the command`;
       // Neither a long option nor letters, such as -O or -xvf.
       const mayBeFile = !/^--[a-z\d-]+(?:=|$)|^-[A-Za-z]{1,3}$/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
@@ -345,8 +335,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         (hasSuggestion
           ? messageLine
           : mayBeFile
-          ? `${messageLine}; to name a file, write ./ before it`
-          : `${messageLine}${formatHelpAdvice(command)}`);
+          ? `${withoutSuggestion}; to name a file, write ./ before it`
+          : `${withoutSuggestion}${formatHelpAdvice(command)}`);
     }
   }
   return messageLine.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
@@ -356,10 +346,43 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     );
 }
 
+function describeUnknownCommand(
+  name: string,
+  command: Command,
+  suggestion: string | null,
+): string {
+  const foreignCommands = takesAnyCommand(command) ? FOREIGN_COMMANDS : FOREIGN_SERVICE_COMMANDS;
+  const [, advice] = foreignCommands.find(([names]) => names.split(" ").includes(name)) ?? [];
+  if (advice !== undefined) return `unknown command '${name}' (${advice})`;
+  if (name === "degu") return `unknown command 'degu': write degu once`;
+  if (command.name() === "permissions" && name === "service") {
+    return `unknown command 'service' (degu service install --print prints its permissions)`;
+  }
+  if (suggestion !== null) return suggestion;
+  return command.args.some((argument) => /^[^/:]+:/.test(argument))
+    ? `unknown command '${name}'; for files of a peer, run degu get, put, sync, ls or rm`
+    : `unknown command '${name}'${formatHelpAdvice(command)}`;
+}
+
+/**
+ * Returns true if a message suggests words that begin as what was typed does: a misspelling. Other
+ * words may mean the opposite, such as `--exclude` for `--include`.
+ */
+function isLikelySuggestion(message: string, typed: string): boolean {
+  const [, words] = / \(Did you mean (?:one of )?(.*)\?\)$/.exec(message) ?? [];
+  return words?.split(", ").every((word) => beginningOf(word) === beginningOf(typed)) ?? false;
+}
+
+function beginningOf(word: string): string {
+  return word.slice(0, word.startsWith("--") ? 4 : 2);
+}
+
 /** Advice for operands that are a peer and a path, or the words of one path. */
 function describeSplitPath([peer = "", path = "", ...others]: readonly string[]): string {
   return others.length === 0 && /^[\w-]+$/.test(peer)
-    ? `if ${peer} is the peer, write ${peer}:${path} with its colon; otherwise quote a name with spaces`
+    ? `if ${peer} is the peer, write ${peer}:${
+      path.replace(/^:/, "")
+    } with its colon; otherwise quote a name with spaces`
     : "quote a name with spaces";
 }
 

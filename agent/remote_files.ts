@@ -216,7 +216,7 @@ const OTHER_ADVICE: Partial<typeof OTHER_REASONS> = {
 };
 
 /** The directory of the earlier versions, which the library doesn't serve. */
-const KEPT_DIRECTORY = ".degu-kept";
+export const KEPT_DIRECTORY = ".degu-kept";
 
 export class RemoteFiles implements Disposable {
   readonly peer: string;

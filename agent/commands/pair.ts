@@ -33,6 +33,11 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   const shouldReceive = !isServing &&
     await numberPrompt.askYesOrNo(`receive files of ${name} into ${DEFAULT_INBOX} now?`, signal);
   signal.throwIfAborted();
+  if (isServing) {
+    return output.note(
+      `"degu serve" runs on this device, also for ${name}; to send it a file, run "degu put FILE ${name}:"`,
+    );
+  }
   if (!shouldReceive) {
     return output.note(
       `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}" on this device ("degu service install --inbox ` +

@@ -1,7 +1,7 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import { DeviceError } from "@degu/device";
 import type { Context } from "../command.ts";
-import { makeNameKey, openDevice } from "../open_device.ts";
+import { openDevice } from "../open_device.ts";
 import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
@@ -22,15 +22,10 @@ export async function listPeers(context: Context): Promise<void> {
 
 export async function rename(context: Context, oldName: string, newName: string): Promise<void> {
   await using device = await openDevice(context);
-  const peer = await findPeer(device, oldName);
-  const { id } = peer;
+  const { id } = await findPeer(device, oldName);
   try {
     const { name } = await device.rename(id, newName);
     context.output.printResult(`${name} ${formatId(id)}`, { name, id });
-    if (makeNameKey(name) === makeNameKey(peer.name)) return;
-    context.output.note(
-      `if it has files in an inbox of this device, they stay in the directory ${peer.name}`,
-    );
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const problem = describeArgumentError(error)?.problem ?? error.message;

@@ -11,6 +11,7 @@ import {
   checkNotReserved,
   describeOtherEntry,
   findLeadingSlashNote,
+  KEPT_DIRECTORY,
   parseRemotePaths,
   RemoteFiles,
   type RemotePath,
@@ -20,6 +21,16 @@ function checkNotInbox({ peer, names }: RemotePath): void {
   if (names.length > 0) return;
   throw new Failure(
     `degu rm keeps the inbox itself: name its entries, which "degu ls --inbox ${peer}:" lists`,
+    "USAGE",
+  );
+}
+
+function keptFailure(name: string, peer: string): Failure {
+  return new Failure(
+    `${
+      JSON.stringify(name)
+    } has earlier versions, which peers can't remove: to free the space, remove ` +
+      `${KEPT_DIRECTORY} on ${peer}, in the directory of this device in the inbox`,
     "USAGE",
   );
 }
@@ -51,6 +62,7 @@ export async function rm(
     for (const { names, mustBeDirectory } of peerPaths) {
       const name = files.formatName(names, mustBeDirectory);
       try {
+        if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name, peer);
         checkNotReserved(names, name);
         const isTree = recursive && (await files.findOrFail(names)).kind === "directory";
         if (isTree) await removeTree(context, files, names, fail);

@@ -192,6 +192,7 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["toString", null],
     // Words of other programs.
     ["scp", "put or get"],
+    ["perms", "permissions"],
     ["unpair", "forget"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
@@ -204,6 +205,14 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     const { stderr } = await runAgentInProcess(args);
     assertStringIncludes(stderr, "; for files of a peer, run degu get, put, sync, ls or rm\n");
   }
+  for (const args of [["help", "undo"], ["undo"]]) {
+    const { stderr } = await runAgentInProcess(args);
+    assertStringIncludes(stderr, "run degu restore there)\n");
+  }
+  const help = await runAgentInProcess(["help", "sycn"]);
+  assertStringIncludes(help.stderr, "unknown command 'sycn' (Did you mean sync?)\n");
+  const repeated = await runAgentInProcess(["permissions", "degu", "serve"]);
+  assertStringIncludes(repeated.stderr, "write degu once\n");
   const { stderr } = await runAgentInProcess(["lst", "camera:"]);
   assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?)\n");
 });

@@ -343,12 +343,20 @@ Deno.test("options that users of scp and rsync type first are refused with advic
   await testFailures(t, files, [
     [2, "for a port, write --address HOST:PORT", ["get", "-P", "22", "camera:x"]],
     [2, `${kept}; unknown option '-z': leave it out`, ["sync", "-avz", local, "camera:"]],
-    [2, "unknown option '-f': leave it out, because degu rm does not ask", [
+    [2, "unknown option '-f': leave it out, because degu rm never asks", [
       "rm",
       "-rf",
       "camera:x",
     ]],
-    [2, "only degu sync has it", ["put", "--dry-run", a, "camera:"]],
+    [2, '"degu sync --dry-run" shows', ["put", "--dry-run", a, "camera:"]],
+    [2, '"degu sync --dry-run" shows', ["rm", "-n", "camera:a"]],
+    [2, "write --checksum\n", ["sync", "-c", local, "camera:"]],
+    [2, "a summary are shown", ["get", "--stats", "camera:a", local]],
+    // The most similar option would copy the opposite.
+    [2, "all is copied but what --exclude names", ["sync", "--include", "a", local, "camera:"]],
+    [2, "peers can only read the share", ["serve", "--readonly"]],
+    [2, "write camera:Photos with its colon", ["ls", "camera", ":Photos"]],
+    [1, "to free the space, remove .degu-kept on camera", ["rm", "-r", "camera:.degu-kept"]],
     [2, "write --listen 0.0.0.0:PORT\n", ["serve", "--port", "8000", "--inbox"]],
     // Other options have no advice, and a name without letters is perhaps a file.
     [2, "unknown option '--link-dest=../a'; see", ["sync", "--link-dest=../a", local, "camera:"]],
