@@ -34,13 +34,37 @@ function findTable(page: string, firstColumn: string): Table | null {
   const start = lines.findIndex((line) => line.startsWith("|") && cellsOf(line)[0] === firstColumn);
   if (start < 0) return null;
   const length = lines.slice(start).findIndex((line) => !line.startsWith("|"));
-  const [header = [], , ...rows] = lines.slice(start, length < 0 ? undefined : start + length)
-    .map(cellsOf);
+  const [header = [], , ...rows] = expand(
+    lines.slice(start, length < 0 ? undefined : start + length).map(cellsOf),
+  );
   const linesAfter = length < 0 ? [] : lines.slice(start + length);
   const notesEnd = linesAfter.findIndex((line) => /^[#|]/.test(line));
   const notes = linesAfter.slice(0, notesEnd < 0 ? undefined : notesEnd)
     .flatMap((line) => /^\d+\. `([^`]+)`/.exec(line)?.[1] ?? []);
   return { header, rows, notes };
+}
+
+/**
+ * Expands a table with two columns: the second has the names of the other columns in its header, and
+ * in each row `yes`, or `yes, but –: get, head; no (1): range`.
+ */
+function expand(table: string[][]): string[][] {
+  const [[name = "", columns = "", ...others] = [], line = [], ...rows] = table;
+  if (others.length > 0 || !columns.includes(", ")) return table;
+  const names = columns.split(", ");
+  return [
+    [name, ...names],
+    line,
+    ...rows.map(([program = "", cell = ""]) => {
+      const exceptions = new Map(
+        cell.replace(/^yes(, but )?/, "").split("; ").flatMap((text) => {
+          const [value = "", list = ""] = text.split(": ");
+          return list.split(", ").map((column) => [column, value] as const);
+        }),
+      );
+      return [program, ...names.map((column) => exceptions.get(column) ?? "yes")];
+    }),
+  ];
 }
 
 export function findDifferences(page: string, results: Table): string[] {
