@@ -9,7 +9,7 @@
 
 import { repeat, runUntilSignal } from "@degu/degu";
 import { printable } from "@degu/degu/base";
-import { Device } from "@degu/device";
+import { Device, DeviceError } from "@degu/device";
 import { type TreeEvent, uploadTree } from "@degu/files";
 
 await Deno.mkdir("outbox", { recursive: true });
@@ -17,7 +17,13 @@ await runUntilSignal(main);
 
 async function main(signal: AbortSignal): Promise<void> {
   await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });
-  const client = await camera.client("recorder");
+  const client = await camera.client("recorder").catch((error) => {
+    if (!(error instanceof DeviceError)) throw error;
+    console.error(error.message); // The recorder isn't paired yet.
+    Deno.exitCode = 1;
+    return null;
+  });
+  if (client === null) return;
   // A recording counts as complete if it was not modified for 3 seconds. If the connection is lost,
   // `retries` resumes the upload. Other errors, including refused files, are printed on stderr.
   // After each error, the pause before the next run becomes longer.

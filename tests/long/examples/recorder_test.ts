@@ -74,6 +74,7 @@ async function makeLab() {
       await initDevice(`${camera}/camera-device`, "camera");
       const { success, stderr } = await runExample(CAMERA, { cwd: camera });
       assert(!success);
+      assert(!stderr.includes("    at "), "an error with a stack");
       assertStringIncludes(stderr, '"degu --home DIRECTORY pair" adds one');
       const gate = gates.use(new Gate(["127.0.0.1", Number(port)]));
       const serving = [(gate.address as HostAddress).join(":")];
