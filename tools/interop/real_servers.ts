@@ -127,7 +127,7 @@ export async function startRealServers(dir: string): Promise<RealServers> {
     await waitUntilListening(nginxPort, nginx);
   } else console.log("nginx: not installed");
   const nginxUrl = originOf(nginxPort);
-  fronts.push({ name: "nginx, HTTP/1.0", files: `${nginxUrl}/a/files/`, apps: nginxUrl });
+  fronts.push({ name: "nginx with HTTP/1.0", files: `${nginxUrl}/a/files/`, apps: nginxUrl });
   return {
     fronts: hasNginx ? fronts : fronts.slice(0, -1),
     takeLog() {
