@@ -1,5 +1,5 @@
 import type { FileHandle } from "node:fs/promises";
-import type { Mime } from "mime";
+import type mime from "mime";
 import {
   BodyError,
   BodyIter,
@@ -43,13 +43,13 @@ import { noSizeRefusal, notFoundRefusal, Refusal, unreadableRefusal } from "../r
 /** The type of unknown content (RFC 9110 §8.3). Without a type, a browser would guess. */
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 /** The types of names, whose tables take 5 ms that a client doesn't need. */
-let mimePromise: Promise<Mime> | null = null;
+let mimePromise: Promise<typeof mime> | null = null;
 
 /**
  * Starts to load the types of names, once: without a cache and a network, each attempt would delay
  * a response.
  */
-export function loadMime(): Promise<Mime> {
+export function loadMime(): Promise<typeof mime> {
   return mimePromise ??= import("mime").then(({ default: mime }) => mime);
 }
 
