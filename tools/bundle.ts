@@ -1,46 +1,70 @@
-/**
- * Bundles the program `degu` into a directory, with source maps: `deno task bundle DIRECTORY`. The
- * bundle needs no checkout, and starts faster, because it has fewer modules. `main.ts` starts it.
- */
+/** Bundles of the program `degu`, and of the npm packages of the other packages. */
 
-import { resolve } from "node:path";
-import { runDeno } from "./standard_library.ts";
+import { relative } from "node:path";
+import { runOrThrow } from "../tests/support/commands.ts";
+import { fromFileUrl } from "../tests/support/offline/path.ts";
+import { PROJECT_ROOT } from "./standard_library.ts";
+
+/** The flags with which Deno loads exactly the npm packages of the lock file. */
+export const LOCK_FLAGS: readonly string[] = ["--lock=agent/deno.lock", "--frozen"];
 
 /** The names of the modules that the program starts as workers. */
 const WORKERS = ["area_worker", "server_worker"];
 
-const [path, ...others] = Deno.args;
-if (path === undefined || path.startsWith("-") || others.length > 0) {
-  console.error("usage: deno task bundle DIRECTORY");
-  Deno.exit(2);
-}
-// A task runs in the directory of deno.json.
-const directory = resolve(Deno.env.get("INIT_CWD") ?? "", path);
-const isUsed = await Array.fromAsync(Deno.readDir(directory)).then(
-  (entries) => entries.length > 0,
-  (error) => {
-    if (error instanceof Deno.errors.NotADirectory) return true;
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  },
-);
-if (isUsed) {
-  // Other versions have modules of other names.
-  console.error(`${directory} isn't an empty directory: remove it, or name another directory`);
-  Deno.exit(1);
-}
-await Deno.mkdir(directory, { recursive: true });
+/** The path of the directory in Deno's cache with the packages of a registry. */
+const CACHED_PATH = /(?:\.\.\/)+[^"\s]*\/npm\/[^/"\s]+\//g;
 
-const flags = ["--quiet", "--code-splitting", "--sourcemap=linked", "--outdir", directory];
-const code = await runDeno(["bundle", ...flags, "--config", "agent/deno.json", "agent/main.ts"]);
-if (code !== 0) Deno.exit(code);
-
-// The program resolves its main module and its workers by the names of their sources.
-await Deno.rename(`${directory}/main.js`, `${directory}/main.ts`);
-const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
-for (const worker of WORKERS) {
-  const module = names.find((name) => name.startsWith(`${worker}-`) && name.endsWith(".js"));
-  if (module === undefined) throw new Error(`the bundle has no module of ${worker}.ts`);
-  await Deno.writeTextFile(`${directory}/${worker}.ts`, `export * from "./${module}";\n`);
+/**
+ * Bundles the program into an empty directory, with its source maps beside it. `main.ts` starts the
+ * program, which needs no other module, and starts faster, because it has fewer modules.
+ */
+export async function bundleProgram(directory: string): Promise<void> {
+  const flags = ["--code-splitting", "--sourcemap=linked", "--config=agent/deno.json"];
+  await bundle(directory, [...flags, "agent/main.ts"]);
+  // The program resolves its main module and its workers by the names of their sources.
+  await Deno.rename(`${directory}/main.js`, `${directory}/main.ts`);
+  const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
+  for (const worker of WORKERS) {
+    const module = names.find((name) => name.startsWith(`${worker}-`) && name.endsWith(".js"));
+    if (module === undefined) throw new Error(`the bundle has no module of ${worker}.ts`);
+    await Deno.writeTextFile(`${directory}/${worker}.ts`, `export * from "./${module}";\n`);
+  }
 }
-console.log(`The program is ${directory}/main.ts`);
+
+/** Bundles npm packages, each into a module `NAME.js` of a directory with the default export. */
+export async function bundleNpmPackages(
+  directory: string,
+  specifiers: Readonly<Record<string, string>>,
+): Promise<void> {
+  const sources = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-npm-" });
+  try {
+    const paths: string[] = [];
+    for (const [name, specifier] of Object.entries(specifiers)) {
+      const path = `${sources}/${name}.js`;
+      await Deno.writeTextFile(path, `export { default } from ${JSON.stringify(specifier)};\n`);
+      paths.push(path);
+    }
+    await bundle(directory, ["--config=deno.json", ...paths]);
+  } finally {
+    await Deno.remove(sources, { recursive: true });
+  }
+}
+
+async function bundle(directory: string, args: readonly string[]): Promise<void> {
+  const root = fromFileUrl(PROJECT_ROOT);
+  const command = [Deno.execPath(), "bundle", "--quiet", ...LOCK_FLAGS, "--outdir", directory];
+  await runOrThrow([...command, ...args], { cwd: root });
+  // The paths of this machine contain the name of a user.
+  const removePath = (text: string) => text.replaceAll(CACHED_PATH, "npm/");
+  const prefix = `${relative(directory, root)}/`;
+  for await (const { name } of Deno.readDir(directory)) {
+    const path = `${directory}/${name}`;
+    let text = await Deno.readTextFile(path);
+    if (name.endsWith(".map")) {
+      const map: { sources: string[] } = JSON.parse(text);
+      map.sources = map.sources.map((source) => removePath(source).replace(prefix, ""));
+      text = JSON.stringify(map);
+    } else text = removePath(text);
+    await Deno.writeTextFile(path, text);
+  }
+}

@@ -11,12 +11,12 @@
  * Then a program that imports every public module through `links` is type-checked with each set
  * of compiler options. With `links`, Deno also checks the code of the packages with these options.
  *
- * Finally, the packages are written to an archive in `dist/`. Projects in temporary directories use
- * the archive as README.md describes.
+ * Finally, the archive of `deno task archive` is written to `dist/`.
  */
 
 import { assertEquals } from "../tests/support/offline/assert.ts";
 import { runCommand, runOrThrow } from "../tests/support/commands.ts";
+import { makeArchive } from "./archive.ts";
 import {
   listFiles,
   listPublishedFiles,
@@ -104,7 +104,7 @@ async function tryPackages(): Promise<void> {
   }
   await runInstalledProgram(registryUrl);
   await checkLinkedPackages();
-  await checkArchive(await makeArchive());
+  console.log(`PASS ${await makeArchive(fromFileUrl(new URL("dist", PROJECT_ROOT)))}`);
 }
 
 /**
@@ -246,73 +246,6 @@ async function checkLinkedPackages(): Promise<void> {
     });
     console.log(`PASS the compiler options ${text}`);
   });
-}
-
-/** Writes the published files to an archive in `dist/`, with a `deno.json` that links them. */
-async function makeArchive(): Promise<string> {
-  const name = `degu-${version}`;
-  const root = `${dir}/archive/${name}`;
-  await Deno.mkdir(root, { recursive: true });
-  for (const item of packages) {
-    const published = `${dir}/published/${item.name}/${version}`;
-    const directory = `${root}/${directoryNameOf(item)}`;
-    await runOrThrow(["cp", "-R", published, directory]);
-    // The archive has no members of the workspace, of whose absence Deno warns.
-    const { workspace: _, ...own } = JSON.parse(await Deno.readTextFile(`${directory}/deno.json`));
-    await Deno.writeTextFile(`${directory}/deno.json`, JSON.stringify(own, null, 2) + "\n");
-  }
-  const configuration = {
-    links: packages.map((item) => `./${directoryNameOf(item)}`),
-    imports: Object.fromEntries(
-      packages.map((item) => [item.name, `jsr:${item.name}@^${version}`]),
-    ),
-  };
-  await Deno.writeTextFile(`${root}/deno.json`, JSON.stringify(configuration, null, 2) + "\n");
-  await setModes(root);
-  const dist = new URL("dist/", PROJECT_ROOT);
-  await Deno.mkdir(dist, { recursive: true });
-  const archive = fromFileUrl(new URL(`${name}.tar.gz`, dist));
-  await runOrThrow(["tar", "-czf", `${dir}/${name}.tar.gz`, "-C", `${dir}/archive`, name]);
-  await Deno.copyFile(`${dir}/${name}.tar.gz`, archive);
-  return archive;
-}
-
-function directoryNameOf({ name }: Package): string {
-  return name.slice("@degu/".length);
-}
-
-/** Runs the packages of the archive without a registry, in both ways that README.md describes. */
-async function checkArchive(archive: string): Promise<void> {
-  const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
-  const [, configuration = ""] = /### Without a checkout\n.*?^```json\n(.*?)^```$/ms.exec(readme) ??
-    [];
-  const list = (await runOrThrow(["tar", "-tvzf", archive])).trimEnd().split("\n");
-  // Every user can read the files, whatever the umask was.
-  assertEquals(list.filter((line) => !/^(?:-rw-r--r--|drwxr-xr-x) /.test(line)), []);
-  const program = `
-    import { Client, reply, Server } from "@degu/degu";
-    import { Device } from "@degu/device";
-    import { FilesApp } from "@degu/files";
-    await using server = await Server.start(["127.0.0.1", 0], () => reply(200, "hello"));
-    const response = await new Client(server.address).request("GET", "/");
-    console.log(await response.text(), typeof Device.open, typeof FilesApp);
-  `;
-  const configFlag = `--config=degu-${version}/deno.json`;
-  for (
-    const [name, text, flags] of [["own", configuration, []], ["none", "", [configFlag]]] as const
-  ) {
-    const project = `${dir}/${name}`;
-    await Deno.mkdir(project);
-    await runOrThrow(["tar", "-xzf", archive, "-C", project]);
-    if (text !== "") await Deno.writeTextFile(`${project}/deno.json`, text);
-    await Deno.writeTextFile(`${project}/hello.ts`, program);
-    const output = await runOrThrow(
-      [Deno.execPath(), "run", "--no-prompt", "--check", NET, ...flags, "hello.ts"],
-      { cwd: project, env: { DENO_DIR: `${dir}/archive_cache`, NO_COLOR: "1" } },
-    );
-    assertEquals(output, "hello function function\n");
-  }
-  console.log(`PASS ${archive}`);
 }
 
 async function findPrograms(): Promise<Program[]> {

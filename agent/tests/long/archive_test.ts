@@ -1,0 +1,167 @@
+/** The archive of `deno task archive`: its packages and its program, without a registry. */
+import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
+import { AgentHomes, watch } from "@degu/testing/agents.ts";
+import { makeDenoCommand, runOrThrow, startCommand } from "@degu/testing/commands.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
+import { dirname, fromFileUrl, join } from "@std/path";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+
+const PROJECT = fromFileUrl(new URL("../../..", import.meta.url));
+/** Runs the appended command, which `--allow-run` of the tests doesn't name, with an own cache. */
+const BASH = [
+  ...["bash", "-c", 'unset DENO_DIR DENO_INSTALL_ROOT; PATH="$0:$PATH" exec "$@"'],
+  dirname(Deno.execPath()),
+];
+/** A proxy that refuses each connection, and an empty cache: nothing can be loaded. */
+const OFFLINE = { HTTPS_PROXY: "http://127.0.0.1:1", HTTP_PROXY: "http://127.0.0.1:1" };
+
+/** Unpacks an archive into a directory with spaces, moves it, and returns its new path. */
+async function unpack(homes: AgentHomes): Promise<{ list: string; project: string }> {
+  const archiveDirectory = homes.joinPath("dist");
+  await runOrThrow([Deno.execPath(), "task", "--cwd", PROJECT, "archive", archiveDirectory]);
+  const [{ name } = { name: "" }] = await Array.fromAsync(Deno.readDir(archiveDirectory));
+  const archive = join(archiveDirectory, name);
+  await fill(homes.path, { "first place": null });
+  await runOrThrow([...BASH, "tar", "-xzf", archive, "-C", homes.joinPath("first place")]);
+  const project = homes.joinPath("a project");
+  await Deno.rename(homes.joinPath("first place"), project);
+  return { list: await runOrThrow([...BASH, "tar", "-tvzf", archive]), project };
+}
+
+Deno.test("programs of the archive need no registry, and every user can read it", async () => {
+  await using homes = await AgentHomes.create();
+  const { list, project } = await unpack(homes);
+  const modes = list.trimEnd().split("\n").filter((line) =>
+    !/^(?:-rw-r--r--|drwxr-xr-x) /.test(line)
+  );
+  assertEquals(modes, []);
+  const readme = await readProjectFile("README.md");
+  const [, configuration = ""] = /### Without a checkout\n.*?^```json\n(.*?)^```$/ms.exec(readme) ??
+    [];
+  const program = `
+    import { Client, Server } from "@degu/degu";
+    import { Device } from "@degu/device";
+    import { findDiscoveryProblem } from "@degu/device/discovery";
+    import { FilesApp } from "@degu/files";
+    await using server = await Server.start(["127.0.0.1", 0], new FilesApp("served"));
+    const response = await new Client(server.address).request("GET", "/page.html");
+    console.log(await response.text(), response.headers["content-type"]);
+    console.log(typeof Device.open, typeof findDiscoveryProblem);
+    const { default: multicastDns } = await import(import.meta.resolve(
+      "./degu-0.1.0/device/vendor/multicast-dns.js",
+    ));
+    console.log(typeof multicastDns);
+  `;
+  await fill(project, { "served/page.html": "hello", "hello.ts": program });
+  for (
+    const [flags, ownConfiguration] of [
+      [["--config=degu-0.1.0/deno.json"], null],
+      [[], configuration],
+    ] as const
+  ) {
+    if (ownConfiguration !== null) await fill(project, { "deno.json": ownConfiguration });
+    const permissions = ["--allow-net=127.0.0.1", "--allow-read=."];
+    const output = await runOrThrow(
+      [Deno.execPath(), "run", "--no-prompt", "--check", ...flags, ...permissions, "hello.ts"],
+      { cwd: project, env: { ...OFFLINE, DENO_DIR: homes.joinPath("cache"), NO_COLOR: "1" } },
+    );
+    assertEquals(output, "hello text/html\nfunction function\nfunction\n");
+  }
+});
+
+Deno.test("the program of the archive is installed for two users, pairs them, and sends a file", async () => {
+  await using homes = await AgentHomes.create();
+  const { project } = await unpack(homes);
+  const installScript = await Deno.readTextFile(join(project, "degu-0.1.0/install.sh"));
+  for (const flag of await readInstallFlags()) assertStringIncludes(installScript, flag);
+  const envOf = (name: string) => ({ ...OFFLINE, HOME: homes.joinPath(name), NO_COLOR: "1" });
+  const users = ["user a", "user b"] as const;
+  for (const name of users) {
+    await fill(homes.path, { [name]: null });
+    const options = { cwd: project, env: envOf(name) };
+    await runOrThrow([...BASH, "sh", "degu-0.1.0/install.sh"], options);
+  }
+  // The installed program doesn't need the archive.
+  await Deno.remove(project, { recursive: true });
+  const start = (name: string, ...args: string[]) => {
+    const command = [...BASH, homes.joinPath(name, ".deno/bin/degu"), ...args];
+    return watch(startCommand(command, { env: envOf(name) }), "", args.join(" "));
+  };
+  const run = async (name: string, ...args: string[]) => {
+    await using agent = start(name, ...args);
+    const { code, stdout, stderr } = await agent.waitForEnd();
+    assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
+    return stdout;
+  };
+  const [one, two] = users;
+  await run(one, "init", "--name", "one");
+  await run(two, "init", "--name", "two");
+  await using inviter = start(one, "invite", "--listen", "127.0.0.1:0");
+  const line = await inviter.waitForLine();
+  await run(two, "join", line);
+  assertEquals((await inviter.waitForEnd()).code, 0);
+  const inbox = homes.joinPath("inbox");
+  await fill(homes.path, { inbox: null, "hello.txt": "hello" });
+  await using server = start(
+    one,
+    "serve",
+    "--inbox",
+    inbox,
+    "--listen",
+    "127.0.0.1:0",
+    "--no-announce",
+  );
+  const [address = ""] = /127\.0\.0\.1:\d+/.exec(await server.waitForLine("127.0.0.1")) ?? [];
+  await run(two, "put", homes.joinPath("hello.txt"), "one:", "--address", address);
+  assertEquals(await Deno.readTextFile(join(inbox, "two", "hello.txt")), "hello");
+});
+
+Deno.test("the program of the archive has source maps, copies files, and serves them in threads", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const { project } = await unpack(homes);
+  const directory = join(project, "degu-0.1.0/agent");
+  const [share, inbox, got] = [
+    homes.joinPath("share"),
+    homes.joinPath("inbox"),
+    homes.joinPath("got"),
+  ];
+  for await (const { name, isFile } of Deno.readDir(directory)) {
+    if (!isFile) continue;
+    const text = await Deno.readTextFile(join(directory, name));
+    if (name.endsWith(".js")) assertStringIncludes(text, `//# sourceMappingURL=${name}.map`);
+    assert(!text.includes(PROJECT), name);
+    assert(!/\.\.\/npm\//.test(text), name);
+  }
+
+  const flags = await readInstallFlags();
+  const start = (name: string, ...args: string[]) => {
+    const home = ["--home", homes.joinPath(name)];
+    const command = makeDenoCommand(flags, join(directory, "main.ts"), ...home, ...args);
+    const child = startCommand(command, { cwd: directory, env: { NO_COLOR: "1" } });
+    return watch(child, "", args.join(" "));
+  };
+  await fill(homes.path, { "share/a": "1", "share/sub/b": "22", "inbox": null });
+  await homes.pair("camera", "viewer");
+  const listen = ["--listen", "127.0.0.1:0", "--no-announce"];
+  await using camera = start(
+    "camera",
+    ...["serve", "--threads", "--share", share, "--inbox", inbox, ...listen],
+  );
+  const address = /127\.0\.0\.1:\d+/.exec(await camera.waitForLine("127.0.0.1"))![0];
+  for (
+    const args of [
+      ["get", "-r", "camera:", got],
+      ["put", "-r", share, "camera:copy"],
+      ["sync", "--delete", share, "camera:copy"],
+    ]
+  ) {
+    await using viewer = start("viewer", ...args, "--address", address);
+    const { code, stderr } = await viewer.waitForEnd();
+    assertEquals(code, 0, stderr);
+  }
+  assertEquals(await Deno.readTextFile(`${got}/sub/b`), "22");
+  assertEquals(await Deno.readTextFile(`${inbox}/viewer/copy/sub/b`), "22");
+  camera.kill("SIGINT");
+  assertEquals((await camera.waitForEnd()).code, 0);
+});
