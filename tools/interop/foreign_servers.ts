@@ -205,10 +205,11 @@ export async function startServer(
   }
   await kill();
   const { code, success, stdout, stderr } = await output;
-  if (code === MISSING_PROGRAM_CODE) return null;
+  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  // Node may be installed without a package that the program needs.
+  if (code === MISSING_PROGRAM_CODE || err.includes("Cannot find module")) return null;
   // Another program may use one of the ports.
   if (attempts > 1) return await startServer(foreignServer, backend, pki, dir, attempts - 1);
-  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
   const problem = problemOf({ success, code, stdout: out, stderr: err });
   throw new Error(`${name} does not listen: ${problem}`);
 }

@@ -238,7 +238,13 @@ export async function tryTransfers(
         rows[i] = [name, ...cells ?? []];
       }
     };
-    await Promise.all(Array.from({ length: CONCURRENCY }, tryRemaining));
+    const attempts = Array.from(
+      { length: CONCURRENCY },
+      () => tryRemaining().finally(() => remaining.length = 0),
+    );
+    // The other rows end before an error removes their directories.
+    await Promise.allSettled(attempts);
+    await Promise.all(attempts);
     tables.push({ header: [firstColumn, ...Object.keys(OPERATIONS)], rows, notes: notes.texts });
   }
   return tables;
@@ -328,7 +334,10 @@ async function startProxies(
     await Deno.mkdir(`${proxyDir}/files`);
     await Deno.writeTextFile(`${proxyDir}/files/digits`, "0123456789");
     const ports = { DEGU: backend, DEGU_TLS: backend };
-    const started = await startServer(proxy, ports, pki, proxyDir);
+    const started = await startServer(proxy, ports, pki, proxyDir).catch(async (error) => {
+      await kill();
+      throw error;
+    });
     if (started === null) {
       await kill();
       return null;
