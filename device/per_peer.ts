@@ -135,5 +135,5 @@ async function applyDecision(
   const decision = await result;
   if (typeof decision === "boolean") return decision;
   session.addIdentity(decision);
-  return await session.trust() === "trusted";
+  return await session.isTrusted();
 }

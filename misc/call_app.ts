@@ -94,7 +94,6 @@ export async function callApp(
     appResult = await callHandle(parts, request, session);
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
-    sessionCore.checkTrustUse(status);
     const framing = determineSentFraming(method, status, headers, response.body);
     const bytes = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(bytes, status, reason, headers, framing, "response.");

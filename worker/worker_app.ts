@@ -7,7 +7,7 @@ import {
 } from "../base/app/app_result.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import type { Request } from "../base/app/message.ts";
-import { type Session, waitForResponse } from "../base/app/session.ts";
+import { findTrust, type Session, waitForResponse } from "../base/app/session.ts";
 import { ProxyApp } from "../apps/proxy.ts";
 import {
   Connection,
@@ -274,7 +274,7 @@ class WorkerConnection implements Disposable {
 
   async #findTrust(): Promise<Trust> {
     try {
-      return await this.session.trust();
+      return await findTrust(this.session);
     } catch (error) {
       return isUnknownTrustError(error) ? "unknown" : "untrusted";
     }

@@ -11,8 +11,8 @@ export interface PeerIdentity {
   readonly signal?: AbortSignal | undefined;
   /**
    * Reports whether the peer is trusted at the time of the call. Any result but `true`, and an
-   * error, means that the peer isn't trusted. `session.trust()` calls this function, and the server
-   * calls it once before the first request.
+   * error, means that the peer isn't trusted. `session.isTrusted()` calls this function, and the
+   * server calls it once before the first request.
    *
    * A {@linkcode ResponseError} with the status 503 means that the trust can't be determined now,
    * for example because a disk can't be read: the server answers the request with 503, so that the

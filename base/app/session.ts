@@ -13,11 +13,6 @@ import {
   type PeerIdentity,
 } from "./peer_identity.ts";
 
-/**
- * - `"trusted"`: the peer has a certificate or an identity, and is trusted at this moment.
- * - `"untrusted"`: the peer was accepted, and is no longer trusted.
- * - `"anonymous"`: the peer had neither a certificate nor an identity when it was accepted.
- */
 export type TrustState = "trusted" | "untrusted" | "anonymous";
 
 /** The certificate of the trusted authority that has verified a peer's certificate. */
@@ -78,8 +73,6 @@ export interface SessionCallbacks {
    * be the last one.
    */
   onDistrust(trust: Exclude<TrustState, "trusted"> | "unknown"): void;
-  /** Called when the app answers a peer with a success that `trust()` has found untrusted. */
-  onUntrustedServed(status: number): void;
 }
 
 let coreOf: (session: object) => SessionCore | null;
@@ -110,10 +103,8 @@ export class SessionCore {
   #listenersController: AbortController | null = null;
   #isDisposed = false;
   #trustChecks: Promise<void> | null = null;
-  /** The calls of `trust()` whose results nothing has awaited; `null` before the first call. */
-  #unobservedTrusts: Set<Promise<TrustState>> | null = null;
-  /** Whether `trust()` has found that the peer is untrusted, since the last response. */
-  #isUntrustedFound = false;
+  /** Whether the peer was found untrusted: if an added identity refuses it, it isn't anonymous. */
+  #isRefused = false;
 
   constructor(
     name: string,
@@ -180,11 +171,9 @@ export class SessionCore {
    * Applies the result of `onConnect`. Returns the reason why the peer is refused; `null` if it is
    * accepted.
    *
-   * @throws {TypeError} if `onConnect` has not awaited a result of `trust()`.
    * @throws the error of the `isTrusted` of an identity.
    */
   async acceptPeer(decision: PeerIdentity | boolean): Promise<string | null> {
-    this.checkTrustUse(null);
     if (decision === false) return "refused by onConnect";
     if (decision !== true) this.identifyPeer(decision);
     for (const identity of this.#identities ?? []) {
@@ -202,44 +191,24 @@ export class SessionCore {
     for (const identity of this.#identities ?? []) {
       if (!await isTrustedBy(identity)) return "untrusted";
     }
-    const isAnonymous = this.session.peerCertificate === null && this.#identity === null;
-    return isAnonymous ? "anonymous" : "trusted";
+    return this.#hasNoIdentity ? "anonymous" : "trusted";
   }
 
-  trust(): Promise<TrustState> {
-    this.#unobservedTrusts ??= new Set();
-    const unobservedTrusts = this.#unobservedTrusts;
-    const trustPromise = this.findTrust();
-    trustPromise.then((trust) => this.#isUntrustedFound ||= trust === "untrusted", () => {});
-    const promise = ObservedPromise.observe(trustPromise, () => unobservedTrusts.delete(promise));
-    unobservedTrusts.add(promise);
-    return promise;
+  async isTrusted(): Promise<boolean> {
+    const trust = await this.findTrust();
+    if (trust === "untrusted") this.#isRefused = true;
+    return trust === "trusted";
   }
 
-  /**
-   * Checks a response, or the acceptance of a peer (`null`), against the results of `trust()`.
-   * They must all have been awaited: a promise is true in a condition, so that an app without the
-   * `await` would serve every peer. A successful response to an untrusted peer is logged, because
-   * each result is true in a condition.
-   *
-   * @throws {TypeError} if a result was not awaited.
-   */
-  checkTrustUse(status: number | null): void {
-    if (this.#unobservedTrusts === null) return;
-    const isUntrusted = this.#isUntrustedFound;
-    this.#isUntrustedFound = false;
-    if (this.#unobservedTrusts.size === 0) {
-      if (isUntrusted && status !== null && status < 400) this.callbacks?.onUntrustedServed(status);
-      return;
-    }
-    this.#unobservedTrusts.clear();
-    throw new TypeError(
-      "the app has called session.trust(), and has not awaited its result: write " +
-        '`await session.trust() === "trusted"`',
-    );
+  get #hasNoIdentity(): boolean {
+    return this.session.peerCertificate === null && this.#identity === null;
   }
 
-  /** @param replacedTrust The `trust` of a session whose method a middleware has replaced. */
+  get isAnonymous(): boolean {
+    return this.#hasNoIdentity && !this.#isRefused;
+  }
+
+  /** @param replacedTrust The trust in a session whose `isTrusted` a middleware has replaced. */
   checkTrusted(replacedTrust: (() => Promise<TrustState>) | null): Promise<void> {
     const check = this.#rejectDistrusted(replacedTrust);
     const earlierChecks = this.#trustChecks ?? undefined;
@@ -373,17 +342,22 @@ export class Session {
   }
 
   /**
-   * Resolves to whether the peer is trusted at this moment. If the app answers without having
-   * awaited the result, the server answers with 500.
+   * Whether the peer had neither a certificate nor an identity when it was accepted. An `onConnect`
+   * that returns `true` gives no identity. A peer isn't anonymous any more once
+   * {@linkcode Session.prototype.isTrusted} has found that an added identity doesn't trust it.
+   */
+  get isAnonymous(): boolean {
+    return this.#core.isAnonymous;
+  }
+
+  /**
+   * Resolves to `true` only if the peer is trusted at this moment: it has a certificate or an
+   * identity, the server still trusts the authority of its certificate, and `isTrusted` of each
+   * {@linkcode PeerIdentity} returns `true`. An anonymous peer isn't trusted.
    *
-   * - `"trusted"`: the peer has a certificate or an identity. The server still trusts the authority
-   *   of its certificate, and `isTrusted` of each {@linkcode PeerIdentity} returns `true`.
-   * - `"untrusted"`: the peer was trusted when it was accepted, and isn't trusted now. If the app
-   *   nevertheless answers with a status below 400, the server logs a line.
-   * - `"anonymous"`: the peer had neither a certificate nor an identity when it was accepted. An
-   *   `onConnect` that returns `true` gives no identity.
-   *
-   * To refuse all peers that aren't trusted, call {@linkcode Session.prototype.checkTrusted}.
+   * Await the result: a promise is true in a condition, and `!session.isTrusted()` is always false.
+   * Before a step that only trusted peers may cause, call
+   * {@linkcode Session.prototype.checkTrusted}, which also ends the session of a distrusted peer.
    *
    * @throws {ResponseError} if the trust can't be determined now: see
    * {@linkcode PeerIdentity.isTrusted}.
@@ -396,19 +370,18 @@ export class Session {
    * import { assertEquals } from "@std/assert";
    *
    * const app: App = async (_request, session) => {
-   *   const isTrusted = await session.trust() === "trusted";
-   *   return reply(200, isTrusted ? "21.5 °C, door open" : "21.5 °C");
+   *   return reply(200, await session.isTrusted() ? "21.5 °C, door open" : "21.5 °C");
    * };
    * assertEquals(await (await callApp(app, mkreq("GET", "/"))).text(), "21.5 °C");
    * ```
    */
-  trust(): Promise<"trusted" | "untrusted" | "anonymous"> {
-    return this.#core.trust();
+  async isTrusted(): Promise<boolean> {
+    return await this.#core.isTrusted();
   }
 
   /**
-   * Checks that the peer is `"trusted"` at this moment, by the rules of
-   * {@linkcode Session.prototype.trust}. Await this method right before a step that can't be
+   * Checks that the peer is trusted at this moment, by the rules of
+   * {@linkcode Session.prototype.isTrusted}. Await this method right before a step that can't be
    * undone, such as the rename at the end of an upload.
    *
    * If the peer isn't trusted, the server logs a line, and ends the session after the response,
@@ -443,14 +416,14 @@ export class Session {
    * ```
    */
   checkTrusted(): Promise<void> {
-    const isReplaced = this.trust !== Session.prototype.trust;
-    return this.#core.checkTrusted(isReplaced ? () => this.trust() : null);
+    const isReplaced = this.isTrusted !== Session.prototype.isTrusted;
+    return this.#core.checkTrusted(isReplaced ? () => findTrust(this) : null);
   }
 
   /**
    * Adds a condition for the trust in the peer, for the code between the server and an app. The
-   * server and {@linkcode Session.prototype.trust} also call the `isTrusted` of this identity, and
-   * the session ends when its `signal` is aborted. The same identity is added only once.
+   * server and {@linkcode Session.prototype.isTrusted} also call the `isTrusted` of this identity,
+   * and the session ends when its `signal` is aborted. The same identity is added only once.
    *
    * The call can only narrow the trust. `session.user` stays the `user` of the identity that
    * `onConnect` returns, and an anonymous peer stays anonymous. If `onConnect` adds an identity
@@ -600,6 +573,16 @@ export function sessionCoreOf(session: object): SessionCore | null {
   return core;
 }
 
+/**
+ * Finds the trust in the peer of a session, or of a wrapper by which a middleware narrows it.
+ *
+ * @throws the errors of {@linkcode Session.prototype.isTrusted}.
+ */
+export async function findTrust(session: Session): Promise<TrustState> {
+  if (await session.isTrusted() === true) return "trusted";
+  return session.isAnonymous === true ? "anonymous" : "untrusted";
+}
+
 export function waitForResponse(session: object): Promise<void> {
   return sessionCoreOf(session)?.waitForResponse() ??
     rejectResponse("the session is not one that a server has made");
@@ -625,34 +608,4 @@ function findUser(session: Session): string | null {
 export function formatLogName(session: Session): string {
   const user = findUser(session);
   return user === null ? `${session}` : `${printable(`${user}`)} (${session})`;
-}
-
-/** A promise that reports when its result is first awaited. */
-class ObservedPromise<T> extends Promise<T> {
-  /** `then` returns a plain promise. */
-  static override get [Symbol.species](): PromiseConstructor {
-    return Promise;
-  }
-
-  #onObserved: (() => void) | null = null;
-
-  /**
-   * Makes a promise with the result of another promise. A rejection that no code handles has no
-   * effect.
-   */
-  static observe<T>(promise: Promise<T>, onObserved: () => void): ObservedPromise<T> {
-    const observedPromise = new ObservedPromise<T>((resolve) => resolve(promise));
-    observedPromise.then(undefined, () => {});
-    observedPromise.#onObserved = onObserved;
-    return observedPromise;
-  }
-
-  override then<A = T, B = never>(
-    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
-    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<A | B> {
-    this.#onObserved?.();
-    this.#onObserved = null;
-    return super.then(onFulfilled, onRejected);
-  }
 }

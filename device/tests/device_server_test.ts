@@ -56,6 +56,7 @@ import {
   type Gate,
   ignore,
 } from "@degu/testing/until_signal.ts";
+import { describeTrust } from "@degu/testing/trust.ts";
 
 /** Makes a client with any certificate that trusts a device. */
 async function makeClient(device: Device, address: Address, cert: string, key: string) {
@@ -338,9 +339,9 @@ Deno.test("an app of a device's server can't change the user name, but may refus
     using conn = await client.connect();
     assertEquals(await (await conn.get("/")).text(), "viewer");
     const [session] = server.sessions;
-    assertEquals([session!.user, await session!.trust()], ["viewer", "trusted"]);
+    assertEquals([session!.user, await describeTrust(session!)], ["viewer", "trusted"]);
     trusts = false;
-    assertEquals(await session!.trust(), "untrusted");
+    assertEquals(await describeTrust(session!), "untrusted");
     await assertRejects(() => client.request("GET", "/"));
     trusts = true;
     session!.signal.addEventListener("abort", () => reasons.push(session!.signal.reason));

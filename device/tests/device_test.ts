@@ -27,6 +27,7 @@ import { makeDevices } from "./pairing.ts";
 import { reply } from "@degu/degu";
 import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
+import { describeTrust } from "@degu/testing/trust.ts";
 
 Deno.test("Device.open creates a device, and then opens the existing one", async () => {
   await using dir = await createTempDir();
@@ -483,7 +484,7 @@ Deno.test("peerSession makes a trusted session for which peerOf returns the peer
   const { pairedAt: _, ...peer } = peerOf(session);
   const { pairedAt: __, ...peerFields } = (await temp.devices.camera.peer("viewer"))!;
   assertEquals(peer, peerFields);
-  assertEquals([session.user, await session.trust()], ["viewer", "trusted"]);
+  assertEquals([session.user, await describeTrust(session)], ["viewer", "trusted"]);
   const response = await callApp((_request, { user }) => reply(200, user), mkreq("GET", "/"), {
     session: temp.peerSession("camera"),
   });

@@ -23,6 +23,7 @@ import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+import { describeTrust } from "@degu/testing/trust.ts";
 
 /** Resolves when a signal is aborted. */
 function untilAborted(signal: AbortSignal): Promise<void> {
@@ -97,7 +98,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
     await assertRejects(() => camera.peers(), Error, "Too many");
     assertEquals(session!.signal.aborted, false);
-    assertEquals(await session!.trust(), "untrusted"); // its own file is missing
+    assertEquals(await describeTrust(session!), "untrusted"); // its own file is missing
   }
   await withTimeout(sessionEnd, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");
@@ -152,7 +153,7 @@ Deno.test("the file of a peer is checked after its handshake and onConnect", asy
   blockingApp.release();
   assertEquals(await asking, REFUSED);
   assertEquals(setup.server.sessions.size, 0);
-  assertEquals(await session.trust(), "untrusted");
+  assertEquals(await describeTrust(session), "untrusted");
   assertEquals(peerOf(session).name, "viewer");
 });
 
@@ -175,7 +176,7 @@ Deno.test("a device that can't read whom it trusts answers with 503, and logs th
   const files = new FilesApp(dir.path, { write: true });
   const app: App = async (request, session) => {
     if (request.method === "PUT") return files.handle(request, session);
-    return reply(200, await session.trust());
+    return reply(200, await describeTrust(session));
   };
   await using setup = await setUp(app);
   const client = await setup.viewer.client("camera");
@@ -238,7 +239,7 @@ Deno.test("a peer that is forgotten and paired again at once loses its earlier s
   assertEquals(blockingApp.sessions.length, 2);
   for (const session of blockingApp.sessions) {
     assertMatch(String(session.signal.reason), /forgotten/);
-    assertEquals(await session.trust(), "untrusted");
+    assertEquals(await describeTrust(session), "untrusted");
   }
   blockingApp.release();
   assertEquals(await asking, REFUSED);
@@ -287,7 +288,7 @@ Deno.test("a check that detects a forgotten peer ends all sessions of that peer 
   for (const conn of [firstConnection, secondConnection]) await conn.get("/");
   const sessions = [...server.sessions];
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  assertEquals(await sessions[0]!.trust(), "untrusted");
+  assertEquals(await describeTrust(sessions[0]!), "untrusted");
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
 });
 

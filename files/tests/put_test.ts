@@ -282,15 +282,22 @@ Deno.test("PUT rejects a malformed or wrong header, and changes no file", async 
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("only `trusted` and `anonymous` of a session's trust() allow a change, also of a session that a middleware has made", async () => {
+Deno.test("only a session that is trusted or anonymous may change files, also a session that a middleware has made", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
-  const rows: readonly (readonly [trust: (() => unknown) | undefined, status: number])[] = [
-    [() => Promise.resolve("trusted"), 201],
-    [() => "trusted", 204],
-    [() => Promise.resolve("anonymous"), 204],
+  type Row = readonly [
+    isTrusted: (() => unknown) | undefined,
+    status: number,
+    isAnonymous?: unknown,
+  ];
+  const rows: readonly Row[] = [
+    [() => Promise.resolve(true), 201],
+    [() => true, 204],
+    [() => Promise.resolve(false), 204, true],
+    [() => Promise.resolve(false), 403, "true"],
     [undefined, 403],
-    ...["untrusted", true, false, undefined, null, 1, "true", {}].map((value) =>
+    [undefined, 403, true],
+    ...["trusted", false, undefined, null, 1, "true", {}].map((value) =>
       [() => Promise.resolve(value), 403] as const
     ),
     [() => undefined, 403],
@@ -301,10 +308,10 @@ Deno.test("only `trusted` and `anonymous` of a session's trust() allow a change,
     [() => Promise.reject(new ResponseError(reply(403))), 403],
     [() => Promise.reject(new ResponseError(reply(503))), 503],
   ];
-  for (const [trust, expected] of rows) {
-    const session = { user: null, signal: AbortSignal.any([]), trust } as unknown as Session;
-    const [status] = await app.handle(mkreq("PUT", "/a", {}, "x"), session);
-    assertEquals(status, expected, `${trust}`);
+  for (const [isTrusted, expected, isAnonymous = false] of rows) {
+    const session = { user: null, signal: AbortSignal.any([]), isTrusted, isAnonymous };
+    const [status] = await app.handle(mkreq("PUT", "/a", {}, "x"), session as unknown as Session);
+    assertEquals(status, expected, `${isTrusted}`);
   }
 });
 
@@ -349,29 +356,29 @@ const makeRenameError = () => Object.assign(new Error("refused (os error 18)"), 
 Deno.test("a peer that is no longer trusted after the copy on a disk that refuses the rename changes nothing", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
-  let trust = "trusted";
+  let isTrusted = true;
   using _patch = patch(Deno, "renameSync", () => () => {
-    trust = "untrusted";
+    isTrusted = false;
     throw makeRenameError();
   });
   const signal = AbortSignal.any([]);
-  const session = { user: null, signal, trust: () => trust } as unknown as Session;
+  const session = { user: null, signal, isTrusted: () => isTrusted } as unknown as Session;
   const [status] = await app.handle(mkreq("PUT", "/sub/a", {}, "x"), session);
-  assertEquals([status, trust], [403, "untrusted"]);
+  assertEquals([status, isTrusted], [403, false]);
   assertEquals(await listVisible(dir.path), []);
 });
 
 /** A session with its own methods, by which a middleware narrows the trust. */
-const WRAPPERS: [label: string, wrap: (session: Session, trust: () => unknown) => Session][] = [
-  ["a Proxy", (session, trust) =>
+const WRAPPERS: [label: string, wrap: (session: Session, isTrusted: () => unknown) => Session][] = [
+  ["a Proxy", (session, isTrusted) =>
     new Proxy(session, {
       get(target, name) {
-        if (name === "trust") return trust;
+        if (name === "isTrusted") return isTrusted;
         const value = Reflect.get(target, name, target);
         return typeof value === "function" ? value.bind(target) : value;
       },
     })],
-  ["a replaced method", (session, trust) => Object.assign(session, { trust })],
+  ["a replaced method", (session, isTrusted) => Object.assign(session, { isTrusted })],
 ];
 
 Deno.test("a middleware can narrow the trust that a FilesApp requires", async (t) => {
@@ -381,8 +388,8 @@ Deno.test("a middleware can narrow the trust that a FilesApp requires", async (t
     const app: AppObject = {
       onConnect: () => ({ user: "anna" }),
       handle(request, session) {
-        const trust = () => request.headers["x-key"] === "good" ? "trusted" : "untrusted";
-        return files.handle(request, wrap(session, trust));
+        const isTrusted = () => request.headers["x-key"] === "good";
+        return files.handle(request, wrap(session, isTrusted));
       },
     };
     await using serving = serve(app);

@@ -388,10 +388,6 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     void this.#linger({ keepsSlot: false });
   }
 
-  onUntrustedServed(status: number): void {
-    this.#peerTrust.log(`trust() found that the peer is untrusted; the app has answered ${status}`);
-  }
-
   /**
    * Checks that the peer is still trusted: trust may have been withdrawn while the connection
    * waited for a slot or for `onConnect`.
@@ -595,7 +591,6 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     // If the response can't be sent, `#failResponse` cancels the body of this value.
     exchange.appResult = response;
     const { status, reason, headers } = response;
-    this.#sessionCore.checkTrustUse(status);
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { unframedNull } = this.#context;
     const framing = exchange.unframedBody === null

@@ -43,6 +43,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
+import { describeTrust } from "@degu/testing/trust.ts";
 
 /** Functions that make a request with a body of two pieces, of known length or in two chunks. */
 const uploads: Record<string, () => ReturnType<typeof mkreq>> = {
@@ -145,7 +146,7 @@ Deno.test("callApp calls onConnect unless the options have the peer", async () =
 });
 
 const showUser: AppFunction = async (_request, session) =>
-  reply(200, `${session.user} ${await session.trust()}`);
+  reply(200, `${session.user} ${await describeTrust(session)}`);
 
 /** Asserts that a promise rejects with exactly this class, and a message with this start. */
 async function assertFails(promise: Promise<unknown>, beginning: string) {
@@ -360,7 +361,7 @@ Deno.test("callApp makes a session from properties", async () => {
   const values: unknown[] = [];
   const app: App = async (_request, session) => {
     values.push(session.address, session.peerCertificate, session.user, session.store);
-    values.push(await session.trust());
+    values.push(await describeTrust(session));
     session.store.set("seen", true);
     return reply(204);
   };
@@ -394,11 +395,11 @@ Deno.test("mkSession makes a session with its fields, and otherwise an anonymous
   const session = mkSession({ logName: "peer 1", address: ["::1", 80], user: "anna", store });
   assertEquals([`${session}`, session.address, session.user], ["peer 1", ["::1", 80], "anna"]);
   assertStrictEquals(session.store, store);
-  assertEquals(await session.trust(), "trusted");
+  assertEquals(await describeTrust(session), "trusted");
   for (const empty of [mkSession(), mkSession({})]) {
     const { address, peerCertificate, user, store } = empty;
     assertEquals([`${empty}`, address, peerCertificate, user], ["test", null, null, null]);
-    assertEquals([store.size, await empty.trust()], [0, "anonymous"]);
+    assertEquals([store.size, await describeTrust(empty)], [0, "anonymous"]);
   }
 });
 
@@ -412,7 +413,7 @@ Deno.test("the trust of a session of mkSession is what isTrusted returns", async
   await testEachRow(t, rows, async (_label, isTrusted, trust) => {
     for (const user of [undefined, "anna"]) {
       const session = mkSession({ user, isTrusted: isTrusted as () => boolean });
-      assertEquals([session.user, await session.trust()], [user ?? null, trust]);
+      assertEquals([session.user, await describeTrust(session)], [user ?? null, trust]);
     }
   });
 });

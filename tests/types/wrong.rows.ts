@@ -287,15 +287,9 @@ a check of trust as a condition | TS1345
 +   return reply(200);
 + };
 
-the trust compared without await | TS2367
-- const guarded: App = (_request, session) =>
--   session.trust() === "trusted" ? reply(200) : reply(403);
-+ const guarded: App = async (_request, session) =>
-+   await session.trust() === "trusted" ? reply(200) : reply(403);
-
 the trust as a condition without await | TS2801
-- if (session.trust()) reply(200);
-+ if (await session.trust() === "trusted") reply(200);
+- if (session.isTrusted()) reply(200);
++ if (await session.isTrusted()) reply(200);
 
 a context without authorities | Property 'caFile' is missing
 - (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });
@@ -327,16 +321,6 @@ an identity whose name may be missing | undefined
 +   onConnect: ({ peerCertificate }) =>
 +     peerCertificate !== null && { user: peerCertificate.publicKey256 },
 + });
-
-the trust in a switch without await | TS2678
-- switch (session.trust()) {
--   case "trusted":
--     reply(200);
-- }
-+ switch (await session.trust()) {
-+   case "trusted":
-+     reply(200);
-+ }
 
 a session whose trust is a value | TS2322
 - await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });

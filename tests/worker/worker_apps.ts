@@ -6,6 +6,7 @@ import { ResponseError } from "@degu/internal/base/app/app_result.ts";
 import { Body, BodyIter, ChunkedBodyIter, ContentRange, Range, SuffixRange } from "@degu/degu/base";
 import type { App, AppFunction, Request, Session } from "@degu/degu/server";
 import { oddAnswers } from "./odd_answers.ts";
+import { describeTrust } from "@degu/testing/trust.ts";
 
 const post = (message: unknown) => Reflect.get(globalThis, "postMessage")(message);
 
@@ -156,14 +157,9 @@ const paths: Record<string, AppFunction> = {
     session.close(new Error("not wanted"));
     return reply(200);
   },
-  trust: async (_request, session) => reply(200, await session.trust()),
+  trust: async (_request, session) => reply(200, await describeTrust(session)),
   async trusts(_request, session) {
-    return reply(200, `${await Promise.all([1, 2, 3].map(() => session.trust()))}`);
-  },
-  async unawaitedTrust(_request, session) {
-    await Promise.resolve();
-    session.trust();
-    return reply(200);
+    return reply(200, `${await Promise.all([1, 2, 3].map(() => session.isTrusted()))}`);
   },
   async checkTrusted(_request, session) {
     await session.checkTrusted();

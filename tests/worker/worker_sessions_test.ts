@@ -249,14 +249,14 @@ Deno.test("each session has the name of its own peer, and a new name begins a ne
   assertEquals(await describe({}), ["bob", 0]);
 });
 
-Deno.test("calls of trust() at a time get the trust at the time of each call", async () => {
+Deno.test("calls of isTrusted() at a time get the trust at the time of each call", async () => {
   await using worker = await startApp(new RecordingLogger());
   const answers = [true, true, false, true];
   await using serving = serve({
     onConnect: () => ({ user: "anna", isTrusted: () => answers.shift() ?? false }),
     handle: (request, session) => worker.handle(request, session),
   });
-  assertEquals(await text(serving.makeClient().get("/trusts")), "trusted,untrusted,trusted");
+  assertEquals(await text(serving.makeClient().get("/trusts")), "true,false,true");
 });
 
 Deno.test("the worker answers for each host that the server in front serves, and over TLS", async () => {

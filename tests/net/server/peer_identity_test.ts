@@ -6,6 +6,7 @@ import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { describeTrust } from "@degu/testing/trust.ts";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;
 
@@ -97,14 +98,14 @@ Deno.test("the identities of a table must name the same user, and each must trus
     using conn = await serving.makeClient().connect();
     assertEquals(await (await conn.get("/")).text(), user);
     const [session] = serving.server.sessions;
-    assertEquals(await session!.trust(), user === "null" ? "anonymous" : "trusted");
+    assertEquals(await describeTrust(session!), user === "null" ? "anonymous" : "trusted");
     isTrusted = false;
     const expected = returned.includes(watched)
       ? "untrusted"
       : user === "null"
       ? "anonymous"
       : "trusted";
-    assertEquals(await session!.trust(), expected);
+    assertEquals(await describeTrust(session!), expected);
     isTrusted = true;
   });
 });
@@ -122,7 +123,7 @@ Deno.test("each identity's signal ends the session with its reason", async () =>
     const reason = new Error("revoked");
     controllers[index]!.abort(reason);
     assertEquals(session!.signal.reason, reason);
-    assertEquals(await session!.trust(), "untrusted");
+    assertEquals(await describeTrust(session!), "untrusted");
     await assertRejects(() => conn.get("/"));
   }
 });
@@ -163,7 +164,8 @@ Deno.test("addIdentity narrows the trust, and gives an anonymous peer neither a 
         session.addIdentity(added);
         return returned;
       },
-      handle: async (_request, session) => reply(200, `${session.user} ${await session.trust()}`),
+      handle: async (_request, session) =>
+        reply(200, `${session.user} ${await describeTrust(session)}`),
     });
     assertEquals(await (await serving.makeClient().request("GET", "/")).text(), trust);
   });
@@ -181,7 +183,7 @@ Deno.test("an added identity that stops trusting a peer makes the peer untrusted
         onConnect: () => returned,
         async handle(_request, session) {
           session.addIdentity({ user: "list", isTrusted: isTrusted as () => boolean });
-          return reply(200, await session.trust());
+          return reply(200, await describeTrust(session));
         },
       });
       assertEquals(await (await serving.makeClient().request("GET", "/")).text(), "untrusted");

@@ -1,4 +1,4 @@
-/** `session.trust()` and `session.checkTrusted()`: their results, and apps that don't use them. */
+/** `session.isTrusted()`, `session.isAnonymous` and `session.checkTrusted()`. */
 import { type App, Client, ProxyApp, reply, ResponseError, routes, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
@@ -14,10 +14,9 @@ import {
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { describeTrust } from "@degu/testing/trust.ts";
 
-const showTrust: App = async (_request, session) => reply(200, await session.trust());
-
-const UNTRUSTED = { session: { isTrusted: () => false } };
+const showTrust: App = async (_request, session) => reply(200, await describeTrust(session));
 
 Deno.test("a peer without an identity is anonymous, whatever onConnect does to accept it", async () => {
   for (const onConnect of [undefined, () => true, () => Promise.resolve(true)]) {
@@ -48,10 +47,10 @@ Deno.test("a peer that loses its trust is untrusted, and never anonymous", async
   assertEquals(await (await conn.get("/")).text(), "trusted");
   const [session] = serving.server.sessions;
   for (value of values) {
-    assertEquals(await session!.trust(), value === true ? "trusted" : "untrusted");
+    assertEquals(await describeTrust(session!), value === true ? "trusted" : "untrusted");
   }
   controller.abort();
-  assertEquals(await session!.trust(), "untrusted");
+  assertEquals(await describeTrust(session!), "untrusted");
 });
 
 Deno.test("checkTrusted refuses an anonymous peer with 403, logs it once, and the session goes on", async () => {
@@ -74,127 +73,18 @@ Deno.test("checkTrusted refuses an anonymous peer with 403, logs it once, and th
   );
 });
 
-/** Apps that call `trust()`, and don't await its result. */
-const UNAWAITED: [label: string, handle: App][] = [
-  ["a negation", (_request, session) => {
-    if (!session.trust()) return reply(403);
-    return reply(200);
-  }],
-  ["nothing", (_request, session) => {
-    session.trust();
-    return reply(200);
-  }],
-  ["a response that is thrown", (_request, session) => {
-    session.trust();
-    throw new ResponseError(reply(200));
-  }],
-  ["a Proxy", (_request, session) => {
-    const proxy = new Proxy(session, {
-      get: (target, name) => {
-        const value = Reflect.get(target, name, target);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
-    return !proxy.trust() ? reply(403) : reply(200);
-  }],
-  [
-    "a wrapper of an app",
-    wrapApp(() => reply(200), (next, _request, session) => {
-      if (!session.trust()) return reply(403);
-      return next();
-    }),
-  ],
-];
-
-Deno.test("an app that doesn't await trust() answers with 500, and logs its mistake", async (t) => {
-  const problem = "the app has called session.trust(), and has not awaited its result";
-  await testEachRow(t, UNAWAITED, async (_label, app) => {
-    await using serving = serve(app);
-    assertEquals((await serving.makeClient().get("/")).status, 500);
-    assertStringIncludes((await serving.logger.waitFor("error"))[0]!, problem);
-    for (const options of [{}, UNTRUSTED]) {
-      await assertRejects(() => callApp(app, mkreq("GET", "/"), options), TypeError, problem);
-    }
-  });
-});
-
-Deno.test("a destructured trust() or checkTrusted(), and an inherited one, throws", async () => {
+Deno.test("a destructured isTrusted() or checkTrusted(), and an inherited one, throws", async () => {
   const apps: App[] = [
-    async (_request, { trust }) => reply(200, await trust()),
+    async (_request, { isTrusted }) => reply(200, `${await isTrusted()}`),
     (_request, { checkTrusted }) => {
       checkTrusted();
       return reply(200);
     },
     async (_request, session) => {
-      return reply(200, await (Object.create(session) as Session).trust());
+      return reply(200, `${await (Object.create(session) as Session).isTrusted()}`);
     },
   ];
   for (const app of apps) await assertRejects(() => callApp(app, mkreq("GET", "/")), TypeError);
-});
-
-Deno.test("an onConnect that doesn't await trust() refuses the peer", async () => {
-  await using serving = serve({
-    onConnect: (session) => !session.trust() ? false : true,
-    handle: () => reply(200),
-  });
-  await assertRejects(() => serving.makeClient().get("/"));
-  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "has not awaited its result");
-});
-
-Deno.test("a body without trust() is disposed of if its trust was not awaited", async () => {
-  let isCanceled = false;
-  const app: App = (_request, session) => {
-    session.trust();
-    return reply(200, new ReadableStream({ cancel: () => void (isCanceled = true) }) as never);
-  };
-  await using serving = serve(app);
-  assertEquals((await serving.makeClient().get("/")).status, 500);
-  assertEquals(isCanceled, true);
-});
-
-Deno.test("trust() may be awaited in every way", async () => {
-  const apps: App[] = [
-    (_request, session) => session.trust().then((trust) => reply(200, trust)),
-    async (_request, session) => {
-      const [trust] = await Promise.all([session.trust(), session.trust()]);
-      return reply(200, trust);
-    },
-    async (_request, session) => {
-      const trust = session.trust();
-      await Promise.resolve();
-      return reply(200, await trust);
-    },
-    (_request, session) => {
-      session.trust().catch(() => {});
-      return reply(200, "anonymous");
-    },
-  ];
-  for (const app of apps) {
-    await using serving = serve(app);
-    using conn = await serving.makeClient().connect();
-    for (let i = 0; i < 3; i++) assertEquals(await (await conn.get("/")).text(), "anonymous");
-    assertEquals(serving.logger.messagesOf("error"), []);
-  }
-});
-
-Deno.test("an app that answers an untrusted peer with a success is logged", async () => {
-  let isTrusted = true;
-  await using serving = serve({
-    onConnect: () => ({ user: "anna", isTrusted: () => isTrusted }),
-    async handle(request, session) {
-      // The mistake: a text is true.
-      if (!await session.trust()) return reply(403);
-      return reply(request.path[0] === "none" ? 404 : 200);
-    },
-  });
-  using conn = await serving.makeClient().connect();
-  await conn.get("/");
-  isTrusted = false;
-  await conn.get("/none");
-  assertEquals(serving.logger.messagesOf("info"), []);
-  await conn.get("/");
-  const [line] = await serving.logger.waitFor("info");
-  assertStringIncludes(line!, "trust() found that the peer is untrusted; the app has answered 200");
 });
 
 /** Makes an identity whose trust can't be determined while the condition is true. */
@@ -208,38 +98,32 @@ function trustUnless(isUnknown: () => boolean) {
   };
 }
 
-Deno.test("a result that can't be read is 503, and its rejection doesn't end the process", async () => {
+Deno.test("a trust that can't be read is 503", async () => {
   let isUnknown = false;
-  let isAwaited = true;
   await using serving = serve({
     onConnect: () => trustUnless(() => isUnknown),
     async handle(_request, session) {
       isUnknown = true;
-      const trust = session.trust();
-      return reply(200, isAwaited ? await trust : "");
+      return reply(200, `${await session.isTrusted()}`);
     },
   });
-  for (const status of [503, 500]) {
-    isUnknown = false;
-    assertEquals((await serving.makeClient().get("/")).status, status);
-    isAwaited = false;
-  }
+  assertEquals((await serving.makeClient().get("/")).status, 503);
   const [line] = serving.logger.messagesOf("warn");
   assertStringIncludes(line!, "the app failed: ResponseError: the app answers 503");
 });
 
-Deno.test("checkTrusted follows a trust() that a middleware has replaced", async () => {
+Deno.test("checkTrusted follows an isTrusted() that a middleware has replaced", async () => {
   const results: (() => unknown)[] = [
-    () => "untrusted",
-    () => Promise.resolve("trust"),
+    () => false,
+    () => Promise.resolve("true"),
     () => Promise.reject(new Error("EIO")),
     () => undefined,
   ];
-  for (const trust of results) {
+  for (const isTrusted of results) {
     await using serving = serve({
       onConnect: () => ({ user: "anna" }),
       async handle(_request, session) {
-        Object.assign(session, { trust });
+        Object.assign(session, { isTrusted });
         await session.checkTrusted();
         return reply(200);
       },

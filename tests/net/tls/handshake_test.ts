@@ -43,6 +43,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { needsOpenssl, runWithInput } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
+import { describeTrust } from "@degu/testing/trust.ts";
 
 const pki = await openSharedPki();
 
@@ -436,10 +437,10 @@ Deno.test(
 
 // ───────────────────────── optional certificates
 
-/** An app that responds with the key of the client's certificate, and with session.trust(). */
+/** An app that responds with the key of the client's certificate, and with describeTrust(session). */
 const app: App = async (_request, session) => {
   const key = session.peerCertificate?.publicKey256 ?? "none";
-  return [200, "OK", { key, trust: await session.trust() }, null];
+  return [200, "OK", { key, trust: await describeTrust(session) }, null];
 };
 const requestingConfigs = {
   serverSslconfig: { ...pki.serverSslconfig, allowUnauthenticatedClients: true },
@@ -484,7 +485,7 @@ Deno.test("a client with a certificate is trusted only while its authority is tr
     ...requestingConfigs.serverSslconfig,
     caFile: otherPki.serverSslconfig.caFile,
   });
-  assertEquals(await session!.trust(), "untrusted");
+  assertEquals(await describeTrust(session!), "untrusted");
   await assertRejects(() => identifiedConn.get("/"));
   assertEquals((await anonymous.get("/")).headers.trust, "anonymous");
   const { headers } = await endpoint.client.get("/");
