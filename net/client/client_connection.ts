@@ -195,12 +195,14 @@ export class IdleRead {
 
   /**
    * Waits a short time for the end of the connection behind bytes that arrived before the first
-   * request; resolves to whether it has ended.
+   * request; resolves to whether it has ended. An abort ends the wait.
    */
-  async waitForEnd(): Promise<boolean> {
+  async waitForEnd(signal: AbortSignal | undefined): Promise<boolean> {
     const { readBuffer } = this.#transport;
     const expired = Promise.withResolvers<undefined>();
-    const timer = setTimeout(() => expired.resolve(undefined), MAX_END_MILLISECONDS);
+    const expire = () => expired.resolve(undefined);
+    const timer = setTimeout(expire, MAX_END_MILLISECONDS);
+    signal?.addEventListener("abort", expire);
     try {
       for (;;) {
         // No read is possible when the buffer is full.
@@ -210,6 +212,7 @@ export class IdleRead {
       }
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", expire);
     }
   }
 
@@ -572,7 +575,7 @@ export class ConnectionCore {
     const idleRead = this.#idleRead;
     const preamble = findPreamble(method, idleRead.earlyBytes!);
     if (preamble !== null && preamble.status >= 400) {
-      const hasEnded = hasConnectionClose(preamble.headers) || await idleRead.waitForEnd();
+      const hasEnded = hasConnectionClose(preamble.headers) || await idleRead.waitForEnd(signal);
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (hasEnded && !this.isClosed) {
         this.#lastExchangeReason = "refused connection";

@@ -3,6 +3,7 @@
  * error as soon as it has accepted a connection, and closes.
  */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import { createFetch, ProxyApp } from "@degu/degu";
 import { type BodyOut, type Method, ProtocolError } from "@degu/degu/base";
 import { Client, type Connection, ConnectionPool, isTransient, retry } from "@degu/degu/client";
@@ -159,6 +160,28 @@ Deno.test("the body of a request that was answered before it is canceled, and it
   assertEquals((await conn.put("/", {}, source.stream)).status, 503);
   assert(source.isCanceled);
   await conn.requestSent;
+});
+
+Deno.test("an abort ends the wait for the end of the connection behind an error response before the first request, at once", async () => {
+  using server = new RawServer();
+  const bytes = `${BUSY}content-length: 4\r\n\r\nbusy`;
+  for (const [method, body] of REQUESTS) {
+    const { conn, peer } = await connectAfter(server, bytes, "open");
+    const reason = new Error("stop");
+    const controller = new AbortController();
+    {
+      // Without the abort, the wait would end after a time that doesn't pass here.
+      using _time = new FakeTime();
+      const { signal } = controller;
+      const requesting = conn.request(method as "PUT", "/", {}, body, { signal });
+      const outcome = catchRejection(requesting, method);
+      await waitForTick();
+      controller.abort(reason);
+      assertEquals(await outcome, reason);
+    }
+    conn.close();
+    await peer.assertClosedSilently(method);
+  }
 });
 
 Deno.test("over TLS, an error response before the first request is its response", async () => {
