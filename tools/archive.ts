@@ -92,8 +92,12 @@ async function makeInstallScript(version: string): Promise<string> {
 # Installs degu for this user, with the permissions in agent/docs/guide.md: sh install.sh
 set -eu
 target=\${DENO_INSTALL_ROOT:-$HOME/.deno}/lib/degu-${version}
-mkdir -p "$target"
-cp -R "$(dirname -- "$0")/agent/." "$target"
+rm -rf "$target.new"
+mkdir -p "$target.new"
+cp -R "$(dirname -- "$0")/agent/." "$target.new"
+# An earlier installation may have modules of other names.
+rm -rf "$target"
+mv "$target.new" "$target"
 exec deno install --global --force --name degu ${flags} \\
   --no-config "$target/main.ts"
 `;

@@ -5,7 +5,7 @@ import { makeDenoCommand, runOrThrow, startCommand } from "@degu/testing/command
 import { fill } from "@degu/testing/directories.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 const PROJECT = fromFileUrl(new URL("../../..", import.meta.url));
 /** Runs the appended command, which `--allow-run` of the tests doesn't name, with an own cache. */
@@ -78,9 +78,12 @@ Deno.test("the program of the archive is installed for two users, pairs them, an
   const envOf = (name: string) => ({ ...OFFLINE, HOME: homes.joinPath(name), NO_COLOR: "1" });
   const users = ["user a", "user b"] as const;
   for (const name of users) {
-    await fill(homes.path, { [name]: null });
+    // Another build of this version was installed before.
+    const oldModule = `${name}/.deno/lib/degu-0.1.0/chunk-OLD.js`;
+    await fill(homes.path, { [oldModule]: "" });
     const options = { cwd: project, env: envOf(name) };
     await runOrThrow([...BASH, "sh", "degu-0.1.0/install.sh"], options);
+    await assertRejects(() => Deno.stat(homes.joinPath(oldModule)), Deno.errors.NotFound);
   }
   // The installed program doesn't need the archive.
   await Deno.remove(project, { recursive: true });
