@@ -60,7 +60,7 @@ const VAGUE_TRANSFER_CODES = new Set<TransferErrorCode>([
 
 /** All other codes of pairings mean that this device was refused. */
 const CODES_BY_PAIRING_CODE: Partial<Record<PairingErrorCode, ErrorCode>> = {
-  NOT_A_LINE: "USAGE",
+  NOT_AN_INVITATION: "USAGE",
   GARBLED: "USAGE",
   OTHER_VERSION: "USAGE",
   EXPIRED: "USAGE",

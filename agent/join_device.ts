@@ -62,7 +62,7 @@ export function printPairing(output: Output, { name, id, addresses }: Peer): voi
 
 function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): unknown {
   if (!(error instanceof PairingError)) return error;
-  const text = error.code === "NOT_A_LINE"
+  const text = error.code === "NOT_AN_INVITATION"
     ? `: ${noLine}`
     : error.reason === "line unusable" && unusableLine !== undefined
     ? `; ${unusableLine}`

@@ -205,7 +205,7 @@ export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]
 };
 
 /** Describes an entry that is neither a file nor a directory, for the text `NAME is …`. */
-export function describeOtherEntry(reason: DirectoryEntry["reason"], peer: string): string {
+export function describeUncopiedEntry(reason: DirectoryEntry["reason"], peer: string): string {
   return reason === "unreadable" ? `an entry that ${peer} may not read` : OTHER_REASONS[reason!];
 }
 
@@ -369,7 +369,7 @@ export class RemoteFiles implements Disposable {
     const advice = reason === "unreadable"
       ? `: change its permissions on ${this.connections.peer}`
       : OTHER_ADVICE[reason] ?? "";
-    const problem = `${describeOtherEntry(reason, this.connections.peer)}${advice}`;
+    const problem = `${describeUncopiedEntry(reason, this.connections.peer)}${advice}`;
     throw new Failure(`${this.quoteName(names)} is ${problem}`);
   }
 

@@ -117,7 +117,7 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
 
 const MAX_SILENCE_SECONDS = 60;
 const DEFAULT_FIND_AFTER_SECONDS = 2;
-const MAX_FIND_AFTER_SECONDS = 60;
+const MAX_SEARCH_DELAY_SECONDS = 60;
 
 function noAddressError({ name }: Peer): DeviceError {
   return new DeviceError(
@@ -176,7 +176,7 @@ export function makeDeviceClient(
     }
   }
   if (find !== null) checkFunction("find", find);
-  makeNumberCheck(0, MAX_FIND_AFTER_SECONDS)("findAfter", findAfter);
+  makeNumberCheck(0, MAX_SEARCH_DELAY_SECONDS)("findAfter", findAfter);
   if (maxSilence !== undefined) makeNumberCheck(1, MAX_SILENCE_SECONDS)("maxSilence", maxSilence);
   const [firstAddress] = addresses ?? peer.addresses;
   if (firstAddress === undefined && find === null) throw noAddressError(peer);

@@ -3,7 +3,7 @@ import { DeguError } from "@degu/degu/base";
 /**
  * The reason why two devices were not paired.
  *
- * - `"NOT_A_LINE"`: the text is not the line of an invitation.
+ * - `"NOT_AN_INVITATION"`: the text is not the line of an invitation.
  * - `"GARBLED"`: a part of the line is missing, or was changed on the way.
  * - `"OTHER_VERSION"`: another version of Degu has made the line.
  * - `"EXPIRED"`: the line expired more than a day ago, by the clock of this device.
@@ -20,7 +20,7 @@ import { DeguError } from "@degu/degu/base";
  * - `"NAME_TAKEN"`: another peer, or this device, has the name `peerName`.
  */
 export type PairingErrorCode =
-  | "NOT_A_LINE"
+  | "NOT_AN_INVITATION"
   | "GARBLED"
   | "OTHER_VERSION"
   | "EXPIRED"

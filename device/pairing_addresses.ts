@@ -216,7 +216,7 @@ const NETWORK_CARDS = /^(?:e[nt]|wl|ww|usb|Ethernet|LAN|Wi-?Fi)/i;
  * The number of addresses of an interface that precede the first address of a less likely class of
  * interfaces.
  */
-const CLASS_RANKS = 2;
+const ADDRESSES_BEFORE_NEXT_CLASS = 2;
 
 function rankInterface(name: string): number {
   if (VIRTUAL_INTERFACES.test(name)) return 2;
@@ -237,7 +237,12 @@ export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
   const rankedEntries = [...entriesByInterface].flatMap(([name, entries]) => {
     const interfaceRank = rankInterface(name);
     return sortByNetwork(entries).map(({ entry, kind }, index) => {
-      return { entry, kind, interfaceRank, rank: index + CLASS_RANKS * interfaceRank };
+      return {
+        entry,
+        kind,
+        interfaceRank,
+        rank: index + ADDRESSES_BEFORE_NEXT_CLASS * interfaceRank,
+      };
     });
   });
   rankedEntries.sort((a, b) =>

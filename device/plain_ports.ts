@@ -137,7 +137,7 @@ export class PlainPorts {
   readonly #confirm: ConfirmNumber | undefined;
   readonly #lineStateMachine: StateMachine<LineState, LineEvent>;
   readonly #connections = new PairingConnections();
-  readonly #exhausted = Promise.withResolvers<void>();
+  readonly #numbersUsedUp = Promise.withResolvers<void>();
   #lastAttempt: NumberAttempt | null = null;
   #tryCount = 0;
 
@@ -164,7 +164,7 @@ export class PlainPorts {
   }
 
   get exhausted(): Promise<void> {
-    return this.#exhausted.promise;
+    return this.#numbersUsedUp.promise;
   }
 
   /** @param port The port for TLS on the same host. */
@@ -290,7 +290,7 @@ export class PlainPorts {
     const problem =
       `${MAX_TRIES} numbers were not confirmed, so no device can join by a number: invite again, or use the line`;
     logger.warn(`invitation: ${problem}`, { error: new PairingError("NOT_OPEN", problem) });
-    this.#exhausted.resolve();
+    this.#numbersUsedUp.resolve();
   }
 }
 

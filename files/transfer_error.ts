@@ -32,7 +32,7 @@ export function responseError(
   const text = `the server responded with ${`${status} ${reason}`.trimEnd()}: ${hint}`;
   return code === null
     ? statusError(method, uri, text, response)
-    : makeCodedError(code, method, uri, text, response);
+    : codedError(code, method, uri, text, response);
 }
 
 /** Returns the code of a status that a `FilesApp` sends for a single reason; otherwise `null`. */
@@ -90,7 +90,7 @@ function statusError(
   return isTransient(getError) ? transience.set(error, true) : error;
 }
 
-function makeCodedError(
+function codedError(
   code: TransferErrorCode,
   method: Method,
   uri: string,
@@ -142,12 +142,12 @@ export function remoteDiskFullError(
   const free = freeBytesOf(response.headers);
   const text = `the server has too little space for the remaining ${needed} bytes` +
     `${free === null ? "" : `: ${free} are free`}; free space on the server and call again`;
-  return makeCodedError("DISK_FULL", method, uri, text, response, needed);
+  return codedError("DISK_FULL", method, uri, text, response, needed);
 }
 
 export function remoteChangedError(uri: string, response: ReceivedStatus): TransferError {
   const code = isAddOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
-  return makeCodedError(code, "PUT", uri, CODE_HINTS[code]!, response);
+  return codedError(code, "PUT", uri, CODE_HINTS[code]!, response);
 }
 
 export function toBadNameOrInUseError(

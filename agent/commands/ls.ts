@@ -4,7 +4,7 @@ import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";
 import {
   checkNoWildcard,
-  describeOtherEntry,
+  describeUncopiedEntry,
   findLeadingSlashNote,
   parseRemotePath,
   RemoteFiles,
@@ -31,7 +31,7 @@ export async function ls(
   );
   for (const { name, kind, size, modified, reason } of entries) {
     if (kind === "other" && !context.output.json) {
-      context.output.warn(`${name} is ${describeOtherEntry(reason, files.connections.peer)}`);
+      context.output.warn(`${name} is ${describeUncopiedEntry(reason, files.connections.peer)}`);
       continue;
     }
     const shownName = kind === "directory" ? `${name}/` : name;

@@ -9,7 +9,7 @@ import { checkDeleting } from "../deletions.ts";
 import { explainTransfer } from "../transfer_errors.ts";
 import {
   checkNotReserved,
-  describeOtherEntry,
+  describeUncopiedEntry,
   findLeadingSlashNote,
   KEPT_DIRECTORY,
   parseRemotePaths,
@@ -149,7 +149,7 @@ async function removeTree(
     };
     if (kind === "other" && reason !== "metadata") {
       return fail(
-        `it is kept, because it is ${describeOtherEntry(reason, files.connections.peer)}`,
+        `it is kept, because it is ${describeUncopiedEntry(reason, files.connections.peer)}`,
       );
     }
     try {

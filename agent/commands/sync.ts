@@ -18,7 +18,7 @@ import {
 import {
   checkNotReserved,
   checkNoWildcard,
-  describeOtherEntry,
+  describeUncopiedEntry,
   findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
@@ -144,7 +144,7 @@ async function syncOnce(
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
     const kindText = remoteEntry.kind === "file"
       ? "a file"
-      : describeOtherEntry(remoteEntry.reason, files.connections.peer);
+      : describeUncopiedEntry(remoteEntry.reason, files.connections.peer);
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
     throw new Failure(`${files.quoteName(names)} is ${kindText}: ${advice}`);
   }

@@ -316,7 +316,7 @@ type ExitCodeName = keyof typeof EXIT_CODES;
 
 /** The code with which `degu join` ends: a wrong line, an unreachable device, or a refusal. */
 const PAIRING_CODES: Record<PairingErrorCode, ExitCodeName> = {
-  NOT_A_LINE: "USAGE",
+  NOT_AN_INVITATION: "USAGE",
   GARBLED: "USAGE",
   OTHER_VERSION: "USAGE",
   EXPIRED: "USAGE",

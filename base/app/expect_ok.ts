@@ -200,10 +200,10 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
     throw wrongTypeError("response", "a Response of this library", result);
   }
   if (result.ok) return result;
-  throw makeResponseStatusError(result, await readShortText(result));
+  throw responseStatusError(result, await readShortText(result));
 }
 
-export function makeResponseStatusError(response: Response<BodyOut>, text: string): StatusError {
+export function responseStatusError(response: Response<BodyOut>, text: string): StatusError {
   const { status, reason, headers } = response;
   const problem = `the server answered ${status} ${quote(reason)}` +
     (text === "" ? "" : `, ${quote(text)}`);

@@ -1074,7 +1074,7 @@ export function isTooLongError(body: BodyIn, error: unknown): boolean {
   return isTooLongErrorOf(stateOf(body), error);
 }
 
-export function onBodyEnd(body: BodyIn, listener: () => void): void {
+export function whenBodyEnds(body: BodyIn, listener: () => void): void {
   if (body === null) listener();
   else readerOf(body).onEnd(listener);
 }

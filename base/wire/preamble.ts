@@ -350,6 +350,11 @@ export function parseResponsePreamble(
     throw withStatus(new ProtocolError("BAD_TRANSFER_ENCODING", problem), status);
   }
   if (framing === 0 && !isBodiless(method, status)) delete headers["content-length"];
+  // RFC 9110 §8.6: a 204 has no content-length; what it announces says nothing of the resource.
+  if (status === 204) {
+    delete headers["content-length"];
+    delete headers["transfer-encoding"];
+  }
   return { status, reason, headers, framing, isHttp10 };
 }
 
@@ -421,16 +426,13 @@ export function determineReceivedFraming(
 
 /**
  * Returns whether no other response can follow on the connection. A 204 that announces content may
- * be followed by this content, which RFC 9112 §6.3 forbids; its framing headers are removed. A 205
- * without framing has no content by RFC 9110 §15.3.6, but by RFC 9112 §6.3 its content would end
- * with the connection.
+ * be followed by this content, which RFC 9112 §6.3 forbids. A 205 without framing has no content by
+ * RFC 9110 §15.3.6, but by RFC 9112 §6.3 its content would end with the connection.
  */
-export function isLastResponse({ status, headers, framing, isHttp10 }: ResponsePreamble): boolean {
+export function isLastResponse({ status, framing, isHttp10 }: ResponsePreamble): boolean {
   if (status === 205 && framing === null) return true;
-  if (status !== 204 || framing === null) return isHttp10;
-  delete headers["content-length"];
-  delete headers["transfer-encoding"];
-  return isHttp10 || framing !== 0;
+  const announcesContent = status === 204 && framing !== null && framing !== 0;
+  return isHttp10 || announcesContent;
 }
 
 // ───────────────────────── formatting

@@ -64,7 +64,7 @@ function assertError(
 }
 
 const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
-  NOT_A_LINE: [["other text", ({ viewer }) => viewer.join("hello"), /begins with "degu:"/]],
+  NOT_AN_INVITATION: [["other text", ({ viewer }) => viewer.join("hello"), /begins with "degu:"/]],
   GARBLED: [[
     "a truncated line",
     ({ viewer, invitation }) => viewer.join(invitation.line.slice(0, -1)),

@@ -279,8 +279,8 @@ Deno.test("parseInvitation rejects an invalid line with a code, and doesn't quot
     assert(text.length < 20 || !message.includes(text.slice(5, 20)), message);
     return code;
   };
-  assertEquals(codeOf("hello"), "NOT_A_LINE");
-  assertEquals(codeOf(""), "NOT_A_LINE");
+  assertEquals(codeOf("hello"), "NOT_AN_INVITATION");
+  assertEquals(codeOf(""), "NOT_AN_INVITATION");
   for (let length = "degu:".length; length < line.length; length++) {
     assertEquals(codeOf(line.slice(0, length)), "GARBLED");
   }

@@ -87,11 +87,11 @@ async function copyTo(
     copy.reservation = reservation;
     copy.isSourceSparse = isSparse(stats);
     const hash = makeHash();
-    const makeReadError = (cause?: unknown) =>
+    const readError = (cause?: unknown) =>
       cause instanceof Error ? cause : inUseRefusal(`${source.path} has changed`);
     const { signal } = session ?? {};
-    await copyPrefix(handle, copy, { length, hash, signal, makeReadError });
-    if (digest !== null && hash.digest("hex") !== digest) throw makeReadError();
+    await copyPrefix(handle, copy, { length, hash, signal, readError });
+    if (digest !== null && hash.digest("hex") !== digest) throw readError();
     copy.reservation = null;
     if (modified !== null) await copy.setModified(modified);
     await copy.sync();

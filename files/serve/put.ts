@@ -331,7 +331,7 @@ async function openBasis(
   });
   if (file === null || file === "directory") throw makeMissingRefusal();
   const { handle, stats } = file;
-  const makeReadError = (error?: unknown) => {
+  const readError = (error?: unknown) => {
     if (error !== undefined && !isFileSystemError(error)) throw error;
     const problem = `${file.path} has changed or can't be read, so its prefix is not reused`;
     return new ReuseRefusal(409, problem, makeOffsetHeader(0), { cause: error });
@@ -342,8 +342,8 @@ async function openBasis(
       const hash = makeHash();
       const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
       try {
-        await copyPrefix(handle, temporaryFile, { length, hash, signal, makeReadError });
-        if (isOverwritten(stats, statOpenFile(handle.fd), file.path)) throw makeReadError();
+        await copyPrefix(handle, temporaryFile, { length, hash, signal, readError });
+        if (isOverwritten(stats, statOpenFile(handle.fd), file.path)) throw readError();
         return hash;
       } finally {
         // Windows can't replace an open file.

@@ -22,7 +22,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { listText, NAMES } from "./directory_entries.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import type { Connector } from "@degu/degu/client";
-import { type BodyIn, onBodyEnd } from "@degu/internal/base/body/body.ts";
+import { type BodyIn, whenBodyEnds } from "@degu/internal/base/body/body.ts";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 
@@ -456,7 +456,7 @@ for (const { name, source, options = {}, isOtherRead, reused = 0 } of ROWS) {
       });
     // After the body of the list was read, the list is parsed in the first of these ticks.
     const waitUntilListed = async (body: BodyIn) => {
-      await new Promise<void>((resolve) => onBodyEnd(body, resolve));
+      await new Promise<void>((resolve) => whenBodyEnds(body, resolve));
       for (let tick = 0; tick < 10; tick++) await waitForTick();
       listed.resolve();
     };

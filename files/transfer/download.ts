@@ -441,12 +441,12 @@ class FileDownload implements Disposable {
   }
 
   async #hashLocalPrefix({ path, length }: LocalPrefix): Promise<string> {
-    const makeChangedError = () => targetChangedError(path);
+    const changedError = () => targetChangedError(path);
     await using file = await open(path, READ_FLAGS).catch((error) => {
       throw lstatOrNull(path)?.isFile ? error : targetChangedError(path, { cause: error });
     });
-    if (!(await file.stat()).isFile()) throw makeChangedError();
-    const hash = await hashPrefix(file, length, makeChangedError, this.#task.settings.signal);
+    if (!(await file.stat()).isFile()) throw changedError();
+    const hash = await hashPrefix(file, length, changedError, this.#task.settings.signal);
     return hash.digest("hex");
   }
 
@@ -463,9 +463,9 @@ class FileDownload implements Disposable {
     temporaryFile.isSourceSparse = isSourceSparse;
     const hash = makeHash();
     const { signal } = this.#task.settings;
-    const makeReadError = () => new UnreadableBasisError();
+    const readError = () => new UnreadableBasisError();
     try {
-      await copyPrefix(file, temporaryFile, { length, hash, signal, makeReadError });
+      await copyPrefix(file, temporaryFile, { length, hash, signal, readError });
     } catch (error) {
       if (!(error instanceof UnreadableBasisError)) {
         // The prefix can be copied again.

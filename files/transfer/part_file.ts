@@ -212,10 +212,10 @@ export class PartFile implements Disposable {
 
   async hashPrefix(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
     const { file, path } = this.temporaryFile;
-    const makeChangedError = () => {
+    const changedError = () => {
       return new TransferError("CHANGED", `${path} was changed while it was in use`);
     };
-    return await hashPrefix(file, stop, makeChangedError, signal);
+    return await hashPrefix(file, stop, changedError, signal);
   }
 
   [Symbol.dispose](): void {

@@ -159,7 +159,7 @@ export class SourceFile implements AsyncDisposable {
       this.#firstPiece = { bytes: buffer.subarray(0, count), checkedAt };
       return;
     }
-    throw this.makeChangedError();
+    throw this.changedError();
   }
 
   #setVersion(snapshot: FileSnapshot): void {
@@ -196,7 +196,7 @@ export class SourceFile implements AsyncDisposable {
     const hash = await this.#hashUpTo(length, signal);
     const { info, checkedAt } = this.#snapshot;
     const currentInfo = this.#file.statSync();
-    if (isOverwritten(info, currentInfo, this.#path)) throw this.makeChangedError();
+    if (isOverwritten(info, currentInfo, this.#path)) throw this.changedError();
     // If the file has grown, its prefix may be newer than `info`.
     this.#setVersion({ info: { ...currentInfo, size: info.size }, checkedAt });
     this.#comparedPrefix = { length, hash };
@@ -211,7 +211,7 @@ export class SourceFile implements AsyncDisposable {
 
   async #hashUpTo(offset: number, signal?: AbortSignal): Promise<Hash> {
     try {
-      return await hashPrefix(this.#file, offset, () => this.makeChangedError(), signal);
+      return await hashPrefix(this.#file, offset, () => this.changedError(), signal);
     } catch (error) {
       throw this.#withPath(error);
     }
@@ -265,7 +265,7 @@ export class SourceFile implements AsyncDisposable {
       };
       let remainingBytes = this.size - start;
       let lastPiece: Uint8Array = new Uint8Array(0);
-      const makeTooShortError = () => this.makeChangedError();
+      const makeTooShortError = () => this.changedError();
       const pieces = readPieces(this.#file, start, this.size, makeTooShortError, {
         onPiece,
         firstPiece: firstPiece?.bytes ?? new Uint8Array(0),
@@ -305,7 +305,7 @@ export class SourceFile implements AsyncDisposable {
       const secondHash = await this.#hashUpTo(bytes, signal);
       this.#sha256 = secondHash.digest("hex") === firstHash.digest("hex") ? sha256 : null;
     }
-    if (this.#sha256 !== sha256) throw this.makeChangedError();
+    if (this.#sha256 !== sha256) throw this.changedError();
   }
 
   get hasChanged(): boolean {
@@ -323,7 +323,7 @@ export class SourceFile implements AsyncDisposable {
     return isOverwritten(info, this.#snapshot.info, this.#path);
   }
 
-  makeChangedError(): TransferError {
+  changedError(): TransferError {
     return changedWhileCopiedError(this.#path);
   }
 

@@ -238,7 +238,7 @@ export class FileUpload {
     }
     await this.#source.takeSnapshot(offset);
     // The part has bytes of `version`, so the file must not have changed since the request.
-    if (offset > 0 && this.#source.version !== version) throw this.#source.makeChangedError();
+    if (offset > 0 && this.#source.version !== version) throw this.#source.changedError();
     return { kind: "part", offset };
   }
 
@@ -275,7 +275,7 @@ export class FileUpload {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
     await this.#source.takeSnapshot();
     if (this.#comparedInfo !== null && this.#source.isOverwrittenSince(this.#comparedInfo)) {
-      throw this.#source.makeChangedError();
+      throw this.#source.changedError();
     }
     const basis = start.kind === "basis" ? start.basis : null;
     let meter = start.kind === "part"
@@ -338,7 +338,7 @@ export class FileUpload {
     await response.discard();
     throw response.status === 400 || isAddOnly(response.headers)
       ? remoteChangedError(this.#uri, response)
-      : this.#makeRefusalError("PUT", response);
+      : this.#refusalError("PUT", response);
   }
 
   async #requestTargetDigest(length: number): Promise<string | null> {
@@ -386,7 +386,7 @@ export class FileUpload {
     const response = await this.#client.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       await response.discard();
-      throw this.#makeRefusalError("HEAD", response);
+      throw this.#refusalError("HEAD", response);
     }
     const offset = this.#offsetOf(response);
     const { "file-stamp": stamp, "file-mode": mode } = response.headers;
@@ -444,7 +444,7 @@ export class FileUpload {
   }
 
   /** A 507 with an offset means that the body was not read. */
-  #makeRefusalError(method: "HEAD" | "PUT", response: Response): StatusError | TransferError {
+  #refusalError(method: "HEAD" | "PUT", response: Response): StatusError | TransferError {
     const offset = this.#offsetOf(response);
     if (response.status !== 507 || offset === null) {
       return responseError(method, this.#uri, response, "put");
@@ -464,8 +464,8 @@ export class FileUpload {
     if (mayBeIdentical && await this.#hasIdentical()) return meter.finish(this.#source.sha256!);
     if (hasConditionFailed && replace) throw remoteChangedError(uri, response);
     // If the file has changed, the server's part has bytes of the previous version.
-    if (status === 400 && this.#source.hasChanged) throw this.#source.makeChangedError();
-    if (status !== 201 && status !== 204) throw this.#makeRefusalError("PUT", response);
+    if (status === 400 && this.#source.hasChanged) throw this.#source.changedError();
+    if (status !== 201 && status !== 204) throw this.#refusalError("PUT", response);
     const sha256 = checkStoredDigest(uri, response, this.#source.sha256);
     return meter.finish(sha256, parseUnsetHeader(response.headers));
   }

@@ -278,7 +278,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     // since. (With `move`, a file that has changed is copied, and kept.)
     if (this.#settings.settled > 0) {
       await file.takeSnapshot();
-      if (!isListed(node, file.snapshot.info)) throw file.makeChangedError();
+      if (!isListed(node, file.snapshot.info)) throw file.changedError();
     }
     return await useContent({ path, file });
   }

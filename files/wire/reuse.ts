@@ -63,16 +63,16 @@ export function parseReuse(value: string): ReusedPrefix | null {
 export async function copyPrefix(
   source: FileHandle,
   target: TemporaryFile,
-  { length, hash, signal, makeReadError }: {
+  { length, hash, signal, readError }: {
     readonly length: number;
     readonly hash: Hash;
     readonly signal: AbortSignal | undefined;
-    readonly makeReadError: (error?: unknown) => Error;
+    readonly readError: (error?: unknown) => Error;
   },
 ): Promise<void> {
   await target.continueFrom(0);
   try {
-    for await (const piece of readPrefix(source, length, makeReadError)) {
+    for await (const piece of readPrefix(source, length, readError)) {
       signal?.throwIfAborted();
       hash.update(piece);
       await target.write(piece);
@@ -85,11 +85,11 @@ export async function copyPrefix(
 async function* readPrefix(
   file: FileHandle,
   length: number,
-  makeReadError: (error?: unknown) => Error,
+  readError: (error?: unknown) => Error,
 ): AsyncGenerator<Uint8Array, void, void> {
   try {
-    yield* readPieces(file, 0, length, makeReadError, { isPooled: true });
+    yield* readPieces(file, 0, length, readError, { isPooled: true });
   } catch (error) {
-    throw makeReadError(error);
+    throw readError(error);
   }
 }

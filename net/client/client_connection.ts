@@ -12,9 +12,9 @@ import {
   checkBodies,
   checkRangeOf,
   determineSentFraming,
-  onBodyEnd,
   prepareBody,
   type PreparedBody,
+  whenBodyEnds,
   withContentType,
 } from "../../base/body/body.ts";
 import { checkBoolean, checkMethods, wrongTypeError } from "../../internal/checks.ts";
@@ -51,14 +51,14 @@ import {
   parseResponsePreamble,
 } from "../../base/wire/preamble.ts";
 import {
+  closedConnectionError,
   type LastExchangeReason,
-  makeClosedConnectionError,
   makeRequestError,
   noResponseError,
 } from "./client_errors.ts";
 import { isResetError, markSocketError } from "../transport/connection_errors.ts";
 import { checkTimeout, keepTimerRunning, releaseAfterTick } from "../transport/deadline.ts";
-import { makeIncomingBody, type OnBodyEnd } from "../transport/incoming_body.ts";
+import { type BodyEndListener, makeIncomingBody } from "../transport/incoming_body.ts";
 import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
 import {
   bodyOrNull,
@@ -117,7 +117,7 @@ export function onExchangeEnd(
   body: BodyIn,
   listener: () => void,
 ): void {
-  onBodyEnd(body, () => {
+  whenBodyEnds(body, () => {
     const core = connectionCoreOf(connection);
     // A promise would delay the next request of a pool.
     if (core !== null) return core.onRequestSent(listener);
@@ -337,7 +337,7 @@ export class ConnectionCore {
   /** Calls the function when the last request was sent, or will not be sent any more. */
   onRequestSent(listener: () => void): void {
     const { exchange, isClosed } = this.#transport;
-    if (exchange === null || exchange.request === "done" || isClosed) listener();
+    if (exchange === null || exchange.requestPhase === "done" || isClosed) listener();
     else exchange.onRequestEnd(listener);
   }
 
@@ -362,7 +362,7 @@ export class ConnectionCore {
       signal?.throwIfAborted();
       const transport = this.#transport;
       const previousExchange = transport.exchange;
-      if (previousExchange?.response === "ended" && !transport.isClosed) {
+      if (previousExchange?.responsePhase === "ended" && !transport.isClosed) {
         checkRequestLine(method, uri, body);
         return this.#requestAfter(previousExchange, method, uri, headers, body, options, signal);
       }
@@ -441,12 +441,12 @@ export class ConnectionCore {
       // During an exchange, the program has closed the connection.
       const reason = exchange === null ? this.#lastExchangeReason : null;
       throw this.#requestError(
-        makeClosedConnectionError(failure, reason, this.#responseCount),
+        closedConnectionError(failure, reason, this.#responseCount),
         method,
         null,
       );
     }
-    const isUnread = exchange?.response === "body";
+    const isUnread = exchange?.responsePhase === "body";
     if (exchange !== null && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
     }
@@ -607,7 +607,7 @@ export class ConnectionCore {
     const { deadline } = this.#transport;
     this.#transport.endSending();
     // The wait for a response that has not begun is bounded from now on.
-    if (exchange.response === "awaited" && !deadline.isWaiting) deadline.startWait();
+    if (exchange.responsePhase === "awaited" && !deadline.isWaiting) deadline.startWait();
     if (exchange.isComplete) this.#finishExchange();
     exchange.notifyRequestEnd();
   }
@@ -663,7 +663,7 @@ export class ConnectionCore {
     if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
   }
 
-  readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
+  readonly #onBodyEnd: BodyEndListener = (outcome, error) => {
     const transport = this.#transport;
     const { exchange } = transport;
     if (outcome !== "consumed") return transport.close(outcome === "broken" ? error : undefined);
@@ -715,9 +715,9 @@ export class ConnectionCore {
    * Whether the bytes after the previous response don't begin another response: some servers send
    * a body after the response to a HEAD.
    */
-  #hasExcessBytes({ response }: ClientExchange): boolean {
+  #hasExcessBytes({ responsePhase }: ClientExchange): boolean {
     const { bytes, start, end } = this.#transport.readBuffer;
-    return response === "awaited" && this.#responseCount > 0 && end > start &&
+    return responsePhase === "awaited" && this.#responseCount > 0 && end > start &&
       !mayBeginResponse(bytes, start, end);
   }
 
@@ -726,7 +726,7 @@ export class ConnectionCore {
     const idleError = this.#idleRead.takeError();
     const writeError = exchange === null ? null : exchange.writeError;
     const isWaiting = exchange !== null && transport.readBuffer.bufferedBytes === 0 &&
-      (exchange.response === "preparing" || exchange.response === "awaited");
+      (exchange.responsePhase === "preparing" || exchange.responsePhase === "awaited");
     return makeRequestError(idleError ?? error, {
       phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,

@@ -68,7 +68,7 @@ const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   "single request": "it was made for a single request",
 };
 
-export function makeClosedConnectionError(
+export function closedConnectionError(
   failure: unknown,
   lastExchangeReason: LastExchangeReason | null,
   responseCount: number,
@@ -135,12 +135,12 @@ function makeConnectionError(
   const isFirstOverTls = isEncrypted && lastStatus === 0;
   const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
   const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;
-  const makeClosedError = (message: string) => {
+  const closedError = (message: string) => {
     const fault = isReset ? "reset" : "broken";
     return connectionErrorDetails.set(new EmptyPreambleError(message), { fault, waitedSeconds });
   };
   if (isFirstOverTls && !isLate) {
-    return makeClosedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
+    return closedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
   }
   const idleTime = idleSeconds === null
     ? ""
@@ -149,13 +149,13 @@ function makeConnectionError(
     // Most servers close the connection after an error status, so the last status explains the
     // close.
     const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
-    return makeClosedError(
+    return closedError(
       `the peer had closed the connection before the request was sent${lastResponse}${idleTime}`,
     );
   }
-  if (isFirstOverTls) return makeClosedError(LATE_CLOSE_MESSAGE);
+  if (isFirstOverTls) return closedError(LATE_CLOSE_MESSAGE);
   if (isReset) {
-    return makeClosedError(RESET_MESSAGE + idleTime);
+    return closedError(RESET_MESSAGE + idleTime);
   }
-  return idleTime === "" ? error : makeClosedError(NO_RESPONSE_MESSAGE + idleTime);
+  return idleTime === "" ? error : closedError(NO_RESPONSE_MESSAGE + idleTime);
 }

@@ -87,7 +87,7 @@ export interface ConnectionPoolOptions {
 }
 
 /** The right to use one connection, until a request was sent and its response has ended. */
-interface Slot {
+interface Lease {
   connection: PooledConnection | null;
   body: BodyIn;
   hasResponse: boolean;
@@ -183,8 +183,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #allowsUnsafeRetries: boolean;
   readonly #maxConnections: number;
   readonly #idleConnections: IdleConnections;
-  readonly #slots = new Set<Slot>();
-  readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
+  readonly #leases = new Set<Lease>();
+  readonly #waiters = new Set<PromiseWithResolvers<Lease>>();
   /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
   /** Whether the server has kept a connection open after a PUT, POST, PATCH or DELETE. */
@@ -218,7 +218,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /** The number of open connections that carry a request, or a response still to be read. */
   get inUse(): number {
     let count = 0;
-    for (const { connection } of this.#slots) if (connection?.isClosed === false) count++;
+    for (const { connection } of this.#leases) if (connection?.isClosed === false) count++;
     return count;
   }
 
@@ -280,41 +280,41 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   ): Promise<Response> {
     const headers = givenHeaders === undefined ? {} : givenHeaders;
     const body = bodyOrNull(method, givenHeaders, givenBody);
-    let slot: Slot | null = null;
+    let lease: Lease | null = null;
     try {
       const requestOptions = parseRequestOptions(options);
       const { signal } = requestOptions;
       const checkArguments = () => checkRequest(method, uri, headers, body);
-      const slotOrPromise = this.#acquireSlot(signal, checkArguments);
-      slot = slotOrPromise instanceof Promise ? await slotOrPromise : slotOrPromise;
+      const leaseOrPromise = this.#acquireLease(signal, checkArguments);
+      lease = leaseOrPromise instanceof Promise ? await leaseOrPromise : leaseOrPromise;
       const send = ({ connection }: PooledConnection) => {
         const connectionOptions = makeConnectionOptions(connection, requestOptions);
         return connection.request(method, uri, headers, body, connectionOptions);
       };
-      const response = await this.#sendRequest(slot, method, checkArguments, send, body, signal);
+      const response = await this.#sendRequest(lease, method, checkArguments, send, body, signal);
       try {
         checkResponse(response);
       } catch (error) {
         // The body of the response is unread.
-        this.#idleConnections.discard(slot.connection!);
+        this.#idleConnections.discard(lease.connection!);
         throw error;
       }
-      const usedSlot = slot;
-      usedSlot.body = response.body;
-      usedSlot.hasResponse = true;
+      const usedLease = lease;
+      usedLease.body = response.body;
+      usedLease.hasResponse = true;
       this.#restartStallTimer();
-      usedSlot.connection!.isAfterUnsafe = !isSafeMethod(method);
-      usedSlot.connection!.readKeepAlive(response.headers);
-      const { connection } = usedSlot.connection!;
+      usedLease.connection!.isAfterUnsafe = !isSafeMethod(method);
+      usedLease.connection!.readKeepAlive(response.headers);
+      const { connection } = usedLease.connection!;
       const { sock = {} } = connection as Partial<Connection>;
       const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
-      onExchangeEnd(connection, usedSlot.body, () => this.#releaseSlot(usedSlot));
+      onExchangeEnd(connection, usedLease.body, () => this.#releaseLease(usedLease));
       return prefetchedResponse;
     } catch (thrownError) {
       const error = this.#closeController.signal.aborted
         ? this.#closeController.signal.reason
         : thrownError;
-      if (slot !== null) this.#releaseSlot(slot);
+      if (lease !== null) this.#releaseLease(lease);
       cancelUnusedBody(body, error);
       throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
     }
@@ -322,7 +322,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
 
   /** No other code of a pool repeats a request. */
   async #sendRequest(
-    slot: Slot,
+    lease: Lease,
     method: Method,
     checkArguments: () => void,
     send: (connection: PooledConnection) => Promise<Response>,
@@ -335,8 +335,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }
     const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
     const idleConnection = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body)
-      ? slot.connection = this.#idleConnections.take()
-      : await this.#takeOpenConnection(slot, checkArguments, signal);
+      ? lease.connection = this.#idleConnections.take()
+      : await this.#takeOpenConnection(lease, checkArguments, signal);
     if (idleConnection !== null) {
       // Keep the body, because the request may be repeated with the same body over a new
       // connection.
@@ -353,12 +353,12 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       } finally {
         release();
       }
-      slot.connection = null;
+      lease.connection = null;
       this.#idleConnections.discard(idleConnection);
     } else {
       checkArguments();
     }
-    return await send(await this.#connect(slot, signal));
+    return await send(await this.#connect(lease, signal));
   }
 
   /** Lets the idle connections read what has arrived while the program computed. */
@@ -374,13 +374,13 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * another connection was used again after such a request.
    */
   async #takeOpenConnection(
-    slot: Slot,
+    lease: Lease,
     checkArguments: () => void,
     signal: AbortSignal | undefined,
   ): Promise<PooledConnection | null> {
     const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
     for (;;) {
-      const connection = slot.connection = this.#idleConnections.take();
+      const connection = lease.connection = this.#idleConnections.take();
       if (connection === null || this.#keepsOpen) return connection;
       checkArguments();
       await connection.waitForClose(joinedSignal);
@@ -391,27 +391,30 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /** @param checkArguments Called before the request has to wait. */
-  #acquireSlot(signal: AbortSignal | undefined, checkArguments: () => void): Slot | Promise<Slot> {
+  #acquireLease(
+    signal: AbortSignal | undefined,
+    checkArguments: () => void,
+  ): Lease | Promise<Lease> {
     this.#closeController.signal.throwIfAborted();
     signal?.throwIfAborted();
-    if (this.#slots.size < this.#maxConnections) return this.#addSlot();
+    if (this.#leases.size < this.#maxConnections) return this.#addLease();
     // If another class than `Connection` made a connection, the pool isn't notified of its close.
-    for (const { connection } of this.#slots) {
+    for (const { connection } of this.#leases) {
       if (connection?.isClosed) this.#removeConnection(connection);
     }
-    if (this.#slots.size < this.#maxConnections) return this.#addSlot();
+    if (this.#leases.size < this.#maxConnections) return this.#addLease();
     checkArguments();
-    return this.#waitForSlot(joinSignals(signal, this.#closeController.signal)!);
+    return this.#waitForLease(joinSignals(signal, this.#closeController.signal)!);
   }
 
-  #addSlot(): Slot {
-    const slot = { connection: null, body: null, hasResponse: false, lastProgress: null };
-    this.#slots.add(slot);
-    return slot;
+  #addLease(): Lease {
+    const lease = { connection: null, body: null, hasResponse: false, lastProgress: null };
+    this.#leases.add(lease);
+    return lease;
   }
 
-  #waitForSlot(signal: AbortSignal): Promise<Slot> {
-    const waiter = Promise.withResolvers<Slot>();
+  #waitForLease(signal: AbortSignal): Promise<Lease> {
+    const waiter = Promise.withResolvers<Lease>();
     const onAbort = () => {
       this.#waiters.delete(waiter);
       waiter.reject(signal.reason);
@@ -427,65 +430,67 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
 
   /**
    * If the program continues no exchange until the timer fires, all waiting requests fail, because
-   * a slot might never become free.
+   * a lease might never become free.
    */
   #restartStallTimer(): void {
     if (this.#timeout === null || this.#waiters.size === 0) return;
     clearTimeout(this.#stallTimer);
-    for (const slot of this.#slots) slot.lastProgress = progressOf(slot);
+    for (const lease of this.#leases) lease.lastProgress = progressOf(lease);
     this.#stallTimer = setTimeout(() => {
-      const isStalled = (slot: Slot) => {
-        const progress = progressOf(slot);
-        return progress !== null && progress === slot.lastProgress;
+      const isStalled = (lease: Lease) => {
+        const progress = progressOf(lease);
+        return progress !== null && progress === lease.lastProgress;
       };
-      if (!this.#slots.values().every(isStalled)) return this.#restartStallTimer();
-      for (const { reject } of this.#waiters) reject(stalledError([...this.#slots]));
+      if (!this.#leases.values().every(isStalled)) return this.#restartStallTimer();
+      for (const { reject } of this.#waiters) reject(stalledError([...this.#leases]));
       this.#waiters.clear();
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
 
-  #releaseSlot(slot: Slot): void {
-    if (!this.#slots.delete(slot)) return;
-    const { connection } = slot;
+  #releaseLease(lease: Lease): void {
+    if (!this.#leases.delete(lease)) return;
+    const { connection } = lease;
     if (connection !== null) {
       // Without a response, the server counts on from the end of the last one.
-      if (slot.hasResponse) connection.idleSince = performance.now();
+      if (lease.hasResponse) connection.idleSince = performance.now();
       if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
       else this.#idleConnections.put(connection);
     }
     this.#restartStallTimer();
     for (const waiter of this.#waiters) {
       this.#waiters.delete(waiter);
-      return waiter.resolve(this.#addSlot());
+      return waiter.resolve(this.#addLease());
     }
   }
 
-  async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<PooledConnection> {
+  async #connect(lease: Lease, signal: AbortSignal | undefined): Promise<PooledConnection> {
     const closeSignal = this.#closeController.signal;
     const options = { signal: joinSignals(signal, closeSignal) };
     const connection = new PooledConnection(checkConnection(await this.connector.connect(options)));
-    slot.connection = connection;
+    lease.connection = connection;
     if (closeSignal.aborted) throw closeSignal.reason;
     connection.core?.addCloseListener(() => this.#removeConnection(connection));
     return connection;
   }
 
   async #getAnyConnection(signal: AbortSignal | undefined): Promise<PooledConnection> {
-    for (const { connection } of this.#slots) if (connection?.isClosed === false) return connection;
-    const slot = await this.#acquireSlot(signal, () => {});
+    for (const { connection } of this.#leases) {
+      if (connection?.isClosed === false) return connection;
+    }
+    const lease = await this.#acquireLease(signal, () => {});
     try {
-      slot.connection = this.#idleConnections.take();
-      return slot.connection ?? await this.#connect(slot, signal);
+      lease.connection = this.#idleConnections.take();
+      return lease.connection ?? await this.#connect(lease, signal);
     } finally {
-      this.#releaseSlot(slot);
+      this.#releaseLease(lease);
     }
   }
 
-  /** Frees the slot of a closed connection, even if its response is never read to its end. */
+  /** Frees the lease of a closed connection, even if its response is never read to its end. */
   #removeConnection(connection: PooledConnection): void {
     this.#idleConnections.discard(connection);
-    for (const slot of this.#slots) {
-      if (slot.body !== null && slot.connection === connection) this.#releaseSlot(slot);
+    for (const lease of this.#leases) {
+      if (lease.body !== null && lease.connection === connection) this.#releaseLease(lease);
     }
   }
 
@@ -497,7 +502,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     if (!this.#closeController.signal.aborted) {
       this.#closeController.abort(new ConnectionClosedError("the pool has been closed"));
       this.#idleConnections.close();
-      for (const { connection } of this.#slots) {
+      for (const { connection } of this.#leases) {
         if (connection !== null) this.#idleConnections.discard(connection);
       }
     }
@@ -526,7 +531,7 @@ export function timeoutOf(client: object): number | null {
  * number of writes of the request. Returns `null` while the exchange waits for the server, because
  * the connection's own time-out limits such a wait.
  */
-function progressOf({ connection, body }: Slot): number | null {
+function progressOf({ connection, body }: Lease): number | null {
   const core = connection?.core ?? null;
   const requestProgress = core === null ? null : core.requestProgress;
   if (body === null) return requestProgress;
@@ -535,16 +540,16 @@ function progressOf({ connection, body }: Slot): number | null {
   return reader.bytesRead + (requestProgress ?? 0);
 }
 
-/** Whether the response is not what keeps the slot. */
-function isWaitingForRequest({ body }: Slot): boolean {
+/** Whether the response is not what keeps the lease. */
+function isWaitingForRequest({ body }: Lease): boolean {
   return body === null || readerOf(body).isConsumed;
 }
 
-function stalledError(slots: readonly Slot[]): Error {
-  const total = slots.length;
-  const requestCount = slots.filter(isWaitingForRequest).length;
-  const unreadCount = slots.filter((slot) => {
-    return !isWaitingForRequest(slot) && readerOf(slot.body!).bytesRead === 0;
+function stalledError(leases: readonly Lease[]): Error {
+  const total = leases.length;
+  const requestCount = leases.filter(isWaitingForRequest).length;
+  const unreadCount = leases.filter((lease) => {
+    return !isWaitingForRequest(lease) && readerOf(lease.body!).bytesRead === 0;
   }).length;
   const problems = [
     [unreadCount, "responses are unread"],

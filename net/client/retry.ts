@@ -35,7 +35,7 @@ import { transience } from "../../internal/error_details.ts";
 import { pause } from "../../internal/pause.ts";
 import { EARLY_CLOSE_MILLISECONDS } from "./client_errors.ts";
 import { describeConnectionError } from "../../base/connection_error_details.ts";
-import { makeResponseStatusError } from "../../base/app/expect_ok.ts";
+import { responseStatusError } from "../../base/app/expect_ok.ts";
 
 /** The number of retries, their delays, and the errors after which to retry. */
 export interface RetryOptions {
@@ -171,7 +171,7 @@ export async function retry<T>(
       result = await attempt(onProgress, () => hasResponded = true);
       if (!isUnsuccessfulResponse(result)) return result;
       response = result;
-      error = makeResponseStatusError(response, "");
+      error = responseStatusError(response, "");
     } catch (thrownError) {
       signal?.throwIfAborted();
       error = thrownError;
@@ -237,7 +237,7 @@ function retryAfterOf(error: unknown): number {
  * ```
  */
 export function isTransient(error: unknown): boolean {
-  if (isUnsuccessfulResponse(error)) return isTransient(makeResponseStatusError(error, ""));
+  if (isUnsuccessfulResponse(error)) return isTransient(responseStatusError(error, ""));
   if (propertyOf(error, "isTransient") === true) return true;
   const transienceMark = transience.get(error);
   if (transienceMark !== undefined) return transienceMark === true;

@@ -20,8 +20,8 @@ import {
   cancelUnusedBody,
   determineSentFraming,
   isWritableBody,
-  onBodyEnd,
   readerOf,
+  whenBodyEnds,
 } from "../../base/body/body.ts";
 import { describeConnectionError } from "../../base/connection_error_details.ts";
 import type { BodyOutcome } from "../../base/body/body_reader.ts";
@@ -458,7 +458,7 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
         if (
           exchange.isBodyUnread && this.#ending === "none" && isRelayed(body, exchange.response!)
         ) {
-          await new Promise<void>((resolve) => onBodyEnd(body, resolve));
+          await new Promise<void>((resolve) => whenBodyEnds(body, resolve));
         }
       } catch (error) {
         return await this.#failResponse(exchange, error);

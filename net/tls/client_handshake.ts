@@ -24,7 +24,7 @@ import {
   loadBuiltin,
 } from "../transport/runtime.ts";
 import { checkNegotiatedParameters, clientMaterialOf, type ClientSslctx } from "./context.ts";
-import { makeHandshakeError, translateError } from "./errors.ts";
+import { handshakeError, translateError } from "./errors.ts";
 import { identifyServer, parseHostAddress } from "./peer.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
@@ -74,7 +74,7 @@ export async function connectTls(
         } catch (error) {
           const { authorities, hasCertificate } = clientMaterialOf(sslctx);
           const { hasReceived } = rawStream;
-          throw makeHandshakeError(address, error, { authorities, hasCertificate, hasReceived });
+          throw handshakeError(address, error, { authorities, hasCertificate, hasReceived });
         }
       },
     );

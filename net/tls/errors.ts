@@ -124,13 +124,13 @@ export interface HandshakeCircumstances {
 }
 
 /** The error of a time-out or of a missing permission keeps its class. */
-export function makeHandshakeError(
+export function handshakeError(
   address: Address,
   error: unknown,
   circumstances: HandshakeCircumstances,
 ): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
-  const { code, message, cause } = makeTlsError("server", error, circumstances.authorities);
+  const { code, message, cause } = tlsError("server", error, circumstances.authorities);
   const hint = findClientHint(code, message, circumstances);
   const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}` +
     (hint === null ? "" : `; ${hint}`);
@@ -152,7 +152,7 @@ function findClientHint(
  *
  * @param role The owner of the certificate, if a certificate is the cause.
  */
-export function makeTlsError(
+export function tlsError(
   role: "client" | "server",
   error: Error,
   authorities: Authorities | null = null,
@@ -186,7 +186,7 @@ function describeDates(authorities: Authorities | null): string {
 /** With TLS 1.3, a server may refuse the client after the client has finished its handshake. */
 export function makeSocketError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  if (error.message.startsWith("received fatal alert")) return makeTlsError("client", error);
+  if (error.message.startsWith("received fatal alert")) return tlsError("client", error);
   const translatedError = translateError(error);
   // Only errors of the TLS library have neither a class of their own nor a known code.
   if (translatedError !== error || error.constructor !== Error) return translatedError;

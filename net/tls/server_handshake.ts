@@ -2,7 +2,7 @@ import type { Server as TlsServer } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import { disablePeerCertificateObjects, loadBuiltin } from "../transport/runtime.ts";
 import { checkNegotiatedParameters, type ServerMaterial } from "./context.ts";
-import { makeTlsError } from "./errors.ts";
+import { tlsError } from "./errors.ts";
 import { identifyClient } from "./peer.ts";
 import { ignoreError, type RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
@@ -61,7 +61,7 @@ export function makeServerHandshake(
       // If a certificate was refused, the error says only that the connection was closed.
       const code: unknown = failedSocket.authorizationError;
       const certificateCode = typeof code === "string" ? code : undefined;
-      reject(makeTlsError("client", error, handshakeTrust.authorities, certificateCode));
+      reject(tlsError("client", error, handshakeTrust.authorities, certificateCode));
     });
     server.emit("connection", rawStream.stream);
     return promise;
@@ -71,7 +71,7 @@ export function makeServerHandshake(
       if (!rawStream.stream.destroyed) return await handshake(rawStream);
       throw new TlsError("CLOSED", "the peer closed the connection");
     } catch (error) {
-      throw error instanceof Error ? makeTlsError("client", error) : error;
+      throw error instanceof Error ? tlsError("client", error) : error;
     }
   };
 }

@@ -38,8 +38,8 @@ export class ClientExchange {
   readonly signal: AbortSignal | undefined;
   /** Whether the response is returned before the request was sent. */
   readonly isFullDuplex: boolean;
-  #response: ResponsePhase = "preparing";
-  #request: RequestPhase = "sending";
+  #responsePhase: ResponsePhase = "preparing";
+  #requestPhase: RequestPhase = "sending";
   /** The error of a write; the server may have refused the body, by responding and closing. */
   writeError: unknown = null;
   /** Whether the server closed the connection while its response waited for the request. */
@@ -57,25 +57,25 @@ export class ClientExchange {
     this.isFullDuplex = isFullDuplex;
   }
 
-  get response(): ResponsePhase {
-    return this.#response;
+  get responsePhase(): ResponsePhase {
+    return this.#responsePhase;
   }
 
-  get request(): RequestPhase {
-    return this.#request;
+  get requestPhase(): RequestPhase {
+    return this.#requestPhase;
   }
 
   get isDetached(): boolean {
-    return this.#request === "detached" || this.#request === "stalling";
+    return this.#requestPhase === "detached" || this.#requestPhase === "stalling";
   }
 
   get isComplete(): boolean {
-    return this.#response === "ended" && !this.isDetached;
+    return this.#responsePhase === "ended" && !this.isDetached;
   }
 
   #advance(from: ResponsePhase, to: ResponsePhase): void {
-    if (this.#response !== from) throw invalidTransitionError(to, this.#response);
-    this.#response = to;
+    if (this.#responsePhase !== from) throw invalidTransitionError(to, this.#responsePhase);
+    this.#responsePhase = to;
   }
 
   send(): void {
@@ -92,27 +92,27 @@ export class ClientExchange {
 
   /** Returns false for a late end: the response's class of bodies has thrown an error. */
   endResponse(): boolean {
-    if (this.#response === "failed") return false;
+    if (this.#responsePhase === "failed") return false;
     this.#advance("body", "ended");
     return true;
   }
 
   fail(): void {
-    this.#response = "failed";
+    this.#responsePhase = "failed";
   }
 
   detach(): void {
-    this.#request = "detached";
+    this.#requestPhase = "detached";
   }
 
   stall(): void {
-    this.#request = "stalling";
+    this.#requestPhase = "stalling";
   }
 
   /** Returns false if the request was sent or abandoned before. */
   endRequest(): boolean {
-    if (this.#request === "done") return false;
-    this.#request = "done";
+    if (this.#requestPhase === "done") return false;
+    this.#requestPhase = "done";
     return true;
   }
 

@@ -15,12 +15,12 @@ import type { Transport } from "./transport.ts";
  * A body that was not read to its end closes the connection, unless a server can still send an
  * error response. The body references this function, and so keeps its connection alive.
  */
-export type OnBodyEnd = (outcome: BodyOutcome, error?: unknown) => void;
+export type BodyEndListener = (outcome: BodyOutcome, error?: unknown) => void;
 
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
-  onBodyEnd: OnBodyEnd,
+  onBodyEnd: BodyEndListener,
   kind: "request" | "response",
   framing: Framing | "unframed",
 ): BodyIn {
@@ -43,9 +43,9 @@ class ConnectionSource implements BodySource {
   readonly readPiece: BodySource["readPiece"];
   readonly #transport: Transport;
   /** `null` once the body has ended, so that the body doesn't keep its connection alive. */
-  #onBodyEnd: OnBodyEnd | null;
+  #onBodyEnd: BodyEndListener | null;
 
-  constructor(transport: Transport, onBodyEnd: OnBodyEnd, kind: "request" | "response") {
+  constructor(transport: Transport, onBodyEnd: BodyEndListener, kind: "request" | "response") {
     this.kind = kind;
     this.buffer = transport.readBuffer;
     this.readPiece = transport.readPiece;

@@ -114,14 +114,16 @@ export class Transport implements ReadAheadListener {
     this.#socket = socket;
     this.#checkPrefix = checkPrefix;
     const onExpire = (isWrite: boolean) => {
-      if (this.exchange?.request === "stalling") return this.close(stalledRequestError(timeout));
+      if (this.exchange?.requestPhase === "stalling") {
+        return this.close(stalledRequestError(timeout));
+      }
       this.#closeSilent(isWrite, timeout);
     };
     this.deadline = socket.silence === undefined
       ? new Deadline(timeout, onExpire)
       : new SilenceDeadline(timeout, onExpire, socket.silence, (isWrite, seconds) => {
         // A request that stalls waits for its own source.
-        if (isWrite || this.exchange?.request !== "stalling") {
+        if (isWrite || this.exchange?.requestPhase !== "stalling") {
           this.#closeSilent(isWrite, seconds, "broken");
         }
       });
@@ -163,7 +165,7 @@ export class Transport implements ReadAheadListener {
     try {
       // Reset, don't close: the kernel would keep retransmitting an abandoned request, which could
       // arrive minutes later and undo newer changes.
-      const isAwaiting = this.exchange?.response === "awaited";
+      const isAwaiting = this.exchange?.responsePhase === "awaited";
       if (isAwaiting && this.#socket.reset !== undefined) this.#socket.reset();
       else this.#socket.close();
     } catch {
@@ -270,7 +272,7 @@ export class Transport implements ReadAheadListener {
     const { pendingRead } = readBuffer;
     this.#receiveState = pendingRead === null ? "read" : "read ahead";
     readBuffer.checkFailure();
-    if (!deadline.isWaiting && this.exchange?.request !== "detached") deadline.startWait();
+    if (!deadline.isWaiting && this.exchange?.requestPhase !== "detached") deadline.startWait();
     if (pendingRead !== null) return pendingRead;
     if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
     const read = this.#socket.read(readBuffer.makeRoom());
@@ -565,7 +567,7 @@ export class Transport implements ReadAheadListener {
         ({ length } = bytes);
       }
       this.deadline.stopWrite();
-      if (this.exchange?.request === "stalling") this.deadline.startWait();
+      if (this.exchange?.requestPhase === "stalling") this.deadline.startWait();
     } catch (error) {
       this.#endWrites(error);
       if (this.#abandonReason !== null) throw this.#abandonReason;

@@ -14,7 +14,7 @@ import {
   flattenChunk,
   formatLabel,
 } from "@degu/testing/expectations.ts";
-import { onBodyEnd, readerOf } from "@degu/internal/base/body/body.ts";
+import { readerOf, whenBodyEnds } from "@degu/internal/base/body/body.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -678,12 +678,12 @@ Deno.test("each end listener of a body is called once, however the body ends, an
     for (const [way, end] of Object.entries(ways)) {
       const body = make();
       const calls: string[] = [];
-      for (const name of ["first", "second", "third"]) onBodyEnd(body, () => calls.push(name));
+      for (const name of ["first", "second", "third"]) whenBodyEnds(body, () => calls.push(name));
       assertEquals(calls, [], way);
       await end(body);
       await waitForTick();
       assertEquals(calls, ["first", "second", "third"], way);
-      onBodyEnd(body, () => calls.push("late"));
+      whenBodyEnds(body, () => calls.push("late"));
       assertEquals(calls.length, 4, way);
     }
   }
