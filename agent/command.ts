@@ -81,7 +81,7 @@ export class AgentCommand extends Command {
       .option(
         "--wait <seconds>",
         "wait silently for a peer that is offline, up to this many seconds",
-        (text) => parseSeconds(text),
+        parseSeconds,
       );
   }
 
@@ -174,29 +174,23 @@ function makeAddressListParser<T>(
   };
 }
 
-const SECONDS_PER_UNIT: readonly (readonly [names: RegExp, seconds: number])[] = [
-  [/^s(?:ec(?:ond)?s?)?$/i, 1],
-  [/^m(?:in(?:ute)?s?)?$/i, 60],
-  [/^h(?:(?:ou)?rs?)?$/i, 3600],
-  [/^d(?:ays?)?$/i, 86_400],
-  [/^w(?:eeks?)?$/i, 604_800],
-];
+const SECONDS_PER_UNIT = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 } as const;
+
+type Unit = keyof typeof SECONDS_PER_UNIT;
 
 /** Returns the seconds of a duration such as `5m`, or `null`. */
-function findSecondsWithUnit(text: string): number | null {
-  const [, number, unit = ""] = /^(\d+(?:\.\d+)?) ?([a-z]+)$/i.exec(text) ?? [];
-  const [, seconds = null] = SECONDS_PER_UNIT.find(([names]) => names.test(unit)) ?? [];
-  return number === undefined || seconds === null ? null : Number(number) * seconds;
+function findSeconds(text: string, defaultUnit: Unit): number | null {
+  const [, number, unit = defaultUnit] = /^(\d+(?:\.\d+)?)([smhdw])?$/.exec(text) ?? [];
+  return number === undefined ? null : Number(number) * SECONDS_PER_UNIT[unit as Unit];
 }
 
-export function parseSeconds(text: string, maxSeconds = Infinity): number {
-  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
-  const seconds = findSecondsWithUnit(text);
-  const advice = seconds !== null && seconds > 0 && seconds <= maxSeconds
-    ? `: write ${seconds}`
-    : ", 0 or more";
+export function parseSeconds(text: string): number {
+  const seconds = findSeconds(text, "s");
+  if (seconds !== null) return seconds;
   throw new InvalidArgumentError(
-    `must be a number of seconds${advice}; got ${JSON.stringify(text)}`,
+    `must be a number of seconds, 0 or more, or a time such as 5m, 2h or 1d; got ${
+      JSON.stringify(text)
+    }`,
   );
 }
 
@@ -204,7 +198,7 @@ export function parseSeconds(text: string, maxSeconds = Infinity): number {
 const MAX_SETTLED_SECONDS = 900;
 
 function parseSettled(text: string): number {
-  const seconds = parseSeconds(text, MAX_SETTLED_SECONDS);
+  const seconds = parseSeconds(text);
   if (seconds <= MAX_SETTLED_SECONDS) return seconds;
   throw new InvalidArgumentError(`must be at most ${MAX_SETTLED_SECONDS} seconds`);
 }
@@ -213,14 +207,10 @@ function parseSettled(text: string): number {
 const MAX_KEEP_DAYS = 36_500;
 
 export function parseKeep(text: string): number {
-  const days = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (days >= 1 && days <= MAX_KEEP_DAYS) return days;
-  const daysWithUnit = (findSecondsWithUnit(text) ?? 0) / 86_400;
-  const isValid = Number.isInteger(daysWithUnit) && daysWithUnit >= 1 &&
-    daysWithUnit <= MAX_KEEP_DAYS;
-  const advice = isValid ? `: write ${daysWithUnit}` : `, 1 to ${MAX_KEEP_DAYS}`;
+  const days = (findSeconds(text, "d") ?? 0) / SECONDS_PER_UNIT.d;
+  if (Number.isInteger(days) && days >= 1 && days <= MAX_KEEP_DAYS) return days;
   throw new InvalidArgumentError(
-    `must be a number of days${advice}; got ${JSON.stringify(text)}`,
+    `must be a number of days, 1 to ${MAX_KEEP_DAYS}; got ${JSON.stringify(text)}`,
   );
 }
 

@@ -343,7 +343,11 @@ free the space, remove .degu-kept in the local directory",
     )
     .option("--move", "remove each local file after the peer has verified and stored it")
     .option("--inbox", "copy from the inbox of the peer instead of its share")
-    .option("--every <seconds>", "repeat the run, this many seconds after each run", parseEvery)
+    .option(
+      "--every <seconds>",
+      "repeat the run, this many seconds after each run, or a time such as 5m, 2h or 1d after it",
+      parseEvery,
+    )
     .option("-n, --dry-run", "print the changes without making them")
     .addCopyOptions()
     .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
@@ -623,7 +627,7 @@ function parseOnce(text: string, previous?: string): string {
 const MAX_INVITATION_SECONDS = 86_400;
 
 function parseInvitationSeconds(text: string): number {
-  const seconds = parseSeconds(text, MAX_INVITATION_SECONDS);
+  const seconds = parseSeconds(text);
   if (seconds >= 1 && seconds <= MAX_INVITATION_SECONDS) return seconds;
   throw new InvalidArgumentError(`must be from 1 to ${MAX_INVITATION_SECONDS}; got ${text}`);
 }

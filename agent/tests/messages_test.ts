@@ -273,11 +273,11 @@ Deno.test("a wrong command line is an error with the words to write, and creates
       `${wildcards}: write ${local}/new${literal} /.${local}/new/*`,
       ["sync", "camera:", `${local}/new/*`],
     ],
-    // Numbers with another unit.
-    [2, '--every: must be a number of seconds: write 300; got "5m"', sync("--every", "5m")],
-    [2, 'must be a number of seconds, 0 or more; got "1h"', sync("--settled", "1h")],
-    [2, 'write 86400; got "1d"', ["ping", "camera", "--wait", "1d"]],
-    [2, '--keep: must be a number of days: write 7; got "7d"', sync("--keep", "7d")],
+    // Numbers with a unit: only a wrong one is refused.
+    [2, 'a time such as 5m, 2h or 1d; got "5x"', sync("--every", "5x")],
+    [2, "--settled: must be at most 900 seconds", sync("--settled", "1h")],
+    [2, "--dry-run is for a single run", sync("--dry-run", "--every", "1d")],
+    [2, "--keep is for files of this device", sync("--keep", "2w")],
     [2, 'must be a number of days, 1 to 36500; got "36h"', sync("--keep", "36h")],
     // Directories of serve with the name of a peer's path, or of a pattern.
     [2, `--share: ${remote}`, serve("--share", "camera:x")],

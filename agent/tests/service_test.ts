@@ -136,10 +136,11 @@ Deno.test("the timer of sync has the interval of --every, and its command does n
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   await fill(homes.path, { "share": null });
-  const rows: [options: string[], interval: string][] = [[[], "60s"], [
-    ["--every", "3600"],
-    "3600s",
-  ]];
+  const rows: [options: string[], interval: string][] = [
+    [[], "60s"],
+    [["--every", "3600"], "3600s"],
+    [["--every", "1d"], "86400s"],
+  ];
   for (const [options, interval] of rows) {
     const sync = ["sync", ...options, homes.joinPath("share"), "desk:copy"];
     const result = await homes.run("laptop", ["--json", "service", "install", "--print", ...sync]);
