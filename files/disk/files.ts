@@ -128,8 +128,8 @@ const CHANGE_OPTIONS: Deno.OpenOptions = Deno.build.os === "windows"
   : { read: true };
 
 /**
- * Sets the modification time of a file, synchronously, so that no other code of the process runs
- * between a check of the file and the change.
+ * Sets the modification time of a file, if it differs, synchronously, so that no other code of the
+ * process runs between a check of the file and the change.
  *
  * @returns False if the disk has refused the time.
  */
@@ -143,7 +143,9 @@ export function setModified(path: string, modifiedTime: Date): boolean {
   ignoreRefusal(() => {
     // `utimesSync` of node:fs takes floating-point seconds, which are off by a millisecond.
     using file = Deno.openSync(path, CHANGE_OPTIONS);
-    isSet = setOpenFileModified(file, modifiedTime);
+    // To set an equal time would change ctime, and the file would count as changed.
+    isSet = file.statSync().mtime?.getTime() === modifiedTime.getTime() ||
+      setOpenFileModified(file, modifiedTime);
   });
   return isSet;
 }

@@ -147,6 +147,24 @@ for (const direction of DIRECTIONS) {
   });
 }
 
+for (const direction of DIRECTIONS) {
+  Deno.test(`${direction}: the time of an identical file is set only if it differs`, async () => {
+    await using files = await serveFilesApp({ write: true });
+    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+    await Deno.writeTextFile(`${sourceDir}/a`, "hello");
+    await copy("a");
+    let setCount = 0;
+    using _times = patch(Deno.FsFile.prototype, "utimeSync", (utimeSync) =>
+      function (...times) {
+        setCount++;
+        utimeSync.apply(this, times);
+      });
+    assertEquals([(await copy("a")).bytes, setCount], [0, 0]);
+    await Deno.utime(`${targetDir}/a`, 1, 1);
+    assertEquals([(await copy("a")).bytes, setCount], [0, 1]);
+  });
+}
+
 Deno.test("an identical file of another user, who alone can set its time, isn't sent", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const time = new Date("2001-02-03T04:05:06.789Z");
