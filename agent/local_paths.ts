@@ -286,9 +286,14 @@ export async function makeMissingSourceFailure(
   }
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
-  const hint = isLink ? "name another file" : findWildcardHint(path) ?? findBackslashHint(path) ??
-    (mayBePeer ? findPeerHint(path, operands) : null) ??
-    findEncodingHint(path) ?? "check the name, and the current directory";
+  const spaceHint = path.startsWith(" ")
+    ? "write no space before the name, unless the name begins with it"
+    : null;
+  const hint = isLink
+    ? "name another file"
+    : spaceHint ?? findWildcardHint(path) ?? findBackslashHint(path) ??
+      (mayBePeer ? findPeerHint(path, operands) : null) ??
+      findEncodingHint(path) ?? "check the name, and the current directory";
   return new Failure(`${JSON.stringify(path)} ${problem}: ${hint}`, "NOT_THERE", { path });
 }
 

@@ -279,8 +279,8 @@ export class RemoteFiles implements Disposable {
     return formatRemotePath(this.peer, names, isDirectory);
   }
 
-  quoteName(names: readonly string[]): string {
-    return JSON.stringify(this.formatName(names));
+  quoteName(names: readonly string[], isDirectory = false): string {
+    return JSON.stringify(this.formatName(names, isDirectory));
   }
 
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
@@ -361,9 +361,9 @@ export class RemoteFiles implements Disposable {
     }
   }
 
-  async findOrFail(names: readonly string[]): Promise<RemoteEntry> {
+  async findOrFail(names: readonly string[], mustBeDirectory = false): Promise<RemoteEntry> {
     const entry = await this.find(names);
-    if (entry === null) throw await this.makeMissingFailure(names);
+    if (entry === null) throw await this.makeMissingFailure(names, mustBeDirectory);
     if (entry.kind !== "other") return entry;
     const reason = entry.reason!;
     const advice = reason === "unreadable"
@@ -414,7 +414,8 @@ export class RemoteFiles implements Disposable {
     const isTopMissing = names.length > 0 && await this.find(names.slice(0, 1)) === null;
     const inboxAdvice = isTopMissing && hint === null ? await this.#findInboxAdvice() : "";
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory${inboxAdvice}`;
-    return this.#makeNotFoundFailure(`${this.quoteName(names)} does not exist: ${advice}`, names);
+    const quotedName = this.quoteName(names, mustBeDirectory);
+    return this.#makeNotFoundFailure(`${quotedName} does not exist: ${advice}`, names);
   }
 
   async requestRoot(): Promise<Response | null> {

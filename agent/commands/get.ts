@@ -108,7 +108,7 @@ export async function runGet(
         hasFailedSource = true;
         throw new Failure(`${files.quoteName(names)} does not exist: ${spaceAdvice}`, "USAGE");
       }
-      const entry = await files.findOrFail(names);
+      const entry = await files.findOrFail(names, mustBeDirectory);
       const sourceName = files.formatName(entry.names, entry.kind === "directory");
       if (entry.kind === "file") {
         if (mustBeDirectory) {
@@ -186,7 +186,7 @@ async function getToStdout(
     const deviceDirectory = await findDeviceDirectory(context.home);
     using transfers = new Transfers(context, "get", deviceDirectory);
     using files = await RemoteFiles.open(context, device, source.peer, area);
-    const entry = await files.findOrFail(source.names);
+    const entry = await files.findOrFail(source.names, source.mustBeDirectory);
     const name = files.quoteName(entry.names);
     if (entry.kind === "directory") {
       throw new Failure(

@@ -59,7 +59,7 @@ export async function ls(
 async function listEntries(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let entries = await files.list(path.names);
   if (entries === null) {
-    const entry = await files.findOrFail(path.names);
+    const entry = await files.findOrFail(path.names, path.mustBeDirectory);
     if (entry.kind === "file") {
       if (!path.mustBeDirectory) return [entry];
       throw await files.makeMissingFailure(path.names, true);

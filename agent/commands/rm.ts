@@ -64,7 +64,8 @@ export async function rm(
       try {
         if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name, peer);
         checkNotReserved(names, name);
-        const isTree = recursive && (await files.findOrFail(names)).kind === "directory";
+        const isTree = recursive &&
+          (await files.findOrFail(names, mustBeDirectory)).kind === "directory";
         if (isTree) await removeTree(context, files, names, fail);
         else await removeEntry(context, files, names, mustBeDirectory);
       } catch (error) {

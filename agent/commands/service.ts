@@ -7,6 +7,7 @@ import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { Failure } from "../failure.ts";
+import type { Output } from "../output.ts";
 import {
   checkMirrorTarget,
   describeMissingDirectory,
@@ -62,11 +63,7 @@ export async function installUnits(
     }
     return 0;
   }
-  const { state } = Deno.permissions.querySync({ name: "run", command: "systemctl" });
-  if (state === "prompt" && output.streams.stdin.isTerminal()) {
-    output.note("degu asks Deno for systemctl, to start the service: type y");
-  }
-  const dir = await findUnitDirectory().catch((error) => {
+  const dir = await findUnitDirectory(output).catch((error) => {
     if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
     throw new Failure(
       `${explain(error)}; no service is installed: --print prints its files`,
@@ -118,7 +115,7 @@ async function isReplaceable(path: string): Promise<boolean> {
 
 export async function removeUnits({ output }: Context): Promise<void> {
   checkSystem();
-  const dir = await findUnitDirectory();
+  const dir = await findUnitDirectory(output);
   const names: string[] = [];
   if (await ignoreNotFound(Deno.stat(dir)) !== null) {
     for await (const { name, isFile } of Deno.readDir(dir)) {
@@ -165,7 +162,11 @@ async function runSystemctl(...args: string[]): Promise<string> {
 }
 
 /** Asks systemd for the directory, because the environment of systemd may differ. */
-async function findUnitDirectory(): Promise<string> {
+async function findUnitDirectory(output: Output): Promise<string> {
+  const { state } = Deno.permissions.querySync({ name: "run", command: "systemctl" });
+  if (state === "prompt" && output.streams.stdin.isTerminal()) {
+    output.note("degu asks Deno for systemctl, to start and stop services: type y");
+  }
   const paths = await runSystemctl("show", "--property=UnitPath", "--value");
   return paths.split(" ").find((path) => path.endsWith("/systemd/user.control"))!
     .replace(/\.control$/, "");

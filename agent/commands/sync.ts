@@ -138,7 +138,9 @@ async function syncOnce(
   if (!isDownload) checkNotReserved(remotePath.names, files.formatName(remotePath.names));
   const foundEntry = await files.find(remotePath.names);
   if (foundEntry === null) checkNoWildcard(remoteOperand);
-  const remoteEntry = isDownload ? await files.findOrFail(remotePath.names) : foundEntry;
+  const remoteEntry = isDownload
+    ? await files.findOrFail(remotePath.names, remotePath.mustBeDirectory)
+    : foundEntry;
   if (remoteEntry === null) await files.checkParents(remotePath.names);
   const names = remoteEntry?.names ?? remotePath.names;
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {

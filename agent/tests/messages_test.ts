@@ -237,6 +237,10 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, "the shell has not expanded ~: leave out the quotes", ["put", "~/q.jpg", "camera:"]],
     [3, 'there is no peer "": is a variable of the shell empty?', ["ping", ""]],
     [1, '"camera: x" does not exist: write no space after the colon', ["get", "camera: x"]],
+    [1, "does not exist: write no space before the name", ["put", " note", "camera:"]],
+    // A path ends as it was typed.
+    [1, '"camera:nothing/" does not exist', ["ls", "camera:nothing/"]],
+    [1, '"camera:nothing/" does not exist', ["get", "-r", "camera:nothing/", local]],
     [2, "has a path of Windows", ["put", note, "camera:C:\\x\\y"]],
     [
       1,

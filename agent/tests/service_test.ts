@@ -228,6 +228,12 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     await homes.runToFailure("laptop", code, expectedMessage, ["service", "install", ...args]);
   }
   await homes.runToFailure("laptop", 1, "degu may not run systemctl", ["service", "remove"]);
+  for (const args of [["install", "--share", homes.joinPath("dir")], ["remove"]]) {
+    const terminal = { columns: 500, rows: 24 };
+    const agent = homes.start("laptop", ["service", ...args], { terminal, stdin: null });
+    const { stdout } = await agent.waitForEnd();
+    assertStringIncludes(stdout, "degu asks Deno for systemctl, to start and stop services");
+  }
   const help = await homes.runToSuccess("laptop", ["service", "--help"]);
   for (const command of ["install", "remove"]) assert(help.includes(command), help);
 });
