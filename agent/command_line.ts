@@ -392,6 +392,7 @@ What peers changed with --keep since then is undone. What another program change
       parseRestoreTime,
     )
     .option("-n, --dry-run", "print the files without restoring them")
+    .option("-v, --verbose", "also print the files that are left out, because they were not there")
     .addExample(
       "degu restore --dry-run ~/Inbox/laptop/Documents ~/Inbox/laptop/Documents-yesterday",
       "print the files that were there yesterday at this hour",

@@ -60,7 +60,7 @@ export async function restore(
   const time = typeof at === "string" ? `before ${at}` : `at ${formatRestoreTime(at)}`;
   output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was ${time}`);
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
-  const report = new Report(output, dryRun);
+  const report = new Report(context, dryRun);
   const onEvent = (event: RestoreEvent) => report.add(event);
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
     throw toFailure(error, { dir, target, info, example });
@@ -164,17 +164,16 @@ function toFailure(
   );
 }
 
-/** More files that were not there are counted. */
-const MAX_ABSENT_NAMES = 10;
-
 class Report {
   hasFailed = false;
   readonly #output: Output;
   readonly #isDryRun: boolean;
-  readonly #absentNames: string[] = [];
+  readonly #isVerbose: boolean;
+  #absentCount = 0;
 
-  constructor(output: Output, isDryRun: boolean) {
+  constructor({ output, options: { verbose = false } }: Context, isDryRun: boolean) {
     this.#output = output;
+    this.#isVerbose = verbose;
     this.#isDryRun = isDryRun;
   }
 
@@ -196,11 +195,13 @@ class Report {
         });
       }
       case "absent":
-        this.#absentNames.push(name);
-        if (this.#output.json) {
-          this.#output.printResult("", { action: "leave", path, ...dryRun });
-        }
-        return;
+        this.#absentCount++;
+        if (!this.#output.json && !this.#isVerbose) return;
+        return this.#output.printResult(`left out: ${name}: it was not there then`, {
+          action: "leave",
+          path,
+          ...dryRun,
+        });
       case "missing": {
         const { reason } = event;
         if (reason !== "no-file") this.hasFailed = true;
@@ -221,22 +222,14 @@ class Report {
     }
   }
 
-  #printAbsent(): void {
-    const count = this.#absentNames.length;
-    const lines = count <= MAX_ABSENT_NAMES
-      ? this.#absentNames.map((name) => `left out: ${name}: it was not there then`)
-      : [`left out: ${formatCount(count, "file")}: they were not there then`];
-    for (const line of lines) this.#output.printResult(line, {});
-  }
-
   finish(result: RestoreResult, target: string, time: string): void {
-    if (!this.#output.json) this.#printAbsent();
     const { files, bytes, unchanged, missing, failed } = result;
     const parts = [
       `${formatCount(files, "file")} ${this.#isDryRun ? "would be " : ""}restored, ${
         formatBytes(bytes)
       }`,
       ...unchanged > 0 ? [`${unchanged} restored earlier`] : [],
+      ...this.#absentCount > 0 ? [`${this.#absentCount} left out, not there then`] : [],
       ...missing > 0 ? [`${missing} not restored`] : [],
       ...failed > 0 ? [`${failed} failed`] : [],
     ];
