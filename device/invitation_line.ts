@@ -71,13 +71,22 @@ export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLi
  * @throws {PairingError} with the code `"NOT_AN_INVITATION"` if the text is not a line; `"GARBLED"`
  * if a part is missing or was changed; `"OTHER_VERSION"` if another version of Degu has made the
  * line; `"EXPIRED"` if the line expired more than a day ago. The message doesn't quote the line.
- * @example ```ts import { Device, PairingError, parseInvitation } from "@degu/device"; import {
- * assertEquals, assertThrows } from "@std/assert";  const dir = await Deno.makeTempDir(); await
- * using camera = await Device.open(dir, { name: "camera" }); await using invitation = await
- * camera.invite({ listen: [["127.0.0.1", 0]] });  const { id, addresses } =
- * parseInvitation(invitation.line); assertEquals([id, addresses[0]![0]], [camera.id, "127.0.0.1"]);
- * const part = invitation.line.slice(0, -1); assertEquals(assertThrows(() => parseInvitation(part),
- * PairingError).code, "GARBLED"); await Deno.remove(dir, { recursive: true }); ```
+ *
+ * @example
+ * ```ts
+ * import { Device, PairingError, parseInvitation } from "@degu/device";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await using camera = await Device.open(dir, { name: "camera" });
+ * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+ *
+ * const { id, addresses } = parseInvitation(invitation.line);
+ * assertEquals([id, addresses[0]![0]], [camera.id, "127.0.0.1"]);
+ * const part = invitation.line.slice(0, -1);
+ * assertEquals(assertThrows(() => parseInvitation(part), PairingError).code, "GARBLED");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
  */
 export function parseInvitation(line: string): {
   /** The id of the device that invites. */
