@@ -1,9 +1,10 @@
 /** Row 18: the run time of programs that do little: that only import, or run a short command. */
 
+import { bundleProgram } from "../../tools/bundle.ts";
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type Row, type RowSetting } from "../pair.ts";
 import { hostname, measureSeconds } from "../peer.ts";
-import { runToEnd } from "../process.ts";
+import { measureProcessorSeconds, runToEnd } from "../process.ts";
 import {
   agentArguments,
   serveSsh,
@@ -25,10 +26,12 @@ export const startRow: Row = {
     const skippedGroup = await findSkip(
       "18-command",
       "Commands",
+      "bash --version",
       "ssh -V",
       "test -x /usr/sbin/sshd",
     );
-    yield skippedGroup ?? await makeCommands(setting);
+    if (skippedGroup !== null) return yield skippedGroup;
+    yield* makeCommands(setting);
   },
 };
 
@@ -54,7 +57,7 @@ async function makeImports({ directory }: RowSetting): Promise<Group> {
   };
 }
 
-async function makeCommands({ directory }: RowSetting): Promise<Group> {
+async function* makeCommands({ directory }: RowSetting): AsyncGenerator<Group, void, undefined> {
   const root = await Deno.makeTempDir({ dir: directory, prefix: "start" });
   const files = `${root}/files`;
   await Deno.mkdir(`${files}/inbox`, { recursive: true });
@@ -64,7 +67,7 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
     ...["--import-map", IMPORT_MAP, ...agentArguments()],
   ]);
   const degu = [`${root}/bin/degu`, ...version.command.slice(-2)];
-  return {
+  yield {
     id: "18-command",
     title: "A short command",
     unit: "ms",
@@ -79,6 +82,60 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
       "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and sends a request to a running `degu serve`.",
     ],
   };
+  yield* makeBundledCommands(root, files, version, sshPort);
+}
+
+/** Makes the groups of short commands of the bundle beside the programs of SSH. */
+async function* makeBundledCommands(
+  root: string,
+  files: string,
+  { command, port }: Version,
+  sshPort: number,
+): AsyncGenerator<Group, void, undefined> {
+  const bundle = `${root}/bundle`, file = `${root}/file`;
+  await bundleProgram(bundle);
+  await Deno.writeTextFile(file, "hi\n");
+  const degu = command.map((argument) =>
+    argument.endsWith("/agent/main.ts") ? `${bundle}/main.ts` : argument
+  );
+  const address = ["--address", `${hostname}:${port}`];
+  const sshOptions = sshCommand(root, sshPort).slice(3);
+  const scp = ["scp", "-q", "-P", `${sshPort}`, ...sshOptions, file];
+  const commands: Record<string, (target: string) => readonly string[]> = {
+    "scp": (target) => [...scp, `${hostname}:${files}/inbox/${target}`],
+    "degu put": (target) => [...degu, "--quiet", "put", ...address, file, `a:${target}`],
+    "ssh ls": () => [...sshCommand(root, sshPort), hostname, "ls", files],
+    "degu ls": () => [...degu, "--quiet", "ls", ...address, "a:"],
+  };
+  let targetCount = 0;
+  const measures = {
+    "processor time of the client": measureProcessorSeconds,
+    "time": (command: readonly string[]) => measureSeconds(() => runToEnd(command)),
+  };
+  for (const [index, [title, measure]] of Object.entries(measures).entries()) {
+    yield {
+      id: `18-bundle${index === 0 ? "-processor" : ""}`,
+      title: `A short command of the bundle: ${title}`,
+      unit: "ms",
+      placement: "both ends on all cores",
+      references: ["scp", "ssh ls"],
+      contenders: Object.entries(commands).map(([name, makeCommand]) => ({
+        name,
+        async start() {
+          const run = () => measure(makeCommand(`copy${targetCount++}`));
+          await run();
+          return async () => {
+            let seconds = 0;
+            for (let i = 0; i < RUN_COUNT; i++) seconds += await run();
+            return seconds / RUN_COUNT * 1000;
+          };
+        },
+      })),
+      notes: [
+        "`scp` and `degu put` copy a file of three bytes to a new name. Only `degu put` syncs it to the disk.",
+      ],
+    };
+  }
 }
 
 /** The number of times that a command runs for each figure. */

@@ -236,6 +236,8 @@ export async function serveSsh(root: string): Promise<number> {
   const options = [
     ...[`ListenAddress=${hostname}`, `HostKey=${root}/host`, `AuthorizedKeysFile=${root}/key.pub`],
     ...["StrictModes=no", "PidFile=none", "UsePAM=no", "PermitRootLogin=yes"],
+    // `scp` uses SFTP.
+    "Subsystem=sftp internal-sftp",
     // Otherwise the shell would read ~/.bashrc, which can take longer than the transfer.
     `SetEnv=HOME=${root}`,
   ].flatMap((option) => ["-o", option]);
