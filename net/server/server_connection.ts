@@ -33,7 +33,6 @@ import {
   TlsError,
 } from "../../base/errors.ts";
 import { hasCause, messageOf, toReadableError } from "../../internal/caught_errors.ts";
-import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import {
   copyRepeatedLines,
@@ -55,7 +54,6 @@ import {
   type RequestPreamble,
 } from "../../base/wire/preamble.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
-import { startInterval } from "../transport/deadline.ts";
 import {
   type ErrorStatus,
   findErrorStatus,
@@ -101,8 +99,6 @@ const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 const CR = 0x0d;
 /** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
 const MAX_COLLECTED_BYTES = 65536;
-const STALL_CHECK_MILLISECONDS = 500;
-const MAX_STALLED_CHECKS = 10;
 
 export interface ServerContext extends AppParts, ListenerOptions {
   readonly sessions: Set<Session>;
@@ -625,9 +621,6 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
       exchange.isStreaming = true;
       this.onSignalRequested();
     }
-    if (status >= 400 && exchange.isBodyUnread && isWritableBody(response.body)) {
-      onBodyStall(body!, transport, writePromise, () => this.#cancelStalledBody(body!, status));
-    }
     return writePromise;
   }
 
@@ -670,17 +663,6 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
     const framing = determineSentFraming(method, status, headers, response.body);
     const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
     formatResponsePreamble(buffer, status, reason, headers, framing, "response.", null);
-  }
-
-  /**
-   * A client stops sending its request at an error status (RFC 9112 §9.5): a response that reads
-   * the request's body would wait until the time-out.
-   */
-  #cancelStalledBody(body: NonNullable<BodyIn>, status: number): void {
-    const message = `the response with status ${status} waits for the rest of the request, which ` +
-      "clients don't send after such a status: read the body before you return the response";
-    this.#recordEnd({ level: "info", kind: "body", message });
-    cancelQuietly(body, reportedErrors.set(unreadBodyError(status), true));
   }
 
   /** Returns whether an error response was sent instead. */
@@ -848,29 +830,6 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
  */
 function isRelayed(body: BodyIn, { status }: OutgoingResponse): boolean {
   return body !== null && status < 400 && readerOf(body).isBeingWritten;
-}
-
-/**
- * Calls a function if no byte moves for five seconds while the app waits for the request's body.
- *
- * @param responseSent Settles when the response was sent, or has failed.
- */
-function onBodyStall(
-  body: NonNullable<BodyIn>,
-  transport: Transport,
-  responseSent: Promise<unknown>,
-  onStall: () => void,
-): void {
-  let { movedBytes } = transport;
-  let stalledChecks = 0;
-  const timer = startInterval(() => {
-    const isStalled = transport.movedBytes === movedBytes && readerOf(body).isAwaitingSource;
-    stalledChecks = isStalled ? stalledChecks + 1 : 0;
-    ({ movedBytes } = transport);
-    if (stalledChecks === MAX_STALLED_CHECKS) onStall();
-  }, STALL_CHECK_MILLISECONDS);
-  const stop = () => clearInterval(timer);
-  responseSent.then(stop, stop);
 }
 
 function makeCloseHeader(headers: HeadersToSend): HeadersToSend | null {
