@@ -155,7 +155,7 @@ for (const direction of DIRECTIONS) {
     await copy("a");
     let setCount = 0;
     using _times = patch(Deno.FsFile.prototype, "utimeSync", (utimeSync) =>
-      function (...times) {
+      function (this: Deno.FsFile, ...times) {
         setCount++;
         utimeSync.apply(this, times);
       });
