@@ -154,11 +154,15 @@ for (const direction of DIRECTIONS) {
     await Deno.writeTextFile(`${sourceDir}/a`, "hello");
     await copy("a");
     let setCount = 0;
-    using _times = patch(Deno.FsFile.prototype, "utimeSync", (utimeSync) =>
-      function (this: Deno.FsFile, ...times) {
-        setCount++;
-        utimeSync.apply(this, times);
-      });
+    using _times = patch(
+      Deno.FsFile.prototype,
+      "utimeSync",
+      (utimeSync) =>
+        function (this: Deno.FsFile, ...times) {
+          setCount++;
+          utimeSync.apply(this, times);
+        },
+    );
     assertEquals([(await copy("a")).bytes, setCount], [0, 0]);
     await Deno.utime(`${targetDir}/a`, 1, 1);
     assertEquals([(await copy("a")).bytes, setCount], [0, 1]);
