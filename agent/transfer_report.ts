@@ -21,7 +21,7 @@ const UNSET_PROBLEMS: Readonly<Record<UnsetProperty, string>> = {
 export class TransferReport implements Disposable {
   /** A note that is printed once, with the summary. */
   note: string | null = null;
-  /** The target directories of the copied trees that the command line doesn't name. */
+  /** The target directories of the copied trees. */
   readonly directories = new Set<string>();
   readonly progress: CommandProgress = {
     name: "",
@@ -40,6 +40,7 @@ export class TransferReport implements Disposable {
   readonly #unsettledNames = new Set<string>();
   /** The copied or unchanged files of which the disk has refused a property. */
   readonly #unset = new Map<UnsetProperty, { readonly name: string; readonly count: number }>();
+  #firstUnchangedName = "";
   readonly #skippedKinds = new Map<string, string>();
   /** The files for which a disk has no space. The first has its own message. */
   #tooLargeCount = 0;
@@ -111,6 +112,7 @@ export class TransferReport implements Disposable {
 
   reportUnchanged(names: TransferNames | null): void {
     this.#counts.unchanged++;
+    this.#firstUnchangedName ||= names?.to ?? "";
     if (names !== null && this.#output.json) this.#printResult("", { ...names, unchanged: true });
   }
 
@@ -254,7 +256,7 @@ export class TransferReport implements Disposable {
     const parts = [
       copied > 0 ? this.#describeCopied() : isEmpty ? "no file to copy" : "",
       removed > 0 ? `${removed} removed from this device` : "",
-      unchanged > 0 ? `${unchanged} up to date` : "",
+      unchanged > 0 ? `${unchanged} up to date${copied > 0 ? "" : this.#describeUnchanged()}` : "",
       deleted > 0 ? `${deleted} ${this.#isDryRun ? "would be " : ""}deleted` : "",
       this.#skippedNames.size > 0 ? `${this.#skippedNames.size} skipped` : "",
       note,
@@ -263,13 +265,24 @@ export class TransferReport implements Disposable {
     this.#output.printSummary(parts.join("; "), failures, copied + deleted > 0);
   }
 
+  get #onlyDirectory(): string | null {
+    const [directory = null] = this.directories;
+    return this.directories.size === 1 ? directory : null;
+  }
+
+  #describeUnchanged(): string {
+    if (this.#onlyDirectory !== null) return ` in ${this.#onlyDirectory}`;
+    const name = this.#firstUnchangedName;
+    return name === "" ? "" : `: ${nameFiles(name, this.#counts.unchanged)}`;
+  }
+
   #describeCopied(): string {
     const { copied, named, copiedBytes, transferredBytes } = this.#counts;
     const filesText = formatCount(copied, "file");
-    if (this.#isDryRun) return `${filesText} would be copied, ${formatBytes(copiedBytes)}`;
-    const [directory, ...otherDirectories] = this.directories;
-    const isOnlyDirectory = directory !== undefined && otherDirectories.length + named === 0;
-    const copiedText = `${filesText} copied${isOnlyDirectory ? ` into ${directory}` : ""}`;
+    const directory = named === 0 ? this.#onlyDirectory : null;
+    const target = directory === null ? "" : ` into ${directory}`;
+    if (this.#isDryRun) return `${filesText} would be copied${target}, ${formatBytes(copiedBytes)}`;
+    const copiedText = `${filesText} copied${target}`;
     // Parts of interrupted transfers, renamed files and copies of other files aren't sent.
     if (transferredBytes === 0 && copiedBytes > 0) {
       return `${copiedText} (${formatBytes(copiedBytes)} were there)`;

@@ -284,7 +284,7 @@ export class Transfers implements Disposable {
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      if (job.listsUnchanged && job.onlyNames === undefined) this.report.directories.add(to);
+      if (job.onlyNames === undefined) this.report.directories.add(to);
       const { deletionsSkipped, unset } = await copyTree(tree);
       for (const property of ["time", "mode", "privacy"] as const) {
         const { files, first } = unset[property];

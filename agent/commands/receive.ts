@@ -7,6 +7,7 @@ import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer_client.t
 import { reasonOf } from "../explain.ts";
 import { isUnreachable } from "../error_codes.ts";
 import { Failure } from "../failure.ts";
+import { resolve } from "../paths.ts";
 import {
   joinByLine,
   joinSender,
@@ -71,7 +72,7 @@ export async function runReceive(
   const sender = invitationLine !== null
     ? await joinByLine(context, device, invitationLine, { serving: [] }, LINE_ADVICE)
     : await joinSender(context, device, numberPrompt, from, { serving: [] });
-  output.note(`receiving from ${sender.name} ${formatId(sender.id)}`);
+  output.note(`receiving from ${sender.name} ${formatId(sender.id)} into ${resolve(target.path)}`);
 
   const stopController = new AbortController();
   const signal = AbortSignal.any([context.signal, stopController.signal]);

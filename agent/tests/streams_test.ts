@@ -648,8 +648,8 @@ Deno.test(
     await fill(files.share, { file: "1" });
     await files.runToSuccess("get", "camera:file", files.local);
     const { stderr } = await runShell(files, 'cd "$0"; degu get camera:file > content');
-    assertMatch(stderr, /^to write the file to stdout, add -\n.*1 up to date\n$/);
+    assertMatch(stderr, /^to write the file to stdout, add -\n.*1 up to date: file\n$/);
     const second = await files.runToSuccess("get", "camera:file", files.local);
-    assertMatch(second.stderr, /^.*1 up to date\n$/);
+    assertEquals(second.stderr, `1 up to date: ${files.local}/file\n`);
   },
 );

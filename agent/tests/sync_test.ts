@@ -58,7 +58,10 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}, devices?: 
     await fill(dir, tree);
   }
   const replacePaths = (text: string) => {
-    const patterns = both.map((path) => new RegExp(`${path}(/|(?=[: ]))`, "g")) as [RegExp, RegExp];
+    const patterns = both.map((path) => new RegExp(`${path}(/|(?=[:, ;\n]))`, "g")) as [
+      RegExp,
+      RegExp,
+    ];
     return text.replaceAll(patterns[0], "from:").replaceAll(patterns[1], "to:");
   };
   return {
@@ -83,8 +86,8 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}, devices?: 
         errors: findMessages("degu: error: "),
         warnings: findMessages("degu: warning: "),
         objects: options.includes("--json") ? results.map((line) => JSON.parse(line)) : [],
-        /** The summary without its duration. */
-        summary: notes.at(-1)?.replace(/ in \d+:\d\d/, ""),
+        /** The summary without its duration and the target. */
+        summary: notes.at(-1)?.replace(/ in \d+:\d\d/, "").replace(/ (?:into|in) to:/, ""),
       };
     },
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
@@ -105,6 +108,7 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   const { source, target, sync } = setup;
   const first = await sync(["--json"]);
   assertEquals([first.code, first.summary], [0, "4 files copied, 13 B"]);
+  assertMatch(first.notes.at(-1)!, /^4 files copied into to:, 13 B in /);
   // The object has the same fields as for a single file.
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
   const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
@@ -112,7 +116,7 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   assertEquals(copied, { from: "from:a", to: "to:a", ...result });
   assertEquals(await readTree(target), await readTree(source));
   const second = await sync(["--delete", "--json"]);
-  assertEquals([second.results, second.summary], [[], "4 up to date"]);
+  assertEquals([second.results, second.notes], [[], ["4 up to date in to:"]]);
   await fill(source, { "x": "SAME SIZE", "new/n": "n" });
   await fill(target, { "old/o/o": "o", "old/p": null, "z": "z" });
   assertEquals((await sync()).results.toSorted(), ["to:new/n", "to:x"]);
@@ -429,24 +433,27 @@ Deno.test("sync --every prints the changes of a run, and each error when it begi
   using pauses = stepTimeouts(7000);
   await using agent = files.start([...EVERY, source, "camera:to"]);
   const steps: [expected: string[], change: () => unknown][] = [
-    [["1 file copied, 1 B"], () => {}],
+    [["1 file copied into camera:to, 1 B"], () => {}],
     [[], () => {}],
     [["degu: error: IN_THE_WAY"], () => fill(source, { "b": "2" })],
     [["degu: error: OFF"], () => files.kill()],
     [["over: camera answers again"], () => files.serve()],
-    [["1 file copied, 1 B; 1 up to date"], () => fill(source, { "c": "3" })],
+    [["1 file copied into camera:to, 1 B; 1 up to date"], () => fill(source, { "c": "3" })],
     [
-      ["1 file copied, 1 B; 2 up to date", "over: IN_THE_WAY"],
+      ["1 file copied into camera:to, 1 B; 2 up to date", "over: IN_THE_WAY"],
       () => Deno.remove(`${target}/b`, { recursive: true }),
     ],
     [["degu: error: OFF"], () => files.kill()],
     [[], () => {}],
     [["over: camera answers again"], () => files.serve()],
     [["degu: error: OFF"], () => files.kill()],
-    [["1 file copied, 2 B; 2 up to date", "over: camera answers again"], async () => {
-      await fill(source, { "a": "44" });
-      await files.serve();
-    }],
+    [
+      ["1 file copied into camera:to, 2 B; 2 up to date", "over: camera answers again"],
+      async () => {
+        await fill(source, { "a": "44" });
+        await files.serve();
+      },
+    ],
   ];
   await pauses.begun();
   for (const [, change] of steps.slice(1)) {
@@ -622,7 +629,7 @@ Deno.test("sync from a peer: an interruption prints advice, and the same command
     "run the same command again to continue; a file that is small, or was just changed, starts over",
   );
   // The summary still counts the copied files.
-  assertMatch(notes.slice(1).join("|"), /^\d+ files? copied, \d+ B in \d+:\d\d$/);
+  assertMatch(notes.slice(1).join("|"), /^\d+ files? copied into to:, \d+ B in \d+:\d\d$/);
   assertEquals((await sync()).code, 0);
   assertEquals(await readTree(target), await readTree(source));
 });

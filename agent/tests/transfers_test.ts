@@ -456,7 +456,7 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
   const dry = await files.runToSuccess(...syncArgs, "--dry-run");
   assertStringIncludes(dry.stderr, "2 files would be copied");
   assertEquals(await readTree(local), { ...out, "d": null });
-  for (const moved of ["2 files copied, 2 B", "no file to copy"]) {
+  for (const moved of ["2 files copied into camera:out, 2 B", "no file to copy"]) {
     assertStringIncludes((await files.runToSuccess(...syncArgs)).stderr, moved);
     const { a: _a, "d/c": _c, ...left } = out;
     assertEquals(await readTree(local), { ...left, "d": null });
