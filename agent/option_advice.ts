@@ -38,7 +38,11 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     ["sync"],
     "all is copied but what --exclude names; to copy a part, name its directory",
   ],
-  ["--backup -b", ["sync"], "write --keep DAYS"],
+  [
+    "--backup -b",
+    ["sync"],
+    'from a peer write --keep DAYS; to a peer, "degu serve --keep DAYS" on it',
+  ],
   ["-w --watch", ["sync"], "write --every SECONDS"],
   ["--remove-source-files", ["sync", "put"], "write --move"],
   ["-f", ["get", "put", "receive"], "write --force"],
