@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
-import { type DeguServers, problemOf, run } from "./programs.ts";
+import { build, type DeguServers, NOT_INSTALLED, problemOf, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
 /** The operations of a client: a path, and the expected body of the response. */
@@ -114,7 +114,7 @@ export async function tryClients(
     for (const operation of operations) {
       row.push(await tryOperation(client, operation, deguServers, tls, notes));
     }
-    rows.push(row.includes("not installed") ? [client.name] : row);
+    rows.push(row.includes(NOT_INSTALLED) ? [client.name] : row);
   }
   return [{ header: ["client", ...operations], rows, notes: notes.texts }];
 }
@@ -141,7 +141,7 @@ async function tryOperation(
     command,
     AbortSignal.any([abortController.signal, AbortSignal.timeout(60_000)]),
   );
-  if (result === null) return "not installed";
+  if (result === null) return NOT_INSTALLED;
   const { log: [loggedLine], connectionCount } = deguServers;
   if (loggedLine !== undefined) return notes.formatCell(loggedLine);
   if (abortController.signal.aborted) return "waits";
@@ -166,14 +166,14 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
     if (client === null) missing.push(library);
     else clients.push(client);
   }
-  const goBuild = await run(["go", "build", "-o", `${dir}/client`, `${DIRECTORY}/client.go`]);
-  if (!goBuild?.success) console.log(`Go: ${problemOf(goBuild)}`);
+  const hasGo = await build(["go", "build", "-o", `${dir}/client`, `${DIRECTORY}/client.go`]);
+  if (!hasGo) console.log(`Go: ${NOT_INSTALLED}`);
   const go = [
     makeScriptClient("Go net/http", `${dir}/client`),
     makeGoWriterToClient(`${dir}/client`),
   ];
-  const javaBuild = await run(["javac", "-d", dir, `${DIRECTORY}/Client.java`]);
-  if (!javaBuild?.success) console.log(`Java: ${problemOf(javaBuild)}`);
+  const hasJava = await build(["javac", "-d", dir, `${DIRECTORY}/Client.java`]);
+  if (!hasJava) console.log(`Java: ${NOT_INSTALLED}`);
   const java = ["HttpClient", "HttpURLConnection"].map((library): ForeignClient => ({
     name: `Java ${library}`,
     command(operation, url, tls) {
@@ -184,9 +184,7 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
       return ["java", "-cp", dir, "Client", library, operation, url, ...files];
     },
   }));
-  for (
-    const [isInstalled, group] of [[goBuild?.success, go], [javaBuild?.success, java]] as const
-  ) {
+  for (const [isInstalled, group] of [[hasGo, go], [hasJava, java]] as const) {
     if (isInstalled) clients.push(...group);
     else missing.push(...group.map(({ name }) => name));
   }
@@ -198,11 +196,12 @@ async function findPythonClient(library: string): Promise<ForeignClient | null> 
   for (const python of ["python3", "/usr/bin/python3"]) {
     const program = [python, `${DIRECTORY}/client.py`, library];
     const result = await run([...program, "version", ""]);
-    if (!result?.success) continue;
+    if (result === null || result.stderr.includes(`No module named '${library}'`)) continue;
+    if (!result.success) throw new Error(`${library}: ${problemOf(result)}`);
     console.log(`${library}: ${result.stdout.trim()}`);
     return makeScriptClient(library, ...program);
   }
-  console.log(`${library}: not installed`);
+  console.log(`${library}: ${NOT_INSTALLED}`);
   return null;
 }
 

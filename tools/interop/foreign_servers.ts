@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
 import { MISSING_PROGRAM_CODE, startCommand } from "../../tests/support/commands.ts";
 import { findUnusedPort } from "../../tests/support/ports.ts";
-import { ENV, problemOf, run } from "./programs.ts";
+import { build, ENV, problemOf } from "./programs.ts";
 
 const DIRECTORY = import.meta.dirname ?? "";
 
@@ -60,8 +60,7 @@ export const FOREIGN_SERVERS: readonly ForeignServer[] = [
     name: "Go",
     async command(_, values) {
       const program = `${values["DIR"]}/server`;
-      const build = await run(["go", "build", "-o", program, `${DIRECTORY}/server.go`]);
-      if (build !== null && !build.success) throw new Error(problemOf(build));
+      await build(["go", "build", "-o", program, `${DIRECTORY}/server.go`]);
       return [program, ...formatArguments(values)];
     },
   },
@@ -205,11 +204,10 @@ export async function startServer(
   }
   await kill();
   const { code, success, stdout, stderr } = await output;
-  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  // Node may be installed without a package that the program needs.
-  if (code === MISSING_PROGRAM_CODE || err.includes("Cannot find module")) return null;
+  if (code === MISSING_PROGRAM_CODE) return null;
   // Another program may use one of the ports.
   if (attempts > 1) return await startServer(foreignServer, backend, pki, dir, attempts - 1);
+  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
   const problem = problemOf({ success, code, stdout: out, stderr: err });
   throw new Error(`${name} does not listen: ${problem}`);
 }

@@ -1,5 +1,11 @@
 // A proxy of Debian's package node-http-proxy. The arguments are pairs such as PROXY=8080.
 
+try {
+  require.resolve("http-proxy");
+} catch {
+  // The exit code for a missing program, as in a shell.
+  process.exit(127);
+}
 const httpProxy = require("http-proxy");
 
 const values = Object.fromEntries(process.argv.slice(2).map((argument) => argument.split("=")));

@@ -7,7 +7,7 @@
 import { Client, ProxyApp, Server } from "@degu/degu";
 import { buildUri } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
-import { type DeguServers, problemOf, run } from "./programs.ts";
+import { build, type DeguServers, NOT_INSTALLED, problemOf, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
 const DIRECTORY = import.meta.dirname ?? "";
@@ -36,7 +36,7 @@ function makeClient(name: string, ...program: string[]): NamesClient {
     name,
     async run(directory, namesFile) {
       const result = await run([...program, directory, namesFile]);
-      if (result === null || /No module named/.test(result.stderr)) return null;
+      if (result === null || result.stderr.includes(`No module named '${name}'`)) return null;
       if (!result.success) throw new Error(problemOf(result));
       return splitOutput(result.stdout);
     },
@@ -108,8 +108,8 @@ const chromium: NamesClient = {
 };
 
 async function findClients(dir: string): Promise<NamesClient[]> {
-  await run(["go", "build", "-o", `${dir}/names-program`, `${DIRECTORY}/names.go`]);
-  await run(["javac", "-d", dir, `${DIRECTORY}/Names.java`]);
+  await build(["go", "build", "-o", `${dir}/names-program`, `${DIRECTORY}/names.go`]);
+  const hasJava = await build(["javac", "-d", dir, `${DIRECTORY}/Names.java`]);
   return [
     curl,
     curlLiteral,
@@ -119,7 +119,9 @@ async function findClients(dir: string): Promise<NamesClient[]> {
     makeClient("urllib", "python3", `${DIRECTORY}/names.py`, "urllib"),
     makeClient("requests", "python3", `${DIRECTORY}/names.py`, "requests"),
     makeClient("Go net/url", `${dir}/names-program`),
-    makeClient("Java URI", "java", "-cp", dir, "Names"),
+    hasJava
+      ? makeClient("Java URI", "java", "-cp", dir, "Names")
+      : { name: "Java URI", run: () => Promise.resolve(null) },
     chromium,
   ];
 }
@@ -198,7 +200,8 @@ export async function tryAttacks(port: number, takePath: () => string[] | null):
     const format = ["-w", "%{http_code}", "-o", "/dev/null", "-sS", "--path-as-is"];
     const result = await run(["curl", ...format, "-g", `http://127.0.0.1:${port}${target}`]);
     const path = takePath();
-    cells.push(path === null ? result?.stdout ?? "" : path.map((c) => JSON.stringify(c)).join(" "));
+    if (result === null) cells.push(NOT_INSTALLED);
+    else cells.push(path === null ? result.stdout : path.map((c) => JSON.stringify(c)).join(" "));
   }
   return cells;
 }

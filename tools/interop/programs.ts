@@ -29,8 +29,29 @@ export async function run(
   return result.code === MISSING_PROGRAM_CODE ? null : result;
 }
 
+/** Runs a compiler; returns false if the compiler isn't installed, and throws if it fails. */
+export async function build(command: readonly string[]): Promise<boolean> {
+  const result = await run(command);
+  if (result !== null && !result.success) throw new Error(`${command[0]}: ${problemOf(result)}`);
+  return result !== null;
+}
+
+/**
+ * Runs a command that prints a version; `null` if the program, or a library that it needs, isn't
+ * installed. Some programs print their version to stderr, and some fail after they have printed it.
+ */
+export async function findVersion(command: readonly string[]): Promise<string | null> {
+  const result = await run(command).catch(() => null);
+  if (result === null || !result.success && result.stdout === "") return null;
+  const lines = (result.stdout + result.stderr).split("\n");
+  return lines.find((line) => /\d\.\d|20\d\d/.test(line))?.trim() ?? "";
+}
+
+/** The problem, and the cell of a table, of a program that isn't installed. */
+export const NOT_INSTALLED = "not installed";
+
 export function problemOf(result: CommandResult | null): string {
-  if (result === null) return "not installed";
+  if (result === null) return NOT_INSTALLED;
   const lines = `${result.stdout}\n${result.stderr}`.split("\n").map((line) => line.trim())
     .filter(Boolean);
   return lines.findLast((line) => /error|exception|curl:|failed|refused/i.test(line)) ??

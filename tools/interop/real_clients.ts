@@ -6,7 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
 import { makeDenoCommand } from "../../tests/support/commands.ts";
-import { type DeguServers, problemOf, run } from "./programs.ts";
+import { type DeguServers, findVersion, NOT_INSTALLED, problemOf, run } from "./programs.ts";
 import { type Front, type RealServers, startRealServers } from "./real_servers.ts";
 import { Notes, type Table } from "./tables.ts";
 import { ZONE_CLIENTS } from "./zone_clients.ts";
@@ -619,14 +619,13 @@ export async function tryRealClients(
   const notes = new Notes();
   const rows: string[][] = [];
   for (const client of CLIENTS) {
-    const version = await run(client.version).catch(() => null);
-    if (version === null || !version.success && version.stdout === "") {
-      console.log(`${client.name}: not installed`);
+    const version = await findVersion(client.version);
+    if (version === null) {
+      console.log(`${client.name}: ${NOT_INSTALLED}`);
       rows.push([client.name]);
       continue;
     }
-    const lines = (version.stdout + version.stderr).split("\n").filter((line) => line.trim());
-    console.log(`${client.name}: ${lines.find((line) => /\d\.\d/.test(line))?.trim() ?? ""}`);
+    console.log(`${client.name}: ${version}`);
     await client.prepare?.(source, await Deno.makeTempDir({ dir }));
     const cells = [];
     for (const front of servers.fronts) {
@@ -635,7 +634,7 @@ export async function tryRealClients(
     }
     rows.push([client.name, ...cells]);
   }
-  const header = ["client at work", ...servers.fronts.map(({ name }) => name)];
+  const header = ["client at work", ...servers.frontNames];
   return [{ header, rows, notes: notes.texts }, await tryZones(source)];
 }
 
@@ -651,8 +650,8 @@ async function tryZones(source: string): Promise<Table> {
   const rows = Object.keys(ZONE_CLIENTS).map((name) => {
     const line = lines.find((line) => line.startsWith(`${name}\t`));
     const outcome = line?.slice(name.length + 1);
-    if (outcome === "not installed") console.log(`${name}: not installed`);
-    if (outcome === undefined || outcome === "not installed") return [name];
+    if (outcome === NOT_INSTALLED) console.log(`${name}: ${NOT_INSTALLED}`);
+    if (outcome === undefined || outcome === NOT_INSTALLED) return [name];
     return [name, notes.formatCell(outcome === "yes" ? null : outcome)];
   });
   return { header: ["client with a zone", "get"], rows, notes: notes.texts };

@@ -16,6 +16,9 @@ export interface Front {
 }
 
 export interface RealServers extends AsyncDisposable {
+  /** The names of all columns. */
+  readonly frontNames: readonly string[];
+  /** Without the last one if nginx isn't installed. */
   readonly fronts: readonly Front[];
   /** The lines that the servers logged since the last call, without `debug`. */
   takeLog(): readonly string[];
@@ -129,6 +132,7 @@ export async function startRealServers(dir: string): Promise<RealServers> {
   const nginxUrl = originOf(nginxPort);
   fronts.push({ name: "nginx with HTTP/1.0", files: `${nginxUrl}/a/files/`, apps: nginxUrl });
   return {
+    frontNames: fronts.map(({ name }) => name),
     fronts: hasNginx ? fronts : fronts.slice(0, -1),
     takeLog() {
       const lines = log;

@@ -6,7 +6,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
 import { findUnusedPort } from "../../tests/support/ports.ts";
-import { type DeguServers, ENV, run } from "./programs.ts";
+import { MISSING_PROGRAM_CODE } from "../../tests/support/commands.ts";
+import { type DeguServers, ENV, findVersion, NOT_INSTALLED, run } from "./programs.ts";
 import { type FormBody, type Paths, QUESTIONS, tryQuestion } from "./questions.ts";
 import { Notes, type Table } from "./tables.ts";
 
@@ -254,8 +255,7 @@ const SERVERS: readonly SmallServer[] = [
   },
   {
     name: "libsoup",
-    // Prints nothing if the library or its binding isn't installed.
-    version: ["sh", "-c", `exec 2> /dev/null; ${PYTHON} ${DIRECTORY}/soup.py`],
+    version: [PYTHON, `${DIRECTORY}/soup.py`],
     paths: { file: "/file.txt", large: "/large.bin", missing: "/missing" },
     start: ({ dir, port }) => [PYTHON, `${DIRECTORY}/soup.py`, `${dir}/www`, `${port}`],
   },
@@ -509,12 +509,17 @@ async function writeSite(dir: string): Promise<void> {
   }
 }
 
+interface RunningProgram {
+  /** Returns the exit code, as in a shell; `null` while the program runs. */
+  exitCode(): number | null;
+}
+
 /** Starts a program that ends when the result is disposed of, or five minutes later. */
 export function startProgram(
   command: readonly string[],
   logFile: string,
   env: Readonly<Record<string, string>> = {},
-): { readonly hasEnded: () => boolean } & AsyncDisposable {
+): RunningProgram & AsyncDisposable {
   // timeout ends the processes that the program has started, also. Their output is a file, because
   // a process that stays would keep a pipe open.
   const child = new Deno.Command("timeout", {
@@ -524,12 +529,12 @@ export function startProgram(
     stderr: "null",
     env: { ...ENV, ...env },
   }).spawn();
-  let isRunning = true;
-  const ended = child.status.then(() => isRunning = false);
+  let exitCode: number | null = null;
+  const ended = child.status.then(({ code }) => exitCode = code);
   return {
-    hasEnded: () => !isRunning,
+    exitCode: () => exitCode,
     async [Symbol.asyncDispose]() {
-      if (isRunning) child.kill("SIGTERM");
+      if (exitCode === null) child.kill("SIGTERM");
       await ended;
     },
   };
@@ -544,9 +549,9 @@ async function isListening(port: number): Promise<boolean> {
 /** Waits until a port has a listener; false if the program ends first, or takes 40 seconds. */
 export async function waitUntilListening(
   port: number,
-  program: { readonly hasEnded: () => boolean },
+  program: RunningProgram,
 ): Promise<boolean> {
-  for (let attempt = 0; attempt < 400 && !program.hasEnded(); attempt++) {
+  for (let attempt = 0; attempt < 400 && program.exitCode() === null; attempt++) {
     if (await isListening(port)) return true;
     await delay(100);
   }
@@ -555,8 +560,8 @@ export async function waitUntilListening(
 
 /** Starts a server; `null` if its program isn't installed. */
 async function startServer(server: SmallServer, dir: string, attempts = 3) {
-  const version = await run(server.version).catch(() => null);
-  if (version === null || !version.success && version.stdout + version.stderr === "") return null;
+  const version = await findVersion(server.version);
+  if (version === null) return null;
   const stack = new AsyncDisposableStack();
   try {
     let backendPort = 0;
@@ -572,15 +577,14 @@ async function startServer(server: SmallServer, dir: string, attempts = 3) {
     const program = stack.use(startProgram(command, logFile, server.env));
     if (await waitUntilListening(port, program)) {
       const running = stack.move();
-      const lines = (version.stdout + version.stderr).split("\n").filter((line) => line.trim());
       return {
         port,
-        version: lines.find((line) => /\d\.\d|20\d\d/.test(line))?.trim() ?? "",
+        version,
         [Symbol.asyncDispose]: () => running.disposeAsync(),
       };
     }
+    if (program.exitCode() === MISSING_PROGRAM_CODE) return null;
     const log = await Deno.readTextFile(logFile).catch(() => "");
-    if (/not found/.test(log) && program.hasEnded()) return null;
     // Another program may use the port.
     if (attempts === 1) throw new Error(`${server.name} does not listen: ${log.slice(-2000)}`);
   } finally {
@@ -598,6 +602,11 @@ export async function trySmallServers(
   const notes = new Notes();
   const columns = Object.keys(QUESTIONS);
   const rows: string[][] = [];
+  const header = ["small server", ...columns];
+  if (await findVersion(["curl", "--version"]) === null) {
+    console.log(`curl: ${NOT_INSTALLED}`);
+    return [{ header, rows: SERVERS.map(({ name }) => [name]), notes: [] }];
+  }
   for (const server of SERVERS) {
     const siteDir = await Deno.makeTempDir({ dir });
     await writeSite(siteDir);
@@ -609,7 +618,7 @@ export async function trySmallServers(
     }
     await using running = result;
     if (running === null) {
-      console.log(`${server.name}: not installed`);
+      console.log(`${server.name}: ${NOT_INSTALLED}`);
       rows.push([server.name]);
       continue;
     }
@@ -622,5 +631,5 @@ export async function trySmallServers(
     }
     rows.push([server.name, ...cells]);
   }
-  return [{ header: ["small server", ...columns], rows, notes: notes.texts }];
+  return [{ header, rows, notes: notes.texts }];
 }

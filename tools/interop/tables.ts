@@ -1,9 +1,14 @@
 /** Tables of test results, and a comparison with the tables of docs/interop.md. */
 
+import { NOT_INSTALLED } from "./programs.ts";
+
 export interface Table {
   /** The names of the columns; the first is also the name of the table. */
   readonly header: readonly string[];
-  /** The cells of each program. If the program is not installed, the row has only its name. */
+  /**
+   * The cells of each program. If the program is not installed, the row has only its name; a cell is
+   * "not installed" if it needs another program.
+   */
   readonly rows: readonly (readonly string[])[];
   /** The notes, to which cells refer by number: `no (1)`. */
   readonly notes: readonly string[];
@@ -14,6 +19,7 @@ export class Notes {
 
   formatCell(problem: string | null): string {
     if (problem === null) return "yes";
+    if (problem === NOT_INSTALLED) return problem;
     const text = problem.replace(/^127\.0\.0\.1:\d+: /, "");
     if (!this.texts.includes(text)) this.texts.push(text);
     return `no (${this.texts.indexOf(text) + 1})`;
@@ -87,6 +93,7 @@ function findRowDifferences(row: readonly string[], results: Table, table: Table
   const pageRow = table.rows.find((tableRow) => tableRow[0] === name);
   if (pageRow === undefined) return [`"${name}" has no row`];
   return cells.flatMap((cell, i) => {
+    if (cell === NOT_INSTALLED) return [];
     const result = withNote(cell, results.notes);
     const options = (pageRow[i + 1] ?? "").split(", or ")
       .map((text) => withNote(text, table.notes));

@@ -39,9 +39,10 @@ for (const [name, makeCommand] of Object.entries(ZONE_CLIENTS)) {
   log.length = 0;
   const command = makeCommand(`fe80::1%${INTERFACE}`, port);
   const result = await run(["timeout", "--kill-after=2", "20", ...command]);
-  const isMissing = result?.code === 127;
   const isRight = result?.success &&
     /abcdefghijklmnopqrstuvwxyz|refs\/heads\/main/.test(result.stdout);
-  const problem = isMissing ? "not installed" : log[0]?.replace(/^\S+: /, "") ?? problemOf(result);
+  const problem = result === null
+    ? problemOf(result)
+    : log[0]?.replace(/^\S+: /, "") ?? problemOf(result);
   console.log(`${name}\t${isRight ? "yes" : problem}`);
 }

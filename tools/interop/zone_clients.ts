@@ -10,7 +10,11 @@ export const ZONE_CLIENTS: Readonly<
   "curl, %25": (host, port) => ["curl", "-sS", "--fail", urlOf(host.replace("%", "%25"), port)],
   "BusyBox wget": (host, port) => ["busybox", "wget", "-q", "-O", "-", urlOf(host, port)],
   aria2: (host, port) => [
-    ...["sh", "-c", 'd=$(mktemp -d) && aria2c -q -d "$d" -o f "$0" && cat "$d/f"; rm -r "$d"'],
+    ...[
+      "sh",
+      "-c",
+      'd=$(mktemp -d); trap "rm -r $d" EXIT; aria2c -q -d "$d" -o f "$0" && cat "$d/f"',
+    ],
     urlOf(host, port),
   ],
   FFmpeg: (host, port) => [
