@@ -1,12 +1,23 @@
 /** The comparisons of README.md with `node:https` and `Deno.createHttpClient`, in the same Deno. */
-import { reply, SSLClient } from "@degu/degu";
+import { type App, Client, reply, SSLClient } from "@degu/degu";
+import {
+  type Address,
+  BodyIter,
+  ChunkedBody,
+  ChunkedBodyIter,
+  type Response,
+} from "@degu/degu/base";
 import { TempPKI } from "@degu/degu/misc";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { Agent, createServer, request as sendRequest } from "node:https";
-import type { AddressInfo } from "node:net";
+import { once } from "node:events";
+import type { RequestListener } from "node:http";
+import { createServer, type Server, type ServerOptions } from "node:https";
+import type { ListenOptions } from "node:net";
+import type { TLSSocket } from "node:tls";
 
 const readFiles = async ({ serverSslconfig: server, clientSslconfig: client }: TempPKI) => ({
   server: {
@@ -58,33 +69,157 @@ Deno.test("a session ends when its client isn't trusted any more; node:https ser
   endpoint.server.setSslctx(otherPki.serverSslconfig);
   await assertRejects(() => conn.get("/"));
 
-  const options = { ...files.server, requestCert: true, rejectUnauthorized: true };
-  const server = createServer(options, (_request, response) => response.end("hello"));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const get = () =>
-    new Promise<[body: string, isReused: boolean]>((resolve, reject) => {
-      const target = { host: "127.0.0.1", port, agent, ...files.client };
-      const request = sendRequest({ ...target, checkServerIdentity: () => undefined });
-      request.on("error", reject).on("response", (response) => {
-        let body = "";
-        response.on("data", (piece) => body += piece);
-        response.on("end", () => resolve([body, request.reusedSocket]));
-      }).end();
-    });
-  try {
-    assertEquals(await get(), ["hello", false]);
-    server.setSecureContext({ ...files.server, ca: otherFiles.server.ca });
-    assertEquals(await get(), ["hello", true]);
-  } finally {
-    agent.destroy();
-    await new Promise((resolve) => server.close(resolve));
+  await using node = await startNode(files.server, (_request, response) => response.end("hello"));
+  using nodeConn = await clientOf(node.server, pki).connect();
+  assertEquals(await (await nodeConn.get("/")).text(), "hello");
+  node.server.setSecureContext({ ...files.server, ca: otherFiles.server.ca });
+  assertEquals(await (await nodeConn.get("/")).text(), "hello");
+});
+
+/** Makes a client of a server of `node:https`. */
+function clientOf(server: Server, { clientSslconfig }: TempPKI): SSLClient {
+  const bound = server.address()!;
+  const address: Address = typeof bound === "string" ? bound : [bound.address, bound.port];
+  return new SSLClient(clientSslconfig, address, { host: "localhost", sslHost: "localhost" });
+}
+
+/** Starts a server of `node:https` on a free port; it is closed on dispose. */
+async function startNode(
+  sslconfig: ServerOptions,
+  listener: RequestListener,
+  address: ListenOptions = { host: "127.0.0.1", port: 0 },
+) {
+  const server = createServer({ ...sslconfig, requestCert: true }, listener);
+  await new Promise<void>((resolve) => server.listen(address, resolve));
+  return {
+    server,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+Deno.test("Degu and node:https ask for client certificates on 127.0.0.1, ::1 and a Unix socket", async () => {
+  await using pki = await TempPKI.create();
+  const files = await readFiles(pki);
+  await using dir = await createTempDir();
+  for (const address of [["127.0.0.1", 0], ["::1", 0], `${dir.path}/degu`] as const) {
+    await using endpoint = await startTls(
+      pki,
+      (_, { peerCertificate }) => {
+        return reply(200, peerCertificate!.subject);
+      },
+      {},
+      address,
+    );
+    assertEquals(await (await endpoint.client.get("/")).text(), "CN=TempPKI client");
+
+    const nodeAddress = typeof address === "string"
+      ? { path: `${dir.path}/node` }
+      : { host: address[0], port: 0 };
+    await using node = await startNode(files.server, ({ socket }, response) => {
+      response.end(`CN=${(socket as TLSSocket).getPeerCertificate().subject.CN}`);
+    }, nodeAddress);
+    const client = clientOf(node.server, pki);
+    assertEquals(await (await client.get("/")).text(), "CN=TempPKI client");
   }
 });
 
-Deno.test("each wait has a limit; node:https doesn't limit the wait for a client that reads no response", () => {
-  const server = createServer({}, () => {});
-  assertEquals([server.timeout, server.requestTimeout], [0, 300_000]);
-  assert(!server.listening);
+async function countBytes({ body }: Response): Promise<number> {
+  let count = 0;
+  for await (const { length } of body!.readable) count += length;
+  return count;
+}
+
+const PIECE = new Uint8Array(1 << 20);
+/** More than the buffers of a connection on loopback can contain. */
+const PIECES = 64;
+
+Deno.test("a server ends the wait for a client that reads no response; node:https doesn't, although its other limits are as short", async () => {
+  await using pki = await TempPKI.create();
+  const { server: sslconfig } = await readFiles(pki);
+  const makeBody = () => ReadableStream.from(Array.from({ length: PIECES }, () => PIECE));
+  const app = () => reply(200, makeBody());
+  await using endpoint = await startTls(pki, app, { server: { timeout: 1 } });
+  const limits = { requestTimeout: 1000, headersTimeout: 1000, connectionsCheckingInterval: 100 };
+  await using node = await startNode({ ...sslconfig, ...limits }, async (_request, response) => {
+    for (let i = 0; i < PIECES; i++) {
+      if (!response.write(PIECE)) await once(response, "drain");
+    }
+    response.end();
+  });
+  const nodeClient = clientOf(node.server, pki);
+  using nodeConn = await nodeClient.connect();
+  const nodeResponse = await nodeConn.get("/");
+  using conn = await endpoint.client.connect();
+  const response = await conn.get("/");
+  await endpoint.logger.waitFor("info", "TimedOut");
+  await assertRejects(() => countBytes(response));
+  assertEquals(await countBytes(nodeResponse), PIECES * PIECE.length);
+});
+
+Deno.test("a server ends the wait for the next bytes of a request by default; node:https waits 300 seconds for the whole request", async () => {
+  await using pki = await TempPKI.create();
+  const { server: sslconfig } = await readFiles(pki);
+  await using node = await startNode(sslconfig, async (request, response) => {
+    let length = 0;
+    for await (const piece of request) length += piece.length;
+    response.end(`${length} bytes`);
+  });
+  assertEquals([node.server.timeout, node.server.requestTimeout], [0, 300_000]);
+  await using endpoint = await startTls(pki, async (request) => {
+    return reply(200, `${(await request.bytes()).length} bytes`);
+  }, { server: { timeout: 1 } });
+  const sendRemainder = Promise.withResolvers<void>();
+  const makeBody = () =>
+    new BodyIter(
+      async function* () {
+        yield new Uint8Array(1);
+        await sendRemainder.promise;
+        yield new Uint8Array(9);
+      }(),
+      10,
+    );
+  const nodeResponse = clientOf(node.server, pki).put("/", {}, makeBody());
+  const response = endpoint.client.put("/", {}, makeBody()).then(
+    ({ status }) => status,
+    (error) => error,
+  );
+  await endpoint.logger.waitFor("info", "TimedOut");
+  sendRemainder.resolve();
+  assert(await response !== 200);
+  assertEquals(await (await nodeResponse).text(), "10 bytes");
+});
+
+Deno.test("an app returns the response of a client as it is; Deno.serve doesn't send the reason of a response of fetch", async () => {
+  const makeResponse: App = () => {
+    const chunks: [[string, string] | null, Uint8Array<ArrayBuffer>][] = [
+      [["sensor", "1"], new Uint8Array(2)],
+      [null, new Uint8Array(3)],
+      [null, new Uint8Array(0)],
+    ];
+    return [200, "Warm", { server: "sensor" }, new ChunkedBodyIter(chunks)];
+  };
+  await using backend = serve(makeResponse);
+  const backendClient = new Client(backend.address);
+  await using front = serve(() => backendClient.get("/"));
+  const response = await new Client(front.address).get("/");
+  const chunks = [];
+  assert(response.body instanceof ChunkedBody);
+  for await (const [extension, data] of response.body) chunks.push([extension, data.length]);
+  assertEquals([response.status, response.reason, response.headers.server], [
+    200,
+    "Warm",
+    "sensor",
+  ]);
+  assertEquals(chunks, [[["sensor", "1"], 2], [null, 3], [null, 0]]);
+
+  const url = `http://127.0.0.1:${backend.address[1]}/`;
+  await using fetchFront = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => {
+    return fetch(url);
+  });
+  const fetchResponse = await new Client(["127.0.0.1", fetchFront.addr.port]).get("/");
+  assertEquals([fetchResponse.status, fetchResponse.reason], [200, "OK"]);
+  assertEquals((await fetchResponse.bytes()).length, 5);
 });
