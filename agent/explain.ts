@@ -380,8 +380,8 @@ export function makeRewordingLogger(
     if (details.kind === "body" && error === undefined) level = "debug";
     if (request === undefined) return write(level, rewordLogLine(message, details), details);
     const { peer, file } = request;
-    const prefix = [`${who}: `, `${peer} (${who}): `].find((text) => message.startsWith(text));
-    const line = prefix === undefined ? message : `${peer}: ${message.slice(prefix.length)}`;
+    const prefix = `${who}: `;
+    const line = message.startsWith(prefix) ? `${peer}: ${message.slice(prefix.length)}` : message;
     write(level, rewordLogLine(line, { ...details, who: peer }, file), details);
   };
   const log = (level: Level) => (message: string) => {

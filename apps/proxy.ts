@@ -14,7 +14,7 @@ import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.t
 import { type Request, Response } from "../base/app/message.ts";
 import { isBrokenBodyError } from "../net/transport/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../base/app/logger.ts";
-import { formatLogName, type Session } from "../base/app/session.ts";
+import type { Session } from "../base/app/session.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
   checkHeaders,
@@ -181,9 +181,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isTooManyOpenFilesError(error)) throw error;
       // If the client has disconnected, or an app in front has aborted the request, it isn't a
       // failure.
-      const logLine = `${formatLogName(session)}: a request could not be relayed: ${
-        messageOf(error)
-      }`;
+      const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;
       if (!signal.aborted) logPeerWarning(session, this.#logger, logLine, error);
       if (isUpstreamTimeout(error)) return [504, "Gateway Timeout", {}, null];
       return isConnectError(error)

@@ -7,7 +7,7 @@ import {
 } from "../base/app/app_result.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import type { Request } from "../base/app/message.ts";
-import { findTrust, type Session, waitForResponse } from "../base/app/session.ts";
+import { findTrust, type Session, sessionCoreOf, waitForResponse } from "../base/app/session.ts";
 import { ProxyApp } from "../apps/proxy.ts";
 import {
   Connection,
@@ -399,9 +399,11 @@ class AppThread {
     const requests = new MessageChannel();
     const trust = new MessageChannel();
     const { address, user, peerCertificate: certificate } = session;
+    // The session in the worker adds the user to its name.
+    const name = sessionCoreOf(session)?.name ?? `${session}`;
     this.#thread.connect({
       type: "connect",
-      peer: { name: `${session}`, address, user, certificate },
+      peer: { name, address, user, certificate },
       port: requests.port2,
       trustPort: trust.port2,
     });

@@ -29,8 +29,8 @@ export interface LogDetails {
     | "app"
     | "other";
   /**
-   * The name of the session, `${session}`, or of the peer in a handshake: `127.0.0.1:51056`;
-   * `null` if the line is about no peer.
+   * The name of the session, `${session}`, which includes its user, or of the peer in a handshake:
+   * `127.0.0.1:51056`; `null` if the line is about no peer.
    */
   readonly who: string | null;
   /** The error that the line reports; `undefined` if there is none. */

@@ -1,6 +1,6 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
-import { toReadableError } from "../../internal/caught_errors.ts";
+import { messageOf, plainMessageOf, toReadableError } from "../../internal/caught_errors.ts";
 import { checkString, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
 import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
 import { printable } from "../../internal/printable.ts";
@@ -464,11 +464,12 @@ export class Session {
   /**
    * Logs a line that the peer has caused, such as a refusal, to the logger of the server. A peer
    * can cause any number of lines, so the line has the level `info`, at which
-   * {@linkcode standardLogger} limits their number. The text is escaped, so it may quote bytes of
+   * {@linkcode standardLogger} limits their number. The line is escaped, so it may quote bytes of
    * the peer. Without a server, as in `callApp`, the call has no effect.
    *
-   * @param text The line.
-   * @param error The error that is the reason, for `record` of a logger.
+   * @param text The line. It doesn't name the session, so begin it with `${session}`.
+   * @param error The error that is the reason. Its name and message follow the text, after a colon,
+   * unless the text contains the message. `record` of a logger gets the error itself.
    * @throws {TypeError} if the text isn't a string.
    *
    * @example
@@ -492,7 +493,9 @@ export class Session {
   warn(text: string, error?: unknown): void {
     checkString("text", text);
     // A middleware may pass a wrapper of the session, which has no core.
-    coreOf(this)?.callbacks?.onLogLine(printable(text), error);
+    const hasReason = error === undefined || text.includes(plainMessageOf(error));
+    const logLine = hasReason ? text : `${text}: ${messageOf(error)}`;
+    coreOf(this)?.callbacks?.onLogLine(printable(logLine), error);
   }
 
   /** The number of requests that got their response. */
@@ -552,9 +555,14 @@ export class Session {
     this.#core.close(reason);
   }
 
-  /** The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. */
+  /**
+   * The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. If
+   * the session has a user, the name begins with the user: `anna (127.0.0.1:51056)`.
+   */
   toString(): string {
-    return this.#core.name;
+    const { name } = this.#core;
+    const user = findUser(this);
+    return user === null ? name : `${printable(`${user}`)} (${name})`;
   }
 }
 
@@ -603,9 +611,4 @@ function findUser(session: Session): string | null {
     // The app's identity has a getter that throws.
     return null;
   }
-}
-
-export function formatLogName(session: Session): string {
-  const user = findUser(session);
-  return user === null ? `${session}` : `${printable(`${user}`)} (${session})`;
 }

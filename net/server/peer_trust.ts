@@ -1,4 +1,4 @@
-import { formatLogName, type Session } from "../../base/app/session.ts";
+import type { Session } from "../../base/app/session.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
 import { makeRefusalEnd } from "./session_end.ts";
 
@@ -43,6 +43,6 @@ export class PeerTrust {
   log(text: string): void {
     const session = this.#session;
     const details = { kind: "refusal", who: `${session}` } as const;
-    this.#logger.info(`${formatLogName(session)}: ${text}`, details);
+    this.#logger.info(`${session}: ${text}`, details);
   }
 }

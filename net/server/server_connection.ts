@@ -8,12 +8,7 @@ import {
   unsentHeadBodyError,
 } from "../../base/app/app_result.ts";
 import { contentErrorOf, Request, RequestCore } from "../../base/app/message.ts";
-import {
-  formatLogName,
-  type Session,
-  type SessionCallbacks,
-  type SessionCore,
-} from "../../base/app/session.ts";
+import type { Session, SessionCallbacks, SessionCore } from "../../base/app/session.ts";
 import {
   type BodyIn,
   cancelQuietly,
@@ -803,7 +798,7 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   }
 
   #log({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
-    const text = `${formatLogName(this.session)}: ${logLine}`;
+    const text = `${this.session}: ${logLine}`;
     this.#context.logger[level](text, { kind, who: `${this.session}`, error });
   }
 

@@ -393,7 +393,11 @@ Deno.test("callApp refuses wrong arguments", async () => {
 Deno.test("mkSession makes a session with its fields, and otherwise an anonymous session", async () => {
   const store = new Map([["a", 1]]);
   const session = mkSession({ logName: "peer 1", address: ["::1", 80], user: "anna", store });
-  assertEquals([`${session}`, session.address, session.user], ["peer 1", ["::1", 80], "anna"]);
+  assertEquals([`${session}`, session.address, session.user], [
+    "anna (peer 1)",
+    ["::1", 80],
+    "anna",
+  ]);
   assertStrictEquals(session.store, store);
   assertEquals(await describeTrust(session), "trusted");
   for (const empty of [mkSession(), mkSession({})]) {

@@ -220,7 +220,7 @@ Deno.test("session.warn() and session.close() have their effect in the server", 
   await using worker = await serveWorker();
   const { client, logger } = worker;
   assertEquals((await client.get("/warn")).status, 200);
-  assertEquals(await logger.waitFor("info"), ["a line\\u{a}of the app"]);
+  assertEquals(await logger.waitFor("info"), ["a line\\u{a}of the app: TypeError: the reason"]);
   await assertRejects(() => client.get("/closeSession"));
   await logger.waitFor("debug", "closed by the app: Error: not wanted");
 });

@@ -235,7 +235,7 @@ Deno.test("standardLogger refuses invalid options", () => {
 
 // ───────────────────────── session.warn()
 
-Deno.test("warn logs an escaped line of level info, with its kind, its session and its error", async () => {
+Deno.test("warn logs an escaped line of level info with the error, its kind, its session and the error as data", async () => {
   const lines: [level: string, message: string, details: LogDetails][] = [];
   const { debug, info, warn, error } = console;
   const record = (...line: typeof lines[number]) => void lines.push(line);
@@ -249,8 +249,17 @@ Deno.test("warn logs an escaped line of level info, with its kind, its session a
   }, { logger });
   await serving.makeClient().request("GET", "/");
   const [level, message, details] = lines.find(([, message]) => message.includes("lamp"))!;
-  assertEquals([level, message], ["info", "a lamp\\u{d}\\u{a}\\u{1b}[2Jadmin: b"]);
+  assertEquals([level, message], ["info", "a lamp\\u{d}\\u{a}\\u{1b}[2Jadmin: b: Error: no lamp"]);
   assertEquals([details.kind, details.who, details.error], ["app", name, reason]);
+});
+
+Deno.test("warn doesn't repeat an error whose message is in the text", async () => {
+  await using serving = serve((_request, session) => {
+    session.warn("the lamp is off: no power", new Error("no power"));
+    return reply(204);
+  });
+  await serving.makeClient().request("GET", "/");
+  assertEquals(await serving.logger.waitFor("info"), ["the lamp is off: no power"]);
 });
 
 Deno.test("warn has no effect without a server, and for a wrapper of a session", async () => {

@@ -5,7 +5,7 @@ import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { describeTrust } from "@degu/testing/trust.ts";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;
@@ -147,8 +147,9 @@ Deno.test("a log line about a session begins with its user and its name", async 
     });
     await serving.makeClient().request("GET", "/");
     const [line = ""] = await serving.logger.waitFor("error");
-    const start = user === null ? `${session}: ` : `${name}(${session}): `;
-    assertEquals(line.slice(0, start.length), start);
+    const start = user === null ? "127.0.0.1:" : `${name}(127.0.0.1:`;
+    assertEquals(`${session}`.slice(0, start.length), start);
+    assert(line.startsWith(`${session}: `), line);
   }
 });
 

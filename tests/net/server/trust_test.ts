@@ -188,7 +188,7 @@ Deno.test("checkTrusted rejects with a response of 403 for a peer that is not tr
   assertEquals(response.headers["connection"], "close");
   assert(errors[0] instanceof ResponseError);
   const [line] = await serving.logger.waitFor("info", LOG_LINE);
-  assertEquals(line, `anna (${sessions[0]}): ${LOG_LINE}`);
+  assertEquals(line, `${sessions[0]}: ${LOG_LINE}`);
 });
 
 Deno.test("checkTrusted rejects with a response of 503 if it is unknown whether the peer is trusted", async () => {
@@ -257,7 +257,7 @@ Deno.test("a forgotten await of checkTrusted costs one response, whatever the ap
     const { received: text } = await peer.readToEnd();
     assert(text.startsWith(`HTTP/1.1 ${status} `), text);
     const lines = await serving.logger.waitFor("info", LOG_LINE);
-    assertEquals(lines, [`anna (${sessions[0]}): ${LOG_LINE}`]);
+    assertEquals(lines, [`${sessions[0]}: ${LOG_LINE}`]);
     assertEquals(sessions[0]!.message, "checkTrusted() found that the peer is not trusted");
   });
 });
