@@ -93,13 +93,23 @@ function readResponseUnchanged(preamble: string): ReferenceResponse & Versioned 
   return { ...start, headers };
 }
 
-/** Reads the preamble of the response to a request, as the library does. */
-export function readResponse(preamble: string, method = "GET"): ReferenceResponse | null {
+/** Reads the preamble of the response to a request, with what it announces. */
+export function readSentResponse(preamble: string, method = "GET"): ReferenceResponse | null {
   const response = readResponseUnchanged(preamble);
   if (response === null) return null;
   const { status, reason, headers } = response;
   if (!isBodiless(method, status)) removeZeroLength(headers);
   return { status, reason, headers };
+}
+
+/** Reads the preamble of the response to a request, as the library does. */
+export function readResponse(preamble: string, method = "GET"): ReferenceResponse | null {
+  const response = readSentResponse(preamble, method);
+  if (response?.status !== 204) return response;
+  // A 204 may not have these headers (RFC 9112 §6.1, RFC 9110 §8.6).
+  const { "content-length": _length, "transfer-encoding": _encoding, ...headers } =
+    response.headers;
+  return { ...response, headers };
 }
 
 /** Whether a response has no body, although it may have framing headers. */
@@ -293,10 +303,7 @@ function readFinalResponse(
   start: number,
 ): ModelResponse {
   const { status, headers: sentHeaders, isHttp10 } = readResponseUnchanged(preamble)!;
-  const { headers, ...parts } = readResponse(preamble, method)!;
-  // A 204 may not have these headers (RFC 9112 §6.1, RFC 9110 §8.6).
-  const { "content-length": _length, "transfer-encoding": _encoding, ...others } = headers;
-  const response = { ...parts, headers: status === 204 ? others : headers };
+  const response = readResponse(preamble, method)!;
   const isFramed = "content-length" in sentHeaders || "transfer-encoding" in sentHeaders;
   const announcesContent = isFramed && sentHeaders["content-length"] !== 0;
   const endsWithConnection = !isFramed && !isBodiless(method, status) && status !== 205;

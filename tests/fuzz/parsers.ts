@@ -29,7 +29,7 @@ import {
 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import * as grammar from "./grammar.ts";
-import { describe, readChunks, readResponse, readSentRequest } from "./oracle.ts";
+import { describe, readChunks, readSentRequest, readSentResponse } from "./oracle.ts";
 import { flatten } from "./received.ts";
 
 /**
@@ -193,7 +193,7 @@ const responseFormats = makeFormatterTarget(
       format: () => formatResponse(status, reason, headers),
     };
   },
-  (preamble) => readResponse(preamble),
+  (preamble) => readSentResponse(preamble),
 );
 
 const chunkFormats: Fuzzer = {

@@ -4,7 +4,7 @@
 export function listFiles(dir: string, parent = ""): string[] {
   return [...Deno.readDirSync(`${dir}/${parent}`)].flatMap((entry) => {
     const path = `${parent}${entry.name}`;
-    if (entry.name.startsWith(".degu")) return [];
+    if (entry.name.startsWith(".degu") || entry.name.endsWith(".degu-part")) return [];
     return entry.isDirectory ? listFiles(dir, `${path}/`) : [path];
   });
 }
