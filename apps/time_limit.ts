@@ -68,14 +68,14 @@ export function timeLimit(app: App, seconds: number): App {
       limitReached.resolve(null);
       controller.abort(error);
     }, seconds * 1000);
-    const answer = next(limitedRequest);
+    const responding = next(limitedRequest);
     try {
-      const response = await Promise.race([answer, limitReached.promise]);
+      const response = await Promise.race([responding, limitReached.promise]);
       if (response !== null) return response;
     } finally {
       clearTimeout(timer);
     }
-    answer.then(cancelLate, (error) => {
+    responding.then(cancelLate, (error) => {
       if (error === controller.signal.reason) return;
       session.warn(`an error after the time limit: ${messageOf(error)}`, error);
     });
@@ -85,5 +85,5 @@ export function timeLimit(app: App, seconds: number): App {
 }
 
 function cancelLate({ body }: Response<BodyOut>): void {
-  cancelUnusedBody(body, new BodyError("the answer of the app came after the time limit"));
+  cancelUnusedBody(body, new BodyError("the response of the app came after the time limit"));
 }
