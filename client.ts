@@ -56,6 +56,7 @@ import {
   connectionCoreOf,
   type ConnectionPeer,
   DEFAULT_TIMEOUT,
+  makeConnection,
 } from "./net/client/client_connection.ts";
 import {
   checkClientOptions,
@@ -288,23 +289,18 @@ export class Client extends RequestShortcuts implements Connector {
     // Don't use a `using` declaration, because it would take longer than the rest of this method.
     try {
       socket = await this.createSocket({ signal: callSignal });
-      connection = new Connection(
-        socket,
-        this.#baseHeaders,
-        bodies ?? this.bodies,
-        this.timeout,
+      connection = makeConnection(socket, this.#baseHeaders, {
+        bodies: bodies ?? this.bodies,
+        timeout: this.timeout,
         unframedNull,
-      );
+        defaultHeaders: headers,
+        signals: [signal, socket.trust],
+      });
     } finally {
       runningTimer[Symbol.dispose]();
     }
-    const core = connectionCoreOf(connection)!;
-    const { trust: trustSignal } = socket;
-    if (headers !== undefined) core.defaultHeaders = headers;
-    if (signal !== undefined) core.closeOnAbort(signal);
-    if (trustSignal !== undefined) core.closeOnAbort(trustSignal);
     if (onConnect === undefined) return connection;
-    const joinedSignal = joinSignals(signal, callSignal, trustSignal);
+    const joinedSignal = joinSignals(signal, callSignal, socket.trust);
     try {
       if (await awaitUntilAborted(onConnect(connection), joinedSignal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true", "REFUSED");

@@ -17,7 +17,7 @@ import {
   whenBodyEnds,
   withContentType,
 } from "../../base/body/body.ts";
-import { checkBoolean, checkMethods, wrongTypeError } from "../../internal/checks.ts";
+import { checkMethods, wrongTypeError } from "../../internal/checks.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -249,12 +249,22 @@ export class IdleRead {
 
 let coreOf: (connection: object) => ConnectionCore | null;
 
+interface CoreOptions {
+  readonly bodies?: Bodies | undefined;
+  readonly timeout?: number | null | undefined;
+  readonly unframedNull?: boolean | undefined;
+  /** Headers of each request, unless the caller passes headers of the same name. */
+  readonly defaultHeaders?: HeadersToSend | undefined;
+  /** Signals that close the connection. */
+  readonly signals?: readonly (AbortSignal | undefined)[];
+}
+
 /** No public module exports this class, so programs can't make an instance. */
 export class ConnectionCore {
   readonly sock: Socket;
   readonly baseHeaders: HeadersToSend | null;
   readonly bodies: Bodies;
-  defaultHeaders: HeadersToSend | null = null;
+  readonly #defaultHeaders: HeadersToSend | undefined;
   /** The time for which the connection was idle before the request; `null` if unknown. */
   idleSeconds: number | null = null;
   readonly #transport: Transport;
@@ -270,22 +280,27 @@ export class ConnectionCore {
   constructor(
     sock: Socket,
     baseHeaders: HeadersToSend | null,
-    bodies: Bodies = defaultBodies,
-    timeout: number | null = DEFAULT_TIMEOUT,
-    unframedNull = false,
+    {
+      bodies = defaultBodies,
+      timeout = DEFAULT_TIMEOUT,
+      unframedNull = false,
+      defaultHeaders,
+      signals = [],
+    }: CoreOptions,
   ) {
     checkMethods("sock", sock, ["read", "write", "close"]);
     if (baseHeaders !== null) checkHeaders(baseHeaders);
     checkBodies(bodies);
     checkTimeout("timeout", timeout);
-    checkBoolean("unframedNull", unframedNull);
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponsePrefix);
     this.#idleRead = new IdleRead(this.#transport, sock);
     this.#unframedNull = unframedNull;
+    this.#defaultHeaders = defaultHeaders;
     closeWhenCollected(this, this.#transport);
+    for (const signal of signals) if (signal !== undefined) this.#transport.closeOnAbort(signal);
   }
 
   get isClosed(): boolean {
@@ -318,10 +333,6 @@ export class ConnectionCore {
     // connection at once.
     const runningTimer = keepTimerRunning(timeout);
     transport.addCloseListener(() => releaseAfterTick(runningTimer));
-  }
-
-  closeOnAbort(signal: AbortSignal): void {
-    this.#transport.closeOnAbort(signal);
   }
 
   addCloseListener(listener: () => void): void {
@@ -372,8 +383,8 @@ export class ConnectionCore {
       transport.exchange = exchange;
       let encodedBody, framing, length;
       try {
-        const defaultHeaders = this.defaultHeaders;
-        const requestHeaders = defaultHeaders === null
+        const defaultHeaders = this.#defaultHeaders;
+        const requestHeaders = defaultHeaders === undefined
           ? headers
           : withDefaultHeaders(headers, defaultHeaders);
         const sentHeaders = withContentType(requestHeaders, body);
@@ -787,8 +798,6 @@ export class Connection extends RequestShortcuts implements Disposable {
    * caller passes; `null` for none.
    * @param bodies The classes that the bodies of responses are made from.
    * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
-   * @param unframedNull Whether a body of `null` has no framing:
-   * {@linkcode ClientOptions.unframedNull}.
    * @throws {TypeError} if an argument is of a wrong type.
    * @throws {RangeError} if a value is not allowed.
    */
@@ -797,10 +806,19 @@ export class Connection extends RequestShortcuts implements Disposable {
     baseHeaders: HeadersToSend | null,
     bodies?: Bodies,
     timeout?: number | null,
-    unframedNull?: boolean,
+  );
+  /** @internal */
+  constructor(core: ConnectionCore);
+  constructor(
+    sock: Socket | ConnectionCore,
+    baseHeaders: HeadersToSend | null = null,
+    bodies?: Bodies,
+    timeout?: number | null,
   ) {
     super();
-    const core = this.#core = new ConnectionCore(sock, baseHeaders, bodies, timeout, unframedNull);
+    const core = this.#core = sock instanceof ConnectionCore
+      ? sock
+      : new ConnectionCore(sock, baseHeaders, { bodies, timeout });
     this.sock = core.sock;
     this.baseHeaders = core.baseHeaders;
     this.bodies = core.bodies;
@@ -916,6 +934,11 @@ export class Connection extends RequestShortcuts implements Disposable {
     const fields = { closed, baseHeaders: baseHeaders && hideSecrets(baseHeaders), sock };
     return inspectFields("Connection", fields, inspect, options);
   }
+}
+
+/** Makes a connection with the options of a client. */
+export function makeConnection(...args: ConstructorParameters<typeof ConnectionCore>): Connection {
+  return new Connection(new ConnectionCore(...args));
 }
 
 /** The server of a connection: who it is, and where. */
