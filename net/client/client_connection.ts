@@ -811,14 +811,14 @@ export class Connection extends RequestShortcuts implements Disposable {
   constructor(core: ConnectionCore);
   constructor(
     sock: Socket | ConnectionCore,
-    baseHeaders: HeadersToSend | null = null,
+    baseHeaders?: HeadersToSend | null,
     bodies?: Bodies,
     timeout?: number | null,
   ) {
     super();
     const core = this.#core = sock instanceof ConnectionCore
       ? sock
-      : new ConnectionCore(sock, baseHeaders, { bodies, timeout });
+      : new ConnectionCore(sock, baseHeaders!, { bodies, timeout });
     this.sock = core.sock;
     this.baseHeaders = core.baseHeaders;
     this.bodies = core.bodies;

@@ -542,6 +542,7 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
   };
   const wrongTypes: readonly (readonly unknown[])[] = [
     [{ ...sock, read: undefined }, null],
+    [sock],
     [sock, []],
     [sock, null, null],
     [sock, null, bodies, "5"],
