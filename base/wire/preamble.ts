@@ -351,7 +351,7 @@ export function parseResponsePreamble(
   }
   if (framing === 0 && !isBodiless(method, status)) delete headers["content-length"];
   // RFC 9110 §8.6: a 204 has no content-length; what it announces says nothing of the resource.
-  if (status === 204) {
+  if (status === 204 && framing !== null) {
     delete headers["content-length"];
     delete headers["transfer-encoding"];
   }

@@ -41,8 +41,7 @@ export class PeerTrust {
   }
 
   log(text: string): void {
-    const session = this.#session;
-    const details = { kind: "refusal", who: `${session}` } as const;
-    this.#logger.info(`${session}: ${text}`, details);
+    const who = `${this.#session}`;
+    this.#logger.info(`${who}: ${text}`, { kind: "refusal", who });
   }
 }

@@ -798,8 +798,8 @@ export class ServerConnection implements SlotHolder, SessionCallbacks {
   }
 
   #log({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
-    const text = `${this.session}: ${logLine}`;
-    this.#context.logger[level](text, { kind, who: `${this.session}`, error });
+    const who = `${this.session}`;
+    this.#context.logger[level](`${who}: ${logLine}`, { kind, who, error });
   }
 
   #endBody(exchange: ServerExchange, outcome: BodyOutcome, error: unknown): void {
