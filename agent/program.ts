@@ -245,12 +245,12 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     const unknownName = command.args.at(-1);
     if (unknownName !== undefined) {
       // commander suggests nothing for the operand of help.
-      const names = command.commands.map((each) => each.name());
-      const similar = names.filter((name) =>
+      const similarNames = command.commands.map((each) => each.name()).filter((name) =>
         beginningOf(name) === beginningOf(unknownName) && name.length === unknownName.length
       );
-      const question = similar.length === 0 ? null : ` (Did you mean ${similar.join(" or ")}?)`;
-      const suggestion = question && `unknown command '${unknownName}'${question}`;
+      const suggestion = similarNames.length === 0
+        ? null
+        : `unknown command '${unknownName}' (Did you mean ${similarNames.join(" or ")}?)`;
       return describeUnknownCommand(unknownName, command, suggestion);
     }
     return takesAnyCommand(command)

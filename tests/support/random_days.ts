@@ -1,10 +1,12 @@
 /** Random days of a directory that keeps versions, whose process is killed. */
 
+import { isReservedName } from "@degu/files";
+
 /** Returns the paths of the files below a directory, without reserved ones. */
 export function listFiles(dir: string, parent = ""): string[] {
   return [...Deno.readDirSync(`${dir}/${parent}`)].flatMap((entry) => {
     const path = `${parent}${entry.name}`;
-    if (entry.name.startsWith(".degu") || entry.name.endsWith(".degu-part")) return [];
+    if (isReservedName(entry.name)) return [];
     return entry.isDirectory ? listFiles(dir, `${path}/`) : [path];
   });
 }
