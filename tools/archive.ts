@@ -4,8 +4,8 @@
  *
  * The archive has the files of the packages for programs, and a `deno.json` that links them. Their
  * npm packages are modules in `vendor/`. `agent/` has the bundled program instead of its sources,
- * and `install.sh` installs it with the permissions in the guide. `licenses/` has the licenses of the
- * npm packages.
+ * and `install.sh` installs it with the permissions in the guide. `licenses/` has the licenses of
+ * the npm packages.
  */
 
 import { resolve } from "node:path";

@@ -1,4 +1,4 @@
-/** The names of a server (RFC 9110 §7.4): the option `hosts`, and its default against DNS rebinding. */
+/** The names of a server (RFC 9110 §7.4): `hosts`, and its default against DNS rebinding. */
 import { type App, type AppFunction, fromFetchHandler, ProxyApp, reply, routes } from "@degu/degu";
 import type { HostAddress } from "@degu/degu/base";
 import { Server, type ServerOptions } from "@degu/degu/server";

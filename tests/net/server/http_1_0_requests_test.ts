@@ -1,4 +1,4 @@
-/** Requests of HTTP/1.0, whose responses have another framing, and after which the server closes. */
+/** Requests of HTTP/1.0: their responses have another framing, and the server closes after them. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Address, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import type { App, AppFunction } from "@degu/degu/server";
