@@ -8,10 +8,17 @@ import {
   type Response,
 } from "@degu/degu/base";
 import { TempPKI } from "@degu/degu/misc";
+import { peerOf } from "@degu/device";
+import { TempDevices } from "@degu/device/testing";
+import { download } from "@degu/files";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { once } from "node:events";
 import type { RequestListener } from "node:http";
@@ -77,7 +84,7 @@ Deno.test("a session ends when its client isn't trusted any more; node:https ser
 });
 
 /** Makes a client of a server of `node:https`. */
-function clientOf(server: Server, { clientSslconfig }: TempPKI): SSLClient {
+function clientOf(server: Server, { clientSslconfig }: Pick<TempPKI, "clientSslconfig">) {
   const bound = server.address()!;
   const address: Address = typeof bound === "string" ? bound : [bound.address, bound.port];
   return new SSLClient(clientSslconfig, address, { host: "localhost", sslHost: "localhost" });
@@ -222,4 +229,55 @@ Deno.test("an app returns the response of a client as it is; Deno.serve doesn't 
   const fetchResponse = await new Client(["127.0.0.1", fetchFront.addr.port]).get("/");
   assertEquals([fetchResponse.status, fetchResponse.reason], [200, "OK"]);
   assertEquals((await fetchResponse.bytes()).length, 5);
+});
+
+Deno.test("an app gets the name of each paired device; node:https gives the name in the certificate, which two clients can share", async () => {
+  await using temp = await TempDevices.create("lamp", "phone", "tablet");
+  const { lamp, ...guests } = temp.devices;
+  const subjects = new Set<string>();
+  await using server = await lamp!.serve(["127.0.0.1", 0], (_request, session) => {
+    subjects.add(session.peerCertificate!.subject);
+    return reply(200, peerOf(session).name);
+  });
+  for (const [name, guest] of Object.entries(guests)) {
+    const client = await guest!.client("lamp", { addresses: [server.address] });
+    assertEquals(await (await client.get("/")).text(), name);
+  }
+  assertEquals(subjects.size, 1);
+
+  await using pki = await TempPKI.create();
+  await using otherPki = await TempPKI.create();
+  const [files, otherFiles] = [await readFiles(pki), await readFiles(otherPki)];
+  const ca = [files.server.ca, otherFiles.server.ca];
+  const { caFile } = pki.clientSslconfig;
+  await using node = await startNode({ ...files.server, ca }, ({ socket }, response) => {
+    response.end((socket as TLSSocket).getPeerCertificate().subject.CN);
+  });
+  for (const { clientSslconfig } of [pki, otherPki]) {
+    const client = clientOf(node.server, { clientSslconfig: { ...clientSslconfig, caFile } });
+    assertEquals(await (await client.get("/")).text(), "TempPKI client");
+  }
+});
+
+Deno.test("a download continues after a failure, and is verified; the body of fetch ends", async () => {
+  await using files = await serveFiles();
+  const content = randomBytes(4_000_000);
+  await Deno.writeFile(`${files.serverDir}/photo`, content);
+  using _clock = setClockAhead();
+  await using relay = new CuttingRelay(files.serving.address);
+  relay.cutAfter(2_000_000);
+  await assertRejects(async () => {
+    const response = await fetch(`http://127.0.0.1:${relay.address[1]}/photo`);
+    return await response.bytes();
+  });
+  relay.cutAfter(2_000_000);
+  const client = new Client(relay.address);
+  const target = `${files.clientDir}/photo`;
+  await assertRejects(() => download(client, "/photo", target));
+  relay.cutAfter(Infinity);
+  const { bytes, resumedFrom, sha256 } = await download(client, "/photo", target);
+  assert(resumedFrom > 0);
+  assertEquals(bytes + resumedFrom, content.length);
+  assertEquals(sha256, sha256Of(content));
+  assertEquals(await Deno.readFile(target), content);
 });

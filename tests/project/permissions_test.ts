@@ -18,7 +18,7 @@ import {
   readAudit,
 } from "@degu/testing/permissions.ts";
 import { ProgramOutput, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
@@ -392,6 +392,39 @@ const OPTIONAL = "sys=statfs";
 /** The log of a day on which a file was stored. */
 const LIST = "1.new";
 const LINE = '"2020-01-01T09_1"';
+
+Deno.test("a test of temporary servers and devices runs with the line of docs/permissions.md", async () => {
+  await using dir = await createTempDir();
+  const page = await readProjectFile("docs/permissions.md");
+  const flags = /^deno test (--.*)$/m.exec(page)![1]!.replaceAll("/tmp", dirname(dir.path))
+    .replace("../degu", TREE.slice("read=".length));
+  const module = join(dir.path, "temporary_test.ts");
+  await Deno.writeTextFile(
+    module,
+    `import { Client, SSLClient } from "@degu/degu/client";
+     import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
+     import { TempDevices } from "@degu/device/testing";
+     Deno.test("all together", async () => {
+       const build = () => () => reply(200);
+       await using server = await TempServer.start(["127.0.0.1", 0], build);
+       await new Client(server.address).get("/");
+       await using pki = await TempPKI.create();
+       const sslconfig = pki.serverSslconfig;
+       await using tls = await TempSSLServer.start(sslconfig, ["127.0.0.1", 0], build);
+       await new SSLClient(pki.clientSslconfig, tls.address).get("/");
+       await using temp = await TempDevices.create("lamp", "guest");
+       const { lamp, guest } = temp.devices;
+       await using lampServer = await lamp.serve(["127.0.0.1", 0], () => [200, "OK", {}, null]);
+       const client = await guest.client("lamp", { addresses: [lampServer.address] });
+       await client.get("/");
+     });`,
+  );
+  const command = [Deno.execPath(), "test", "--no-prompt", "--no-check", ...flags.split(" ")];
+  const stdout = await runOrThrow([...command, ...outsideScriptFlags(), module], {
+    env: { NO_COLOR: "1" },
+  });
+  assertMatch(stdout, /1 passed \| 0 failed/);
+});
 
 /** The permissions in each row of the table in agent/docs/permissions.md. */
 const section = await readProjectFile("agent/docs/permissions.md");
