@@ -5,8 +5,9 @@
  * make requests, which resolve to a `Response`; {@linkcode ConnectionPool} makes many requests over
  * a few connections. {@linkcode expectOk} throws a {@linkcode StatusError} for a status that is not
  * a success, and {@linkcode retry} retries after errors that are {@linkcode isTransient};
- * {@linkcode isTimeout} reports whether a time limit has passed, and
- * {@linkcode describeConnectionError} describes why a connection failed.
+ * {@linkcode isTimeout} reports whether a time limit has passed, {@linkcode isRefusedByPeer}
+ * whether the server has refused this client, and {@linkcode describeConnectionError} describes why
+ * a connection failed.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients, and
  * {@linkcode publicKey256} the key of a certificate. Every other name is a type that these refer
  * to, or an error that they throw; what clients share with servers is in `@degu/degu/base`.
@@ -108,6 +109,7 @@ export { ConnectionPool, type ConnectionPoolOptions } from "./net/client/connect
 export { Response } from "./base/app/message.ts";
 export { describeConnectionError } from "./base/connection_error_details.ts";
 export { expectOk, StatusError, type StatusErrorFields } from "./base/app/expect_ok.ts";
+export { isRefusedByPeer } from "./net/client/client_errors.ts";
 export {
   isTimeout,
   isTransient,

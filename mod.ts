@@ -9,7 +9,7 @@
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} throws a
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
- *   passed.
+ *   passed, and {@linkcode isRefusedByPeer} whether the server has refused this client.
  * - {@linkcode repeat} runs an action repeatedly, {@linkcode runUntilSignal} runs a program
  *   until the system asks it to end, {@linkcode terminationSignal} returns the signal that is then
  *   aborted, and {@linkcode serveUntilSignal} stops servers.
@@ -90,6 +90,7 @@ export {
   type Connector,
   describeConnectionError,
   expectOk,
+  isRefusedByPeer,
   isTimeout,
   isTransient,
   publicKey256,

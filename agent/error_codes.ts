@@ -1,6 +1,11 @@
 import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { TransferError, type TransferErrorCode } from "@degu/files/base";
-import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
+import {
+  describeConnectionError,
+  isRefusedByPeer,
+  isTransient,
+  StatusError,
+} from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
 import { type ErrorCode, EXIT_CODES, Failure, InterruptedError } from "./failure.ts";
 import { nameErrorNumber } from "./system_errors.ts";
@@ -19,7 +24,7 @@ export function isLateClose(error: EmptyPreambleError): boolean {
 
 function isRefusal(error: unknown): boolean {
   // A closed connection, and a response without TLS, are not refusals by a device.
-  return error instanceof EmptyPreambleError && !isLateClose(error) ||
+  return isRefusedByPeer(error) ||
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 
@@ -139,7 +144,8 @@ export function isUnreachable(error: unknown): boolean {
 const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
 export function isErrorOfOnePeer(error: unknown): boolean {
-  return error instanceof Failure || LOST_PEER_CODES.has(codeOf(error));
+  return error instanceof Failure || describeConnectionError(error) !== null ||
+    LOST_PEER_CODES.has(codeOf(error));
 }
 
 const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {

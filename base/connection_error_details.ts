@@ -10,7 +10,7 @@ export const CONNECTION_KEY: unique symbol = Symbol("connection details");
 /** The details of an error. `fault` is missing if the connection isn't the reason. */
 export type ConnectionErrorDetails =
   & Omit<Partial<ConnectionErrorDescription>, "fault">
-  & { readonly fault?: ConnectionFault | undefined };
+  & { readonly fault?: ConnectionFault | undefined; readonly isRefusal?: boolean | undefined };
 
 export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(
   CONNECTION_KEY,

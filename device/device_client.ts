@@ -12,6 +12,7 @@ import {
   type ClientOptions,
   type ConnectLimits,
   describeConnectionError,
+  isRefusedByPeer,
 } from "@degu/degu/client";
 import {
   checkAbsent,
@@ -375,10 +376,8 @@ function isLocalProblem(error: Error): boolean {
 }
 
 function formatAdvice(error: Error, { name, addresses, isStored }: PeerTarget): string {
-  if (error instanceof TlsError) {
-    return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
-  }
-  if (isLocalProblem(error)) return "";
+  if (isRefusedByPeer(error)) return `; ${forgottenHint(name)}`;
+  if (error instanceof TlsError || isLocalProblem(error)) return "";
   const [origin, remedy] = isStored
     ? ["its stored", "pass the option addresses"]
     : ["the given", "pass other addresses"];
@@ -399,10 +398,9 @@ function formatAdvice(error: Error, { name, addresses, isStored }: PeerTarget): 
 
 function rankOfError(error: unknown): number {
   if (isTooManyOpenFilesError(error)) return -3;
-  if (error instanceof TlsError) {
-    // An alert of the peer itself is the most useful error.
-    return error.code === "REFUSED_BY_PEER" ? -2 : TLS_CODES.indexOf(error.code);
-  }
+  // An alert of the peer itself is the most useful error.
+  if (isRefusedByPeer(error)) return -2;
+  if (error instanceof TlsError) return TLS_CODES.indexOf(error.code);
   const index = SYSTEM_ERRORS.findIndex((errorClass) => error instanceof errorClass);
   return TLS_CODES.length + (index < 0 ? SYSTEM_ERRORS.length : index);
 }

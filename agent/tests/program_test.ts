@@ -390,7 +390,13 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       "the certificate of camera has expired, by the clock of this device",
       /^; check the clocks/,
     ],
-    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" on camera/],
+    [
+      markSocketError(new EmptyPreambleError("why"), { isRefusal: true }),
+      3,
+      closed,
+      /^; .*"degu peers" on camera/,
+    ],
+    [new EmptyPreambleError("why"), 1, closed, /^; .*"degu peers" on camera/],
     [
       markSocketError(new EmptyPreambleError("why"), { waitedSeconds: 2 }),
       1,

@@ -8,7 +8,7 @@ import {
 } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
 import { DeguError, describeArgumentError, EmptyPreambleError } from "@degu/degu/base";
-import { describeConnectionError, isTransient } from "@degu/degu/client";
+import { describeConnectionError, isRefusedByPeer, isTransient } from "@degu/degu/client";
 import { setUpClient } from "@degu/testing/device_serving.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
@@ -308,12 +308,14 @@ Deno.test("a peer whose connections are all in use is not said to have forgotten
   assertEquals(/forgotten|pair/.test(error.message), false, error.message);
   const { fault, waitedSeconds } = describeConnectionError(error)!;
   assertEquals([fault, waitedSeconds! >= 1.5, isTransient(error)], ["broken", true, true]);
+  assertEquals(isRefusedByPeer(error), false);
   held.resolve();
   await heldResponse;
   await camera.forget("viewer");
   const refusal = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
   assertMatch(refusal.message, /"camera" has probably forgotten this device/);
   assertEquals(describeConnectionError(refusal)!.waitedSeconds, null);
+  assertEquals(isRefusedByPeer(refusal), true);
 });
 
 Deno.test("if no device has an address of the peer, the error describes an attempt to connect", async () => {

@@ -7,6 +7,7 @@ import { isResetError } from "../transport/connection_errors.ts";
 import { isSafeMethod, type Method } from "../../base/wire/method.ts";
 import { errorCodeOf, messageOf } from "../../internal/caught_errors.ts";
 import { transience } from "../../internal/error_details.ts";
+
 export interface FailedRequest {
   /**
    * The progress of the request when it failed:
@@ -98,6 +99,40 @@ export function closedConnectionError(
   return transience.set(error, false);
 }
 
+/**
+ * Reports whether a server has refused this client over TLS, most likely because it doesn't trust
+ * the client's certificate, or requires one. A server refuses a client by an alert, which is a
+ * `TlsError` `"REFUSED_BY_PEER"`, or closes the connection within 1.5 s, without a response to the
+ * first request: an {@linkcode EmptyPreambleError}. A server that is just stopping closes the
+ * connection in the same way, so try again once before you tell a person.
+ *
+ * A `TlsError` `"CLOSED"` isn't a refusal: with TLS 1.2, some servers refuse a client like this, but
+ * a network also breaks a handshake like this. The `cause` of an error doesn't count.
+ *
+ * @param error The error of a request or `connect`.
+ *
+ * @example
+ * ```ts
+ * import { isRefusedByPeer, reply, SSLClient, SSLServer } from "@degu/degu";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * await using server = await SSLServer.start(
+ *   pki.serverSslconfig,
+ *   ["127.0.0.1", 0],
+ *   () => reply(204),
+ * );
+ * // This client has no certificate.
+ * const client = new SSLClient(pki.anonymousClientSslconfig, server.address);
+ * assertEquals(await client.get("/").then(() => null, isRefusedByPeer), true);
+ * ```
+ */
+export function isRefusedByPeer(error: unknown): boolean {
+  return error instanceof TlsError && error.code === "REFUSED_BY_PEER" ||
+    connectionErrorDetails.get(error)?.isRefusal === true;
+}
+
 export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
   const error = makeConnectionError(thrownError, request);
   const isSafe = isSafeMethod(request.method);
@@ -125,7 +160,7 @@ function makeConnectionError(
 ): unknown {
   // The error already names the reason.
   if (phase === "responding" || !isClosedByPeer) return error;
-  if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+  if (hint !== null && error instanceof TlsError && isRefusedByPeer(error)) {
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
@@ -135,11 +170,12 @@ function makeConnectionError(
   const isFirstOverTls = isEncrypted && lastStatus === 0;
   const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
   const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;
+  const isRefusal = isFirstOverTls && !isLate;
   const closedError = (message: string) => {
-    const fault = isReset ? "reset" : "broken";
-    return connectionErrorDetails.set(new EmptyPreambleError(message), { fault, waitedSeconds });
+    const details = { fault: isReset ? "reset" : "broken", waitedSeconds, isRefusal } as const;
+    return connectionErrorDetails.set(new EmptyPreambleError(message), details);
   };
-  if (isFirstOverTls && !isLate) {
+  if (isRefusal) {
     return closedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
   }
   const idleTime = idleSeconds === null
