@@ -94,7 +94,7 @@ export class VersionStore {
    * different inode numbers.
    */
   open(root: string): void {
-    const linkProblem = findLinkProblem(root);
+    const linkProblem = probeLinkProblem(root);
     if (linkProblem !== null) throw linkProblem;
     this.#removeOld(keptDirectoryOf(root));
   }
@@ -119,7 +119,7 @@ export class VersionStore {
   ): Kept {
     const directory = keptDirectoryOf(root);
     const filePath = withTrailingSlash(root) + path;
-    let period = first?.directory === directory ? first.period : this.#findPeriod(root, directory);
+    let period = first?.directory === directory ? first.period : this.#readOrBegin(root, directory);
     for (;; period = this.#begin(root, directory, period.number + 1)) {
       const versionPath = `${directory}/${period.name}/${path}`;
       if (info === null) {
@@ -169,8 +169,8 @@ export class VersionStore {
     return this.#pendingRemoval;
   }
 
-  /** Finds the present period, which another process may have begun. */
-  #findPeriod(root: string, directory: string): Period {
+  /** Reads the present period, which another process may have begun, or begins it. */
+  #readOrBegin(root: string, directory: string): Period {
     const known = this.#periods.get(directory);
     const number = findLastNumber(directory, known?.number ?? 0);
     const period = number === known?.number ? known : readPeriod(directory, number);
@@ -275,7 +275,7 @@ function syncDirectory(path: string): void {
  * Finds out whether a disk has hard links. Makes files with reserved names, which no list has.
  * A full or read-only disk refuses each replacement, with its reason.
  */
-function findLinkProblem(root: string): Deno.errors.NotSupported | null {
+function probeLinkProblem(root: string): Deno.errors.NotSupported | null {
   const name = `.trial-${makeRandomSuffix()}`;
   const paths = ["", "-2"].map((suffix) =>
     `${withTrailingSlash(root)}${name}${suffix}${PART_SUFFIX}`
@@ -346,7 +346,7 @@ function addName(root: string, path: string, newPath: string): boolean {
 function makeLinkRefusal(root: string, path: string, error?: unknown): Refusal | null {
   const code = fileErrorCodeOf(error);
   const isOfFile = REFUSED_FILE_CODES.has(code);
-  const reason = isOfFile ? error : findLinkProblem(root)?.message;
+  const reason = isOfFile ? error : probeLinkProblem(root)?.message;
   if (reason === undefined) return null;
   const problem = `${path} can't be kept, because it can't get a second name: ${reason}`;
   return new Refusal(403, problem, {}, { cause: error });

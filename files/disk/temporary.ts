@@ -48,8 +48,8 @@ export interface TemporaryFileOptions {
   readonly hasOwnMode?: boolean;
   /** Whether the file is locked until it is renamed: other processes remove unlocked leftovers. */
   readonly isLocked?: boolean;
-  /** Finds the owner of a new file beside the file, whom an existing file must belong to. */
-  readonly findOwner?: () => number | null;
+  /** Creates a file beside the file to find its owner, whom an existing file must belong to. */
+  readonly probeOwner?: () => number | null;
 }
 
 const MAX_OPEN_ATTEMPTS = 20;
@@ -124,19 +124,19 @@ export class TemporaryFile implements Disposable {
   /**
    * An entry of another kind at the path, such as a link, is removed. A file with two hard links is
    * also removed: a killed process may have left a complete file with two names. So is the file of
-   * another owner, if the options have `findOwner`.
+   * another owner, if the options have `probeOwner`.
    */
   static async open(
     path: string,
     lock: (file: Deno.FsFile) => Promise<boolean>,
     options: TemporaryFileOptions = {},
   ): Promise<TemporaryFile | null> {
-    const { findOwner } = options;
+    const { probeOwner } = options;
     for (let attempt = 0; attempt < MAX_OPEN_ATTEMPTS; attempt++) {
       const existingInfo = lstatOrNull(path);
       const isNew = existingInfo === null || !existingInfo.isFile ||
         (existingInfo.nlink ?? 1) > 1 ||
-        findOwner !== undefined && existingInfo.uid !== findOwner();
+        probeOwner !== undefined && existingInfo.uid !== probeOwner();
       if (existingInfo !== null && isNew) await removeIfPresent(path);
       const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };
       let temporaryFile: TemporaryFile;
@@ -152,7 +152,7 @@ export class TemporaryFile implements Disposable {
       temporaryFile.isKept = true;
       try {
         // Another process may have renamed or removed the file before it released its lock.
-        isLocked = await lock(temporaryFile.file) && temporaryFile.isAtPath &&
+        isLocked = await lock(temporaryFile.file) && temporaryFile.isAtPath() &&
           temporaryFile.info!.isFile;
         if (!isLocked) continue;
         temporaryFile.isKept = !isNew;
@@ -246,13 +246,13 @@ export class TemporaryFile implements Disposable {
     if (this.#hasSyncFailed) await this.file.truncate(this.#backgroundSync?.syncedPosition ?? 0);
     try {
       // The file may already have the mode of the file that it would have replaced.
-      if (this.isAtPath) setMode(this.path, 0o600);
+      if (this.isAtPath()) setMode(this.path, 0o600);
     } catch {
       // The caller reports the full disk.
     }
   }
 
-  get isAtPath(): boolean {
+  isAtPath(): boolean {
     return this.info === null || isFileAtPath(this.path, this.info);
   }
 
@@ -268,7 +268,7 @@ export class TemporaryFile implements Disposable {
     // locked file before closing it, so that no other process can lock the file before its removal.
     if (!this.isLocked) this.close();
     try {
-      if (!this.isKept && this.isAtPath) removeIfPresentSync(this.path);
+      if (!this.isKept && this.isAtPath()) removeIfPresentSync(this.path);
     } catch {
       // The caller reports the error because of which the file is removed.
     } finally {

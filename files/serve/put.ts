@@ -34,6 +34,7 @@ import {
 } from "../refusal.ts";
 import { makeReasonHeader } from "../wire/refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../wire/reuse.ts";
+import type { Parent } from "../root.ts";
 import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
@@ -93,7 +94,7 @@ async function putMode(
   if (existing.size !== length) throw new Refusal(412, `${path} has another length`);
   const unset = fileRequest.write === "add"
     ? []
-    : setMetadata(path, null, copiedModeOf(fileRequest.uploadDisks.find(parent), mode));
+    : setMetadata(path, null, probeCopiedMode(fileRequest, parent, mode));
   return makeWriteResponse(false, makeUnsetHeader(unset));
 }
 
@@ -135,7 +136,9 @@ async function receiveWhole(
     });
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
-    const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.modeMask);
+    const modeOptions = mode === null
+      ? {}
+      : chooseFileMode(mode, unfinishedUploads.probeModeMask());
     // Without a lock, another process would take the file for a leftover of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
@@ -256,7 +259,7 @@ async function continuePart(
     // An interrupted upload can be resumed later; the part of a refused upload is removed.
     const isInterrupted = supersededSignal.aborted || isDiskFull || refusalOf(error) === null;
     // Don't cut a file that was already renamed to its final name.
-    if (isInterrupted && temporaryFile.isAtPath) {
+    if (isInterrupted && temporaryFile.isAtPath()) {
       if (isDiskFull) await temporaryFile.truncateToSynced();
       temporaryFile.isKept = temporaryFile.file.statSync().size > 0;
       unfinishedUploads.evictOldParts(partPath, isDiskFull);
@@ -409,7 +412,7 @@ async function confirmUpload(
     if (existing === null || !isUnchanged(existing, stats)) {
       throw new Refusal(409, `${path} changed during the request`, makeOffsetHeader(0));
     }
-    const copiedMode = copiedModeOf(fileRequest.uploadDisks.find(parent), mode);
+    const copiedMode = probeCopiedMode(fileRequest, parent, mode);
     unset = setMetadata(path, modified, copiedMode);
   }
   const { root, target: { names } } = fileRequest;
@@ -478,6 +481,10 @@ async function finishUpload(
 }
 
 /** Creates a file to find the mask, so a mode that is `null` needs no mask. */
-function copiedModeOf(unfinishedUploads: UnfinishedUploads, mode: number | null): number | null {
-  return mode === null ? null : computeCopiedMode(mode, unfinishedUploads.modeMask);
+function probeCopiedMode(
+  { uploadDisks }: FileRequest,
+  parent: Parent,
+  mode: number | null,
+): number | null {
+  return mode === null ? null : computeCopiedMode(mode, uploadDisks.find(parent).probeModeMask());
 }

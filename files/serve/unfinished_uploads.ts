@@ -127,7 +127,7 @@ export class UnfinishedUploads {
     return this.#modeSupport!;
   }
 
-  get modeMask(): number | null {
+  probeModeMask(): number | null {
     return this.probeModes()?.mask ?? null;
   }
 
@@ -167,9 +167,9 @@ export class UnfinishedUploads {
       removeIfPresentSync(path);
       return false;
     };
-    const modes = chooseFileMode(mode, this.modeMask);
-    const findOwner = () => probeOwner(this.#makeRandomPath());
-    const part = await TemporaryFile.open(path, lock, { ...modes, findOwner });
+    const modes = chooseFileMode(mode, this.probeModeMask());
+    const probe = () => probeOwner(this.#makeRandomPath());
+    const part = await TemporaryFile.open(path, lock, { ...modes, probeOwner: probe });
     if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;
     return part;

@@ -237,7 +237,7 @@ const VERSION: PartVersion = { peer: "p", uri: "/f", etag: '"e"', total: 5 };
 
 /** Opens the part of a target. */
 async function openPart(target: string): Promise<PartFile> {
-  const part = await PartFile.find(target);
+  const part = await PartFile.prepare(target);
   await part.open(VERSION);
   part.temporaryFile.isKept = false;
   return part;

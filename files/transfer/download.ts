@@ -195,7 +195,7 @@ export async function downloadFile(fileToDownload: FileToDownload): Promise<Tran
     const initialInfo = treePlan === null
       ? await checkLocalTarget(file, settings.followLink)
       : null;
-    using partFile = openedPart = await PartFile.find(file, treePlan?.parts);
+    using partFile = openedPart = await PartFile.prepare(file, treePlan?.parts);
     fileDownload = new FileDownload({ ...fileToDownload, partFile, initialInfo });
     return await fileDownload.run();
   } catch (error) {
@@ -244,7 +244,7 @@ class FileDownload implements Disposable {
     const plan = treePlan ?? this.#planSingle(headResponse);
     const { basis, requiredPrefix } = plan;
     const isBasisLonger = basis !== null &&
-      !(hasLeftovers && partFile.leftoverBytes >= basis.length);
+      !(hasLeftovers && partFile.findLeftoverSize().bytes >= basis.length);
     const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
     // A reused prefix was compared already.
     const isPrefixReused = reusedPart !== null && basis?.path === requiredPrefix?.path;
@@ -355,15 +355,16 @@ class FileDownload implements Disposable {
   /** Reserves space for the bytes from `start` on, the end of the part or 0. */
   #reserveSpace(total: number, start: number, sourceSpace: number | null): void {
     this.source = { length: total, sourceSpace };
-    const { directory, leftoverSpace } = this.#task.partFile;
+    const { partFile } = this.#task;
+    const { space: leftoverSpace } = partFile.findLeftoverSize();
     const part = start > 0 ? { bytes: start, space: leftoverSpace } : NO_PART;
     this[Symbol.dispose]();
     this.#reservation = reserveSpace(
-      directory,
+      partFile.directory,
       neededSpaceOf({ ...this.source, part }),
       leftoverSpace - part.space,
       (shortage) => {
-        throw localDiskFullError(this.#task.file, shortage, this.#task.partFile);
+        throw localDiskFullError(this.#task.file, shortage, partFile);
       },
     );
   }

@@ -125,7 +125,8 @@ export class PartFile implements Disposable {
     this.modeMask = modeMask;
   }
 
-  static async find(target: string, partIndex: PartIndex | null = null): Promise<PartFile> {
+  /** Also creates and removes a file, to find the permission bits of new files. */
+  static async prepare(target: string, partIndex: PartIndex | null = null): Promise<PartFile> {
     try {
       const directory = await realPath(dirname(target));
       const realTarget = join(directory, basename(target));
@@ -151,19 +152,19 @@ export class PartFile implements Disposable {
     return this.#leftoverPaths.length > 0;
   }
 
-  get leftoverBytes(): number {
-    return this.#leftoverPaths.reduce((sum, path) => sum + sizeOf(path), 0);
-  }
-
-  get leftoverSpace(): number {
-    return this.#leftoverPaths.reduce((sum, path) => sum + findPart(path).space, 0);
+  findLeftoverSize(): PartSize {
+    const parts = this.#leftoverPaths.map(findPart);
+    return parts.reduce((sum, { bytes, space }) => ({
+      bytes: sum.bytes + bytes,
+      space: sum.space + space,
+    }), NO_PART);
   }
 
   get temporaryFile(): TemporaryFile {
     return this.#temporaryFile!;
   }
 
-  get keptPart(): TransferError["kept"] {
+  findKeptPart(): TransferError["kept"] {
     const paths = this.#temporaryFile === null ? this.#leftoverPaths : [this.#temporaryFile.path];
     const parts = paths.map((path) => ({ path, bytes: sizeOf(path) }));
     return parts.find(({ bytes }) => bytes > 0) ?? null;
@@ -191,9 +192,9 @@ export class PartFile implements Disposable {
       if (await lockFile(file)) return true;
       throw partInUseError(this.#target, path);
     };
-    const findOwner = () => probeOwner(makePartPath(this.#realTarget, null));
+    const probe = () => probeOwner(makePartPath(this.#realTarget, null));
     try {
-      this.#temporaryFile = await TemporaryFile.open(path, lock, { findOwner });
+      this.#temporaryFile = await TemporaryFile.open(path, lock, { probeOwner: probe });
     } catch (error) {
       // In a directory with the sticky bit, the part of another user can't be removed.
       if (version === null || !(error instanceof Deno.errors.PermissionDenied)) throw error;
@@ -352,7 +353,7 @@ export function toDiskFullError(
   partFile: PartFile | null = null,
 ): unknown {
   if (!isDiskFullError(error)) return error;
-  const { path } = partFile?.keptPart ?? {};
+  const { path } = partFile?.findKeptPart() ?? {};
   const part = path === undefined ? NO_PART : findPart(path);
   const neededBytes = source && neededSpaceOf({ ...source, part });
   const freeBytes = readFreeBytes(dirname(file));
@@ -379,7 +380,7 @@ function diskFullError(
   options: ConstructorParameters<typeof TransferError>[2],
   partFile: PartFile | null,
 ): TransferError {
-  const keptPart = partFile?.keptPart ?? null;
+  const keptPart = partFile?.findKeptPart() ?? null;
   const keptText = keptPart === null
     ? ""
     : `; ${keptPart.path} keeps the ${keptPart.bytes} bytes that have arrived`;

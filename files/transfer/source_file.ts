@@ -299,7 +299,7 @@ export class SourceFile implements AsyncDisposable {
   ): Promise<void> {
     const sha256 = hash.copy().digest("hex");
     if (this.#sha256 === null) {
-      const { bytes, hash: firstHash } = this.hasChanged
+      const { bytes, hash: firstHash } = this.hasChanged()
         ? { bytes: this.size, hash }
         : unsettledPrefix;
       const secondHash = await this.#hashUpTo(bytes, signal);
@@ -308,7 +308,7 @@ export class SourceFile implements AsyncDisposable {
     if (this.#sha256 !== sha256) throw this.changedError();
   }
 
-  get hasChanged(): boolean {
+  hasChanged(): boolean {
     return !isUnchanged(this.#snapshot.info, this.#file.statSync());
   }
 

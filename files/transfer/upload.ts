@@ -464,7 +464,7 @@ export class FileUpload {
     if (mayBeIdentical && await this.#hasIdentical()) return meter.finish(this.#source.sha256!);
     if (hasConditionFailed && replace) throw remoteChangedError(uri, response);
     // If the file has changed, the server's part has bytes of the previous version.
-    if (status === 400 && this.#source.hasChanged) throw this.#source.changedError();
+    if (status === 400 && this.#source.hasChanged()) throw this.#source.changedError();
     if (status !== 201 && status !== 204) throw this.#refusalError("PUT", response);
     const sha256 = checkStoredDigest(uri, response, this.#source.sha256);
     return meter.finish(sha256, parseUnsetHeader(response.headers));

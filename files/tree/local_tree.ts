@@ -446,7 +446,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return TemporaryFile.create(path, { ...modes, isLocked: true });
     }
     // Keep the part of a replaced file private, because the old file may be private.
-    const newMode = condition === "new" ? null : computeDefaultMode(this.#findModeMask(directory));
+    const newMode = condition === "new" ? null : computeDefaultMode(this.#probeModeMask(directory));
     return TemporaryFile.create(path, { newMode, isLocked: true });
   }
 
@@ -465,7 +465,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return this.#modeSupports.getOrInsertComputed(dev, probe);
   }
 
-  #findModeMask(directory: string): number | null {
+  #probeModeMask(directory: string): number | null {
     return this.#probeModes(directory)?.mask ?? null;
   }
 
@@ -475,7 +475,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const isTimeNeeded = needsTime(task, this.#settings);
     let mode: number | null;
     try {
-      mode = this.#findChangedMode(task);
+      mode = this.#probeChangedMode(task);
     } catch {
       // No file can be created here. Each file copied here reports the error.
       return [];
@@ -491,10 +491,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  #findChangedMode(task: CopyTask): number | null {
+  #probeChangedMode(task: CopyTask): number | null {
     if (!hasOtherMode(task, this.#settings)) return null;
     const { node, target } = task;
-    const modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
+    const modeMask = this.#probeModeMask(dirname(this.#pathOf(node)));
     const mode = computeCopiedMode(node.mode, modeMask);
     return mode === target!.mode ? null : mode;
   }
@@ -583,7 +583,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const { node, condition } = task;
     const names = targetPathOf(task);
     const listedCondition = makeCondition(task);
-    const modes = chooseFileMode(mode, this.#findModeMask(dirname(path)));
+    const modes = chooseFileMode(mode, this.#probeModeMask(dirname(path)));
     const file = { path, info: null, isTimeUnset, ...modes };
     // Check here that a name is new. With `isNew`, the part would be renamed by link() and
     // unlink(), and a process that is killed in between would leave the part.
