@@ -109,7 +109,7 @@ export class Inbox {
   }
 
   /** Never returns the directory of another device, or a directory with a damaged record. */
-  async findOrRecordDirectory(peer: Pick<Peer, "id" | "name">): Promise<string> {
+  async assignDirectory(peer: Pick<Peer, "id" | "name">): Promise<string> {
     for (;;) {
       if (!this.#isPresent()) throw missingInboxError(this.path);
       const ownerships = await this.#readOwnerships();

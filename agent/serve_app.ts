@@ -77,7 +77,7 @@ export function makeServeApp(
       return async (request, session) => {
         try {
           if (name === null) {
-            name = await directories.findOrRecordDirectory(peer);
+            name = await directories.assignDirectory(peer);
             onInboxDirectory(peer, name);
           }
           await directories.createDirectory(name);

@@ -171,7 +171,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       const isSending = command.name() === "send";
       const dirs = isSending ? args : [args.find((word) => !isLine(word)) ?? "."];
       const paths = await Promise.all(dirs.map((dir) => listDirectoryPaths(toLocalPath(dir))));
-      const tmp = await listPaths(await findTemporaryDirectory());
+      const tmp = await listPaths(await probeTemporaryDirectory());
       const ofNetwork = isSending && listen !== undefined
         ? { net: listPorts([command.getOptionValue("listen")], 3) }
         : address !== undefined
@@ -207,7 +207,7 @@ function ofLine(line = STDIO): Partial<Permissions> {
 }
 
 /** Finds the directory without permission to read the environment. */
-async function findTemporaryDirectory(): Promise<string> {
+async function probeTemporaryDirectory(): Promise<string> {
   const dir = await Deno.makeTempDir();
   await Deno.remove(dir);
   return dirname(dir);

@@ -240,7 +240,7 @@ const [ID, OTHER_ID] = ["a".repeat(52), "b".repeat(51) + "a"];
 Deno.test("a directory belongs to one id permanently", async () => {
   await using dir = await createTempDir();
   const directoryOf = async (id: string, name: string) => {
-    const directory = await new Inbox(dir.path).findOrRecordDirectory({ id, name });
+    const directory = await new Inbox(dir.path).assignDirectory({ id, name });
     await Deno.mkdir(`${dir.path}/${directory}`, { recursive: true });
     return directory;
   };
@@ -274,7 +274,7 @@ Deno.test("concurrent requests for the same name get different directories", asy
   const ids = Array.from("abcdefgh", (letter) => letter.repeat(51) + "a");
   // As in several processes, each server has its own inbox.
   const directoryPromises = [...ids, ...ids].map((id) =>
-    new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" })
+    new Inbox(dir.path).assignDirectory({ id, name: "phone" })
   );
   const directories = await Promise.all(directoryPromises);
   assertEquals(directories.slice(0, 8), directories.slice(8));
@@ -283,7 +283,7 @@ Deno.test("concurrent requests for the same name get different directories", asy
   assertEquals(records, directories.slice(0, 8).map((each) => `owner-${each}`).toSorted());
   assertEquals(await readMode(`${dir.path}/.degu-files`), 0o700);
   for (const [i, id] of ids.entries()) {
-    const directory = await new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" });
+    const directory = await new Inbox(dir.path).assignDirectory({ id, name: "phone" });
     assertEquals(directory, directories[i]);
   }
 });
@@ -297,10 +297,10 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
   await testEachRow(t, rows, async (_rule, text) => {
     await using dir = await createTempDir();
     const inbox = new Inbox(dir.path);
-    assertEquals(await inbox.findOrRecordDirectory({ id: ID, name: "phone" }), "phone");
+    assertEquals(await inbox.assignDirectory({ id: ID, name: "phone" }), "phone");
     await Deno.writeTextFile(`${dir.path}/.degu-files/owner-phone`, text);
     const directories = await Promise.all(
-      [ID, OTHER_ID].map((id) => inbox.findOrRecordDirectory({ id, name: "phone" })),
+      [ID, OTHER_ID].map((id) => inbox.assignDirectory({ id, name: "phone" })),
     );
     assertEquals(directories.toSorted(), ["phone-2", "phone-3"]);
     // The damaged record does not prevent serving.
@@ -312,7 +312,7 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
 Deno.test("the owner of a directory is on the disk before its files", async () => {
   await using dir = await createTempDir();
   const synced = await recordSyncedPaths(dir.path, async () => {
-    await new Inbox(dir.path).findOrRecordDirectory({ id: ID, name: "phone" });
+    await new Inbox(dir.path).assignDirectory({ id: ID, name: "phone" });
   });
   assertSynced(dir.path, synced, [".", "./.degu-files", "./.degu-files/owner-phone"]);
   const inbox = new Inbox(dir.path);
@@ -350,7 +350,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   await homes.runToSuccess("two", ["put", sourcePath("two", "photo"), "camera:"]);
   await fill(homes.path, { "moved/private": "secret" });
   for (const name of ["one", "two"] as const) {
-    await new Inbox(inbox).findOrRecordDirectory({ id: devices.ids[name], name });
+    await new Inbox(inbox).assignDirectory({ id: devices.ids[name], name });
   }
   const rows: [rule: string, expectedMessage: string, make: () => Promise<void>][] = [
     [
@@ -504,7 +504,7 @@ Deno.test("a device whose directory is moved to another machine keeps its id, it
 Deno.test("at its start degu serve removes unfinished uploads that are older than a day", async () => {
   await using dir = await createTempDir();
   await using homes = await AgentHomes.create("camera");
-  const directory = await new Inbox(dir.path).findOrRecordDirectory({ id: ID, name: "gone" });
+  const directory = await new Inbox(dir.path).assignDirectory({ id: ID, name: "gone" });
   const leftoverDirectory = `${dir.path}/${directory}/.degu-files`;
   await Deno.mkdir(leftoverDirectory, { recursive: true });
   const [old, recent] = ["0", "1"].map((digit) => `${leftoverDirectory}/put-${digit.repeat(32)}`);

@@ -477,7 +477,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   await homes.pair("viewer", "old");
   const files = ["--share", share, "--inbox", inbox];
   const { address: PEER } = await homes.serve("camera", files, "viewer");
-  const directory = await new Inbox(inbox).findOrRecordDirectory({ id: viewer!, name: "viewer" });
+  const directory = await new Inbox(inbox).assignDirectory({ id: viewer!, name: "viewer" });
   await fill(inbox, { [`${directory}/old`]: "x" });
   const local = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
   const invite = homes.start("camera", ["invite", ...local]);

@@ -42,7 +42,7 @@ export class AgentFiles implements AsyncDisposable {
     await homes.pair("camera", "viewer", `127.0.0.1:${files.address[1]}`);
     for (const dir of [files.share, files.inboxes, files.local]) await Deno.mkdir(dir);
     // Otherwise the viewer's first request would create the directory, which tests fill before.
-    await new Inbox(files.inboxes).findOrRecordDirectory({ id: id!, name: "viewer" });
+    await new Inbox(files.inboxes).assignDirectory({ id: id!, name: "viewer" });
     await Deno.mkdir(files.inbox);
     await files.serve();
     return files;
