@@ -276,7 +276,7 @@ class PairSession {
     return this.#chosenId === null || this.#chosenId === id;
   }
 
-  async #findChosen(): Promise<NearbyDevice | null> {
+  async #chooseDevice(): Promise<NearbyDevice | null> {
     if (this.#listNearby().length > 1) await (this.#choiceMade ??= this.#askForChoice());
     const [device] = this.#listNearby();
     return device?.endedAt === Infinity ? device.service : null;
@@ -313,7 +313,7 @@ class PairSession {
         await this.#waitFor(this.#openQuestion.promise);
       }
       this.#closeSignal.throwIfAborted();
-      const service = await this.#findChosen();
+      const service = await this.#chooseDevice();
       if (service === null) {
         this.#failIfUsedUp();
         this.#deviceDiscovered = Promise.withResolvers();
@@ -388,7 +388,7 @@ class PairSession {
       if (signal.aborted) return false;
     }
     try {
-      if (this.#openQuestion === null) await this.#findChosen();
+      if (this.#openQuestion === null) await this.#chooseDevice();
     } catch (error) {
       if (!this.#closeSignal.aborted) this.#failure.reject(error);
       return false;

@@ -82,7 +82,7 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   const [leaf] = chain;
   const keySource = readPem(keyOption, config[keyOption]!);
   const { key, keyObject } = readKey(keySource);
-  const libraryProblem = findLibraryProblem(leaf!, key);
+  const libraryProblem = probeLibraryProblem(leaf!, key);
   if (libraryProblem !== null) {
     throw notAllowedError(
       certOption,
@@ -323,7 +323,7 @@ const UNUSABLE =
  * handshake fails. A client of `fetch` checks the certificate at once, with the same library and
  * without a permission.
  */
-function findLibraryProblem(certificate: Certificate, key: string): string | null {
+function probeLibraryProblem(certificate: Certificate, key: string): string | null {
   const extension = findUnsupportedExtension(certificate);
   if (extension !== null) {
     return `has a critical extension that the TLS library doesn't support, ${extension}: make a ` +
