@@ -1,5 +1,5 @@
 import { checkFunction, copyOptions } from "../internal/checks.ts";
-import type { Exchange } from "../server.ts";
+import type { Exchange } from "../base/app/exchange_recorder.ts";
 
 /**
  * Makes an `onExchange` that writes a line of the common log format for each exchange, in UTC:

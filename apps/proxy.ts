@@ -13,7 +13,12 @@ import { isTooManyOpenFilesError, messageOf, propertyOf } from "../internal/caug
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
 import { type Request, Response } from "../base/app/message.ts";
 import { isBrokenBodyError } from "../net/transport/incoming_body.ts";
-import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../base/app/logger.ts";
+import {
+  type Logger,
+  logPeerWarning,
+  makeSafeLogger,
+  type SafeLogger,
+} from "../base/app/logger.ts";
 import type { Session } from "../base/app/session.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -26,11 +31,15 @@ import {
 import { METHOD_NAMES } from "../base/wire/method.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
-import { ConnectionPool, type Connector, isTimeout, type Requester } from "../client.ts";
-import { checkResponse } from "../net/client/client_connection.ts";
-import { mergeRelayedHeaders } from "../net/client/client_connection.ts";
-import { checkRequester, isConnector } from "../net/client/requester.ts";
-import type { Logger } from "../server.ts";
+import { ConnectionPool } from "../net/client/connection_pool.ts";
+import {
+  checkRequester,
+  type Connector,
+  isConnector,
+  type Requester,
+} from "../net/client/requester.ts";
+import { isTimeout } from "../net/client/retry.ts";
+import { checkResponse, mergeRelayedHeaders } from "../net/client/client_connection.ts";
 
 /** The headers that a proxy adds to requests, its logger, and the end of event streams. */
 export interface ProxyOptions {

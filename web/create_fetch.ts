@@ -11,9 +11,14 @@ import { mayHaveBody, type Method } from "../base/wire/method.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
-import type { Connector, Requester } from "../client.ts";
 import { checkRequest, checkResponse, onExchangeEnd } from "../net/client/client_connection.ts";
-import { checkConnection, checkRequester, makeConnectionOptions } from "../net/client/requester.ts";
+import {
+  checkConnection,
+  checkRequester,
+  type Connector,
+  makeConnectionOptions,
+  type Requester,
+} from "../net/client/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool, timeoutOf } from "../net/client/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
