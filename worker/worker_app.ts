@@ -7,7 +7,12 @@ import {
 } from "../base/app/app_result.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import type { Request } from "../base/app/message.ts";
-import { findTrust, type Session, sessionCoreOf, waitForResponse } from "../base/app/session.ts";
+import {
+  findNarrowedTrust,
+  type Session,
+  sessionCoreOf,
+  waitForResponse,
+} from "../base/app/session.ts";
 import { ProxyApp } from "../apps/proxy.ts";
 import {
   Connection,
@@ -22,7 +27,7 @@ import { markCopy } from "../internal/copies.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
 import { startInterval, type Timer } from "../net/transport/deadline.ts";
 import { type Logger, makeSafeLogger, processLogger, type SafeLogger } from "../base/app/logger.ts";
-import type { Trust, TrustReply } from "./server_worker.ts";
+import type { TrustReply } from "./server_worker.ts";
 import { type ModuleExport, parseModuleExport } from "./load_app.ts";
 import { PortSocket } from "./port_socket.ts";
 import { loadWorkerThreads, WorkerThread } from "./worker_thread.ts";
@@ -240,7 +245,10 @@ class WorkerConnection implements Disposable {
     this.#connection = new Connection(this.#socket, null, api, null);
     this.#trustPort = trustPort;
     trustPort.onmessage = async ({ data: id }: MessageEvent<number>) => {
-      trustPort.postMessage({ id, trust: await this.#findTrust() } satisfies TrustReply);
+      const trust = await findNarrowedTrust(this.session).catch((error) =>
+        isUnknownTrustError(error) ? "unknown" as const : "untrusted" as const
+      );
+      trustPort.postMessage({ id, trust } satisfies TrustReply);
     };
     this.#core.addCloseListener(() => this.#onClose());
     this.#proxy = new ProxyApp({ request: this.#request });
@@ -271,14 +279,6 @@ class WorkerConnection implements Disposable {
       throw error;
     }
   };
-
-  async #findTrust(): Promise<Trust> {
-    try {
-      return await findTrust(this.session);
-    } catch (error) {
-      return isUnknownTrustError(error) ? "unknown" : "untrusted";
-    }
-  }
 
   async handle(request: Request): Promise<ResponseObject | ResponseTuple> {
     this.#isLastResponse = false;

@@ -420,7 +420,7 @@ export class Session {
    */
   checkTrusted(): Promise<void> {
     const isReplaced = this.isTrusted !== Session.prototype.isTrusted;
-    return this.#core.checkTrusted(isReplaced ? () => findTrust(this) : null);
+    return this.#core.checkTrusted(isReplaced ? () => findNarrowedTrust(this) : null);
   }
 
   /**
@@ -589,7 +589,7 @@ export function sessionCoreOf(session: object): SessionCore | null {
  *
  * @throws the errors of {@linkcode Session.prototype.isTrusted}.
  */
-export async function findTrust(session: Session): Promise<TrustState> {
+export async function findNarrowedTrust(session: Session): Promise<TrustState> {
   if (await session.isTrusted() === true) return "trusted";
   return session.isAnonymous === true ? "anonymous" : "untrusted";
 }
