@@ -8,7 +8,6 @@ import {
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";
-import { markCopy } from "../internal/copies.ts";
 import { isTooManyOpenFilesError, messageOf, propertyOf } from "../internal/caught_errors.ts";
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
 import { type Request, Response } from "../base/app/message.ts";
@@ -231,8 +230,6 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     return this.close();
   }
 }
-
-markCopy(ProxyApp.prototype);
 
 const MAX_FORWARDS = 2 ** 31;
 

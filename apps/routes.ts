@@ -9,7 +9,6 @@ import {
 import type { Request } from "../base/app/message.ts";
 import { joinIdentities, type PeerIdentity } from "../base/app/peer_identity.ts";
 import { checkObject, notAllowedError } from "../internal/checks.ts";
-import { markCopy } from "../internal/copies.ts";
 import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/method.ts";
 import { checkUri } from "../base/wire/uri.ts";
@@ -147,7 +146,6 @@ export function routes<Key extends string>(
       for (const app of distinctApps) disposalStack.defer(() => disposeApp(app));
     },
   };
-  markCopy(routesApp);
   if (onConnectByApp.size === 0) return routesApp;
   routesApp.onConnect = async (session, sock) => {
     let joinedIdentity: PeerIdentity | null = null;

@@ -12,7 +12,6 @@ import type { Request, Response } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/body.ts";
 import { checkFunction } from "../internal/checks.ts";
-import { markCopy } from "../internal/copies.ts";
 
 /**
  * A function that calls the wrapped app, with the arguments of the wrapper unless other arguments
@@ -109,7 +108,7 @@ export function wrapApp(
     return handle(next, request, session, api);
   };
   if (typeof app === "function") return wrappedApp;
-  const object: AppObject = markCopy({ handle: wrappedApp });
+  const object: AppObject = { handle: wrappedApp };
   if (app.isMount !== undefined) Object.assign(object, { isMount: app.isMount });
   for (const hook of APP_HOOKS) {
     if (app[hook] === undefined) continue;

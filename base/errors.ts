@@ -1,4 +1,3 @@
-import { markCopy } from "../internal/copies.ts";
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
@@ -282,5 +281,3 @@ export class ConnectionClosedError extends DeguError {
     this.code = code;
   }
 }
-
-markCopy(DeguError.prototype);

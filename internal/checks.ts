@@ -1,4 +1,3 @@
-import { isOfAnotherCopy } from "./copies.ts";
 import { argumentErrorDetails } from "./error_details.ts";
 import { quote, typeNameOf } from "./quote.ts";
 
@@ -109,10 +108,9 @@ export function makeChoiceCheck(...choices: string[]): OptionCheck<string> {
 }
 
 export function checkMethods(label: string, value: unknown, names: readonly string[]): void {
-  const isOwn = !isOfAnotherCopy(value);
   for (const name of names) {
     const method = (value as Record<string, unknown> | null | undefined)?.[name];
-    if (isOwn && typeof method === "function") continue;
+    if (typeof method === "function") continue;
     throw wrongTypeError(label, `an object with the method ${name}`, value);
   }
 }
@@ -155,7 +153,6 @@ export function copyOptions<T extends object>(
   const copy = { ...options };
   for (const name of Object.keys(copy)) {
     if (allowedNames.includes(name)) continue;
-    if (isOfAnotherCopy(options)) throw wrongTypeError(label, "an object", options);
     throw wrongArgumentError(
       label,
       `unknown option ${quote(name)}; the options are ${allowedNames.join(", ")}`,

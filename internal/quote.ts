@@ -1,5 +1,3 @@
-import { formatAnotherCopy } from "./copies.ts";
-
 const MAX_QUOTED_LENGTH = 64;
 const MAX_SEARCHED_BYTES = 4096;
 
@@ -34,5 +32,5 @@ export function typeNameOf(value: unknown): string {
   if (value === null) return "null";
   if (typeof value !== "object") return typeof value;
   const name = (value as { constructor?: { name?: unknown } }).constructor?.name;
-  return (typeof name === "string" && name !== "" ? name : "object") + formatAnotherCopy(value);
+  return typeof name === "string" && name !== "" ? name : "object";
 }

@@ -13,7 +13,6 @@ import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { checkRequest, checkResponse, onExchangeEnd } from "../net/client/client_connection.ts";
 import {
-  checkConnection,
   checkRequester,
   type Connector,
   makeConnectionOptions,
@@ -421,7 +420,7 @@ function makeRequester(requester: Requester | Connector): Requester {
       let connection;
       try {
         checkRequest(method, uri, headers, body);
-        connection = checkConnection(await requester.connect({ signal: options.signal }));
+        connection = await requester.connect({ signal: options.signal });
       } catch (error) {
         cancelUnusedBody(body, error);
         throw error;

@@ -23,7 +23,6 @@ import { ConnectionClosedError } from "../base/errors.ts";
 import { hasConnectionClose } from "../base/wire/headers.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 import { checkFunction, copyOptions, wrongTypeError } from "../internal/checks.ts";
-import { markCopy } from "../internal/copies.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
 import { startInterval, type Timer } from "../net/transport/deadline.ts";
 import { type Logger, makeSafeLogger, processLogger, type SafeLogger } from "../base/app/logger.ts";
@@ -205,8 +204,6 @@ export class WorkerApp implements AppObject, AsyncDisposable {
     return this.close();
   }
 }
-
-markCopy(WorkerApp.prototype);
 
 function makeUnavailableResponse(): ResponseTuple {
   return [503, "Service Unavailable", { "retry-after": "1" }, null];

@@ -5,7 +5,6 @@ import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/body.ts";
 import { toReadableError } from "../../internal/caught_errors.ts";
 import { checkFunction, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
-import { isOfAnotherCopy } from "../../internal/copies.ts";
 import { ContentRange, Range, SuffixRange, UnsatisfiedRange } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is such an object. */
@@ -148,7 +147,7 @@ export interface AppParts {
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   const isObject = typeof app === "object" && app !== null && typeof app.handle === "function";
-  if (!isObject || isOfAnotherCopy(app)) {
+  if (!isObject) {
     throw wrongTypeError(label, 'a function or an object with a method "handle"', app);
   }
   checkHooks(app, label);

@@ -12,7 +12,6 @@ import {
 import { MemorySource } from "../body/body_reader.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
-import { markCopy } from "../../internal/copies.ts";
 import { hasCause } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
@@ -553,6 +552,3 @@ export class Request {
     return inspectFields("Request", fields, inspect, options);
   }
 }
-
-markCopy(Request.prototype);
-markCopy(Response.prototype);

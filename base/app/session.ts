@@ -1,8 +1,7 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { messageOf, plainMessageOf, toReadableError } from "../../internal/caught_errors.ts";
-import { checkString, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
-import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
+import { checkString, notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./app_result.ts";
 import {
@@ -569,19 +568,9 @@ export class Session {
   }
 }
 
-markCopy(Session.prototype);
-
-/**
- * Returns the core of a session; `null` for a wrapper of a session.
- *
- * @throws {TypeError} for a session of another copy of this package.
- */
+/** Returns the core of a session; `null` for a wrapper of a session. */
 export function sessionCoreOf(session: object): SessionCore | null {
-  const core = coreOf(session);
-  if (core === null && isOfAnotherCopy(session)) {
-    throw wrongTypeError("session", "a Session", session);
-  }
-  return core;
+  return coreOf(session);
 }
 
 /**

@@ -52,7 +52,6 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
-import { markCopy } from "../../internal/copies.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { BodyError } from "../errors.ts";
 import { isHeaderValue } from "../wire/character_tables.ts";
@@ -150,8 +149,6 @@ export abstract class MessageBody {
     return this.#state.cancel(reason);
   }
 }
-
-markCopy(MessageBody.prototype);
 
 /** Returns the state of a body; `null` for any other value. */
 function stateOf(value: unknown): BodyState | null {

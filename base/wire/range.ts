@@ -1,7 +1,6 @@
 /** Ranges of bytes (RFC 9110 §14). A range of another unit is a text. */
 
 import { checkInteger, notAllowedError } from "../../internal/checks.ts";
-import { markCopy } from "../../internal/copies.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
@@ -237,11 +236,6 @@ export class UnsatisfiedRange {
     return `bytes */${this.total}`;
   }
 }
-
-markCopy(Range.prototype);
-markCopy(SuffixRange.prototype);
-markCopy(ContentRange.prototype);
-markCopy(UnsatisfiedRange.prototype);
 
 /** Parses digits, which may begin with zeros; returns -1 for any other text. */
 export function parseLength(value: string): number {

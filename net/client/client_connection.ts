@@ -133,7 +133,9 @@ export function onExchangeEnd(
  * arrives nevertheless, the bytes would be read as the next response.
  */
 export function checkResponse(response: Response): void {
-  if (!(response instanceof Response)) throw wrongTypeError("response", "a Response", response);
+  if (!(response instanceof Response)) {
+    throw wrongTypeError("response", "a Response of this package", response);
+  }
   unframedConnections.get(response)?.close();
 }
 

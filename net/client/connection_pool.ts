@@ -48,7 +48,6 @@ import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
 import {
   bodyOrNull,
-  checkConnection,
   type Connector,
   type ConnectorConnection,
   makeConnectionOptions,
@@ -466,7 +465,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   async #connect(lease: Lease, signal: AbortSignal | undefined): Promise<PooledConnection> {
     const closeSignal = this.#closeController.signal;
     const options = { signal: joinSignals(signal, closeSignal) };
-    const connection = new PooledConnection(checkConnection(await this.connector.connect(options)));
+    const connection = new PooledConnection(await this.connector.connect(options));
     lease.connection = connection;
     if (closeSignal.aborted) throw closeSignal.reason;
     connection.core?.addCloseListener(() => this.#removeConnection(connection));

@@ -2,7 +2,6 @@ import type { Response } from "../../base/app/message.ts";
 import type { BodyOut } from "../../base/body/body.ts";
 import { propertyOf } from "../../internal/caught_errors.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
-import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
 import { checkHeaders, type HeadersToSend } from "../../base/wire/headers.ts";
 import { mayHaveBody, type Method, type MethodWithBody } from "../../base/wire/method.ts";
 import { Range } from "../../base/wire/range.ts";
@@ -199,8 +198,6 @@ export abstract class RequestShortcuts implements Requester {
   }
 }
 
-markCopy(RequestShortcuts.prototype);
-
 /**
  * An object that makes connections: a `Client`, or a wrapper of a client. Each connection has one
  * owner, which makes one request at a time, and closes the connection.
@@ -258,19 +255,12 @@ export function isConnector(target: Requester | Connector): target is Connector 
 export function checkRequester(label: string, target: Requester | Connector): void {
   const isRequester = isConnector(target) ||
     typeof (target as Partial<Requester> | null | undefined)?.request === "function";
-  if (isRequester && !isOfAnotherCopy(target)) return;
+  if (isRequester) return;
   throw wrongTypeError(
     label,
     'a Client or a Connection, as in new Client(["127.0.0.1", 8080])',
     target,
   );
-}
-
-/** Closes and refuses a connection of another copy of this package. */
-export function checkConnection(connection: ConnectorConnection): ConnectorConnection {
-  if (!isOfAnotherCopy(connection)) return connection;
-  connection.close();
-  throw wrongTypeError("connect()", "a Connection", connection);
 }
 
 function withRange(headers: HeadersToSend, start: number, stop: number): HeadersToSend {

@@ -3,9 +3,8 @@ import type { Request } from "../../base/app/message.ts";
 import { isTooLongError } from "../../base/body/body.ts";
 import { EmptyPreambleError, ProtocolError, TlsError } from "../../base/errors.ts";
 import { hasCause, messageOf, stackOf } from "../../internal/caught_errors.ts";
-import { isOfAnotherCopy } from "../../internal/copies.ts";
 import { reportedErrors } from "../../internal/error_details.ts";
-import { quote, typeNameOf } from "../../internal/quote.ts";
+import { quote } from "../../internal/quote.ts";
 import { isUnavailableError } from "../../base/wire/error_responses.ts";
 import { isBrokenBodyError } from "../transport/incoming_body.ts";
 import type { LogDetails, LogLevel } from "../../base/app/logger.ts";
@@ -113,8 +112,7 @@ export function describeAppError(error: unknown, source: string, request?: Reque
   const requestLine = request === undefined
     ? ""
     : `\n    for ${request.method} ${quote(request.uri)}`;
-  const copyText = isOfAnotherCopy(error) ? `${typeNameOf(error)}: ` : "";
-  const prefix = `an error of ${source}: ${copyText}`;
+  const prefix = `an error of ${source}: `;
   const status = findStatusOfThrownResponse(error);
   // Don't log the response, because its headers can have secrets.
   const [message, details] = status === null ? [messageOf(error), stackOf(error)] : [

@@ -9,7 +9,6 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
-import { markCopy } from "../../internal/copies.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "./deno_version.ts";
 import { Authorities } from "./authority.ts";
@@ -458,14 +457,14 @@ function makeServerSslctx(
 ): ServerSslctx {
   const acceptsNoClient = verify && trustedAuthorities?.authorities.length === 0;
   const pemWarnings = [...warnings, ...trustedAuthorities?.warnings ?? []];
-  const sslctx = Object.freeze(markCopy({
+  const sslctx = Object.freeze({
     ...POLICY_FIELDS,
     warnings: Object.freeze([
       ...pemWarnings,
       ...acceptsNoClient ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
     ]),
     verify,
-  }));
+  });
   serverMaterials.set(sslctx, {
     options: {
       ...LIBRARY_OPTIONS,
@@ -487,12 +486,12 @@ function makeClientSslctx(
   trustedAuthorities: TrustedAuthorities | null,
   checkHostname: boolean,
 ): ClientSslctx {
-  const sslctx = Object.freeze(markCopy({
+  const sslctx = Object.freeze({
     ...POLICY_FIELDS,
     warnings: Object.freeze([...identity?.warnings ?? [], ...trustedAuthorities?.warnings ?? []]),
     verify: true as const,
     checkHostname,
-  }));
+  });
   clientMaterials.set(sslctx, {
     secureContext: loadBuiltin("node:tls").createSecureContext({
       ...LIBRARY_OPTIONS,
