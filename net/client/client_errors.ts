@@ -106,8 +106,8 @@ export function closedConnectionError(
  * first request: an {@linkcode EmptyPreambleError}. A server that is just stopping closes the
  * connection in the same way, so try again once before you tell a person.
  *
- * A `TlsError` `"CLOSED"` isn't a refusal: with TLS 1.2, some servers refuse a client like this, but
- * a network also breaks a handshake like this. The `cause` of an error doesn't count.
+ * A `TlsError` `"CLOSED"` isn't a refusal: with TLS 1.2, some servers refuse a client like this,
+ * but a network also breaks a handshake like this. The `cause` of an error doesn't count.
  *
  * @param error The error of a request or `connect`.
  *
