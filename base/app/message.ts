@@ -233,28 +233,21 @@ function makeHeadersOfCopy(
 
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
-/** The store identifies the request, because copies of a request have the same store. */
-const contentErrors = new WeakMap<object, Map<string, unknown>>();
-const contentErrorsByStore = new WeakMap<Map<string, unknown>, Error>();
+/** A property of the store, which copies of a request share. */
+const contentErrors: HiddenProperty<readonly Error[]> = new HiddenProperty();
 
 /** Marks an error that says that the content of a request isn't JSON or isn't a form. */
-export function markContentError(error: Error, request: Request): void {
-  contentErrors.set(error, request.store);
-  contentErrorsByStore.set(request.store, error);
+export function markContentError(error: Error, { store }: Request): void {
+  contentErrors.set(store, [...contentErrors.get(store) ?? [], error]);
 }
 
 /** Returns the last error of a request's content; `null` if there was none. */
 export function contentErrorOf(request: Request): Error | null {
-  const { store } = request[CORE];
-  return store === null ? null : contentErrorsByStore.get(store) ?? null;
+  return contentErrors.get(request[CORE].store)?.at(-1) ?? null;
 }
 
-export function isContentErrorOf(request: Request, error: unknown): boolean {
-  const { store } = request;
-  return hasCause(
-    error,
-    (cause) => cause instanceof Error && contentErrors.get(cause) === store,
-  );
+export function isContentErrorOf({ store }: Request, error: unknown): boolean {
+  return hasCause(error, (cause) => contentErrors.get(store)?.includes(cause as Error) === true);
 }
 
 /**
