@@ -40,13 +40,12 @@ export {
   Body,
   type BodyIn,
   BodyIter,
-  type BodyOut,
   ChunkedBody,
   ChunkedBodyIter,
-  makeOutputFromInput,
   type MessageBody,
   type ReadableBody,
 } from "./base/body/body.ts";
+export { type BodyOut, makeOutputFromInput } from "./base/body/sent_body.ts";
 export type { Chunk } from "./base/wire/chunk.ts";
 export {
   ChunkedDecoderStream,

@@ -28,13 +28,8 @@
  */
 
 import type { Socket } from "./base/app/app.ts";
-import {
-  type Bodies,
-  bodies as defaultBodies,
-  type BodyOut,
-  cancelUnusedBody,
-  checkBodies,
-} from "./base/body/body.ts";
+import { type Bodies, bodies as defaultBodies, checkBodies } from "./base/body/body.ts";
+import { type BodyOut, cancelUnusedBody } from "./base/body/sent_body.ts";
 import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeadersToSend } from "./base/wire/headers.ts";

@@ -1,10 +1,6 @@
 import type { Api, AppObject } from "../base/app/app.ts";
-import {
-  cancelQuietly,
-  type ChunkedBody,
-  ChunkedBodyIter,
-  makeOutputFromInput,
-} from "../base/body/body.ts";
+import { cancelQuietly, type ChunkedBody, ChunkedBodyIter } from "../base/body/body.ts";
+import { makeOutputFromInput } from "../base/body/sent_body.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";

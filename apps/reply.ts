@@ -1,6 +1,6 @@
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
-import { type BodyOut, prepareBody } from "../base/body/body.ts";
+import { type BodyOut, prepareBody } from "../base/body/sent_body.ts";
 import { typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { checkStatus, isBodiless } from "../base/wire/preamble.ts";

@@ -1,6 +1,6 @@
 import type { App, AppFunction, AppObject } from "../base/app/app.ts";
 import { limitSignal, type Request, type Response } from "../base/app/message.ts";
-import { type BodyOut, cancelUnusedBody } from "../base/body/body.ts";
+import { type BodyOut, cancelUnusedBody } from "../base/body/sent_body.ts";
 import { BodyError } from "../base/errors.ts";
 import { checkNumber, notAllowedError } from "../internal/checks.ts";
 import { messageOf } from "../internal/caught_errors.ts";

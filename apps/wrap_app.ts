@@ -10,7 +10,7 @@ import {
 import { cancelAppResult, responseOf } from "../base/app/app_result.ts";
 import type { Request, Response } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import type { BodyOut } from "../base/body/body.ts";
+import type { BodyOut } from "../base/body/sent_body.ts";
 import { checkFunction } from "../internal/checks.ts";
 
 /**

@@ -2,7 +2,7 @@ import { type App, type AppParts, callHandle, readApp, type Socket } from "../ba
 import { cancelAppResult, parseAppResult, unsentHeadBodyError } from "../base/app/app_result.ts";
 import { attachSignal, makeReadableBody, Request, Response } from "../base/app/message.ts";
 import { Session, type SessionCore, sessionCoreOf } from "../base/app/session.ts";
-import { cancelUnusedBody, determineSentFraming } from "../base/body/body.ts";
+import { cancelUnusedBody, determineSentFraming } from "../base/body/sent_body.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import { copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";

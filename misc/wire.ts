@@ -1,15 +1,13 @@
 import { decodeBytes } from "../internal/bytes.ts";
 import { makeReadableBody, Request, RequestCore } from "../base/app/message.ts";
+import { Body, type BodyIn, ChunkedBody } from "../base/body/body.ts";
 import {
-  Body,
-  type BodyIn,
   type BodyOut,
-  ChunkedBody,
   determineBodyFraming,
   determineSentFraming,
   prepareBody,
   withContentType,
-} from "../base/body/body.ts";
+} from "../base/body/sent_body.ts";
 import {
   type Chunk,
   chunkHeaderTooLongError,

@@ -1,5 +1,6 @@
 import type { Response as AppResponse } from "../base/app/message.ts";
-import { Body, type BodyOut, cancelSentBody, cancelUnusedBody } from "../base/body/body.ts";
+import { Body } from "../base/body/body.ts";
+import { type BodyOut, cancelSentBody, cancelUnusedBody } from "../base/body/sent_body.ts";
 import {
   checkBoolean,
   checkOptions,

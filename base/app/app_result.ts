@@ -1,12 +1,11 @@
+import { type BodyIn, isTooLongError } from "../body/body.ts";
 import {
-  type BodyIn,
   type BodyOut,
   cancelUnusedBody,
-  isTooLongError,
   prepareBody,
   type PreparedBody,
   withContentType,
-} from "../body/body.ts";
+} from "../body/sent_body.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import type { HeadersToSend } from "../wire/headers.ts";
 import { checkStatus } from "../wire/preamble.ts";

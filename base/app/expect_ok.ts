@@ -1,5 +1,6 @@
 import { requestLineOf, Response } from "./message.ts";
-import { Body, type BodyOut } from "../body/body.ts";
+import { Body } from "../body/body.ts";
+import type { BodyOut } from "../body/sent_body.ts";
 import {
   checkInteger,
   checkObject,

@@ -1,14 +1,12 @@
 import {
   Body,
   type BodyIn,
-  type BodyOut,
-  cancelUnusedBody,
   ChunkedBody,
   discardBody,
   parseJson,
-  prepareBody,
   ReadableBody,
 } from "../body/body.ts";
+import { type BodyOut, cancelUnusedBody, prepareBody } from "../body/sent_body.ts";
 import { MemorySource } from "../body/body_reader.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";

@@ -7,16 +7,18 @@ import {
   type Bodies,
   bodies as defaultBodies,
   type BodyIn,
+  checkBodies,
+  whenBodyEnds,
+} from "../../base/body/body.ts";
+import {
   type BodyOut,
   cancelUnusedBody,
-  checkBodies,
   checkRangeOf,
   determineSentFraming,
   prepareBody,
   type PreparedBody,
-  whenBodyEnds,
   withContentType,
-} from "../../base/body/body.ts";
+} from "../../base/body/sent_body.ts";
 import { checkMethods, wrongTypeError } from "../../internal/checks.ts";
 import {
   BodyError,

@@ -1,13 +1,11 @@
 import type { Response } from "../../base/app/message.ts";
+import { type BodyIn, isWritableBody, readerOf } from "../../base/body/body.ts";
 import {
-  type BodyIn,
   type BodyOut,
   cancelUnusedBody,
   isRepeatable,
-  isWritableBody,
-  readerOf,
   retainBody,
-} from "../../base/body/body.ts";
+} from "../../base/body/sent_body.ts";
 import {
   checkMethods,
   checkOptions,

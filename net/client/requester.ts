@@ -1,5 +1,5 @@
 import type { Response } from "../../base/app/message.ts";
-import type { BodyOut } from "../../base/body/body.ts";
+import type { BodyOut } from "../../base/body/sent_body.ts";
 import { propertyOf } from "../../internal/caught_errors.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { checkHeaders, type HeadersToSend } from "../../base/wire/headers.ts";

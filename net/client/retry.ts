@@ -22,7 +22,7 @@
  */
 
 import { Response } from "../../base/app/message.ts";
-import type { BodyOut } from "../../base/body/body.ts";
+import type { BodyOut } from "../../base/body/sent_body.ts";
 import {
   checkFunction,
   checkOptions,

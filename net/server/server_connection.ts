@@ -12,12 +12,11 @@ import type { Session, SessionCallbacks, SessionCore } from "../../base/app/sess
 import {
   type BodyIn,
   cancelQuietly,
-  cancelUnusedBody,
-  determineSentFraming,
   isWritableBody,
   readerOf,
   whenBodyEnds,
 } from "../../base/body/body.ts";
+import { cancelUnusedBody, determineSentFraming } from "../../base/body/sent_body.ts";
 import { describeConnectionError } from "../../base/connection_error_details.ts";
 import type { BodyOutcome } from "../../base/body/body_reader.ts";
 import {

@@ -1,10 +1,6 @@
 import type { Socket } from "../../base/app/app.ts";
-import {
-  cancelQuietly,
-  type PreparedBody,
-  type WritableBody,
-  writeMessageBody,
-} from "../../base/body/body.ts";
+import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/body.ts";
+import type { PreparedBody } from "../../base/body/sent_body.ts";
 import {
   type ByteSink,
   changedLengthError,

@@ -6,7 +6,8 @@
 import type { App } from "@degu/internal/base/app/app.ts";
 import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
 import { Connection } from "@degu/degu/client";
-import type { Body, BodyIn, BodyOut, ChunkedBody } from "@degu/internal/base/body/body.ts";
+import type { Body, BodyIn, ChunkedBody } from "@degu/internal/base/body/body.ts";
+import type { BodyOut } from "@degu/internal/base/body/sent_body.ts";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
 import { cutBytes } from "../support/streams.ts";

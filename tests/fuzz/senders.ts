@@ -3,7 +3,8 @@
  * The peer must always get the announced message, or a prefix of it and then the end.
  */
 
-import { BodyIter, type BodyOut, ChunkedBodyIter } from "@degu/internal/base/body/body.ts";
+import { BodyIter, ChunkedBodyIter } from "@degu/internal/base/body/body.ts";
+import type { BodyOut } from "@degu/internal/base/body/sent_body.ts";
 import type { Chunk } from "@degu/internal/base/wire/chunk.ts";
 import { BodyError } from "@degu/internal/base/errors.ts";
 import type { Socket } from "@degu/internal/base/app/app.ts";

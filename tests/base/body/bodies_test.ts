@@ -11,7 +11,8 @@ import {
   linesOf,
   makeLineBody,
 } from "@degu/degu/base";
-import { type BodyOut, checkBodies } from "@degu/internal/base/body/body.ts";
+import { checkBodies } from "@degu/internal/base/body/body.ts";
+import type { BodyOut } from "@degu/internal/base/body/sent_body.ts";
 import type { BodySource } from "@degu/internal/base/body/body_reader.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
