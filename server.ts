@@ -78,7 +78,8 @@ export { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "./ne
 
 const PLAIN_LISTENER_MAKER = new ListenerMaker(
   [],
-  (address, { logger }) => new PlainListener(address, logger),
+  (address, { logger, replaceStaleSocket }) =>
+    new PlainListener(address, logger, replaceStaleSocket),
 );
 
 const UNSERVED_MILLISECONDS = 3000;
@@ -133,8 +134,8 @@ export class Server implements AsyncDisposable {
    * also `--allow-read` and `--allow-write` of it.
    *
    * @param address `[host, port]` or `[host, port, flowinfo, scopeid]` with a literal IP address,
-   * port 0 for a free one; the absolute path of a Unix socket, which must not exist; or the bytes
-   * of a Linux abstract name, empty for a free one.
+   * port 0 for a free one; the absolute path of a Unix socket, which must not exist without
+   * `replaceStaleSocket`; or the bytes of a Linux abstract name, empty for a free one.
    * @param app Answers the requests.
    * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
@@ -166,6 +167,7 @@ export class Server implements AsyncDisposable {
       onExchange,
       unframedNull = false,
       hosts,
+      replaceStaleSocket,
     } = this.options;
     const checkedAddress = checkAddress(address, "server");
     const parts = readApp(app, "app");
@@ -192,7 +194,8 @@ export class Server implements AsyncDisposable {
       hosts: canonicalizeHosts(hosts),
       isStopping: false,
     };
-    const listenAt = (address: Address) => listen(address, this.#context);
+    const listenerOptions = { timeout, logger, replaceStaleSocket };
+    const listenAt = (address: Address) => listen(address, listenerOptions);
     this.#listener = needsDualStackListener(checkedAddress)
       ? new DualStackListener(checkedAddress, listenAt, logger)
       : listenAt(checkedAddress);
@@ -241,8 +244,9 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Resolves once the address is bound, which is immediately for a plain server. Rejects if the
-   * address can't be bound; the constructor of a plain server throws instead.
+   * Resolves once the address is bound, which is immediately for a plain server without
+   * `replaceStaleSocket`. Rejects if the address can't be bound; the constructor of such a plain
+   * server throws instead.
    */
   get ready(): Promise<void> {
     this.#hasReadyReader = true;

@@ -71,6 +71,16 @@ export interface ServerOptions {
    * `.home.arpa`, `.test`, `.lan`, `.home` and `.localdomain`}
    */
   hosts?: readonly string[] | "any" | undefined;
+  /**
+   * Whether a Unix socket at the server's path is replaced if no process listens at it, for example
+   * after a crash. A file of another kind, and a socket at which a process listens, stay, and
+   * binding fails. Of two servers with this option, the second one fails, because the first one
+   * locks the file `<path>.lock`. The file needs `--allow-write`, and isn't removed. With this
+   * option, a plain server isn't bound at once: await its `ready`, or use `Server.start`.
+   *
+   * @default {false}
+   */
+  replaceStaleSocket?: boolean | undefined;
 }
 
 /** The limits and the logger of a server over TLS, and the name of its protocol. */
@@ -92,6 +102,7 @@ export const SERVER_CHECKS: OptionChecks<ServerOptions> = {
   onExchange: checkFunction,
   unframedNull: checkBoolean,
   hosts: checkHosts,
+  replaceStaleSocket: checkBoolean,
 };
 
 function checkHosts(label: string, hosts: readonly string[] | "any"): void {

@@ -88,7 +88,7 @@ export class TlsListener implements Listener {
     );
     this.#rawListener = listenRaw(
       address,
-      options.logger,
+      options,
       (connection) => this.#onConnection(connection),
     );
     this.ready = this.#rawListener.ready.then(() => context.logWarnings(options.logger));
@@ -179,13 +179,13 @@ const BACKLOG = 511;
  */
 export function listenRaw(
   address: Address,
-  logger: SafeLogger,
+  options: Pick<ListenerOptions, "logger" | "replaceStaleSocket">,
   onConnection: (connection: RawConnection) => void,
 ): RawListener {
   const endpoint = endpointOf(address);
   return isSupportedByNode(endpoint) && canPauseNodeSockets()
-    ? new NodeListener(address, endpoint, logger, onConnection)
-    : listenWithDeno(address, logger, onConnection);
+    ? new NodeListener(address, endpoint, options.logger, onConnection)
+    : listenWithDeno(address, options, onConnection);
 }
 
 function isSupportedByNode(endpoint: Endpoint): endpoint is TcpEndpoint {
@@ -194,13 +194,14 @@ function isSupportedByNode(endpoint: Endpoint): endpoint is TcpEndpoint {
 
 function listenWithDeno(
   requestedAddress: Address,
-  logger: SafeLogger,
+  { logger, replaceStaleSocket }: Pick<ListenerOptions, "logger" | "replaceStaleSocket">,
   onConnection: (connection: RawConnection) => void,
 ): RawListener {
   let plainListener: PlainListener | null = null;
-  let ready = Promise.resolve();
+  let ready: Promise<void>;
   try {
-    plainListener = new PlainListener(requestedAddress, logger);
+    plainListener = new PlainListener(requestedAddress, logger, replaceStaleSocket);
+    ready = plainListener.ready;
   } catch (error) {
     ready = Promise.reject(error);
   }

@@ -47,6 +47,8 @@ export interface ListenerOptions {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
   readonly logger: SafeLogger;
+  /** Whether a Unix socket at which no process listens is replaced. */
+  readonly replaceStaleSocket?: boolean | undefined;
 }
 
 /**
@@ -96,16 +98,45 @@ const RETRY_MILLISECONDS = 50;
 export class PlainListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address;
-  readonly #listener: Deno.TcpListener | Deno.UnixListener;
+  #listener: Deno.TcpListener | Deno.UnixListener | null = null;
+  #lockFile: Deno.FsFile | null = null;
   readonly #logger: SafeLogger;
   #connectionCount = 0;
   readonly #closeController = new AbortController();
   #isFailing = false;
 
-  constructor(address: Address, logger: SafeLogger) {
+  constructor(address: Address, logger: SafeLogger, replaceStaleSocket = false) {
+    this.#logger = logger;
+    if (replaceStaleSocket && typeof address === "string") {
+      this.address = address;
+      this.#lockFile = lockSocket(address);
+      this.ready = this.#replaceSocket(address);
+      // serveForever() and `ready` report the error.
+      this.ready.catch(() => {});
+      return;
+    }
     this.#listener = listenAt(address);
     this.address = makeBoundAddress(address, this.#listener.addr);
-    this.#logger = logger;
+  }
+
+  async #replaceSocket(path: string): Promise<void> {
+    try {
+      const isStale = await isStaleSocket(path);
+      // close() has unlocked the path.
+      if (this.#closeController.signal.aborted) return;
+      if (isStale) Deno.removeSync(path);
+      this.#listener = listenAt(path);
+    } catch (error) {
+      this.#unlock();
+      throw error;
+    }
+  }
+
+  #unlock(): void {
+    // A process that is starting may still share the lock after the close.
+    this.#lockFile?.unlockSync();
+    this.#lockFile?.close();
+    this.#lockFile = null;
   }
 
   async accept(): Promise<AcceptedConnection> {
@@ -121,10 +152,14 @@ export class PlainListener implements Listener {
    * listener counts and names its peers itself.
    */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
+    if (this.#listener === null) {
+      await this.ready;
+      this.#closeController.signal.throwIfAborted();
+    }
     for (;;) {
       let conn: Deno.TcpConn | Deno.UnixConn | null = null;
       try {
-        conn = await this.#listener.accept();
+        conn = await this.#listener!.accept();
         this.#isFailing = false;
         if ("setNoDelay" in conn) conn.setNoDelay(true);
         return conn;
@@ -151,11 +186,12 @@ export class PlainListener implements Listener {
 
   close(): void {
     this.#closeController.abort();
-    this.#listener.close();
+    this.#listener?.close();
+    this.#unlock();
   }
 
   waitUntilEnded(): Promise<void> {
-    return this.ready;
+    return this.ready.catch(() => {});
   }
 }
 
@@ -166,6 +202,33 @@ function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {
     return endpoint.path === "" ? listenOnFreeName() : Deno.listen(endpoint);
   } catch (error) {
     throw withBindAdvice(error, address);
+  }
+}
+
+/**
+ * Locks the path of a socket for one server with `replaceStaleSocket`, until the server closes or
+ * its process ends.
+ */
+function lockSocket(path: string): Deno.FsFile {
+  let file: Deno.FsFile;
+  try {
+    file = Deno.openSync(`${path}.lock`, { create: true, write: true, mode: 0o600 });
+  } catch (error) {
+    throw withBindAdvice(error, path);
+  }
+  if (file.tryLockSync(true)) return file;
+  file.close();
+  const problem = "another server uses this path: stop it, or choose another path";
+  throw new Deno.errors.AddrInUse(`can't listen at ${formatCheckedAddress(path)}: ${problem}`);
+}
+
+async function isStaleSocket(path: string): Promise<boolean> {
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return false;
+  } catch (error) {
+    // The kernel also refuses to connect to a file that isn't a socket.
+    return error instanceof Deno.errors.ConnectionRefused && Deno.lstatSync(path).isSocket === true;
   }
 }
 

@@ -163,6 +163,11 @@ Deno.test("each row of the tables needs exactly its permissions", async () => {
     ...needs(["net=127.0.0.1:0"], { "Server on a host": serve('["127.0.0.1", 0]') }),
     ...needs(["net=[::1]:0"], { "Server on IPv6": serve('["::1", 0, 0, 0]') }),
     ...needs(onPath(freePath), { "Server on a path": serve(quoted(freePath)) }),
+    ...needs([...onPath(freePath), `write=${freePath}.lock`], {
+      "Server that replaces a stale socket": `await serve((app) => new Server(${
+        quoted(freePath)
+      }, app, { replaceStaleSocket: true }));`,
+    }),
     ...needs(["net"], {
       "Server on an abstract name": serve("new Uint8Array()"),
       "Client of an abstract name": ask(`Uint8Array.from(${name})`),

@@ -41,6 +41,7 @@ const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unk
     types: [null, () => {}, {}, ...levels.map((level) => ({ ...console, [level]: undefined }))],
   },
   onExchange: { types: [null] },
+  replaceStaleSocket: { types: [null, "yes", 1] },
 };
 
 Deno.test("an app or option of a wrong type, or an unknown option, is a TypeError; a wrong value a RangeError", () => {
@@ -322,6 +323,11 @@ async function makeStarters() {
       TLS: (address: typeof anywhere | readonly [string, number], options?: ServerOptions) =>
         SSLServer.start(serverSslconfig, address, app, options),
     },
+    startsAtPath: {
+      plain: (path: string, options?: ServerOptions) => Server.start(path, app, options),
+      TLS: (path: string, options?: ServerOptions) =>
+        SSLServer.start(serverSslconfig, path, app, options),
+    },
     [Symbol.asyncDispose]: () => pki[Symbol.asyncDispose](),
   };
 }
@@ -346,6 +352,82 @@ Deno.test("an address that is in use rejects only Server.start", async () => {
     await waitForTimer();
   }
   assertEquals(rejections.reasons, []);
+});
+
+/** Leaves a socket at the path, as a server does whose process was killed. */
+function leaveSocket(path: string): void {
+  const listener = Deno.listen({ transport: "unix", path });
+  Deno.linkSync(path, `${path}.link`);
+  listener.close();
+  Deno.renameSync(`${path}.link`, path);
+}
+
+Deno.test("replaceStaleSocket replaces a socket at which no process listens, at any number of starts", async () => {
+  await using dir = await createTempDir();
+  await using servers = await makeStarters();
+  for (const [name, start] of Object.entries(servers.startsAtPath)) {
+    const path = `${dir.path}/${name}`;
+    leaveSocket(path);
+    await assertRejects(() => start(path), Deno.errors.AddrInUse, "remove it if no server uses it");
+    for (const _ of [1, 2]) {
+      await using server = await start(path, { replaceStaleSocket: true });
+      assertEquals(server.address, path);
+      (await Deno.connect({ transport: "unix", path })).close();
+    }
+    // The server has removed its socket.
+    await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+  }
+  const plain = new Server(`${dir.path}/plain`, respondEmpty, { replaceStaleSocket: true });
+  plain.close();
+  await plain.ready;
+  await plain.serveForever();
+  await using again = await servers.startsAtPath.plain(`${dir.path}/plain`, {
+    replaceStaleSocket: true,
+  });
+  assertEquals(await (await new Client(again.address).get("/")).text(), "hello");
+});
+
+Deno.test("replaceStaleSocket removes no socket of a listening process, and no other file", async () => {
+  await using dir = await createTempDir();
+  await using servers = await makeStarters();
+  const options = { replaceStaleSocket: true };
+  const pathOf = (name: string) => `${dir.path}/${name}`;
+  using _listener = Deno.listen({ transport: "unix", path: pathOf("in use") });
+  await Deno.writeTextFile(pathOf("file"), "kept");
+  await Deno.mkdir(pathOf("directory"));
+  for (const start of Object.values(servers.startsAtPath)) {
+    for (const name of ["in use", "file", "directory"]) {
+      await assertRejects(
+        () => start(pathOf(name), options),
+        Deno.errors.AddrInUse,
+        "the path exi",
+      );
+    }
+    await assertRejects(() => start(pathOf("none/socket"), options), Deno.errors.NotFound);
+  }
+  (await Deno.connect({ transport: "unix", path: pathOf("in use") })).close();
+  assertEquals(await Deno.readTextFile(pathOf("file")), "kept");
+  assert((await Deno.lstat(pathOf("directory"))).isDirectory);
+});
+
+Deno.test("of servers that replace a stale socket at once, one serves, and all others fail", async () => {
+  await using dir = await createTempDir();
+  const path = `${dir.path}/socket`;
+  leaveSocket(path);
+  const starts = Array.from(
+    Array(8),
+    () => Server.start(path, app, { replaceStaleSocket: true }),
+  );
+  const results = await Promise.allSettled(starts);
+  const running = results.filter((result) => result.status === "fulfilled");
+  const failed = results.filter((result) => result.status === "rejected");
+  await using server = running[0]!.value;
+  assertEquals([running.length, failed.length], [1, 7]);
+  for (const { reason } of failed) {
+    assertInstanceOf(reason, Deno.errors.AddrInUse);
+    assertMatch(reason.message, /^can't listen at unix:.*: another server uses this path: stop it/);
+  }
+  assertEquals(await (await new Client(server.address).get("/")).text(), "hello");
 });
 
 Deno.test("if ready rejects, a rejection of serveForever() counts as handled", async () => {

@@ -388,7 +388,7 @@ class Listening implements Disposable {
   #wake = () => {};
 
   constructor(address: Address) {
-    this.raw = listenRaw(address, this.log, (connection) => {
+    this.raw = listenRaw(address, { logger: this.log }, (connection) => {
       this.#arrived.push(connection);
       this.#wake();
     });
