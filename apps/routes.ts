@@ -2,12 +2,12 @@ import {
   type App,
   type AppFunction,
   type AppObject,
-  type AppParts,
   disposeApp,
+  joinOnConnect,
+  type OnConnect,
   readApp,
 } from "../base/app/app.ts";
 import type { Request } from "../base/app/message.ts";
-import { joinIdentities, type PeerIdentity } from "../base/app/peer_identity.ts";
 import { checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/method.ts";
@@ -111,7 +111,7 @@ export function routes<Key extends string>(
 ): AppObject & AsyncDisposable {
   checkObject("table", table);
   const routesByShape = new Map<string, Route>();
-  const onConnectByApp = new Map<App, NonNullable<AppParts["onConnect"]>>();
+  const onConnectByApp = new Map<App, OnConnect>();
   const distinctApps = new Set<App>();
   for (const [key, app] of Object.entries<App>(table)) {
     const label = `table[${quote(key)}]`;
@@ -146,19 +146,7 @@ export function routes<Key extends string>(
       for (const app of distinctApps) disposalStack.defer(() => disposeApp(app));
     },
   };
-  if (onConnectByApp.size === 0) return routesApp;
-  routesApp.onConnect = async (session, sock) => {
-    let joinedIdentity: PeerIdentity | null = null;
-    for (const onConnect of onConnectByApp.values()) {
-      const decision = await onConnect(session, sock);
-      if (decision === false) return false;
-      if (decision === true) continue;
-      joinedIdentity = joinedIdentity === null
-        ? decision
-        : joinIdentities(joinedIdentity, decision);
-    }
-    return joinedIdentity ?? true;
-  };
+  if (onConnectByApp.size > 0) routesApp.onConnect = joinOnConnect([...onConnectByApp.values()]);
   return routesApp;
 }
 

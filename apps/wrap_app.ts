@@ -4,14 +4,17 @@ import {
   APP_HOOKS,
   type AppFunction,
   type AppObject,
+  type AppParts,
   callHandle,
+  joinOnConnect,
   readApp,
 } from "../base/app/app.ts";
 import { cancelAppResult, responseOf } from "../base/app/app_result.ts";
 import type { Request, Response } from "../base/app/message.ts";
+import { parseConnectResult } from "../base/app/peer_identity.ts";
 import type { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/sent_body.ts";
-import { checkFunction } from "../internal/checks.ts";
+import { checkFunction, copyOptions } from "../internal/checks.ts";
 
 /**
  * A function that calls the wrapped app, with the arguments of the wrapper unless other arguments
@@ -72,6 +75,36 @@ export function wrapApp(
   handle: (next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>,
 ): AppObject;
 /**
+ * Adds an `onConnect` to an app. A peer is accepted if the added function accepts it, and then the
+ * `onConnect` of the app, if it has one. If both return an identity, both must trust the peer, and
+ * have the same `user`.
+ *
+ * @param app The app to wrap.
+ * @param wrapper An object with the function, and nothing else.
+ * @throws {TypeError} if an argument is of a wrong type.
+ *
+ * @example Accept one peer
+ * ```ts
+ * import { type App, publicKey256, reply, SSLClient, SSLServer, wrapApp } from "@degu/degu";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const key = publicKey256(await Deno.readTextFile(pki.clientSslconfig.certFile!));
+ * const app: App = () => reply(200, "hello");
+ * const guarded = wrapApp(app, {
+ *   onConnect: ({ peerCertificate }) => peerCertificate?.publicKey256 === key,
+ * });
+ * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], guarded);
+ * const client = new SSLClient(pki.clientSslconfig, server.address);
+ * assertEquals(await (await client.get("/")).text(), "hello");
+ * ```
+ */
+export function wrapApp(
+  app: App,
+  wrapper: { onConnect: NonNullable<AppObject["onConnect"]> },
+): AppObject;
+/**
  * Wraps an app of either form.
  *
  * @param app The app to wrap.
@@ -84,10 +117,13 @@ export function wrapApp(
 ): App;
 export function wrapApp(
   app: App,
-  handle: (next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>,
+  wrapper:
+    | ((next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>)
+    | { onConnect: NonNullable<AppObject["onConnect"]> },
 ): App {
   const parts = readApp(app, "app");
-  checkFunction("handle", handle);
+  if (typeof wrapper === "object") return addOnConnect(app, parts, wrapper);
+  checkFunction("handle", wrapper);
   const wrappedApp: AppFunction = (request, session, api) => {
     const next: NextApp = async (...[givenRequest, givenSession, givenApi]) => {
       const nextRequest = givenRequest ?? request;
@@ -105,10 +141,13 @@ export function wrapApp(
         throw error;
       }
     };
-    return handle(next, request, session, api);
+    return wrapper(next, request, session, api);
   };
-  if (typeof app === "function") return wrappedApp;
-  const object: AppObject = { handle: wrappedApp };
+  return typeof app === "function" ? wrappedApp : replaceHandle(app, wrappedApp);
+}
+
+function replaceHandle(app: AppObject, handle: AppFunction): AppObject {
+  const object: AppObject = { handle };
   if (app.isMount !== undefined) Object.assign(object, { isMount: app.isMount });
   for (const hook of APP_HOOKS) {
     if (app[hook] === undefined) continue;
@@ -117,5 +156,20 @@ export function wrapApp(
     const callHook = (...args: never[]) => (app[hook] as (...args: never[]) => unknown)(...args);
     Object.assign(object, { [hook]: callHook });
   }
+  return object;
+}
+
+function addOnConnect(
+  app: App,
+  { handle, onConnect }: AppParts,
+  wrapper: { onConnect: NonNullable<AppObject["onConnect"]> },
+): AppObject {
+  copyOptions(wrapper, ["onConnect"], "wrapper");
+  checkFunction("wrapper.onConnect", wrapper.onConnect);
+  const object: AppObject = typeof app === "function" ? { handle } : replaceHandle(app, handle);
+  object.onConnect = joinOnConnect([
+    async (session, sock) => parseConnectResult(await wrapper.onConnect(session, sock)),
+    ...(onConnect === null ? [] : [onConnect]),
+  ]);
   return object;
 }

@@ -178,8 +178,8 @@ function makePortServer(
   if (onConnect !== null) {
     throw wrongArgumentError(
       "app",
-      `${label} has onConnect, which can't run in a worker, because it gets the socket: write ` +
-        "onConnect in the server's thread: { onConnect, handle: (...args) => app.handle(...args) }",
+      `${label} has onConnect, which can't run in a worker, because it gets the socket: add it in ` +
+        "the server's thread by wrapApp(app, { onConnect })",
     );
   }
   const acceptPeer: AppObject["onConnect"] = (session, socket) => {

@@ -1,6 +1,6 @@
 import { findAppErrorResponse, type ResponseObject, type ResponseTuple } from "./app_result.ts";
 import type { Request } from "./message.ts";
-import { parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
+import { joinIdentities, parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/body.ts";
 import { toReadableError } from "../../internal/caught_errors.ts";
@@ -132,12 +132,12 @@ export const api: Api = Object.freeze({
   UnsatisfiedRange,
 });
 
+export type OnConnect = (session: Session, sock: Socket) => Promise<PeerIdentity | boolean>;
+
 export interface AppParts {
   readonly handle: AppFunction;
   /** Accepts or refuses a connection; `null` if the app accepts every connection. */
-  readonly onConnect:
-    | ((session: Session, sock: Socket) => Promise<PeerIdentity | boolean>)
-    | null;
+  readonly onConnect: OnConnect | null;
 }
 
 /**
@@ -158,6 +158,22 @@ export function readApp(app: App, label: string): AppParts {
     onConnect: onConnect === undefined
       ? null
       : async (session, sock) => parseConnectResult(await app.onConnect!(session, sock)),
+  };
+}
+
+/** Makes a function that accepts a peer if each function accepts it, in their order. */
+export function joinOnConnect(functions: readonly OnConnect[]): OnConnect {
+  return async (session, sock) => {
+    let joinedIdentity: PeerIdentity | null = null;
+    for (const onConnect of functions) {
+      const decision = await onConnect(session, sock);
+      if (decision === false) return false;
+      if (decision === true) continue;
+      joinedIdentity = joinedIdentity === null
+        ? decision
+        : joinIdentities(joinedIdentity, decision);
+    }
+    return joinedIdentity ?? true;
   };
 }
 

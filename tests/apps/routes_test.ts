@@ -515,6 +515,46 @@ Deno.test("wrapApp adds no onConnect and no disposal to an app without them", ()
   }
 });
 
+Deno.test("wrapApp adds an onConnect, which decides before that of the app, and both must accept", async () => {
+  const rows: [added: unknown, own: unknown, calls: string[], accepted: boolean | null][] = [
+    [true, true, ["added", "own"], true],
+    [false, true, ["added"], false],
+    [true, false, ["added", "own"], false],
+    ["yes", true, ["added"], null],
+    [true, undefined, ["added", "own"], null],
+  ];
+  for (const [added, own, expectedCalls, accepted] of rows) {
+    const calls: string[] = [];
+    const makeOnConnect = (name: string, result: unknown) => (...args: unknown[]) => {
+      calls.push(name);
+      assertEquals(args, [session, deadSocket]);
+      return result as boolean;
+    };
+    const session = makeSession();
+    const app = { handle: () => reply(200, "inner"), onConnect: makeOnConnect("own", own) };
+    const wrapped = wrapApp(app, { onConnect: makeOnConnect("added", added) });
+    const accepting = Promise.resolve(wrapped.onConnect!(session, deadSocket));
+    if (accepted === null) await assertRejects(() => accepting, TypeError, "must return true");
+    else assertEquals(await accepting, accepted);
+    assertEquals(calls, expectedCalls);
+  }
+  await using serving = serve(wrapApp(() => reply(200, "served"), { onConnect: () => false }));
+  await assertRejects(() => serving.makeClient().get("/"));
+  await using open = serve(wrapApp(() => reply(200, "served"), { onConnect: () => true }));
+  assertEquals(await (await open.makeClient().get("/")).text(), "served");
+});
+
+Deno.test("an app with an added onConnect keeps its handle, isMount and disposal", async () => {
+  const events: string[] = [];
+  class MountedApp extends PrivateApp {
+    readonly isMount = true;
+  }
+  const wrapped = wrapApp(new MountedApp(events), { onConnect: () => true });
+  await wrapped.handle(mkreq("GET", "/"), makeSession(), api);
+  await wrapped[Symbol.asyncDispose]!();
+  assertEquals([events, wrapped.isMount], [["handle", "asyncDispose"], true]);
+});
+
 Deno.test("a wrapped function of a route has the parameters of the route, and so has a copy", async () => {
   const app = routes({
     "GET /lamp/{name}": wrapApp(
@@ -536,6 +576,11 @@ Deno.test("wrapApp refuses an invalid app, and a handle that is not a function",
     assertTypeError(() => callWith(wrapApp, value, () => reply(200)), Deno.inspect(value));
   }
   assertTypeError(() => callWith(wrapApp, app, {}), "no function");
+  for (const wrapper of [null, { onConnect: true }, { onConnected: () => true }, []]) {
+    assertTypeError(() => callWith(wrapApp, app, wrapper), Deno.inspect(wrapper));
+  }
+  const onConnect = () => false;
+  assertTypeError(() => callWith(wrapApp, app, { onConnect, handle: app }), "a handle");
 });
 
 // timeLimit(), and the signal of a request.

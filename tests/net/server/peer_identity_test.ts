@@ -5,7 +5,13 @@ import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { describeTrust } from "@degu/testing/trust.ts";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;
@@ -57,6 +63,10 @@ Deno.test("a result of onConnect that is neither true nor an identity refuses th
     assertAllRefused(rows, (returned) => {
       return wrapApp(makeIdentifyingApp(returned), (next) => next());
     }));
+  await t.step("added to an app", () =>
+    assertAllRefused(rows, (returned) => {
+      return wrapApp(showUser, { onConnect: (() => returned) as OnConnect });
+    }));
 });
 
 async function assertAllRefused(
@@ -74,25 +84,43 @@ async function assertAllRefused(
   }
 }
 
-Deno.test("the identities of a table must name the same user, and each must trust the peer", async (t) => {
+/** Makes apps that accept a peer by the results of several `onConnect`. */
+const JOINED_APPS: Record<string, (results: readonly unknown[]) => App> = {
+  routes: (results) =>
+    routes({
+      "GET /": showUser,
+      ...Object.fromEntries(results.map((result, i) => [`/${i}/`, makeIdentifyingApp(result)])),
+    }),
+  wrapApp: ([lastResult, ...results]) =>
+    results.reduce(
+      (app: App, result) => wrapApp(app, { onConnect: () => result as boolean | PeerIdentity }),
+      makeIdentifyingApp(lastResult),
+    ),
+};
+
+Deno.test("joined identities must name the same user, and each must trust the peer", async (t) => {
   let isTrusted = true;
   const anna: PeerIdentity = { user: "anna" };
   const watched: PeerIdentity = { user: "anna", isTrusted: () => isTrusted };
-  const rows: [label: string, of: unknown[], user: string | null][] = [
+  const results: [label: string, of: unknown[], user: string | null][] = [
     ["true alone", [true, true], "null"],
     ["one identity", [true, anna, true], "anna"],
     ["the same user twice", [anna, watched], "anna"],
     ["two users", [anna, { user: "bert" }], null],
     ["a refusal after an identity", [anna, false], null],
   ];
-  await testEachRow(t, rows, async (_label, returned, user) => {
-    const table: Record<string, App> = { "GET /": showUser };
-    for (const [i, result] of returned.entries()) table[`/${i}/`] = makeIdentifyingApp(result);
-    await using serving = serve(routes(table));
+  const rows = Object.entries(JOINED_APPS).flatMap(([name, makeApp]) =>
+    results.map(([label, ...row]) => [`${name}: ${label}`, makeApp, ...row] as const)
+  );
+  await testEachRow(t, rows, async (_label, makeApp, returned, user) => {
+    await using serving = serve(makeApp(returned));
     if (user === null) {
       await assertRejects(() => serving.makeClient().request("GET", "/"));
       const log = serving.logger.lines.map(([, line]) => line).join();
-      assertStringIncludes(log, returned.includes(false) ? "refused" : 'got "anna" and "bert"');
+      assertMatch(
+        log,
+        returned.includes(false) ? /refused/ : /got "(anna|bert)" and "(anna|bert)"/,
+      );
       return;
     }
     using conn = await serving.makeClient().connect();
