@@ -17,7 +17,7 @@ export {
   isSystemError,
   isTooManyOpenFilesError,
   plainMessageOf,
-  withNewMessage,
+  withPath,
 } from "./internal/caught_errors.ts";
 export {
   checkAbsent,

@@ -1,6 +1,6 @@
 /** Names and private files of a device. Paths have slashes, also on Windows. */
 
-import { fileErrorCodeOf, pause } from "@degu/degu/internal";
+import { fileErrorCodeOf, pause, withPath } from "@degu/degu/internal";
 import { chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import * as path from "node:path";
@@ -19,14 +19,6 @@ const WINDOWS_DEVICE_NAME =
 
 export function isReservedByWindows(name: string): boolean {
   return WINDOWS_DEVICE_NAME.test(name);
-}
-
-/** Adds the path to the error of an open file, in the form of Deno's or Node's errors. */
-export function addPath(error: unknown, operation: string, path: string): unknown {
-  if (!(error instanceof Error) || error.message.includes(path)) return error;
-  const hasOperation = error.message.endsWith(`, ${operation}`);
-  error.message += hasOperation ? ` '${path}'` : `: ${operation} '${path}'`;
-  return error;
 }
 
 export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
@@ -106,7 +98,7 @@ export class PrivateFile implements Disposable {
 
   sync(): Promise<void> {
     return this.file.sync().catch((error) => {
-      throw addPath(error, "fsync", this.path);
+      throw withPath(error, "fsync", this.path);
     });
   }
 

@@ -27,7 +27,6 @@ import {
   makeNumberCheck,
   pause,
   plainMessageOf,
-  withNewMessage,
 } from "@degu/degu/internal";
 import { copyWithPort } from "./addresses.ts";
 import {
@@ -252,13 +251,7 @@ export class Invitation implements AsyncDisposable {
     try {
       const boundAddresses = listenAddresses === null
         ? await invitation.#listenEverywhere()
-        : await Promise.all(
-          listenAddresses.map((address, index) =>
-            invitation.#listen(address).catch((error) => {
-              throw withNewMessage(error, ({ message }) => `listen[${index}]: ${message}`);
-            })
-          ),
-        );
+        : await Promise.all(listenAddresses.map((address) => invitation.#listen(address)));
       signal?.throwIfAborted();
       signal?.addEventListener("abort", invitation.#onAbort);
       const lineAddresses = boundAddresses.flatMap(([bound, plainPort]) => {

@@ -10,8 +10,8 @@
  */
 
 import { syncQueue, TimeSlice } from "./disk/files.ts";
-import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
-import { fileErrorCodeOf, isTooManyOpenFilesError } from "@degu/degu/internal";
+import { isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
+import { fileErrorCodeOf, isTooManyOpenFilesError, withPath } from "@degu/degu/internal";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 import type { UnsetProperty } from "./wire/metadata.ts";
@@ -157,7 +157,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       temporaryFile.setModifiedSync(modified);
     } catch (error) {
       temporaryFile[Symbol.dispose]();
-      throw addPath(error, "write", temporaryFile.path);
+      throw withPath(error, "write", temporaryFile.path);
     }
     const synced = syncQueue.run(() => temporaryFile.sync());
     // Close the file without waiting for the next file: a silent client must not keep a descriptor

@@ -72,11 +72,14 @@ export function plainMessageOf(error: unknown): string {
  * `cause`. Returns any other value unchanged, such as the error of a missing permission, which has
  * advice of its own.
  */
-export function withNewMessage(error: unknown, reword: (error: Error) => string): unknown {
+export function withNewMessage(
+  error: unknown,
+  reword: (error: Error) => string,
+): unknown {
   if (!(error instanceof Error)) return error;
   // The error for a name that can't be resolved has neither a class of Deno nor a code.
   if (!("code" in error) && error.constructor !== Error) return error;
-  return copyWithMessage(error, reword(error), error);
+  return copyWithMessage(error, reword(error));
 }
 
 export function withAdvice(error: unknown, problem: string, advice: string): unknown {
@@ -84,12 +87,25 @@ export function withAdvice(error: unknown, problem: string, advice: string): unk
   return withNewMessage(error, ({ message }) => `${problem}: ${message}${suffix}`);
 }
 
-export function copyWithMessage(error: Error, message: string, cause: Error): Error {
+/**
+ * Makes the error of an open file or directory: the system doesn't report its path. The new error
+ * has the class and `code` of the system's error, the path and the operation as fields and in its
+ * message, as the errors of Deno and Node have them, and the system's error as its `cause`. Returns
+ * any other value unchanged.
+ */
+export function withPath(error: unknown, operation: string, path: string, advice = ""): unknown {
+  if (!isSystemError(error) || error.message.includes(path)) return error;
+  const hasOperation = error.message.endsWith(`, ${operation}`);
+  const message = `${error.message}${advice}${hasOperation ? "" : `: ${operation}`} '${path}'`;
+  return Object.assign(copyWithMessage(error, message), { operation, path });
+}
+
+export function copyWithMessage(error: Error, message: string, cause: Error = error): Error {
   const ErrorClass =
     Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??
       Error;
-  const code = "code" in error ? { code: error.code } : undefined;
-  return Object.assign(new ErrorClass(message, { cause }), code);
+  const code = fileErrorCodeOf(error);
+  return Object.assign(new ErrorClass(message, { cause }), code === undefined ? {} : { code });
 }
 
 export function errorCodeOf(error: unknown): unknown {

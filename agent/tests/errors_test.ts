@@ -39,7 +39,7 @@ Deno.test("an error of the system names the user, the action and the path, with 
     ],
     [
       "a reserved name",
-      of("file: a/b: Permission denied (os error 13): open 'a/.b.degu-part'", "EACCES"),
+      of("Permission denied (os error 13): open 'a/.b.degu-part'", "EACCES"),
       `may not write "a"; ${denied}`,
     ],
     ["a quote", of("Permission denied (os error 13): stat '/it's'", "EACCES"), `read "/it's"; `],

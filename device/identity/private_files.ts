@@ -1,4 +1,5 @@
-import { addPath, PrivateFile, replaceFile, retryReplace } from "../disk.ts";
+import { withPath } from "@degu/degu/internal";
+import { PrivateFile, replaceFile, retryReplace } from "../disk.ts";
 
 async function writePrivateText({ file, path }: PrivateFile, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
@@ -6,7 +7,7 @@ async function writePrivateText({ file, path }: PrivateFile, text: string): Prom
     let position = 0;
     while (position < bytes.length) position += await file.write(bytes.subarray(position));
   } catch (error) {
-    throw addPath(error, "write", path);
+    throw withPath(error, "write", path);
   }
 }
 

@@ -429,7 +429,7 @@ Deno.test("the addresses of an invitation are those of its line, with the plain 
   await assertRejects(inviteAtLastPort, RangeError, "listen[1][1]: must be below 65535");
   // The next port is in use.
   const inviteBefore = () => camera.invite({ listen: [["127.0.0.1", port - 1]] });
-  const problem = `listen[0]: can't listen at 127.0.0.1:${port}`;
+  const problem = `can't listen at 127.0.0.1:${port}`;
   await assertRejects(inviteBefore, Deno.errors.AddrInUse, problem);
 });
 

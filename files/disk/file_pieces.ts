@@ -1,13 +1,8 @@
+import { withPath } from "@degu/degu/internal";
 import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import {
-  addPath,
-  type FileIdentity,
-  isMissingPathError,
-  isSameFile,
-  lstatOrNull,
-} from "./names.ts";
+import { type FileIdentity, isMissingPathError, isSameFile, lstatOrNull } from "./names.ts";
 
 /**
  * A time that `Date` can't hold is an invalid date. Deno truncates `mtime` to milliseconds, and
@@ -230,7 +225,7 @@ export function openSmallFile(
     isRead = isUnchanged(stats, isAtPath ? info : statOpenFile(file));
     return isRead ? { file, stats, isAtPath } : null;
   } catch (error) {
-    throw addPath(error, "read", path);
+    throw withPath(error, "read", path);
   } finally {
     if (!isRead) closeSync(file);
   }

@@ -1,30 +1,16 @@
 import { chmodSync, constants, existsSync, unlinkSync } from "node:fs";
 import {
   checkString,
+  copyWithMessage,
   fileErrorCodeOf,
   isTooManyOpenFilesError,
   pause,
   quote,
+  withPath,
 } from "@degu/degu/internal";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { dirname, join, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
-
-/** Errors of open files and directories, whose names the file system has accepted. */
-const openFileErrors = new WeakSet<Error>();
-
-/**
- * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors, to an
- * error of an open file or directory, which has no path.
- */
-export function addPath(error: unknown, operation: string, path: string): unknown {
-  if (!(error instanceof Error)) return error;
-  openFileErrors.add(error);
-  if (error.message.includes(path)) return error;
-  const hasOperation = error.message.endsWith(`, ${operation}`);
-  error.message += hasOperation ? ` '${path}'` : `: ${operation} '${path}'`;
-  return error;
-}
 
 /** After other errors, such as a missing permission to search a directory, the path may exist. */
 export function isMissingPathError(error: unknown): boolean {
@@ -70,7 +56,7 @@ export async function readNames(path: string): Promise<string[]> {
     }
   } catch (error) {
     // An error after the first name doesn't have the path of the directory.
-    throw addPath(error, "readdir", path);
+    throw withPath(error, "readdir", path);
   }
   return [...names, ...lookalikeNames];
 }
@@ -339,10 +325,9 @@ function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): 
     Deno.renameSync(oldPath, newPath);
   } catch (error) {
     // Another process may have created the path, so the replaced file may keep its free name.
-    if (!renameNoReplace(replacedPath, newPath)) {
-      addPath(error, "the replaced file is now", replacedPath);
-    }
-    throw error;
+    if (renameNoReplace(replacedPath, newPath) || !(error instanceof Error)) throw error;
+    const text = `${error.message}; the replaced file is now ${quote(replacedPath)}`;
+    throw copyWithMessage(error, text);
   }
   try {
     unlinkSync(replacedPath);
@@ -389,7 +374,8 @@ export function isFileInUseError(error: unknown): boolean {
 /** Reports whether an error can mean that a file system, such as FAT, doesn't accept a name. */
 export function isBadNameError(error: unknown): boolean {
   const code = fileErrorCodeOf(error);
-  const isOfOpenFile = error instanceof Error && openFileErrors.has(error);
+  // The file system has accepted the name of an open file.
+  const isOfOpenFile = error instanceof Error && "operation" in error;
   return !isOfOpenFile && (code === "EINVAL" || code === "EILSEQ");
 }
 
@@ -411,7 +397,7 @@ async function syncOpened(path: string, flags: number): Promise<void> {
   try {
     await entry.sync();
   } catch (error) {
-    throw addPath(error, "fsync", path);
+    throw withPath(error, "fsync", path);
   } finally {
     await entry.close();
   }

@@ -22,14 +22,8 @@ import {
   setMode,
   setOpenFileModified,
 } from "./files.ts";
-import {
-  addPath,
-  isFileAtPath,
-  lstatOrNull,
-  removeIfPresent,
-  removeIfPresentSync,
-} from "./names.ts";
-import { fileErrorCodeOf } from "@degu/degu/internal";
+import { isFileAtPath, lstatOrNull, removeIfPresent, removeIfPresentSync } from "./names.ts";
+import { fileErrorCodeOf, withPath } from "@degu/degu/internal";
 import { findHoles } from "./holes.ts";
 import type { SpaceReservation } from "./space.ts";
 
@@ -53,14 +47,6 @@ export interface TemporaryFileOptions {
 }
 
 const MAX_OPEN_ATTEMPTS = 20;
-
-/** Each asynchronous write closes a duplicate of the descriptor. Some disks then end the file. */
-function withMountAdvice(error: unknown): unknown {
-  if (error instanceof Error && fileErrorCodeOf(error) === "EBADF") {
-    error.message += ", the disk takes no second write: mount rclone with --vfs-cache-mode writes";
-  }
-  return error;
-}
 
 const openFiles = new Set<TemporaryFile>();
 
@@ -167,7 +153,7 @@ export class TemporaryFile implements Disposable {
   async continueFrom(position: number): Promise<void> {
     if (!this.#isNew || position > 0) {
       await this.file.truncate(position).catch((error) => {
-        throw addPath(error, "ftruncate", this.path);
+        throw withPath(error, "ftruncate", this.path);
       });
       // Synchronous, because a seek doesn't use the disk.
       this.file.seekSync(position, Deno.SeekMode.Start);
@@ -189,7 +175,11 @@ export class TemporaryFile implements Disposable {
       }
       await this.#writeData(bytes.subarray(start));
     } catch (error) {
-      throw addPath(withMountAdvice(error), "write", this.path);
+      // Each asynchronous write closes a duplicate of the descriptor. Some disks then end the file.
+      const advice = fileErrorCodeOf(error) === "EBADF"
+        ? ", the disk takes no second write: mount rclone with --vfs-cache-mode writes"
+        : "";
+      throw withPath(error, "write", this.path, advice);
     }
     this.#position += bytes.length;
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
@@ -233,7 +223,7 @@ export class TemporaryFile implements Disposable {
   sync(): Promise<void> {
     return this.file.sync().catch((error) => {
       this.#hasSyncFailed = true;
-      throw addPath(error, "fsync", this.path);
+      throw withPath(error, "fsync", this.path);
     });
   }
 

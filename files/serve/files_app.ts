@@ -4,6 +4,7 @@ import {
   checkBoolean,
   checkFunction,
   checkOptions,
+  copyWithMessage,
   isSystemError,
   makeIntegerCheck,
   makeSafeLogger,
@@ -520,19 +521,16 @@ function findDiskRefusal(error: unknown): Refusal | null {
   return isDiskError ? unreadableRefusal(error) : null;
 }
 
-/** Messages of errors begin with the name of the argument. */
 function realPathOf(dir: string | URL): string {
   const path = pathOf("dir", dir);
   try {
     const realDirectory = realPathSync(path);
     if (Deno.statSync(realDirectory).isDirectory) return realDirectory;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      error.message = `dir: there is no directory ${
-        quote(resolve(path))
-      }; make it first (create: true does), or mount its disk`;
-    } else if (error instanceof Error) error.message = `dir: ${error.message}`;
-    throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const advice = "make it first (create: true does), or mount its disk";
+    const problem = `dir: there is no directory ${quote(resolve(path))}; ${advice}`;
+    throw copyWithMessage(error, problem);
   }
   throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
 }

@@ -12,8 +12,7 @@ import {
   UnsatisfiedRange,
 } from "@degu/degu/base";
 import type { Request, ResponseTuple } from "@degu/degu/server";
-import { isSystemError, parseDecimal } from "@degu/degu/internal";
-import { addPath } from "../disk/names.ts";
+import { parseDecimal, withPath } from "@degu/degu/internal";
 import {
   checkConditions,
   formatDate,
@@ -359,7 +358,7 @@ export async function makeFileBody(
     await handle.close();
     throw error instanceof BodyError
       ? new Refusal(409, error.message, {}, { cause: error })
-      : withReadPath(error, file);
+      : withPath(error, "read", file.path);
   }
 }
 
@@ -394,10 +393,6 @@ function statCurrentVersion(file: OpenFile, mayGrow: boolean): FileStats {
   return stats;
 }
 
-function withReadPath(error: unknown, { path }: OpenFile): unknown {
-  return isSystemError(error) ? addPath(error, "read", path) : error;
-}
-
 function overwrittenError({ path }: OpenFile): BodyError {
   return new BodyError(
     `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
@@ -422,7 +417,7 @@ async function* yieldAndClose(
       sentBytes += piece.length;
     }
   } catch (error) {
-    throw reportCut(withReadPath(error, file));
+    throw reportCut(withPath(error, "read", file.path));
   } finally {
     await file.handle.close();
     onSent(sentBytes);

@@ -250,7 +250,11 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
   const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
   await assertRejects(make(`${dir.path}/none`), Deno.errors.NotFound);
   await assertRejects(make(`${dir.path}/file`), Deno.errors.NotADirectory);
-  await assertRejects(make(`${dir.path}/file/x`), Deno.errors.NotADirectory, "dir: ");
+  await assertRejects(
+    make(`${dir.path}/file/x`),
+    Deno.errors.NotADirectory,
+    `'${dir.path}/file/x'`,
+  );
 });
 
 Deno.test("FilesApp rejects unknown options", async () => {

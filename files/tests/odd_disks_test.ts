@@ -210,6 +210,20 @@ Deno.test("an upload succeeds on a disk that forgets an open file when the file 
   assertEquals(await files.put("/new", new TextEncoder().encode("1")), 201);
 });
 
+Deno.test("the error of an open file keeps its class and code, and has its path and operation", async () => {
+  await using files = await setUp("download", { large: LARGE });
+  const cause = Object.assign(new Deno.errors.TimedOut("Connection timed out (os error 110)"), {
+    code: "ETIMEDOUT",
+  });
+  using _write = patch(Deno.FsFile.prototype, "write", () => () => Promise.reject(cause));
+  const error = await assertRejects(() => files.copyOne("large"), Deno.errors.TimedOut);
+  const { code, operation, path } = error as Error & Record<string, unknown>;
+  assertEquals([code, operation, error.cause], ["ETIMEDOUT", "write", cause]);
+  assertStringIncludes(`${path}`, `${files.targetDir}/.large.`);
+  assertEquals(error.message, `Connection timed out (os error 110): write '${path}'`);
+  assertEquals(cause.message, "Connection timed out (os error 110)");
+});
+
 for (const direction of DIRECTIONS) {
   Deno.test(`${direction}: the error of a disk that takes one write names the option of rclone`, async () => {
     await using files = await setUp(direction, { large: "x".repeat(3_000_000) });

@@ -307,12 +307,7 @@ Deno.test("download: a small file stays locked until it has its name, so that no
 });
 
 Deno.test("download: if too many files are open, small files are requested once more, and then fail alone", async () => {
-  const rows: readonly [code: string, maxOpen: number, error: string, expectedMessage: string][] = [
-    ["EMFILE", 2, "it can't be opened", `"small": it can't be opened`],
-    ["ENFILE", 2, "it can't be opened", `"small": it can't be opened`],
-    ["EROFS", 1, "open '/disk/small'", "open '/disk/small'"],
-  ];
-  for (const [code, maxOpen, error, expectedMessage] of rows) {
+  for (const [code, maxOpen] of [["EMFILE", 2], ["ENFILE", 2], ["EROFS", 1]] as const) {
     let requests = 0;
     await using trees = await makeTrees("download", { small: "a" }, {}, ({ method }) => {
       if (method === "POST") requests++;
@@ -320,11 +315,13 @@ Deno.test("download: if too many files are open, small files are requested once 
     });
     using _failing = patch(Deno, "openSync", (openSync) => (path, options) => {
       if (!`${path}`.includes("/.small-")) return openSync(path, options);
-      throw Object.assign(new Error(error), { code });
+      throw Object.assign(new Error("it can't be opened"), { code });
     });
     const { outcomes, errors } = await trees.copy();
     assertEquals([outcomes, requests], [{ small: "failed" }, maxOpen], code);
-    assertEquals((errors.small as Error).message, expectedMessage);
+    assertEquals((errors.small as Error).message, "it can't be opened");
+    const { message } = await catchIncomplete(() => trees.copy({ partial: false }));
+    assertStringIncludes(message, `"small": it can't be opened`);
   }
 });
 

@@ -90,7 +90,7 @@ Deno.test("upload rejects a missing file, a directory, and a special file before
     await assertRejects(uploadDirectory, Deno.errors.IsADirectory, "uploadTree()");
   }
   const uploadMissing = () => upload(client, `${clientDir}/none`, "/f");
-  await assertRejects(uploadMissing, Deno.errors.NotFound, `file: ${clientDir}/none: `);
+  await assertRejects(uploadMissing, Deno.errors.NotFound, `stat '${clientDir}/none'`);
   if (await makeFifo(`${clientDir}/fifo`)) {
     const uploadFifo = () => upload(client, `${clientDir}/fifo`, "/f");
     await assertRejects(uploadFifo, RangeError, "a regular file");

@@ -3,7 +3,7 @@
  * same version.
  */
 
-import { notAllowedError } from "@degu/degu/internal";
+import { copyWithMessage, notAllowedError } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
 import { spaceOf } from "../disk/holes.ts";
 import { lockFile, probeModes, probeOwner, retryLock } from "../disk/files.ts";
@@ -127,25 +127,19 @@ export class PartFile implements Disposable {
 
   /** Also creates and removes a file, to find the permission bits of new files. */
   static async prepare(target: string, partIndex: PartIndex | null = null): Promise<PartFile> {
-    try {
-      const directory = await realPath(dirname(target));
-      const realTarget = join(directory, basename(target));
-      const parts = partIndex ?? findParts(directory);
-      for (const path of parts.findPaths(realTarget)) {
-        if (!await retryLock(() => !isBeingWritten(path))) throw partInUseError(target, path);
-      }
-      const modeMask = probeModes(makePartPath(realTarget, null))?.mask ?? null;
-      return new PartFile(target, realTarget, parts, modeMask);
-    } catch (error) {
-      // Add the target to the message, because the caller doesn't know the path of the part.
-      if (error instanceof Error && !(error instanceof TransferError)) {
-        const problem = error instanceof Deno.errors.NotFound
-          ? `the directory ${dirname(target)} doesn't exist; create it before the download`
-          : error.message;
-        error.message = `file: ${target}: ${problem}`;
-      }
-      throw error;
+    const parent = dirname(target);
+    const directory = await realPath(parent).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      const problem = `the directory ${parent} doesn't exist; create it before the download`;
+      throw copyWithMessage(error, `file: ${target}: ${problem}`);
+    });
+    const realTarget = join(directory, basename(target));
+    const parts = partIndex ?? findParts(directory);
+    for (const path of parts.findPaths(realTarget)) {
+      if (!await retryLock(() => !isBeingWritten(path))) throw partInUseError(target, path);
     }
+    const modeMask = probeModes(makePartPath(realTarget, null))?.mask ?? null;
+    return new PartFile(target, realTarget, parts, modeMask);
   }
 
   get hasLeftovers(): boolean {
@@ -296,10 +290,7 @@ export async function resolveLocalTarget(target: string): Promise<string> {
     return (await Deno.stat(target)).isFile ? await realPath(target) : target;
   } catch (cause) {
     const isDangling = cause instanceof Deno.errors.NotFound;
-    if (!isDangling && !(cause instanceof Deno.errors.FilesystemLoop)) {
-      if (cause instanceof Error) cause.message = `file: ${target}: ${cause.message}`;
-      throw cause;
-    }
+    if (!isDangling && !(cause instanceof Deno.errors.FilesystemLoop)) throw cause;
     const problem = isDangling
       ? "is a symbolic link to a file that does not exist"
       : "is a symbolic link that leads back to itself";

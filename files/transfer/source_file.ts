@@ -1,7 +1,6 @@
 import { BodyIter } from "@degu/degu/base";
-import { notAllowedError, pause } from "@degu/degu/internal";
+import { notAllowedError, pause, withPath } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
-import { addPath, isFileSystemError } from "../disk/names.ts";
 import { hasSendableMetadata } from "../wire/conditions.ts";
 import { hashPrefix, hashText, makeHash, SHA256_BYTES } from "../wire/digest.ts";
 import {
@@ -17,7 +16,7 @@ import {
 } from "../disk/file_pieces.ts";
 import { permissionBitsOf } from "../wire/metadata.ts";
 import type { ProgressMeter } from "../options.ts";
-import { TransferError } from "../errors.ts";
+import type { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
   noSizeError,
@@ -81,7 +80,7 @@ export class SourceFile implements AsyncDisposable {
       return new SourceFile(path, file, { info, checkedAt });
     } catch (error) {
       file.close();
-      throw error;
+      throw withPath(error, "stat", path);
     }
   }
 
@@ -126,7 +125,7 @@ export class SourceFile implements AsyncDisposable {
       this.#snapshotOffset = offset ?? 0;
       this.#snapshotTaken = this.#tryTakeSnapshot(this.#snapshotOffset, isHashedOnly).catch(
         (error) => {
-          throw this.#withPath(error);
+          throw withPath(error, "read", this.#path);
         },
       );
     }
@@ -213,7 +212,9 @@ export class SourceFile implements AsyncDisposable {
     try {
       return await hashPrefix(this.#file, offset, () => this.changedError(), signal);
     } catch (error) {
-      throw this.#withPath(error);
+      // The error may be the reason of the caller.
+      signal?.throwIfAborted();
+      throw withPath(error, "read", this.#path);
     }
   }
 
@@ -282,7 +283,8 @@ export class SourceFile implements AsyncDisposable {
         lastPiece,
       );
     } catch (error) {
-      throw this.#withPath(error);
+      signal?.throwIfAborted();
+      throw withPath(error, "read", this.#path);
     } finally {
       ownPass.resolve();
     }
@@ -310,12 +312,6 @@ export class SourceFile implements AsyncDisposable {
 
   hasChanged(): boolean {
     return !isUnchanged(this.#snapshot.info, this.#file.statSync());
-  }
-
-  #withPath(error: unknown): unknown {
-    return isFileSystemError(error) && !(error instanceof TransferError)
-      ? addPath(error, "read", this.#path)
-      : error;
   }
 
   /** Reports whether bytes that were read before may have been overwritten since. */

@@ -128,20 +128,8 @@ export async function upload(
   if (typeof source !== "string") {
     return await new StreamUpload(client, checkedUri, source, settings).run();
   }
-  await using sourceFile = openSource(source);
+  await using sourceFile = SourceFile.open(source);
   return await new FileUpload(client, checkedUri, sourceFile, settings).run();
-}
-
-function openSource(path: string): SourceFile {
-  try {
-    return SourceFile.open(path);
-  } catch (error) {
-    // Add the argument's name, which the messages of the operating system don't have.
-    if (error instanceof Error && !error.message.startsWith("file: ")) {
-      error.message = `file: ${path}: ${error.message}`;
-    }
-    throw error;
-  }
 }
 
 /** The statuses other than 409 that mean that a basis file was removed or has changed. */

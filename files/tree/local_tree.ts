@@ -520,12 +520,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
     const diskFullError = toDiskFullError(error, this.#pathOf(node));
     if (diskFullError !== error) return this.#addVersions(diskFullError, node);
-    const badNameOrInUseError = toBadNameOrInUseError(error, this.#pathOf(node));
-    if (badNameOrInUseError !== error) return badNameOrInUseError;
-    if (error instanceof Error && !error.message.includes(node.name)) {
-      error.message = `${quotePath(node.path)}: ${error.message}`;
-    }
-    return error;
+    return toBadNameOrInUseError(error, this.#pathOf(node));
   }
 
   async writeFile(

@@ -7,6 +7,7 @@ import type { UnsetProperty } from "../wire/metadata.ts";
 import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
+import type { FailedEntry } from "./tree_errors.ts";
 
 const logger = makeSafeLogger(standardLogger(), ["warn"]);
 
@@ -53,7 +54,7 @@ export class TreeReport {
   };
   #hasSkippedFile = false;
   failureCount = 0;
-  firstError: { readonly error: unknown } | null = null;
+  firstError: FailedEntry | null = null;
   areErrorsTransient = true;
   /** The first transient error of this attempt that failed only a single file. */
   firstInterruption: { readonly error: unknown } | null = null;
@@ -147,7 +148,7 @@ export class TreeReport {
     const { onEvent, abort } = this.#settings;
     const { type } = event;
     if (type === "failed") {
-      this.firstError ??= { error: event.error };
+      this.firstError ??= event;
       this.areErrorsTransient &&= isTransient(event.error);
     }
     // Log a failed file if the caller has no listener, because the call may still resolve.

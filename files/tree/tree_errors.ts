@@ -2,11 +2,13 @@ import type { DirectoryEntry } from "../wire/entries.ts";
 import { describeInvalidName, MAX_DEPTH } from "../wire/file_name.ts";
 import { TransferError, type TreeResult } from "../errors.ts";
 import { describeNameProblem, REPLACEMENT_CHARACTER } from "../disk/names.ts";
-import { transience } from "@degu/degu/internal";
-import type { PlanRules } from "./options.ts";
+import { plainMessageOf, transience } from "@degu/degu/internal";
+import { isTransferOrStatusError } from "../transfer_error.ts";
+import type { PlanRules, TreeEvent } from "./options.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 
 type ReplacementRule = Pick<PlanRules, "refusesReplacement">;
+export type FailedEntry = Pick<Extract<TreeEvent, { type: "failed" }>, "path" | "error">;
 
 function copyError(
   code: TransferError["code"],
@@ -108,22 +110,28 @@ export function overHalfError(
 export function incompleteError(
   result: TreeResult,
   { firstError, areErrorsTransient }: {
-    readonly firstError: { readonly error: unknown } | null;
+    readonly firstError: FailedEntry | null;
     readonly areErrorsTransient: boolean;
   },
 ): TransferError {
   const { failed, deletionsSkipped } = result;
-  const { error: cause } = firstError ?? {};
+  const cause = firstError?.error;
   const problem = failed === 0
     ? "deletions were skipped, because the source is empty; is its disk mounted? To delete " +
       "all entries, set deleteAll: true"
     : `${failed === 1 ? "1 entry" : `${failed} entries`} could not be copied or deleted` +
-      `${failed === 1 ? "" : "; the first"}: ${cause instanceof Error ? cause.message : cause}`;
+      `${failed === 1 ? "" : "; the first"}: ${describeFailure(firstError!)}`;
   const skippedText = failed === 0 || deletionsSkipped === null
     ? ""
     : ` (deletionsSkipped: "${deletionsSkipped}")`;
   const error = new TransferError("INCOMPLETE", `${problem}${skippedText}`, { cause, result });
   return failed > 0 && areErrorsTransient ? transience.set(error, true) : error;
+}
+
+/** The error of a disk may name a part, and not the entry. */
+function describeFailure({ path, error }: FailedEntry): string {
+  const text = plainMessageOf(error);
+  return isTransferOrStatusError(error) ? text : `${quotePath(path)}: ${text}`;
 }
 
 export function parentNotCreatedError(node: TreeNode, cause: unknown): TransferError {

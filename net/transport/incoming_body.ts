@@ -123,7 +123,7 @@ class UnframedSource implements BodySource {
       if (error instanceof Deno.errors.TimedOut) {
         const advice = "the server keeps the connection open, whose end would be the end of the " +
           "body; if it is Python Degu, set unframedNull: true";
-        const newError = copyWithMessage(error, `${error.message}: ${advice}`, error);
+        const newError = copyWithMessage(error, `${error.message}: ${advice}`);
         throw markSocketError(newError, connectionErrorDetails.get(error));
       }
       if (!isResetError(error)) throw error;
