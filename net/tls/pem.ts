@@ -22,7 +22,7 @@ import {
   publicKeyOf,
   verifySignature,
 } from "./keys.ts";
-import { plainMessageOf } from "../../internal/caught_errors.ts";
+import { copyWithMessage, plainMessageOf } from "../../internal/caught_errors.ts";
 import { loadBuiltin } from "../transport/runtime.ts";
 
 export interface PemConfig {
@@ -245,8 +245,8 @@ function withOptionName<T>(option: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof Error) error.message = `${option}: ${error.message}`;
-    throw error;
+    if (!(error instanceof Error)) throw error;
+    throw copyWithMessage(error, `${option}: ${error.message}`);
   }
 }
 
