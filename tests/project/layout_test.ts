@@ -221,6 +221,30 @@ Deno.test("only the default logger prints", async () => {
   assertEquals(printing, ["base/app/logger.ts"]);
 });
 
+/** The modules that search the messages of errors, and whose messages these are. */
+const SEARCHED_MESSAGES = {
+  "agent/explain.ts": "Deno",
+  "agent/peer_client.ts": "commander",
+  "files/transfer/download.ts": "Deno",
+  "internal/caught_errors.ts": "Deno and Node",
+  "net/tls/errors.ts": "Node",
+  "net/tls/pem.ts": "Deno",
+  "net/transport/connect.ts": "Deno",
+  "net/transport/listener.ts": "Deno",
+};
+
+Deno.test("only messages of Deno, Node and commander are searched, and no message is changed", async () => {
+  const search =
+    /\.(?:test|exec)\([^;]*?\.message\b|\.message\s*\.(?:includes|match|search|split|\w+With)\(/;
+  const searching: string[] = [];
+  for (const path of await listLibraryFiles()) {
+    const code = await readCode(path);
+    if (search.test(code)) searching.push(path);
+    assert(!/(?<!\bthis)\.message\s*[+?]*=(?!=)/.test(code), path);
+  }
+  assertEquals(searching.toSorted(), Object.keys(SEARCHED_MESSAGES));
+});
+
 Deno.test("comments of the library have at most 100 columns", async () => {
   const wide: string[] = [];
   for (const path of await listLibraryFiles()) {
