@@ -341,8 +341,8 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
   const [path, otherPath] = [join(dir.path, "part"), join(dir.path, "other")];
   const open = async (isNew: boolean, content: string, lock = lockFile) => {
     using opened = await TemporaryFile.open(path, lock);
-    const { file, isKept, isAtPath } = opened!;
-    const state = [isKept, isAtPath, await Deno.readTextFile(path)];
+    const { file, isKept } = opened!;
+    const state = [isKept, opened!.isAtPath(), await Deno.readTextFile(path)];
     assertEquals(state, [!isNew, true, content]);
     opened!.isKept = true;
     await file.write(new TextEncoder().encode("content"));

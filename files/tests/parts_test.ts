@@ -253,7 +253,7 @@ Deno.test("a part is not removed by the process that has lost its lock", async (
   // Locked through another open file, as another process would.
   using lockedPart = await unfinished.openPart(path);
   lostPart[Symbol.dispose]();
-  assert(lockedPart.isAtPath);
+  assert(lockedPart.isAtPath());
 });
 
 const notRoot = Deno.build.os !== "windows" && Deno.uid() === 0
