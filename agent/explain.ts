@@ -36,9 +36,13 @@ const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
 
 const LOST_HINT = 'check that "degu serve" still runs on PEER, and try again';
 
+const PAIR_AGAIN = 'run "degu pair" on both devices';
+
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED: 'check the address, or pair the two devices again with "degu pair"',
-  REFUSED_BY_PEER: 'pair the two devices again with "degu pair"',
+  UNTRUSTED:
+    'if it has a new identity, run "degu forget PEER" on this device, and then "degu pair" on both ' +
+    'devices; otherwise run "degu serve" on PEER, and check the address, which "degu peers" lists',
+  REFUSED_BY_PEER: PAIR_AGAIN,
   EXPIRED: "check the clocks of both devices",
   NOT_YET_VALID: "check the clocks of both devices",
   NOT_TLS: "check the address and the port",
@@ -49,7 +53,7 @@ const NO_RESPONSE_PROBLEM = "PEER closed the connection without an answer";
 
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just stopped; if this device is missing in " +
-  '"degu peers" on PEER, pair the two devices again with "degu pair"';
+  `"degu peers" on PEER, ${PAIR_AGAIN}`;
 
 const REFUSED_HINT = 'run "degu serve" on PEER';
 
@@ -166,16 +170,17 @@ function systemDirectoryOf(quotedPath: string): string {
   return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
 }
 
-export const NOT_CONFIRMED_LOCALLY =
-  "not confirmed on this device; if the two numbers differ, an attacker may be between the devices: use the line " +
-  'that "degu invite" or "degu send" prints';
-
 export function describeRemoteRefusal(name: string): string {
   return `the answer at ${name} was no, or it has disconnected`;
 }
 
 export const RUN_AGAIN = "run the same command again";
 export const RUN_BOTH_AGAIN = "run both commands again";
+
+const NOT_CONFIRMED_LOCALLY =
+  `not confirmed on this device: if that was a mistake, ${RUN_BOTH_AGAIN}; if the two numbers differ, an ` +
+  'attacker may be between the devices: pair by the line of "degu invite" on the other device, or receive by the ' +
+  'line of "degu send --line" on it';
 
 const PAIRING_ADVICE: Partial<
   Record<NonNullable<PairingError["reason"]> | PairingErrorCode, string>
@@ -187,7 +192,7 @@ const PAIRING_ADVICE: Partial<
     '; run "degu invite" again on the other device; if you have not used the line, "degu peers" on it ' +
     "lists the device that has",
   "ANSWER_LOST":
-    ', so it may trust this device already: pair the two devices again, or "degu forget" this device on the other one',
+    ', so it may trust this device already: pair the two devices again, or run "degu forget" on the other one',
 };
 
 const ID_PATTERN = /\b[a-z2-7]{51}[aq]\b/g;
@@ -297,7 +302,8 @@ export function describeMissingAddress(peer = "the other device", hasSearched = 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
-  UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
+  UNTRUSTED:
+    ': refused: it is a device that is not paired with this one; to pair them, run "degu pair" on both devices',
   REFUSED_BY_PEER: ": disconnected: it looks for another device, or has forgotten this one",
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 

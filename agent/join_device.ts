@@ -97,8 +97,8 @@ export async function joinSender(
 /** Fails the command, because a "yes" from a pipe would confirm a number without a comparison. */
 function noTerminalFailure(prefix: string): Failure {
   return new Failure(
-    `${prefix}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
-      "prints, or - to read it from stdin",
+    `${prefix}a number can be compared on a terminal only, and without --json: give the line that the ` +
+      "other device prints, or - to read it from stdin",
     "USAGE",
   );
 }
@@ -143,7 +143,7 @@ async function findSender(
   );
   const problem = explainDiscoveryProblem();
   if (problem?.code === "only IPv6") {
-    output.note(`${problem.text}: run the command with --address that "degu send" prints`);
+    output.note(`${problem.text}: run the command with --address that the other device prints`);
   } else if (problem !== null) {
     output.warn(`${problem.text}: connect both devices to one network`);
   }

@@ -247,7 +247,7 @@ function findPeerHint(path: string, operands: readonly string[]): string | null 
   const isLast = operands.length > 1 && operands.at(-1) === path;
   const [, peer, colon] = /^([\w-]{2,})(:?)$/.exec(path) ?? [];
   return peer !== undefined && (colon === ":" || isLast)
-    ? `if ${peer} is a peer, write "degu put" in place of "degu send"`
+    ? `if ${peer} is a peer, write put in place of send`
     : null;
 }
 

@@ -24,7 +24,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ["-c", ["sync"], "write --checksum"],
   ["-c --checksum", COPY_COMMANDS, "leave it out, because each copy is verified by its digest"],
   ["--bwlimit --limit-rate", COPY_COMMANDS, "degu can't limit the bandwidth"],
-  ["-e -i", COPY_COMMANDS, 'degu uses no ssh: pair both devices with "degu pair"'],
+  ["-e -i", COPY_COMMANDS, 'degu uses no ssh: run "degu pair" on both devices'],
   ["--port", COPY_COMMANDS, "write --address HOST:PORT"],
   ["-o -O --output", ["get", "receive"], "write the target as the last argument"],
   [

@@ -17,8 +17,8 @@ interface PairSessionOptions {
   readonly listen: HostOrScopedAddress[] | undefined;
 }
 
-const PAIR_BY_LINE_ADVICE =
-  'pair by a line, with "degu invite" on one device and "degu join -" on the other';
+export const PAIR_BY_LINE_ADVICE =
+  'to pair by a line, run "degu invite" on this device, and "degu join -" on the other one';
 
 const JOIN_FAILURE_TEXTS: Readonly<Record<string, string>> = {
   BUSY: "asks about another device: if you have not started that, answer no on it",
@@ -58,7 +58,7 @@ export async function pairByDiscovery(
   };
   const choose = async (list: () => readonly NearbyDevice[], closeSignal: AbortSignal) => {
     const count = list().length;
-    output.ask(`${count} other devices run "degu pair":`);
+    output.ask(`${count} other devices run degu pair:`);
     const question = "which one do you mean? Type its number, and press Enter:";
     const makeList = () =>
       new Map(

@@ -22,9 +22,9 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["rsync mirror backup", "Did you mean sync?"],
   [
     "undo undelete versions history",
-    'with "degu serve --keep DAYS", earlier versions are in .degu-kept there; run degu restore there',
+    'earlier versions are in .degu-kept on the peer that runs degu serve --keep; run "degu restore" on that peer',
   ],
-  ["log logs", '"degu serve" prints them, and as a service "journalctl --user --unit degu"'],
+  ["log logs", 'degu serve prints them, and as a service "journalctl --user --unit degu"'],
   ["dir list find tree", "Did you mean ls?"],
   ["cat", "Did you mean get PEER:FILE -?"],
   ["del delete remove rmdir unlink", "Did you mean rm?"],
@@ -32,7 +32,7 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["share listen start restart daemon", "Did you mean serve or service?"],
   [
     "stop",
-    'Ctrl-C ends "degu serve"; as a service, "systemctl --user stop degu" ends it until the next start',
+    'Ctrl-C ends degu serve; as a service, "systemctl --user stop degu" ends it until the next start',
   ],
   ["trust add connect scan discover", "Did you mean pair?"],
   ["login config setup", 'no account or configuration is needed: run "degu pair" on both devices'],
@@ -57,7 +57,7 @@ const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
 const NO_ARGUMENT_ADVICE: readonly (readonly [name: string, advice: string])[] = [
   ["pair", "run it on both devices; for an address, write --address HOST:PORT"],
   ["init", "for a name, write --name NAME"],
-  ["peers", "run degu pair to add one, and degu forget PEER to remove one"],
+  ["peers", '"degu pair" on both devices adds one, and "degu forget PEER" removes one'],
 ];
 
 const FIRST_MINUTE = `The first minute, on two machines in the same network:
@@ -121,8 +121,8 @@ export async function runAgent(
     context = { home, output, signal, options };
     exitCode = await action(context, ...args) ?? 0;
   };
+  const program = makeProgram(run, streams);
   try {
-    const program = makeProgram(run, streams);
     if (args.length === 0) writeToStdout(streams, formatOverview(program));
     else await program.parseAsync(args, { from: "user" });
     return exitCode;
@@ -131,6 +131,7 @@ export async function runAgent(
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
     const { message, exitCode, object } = await describeError(error, context);
+    output.home ??= program.getOptionValue("home");
     output.error(hideInvitationLines(message));
     try {
       if (output.json) output.printResult("", { error: hideInvitationLinesIn(object) });
@@ -356,7 +357,7 @@ function describeUnknownCommand(
   if (advice !== undefined) return `unknown command '${name}' (${advice})`;
   if (name === "degu") return `unknown command 'degu': write degu once`;
   if (command.name() === "permissions" && name === "service") {
-    return `unknown command 'service' (degu service install --print prints its permissions)`;
+    return `unknown command 'service' ("degu service install --print" prints its permissions)`;
   }
   if (suggestion !== null) return suggestion;
   return command.args.some((argument) => /^[^/:]+:/.test(argument))

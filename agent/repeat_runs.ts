@@ -45,7 +45,7 @@ class RunOutput extends Output {
   #currentProblems = new Map<string, string>();
 
   constructor(output: Output, isVerbose: boolean) {
-    super({ json: output.json, quiet: output.quiet }, output.streams);
+    super(output, output.streams);
     this.#isVerbose = isVerbose;
   }
 

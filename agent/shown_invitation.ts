@@ -44,9 +44,9 @@ export async function inviteOneDevice(
   const invitation = await openInvitation(context, device, { ...options, confirm }, stack);
   const showLine = () => {
     const { line, expires } = invitation;
-    const location = numberPrompt === null ? "on the other device" : "from elsewhere";
+    const location = numberPrompt === null ? "the other device" : "a device elsewhere";
     output.note(
-      `${location} run "${command} -" and give it this line, which is secret until it has been used`,
+      `run "${command} -" on ${location}, and give it this line, which is secret until it has been used`,
     );
     output.printResult(line, { line, expires: expires.toISOString() });
   };
@@ -69,8 +69,8 @@ export async function inviteOneDevice(
   if (numberPrompt !== null) {
     const address = formatAddress(invitation.addresses[0]!);
     output.note(
-      `on the other device, in the same network, run "${command}", and compare a number; ` +
-        `if that finds nothing: "${command} --address ${address}"`,
+      `run "${command}" on the other device, in the same network, and compare a number; ` +
+        `if that finds nothing, run "${command} --address ${address}" on it`,
     );
   }
   const isLineImmediate = numberPrompt === null || showsLine === true;

@@ -70,9 +70,9 @@ export async function findStreamSource(
 
 /** Its bytes could reprogram the terminal. */
 function makeBinaryFailure(name: string): Failure {
-  const get = formatShellCommand("degu", "get", name);
+  const get = formatShellCommand("degu", "get", name, ".");
   return new Failure(
-    `it is binary, which a terminal can't show: write it to a file with ${get} ., or add | cat`,
+    `it is binary, which a terminal can't show: write it to a file with "${get}", or add | cat`,
   );
 }
 

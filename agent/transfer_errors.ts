@@ -12,7 +12,7 @@ const CHANGED_AT_PEER =
   `the file on PEER changed during the transfer, and was kept: look at it, and ${RUN_AGAIN}`;
 
 const ONLY_NEW_PROBLEM =
-  'PEER only accepts new files ("degu serve --new-only"): existing files stay as they are';
+  "PEER only accepts new files (degu serve --new-only): existing files stay as they are";
 
 export function describeRepeatedBreaks(peer: string): string {
   return `the connection to ${peer} breaks repeatedly`;

@@ -167,9 +167,9 @@ function checkNoLocalSource(operands: readonly string[]): void {
     ? formatShellCommand("degu", "put", localPath, remotePath)
     : formatShellCommand("degu", "get", ...remotePaths, localPath);
   const advice = isUpload
-    ? `to copy it to ${remotePath.slice(0, -1)}, run ${command}`
+    ? `to copy it to ${remotePath.slice(0, -1)}, run "${command}"`
     : otherLocalPaths.length === 0
-    ? `the target comes last: ${command}`
+    ? `the target comes last: "${command}"`
     : "write PEER:PATH for each source, and the target last";
   throw new Failure(`${JSON.stringify(localPath)} is on this device: ${advice}`, "USAGE");
 }

@@ -34,7 +34,7 @@ export async function init(
   output.printResult(`${name} ${id}`, { name, id, home });
   if (existingDevice === null) {
     return output.note(
-      `created ${home}; to pair, run "degu pair" on this device and on the other device`,
+      `created ${home}; to pair, run "degu pair" on both devices`,
     );
   }
   if (existingDevice.name === name) return;
@@ -42,5 +42,5 @@ export async function init(
     `renamed from ${existingDevice.name}; peers keep the name that they use for this device`,
   );
   if ((await device.serving()).length === 0) return;
-  output.note(`"degu serve" announces the name ${existingDevice.name} until you restart it`);
+  output.note(`degu serve announces the name ${existingDevice.name} until you restart it`);
 }

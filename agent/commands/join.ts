@@ -6,8 +6,7 @@ import { joinByLine, type LineAdvice, printPairing, readInvitationLine } from ".
 
 const LINE_ADVICE: LineAdvice = {
   noLine:
-    'give the line that "degu invite" has printed on the other device, or run "degu pair" on ' +
-    "both devices",
+    'give the line that "degu invite" on the other device has printed, or run "degu pair" on both devices',
 };
 
 export async function join(
@@ -24,6 +23,6 @@ export async function join(
   const peer = await joinByLine(context, device, invitationLine, options, LINE_ADVICE);
   printPairing(output, peer);
   output.note(
-    `compare the id in "degu peers" with what "degu id" prints on ${peer.name}; then try "degu ping ${peer.name}"`,
+    `compare the id in "degu peers" with that of "degu id" on ${peer.name}; then try "degu ping ${peer.name}"`,
   );
 }

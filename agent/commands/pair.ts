@@ -9,7 +9,7 @@ import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice } from "../shown_invitation.ts";
 import { joinByNumber, printPairing } from "../join_device.ts";
-import { pairByDiscovery } from "../pair_session.ts";
+import { PAIR_BY_LINE_ADVICE, pairByDiscovery } from "../pair_session.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 
 interface Options extends PairingOptions {
@@ -21,8 +21,7 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   const numberPrompt = NumberPrompt.make(output);
   if (numberPrompt === null) {
     throw new Failure(
-      "a number can be compared on a terminal only, and without --json: pair by a line, with degu invite on one " +
-        "device and degu join on the other",
+      `a number can be compared on a terminal only, and without --json: ${PAIR_BY_LINE_ADVICE}`,
       "USAGE",
     );
   }
@@ -35,7 +34,7 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   signal.throwIfAborted();
   if (isServing) {
     return output.note(
-      `"degu serve" runs on this device, also for ${name}; to send it a file, run "degu put FILE ${name}:"`,
+      `degu serve runs on this device, also for ${name}; to send it a file, run "degu put FILE ${name}:"`,
     );
   }
   if (!shouldReceive) {

@@ -16,7 +16,7 @@ export async function ping(context: Context, operand: string): Promise<void> {
   const [, pathPeer = ""] = /^([^:]+):./s.exec(operand) ?? [];
   if (isDeviceName(pathPeer) && !isAddress(operand)) {
     throw new Failure(
-      `${JSON.stringify(operand)} is a path: leave out the path, as in degu ping ${pathPeer}`,
+      `${JSON.stringify(operand)} is a path: leave out the path, as in "degu ping ${pathPeer}"`,
       "USAGE",
     );
   }
@@ -56,7 +56,7 @@ async function requestInfo(
     | null;
   if (typeof info?.share === "boolean") return { share: info.share, inbox: info.inbox === true };
   throw new Failure(
-    `the pairing with ${peer} works, but another program than "degu serve" answers: check which program uses this port`,
+    `the pairing with ${peer} works, but another program than degu serve answers: check which program uses this port`,
   );
 }
 

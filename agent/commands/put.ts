@@ -204,10 +204,10 @@ function findTargetAdvice(sources: readonly string[], lastOperand: string): stri
     parseRemotePath(remotePath).names.length > 0;
   if (isDownload) {
     const command = formatShellCommand("degu", "get", remotePath, lastOperand);
-    return `to copy it to this device, run ${command}`;
+    return `to copy it to this device, run "${command}"`;
   }
   const command = formatShellCommand("degu", "put", ...localSources, lastOperand, remotePath);
-  return `the target comes last: ${command}`;
+  return `the target comes last: "${command}"`;
 }
 
 interface Source {

@@ -4,7 +4,7 @@ import { isDeviceName } from "@degu/device";
 import { pause } from "../pause.ts";
 import type { Context } from "../command.ts";
 import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer_client.ts";
-import { reasonOf } from "../explain.ts";
+import { reasonOf, RUN_BOTH_AGAIN } from "../explain.ts";
 import { isUnreachable } from "../error_codes.ts";
 import { Failure } from "../failure.ts";
 import { resolve } from "../paths.ts";
@@ -168,13 +168,12 @@ const DOT_NAME_PROBLEM =
   "its name begins with a dot, and some of these files change the behavior of programs: ask why it is sent, and receive it with --force";
 
 const LINE_ADVICE: LineAdvice = {
-  noLine: 'give the line that "degu send" has printed on the other device, or leave it out to ' +
+  noLine: 'give the line that "degu send" on the other device has printed, or leave it out to ' +
     "compare a number",
   unusableLine: 'run "degu send" again on the other device',
 };
 
-const RETRY_ADVICE =
-  'run "degu send" and "degu receive" again: a partial file is continued, and a directory with --force';
+const RETRY_ADVICE = `${RUN_BOTH_AGAIN}: a partial file is continued, and a directory with --force`;
 
 /** A file of the sender could do harm among existing files, such as the files of a program. */
 const DIRECTORY_EXISTS_PROBLEM =
@@ -229,7 +228,7 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
     const isEntry = isSendableName(name) && !entriesByName.has(name) &&
       ["file", "directory"].includes(kind) &&
       Number.isSafeInteger(size) && size >= 0;
-    if (!isEntry) throw new Failure('that device answers, but does not run "degu send"');
+    if (!isEntry) throw new Failure("that device answers, but does not run degu send");
     entriesByName.set(name, entry);
   }
   return [...entriesByName.values()];

@@ -4,6 +4,7 @@ import { realPath } from "../paths.ts";
 import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts";
 import { type Context, STDIO } from "../command.ts";
 import { makeLogger, openTemporaryDevice } from "../open_device.ts";
+import { RUN_BOTH_AGAIN } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import { formatCount, formatId } from "../output.ts";
 import { inviteOneDevice } from "../shown_invitation.ts";
@@ -63,8 +64,8 @@ export async function send(
     ]);
     signal.throwIfAborted();
     if (result === "silence") {
-      const advice = 'run "degu send" and "degu receive" again';
-      throw new Failure(`${name} has disconnected before it had received all files: ${advice}`);
+      const problem = `${name} has disconnected before it had received all files`;
+      throw new Failure(`${problem}: ${RUN_BOTH_AGAIN}`);
     }
     await session.end();
     await server!.shutdown();

@@ -103,7 +103,7 @@ async function writeUnit(path: string, text: string): Promise<void> {
   if (!await isReplaceable(path)) {
     const message = `${
       JSON.stringify(path)
-    } exists, but was not written by "degu service install": remove or rename it`;
+    } exists, but was not written by degu service install: remove or rename it`;
     throw new Failure(message, "ALREADY_THERE", { path });
   }
   await Deno.writeTextFile(path, text);
@@ -124,7 +124,7 @@ export async function removeUnits({ output }: Context): Promise<void> {
     }
   }
   if (names.length === 0) {
-    return output.note('"degu service install" has not installed any service');
+    return output.note("degu service install has not installed any service");
   }
   await runSystemctl("disable", "--now", ...names);
   for (const name of names.toSorted()) {

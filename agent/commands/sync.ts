@@ -84,7 +84,7 @@ export async function sync(
   checkMove(options, remotePath.peer, isDownload);
   if (options.keep !== undefined && !isDownload) {
     throw new Failure(
-      `--keep is for files of this device; ${remotePath.peer} keeps earlier versions with "degu serve --keep DAYS"`,
+      `--keep is for files of this device; to keep earlier versions on ${remotePath.peer}, run "degu serve --keep DAYS" on it`,
       "USAGE",
     );
   }

@@ -207,7 +207,7 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
   }
   for (const args of [["help", "undo"], ["undo"]]) {
     const { stderr } = await runAgentInProcess(args);
-    assertStringIncludes(stderr, "run degu restore there)\n");
+    assertStringIncludes(stderr, 'run "degu restore" on that peer)\n');
   }
   const help = await runAgentInProcess(["help", "sycn"]);
   assertStringIncludes(help.stderr, "unknown command 'sycn' (Did you mean sync?)\n");

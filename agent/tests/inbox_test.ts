@@ -452,7 +452,7 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
     ["rm", ["rm", "camera:a"]],
     ["rm -r", ["rm", "-r", "camera:t"]],
   ];
-  const problem = 'camera only accepts new files ("degu serve --new-only"): existing files stay';
+  const problem = "camera only accepts new files (degu serve --new-only): existing files stay";
   await testEachRow(t, rows, async (_command, args) => {
     const stderr = await files.runToFailure(1, problem, ...args);
     assertEquals(stderr.includes("leave out --delete"), args.includes("--delete"));

@@ -97,7 +97,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
       "a last answer that is lost",
       answerLostError("the last answer of desk did not arrive"),
       "the last answer of desk did not arrive, so it may trust this device already: pair the two devices " +
-      'again, or "degu forget" this device on the other one',
+      'again, or run "degu forget" on the other one',
     ],
   ];
   await testEachRow(t, rows, (_rule, error, expectedMessage) => {
@@ -191,8 +191,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   using _hostname = patch(Deno, "hostname", () => () => "viewer");
   const note = `${local}/note`;
   const quote = "quote a name with spaces:";
-  const peerOfSend =
-    'does not exist: if camera is a peer, write "degu put" in place of "degu send"\n';
+  const peerOfSend = "does not exist: if camera is a peer, write put in place of send\n";
   const fallback = "does not exist: check the name, and the current directory\n";
   const wildcards = "degu does not expand wildcards";
   const literal = "; for a name with * or ?,";
@@ -202,11 +201,11 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     '"camera:x" is on another device: run degu serve there; for a directory of this name write ./camera:x';
   const rows: [code: number, expectedMessage: string, args: string[]][] = [
     // Swapped and missing operands.
-    [2, `the target comes last: degu put ${note} camera:`, ["put", "camera:", note]],
-    [2, "the target comes last: degu get camera:dir/a .", ["get", ".", "camera:dir/a"]],
+    [2, `the target comes last: "degu put ${note} camera:"`, ["put", "camera:", note]],
+    [2, 'the target comes last: "degu get camera:dir/a ."', ["get", ".", "camera:dir/a"]],
     [
       2,
-      "where to? to copy it to this device, run degu get camera:dir/a .",
+      'where to? to copy it to this device, run "degu get camera:dir/a ."',
       ["put", "camera:dir/a", "."],
     ],
     [2, `where to? write PEER:DIR after "${note}"`, ["sync", note]],
@@ -253,7 +252,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
       ["get", "--inbox", "camera:old/file"],
     ],
     // The last word of send may be a peer, and a name with an ending is not advised to be split.
-    [1, 'if camera is a peer, write "degu put"', ["send", note, "camera:"]],
+    [1, `"camera:" ${peerOfSend}`, ["send", note, "camera:"]],
     [1, `"camera" ${peerOfSend}`, ["send", note, "camera"]],
     [1, fallback, ["send", "camera"]],
     [1, fallback, ["put", note, "camera", "camera:"]],
@@ -314,7 +313,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     ],
     [
       2,
-      "degu service install --print prints its permissions",
+      '"degu service install --print" prints its permissions',
       ["permissions", "service", "install"],
     ],
   ];
@@ -522,7 +521,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   await t.step("a peer that has forgotten this device", async () => {
     await homes.runToSuccess("camera", ["forget", "viewer"]);
     const expectedMessage =
-      /(^|\n)degu: error: .*camera closed the connection without an answer; .* "degu peers" on camera, pair/;
+      /(^|\n)degu: error: .*camera closed the connection without an answer; .* "degu peers" on camera, run "degu pair"/;
     using pauses = skipPauses();
     for (const args of [["ls", "camera:"], ["put", `${local}/a`, "camera:"], ["ping", "camera"]]) {
       await using agent = files.start(args, { onText: (_to, text) => pauses.note(text) });

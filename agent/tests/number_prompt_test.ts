@@ -237,7 +237,7 @@ Deno.test("pair needs a terminal, and refuses --json: its error names invite and
     assertStringIncludes(stdout, expectedMessage);
   };
   const addressArgs = ["--address", "127.0.0.1:1"];
-  const byLine = "degu invite on one device";
+  const byLine = 'run "degu invite" on this device';
   for (const args of [[], addressArgs]) {
     await homes.runToFailure("two", 2, byLine, ["pair", ...args]);
   }
@@ -284,8 +284,8 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   assertEquals(code, 3, stdout);
   assertStringIncludes(
     stdout,
-    "5 numbers were not confirmed, so no other device can ask: pair by a line, with " +
-      '"degu invite" on one device and "degu join -" on the other',
+    "5 numbers were not confirmed, so no other device can ask: to pair by a line, " +
+      'run "degu invite" on this device, and "degu join -" on the other one',
   );
   assertEquals(stdout.includes("it shows this number"), false);
 });
@@ -370,7 +370,8 @@ Deno.test(
     ]);
     assertEquals(code, 1, shown);
     const advice =
-      'Ctrl-C stops receiving; "degu service install --inbox ~/Inbox" keeps it running\r\n';
+      `Ctrl-C stops receiving; "degu --home ${homes.joinPath("two")} service install ` +
+      '--inbox ~/Inbox" keeps it running\r\n';
     assertStringIncludes(shown, `${advice}created ${user}/Inbox\r\n`);
     assertStringIncludes(shown, 'Requires net access to "[::]:7443": --allow-net');
     assert(!shown.includes("to receive its files"), shown);
@@ -410,7 +411,7 @@ Deno.test("send on a terminal prints its line with --line, or after ten seconds 
   const { stdout } = await later.waitForEnd();
   assertMatch(
     stdout,
-    /compare a number[^]*waiting for the other device[^]*from elsewhere run[^]*degu:/,
+    /compare a number[^]*waiting for the other device[^]*on a device elsewhere[^]*degu:/,
   );
 });
 

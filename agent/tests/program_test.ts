@@ -11,6 +11,7 @@ import {
   parseInvitationAddress,
   parseListenAddress,
 } from "@degu/internal/agent/addresses.ts";
+import { formatShellCommand } from "@degu/internal/agent/command.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { explain, reasonOf } from "@degu/internal/agent/explain.ts";
@@ -37,6 +38,7 @@ import {
   unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
@@ -330,6 +332,47 @@ Deno.test("a missing device, or a device without peers, is an error with advice"
   await homes.runToFailure("viewer", 3, alone, ["ping", "camera"]);
 });
 
+Deno.test("a printed command repeats the --home that was typed, except for another device", async (t) => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const home = homes.joinPath("the viewer's");
+  await Deno.rename(homes.joinPath("viewer"), home);
+  const typed = `degu --home ${formatShellCommand(home)}`;
+  const rows: [expectedMessage: string, args: string[]][] = [
+    [`"${typed} peers" lists all peers`, ["ping", "laptop"]],
+    [`"${typed} put note camera:"`, ["put", "camera:", "note"]],
+    [`where to? to copy it to this device, run "${typed} get 'camera:a b' ."`, [
+      "put",
+      "camera:a b",
+      ".",
+    ]],
+    [`run "${typed} pair" on this device, and "degu pair" on the other one\n`, ["join"]],
+    ['no program listens): run "degu serve" on camera\n', ["ls", "--no-find", "camera:"]],
+    // Of an option, before the options are parsed, and of the library.
+    [`see "degu ls --help"`, ["ls", "--unknown", "camera:"]],
+    [`degu uses no ssh: run "${typed} pair" on this device, and`, [
+      "put",
+      "-e",
+      "ssh",
+      "a",
+      "camera:",
+    ]],
+    [`restore the file; "${typed} forget ${"a".repeat(52)}" removes it`, ["ping", "a".repeat(52)]],
+  ];
+  await Deno.writeTextFile(`${home}/peers/${"a".repeat(52)}.json`, "{");
+  await testEachRow(t, rows, async (expectedMessage, args) => {
+    const { stderr } = await runAgentInProcess(["--home", home, ...args]);
+    assertStringIncludes(stderr, expectedMessage);
+    const json = await runAgentInProcess([...args, "--json", `--home=${home}`]);
+    assertStringIncludes(
+      JSON.parse(json.stdout.trim().split("\n").at(-1)!).error.message,
+      expectedMessage.trim(),
+    );
+  });
+  const { stderr } = await runAgentInProcess(["permissions", "service"]);
+  assertStringIncludes(stderr, '"degu service install --print"');
+});
+
 Deno.test("connecting times out after 5 s, the response of a busy peer later", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
@@ -370,13 +413,13 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
       3,
       "another device answers at [::1]:7443, or camera has a new identity",
-      /^; check the address, or pair .*"degu pair"/,
+      /^; if it has a new identity, .*"degu pair" on both devices; otherwise run "degu serve" on camera/,
     ],
     [
       new TlsError("REFUSED_BY_PEER", "why"),
       3,
       "camera does not trust this device any more",
-      /^; pair .*"degu pair"/,
+      /^; run "degu pair" on both devices$/,
     ],
     [
       new TlsError("NOT_TLS", "why", { address: ["::1", 7443] }),
@@ -469,7 +512,7 @@ Deno.test("errors of files are reworded for users", () => {
   const own =
     'camera has an internal problem (status 500): see the output of "degu serve" on camera';
   const onlyNew =
-    'camera only accepts new files ("degu serve --new-only"): existing files stay as they are';
+    "camera only accepts new files (degu serve --new-only): existing files stay as they are";
   const mountedAtPeer = "a disk is mounted there on camera, or another program uses it: " +
     "unmount it, or keep the entry";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>

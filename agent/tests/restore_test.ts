@@ -129,7 +129,7 @@ Deno.test("a wrong --keep is refused", async () => {
     ],
     ["must be a number of days", ["serve", "--inbox", inboxes, "--keep", "0"]],
     ["must be a number of days", ["sync", "camera:", local, "--keep", "1h"]],
-    ['camera keeps earlier versions with "degu serve --keep DAYS"', [
+    ['to keep earlier versions on camera, run "degu serve --keep DAYS" on it', [
       ...["sync", "--keep", "3", local, "camera:"],
     ]],
   ];

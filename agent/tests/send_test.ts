@@ -109,7 +109,7 @@ Deno.test("receive with a wrong line names degu send, and neither degu invite no
   await using machine = await SendMachine.make({ a: "a" });
   for (const stdin of ["", "laptop\n", "A".repeat(70_000)]) {
     const receiver = machine.receive(["-"], { stdin });
-    const output = await assertEnds(receiver, 2, '"degu send" has printed');
+    const output = await assertEnds(receiver, 2, '"degu send" on the other device has printed');
     assert(!output.includes("degu pair"), output);
   }
   const sender = machine.send(["a"]);
@@ -250,7 +250,7 @@ Deno.test("a file resumes when both commands are run again", async () => {
   const receiver = machine.receive([await sender.waitForInvitation()]);
   {
     using _part = onPartWritten(() => receiver.kill("SIGINT"));
-    await assertEnds(receiver, 130, 'run "degu send" and "degu receive" again');
+    await assertEnds(receiver, 130, "run both commands again");
   }
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
@@ -340,7 +340,7 @@ Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an e
   const silentSender = machine.send(["file"]);
   await joinAndLeave(silentSender, 21);
   const expectedMessage =
-    'receiver has disconnected before it had received all files: run "degu send" and "degu receive"';
+    "receiver has disconnected before it had received all files: run both commands again";
   await assertEnds(silentSender, 1, expectedMessage);
 });
 
@@ -437,7 +437,7 @@ Deno.test("a sender can write only below the target: its names are checked", asy
     text = bad;
     await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
     const receiver = machine.receive([invitation.line]);
-    await assertEnds(receiver, 1, 'does not run "degu send"');
+    await assertEnds(receiver, 1, "does not run degu send");
   }
   assertEquals(await listNames(machine.joinPath("out")), []);
 });

@@ -230,7 +230,8 @@ Deno.test("refused clients are reported, in words for users", async () => {
   const first = await agent.waitForMessage("refused: it is another program, such as a browser");
   assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
   await homes.runToFailure("stranger", 3, "camera closed the connection", ["ping", "camera"]);
-  const refusal = 'refused: it is a device that is not paired with this one; "degu pair" pairs';
+  const refusal =
+    'refused: it is a device that is not paired with this one; to pair them, run "degu pair" on';
   await agent.waitForMessage(refusal);
 });
 
@@ -472,7 +473,7 @@ Deno.test("ping reports that another program answers", async () => {
     );
     const remote = ["ping", "camera", "--address", formatAddress(server.address)];
     const expectedMessage =
-      'the pairing with camera works, but another program than "degu serve" answers';
+      "the pairing with camera works, but another program than degu serve answers";
     await homes.runToFailure("viewer", 1, expectedMessage, remote);
     await server.shutdown();
   }

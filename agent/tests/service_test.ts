@@ -247,7 +247,7 @@ Deno.test("degu service neither replaces nor removes a unit that the user has wr
   const path = `${homes.joinPath("bin")}:/bin:/usr/bin`;
   const [install, remove] = await runServiceWithPath(homes, path);
   assertEquals(install!.code, 1);
-  assertStringIncludes(install!.stderr, 'was not written by "degu service install"');
+  assertStringIncludes(install!.stderr, "was not written by degu service install");
   assertEquals(remove!.code, 0, remove!.stderr);
   assertStringIncludes(remove!.stderr, "has not installed any service");
   assertEquals(await Deno.readTextFile(`${units}/degu.service`), "[Unit]\n");

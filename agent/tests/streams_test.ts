@@ -432,7 +432,7 @@ Deno.test("put and get refuse a wrong use of -, before they connect", async () =
     [["put", "-", "camera:"], `${stdin}name the file at the peer, such as camera:NAME`],
     [["put", "-", "other", "camera:"], `${stdin}put it alone; for a file of this name write ./-`],
     [["put", "--move", "-", "camera:a"], `${stdin}leave out --move`],
-    [["put", "camera:a", "-"], "the target comes last: degu put - camera:a"],
+    [["put", "camera:a", "-"], 'the target comes last: "degu put - camera:a"'],
     [["get", "-r", "camera:a", "-"], `${stdout}leave out -r`],
     [["get", "camera:a", "camera:b", "-"], `${stdout}get a single file`],
     [["get", "--json", "camera:a", "-"], `${stdout}leave out --json`],
@@ -635,7 +635,7 @@ Deno.test("on a terminal, put - says how to end the file, and get - draws no bar
     [
       1,
       "degu: error: camera:binary: it is binary, which a terminal can't show: " +
-      "write it to a file with degu get camera:binary ., or add | cat\r\n",
+      'write it to a file with "degu get camera:binary .", or add | cat\r\n',
     ],
   );
 });

@@ -6,6 +6,7 @@ import { parseAddress } from "@degu/degu/base";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { makeDenoCommand, startCommand } from "./commands.ts";
 import { createTempDir } from "./directories.ts";
+import { formatShellCommand } from "@degu/internal/agent/command.ts";
 import { InterruptedError } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
@@ -59,6 +60,8 @@ export interface InProcessOptions {
   readonly terminal?: { readonly columns: number; readonly rows: number };
   /** Whether `NO_COLOR` is set; only of interest on a terminal. */
   readonly noColor?: boolean;
+  /** A `--home` that is removed from printed commands, because it differs from test to test. */
+  readonly hiddenHome?: string;
   /** Called with each text that the program prints. */
   readonly onText?: (to: "stdout" | "stderr", text: string) => void;
 }
@@ -80,7 +83,8 @@ export function startAgentInProcess(
   args: readonly string[],
   options: InProcessOptions = {},
 ): RunningAgent {
-  const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
+  const { stdin = "", terminal, noColor = false, hiddenHome, onText = () => {} } = options;
+  const command = formatShellCommand("degu", "--home", `${hiddenHome}`);
   const isTerminal = () => terminal !== undefined;
   const input = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
   const stdout = new ProgramOutput();
@@ -88,7 +92,8 @@ export function startAgentInProcess(
   const stderr = isTerminal() ? stdout : new ProgramOutput();
   const streamOf = (output: ProgramOutput, name: "stdout" | "stderr") => {
     const writeSync = (bytes: Uint8Array) => {
-      const text = new TextDecoder().decode(bytes);
+      const printedText = new TextDecoder().decode(bytes);
+      const text = printedText.replaceAll(`"${command} `, '"degu ');
       onText(name, text);
       // A terminal begins each line in its first column.
       output.add(isTerminal() ? text.replaceAll("\n", "\r\n") : text);
@@ -268,7 +273,8 @@ export class AgentHomes implements AsyncDisposable {
     args: readonly string[],
     options: InProcessOptions = {},
   ): Promise<AgentResult> {
-    return await runAgentInProcess(["--home", this.joinPath(name), ...args], options);
+    const home = this.joinPath(name);
+    return await runAgentInProcess(["--home", home, ...args], { hiddenHome: home, ...options });
   }
 
   async runToSuccess(name: string, args: readonly string[], stdin = ""): Promise<string> {
@@ -292,9 +298,9 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   start(name: string, args: readonly string[], options: InProcessOptions = {}): RunningAgent {
-    return this.#stack.use(
-      startAgentInProcess(["--home", this.joinPath(name), ...disableSearch(args)], options),
-    );
+    const home = this.joinPath(name);
+    const homeArgs = ["--home", home, ...disableSearch(args)];
+    return this.#stack.use(startAgentInProcess(homeArgs, { hiddenHome: home, ...options }));
   }
 
   /**

@@ -126,7 +126,7 @@ Deno.test(
       const listed = / {2}[12] {2}(one|two|three) [a-z2-7]{8}… at 192\.168\.1\.\d:\d+\r/g;
       for (const screen of shown("several")) {
         assert((screen.match(listed)?.length ?? 0) >= 2, screen);
-        assertStringIncludes(screen, '2 other devices run "degu pair":');
+        assertStringIncludes(screen, "2 other devices run degu pair:");
       }
       const [, , third] = shown("several");
       assert(!third!.includes("it shows this number"), third);
