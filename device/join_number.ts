@@ -68,8 +68,8 @@ const REFUSAL_ERRORS = {
 
 const UNCONFIRMED_ERRORS = {
   "local": [
-    "not confirmed on this device; if the two numbers differ, somebody may be between the devices",
-    ": use the line of the invitation",
+    "not confirmed on this device",
+    ": join again if that was a mistake; if the two numbers differ, an attacker may be between the devices: use the line of the invitation",
   ],
   "remote": [
     "did not confirm: the person there answered no, or the connection ended",

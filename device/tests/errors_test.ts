@@ -144,7 +144,7 @@ const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
     [
       "the user rejects on this device",
       ({ viewer, invitation }) => viewer.joinByNumber(invitation, () => false),
-      /^not confirmed on this device; if the two numbers differ, .*: use the line/,
+      /^not confirmed on this device: join again .*; if the two numbers differ, .*: use the line/,
     ],
     ["the user rejects on the other device", async ({ viewer, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
