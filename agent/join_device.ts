@@ -15,7 +15,7 @@ import { explainDiscoveryProblem } from "./addresses.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import { SEND_SERVICE } from "./shown_invitation.ts";
-import type { NumberPrompt } from "./number_prompt.ts";
+import { MAX_LISTED_DEVICES, type NumberPrompt } from "./number_prompt.ts";
 import { formatId, type Output } from "./output.ts";
 
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
@@ -159,7 +159,10 @@ async function findSender(
   while (senders.length === 0) senders = select(await nearby(device, options));
   const [sender, ...otherSenders] = senders;
   if (otherSenders.length === 0) return sender!;
-  for (const { name, id } of senders) output.ask(`${name} ${formatId(id)}`);
+  const listedSenders = senders.slice(0, MAX_LISTED_DEVICES);
+  for (const { name, id } of listedSenders) output.ask(`${name} ${formatId(id)}`);
+  const moreCount = senders.length - listedSenders.length;
+  if (moreCount > 0) output.ask(`and ${moreCount} more`);
   throw new Failure(
     `${senders.length} devices were found: run "degu receive --from NAME" with the name of one of them, or with the first ` +
       "characters of its id",

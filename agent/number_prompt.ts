@@ -27,6 +27,9 @@ const CTRL_C = "\x03";
 const CTRL_D = "\x04";
 const MAX_ANSWER_LENGTH = 20;
 
+/** Strangers can announce any number of devices. */
+export const MAX_LISTED_DEVICES = 9;
+
 export class NumberPrompt {
   readonly #output: Output;
   #onKey: ((key: string) => void) | null = null;
@@ -90,7 +93,11 @@ export class NumberPrompt {
     return reply !== null && parseYesOrNo(reply, emptyReply) === true;
   }
 
-  /** @param makeList Makes the list, which may change between two answers. */
+  /**
+   * Lets the user choose by the number of a line, or by the beginning of a line.
+   *
+   * @param makeList Makes the list, which may change between two answers.
+   */
   choose<T>(
     makeList: () => ReadonlyMap<T, string>,
     question: string,
@@ -98,18 +105,28 @@ export class NumberPrompt {
   ): Promise<T | null> {
     return this.#listen(async () => {
       for (let isFirst = true;; isFirst = false) {
-        const linesByItem = makeList();
-        for (const [index, line] of [...linesByItem.values()].entries()) {
+        const entries = [...makeList()];
+        const listedEntries = entries.slice(0, MAX_LISTED_DEVICES);
+        for (const [index, [, line]] of listedEntries.entries()) {
           this.#output.ask(`${`${index + 1}`.padStart(3)}  ${line}`);
+        }
+        const moreCount = entries.length - listedEntries.length;
+        if (moreCount > 0) {
+          this.#output.ask(`     and ${moreCount} more: type the beginning of a name`);
         }
         // Ignore what was typed before the list.
         if (isFirst) await ignoreInput(signal);
         this.#output.ask(question);
-        const answer = await this.#readLine(signal);
-        if (answer === null) return null;
-        const chosenItem = [...linesByItem.keys()][Number(answer) - 1];
-        if (/^\d+$/.test(answer) && chosenItem !== undefined) return chosenItem;
-        this.#output.ask(`type a number from 1 to ${linesByItem.size}`);
+        const answer = (await this.#readLine(signal))?.toLowerCase();
+        if (answer === undefined) return null;
+        const [namedEntry, ...otherEntries] = entries.filter(([, line]) =>
+          answer !== "" && line.toLowerCase().startsWith(answer)
+        );
+        const numberedEntry = /^\d+$/.test(answer) ? listedEntries[Number(answer) - 1] : undefined;
+        const chosenEntry = numberedEntry ?? (otherEntries.length === 0 ? namedEntry : undefined);
+        if (chosenEntry !== undefined) return chosenEntry[0];
+        const range = `type a number from 1 to ${listedEntries.length}`;
+        this.#output.ask(`${range}, or the beginning of a single name`);
       }
     });
   }

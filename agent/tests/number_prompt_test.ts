@@ -3,6 +3,9 @@
  */
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/agents.ts";
+import { NumberPrompt } from "@degu/internal/agent/number_prompt.ts";
+import { Output } from "@degu/internal/agent/output.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -443,4 +446,48 @@ Deno.test("a stranger can't scroll the number away: its messages are buffered un
   assertEquals((await two.waitForEnd()).code, 3);
   one.kill("SIGINT");
   await one.waitForEnd();
+});
+
+Deno.test("a choice lists nine devices and the count of the others, which are chosen by the beginning of a name", async (t) => {
+  using _skipping = skipIgnoredInput();
+  const rows: [rule: string, count: number, typed: string[], chosen: number][] = [
+    ["nine are listed", 9, ["9"], 8],
+    ["the tenth has no number", 10, ["10", "0", "", "x9"], 9],
+    ["a name that is not listed", 300, ["x29", "X299"], 299],
+    ["a number, and a name that begins with it", 3, ["2"], 1],
+  ];
+  await testEachRow(t, rows, async (_rule, count, typed, chosen) => {
+    const input = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
+    const keys = input.writable.getWriter();
+    const answers = typed.values();
+    const lines: string[] = [];
+    const writeSync = (bytes: Uint8Array) => {
+      const line = new TextDecoder().decode(bytes);
+      lines.push(line);
+      if (line === "which?\n") {
+        const text = `${answers.next().value}\n`;
+        queueMicrotask(() => keys.write(new TextEncoder().encode(text)));
+      }
+      return bytes.length;
+    };
+    const isTerminal = () => true;
+    const write = (bytes: Uint8Array) => Promise.resolve(writeSync(bytes));
+    const stream = { writeSync, write, isTerminal };
+    const output = new Output({}, {
+      stdin: { readable: input.readable, isTerminal, setRaw: () => {} },
+      stdout: stream,
+      stderr: stream,
+      noColor: true,
+      consoleSize: () => TERMINAL.terminal,
+    });
+    const list = new Map(
+      Array.from({ length: count }, (_, i) => [i, `${i === 2 ? "" : "x"}${i} id`]),
+    );
+    const { signal } = new AbortController();
+    assertEquals(await NumberPrompt.make(output)!.choose(() => list, "which?", signal), chosen);
+    await keys.close();
+    const listedLines = lines.slice(0, lines.indexOf("which?\n"));
+    const more = count > 9 ? [`     and ${count - 9} more: type the beginning of a name\n`] : [];
+    assertEquals(listedLines.slice(9), more);
+  });
 });
