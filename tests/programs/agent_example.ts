@@ -78,7 +78,8 @@ async function choose(agent: RunningAgent, name: string): Promise<void> {
 
 /** Waits for the question about a number, and returns the number. */
 async function waitForNumber(agent: RunningAgent): Promise<string> {
-  return /show (\d{6})\?/.exec(await agent.waitForLine("If so, type this number:"))![1]!;
+  const question = await agent.waitForLine("If so, type this number:");
+  return /show (\d{3} \d{3})\?/.exec(question)![1]!;
 }
 
 // Three devices look for each other, and are killed while the persons choose.
@@ -139,6 +140,8 @@ await move(lamp, "192.168.1.77", "192.168.1.78");
 await waitForGrowth(1_000_000);
 atLamp = await restart(atLamp, lamp);
 const mirrored = await atCamera.waitForLine("mirrored ", 120);
+await atLamp.waitForLine("lamp serves its peers at port 7443");
+await atLamp.waitForLine('camera put [ "');
 const isEqual = async ([name, bytes]: [string, Buffer]) =>
   bytes.equals(await Deno.readFile(`${inbox}/${name}`));
 const copied = {
@@ -163,7 +166,7 @@ const atTwo = stack.use(type(two, "degu pair"));
 const atOne = start(one);
 const question = await atTwo.waitForLine("Type y or yes");
 const number = await waitForNumber(atOne);
-const isSameNumber = question.includes(`${number.slice(0, 3)} ${number.slice(3)}`);
+const isSameNumber = question.includes(number);
 atTwo.writeInput("y\n");
 atOne.writeInput(`${number}\n`);
 await atOne.waitForLine("paired with two");
