@@ -167,7 +167,11 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   const listText = addressTexts.join(", or ");
   const makeFailure = (message: string) => new Failure(message, null, { cause: error });
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
-  const otherText = addressTexts[0]!.replace(/\d+$/, (port) => port === "7444" ? "7445" : "7444");
+  // Not a port of degu in the pages; an invitation uses the next port also.
+  const otherText = addressTexts[0]!.replace(
+    /\d+$/,
+    (port) => /^750[01]$/.test(port) ? "7510" : "7500",
+  );
   const otherPortOption = `--listen ${otherText}`;
   if (error instanceof AddrNotAvailable && addressTexts.some((text) => !text.startsWith("[::]"))) {
     return makeFailure(
@@ -175,8 +179,10 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
     );
   }
   if (error instanceof AddrInUse) {
-    const advice = `If it is another program, use another port, as in ${otherPortOption}`;
-    return makeFailure(`${listText} is in use: does another "degu serve" run? ${advice}`);
+    const problem = `${listText} is in use, perhaps by a running degu serve`;
+    return makeFailure(
+      `${problem}: end that program, or use another port, as in ${otherPortOption}`,
+    );
   }
   const isPrivileged = addresses.some(([, port]) => typeof port === "number" && port < 1024);
   const isWindows = Deno.build.os === "windows";

@@ -27,8 +27,8 @@ export function parseRestoreTime(text: string): Date | string {
   const [, year, month, day, hour, minute = "00", zone] = TIME_PATTERN.exec(text) ?? [];
   if (year === undefined) {
     throw fail(
-      /^\d{4}-\d\d-\d\d$/.test(text)
-        ? `write the hour after the day, as in ${text}T14:00`
+      isPastDay(text)
+        ? `write the hour after the day, as in ${text}T00:00`
         : `must be a day and an hour, as in ${example}`,
     );
   }
@@ -45,6 +45,12 @@ export function parseRestoreTime(text: string): Date | string {
   if (time.getMinutes() > 0) throw fail(`must be a full hour, as in ${example}`);
   if (time.getTime() > Date.now()) throw fail(`must not be in the future, as in ${example}`);
   return time;
+}
+
+function isPastDay(text: string): boolean {
+  const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(text) ?? [];
+  const time = new Date(Number(year), Number(month) - 1, Number(day));
+  return formatLocalTime(time) === `${text}T00:00` && time.getTime() <= Date.now();
 }
 
 /** Formats a local time with its zone, so that it can be copied behind `--at`. */

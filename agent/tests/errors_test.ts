@@ -155,12 +155,12 @@ Deno.test("an address at which listening fails is reported, with an alternative"
     [
       "a port below 1024",
       new PermissionDenied("listen EACCES: permission denied 127.0.0.1:80"),
-      /may not listen at 127\.0\.0\.1:80: ports below 1024 are for root; .*--listen 127\.0\.0\.1:7444$/,
+      /may not listen at 127\.0\.0\.1:80: ports below 1024 are for root; .*--listen 127\.0\.0\.1:7500$/,
     ],
     [
       "in use",
       new Deno.errors.AddrInUse(),
-      /^127\.0\.0\.1:80 is in use: .*--listen 127\.0\.0\.1:7444$/,
+      /^127\.0\.0\.1:80 is in use, perhaps by a running degu serve: .*--listen 127\.0\.0\.1:7500$/,
     ],
     ["not here", new Deno.errors.AddrNotAvailable(), /^127\.0\.0\.1:80 is not an address of this/],
   ];
@@ -169,8 +169,11 @@ Deno.test("an address at which listening fails is reported, with an alternative"
     assert(failure instanceof Failure, rule);
     assertMatch(failure.message, expectedMessage, rule);
   }
-  const failure = toListenFailure([["127.0.0.1", 7444]], new Deno.errors.AddrInUse());
-  assertMatch(`${failure}`, /--listen 127\.0\.0\.1:7445$/);
+  // An invitation uses two ports.
+  for (const port of [7500, 7501]) {
+    const failure = toListenFailure([["127.0.0.1", port]], new Deno.errors.AddrInUse());
+    assertMatch(`${failure}`, /--listen 127\.0\.0\.1:7510$/);
+  }
   // Other errors stay as they are.
   for (const address of [["127.0.0.1", 7443], "/run/x"] as const) {
     const error = new PermissionDenied("no");

@@ -176,7 +176,10 @@ const MOVED = "moved".repeat(20_000);
 /** A day on which each hour exists once, in each zone. */
 const WRONG_TIMES: readonly (readonly [time: string, message: string])[] = [
   ["yesterday", "must be a day and an hour, as in 20"],
-  ["2026-01-31", "write the hour after the day, as in 2026-01-31T14:00"],
+  ["2026-01-31", "write the hour after the day, as in 2026-01-31T00:00"],
+  ["2026-13-01", "must be a day and an hour, as in 20"],
+  ["2026-02-30", "must be a day and an hour, as in 20"],
+  ["2999-01-31", "must be a day and an hour, as in 20"],
   ["2026-01-31T24:30", "exist"],
   ["2026-02-30T14:00", "this local time doesn't exist"],
   ["2999-01-31T14:00", "must not be in the future, as in 20"],
