@@ -359,7 +359,8 @@ export class Device implements AsyncDisposable {
     const remove = () => this.#resources.delete(server);
     const server = new DeviceServer(this.#services, address, app, options, remove);
     this.#resources.add(server);
-    server.serveForever();
+    // `ready` rejects with the same error.
+    server.serveForever().catch(() => {});
     await server.ready;
     return server;
   }

@@ -52,7 +52,6 @@ export class DeviceServer implements AsyncDisposable {
   #record: ServingRecord | null = null;
   #unregistered: Promise<void> | null = null;
   #serveEnded: Promise<void> | null = null;
-  #hasReadyReader = false;
 
   /**
    * Created by {@linkcode Device.prototype.serve}.
@@ -136,7 +135,6 @@ export class DeviceServer implements AsyncDisposable {
 
   /** Resolves when the address is bound and recorded. Rejects if the address can't be bound. */
   get ready(): Promise<void> {
-    this.#hasReadyReader = true;
     return this.#addressRecorded;
   }
 
@@ -151,10 +149,6 @@ export class DeviceServer implements AsyncDisposable {
   async #serve(): Promise<void> {
     try {
       await this.#server.serveForever();
-    } catch (error) {
-      // The reader of `ready` handles the same error.
-      if (this.#hasReadyReader) this.#serveEnded!.catch(() => {});
-      throw error;
     } finally {
       await this.#unregister();
     }
