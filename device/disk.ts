@@ -89,7 +89,6 @@ export class PrivateFile implements Disposable {
   readonly path: string;
   readonly file: Deno.FsFile;
   isKept = false;
-  #isOpen = true;
 
   constructor(path: string) {
     this.path = path;
@@ -102,15 +101,9 @@ export class PrivateFile implements Disposable {
     });
   }
 
-  close(): void {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
-    this.file.close();
-  }
-
   [Symbol.dispose](): void {
     // Not every file system removes an open file.
-    this.close();
+    this.file.close();
     if (this.isKept) return;
     try {
       unlinkSync(this.path);
