@@ -251,16 +251,13 @@ export class PeerStore {
    */
   async recordAnswer(id: string, address: Address, canAdd: boolean): Promise<void> {
     const text = formatAddress(address);
-    const mustChange = ({ addresses }: Peer) => {
-      const index = addresses.findIndex((storedAddress) => formatAddress(storedAddress) === text);
-      return index < 0 ? canAdd : index > 0;
-    };
     await this.#change(async (peers) => {
       const storedPeer = peers.find((peer) => peer.id === id) as StoredPeer | undefined;
-      if (storedPeer === undefined || !mustChange(storedPeer)) return;
+      if (storedPeer === undefined) return;
       const { addresses, foundAddresses = [], name, pairedAt, ca } = storedPeer;
       const otherAddresses = addresses.filter((other) => formatAddress(other) !== text);
       const isNew = otherAddresses.length === addresses.length;
+      if (isNew ? !canAdd : formatAddress(addresses[0]!) === text) return;
       const texts = [text, ...otherAddresses.map(formatAddress)];
       const foundTexts = texts.filter((other) =>
         foundAddresses.includes(other) || isNew && other === text
