@@ -182,9 +182,7 @@ export class Invitation implements AsyncDisposable {
     this.#addressFinder = addressFinder;
     this.#sslctx = buildServerSslctx(services.identity.makeOpenServerConfig());
     const { logger } = services;
-    this.#lineStateMachine = new StateMachine(LINE_TRANSITIONS, "open", (bug) => {
-      logger.error(`invitation: ${bug}`);
-    });
+    this.#lineStateMachine = new StateMachine(LINE_TRANSITIONS, "open", logger);
     const setTlsContext = (sslctx: ServerSslctx) => this.#setTlsContext(sslctx);
     this.#plainPorts = new PlainPorts(
       services,

@@ -28,6 +28,8 @@
  * the number of tries.
  */
 
+import type { Logger } from "@degu/degu/server";
+
 /**
  * The events of `AlwaysAllowed` may happen at any time, so the type requires them in every state.
  */
@@ -83,17 +85,17 @@ export const NUMBER_TRANSITIONS: Transitions<NumberState, NumberEvent, "end"> = 
 
 export class StateMachine<State extends string, Event extends string> {
   readonly #transitions: Transitions<State, Event, never>;
-  readonly #onBug: (bug: Error) => void;
+  readonly #logger: Pick<Logger, "error">;
   #state: State;
 
   constructor(
     transitions: Transitions<State, Event, never>,
     state: State,
-    onBug: (bug: Error) => void,
+    logger: Pick<Logger, "error">,
   ) {
     this.#transitions = transitions;
     this.#state = state;
-    this.#onBug = onBug;
+    this.#logger = logger;
   }
 
   get state(): State {
@@ -107,7 +109,7 @@ export class StateMachine<State extends string, Event extends string> {
         `a bug of Degu, please report it: the event "${event}" is not allowed for a pairing in ` +
           `the state "${this.#state}"`,
       );
-      this.#onBug(bug);
+      this.#logger.error(`invitation: ${bug}`);
       throw bug;
     }
     return this.#state = nextState;

@@ -90,9 +90,7 @@ export class NumberAttempt {
     readonly request: Uint8Array,
     logger: Pick<Logger, "error">,
   ) {
-    this.#stateMachine = new StateMachine(NUMBER_TRANSITIONS, "opened", (bug) => {
-      logger.error(`invitation: ${bug}`);
-    });
+    this.#stateMachine = new StateMachine(NUMBER_TRANSITIONS, "opened", logger);
     this.confirmed.promise.catch(() => {});
   }
 
