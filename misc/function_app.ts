@@ -15,15 +15,8 @@ export async function makeFunctionApp(
 ): Promise<App> {
   const value = explainClosures(await evaluateFunction(source));
   if (args === null) return value as App; // the server checks the app
-  const label = "the function";
-  return explainClosures(await buildApp(value, args, { ...BUILD_WORDS, label })) as App;
+  return explainClosures(await buildApp(value, args, "build")) as App;
 }
-
-/** The words for errors of the argument `build` of a `TempServer`. */
-export const BUILD_WORDS = {
-  argument: "build",
-  advice: "put null before it: start(address, null, app)",
-};
 
 /**
  * Evaluates the source of a function. The names of `@degu/degu` are in its scope, except those that

@@ -11,7 +11,6 @@ import { type Logger, makeSafeLogger } from "../base/app/logger.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { type ModuleExport, parseModuleExport } from "../worker/load_app.ts";
 import { loadWorkerThreads, WorkerThread } from "../worker/worker_thread.ts";
-import { BUILD_WORDS } from "./function_app.ts";
 
 /**
  * A server that runs in a worker until it is closed: for tests, demos and experiments.
@@ -169,7 +168,7 @@ async function startThread(
   await loadWorkerThreads();
   const thread = new WorkerThread("the worker of a TempServer", logger);
   const listen = async () => {
-    await thread.execute({ type: "load", ...app, words: BUILD_WORDS });
+    await thread.execute({ type: "load", ...app });
     const hasLogger = logger !== null;
     return await thread.execute({ type: "listen", address, options, hasLogger, sslconfig });
   };

@@ -1,6 +1,6 @@
 import type { App } from "../base/app/app.ts";
-import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
-import { quote, typeNameOf } from "../internal/quote.ts";
+import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
 
 /** An app, or a function or a class that makes an app, that a worker imports. */
 export interface ModuleExport {
@@ -34,27 +34,16 @@ export async function loadModuleExport({ module, name }: ModuleExport): Promise<
 /**
  * Calls the function or the class that makes an app.
  *
- * @param argument The name of the argument of the program, for errors.
  * @param label The name of the function or the class, for errors.
- * @param advice What to do if the function is the app itself.
  */
 export async function buildApp(
   build: unknown,
   args: readonly unknown[],
-  { argument, label, advice }: { argument: string; label: string; advice: string },
+  label: string,
 ): Promise<App> {
-  if (typeof build !== "function") {
-    throw wrongArgumentError(
-      argument,
-      `${label} must be a function or a class; got ${typeNameOf(build)}`,
-    );
-  }
-  const app = isClass(build) ? Reflect.construct(build, args) : await build(...args);
-  if (!Array.isArray(app)) return app as App; // the caller checks the app
-  throw wrongArgumentError(
-    argument,
-    `${label} returned an array, as an app does, and not an app; if it is the app itself, ${advice}`,
-  );
+  if (typeof build !== "function") throw wrongTypeError(label, "a function or a class", build);
+  // The caller checks the app.
+  return isClass(build) ? Reflect.construct(build, args) : await build(...args);
 }
 
 export function isClass(value: CallableFunction): boolean {

@@ -53,8 +53,6 @@ export type WorkerCommand =
     readonly app: ModuleExport;
     /** The arguments for making the app; `null` if the export is the app itself. */
     readonly args: readonly unknown[] | null;
-    /** The words for errors: the name of the argument of the program, and advice. */
-    readonly words: { readonly argument: string; readonly advice: string };
   }
   | {
     readonly type: "listen";
@@ -215,10 +213,10 @@ runInWorker((port) => {
   const execute = async (command: WorkerCommand): Promise<unknown> => {
     switch (command.type) {
       case "load": {
-        const { args, words } = command;
+        const { args } = command;
         const value = await loadModuleExport(command.app);
         label = `the export "${command.app.name}"`;
-        app = args === null ? value as App : await buildApp(value, args, { ...words, label });
+        app = args === null ? value as App : await buildApp(value, args, label);
         moveListeners();
         return (app as AppObject | undefined)?.isMount;
       }

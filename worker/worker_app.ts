@@ -334,8 +334,7 @@ class AppThread {
 
   async #load(): Promise<boolean | undefined> {
     const { app, args } = this.#settings;
-    const words = { argument: "app", advice: "leave out args" };
-    const isMount = await this.#thread.execute({ type: "load", app, args, words });
+    const isMount = await this.#thread.execute({ type: "load", app, args });
     const listening = { address: null, options: {}, hasLogger: true, sslconfig: null };
     await this.#thread.execute({ type: "listen", ...listening });
     this.isLoaded = true;
