@@ -43,9 +43,6 @@ export interface TempClientPKI extends TempPKI {
   };
 }
 
-/** The first argument of the constructor, which only {@linkcode TempPKI.create} can pass. */
-const CREATE_TOKEN = Symbol("created");
-
 const SERVER_NAMES = ["localhost", "127.0.0.1", "::1"] as const;
 
 const FILE_NAMES = {
@@ -121,12 +118,7 @@ export class TempPKI implements AsyncDisposable {
   readonly #dir: string;
   #removal: Promise<void> | null = null;
 
-  private constructor(created: typeof CREATE_TOKEN, dir: string, clientPki: boolean) {
-    if (created !== CREATE_TOKEN) {
-      throw new TypeError(
-        "a TempPKI is made by TempPKI.create(), which resolves to it, and not by new",
-      );
-    }
+  private constructor(dir: string, clientPki: boolean) {
     this.#dir = dir;
     const server = {
       certFile: join(dir, FILE_NAMES.server),
@@ -211,7 +203,7 @@ export class TempPKI implements AsyncDisposable {
       await Deno.remove(dir, { recursive: true });
       throw error;
     }
-    return new TempPKI(CREATE_TOKEN, dir, clientPki);
+    return new TempPKI(dir, clientPki);
   }
 
   /** Removes the directory and its files; a second call has no effect. */

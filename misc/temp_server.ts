@@ -38,7 +38,7 @@ export class TempServer implements AsyncDisposable {
   readonly #thread: WorkerThread;
 
   private constructor(thread: WorkerThread, address: Address) {
-    registerThread(this, thread);
+    abandonedServers.register(this, thread);
     this.#thread = thread;
     this.address = address;
   }
@@ -114,7 +114,7 @@ export class TempSSLServer implements AsyncDisposable {
   readonly #thread: WorkerThread;
 
   private constructor(thread: WorkerThread, address: Address) {
-    registerThread(this, thread);
+    abandonedServers.register(this, thread);
     this.#thread = thread;
     this.address = address;
   }
@@ -188,14 +188,6 @@ async function startThread(
 
 /** Closes the worker of a server that was garbage-collected before the program closed it. */
 const abandonedServers = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
-
-function registerThread(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
-  if (thread instanceof WorkerThread) return abandonedServers.register(owner, thread);
-  throw new TypeError(
-    "a temporary server is made by TempServer.start() or TempSSLServer.start(), which resolve " +
-      "to it, and not by new",
-  );
-}
 
 function parseTempAddress(target: TempAddress): {
   address: Address;

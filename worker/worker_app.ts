@@ -104,9 +104,6 @@ export class WorkerApp implements AppObject, AsyncDisposable {
   #isClosed = false;
 
   private constructor(start: () => AppThread, thread: AppThread, isMount: boolean | undefined) {
-    if (!(thread instanceof AppThread)) {
-      throw new TypeError("a WorkerApp is made by WorkerApp.start(), which resolves to it");
-    }
     this.#start = start;
     this.#thread = thread;
     this.isMount = isMount;

@@ -29,7 +29,6 @@ import {
   assertMatch,
   assertRejects,
   assertStringIncludes,
-  assertThrows,
 } from "@std/assert";
 
 // Servers in workers: apps, transferred arguments, failures, and closing.
@@ -445,15 +444,4 @@ Deno.test("an app in place of the function that builds it is a TypeError that su
   await assertRejects(start, TypeError, "put null before it: start(address, null, app)");
   const build = (status = 200): AppFunction => () => [status, "OK", {}, null];
   await (await TempServer.start(anywhere, build)).close();
-});
-
-Deno.test("calling new on a temporary server or PKI throws an error that names the right function", () => {
-  const classes = [
-    [TempServer, "TempServer.start()"],
-    [TempSSLServer, "TempSSLServer.start()"],
-    [TempPKI, "TempPKI.create()"],
-  ] as const;
-  for (const [Class, way] of classes) {
-    assertThrows(() => Reflect.construct(Class, [anywhere, null, uselessApp]), TypeError, way);
-  }
 });

@@ -16,7 +16,6 @@ import {
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
-  assertThrows,
 } from "@std/assert";
 import { module, startApp, startBlockingApp } from "./worker_serving.ts";
 import { fromPostedError, toPostedError } from "@degu/internal/worker/worker_port.ts";
@@ -547,9 +546,4 @@ Deno.test("every value that a worker throws becomes an error that describes it, 
     assertInstanceOf(received, Error);
     assertEquals(received.message, message);
   }
-});
-
-Deno.test("a WorkerApp is made by start()", () => {
-  const construct = () => Reflect.construct(WorkerApp, []);
-  assertThrows(construct, TypeError, "a WorkerApp is made by WorkerApp.start()");
 });
