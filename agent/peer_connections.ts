@@ -9,6 +9,7 @@ import {
 import type { Context } from "./command.ts";
 import { reasonOf } from "./explain.ts";
 import { isUnreachable } from "./error_codes.ts";
+import type { Output } from "./output.ts";
 
 /** The number of concurrent calls: while one waits for the disk, another transfers. */
 const MAX_CONCURRENT_CALLS = 4;
@@ -20,11 +21,7 @@ export type OnProgress = (progress?: { readonly done: number }) => void;
 
 const RECONNECT_MILLISECONDS = 2000;
 
-interface PeerConnectionsOptions {
-  readonly retries?: number | undefined;
-  /** Seconds to wait silently for a peer that is offline. */
-  readonly wait?: number | undefined;
-}
+type PeerContext = Pick<Context, "signal" | "options"> & { readonly output: Pick<Output, "note"> };
 
 /** The connections of a command to a peer: its retries, their notes, and `--wait`. */
 export class PeerConnections implements Connector, Disposable {
@@ -33,7 +30,7 @@ export class PeerConnections implements Connector, Disposable {
   /** The connections of all calls, which are all idempotent. */
   readonly #pool = new ConnectionPool(this, { maxConnections: Infinity, repeat: "any" });
   readonly #signal: AbortSignal;
-  readonly #note: (text: string) => void;
+  readonly #output: Pick<Output, "note">;
   readonly #retries: number;
   readonly #waitMilliseconds: number;
   #hasProgress = false;
@@ -46,30 +43,17 @@ export class PeerConnections implements Connector, Disposable {
   #waitingCount = 0;
 
   constructor(
+    { signal, output, options: { wait = 0 } }: PeerContext,
     peer: string,
     client: Connector,
-    signal: AbortSignal,
-    note: (text: string) => void,
-    { retries = DEFAULT_RETRIES, wait = 0 }: PeerConnectionsOptions = {},
+    retries = DEFAULT_RETRIES,
   ) {
     this.peer = peer;
     this.#client = client;
     this.#signal = signal;
-    this.#note = note;
+    this.#output = output;
     this.#retries = retries;
     this.#waitMilliseconds = wait * 1000;
-  }
-
-  static make(
-    { signal, output, options: { wait } }: Context,
-    peer: string,
-    client: Connector,
-    retries?: number,
-  ): PeerConnections {
-    return new PeerConnections(peer, client, signal, (text) => output.note(text), {
-      retries,
-      wait,
-    });
   }
 
   /**
@@ -134,7 +118,7 @@ export class PeerConnections implements Connector, Disposable {
     if (now < this.#nextNoteAt) return;
     this.#nextNoteAt = now + seconds * 1000 / 2;
     const retryText = `trying again in ${seconds} s (${number} of ${this.#retries})`;
-    this.#note(`${reasonOf(error, this.peer)}; ${retryText}`);
+    this.#output.note(`${reasonOf(error, this.peer)}; ${retryText}`);
   }
 
   #onProgress(): void {

@@ -260,7 +260,7 @@ export class RemoteFiles implements Disposable {
     const { signal, output } = context;
     const storedPeer = await findPeer(device, peer);
     const client = await openClient(context, device, storedPeer, hasMaxSilence);
-    const connections = PeerConnections.make(context, storedPeer.name, client, retries);
+    const connections = new PeerConnections(context, storedPeer.name, client, retries);
     if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
     const onInbox = () => output.note(`${peer} shares no directory: this is its inbox`);
     return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);

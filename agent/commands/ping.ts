@@ -28,7 +28,7 @@ export async function ping(context: Context, operand: string): Promise<void> {
     startedAt = performance.now();
     return client.connect(options);
   };
-  using connections = PeerConnections.make(context, peer.name, { connect }, 0);
+  using connections = new PeerConnections(context, peer.name, { connect }, 0);
   using connection = await connections.connect();
   const { name, id, addresses } = (await device.peer(peer.id)) ?? peer;
   const connectedAt = performance.now();

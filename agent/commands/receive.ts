@@ -78,10 +78,9 @@ export async function runReceive(
   const signal = AbortSignal.any([context.signal, stopController.signal]);
   const clientOptions = { connectTimeout: CONNECT_SECONDS, signal };
   const connections = new PeerConnections(
+    { ...context, signal },
     sender.name,
     await device.client(sender, { ...clientOptions, maxSilence: MAX_SILENCE_SECONDS }),
-    signal,
-    (text) => output.note(text),
   );
   const downloadOptions = {
     // Each `degu send` has new keys. Parts are found by this constant name instead.

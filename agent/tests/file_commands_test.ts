@@ -585,12 +585,8 @@ Deno.test("an endless list is an error", async () => {
   const headers = { "content-type": "application/json" };
   await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
   const { signal } = new AbortController();
-  using connections = new PeerConnections(
-    "camera",
-    serving.makeClient(),
-    signal,
-    () => {},
-  );
+  const context = { signal, output: { note: () => {} }, options: {} };
+  using connections = new PeerConnections(context, "camera", serving.makeClient());
   const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
   const problem = '"c:" has more than 500 files and directories: name its subdirectories';
   await assertRejects(list, Failure, problem);

@@ -303,17 +303,13 @@ function setUpCalls(
   const notes: string[] = [];
   const pauses = skipPauses();
   const stop = new AbortController();
-  const connections = new PeerConnections(
-    "camera",
-    serving.makeClient(),
-    stop.signal,
-    (text) => {
-      pauses.note(text);
-      if (notes.push(text) === stopAtNote) stop.abort(new Error("stop"));
-      onNote();
-    },
-    { retries },
-  );
+  const note = (text: string) => {
+    pauses.note(text);
+    if (notes.push(text) === stopAtNote) stop.abort(new Error("stop"));
+    onNote();
+  };
+  const context = { signal: stop.signal, output: { note }, options: {} };
+  const connections = new PeerConnections(context, "camera", serving.makeClient(), retries);
   return {
     serving,
     notes,
@@ -333,10 +329,10 @@ Deno.test("a call is retried after progress, and simultaneous failures are repor
   const { serving, connections, notes } = test;
   const { signal } = new AbortController();
   const client = serving.makeClient();
-  using once = new PeerConnections("camera", client, signal, (text) => notes.push(text), {
-    retries: 0,
-  });
-  using late = new PeerConnections("camera", client, signal, (text) => notes.push(text));
+  const output = { note: (text: string) => void notes.push(text) };
+  const context = { signal, output, options: {} };
+  using once = new PeerConnections(context, "camera", client, 0);
+  using late = new PeerConnections(context, "camera", client);
   for (const each of [connections, once]) await each.call(sendRequest);
   serving.server.close();
   await serving.done;
