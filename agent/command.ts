@@ -150,6 +150,59 @@ export function formatSpaceAdvice(path: string, ...followingWords: readonly stri
     : `quote a name with spaces: ${formatShellCommand(`${path} ${rest}`)}`;
 }
 
+/** Returns a suggestion for a misspelled name, such as "Did you mean desk?", or `null`. */
+export function suggestName(name: string, names: readonly string[]): string | null {
+  if (names.includes(name)) return `Did you mean ${name}?`;
+  const program = new Command().exitOverride().helpCommand(false).configureOutput({
+    writeErr: () => {},
+  });
+  for (const each of names) program.command(each);
+  try {
+    program.parse(["--", name], { from: "user" });
+  } catch (error) {
+    return formatSuggestion(/Did you mean (.*)\?/.exec((error as Error).message)?.[1] ?? "", name);
+  }
+  return null;
+}
+
+/** Options with which less is copied, or more is deleted or replaced. */
+const RISKY_OPTIONS: ReadonlySet<string> = new Set([
+  ...["--delete", "--delete-all", "--dry-run", "--exclude", "--force", "--move", "--new-only"],
+  "--settled",
+]);
+
+/**
+ * Makes a suggestion of words that commander finds similar. Such words may also mean the opposite, as
+ * `--exclude` for `--include`. So a suggested word has the beginning of the typed word, or its letters
+ * in another order, or one letter more or less. A risky option is suggested only for a part of its
+ * name, or with additional letters.
+ *
+ * @param words The words of commander: empty, `--a` or `one of --a, --b`.
+ */
+export function formatSuggestion(words: string, typed: string): string | null {
+  const likelyWords = words.replace("one of ", "").split(", ").filter((word) =>
+    RISKY_OPTIONS.has(word)
+      ? word.startsWith(typed) || typed.startsWith(word)
+      : beginningOf(word) === beginningOf(typed) || sortLetters(word) === sortLetters(typed) ||
+        hasOneLetterMore(word, typed) || hasOneLetterMore(typed, word)
+  );
+  return words === "" || likelyWords.length === 0
+    ? null
+    : `Did you mean ${likelyWords.join(" or ")}?`;
+}
+
+function beginningOf(word: string): string {
+  return word.slice(0, word.startsWith("--") ? 4 : 2);
+}
+
+function sortLetters(word: string): string {
+  return [...word].sort().join("");
+}
+
+function hasOneLetterMore(longerWord: string, word: string): boolean {
+  return [...longerWord].some((_letter, i, letters) => letters.toSpliced(i, 1).join("") === word);
+}
+
 // ───────────────────────── the values of options
 
 /** Shells don't expand this path in `--inbox=~/Inbox`. */

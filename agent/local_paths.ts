@@ -286,9 +286,9 @@ export async function makeMissingSourceFailure(
   }
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
-  const spaceHint = path.startsWith(" ")
-    ? "write no space before the name, unless the name begins with it"
-    : null;
+  const spaceHint = path === path.trim()
+    ? null
+    : "write no space before or after the name, unless it is a part of the name";
   const hint = isLink
     ? "name another file"
     : spaceHint ?? findWildcardHint(path) ?? findBackslashHint(path) ??

@@ -6,11 +6,15 @@ const COPY_COMMANDS = ["get", "put", "sync", "send", "receive"];
 
 const ADVICE: readonly (readonly [flags: string, commands: readonly string[], advice: string])[] = [
   [
-    "-a --archive -p -t",
+    "-a --archive -p -t --times --perms",
     COPY_COMMANDS,
     "leave it out, because times and permission bits are always kept",
   ],
-  ["-z --compress", COPY_COMMANDS, "leave it out, because data is sent without compression"],
+  [
+    "-z --compress -C --bwlimit --limit-rate",
+    COPY_COMMANDS,
+    "leave it out, because data is sent without compression and without a limit of the rate",
+  ],
   [
     "-P --progress --partial --stats",
     COPY_COMMANDS,
@@ -21,12 +25,13 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     ["sync", "send", "receive"],
     "leave it out, because directories are copied with all their contents",
   ],
-  ["-c", ["sync"], "write --checksum"],
-  ["-c --checksum", COPY_COMMANDS, "leave it out, because each copy is verified by its digest"],
-  ["--bwlimit --limit-rate", COPY_COMMANDS, "degu can't limit the bandwidth"],
-  ["-e -i", COPY_COMMANDS, 'degu uses no ssh: run "degu pair" on both devices'],
-  ["--port", COPY_COMMANDS, "write --address HOST:PORT"],
-  ["-o -O --output", ["get", "receive"], "write the target as the last argument"],
+  [
+    "-c --checksum --continue --resume",
+    COPY_COMMANDS,
+    "leave it out, because each copy is verified by its digest, and an interrupted copy continues; to compare files by digest, write degu sync --checksum",
+  ],
+  ["-e -i --rsh --identity", COPY_COMMANDS, 'degu uses no ssh: run "degu pair" on both devices'],
+  ["-o -O --output --out", ["get", "receive"], "write the target as the last argument"],
   [
     "-n --dry-run",
     ["get", "put", "send", "rm"],
@@ -43,41 +48,73 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     ["sync"],
     'from a peer write --keep DAYS; to a peer, "degu serve --keep DAYS" on it',
   ],
+  [
+    "-u --update --mirror --ignore-existing --no-clobber",
+    ["get", "put", "sync"],
+    "leave it out: get and put replace a different file only with --force; sync replaces each one, and --dry-run lists them first",
+  ],
   ["-w --watch", ["sync"], "write --every SECONDS"],
   ["--remove-source-files", ["sync", "put"], "write --move"],
-  ["-f", ["get", "put", "receive"], "write --force"],
+  ["-f --overwrite", ["get", "put", "receive"], "write --force to replace different files"],
   [
     "-f --force -i --interactive",
     ["rm"],
     'leave it out, because degu rm never asks; "degu ls --inbox PEER:" lists the files first',
   ],
-  ["-a --all -R -r --recursive", ["ls"], "all names of one directory are listed"],
   [
-    "--readonly --read-only -p --port",
-    ["serve"],
-    "peers can only read the share; for a port, write --listen 0.0.0.0:PORT",
+    "-a --all -R -r --recursive --sort -t -S -1",
+    ["ls"],
+    "leave it out: all names of one directory are listed, sorted by name",
   ],
+  ["--readonly --read-only", ["serve"], "leave it out, because peers can only read the share"],
+  [
+    "--code --pin --password",
+    ["pair", "invite", "join", "send", "receive"],
+    "both devices show a number, which you compare; without a terminal, degu invite and degu send print a line",
+  ],
+  ["--for --expires --timeout --ttl", ["invite", "send"], "write --seconds SECONDS"],
 ];
 
-function findAdvice(flag: string, commandName: string): string | null {
-  const [, , advice = null] =
+function findAdvice(flag: string, command: Command): string | null {
+  const [, , advice] =
     ADVICE.find(([flags, commands]) =>
-      flags.split(" ").includes(flag) && commands.includes(commandName)
+      flags.split(" ").includes(flag) && commands.includes(command.name())
     ) ?? [];
-  return advice;
+  if (advice !== undefined) return advice;
+  const hasOption = (name: string) => command.options.some(({ long }) => long === name);
+  if (/^(?:-p|--port)$/.test(flag)) {
+    if (hasOption("--listen")) return "write --listen 0.0.0.0:PORT";
+    if (hasOption("--address")) return "write --address HOST:PORT";
+  }
+  // Such as -R for -r. The description says what the option does.
+  const otherCase = listOptions(command).find(({ short }) =>
+    flag.length === 2 && short?.toLowerCase() === flag.toLowerCase()
+  );
+  return otherCase === undefined
+    ? null
+    : `${otherCase.short} is ${otherCase.long}: ${otherCase.description}`;
+}
+
+function listOptions({ options, parent }: Command) {
+  return [...options, ...parent?.options ?? []];
 }
 
 /** Returns the problem and the advice for an option such as `-avz`; `null` without advice. */
 export function describeForeignOption(option: string, command: Command): string | null {
-  const [name = ""] = option.split("=");
+  const [name = "", value] = option.split("=");
+  const isSwitch = listOptions(command).some(({ long }) => long === name);
+  if (value !== undefined && isSwitch) {
+    return `${name} takes no value: with ${name} it is on, and without it, off`;
+  }
   const flags = /^-[A-Za-z]+$/.test(name)
     ? [...name.slice(1)].map((letter) => `-${letter}`)
     : [name];
-  const knownOptions = [...command.options, ...command.parent?.options ?? []];
-  const unknownFlags = flags.filter((flag) => !knownOptions.some(({ short }) => short === flag));
+  const unknownFlags = flags.filter((flag) =>
+    !listOptions(command).some(({ short }) => short === flag)
+  );
   const problems = new Set<string>();
   for (const flag of unknownFlags) {
-    const advice = findAdvice(flag, command.name());
+    const advice = findAdvice(flag, command);
     if (advice === null) return null;
     problems.add(`unknown option '${flag}': ${advice}`);
   }

@@ -1,10 +1,9 @@
-import { Command } from "commander";
 import { type Address, BodyError, parseHost, type Response } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
 import { find, isDiscoveryPermitted } from "@degu/device/discovery";
 import { isReachableByOthers } from "./addresses.ts";
-import type { Context } from "./command.ts";
+import { type Context, suggestName } from "./command.ts";
 import { describeMissingAddress } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { makeLogger } from "./open_device.ts";
@@ -56,24 +55,10 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
     ? "leave out the colon"
     : peerName.includes(":")
     ? "it is a path: write only the name of the peer, before the colon"
-    : suggestName(peerName, peerNames) ?? '"degu peers" lists all peers';
+    : suggestName(peerName.replace(/\.\w+$/, ""), peerNames) ?? '"degu peers" lists all peers';
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });
-}
-
-/** Returns what commander also suggests for a misspelled command, such as "Did you mean desk?". */
-function suggestName(name: string, names: readonly string[]): string | null {
-  const program = new Command().exitOverride().helpCommand(false).configureOutput({
-    writeErr: () => {},
-  });
-  for (const each of names) program.command(each);
-  try {
-    program.parse(["--", name], { from: "user" });
-  } catch (error) {
-    return /Did you mean .*\?/.exec((error as Error).message)?.[0] ?? null;
-  }
-  return null;
 }
 
 export function isAddress(text: string): boolean {

@@ -5,7 +5,9 @@ import {
   type Context,
   formatShellCommand,
   formatSpaceAdvice,
+  formatSuggestion,
   type Run,
+  suggestName,
 } from "./command.ts";
 import { addCommands } from "./command_line.ts";
 import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failure.ts";
@@ -37,8 +39,8 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["trust add connect scan discover", "Did you mean pair?"],
   ["login config setup", 'no account or configuration is needed: run "degu pair" on both devices'],
   ["unpair revoke block ban logout", "Did you mean forget?"],
-  ["device devices", "Did you mean peers?"],
-  ["status", "Did you mean ping or peers?"],
+  ["whoami hostname name", "Did you mean id?"],
+  ["device devices status", "Did you mean peers or ping?"],
   ["install uninstall", "Did you mean service?"],
   ["version", "Did you mean --version?"],
   ["perms permission", "Did you mean permissions?"],
@@ -246,28 +248,22 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     const unknownName = command.args.at(-1);
     if (unknownName !== undefined) {
       // commander suggests nothing for the operand of help.
-      const similarNames = command.commands.map((each) => each.name()).filter((name) =>
-        beginningOf(name) === beginningOf(unknownName) && name.length === unknownName.length
-      );
-      const suggestion = similarNames.length === 0
-        ? null
-        : `unknown command '${unknownName}' (Did you mean ${similarNames.join(" or ")}?)`;
-      return describeUnknownCommand(unknownName, command, suggestion);
+      const names = command.commands.map((each) => each.name());
+      return describeUnknownCommand(unknownName, command, suggestName(unknownName, names));
     }
     return takesAnyCommand(command)
       ? `a command is missing${formatHelpAdvice(command)}`
       : `a command is missing: ${listSubcommands(command).join(" or ")}`;
   }
-  const messageLine = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
-    /\.$/,
-    "",
-  );
+  const [, problem = "", suggestions = ""] =
+    /^error: (.*?)(?:\n\(Did you mean (.*)\?\))?$/s.exec(message) ?? [];
+  const messageLine = problem.replace(/\.$/, "");
   const [firstQuoted = "", secondQuoted = ""] = Array.from(
     messageLine.matchAll(/'(.*?)'/gs),
     ([, text = ""]) => text,
   );
   const [option = ""] = firstQuoted.split(" ");
-  const hasSuggestion = isLikelySuggestion(messageLine, firstQuoted);
+  const suggestion = formatSuggestion(suggestions, firstQuoted);
   switch (code) {
     case "commander.missingArgument":
       return describeMissingArgument(firstQuoted, command);
@@ -316,7 +312,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.conflictingOption":
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
     case "commander.unknownCommand":
-      return describeUnknownCommand(firstQuoted, command, hasSuggestion ? messageLine : null);
+      return describeUnknownCommand(firstQuoted, command, suggestion);
     case "commander.unknownOption": {
       const { parent, commands } = command;
       const isOfCommand = parent === null &&
@@ -327,17 +323,16 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       if (isOfCommand && isAlone && firstQuoted === "-v") {
         return `${messageLine}; write --version, or -v after a command`;
       }
-      const withoutSuggestion = messageLine.replace(/ \(Did you mean .*\)$/, "");
-      if (isOfCommand) return `${withoutSuggestion}; write it after the command`;
+      if (isOfCommand) return `${messageLine}; write it after the command`;
       // Neither a long option nor letters, such as -O or -xvf.
       const mayBeFile = !/^--[a-z\d-]+(?:=|$)|^-[A-Za-z]{1,3}$/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
       return describeForeignOption(firstQuoted, command) ??
-        (hasSuggestion
-          ? messageLine
+        (suggestion !== null
+          ? `${messageLine} (${suggestion})`
           : mayBeFile
-          ? `${withoutSuggestion}; to name a file, write ./ before it`
-          : `${withoutSuggestion}${formatHelpAdvice(command)}`);
+          ? `${messageLine}; to name a file, write ./ before it`
+          : `${messageLine}${formatHelpAdvice(command)}`);
     }
   }
   return messageLine.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
@@ -359,23 +354,10 @@ function describeUnknownCommand(
   if (command.name() === "permissions" && name === "service") {
     return `unknown command 'service' ("degu service install --print" prints its permissions)`;
   }
-  if (suggestion !== null) return suggestion;
+  if (suggestion !== null) return `unknown command '${name}' (${suggestion})`;
   return command.args.some((argument) => /^[^/:]+:/.test(argument))
     ? `unknown command '${name}'; for files of a peer, run degu get, put, sync, ls or rm`
     : `unknown command '${name}'${formatHelpAdvice(command)}`;
-}
-
-/**
- * Returns true if a message suggests words that begin as what was typed does: a misspelling. Other
- * words may mean the opposite, such as `--exclude` for `--include`.
- */
-function isLikelySuggestion(message: string, typed: string): boolean {
-  const [, words] = / \(Did you mean (?:one of )?(.*)\?\)$/.exec(message) ?? [];
-  return words?.split(", ").every((word) => beginningOf(word) === beginningOf(typed)) ?? false;
-}
-
-function beginningOf(word: string): string {
-  return word.slice(0, word.startsWith("--") ? 4 : 2);
 }
 
 /** Advice for operands that are a peer and a path, or the words of one path. */

@@ -52,8 +52,16 @@ export function checkPeerHasColon(operand: string, path: string): void {
 /** For example `~`, `~/x` and `~anna/x`. */
 const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
 
-/** Parses operands that are all paths on other devices. */
-export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
+export function hasEnding(path: string): boolean {
+  return /\.\w+$/.test(path);
+}
+
+/**
+ * Parses operands that are all paths on other devices.
+ *
+ * @param hasTarget True if another operand follows on the command line.
+ */
+export function parseRemotePaths(operands: readonly string[], hasTarget = false): RemotePath[] {
   const index = operands.findIndex((operand) => !isRemotePath(operand));
   const isSplit = index > 0;
   const [first = "", second] = operands;
@@ -62,8 +70,15 @@ export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
   }
   if (!isSplit) return operands.map((operand) => parseRemotePath(operand, false));
   const [path, word] = operands.slice(index - 1, index + 1) as [string, string];
+  const peer = path.slice(0, path.indexOf(":"));
+  // After an ending, such as .txt, the next word is no part of the name.
+  const advice = [
+    ...hasTarget ? ["only the last argument is the target"] : [],
+    ...hasEnding(path) ? [] : [formatSpaceAdvice(path, word)],
+    ...path.endsWith(":") ? [] : [`for another path on ${peer}, write ${peer}:${word}`],
+  ];
   throw new Failure(
-    `${JSON.stringify(word)} is not a path on another device: ${formatSpaceAdvice(path, word)}`,
+    `${JSON.stringify(word)} is not a path on another device: ${advice.join("; ")}`,
     "USAGE",
   );
 }

@@ -14,6 +14,7 @@ import {
   checkPeerHasColon,
   findColonAdvice,
   findLeadingSlashNote,
+  hasEnding,
   isRemotePath,
   parseRemotePath,
   parseRemotePaths,
@@ -48,7 +49,7 @@ export async function runGet(
   if (source !== undefined && hasTarget && paths.length === 2) {
     checkPeerHasColon(source, lastOperand);
   }
-  const sources = parseRemotePaths(sourceOperands);
+  const sources = parseRemotePaths(sourceOperands, hasTarget);
   if (!hasTarget && !recursive && sources.length > 1 && sources.at(-1)!.names.length === 0) {
     throw new Failure(
       `${
@@ -78,8 +79,7 @@ export async function runGet(
   const target = await findTarget(
     hasTarget ? toLocalPath(lastOperand) : ".",
     !isSingleSource,
-    // After an ending, such as .txt, the next word is no part of the name.
-    /\.\w+$/.test(lastSourceOperand) ? null : spaceAdvice,
+    hasEnding(lastSourceOperand) ? null : spaceAdvice,
   );
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);

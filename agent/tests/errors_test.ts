@@ -192,11 +192,14 @@ Deno.test("a port without an address is an error that names the addresses to use
 Deno.test("an unknown command suggests a similar one", async (t) => {
   const rows: [typed: string, meant: string | null][] = [
     ["sycn", "sync"],
+    ["sl", "ls"],
+    ["erve", "serve"],
     ["toString", null],
     // Words of other programs.
     ["scp", "put or get"],
     ["perms", "permissions"],
     ["unpair", "forget"],
+    ["whoami", "id"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentInProcess([typed]);
@@ -212,8 +215,10 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     const { stderr } = await runAgentInProcess(args);
     assertStringIncludes(stderr, 'run "degu restore" on that peer)\n');
   }
-  const help = await runAgentInProcess(["help", "sycn"]);
-  assertStringIncludes(help.stderr, "unknown command 'sycn' (Did you mean sync?)\n");
+  for (const [typed, meant] of [["sycn", "sync"], ["puts", "put"]]) {
+    const { stderr } = await runAgentInProcess(["help", typed!]);
+    assertStringIncludes(stderr, `unknown command '${typed}' (Did you mean ${meant}?)\n`);
+  }
   const repeated = await runAgentInProcess(["permissions", "degu", "serve"]);
   assertStringIncludes(repeated.stderr, "write degu once\n");
   const { stderr } = await runAgentInProcess(["lst", "camera:"]);
