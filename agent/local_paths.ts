@@ -10,7 +10,7 @@ import {
   replaceBackslashes,
   resolve,
 } from "./paths.ts";
-import { formatShellCommand } from "./command.ts";
+import { formatShellCommand } from "./shell_command.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 

@@ -1,7 +1,7 @@
 /** Output of the program: results go to stdout, everything else to stderr. */
 
 import { printable } from "@degu/degu/base";
-import { formatShellCommand } from "./command.ts";
+import { formatShellCommand } from "./shell_command.ts";
 import { OutputClosedError, type Stream, writeToStdout, writeToStream } from "./output_stream.ts";
 
 export { OutputClosedError };
@@ -195,8 +195,8 @@ function isDumbTerminal(): boolean {
 }
 
 /**
- * Adds the `--home` of this command line to the commands in a message, so that they can be copied. A
- * command in quotes is for this device, unless the next words name another device, as in
+ * Adds the `--home` of this command line to the commands in a message, so that they can be copied.
+ * A command in quotes is for this device, unless the next words name another device, as in
  * `run "degu serve" on desk`.
  */
 function addHome(text: string, home: string | undefined): string {

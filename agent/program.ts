@@ -3,12 +3,11 @@ import {
   AgentCommand,
   type CommonOptions,
   type Context,
-  formatShellCommand,
-  formatSpaceAdvice,
   formatSuggestion,
   type Run,
   suggestName,
 } from "./command.ts";
+import { formatShellCommand, formatSpaceAdvice } from "./shell_command.ts";
 import { addCommands } from "./command_line.ts";
 import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failure.ts";
 import { describeForeignOption } from "./option_advice.ts";

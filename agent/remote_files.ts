@@ -7,7 +7,8 @@ import {
   listDirectory,
   TransferError,
 } from "@degu/files/client";
-import { type Context, formatSpaceAdvice } from "./command.ts";
+import type { Context } from "./command.ts";
+import { formatSpaceAdvice } from "./shell_command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";

@@ -1,7 +1,8 @@
 import { basename } from "node:path";
 import { download, upload } from "@degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
-import { type Context, formatShellCommand, STDIO } from "./command.ts";
+import { type Context, STDIO } from "./command.ts";
+import { formatShellCommand } from "./shell_command.ts";
 import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";

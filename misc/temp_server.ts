@@ -9,6 +9,7 @@ import {
 import { awaitUntilAborted } from "../internal/pause.ts";
 import { type Logger, makeSafeLogger } from "../base/app/logger.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
+import type { makeFunctionApp } from "./function_app.ts";
 import { type ModuleExport, parseModuleExport } from "../worker/load_app.ts";
 import { loadWorkerThreads, WorkerThread } from "../worker/worker_thread.ts";
 
@@ -243,7 +244,8 @@ function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
 function describeExport(label: string, value: unknown, args: AppSource["args"]): AppSource {
   if (typeof value === "function") {
     const module = new URL("./function_app.ts", import.meta.url).href;
-    return { app: { module, name: "makeFunctionApp" }, args: [readSource(label, value), args] };
+    const sentArgs: Parameters<typeof makeFunctionApp> = [readSource(label, value), args];
+    return { app: { module, name: "makeFunctionApp" }, args: sentArgs };
   }
   const app = parseModuleExport(label, value);
   if (app !== null) return { app, args };

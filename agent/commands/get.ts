@@ -1,11 +1,6 @@
 import { resolve } from "../paths.ts";
-import {
-  checkSettled,
-  type Context,
-  formatShellCommand,
-  formatSpaceAdvice,
-  STDIO,
-} from "../command.ts";
+import { checkSettled, type Context, STDIO } from "../command.ts";
+import { formatShellCommand, formatSpaceAdvice } from "../shell_command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";

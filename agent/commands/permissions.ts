@@ -3,13 +3,8 @@ import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { parseInvitation } from "@degu/device";
 import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../addresses.ts";
-import {
-  type CommonOptions,
-  type Context,
-  DEFAULT_INBOX,
-  formatShellCommand,
-  STDIO,
-} from "../command.ts";
+import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../command.ts";
+import { formatShellCommand } from "../shell_command.ts";
 import { Failure } from "../failure.ts";
 import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import {

@@ -1,12 +1,7 @@
 import { basename, dirname } from "node:path";
 import { upload } from "@degu/files/client";
-import {
-  checkSettled,
-  type Context,
-  formatShellCommand,
-  formatSpaceAdvice,
-  STDIO,
-} from "../command.ts";
+import { checkSettled, type Context, STDIO } from "../command.ts";
+import { formatShellCommand, formatSpaceAdvice } from "../shell_command.ts";
 import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";

@@ -1,6 +1,7 @@
 import { basename, dirname } from "node:path";
 import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/files";
-import { type Context, formatShellCommand } from "../command.ts";
+import type { Context } from "../command.ts";
+import { formatShellCommand } from "../shell_command.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { isInbox } from "../inbox.ts";

@@ -12,7 +12,8 @@ import {
   listen,
   listUsableAddresses,
 } from "../addresses.ts";
-import { type Context, formatShellCommand } from "../command.ts";
+import type { Context } from "../command.ts";
+import { formatShellCommand } from "../shell_command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { formatBytes, type Output } from "../output.ts";
 import { makeRewordingLogger, type PeerRequest } from "../explain.ts";

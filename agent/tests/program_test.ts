@@ -11,7 +11,7 @@ import {
   parseInvitationAddress,
   parseListenAddress,
 } from "@degu/internal/agent/addresses.ts";
-import { formatShellCommand } from "@degu/internal/agent/command.ts";
+import { formatShellCommand } from "@degu/internal/agent/shell_command.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { explain, reasonOf } from "@degu/internal/agent/explain.ts";

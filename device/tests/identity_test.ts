@@ -517,7 +517,8 @@ Deno.test("replacePrivateFile replaces a file; if it fails, the old file stays a
 Deno.test("an error of writing a private file names the file, and the file is removed", async () => {
   await using dir = await createTempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
-  const fail = () => Promise.reject(new Error("No space left on device"));
+  const fail = () =>
+    Promise.reject(Object.assign(new Error("No space left on device"), { code: "ENOSPC" }));
   using _full = patch(Deno.FsFile.prototype, "write", () => fail);
   const message = (failingPath: string) => `No space left on device: write '${failingPath}'`;
   const replacing = () => replacePrivateFile(path, "secret", temporary);

@@ -6,7 +6,7 @@ import { parseAddress } from "@degu/degu/base";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { makeDenoCommand, startCommand } from "./commands.ts";
 import { createTempDir } from "./directories.ts";
-import { formatShellCommand } from "@degu/internal/agent/command.ts";
+import { formatShellCommand } from "@degu/internal/agent/shell_command.ts";
 import { InterruptedError } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
