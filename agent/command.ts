@@ -157,10 +157,10 @@ const RISKY_OPTIONS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Makes a suggestion of words that commander finds similar. Such words may also mean the opposite, as
- * `--exclude` for `--include`. So a suggested word has the beginning of the typed word, or its letters
- * in another order, or one letter more or less. A risky option is suggested only for a part of its
- * name, or with additional letters.
+ * Makes a suggestion of words that commander finds similar. Such words may also mean the opposite,
+ * as `--exclude` for `--include`. So a suggested word has the beginning of the typed word, or its
+ * letters in another order, or one letter more or less. A risky option is suggested only for a part
+ * of its name, or with additional letters.
  *
  * @param words The words of commander: empty, `--a` or `one of --a, --b`.
  */

@@ -223,8 +223,8 @@ Deno.test("only the default logger prints", async () => {
 
 /** The modules that search the messages of errors, and whose messages these are. */
 const SEARCHED_MESSAGES = {
+  "agent/command.ts": "commander",
   "agent/explain.ts": "Deno",
-  "agent/peer_client.ts": "commander",
   "files/transfer/download.ts": "Deno",
   "internal/caught_errors.ts": "Deno and Node",
   "net/tls/errors.ts": "Node",
