@@ -27,10 +27,6 @@ export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
-export async function listNames(path: string): Promise<string[]> {
-  return await ignoreNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
-}
-
 /** Deno's replacement for bytes that are not UTF-8. */
 export const REPLACEMENT_CHARACTER = "\ufffd";
 
@@ -168,26 +164,12 @@ export function createDirectory(path: string): void {
   }
 }
 
-export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
-  await ignoreNotFound(Deno.remove(path, options));
-}
-
 export function removeIfPresentSync(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
     if (fileErrorCodeOf(error) !== "ENOENT") throw error;
   }
-}
-
-/**
- * Removes a file or directory, and ignores a failure: the caller has a more important result or
- * error, and what remains is removed later.
- *
- * @param options Pass `recursive` only for a path that no other program uses.
- */
-export async function removeIfPossible(path: string, options?: Deno.RemoveOptions): Promise<void> {
-  await removeIfPresent(path, options).catch(() => {});
 }
 
 /**
@@ -385,38 +367,25 @@ const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBU
 /** The codes of errors of `link` after which a rename would also fail. */
 const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
-/** Has no effect on Windows, which can't open directories. */
-export async function syncDirectory(path: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  // Without O_DIRECTORY, opening a FIFO in place of the directory would wait for a writer.
-  await syncOpened(path, constants.O_RDONLY | constants.O_DIRECTORY);
-}
-
-async function syncOpened(path: string, flags: number): Promise<void> {
-  const entry = await open(path, flags);
-  try {
-    await entry.sync();
-  } catch (error) {
-    throw withPath(error, "fsync", path);
-  } finally {
-    await entry.close();
-  }
-}
-
 /** Many file systems can't sync a directory, and have different codes for this. */
 const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set([
   ...["EACCES", "ELOOP", "EINVAL"],
   ...["EPERM", "EROFS", "EBADF", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"],
 ]);
 
-/** Syncs a directory, or a file such as a log. */
+/**
+ * Syncs a directory, or a file such as a log. Has no effect on Windows, which can't open
+ * directories.
+ */
 export async function syncIfPossible(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   try {
     // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    await syncOpened(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    await using entry = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    await entry.sync();
   } catch (error) {
-    if (!isMissingPathError(error) && !IGNORED_SYNC_CODES.has(fileErrorCodeOf(error))) throw error;
+    if (isMissingPathError(error) || IGNORED_SYNC_CODES.has(fileErrorCodeOf(error))) return;
+    throw withPath(error, "fsync", path);
   }
 }
 

@@ -22,7 +22,7 @@ import {
   setMode,
   setOpenFileModified,
 } from "./files.ts";
-import { isFileAtPath, lstatOrNull, removeIfPresent, removeIfPresentSync } from "./names.ts";
+import { ignoreNotFound, isFileAtPath, lstatOrNull, removeIfPresentSync } from "./names.ts";
 import { fileErrorCodeOf, withPath } from "@degu/degu/internal";
 import { findHoles } from "./holes.ts";
 import type { SpaceReservation } from "./space.ts";
@@ -123,7 +123,7 @@ export class TemporaryFile implements Disposable {
       const isNew = existingInfo === null || !existingInfo.isFile ||
         (existingInfo.nlink ?? 1) > 1 ||
         probeOwner !== undefined && existingInfo.uid !== probeOwner();
-      if (existingInfo !== null && isNew) await removeIfPresent(path);
+      if (existingInfo !== null && isNew) await ignoreNotFound(Deno.remove(path));
       const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };
       let temporaryFile: TemporaryFile;
       try {
