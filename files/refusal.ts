@@ -114,11 +114,9 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
-  if (error instanceof MountPointError) {
-    return new Refusal(403, error.message, makeReasonHeader("mount-point"), { cause: error });
-  }
-  if (error instanceof UnsupportedDiskError) {
-    return new Refusal(403, error.message, {}, { cause: error });
+  if (error instanceof MountPointError || error instanceof UnsupportedDiskError) {
+    const headers = makeReasonHeader(findSystemReason(error));
+    return new Refusal(403, error.message, headers, { cause: error });
   }
   const code = `${fileErrorCodeOf(error)}`;
   // A rename between two mounts of one file system fails, although both have the same device.

@@ -24,10 +24,6 @@ export function join(...paths: string[]): string {
   return replaceBackslashes(path.join(...paths));
 }
 
-export function normalize(text: string): string {
-  return replaceBackslashes(path.normalize(text));
-}
-
 export function resolve(...paths: string[]): string {
   return replaceBackslashes(path.resolve(...paths));
 }

@@ -173,13 +173,7 @@ export class DigestCache {
   }
 
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
-    return this.find(file) ??
-      await this.#compute(
-        file,
-        file.size,
-        (firstStats, lastStats) => !isUnchanged(firstStats, lastStats),
-        signal,
-      );
+    return this.find(file) ?? await this.#compute(file, file.size, false, signal);
   }
 
   async computePrefix(
@@ -189,9 +183,7 @@ export class DigestCache {
   ): Promise<string | null> {
     if (length > file.size) return null;
     const cachedDigest = length === file.size ? this.find(file) : null;
-    const hasChanged = (before: FileStats, after: FileStats) =>
-      isOverwritten(before, after, file.path);
-    return cachedDigest ?? await this.#compute(file, length, hasChanged, signal);
+    return cachedDigest ?? await this.#compute(file, length, true, signal);
   }
 
   /**
@@ -229,17 +221,18 @@ export class DigestCache {
   async #compute(
     file: OpenFile,
     length: number,
-    hasChanged: (before: FileStats, after: FileStats) => boolean,
+    mayGrow: boolean,
     signal?: AbortSignal,
   ): Promise<string | null> {
     const tooShortError = new Error();
     try {
-      const { handle, stats } = file;
+      const { handle, stats, path } = file;
       const hash = await this.hashPrefix(handle, stats, length, () => tooShortError, signal);
       const currentStats = statOpenFile(handle.fd);
-      if (hasChanged(file.stats, currentStats)) return null;
+      const isSame = isUnchanged(stats, currentStats);
+      if (!isSame && !(mayGrow && !isOverwritten(stats, currentStats, path))) return null;
       const digest = hash.digest("hex");
-      if (length === file.size && isUnchanged(file.stats, currentStats)) this.add(file, digest);
+      if (isSame && length === file.size) this.add(file, digest);
       return digest;
     } catch (error) {
       if (error === tooShortError) return null;
