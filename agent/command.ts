@@ -116,7 +116,7 @@ export class AgentCommand extends Command {
       .option(
         "--listen <address>",
         "an address to listen on; can be repeated (default: every address, with free ports)",
-        makeAddressListParser(parseInvitationAddress),
+        makeListParser(parseInvitationAddress, MAX_INVITATION_ADDRESSES),
       )
       .addPairingOptions();
   }
@@ -130,7 +130,7 @@ export class AgentCommand extends Command {
       .option(
         "--serving <address>",
         'an address at which the other device can connect to this device later; can be repeated (default: the addresses of "degu serve")',
-        makeAddressListParser(parseConnectAddress),
+        makeListParser(parseConnectAddress, MAX_INVITATION_ADDRESSES),
       );
   }
 }
@@ -203,12 +203,13 @@ export const RESERVED_DIRECTORY = ".degu-files";
 
 const MAX_INVITATION_ADDRESSES = 6;
 
-function makeAddressListParser<T>(
+export function makeListParser<T>(
   parse: (text: string) => T,
+  maxAddresses = Infinity,
 ): (text: string, previous?: T[]) => T[] {
   return (text, previous = []) => {
-    if (previous.length < MAX_INVITATION_ADDRESSES) return [...previous, parse(text)];
-    throw new InvalidArgumentError(`must be at most ${MAX_INVITATION_ADDRESSES} addresses`);
+    if (previous.length < maxAddresses) return [...previous, parse(text)];
+    throw new InvalidArgumentError(`must be at most ${maxAddresses} addresses`);
   };
 }
 

@@ -9,6 +9,7 @@ import {
   AgentCommand,
   DEFAULT_INBOX,
   IGNORE_FILE,
+  makeListParser,
   parseKeep,
   parseSeconds,
   type Run,
@@ -600,12 +601,6 @@ function parseEvery(text: string): number {
   const seconds = parseSeconds(text);
   if (seconds > 0) return seconds;
   throw new InvalidArgumentError("must be more than 0 seconds");
-}
-
-function makeListParser<T>(
-  parse: (text: string) => T,
-): (text: string, previous?: T[]) => T[] {
-  return (text, previous = []) => [...previous, parse(text)];
 }
 
 function parseNameOrId(text: string): string {
