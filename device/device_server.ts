@@ -14,7 +14,6 @@ import { checkObject, makeSafeLogger, readApp, wrongArgumentError } from "@degu/
 import { identifyDevice } from "./identity/authority.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_file.ts";
-import type { PeerStore } from "./peer_store.ts";
 import { setPeerOf } from "./per_peer.ts";
 import type { ServingRecord } from "./serving_records.ts";
 import type { TrustedPeer } from "./trust_signals.ts";
@@ -236,9 +235,11 @@ function wrapForPeers(
         logger.info(`${session}: ${problem}`, { kind: "refusal", who: `${session}` });
         return false;
       }
-      const identity = new PeerOfSession(trustedPeer, peers);
+      const { peer: knownPeer, signal } = trustedPeer;
+      const findPeer = () => peers.current.find(({ id }) => id === knownPeer.id) ?? knownPeer;
+      const identity = identifyPeer(trustedPeer, findPeer);
+      setPeerOf(session, { findPeer, signal });
       // The end of the trust then ends the session even during the `onConnect` of the app.
-      setPeerOf(session, identity);
       session.addIdentity(identity);
       const decision = onConnect === null || await onConnect(session, sock);
       if (typeof decision === "boolean") return decision && identity;
@@ -254,44 +255,22 @@ function wrapForPeers(
   };
 }
 
-class PeerOfSession implements PeerIdentity {
-  readonly #trustedPeer: TrustedPeer;
-  readonly #peers: PeerStore;
-  readonly signal: AbortSignal;
-
-  constructor(trustedPeer: TrustedPeer, peers: PeerStore) {
-    this.#trustedPeer = trustedPeer;
-    this.#peers = peers;
-    this.signal = trustedPeer.signal;
-  }
-
-  get peer(): Peer {
-    const { peer } = this.#trustedPeer;
-    return this.#peers.current.find(({ id }) => id === peer.id) ?? peer;
-  }
-
-  get user(): string {
-    return this.peer.name;
-  }
-
-  async isTrusted(): Promise<boolean> {
-    try {
-      return await this.#trustedPeer.confirm();
-    } catch (cause) {
-      throw new UnknownTrustError(`the peer's trust can't be read: ${cause}`, { cause });
-    }
-  }
+function identifyPeer({ signal, confirm }: TrustedPeer, findPeer: () => Peer): PeerIdentity {
+  return {
+    signal,
+    get user() {
+      return findPeer().name;
+    },
+    isTrusted: () =>
+      confirm().catch((cause) => {
+        throw unknownTrustError(cause);
+      }),
+  };
 }
 
-/** The error of a device that can't read whether it trusts a peer. */
-class UnknownTrustError extends ResponseError {
-  override readonly name = "UnknownTrustError";
-
-  constructor(message: string, { cause }: ErrorOptions) {
-    super([503, "Service Unavailable", {}, null]);
-    this.message = message;
-    this.cause = cause;
-    // Remove the stack, because the reason is the system, and not a bug.
-    this.stack = `${this.name}: ${message}`;
-  }
+function unknownTrustError(cause: unknown): ResponseError {
+  const error = new ResponseError([503, "Service Unavailable", {}, null]);
+  const [name, message] = ["UnknownTrustError", `the peer's trust can't be read: ${cause}`];
+  // Without a stack, because the reason is the system, and not a bug.
+  return Object.assign(error, { name, message, cause, stack: `${name}: ${message}` });
 }

@@ -4,8 +4,8 @@ import { checkFunction, readApp, wrongTypeError } from "@degu/degu/internal";
 import type { Peer } from "./peer_file.ts";
 
 interface PeerOfSession {
-  /** The peer as last read from the disk. */
-  readonly peer: Peer;
+  /** Returns the peer as last read from the disk. */
+  readonly findPeer: () => Peer;
   /** Aborted at the end of the trust. */
   readonly signal?: AbortSignal;
 }
@@ -39,7 +39,7 @@ export function peerOf(session: Session): Peer {
       "a session of a DeviceServer, not of another server, or of TempDevices.peerSession()";
     throw wrongTypeError("session", expected, session);
   }
-  return peerOfSession.peer;
+  return peerOfSession.findPeer();
 }
 
 interface PeerApp {

@@ -113,7 +113,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
     const session = mkSession({ logName: name, user: peer.name });
-    setPeerOf(session, { peer });
+    setPeerOf(session, { findPeer: () => peer });
     return session;
   }
 

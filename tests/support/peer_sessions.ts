@@ -12,7 +12,7 @@ import { createHash } from "node:crypto";
 export function makePeerSession(peer: Peer | string): Session {
   const storedPeer = typeof peer === "string" ? makePeer(peer) : peer;
   const session = mkSession({ user: storedPeer.name });
-  setPeerOf(session, { peer: storedPeer });
+  setPeerOf(session, { findPeer: () => storedPeer });
   return session;
 }
 
