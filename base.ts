@@ -54,7 +54,7 @@ export {
   LengthEncoderStream,
 } from "./base/body/body_framing.ts";
 export { linesOf, makeLineBody } from "./base/body/lines.ts";
-export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { CommonHeaders, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method, type MethodWithBody } from "./base/wire/method.ts";
 export { Response } from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress, parseHostAddress } from "./base/address.ts";

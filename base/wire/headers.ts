@@ -48,13 +48,38 @@ import {
 } from "./character_tables.ts";
 
 /**
+ * The common headers of {@linkcode HeadersToSend}, by which a type check refuses a name with
+ * capitals. The name of any other header is checked when it is sent.
+ */
+// deno-fmt-ignore
+export type CommonHeaders<
+  Name extends string =
+    | "Accept" | "Accept-Encoding" | "Accept-Language" | "Accept-Ranges"
+    | "Access-Control-Allow-Headers" | "Access-Control-Allow-Methods"
+    | "Access-Control-Allow-Origin" | "Allow" | "Authorization" | "Cache-Control" | "Connection"
+    | "Content-Disposition" | "Content-Encoding" | "Content-Language" | "Content-Security-Policy"
+    | "Content-Type" | "Cookie" | "Date" | "ETag" | "Expires" | "Host" | "If-Match"
+    | "If-Modified-Since" | "If-None-Match" | "If-Range" | "If-Unmodified-Since"
+    | "Last-Modified" | "Link" | "Location" | "Origin" | "Referer" | "Retry-After" | "Server"
+    | "Strict-Transport-Security" | "Transfer-Encoding" | "User-Agent" | "Vary"
+    | "WWW-Authenticate" | "X-Content-Type-Options" | "X-Forwarded-For" | "X-Forwarded-Host"
+    | "X-Forwarded-Proto" | "X-Frame-Options" | "X-Request-Id",
+> =
+  & { [N in Lowercase<Name>]?: string | readonly string[] | undefined }
+  & {
+    [N in Name | "Content-Length" | "Content-Range" | "Range" | "Set-Cookie"]?:
+      | "error: write the name in lower case"
+      | undefined;
+  };
+
+/**
  * Headers by lower-case name, to be sent: a plain object, such as {@linkcode ReceivedHeaders}.
  * Every header is a string, except `content-length`, `range` and `content-range`. In a response, a
  * list of strings is sent in a line for each, unless the header can occur only once. A header that
  * is `undefined` is left out. The characters U+0080 to U+00FF are sent as one byte
  * each, as `fetch` sends them.
  */
-export interface HeadersToSend {
+export interface HeadersToSend extends CommonHeaders {
   /** Any header. */
   [name: string]:
     | string

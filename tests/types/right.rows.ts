@@ -84,6 +84,8 @@ const all: HeadersToSend[] = [
   flag ? { etag: "a" } : {},
   Object.freeze({ a: "b" }),
   Object.fromEntries(new Headers({ a: "b" })),
+  {} as Record<string, string>,
+  {} as Record<string, string | number | undefined>,
   JSON.parse("{}"),
   request.headers.etag === undefined ? {} : { etag: request.headers.etag },
 ];

@@ -106,9 +106,25 @@ a copy of a request by its fields | is missing the following properties from typ
   // Headers, bodies, and other arguments.
 
   ...parseWrongPrograms(`
-an upper-case name of a header of a client | RangeError: write it in lower case: "user-agent"
+an upper-case name of a header of a client | '"error: write the name in lower case"'
 - new Client(server.address, { headers: { "User-Agent": "camera" } });
 + new Client(server.address, { headers: { "user-agent": "camera" } });
+
+an upper-case name of a header of a request | '"error: write the name in lower case"'
+- client.put("/", { "Content-Type": "text/plain" }, "hello");
++ client.put("/", { "content-type": "text/plain" }, "hello");
+
+an upper-case name of a header of a response | '"error: write the name in lower case"'
+- const show: App = () => [200, "OK", { "Content-Type": "text/plain" }, "hello"];
++ const show: App = () => [200, "OK", { "content-type": "text/plain" }, "hello"];
+
+an upper-case name of a header of reply | '"error: write the name in lower case"'
+- reply(201, null, { ...request.headers, Location: "/lamp" });
++ reply(201, null, { ...request.headers, location: "/lamp" });
+
+an upper-case name of an own header | RangeError: write it in lower case: "x-lamp"
+- new Client(server.address, { headers: { "X-Lamp": "on" } });
++ new Client(server.address, { headers: { "x-lamp": "on" } });
 
 a received header by a name with capitals | Property 'startsWith' does not exist on type 'never'
 - response.headers["Content-Type"]?.startsWith("text/");
