@@ -111,10 +111,13 @@ export class Response<B extends BodyOut = BodyIn> {
    * `SyntaxError`. First check the status, for example with {@linkcode expectOk}: the body of an
    * error is seldom JSON.
    *
+   * The result is `unknown`, unlike the `any` of `fetch`, because a server can send any value: check
+   * it. `json<Lamp>()` has the type without a check, like `as Lamp`.
+   *
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.json}.
    */
-  async json(options?: { maxBytes?: number | undefined }): Promise<unknown> {
+  async json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
     const label = `the body of the response ${this.status} ${quote(this.reason)}`;
     return parseJson(await this.text(options), label, "; check the status first, as by expectOk()");
   }
@@ -485,7 +488,8 @@ export class Request {
   /**
    * Reads the data of the body, and parses it as JSON. In other respects, this method works like
    * {@linkcode Request.prototype.bytes}. If the app doesn't catch the `SyntaxError`, the response
-   * is `400 Bad Request`.
+   * is `400 Bad Request`. The result is `unknown`, because a client can send any value: check it.
+   * `json<Lamp>()` has the type without a check.
    *
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON in UTF-8, or the body is empty or `null`; else as
@@ -506,7 +510,7 @@ export class Request {
    * }
    * ```
    */
-  async json(options?: { maxBytes?: number | undefined }): Promise<unknown> {
+  async json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
     const bytes = await this.bytes(options);
     try {
       return JSON.parse(decodeText(bytes));

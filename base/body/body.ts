@@ -208,11 +208,14 @@ export abstract class ReadableBody extends MessageBody {
   /**
    * Reads the remaining data, up to a limit, and parses it as JSON.
    *
+   * The result is `unknown`, because a peer can send any value: check it, for example by the
+   * validator of a schema. `json<Lamp>()` has the type without a check, like `as Lamp`.
+   *
    * @param options The limit: `maxBytes`, 0 to 16777216 bytes, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON; else as
    * {@linkcode ReadableBody.prototype.text} does.
    */
-  async json(options?: { maxBytes?: number | undefined }): Promise<unknown> {
+  async json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
     return parseJson(await this.text(options), "the body");
   }
 
@@ -226,7 +229,7 @@ export abstract class ReadableBody extends MessageBody {
  * @param label The name of the message in errors.
  * @param advice What to do if the text isn't JSON.
  */
-export function parseJson(text: string, label: string, advice = ""): unknown {
+export function parseJson<T>(text: string, label: string, advice = ""): T {
   try {
     return JSON.parse(text);
   } catch (cause) {

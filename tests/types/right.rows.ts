@@ -99,6 +99,12 @@ for (const headers of all) {
   const tuple: ResponseTuple = [200, "OK", headers, null];
 }
 `,
+  "JSON with a type and without one": `
+const lamp: { on: boolean } = await request.json<{ on: boolean }>({ maxBytes: 99 });
+const isOn = (await response.body?.json<{ on?: boolean }>())?.on ?? false;
+const parsed: unknown = await response.json();
+json({ lamp, isOn, parsed });
+`,
   "received headers": `
 const name: string = JSON.parse('"content-type"');
 const value: string | undefined = request.headers[name];

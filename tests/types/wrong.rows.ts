@@ -98,6 +98,10 @@ a value of a request without a check | 'unknown' is not assignable to type 'stri
 - const name: string = request.store.get("user");
 + const name = String(request.store.get("user") ?? "nobody");
 
+a JSON body without a check | 'unknown' is not assignable to type '{ on: boolean; }'
+- const lamp: { on: boolean } = await response.json();
++ const lamp: { on: boolean } = await response.json<{ on: boolean }>();
+
 a copy of a request by its fields | is missing the following properties from type 'Request'
 - wrapApp(app, (next, request) => next({ ...request, headers: {} }));
 + wrapApp(app, (next, request) => next(request.with({ headers: {} })));
