@@ -35,7 +35,7 @@ import {
   isUnixAddress,
   type ScopedAddress,
 } from "./base/address.ts";
-import { type Session, SessionCore, sessionCoreOf } from "./base/app/session.ts";
+import { type Session, sessionCoreOf } from "./base/app/session.ts";
 import { checkBoolean, checkOptions } from "./internal/checks.ts";
 import { keepTimerRunning } from "./net/transport/deadline.ts";
 import { type Exchange, makeExchangeReporter } from "./base/app/exchange_recorder.ts";
@@ -120,7 +120,6 @@ export class Server implements AsyncDisposable {
   readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
   readonly #context: ServerContext;
-  readonly #maxRequestsPerConnection: number;
   readonly #slots: Slots<AcceptedConnection, ServerConnection>;
   readonly #ownLogger: Disposable | null;
   readonly #startedAt = performance.now();
@@ -177,7 +176,6 @@ export class Server implements AsyncDisposable {
       onSlot: (connection) => this.#serveConnection(connection),
       onRefuse: (connection, cause) => this.#refuseConnection(connection, cause),
     });
-    this.#maxRequestsPerConnection = maxRequests;
     const ownLogger = givenLogger === undefined ? standardLogger() : null;
     const logger = makeSafeLogger(ownLogger ?? givenLogger!);
     this.#ownLogger = ownLogger;
@@ -191,6 +189,7 @@ export class Server implements AsyncDisposable {
       lingeringConnections: new Set(),
       reportExchange: makeExchangeReporter(onExchange, logger),
       unframedNull,
+      maxRequests,
       hosts: canonicalizeHosts(hosts),
       isStopping: false,
     };
@@ -359,16 +358,7 @@ export class Server implements AsyncDisposable {
   }
 
   #serveConnection(acceptedConnection: AcceptedConnection): void {
-    const { name, address, peerKey, socket, isPeerTrusted } = acceptedConnection;
-    const certificate = socket.peerCertificate ?? null;
-    const session = new SessionCore(name, address, this.#maxRequestsPerConnection, certificate);
-    const connection = new ServerConnection(
-      this.#context,
-      socket,
-      session,
-      isPeerTrusted,
-      peerKey,
-    );
+    const connection = new ServerConnection(this.#context, acceptedConnection);
     this.#hasServedConnection = true;
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);

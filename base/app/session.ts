@@ -143,6 +143,10 @@ export class SessionCore {
     this.message ??= message;
   }
 
+  get isAborted(): boolean {
+    return this.#makeAbortReason !== null;
+  }
+
   abort(makeReason: () => unknown): void {
     if (this.#makeAbortReason !== null) return;
     this.#makeAbortReason = makeReason;

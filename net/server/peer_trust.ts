@@ -1,6 +1,4 @@
-import type { Session } from "../../base/app/session.ts";
-import type { SafeLogger } from "../../base/app/logger.ts";
-import { makeRefusalEnd } from "./session_end.ts";
+import { makeRefusalEnd, type SessionEndRecorder } from "./session_end.ts";
 
 const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
 const ANONYMOUS_REASON =
@@ -11,8 +9,7 @@ export const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_
 
 /** What a server's connection knows about the trust of its peer. */
 export class PeerTrust {
-  readonly #session: Session;
-  readonly #logger: SafeLogger;
+  readonly #endRecorder: SessionEndRecorder;
   #isAnonymousLogged = false;
   /** Why the current response is the last one; `null` if the peer is trusted. */
   distrustReason: string | null = null;
@@ -22,26 +19,21 @@ export class PeerTrust {
    */
   connectError: unknown = null;
 
-  constructor(session: Session, logger: SafeLogger) {
-    this.#session = session;
-    this.#logger = logger;
+  constructor(endRecorder: SessionEndRecorder) {
+    this.#endRecorder = endRecorder;
   }
 
   /** Returns whether the session must end. */
   onDistrust(trust: "untrusted" | "anonymous" | "unknown"): boolean {
     if (trust === "anonymous") {
-      if (!this.#isAnonymousLogged) this.log(ANONYMOUS_REASON);
+      if (!this.#isAnonymousLogged) this.#endRecorder.log(makeRefusalEnd(ANONYMOUS_REASON));
       this.#isAnonymousLogged = true;
       return false;
     }
     if (this.distrustReason !== null) return false;
     this.distrustReason = trust === "unknown" ? UNKNOWN_TRUST_REASON : DISTRUST_REASON;
-    this.log(`${this.distrustReason}; the session ends after its current response`);
+    const logLine = `${this.distrustReason}; the session ends after its current response`;
+    this.#endRecorder.log(makeRefusalEnd(logLine));
     return true;
-  }
-
-  log(text: string): void {
-    const who = `${this.#session}`;
-    this.#logger.info(`${who}: ${text}`, { kind: "refusal", who });
   }
 }

@@ -1,33 +1,85 @@
-import type { OutgoingResponse } from "../../base/app/app_result.ts";
-import type { Request } from "../../base/app/message.ts";
-import type { BodyIn } from "../../base/body/body.ts";
+import { api } from "../../base/app/app.ts";
+import {
+  cancelAppResult,
+  type OutgoingResponse,
+  parseAppResult,
+  unsentHeadBodyError,
+} from "../../base/app/app_result.ts";
+import { ExchangeRecorder, type ExchangeReporter } from "../../base/app/exchange_recorder.ts";
+import { Request, RequestCore } from "../../base/app/message.ts";
+import type { Session } from "../../base/app/session.ts";
+import { type BodyIn, cancelQuietly, isWritableBody, readerOf } from "../../base/body/body.ts";
+import type { BodyOutcome } from "../../base/body/body_reader.ts";
+import { cancelUnusedBody, determineSentFraming } from "../../base/body/sent_body.ts";
+import { BodyError } from "../../base/errors.ts";
+import { isBrokenFramingError } from "../../base/wire/error_responses.ts";
+import {
+  copyRepeatedLines,
+  expectsContinue,
+  type Framing,
+  hasConnectionClose,
+  type HeadersToSend,
+} from "../../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import type { Method } from "../../base/wire/method.ts";
-import type { ExchangeRecorder } from "../../base/app/exchange_recorder.ts";
-import type { SessionEnd } from "./session_end.ts";
-import type { UnframedBody } from "./unframed_body.ts";
+import { formatResponsePreamble, type RequestPreamble } from "../../base/wire/preamble.ts";
+import { invalidTransitionError } from "../transport/client_exchange.ts";
+import { makeIncomingBody } from "../transport/incoming_body.ts";
+import type { Transport } from "../transport/transport.ts";
+import {
+  describeConnectionFailure,
+  makeEndAfter,
+  makeUnreadBodyEnd,
+  type SessionEnd,
+} from "./session_end.ts";
+import { UnframedBody } from "./unframed_body.ts";
 
-/** One exchange at the server: a request, whose body may end later, and its response. */
+/** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
+const MAX_COLLECTED_BYTES = 65536;
+const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
+
+/**
+ * What the server knows about the body of the request:
+ *
+ * - `"unread"`: bytes of the body may follow.
+ * - `"read"`: the app has read the body to its end, or there is none.
+ * - `"broken"`: the client has broken the framing of the body before a byte of the response was
+ *   sent. The response is sent, and is the last one.
+ */
+type RequestPhase = "unread" | "read" | "broken";
+
+/**
+ * What the server knows about the response, which is valid in each phase but the first, so that
+ * only the source of its body can fail:
+ *
+ * - `"awaited"`: the app has not returned a response yet, or the response was not checked yet.
+ * - `"collecting"`: its body is read for a client of HTTP/1.0. It is `"awaited"` again afterward.
+ * - `"sending"`: it is being sent.
+ * - `"streaming"`: it is being sent with a body of unknown length.
+ * - `"sent"`: it was sent.
+ */
+type ResponsePhase = "awaited" | "collecting" | "sending" | "streaming" | "sent";
+
+/**
+ * One exchange at the server: a request, whose body may end later, and its response. An event of
+ * the response that is out of order is a bug of this package.
+ */
 export class ServerExchange {
   readonly request: Request;
   /** The method and the body of the request, which the app may change in its `Request`. */
   readonly method: Method;
   readonly body: BodyIn;
-  readonly isCloseRequested: boolean;
   readonly isHttp10: boolean;
   readonly recorder: ExchangeRecorder | null;
-  isBodyUnread: boolean;
-  /**
-   * The error with which the client broke the framing of the body before a byte of the response was
-   * sent. The response is sent, and is the last one.
-   */
+  readonly #transport: Transport;
+  readonly #isCloseRequested: boolean;
+  #requestPhase: RequestPhase;
+  #responsePhase: ResponsePhase = "awaited";
+  /** The error of a `"broken"` body. */
   bodyError: unknown = null;
   appResult: unknown = undefined;
-  /** The response that is being sent. It was validated, so only its body source can fail. */
-  response: OutgoingResponse | null = null;
   /** The end of the session, if the response has `connection: close`. */
   announcedEnd: SessionEnd | null = null;
-  /** Whether a body of unknown length is being sent. */
-  isStreaming = false;
   /**
    * The body for a client of HTTP/1.0, while it is collected or sent. It is sent without a framing
    * header: the end of the connection is its end.
@@ -35,18 +87,208 @@ export class ServerExchange {
   unframedBody: UnframedBody | null = null;
 
   constructor(
-    request: Request,
-    body: BodyIn,
-    isCloseRequested: boolean,
-    isHttp10: boolean,
-    recorder: ExchangeRecorder | null,
+    { method, uri, headers, path, query, framing, isHttp10 }: RequestPreamble,
+    transport: Transport,
+    session: Session,
+    reportExchange: ExchangeReporter | null,
   ) {
-    this.request = request;
-    this.method = request.method;
-    this.body = body;
-    this.isBodyUnread = body !== null;
-    this.isCloseRequested = isCloseRequested;
+    this.#transport = transport;
+    this.method = method;
+    this.body = framing === null ? null : this.#makeBody(framing);
     this.isHttp10 = isHttp10;
-    this.recorder = recorder;
+    // Read the header before the app, which may change the headers.
+    this.#isCloseRequested = isHttp10 || hasConnectionClose(headers);
+    this.#requestPhase = this.body === null ? "read" : "unread";
+    this.request = new Request(
+      new RequestCore(session),
+      method,
+      uri,
+      headers,
+      this.body,
+      [],
+      path,
+      query,
+    );
+    this.recorder = reportExchange && new ExchangeRecorder(reportExchange, session, this.request);
+    const isContinueExpected = this.body !== null && !isHttp10 && expectsContinue(headers);
+    transport.startResponse(this.recorder, isContinueExpected);
   }
+
+  /** Not a part of the constructor, where the closure would cost an allocation without a body. */
+  #makeBody(framing: Framing): BodyIn {
+    const onBodyEnd = (outcome: BodyOutcome, error: unknown) => this.#endBody(outcome, error);
+    return makeIncomingBody(api, this.#transport, onBodyEnd, "request", framing);
+  }
+
+  #endBody(outcome: BodyOutcome, error: unknown): void {
+    const { isClosed, sendState, deadline } = this.#transport;
+    if (outcome === "consumed") {
+      this.#requestPhase = "read";
+    } else if (outcome === "canceled") {
+      // No read waits for the rest of the body. An error response may still be sent.
+      deadline.stopWait();
+    } else if (!isClosed && sendState === "nothing" && isBrokenFramingError(error)) {
+      // The framing is broken, but the socket works: an error response can still be sent.
+      this.#requestPhase = "broken";
+      this.bodyError = error;
+    } else {
+      this.#transport.close(error);
+    }
+  }
+
+  get isBodyUnread(): boolean {
+    return this.#requestPhase === "unread";
+  }
+
+  get isStreaming(): boolean {
+    return this.#responsePhase === "collecting" || this.#responsePhase === "streaming";
+  }
+
+  get hasValidResponse(): boolean {
+    return this.#responsePhase !== "awaited";
+  }
+
+  /** The valid response. */
+  get response(): OutgoingResponse {
+    // The value is checked before the first phase ends.
+    return this.appResult as OutgoingResponse;
+  }
+
+  /** Whether the body of the response reads the body of the request. */
+  get isReadingRequest(): boolean {
+    return this.isBodyUnread && this.body!.used && this.hasValidResponse &&
+      isWritableBody(this.response.body);
+  }
+
+  /**
+   * Reports whether the app has responded while it still writes the body of the request, for
+   * example to another server. The session then continues after this body. An error status refuses
+   * the body.
+   */
+  isRelayed({ status }: OutgoingResponse): boolean {
+    return this.isBodyUnread && status < 400 && readerOf(this.body!).isBeingWritten;
+  }
+
+  #advance(from: ResponsePhase, to: ResponsePhase): void {
+    if (this.#responsePhase !== from) throw invalidTransitionError(to, this.#responsePhase);
+    this.#responsePhase = to;
+  }
+
+  /**
+   * Removes the chunks of a response to HTTP/1.0: a body that ends soon gets a length, and a longer
+   * one ends with the connection.
+   *
+   * @returns Whether the body must be collected first.
+   */
+  removeChunks(): boolean {
+    const response = this.appResult = parseAppResult(this.appResult);
+    const { status, reason, body } = response;
+    const { "transfer-encoding": coding, ...otherHeaders } = response.headers;
+    const headers = copyRepeatedLines(response.headers, otherHeaders);
+    const isHead = this.method === "HEAD";
+    const hasChunks = isWritableBody(body) && body.chunked;
+    // The headers announce the body of a response to GET (RFC 9110 §9.3.2).
+    const announcesChunks = body === null && coding !== undefined && (isHead || status === 304);
+    if (!hasChunks && !announcesChunks) return false;
+    // Refuse each response that couldn't be sent to a client of HTTP/1.1.
+    const framing = determineSentFraming(this.method, status, response.headers, body);
+    const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
+    formatResponsePreamble(buffer, status, reason, response.headers, framing, "response.", null);
+    if (hasChunks && !isHead) {
+      this.appResult = { ...response, headers };
+      this.unframedBody = new UnframedBody(body, MAX_COLLECTED_BYTES);
+      this.#advance("awaited", "collecting");
+      return true;
+    }
+    this.appResult = { ...response, headers, body: null };
+    if (hasChunks) cancelUnusedBody(body, unsentHeadBodyError());
+    return false;
+  }
+
+  async collectBody(): Promise<void> {
+    const body = await this.unframedBody!.collect();
+    this.appResult = { ...this.response, body };
+    this.#advance("collecting", "awaited");
+    if (body !== null) this.unframedBody = null;
+  }
+
+  /** @param connectionEnd Why the response is the last one, unless this exchange has a reason. */
+  beginResponse(unframedNull: boolean, connectionEnd: SessionEnd | null): Promise<number | void> {
+    const { method, body } = this;
+    const transport = this.#transport;
+    // If the response can't be sent, its body is canceled.
+    const response = this.appResult = parseAppResult(this.appResult);
+    const { status, reason, headers } = response;
+    if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
+    const isUnframed = this.unframedBody !== null;
+    const framing = isUnframed
+      ? undefined
+      : determineSentFraming(method, status, headers, response.body, unframedNull);
+    // A writable body, such as the body of a proxy's response, may read the request's body while
+    // the response is sent.
+    const mayReadRequest = body !== null &&
+      (this.isRelayed(response) || isWritableBody(response.body) && !readerOf(body).isStopped);
+    this.announcedEnd = this.findSessionEnd(response, mayReadRequest) ?? connectionEnd;
+    if (body !== null && response.body === body) transport.sendAwaitedContinue();
+    const closeHeader = this.announcedEnd === null ? null : makeCloseHeader(headers);
+    const buffer = transport.beginMessage();
+    const length = formatResponsePreamble(
+      buffer,
+      status,
+      reason,
+      headers,
+      framing,
+      "response.",
+      closeHeader,
+    );
+    transport.endPreamble(buffer, length);
+    this.recorder?.startResponse(status, length);
+    const isHead = method === "HEAD";
+    const writePromise = transport.beginSend(length, isHead ? null : response.body, framing);
+    const isStreaming = isUnframed || !isHead && framing === "chunked";
+    this.#advance("awaited", isStreaming ? "streaming" : "sending");
+    if (isHead) cancelUnusedBody(response.body, unsentHeadBodyError());
+    return writePromise;
+  }
+
+  endResponse(): void {
+    this.#advance(this.isStreaming ? "streaming" : "sending", "sent");
+  }
+
+  /** Returns why this exchange is the last one of its session; `null` if it has no reason. */
+  findSessionEnd(response: OutgoingResponse, mayReadRequest = false): SessionEnd | null {
+    const { status, headers } = response;
+    if (this.bodyError !== null) return describeConnectionFailure(this.bodyError);
+    if (!mayReadRequest && this.isBodyUnread) return makeUnreadBodyEnd(status);
+    // Clients stop sending at an error status (RFC 9112 §9.5).
+    if (mayReadRequest && status >= 400) {
+      return makeEndAfter(
+        `a response with status ${status} to a request that was not yet received`,
+      );
+    }
+    const isResponseLast = hasConnectionClose(headers);
+    if (!isResponseLast && !this.#isCloseRequested) return null;
+    const closeHeaderOwner = isResponseLast ? "response" : "request";
+    return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
+  }
+
+  /** Cancels a body of unknown length, whose source may wait forever. */
+  cancelStream(reason: unknown): void {
+    if (!this.isStreaming) return;
+    cancelQuietly(this.response.body, reason);
+    this.unframedBody?.cancel(reason);
+  }
+
+  cancelResponse(reason: unknown): void {
+    cancelAppResult(this.appResult, this.body, reason);
+    this.unframedBody?.cancel(reason);
+  }
+}
+
+function makeCloseHeader(headers: HeadersToSend): HeadersToSend | null {
+  const { connection } = headers;
+  if (connection === undefined) return CLOSE_HEADERS;
+  const text = Array.isArray(connection) ? connection.join(", ") : connection;
+  if (typeof text !== "string" || hasConnectionClose(headers)) return null;
+  return { connection: `${text}, close` };
 }

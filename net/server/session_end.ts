@@ -1,13 +1,22 @@
 import { findStatusOfThrownResponse } from "../../base/app/app_result.ts";
+import type { LogDetails, LogLevel, SafeLogger } from "../../base/app/logger.ts";
 import type { Request } from "../../base/app/message.ts";
+import type { SessionCore } from "../../base/app/session.ts";
 import { isTooLongError } from "../../base/body/body.ts";
-import { EmptyPreambleError, ProtocolError, TlsError } from "../../base/errors.ts";
+import { describeConnectionError } from "../../base/connection_error_details.ts";
+import {
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  TlsError,
+} from "../../base/errors.ts";
+import { type ErrorStatus, isUnavailableError } from "../../base/wire/error_responses.ts";
 import { hasCause, messageOf, stackOf } from "../../internal/caught_errors.ts";
 import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
-import { isUnavailableError } from "../../base/wire/error_responses.ts";
 import { isBrokenBodyError } from "../transport/incoming_body.ts";
-import type { LogDetails, LogLevel } from "../../base/app/logger.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { ServerExchange } from "./server_exchange.ts";
 
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
 const THROW_HINT = "to answer with a response, throw new ResponseError(response)";
@@ -27,7 +36,7 @@ export const CLOSED_BY_CLIENT: SessionEnd = {
   logLine: `ended: ${emptyPreambleError.message}`,
 };
 export const CLOSED_BY_SERVER: SessionEnd = { level: "debug", message: "closed by the server" };
-export const CLOSED_IN_REQUEST: SessionEnd = {
+const CLOSED_IN_REQUEST: SessionEnd = {
   ...CLOSED_BY_SERVER,
   level: "info",
   logLine: "closed by the server in the middle of a request; if the client is in this program, " +
@@ -62,7 +71,7 @@ export function describeContentError(error: unknown): SessionEnd {
  * The end of a session whose response waited for the rest of its request, and whose client didn't
  * read the response.
  */
-export function makeHalfDuplexEnd(error: unknown): SessionEnd {
+function makeHalfDuplexEnd(error: unknown): SessionEnd {
   const message = `${messageOf(error)}: the response reads the rest of the request, and the ` +
     'client must read the response while it sends its request, with duplex: "full" in Degu; for ' +
     "any client, read the request's body before you return the response";
@@ -81,12 +90,13 @@ export function describeConnectionFailure(error: unknown): SessionEnd {
   return { level: "debug", message, error };
 }
 
-export function describeAppFailure(
+function describeAppFailure(
   error: unknown,
   source: string,
-  request: Request | undefined,
-  hasValidResponse: boolean,
+  exchange: ServerExchange | null,
 ): SessionEnd {
+  const request = exchange?.request;
+  const hasValidResponse = exchange?.hasValidResponse === true;
   if (request !== undefined && hasCause(error, (cause) => isTooLongError(request.body, cause))) {
     // Any peer can send such a body, so this isn't an error of the app.
     const problem = "the body of a request is too long for the app";
@@ -126,4 +136,88 @@ export function describeAppError(error: unknown, source: string, request?: Reque
     logLine: prefix + details + requestLine,
     error,
   };
+}
+
+/** Records how a session ends: the reason that its app sees, and the lines of the log. */
+export class SessionEndRecorder {
+  readonly #core: SessionCore;
+  readonly #transport: Transport;
+  readonly #logger: SafeLogger;
+  #isClosedByApp = false;
+
+  constructor(core: SessionCore, transport: Transport, logger: SafeLogger) {
+    this.#core = core;
+    this.#transport = transport;
+    this.#logger = logger;
+  }
+
+  /** The first recorded end is the reason that the app sees. */
+  record(sessionEnd: SessionEnd): void {
+    this.#core.end(sessionEnd.message);
+    this.log(sessionEnd);
+  }
+
+  /** Records why the app closes the session. No error that follows is recorded. */
+  recordClose(sessionEnd: SessionEnd): void {
+    this.#isClosedByApp = true;
+    this.record(sessionEnd);
+  }
+
+  log({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
+    const who = `${this.#core.session}`;
+    this.#logger[level](`${who}: ${logLine}`, { kind, who, error });
+  }
+
+  /** @param exchange The exchange that the error ends; `null` between two exchanges. */
+  recordConnectionError(error: unknown, exchange: ServerExchange | null): void {
+    if (this.#isClosedByApp) return;
+    const { isClosed, failure } = this.#transport;
+    if (isClosed && failure === null) {
+      const isInRequest = exchange !== null && exchange.bodyError === null;
+      return this.record(isInRequest ? CLOSED_IN_REQUEST : CLOSED_BY_SERVER);
+    }
+    const reason = failure ?? error;
+    const isHalfDuplex = exchange?.isReadingRequest === true &&
+      typeof describeConnectionError(reason)?.unreadSeconds === "number";
+    this.record(isHalfDuplex ? makeHalfDuplexEnd(reason) : describeConnectionFailure(reason));
+  }
+
+  /**
+   * Records an error of the app.
+   *
+   * @param exchange The exchange in which the app failed; `null` in `onConnect`.
+   * @returns The status of the error response to send instead; `null` if none can be sent.
+   */
+  recordFailure(
+    error: unknown,
+    source: string,
+    exchange: ServerExchange | null,
+  ): ErrorStatus | null {
+    const { isClosed, failure, sendState } = this.#transport;
+    if (isClosed || failure !== null) {
+      this.recordConnectionError(failure ?? error, exchange);
+      return null;
+    }
+    // After the peer has closed the connection, operations and body sources of the app fail: these
+    // failures aren't errors of the app.
+    const isClosedError = (cause: unknown) => cause instanceof ConnectionClosedError;
+    const hasValidResponse = exchange?.hasValidResponse === true;
+    if (this.#core.isAborted && (hasValidResponse || hasCause(error, isClosedError))) {
+      const message = `the peer has disconnected; the response ended with ${messageOf(error)}`;
+      this.record({ level: "debug", message });
+      return null;
+    }
+    const bodyError = exchange === null ? null : exchange.bodyError;
+    const isBodyError = bodyError !== null && hasCause(error, (cause) => cause === bodyError);
+    this.record(
+      isBodyError
+        ? describeConnectionFailure(bodyError)
+        : describeAppFailure(error, source, exchange),
+    );
+    if (sendState !== "nothing") return null;
+    if (isBodyError) return 400;
+    // Another server has broken off the body, which was collected for HTTP/1.0.
+    if (hasValidResponse && isBrokenBodyError(error)) return 502;
+    return isUnavailableError(error) ? 503 : 500;
+  }
 }

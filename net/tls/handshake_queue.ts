@@ -8,7 +8,7 @@ import { DeguError, TlsError } from "../../base/errors.ts";
 import { Deadline } from "../transport/deadline.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
-import { type RefusalCause, type SlotHolder, Slots } from "../transport/slots.ts";
+import { type RefusalCause, SlotHolder, Slots } from "../transport/slots.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 /** Limits the memory of clients without a slot for sessions. */
@@ -18,10 +18,7 @@ export interface PendingConnection extends Pick<AcceptedConnection, "name" | "pe
   readonly rawStream: Pick<RawStream, "close">;
 }
 
-class Handshake implements SlotHolder {
-  index = -1;
-  isYielding = false;
-  readonly isClosing = false;
+class Handshake extends SlotHolder {
   readonly peerKey: string;
   readonly failurePromise: PromiseWithResolvers<never> = Promise.withResolvers();
   readonly #startTime = performance.now();
@@ -30,6 +27,7 @@ class Handshake implements SlotHolder {
   result: AcceptedConnection | null = null;
 
   constructor(peerKey: string) {
+    super();
     this.peerKey = peerKey;
   }
 

@@ -30,20 +30,42 @@ const CHECK_MILLISECONDS = 100;
  */
 const CHECKS_PER_ROTATION = 10;
 
+/** The maximum time between two calls of `measureProgress` that counts. */
+const MAX_GAP_MILLISECONDS = 250;
+
 /** A session or a handshake. */
-export interface SlotHolder extends SwapRemoveEntry {
-  readonly peerKey: string;
+export abstract class SlotHolder implements SwapRemoveEntry {
+  index = -1;
   /** Whether it only waits for its app or for its last bytes. */
-  readonly isClosing: boolean;
+  isClosing = false;
   /** Whether it is to end after its next response. */
-  isYielding: boolean;
+  isYielding = false;
+  /** What the peer had done at the last call of {@linkcode measureProgress}, and when that was. */
+  #progress = -2;
+  #measureTime = 0;
+  #stallMilliseconds = 0;
+  abstract readonly peerKey: string;
   /**
    * Returns the milliseconds for which the peer has kept the server waiting without progress, or
    * since it began to close; `null` if the server isn't waiting for the peer.
    */
-  measureStall(now: number): number | null;
+  abstract measureStall(now: number): number | null;
   /** Ends it for a connection that waits. */
-  end(stallMilliseconds: number): void;
+  abstract end(stallMilliseconds: number): void;
+
+  /**
+   * Returns the milliseconds of waiting since the last progress. Measuring each wait would make
+   * every request slower, so only the time between two calls is added.
+   */
+  protected measureProgress(now: number, progress: number, isWaiting: boolean): number {
+    if (progress !== this.#progress) this.#stallMilliseconds = 0;
+    else if (isWaiting) {
+      this.#stallMilliseconds += Math.min(now - this.#measureTime, MAX_GAP_MILLISECONDS);
+    }
+    this.#progress = progress;
+    this.#measureTime = now;
+    return this.#stallMilliseconds;
+  }
 }
 
 /**

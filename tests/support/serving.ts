@@ -13,7 +13,6 @@ import {
   type Session,
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
-import { SessionCore } from "@degu/internal/base/app/session.ts";
 import { ServerConnection } from "@degu/internal/net/server/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, withTimeout } from "./raw_peer.ts";
@@ -153,7 +152,6 @@ export function makeServerConnection(
   { address = null, hosts = null }: { address?: HostAddress | null; hosts?: "any" | null } = {},
 ) {
   const logger = new RecordingLogger();
-  const session = new SessionCore("name", address, 10);
   const context = {
     handle,
     logger,
@@ -165,7 +163,9 @@ export function makeServerConnection(
     reportExchange: null,
     unframedNull: false,
     hosts,
+    maxRequests: 10,
   };
-  const connection = new ServerConnection(context, socket, session, () => true, "");
-  return { connection, logger, session: session.session };
+  const accepted = { name: "name", address, peerKey: "", socket, isPeerTrusted: () => true };
+  const connection = new ServerConnection(context, accepted);
+  return { connection, logger, session: connection.session };
 }

@@ -1,0 +1,119 @@
+import type { Socket } from "../../base/app/app.ts";
+import type { Session } from "../../base/app/session.ts";
+import { ProtocolError } from "../../base/errors.ts";
+import { parseHost } from "../../base/host.ts";
+import { ChunkScanner } from "../../base/wire/chunk.ts";
+import { forbiddenHeaderError } from "../../base/wire/headers.ts";
+import { canBeRebound, isServedHost } from "../../base/wire/host_header.ts";
+import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
+import { mayHaveBody } from "../../base/wire/method.ts";
+import {
+  parseRequestPreamble,
+  preambleTooLargeError,
+  type RequestPreamble,
+} from "../../base/wire/preamble.ts";
+import { quote } from "../../internal/quote.ts";
+import type { Transport } from "../transport/transport.ts";
+
+const CR = 0x0d;
+
+/** The canonical names of a server; `null` for hosts that public DNS doesn't resolve. */
+export type ServedHosts = ReadonlySet<string> | "any" | null;
+
+/** Reads the preambles of the requests of a connection, and checks that they are for the server. */
+export class RequestReader {
+  readonly #transport: Transport;
+  readonly #isEncrypted: boolean;
+  readonly #session: Session;
+  readonly #hosts: ServedHosts;
+  /** The host of the last request that was checked; `null` before the first one. */
+  #servedHost: string | undefined | null = null;
+  /**
+   * A request whose method allows no content, until its empty chunked body has arrived. Some
+   * proxies add such a body to every request.
+   */
+  #requestWithEmptyBody: {
+    readonly preamble: RequestPreamble;
+    readonly preambleBytes: number;
+    readonly scanner: ChunkScanner;
+  } | null = null;
+
+  constructor(transport: Transport, { protocol }: Socket, session: Session, hosts: ServedHosts) {
+    this.#transport = transport;
+    this.#isEncrypted = protocol !== undefined;
+    this.#session = session;
+    // A web page of another name reaches neither a Unix socket nor, without a certificate of this
+    // name, a server with TLS.
+    const isPlain = session.address !== null && !this.#isEncrypted;
+    this.#hosts = hosts ?? (isPlain ? null : "any");
+  }
+
+  /** Returns the next preamble; `null` if more bytes are needed. */
+  read(): RequestPreamble | null {
+    if (this.#requestWithEmptyBody !== null) return this.#readEmptyBody();
+    const { readBuffer } = this.#transport;
+    if (readBuffer.bytes[readBuffer.start] === CR) this.#transport.skipEmptyLine();
+    const preambleEnd = this.#transport.searchPreamble();
+    if (preambleEnd < 0) return null;
+    const { bytes, start } = readBuffer;
+    const preamble = parseRequestPreamble(bytes, start, preambleEnd);
+    const hasNewHost = this.#hosts !== "any" && preamble.headers["host"] !== this.#servedHost;
+    if (hasNewHost || preamble.isHttps) this.#checkDestination(preamble);
+    if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
+      const scanner = new ChunkScanner();
+      this.#requestWithEmptyBody = { preamble, preambleBytes: preambleEnd - start, scanner };
+      return this.#readEmptyBody();
+    }
+    readBuffer.start = preambleEnd;
+    return preamble;
+  }
+
+  /** Until the body is complete, its bytes count as bytes of the preamble. */
+  #readEmptyBody(): RequestPreamble | null {
+    const transport = this.#transport;
+    const { preamble, preambleBytes, scanner } = this.#requestWithEmptyBody!;
+    const { bytes, start, end } = transport.readBuffer;
+    const maxEnd = Math.min(end, start + MAX_PREAMBLE_BYTES);
+    let position = start + preambleBytes + scanner.consumedBytes;
+    for (let next; (next = scanner.advance(bytes, position, maxEnd)) >= 0; position = next) {
+      if (scanner.header.size > 0) {
+        throw forbiddenHeaderError("transfer-encoding", "such a request");
+      }
+    }
+    if (scanner.phase !== "done") {
+      if (end - start >= MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
+      transport.continuePreamble();
+      return null;
+    }
+    transport.endPreambleReceive();
+    transport.readBuffer.start = position;
+    this.#requestWithEmptyBody = null;
+    return { ...preamble, framing: null };
+  }
+
+  /** RFC 9110 §7.4. */
+  #checkDestination({ headers, isHttps }: RequestPreamble): void {
+    if (isHttps && !this.#isEncrypted) {
+      throw new ProtocolError("MISDIRECTED", "a request for https on a connection without TLS");
+    }
+    // The parser has checked that it is one string.
+    const host = headers["host"] as string | undefined;
+    if (this.#hosts === "any" || this.#isHostServed(host)) {
+      this.#servedHost = host;
+      return;
+    }
+    const [text, advice] = host === undefined ? ["no host", ""] : [
+      `the host ${quote(host)}`,
+      "; if this is a name of this server, add it to the option hosts",
+    ];
+    const problem = `a request for ${text}, which the server doesn't serve${advice}`;
+    throw new ProtocolError("MISDIRECTED", problem);
+  }
+
+  #isHostServed(host: string | undefined): boolean {
+    const hosts = this.#hosts;
+    if (hosts instanceof Set) return host !== undefined && isServedHost(host, hosts);
+    const isLoopbackPeer = parseHost(this.#session.address![0])?.reach === "loopback";
+    return host === undefined || !canBeRebound(host, isLoopbackPeer);
+  }
+}
