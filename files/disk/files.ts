@@ -145,7 +145,7 @@ export function setModified(path: string, modifiedTime: Date): boolean {
     using file = Deno.openSync(path, CHANGE_OPTIONS);
     // To set an equal time would change ctime, and the file would count as changed.
     isSet = file.statSync().mtime?.getTime() === modifiedTime.getTime() ||
-      setOpenFileModified(file, modifiedTime);
+      setOpenFileModified(file, path, modifiedTime);
   });
   return isSet;
 }
@@ -154,11 +154,13 @@ export function setModified(path: string, modifiedTime: Date): boolean {
  * Sets the modification time of an open file, and looks whether the disk has stored another time:
  * some protocols have 32 bits for the seconds, and others have no time before 1980.
  */
-export function setOpenFileModified(file: Deno.FsFile, modifiedTime: Date): boolean {
+export function setOpenFileModified(file: Deno.FsFile, path: string, modifiedTime: Date): boolean {
   let storedTime: Date | null = null;
   ignoreRefusal(() => {
     file.utimeSync(new Date(), modifiedTime);
-    storedTime = file.statSync().mtime;
+    // `lstat` takes 8 µs, and `stat` of the open file 28 µs: Deno 2.9 looks up each name of its
+    // path.
+    storedTime = Deno.lstatSync(path).mtime;
   });
   return isStoredTime(storedTime, modifiedTime);
 }

@@ -213,7 +213,7 @@ export class TemporaryFile implements Disposable {
   }
 
   setModifiedSync(modified: Date): void {
-    this.isTimeUnset = !setOpenFileModified(this.file, modified);
+    this.isTimeUnset = !setOpenFileModified(this.file, this.path, modified);
   }
 
   async waitUntilIdle(): Promise<void> {
