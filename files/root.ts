@@ -6,7 +6,8 @@
  *
  * **Deep paths.** A request looks up each directory of its path once. Several files in one tick of
  * the event loop share these lookups: the lookup for a file begins at the directory that was found
- * for the last file.
+ * for the last file. After other code has run, {@linkcode Root.confirmParent} looks up this
+ * directory again.
  *
  * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
  * or delete: an uploaded file in the reserved directory of its file system, a downloaded file next
@@ -60,7 +61,7 @@ export type Condition = (existing: Deno.FileInfo | null) => void;
 
 /**
  * The parent directory of an entry, which exists or will be created. Valid until other code can
- * run.
+ * run, and after {@linkcode Root.confirmParent}.
  */
 export interface Parent {
   readonly names: readonly string[];
@@ -69,10 +70,8 @@ export interface Parent {
   readonly existingDirectory: string;
   /** The directories to create in `existingDirectory`, outermost first. */
   readonly missingDirectories: readonly string[];
-  /** The devices of the existing directories from the root on. */
-  readonly devices: readonly number[];
-  /** The groups that these directories pass on to new entries; `null` for no group. */
-  readonly inheritedGroups: readonly (number | null)[];
+  /** The metadata of the existing directories from the root on. */
+  readonly directoryInfos: readonly Deno.FileInfo[];
 }
 
 interface LookupOptions {
@@ -166,8 +165,8 @@ export class Root {
   }
 
   /**
-   * @param knownParent A directory that the caller has found in the same tick of the event loop.
-   * Its path is not checked again.
+   * @param knownParent A directory that the caller has found or confirmed in the same tick of the
+   * event loop. Its path is not checked again.
    */
   findParent(names: readonly string[], knownParent: Parent | null = null): Parent {
     if (names.some(isReservedName)) throw reservedNameRefusal();
@@ -179,20 +178,14 @@ export class Root {
     const missingDirectories: string[] = [];
     let path = this.pathOf(names.slice(0, sharedDepth));
     let existingDirectory = path;
-    const rootInfo = knownParent === null ? Deno.lstatSync(path) : null;
-    const devices = rootInfo === null
-      ? knownParent!.devices.slice(0, sharedDepth + 1)
-      : [rootInfo.dev];
-    const inheritedGroups = rootInfo === null
-      ? knownParent!.inheritedGroups.slice(0, sharedDepth + 1)
-      : [inheritedGroupOf(rootInfo)];
+    const directoryInfos = knownParent?.directoryInfos.slice(0, sharedDepth + 1) ??
+      [Deno.lstatSync(path)];
     for (const name of names.slice(sharedDepth)) {
       path = withTrailingSlash(path) + name;
       const info = missingDirectories.length > 0 ? null : lstatOrNull(path);
       if (info?.isDirectory) {
         existingDirectory = path;
-        devices.push(info.dev);
-        inheritedGroups.push(inheritedGroupOf(info));
+        directoryInfos.push(info);
         continue;
       }
       if (info !== null) {
@@ -204,16 +197,36 @@ export class Root {
     const depth = names.length - missingDirectories.length;
     const isReserved = depth > sharedDepth && isReservedPath(this.path, names.slice(0, depth));
     if (isReserved) throw reservedNameRefusal();
-    return { names, path, existingDirectory, missingDirectories, devices, inheritedGroups };
+    return { names, path, existingDirectory, missingDirectories, directoryInfos };
+  }
+
+  /**
+   * Looks up a directory again after other code has run, with one system call.
+   *
+   * @returns The directory if its path still leads to it, and not to another directory, for example
+   * through a link; otherwise `null`.
+   */
+  confirmParent(parent: Parent | null): Parent | null {
+    if (parent === null || parent.missingDirectories.length > 0) return null;
+    const knownInfo = parent.directoryInfos.at(-1)!;
+    try {
+      const info = Deno.lstatSync(parent.path);
+      const isUnchanged = isSameDirectory(info, knownInfo) &&
+        inheritedGroupOf(info) === inheritedGroupOf(knownInfo);
+      return isUnchanged ? parent : null;
+    } catch {
+      // The next lookup reports the error.
+      return null;
+    }
   }
 
   /**
    * Returns the outermost directory from which a file can be renamed to a path in the parent
    * directory: the root, or the mount point of another file system below the root.
    */
-  mountPathOf({ names, devices }: Parent): string {
-    const device = devices.at(-1);
-    const depth = devices.findLastIndex((otherDevice) => otherDevice !== device) + 1;
+  mountPathOf({ names, directoryInfos }: Parent): string {
+    const device = directoryInfos.at(-1)!.dev;
+    const depth = directoryInfos.findLastIndex(({ dev }) => dev !== device) + 1;
     return this.pathOf(names.slice(0, depth));
   }
 
@@ -266,7 +279,7 @@ export class Root {
     condition?.(existing);
     checkIdentity(file.path, file.info);
     // A file of the reserved directory has not inherited the group of its final directory.
-    const group = parent.inheritedGroups.at(-1)!;
+    const group = inheritedGroupOf(parent.directoryInfos.at(-1)!);
     if (group !== null) setGroup(file.path, group);
     const unset = setFinalMode(file, existing);
     const kept = this.#keep(parent, path, existing, "replace", oldKept);

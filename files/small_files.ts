@@ -46,7 +46,7 @@ export interface SmallFilesTarget<F extends SmallFile> {
   /**
    * Called once for each directory in a time slice.
    *
-   * @param knownParent The directory that was prepared last in the same time slice, or `null`.
+   * @param knownParent The directory that was prepared last, if its path still leads to it.
    */
   prepareDirectory(directory: readonly string[], knownParent: Parent | null): PreparedDirectory;
   createTemporaryFile(file: F): TemporaryFile;
@@ -97,12 +97,14 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #batchOutcomes: SmallFileOutcome<F>[] = [];
   readonly #outcomes: SmallFileOutcome<F>[] = [];
   #receivedFiles: ReceivedFile<F>[] = [];
-  /** The directory of the last received file, until the end of the time slice. */
-  #preparedDirectory: { readonly key: string; readonly knownParent: Parent | null } | null = null;
+  /** The path of the last received file's directory, until the end of the time slice. */
+  #preparedPath: string | null = null;
+  #preparedParent: Parent | null = null;
   /** Resolves when the files of the previous batch are renamed. */
   #batchNamed: Promise<void> = Promise.resolve();
-  /** The directory in which files are renamed in this time slice. */
-  #namingDirectory: { readonly key: string; readonly parent: Parent } | null = null;
+  /** The path of the directory in which files are renamed in this time slice. */
+  #namingPath: string | null = null;
+  #namingParent: Parent | null = null;
 
   constructor(target: SmallFilesTarget<F>) {
     this.#target = target;
@@ -114,7 +116,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         this.#write(file, content);
         break;
       } catch (error) {
-        this.#preparedDirectory = null;
+        this.#preparedPath = null;
         if (isRetry || !isTooManyOpenFilesError(error)) {
           return void this.#outcomes.push(makeFailedOutcome(file, error));
         }
@@ -127,7 +129,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     if (this.#receivedFiles.length >= batchFiles) await this.#nameReceivedFiles();
     else if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#target.root.path);
     else return;
-    this.#preparedDirectory = null;
+    this.#preparedPath = null;
   }
 
   #write(file: F, content: Uint8Array): void {
@@ -136,17 +138,15 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       return void this.#receivedFiles.push({ file, temporaryFile: null, synced: SYNCED });
     }
     const directory = names.slice(0, -1);
-    const key = directory.join("/");
-    if (this.#preparedDirectory?.key !== key || this.#timeSlice.isUsedUp) {
-      const lastParent = this.#timeSlice.isUsedUp
-        ? null
-        : this.#preparedDirectory?.knownParent ?? null;
+    const directoryPath = directory.join("/");
+    if (this.#preparedPath !== directoryPath || this.#timeSlice.isUsedUp) {
       const { changedDirectories, knownParent } = this.#target.prepareDirectory(
         directory,
-        lastParent,
+        this.#target.root.confirmParent(this.#preparedParent),
       );
       for (const path of changedDirectories) this.#changedDirectories.add(path);
-      this.#preparedDirectory = { key, knownParent };
+      this.#preparedPath = directoryPath;
+      this.#preparedParent = knownParent;
     }
     const temporaryFile = this.#target.createTemporaryFile(file);
     try {
@@ -182,7 +182,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       let isChecked = false;
       for (const [index, receivedFile] of receivedFiles.entries()) {
         if (!isChecked || this.#timeSlice.isUsedUp) {
-          this.#namingDirectory = null;
+          this.#namingPath = null;
           if (isChecked) await this.#timeSlice.yield(this.#target.root.path);
           await this.#target.checkAllowed();
           isChecked = true;
@@ -198,13 +198,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         }
         // The missing directories may have been created for this file, so look them up again for
         // the next file.
-        if ((this.#namingDirectory?.parent.missingDirectories.length ?? 0) > 0) {
-          this.#namingDirectory = null;
-        }
+        if ((this.#namingParent?.missingDirectories.length ?? 0) > 0) this.#namingPath = null;
       }
     } finally {
       for (const { temporaryFile } of receivedFiles) temporaryFile?.[Symbol.dispose]();
-      this.#namingDirectory = null;
+      this.#namingPath = null;
       const changedDirectories = [...this.#changedDirectories];
       this.#changedDirectories.clear();
       await syncAllIfPossible(changedDirectories);
@@ -217,7 +215,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const { file, temporaryFile } = receivedFile;
     if (temporaryFile === null) return error;
     const nameAgain = (namedFile: TemporaryFile) => {
-      this.#namingDirectory = null;
+      this.#namingPath = null;
       this.#nameFile({ ...receivedFile, temporaryFile: namedFile });
     };
     try {
@@ -250,12 +248,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   #findNamingDirectory(directory: readonly string[]): Parent {
-    const key = directory.join("/");
-    if (this.#namingDirectory?.key !== key) {
-      const parent = this.#target.root.findParent(directory, this.#namingDirectory?.parent);
-      this.#namingDirectory = { key, parent };
+    const path = directory.join("/");
+    if (this.#namingPath !== path || this.#namingParent === null) {
+      const { root } = this.#target;
+      this.#namingParent = root.findParent(directory, root.confirmParent(this.#namingParent));
+      this.#namingPath = path;
     }
-    return this.#namingDirectory.parent;
+    return this.#namingParent;
   }
 
   /** Waits until all received files are renamed, and the names are synced to the disk. */

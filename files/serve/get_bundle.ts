@@ -97,7 +97,7 @@ class BundleReader {
   #nextIndex = 0;
   readonly #fileSizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
-  /** The directory of the last file, until the end of the time slice. */
+  /** The directory of the last file, confirmed after other code has run. */
   #lastDirectory: Parent | null = null;
 
   constructor(
@@ -112,24 +112,26 @@ class BundleReader {
   }
 
   async fill(): Promise<boolean> {
-    this.#lastDirectory = null;
+    this.#lastDirectory = this.#fileRequest.root.confirmParent(this.#lastDirectory);
     const startedAt = performance.now();
     while (this.#nextIndex < this.#paths.length && !this.buffer.isFull) {
       if (this.buffer.length > 0 && performance.now() - startedAt > MAX_SILENCE_MILLISECONDS) break;
-      if (this.#timeSlice.isUsedUp) {
-        await this.#timeSlice.yield(this.#fileRequest.root.path);
-        this.#lastDirectory = null;
-      }
+      if (this.#timeSlice.isUsedUp) await this.#yield();
       const path = this.#paths[this.#nextIndex++]!;
       let refusedFile = this.#readFile(path);
       for (let attempt = 1; refusedFile?.status === 409 && attempt < MAX_READ_ATTEMPTS; attempt++) {
-        await this.#timeSlice.yield(this.#fileRequest.root.path);
-        this.#lastDirectory = null;
+        await this.#yield();
         refusedFile = this.#readFile(path);
       }
       if (refusedFile !== null) this.buffer.add({ path, ...refusedFile });
     }
     return this.#nextIndex === this.#paths.length;
+  }
+
+  async #yield(): Promise<void> {
+    const { root } = this.#fileRequest;
+    await this.#timeSlice.yield(root.path);
+    this.#lastDirectory = root.confirmParent(this.#lastDirectory);
   }
 
   takeFileSizes(): readonly { path: readonly string[]; size: number }[] {

@@ -439,7 +439,7 @@ export class UploadDisks {
   #findByDisk(parent: Parent): UnfinishedUploads {
     const path = this.#root.mountPathOf(parent);
     if (path === this.#root.path) return this.rootUploads;
-    const device = parent.devices.at(-1)!;
+    const device = parent.directoryInfos.at(-1)!.dev;
     let disk = this.#otherDisks.get(path);
     // Another disk may have been mounted, perhaps without permission bits.
     if (disk?.device !== device) {

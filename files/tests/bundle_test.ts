@@ -479,6 +479,43 @@ Deno.test("a link that replaces a directory between the arrival of a file and it
   }
 });
 
+Deno.test("a link that replaces a directory after files of a bundle were renamed to it is not followed", async () => {
+  using _limit = fixBatchSize();
+  for (const [directory, target] of [["sub", "../outside"], ["sub", "."], ["sub/deep", "."]]) {
+    await using files = await serveBundles();
+    const { root } = files;
+    await Deno.mkdir(`${root}/sub/deep`);
+    await Deno.mkdir(`${root}/deep`);
+    const body = new ChunkedBodyIter(
+      (async function* () {
+        for (const [path, text] of makeSent(BATCH_FILES, (i) => [`${directory}/new${i}`, "1"])) {
+          yield [null, makeRecord([path, text])] as const;
+        }
+        while (!(await listNames(`${root}/${directory}`)).includes(`new${BATCH_FILES - 1}`));
+        await Deno.rename(`${root}/sub`, `${root}/kept`);
+        await makeLinks({ [`${root}/sub`]: target! });
+        yield [null, makeBundle([[`${directory}/other`, "1"], ["file", "2"]])] as const;
+        yield [null, new Uint8Array(0)] as const;
+      })(),
+    );
+    const response = await files.request("POST", "/?bundle=put", {}, body);
+    const statuses = [...new Array(BATCH_FILES).fill(201), 403, 204];
+    assertEquals(await readPutStatuses(response), statuses);
+    assert(!(await listNames(`${root}/${directory!.replace("sub", "kept")}`)).includes("other"));
+    assertEquals(await listNames(`${root}/deep`), []);
+    assertEquals(await files.listUnfinished(), []);
+  }
+});
+
+/** The number of files of a bundle that get their names together. */
+const BATCH_FILES = 64;
+
+/** A disk on which many syncs have taken long gets smaller batches of files. */
+function fixBatchSize(): Disposable {
+  Object.defineProperty(syncQueue, "limit", { value: BATCH_FILES, configurable: true });
+  return { [Symbol.dispose]: () => void Reflect.deleteProperty(syncQueue, "limit") };
+}
+
 Deno.test("a peer that is forgotten while its bundle arrives can't write further files", async () => {
   // On a slow machine, the response would begin before the files have their names.
   using _time = new FakeTime();
@@ -487,13 +524,11 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
   let isPeerTrusted = true;
   const isTrusted = () => Promise.resolve(isPeerTrusted);
   const session = mkSession({ user: "peer", isTrusted });
-  // A disk on which many syncs have taken long gets smaller batches of files.
-  Object.defineProperty(syncQueue, "limit", { value: 64, configurable: true });
-  using _limit = { [Symbol.dispose]: () => void Reflect.deleteProperty(syncQueue, "limit") };
+  using _limit = fixBatchSize();
   const body = new ChunkedBodyIter(
     (async function* () {
-      for (let i = 0; i < 64; i++) yield [null, makeRecord([`first/${i}`, "1"])] as const;
-      while ((await listNames(`${dir.path}/first`).catch(() => [])).length < 64);
+      for (let i = 0; i < BATCH_FILES; i++) yield [null, makeRecord([`first/${i}`, "1"])] as const;
+      while ((await listNames(`${dir.path}/first`).catch(() => [])).length < BATCH_FILES);
       isPeerTrusted = false;
       yield [null, makeRecord(["second", "2"])] as const;
       yield [null, makeBundle([["third", "3"]])] as const;
@@ -507,7 +542,7 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
   assertEquals(status, 403);
   await sending;
   assertEquals(await listNames(dir.path), [RESERVED_DIRECTORY_NAME, "first"]);
-  assertEquals((await listNames(`${dir.path}/first`)).length, 64);
+  assertEquals((await listNames(`${dir.path}/first`)).length, BATCH_FILES);
   assertEquals(await listNames(`${dir.path}/${RESERVED_DIRECTORY_NAME}`), []);
 });
 

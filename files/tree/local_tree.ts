@@ -107,7 +107,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   /** The device of the last directory: the files of a directory are copied in succession. */
   #lastDevice: { readonly directory: string; readonly dev: number } | null = null;
   /**
-   * The directory of the last read or removed file. Reset after the event loop has run, because
+   * The directory of the last read or removed file. Confirmed after the event loop has run, because
    * another program may have replaced the directory.
    */
   #parent: Parent | null = null;
@@ -652,7 +652,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       if (this.#timeSlice.isUsedUp) {
         yield* outcomes.splice(0);
         await this.#pause();
-        knownParent = null;
+        knownParent = this.#root.confirmParent(knownParent);
       }
       let outcome: DirectoryOutcome;
       try {
@@ -701,7 +701,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   async #pause(): Promise<void> {
     if (!this.#timeSlice.isUsedUp) return;
     await this.#timeSlice.yield(this.#root.path);
-    this.#parent = null;
+    this.#parent = this.#root.confirmParent(this.#parent);
     this.#settings.signal.throwIfAborted();
   }
 }
