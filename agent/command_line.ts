@@ -24,11 +24,16 @@ const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => 
   ["Troubleshooting:", [addPing]],
 ];
 
-export function addCommands(program: AgentCommand): void {
+/** The commands that need the commands of `degu permissions`, whose making takes 4 ms. */
+const USERS_OF_PERMISSIONS: readonly string[] = ["permissions", "help", "completions"];
+
+/** @param args The arguments of the program; by default all commands of all commands are added. */
+export function addCommands(program: AgentCommand, args = USERS_OF_PERMISSIONS): void {
   for (const [heading, addFunctions] of COMMANDS) {
     program.commandsGroup(heading);
     for (const add of addFunctions) add(program);
   }
+  if (args.some((arg) => USERS_OF_PERMISSIONS.includes(arg))) addPermittedCommands(program);
 }
 
 function addPair(program: AgentCommand): void {
@@ -528,7 +533,7 @@ function addInit(program: AgentCommand): void {
 }
 
 function addPermissions(program: AgentCommand): void {
-  const permissions = program.command("permissions")
+  program.command("permissions")
     .summary("print the line that runs a command with only its permissions")
     .usage("COMMAND [OPTION]... [ARGUMENT]...")
     .description(
@@ -541,6 +546,10 @@ function addPermissions(program: AgentCommand): void {
       "degu permissions put --no-find report.pdf laptop:",
       "print a line that connects only to the stored addresses",
     );
+}
+
+function addPermittedCommands(program: AgentCommand): void {
+  const permissions = program.commands.find((command) => command.name() === "permissions")!;
   const runPrint: Run = () =>
     program.run(async (context, ...args: unknown[]) => {
       const { printPermissions } = await import("./commands/permissions.ts");

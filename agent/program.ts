@@ -122,7 +122,7 @@ export async function runAgent(
     context = { home, output, signal, options };
     exitCode = await action(context, ...args) ?? 0;
   };
-  const program = makeProgram(run, streams);
+  const program = makeProgram(run, streams, args);
   try {
     if (args.length === 0) writeToStdout(streams, formatOverview(program));
     else await program.parseAsync(args, { from: "user" });
@@ -172,7 +172,12 @@ async function describeError(error: unknown, context: Context | undefined) {
   };
 }
 
-export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
+/** @param args The arguments of the program; by default it has all commands. */
+export function makeProgram(
+  run: Run,
+  streams: Streams = Deno,
+  args?: readonly string[],
+): AgentCommand {
   const program = new AgentCommand("degu", run);
   program
     .description(DESCRIPTION)
@@ -195,7 +200,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       writeErr: () => {}, // `runAgent()` prints errors
     });
   program.helpCommand("help [command]", "print the help of a command");
-  addCommands(program);
+  addCommands(program, args);
   for (const command of listCommands(program)) {
     command.exitOverride((error) => {
       // The "error" of --help and --version has the exit code 0.
