@@ -83,6 +83,16 @@ export const summaries: readonly Summary[] = [
       ["upload the file", "21-upload", ...largeFileColumns],
       ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...rsyncColumns("rsync --fsync over ssh")],
       ["put the files", "11-tree-put", ...rsyncColumns("rsync --fsync over ssh")],
+      [
+        "put the files, processor time of both ends",
+        "11-tree-put-processor",
+        ...rsyncColumns("rsync over ssh"),
+      ],
+      [
+        "put 300 files, processor time of both ends",
+        "11-tree-put-few-processor",
+        ...rsyncColumns("rsync over ssh"),
+      ],
       ["get the files again, unchanged", "11-tree-get-again", ...rsyncColumns("rsync over ssh")],
       [
         "put a log of 100 MB that has grown by one line",

@@ -26,7 +26,7 @@ export const largeRow: Row = {
       const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
       await Deno.writeFile(`${directory}/${LARGE_FILE}`, pieces);
     }
-    const sshPort = await serveSsh(root);
+    const { port: sshPort } = await serveSsh(root);
     for (const direction of ["download", "upload"] as const) {
       yield makeGroup(direction, { root, sshPort, size, ...directories }, setting);
     }

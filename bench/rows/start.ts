@@ -61,7 +61,8 @@ async function* makeCommands({ directory }: RowSetting): AsyncGenerator<Group, v
   const root = await Deno.makeTempDir({ dir: directory, prefix: "start" });
   const files = `${root}/files`;
   await Deno.mkdir(`${files}/inbox`, { recursive: true });
-  const [[version], sshPort] = [await serveVersions(root, files), await serveSsh(root)];
+  const [version] = await serveVersions(root, files);
+  const { port: sshPort } = await serveSsh(root);
   await runToEnd([
     ...["deno", "install", "--quiet", "--global", "--root", root, "--name", "degu"],
     ...["--import-map", IMPORT_MAP, ...agentArguments()],

@@ -48,47 +48,63 @@ export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, vo
     : null;
   if (skippedGroup !== null) return yield skippedGroup;
   const count = isQuick ? 1000 : 10_000;
+  const sources = { source: count, few: 300 };
   const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "trees" });
-  const setup = await makeSetup(root, count, setting);
-  for (const task of tasks) yield makeGroup(setup, task, count, false);
+  const setup = await makeSetup(root, sources, setting);
+  for (const task of tasks) yield makeGroup(setup, task, "source", "time");
+  yield makeGroup(setup, "put", "few", "time");
   // A delay changes the time, and not the processor time.
   if (trees !== undefined) return;
-  for (const task of ["get", "put"] as const) yield makeGroup(setup, task, count, true);
+  for (const task of ["get", "put"] as const) yield makeGroup(setup, task, "source", "slow");
+  for (const source of ["few", "source"] as const) {
+    yield makeGroup(setup, "put", source, "processor");
+  }
 }
+
+/** The names of the directories with files to copy, with their numbers of files. */
+type Sources = Readonly<Record<"source" | "few", number>>;
+
+/** What a group measures: the time, also over a slow link, or the processor time of both ends. */
+type Figure = "time" | "slow" | "processor";
 
 /** Two paired devices of each version, and an SSH server, all on this machine. */
 type Setup = Awaited<ReturnType<typeof makeSetup>>;
 
-async function makeSetup(root: string, count: number, { trees }: RowSetting) {
+async function makeSetup(root: string, sources: Sources, { trees }: RowSetting) {
   // The served directory has the files, but no key.
   const files = `${root}/files`;
-  for (let i = 0; i < count; i++) {
-    const directory = `${files}/source/d${Math.floor(i / filesPerDirectory)}`;
-    if (i % filesPerDirectory === 0) await Deno.mkdir(directory, { recursive: true });
-    await Deno.writeFile(`${directory}/file ${i}`, makeContent());
+  for (const [source, count] of Object.entries(sources)) {
+    for (let i = 0; i < count; i++) {
+      const directory = `${files}/${source}/d${Math.floor(i / filesPerDirectory)}`;
+      if (i % filesPerDirectory === 0) await Deno.mkdir(directory, { recursive: true });
+      await Deno.writeFile(`${directory}/file ${i}`, makeContent());
+    }
   }
   await Deno.mkdir(`${files}/inbox`);
   await waitForEntityTags();
   const versions = await serveVersions(root, files, trees);
-  return { root, files, versions, sshPort: trees === undefined ? await serveSsh(root) : null };
+  const sshServer = trees === undefined ? await serveSsh(root) : null;
+  return { root, files, sources, versions, sshServer };
 }
 
 let targetCount = 0;
 
-/** Makes a group of programs with the same task, over a link with or without a delay. */
-function makeGroup(setup: Setup, task: Task, count: number, isSlow: boolean): Group {
-  const { root, files, versions, sshPort } = setup;
-  const title = `${count} files of 1 to 4 KiB: ${task}`;
+/** Makes a group of programs with the same task. */
+function makeGroup(setup: Setup, task: Task, source: keyof Sources, figure: Figure): Group {
+  const { root, files, sources, versions, sshServer } = setup;
+  const isSlow = figure === "slow";
+  const title = `${sources[source]} files of 1 to 4 KiB: ${task}`;
+  const id = `11-tree-${task.replaceAll(" ", "-")}${source === "few" ? "-few" : ""}`;
   const isGet = task.startsWith("get");
   const makeRsyncCommand = (...flags: string[]) => (port: number, target: string) => [
-    ...["rsync", "-rt", ...flags, "-e", sshCommand(root, port).join(" ")],
+    ...["rsync", "-a", ...flags, "-e", sshCommand(root, port).join(" ")],
     ...isGet
-      ? [`${hostname}:${files}/source/`, `${files}/${target}/`]
-      : [`${files}/source/`, `${hostname}:${files}/inbox/${target}/`],
+      ? [`${hostname}:${files}/${source}/`, `${files}/${target}/`]
+      : [`${files}/${source}/`, `${hostname}:${files}/inbox/${target}/`],
   ];
   const makeSyncCommand = ({ command }: Version) => (port: number, target: string) => [
     ...[...command, "--quiet", "sync", "--address", `${hostname}:${port}`],
-    ...isGet ? ["a:source", `${files}/${target}`] : [`${files}/source`, `a:${target}`],
+    ...isGet ? [`a:${source}`, `${files}/${target}`] : [`${files}/${source}`, `a:${target}`],
   ];
   const isNewTarget = task === "get" || task === "put";
   const makeContender = (
@@ -106,14 +122,14 @@ function makeGroup(setup: Setup, task: Task, count: number, isSlow: boolean): Gr
       await run();
       return async () => {
         if (isNewTarget) target = `target${targetCount++}`;
-        if (task.endsWith("%")) await changeFiles(`${files}/source`);
+        if (task.endsWith("%")) await changeFiles(`${files}/${source}`);
         return await run();
       };
     },
   });
-  if (sshPort === null) {
+  if (sshServer === null) {
     return {
-      id: `11-tree-${task.replaceAll(" ", "-")}`,
+      id,
       title,
       ...versionFields(versions),
       contenders: versions.map((version) =>
@@ -122,16 +138,33 @@ function makeGroup(setup: Setup, task: Task, count: number, isSlow: boolean): Gr
     };
   }
   const [degu] = versions;
+  const isProcessor = figure === "processor";
+  const makeRsyncContender = (name: string, ...flags: string[]) =>
+    makeContender(
+      name,
+      sshServer.port,
+      makeRsyncCommand(...flags),
+      isProcessor ? sshServer.measure : undefined,
+    );
   return {
-    id: `11-tree-${task.replaceAll(" ", "-")}${isSlow ? "-slow" : ""}`,
-    title: isSlow ? `${title}, ${2 * delayMilliseconds} ms of round trip` : title,
+    id: figure === "time" ? id : `${id}-${figure}`,
+    title: isSlow
+      ? `${title}, ${2 * delayMilliseconds} ms of round trip`
+      : isProcessor
+      ? `${title}, processor time of both ends`
+      : title,
     unit: "s",
     placement: "both ends on all cores",
     references: ["rsync over ssh", ...(isNewTarget ? [rsyncWithFsync] : [])],
     contenders: [
-      makeContender("rsync over ssh", sshPort, makeRsyncCommand()),
-      ...(isNewTarget ? [makeContender(rsyncWithFsync, sshPort, makeRsyncCommand("--fsync"))] : []),
-      makeContender("degu sync", degu.port, makeSyncCommand(degu)),
+      makeRsyncContender("rsync over ssh"),
+      ...(isNewTarget ? [makeRsyncContender(rsyncWithFsync, "--fsync")] : []),
+      makeContender(
+        "degu sync",
+        degu.port,
+        makeSyncCommand(degu),
+        isProcessor ? degu.measure : undefined,
+      ),
     ],
     notes: [
       "rsync syncs files to the disk only with `--fsync` (3.2.4 or later). Degu always does.",
@@ -212,12 +245,17 @@ async function serveDegu(
   return {
     port,
     command: [...agent, "--home", `${root}/b`],
-    async measure(command) {
-      const startSeconds = await readProcessorSeconds(pid);
-      const seconds = await measureProcessorSeconds(command);
-      return seconds + await readProcessorSeconds(pid) - startSeconds;
-    },
+    measure: (command) => measureBothEnds(pid, command),
   };
+}
+
+/** Runs a command; resolves to its processor time and that of its server, in seconds. */
+async function measureBothEnds(serverPid: number, command: readonly string[]): Promise<number> {
+  const startSeconds = await readProcessorSeconds(serverPid);
+  const seconds = await measureProcessorSeconds(command);
+  // The processor time of the processes of `sshd` counts when they have ended.
+  while (await runToEnd(["cat", `/proc/${serverPid}/task/${serverPid}/children`]) !== "");
+  return seconds + await readProcessorSeconds(serverPid) - startSeconds;
 }
 
 /** Returns the ssh command for the server of {@link serveSsh}, without host and remote command. */
@@ -227,8 +265,8 @@ export function sshCommand(root: string, port: number): string[] {
   return ["ssh", "-p", `${port}`, "-i", key, ...options.flatMap((option) => ["-o", option])];
 }
 
-/** Starts `sshd` with its own host key; resolves to its port. */
-export async function serveSsh(root: string): Promise<number> {
+/** Starts `sshd` with its own host key. */
+export async function serveSsh(root: string): Promise<Pick<Version, "port" | "measure">> {
   for (const key of ["host", "key"]) {
     await runToEnd(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", `${root}/${key}`]);
   }
@@ -241,10 +279,10 @@ export async function serveSsh(root: string): Promise<number> {
     // Otherwise the shell would read ~/.bashrc, which can take longer than the transfer.
     `SetEnv=HOME=${root}`,
   ].flatMap((option) => ["-o", option]);
-  const { port } = await startServer((port) => [
+  const { port, pid } = await startServer((port) => [
     ...["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", `${port}`, ...options],
   ]);
-  return port;
+  return { port, measure: (command) => measureBothEnds(pid, command) };
 }
 
 /**
