@@ -555,7 +555,8 @@ async function removeOldPeriods(directory: string, days: number): Promise<void> 
       break;
     }
   }
-  const oldestNumber = listNumbers(directory)[0] ?? 0;
+  // Not synchronously: without the oldest list, its period would count as old.
+  const [oldestNumber = 0] = numbersOf(await readEntries(directory));
   for (const { name, isDirectory } of entries) {
     const isOld = Number(PERIOD_NAME_PATTERN.exec(name)?.[1]) < oldestNumber;
     if (!isDirectory || !isOld) continue;

@@ -372,6 +372,19 @@ Deno.test("a version is removed after some later days had changes, when the next
   assertEquals(listDays(dir.path).slice(0, -1), JANUARY.slice(4));
 });
 
+Deno.test("versions stay if a damaged disk lists only some names to a synchronous function", async () => {
+  await using dir = await createTempDir();
+  await makePeriods(dir.path, JANUARY);
+  {
+    using _reading = patch(Deno, "readDirSync", (readDirSync) =>
+      function* (path) {
+        for (const entry of readDirSync(path)) if (!/^[45]\.new$/.test(entry.name)) yield entry;
+      });
+    assertEquals(await removeOld(dir.path, 2), []);
+  }
+  assertEquals([listDays(dir.path), listLists(dir.path)], [JANUARY.slice(3), 3]);
+});
+
 const JANUARY_5 = JANUARY.slice(0, 5);
 const WRONG_DAYS: readonly (readonly [
   name: string,
