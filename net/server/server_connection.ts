@@ -285,8 +285,7 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
   onDistrust(trust: "untrusted" | "anonymous" | "unknown"): void {
     if (!this.#peerTrust.onDistrust(trust)) return;
     // During a request, and before the session is accepted, the loop of requests ends the session.
-    const isIdle = this.#exchange === null && !this.isClosing;
-    if (!isIdle || !this.#context.sessions.has(this.session)) return;
+    if (this.#exchange !== null || !this.#context.sessions.has(this.session)) return;
     this.#sessionCore.end(this.#peerTrust.distrustReason!);
     void this.#linger({ keepsSlot: false });
   }

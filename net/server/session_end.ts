@@ -16,7 +16,6 @@ import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import { isBrokenBodyError } from "../transport/incoming_body.ts";
 import type { Transport } from "../transport/transport.ts";
-import type { ServerExchange } from "./server_exchange.ts";
 
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
 const THROW_HINT = "to answer with a response, throw new ResponseError(response)";
@@ -27,6 +26,14 @@ export interface SessionEnd {
   readonly message: string;
   readonly logLine?: string;
   readonly error?: unknown;
+}
+
+/** What the end of a session depends on in its last exchange. */
+interface EndedExchange {
+  readonly request: Request;
+  readonly bodyError: unknown;
+  readonly hasValidResponse: boolean;
+  readonly isReadingRequest: boolean;
 }
 
 const emptyPreambleError = new EmptyPreambleError();
@@ -93,7 +100,7 @@ export function describeConnectionFailure(error: unknown): SessionEnd {
 function describeAppFailure(
   error: unknown,
   source: string,
-  exchange: ServerExchange | null,
+  exchange: EndedExchange | null,
 ): SessionEnd {
   const request = exchange?.request;
   const hasValidResponse = exchange?.hasValidResponse === true;
@@ -169,7 +176,7 @@ export class SessionEndRecorder {
   }
 
   /** @param exchange The exchange that the error ends; `null` between two exchanges. */
-  recordConnectionError(error: unknown, exchange: ServerExchange | null): void {
+  recordConnectionError(error: unknown, exchange: EndedExchange | null): void {
     if (this.#isClosedByApp) return;
     const { isClosed, failure } = this.#transport;
     if (isClosed && failure === null) {
@@ -191,7 +198,7 @@ export class SessionEndRecorder {
   recordFailure(
     error: unknown,
     source: string,
-    exchange: ServerExchange | null,
+    exchange: EndedExchange | null,
   ): ErrorStatus | null {
     const { isClosed, failure, sendState } = this.#transport;
     if (isClosed || failure !== null) {
