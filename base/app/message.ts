@@ -111,8 +111,8 @@ export class Response<B extends BodyOut = BodyIn> {
    * `SyntaxError`. First check the status, for example with {@linkcode expectOk}: the body of an
    * error is seldom JSON.
    *
-   * The result is `unknown`, unlike the `any` of `fetch`, because a server can send any value: check
-   * it. `json<Lamp>()` has the type without a check, like `as Lamp`.
+   * The result is `unknown`, unlike the `any` of `fetch`, because a server can send any value:
+   * check it. `json<Lamp>()` has the type without a check, like `as Lamp`.
    *
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.json}.
