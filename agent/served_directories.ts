@@ -105,13 +105,10 @@ export async function checkDirectories(
   const dir = resolveInboxPath(inboxOption);
   const isUncreated = !mayCreate && await ignoreNotFound(Deno.lstat(dir)) === null;
   if (sharedInboxOption !== undefined) {
-    if (isUncreated) {
-      return {
-        share: await checkShare(),
-        inbox: await checkUncreated(dir, home, "--inbox-for-all"),
-      };
-    }
-    const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
+    const option = "--inbox-for-all";
+    const inbox = isUncreated
+      ? await checkUncreated(dir, home, option)
+      : await checkInbox(dir, home, output, { option });
     // If the share is also the inbox, `checkInbox()` may have just created the directory.
     return { share: await checkShare(), inbox };
   }
