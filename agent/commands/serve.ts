@@ -3,7 +3,6 @@ import { type DeviceServer, type Peer, peerOf } from "@degu/device";
 import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
 import { FilesApp, findKeptVersions } from "@degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
-import type { AreaThreads } from "../area_threads.ts";
 import { pause } from "../pause.ts";
 import {
   checkCanListen,
@@ -62,8 +61,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   };
   const onInboxDirectory = (peer: InboxPeer, directory: string) =>
     peerRequests.addInboxDirectory(peer, directory);
+  // Other servers don't need the modules of workers.
   await using threads = options.threads === true
-    ? await startThreads({ share, inbox }, areaOptions, {
+    ? await (await import("../area_threads.ts")).AreaThreads.start({ share, inbox }, areaOptions, {
       logger: filesLogger,
       onFile: (area, event, peer) => events.add(area, event, peer),
       onInboxDirectory,
@@ -133,12 +133,6 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   output.note("stopping after the running transfers; press Ctrl-C again to stop immediately");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serversEnded);
-}
-
-/** Loads the modules of workers, which other servers don't need. */
-async function startThreads(...args: Parameters<typeof AreaThreads.start>): Promise<AreaThreads> {
-  const { AreaThreads } = await import("../area_threads.ts");
-  return await AreaThreads.start(...args);
 }
 
 async function adviseThreads(dirs: readonly (string | null)[], output: Output): Promise<void> {
