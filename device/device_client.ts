@@ -138,11 +138,6 @@ function addressNotFoundError({ name }: Peer, cause: unknown): DeviceError {
   return connectionErrorDetails.set(error, { fault: "unreachable" });
 }
 
-/** Makes the address of a client before a search: a name that no host has (RFC 2606). */
-function makePlaceholderAddress({ id }: Peer): Address {
-  return [`${id}.invalid`, 443];
-}
-
 export function makeDeviceClient(
   services: DeviceServices,
   peer: Peer,
@@ -188,7 +183,8 @@ export function makeDeviceClient(
     findAfter,
     maxSilence,
   });
-  return new Client(firstAddress ?? makePlaceholderAddress(peer), {
+  // Before a search, the address has a name that no host has (RFC 2606).
+  return new Client(firstAddress ?? [`${peer.id}.invalid`, 443], {
     ...clientOptions,
     scheme: "https",
     dial: (_address, limits) => connector.connect(limits),

@@ -52,11 +52,7 @@ export class DeviceServer implements AsyncDisposable {
   #unregistered: Promise<void> | null = null;
   #serveEnded: Promise<void> | null = null;
 
-  /**
-   * Created by {@linkcode Device.prototype.serve}.
-   *
-   * @internal
-   */
+  /** @internal */
   constructor(
     services: DeviceServices,
     address: Address,

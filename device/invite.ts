@@ -230,11 +230,7 @@ export class Invitation implements AsyncDisposable {
     );
   }
 
-  /**
-   * Opens an invitation, for `device.invite()`.
-   *
-   * @internal
-   */
+  /** @internal */
   static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
     const { listen, serving, seconds = DEFAULT_OPEN_SECONDS, peerName, confirm, signal } =
       copyOptions(options, INVITE_OPTION_NAMES);
@@ -255,7 +251,7 @@ export class Invitation implements AsyncDisposable {
       const lineAddresses = boundAddresses.flatMap(([bound, plainPort]) => {
         const addresses = listenAddresses === null ? [bound] : replaceWildcards([bound]);
         return addresses.map((address): LineAddress => {
-          return [formatLineHost(address), Number(address[1]), plainPort];
+          return [parseHost(`${address[0]}`)!.text, Number(address[1]), plainPort];
         });
       });
       const distinctAddresses = new Map(
@@ -547,10 +543,6 @@ export class Invitation implements AsyncDisposable {
     this.#logRateLimiters.wrongSecrets.add(String(session));
     return closeSession(session);
   }
-}
-
-function formatLineHost(address: Address): string {
-  return parseHost((address as HostAddress)[0])!.text;
 }
 
 function withNextPort(address: HostAddress | ScopedAddress): HostAddress | ScopedAddress {
