@@ -5,7 +5,7 @@
 // connection ends, it connects again, and sends the lines without an answer again. It ends after
 // the answer to the last line.
 
-import { type App, Client, isTransient, reply, retry, runUntilSignal, Server } from "@degu/degu";
+import { type App, Client, converse, reply, runUntilSignal, Server } from "@degu/degu";
 import { linesOf, makeLineBody } from "@degu/degu/base";
 
 /** Makes an app that answers each line of a request with one line. */
@@ -19,62 +19,17 @@ export function makeTalkApp(answer: (line: string) => string): App {
   };
 }
 
-class EndedError extends Error {}
-
-/**
- * Sends lines, which must not be empty, and calls a function with each answer. Ends after the
- * answer to the last line. The server may get a line twice, if the connection ends before its
- * answer.
- */
-export async function talk(
-  client: Client,
-  lines: AsyncIterable<string>,
-  onAnswer: (answer: string, line: string) => unknown,
-  signal: AbortSignal,
-): Promise<void> {
-  const source = lines[Symbol.asyncIterator]();
-  const unanswered: string[] = [];
-  let next: Promise<IteratorResult<string>> | null = null;
-  let hasEnded = false;
-  let attemptCount = 0;
-
-  /** Yields the lines without an answer, then new lines, until the next attempt begins. */
-  async function* linesToSend(attempt: number) {
-    yield* [...unanswered];
-    while (true) {
-      next ??= source.next();
-      const { done, value } = await next;
-      hasEnded ||= done === true;
-      if (done || attempt !== attemptCount) return;
-      next = null;
-      unanswered.push(value);
-      yield value;
-    }
-  }
-
-  await retry(async (restart) => {
-    const body = makeLineBody(linesToSend(++attemptCount));
-    const response = await client.request("POST", "/", {}, body, { duplex: "full", signal });
-    for await (const answer of linesOf(response)) {
-      restart();
-      if (answer !== "") await onAnswer(answer, unanswered.shift()!);
-    }
-    if (!hasEnded || unanswered.length > 0) {
-      throw new EndedError("the server has ended the conversation");
-    }
-  }, {
-    retries: Infinity,
-    signal,
-    when: (error) => isTransient(error) || error instanceof EndedError,
-  });
+/** An empty line is sent only during a silence. */
+async function* readStdin() {
+  for await (const line of linesOf(Deno.stdin.readable)) if (line !== "") yield line;
 }
 
 async function main(signal: AbortSignal): Promise<void> {
   const [task = "serve", port = "8080"] = Deno.args;
   const address = ["127.0.0.1", Number(port)] as const;
   if (task === "say") {
-    const lines = linesOf(Deno.stdin.readable);
-    return await talk(new Client(address), lines, (answer) => console.log(answer), signal);
+    const onAnswer = (answer: string) => console.log(answer);
+    return await converse(new Client(address), "/", readStdin(), onAnswer, { signal });
   }
   await using server = await Server.start(address, makeTalkApp((line) => line.toUpperCase()));
   console.log(`Serving at port ${server.port}; Ctrl+C ends it.`);

@@ -90,13 +90,15 @@ function checkLength(line: string, maxLength: number): string {
  * source is silent, an empty line is sent regularly, so that the time-outs of both sides don't end
  * the connection. The reader skips empty lines.
  *
- * When the body is canceled, the source is also canceled, at the next line or empty line.
+ * When the body is canceled, its sources are also canceled, at the next line or empty line.
  *
- * @param lines The lines, without their ends: an async generator, or a stream of strings.
+ * @param lines The lines, without their ends: an async generator, or a stream of strings. With a
+ * list of them, each line is sent as soon as one of the sources has it, and the body ends after the
+ * last source.
  * @param options The longest silence.
  * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
  * @throws {RangeError} if an option is not allowed.
- * @throws the error of the source, during the iteration.
+ * @throws the error of a source, during the iteration.
  *
  * @example
  * ```ts
@@ -115,7 +117,7 @@ function checkLength(line: string, maxLength: number): string {
  * ```
  */
 export function makeLineBody(
-  lines: AsyncIterable<string>,
+  lines: AsyncIterable<string> | readonly AsyncIterable<string>[],
   options: {
     /**
      * Seconds of silence before an empty line is sent, above 0 and at most 3600: less than the
@@ -129,10 +131,50 @@ export function makeLineBody(
   const { silenceSeconds = DEFAULT_SILENCE_SECONDS } = checkOptions(options, {
     silenceSeconds: makeNumberCheck(Number.MIN_VALUE, MAX_SILENCE_SECONDS),
   });
-  if (typeof lines?.[Symbol.asyncIterator] !== "function") {
-    throw wrongTypeError("lines", "an asynchronous generator or a stream of strings", lines);
+  return writeLines(iterateLines(lines), silenceSeconds * 1000);
+}
+
+export function iterateLines(
+  lines: AsyncIterable<string> | readonly AsyncIterable<string>[],
+): AsyncIterator<string> {
+  const sources: readonly unknown[] = Array.isArray(lines) ? lines : [lines];
+  if (sources.length === 0 || !sources.every(isAsyncIterable)) {
+    const expected = "an asynchronous generator or a stream of strings, or a list of them";
+    throw wrongTypeError("lines", expected, lines);
   }
-  return writeLines(lines[Symbol.asyncIterator](), silenceSeconds * 1000);
+  const iterators = sources.map((source) =>
+    source instanceof ReadableStream ? iterateStream(source) : source[Symbol.asyncIterator]()
+  );
+  return iterators.length === 1 ? iterators[0]! : mergeIterators(iterators);
+}
+
+function isAsyncIterable(value: unknown): value is AsyncIterable<string> {
+  return typeof (value as AsyncIterable<string> | null | undefined)?.[Symbol.asyncIterator] ===
+    "function";
+}
+
+/** The stream's own iterator would be canceled only after a pending read. */
+function iterateStream(stream: ReadableStream<string>): AsyncIterator<string> {
+  const reader = stream.getReader();
+  return {
+    next: () => reader.read() as Promise<IteratorResult<string>>,
+    return: () => reader.cancel().then(() => ({ done: true, value: undefined })),
+  };
+}
+
+function mergeIterators(iterators: readonly AsyncIterator<string>[]): AsyncIterator<string> {
+  const { readable, writable } = new TransformStream<string, string>();
+  const writer = writable.getWriter();
+  const send = async (iterator: AsyncIterator<string>) => {
+    for (let next; !(next = await iterator.next()).done;) await writer.write(next.value);
+  };
+  Promise.all(iterators.map(send)).then(() => writer.close())
+    .catch((error) => writer.abort(error).catch(() => {}));
+  // After a cancellation, and after the error of a source.
+  writer.closed.catch(() => {
+    for (const iterator of iterators) iterator.return?.()?.catch(() => {});
+  });
+  return iterateStream(readable);
 }
 
 async function* writeLines(

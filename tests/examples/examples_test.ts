@@ -11,6 +11,7 @@ import {
   Server,
   type Session,
 } from "@degu/degu";
+import { converse } from "@degu/degu/client";
 import { Device } from "@degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -21,7 +22,6 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { buildGateway } from "@degu/internal/examples/gateway.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeLiveApp, Pictures, watch } from "@degu/internal/examples/live.ts";
-import { makeTalkApp, talk } from "@degu/internal/examples/talk.ts";
 
 const GATEWAY = "examples/gateway.ts";
 
@@ -197,7 +197,6 @@ Deno.test("a viewer reconnects after the camera was offline, and both end on SIG
 // ───────────────────────── talk.ts
 
 const TALK = "examples/talk.ts";
-const { signal } = new AbortController();
 
 /** A source of lines, and the answers to them. */
 function makeSpeaker() {
@@ -230,7 +229,7 @@ Deno.test("a conversation continues after its server was killed, and ends after 
     return server;
   };
   const { lines, answers, onAnswer, say, end } = makeSpeaker();
-  const talking = talk(new Client(["127.0.0.1", port]), lines, onAnswer, signal);
+  const talking = converse(new Client(["127.0.0.1", port]), "/", lines, onAnswer);
   {
     await using first = await start();
     await say("a");
@@ -248,24 +247,6 @@ Deno.test("a conversation continues after its server was killed, and ends after 
   second.child.kill("SIGTERM");
   assert((await second.waitForEnd()).success);
   await assertNeeded(TALK, audit, dir.path);
-});
-
-Deno.test("a line without an answer is sent again, and no line is lost between two connections", async () => {
-  const seen: string[] = [];
-  let isCut = false;
-  const app = makeTalkApp((line) => {
-    seen.push(line);
-    if (line !== "b" || isCut) return line;
-    isCut = true;
-    throw new Error("the app has failed");
-  });
-  const logger = { debug() {}, info() {}, warn() {}, error() {} };
-  await using server = await Server.start(["127.0.0.1", 0], app, { logger });
-  const answers: string[] = [];
-  const lines = ReadableStream.from(["a", "b", "c"]);
-  await talk(new Client(server.address), lines, (answer) => void answers.push(answer), signal);
-  assertEquals(answers, ["a", "b", "c"]);
-  assertEquals(seen.filter((line) => line === "b").length, 2);
 });
 
 // ───────────────────────── api.ts

@@ -38,7 +38,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   "@degu/degu/certificates": [certificates, "createAuthority createLeaf findAuthorityFormProblem"],
   "@degu/degu/client": [
     client,
-    "BodyError Client Connection ConnectionClosedError ConnectionPool EmptyPreambleError ProtocolError Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isRefusedByPeer isTimeout isTransient publicKey256 retry",
+    "BodyError Client Connection ConnectionClosedError ConnectionPool EmptyPreambleError ProtocolError Response SSLClient StatusError TlsError buildClientSslctx converse describeConnectionError expectOk isRefusedByPeer isTimeout isTransient publicKey256 retry",
   ],
   "@degu/degu/server": [
     server,

@@ -375,6 +375,9 @@ Deno.test("linesOf and makeLineBody check their arguments at once", () => {
   for (const maxLength of [0, 1.5, 16777217]) {
     assertThrows(() => linesOf(null, { maxLength }), RangeError, "maxLength");
   }
+  for (const sources of [[], [undefined], [ReadableStream.from(["a"]), "text"]] as never[]) {
+    assertThrows(() => makeLineBody(sources), TypeError, "lines: must be");
+  }
   for (const source of [undefined, "text", {}, 5] as never[]) {
     assertThrows(() => linesOf(source), TypeError, "source: must be a request");
     assertThrows(() => makeLineBody(source), TypeError, "lines: must be");
@@ -419,6 +422,37 @@ Deno.test("makeLineBody passes on the error of its source, and cancels the sourc
   assertEquals((await body.next()).value, "a\n");
   await body.return();
   await canceled.promise;
+});
+
+Deno.test("makeLineBody sends the lines of all sources, and cancels each if one fails or the body is canceled", async () => {
+  const fast = () => ReadableStream.from(["a", "b"]);
+  async function* slow() {
+    await waitForTick();
+    yield "c";
+  }
+  const lines = await Array.fromAsync(makeLineBody([fast(), slow()]));
+  assertEquals(lines.toSorted(), ["a\n", "b\n", "c\n"]);
+  assertEquals(lines.indexOf("a\n") < lines.indexOf("b\n"), true);
+  const makeSilent = () => {
+    const canceled = Promise.withResolvers<void>();
+    const stream = new ReadableStream<string>({ cancel: () => canceled.resolve() });
+    return { stream, canceled: canceled.promise };
+  };
+  const silent = [makeSilent(), makeSilent()];
+  // deno-lint-ignore require-yield
+  const failing = (async function* () {
+    throw new BodyError("lost");
+  })();
+  await assertRejects(
+    () => makeLineBody([silent[0]!.stream, failing]).next(),
+    BodyError,
+    "lost",
+  );
+  await silent[0]!.canceled;
+  const body = makeLineBody([fast(), silent[1]!.stream]);
+  assertEquals((await body.next()).value, "a\n");
+  await body.return();
+  await silent[1]!.canceled;
 });
 
 Deno.test("both sides of a conversation survive a silence that is longer than their time-outs", async () => {
