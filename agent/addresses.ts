@@ -164,7 +164,7 @@ export async function chooseServingAddresses(
 
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const addressTexts = addresses.map(formatAddress);
-  const listText = addressTexts.join(", or ");
+  const listText = addressTexts.join(" or ");
   const makeFailure = (message: string) => new Failure(message, null, { cause: error });
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
   // Not a port of degu in the pages; an invitation uses the next port also.

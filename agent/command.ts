@@ -150,42 +150,40 @@ export function suggestName(name: string, names: readonly string[]): string | nu
   return null;
 }
 
-/** Options with which less is copied, or more is deleted or replaced. */
-const RISKY_OPTIONS: ReadonlySet<string> = new Set([
+/** Options and commands with which less is copied, or more is deleted or replaced. */
+const RISKY_WORDS: ReadonlySet<string> = new Set([
   ...["--delete", "--delete-all", "--dry-run", "--exclude", "--force", "--move", "--new-only"],
-  "--settled",
+  ...["--settled", "rm", "forget"],
 ]);
 
 /**
  * Makes a suggestion of words that commander finds similar. Such words may also mean the opposite,
- * as `--exclude` for `--include`. So a suggested word has the beginning of the typed word, or its
- * letters in another order, or one letter more or less. A risky option is suggested only for a part
- * of its name, or with additional letters.
+ * as `--exclude` for `--include`, so at most two letters may differ. A risky word is suggested only
+ * for a part of it, or with additional letters.
  *
  * @param words The words of commander: empty, `--a` or `one of --a, --b`.
  */
 export function formatSuggestion(words: string, typed: string): string | null {
   const likelyWords = words.replace("one of ", "").split(", ").filter((word) =>
-    RISKY_OPTIONS.has(word)
+    RISKY_WORDS.has(word)
       ? word.startsWith(typed) || typed.startsWith(word)
-      : beginningOf(word) === beginningOf(typed) || sortLetters(word) === sortLetters(typed) ||
-        hasOneLetterMore(word, typed) || hasOneLetterMore(typed, word)
+      : countDifferentLetters(word, typed) <= 2
   );
   return words === "" || likelyWords.length === 0
     ? null
     : `Did you mean ${likelyWords.join(" or ")}?`;
 }
 
-function beginningOf(word: string): string {
-  return word.slice(0, word.startsWith("--") ? 4 : 2);
-}
-
-function sortLetters(word: string): string {
-  return [...word].sort().join("");
-}
-
-function hasOneLetterMore(longerWord: string, word: string): boolean {
-  return [...longerWord].some((_letter, i, letters) => letters.toSpliced(i, 1).join("") === word);
+function countDifferentLetters(word: string, otherWord: string): number {
+  let commonCount = 0;
+  const otherLetters = [...otherWord];
+  for (const letter of word) {
+    const index = otherLetters.indexOf(letter);
+    if (index < 0) continue;
+    otherLetters.splice(index, 1);
+    commonCount++;
+  }
+  return word.length - commonCount + otherLetters.length;
 }
 
 // ───────────────────────── the values of options

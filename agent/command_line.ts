@@ -602,7 +602,7 @@ function addPing(program: AgentCommand): void {
 function parseCount(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);
   throw new InvalidArgumentError(
-    `must be a number, 0 or more; leave it out for no limit; got ${JSON.stringify(text)}`,
+    `must be a number, 0 or more; got ${JSON.stringify(text)}`,
   );
 }
 

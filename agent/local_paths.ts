@@ -232,7 +232,7 @@ const WILDCARD_PROBLEM = "degu does not expand wildcards";
 
 export function findWildcardHint(path: string): string | null {
   return /[*?[]|\{[^}]*,[^}]*\}/.test(path)
-    ? `${WILDCARD_PROBLEM}: name each file, or a directory with -r`
+    ? `${WILDCARD_PROBLEM}: name each file, or their directory`
     : null;
 }
 
@@ -286,12 +286,15 @@ export async function makeMissingSourceFailure(
   }
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
+  const optionHint = path.startsWith("-")
+    ? "no option has this name; to name a file, write ./ before it"
+    : null;
   const spaceHint = path === path.trim()
     ? null
     : "write no space before or after the name, unless it is a part of the name";
   const hint = isLink
     ? "name another file"
-    : spaceHint ?? findWildcardHint(path) ?? findBackslashHint(path) ??
+    : optionHint ?? spaceHint ?? findWildcardHint(path) ?? findBackslashHint(path) ??
       (mayBePeer ? findPeerHint(path, operands) : null) ??
       findEncodingHint(path) ?? "check the name, and the current directory";
   return new Failure(`${JSON.stringify(path)} ${problem}: ${hint}`, "NOT_THERE", { path });

@@ -13,7 +13,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   [
     "-z --compress -C --bwlimit --limit-rate",
     COPY_COMMANDS,
-    "leave it out, because data is sent without compression and without a limit of the rate",
+    "leave it out, because data is sent as fast as possible, without compression, and an interrupted copy continues",
   ],
   [
     "-P --progress --partial --stats",
@@ -30,12 +30,20 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     COPY_COMMANDS,
     "leave it out, because each copy is verified by its digest, and an interrupted copy continues; to compare files by digest, write degu sync --checksum",
   ],
-  ["-e -i --rsh --identity", COPY_COMMANDS, 'degu uses no ssh: run "degu pair" on both devices'],
-  ["-o -O --output --out", ["get", "receive"], "write the target as the last argument"],
+  [
+    "-e -i --rsh --identity",
+    COPY_COMMANDS,
+    'degu uses no ssh, and no key file: run "degu pair" on both devices; to list each file, write --verbose',
+  ],
+  [
+    "-o -O --output --out",
+    ["get", "receive"],
+    "write the target as the last argument; for degu get, - is stdout",
+  ],
   [
     "-n --dry-run",
     ["get", "put", "send", "rm"],
-    '"degu sync --dry-run" shows what sync would do, and "degu ls PEER:" what is there',
+    '"degu sync --dry-run" shows what sync would do, and "degu ls PEER:", also with --inbox, what is there',
   ],
   ["--delete --exclude --include", ["get", "put", "send"], "degu sync copies and deletes by rules"],
   [
@@ -87,36 +95,41 @@ function findAdvice(flag: string, command: Command): string | null {
     if (hasOption("--address")) return "write --address HOST:PORT";
   }
   // Such as -R for -r. The description says what the option does.
-  const otherCase = listOptions(command).find(({ short }) =>
-    flag.length === 2 && short?.toLowerCase() === flag.toLowerCase()
+  const otherCase = command.options.find(({ short, hidden }) =>
+    !hidden && flag.length === 2 && short?.toLowerCase() === flag.toLowerCase()
   );
   return otherCase === undefined
     ? null
     : `${otherCase.short} is ${otherCase.long}: ${otherCase.description}`;
 }
 
-function listOptions({ options, parent }: Command) {
+export function listOptions({ options, parent }: Command) {
   return [...options, ...parent?.options ?? []];
 }
 
 /** Returns the problem and the advice for an option such as `-avz`; `null` without advice. */
 export function describeForeignOption(option: string, command: Command): string | null {
   const [name = "", value] = option.split("=");
-  const isSwitch = listOptions(command).some(({ long }) => long === name);
-  if (value !== undefined && isSwitch) {
-    return `${name} takes no value: with ${name} it is on, and without it, off`;
+  const longName = `--${name.replace(/^-+/, "").toLowerCase()}`;
+  const isKnown = listOptions(command).some(({ long }) => long === longName);
+  if (isKnown && (value !== undefined || name !== longName)) {
+    return name === longName
+      ? `${name} takes no value: with ${name} it is on, and without it, off`
+      : `unknown option '${name}': write ${longName}`;
   }
-  const flags = /^-[A-Za-z]+$/.test(name)
-    ? [...name.slice(1)].map((letter) => `-${letter}`)
-    : [name];
+  // As in `-avz`, and in `-O-`.
+  const [, letters] = /^-([A-Za-z]+)-?$/.exec(name) ?? [];
+  const flags = letters === undefined ? [name] : [...letters].map((letter) => `-${letter}`);
   const unknownFlags = flags.filter((flag) =>
     !listOptions(command).some(({ short }) => short === flag)
   );
+  // An option of all commands, behind other letters.
+  if (unknownFlags.length === 0) return `unknown option '${name}': write it separately`;
   const problems = new Set<string>();
   for (const flag of unknownFlags) {
     const advice = findAdvice(flag, command);
     if (advice === null) return null;
     problems.add(`unknown option '${flag}': ${advice}`);
   }
-  return problems.size === 0 ? null : [...problems].join("; ");
+  return [...problems].join("; ");
 }

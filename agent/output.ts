@@ -205,7 +205,7 @@ function addHome(text: string, home: string | undefined): string {
   return text
     .replaceAll(/("degu [^"]*") on both devices/g, "$1 on this device, and $1 on the other one")
     .replaceAll(
-      /"degu (?=[a-z])(?![^"]*--help"|[^"]*" (?:again |still runs )?on (?!this ))/g,
+      /"degu (?=[a-z])(?![^"]*" (?:again |still runs )?on (?!this ))/g,
       () => `"degu ${option} `,
     );
 }

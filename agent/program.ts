@@ -10,7 +10,7 @@ import {
 import { formatShellCommand, formatSpaceAdvice } from "./shell_command.ts";
 import { addCommands } from "./command_line.ts";
 import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failure.ts";
-import { describeForeignOption } from "./option_advice.ts";
+import { describeForeignOption, listOptions } from "./option_advice.ts";
 import { Output, OutputClosedError, type Streams } from "./output.ts";
 import { writeToStdout } from "./output_stream.ts";
 import { VERSION } from "./version.ts";
@@ -57,8 +57,9 @@ const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
 /** Advice for arguments of commands that take none. */
 const NO_ARGUMENT_ADVICE: readonly (readonly [name: string, advice: string])[] = [
   ["pair", "run it on both devices; for an address, write --address HOST:PORT"],
+  ["remove", "it stops and removes every installed service"],
   ["init", "for a name, write --name NAME"],
-  ["peers", '"degu pair" on both devices adds one, and "degu forget PEER" removes one'],
+  ["peers", 'run "degu pair" on both devices to add one, and "degu forget PEER" to remove one'],
 ];
 
 const FIRST_MINUTE = `The first minute, on two machines in the same network:
@@ -256,7 +257,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       return describeUnknownCommand(unknownName, command, suggestName(unknownName, names));
     }
     return takesAnyCommand(command)
-      ? `a command is missing${formatHelpAdvice(command)}`
+      ? `a command is missing${formatCommandsAdvice(command)}`
       : `a command is missing: ${listSubcommands(command).join(" or ")}`;
   }
   const [, problem = "", suggestions = ""] =
@@ -275,7 +276,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       // For commander, -1 is a number.
       const numberOption = command.args.find((argument) => /^-\d+$/.test(argument));
       if (numberOption !== undefined) {
-        return `unknown option '${numberOption}'${formatHelpAdvice(command)}`;
+        return `unknown option '${numberOption}'${formatOptionsAdvice(command)}`;
       }
       // The words may be parts of the secret line.
       const isSplitLine = command.name() === "join" || command.args[0]?.startsWith("degu:");
@@ -328,15 +329,15 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         return `${messageLine}; write --version, or -v after a command`;
       }
       if (isOfCommand) return `${messageLine}; write it after the command`;
-      // Neither a long option nor letters, such as -O or -xvf.
-      const mayBeFile = !/^--[a-z\d-]+(?:=|$)|^-[A-Za-z]{1,3}$/.test(firstQuoted) &&
+      // Neither a long option, nor letters, such as -O or -rlptD, nor -#.
+      const mayBeFile = !/^--[a-z\d-]+(?:=|$)|^-(?:[A-Za-z]+|\W)$/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
       return describeForeignOption(firstQuoted, command) ??
         (suggestion !== null
           ? `${messageLine} (${suggestion})`
           : mayBeFile
           ? `${messageLine}; to name a file, write ./ before it`
-          : `${messageLine}${formatHelpAdvice(command)}`);
+          : `${messageLine}${formatOptionsAdvice(command)}`);
     }
   }
   return messageLine.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
@@ -361,7 +362,7 @@ function describeUnknownCommand(
   if (suggestion !== null) return `unknown command '${name}' (${suggestion})`;
   return command.args.some((argument) => /^[^/:]+:/.test(argument))
     ? `unknown command '${name}'; for files of a peer, run degu get, put, sync, ls or rm`
-    : `unknown command '${name}'${formatHelpAdvice(command)}`;
+    : `unknown command '${name}'${formatCommandsAdvice(command)}`;
 }
 
 /** Advice for operands that are a peer and a path, or the words of one path. */
@@ -385,7 +386,7 @@ function describeMissingArgument(name: string, command: Command): string {
       JSON.stringify(pattern)
     } is the directory, write a pattern before it, as in ${exclude}`;
   }
-  return `${name.toUpperCase()} is missing${formatHelpAdvice(command)}`;
+  return `${name.toUpperCase()} is missing: write ${formatUsage(command)}`;
 }
 
 function describeNoArguments(command: Command): string {
@@ -399,9 +400,18 @@ function formatCommandName(command: Command): string {
   return parent === null ? command.name() : `${formatCommandName(parent)} ${command.name()}`;
 }
 
-/** Advice for a problem whose message doesn't have the answer. */
-function formatHelpAdvice(command: Command): string {
-  return `; see "${formatCommandName(command)} --help"`;
+function formatUsage(command: Command): string {
+  return `${formatCommandName(command)} ${command.usage()}`;
+}
+
+function formatOptionsAdvice(command: Command): string {
+  const names = listOptions(command).filter(({ hidden }) => !hidden).map(({ long }) => long);
+  const options = names.length === 0 ? "" : `, with the options ${names.join(", ")}`;
+  return `; write ${formatUsage(command)}${options}`;
+}
+
+function formatCommandsAdvice(command: Command): string {
+  return `; the commands are ${command.commands.map((each) => each.name()).join(", ")}`;
 }
 
 /**

@@ -36,7 +36,9 @@ export function findColonAdvice(operand: string): string | null {
   if (/^(?:\d+\.){3}\d+$|\.local$/.test(operand)) {
     return `if ${operand} is the address of a peer, write its name and a colon; "degu peers" lists both`;
   }
-  const [, peer = "", path = ""] = /^([^/]+)(?:\/(.*))?$/s.exec(operand) ?? [];
+  // Also as in //nas/dir, and in /nas:dir.
+  const [, peer = "", path = ""] = /^(?:\/\/)?([^/:]+)(?:\/(.*))?$/s.exec(operand) ??
+    /^\/+([^/:]+):(.*)$/s.exec(operand) ?? [];
   return isDeviceName(peer) ? `if ${peer} is the peer, write ${peer}:${path} with its colon` : null;
 }
 
@@ -75,7 +77,7 @@ export function parseRemotePaths(operands: readonly string[], hasTarget = false)
   // After an ending, such as .txt, the next word is no part of the name.
   const advice = [
     ...hasTarget ? ["only the last argument is the target"] : [],
-    ...hasEnding(path) ? [] : [formatSpaceAdvice(path, word)],
+    hasEnding(path) ? "quote a name with spaces" : formatSpaceAdvice(path, word),
     ...path.endsWith(":") ? [] : [`for another path on ${peer}, write ${peer}:${word}`],
   ];
   throw new Failure(
@@ -87,6 +89,7 @@ export function parseRemotePaths(operands: readonly string[], hasTarget = false)
 /** @param allowsRoot False if the command may refuse the whole share or inbox. */
 export function parseRemotePath(text: string, allowsRoot = true): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
+  if (text === "") throw fail(" is no path on another device: is a variable of the shell empty?");
   if (!isRemotePath(text)) {
     throw fail(
       ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg${

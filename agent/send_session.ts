@@ -82,13 +82,14 @@ export async function findSources(
         "USAGE",
       );
     }
-    if (sources.has(name)) {
-      throw new Failure(
-        `${JSON.stringify(sources.get(name)!.path)} has the same name: send ${
+    const otherPath = sources.get(name)?.path;
+    if (otherPath !== undefined) {
+      const problem = otherPath === path
+        ? `${JSON.stringify(operand)} is named twice: name it once`
+        : `${JSON.stringify(otherPath)} has the same name: send ${
           JSON.stringify(operand)
-        } separately`,
-        "USAGE",
-      );
+        } separately`;
+      throw new Failure(problem, "USAGE");
     }
     await ignoreNotFound(checkReadable(path, isFile));
     const kind = isFile ? "file" : "directory";

@@ -7,7 +7,7 @@ import {
   type Peer,
 } from "@degu/device";
 import { inviteNearby } from "@degu/device/discovery";
-import { explainDiscoveryProblem, toListenFailure } from "./addresses.ts";
+import { explainDiscoveryProblem, toListenFailure, withNextPort } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { toUsageFailure } from "./error_codes.ts";
@@ -120,7 +120,8 @@ export function toInvitationFailure(
   error: unknown,
   listen: InviteOptions["listen"],
 ): unknown {
-  return toUsageFailure(listen === undefined ? error : toListenFailure(listen, error));
+  const addresses = listen?.flatMap((address) => [address, withNextPort(address)]);
+  return toUsageFailure(addresses === undefined ? error : toListenFailure(addresses, error));
 }
 
 export function showCountdown(

@@ -131,7 +131,9 @@ export class Transfers implements Disposable {
       ? this.#sourcesByDirectory.get(target)
       : this.#sourcesByTarget.get(claimedPath);
     if (otherSource !== undefined) {
-      const problem = `${JSON.stringify(otherSource)} has ${
+      const quotedSource = JSON.stringify(otherSource);
+      if (otherSource === source) throw new Failure(`${quotedSource} is named twice: name it once`);
+      const problem = `${quotedSource} has ${
         claimedPath === target ? "the same name" : "an overlapping target"
       }`;
       throw new Failure(`${problem}: ${this.direction} the two into different directories`);

@@ -74,7 +74,9 @@ export async function runGet(
   const target = await findTarget(
     hasTarget ? toLocalPath(lastOperand) : ".",
     !isSingleSource,
-    hasEnding(lastSourceOperand) ? null : spaceAdvice,
+    spaceAdvice === null || !hasEnding(lastSourceOperand)
+      ? spaceAdvice
+      : `for another path on ${lastSource.peer}, write ${lastSource.peer}:${lastOperand}`,
   );
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);

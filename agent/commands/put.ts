@@ -184,6 +184,7 @@ function findTargetAdvice(sources: readonly string[], lastOperand: string): stri
     if (lastOperand.startsWith(":") && precedingOperand !== undefined) {
       return `write no space before the colon: ${precedingOperand}${lastOperand}`;
     }
+    if (lastOperand === "") return "the last argument is empty: is a variable of the shell empty?";
     const colonAdvice = sources.length > 0 ? findColonAdvice(lastOperand) : null;
     return colonAdvice === null
       ? `write PEER: after ${JSON.stringify(lastOperand)}`

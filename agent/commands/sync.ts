@@ -74,10 +74,10 @@ export async function sync(
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
     options;
   if (maxDelete !== undefined && !mayDelete) {
-    throw new Failure("--max-delete limits --delete: add --delete", "USAGE");
+    throw new Failure("--max-delete has an effect only with --delete: leave it out", "USAGE");
   }
   if (deleteAll && !mayDelete) {
-    throw new Failure("--delete-all extends --delete: add --delete", "USAGE");
+    throw new Failure("--delete-all has an effect only with --delete: leave it out", "USAGE");
   }
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");

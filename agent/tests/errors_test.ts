@@ -181,6 +181,15 @@ Deno.test("an address at which listening fails is reported, with an alternative"
   }
 });
 
+Deno.test("an invitation names both of its ports if one of them is in use", async () => {
+  await using homes = await AgentHomes.create("camera");
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const args = ["invite", "--listen", `127.0.0.1:${port - 1}`, "--serving", "127.0.0.1:1"];
+  const message = `127.0.0.1:${port - 1} or 127.0.0.1:${port} is in use`;
+  await homes.runToFailure("camera", 1, message, args);
+});
+
 Deno.test("a port without an address is an error that names the addresses to use", () => {
   for (const text of ["7444", ":7444", "80"]) {
     const port = text.replace(":", "");
@@ -194,6 +203,9 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["sycn", "sync"],
     ["sl", "ls"],
     ["erve", "serve"],
+    // Similar for commander, and nothing that was meant.
+    ["remote", null],
+    ["rn", null],
     ["toString", null],
     // Words of other programs.
     ["scp", "put or get"],
@@ -203,9 +215,9 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
   ];
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentInProcess([typed]);
-    const hint = meant === null ? '; see "degu --help"' : ` (Did you mean ${meant}?)`;
-    const expectedMessage = `degu: error: unknown command '${typed}'${hint}\n`;
-    assertEquals([code, stderr], [2, expectedMessage]);
+    const hint = meant === null ? "; the commands are pair, invite, " : ` (Did you mean ${meant}?)`;
+    assertEquals(code, 2, stderr);
+    assertStringIncludes(stderr, `degu: error: unknown command '${typed}'${hint}`);
   });
   for (const args of [["a.txt", "camera:"], ["camera:a", "."], ["cpoy", "a", "camera:b"]]) {
     const { stderr } = await runAgentInProcess(args);

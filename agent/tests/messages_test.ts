@@ -202,6 +202,8 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   const rows: [code: number, expectedMessage: string, args: string[]][] = [
     // Swapped and missing operands.
     [2, `the target comes last: "degu put ${note} camera:"`, ["put", "camera:", note]],
+    [2, "if camera is the peer, write camera:dir with its colon", ["put", note, "//camera/dir"]],
+    [2, "if camera is the peer, write camera: with its colon", ["put", note, "/camera:"]],
     [2, 'the target comes last: "degu get camera:dir/a ."', ["get", ".", "camera:dir/a"]],
     [
       2,
@@ -219,7 +221,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     ],
     [
       2,
-      "only the last argument is the target; for another path on camera, write camera:note\n",
+      "only the last argument is the target; quote a name with spaces; for another path on camera, write camera:note\n",
       ["get", "camera:b.txt", "note", "x"],
     ],
     [2, "write camera:holiday, without a space after the colon", ["ls", "camera:", "holiday"]],
@@ -244,6 +246,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, "as in PEER:x --address 192.0.2.1\n", ["ls", "camera@192.0.2.1:x"]],
     [2, "the shell has not expanded ~: leave out the quotes", ["put", "~/q.jpg", "camera:"]],
     [3, 'there is no peer "": is a variable of the shell empty?', ["ping", ""]],
+    [2, "where to? the last argument is empty: is a variable", ["put", note, ""]],
     [1, '"camera: x" does not exist: write no space after the colon', ["get", "camera: x"]],
     [1, "does not exist: write no space before or after the name", ["put", " note", "camera:"]],
     [1, "does not exist: write no space before or after the name", ["put", `${note} `, "camera:"]],
@@ -266,16 +269,22 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [1, `"camera:" ${peerOfSend}`, ["send", note, "camera:"]],
     [1, `"camera" ${peerOfSend}`, ["send", note, "camera"]],
     [1, fallback, ["send", "camera"]],
+    [2, `"${note}" is named twice: name it once\n`, ["send", note, note]],
     [1, fallback, ["put", note, "camera", "camera:"]],
-    [1, "if it is new: mkdir -p no-dir/sub\n", ["get", "camera:b.txt", "no-dir/sub/x"]],
+    [1, `"${note}" is named twice: name it once\n`, ["put", note, note, "camera:x/"]],
+    [
+      1,
+      "if it is new: mkdir -p no-dir/sub; or for another path on camera, write camera:no-dir/sub/x\n",
+      ["get", "camera:b.txt", "no-dir/sub/x"],
+    ],
     // Operands that look like an option or a pattern.
     [2, "to name a file, write ./ before it", ["put", "-x.txt", "camera:"]],
     [
       1,
-      `does not exist: ${wildcards}: name each file, or a directory with -r; "degu ls camera:"`,
+      `does not exist: ${wildcards}: name each file, or their directory; "degu ls camera:"`,
       ["get", "camera:*.jpg", local],
     ],
-    [1, `${wildcards}: name each file, or a directory with -r`, ["rm", "camera:a?"]],
+    [1, `${wildcards}: name each file, or their directory`, ["rm", "camera:a?"]],
     [
       2,
       `"camera:Photos/*": ${wildcards}: write camera:Photos${literal} camera:./Photos/*`,
@@ -387,14 +396,29 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     ]],
     [2, "with --delete it is on, and without it, off", ["sync", "--delete=no", local, "camera:"]],
     [2, "'--hlep' (Did you mean --help?)", ["put", "--hlep"]],
+    [2, "'-force': write --force\n", ["put", "-force", a, "camera:"]],
+    [2, "'--Force': write --force\n", ["put", "--Force", a, "camera:"]],
+    [2, "'-q': write it separately\n", ["put", "-rq", local, "camera:"]],
+    [2, "'-v'; write degu rm", ["rm", "-v", "camera:a"]],
+    [2, "'-rlptD'; write degu sync", ["sync", "-rlptD", local, "camera:"]],
+    [2, "'-H'; write degu ls", ["ls", "-H", "camera:"]],
     [2, "'--delet' (Did you mean --delete?)", ["sync", "--delet", local, "camera:"]],
-    [2, `'--mode'; see "degu put --help"`, ["put", "--mode", a, "camera:"]],
-    [2, `'--forge'; see "degu put --help"`, ["put", "--forge", a, "camera:"]],
+    [2, "'--mode'; write degu put [OPTION]... FILE... PEER:[PATH], with the options --rec", [
+      ...["put", "--mode", a, "camera:"],
+    ]],
+    [2, "'--forge'; write degu put [OPTION]... ", ["put", "--forge", a, "camera:"]],
+    [1, '"-4" does not exist: no option has this name', ["put", "-4", a, "camera:"]],
+    [2, "PATH is missing: write degu get [OPTION]... PEER:PATH... [TARGET]\n", ["get"]],
     [2, "write camera:Photos with its colon", ["ls", "camera", ":Photos"]],
     [1, "to free the space, remove .degu-kept on camera", ["rm", "-r", "camera:.degu-kept"]],
     [2, "write --listen 0.0.0.0:PORT\n", ["serve", "--port", "8000", "--inbox"]],
     // Other options have no advice, and a name without letters is perhaps a file.
-    [2, "unknown option '--link-dest=../a'; see", ["sync", "--link-dest=../a", local, "camera:"]],
+    [2, "unknown option '--link-dest=../a'; write degu sync", [
+      "sync",
+      "--link-dest=../a",
+      local,
+      "camera:",
+    ]],
     [2, "unknown option '-az.txt'; to name a file, write ./ before", [
       "put",
       "-az.txt",

@@ -79,7 +79,7 @@ Deno.test("a name with a hyphen is printed behind the -- before it", async () =>
 Deno.test("a wrong command is refused as without permissions", async () => {
   await using homes = await AgentHomes.create("laptop");
   const rows: [args: string[], code: number, message: string][] = [
-    [[], 2, 'a command is missing; see "degu permissions --help"'],
+    [[], 2, "a command is missing; the commands are pair, invite, "],
     [["upload"], 2, "Did you mean put?"],
     [["sync", "a", "b"], 2, "b"],
     [["ls", "desk:"], 3, "this device has no peers yet"],

@@ -348,15 +348,8 @@ Deno.test("a printed command repeats the --home that was typed, except for anoth
     ]],
     [`run "${typed} pair" on this device, and "degu pair" on the other one\n`, ["join"]],
     ['no program listens): run "degu serve" on camera\n', ["ls", "--no-find", "camera:"]],
-    // Of an option, before the options are parsed, and of the library.
-    [`see "degu ls --help"`, ["ls", "--unknown", "camera:"]],
-    [`degu uses no ssh: run "${typed} pair" on this device, and`, [
-      "put",
-      "-e",
-      "ssh",
-      "a",
-      "camera:",
-    ]],
+    // Before the options are parsed, and of the library.
+    [`: run "${typed} pair" on this device, and "degu pair" on the other one)`, ["login"]],
     [`restore the file; "${typed} forget ${"a".repeat(52)}" removes it`, ["ping", "a".repeat(52)]],
   ];
   await Deno.writeTextFile(`${home}/peers/${"a".repeat(52)}.json`, "{");

@@ -350,10 +350,10 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   assertEquals(summary, "1 up to date; 3 deleted");
   assertEquals(await readTree(target), { "a": "1" });
   const wrongOptions = [
-    ["add --delete", "--max-delete=3"],
+    ["has an effect only with --delete", "--max-delete=3"],
     ["must be a number", "--max-delete=-1"],
     ["must be a number", "--max-delete=x"],
-    ["--delete-all extends --delete: add --delete", "--delete-all"],
+    ["--delete-all has an effect only with --delete: leave it out", "--delete-all"],
   ] as const;
   for (const [expectedMessage, option] of wrongOptions) {
     await files.runToFailure(2, expectedMessage, "sync", option, source, "camera:to");
