@@ -89,7 +89,7 @@ export function parseRemotePaths(operands: readonly string[], hasTarget = false)
 /** @param allowsRoot False if the command may refuse the whole share or inbox. */
 export function parseRemotePath(text: string, allowsRoot = true): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
-  if (text === "") throw fail(" is no path on another device: is a variable of the shell empty?");
+  if (text === "") throw fail(" is no PEER:PATH: is a variable of the shell empty?");
   if (!isRemotePath(text)) {
     throw fail(
       ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg${
