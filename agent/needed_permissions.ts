@@ -129,7 +129,7 @@ export function makeConnectPermissions(
 }
 
 /** @param dir The paths of the directory on this device. */
-export function makeSyncPermissions(
+export function makeCopyPermissions(
   dir: readonly string[],
   isDownload: boolean,
   move: boolean,

@@ -9,7 +9,7 @@ const MAX_REQUEST_MILLISECONDS = 2000;
  * closes the oldest of them. A joiner sends its request at once, so idle strangers can't keep the
  * joiner out.
  */
-const MAX_WAITING_CONNECTIONS = 64;
+const MAX_SILENT_CONNECTIONS = 64;
 
 export interface PairingConnection {
   readonly session: Session;
@@ -29,7 +29,7 @@ export class PairingConnections {
     session.store.set("connection", { [Symbol.dispose]: () => this.#remove(connection) });
     this.#startTimeLimit(connection);
     const waitingConnections = [...this.#connections.values()].filter(({ isWaiting }) => isWaiting);
-    if (waitingConnections.length > MAX_WAITING_CONNECTIONS) {
+    if (waitingConnections.length > MAX_SILENT_CONNECTIONS) {
       const [oldestConnection] = waitingConnections;
       this.#remove(oldestConnection!);
       oldestConnection!.session.close(

@@ -219,7 +219,7 @@ export class VersionStore {
     if (now - (this.#warnedAt.get(directory) ?? -Infinity) < HOUR_MILLISECONDS) return;
     this.#warnedAt.set(directory, now);
     if ((readDiskUse(root) ?? 0) < FULL_SHARE) return;
-    findKeptVersions(root).then((kept) => this.#warn(describeFullDisk(kept)), () => {});
+    findKeptVersions(root).then((kept) => this.#warn(describeDiskUse(kept)), () => {});
   }
 }
 
@@ -233,7 +233,7 @@ function hasVersion(versionPath: string): boolean {
   return lstatOrNull(versionPath)?.isFile === true && realPathSync(versionPath) === versionPath;
 }
 
-function describeFullDisk(
+function describeDiskUse(
   { path, versions, bytes, diskUse }: Awaited<ReturnType<typeof findKeptVersions>>,
 ): string {
   const percent = Math.floor(100 * (diskUse ?? FULL_SHARE));

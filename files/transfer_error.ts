@@ -233,7 +233,7 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
  * The hints for statuses: for one task, for all tasks that write (`write`), or for the other tasks.
  * The digit `x` stands for any digit.
  */
-const HINTS: Readonly<Record<string, string>> = {
+const STATUS_HINTS: Readonly<Record<string, string>> = {
   "list 30x": "the directory has another URI",
   "30x": "the URI belongs to a directory, or the file has another URI; pass the URI of a file",
   "write 400":
@@ -262,13 +262,14 @@ const HINTS: Readonly<Record<string, string>> = {
 
 function hintOf(method: Method, uri: string, status: number, task: TransferTask): string {
   // No file is sent with a HEAD or DELETE.
-  if (status === 400 && method !== "PUT" && method !== "POST") return HINTS["400"]!;
+  if (status === 400 && method !== "PUT" && method !== "POST") return STATUS_HINTS["400"]!;
   // Only the URI of a directory ends with a slash.
   const isFile = task === "delete" && status === 409 && !uri.endsWith("/");
   if (isFile) return "a file has the name of a parent directory; check the URI";
   const kind = task === "get" || task === "list" ? "read" : "write";
   const code = status === 401 ? "403" : `${status}`.replace(/^30.$/, "30x");
-  const hint = HINTS[`${task} ${code}`] ?? HINTS[`${kind} ${code}`] ?? HINTS[code];
+  const hint = STATUS_HINTS[`${task} ${code}`] ?? STATUS_HINTS[`${kind} ${code}`] ??
+    STATUS_HINTS[code];
   if (hint !== undefined) return hint;
   return status >= 500
     ? "the server has an internal problem; check its log and call again"

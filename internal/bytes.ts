@@ -47,7 +47,7 @@ const MIN_FREED_BYTES = 4096;
  * The garbage collector would free it much later, and allocating memory for every piece costs half
  * of the time of a large transfer.
  */
-export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
+export function releaseMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
   if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 

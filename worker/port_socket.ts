@@ -4,7 +4,7 @@ import { ConnectionClosedError } from "../base/errors.ts";
 
 /** The maximum number of bytes that one side is ahead of the other. */
 const WINDOW_BYTES = 2097152;
-const MAX_PIECE_BYTES = 524288;
+const MAX_MESSAGE_BYTES = 524288;
 /** The memory that a message with a piece takes at least. */
 const MIN_PIECE_BYTES = 512;
 const MIN_TRANSFERRED_BYTES = 4096;
@@ -108,7 +108,7 @@ export class PortSocket implements Socket {
       await new Promise<void>((resolve) => this.#wakeWriter = resolve);
     }
     if (this.#closeReason !== null) throw this.#closeReason;
-    const piece = new Uint8Array(bytes.subarray(0, MAX_PIECE_BYTES));
+    const piece = new Uint8Array(bytes.subarray(0, MAX_MESSAGE_BYTES));
     const { length } = piece;
     this.#unreadBytes += costOf(piece);
     // The transfer empties the piece, and costs more than a copy of a small piece.

@@ -13,10 +13,10 @@ import {
   listDirectoryPaths,
   listPaths,
   makeConnectPermissions,
+  makeCopyPermissions,
   makeDevicePermissions,
   makeRunCommand,
   makeServePermissions,
-  makeSyncPermissions,
   mergePermissions,
   type Permissions,
 } from "../needed_permissions.ts";
@@ -128,7 +128,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       const dir = target === STDIO ? null : await listDirectoryPaths(toLocalPath(target));
       return mergePermissions(
         await ofPeers(sources.length > 0 ? sources : args),
-        dir === null ? {} : makeSyncPermissions(dir, true, false),
+        dir === null ? {} : makeCopyPermissions(dir, true, false),
       );
     }
     case "put": {
@@ -139,7 +139,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       );
       return mergePermissions(
         await ofPeers(args.slice(-1)),
-        makeSyncPermissions(paths.flat(), false, move),
+        makeCopyPermissions(paths.flat(), false, move),
       );
     }
     case "sync": {
@@ -149,7 +149,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       const dir = await listDirectoryPaths(toLocalPath(local));
       return mergePermissions(
         await ofPeers([remote]),
-        makeSyncPermissions(dir, isDownload, move),
+        makeCopyPermissions(dir, isDownload, move),
       );
     }
     case "restore": {
@@ -176,7 +176,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
         : ofLine(line);
       return mergePermissions(
         { read: [...ofDevice.read, ...tmp], write: tmp, sys: ["uid", "hostname"] },
-        makeSyncPermissions(paths.flat(), !isSending, false),
+        makeCopyPermissions(paths.flat(), !isSending, false),
         ofNetwork,
       );
     }

@@ -18,10 +18,10 @@ import {
 import {
   findModule,
   makeConnectPermissions,
+  makeCopyPermissions,
   makeDevicePermissions,
   makeRunCommand,
   makeServePermissions,
-  makeSyncPermissions,
   mergePermissions,
   type Permissions,
 } from "../needed_permissions.ts";
@@ -249,7 +249,7 @@ async function makeSyncUnits(
   if (mayDelete && isDownload) await checkMirrorTarget(dir, context.home);
   const permissions = mergePermissions(
     await makeDevicePermissions(context.home),
-    makeSyncPermissions([dir], isDownload, move),
+    makeCopyPermissions([dir], isDownload, move),
     makeConnectPermissions([peer], options),
   );
   // The timer repeats the run.

@@ -42,6 +42,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
+import { readProjectFile } from "@degu/testing/tree.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { TextLineStream } from "@std/streams";
@@ -65,6 +66,17 @@ Deno.test("without any permission the program prints the commands, its version, 
   const [{ version }] = await readPackages();
   for (const flag of ["--version", "-V"]) {
     assertEquals(await runAgentInProcess([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
+  }
+});
+
+Deno.test("the reference has each option in the section of its command, or with the options of every command", async () => {
+  const page = await readProjectFile("agent/docs/reference.md");
+  const [start = "", ...sections] = page.split(/^### degu /m);
+  for (const command of COMMANDS.filter(({ options }) => options.length > 0)) {
+    const section = sections.find((text) => text.startsWith(`${command.name()}\n`));
+    for (const { hidden, long } of command.options) {
+      assert(hidden || `${start}${section}`.includes(long!), `${command.name()} ${long}`);
+    }
   }
 });
 

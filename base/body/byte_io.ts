@@ -1,4 +1,4 @@
-import { EMPTY_BYTES, freeMemory, makePlainView, realLengthOf } from "../../internal/bytes.ts";
+import { EMPTY_BYTES, makePlainView, realLengthOf, releaseMemory } from "../../internal/bytes.ts";
 import { propertyOf } from "../../internal/caught_errors.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { typeNameOf } from "../../internal/quote.ts";
@@ -350,7 +350,7 @@ export class ReadBuffer {
   }
 
   #adopt(piece: Uint8Array<ArrayBuffer>): number {
-    if (this.#isAdopted) freeMemory(this.bytes);
+    if (this.#isAdopted) releaseMemory(this.bytes);
     // A subclass such as `Buffer` may have a slice() that makes no copy.
     this.bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.length);
     this.start = 0;

@@ -640,7 +640,7 @@ export function formatHeaderLines(
     if (typedHeader !== null) {
       presentBits |= typedHeader.bit;
       if (value === 0) hasZeroLength = true;
-      const formattedValue = formatTypedValue(name, typedHeader, value, framing, context, label);
+      const formattedValue = formatTypedHeader(name, typedHeader, value, framing, context, label);
       if (Array.isArray(formattedValue)) {
         position = writeLines(into, position, name, bytes, formattedValue, label);
         continue;
@@ -672,7 +672,7 @@ function indexOfName(names: readonly string[], count: number, name: string): num
 }
 
 /** Not a part of the loop, because the closure would cost an allocation for each header. */
-function formatTypedValue(
+function formatTypedHeader(
   name: string,
   { bit, format }: TypedHeader,
   value: unknown,

@@ -220,7 +220,7 @@ const CALLS: Readonly<Record<string, (...args: [Client, string, string, object])
   deleteEntry: (peer, uri, _, options) => deleteEntry(peer, uri, options),
   remoteDigest: (peer, uri, _, options) => remoteDigest(peer, uri, options),
 };
-const ALL = Object.keys(CALLS);
+const CALL_NAMES = Object.keys(CALLS);
 const FILES = ["download", "upload"];
 const TREES = ["downloadTree", "uploadTree"];
 
@@ -231,11 +231,11 @@ const REFUSED: readonly [
   Class: typeof TypeError | typeof RangeError,
   message: string,
 ][] = [
-  [ALL, { peer: {} }, TypeError, "must be a Client or a Connection"],
-  [ALL, { uri: 1 }, TypeError, "uri"],
-  [ALL, { uri: "f/" }, RangeError, "uri"],
-  [ALL.slice(2, 7), { uri: "/a" }, RangeError, 'must end with "/"'],
-  [ALL.slice(2, 5), { uri: "/a/?b" }, RangeError, 'must end with "/"'],
+  [CALL_NAMES, { peer: {} }, TypeError, "must be a Client or a Connection"],
+  [CALL_NAMES, { uri: 1 }, TypeError, "uri"],
+  [CALL_NAMES, { uri: "f/" }, RangeError, "uri"],
+  [CALL_NAMES.slice(2, 7), { uri: "/a" }, RangeError, 'must end with "/"'],
+  [CALL_NAMES.slice(2, 5), { uri: "/a/?b" }, RangeError, 'must end with "/"'],
   [["upload"], { uri: "/" }, RangeError, "add the name of the file"],
   [["upload"], { uri: "/directory/?a=b" }, RangeError, "add the name of the file"],
   [
@@ -247,12 +247,12 @@ const REFUSED: readonly [
   [FILES, { path: "" }, RangeError, "file: must be the path of a file"],
   [TREES, { path: "" }, RangeError, "dir"],
   [FILES, { path: new URL("file://host/a") }, TypeError, "host"],
-  [ALL, { uri: ["a", "..", ""] }, RangeError, "refers to a directory"],
-  [ALL, { uri: ["a/b", ""] }, RangeError, "has a slash"],
+  [CALL_NAMES, { uri: ["a", "..", ""] }, RangeError, "refers to a directory"],
+  [CALL_NAMES, { uri: ["a/b", ""] }, RangeError, "has a slash"],
   [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
-  [ALL, { options: null }, TypeError, "options"],
-  [ALL, { options: { sginal: 1 } }, TypeError, '"sginal"'],
-  [ALL, { options: { signal: {} } }, TypeError, "signal: must be an AbortSignal"],
+  [CALL_NAMES, { options: null }, TypeError, "options"],
+  [CALL_NAMES, { options: { sginal: 1 } }, TypeError, '"sginal"'],
+  [CALL_NAMES, { options: { signal: {} } }, TypeError, "signal: must be an AbortSignal"],
   [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
   [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
   [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],

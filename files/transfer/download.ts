@@ -209,7 +209,7 @@ export async function downloadFile(fileToDownload: FileToDownload): Promise<Tran
   }
 }
 
-interface HashedPart {
+interface PartHash {
   readonly version: RemoteVersion;
   readonly hash: Hash;
   readonly meter: ProgressMeter;
@@ -373,7 +373,7 @@ class FileDownload implements Disposable {
     this.#reservation?.[Symbol.dispose]();
   }
 
-  async #resumePart(headResponse: Response): Promise<HashedPart | null> {
+  async #resumePart(headResponse: Response): Promise<PartHash | null> {
     if (headResponse.status !== 200) return null;
     const version = versionOf("HEAD", this.#task.uri, headResponse);
     const { etag } = version;
@@ -388,7 +388,7 @@ class FileDownload implements Disposable {
   }
 
   /** @returns `null` if the prefixes differ, copying failed, or the server has another version. */
-  async #reuseBasis({ path, length }: LocalPrefix): Promise<HashedPart | null> {
+  async #reuseBasis({ path, length }: LocalPrefix): Promise<PartHash | null> {
     const { signal } = this.#task.settings;
     await using file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
@@ -477,7 +477,7 @@ class FileDownload implements Disposable {
     return hash;
   }
 
-  async #downloadRemainder(receivedPart: HashedPart): Promise<HashedPart | null> {
+  async #downloadRemainder(receivedPart: PartHash): Promise<PartHash | null> {
     const { meter, hash, version: { etag } } = receivedPart;
     const { start, total } = meter;
     if (start === total) return receivedPart;
@@ -497,7 +497,7 @@ class FileDownload implements Disposable {
     return completePart;
   }
 
-  async #receiveWhole(response: Response): Promise<HashedPart> {
+  async #receiveWhole(response: Response): Promise<PartHash> {
     const { version, total } = await checkWholeFile(this.#task.uri, response);
     const { etag } = version;
     const partVersion = await this.#makePartVersion(etag, total);
@@ -519,7 +519,7 @@ class FileDownload implements Disposable {
   }
 
   async #receive(
-    { version, hash, meter }: HashedPart,
+    { version, hash, meter }: PartHash,
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
@@ -583,7 +583,7 @@ class FileDownload implements Disposable {
     }
   }
 
-  async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
+  async #verify({ version, hash, meter: { total } }: PartHash): Promise<string> {
     const { client, uri, partFile: { temporaryFile } } = this.#task;
     const truncateIfFull = async (error: unknown) => {
       if (isDiskFullError(error)) await temporaryFile.truncateToSynced();

@@ -25,7 +25,7 @@ import {
 } from "../transport/runtime.ts";
 import { checkNegotiatedParameters, clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
-import { identifyServer, parseHostAddress } from "./peer.ts";
+import { findHostIp, identifyServer } from "./peer.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
 
@@ -44,7 +44,7 @@ export function findSslHost(
     );
   }
   if (typeof sslHost !== "string") throw wrongTypeError("sslHost", "a string or null", sslHost);
-  if (parseHostAddress(sslHost) === null && canonicalizeDnsName(sslHost) === null) {
+  if (findHostIp(sslHost) === null && canonicalizeDnsName(sslHost) === null) {
     throw notAllowedError("sslHost", `must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
   return sslHost;
@@ -53,7 +53,7 @@ export function findSslHost(
 function findNameInAddress(address: Address): string | null {
   if (isUnixAddress(address)) return null;
   const host = removePrefixLength(address[0]);
-  return parseHostAddress(host) === null ? host : removeZone(host);
+  return findHostIp(host) === null ? host : removeZone(host);
 }
 
 export async function connectTls(
@@ -115,7 +115,7 @@ async function runHandshake(
   alpnProtocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities, hasCertificate } = clientMaterialOf(sslctx);
-  const isDnsName = sslHost !== null && parseHostAddress(sslHost) === null;
+  const isDnsName = sslHost !== null && findHostIp(sslHost) === null;
   const socket = loadBuiltin("node:tls").connect({
     socket: rawStream.stream,
     secureContext,

@@ -225,7 +225,7 @@ export function getIssuerKeys(certificate256: string): Set<string> {
   return issuerKeys;
 }
 
-export function parseHostAddress(host: string): string | null {
+export function findHostIp(host: string): string | null {
   return canonicalizeIPAddress(removeZone(host));
 }
 
@@ -235,7 +235,7 @@ export function parseHostAddress(host: string): string | null {
  */
 export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
-  const address = parseHostAddress(host);
+  const address = findHostIp(host);
   const name = address === null ? canonicalizeDnsName(host) : null;
   const isMatch = address !== null
     ? names.some(({ type, value }) => type === "IP Address" && value === address)

@@ -1,7 +1,7 @@
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import { writeAll } from "../../base/body/byte_io.ts";
-import { freeMemory } from "../../internal/bytes.ts";
+import { releaseMemory } from "../../internal/bytes.ts";
 import {
   freeMemoryAfterReads,
   loadBuiltin,
@@ -75,11 +75,11 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
   let unusedBuffer = new Uint8Array(0);
   let hasReceived = false;
-  let mayFreeMemory = false;
+  let mayReleaseMemory = false;
   let pausePromise: PromiseWithResolvers<void> | null = null;
   const readPiece = async (): Promise<Uint8Array | null> => {
     while (pausePromise !== null) await pausePromise.promise;
-    if (mayFreeMemory && stream.readableLength === 0) {
+    if (mayReleaseMemory && stream.readableLength === 0) {
       unusedBuffer = new Uint8Array(unusedBuffer.buffer);
     }
     if (unusedBuffer.length < MIN_FREE_BYTES) unusedBuffer = new Uint8Array(BUFFER_BYTES);
@@ -102,7 +102,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     },
     write(bytes: Uint8Array<ArrayBuffer>, _encoding, callback): void {
       writeAll(conn, bytes).then(() => {
-        if (mayFreeMemory) freeMemory(bytes);
+        if (mayReleaseMemory) releaseMemory(bytes);
         callback();
       }, callback);
     },
@@ -129,7 +129,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     },
     pause: () => pausePromise ??= Promise.withResolvers(),
     resume,
-    freeUsedMemory: () => void (mayFreeMemory = true),
+    freeUsedMemory: () => void (mayReleaseMemory = true),
     close: () => void stream.destroy(),
     // Deno can't reset its connections.
     reset: () => void stream.destroy(),

@@ -1,7 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
-import { freeMemory } from "../../internal/bytes.ts";
+import { releaseMemory } from "../../internal/bytes.ts";
 import { unrefTimer } from "../transport/deadline.ts";
 import { makeSocketError, NO_CERTIFICATE_HINT } from "./errors.ts";
 import { ignoreError, type RawStream } from "./raw_stream.ts";
@@ -242,7 +242,7 @@ export class TlsSocket implements Socket {
       this.#bufferedBytes -= count;
       if (this.#firstPieceOffset === piece.length) {
         this.#dropFirstPiece();
-        freeMemory(piece);
+        releaseMemory(piece);
       }
     }
     this.#resumeReads();

@@ -83,10 +83,10 @@ const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket:
 };
 
 /** The messages of Deno and of `node:net` for a host name without an address. */
-const UNRESOLVED_NAME_MESSAGE = /^(failed to lookup address information|getaddrinfo )/;
+const UNRESOLVED_NAME_PATTERN = /^(failed to lookup address information|getaddrinfo )/;
 
 export function withLookupAdvice(error: unknown, address: Address): unknown {
-  if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
+  if (!(error instanceof Error) || !UNRESOLVED_NAME_PATTERN.test(error.message)) return error;
   const zone = zoneOf(String(address[0]));
   const problem = zone === null
     ? "the name can't be looked up; check the name, and the DNS"

@@ -11,7 +11,7 @@
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { freeMemory } from "../../internal/bytes.ts";
+import { releaseMemory } from "../../internal/bytes.ts";
 
 // ───────────────────────── sockets of node:net
 
@@ -66,7 +66,7 @@ export function freeMemoryAfterReads(socket: NetSocket): void {
   if (handle === null || typeof onRead !== "function") return;
   handle.onread = function (piece) {
     onRead.call(this, piece);
-    if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
+    if (piece instanceof ArrayBuffer) releaseMemory(new Uint8Array(piece));
   };
   // The handle reads `onread` only when it starts reading.
   handle.readStop();
