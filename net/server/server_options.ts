@@ -74,8 +74,9 @@ export interface ServerOptions {
   /**
    * Whether a Unix socket at the server's path is replaced if no process listens at it, for example
    * after a crash. A file of another kind, and a socket at which a process listens, stay, and
-   * binding fails. Of two servers with this option, the second one fails, because the first one
-   * locks the file `<path>.lock`. The file needs `--allow-write`, and isn't removed. With this
+   * binding fails. On macOS, a socket of another program whose queue of connections is full counts
+   * as one at which no process listens. Of two servers with this option, the second one fails,
+   * because the first one locks the file `<path>.lock`. The file needs `--allow-write`, and isn't removed. With this
    * option, a plain server isn't bound at once: await its `ready`, or use `Server.start`.
    *
    * @default {false}
