@@ -407,7 +407,7 @@ export class Server implements AsyncDisposable {
         formatAddress(this.address)
       } was disposed of at the end of its block, within ` +
         "a second and without a connection: await server.serveUntilSignal() in the block, or the " +
-        "calls to the server",
+        "calls to the server; or an error has ended the block",
     );
   }
 

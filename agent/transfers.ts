@@ -342,7 +342,7 @@ export class Transfers implements Disposable {
     if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
       this.report.skip(
         files.formatName([...names, ...path]),
-        "an ignore list is not downloaded",
+        'an ignore list is not downloaded; "degu get" gets it',
       );
     }
     return true;

@@ -76,7 +76,8 @@ export async function restore(
   }
   if (files + unchanged + missing + result.failed === 0) {
     throw new Failure(
-      `no file was in ${JSON.stringify(dir)} ${time}: check the name, and choose another time`,
+      `no file was in ${JSON.stringify(dir)} ${time}: check the name, or choose another time; ` +
+        "versions of files that came later are in .degu-kept",
       "NOT_THERE",
       { path: dir },
     );

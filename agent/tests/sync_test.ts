@@ -238,7 +238,7 @@ Deno.test("sync from a peer: a .deguignore of the peer has no effect, and neithe
   const { files, source, target, sync } = setup;
   const first = await sync(["--delete"]);
   assertEquals([first.code, first.warnings], [0, [
-    "from:.deguignore: skipped: an ignore list is not downloaded",
+    'from:.deguignore: skipped: an ignore list is not downloaded; "degu get" gets it',
   ]]);
   const { ".deguignore": _, ...copied } = await readTree(source);
   assertEquals(await readTree(target), copied);

@@ -48,7 +48,9 @@ export interface ConverseOptions extends RetryOptions {
  * and then new lines. So the server may get a line twice. Ends after the answer to the last line.
  *
  * Each request is a POST with `duplex: "full"`. An app answers it with `makeLineBody`, and skips
- * the empty lines that are sent during a silence; empty answers are skipped in the same way.
+ * the empty lines that are sent during a silence; empty answers are skipped in the same way. If the
+ * app fails for a line, the line comes again, and the later lines wait: answer its error. The
+ * `timeout` of the client must be longer than `silenceSeconds` of the app.
  *
  * Between two requests, the function waits as {@linkcode retry} does, by default without a highest
  * number, and each answer resets the count. An error that isn't transient, such as a status 404,

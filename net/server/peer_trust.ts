@@ -2,7 +2,8 @@ import { makeRefusalEnd, type SessionEndRecorder } from "./session_end.ts";
 
 const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
 const ANONYMOUS_REASON =
-  "checkTrusted() found that the peer is anonymous: it has neither a certificate nor an identity";
+  "checkTrusted() found that the peer is anonymous: it has neither a certificate nor an identity; " +
+  "serve over TLS, or return an identity from onConnect";
 const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
 export const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
 export const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);

@@ -76,8 +76,9 @@ export interface ServerOptions {
    * after a crash. A file of another kind, and a socket at which a process listens, stay, and
    * binding fails. On macOS, a socket of another program whose queue of connections is full counts
    * as one at which no process listens. Of two servers with this option, the second one fails,
-   * because the first one locks the file `<path>.lock`. The file needs `--allow-write`, and isn't removed. With this
-   * option, a plain server isn't bound at once: await its `ready`, or use `Server.start`.
+   * because the first one locks the file `<path>.lock`. The file needs `--allow-write`, and isn't
+   * removed. With this option, a plain server isn't bound at once: await its `ready`, or use
+   * `Server.start`.
    *
    * @default {false}
    */
