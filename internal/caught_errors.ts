@@ -89,9 +89,9 @@ export function withAdvice(error: unknown, problem: string, advice: string): unk
 
 /**
  * Makes the error of an open file or directory: the system doesn't report its path. The new error
- * has the class and `code` of the system's error, the path and the operation as fields and in its
- * message, as the errors of Deno and Node have them, and the system's error as its `cause`. Returns
- * any other value unchanged.
+ * has the `code` of the system's error, and its class if that is one of `Deno.errors`. The path and
+ * the operation are fields, and in the message, as the errors of Deno and Node have them. The
+ * system's error is the `cause`. Returns any other value unchanged.
  */
 export function withPath(error: unknown, operation: string, path: string, advice = ""): unknown {
   if (!isSystemError(error) || error.message.includes(path)) return error;

@@ -8,7 +8,7 @@ import { pause } from "../../internal/pause.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
-const DEFAULT_MAX_LENGTH = 65536;
+export const DEFAULT_MAX_LENGTH = 65536;
 const DEFAULT_SILENCE_SECONDS = 15;
 const MAX_SILENCE_SECONDS = 3600;
 
@@ -54,12 +54,14 @@ export function linesOf(
   if (readable !== null && !(readable instanceof ReadableStream)) {
     throw wrongTypeError("source", "a request, a response, a body, a stream or null", source);
   }
-  return readLines(readable, maxLength);
+  return readLines(readable, maxLength, true);
 }
 
-async function* readLines(
+/** @param isEndLine Whether bytes without an end of a line are the last line. */
+export async function* readLines(
   readable: ReadableStream<Uint8Array> | null,
   maxLength: number,
+  isEndLine: boolean,
 ): AsyncGenerator<string, void, void> {
   if (readable === null) return;
   const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -77,7 +79,7 @@ async function* readLines(
     checkLength(prefix.endsWith("\r") ? prefix.slice(0, -1) : prefix, maxLength);
   }
   prefix += decoder.decode();
-  if (prefix !== "") yield checkLength(prefix, maxLength);
+  if (prefix !== "" && isEndLine) yield checkLength(prefix, maxLength);
 }
 
 function checkLength(line: string, maxLength: number): string {
@@ -172,7 +174,7 @@ function mergeIterators(iterators: readonly AsyncIterator<string>[]): AsyncItera
     .catch((error) => writer.abort(error).catch(() => {}));
   // After a cancellation, and after the error of a source.
   writer.closed.catch(() => {
-    for (const iterator of iterators) iterator.return?.()?.catch(() => {});
+    for (const iterator of iterators) void returnQuietly(iterator);
   });
   return iterateStream(readable);
 }
@@ -198,7 +200,16 @@ async function* writeLines(
     throw error;
   } finally {
     // Don't await: the return of a generator that waits ends only with its wait.
-    if (!hasEnded) source.return?.()?.catch(() => {});
+    if (!hasEnded) void returnQuietly(source);
+  }
+}
+
+/** Cancels a source. Ignores an error: the caller gets the reason of the cancellation. */
+export async function returnQuietly(source: AsyncIterator<string>): Promise<void> {
+  try {
+    await source.return?.();
+  } catch {
+    // The reason of the cancellation is more useful.
   }
 }
 

@@ -1,7 +1,14 @@
 import { expectOk } from "../../base/app/expect_ok.ts";
-import { iterateLines, linesOf, makeLineBody } from "../../base/body/lines.ts";
+import {
+  DEFAULT_MAX_LENGTH,
+  iterateLines,
+  makeLineBody,
+  readLines,
+  returnQuietly,
+} from "../../base/body/lines.ts";
 import { DeguError } from "../../base/errors.ts";
 import type { HeadersToSend } from "../../base/wire/headers.ts";
+import { MAX_READ_BYTES } from "../../base/wire/limits.ts";
 import {
   checkFunction,
   checkString,
@@ -9,6 +16,7 @@ import {
   notAllowedError,
 } from "../../internal/checks.ts";
 import { mayHaveBeenProcessed, transience } from "../../internal/error_details.ts";
+import { awaitUntilAborted } from "../../internal/pause.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkRequester, type Requester } from "./requester.ts";
 import { isTransient, retry, type RetryOptions } from "./retry.ts";
@@ -106,11 +114,12 @@ export async function converse(
     headers = {},
     maxUnanswered = DEFAULT_MAX_UNANSWERED,
     silenceSeconds,
-    maxLength,
+    maxLength = DEFAULT_MAX_LENGTH,
     when = (error) => isTransient(error) || mayHaveBeenProcessed(error),
     ...retryOptions
   } = options;
   makeIntegerCheck(1, Infinity)("maxUnanswered", maxUnanswered);
+  makeIntegerCheck(1, MAX_READ_BYTES)("maxLength", maxLength);
   const source = iterateLines(lines);
   const unansweredLines: string[] = [];
   let answeredCount = 0;
@@ -146,21 +155,27 @@ export async function converse(
         await new Promise<void>((resolve) => wake = resolve);
       } else {
         // The next attempt waits for the same line.
-        const pendingLine = nextLine ??= callOwn(() => source.next());
+        const pendingLine = nextLine ??= callOwn(async () => {
+          const result = await source.next();
+          // No attempt may be waiting for the end of the source.
+          if (result.done) hasEnded = true;
+          return result;
+        });
         const next = await new Promise<IteratorResult<string> | void>((resolve, reject) => {
           wake = resolve;
           pendingLine.then(resolve, reject);
         });
         if (next === undefined || attempt !== attemptCount) continue;
         nextLine = null;
-        if (next.done) hasEnded = true;
-        else unansweredLines.push(await callOwn(() => checkLine(next.value)));
+        if (!next.done) unansweredLines.push(await callOwn(() => checkLine(next.value)));
       }
     }
   }
 
   try {
-    await retry(async (onProgress) => {
+    await retry(async (onProgress, onResponse) => {
+      // A tunnel whose server restarts closes each connection at once: not a refusal.
+      if (answeredCount > 0) onResponse();
       // A source can end between two attempts.
       if (isFinished()) return;
       try {
@@ -170,16 +185,21 @@ export async function converse(
         const body = makeLineBody(linesToSend(attemptCount), { silenceSeconds });
         const requestOptions = { duplex: "full", signal: retryOptions.signal } as const;
         const response = await expectOk(client.request("POST", uri, headers, body, requestOptions));
-        for await (const answer of linesOf(response, { maxLength })) {
+        // The end of a connection without a framing may have cut an answer.
+        for await (const answer of readLines(response.readable, maxLength, false)) {
+          if (answer === "") {
+            // The server keeps its response open.
+            if (isFinished()) return;
+            continue;
+          }
           onProgress();
-          if (answer === "") continue;
           if (sentCount === answeredCount) {
             throw new DeguError("the server has answered more lines than it has received");
           }
           const line = unansweredLines.shift()!;
           answeredCount++;
           wake();
-          await callOwn(() => onAnswer(answer, line));
+          await callOwn(() => awaitUntilAborted(onAnswer(answer, line), retryOptions.signal));
         }
       } catch (error) {
         if (ownError !== null) throw ownError.error;
@@ -195,7 +215,7 @@ export async function converse(
   } finally {
     attemptCount++;
     wake();
-    if (!hasEnded) source.return?.()?.catch(() => {});
+    if (!hasEnded) void returnQuietly(source);
   }
 }
 

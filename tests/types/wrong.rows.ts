@@ -350,7 +350,7 @@ a session whose trust is a value | TS2322
   // Transfers of files and trees.
 
   ...parseWrongPrograms(`
-a path and a URI that are swapped | NotFound: file: /tmp/to/1.jpg
+a path and a URI that are swapped | NotFound: No such file or directory (os error 2): stat '/tmp/to/1.jpg'
 - await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");
 + await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");
 

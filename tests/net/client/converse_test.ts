@@ -220,3 +220,114 @@ Deno.test("a request that may have been processed is sent again, and so is one a
   await third.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nA\n");
   assertEquals(await answering, ["a A"]);
 });
+
+/** Accepts a connection, and reads a request to the end of a line. */
+async function acceptRequest(server: RawServer, lastLine: string) {
+  const peer = await server.accept();
+  await peer.readPreamble();
+  await peer.readUntil(`${lastLine}\n`);
+  return peer;
+}
+
+const CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+
+Deno.test("a conversation ends if its source ends while the server is away", async () => {
+  const server = new RawServer();
+  const { readable, writable } = new TransformStream<string, string>();
+  const writer = writable.getWriter();
+  let retryCount = 0;
+  // No request of the later attempts is sent.
+  const onRetry = () => {
+    if (++retryCount === 3) void writer.close().catch(() => {});
+  };
+  const answering = collectAnswers(new Client(server.address), readable, {
+    seconds: 0.01,
+    onRetry,
+  });
+  await writer.write("a");
+  const peer = await acceptRequest(server, "a");
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nA\n");
+  server[Symbol.dispose]();
+  peer.close();
+  assertEquals(await withTimeout(answering, "the conversation ends"), ["a A"]);
+});
+
+Deno.test("after an answer, connections that are closed at once aren't a refusal", async () => {
+  using server = new RawServer();
+  const lines = ReadableStream.from(["a", "b"]);
+  const answering = collectAnswers(new Client(server.address), lines);
+  const first = await acceptRequest(server, "b");
+  await first.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nA\n");
+  first.close();
+  for (let i = 0; i < 4; i++) (await server.accept()).close();
+  const last = await acceptRequest(server, "b");
+  await last.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nB\n");
+  assertEquals(await answering, ["a A", "b B"]);
+});
+
+Deno.test("a signal ends a conversation while onAnswer waits", async () => {
+  await using serving = serve(makeTalkApp(answerAll));
+  const controller = new AbortController();
+  const onAnswer = () => {
+    queueMicrotask(() => controller.abort());
+    return new Promise(() => {});
+  };
+  const { signal } = controller;
+  const lines = makeSource(["a"]).readable;
+  const talking = converse(serving.makeClient(), "/", lines, onAnswer, { signal });
+  const error = await withTimeout(talking.catch((error) => error), "the conversation ends");
+  assertStrictEquals(error, signal.reason);
+});
+
+Deno.test("a conversation ends after its last answer, although the response stays open", async () => {
+  using server = new RawServer();
+  const answering = collectAnswers(new Client(server.address), ReadableStream.from(["a"]));
+  const peer = await acceptRequest(server, "a");
+  await peer.send(`${CHUNKED}2\r\nA\n\r\n1\r\n\n\r\n`);
+  assertEquals(await withTimeout(answering, "the conversation ends"), ["a A"]);
+});
+
+Deno.test("an answer without the end of its line is no answer", async () => {
+  using server = new RawServer();
+  const lines = ReadableStream.from(["a", "b"]);
+  const answering = collectAnswers(new Client(server.address), lines);
+  const first = await acceptRequest(server, "b");
+  await first.send("HTTP/1.1 200 OK\r\n\r\nA\nB par");
+  first.close();
+  const second = await acceptRequest(server, "b");
+  await second.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nB\n");
+  assertEquals(await answering, ["a A", "b B"]);
+});
+
+Deno.test("an empty line isn't an answer, and doesn't reset the count of retries", async () => {
+  let requestCount = 0;
+  await using serving = serve((request) => {
+    requestCount++;
+    return request.text().then(() => reply(200, "\n"));
+  });
+  const options = { retries: 2 };
+  const lines = ReadableStream.from(["a"]);
+  await assertRejects(() => collectAnswers(serving.makeClient(), lines, options), DeguError);
+  assertEquals(requestCount, 3);
+});
+
+Deno.test("an error of canceling a source doesn't replace the error that ended the conversation", async () => {
+  await using serving = serve(makeTalkApp(answerAll));
+  const ownError = new Error("own");
+  const throwOwn = () => {
+    throw ownError;
+  };
+  for (const end of [throwOwn, () => undefined as never]) {
+    const iterator: AsyncIterator<string> = {
+      next: () => Promise.resolve({ value: "a", done: false }),
+      return: end === throwOwn
+        ? () => {
+          throw new Error("of return");
+        }
+        : end,
+    };
+    const lines = { [Symbol.asyncIterator]: () => iterator };
+    const talking = converse(serving.makeClient(), "/", lines, throwOwn);
+    assertStrictEquals(await talking.catch((error) => error), ownError);
+  }
+});
