@@ -11,7 +11,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     "leave it out, because times and permission bits are always kept",
   ],
   [
-    "-z --compress -C --bwlimit --limit-rate",
+    "-z --compress -C --bwlimit --limit",
     COPY_COMMANDS,
     "leave it out, because data is sent as fast as possible, without compression, and an interrupted copy continues",
   ],
@@ -45,11 +45,10 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     ["get", "put", "send", "rm"],
     '"degu sync --dry-run" shows what sync would do, and "degu ls PEER:", also with --inbox, what is there',
   ],
-  ["--delete --exclude --include", ["get", "put", "send"], "degu sync copies and deletes by rules"],
   [
-    "--include",
-    ["sync"],
-    "all is copied but what --exclude names; to copy a part, name its directory",
+    "--include --accept -A",
+    COPY_COMMANDS,
+    "all is copied, but degu sync leaves out what --exclude names; to copy a part, name its directory",
   ],
   [
     "--backup -b",
@@ -61,39 +60,75 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     ["get", "put", "sync"],
     "leave it out: get and put replace a different file only with --force; sync replaces each one, and --dry-run lists them first",
   ],
-  ["-w --watch", ["sync"], "write --every SECONDS"],
-  ["--remove-source-files", ["sync", "put"], "write --move"],
   ["-f --overwrite", ["get", "put", "receive"], "write --force to replace different files"],
   [
-    "-f --force -i --interactive",
+    "-f --force -i --interactive -y --yes",
     ["rm"],
     'leave it out, because degu rm never asks; "degu ls --inbox PEER:" lists the files first',
   ],
   [
-    "-a --all -R -r --recursive --sort -t -S -1",
+    "-v --verbose --inbox",
+    ["rm"],
+    "leave it out, because degu rm removes from the inbox, and prints each name",
+  ],
+  [
+    "-c -n -t -i -w -4 --count --all",
+    ["ping"],
+    "degu ping connects once, to one peer; degu peers lists all peers",
+  ],
+  [
+    "--to --host --dest --peer --target -T -J",
+    COPY_COMMANDS,
+    "degu get, put and sync have the peer in an argument, as PEER:PATH, and the target is the last one; it is created if missing",
+  ],
+  [
+    "-a --all -R -r --recursive --depth --sort -t -S -1",
     ["ls"],
     "leave it out: all names of one directory are listed, sorted by name",
   ],
-  ["--readonly --read-only", ["serve"], "leave it out, because peers can only read the share"],
   [
-    "--code --pin --password",
+    "--readonly --read-only --read-write --rw --allow",
+    ["serve"],
+    "all peers can read the share, and write only to the inbox: name it with --inbox",
+  ],
+  [
+    "--code --pin --pass --password -y --yes",
     ["pair", "invite", "join", "send", "receive"],
     "both devices show a number, which you compare; without a terminal, degu invite and degu send print a line",
   ],
-  ["--for --expires --timeout --ttl", ["invite", "send"], "write --seconds SECONDS"],
 ];
+
+/** Options of other programs, and the option to write if a command has it. */
+const SYNONYMS: readonly (readonly [flags: string, option: string])[] = [
+  ["-p --port", "--listen 0.0.0.0:PORT"],
+  ["-p --port", "--address HOST:PORT"],
+  ["-w --watch --repeat --interval", "--every SECONDS"],
+  ["--remove-source-files", "--move"],
+  ["--for --expires --timeout --ttl --wait", "--seconds SECONDS for the duration"],
+  ["-W --timeout --max-time", "--wait SECONDS to wait for a peer that is offline"],
+  ["--name --peer", "--as NAME to name the other device"],
+];
+
+/** Also for an option such as --compress-level. */
+function includesFlag(flags: string, flag: string): boolean {
+  return flags.split(" ").some((each) => flag === each || flag.startsWith(`${each}-`));
+}
 
 function findAdvice(flag: string, command: Command): string | null {
   const [, , advice] =
     ADVICE.find(([flags, commands]) =>
-      flags.split(" ").includes(flag) && commands.includes(command.name())
+      includesFlag(flags, flag) && commands.includes(command.name())
     ) ?? [];
   if (advice !== undefined) return advice;
-  const hasOption = (name: string) => command.options.some(({ long }) => long === name);
-  if (/^(?:-p|--port)$/.test(flag)) {
-    if (hasOption("--listen")) return "write --listen 0.0.0.0:PORT";
-    if (hasOption("--address")) return "write --address HOST:PORT";
-  }
+  const hasOption = ({ options }: Command, name = "") => options.some(({ long }) => long === name);
+  const [, synonym] =
+    SYNONYMS.find(([flags, option]) =>
+      includesFlag(flags, flag) && hasOption(command, option.split(" ")[0])
+    ) ?? [];
+  if (synonym !== undefined) return `write ${synonym}`;
+  const owners = command.parent?.commands.filter((each) => hasOption(each, flag)) ?? [];
+  const names = owners.map((each) => each.name()).join(", ");
+  if (names !== "") return `it is an option of ${command.parent?.name()} ${names}`;
   // Such as -R for -r. The description says what the option does.
   const otherCase = command.options.find(({ short, hidden }) =>
     !hidden && flag.length === 2 && short?.toLowerCase() === flag.toLowerCase()
@@ -118,7 +153,7 @@ export function describeForeignOption(option: string, command: Command): string 
       : `unknown option '${name}': write ${longName}`;
   }
   // As in `-avz`, and in `-O-`.
-  const [, letters] = /^-([A-Za-z]+)-?$/.exec(name) ?? [];
+  const [, letters] = /^-([A-Za-z]+)(?:-|\d*)$/.exec(name) ?? [];
   const flags = letters === undefined ? [name] : [...letters].map((letter) => `-${letter}`);
   const unknownFlags = flags.filter((flag) =>
     !listOptions(command).some(({ short }) => short === flag)
