@@ -158,8 +158,8 @@ const RISKY_WORDS: ReadonlySet<string> = new Set([
 
 /**
  * Makes a suggestion of words that commander finds similar. Such words may also mean the opposite,
- * as `--exclude` for `--include`, so at most two letters may differ. A risky word is suggested only
- * for a part of it, or with additional letters.
+ * as `--exclude` for `--include`, so at most two letters may differ, and one of a short option. A
+ * risky word is suggested only for a part of it, or with additional letters.
  *
  * @param words The words of commander: empty, `--a` or `one of --a, --b`.
  */
@@ -167,7 +167,7 @@ export function formatSuggestion(words: string, typed: string): string | null {
   const likelyWords = words.replace("one of ", "").split(", ").filter((word) =>
     RISKY_WORDS.has(word)
       ? word.startsWith(typed) || typed.startsWith(word)
-      : countDifferentLetters(word, typed) <= 2
+      : countDifferentLetters(word, typed) <= (word.startsWith("--") && word.length < 7 ? 1 : 2)
   );
   return words === "" || likelyWords.length === 0
     ? null

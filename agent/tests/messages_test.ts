@@ -409,6 +409,11 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     [2, "'--exclude': it is an option of degu sync\n", ["put", "--exclude", "x", a, "camera:"]],
     [2, "'--move': it is an option of degu put, sync\n", ["get", "--move", "camera:a"]],
     [2, "it is an option of install sync\n", ["service", "install", "--every", "1d"]],
+    // --wait and --home differ too much from these.
+    [2, "'--at'; write degu service install sync", [
+      ...["service", "install", "sync", local, "camera:", "--at", "3"],
+    ]],
+    [2, "'--mode'; write degu get", ["get", "--mode", "camera:a"]],
     [2, "'-rlptD'; write degu sync", ["sync", "-rlptD", local, "camera:"]],
     [2, "'-H'; write degu ls", ["ls", "-H", "camera:"]],
     [2, "'--delet' (Did you mean --delete?)", ["sync", "--delet", local, "camera:"]],
