@@ -13,10 +13,13 @@ const MAX_RESPONSE_BYTES = 4096;
 
 export async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
-  const [, pathPeer = ""] = /^([^:]+):./s.exec(operand) ?? [];
+  const [, pathPeer = ""] = /^[a-z]+:\/\/([^:/]+)/.exec(operand) ?? /^([^:]+):./s.exec(operand) ??
+    [];
   if (isDeviceName(pathPeer) && !isAddress(operand)) {
     throw new Failure(
-      `${JSON.stringify(operand)} is a path: leave out the path, as in "degu ping ${pathPeer}"`,
+      `${
+        JSON.stringify(operand)
+      } is a path or a URL: write only the name, as in "degu ping ${pathPeer}"`,
       "USAGE",
     );
   }

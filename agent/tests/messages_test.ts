@@ -246,6 +246,8 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, "as in PEER:x --address 192.0.2.1\n", ["ls", "camera@192.0.2.1:x"]],
     [2, "the shell has not expanded ~: leave out the quotes", ["put", "~/q.jpg", "camera:"]],
     [3, 'there is no peer "": is a variable of the shell empty?', ["ping", ""]],
+    [2, 'write only the name, as in "degu ping camera"', ["ping", "https://camera/"]],
+    [2, 'write only the name, as in "degu ping camera"', ["ping", "camera:x"]],
     [2, "where to? the last argument is empty: is a variable", ["put", note, ""]],
     [1, '"camera: x" does not exist: write no space after the colon', ["get", "camera: x"]],
     [1, "does not exist: write no space before or after the name", ["put", " note", "camera:"]],
