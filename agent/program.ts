@@ -22,7 +22,7 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["download fetch pull", "Did you mean get?"],
   ["rsync mirror backup", "Did you mean sync?"],
   [
-    "undo undelete versions history",
+    "undo undelete versions history revert",
     'earlier versions are in .degu-kept on the peer that runs degu serve --keep; run "degu restore" on that peer',
   ],
   ["log logs", 'degu serve prints them, and as a service "journalctl --user --unit degu"'],
@@ -40,14 +40,14 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["unpair revoke block ban logout", "Did you mean forget?"],
   ["whoami hostname name", "Did you mean id?"],
   ["device devices status", "Did you mean peers or ping?"],
-  ["install uninstall", "Did you mean service?"],
+  ["install uninstall enable disable systemctl", "Did you mean service?"],
   ["version", "Did you mean --version?"],
   ["perms permission", "Did you mean permissions?"],
 ];
 
 const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
   [
-    "status list start stop restart log logs",
+    "status list start stop restart reload edit log logs",
     "run systemctl --user, or journalctl --user --unit, with the name of the unit, as degu",
   ],
   ["enable", "Did you mean install?"],
@@ -57,6 +57,7 @@ const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
 /** Advice for arguments of commands that take none. */
 const NO_ARGUMENT_ADVICE: readonly (readonly [name: string, advice: string])[] = [
   ["pair", "run it on both devices; for an address, write --address HOST:PORT"],
+  ["invite", 'run it, and give the line that it prints to "degu join -" on the other device'],
   ["remove", "it stops and removes every installed service"],
   ["init", "for a name, write --name NAME"],
   ["peers", 'run "degu pair" on both devices to add one, and "degu forget PEER" to remove one'],
@@ -296,7 +297,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         : command.getOptionValue("share") !== undefined
         ? "degu serve shares one directory: name one that contains the others"
         : command.options.some(({ long }) => long === "--share")
-        ? "name a directory with --share or --inbox"
+        ? "name a directory with --share or --inbox; Ctrl-C ends degu serve"
         : command.registeredArguments.length === 0
         ? describeNoArguments(command)
         : /^(?:ls|ping|forget)$/.test(command.name()) &&
@@ -304,9 +305,11 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
               extraArguments.every((argument) => /^[^/:]+:/.test(argument)))
         ? `degu ${command.name()} takes one: run it once for each`
         : command.name() === "sync"
-        ? "degu sync takes one directory and one PEER:DIR; quote a name with spaces"
+        ? "degu sync takes one directory and one PEER:DIR; quote a name with spaces, and write a time as 5m"
         : /^[^/:]+:/.test(command.args[0] ?? "")
         ? formatSpaceAdvice(...command.args as [string, ...string[]])
+        : command.name() === "rename"
+        ? `write ${formatUsage(command)}`
         : describeSplitPath(command.args);
       return `too many arguments: ${quoted}; ${advice}`;
     }

@@ -120,7 +120,11 @@ Deno.test("a usage error is one line, which refers to the help if it has no othe
     [["receive", "--from", "my laptop"], /--from: must be the name of a device/],
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\)\n/],
     [["service"], /a command is missing: service install or service remove\n/],
-    [["serve", "x"], /too many arguments: "x"; name a directory with --share or --inbox\n/],
+    [["serve", "x"], /too many arguments: "x"; name a directory with --share or --inbox; Ctrl-C/],
+    [["rename", "a", "to", "b"], /"b"; write degu rename \[options\] <peer> <name>\n/],
+    [["sync", "a", "b:", "--every", "5", "s"], /quote a name with spaces, and write a time as 5m/],
+    [["invite", "desk"], /takes none: run it, and give the line that it prints to "degu join -"/],
+    [["enable"], /unknown command 'enable' \(Did you mean service\?\)\n/],
     [["--address", "::1", "ls", "x:"], /'--address'; write it after the command\n/],
     [["init", "--", "--name"], /too many arguments: "--name"/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one,
