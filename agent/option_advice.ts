@@ -11,7 +11,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     "leave it out, because times and permission bits are always kept",
   ],
   [
-    "-z --compress -C --bwlimit --limit",
+    "-z --compress -C --zip --bwlimit --limit",
     COPY_COMMANDS,
     "leave it out, because data is sent as fast as possible, without compression, and an interrupted copy continues",
   ],
@@ -31,12 +31,12 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     "leave it out, because each copy is verified by its digest, and an interrupted copy continues; to compare files by digest, write degu sync --checksum",
   ],
   [
-    "-e -i --rsh --identity",
+    "-e -i -B -J --rsh --identity",
     COPY_COMMANDS,
     'degu uses no ssh, and no key file: run "degu pair" on both devices; to list each file, write --verbose',
   ],
   [
-    "-o -O --output --out",
+    "-o -O --output --out --stdout",
     ["get", "receive"],
     "write the target as the last argument; for degu get, - is stdout",
   ],
@@ -56,20 +56,15 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     'from a peer write --keep DAYS; to a peer, "degu serve --keep DAYS" on it',
   ],
   [
-    "-u --update --mirror --ignore-existing --no-clobber",
+    "-u --update --size-only --mirror --ignore-existing --no-clobber",
     ["get", "put", "sync"],
     "leave it out: get and put replace a different file only with --force; sync replaces each one, and --dry-run lists them first",
   ],
   ["-f --overwrite", ["get", "put", "receive"], "write --force to replace different files"],
   [
-    "-f --force -i --interactive -y --yes",
+    "-f --force -i --interactive -y --yes -v --verbose --inbox",
     ["rm"],
-    'leave it out, because degu rm never asks; "degu ls --inbox PEER:" lists the files first',
-  ],
-  [
-    "-v --verbose --inbox",
-    ["rm"],
-    "leave it out, because degu rm removes from the inbox, and prints each name",
+    'leave it out, because degu rm never asks, and prints each name that it removes from the inbox; "degu ls --inbox PEER:" lists the files first',
   ],
   [
     "-c -n -t -i -w -4 --count --all",
@@ -77,7 +72,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     "degu ping connects once, to one peer; degu peers lists all peers",
   ],
   [
-    "--to --host --dest --peer --target -T -J",
+    "--to --host --dest --peer --target -T --mkpath --parents",
     COPY_COMMANDS,
     "degu get, put and sync have the peer in an argument, as PEER:PATH, and the target is the last one; it is created if missing",
   ],

@@ -25,12 +25,12 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
     "undo undelete versions history revert",
     'earlier versions are in .degu-kept on the peer that runs degu serve --keep; run "degu restore" on that peer',
   ],
-  ["log logs", 'degu serve prints them, and as a service "journalctl --user --unit degu"'],
-  ["dir list find tree", "Did you mean ls?"],
+  ["log logs journalctl", 'degu serve prints them; as a service, "journalctl --user --unit degu"'],
+  ["dir list find tree folders", "Did you mean ls?"],
   ["cat", "Did you mean get PEER:FILE -?"],
   ["del delete remove rmdir unlink", "Did you mean rm?"],
   ["mv move", "put --move moves files to a peer; degu renames no files of a peer"],
-  ["share listen start restart daemon", "Did you mean serve or service?"],
+  ["share web listen start restart daemon", "Did you mean serve or service?"],
   [
     "stop",
     'Ctrl-C ends degu serve; as a service, "systemctl --user stop degu" ends it until the next start',
@@ -277,7 +277,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       // For commander, -1 is a number.
       const numberOption = command.args.find((argument) => /^-\d+$/.test(argument));
       if (numberOption !== undefined) {
-        return `unknown option '${numberOption}'${formatOptionsAdvice(command)}`;
+        return describeForeignOption(numberOption, command) ??
+          `unknown option '${numberOption}'${formatOptionsAdvice(command)}`;
       }
       // The words may be parts of the secret line.
       const isSplitLine = command.name() === "join" || command.args[0]?.startsWith("degu:");

@@ -102,7 +102,9 @@ export function parseRemotePath(text: string, allowsRoot = true): RemotePath {
     /^(https?|ftps?|sftp|ssh|scp|rsync|smb|file|degu):\/\/([^/]*)\/*(.*)$/i.exec(text) ?? [];
   if (scheme !== undefined) {
     const advice = isDeviceName(address!) ? `, as in ${address}:${pathOfUrl}` : "";
-    throw fail(` is a URL: write the name of a peer, a colon and a path${advice}`);
+    throw fail(
+      ` is a URL, and degu copies only files of devices: write the name of a peer, a colon and a path${advice}`,
+    );
   }
   if (text.startsWith("[")) {
     throw fail(

@@ -230,7 +230,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     // Paths that another program understands.
     [
       2,
-      "is a URL: write the name of a peer, a colon and a path, as in camera:x",
+      "files of devices: write the name of a peer, a colon and a path, as in camera:x",
       ["put", note, "rsync://camera/x"],
     ],
     [
@@ -401,9 +401,13 @@ Deno.test("options that users of scp and rsync type first are refused with advic
     [2, "'-force': write --force\n", ["put", "-force", a, "camera:"]],
     [2, "'--Force': write --force\n", ["put", "--Force", a, "camera:"]],
     [2, "'-q': write it separately\n", ["put", "-rq", local, "camera:"]],
-    [2, "degu rm removes from the inbox, and prints each name", ["rm", "-v", "camera:a"]],
+    [2, "prints each name that it removes from the inbox", ["rm", "-v", "camera:a"]],
     [2, "unknown option '-c': degu ping connects once", ["ping", "-c1", "camera"]],
+    [2, "unknown option '-4': degu ping connects once", ["ping", "-4", "camera"]],
     [2, "the peer in an argument, as PEER:PATH", ["put", "--to", "camera", a]],
+    [2, "it is created if missing", ["put", "--mkpath", a, "camera:b/"]],
+    [2, "degu uses no ssh", ["put", "-J", "host", a, "camera:"]],
+    [2, "is a URL, and degu copies only files of devices", ["put", "http://a/b", "camera:"]],
     [2, "write --wait SECONDS to wait for a peer", ["put", "--timeout", "9", a, "camera:"]],
     [2, "write --seconds SECONDS for the duration\n", ["invite", "--wait", "60"]],
     [2, "write --as NAME to name the other device\n", ["pair", "--name", "desk"]],
