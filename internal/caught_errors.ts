@@ -104,8 +104,8 @@ export function copyWithMessage(error: Error, message: string, cause: Error = er
   const ErrorClass =
     Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??
       Error;
-  const code = fileErrorCodeOf(error);
-  return Object.assign(new ErrorClass(message, { cause }), code === undefined ? {} : { code });
+  const code = "code" in error ? { code: error.code } : undefined;
+  return Object.assign(new ErrorClass(message, { cause }), code);
 }
 
 export function errorCodeOf(error: unknown): unknown {
