@@ -621,7 +621,7 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
         if (item.done) break;
         if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
         const chunk = prepareSourceChunk(item.value);
-        const problem = this.#rangeChecker?.findProblem(chunk.size) ?? null;
+        const problem = this.#rangeChecker?.countChunk(chunk.size) ?? null;
         if (problem !== null) throw new BodyError(`content-range and the source: ${problem}`);
         if (chunk.size === 0) {
           lastChunk = chunk;

@@ -210,7 +210,7 @@ export class RangeChecker {
    * Counts a chunk, of which the last is empty; returns the contradiction, or `null` if there is
    * none.
    */
-  findProblem(size: number): string | null {
+  countChunk(size: number): string | null {
     this.#dataBytes += size;
     const isComplete = size === 0;
     const { start, stop } = this.#contentRange;
@@ -290,7 +290,7 @@ export class ChunkScanner {
     }
     this.header = parseChunkHeader(bytes, start, headerEnd);
     if (headerEnd < next - 2) this.header = { ...this.header, isPlain: false };
-    const problem = this.rangeChecker?.findProblem(this.header.size) ?? null;
+    const problem = this.rangeChecker?.countChunk(this.header.size) ?? null;
     if (problem !== null) {
       throw new ProtocolError("CONFLICTING_HEADERS", `content-range and the chunks: ${problem}`);
     }

@@ -507,7 +507,7 @@ export class ConnectionCore {
         }
       } catch (thrownError) {
         const error = transport.failWith(thrownError);
-        if (!this.#isRefusal(exchange, error)) throw error;
+        if (!this.#noteRefusal(exchange, error)) throw error;
         rest = null;
       }
       if (isRefused) cancelUnusedBody(body, new BodyError(REFUSED_BODY_PROBLEM));
@@ -612,7 +612,7 @@ export class ConnectionCore {
     this.#transport.startSending(rest).then(() => this.#endSend(exchange), (error) => {
       if (!exchange.isDetached) return;
       // The error of the source, or of the socket, ends the response.
-      if (!this.isClosed && !this.#isRefusal(exchange, error)) this.#transport.close(error);
+      if (!this.isClosed && !this.#noteRefusal(exchange, error)) this.#transport.close(error);
       this.#endSend(exchange);
     });
   }
@@ -636,8 +636,11 @@ export class ConnectionCore {
     exchange.notifyRequestEnd();
   }
 
-  /** A server may refuse a body by responding and closing: the response is then still received. */
-  #isRefusal(exchange: ClientExchange, error: unknown): boolean {
+  /**
+   * Returns whether a server has refused a body by responding and closing, and records this: the
+   * response is then still received.
+   */
+  #noteRefusal(exchange: ClientExchange, error: unknown): boolean {
     if (this.#transport.sendState !== "refused") return false;
     exchange.writeError = error;
     if (!isResetError(error)) return false;
