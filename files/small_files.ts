@@ -139,10 +139,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
     const directory = names.slice(0, -1);
     const directoryPath = directory.join("/");
-    if (this.#preparedPath !== directoryPath || this.#timeSlice.isUsedUp) {
+    const isConfirmed = this.#preparedPath !== null && !this.#timeSlice.isUsedUp;
+    if (this.#preparedPath !== directoryPath || !isConfirmed) {
       const { changedDirectories, knownParent } = this.#target.prepareDirectory(
         directory,
-        this.#target.root.confirmParent(this.#preparedParent),
+        isConfirmed
+          ? this.#preparedParent
+          : this.#target.root.confirmParent(this.#preparedParent),
       );
       for (const path of changedDirectories) this.#changedDirectories.add(path);
       this.#preparedPath = directoryPath;
@@ -251,7 +254,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const path = directory.join("/");
     if (this.#namingPath !== path || this.#namingParent === null) {
       const { root } = this.#target;
-      this.#namingParent = root.findParent(directory, root.confirmParent(this.#namingParent));
+      const knownParent = this.#namingPath === null
+        ? root.confirmParent(this.#namingParent)
+        : this.#namingParent;
+      this.#namingParent = root.findParent(directory, knownParent);
       this.#namingPath = path;
     }
     return this.#namingParent;

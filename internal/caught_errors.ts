@@ -72,10 +72,7 @@ export function plainMessageOf(error: unknown): string {
  * `cause`. Returns any other value unchanged, such as the error of a missing permission, which has
  * advice of its own.
  */
-export function withNewMessage(
-  error: unknown,
-  reword: (error: Error) => string,
-): unknown {
+export function withNewMessage(error: unknown, reword: (error: Error) => string): unknown {
   if (!(error instanceof Error)) return error;
   // The error for a name that can't be resolved has neither a class of Deno nor a code.
   if (!("code" in error) && error.constructor !== Error) return error;
