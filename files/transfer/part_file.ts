@@ -127,19 +127,23 @@ export class PartFile implements Disposable {
 
   /** Also creates and removes a file, to find the permission bits of new files. */
   static async prepare(target: string, partIndex: PartIndex | null = null): Promise<PartFile> {
-    const parent = dirname(target);
-    const directory = await realPath(parent).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      const problem = `the directory ${parent} doesn't exist; create it before the download`;
+    try {
+      const directory = await realPath(dirname(target));
+      const realTarget = join(directory, basename(target));
+      const parts = partIndex ?? findParts(directory);
+      for (const path of parts.findPaths(realTarget)) {
+        if (!await retryLock(() => !isBeingWritten(path))) throw partInUseError(target, path);
+      }
+      const modeMask = probeModes(makePartPath(realTarget, null))?.mask ?? null;
+      return new PartFile(target, realTarget, parts, modeMask);
+    } catch (error) {
+      if (!(error instanceof Error) || error instanceof TransferError) throw error;
+      // Add the target to the message, because the caller doesn't know the path of the part.
+      const problem = error instanceof Deno.errors.NotFound
+        ? `the directory ${dirname(target)} doesn't exist; create it before the download`
+        : error.message;
       throw copyWithMessage(error, `file: ${target}: ${problem}`);
-    });
-    const realTarget = join(directory, basename(target));
-    const parts = partIndex ?? findParts(directory);
-    for (const path of parts.findPaths(realTarget)) {
-      if (!await retryLock(() => !isBeingWritten(path))) throw partInUseError(target, path);
     }
-    const modeMask = probeModes(makePartPath(realTarget, null))?.mask ?? null;
-    return new PartFile(target, realTarget, parts, modeMask);
   }
 
   get hasLeftovers(): boolean {
