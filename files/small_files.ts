@@ -143,9 +143,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     if (this.#preparedPath !== directoryPath || !isConfirmed) {
       const { changedDirectories, knownParent } = this.#target.prepareDirectory(
         directory,
-        isConfirmed
-          ? this.#preparedParent
-          : this.#target.root.confirmParent(this.#preparedParent),
+        isConfirmed ? this.#preparedParent : this.#target.root.confirmParent(this.#preparedParent),
       );
       for (const path of changedDirectories) this.#changedDirectories.add(path);
       this.#preparedPath = directoryPath;
