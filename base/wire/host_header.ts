@@ -19,12 +19,20 @@ const BRACKETED_ADDRESS = /^\[([\dA-Fa-f:.]+)(%(?:[-\w.~]|%[\dA-Fa-f]{2})+)?\](:
 /** Several programs send a link-local address with its zone and without brackets. */
 const ADDRESS_WITH_ZONE = /^([\dA-Fa-f:]+)(%[-\w.~]+)(:\d*)?$/;
 
+/** The last parsed value: most requests of a connection, and of a program, have the same. */
+let lastHost: { readonly value: string; readonly header: HostHeader | null } | null = null;
+
 /**
  * Parses the value of `host` (RFC 9110 §7.2): empty, or a host and perhaps a port. A link-local
  * address can have a zone, also as `%25` and its name (RFC 6874), which means nothing to a server.
  * Returns `null` for any other value.
  */
 export function parseHostHeader(value: string): HostHeader | null {
+  if (lastHost?.value !== value) lastHost = { value, header: parse(value) };
+  return lastHost.header;
+}
+
+function parse(value: string): HostHeader | null {
   if (value === "") return { host: "", parsed: null, port: "" };
   const [, name, port = ""] = NAME.exec(value) ?? [];
   if (name !== undefined) return { host: name, parsed: parseHost(name), port };
@@ -36,14 +44,8 @@ export function parseHostHeader(value: string): HostHeader | null {
   return { host: address, parsed, port: addressPort };
 }
 
-/** Most requests of a connection, and of a program, have the same host. */
-let lastValidHost = "";
-
 export function isHostHeader(value: string): boolean {
-  if (value === lastValidHost) return true;
-  if (parseHostHeader(value) === null) return false;
-  lastValidHost = value;
-  return true;
+  return parseHostHeader(value) !== null;
 }
 
 /** Checks a host of the caller. */

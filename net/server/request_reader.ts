@@ -1,7 +1,7 @@
 import type { Socket } from "../../base/app/app.ts";
 import type { Session } from "../../base/app/session.ts";
 import { ProtocolError } from "../../base/errors.ts";
-import { parseHost } from "../../base/host.ts";
+import { isLoopback } from "../../base/host.ts";
 import { ChunkScanner } from "../../base/wire/chunk.ts";
 import { forbiddenHeaderError } from "../../base/wire/headers.ts";
 import { canBeRebound, isServedHost } from "../../base/wire/host_header.ts";
@@ -113,7 +113,6 @@ export class RequestReader {
   #isHostServed(host: string | undefined): boolean {
     const hosts = this.#hosts;
     if (hosts instanceof Set) return host !== undefined && isServedHost(host, hosts);
-    const isLoopbackPeer = parseHost(this.#session.address![0])?.reach === "loopback";
-    return host === undefined || !canBeRebound(host, isLoopbackPeer);
+    return host === undefined || !canBeRebound(host, isLoopback(this.#session.address![0]));
   }
 }
