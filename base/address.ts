@@ -186,6 +186,8 @@ export function formatCheckedAddress(address: Address): string {
     return UNIX_PREFIX + formatSocketName(address);
   }
   const [hostText, port, , scopeid = 0] = address;
+  // Only an IPv6 address has a zone, a prefix length or brackets.
+  if (!hostText.includes(":") && scopeid === 0) return `${hostText}:${port}`;
   const host = removePrefixLength(hostText);
   const zone = scopeid === 0 ? zoneOf(host) : String(scopeid);
   const bareHost = removeZone(host);

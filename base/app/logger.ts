@@ -82,6 +82,14 @@ export type SafeLogger<Level extends LogLevel = LogLevel> =
 const printToStderr = (line: string, level: LogLevel) =>
   console[level === "error" ? level : "warn"](line);
 
+/** The methods `record` of loggers that may drop the lines of level `debug`, and whether they do. */
+const debugDroppers = new WeakMap<object, () => boolean>();
+
+/** Reports whether the logger drops lines of level `debug`, so that they need not be made. */
+export function dropsDebug({ record }: Pick<Logger, "record">): boolean {
+  return record !== undefined && debugDroppers.get(record)?.() === true;
+}
+
 /**
  * Makes a logger like the default logger of a server, whose output peers can't flood. Peers can
  * cause the lines of the levels `info` and `debug`, and those of other levels whose kind isn't
@@ -148,6 +156,7 @@ export function standardLogger(
     const key = `${level} ${kind}`;
     limiters.getOrInsertComputed(key, () => makeLimiter(level)).add(message);
   };
+  debugDroppers.set(record, () => !debug);
   return {
     debug: (message) => record("debug", message),
     info: (message) => record("info", message),
@@ -188,6 +197,13 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
       return logger.record(level, message, completeDetails);
     });
   };
+  debugDroppers.set(record, () => {
+    try {
+      return dropsDebug(logger);
+    } catch {
+      return false;
+    }
+  });
   const entries = levels.map((level) => [level, record.bind(null, level)] as const);
   // `fromEntries` doesn't know that each level has an entry.
   return { ...Object.fromEntries(entries) as Record<Level, LogMethod>, record };

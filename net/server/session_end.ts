@@ -1,5 +1,10 @@
 import { findStatusOfThrownResponse } from "../../base/app/app_result.ts";
-import type { LogDetails, LogLevel, SafeLogger } from "../../base/app/logger.ts";
+import {
+  dropsDebug,
+  type LogDetails,
+  type LogLevel,
+  type SafeLogger,
+} from "../../base/app/logger.ts";
 import type { Request } from "../../base/app/message.ts";
 import type { SessionCore } from "../../base/app/session.ts";
 import { isTooLongError } from "../../base/body/body.ts";
@@ -171,6 +176,7 @@ export class SessionEndRecorder {
   }
 
   log({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
+    if (level === "debug" && dropsDebug(this.#logger)) return;
     const who = `${this.#core.session}`;
     this.#logger[level](`${who}: ${logLine}`, { kind, who, error });
   }

@@ -353,6 +353,7 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
       `[fe80::1%nowhere]:${port}`,
       /: this machine has no interface nowhere$/,
     ],
+    [["127.0.0.1", port, 0, 3], Error, undefined, `127.0.0.1%3:${port}`, /check the name/],
     [encoder.encode(`\0${name}`), ConnectionRefused, refused, `unix:@${name}`, /the server runs/],
   ];
   for (const [address, Class, code, text, hint] of rows) {

@@ -205,6 +205,30 @@ Deno.test("standardLogger prints with options.print, with the same limit, and pr
   });
 });
 
+Deno.test("a logger that takes the place of a standard logger gets the debug lines of a server", async (t) => {
+  const rows: [rule: string, replace: (standard: Required<Logger>, own: Logger) => Logger][] = [
+    ["a copy with its own record", (standard, { record }) => ({ ...standard, record: record! })],
+    ["a copy without record", (standard, own) => {
+      const { record: _, ...methods } = standard;
+      return { ...methods, debug: (message) => own.debug(message) };
+    }],
+    ["a record that is replaced later", (standard, { record }) => {
+      queueMicrotask(() => standard.record = record!);
+      return standard;
+    }],
+  ];
+  await testEachRow(t, rows, async (_rule, replace) => {
+    using standard = standardLogger({ print: () => {} });
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const { info, warn, error } = console;
+    const record = (_level: LogLevel, message: string) => resolve(message);
+    const logger = replace(standard, { debug: resolve, info, warn, error, record });
+    await using server = await Server.start(["127.0.0.1", 0], () => reply(204), { logger });
+    await new Client(server.address).get("/");
+    assertMatch(await withTimeout(promise, "a line"), /^127\.0\.0\.1:\d+: ended: /);
+  });
+});
+
 Deno.test("an error of print is ignored, and a line after disposal is printed at once", () => {
   const lines: string[] = [];
   const logger = standardLogger({
@@ -302,6 +326,27 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
     assertEquals(calls.slice(0, 2), ["error", "info"], label);
     await waitForTick();
   }
+  assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("a logger whose record can't be read any more ends no session with an error", async () => {
+  using unhandled = recordUnhandledRejections();
+  let isBroken = false;
+  const logger: Logger = {
+    ...console,
+    get record(): NonNullable<Logger["record"]> {
+      if (isBroken) throw new Error("the log server is gone");
+      return () => {};
+    },
+  };
+  await using serving = serve(() => reply(204), { logger });
+  isBroken = true;
+  for (let count = 0; count < 2; count++) {
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
+    await peer.closeWrite();
+    assertMatch((await peer.readToEnd()).received, /^HTTP\/1.1 204 /);
+  }
+  await waitForTick();
   assertEquals(unhandled.reasons, []);
 });
 
