@@ -160,7 +160,7 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
 
 export const MAX_PIECE_BYTES = 2097152;
 const DEFAULT_CAPACITY = 65536;
-const INITIAL_BYTES = 2048;
+const INITIAL_BYTES = 1024;
 const GROWTH_FACTOR = 4;
 
 /**
@@ -243,11 +243,12 @@ export class ReadBuffer {
    * Shrinks the buffer, which must be empty, if the last message needed less. Called between two
    * messages, before a read that may wait for a long time.
    */
-  shrinkToUse(minCapacity: number = this.#initialCapacity): void {
+  shrinkToUse(): void {
     const { length } = this.bytes;
     if (this.#pendingRead !== null) return;
-    if (this.#maxEnd * GROWTH_FACTOR <= length && length > minCapacity) {
-      this.#replaceBuffer(Math.max(Math.floor(length / GROWTH_FACTOR), minCapacity));
+    if (this.#maxEnd * GROWTH_FACTOR <= length && length > this.#initialCapacity) {
+      const capacity = Math.floor(length / GROWTH_FACTOR);
+      this.#replaceBuffer(Math.max(capacity, this.#initialCapacity));
     }
     this.#maxEnd = 0;
   }

@@ -70,7 +70,7 @@ import {
   RequestShortcuts,
 } from "./requester.ts";
 import { ClientExchange } from "../transport/client_exchange.ts";
-import { IDLE_BUFFER_BYTES, Transport } from "../transport/transport.ts";
+import { Transport } from "../transport/transport.ts";
 
 /** The default time-out of each wait, in seconds. */
 export const DEFAULT_TIMEOUT = 90;
@@ -230,7 +230,7 @@ export class IdleRead {
     const { readBuffer } = this.#transport;
     if (readBuffer.bufferedBytes > 0) return this.onRead(null);
     if (readBuffer.pendingRead !== null) return;
-    readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
+    readBuffer.shrinkToUse();
     readBuffer.readAhead(this.#socket, false);
   }
 

@@ -28,7 +28,6 @@ import { Deadline, SilenceDeadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "../../base/app/exchange_recorder.ts";
 import type { ClientExchange } from "./client_exchange.ts";
 
-export const IDLE_BUFFER_BYTES = 1024;
 const MIN_BUFFER_BYTES = 1024;
 const BUFFER_GROWTH_FACTOR = 4;
 const MAX_JOINED_BYTES = 65536;
@@ -270,7 +269,7 @@ export class Transport implements ReadAheadListener {
     readBuffer.checkFailure();
     if (!deadline.isWaiting && this.exchange?.requestPhase !== "detached") deadline.startWait();
     if (pendingRead !== null) return pendingRead;
-    if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
+    if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse();
     const read = this.#socket.read(readBuffer.makeRoom());
     this.#pendingRead = read;
     return read;

@@ -221,13 +221,13 @@ class MessageReader {
 Deno.test("a ReadBuffer is small at first, grows if the last message filled it, and else shrinks by a step", async () => {
   assertEquals(new MessageReader().reader.bytes.length, 0);
   const rows: [sizes: number[], lengths: number[]][] = [
-    [[100], [2048]],
+    [[100], [1024]],
     // A full buffer grows fourfold, up to its capacity.
-    ...[[2047, 2048], [2049, 8192], [8193, 32768], [32769, 65536], [65536, 65536]]
+    ...[[1023, 1024], [1025, 4096], [4097, 16384], [16385, 65536], [65536, 65536]]
       .map(([size, length]): [number[], number[]] => [[size!], [length!]]),
     [
-      [2048, 10, 10, 65536, 16385, 16384, 4097, 4096, 10, 1],
-      [2048, 8192, 2048, 65536, 65536, 65536, 16384, 16384, 4096, 2048],
+      [1024, 10, 10, 65536, 16385, 16384, 4097, 4096, 10, 1],
+      [1024, 4096, 1024, 65536, 65536, 65536, 16384, 16384, 4096, 1024],
     ],
   ];
   for (const [sizes, lengths] of rows) {
@@ -243,8 +243,8 @@ Deno.test("a ReadBuffer shrinks after a body for which it has grown", async () =
   await messages.receive(65536);
   messages.reader.grow(2 ** 20);
   messages.reader.shrink();
-  assertEquals(messages.reader.bytes.length, 2048);
-  assertEquals(await messages.receive(10), 2048);
+  assertEquals(messages.reader.bytes.length, 1024);
+  assertEquals(await messages.receive(10), 1024);
 });
 
 // The sizes of reads of a chunked body.
@@ -271,8 +271,8 @@ Deno.test("BodyReader enlarges its buffer step by step, unless the sink prefers 
   for (const pieceBytes of [undefined, maxSize, 16777216]) {
     const sizes = await measurePieces(pieceBytes);
     assertEquals(Math.max(...sizes), maxSize);
-    assert(sizes.indexOf(32768) < sizes.indexOf(131072), `${sizes}`);
-    assert(sizes.indexOf(131072) < sizes.indexOf(maxSize), `${sizes}`);
+    assert(sizes.indexOf(16384) < sizes.indexOf(65536), `${sizes}`);
+    assert(sizes.indexOf(65536) < sizes.indexOf(maxSize), `${sizes}`);
   }
   assertEquals(Math.max(...await measurePieces(1000)), 1000);
 });
@@ -283,7 +283,7 @@ Deno.test("BodyReader does not enlarge its buffer for a source that does not fil
   const source = openSource(streamOf(...list, encodeLatin1("0\r\n\r\n")));
   const reader = new BodyReader(source, new ChunkDecoder());
   while (!reader.isDone) await reader.readPiece({ keepsBytes: false, pieceBytes: 16777216 });
-  assertEquals(source.buffer.bytes.length, 2048);
+  assertEquals(source.buffer.bytes.length, 1024);
 });
 
 Deno.test("BodyReader reads several small chunks at a time, and large ones past its buffer", async () => {
