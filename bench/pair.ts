@@ -204,13 +204,12 @@ export async function sumProcessorSeconds(
 
 /** Starts a server that answers small requests over TCP, on the first core. */
 export function startServer(
-  peer: PeerName,
+  implementation: Pick<Pair, "peer" | "tree">,
   setting: RowSetting,
   programStack: AsyncDisposableStack,
 ): Promise<Program> {
-  return makeStarter({ peer, placement: "first core" }, setting, programStack)("serve", 0, {
-    kind: "answer",
-  });
+  const start = makeStarter({ ...implementation, placement: "first core" }, setting, programStack);
+  return start("serve", 0, { kind: "answer" });
 }
 
 /**

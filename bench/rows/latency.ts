@@ -39,7 +39,7 @@ export const latencyRow: Row = {
 /** Measures the maximum number of requests per second of Degu's server. */
 async function measureMaxRate(setting: RowSetting): Promise<number> {
   await using programStack = new AsyncDisposableStack();
-  const server = await startServer("degu", setting, programStack);
+  const server = await startServer({ peer: "degu" }, setting, programStack);
   let maxRate = 0;
   // Other load on the machine makes a run slower, never faster.
   for (let run = 0; run < 3; run++) {
@@ -68,7 +68,7 @@ function* makeGroups(
         async start(programStack) {
           const ownReports = reports[serverIndex]!;
           const samples = ownReports.values();
-          const server = index === 0 ? await startServer(peer, setting, programStack) : null;
+          const server = index === 0 ? await startServer({ peer }, setting, programStack) : null;
           if (server !== null) await runLoad(server, rate, setting);
           return async () => {
             if (server !== null) ownReports.push(await runLoad(server, rate, setting));

@@ -4,11 +4,21 @@
 
 import type { Contender } from "../measure.ts";
 import { checkEqual, checkStatus, responseBody } from "../messages.ts";
-import { describePlacement, findSkip, peers, pinnedTo, type Row, startServer } from "../pair.ts";
+import {
+  chooseContenders,
+  chooseReferences,
+  describePlacement,
+  findSkip,
+  peers,
+  pinnedTo,
+  type Row,
+  startServer,
+  sumProcessorSeconds,
+} from "../pair.ts";
 import { hostname } from "../peer.ts";
 import { runToEnd } from "../process.ts";
 
-/** The servers of all peers; `wrk` replaces their clients. */
+/** The servers of all peers; another program replaces their clients. */
 export const servers = Object.entries(peers).map(([name, peer]) =>
   [name.replace("fetch + ", ""), peer] as const
 );
@@ -19,6 +29,7 @@ export const loadRow: Row = {
   async *groups(setting) {
     const skippedGroup = await findSkip("7", "Servers alone under wrk", "command -v wrk");
     if (skippedGroup !== null) return yield skippedGroup;
+    const contenders = chooseContenders(Object.fromEntries(servers), setting);
     for (const connections of [1, 8, 64]) {
       if (setting.isQuick && connections !== 8) continue;
       const runWrk = async (url: string, seconds: number) => {
@@ -41,22 +52,30 @@ export const loadRow: Row = {
       yield {
         id: `7-${connections}`,
         title: `GET of 108 B under wrk, connections: ${connections}`,
-        unit: "requests/s",
+        unit: setting.trees === undefined ? "requests/s" : "µs of processor time",
         placement: describePlacement("second core", setting),
-        references: ["raw", "Deno.serve", "node:http"],
-        contenders: servers.map(([name, peer]): Contender => ({
+        references: chooseReferences(contenders, setting),
+        contenders: contenders.map(([name, implementation]): Contender => ({
           name,
           async start(programStack) {
-            const { address } = await startServer(peer, setting, programStack);
-            const url = `http://${hostname}:${address}/`;
+            const server = await startServer(implementation, setting, programStack);
+            const url = `http://${hostname}:${server.address}/`;
             await checkResponse(url);
             await runWrk(url, 1);
             // Check that the response is the same after a hundred thousand requests.
             await checkResponse(url);
-            return () => runWrk(url, setting.isQuick ? 1 : 4);
+            const seconds = setting.isQuick ? 1 : 4;
+            if (setting.trees === undefined) return () => runWrk(url, seconds);
+            return async () => {
+              let rate = 0;
+              const run = async () => rate = await runWrk(url, seconds);
+              return await sumProcessorSeconds([server], run) * 1e6 / (rate * seconds);
+            };
           },
         })),
-        notes: ["“raw” answers every read with the same response, and doesn't parse the requests."],
+        notes: setting.trees === undefined
+          ? ["“raw” answers every read with the same response, and doesn't parse the requests."]
+          : [],
       };
     }
   },
