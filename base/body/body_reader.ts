@@ -721,13 +721,13 @@ export class BodyReader extends BodyState<BodySource> {
     return result;
   }
 
-  /** Reads a piece into memory of its own, at most twice as large. */
+  /** Reads what has arrived into memory of its own, at most twice as large. */
   async #readOwnPiece(): Promise<Bytes> {
     const { buffer } = this;
     let size = Math.min(PIECE_BYTES, this.remainingBytes);
     if (this.#decoder.directBytes === 0) {
       if (buffer.bufferedBytes === 0) await this.fillBuffer();
-      size = Math.min(Math.max(buffer.bufferedBytes, MIN_PIECE_BYTES), PIECE_BYTES);
+      size = Math.max(buffer.bufferedBytes, MIN_PIECE_BYTES);
     }
     const piece = new Uint8Array(size);
     const count = this.read(piece);

@@ -348,6 +348,16 @@ Deno.test("BodyReader frees each piece when it reads the next, and makes no buff
   assertStrictEquals(source.buffer.bytes.buffer, last.buffer);
 });
 
+Deno.test("a stream gives all data that has arrived as one piece", async () => {
+  const chunk = `4000\r\n${"x".repeat(16_384)}\r\n`;
+  const source = sourceOfPieces([encodeLatin1(chunk.repeat(5)), encodeLatin1(`${chunk}0\r\n\r\n`)]);
+  const sizes: number[] = [];
+  for await (const piece of new BodyReader(source, new ChunkDecoder()).makeStream()) {
+    sizes.push(piece.length);
+  }
+  assertEquals(sizes, [5 * 16_384, 16_384]);
+});
+
 Deno.test("BodyReader reads pieces that are parts of one buffer, which it doesn't free", async () => {
   const chunks = Array.from("ab", (letter) => `1388\r\n${letter.repeat(5000)}\r\n`);
   const bytes = encodeLatin1(`${chunks.join("")}0\r\n\r\n`);
