@@ -82,7 +82,7 @@ export type SafeLogger<Level extends LogLevel = LogLevel> =
 const printToStderr = (line: string, level: LogLevel) =>
   console[level === "error" ? level : "warn"](line);
 
-/** The methods `record` of loggers that may drop the lines of level `debug`, and whether they do. */
+/** The methods `record` of loggers that can drop debug lines, and whether they do. */
 const debugDroppers = new WeakMap<object, () => boolean>();
 
 /** Reports whether the logger drops lines of level `debug`, so that they need not be made. */
