@@ -38,7 +38,7 @@ export const summaries: readonly Summary[] = [
         allPeers[3],
       ],
       [
-        "a GET at half of the highest rate",
+        "a GET at half of Degu's highest rate",
         "17-get-half-p50",
         "degu",
         "raw",
