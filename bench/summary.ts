@@ -147,8 +147,7 @@ function formatFigures(results: string, { columns, quotes }: Summary): string {
   const runList = [...runs.values()].map(({ circumstances, spreads }, i) =>
     `- ${letterOf(i)}: ${circumstances} The rounds spread by up to ± ${Math.max(...spreads)} %.`
   ).join("\n");
-  const meaning =
-    "Each figure is the median of its rounds, over loopback. The runs are listed below the table.";
+  const meaning = "The figures are medians, over loopback; the runs are below the table.";
   return `## Figures\n\n${meaning}\n\n${table}\n\n${runList}\n\n`;
 }
 
