@@ -1,7 +1,7 @@
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { isLinkLocal } from "../address.ts";
-import { type ParsedHost, parseHost } from "../host.ts";
+import { isLoopback, type ParsedHost, parseHost } from "../host.ts";
 
 /** The parts of a `host` header. */
 export interface HostHeader {
@@ -79,11 +79,11 @@ const LOCAL_DOMAINS = /\.(?:local|internal|home\.arpa|test|lan|home|localdomain)
  * of the network can resolve as it likes. A machine of the network gains nothing by sending another
  * client to a server that it reaches itself.
  */
-export function canBeRebound(value: string, isLoopbackPeer: boolean): boolean {
+export function canBeRebound(value: string, peerAddress: string): boolean {
   if (value === "") return false;
   const parsed = parseHostHeader(value)?.parsed ?? null;
   if (parsed === null) return true;
   const { type, text, reach } = parsed;
   if (type !== "name" || reach === "loopback" || !text.includes(".")) return false;
-  return isLoopbackPeer || !LOCAL_DOMAINS.test(text);
+  return isLoopback(peerAddress) || !LOCAL_DOMAINS.test(text);
 }

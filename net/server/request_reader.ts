@@ -1,7 +1,6 @@
 import type { Socket } from "../../base/app/app.ts";
 import type { Session } from "../../base/app/session.ts";
 import { ProtocolError } from "../../base/errors.ts";
-import { isLoopback } from "../../base/host.ts";
 import { ChunkScanner } from "../../base/wire/chunk.ts";
 import { forbiddenHeaderError } from "../../base/wire/headers.ts";
 import { canBeRebound, isServedHost } from "../../base/wire/host_header.ts";
@@ -26,8 +25,6 @@ export class RequestReader {
   readonly #isEncrypted: boolean;
   readonly #session: Session;
   readonly #hosts: ServedHosts;
-  /** The host of the last request that was checked; `null` before the first one. */
-  #servedHost: string | undefined | null = null;
   /**
    * A request whose method allows no content, until its empty chunked body has arrived. Some
    * proxies add such a body to every request.
@@ -57,8 +54,7 @@ export class RequestReader {
     if (preambleEnd < 0) return null;
     const { bytes, start } = readBuffer;
     const preamble = parseRequestPreamble(bytes, start, preambleEnd);
-    const hasNewHost = this.#hosts !== "any" && preamble.headers["host"] !== this.#servedHost;
-    if (hasNewHost || preamble.isHttps) this.#checkDestination(preamble);
+    if (this.#hosts !== "any" || preamble.isHttps) this.#checkDestination(preamble);
     if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
       const scanner = new ChunkScanner();
       this.#requestWithEmptyBody = { preamble, preambleBytes: preambleEnd - start, scanner };
@@ -98,10 +94,7 @@ export class RequestReader {
     }
     // The parser has checked that it is one string.
     const host = headers["host"] as string | undefined;
-    if (this.#hosts === "any" || this.#isHostServed(host)) {
-      this.#servedHost = host;
-      return;
-    }
+    if (this.#hosts === "any" || this.#isHostServed(host)) return;
     const [text, advice] = host === undefined ? ["no host", ""] : [
       `the host ${quote(host)}`,
       "; if this is a name of this server, add it to the option hosts",
@@ -113,6 +106,6 @@ export class RequestReader {
   #isHostServed(host: string | undefined): boolean {
     const hosts = this.#hosts;
     if (hosts instanceof Set) return host !== undefined && isServedHost(host, hosts);
-    return host === undefined || !canBeRebound(host, isLoopback(this.#session.address![0]));
+    return host === undefined || !canBeRebound(host, this.#session.address![0]);
   }
 }
