@@ -15,9 +15,10 @@ const WORKERS = ["area_worker", "server_worker"];
 const CACHED_PATH = /(?:\.\.\/)+[^"\s]*\/npm\/[^/"\s]+\//g;
 
 /**
- * Bundles the program into an empty directory, with source maps beside it, to decode stacks. `main.ts` starts the
- * program, which needs no other module, and starts faster, because it has fewer modules. The
- * modules don't name their maps, because Deno would read some of them at each start.
+ * Bundles the program into an empty directory, with source maps beside it, to decode stacks.
+ * `main.ts` starts the program, which needs no other module, and starts faster, because it has
+ * fewer modules. The modules don't name their maps, because Deno would read some of them at each
+ * start.
  */
 export async function bundleProgram(directory: string): Promise<void> {
   const flags = ["--code-splitting", "--sourcemap=external", "--config=agent/deno.json"];
