@@ -1,6 +1,7 @@
 /**
  * Sends large bodies to slow readers and measures the memory of this process; run with
- * `--v8-flags=--expose-gc`. Prints the findings as JSON, in MiB.
+ * `--v8-flags=--expose-gc` and the path of a socket, because the buffers of TCP grow with the
+ * machine. Prints the findings as JSON, in MiB.
  */
 
 import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
@@ -57,7 +58,7 @@ async function readSlowly(body: ReadableStream<Uint8Array>): Promise<number> {
 }
 
 let uploadAhead = 0;
-const server = new Server(["127.0.0.1", 0], async ({ uri, body }, _session, api) => {
+const server = new Server(Deno.args[0]!, async ({ uri, body }, _session, api) => {
   if (body !== null) uploadAhead = await readSlowly(body.readable);
   if (uri === "/length") return [200, "OK", {}, new api.BodyIter(pieces(), TOTAL)];
   if (uri === "/chunked") return [200, "OK", {}, new api.ChunkedBodyIter(chunks())];
