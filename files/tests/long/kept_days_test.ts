@@ -137,6 +137,11 @@ interface State {
 
 const numberOf = (period: string | undefined) => Number(period?.split("_")[1] ?? 0);
 
+const startOfHour = (time: number) => new Date(time).setMinutes(0, 0, 0);
+
+/** Returns the start of the local hour in which a period began. */
+const hourOf = (period: string | undefined) => Date.parse(`${period?.split("_")[0]}:00`);
+
 /** Changes files until the days have passed; returns the states at the ends of hours. */
 async function changeFiles(
   servers: Servers,
@@ -189,8 +194,9 @@ async function changeFiles(
       const passed = 1 + random(60);
       hours += passed;
       servers.advance(HOUR * (isSetBack && random(4) === 0 ? -random(40) - 1 : passed));
-      const at = new Date(servers.now);
-      states.push({ at: at.setMinutes(0, 0, 0), number, tree });
+      // In its own hour, the last period would go on, and restore a later tree.
+      if (hourOf(listPeriods(root).at(-1)) === startOfHour(servers.now)) servers.advance(HOUR);
+      states.push({ at: startOfHour(servers.now), number, tree });
     }
     if (isKilled) await servers.start(processes);
   }
