@@ -14,6 +14,11 @@ const WORKERS = ["area_worker", "server_worker"];
 /** The path of the directory in Deno's cache with the packages of a registry. */
 const CACHED_PATH = /(?:\.\.\/)+[^"\s]*\/npm\/[^/"\s]+\//g;
 
+/** What the bundler puts before packages that call `require`. `node:module` loads all of Node. */
+const MADE_REQUIRE =
+  /import \{ createRequire as (\w+) \} from "node:module";\nvar __require = \1\(import\.meta\.url\);/;
+const BUILTIN_REQUIRE = "var __require = (name) => process.getBuiltinModule(name);";
+
 /**
  * Bundles the program into an empty directory, with source maps beside it, to decode stacks.
  * `main.ts` starts the program, which needs no other module, and starts faster, because it has
@@ -58,6 +63,7 @@ async function bundle(directory: string, args: readonly string[]): Promise<void>
   await runOrThrow([...command, ...args], { cwd: root });
   // The paths of this machine contain the name of a user.
   const removePath = (text: string) => text.replaceAll(CACHED_PATH, "npm/");
+  const requireBuiltins = (text: string) => text.replace(MADE_REQUIRE, BUILTIN_REQUIRE);
   const prefix = `${relative(directory, root)}/`;
   for await (const { name } of Deno.readDir(directory)) {
     const path = `${directory}/${name}`;
@@ -66,7 +72,7 @@ async function bundle(directory: string, args: readonly string[]): Promise<void>
       const map: { sources: string[] } = JSON.parse(text);
       map.sources = map.sources.map((source) => removePath(source).replace(prefix, ""));
       text = JSON.stringify(map);
-    } else text = removePath(text);
+    } else text = requireBuiltins(removePath(text));
     await Deno.writeTextFile(path, text);
   }
 }

@@ -136,6 +136,8 @@ Deno.test("the program of the archive has source maps, copies files, and serves 
     if (name.endsWith(".js")) assert((await Deno.lstat(join(directory, `${name}.map`))).isFile);
     assert(!text.includes(PROJECT), name);
     assert(!/\.\.\/npm\//.test(text), name);
+    // It loads all modules of Node, also for `--version`.
+    assert(!text.includes('from "node:module"'), name);
   }
 
   const flags = await readInstallFlags();
