@@ -39,8 +39,9 @@ const kinds = [
   ["POST", "/disk/hung/?bundle=get", '["file"]\n'],
   ["PUT", "/disk/hung/file", "text"],
 ] as const;
-const results = [];
-for (const [method, uri, body] of kinds) {
+
+/** Lets the disk hang in a request until another one gets 503, or for at least six seconds. */
+async function hang([method, uri, body]: typeof kinds[number]) {
   // The app has just looked up the directory, so it now calls the disk synchronously.
   await send("GET", "/disk/hung/file");
   await Deno.writeTextFile(faults, "hang-lstat 0 - ^/hung\n");
@@ -49,7 +50,7 @@ for (const [method, uri, body] of kinds) {
   let isUnavailable = false;
   const waiting: Promise<number>[] = [];
   // Requests wait until the disk has been silent for three seconds.
-  for (let round = 0; !isUnavailable && round < 60; round++) {
+  for (let round = 0; !isUnavailable && round < 12; round++) {
     const status = send("GET", "/disk/hung/file");
     waiting.push(status);
     status.then((status) => isUnavailable ||= status === 503);
@@ -61,9 +62,19 @@ for (const [method, uri, body] of kinds) {
   }
   await Deno.writeTextFile(faults, "");
   const statuses = [await hung, ...new Set(await Promise.all(waiting))];
-  results.push({
+  return {
     kind: `${method} ${uri}`,
     ...{ ping: Math.ceil(ping), other: Math.ceil(get), statuses },
-  });
+  };
+}
+
+const results = [];
+for (const kind of kinds) {
+  let result = await hang(kind);
+  // On a busy machine, the look may be too old: the app calls the disk asynchronously.
+  for (let again = 0; again < 5 && !result.statuses.includes(503); again++) {
+    result = await hang(kind);
+  }
+  results.push(result);
 }
 console.log(JSON.stringify(results));
