@@ -10,9 +10,13 @@ import { RawServer } from "./raw_peer.ts";
 
 export type ConnectedClient = Awaited<ReturnType<typeof connect>>;
 
-/** Connects a client to a raw peer. Sends `host` only if the options have it. */
-export async function connect(options: ClientOptions = {}) {
-  const server = new RawServer();
+/**
+ * Connects a client to a raw peer. Sends `host` only if the options have it.
+ *
+ * @param path The path of a Unix socket, whose buffer doesn't grow; by default TCP.
+ */
+export async function connect(options: ClientOptions = {}, path?: string) {
+  const server = new RawServer(path);
   const conn = await new Client(server.address, { host: null, timeout: 60, ...options }).connect();
   const peer = await server.accept();
   return {

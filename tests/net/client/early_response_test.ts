@@ -16,6 +16,7 @@ import {
 import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -111,13 +112,14 @@ Deno.test("a 400 is heard while the source of the request's body is silent, and 
 });
 
 Deno.test("an early refusal ends an endless upload, whose write is blocked, and a body without a source", async () => {
+  await using dir = await createTempDir();
   for (const kind of ["iterable", "bytes"]) {
-    using pair = await connect({ timeout: 0.4 });
+    using pair = await connect({ timeout: 0.4 }, `${dir.path}/${kind}`);
     const { counts, body } = makeEndless();
     const given = kind === "bytes" ? new Uint8Array(16 * MEBIBYTE) : body;
     const responding = pair.conn.put("/", {}, given);
     await pair.peer.readPreamble();
-    // The peer reads nothing, so the write is blocked.
+    // The peer reads nothing more, so the write is blocked.
     await pair.peer.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 4\r\n\r\n");
     const response = await withTimeout(responding, "the early response", 10);
     assertEquals(response.status, 403);

@@ -490,7 +490,9 @@ async function waitForTimeout(
   request: string,
   laterBytes = "",
 ): Promise<void> {
-  await using serving = serve(app, { timeout: SHORT });
+  // The buffer of a Unix socket doesn't grow.
+  await using dir = await createTempDir();
+  await using serving = serve(app, { timeout: SHORT }, `${dir.path}/socket`);
   await assertTimedOut(label, async () => {
     using peer = await RawPeer.connect(serving.address, request);
     await peer.readExactly(1);

@@ -146,7 +146,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
     [
       "a server that doesn't read",
       async () => {
-        using pair = await connect({ timeout: 0.2 });
+        using pair = await connect({ timeout: 0.2 }, `${path}3`);
         const body = new Uint8Array(16 * 1024 * 1024);
         return await catchRejection(pair.conn.put("/", {}, body), "the call");
       },
