@@ -158,10 +158,10 @@ Deno.test("a reset by the source of a request's body is not reported as a reset 
   const failure = new Deno.errors.ConnectionReset("the source of the body");
   let hasRead = false;
   const source = {
-    read(into: Uint8Array): Promise<number | null> {
+    read(): Promise<number | null> {
       if (hasRead) return Promise.reject(failure);
       hasRead = true;
-      return Promise.resolve(into.length);
+      return Promise.resolve(1);
     },
   };
   const body = new Body(source, 1_000_000);
