@@ -219,7 +219,8 @@ Deno.test("without maxRequests a session has no last request", async () => {
 });
 
 Deno.test("the last response is not lost even if the client sends up to 1 MiB more", async (t) => {
-  const body = new Uint8Array(50_000).fill(0x61);
+  // The buffers of TCP must hold it, because the client reads it later.
+  const body = new Uint8Array(20_000).fill(0x61);
   for (
     const [status, bodyLength] of [[413, 1], [413, 100_000], [413, 900_000], [
       200,
@@ -235,7 +236,7 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
       await peer.closeWrite();
       const { received, kind: ending } = await peer.readToEnd();
       const preamble =
-        `HTTP/1.1 ${status} As it is\r\nconnection: close\r\ncontent-length: 50000\r\n\r\n`;
+        `HTTP/1.1 ${status} As it is\r\nconnection: close\r\ncontent-length: 20000\r\n\r\n`;
       assertEquals([received.length, ending], [preamble.length + body.length, "end"]);
     });
   }
