@@ -98,14 +98,20 @@ export type Serving = ReturnType<typeof serve>;
 export type ServedRawPeer = Awaited<ReturnType<typeof connectRawPeer>>;
 
 /**
- * Starts a server, and connects a raw peer that sends these bytes; resolves once it has a session.
+ * Starts a server, on a free port of 127.0.0.1 by default, and connects a raw peer that sends these
+ * bytes; resolves once it has a session.
  */
-export async function connectRawPeer(app: App, requestText = "", options?: ServerOptions) {
+export async function connectRawPeer(
+  app: App,
+  requestText = "",
+  options?: ServerOptions,
+  address?: Address,
+) {
   const { handle, onConnect } = typeof app === "function" ? { handle: app } : app;
   const sessionStart = Promise.withResolvers<Session>();
   const requestStart = Promise.withResolvers<void>();
   const storeDisposed = Promise.withResolvers<void>();
-  const serving = serve({
+  const watchedApp: App = {
     handle(request, session, api) {
       requestStart.resolve();
       return handle.call(app, request, session, api);
@@ -115,7 +121,8 @@ export async function connectRawPeer(app: App, requestText = "", options?: Serve
       sessionStart.resolve(session);
       return onConnect?.call(app, session, sock) ?? true;
     },
-  }, options);
+  };
+  const serving = serve(watchedApp, options, address);
   const peer = await RawPeer.connect(serving.address, requestText);
   const session = await withTimeout(sessionStart.promise, "a session begins");
   return {
