@@ -1,6 +1,6 @@
 /** Servers for the tests of the fetch adapters, and streams whose bytes arrive later. */
 
-import { type FetchHandler, fromFetchHandler } from "@degu/degu";
+import { type Address, type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { serve, type Serving } from "./serving.ts";
 
 /** The sentence of docs/web.md with the number of headers that a bridge converts. */
@@ -11,8 +11,9 @@ const encoder = new TextEncoder();
 export function serveHandler(
   handler: FetchHandler | { fetch: FetchHandler },
   options: Parameters<typeof fromFetchHandler>[1] = {},
+  address?: Address,
 ): Serving {
-  return serve(fromFetchHandler(handler, options), { hosts: "any" });
+  return serve(fromFetchHandler(handler, options), { hosts: "any" }, address);
 }
 
 /** Makes a stream whose pieces arrive in later ticks, like the pieces of a file or a socket. */
