@@ -643,8 +643,8 @@ Deno.test("a stream that fails ends the download with its error, and the file is
 Deno.test("a slow stream slows down the download, and outlasts the time-out of the server", async () => {
   using _fast = skipPauses();
   await using files = await serveFiles();
-  // More than the buffers of the sockets hold.
-  const content = randomBytes(30_000_000);
+  // More than the buffers of the sockets hold, which grow up to 36 MiB.
+  const content = randomBytes(64_000_000);
   await Deno.writeFile(`${files.serverDir}/file`, content);
   const sessionEnd = Promise.withResolvers<void>();
   const app = new FilesApp(files.serverDir);

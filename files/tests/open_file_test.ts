@@ -260,7 +260,7 @@ for (const [label, endResponse, options, wrap] of RESPONSE_ENDS) {
     name: `no file stays open after a peer ${label}`,
     ignore: !linux,
     async fn() {
-      await using large = await serveLargeFile(options, wrap);
+      await using large = await serveLargeFile(options, wrap, true);
       {
         using peer = await RawPeer.connect(large.serving.address);
         await endResponse(peer, large.serving.makeClient());

@@ -2,7 +2,7 @@
 
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { assertEquals } from "@std/assert";
-import type { Response } from "@degu/degu/base";
+import type { Address, Response } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
@@ -128,13 +128,16 @@ export async function addTraps({ path, root }: { readonly path: string; readonly
 /** The number of bytes in the file of {@linkcode serveLargeFile}. */
 export const LARGE_FILE_BYTES = 4_000_000;
 
+/** Serves a large file over TCP, or at a Unix socket, whose buffer doesn't grow. */
 export async function serveLargeFile(
   options: ServerOptions = {},
   wrap = (app: FilesApp): App => app,
+  isAtSocket = false,
 ) {
   const tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, new Uint8Array(LARGE_FILE_BYTES).fill(1));
-  const serving = serve(wrap(new FilesApp(tree.root)), options);
+  const address: Address = isAtSocket ? `${tree.path}/socket` : ["127.0.0.1", 0];
+  const serving = serve(wrap(new FilesApp(tree.root)), options, address);
   return {
     ...tree,
     serving,
