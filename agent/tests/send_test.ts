@@ -78,8 +78,8 @@ class SendMachine implements AsyncDisposable {
   }
 }
 
-/** More than the buffers of a connection. */
-const LARGE = 16 * 1024 * 1024;
+/** More than the buffers of a connection, which grow up to 36 MiB. */
+const LARGE = 64 * 1024 * 1024;
 
 /** Calls an action once, when a part of the large file has been written. */
 function onPartWritten(action: () => void): Disposable {

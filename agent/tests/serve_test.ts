@@ -66,7 +66,8 @@ Deno.test("serve ends properly at SIGHUP, also under nohup, which ignores this s
   assertEquals((await agent.waitForEnd()).code, 0);
 });
 
-const SIZE = 24 * 1024 * 1024;
+/** More than the buffers of a connection, which grow up to 36 MiB. */
+const SIZE = 64 * 1024 * 1024;
 /** The name of a file, and the component of its URI. */
 const [NAME, COMPONENT] = ["a\u202eb c", "a%E2%80%AEb%20c"];
 
@@ -74,7 +75,8 @@ Deno.test("after a signal running transfers finish, and are reported with escape
   await using homes = await AgentHomes.create("camera", "viewer");
   const share = homes.joinPath("share");
   await Deno.mkdir(share);
-  await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
+  await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(0));
+  await Deno.truncate(`${share}/${NAME}`, SIZE);
   await homes.pair("camera", "viewer");
   const { agent } = await homes.serve("camera", ["--share", share], "viewer");
   await using viewer = await Device.open(homes.joinPath("viewer"));
