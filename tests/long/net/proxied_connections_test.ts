@@ -1,18 +1,33 @@
 /** A server with default options behind nginx, which makes a connection for each request. */
-import { formatAddress } from "@degu/degu/base";
+import { type Address, formatAddress } from "@degu/degu/base";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { startNginx } from "@degu/testing/nginx.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { RawPeer, retryUntilInTime } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals } from "@std/assert";
+import { assert } from "@std/assert";
 import { setTimeout as wait } from "node:timers/promises";
 
 /** More than the slots and the connections that can wait. */
 const CLIENTS = 800;
 const REQUESTS = 5;
 
+/** The time of all requests above which the machine may be too busy for nginx. */
+const MAX_MILLISECONDS = 10_000;
+
 const NGINX_OBSTACLE = await findObstacle(["nginx", "-v"]);
+
+async function getStatuses(address: Address): Promise<string[]> {
+  const statuses = [];
+  using peer = await RawPeer.connect(address);
+  for (let i = 0; i < REQUESTS; i++) {
+    await peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    statuses.push((await peer.readPreamble()).slice(0, 12));
+    if (statuses.at(-1) !== "HTTP/1.1 200") break;
+    await peer.readExactly(5);
+  }
+  return statuses;
+}
 
 for (const kind of ["TCP", "a Unix socket"]) {
   for (const milliseconds of [0, 50]) {
@@ -35,19 +50,18 @@ for (const kind of ["TCP", "a Unix socket"]) {
           "location / { proxy_pass http://upstream; }",
           `upstream upstream { server ${upstream}; }`,
         );
-        const statuses = await Promise.all(
-          Array.from({ length: CLIENTS }, async () => {
-            const statusLines = [];
-            using peer = await RawPeer.connect(nginx.address);
-            for (let i = 0; i < REQUESTS; i++) {
-              await peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-              statusLines.push((await peer.readPreamble()).slice(0, 12));
-              await peer.readExactly(5);
-            }
-            return statusLines;
-          }),
-        );
-        assertEquals(new Set(statuses.flat()), new Set(["HTTP/1.1 200"]));
+        await retryUntilInTime("nginx keeps the server waiting", async () => {
+          const start = performance.now();
+          const statuses = await Promise.all(
+            Array.from({ length: CLIENTS }, () => getStatuses(nginx.address)),
+          );
+          const isRight = statuses.flat().every((status) => status === "HTTP/1.1 200");
+          // A connection that keeps the server waiting for a second gives way.
+          if (performance.now() - start < MAX_MILLISECONDS) {
+            assert(isRight, [...new Set(statuses.flat())].join());
+          }
+          return isRight;
+        });
       },
     });
   }
