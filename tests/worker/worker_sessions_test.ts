@@ -125,7 +125,7 @@ Deno.test("an app in a worker ends a session also behind its last response", asy
 Deno.test("shutdown() of the server waits for a request to a worker, and close() of the app for none", async () => {
   const worker = await startApp(new RecordingLogger());
   await using serving = serve(worker);
-  const idle = await serving.makeClient().connect();
+  using idle = await serving.makeClient().connect();
   await text(idle.get("/bytes"));
   const response = serving.makeClient().get("/sleep");
   await worker.messages.waitFor("begun");
@@ -136,7 +136,7 @@ Deno.test("shutdown() of the server waits for a request to a worker, and close()
   assertEquals((await response).status, 200);
   await ended;
   const waiting = release.makeClient().get("/stuck");
-  const open = await release.makeClient().connect();
+  using open = await release.makeClient().connect();
   await text(open.get("/bytes"));
   const cut = (await waiting).bytes();
   cut.catch(() => {});
