@@ -63,7 +63,6 @@ async function bundle(directory: string, args: readonly string[]): Promise<void>
   await runOrThrow([...command, ...args], { cwd: root });
   // The paths of this machine contain the name of a user.
   const removePath = (text: string) => text.replaceAll(CACHED_PATH, "npm/");
-  const requireBuiltins = (text: string) => text.replace(MADE_REQUIRE, BUILTIN_REQUIRE);
   const prefix = `${relative(directory, root)}/`;
   for await (const { name } of Deno.readDir(directory)) {
     const path = `${directory}/${name}`;
@@ -72,7 +71,7 @@ async function bundle(directory: string, args: readonly string[]): Promise<void>
       const map: { sources: string[] } = JSON.parse(text);
       map.sources = map.sources.map((source) => removePath(source).replace(prefix, ""));
       text = JSON.stringify(map);
-    } else text = requireBuiltins(removePath(text));
+    } else text = removePath(text).replace(MADE_REQUIRE, BUILTIN_REQUIRE);
     await Deno.writeTextFile(path, text);
   }
 }
