@@ -309,21 +309,10 @@ async function makeTurns(client: Client): Promise<void> {
   for (let i = 0; i < 50; i++) await text(client.get("/bytes"));
 }
 
-/** Serves a worker at a Unix socket, whose buffer doesn't grow. */
-async function serveAtSocket() {
-  const dir = await createTempDir();
-  const worker = await serveWorker(undefined, `${dir.path}/socket`);
-  return {
-    ...worker,
-    async [Symbol.asyncDispose]() {
-      await worker[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
-}
-
 Deno.test("the worker doesn't run ahead of a client that doesn't read, and stops when it leaves", async () => {
-  await using worker = await serveAtSocket();
+  // The buffer of a Unix socket doesn't grow.
+  await using dir = await createTempDir();
+  await using worker = await serveWorker(undefined, `${dir.path}/socket`);
   using peer = await RawPeer.connect(worker.address, "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n");
   await peer.readPreamble();
   const countSent = () => Number(worker.messages.all.at(-1) ?? 0);
@@ -337,7 +326,9 @@ Deno.test("the worker doesn't run ahead of a client that doesn't read, and stops
 });
 
 Deno.test("the server doesn't read a body that the app doesn't take", async () => {
-  await using worker = await serveAtSocket();
+  // The buffer of a Unix socket doesn't grow.
+  await using dir = await createTempDir();
+  await using worker = await serveWorker(undefined, `${dir.path}/socket`);
   const { client, messages } = worker;
   let sent = 0;
   const size = 100 * 1048576;
