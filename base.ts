@@ -4,8 +4,7 @@
  *
  * - Bodies: {@linkcode Body}, {@linkcode ChunkedBody}, {@linkcode BodyIter} and
  *   {@linkcode ChunkedBodyIter}, which are together {@linkcode bodies};
- *   {@linkcode makeOutputFromInput} forwards a body. {@linkcode linesOf} reads the lines of a body,
- *   and {@linkcode makeLineBody} sends lines.
+ *   {@linkcode makeOutputFromInput} forwards a body.
  * - Their encoding as streams: {@linkcode LengthEncoderStream}, {@linkcode LengthDecoderStream},
  *   {@linkcode ChunkedEncoderStream}, {@linkcode ChunkedDecoderStream}.
  * - Parts of messages: {@linkcode Range}, {@linkcode SuffixRange}, {@linkcode ContentRange},
@@ -53,7 +52,6 @@ export {
   LengthDecoderStream,
   LengthEncoderStream,
 } from "./base/body/body_framing.ts";
-export { linesOf, makeLineBody } from "./base/body/lines.ts";
 export type { CommonHeaders, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method, type MethodWithBody } from "./base/wire/method.ts";
 export { Response } from "./base/app/message.ts";

@@ -8,7 +8,6 @@
  * {@linkcode isTimeout} reports whether a time limit has passed, {@linkcode isRefusedByPeer}
  * whether the server has refused this client, and {@linkcode describeConnectionError} describes why
  * a connection failed.
- * {@linkcode converse} sends lines to a server that answers each line, over several connections.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients, and
  * {@linkcode publicKey256} the key of a certificate. Every other name is a type that these refer
  * to, or an error that they throw; what clients share with servers is in `@degu/degu/base`.
@@ -105,7 +104,6 @@ export { ConnectionPool, type ConnectionPoolOptions } from "./net/client/connect
 export { Response } from "./base/app/message.ts";
 export { describeConnectionError } from "./base/connection_error_details.ts";
 export { expectOk, StatusError, type StatusErrorFields } from "./base/app/expect_ok.ts";
-export { converse, type ConverseOptions } from "./net/client/converse.ts";
 export { isRefusedByPeer } from "./net/client/client_errors.ts";
 export {
   isTimeout,

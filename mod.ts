@@ -10,7 +10,6 @@
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
  *   passed, and {@linkcode isRefusedByPeer} whether the server has refused this client.
- *   {@linkcode converse} sends lines to a server that answers each line.
  * - {@linkcode repeat} runs an action repeatedly, {@linkcode runUntilSignal} runs a program
  *   until the system asks it to end, {@linkcode terminationSignal} returns the signal that is then
  *   aborted, and {@linkcode serveUntilSignal} stops servers.
@@ -89,8 +88,6 @@ export {
   ConnectionPool,
   type ConnectionPoolOptions,
   type Connector,
-  converse,
-  type ConverseOptions,
   describeConnectionError,
   expectOk,
   isRefusedByPeer,

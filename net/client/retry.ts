@@ -16,7 +16,6 @@
  * | `files/tree/copy_tree.ts`   | a list of a tree that is changing        | 3 times         |
  * | `files/tree/copy_tree.ts`   | the whole tree, by `retry`               | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
- * | `…/converse.ts`             | a request of a conversation, by `retry`  | without end     |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
  * | `agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
  * | `program/repeat.ts`         | a run, failed or not                     | without end     |

@@ -11,11 +11,10 @@ import {
   Server,
   type Session,
 } from "@degu/degu";
-import { converse } from "@degu/degu/client";
 import { Device } from "@degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { assertNeeded, pairExamples, runExample, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, pairExamples, startExample } from "@degu/testing/examples.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -192,61 +191,6 @@ Deno.test("a viewer reconnects after the camera was offline, and both end on SIG
   viewer.child.kill("SIGTERM");
   assert((await viewer.waitForEnd()).success);
   await assertNeeded(LIVE, audit, dir.path);
-});
-
-// ───────────────────────── talk.ts
-
-const TALK = "examples/talk.ts";
-
-/** A source of lines, and the answers to them. */
-function makeSpeaker() {
-  const { readable, writable } = new TransformStream<string, string>();
-  const writer = writable.getWriter();
-  const answers: string[] = [];
-  let answered = Promise.withResolvers<void>();
-  return {
-    lines: readable,
-    answers,
-    onAnswer(answer: string, line: string) {
-      answers.push(`${line} ${answer}`);
-      answered.resolve();
-    },
-    async say(line: string) {
-      answered = Promise.withResolvers();
-      await writer.write(line);
-      await answered.promise;
-    },
-    end: () => writer.close(),
-  };
-}
-
-Deno.test("a conversation continues after its server was killed, and ends after the last answer", async () => {
-  await using dir = await createTempDir();
-  const [port, audit] = [await findUnusedPort(), `${dir.path}/audit`];
-  const start = async () => {
-    const server = await startExample(TALK, { args: ["serve", `${port}`], audit });
-    await server.waitForStdout(/^Serving/m);
-    return server;
-  };
-  const { lines, answers, onAnswer, say, end } = makeSpeaker();
-  const talking = converse(new Client(["127.0.0.1", port]), "/", lines, onAnswer);
-  {
-    await using first = await start();
-    await say("a");
-    await say("b");
-    first.kill();
-    await first.child.status;
-  }
-  const saying = say("c");
-  await using second = await start();
-  await saying;
-  await end();
-  await talking;
-  assertEquals(answers, ["a A", "b B", "c C"]);
-  assertEquals((await runExample(TALK, { args: ["say", `${port}`] })).stdout, "");
-  second.child.kill("SIGTERM");
-  assert((await second.waitForEnd()).success);
-  await assertNeeded(TALK, audit, dir.path);
 });
 
 // ───────────────────────── api.ts

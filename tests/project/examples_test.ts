@@ -75,7 +75,6 @@ const SERVING: Readonly<Record<string, string>> = {
   "camera.ts": "tests/long/examples/recorder_test.ts",
   "gateway.ts": "tests/examples/examples_test.ts",
   "live.ts": "tests/examples/examples_test.ts",
-  "talk.ts": "tests/examples/examples_test.ts",
   "recorder.ts": "tests/long/examples/recorder_test.ts",
 };
 

@@ -32,13 +32,13 @@ const entries: Record<string, [entry: object, names: string]> = {
     base,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
-    "LengthEncoderStream ProtocolError Range Response SuffixRange TlsError UnsatisfiedRange bodies buildUri checkAddress describeArgumentError formatAddress linesOf " +
-    "makeLineBody makeOutputFromInput parseAddress parseHost parseHostAddress printable standardLogger",
+    "LengthEncoderStream ProtocolError Range Response SuffixRange TlsError UnsatisfiedRange bodies buildUri checkAddress describeArgumentError formatAddress " +
+    "makeOutputFromInput parseAddress parseHost parseHostAddress printable standardLogger",
   ],
   "@degu/degu/certificates": [certificates, "createAuthority createLeaf findAuthorityFormProblem"],
   "@degu/degu/client": [
     client,
-    "BodyError Client Connection ConnectionClosedError ConnectionPool EmptyPreambleError ProtocolError Response SSLClient StatusError TlsError buildClientSslctx converse describeConnectionError expectOk isRefusedByPeer isTimeout isTransient publicKey256 retry",
+    "BodyError Client Connection ConnectionClosedError ConnectionPool EmptyPreambleError ProtocolError Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isRefusedByPeer isTimeout isTransient publicKey256 retry",
   ],
   "@degu/degu/server": [
     server,
@@ -78,7 +78,7 @@ Deno.test("@degu/degu has what most programs use of base, client and server", ()
     ...ownNames.split(" "),
   ]);
   const ofBaseAlone = "ChunkedDecoderStream ChunkedEncoderStream LengthDecoderStream " +
-    "LengthEncoderStream bodies checkAddress describeArgumentError linesOf makeLineBody " +
+    "LengthEncoderStream bodies checkAddress describeArgumentError " +
     "makeOutputFromInput parseHost parseHostAddress printable";
   assertEquals(new Set(Object.keys(all)), names.difference(new Set(ofBaseAlone.split(" "))));
 });

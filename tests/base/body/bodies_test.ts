@@ -1,4 +1,4 @@
-/** All kinds of bodies that are sent, and bodies as lines. */
+/** All kinds of bodies that are sent. */
 import {
   bodies,
   Body,
@@ -8,8 +8,6 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
   LengthEncoderStream,
-  linesOf,
-  makeLineBody,
 } from "@degu/degu/base";
 import { checkBodies } from "@degu/internal/base/body/body.ts";
 import type { BodyOut } from "@degu/internal/base/body/sent_body.ts";
@@ -34,8 +32,6 @@ import {
   assertThrows,
 } from "@std/assert";
 import { toText } from "@std/streams";
-import { Client, reply, Server } from "@degu/degu";
-import { FakeTime } from "@std/testing/time";
 
 // The common behavior of all kinds of bodies that are sent, and arrays that change while they are
 // sent.
@@ -319,171 +315,4 @@ Deno.test("a read that fails after a body was canceled doesn't affect its connec
   pending.reject(new Error("reset"));
   await waitForTick();
   assertEquals(events, ["canceled"]);
-});
-
-// ───────────────────────── bodies as lines
-
-Deno.test("linesOf yields each line without its end, wherever the bytes are cut", async (t) => {
-  const rows: [text: string, lines: string[]][] = [
-    ["", []],
-    ["\n", [""]],
-    ["a", ["a"]],
-    ["a\n", ["a"]],
-    ["a\r\nb", ["a", "b"]],
-    ["a\n\n\r\nb\n", ["a", "", "", "b"]],
-    ["a\rb\n\r", ["a\rb", "\r"]],
-    ["\u{1f600}\n\u00e9", ["\u{1f600}", "\u00e9"]],
-  ];
-  await testEachRow(
-    t,
-    rows.map(([text, lines]) => [JSON.stringify(text), text, lines] as const),
-    async (_rule, text, lines) => {
-      const bytes = new TextEncoder().encode(text);
-      for (const size of [1, 2, 100]) {
-        const pieces = Array.from(
-          { length: Math.ceil(bytes.length / size) },
-          (_, index) => bytes.slice(index * size, (index + 1) * size),
-        );
-        assertEquals(await Array.fromAsync(linesOf(ReadableStream.from(pieces))), lines);
-      }
-    },
-  );
-  assertEquals(await Array.fromAsync(linesOf(null)), []);
-});
-
-Deno.test("linesOf accepts a line of maxLength, and cancels the stream at a longer line or at invalid UTF-8", async () => {
-  const read = async (pieces: readonly string[]) => {
-    let isCanceled = false;
-    const waiting = [...pieces];
-    const stream = new ReadableStream<Uint8Array>({
-      pull: (controller) => controller.enqueue(encodeLatin1(waiting.shift() ?? "\n")),
-      cancel: () => void (isCanceled = true),
-    }, { highWaterMark: 0 });
-    const lines: string[] = [];
-    const reading = async () => {
-      for await (const line of linesOf(stream, { maxLength: 3 })) {
-        lines.push(line);
-        if (lines.length === pieces.length) break;
-      }
-    };
-    const error = await reading().catch((error) => error);
-    return [lines, error?.code ?? error?.name, isCanceled];
-  };
-  assertEquals(await read(["abc\r\n", "abc\n"]), [["abc", "abc"], undefined, true]);
-  assertEquals(await read(["abc\n", "abcd\n"]), [["abc"], "TOO_LONG", true]);
-  assertEquals(await read(["abc\n", "ab", "cd"]), [["abc"], "TOO_LONG", true]);
-  assertEquals(await read(["abc\n", "\xff\n"]), [["abc"], "TypeError", true]);
-});
-
-Deno.test("linesOf and makeLineBody check their arguments at once", () => {
-  for (const maxLength of [0, 1.5, 16777217]) {
-    assertThrows(() => linesOf(null, { maxLength }), RangeError, "maxLength");
-  }
-  for (const sources of [[], [undefined], [ReadableStream.from(["a"]), "text"]] as never[]) {
-    assertThrows(() => makeLineBody(sources), TypeError, "lines: must be");
-  }
-  for (const source of [undefined, "text", {}, 5] as never[]) {
-    assertThrows(() => linesOf(source), TypeError, "source: must be a request");
-    assertThrows(() => makeLineBody(source), TypeError, "lines: must be");
-  }
-  const source = ReadableStream.from(["a"]);
-  for (const silenceSeconds of [0, -1, 3601, NaN]) {
-    assertThrows(() => makeLineBody(source, { silenceSeconds }), RangeError, "silenceSeconds");
-  }
-});
-
-Deno.test("makeLineBody sends an empty line after each silence, and loses no line", async () => {
-  using time = new FakeTime();
-  const { readable, writable } = new TransformStream<string, string>();
-  const writer = writable.getWriter();
-  const body = makeLineBody(readable, { silenceSeconds: 2 });
-  for (let i = 0; i < 2; i++) {
-    const next = body.next();
-    time.tick(2000);
-    assertEquals((await next).value, "\n");
-  }
-  void writer.write("a");
-  assertEquals((await body.next()).value, "a\n");
-  const closed = writer.close();
-  assertEquals(await body.next(), { done: true, value: undefined });
-  await closed;
-});
-
-Deno.test("makeLineBody passes on the error of its source, and cancels the source of a canceled body", async () => {
-  const failing = makeLineBody(
-    // deno-lint-ignore require-yield
-    (async function* () {
-      throw new BodyError("lost");
-    })(),
-  );
-  await assertRejects(() => failing.next(), BodyError, "lost");
-  const canceled = Promise.withResolvers<void>();
-  const source = new ReadableStream<string>({
-    pull: (controller) => controller.enqueue("a"),
-    cancel: () => canceled.resolve(),
-  });
-  const body = makeLineBody(source);
-  assertEquals((await body.next()).value, "a\n");
-  await body.return();
-  await canceled.promise;
-});
-
-Deno.test("makeLineBody sends the lines of all sources, and cancels each if one fails or the body is canceled", async () => {
-  const fast = () => ReadableStream.from(["a", "b"]);
-  async function* slow() {
-    await waitForTick();
-    yield "c";
-  }
-  const lines = await Array.fromAsync(makeLineBody([fast(), slow()]));
-  assertEquals(lines.toSorted(), ["a\n", "b\n", "c\n"]);
-  assertEquals(lines.indexOf("a\n") < lines.indexOf("b\n"), true);
-  const makeSilent = () => {
-    const canceled = Promise.withResolvers<void>();
-    const stream = new ReadableStream<string>({ cancel: () => canceled.resolve() });
-    return { stream, canceled: canceled.promise };
-  };
-  const silent = [makeSilent(), makeSilent()];
-  // deno-lint-ignore require-yield
-  const failing = (async function* () {
-    throw new BodyError("lost");
-  })();
-  await assertRejects(
-    () => makeLineBody([silent[0]!.stream, failing]).next(),
-    BodyError,
-    "lost",
-  );
-  await silent[0]!.canceled;
-  const body = makeLineBody([fast(), silent[1]!.stream]);
-  assertEquals((await body.next()).value, "a\n");
-  await body.return();
-  await silent[1]!.canceled;
-});
-
-Deno.test("both sides of a conversation survive a silence that is longer than their time-outs", async () => {
-  const options = { silenceSeconds: 0.1 };
-  const stop = Promise.withResolvers<void>();
-  async function* answers(lines: AsyncIterable<string>) {
-    for await (const line of lines) if (line !== "") yield line.toUpperCase();
-  }
-  await using server = await Server.start(
-    ["127.0.0.1", 0],
-    (request) => reply(200, makeLineBody(answers(linesOf(request)), options)),
-    { timeout: 1 },
-  );
-  async function* questions() {
-    yield "a";
-    await stop.promise;
-    yield "b";
-  }
-  const client = new Client(server.address, { timeout: 1 });
-  const body = makeLineBody(questions(), options);
-  const response = await client.request("POST", "/", {}, body, { duplex: "full" });
-  const received: string[] = [];
-  let emptyCount = 0;
-  for await (const line of linesOf(response)) {
-    if (line !== "") received.push(line);
-    // More than two time-outs have passed.
-    else if (++emptyCount === 23) stop.resolve();
-  }
-  assertEquals(received, ["A", "B"]);
 });
