@@ -1,15 +1,10 @@
 /**
- * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
+ * For tests and demos: temporary servers and certificates, and requests and sessions.
  *
  * - {@linkcode callApp} calls an app without a server.
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
  *   {@linkcode TempPKI} makes certificates; {@linkcode mkreq} makes a request for an app, and
  *   {@linkcode mkSession} a session.
- * - Messages are parsed by {@linkcode parseRequest}, {@linkcode parseResponse},
- *   {@linkcode parseHeaders}, {@linkcode parseUri}, {@linkcode parseRange},
- *   {@linkcode parseContentRange} and {@linkcode parseChunkHeader},
- * - and formatted by {@linkcode formatRequest}, {@linkcode formatResponse},
- *   {@linkcode formatHeaders} and {@linkcode formatChunk}.
  *
  * All other names are types that these use, and the errors that they throw.
  *
@@ -30,20 +25,7 @@
  * @module
  */
 
-export {
-  formatChunk,
-  formatHeaders,
-  formatRequest,
-  formatResponse,
-  mkreq,
-  parseChunkHeader,
-  parseContentRange,
-  parseHeaders,
-  parseRange,
-  parseRequest,
-  parseResponse,
-  parseUri,
-} from "./misc/wire.ts";
+export { mkreq } from "./misc/mkreq.ts";
 export { mkSession, type SessionFields } from "./misc/session.ts";
 export { callApp } from "./misc/call_app.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";

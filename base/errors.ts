@@ -106,19 +106,6 @@ const INCOMPLETE_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
 
 /**
  * The peer sent invalid bytes. The connection is closed.
- *
- * @example
- * ```ts
- * import { ProtocolError } from "@degu/degu/base";
- * import { parseUri } from "@degu/degu/misc";
- * import { assertEquals } from "@std/assert";
- *
- * try {
- *   parseUri("/a//b");
- * } catch (error) {
- *   if (error instanceof ProtocolError) assertEquals(error.code, "BAD_PATH");
- * }
- * ```
  */
 export class ProtocolError extends DeguError {
   /** The name of the class. */

@@ -11,7 +11,7 @@ import {
   type TreeEntry,
   type TreeEvent,
 } from "@degu/files";
-import { parseUri } from "@degu/degu/misc";
+import { parseUri } from "@degu/testing/messages.ts";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { parseFilePath } from "@degu/internal/files/wire/file_name.ts";
 import { readTree as readEntries } from "@degu/internal/files/listing.ts";

@@ -13,7 +13,8 @@ import {
 } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { callApp, formatChunk, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { formatChunk, formatRequest, formatResponse } from "@degu/testing/messages.ts";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { assertTypeError, catchRejection, constructWith } from "@degu/testing/expectations.ts";
 import {

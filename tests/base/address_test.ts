@@ -36,7 +36,8 @@ import {
 } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
-import { formatRequest, mkreq, parseRequest, parseUri } from "@degu/degu/misc";
+import { mkreq } from "@degu/degu/misc";
+import { formatRequest, parseRequest, parseUri } from "@degu/testing/messages.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { absoluteTargets, acceptedUris, builtUris, dottedUris } from "./wire/uri.rows.ts";

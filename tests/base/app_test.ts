@@ -9,7 +9,8 @@ import {
   Response,
   type Socket,
 } from "@degu/degu/base";
-import { mkreq, parseResponse } from "@degu/degu/misc";
+import { mkreq } from "@degu/degu/misc";
+import { parseResponse } from "@degu/testing/messages.ts";
 import type { App, AppFunction, ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";

@@ -2,7 +2,8 @@
 
 import { createFetch, fromFetchHandler, json, ProxyApp, reply, type Requester } from "@degu/degu";
 import { type HeadersToSend, Response as AppResponse } from "@degu/degu/base";
-import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { formatRequest, formatResponse } from "@degu/testing/messages.ts";
 import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
 import {
   mergeRelayedHeaders,

@@ -3,12 +3,7 @@
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
 import { Transport } from "@degu/internal/net/transport/transport.ts";
-import {
-  parseChunkHeader,
-  parseRequest,
-  parseResponse,
-  parseUri,
-} from "@degu/internal/misc/wire.ts";
+import { parseChunkHeader, parseRequest, parseResponse, parseUri } from "@degu/testing/messages.ts";
 import { checkConditions } from "@degu/internal/files/wire/conditions.ts";
 import { EntryParser } from "@degu/internal/files/wire/entries.ts";
 import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/wire/digest.ts";

@@ -6,7 +6,7 @@
 import type { Method } from "@degu/internal/base/wire/method.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
-import { formatChunk, formatRequest, formatResponse, parseUri } from "@degu/internal/misc/wire.ts";
+import { formatChunk, formatRequest, formatResponse, parseUri } from "@degu/testing/messages.ts";
 import { buildUri } from "@degu/internal/base/wire/uri.ts";
 import {
   ContentRange,

@@ -8,7 +8,7 @@
  */
 import { Body } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
-import { mkreq } from "@degu/internal/misc/wire.ts";
+import { mkreq } from "@degu/internal/misc/mkreq.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 import { createHash } from "node:crypto";

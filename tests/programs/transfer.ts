@@ -8,7 +8,7 @@ import { download, downloadTree, FilesApp, TransferError, upload, uploadTree } f
 import { Server } from "@degu/degu/server";
 import { patch } from "@degu/testing/patching.ts";
 import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
-import { mkreq } from "@degu/internal/misc/wire.ts";
+import { mkreq } from "@degu/internal/misc/mkreq.ts";
 import { createHash } from "node:crypto";
 
 type Task = (port: string, path: string, uri: string) => Promise<unknown>;

@@ -60,7 +60,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   "@degu/degu/misc": [
     misc,
-    "ConnectionClosedError ProtocolError TempPKI TempSSLServer TempServer callApp formatChunk formatHeaders formatRequest formatResponse mkSession mkreq parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
+    "ConnectionClosedError ProtocolError TempPKI TempSSLServer TempServer callApp mkSession mkreq",
   ],
 };
 
@@ -229,12 +229,6 @@ export type OfTools = AllTrue<[
   IsExact<ReturnType<typeof all.WorkerApp.start>, Promise<all.WorkerApp>>,
   IsExact<ReturnType<typeof misc.TempServer.start>, Promise<misc.TempServer>>,
   IsExact<ReturnType<typeof misc.TempSSLServer.start>, Promise<misc.TempSSLServer>>,
-  IsExact<typeof misc.formatChunk, (chunk: base.Chunk) => Uint8Array>,
-  IsExact<typeof misc.parseUri, (uri: string) => { path: string[]; query: string | null }>,
-  IsExact<
-    typeof misc.parseRange,
-    (value: string) => base.Range | base.SuffixRange | string | null
-  >,
 ]>;
 
 const FOLDERS = ["apps", "base", "internal", "misc", "net", "program", "web", "worker"];

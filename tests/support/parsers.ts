@@ -15,7 +15,7 @@ import {
   parseRequest,
   parseResponse,
   parseUri,
-} from "@degu/degu/misc";
+} from "@degu/testing/messages.ts";
 import { readRequest, readResponse } from "../fuzz/oracle.ts";
 import { flatten } from "../fuzz/received.ts";
 import {

@@ -8,7 +8,7 @@ import {
   ChunkedBodyIter,
   ProtocolError,
 } from "@degu/degu/base";
-import { formatChunk } from "@degu/degu/misc";
+import { formatChunk } from "@degu/testing/messages.ts";
 import { chunks, pieceLengths } from "@degu/testing/arbitraries.ts";
 import { connect } from "@degu/testing/connected.ts";
 import {

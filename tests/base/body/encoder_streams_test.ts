@@ -8,7 +8,7 @@ import {
   LengthDecoderStream,
   LengthEncoderStream,
 } from "@degu/degu/base";
-import { formatChunk } from "@degu/degu/misc";
+import { formatChunk } from "@degu/testing/messages.ts";
 import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitraries.ts";
 import {
   assertBodyError,

@@ -3,7 +3,7 @@
  * their source.
  */
 import { Body, BodyError, type Chunk, ChunkedBody } from "@degu/degu/base";
-import { formatChunk } from "@degu/degu/misc";
+import { formatChunk } from "@degu/testing/messages.ts";
 import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitraries.ts";
 import {
   assertBodyError,

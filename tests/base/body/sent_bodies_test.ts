@@ -23,7 +23,8 @@ import {
 import { toFileUrl } from "@std/path";
 import { type App, ConnectionPool, createFetch, reply, retry, wrapApp } from "@degu/degu";
 import type { ResponseTuple } from "@degu/degu/server";
-import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { formatRequest, formatResponse } from "@degu/testing/messages.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

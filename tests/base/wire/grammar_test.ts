@@ -17,7 +17,7 @@ import {
   parseRequest,
   parseResponse,
   parseUri,
-} from "@degu/degu/misc";
+} from "@degu/testing/messages.ts";
 import {
   assertCallerError,
   assertProtocolError,

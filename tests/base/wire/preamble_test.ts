@@ -22,7 +22,7 @@ import {
   parseRange,
   parseRequest,
   parseResponse,
-} from "@degu/degu/misc";
+} from "@degu/testing/messages.ts";
 import {
   assertProtocolError,
   assertRangeError,

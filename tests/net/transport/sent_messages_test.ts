@@ -40,7 +40,7 @@ import {
 } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { formatChunk } from "@degu/degu/misc";
+import { formatChunk } from "@degu/testing/messages.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 
