@@ -5,7 +5,6 @@
  *   {@linkcode SSLServer} serves.
  * - {@linkcode reply} and {@linkcode json} make responses. {@linkcode routes}, {@linkcode wrapApp},
  *   {@linkcode timeLimit}, {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app.
- *   {@linkcode WorkerApp} runs an app in a worker.
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} throws a
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
@@ -46,7 +45,6 @@ export {
   type FetchHandlerInfo,
   fromFetchHandler,
 } from "./web/from_fetch_handler.ts";
-export { WorkerApp, type WorkerAppOptions, type WorkerAppSource } from "./worker/worker_app.ts";
 export { repeat } from "./program/repeat.ts";
 export { runUntilSignal, terminationSignal } from "./program/termination.ts";
 export {

@@ -177,10 +177,6 @@ changes; to free the space, remove .degu-kept in the directory of the peer",
       parseKeep,
     )
     .option(
-      "--threads",
-      "serve each directory in a thread of its own: a disk that hangs then stops only its directory",
-    )
-    .option(
       "--listen <address>",
       `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       makeListParser(parseListenAddress),

@@ -57,15 +57,6 @@ export function findModule(version: string): string {
   return findLocalModule() ?? `jsr:@degu/agent@${version}`;
 }
 
-/** Returns the directory of all modules, which a worker reads; none if they are from JSR. */
-async function listModulePaths(): Promise<string[]> {
-  const main = findLocalModule();
-  if (main === null) return [];
-  // A checkout has a directory for each package, and a bundle has one for all modules.
-  const isCheckout = import.meta.url.endsWith("/agent/needed_permissions.ts");
-  return await listPaths(isCheckout ? dirname(dirname(main)) : dirname(main));
-}
-
 /** Returns an absolute path and, if it leads through links, the real path, which is also used. */
 export async function listPaths(path: string): Promise<string[]> {
   const absolutePath = resolve(path);
@@ -88,12 +79,11 @@ export async function makeDevicePermissions(home: string): Promise<Permissions> 
 
 export async function makeServePermissions(
   home: string,
-  { share, inbox, listen = [], announce = true, threads = false }: {
+  { share, inbox, listen = [], announce = true }: {
     readonly share: readonly string[];
     readonly inbox: readonly string[];
     readonly listen?: readonly Address[] | undefined;
     readonly announce?: boolean | undefined;
-    readonly threads?: boolean | undefined;
   },
 ): Promise<Permissions> {
   const addresses = listen.length > 0 ? listen.map(formatAddress) : [`[::]:${DEFAULT_PORT}`];
@@ -102,7 +92,6 @@ export async function makeServePermissions(
   return mergePermissions(
     await makeDevicePermissions(home),
     { read: [...share, ...inbox], write: inbox, sys: inbox.length > 0 ? ["statfs"] : [] },
-    threads ? { read: await listModulePaths() } : {},
     // A socket of IPv6 may accept no IPv4.
     {
       net: [

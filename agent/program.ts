@@ -291,11 +291,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       const isCommand = isInstall &&
         findProgram(command).commands.some((each) => each.name() === extraArguments[0]);
       if (isCommand) return `${quoted}: only serve and sync can be services`;
-      const isThreadCount = command.options.some(({ long }) => long === "--threads") &&
-        /^\d+$/.test(extraArguments[0]!);
-      const advice = isThreadCount
-        ? "--threads has no value, and --listen has the port"
-        : command.getOptionValue("share") !== undefined
+      const advice = command.getOptionValue("share") !== undefined
         ? "degu serve shares one directory: name one that contains the others"
         : command.options.some(({ long }) => long === "--share")
         ? "name a directory with --share or --inbox; Ctrl-C ends degu serve"

@@ -16,9 +16,6 @@ export type InboxPeer = Pick<Peer, "id" | "name">;
 interface InboxOptions extends Pick<FilesOptions, "keep" | "modes" | "write"> {
   readonly isForAll?: boolean;
   readonly onInboxDirectory?: (peer: InboxPeer, directory: string) => void;
-  readonly makePeerApps?: (make: (peer: InboxPeer) => AppFunction) => AppObject;
-  /** The apps of areas that are served in threads of their own. */
-  readonly areaApps?: ReadonlyMap<Area, Pick<AppObject, "handle">>;
 }
 
 export function makeServeApp(
@@ -31,13 +28,11 @@ export function makeServeApp(
     modes = true,
     keep,
     onInboxDirectory = () => {},
-    makePeerApps = perPeer,
-    areaApps = new Map(),
   }: InboxOptions = {},
 ): AppFunction {
   const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(info));
-  const apps = new Map<string | null, Pick<AppObject, "handle">>(areaApps);
+  const apps = new Map<string | null, Pick<AppObject, "handle">>();
   const makeFilesApp = (
     area: Area,
     dir: string,
@@ -62,14 +57,10 @@ export function makeServeApp(
       ...options,
     });
   };
-  if (share !== null && !apps.has("share")) {
-    apps.set("share", makeFilesApp("share", share, [], {}));
-  }
-  if (inbox === null || apps.has("inbox")) {
-    // There is no inbox, or another thread serves it.
-  } else if (isForAll) {
+  if (share !== null) apps.set("share", makeFilesApp("share", share, [], {}));
+  if (inbox !== null && isForAll) {
     apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, modes, keep }));
-  } else {
+  } else if (inbox !== null) {
     const directories = new Inbox(inbox);
     const makePeerApp = (peer: InboxPeer): AppFunction => {
       let name: string | null = null;
@@ -91,7 +82,7 @@ export function makeServeApp(
         return await app.handle(request, session);
       };
     };
-    apps.set("inbox", makePeerApps(makePeerApp));
+    apps.set("inbox", perPeer(makePeerApp));
   }
   return (request, session, api) => {
     const area = request.shiftPath();

@@ -8,9 +8,6 @@ import { PROJECT_ROOT } from "./standard_library.ts";
 /** The flags with which Deno loads exactly the npm packages of the lock file. */
 export const LOCK_FLAGS: readonly string[] = ["--lock=agent/deno.lock", "--frozen"];
 
-/** The names of the modules that the program starts as workers. */
-const WORKERS = ["area_worker", "server_worker"];
-
 /** The path of the directory in Deno's cache with the packages of a registry. */
 const CACHED_PATH = /(?:\.\.\/)+[^"\s]*\/npm\/[^/"\s]+\//g;
 
@@ -28,14 +25,8 @@ const BUILTIN_REQUIRE = "var __require = (name) => process.getBuiltinModule(name
 export async function bundleProgram(directory: string): Promise<void> {
   const flags = ["--code-splitting", "--sourcemap=external", "--config=agent/deno.json"];
   await bundle(directory, [...flags, "agent/main.ts"]);
-  // The program resolves its main module and its workers by the names of their sources.
+  // The program resolves its main module by the name of its source.
   await Deno.rename(`${directory}/main.js`, `${directory}/main.ts`);
-  const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
-  for (const worker of WORKERS) {
-    const module = names.find((name) => name.startsWith(`${worker}-`) && name.endsWith(".js"));
-    if (module === undefined) throw new Error(`the bundle has no module of ${worker}.ts`);
-    await Deno.writeTextFile(`${directory}/${worker}.ts`, `export * from "./${module}";\n`);
-  }
 }
 
 /** Bundles npm packages, each into a module `NAME.js` of a directory with the default export. */

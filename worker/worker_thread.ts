@@ -2,7 +2,7 @@ import { DeguError } from "../base/errors.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
 import { type Logger, processLogger } from "../base/app/logger.ts";
-import type { PostedConnection, WorkerCommand, WorkerReport } from "./server_worker.ts";
+import type { WorkerCommand, WorkerReport } from "./server_worker.ts";
 import { fromPostedError } from "./worker_port.ts";
 
 /** Never called: the import lets `deno cache` find the module, which is started by its URL. */
@@ -47,7 +47,7 @@ export class WorkerThread {
    * @param logger Gets the log of the server, and the end of the worker; `null` for the logger of
    * the process.
    */
-  constructor(name: string, logger: Logger | null, onMessage: (data: unknown) => void = () => {}) {
+  constructor(name: string, logger: Logger | null) {
     this.#name = name;
     this.#logger = logger;
     const url = new URL("./server_worker.ts", import.meta.url);
@@ -58,7 +58,6 @@ export class WorkerThread {
       this.#end("has ended by itself, as with Deno.exit() or self.close()");
     });
     port.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#receive(data);
-    worker.onmessage = ({ data }) => onMessage(data);
     worker.onerror = (event) => {
       event.preventDefault(); // otherwise the error ends this thread
       this.#end(`has failed: ${event.message}`, new DeguError(event.message));
@@ -77,11 +76,6 @@ export class WorkerThread {
     this.#pendingCommands.set(command.type, pendingCommand);
     this.#port.postMessage(command);
     return pendingCommand.promise;
-  }
-
-  connect(connection: PostedConnection): void {
-    if (this.finalError !== null) return;
-    this.#port.postMessage(connection, [connection.port, connection.trustPort]);
   }
 
   /** Resolves when the server is closed, the app was disposed of, and the worker has ended. */

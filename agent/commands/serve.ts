@@ -20,18 +20,12 @@ import { Failure } from "../failure.ts";
 import { Inbox } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { type InboxPeer, makeServeApp, removeOldUploads } from "../serve_app.ts";
-import {
-  checkDirectories,
-  checkServesAny,
-  type DirectoryOptions,
-  findRemoteDisk,
-} from "../served_directories.ts";
+import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
 
 export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
-  readonly threads?: boolean;
 }
 
 export async function serve(context: Context, options: ServeOptions): Promise<void> {
@@ -61,19 +55,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   };
   const onInboxDirectory = (peer: InboxPeer, directory: string) =>
     peerRequests.addInboxDirectory(peer, directory);
-  // Other servers don't need the modules of workers.
-  await using threads = options.threads === true
-    ? await (await import("../area_threads.ts")).AreaThreads.start({ share, inbox }, areaOptions, {
-      logger: filesLogger,
-      onFile: (area, event, peer) => events.add(area, event, peer),
-      onInboxDirectory,
-    })
-    : null;
-  if (threads === null) await adviseThreads([share, inbox], output);
   const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
     ...areaOptions,
     onInboxDirectory,
-    ...threads !== null && { areaApps: threads.apps },
   });
   const app: AppObject = {
     onConnect: (session) => {
@@ -85,7 +69,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
       return handle(request, session, api);
     },
   };
-  if (inbox !== null && !isForAll && threads === null) await removeOldUploads(inbox);
+  if (inbox !== null && !isForAll) await removeOldUploads(inbox);
   if (inbox !== null && options.keep !== undefined) {
     const peerDirectories = isForAll ? [inbox] : await new Inbox(inbox).listDirectories();
     await checkVersions(inbox, options.keep, peerDirectories, output);
@@ -133,17 +117,6 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   output.note("stopping after the running transfers; press Ctrl-C again to stop immediately");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serversEnded);
-}
-
-async function adviseThreads(dirs: readonly (string | null)[], output: Output): Promise<void> {
-  for (const dir of new Set(dirs)) {
-    const disk = dir === null ? null : await findRemoteDisk(dir);
-    if (disk === null) continue;
-    output.note(
-      `${disk.path} is on a disk of type ${disk.type}: while it does not answer, no peer gets an ` +
-        "answer; with --threads, only the requests for this directory wait",
-    );
-  }
 }
 
 function describeAnnouncement(name: string): string {

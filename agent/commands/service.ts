@@ -183,7 +183,7 @@ async function makeServeUnits(
   // The inbox is created once it is known that the service can be installed.
   const { share, inbox } = await checkDirectories(options, home, output, false);
   const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
-  const { listen = [], announce = true, threads = false } = options;
+  const { listen = [], announce = true } = options;
   if (listen.some(isUnixAddress)) {
     throw new Failure("--listen: a service can listen only at IP addresses", "USAGE");
   }
@@ -192,7 +192,6 @@ async function makeServeUnits(
     inbox: inbox === null ? [] : [inbox],
     listen,
     announce,
-    threads,
   });
   const args = ["serve", ...formatOptions(command, { share, [inboxOption]: inbox })];
   const description = "Degu: files for paired devices";

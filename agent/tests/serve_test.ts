@@ -28,7 +28,6 @@ import {
 } from "@std/assert";
 import { join, realPath } from "@degu/internal/files/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
-import { randomBytes } from "@degu/testing/transferring.ts";
 
 // degu serve: the served files, the refused directories, and the shutdown.
 
@@ -533,63 +532,3 @@ Deno.test(
     assertStringIncludes(said.receive, `${reason}: run the command with --address`);
   },
 );
-
-// degu serve --threads: directories in threads of their own.
-
-Deno.test("with --threads, peers get and put files as without it, events are printed, and a refused request is logged with the peer, the path and the reason", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  const [share, inbox] = [homes.joinPath("share"), homes.joinPath("camera-inbox")];
-  await fill(homes.path, {
-    "share/a": "1",
-    "share/sub/b": "22",
-    "put/c": "333",
-    "camera-inbox": null,
-  });
-  const big = randomBytes(3_000_000);
-  await Deno.writeFile(homes.joinPath("put/big"), big);
-  await homes.pair("camera", "viewer");
-  const args = ["--threads", "--share", share, "--inbox", inbox];
-  const { agent } = await homes.serve("camera", args, "viewer");
-  const path = homes.path;
-  await homes.runToSuccess("viewer", ["get", "--no-find", "-r", "camera:", `${path}/got`]);
-  assertEquals(await Deno.readTextFile(`${path}/got/sub/b`), "22");
-  await homes.runToSuccess("viewer", ["put", "--no-find", "-r", `${path}/put`, "camera:"]);
-  assertEquals(await Deno.readFile(`${inbox}/viewer/put/big`), big);
-  await homes.runToSuccess("viewer", ["rm", "--no-find", "camera:put/c"]);
-  await using viewer = await Device.open(homes.joinPath("viewer"));
-  const client = await viewer.client("camera");
-  // A peer can't pass for another peer by the header in which the server's thread sends the peer.
-  const other = encodeURIComponent(JSON.stringify({ id: "0".repeat(64), name: "other" }));
-  const forgedHeaders = [
-    { "degu-peer": other },
-    { "degu-peer": other, connection: "degu-peer" },
-    { connection: "keep-alive, Degu-Peer" },
-    { degu_peer: other },
-  ];
-  for (const [i, headers] of forgedHeaders.entries()) {
-    const { status } = await client.request("PUT", `/inbox/forged${i}`, headers, "x");
-    assertEquals([status, await Deno.readTextFile(`${inbox}/viewer/forged${i}`)], [201, "x"]);
-  }
-  const inboxNames = (await Array.fromAsync(Deno.readDir(inbox))).map(({ name }) => name);
-  assertEquals(inboxNames.toSorted(), [".degu-files", "viewer"]);
-  // The reasons of a refused request are in the log of the server.
-  assertEquals((await client.request("PUT", "/share/new", {}, "x")).status, 405);
-  await Deno.remove(share, { recursive: true });
-  assertEquals((await client.request("GET", "/share/a")).status, 503);
-  await agent.waitForMessage("viewer wanted to get share/a: the served directory");
-  agent.kill("SIGINT");
-  const { code, stdout, stderr } = await agent.waitForEnd();
-  assertEquals(code, 0, stderr);
-  const events = stdout.trim().split("\n").slice(1).map((line) => JSON.parse(line));
-  assertEquals(
-    events.map(({ event, peer, path }) => `${event} ${peer} ${path}`).toSorted(),
-    [
-      "delete viewer inbox/viewer/put/c",
-      "get viewer share/a",
-      "get viewer share/sub/b",
-      ...forgedHeaders.map((_, i) => `put viewer inbox/viewer/forged${i}`),
-      "put viewer inbox/viewer/put/big",
-      "put viewer inbox/viewer/put/c",
-    ],
-  );
-});

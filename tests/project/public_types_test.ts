@@ -72,7 +72,7 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 
 Deno.test("@degu/degu has what most programs use of base, client and server", () => {
   const ownNames = "ProxyApp accessLog createFetch fromFetchHandler json repeat reply routes " +
-    "WorkerApp runUntilSignal terminationSignal timeLimit wrapApp";
+    "runUntilSignal terminationSignal timeLimit wrapApp";
   const names = new Set([
     ...Object.keys({ ...base, ...client, ...server }),
     ...ownNames.split(" "),
@@ -222,11 +222,6 @@ export type OfTools = AllTrue<[
   IsExact<device.PairingError["code"], device.PairingErrorCode>,
   IsExact<device.PairingError["peerName"], string | null>,
   IsExact<device.DeviceError["code"], device.DeviceErrorCode>,
-  IsExact<
-    Parameters<typeof all.WorkerApp.start>,
-    [source: all.WorkerAppSource, options?: all.WorkerAppOptions | undefined]
-  >,
-  IsExact<ReturnType<typeof all.WorkerApp.start>, Promise<all.WorkerApp>>,
   IsExact<ReturnType<typeof misc.TempServer.start>, Promise<misc.TempServer>>,
   IsExact<ReturnType<typeof misc.TempSSLServer.start>, Promise<misc.TempSSLServer>>,
 ]>;

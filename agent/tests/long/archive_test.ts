@@ -120,7 +120,7 @@ Deno.test("the program of the archive is installed for two users, pairs them, an
   assertEquals(await Deno.readTextFile(join(inbox, "two", "hello.txt")), "hello");
 });
 
-Deno.test("the program of the archive has source maps, copies files, and serves them in threads", async () => {
+Deno.test("the program of the archive has source maps, and copies files", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   const { project } = await unpack(homes);
   const directory = join(project, "degu-0.1.0/agent");
@@ -152,7 +152,7 @@ Deno.test("the program of the archive has source maps, copies files, and serves 
   const listen = ["--listen", "127.0.0.1:0", "--no-announce"];
   await using camera = start(
     "camera",
-    ...["serve", "--threads", "--share", share, "--inbox", inbox, ...listen],
+    ...["serve", "--share", share, "--inbox", inbox, ...listen],
   );
   const address = /127\.0\.0\.1:\d+/.exec(await camera.waitForLine("127.0.0.1"))![0];
   for (

@@ -102,29 +102,3 @@ Deno.test(
     }
   },
 );
-
-Deno.test(
-  "degu serve advises --threads for a directory on such a disk, and for one with a mount of it, but not with --threads",
-  ignoreIf(obstacle),
-  async () => {
-    await using homes = await AgentHomes.create("camera");
-    const dir = homes.joinPath("far");
-    await fill(dir, { "backing/share/file": "1", "local/file": "1", faults: "" });
-    const script = await makeOddDiskScript(dir, 'plain "$0/faults"');
-    const advise = async (share: string, ...options: string[]) => {
-      const args = ["serve", "--listen", "127.0.0.1:0", "--share", share, ...options];
-      await using server = spawnAgent(["--home", homes.joinPath("camera"), ...args], {
-        flags: ["--allow-all"],
-        through: [...THROUGH_PROCESS_NAMESPACE, "sh", "-c", script, dir],
-      });
-      await server.waitForLine("serving"); // after the advice
-      server.kill("SIGKILL");
-      const { stderr } = await server.waitForEnd();
-      return /^(.*) is on a disk of type FUSE: .*--threads/m.exec(stderr)?.[1] ?? null;
-    };
-    assertEquals(await advise(`${dir}/disk/share`), `${dir}/disk/share`);
-    assertEquals(await advise(dir), `${dir}/disk`);
-    assertEquals(await advise(`${dir}/local`), null);
-    assertEquals(await advise(`${dir}/disk/share`, "--threads"), null);
-  },
-);
