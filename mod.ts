@@ -4,7 +4,7 @@
  * - An app is a function from a request to a response, which a {@linkcode Server} or an
  *   {@linkcode SSLServer} serves.
  * - {@linkcode reply} and {@linkcode json} make responses. {@linkcode routes}, {@linkcode wrapApp},
- *   {@linkcode timeLimit}, {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app.
+ *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app.
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} throws a
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
@@ -37,7 +37,6 @@ export { accessLog } from "./apps/access_log.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
 export { json, reply } from "./apps/reply.ts";
 export { type RouteRequest, routes } from "./apps/routes.ts";
-export { timeLimit } from "./apps/time_limit.ts";
 export { type NextApp, wrapApp } from "./apps/wrap_app.ts";
 export { createFetch } from "./web/create_fetch.ts";
 export {

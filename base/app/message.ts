@@ -9,7 +9,7 @@ import {
 import { type BodyOut, cancelUnusedBody, prepareBody } from "../body/sent_body.ts";
 import { MemorySource } from "../body/body_reader.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
-import { copyOptions, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
+import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
 import { hasCause } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
@@ -267,20 +267,6 @@ export class RequestCore {
   constructor(public signalSource: { readonly signal: AbortSignal } | null = null) {}
 }
 
-/** Copies a request, with a signal that another signal aborts as well. */
-export function limitSignal(request: Request, limit: AbortSignal): Request {
-  if (!(request instanceof Request)) throw wrongTypeError("request", "a Request", request);
-  const copy = request.with({});
-  let signal: AbortSignal | null = null;
-  // A session watches its peer from the first use of its signal on.
-  copy[CORE].signalSource = {
-    get signal() {
-      return signal ??= AbortSignal.any([request.signal, limit]);
-    },
-  };
-  return copy;
-}
-
 /** Gives a request that a program has made the signal of a session. */
 export function attachSignal(request: Request, source: { readonly signal: AbortSignal }): void {
   request[CORE].signalSource ??= source;
@@ -370,8 +356,8 @@ export class Request {
   }
 
   /**
-   * The signal of the session, which is aborted when the client disconnects; in an app with a
-   * `timeLimit` also at the time limit. Pass the signal to `fetch`, requests and transfers.
+   * The signal of the session, which is aborted when the client disconnects. Pass the signal to
+   * `fetch`, requests and transfers.
    */
   get signal(): AbortSignal {
     return (this[CORE].signalSource ??= new AbortController()).signal;

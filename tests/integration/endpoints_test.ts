@@ -19,7 +19,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds, plainKinds } from "@degu/testing/endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
-import { Client, createFetch, ProxyApp, timeLimit, wrapApp } from "@degu/degu";
+import { Client, createFetch, ProxyApp, wrapApp } from "@degu/degu";
 import { ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { startNginx } from "@degu/testing/nginx.ts";
@@ -357,7 +357,6 @@ const ECHOES: Readonly<Record<string, App>> = {
   "makeOutputFromInput": ({ body }) => [200, "OK", {}, makeOutputFromInput(body)],
   "an object": ({ body }) => ({ status: 200, reason: "OK", headers: {}, body }),
   "wrapApp": wrapApp(echo, (next) => next()),
-  "timeLimit": timeLimit(echo, 60),
 };
 
 /** Makes bytes of which no two pieces are equal. */
