@@ -1,9 +1,7 @@
 import type { Api, AppObject } from "../base/app/app.ts";
-import { cancelQuietly, type ChunkedBody, ChunkedBodyIter } from "../base/body/body.ts";
 import { makeOutputFromInput } from "../base/body/sent_body.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";
+import { checkFunction, copyOptions } from "../internal/checks.ts";
 import { isTooManyOpenFilesError, messageOf, propertyOf } from "../internal/caught_errors.ts";
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
 import { type Request, Response } from "../base/app/message.ts";
@@ -15,7 +13,6 @@ import {
   type SafeLogger,
 } from "../base/app/logger.ts";
 import type { Session } from "../base/app/session.ts";
-import type { Chunk } from "../base/wire/chunk.ts";
 import {
   checkHeaders,
   copyRepeatedLines,
@@ -36,7 +33,7 @@ import {
 import { isTimeout } from "../net/client/retry.ts";
 import { checkResponse, mergeRelayedHeaders } from "../net/client/client_connection.ts";
 
-/** The headers that a proxy adds to requests, its logger, and the end of event streams. */
+/** The headers that a proxy adds to requests, and its logger. */
 export interface ProxyOptions {
   /**
    * Returns headers for a relayed request, such as the address of its client. A header replaces a
@@ -56,15 +53,6 @@ export interface ProxyOptions {
    * @default {the log of the server, at level `info`}
    */
   logger?: Pick<Logger, "warn" | "record"> | undefined;
-  /**
-   * Ends relayed event streams (`text/event-stream`) when aborted, such as `terminationSignal()`:
-   * an open stream would delay the end of the server until its deadline. Each stream ends between
-   * two chunks, as a complete message, so that its client connects again. Other responses are
-   * relayed to their end.
-   *
-   * @default {event streams end with their upstream or their client}
-   */
-  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -108,21 +96,19 @@ export class ProxyApp implements AppObject, AsyncDisposable {
   readonly #origin: string | null;
   readonly #headers: ProxyOptions["headers"];
   readonly #logger: SafeLogger<"warn"> | null;
-  readonly #signal: AbortSignal | undefined;
 
   /**
    * Makes a proxy to the server of a client.
    *
    * @param client Makes the connections to the server. If the client can't make connections, it
    * makes the requests.
-   * @param options The headers to add, the logger for failures, and the end of event streams.
+   * @param options The headers to add, and the logger for failures.
    * @throws {TypeError} if an argument or an option has a wrong type.
    */
   constructor(client: Requester | Connector, options: ProxyOptions = {}) {
     checkRequester("client", client);
-    const { headers, logger, signal } = copyOptions(options, ["headers", "logger", "signal"]);
+    const { headers, logger } = copyOptions(options, ["headers", "logger"]);
     if (headers !== undefined) checkFunction("headers", headers);
-    checkSignal("signal", signal);
     // The pool needs no limit: each session makes one request at a time, so the pool has at most as
     // many connections as the server has sessions.
     this.#pool = isConnector(client)
@@ -132,7 +118,6 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     this.#origin = originOf(client);
     this.#headers = headers;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
-    this.#signal = signal;
   }
 
   /**
@@ -170,7 +155,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
         duplex: "full",
       });
       checkResponse(response);
-      return relayResponse(this.#mapLocations(response, request), this.#signal);
+      return relayResponse(this.#mapLocations(response, request));
     } catch (error) {
       // The headers of a peer may be too large together with the client's own headers.
       if (isPreambleTooLongError(error)) {
@@ -257,35 +242,10 @@ function originOf(client: Requester | Connector): string | null {
   return typeof host === "string" ? `${scheme}://${host}` : null;
 }
 
-function relayResponse(
-  response: Response,
-  signal: AbortSignal | undefined,
-): ResponseTuple | Response {
+function relayResponse(response: Response): Response {
   const { status, reason, headers, body } = response;
   const keptHeaders = removeHopByHopHeaders(headers);
-  if (signal !== undefined && body?.chunked === true && isEventStream(headers)) {
-    return [status, reason, keptHeaders, new ChunkedBodyIter(readUntilAborted(body, signal))];
-  }
   return keptHeaders === headers ? response : new Response(status, reason, keptHeaders, body);
-}
-
-function isEventStream(headers: HeadersToSend): boolean {
-  return /^text\/event-stream *(?:;|$)/i.test(`${headers["content-type"]}`);
-}
-
-async function* readUntilAborted(body: ChunkedBody, signal: AbortSignal): AsyncGenerator<Chunk> {
-  // A race with a promise of the signal would keep every read of the stream in memory.
-  const cancel = () => cancelQuietly(body, signal.reason);
-  signal.addEventListener("abort", cancel);
-  try {
-    if (signal.aborted) cancel();
-    yield* body;
-  } catch (error) {
-    if (!signal.aborted) throw error;
-    yield [null, EMPTY_BYTES];
-  } finally {
-    signal.removeEventListener("abort", cancel);
-  }
 }
 
 /** Only errors of connecting, and of handshakes, have an address. */

@@ -10,7 +10,7 @@ new SSLClient({ ca: none, caFile: none }, address, { sslHost: none, protocol: no
 new Server(address, app, { maxConnections: none, timeout: none, logger: none, hosts: none });
 new ConnectionPool(client, { maxConnections: none, idleTimeout: none, repeat: none });
 client.get("/", {}, { signal: none });
-new ProxyApp(client, { headers: none, logger: none, signal: none });
+new ProxyApp(client, { headers: none, logger: none });
 fromFetchHandler(() => new Response(), { origin: none });`,
   "bytes from the platform": `
 client.request("PUT", "/", {}, new Uint8Array(new SharedArrayBuffer(4)));
