@@ -10,8 +10,7 @@
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
  *   passed, and {@linkcode isRefusedByPeer} whether the server has refused this client.
  * - {@linkcode repeat} runs an action repeatedly, {@linkcode runUntilSignal} runs a program
- *   until the system asks it to end, {@linkcode terminationSignal} returns the signal that is then
- *   aborted, and {@linkcode serveUntilSignal} stops servers.
+ *   until the system asks it to end, and {@linkcode serveUntilSignal} stops servers.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} connect apps and clients with `fetch`.
  *
  * The other functions and classes come from `@degu/degu/base`, `@degu/degu/client` and
@@ -45,7 +44,7 @@ export {
   fromFetchHandler,
 } from "./web/from_fetch_handler.ts";
 export { repeat } from "./program/repeat.ts";
-export { runUntilSignal, terminationSignal } from "./program/termination.ts";
+export { runUntilSignal } from "./program/termination.ts";
 export {
   type Address,
   Body,

@@ -22,54 +22,24 @@ const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = {
   SIGHUP: 129,
 };
 
-const controller = new AbortController();
-/** The listeners of the signals of the system; `null` while these have their usual effect. */
-let listeners: DisposableStack | null = null;
-/** The exit code of the first signal. */
-let firstExitCode: number | undefined;
-
-/**
- * Returns an abort signal, the same for each call. The first SIGINT (Ctrl-C) or SIGTERM aborts it;
- * on Windows, the first SIGINT, SIGBREAK or SIGHUP (a closed window). Its reason is a
- * {@linkcode DeguError} with the code `"TERMINATED"`, whose message names the signal of the system.
- * A second SIGINT or SIGTERM ends the process with the code 130 or 143.
- *
- * From the first call on the first signal no longer ends the program by itself: if a timer or a
- * read of stdin keeps the process alive after the program's work, the process continues.
- * {@linkcode runUntilSignal} ends the process. Waiting for the signals keeps no program alive.
- *
- * @example A service that runs until a signal ends it
- * ```ts
- * import { repeat, terminationSignal } from "@degu/degu";
- *
- * async function main() {
- *   await repeat(() => Promise.resolve("measured"), { seconds: 60, signal: terminationSignal() });
- * }
- * ```
- */
-export function terminationSignal(): AbortSignal {
-  if (listeners === null && !controller.signal.aborted) listeners = addListeners();
-  return controller.signal;
-}
-
-function addListeners(): DisposableStack {
+function listenToSignals(
+  names: readonly Deno.Signal[],
+  onSignal: (name: Deno.Signal) => void,
+): DisposableStack {
   const listeners = new DisposableStack();
-  for (const name of TERMINATION_SIGNALS) {
-    const onSignal = () => {
-      if (controller.signal.aborted) Deno.exit(EXIT_CODES[name]);
-      firstExitCode = EXIT_CODES[name];
-      controller.abort(terminatedError(name));
-    };
-    Deno.addSignalListener(name, onSignal);
-    listeners.defer(() => Deno.removeSignalListener(name, onSignal));
+  for (const name of names) {
+    const listener = () => onSignal(name);
+    Deno.addSignalListener(name, listener);
+    listeners.defer(() => Deno.removeSignalListener(name, listener));
   }
   return listeners;
 }
 
 /**
- * Runs the main function of a program with the {@linkcode terminationSignal}, and ends the process
- * when a signal of the system has aborted it and the function has ended, even if a timer or a read
- * of stdin would keep the process alive:
+ * Runs the main function of a program with an abort signal, which the first SIGINT (Ctrl-C) or
+ * SIGTERM aborts; on Windows, the first SIGINT, SIGBREAK or SIGHUP (a closed window). Its reason is
+ * a {@linkcode DeguError} with the code `"TERMINATED"`. The process ends when the signal is aborted
+ * and the function has ended, even if a timer or a read of stdin would keep the process alive:
  *
  * - If the function returns, the exit code is `Deno.exitCode`, 0 by default.
  * - If the function throws the signal's reason, or an error that the reason has caused, the exit
@@ -83,7 +53,7 @@ function addListeners(): DisposableStack {
  * Call this function once, with the whole program: when a signal has ended the function, code that
  * follows the call doesn't run, so objects of `using` and `await using` belong in the function.
  *
- * @param main The main function; its argument is the termination signal. A promise is awaited.
+ * @param main The main function; its argument is the signal. A promise is awaited.
  * @returns The result of the function, if it ended without a signal.
  * @throws {TypeError} if `main` isn't a function.
  * @throws the error of the function.
@@ -102,19 +72,21 @@ export async function runUntilSignal<Result>(
   main: (signal: AbortSignal) => Result | Promise<Result>,
 ): Promise<Result> {
   checkFunction("main", main);
-  const signal = terminationSignal();
+  const controller = new AbortController();
+  const { signal } = controller;
+  let exitCode: number | undefined;
+  using _ = listenToSignals(TERMINATION_SIGNALS, (name) => {
+    if (signal.aborted) Deno.exit(EXIT_CODES[name]);
+    exitCode = EXIT_CODES[name];
+    controller.abort(terminatedError(name));
+  });
   try {
     const result = await main(signal);
     if (signal.aborted) Deno.exit();
     return result;
   } catch (error) {
-    if (signal.aborted && hasCause(error, (cause) => cause === signal.reason)) {
-      Deno.exit(firstExitCode);
-    }
+    if (signal.aborted && hasCause(error, (cause) => cause === signal.reason)) Deno.exit(exitCode);
     throw error;
-  } finally {
-    listeners?.dispose();
-    listeners = null;
   }
 }
 
@@ -207,11 +179,7 @@ export async function serveUntil(
     if (deadline === null) return;
     closeTimer = setTimeout(close, deadline * 1000);
   };
-  using listeners = new DisposableStack();
-  for (const signal of signals) {
-    Deno.addSignalListener(signal, onSignal);
-    listeners.defer(() => Deno.removeSignalListener(signal, onSignal));
-  }
+  using listeners = listenToSignals(signals, onSignal);
   signal?.addEventListener("abort", stop);
   listeners.defer(() => signal?.removeEventListener("abort", stop));
   const servings = servers.map(async (server) => await server.serveForever());

@@ -72,7 +72,7 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 
 Deno.test("@degu/degu has what most programs use of base, client and server", () => {
   const ownNames = "ProxyApp accessLog createFetch fromFetchHandler json repeat reply routes " +
-    "runUntilSignal terminationSignal wrapApp";
+    "runUntilSignal wrapApp";
   const names = new Set([
     ...Object.keys({ ...base, ...client, ...server }),
     ...ownNames.split(" "),
