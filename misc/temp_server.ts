@@ -230,15 +230,7 @@ function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
       `must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
   }
-  const source = describeExport("build", build, args);
-  if (typeof build === "function" && build.length > 0 && args.length === 0) {
-    throw wrongArgumentError(
-      "build",
-      `takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
-        "none; if it is the app itself, put null before it: start(address, null, app)",
-    );
-  }
-  return source;
+  return describeExport("build", build, args);
 }
 
 function describeExport(label: string, value: unknown, args: AppSource["args"]): AppSource {

@@ -46,6 +46,6 @@ export async function buildApp(
   return isClass(build) ? Reflect.construct(build, args) : await build(...args);
 }
 
-export function isClass(value: CallableFunction): boolean {
+function isClass(value: CallableFunction): boolean {
   return /^class\b/.test(Function.prototype.toString.call(value));
 }
