@@ -58,15 +58,12 @@ export interface Period {
 /** What was kept before a path changes. */
 export interface Kept {
   readonly versionPath: string;
-  /** The reserved directory. */
-  readonly directory: string;
-  readonly period: Period;
   /** The directories and files to sync. */
   readonly changedPaths: readonly string[];
 }
 
 /** What is about to happen to the file of a path. */
-export type FileChange = "replace" | "rename" | "delete";
+export type FileChange = "replace" | "delete";
 
 /**
  * The peers that have stored files. Only this process knows them. So before a file of another
@@ -105,8 +102,6 @@ export class VersionStore {
    * @param root The root, or the mount point of another file system below it.
    * @param path The path below this directory.
    * @param info The file of the path; `null` if it has none.
-   * @param first What was kept of the first path of a change of two paths. Both have one period, if
-   * their versions are in one directory.
    * @returns The path of the version, its period, and the directories and files to sync.
    */
   keep(
@@ -115,16 +110,15 @@ export class VersionStore {
     info: Deno.FileInfo | null,
     change: FileChange,
     peer: string,
-    first: Kept | null = null,
   ): Kept {
     const directory = keptDirectoryOf(root);
     const filePath = withTrailingSlash(root) + path;
-    let period = first?.directory === directory ? first.period : this.#readOrBegin(root, directory);
+    let period = this.#readOrBegin(root, directory);
     for (;; period = this.#begin(root, directory, period.number + 1)) {
       const versionPath = `${directory}/${period.name}/${path}`;
       if (info === null) {
         const changedPaths = hasVersion(versionPath) ? [] : [appendPath(directory, period, path)];
-        return { versionPath, directory, period, changedPaths };
+        return { versionPath, changedPaths };
       }
       const changedPaths = link(root, filePath, directory, versionPath);
       const version = lstatOrNull(versionPath);
@@ -139,11 +133,10 @@ export class VersionStore {
         }
         this.#checkUse(root, directory);
       }
-      // A renamed file keeps its content, and the version of its new path is not of this file.
       const isOtherSufficient = version?.isFile === true && change !== "delete" &&
-        (change === "rename" || peersByFile.get(formatFile(info)) === peer);
+        peersByFile.get(formatFile(info)) === peer;
       if (isOfFile || isOtherSufficient) {
-        return { versionPath, directory, period, changedPaths: changedPaths ?? [] };
+        return { versionPath, changedPaths: changedPaths ?? [] };
       }
     }
   }

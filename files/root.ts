@@ -33,14 +33,13 @@ import {
   isSameDirectory,
   lstatOrNull,
   makeRandomSuffix,
-  removeName,
   renameNoReplace,
   replaceFile,
 } from "./disk/names.ts";
 import { fileErrorCodeOf, quote } from "@degu/degu/internal";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
 import { dirname, realPathSync } from "./disk/paths.ts";
-import { type FileChange, type Kept, removeKeptFile, type VersionStore } from "./kept_versions.ts";
+import { type FileChange, removeKeptFile, type VersionStore } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./wire/refusal_reason.ts";
@@ -115,12 +114,11 @@ export class Root {
     path: string,
     info: Deno.FileInfo | null,
     change: FileChange,
-    first: Kept | null = null,
   ) {
     if (this.#versions === null) return null;
     const mountPath = this.mountPathOf(parent);
     const pathBelow = path.slice(withTrailingSlash(mountPath).length);
-    return this.#versions.keep(mountPath, pathBelow, info, change, this.#peer, first);
+    return this.#versions.keep(mountPath, pathBelow, info, change, this.#peer);
   }
 
   /** Returns the directory of the versions on the disk of a path; `null` if there are none. */
@@ -258,15 +256,11 @@ export class Root {
   moveIntoPlace(
     names: readonly string[],
     file: CompleteFile,
-    { condition, isNew, isRenamed = false, parent: knownParent, oldKept = null }: {
+    { condition, isNew, parent: knownParent }: {
       readonly condition?: Condition | undefined;
       /** If several processes create the path at the same time, one succeeds. */
       readonly isNew: boolean;
-      /** True if the file has a name that other processes can give to another file. */
-      readonly isRenamed?: boolean;
       readonly parent?: Parent | undefined;
-      /** What was kept of the old name of a renamed file. */
-      readonly oldKept?: Kept | null;
     },
   ): FileNamingOutcome {
     // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
@@ -282,22 +276,21 @@ export class Root {
     const group = inheritedGroupOf(parent.directoryInfos.at(-1)!);
     if (group !== null) setGroup(file.path, group);
     const unset = setFinalMode(file, existing);
-    const kept = this.#keep(parent, path, existing, "replace", oldKept);
+    const kept = this.#keep(parent, path, existing, "replace");
     // A rename would replace, without a version, a file that another process has just created.
-    const isReplaced = !isNew && !isRenamed && (existing !== null || this.#versions === null);
-    const removeOldName = isRenamed ? () => this.#removeOldName(file, path) : undefined;
+    const isReplaced = !isNew && (existing !== null || this.#versions === null);
     let isTaken = false;
     makeDirectories(parent.missingDirectories, () => {
       if (isReplaced) return replaceFile(file.path, path);
-      if (renameNoReplace(file.path, path, removeOldName)) return;
+      if (renameNoReplace(file.path, path)) return;
       // If a directory or a link has the name, throw 409 or 403 instead of 412.
       const { existing: otherFile } = this.findFile(names, { parent: knownParent });
-      if (isNew || isRenamed) throw new Refusal(412, `${path} already exists`);
+      if (isNew) throw new Refusal(412, `${path} already exists`);
       if (otherFile === null) throw inUseRefusal(`another process uses ${path}`);
       isTaken = true;
     });
     if (isTaken) return this.moveIntoPlace(names, file, { condition, isNew });
-    if (!isRenamed) this.#versions?.recordPeer(path, this.#peer);
+    this.#versions?.recordPeer(path, this.#peer);
     return {
       isCreated: existing === null,
       changedDirectories: [
@@ -307,41 +300,6 @@ export class Root {
       ],
       unset,
     };
-  }
-
-  #removeOldName({ path, info }: CompleteFile, newPath: string): void {
-    if (!isFileAtPath(newPath, info!)) {
-      unlinkSync(newPath);
-      throw inUseRefusal(`${path} was replaced by another process while it was renamed`);
-    }
-    const freePath = `${dirname(path)}/.${makeRandomSuffix()}${PART_SUFFIX}`;
-    // If the old name now has another file, this file stays there.
-    removeName(path, info!, freePath);
-  }
-
-  /** Gives a file a name that no entry has. Returns the directories whose names have changed. */
-  rename(
-    names: readonly string[],
-    newNames: readonly string[],
-    condition: Condition,
-  ): readonly string[] {
-    const { path, parent, existing } = this.findFile(names);
-    if (existing === null) throw new Refusal(404, `${path} does not exist`);
-    condition(existing);
-    const kept = this.#keep(parent, path, existing, "rename");
-    const { changedDirectories } = this.moveIntoPlace(
-      newNames,
-      { path, info: existing, newMode: null, hasOwnMode: true, isTimeUnset: false },
-      {
-        isNew: false,
-        isRenamed: true,
-        oldKept: kept,
-        condition: (other) => {
-          if (other !== null) throw new Refusal(412, `${this.pathOf(newNames)} exists`);
-        },
-      },
-    );
-    return [...changedDirectories, dirname(path), ...kept?.changedPaths ?? []];
   }
 
   makeDirectory(

@@ -193,11 +193,7 @@ export function makeRandomSuffix(): string {
  * A process that is killed meanwhile can leave both names.
  * Synchronous, so that no other code of this process runs between a check and the rename.
  */
-export function renameNoReplace(
-  oldPath: string,
-  newPath: string,
-  removeOldName = () => unlinkSync(oldPath),
-): boolean {
+export function renameNoReplace(oldPath: string, newPath: string): boolean {
   try {
     Deno.linkSync(oldPath, newPath);
   } catch (error) {
@@ -215,7 +211,7 @@ export function renameNoReplace(
     Deno.renameSync(oldPath, newPath);
     return true;
   }
-  removeOldName();
+  unlinkSync(oldPath);
   return true;
 }
 

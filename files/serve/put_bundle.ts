@@ -1,6 +1,5 @@
 import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import type { Request, ResponseTuple } from "@degu/degu/server";
-import { isFileSystemError, syncAllIfPossible } from "../disk/names.ts";
 import { pause } from "@degu/degu/internal";
 import {
   BUNDLE_END,
@@ -15,7 +14,6 @@ import {
   type PutRecord,
   type PutResponseRecord,
   type PutStatus,
-  type RenamedFile,
 } from "../wire/bundle.ts";
 import { formatStamp, isSendableTime, stampOfStats } from "../wire/conditions.ts";
 import { hashContent } from "../wire/digest.ts";
@@ -32,7 +30,6 @@ import {
   SmallFiles,
   type SmallFilesTarget,
 } from "../small_files.ts";
-import { renameFile } from "./rename_file.ts";
 import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
 const encoder = new TextEncoder();
@@ -62,12 +59,6 @@ async function writeBundle(request: Request, writer: BundleWriter): Promise<void
   try {
     for await (const piece of piecesOf(request)) {
       for (const { record, content } of parser.push(piece)) {
-        if ("from" in record) {
-          writer.isWaitingForDisk = true;
-          await writer.rename(record);
-          writer.isWaitingForDisk = false;
-          continue;
-        }
         const file = writer.checkRecord(record, content);
         if (file === null) continue;
         writer.isWaitingForDisk = true;
@@ -83,7 +74,6 @@ async function writeBundle(request: Request, writer: BundleWriter): Promise<void
       await smallFiles.flush();
     } finally {
       writer.recordOutcomes(smallFiles.takeOutcomes());
-      await writer.recordRenames();
     }
   }
   parser.checkEnd();
@@ -146,13 +136,6 @@ class BundleWriter {
   /** The records of the response, in the order of the request; `null` until they are known. */
   readonly #records: (PutResponseRecord | null)[] = [];
   #takenCount = 0;
-  /** The files that have their new names, which may not be synced to the disk yet. */
-  readonly #renames: {
-    readonly index: number;
-    readonly record: RenamedFile;
-    readonly isRenamed: boolean;
-  }[] = [];
-  readonly #changedDirectories = new Set<string>();
   readonly target: SmallFilesTarget<BundledUpload>;
   /** Whether files are being written, and no bytes of the bundle are received. */
   isWaitingForDisk = false;
@@ -181,42 +164,11 @@ class BundleWriter {
     };
   }
 
-  #addRecord(): number {
+  checkRecord(record: PutRecord, content: Uint8Array): BundledUpload | null {
     if (this.#records.length === MAX_RECORDS) {
       throw new Refusal(413, `more than ${MAX_RECORDS} records`);
     }
-    return this.#records.push(null) - 1;
-  }
-
-  /** If the file can't be renamed, the client sends it, so the reason is not logged. */
-  async rename(record: RenamedFile): Promise<void> {
-    const index = this.#addRecord();
-    try {
-      const { isRenamed, changedDirectories } = await renameFile(this.#fileRequest, record);
-      for (const path of changedDirectories) this.#changedDirectories.add(path);
-      this.#renames.push({ index, record, isRenamed });
-    } catch (error) {
-      const refusal = refusalOf(error) ?? (isFileSystemError(error) ? null : undefined);
-      if (refusal === undefined) throw error;
-      this.#records[index] = { status: (refusal?.status ?? 409) as PutStatus };
-    }
-  }
-
-  /** Called after the last record, because syncing a directory takes long. */
-  async recordRenames(): Promise<void> {
-    await syncAllIfPossible(this.#changedDirectories);
-    const { report, target: { names } } = this.#fileRequest;
-    for (const { index, record: { path, from, seen: [bytes] }, isRenamed } of this.#renames) {
-      this.#records[index] = { status: 201 };
-      if (!isRenamed) continue;
-      const event = { complete: true } as const;
-      report({ ...event, action: "put", path: [...names, ...path], bytes, status: 201 });
-      report({ ...event, action: "delete", path: [...names, ...from], bytes: 0, status: 201 });
-    }
-  }
-
-  checkRecord(record: Exclude<PutRecord, RenamedFile>, content: Uint8Array): BundledUpload | null {
-    const index = this.#addRecord();
+    const index = this.#records.push(null) - 1;
     const names = [...this.#fileRequest.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isNewRequired = "if-none-match" in record;

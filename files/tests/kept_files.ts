@@ -2,7 +2,6 @@
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { readStatus, serveWritableDirectory } from "@degu/testing/written_directory.ts";
-import { makeBundle, readPutStatuses, type SentRecord, sha256Of } from "@degu/testing/bundles.ts";
 import { existsSync } from "node:fs";
 import { assertMatch } from "@std/assert";
 
@@ -44,19 +43,11 @@ export async function serveKeeping(files: Record<string, string> = {}, keep = 2)
     ...served,
     put: (path: string, text: string) => served.put(`/${path}`, bytesOf(text)),
     remove: async (path: string) => await readStatus(await served.request("DELETE", `/${path}`)),
-    /** Renames a file by a bundle that first has these records. */
-    async rename(from: string, to: string, sent: SentRecord[] = []): Promise<number | number[]> {
-      const { size, mtime } = await Deno.stat(`${served.root}/${from}`);
-      const rename = {
-        path: to.split("/"),
-        from: from.split("/"),
-        sha256: sha256Of(await Deno.readFile(`${served.root}/${from}`)),
-        seen: [size, mtime!.getTime()],
-      };
-      const bundle = makeBundle(sent, `${JSON.stringify(rename)}\n{"end":true}\n`);
-      const response = await served.request("POST", "/?bundle=put", {}, bundle);
-      const statuses = await readPutStatuses(response);
-      return Array.isArray(statuses) && statuses.length === 1 ? statuses[0]! : statuses;
+    /** Copies a file to a new name, and deletes the old name, as a tree does. */
+    async rename(from: string, to: string): Promise<number> {
+      const status = await served.put(`/${to}`, await Deno.readFile(`${served.root}/${decodeURIComponent(from)}`));
+      await readStatus(await served.request("DELETE", `/${from}`));
+      return status;
     },
     versions: () => listVersions(served.root),
     [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),

@@ -39,7 +39,6 @@ import { NameConflicts, type ReplaceableFiles } from "./name_conflicts.ts";
 import { findBasisFiles, mayBeRenamed } from "./basis_files.ts";
 import { type CopyTask, isBundled, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
-import { TreeRenames } from "./renames.ts";
 import { TreeReport } from "./report.ts";
 import type { ListedTree } from "./sides.ts";
 import { findDirectoryAbove, isWithin, TreeNode } from "./tree.ts";
@@ -303,17 +302,13 @@ class TreeCopy {
       this.#copier.basisFiles = findBasisFiles(plan.copies, sourceTree.root, wholeTree.root);
     }
     this.#reportPlan(plan);
-    const renames = new TreeRenames(this.#attempt, plan, this.#copier, willDelete);
-    const renameTasks = settings.dryRun
-      ? []
-      : await this.#copyFiles(plan, new Set(renames.tasks), targetTree === null);
     if (settings.dryRun) this.#copier.reportDryRun(plan.copies);
+    else await this.#copyFiles(plan, targetTree === null);
     await this.#setMetadata(plan.metadataChanges);
     let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
     if (settings.delete) {
-      const deletions = new TreeDeletions(this.#attempt, plan, this.#copier, this.#nameConflicts);
-      const excessiveCount = isOverLimit ? deletionCount : null;
-      deletionsSkipped = await deletions.run(excessiveCount, renames, renameTasks);
+      const deletions = new TreeDeletions(this.#attempt, plan);
+      deletionsSkipped = await deletions.run(isOverLimit ? deletionCount : null);
     }
     await source.finish();
     await target.finish();
@@ -362,27 +357,19 @@ class TreeCopy {
     for (const { node, error } of plan.failedEntries) report.reportFailed(node, error);
   }
 
-  /** @returns The tasks of files to rename whose directories exist. */
-  async #copyFiles(
-    plan: Plan,
-    renames: ReadonlySet<CopyTask>,
-    isTargetMissing: boolean,
-  ): Promise<readonly CopyTask[]> {
+  async #copyFiles(plan: Plan, isTargetMissing: boolean): Promise<void> {
     const { firstWorker: { target }, report, settings } = this.#attempt;
     // Don't send a request for an empty outbox.
     const isPlanEmpty = plan.copies.length + plan.newDirectories.length === 0;
-    if (isPlanEmpty && settings.move) return [];
+    if (isPlanEmpty && settings.move) return;
     this.#nameConflicts.isUnlisted = await target.prepareDirectory(isTargetMissing);
     const failedDirectories = await this.#nameConflicts.makeDirectories(plan.newDirectories);
     const tasks: CopyTask[] = [];
-    const renameTasks: CopyTask[] = [];
     for (const task of plan.copies) {
       const { node } = task;
       const failedParent = findDirectoryAbove(node, failedDirectories);
       if (failedParent !== null) {
         report.reportFailed(node, parentNotCreatedError(node, failedDirectories.get(failedParent)));
-      } else if (renames.has(task)) {
-        renameTasks.push(task);
       } else if (this.#nameConflicts.isUnlisted && !isBundled(task)) {
         // The upload of a large file looks up the target's file itself.
         tasks.push({ ...task, condition: "any" });
@@ -395,7 +382,6 @@ class TreeCopy {
       mayReplace ? await this.#nameConflicts.determineReplacements(tasks) : tasks,
     );
     await this.#nameConflicts.resolve(conflicts);
-    return renameTasks;
   }
 
   async #setMetadata(tasks: readonly CopyTask[]): Promise<void> {

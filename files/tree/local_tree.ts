@@ -21,7 +21,7 @@ import { BUNDLED_BELOW_BYTES } from "../wire/bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../wire/conditions.ts";
 import { hashContent } from "../wire/digest.ts";
 import type { DirectoryEntry } from "../wire/entries.ts";
-import { type FileStats, isUnchanged, NoSizeError, openSmallFile } from "../disk/file_pieces.ts";
+import { type FileStats, NoSizeError, openSmallFile } from "../disk/file_pieces.ts";
 import { VersionStore } from "../kept_versions.ts";
 import { removeIfUnused } from "../leftovers.ts";
 import { makeFileEntry, makeOtherEntry, readTree, timeOf } from "../listing.ts";
@@ -71,7 +71,6 @@ import type {
   LocalFile,
   Outcomes,
   RemoteFile,
-  Renaming,
   SmallContent,
   TreeSource,
   TreeTarget,
@@ -600,38 +599,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return unset;
     } catch (error) {
       throw this.#explainError(error, node);
-    }
-  }
-
-  async *renameFiles(renames: readonly Renaming[]): Outcomes<Renaming, boolean> {
-    const changedDirectories = new Set<string>();
-    const outcomes: [Renaming, boolean][] = [];
-    for (const renaming of renames) {
-      await this.#pause();
-      const directories = await this.#rename(renaming);
-      for (const path of directories ?? []) changedDirectories.add(path);
-      if (directories !== null) this.discardPart(renaming.task);
-      outcomes.push([renaming, directories !== null]);
-    }
-    await syncAllIfPossible(changedDirectories);
-    yield* outcomes;
-  }
-
-  async #rename({ task, from, sha256 }: Renaming): Promise<readonly string[] | null> {
-    try {
-      const info = Deno.lstatSync(this.#pathOf(from));
-      if (await this.findDigest(from) !== sha256) return null;
-      const checkListed = makeListedCondition(from);
-      return await retryReplace(() =>
-        this.#root.rename(from.path, targetPathOf(task), (existing) => {
-          checkListed(existing);
-          if (existing === null || !isUnchanged(existing, info)) throw new Refusal(412, "changed");
-        })
-      );
-    } catch {
-      // Copying the file reports the reason if it lasts.
-      this.#settings.signal.throwIfAborted();
-      return null;
     }
   }
 

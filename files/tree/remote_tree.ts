@@ -64,7 +64,6 @@ import {
   type LocalFile,
   type Outcomes,
   type RemoteFile,
-  type Renaming,
   type SmallContent,
   type TreeSource,
   type TreeTarget,
@@ -433,16 +432,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   #makeBasis({ path, size }: TreeNode): Basis {
     const rootPath = this.#state.server!.rootPath! + fileUri(...path).slice(1);
     return { uri: this.#uriOf(path), path: rootPath, length: size };
-  }
-
-  async *renameFiles(renames: readonly Renaming[]): Outcomes<Renaming, boolean> {
-    const body = formatBundle(renames.map(({ task, from, sha256 }) => {
-      const { path, size, modified } = from;
-      return { path: targetPathOf(task), from: path, sha256, seen: [size, modified] };
-    }));
-    for await (const { record, item } of this.#putBundle(body, renames)) {
-      yield [item, record.status === 201];
-    }
   }
 
   discardPart(): void {

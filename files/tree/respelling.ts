@@ -8,7 +8,7 @@ export interface RespelledNode {
 }
 
 /**
- * The scopes in which no entry is deleted or renamed. The value is the first node whose name the
+ * The scopes in which no entry is deleted. The value is the first node whose name the
  * target's disk has changed, or `null` if the directory can't be listed.
  */
 export type RespelledScopes = ReadonlyMap<DeletionScope, RespelledNode | null>;
@@ -16,16 +16,11 @@ export type RespelledScopes = ReadonlyMap<DeletionScope, RespelledNode | null>;
 /**
  * In a directory with a changed name, no entry may be deleted: any extra entry could be the entry
  * with this name.
- *
- * @param isMissing Reports whether a node of the source is expected to be missing at the target.
  */
 export async function findRespelledScopes(
   attempt: TreeAttempt,
   scopes: ReadonlySet<DeletionScope>,
-  { isMissing, onError }: {
-    readonly isMissing: (node: TreeNode) => boolean;
-    readonly onError: (scope: DeletionScope, error: unknown) => void;
-  },
+  onError: (scope: DeletionScope, error: unknown) => void,
 ): Promise<Map<DeletionScope, RespelledNode | null>> {
   const respelledScopes = new Map<DeletionScope, RespelledNode | null>();
   await attempt.run([[...scopes]], async ({ client, target }, scope) => {
@@ -34,7 +29,7 @@ export async function findRespelledScopes(
       const entries = await target.listDirectory(directory.path);
       const listedNames = entries && new Set(entries.map(({ name }) => name));
       let renamedNode = listedNames &&
-        expectedNodes.find((node) => !listedNames.has(node.name) && !isMissing(node));
+        expectedNodes.find((node) => !listedNames.has(node.name));
       for (const skippedNode of skippedNodes) {
         if (renamedNode === undefined && await target.lookUpEntry(skippedNode) !== null) {
           renamedNode = skippedNode;

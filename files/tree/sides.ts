@@ -63,13 +63,6 @@ export type FileOutcome =
   | { readonly kind: "retry-single" }
   | { readonly kind: "failed"; readonly error: unknown };
 
-/** A file of the target that gets the path of a file of the source with the same content. */
-export interface Renaming {
-  readonly task: CopyTask;
-  readonly from: TreeNode;
-  readonly sha256: string;
-}
-
 export interface DirectoryOutcome {
   readonly error: unknown;
   readonly isNew?: boolean;
@@ -133,11 +126,6 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult>;
-  /**
-   * Renames files that are unchanged since the list and have the expected content. The outcome is
-   * false for a file that was not renamed, for any reason.
-   */
-  renameFiles(renames: readonly Renaming[]): Outcomes<Renaming, boolean>;
   discardPart(task: CopyTask): void;
   /**
    * Sets the permission bits, and perhaps the time, of a file with the same content to the values

@@ -70,18 +70,8 @@ export interface PutFile extends BundledFile {
   readonly seen?: readonly [size: number, modified: number];
 }
 
-/** A file of the server that gets another name, if it is unchanged and has this content. */
-export interface RenamedFile {
-  readonly path: readonly string[];
-  readonly from: readonly string[];
-  readonly sha256: string;
-  /** The version that the client has listed, as of a {@linkcode PutFile}. */
-  readonly seen: readonly [size: number, modified: number];
-}
-
 export type PutRecord =
   | PutFile
-  | RenamedFile
   | { readonly path: readonly string[]; readonly kind: "directory" };
 
 /** A record of the response to `bundle=put`, in the order of the request. */
@@ -280,7 +270,6 @@ const FILE_KEYS = ["path", "size", "modified", "sha256"];
 
 const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   path: (value) => isPath(value) ? value : null,
-  from: (value) => isPath(value) ? value : null,
   size: (value) => {
     const isSmall = Number.isInteger(value) && value as number >= 0 &&
       value as number < BUNDLED_BELOW_BYTES;
@@ -323,7 +312,6 @@ function parseGetRecord(object: Record<string, unknown>): GetRecord {
 
 function parsePutRecord(object: Record<string, unknown>): PutRecord {
   if (object.kind !== undefined) return readRecord(object, ["path", "kind"]);
-  if (object.from !== undefined) return readRecord(object, ["path", "from", "sha256", "seen"]);
   const condition = ["if-none-match", "seen"].find((key) => object[key] !== undefined);
   const keys = fileKeysOf(object);
   return readRecord(object, condition === undefined ? keys : [...keys, condition]);
