@@ -87,7 +87,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
 
 function describeSpaceProblem(error: unknown, peer: string): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
-  const { needed: neededBytes, free: freeBytes, kept: partialFile, versions } = error;
+  const { needed: neededBytes, free: freeBytes, kept: partialFile } = error;
   const isLocal = error.at === "local";
   const location = isLocal
     ? "on this device"
@@ -106,10 +106,7 @@ function describeSpaceProblem(error: unknown, peer: string): string | null {
     ? `"degu serve" on ${peer} prints the size of partial uploads`
     : partialFile &&
       `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
-  const advice = versions === null
-    ? ": free some space"
-    : `; earlier versions take space: ${isLocal ? "" : `on ${peer}, `}remove ${versions}`;
-  return `${problem}${advice} and ${RUN_AGAIN}${partialText ? `; ${partialText}` : ""}`;
+  return `${problem}: free some space and ${RUN_AGAIN}${partialText ? `; ${partialText}` : ""}`;
 }
 
 export function explainTransfer(error: unknown, action: FileAction, peer: string): string {

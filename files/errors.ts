@@ -172,13 +172,6 @@ export class TransferError extends DeguError {
    */
   readonly kept: { readonly path: string; readonly bytes: number } | null;
   /**
-   * The directory of the earlier versions, if they take space on the full disk: deleted files stay
-   * there. The path on this device; or `.degu-kept`, which is in the root of the server, or at the
-   * mount point of the full disk. `null` for other errors, and for an upload to a disk that is
-   * mounted below the root of the server.
-   */
-  readonly versions: string | null;
-  /**
    * Why the disk of the target can't hold the name, for example `"is reserved by Windows"`; `null`
    * for other errors.
    */
@@ -199,7 +192,6 @@ export class TransferError extends DeguError {
       free?: number | null;
       isOtherDisk?: boolean;
       kept?: TransferError["kept"];
-      versions?: string | null;
       nameProblem?: string | null;
       limit?: number;
       result?: TreeResult;
@@ -212,7 +204,6 @@ export class TransferError extends DeguError {
     this.free = options?.free ?? null;
     this.isOtherDisk = options?.isOtherDisk ?? false;
     this.kept = options?.kept ?? null;
-    this.versions = options?.versions ?? null;
     this.nameProblem = options?.nameProblem ?? null;
     this.limit = options?.limit ?? null;
     this.result = options?.result ?? null;

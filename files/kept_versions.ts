@@ -26,10 +26,8 @@ import {
   removeName,
 } from "./disk/names.ts";
 import { ignoreRefusal } from "./disk/files.ts";
-import { dirname, realPath, realPathSync } from "./disk/paths.ts";
-import { readDiskUse } from "./disk/space.ts";
+import { dirname, realPathSync } from "./disk/paths.ts";
 import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
-import { pathOf } from "./options.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 
@@ -43,8 +41,6 @@ const PERIOD_NAME_PATTERN = /^\d{4}-\d{2}-\d{2}T\d{2}_(\d+)$/;
 const LIST_NAME_PATTERN = /^([1-9]\d{0,14})\.new$/;
 /** The maximum number of files of which the process knows who has stored them. */
 const MAX_STORED_FILES = 10_000;
-/** From this share of a disk on, a server warns. */
-const FULL_SHARE = 0.8;
 
 export const checkDays = makeIntegerCheck(1, MAX_DAYS);
 
@@ -76,7 +72,6 @@ export class VersionStore {
   readonly #warn: (message: string) => void;
   /** The last known periods, by reserved directory. */
   readonly #periods = new Map<string, Period>();
-  readonly #warnedAt = new Map<string, number>();
   #pendingRemoval: Promise<void> = Promise.resolve();
 
   constructor(days: number, warn: (message: string) => void) {
@@ -131,7 +126,6 @@ export class VersionStore {
           Deno.renameSync(versionPath, makeFreePath(versionPath));
           throw makeLinkRefusal(root, filePath) ?? replacedRefusal(filePath);
         }
-        this.#checkUse(root, directory);
       }
       const isOtherSufficient = version?.isFile === true && change !== "delete" &&
         peersByFile.get(formatFile(info)) === peer;
@@ -145,16 +139,6 @@ export class VersionStore {
   recordPeer(path: string, peer: string): void {
     ignoreRefusal(() => peersByFile.set(formatFile(Deno.lstatSync(path)), peer));
     if (peersByFile.size > MAX_STORED_FILES) peersByFile.delete(peersByFile.keys().next().value!);
-  }
-
-  /** Returns the directory of the versions; `null` if there are none. */
-  findDirectory(root: string): string | null {
-    const directory = keptDirectoryOf(root);
-    const hasVersions = listNumbers(directory).some((number) => {
-      const path = `${directory}/${readPeriod(directory, number)?.name}`;
-      return existsSync(path) && !Deno.readDirSync(path)[Symbol.iterator]().next().done;
-    });
-    return hasVersions ? directory : null;
   }
 
   /** Resolves when the old versions are removed. */
@@ -206,14 +190,6 @@ export class VersionStore {
     this.#pendingRemoval = this.#pendingRemoval.then(() => removal);
   }
 
-  /** Warns at most once an hour. */
-  #checkUse(root: string, directory: string): void {
-    const now = performance.now();
-    if (now - (this.#warnedAt.get(directory) ?? -Infinity) < HOUR_MILLISECONDS) return;
-    this.#warnedAt.set(directory, now);
-    if ((readDiskUse(root) ?? 0) < FULL_SHARE) return;
-    findKeptVersions(root).then((kept) => this.#warn(describeDiskUse(kept)), () => {});
-  }
 }
 
 /** Another file with the same inode, or a changed file, has another text. */
@@ -224,14 +200,6 @@ function formatFile({ dev, ino, size, mtime, birthtime }: Deno.FileInfo): string
 /** The disk may take another spelling for the same path: such a version is of another path. */
 function hasVersion(versionPath: string): boolean {
   return lstatOrNull(versionPath)?.isFile === true && realPathSync(versionPath) === versionPath;
-}
-
-function describeDiskUse(
-  { path, versions, bytes, diskUse }: Awaited<ReturnType<typeof findKeptVersions>>,
-): string {
-  const percent = Math.floor(100 * (diskUse ?? FULL_SHARE));
-  return `the disk is ${percent} % full; ${versions} earlier versions take ${bytes} bytes: to ` +
-    `remove all of them, remove the directory ${path}`;
 }
 
 export function keptDirectoryOf(root: string): string {
@@ -559,65 +527,3 @@ async function removeOldPeriods(directory: string, days: number): Promise<void> 
   if (errors.length > 0) throw errors[0];
 }
 
-/**
- * Counts the versions that a `FilesApp` or a `downloadTree` has kept, with `keep`. A mount point
- * below the directory has its own versions. Needs `--allow-read` of the directory.
- *
- * @param dir The path, or a `file:` URL, of the served directory, or of the target of downloads.
- * @returns The number and the size of the versions.
- * @throws {TypeError} if `dir` is neither a string nor a URL.
- * @throws the error of the system if a directory can't be read.
- *
- * @example
- * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { FilesApp, findKeptVersions } from "@degu/files";
- * import { assertEquals } from "@std/assert";
- *
- * const dir = await Deno.makeTempDir();
- * await Deno.writeTextFile(`${dir}/note`, "first");
- * const app = new FilesApp(dir, { write: true, keep: 30 });
- * await using server = await Server.start(["127.0.0.1", 0], app);
- * await new Client(server.address).request("DELETE", "/note");
- * const { versions, bytes } = await findKeptVersions(dir);
- * assertEquals([versions, bytes], [1, 5]);
- * await Deno.remove(dir, { recursive: true });
- * ```
- */
-export async function findKeptVersions(dir: string | URL): Promise<{
-  /** The path of the reserved directory. */
-  readonly path: string;
-  /** The number of files that have no other name. */
-  readonly versions: number;
-  /** The size of these files in bytes. */
-  readonly bytes: number;
-  /** The local day of the oldest period, as `2026-01-31`; `null` if there is none. */
-  readonly since: string | null;
-  /**
-   * The used share of the disk, 0 to 1; `null` if it is unknown, for example without
-   * `--allow-sys=statfs`.
-   */
-  readonly diskUse: number | null;
-}> {
-  const root = await realPath(pathOf("dir", dir));
-  const path = keptDirectoryOf(root);
-  const periods = await readPeriods(path);
-  let versions = 0;
-  let bytes = 0;
-  /** The remaining names of the files of which a name was found. */
-  const otherNames = new Map<number | null, number>();
-  for (const { name } of periods) {
-    for await (const version of listFiles(`${path}/${name}`)) {
-      const info = lstatOrNull(`${path}/${name}/${version}`);
-      if (info === null) continue;
-      const names = (otherNames.get(info.ino) ?? info.nlink ?? 1) - 1;
-      otherNames.set(info.ino, names);
-      // A renamed file also has its present name.
-      if (names > 0) continue;
-      versions++;
-      bytes += info.size;
-    }
-  }
-  const since = periods.length === 0 ? null : dayOf(periods[0]!);
-  return { path, versions, bytes, since, diskUse: readDiskUse(root) };
-}

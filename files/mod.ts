@@ -11,8 +11,7 @@
  * - {@linkcode fileUri} writes names of files in a URI, {@linkcode isReservedName} reports whether
  *   a name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
  *   name.
- * - {@linkcode findKeptVersions} counts the earlier versions of files that an app or a download has
- *   kept, and {@linkcode restoreTree} restores a directory as it was at a time.
+ * - {@linkcode restoreTree} restores a directory as it was at a time.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
  *   of any other failure. A lost connection throws the errors of `@degu/degu/client`.
  *
@@ -44,7 +43,6 @@
 export * from "./client.ts";
 export { FilesApp, type FilesOptions } from "./serve/files_app.ts";
 export type { FileEvent, FileLogDetails } from "./serve/file_request.ts";
-export { findKeptVersions } from "./kept_versions.ts";
 export {
   type MissingReason,
   RestoreError,

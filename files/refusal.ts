@@ -69,18 +69,6 @@ export function otherDiskRefusal(error: unknown): Refusal {
   return new Refusal(403, problem, makeReasonHeader("other-disk"), { cause: error });
 }
 
-/**
- * Adds the directory of the earlier versions to the refusal of a full disk: deleting files doesn't
- * free their space.
- */
-export function withVersions(refusal: Refusal, findDirectory: () => string | null): Refusal {
-  const { status, message, headers, cause } = refusal;
-  const directory = status === 507 ? findDirectory() : null;
-  if (directory === null) return refusal;
-  const problem = `${message}; the earlier versions in ${directory} take space`;
-  return new Refusal(status, problem, { ...makeReasonHeader("versions"), ...headers }, { cause });
-}
-
 /** @throws the error itself if the file system has not caused it. */
 export function unreadableRefusal(error: unknown): Refusal {
   if (!isFileSystemError(error)) throw error;

@@ -32,7 +32,6 @@ import {
   isFileAtPath,
   isSameDirectory,
   lstatOrNull,
-  makeRandomSuffix,
   renameNoReplace,
   replaceFile,
 } from "./disk/names.ts";
@@ -46,7 +45,6 @@ import { describeNameReason, makeReasonHeader } from "./wire/refusal_reason.ts";
 import {
   isReservedName,
   KEPT_DIRECTORY_NAME,
-  PART_SUFFIX,
   reservedDirectoryOf,
   withTrailingSlash,
 } from "./reserved.ts";
@@ -119,18 +117,6 @@ export class Root {
     const mountPath = this.mountPathOf(parent);
     const pathBelow = path.slice(withTrailingSlash(mountPath).length);
     return this.#versions.keep(mountPath, pathBelow, info, change, this.#peer);
-  }
-
-  /** Returns the directory of the versions on the disk of a path; `null` if there are none. */
-  findVersions(names: readonly string[]): string | null {
-    if (this.#versions === null) return null;
-    try {
-      const parent = this.findParent(names.slice(0, -1));
-      return this.#versions.findDirectory(this.mountPathOf(parent));
-    } catch {
-      // The caller reports an error of this path.
-      return null;
-    }
   }
 
   /** Doesn't check for links. */

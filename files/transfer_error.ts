@@ -3,7 +3,6 @@ import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { MountPointError } from "./disk/names.ts";
 import { parseDecimal, quote, transience } from "@degu/degu/internal";
 import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
-import { KEPT_DIRECTORY_NAME } from "./reserved.ts";
 import { describeNameReason, findReason, findSystemReason } from "./wire/refusal_reason.ts";
 
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
@@ -100,37 +99,17 @@ function codedError(
 ): TransferError {
   const { headers } = response;
   const reason = findReason(headers);
-  const versions = code === "DISK_FULL" && reason === "versions" ? KEPT_DIRECTORY_NAME : null;
-  const cause = statusError(method, uri, text + adviseVersions(versions), response);
+  const cause = statusError(method, uri, text, response);
   const { problem } = cause;
   const options = {
     cause,
     problem,
     isOtherDisk: reason === "other-disk",
-    versions,
     nameProblem: code === "BAD_NAME" ? describeNameReason(reason) : null,
     ...code === "DISK_FULL" ? { at: "remote", needed, free: freeBytesOf(headers) } as const : {},
   };
   const error = new TransferError(code, cause.message, options);
   return isTransient(cause) ? transience.set(error, true) : error;
-}
-
-function adviseVersions(directory: string | null): string {
-  return directory === null
-    ? ""
-    : `; earlier versions take space, which deleting other files doesn't free: remove ${directory}`;
-}
-
-/** Adds the directory of the earlier versions on this device to the error of a full disk. */
-export function withLocalVersions(
-  error: TransferError,
-  findDirectory: () => string | null,
-): TransferError {
-  const { code, message, problem, cause, at, needed, free, kept } = error;
-  const directory = code === "DISK_FULL" && at === "local" ? findDirectory() : null;
-  if (directory === null) return error;
-  const options = { problem, cause, at: "local", needed, free, kept, versions: directory } as const;
-  return new TransferError(code, message + adviseVersions(directory), options);
 }
 
 export function remoteDiskFullError(

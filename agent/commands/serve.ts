@@ -1,7 +1,7 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import { type DeviceServer, type Peer, peerOf } from "@degu/device";
 import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
-import { FilesApp, findKeptVersions } from "@degu/files";
+import { FilesApp } from "@degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
 import { pause } from "../pause.ts";
 import {
@@ -12,12 +12,10 @@ import {
   listUsableAddresses,
 } from "../addresses.ts";
 import type { Context } from "../command.ts";
-import { formatShellCommand } from "../shell_command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
-import { formatBytes, type Output } from "../output.ts";
+import { type Output } from "../output.ts";
 import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Failure } from "../failure.ts";
-import { Inbox } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { type InboxPeer, makeServeApp, removeOldUploads } from "../serve_app.ts";
 import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
@@ -71,8 +69,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   };
   if (inbox !== null && !isForAll) await removeOldUploads(inbox);
   if (inbox !== null && options.keep !== undefined) {
-    const peerDirectories = isForAll ? [inbox] : await new Inbox(inbox).listDirectories();
-    await checkVersions(inbox, options.keep, peerDirectories, output);
+    checkVersions(inbox, options.keep, output);
   }
   using serverLogger = standardLogger({
     // The lines of a stack.
@@ -170,16 +167,8 @@ function findExternalPort(servers: readonly DeviceServer[]): number | null {
   return firstAddress?.[1] ?? null;
 }
 
-/** The share of a full disk from which `degu serve` warns, as the library does later. */
-const FULL_SHARE = 0.8;
-
-/** Checks that versions can be kept, and reports what is kept. */
-async function checkVersions(
-  inbox: string,
-  days: number,
-  directories: readonly string[],
-  output: Output,
-): Promise<void> {
+/** Checks that versions can be kept. */
+function checkVersions(inbox: string, days: number, output: Output): void {
   try {
     new FilesApp(inbox, { write: true, keep: days });
   } catch (error) {
@@ -188,28 +177,5 @@ async function checkVersions(
       `--keep: ${error.message}: leave out --keep, or name a directory on another disk`;
     throw new Failure(problem, null, { path: inbox });
   }
-  let versions = 0;
-  let bytes = 0;
-  let since: string | null = null;
-  const paths: string[] = [];
-  let maxUse = 0;
-  for (const dir of directories) {
-    const kept = await findKeptVersions(dir).catch(() => null);
-    if (kept === null || kept.versions === 0) continue;
-    versions += kept.versions;
-    bytes += kept.bytes;
-    if (since === null || kept.since! < since) since = kept.since;
-    paths.push(kept.path);
-    maxUse = Math.max(maxUse, kept.diskUse ?? 0);
-  }
-  const count = `${versions} earlier ${versions === 1 ? "version" : "versions"}`;
-  output.note(
-    `keeping what peers replace and delete for ${days} ${days === 1 ? "day" : "days"}: ${count}` +
-      (since === null ? "" : `, ${formatBytes(bytes)}, since ${since}, in ${inbox}`),
-  );
-  if (maxUse < FULL_SHARE) return;
-  output.warn(
-    `the disk of ${inbox} is ${Math.floor(100 * maxUse)} % full; to remove all earlier versions, ` +
-      `run ${formatShellCommand("rm", "-r", ...paths)}`,
-  );
+  output.note(`keeping what peers replace and delete for ${days} ${days === 1 ? "day" : "days"}`);
 }

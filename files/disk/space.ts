@@ -8,18 +8,6 @@ export function isDiskFullError(error: unknown): boolean {
 }
 
 export function readFreeBytes(directory: string): number | null {
-  return readFileSystem(directory)?.freeBytes ?? null;
-}
-
-/** Returns the used share of a disk, 0 to 1. */
-export function readDiskUse(directory: string): number | null {
-  const fileSystem = readFileSystem(directory);
-  return fileSystem && 1 - fileSystem.freeBytes / fileSystem.totalBytes;
-}
-
-function readFileSystem(
-  directory: string,
-): { readonly freeBytes: number; readonly totalBytes: number } | null {
   const permissions = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
   const isGranted = (permission: Deno.PermissionDescriptor) =>
     Deno.permissions.querySync(permission).state === "granted";
@@ -29,9 +17,7 @@ function readFileSystem(
     // `bavail` is without the blocks that are reserved for root; `bfree` includes them.
     const { bsize, blocks, bavail } = statfsSync(directory);
     // File systems in user space, on networks and in memory often report zeros.
-    return blocks > 0 && bavail <= blocks
-      ? { freeBytes: bavail * bsize, totalBytes: blocks * bsize }
-      : null;
+    return blocks > 0 && bavail <= blocks ? bavail * bsize : null;
   } catch {
     // Don't refuse a file after an error: a damaged disk fails when the file is written.
     return null;

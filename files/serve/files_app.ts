@@ -45,7 +45,6 @@ import {
   refusalOf,
   ReuseRefusal,
   unreadableRefusal,
-  withVersions,
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
@@ -413,12 +412,7 @@ export class FilesApp implements AppObject {
       return await action({ ...fileRequest, ...this.#settings, root });
     } catch (error) {
       // The directory may have vanished since the request began.
-      const errorRefusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);
-      const refusal = errorRefusal &&
-        withVersions(
-          errorRefusal,
-          () => root.findVersions(parseRequestedPath(request)?.names ?? []),
-        );
+      const refusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);
       const diskRefusal = refusal !== null || isReadRequest ? null : findDiskRefusal(error);
       if (diskRefusal !== null) {
         // The disk has failed, and not the app.

@@ -21,7 +21,7 @@ import { areFileNames } from "../wire/file_name.ts";
 import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { makeCreationModes, parseMode } from "../wire/metadata.ts";
-import { Refusal, refusalOf, withVersions } from "../refusal.ts";
+import { Refusal, refusalOf } from "../refusal.ts";
 import { findReason } from "../wire/refusal_reason.ts";
 import type { Condition } from "../root.ts";
 import {
@@ -223,9 +223,8 @@ class BundleWriter {
 
   #recordError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
     const diskError = error instanceof Refusal ? error : this.#toDiskRefusal(error, names, size);
-    const diskRefusal = refusalOf(diskError);
-    if (diskRefusal === null) throw error;
-    const refusal = withVersions(diskRefusal, () => this.#fileRequest.root.findVersions(names));
+    const refusal = refusalOf(diskError);
+    if (refusal === null) throw error;
     // Errors of writing small files have only statuses of `PutStatus`.
     const status = (refusal.status === 412 && !hasCondition ? 409 : refusal.status) as PutStatus;
     this.#records[index] = { status, reason: findReason(refusal.headers) };

@@ -59,7 +59,6 @@ import {
   noSizeError,
   toBadNameOrInUseError,
   unsendableMetadataError,
-  withLocalVersions,
 } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
@@ -518,7 +517,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return new TransferError(code, error.message, { cause: error });
     }
     const diskFullError = toDiskFullError(error, this.#pathOf(node));
-    if (diskFullError !== error) return this.#addVersions(diskFullError, node);
+    if (diskFullError !== error) return diskFullError;
     return toBadNameOrInUseError(error, this.#pathOf(node));
   }
 
@@ -541,19 +540,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       basis: basis && toLocalPrefix(basis),
       requiredPrefix: hasPrefix ? toLocalPrefix(target) : null,
     };
-    try {
-      return await source.open(node, ({ client, uri }) => {
-        return downloadFile({ client, uri, file: path, settings, treePlan });
-      });
-    } catch (error) {
-      throw this.#addVersions(error, node);
-    }
-  }
-
-  #addVersions(error: unknown, { path }: TreeNode): unknown {
-    return error instanceof TransferError
-      ? withLocalVersions(error, () => this.#root.findVersions(path))
-      : error;
+    return await source.open(node, ({ client, uri }) => {
+      return downloadFile({ client, uri, file: path, settings, treePlan });
+    });
   }
 
   async #prepareSingle(task: CopyTask): Promise<string> {

@@ -17,8 +17,6 @@ type RefusalReason =
    * system of this directory.
    */
   | "other-disk"
-  /** Earlier versions take space on the full disk, which deleting files doesn't free. */
-  | "versions"
   | "root-gone";
 
 /** The form of every reason that this version or a later version sends. */

@@ -51,7 +51,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   "@degu/files": [
     files,
-    "FilesApp RestoreError StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri findKeptVersions isReservedName listDirectory listTree makeDirectory remoteDigest restoreTree upload uploadTree",
+    "FilesApp RestoreError StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri isReservedName listDirectory listTree makeDirectory remoteDigest restoreTree upload uploadTree",
   ],
   "@degu/device/testing": [devices, "TempDevices"],
   "@degu/device": [
