@@ -31,7 +31,6 @@ import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 
-const HOUR_MILLISECONDS = 3_600_000;
 const MAX_DAYS = 36_500;
 /** The codes of a disk that may have hard links. Disks without them have many other codes. */
 const UNRELATED_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT", "EROFS"]);

@@ -27,23 +27,7 @@ export function readFreeBytes(directory: string): number | null {
 /** A file of this length, of which some bytes are at the target. */
 export interface IncompleteFile {
   readonly length: number;
-  /** The space that the source of the file takes; `null` for the space of all its bytes. */
-  readonly sourceSpace: number | null;
-  readonly part: PartSize;
-}
-
-export interface PartSize {
-  readonly bytes: number;
-  /** The space that these bytes take, which is less if the part has holes. */
-  readonly space: number;
-}
-
-export const NO_PART: PartSize = { bytes: 0, space: 0 };
-
-/** Returns the space that the missing bytes of a file need. */
-export function neededSpaceOf({ length, sourceSpace, part }: IncompleteFile): number {
-  const missingSpace = (sourceSpace ?? Infinity) - part.space;
-  return Math.max(0, Math.min(length - part.bytes, missingSpace));
+  readonly partBytes: number;
 }
 
 export interface Shortage {

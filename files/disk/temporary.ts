@@ -24,7 +24,6 @@ import {
 } from "./files.ts";
 import { ignoreNotFound, isFileAtPath, lstatOrNull, removeIfPresentSync } from "./names.ts";
 import { fileErrorCodeOf, withPath } from "@degu/degu/internal";
-import { findHoles } from "./holes.ts";
 import type { SpaceReservation } from "./space.ts";
 
 export interface TemporaryFileOptions {
@@ -67,9 +66,6 @@ export class TemporaryFile implements Disposable {
   /** Whether the disk has refused the modification time. */
   isTimeUnset = false;
   reservation: SpaceReservation | null = null;
-  /** Whether the source of the file has holes. */
-  isSourceSparse = false;
-  #position = 0;
   #isOpen = true;
   /** Whether the file was created and has no bytes yet, so that its position is 0. */
   #isNew: boolean;
@@ -158,22 +154,13 @@ export class TemporaryFile implements Disposable {
       // Synchronous, because a seek doesn't use the disk.
       this.file.seekSync(position, Deno.SeekMode.Start);
     }
-    this.#position = position;
     this.#backgroundSync = new BackgroundSync(this.path, position);
   }
 
-  /** Seeks over zeros, so that they take no space. The file always ends at its position. */
   async write(bytes: Uint8Array): Promise<void> {
     this.#isNew = false;
     try {
-      let start = 0;
-      for (const hole of findHoles(bytes, this.#position, this.isSourceSparse)) {
-        await this.#writeData(bytes.subarray(start, hole.start));
-        if (hole.stop === bytes.length) await this.#extend(bytes.subarray(hole.start));
-        else this.file.seekSync(hole.stop - hole.start, Deno.SeekMode.Current);
-        start = hole.stop;
-      }
-      await this.#writeData(bytes.subarray(start));
+      await this.#writeData(bytes);
     } catch (error) {
       // Each asynchronous write closes a duplicate of the descriptor. Some disks then end the file.
       const advice = fileErrorCodeOf(error) === "EBADF"
@@ -181,7 +168,6 @@ export class TemporaryFile implements Disposable {
         : "";
       throw withPath(error, "write", this.path, advice);
     }
-    this.#position += bytes.length;
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
     await this.#backgroundSync.add(bytes.length);
   }
@@ -191,18 +177,6 @@ export class TemporaryFile implements Disposable {
       const writtenCount = await this.file.write(bytes.subarray(count));
       this.reservation?.reduce(writtenCount);
       count += writtenCount;
-    }
-  }
-
-  async #extend(zeros: Uint8Array): Promise<void> {
-    const position = this.file.seekSync(zeros.length, Deno.SeekMode.Current);
-    try {
-      await this.file.truncate(position);
-    } catch {
-      // Not every file system can extend a file, and FAT writes the zeros: a full disk then fails
-      // again, with the error of a write.
-      this.file.seekSync(-zeros.length, Deno.SeekMode.Current);
-      await this.#writeData(zeros);
     }
   }
 

@@ -9,9 +9,7 @@ import { open } from "node:fs/promises";
 import type { Session } from "@degu/degu/server";
 import { fileErrorCodeOf } from "@degu/degu/internal";
 import { ignoreRefusal, setMode } from "../disk/files.ts";
-import { isSparse, spaceOf } from "../disk/holes.ts";
 import { dirname } from "../disk/paths.ts";
-import { NO_PART } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { makeHash } from "../wire/digest.ts";
 import { READ_FLAGS, statOpenFile } from "../disk/file_pieces.ts";
@@ -72,8 +70,7 @@ async function copyTo(
   const { size: length } = stats;
   using reservation = unfinishedUploads.reserveSpace(session, null, {
     length,
-    sourceSpace: spaceOf(stats),
-    part: NO_PART,
+    partBytes: 0,
   });
   unfinishedUploads.makeDirectory();
   const { newMode, hasOwnMode } = source;
@@ -85,7 +82,6 @@ async function copyTo(
   });
   try {
     copy.reservation = reservation;
-    copy.isSourceSparse = isSparse(stats);
     const hash = makeHash();
     const readError = (cause?: unknown) =>
       cause instanceof Error ? cause : inUseRefusal(`${source.path} has changed`);

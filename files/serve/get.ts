@@ -31,7 +31,6 @@ import {
   SERVED_PIECE_BYTES,
   statOpenFile,
 } from "../disk/file_pieces.ts";
-import { makeSpaceHeader } from "../wire/file_space.ts";
 import type { FileRequest } from "./file_request.ts";
 import { makeListBody } from "./list_body.ts";
 import { isModeRequested, makeModeHeader, permissionBitsOf } from "../wire/metadata.ts";
@@ -178,7 +177,6 @@ async function answerWithVersion(
       "content-type": contentType,
       "file-stamp": versionedStampOf(stats),
       ...makeModeHeader(permissionBitsOf(file.mode)),
-      ...makeSpaceHeader(stats),
       ...makeValidatorHeaders(
         stats === file.stats ? validators : makeValidators(stats, file.checkedAt),
       ),

@@ -8,7 +8,7 @@ import {
   retryReplace,
   syncAllIfPossible,
 } from "../disk/names.ts";
-import { isDiskFullError, NO_PART } from "../disk/space.ts";
+import { isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { isTooManyOpenFilesError, joinSignals } from "@degu/degu/internal";
 import { openServedFile } from "./resolve_path.ts";
@@ -51,7 +51,6 @@ import {
 } from "./put_request.ts";
 import {
   abortWriter,
-  findPart,
   partSizeOf,
   type UnfinishedUploads,
   withExclusiveWriter,
@@ -124,15 +123,14 @@ async function receiveWhole(
   upload: WholeUpload,
 ): Promise<ResponseTuple> {
   const { request: { body }, session, uploadDisks } = fileRequest;
-  const { digest, length, size, isDigestLast, reusedPrefix, mode, space: sourceSpace } = upload;
+  const { digest, length, size, isDigestLast, reusedPrefix, mode } = upload;
   const { existing, parent } = checkDestination(fileRequest, size ?? 0);
   checkCondition(fileRequest, existing);
   const unfinishedUploads = uploadDisks.find(parent);
   try {
     using reservation = unfinishedUploads.reserveSpace(session, null, {
       length: size ?? 0,
-      sourceSpace,
-      part: NO_PART,
+      partBytes: 0,
     });
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
@@ -142,7 +140,6 @@ async function receiveWhole(
     // Without a lock, another process would take the file for a leftover of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
-    temporaryFile.isSourceSparse = sourceSpace !== null;
     const start = basis?.length ?? 0;
     const prefixHash = basis && await basis.copyTo(temporaryFile);
     const hash = prefixHash ?? (digest === null && !isDigestLast ? null : makeHash());
@@ -152,8 +149,7 @@ async function receiveWhole(
     if (hash !== null) checkDigest(hash, sha256!, reusedPrefix);
     return await finishUpload(fileRequest, upload, sha256, temporaryFile);
   } catch (error) {
-    const file = size === null ? null : { length: size, sourceSpace };
-    throw unfinishedUploads.toDiskRefusal(error, file, session, null);
+    throw unfinishedUploads.toDiskRefusal(error, size, session, null);
   }
 }
 
@@ -161,7 +157,7 @@ async function receiveResumable(
   fileRequest: FileRequest,
   upload: ResumablePut,
 ): Promise<ResponseTuple> {
-  const { offset, length, space: sourceSpace } = upload;
+  const { offset, length } = upload;
   const { existing, parent } = checkDestination(fileRequest, length);
   // If the client has sent all bytes, an app that only adds files may confirm an existing file.
   if (fileRequest.write === "add" && offset === length) {
@@ -177,8 +173,7 @@ async function receiveResumable(
     );
   } catch (error) {
     // Convert the error only now: the part has its final size after the file is closed.
-    const file = { length, sourceSpace };
-    throw unfinishedUploads.toDiskRefusal(error, file, fileRequest.session, partPath);
+    throw unfinishedUploads.toDiskRefusal(error, length, fileRequest.session, partPath);
   }
 }
 
@@ -190,9 +185,9 @@ async function continuePart(
   supersededSignal: AbortSignal,
 ): Promise<ResponseTuple> {
   const { request: { body }, session } = fileRequest;
-  const { offset, length, reusedPrefix, space: sourceSpace } = upload;
-  const part = findPart(partPath);
-  const isPartOffset = offset === 0 || offset === part.bytes;
+  const { offset, length, reusedPrefix } = upload;
+  const partBytes = partSizeOf(partPath);
+  const isPartOffset = offset === 0 || offset === partBytes;
   // An identical empty file is confirmed, as every other identical file.
   const mayConfirm = !isPartOffset || length === 0;
   await using basis = isPartOffset
@@ -223,12 +218,10 @@ async function continuePart(
   );
   using reservation = unfinishedUploads.reserveSpace(session, partPath, {
     length,
-    sourceSpace,
-    part: basis === null && offset > 0 ? part : NO_PART,
+    partBytes: basis === null && offset > 0 ? partBytes : 0,
   });
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
   temporaryFile.reservation = reservation;
-  temporaryFile.isSourceSparse = sourceSpace !== null;
   // If the copy fails, the part is removed, because the prefix can be copied again.
   const prefixHash = basis && await basis.copyTo(temporaryFile);
   try {
@@ -295,8 +288,7 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   if (existingFile === null) {
     unfinishedUploads.reserveSpace(fileRequest.session, partPath, {
       length: upload.length,
-      sourceSpace: upload.space,
-      part: offset > 0 ? findPart(partPath) : NO_PART,
+      partBytes: offset > 0 ? partSizeOf(partPath) : 0,
     })?.[Symbol.dispose]();
   }
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;

@@ -240,12 +240,7 @@ class BundleWriter {
       // The path of the file is refused.
       return error;
     }
-    return unfinishedUploads.toDiskRefusal(
-      error,
-      { length: size, sourceSpace: null },
-      session,
-      null,
-    );
+    return unfinishedUploads.toDiskRefusal(error, size, session, null);
   }
 }
 

@@ -106,8 +106,6 @@ export interface UploadHeaders {
   readonly length: number | null;
   /** The client's id of this version of the file, in place of a digest that is not computed yet. */
   readonly version: string | null;
-  /** The space that the source takes; `null` for the space of all its bytes. */
-  readonly space: number | null;
   /** True if the length and the digest of the file are unknown until the end of the body. */
   readonly isStream: boolean;
   /** The prefix of the file that the server copies, and that the body doesn't have. */
@@ -138,7 +136,6 @@ export function readUploadHeaders(headers: HeadersToSend): UploadHeaders {
       "upload-version",
       (value) => requireValid(VERSION_PATTERN.test(value) ? value : null),
     ),
-    space: readHeader(headers, "file-space", parseCount),
     isStream: readHeader(
       headers,
       "upload-complete",

@@ -7,7 +7,6 @@
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeadersToSend } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";
-import { spaceOf } from "../disk/holes.ts";
 import { lockFile, type ModeSupport, probeModes, probeOwner } from "../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../disk/names.ts";
 import { fileErrorCodeOf } from "@degu/degu/internal";
@@ -17,9 +16,6 @@ import {
   describeShortage,
   type IncompleteFile,
   isDiskFullError,
-  neededSpaceOf,
-  NO_PART,
-  type PartSize,
   readFreeBytes,
   reserveSpace,
   type SpaceReservation,
@@ -43,7 +39,6 @@ const MAX_AGE_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 
 interface UnfinishedFile {
   readonly path: string;
-  /** The space that the file takes. */
   readonly size: number;
   /** The time of the last write, in milliseconds since 1970. */
   readonly modified: number;
@@ -230,15 +225,16 @@ export class UnfinishedUploads {
     partPath: string | null,
     file: IncompleteFile,
   ): SpaceReservation | null {
-    const part = findPart(partPath);
-    const freedBytes = part.space - file.part.space;
-    return reserveSpace(this.#directory, neededSpaceOf(file), freedBytes, (shortage) => {
+    const partBytes = partSizeOf(partPath);
+    const freedBytes = partBytes - file.partBytes;
+    const missingFileBytes = Math.max(0, file.length - file.partBytes);
+    return reserveSpace(this.#directory, missingFileBytes, freedBytes, (shortage) => {
       const { neededBytes, freeBytes, reservedBytes } = shortage;
       const missingBytes = neededBytes + reservedBytes - freeBytes;
       const parts = this.#listInterruptedParts(session, partPath);
       if (sumSizes(parts) >= missingBytes && this.#removeParts(parts, missingBytes)) return;
       const headers = {
-        "upload-offset": `${part.bytes}`,
+        "upload-offset": `${partBytes}`,
         "disk-free": `${availableBytesOf(shortage)}`,
         ...this.#diskHeader,
       };
@@ -252,7 +248,7 @@ export class UnfinishedUploads {
    */
   toDiskRefusal(
     error: unknown,
-    file: Omit<IncompleteFile, "part"> | null,
+    length: number | null,
     session: Session | undefined,
     partPath: string | null,
   ): unknown {
@@ -262,8 +258,7 @@ export class UnfinishedUploads {
       return isDiskError ? otherDiskRefusal(error) : error;
     }
     this.#removeParts(this.#listInterruptedParts(session, partPath), Infinity);
-    const part = findPart(partPath);
-    const neededBytes = file === null ? null : neededSpaceOf({ ...file, part });
+    const neededBytes = length === null ? null : Math.max(0, length - partSizeOf(partPath));
     const freeBytes = readFreeBytes(this.#directory);
     const problem = describeFullDisk(error, "", neededBytes, freeBytes);
     const headers: HeadersToSend = {
@@ -313,7 +308,7 @@ export class UnfinishedUploads {
       if (!path.startsWith(prefix) || !UNFINISHED_NAME_PATTERN.test(name)) continue;
       const stats = lstatOrNull(path);
       if (!stats?.isFile) continue;
-      files.push({ path, size: spaceOf(stats), modified: Number(stats.mtime) });
+      files.push({ path, size: stats.size, modified: Number(stats.mtime) });
     }
     return files;
   }
@@ -350,13 +345,9 @@ function keysOf(session: Session | undefined): readonly [string, string] {
   return [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
 }
 
-export function findPart(partPath: string | null): PartSize {
+export function partSizeOf(partPath: string | null): number {
   const stats = partPath === null ? null : lstatOrNull(partPath);
-  return stats?.isFile ? { bytes: stats.size, space: spaceOf(stats) } : NO_PART;
-}
-
-export function partSizeOf(partPath: string): number {
-  return findPart(partPath).bytes;
+  return stats?.isFile ? stats.size : 0;
 }
 
 const partWriters = new Map<string, {

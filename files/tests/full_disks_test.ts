@@ -56,10 +56,10 @@ const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "downloads"],
   ...["downloadFilledUp", "trees", "halfTaken"],
   ...["withoutFigures", "reused", "sharedSpace"],
-  ...["interruptedPart", "reservedSpace", "stream", "sparse"],
+  ...["interruptedPart", "reservedSpace", "stream"],
 ];
 const WITHOUT_FIGURES = [
-  ...["filledUp", "halfTaken", "trees", "reused", "sharedSpace", "stream", "sparse"],
+  ...["filledUp", "halfTaken", "trees", "reused", "sharedSpace", "stream"],
 ];
 const results = new Map<string, Promise<Results>>();
 
@@ -264,22 +264,6 @@ testWithAndWithoutFigures(
       assertEquals(left, { log: 1.25 * MEBIBYTE });
       assertEquals(moved, [5, 1.25 * MEBIBYTE]);
       assertEquals(now, { log: 1.25 * MEBIBYTE + 5 });
-    }
-  },
-);
-
-testWithAndWithoutFigures(
-  "a sparse file needs only the space of its data, if the free space is known",
-  "sparse",
-  (results, isKnown) => {
-    for (const { files, left, space, full, part, resumedFrom, isRight } of results) {
-      assertEquals([files, left.small, space], [1, 64 * MEBIBYTE + 65_536, 65_536]);
-      assertEquals(full.code, "DISK_FULL");
-      // If the data don't fit, nothing is sent, or the hole and the first data are kept.
-      const data = part - 64 * MEBIBYTE;
-      if (isKnown) assertEquals([full.needed, part], [3 * MEBIBYTE, 0]);
-      else assert(data > MEBIBYTE && data <= 2 * MEBIBYTE, `${part}`);
-      assertEquals([resumedFrom, isRight], [part, true]);
     }
   },
 );

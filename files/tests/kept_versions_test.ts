@@ -16,7 +16,7 @@ import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatus } from "@degu/testing/written_directory.ts";
 
 import { KEPT, listPeriods, listVersions, serveKeeping, startClock } from "./kept_files.ts";
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { withRandom } from "@degu/testing/random.ts";
 
 const HOUR = 3_600_000;

@@ -6,10 +6,7 @@ import { type Connector, isTimeout, isTransient, type Requester } from "@degu/de
 import { lstatOrNull } from "../disk/names.ts";
 import { basename } from "../disk/paths.ts";
 import {
-  type IncompleteFile,
   isDiskFullError,
-  neededSpaceOf,
-  NO_PART,
   reserveSpace,
   type SpaceReservation,
 } from "../disk/space.ts";
@@ -199,7 +196,7 @@ export async function downloadFile(fileToDownload: FileToDownload): Promise<Tran
     fileDownload = new FileDownload({ ...fileToDownload, partFile, initialInfo });
     return await fileDownload.run();
   } catch (error) {
-    const diskFullError = toDiskFullError(error, file, fileDownload?.source, openedPart);
+    const diskFullError = toDiskFullError(error, file, fileDownload?.length, openedPart);
     if (diskFullError !== error) throw diskFullError;
     // The connection, or the caller's signal, may have an error with the same code.
     const isDiskError = error instanceof Error && error.message.includes(basename(file));
@@ -225,7 +222,7 @@ interface DownloadTask extends FileToDownload {
 class FileDownload implements Disposable {
   readonly #task: DownloadTask;
   #reservation: SpaceReservation | null = null;
-  source: Omit<IncompleteFile, "part"> | null = null;
+  length: number | null = null;
 
   constructor(task: DownloadTask) {
     this.#task = task;
@@ -244,14 +241,14 @@ class FileDownload implements Disposable {
     const plan = treePlan ?? this.#planSingle(headResponse);
     const { basis, requiredPrefix } = plan;
     const isBasisLonger = basis !== null &&
-      !(hasLeftovers && partFile.findLeftoverSize().bytes >= basis.length);
+      !(hasLeftovers && partFile.findLeftoverSize() >= basis.length);
     const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
     // A reused prefix was compared already.
     const isPrefixReused = reusedPart !== null && basis?.path === requiredPrefix?.path;
     if (requiredPrefix !== null && !isPrefixReused) await this.#checkPrefix(requiredPrefix);
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
-    if (resumedPart === null && plan.size !== undefined) await this.#checkSpace(plan.size);
+    if (resumedPart === null && plan.size !== undefined) this.#reserveSpace(plan.size, 0);
     const completePart = resumedPart ?? await this.#receiveWhole(await requestContent(client, uri));
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = settings.modified ?? completePart.version.modified;
@@ -338,31 +335,15 @@ class FileDownload implements Disposable {
       await this.#hashLocalPrefix({ path: file, length: total }) === sha256;
   }
 
-  /** A list doesn't have the space of a file, so a sparse file may seem not to fit. */
-  async #checkSpace(total: number): Promise<void> {
-    try {
-      this.#reserveSpace(total, 0, null);
-    } catch (error) {
-      const { client, uri } = this.#task;
-      const response = await client.request("HEAD", uri, {});
-      await response.discard();
-      const space = response.status === 200 ? versionOf("HEAD", uri, response).space : null;
-      if (space === null) throw error;
-      this.#reserveSpace(total, 0, space);
-    }
-  }
-
   /** Reserves space for the bytes from `start` on, the end of the part or 0. */
-  #reserveSpace(total: number, start: number, sourceSpace: number | null): void {
-    this.source = { length: total, sourceSpace };
+  #reserveSpace(total: number, start: number): void {
+    this.length = total;
     const { partFile } = this.#task;
-    const { space: leftoverSpace } = partFile.findLeftoverSize();
-    const part = start > 0 ? { bytes: start, space: leftoverSpace } : NO_PART;
     this[Symbol.dispose]();
     this.#reservation = reserveSpace(
       partFile.directory,
-      neededSpaceOf({ ...this.source, part }),
-      leftoverSpace - part.space,
+      total - start,
+      partFile.findLeftoverSize() - start,
       (shortage) => {
         throw localDiskFullError(this.#task.file, shortage, partFile);
       },
@@ -406,10 +387,10 @@ class FileDownload implements Disposable {
     const { "content-length": total } = prefixResponse?.headers ?? {};
     if (prefixResponse === null || typeof total !== "number" || total < length) return null;
     const prefixVersion = versionOf("HEAD", this.#task.uri, prefixResponse);
-    const { etag, sha256, space } = prefixVersion;
-    this.#reserveSpace(total, 0, space);
+    const { etag, sha256 } = prefixVersion;
+    this.#reserveSpace(total, 0);
     const partVersion = await this.#makePartVersion(etag, total);
-    const hash = await this.#copyBasis(file, length, partVersion, space !== null);
+    const hash = await this.#copyBasis(file, length, partVersion);
     // Windows can't replace an open file.
     await file.close();
     if (hash.copy().digest("hex") !== sha256) {
@@ -456,12 +437,10 @@ class FileDownload implements Disposable {
     file: FileHandle,
     length: number,
     version: PartVersion | null,
-    isSourceSparse: boolean,
   ): Promise<Hash> {
     await this.#task.partFile.open(version);
     const { temporaryFile } = this.#task.partFile;
     temporaryFile.reservation = this.#reservation;
-    temporaryFile.isSourceSparse = isSourceSparse;
     const hash = makeHash();
     const { signal } = this.#task.settings;
     const readError = () => new UnreadableBasisError();
@@ -528,7 +507,7 @@ class FileDownload implements Disposable {
     const { start, reused, total } = meter;
     try {
       // For a copied prefix, the space was checked before the copy.
-      if (reused === 0) this.#reserveSpace(total, start, version.space);
+      if (reused === 0) this.#reserveSpace(total, start);
       await prepare();
     } catch (error) {
       body?.cancel(error).catch(() => {});
@@ -536,7 +515,6 @@ class FileDownload implements Disposable {
     }
     const temporaryFile = this.#task.partFile.temporaryFile;
     temporaryFile.reservation = this.#reservation;
-    temporaryFile.isSourceSparse = version.space !== null;
     try {
       const onWrite = (count: number) => meter.add(count);
       const bodyFile = {

@@ -5,7 +5,6 @@
 
 import { copyWithMessage, notAllowedError } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
-import { spaceOf } from "../disk/holes.ts";
 import { lockFile, probeModes, probeOwner, retryLock } from "../disk/files.ts";
 import {
   ignoreNotFound,
@@ -21,11 +20,7 @@ import {
   availableBytesOf,
   describeFullDisk,
   describeShortage,
-  type IncompleteFile,
   isDiskFullError,
-  neededSpaceOf,
-  NO_PART,
-  type PartSize,
   readFreeBytes,
   type Shortage,
 } from "../disk/space.ts";
@@ -150,12 +145,8 @@ export class PartFile implements Disposable {
     return this.#leftoverPaths.length > 0;
   }
 
-  findLeftoverSize(): PartSize {
-    const parts = this.#leftoverPaths.map(findPart);
-    return parts.reduce((sum, { bytes, space }) => ({
-      bytes: sum.bytes + bytes,
-      space: sum.space + space,
-    }), NO_PART);
+  findLeftoverSize(): number {
+    return this.#leftoverPaths.reduce((sum, path) => sum + sizeOf(path), 0);
   }
 
   get temporaryFile(): TemporaryFile {
@@ -234,17 +225,12 @@ function findParts(directory: string): PartIndex {
   return partIndex;
 }
 
-function findPart(path: string): PartSize {
-  try {
-    const info = lstatOrNull(path);
-    return info === null ? NO_PART : { bytes: info.size, space: spaceOf(info) };
-  } catch {
-    return NO_PART;
-  }
-}
-
 function sizeOf(path: string): number {
-  return findPart(path).bytes;
+  try {
+    return lstatOrNull(path)?.size ?? 0;
+  } catch {
+    return 0;
+  }
 }
 
 /**
@@ -344,13 +330,13 @@ export function partInUseError(target: string, path: string): TransferError {
 export function toDiskFullError(
   error: unknown,
   file: string,
-  source: Omit<IncompleteFile, "part"> | null = null,
+  length: number | null = null,
   partFile: PartFile | null = null,
 ): unknown {
   if (!isDiskFullError(error)) return error;
   const { path } = partFile?.findKeptPart() ?? {};
-  const part = path === undefined ? NO_PART : findPart(path);
-  const neededBytes = source && neededSpaceOf({ ...source, part });
+  const partBytes = path === undefined ? 0 : sizeOf(path);
+  const neededBytes = length === null ? null : Math.max(0, length - partBytes);
   const freeBytes = readFreeBytes(dirname(file));
   const problem = describeFullDisk(error, " on this device", neededBytes, freeBytes);
   const message = `${file}: ${problem}; free some and call again to resume`;

@@ -4,7 +4,6 @@ import { type Connector, isTimeout, type Requester, type RequestOptions } from "
 import { parseDate, parseStamp } from "../wire/conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../wire/digest.ts";
 import { toUri } from "../wire/file_name.ts";
-import { parseSpace } from "../wire/file_space.ts";
 import { parseMode } from "../wire/metadata.ts";
 import { TransferError } from "../errors.ts";
 import {
@@ -169,8 +168,6 @@ export interface RemoteVersion {
   readonly sha256: string | null;
   readonly mode: number | null;
   readonly modified: Date | null;
-  /** The space that the file takes at the server; `null` for the space of all its bytes. */
-  readonly space: number | null;
 }
 
 export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): RemoteVersion {
@@ -187,7 +184,6 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
       sha256,
       mode: parseMode(mode),
       modified,
-      space: parseSpace(response.headers["file-space"]),
     };
   } catch (error) {
     response.body?.cancel(error).catch(() => {});

@@ -11,10 +11,8 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "../options.ts";
-import { spaceOf } from "../disk/holes.ts";
 import { toUri } from "../wire/file_name.ts";
 import type { FileStats } from "../disk/file_pieces.ts";
-import { makeSpaceHeader } from "../wire/file_space.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../wire/conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../wire/reuse.ts";
 import {
@@ -367,7 +365,6 @@ export class FileUpload {
   async #requestStatus(extraHeaders: HeadersToSend): Promise<UploadStatus> {
     const headers = {
       ...this.#headers,
-      ...makeSpaceHeader(this.#source.snapshot.info),
       ...this.#settings.modes ? WANT_MODE_MASK_HEADER : {},
       ...extraHeaders,
     };
@@ -409,7 +406,6 @@ export class FileUpload {
     const modified = this.#modificationTime;
     const requestHeaders = {
       ...makeModeHeader(modes ? this.#source.mode : null),
-      ...makeSpaceHeader(this.#source.snapshot.info),
       ...this.#condition,
       ...this.#headers,
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
@@ -437,8 +433,7 @@ export class FileUpload {
     if (response.status !== 507 || offset === null) {
       return responseError(method, this.#uri, response, "put");
     }
-    const neededBytes = Math.min(this.#source.size - offset, spaceOf(this.#source.snapshot.info));
-    return remoteDiskFullError(method, this.#uri, neededBytes, response);
+    return remoteDiskFullError(method, this.#uri, this.#source.size - offset, response);
   }
 
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {

@@ -15,7 +15,6 @@ import {
   notAllowedError,
   wrongTypeError,
 } from "@degu/degu/internal";
-import { copyFile } from "../disk/copy_file.ts";
 import { closeLocked, isStoredTime, lockIfFree, setMode, setModified } from "../disk/files.ts";
 import {
   ignoreNotFound,
@@ -639,7 +638,7 @@ function formatIdentity({ dev, ino }: Deno.FileInfo): string {
  * on to the version.
  */
 async function copyUnchanged({ file, info }: Source, targetPath: string): Promise<boolean> {
-  if (await ignoreNotFound(copyFile(file, targetPath).then(() => true)) === null) return false;
+  if (await ignoreNotFound(Deno.copyFile(file, targetPath).then(() => true)) === null) return false;
   const fileInfo = lstatOrNull(file);
   const isUnchanged = fileInfo !== null && isSameFile(fileInfo, info) &&
     fileInfo.size === info.size && fileInfo.mtime?.getTime() === info.mtime?.getTime() &&

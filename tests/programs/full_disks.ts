@@ -60,14 +60,6 @@ function onDisk(directory = disk): Record<string, number> {
   return found;
 }
 
-/** Writes a hole of 64 MiB, and data behind it. */
-async function writeSparse(path: string, bytes: number): Promise<void> {
-  using file = await Deno.open(path, { write: true, createNew: true });
-  await file.seek(64 * MEBIBYTE, Deno.SeekMode.Start);
-  for (let count = 0; count < bytes;) count += await file.write(filled(bytes - count));
-  await file.sync();
-}
-
 /** Makes an app on the disk, and records its log. */
 function makeApp() {
   const log: string[] = [];
@@ -398,45 +390,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   },
 
   /** Sparse files that are longer than the disk: only their data need space. */
-  async sparse() {
-    using _clock = setClockAhead();
-    const results = [];
-    for (const [i, direction] of (["upload", "download"] as const).entries()) {
-      await anew("size=2m");
-      const source = `${root}/sparse-${i}`;
-      await Deno.mkdir(source);
-      await writeSparse(`${source}/small`, 64 * KIBIBYTE);
-      const { result } = await copyToDisk(direction, source);
-      const left = onDisk();
-      const space = Deno.statSync(`${disk}/small`).blocks! * 512;
-      await anew("size=2m");
-      await writeSparse(`${source}/large`, 3 * MEBIBYTE);
-      const { app } = makeApp();
-      await using serving = serve(direction === "upload" ? app : new FilesApp(source));
-      const client = serving.makeClient();
-      const copy = () =>
-        direction === "upload"
-          ? upload(client, `${source}/large`, "/large")
-          : download(client, "/large", `${disk}/large`);
-      const full = await failureOf(copy());
-      const [part = 0] = Object.values(onDisk());
-      await mount("remount", "size=8m");
-      const { resumedFrom, sha256 } = await copy();
-      const content = await Deno.readFile(`${source}/large`);
-      const isRight = sha256 === sha256Of(content) && content.length === onDisk().large;
-      results.push({
-        files: (result as TreeResult).files,
-        left,
-        space,
-        full,
-        part,
-        resumedFrom,
-        isRight,
-      });
-    }
-    return results;
-  },
-
   /** Large files that are copied at the same time to a disk with space for some of them. */
   async sharedSpace() {
     const results = [];
