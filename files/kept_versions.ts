@@ -188,7 +188,6 @@ export class VersionStore {
       .catch((error) => this.#warn(`old versions can't be removed: ${error}`));
     this.#pendingRemoval = this.#pendingRemoval.then(() => removal);
   }
-
 }
 
 /** Another file with the same inode, or a changed file, has another text. */
@@ -525,4 +524,3 @@ async function removeOldPeriods(directory: string, days: number): Promise<void> 
   }
   if (errors.length > 0) throw errors[0];
 }
-

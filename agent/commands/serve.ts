@@ -13,7 +13,7 @@ import {
 } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
-import { type Output } from "../output.ts";
+import type { Output } from "../output.ts";
 import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import { ServeEvents } from "../serve_events.ts";
@@ -51,11 +51,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     keep: options.keep,
     isForAll,
   };
-  const onInboxDirectory = (peer: InboxPeer, directory: string) =>
-    peerRequests.addInboxDirectory(peer, directory);
   const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
     ...areaOptions,
-    onInboxDirectory,
+    onInboxDirectory: (peer, directory) => peerRequests.addInboxDirectory(peer, directory),
   });
   const app: AppObject = {
     onConnect: (session) => {

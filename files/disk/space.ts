@@ -24,32 +24,25 @@ export function readFreeBytes(directory: string): number | null {
   }
 }
 
-/** A file of this length, of which some bytes are at the target. */
-export interface IncompleteFile {
-  readonly length: number;
-  readonly partBytes: number;
-}
-
 export interface Shortage {
   readonly neededBytes: number;
   readonly freeBytes: number;
-  /** The bytes that running transfers of this process will write to the disk. */
-  readonly reservedBytes: number;
 }
 
-export function availableBytesOf({ freeBytes, reservedBytes }: Shortage): number {
-  return Math.max(0, freeBytes - reservedBytes);
+/** @param freedBytes The number of bytes that the caller frees before it writes. */
+export function findShortage(
+  directory: string,
+  neededBytes: number,
+  freedBytes: number,
+): Shortage | null {
+  const diskBytes = neededBytes <= 0 ? null : readFreeBytes(directory);
+  if (diskBytes === null) return null;
+  const freeBytes = diskBytes + freedBytes;
+  return neededBytes <= freeBytes ? null : { neededBytes, freeBytes };
 }
 
-export function describeShortage(
-  { neededBytes, freeBytes, reservedBytes }: Shortage,
-  location = "",
-): string {
-  const reservedText = reservedBytes === 0
-    ? ""
-    : `, but ${reservedBytes} bytes are needed by running transfers`;
-  const figures = formatSpaceFigures(neededBytes, freeBytes);
-  return `there is too little space${location}${figures}${reservedText}`;
+export function describeShortage({ neededBytes, freeBytes }: Shortage, location = ""): string {
+  return `there is too little space${location}${formatSpaceFigures(neededBytes, freeBytes)}`;
 }
 
 function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null): string {
@@ -81,57 +74,4 @@ export function describeFullDisk(
   // the number of files.
   return `there was no space left${location} for a moment, or for another file${figures} now; or ` +
     "the file system keeps more space free, as minfreespace of mergerfs";
-}
-
-const reservedBytesByDevice = new Map<number, number>();
-
-export class SpaceReservation implements Disposable {
-  readonly #deviceNumber: number;
-  #remainingBytes = 0;
-
-  constructor(deviceNumber: number, bytes: number) {
-    this.#deviceNumber = deviceNumber;
-    this.#add(bytes);
-  }
-
-  #add(bytes: number): void {
-    this.#remainingBytes += bytes;
-    const reservedBytes = (reservedBytesByDevice.get(this.#deviceNumber) ?? 0) + bytes;
-    if (reservedBytes > 0) reservedBytesByDevice.set(this.#deviceNumber, reservedBytes);
-    else reservedBytesByDevice.delete(this.#deviceNumber);
-  }
-
-  /** Reduces the reservation by bytes that were written, which are no longer free. */
-  reduce(bytes: number): void {
-    this.#add(-Math.min(bytes, this.#remainingBytes));
-  }
-
-  [Symbol.dispose](): void {
-    this.reduce(this.#remainingBytes);
-  }
-}
-
-/**
- * Reserves space for the remaining bytes of a file, so that files that are written at the same time
- * don't fill the disk together.
- *
- * @param freedBytes The number of bytes that the caller frees before it writes.
- * @param onShortage Called while there is too little space: frees space, or throws an error.
- */
-export function reserveSpace(
-  directory: string,
-  neededBytes: number,
-  freedBytes: number,
-  onShortage: (shortage: Shortage) => void,
-): SpaceReservation | null {
-  if (neededBytes === 0) return null;
-  for (;;) {
-    const freeBytes = readFreeBytes(directory);
-    if (freeBytes === null) return null;
-    const device = Deno.statSync(directory).dev;
-    const reservedBytes = reservedBytesByDevice.get(device) ?? 0;
-    const shortage = { neededBytes, freeBytes: freeBytes + freedBytes, reservedBytes };
-    if (neededBytes <= availableBytesOf(shortage)) return new SpaceReservation(device, neededBytes);
-    onShortage(shortage);
-  }
 }

@@ -24,7 +24,6 @@ import {
 } from "./files.ts";
 import { ignoreNotFound, isFileAtPath, lstatOrNull, removeIfPresentSync } from "./names.ts";
 import { fileErrorCodeOf, withPath } from "@degu/degu/internal";
-import type { SpaceReservation } from "./space.ts";
 
 export interface TemporaryFileOptions {
   /**
@@ -65,7 +64,6 @@ export class TemporaryFile implements Disposable {
   isKept: boolean;
   /** Whether the disk has refused the modification time. */
   isTimeUnset = false;
-  reservation: SpaceReservation | null = null;
   #isOpen = true;
   /** Whether the file was created and has no bytes yet, so that its position is 0. */
   #isNew: boolean;
@@ -160,7 +158,9 @@ export class TemporaryFile implements Disposable {
   async write(bytes: Uint8Array): Promise<void> {
     this.#isNew = false;
     try {
-      await this.#writeData(bytes);
+      for (let count = 0; count < bytes.length;) {
+        count += await this.file.write(bytes.subarray(count));
+      }
     } catch (error) {
       // Each asynchronous write closes a duplicate of the descriptor. Some disks then end the file.
       const advice = fileErrorCodeOf(error) === "EBADF"
@@ -170,14 +170,6 @@ export class TemporaryFile implements Disposable {
     }
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
     await this.#backgroundSync.add(bytes.length);
-  }
-
-  async #writeData(bytes: Uint8Array): Promise<void> {
-    for (let count = 0; count < bytes.length;) {
-      const writtenCount = await this.file.write(bytes.subarray(count));
-      this.reservation?.reduce(writtenCount);
-      count += writtenCount;
-    }
   }
 
   async setModified(modified: Date): Promise<void> {

@@ -68,10 +68,7 @@ async function copyTo(
   await using handle = await open(source.path, READ_FLAGS);
   const stats = statOpenFile(handle.fd);
   const { size: length } = stats;
-  using reservation = unfinishedUploads.reserveSpace(session, null, {
-    length,
-    partBytes: 0,
-  });
+  unfinishedUploads.checkSpace(session, null, length, 0);
   unfinishedUploads.makeDirectory();
   const { newMode, hasOwnMode } = source;
   const copy = unfinishedUploads.create({
@@ -81,14 +78,12 @@ async function copyTo(
     isLocked: true,
   });
   try {
-    copy.reservation = reservation;
     const hash = makeHash();
     const readError = (cause?: unknown) =>
       cause instanceof Error ? cause : inUseRefusal(`${source.path} has changed`);
     const { signal } = session ?? {};
     await copyPrefix(handle, copy, { length, hash, signal, readError });
     if (digest !== null && hash.digest("hex") !== digest) throw readError();
-    copy.reservation = null;
     if (modified !== null) await copy.setModified(modified);
     await copy.sync();
     await checkTrust(session);

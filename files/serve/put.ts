@@ -128,10 +128,7 @@ async function receiveWhole(
   checkCondition(fileRequest, existing);
   const unfinishedUploads = uploadDisks.find(parent);
   try {
-    using reservation = unfinishedUploads.reserveSpace(session, null, {
-      length: size ?? 0,
-      partBytes: 0,
-    });
+    unfinishedUploads.checkSpace(session, null, size ?? 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
     const modeOptions = mode === null
@@ -139,7 +136,6 @@ async function receiveWhole(
       : chooseFileMode(mode, unfinishedUploads.probeModeMask());
     // Without a lock, another process would take the file for a leftover of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
-    temporaryFile.reservation = reservation;
     const start = basis?.length ?? 0;
     const prefixHash = basis && await basis.copyTo(temporaryFile);
     const hash = prefixHash ?? (digest === null && !isDigestLast ? null : makeHash());
@@ -216,12 +212,9 @@ async function continuePart(
     "abort",
     () => body?.cancel(supersededSignal.reason).catch(() => {}),
   );
-  using reservation = unfinishedUploads.reserveSpace(session, partPath, {
-    length,
-    partBytes: basis === null && offset > 0 ? partBytes : 0,
-  });
+  const keptBytes = basis === null && offset > 0 ? partBytes : 0;
+  unfinishedUploads.checkSpace(session, partPath, length, keptBytes);
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
-  temporaryFile.reservation = reservation;
   // If the copy fails, the part is removed, because the prefix can be copied again.
   const prefixHash = basis && await basis.copyTo(temporaryFile);
   try {
@@ -255,7 +248,6 @@ async function continuePart(
     if (isInterrupted && temporaryFile.isAtPath()) {
       if (isDiskFull) await temporaryFile.truncateToSynced();
       temporaryFile.isKept = temporaryFile.file.statSync().size > 0;
-      unfinishedUploads.evictOldParts(partPath, isDiskFull);
     }
     throw supersededSignal.aborted ? supersededSignal.reason : error;
   }
@@ -286,10 +278,8 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   // If a file of this length exists, it may be identical, and the client then sends no bytes. So
   // check the space only if no such file exists.
   if (existingFile === null) {
-    unfinishedUploads.reserveSpace(fileRequest.session, partPath, {
-      length: upload.length,
-      partBytes: offset > 0 ? partSizeOf(partPath) : 0,
-    })?.[Symbol.dispose]();
+    const partBytes = offset > 0 ? partSizeOf(partPath) : 0;
+    unfinishedUploads.checkSpace(fileRequest.session, partPath, upload.length, partBytes);
   }
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {

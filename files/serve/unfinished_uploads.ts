@@ -11,14 +11,11 @@ import { lockFile, type ModeSupport, probeModes, probeOwner } from "../disk/file
 import { lstatOrNull, removeIfPresentSync } from "../disk/names.ts";
 import { fileErrorCodeOf } from "@degu/degu/internal";
 import {
-  availableBytesOf,
   describeFullDisk,
   describeShortage,
-  type IncompleteFile,
+  findShortage,
   isDiskFullError,
   readFreeBytes,
-  reserveSpace,
-  type SpaceReservation,
 } from "../disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../disk/temporary.ts";
 import { hashText } from "../wire/digest.ts";
@@ -50,7 +47,6 @@ export class UnfinishedUploads {
   readonly #directory: string;
   readonly #isOtherDisk: boolean;
   readonly #onError: (message: string) => void;
-  readonly #interruptedParts = new Set<string>();
   #modeSupport: ModeSupport | null | undefined;
   #sweptAt = -Infinity;
 
@@ -155,7 +151,6 @@ export class UnfinishedUploads {
    */
   async openPart(path: string, mode: number | null = null): Promise<TemporaryFile> {
     this.makeDirectory();
-    this.#interruptedParts.delete(path);
     const lock = async (file: Deno.FsFile) => {
       // Some file systems have no locks.
       if (await lockFile(file).catch(() => true)) return true;
@@ -184,67 +179,40 @@ export class UnfinishedUploads {
     return `${this.path}/part-${hashText(JSON.stringify(keysOf(session))).slice(0, 32)}`;
   }
 
-  /**
-   * Lists the parts of interrupted uploads of a client, the oldest first. They may be removed if
-   * another upload of the client needs their space.
-   *
-   * @param partPath The part of the other upload, which is kept; `null` if that upload has no part.
-   */
-  #listInterruptedParts(
-    session: Session | undefined,
-    partPath: string | null,
-  ): UnfinishedFile[] {
-    if (this.#interruptedParts.size === 0) return [];
+  /** Lists the parts of a client that no request writes to. */
+  #listIdleParts(session: Session | undefined, ownPath: string | null): UnfinishedFile[] {
     return this.#listFiles(this.#prefixOf(session))
-      .filter(({ path }) => path !== partPath && this.#interruptedParts.has(path))
-      .sort((a, b) => a.modified - b.modified);
-  }
-
-  #removeParts(parts: readonly UnfinishedFile[], bytes: number): boolean {
-    let freedBytes = 0;
-    for (const { path, size } of parts) {
-      if (freedBytes >= bytes) break;
-      if (this.#removePart(path)) freedBytes += size;
-    }
-    return freedBytes > 0;
-  }
-
-  #removePart(path: string): boolean {
-    const isRemoved = removeIfUnused(path);
-    if (isRemoved) this.#interruptedParts.delete(path);
-    return isRemoved;
+      .filter(({ path }) => path !== ownPath && !isBeingWritten(path));
   }
 
   /**
-   * Reserves space for a file, before its body is read.
+   * Checks the space for a file, before its body is read.
    *
-   * @param file The file with the part that is continued. Any other part will be overwritten.
+   * @param partBytes The bytes of the part that is continued. Any other part will be overwritten.
    */
-  reserveSpace(
+  checkSpace(
     session: Session | undefined,
     partPath: string | null,
-    file: IncompleteFile,
-  ): SpaceReservation | null {
-    const partBytes = partSizeOf(partPath);
-    const freedBytes = partBytes - file.partBytes;
-    const missingFileBytes = Math.max(0, file.length - file.partBytes);
-    return reserveSpace(this.#directory, missingFileBytes, freedBytes, (shortage) => {
-      const { neededBytes, freeBytes, reservedBytes } = shortage;
-      const missingBytes = neededBytes + reservedBytes - freeBytes;
-      const parts = this.#listInterruptedParts(session, partPath);
-      if (sumSizes(parts) >= missingBytes && this.#removeParts(parts, missingBytes)) return;
-      const headers = {
-        "upload-offset": `${partBytes}`,
-        "disk-free": `${availableBytesOf(shortage)}`,
-        ...this.#diskHeader,
-      };
-      throw new Refusal(507, describeShortage(shortage) + this.#describeParts(null), headers);
-    });
+    length: number,
+    partBytes: number,
+  ): void {
+    const foundBytes = partSizeOf(partPath);
+    const shortage = findShortage(this.#directory, length - partBytes, foundBytes - partBytes);
+    if (shortage === null) return;
+    const { neededBytes, freeBytes } = shortage;
+    const parts = this.#listIdleParts(session, partPath);
+    if (sumSizes(parts) >= neededBytes - freeBytes) return removeParts(parts);
+    const headers = {
+      "upload-offset": `${foundBytes}`,
+      "disk-free": `${freeBytes}`,
+      ...this.#diskHeader,
+    };
+    throw new Refusal(507, describeShortage(shortage) + this.#describeParts(null), headers);
   }
 
   /**
    * Converts the error of a full disk to a refusal with the needed and free bytes, and the bytes of
-   * kept parts, and removes the client's interrupted uploads.
+   * kept parts, and removes the client's idle parts.
    */
   toDiskRefusal(
     error: unknown,
@@ -257,7 +225,7 @@ export class UnfinishedUploads {
       const isDiskError = refusal?.status === 403 && findReason(refusal.headers) === undefined;
       return isDiskError ? otherDiskRefusal(error) : error;
     }
-    this.#removeParts(this.#listInterruptedParts(session, partPath), Infinity);
+    removeParts(this.#listIdleParts(session, partPath));
     const neededBytes = length === null ? null : Math.max(0, length - partSizeOf(partPath));
     const freeBytes = readFreeBytes(this.#directory);
     const problem = describeFullDisk(error, "", neededBytes, freeBytes);
@@ -279,25 +247,6 @@ export class UnfinishedUploads {
     const idleParts = parts.filter(({ path }) => path === partPath || !isBeingWritten(path));
     const bytes = sumSizes(idleParts);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
-  }
-
-  /**
-   * Removes the oldest idle parts of a client, until all its parts take at most half of the space
-   * that would be free without them. The part of the upload that was just interrupted is kept, so
-   * that a larger file can also be sent over an unreliable network.
-   */
-  evictOldParts(partPath: string, isDiskFull: boolean): void {
-    if (partSizeOf(partPath) > 0) this.#interruptedParts.add(partPath);
-    let freeBytes = readFreeBytes(this.#directory) ?? (isDiskFull ? 0 : null);
-    if (freeBytes === null) return;
-    const parts = this.#listFiles(partPath.slice(0, partPath.lastIndexOf("-")));
-    let usedBytes = sumSizes(parts);
-    for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
-      if (usedBytes <= freeBytes) return;
-      if (path === partPath || !this.#removePart(path)) continue;
-      usedBytes -= size;
-      freeBytes += size;
-    }
   }
 
   #listFiles(prefix: string): UnfinishedFile[] {
@@ -324,11 +273,9 @@ export class UnfinishedUploads {
       for (const { path, modified } of this.#listFiles("")) {
         // Times in the future are from a clock that was ahead.
         const isRecent = Math.abs(Date.now() - modified) <= MAX_AGE_MILLISECONDS;
-        // `removePart` keeps a file that another process has locked.
+        // A file that another process has locked is kept.
         const isAbandoned = isFirst && path.startsWith(`${this.path}/${LOCKED_PREFIX}`);
-        if (!isRecent || isAbandoned) this.#removePart(path);
-        // An earlier process has received this file.
-        else if (isFirst) this.#interruptedParts.add(path);
+        if (!isRecent || isAbandoned) removeIfUnused(path);
       }
     } catch (error) {
       this.#onError(`an old unfinished file can't be removed: ${error}`);
@@ -338,6 +285,10 @@ export class UnfinishedUploads {
 
 function sumSizes(files: readonly UnfinishedFile[]): number {
   return files.reduce((sum, { size }) => sum + size, 0);
+}
+
+function removeParts(parts: readonly UnfinishedFile[]): void {
+  for (const { path } of parts) removeIfUnused(path);
 }
 
 function keysOf(session: Session | undefined): readonly [string, string] {

@@ -54,12 +54,12 @@ async function runScenarios(
  */
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "downloads"],
-  ...["downloadFilledUp", "trees", "halfTaken"],
+  ...["downloadFilledUp", "trees"],
   ...["withoutFigures", "reused", "sharedSpace"],
-  ...["interruptedPart", "reservedSpace", "stream"],
+  ...["interruptedPart", "stream"],
 ];
 const WITHOUT_FIGURES = [
-  ...["filledUp", "halfTaken", "trees", "reused", "sharedSpace", "stream"],
+  ...["filledUp", "trees", "reused", "sharedSpace", "stream"],
 ];
 const results = new Map<string, Promise<Results>>();
 
@@ -148,20 +148,6 @@ testWithAndWithoutFigures(
     assertEquals([code, at, needed, isCanceled], ["DISK_FULL", "remote", null, true]);
     assertEquals([kept, left, total], [{ a: 1 }, { a: 3 * MEBIBYTE }, 3 * MEBIBYTE]);
     assertEquals(log.length, 1);
-  },
-);
-
-Deno.test(
-  "the oldest parts of a client, but not its newest, are removed if its parts would exceed half of the free space",
-  ignoreIf(noDisk),
-  async () => {
-    const others = { other: 131_072, same: 327_680 };
-    assertEquals(await runScenario("halfTaken"), [
-      { ...others, mine: [0, 327_680, 327_680], large: 0 },
-      { ...others, mine: [0, 0, 0], large: 917_504 },
-    ]);
-    const [small] = await runScenario("halfTaken", []);
-    assertEquals(small, { ...others, mine: [327_680, 327_680, 327_680], large: 0 });
   },
 );
 
@@ -269,33 +255,14 @@ testWithAndWithoutFigures(
 );
 
 testWithAndWithoutFigures(
-  "of files that are copied to a full disk at the same time, each is stored or fails, and as many are stored as fit if the free space is known",
+  "of files that are copied to a full disk at the same time, each is stored or fails",
   "sharedSpace",
-  (rows, isKnown) => {
+  (rows) => {
     for (const row of rows) {
-      const { count, fitting, files, failed, stored, errors, parts, isFilled, isExact } = row;
-      if (isKnown) assertEquals(stored, fitting, Deno.inspect(row));
-      else assert(stored <= fitting, Deno.inspect(row));
+      const { count, fitting, files, failed, stored, errors } = row;
+      assert(stored <= fitting, Deno.inspect(row));
       assertEquals(files + failed, 2 * count, Deno.inspect(row));
       assertEquals(errors, new Array(failed).fill("DISK_FULL"));
-      // If the free space is known, no file is begun that doesn't fit. Of three files that fill
-      // the disk exactly, the last one may be begun before the small files are stored.
-      if (isKnown && !isExact) assertEquals([parts, isFilled], [[], false], Deno.inspect(row));
-    }
-  },
-);
-
-testScenario(
-  "the bytes that a running upload still needs are not free for other uploads, until it has ended",
-  "reservedSpace",
-  (results) => {
-    assertEquals(results.map(({ status }: ScenarioResult) => status), [201, "cut off", 400]);
-    for (const { asked, besides, fits, afterwards, log } of results) {
-      assertEquals([asked, besides], [{ status: 507, offset: "0" }, REFUSED]);
-      const figures =
-        /1310720 bytes are needed, and \d+ are free, but \d+ bytes are needed by running transfers/;
-      for (const line of log.slice(0, 2)) assertMatch(line, figures);
-      assertEquals([fits.status, afterwards.status], [201, 201]);
     }
   },
 );

@@ -45,7 +45,10 @@ export async function serveKeeping(files: Record<string, string> = {}, keep = 2)
     remove: async (path: string) => await readStatus(await served.request("DELETE", `/${path}`)),
     /** Copies a file to a new name, and deletes the old name, as a tree does. */
     async rename(from: string, to: string): Promise<number> {
-      const status = await served.put(`/${to}`, await Deno.readFile(`${served.root}/${decodeURIComponent(from)}`));
+      const status = await served.put(
+        `/${to}`,
+        await Deno.readFile(`${served.root}/${decodeURIComponent(from)}`),
+      );
       await readStatus(await served.request("DELETE", `/${from}`));
       return status;
     },

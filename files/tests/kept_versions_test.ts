@@ -1,9 +1,5 @@
 /** `keep`: earlier versions of files that a peer, or a download, replaces or deletes. */
-import {
-  downloadTree,
-  FilesApp,
-  type UploadTreeOptions,
-} from "@degu/files";
+import { downloadTree, FilesApp, type UploadTreeOptions } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { VersionStore } from "@degu/internal/files/kept_versions.ts";

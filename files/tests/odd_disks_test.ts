@@ -430,7 +430,7 @@ const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
   ...["written", "resumed", "added", "replaced", "hidden", "swept", "full", "rootFull"],
-  ...["refused", "bound", "quotas", "deleted", "mountPoints"],
+  ...["refused", "bound", "deleted", "mountPoints"],
 ];
 
 /** The results of all scenarios; the first test that needs them runs all at once. */
@@ -573,12 +573,6 @@ test(
     });
     assertEquals([mode, modified, root, log], [0o600, "1999-12-31T00:00:00.000Z", {}, []]);
   },
-);
-
-test(
-  "the parts of a client use at most half of the free space of each disk",
-  "quotas",
-  (offsets) => assertEquals(offsets, [0, 500_001, 500_002, 500_100, 500_101, 500_102]),
 );
 
 test(

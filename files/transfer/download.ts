@@ -5,11 +5,7 @@ import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, isTransient, type Requester } from "@degu/degu/client";
 import { lstatOrNull } from "../disk/names.ts";
 import { basename } from "../disk/paths.ts";
-import {
-  isDiskFullError,
-  reserveSpace,
-  type SpaceReservation,
-} from "../disk/space.ts";
+import { findShortage, isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, makeHash } from "../wire/digest.ts";
 import { isUnchanged, READ_FLAGS, statOpenFile } from "../disk/file_pieces.ts";
@@ -201,8 +197,6 @@ export async function downloadFile(fileToDownload: FileToDownload): Promise<Tran
     // The connection, or the caller's signal, may have an error with the same code.
     const isDiskError = error instanceof Error && error.message.includes(basename(file));
     throw isDiskError ? toBadNameOrInUseError(error, file) : error;
-  } finally {
-    fileDownload?.[Symbol.dispose]();
   }
 }
 
@@ -219,9 +213,8 @@ interface DownloadTask extends FileToDownload {
   readonly initialInfo: Deno.FileInfo | null;
 }
 
-class FileDownload implements Disposable {
+class FileDownload {
   readonly #task: DownloadTask;
-  #reservation: SpaceReservation | null = null;
   length: number | null = null;
 
   constructor(task: DownloadTask) {
@@ -248,7 +241,7 @@ class FileDownload implements Disposable {
     if (requiredPrefix !== null && !isPrefixReused) await this.#checkPrefix(requiredPrefix);
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
-    if (resumedPart === null && plan.size !== undefined) this.#reserveSpace(plan.size, 0);
+    if (resumedPart === null && plan.size !== undefined) this.#checkSpace(plan.size, 0);
     const completePart = resumedPart ?? await this.#receiveWhole(await requestContent(client, uri));
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = settings.modified ?? completePart.version.modified;
@@ -335,23 +328,13 @@ class FileDownload implements Disposable {
       await this.#hashLocalPrefix({ path: file, length: total }) === sha256;
   }
 
-  /** Reserves space for the bytes from `start` on, the end of the part or 0. */
-  #reserveSpace(total: number, start: number): void {
+  /** Checks the space for the bytes from `start` on, the end of the part or 0. */
+  #checkSpace(total: number, start: number): void {
     this.length = total;
-    const { partFile } = this.#task;
-    this[Symbol.dispose]();
-    this.#reservation = reserveSpace(
-      partFile.directory,
-      total - start,
-      partFile.findLeftoverSize() - start,
-      (shortage) => {
-        throw localDiskFullError(this.#task.file, shortage, partFile);
-      },
-    );
-  }
-
-  [Symbol.dispose](): void {
-    this.#reservation?.[Symbol.dispose]();
+    const { file, partFile } = this.#task;
+    const freedBytes = partFile.findLeftoverSize() - start;
+    const shortage = findShortage(partFile.directory, total - start, freedBytes);
+    if (shortage !== null) throw localDiskFullError(file, shortage, partFile);
   }
 
   async #resumePart(headResponse: Response): Promise<PartHash | null> {
@@ -388,7 +371,7 @@ class FileDownload implements Disposable {
     if (prefixResponse === null || typeof total !== "number" || total < length) return null;
     const prefixVersion = versionOf("HEAD", this.#task.uri, prefixResponse);
     const { etag, sha256 } = prefixVersion;
-    this.#reserveSpace(total, 0);
+    this.#checkSpace(total, 0);
     const partVersion = await this.#makePartVersion(etag, total);
     const hash = await this.#copyBasis(file, length, partVersion);
     // Windows can't replace an open file.
@@ -440,7 +423,6 @@ class FileDownload implements Disposable {
   ): Promise<Hash> {
     await this.#task.partFile.open(version);
     const { temporaryFile } = this.#task.partFile;
-    temporaryFile.reservation = this.#reservation;
     const hash = makeHash();
     const { signal } = this.#task.settings;
     const readError = () => new UnreadableBasisError();
@@ -507,14 +489,13 @@ class FileDownload implements Disposable {
     const { start, reused, total } = meter;
     try {
       // For a copied prefix, the space was checked before the copy.
-      if (reused === 0) this.#reserveSpace(total, start);
+      if (reused === 0) this.#checkSpace(total, start);
       await prepare();
     } catch (error) {
       body?.cancel(error).catch(() => {});
       throw error;
     }
     const temporaryFile = this.#task.partFile.temporaryFile;
-    temporaryFile.reservation = this.#reservation;
     try {
       const onWrite = (count: number) => meter.add(count);
       const bodyFile = {

@@ -17,7 +17,6 @@ import {
 } from "../disk/names.ts";
 import { basename, dirname, join, realPath } from "../disk/paths.ts";
 import {
-  availableBytesOf,
   describeFullDisk,
   describeShortage,
   isDiskFullError,
@@ -351,7 +350,7 @@ export function localDiskFullError(
   const problem = describeShortage(shortage, " on this device");
   return diskFullError(`${file}: ${problem}; free some and call again`, {
     needed: shortage.neededBytes,
-    free: availableBytesOf(shortage),
+    free: shortage.freeBytes,
   }, partFile);
 }
 

@@ -20,8 +20,6 @@ import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import { readFreeBytes } from "@degu/internal/files/disk/space.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { makeKeySession } from "@degu/testing/peer_sessions.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
@@ -210,45 +208,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
-  /** The bytes that a running upload still needs are not free for other uploads. */
-  async reservedSpace() {
-    const other = makeKeySession("2", "B");
-    const results = [];
-    for (const ending of ["complete", "cut off", "refused"] as const) {
-      await anew("size=2m");
-      const { app, log } = makeApp();
-      const headers = announced(MEBIBYTE, 0);
-      const { "repr-digest": otherDigest } = announced(1);
-      const begin = Promise.withResolvers<void>();
-      const finish = Promise.withResolvers<void>();
-      const running = put(
-        app,
-        "/a",
-        MEBIBYTE,
-        ending === "refused" ? { ...headers, "repr-digest": otherDigest! } : headers,
-        (sent) => {
-          if (sent < 0.5 * MEBIBYTE) return Promise.resolve();
-          begin.resolve();
-          return finish.promise;
-        },
-        makeKeySession("1", "A"),
-      ).then(({ status }) => status, () => "cut off");
-      await begin.promise;
-      const tooLarge = 1.25 * MEBIBYTE;
-      const asked = await head(app, "/b", announced(tooLarge), other);
-      const besides = await put(app, "/b", tooLarge, {}, undefined, other);
-      // Up to 512 KiB of the running upload are being written, and may count twice.
-      const fits = await put(app, "/c", 0.375 * MEBIBYTE, {}, undefined, other);
-      if (ending === "cut off") finish.reject(new Error("cut off"));
-      else finish.resolve();
-      const status = await running;
-      for (const name of ["a", "c"]) await Deno.remove(`${disk}/${name}`).catch(() => {});
-      const afterwards = await put(app, "/b", tooLarge, {}, undefined, other);
-      results.push({ asked, besides, fits, status, afterwards, log });
-    }
-    return results;
-  },
-
   /**
    * A disk that becomes full while a file is written: its part stays, and the next request resumes
    * it.
@@ -291,41 +250,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const { total } = await upload(serving.makeClient(), stream, "/a");
     const { code, at, needed } = error;
     return { code, at, needed, isCanceled, kept, total, left: onDisk(), log };
-  },
-
-  /** Parts of clients that would use more than half of the free space. */
-  async halfTaken() {
-    const { app } = makeApp();
-    const [mine, same, other] = [
-      makeKeySession("1", "A"),
-      makeKeySession("2", "A"),
-      makeKeySession("3", "B"),
-    ];
-    const known = new Set<string>();
-    const cut = async (uri: string, bytes: number, session: Session) => {
-      const headers = announced(bytes + 10, 0);
-      await put(app, uri, bytes + 10, headers, cutAfter(bytes), session).catch(() => {});
-      // The clock of the file system has a low resolution.
-      for (const { name } of Deno.readDirSync(`${disk}/.degu-files`)) {
-        const time = new Date(Date.now() - 1_000_000 + 1000 * known.size);
-        if (!known.has(name)) Deno.utimeSync(`${disk}/.degu-files/${name}`, time, time);
-        known.add(name);
-      }
-    };
-    const here = async (uri: string, bytes: number, session: Session) =>
-      Number((await head(app, uri, announced(bytes + 10), session)).offset);
-    const all = async () => ({
-      other: await here("/other", 131_072, other),
-      same: await here("/same", 327_680, same),
-      mine: await Promise.all([0, 1, 2].map((i) => here(`/${i}`, 327_680, mine))),
-      large: await here("/large", 917_504, mine),
-    });
-    await cut("/other", 131_072, other);
-    await cut("/same", 327_680, same);
-    for (const i of [0, 1, 2]) await cut(`/${i}`, 327_680, mine);
-    const small = await all();
-    await cut("/large", 917_504, mine);
-    return [small, await all()];
   },
 
   /** A file that doesn't fit is not downloaded, and its part stays unchanged. */

@@ -361,18 +361,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     };
   },
 
-  /** The parts of a client use at most half of the free space of their own disk. */
-  async quotas() {
-    await mountRam("small", "size=2m");
-    await using served = serveRoot();
-    for (const i of [0, 1, 2]) await served.begin(`/small/${i}`, 600_000 + i, 500_000 + i);
-    for (const i of [0, 1, 2]) await served.begin(`/${i}`, 600_000 + i, 500_100 + i);
-    const offsets: number[] = [];
-    for (const i of [0, 1, 2]) offsets.push(await served.offsetOf(`/small/${i}`, 600_000 + i));
-    for (const i of [0, 1, 2]) offsets.push(await served.offsetOf(`/${i}`, 600_000 + i));
-    return offsets;
-  },
-
   /** Files of a tree are deleted on other disks; a mount point stays. */
   async deleted() {
     await mountRam("disk");
