@@ -132,7 +132,7 @@ export class TreeCopy {
           const action = event.at === "source" ? this.#direction : "delete";
           const problem = explainTransfer(event.error, action, peer);
           // Without --force, `get` and `put` may not replace the file, but `sync` may.
-          const mayUseSync = options.replace === "grown" && errorCodeOf(event.error) === "EXISTS";
+          const mayUseSync = options.replace === false && !options.move && errorCodeOf(event.error) === "EXISTS";
           this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
         }
       } else if (event.type === "retry") {

@@ -50,13 +50,11 @@ export interface TransferOptions {
   signal?: AbortSignal | undefined;
   /**
    * Whether to replace an existing file. With `false` the call rejects with a `TransferError`
-   * `"EXISTS"`, unless the existing file is identical. With `"grown"` the call also replaces a file
-   * with whose content the new file begins, such as a log that has grown, and sets the time and the
-   * permission bits of an identical file. For a download, the server needs `reuse: true`.
+   * `"EXISTS"`, unless the existing file is identical.
    *
    * @default {true}
    */
-  replace?: boolean | "grown" | undefined;
+  replace?: boolean | undefined;
   /**
    * The modification time that the file gets. The default is the time of the source, if the server
    * sends it. An identical file also gets the time, although its bytes are not transferred.
@@ -132,7 +130,7 @@ export interface TransferResult {
 
 export interface TransferSettings {
   readonly resume: boolean;
-  readonly replace: boolean | "grown";
+  readonly replace: boolean;
   readonly modes: boolean;
   /** True if the file is written even if the target has an identical file. */
   readonly isRewritten?: boolean;
@@ -159,7 +157,7 @@ const TRANSFER_CHECKS: OptionChecks<TransferOptions> = {
   resume: checkBoolean,
   onProgress: checkFunction,
   signal: checkSignal,
-  replace: checkReplace,
+  replace: checkBoolean,
   modified: checkDate,
   modes: checkBoolean,
 };
@@ -207,10 +205,6 @@ export function checkRequestOptions(
   options: Pick<RequestOptions, "signal"> = {},
 ): Pick<RequestOptions, "signal"> {
   return checkOptions(options, { signal: checkSignal });
-}
-
-export function checkReplace(label: string, replace: boolean | "grown"): void {
-  if (replace !== "grown") checkBoolean(label, replace);
 }
 
 export function checkUnlocked<T extends ReadableStream | WritableStream>(stream: T): T {

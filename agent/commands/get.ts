@@ -31,7 +31,7 @@ export async function runGet(
   },
 ): Promise<number> {
   checkSettled(settled, recursive);
-  const replace = force || "grown";
+  const replace = force;
   const area = inbox ? "inbox" : "either";
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);

@@ -97,9 +97,7 @@ export async function runPut(
         const { output, signal } = context;
         return await makeStreamUploadJob(output, files, source, names, force, signal);
       }
-      const options = move
-        ? { replace: force, settled, move } as const
-        : { replace: force || "grown", settled } as const;
+      const options = { replace: force, settled, move };
       if (isDirectory) {
         const existingEntry = await files.find(names);
         if (existingEntry?.kind === "file") {
@@ -252,7 +250,7 @@ async function makeUploadJob(
       }
       const result = await upload(pool, path, files.makeUri(names), {
         ...options,
-        replace: force || "grown",
+        replace: force,
       });
       return { ...result, isUnchanged: existingEntry?.size === size && result.bytes === 0 };
     },

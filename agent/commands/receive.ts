@@ -119,7 +119,7 @@ export async function runReceive(
         throw new Failure(DOT_NAME_PROBLEM);
       }
       if (kind === "file") {
-        const options = { ...downloadOptions, replace: force || "grown" } as const;
+        const options = { ...downloadOptions, replace: force };
         return makeDownloadJob(files, { names, size }, target, options);
       }
       const root = await findDirectoryPath(target, name);

@@ -319,17 +319,17 @@ Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; 
 });
 
 for (const verb of ["get", "put"] as const) {
-  Deno.test(`${verb} keeps a different file without --force, and extends a file that has grown`, async () => {
+  Deno.test(`${verb} keeps a different file without --force`, async () => {
     await using files = await AgentFiles.start();
     const { local } = files;
     const isGet = verb === "get";
     const [sourceDir, targetDir] = isGet ? [files.share, local] : [local, files.inbox];
     const large = "0123456789".repeat(10_000);
-    const kept = { other: "old!", longer: "new, and more" };
-    const existing = {
-      ...{ ...kept, log: "ne", empty: "", touched: "new", directory: null },
+    const kept = {
+      ...{ other: "old!", longer: "new, and more", log: "ne", empty: "" },
       "large.log": large.slice(0, 70_000),
     };
+    const existing = { ...kept, touched: "new", directory: null };
     const source = {
       ...{ other: "new", longer: "new", log: "new", empty: "new", touched: "new" },
       ...{ missing: "new", "large.log": large, directory: "new" },
@@ -354,7 +354,7 @@ for (const verb of ["get", "put"] as const) {
       assertEquals(end.code, 1);
       const failed = parseObjects(end).filter((object) => object["error"] !== undefined);
       const nameOf = ({ from }: Record<string, unknown>) => String(from).split("/").at(-1)!;
-      assertEquals(failed.map(nameOf).toSorted(), ["directory", "longer", "other"]);
+      assertEquals(failed.map(nameOf).toSorted(), Object.keys({ ...kept, directory: null }).sort());
       for (const object of failed) {
         const { code, message } = object["error"] as { code: string; message: string };
         if (nameOf(object) === "directory") continue;
@@ -362,10 +362,8 @@ for (const verb of ["get", "put"] as const) {
         assertEquals([code, message], ["ALREADY_THERE", `${problem}${advice}`]);
       }
       const summary = end.stderr.match(/\d+ files? copied.*/)?.[0] ?? "";
-      assertMatch(summary, /^4 files copied(?: into \S+)?, .*; 1 up to date$/);
+      assertMatch(summary, /^1 file copied(?: into \S+)?, .*; 1 up to date$/);
       assertEquals(await readTree(`${targetDir}/d`), { ...source, ...kept, directory: null });
-      const { mtime } = await Deno.stat(`${targetDir}/d/touched`);
-      assertEquals(Number(mtime), 2_000_000_000);
       await Deno.remove(`${targetDir}/d/directory`);
       await files.runToSuccess(...args, "--force");
       assertEquals(await readTree(`${targetDir}/d`), source);

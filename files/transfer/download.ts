@@ -158,8 +158,6 @@ interface DownloadPlan {
   readonly parts?: PartIndex;
   /** The local prefix that the downloaded file may have, so that it isn't sent. */
   readonly basis: LocalPrefix | null;
-  /** The local prefix that the downloaded file must have. */
-  readonly requiredPrefix: LocalPrefix | null;
   /**
    * Renames the complete part to its target, syncs the name to the disk, and sets the permission
    * bits of the source if they are known. Resolves to the refused properties; `null` if the part
@@ -232,13 +230,10 @@ class FileDownload {
     const identicalResult = mayBeSame ? await this.#confirmIdentical(headResponse!) : null;
     if (identicalResult !== null) return identicalResult;
     const plan = treePlan ?? this.#planSingle(headResponse);
-    const { basis, requiredPrefix } = plan;
+    const { basis } = plan;
     const isBasisLonger = basis !== null &&
       !(hasLeftovers && partFile.findLeftoverSize() >= basis.length);
     const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
-    // A reused prefix was compared already.
-    const isPrefixReused = reusedPart !== null && basis?.path === requiredPrefix?.path;
-    if (requiredPrefix !== null && !isPrefixReused) await this.#checkPrefix(requiredPrefix);
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
     if (resumedPart === null && plan.size !== undefined) this.#checkSpace(plan.size, 0);
@@ -248,16 +243,11 @@ class FileDownload {
     if (modified !== null) await partFile.temporaryFile.setModified(modified);
     const sha256 = await this.#verify(completePart);
     const { temporaryFile } = partFile;
-    // The file of the server may have changed since the prefixes were compared.
-    const isPrefixCopied = isPrefixReused && completePart.meter.reused > 0;
-    if (requiredPrefix !== null && !isPrefixCopied) {
-      await this.#checkPartPrefix(requiredPrefix, completePart.meter.total);
-    }
     const unset = await plan.moveIntoPlace(temporaryFile, mode);
     if (unset === null) {
       // Another call may have downloaded the same file.
       const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
-      const mayReplace = replace === true || initialInfo !== null;
+      const mayReplace = replace || initialInfo !== null;
       if (!isIdentical) throw mayReplace ? targetChangedError(file) : alreadyExistsError(file);
       temporaryFile.isKept = false;
     }
@@ -268,22 +258,14 @@ class FileDownload {
     const { file, initialInfo, partFile, settings: { replace } } = this.#task;
     const moveIntoPlace = (_part: TemporaryFile, mode: number | null) =>
       renamePart(partFile, file, initialInfo, mode);
-    if (initialInfo === null) return { basis: null, requiredPrefix: null, moveIntoPlace };
+    if (initialInfo === null) return { basis: null, moveIntoPlace };
+    if (!replace) throw alreadyExistsError(file);
     const { isFile, size, mtime } = initialInfo;
-    const { status, headers } = headResponse ?? {};
-    const remoteLength = status === 200 ? headers?.["content-length"] : undefined;
-    const isShorter = typeof remoteLength === "number" && remoteLength <= size;
-    if (!replace || replace === "grown" && (!isFile || isShorter)) throw alreadyExistsError(file);
+    const { headers } = headResponse ?? {};
     const serverStamp = parseStamp(headers?.["file-stamp"]);
     const mayHaveGrown = parseRootPathHeader(headers?.reuse) !== null && serverStamp !== null &&
       isFile && isGrown({ size, modified: Number(mtime) }, serverStamp);
-    const wholeFile = { path: file, length: size };
-    return {
-      basis: mayHaveGrown ? wholeFile : null,
-      // An empty file is a prefix of every file.
-      requiredPrefix: replace === "grown" && size > 0 ? wholeFile : null,
-      moveIntoPlace,
-    };
+    return { basis: mayHaveGrown ? { path: file, length: size } : null, moveIntoPlace };
   }
 
   async #confirmIdentical({ status, headers }: Response): Promise<TransferResult | null> {
@@ -296,7 +278,7 @@ class FileDownload {
     if (status !== 200 || headers["content-length"] !== total) return null;
     const ignoreUnknownDigest = (error: unknown) => {
       // If hashing at the server times out, the whole file can still be downloaded.
-      const isTimeout = replace === true && isReuseTimeout(client, error);
+      const isTimeout = replace && isReuseTimeout(client, error);
       if (isTimeout || isTransferOrStatusError(error)) return null;
       throw error;
     };
@@ -310,10 +292,7 @@ class FileDownload {
     if (replace) {
       // Synchronous from this check on, so that no other code of this process changes the file.
       const currentInfo = lstatOrNull(file);
-      if (currentInfo === null || !isUnchanged(stats, currentInfo)) {
-        if (replace === true) return null;
-        throw targetChangedError(file);
-      }
+      if (currentInfo === null || !isUnchanged(stats, currentInfo)) return null;
       const mode = modes ? client.maskMode(version.mode) : null;
       const copiedMode = computeCopiedMode(mode, partFile.modeMask);
       unset = setMetadata(file, settings.modified ?? version.modified, copiedMode);
@@ -383,26 +362,6 @@ class FileDownload {
     const meter = new ProgressMeter(this.#task.settings, total, 0, length);
     const version = { ...prefixVersion, sha256: length === total ? sha256 : null };
     return await this.#downloadRemainder({ version, hash, meter });
-  }
-
-  async #checkPrefix(prefix: LocalPrefix): Promise<void> {
-    const { client, uri, file } = this.#task;
-    const [{ sha256 }, localDigest] = await waitForBoth(
-      client,
-      requestDigest(client, uri, prefix.length),
-      this.#hashLocalPrefix(prefix),
-    );
-    if (sha256 !== localDigest) throw alreadyExistsError(file);
-  }
-
-  async #checkPartPrefix(prefix: LocalPrefix, total: number): Promise<void> {
-    const { file, partFile, settings: { signal } } = this.#task;
-    if (total >= prefix.length) {
-      const partHash = await partFile.hashPrefix(prefix.length, signal);
-      if (partHash.digest("hex") === await this.#hashLocalPrefix(prefix)) return;
-    }
-    partFile.temporaryFile.isKept = false;
-    throw alreadyExistsError(file);
   }
 
   async #hashLocalPrefix({ path, length }: LocalPrefix): Promise<string> {

@@ -5,7 +5,6 @@ import { hasSendableMetadata } from "../wire/conditions.ts";
 import { hashPrefix, hashText, makeHash, SHA256_BYTES } from "../wire/digest.ts";
 import {
   FILE_PIECE_BYTES,
-  type FileStats,
   fileVersionOf,
   isOverwritten,
   isSettled,
@@ -312,11 +311,6 @@ export class SourceFile implements AsyncDisposable {
 
   hasChanged(): boolean {
     return !isUnchanged(this.#snapshot.info, this.#file.statSync());
-  }
-
-  /** Reports whether bytes that were read before may have been overwritten since. */
-  isOverwrittenSince(info: FileStats): boolean {
-    return isOverwritten(info, this.#snapshot.info, this.#path);
   }
 
   changedError(): TransferError {

@@ -12,7 +12,6 @@ import {
   type TransferSettings,
 } from "../options.ts";
 import { toUri } from "../wire/file_name.ts";
-import type { FileStats } from "../disk/file_pieces.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../wire/conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../wire/reuse.ts";
 import {
@@ -35,8 +34,6 @@ import { StreamUpload } from "./upload_stream.ts";
 import type { TransferError } from "../errors.ts";
 import {
   CACHE_ADVICE,
-  hasStatus,
-  isAddOnly,
   isTransferOrStatusError,
   remoteChangedError,
   remoteDiskFullError,
@@ -160,7 +157,6 @@ export class FileUpload {
   readonly #headers: HeadersToSend;
   /** The condition that the server's file is unchanged since the first request of this call. */
   #condition: HeadersToSend | null = null;
-  #comparedInfo: FileStats | null = null;
 
   constructor(
     client: TransferClient,
@@ -182,7 +178,7 @@ export class FileUpload {
     else if (replaceableStamp !== undefined) {
       this.#condition = { "if-file-stamp": replaceableStamp };
     }
-    const isWholeFile = replace !== "grown" && basis?.length === this.#source.size;
+    const isWholeFile = basis?.length === this.#source.size;
     const copyResult = isWholeFile ? await this.#requestCopy(basis) : null;
     if (copyResult !== null) return copyResult;
     const start = await this.#determineStart(isWholeFile ? null : basis);
@@ -199,11 +195,10 @@ export class FileUpload {
    * from the server.
    */
   async #determineStart(knownBasis: Basis | null | undefined): Promise<UploadStart> {
-    const { resume, isRewritten = false, replace, signal } = this.#settings;
-    const mayBeIdentical = resume || replace === "grown";
-    if (!mayBeIdentical && this.#condition !== null) return { kind: "part", offset: 0 };
+    const { resume, isRewritten = false, signal } = this.#settings;
+    if (!resume && this.#condition !== null) return { kind: "part", offset: 0 };
 
-    const digestHeaders = isRewritten || !mayBeIdentical ? {} : { "want-repr-digest": WANT_SHA256 };
+    const digestHeaders = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
     const { version } = this.#source;
     const uploadStatus = await this.#requestStatus({ ...this.#uploadHeaders, ...digestHeaders });
     if (uploadStatus.sha256 !== null && !isRewritten) {
@@ -212,16 +207,12 @@ export class FileUpload {
         return { kind: "identical", sha256, mode: uploadStatus.mode };
       }
     }
-    if (replace === "grown") await this.#checkGrown(uploadStatus);
 
     const offset = this.#isResumable ? uploadStatus.offset : 0;
     const basis = knownBasis === undefined ? uploadStatus.basis : knownBasis;
     const isBasisLonger = basis !== null && basis.length > offset &&
       basis.length < this.#source.size;
-    const isCompared = replace === "grown" && basis?.uri === this.#uri;
-    if (isBasisLonger && (isCompared || await this.#hasSamePrefix(basis))) {
-      return { kind: "basis", basis };
-    }
+    if (isBasisLonger && await this.#hasSamePrefix(basis)) return { kind: "basis", basis };
     await this.#source.takeSnapshot(offset);
     // The part has bytes of `version`, so the file must not have changed since the request.
     if (offset > 0 && this.#source.version !== version) throw this.#source.changedError();
@@ -260,9 +251,6 @@ export class FileUpload {
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
     await this.#source.takeSnapshot();
-    if (this.#comparedInfo !== null && this.#source.isOverwrittenSince(this.#comparedInfo)) {
-      throw this.#source.changedError();
-    }
     const basis = start.kind === "basis" ? start.basis : null;
     let meter = start.kind === "part"
       ? this.#makeMeter(start.offset)
@@ -304,36 +292,6 @@ export class FileUpload {
   get #uploadHeaders(): HeadersToSend {
     const { version, size } = this.#source;
     return { "upload-version": version, "upload-length": `${size}` };
-  }
-
-  async #checkGrown({ size, sha256 }: UploadStatus): Promise<void> {
-    // An empty file is a prefix of every file.
-    if (size === null || size === 0) return;
-    // A server that has a part doesn't send the digest of a file of the same length.
-    const isDigestUnknown = size === this.#source.size && sha256 === null;
-    if (size < this.#source.size || isDigestUnknown) {
-      const hash = await this.#source.hashPrefix(size, this.#settings.signal);
-      this.#comparedInfo = this.#source.snapshot.info;
-      if (await this.#requestTargetDigest(size) === hash) return;
-    }
-    // Let the server refuse the file, so that it logs the reason. If the server's file was removed,
-    // the server refuses the digest of zeros, which no content has.
-    this.#condition = { "if-none-match": "*" };
-    const headers = { "repr-digest": formatReprDigest("0".repeat(64)) };
-    const response = await this.#put(headers, null);
-    await response.discard();
-    throw response.status === 400 || isAddOnly(response.headers)
-      ? remoteChangedError(this.#uri, response)
-      : this.#refusalError("PUT", response);
-  }
-
-  async #requestTargetDigest(length: number): Promise<string | null> {
-    try {
-      return (await requestDigest(this.#client, this.#uri, length)).sha256;
-    } catch (error) {
-      // The file was removed since the first request.
-      throw hasStatus(error, 404) ? remoteChangedError(this.#uri, { status: 404 }) : error;
-    }
   }
 
   async #hasSamePrefix({ uri, length }: Basis): Promise<boolean> {

@@ -56,7 +56,7 @@ export class StreamUpload {
 
   /** Requests whether the server accepts a stream, before the stream is read. */
   async #announce(): Promise<HeadersToSend> {
-    const mayReplace = this.#settings.replace === true;
+    const mayReplace = this.#settings.replace;
     const condition: HeadersToSend | null = mayReplace ? null : { "if-none-match": "*" };
     const headers = { "upload-complete": "?1", ...condition };
     const response = await this.#client.request("HEAD", this.#uri, headers);
@@ -98,7 +98,7 @@ export class StreamUpload {
     }
     // Another upload of the same content may have ended first.
     if (status === 412 && await this.#isStored(chunks)) return [];
-    if (status === 412 && replace === true) throw remoteChangedError(this.#uri, response);
+    if (status === 412 && replace) throw remoteChangedError(this.#uri, response);
     throw responseError("PUT", this.#uri, response, "put");
   }
 

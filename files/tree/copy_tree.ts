@@ -291,7 +291,7 @@ class TreeCopy {
     }
     await this.#copier.compareContents(plan.compareTasks, (task, isSame, sha256) => {
       if (isSame) plan.addUnchanged({ ...task, sha256 });
-      else if (replace === true) plan.copies.push(task);
+      else if (replace) plan.copies.push(task);
       else plan.addFailure(task.node, differsAtTargetError(task.node, target));
     });
     const server = sourceTree.server ?? targetTree?.server ?? null;

@@ -56,7 +56,7 @@ export class FileCopier {
         const { replace, signal } = this.#attempt.settings;
         signal.throwIfAborted();
         // If hashing at the server times out, the file can still be copied.
-        if (!(replace === true && isReuseTimeout(client, error))) {
+        if (!(replace && isReuseTimeout(client, error))) {
           if (!isServerError(error)) throw error;
           await this.#attempt.rethrowIfFatal(error, client);
         }

@@ -530,15 +530,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const { node } = task;
     const path = await this.#prepareSingle(task);
     const toLocalPrefix = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
-    const { condition, target } = task;
-    const hasPrefix = condition === "prefix" && target !== null && target.size > 0;
     const treePlan = {
       size: node.size,
       parts: this.#parts,
       moveIntoPlace: (part: TemporaryFile, mode: number | null) =>
         this.#moveIntoPlace(task, part, mode),
       basis: basis && toLocalPrefix(basis),
-      requiredPrefix: hasPrefix ? toLocalPrefix(target) : null,
     };
     return await source.open(node, ({ client, uri }) => {
       return downloadFile({ client, uri, file: path, settings, treePlan });
@@ -579,8 +576,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const { replace, signal } = this.#settings;
     signal.throwIfAborted();
     try {
-      const isNew = replace === false || replace === "grown" && condition === "new";
-      const namingOptions = { condition: checkTarget, isNew };
+      const namingOptions = { condition: checkTarget, isNew: !replace };
       const { changedDirectories, unset } = await retryReplace(() =>
         this.#root.moveIntoPlace(names, file, namingOptions)
       );

@@ -264,7 +264,7 @@ export class NameConflicts {
       const { node } = task;
       const isRespelled = this.#isRespelled(task);
       const mayPredateCall = !move && (this.isUnlisted || isRespelled);
-      const mayReplace = replace === true && task.condition === "new" && mayPredateCall;
+      const mayReplace = replace && task.condition === "new" && mayPredateCall;
       if (isSame && !move) {
         target.discardPart(task);
         if (isRespelled) return this.#reportUnchanged(node);
@@ -277,7 +277,7 @@ export class NameConflicts {
       } else if (mayReplace) {
         changedTasks.push({ ...task, condition: task.target === null ? "any" : "listed" });
       } else {
-        const wasChangedByOthers = replace === true && !(move && isRespelled);
+        const wasChangedByOthers = replace && !(move && isRespelled);
         const makeError = wasChangedByOthers ? changedDuringCallError : differsAtTargetError;
         report.reportFailed(node, makeError(node, target));
       }

@@ -12,7 +12,6 @@ import {
 } from "@degu/degu/internal";
 import type { RetryEvent } from "@degu/degu/client";
 import {
-  checkReplace,
   DOWNLOAD_RULE_CHECKS,
   type DownloadRules,
   type TransferResult,
@@ -34,13 +33,11 @@ export interface DownloadTreeOptions {
   compare?: "time" | "digest" | undefined;
   /**
    * Whether to replace files of the target that differ. With `false`, a file with different content
-   * fails, and the other files are copied. With `"grown"`, a file is also replaced if the new file
-   * begins with its content, such as a log that has grown, and an identical file gets the time and
-   * the permission bits of the source. `"grown"` can't be combined with `move`.
+   * fails, and the other files are copied.
    *
    * @default {true}
    */
-  replace?: boolean | "grown" | undefined;
+  replace?: boolean | undefined;
   /**
    * Whether files get the permission bits of the source, limited by the umask of the receiving
    * program. The owner can always read and write the files. If a file of the target differs only in
@@ -276,7 +273,7 @@ const MAX_CONNECTIONS = 64;
 const MAX_SETTLED_SECONDS = 900;
 const SHARED_CHECKS: OptionChecks<Omit<UploadTreeOptions, "move">> = {
   compare: makeChoiceCheck("time", "digest"),
-  replace: checkReplace,
+  replace: checkBoolean,
   modes: checkBoolean,
   delete: checkBoolean,
   deleteAll: checkBoolean,
@@ -318,9 +315,6 @@ export function checkTreeOptions(
   if (checkedOptions.move && (checkedOptions.delete || givenOptions.compare !== undefined)) {
     const name = checkedOptions.delete ? "delete" : "compare";
     throw notAllowedError(name, `with move: true it can't be set`);
-  }
-  if (checkedOptions.move && checkedOptions.replace === "grown") {
-    throw notAllowedError("replace", 'with move: true it can\'t be "grown"');
   }
   if (checkedOptions.deleteAll && !checkedOptions.delete) {
     throw notAllowedError("deleteAll", "needs delete: true");

@@ -27,8 +27,6 @@ type CopyCondition =
   | "new"
   /** Only the file that the target lists, if it is unchanged. */
   | "listed"
-  /** As `"listed"`, if the content of the file is a prefix of the source's file. */
-  | "prefix"
   /** Only a file with the same content. */
   | "same"
   /** Any file, because the target can't be listed, or its file can't be read. */
@@ -161,7 +159,7 @@ export class Plan {
   }
 
   addUnchanged(task: CopyTask, unchangedNodes: TreeNode[] = this.unchangedNodes): void {
-    const changesMetadata = this.#rules.replace !== false &&
+    const changesMetadata = this.#rules.replace &&
       (hasOtherMode(task, this.#rules) || needsTime(task, this.#rules));
     if (changesMetadata) this.metadataChanges.push(task);
     else unchangedNodes.push(task.node);
@@ -237,9 +235,7 @@ export class Plan {
       this.addUnchanged(task, unchangedFiles);
     } else if (isSameSize) {
       this.compareTasks.push(task);
-    } else if (replace === "grown" && target.kind === "file" && target.size < node.size) {
-      this.copies.push({ ...task, condition: "prefix" });
-    } else if (replace === true) {
+    } else if (replace) {
       this.copies.push(task);
     } else {
       this.addFailure(node, differsAtTargetError(node, this.#rules));
@@ -388,6 +384,6 @@ export class Plan {
   #isDeletableObstacle({ source, target }: NodePair): boolean {
     if (source === null || target === null || target.kind === "other") return false;
     return source.kind !== target.kind && !this.#isSkipped(source) && this.#rules.delete &&
-      this.#rules.replace === true && this.#passesFilter(target);
+      this.#rules.replace && this.#passesFilter(target);
   }
 }

@@ -153,7 +153,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 
   get refusesReplacement(): boolean {
-    return this.#settings.replace !== false && this.#isServerAddOnly;
+    return this.#settings.replace && this.#isServerAddOnly;
   }
 
   get #isServerAddOnly(): boolean {
@@ -397,7 +397,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     // The list of the target shows the file to reuse. Without a list, the upload requests it.
     const basisOption = move ? {} : { basis: basis && this.#makeBasis(basis) };
     // The server checks the other conditions, so the upload may replace the file.
-    const mayReplace = condition === "any" || condition === "prefix" ? replace : true;
+    const mayReplace = condition === "any" ? replace : true;
     const uploadSettings = {
       ...settings,
       replace: mayReplace,
