@@ -78,13 +78,13 @@ const ROWS: readonly Row[] = [
     name: "two files of one size and time whose names changed places",
     source: { "new/a": B, "new/b": A },
     target: { "old/a": A, "old/b": B },
-    sent: 0,
+    sent: 2 * SIZE,
   },
   {
-    name: "two of three wrongly guessed files; the third is copied",
+    name: "three wrongly guessed files",
     source: { "new/a": B, "new/b": A, "new/c": [A, NEW] },
     target: { "old/a": A, "old/b": B, "old/c": [B, NEW] },
-    sent: SIZE,
+    sent: 3 * SIZE,
   },
   {
     name: "one of two copies; the other is copied before",

@@ -74,8 +74,10 @@ export class FileCopier {
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const conflicts: NameConflict[] = [];
     // Copy files that reuse another file of the target first, before that file is replaced.
-    const hasOtherBasis = ({ node, target }: CopyTask) =>
-      this.basisFiles.get(node)?.files.some((file) => file !== target) ?? false;
+    const hasOtherBasis = ({ node, target }: CopyTask) => {
+      const basis = this.basisFiles.get(node);
+      return basis !== undefined && basis !== target;
+    };
     const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
     for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
       await this.#attempt.run(this.#makeQueues(orderedTasks), async (worker, batch) => {
@@ -220,7 +222,7 @@ export class FileCopier {
     const { report, settings: { replace, modes, signal } } = this.#attempt;
     const { client, source, target } = worker;
     const { condition, node } = task;
-    const candidates = this.basisFiles.get(node);
+    const basis = this.basisFiles.get(node) ?? null;
     let resumedFrom = 0;
     let reused = 0;
     let maxResumedFrom = 0;
@@ -240,8 +242,7 @@ export class FileCopier {
     };
     while (true) {
       try {
-        const basis = await candidates?.choose(node, worker) ?? null;
-        return await target.writeFile(task, source, settings, basis?.file ?? null);
+        return await target.writeFile(task, source, settings, basis);
       } catch (error) {
         signal.throwIfAborted();
         if (!isConnectionLoss(error) || !client.isUsable) {
