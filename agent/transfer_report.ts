@@ -116,6 +116,10 @@ export class TransferReport implements Disposable {
     if (names !== null && this.#output.json) this.#printResult("", { ...names, unchanged: true });
   }
 
+  uncountUnchanged(count: number): void {
+    this.#counts.unchanged -= count;
+  }
+
   noteUnset(property: UnsetProperty, name: string, count = 1): void {
     const { name: firstName, count: otherCount } = this.#unset.get(property) ?? { name, count: 0 };
     this.#unset.set(property, { name: firstName, count: otherCount + count });

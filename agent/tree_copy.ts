@@ -99,6 +99,7 @@ export class TreeCopy {
     const { names, root, options, onPlan } = this.#job;
     const { progress } = this.#report;
     const initialProgress = { files: progress.files, bytes: progress.bytes };
+    let unchangedCount = 0;
     let maxBytes = 0;
     const file = (entry: TreeEntry) => {
       const isIncluded = this.#job.isIncluded?.(entry) ?? true;
@@ -132,12 +133,17 @@ export class TreeCopy {
           const action = event.at === "source" ? this.#direction : "delete";
           const problem = explainTransfer(event.error, action, peer);
           // Without --force, `get` and `put` may not replace the file, but `sync` may.
-          const mayUseSync = options.replace === false && !options.move && errorCodeOf(event.error) === "EXISTS";
+          const mayUseSync = options.replace === false && !options.move &&
+            errorCodeOf(event.error) === "EXISTS";
           this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
         }
       } else if (event.type === "retry") {
         this.#files.connections.onRetry(event);
+        // The next attempt reports the unchanged files again.
+        this.#report.uncountUnchanged(unchangedCount);
+        unchangedCount = 0;
       } else {
+        if (event.type === "unchanged") unchangedCount++;
         this.#reportEvent(event);
       }
       // A tree that is up to date may have a hundred thousand `unchanged` events.

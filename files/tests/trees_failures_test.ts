@@ -60,11 +60,8 @@ Deno.test("upload: with replace: false a file whose connection broke after its a
     throw new Error("the connection is cut here");
   });
   target = trees.target;
-  const { events, outcomes, errors: { b } } = await trees.copy({ replace: false });
+  const { outcomes, errors: { b } } = await trees.copy({ replace: false });
   assertEquals([outcomes, requests], [{ a: "copied", b: "failed" }, 2]);
-  const copied = events.flatMap((event) => event.type === "copied" ? event : []);
-  const sizes = copied.map(({ bytes, total, resumedFrom }) => [bytes, total, resumedFrom]);
-  assertEquals(sizes, [[1, 1, 0]], "this call has moved it");
   assert(b instanceof TransferError && b.code === "EXISTS", String(b));
   assertEquals(await readTree(trees.target), { a: "a", b: "theirs" });
 });

@@ -273,7 +273,6 @@ class TreeCopy {
       async () => listedSource = await this.#readList(() => source.list()),
       () => this.#readList(() => target.list(isNeeded)),
     ]) as [ListedTree, ListedTree | null];
-    report.noteList(targetTree?.root ?? null);
     // If the server only adds files, plan as with `replace: false`.
     const { refusesReplacement } = target;
     const replace = refusesReplacement ? false : settings.replace;

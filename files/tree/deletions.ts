@@ -94,7 +94,6 @@ export class TreeDeletions {
   async #deleteNode({ client, target }: TreeWorker, node: TreeNode): Promise<void> {
     if (this.#plan.keptDirectories.has(node)) return;
     const { report } = this.#attempt;
-    report.noteDeletion(node);
     try {
       await target.remove(node);
     } catch (error) {

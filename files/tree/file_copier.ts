@@ -149,7 +149,6 @@ export class FileCopier {
           remainingTasks.clear();
           break;
         }
-        for (const { node } of remainingTasks.keys()) report.noteStart(node, 0, 0);
         // The second bundle has only the files that were not copied before the error.
         if (attempt === 2 || !client.canReconnect || !isConnectionLoss(error)) throw error;
       }
@@ -160,9 +159,8 @@ export class FileCopier {
   }
 
   /** With `move`, the file is reported after its removal from the source. */
-  noteCopied(node: TreeNode, lastResult: TransferResult, meter?: FileMeter): void {
+  noteCopied(node: TreeNode, result: TransferResult, meter?: FileMeter): void {
     const { report, settings: { move, dryRun } } = this.#attempt;
-    const result = report.combineResult(node, lastResult);
     (meter ?? report.makeMeter(node))(node.size - result.reused, result.reused);
     if (move && !dryRun) return void this.#copiedResults.set(node, result);
     report.reportCopied(node, result);
@@ -237,7 +235,10 @@ export class FileCopier {
         ({ resumedFrom } = progress);
         meter(progress.done - reused, reused);
       },
-      onBegin: (offset, reusedBytes) => reused = report.noteStart(node, offset, reusedBytes),
+      onBegin(offset, reusedBytes) {
+        reused = reusedBytes;
+        report.noteStart(node, offset);
+      },
       signal,
     };
     while (true) {
@@ -250,8 +251,6 @@ export class FileCopier {
         }
         if (isConflict(error) && condition !== "same") {
           meter(0);
-          // The first attempt was refused before it sent a byte.
-          if (stalledAttemptCount === 0 && maxResumedFrom === 0) report.forgetStart(node);
           return "conflict";
         }
         // The next attempt counts the bytes of this attempt, as its `resumedFrom`.

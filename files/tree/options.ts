@@ -11,11 +11,7 @@ import {
   wrongTypeError,
 } from "@degu/degu/internal";
 import type { RetryEvent } from "@degu/degu/client";
-import {
-  DOWNLOAD_RULE_CHECKS,
-  type DownloadRules,
-  type TransferResult,
-} from "../options.ts";
+import { DOWNLOAD_RULE_CHECKS, type DownloadRules, type TransferResult } from "../options.ts";
 import { checkDays } from "../kept_versions.ts";
 import { checkFilter, type EntryFilter, makeEntryFilter, type TreeFilter } from "./filter.ts";
 
@@ -120,9 +116,9 @@ export interface DownloadTreeOptions {
    * listed: 0 or more, or `Infinity`. Each attempt lists source and target again, after the waits
    * of `retry`. If the transfer of a file was interrupted, another attempt follows after all other
    * files were copied. Each complete file resets the count, and so do 64 KiB of a file that a later
-   * attempt resumes. The result and the events describe the whole call: each file is reported once,
-   * `"plan"` comes once, `maxDelete` applies to all attempts together, and pending, skipped and
-   * failed entries are reported at the end.
+   * attempt resumes. `"plan"` comes once, `maxDelete` applies to all attempts together, and pending,
+   * skipped and failed entries are reported at the end. Unchanged files are reported by each
+   * attempt, and the result has the number of the last one.
    *
    * @default {0}
    */

@@ -16,22 +16,6 @@ const MIN_PROGRESS_BYTES = 65536;
 
 const DEFERRED_EVENTS: ReadonlySet<TreeEvent["type"]> = new Set(["pending", "skipped", "failed"]);
 
-interface StartedCopy {
-  /** The number of bytes at the target before the call. */
-  readonly resumedFrom: number;
-  readonly reused: number;
-  /** The maximum, over all attempts, of the number of bytes at the target before the attempt. */
-  readonly maxResumedFrom: number;
-}
-
-function filesOf(node: TreeNode): readonly TreeNode[] {
-  return node.children?.filter(({ kind }) => kind === "file") ?? [node];
-}
-
-function hasPath(paths: ReadonlySet<string>, path: readonly string[]): boolean {
-  return paths.size > 0 && paths.has(path.join("/"));
-}
-
 export class TreeReport {
   #settings: TreeSettings;
   readonly #callSignal: AbortSignal | undefined;
@@ -66,20 +50,10 @@ export class TreeReport {
   #completedBytes = 0;
   readonly #progressThrottle = new Throttle();
   readonly #dataThrottle = new Throttle(1000);
-  /**
-   * The files of this attempt that were reported as copied or unchanged; a directory stands for all
-   * its files. Empty without retries.
-   */
-  readonly #reportedNodes = new Set<TreeNode>();
-  #plannedNodes: readonly TreeNode[] = [];
-  /** The paths of the files that earlier attempts have reported as copied or unchanged. */
-  readonly #reportedPaths = new Set<string>();
-  /** The paths of the files that earlier attempts have planned to copy. */
-  readonly #plannedPaths = new Set<string>();
-  readonly #startedCopies = new Map<string, StartedCopy>();
-  /** The number of bytes that one attempt of this call has sent and a later attempt has resumed. */
-  #resumedBytes = 0;
-  readonly #pendingDeletions = new Set<TreeNode>();
+  /** The copied files, which a later attempt finds unchanged, by path. Empty without retries. */
+  readonly #copiedPaths = new Set<string>();
+  /** The number of bytes from which each file was resumed, by path. */
+  readonly #resumedFrom = new Map<string, number>();
   /** The {@linkcode DEFERRED_EVENTS} of this attempt, which are reported after the last attempt. */
   #deferredEvents: TreeEvent[] = [];
 
@@ -94,14 +68,8 @@ export class TreeReport {
   ): void {
     this.#settings = settings;
     this.#onProgress = onProgress;
-    // Only a second attempt needs paths, because each attempt makes new nodes.
-    for (const { path } of this.#plannedNodes) this.#plannedPaths.add(path.join("/"));
-    for (const node of this.#reportedNodes) {
-      for (const { path } of filesOf(node)) this.#reportedPaths.add(path.join("/"));
-    }
-    this.#plannedNodes = [];
-    this.#reportedNodes.clear();
     this.#deferredEvents = [];
+    this.counts.unchanged = 0;
     this.failureCount = 0;
     this.firstInterruption = null;
     this.#bytesAtTarget = this.#completedBytes;
@@ -170,7 +138,7 @@ export class TreeReport {
     }
   }
 
-  #countUnset({ path }: TreeNode, unset: readonly UnsetProperty[]): void {
+  #countUnset({ path }: Pick<TreeNode, "path">, unset: readonly UnsetProperty[]): void {
     for (const property of unset) {
       const counts = this.#unset[property];
       counts.files++;
@@ -194,7 +162,6 @@ export class TreeReport {
     this.#basisFiles = basisFiles;
     const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#expectedReuseOf(node), 0);
     this.#totalBytes = Math.max(this.#totalBytes, this.#completedBytes + bytes);
-    this.#plannedNodes = nodes;
     if (this.#isPlanned) return;
     this.#isPlanned = true;
     this.reportEvent({ type: "plan", files: nodes.length, bytes });
@@ -204,112 +171,50 @@ export class TreeReport {
     return this.#basisFiles.get(node)?.size ?? 0;
   }
 
-  /** @returns The number of bytes that this call has reused. */
-  noteStart({ path }: TreeNode, resumedFrom: number, reused: number): number {
+  noteStart({ path }: TreeNode, resumedFrom: number): void {
     const key = path.join("/");
-    const earlierStart = this.#startedCopies.get(key);
-    const maxResumedFrom = Math.max(earlierStart?.maxResumedFrom ?? 0, resumedFrom);
-    this.#resumedBytes += maxResumedFrom - (earlierStart?.maxResumedFrom ?? 0);
-    this.#onProgress({ done: Math.floor(this.#resumedBytes / MIN_PROGRESS_BYTES) });
-    const isResumed = earlierStart !== undefined && earlierStart.resumedFrom < resumedFrom;
-    const startedCopy = isResumed
-      ? { ...earlierStart, maxResumedFrom }
-      : { resumedFrom, reused, maxResumedFrom };
-    this.#startedCopies.set(key, startedCopy);
-    return startedCopy.reused;
-  }
-
-  forgetStart({ path }: TreeNode): void {
-    this.#startedCopies.delete(path.join("/"));
-  }
-
-  combineResult({ path }: TreeNode, lastResult: TransferResult): TransferResult {
-    if (this.#startedCopies.size === 0) return lastResult;
-    const key = path.join("/");
-    const startedCopy = this.#startedCopies.get(key);
-    this.#startedCopies.delete(key);
-    if (startedCopy === undefined || startedCopy.resumedFrom >= lastResult.resumedFrom) {
-      return lastResult;
-    }
-    const { resumedFrom, reused } = startedCopy;
-    return { ...lastResult, resumedFrom, reused, bytes: lastResult.total - resumedFrom - reused };
+    const earlierStart = this.#resumedFrom.get(key) ?? resumedFrom;
+    if (resumedFrom - earlierStart >= MIN_PROGRESS_BYTES) this.#onProgress();
+    else if (this.#resumedFrom.has(key)) return;
+    this.#resumedFrom.set(key, resumedFrom);
   }
 
   reportCopied(node: TreeNode, { unset, ...result }: TransferResult): void {
     this.counts.bytes += result.bytes;
     this.counts.reused += result.reused;
     this.#completedBytes += node.size - result.reused;
-    // With `move`, a file of the same name is a new file, because the first file was removed.
-    const wasReported = !this.#markReported(node) && !this.#settings.move;
+    const key = node.path.join("/");
     // A second copy of the same file is no progress: a file may change before each attempt.
-    if (wasReported) return;
-    this.#onProgress();
+    if (!this.#copiedPaths.has(key)) this.#onProgress();
+    if (this.#settings.retries > 0) this.#copiedPaths.add(key);
     this.#countUnset(node, unset);
     this.reportEvent({ type: "copied", path: node.path, ...result });
   }
 
-  reportUnchanged(node: TreeNode, unset: readonly UnsetProperty[] = []): void {
-    const { path, size } = node;
-    if (hasPath(this.#plannedPaths, path) && !hasPath(this.#reportedPaths, path)) {
-      // An earlier attempt has copied the file, but its response was lost.
-      const lastResult = {
-        bytes: 0,
-        total: size,
-        resumedFrom: size,
-        reused: 0,
-        sha256: null,
-        unset,
-      };
-      const result = this.combineResult(node, lastResult);
-      this.makeMeter(node)(size - result.reused, result.reused);
-      return this.reportCopied(node, result);
-    }
-    if (!this.#markReported(node)) return;
-    this.#countUnset(node, unset);
+  reportUnchanged({ path }: TreeNode, unset: readonly UnsetProperty[] = []): void {
+    if (this.#copiedPaths.size > 0 && this.#copiedPaths.has(path.join("/"))) return;
+    this.#countUnset({ path }, unset);
     this.reportEvent({ type: "unchanged", path });
   }
 
   /** Reports all files of a directory, and keeps none of their nodes. */
   reportUnchangedFiles(directory: TreeNode): void {
-    for (const file of filesOf(directory)) {
-      this.reportUnchanged(file);
-      this.#reportedNodes.delete(file);
+    for (const file of directory.children!) {
+      if (file.kind === "file") this.reportUnchanged(file);
     }
-    if (this.#settings.retries > 0) this.#reportedNodes.add(directory);
     directory.entries!.forgetFiles();
-  }
-
-  #markReported(node: TreeNode): boolean {
-    if (this.#settings.retries === 0) return true;
-    if (this.#reportedNodes.has(node) || hasPath(this.#reportedPaths, node.path)) return false;
-    this.#reportedNodes.add(node);
-    return true;
   }
 
   reportFailed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
     // Don't report failures after an abort.
     this.#settings.signal.throwIfAborted();
-    this.#pendingDeletions.delete(node);
     this.failureCount++;
     // A missing permission of the program concerns all files.
     if (error instanceof Deno.errors.NotCapable) throw error;
     this.reportEvent({ type: "failed", path: node.path, error, at });
   }
 
-  noteDeletion(node: TreeNode): void {
-    this.#pendingDeletions.add(node);
-  }
-
-  /** Reports deletions whose responses were lost, if a new list of the target lacks the entries. */
-  noteList(target: TreeNode | null): void {
-    for (const node of this.#pendingDeletions) {
-      if ((target?.find(node.path) ?? null) === null) this.reportDeleted(node);
-    }
-    this.#pendingDeletions.clear();
-  }
-
   reportDeleted(node: TreeNode): void {
-    this.#pendingDeletions.delete(node);
     const kind = node.kind === "directory" ? "directory" : "file";
     this.reportEvent({ type: "deleted", path: node.path, kind });
     this.#onProgress();
