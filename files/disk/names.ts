@@ -1,7 +1,6 @@
 import { chmodSync, constants, existsSync, unlinkSync } from "node:fs";
 import {
   checkString,
-  copyWithMessage,
   fileErrorCodeOf,
   isTooManyOpenFilesError,
   pause,
@@ -9,7 +8,7 @@ import {
   withPath,
 } from "@degu/degu/internal";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
-import { dirname, join, realPathSync } from "./paths.ts";
+import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 
 /** After other errors, such as a missing permission to search a directory, the path may exist. */
@@ -259,15 +258,11 @@ export function changeEntry<T>(path: string, change: () => T): T {
 }
 
 /**
- * Renames a file to the path of a file, which it replaces. On a file system whose `rename` doesn't
- * replace, as on some servers of SFTP and SMB, the replaced file first gets a free name beside the
- * new file. A process that is killed then leaves both files: the next call for the path puts the
- * new file there, and the replaced file keeps its free name.
+ * Renames a file to the path of a file, which it replaces. First makes the replaced file writable,
+ * because Windows doesn't replace a read-only file.
  *
- * First makes the replaced file writable, because Windows doesn't replace a read-only file.
- *
- * @throws {UnsupportedDiskError} if the file system doesn't replace files, and the replaced file
- * can't get another name.
+ * @throws {UnsupportedDiskError} if the file system doesn't replace files, as on some servers of
+ * SFTP and SMB.
  */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
@@ -279,39 +274,13 @@ export function replaceFile(oldPath: string, newPath: string): void {
   changeEntry(newPath, () => {
     try {
       Deno.renameSync(oldPath, newPath);
-    } catch (error) {
-      const isFile = fileErrorCodeOf(error) === "EEXIST" && lstatOrNull(newPath)?.isFile === true;
-      if (!isFile) throw error;
-      replaceByTwoRenames(oldPath, newPath, error);
-    }
-  });
-}
-
-function replaceByTwoRenames(oldPath: string, newPath: string, cause: unknown): void {
-  // Not a name of an unfinished file, which a later call would remove.
-  const replacedPath = join(dirname(oldPath), `replaced-${makeRandomSuffix()}`);
-  try {
-    Deno.renameSync(newPath, replacedPath);
-  } catch {
-    // A disk may report an error although it has renamed the file.
-    if (lstatOrNull(replacedPath) === null) {
+    } catch (cause) {
+      const isFile = fileErrorCodeOf(cause) === "EEXIST" && lstatOrNull(newPath)?.isFile === true;
+      if (!isFile) throw cause;
       const problem = "can't rename a file to the name of an existing file";
       throw new UnsupportedDiskError(newPath, problem, { cause });
     }
-  }
-  try {
-    Deno.renameSync(oldPath, newPath);
-  } catch (error) {
-    // Another process may have created the path, so the replaced file may keep its free name.
-    if (renameNoReplace(replacedPath, newPath) || !(error instanceof Error)) throw error;
-    const text = `${error.message}; the replaced file is now ${quote(replacedPath)}`;
-    throw copyWithMessage(error, text);
-  }
-  try {
-    unlinkSync(replacedPath);
-  } catch {
-    // The new file has the path.
-  }
+  });
 }
 
 /** The error of a file system that lacks an operation, or does another one without an error. */
