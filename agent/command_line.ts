@@ -333,11 +333,6 @@ directory to the inbox of a peer. The contents of the first directory are copied
       makeListParser(String),
     )
     .option(
-      "--max-delete <number>",
-      "with --delete: delete nothing if more than this many entries would be deleted",
-      parseCount,
-    )
-    .option(
       "--keep <days>",
       "keep each local file that is replaced or deleted: for at least this many days, and until this many later days had changes; to \
 free the space, remove .degu-kept in the local directory",
@@ -593,13 +588,6 @@ function addPing(program: AgentCommand): void {
     .addExample("degu ping laptop", "connect to the stored addresses")
     .addExample("degu ping --address 192.168.1.9 laptop", "connect to another address")
     .setHandler(async () => (await import("./commands/ping.ts")).ping);
-}
-
-function parseCount(text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError(
-    `must be a number, 0 or more; got ${JSON.stringify(text)}`,
-  );
 }
 
 function parseEvery(text: string): number {

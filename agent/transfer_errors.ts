@@ -119,7 +119,7 @@ export function explainTransfer(error: unknown, action: FileAction, peer: string
 }
 
 function describeTransferProblem(error: TransferError, action: FileAction, peer: string): string {
-  const { code, cause, limit, nameProblem, problem } = error;
+  const { code, cause, nameProblem, problem } = error;
   if (code === "EXISTS") {
     return action === "get" ? EXISTS_LOCALLY : insertPeer(EXISTS_AT_PEER, peer);
   }
@@ -128,10 +128,6 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
     return `${insertPeer(ONLY_NEW_PROBLEM, peer)}${advice}`;
   }
   if (code === "ROOT_GONE") return explain(error, peer);
-  if (code === "OVER_LIMIT") {
-    return `${problem}, more than --max-delete ${limit} allows; --dry-run lists them, and prints ` +
-      "the option that permits them";
-  }
   if (code === "OVER_HALF") {
     return `${problem}, more than stay, so no file is copied or deleted: are both directories the ` +
       "right ones? List the files with --dry-run; to delete them, add --delete-all; to send a spool, " +

@@ -165,23 +165,11 @@ export class TransferReport implements Disposable {
    * Reports at the end of a dry run that a real run would refuse the deletions.
    *
    * @param lossProblem Why `--delete-all` is needed, if it is.
-   * @param maxDelete The value of `--max-delete`.
    */
-  reportRefusal(lossProblem: string | null, maxDelete: number | undefined, path: string): void {
-    const { deleted } = this.#counts;
-    const isOverLimit = maxDelete !== undefined && deleted > maxDelete;
-    if (lossProblem === null && !isOverLimit) return;
-    const limitProblem = `${deleted} deletions are more than --max-delete ${maxDelete} allows`;
-    const problems = [lossProblem, isOverLimit ? limitProblem : null];
-    const advice = [
-      lossProblem === null ? null : "add --delete-all",
-      isOverLimit ? `raise --max-delete to ${deleted}` : null,
-    ];
-    const effect = lossProblem === null ? "would delete nothing" : "would be refused";
-    const joinTexts = (texts: readonly (string | null)[]) =>
-      texts.filter((text) => text !== null).join(", and ");
-    const message = `a real run ${effect} (${joinTexts(problems)}): if both directories are the ` +
-      `right ones, ${joinTexts(advice)}`;
+  reportRefusal(lossProblem: string | null, path: string): void {
+    if (lossProblem === null) return;
+    const message = `a real run would be refused (${lossProblem}): if both directories are the ` +
+      "right ones, add --delete-all";
     this.#refusal = { message, path };
   }
 

@@ -279,7 +279,7 @@ export class Transfers implements Disposable {
         tree.copy(pool, retries, onProgress, this.#signal)
       );
     // A dry run lists all deletions, and then reports whether a real run would refuse them.
-    const options = this.#isDryRun ? { ...job.options, maxDelete: undefined } : job.options;
+    const { options } = job;
     const tree = makeTree(options);
     const { from, to } = tree.namesOf([]);
     progress.waitsFor = { text: `comparing ${from} with ${to}`, since: performance.now() };
@@ -303,7 +303,7 @@ export class Transfers implements Disposable {
           : makeTree({ ...options, deleteAll: true });
         if (listedTree !== tree) await copyTree(listedTree);
         await listedTree.reportPlannedCopies();
-        this.report.reportRefusal(tree.lossProblem, job.options.maxDelete, to);
+        this.report.reportRefusal(tree.lossProblem, to);
       }
       if (deletionsSkipped === "empty" && !this.#isDryRun) {
         const { from } = tree.namesOf([]);

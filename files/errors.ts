@@ -39,7 +39,6 @@ export interface TreeResult {
    * The reason that superfluous entries of the target were not deleted at the end, with `delete`;
    * `null` in all other cases:
    *
-   * - `"limit"`: The target has more superfluous entries than `maxDelete`.
    * - `"incomplete"`: An entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: An entry could not be copied.
    * - `"empty"`: The source has no entries except reserved names, the target has entries, and
@@ -51,7 +50,6 @@ export interface TreeResult {
    *   content. In other directories superfluous entries were deleted.
    */
   readonly deletionsSkipped:
-    | "limit"
     | "incomplete"
     | "failed"
     | "empty"
@@ -84,7 +82,6 @@ export interface TreeResult {
  *   mounted at its path.
  * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
  *   system.
- * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
  * - `"OVER_HALF"`: A tree would delete more files than stay, and `deleteAll` is false.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
  * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the
@@ -113,7 +110,6 @@ export type TransferErrorCode =
   | "ONLY_ADDS"
   | "MOUNT_POINT"
   | "NO_DELETIONS"
-  | "OVER_LIMIT"
   | "OVER_HALF"
   | "DISK_FULL"
   | "OTHER_DISK"
@@ -176,8 +172,6 @@ export class TransferError extends DeguError {
    * for other errors.
    */
   readonly nameProblem: string | null;
-  /** The `maxDelete` of a call that would delete more entries; otherwise `null`. */
-  readonly limit: number | null;
   /** The result of an `"INCOMPLETE"` call; otherwise `null`. */
   readonly result: TreeResult | null;
 
@@ -193,7 +187,6 @@ export class TransferError extends DeguError {
       isOtherDisk?: boolean;
       kept?: TransferError["kept"];
       nameProblem?: string | null;
-      limit?: number;
       result?: TreeResult;
     },
   ) {
@@ -205,7 +198,6 @@ export class TransferError extends DeguError {
     this.isOtherDisk = options?.isOtherDisk ?? false;
     this.kept = options?.kept ?? null;
     this.nameProblem = options?.nameProblem ?? null;
-    this.limit = options?.limit ?? null;
     this.result = options?.result ?? null;
   }
 }

@@ -37,7 +37,6 @@ interface SyncOptions {
   readonly exclude?: readonly string[];
   readonly inbox?: boolean;
   readonly keep?: number;
-  readonly maxDelete?: number;
   readonly move?: boolean;
   readonly settled?: number;
 }
@@ -71,11 +70,7 @@ export async function sync(
   const [remoteOperand, localOperand] = isDownload ? [from, to] : [to, from];
   const remotePath = parseRemotePath(remoteOperand);
   const root = toLocalPath(localOperand, true);
-  const { delete: mayDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
-    options;
-  if (maxDelete !== undefined && !mayDelete) {
-    throw new Failure("--max-delete has an effect only with --delete: leave it out", "USAGE");
-  }
+  const { delete: mayDelete = false, deleteAll = false, dryRun = false, every } = options;
   if (deleteAll && !mayDelete) {
     throw new Failure("--delete-all has an effect only with --delete: leave it out", "USAGE");
   }
@@ -111,7 +106,7 @@ async function syncOnce(
   syncOptions: SyncOptions,
 ): Promise<number> {
   const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
-  const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = syncOptions;
+  const { deleteAll = false, inbox = false, move = false, settled } = syncOptions;
   const { keep } = syncOptions;
   const remotePath = parseRemotePath(remoteOperand);
   await using device = await openDevice(context);
@@ -161,7 +156,7 @@ async function syncOnce(
     dryRun,
     settled,
     ...isDownload ? { keep } : {},
-    ...move ? { move } : { compare, delete: mayDelete, deleteAll, maxDelete } as const,
+    ...move ? { move } : { compare, delete: mayDelete, deleteAll } as const,
   };
   transfers.report.note = findLeadingSlashNote([remoteOperand], area);
   const onPlan = () => ignoreList.checkUnchanged();

@@ -371,7 +371,6 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
   ["a program has it open", withCode(new Error(), "EBUSY"), "IN_USE"],
   ["a name that the peer can't store", refused("BAD_NAME", 403), "BAD_NAME"],
   ["a disk is mounted there", refused("MOUNT_POINT", 403), "IN_USE"],
-  ["more deletions than are allowed", new TransferError("OVER_LIMIT", ""), "ALREADY_THERE"],
   [
     "an entry that may not be read",
     new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),

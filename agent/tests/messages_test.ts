@@ -498,8 +498,8 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a value that is missing",
       2,
-      `--max-delete needs a value: --max-delete NUMBER`,
-      ["sync", "a", "b:", "--max-delete"],
+      `--every needs a value: --every SECONDS`,
+      ["sync", "a", "b:", "--every"],
     ],
     [
       "an address in place of a peer",

@@ -331,35 +331,6 @@ Deno.test("sync needs two directories, one of them on another device", async () 
   assertEquals(await readTree(target), { "kept": "1" });
 });
 
-Deno.test("sync --max-delete: above the limit no file is deleted, the number is reported, and files are copied", async () => {
-  await using setup = await setUp("to a peer", { "a": "1" }, { "old": "2", "d/older": "3" });
-  const { files, source, target, sync } = setup;
-  const result = await sync(["--delete", "--max-delete", "2", "--json"]);
-  assertEquals(result.code, 1);
-  const problem =
-    "3 entries would be deleted, more than --max-delete 2 allows; --dry-run lists them, and prints the option that permits them";
-  assertEquals(result.errors[0], `to:: ${problem}`);
-  assertEquals(result.objects.at(-1), {
-    action: "delete",
-    path: "camera:to",
-    error: { code: "FAILED", message: problem },
-  });
-  assertEquals(result.summary, "1 file copied, 1 B");
-  assertEquals(await readTree(target), { "a": "1", "d": null, "d/older": "3", "old": "2" });
-  const { summary } = await sync(["--delete", "--max-delete", "3"]);
-  assertEquals(summary, "1 up to date; 3 deleted");
-  assertEquals(await readTree(target), { "a": "1" });
-  const wrongOptions = [
-    ["has an effect only with --delete", "--max-delete=3"],
-    ["must be a number", "--max-delete=-1"],
-    ["must be a number", "--max-delete=x"],
-    ["--delete-all has an effect only with --delete: leave it out", "--delete-all"],
-  ] as const;
-  for (const [expectedMessage, option] of wrongOptions) {
-    await files.runToFailure(2, expectedMessage, "sync", option, source, "camera:to");
-  }
-});
-
 Deno.test("sync --delete: if more files would go than stay, nothing is copied or deleted without --delete-all", async () => {
   const old = Object.fromEntries(Array.from({ length: 11 }, (_, index) => [`old${index}`, "12"]));
   await using setup = await setUp("from a peer", { "a": "1" }, old);
@@ -377,20 +348,13 @@ Deno.test("sync --delete: if more files would go than stay, nothing is copied or
 Deno.test("sync --dry-run --delete lists each deletion that a run would refuse; the last line names the options", async (t) => {
   const old = Object.fromEntries(Array.from({ length: 11 }, (_, index) => [`old${index}`, "12"]));
   const loss = "11 of 11 files would be deleted, more than stay";
-  const limit = "11 deletions are more than --max-delete 2 allows";
   const ifRight = "if both directories are the right ones,";
   const rows: [rule: string, from: Tree, options: string[], refusal: string | null][] = [
     [
-      "the guard and the limit",
+      "the guard",
       { "a": "1" },
-      ["--max-delete", "2"],
-      `a real run would be refused (${loss}, and ${limit}): ${ifRight} add --delete-all, and raise --max-delete to 11`,
-    ],
-    [
-      "the limit",
-      { "a": "1" },
-      ["--max-delete", "2", "--delete-all"],
-      `a real run would delete nothing (${limit}): ${ifRight} raise --max-delete to 11`,
+      [],
+      `a real run would be refused (${loss}): ${ifRight} add --delete-all`,
     ],
     [
       "an empty source",
@@ -398,7 +362,7 @@ Deno.test("sync --dry-run --delete lists each deletion that a run would refuse; 
       [],
       `a real run would be refused (from: is empty: is its disk mounted?): ${ifRight} add --delete-all`,
     ],
-    ["neither", { "a": "1" }, ["--delete-all", "--max-delete", "11"], null],
+    ["neither", { "a": "1" }, ["--delete-all"], null],
   ];
   await using files = await AgentFiles.start();
   await testEachRow(t, rows, async (_rule, from, options, refusal) => {
@@ -418,7 +382,7 @@ Deno.test("sync --dry-run --delete lists each deletion that a run would refuse; 
     );
     assertEquals(messages.length, refusal === null ? 0 : 1);
     // The options that the last line names permit the run.
-    const permitted = await sync(["--delete", "--delete-all", "--max-delete", "11"]);
+    const permitted = await sync(["--delete", "--delete-all"]);
     assertEquals([permitted.code, await readTree(target)], [0, from]);
   });
 });

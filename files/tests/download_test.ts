@@ -269,7 +269,6 @@ const REFUSED: readonly [
   [TREES, { options: { connections: 0 } }, RangeError, "connections"],
   [TREES, { options: { connections: 65 } }, RangeError, "connections"],
   [TREES, { options: { settled: -1 } }, RangeError, "settled"],
-  [TREES, { options: { maxDelete: 0.5 } }, RangeError, "maxDelete"],
   [TREES, { options: { settled: Infinity } }, RangeError, "settled"],
   [TREES, { options: { onEvent: {} } }, TypeError, "onEvent"],
 ];

@@ -118,15 +118,6 @@ const ROWS: readonly Row[] = [
     sent: 0,
     kept: ["old"],
   },
-  {
-    name: "above maxDelete the file is copied",
-    source: { new: A },
-    target: { old: A, other: SMALL },
-    options: { maxDelete: 1 },
-    sent: 0,
-    kept: ["old", "other"],
-    failed: 1,
-  },
 ];
 for (const { name, source, target, options = {}, sent, kept = [], failed = 0 } of ROWS) {
   test(`%s: renamed at the source: ${name}`, async (direction) => {

@@ -10,29 +10,18 @@ a file that differs only in its time gets the time, and isn't sent
 digest: a file of the same size and content is unchanged, whatever its time
   a@3000 b=B c*101 d*@3000 e=f* >> a b c d* e*, compare=digest
 
-superfluous entries stay without delete, whatever maxDelete is
+superfluous entries stay without delete
   a >> b
-  a >> a old, maxDelete=0
 superfluous entries are deleted with delete
   a d/b >> a d/c d/e/f g/h/, delete
-maxDelete: up to the limit entries are deleted, including directories and obstacles
-  a f d/x >> a old/y f/z d, delete maxDelete=5
-maxDelete: above the limit no entry is deleted, obstacles stay, and the rest is copied
-  a new >> a old/y, delete maxDelete=1
-  a f d/x d/e/ new >> a f/z d, delete maxDelete=2
-  a d/x e >> a/y a/z d old, delete maxDelete=4
-maxDelete: entries that can't be deleted don't count
-  a >> a old d/l->x, delete maxDelete=1 unix
-no entry is deleted if the source is empty, or the filter excludes all of it, before maxDelete applies
+no entry is deleted if the source is empty, or the filter excludes all of it
   >> a, delete
-  >> old, delete maxDelete=0
   b >> a, delete hide=b
 deleteAll: an empty source deletes all entries that the filter doesn't exclude
   >> a b/c d/, delete deleteAll
   b >> a b=x c/b c/d, delete deleteAll hide=b
-deleteAll: no entry is deleted after a failure, or above maxDelete
+deleteAll: no entry is deleted after a failure
   a/b >> a b, delete deleteAll replace=false
-  >> a b, delete deleteAll maxDelete=1
 no entry is deleted if a file failed
   b a/c >> a d, delete replace=false
 an unmounted mount point with only reserved names counts as empty

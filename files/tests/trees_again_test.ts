@@ -103,28 +103,6 @@ test("%s: retries: an error of a caller's function ends the call", async (direct
   }
 });
 
-const XYZ = { x: "1", y: "2", z: "3" };
-
-Deno.test("retries: maxDelete applies to the whole call, and a file that fails alone is reported at the end", async () => {
-  using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
-  let deletions = 0;
-  let target = "";
-  await using trees = await makeTrees("upload", { a: "1" }, XYZ, ({ method }) => {
-    if (method !== "DELETE" || ![2, 3].includes(++deletions)) return null;
-    Deno.writeTextFileSync(`${target}/w`, "4");
-    throw new Error("cut");
-  });
-  ({ target } = trees);
-  const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
-  const { result, deletedPaths, outcomes, events } = await trees.copy(options);
-  const [limit] = events.filter((event) => event.type === "failed");
-  assert(limit?.error instanceof TransferError);
-  assertEquals([limit.error.limit, limit.error.kept], [3, null]);
-  assertEquals([result.deletionsSkipped, result.deleted, deletedPaths.length], ["limit", 1, 1]);
-  assertEquals(outcomes, { a: "copied", "": "failed" });
-  assertEquals(Object.keys(await readTree(trees.target)).length, 4);
-});
-
 /** With a clock this many milliseconds behind, no file counts as settled, so none is resumed. */
 const BEHIND = -100_000;
 const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");

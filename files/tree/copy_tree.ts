@@ -279,9 +279,7 @@ class TreeCopy {
     const rules = { ...settings, replace, refusesReplacement };
     const isFileUnsettled = this.#makeUnsettledCheck(sourceTree);
     const plan = new Plan(sourceTree.root, targetTree?.root ?? null, rules, isFileUnsettled);
-    const deletionCount = plan.deletionCount + report.counts.deleted;
-    const isOverLimit = deletionCount > settings.maxDelete;
-    const willDelete = settings.delete && !isOverLimit && !plan.isIncomplete;
+    const willDelete = settings.delete && !plan.isIncomplete;
     const loss = willDelete && !settings.deleteAll && !plan.isEmpty ? plan.findMajorLoss() : null;
     if (loss !== null) {
       report.reportFailed(TreeNode.makeRoot(), overHalfError(loss), "target");
@@ -306,8 +304,7 @@ class TreeCopy {
     await this.#setMetadata(plan.metadataChanges);
     let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
     if (settings.delete) {
-      const deletions = new TreeDeletions(this.#attempt, plan);
-      deletionsSkipped = await deletions.run(isOverLimit ? deletionCount : null);
+      deletionsSkipped = await new TreeDeletions(this.#attempt, plan).run();
     }
     await source.finish();
     await target.finish();

@@ -8,8 +8,8 @@ import type { TreeResult } from "../errors.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import type { DeletionScope, Plan } from "./plan.ts";
 import { findRespelledScopes, type RespelledNode, type RespelledScopes } from "./respelling.ts";
-import { TreeNode } from "./tree.ts";
-import { overLimitError, renamedByDiskError, unnameableError } from "./tree_errors.ts";
+import type { TreeNode } from "./tree.ts";
+import { renamedByDiskError, unnameableError } from "./tree_errors.ts";
 
 export class TreeDeletions {
   readonly #attempt: TreeAttempt;
@@ -20,31 +20,20 @@ export class TreeDeletions {
     this.#plan = plan;
   }
 
-  /**
-   * @param excessiveCount The number of deletions of the whole call if it is above the limit; else
-   * `null`.
-   */
-  async run(excessiveCount: number | null): Promise<TreeResult["deletionsSkipped"]> {
-    const { report, settings: { maxDelete } } = this.#attempt;
-    const skipReason = this.#findSkipReason(excessiveCount);
-    if (skipReason !== null) {
-      if (excessiveCount !== null && skipReason === "limit") {
-        const error = overLimitError(excessiveCount, maxDelete);
-        report.reportFailed(TreeNode.makeRoot(), error, "target");
-      }
-      return skipReason;
-    }
+  async run(): Promise<TreeResult["deletionsSkipped"]> {
+    const skipReason = this.#findSkipReason();
+    if (skipReason !== null) return skipReason;
     const respelledScopes = await this.#findRespelledScopes();
     await this.#deleteAll(respelledScopes);
     for (const node of this.#plan.unnameableNodes) {
-      report.reportFailed(node, unnameableError(node), "target");
+      this.#attempt.report.reportFailed(node, unnameableError(node), "target");
     }
     return [...respelledScopes.values()].some((respelledNode) => respelledNode !== null)
       ? "spelling"
       : null;
   }
 
-  #findSkipReason(excessiveCount: number | null): TreeResult["deletionsSkipped"] {
+  #findSkipReason(): TreeResult["deletionsSkipped"] {
     const { report, settings: { deleteAll } } = this.#attempt;
     const {
       isIncomplete,
@@ -54,7 +43,6 @@ export class TreeDeletions {
       unnameableNodes,
     } = this.#plan;
     if (isEmpty && !deleteAll && deletionCount + unnameableNodes.length > 0) return "empty";
-    if (excessiveCount !== null) return "limit";
     if (isIncomplete) return "incomplete";
     return report.failureCount > toleratedFailureCount ? "failed" : null;
   }

@@ -66,15 +66,6 @@ export interface DownloadTreeOptions {
    */
   deleteAll?: boolean | undefined;
   /**
-   * With `delete`: the maximum number of files and directories of the target to delete. If the
-   * target has more superfluous entries, the call keeps all of them, and `deletionsSkipped` is
-   * `"limit"`. If a directory is kept where the source has a file, or a file where the source has a
-   * directory, the entry of the source fails.
-   *
-   * @default {any number}
-   */
-  maxDelete?: number | undefined;
-  /**
    * Whether to report all changes without making them. A dry run also resolves if entries would
    * fail.
    *
@@ -116,9 +107,9 @@ export interface DownloadTreeOptions {
    * listed: 0 or more, or `Infinity`. Each attempt lists source and target again, after the waits
    * of `retry`. If the transfer of a file was interrupted, another attempt follows after all other
    * files were copied. Each complete file resets the count, and so do 64 KiB of a file that a later
-   * attempt resumes. `"plan"` comes once, `maxDelete` applies to all attempts together, and pending,
-   * skipped and failed entries are reported at the end. Unchanged files are reported by each
-   * attempt, and the result has the number of the last one.
+   * attempt resumes. `"plan"` comes once, and pending, skipped and failed entries are reported at
+   * the end. Unchanged files are reported by each attempt, and the result has the number of the
+   * last one.
    *
    * @default {0}
    */
@@ -253,7 +244,6 @@ const DEFAULTS = {
   modes: true,
   delete: false,
   deleteAll: false,
-  maxDelete: Number.MAX_SAFE_INTEGER,
   dryRun: false,
   partial: false,
   connections: 4,
@@ -273,7 +263,6 @@ const SHARED_CHECKS: OptionChecks<Omit<UploadTreeOptions, "move">> = {
   modes: checkBoolean,
   delete: checkBoolean,
   deleteAll: checkBoolean,
-  maxDelete: makeIntegerCheck(0, Number.MAX_SAFE_INTEGER),
   dryRun: checkBoolean,
   partial: checkBoolean,
   filter: checkFilter,

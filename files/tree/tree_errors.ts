@@ -85,12 +85,6 @@ export function unnameableError(node: TreeNode): TransferError {
   return copyError("BAD_NAME", node, problem);
 }
 
-export function overLimitError(count: number, limit: number): TransferError {
-  const problem = `${count === 1 ? "1 entry" : `${count} entries`} would be deleted`;
-  const message = `${problem}, more than maxDelete ${limit} allows`;
-  return new TransferError("OVER_LIMIT", message, { limit, problem });
-}
-
 export function overHalfError(
   { deleted, found, renamed }: {
     readonly deleted: number;

@@ -202,7 +202,7 @@ for (const each of kinds) wrapApp(each, (next) => next());
   "options of a tree, also those that are built step by step": `
 uploadTree(client, "/tmp/a", "/a/", { move: flag, settled: 5, retries: 3, signal });
 uploadTree(client, "/tmp/a", "/a/", { move: true, delete: false, compare: undefined });
-uploadTree(client, "/tmp/a", "/a/", { move: false, delete: flag, deleteAll: flag, maxDelete: 3 });
+uploadTree(client, "/tmp/a", "/a/", { move: false, delete: flag, deleteAll: flag });
 const common = { signal, connections: 2 };
 uploadTree(client, "/tmp/a", "/a/", { ...common, ...flag ? { move: true } : { delete: true } });
 const options: UploadTreeOptions = { delete: true };

@@ -159,8 +159,6 @@ const { pairs } = fc.letrec<{ pairs: readonly Pair[] }>((tie) => ({
   ),
 }));
 
-export const NO_LIMIT = 1_000_000;
-
 const options = fc.record({
   compare: oneOf([6, "time"], [2, "digest"]),
   replace: oneOf([6, true], [1, false]),
@@ -170,7 +168,6 @@ const options = fc.record({
   retries: oneOf([3, 0], [1, 2]),
   /** Whether an empty source deletes all entries, with `delete`. */
   deleteAll: oneOf([2, false], [1, true]),
-  maxDelete: oneOf([5, NO_LIMIT], [1, fc.nat(3)]),
   /**
    * The names that the filter refuses, also of one kind, like `file:a`, and the kind that it
    * refuses.

@@ -23,7 +23,6 @@ import { type App, Server } from "@degu/degu/server";
 import {
   type Case,
   type Change,
-  NO_LIMIT,
   type Options,
   plansOf,
   type Script,
@@ -502,7 +501,6 @@ export class Lab implements AsyncDisposable {
       compare: "time",
       replace: true,
       delete: true,
-      maxDelete: NO_LIMIT,
       hidden: { names: [], kind: null },
     };
     const asRsync: Case = { ...testCase, options, targetMissing: false, fault: { is: "nothing" } };

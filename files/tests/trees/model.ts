@@ -322,8 +322,7 @@ export class Judge {
       expected = "a change of the source";
     } else if (event.type === "skipped") {
       expected = isReservedName(event.path.at(-1)!) ? "reserved" : entry?.reason;
-    } else if (path === "") expected = "OVER_LIMIT";
-    else if (event.at === "target" || entry === null) return;
+    } else if (event.at === "target" || entry === null) return;
     else if (entry.reason === "unreadable") expected = "UNREADABLE";
     // The list of a server doesn't show the kind of an unreadable entry.
     else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
@@ -658,17 +657,6 @@ export class Judge {
     }
     const entries = entriesOf(this.#source);
     const { must: certain, may: possible } = this.#countDeletions();
-    const isLimited = result.deletionsSkipped === "limit";
-    if (isLimited ? certain + possible <= options.maxDelete : certain > options.maxDelete) {
-      const isEmpty = this.#isEmpty(entries) && !options.deleteAll;
-      const text = `deletionsSkipped is ${result.deletionsSkipped}, of ${certain} to ${
-        certain + possible
-      } entries`;
-      if (isLimited || !isEmpty) this.#object(`${text}; ${options.maxDelete} are allowed`);
-    }
-    const isTold = this.#outcomes.get("")?.includes("failed") ?? false;
-    if (isTold !== isLimited) this.#object(`the limit is ${isTold ? "" : "not "}told`);
-    if (isLimited) return;
     const { going, added, staying } = this.#countLoss();
     const isMajor = certain >= going && going - added > Math.max(10, staying);
     if (isMajor && result.deletionsSkipped === null && !options.deleteAll) {

@@ -1,6 +1,6 @@
 /** Trees and cases as short texts. */
 
-import { type Case, NO_LIMIT, type Options, type Script, type ScriptedChange } from "./cases.ts";
+import type { Case, Options, Script, ScriptedChange } from "./cases.ts";
 import { contentOf, type Plan } from "./disk.ts";
 
 /** The time of all files, in milliseconds. */
@@ -75,7 +75,7 @@ export interface Row {
 
 /**
  * Parses rows: a line with a rule, and lines `source >> target, options` with its cases. Options
- * are `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse`, `write=add` and `list=false` are
+ * are `delete`, `hide=a,file:b`, …; `reuse`, `write=add` and `list=false` are
  * options of the server, and with `missing` the target doesn't exist. A row with `unix` needs
  * links, FIFOs, permission bits, or names that Windows doesn't have.
  *
@@ -112,7 +112,6 @@ export function parseRows(lines: string): Row[] {
           modes: settings.get("modes") !== "false",
           delete: settings.has("delete"),
           deleteAll: settings.has("deleteAll"),
-          maxDelete: Number(settings.get("maxDelete") ?? NO_LIMIT),
           retries: settings.get("retries") === "2" ? 2 : 0,
           hidden: { names: settings.get("hide")?.split(",") ?? [], kind: null },
         },
@@ -170,7 +169,6 @@ const PLAIN: Omit<Case, "download"> = {
     connections: 4,
     retries: 0,
     deleteAll: false,
-    maxDelete: NO_LIMIT,
     hidden: { names: [], kind: null },
   },
   fault: { is: "nothing" },
