@@ -59,19 +59,9 @@ export function describeFullDisk(
   neededBytes: number | null,
   freeBytes: number | null,
 ): string {
-  if (fileErrorCodeOf(error) === "EDQUOT") {
-    return `a quota is reached${location}${formatSpaceFigures(neededBytes, null)}`;
-  }
-  // The length of a stream is unknown, and its received bytes were already removed.
-  if (neededBytes === null && freeBytes !== null) {
-    return `there was no space left${location}: ${freeBytes} bytes are free now`;
-  }
   const figures = formatSpaceFigures(neededBytes, freeBytes);
-  if (neededBytes === null || freeBytes === null || freeBytes < neededBytes) {
-    return `there is no space left${location}${figures}`;
-  }
-  // Other uploads had filled the disk, or the limit is a quota, a reserve of the file system, or
-  // the number of files.
-  return `there was no space left${location} for a moment, or for another file${figures} now; or ` +
-    "the file system keeps more space free, as minfreespace of mergerfs";
+  const limit = fileErrorCodeOf(error) === "EDQUOT"
+    ? "a quota is reached"
+    : "there is no space left";
+  return `${limit}${location}${figures}`;
 }
