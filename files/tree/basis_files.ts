@@ -5,11 +5,6 @@ import { sizeAndTimeKey, sizeAndTimeKeysOf, type TreeNode } from "./tree.ts";
 /** Maps a file of the source to the file of the target that may begin with the same bytes. */
 export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
 
-/** Reports whether any file of the target may be the basis of a file, not only that of its path. */
-export function mayBeRenamed({ node, condition }: CopyTask): boolean {
-  return condition === "new" && node.size >= MIN_REUSED_BYTES;
-}
-
 /**
  * A file of the same size and time was probably renamed, moved or copied. Otherwise, a shorter and
  * older file of the same name has probably grown.

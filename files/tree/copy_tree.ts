@@ -36,7 +36,7 @@ import {
 } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { NameConflicts, type ReplaceableFiles } from "./name_conflicts.ts";
-import { findBasisFiles, mayBeRenamed } from "./basis_files.ts";
+import { findBasisFiles } from "./basis_files.ts";
 import { type CopyTask, isBundled, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
@@ -48,8 +48,6 @@ import {
   overHalfError,
   parentNotCreatedError,
 } from "./tree_errors.ts";
-
-const MAX_LIST_ATTEMPTS = 4;
 
 /**
  * Copies a directory of a `FilesApp` with `list: true` to a local directory. After any error or
@@ -264,14 +262,9 @@ class TreeCopy {
 
   async run(): Promise<TreeResult["deletionsSkipped"]> {
     const { firstWorker: { source, target }, report, settings } = this.#attempt;
-    let listedSource: ListedTree | null = null;
-    // Without `delete`, directories that the source does not have are not compared.
-    const isNeeded = (path: readonly string[]) =>
-      settings.delete || listedSource === null ||
-      listedSource.root.find(path)?.kind === "directory";
-    const [sourceTree, targetTree] = await this.#attempt.runAll([
-      async () => listedSource = await this.#readList(() => source.list()),
-      () => this.#readList(() => target.list(isNeeded)),
+    const [sourceTree, targetTree] = await this.#attempt.runAll<ListedTree | null>([
+      () => source.list(),
+      () => target.list(),
     ]) as [ListedTree, ListedTree | null];
     // If the server only adds files, plan as with `replace: false`.
     const { refusesReplacement } = target;
@@ -293,10 +286,7 @@ class TreeCopy {
     });
     const server = sourceTree.server ?? targetTree?.server ?? null;
     if (targetTree !== null && server !== null && server.rootPath !== null) {
-      const wholeTree = targetTree.isPartial && plan.copies.some(mayBeRenamed)
-        ? await this.#readList(() => target.list()) ?? targetTree
-        : targetTree;
-      this.#copier.basisFiles = findBasisFiles(plan.copies, sourceTree.root, wholeTree.root);
+      this.#copier.basisFiles = findBasisFiles(plan.copies, sourceTree.root, targetTree.root);
     }
     this.#reportPlan(plan);
     if (settings.dryRun) this.#copier.reportDryRun(plan.copies);
@@ -309,19 +299,6 @@ class TreeCopy {
     await source.finish();
     await target.finish();
     return deletionsSkipped;
-  }
-
-  async #readList<T>(readOnce: () => Promise<T>): Promise<T> {
-    for (let listAttempt = 1;; listAttempt++) {
-      try {
-        return await readOnce();
-      } catch (error) {
-        const { firstWorker: { client }, settings } = this.#attempt;
-        settings.signal.throwIfAborted();
-        const isLast = listAttempt === MAX_LIST_ATTEMPTS || !client.isUsable;
-        if (isLast || !isListChangedError(error)) throw error;
-      }
-    }
   }
 
   #makeUnsettledCheck({ listPeriod }: ListedTree): (file: TreeNode) => boolean {

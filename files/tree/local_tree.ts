@@ -118,9 +118,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /** The list of a target omits reserved names. */
-  async list(
-    isNeeded: (path: readonly string[]) => boolean = () => true,
-  ): Promise<ListedTree | null> {
+  async list(): Promise<ListedTree | null> {
     const { dir, move, signal } = this.#settings;
     const path = await ignoreNotFound(realPath(dir));
     if (path === null) {
@@ -135,13 +133,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
     const tree = new TreeBuilder(this.#isSource);
     const startTime = Date.now();
-    let isPartial = false;
     const listOptions = {
       root: this.#root,
       timeSlice: new TimeSlice(),
       isLocal: true,
       hasModes: true,
-      isRead: (path: readonly string[]) => isNeeded(path) || ((isPartial = true), false),
     };
     try {
       for await (const { names, entries } of readTree(listOptions)) {
@@ -159,7 +155,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       root: tree.build(),
       listPeriod: { start: startTime, end: Math.max(startTime, Date.now()) },
       server: null,
-      isPartial,
     };
   }
 

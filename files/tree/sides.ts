@@ -27,8 +27,6 @@ export interface ListedTree {
   readonly listPeriod: { readonly start: number; readonly end: number } | null;
   /** `null` for a tree of this device. */
   readonly server: ListingServer | null;
-  /** True if the entries of some directories were not needed. */
-  readonly isPartial?: boolean;
 }
 
 export interface LocalFile {
@@ -78,12 +76,8 @@ export type Outcomes<Item, Outcome> = AsyncGenerator<
 export const ABSENT_DIGEST = "absent";
 
 export interface TreeSide {
-  /**
-   * Lists the tree; resolves to `null` if the directory of a target does not exist.
-   *
-   * @param isNeeded Reports whether the entries of a directory are needed; by default all are.
-   */
-  list(isNeeded?: (path: readonly string[]) => boolean): Promise<ListedTree | null>;
+  /** Lists the tree; resolves to `null` if the directory of a target does not exist. */
+  list(): Promise<ListedTree | null>;
   findDigest(node: TreeNode): Promise<string | null>;
   /**
    * Finds the SHA-256 of each of many small files: `null` if the file can't be read or is no longer
