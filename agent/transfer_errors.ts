@@ -56,8 +56,6 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   },
 };
 
-const MOUNT_POINT_AT_PEER =
-  "a disk is mounted there on PEER, or another program uses it: unmount it, or keep the entry";
 
 const OTHER_VERSION_ADVICE = "does PEER run another version of degu?";
 
@@ -140,9 +138,6 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
     return `${disk} can't hold the name: it ${nameProblem}: ${advice}`;
   }
   if (code === "IN_USE" && hasStatus(cause, 403)) return insertPeer(OPEN_AT_PEER, peer);
-  if (code === "MOUNT_POINT" && hasStatus(cause, 403)) {
-    return insertPeer(MOUNT_POINT_AT_PEER, peer);
-  }
   const codeProblem = CODE_PROBLEMS[action][code];
   if (codeProblem !== undefined) return insertPeer(codeProblem, peer);
   if (cause instanceof StatusError) return describeStatusProblem(cause, action, peer);
@@ -154,8 +149,6 @@ function adviceOf(error: TransferError): string {
   switch (error.code) {
     case "IN_USE":
       return error.cause === undefined ? "" : `; ${RUN_AGAIN} later`;
-    case "MOUNT_POINT":
-      return ": unmount it, or keep the entry";
     case "TARGET_CHANGED":
       return `; look at it and ${RUN_AGAIN}`;
     case "BAD_LIST":

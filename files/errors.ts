@@ -78,8 +78,6 @@ export interface TreeResult {
  * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores
  *   case.
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
- * - `"MOUNT_POINT"`: An entry of the target can't be removed or replaced, because a file system is
- *   mounted at its path.
  * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
  *   system.
  * - `"OVER_HALF"`: A tree would delete more files than stay, and `deleteAll` is false.
@@ -108,7 +106,6 @@ export type TransferErrorCode =
   | "IN_THE_WAY"
   | "SAME_NAME"
   | "ONLY_ADDS"
-  | "MOUNT_POINT"
   | "NO_DELETIONS"
   | "OVER_HALF"
   | "DISK_FULL"

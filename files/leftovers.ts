@@ -1,12 +1,6 @@
 import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "./disk/files.ts";
-import {
-  changeEntry,
-  isSameFile,
-  lstatOrNull,
-  readNames,
-  removeIfPresentSync,
-} from "./disk/names.ts";
+import { isSameFile, lstatOrNull, readNames, removeIfPresentSync } from "./disk/names.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "@degu/degu/internal";
 import { isOpenInThisProcess } from "./disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
@@ -102,7 +96,7 @@ async function findLeftovers(
 export async function removeDirectory(path: string, check: () => void): Promise<void> {
   check();
   try {
-    return changeEntry(path, () => rmdirSync(path));
+    return rmdirSync(path);
   } catch (error) {
     const code = fileErrorCodeOf(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;

@@ -1,7 +1,7 @@
 import { type HeadersToSend, printable } from "@degu/degu/base";
 import type { ResponseTuple } from "@degu/degu/server";
 import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
-import { isFileSystemError, MountPointError, UnsupportedDiskError } from "./disk/names.ts";
+import { isFileSystemError, UnsupportedDiskError } from "./disk/names.ts";
 import { BundleError } from "./wire/bundle.ts";
 import { findSystemReason, makeReasonHeader } from "./wire/refusal_reason.ts";
 
@@ -102,7 +102,7 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
-  if (error instanceof MountPointError || error instanceof UnsupportedDiskError) {
+  if (error instanceof UnsupportedDiskError) {
     const headers = makeReasonHeader(findSystemReason(error));
     return new Refusal(403, error.message, headers, { cause: error });
   }

@@ -26,7 +26,6 @@
 import { existsSync, rmdirSync, unlinkSync } from "node:fs";
 import { inheritedGroupOf, setGroup } from "./disk/files.ts";
 import {
-  changeEntry,
   type FileIdentity,
   findEntryNameProblem,
   isFileAtPath,
@@ -328,10 +327,8 @@ export class Root {
       return { wasFile, changedDirectories: [dirname(path)] };
     }
     const kept = this.#keep(parent, path, existing, "delete");
-    changeEntry(
-      path,
-      () => kept === null ? unlinkSync(path) : removeKeptFile(path, kept.versionPath),
-    );
+    if (kept === null) unlinkSync(path);
+    else removeKeptFile(path, kept.versionPath);
     return { wasFile, changedDirectories: [dirname(path), ...kept?.changedPaths ?? []] };
   }
 }

@@ -1,6 +1,5 @@
 import type { Method, ReceivedHeaders } from "@degu/degu/base";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
-import { MountPointError } from "./disk/names.ts";
 import { parseDecimal, quote, transience } from "@degu/degu/internal";
 import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
 import { describeNameReason, findReason, findSystemReason } from "./wire/refusal_reason.ts";
@@ -56,7 +55,6 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
 const CODES_OF_REASONS: ReadonlyMap<string | undefined, TransferErrorCode> = new Map([
   ["other-disk", "OTHER_DISK"],
   ["no-deletions", "NO_DELETIONS"],
-  ["mount-point", "MOUNT_POINT"],
 ]);
 
 export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
@@ -140,11 +138,6 @@ export function toBadNameOrInUseError(
     const options = { problem, nameProblem, cause: error };
     return new TransferError("BAD_NAME", `${file}: ${problem}`, options);
   }
-  if (reason === "mount-point") {
-    const { problem } = MountPointError;
-    const message = `${file} can't be removed or replaced: ${problem}`;
-    return new TransferError("MOUNT_POINT", message, { problem, cause: error });
-  }
   if (reason !== "open") return error;
   const problem = "another program has the file open, or this user may not write it";
   const message = `${file}: ${problem}; end that program and call again`;
@@ -198,8 +191,6 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   ONLY_ADDS: "the server only adds files: it keeps another file with this name",
   TARGET_CHANGED:
     "the server's file changed during the call, and was kept; look at the file and call again",
-  MOUNT_POINT:
-    `the entry can't be removed or replaced, because ${MountPointError.problem}; unmount it`,
   NO_DELETIONS: "deletions were not tested on the system of the server; delete the entry there",
   EXISTS: "the server has another file with this name; to replace it, set replace: true",
   IN_USE: "another upload or another program uses the file; call again",

@@ -370,7 +370,6 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
   ["an upload to it is under way", refused("IN_USE", 409), "IN_USE"],
   ["a program has it open", withCode(new Error(), "EBUSY"), "IN_USE"],
   ["a name that the peer can't store", refused("BAD_NAME", 403), "BAD_NAME"],
-  ["a disk is mounted there", refused("MOUNT_POINT", 403), "IN_USE"],
   [
     "an entry that may not be read",
     new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),

@@ -522,8 +522,6 @@ Deno.test("errors of files are reworded for users", () => {
     'camera has an internal problem (status 500): see the output of "degu serve" on camera';
   const onlyNew =
     "camera only accepts new files (degu serve --new-only): existing files stay as they are";
-  const mountedAtPeer = "a disk is mounted there on camera, or another program uses it: " +
-    "unmount it, or keep the entry";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     task === "put"
       ? responseError("PUT", "/a", { status, headers }, task)
@@ -535,7 +533,6 @@ Deno.test("errors of files are reworded for users", () => {
       "no space is left on this disk of camera, or a quota is reached: free some space and run " +
       'the same command again; "degu serve" on camera prints the size of partial uploads',
     ],
-    [refused(403, "delete", { "refusal-reason": "mount-point" }), "delete", mountedAtPeer],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],
     [

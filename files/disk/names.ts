@@ -236,28 +236,6 @@ export function removeName(path: string, file: FileIdentity, freePath: string): 
 }
 
 /**
- * The error of an entry that can't be removed or replaced, because a file system or another
- * directory is mounted at its path. Also if a file system on another machine uses this code for an
- * entry that another program has open.
- */
-export class MountPointError extends Error {
-  static readonly problem = "a disk is mounted there, or another program uses it";
-  readonly code = "EBUSY";
-}
-
-/** @throws {MountPointError} if the entry is a mount point. */
-export function changeEntry<T>(path: string, change: () => T): T {
-  try {
-    return change();
-  } catch (cause) {
-    // Windows has this code for an open file.
-    if (Deno.build.os === "windows" || fileErrorCodeOf(cause) !== "EBUSY") throw cause;
-    const problem = `${path} can't be removed or replaced: ${MountPointError.problem}`;
-    throw new MountPointError(problem, { cause });
-  }
-}
-
-/**
  * Renames a file to the path of a file, which it replaces. First makes the replaced file writable,
  * because Windows doesn't replace a read-only file.
  *
@@ -271,16 +249,14 @@ export function replaceFile(oldPath: string, newPath: string): void {
   ) {
     chmodSync(newPath, WRITABLE_MODE);
   }
-  changeEntry(newPath, () => {
-    try {
-      Deno.renameSync(oldPath, newPath);
-    } catch (cause) {
-      const isFile = fileErrorCodeOf(cause) === "EEXIST" && lstatOrNull(newPath)?.isFile === true;
-      if (!isFile) throw cause;
-      const problem = "can't rename a file to the name of an existing file";
-      throw new UnsupportedDiskError(newPath, problem, { cause });
-    }
-  });
+  try {
+    Deno.renameSync(oldPath, newPath);
+  } catch (cause) {
+    const isFile = fileErrorCodeOf(cause) === "EEXIST" && lstatOrNull(newPath)?.isFile === true;
+    if (!isFile) throw cause;
+    const problem = "can't rename a file to the name of an existing file";
+    throw new UnsupportedDiskError(newPath, problem, { cause });
+  }
 }
 
 /** The error of a file system that lacks an operation, or does another one without an error. */

@@ -9,7 +9,6 @@ import {
   type TreeEntry,
   type TreeEvent,
   uploadTree,
-  type UploadTreeOptions,
 } from "@degu/files";
 import { speedUpClock } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
@@ -411,30 +410,3 @@ Deno.test("an unreadable entry is passed to the function of its kind, or to both
   const { reported: reportedWithoutDirectories } = await run(["directory"]);
   assertEquals(reportedWithoutDirectories, ["f", "link", "odd", "unknown", "unnamed"]);
 });
-
-// Only those directories of the target are read that a download compares.
-
-const LARGE = "l".repeat(70_000);
-
-interface Row {
-  readonly name: string;
-  readonly source: Record<string, string | null>;
-  readonly options?: UploadTreeOptions;
-  readonly isOtherRead: boolean;
-  readonly reused?: number;
-}
-
-const ROWS: readonly Row[] = [
-  { name: "small files are missing", source: { "a/new": "1" }, isOtherRead: false },
-  {
-    name: "a large file is missing, and may be a copy",
-    source: { "a/new": LARGE },
-    isOtherRead: true,
-    reused: LARGE.length,
-  },
-];
-
-async function setTime(path: string): Promise<void> {
-  const time = new Date("2026-01-02T03:04:05.678Z");
-  await Deno.utime(path, time, time);
-}

@@ -1,6 +1,6 @@
 import { rmdirSync } from "node:fs";
 import { TimeSlice } from "../disk/files.ts";
-import { changeEntry, isMissingPathError, syncAllIfPossible } from "../disk/names.ts";
+import { isMissingPathError, syncAllIfPossible } from "../disk/names.ts";
 import { dirname } from "../disk/paths.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import { deletionTestPathOf } from "../reserved.ts";
@@ -99,7 +99,7 @@ export class Outbox implements AsyncDisposable {
         hasSameSizeAndTime(currentInfo, snapshot.info);
       if (isReplacedByCopy) return { kind: "failed", error: sameDirectoryError(path) };
       if (!isUnchangedSince(currentInfo, snapshot)) return KEPT;
-      changeEntry(path, () => Deno.removeSync(path));
+      Deno.removeSync(path);
       this.#changedDirectories.add(dirname(path));
       return { kind: "removed" };
     } catch (error) {

@@ -1,13 +1,11 @@
 import { NAME_PROBLEM_TEXTS, type NameProblem } from "../disk/file_names.ts";
-import { isBadNameError, isFileInUseError, MountPointError } from "../disk/names.ts";
+import { isBadNameError, isFileInUseError } from "../disk/names.ts";
 
 type RefusalReason =
   | NameProblem
   /** The file system of the target doesn't accept the name. */
   | "name"
   | "name-reserved"
-  /** A file system is mounted at the path, so the entry can't be removed or replaced. */
-  | "mount-point"
   /** Another program has the file open, or this user may not access the file. */
   | "open"
   /** Deletions were not tested on the operating system of the server. */
@@ -34,7 +32,6 @@ export function findReason(headers: Readonly<Record<string, unknown>> = {}): str
 }
 
 export function findSystemReason(error: unknown): RefusalReason | undefined {
-  if (error instanceof MountPointError) return "mount-point";
   if (Deno.build.os === "windows" && isFileInUseError(error)) return "open";
   return isBadNameError(error) ? "name" : undefined;
 }
