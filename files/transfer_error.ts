@@ -43,8 +43,8 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
   if (status === 403) {
     return describeNameReason(reason) === null ? CODES_OF_REASONS.get(reason) ?? null : "BAD_NAME";
   }
-  if (status === 412 && task === "put") return "EXISTS";
   if ([405, 409, 412].includes(status) && isAddOnly(headers)) return "ONLY_ADDS";
+  if (status === 412 && task === "put") return "EXISTS";
   if (status === 412) return "TARGET_CHANGED";
   if (status !== 409) return null;
   const isInUse = (headers?.["retry-after"] ?? headers?.["upload-offset"]) !== undefined;

@@ -142,7 +142,7 @@ Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, a
   const calls: [() => Promise<unknown>, TransferErrorCode, number][] = [
     [() => upload(client, `${clientDir}/f`, ["x"]), "ONLY_ADDS", 412],
     [() => upload(client, `${clientDir}/f`, ["x"], { resume: false }), "ONLY_ADDS", 412],
-    [() => upload(client, `${clientDir}/f`, ["x"], { replace: false }), "EXISTS", 412],
+    [() => upload(client, `${clientDir}/f`, ["x"], { replace: false }), "ONLY_ADDS", 412],
     [() => upload(client, `${clientDir}/f`, ["d"]), "IN_THE_WAY", 409],
     [() => makeDirectory(client, ["x"]), "IN_THE_WAY", 409],
     [() => deleteEntry(client, ["x"]), "ONLY_ADDS", 405],

@@ -268,7 +268,7 @@ Deno.test("a refused stream is not read, and can be used again", async () => {
   await Deno.mkdir(`${files.dir}/dir`);
   await Deno.writeFile(`${files.dir}/file`, CONTENT);
   const refusals: [string, TransferOptions, TransferErrorCode | number][] = [
-    ["/file", { replace: false }, "EXISTS"],
+    ["/file", { replace: false }, "ONLY_ADDS"],
     ["/file", {}, "ONLY_ADDS"],
     ["/dir", {}, "IN_THE_WAY"],
     ["/file/below", {}, "IN_THE_WAY"],

@@ -153,7 +153,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 
   get refusesReplacement(): boolean {
-    return this.#settings.replace && this.#isServerAddOnly;
+    return this.#isServerAddOnly;
   }
 
   get #isServerAddOnly(): boolean {
