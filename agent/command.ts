@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { Address } from "@degu/degu/base";
 import { parseAddressOption, parseConnectAddress, parseInvitationAddress } from "./addresses.ts";
 import { Failure } from "./failure.ts";
@@ -93,7 +93,15 @@ export class AgentCommand extends Command {
         "in directories, skip files that were modified less than this many seconds ago, because they may be incomplete",
         parseSettled,
       )
-      .addPeerOptions();
+      .addPeerOptions()
+      .addIgnoredOptions("-a, --archive", "-t, --times", "-p, --perms", "-z, --compress")
+      .addIgnoredOptions("--progress", "--stats");
+  }
+
+  /** Adds options of rsync and scp for what every copy does: they have no effect. */
+  addIgnoredOptions(...flags: readonly string[]): this {
+    for (const each of flags) this.addOption(new Option(each).hideHelp());
+    return this;
   }
 
   addVerboseOption(): this {
@@ -133,57 +141,6 @@ export class AgentCommand extends Command {
         makeListParser(parseConnectAddress, MAX_INVITATION_ADDRESSES),
       );
   }
-}
-
-/** Returns a suggestion for a misspelled name, such as "Did you mean desk?", or `null`. */
-export function suggestName(name: string, names: readonly string[]): string | null {
-  if (names.includes(name)) return `Did you mean ${name}?`;
-  const program = new Command().exitOverride().helpCommand(false).configureOutput({
-    writeErr: () => {},
-  });
-  for (const each of names) program.command(each);
-  try {
-    program.parse(["--", name], { from: "user" });
-  } catch (error) {
-    return formatSuggestion(/Did you mean (.*)\?/.exec((error as Error).message)?.[1] ?? "", name);
-  }
-  return null;
-}
-
-/** Options and commands with which less is copied, or more is deleted or replaced. */
-const RISKY_WORDS: ReadonlySet<string> = new Set([
-  ...["--delete", "--delete-all", "--dry-run", "--exclude", "--force", "--move", "--new-only"],
-  ...["--settled", "rm", "forget"],
-]);
-
-/**
- * Makes a suggestion of words that commander finds similar. Such words may also mean the opposite,
- * as `--exclude` for `--include`, so at most two letters may differ, and one of a short option. A
- * risky word is suggested only for a part of it, or with additional letters.
- *
- * @param words The words of commander: empty, `--a` or `one of --a, --b`.
- */
-export function formatSuggestion(words: string, typed: string): string | null {
-  const likelyWords = words.replace("one of ", "").split(", ").filter((word) =>
-    RISKY_WORDS.has(word)
-      ? word.startsWith(typed) || typed.startsWith(word)
-      : countDifferentLetters(word, typed) <= (word.startsWith("--") && word.length < 7 ? 1 : 2)
-  );
-  return words === "" || likelyWords.length === 0
-    ? null
-    : `Did you mean ${likelyWords.join(" or ")}?`;
-}
-
-function countDifferentLetters(word: string, otherWord: string): number {
-  let commonCount = 0;
-  const otherLetters = [...otherWord];
-  for (const letter of word) {
-    const index = otherLetters.indexOf(letter);
-    if (index < 0) continue;
-    otherLetters.splice(index, 1);
-    commonCount++;
-  }
-  return word.length - commonCount + otherLetters.length;
 }
 
 // ───────────────────────── the values of options

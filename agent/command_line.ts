@@ -347,6 +347,7 @@ free the space, remove .degu-kept in the local directory",
     )
     .option("-n, --dry-run", "print the changes without making them")
     .addCopyOptions()
+    .addIgnoredOptions("-r, --recursive", "-P, --partial")
     .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
     .addExample(
       "degu sync --dry-run --delete photos laptop:photos",
@@ -465,6 +466,7 @@ function addSend(program: AgentCommand): void {
       "--line",
       "print the line for other networks at once (default: after ten seconds without another device)",
     )
+    .addIgnoredOptions("-r, --recursive")
     .addExample("degu send report.pdf", "send a file; then run degu receive on the other device")
     .addExample("degu send photos notes.txt", "send a directory and a file")
     .setHandler(async () => (await import("./commands/send.ts")).send);

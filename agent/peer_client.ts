@@ -3,7 +3,7 @@ import type { Client } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
 import { find, isDiscoveryPermitted } from "@degu/device/discovery";
 import { isReachableByOthers } from "./addresses.ts";
-import { type Context, suggestName } from "./command.ts";
+import type { Context } from "./command.ts";
 import { describeMissingAddress } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { makeLogger } from "./open_device.ts";
@@ -55,7 +55,7 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
     ? "leave out the colon"
     : peerName.includes(":")
     ? "it is a path: write only the name of the peer, before the colon"
-    : suggestName(peerName.replace(/\.\w+$/, ""), peerNames) ?? '"degu peers" lists all peers';
+    : `the peers are ${peerNames.join(", ")}`;
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });

@@ -223,7 +223,6 @@ Deno.test("only the default logger prints", async () => {
 
 /** The modules that search the messages of errors, and whose messages these are. */
 const SEARCHED_MESSAGES = {
-  "agent/command.ts": "commander",
   "agent/explain.ts": "Deno",
   "files/transfer/download.ts": "Deno",
   "internal/caught_errors.ts": "Deno and Node",
