@@ -2,27 +2,18 @@ import { dirname } from "node:path";
 import { describeNameProblem, download, type DownloadOptions } from "@degu/files/client";
 import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
-import {
-  describeMissingDirectory,
-  findWildcardFailure,
-  ignoreNotFound,
-  makeNewDirectoryAdvice,
-} from "./local_paths.ts";
+import { describeMissingDirectory, ignoreNotFound, makeNewDirectoryAdvice } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
 import type { FileJob } from "./transfers.ts";
 
 interface LocalTarget {
   readonly path: string;
   readonly isDirectory: boolean;
-  /** True if the path does not exist, and has no slash at its end. */
-  readonly isNew: boolean;
 }
 
-/** @param spaceAdvice Advice if the path may be a word of a split source. */
 export async function findTarget(
   path: string,
   hasSeveralSources: boolean,
-  spaceAdvice: string | null = null,
 ): Promise<LocalTarget> {
   // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
   const info = await ignoreNotFound(Deno.stat(resolve(path)));
@@ -33,8 +24,6 @@ export async function findTarget(
       } is a symbolic link to a file that does not exist: remove the link, or choose another target`,
     );
   }
-  const wildcardFailure = info === null ? findWildcardFailure(path, null) : null;
-  if (wildcardFailure !== null) throw wildcardFailure;
   if (info !== null && !info.isFile && !info.isDirectory) {
     throw new Failure(`${JSON.stringify(path)} is not a regular file: choose another target`);
   }
@@ -44,13 +33,11 @@ export async function findTarget(
   const parentInfo = info === null ? await ignoreNotFound(Deno.stat(parent)) : null;
   if (parentInfo?.isDirectory === false) throw notDirectoryFailure(parent);
   if (info === null && parentInfo === null) {
-    const advice = ` on this device: ${makeNewDirectoryAdvice(parent)}${
-      spaceAdvice === null ? "" : `; or ${spaceAdvice}`
-    }`;
+    const advice = ` on this device: ${makeNewDirectoryAdvice(parent)}`;
     const problem = await describeMissingDirectory(parent, advice);
     throw new Failure(problem, "NOT_THERE", { path: parent });
   }
-  return { path, isDirectory, isNew: info === null && !path.endsWith("/") };
+  return { path, isDirectory };
 }
 
 /**

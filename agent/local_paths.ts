@@ -18,16 +18,13 @@ import { Failure } from "./failure.ts";
  * Refuses `~`, which shells of Unix expand; on Windows this function expands it, replaces
  * backslashes, and refuses paths that Windows would interpret in another way.
  */
-export function toLocalPath(text: string, mayHaveWildcards = false): string {
+export function toLocalPath(text: string): string {
   if (text === "") throw new Failure("a path is empty: is a variable of the shell empty?", "USAGE");
   if (Deno.build.os !== "windows") {
     // An unexpanded path would be a directory with the name ~.
     if (!/^~(?:\/|$)/.test(text)) return text;
     throw new Failure(
-      `${
-        JSON.stringify(text)
-      }: the shell has not expanded ~: leave out the quotes, and write a space before it, not =; ` +
-        `for a name with ~ write ${JSON.stringify(`./${text}`)}`,
+      `${JSON.stringify(text)}: the shell has not expanded ~; a file of this name is ./${text}`,
       "USAGE",
     );
   }
@@ -48,8 +45,7 @@ export function toLocalPath(text: string, mayHaveWildcards = false): string {
   }
   for (const name of rest.split("/").filter((name) => !["", ".", ".."].includes(name))) {
     const problem = describeNameProblem(name);
-    if (problem === null || mayHaveWildcards && /[*?]/.test(name)) continue;
-    throw fail(`the name ${JSON.stringify(name)} ${problem}`);
+    if (problem !== null) throw fail(`the name ${JSON.stringify(name)} ${problem}`);
   }
   return slashedText;
 }
@@ -205,99 +201,8 @@ async function resolveRealPath(path: string): Promise<string> {
     : join(await resolveRealPath(parent), basename(absolutePath));
 }
 
-/**
- * Makes the failure of a missing file or directory whose path has a wildcard: a new directory would
- * have the name `*`. Returns `null` for a path without a wildcard, and for a path with a component
- * `.`, such as `./*`. Brackets are common in names, and are no wildcards here.
- *
- * @param peer The peer of the path; `null` for a path on this device.
- */
-export function findWildcardFailure(path: string, peer: string | null): Failure | null {
-  if (!/[*?]/.test(path) || /(?:^|\/)\.\//.test(path)) return null;
-  const literalPath = path.startsWith("/") ? `/.${path}` : `./${path}`;
-  const dir = path.replace(/(?:^|\/)[^/]*[*?].*$/s, "") ||
-    (path.startsWith("/") ? "/" : peer === null ? "." : "");
-  return new Failure(
-    `${JSON.stringify(formatPath(path, peer))}: ${WILDCARD_PROBLEM}: ` +
-      `write ${formatPath(dir, peer)}; for a name with * or ?, ${formatPath(literalPath, peer)}`,
-    "USAGE",
-  );
-}
-
-function formatPath(path: string, peer: string | null): string {
-  return peer === null ? path : `${peer}:${path}`;
-}
-
-const WILDCARD_PROBLEM = "degu does not expand wildcards";
-
-export function findWildcardHint(path: string): string | null {
-  return /[*?[]|\{[^}]*,[^}]*\}/.test(path)
-    ? `${WILDCARD_PROBLEM}: name each file, or their directory`
-    : null;
-}
-
-export function findBackslashHint(path: string): string | null {
-  return path.includes("\\") && Deno.build.os !== "windows"
-    ? `separate the names with slashes, as in ${path.replaceAll("\\", "/")}`
-    : null;
-}
-
-/** Returns a hint for an operand of `degu send`, such as `desk:`, or `desk` after a file. */
-function findPeerHint(path: string, operands: readonly string[]): string | null {
-  const isLast = operands.length > 1 && operands.at(-1) === path;
-  const [, peer, colon] = /^([\w-]{2,})(:?)$/.exec(path) ?? [];
-  return peer !== undefined && (colon === ":" || isLast)
-    ? `if ${peer} is a peer, write put in place of send`
-    : null;
-}
-
-/** Deno replaces the bytes of an argument that aren't UTF-8. */
-function findEncodingHint(path: string): string | null {
-  return path.includes("\ufffd")
-    ? "a name that is not UTF-8 can't be named: rename the file"
-    : null;
-}
-
-/** Returns the path of an existing file that the shell has split at its spaces into operands. */
-async function findSplitPath(word: string, operands: readonly string[]): Promise<string | null> {
-  const index = operands.indexOf(word);
-  for (let start = index; start >= 0; start--) {
-    for (let end = Math.max(index, start + 1); end < operands.length; end++) {
-      const path = operands.slice(start, end + 1).join(" ");
-      if (mayRead(path) && await ignoreNotFound(Deno.lstat(path)) !== null) return path;
-    }
-  }
-  return null;
-}
-
-/**
- * @param operands All sources on the command line.
- * @param mayBePeer True if the command has no operand for a peer.
- */
-export async function makeMissingSourceFailure(
-  path: string,
-  operands: readonly string[],
-  mayBePeer = false,
-): Promise<Failure> {
-  const splitPath = await findSplitPath(path, operands).catch(() => null);
-  if (splitPath !== null) {
-    const advice = `quote a name with spaces: ${formatShellCommand(splitPath)}`;
-    return new Failure(`${JSON.stringify(path)} does not exist: ${advice}`, "USAGE", { path });
-  }
-  const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
-  const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
-  const optionHint = path.startsWith("-")
-    ? "no option has this name; to name a file, write ./ before it"
-    : null;
-  const spaceHint = path === path.trim()
-    ? null
-    : "write no space before or after the name, unless it is a part of the name";
-  const hint = isLink
-    ? "name another file"
-    : optionHint ?? spaceHint ?? findWildcardHint(path) ?? findBackslashHint(path) ??
-      (mayBePeer ? findPeerHint(path, operands) : null) ??
-      findEncodingHint(path) ?? "check the name, and the current directory";
-  return new Failure(`${JSON.stringify(path)} ${problem}: ${hint}`, "NOT_THERE", { path });
+export function missingSourceFailure(path: string): Failure {
+  return new Failure(`${JSON.stringify(path)} does not exist`, "NOT_THERE", { path });
 }
 
 /**

@@ -47,23 +47,10 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
     ? "it is this device"
     : peerNames.length === 0
     ? 'this device has no peers yet: run "degu pair" on both devices'
-    : isAddress(peerName)
-    ? 'it is an address: write the name of the peer, which "degu peers" lists with its addresses'
-    : peerName === ""
-    ? "is a variable of the shell empty?"
-    : peerName.endsWith(":")
-    ? "leave out the colon"
-    : peerName.includes(":")
-    ? "it is a path: write only the name of the peer, before the colon"
     : `the peers are ${peerNames.join(", ")}`;
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });
-}
-
-export function isAddress(text: string): boolean {
-  const [, host = text] = /^(\[.*\]|[^:]*):\d+$/.exec(text) ?? [];
-  return ["IPv4", "IPv6"].includes(`${parseHost(host.replace(/^\[(.*)\]$/, "$1"))?.type}`);
 }
 
 /** @param hasMaxSilence False if the requests can't be sent again. */

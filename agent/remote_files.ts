@@ -1,5 +1,5 @@
 import { describeArgumentError, type Response } from "@degu/degu/base";
-import { type Device, isDeviceName } from "@degu/device";
+import type { Device } from "@degu/device";
 import {
   type DirectoryEntry,
   fileUri,
@@ -8,11 +8,9 @@ import {
   TransferError,
 } from "@degu/files/client";
 import type { Context } from "./command.ts";
-import { formatSpaceAdvice } from "./shell_command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
-import { findBackslashHint, findWildcardFailure, findWildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
@@ -31,122 +29,21 @@ export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
 
-/** Advice for an operand that may be a peer without its colon, such as `nas/dir`. */
-export function findColonAdvice(operand: string): string | null {
-  if (/^(?:\d+\.){3}\d+$|\.local$/.test(operand)) {
-    return `if ${operand} is the address of a peer, write its name and a colon; "degu peers" lists both`;
-  }
-  // Also as in //nas/dir, and in /nas:dir.
-  const [, peer = "", path = ""] = /^(?:\/\/)?([^/:]+)(?:\/(.*))?$/s.exec(operand) ??
-    /^\/+([^/:]+):(.*)$/s.exec(operand) ?? [];
-  return isDeviceName(peer) ? `if ${peer} is the peer, write ${peer}:${path} with its colon` : null;
-}
+/** The beginning of a path on the whole disk: `/x`, `~`, `~/x` or `~anna/x`. */
+const DISK_PATH_PATTERN = /^(?:\/+[^/]|~(?:[^/]*\/|$))/;
 
-/** Refuses a peer and a path in two operands, such as `nas dir`. */
-export function checkPeerHasColon(operand: string, path: string): void {
-  const advice = isRemotePath(operand) ? null : findColonAdvice(`${operand}/${path}`);
-  if (advice === null || operand.includes("/")) return;
-  throw new Failure(
-    `${JSON.stringify(operand)} is not a path on another device: ${advice}`,
-    "USAGE",
-  );
-}
-
-/** For example `~`, `~/x` and `~anna/x`. */
-const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
-
-export function hasEnding(path: string): boolean {
-  return /\.\w+$/.test(path);
-}
-
-/**
- * Parses operands that are all paths on other devices.
- *
- * @param hasTarget True if another operand follows on the command line.
- */
-export function parseRemotePaths(operands: readonly string[], hasTarget = false): RemotePath[] {
-  const index = operands.findIndex((operand) => !isRemotePath(operand));
-  const isSplit = index > 0;
-  const [first = "", second] = operands;
-  if (index === 0 && second !== undefined && !isRemotePath(second)) {
-    checkPeerHasColon(first, second);
-  }
-  if (!isSplit) return operands.map((operand) => parseRemotePath(operand, false));
-  const [path, word] = operands.slice(index - 1, index + 1) as [string, string];
-  const peer = path.slice(0, path.indexOf(":"));
-  // After an ending, such as .txt, the next word is no part of the name.
-  const advice = [
-    ...hasTarget ? ["only the last argument is the target"] : [],
-    hasEnding(path) ? "quote a name with spaces" : formatSpaceAdvice(path, word),
-    ...path.endsWith(":") ? [] : [`for another path on ${peer}, write ${peer}:${word}`],
-  ];
-  throw new Failure(
-    `${JSON.stringify(word)} is not a path on another device: ${advice.join("; ")}`,
-    "USAGE",
-  );
-}
-
-/** @param allowsRoot False if the command may refuse the whole share or inbox. */
-export function parseRemotePath(text: string, allowsRoot = true): RemotePath {
+export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
-  if (text === "") throw fail(" is no PEER:PATH: is a variable of the shell empty?");
   if (!isRemotePath(text)) {
-    throw fail(
-      ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg${
-        allowsRoot ? `, or ${isDeviceName(text) ? text : "PEER"}: for all of it` : ""
-      }`,
-    );
-  }
-  const colon = text.indexOf(":");
-  const [, scheme, address, pathOfUrl = ""] =
-    /^(https?|ftps?|sftp|ssh|scp|rsync|smb|file|degu):\/\/([^/]*)\/*(.*)$/i.exec(text) ?? [];
-  if (scheme !== undefined) {
-    const advice = isDeviceName(address!) ? `, as in ${address}:${pathOfUrl}` : "";
-    throw fail(
-      ` is a URL, and degu copies only files of devices: write the name of a peer, a colon and a path${advice}`,
-    );
-  }
-  if (text.startsWith("[")) {
-    throw fail(
-      ' has an address: write the name of a peer, which "degu peers" lists with its addresses',
-    );
-  }
-  const [, module] = /^[^/:]*::(.*)$/.exec(text) ?? [];
-  if (module !== undefined) {
-    const peer = text.slice(0, colon);
-    throw fail(
-      ` is written as for rsync's daemon: write ${peer}:${module}; for a name with a colon, ${peer}:./:${module}`,
-    );
-  }
-  const [, drivePath] = /^[^/:]*:([A-Za-z]:\\.*)$/.exec(text) ?? [];
-  if (drivePath !== undefined) {
-    const peer = text.slice(0, colon);
-    const name = drivePath.slice(drivePath.lastIndexOf("\\") + 1);
-    throw fail(
-      ` has a path of Windows: a path begins at the share or the inbox of the peer, as in ${peer}:${name}; ` +
-        `for a name with a backslash, ${peer}:./${drivePath}`,
-    );
-  }
-  const [, host] = /^[^/]*@([^/@]*)$/.exec(text.slice(0, colon)) ?? [];
-  if (host !== undefined) {
-    const path = text.slice(colon + 1).replace(HOME_PATTERN, "").replace(/^\/+/, "");
-    const example = isDeviceName(host) ? `${host}:${path}` : `PEER:${path} --address ${host}`;
-    throw fail(
-      ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and ` +
-        `a path in its share or inbox, as in ${example}`,
-    );
+    throw fail(" is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg");
   }
   if (Deno.build.os === "windows" && text.includes("\\")) {
     throw fail(`: separate the names with slashes, as in ${text.replaceAll("\\", "/")}`);
   }
+  const colon = text.indexOf(":");
   const path = text.slice(colon + 1);
-  if (HOME_PATTERN.test(path)) {
-    const peer = text.slice(0, colon);
-    const pathBelow = path.replace(HOME_PATTERN, "");
-    throw fail(
-      `: "~" is not expanded: a path begins at the share or the inbox of the peer, as in ${peer}:${pathBelow}; ` +
-        `for a name with "~", write ${peer}:./${path.replace(/^\/+/, "")}`,
-    );
+  if (DISK_PATH_PATTERN.test(path)) {
+    throw fail(": a path begins at the share or the inbox of the peer, and not with / or ~");
   }
   const components = path.split("/");
   const names = components.filter((name) => name !== "" && name !== ".");
@@ -172,28 +69,13 @@ export function parseRemotePath(text: string, allowsRoot = true): RemotePath {
   };
 }
 
-/** Checks a target that doesn't exist. */
-export function checkNoWildcard(operand: string): void {
-  const colon = operand.indexOf(":");
-  const failure = findWildcardFailure(operand.slice(colon + 1), operand.slice(0, colon));
-  if (failure !== null) throw failure;
-}
-
 export function formatRemotePath(
   peer: string,
   names: readonly string[],
   isDirectory = false,
 ): string {
   const path = `${names.join("/")}${isDirectory && names.length > 0 ? "/" : ""}`;
-  return `${peer}:${HOME_PATTERN.test(path) ? "./" : ""}${path}`;
-}
-
-export function findLeadingSlashNote(operands: readonly string[], area: Area): string | null {
-  const operand = operands.find((text) => isRemotePath(text) && /^[^/:]+:\/+[^/]/.test(text));
-  if (operand === undefined) return null;
-  const { peer, names, mustBeDirectory } = parseRemotePath(operand);
-  const path = formatRemotePath(peer, names, mustBeDirectory);
-  return `paths begin at the ${area} of ${peer}: ${operand} is ${path}`;
+  return `${peer}:${DISK_PATH_PATTERN.test(path) ? "./" : ""}${path}`;
 }
 
 export function checkNotReserved(names: readonly string[], shownPath: string): void {
@@ -427,14 +309,8 @@ export class RemoteFiles implements Disposable {
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
     const nearestDirectory = this.formatName(names.slice(0, depth), true);
     const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
-    const spaceHint = names[0]?.startsWith(" ")
-      ? "write no space after the colon, unless the name begins with it"
-      : null;
-    const hint = spaceHint ?? findWildcardHint(names.join("/")) ??
-      findBackslashHint(this.formatName(names));
-    const isTopMissing = names.length > 0 && await this.find(names.slice(0, 1)) === null;
-    const inboxAdvice = isTopMissing && hint === null ? await this.#findInboxAdvice() : "";
-    const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory${inboxAdvice}`;
+    const hint = names.some((name) => /[*?]/.test(name)) ? "degu does not expand wildcards; " : "";
+    const advice = `${hint}"${list}" lists the directory`;
     const quotedName = this.quoteName(names, mustBeDirectory);
     return this.#makeNotFoundFailure(`${quotedName} does not exist: ${advice}`, names);
   }
@@ -446,17 +322,6 @@ export class RemoteFiles implements Disposable {
       // The caller reports the original error.
       return null;
     }
-  }
-
-  /** A device that replaces a lost one has a new directory in the inbox. */
-  async #findInboxAdvice(): Promise<string> {
-    const { peer } = this.connections;
-    if (this.area === "inbox") {
-      return "; files of another device, or of this one before a new setup, may be in another " +
-        `directory of the inbox, and can be moved on ${peer}`;
-    }
-    const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
-    return await inbox.list([]) === null ? "" : `, and "degu ls --inbox ${this.peer}:" the inbox`;
   }
 
   #makeNotFoundFailure(message: string, names: readonly string[]): Failure {

@@ -5,7 +5,7 @@ import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/ser
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
-import { findDeviceDirectory, ignoreNotFound, makeMissingSourceFailure } from "./local_paths.ts";
+import { findDeviceDirectory, ignoreNotFound, missingSourceFailure } from "./local_paths.ts";
 
 export interface SentEntry {
   readonly name: string;
@@ -54,7 +54,7 @@ export async function findSources(
   for (const operand of paths) {
     const name = basename(resolve(operand));
     const path = await ignoreNotFound(realPath(operand));
-    if (path === null) throw await makeMissingSourceFailure(operand, paths, true);
+    if (path === null) throw missingSourceFailure(operand);
     const info = await Deno.stat(path);
     const { isFile, isDirectory, size } = info;
     if (!isFile && !isDirectory) {

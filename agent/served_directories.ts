@@ -10,13 +10,11 @@ import {
   checkWritable,
   describeMissingDirectory,
   findDeviceDirectory,
-  findWildcardFailure,
   ignoreNotFound,
   makeNewDirectoryAdvice,
   toLocalPath,
 } from "./local_paths.ts";
 import type { Output } from "./output.ts";
-import { isRemotePath } from "./remote_files.ts";
 
 export interface DirectoryOptions {
   readonly share?: string;
@@ -52,18 +50,6 @@ export function checkServesAny(
   );
 }
 
-/** Refuses a missing directory whose name is a pattern, or a path of a peer. */
-async function checkName(option: string, text: string | undefined): Promise<void> {
-  if (text === undefined || text === DEFAULT_INBOX) return;
-  const isPattern = findWildcardFailure(text, null) !== null;
-  if (!isPattern && !isRemotePath(text)) return;
-  if (await withOptionName(option, ignoreNotFound(Deno.lstat(toLocalPath(text)))) !== null) return;
-  const problem = isPattern
-    ? "does not exist: degu does not expand wildcards: name one directory"
-    : `is on another device: run degu serve there; for a directory of this name write ./${text}`;
-  throw new Failure(`${option}: ${JSON.stringify(text)} ${problem}`, "USAGE");
-}
-
 function resolveInboxPath(inboxOption: string): string {
   if (inboxOption !== DEFAULT_INBOX) return toLocalPath(inboxOption);
   const home = findHomeDirectory();
@@ -94,9 +80,6 @@ export async function checkDirectories(
   output: Output,
   mayCreate = true,
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
-  await checkName("--share", shareOption);
-  await checkName("--inbox", separateInboxOption);
-  await checkName("--inbox-for-all", sharedInboxOption);
   const inboxOption = sharedInboxOption ?? separateInboxOption;
   const checkShare = async () =>
     shareOption === undefined ? null : await checkServedDirectory(toLocalPath(shareOption), home);

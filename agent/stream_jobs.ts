@@ -59,8 +59,6 @@ export async function findStreamSource(
     };
     return { path: "stdin", name: null, open };
   }
-  // Deno opens this path only with all permissions.
-  if (path === "/dev/stdin") throw new Failure('"/dev/stdin" is stdin: write -', "USAGE");
   const info = await ignoreNotFound(Deno.stat(path));
   if (!info?.isFifo) return null;
   if (isMove) throw new Failure(`${JSON.stringify(path)} is a FIFO: put it without --move`);

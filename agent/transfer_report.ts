@@ -19,8 +19,6 @@ const UNSET_PROBLEMS: Readonly<Record<UnsetProperty, string>> = {
 };
 
 export class TransferReport implements Disposable {
-  /** A note that is printed once, with the summary. */
-  note: string | null = null;
   /** The target directories of the copied trees. */
   readonly directories = new Set<string>();
   readonly progress: CommandProgress = {
@@ -210,8 +208,6 @@ export class TransferReport implements Disposable {
 
   /** @param isEnded True if an error has ended the command early. */
   summarize(isEnded: boolean): void {
-    const note = this.note ?? "";
-    this.note = null;
     this[Symbol.dispose]();
     const [deletedText, dryRun] = this.#isDryRun
       ? ["would delete", { dryRun: true }]
@@ -251,7 +247,6 @@ export class TransferReport implements Disposable {
       unchanged > 0 ? `${unchanged} up to date${copied > 0 ? "" : this.#describeUnchanged()}` : "",
       deleted > 0 ? `${deleted} ${this.#isDryRun ? "would be " : ""}deleted` : "",
       this.#skippedNames.size > 0 ? `${this.#skippedNames.size} skipped` : "",
-      note,
     ].filter((part) => part !== "");
     const failures = failed > 1 ? `${formatCount(failed, "error")}: see above` : "";
     this.#output.printSummary(parts.join("; "), failures, copied + deleted > 0);
@@ -286,8 +281,6 @@ export class TransferReport implements Disposable {
 
   [Symbol.dispose](): void {
     this.hideProgress();
-    if (this.note !== null) this.#output.note(this.note);
-    this.note = null;
     if (this.#tooLargeCount > 1) {
       this.#output.error(
         `${formatCount(this.#tooLargeCount - 1, "other file")}: also too large for the free space`,

@@ -3,9 +3,7 @@ import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";
 import {
-  checkNoWildcard,
   describeUncopiedEntry,
-  findLeadingSlashNote,
   parseRemotePath,
   RemoteFiles,
   type RemotePath,
@@ -21,9 +19,6 @@ export async function ls(
   using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", {
     retries: 0,
   });
-  const note = findLeadingSlashNote([operand], inbox ? "inbox" : "share");
-  if (note !== null) context.output.note(note);
-  if (/[*?]/.test(operand) && await files.find(path.names) === null) checkNoWildcard(operand);
   const entries = await listEntries(files, path);
   const width = entries.reduce(
     (maxLength, { size }) => Math.max(maxLength, formatBytes(size).length),

@@ -1,9 +1,8 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection, Connector } from "@degu/degu/client";
-import { isDeviceName } from "@degu/device";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { findPeer, isAddress, openClient, readJson } from "../peer_client.ts";
+import { findPeer, openClient, readJson } from "../peer_client.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
@@ -13,16 +12,6 @@ const MAX_RESPONSE_BYTES = 4096;
 
 export async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
-  const [, pathPeer = ""] = /^[a-z]+:\/\/([^:/]+)/.exec(operand) ?? /^([^:]+):./s.exec(operand) ??
-    [];
-  if (isDeviceName(pathPeer) && !isAddress(operand)) {
-    throw new Failure(
-      `${
-        JSON.stringify(operand)
-      } is a path or a URL: write only the name, as in "degu ping ${pathPeer}"`,
-      "USAGE",
-    );
-  }
   await using device = await openDevice(context);
   const peer = await findPeer(device, operand);
   let startedAt = 0;

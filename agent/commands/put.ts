@@ -1,7 +1,6 @@
 import { basename, dirname } from "node:path";
 import { upload } from "@degu/files/client";
 import { checkSettled, type Context, STDIO } from "../command.ts";
-import { formatShellCommand, formatSpaceAdvice } from "../shell_command.ts";
 import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
@@ -9,14 +8,11 @@ import {
   type DeviceDirectory,
   findDeviceDirectory,
   ignoreNotFound,
-  makeMissingSourceFailure,
+  missingSourceFailure,
   toLocalPath,
 } from "../local_paths.ts";
 import {
   checkNotReserved,
-  checkNoWildcard,
-  findColonAdvice,
-  findLeadingSlashNote,
   isRemotePath,
   parseRemotePath,
   RemoteFiles,
@@ -50,23 +46,19 @@ export async function runPut(
   if (sourceOperands.includes(STDIO) && stdin.isTerminal()) transfers.report.hideProgress();
   // Check the local arguments before the first request.
   const findLocalSource = async (operand: string) => {
-    const path = toLocalPath(operand, true);
+    const path = toLocalPath(operand);
     return await findStreamSource(context.output, path, move) ??
-      await findSource(path, sourceOperands, deviceDirectory, recursive, move);
+      await findSource(path, deviceDirectory, recursive, move);
   };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findLocalSource);
   if (sources.length === 0) return transfers.report.finish();
-  transfers.report.note = findLeadingSlashNote(paths.slice(-1), "inbox");
   const hasStream = sources.some((source) => "open" in source);
   const options = { hasMaxSilence: !hasStream };
   using files = await RemoteFiles.open(context, device, target.peer, "inbox", options);
   // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);
   const targetEntry = await files.find(target.names);
-  if (targetEntry === null) {
-    checkNoWildcard(paths.at(-1)!);
-    await files.checkParents(target.names);
-  }
+  if (targetEntry === null) await files.checkParents(target.names);
   const targetNames = targetEntry?.names ?? target.names;
   const isTargetFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
@@ -146,62 +138,17 @@ function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob
 }
 
 function parseTarget(paths: readonly string[]): RemotePath {
-  const targetOperand = paths.at(-1)!;
+  const target = parseRemotePath(paths.at(-1)!);
   const sources = paths.slice(0, -1);
-  if (!isRemotePath(targetOperand)) {
-    throw new Failure(`where to? ${findTargetAdvice(sources, targetOperand)}`, "USAGE");
-  }
   if (sources.length === 0) {
-    throw new Failure(
-      `what to put? write it before ${targetOperand}, or write - for stdin`,
-      "USAGE",
-    );
+    throw new Failure(`what to put? write it before ${paths.at(-1)}, or - for stdin`, "USAGE");
   }
   const remote = sources.find(isRemotePath);
-  if (remote === undefined) return parseRemotePath(targetOperand);
-  if (sources.length > 1 && parseRemotePath(remote).names.length === 0) {
-    const otherPeer = JSON.stringify(remote);
-    throw new Failure(`${otherPeer} is another peer: run degu put once for each peer`, "USAGE");
-  }
-  // Refuses a URL.
-  if (remote.includes("://")) parseRemotePath(remote);
-  // No file of Windows has a colon in its name.
-  const advice = Deno.build.os === "windows"
-    ? ""
-    : `; for a file of this name write ${JSON.stringify(`./${remote}`)}`;
+  if (remote === undefined) return target;
   throw new Failure(
-    `${JSON.stringify(remote)} is on another device: get it first${advice}`,
+    `${JSON.stringify(remote)} is on another device; a file of this name is ./${remote}`,
     "USAGE",
   );
-}
-
-function findTargetAdvice(sources: readonly string[], lastOperand: string): string {
-  const [remotePath, ...otherRemotePaths] = sources.filter(isRemotePath);
-  if (remotePath === undefined) {
-    const precedingOperand = sources.at(-1);
-    if (lastOperand.startsWith(":") && precedingOperand !== undefined) {
-      return `write no space before the colon: ${precedingOperand}${lastOperand}`;
-    }
-    if (lastOperand === "") return "the last argument is empty: is a variable of the shell empty?";
-    const colonAdvice = sources.length > 0 ? findColonAdvice(lastOperand) : null;
-    return colonAdvice === null
-      ? `write PEER: after ${JSON.stringify(lastOperand)}`
-      : `${colonAdvice}; otherwise write PEER: after it`;
-  }
-  // Refuses a URL.
-  parseRemotePath(remotePath);
-  const localSources = sources.filter((source) => !isRemotePath(source));
-  const words = sources.slice(sources.indexOf(remotePath) + 1);
-  if (sources[0] !== remotePath) return formatSpaceAdvice(remotePath, ...words, lastOperand);
-  if (otherRemotePaths.length > 0) return "write the files of this device, and one PEER:PATH last";
-  const isDownload = localSources.length === 0 && lastOperand !== STDIO &&
-    parseRemotePath(remotePath).names.length > 0;
-  if (isDownload) {
-    const command = formatShellCommand("degu", "get", remotePath, lastOperand);
-    return `to copy it to this device, run "${command}"`;
-  }
-  const command = formatShellCommand("degu", "put", ...localSources, lastOperand, remotePath);
-  return `the target comes last: "${command}"`;
 }
 
 interface Source {
@@ -211,15 +158,12 @@ interface Source {
 
 async function findSource(
   path: string,
-  operands: readonly string[],
   deviceDirectory: DeviceDirectory,
   recursive: boolean,
   isMove: boolean,
 ): Promise<Source> {
   const info = await ignoreNotFound(Deno.stat(path));
-  if (info === null) {
-    throw await makeMissingSourceFailure(path, operands);
-  }
+  if (info === null) throw missingSourceFailure(path);
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {
     const advice = 'to put what a program writes, pipe it into "degu put - PEER:FILE"';

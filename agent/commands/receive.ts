@@ -1,6 +1,5 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ConnectionPool } from "@degu/degu/client";
-import { isDeviceName } from "@degu/device";
 import { pause } from "../pause.ts";
 import type { Context } from "../command.ts";
 import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer_client.ts";
@@ -144,17 +143,7 @@ export async function runReceive(
 }
 
 async function makeMissingTargetFailure(path: string): Promise<Failure> {
-  // A number of degu, or a code of croc or wormhole
-  if (/^[\d-]+$|^\d+(?:-[a-z]+){2,}$/.test(path)) {
-    const message =
-      `${JSON.stringify(path)} is no directory: degu receive takes no number or code; both ` +
-      "devices show a number, and you compare them";
-    return new Failure(message, "USAGE");
-  }
-  const nameAdvice = isDeviceName(path)
-    ? `; if it is the sending device, write --from ${path}`
-    : "";
-  const advice = ` on this device: ${makeNewDirectoryAdvice(path)}${nameAdvice}`;
+  const advice = ` on this device: ${makeNewDirectoryAdvice(path)}`;
   const problem = await describeMissingDirectory(path, advice);
   return new Failure(problem, "NOT_THERE", { path });
 }

@@ -10,9 +10,8 @@ import { explainTransfer } from "../transfer_errors.ts";
 import {
   checkNotReserved,
   describeUncopiedEntry,
-  findLeadingSlashNote,
   KEPT_DIRECTORY,
-  parseRemotePaths,
+  parseRemotePath,
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
@@ -42,10 +41,8 @@ export async function rm(
 ): Promise<number> {
   const { output } = context;
   checkDeleting("rm");
-  const paths = parseRemotePaths(operands);
+  const paths = operands.map(parseRemotePath);
   paths.forEach(checkNotInbox);
-  const note = findLeadingSlashNote(operands, "inbox");
-  if (note !== null) output.note(note);
   let exitCode = 0;
   const fail = (name: string, message: string, error: unknown) => {
     exitCode = FAILED;

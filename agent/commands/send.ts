@@ -31,7 +31,7 @@ export async function send(
       "USAGE",
     );
   }
-  const paths = files.map((file) => toLocalPath(file, true));
+  const paths = files.map((file) => toLocalPath(file));
   await using temporaryDevice = await openTemporaryDevice(context);
   const { device } = temporaryDevice;
   const deviceDirectories = [device.dir, await ignoreNotFound(realPath(home))].filter((dir) =>

@@ -11,16 +11,12 @@ import {
   describeDirectoryObstacle,
   describeMissingDirectory,
   findDeviceDirectory,
-  findWildcardFailure,
   ignoreNotFound,
   toLocalPath,
 } from "../local_paths.ts";
 import {
   checkNotReserved,
-  checkNoWildcard,
   describeUncopiedEntry,
-  findColonAdvice,
-  findLeadingSlashNote,
   isRemotePath,
   parseRemotePath,
   RemoteFiles,
@@ -52,24 +48,16 @@ export async function sync(
   }
   const isDownload = isRemotePath(from);
   if (isDownload === isRemotePath(to)) {
-    const colonAdvice = findColonAdvice(to);
-    const peers = isDownload ? [from, to].map((operand) => parseRemotePath(operand).peer) : [];
-    const [peer, otherPeer] = peers;
     throw new Failure(
-      isDownload
-        ? `one of the two directories must be on this device: ${
-          peer === otherPeer
-            ? `to copy a directory of ${peer}, run cp -a on ${peer}`
-            : `run degu sync on ${peer} or on ${otherPeer}`
-        }`
-        : "one of the two directories must be on another device: write PEER:DIR" +
-          (colonAdvice === null ? "" : `; ${colonAdvice}`),
+      `one of the two directories must be on ${
+        isDownload ? "this device" : "another device: write PEER:DIR"
+      }`,
       "USAGE",
     );
   }
   const [remoteOperand, localOperand] = isDownload ? [from, to] : [to, from];
   const remotePath = parseRemotePath(remoteOperand);
-  const root = toLocalPath(localOperand, true);
+  const root = toLocalPath(localOperand);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every } = options;
   if (deleteAll && !mayDelete) {
     throw new Failure("--delete-all has an effect only with --delete: leave it out", "USAGE");
@@ -132,7 +120,6 @@ async function syncOnce(
   }
   if (!isDownload) checkNotReserved(remotePath.names, files.formatName(remotePath.names));
   const foundEntry = await files.find(remotePath.names);
-  if (foundEntry === null) checkNoWildcard(remoteOperand);
   const remoteEntry = isDownload
     ? await files.findOrFail(remotePath.names, remotePath.mustBeDirectory)
     : foundEntry;
@@ -158,7 +145,6 @@ async function syncOnce(
     ...isDownload ? { keep } : {},
     ...move ? { move } : { compare, delete: mayDelete, deleteAll } as const,
   };
-  transfers.report.note = findLeadingSlashNote([remoteOperand], area);
   const onPlan = () => ignoreList.checkUnchanged();
   const job = { names, root, listsUnchanged: false, onPlan, isIncluded, options };
   await transfers.copy([[files, [job]]]);
@@ -189,8 +175,6 @@ function checkMove(options: SyncOptions, peer: string, isDownload: boolean): voi
 
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   const info = await ignoreNotFound(Deno.stat(root));
-  const wildcardFailure = info === null ? findWildcardFailure(root, null) : null;
-  if (wildcardFailure !== null) throw wildcardFailure;
   if (info === null && isTarget) {
     const problem = await describeDirectoryObstacle(root);
     if (problem === null) return;

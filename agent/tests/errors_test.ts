@@ -7,10 +7,9 @@ import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addres
 import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { codeOf, exitCodeOf } from "@degu/internal/agent/error_codes.ts";
 import { EXIT_CODES, Failure } from "@degu/internal/agent/failure.ts";
-import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
-import { AgentHomes, type AgentResult, runAgentInProcess } from "@degu/testing/agents.ts";
+import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -198,63 +197,6 @@ Deno.test("a port without an address is an error that names the addresses to use
   }
 });
 
-Deno.test("an unknown command suggests a similar one", async (t) => {
-  const rows: [typed: string, meant: string | null][] = [
-    ["sycn", "sync"],
-    ["sl", "ls"],
-    ["erve", "serve"],
-    // Similar for commander, and nothing that was meant.
-    ["remote", null],
-    ["rn", null],
-    ["toString", null],
-    // Words of other programs.
-    ["scp", "put or get"],
-    ["perms", "permissions"],
-    ["unpair", "forget"],
-    ["whoami", "id"],
-  ];
-  await testEachRow(t, rows, async (typed, meant) => {
-    const { code, stderr } = await runAgentInProcess([typed]);
-    const hint = meant === null ? "; the commands are pair, invite, " : ` (Did you mean ${meant}?)`;
-    assertEquals(code, 2, stderr);
-    assertStringIncludes(stderr, `degu: error: unknown command '${typed}'${hint}`);
-  });
-  for (const args of [["a.txt", "camera:"], ["camera:a", "."], ["cpoy", "a", "camera:b"]]) {
-    const { stderr } = await runAgentInProcess(args);
-    assertStringIncludes(stderr, "; for files of a peer, run degu get, put, sync, ls or rm\n");
-  }
-  for (const args of [["help", "undo"], ["undo"]]) {
-    const { stderr } = await runAgentInProcess(args);
-    assertStringIncludes(stderr, 'run "degu restore" on that peer)\n');
-  }
-  for (const [typed, meant] of [["sycn", "sync"], ["puts", "put"]]) {
-    const { stderr } = await runAgentInProcess(["help", typed!]);
-    assertStringIncludes(stderr, `unknown command '${typed}' (Did you mean ${meant}?)\n`);
-  }
-  const repeated = await runAgentInProcess(["permissions", "degu", "serve"]);
-  assertStringIncludes(repeated.stderr, "write degu once\n");
-  const { stderr } = await runAgentInProcess(["lst", "camera:"]);
-  assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?)\n");
-});
-
-Deno.test("a path with * or ? is a name if it exists, or after ./", async () => {
-  await using files = await AgentFiles.start();
-  const { local } = files;
-  await fill(local, { a: "1" });
-  await files.runToSuccess("put", `${local}/a`, "camera:./*.txt");
-  await files.runToSuccess("put", `${local}/a`, "camera:a [1].txt");
-  // An existing directory has one meaning.
-  await fill(files.inbox, { "What?/x": "1" });
-  await files.runToSuccess("put", `${local}/a`, "camera:What?");
-  assertEquals(await readTree(files.inbox), {
-    ...{ "*.txt": "1", "What?": null, "What?/a": "1", "What?/x": "1", "a [1].txt": "1" },
-  });
-  assertEquals(findWildcardHint("a.jpg"), null);
-  // The operands of other commands are not files.
-  const { stderr } = await runAgentInProcess(["ping", "-x"]);
-  assert(!stderr.includes("./"), stderr);
-});
-
 Deno.test("sync doesn't advise to repeat a command that would fail again", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
@@ -300,7 +242,7 @@ Deno.test("get copies from the other peers if one peer is unknown or offline", a
   await homes.init("off");
   await homes.pair("off", "viewer");
   const rows = [
-    ["laptop", 'there is no peer "laptop": "degu peers" lists all peers'],
+    ["laptop", 'there is no peer "laptop": the peers are camera, off'],
     ["off", "off does not answer (127.0.0.1:1: no program listens): "],
   ] as const;
   for (const [peer, problem] of rows) {

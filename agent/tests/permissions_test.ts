@@ -79,8 +79,8 @@ Deno.test("a name with a hyphen is printed behind the -- before it", async () =>
 Deno.test("a wrong command is refused as without permissions", async () => {
   await using homes = await AgentHomes.create("laptop");
   const rows: [args: string[], code: number, message: string][] = [
-    [[], 2, "a command is missing; the commands are pair, invite, "],
-    [["upload"], 2, "Did you mean put?"],
+    [[], 2, "a command is missing or unknown; usage: degu permissions pair|invite|"],
+    [["upload"], 2, "unknown command 'upload'"],
     [["sync", "a", "b"], 2, "b"],
     [["ls", "desk:"], 3, "this device has no peers yet"],
   ];
