@@ -1,7 +1,6 @@
 /** Output of the program: results go to stdout, everything else to stderr. */
 
 import { printable } from "@degu/degu/base";
-import { formatShellCommand } from "./shell_command.ts";
 import { OutputClosedError, type Stream, writeToStdout, writeToStream } from "./output_stream.ts";
 
 export { OutputClosedError };
@@ -27,24 +26,17 @@ export class Output {
   readonly streams: Streams;
   /** Called if the terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
-  /** The value of `--home`; `undefined` without the option. */
-  home: string | undefined;
   readonly #hasColors: boolean;
   readonly #hasEscapes: boolean;
   #isLineDrawn = false;
   #messageBuffer: { count: number; print: (more: string) => void } | null = null;
 
   constructor(
-    { json = false, quiet = false, home }: {
-      readonly json?: boolean;
-      readonly quiet?: boolean;
-      readonly home?: string | undefined;
-    },
+    { json = false, quiet = false }: { readonly json?: boolean; readonly quiet?: boolean },
     streams: Streams = Deno,
   ) {
     this.json = json;
     this.quiet = quiet;
-    this.home = home;
     this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
     this.#hasEscapes = isTerminal && !isDumbTerminal();
@@ -71,11 +63,7 @@ export class Output {
   printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
     if (this.json) {
-      const { error } = object as { readonly error?: { readonly message: string } };
-      const shownObject = error === undefined
-        ? object
-        : { ...object, error: { ...error, message: addHome(error.message, this.home) } };
-      return writeToStdout(this.streams, `${formatJson(shownObject)}\n`);
+      return writeToStdout(this.streams, `${formatJson(object)}\n`);
     }
     const allLines = typeof lines === "string" ? [lines] : lines;
     writeToStdout(this.streams, allLines.map((line) => `${printable(line)}\n`).join(""));
@@ -139,7 +127,7 @@ export class Output {
     const kindText = kind !== undefined && this.#hasColors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = kindText === undefined ? "" : `degu: ${kindText}: `;
     this.draw("");
-    this.#writeMessage(`${prefix}${printable(addHome(text, this.home))}\n`);
+    this.#writeMessage(`${prefix}${printable(text)}\n`);
   }
 
   /**
@@ -192,22 +180,6 @@ export class Output {
 function isDumbTerminal(): boolean {
   const { state } = Deno.permissions.querySync({ name: "env", variable: "TERM" });
   return state === "granted" && Deno.env.get("TERM") === "dumb";
-}
-
-/**
- * Adds the `--home` of this command line to the commands in a message, so that they can be copied.
- * A command in quotes is for this device, unless the next words name another device, as in
- * `run "degu serve" on desk`.
- */
-function addHome(text: string, home: string | undefined): string {
-  if (home === undefined) return text;
-  const option = formatShellCommand("--home", home);
-  return text
-    .replaceAll(/("degu [^"]*") on both devices/g, "$1 on this device, and $1 on the other one")
-    .replaceAll(
-      /"degu (?=[a-z])(?![^"]*" (?:again |still runs )?on (?!this ))/g,
-      () => `"degu ${option} `,
-    );
 }
 
 export function formatJson(value: unknown): string {

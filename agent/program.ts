@@ -77,7 +77,6 @@ export async function runAgent(
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
     const { message, exitCode, object } = await describeError(error, context);
-    output.home ??= program.getOptionValue("home");
     output.error(hideInvitationLines(message));
     try {
       if (output.json) output.printResult("", { error: hideInvitationLinesIn(object) });

@@ -235,7 +235,7 @@ Deno.test("a forgotten peer is refused at once, with advice", async () => {
   await homes.runToSuccess("viewer", ping);
   const stdout = await homes.runToSuccess("camera", ["forget", "viewer"]);
   assertEquals(stdout, `forgotten: viewer ${formatId(viewer!)}\n`);
-  await homes.runToFailure("viewer", 3, 'run "degu pair" on this device', ping);
+  await homes.runToFailure("viewer", 3, 'run "degu pair" on both devices', ping);
   await homes.runToFailure("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
 
@@ -591,7 +591,7 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
 
 Deno.test("join with another text, or without a line, names degu pair", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
-  const advice = 'run "degu pair" on this device, and "degu pair" on the other one\n';
+  const advice = 'run "degu pair" on both devices\n';
   for (const args of [[], ["laptop"], ["192.168.1.7:7443"], ["-"]]) {
     await homes.runToFailure("camera", 2, advice, ["join", ...args, ...SERVING]);
   }

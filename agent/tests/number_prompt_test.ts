@@ -373,8 +373,7 @@ Deno.test(
     ]);
     assertEquals(code, 1, shown);
     const advice =
-      `Ctrl-C stops receiving; "degu --home ${homes.joinPath("two")} service install ` +
-      '--inbox ~/Inbox" keeps it running\r\n';
+      'Ctrl-C stops receiving; "degu service install --inbox ~/Inbox" keeps it running\r\n';
     assertStringIncludes(shown, `${advice}created ${user}/Inbox\r\n`);
     assertStringIncludes(shown, 'Requires net access to "[::]:7443": --allow-net');
     assert(!shown.includes("to receive its files"), shown);

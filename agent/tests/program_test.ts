@@ -11,7 +11,6 @@ import {
   parseInvitationAddress,
   parseListenAddress,
 } from "@degu/internal/agent/addresses.ts";
-import { formatShellCommand } from "@degu/internal/agent/shell_command.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { explain, reasonOf } from "@degu/internal/agent/explain.ts";
@@ -38,7 +37,6 @@ import {
   unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
-import { testEachRow } from "@degu/testing/rows.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
@@ -346,30 +344,6 @@ Deno.test("a missing device, or a device without peers, is an error with advice"
   await homes.init("camera", "viewer");
   const alone = 'this device has no peers yet: run "degu pair"';
   await homes.runToFailure("viewer", 3, alone, ["ping", "camera"]);
-});
-
-Deno.test("a printed command repeats the --home that was typed, except for another device", async (t) => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  await homes.pair("camera", "viewer");
-  const home = homes.joinPath("the viewer's");
-  await Deno.rename(homes.joinPath("viewer"), home);
-  const typed = `degu --home ${formatShellCommand(home)}`;
-  const rows: [expectedMessage: string, args: string[]][] = [
-    [`run "${typed} pair" on this device, and "degu pair" on the other one\n`, ["join"]],
-    ['no program listens): run "degu serve" on camera\n', ["ls", "--no-find", "camera:"]],
-    // Of the library.
-    [`restore the file; "${typed} forget ${"a".repeat(52)}" removes it`, ["ping", "a".repeat(52)]],
-  ];
-  await Deno.writeTextFile(`${home}/peers/${"a".repeat(52)}.json`, "{");
-  await testEachRow(t, rows, async (expectedMessage, args) => {
-    const { stderr } = await runAgentInProcess(["--home", home, ...args]);
-    assertStringIncludes(stderr, expectedMessage);
-    const json = await runAgentInProcess([...args, "--json", `--home=${home}`]);
-    assertStringIncludes(
-      JSON.parse(json.stdout.trim().split("\n").at(-1)!).error.message,
-      expectedMessage.trim(),
-    );
-  });
 });
 
 Deno.test("connecting times out after 5 s, the response of a busy peer later", async () => {
