@@ -182,7 +182,6 @@ changes; to free the space, remove .degu-kept in the directory of the peer",
       makeListParser(parseListenAddress),
     )
     .option("--no-announce", "don't announce this device on the local network (mDNS)")
-    .option("--no-modes", "don't let peers make files in the inbox executable")
     .addExample("degu serve --share ~/Pictures", "let peers read a directory")
     .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
     .addExample(

@@ -13,7 +13,7 @@ export type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
 
 export type InboxPeer = Pick<Peer, "id" | "name">;
 
-interface InboxOptions extends Pick<FilesOptions, "keep" | "modes" | "write"> {
+interface InboxOptions extends Pick<FilesOptions, "keep" | "write"> {
   readonly isForAll?: boolean;
   readonly onInboxDirectory?: (peer: InboxPeer, directory: string) => void;
 }
@@ -25,7 +25,6 @@ export function makeServeApp(
   {
     isForAll = false,
     write = true,
-    modes = true,
     keep,
     onInboxDirectory = () => {},
   }: InboxOptions = {},
@@ -59,7 +58,7 @@ export function makeServeApp(
   };
   if (share !== null) apps.set("share", makeFilesApp("share", share, [], {}));
   if (inbox !== null && isForAll) {
-    apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, modes, keep }));
+    apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, keep }));
   } else if (inbox !== null) {
     const directories = new Inbox(inbox);
     const makePeerApp = (peer: InboxPeer): AppFunction => {
@@ -72,7 +71,7 @@ export function makeServeApp(
             onInboxDirectory(peer, name);
           }
           await directories.createDirectory(name);
-          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, modes, keep });
+          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, keep });
         } catch (error) {
           const refusal = makeRefusal(error);
           if (refusal === null) throw error;

@@ -22,11 +22,10 @@ export interface DirectoryOptions {
   readonly inboxForAll?: string;
   readonly newOnly?: boolean;
   readonly keep?: number;
-  readonly modes?: boolean;
 }
 
 export function checkServesAny(
-  { share, inbox, inboxForAll, newOnly, modes, keep }: DirectoryOptions,
+  { share, inbox, inboxForAll, newOnly, keep }: DirectoryOptions,
 ): void {
   if (keep !== undefined && newOnly) {
     throw new Failure(
@@ -35,13 +34,7 @@ export function checkServesAny(
     );
   }
   if (inbox !== undefined || inboxForAll !== undefined) return;
-  const option = newOnly
-    ? "--new-only"
-    : modes === false
-    ? "--no-modes"
-    : keep !== undefined
-    ? "--keep"
-    : null;
+  const option = newOnly ? "--new-only" : keep !== undefined ? "--keep" : null;
   if (option !== null) throw new Failure(`${option} is for an inbox: add --inbox`, "USAGE");
   if (share !== undefined) return;
   throw new Failure(

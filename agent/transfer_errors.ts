@@ -127,9 +127,8 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
   }
   if (code === "ROOT_GONE") return explain(error, peer);
   if (code === "OVER_HALF") {
-    return `${problem}, more than stay, so no file is copied or deleted: are both directories the ` +
-      "right ones? List the files with --dry-run; to delete them, add --delete-all; to send a spool, " +
-      "whose old files are removed, use --move in place of --delete";
+    return `${problem}, more than stay, so no file is copied or deleted without --delete-all; ` +
+      "--dry-run --delete-all lists them";
   }
   if (nameProblem !== null) {
     const [disk, advice] = action === "get"

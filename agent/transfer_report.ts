@@ -57,8 +57,6 @@ export class TransferReport implements Disposable {
   };
   /** Printed in their order at the end, because files are deleted in any order. */
   readonly #deletedNames: string[] = [];
-  /** Why a run that is no dry run would refuse deletions. */
-  #refusal: { readonly message: string; readonly path: string } | null = null;
   #bar: Disposable | null;
 
   constructor({ output, options: { verbose = false } }: Context, isDryRun = false) {
@@ -159,18 +157,6 @@ export class TransferReport implements Disposable {
     this.#deletedNames.push(name);
   }
 
-  /**
-   * Reports at the end of a dry run that a real run would refuse the deletions.
-   *
-   * @param lossProblem Why `--delete-all` is needed, if it is.
-   */
-  reportRefusal(lossProblem: string | null, path: string): void {
-    if (lossProblem === null) return;
-    const message = `a real run would be refused (${lossProblem}): if both directories are the ` +
-      "right ones, add --delete-all";
-    this.#refusal = { message, path };
-  }
-
   #printResult(text: string, object: Record<string, unknown>): void {
     if (!this.#output.quiet || this.#output.json) this.#output.printResult(text, object);
   }
@@ -195,15 +181,7 @@ export class TransferReport implements Disposable {
 
   finish(): number {
     this.summarize(false);
-    if (this.#refusal !== null) {
-      const { message, path } = this.#refusal;
-      this.#output.error(message);
-      const error = { code: "FAILED", message };
-      if (this.#output.json) {
-        this.#output.printResult("", { action: "delete", path, dryRun: true, error });
-      }
-    }
-    return this.#counts.failed === 0 && this.#refusal === null ? 0 : FAILED;
+    return this.#counts.failed === 0 ? 0 : FAILED;
   }
 
   /** @param isEnded True if an error has ended the command early. */

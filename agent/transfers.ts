@@ -48,9 +48,7 @@ const SKIPPED_DELETION_REASONS = {
     "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
     "skip unreadable entries with --exclude",
   failed: "no more files are deleted, because some files could not be copied",
-  empty:
-    "it is empty, so no file is deleted: is its disk mounted? To delete all files anyway, add " +
-    "--delete-all",
+  empty: "it is empty, so no file is deleted without --delete-all: is its disk mounted?",
 };
 
 const RETRY_ADVICE =
@@ -272,41 +270,23 @@ export class Transfers implements Disposable {
       progress.waitsFor = null;
       job.onPlan?.();
     };
-    const makeTree = (options: TreeJob["options"]) =>
-      new TreeCopy(this.report, this.direction, files, { ...job, isIncluded, onPlan, options });
-    const copyTree = (tree: TreeCopy) =>
-      files.connections.copyTree((pool, retries, onProgress) =>
-        tree.copy(pool, retries, onProgress, this.#signal)
-      );
-    // A dry run lists all deletions, and then reports whether a real run would refuse them.
-    const { options } = job;
-    const tree = makeTree(options);
+    const tree = new TreeCopy(this.report, this.direction, files, { ...job, isIncluded, onPlan });
     const { from, to } = tree.namesOf([]);
     progress.waitsFor = { text: `comparing ${from} with ${to}`, since: performance.now() };
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
       if (job.onlyNames === undefined) this.report.directories.add(to);
-      const { deletionsSkipped, unset } = await copyTree(tree);
+      const { deletionsSkipped, unset } = await files.connections.copyTree(
+        (pool, retries, onProgress) => tree.copy(pool, retries, onProgress, this.#signal),
+      );
       for (const property of ["time", "mode", "privacy"] as const) {
         const { files, first } = unset[property];
         if (first !== null) this.report.noteUnset(property, tree.namesOf(first).to, files);
       }
       tree.reportMissing();
-      if (this.#isDryRun && deletionsSkipped === "empty" && tree.hasEntries) {
-        tree.lossProblem = `${from} is empty: is its disk mounted?`;
-      }
-      if (this.#isDryRun) {
-        // The first run lists nothing if a real run would refuse it.
-        const listedTree = tree.lossProblem === null
-          ? tree
-          : makeTree({ ...options, deleteAll: true });
-        if (listedTree !== tree) await copyTree(listedTree);
-        await listedTree.reportPlannedCopies();
-        this.report.reportRefusal(tree.lossProblem, to);
-      }
-      if (deletionsSkipped === "empty" && !this.#isDryRun) {
-        const { from } = tree.namesOf([]);
+      if (this.#isDryRun) await tree.reportPlannedCopies();
+      if (deletionsSkipped === "empty") {
         if (tree.hasEntries) {
           this.report.fail(from, SKIPPED_DELETION_REASONS.empty, "FAILED", { path: from });
         }

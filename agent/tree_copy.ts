@@ -2,7 +2,6 @@ import type { ConnectionPool } from "@degu/degu/client";
 import {
   downloadTree,
   type DownloadTreeOptions,
-  TransferError,
   type TreeEntry,
   type TreeEvent,
   type TreeResult,
@@ -49,18 +48,12 @@ const MOVE_SETTLED_SECONDS = 3;
 
 const SYNC_ADVICE = ', or update the directory with "degu sync"';
 
-function isLossError(error: unknown): error is TransferError {
-  return error instanceof TransferError && error.code === "OVER_HALF";
-}
-
 export function isDirectory({ kind, isDirectory = kind === "directory" }: TreeEntry): boolean {
   return isDirectory;
 }
 
 export class TreeCopy {
   hasEntries = false;
-  /** Why a real run would refuse all deletions; only of a dry run, which lists them. */
-  lossProblem: string | null = null;
   readonly #report: TransferReport;
   readonly #direction: "get" | "put";
   readonly #files: RemoteFiles;
@@ -125,9 +118,7 @@ export class TreeCopy {
         progress.totalBytes = initialProgress.bytes + event.total;
       } else if (event.type === "failed") {
         const { peer } = this.#files.connections;
-        if (options.dryRun && isLossError(event.error)) {
-          this.lossProblem = `${event.error.problem}, more than stay`;
-        } else if (isConnectionLost(event.error)) {
+        if (isConnectionLost(event.error)) {
           this.#reportFailure(event, `${describeRepeatedBreaks(peer)}: ${RUN_AGAIN}`);
         } else {
           const action = event.at === "source" ? this.#direction : "delete";

@@ -23,7 +23,6 @@ import { checkDirectories, checkServesAny, type DirectoryOptions } from "../serv
 export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
-  readonly modes?: boolean;
 }
 
 export async function serve(context: Context, options: ServeOptions): Promise<void> {
@@ -46,7 +45,6 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     findRequest,
   );
   const areaOptions = {
-    modes: options.modes !== false,
     write: options.newOnly === true ? "add" as const : true,
     keep: options.keep,
     isForAll,

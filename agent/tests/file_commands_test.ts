@@ -4,7 +4,7 @@ import { Failure } from "@degu/internal/agent/failure.ts";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
-import { fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
@@ -286,31 +286,6 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
 });
 
 // degu put: files to the inbox of a peer.
-
-Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; downloads get the permission bits of the share", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox, share } = files;
-  await files.serve("--share", share, "--inbox", files.inboxes, "--no-modes");
-  const all = { small: "1", "d/small": "2", "d/large": "l".repeat(100_000) };
-  await fill(local, all);
-  await fill(share, { tool: "1", "e/tool": "2" });
-  for (const path of Object.keys(all)) await Deno.chmod(`${local}/${path}`, 0o777);
-  for (const path of ["tool", "e/tool"]) await Deno.chmod(`${share}/${path}`, 0o700);
-  await fill(inbox, { usual: "", small: "another" });
-  await Deno.chmod(`${inbox}/small`, 0o640);
-  const putArgs = ["put", "-r", "--force", `${local}/small`, `${local}/d`, "camera:"];
-  // The second run sends no file.
-  for (let time = 0; time < 2; time++) {
-    await files.runToSuccess(...putArgs);
-    const usual = await readMode(`${inbox}/usual`);
-    assertEquals(await readMode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
-    for (const path of ["small", "large"]) {
-      assertEquals(await readMode(`${inbox}/d/${path}`), usual);
-    }
-  }
-  await files.runToSuccess("get", "-r", "camera:tool", "camera:e", local);
-  for (const path of ["tool", "e/tool"]) assertEquals(await readMode(`${local}/${path}`), 0o700);
-});
 
 for (const verb of ["get", "put"] as const) {
   Deno.test(`${verb} keeps a different file without --force`, async () => {

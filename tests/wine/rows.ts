@@ -34,7 +34,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "received files are not executable; a private file stays private",
     "concurrent requests for the same name get different directories",
     "replace: false keeps an existing file, even one that was created during the download",
-    "serve --no-modes: uploads don't get the permission bits of the peer; downloads get the permission bits of the share",
     "the reserved directory is created once, and is private",
   ],
   "no Unix sockets in Deno for Windows": [
