@@ -279,13 +279,11 @@ are not continued after an interruption.`,
     )
     .option("-r, --recursive", "copy directories with all their contents")
     .option("--force", "replace different files of the same name")
-    .option("--move", "remove each local file after the peer has verified and stored it")
     .addCopyOptions()
     .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
     .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")
     .addExample("degu put -r photos laptop:", "copy a directory")
     .addExample("pg_dump db | degu put - laptop:db.sql", "copy the output of a program")
-    .addExample("degu put -r --move outbox laptop:", "move the files of a directory")
     .setHandler(async () => (await import("./commands/put.ts")).runPut);
 }
 

@@ -139,13 +139,6 @@ export function isUnreachable(error: unknown): boolean {
   return description !== null && description.fault !== "broken";
 }
 
-const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
-
-export function isErrorOfOnePeer(error: unknown): boolean {
-  return error instanceof Failure || describeConnectionError(error) !== null ||
-    LOST_PEER_CODES.has(codeOf(error));
-}
-
 const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
   peerName: "as",
   listen: "listen",

@@ -1,4 +1,4 @@
-import { describeArgumentError, type Response } from "@degu/degu/base";
+import { describeArgumentError } from "@degu/degu/base";
 import type { Device } from "@degu/device";
 import {
   type DirectoryEntry,
@@ -67,6 +67,16 @@ export function parseRemotePath(text: string): RemotePath {
     names,
     mustBeDirectory: lastComponent === "" || lastComponent === ".",
   };
+}
+
+/** Parses the operands of a command, which are paths of one peer. */
+export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
+  const paths = operands.map(parseRemotePath);
+  const [first] = paths;
+  const other = paths.find(({ peer }) => peer !== first!.peer);
+  if (other === undefined) return paths;
+  const problem = `${first!.peer} and ${other.peer} are two peers: name files of one`;
+  throw new Failure(problem, "USAGE");
 }
 
 export function formatRemotePath(
@@ -313,15 +323,6 @@ export class RemoteFiles implements Disposable {
     const advice = `${hint}"${list}" lists the directory`;
     const quotedName = this.quoteName(names, mustBeDirectory);
     return this.#makeNotFoundFailure(`${quotedName} does not exist: ${advice}`, names);
-  }
-
-  async requestRoot(): Promise<Response | null> {
-    try {
-      return await this.connections.call((client) => client.request("HEAD", this.makeUri([""])));
-    } catch {
-      // The caller reports the original error.
-      return null;
-    }
   }
 
   #makeNotFoundFailure(message: string, names: readonly string[]): Failure {

@@ -23,14 +23,12 @@ export function checkStreamSources(
   sources: readonly string[],
   target: RemotePath,
   operand: string,
-  isMove: boolean,
 ): void {
   const source = sources.find((path) => path === STDIO || OPEN_FILE_PATTERN.test(path));
   if (source === undefined) return;
   const name = source === STDIO ? "- is stdin" : `${JSON.stringify(source)} has no name`;
   const advice = source === STDIO ? "; for a file of this name write ./-" : "";
   if (sources.length > 1) throw new Failure(`${name}: put it alone${advice}`, "USAGE");
-  if (isMove) throw new Failure(`${name}: leave out --move${advice}`, "USAGE");
   if (target.names.length > 0 && !target.mustBeDirectory) return;
   const slash = operand.endsWith(":") || operand.endsWith("/") ? "" : "/";
   throw new Failure(
@@ -49,7 +47,6 @@ interface StreamSource {
 export async function findStreamSource(
   output: Output,
   path: string,
-  isMove: boolean,
 ): Promise<StreamSource | null> {
   if (path === STDIO) {
     const { stdin } = output.streams;
@@ -61,7 +58,6 @@ export async function findStreamSource(
   }
   const info = await ignoreNotFound(Deno.stat(path));
   if (!info?.isFifo) return null;
-  if (isMove) throw new Failure(`${JSON.stringify(path)} is a FIFO: put it without --move`);
   // Opening waits until another program opens the FIFO for writing.
   const name = OPEN_FILE_PATTERN.test(path) ? null : basename(path);
   return { path, name, open: async () => (await Deno.open(path)).readable };

@@ -14,10 +14,6 @@ const CHANGED_AT_PEER =
 const ONLY_NEW_PROBLEM =
   "PEER only accepts new files (degu serve --new-only): existing files stay as they are";
 
-export function describeRepeatedBreaks(peer: string): string {
-  return `the connection to ${peer} breaks repeatedly`;
-}
-
 /** The reason of status 403. {@linkcode checkNotReserved} has refused reserved names before. */
 const NOT_WRITABLE_BY_PEER =
   `PEER can't write to its inbox: see the output of "degu serve" on PEER`;
@@ -55,7 +51,6 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     412: CHANGED_AT_PEER,
   },
 };
-
 
 const OTHER_VERSION_ADVICE = "does PEER run another version of degu?";
 

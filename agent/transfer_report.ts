@@ -2,7 +2,6 @@ import type { TransferResult, UnsetProperty } from "@degu/files";
 import type { Context } from "./command.ts";
 import { type ErrorCode, FAILED } from "./failure.ts";
 import { isPeerProblem } from "./error_codes.ts";
-import { explain, makeErrorObject } from "./explain.ts";
 import { formatBytes, formatCount, formatDuration, type Output } from "./output.ts";
 import { type CommandProgress, showProgress } from "./progress_bar.ts";
 
@@ -159,12 +158,6 @@ export class TransferReport implements Disposable {
 
   #printResult(text: string, object: Record<string, unknown>): void {
     if (!this.#output.quiet || this.#output.json) this.#output.printResult(text, object);
-  }
-
-  failPeer(peer: string, error: unknown): void {
-    this.#counts.failed++;
-    this.#output.error(explain(error, peer));
-    if (this.#output.json) this.#output.printResult("", { error: makeErrorObject(error, peer) });
   }
 
   /** The numbers of a download. */

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { TlsError } from "@degu/degu/base";
 import { type ConnectionPool, describeConnectionError, isTransient } from "@degu/degu/client";
 import {
   TransferError,
@@ -9,15 +9,9 @@ import {
 } from "@degu/files/client";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
-import {
-  codeOf,
-  isConnectionLost,
-  isErrorOfOnePeer,
-  isTransferError,
-  isUnreachable,
-} from "./error_codes.ts";
+import { codeOf, isTransferError } from "./error_codes.ts";
 import { type ErrorCode, Failure } from "./failure.ts";
-import { describeRepeatedBreaks, explainTransfer, isFinalError } from "./transfer_errors.ts";
+import { explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import type { DeviceDirectory } from "./local_paths.ts";
 import { explain, reasonOf } from "./explain.ts";
@@ -40,8 +34,6 @@ interface FileJobResult extends TransferResult {
   /** True if the target already had the file. */
   readonly isUnchanged?: boolean;
 }
-
-export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
 
 const SKIPPED_DELETION_REASONS = {
   incomplete:
@@ -141,28 +133,15 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies files, then trees, of one peer after the other. Continues after a failure, unless all
-   * other copies would also fail: the single peer is unreachable, or the command was interrupted.
-   * Then prints a summary, and rejects.
+   * Copies files, then trees. Continues after a failure, unless all other copies would also fail:
+   * the peer is unreachable, or the command was interrupted. Then prints a summary, and rejects.
    */
-  async copy(jobs: readonly PeerJobs[], isSinglePeer = true): Promise<void> {
+  async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
     try {
-      for (const [files, peerJobs] of jobs) {
-        await this.runForPeer(files.peer, isSinglePeer, () => this.#copyAll(files, peerJobs));
-      }
+      await this.#copyAll(files, jobs);
     } catch (error) {
       if (!(error instanceof OutputClosedError)) this.report.summarize(true);
       throw error;
-    }
-  }
-
-  async runForPeer(peer: string, isSinglePeer: boolean, work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      this.#signal.throwIfAborted();
-      if (isSinglePeer || !isErrorOfOnePeer(error)) throw error;
-      this.report.failPeer(peer, error);
     }
   }
 
@@ -218,15 +197,10 @@ export class Transfers implements Disposable {
       if (isStream && !isTransient(error)) {
         return this.#failStream(files, job, error);
       }
-      const isFileProblem = isFinalError(error) && await isPeerResponding(files, error);
-      if (isFinalError(error) && !isFileProblem) {
-        throw await this.#makeFinalFailure(files, { from, to }, error);
-      }
-      const problem = isFileProblem && isConnectionLost(error)
-        ? `${describeRepeatedBreaks(files.connections.peer)}; ${this.#retryAdvice}`
-        : explainTransfer(error, this.direction, files.connections.peer);
+      if (isFinalError(error)) throw this.#makeFinalFailure(files, { from, to }, error);
+      const problem = explainTransfer(error, this.direction, files.connections.peer);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
-      const code = isFileProblem || isInTheWay ? "FAILED" : codeOf(error);
+      const code = isInTheWay ? "FAILED" : codeOf(error);
       return this.#failFile(job, problem, code, error);
     }
     if (job.size === null) progress.totalBytes += bytesAtTarget;
@@ -262,9 +236,8 @@ export class Transfers implements Disposable {
       this.report.skip(join(job.root, ...path), "the directory of this device");
     });
     const { progress } = this.report;
-    const isRequested = (path: readonly string[]) => job.onlyNames?.has(path[0]!) ?? true;
     const isIncluded = (entry: TreeEntry) =>
-      isRequested(entry.path) && (job.isIncluded?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
+      (job.isIncluded?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
       !this.#skipIgnoreList(files, job, entry);
     const onPlan = () => {
       progress.waitsFor = null;
@@ -276,7 +249,7 @@ export class Transfers implements Disposable {
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      if (job.onlyNames === undefined) this.report.directories.add(to);
+      this.report.directories.add(to);
       const { deletionsSkipped, unset } = await files.connections.copyTree(
         (pool, retries, onProgress) => tree.copy(pool, retries, onProgress, this.#signal),
       );
@@ -284,7 +257,6 @@ export class Transfers implements Disposable {
         const { files, first } = unset[property];
         if (first !== null) this.report.noteUnset(property, tree.namesOf(first).to, files);
       }
-      tree.reportMissing();
       if (this.#isDryRun) await tree.reportPlannedCopies();
       if (deletionsSkipped === "empty") {
         if (tree.hasEntries) {
@@ -297,15 +269,11 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#checkInterrupted();
       if (!isFinalError(error) && !isTransferError(error)) throw error;
-      const unreportedNames = tree.listUnreportedNames();
-      if (!isFinalError(error) && (!isOnlyJob || unreportedNames.length > 1)) {
-        const problem = explainTransfer(error, this.direction, files.connections.peer);
-        for (const { from, to } of unreportedNames) {
-          this.report.fail(from, problem, codeOf(error), { from, to }, error);
-        }
-        return;
+      if (isFinalError(error) || isOnlyJob) {
+        throw this.#makeFinalFailure(files, { from, to }, error);
       }
-      throw await this.#makeFinalFailure(files, unreportedNames[0] ?? tree.namesOf([]), error);
+      const problem = explainTransfer(error, this.direction, files.connections.peer);
+      this.report.fail(from, problem, codeOf(error), { from, to }, error);
     } finally {
       progress.waitsFor = null;
     }
@@ -334,46 +302,22 @@ export class Transfers implements Disposable {
     this.#signal.throwIfAborted();
   }
 
-  async #makeFinalFailure(
-    files: RemoteFiles,
-    { from, to }: TransferNames,
-    error: unknown,
-  ): Promise<Failure> {
-    // A connection without a response looks like a refusal, but the network may have closed it.
-    const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
+  #makeFinalFailure(files: RemoteFiles, { from, to }: TransferNames, error: unknown): Failure {
     // A peer with --new-only refuses a tree with --delete before the copy.
     const isDeletionRefused = error instanceof TransferError && error.code === "ONLY_ADDS";
-    const { peer } = files.connections;
-    const explanation = isReset
-      ? describeRepeatedBreaks(peer)
-      : explainTransfer(error, isDeletionRefused ? "delete" : this.direction, peer);
-    const problem = isDeletionRefused ? `${explanation}; leave out --delete` : explanation;
+    const action = isDeletionRefused ? "delete" : this.direction;
+    const problem = explainTransfer(error, action, files.connections.peer);
     const remotePath = this.direction === "get" ? from : to;
-    const isRefused = !isReset && codeOf(error) === "REFUSED";
-    const advice = isTransient(error) && !isRefused && !this.#isDryRun
-      ? `; ${this.#retryAdvice}`
-      : "";
-    const code = isDeletionRefused ? "NOT_PERMITTED" : isReset ? "FAILED" : null;
-    const options = {
-      cause: isReset ? undefined : error,
-      path: from,
-      peer: remotePath.split(":")[0]!,
-    };
+    const canContinue = isTransient(error) && codeOf(error) !== "REFUSED" && !this.#isDryRun;
+    const advice = canContinue ? `; ${this.#retryAdvice}` : "";
+    const code = isDeletionRefused ? "NOT_PERMITTED" : null;
+    const options = { cause: error, path: from, peer: remotePath.split(":")[0]! };
     return new Failure(`${from}: ${problem}${advice}`, code, options);
   }
 
   [Symbol.dispose](): void {
     this.report[Symbol.dispose]();
   }
-}
-
-/**
- * Returns true if a peer still responds after a lost connection, so that only one file has failed.
- * Some networks reset connections because of the content of a file.
- */
-async function isPeerResponding(files: RemoteFiles, error: unknown): Promise<boolean> {
-  const isPeerLost = isUnreachable(error) || error instanceof TlsError;
-  return !isPeerLost && (await files.requestRoot())?.ok === true;
 }
 
 function findInfo(path: string): Deno.FileInfo | null {

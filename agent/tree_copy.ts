@@ -10,9 +10,8 @@ import {
 } from "@degu/files/client";
 import { join } from "./paths.ts";
 import { ignoreNotFound } from "./local_paths.ts";
-import { RUN_AGAIN } from "./explain.ts";
-import { codeOf, errorCodeOf, isConnectionLost } from "./error_codes.ts";
-import { describeRepeatedBreaks, explainTransfer } from "./transfer_errors.ts";
+import { codeOf, isConnectionLost } from "./error_codes.ts";
+import { explainTransfer } from "./transfer_errors.ts";
 import { OTHER_REASONS, type RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
@@ -22,7 +21,6 @@ export interface TreeJob {
   readonly listsUnchanged: boolean;
   /** Called after both directories are listed, and before the first change. */
   readonly onPlan?: () => void;
-  readonly onlyNames?: ReadonlySet<string>;
   /** The filter of files and directories. */
   readonly isIncluded?: (entry: TreeEntry) => boolean;
   readonly options: Omit<UploadTreeOptions & DownloadTreeOptions, "signal" | "onEvent" | "filter">;
@@ -43,11 +41,6 @@ const SKIP_REASONS: Readonly<Record<string, string>> = {
   metadata: "its time or size can't be represented",
 };
 
-/** The default of `settled` with `move`. */
-const MOVE_SETTLED_SECONDS = 3;
-
-const SYNC_ADVICE = ', or update the directory with "degu sync"';
-
 export function isDirectory({ kind, isDirectory = kind === "directory" }: TreeEntry): boolean {
   return isDirectory;
 }
@@ -58,7 +51,6 @@ export class TreeCopy {
   readonly #direction: "get" | "put";
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
-  readonly #unreportedNames: Set<string>;
   readonly #plannedCopies: (TreeEvent & { readonly type: "copied" })[] = [];
 
   constructor(
@@ -71,7 +63,6 @@ export class TreeCopy {
     this.#direction = direction;
     this.#files = files;
     this.#job = job;
-    this.#unreportedNames = new Set(job.onlyNames);
   }
 
   namesOf(path: readonly string[]): TransferNames {
@@ -103,7 +94,6 @@ export class TreeCopy {
     // If the kind of an entry is unknown, the library also calls `file`.
     const directory = (entry: TreeEntry) => isDirectory(entry) && file(entry);
     const onEvent = (event: TreeEvent) => {
-      if ("path" in event) this.#markReported(event.path);
       if (event.type === "plan") {
         progress.totalFiles = initialProgress.files + event.files;
         progress.totalBytes = initialProgress.bytes + event.bytes;
@@ -117,17 +107,9 @@ export class TreeCopy {
         // A file that could not be reused is transferred, so the total grows.
         progress.totalBytes = initialProgress.bytes + event.total;
       } else if (event.type === "failed") {
+        const action = event.at === "source" ? this.#direction : "delete";
         const { peer } = this.#files.connections;
-        if (isConnectionLost(event.error)) {
-          this.#reportFailure(event, `${describeRepeatedBreaks(peer)}: ${RUN_AGAIN}`);
-        } else {
-          const action = event.at === "source" ? this.#direction : "delete";
-          const problem = explainTransfer(event.error, action, peer);
-          // Without --force, `get` and `put` may not replace the file, but `sync` may.
-          const mayUseSync = options.replace === false && !options.move &&
-            errorCodeOf(event.error) === "EXISTS";
-          this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
-        }
+        this.#reportFailure(event, explainTransfer(event.error, action, peer));
       } else if (event.type === "retry") {
         this.#files.connections.onRetry(event);
         // The next attempt reports the unchanged files again.
@@ -161,22 +143,12 @@ export class TreeCopy {
     if (type === "moved") return report.reportRemoved(from);
     const { progress } = report;
     progress.name = from;
-    const isNamed = this.#job.onlyNames !== undefined;
     if (type === "unchanged") report.reportUnchanged({ from, to });
-    else if (type === "pending") {
-      if (!isNamed) return report.skipUnsettled(from);
-      const { settled = MOVE_SETTLED_SECONDS } = this.#job.options;
-      const problem =
-        `it was modified or renamed less than ${settled} s ago, and perhaps is still being ` +
-        `written: ${RUN_AGAIN} in ${settled} s`;
-      report.fail(from, problem, "CHANGED", { from, to });
-    } else if (type === "skipped") {
+    else if (type === "pending") report.skipUnsettled(from);
+    else if (type === "skipped") {
       const { reason } = event;
       const kind = SKIPPED_KINDS[reason];
-      if (isNamed) {
-        const problem = SKIP_REASONS[reason] ?? `it has become ${kind ?? reason}`;
-        report.fail(from, problem, "CHANGED", { from, to });
-      } else if (kind !== undefined) report.skipOther(from, kind);
+      if (kind !== undefined) report.skipOther(from, kind);
       else report.skip(from, SKIP_REASONS[reason] ?? reason);
     } else if (this.#job.options.dryRun) {
       this.#plannedCopies.push(event);
@@ -184,7 +156,7 @@ export class TreeCopy {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);
       report.addTransferredBytes(event.bytes);
-      report.reportCopied({ from, to }, event, isNamed);
+      report.reportCopied({ from, to }, event, false);
     }
   }
 
@@ -207,24 +179,6 @@ export class TreeCopy {
       if (await this.#files.find(names.slice(0, depth)) === null) return false;
     }
     return true;
-  }
-
-  #markReported([name]: readonly string[]): void {
-    if (name === undefined) this.#unreportedNames.clear();
-    else this.#unreportedNames.delete(name);
-  }
-
-  listUnreportedNames(): TransferNames[] {
-    return this.#job.onlyNames === undefined
-      ? [this.namesOf([])]
-      : Array.from(this.#unreportedNames, (name) => this.namesOf([name]));
-  }
-
-  reportMissing(): void {
-    for (const name of this.#unreportedNames) {
-      const { from, to } = this.namesOf([name]);
-      this.#report.fail(from, "it does not exist any more", "NOT_THERE", { from, to });
-    }
   }
 
   #reportFailure({ path, error, at }: FailedEvent, problem: string): void {

@@ -4,9 +4,9 @@ import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
-import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import { isRemotePath, parseRemotePaths, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { checkStdoutSource, makeStdoutJob } from "../stream_jobs.ts";
-import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
 export async function runGet(
@@ -25,7 +25,7 @@ export async function runGet(
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
-  const sources = sourceOperands.map(parseRemotePath);
+  const sources = parseRemotePaths(sourceOperands);
   if (lastOperand === STDIO) {
     return await getToStdout(context, checkStdoutSource(context, sources, recursive), area);
   }
@@ -41,46 +41,30 @@ export async function runGet(
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.path);
-  using stack = new DisposableStack();
-  const peerJobs: PeerJobs[] = [];
-  const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);
-  const isSinglePeer = sourcesByPeer.size === 1;
-  const addPeerJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
-    const files = stack.use(
-      await RemoteFiles.open(context, device, peer, area),
-    );
-    const formatPath = ({ names, mustBeDirectory }: RemotePath) =>
-      files.formatName(names, mustBeDirectory);
-    const jobs = await transfers.prepare(peerSources, isSingleSource, formatPath, async (
-      remotePath,
-    ): Promise<FileJob | TreeJob> => {
-      const { names, mustBeDirectory } = remotePath;
-      const entry = await files.findOrFail(names, mustBeDirectory);
-      const sourceName = files.formatName(entry.names, entry.kind === "directory");
-      if (entry.kind === "file") {
-        if (mustBeDirectory) {
-          throw new Failure(
-            `${JSON.stringify(sourceName)} is a file: leave out the slash at the end`,
-          );
-        }
-        const job = makeDownloadJob(files, entry, target, { replace });
-        transfers.claimTarget(resolve(job.to), sourceName);
-        return job;
-      }
-      if (!recursive) {
-        throw new Failure(`${JSON.stringify(sourceName)} is a directory: get it with -r`);
-      }
-      const root = await findDirectoryPath(target, entry.names.at(-1));
-      transfers.claimTarget(resolve(root), sourceName);
-      await deviceDirectory.check(root);
-      return { names: entry.names, root, listsUnchanged: true, options: { settled, replace } };
-    });
-    peerJobs.push([files, jobs]);
+  using files = await RemoteFiles.open(context, device, sources[0]!.peer, area);
+  const formatPath = ({ names, mustBeDirectory }: RemotePath) =>
+    files.formatName(names, mustBeDirectory);
+  const findJob = async ({ names, mustBeDirectory }: RemotePath): Promise<FileJob | TreeJob> => {
+    const entry = await files.findOrFail(names, mustBeDirectory);
+    const sourceName = files.formatName(entry.names, entry.kind === "directory");
+    if (entry.kind === "file") {
+      if (mustBeDirectory) throw await files.makeMissingFailure(names, true);
+      const job = makeDownloadJob(files, entry, target, { replace });
+      transfers.claimTarget(resolve(job.to), sourceName);
+      return job;
+    }
+    if (!recursive) {
+      throw new Failure(`${JSON.stringify(sourceName)} is a directory: get it with -r`);
+    }
+    const root = await findDirectoryPath(target, entry.names.at(-1));
+    transfers.claimTarget(resolve(root), sourceName);
+    await deviceDirectory.check(root);
+    return { names: entry.names, root, listsUnchanged: true, options: { settled, replace } };
   };
-  for (const [peer, peerSources] of sourcesByPeer) {
-    await transfers.runForPeer(peer, isSinglePeer, () => addPeerJobs(peer, peerSources));
-  }
-  await transfers.copy(peerJobs, isSinglePeer);
+  await transfers.copy(
+    files,
+    await transfers.prepare(sources, isSingleSource, formatPath, findJob),
+  );
   return transfers.report.finish();
 }
 
@@ -104,7 +88,7 @@ async function getToStdout(
       );
     }
     if (source.mustBeDirectory) throw await files.makeMissingFailure(source.names, true);
-    await transfers.copy([[files, [makeStdoutJob(files, entry, output)]]]);
+    await transfers.copy(files, [makeStdoutJob(files, entry, output)]);
     return transfers.report.finish();
   } finally {
     // The error that ends the command names this peer.

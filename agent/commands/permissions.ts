@@ -134,12 +134,10 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
     case "put": {
       const sources = args.slice(0, -1).filter((source) => source !== STDIO)
         .map((source) => resolve(toLocalPath(source)));
-      const paths = await Promise.all(
-        sources.map((path) => listPaths(move ? dirname(path) : path)),
-      );
+      const paths = await Promise.all(sources.map(listPaths));
       return mergePermissions(
         await ofPeers(args.slice(-1)),
-        makeCopyPermissions(paths.flat(), false, move),
+        makeCopyPermissions(paths.flat(), false, false),
       );
     }
     case "sync": {

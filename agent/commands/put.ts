@@ -1,7 +1,6 @@
-import { basename, dirname } from "node:path";
+import { basename } from "node:path";
 import { upload } from "@degu/files/client";
 import { checkSettled, type Context, STDIO } from "../command.ts";
-import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import {
@@ -20,23 +19,20 @@ import {
 } from "../remote_files.ts";
 import { checkStreamSources, findStreamSource, makeStreamUploadJob } from "../stream_jobs.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
-import type { TreeJob } from "../tree_copy.ts";
 
 export async function runPut(
   context: Context,
   paths: string[],
-  { recursive = false, force = false, move = false, settled }: {
+  { recursive = false, force = false, settled }: {
     recursive?: boolean;
     force?: boolean;
-    move?: boolean;
     settled?: number;
   },
 ): Promise<number> {
-  if (move) checkDeleting("--move");
-  checkSettled(settled, recursive || move);
+  checkSettled(settled, recursive);
   const target = parseTarget(paths);
   const sourceOperands = paths.slice(0, -1);
-  checkStreamSources(sourceOperands, target, paths.at(-1)!, move);
+  checkStreamSources(sourceOperands, target, paths.at(-1)!);
   const isSingleSource = sourceOperands.length === 1;
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
@@ -47,8 +43,8 @@ export async function runPut(
   // Check the local arguments before the first request.
   const findLocalSource = async (operand: string) => {
     const path = toLocalPath(operand);
-    return await findStreamSource(context.output, path, move) ??
-      await findSource(path, deviceDirectory, recursive, move);
+    return await findStreamSource(context.output, path) ??
+      await findSource(path, deviceDirectory, recursive);
   };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findLocalSource);
   if (sources.length === 0) return transfers.report.finish();
@@ -89,7 +85,6 @@ export async function runPut(
         const { output, signal } = context;
         return await makeStreamUploadJob(output, files, source, names, force, signal);
       }
-      const options = { replace: force, settled, move };
       if (isDirectory) {
         const existingEntry = await files.find(names);
         if (existingEntry?.kind === "file") {
@@ -99,42 +94,14 @@ export async function runPut(
             } is a file: copy the directory to another path, or remove the file with "degu rm"`,
           );
         }
+        const options = { replace: force, settled };
         return { names, root: path, listsUnchanged: true, options };
       }
-      return move
-        ? makeMoveJob(path, names, options)
-        : await makeUploadJob(files, source, names, force);
+      return await makeUploadJob(files, source, names, force);
     },
   );
-  await transfers.copy([[files, mergeMoveJobs(jobs)]]);
+  await transfers.copy(files, jobs);
   return transfers.report.finish();
-}
-
-function makeMoveJob(path: string, names: readonly string[], options: TreeJob["options"]): TreeJob {
-  const name = basename(path);
-  if (names.at(-1) !== name) {
-    throw new Failure(
-      `--move keeps the names of files: rename the file first, or write a slash after the name of a directory`,
-      "USAGE",
-    );
-  }
-  const [root, targetNames] = [dirname(path), names.slice(0, -1)];
-  return { names: targetNames, root, listsUnchanged: true, onlyNames: new Set([name]), options };
-}
-
-function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
-  const mergedJobs = new Map<string, FileJob | TreeJob>();
-  for (const [index, job] of jobs.entries()) {
-    const isMove = "onlyNames" in job && job.onlyNames !== undefined;
-    const key = isMove ? JSON.stringify([job.root, job.names]) : `${index}`;
-    const mergedJob = mergedJobs.get(key);
-    const canMerge = isMove && mergedJob !== undefined && "onlyNames" in mergedJob;
-    mergedJobs.set(
-      key,
-      canMerge ? { ...job, onlyNames: job.onlyNames.union(mergedJob.onlyNames!) } : job,
-    );
-  }
-  return [...mergedJobs.values()];
 }
 
 function parseTarget(paths: readonly string[]): RemotePath {
@@ -160,7 +127,6 @@ async function findSource(
   path: string,
   deviceDirectory: DeviceDirectory,
   recursive: boolean,
-  isMove: boolean,
 ): Promise<Source> {
   const info = await ignoreNotFound(Deno.stat(path));
   if (info === null) throw missingSourceFailure(path);
@@ -168,9 +134,6 @@ async function findSource(
   if (!info.isFile && !info.isDirectory) {
     const advice = 'to put what a program writes, pipe it into "degu put - PEER:FILE"';
     throw new Failure(`${JSON.stringify(path)} is neither a file nor a directory: ${advice}`);
-  }
-  if (isMove && info.isFile && (await Deno.lstat(path)).isSymlink) {
-    throw new Failure(`${JSON.stringify(path)} is a symbolic link: name the file that it leads to`);
   }
   if (info.isFile || recursive) return { path, info };
   throw new Failure(`${JSON.stringify(path)} is a directory: put it with -r`);

@@ -128,7 +128,7 @@ export async function runReceive(
       }
       return { names, root, listsUnchanged: true, options: { ...downloadOptions, replace: force } };
     });
-    await transfers.copy([[files, jobs]]).catch(fail);
+    await transfers.copy(files, jobs).catch(fail);
     const exitCode = transfers.report.finish();
     await reportResult(connections, transfers.report.totals).catch((error) => {
       const problem = exitCode === 0 ? "all files have arrived, but " : "";

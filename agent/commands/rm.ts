@@ -2,8 +2,7 @@ import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/file
 import { StatusError } from "@degu/degu/client";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { explain, makeErrorObject } from "../explain.ts";
-import { codeOf, hasStatus, isErrorOfOnePeer, isTransferError } from "../error_codes.ts";
+import { codeOf, hasStatus, isTransferError } from "../error_codes.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { checkDeleting } from "../deletions.ts";
 import { explainTransfer } from "../transfer_errors.ts";
@@ -11,7 +10,7 @@ import {
   checkNotReserved,
   describeUncopiedEntry,
   KEPT_DIRECTORY,
-  parseRemotePath,
+  parseRemotePaths,
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
@@ -41,7 +40,7 @@ export async function rm(
 ): Promise<number> {
   const { output } = context;
   checkDeleting("rm");
-  const paths = operands.map(parseRemotePath);
+  const paths = parseRemotePaths(operands);
   paths.forEach(checkNotInbox);
   let exitCode = 0;
   const fail = (name: string, message: string, error: unknown) => {
@@ -52,44 +51,30 @@ export async function rm(
     }
   };
   await using device = await openDevice(context);
-  const removeFromPeer = async (peer: string, peerPaths: readonly RemotePath[]) => {
-    // A retry would not find a file that the first attempt has removed.
-    const retries = recursive ? undefined : 0;
-    using files = await RemoteFiles.open(context, device, peer, "inbox", { retries });
-    for (const { names, mustBeDirectory } of peerPaths) {
-      const name = files.formatName(names, mustBeDirectory);
-      try {
-        if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name, peer);
-        checkNotReserved(names, name);
-        const isTree = recursive &&
-          (await files.findOrFail(names, mustBeDirectory)).kind === "directory";
-        if (isTree) await removeTree(context, files, names, fail);
-        else await removeEntry(context, files, names, mustBeDirectory);
-      } catch (error) {
-        // After a failure of one path, continue with the other paths.
-        if (error instanceof Failure) fail(name, error.message, error);
-        else if (!isTransferError(error)) throw error;
-        else if (hasStatus(error, 404)) {
-          fail(name, (await files.makeMissingFailure(names, mustBeDirectory)).message, error);
-        } else {
-          const problem = isNotEmptyError(error)
-            ? NOT_EMPTY_PROBLEM
-            : explainTransfer(error, "delete", files.connections.peer);
-          fail(name, `${name}: ${problem}`, error);
-        }
-      }
-    }
-  };
-  const pathsByPeer = Map.groupBy(paths, ({ peer }) => peer);
-  for (const [peer, peerPaths] of pathsByPeer) {
+  // A retry would not find a file that the first attempt has removed.
+  const retries = recursive ? undefined : 0;
+  using files = await RemoteFiles.open(context, device, paths[0]!.peer, "inbox", { retries });
+  for (const { names, mustBeDirectory } of paths) {
+    const name = files.formatName(names, mustBeDirectory);
     try {
-      await removeFromPeer(peer, peerPaths);
+      if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name, files.peer);
+      checkNotReserved(names, name);
+      const isTree = recursive &&
+        (await files.findOrFail(names, mustBeDirectory)).kind === "directory";
+      if (isTree) await removeTree(context, files, names, fail);
+      else await removeEntry(context, files, names, mustBeDirectory);
     } catch (error) {
-      context.signal.throwIfAborted();
-      if (pathsByPeer.size === 1 || !isErrorOfOnePeer(error)) throw error;
-      exitCode = FAILED;
-      output.error(explain(error, peer));
-      if (output.json) output.printResult("", { error: makeErrorObject(error, peer) });
+      // After a failure of one path, continue with the other paths.
+      if (error instanceof Failure) fail(name, error.message, error);
+      else if (!isTransferError(error)) throw error;
+      else if (hasStatus(error, 404)) {
+        fail(name, (await files.makeMissingFailure(names, mustBeDirectory)).message, error);
+      } else {
+        const problem = isNotEmptyError(error)
+          ? NOT_EMPTY_PROBLEM
+          : explainTransfer(error, "delete", files.connections.peer);
+        fail(name, `${name}: ${problem}`, error);
+      }
     }
   }
   return exitCode;

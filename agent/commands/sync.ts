@@ -147,7 +147,7 @@ async function syncOnce(
   };
   const onPlan = () => ignoreList.checkUnchanged();
   const job = { names, root, listsUnchanged: false, onPlan, isIncluded, options };
-  await transfers.copy([[files, [job]]]);
+  await transfers.copy(files, [job]);
   return transfers.report.finish();
 }
 

@@ -16,7 +16,6 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { AS_USER, canRun } from "../../files/tests/refused_writes.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 
 const withCode = (error: Error, code: string) => Object.assign(error, { code });
@@ -235,26 +234,6 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   checkNotReserved(["a", "b"], "a/b");
 });
 
-Deno.test("get copies from the other peers if one peer is unknown or offline", async () => {
-  await using files = await AgentFiles.start();
-  const { homes, local, share } = files;
-  await fill(share, { x: "1", y: "2" });
-  await homes.init("off");
-  await homes.pair("off", "viewer");
-  const rows = [
-    ["laptop", 'there is no peer "laptop": the peers are camera, off'],
-    ["off", "off does not answer (127.0.0.1:1: no program listens): "],
-  ] as const;
-  for (const [peer, problem] of rows) {
-    const to = `${local}/${peer}/`;
-    const getArgs = ["get", `${peer}:a`, `${peer}:b`, "camera:x", "camera:y", to];
-    const stderr = await files.runToFailure(1, `degu: error: ${problem}`, ...getArgs);
-    assertStringIncludes(stderr, "2 files copied, 2 B");
-    assert(!stderr.includes("see above"), stderr);
-    assertEquals(await listNames(to), ["x", "y"]);
-  }
-});
-
 Deno.test("an address of an interface that this machine lacks is reported as such", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
@@ -435,22 +414,6 @@ Deno.test("put and sync: each file whose name the disk of the peer refuses has t
   assertEquals(await readTree(inbox), { "t": null, "t/ok": "3" });
   await files.runToFailure(1, peerReason, "put", `${local}/t/a?`, "camera:");
   await files.runToFailure(1, peerReason, ...putTree, "camera:./b?");
-});
-
-Deno.test("put --move: a directory that the peer refuses is reported for each file by its name, and no file is removed", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox } = files;
-  using _clock = setClockAhead(10_000);
-  await fill(local, { "f": "1", "g": "2" });
-  using _refusing = refuseQuestionMarks(inbox);
-  const putArgs = ["put", "--move", `${local}/f`, "camera:./b?/"];
-  const one = await files.runToFailure(1, `${local}/f: `, ...putArgs);
-  assertStringIncludes(one, REASON);
-  const args = ["put", "--move", `${local}/f`, `${local}/g`, "camera:./b?/"];
-  const both = await files.runToFailure(1, REASON, ...args);
-  for (const name of ["f", "g"]) assertStringIncludes(both, `${local}/${name}: `);
-  assertEquals(codesOf(await files.run("--json", ...args)), { f: "BAD_NAME", g: "BAD_NAME" });
-  assertEquals(await readTree(local), { f: "1", g: "2" });
 });
 
 Deno.test("get and sync: each file whose name this disk refuses has this reason, and the code BAD_NAME", async () => {

@@ -210,6 +210,8 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [3, '"camara": the peers are camera\n', ["ls", "camara:"]],
     [3, '"camera.local": the peers are camera\n', ["get", "camera.local:x"]],
     [3, 'there is no peer "": the peers are camera\n', ["ping", ""]],
+    [2, "camera and desk are two peers: name files of one\n", ["get", "camera:x", "desk:y", local]],
+    [2, "camera and desk are two peers: name files of one\n", ["rm", "camera:x", "desk:y"]],
     // Paths that another program understands.
     [2, "a path begins at the share or the inbox", ["put", note, "rsync://camera/x"]],
     [
@@ -450,23 +452,6 @@ Deno.test("each message about a peer has its name, with --json as well", async (
       assertMatch(stderr, expectedMessage);
     }
   });
-});
-
-Deno.test("rm removes files of the other peers if one peer is offline or unknown", async () => {
-  await using files = await AgentFiles.start();
-  const { homes, inbox } = files;
-  await homes.init("off");
-  await homes.pair("off", "viewer");
-  const rows = [
-    ["off", "off does not answer (127.0.0.1:1: no program listens): "],
-    ["toaster", 'there is no peer "toaster": '],
-  ] as const;
-  for (const [peer, expectedMessage] of rows) {
-    await fill(inbox, { "a": "1" });
-    const { code, stdout, stderr } = await files.run("rm", "--no-find", `${peer}:x`, "camera:a");
-    assertEquals([code, stdout], [1, "removed camera:a\n"]);
-    assertStringIncludes(stderr, `degu: error: ${expectedMessage}`);
-  }
 });
 
 Deno.test("an error has no part of an invitation line", async () => {

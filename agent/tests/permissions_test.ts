@@ -6,9 +6,8 @@ import { assertEquals } from "@std/assert";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
 Deno.test("the flags have the paths and addresses of the arguments", async (t) => {
-  await using homes = await AgentHomes.create("laptop", "desk", "phone");
+  await using homes = await AgentHomes.create("laptop", "desk");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
-  await homes.pair("laptop", "phone", undefined, "192.0.2.2:7443");
   await fill(homes.path, { "real/file": "1", "copy/.degu-kept/a": "1", "copy/sub/b": "1" });
   await makeLinks({ [homes.joinPath("link")]: "real" });
   const [path, home] = [homes.path, homes.joinPath("laptop")];
@@ -16,10 +15,6 @@ Deno.test("the flags have the paths and addresses of the arguments", async (t) =
   const rows: [rule: string, args: string[], flags: string[]][] = [
     ["a peer that may be searched for", ["ls", "desk:"], [
       ...[`--allow-read=${home}`, `--allow-write=${home}`, all, search],
-    ]],
-    ["several peers", ["get", "--no-find", "desk:a", "phone:b", "-"], [
-      ...[`--allow-read=${home}`, `--allow-write=${home}`],
-      ...["--allow-net=192.0.2.1:7443,192.0.2.2:7443", "--allow-sys=uid"],
     ]],
     ["a new file, in its directory", ["get", "--no-find", "desk:a", `${path}/real/new/file`], [
       ...[`--allow-read=${home},${path}/real`, `--allow-write=${home},${path}/real`],

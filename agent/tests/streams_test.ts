@@ -415,8 +415,6 @@ Deno.test(
     assertEquals(codes, ["2", "1"], stderr);
     assertStringIncludes(stderr, "name the file at the peer, such as camera:NAME");
     assertStringIncludes(stderr, '"/dev/null" is neither a file nor a directory');
-    const moved = `"${fifo}" is a FIFO: put it without --move`;
-    await files.runToFailure(1, moved, "put", "--move", fifo, "camera:");
     const { stderr: skipped } = await files.runToSuccess("put", "-r", files.local, "camera:all");
     assertStringIncludes(skipped, "fifo: skipped: neither a file nor a directory");
     const { "fifo": named, "dir/fifo": again, subst } = await readTree(files.inbox);
@@ -431,7 +429,6 @@ Deno.test("put and get refuse a wrong use of -, before they connect", async () =
   const rows: [string[], string][] = [
     [["put", "-", "camera:"], `${stdin}name the file at the peer, such as camera:NAME`],
     [["put", "-", "other", "camera:"], `${stdin}put it alone; for a file of this name write ./-`],
-    [["put", "--move", "-", "camera:a"], `${stdin}leave out --move`],
     [["put", "camera:a", "-"], '"-" is not a path on another device'],
     [["get", "-r", "camera:a", "-"], `${stdout}leave out -r`],
     [["get", "camera:a", "camera:b", "-"], `${stdout}get a single file`],

@@ -52,8 +52,8 @@ await run("put --force", "put", "--force", `${local}/d/large`, "camera:one/small
   results.receive = textOf(await files.homes.run("receiver", ["receive", line, received]));
   results.send = textOf(await sender.waitForEnd());
 }
-const move = ["put", "-r", "--move", "--settled", "0"];
-await run("put --move", ...move, `${local}/outbox`, "camera:");
+const move = ["sync", "--move", "--settled", "0"];
+await run("sync --move", ...move, `${local}/outbox`, "camera:outbox");
 results.left = Object.keys(await readTree(`${local}/outbox`));
 await run("rm", "rm", "camera:one/large");
 

@@ -467,9 +467,9 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   await fill(localDirectory, {
     ...{ "restored": null, "copy/file": "x", [`copy/.degu-kept/${LIST}`]: LINE },
     ...{ "target": null, "synced": null },
-    ...{ "file": "x", "own/file": "x", "moved/named": "x", "outbox/file": "x" },
+    ...{ "file": "x", "own/file": "x", "outbox/file": "x" },
   });
-  const [movedDirectory, outbox] = [`${localDirectory}/moved`, `${localDirectory}/outbox`];
+  const outbox = `${localDirectory}/outbox`;
   const [, viewer] = await homes.init("camera", "viewer", "old", "guest", "degu");
   await Deno.mkdir(homes.joinPath("state"));
   await Deno.rename(homes.joinPath("degu"), homes.joinPath("state", "degu"));
@@ -556,10 +556,6 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       values: { PEER, DIR: ownDirectory },
     },
     "restore DIR NEW": { args: ["restore", copy, restored], values: { DIR: copy, NEW: restored } },
-    "put --move FILE PEER:PATH": {
-      args: ["put", "--move", `${movedDirectory}/named`, "camera:"],
-      values: { PEER, DIR: movedDirectory },
-    },
     "sync --move DIR PEER:DIR": {
       args: ["sync", "--move", outbox, "camera:moved"],
       values: { PEER, DIR: outbox },

@@ -47,7 +47,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a wrong command line is an error with the words to write, and creates no file ... rm camera:a?",
     "FilesApp chooses the type by the extension",
     "put and sync: each file whose name the disk of the peer refuses has this reason, and the code BAD_NAME",
-    "put --move: a directory that the peer refuses is reported for each file by its name, and no file is removed",
     "get and sync: each file whose name this disk refuses has this reason, and the code BAD_NAME",
     "a bundle has each requested file, or its error status, in the order of the request",
     "a repeated name in a bundle counts as an existing file, even if the server lists the directory",
