@@ -12,7 +12,6 @@ import type { Device } from "@degu/device";
 import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/device/discovery";
 import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
-import { describeUser } from "./system_errors.ts";
 
 export const DEFAULT_PORT = 7443;
 
@@ -75,11 +74,6 @@ export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostO
 }
 
 export function parseAddressOption(text: string): Address {
-  const [, authority] = /^[a-z]+:\/\/(?:[^/@]*@)?([^/]*)/i.exec(text) ?? [];
-  if (authority !== undefined) {
-    const example = authority === "" ? "" : `, as in ${authority}`;
-    throw new InvalidArgumentError(`it is a URL: write its host, and its port if needed${example}`);
-  }
   const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
   // An IPv6 address without brackets has no port.
   const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
@@ -98,15 +92,6 @@ export function parseAddressOption(text: string): Address {
 }
 
 export function parseListenAddress(text: string): Address {
-  const [, port] = /^:?(\d+)$/.exec(text) ?? [];
-  if (Number(port) > 65535) {
-    throw new InvalidArgumentError(`the port must be an integer from 0 to 65535; got ${port}`);
-  }
-  if (port !== undefined) {
-    throw new InvalidArgumentError(
-      `it is a port without an address: write 0.0.0.0:${port} for every address of this machine`,
-    );
-  }
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) return address;
   const [host] = address;
@@ -163,36 +148,19 @@ export async function chooseServingAddresses(
 }
 
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
-  const addressTexts = addresses.map(formatAddress);
-  const listText = addressTexts.join(" or ");
-  const makeFailure = (message: string) => new Failure(message, null, { cause: error });
+  const listText = addresses.map(formatAddress).join(" or ");
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
-  // Not a port of degu in the pages; an invitation uses the next port also.
-  const otherText = addressTexts[0]!.replace(
-    /\d+$/,
-    (port) => /^750[01]$/.test(port) ? "7510" : "7500",
-  );
-  const otherPortOption = `--listen ${otherText}`;
-  if (error instanceof AddrNotAvailable && addressTexts.some((text) => !text.startsWith("[::]"))) {
-    return makeFailure(
-      `${listText} is not an address of this machine: use an address of this machine, or 0.0.0.0`,
-    );
-  }
-  if (error instanceof AddrInUse) {
-    const problem = `${listText} is in use, perhaps by a running degu serve`;
-    return makeFailure(
-      `${problem}: end that program, or use another port, as in ${otherPortOption}`,
-    );
-  }
-  const isPrivileged = addresses.some(([, port]) => typeof port === "number" && port < 1024);
-  const isWindows = Deno.build.os === "windows";
-  if (error instanceof PermissionDenied && (isPrivileged || isWindows)) {
-    const reason = isWindows ? "Windows has reserved the port" : "ports below 1024 are for root";
-    return makeFailure(
-      `${describeUser()} may not listen at ${listText}: ${reason}; use another port, as in ${otherPortOption}`,
-    );
-  }
-  return error;
+  const problem = error instanceof AddrNotAvailable
+    ? "is not an address of this machine"
+    : error instanceof AddrInUse
+    ? "is in use, perhaps by a running degu serve"
+    : error instanceof PermissionDenied && !addresses.some(isUnixAddress)
+    ? "is not permitted to this user"
+    : null;
+  if (problem === null) return error;
+  return new Failure(`${listText} ${problem}: choose another with --listen`, null, {
+    cause: error,
+  });
 }
 
 export async function listen<T>(

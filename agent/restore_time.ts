@@ -26,11 +26,7 @@ export function parseRestoreTime(text: string): Date | string {
     new InvalidArgumentError(`${problem}; got ${JSON.stringify(text)}`);
   const [, year, month, day, hour, minute = "00", zone] = TIME_PATTERN.exec(text) ?? [];
   if (year === undefined) {
-    throw fail(
-      isPastDay(text)
-        ? `write the hour after the day, as in ${text}T00:00`
-        : `must be a day and an hour, as in ${example}`,
-    );
+    throw fail(`must be a day and an hour, as in ${example}`);
   }
   const fields = [year, month, day, hour, minute].map(Number);
   const [y, m, d, h, min] = fields as [number, number, number, number, number];
@@ -45,12 +41,6 @@ export function parseRestoreTime(text: string): Date | string {
   if (time.getMinutes() > 0) throw fail(`must be a full hour, as in ${example}`);
   if (time.getTime() > Date.now()) throw fail(`must not be in the future, as in ${example}`);
   return time;
-}
-
-function isPastDay(text: string): boolean {
-  const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(text) ?? [];
-  const time = new Date(Number(year), Number(month) - 1, Number(day));
-  return formatLocalTime(time) === `${text}T00:00` && time.getTime() <= Date.now();
 }
 
 /** Formats a local time with its zone, so that it can be copied behind `--at`. */

@@ -1,12 +1,10 @@
-import { basename, dirname } from "node:path";
+import { dirname } from "node:path";
 import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/files";
 import type { Context } from "../command.ts";
-import { formatShellCommand } from "../shell_command.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { isInbox } from "../inbox.ts";
 import {
-  CHECK_NAME_ADVICE,
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
@@ -14,7 +12,7 @@ import {
   toLocalPath,
 } from "../local_paths.ts";
 import { formatBytes, formatCount, type Output } from "../output.ts";
-import { join, resolve } from "../paths.ts";
+import { resolve } from "../paths.ts";
 import { isRemotePath } from "../remote_files.ts";
 import { findDefaultTime, formatRestoreTime } from "../restore_time.ts";
 
@@ -44,16 +42,12 @@ export async function restore(
   const deviceDirectory = await findDeviceDirectory(context.home);
   for (const path of [dir, target]) await deviceDirectory.check(path);
   await checkParent(target);
-  const example = formatShellCommand(await makeExample(dir));
   // Another target is refused for this reason.
   const isEmpty = await Array.fromAsync(Deno.readDir(target)).then(({ length }) => length === 0)
     .catch((error) => error instanceof Deno.errors.NotFound);
   if (isEmpty && await isInbox(dirname(target))) {
     throw new Failure(
-      `${
-        JSON.stringify(target)
-      } is directly in an inbox, where each directory belongs to a peer: name another new ` +
-        `directory, as ${example}`,
+      `${JSON.stringify(target)} is directly in an inbox, where each directory belongs to a peer`,
       "USAGE",
       { path: target },
     );
@@ -64,20 +58,19 @@ export async function restore(
   const report = new Report(context, dryRun);
   const onEvent = (event: RestoreEvent) => report.add(event);
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
-    throw toFailure(error, { dir, target, info, example });
+    throw toFailure(error, { dir, target, info });
   });
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0 && info?.isFile) {
     throw new Failure(
-      `${JSON.stringify(dir)} is a file: name its directory, ${formatShellCommand(dirname(dir))}`,
+      `${JSON.stringify(dir)} is a file: name its directory`,
       "NOT_THERE",
       { path: dir },
     );
   }
   if (files + unchanged + missing + result.failed === 0) {
     throw new Failure(
-      `no file was in ${JSON.stringify(dir)} ${time}: check the name, or choose another time; ` +
-        "versions of files that came later are in .degu-kept",
+      `no file was in ${JSON.stringify(dir)} ${time}; earlier versions of files are in .degu-kept`,
       "NOT_THERE",
       { path: dir },
     );
@@ -91,17 +84,9 @@ function checkIsLocal(operand: string): void {
   throw new Failure(
     `${
       JSON.stringify(operand)
-    } is on another device: run degu restore on the device that keeps the versions, ` +
-      "with directories of its inbox, and then get the new directory with degu get -r --inbox",
+    } is on another device: run degu restore on the device that keeps the versions`,
     "USAGE",
   );
-}
-
-/** Makes an example of a new directory, which is not directly in an inbox. */
-async function makeExample(dir: string): Promise<string> {
-  const parent = dirname(dir);
-  const directory = await isInbox(parent) ? dirname(parent) : parent;
-  return join(directory, `${basename(dir)}-restored`);
 }
 
 async function checkParent(target: string): Promise<void> {
@@ -118,10 +103,9 @@ async function checkParent(target: string): Promise<void> {
 
 function toFailure(
   error: unknown,
-  { dir, target, info, example }: {
+  { dir, target, info }: {
     readonly dir: string;
     readonly target: string;
-    readonly example: string;
     readonly info: Deno.FileInfo | null;
   },
 ): unknown {
@@ -129,7 +113,7 @@ function toFailure(
   const quoted = JSON.stringify(target);
   if (error instanceof RangeError) {
     return new Failure(
-      `${quoted} is in the directory that is restored, or among its versions: name a new directory outside, as ${example}`,
+      `${quoted} is in the directory that is restored, or among its versions`,
       "USAGE",
       options,
     );
@@ -142,28 +126,12 @@ function toFailure(
     );
   }
   if (!(error instanceof RestoreError)) return error;
-  const dirOptions = { cause: error, path: dir };
-  if (error.code !== "NO_VERSIONS") {
-    const choices = error.choices.map((name) => `--at ${name}`).join(", or ");
-    const advice = error.code === "OTHER_VERSIONS"
-      ? "copy the files from both"
-      : choices === ""
-      ? "run the command again"
-      : `name the first changes to undo, a directory in .degu-kept: ${choices}`;
-    return new Failure(`${error.message}: ${advice}`, "NOT_THERE", dirOptions);
-  }
-  return new Failure(
-    info === null
-      ? `there is no directory ${
-        JSON.stringify(dir)
-      }, and no earlier versions are kept of it: ${CHECK_NAME_ADVICE}; the directory to restore comes first`
-      : `no earlier versions are kept of ${
-        JSON.stringify(dir)
-      }: name a directory of the inbox, as ~/Inbox/PEER, or a ` +
-        "copy of degu sync --keep; without --keep, no version is kept",
-    "NOT_THERE",
-    dirOptions,
-  );
+  const problem = error.code !== "NO_VERSIONS"
+    ? `${error.message}; earlier versions of files are in .degu-kept`
+    : info === null
+    ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
+    : `no earlier versions are kept of ${JSON.stringify(dir)}`;
+  return new Failure(problem, "NOT_THERE", { cause: error, path: dir });
 }
 
 class Report {

@@ -14,7 +14,6 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import fc from "fast-check";
 import { findDeviceDirectory } from "@degu/internal/agent/local_paths.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { runAgent, runAgentCommands } from "@degu/testing/agents.ts";
@@ -66,43 +65,16 @@ Deno.test("lines as in .gitignore match", async (t) => {
 });
 
 Deno.test("--exclude: a pattern that matches no path is refused, any other is accepted", async (t) => {
-  const hints: [pattern: string, hint: string][] = [
-    ["", '"" matches no path: is a variable of the shell empty?'],
-    ["  ", "is a variable of the shell empty?"],
-    ["#x", "write \\#x"],
-    ["./build", "write /build "],
-    ...[
-      ...["[", "a[", "[[:none:]]", "!", "! ", "!./a", "/", "//", "!/", "."],
-      ...["..", "./", "../a", "a/../b", "a/./b", "a//b", "//a", "a\\", "\\", "!["],
-    ].map((pattern): [string, string] => [pattern, "write it as in .gitignore"]),
-  ];
-  await testEachRow(t, hints, (pattern, hint) => {
-    assertStringIncludes(findExcludeProblem(pattern) ?? "", hint);
+  const wrong = ["", "  ", "#x", "./build", "!", "! ", "!./a", "/", "//", "!/", ".", "..", "./"];
+  wrong.push("../a", "a/../b", "a/./b");
+  await testEachRow(t, wrong.map((pattern): [string] => [pattern]), (pattern) => {
+    assertStringIncludes(findExcludeProblem(pattern) ?? "", "matches no path");
   });
   const ofRows = rows.filter(([, , matched]) => matched.length > 0).flatMap(([, lines]) => lines);
   const others = ["!!", "!#x", "~/x", "日[本語]", "[^ -~]", "{a,b}", " a ", "\\ "];
   for (const pattern of [...ofRows, ...others]) {
     assertEquals(findExcludeProblem(pattern), null, pattern);
   }
-  const text = fc.string({ unit: fc.constantFrom(..."ab[]!^-\\*?/.# :"), maxLength: 7 });
-  const path = fc.array(
-    fc.string({ unit: fc.constantFrom(..."abx[]!^-\\.# :"), minLength: 1, maxLength: 4 }),
-    { minLength: 1, maxLength: 3 },
-  ).filter((names) => names.every((name) => name !== "." && name !== ".."));
-  const thirtyPaths = fc.array(path, { minLength: 30, maxLength: 30 });
-  const property = fc.asyncProperty(text, thirtyPaths, async (pattern, paths) => {
-    if (findExcludeProblem(pattern) === null) return;
-    // A refused pattern matches no path.
-    const positive = pattern.startsWith("!") ? ["**", pattern] : [pattern];
-    const list = await IgnoreList.read("/tmp/none", positive);
-    for (const names of [...paths, [pattern], pattern.split("/")]) {
-      if (names.some((name) => /^\.{0,2}$|\//.test(name))) continue;
-      for (const isDirectory of [false, true]) {
-        assertEquals(list.isIgnored(names, isDirectory), positive.length === 2, pattern);
-      }
-    }
-  });
-  await fc.assert(property, { numRuns: 1000 });
 });
 
 /**

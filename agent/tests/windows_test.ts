@@ -221,5 +221,5 @@ Deno.test("on Windows advice has commands of Windows", async () => {
     assertEquals(message.includes("mkdir -p"), false, message);
   }
   const denied = toListenFailure([["::", 80]], new Deno.errors.PermissionDenied());
-  assertStringIncludes(`${denied}`, "Windows has reserved the port; use another port");
+  assertStringIncludes(`${denied}`, "is not permitted to this user");
 });
