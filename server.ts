@@ -44,7 +44,7 @@ import {
   type AcceptedConnection,
   type Listener,
   ListenerMaker,
-  PlainListener,
+  listenPlain,
 } from "./net/transport/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server/server_connection.ts";
 import {
@@ -76,11 +76,7 @@ export { type LogDetails, type Logger, standardLogger } from "./base/app/logger.
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 
-const PLAIN_LISTENER_MAKER = new ListenerMaker(
-  [],
-  (address, { logger, replaceStaleSocket }) =>
-    new PlainListener(address, logger, replaceStaleSocket),
-);
+const PLAIN_LISTENER_MAKER = new ListenerMaker([], listenPlain);
 
 const UNSERVED_MILLISECONDS = 3000;
 /** A server that serves for less time and no connection was probably disposed of by mistake. */
@@ -121,6 +117,7 @@ export class Server implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #slots: Slots<AcceptedConnection, ServerConnection>;
+  readonly #stopped = Promise.withResolvers<void>();
   readonly #ownLogger: Disposable | null;
   readonly #startedAt = performance.now();
   #hasServedConnection = false;
@@ -193,7 +190,12 @@ export class Server implements AsyncDisposable {
       hosts: canonicalizeHosts(hosts),
       isStopping: false,
     };
-    const listenerOptions = { timeout, logger, replaceStaleSocket };
+    const onConnection = (connection: AcceptedConnection) => {
+      // The server may have stopped meanwhile.
+      if (this.#context.isStopping) this.#refuseConnection(connection, "close");
+      else this.#slots.admit(connection);
+    };
+    const listenerOptions = { timeout, logger, replaceStaleSocket, onConnection };
     const listenAt = (address: Address) => listen(address, listenerOptions);
     this.#listener = needsDualStackListener(checkedAddress)
       ? new DualStackListener(checkedAddress, listenAt, logger)
@@ -314,32 +316,16 @@ export class Server implements AsyncDisposable {
       if (this.#hasReadyReader) this.#servePromise!.catch(() => {});
       throw error;
     }
-    await this.#acceptConnections();
+    if (!this.#context.isStopping) await this.#acceptConnections();
     await this.#waitUntilEnded();
   }
 
   async #acceptConnections(): Promise<void> {
-    const context = this.#context;
-    const slots = this.#slots;
     // Keep the timer of the deadlines running: otherwise a server with one connection at a time
     // would start a timer for each connection.
-    using _ = keepTimerRunning(context.timeout);
-    while (!context.isStopping) {
-      if (slots.isFull) {
-        await slots.waitForRoom();
-        continue;
-      }
-      let acceptedConnection: AcceptedConnection;
-      try {
-        acceptedConnection = await this.#listener.accept();
-      } catch (error) {
-        if (context.isStopping) return;
-        throw error;
-      }
-      // The server may have stopped during `accept()`.
-      if (context.isStopping) this.#refuseConnection(acceptedConnection, "close");
-      else slots.admit(acceptedConnection);
-    }
+    using _ = keepTimerRunning(this.#context.timeout);
+    this.#listener.start();
+    await this.#stopped.promise;
   }
 
   #refuseConnection({ name: who, socket }: AcceptedConnection, cause: RefusalCause): void {
@@ -417,6 +403,7 @@ export class Server implements AsyncDisposable {
     clearTimeout(this.#unservedTimer);
     this.#listener.close();
     this.#slots.close();
+    this.#stopped.resolve();
     this.#ownLogger?.[Symbol.dispose]();
   }
 

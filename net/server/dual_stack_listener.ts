@@ -2,7 +2,7 @@ import type { Address } from "../../base/address.ts";
 import { parseHost } from "../../base/host.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
 import { isWindows } from "../../internal/system.ts";
-import type { AcceptedConnection, Listener } from "../transport/listener.ts";
+import type { Listener } from "../transport/listener.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
 
 export function needsDualStackListener(address: Address): boolean {
@@ -19,9 +19,6 @@ export class DualStackListener implements Listener {
   readonly #listen: (address: Address) => Listener;
   readonly #logger: SafeLogger<"info">;
   readonly #listeners: Listener[] = [];
-  readonly #pendingAccepts = new Map<Listener, Promise<AcceptedConnection>>();
-  readonly #settledListeners: Listener[] = [];
-  #onSettled: () => void = () => {};
   #isClosed = false;
 
   constructor(
@@ -83,35 +80,13 @@ export class DualStackListener implements Listener {
     );
   }
 
-  async accept(): Promise<AcceptedConnection> {
-    // `Promise.race` would leak memory: for each connection, it would add a reaction to the pending
-    // promise of the idle listener.
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#onSettled = resolve;
-    for (const listener of this.#listeners) {
-      if (this.#pendingAccepts.has(listener)) continue;
-      const pendingAccept = listener.accept();
-      this.#pendingAccepts.set(listener, pendingAccept);
-      const recordSettled = () => {
-        this.#settledListeners.push(listener);
-        this.#onSettled();
-      };
-      pendingAccept.then(recordSettled, recordSettled);
-    }
-    if (this.#settledListeners.length === 0) await promise;
-    const listener = this.#settledListeners.shift()!;
-    const pendingAccept = this.#pendingAccepts.get(listener)!;
-    this.#pendingAccepts.delete(listener);
-    return await pendingAccept;
+  start(): void {
+    for (const listener of this.#listeners) listener.start();
   }
 
   close(): void {
     this.#isClosed = true;
     for (const listener of this.#listeners) listener.close();
-    // Close connections that the pending calls of accept() still return.
-    for (const pendingAccept of this.#pendingAccepts.values()) {
-      pendingAccept.then(({ socket }) => socket.close(), () => {});
-    }
   }
 
   async waitUntilEnded(): Promise<void> {

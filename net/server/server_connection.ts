@@ -46,7 +46,7 @@ const PROGRESS_BYTES = 65536;
  */
 const PROBE_MILLISECONDS = 300;
 
-export interface ServerContext extends AppParts, ListenerOptions {
+export interface ServerContext extends AppParts, Omit<ListenerOptions, "onConnection"> {
   readonly sessions: Set<Session>;
   /** Connections that were refused, and wait only for their peers to read the response. */
   readonly lingeringConnections: Set<ServerConnection>;

@@ -23,16 +23,14 @@ class Handshake extends SlotHolder {
   readonly failurePromise: PromiseWithResolvers<never> = Promise.withResolvers();
   readonly #startTime = performance.now();
   isEvicted = false;
-  /** The result, until the server accepts it. */
-  result: AcceptedConnection | null = null;
 
   constructor(peerKey: string) {
     super();
     this.peerKey = peerKey;
   }
 
-  measureStall(now: number): number | null {
-    return this.result === null ? now - this.#startTime : null;
+  measureStall(now: number): number {
+    return now - this.#startTime;
   }
 
   end(): void {
@@ -49,19 +47,20 @@ export class HandshakeQueue<T extends PendingConnection> {
   readonly #timeout: number | null;
   readonly #logger: SafeLogger;
   readonly #handshake: (connection: T) => Promise<AcceptedConnection>;
+  readonly #onConnection: (connection: AcceptedConnection) => void;
   readonly #slots: Slots<T, Handshake>;
-  readonly #readyHandshakes: Handshake[] = [];
   readonly #handshakePromises = new Set<Promise<void>>();
   #isClosed = false;
-  #acceptWaiter: PromiseWithResolvers<AcceptedConnection> | null = null;
 
   constructor(
-    { timeout, logger }: ListenerOptions,
+    { timeout, logger }: Pick<ListenerOptions, "timeout" | "logger">,
     handshake: (connection: T) => Promise<AcceptedConnection>,
+    onConnection: (connection: AcceptedConnection) => void,
   ) {
     this.#timeout = timeout;
     this.#logger = logger;
     this.#handshake = handshake;
+    this.#onConnection = onConnection;
     this.#slots = new Slots<T, Handshake>({
       max: 0,
       timeout,
@@ -84,33 +83,14 @@ export class HandshakeQueue<T extends PendingConnection> {
     this.#slots.leave(connection);
   }
 
-  /**
-   * Waits for the next connection with a finished handshake, for one caller at a time. The first
-   * call starts the handshakes. Rejects only once the queue was closed.
-   */
-  accept(): Promise<AcceptedConnection> {
-    if (this.#isClosed) {
-      return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
-    }
-    const handshake = this.#readyHandshakes.shift();
-    if (handshake === undefined) {
-      this.#acceptWaiter = Promise.withResolvers();
-      this.#slots.resize(MAX_HANDSHAKES);
-      return this.#acceptWaiter.promise;
-    }
-    this.#slots.delete(handshake);
-    return Promise.resolve(handshake.result!);
+  start(): void {
+    this.#slots.resize(MAX_HANDSHAKES);
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#acceptWaiter?.reject(new Deno.errors.Interrupted("the listener was closed"));
-    this.#acceptWaiter = null;
     this.#slots.close();
-    for (const handshake of this.#slots) {
-      if (handshake.result === null) handshake.evict("the server closed the connection");
-      else handshake.result.socket.close();
-    }
+    for (const handshake of this.#slots) handshake.evict("the server closed the connection");
   }
 
   async waitUntilEnded(): Promise<void> {
@@ -135,10 +115,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     deadline.startWait();
     const connectionPromise = this.#handshake(connection);
     try {
-      this.#deliver(
-        handshake,
-        await Promise.race([handshake.failurePromise.promise, connectionPromise]),
-      );
+      this.#onConnection(await Promise.race([handshake.failurePromise.promise, connectionPromise]));
     } catch (error) {
       // The aborted handshake may still succeed: close its connection.
       connectionPromise.then(({ socket }) => socket.close()).catch(() => {});
@@ -152,21 +129,8 @@ export class HandshakeQueue<T extends PendingConnection> {
         who,
         error,
       });
+    } finally {
       this.#slots.delete(handshake);
-    }
-  }
-
-  #deliver(handshake: Handshake, acceptedConnection: AcceptedConnection): void {
-    if (this.#acceptWaiter !== null) {
-      this.#acceptWaiter.resolve(acceptedConnection);
-      this.#acceptWaiter = null;
-      this.#slots.delete(handshake);
-    } else if (this.#isClosed) {
-      acceptedConnection.socket.close();
-      this.#slots.delete(handshake);
-    } else {
-      handshake.result = acceptedConnection;
-      this.#readyHandshakes.push(handshake);
     }
   }
 }

@@ -68,7 +68,7 @@ export class CurrentTlsContext {
 /** Handshakes run concurrently, also while a connection waits for a slot. */
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
-  readonly #rawListener: RawListener;
+  readonly #rawListener: Listener;
   readonly #context: CurrentTlsContext;
   readonly #handshake: ServerHandshake;
   readonly #handshakeQueue: HandshakeQueue<NamedConnection>;
@@ -85,6 +85,7 @@ export class TlsListener implements Listener {
     this.#handshakeQueue = new HandshakeQueue(
       options,
       (connection) => this.#acceptConnection(connection),
+      options.onConnection,
     );
     this.#rawListener = listenRaw(
       address,
@@ -100,9 +101,9 @@ export class TlsListener implements Listener {
     return this.#rawListener.address;
   }
 
-  accept(): Promise<AcceptedConnection> {
+  start(): void {
     this.#rawListener.start();
-    return this.#handshakeQueue.accept();
+    this.#handshakeQueue.start();
   }
 
   close(): void {
@@ -150,23 +151,6 @@ export interface RawConnection {
   readonly localAddr: unknown;
 }
 
-/**
- * A listener that passes each connection to a callback; with `node:net`, connections may arrive
- * before `start()`.
- */
-export interface RawListener {
-  /**
-   * Resolves once the address is bound, or the listener closed; rejects if the address can't be
-   * bound.
-   */
-  readonly ready: Promise<void>;
-  readonly address: Address;
-  /** Starts accepting connections, and keeps the process alive. A second call has no effect. */
-  start(): void;
-  close(): void;
-  waitUntilEnded(): Promise<void>;
-}
-
 /** Milliseconds between two calls that make a stopped listener listen again. */
 const RESTART_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
@@ -181,7 +165,7 @@ export function listenRaw(
   address: Address,
   options: Pick<ListenerOptions, "logger" | "replaceStaleSocket">,
   onConnection: (connection: RawConnection) => void,
-): RawListener {
+): Listener {
   const endpoint = endpointOf(address);
   return isSupportedByNode(endpoint) && canPauseNodeSockets()
     ? new NodeListener(address, endpoint, options.logger, onConnection)
@@ -194,46 +178,29 @@ function isSupportedByNode(endpoint: Endpoint): endpoint is TcpEndpoint {
 
 function listenWithDeno(
   requestedAddress: Address,
-  { logger, replaceStaleSocket }: Pick<ListenerOptions, "logger" | "replaceStaleSocket">,
+  options: Pick<ListenerOptions, "logger" | "replaceStaleSocket">,
   onConnection: (connection: RawConnection) => void,
-): RawListener {
-  let plainListener: PlainListener | null = null;
-  let ready: Promise<void>;
+): Listener {
   try {
-    plainListener = new PlainListener(requestedAddress, logger, replaceStaleSocket);
-    ready = plainListener.ready;
+    const listener = new PlainListener(requestedAddress, options, (conn) => {
+      const address = makePeerAddress(listener.address, conn.remoteAddr);
+      onConnection({ rawStream: makeDuplex(conn), address, localAddr: conn.localAddr });
+    });
+    return listener;
   } catch (error) {
-    ready = Promise.reject(error);
+    return {
+      ready: Promise.reject(error),
+      address: requestedAddress,
+      start() {},
+      close() {},
+      waitUntilEnded: () => Promise.resolve(),
+    };
   }
-  const acceptAll = async () => {
-    for (;;) {
-      const conn = await plainListener!.acceptConn().catch(() => null);
-      if (conn === null) return;
-      onConnection({
-        rawStream: makeDuplex(conn),
-        address: makePeerAddress(plainListener!.address, conn.remoteAddr),
-        localAddr: conn.localAddr,
-      });
-    }
-  };
-  let acceptLoop: Promise<void> | null = null;
-  return {
-    ready,
-    get address() {
-      return plainListener?.address ?? requestedAddress;
-    },
-    start: () => void (acceptLoop ??= acceptAll()),
-    close: () => plainListener?.close(),
-    // The address stays in use until a pending accept() has ended.
-    async waitUntilEnded() {
-      await acceptLoop;
-    },
-  };
 }
 
 type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
 
-class NodeListener implements RawListener {
+class NodeListener implements Listener {
   address: Address;
   readonly #server: NetServer;
   readonly #addressBound = Promise.withResolvers<void>();

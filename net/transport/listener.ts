@@ -33,11 +33,8 @@ export interface Listener {
   readonly ready: Promise<void>;
   /** The listening address; final once `ready` has resolved. */
   readonly address: Address;
-  /**
-   * Waits for the next connection, for one caller at a time. Rejects only once the listener was
-   * closed.
-   */
-  accept(): Promise<AcceptedConnection>;
+  /** Keeps the process alive, and passes each connection to `onConnection` of the options. */
+  start(): void;
   close(): void;
   /** Resolves once the handshakes that {@linkcode close} aborts have ended. */
   waitUntilEnded(): Promise<void>;
@@ -47,6 +44,7 @@ export interface ListenerOptions {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
   readonly logger: SafeLogger;
+  readonly onConnection: (connection: AcceptedConnection) => void;
   /** Whether a Unix socket at which no process listens is replaced. */
   readonly replaceStaleSocket?: boolean | undefined;
 }
@@ -101,12 +99,18 @@ export class PlainListener implements Listener {
   #listener: Deno.TcpListener | Deno.UnixListener | null = null;
   #lockFile: Deno.FsFile | null = null;
   readonly #logger: SafeLogger;
-  #connectionCount = 0;
+  readonly #onSocket: (socket: Deno.TcpConn | Deno.UnixConn) => void;
+  #acceptLoop: Promise<void> | null = null;
   readonly #closeController = new AbortController();
   #isFailing = false;
 
-  constructor(address: Address, logger: SafeLogger, replaceStaleSocket = false) {
+  constructor(
+    address: Address,
+    { logger, replaceStaleSocket = false }: Pick<ListenerOptions, "logger" | "replaceStaleSocket">,
+    onSocket: (socket: Deno.TcpConn | Deno.UnixConn) => void,
+  ) {
     this.#logger = logger;
+    this.#onSocket = onSocket;
     if (replaceStaleSocket && typeof address === "string") {
       this.address = address;
       this.#lockFile = lockSocket(address);
@@ -139,33 +143,22 @@ export class PlainListener implements Listener {
     this.#lockFile = null;
   }
 
-  async accept(): Promise<AcceptedConnection> {
-    const socket = await this.acceptConn();
-    const address = makePeerAddress(this.address, socket.remoteAddr);
-    const name = makePeerName(this.address, address, ++this.#connectionCount);
-    const peerKey = hostKeyOf(address, socket.localAddr);
-    return { name, address, peerKey, socket, isPeerTrusted: isAlwaysTrusted };
+  start(): void {
+    this.#acceptLoop ??= this.#acceptAll();
   }
 
-  /**
-   * Waits for the next connection, like {@linkcode accept}, but returns only its socket: a TLS
-   * listener counts and names its peers itself.
-   */
-  async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
-    if (this.#listener === null) {
-      await this.ready;
-      this.#closeController.signal.throwIfAborted();
-    }
-    for (;;) {
+  async #acceptAll(): Promise<void> {
+    if (this.#listener === null) await this.ready.catch(() => {});
+    const { signal } = this.#closeController;
+    while (!signal.aborted && this.#listener !== null) {
       let conn: Deno.TcpConn | Deno.UnixConn | null = null;
       try {
-        conn = await this.#listener!.accept();
+        conn = await this.#listener.accept();
         this.#isFailing = false;
         if ("setNoDelay" in conn) conn.setNoDelay(true);
-        return conn;
       } catch (error) {
         conn?.close();
-        if (this.#closeController.signal.aborted && conn === null) throw error;
+        if (signal.aborted) return;
         if (conn !== null || PEER_ERROR_CODES.has(errorCodeOf(error))) {
           this.#logger.debug(`a peer closed its connection before it was accepted: ${error}`, {
             error,
@@ -179,8 +172,10 @@ export class PlainListener implements Listener {
           this.#logger.warn(`accepting connections fails: ${error}`, details);
         }
         this.#isFailing = true;
+        await pause(RETRY_MILLISECONDS, signal);
+        continue;
       }
-      await pause(RETRY_MILLISECONDS, this.#closeController.signal);
+      this.#onSocket(conn);
     }
   }
 
@@ -190,9 +185,23 @@ export class PlainListener implements Listener {
     this.#unlock();
   }
 
-  waitUntilEnded(): Promise<void> {
-    return this.ready.catch(() => {});
+  /** The address stays in use until a pending accept() has ended. */
+  async waitUntilEnded(): Promise<void> {
+    await this.ready.catch(() => {});
+    await this.#acceptLoop;
   }
+}
+
+export function listenPlain(address: Address, options: ListenerOptions): Listener {
+  let connectionCount = 0;
+  const listener = new PlainListener(address, options, (socket) => {
+    const peerAddress = makePeerAddress(listener.address, socket.remoteAddr);
+    const name = makePeerName(listener.address, peerAddress, ++connectionCount);
+    const peerKey = hostKeyOf(peerAddress, socket.localAddr);
+    const isPeerTrusted = isAlwaysTrusted;
+    options.onConnection({ name, address: peerAddress, peerKey, socket, isPeerTrusted });
+  });
+  return listener;
 }
 
 function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {

@@ -5,19 +5,10 @@
  */
 
 import { type SwapRemoveEntry, SwapRemoveSet } from "../../internal/collections.ts";
-import { pause } from "../../internal/pause.ts";
 import { startInterval, type Timer } from "./deadline.ts";
 
 /** The number of connections that may wait, as many as in the kernel's queue. */
 const MAX_WAITING_CONNECTIONS = 512;
-/**
- * The time for which further connections stay in the kernel's queue while only connections of one
- * peer wait. A proxy may open more connections at once than can wait, if slots become free fast
- * enough.
- */
-const MAX_QUEUE_MILLISECONDS = 5000;
-/** The same while sessions stall: the peer is no busy proxy, and others may be in this queue. */
-const MAX_STALLING_QUEUE_MILLISECONDS = 1000;
 /**
  * The time after which a stalled session may end. A client that makes one request after the other
  * is idle for a shorter time.
@@ -101,10 +92,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
   readonly #onRefuse: (connection: Connection, cause: RefusalCause) => void;
   readonly #holders = new SwapRemoveSet<Holder>();
   readonly #waitingConnections: WaitingConnection<Connection>[] = [];
-  readonly #closeController = new AbortController();
   #timer: Timer | undefined;
-  /** Whether sessions stalled at the last check. */
-  #isStalling = false;
 
   constructor({ max, timeout, onSlot, onRefuse }: SlotOptions<Connection>) {
     this.#max = max;
@@ -141,25 +129,6 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     this.#freeSlots();
   }
 
-  /**
-   * Whether the next connection stays in the kernel's queue. Connections of other peers may be
-   * behind it, so it does so only for a while.
-   */
-  get isFull(): boolean {
-    const waitingConnections = this.#waitingConnections;
-    if (waitingConnections.length < MAX_WAITING_CONNECTIONS) return false;
-    const maxMilliseconds = this.#isStalling
-      ? MAX_STALLING_QUEUE_MILLISECONDS
-      : MAX_QUEUE_MILLISECONDS;
-    const { peerKey, startTime } = waitingConnections[0]!;
-    return performance.now() - startTime < maxMilliseconds &&
-      waitingConnections.every((waiting) => waiting.peerKey === peerKey);
-  }
-
-  async waitForRoom(): Promise<void> {
-    while (this.isFull) await pause(CHECK_MILLISECONDS, this.#closeController.signal);
-  }
-
   /** Removes a connection whose peer has left. */
   leave(connection: Connection): void {
     const index = this.#waitingConnections.findIndex((waiting) =>
@@ -178,7 +147,6 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
 
   close(): void {
     while (this.#waitingConnections.length > 0) this.#refuse(0, "close");
-    this.#closeController.abort();
   }
 
   [Symbol.iterator](): Iterator<Holder> {
@@ -235,13 +203,12 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     const stalledSessions = sessions.filter(({ isStalled, slotCount }) =>
       isStalled && slotCount >= fewestSlots
     );
-    this.#isStalling = stalledSessions.length > 0;
     const newPeerCount = waitingConnections.filter((peer) => slotCountOf(peer) === 0).length;
     const maxEnds = Math.max(newPeerCount, Math.ceil(holders.length / CHECKS_PER_ROTATION));
     for (const { holder, stall } of stalledSessions.slice(0, Math.min(missingCount, maxEnds))) {
       holder.end(stall!);
     }
-    if (this.#isStalling) return;
+    if (stalledSessions.length > 0) return;
 
     const session = sessions.find(({ holder }) => !holder.isYielding);
     if (session === undefined) return;

@@ -3,9 +3,9 @@
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address, HostAddress } from "@degu/internal/base/address.ts";
 import {
-  type AcceptedConnection,
   type Listener,
   ListenerMaker,
+  type ListenerOptions,
 } from "@degu/internal/net/transport/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { failAtBugs } from "../support/bugs.ts";
@@ -121,46 +121,28 @@ export function* makeSplits(bytes: Uint8Array, maxSplits: number): Generator<Uin
 /** Discards log lines, except that a reported bug of Degu ends the program. */
 export const quietLogger = { debug() {}, info() {}, warn() {}, error: failAtBugs };
 
-/** A listener that accepts the sockets of {@linkcode MemoryListener.offer}. */
+/** A listener of the sockets of {@linkcode MemoryListener.offer}. */
 export class MemoryListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address = ["127.0.0.1", 1];
-  readonly #waiting: (readonly [socket: Socket, peerAddress: HostAddress | null])[] = [];
-  #accept: PromiseWithResolvers<AcceptedConnection> | null = null;
-
-  /** The number of offered sockets that the server has not accepted. */
-  get offerCount(): number {
-    return this.#waiting.length;
-  }
+  readonly maker: ListenerMaker = new ListenerMaker([], (_address, { onConnection }) => {
+    this.#onConnection = onConnection;
+    return this;
+  });
+  #onConnection: ListenerOptions["onConnection"] | null = null;
 
   /** Connects a socket. */
-  offer(socket: Socket, peerAddress: HostAddress | null = null): void {
-    this.#waiting.push([socket, peerAddress]);
-    this.#match();
+  offer(socket: Socket, address: HostAddress | null = null): void {
+    const peerKey = address?.[0] ?? "";
+    this.#onConnection!({ name: "memory", address, peerKey, socket, isPeerTrusted: () => true });
   }
 
-  accept(): Promise<AcceptedConnection> {
-    this.#accept = Promise.withResolvers();
-    const { promise } = this.#accept;
-    this.#match();
-    return promise;
-  }
+  start(): void {}
 
-  close(): void {
-    this.#accept?.reject(new Deno.errors.BadResource("closed"));
-  }
+  close(): void {}
 
   waitUntilEnded(): Promise<void> {
     return this.ready;
-  }
-
-  #match(): void {
-    const offer = this.#accept === null ? undefined : this.#waiting.shift();
-    if (offer === undefined) return;
-    const [socket, address] = offer;
-    const peerKey = address?.[0] ?? "";
-    this.#accept?.resolve({ name: "memory", address, peerKey, socket, isPeerTrusted: () => true });
-    this.#accept = null;
   }
 }
 
@@ -176,7 +158,7 @@ export class MemoryServer extends Server {
       ["127.0.0.1", 1],
       app,
       { ...limits, logger, onExchange },
-      new ListenerMaker([], () => memory),
+      memory.maker,
     );
     this.#memory = memory;
     this.#serving = this.serveForever();

@@ -4,7 +4,6 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type App, Server } from "@degu/degu/server";
-import { ListenerMaker } from "@degu/internal/net/transport/listener.ts";
 import { pause } from "@degu/internal/internal/pause.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -74,7 +73,7 @@ class SlotLab {
       ["127.0.0.1", 1],
       app,
       { maxConnections, maxRequests: Infinity, logger: new RecordingLogger() },
-      new ListenerMaker([], () => this.#listener),
+      this.#listener.maker,
     );
     this.#serving = this.#server.serveForever();
   }

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { HandshakeQueue, type PendingConnection } from "@degu/internal/net/tls/handshake_queue.ts";
-import type { AcceptedConnection } from "@degu/internal/net/transport/listener.ts";
+import type { AcceptedConnection, Listener } from "@degu/internal/net/transport/listener.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -21,11 +21,7 @@ import {
 } from "@degu/testing/raw_peer.ts";
 import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import { writeAll } from "@degu/internal/base/body/byte_io.ts";
-import {
-  listenRaw,
-  type RawConnection,
-  type RawListener,
-} from "@degu/internal/net/tls/listener.ts";
+import { listenRaw, type RawConnection } from "@degu/internal/net/tls/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 
 const pki = await openSharedPki();
@@ -190,6 +186,7 @@ function makeStrangers(count: number, host?: string): Stranger[] {
 class TestQueue {
   readonly log = new RecordingLogger();
   readonly begunNames: string[] = [];
+  readonly acceptedNames: string[] = [];
   readonly queue: HandshakeQueue<Stranger>;
   readonly #handshakes = new Map<string, PromiseWithResolvers<AcceptedConnection>>();
 
@@ -199,7 +196,7 @@ class TestQueue {
       const handshake = Promise.withResolvers<AcceptedConnection>();
       this.#handshakes.set(name, handshake);
       return handshake.promise;
-    });
+    }, ({ name }) => this.acceptedNames.push(name));
   }
 
   /** Completes a handshake; the result tells whether the connection is closed. */
@@ -208,11 +205,6 @@ class TestQueue {
     const socket = { close: () => void (state.isClosed = true) };
     this.#handshakes.get(name)!.resolve({ name, socket } as unknown as AcceptedConnection);
     return state;
-  }
-
-  /** Begins the handshakes, and accepts a connection, which rejects when the queue is closed. */
-  begin(): Promise<Error> {
-    return assertRejects(() => this.queue.accept(), Deno.errors.Interrupted);
   }
 }
 
@@ -228,7 +220,7 @@ Deno.test("a handshake gives way to another only after the time in docs/security
   );
   using time = stopAllClocks();
   const testQueue = new TestQueue();
-  const serving = testQueue.begin();
+  testQueue.queue.start();
   const arrivals = makeStrangers(MAX_HANDSHAKES + 2);
   const next = arrivals.slice(MAX_HANDSHAKES);
   for (const stranger of arrivals.slice(0, -1)) testQueue.queue.push(stranger);
@@ -245,7 +237,7 @@ Deno.test("a handshake gives way to another only after the time in docs/security
   assertEquals(testQueue.begunNames.slice(MAX_HANDSHAKES), next.map(({ name }) => name));
   assertEquals(arrivals.filter((stranger) => stranger.isClosed), arrivals.slice(0, next.length));
   testQueue.queue.close();
-  await Promise.all([serving, runMicrotasks()]);
+  await runMicrotasks();
 });
 
 function listClosed(connections: readonly Stranger[]): number[] {
@@ -255,7 +247,7 @@ function listClosed(connections: readonly Stranger[]): number[] {
 Deno.test("a handshake fails at its time limit, and before a quarter more of it, whether or not another connection waits", async () => {
   using time = stopAllClocks();
   const testQueue = new TestQueue(30);
-  const serving = testQueue.begin();
+  testQueue.queue.start();
   const [first, second] = makeStrangers(2);
   testQueue.queue.push(first!);
   time.tick(10_000);
@@ -272,7 +264,7 @@ Deno.test("a handshake fails at its time limit, and before a quarter more of it,
   const problem = "the handshake failed: the TLS handshake took over 30 s";
   assertEquals(testQueue.log.messagesOf("info"), [`0: ${problem}`, `1: ${problem}`]);
   testQueue.queue.close();
-  await Promise.all([serving, runMicrotasks()]);
+  await runMicrotasks();
 });
 
 Deno.test("of too many connections to a server that doesn't serve yet the newest of the host with the most is closed, and the others are closed with the server", () => {
@@ -292,24 +284,23 @@ Deno.test("of too many connections to a server that doesn't serve yet the newest
   assertEquals(testQueue.log.messagesOf("debug"), lines, "what is closed with the server");
 });
 
-Deno.test("a connection whose peer leaves before its handshake is forgotten without a line", async () => {
+Deno.test("a connection whose peer leaves before its handshake is forgotten without a line", () => {
   const testQueue = new TestQueue();
   const [first, second] = makeStrangers(2);
   testQueue.queue.push(first!);
   testQueue.queue.push(second!);
   testQueue.queue.delete(first!);
-  const serving = testQueue.begin();
+  testQueue.queue.start();
   assertEquals(testQueue.begunNames, ["1"]);
   testQueue.queue.delete(second!);
   assertEquals(testQueue.log.lines, []);
   testQueue.queue.close();
-  await serving;
 });
 
 Deno.test("other hosts get their handshakes before those of a host with many, and its handshakes give way first", async () => {
   using time = stopAllClocks();
   const testQueue = new TestQueue();
-  const serving = testQueue.begin();
+  testQueue.queue.start();
   const other = new Stranger(1000, "192.0.2.2");
   const flood = makeStrangers(MAX_HANDSHAKES + 10);
   for (const stranger of [other, ...flood]) testQueue.queue.push(stranger);
@@ -329,45 +320,54 @@ Deno.test("other hosts get their handshakes before those of a host with many, an
   }
   assert(!other.isClosed, "the handshake of the other host is older, and not displaced");
   testQueue.queue.close();
-  await Promise.all([serving, runMicrotasks()]);
+  await runMicrotasks();
 });
 
-Deno.test("64 connections with a finished handshake wait in order, and the next handshakes wait for one of them; all are closed with the listener", async () => {
+Deno.test("each connection whose handshake has finished is passed on at once, in this order, and lets another handshake begin", async () => {
   const testQueue = new TestQueue();
-  const first = testQueue.queue.accept();
-  const arrivals = makeStrangers(67);
+  testQueue.queue.start();
+  const arrivals = makeStrangers(MAX_HANDSHAKES + 3);
   for (const stranger of arrivals) testQueue.queue.push(stranger);
   assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES);
-  const results = arrivals.slice(0, 65).map(async ({ name }) => {
-    while (!testQueue.begunNames.includes(name)) await null;
-    return testQueue.finish(name);
-  });
-  assertEquals((await first).name, "0");
-  const finished = await Promise.all(results);
-  await runMicrotasks();
-  assertEquals(testQueue.begunNames.length, 65);
-  assertEquals(listClosed(arrivals), []);
-  assertEquals((await testQueue.queue.accept()).name, "1");
-  assertEquals((await testQueue.queue.accept()).name, "2");
-  // Each connection that gets a slot lets another handshake begin.
-  assertEquals(testQueue.begunNames.slice(65), ["65", "66"]);
+  const finished = ["5", "0", "64"];
+  const connections = [];
+  for (const [index, name] of finished.entries()) {
+    connections.push(testQueue.finish(name));
+    await runMicrotasks();
+    assertEquals(testQueue.acceptedNames, finished.slice(0, index + 1));
+    assertEquals(
+      testQueue.begunNames.slice(MAX_HANDSHAKES),
+      ["64", "65", "66"].slice(0, index + 1),
+    );
+  }
   testQueue.queue.close();
-  assertEquals(finished.filter(({ isClosed }) => !isClosed).length, 3);
-  await assertRejects(() => testQueue.queue.accept(), Deno.errors.BadResource);
+  await testQueue.queue.waitUntilEnded();
+  assertEquals(connections.filter(({ isClosed }) => isClosed), [], "the server has them");
+  assertEquals(listClosed(arrivals).length, arrivals.length - finished.length);
   const lateStranger = new Stranger(99);
   testQueue.queue.push(lateStranger);
   assert(lateStranger.isClosed, "a closed queue accepts no connection");
+});
+
+Deno.test("a connection whose handshake finishes just before its queue is closed is passed on to the server, which closes it", async () => {
+  const testQueue = new TestQueue();
+  testQueue.queue.start();
+  testQueue.queue.push(new Stranger(0));
+  const connection = testQueue.finish("0");
+  testQueue.queue.close();
+  await testQueue.queue.waitUntilEnded();
+  await runMicrotasks();
+  assertEquals([testQueue.acceptedNames, connection.isClosed], [["0"], false]);
 });
 
 Deno.test("a closed listener has no timer, and a handshake that succeeds later is closed", async () => {
   // The second time-out exceeds the longest timer.
   for (const timeout of [3600, 2 ** 31, null]) {
     const testQueue = new TestQueue(timeout);
-    const serving = testQueue.begin();
+    testQueue.queue.start();
     const arrivals = makeStrangers(MAX_HANDSHAKES + 1);
     for (const stranger of arrivals) testQueue.queue.push(stranger);
     testQueue.queue.close();
-    await serving;
     await testQueue.queue.waitUntilEnded();
     assertEquals(listClosed(arrivals).length, MAX_HANDSHAKES + 1);
     assertEquals(testQueue.log.messagesOf("info"), []);
@@ -383,7 +383,7 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
 /** A listener, and its connections. */
 class Listening implements Disposable {
   readonly log = new RecordingLogger();
-  readonly raw: RawListener;
+  readonly raw: Listener;
   readonly #arrived: RawConnection[] = [];
   #wake = () => {};
 

@@ -197,14 +197,19 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
   };
   const logger = new RecordingLogger();
   using patched = patch(Deno, "listen", (listen) => makeFaulty(listen) as typeof listen);
-  const listener = new PlainListener(["127.0.0.1", 0], logger);
+  const conns: Deno.Conn[] = [];
+  const bothAccepted = Promise.withResolvers<void>();
+  const listener = new PlainListener(["127.0.0.1", 0], { logger }, (conn) => {
+    if (conns.push(conn) === 2) bothAccepted.resolve();
+  });
   patched[Symbol.dispose]();
   const [hostname, port] = listener.address as [string, number];
   const clients: Deno.Conn[] = [];
   while (clients.length < 3) clients.push(await Deno.connect({ hostname, port }));
   try {
     const start = performance.now();
-    const conns = [await listener.acceptConn(), await listener.acceptConn()];
+    listener.start();
+    await bothAccepted.promise;
     assert(performance.now() - start > 3 * 45, "no pause");
     assertEquals([outcomes, conns], [[], [accepted[0]!, accepted[2]!]]);
     assertEquals(
@@ -219,12 +224,15 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
   } finally {
     for (const conn of [...clients, accepted[0], accepted[2]]) conn?.close();
     listener.close();
+    await listener.waitUntilEnded();
   }
 });
 
 Deno.test("a system error at binding names the address, and keeps its class", async () => {
   await using dir = await createTempDir();
-  const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
+  const listen = (address: Address) =>
+    new PlainListener(address, { logger: new RecordingLogger() }, () => {});
+  const listener = listen(["127.0.0.1", 0]);
   const [host, port] = listener.address as [string, number];
   const path = `${dir.path}/file`;
   Deno.createSync(path).close();
@@ -242,7 +250,7 @@ Deno.test("a system error at binding names the address, and keeps its class", as
   ];
   try {
     for (const [address, Class, message] of cases) {
-      const error = assertThrows(() => new PlainListener(address, new RecordingLogger()), Class);
+      const error = assertThrows(() => listen(address), Class);
       assertMatch(error.message, message);
     }
   } finally {
@@ -323,7 +331,8 @@ const log = makeSafeLogger(new RecordingLogger());
 
 /** Listens at the loopback address instead of all addresses. */
 function listenAtLoopback([host, port]: Address): PlainListener {
-  return new PlainListener([host === "::" ? "::1" : "127.0.0.1", port as number], log);
+  const address: Address = [host === "::" ? "::1" : "127.0.0.1", port as number];
+  return new PlainListener(address, { logger: log }, () => {});
 }
 
 Deno.test({
