@@ -20,16 +20,9 @@ import {
   withContentType,
 } from "../../base/body/sent_body.ts";
 import { checkMethods, wrongTypeError } from "../../internal/checks.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-} from "../../base/errors.ts";
+import { BodyError, ConnectionClosedError, DeguError } from "../../base/errors.ts";
 import { messageOf } from "../../internal/caught_errors.ts";
-import { HiddenProperty, transience } from "../../internal/error_details.ts";
-import { quote } from "../../internal/quote.ts";
+import { HiddenProperty } from "../../internal/error_details.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../../internal/printable.ts";
 import {
   checkHeaders,
@@ -37,28 +30,17 @@ import {
   type Framing,
   hasConnectionClose,
   type HeadersToSend,
-  readLineAt,
 } from "../../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import type { Method } from "../../base/wire/method.ts";
 import {
-  checkInterimResponse,
   checkRequestLine,
-  checkResponsePrefix,
-  determineReceivedFraming,
   findPreambleEnd,
   formatRequestPreamble,
-  isLastResponse,
-  mayBeginResponse,
   parseResponsePreamble,
 } from "../../base/wire/preamble.ts";
-import {
-  closedConnectionError,
-  type LastExchangeReason,
-  makeRequestError,
-  noResponseError,
-} from "./client_errors.ts";
-import { isResetError, markSocketError } from "../transport/connection_errors.ts";
+import { closedConnectionError, makeRequestError, noResponseError } from "./client_errors.ts";
+import { isResetError } from "../transport/connection_errors.ts";
 import { checkTimeout, keepTimerRunning, releaseAfterTick } from "../transport/deadline.ts";
 import { type BodyEndListener, makeIncomingBody } from "../transport/incoming_body.ts";
 import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
@@ -69,18 +51,16 @@ import {
   type RequestMessage,
   RequestShortcuts,
 } from "./requester.ts";
-import { ClientExchange } from "../transport/client_exchange.ts";
-import { Transport } from "../transport/transport.ts";
+import { ClientExchange } from "../protocol/client_exchange.ts";
+import type { ClientProtocol } from "../protocol/client_protocol.ts";
+import { borrowPreambleBuffer } from "../protocol/message_buffer.ts";
+import type { Transport } from "../transport/transport.ts";
+import { ClientChannel } from "./client_channel.ts";
+import { excessBytesError } from "./idle_read.ts";
 
 /** The default time-out of each wait, in seconds. */
 export const DEFAULT_TIMEOUT = 90;
 
-/** Interim responses before a response: a server could send them without end. */
-const MAX_INTERIM_RESPONSES = 32;
-
-/** The time for the end of a connection behind a response that came before the first request. */
-const MAX_END_MILLISECONDS = 100;
-const MAX_QUOTED_BYTES = 200;
 const REFUSED_BODY_PROBLEM = "the server refused the connection before the request was sent";
 
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
@@ -141,116 +121,6 @@ export function checkResponse(response: Response): void {
   unframedConnections.get(response)?.close();
 }
 
-/** A pending read on an idle client connection, which detects a close by the server. */
-export class IdleRead {
-  readonly #transport: Transport;
-  readonly #socket: Socket;
-  /**
-   * - `"inactive"`: a request is in progress, or no request was made yet.
-   * - `"probing"`: a read was started just before a request.
-   * - `"waiting"`: a read is pending, and doesn't keep the process alive.
-   */
-  #state: "inactive" | "probing" | "waiting" = "inactive";
-  #error: unknown = null;
-  /** Whether no request was sent yet: bytes that arrive may be the refusal of the connection. */
-  #isFresh = true;
-
-  constructor(transport: Transport, socket: Socket) {
-    this.#transport = transport;
-    this.#socket = socket;
-    transport.idleRead = this;
-  }
-
-  /** No other code may use the transport's read buffer before {@linkcode endIdle}. */
-  start(): void {
-    const previousState = this.#state;
-    if (this.#transport.isClosed || previousState === "waiting") return;
-    if (this.#socket.unref === undefined) return;
-    this.#state = "waiting";
-    this.#socket.unref();
-    if (previousState === "inactive") this.#read();
-  }
-
-  /** Bytes that have already arrived, or a close, can't belong to the response. */
-  probe(): void {
-    if (this.#transport.isClosed || this.#state !== "inactive") return;
-    this.#state = "probing";
-    this.#read();
-  }
-
-  /** Ends the idle state when a request is sent: the pending read then waits for the response. */
-  endIdle(): void {
-    if (this.#state === "waiting") this.#socket.ref?.();
-    this.#state = "inactive";
-    this.#isFresh = false;
-  }
-
-  endFresh(): void {
-    if (!this.#isFresh) return;
-    this.#isFresh = false;
-    if (this.#transport.readBuffer.bufferedBytes > 0) this.refuseBytes();
-  }
-
-  /** Bytes that arrived before the first request; `null` if there are none. */
-  get earlyBytes(): Uint8Array | null {
-    const { bytes, start, end } = this.#transport.readBuffer;
-    return this.#isFresh && end > start ? bytes.subarray(start, end) : null;
-  }
-
-  /**
-   * Waits a short time for the end of the connection behind bytes that arrived before the first
-   * request; resolves to whether it has ended. An abort ends the wait.
-   */
-  async waitForEnd(signal: AbortSignal | undefined): Promise<boolean> {
-    const { readBuffer } = this.#transport;
-    const expired = Promise.withResolvers<undefined>();
-    const expire = () => expired.resolve(undefined);
-    const timer = setTimeout(expire, MAX_END_MILLISECONDS);
-    signal?.addEventListener("abort", expire);
-    try {
-      for (;;) {
-        // No read is possible when the buffer is full.
-        const read = readBuffer.pendingRead ?? readBuffer.readAhead(this.#socket, false);
-        const count = await Promise.race([read ?? undefined, expired.promise]);
-        if (count === undefined || count === null) return count === null;
-      }
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", expire);
-    }
-  }
-
-  takeError(): unknown {
-    const error = this.#error;
-    this.#error = null;
-    return error;
-  }
-
-  #read(): void {
-    const { readBuffer } = this.#transport;
-    if (readBuffer.bufferedBytes > 0) return this.onRead(null);
-    if (readBuffer.pendingRead !== null) return;
-    readBuffer.shrinkToUse();
-    readBuffer.readAhead(this.#socket, false);
-  }
-
-  onRead(error: unknown): void {
-    if (this.#state === "inactive") return;
-    const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;
-    if (error === null && hasExcessBytes) return this.#isFresh ? undefined : this.refuseBytes();
-    this.#error = markSocketError(error) ?? new EmptyPreambleError();
-    this.#transport.close(this.#error);
-  }
-
-  /** Closes the connection because of its buffered bytes, before a request was sent. */
-  refuseBytes(): void {
-    const { bytes, start, end } = this.#transport.readBuffer;
-    const line = readLineAt(bytes, start, Math.min(end, start + MAX_QUOTED_BYTES));
-    this.#error = transience.set(excessBytesError(quote(line)), true);
-    this.#transport.close(this.#error);
-  }
-}
-
 let coreOf: (connection: object) => ConnectionCore | null;
 
 interface CoreOptions {
@@ -271,13 +141,11 @@ export class ConnectionCore {
   readonly #defaultHeaders: HeadersToSend | undefined;
   /** The time for which the connection was idle before the request; `null` if unknown. */
   idleSeconds: number | null = null;
+  readonly #channel: ClientChannel;
   readonly #transport: Transport;
-  readonly #idleRead: IdleRead;
+  readonly #protocol: ClientProtocol;
   readonly #unframedNull: boolean;
   readonly #openedAt = performance.now();
-  #lastExchangeReason: LastExchangeReason | null = null;
-  #responseCount = 0;
-  #lastStatus = 0;
   // Created for the first request that has a signal.
   #requestAbort: RequestAbort | null = null;
 
@@ -299,8 +167,9 @@ export class ConnectionCore {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout, checkResponsePrefix);
-    this.#idleRead = new IdleRead(this.#transport, sock);
+    this.#channel = new ClientChannel(sock, timeout, unframedNull);
+    this.#transport = this.#channel.transport;
+    this.#protocol = this.#channel.protocol;
     this.#unframedNull = unframedNull;
     this.#defaultHeaders = defaultHeaders;
     closeWhenCollected(this, this.#transport);
@@ -312,12 +181,12 @@ export class ConnectionCore {
   }
 
   get isIdle(): boolean {
-    return this.#transport.exchange === null;
+    return this.#protocol.exchange === null;
   }
 
   /** From now on, bytes that arrive before a request aren't its response. */
   endFresh(): void {
-    this.#idleRead.endFresh();
+    this.#channel.idleRead.endFresh();
   }
 
   get timeout(): number | null {
@@ -325,12 +194,12 @@ export class ConnectionCore {
   }
 
   get requestProgress(): number | null {
-    const { deadline, writeCount } = this.#transport;
-    return deadline.isWaiting || deadline.isWriting ? null : writeCount;
+    const { deadline } = this.#transport;
+    return deadline.isWaiting || deadline.isWriting ? null : this.#channel.sender.writeCount;
   }
 
   closeAfterResponse(timeout: number | null): void {
-    this.#lastExchangeReason = "single request";
+    this.#protocol.lastExchangeReason = "single request";
     const transport = this.#transport;
     if (transport.isClosed) return;
     // Keep the shared timer of deadlines running, because the same client often opens its next
@@ -345,19 +214,19 @@ export class ConnectionCore {
 
   /** Whether a part of the request is still to be sent, although its response has begun. */
   get isSending(): boolean {
-    const { exchange, isClosed } = this.#transport;
-    return exchange !== null && exchange.isDetached && !isClosed;
+    const { exchange } = this.#protocol;
+    return exchange !== null && !exchange.isSendEnded && !this.isClosed;
   }
 
   /** Calls the function when the last request was sent, or will not be sent any more. */
   onRequestSent(listener: () => void): void {
-    const { exchange, isClosed } = this.#transport;
-    if (exchange === null || exchange.requestPhase === "done" || isClosed) listener();
-    else exchange.onRequestEnd(listener);
+    const { exchange } = this.#protocol;
+    if (exchange === null || exchange.isSendEnded || this.isClosed) listener();
+    else exchange.onSendEnd(listener);
   }
 
   #closeAfterSend(): void {
-    this.#lastExchangeReason ??= "single request";
+    this.#protocol.lastExchangeReason ??= "single request";
     if (!this.isSending) this.close();
   }
 
@@ -375,16 +244,16 @@ export class ConnectionCore {
     try {
       const { signal, duplex } = parseRequestOptions(options);
       signal?.throwIfAborted();
-      const transport = this.#transport;
-      const previousExchange = transport.exchange;
-      if (previousExchange?.responsePhase === "ended" && !transport.isClosed) {
+      const protocol = this.#protocol;
+      const previousExchange = protocol.exchange;
+      if (previousExchange?.incoming === "ended" && !this.isClosed) {
         checkRequestLine(method, uri, body);
         return this.#requestAfter(previousExchange, method, uri, headers, body, options, signal);
       }
       this.#checkReady(method, uri, body);
       // Begin first: getters of the headers and of the body could start another request.
       const exchange = new ClientExchange(method, uri, signal, duplex === "full");
-      transport.exchange = exchange;
+      protocol.exchange = exchange;
       let encodedBody, framing, length;
       try {
         const defaultHeaders = this.#defaultHeaders;
@@ -400,21 +269,23 @@ export class ConnectionCore {
           encodedBody,
           this.#unframedNull,
         );
-        const buffer = transport.beginMessage();
+        const { sender } = this.#channel;
+        sender.begin(exchange);
+        const buffer = borrowPreambleBuffer();
         length = formatRequestPreamble(buffer, method, uri, sentHeaders, this.baseHeaders, framing);
-        transport.endPreamble(buffer, length);
+        sender.buffer.take(buffer, length);
         checkNoExpect(sentHeaders);
         if (this.baseHeaders !== null) checkNoExpect(this.baseHeaders);
         exchange.isLastRequest = hasConnectionClose(sentHeaders) ||
           (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
         if (signal !== undefined) {
           signal.throwIfAborted();
-          this.#requestAbort ??= new RequestAbort(transport);
+          this.#requestAbort ??= new RequestAbort(this.#channel);
           this.#requestAbort.begin(signal);
         }
       } catch (error) {
-        transport.exchange = null;
-        exchange.notifyRequestEnd();
+        protocol.exchange = null;
+        exchange.notifySendEnd();
         throw error;
       }
       return this.#runExchange(exchange, length, encodedBody, framing);
@@ -437,7 +308,7 @@ export class ConnectionCore {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const onAbort = () => reject(signal!.reason);
     signal?.addEventListener("abort", onAbort);
-    previousExchange.onRequestEnd(resolve);
+    previousExchange.onSendEnd(resolve);
     try {
       await promise;
     } catch (error) {
@@ -445,23 +316,24 @@ export class ConnectionCore {
       throw error;
     } finally {
       signal?.removeEventListener("abort", onAbort);
-      previousExchange.offRequestEnd(resolve);
+      previousExchange.offSendEnd(resolve);
     }
     return await this.request(method, uri, headers, body, options);
   }
 
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    const { isClosed, failure, exchange } = this.#transport;
+    const { isClosed, failure } = this.#transport;
+    const { exchange } = this.#protocol;
     if (isClosed) {
       // During an exchange, the program has closed the connection.
-      const reason = exchange === null ? this.#lastExchangeReason : null;
+      const reason = exchange === null ? this.#protocol.lastExchangeReason : null;
       throw this.#requestError(
-        closedConnectionError(failure, reason, this.#responseCount),
+        closedConnectionError(failure, reason, this.#protocol.responseCount),
         method,
         null,
       );
     }
-    const isUnread = exchange?.responsePhase === "body";
+    const isUnread = exchange?.incoming === "body";
     if (exchange !== null && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
     }
@@ -482,92 +354,73 @@ export class ConnectionCore {
     body: PreparedBody,
     framing: Framing | undefined,
   ): Promise<Response> {
-    const transport = this.#transport;
-    const { readBuffer } = transport;
+    const { transport, sender, protocol } = this.#channel;
+    const { responses } = protocol;
+    const { deadline } = transport;
     const { method, uri, signal } = exchange;
     try {
       // Read before sending: bytes that the runtime has already received can't belong to this
       // request's response. Such a read settles within two microtasks.
-      this.#idleRead.probe();
+      this.#channel.idleRead.probe();
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      const isRefused = this.#idleRead.earlyBytes !== null && await this.#checkRefusal(exchange);
+      const isRefused = this.#channel.idleRead.earlyBytes !== null &&
+        await this.#checkRefusal(exchange);
       if (transport.isClosed) throw new ConnectionClosedError();
-      this.#idleRead.endIdle();
-      // From this point on, the request can't be rolled back.
-      exchange.send();
-      if (exchange.isLastRequest) this.#lastExchangeReason = "request";
+      this.#channel.idleRead.endIdle();
+      protocol.beginExchange(exchange);
       let rest: Promise<number | void> | null;
       try {
-        rest = isRefused ? null : transport.beginSend(length, body, framing);
+        rest = isRefused ? null : sender.beginSend(length, body, framing);
         // Without a byte sent, only an error can follow.
-        if (rest !== null && (transport.isSmallSend || transport.sendState === "nothing")) {
-          rest = transport.endSend(await rest);
+        if (rest !== null && (sender.isSmallSend || exchange.outgoing === "unsent")) {
+          rest = sender.endSend(await rest);
         }
       } catch (thrownError) {
-        const error = transport.failWith(thrownError);
+        const error = sender.failWith(thrownError);
         if (!this.#noteRefusal(exchange, error)) throw error;
         rest = null;
       }
       if (isRefused) cancelUnusedBody(body, new BodyError(REFUSED_BODY_PROBLEM));
       // Everything but a small request is sent while the response is received.
-      if (rest === null) this.#finishRequest(exchange);
-      else this.#detach(exchange, rest);
+      if (rest === null) this.#endSend(exchange);
+      else this.#sendMeanwhile(exchange, rest);
       let preamble;
-      for (let interimCount = 0;; interimCount++) {
-        let preambleEnd;
-        while ((preambleEnd = transport.searchPreamble()) < 0) {
+      for (;;) {
+        while ((preamble = responses.read(method)) === null) {
           // One time-out bounds all interim responses, unless the server waits for the request.
-          const isRestarted = interimCount === 0 || exchange.isDetached;
-          const count = await transport.beginReceive();
-          if (!transport.endReceive(count, isRestarted)) throw noResponseError();
+          const isRestarted = !responses.hasInterim || !exchange.isSendEnded;
+          // While the request is still sent, the server may wait for the source of its body.
+          const count = await transport.beginReceive(exchange.isSendEnded);
+          if (!transport.endReceive(count, responses, isRestarted)) throw noResponseError();
         }
-        const { bytes, start } = readBuffer;
-        preamble = parseResponsePreamble(method, bytes, start, preambleEnd);
-        const isInterim = preamble.status < 200;
-        if (isInterim) checkInterimResponse(preamble);
-        readBuffer.start = preambleEnd;
-        if (!isInterim) break;
-        if (interimCount === MAX_INTERIM_RESPONSES) throw tooManyInterimError(preamble.status);
-        if (!exchange.isDetached) transport.deadline.resumeWait();
-        else if (readBuffer.bufferedBytes > 0) transport.deadline.startWait();
+        if (preamble.status >= 200) break;
+        if (exchange.isSendEnded) continue;
+        deadline.stopWait();
+        if (responses.buffer.bufferedBytes > 0) deadline.startWait();
       }
-      exchange.receivePreamble();
-      this.#responseCount++;
+      deadline.stopWait();
+      protocol.receivePreamble(exchange, preamble);
       const { status, reason, headers } = preamble;
-      this.#lastStatus = status;
-      if (exchange.isDetached) {
+      if (!exchange.isSendEnded) {
         if (status >= 400) await this.#abandonRefused(exchange, status);
         else if (!exchange.isFullDuplex) await this.#waitForSend(exchange);
       }
-      const announcedFraming = determineReceivedFraming(method, preamble);
-      // With `unframedNull`, a response without framing has no body.
-      const isUnframedNull = announcedFraming === "unframed" && this.#unframedNull;
-      if (isUnframedNull && readBuffer.bufferedBytes > 0) throw unframedNullError(status);
-      const receivedFraming = isUnframedNull ? null : announcedFraming;
-      const isUnframed = receivedFraming === "unframed";
-      // A read of a `Deno.TlsConn`, which has no `protocol`, fails if the connection was cut.
-      if (isUnframed && this.sock.protocol !== undefined) throw unframedBodyError(status);
-      const isLast = isLastResponse(preamble) || isUnframed;
-      if (isLast || hasConnectionClose(headers)) {
-        this.#lastExchangeReason ??= isLast ? "last response" : "response";
-        exchange.isLastResponse = true;
-      }
-      exchange.returnResponse();
+      const receivedFraming = protocol.handOver(exchange, preamble);
       const onBodyEnd = this.#onBodyEnd;
       const receivedBody = makeIncomingBody(
         this.bodies,
         transport,
         onBodyEnd,
-        "response",
+        exchange,
         receivedFraming,
       );
       if (status === 206) checkRangeOf(receivedBody, headers);
       if (receivedBody === null) onBodyEnd("consumed");
       else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
-      if (isUnframedNull) {
+      if (exchange.isUnframedNull) {
         unframedConnections.set(response, { close: () => this.#closeAfterSend() });
       }
       // A `StatusError` for this response names the method and the path.
@@ -587,13 +440,13 @@ export class ConnectionCore {
    * told from an attempt to answer a request that the server has not seen.
    */
   async #checkRefusal({ method, signal }: ClientExchange): Promise<boolean> {
-    const idleRead = this.#idleRead;
+    const idleRead = this.#channel.idleRead;
     const preamble = findPreamble(method, idleRead.earlyBytes!);
     if (preamble !== null && preamble.status >= 400) {
       const hasEnded = hasConnectionClose(preamble.headers) || await idleRead.waitForEnd(signal);
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (hasEnded && !this.isClosed) {
-        this.#lastExchangeReason = "refused connection";
+        this.#protocol.lastExchangeReason = "refused connection";
         return true;
       }
     }
@@ -601,39 +454,39 @@ export class ConnectionCore {
     return false;
   }
 
-  #finishRequest(exchange: ClientExchange): void {
-    exchange.endRequest();
-    exchange.notifyRequestEnd();
-  }
-
   /** The rest of the request is sent while the response is received. */
-  #detach(exchange: ClientExchange, rest: Promise<number | void>): void {
-    exchange.detach();
-    this.#transport.startSending(rest).then(() => this.#endSend(exchange), (error) => {
-      if (!exchange.isDetached) return;
-      // The error of the source, or of the socket, ends the response.
-      if (!this.isClosed && !this.#noteRefusal(exchange, error)) this.#transport.close(error);
+  #sendMeanwhile(exchange: ClientExchange, rest: Promise<number | void>): void {
+    const { sender, transport } = this.#channel;
+    const end = () => {
+      if (exchange.isSendEnded) return;
+      sender.endSending();
+      // The wait for a response that has not begun is bounded from now on.
+      const { deadline } = transport;
+      if (exchange.incoming === "awaited" && !deadline.isWaiting) deadline.startWait();
       this.#endSend(exchange);
+    };
+    sender.startSending(rest).then(end, (error) => {
+      if (exchange.isSendEnded) return;
+      // The error of the source, or of the socket, ends the response.
+      if (!this.isClosed && !this.#noteRefusal(exchange, error)) transport.close(error);
+      exchange.refuseWrites();
+      end();
     });
   }
 
+  /** The request was sent, or no more of it will be sent. */
   #endSend(exchange: ClientExchange): void {
-    if (!exchange.endRequest()) return;
-    const { deadline } = this.#transport;
-    this.#transport.endSending();
-    // The wait for a response that has not begun is bounded from now on.
-    if (exchange.responsePhase === "awaited" && !deadline.isWaiting) deadline.startWait();
+    exchange.endOutgoing();
     if (exchange.isComplete) this.#finishExchange();
-    exchange.notifyRequestEnd();
+    exchange.notifySendEnd();
   }
 
   /** Cancels the rest of the request. */
   #abandonSend(exchange: ClientExchange, problem: string): void {
-    if (this.isClosed || !exchange.endRequest()) return;
-    this.#lastExchangeReason = "refused body";
-    this.#transport.abandonSending(new BodyError(problem));
-    if (exchange.isComplete) this.#finishExchange();
-    exchange.notifyRequestEnd();
+    if (this.isClosed || exchange.isSendEnded) return;
+    this.#protocol.lastExchangeReason = "refused body";
+    this.#channel.sender.abandonSending(new BodyError(problem));
+    this.#endSend(exchange);
   }
 
   /**
@@ -641,10 +494,10 @@ export class ConnectionCore {
    * response is then still received.
    */
   #noteRefusal(exchange: ClientExchange, error: unknown): boolean {
-    if (this.#transport.sendState !== "refused") return false;
+    if (!exchange.isRefused) return false;
     exchange.writeError = error;
     if (!isResetError(error)) return false;
-    this.#lastExchangeReason = "refused body";
+    this.#protocol.lastExchangeReason = "refused body";
     return true;
   }
 
@@ -661,8 +514,8 @@ export class ConnectionCore {
   async #waitForSend(exchange: ClientExchange): Promise<void> {
     const transport = this.#transport;
     const { promise, resolve } = Promise.withResolvers<void>();
-    exchange.onRequestEnd(resolve);
-    exchange.stall();
+    exchange.onSendEnd(resolve);
+    exchange.waitForSend();
     transport.deadline.startWait();
     let isWaiting = true;
     const watchPeer = (): void => {
@@ -676,19 +529,21 @@ export class ConnectionCore {
     watchPeer();
     await promise;
     isWaiting = false;
-    exchange.isRequestCut = transport.sendState === "refused";
+    exchange.isRequestCut = exchange.isRefused;
     transport.deadline.stopWait();
     if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
   }
 
   readonly #onBodyEnd: BodyEndListener = (outcome, error) => {
+    const { exchange } = this.#protocol;
     const transport = this.#transport;
-    const { exchange } = transport;
     if (outcome !== "consumed") return transport.close(outcome === "broken" ? error : undefined);
-    if (exchange === null || !exchange.endResponse()) return;
+    // The end is late if the response's class of bodies has thrown an error.
+    if (exchange === null || exchange.incoming === "broken") return;
+    exchange.endIncoming();
     if (!this.isSending) return this.#finishExchange();
     // Without a pending read, a close by the server would be noticed only by the next write.
-    this.#idleRead.start();
+    this.#channel.idleRead.start();
     if (!exchange.isLastResponse) return;
     // The request may have been sent in this tick.
     setImmediate(() =>
@@ -697,14 +552,16 @@ export class ConnectionCore {
   };
 
   #finishExchange(): void {
-    this.#transport.exchange = null;
+    // An idle connection must not keep its last request alive.
+    this.#protocol.exchange = null;
+    this.#channel.sender.begin(null);
     this.#requestAbort?.end();
-    if (this.#lastExchangeReason !== null) this.#transport.close();
-    else this.#idleRead.start();
+    if (this.#protocol.lastExchangeReason !== null) this.#transport.close();
+    else this.#channel.idleRead.start();
   }
 
   #failExchange(exchange: ClientExchange, thrownError: unknown): unknown {
-    const transport = this.#transport;
+    const { transport, sender, protocol, idleRead } = this.#channel;
     const { method, signal } = exchange;
     let error;
     if (signal !== undefined && this.#requestAbort!.hasFired) {
@@ -712,46 +569,36 @@ export class ConnectionCore {
       // usable.
       error = signal.reason;
     } else {
-      const failure = this.#hasExcessBytes(exchange)
+      const failure = protocol.hasExcessBytes(exchange)
         ? excessBytesError(messageOf(thrownError))
         : thrownError;
-      error = this.#requestError(transport.failWith(failure), method, exchange);
+      error = this.#requestError(sender.failWith(failure), method, exchange);
       transport.close(error);
     }
     if (transport.isClosed) {
-      exchange.fail();
-      transport.exchange = exchange;
+      exchange.breakIncoming();
+      protocol.exchange = exchange;
     } else {
-      transport.exchange = null;
-      this.#idleRead.start();
+      protocol.exchange = null;
+      idleRead.start();
     }
-    exchange.notifyRequestEnd();
+    exchange.notifySendEnd();
     return error;
-  }
-
-  /**
-   * Whether the bytes after the previous response don't begin another response: some servers send
-   * a body after the response to a HEAD.
-   */
-  #hasExcessBytes({ responsePhase }: ClientExchange): boolean {
-    const { bytes, start, end } = this.#transport.readBuffer;
-    return responsePhase === "awaited" && this.#responseCount > 0 && end > start &&
-      !mayBeginResponse(bytes, start, end);
   }
 
   #requestError(error: unknown, method: Method, exchange: ClientExchange | null): unknown {
     const transport = this.#transport;
-    const idleError = this.#idleRead.takeError();
+    const idleError = this.#channel.idleRead.takeError();
     const writeError = exchange === null ? null : exchange.writeError;
     const isWaiting = exchange !== null && transport.readBuffer.bufferedBytes === 0 &&
-      (exchange.responsePhase === "preparing" || exchange.responsePhase === "awaited");
+      (exchange.incoming === "none" || exchange.incoming === "awaited");
     return makeRequestError(idleError ?? error, {
       phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,
       isClosedByPeer: idleError !== null || writeError !== null ||
         !transport.isClosed && transport.failure !== null,
       writeError,
-      lastStatus: this.#lastStatus,
+      lastStatus: this.#protocol.lastStatus,
       isEncrypted: isEncrypted(this.sock),
       openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
       hint: this.sock.refusalHint ?? null,
@@ -971,11 +818,6 @@ export function connectionCoreOf(connection: object): ConnectionCore | null {
   return coreOf(connection);
 }
 
-/** @param reason The first line, or the problem of the response that the bytes were taken for. */
-function excessBytesError(reason: string): ProtocolError {
-  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request: ${reason}`);
-}
-
 /** Parses the whole preamble at the start of the bytes; `null` if there is no valid one. */
 function findPreamble(
   method: Method,
@@ -993,29 +835,6 @@ function findPreamble(
 /** A `Deno.TlsConn` has no `protocol`. */
 function isEncrypted(sock: Socket): boolean {
   return sock.protocol !== undefined || "handshake" in sock;
-}
-
-function unframedBodyError(status: number): ProtocolError {
-  return new ProtocolError(
-    "UNFRAMED_BODY",
-    `the response (status ${status}) has neither content-length nor transfer-encoding: over TLS, ` +
-      "the end of such a body can't be told from a connection that was cut",
-  );
-}
-
-function unframedNullError(status: number): ProtocolError {
-  return new ProtocolError(
-    "UNFRAMED_BODY",
-    `the response (status ${status}) has neither content-length nor transfer-encoding, but a body: ` +
-      "the option unframedNull is only for servers with Python Degu",
-  );
-}
-
-function tooManyInterimError(status: number): ProtocolError {
-  return new ProtocolError(
-    "UNEXPECTED_STATUS",
-    `status ${status}: more than ${MAX_INTERIM_RESPONSES} interim responses`,
-  );
 }
 
 /** The key of a property that a copy `{ ...headers }` also has. */

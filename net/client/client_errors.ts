@@ -4,6 +4,7 @@ import {
 } from "../../base/connection_error_details.ts";
 import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../../base/errors.ts";
 import { isResetError } from "../transport/connection_errors.ts";
+import type { LastExchangeReason } from "../protocol/client_protocol.ts";
 import { isSafeMethod, type Method } from "../../base/wire/method.ts";
 import { errorCodeOf, messageOf } from "../../internal/caught_errors.ts";
 import { transience } from "../../internal/error_details.ts";
@@ -51,14 +52,6 @@ const MAYBE_REFUSED_MESSAGE =
 export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
 }
-
-export type LastExchangeReason =
-  | "request"
-  | "response"
-  | "last response"
-  | "refused body"
-  | "refused connection"
-  | "single request";
 
 const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   request: "its last request had connection: close",

@@ -1,7 +1,7 @@
 import { type BodyIn, readerOf } from "../../base/body/body.ts";
 import type { Interruption } from "../../base/body/body_reader.ts";
 import { checkSignal, copyOptions, makeChoiceCheck } from "../../internal/checks.ts";
-import type { Transport } from "../transport/transport.ts";
+import type { ClientChannel } from "./client_channel.ts";
 
 /** The settings of a single request: its signal, and when its promise resolves. */
 export interface RequestOptions {
@@ -44,14 +44,14 @@ export function parseRequestOptions(options: RequestOptions | undefined): Reques
  * collected.
  */
 export class RequestAbort {
-  readonly #transport: Transport;
+  readonly #channel: ClientChannel;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
   hasFired = false;
 
-  constructor(transport: Transport) {
-    this.#transport = transport;
-    transport.addCloseListener(() => this.end());
+  constructor(channel: ClientChannel) {
+    this.#channel = channel;
+    channel.transport.addCloseListener(() => this.end());
   }
 
   /** Starts listening to the signal of a request, which must not be aborted yet. */
@@ -75,12 +75,12 @@ export class RequestAbort {
     const interruption = this.#interruption;
     this.end();
     this.hasFired = true;
-    const transport = this.#transport;
-    if (transport.sendState !== "nothing") {
+    const { protocol, transport, sender } = this.#channel;
+    if (protocol.exchange?.outgoing === "unsent") {
+      sender.cancelBody(reason);
+    } else {
       transport.close(reason);
       interruption?.abort(reason);
-    } else {
-      transport.cancelBody(reason);
     }
   };
 }

@@ -11,16 +11,16 @@ import {
   formatErrorResponse,
   isUnavailableError,
 } from "../../base/wire/error_responses.ts";
-import { checkRequestPrefix } from "../../base/wire/preamble.ts";
 import { messageOf, toReadableError } from "../../internal/caught_errors.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
 import { startInterval, type Timer } from "../transport/deadline.ts";
 import { SlotHolder } from "../transport/slots.ts";
-import { Transport } from "../transport/transport.ts";
+import { RequestReader, type ServedHosts } from "../protocol/request_reader.ts";
+import { MessageSender, type SendListener } from "../transport/message_sender.ts";
+import { Transport, type TransportUser } from "../transport/transport.ts";
 import { addLingering, linger } from "./lingering.ts";
 import { DISTRUSTED_AUTHORITY, DISTRUSTED_AUTHORITY_END, PeerTrust } from "./peer_trust.ts";
-import { RequestReader, type ServedHosts } from "./request_reader.ts";
 import { ServerExchange } from "./server_exchange.ts";
 import {
   CLOSED_BY_CLIENT,
@@ -57,9 +57,11 @@ export interface ServerContext extends AppParts, Omit<ListenerOptions, "onConnec
   isStopping: boolean;
 }
 
-export class ServerConnection extends SlotHolder implements SessionCallbacks {
+export class ServerConnection extends SlotHolder
+  implements SessionCallbacks, TransportUser, SendListener {
   readonly #context: ServerContext;
   readonly #transport: Transport;
+  readonly #sender: MessageSender;
   readonly #requestReader: RequestReader;
   readonly #endRecorder: SessionEndRecorder;
   readonly #socket: Socket;
@@ -91,7 +93,7 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
     const { timeout, logger, hosts, maxRequests } = context;
     const certificate = socket.peerCertificate ?? null;
     const sessionCore = new SessionCore(name, address, maxRequests, certificate);
-    const transport = new Transport(socket, timeout, checkRequestPrefix);
+    const transport = new Transport(socket, timeout, this);
     this.#context = context;
     this.#socket = socket;
     this.#sessionCore = sessionCore;
@@ -99,11 +101,39 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
     this.isPeerTrusted = isPeerTrusted;
     this.peerKey = peerKey;
     this.#transport = transport;
-    this.#requestReader = new RequestReader(transport, socket, this.session, hosts);
+    this.#sender = new MessageSender(transport, this);
+    const isEncrypted = socket.protocol !== undefined;
+    this.#requestReader = new RequestReader(
+      transport.readBuffer,
+      isEncrypted,
+      this.session,
+      hosts,
+    );
     this.#endRecorder = new SessionEndRecorder(sessionCore, transport, logger);
     this.#peerTrust = new PeerTrust(this.#endRecorder);
     transport.addCloseListener(() => this.#finishSession());
     sessionCore.callbacks = this;
+  }
+
+  beforeRead(): Promise<void> | null {
+    return this.#sender.sendAwaitedContinue();
+  }
+
+  onReadAhead(count: number): void {
+    if (count > 0) this.#sender.endContinue();
+  }
+
+  findStall(): null {
+    return null;
+  }
+
+  onClose(failure: unknown): boolean {
+    this.#sender.close(failure);
+    return false;
+  }
+
+  onSent(count: number): void {
+    this.#exchange?.recorder?.countSent(count);
   }
 
   /** The peer may still be receiving the last response. */
@@ -232,7 +262,7 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
         await (this.#lingerPromise ?? this.#linger({ keepsSlot: !freesSlot }));
       }
     } catch (error) {
-      const failure = this.#transport.failWith(toReadableError(error));
+      const failure = this.#sender.failWith(toReadableError(error));
       this.#endRecorder.recordConnectionError(failure, this.#exchange);
     } finally {
       this.#transport.close();
@@ -308,6 +338,9 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
   // costs a promise per request.
   async #serveRequests(): Promise<boolean> {
     const transport = this.#transport;
+    const sender = this.#sender;
+    const reader = this.#requestReader;
+    const { deadline } = transport;
     const { handle, reportExchange, unframedNull } = this.#context;
     for (;;) {
       const trustChecks = this.#sessionCore.takeTrustChecks();
@@ -321,8 +354,8 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
       }
       let preamble;
       try {
-        while ((preamble = this.#requestReader.read()) === null) {
-          const hasReceived = transport.endReceive(await transport.beginReceive());
+        while ((preamble = reader.read()) === null) {
+          const hasReceived = transport.endReceive(await transport.beginReceive(), reader);
           // The server may have ended the idle session during the read.
           if (this.isClosing) return false;
           if (hasReceived) continue;
@@ -334,11 +367,14 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
         }
       } catch (error) {
         if (this.#lingerPromise !== null) return false;
+        deadline.stopWait();
         await this.#respondToInvalidPreamble(error);
         return true;
       }
+      deadline.stopWait();
       const exchange = new ServerExchange(preamble, transport, this.session, reportExchange);
       this.#exchange = exchange;
+      sender.begin(exchange, exchange.isContinueExpected);
       const { request, body } = exchange;
       try {
         try {
@@ -355,14 +391,15 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
           await exchange.collectBody();
         }
         const writePromise = exchange.beginResponse(
+          sender,
           unframedNull,
           this.#findSessionEnd() ?? (this.isYielding ? YIELDED_END : null),
         );
         if (exchange.isStreaming) this.onSignalRequested();
-        const remainder = transport.endSend(await writePromise);
+        const remainder = sender.endSend(await writePromise);
         if (remainder !== null) await remainder;
         if (exchange.unframedBody !== null) {
-          await exchange.unframedBody.send((bytes) => transport.write(bytes));
+          await exchange.unframedBody.send((bytes) => sender.write(bytes));
         }
         exchange.endResponse();
         if (!this.isClosing && exchange.isRelayed(exchange.response)) {
@@ -378,10 +415,10 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
   #respondToInvalidPreamble(error: unknown): Promise<void> {
     const transport = this.#transport;
     const { bytes, start, end } = transport.readBuffer;
-    const failure = transport.failWith(error);
+    const failure = this.#sender.failWith(error);
     const status = findErrorStatus(failure, bytes.subarray(start, end));
     if (status === null) throw failure;
-    transport.startResponse(null);
+    this.#sender.begin(null);
     this.#endRecorder.recordConnectionError(failure, null);
     return this.#sendErrorResponse(status);
   }
@@ -389,7 +426,7 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
   /** Returns whether an error response was sent instead. */
   async #failResponse(exchange: ServerExchange, error: unknown): Promise<boolean> {
     exchange.cancelResponse(error);
-    const failure = this.#transport.failWith(error);
+    const failure = this.#sender.failWith(error);
     const status = this.#endRecorder.recordFailure(failure, "the app", exchange);
     if (status !== null) {
       await this.#sendErrorResponse(status);
@@ -415,7 +452,9 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
     if (sessionEnd === null) {
       this.#waitStart = performance.now();
       this.#endExchange(null);
+      // An idle connection must not keep its last request alive.
       this.#exchange = null;
+      this.#sender.begin(null);
       return false;
     }
     this.#endRecorder.record(sessionEnd);
@@ -437,7 +476,7 @@ export class ServerConnection extends SlotHolder implements SessionCallbacks {
 
   async #sendErrorResponse(status: ErrorStatus): Promise<void> {
     const bytes = formatErrorResponse(status);
-    this.#transport.recorder?.startResponse(status, bytes.length);
-    await this.#transport.write(bytes);
+    this.#exchange?.recorder?.startResponse(status, bytes.length);
+    await this.#sender.write(bytes);
   }
 }

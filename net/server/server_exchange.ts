@@ -23,8 +23,10 @@ import {
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import type { Method } from "../../base/wire/method.ts";
 import { formatResponsePreamble, type RequestPreamble } from "../../base/wire/preamble.ts";
-import { invalidTransitionError } from "../transport/client_exchange.ts";
+import { Exchange } from "../protocol/exchange.ts";
+import { borrowPreambleBuffer } from "../protocol/message_buffer.ts";
 import { makeIncomingBody } from "../transport/incoming_body.ts";
+import type { MessageSender } from "../transport/message_sender.ts";
 import type { Transport } from "../transport/transport.ts";
 import {
   describeConnectionFailure,
@@ -39,42 +41,23 @@ const MAX_COLLECTED_BYTES = 65536;
 const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 
 /**
- * What the server knows about the body of the request:
- *
- * - `"unread"`: bytes of the body may follow.
- * - `"read"`: the app has read the body to its end, or there is none.
- * - `"broken"`: the client has broken the framing of the body before a byte of the response was
- *   sent. The response is sent, and is the last one.
+ * One exchange at the server: a request, whose body may end later, and its response. A request that
+ * is `"broken"` before a byte of the response was sent still gets a response, the last one.
  */
-type RequestPhase = "unread" | "read" | "broken";
-
-/**
- * What the server knows about the response, which is valid in each phase but the first, so that
- * only the source of its body can fail:
- *
- * - `"awaited"`: the app has not returned a response yet, or the response was not checked yet.
- * - `"collecting"`: its body is read for a client of HTTP/1.0. It is `"awaited"` again afterward.
- * - `"sending"`: it is being sent.
- * - `"streaming"`: it is being sent with a body of unknown length.
- * - `"sent"`: it was sent.
- */
-type ResponsePhase = "awaited" | "collecting" | "sending" | "streaming" | "sent";
-
-/**
- * One exchange at the server: a request, whose body may end later, and its response. An event of
- * the response that is out of order is a bug of this package.
- */
-export class ServerExchange {
+export class ServerExchange extends Exchange {
   readonly request: Request;
   /** The method and the body of the request, which the app may change in its `Request`. */
   readonly method: Method;
   readonly body: BodyIn;
   readonly isHttp10: boolean;
   readonly recorder: ExchangeRecorder | null;
+  readonly isContinueExpected: boolean;
   readonly #transport: Transport;
   readonly #isCloseRequested: boolean;
-  #requestPhase: RequestPhase;
-  #responsePhase: ResponsePhase = "awaited";
+  /** Whether the response is valid, so that only the source of its body can fail. */
+  hasValidResponse = false;
+  /** Whether the response has a body of unknown length that has not ended. */
+  isStreaming = false;
   /** The error of a `"broken"` body. */
   bodyError: unknown = null;
   appResult: unknown = undefined;
@@ -92,13 +75,17 @@ export class ServerExchange {
     session: Session,
     reportExchange: ExchangeReporter | null,
   ) {
+    super();
     this.#transport = transport;
     this.method = method;
+    this.expect();
+    this.receivePreamble();
+    this.handOver();
     this.body = framing === null ? null : this.#makeBody(framing);
+    if (this.body === null) this.endIncoming();
     this.isHttp10 = isHttp10;
     // Read the header before the app, which may change the headers.
     this.#isCloseRequested = isHttp10 || hasConnectionClose(headers);
-    this.#requestPhase = this.body === null ? "read" : "unread";
     this.request = new Request(
       new RequestCore(session),
       method,
@@ -110,42 +97,41 @@ export class ServerExchange {
       query,
     );
     this.recorder = reportExchange && new ExchangeRecorder(reportExchange, session, this.request);
-    const isContinueExpected = this.body !== null && !isHttp10 && expectsContinue(headers);
-    transport.startResponse(this.recorder, isContinueExpected);
+    this.isContinueExpected = this.body !== null && !isHttp10 && expectsContinue(headers);
   }
 
   /** Not a part of the constructor, where the closure would cost an allocation without a body. */
   #makeBody(framing: Framing): BodyIn {
     const onBodyEnd = (outcome: BodyOutcome, error: unknown) => this.#endBody(outcome, error);
-    return makeIncomingBody(api, this.#transport, onBodyEnd, "request", framing);
+    return makeIncomingBody(api, this.#transport, onBodyEnd, this, framing);
   }
 
   #endBody(outcome: BodyOutcome, error: unknown): void {
-    const { isClosed, sendState, deadline } = this.#transport;
+    const { isClosed, deadline } = this.#transport;
     if (outcome === "consumed") {
-      this.#requestPhase = "read";
+      this.endIncoming();
     } else if (outcome === "canceled") {
       // No read waits for the rest of the body. An error response may still be sent.
       deadline.stopWait();
-    } else if (!isClosed && sendState === "nothing" && isBrokenFramingError(error)) {
+    } else if (!isClosed && this.outgoing === "unsent" && isBrokenFramingError(error)) {
       // The framing is broken, but the socket works: an error response can still be sent.
-      this.#requestPhase = "broken";
+      this.breakIncoming();
       this.bodyError = error;
     } else {
       this.#transport.close(error);
     }
   }
 
+  get receives(): "request" {
+    return "request";
+  }
+
+  get incompleteReason(): null {
+    return null;
+  }
+
   get isBodyUnread(): boolean {
-    return this.#requestPhase === "unread";
-  }
-
-  get isStreaming(): boolean {
-    return this.#responsePhase === "collecting" || this.#responsePhase === "streaming";
-  }
-
-  get hasValidResponse(): boolean {
-    return this.#responsePhase !== "awaited";
+    return this.incoming === "body";
   }
 
   /** The valid response. */
@@ -167,11 +153,6 @@ export class ServerExchange {
    */
   isRelayed({ status }: OutgoingResponse): boolean {
     return this.isBodyUnread && status < 400 && readerOf(this.body!).isBeingWritten;
-  }
-
-  #advance(from: ResponsePhase, to: ResponsePhase): void {
-    if (this.#responsePhase !== from) throw invalidTransitionError(to, this.#responsePhase);
-    this.#responsePhase = to;
   }
 
   /**
@@ -197,7 +178,7 @@ export class ServerExchange {
     if (hasChunks && !isHead) {
       this.appResult = { ...response, headers };
       this.unframedBody = new UnframedBody(body, MAX_COLLECTED_BYTES);
-      this.#advance("awaited", "collecting");
+      this.hasValidResponse = this.isStreaming = true;
       return true;
     }
     this.appResult = { ...response, headers, body: null };
@@ -208,12 +189,16 @@ export class ServerExchange {
   async collectBody(): Promise<void> {
     const body = await this.unframedBody!.collect();
     this.appResult = { ...this.response, body };
-    this.#advance("collecting", "awaited");
+    this.hasValidResponse = this.isStreaming = false;
     if (body !== null) this.unframedBody = null;
   }
 
   /** @param connectionEnd Why the response is the last one, unless this exchange has a reason. */
-  beginResponse(unframedNull: boolean, connectionEnd: SessionEnd | null): Promise<number | void> {
+  beginResponse(
+    sender: MessageSender,
+    unframedNull: boolean,
+    connectionEnd: SessionEnd | null,
+  ): Promise<number | void> {
     const { method, body } = this;
     const transport = this.#transport;
     // If the response can't be sent, its body is canceled.
@@ -229,9 +214,11 @@ export class ServerExchange {
     const mayReadRequest = body !== null &&
       (this.isRelayed(response) || isWritableBody(response.body) && !readerOf(body).isStopped);
     this.announcedEnd = this.findSessionEnd(response, mayReadRequest) ?? connectionEnd;
-    if (body !== null && response.body === body) transport.sendAwaitedContinue();
+    // A write that follows rejects with the same error.
+    if (body !== null && response.body === body) sender.sendAwaitedContinue()?.catch(() => {});
     const closeHeader = this.announcedEnd === null ? null : makeCloseHeader(headers);
-    const buffer = transport.beginMessage();
+    sender.begin(this);
+    const buffer = borrowPreambleBuffer();
     const length = formatResponsePreamble(
       buffer,
       status,
@@ -241,18 +228,19 @@ export class ServerExchange {
       "response.",
       closeHeader,
     );
-    transport.endPreamble(buffer, length);
+    sender.buffer.take(buffer, length);
     this.recorder?.startResponse(status, length);
     const isHead = method === "HEAD";
-    const writePromise = transport.beginSend(length, isHead ? null : response.body, framing);
-    const isStreaming = isUnframed || !isHead && framing === "chunked";
-    this.#advance("awaited", isStreaming ? "streaming" : "sending");
+    const writePromise = sender.beginSend(length, isHead ? null : response.body, framing);
+    this.hasValidResponse = true;
+    this.isStreaming = isUnframed || !isHead && framing === "chunked";
     if (isHead) cancelUnusedBody(response.body, unsentHeadBodyError());
     return writePromise;
   }
 
   endResponse(): void {
-    this.#advance(this.isStreaming ? "streaming" : "sending", "sent");
+    this.isStreaming = false;
+    this.endOutgoing();
   }
 
   /** Returns why this exchange is the last one of its session; `null` if it has no reason. */

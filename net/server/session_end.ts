@@ -20,6 +20,7 @@ import { hasCause, messageOf, stackOf } from "../../internal/caught_errors.ts";
 import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import { isBrokenBodyError } from "../transport/incoming_body.ts";
+import type { Outgoing } from "../protocol/exchange.ts";
 import type { Transport } from "../transport/transport.ts";
 
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
@@ -39,6 +40,7 @@ interface EndedExchange {
   readonly bodyError: unknown;
   readonly hasValidResponse: boolean;
   readonly isReadingRequest: boolean;
+  readonly outgoing: Outgoing;
 }
 
 const emptyPreambleError = new EmptyPreambleError();
@@ -206,7 +208,7 @@ export class SessionEndRecorder {
     source: string,
     exchange: EndedExchange | null,
   ): ErrorStatus | null {
-    const { isClosed, failure, sendState } = this.#transport;
+    const { isClosed, failure } = this.#transport;
     if (isClosed || failure !== null) {
       this.recordConnectionError(failure ?? error, exchange);
       return null;
@@ -227,7 +229,7 @@ export class SessionEndRecorder {
         ? describeConnectionFailure(bodyError)
         : describeAppFailure(error, source, exchange),
     );
-    if (sendState !== "nothing") return null;
+    if (exchange !== null && exchange.outgoing !== "unsent") return null;
     if (isBodyError) return 400;
     // Another server has broken off the body, which was collected for HTTP/1.0.
     if (hasValidResponse && isBrokenBodyError(error)) return 502;

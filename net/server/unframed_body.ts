@@ -1,7 +1,7 @@
 import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/body.ts";
 import { type ByteSink, Collector } from "../../base/body/byte_io.ts";
 import { ChunkedValidator } from "../../base/wire/chunk.ts";
-import { Turns } from "../transport/transport.ts";
+import { Turns } from "../transport/turns.ts";
 
 const MAX_COLLECTING_MILLISECONDS = 1000;
 

@@ -95,7 +95,6 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   /** The tick at which the wait began; -1 outside of a wait. */
   protected waitStart = -1;
   protected writeStart = -1;
-  #lastWaitStart = -1;
   readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
 
@@ -144,13 +143,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   }
 
   stopWait(): void {
-    this.#lastWaitStart = this.waitStart;
     this.waitStart = -1;
-  }
-
-  /** Continues the last wait, as if it had not been stopped. */
-  resumeWait(): void {
-    this.waitStart = this.#lastWaitStart;
   }
 
   startWrite(): void {

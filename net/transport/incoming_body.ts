@@ -17,15 +17,21 @@ import type { Transport } from "./transport.ts";
  */
 export type BodyEndListener = (outcome: BodyOutcome, error?: unknown) => void;
 
+interface ReceivingExchange {
+  readonly receives: "request" | "response";
+  /** The probable reason if the peer ends the connection within the body. */
+  readonly incompleteReason: string | null;
+}
+
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
   onBodyEnd: BodyEndListener,
-  kind: "request" | "response",
+  exchange: ReceivingExchange,
   framing: Framing | "unframed",
 ): BodyIn {
   if (framing === null) return null;
-  const source = new ConnectionSource(transport, onBodyEnd, kind);
+  const source = new ConnectionSource(transport, onBodyEnd, exchange);
   if (framing === "unframed") return new bodies.ChunkedBody(new UnframedSource(source));
   if (framing === "chunked") return new bodies.ChunkedBody(source);
   return new bodies.Body(source, framing);
@@ -38,19 +44,23 @@ export function isBrokenBodyError(error: unknown): boolean {
 }
 
 class ConnectionSource implements BodySource {
-  readonly kind: "request" | "response";
   readonly buffer: ReadBuffer;
   readonly readPiece: BodySource["readPiece"];
   readonly #transport: Transport;
+  readonly #exchange: ReceivingExchange;
   /** `null` once the body has ended, so that the body doesn't keep its connection alive. */
   #onBodyEnd: BodyEndListener | null;
 
-  constructor(transport: Transport, onBodyEnd: BodyEndListener, kind: "request" | "response") {
-    this.kind = kind;
+  constructor(transport: Transport, onBodyEnd: BodyEndListener, exchange: ReceivingExchange) {
+    this.#exchange = exchange;
     this.buffer = transport.readBuffer;
     this.readPiece = transport.readPiece;
     this.#transport = transport;
     this.#onBodyEnd = onBodyEnd;
+  }
+
+  get kind(): "request" | "response" {
+    return this.#exchange.receives;
   }
 
   get hasBeenReset(): boolean {
@@ -58,10 +68,7 @@ class ConnectionSource implements BodySource {
   }
 
   get incompleteReason(): string | null {
-    return this.#transport.exchange?.isRequestCut
-      ? "it closed the connection before the request was sent; if it reads the request while it " +
-        'responds, pass the option duplex: "full" to read the response meanwhile'
-      : null;
+    return this.#exchange.incompleteReason;
   }
 
   read(into: Uint8Array): Promise<number | null> {

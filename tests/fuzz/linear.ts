@@ -2,7 +2,8 @@
 
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
-import { Transport } from "@degu/internal/net/transport/transport.ts";
+import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
+import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
 import { parseChunkHeader, parseRequest, parseResponse, parseUri } from "@degu/testing/messages.ts";
 import { checkConditions } from "@degu/internal/files/wire/conditions.ts";
 import { EntryParser } from "@degu/internal/files/wire/entries.ts";
@@ -76,8 +77,9 @@ const TARGETS: readonly TargetRow[] = [
 const FIRST_CODE = 0x30;
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
-  const transport = new Transport(socket, null, () => {});
-  while (transport.searchPreamble() < 0) transport.endReceive(await transport.beginReceive());
+  const buffer = new ReadBuffer();
+  const search = new PreambleSearch(buffer, () => {});
+  while (search.findEnd() < 0) await buffer.fill(socket);
 }
 
 /** Scans the chunked coding one byte at a time. */

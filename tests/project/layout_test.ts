@@ -28,10 +28,11 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["base/wire/", "internal/ base/* base/wire/"],
   ["base/body/", "internal/ base/* base/wire/ base/body/"],
   ["base.ts base/app/", "internal/ base/"],
-  ["net/transport/", "internal/ base/ net/transport/ node:"],
+  ["net/protocol/", "internal/ base/ net/protocol/"],
+  ["net/transport/", "internal/ base/ net/protocol/ net/transport/ node:"],
   ["net/tls/", "internal/ base/ net/transport/ net/tls/ node:"],
-  ["net/client/", "internal/ base/ net/transport/ net/client/"],
-  ["net/server/", "internal/ base/ net/transport/ net/server/"],
+  ["net/client/", "internal/ base/ net/protocol/ net/transport/ net/client/"],
+  ["net/server/", "internal/ base/ net/protocol/ net/transport/ net/server/"],
   ["program/", "internal/ base/ net/transport/ program/"],
   ["certificates.ts client.ts server.ts", "internal/ base/ net/ program/"],
   ["apps/", "internal/ base/ net/ apps/"],
@@ -129,6 +130,16 @@ Deno.test("each folder imports only from the folders that its layer allows", asy
     for (const target of targets) {
       assert(mayImport.some((prefix) => isUnder(prefix, target)), `${path} imports ${target}`);
     }
+  }
+});
+
+Deno.test("the protocol has no socket, no timer and no promise, so that its tests need none", async () => {
+  for (const path of await listFiles("net/protocol", ".ts")) {
+    const code = (await readProjectFile(path)).replaceAll(/\/\*.*?\*\/|\/\/.*/gs, "");
+    const found = code.match(
+      /\b(?:async|await|Promise|Socket|Deno|performance|set(?:Timeout|Immediate|Interval))\b/g,
+    );
+    assertEquals(found, null, path);
   }
 });
 

@@ -3,7 +3,7 @@
  * which they happen.
  */
 
-import { invalidTransitionError } from "@degu/internal/net/transport/client_exchange.ts";
+import { invalidTransitionError } from "@degu/internal/net/protocol/exchange.ts";
 
 const BUG = invalidTransitionError("", "").message.split(",")[0]!;
 

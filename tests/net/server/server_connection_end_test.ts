@@ -655,7 +655,12 @@ function lingerWith(bytes: number, endsSide = true, timeout: number | null = nul
       waiting.reject(new Deno.errors.BadResource("closed"));
     },
   };
-  const transport = new Transport(socket, timeout, () => {});
+  const transport = new Transport(socket, timeout, {
+    beforeRead: () => null,
+    onReadAhead() {},
+    findStall: () => null,
+    onClose: () => false,
+  });
   return { transport, seen: state, end: () => linger(transport, socket) };
 }
 

@@ -1,5 +1,5 @@
-import type { Socket } from "../../base/app/app.ts";
 import type { Session } from "../../base/app/session.ts";
+import type { ReadBuffer } from "../../base/body/byte_io.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import { ChunkScanner } from "../../base/wire/chunk.ts";
 import { forbiddenHeaderError } from "../../base/wire/headers.ts";
@@ -7,12 +7,13 @@ import { canBeRebound, isServedHost } from "../../base/wire/host_header.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import { mayHaveBody } from "../../base/wire/method.ts";
 import {
+  checkRequestPrefix,
   parseRequestPreamble,
   preambleTooLargeError,
   type RequestPreamble,
 } from "../../base/wire/preamble.ts";
 import { quote } from "../../internal/quote.ts";
-import type { Transport } from "../transport/transport.ts";
+import { PreambleSearch } from "./preamble_search.ts";
 
 const CR = 0x0d;
 
@@ -20,8 +21,7 @@ const CR = 0x0d;
 export type ServedHosts = ReadonlySet<string> | "any" | null;
 
 /** Reads the preambles of the requests of a connection, and checks that they are for the server. */
-export class RequestReader {
-  readonly #transport: Transport;
+export class RequestReader extends PreambleSearch {
   readonly #isEncrypted: boolean;
   readonly #session: Session;
   readonly #hosts: ServedHosts;
@@ -35,9 +35,9 @@ export class RequestReader {
     readonly scanner: ChunkScanner;
   } | null = null;
 
-  constructor(transport: Transport, { protocol }: Socket, session: Session, hosts: ServedHosts) {
-    this.#transport = transport;
-    this.#isEncrypted = protocol !== undefined;
+  constructor(buffer: ReadBuffer, isEncrypted: boolean, session: Session, hosts: ServedHosts) {
+    super(buffer, checkRequestPrefix);
+    this.#isEncrypted = isEncrypted;
     this.#session = session;
     // A web page of another name reaches neither a Unix socket nor, without a certificate of this
     // name, a server with TLS.
@@ -48,11 +48,11 @@ export class RequestReader {
   /** Returns the next preamble; `null` if more bytes are needed. */
   read(): RequestPreamble | null {
     if (this.#requestWithEmptyBody !== null) return this.#readEmptyBody();
-    const { readBuffer } = this.#transport;
-    if (readBuffer.bytes[readBuffer.start] === CR) this.#transport.skipEmptyLine();
-    const preambleEnd = this.#transport.searchPreamble();
+    const { buffer } = this;
+    if (buffer.bytes[buffer.start] === CR) this.skipEmptyLine();
+    const preambleEnd = this.findEnd();
     if (preambleEnd < 0) return null;
-    const { bytes, start } = readBuffer;
+    const { bytes, start } = buffer;
     const preamble = parseRequestPreamble(bytes, start, preambleEnd);
     if (this.#hosts !== "any" || preamble.isHttps) this.#checkDestination(preamble);
     if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
@@ -60,15 +60,14 @@ export class RequestReader {
       this.#requestWithEmptyBody = { preamble, preambleBytes: preambleEnd - start, scanner };
       return this.#readEmptyBody();
     }
-    readBuffer.start = preambleEnd;
+    buffer.start = preambleEnd;
     return preamble;
   }
 
   /** Until the body is complete, its bytes count as bytes of the preamble. */
   #readEmptyBody(): RequestPreamble | null {
-    const transport = this.#transport;
     const { preamble, preambleBytes, scanner } = this.#requestWithEmptyBody!;
-    const { bytes, start, end } = transport.readBuffer;
+    const { bytes, start, end } = this.buffer;
     const maxEnd = Math.min(end, start + MAX_PREAMBLE_BYTES);
     let position = start + preambleBytes + scanner.consumedBytes;
     for (let next; (next = scanner.advance(bytes, position, maxEnd)) >= 0; position = next) {
@@ -78,11 +77,11 @@ export class RequestReader {
     }
     if (scanner.phase !== "done") {
       if (end - start >= MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
-      transport.continuePreamble();
+      this.needMore();
       return null;
     }
-    transport.endPreambleReceive();
-    transport.readBuffer.start = position;
+    this.end();
+    this.buffer.start = position;
     this.#requestWithEmptyBody = null;
     return { ...preamble, framing: null };
   }

@@ -1,0 +1,57 @@
+import type { Socket } from "../../base/app/app.ts";
+import { transience } from "../../internal/error_details.ts";
+import { ClientProtocol } from "../protocol/client_protocol.ts";
+import { MessageSender, type SendListener } from "../transport/message_sender.ts";
+import { Transport, type TransportUser } from "../transport/transport.ts";
+import { IdleRead } from "./idle_read.ts";
+
+/**
+ * The transport of a client's connection with what reads and writes it. The channel doesn't refer
+ * to the connection, which can so be garbage collected.
+ */
+export class ClientChannel implements TransportUser, SendListener {
+  readonly transport: Transport;
+  readonly sender: MessageSender;
+  readonly protocol: ClientProtocol;
+  readonly idleRead: IdleRead;
+
+  constructor(socket: Socket, timeout: number | null, unframedNull: boolean) {
+    this.transport = new Transport(socket, timeout, this);
+    this.sender = new MessageSender(this.transport, this);
+    // A read of a `Deno.TlsConn`, which has no `protocol`, fails if the connection was cut.
+    const isEncrypted = socket.protocol !== undefined;
+    this.protocol = new ClientProtocol(this.transport.readBuffer, unframedNull, isEncrypted);
+    this.idleRead = new IdleRead(this.transport, socket);
+  }
+
+  beforeRead(): null {
+    return null;
+  }
+
+  onReadAhead(_count: number, error: unknown): void {
+    this.idleRead.onRead(error);
+  }
+
+  findStall(timeout: number | null): Error | null {
+    return this.protocol.exchange?.isStalling ? stalledRequestError(timeout) : null;
+  }
+
+  onClose(failure: unknown): boolean {
+    this.sender.close(failure);
+    return this.protocol.exchange?.incoming === "awaited";
+  }
+
+  onSent(): void {
+    if (this.protocol.exchange?.isStalling) this.transport.deadline.startWait();
+  }
+}
+
+function stalledRequestError(timeout: number | null): Error {
+  const error = new Deno.errors.TimedOut(
+    "the server has responded before the whole request was sent, and no more of the request was " +
+      `sent for over ${timeout} s; to read the response meanwhile, pass the option duplex: "full", ` +
+      "and requestSent of a wrapped connection",
+  );
+  // A retry would wait as long.
+  return transience.set(error, false);
+}

@@ -1,0 +1,225 @@
+/**
+ * The protocol without sockets: the table of an exchange, and the preambles in every division of
+ * their bytes.
+ */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ClientExchange } from "@degu/internal/net/protocol/client_exchange.ts";
+import { ClientProtocol } from "@degu/internal/net/protocol/client_protocol.ts";
+import type { Method, ProtocolError } from "@degu/degu/base";
+import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
+import { checkResponsePrefix } from "@degu/internal/base/wire/preamble.ts";
+import { Exchange } from "@degu/internal/net/protocol/exchange.ts";
+import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
+import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
+import type { Session } from "@degu/degu/server";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+
+/** The next phase for each event, by the phase in which it may occur. */
+const INCOMING = {
+  expect: { none: "awaited" },
+  receivePreamble: { awaited: "begun" },
+  handOver: { begun: "body" },
+  endIncoming: { body: "ended" },
+  breakIncoming: {
+    none: "broken",
+    awaited: "broken",
+    begun: "broken",
+    body: "broken",
+    ended: "broken",
+    broken: "broken",
+  },
+} as const;
+
+const OUTGOING = {
+  beginWrite: { unsent: "sending", sending: "sending", refused: "refused", cut: "cut" },
+  refuseWrites: { unsent: "refused", sending: "refused", refused: "refused", cut: "cut" },
+  endOutgoing: { unsent: "sent", sending: "sent", refused: "cut" },
+} as const;
+
+type Event = keyof typeof INCOMING | keyof typeof OUTGOING;
+
+const TABLE: Readonly<Record<Event, Readonly<Record<string, string>>>> = {
+  ...INCOMING,
+  ...OUTGOING,
+};
+const EVENTS = Object.keys(TABLE) as Event[];
+
+function replay(events: readonly Event[]): Exchange {
+  const exchange = new Exchange();
+  for (const event of events) exchange[event]();
+  return exchange;
+}
+
+/** Every state that events can lead to, with the shortest way to it. */
+function findStates(): Map<string, readonly Event[]> {
+  const states = new Map<string, readonly Event[]>([["none unsent", []]]);
+  for (const path of states.values()) {
+    for (const event of EVENTS) {
+      const next = [...path, event];
+      let exchange;
+      try {
+        exchange = replay(next);
+      } catch {
+        continue;
+      }
+      const state = `${exchange.incoming} ${exchange.outgoing}`;
+      if (!states.has(state)) states.set(state, next);
+    }
+  }
+  return states;
+}
+
+Deno.test("an exchange is in one of 30 states, and an event that the table doesn't have is a bug", () => {
+  const states = findStates();
+  assertEquals(states.size, 6 * 5);
+  for (const [state, path] of states) {
+    const { incoming, outgoing } = replay(path);
+    for (const event of EVENTS) {
+      const isIncoming = event in INCOMING;
+      const next = TABLE[event][isIncoming ? incoming : outgoing];
+      if (next === undefined) {
+        assertThrows(() => replay([...path, event]), Error, "a bug of Degu", `${state}: ${event}`);
+        continue;
+      }
+      const after = replay([...path, event]);
+      const expected = isIncoming ? [next, outgoing] : [incoming, next];
+      assertEquals([after.incoming, after.outgoing], expected, `${state}: ${event}`);
+    }
+  }
+});
+
+Deno.test("no event leaves the end of a half, except an error that breaks a received message", () => {
+  for (const path of findStates().values()) {
+    const { incoming, isSendEnded, isRefused } = replay(path);
+    for (const event of EVENTS) {
+      let after;
+      try {
+        after = replay([...path, event]);
+      } catch {
+        continue;
+      }
+      if (isSendEnded) assert(after.isSendEnded);
+      if (isRefused) assert(after.isRefused);
+      if (incoming === "ended") assert(["ended", "broken"].includes(after.incoming));
+      if (incoming === "broken") assertEquals(after.incoming, "broken");
+      if (after.isComplete) assert(after.incoming === "ended" && after.isSendEnded);
+    }
+  }
+});
+
+function append(buffer: ReadBuffer, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) {
+    const part = bytes.subarray(at, at + buffer.makeRoom().length);
+    buffer.makeRoom().set(part);
+    at += buffer.countRead(part.length);
+  }
+}
+
+/** Cuts the bytes into two at each position. */
+function* halve(text: string): Generator<readonly [Uint8Array, Uint8Array]> {
+  const bytes = encodeLatin1(text);
+  for (let at = 0; at <= bytes.length; at++) yield [bytes.subarray(0, at), bytes.subarray(at)];
+}
+
+Deno.test("a response's preamble ends at the same byte, however its bytes arrive", () => {
+  const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
+  for (const [first, second] of halve(`${preamble}a`)) {
+    const search = new PreambleSearch(new ReadBuffer(), checkResponsePrefix);
+    append(search.buffer, first);
+    let end = search.findEnd();
+    assertEquals(end, first.length < preamble.length ? -1 : preamble.length);
+    assertEquals(search.isAtStart, first.length === 0 || end >= 0);
+    if (end < 0 && first.length > 0) {
+      assertThrows(() => search.checkEnd(), Error, "within a preamble");
+    } else search.checkEnd();
+    append(search.buffer, second);
+    if (end < 0) end = search.findEnd();
+    assertEquals(end, preamble.length);
+  }
+});
+
+const FRAMINGS: readonly (readonly [text: string, requests: string, rest: string])[] = [
+  ["GET /a HTTP/1.1\r\n\r\n", "GET /a null", ""],
+  ["\r\nGET /a HTTP/1.1\r\n\r\n", "GET /a null", ""],
+  ["PUT /a HTTP/1.1\r\ncontent-length: 2\r\n\r\nxy", "PUT /a 2", "xy"],
+  ["PUT /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "PUT /a chunked", "0\r\n\r\n"],
+  ["GET /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET", "GET /a null", "GET"],
+];
+
+Deno.test("a request is the same, and so are the bytes behind it, however its bytes arrive", () => {
+  const session = { address: ["127.0.0.1", 1] } as unknown as Session;
+  for (const [text, expected, rest] of FRAMINGS) {
+    for (const [first, second] of halve(text)) {
+      const reader = new RequestReader(new ReadBuffer(), false, session, "any");
+      append(reader.buffer, first);
+      let request = reader.read();
+      append(reader.buffer, second);
+      request ??= reader.read();
+      const { method, uri, framing } = request!;
+      assertEquals(`${method} ${uri} ${framing}`, expected);
+      const { bytes, start, end } = reader.buffer;
+      assertEquals(new TextDecoder().decode(bytes.subarray(start, end)), rest);
+      assert(reader.isAtStart);
+    }
+  }
+});
+
+const LENGTH = "content-length: 1\r\n";
+const CLOSE = "connection: close\r\n";
+
+type ResponseRow = readonly [
+  request: string,
+  response: string,
+  framing: string,
+  lastExchangeReason: string | null,
+];
+
+const RESPONSES: readonly ResponseRow[] = [
+  ["GET", `200 OK|${LENGTH}`, "1", null],
+  ["GET", "200 OK|transfer-encoding: chunked\r\n", "chunked", null],
+  ["HEAD", `200 OK|${LENGTH}`, "null", null],
+  ["HEAD", "200 OK|", "null", null],
+  ["GET", "204 No Content|", "null", null],
+  ["GET", `304 Not Modified|${LENGTH}`, "null", null],
+  ["GET", `200 OK|${LENGTH}${CLOSE}`, "1", "response"],
+  ["GET close", `200 OK|${LENGTH}${CLOSE}`, "1", "request"],
+  ["GET", "200 OK|", "unframed", "last response"],
+  ["GET", `200 OK|${CLOSE}`, "unframed", "last response"],
+  ["GET tls", "200 OK|", "UNFRAMED_BODY", null],
+  ["GET null", "200 OK|", "null", null],
+  ["GET null", "200 OK||a", "UNFRAMED_BODY", null],
+  ["GET tls null", "200 OK|", "null", null],
+];
+
+Deno.test("each response has its framing, and its reason why no other exchange follows, also after interim responses", () => {
+  for (const [request, response, expectedFraming, expectedReason] of RESPONSES) {
+    for (const interim of ["", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"]) {
+      const [method, ...options] = request.split(" ");
+      const [line, headers, rest = ""] = response.split("|");
+      const buffer = new ReadBuffer();
+      const protocol = new ClientProtocol(
+        buffer,
+        options.includes("null"),
+        options.includes("tls"),
+      );
+      const exchange = new ClientExchange(method as Method, "/", undefined, false);
+      exchange.isLastRequest = options.includes("close");
+      protocol.exchange = exchange;
+      protocol.beginExchange(exchange);
+      exchange.beginWrite();
+      exchange.endOutgoing();
+      append(buffer, encodeLatin1(`${interim}HTTP/1.1 ${line}\r\n${headers}\r\n${rest}`));
+      let preamble = protocol.responses.read(exchange.method)!;
+      if (interim !== "") preamble = protocol.responses.read(exchange.method)!;
+      protocol.receivePreamble(exchange, preamble);
+      let framing;
+      try {
+        framing = protocol.handOver(exchange, preamble);
+      } catch (error) {
+        framing = (error as ProtocolError).code;
+      }
+      const actual = [`${framing}`, protocol.lastExchangeReason];
+      assertEquals(actual, [expectedFraming, expectedReason], `${request}: ${response}`);
+    }
+  }
+});
