@@ -142,11 +142,11 @@ export class Announcement implements AsyncDisposable {
   #onPacket({ type, questions }: Packet, link: Link): void {
     if (type !== "query" || this.#closeController.signal.aborted) return;
     const records = makeRecords(this.#service, link.addresses);
-    const matchesQuestion = questions.some((question) =>
-      records.some(({ name, type }) =>
-        (question.type === type || question.type === "ANY") &&
-        parseDnsName(question.name) === parseDnsName(name)
-      )
+    const types = new Set(records.map(({ name, type }) => `${type} ${normalizeName(name)}`));
+    const names = new Set(records.map(({ name }) => normalizeName(name)));
+    // A packet can have a thousand questions with long names, so a question must cost little.
+    const matchesQuestion = questions.some(({ name, type }) =>
+      type === "ANY" ? names.has(normalizeName(name)) : types.has(`${type} ${normalizeName(name)}`)
     );
     const range = MAX_DELAY_MILLISECONDS - MIN_DELAY_MILLISECONDS;
     if (matchesQuestion) this.#respond(link, MIN_DELAY_MILLISECONDS + Math.random() * range);
@@ -236,9 +236,10 @@ export async function discoverServices(
     }).filter(({ addresses }) => addresses.length > 0);
   await search(type, options, network, (records, addresses) => {
     for (const { name: instance, type: kind, ttl } of records) {
+      if (kind !== "SRV") continue;
       const [label = "", ...typeLabels] = instance.split(".");
       const [, name, id] = /^(.{1,46})-([a-z2-7]{16})$/.exec(label) ?? [];
-      const isService = kind === "SRV" && typeLabels.join(".") === type &&
+      const isService = typeLabels.join(".") === type &&
         id !== undefined && name !== undefined && isDeviceName(name);
       if (!isService) continue;
       const key = label.toLowerCase();
@@ -314,11 +315,13 @@ export class AddressHints {
 
   add(records: readonly DnsRecord[], interfaceAddresses: readonly InterfaceAddress[]): void {
     for (const record of records) {
-      const name = parseDnsName(record.name);
-      if (record.ttl === 0 || name === null) continue;
-      if (record.type === "SRV" && name.endsWith(this.#suffix)) {
+      if (record.ttl === 0) continue;
+      const name = normalizeName(record.name);
+      if (
+        record.type === "SRV" && name.endsWith(this.#suffix) && parseHost(name)?.type === "name"
+      ) {
         const { target, port } = record.data;
-        if (parseDnsName(target) === this.#host && port > 0) {
+        if (normalizeName(target) === this.#host && port > 0) {
           addIfNew(this.#ports, port, null, MAX_PORTS);
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
@@ -348,8 +351,10 @@ function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void
   if (map.size > maxSize) map.delete(map.keys().next().value!);
 }
 
-/** Converts to lower case, because case is ignored (RFC 6762 §16). */
-function parseDnsName(text: string): string | null {
-  const host = parseHost(text);
-  return host?.type === "name" ? host.text : null;
+/**
+ * Converts to lower case, because case is ignored (RFC 6762 §16). Doesn't check the name: any
+ * machine can send thousands of names, and each is compared with the name of a device.
+ */
+function normalizeName(name: string): string {
+  return name.toLowerCase().replace(/\.$/, "");
 }
