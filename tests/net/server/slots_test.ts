@@ -92,29 +92,30 @@ Deno.test("the session that gives way belongs to the host with the most sessions
   for (const peer of [oldest, ...peers, ...newcomers]) peer.close();
 });
 
-Deno.test("sessions with a key are counted per authority, not per host or per key", async () => {
+Deno.test("sessions with a key are counted per authority, not per host or per key, and from all its addresses", async () => {
   const camera = createIdentity("camera");
   const authorities = {
     one: createAuthority({ commonName: "one" }),
     other: createAuthority({ commonName: "other" }),
   };
   const ca = Object.values(authorities).map(({ certificate }) => certificate);
-  await using server = await SSLServer.start({ ...camera, ca }, ["127.0.0.1", 0], respondEmpty, {
+  await using server = await SSLServer.start({ ...camera, ca }, ["::", 0], respondEmpty, {
     logger: new RecordingLogger(),
     maxConnections: 3,
   });
-  const connect = async (name: "one" | "other") => {
+  const connect = async (name: "one" | "other", host = "127.0.0.1") => {
     const { certificate, privateKey } = createLeaf(authorities[name], {
       subject: { commonName: name },
       purposes: ["clientAuth"],
     });
     const trust = { cert: certificate, key: privateKey, ca: camera.ca, checkHostname: false };
-    const conn = await new SSLClient(trust, server.address).connect();
+    const conn = await new SSLClient(trust, [host, server.port!]).connect();
     await conn.get("/");
     return conn;
   };
   const otherConn = await connect("other");
-  const conns = [await connect("one"), await connect("one")];
+  // A peer may have any number of addresses.
+  const conns = [await connect("one"), await connect("one", "::1")];
   using _clock = advanceClock();
   const newcomer = await connect("other");
   // The connection has ended or refuses the next request.
