@@ -211,7 +211,7 @@ export class ServerExchange extends Exchange {
       : determineSentFraming(method, status, headers, response.body, unframedNull);
     // A writable body, such as the body of a proxy's response, may read the request's body while
     // the response is sent.
-    const mayReadRequest = body !== null &&
+    const mayReadRequest = body !== null && this.isBodyUnread &&
       (this.isRelayed(response) || isWritableBody(response.body) && !readerOf(body).isStopped);
     this.announcedEnd = this.findSessionEnd(response, mayReadRequest) ?? connectionEnd;
     // A write that follows rejects with the same error.

@@ -15,6 +15,7 @@ import {
   Body,
   type BodyIn,
   BodyIter,
+  type BodyOut,
   type Chunk,
   ChunkedBodyIter,
   ConnectionClosedError,
@@ -234,6 +235,36 @@ Deno.test("a response with an error status whose body reads the request's body w
   const [line = ""] = await serving.logger.waitFor("info");
   assertStringIncludes(line, "TimedOut: the peer kept the connection waiting");
   assertEquals(serving.logger.messagesOf("error"), []);
+});
+
+Deno.test("an error status keeps the connection if the app has read the request's body, whatever the response's body is", async (t) => {
+  const bytes = encodeLatin1("x");
+  const bodies: Record<string, () => BodyOut> = {
+    "nothing": () => null,
+    "bytes": () => bytes,
+    "a BodyIter": () => new BodyIter([bytes], 1),
+    "a ChunkedBodyIter": () => new ChunkedBodyIter([[null, bytes], [null, new Uint8Array()]]),
+    "a stream": () => new Blob([bytes]).stream(),
+    "a Blob": () => new Blob([bytes]),
+  };
+  await testEachRow(t, Object.entries(bodies), async (_label, makeBody) => {
+    for (const status of [200, 404, 500]) {
+      for (const isIterated of [false, true]) {
+        await using serving = serve(async ({ body }) => {
+          if (isIterated) { for await (const _ of body ?? []); }
+          else await body?.bytes();
+          return [status, "Status", {}, makeBody()];
+        });
+        using conn = await serving.makeClient().connect();
+        for (const text of ["hello", "", "hello"]) {
+          const response = await conn.post("/", {}, text);
+          assertEquals([response.status, response.headers["connection"]], [status, undefined]);
+          await response.bytes();
+        }
+        assertEquals(serving.logger.messagesOf("info"), []);
+      }
+    }
+  });
 });
 
 Deno.test("a body that fails while its cancellation closes the server causes no unhandled rejection", async (t) => {
