@@ -72,7 +72,8 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
   },
   delete: {
     CHANGED: CHANGED_AT_PEER,
-    IN_USE: `another command or program is changing it on PEER: ${RUN_AGAIN} in a moment`,
+    IN_USE:
+      `another command or program is changing it on PEER, or a disk is mounted there: ${RUN_AGAIN} in a moment`,
     NO_DELETIONS:
       "PEER deletes no files, because that was not tested on its system: remove it there",
   },

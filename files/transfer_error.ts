@@ -193,7 +193,7 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
     "the server's file changed during the call, and was kept; look at the file and call again",
   NO_DELETIONS: "deletions were not tested on the system of the server; delete the entry there",
   EXISTS: "the server has another file with this name; to replace it, set replace: true",
-  IN_USE: "another upload or another program uses the file; call again",
+  IN_USE: "another upload or another program uses it, or a disk is mounted there; call again",
   OTHER_DISK:
     "the target is on another file system than the served directory, and the server can't store " +
     "an unfinished file there; let the server write to its mount point",

@@ -508,7 +508,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       refused(409, "delete", { "retry-after": "1" }),
       "delete",
-      `another command or program is changing it on camera: ${again} in a moment`,
+      `another command or program is changing it on camera, or a disk is mounted there: ${again} in a moment`,
     ],
     [status(500), "put", own],
     [

@@ -293,7 +293,7 @@ const REFUSED_RESPONSES: readonly (readonly [
     "a directory has this name, or a file has the name of a parent directory",
   ],
   ["PUT", 409, {}, "IN_THE_WAY", "a directory has this name"],
-  ["PUT", 409, { "retry-after": "1" }, "IN_USE", "uses the file"],
+  ["PUT", 409, { "retry-after": "1" }, "IN_USE", "or a disk is mounted there"],
   ["PUT", 409, { allow: "GET, PUT" }, "ONLY_ADDS", "the server only adds files"],
   ["PUT", 409, OFFSET, "IN_USE", "another upload"],
   ["PUT", 412, {}, "TARGET_CHANGED", "the server's file changed during the call"],
