@@ -136,7 +136,7 @@ export class TlsListener implements Listener {
     const socket = await this.#handshake(rawStream);
     // A device can make keys under its authority, but not authorities.
     const authority = socket.peerCertificate?.authority ?? null;
-    const peerKey = authority?.publicKey256 ?? hostKey;
+    const peerKey = authority === null ? hostKey : `${authority.publicKey256} ${hostKey}`;
     const isPeerTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
     return { name, address, peerKey, socket, isPeerTrusted };
   }

@@ -23,6 +23,7 @@ export interface AcceptedConnection {
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
   /** Identifies the peer, for limits: by its authority and host over TLS, otherwise by its host. */
+  /** The host, or over TLS perhaps the key of an authority, a space and the host. */
   readonly peerKey: string;
   readonly socket: Socket;
   /** Reports whether the peer is still trusted: trust can change while a connection waits. */

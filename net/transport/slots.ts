@@ -118,7 +118,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     }
     waitingConnections.push({ connection, peerKey, startTime: performance.now() });
     if (waitingConnections.length > MAX_WAITING_CONNECTIONS) {
-      const largestKey = findMost(waitingConnections, countByPeer(waitingConnections)).peerKey;
+      const largestKey = findMost(waitingConnections, new PeerCounts(waitingConnections)).peerKey;
       this.#refuse(
         waitingConnections.findLastIndex(({ peerKey }) => peerKey === largestKey),
         "flood",
@@ -157,7 +157,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
   #fillSlots(): void {
     const waitingConnections = this.#waitingConnections;
     while (this.#holders.size < this.#max && waitingConnections.length > 0) {
-      const next = findMost(waitingConnections, countByPeer(this.#holders), -1);
+      const next = findMost(waitingConnections, new PeerCounts(this.#holders), -1);
       this.#onSlot(this.#remove(waitingConnections.indexOf(next)));
     }
   }
@@ -183,13 +183,12 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     while (now - (waitingConnections[0]?.startTime ?? Infinity) >= this.#maxWaitMilliseconds) {
       this.#refuse(0, "timeout");
     }
-    const slotCounts = countByPeer(this.#holders);
-    const slotCountOf = ({ peerKey }: { readonly peerKey: string }) => slotCounts.get(peerKey) ?? 0;
+    const counts = new PeerCounts(this.#holders);
     const holders = [...this.#holders]
       .map((holder) => {
         const stall = holder.measureStall(now);
         const isStalled = stall !== null && stall >= MIN_STALL_MILLISECONDS;
-        return { holder, slotCount: slotCountOf(holder), stall, isStalled };
+        return { holder, slotCount: counts.rank(holder), stall, isStalled };
       })
       .sort((a, b) => b.slotCount - a.slotCount || (b.stall ?? -1) - (a.stall ?? -1));
     const sessions = holders.filter(({ holder }) => !holder.isClosing);
@@ -199,11 +198,11 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     const missingCount = Math.max(waitingConnections.length - closingCount, 0);
 
     // A session doesn't give way to a connection of a peer with more slots.
-    const fewestSlots = Math.min(...waitingConnections.map(slotCountOf));
+    const fewestSlots = Math.min(...waitingConnections.map((peer) => counts.rank(peer)));
     const stalledSessions = sessions.filter(({ isStalled, slotCount }) =>
       isStalled && slotCount >= fewestSlots
     );
-    const newPeerCount = waitingConnections.filter((peer) => slotCountOf(peer) === 0).length;
+    const newPeerCount = waitingConnections.filter((peer) => counts.rank(peer) === 0).length;
     const maxEnds = Math.max(newPeerCount, Math.ceil(holders.length / CHECKS_PER_ROTATION));
     for (const { holder, stall } of stalledSessions.slice(0, Math.min(missingCount, maxEnds))) {
       holder.end(stall!);
@@ -213,25 +212,59 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     const session = sessions.find(({ holder }) => !holder.isYielding);
     if (session === undefined) return;
     const smallerPeerCount =
-      waitingConnections.filter((peer) => slotCountOf(peer) + 1 < session.slotCount).length;
+      waitingConnections.filter((peer) => counts.isSmaller(peer, session.holder)).length;
     const yieldingCount =
       sessions.filter(({ holder, stall }) => holder.isYielding && stall !== null).length;
     if (yieldingCount < Math.min(smallerPeerCount, missingCount)) session.holder.isYielding = true;
   }
 }
 
-function countByPeer(items: Iterable<{ readonly peerKey: string }>): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const { peerKey } of items) counts.set(peerKey, (counts.get(peerKey) ?? 0) + 1);
-  return counts;
+interface Keyed {
+  readonly peerKey: string;
+}
+
+/** More than the number of slots, and than the number of connections that wait. */
+const RANK_FACTOR = 2 ** 20;
+
+/**
+ * The numbers of slots, or of waiting connections. Over TLS, authorities are compared first,
+ * whatever the number of their hosts, and then the hosts of one authority: so a device locks out
+ * neither other authorities nor the other devices of its own.
+ */
+class PeerCounts {
+  readonly #counts = new Map<string, number>();
+
+  constructor(items: Iterable<Keyed>) {
+    for (const { peerKey } of items) {
+      for (const key of new Set([authorityOf(peerKey), peerKey])) {
+        this.#counts.set(key, this.#countOf(key) + 1);
+      }
+    }
+  }
+
+  #countOf(key: string): number {
+    return this.#counts.get(key) ?? 0;
+  }
+
+  rank({ peerKey }: Keyed): number {
+    return RANK_FACTOR * this.#countOf(authorityOf(peerKey)) + this.#countOf(peerKey);
+  }
+
+  /** Whether a peer has at least two fewer than another one. */
+  isSmaller(peer: Keyed, other: Keyed): boolean {
+    const [authority, otherAuthority] = [authorityOf(peer.peerKey), authorityOf(other.peerKey)];
+    return authority === otherAuthority
+      ? this.#countOf(peer.peerKey) + 1 < this.#countOf(other.peerKey)
+      : this.#countOf(authority) + 1 < this.#countOf(otherAuthority);
+  }
+}
+
+function authorityOf(peerKey: string): string {
+  return peerKey.split(" ", 1)[0]!;
 }
 
 /** Returns the first item whose peer has the most, or with a sign of -1 the fewest. */
-function findMost<T extends { readonly peerKey: string }>(
-  items: readonly T[],
-  counts: ReadonlyMap<string, number>,
-  sign = 1,
-): T {
-  const countOf = ({ peerKey }: T) => sign * (counts.get(peerKey) ?? 0);
-  return items.reduce((first, item) => countOf(item) > countOf(first) ? item : first);
+function findMost<T extends Keyed>(items: readonly T[], counts: PeerCounts, sign = 1): T {
+  const rankOf = (item: T) => sign * counts.rank(item);
+  return items.reduce((first, item) => rankOf(item) > rankOf(first) ? item : first);
 }

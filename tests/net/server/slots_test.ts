@@ -126,6 +126,33 @@ Deno.test("sessions with a key are counted per authority, not per host or per ke
   for (const conn of [otherConn, ...conns, newcomer]) conn.close();
 });
 
+Deno.test("of the clients of one authority, one host doesn't lock out another", async () => {
+  const camera = createIdentity("camera");
+  const authority = createAuthority({ commonName: "fleet" });
+  const ca = [authority.certificate];
+  await using server = await SSLServer.start({ ...camera, ca }, ["::", 0], respondEmpty, {
+    logger: new RecordingLogger(),
+    maxConnections: 3,
+  });
+  const connect = async (host: string) => {
+    const { certificate, privateKey } = createLeaf(authority, {
+      subject: { commonName: "device" },
+      purposes: ["clientAuth"],
+    });
+    const trust = { cert: certificate, key: privateKey, ca: camera.ca, checkHostname: false };
+    const conn = await new SSLClient(trust, [host, server.port!]).connect();
+    await conn.get("/");
+    return conn;
+  };
+  const first = await connect("::1");
+  const flood = [await connect("127.0.0.1"), await connect("127.0.0.1")];
+  using _clock = advanceClock();
+  const second = await connect("::1");
+  await assertRejects(() => flood[0]!.get("/"));
+  for (const conn of [first, flood[1]!, second]) assertEquals((await conn.get("/")).status, 200);
+  for (const conn of [first, ...flood, second]) conn.close();
+});
+
 Deno.test("a session never gives way to another host while the app works on its first request, or makes its response", async () => {
   const neverSettled = new Promise<never>(() => {});
   const body = new ReadableStream({ pull: () => neverSettled });
