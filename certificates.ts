@@ -4,7 +4,7 @@
  * {@linkcode findAuthorityFormProblem} checks an authority that a peer has sent. The functions need
  * no permission, and store nothing. Keys are ECDSA with P-256; certificates don't expire.
  *
- * For an identity in files, see `createDevicePki` of `@degu/device`; for tests, see `TempPKI`
+ * For an identity in files, see `createDevicePki` of `@degu/degu/device`; for tests, see `TempPKI`
  * of `@degu/degu/misc`.
  *
  * @example

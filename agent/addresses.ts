@@ -8,8 +8,8 @@ import {
   parseHost,
   type ScopedAddress,
 } from "@degu/degu/base";
-import type { Device } from "@degu/device";
-import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/device/discovery";
+import type { Device } from "@degu/degu/device";
+import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/degu/device/discovery";
 import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { describeNameProblem, download, type DownloadOptions } from "@degu/files/client";
+import { describeNameProblem, download, type DownloadOptions } from "@degu/degu/files/client";
 import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
 import { describeMissingDirectory, ignoreNotFound, makeNewDirectoryAdvice } from "./local_paths.ts";

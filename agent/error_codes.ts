@@ -1,12 +1,12 @@
 import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { TransferError, type TransferErrorCode } from "@degu/files/base";
+import { TransferError, type TransferErrorCode } from "@degu/degu/files/base";
 import {
   describeConnectionError,
   isRefusedByPeer,
   isTransient,
   StatusError,
 } from "@degu/degu/client";
-import { DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { type ErrorCode, EXIT_CODES, Failure, InterruptedError } from "./failure.ts";
 import { nameErrorNumber } from "./system_errors.ts";
 

@@ -7,11 +7,11 @@ import {
   TlsError,
   type TlsErrorCode,
 } from "@degu/degu/base";
-import type { FileLogDetails } from "@degu/files";
-import { TransferError } from "@degu/files/base";
+import type { FileLogDetails } from "@degu/degu/files";
+import { TransferError } from "@degu/degu/files/base";
 import { describeConnectionError } from "@degu/degu/client";
-import { PairingError, type PairingErrorCode } from "@degu/device";
-import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
+import { PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
 import { explainDiscoveryProblem, isUnixAddress } from "./addresses.ts";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";

@@ -1,4 +1,4 @@
-import type { Peer } from "@degu/device";
+import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { RESERVED_DIRECTORY } from "./command.ts";
 import { makeNameKey, MAX_NAME_LENGTH } from "./open_device.ts";

@@ -6,8 +6,8 @@ import {
   PairingError,
   parseInvitation,
   type Peer,
-} from "@degu/device";
-import { joinNearby, nearby, type NearbyDevice } from "@degu/device/discovery";
+} from "@degu/degu/device";
+import { joinNearby, nearby, type NearbyDevice } from "@degu/degu/device/discovery";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { RUN_AGAIN } from "./explain.ts";

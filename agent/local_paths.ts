@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describeNameProblem, type TreeEntry } from "@degu/files/client";
+import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
 import {
   findHomeDirectory,
   findMakeDirectoryCommand,

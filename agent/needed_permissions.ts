@@ -5,12 +5,12 @@
 
 import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
-import type { Peer } from "@degu/device";
+import type { Peer } from "@degu/degu/device";
 import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
 import type { CommonOptions } from "./command.ts";
 import { Failure } from "./failure.ts";
 import { findLocalModule, ignoreNotFound } from "./local_paths.ts";
-import { DISCOVERY_HOSTS } from "@degu/device/discovery";
+import { DISCOVERY_HOSTS } from "@degu/degu/device/discovery";
 import { realPath, resolve } from "./paths.ts";
 
 export interface Permissions {

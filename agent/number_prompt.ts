@@ -1,5 +1,5 @@
 import { pause } from "./pause.ts";
-import type { PairingQuestion } from "@degu/device";
+import type { PairingQuestion } from "@degu/degu/device";
 import { formatId, type Output } from "./output.ts";
 
 /**

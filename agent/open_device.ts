@@ -1,5 +1,5 @@
 import { isAbsolute } from "node:path";
-import { Device, isDeviceName } from "@degu/device";
+import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { findHomeDirectory, join, resolve } from "./paths.ts";
 import type { CommonOptions, Context } from "./command.ts";

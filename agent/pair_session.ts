@@ -1,6 +1,6 @@
 import { formatAddress } from "@degu/degu/base";
-import { type Device, PairingError, type Peer } from "@degu/device";
-import { type NearbyDevice, pair, type PairEvent } from "@degu/device/discovery";
+import { type Device, PairingError, type Peer } from "@degu/degu/device";
+import { type NearbyDevice, pair, type PairEvent } from "@degu/degu/device/discovery";
 import { explainDiscoveryProblem, type HostOrScopedAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";

@@ -1,6 +1,6 @@
 /**
  * Paths on this device, with slashes as separators on every system. Repeats four functions of
- * `files/disk/paths.ts`, which `@degu/files` doesn't export.
+ * `internal/paths.ts`, which the library doesn't export.
  */
 
 import * as path from "node:path";

@@ -1,7 +1,7 @@
 import { type Address, BodyError, parseHost, type Response } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
-import { find, isDiscoveryPermitted } from "@degu/device/discovery";
+import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/degu/device";
+import { find, isDiscoveryPermitted } from "@degu/degu/device/discovery";
 import { isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { describeMissingAddress } from "./explain.ts";

@@ -1,12 +1,12 @@
 import { describeArgumentError } from "@degu/degu/base";
-import type { Device } from "@degu/device";
+import type { Device } from "@degu/degu/device";
 import {
   type DirectoryEntry,
   fileUri,
   isReservedName,
   listDirectory,
   TransferError,
-} from "@degu/files/client";
+} from "@degu/degu/files/client";
 import type { Context } from "./command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";

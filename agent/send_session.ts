@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path";
 import { json, reply } from "@degu/degu";
-import { type FileEvent, FilesApp, fileUri, isReservedName } from "@degu/files";
+import { type FileEvent, FilesApp, fileUri, isReservedName } from "@degu/degu/files";
 import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";

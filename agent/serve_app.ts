@@ -1,5 +1,5 @@
-import { type Peer, perPeer } from "@degu/device";
-import { type FileEvent, FilesApp, type FilesOptions } from "@degu/files";
+import { type Peer, perPeer } from "@degu/degu/device";
+import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import type { AppFunction, AppObject } from "@degu/degu/server";
 import { Inbox, makeRefusal } from "./inbox.ts";
 import { join } from "./paths.ts";

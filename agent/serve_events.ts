@@ -1,5 +1,5 @@
-import { type Peer, peerOf } from "@degu/device";
-import type { FileEvent } from "@degu/files";
+import { type Peer, peerOf } from "@degu/degu/device";
+import type { FileEvent } from "@degu/degu/files";
 import { explain } from "./explain.ts";
 import { formatBytes, formatCount, type Output } from "./output.ts";
 

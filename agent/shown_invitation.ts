@@ -5,8 +5,8 @@ import {
   type InviteOptions,
   PairingError,
   type Peer,
-} from "@degu/device";
-import { inviteNearby } from "@degu/device/discovery";
+} from "@degu/degu/device";
+import { inviteNearby } from "@degu/degu/device/discovery";
 import { explainDiscoveryProblem, toListenFailure, withNextPort } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";

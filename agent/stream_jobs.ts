@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { download, upload } from "@degu/files/client";
+import { download, upload } from "@degu/degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
 import { type Context, STDIO } from "./command.ts";
 import { formatShellCommand } from "./shell_command.ts";

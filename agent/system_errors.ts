@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { isReservedName } from "@degu/files/base";
+import { isReservedName } from "@degu/degu/files/base";
 
 /**
  * Errors of the file system, as Deno and Node's modules write them:

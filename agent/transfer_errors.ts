@@ -1,5 +1,5 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { StatusError, TransferError, type TransferErrorCode } from "@degu/files/client";
+import { StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files/client";
 import { isTransient } from "@degu/degu/client";
 import { explain, insertPeer, RUN_AGAIN } from "./explain.ts";
 import { hasStatus } from "./error_codes.ts";

@@ -1,4 +1,4 @@
-import type { TransferResult, UnsetProperty } from "@degu/files";
+import type { TransferResult, UnsetProperty } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { type ErrorCode, FAILED } from "./failure.ts";
 import { isPeerProblem } from "./error_codes.ts";

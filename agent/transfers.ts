@@ -6,7 +6,7 @@ import {
   type TransferOptions,
   type TransferResult,
   type TreeEntry,
-} from "@degu/files/client";
+} from "@degu/degu/files/client";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { codeOf, isTransferError } from "./error_codes.ts";

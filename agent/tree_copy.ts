@@ -7,7 +7,7 @@ import {
   type TreeResult,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files/client";
+} from "@degu/degu/files/client";
 import { join } from "./paths.ts";
 import { ignoreNotFound } from "./local_paths.ts";
 import { codeOf, isConnectionLost } from "./error_codes.ts";

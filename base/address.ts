@@ -108,7 +108,7 @@ export function parseAddress(text: string): Address {
 
 /**
  * Parses an address of a host and a port: {@linkcode parseAddress} without Unix sockets. The option
- * `listen` of an invitation of `@degu/device` takes such addresses.
+ * `listen` of an invitation of `@degu/degu/device` takes such addresses.
  *
  * @param text The address as text.
  * @throws {TypeError} if the text is not a string.

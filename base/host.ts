@@ -89,11 +89,16 @@ const MAPPED_IPV4 = /^::ffff:[0-9a-f]+:[0-9a-f]+$/;
 /** Returns the reach of a canonical IP address (RFC 1122 §3.2.1.3, RFC 3927, RFC 4291 §2.5). */
 function reachOf(canonical: string, bytes: Uint8Array): ParsedHost["reach"] {
   const text = MAPPED_IPV4.test(canonical) ? bytes.subarray(12).join(".") : canonical;
-  if (isLoopback(text)) return "loopback";
+  if (isCanonicalLoopback(text)) return "loopback";
   return /^169\.254\./.test(text) || isLinkLocal(text) ? "link" : "any";
 }
 
 /** @param address A canonical IP address, not an IPv4 address that is mapped into IPv6. */
-export function isLoopback(address: string): boolean {
+export function isCanonicalLoopback(address: string): boolean {
   return address === "::1" || /^127\.[\d.]+$/.test(address);
+}
+
+/** Whether a host is an IP address of this machine alone, in any form. */
+export function isLoopback(host: string): boolean {
+  return parseHost(host)?.reach === "loopback";
 }

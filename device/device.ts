@@ -1,13 +1,9 @@
-import { join } from "./disk.ts";
-import {
-  type Address,
-  type HostAddress,
-  type ScopedAddress,
-  standardLogger,
-} from "@degu/degu/base";
-import type { Client } from "@degu/degu/client";
-import type { App, Logger, ServerOptions } from "@degu/degu/server";
-import { checkBoolean, copyOptions, makeSafeLogger, notAllowedError } from "@degu/degu/internal";
+import { join } from "../internal/paths.ts";
+import { type Address, type HostAddress, type ScopedAddress, standardLogger } from "../base.ts";
+import type { Client } from "../client.ts";
+import type { App, Logger, ServerOptions } from "../server.ts";
+import { checkBoolean, copyOptions, notAllowedError } from "../internal/checks.ts";
+import { makeSafeLogger } from "../base/app/logger.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { type DeviceClientOptions, makeDeviceClient } from "./device_client.ts";
@@ -60,7 +56,7 @@ export interface DeviceOptions {
  *
  * @example
  * ```ts
- * import { Device } from "@degu/device";
+ * import { Device } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // in real use: a permanent directory
@@ -230,7 +226,7 @@ export class Device implements AsyncDisposable {
    *
    * @example Pair two devices
    * ```ts
-   * import { Device } from "@degu/device";
+   * import { Device } from "@degu/degu/device";
    * import { assertEquals } from "@std/assert";
    *
    * const dir = await Deno.makeTempDir(); // in real use: two machines
@@ -288,7 +284,7 @@ export class Device implements AsyncDisposable {
    *
    * @example Pair two devices by a number
    * ```ts
-   * import { type ConfirmNumber, Device } from "@degu/device";
+   * import { type ConfirmNumber, Device } from "@degu/degu/device";
    * import { assertEquals } from "@std/assert";
    *
    * const dir = await Deno.makeTempDir(); // in real use: two machines

@@ -6,29 +6,31 @@ import {
   type Socket,
   TlsError,
   type TlsErrorCode,
-} from "@degu/degu/base";
+} from "../base.ts";
 import {
   Client,
   type ClientOptions,
   type ConnectLimits,
   describeConnectionError,
   isRefusedByPeer,
-} from "@degu/degu/client";
+} from "../client.ts";
 import {
   checkAbsent,
   checkFunction,
   checkObject,
-  connectionErrorDetails,
-  copyWithMessage,
-  formatCheckedAddress,
-  isTooManyOpenFilesError,
-  joinSignals,
   makeNumberCheck,
   notAllowedError,
-  plainMessageOf,
-  quote,
   wrongTypeError,
-} from "@degu/degu/internal";
+} from "../internal/checks.ts";
+import { connectionErrorDetails } from "../base/connection_error_details.ts";
+import {
+  copyWithMessage,
+  isTooManyOpenFilesError,
+  plainMessageOf,
+} from "../internal/caught_errors.ts";
+import { formatCheckedAddress } from "../base/address.ts";
+import { joinSignals } from "../internal/pause.ts";
+import { quote } from "../internal/quote.ts";
 import { checkAddresses } from "./addresses.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -43,7 +45,7 @@ import { forgottenPeerError } from "./trust_signals.ts";
  *
  * @example Find a peer whose address has changed
  * ```ts
- * import { Device, type DeviceClientOptions } from "@degu/device";
+ * import { Device, type DeviceClientOptions } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // in real use: two machines
@@ -81,7 +83,7 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
   connectTimeout?: number | undefined;
   /**
    * Finds further addresses of the peer, each a host and a port. The function `find` of
-   * `@degu/device/discovery` does so by mDNS. The client calls this function if no address
+   * `@degu/degu/device/discovery` does so by mDNS. The client calls this function if no address
    * answers: after `findAfter` seconds, or at once when all addresses have failed or none is
    * stored. Only the peer is accepted at the found addresses. The client stores the address at
    * which the peer has answered, and keeps the newest four such addresses.

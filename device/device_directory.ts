@@ -1,14 +1,10 @@
 import { fileURLToPath } from "node:url";
-import { notAllowedError, pause, quote, wrongTypeError } from "@degu/degu/internal";
-import {
-  ignoreNotFound,
-  isAbsolute,
-  join,
-  listNames,
-  makeRandomSuffix,
-  removeIfPossible,
-  syncDirectory,
-} from "./disk.ts";
+import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
+import { pause } from "../internal/pause.ts";
+import { quote } from "../internal/quote.ts";
+import { listNames, makeRandomSuffix, removeIfPossible, syncDirectory } from "./disk.ts";
+import { ignoreNotFound } from "../internal/caught_errors.ts";
+import { isAbsolute, join } from "../internal/paths.ts";
 import { isDeviceName, makeNameKey } from "./identity/names.ts";
 import {
   checkPrivate,

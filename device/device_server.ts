@@ -1,4 +1,4 @@
-import { type Address, TlsError } from "@degu/degu/base";
+import { type Address, TlsError } from "../base.ts";
 import {
   type App,
   type AppObject,
@@ -9,8 +9,10 @@ import {
   serveUntilSignal,
   type Session,
   SSLServer,
-} from "@degu/degu/server";
-import { checkObject, makeSafeLogger, readApp, wrongArgumentError } from "@degu/degu/internal";
+} from "../server.ts";
+import { checkObject, wrongArgumentError } from "../internal/checks.ts";
+import { makeSafeLogger } from "../base/app/logger.ts";
+import { readApp } from "../base/app/app.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_file.ts";
@@ -29,7 +31,7 @@ import type { TrustedPeer } from "./trust_signals.ts";
  *
  * @example
  * ```ts
- * import { Device, peerOf } from "@degu/device";
+ * import { Device, peerOf } from "@degu/degu/device";
  *
  * const dir = await Deno.makeTempDir();
  * {

@@ -1,4 +1,4 @@
-import type { makeSafeLogger } from "@degu/degu/internal";
+import type { makeSafeLogger } from "../base/app/logger.ts";
 import type { DeviceIdentity } from "./identity/device_identity.ts";
 import type { Peer } from "./peer_file.ts";
 import type { Pairing, PeerStore } from "./peer_store.ts";

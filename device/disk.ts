@@ -1,34 +1,9 @@
 /** Names and private files of a device. Paths have slashes, also on Windows. */
 
-import { fileErrorCodeOf, pause, withPath } from "@degu/degu/internal";
+import { fileErrorCodeOf, ignoreNotFound, withPath } from "../internal/caught_errors.ts";
+import { pause } from "../internal/pause.ts";
 import { chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
-import * as path from "node:path";
-
-export { isAbsolute } from "node:path";
-
-/** The result is normalized, also of one path. */
-export function join(...paths: string[]): string {
-  const joined = path.join(...paths);
-  return Deno.build.os === "windows" ? joined.replaceAll("\\", "/") : joined;
-}
-
-/** The name of a Windows device, also with trailing spaces or an extension, as in `nul.txt`. */
-const WINDOWS_DEVICE_NAME =
-  /^(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)/iu;
-
-export function isReservedByWindows(name: string): boolean {
-  return WINDOWS_DEVICE_NAME.test(name);
-}
-
-export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
-  try {
-    return await result;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
-}
 
 export async function listNames(path: string): Promise<string[]> {
   return await ignoreNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];

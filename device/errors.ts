@@ -1,4 +1,4 @@
-import { DeguError } from "@degu/degu/base";
+import { DeguError } from "../base.ts";
 
 /**
  * The reason why two devices were not paired.
@@ -39,7 +39,7 @@ export type PairingErrorCode =
  *
  * @example
  * ```ts
- * import { Device, PairingError } from "@degu/device";
+ * import { Device, PairingError } from "@degu/degu/device";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -119,8 +119,8 @@ export type DeviceErrorCode =
  * @example
  * ```ts
  * import { isTransient } from "@degu/degu/client";
- * import { DeviceError } from "@degu/device";
- * import { TempDevices } from "@degu/device/testing";
+ * import { DeviceError } from "@degu/degu/device";
+ * import { TempDevices } from "@degu/degu/device/testing";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * await using temporary = await TempDevices.create("camera", "viewer");

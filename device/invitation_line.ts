@@ -18,8 +18,8 @@
  */
 
 import { createHash } from "node:crypto";
-import { type HostAddress, parseHost } from "@degu/degu/base";
-import { checkString } from "@degu/degu/internal";
+import { type HostAddress, parseHost } from "../base.ts";
+import { checkString } from "../internal/checks.ts";
 import { formatDeviceId } from "./identity/names.ts";
 import { PairingError } from "./errors.ts";
 
@@ -74,7 +74,7 @@ export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLi
  *
  * @example
  * ```ts
- * import { Device, PairingError, parseInvitation } from "@degu/device";
+ * import { Device, PairingError, parseInvitation } from "@degu/degu/device";
  * import { assertEquals, assertThrows } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

@@ -7,7 +7,7 @@ import {
   parseHost,
   type ScopedAddress,
   type Socket,
-} from "@degu/degu/base";
+} from "../base.ts";
 import {
   buildServerSslctx,
   type Logger,
@@ -17,17 +17,11 @@ import {
   type ServerSslctx,
   type Session,
   SSLServer,
-} from "@degu/degu/server";
-import {
-  checkFunction,
-  checkSignal,
-  copyOptions,
-  fileErrorCodeOf,
-  LineRateLimiter,
-  makeNumberCheck,
-  pause,
-  plainMessageOf,
-} from "@degu/degu/internal";
+} from "../server.ts";
+import { checkFunction, checkSignal, copyOptions, makeNumberCheck } from "../internal/checks.ts";
+import { fileErrorCodeOf, plainMessageOf } from "../internal/caught_errors.ts";
+import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
+import { pause } from "../internal/pause.ts";
 import { copyWithPort } from "./addresses.ts";
 import {
   type DeviceAuthority,

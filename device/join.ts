@@ -4,9 +4,11 @@ import {
   EmptyPreambleError,
   type HostAddress,
   ProtocolError,
-} from "@degu/degu/base";
-import { buildClientSslctx, type Connection } from "@degu/degu/client";
-import { checkSignal, copyOptions, formatCheckedAddress, joinSignals } from "@degu/degu/internal";
+} from "../base.ts";
+import { buildClientSslctx, type Connection } from "../client.ts";
+import { checkSignal, copyOptions } from "../internal/checks.ts";
+import { formatCheckedAddress } from "../base/address.ts";
+import { joinSignals } from "../internal/pause.ts";
 import { isLinkLocal } from "./addresses.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import { formatDeviceId } from "./identity/names.ts";

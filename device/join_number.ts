@@ -5,18 +5,12 @@ import {
   type HostAddress,
   parseHost,
   type ScopedAddress,
-} from "@degu/degu/base";
-import type { ClientSslctx, Connection } from "@degu/degu/client";
-import {
-  awaitUntilAborted,
-  checkFunction,
-  checkSignal,
-  copyOptions,
-  formatCheckedAddress,
-  joinSignals,
-  notAllowedError,
-  plainMessageOf,
-} from "@degu/degu/internal";
+} from "../base.ts";
+import type { ClientSslctx, Connection } from "../client.ts";
+import { awaitUntilAborted, joinSignals } from "../internal/pause.ts";
+import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
+import { formatCheckedAddress } from "../base/address.ts";
+import { plainMessageOf } from "../internal/caught_errors.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses, copyWithPort, isUnixAddress } from "./addresses.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";

@@ -14,7 +14,7 @@
  *
  * @example
  * ```ts
- * import { Device, peerOf } from "@degu/device";
+ * import { Device, peerOf } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // in real use: two machines
@@ -54,4 +54,4 @@ export type { Peer } from "./peer_file.ts";
 export { readAuthority } from "./identity/authority.ts";
 export { createDevicePki } from "./identity/device_identity.ts";
 export { isDeviceName } from "./identity/names.ts";
-export { ConnectionClosedError, TlsError } from "@degu/degu/base";
+export { ConnectionClosedError, TlsError } from "../base.ts";

@@ -1,3 +1,4 @@
+import { isLoopback } from "../base/host.ts";
 import {
   type Address,
   checkAddress,
@@ -5,8 +6,9 @@ import {
   parseHost,
   type ScopedAddress,
   type Socket,
-} from "@degu/degu/base";
-import { formatCheckedAddress, notAllowedError } from "@degu/degu/internal";
+} from "../base.ts";
+import { formatCheckedAddress } from "../base/address.ts";
+import { notAllowedError } from "../internal/checks.ts";
 import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "./addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
@@ -165,10 +167,6 @@ export function selectAddressesToStore(
     if (!isLinkLocal(host)) return [[host, port]];
     return scope === null ? [] : [[host, port, 0, scope]];
   });
-}
-
-function isLoopback(host: string): boolean {
-  return parseHost(host)?.reach === "loopback";
 }
 
 function parseScope(address: Address | null): number | null {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { HostAddress } from "@degu/degu/base";
-import type { Request } from "@degu/degu/server";
+import type { HostAddress } from "../base.ts";
+import type { Request } from "../server.ts";
 import { isDeviceName } from "./identity/names.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
 import { readAddresses } from "./pairing_addresses.ts";

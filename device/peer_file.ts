@@ -4,8 +4,8 @@ import {
   formatAddress,
   parseAddress,
   type ScopedAddress,
-} from "@degu/degu/base";
-import { quote } from "@degu/degu/internal";
+} from "../base.ts";
+import { quote } from "../internal/quote.ts";
 import { isUnixAddress } from "./addresses.ts";
 import { isUnsupportedVersion } from "./device_directory.ts";
 import { type DeviceAuthority, readAuthority } from "./identity/authority.ts";

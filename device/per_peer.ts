@@ -1,6 +1,7 @@
-import { ConnectionClosedError, type Socket } from "@degu/degu/base";
-import type { App, AppObject, PeerIdentity, Session } from "@degu/degu/server";
-import { checkFunction, readApp, wrongTypeError } from "@degu/degu/internal";
+import { ConnectionClosedError, type Socket } from "../base.ts";
+import type { App, AppObject, PeerIdentity, Session } from "../server.ts";
+import { checkFunction, wrongTypeError } from "../internal/checks.ts";
+import { readApp } from "../base/app/app.ts";
 import type { Peer } from "./peer_file.ts";
 
 interface PeerOfSession {
@@ -27,7 +28,7 @@ export function setPeerOf(session: Session, peer: PeerOfSession): void {
  * @example An app that responds with the name of the peer
  * ```ts
  * import type { App } from "@degu/degu";
- * import { peerOf } from "@degu/device";
+ * import { peerOf } from "@degu/degu/device";
  *
  * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
  * ```
@@ -64,8 +65,8 @@ interface PeerApp {
  *
  * @example
  * ```ts
- * import { type Peer, perPeer } from "@degu/device";
- * import { TempDevices } from "@degu/device/testing";
+ * import { type Peer, perPeer } from "@degu/degu/device";
+ * import { TempDevices } from "@degu/degu/device/testing";
  * import { reply } from "@degu/degu";
  * import { callApp, mkreq } from "@degu/degu/misc";
  * import { assertEquals } from "@std/assert";

@@ -11,8 +11,9 @@ import {
   type ResponseTuple,
   type ServerSslctx,
   type Session,
-} from "@degu/degu/server";
-import { awaitUntilAborted, pause, plainMessageOf } from "@degu/degu/internal";
+} from "../server.ts";
+import { awaitUntilAborted, pause } from "../internal/pause.ts";
+import { plainMessageOf } from "../internal/caught_errors.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";

@@ -1,14 +1,10 @@
-import { type Address, parseAddress } from "@degu/degu/base";
-import { formatCheckedAddress, pause } from "@degu/degu/internal";
+import { type Address, parseAddress } from "../base.ts";
+import { formatCheckedAddress } from "../base/address.ts";
+import { pause } from "../internal/pause.ts";
 import { writeAndRename } from "./identity/private_files.ts";
-import {
-  ignoreNotFound,
-  join,
-  listNames,
-  makeRandomSuffix,
-  type PrivateFile,
-  removeIfPossible,
-} from "./disk.ts";
+import { listNames, makeRandomSuffix, type PrivateFile, removeIfPossible } from "./disk.ts";
+import { ignoreNotFound } from "../internal/caught_errors.ts";
+import { join } from "../internal/paths.ts";
 const MAX_RECORD_BYTES = 512;
 const RECORD_NAME_PATTERN = /^[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;

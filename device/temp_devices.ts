@@ -1,7 +1,8 @@
-import { join } from "./disk.ts";
-import { mkSession } from "@degu/degu/misc";
-import type { Logger, Session } from "@degu/degu/server";
-import { checkString, notAllowedError, quote } from "@degu/degu/internal";
+import { join } from "../internal/paths.ts";
+import { mkSession } from "../misc.ts";
+import type { Logger, Session } from "../server.ts";
+import { checkString, notAllowedError } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
 import type { Peer } from "./peer_file.ts";
@@ -17,8 +18,8 @@ const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, 
  * @example
  * ```ts
  * import { reply } from "@degu/degu";
- * import { peerOf } from "@degu/device";
- * import { TempDevices } from "@degu/device/testing";
+ * import { peerOf } from "@degu/degu/device";
+ * import { TempDevices } from "@degu/degu/device/testing";
  * import { assertEquals } from "@std/assert";
  *
  * await using temp = await TempDevices.create("camera", "viewer");
@@ -94,8 +95,8 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
    * @example
    * ```ts
    * import { type App, reply } from "@degu/degu";
-   * import { peerOf } from "@degu/device";
-   * import { TempDevices } from "@degu/device/testing";
+   * import { peerOf } from "@degu/degu/device";
+   * import { TempDevices } from "@degu/degu/device/testing";
    * import { callApp, mkreq } from "@degu/degu/misc";
    * import { assertEquals } from "@std/assert";
    *

@@ -3,8 +3,8 @@
  *
  * @example
  * ```ts
- * import { peerOf } from "@degu/device";
- * import { TempDevices } from "@degu/device/testing";
+ * import { peerOf } from "@degu/degu/device";
+ * import { TempDevices } from "@degu/degu/device/testing";
  * import { assertEquals } from "@std/assert";
  *
  * await using temp = await TempDevices.create("camera", "viewer");

@@ -1,9 +1,9 @@
 // deno run --allow-net=0.0.0.0:7443,0.0.0.0:7444,0.0.0.0:7445,0.0.0.0:5353,224.0.0.251:5353,192.168.1.0/24 --allow-sys=networkInterfaces,uid --allow-read=agent,photos --allow-write=agent examples/agent.ts
 // A whole agent, which device/docs/local_network.md describes: agent.ts NAME [photos]
 import { repeat, runUntilSignal } from "@degu/degu";
-import { Device, perPeer } from "@degu/device";
-import { announce, find, nearby, pair } from "@degu/device/discovery";
-import { type FileEvent, FilesApp, type TreeEvent, uploadTree } from "@degu/files";
+import { Device, perPeer } from "@degu/degu/device";
+import { announce, find, nearby, pair } from "@degu/degu/device/discovery";
+import { type FileEvent, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 
 const [name = "camera", directory] = Deno.args;
 const dir = `${Deno.cwd()}/agent`;

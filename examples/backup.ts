@@ -8,8 +8,8 @@
 
 import { isTransient, repeat, runUntilSignal } from "@degu/degu";
 import { printable } from "@degu/degu/base";
-import { Device } from "@degu/device";
-import { TransferError, uploadTree } from "@degu/files";
+import { Device } from "@degu/degu/device";
+import { TransferError, uploadTree } from "@degu/degu/files";
 
 const [directory, seconds = "60"] = Deno.args;
 if (directory === undefined) {

@@ -9,8 +9,8 @@
 
 import { repeat, runUntilSignal } from "@degu/degu";
 import { printable } from "@degu/degu/base";
-import { Device, DeviceError } from "@degu/device";
-import { type TreeEvent, uploadTree } from "@degu/files";
+import { Device, DeviceError } from "@degu/degu/device";
+import { type TreeEvent, uploadTree } from "@degu/degu/files";
 
 await Deno.mkdir("outbox", { recursive: true });
 await runUntilSignal(main);

@@ -1,7 +1,7 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid,statfs examples/devices.ts
 
 import { BodyIter, isTransient, wrapApp } from "@degu/degu";
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 import {
   download,
   FilesApp,
@@ -9,7 +9,7 @@ import {
   type TransferProgress,
   type TransferResult,
   upload,
-} from "@degu/files";
+} from "@degu/degu/files";
 import type { Session } from "@degu/degu/server";
 import { MEBIBYTE, parseSizeArgument } from "./size.ts";
 

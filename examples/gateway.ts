@@ -18,7 +18,7 @@ import {
   type Requester,
   routes,
 } from "@degu/degu";
-import { Device, peerOf, perPeer } from "@degu/device";
+import { Device, peerOf, perPeer } from "@degu/degu/device";
 import { Hono } from "npm:hono@4.13.19";
 
 // ───────────────────────── the services

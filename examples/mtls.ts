@@ -1,7 +1,7 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid examples/mtls.ts
 
 import { type App, publicKey256, SSLClient, SSLServer } from "@degu/degu";
-import { createDevicePki } from "@degu/device";
+import { createDevicePki } from "@degu/degu/device";
 
 // Three devices, each with its own authority. On a real device, the directory is permanent.
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });

@@ -6,8 +6,8 @@
 //   degu --home recorder-device pair
 
 import { accessLog } from "@degu/degu";
-import { Device, perPeer } from "@degu/device";
-import { FilesApp } from "@degu/files";
+import { Device, perPeer } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
 
 // Use a fixed port, because the other device stores the address when the devices are paired.
 const [host = "0.0.0.0", port = "7443"] = Deno.args;

@@ -5,7 +5,7 @@
  *
  * @example
  * ```ts
- * import { isReservedName, TransferError } from "@degu/files/base";
+ * import { isReservedName, TransferError } from "@degu/degu/files/base";
  * import { assert } from "@std/assert";
  *
  * /** Reports whether the next attempt can succeed without a change of the target. *\/

@@ -1,5 +1,5 @@
 /**
- * Lists, downloads and uploads, without the app of `@degu/files`: {@linkcode download},
+ * Lists, downloads and uploads, without the app of `@degu/degu/files`: {@linkcode download},
  * {@linkcode upload}, {@linkcode downloadTree}, {@linkcode uploadTree}, {@linkcode listDirectory},
  * {@linkcode listTree}, {@linkcode makeDirectory}, {@linkcode deleteEntry},
  * {@linkcode remoteDigest}, {@linkcode fileUri}, {@linkcode isReservedName},
@@ -10,8 +10,8 @@
  * ```ts
  * import { Server } from "@degu/degu/server";
  * import { Client } from "@degu/degu/client";
- * import { listDirectory } from "@degu/files/client";
- * import { FilesApp } from "@degu/files";
+ * import { listDirectory } from "@degu/degu/files/client";
+ * import { FilesApp } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -45,4 +45,4 @@ export type { DownloadTreeOptions, TreeEvent, UploadTreeOptions } from "./tree/o
 export type { TreeFilter } from "./tree/filter.ts";
 export { describeNameProblem } from "./disk/names.ts";
 export { upload } from "./transfer/upload.ts";
-export { StatusError } from "@degu/degu/client";
+export { StatusError } from "../client.ts";

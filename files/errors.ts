@@ -1,4 +1,4 @@
-import { DeguError } from "@degu/degu/base";
+import { DeguError } from "../base.ts";
 import type { UnsetProperty } from "./wire/metadata.ts";
 
 /** The outcome of the copying of a tree. */
@@ -124,7 +124,7 @@ export type TransferErrorCode =
  * @example
  * ```ts
  * import { Client, Response, Server } from "@degu/degu";
- * import { download, TransferError } from "@degu/files";
+ * import { download, TransferError } from "@degu/degu/files";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

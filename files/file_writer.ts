@@ -1,6 +1,6 @@
 import type { Hash } from "node:crypto";
-import type { BodyIn, ByteSink } from "@degu/degu/base";
-import { ChunkedValidator } from "@degu/degu/internal";
+import type { BodyIn, ByteSink } from "../base.ts";
+import { ChunkedValidator } from "../base/wire/chunk.ts";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./disk/file_pieces.ts";
 import { SHA256_BYTES } from "./wire/digest.ts";

@@ -17,7 +17,6 @@
 
 import { existsSync } from "node:fs";
 import {
-  ignoreNotFound,
   isFileAtPath,
   isSameFile,
   lstatOrNull,
@@ -25,9 +24,10 @@ import {
   removeIfPresentSync,
   removeName,
 } from "./disk/names.ts";
+import { fileErrorCodeOf, ignoreNotFound } from "../internal/caught_errors.ts";
 import { ignoreRefusal } from "./disk/files.ts";
-import { dirname, realPathSync } from "./disk/paths.ts";
-import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
+import { dirname, realPathSync } from "../internal/paths.ts";
+import { makeIntegerCheck } from "../internal/checks.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 

@@ -1,7 +1,7 @@
 import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "./disk/files.ts";
 import { isSameFile, lstatOrNull, readNames, removeIfPresentSync } from "./disk/names.ts";
-import { fileErrorCodeOf, isTooManyOpenFilesError } from "@degu/degu/internal";
+import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { isOpenInThisProcess } from "./disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { isReservedName, UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./reserved.ts";

@@ -1,5 +1,5 @@
 import { closeSync, openSync } from "node:fs";
-import { BodyError, printable } from "@degu/degu/base";
+import { BodyError, printable } from "../base.ts";
 import {
   describeNameProblem,
   type FileIdentity,
@@ -11,7 +11,7 @@ import {
   readNames,
   REPLACEMENT_CHARACTER,
 } from "./disk/names.ts";
-import { fileErrorCodeOf } from "@degu/degu/internal";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import type { TimeSlice } from "./disk/files.ts";
 import { hasSendableMetadata, isSendableTime } from "./wire/conditions.ts";
 import type { DirectoryEntry, OptionalMode } from "./wire/entries.ts";

@@ -20,7 +20,7 @@
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { download, FilesApp, fileUri, upload } from "@degu/files";
+ * import { download, FilesApp, fileUri, upload } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

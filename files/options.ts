@@ -1,4 +1,4 @@
-import { replaceBackslashes } from "./disk/paths.ts";
+import { replaceBackslashes } from "../internal/paths.ts";
 import { fileURLToPath } from "node:url";
 import {
   checkBoolean,
@@ -11,8 +11,8 @@ import {
   type OptionChecks,
   wrongArgumentError,
   wrongTypeError,
-} from "@degu/degu/internal";
-import type { RequestOptions, RetryEvent } from "@degu/degu/client";
+} from "../internal/checks.ts";
+import type { RequestOptions, RetryEvent } from "../client.ts";
 import { isSendableTime } from "./wire/conditions.ts";
 import type { Basis } from "./wire/reuse.ts";
 import type { UnsetProperty } from "./wire/metadata.ts";

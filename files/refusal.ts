@@ -1,6 +1,7 @@
-import { type HeadersToSend, printable } from "@degu/degu/base";
-import type { ResponseTuple } from "@degu/degu/server";
-import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
+import { type HeadersToSend, printable } from "../base.ts";
+import type { ResponseTuple } from "../server.ts";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
+import { findReasonPhrase } from "../internal/statuses.ts";
 import { isFileSystemError, UnsupportedDiskError } from "./disk/names.ts";
 import { BundleError } from "./wire/bundle.ts";
 import { findSystemReason, makeReasonHeader } from "./wire/refusal_reason.ts";

@@ -1,4 +1,4 @@
-import { checkString } from "@degu/degu/internal";
+import { checkString } from "../internal/checks.ts";
 
 /** The pattern ignores case, because some file systems do. */
 const PART_NAME_PATTERN = /^\..*\.degu-part$/isu;
@@ -40,7 +40,7 @@ const RESERVED_DIRECTORY_PATTERN = /^\.degu-(?:files|kept)$/iu;
  *
  * @example
  * ```ts
- * import { isReservedName } from "@degu/files";
+ * import { isReservedName } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(isReservedName(".degu-files"), true);

@@ -34,9 +34,10 @@ import {
   renameNoReplace,
   replaceFile,
 } from "./disk/names.ts";
-import { fileErrorCodeOf, quote } from "@degu/degu/internal";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
+import { quote } from "../internal/quote.ts";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
-import { dirname, realPathSync } from "./disk/paths.ts";
+import { dirname, realPathSync } from "../internal/paths.ts";
 import { type FileChange, removeKeptFile, type VersionStore } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";

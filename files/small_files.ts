@@ -11,7 +11,7 @@
 
 import { syncQueue, TimeSlice } from "./disk/files.ts";
 import { isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
-import { fileErrorCodeOf, isTooManyOpenFilesError, withPath } from "@degu/degu/internal";
+import { fileErrorCodeOf, isTooManyOpenFilesError, withPath } from "../internal/caught_errors.ts";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 import type { UnsetProperty } from "./wire/metadata.ts";

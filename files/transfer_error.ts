@@ -1,7 +1,9 @@
-import type { Method, ReceivedHeaders } from "@degu/degu/base";
+import type { Method, ReceivedHeaders } from "../base.ts";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
-import { parseDecimal, quote, transience } from "@degu/degu/internal";
-import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
+import { parseDecimal } from "../internal/decimal.ts";
+import { quote } from "../internal/quote.ts";
+import { transience } from "../internal/error_details.ts";
+import { isTransient, ProtocolError, StatusError, TlsError } from "../client.ts";
 import { describeNameReason, findReason, findSystemReason } from "./wire/refusal_reason.ts";
 
 type TransferTask = "put" | "make" | "delete" | "list" | "get";

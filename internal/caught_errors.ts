@@ -156,3 +156,12 @@ export function isSystemError(error: unknown): error is Error {
   const code = fileErrorCodeOf(error);
   return error instanceof Error && typeof code === "string" && SYSTEM_CODE.test(code);
 }
+
+export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}

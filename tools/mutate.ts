@@ -5,7 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { type Mutant, mutantsOf } from "./mutants.ts";
-import { readPackages } from "./packages.ts";
+import { readTestFolders } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 import {
   Checkout,
@@ -28,10 +28,11 @@ Prints the mutants that survive. Decide which of them need a test: many have no 
 only the speed.`;
 
 /** The directories of the packages below the root, each with its own tests. */
-const PACKAGE_DIRECTORIES = (await readPackages()).map(({ directory }) => directory).filter(
-  Boolean,
-);
-const TESTS = ["", ...PACKAGE_DIRECTORIES].map((directory) => `${directory}tests/`);
+const TESTED_DIRECTORIES = (await readTestFolders()).map((path) => path.slice(0, -"tests".length))
+  .filter(
+    Boolean,
+  );
+const TESTS = ["", ...TESTED_DIRECTORIES].map((directory) => `${directory}tests/`);
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
 /** The maximum duration of the tests in the first batch, which kills most mutants. */
@@ -80,7 +81,7 @@ function isExcluded(path: string): boolean {
 }
 
 function testPathOf(path: string): string {
-  const packageDirectory = PACKAGE_DIRECTORIES.find((directory) => path.startsWith(directory)) ??
+  const packageDirectory = TESTED_DIRECTORIES.find((directory) => path.startsWith(directory)) ??
     "";
   return `${packageDirectory}tests/${path.slice(packageDirectory.length)}`;
 }

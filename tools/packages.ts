@@ -9,6 +9,7 @@ export interface Package {
   readonly entries: ReadonlyMap<string, string>;
   readonly imports: Readonly<Record<string, string>>;
   readonly include: readonly string[];
+  readonly exclude: readonly string[];
 }
 
 async function readConfigurations(): Promise<Map<string, Configuration>> {
@@ -42,19 +43,29 @@ export async function readPackages(): Promise<[library: Package, ...Package[]]> 
       entries,
       imports: imports ?? {},
       include: publish?.include ?? [],
+      exclude: publish?.exclude ?? [],
     });
   }
   return packages as [Package];
 }
 
-/** Reads the entries for programs. The other entry, `@degu/degu/internal`, is for the packages. */
+/** Reads the folders of tests, such as `files/tests`: the members of the workspace of this name. */
+export async function readTestFolders(): Promise<string[]> {
+  const { workspace = [] } = await readJson("deno.json");
+  return workspace.map((member) => member.replace("./", "")).filter((path) =>
+    /(?:^|\/)tests$/.test(path)
+  );
+}
+
+/** Reads the entries of all packages. */
 export async function readEntries(): Promise<Map<string, string>> {
-  const entries = (await readPackages()).flatMap(({ entries }) => [...entries]);
-  return new Map(entries.filter(([name]) => name !== "@degu/degu/internal"));
+  return new Map((await readPackages()).flatMap(({ entries }) => [...entries]));
 }
 
 /** Lists the files that a package publishes: sorted paths from the project's directory. */
-export async function listPublishedFiles({ directory, include }: Package): Promise<string[]> {
+export async function listPublishedFiles(
+  { directory, include, exclude }: Package,
+): Promise<string[]> {
   const rootEntries = await Array.fromAsync(Deno.readDir(new URL(directory, PROJECT_ROOT)));
   const paths = await Promise.all(rootEntries.map(async ({ name, isDirectory }) => {
     const isIncluded = include.includes(name) ||
@@ -62,7 +73,9 @@ export async function listPublishedFiles({ directory, include }: Package): Promi
     if (!isIncluded) return [];
     return isDirectory ? await listFiles(`${directory}${name}/`) : [`${directory}${name}`];
   }));
-  return paths.flat().toSorted();
+  const isExcluded = (path: string) =>
+    exclude.some((folder) => path.startsWith(`${directory}${folder}/`));
+  return paths.flat().filter((path) => !isExcluded(path)).toSorted();
 }
 
 /** @param folder The path with a slash at the end; empty for the project's directory. */
@@ -82,7 +95,10 @@ interface Configuration {
   readonly exports?: string | Readonly<Record<string, string>>;
   readonly imports?: Readonly<Record<string, string>>;
   readonly tasks?: Readonly<Record<string, { readonly command: string }>>;
-  readonly publish?: { readonly include: readonly string[] };
+  readonly publish?: {
+    readonly include: readonly string[];
+    readonly exclude?: readonly string[];
+  };
 }
 
 async function readJson(path: string): Promise<Configuration> {

@@ -1,8 +1,8 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * Passes its arguments to `deno test`. If no argument is a path, the suite runs, or in the directory
- * of a package its part of the suite. `deno task check` checks the types, also of all code blocks.
+ * Passes its arguments to `deno test`. If no argument is a path, the suite runs, or in a directory
+ * with tests of its own, such as `files/`, its part of the suite. `deno task check` checks the types, also of all code blocks.
  * In `--allow-run`, `deno` is replaced by the path of the running executable, which may not be in the
  * PATH. Programs that are not installed are removed from this flag, because Deno would print a
  * warning about them in every worker.
@@ -11,19 +11,18 @@
 import { existsSync } from "node:fs";
 import { relative } from "node:path";
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/tls/deno_version.ts";
-import { listPublishedFiles, readPackages } from "./packages.ts";
+import { listPublishedFiles, readPackages, readTestFolders } from "./packages.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /** The maximum size of the RAM disk. The suite needs 20 % of it. */
 const RAM_DISK = "1g";
 /** The user's directory, as a path from the project's directory; empty for this directory. */
 const START = formatDirectory(relative(Deno.cwd(), Deno.env.get("INIT_CWD") ?? ""));
-const allPackages = await readPackages();
-const ownPackages = allPackages.filter(({ directory }) => directory === START);
-const packages = START === "" || ownPackages.length === 0 ? allPackages : ownPackages;
-const TESTS = packages.map(({ directory }) => `${directory}tests`);
+const ALL_TESTS = await readTestFolders();
+const OWN_TESTS = ALL_TESTS.filter((folder) => folder === `${START}tests`);
+const TESTS = START === "" || OWN_TESTS.length === 0 ? ALL_TESTS : OWN_TESTS;
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
-const LONG_TESTS = allPackages.map(({ directory }) => `${directory}tests/long`);
+const LONG_TESTS = ALL_TESTS.map((folder) => `${folder}/long`);
 /** The number of workers for code blocks. Two need 20 % less processor time than six. */
 const CODE_BLOCK_WORKERS = 2;
 
@@ -121,8 +120,10 @@ async function findRamDiskCommand(): Promise<string[]> {
 async function writeCodeBlocks(): Promise<string[]> {
   const groups = new Array<string>(CODE_BLOCK_WORKERS).fill("");
   let count = 0;
-  const publishedPaths = (await Promise.all(packages.map(listPublishedFiles))).flat();
-  for (const path of publishedPaths.filter((path) => /\.(ts|md)$/.test(path))) {
+  const publishedPaths = (await Promise.all((await readPackages()).map(listPublishedFiles))).flat();
+  const start = TESTS === ALL_TESTS ? "" : START;
+  const paths = publishedPaths.filter((path) => path.startsWith(start));
+  for (const path of paths.filter((path) => /\.(ts|md)$/.test(path))) {
     for (const { line, code } of await readCodeBlocks(path)) {
       const module = `./${path.replaceAll("/", "_")}_${line}.ts`;
       await Deno.writeTextFile(`${directory}/${module}`, code);

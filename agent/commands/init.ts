@@ -1,4 +1,4 @@
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 import type { Context } from "../command.ts";
 import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
 import { toUsageFailure } from "../error_codes.ts";

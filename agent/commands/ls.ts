@@ -1,4 +1,4 @@
-import type { DirectoryEntry } from "@degu/files";
+import type { DirectoryEntry } from "@degu/degu/files";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";

@@ -1,5 +1,5 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
-import { DeviceError } from "@degu/device";
+import { DeviceError } from "@degu/degu/device";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer_client.ts";

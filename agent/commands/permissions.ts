@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
-import { parseInvitation } from "@degu/device";
+import { parseInvitation } from "@degu/degu/device";
 import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../addresses.ts";
 import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../command.ts";
 import { formatShellCommand } from "../shell_command.ts";

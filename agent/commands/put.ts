@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { upload } from "@degu/files/client";
+import { upload } from "@degu/degu/files/client";
 import { checkSettled, type Context, STDIO } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/files";
+import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/degu/files";
 import type { Context } from "../command.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";

@@ -1,4 +1,4 @@
-import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/files/client";
+import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/degu/files/client";
 import { StatusError } from "@degu/degu/client";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";

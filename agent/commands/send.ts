@@ -1,5 +1,5 @@
 import type { Address } from "@degu/degu/base";
-import type { Device, Peer } from "@degu/device";
+import type { Device, Peer } from "@degu/degu/device";
 import { realPath } from "../paths.ts";
 import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts";
 import { type Context, STDIO } from "../command.ts";

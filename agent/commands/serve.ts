@@ -1,7 +1,7 @@
 import { type Address, formatAddress } from "@degu/degu/base";
-import { type DeviceServer, type Peer, peerOf } from "@degu/device";
-import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
-import { FilesApp } from "@degu/files";
+import { type DeviceServer, type Peer, peerOf } from "@degu/degu/device";
+import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/degu/device/discovery";
+import { FilesApp } from "@degu/degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
 import { pause } from "../pause.ts";
 import {

@@ -1,4 +1,4 @@
-import type { TreeEntry } from "@degu/files";
+import type { TreeEntry } from "@degu/degu/files";
 import { type Context, STDIO } from "../command.ts";
 import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";

@@ -27,7 +27,7 @@ import {
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join, realPath } from "@degu/internal/files/disk/paths.ts";
+import { join, realPath } from "@degu/internal/internal/paths.ts";
 
 Deno.test("init creates a device, prints its name and id, and shows the next step; a second init without a name does not change the device", async () => {
   await using homes = await AgentHomes.create();

@@ -1,8 +1,8 @@
 /** The messages of errors: the actor, the refused action, the place and the remedy. */
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { StatusError } from "@degu/degu/client";
-import { DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
-import { TransferError, type TransferErrorCode } from "@degu/files";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { toListenFailure } from "@degu/internal/agent/addresses.ts";
 import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { codeOf, exitCodeOf } from "@degu/internal/agent/error_codes.ts";

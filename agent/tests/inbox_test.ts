@@ -1,10 +1,10 @@
 /**
  * The inbox of degu serve: a directory for each peer, or one for all, and the permissions of peers.
  */
-import { realPath } from "@degu/internal/files/disk/paths.ts";
+import { realPath } from "@degu/internal/internal/paths.ts";
 import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 import { Inbox, makeRefusal } from "@degu/internal/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";

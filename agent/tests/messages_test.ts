@@ -1,8 +1,8 @@
 /** The messages for errors of the library, and of wrong command lines: the problem, and the advice. */
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
-import { Device, PairingError, type PairingErrorCode } from "@degu/device";
-import { TransferError } from "@degu/files";
+import { Device, PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { TransferError } from "@degu/degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { answerLostError } from "@degu/internal/device/join.ts";

@@ -3,7 +3,7 @@ import { markSocketError } from "@degu/internal/net/transport/connection_errors.
 import { transience } from "@degu/internal/internal/error_details.ts";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";
-import { DeviceError } from "@degu/device";
+import { DeviceError } from "@degu/degu/device";
 import {
   listen,
   parseAddressOption,
@@ -23,7 +23,7 @@ import {
 } from "@degu/internal/agent/transfer_errors.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { fileUri, TransferError } from "@degu/files";
+import { fileUri, TransferError } from "@degu/degu/files";
 import {
   formatRemotePath,
   isRemotePath,

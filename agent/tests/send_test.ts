@@ -1,7 +1,7 @@
 /** degu send and degu receive: once, without pairing. */
 import { DONE_URI, END_URI, findSources, SendSession } from "@degu/internal/agent/send_session.ts";
 import { json, reply } from "@degu/degu";
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppFunction, ResponseTuple } from "@degu/degu/server";

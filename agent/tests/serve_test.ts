@@ -1,8 +1,8 @@
 /** degu serve, its messages about peers, and degu ping. */
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
-import { Device } from "@degu/device";
-import { downloadTree, type FileEvent, uploadTree } from "@degu/files";
+import { Device } from "@degu/degu/device";
+import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
 import { listUsableAddresses } from "@degu/internal/agent/addresses.ts";
 import { makeServeApp } from "@degu/internal/agent/serve_app.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
@@ -26,7 +26,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join, realPath } from "@degu/internal/files/disk/paths.ts";
+import { join, realPath } from "@degu/internal/internal/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 // degu serve: the served files, the refused directories, and the shutdown.

@@ -2,7 +2,7 @@
  * degu service: its units, their command lines and permissions.
  * tests/project/permissions_test.ts installs the units with a real systemd.
  */
-import { realPath } from "@degu/internal/files/disk/paths.ts";
+import { realPath } from "@degu/internal/internal/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentCommands } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";

@@ -2,7 +2,7 @@
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
 import type { ConnectionPool } from "@degu/degu/client";
-import { deleteEntry } from "@degu/files";
+import { deleteEntry } from "@degu/degu/files";
 import type { ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
@@ -27,7 +27,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { dirname } from "@degu/internal/files/disk/paths.ts";
+import { dirname } from "@degu/internal/internal/paths.ts";
 import fc from "fast-check";
 
 // Transfers that are interrupted by the network, by a signal, or by the peer.

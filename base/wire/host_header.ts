@@ -1,7 +1,7 @@
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { isLinkLocal } from "../address.ts";
-import { isLoopback, type ParsedHost, parseHost } from "../host.ts";
+import { isCanonicalLoopback, type ParsedHost, parseHost } from "../host.ts";
 
 /** The parts of a `host` header. */
 export interface HostHeader {
@@ -85,5 +85,5 @@ export function canBeRebound(value: string, peerAddress: string): boolean {
   if (parsed === null) return true;
   const { type, text, reach } = parsed;
   if (type !== "name" || reach === "loopback" || !text.includes(".")) return false;
-  return isLoopback(peerAddress) || !LOCAL_DOMAINS.test(text);
+  return isCanonicalLoopback(peerAddress) || !LOCAL_DOMAINS.test(text);
 }

@@ -5,8 +5,8 @@ import {
   type ParsedHost,
   parseHost,
   standardLogger,
-} from "@degu/degu/base";
-import { joinSignals, pause } from "@degu/degu/internal";
+} from "../../base.ts";
+import { joinSignals, pause } from "../../internal/pause.ts";
 import { isDeviceName } from "../identity/names.ts";
 import {
   type DnsRecord,

@@ -2,7 +2,7 @@
 
 import type { Buffer } from "node:buffer";
 import type { RemoteInfo, Socket } from "node:dgram";
-import type { Logger } from "@degu/degu/server";
+import type { Logger } from "../../server.ts";
 import {
   ANY_HOST,
   groupByInterface,

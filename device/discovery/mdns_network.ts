@@ -1,6 +1,6 @@
 /** Permissions and interfaces for mDNS, and the rule of security for announced addresses. */
 
-import { type ParsedHost, parseHost } from "@degu/degu/base";
+import { type ParsedHost, parseHost } from "../../base.ts";
 
 /** The address at which packets of mDNS over IPv4 are received, and its group (RFC 6762 §3). */
 export const ANY_HOST = "0.0.0.0";
@@ -28,7 +28,7 @@ function areHostsPermitted(hosts: readonly string[]): boolean {
  *
  * @example
  * ```ts
- * import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/device/discovery";
+ * import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/degu/device/discovery";
  *
  * if (!isDiscoveryPermitted()) {
  *   console.log(`not announced: run again with --allow-net=${DISCOVERY_HOSTS.join(",")}`);
@@ -56,7 +56,7 @@ export type DiscoveryProblem =
  *
  * @example
  * ```ts
- * import { findDiscoveryProblem } from "@degu/device/discovery";
+ * import { findDiscoveryProblem } from "@degu/degu/device/discovery";
  *
  * const problem = findDiscoveryProblem();
  * if (problem !== null) console.log(`other devices can't find this device: ${problem}`);

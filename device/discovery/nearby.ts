@@ -1,5 +1,5 @@
-import { formatAddress, type HostAddress, parseHost } from "@degu/degu/base";
-import type { Logger } from "@degu/degu/server";
+import { formatAddress, type HostAddress, parseHost } from "../../base.ts";
+import type { Logger } from "../../server.ts";
 import {
   checkObject,
   checkString,
@@ -7,8 +7,8 @@ import {
   makeIntegerCheck,
   makeNumberCheck,
   notAllowedError,
-  quote,
-} from "@degu/degu/internal";
+} from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
 import type { Device } from "../device.ts";
 import { PairingError } from "../errors.ts";
 import type { Invitation, InviteOptions } from "../invite.ts";
@@ -98,8 +98,8 @@ function formatServiceType(service: string = DEFAULT_SERVICE): string {
  *
  * @example
  * ```ts
- * import { Device } from "@degu/device";
- * import { announce } from "@degu/device/discovery";
+ * import { Device } from "@degu/degu/device";
+ * import { announce } from "@degu/degu/device/discovery";
  * import type { App } from "@degu/degu";
  *
  * async function serve(device: Device, app: App): Promise<void> {
@@ -133,8 +133,8 @@ export function announce(
  *
  * @example
  * ```ts
- * import type { Device } from "@degu/device";
- * import { find } from "@degu/device/discovery";
+ * import type { Device } from "@degu/degu/device";
+ * import { find } from "@degu/degu/device/discovery";
  *
  * async function readStatus(device: Device): Promise<string> {
  *   const client = await device.client("camera", { find });
@@ -169,8 +169,8 @@ export async function find(
  *
  * @example
  * ```ts
- * import type { Device } from "@degu/device";
- * import { nearby } from "@degu/device/discovery";
+ * import type { Device } from "@degu/degu/device";
+ * import { nearby } from "@degu/degu/device/discovery";
  *
  * async function printNearby(device: Device): Promise<void> {
  *   for (const { name, id } of await nearby(device)) console.log(`${name} ${id}`);
@@ -206,8 +206,8 @@ export async function nearby(
  *
  * @example
  * ```ts
- * import type { Device, Peer } from "@degu/device";
- * import { inviteNearby } from "@degu/device/discovery";
+ * import type { Device, Peer } from "@degu/degu/device";
+ * import { inviteNearby } from "@degu/degu/device/discovery";
  *
  * async function inviteOne(device: Device): Promise<Peer> {
  *   const { invitation, announce } = await inviteNearby(device, {
@@ -266,8 +266,8 @@ export function isReachable({ addresses }: Pick<Invitation, "addresses">): boole
  *
  * @example
  * ```ts
- * import type { Device, Peer } from "@degu/device";
- * import { joinNearby, nearby } from "@degu/device/discovery";
+ * import type { Device, Peer } from "@degu/degu/device";
+ * import { joinNearby, nearby } from "@degu/degu/device/discovery";
  *
  * async function joinFirst(device: Device): Promise<Peer> {
  *   const [inviter] = await nearby(device, { service: "our-lamps", onChange: () => true });

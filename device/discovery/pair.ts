@@ -3,14 +3,9 @@
  * joins the other, and users compare a number.
  */
 
-import { type Address, formatAddress } from "@degu/degu/base";
-import {
-  awaitUntilAborted,
-  checkFunction,
-  checkObject,
-  joinSignals,
-  pause,
-} from "@degu/degu/internal";
+import { type Address, formatAddress } from "../../base.ts";
+import { awaitUntilAborted, joinSignals, pause } from "../../internal/pause.ts";
+import { checkFunction, checkObject } from "../../internal/checks.ts";
 import type { Device } from "../device.ts";
 import { PairingError } from "../errors.ts";
 import type { Invitation } from "../invite.ts";
@@ -104,8 +99,8 @@ export type PairEvent =
  * joins the other. A device shows one number at a time, at most five numbers.
  *
  * A stranger can show a number, but can't make it the same number: see
- * [the security of devices](https://jsr.io/@degu/device/doc). Needs the permissions of this entry
- * and of `device.invite` and `device.join`.
+ * [the security of devices](https://jsr.io/@degu/degu/doc/device). Needs the permissions of this
+ * entry and of `device.invite` and `device.join`.
  *
  * @param device The device to pair.
  * @param options The functions that ask a person, and the options of an invitation.
@@ -119,8 +114,8 @@ export type PairEvent =
  *
  * @example
  * ```ts
- * import type { Device, Peer } from "@degu/device";
- * import { pair } from "@degu/device/discovery";
+ * import type { Device, Peer } from "@degu/degu/device";
+ * import { pair } from "@degu/degu/device/discovery";
  *
  * async function pairAtTerminal(device: Device): Promise<Peer> {
  *   return await pair(device, {

@@ -1,8 +1,8 @@
 import { X509Certificate } from "node:crypto";
-import type { PeerCertificate } from "@degu/degu/base";
-import { publicKey256 } from "@degu/degu/client";
-import { findAuthorityFormProblem } from "@degu/degu/certificates";
-import { checkString } from "@degu/degu/internal";
+import type { PeerCertificate } from "../../base.ts";
+import { publicKey256 } from "../../client.ts";
+import { findAuthorityFormProblem } from "../../certificates.ts";
+import { checkString } from "../../internal/checks.ts";
 import { formatDeviceId } from "./names.ts";
 
 export type DeviceAuthority = ReturnType<typeof readAuthority>;
@@ -38,7 +38,7 @@ export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
  *
  * @example
  * ```ts
- * import { createDevicePki, readAuthority } from "@degu/device";
+ * import { createDevicePki, readAuthority } from "@degu/degu/device";
  * import { assertEquals, assertThrows } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

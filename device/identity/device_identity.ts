@@ -1,24 +1,14 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { buildClientSslctx, type ClientSslctx } from "@degu/degu/client";
-import type { ServerSslconfig } from "@degu/degu/server";
-import {
-  checkBoolean,
-  checkDenoVersion,
-  checkOptions,
-  checkString,
-  notAllowedError,
-  quote,
-} from "@degu/degu/internal";
-import {
-  ignoreNotFound,
-  isAbsolute,
-  join,
-  makeRandomSuffix,
-  removeIfPossible,
-  syncDirectory,
-} from "../disk.ts";
+import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
+import type { ServerSslconfig } from "../../server.ts";
+import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
+import { checkDenoVersion } from "../../net/tls/deno_version.ts";
+import { quote } from "../../internal/quote.ts";
+import { makeRandomSuffix, removeIfPossible, syncDirectory } from "../disk.ts";
+import { ignoreNotFound } from "../../internal/caught_errors.ts";
+import { isAbsolute, join } from "../../internal/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
-import { createAuthority, createLeaf, type LeafProfile } from "@degu/degu/certificates";
+import { createAuthority, createLeaf, type LeafProfile } from "../../certificates.ts";
 import { checkIdentityName } from "./names.ts";
 import {
   checkPrivate,
@@ -67,7 +57,7 @@ import {
  *
  * @example Pair a camera with a viewer
  * ```ts
- * import { createDevicePki } from "@degu/device";
+ * import { createDevicePki } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // in real use: a permanent directory

@@ -1,6 +1,7 @@
-import { parseHost } from "@degu/degu/base";
-import { checkString, notAllowedError, quote } from "@degu/degu/internal";
-import { isReservedByWindows } from "../disk.ts";
+import { parseHost } from "../../base.ts";
+import { checkString, notAllowedError } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
+import { isReservedByWindows } from "../../internal/system.ts";
 
 /** The limit of a DNS label. */
 const MAX_NAME_LENGTH = 63;
@@ -16,7 +17,7 @@ const DEVICE_NAME_PATTERN = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
  *
  * @example
  * ```ts
- * import { isDeviceName } from "@degu/device";
+ * import { isDeviceName } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(isDeviceName("camera-1"), true);

@@ -1,4 +1,4 @@
-import { withPath } from "@degu/degu/internal";
+import { withPath } from "../../internal/caught_errors.ts";
 import { PrivateFile, replaceFile, retryReplace } from "../disk.ts";
 
 async function writePrivateText({ file, path }: PrivateFile, text: string): Promise<void> {

@@ -2,8 +2,8 @@
 import { createFetch, ProxyApp, reply } from "@degu/degu";
 import { type Address, type HostAddress, TlsError } from "@degu/degu/base";
 import { Client, ConnectionPool, isRefusedByPeer, isTimeout, isTransient } from "@degu/degu/client";
-import { type DeviceClientOptions, DeviceError } from "@degu/device";
-import { TempDevices } from "@degu/device/testing";
+import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/device/testing";
 import { Server, SSLServer } from "@degu/degu/server";
 import {
   forgottenHint,
@@ -138,7 +138,7 @@ Deno.test("the address that worked last is tried first the next time", async () 
   assertEquals(mute.conns.length, 2);
 });
 
-const UNCAUGHT = `import { Device } from "@degu/device";
+const UNCAUGHT = `import { Device } from "@degu/degu/device";
 const [dir, ...ports] = JSON.parse(Deno.env.get("GIVEN"));
 const device = await Device.open(dir);
 const client = await device.client("camera", { addresses: ports.map((port) => ["127.0.0.1", port]) });

@@ -5,8 +5,8 @@
 import { accessLog, EmptyPreambleError, reply } from "@degu/degu";
 import { type Address, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { type Device, type Peer, peerOf, perPeer } from "@degu/device";
-import { TempDevices } from "@degu/device/testing";
+import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { App, AppObject, Session } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
@@ -47,7 +47,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
 import {

@@ -1,6 +1,6 @@
 /** Opening and closing a device, its directory, and two devices from pairing to forgetting. */
 import { type Address, DeguError } from "@degu/degu/base";
-import { Device, DeviceError, peerOf } from "@degu/device";
+import { Device, DeviceError, peerOf } from "@degu/degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -20,12 +20,12 @@ import {
   assertThrows,
 } from "@std/assert";
 import { closeLocked } from "@degu/internal/files/disk/files.ts";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 import { pathToFileURL } from "node:url";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { makeDevices } from "./pairing.ts";
 import { reply } from "@degu/degu";
-import { TempDevices } from "@degu/device/testing";
+import { TempDevices } from "@degu/degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { describeTrust } from "@degu/testing/trust.ts";
 
@@ -173,7 +173,7 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
 
 Deno.test("a device that is not disposed doesn't keep the process alive", async () => {
   await using dir = await createTempDir();
-  const script = `import { Device } from "@degu/device";
+  const script = `import { Device } from "@degu/degu/device";
 const device = await Device.open(${JSON.stringify(dir.path)}, { name: "camera" });
 console.log(device.name);`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`, "--allow-sys=uid"];

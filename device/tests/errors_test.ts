@@ -5,8 +5,8 @@ import {
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
-} from "@degu/device";
-import { TempDevices } from "@degu/device/testing";
+} from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/device/testing";
 import { DeguError, describeArgumentError, EmptyPreambleError } from "@degu/degu/base";
 import { describeConnectionError, isRefusedByPeer, isTransient } from "@degu/degu/client";
 import { setUpClient } from "@degu/testing/device_serving.ts";
@@ -195,7 +195,7 @@ for (const [code, rows] of Object.entries(PAIRING)) {
   }
 }
 
-const JOIN = `import { Device } from "@degu/device";
+const JOIN = `import { Device } from "@degu/degu/device";
 const { dir, addresses } = JSON.parse(Deno.env.get("GIVEN"));
 await using device = await Device.open(dir);
 const joining = device.join(addresses, { serving: [], confirm: () => true });

@@ -1,6 +1,6 @@
 /** The end of the trust in a peer: `forget`, and a record that another process removes. */
-import { DeviceError, peerOf } from "@degu/device";
-import { TempDevices } from "@degu/device/testing";
+import { DeviceError, peerOf } from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/device/testing";
 import { bodies, DeguError } from "@degu/degu/base";
 import {
   assertWorks,
@@ -15,7 +15,7 @@ import { runScript } from "@degu/testing/processes.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { reply } from "@degu/degu";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import type { App, AppFunction } from "@degu/degu/server";
 import type { Session } from "@degu/internal/base/app/session.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
@@ -67,7 +67,7 @@ Deno.test("forget in another process ends sessions and connections within a seco
     await conn.get("/");
     const [session] = server.sessions;
     const endedAt = untilAborted(session!.signal).then(() => Date.now());
-    const script = `import { Device } from "@degu/device";
+    const script = `import { Device } from "@degu/degu/device";
 await using device = await Device.open(${JSON.stringify(camera.dir)});
 await device.forget("viewer");
 console.log(Date.now());`;

@@ -4,7 +4,7 @@
  */
 import { publicKey256 } from "@degu/degu/server";
 import type { PeerCertificate } from "@degu/degu/base";
-import { createDevicePki, isDeviceName, readAuthority } from "@degu/device";
+import { createDevicePki, isDeviceName, readAuthority } from "@degu/degu/device";
 import { identifyDevice, readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { createAuthority } from "@degu/degu/certificates";
@@ -37,7 +37,7 @@ import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { dirname, join } from "@degu/internal/files/disk/paths.ts";
+import { dirname, join } from "@degu/internal/internal/paths.ts";
 import {
   checkPrivate,
   replacePrivateFile,
@@ -467,7 +467,7 @@ Deno.test("a createDevicePki that fails leaves no files, and rejects with the re
 Deno.test("a process that is killed while it creates an identity leaves no incomplete identity", async () => {
   await using dir = await createTempDir();
   const script = `
-    import { createDevicePki } from "@degu/device";
+    import { createDevicePki } from "@degu/degu/device";
     for (let i = 0;; i++) {
       console.log(i);
       await Promise.all(["a", "b", "c"].map((letter) =>

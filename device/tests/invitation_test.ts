@@ -1,7 +1,7 @@
 /** Pairing between two devices that follow the protocol. */
 import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { PairingError, peerOf } from "@degu/device";
+import { PairingError, peerOf } from "@degu/degu/device";
 import { listOwnAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -9,7 +9,7 @@ import { listenAgain } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 import { FakeTime } from "@std/testing/time";
 import {
   addressOf,

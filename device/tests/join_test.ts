@@ -2,7 +2,7 @@
  * Joining a device by the line of its invitation: errors, malicious inviters, secrecy, and
  * processes with the permissions that they need.
  */
-import { DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -13,7 +13,7 @@ import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 import { cpSync } from "node:fs";
 import {
   addressOf,

@@ -1,5 +1,5 @@
 /** Attacks on pairing by number: by strangers at either port, and by a man in the middle. */
-import { Device, type Invitation, type PairingError } from "@degu/device";
+import { Device, type Invitation, type PairingError } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { NumberAttempt } from "@degu/internal/device/plain_ports.ts";

@@ -1,6 +1,6 @@
 /** Pairing by number between two devices, one of which may send anything. */
 import { type Address, ConnectionClosedError, type HostAddress } from "@degu/degu/base";
-import { type ConfirmNumber, DeviceError, type Invitation, PairingError } from "@degu/device";
+import { type ConfirmNumber, DeviceError, type Invitation, PairingError } from "@degu/degu/device";
 import {
   computeCommitment,
   computeNumber as libraryNumberOf,

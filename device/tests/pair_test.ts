@@ -2,9 +2,15 @@
  * `pair` and `announce` on a machine without a network, where a device joins at an address. The
  * tests in agent/tests/long/network_test.ts have networks.
  */
-import { PairingError, type PairingQuestion } from "@degu/device";
-import { announce, inviteNearby, nearby, pair, type PairEvent } from "@degu/device/discovery";
-import type { PairOptions } from "@degu/device/discovery";
+import { PairingError, type PairingQuestion } from "@degu/degu/device";
+import {
+  announce,
+  inviteNearby,
+  nearby,
+  pair,
+  type PairEvent,
+  type PairOptions,
+} from "@degu/degu/device/discovery";
 import { captureTimeouts } from "@degu/testing/clock.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { runScript } from "@degu/testing/processes.ts";

@@ -1,7 +1,13 @@
 /** Paired devices, and peers that can violate the pairing protocol. */
 
 import type { HostAddress } from "@degu/degu/base";
-import type { ConfirmNumber, Invitation, InviteOptions, JoinOptions, Peer } from "@degu/device";
+import type {
+  ConfirmNumber,
+  Invitation,
+  InviteOptions,
+  JoinOptions,
+  Peer,
+} from "@degu/degu/device";
 import { decodeLine, encodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { authorityOf, identityOf, openDevice } from "@degu/testing/device_pairs.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
@@ -9,7 +15,7 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals } from "@std/assert";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import * as net from "node:net";

@@ -1,5 +1,5 @@
 /** Attacks on the port of an invitation, with and without its line. */
-import { PairingError, type Peer } from "@degu/device";
+import { PairingError, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
 import { Invitation } from "@degu/internal/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";

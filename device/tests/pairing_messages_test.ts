@@ -1,5 +1,5 @@
 /** The line of an invitation, the messages of a pairing, and the addresses that devices exchange. */
-import { PairingError, parseInvitation } from "@degu/device";
+import { PairingError, parseInvitation } from "@degu/degu/device";
 import {
   decodeLine,
   encodeBase64Url,

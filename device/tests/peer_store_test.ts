@@ -3,7 +3,7 @@
  * files are trusted.
  */
 import type { Address } from "@degu/degu/base";
-import { Device, DeviceError, PairingError, type Peer } from "@degu/device";
+import { Device, DeviceError, PairingError, type Peer } from "@degu/degu/device";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
@@ -20,7 +20,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { retryReplace } from "@degu/internal/files/disk/names.ts";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 Deno.test("peers() lists the stored peers by name, and peer() finds an entry by id or name", async () => {

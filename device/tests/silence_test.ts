@@ -1,8 +1,8 @@
 /** The option `maxSilence`: a peer that is silent on one connection, and answers on another one. */
 import { type App, retry } from "@degu/degu";
 import { type Client, ConnectionPool, describeConnectionError } from "@degu/degu/client";
-import type { DeviceClientOptions } from "@degu/device";
-import { FilesApp, uploadTree } from "@degu/files";
+import type { DeviceClientOptions } from "@degu/degu/device";
+import { FilesApp, uploadTree } from "@degu/degu/files";
 import { captureIntervals, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { CuttingRelay, passOn } from "@degu/testing/cutting_relay.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";

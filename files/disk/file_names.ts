@@ -1,6 +1,4 @@
-/** The name of a Windows device, also with trailing spaces or an extension, as in `nul.txt`. */
-const WINDOWS_DEVICE_NAME =
-  /^(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)/iu;
+import { isReservedByWindows } from "../../internal/system.ts";
 
 /** The second name (8.3) that Windows gives a file with a long name: `PROGRA~1.TXT`. */
 const WINDOWS_SHORT_NAME = /^(?=[^.]{1,8}(?:\.|$))[^.]+~\d+(?:\.[^.]{0,3})?$/u;
@@ -41,8 +39,4 @@ export const NAME_PROBLEM_TEXTS: Readonly<Record<NameProblem, string>> = {
 export function findSpecialCharacters(name: string): string {
   if (!WINDOWS_SPECIAL_CHARACTER.test(name)) return "";
   return [...new Set(name)].filter((each) => WINDOWS_SPECIAL_CHARACTER.test(each)).join("");
-}
-
-export function isReservedByWindows(name: string): boolean {
-  return WINDOWS_DEVICE_NAME.test(name);
 }

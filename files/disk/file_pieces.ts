@@ -1,4 +1,4 @@
-import { withPath } from "@degu/degu/internal";
+import { withPath } from "../../internal/caught_errors.ts";
 import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";

@@ -1,29 +1,20 @@
 import { chmodSync, constants, existsSync, unlinkSync } from "node:fs";
+import { checkString } from "../../internal/checks.ts";
 import {
-  checkString,
   fileErrorCodeOf,
   isTooManyOpenFilesError,
-  pause,
-  quote,
   withPath,
-} from "@degu/degu/internal";
+} from "../../internal/caught_errors.ts";
+import { pause } from "../../internal/pause.ts";
+import { quote } from "../../internal/quote.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
-import { dirname, realPathSync } from "./paths.ts";
+import { dirname, realPathSync } from "../../internal/paths.ts";
 import { open } from "node:fs/promises";
 
 /** After other errors, such as a missing permission to search a directory, the path may exist. */
 export function isMissingPathError(error: unknown): boolean {
   const code = fileErrorCodeOf(error);
   return code === "ENOENT" || code === "ENOTDIR";
-}
-
-export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
-  try {
-    return await result;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
 }
 
 /** Deno's replacement for bytes that are not UTF-8. */
@@ -77,7 +68,7 @@ export function findEntryNameProblem(directory: string, name: string): NameProbl
  *
  * @example
  * ```ts
- * import { describeNameProblem } from "@degu/files";
+ * import { describeNameProblem } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(describeNameProblem("film.mkv"), null);

@@ -1,5 +1,5 @@
 import { statfsSync } from "node:fs";
-import { fileErrorCodeOf } from "@degu/degu/internal";
+import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 
 const FULL_DISK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 

@@ -22,8 +22,8 @@ import {
   setMode,
   setOpenFileModified,
 } from "./files.ts";
-import { ignoreNotFound, isFileAtPath, lstatOrNull, removeIfPresentSync } from "./names.ts";
-import { fileErrorCodeOf, withPath } from "@degu/degu/internal";
+import { isFileAtPath, lstatOrNull, removeIfPresentSync } from "./names.ts";
+import { fileErrorCodeOf, ignoreNotFound, withPath } from "../../internal/caught_errors.ts";
 
 export interface TemporaryFileOptions {
   /**

@@ -6,10 +6,10 @@
 
 import { rmdirSync } from "node:fs";
 import { open } from "node:fs/promises";
-import type { Session } from "@degu/degu/server";
-import { fileErrorCodeOf } from "@degu/degu/internal";
+import type { Session } from "../../server.ts";
+import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import { ignoreRefusal, setMode } from "../disk/files.ts";
-import { dirname } from "../disk/paths.ts";
+import { dirname } from "../../internal/paths.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { makeHash } from "../wire/digest.ts";
 import { READ_FLAGS, statOpenFile } from "../disk/file_pieces.ts";

@@ -1,11 +1,11 @@
-import type { HeadersToSend } from "@degu/degu/base";
+import type { HeadersToSend } from "../../base.ts";
 import {
   type LogDetails,
   type Request,
   ResponseError,
   type ResponseTuple,
   type Session,
-} from "@degu/degu/server";
+} from "../../server.ts";
 import type { DigestCache } from "../wire/digest.ts";
 import type { RequestedPath } from "../wire/file_name.ts";
 import { Refusal } from "../refusal.ts";

@@ -1,19 +1,18 @@
-import { BodyError, type HeadersToSend, printable } from "@degu/degu/base";
-import { describeConnectionError } from "@degu/degu/client";
+import { BodyError, type HeadersToSend, printable } from "../../base.ts";
+import { describeConnectionError } from "../../client.ts";
 import {
   checkBoolean,
   checkFunction,
   checkOptions,
-  copyWithMessage,
-  isSystemError,
   makeIntegerCheck,
-  makeSafeLogger,
   notAllowedError,
   type OptionChecks,
-  quote,
-  reportedErrors,
   wrongTypeError,
-} from "@degu/degu/internal";
+} from "../../internal/checks.ts";
+import { copyWithMessage, isSystemError } from "../../internal/caught_errors.ts";
+import { makeSafeLogger } from "../../base/app/logger.ts";
+import { quote } from "../../internal/quote.ts";
+import { reportedErrors } from "../../internal/error_details.ts";
 import { BundleError } from "../wire/bundle.ts";
 import { DigestCache, isDigestRequested } from "../wire/digest.ts";
 import type { FileEvent, FileLogDetails, FileRequest, FilesSettings } from "./file_request.ts";
@@ -35,7 +34,7 @@ import {
   syncIfPossible,
 } from "../disk/names.ts";
 import type { ModeSupport } from "../disk/files.ts";
-import { dirname, realPathSync, resolve } from "../disk/paths.ts";
+import { dirname, realPathSync, resolve } from "../../internal/paths.ts";
 import {
   belongsInLog,
   isInUse,
@@ -55,7 +54,7 @@ import {
   Request,
   type ResponseTuple,
   type Session,
-} from "@degu/degu/server";
+} from "../../server.ts";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
@@ -189,7 +188,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * @example Serve files to read
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/files";
+ * import { FilesApp } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const directory = await Deno.makeTempDir();
@@ -208,7 +207,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * @example Accept files from peers
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/files";
+ * import { FilesApp } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const directory = await Deno.makeTempDir();

@@ -1,4 +1,4 @@
-import { awaitUntilAborted } from "@degu/degu/internal";
+import { awaitUntilAborted } from "../../internal/pause.ts";
 import type { RequestedPath } from "../wire/file_name.ts";
 import { withTrailingSlash } from "../reserved.ts";
 

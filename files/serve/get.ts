@@ -10,9 +10,10 @@ import {
   type Range,
   SuffixRange,
   UnsatisfiedRange,
-} from "@degu/degu/base";
-import type { Request, ResponseTuple } from "@degu/degu/server";
-import { parseDecimal, withPath } from "@degu/degu/internal";
+} from "../../base.ts";
+import type { Request, ResponseTuple } from "../../server.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
+import { withPath } from "../../internal/caught_errors.ts";
 import {
   checkConditions,
   formatDate,

@@ -3,9 +3,9 @@
  * take several times as much processor time.
  */
 
-import type { Request, ResponseTuple } from "@degu/degu/server";
-import { BodyError, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
-import { isTooManyOpenFilesError } from "@degu/degu/internal";
+import type { Request, ResponseTuple } from "../../server.ts";
+import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
+import { isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
 import { findEntryNameProblem } from "../disk/names.ts";
 import { TimeSlice } from "../disk/files.ts";
 import {

@@ -1,4 +1,4 @@
-import { BodyError, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { TimeSlice } from "../disk/files.ts";
 import { formatEntry, TREE_END } from "../wire/entries.ts";
 import {

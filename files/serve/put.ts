@@ -1,5 +1,5 @@
-import type { HeadersToSend } from "@degu/degu/base";
-import type { ResponseTuple } from "@degu/degu/server";
+import type { HeadersToSend } from "../../base.ts";
+import type { ResponseTuple } from "../../server.ts";
 import type { Hash } from "node:crypto";
 import {
   findDeletionProblem,
@@ -10,7 +10,8 @@ import {
 } from "../disk/names.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
-import { isTooManyOpenFilesError, joinSignals } from "@degu/degu/internal";
+import { isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
+import { joinSignals } from "../../internal/pause.ts";
 import { openServedFile } from "./resolve_path.ts";
 import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../wire/conditions.ts";
 import { isDigestRequested, makeDigestHeader, makeHash } from "../wire/digest.ts";

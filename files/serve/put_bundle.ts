@@ -1,6 +1,6 @@
-import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
-import type { Request, ResponseTuple } from "@degu/degu/server";
-import { pause } from "@degu/degu/internal";
+import { type Chunk, ChunkedBodyIter } from "../../base.ts";
+import type { Request, ResponseTuple } from "../../server.ts";
+import { pause } from "../../internal/pause.ts";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,

@@ -1,5 +1,5 @@
-import type { HeadersToSend } from "@degu/degu/base";
-import { parseDecimal } from "@degu/degu/internal";
+import type { HeadersToSend } from "../../base.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 import {
   checkConditions,
   isStamp,

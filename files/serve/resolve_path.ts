@@ -10,8 +10,8 @@
 
 import { open } from "node:fs/promises";
 import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../disk/names.ts";
-import { fileErrorCodeOf } from "@degu/degu/internal";
-import { realPath } from "../disk/paths.ts";
+import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
+import { realPath } from "../../internal/paths.ts";
 import { hasSendableMetadata, versionedStampOf } from "../wire/conditions.ts";
 import { type OpenFile, READ_FLAGS, statOpenFile } from "../disk/file_pieces.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";

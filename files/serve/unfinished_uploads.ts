@@ -5,11 +5,11 @@
  */
 
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import type { HeadersToSend } from "@degu/degu/base";
-import type { Session } from "@degu/degu/server";
+import type { HeadersToSend } from "../../base.ts";
+import type { Session } from "../../server.ts";
 import { lockFile, type ModeSupport, probeModes, probeOwner } from "../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../disk/names.ts";
-import { fileErrorCodeOf } from "@degu/degu/internal";
+import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import {
   describeFullDisk,
   describeShortage,

@@ -11,7 +11,7 @@ import {
   Range,
   type Response,
 } from "@degu/degu/base";
-import { type FileEvent, FilesApp, type FilesOptions } from "@degu/files";
+import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq, mkSession } from "@degu/degu/misc";
 import {
   BUNDLE_END,

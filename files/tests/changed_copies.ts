@@ -10,7 +10,7 @@ import {
   upload,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { assert, assertEquals } from "@std/assert";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";

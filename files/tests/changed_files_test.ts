@@ -1,7 +1,13 @@
 /** Files that change while they are copied arrive as one version, or the target stays as it was. */
 import { type FileHandle, open } from "node:fs/promises";
 import { Client } from "@degu/degu";
-import { download, downloadTree, upload, uploadTree, type UploadTreeOptions } from "@degu/files";
+import {
+  download,
+  downloadTree,
+  upload,
+  uploadTree,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
 import {
   contentOf,
   hasChanged,

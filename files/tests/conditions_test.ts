@@ -14,7 +14,7 @@ import {
   type TreeEvent,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import {
   createTempDir,

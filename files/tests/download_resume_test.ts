@@ -16,7 +16,7 @@ import {
   TransferError,
   type TransferOptions,
   type TransferProgress,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { PartFile, type PartVersion } from "@degu/internal/files/transfer/part_file.ts";
 import { speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";
 import {

@@ -20,7 +20,7 @@ import {
   type TransferProgress,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";

@@ -9,7 +9,13 @@ import {
   UnsatisfiedRange,
 } from "@degu/degu/base";
 import { ProxyApp } from "@degu/degu";
-import { download, type FileEvent, type FileLogDetails, FilesApp, remoteDigest } from "@degu/files";
+import {
+  download,
+  type FileEvent,
+  type FileLogDetails,
+  FilesApp,
+  remoteDigest,
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import {
   DigestCache,

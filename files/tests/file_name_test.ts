@@ -10,7 +10,7 @@ import {
   TransferError,
   type TreeEntry,
   type TreeEvent,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { parseUri } from "@degu/testing/messages.ts";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { parseFilePath } from "@degu/internal/files/wire/file_name.ts";
@@ -30,7 +30,7 @@ import {
 } from "./refused_writes.ts";
 import { serve } from "@degu/testing/serving.ts";
 import type { BodyOut } from "@degu/degu/base";
-import { isDeviceName } from "@degu/device";
+import { isDeviceName } from "@degu/degu/device";
 import {
   BUNDLE_TYPE,
   formatPaths,

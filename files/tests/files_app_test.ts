@@ -8,7 +8,7 @@ import {
   type FilesOptions,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/wire/conditions.ts";

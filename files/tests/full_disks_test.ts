@@ -362,7 +362,7 @@ Deno.test(
     await using dir = await createTempDir();
     const script = `
       import { Client, Server } from "${import.meta.resolve("@degu/degu")}";
-      import { download, FilesApp, upload } from "${import.meta.resolve("@degu/files")}";
+      import { download, FilesApp, upload } from "${import.meta.resolve("@degu/degu/files")}";
       const [dir] = Deno.args;
       await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
       server.serveForever();

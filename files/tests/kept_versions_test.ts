@@ -1,7 +1,7 @@
 /** `keep`: earlier versions of files that a peer, or a download, replaces or deletes. */
-import { downloadTree, FilesApp, type UploadTreeOptions } from "@degu/files";
+import { downloadTree, FilesApp, type UploadTreeOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { realPath } from "@degu/internal/files/disk/paths.ts";
+import { realPath } from "@degu/internal/internal/paths.ts";
 import { VersionStore } from "@degu/internal/files/kept_versions.ts";
 import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -185,7 +185,7 @@ for (const [name, otherName] of SIMILAR_NAMES) {
 
 Deno.test("what another process has stored has a version, although the peer may be the same", async () => {
   await using dir = await createTempDir();
-  const script = `import { FilesApp } from "@degu/files";
+  const script = `import { FilesApp } from "@degu/degu/files";
     import { mkreq } from "@degu/degu/misc";
     const app = new FilesApp("${dir.path}", { write: true, keep: 9 });
     const session = { user: "anna", isTrusted: () => true, signal: new AbortController().signal };

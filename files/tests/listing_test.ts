@@ -14,7 +14,7 @@ import {
   StatusError,
   TransferError,
   type TreeEntry,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { isTransient } from "@degu/degu/client";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { EntryParser, formatEntry } from "@degu/internal/files/wire/entries.ts";
@@ -30,7 +30,7 @@ import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
 import { makeChunkedBody } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { dirname, join, realPath } from "@degu/internal/files/disk/paths.ts";
+import { dirname, join, realPath } from "@degu/internal/internal/paths.ts";
 import fc from "fast-check";
 import { entry, listText, NAMES } from "./directory_entries.ts";
 

@@ -1,5 +1,5 @@
 /** The permission bits and groups of copied files. */
-import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/files";
+import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";

@@ -10,7 +10,7 @@ import {
   type TreeEvent,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/wire/bundle.ts";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";

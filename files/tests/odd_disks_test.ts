@@ -2,7 +2,7 @@
  * Disks that change what they are told to store, that lack an operation, or whose files have times or
  * sizes that can't be represented or sent; and disks that are mounted below a served directory.
  */
-import { download, upload } from "@degu/files";
+import { download, upload } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveFilesApp } from "@degu/testing/transferring.ts";

@@ -6,7 +6,7 @@ import type { App } from "@degu/degu";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import type { HeadersToSend } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { FilesApp, listDirectory, StatusError } from "@degu/files";
+import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
 import { Request, type ResponseTuple, type ServerOptions } from "@degu/degu/server";
 import { RequestCore } from "@degu/internal/base/app/message.ts";
 import {
@@ -48,7 +48,7 @@ import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { open } from "node:fs/promises";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 
 // FilesApp: entries that are never served, whatever the request and the directory.
 
@@ -141,7 +141,7 @@ Deno.test("FilesApp needs --allow-read only for its directory, and stays inside 
     [`${root}/out-dir`]: "../outside",
   });
   const script = `
-    import { FilesApp } from "@degu/files";
+    import { FilesApp } from "@degu/degu/files";
     import { mkreq } from "./misc.ts";
     const app = new FilesApp(${JSON.stringify(root)});
     for (const name of ["file", "in", "out", "out-dir/secret", "none"]) {
@@ -278,7 +278,7 @@ Deno.test({
   async fn() {
     await using large = await serveLargeFile();
     const script = `
-      import { FilesApp } from "@degu/files";
+      import { FilesApp } from "@degu/degu/files";
       import { mkreq } from "./misc.ts";
       const app = new FilesApp(${JSON.stringify(large.root)});
       const countFiles = () => {

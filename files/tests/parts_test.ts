@@ -1,6 +1,6 @@
 /** Unfinished files at a server: which client may resume them, their number and lifetime. */
 import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
-import { FilesApp, type FilesOptions } from "@degu/files";
+import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import { removeIfUnused } from "@degu/internal/files/leftovers.ts";

@@ -1,6 +1,6 @@
 /** PUT requests that write files and directories, their preconditions, and syncs to the disk. */
 import type { BodyOut, HeadersToSend, Method } from "@degu/degu/base";
-import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/files";
+import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { reply, ResponseError } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
 import type { AppObject, Session } from "@degu/degu/server";

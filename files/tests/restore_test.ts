@@ -1,5 +1,5 @@
 /** `restoreTree`: a directory as it was at a time, from the versions that were kept. */
-import { RestoreError, type RestoreEvent, restoreTree } from "@degu/files";
+import { RestoreError, type RestoreEvent, restoreTree } from "@degu/degu/files";
 import { VersionStore } from "@degu/internal/files/kept_versions.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

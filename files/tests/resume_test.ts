@@ -1,6 +1,6 @@
 /** Uploads that are interrupted and resumed, by digest or by the client's version of the file. */
 import { Body, type BodyOut, ChunkedBody, type HeadersToSend } from "@degu/degu/base";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";

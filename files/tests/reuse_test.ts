@@ -2,7 +2,7 @@
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
-import { download, FilesApp, type FilesOptions, type UploadTreeOptions } from "@degu/files";
+import { download, FilesApp, type FilesOptions, type UploadTreeOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";

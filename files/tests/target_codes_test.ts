@@ -17,7 +17,7 @@ import {
   upload,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { isTransient } from "@degu/degu/client";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";

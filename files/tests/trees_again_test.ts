@@ -4,7 +4,7 @@
  */
 import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import { Client, type Connector, isTransient, type Request } from "@degu/degu";
-import { StatusError, TransferError, type TreeEvent } from "@degu/files";
+import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { listNames, readTree } from "@degu/testing/directories.ts";

@@ -9,7 +9,7 @@ import {
   type TreeEntry,
   type TreeEvent,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { speedUpClock } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -9,7 +9,7 @@ import {
   TransferError,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { readTree } from "@degu/testing/directories.ts";
@@ -22,7 +22,7 @@ import {
 } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { realPathSync } from "@degu/internal/files/disk/paths.ts";
+import { realPathSync } from "@degu/internal/internal/paths.ts";
 import { isTransient } from "@degu/degu";
 import { listText } from "./directory_entries.ts";
 

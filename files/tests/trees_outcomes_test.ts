@@ -2,7 +2,7 @@
  * downloadTree and uploadTree: the outcome of each path. A model judges the rows of `trees.rows.ts`;
  * the rows of this module need changes during the call, or entries that the model doesn't know.
  */
-import type { DownloadTreeOptions, TransferError, TreeResult } from "@degu/files";
+import type { DownloadTreeOptions, TransferError, TreeResult } from "@degu/degu/files";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";

@@ -9,7 +9,7 @@ import {
   type TransferErrorCode,
   type TransferOptions,
   upload,
-} from "@degu/files";
+} from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
 import { assertReason, makeAbortController, makePendingPromise } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";

@@ -25,7 +25,7 @@ import {
   type TransferProgress,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { readUploadHeaders } from "@degu/internal/files/serve/put_request.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";

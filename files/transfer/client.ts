@@ -6,9 +6,11 @@ import {
   type HeadersToSend,
   type Method,
   type Response,
-} from "@degu/degu/base";
-import { checkRequester, clearMaybeProcessed, formatCheckedAddress } from "@degu/degu/internal";
-import { type Connection, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
+} from "../../base.ts";
+import { checkRequester } from "../../net/client/requester.ts";
+import { clearMaybeProcessed } from "../../internal/error_details.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { type Connection, ConnectionPool, type Connector, type Requester } from "../../client.ts";
 import { areModesFixed, parseMode } from "../wire/metadata.ts";
 import { unexpectedResponseError } from "../transfer_error.ts";
 

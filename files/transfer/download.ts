@@ -1,10 +1,10 @@
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import type { Body, Response } from "@degu/degu/base";
-import { quote } from "@degu/degu/internal";
-import { type Connector, isTimeout, isTransient, type Requester } from "@degu/degu/client";
+import type { Body, Response } from "../../base.ts";
+import { quote } from "../../internal/quote.ts";
+import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { lstatOrNull } from "../disk/names.ts";
-import { basename } from "../disk/paths.ts";
+import { basename } from "../../internal/paths.ts";
 import { findShortage, isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, makeHash } from "../wire/digest.ts";
@@ -108,7 +108,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { download, FilesApp } from "@degu/files";
+ * import { download, FilesApp } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

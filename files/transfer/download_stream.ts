@@ -1,6 +1,7 @@
-import type { Body, Response } from "@degu/degu/base";
-import { awaitUntilAborted, quote } from "@degu/degu/internal";
-import { type Connector, isTransient, type Requester, retry } from "@degu/degu/client";
+import type { Body, Response } from "../../base.ts";
+import { awaitUntilAborted } from "../../internal/pause.ts";
+import { quote } from "../../internal/quote.ts";
+import { type Connector, isTransient, type Requester, retry } from "../../client.ts";
 import { makeHash } from "../wire/digest.ts";
 import { type DownloadSettings, ProgressMeter, type TransferResult } from "../options.ts";
 import { changedWhileCopiedError, responseError, toStreamError } from "../transfer_error.ts";

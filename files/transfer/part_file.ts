@@ -3,11 +3,11 @@
  * same version.
  */
 
-import { copyWithMessage, notAllowedError } from "@degu/degu/internal";
+import { copyWithMessage, ignoreNotFound } from "../../internal/caught_errors.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { lockFile, probeModes, probeOwner, retryLock } from "../disk/files.ts";
 import {
-  ignoreNotFound,
   lstatOrNull,
   makeRandomSuffix,
   renameNoReplace,
@@ -15,7 +15,7 @@ import {
   retryReplace,
   syncIfPossible,
 } from "../disk/names.ts";
-import { basename, dirname, join, realPath } from "../disk/paths.ts";
+import { basename, dirname, join, realPath } from "../../internal/paths.ts";
 import {
   describeFullDisk,
   describeShortage,

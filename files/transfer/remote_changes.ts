@@ -1,6 +1,6 @@
-import type { HeadersToSend, Response } from "@degu/degu/base";
+import type { HeadersToSend, Response } from "../../base.ts";
 import { findDeletionProblem } from "../disk/names.ts";
-import type { Connector, Requester, RequestOptions } from "@degu/degu/client";
+import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP } from "../wire/conditions.ts";
 import { toDirectoryUri, toUri } from "../wire/file_name.ts";
 import { hasStatus, responseError, unexpectedResponseError } from "../transfer_error.ts";
@@ -25,7 +25,7 @@ import { TransferClient } from "./client.ts";
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, makeDirectory } from "@degu/files";
+ * import { FilesApp, makeDirectory } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -66,7 +66,7 @@ export async function makeDirectory(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { deleteEntry, FilesApp } from "@degu/files";
+ * import { deleteEntry, FilesApp } from "@degu/degu/files";
  * import { assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

@@ -1,6 +1,6 @@
-import { ContentRange, type Method, Range, type Response } from "@degu/degu/base";
-import { quote } from "@degu/degu/internal";
-import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
+import { ContentRange, type Method, Range, type Response } from "../../base.ts";
+import { quote } from "../../internal/quote.ts";
+import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../wire/conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../wire/digest.ts";
 import { toUri } from "../wire/file_name.ts";
@@ -31,7 +31,7 @@ import { TransferClient } from "./client.ts";
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, remoteDigest } from "@degu/files";
+ * import { FilesApp, remoteDigest } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

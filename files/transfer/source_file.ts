@@ -1,5 +1,7 @@
-import { BodyIter } from "@degu/degu/base";
-import { notAllowedError, pause, withPath } from "@degu/degu/internal";
+import { BodyIter } from "../../base.ts";
+import { notAllowedError } from "../../internal/checks.ts";
+import { pause } from "../../internal/pause.ts";
+import { withPath } from "../../internal/caught_errors.ts";
 import type { Hash } from "node:crypto";
 import { hasSendableMetadata } from "../wire/conditions.ts";
 import { hashPrefix, hashText, makeHash, SHA256_BYTES } from "../wire/digest.ts";

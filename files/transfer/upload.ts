@@ -1,6 +1,7 @@
-import type { BodyOut, HeadersToSend, Response } from "@degu/degu/base";
-import { notAllowedError, parseDecimal } from "@degu/degu/internal";
-import { type Connector, isTransient, type Requester, type StatusError } from "@degu/degu/client";
+import type { BodyOut, HeadersToSend, Response } from "../../base.ts";
+import { notAllowedError } from "../../internal/checks.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
+import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
 import { formatReprDigest, WANT_SHA256 } from "../wire/digest.ts";
 import {
   checkTransferOptions,
@@ -87,7 +88,7 @@ import {
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, fileUri, upload } from "@degu/files";
+ * import { FilesApp, fileUri, upload } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

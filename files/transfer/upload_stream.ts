@@ -1,8 +1,9 @@
 /** Uploads of streams, whose length and digest are known only at the end. */
 
-import { type Chunk, ChunkedBodyIter, type HeadersToSend, type Response } from "@degu/degu/base";
-import { awaitUntilAborted, pause, wrongTypeError } from "@degu/degu/internal";
-import { isTransient } from "@degu/degu/client";
+import { type Chunk, ChunkedBodyIter, type HeadersToSend, type Response } from "../../base.ts";
+import { awaitUntilAborted, pause } from "../../internal/pause.ts";
+import { wrongTypeError } from "../../internal/checks.ts";
+import { isTransient } from "../../client.ts";
 import { makeConditionHeader } from "../wire/conditions.ts";
 import { makeHash } from "../wire/digest.ts";
 import { Throttle, type TransferResult, type TransferSettings } from "../options.ts";

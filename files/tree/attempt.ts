@@ -1,4 +1,4 @@
-import { type Connector, isTransient, type Requester } from "@degu/degu/client";
+import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { isConnectionLoss, isFatal, isServerError } from "../transfer_error.ts";
 import { LocalTree } from "./local_tree.ts";

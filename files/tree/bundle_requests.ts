@@ -1,4 +1,4 @@
-import type { Body, BodyOut, ChunkedBody, HeadersToSend } from "@degu/degu/base";
+import type { Body, BodyOut, ChunkedBody, HeadersToSend } from "../../base.ts";
 import {
   BUNDLE_TYPE,
   BundleError,

@@ -19,7 +19,7 @@ import {
   type Requester,
   retry,
   type RetryEvent,
-} from "@degu/degu/client";
+} from "../../client.ts";
 import type { TreeEntry } from "../wire/entries.ts";
 import { TransferError, type TreeResult } from "../errors.ts";
 import { pathOf } from "../options.ts";
@@ -85,7 +85,7 @@ import {
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { downloadTree, FilesApp } from "@degu/files";
+ * import { downloadTree, FilesApp } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const remote = await Deno.makeTempDir();
@@ -153,7 +153,7 @@ export async function downloadTree(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, uploadTree } from "@degu/files";
+ * import { FilesApp, uploadTree } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const remote = await Deno.makeTempDir();

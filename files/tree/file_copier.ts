@@ -3,7 +3,7 @@
  * source.
  */
 
-import { StatusError } from "@degu/degu/client";
+import { StatusError } from "../../client.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { isReuseTimeout, waitForBoth } from "../transfer/remote_digest.ts";

@@ -5,7 +5,7 @@ import {
   copyOptions,
   wrongArgumentError,
   wrongTypeError,
-} from "@degu/degu/internal";
+} from "../../internal/checks.ts";
 import type { TreeEntry } from "../wire/entries.ts";
 
 /**

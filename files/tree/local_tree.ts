@@ -1,11 +1,12 @@
 import { closeSync } from "node:fs";
-import { BodyError, standardLogger } from "@degu/degu/base";
-import { isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
+import { BodyError, standardLogger } from "../../base.ts";
+import { ignoreNotFound, isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
+import { makeSafeLogger } from "../../base/app/logger.ts";
+import { quote } from "../../internal/quote.ts";
 import { type ModeSupport, probeModes, TimeSlice } from "../disk/files.ts";
 import {
   createDirectory,
   hasNoSymlink,
-  ignoreNotFound,
   isBadNameError,
   isMissingPathError,
   lstatOrNull,
@@ -15,7 +16,7 @@ import {
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { findNameProblem, findSpecialCharacters } from "../disk/file_names.ts";
-import { dirname, realPath } from "../disk/paths.ts";
+import { dirname, realPath } from "../../internal/paths.ts";
 import { TemporaryFile } from "../disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../wire/bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../wire/conditions.ts";

@@ -9,8 +9,8 @@ import {
   notAllowedError,
   type OptionChecks,
   wrongTypeError,
-} from "@degu/degu/internal";
-import type { RetryEvent } from "@degu/degu/client";
+} from "../../internal/checks.ts";
+import type { RetryEvent } from "../../client.ts";
 import { DOWNLOAD_RULE_CHECKS, type DownloadRules, type TransferResult } from "../options.ts";
 import { checkDays } from "../kept_versions.ts";
 import { checkFilter, type EntryFilter, makeEntryFilter, type TreeFilter } from "./filter.ts";

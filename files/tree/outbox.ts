@@ -1,7 +1,7 @@
 import { rmdirSync } from "node:fs";
 import { TimeSlice } from "../disk/files.ts";
 import { isMissingPathError, syncAllIfPossible } from "../disk/names.ts";
-import { dirname } from "../disk/paths.ts";
+import { dirname } from "../../internal/paths.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";

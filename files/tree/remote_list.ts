@@ -1,6 +1,8 @@
-import type { HeadersToSend, Response } from "@degu/degu/base";
-import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
-import { notAllowedError, quote, transience } from "@degu/degu/internal";
+import type { HeadersToSend, Response } from "../../base.ts";
+import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
+import { notAllowedError } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
+import { transience } from "../../internal/error_details.ts";
 import { parseDate } from "../wire/conditions.ts";
 import { toDirectoryUri } from "../wire/file_name.ts";
 import {
@@ -51,7 +53,7 @@ const MAX_ENTRIES = 1_000_000;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, fileUri, listDirectory } from "@degu/files";
+ * import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -104,7 +106,7 @@ export function listDirectory(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, listTree } from "@degu/files";
+ * import { FilesApp, listTree } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

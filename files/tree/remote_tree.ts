@@ -1,8 +1,9 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
-import { pause, quote } from "@degu/degu/internal";
-import { type BodyOut, type Chunk, ChunkedBodyIter, type HeadersToSend } from "@degu/degu/base";
-import { StatusError } from "@degu/degu/client";
+import { pause } from "../../internal/pause.ts";
+import { quote } from "../../internal/quote.ts";
+import { type BodyOut, type Chunk, ChunkedBodyIter, type HeadersToSend } from "../../base.ts";
+import { StatusError } from "../../client.ts";
 import {
   BUNDLE_PIECE_BYTES,
   BundleBuffer,

@@ -1,6 +1,6 @@
-import { isTransient, type RetryEvent } from "@degu/degu/client";
-import { standardLogger } from "@degu/degu/base";
-import { makeSafeLogger } from "@degu/degu/internal";
+import { isTransient, type RetryEvent } from "../../client.ts";
+import { standardLogger } from "../../base.ts";
+import { makeSafeLogger } from "../../base/app/logger.ts";
 import type { TreeResult } from "../errors.ts";
 import { Throttle, type TransferResult } from "../options.ts";
 import type { UnsetProperty } from "../wire/metadata.ts";

@@ -14,10 +14,9 @@ import {
   checkSignal,
   notAllowedError,
   wrongTypeError,
-} from "@degu/degu/internal";
+} from "../../internal/checks.ts";
 import { closeLocked, isStoredTime, lockIfFree, setMode, setModified } from "../disk/files.ts";
 import {
-  ignoreNotFound,
   isFileSystemError,
   isMissingPathError,
   isSameFile,
@@ -26,7 +25,8 @@ import {
   removeIfPresentSync,
   syncAllIfPossible,
 } from "../disk/names.ts";
-import { basename, dirname, join, realPath, resolve } from "../disk/paths.ts";
+import { ignoreNotFound } from "../../internal/caught_errors.ts";
+import { basename, dirname, join, realPath, resolve } from "../../internal/paths.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import { hashText } from "../wire/digest.ts";
 import { areFileNames } from "../wire/file_name.ts";
@@ -172,7 +172,7 @@ const MAX_CHOICES = 6;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { deleteEntry, FilesApp, restoreTree } from "@degu/files";
+ * import { deleteEntry, FilesApp, restoreTree } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

@@ -3,7 +3,7 @@
  * a directory are nodes only while they are needed.
  */
 
-import { quote } from "@degu/degu/internal";
+import { quote } from "../../internal/quote.ts";
 import { computeCoarserTimes } from "../wire/conditions.ts";
 import { type DirectoryEntry, invalidListError, type TreeEntry } from "../wire/entries.ts";
 import { fileUri } from "../wire/file_name.ts";

@@ -7,7 +7,7 @@
  * keys, and only one representation of each string. An unknown key is refused.
  */
 
-import { quote } from "@degu/degu/internal";
+import { quote } from "../../internal/quote.ts";
 import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";

@@ -8,8 +8,8 @@
  * have the same size and time, for example copies of one source, but not the same version.
  */
 
-import type { HeadersToSend } from "@degu/degu/base";
-import { parseDecimal } from "@degu/degu/internal";
+import type { HeadersToSend } from "../../base.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 import { type FileStats, fileVersionOf, SETTLED_MILLISECONDS } from "../disk/file_pieces.ts";
 
 export interface Validators {

@@ -9,8 +9,9 @@
  * form that the RFC allows senders: no parameters, each algorithm once, and base64 with padding.
  */
 
-import type { HeadersToSend } from "@degu/degu/base";
-import { notAllowedError, quote } from "@degu/degu/internal";
+import type { HeadersToSend } from "../../base.ts";
+import { notAllowedError } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import {

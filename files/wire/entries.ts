@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { quote } from "@degu/degu/internal";
+import { quote } from "../../internal/quote.ts";
 import { parseSendableTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";

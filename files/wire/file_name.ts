@@ -1,8 +1,10 @@
 /** File names as components of a URI's path. */
 
-import type { Request } from "@degu/degu/server";
-import { checkString, checkUri, notAllowedError, quote } from "@degu/degu/internal";
-import { buildUri } from "@degu/degu/base";
+import type { Request } from "../../server.ts";
+import { checkString, notAllowedError } from "../../internal/checks.ts";
+import { checkUri } from "../../base/wire/uri.ts";
+import { quote } from "../../internal/quote.ts";
+import { buildUri } from "../../base.ts";
 /** The maximum length of a file name in UTF-8 on the file systems of Unix. */
 const MAX_NAME_BYTES = 255;
 
@@ -20,7 +22,7 @@ const encoder = new TextEncoder();
  *
  * @example
  * ```ts
- * import { fileUri } from "@degu/files";
+ * import { fileUri } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(fileUri("my photos", "1.jpg"), "/my%20photos/1.jpg");

@@ -3,7 +3,7 @@
  * disk of the target refuses to store.
  */
 
-import type { HeadersToSend } from "@degu/degu/base";
+import type { HeadersToSend } from "../../base.ts";
 import { type ModeSupport, setMode, setModified } from "../disk/files.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 

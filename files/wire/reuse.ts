@@ -11,8 +11,8 @@
 
 import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
-import type { HeadersToSend } from "@degu/degu/base";
-import { parseDecimal } from "@degu/degu/internal";
+import type { HeadersToSend } from "../../base.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { readPieces } from "../disk/file_pieces.ts";
 import { fileUri, parseFilePath } from "./file_name.ts";

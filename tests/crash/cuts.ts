@@ -4,7 +4,7 @@
  * was not synced. In each state no file is lost or mixed with another, and the next two calls
  * complete the copy: the first call deletes an entry in the way.
  */
-import { downloadTree, FilesApp, uploadTree } from "@degu/files";
+import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

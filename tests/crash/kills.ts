@@ -3,7 +3,14 @@
  * file must be complete, and no file may be lost.
  */
 import { Client } from "@degu/degu/client";
-import { download, downloadTree, FilesApp, TransferError, upload, uploadTree } from "@degu/files";
+import {
+  download,
+  downloadTree,
+  FilesApp,
+  TransferError,
+  upload,
+  uploadTree,
+} from "@degu/degu/files";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";

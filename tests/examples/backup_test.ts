@@ -2,8 +2,8 @@
  * The backup of the examples: the copied files, and the messages if the recorder is offline or has
  * forgotten this device.
  */
-import { Device } from "@degu/device";
-import { FilesApp } from "@degu/files";
+import { Device } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { assertNeeded, pairExamples, runExample, startExample } from "@degu/testing/examples.ts";
 import { findOwnAddress, listenAgain } from "@degu/testing/ports.ts";

@@ -11,7 +11,7 @@ import {
   Server,
   type Session,
 } from "@degu/degu";
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, pairExamples, startExample } from "@degu/testing/examples.ts";

@@ -5,7 +5,7 @@
 
 import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
-import { Device, PairingError } from "@degu/device";
+import { Device, PairingError } from "@degu/degu/device";
 import { Server } from "@degu/degu/server";
 import { Announcement, discoverServices } from "@degu/internal/device/discovery/mdns.ts";
 import {

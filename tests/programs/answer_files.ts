@@ -6,7 +6,7 @@
  */
 
 import { Body, ChunkedBody, type HeadersToSend, type Method } from "@degu/degu/base";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { WANT_SHA256 } from "@degu/internal/files/wire/digest.ts";
 

@@ -4,7 +4,7 @@
  * `copyInProcess` in `trees.ts`.
  */
 
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { type CopyJob, copyTree, type SeparateCopy } from "@degu/testing/trees.ts";

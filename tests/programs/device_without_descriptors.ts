@@ -4,7 +4,7 @@
  */
 
 import { reply } from "@degu/degu";
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 
 const [dir = ""] = Deno.args;
 await using device = await Device.open(dir, { name: "camera" });

@@ -15,7 +15,7 @@ import {
   type TreeResult,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import { readFreeBytes } from "@degu/internal/files/disk/space.ts";

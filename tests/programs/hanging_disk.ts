@@ -3,7 +3,7 @@
  * are answered meanwhile, whether clients that leave free their slots, and the statuses of all
  * requests afterward. The argument is the directory of the disk.
  */
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 

@@ -5,7 +5,7 @@
  * Arguments: the directory, and the file.
  */
 import { Server } from "@degu/degu";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 
 const [dir = "", clockFile = ""] = Deno.args;
 const { now } = Date;

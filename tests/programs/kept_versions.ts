@@ -7,7 +7,7 @@
  * number of kills of each process, after which the process is started again.
  */
 import { Body } from "@degu/degu/base";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/internal/misc/mkreq.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";

@@ -4,7 +4,7 @@
  * number of kills of each way to upload as JSON.
  */
 import { Client } from "@degu/degu/client";
-import { upload, uploadTree } from "@degu/files";
+import { upload, uploadTree } from "@degu/degu/files";
 import { runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";

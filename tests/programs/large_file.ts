@@ -5,7 +5,7 @@
  */
 
 import { Client } from "@degu/degu/client";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 
 const server = new Server(["127.0.0.1", 0], new FilesApp(Deno.args[0]!));

@@ -3,7 +3,7 @@
  * through `unshare -rn`, with a separate directory. Prints the findings as JSON.
  */
 
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { createCable, runIp, scopeOf } from "@degu/testing/namespaces.ts";
 

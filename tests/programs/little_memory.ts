@@ -4,7 +4,7 @@
  */
 
 import { Client, Server } from "@degu/degu";
-import { downloadTree, FilesApp, listTree } from "@degu/files";
+import { downloadTree, FilesApp, listTree } from "@degu/degu/files";
 
 const encoder = new TextEncoder();
 const COMMON = { size: 1, modified: "2026-01-02T03:04:05.678Z" };

@@ -18,7 +18,7 @@ import {
   upload,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { PUT_RESPONSE } from "@degu/internal/files/wire/bundle.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";

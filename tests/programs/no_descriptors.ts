@@ -6,7 +6,7 @@
 
 import { type App, ProxyApp } from "@degu/degu";
 import type { Connection } from "@degu/degu/client";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { formatPaths } from "@degu/internal/files/wire/bundle.ts";
 import { serve } from "@degu/testing/serving.ts";
 

@@ -1,5 +1,5 @@
 /** Copies files of /proc, which have content, but no size, and prints the results as JSON. */
-import { download, FilesApp, remoteDigest, upload } from "@degu/files";
+import { download, FilesApp, remoteDigest, upload } from "@degu/degu/files";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyTree } from "@degu/testing/trees.ts";

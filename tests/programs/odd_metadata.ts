@@ -11,7 +11,7 @@ import {
   listDirectory,
   remoteDigest,
   upload,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { serve } from "@degu/testing/serving.ts";

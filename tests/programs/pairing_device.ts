@@ -4,7 +4,7 @@
  * `serve` invites while a server listens on every address. `ask` prints its addresses for a joiner,
  * and asks its user with a blocking read from the standard input.
  */
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 
 const [dir = "", command, line = ""] = Deno.args;
 await using device = await Device.open(dir);

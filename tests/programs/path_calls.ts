@@ -3,7 +3,7 @@
  * the step, so that a trace of this program shows the system calls of each step.
  */
 import { Client, Server } from "@degu/degu";
-import { downloadTree, FilesApp, uploadTree } from "@degu/files";
+import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
 
 // Time slices don't end early on a busy machine, so the number of calls is always the same.
 performance.now = () => 0;

@@ -4,7 +4,7 @@
  * and prints the statuses as JSON.
  */
 
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 
 const [root = "", count = "0"] = Deno.args;

@@ -6,7 +6,7 @@
  * Arguments: the directory, and the milliseconds by which the clock is ahead at the start.
  */
 import { Client, Server } from "@degu/degu";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { listFiles } from "@degu/testing/random_days.ts";
 import { createHash } from "node:crypto";
 

@@ -11,7 +11,7 @@ import {
   type TreeEvent,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";

@@ -3,7 +3,7 @@
  * faults are in `faults`. Each row of the second argument is the faults, as lines without their
  * patterns, and the direction. Prints the outcomes of each row as JSON.
  */
-import { download, FilesApp, upload } from "@degu/files";
+import { download, FilesApp, upload } from "@degu/degu/files";
 import { serve } from "@degu/testing/serving.ts";
 import { copyTree, type TreeDirection } from "@degu/testing/trees.ts";
 

@@ -2,7 +2,7 @@
  * Prints the status of a request to an app whose directory was a removed mount point, and whether
  * the directory was created again.
  */
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { runOrThrow } from "@degu/testing/commands.ts";
 

@@ -3,7 +3,7 @@
  * argument, prints a line, and waits for more bytes until it is killed.
  */
 
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { BodyIter } from "@degu/degu/base";
 

@@ -3,7 +3,7 @@ import { runUntilSignal } from "@degu/internal/program/termination.ts";
 
 const [mode, port, dir = ""] = Deno.args;
 const { Client } = await import("@degu/degu");
-const { download, uploadTree } = await import("@degu/files");
+const { download, uploadTree } = await import("@degu/degu/files");
 
 await runUntilSignal(async (signal) => {
   signal.addEventListener("abort", () => console.log(`${signal.reason} ${signal.reason.code}`));

@@ -4,7 +4,14 @@
  */
 import { Body, type HeadersToSend } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { download, downloadTree, FilesApp, TransferError, upload, uploadTree } from "@degu/files";
+import {
+  download,
+  downloadTree,
+  FilesApp,
+  TransferError,
+  upload,
+  uploadTree,
+} from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { patch } from "@degu/testing/patching.ts";
 import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";

@@ -1,5 +1,5 @@
 /** Serves a file without npm packages; prints the answers and the lines of the log. */
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { Client, Server } from "@degu/degu";
 
 const dir = await Deno.makeTempDir();

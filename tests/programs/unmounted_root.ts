@@ -2,7 +2,7 @@
  * Serves a mounted directory while it is unmounted and mounted again; prints the statuses as JSON.
  */
 
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { runOrThrow } from "@degu/testing/commands.ts";
 

@@ -8,9 +8,9 @@ import {
   type Response,
 } from "@degu/degu/base";
 import { TempPKI } from "@degu/degu/misc";
-import { peerOf } from "@degu/device";
-import { TempDevices } from "@degu/device/testing";
-import { download } from "@degu/files";
+import { peerOf } from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/device/testing";
+import { download } from "@degu/degu/files";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";

@@ -8,7 +8,6 @@ import {
   listFiles,
   listLibraryFiles,
   readCode,
-  readImportedNames,
   readLibraryImports,
   readModuleGraph,
   readProjectFile,
@@ -17,13 +16,12 @@ import {
 import { makeLinksAbsolute, makeLinksRelative } from "@degu/internal/tools/links.ts";
 
 const CONNECTED = "internal/ base/ net/ client.ts server.ts";
-/** What device/ and files/ may import of the library: never a path, and not each other. */
-const LIBRARY =
-  "@degu/degu/base @degu/degu/certificates @degu/degu/client @degu/degu/internal @degu/degu/server";
+/** What device/ and files/ may import of the library, and not each other. */
+const LIBRARY = `${CONNECTED} base.ts certificates.ts`;
 
 /** The parts of the library, and the prefixes of modules that each may import. */
 const layers: readonly (readonly [modules: string, mayImport: string])[] = [
-  ["internal/", "internal/"],
+  ["internal/", "internal/ node:path"],
   ["base/*", "internal/ base/*"],
   ["base/wire/", "internal/ base/* base/wire/"],
   ["base/body/", "internal/ base/* base/wire/ base/body/"],
@@ -41,15 +39,14 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["mod.ts", `${CONNECTED} base.ts apps/ web/ worker/ program/`],
   ["misc/", `${CONNECTED} mod.ts worker/ misc/ node:`],
   ["misc.ts", "base/ misc/"],
-  ["internal.ts", "internal/ base/ net/"],
-  ["files/disk/", "@degu/degu/internal files/disk/ node:buffer node:fs node:path"],
+  ["files/disk/", "internal/ files/disk/ node:buffer node:fs"],
   ["files/wire/", `${LIBRARY} files/errors.ts files/disk/ files/wire/ node:`],
   ["files/*", `${LIBRARY} files/ node:`],
   ["files/serve/", `${LIBRARY} files/* files/disk/ files/wire/ files/serve/ node: mime`],
   ["files/transfer/", `${LIBRARY} files/* files/disk/ files/wire/ files/transfer/ node:`],
   ["files/tree/", `${LIBRARY} files/* files/disk/ files/wire/ files/transfer/ files/tree/ node:`],
   ["device/identity/", `${LIBRARY} device/identity/ device/disk.ts node:`],
-  ["device/*", `${LIBRARY} @degu/degu/misc device/* device/identity/ node:`],
+  ["device/*", `${LIBRARY} misc.ts device/* device/identity/ node:`],
   [
     "device/discovery/",
     `${LIBRARY} device/* device/identity/ device/discovery/ node: multicast-dns`,
@@ -62,30 +59,24 @@ Deno.test("the top level has no symbolic links", async () => {
   assertEquals(entries.filter(({ isSymlink }) => isSymlink), []);
 });
 
-Deno.test("the library exports exactly the modules at the top level", async () => {
-  const [library] = await readPackages();
-  const top = await listFiles("", ".ts", false);
-  assertEquals([...library.entries.values()].toSorted(), top.toSorted());
-  for (const [name, path] of library.entries) {
-    assertEquals(path, name === "@degu/degu" ? "mod.ts" : `${name.slice("@degu/degu/".length)}.ts`);
-  }
-});
-
-Deno.test("the other packages export their main modules, and modules that load less or are for tests", async () => {
-  const [, ...others] = await readPackages();
-  assertEquals(others.map(({ entries }) => [...entries]), [
-    [
-      ["@degu/device", "device/mod.ts"],
-      ["@degu/device/discovery", "device/discovery/mod.ts"],
-      ["@degu/device/testing", "device/testing.ts"],
-    ],
-    [
-      ["@degu/files", "files/mod.ts"],
-      ["@degu/files/base", "files/base.ts"],
-      ["@degu/files/client", "files/client.ts"],
-    ],
-    [["@degu/agent", "agent/main.ts"]],
-  ]);
+Deno.test("the library exports the modules at the top level, and the main modules of devices and files, with some that load less or are for tests", async () => {
+  const [library, ...others] = await readPackages();
+  const top = (await listFiles("", ".ts", false)).map((path) =>
+    [path === "mod.ts" ? "@degu/degu" : `@degu/degu/${path.slice(0, -3)}`, path] as const
+  );
+  assertEquals(
+    library.entries,
+    new Map([
+      ...top,
+      ["@degu/degu/device", "device/mod.ts"],
+      ["@degu/degu/device/discovery", "device/discovery/mod.ts"],
+      ["@degu/degu/device/testing", "device/testing.ts"],
+      ["@degu/degu/files", "files/mod.ts"],
+      ["@degu/degu/files/base", "files/base.ts"],
+      ["@degu/degu/files/client", "files/client.ts"],
+    ]),
+  );
+  assertEquals(others.map(({ entries }) => [...entries]), [[["@degu/agent", "agent/main.ts"]]]);
 });
 
 /** The folders with a README.md, and its maximal number of lines. */
@@ -143,29 +134,6 @@ Deno.test("the protocol has no socket, no timer and no promise, so that its test
   }
 });
 
-/**
- * The number of names that `@degu/degu/internal` exports to the packages above. Only
- * `ChunkedValidator` and `LineRateLimiter` have a state. Remove names, after the first release only
- * in a minor version, because JSR installs an older package with a newer patch version; don't add
- * any: a stranger could not write such a package.
- */
-const INTERNAL_NAMES = 40;
-
-Deno.test("@degu/degu/internal exports the counted number of names, and each is used", async () => {
-  const exported = (await readImportedNames("internal.ts")).map(([, name]) => name);
-  assertEquals(exported.length, INTERNAL_NAMES);
-  const used = new Set<string>();
-  for (const path of (await readLibraryImports()).keys()) {
-    for (const [target, name] of await readImportedNames(path)) {
-      if (target === "@degu/degu/internal") used.add(name);
-    }
-  }
-  assertEquals(new Set(exported), used);
-  const values: Record<string, unknown> = await import("@degu/degu/internal");
-  const classes = Object.keys(values).filter((name) => /^class\b/.test(String(values[name])));
-  assertEquals(classes.toSorted(), ["ChunkedValidator", "LineRateLimiter"]);
-});
-
 Deno.test("the library names no other package, except in links", async () => {
   const [library, ...others] = await readPackages();
   const names = others.map(({ name }) => `"${name}`);
@@ -177,14 +145,15 @@ Deno.test("the library names no other package, except in links", async () => {
   }
 });
 
-/** The folders of tests of all packages together, and of their helpers. */
+/** The folders of tests of all parts together, and of their helpers. */
 const TESTS_OF_ALL = "crash/ examples/ fuzz/ long/examples/ long/integration/ long/project/ " +
   "programs/ project/ soak/ support/ types/ wine/";
 
-Deno.test("the tests of the library import no other package, and no helper that does", async () => {
-  const [, ...others] = await readPackages();
+Deno.test("the tests of HTTP import neither devices, files nor the program, and no helper that does", async () => {
   const isOther = (specifier = "") =>
-    others.some(({ directory }) => specifier.startsWith(`${ROOT}${directory}`));
+    ["device/", "files/", "agent/"].some((directory) =>
+      specifier.startsWith(`${ROOT}${directory}`)
+    );
   const foldersOfAll = TESTS_OF_ALL.split(" ").map((folder) => `tests/${folder}`);
   const paths = (await listFiles("tests", ".ts"))
     .filter((path) => !foldersOfAll.some((folder) => path.startsWith(folder)));

@@ -6,8 +6,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { createDevicePki, Device } from "@degu/device";
-import { FilesApp } from "@degu/files";
+import { createDevicePki, Device } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
@@ -403,7 +403,7 @@ Deno.test("a test of temporary servers and devices runs with the line of docs/pe
     module,
     `import { Client, SSLClient } from "@degu/degu/client";
      import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
-     import { TempDevices } from "@degu/device/testing";
+     import { TempDevices } from "@degu/degu/device/testing";
      Deno.test("all together", async () => {
        const build = () => () => reply(200);
        await using server = await TempServer.start(["127.0.0.1", 0], build);

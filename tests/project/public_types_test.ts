@@ -11,11 +11,11 @@ import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
 import * as certificates from "@degu/degu/certificates";
 import * as client from "@degu/degu/client";
-import * as device from "@degu/device";
-import * as devices from "@degu/device/testing";
-import * as files from "@degu/files";
-import * as filesBase from "@degu/files/base";
-import * as filesClient from "@degu/files/client";
+import * as device from "@degu/degu/device";
+import * as devices from "@degu/degu/device/testing";
+import * as files from "@degu/degu/files";
+import * as filesBase from "@degu/degu/files/base";
+import * as filesClient from "@degu/degu/files/client";
 import * as misc from "@degu/degu/misc";
 import * as server from "@degu/degu/server";
 import * as all from "@degu/degu";
@@ -44,17 +44,17 @@ const entries: Record<string, [entry: object, names: string]> = {
     server,
     "BodyError ConnectionClosedError ProtocolError Request ResponseError SSLServer Server Session TlsError buildServerSslctx publicKey256 serveUntilSignal standardLogger",
   ],
-  "@degu/files/base": [filesBase, "TransferError isReservedName"],
-  "@degu/files/client": [
+  "@degu/degu/files/base": [filesBase, "TransferError isReservedName"],
+  "@degu/degu/files/client": [
     filesClient,
     "StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri isReservedName listDirectory listTree makeDirectory remoteDigest upload uploadTree",
   ],
-  "@degu/files": [
+  "@degu/degu/files": [
     files,
     "FilesApp RestoreError StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri isReservedName listDirectory listTree makeDirectory remoteDigest restoreTree upload uploadTree",
   ],
-  "@degu/device/testing": [devices, "TempDevices"],
-  "@degu/device": [
+  "@degu/degu/device/testing": [devices, "TempDevices"],
+  "@degu/degu/device": [
     device,
     "ConnectionClosedError Device DeviceError PairingError TlsError createDevicePki isDeviceName parseInvitation peerOf perPeer readAuthority",
   ],

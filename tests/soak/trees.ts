@@ -5,7 +5,7 @@
 
 import { Client } from "@degu/degu/client";
 import { isTransient } from "@degu/degu";
-import { downloadTree, type DownloadTreeOptions, FilesApp, uploadTree } from "@degu/files";
+import { downloadTree, type DownloadTreeOptions, FilesApp, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { quietLogger } from "../fuzz/memory.ts";
 import { ChangingTrees } from "../../files/tests/trees/changing.ts";

@@ -1,7 +1,7 @@
 /** The program `degu`: in this process, or in a process with exactly the given flags. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join } from "@degu/internal/files/disk/paths.ts";
+import { join } from "@degu/internal/internal/paths.ts";
 import { parseAddress } from "@degu/degu/base";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { makeDenoCommand, startCommand } from "./commands.ts";

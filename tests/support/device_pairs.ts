@@ -1,11 +1,11 @@
 /** Devices that are paired without an invitation, by files that another process would write. */
 
-import { dirname, join } from "@degu/internal/files/disk/paths.ts";
+import { dirname, join } from "@degu/internal/internal/paths.ts";
 import type { Address } from "@degu/degu/base";
-import { Device, DeviceError, type DeviceOptions, type Peer } from "@degu/device";
+import { Device, DeviceError, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type DeviceAuthority, readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
-import { ignoreNotFound } from "@degu/internal/files/disk/names.ts";
+import { ignoreNotFound } from "@degu/internal/internal/caught_errors.ts";
 import { createTempDir, listNames, readTree } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
 import type { Client, SSLClient } from "@degu/degu/client";
-import { type Device, type DeviceServer, peerOf } from "@degu/device";
+import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 import type { App } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";

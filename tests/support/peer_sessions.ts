@@ -1,6 +1,6 @@
 /** Sessions with peers that are not recorded, for calls of apps without a server. */
 
-import type { Peer } from "@degu/device";
+import type { Peer } from "@degu/degu/device";
 import { mkSession } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import type { PeerCertificate } from "@degu/degu/base";

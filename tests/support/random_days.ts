@@ -1,6 +1,6 @@
 /** Random days of a directory that keeps versions, whose process is killed. */
 
-import { isReservedName } from "@degu/files";
+import { isReservedName } from "@degu/degu/files";
 
 /** Returns the paths of the files below a directory, without reserved ones. */
 export function listFiles(dir: string, parent = ""): string[] {

@@ -1,9 +1,9 @@
 /** Directories that FilesApp serves. */
 
-import { realPath } from "@degu/internal/files/disk/paths.ts";
+import { realPath } from "@degu/internal/internal/paths.ts";
 import { assertEquals } from "@std/assert";
 import type { Address, Response } from "@degu/degu/base";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";

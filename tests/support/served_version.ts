@@ -4,7 +4,7 @@
  */
 
 import { BodyIter, ContentRange, type HeadersToSend, Range } from "@degu/degu/base";
-import { download, type TransferOptions } from "@degu/files";
+import { download, type TransferOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
 import type { AppFunction } from "@degu/degu";
 import { sha256Of } from "./bundles.ts";

@@ -1,7 +1,12 @@
 /** Directories of two devices, with a server for one of them. */
 
 import type { Api, App, AppFunction, Request, Session } from "@degu/degu";
-import { FilesApp, type FilesOptions, TransferError, type TransferErrorCode } from "@degu/files";
+import {
+  FilesApp,
+  type FilesOptions,
+  TransferError,
+  type TransferErrorCode,
+} from "@degu/degu/files";
 import { isReservedEntry } from "@degu/internal/files/root.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { createTempDir, listNames } from "./directories.ts";

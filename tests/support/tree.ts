@@ -72,15 +72,3 @@ export async function readLibraryImports(): Promise<Map<string, string[]>> {
     return [[path, dependencies.map((dependency) => resolveFromRoot(dependency.specifier, path))]];
   }));
 }
-
-/** Reads the names that a module imports or exports from others, with the paths of the others. */
-export async function readImportedNames(path: string): Promise<[target: string, name: string][]> {
-  const lists = (await readCode(path)).matchAll(
-    /^(?:import|export)\s+(?:type\s+)?\{([^}]*)\}\s+from\s+"([^"]+)";/gm,
-  );
-  return [...lists].flatMap(([, list, specifier]) => {
-    const names = list!.split(",").map((name) => name.trim().replace(/^type | as .*$/g, ""));
-    const target = resolveFromRoot(specifier!, path);
-    return names.filter((name) => name !== "").map((name): [string, string] => [target, name]);
-  });
-}

@@ -11,7 +11,7 @@ import {
   upload,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { fill } from "./directories.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
 import { type ChangeResponse, type serveFiles, serveFilesApp } from "./transferring.ts";

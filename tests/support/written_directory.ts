@@ -9,7 +9,7 @@ import {
   type Method,
   type Response,
 } from "@degu/degu/base";
-import { FilesApp, type FilesOptions } from "@degu/files";
+import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "./bundles.ts";

@@ -18,10 +18,10 @@ import {
   SSLClient, SSLServer, StatusError, SuffixRange, type TlsError, wrapApp,
 } from "@degu/degu";
 import * as degu from "@degu/degu";
-import { Device } from "@degu/device";
+import { Device } from "@degu/degu/device";
 import {
   download, downloadTree, FilesApp, type TreeEntry, upload, uploadTree, type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
 
 const app: App = () => json({});

@@ -5,7 +5,7 @@
 
 import { windowsDeletions as agentDeletions } from "../../agent/deletions.ts";
 import { windowsDeletions } from "../../files/disk/names.ts";
-import { replaceBackslashes } from "../../files/disk/paths.ts";
+import { replaceBackslashes } from "../../internal/paths.ts";
 import { patch } from "../support/patching.ts";
 import { MissingFeatureError } from "../support/links.ts";
 import { patchTests } from "./patch_tests.ts";

@@ -6,7 +6,7 @@
 
 import { Client, ProxyApp, Server } from "@degu/degu";
 import { buildUri } from "@degu/degu/base";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { build, type DeguServers, NOT_INSTALLED, problemOf, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 

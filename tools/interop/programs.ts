@@ -8,7 +8,7 @@ import {
   type Session,
   SSLServer,
 } from "@degu/degu";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
 import {
   type CommandResult,

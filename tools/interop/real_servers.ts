@@ -1,7 +1,7 @@
 /** Degu servers for programs that do their own work: files, routes, a proxy, and nginx before it. */
 
 import { type App, Client, type Logger, ProxyApp, reply, routes, Server } from "@degu/degu";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { findUnusedPort } from "../../tests/support/ports.ts";
 import { run } from "./programs.ts";
 import { startProgram, waitUntilListening } from "./small_servers.ts";

@@ -16,7 +16,7 @@ import {
   StatusError,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { CuttingRelay } from "../../tests/support/cutting_relay.ts";
 import { FOREIGN_SERVERS, type ForeignServer, PROXIES, startServer } from "./foreign_servers.ts";
 import type { DeguServers } from "./programs.ts";

@@ -5,7 +5,7 @@
  */
 
 import { Server } from "@degu/degu";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { problemOf, run } from "./programs.ts";
 import { ZONE_CLIENTS } from "./zone_clients.ts";
 

@@ -41,15 +41,15 @@ Deno.test("programs of the archive need no registry, and every user can read it"
     [];
   const program = `
     import { Client, Server } from "@degu/degu";
-    import { Device } from "@degu/device";
-    import { findDiscoveryProblem } from "@degu/device/discovery";
-    import { FilesApp } from "@degu/files";
+    import { Device } from "@degu/degu/device";
+    import { findDiscoveryProblem } from "@degu/degu/device/discovery";
+    import { FilesApp } from "@degu/degu/files";
     await using server = await Server.start(["127.0.0.1", 0], new FilesApp("served"));
     const response = await new Client(server.address).request("GET", "/page.html");
     console.log(await response.text(), response.headers["content-type"]);
     console.log(typeof Device.open, typeof findDiscoveryProblem);
     const { default: multicastDns } = await import(import.meta.resolve(
-      "./degu-0.1.0/device/vendor/multicast-dns.js",
+      "./degu-0.1.0/degu/vendor/multicast-dns.js",
     ));
     console.log(typeof multicastDns);
   `;

@@ -1,7 +1,7 @@
 /** A web page of another name in a real browser: it can neither read nor write a served directory. */
 import { type App, reply, Server } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
-import { FilesApp } from "@degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { startCommand } from "@degu/testing/commands.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";

@@ -13,7 +13,7 @@ import {
   type TreeResult,
   upload,
   uploadTree,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";

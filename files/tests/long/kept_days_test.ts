@@ -3,7 +3,7 @@
  * killed, and with a clock that is set back, compared with the trees of the time.
  */
 import { Client } from "@degu/degu";
-import { deleteEntry, RestoreError, restoreTree, uploadTree } from "@degu/files";
+import { deleteEntry, RestoreError, restoreTree, uploadTree } from "@degu/degu/files";
 import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";

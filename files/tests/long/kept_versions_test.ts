@@ -5,7 +5,7 @@ import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/pr
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { assert, assertEquals } from "@std/assert";
-import { restoreTree } from "@degu/files";
+import { restoreTree } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { readFiles } from "@degu/testing/random_days.ts";
 

@@ -1,5 +1,5 @@
 /** Trees of many entries, in processes with few open files or little memory. */
-import { listTree, TransferError } from "@degu/files";
+import { listTree, TransferError } from "@degu/degu/files";
 import { serve } from "@degu/testing/serving.ts";
 import { makeChunkedBody } from "@degu/testing/written_directory.ts";
 import { assertEquals, assertRejects } from "@std/assert";

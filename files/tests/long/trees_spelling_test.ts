@@ -1,5 +1,5 @@
 /** downloadTree and uploadTree: disks that change the spelling of names, over FUSE. */
-import type { DownloadTreeOptions, TreeResult } from "@degu/files";
+import type { DownloadTreeOptions, TreeResult } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";

@@ -3,7 +3,7 @@
  * nevertheless.
  */
 
-import type { TreeEvent, TreeResult } from "@degu/files";
+import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Case, Change, Site, Write } from "./cases.ts";
 import {

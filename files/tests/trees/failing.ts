@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { Client } from "@degu/degu/client";
-import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/files";
+import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";

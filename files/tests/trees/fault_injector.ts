@@ -2,7 +2,7 @@
 
 import type { Request, Session } from "@degu/degu";
 import { ChunkedBodyIter } from "@degu/degu/base";
-import type { FilesApp } from "@degu/files";
+import type { FilesApp } from "@degu/degu/files";
 import { patch } from "@degu/testing/patching.ts";
 import type { Script, ScriptedChange } from "./cases.ts";
 import { append } from "./changes.ts";

@@ -15,7 +15,7 @@ import {
   type TreeResult,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/files";
+} from "@degu/degu/files";
 import { HoldingRelay } from "../holding_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";

@@ -5,7 +5,7 @@
  */
 
 import { hash } from "node:crypto";
-import type { TreeEvent, TreeResult } from "@degu/files";
+import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { type Options, REUSED_FROM_BYTES, type Script } from "./cases.ts";
 import {

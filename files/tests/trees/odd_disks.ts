@@ -5,7 +5,13 @@
 
 import fc from "fast-check";
 import { Client } from "@degu/degu/client";
-import { downloadTree, FilesApp, type TreeEvent, type TreeResult, uploadTree } from "@degu/files";
+import {
+  downloadTree,
+  FilesApp,
+  type TreeEvent,
+  type TreeResult,
+  uploadTree,
+} from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";

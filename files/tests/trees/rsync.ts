@@ -1,6 +1,6 @@
 /** Comparison with `rsync -rtp --delete` on the same trees, and the intended differences. */
 
-import type { TreeResult } from "@degu/files";
+import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { isSameTime } from "./model.ts";

@@ -1,5 +1,5 @@
 // Pairs two devices, and sends a request from one to the other.
-import { Device, peerOf } from "@degu/device";
+import { Device, peerOf } from "@degu/degu/device";
 import { assertEquals } from "@std/assert";
 
 const dir = await Deno.makeTempDir();

@@ -1,6 +1,6 @@
 // Serves a directory, downloads a file from it, and uploads another.
 import { Client, Server } from "@degu/degu";
-import { FilesApp, fileUri, listDirectory, upload } from "@degu/files";
+import { FilesApp, fileUri, listDirectory, upload } from "@degu/degu/files";
 import { assertEquals } from "@std/assert";
 
 const dir = await Deno.makeTempDir();

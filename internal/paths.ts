@@ -1,5 +1,5 @@
 /**
- * Paths of this disk. Their separator is a slash in this package, also on Windows, where the system
+ * Paths of this disk. Their separator is a slash in this library, also on Windows, where the system
  * accepts slashes and the runtime returns backslashes.
  */
 
