@@ -12,6 +12,7 @@ const OLD = new Date("2026-01-02T03:04:05.678Z");
 const NEW = new Date("2026-02-03T04:05:06.789Z");
 const SIZE = 70_000;
 const [A, B] = [randomBytes(SIZE), randomBytes(SIZE)];
+const [C, D] = [randomBytes(SIZE + 1), randomBytes(SIZE + 2)];
 const SMALL = new TextEncoder().encode("small");
 
 /** The contents of files, with their times; by default {@linkcode OLD}. */
@@ -93,9 +94,9 @@ const ROWS: readonly Row[] = [
     sent: 0,
   },
   {
-    name: "the files of a chain are copied",
-    source: { b: [A, NEW], c: B },
-    target: { a: [A, NEW], b: B },
+    name: "the files of a chain, as of rotated logs, are copied",
+    source: { "log.1": [C, NEW], "log.2": [A, NEW], "log.3": B, "log.4": [D, NEW] },
+    target: { log: [C, NEW], "log.1": [A, NEW], "log.2": B, "log.3": [D, NEW] },
     sent: 0,
   },
   {

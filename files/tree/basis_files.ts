@@ -33,6 +33,29 @@ export function findBasisFiles(
   return basisFiles;
 }
 
+/**
+ * Yields the tasks in groups, so that a file of the target is replaced in a later group than the
+ * files that it is the basis of: `log.1` after `log.2`. Files that changed places are one group.
+ */
+export function* groupByBasis(
+  tasks: readonly CopyTask[],
+  basisFiles: BasisFiles,
+): Iterable<readonly CopyTask[]> {
+  let remaining = tasks;
+  while (remaining.length > 0) {
+    const neededFiles = new Set<TreeNode>();
+    for (const { node, target } of remaining) {
+      const basis = basisFiles.get(node);
+      if (basis !== undefined && basis !== target) neededFiles.add(basis);
+    }
+    const isReplacedLater = ({ target }: CopyTask) => target !== null && neededFiles.has(target);
+    const later = remaining.filter(isReplacedLater);
+    if (later.length === remaining.length) return yield remaining;
+    yield remaining.filter((task) => !isReplacedLater(task));
+    remaining = later;
+  }
+}
+
 interface TargetFile {
   readonly node: TreeNode;
   /** True if the source does not have the path: the file was probably renamed. */

@@ -12,7 +12,7 @@ import { TransferError } from "../errors.ts";
 import { hasStatus, isConnectionLoss, isServerError } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
-import type { BasisFiles } from "./basis_files.ts";
+import { type BasisFiles, groupByBasis } from "./basis_files.ts";
 import { type CopyTask, isBundled } from "./plan.ts";
 import { ABSENT_DIGEST, type TreeSide } from "./sides.ts";
 import { formatUri, type TreeNode } from "./tree.ts";
@@ -73,14 +73,8 @@ export class FileCopier {
 
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const conflicts: NameConflict[] = [];
-    // Copy files that reuse another file of the target first, before that file is replaced.
-    const hasOtherBasis = ({ node, target }: CopyTask) => {
-      const basis = this.basisFiles.get(node);
-      return basis !== undefined && basis !== target;
-    };
-    const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
-    for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
-      await this.#attempt.run(this.#makeQueues(orderedTasks), async (worker, batch) => {
+    for (const group of groupByBasis(tasks, this.basisFiles)) {
+      await this.#attempt.run(this.#makeQueues(group), async (worker, batch) => {
         conflicts.push(...await this.#copy(worker, batch));
       });
     }
