@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
 import { Client, Connection } from "@degu/degu/client";
 import {
   assert,
@@ -544,6 +544,25 @@ Deno.test("a source is canceled if its message is not sent: an invalid response,
   await sendAndSettle((body) =>
     catchRejection(callApp(() => [99, "OK", {}, body], get), "a bad status")
   );
+  const unreadable: Record<string, (body: BodyOut) => unknown> = {
+    "five items": (body) => [200, "OK", {}, body, null],
+    "no headers": (body) => ({ status: 200, reason: "OK", body }),
+    "headers that throw": (body) => ({
+      ...{ status: 200, reason: "OK", body },
+      get headers(): unknown {
+        throw new Error("no headers");
+      },
+    }),
+  };
+  for (const [label, make] of Object.entries(unreadable)) {
+    let sent: unknown;
+    await using failing = serve(makeUntypedApp(() => sent));
+    await sendAndSettle(async (body) => {
+      sent = make(body);
+      assertEquals((await failing.makeClient().get("/")).status, 500, label);
+    });
+    assertEquals(failing.logger.messagesOf("error").length, 2);
+  }
   await using serving = serve(() => reply(200));
   const method: Method = "GET" as Method;
   await sendAndSettle((body) =>
