@@ -35,6 +35,8 @@ export interface ListOptions {
   /** A local list has reserved names as entries of the kind `"other"`. */
   readonly isLocal?: boolean;
   readonly hasModes?: boolean;
+  /** Whether the names of a directory are in order. */
+  readonly isSorted?: boolean;
   /** Reports whether the list of a tree has the entries of a directory; by default those of all. */
   readonly isRead?: (names: readonly string[]) => boolean;
 }
@@ -132,7 +134,9 @@ async function* readListedDirectory(
     missingNames,
   };
   try {
-    for (const entryNames of splitIntoBatches(await readNames(path), timeSlice)) {
+    const allNames = await readNames(path);
+    if (options.isSorted) allNames.sort();
+    for (const entryNames of splitIntoBatches(allNames, timeSlice)) {
       const batch = describeEntries(context, entryNames);
       if (batch === null) return checkRemoved(directory);
       if (!isOwnEntryListed) {

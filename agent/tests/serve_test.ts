@@ -104,9 +104,10 @@ Deno.test("the share is read-only, the inbox accepts files, the root reports bot
   await fill(files.share, { "a b": "hello" });
   await using viewer = await Device.open(files.homes.joinPath("viewer"));
   const client = await viewer.client("camera");
+  const JSON_ACCEPTED = { accept: "application/json" };
   const ask = async (method: "GET" | "PUT" | "DELETE", uri: string) => {
     const content = method === "PUT" ? new TextEncoder().encode("x") : null;
-    const { status, body } = await client.request(method, uri, {}, content);
+    const { status, body } = await client.request(method, uri, JSON_ACCEPTED, content);
     return { status, text: await body?.text() };
   };
   const rows = [

@@ -59,8 +59,8 @@ import {
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
   /**
-   * Whether the response for a path with a trailing slash is the directory's content as a JSON
-   * array.
+   * Whether the response for a path with a trailing slash is the directory's content: a page for
+   * browsers, or a JSON array if the request has `accept: application/json`.
    *
    * @default {false}
    */
@@ -161,11 +161,12 @@ const CHECKS: OptionChecks<FilesOptions> = {
  *
  * Each component of a path is the name of a file or directory, percent-encoded as by any client.
  *
- * A path with a trailing slash refers to the `index.html` of a directory, or, with `list`, to a
- * JSON array of its content. With the query `tree`, the array has all entries below the directory.
- * The path of a directory without the slash is redirected. Files have `content-type` and, if they
- * have not changed for two seconds, `last-modified` and a strong `etag`; a single range and
- * conditional requests (RFC 9110 §13, §14) are supported. The response is `403 Forbidden` if a file
+ * A path with a trailing slash refers to the `index.html` of a directory, or, with `list`, to its
+ * content: a page for browsers, or a JSON array if `accept` names `application/json`. With the
+ * query `tree`, the response is a JSON array of all entries below the directory. The path of a
+ * directory without the slash is redirected. Files have `content-type` and, if they have not
+ * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
+ * requests (RFC 9110 §13, §14) are supported. The response is `403 Forbidden` if a file
  * can't be read, and `404 Not Found` for a missing or special file, a symbolic link, or a file
  * whose size or time can't be represented. While the served directory itself is missing, because it
  * was moved or its disk is not mounted, every response is `503 Service Unavailable`.
@@ -298,8 +299,9 @@ export class FilesApp implements AppObject {
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     if (!(request instanceof Request)) throw wrongTypeError("request", "a Request", request);
     const [status, reason, headers, body] = await this.#respond(request, session);
-    const addedHeaders = { ...makeCacheHeaders(request), ...this.#makeModeMaskHeaders(request) };
-    return [status, reason, { ...headers, ...addedHeaders }, body];
+    const cacheHeaders = makeCacheHeaders(request, headers);
+    const maskHeaders = this.#makeModeMaskHeaders(request);
+    return [status, reason, { ...headers, ...cacheHeaders, ...maskHeaders }, body];
   }
 
   #makeModeMaskHeaders({ headers }: Request): HeadersToSend {
@@ -478,10 +480,13 @@ const VARY = "upload-complete, upload-length, want-repr-digest";
  * request to the server (RFC 9111 §4.2.2). Without `vary`, a cache may respond to a request for a
  * digest with the stored headers of the file, after the server has confirmed them with a 304.
  */
-function makeCacheHeaders({ method, headers }: Request): HeadersToSend {
+function makeCacheHeaders({ method, headers }: Request, { vary }: HeadersToSend): HeadersToSend {
   if (method !== "GET" && method !== "HEAD") return {};
   const isForOneRequest = isDigestRequested(headers) || isUploadStateRequest(headers);
-  return { "cache-control": isForOneRequest ? "no-store" : "no-cache", vary: VARY };
+  return {
+    "cache-control": isForOneRequest ? "no-store" : "no-cache",
+    vary: vary ? `${VARY}, ${vary}` : VARY,
+  };
 }
 
 /**

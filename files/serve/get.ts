@@ -33,8 +33,9 @@ import {
   statOpenFile,
 } from "../disk/file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { makeListBody } from "./list_body.ts";
-import { isModeRequested, makeModeHeader, permissionBitsOf } from "../wire/metadata.ts";
+import { isTreeRequested, makeListBody } from "./list_body.ts";
+import { isJsonAccepted } from "./list_page.ts";
+import { makeModeHeader, permissionBitsOf } from "../wire/metadata.ts";
 import { findServedFile, toReadRefusal } from "./resolve_path.ts";
 import { makeRootPathHeader } from "../wire/reuse.ts";
 import { noSizeRefusal, notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
@@ -70,15 +71,15 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list, allow } = fileRequest;
   const { names, isDirectory } = target;
   if (isDirectory && list) {
-    const hasModes = isModeRequested(request.headers);
-    const isTree = request.query === "tree";
-    const body = await makeListBody(root, names, isTree, hasModes, fileRequest.reportCut);
+    const isPage = !isTreeRequested(request) && !isJsonAccepted(request.headers);
+    const body = await makeListBody(fileRequest, isPage);
     if (body === null) throw notFoundRefusal();
     const isHead = request.method === "HEAD";
     // The list has times of this device, whose clock may differ from the client's clock.
     const date = formatDate(Math.floor(Date.now() / 1000));
     const rootPath = fileRequest.reuse ? makeRootPathHeader(names, true) : {};
-    const headers = { "content-type": "application/json", date, allow, ...rootPath };
+    const contentType = isPage ? "text/html; charset=utf-8" : "application/json";
+    const headers = { "content-type": contentType, vary: "accept", date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, "index.html"] : names;

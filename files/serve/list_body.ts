@@ -1,6 +1,6 @@
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { TimeSlice } from "../disk/files.ts";
-import { formatEntry, TREE_END } from "../wire/entries.ts";
+import { type DirectoryEntry, formatEntry, TREE_END } from "../wire/entries.ts";
 import {
   type ListedDirectory,
   type ListOptions,
@@ -8,8 +8,9 @@ import {
   readDirectory,
   readTree,
 } from "../listing.ts";
-import type { Root } from "../root.ts";
 import { type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
+import { isModeRequested } from "../wire/metadata.ts";
+import { formatPageLine, formatPageStart, PAGE_END } from "./list_page.ts";
 import { resolvePath, toNullIfAbsent } from "./resolve_path.ts";
 
 /** The minimum number of characters in a chunk, except the last, and except on a slow disk. */
@@ -17,31 +18,45 @@ const MIN_CHUNK_CHARACTERS = 32768;
 
 const encoder = new TextEncoder();
 
+/** The text before, between and after the lines of a list. */
+interface ListFrame {
+  readonly start: string;
+  readonly separator: string;
+  readonly end: string;
+}
+
+const JSON_FRAME: ListFrame = { start: "[", separator: ",", end: "\n]\n" };
+
+export function isTreeRequested({ query }: FileRequest["request"]): boolean {
+  return query === "tree";
+}
+
 /**
  * The directory is read while the body is sent. If the directory can't be read to its end, the body
  * is cut.
  */
 export async function makeListBody(
-  root: Root,
-  names: readonly string[],
-  isTree: boolean,
-  hasModes: boolean,
-  reportCut: FileRequest["reportCut"],
+  { request, root, target: { names }, reportCut }: FileRequest,
+  isPage: boolean,
 ): Promise<ChunkedBodyIter | null> {
   try {
     const resolvedPath = await resolvePath(root, names);
     if (resolvedPath === null || !resolvedPath.stats.isDirectory) return null;
-    const options = { root, timeSlice: new TimeSlice(), hasModes };
+    const hasModes = isModeRequested(request.headers);
+    const options = { root, timeSlice: new TimeSlice(), hasModes, isSorted: isPage };
     const listRoot = makeListRoot(resolvedPath.path, resolvedPath.stats);
-    const batches = isTree
+    const batches = isTreeRequested(request)
       ? formatTreeBatches(options, listRoot)
-      : formatListBatches(options, listRoot);
+      : formatListBatches(options, listRoot, isPage ? formatPageLine : formatListedEntry);
+    const frame = isPage
+      ? { start: formatPageStart(request.mount, names), separator: "", end: PAGE_END }
+      : JSON_FRAME;
     const firstBatch = batches.next();
     // Read the first batch now, while the response to an error can still have another status.
     await firstBatch.catch((error) => {
       if (!(error instanceof BodyError)) throw error;
     });
-    return new ChunkedBodyIter(encodeChunks(firstBatch, batches, reportCut));
+    return new ChunkedBodyIter(encodeChunks(frame, firstBatch, batches, reportCut));
   } catch (error) {
     return toNullIfAbsent(root, error, names);
   }
@@ -50,10 +65,13 @@ export async function makeListBody(
 async function* formatListBatches(
   options: ListOptions,
   listRoot: ListedDirectory,
+  formatLine: (entry: DirectoryEntry) => string,
 ): AsyncGenerator<string[], void, void> {
-  for await (const { entries } of readDirectory(options, listRoot)) {
-    yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
-  }
+  for await (const { entries } of readDirectory(options, listRoot)) yield entries.map(formatLine);
+}
+
+function formatListedEntry(entry: DirectoryEntry): string {
+  return formatEntry({ name: entry.name }, entry);
 }
 
 async function* formatTreeBatches(
@@ -67,18 +85,19 @@ async function* formatTreeBatches(
 }
 
 async function* encodeChunks(
+  { start, separator, end }: ListFrame,
   firstBatch: Promise<IteratorResult<string[], void>>,
   batches: AsyncGenerator<string[], void, void>,
   reportCut: FileRequest["reportCut"],
 ): AsyncGenerator<Chunk, void, void> {
-  let text = "[";
-  let separator = "\n";
+  let text = start;
+  let lineEnd = "\n";
   let startedAt = performance.now();
   try {
     for (let batch = await firstBatch; batch.done !== true; batch = await batches.next()) {
       for (const element of batch.value) {
-        text += separator + element;
-        separator = ",\n";
+        text += lineEnd + element;
+        lineEnd = `${separator}\n`;
       }
       const isSlow = performance.now() - startedAt > MAX_SILENCE_MILLISECONDS;
       if (text.length < MIN_CHUNK_CHARACTERS && !isSlow) continue;
@@ -89,6 +108,6 @@ async function* encodeChunks(
   } catch (error) {
     throw reportCut(error);
   }
-  yield [null, encoder.encode(`${text}\n]\n`)];
+  yield [null, encoder.encode(text + end)];
   yield [null, new Uint8Array(0)];
 }

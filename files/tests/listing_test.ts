@@ -55,6 +55,8 @@ interface Entry {
 
 type ListedEntry = Omit<TreeEntry, "name" | "modified"> & { readonly modified: string };
 
+const JSON_ACCEPTED = { accept: "application/json" };
+
 /** The entries of a response, by name. */
 async function entriesOf(response: Response): Promise<Entry[]> {
   assertEquals([response.status, response.headers["content-type"]], [200, "application/json"]);
@@ -64,7 +66,7 @@ async function entriesOf(response: Response): Promise<Entry[]> {
 
 Deno.test("a listing has the name, kind, size and time of each entry", async () => {
   await using files = await serveDirectory(listing);
-  assertEquals(await entriesOf(await files.conn.get("/")), []);
+  assertEquals(await entriesOf(await files.conn.get("/", JSON_ACCEPTED)), []);
   await files.write("a.txt", "12345");
   await files.write("index.html", "<p>");
   await files.mkdir("sub");
@@ -73,14 +75,14 @@ Deno.test("a listing has the name, kind, size and time of each entry", async () 
     await Deno.utime(`${files.path}/${name}`, time, time);
   }
   const modified = time.toISOString();
-  assertEquals(await entriesOf(await files.conn.get("/?query")), [
+  assertEquals(await entriesOf(await files.conn.get("/?query", JSON_ACCEPTED)), [
     { name: "a.txt", kind: "file", size: 5, modified },
     { name: "index.html", kind: "file", size: 3, modified },
     { name: "sub", kind: "directory", size: 0, modified },
   ]);
-  assertEquals(await entriesOf(await files.conn.get("/sub/")), []);
+  assertEquals(await entriesOf(await files.conn.get("/sub/", JSON_ACCEPTED)), []);
   assertEquals((await Array.fromAsync(listDirectory(files.conn, "/?query"))).length, 3);
-  const head = await files.conn.head("/");
+  const head = await files.conn.head("/", JSON_ACCEPTED);
   assertEquals([...head], [200, "OK", head.headers, null]);
   assertEquals(head.headers["content-type"], "application/json");
 });
@@ -99,7 +101,7 @@ Deno.test("a name that is not UTF-8 is listed as such, next to a valid name that
   await using files = await serveDirectory(listing);
   if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
   const listNamesAndKinds = async () => {
-    const entries = await entriesOf(await files.conn.get("/"));
+    const entries = await entriesOf(await files.conn.get("/", JSON_ACCEPTED));
     return entries.map(({ kind, name, size, reason }) => [kind, name, size, reason]);
   };
   const unnamedEntry = ["other", "\ufffd", 0, "name"];
@@ -116,7 +118,7 @@ Deno.test("10,000 entries are listed in chunks, even if some vanish meanwhile", 
   const count = 10_000;
   const names = Array.from({ length: count }, (_, i) => `${"n".repeat(100)}-${i}`);
   makeEmptyFiles(files.path, names);
-  const { body } = await files.conn.get("/");
+  const { body } = await files.conn.get("/", JSON_ACCEPTED);
   assert(body?.chunked);
   let text = "";
   let largest = 0;

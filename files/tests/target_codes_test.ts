@@ -330,7 +330,8 @@ Deno.test("a name in the form of a short name is a file's own name if the direct
   assertEquals(await get(fileUri("report~1.txt")), "1");
   assertEquals(await get(fileUri("DIR~1", "file")), "2");
   assertEquals(await get(fileUri("OTHER~1")), 404);
-  const list = await (await files.request("GET", "/")).body!.text();
+  const list = await (await files.request("GET", "/", { accept: "application/json" })).body!
+    .text();
   assertStringIncludes(list, '"name":"report~1.txt","kind":"file"');
   const paths = formatPaths([["report~1.txt"], ["DIR~1", "file"], ["OTHER~1"]]);
   const records = await readRecords(

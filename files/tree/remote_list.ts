@@ -237,10 +237,13 @@ async function* readTreeEntries(
 
 /** Reports whether the server has a list for this directory. */
 export async function hasList(client: TransferClient, uri: string): Promise<boolean> {
-  const response = await client.request("HEAD", uri, {});
+  const response = await client.request("HEAD", uri, ACCEPT_JSON);
   await response.discard();
   return isList(response);
 }
+
+/** Without this header, a `FilesApp` sends a page for browsers. */
+const ACCEPT_JSON = { accept: "application/json" };
 
 function isList({ status, headers }: Response): boolean {
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
@@ -253,7 +256,7 @@ async function requestList(
   extraHeaders: HeadersToSend = {},
 ): Promise<Response> {
   client.signal?.throwIfAborted();
-  const response = await client.request("GET", uri, extraHeaders);
+  const response = await client.request("GET", uri, { ...ACCEPT_JSON, ...extraHeaders });
   if (isList(response) && response.body !== null) return response;
   await response.discard();
   if (response.status !== 200) throw responseError("GET", uri, response, "list");
