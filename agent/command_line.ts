@@ -230,8 +230,7 @@ function addGet(program: AgentCommand): void {
 
 If TARGET is a directory or ends with a slash, files are copied into it; otherwise TARGET is the new name of the file. A \
 directory is always copied into TARGET, and keeps its name. The default TARGET is the current directory. A different file \
-of the same name is not replaced without --force, unless the file of the peer is the same file with more content at its end. To \
-continue an interrupted copy, run the same command again.
+of the same name is not replaced without --force. To continue an interrupted copy, run the same command again.
 
 If TARGET is -, a single file is written to stdout, and everything else is printed to stderr. The file is verified after its \
 last byte, so the exit code shows whether it is complete.`,
@@ -267,7 +266,7 @@ function addPut(program: AgentCommand): void {
 
 If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of the file. A directory \
 is always copied into PATH, and keeps its name. Without PATH, files are copied into the inbox itself. A different file of the \
-same name is not replaced without --force, unless the new file is the same file with more content at its end. To continue an interrupted copy, run the same command again.
+same name is not replaced without --force. To continue an interrupted copy, run the same command again.
 
 If the only FILE is -, or a FIFO, its bytes are sent to PEER:PATH until its end. They get their name after the last byte, and \
 are not continued after an interruption.`,

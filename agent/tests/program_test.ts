@@ -97,6 +97,8 @@ Deno.test("the help of each command has a description, examples, and all of its 
     }
     // An argument is named after what it is.
     assert(!/\n {2}dir +(?! |the directory)/.test(help), help);
+    // A file is replaced with --force, or not at all.
+    assert(!/without\s+--force,\s+unless/.test(help), help);
   }
 });
 
