@@ -75,7 +75,8 @@ export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
   const [first] = paths;
   const other = paths.find(({ peer }) => peer !== first!.peer);
   if (other === undefined) return paths;
-  const problem = `${first!.peer} and ${other.peer} are two peers: name files of one`;
+  const [firstPeer, otherPeer] = [first!, other].map(({ peer }) => JSON.stringify(`${peer}:`));
+  const problem = `${firstPeer} and ${otherPeer} differ: begin each path with the same peer`;
   throw new Failure(problem, "USAGE");
 }
 

@@ -192,6 +192,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   const note = `${local}/note`;
   const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
   const notRemote = "is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg";
+  const onePeer = "begin each path with the same peer\n";
   const rows: [code: number, expectedMessage: string, args: string[]][] = [
     // Swapped and missing operands.
     [2, `"${note}" ${notRemote}`, ["put", "camera:", note]],
@@ -210,8 +211,8 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [3, '"camara": the peers are camera\n', ["ls", "camara:"]],
     [3, '"camera.local": the peers are camera\n', ["get", "camera.local:x"]],
     [3, 'there is no peer "": the peers are camera\n', ["ping", ""]],
-    [2, "camera and desk are two peers: name files of one\n", ["get", "camera:x", "desk:y", local]],
-    [2, "camera and desk are two peers: name files of one\n", ["rm", "camera:x", "desk:y"]],
+    [2, `"camera:" and "desk:" differ: ${onePeer}`, ["get", "camera:x", "desk:y", local]],
+    [2, `"camera:" and "CAMERA:" differ: ${onePeer}`, ["rm", "camera:x", "CAMERA:y"]],
     // Paths that another program understands.
     [2, "a path begins at the share or the inbox", ["put", note, "rsync://camera/x"]],
     [2, "the shell has not expanded ~; a file of this name is ./~/q", [
