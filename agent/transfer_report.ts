@@ -40,7 +40,7 @@ export class TransferReport implements Disposable {
   #firstUnchangedName = "";
   readonly #skippedKinds = new Map<string, string>();
   /** The files for which a disk has no space. The first has its own message. */
-  #tooLargeCount = 0;
+  #fullDiskCount = 0;
   readonly #counts = {
     copied: 0,
     /** Of these, the files whose names are always printed. */
@@ -97,7 +97,7 @@ export class TransferReport implements Disposable {
     this.#counts.failed++;
     if (isPeerProblem(error)) this.#counts.unread++;
     // On a full disk, thousands of files may fail: report the first, and count the others.
-    if (code !== "FULL" || this.#tooLargeCount++ === 0) {
+    if (code !== "FULL" || this.#fullDiskCount++ === 0) {
       // Messages about a path on the disk begin with the path.
       const isNamed = message.includes(JSON.stringify(name));
       this.#output.error(isNamed ? message : `${name}: ${message}`);
@@ -252,12 +252,12 @@ export class TransferReport implements Disposable {
 
   [Symbol.dispose](): void {
     this.hideProgress();
-    if (this.#tooLargeCount > 1) {
+    if (this.#fullDiskCount > 1) {
       this.#output.error(
-        `${formatCount(this.#tooLargeCount - 1, "other file")}: also too large for the free space`,
+        `${formatCount(this.#fullDiskCount - 1, "other file")}: also failed for lack of space`,
       );
     }
-    this.#tooLargeCount = 0;
+    this.#fullDiskCount = 0;
   }
 }
 

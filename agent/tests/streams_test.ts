@@ -10,6 +10,7 @@ import {
   type Sample,
   widthOf,
 } from "@degu/internal/agent/progress_bar.ts";
+import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -62,6 +63,17 @@ function printAll(output: Output): void {
   output.warn("warn");
   output.error("error");
 }
+
+Deno.test("of the files for which a disk has no space, the first has a message, and the others are counted", () => {
+  const [, stderr] = print({}, (output) => {
+    const { signal } = new AbortController();
+    using report = new TransferReport({ home: "", output, signal, options: {} });
+    for (const name of ["a", "b", "c"]) report.fail(name, "no space is left", "FULL", {});
+  });
+  // Each of the others may be smaller than the space that was free before.
+  const expected = ["a: no space is left", "2 other files: also failed for lack of space"];
+  assertEquals(stderr, expected.map((text) => `degu: error: ${text}\n`).join(""));
+});
 
 Deno.test("invisible characters become JSON escapes, which keep the same value", () => {
   const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
