@@ -155,6 +155,8 @@ export const IGNORE_FILE = ".deguignore";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED_DIRECTORY = ".degu-files";
+/** The directory of the earlier versions, which a peer can read below its own inbox. */
+export const KEPT_DIRECTORY = ".degu-kept";
 
 const MAX_INVITATION_ADDRESSES = 6;
 

@@ -1,6 +1,6 @@
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
-import { RESERVED_DIRECTORY } from "./command.ts";
+import { KEPT_DIRECTORY, RESERVED_DIRECTORY } from "./command.ts";
 import { makeNameKey, MAX_NAME_LENGTH } from "./open_device.ts";
 import { isNotFound, mayRead } from "./local_paths.ts";
 import { join } from "./paths.ts";
@@ -106,6 +106,12 @@ export class Inbox {
   async listDirectories(): Promise<string[]> {
     const paths = (await this.#readOwnerships()).map(({ directory }) => join(this.path, directory));
     return paths.filter((path) => findInfo(path)?.isDirectory);
+  }
+
+  /** Returns `null` if no version was kept in the directory of a peer. */
+  findKeptDirectory(name: string): string | null {
+    const path = join(this.path, name, KEPT_DIRECTORY);
+    return findInfo(path)?.isDirectory ? path : null;
   }
 
   /** Never returns the directory of another device, or a directory with a damaged record. */

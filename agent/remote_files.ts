@@ -7,7 +7,7 @@ import {
   listDirectory,
   TransferError,
 } from "@degu/degu/files/client";
-import type { Context } from "./command.ts";
+import { type Context, KEPT_DIRECTORY } from "./command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
@@ -129,9 +129,6 @@ const OTHER_ADVICE: Partial<typeof OTHER_REASONS> = {
   special: ", and can't be copied",
 };
 
-/** The directory of the earlier versions, which the library doesn't serve. */
-export const KEPT_DIRECTORY = ".degu-kept";
-
 export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly connections: PeerConnections;
@@ -252,10 +249,11 @@ export class RemoteFiles implements Disposable {
   /** The last name may be in another Unicode normalization form, if a single entry matches. */
   async find(names: readonly string[]): Promise<RemoteEntry | null> {
     const name = names.at(-1);
-    if (name === undefined) {
-      const exists = await this.list([]) !== null;
-      const root = { name: "", kind: "directory", size: 0, modified: new Date(0) } as const;
-      return exists ? { ...root, names: [] } : null;
+    // No list has the directory of the earlier versions.
+    if (name === undefined || names.length === 1 && name === KEPT_DIRECTORY) {
+      const exists = await this.list(names) !== null;
+      const root = { name: name ?? "", kind: "directory", size: 0, modified: new Date(0) } as const;
+      return exists ? { ...root, names } : null;
     }
     const parent = names.slice(0, -1);
     const entries = await this.list(parent);
@@ -298,12 +296,6 @@ export class RemoteFiles implements Disposable {
         `${this.quoteName(entry.names)} is a file: ${advice}`,
         names,
       );
-    }
-    if (names.includes(KEPT_DIRECTORY)) {
-      const { peer } = this.connections;
-      const problem = `${this.quoteName(names)} can't be read by peers: earlier versions are on ` +
-        `${peer}, in ${KEPT_DIRECTORY} of its inbox: copy a version out of it on ${peer}, and get the copy`;
-      return this.#makeNotFoundFailure(problem, names);
     }
     const otherAreaFailure = names.length > 0 && await this.#makeOtherAreaFailure(names);
     if (otherAreaFailure) return otherAreaFailure;

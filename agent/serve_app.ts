@@ -3,6 +3,7 @@ import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import type { AppFunction, AppObject } from "@degu/degu/server";
 import { Inbox, makeRefusal } from "./inbox.ts";
 import { join } from "./paths.ts";
+import { KEPT_DIRECTORY } from "./command.ts";
 import type { Area } from "./remote_files.ts";
 
 type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
@@ -61,24 +62,35 @@ export function makeServeApp(
     apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, keep }));
   } else if (inbox !== null) {
     const directories = new Inbox(inbox);
+    /** Makes an app that only reads the earlier versions of a peer, if it has any. */
+    const makeKeptApp = (name: string): FilesApp | null => {
+      const dir = directories.findKeptDirectory(name);
+      if (dir === null) return null;
+      return makeFilesApp("inbox", dir, [name, KEPT_DIRECTORY], { reuse: false });
+    };
     const makePeerApp = (peer: InboxPeer): AppFunction => {
       let name: string | null = null;
       let app: FilesApp | null = null;
       return async (request, session) => {
+        const isKept = request.path[0] === KEPT_DIRECTORY;
+        let keptApp: FilesApp | null = null;
         try {
           if (name === null) {
             name = await directories.assignDirectory(peer);
             onInboxDirectory(peer, name);
           }
           await directories.createDirectory(name);
-          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, keep });
+          if (isKept) keptApp = makeKeptApp(name);
+          else app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, keep });
         } catch (error) {
           const refusal = makeRefusal(error);
           if (refusal === null) throw error;
           logger.warn(`${peer.name}: ${refusal.message}`);
           return refusal.response;
         }
-        return await app.handle(request, session);
+        if (!isKept) return await app!.handle(request, session);
+        request.shiftPath();
+        return await keptApp?.handle(request, session) ?? [404, "Not Found", {}, null];
       };
     };
     apps.set("inbox", perPeer(makePeerApp));

@@ -4,7 +4,13 @@ import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
-import { isRemotePath, parseRemotePaths, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import {
+  checkNotReserved,
+  isRemotePath,
+  parseRemotePaths,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
 import { checkStdoutSource, makeStdoutJob } from "../stream_jobs.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
@@ -56,6 +62,7 @@ export async function runGet(
     if (!recursive) {
       throw new Failure(`${JSON.stringify(sourceName)} is a directory: get it with -r`);
     }
+    checkNotReserved(entry.names.slice(-1), sourceName);
     const root = await findDirectoryPath(target, entry.names.at(-1));
     transfers.claimTarget(resolve(root), sourceName);
     await deviceDirectory.check(root);

@@ -223,11 +223,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     // A path ends as it was typed.
     [1, '"camera:nothing/" does not exist', ["ls", "camera:nothing/"]],
     [1, '"camera:nothing/" does not exist', ["get", "-r", "camera:nothing/", local]],
-    [
-      1,
-      "earlier versions are on camera, in .degu-kept of its inbox: copy a version out of it on camera",
-      ["get", "-r", "--inbox", "camera:.degu-kept"],
-    ],
+    [1, '"camera:.degu-kept" does not exist', ["get", "-r", "--inbox", "camera:.degu-kept"]],
     [1, '"camera" does not exist\n', ["send", note, "camera"]],
     [2, `"${note}" is named twice: name it once\n`, ["send", note, note]],
     [1, '"camera" does not exist\n', ["put", note, "camera", "camera:"]],
