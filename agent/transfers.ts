@@ -13,7 +13,7 @@ import { codeOf, isTransferError } from "./error_codes.ts";
 import { type ErrorCode, Failure } from "./failure.ts";
 import { explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
-import type { DeviceDirectory } from "./local_paths.ts";
+import { type DeviceDirectory, ignoreNotFound } from "./local_paths.ts";
 import { explain, reasonOf } from "./explain.ts";
 import { type Output, OutputClosedError } from "./output.ts";
 import type { OnProgress } from "./peer_connections.ts";
@@ -50,6 +50,13 @@ const STREAM_RETRY_ADVICE = {
   get: "run the same command again: it starts over",
   put: "run the same command again, with its input from the start: a stream is not continued",
 } as const;
+
+/** A file that didn't fit on a disk while others were copied. */
+interface UnfittingJob {
+  readonly job: FileJob;
+  /** The path of its part on this device. */
+  readonly keptPath: string | null;
+}
 
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
@@ -151,11 +158,18 @@ export class Transfers implements Disposable {
     if (hasStream) this.#retryAdvice = STREAM_RETRY_ADVICE[this.direction];
     this.report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.report.progress.totalBytes += size ?? 0;
+    const unfittingJobs: UnfittingJob[] = [];
     try {
       await files.connections.forEachConcurrently(
         fileJobs,
-        (job, signal) => this.#copyFile(files, job, signal),
+        (job, signal) => this.#copyFile(files, job, signal, hasStream ? null : unfittingJobs),
       );
+      // Copied at the same time, several files can fill a disk with their parts that has space for
+      // some of them.
+      for (const { keptPath } of unfittingJobs.slice(1)) {
+        if (keptPath !== null) await ignoreNotFound(Deno.remove(keptPath));
+      }
+      for (const { job } of unfittingJobs) await this.#copyFile(files, job, this.#signal, null);
     } finally {
       this.#checkInterrupted();
     }
@@ -164,7 +178,13 @@ export class Transfers implements Disposable {
     }
   }
 
-  async #copyFile(files: RemoteFiles, job: FileJob, signal: AbortSignal): Promise<void> {
+  /** @param unfittingJobs Gets the job if its file doesn't fit; with `null`, the file fails. */
+  async #copyFile(
+    files: RemoteFiles,
+    job: FileJob,
+    signal: AbortSignal,
+    unfittingJobs: UnfittingJob[] | null,
+  ): Promise<void> {
     const { progress } = this.report;
     const { from, to, isStream = false } = job;
     const size = job.size ?? 0;
@@ -196,6 +216,9 @@ export class Transfers implements Disposable {
       signal.throwIfAborted();
       if (isStream && !isTransient(error)) {
         return this.#failStream(files, job, error);
+      }
+      if (unfittingJobs !== null && error instanceof TransferError && error.code === "DISK_FULL") {
+        return void unfittingJobs.push({ job, keptPath: error.kept?.path ?? null });
       }
       if (isFinalError(error)) throw this.#makeFinalFailure(files, { from, to }, error);
       const problem = explainTransfer(error, this.direction, files.connections.peer);

@@ -6,6 +6,9 @@ import { deleteEntry } from "@degu/degu/files";
 import type { ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
+import { runAgentCommands } from "@degu/testing/agents.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import {
   setClockAhead,
@@ -35,6 +38,7 @@ import fc from "fast-check";
 const IS_OFF =
   /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\): run "degu serve" on camera\n$/;
 const BYTES = 6_000_000, CUT = 3_000_000;
+const MEBIBYTE = 1024 * 1024;
 
 Deno.test("interruptions", async (t) => {
   await using files = await AgentFiles.start();
@@ -500,3 +504,34 @@ Deno.test("--move, in random trees and interrupted: each file is unchanged at th
   assertEquals(new Set(combinations).size, 3, "each interruption");
   assert(interrupted > 0 && moved > 15, `${interrupted} interrupted, ${moved} moved`);
 });
+
+Deno.test(
+  "get copies as many files to a small disk as fit, although it copies several at the same time",
+  ignoreIf(await findMountObstacle()),
+  async () => {
+    await using files = await AgentFiles.start();
+    const { homes, share, local } = files;
+    const names = ["a", "b", "c", "d"];
+    for (const name of names) {
+      await Deno.writeFile(`${share}/${name}`, randomBytes(1.25 * MEBIBYTE));
+    }
+    const get = ["get", "--json", ...names.map((name) => `camera:${name}`), `${local}/`];
+    const script = 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"';
+    const commands = [get, get].map((args) => ["--home", homes.joinPath("viewer"), ...args]);
+    const ends = await runAgentCommands(commands, [
+      ...THROUGH_MOUNT_NAMESPACE,
+      ...["sh", "-c", script, local],
+    ]);
+    const outcomes = ends.map((end) => {
+      const objects = parseObjects(end);
+      const errors = objects.flatMap(({ error }) => error === undefined ? [] : [error]);
+      assert(errors.every((error) => (error as { code: string }).code === "FULL"), end.stdout);
+      return { code: end.code, objects: objects.length, errors: errors.length };
+    });
+    assertEquals(outcomes, [{ code: 1, objects: 4, errors: 3 }, {
+      code: 1,
+      objects: 4,
+      errors: 3,
+    }]);
+  },
+);

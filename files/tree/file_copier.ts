@@ -34,6 +34,8 @@ export class FileCopier {
   basisFiles: BasisFiles = new Map();
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
+  /** Files that didn't fit while others were copied; `null` while they are copied alone. */
+  #unfittingTasks: CopyTask[] | null = [];
 
   constructor(attempt: TreeAttempt) {
     this.#attempt = attempt;
@@ -78,6 +80,19 @@ export class FileCopier {
         conflicts.push(...await this.#copy(worker, batch));
       });
     }
+    return [...conflicts, ...await this.#copyUnfitting()];
+  }
+
+  /**
+   * Copied at the same time, several files can fill a disk with their parts that has space for some
+   * of them. Keeps the first part, because a disk that others have filled may have space again.
+   */
+  async #copyUnfitting(): Promise<NameConflict[]> {
+    const tasks = this.#unfittingTasks ?? [];
+    this.#unfittingTasks = null;
+    for (const task of tasks.slice(1)) this.#attempt.firstWorker.target.discardPart(task);
+    const conflicts = await this.copySequentially(tasks);
+    this.#unfittingTasks = [];
     return conflicts;
   }
 
@@ -258,6 +273,10 @@ export class FileCopier {
           if (stalledAttemptCount < 2) continue;
         }
         meter(0);
+        if (isDiskFull(error) && this.#unfittingTasks !== null) {
+          this.#unfittingTasks.push(task);
+          return null;
+        }
         if (isConnectionLoss(error)) report.firstInterruption ??= { error };
         report.reportFailed(node, error);
         return null;
@@ -309,6 +328,10 @@ function makeQueues(
     bytes += task.node.size;
   }
   return [smallBatches, singleBatches];
+}
+
+function isDiskFull(error: unknown): boolean {
+  return error instanceof TransferError && error.code === "DISK_FULL";
 }
 
 function isFileChangedError(error: unknown): boolean {

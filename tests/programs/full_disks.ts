@@ -313,7 +313,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
-  /** Sparse files that are longer than the disk: only their data need space. */
   /** Large files that are copied at the same time to a disk with space for some of them. */
   async sharedSpace() {
     const results = [];
