@@ -3,6 +3,7 @@ import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
 import { isUnixAddress } from "../addresses.ts";
 import type { Context } from "../command.ts";
+import { checkDeletedInbox } from "../deletions.ts";
 import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
@@ -34,6 +35,7 @@ type Units = ReadonlyMap<string, string>;
 interface SyncServiceOptions {
   readonly address?: Address;
   readonly delete?: boolean;
+  readonly deleteAll?: boolean;
   readonly dryRun?: boolean;
   readonly every?: number;
   readonly find?: boolean;
@@ -230,6 +232,7 @@ async function makeSyncUnits(
   const { delete: mayDelete = false, dryRun = false, move = false } = options;
   const { every = DEFAULT_INTERVAL_SECONDS } = options;
   if (dryRun) throw new Failure("--dry-run is for a single run: leave it out", "USAGE");
+  if (!isDownload) checkDeletedInbox(path, options);
   await using device = await openDevice(context);
   const peer = await findPeer(device, path.peer);
   const dir = await ignoreNotFound(realPath(local));

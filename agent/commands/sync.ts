@@ -1,6 +1,6 @@
 import type { TreeEntry } from "@degu/degu/files";
 import { type Context, STDIO } from "../command.ts";
-import { checkDeleting } from "../deletions.ts";
+import { checkDeletedInbox, checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
@@ -65,6 +65,7 @@ export async function sync(
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, remotePath.peer, isDownload);
+  if (!isDownload) checkDeletedInbox(remotePath, options);
   if (options.keep !== undefined && !isDownload) {
     throw new Failure(
       `--keep is for files of this device; to keep earlier versions on ${remotePath.peer}, run "degu serve --keep DAYS" on it`,

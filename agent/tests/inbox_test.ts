@@ -93,7 +93,19 @@ Deno.test("each peer has its own directory: another peer can't list, get, replac
   const ofTwo = { "photo": "of two", "tree": null, "tree/b": "two", "synced": null };
   assertEquals(await readTree(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
   // A peer can also delete the whole content of its own directory.
-  await homes.runToSuccess("two", ["sync", "--delete", sourcePath("two", "tree"), "camera:"]);
+  const wholeInbox = ["sync", "--delete", sourcePath("two", "tree"), "camera:"];
+  for (
+    const args of [wholeInbox, [...wholeInbox, "--dry-run"], [
+      "service",
+      "install",
+      "--print",
+      ...wholeInbox,
+    ]]
+  ) {
+    await homes.runToFailure("two", 2, '"camera:" is the whole inbox', args);
+  }
+  assertEquals(await readTree(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
+  await homes.runToSuccess("two", [...wholeInbox, "--delete-all"]);
   await homes.runToSuccess("two", ["rm", "camera:b"]);
   await homes.runToSuccess("two", ["sync", "--inbox", "--delete", "camera:", back]);
   assertEquals([await readTree(`${inbox}/two`), await readTree(back)], [{}, {}]);
