@@ -1,9 +1,10 @@
 import { dirname } from "node:path";
 import { join } from "./paths.ts";
-import { IGNORE_FILE, RESERVED_DIRECTORY } from "./command.ts";
+import { IGNORE_FILE } from "./command.ts";
 import type { ExcludePatterns } from "./exclude_pattern.ts";
 import { explain, RUN_AGAIN } from "./explain.ts";
 import { Failure } from "./failure.ts";
+import { isInInbox } from "./inbox_marker.ts";
 import { isNotFound } from "./local_paths.ts";
 
 const MAX_LINES = 10_000;
@@ -18,14 +19,15 @@ export class IgnoreList {
   readonly #bytes: Uint8Array | null = null;
   #patterns: ExcludePatterns | null = null;
 
-  private constructor(dir: string) {
-    this.#path = join(dir, IGNORE_FILE);
-    if (exists(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
-    else this.#bytes = readList(this.#path);
+  private constructor(path: string, isInInbox: boolean) {
+    this.#path = path;
+    if (isInInbox) this.ignoredPeerFile = path;
+    else this.#bytes = readList(path);
   }
 
   static async read(dir: string, patterns: readonly string[]): Promise<IgnoreList> {
-    const list = new IgnoreList(dir);
+    const path = join(dir, IGNORE_FILE);
+    const list = new IgnoreList(path, exists(path) && await isInInbox(dir));
     if (list.#bytes === null && patterns.length === 0) return list;
     // Most commands don't need this module, whose library takes 5 ms to load.
     const { ExcludePatterns, findPatternProblem } = await import("./exclude_pattern.ts");
@@ -134,14 +136,4 @@ function invalidListFailure(path: string): Failure {
     } can't be used, so no file is copied or deleted: it must be a file of ` +
       `UTF-8 with at most ${MAX_LINES} lines of ${MAX_CHARACTERS} characters`,
   );
-}
-
-/** Looks for the reserved directory by which a server marks an inbox. */
-function isInInbox(dir: string): boolean {
-  for (let parent = Deno.realPathSync(dir);; parent = dirname(parent)) {
-    const path = join(parent, RESERVED_DIRECTORY);
-    if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
-    if (exists(path)) return true;
-    if (dirname(parent) === parent) return false;
-  }
 }

@@ -2,6 +2,7 @@ import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { KEPT_DIRECTORY, RESERVED_DIRECTORY } from "./command.ts";
 import { makeNameKey, MAX_NAME_LENGTH } from "./open_device.ts";
+import { markInbox } from "./inbox_marker.ts";
 import { isNotFound, mayRead } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
@@ -149,9 +150,7 @@ export class Inbox {
   }
 
   async #writeRecord(ownership: Ownership): Promise<void> {
-    await Deno.mkdir(this.#recordsDirectory, { mode: 0o700 }).catch((error) => {
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    });
+    await markInbox(this.path);
     const temporaryPath = join(this.#recordsDirectory, `.${crypto.randomUUID()}`);
     try {
       const bytes = new TextEncoder().encode(`${JSON.stringify(ownership)}\n`);

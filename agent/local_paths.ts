@@ -191,7 +191,8 @@ function makeDeviceDirectoryFailure(path: string): Failure {
   );
 }
 
-async function resolveRealPath(path: string): Promise<string> {
+/** The path may be missing. */
+export async function resolveRealPath(path: string): Promise<string> {
   const existingPath = await ignoreNotFound(realPath(path));
   if (existingPath !== null) return existingPath;
   const absolutePath = resolve(path);

@@ -14,9 +14,10 @@ import {
 import type { Context } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import type { Output } from "../output.ts";
-import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
+import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import { ServeEvents } from "../serve_events.ts";
+import { markInbox } from "../inbox_marker.ts";
 import { type InboxPeer, makeServeApp, removeOldUploads } from "../serve_app.ts";
 import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
 
@@ -63,6 +64,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
       return handle(request, session, api);
     },
   };
+  if (inbox !== null) {
+    // Serve the inbox also if a peer has filled the disk.
+    await markInbox(inbox).catch((error: unknown) => output.warn(explain(error)));
+  }
   if (inbox !== null && !isForAll) await removeOldUploads(inbox);
   if (inbox !== null && options.keep !== undefined) {
     checkVersions(inbox, options.keep, output);

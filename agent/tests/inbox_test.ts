@@ -11,6 +11,7 @@ import { AgentHomes } from "@degu/testing/agents.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -332,6 +333,34 @@ Deno.test("the owner of a directory is on the disk before its files", async () =
     const paths = await recordSyncedPaths(dir.path, () => inbox.createDirectory("phone"));
     assertSynced(dir.path, paths, expected);
   }
+});
+
+Deno.test("degu serve marks each kind of inbox at its start, so that no ignore list in it has an effect", async (t) => {
+  for (const option of ["--inbox", "--inbox-for-all"]) {
+    await t.step(option, async () => {
+      await using files = await AgentFiles.start();
+      const { local, inbox } = files;
+      await fill(local, { "in": null });
+      await files.homes.serve("viewer", [option, `${local}/in`]);
+      assertEquals(await readMode(`${local}/in/.degu-files`), 0o700);
+      await fill(local, { "in/.deguignore": "*\n", "in/a": "1" });
+      const { stderr } = await files.runToSuccess("sync", `${local}/in`, "camera:to");
+      assertStringIncludes(stderr, "has no effect, because peers can write it");
+      assertEquals(await listNames(`${inbox}/to`), [".deguignore", "a"]);
+    });
+  }
+});
+
+Deno.test("degu serve starts although a full disk prevents the mark of its inbox, with a warning", async () => {
+  await using homes = await AgentHomes.create("camera");
+  await fill(homes.path, { "inbox": null });
+  using _mkdir = patch(Deno, "mkdir", (mkdir) => async (path, options) => {
+    if (!`${path}`.endsWith("/.degu-files")) return await mkdir(path, options);
+    throw new Error(`No space left on device (os error 28): mkdir '${path}'`);
+  });
+  const { agent } = await homes.serve("camera", ["--inbox-for-all", homes.joinPath("inbox")]);
+  const warning = await agent.waitForMessage("degu: warning: ");
+  assertStringIncludes(warning, homes.joinPath("inbox", ".degu-files"));
 });
 
 // Refusals.

@@ -1,0 +1,27 @@
+/** The reserved directory by which an inbox is recognized. */
+
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+import { RESERVED_DIRECTORY } from "./command.ts";
+import { mayRead, resolveRealPath } from "./local_paths.ts";
+import { join } from "./paths.ts";
+
+/** Marks a directory as an inbox, before its first upload. */
+export async function markInbox(path: string): Promise<void> {
+  await Deno.mkdir(join(path, RESERVED_DIRECTORY), { mode: 0o700 }).catch((error) => {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  });
+}
+
+function isMarked(dir: string): boolean {
+  return existsSync(join(dir, RESERVED_DIRECTORY));
+}
+
+/** Reports whether a directory, which may be missing, is an inbox or in one. */
+export async function isInInbox(dir: string): Promise<boolean> {
+  for (let path = await resolveRealPath(dir);; path = dirname(path)) {
+    if (!mayRead(join(path, RESERVED_DIRECTORY))) return false;
+    if (isMarked(path)) return true;
+    if (dirname(path) === path) return false;
+  }
+}
