@@ -1,7 +1,11 @@
-/** The reserved directory by which an inbox is recognized. */
+/**
+ * The reserved directory by which an inbox is recognized, and what follows: commands leave an inbox
+ * out of the directories that they copy, because it has the files of other devices.
+ */
 
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
+import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
 import { RESERVED_DIRECTORY } from "./command.ts";
 import { mayRead, resolveRealPath } from "./local_paths.ts";
 import { join } from "./paths.ts";
@@ -24,4 +28,23 @@ export async function isInInbox(dir: string): Promise<boolean> {
     if (isMarked(path)) return true;
     if (dirname(path) === path) return false;
   }
+}
+
+/**
+ * Makes a filter that leaves out each inbox below a directory. A directory that is an inbox itself,
+ * or in one, is copied whole.
+ */
+export async function makeInboxFilter(
+  root: string,
+  onSkipped: (path: readonly string[]) => void,
+): Promise<(entry: TreeEntry) => boolean> {
+  if (await isInInbox(root)) return () => true;
+  const realRoot = await resolveRealPath(root);
+  return ({ path, kind }) => {
+    const isInbox = kind === "directory" &&
+      path.every((name) => describeNameProblem(name) === null) &&
+      isMarked(join(realRoot, ...path));
+    if (isInbox) onSkipped(path);
+    return !isInbox;
+  };
 }

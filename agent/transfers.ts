@@ -8,11 +8,12 @@ import {
   type TreeEntry,
 } from "@degu/degu/files/client";
 import { join } from "./paths.ts";
-import type { Context } from "./command.ts";
+import { type Context, RESERVED_DIRECTORY } from "./command.ts";
 import { codeOf, isTransferError } from "./error_codes.ts";
 import { type ErrorCode, Failure } from "./failure.ts";
 import { explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
+import { makeInboxFilter } from "./inbox_marker.ts";
 import { type DeviceDirectory, ignoreNotFound } from "./local_paths.ts";
 import { explain, reasonOf } from "./explain.ts";
 import { type Output, OutputClosedError } from "./output.ts";
@@ -255,13 +256,20 @@ export class Transfers implements Disposable {
   }
 
   async #copyTree(files: RemoteFiles, job: TreeJob, isOnlyJob: boolean): Promise<void> {
-    const isNotDeviceDirectory = await this.#deviceDirectory.filter(job.root, (path) => {
-      this.report.skip(join(job.root, ...path), "the directory of this device");
-    });
+    const makeSkip = (reason: string) => (path: readonly string[]) =>
+      this.report.skip(join(job.root, ...path), reason);
+    const isNotDeviceDirectory = await this.#deviceDirectory.filter(
+      job.root,
+      makeSkip("the directory of this device"),
+    );
+    const isNotInbox = await makeInboxFilter(
+      job.root,
+      makeSkip(`an inbox, since it contains ${RESERVED_DIRECTORY}`),
+    );
     const { progress } = this.report;
     const isIncluded = (entry: TreeEntry) =>
       (job.isIncluded?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
-      !this.#skipIgnoreList(files, job, entry);
+      isNotInbox(entry) && !this.#skipIgnoreList(files, job, entry);
     const onPlan = () => {
       progress.waitsFor = null;
       job.onPlan?.();

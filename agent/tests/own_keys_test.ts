@@ -5,7 +5,7 @@
 import { findExcludeProblem } from "@degu/internal/agent/exclude_pattern.ts";
 import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import {
   assert,
@@ -295,6 +295,23 @@ Deno.test("no command copies files from or to the device's directory, or deletes
   ) await files.runToFailure(1, "is the directory of the device, or in it", ...command);
   assertEquals(await readTree(home), treeBefore);
   assertEquals(await readTree(inbox), {});
+});
+
+Deno.test("earlier versions are neither sent nor deleted; another device's directory is copied as any other", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, local, share, inbox } = files;
+  const versions = { ".degu-kept": null, ".degu-kept/2026-01-31T14_1": "old" };
+  await fill(`${local}/tree`, { ...versions, "a": "1" });
+  await homes.init("other");
+  await Deno.rename(homes.joinPath("other"), `${local}/tree/other`);
+  const device = await readTree(`${local}/tree/other`);
+  const { stderr } = await files.runToSuccess("put", "-r", `${local}/tree`, "camera:");
+  assertStringIncludes(stderr, `${local}/tree/.degu-kept: skipped: its name is reserved`);
+  assertEquals(await listNames(`${inbox}/tree`), ["a", "other"]);
+  assertEquals(await readTree(`${inbox}/tree/other`), device);
+  await fill(share, { "from/b": "2" });
+  await files.runToSuccess("sync", "--delete", "camera:from", `${local}/tree`);
+  assertEquals(await readTree(`${local}/tree`), { ...versions, "b": "2" });
 });
 
 /** Mounts pairs of a directory and a path, before `--`, and runs the command behind it. */

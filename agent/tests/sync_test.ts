@@ -399,6 +399,19 @@ Deno.test("sync --every prints the changes of a run, and each error when it begi
   assertEquals(await readTree(target), { "a": "44", "b": "2", "c": "3" });
 });
 
+Deno.test("sync --every reports an inbox that it leaves out once", async () => {
+  await using setup = await setUp("to a peer", { "a": "1", "Inbox/.degu-files": null });
+  const { files, source, target } = setup;
+  using pauses = stepTimeouts(7000);
+  await using agent = files.start([...EVERY, source, "camera:to"]);
+  await pauses.begun();
+  for (let run = 2; run <= 4; run++) await pauses.end();
+  agent.kill("SIGINT");
+  const { code, stderr } = await agent.waitForEnd();
+  assertEquals([code, stderr.split(`${source}/Inbox: skipped: an inbox`).length], [0, 2], stderr);
+  assertEquals(await readTree(target), { "a": "1" });
+});
+
 Deno.test("sync --every exits with the code of its last run, prints only objects with --json, and interrupts a running run", async () => {
   await using setup = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
   const { files, source } = setup;
