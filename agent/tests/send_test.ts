@@ -227,6 +227,24 @@ Deno.test("without --force, an existing name is an error for that file only, and
   assertEquals((await readTree(machine.joinPath("out")))["dir/x"], "new");
 });
 
+Deno.test("receive writes to no inbox of its directory, whatever the names that the sender chooses", async () => {
+  const files = { "dir/Inbox/photo": "forged", "dir/x": "x", "Inbox/photo": "forged" };
+  await using machine = await SendMachine.make(files);
+  const out = machine.joinPath("out");
+  const inboxes = {
+    "dir/Inbox/.degu-files": null,
+    "dir/Inbox/photo": "of phone",
+    "Inbox/.degu-files": null,
+    "Inbox/photo": "of phone",
+  };
+  await fill(out, inboxes);
+  const { received } = await machine.transfer(["dir", "Inbox"], 1, "--force");
+  assertStringIncludes(received, `${out}/dir/Inbox: skipped: an inbox`);
+  assertStringIncludes(received, "Inbox: an inbox of this device has this name");
+  const { "Inbox": _, "dir": _dir, "dir/Inbox": _inbox, ...rest } = await readTree(out);
+  assertEquals(rest, { ...inboxes, "dir/x": "x" });
+});
+
 Deno.test("receive refuses a directory that does not exist at once", async () => {
   await using machine = await SendMachine.make();
   const { homes } = machine;
