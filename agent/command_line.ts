@@ -605,9 +605,7 @@ function parseNameOrId(text: string): string {
 function parseOnce(text: string, previous?: string): string {
   if (previous === undefined) return text;
   throw new InvalidArgumentError(
-    `it can be given only once, and ${
-      JSON.stringify(previous)
-    } is given already: name a directory that contains both`,
+    `it can be given only once, and ${JSON.stringify(previous)} is given already`,
   );
 }
 

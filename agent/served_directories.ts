@@ -137,7 +137,7 @@ export async function checkServedDirectory(
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(
-      `${option}: ${JSON.stringify(dir)} is not a directory: name the directory that it is in`,
+      `${option}: ${JSON.stringify(dir)} is not a directory`,
     );
   }
   // Report a missing permission before the first request of a peer.

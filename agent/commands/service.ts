@@ -243,7 +243,7 @@ async function makeSyncUnits(
   }
   if (!(await Deno.stat(dir)).isDirectory) {
     throw new Failure(
-      `${JSON.stringify(local)} is not a directory: name the directory that it is in`,
+      `${JSON.stringify(local)} is not a directory`,
     );
   }
   const deviceDirectory = await findDeviceDirectory(context.home);
