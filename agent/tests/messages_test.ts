@@ -203,9 +203,12 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, `"" ${notRemote}`, ["put", note, ""]],
     [2, "what to get? write PEER:PATH before", ["get", "camera"]],
     [2, "what to put? write it before camera:, or - for stdin", ["put", "camera:"]],
-    [2, `"camera:x" is on another device; a file of this name is ./camera:x`, [
+    [2, `"camera:x" is read as PEER:PATH; a file of this name is ./camera:x`, [
       ...["put", "camera:x", "camera:"],
     ]],
+    [2, `"file:///a" is read as PEER:PATH; a file of`, ["put", "file:///a", "camera:"]],
+    // A directory above what was named would share more.
+    [1, `--share: "${note}" is not a directory\n`, ["serve", "--share", note]],
     [2, "must be on this device\n", ["sync", "camera:a", "camera:b"]],
     [2, "must be on another device: write PEER:DIR\n", ["sync", local, "camera"]],
     [3, '"camara": the peers are camera\n', ["ls", "camara:"]],
