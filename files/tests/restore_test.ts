@@ -174,6 +174,41 @@ Deno.test("if the clock was wrong, a time is refused with the periods around it,
   }
 });
 
+Deno.test("an hour of a clock that was not set is no time: a change of 1970 may have come after every time", async () => {
+  await using served = await serveEmpty();
+  const { clock, files } = served;
+  const start = Date.now();
+  const put = async (text: string, time: number) => {
+    clock.advance(time - Date.now());
+    await files.put("a", text);
+    await files.put(text, text);
+  };
+  const in2019 = Date.parse("2019-06-01T12:00Z");
+  await put("first-boot", 0);
+  await put("set", start);
+  await put("unset-again", in2019);
+  await put("set-again", start + 2 * DAY);
+  await put("last", start + 4 * DAY);
+  clock.advance(DAY);
+  const rows: [at: number, first: string | null][] = [
+    [-HOUR, null],
+    [0, null],
+    [1000 * HOUR, null],
+    [in2019, null],
+    [start - DAY, null],
+    [start + DAY, null],
+    [start + 3 * DAY, "set-again"],
+    [start + 5 * DAY, "last"],
+  ];
+  for (const [at, text] of rows) {
+    if (text !== null) assertEquals((await restore(files.root, at)).tree.a, text);
+    else {
+      const error = await assertRejects(() => restore(files.root, at), RestoreError);
+      assertEquals([error.code, error.choices.length], ["CLOCK", 5], `${new Date(at)}`);
+    }
+  }
+});
+
 Deno.test("a restored file is a copy with the time and mode of its version, which it doesn't change", async () => {
   await using served = await serveReplaced();
   const { files, at } = served;

@@ -146,6 +146,8 @@ interface Source {
 }
 
 const MAX_COPIES = 8;
+/** A device without a battery starts in 1970: before this hour, no clock was set. */
+const FIRST_HOUR = "2020-01-01T00";
 const MAX_CHOICES = 6;
 
 /**
@@ -346,7 +348,8 @@ function findFirstNumber(periods: readonly Period[], at: Date | string): number 
   const [hoursBefore, hoursSince] = [hours.slice(0, first), hours.slice(first)];
   const isInOrder = hoursBefore.every((each) => each <= hoursBefore.at(-1)!) &&
     [...hoursSince, hourAt(new Date(Date.now()))].every((each) => each >= (hoursSince[0] ?? ""));
-  if (!isInOrder) {
+  const areSet = [hoursBefore.at(-1), hoursSince[0]].every((each) => !(each! < FIRST_HOUR));
+  if (!isInOrder || !areSet) {
     const near = periods.findLastIndex((period) => hourOf(period) < hour) + 1;
     throw fail("CLOCK", `the clock was wrong: it is unknown what changed before ${hour}`, near);
   }
