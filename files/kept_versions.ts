@@ -129,6 +129,8 @@ export class VersionStore {
       const isOtherSufficient = version?.isFile === true && change !== "delete" &&
         peersByFile.get(formatFile(info)) === peer;
       if (isOfFile || isOtherSufficient) {
+        // The version may be of another process, which has replaced the file since then.
+        if (changedPaths === null && !isFileAtPath(filePath, info)) throw replacedRefusal(filePath);
         return { versionPath, changedPaths: changedPaths ?? [] };
       }
     }
@@ -334,7 +336,7 @@ export function removeKeptFile(path: string, versionPath: string): void {
 }
 
 function replacedRefusal(path: string): Refusal {
-  return inUseRefusal(`${path} was replaced by another process while it was kept`);
+  return inUseRefusal(`${path} was replaced or deleted by another process while it was kept`);
 }
 
 /** Appends a path to the list of a period. A line that a killed process has begun stays alone. */

@@ -262,7 +262,7 @@ export class Root {
     const group = inheritedGroupOf(parent.directoryInfos.at(-1)!);
     if (group !== null) setGroup(file.path, group);
     const unset = setFinalMode(file, existing);
-    const kept = this.#keep(parent, path, existing, "replace");
+    const kept = retryIfMissing(() => this.#keep(parent, path, existing, "replace"));
     // A rename would replace, without a version, a file that another process has just created.
     const isReplaced = !isNew && (existing !== null || this.#versions === null);
     let isTaken = false;
@@ -327,10 +327,24 @@ export class Root {
       await removeDirectory(path, () => checkIdentity(path, existing));
       return { wasFile, changedDirectories: [dirname(path)] };
     }
-    const kept = this.#keep(parent, path, existing, "delete");
-    if (kept === null) unlinkSync(path);
-    else removeKeptFile(path, kept.versionPath);
+    const kept = retryIfMissing(() => {
+      const kept = this.#keep(parent, path, existing, "delete");
+      if (kept === null) unlinkSync(path);
+      else removeKeptFile(path, kept.versionPath);
+      return kept;
+    });
     return { wasFile, changedDirectories: [dirname(path), ...kept?.changedPaths ?? []] };
+  }
+}
+
+/** Repeats a change twice, because a user may be removing all versions. */
+function retryIfMissing<T>(change: () => T): T {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return change();
+    } catch (error) {
+      if (attempt === 3 || fileErrorCodeOf(error) !== "ENOENT") throw error;
+    }
   }
 }
 

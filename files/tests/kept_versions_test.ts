@@ -99,6 +99,70 @@ Deno.test("a file with which another process replaces the deleted file at the sa
   assertEquals(await files.versions(), [["a", "1"]]);
 });
 
+for (const method of ["replace", "replace own", "delete"] as const) {
+  Deno.test(`${method}: a file with which another process has replaced the kept file stays`, async () => {
+    await using files = await serveKeeping({ a: "0" });
+    if (method === "replace own") assertEquals(await files.put("a", "1"), 204);
+    const path = `${await realPath(files.root)}/a`;
+    let hasReplaced = false;
+    const link = Deno.linkSync;
+    using _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+      if (from === path && !hasReplaced) {
+        hasReplaced = true;
+        // The other process has made the version, if there is none.
+        if (method !== "replace own") link(from, to);
+        Deno.writeTextFileSync(`${path}-new`, "other");
+        Deno.renameSync(`${path}-new`, path);
+      }
+      linkSync(from, to);
+    });
+    assertEquals(method === "delete" ? await files.remove("a") : await files.put("a", "2"), 409);
+    assertEquals([hasReplaced, await Deno.readTextFile(path)], [true, "other"]);
+    assertEquals(await files.versions(), [["a", "0"]]);
+    assertEquals(method === "delete" ? await files.remove("a") : await files.put("a", "2"), 204);
+    const texts = (await files.versions()).map(([, text]) => text);
+    assertEquals(texts, ["0", "other"]);
+  });
+}
+
+Deno.test("changes are made although all versions are removed before any step of theirs", async () => {
+  await using files = await serveKeeping();
+  const root = await realPath(files.root);
+  const keys = ["linkSync", "mkdirSync", "openSync", "lstatSync", "readDirSync", "renameSync"];
+  let remaining = 0;
+  const patches = keys.map((key) =>
+    patch(Deno, key as "linkSync", (call) => (from, ...args) => {
+      const isOfVersions = `${from} ${args[0]}`.includes(`/${KEPT}/`);
+      if (isOfVersions && --remaining === 0) {
+        Deno.removeSync(`${root}/${KEPT}`, { recursive: true });
+      }
+      return call(from, ...args);
+    })
+  );
+  try {
+    for (const change of ["create", "replace", "delete"]) {
+      const isNew = change === "create";
+      let step = 0;
+      do {
+        remaining = 0;
+        await Deno.remove(`${root}/${KEPT}`, { recursive: true }).catch(() => {});
+        await Deno.remove(`${root}/a`).catch(() => {});
+        if (!isNew) await fill(root, { a: "1" });
+        remaining = ++step;
+        const status = change === "delete" ? await files.remove("a") : await files.put("a", "2");
+        // At one step, the deleted file itself is among the versions.
+        const isExpected = status === (isNew ? 201 : 204) || change === "delete" && status === 409;
+        assert(isExpected, `${change} ${step}: ${status}`);
+        const content = await Deno.readTextFile(`${root}/a`).catch(() => null);
+        assertEquals(content, change === "delete" ? null : "2");
+      } while (remaining <= 0);
+      assert(step > 3, `${step}`);
+    }
+  } finally {
+    for (const each of patches) each[Symbol.dispose]();
+  }
+});
+
 Deno.test("a file that another process creates at the same time is kept when it is replaced", async () => {
   await using files = await serveKeeping();
   const path = `${await realPath(files.root)}/a`;
