@@ -1,4 +1,5 @@
 import { withPath } from "../../internal/caught_errors.ts";
+import { pause } from "../../internal/pause.ts";
 import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
@@ -231,7 +232,26 @@ export function openSmallFile(
   }
 }
 
-/** The error of a file that has content, although its size is 0, as the files of `/proc` have. */
+const SIZE_CHECKS = 3;
+const SIZE_CHECK_MILLISECONDS = 10;
+
+/**
+ * Reports whether an open file has content, although its size is 0, as the files of `/proc` have.
+ * Another program may truncate a file and write to it at any moment, so each of several checks
+ * must find content without a size.
+ */
+export async function isWithoutSize(
+  readSize: () => number,
+  hasContent: () => Promise<boolean>,
+): Promise<boolean> {
+  for (let check = 1; readSize() === 0 && await hasContent() && readSize() === 0; check++) {
+    if (check === SIZE_CHECKS) return true;
+    await pause(SIZE_CHECK_MILLISECONDS);
+  }
+  return false;
+}
+
+/** The error of a small file that has content and the size 0: see {@linkcode isWithoutSize}. */
 export class NoSizeError extends Error {}
 
 /**
@@ -241,10 +261,7 @@ export class NoSizeError extends Error {}
 function readOpenSmallFile(file: number, stats: OpenFileStats, buffer: Uint8Array): boolean {
   const { size } = stats;
   if (!stats.isFile || size > buffer.length) return false;
-  if (size === 0 && readSync(file, buffer, 0, 1, 0) > 0) {
-    if (statOpenFile(file).size === 0) throw new NoSizeError();
-    return false;
-  }
+  if (size === 0 && readSync(file, buffer, 0, 1, 0) > 0) throw new NoSizeError();
   const bytes = buffer.subarray(0, size);
   const wasSettled = isSettled(stats, Date.now());
   if (!readFully(file, bytes)) return false;

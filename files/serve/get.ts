@@ -27,6 +27,7 @@ import {
   type FileStats,
   isOverwritten,
   isUnchanged,
+  isWithoutSize,
   type OpenFile,
   readPieces,
   SERVED_PIECE_BYTES,
@@ -111,11 +112,11 @@ async function checkSize(file: OpenFile): Promise<OpenFile> {
   if (file.size > 0) return file;
   const { handle } = file;
   try {
-    const { bytesRead } = await handle.read(new Uint8Array(1), 0, 1, 0);
-    if (bytesRead === 0) return file;
+    const readSize = () => statOpenFile(handle.fd).size;
+    const hasContent = async () => (await handle.read(new Uint8Array(1), 0, 1, 0)).bytesRead > 0;
+    if (await isWithoutSize(readSize, hasContent)) throw noSizeRefusal(file.path);
     const checkedAt = Date.now();
     const stats = statOpenFile(handle.fd);
-    if (stats.size === 0) throw noSizeRefusal(file.path);
     return { ...file, stats, size: stats.size, checkedAt };
   } catch (error) {
     await handle.close();

@@ -25,7 +25,6 @@ import { toReadRefusal } from "./resolve_path.ts";
 import {
   belongsInLog,
   missingRootRefusal,
-  noSizeRefusal,
   notFoundRefusal,
   Refusal,
   refusalOf,
@@ -192,9 +191,9 @@ class BundleReader {
     const { root, isRootPresent, warn } = this.#fileRequest;
     // The error cuts the body, because no file can be read without the root.
     if (!isRootPresent()) throw missingRootRefusal(root.path);
-    const refusal = error instanceof NoSizeError
-      ? noSizeRefusal(names.join("/"))
-      : error instanceof Refusal || isTooManyOpenFilesError(error)
+    // The client sends a request for this file alone.
+    if (error instanceof NoSizeError) return { status: 413 };
+    const refusal = error instanceof Refusal || isTooManyOpenFilesError(error)
       ? refusalOf(error)!
       : toReadRefusal(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));

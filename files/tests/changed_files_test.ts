@@ -4,6 +4,7 @@ import { Client } from "@degu/degu";
 import {
   download,
   downloadTree,
+  remoteDigest,
   upload,
   uploadTree,
   type UploadTreeOptions,
@@ -189,6 +190,54 @@ Deno.test("upload: an empty file that gets content before its first byte is read
   assert(isSame(contentOf(`${files.serverDir}/tree/x`), content));
   assertEquals((await Deno.stat(`${files.serverDir}/tree/x`)).mtime, SECOND_TIME);
 });
+
+/** Writes a file before each of the first reads of a file, and truncates it after all but the last. */
+async function rewriteAtReads(path: string, content: Uint8Array<ArrayBuffer>, count: number) {
+  let readCount = 0;
+  const aroundRead = <T extends object, K extends keyof T>(prototype: T, method: K) =>
+    patch(prototype, method, (read) =>
+      async function (this: unknown, ...args: never[]) {
+        if (++readCount <= count) writeInPlace(path, content, SECOND_TIME);
+        const result = await Reflect.apply(read as (...args: never[]) => unknown, this, args);
+        if (readCount < count) Deno.truncateSync(path);
+        return result;
+      } as T[K]);
+  const handlePatch = aroundRead(await fileHandlePrototype(path), "read");
+  const filePatch = aroundRead(Deno.FsFile.prototype, "read");
+  return {
+    [Symbol.dispose]() {
+      filePatch[Symbol.dispose]();
+      handlePatch[Symbol.dispose]();
+    },
+  };
+}
+
+for (const call of ["upload", "download", "remoteDigest", "uploadTree", "downloadTree"] as const) {
+  Deno.test(`${call}: a file that another program truncates and writes several times isn't taken for a file without a size`, async () => {
+    await using files = await serveFilesApp({ list: true, write: true });
+    const { client, serverDir, clientDir } = files;
+    const isUpload = call.startsWith("upload");
+    const [source, target] = isUpload ? [clientDir, serverDir] : [serverDir, clientDir];
+    const [path, content] = [`${source}/tree/x`, randomBytes(EARLY_BYTES)];
+    for (const dir of [source, target]) Deno.mkdirSync(`${dir}/tree`, { recursive: true });
+    writeInPlace(path, content, FIRST_TIME);
+    using _rewriting = await rewriteAtReads(path, content, 3);
+    // A tree is listed before the file is truncated.
+    const onEvent: UploadTreeOptions["onEvent"] = ({ type }) => {
+      if (type === "plan") Deno.truncateSync(path);
+    };
+    if (!call.endsWith("Tree")) Deno.truncateSync(path);
+    const localPath = `${clientDir}/tree/x`;
+    await {
+      upload: () => upload(client, localPath, "/tree/x"),
+      download: () => download(client, "/tree/x", localPath),
+      remoteDigest: () => remoteDigest(client, "/tree/x"),
+      uploadTree: () => uploadTree(client, `${clientDir}/tree`, "/tree/", { onEvent }),
+      downloadTree: () => downloadTree(client, "/tree/", `${clientDir}/tree`, { onEvent }),
+    }[call]();
+    if (call !== "remoteDigest") assert(isSame(contentOf(`${target}/tree/x`), content));
+  });
+}
 
 Deno.test("a file that changes after its list was read gets the time of its new content, in both directions", async () => {
   for (const direction of DIRECTIONS) {

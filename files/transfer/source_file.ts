@@ -11,6 +11,7 @@ import {
   isOverwritten,
   isSettled,
   isUnchanged,
+  isWithoutSize,
   type OpenFileStats,
   readPieces,
   takeBuffer,
@@ -148,7 +149,9 @@ export class SourceFile implements AsyncDisposable {
       this.#file.seekSync(0, Deno.SeekMode.Start);
       const count = await this.#file.read(buffer) ?? 0;
       const currentInfo = this.#file.statSync();
-      if (count > 0 && info.size === 0 && currentInfo.size === 0) throw noSizeError(this.#path);
+      if (count > 0 && info.size === 0 && await this.#isWithoutSize()) {
+        throw noSizeError(this.#path);
+      }
       if (count > 0 !== info.size > 0) continue;
       const isGrowing = attempt === MAX_SNAPSHOT_ATTEMPTS &&
         !isOverwritten(info, currentInfo, this.#path);
@@ -160,6 +163,13 @@ export class SourceFile implements AsyncDisposable {
       return;
     }
     throw this.changedError();
+  }
+
+  #isWithoutSize(): Promise<boolean> {
+    return isWithoutSize(() => this.#file.statSync().size, async () => {
+      this.#file.seekSync(0, Deno.SeekMode.Start);
+      return await this.#file.read(new Uint8Array(1)) !== null;
+    });
   }
 
   #setVersion(snapshot: FileSnapshot): void {

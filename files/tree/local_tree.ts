@@ -57,7 +57,6 @@ import { SourceFile } from "../transfer/source_file.ts";
 import { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
-  noSizeError,
   toBadNameOrInUseError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
@@ -236,7 +235,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       }
       return { kind: "retry", error: changedWhileCopiedError(path) };
     } catch (error) {
-      if (error instanceof NoSizeError) return { kind: "failed", error: noSizeError(path) };
+      if (error instanceof NoSizeError) return { kind: "retry-single" };
       return { kind: isTooManyOpenFilesError(error) ? "retry" : "failed", error };
     }
   }
