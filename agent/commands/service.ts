@@ -30,7 +30,12 @@ import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
 import type { ServeOptions } from "./serve.ts";
 
-type Units = ReadonlyMap<string, string>;
+interface Units {
+  /** The name of the units, without their extensions, unless other units have it. */
+  readonly name: string;
+  /** The texts by extension. The last unit is enabled. */
+  readonly texts: ReadonlyMap<string, string>;
+}
 
 interface SyncServiceOptions {
   readonly address?: Address;
@@ -44,6 +49,8 @@ interface SyncServiceOptions {
 
 /** The time from the end of a run of sync to the next run. */
 const DEFAULT_INTERVAL_SECONDS = 60;
+/** The name of a unit has at most 255 characters, with its number and its extension. */
+const MAX_NAME_LENGTH = 200;
 
 export async function installUnits(
   context: Context,
@@ -54,13 +61,13 @@ export async function installUnits(
   const { output } = context;
   const isOnlyPrinted = command.optsWithGlobals<{ readonly print?: boolean }>().print === true;
   const module = findModule(version);
-  const units =
+  const { name: baseName, texts } =
     await (command.name() === "serve"
       ? makeServeUnits(context, module, command)
       : makeSyncUnits(context, module, command));
   if (isOnlyPrinted) {
-    for (const [name, text] of units) {
-      const path = join("~/.config/systemd/user", name);
+    for (const [extension, text] of texts) {
+      const path = join("~/.config/systemd/user", `${baseName}.${extension}`);
       output.printResult([`# ${path}`, ...text.split("\n")], { path, text });
     }
     return 0;
@@ -78,12 +85,13 @@ export async function installUnits(
     await checkDirectories(command.opts<ServeOptions>(), context.home, output);
   }
   await Deno.mkdir(dir, { recursive: true });
-  for (const [name, text] of units) {
-    const path = join(dir, name);
+  const freeName = await findFreeName(dir, baseName, texts.get("service")!);
+  for (const [extension, text] of texts) {
+    const path = join(dir, `${freeName}.${extension}`);
     await writeUnit(path, text);
     output.printResult(`wrote ${path}`, { path, text });
   }
-  const name = [...units.keys()].at(-1)!;
+  const name = `${freeName}.${[...texts.keys()].at(-1)!}`;
   await runSystemctl("daemon-reload");
   await runSystemctl("enable", name);
   await runSystemctl("restart", name);
@@ -99,6 +107,17 @@ function checkSystem(): void {
   throw new Failure(
     'degu service needs systemd, which Windows does not have: run "degu serve" or "degu sync --every" in a window, or by the Task Scheduler',
   );
+}
+
+/** Adds a number to the name if the units of another device or other directories have it. */
+async function findFreeName(dir: string, name: string, text: string): Promise<string> {
+  const [, job] = text.split("\n");
+  for (let number = 1;; number++) {
+    const candidate = number === 1 ? name : `${name}-${number}`;
+    const existing = await ignoreNotFound(Deno.readTextFile(join(dir, `${candidate}.service`)));
+    const isOfOther = existing?.startsWith(FIRST_LINE) && existing.split("\n")[1] !== job;
+    if (!isOfOther) return candidate;
+  }
 }
 
 async function writeUnit(path: string, text: string): Promise<void> {
@@ -121,7 +140,7 @@ export async function removeUnits({ output }: Context): Promise<void> {
   const names: string[] = [];
   if (await ignoreNotFound(Deno.stat(dir)) !== null) {
     for await (const { name, isFile } of Deno.readDir(dir)) {
-      const isUnit = isFile && /^degu(-sync-.*)?\.(service|timer)$/.test(name);
+      const isUnit = isFile && /^degu(-\d+|-sync-.*)?\.(service|timer)$/.test(name);
       if (isUnit && await isReplaceable(join(dir, name))) names.push(name);
     }
   }
@@ -169,9 +188,13 @@ async function findUnitDirectory(output: Output): Promise<string> {
   if (state === "prompt" && output.streams.stdin.isTerminal()) {
     output.note("degu asks Deno for systemctl, to start and stop services: type y");
   }
-  const paths = await runSystemctl("show", "--property=UnitPath", "--value");
-  return paths.split(" ").find((path) => path.endsWith("/systemd/user.control"))!
-    .replace(/\.control$/, "");
+  const text = await runSystemctl("show", "--property=UnitPath", "--value");
+  // A path with a space or another special character is quoted.
+  const paths = Array.from(
+    text.matchAll(/"((?:[^"\\]|\\.)*)"|\S+/g),
+    ([word, quoted]) => quoted?.replaceAll(/\\(.)/g, "$1") ?? word,
+  );
+  return paths.find((path) => path.endsWith("/systemd/user.control"))!.replace(/\.control$/, "");
 }
 
 async function makeServeUnits(
@@ -197,7 +220,9 @@ async function makeServeUnits(
   });
   const args = ["serve", ...formatOptions(command, { share, [inboxOption]: inbox })];
   const description = "Degu: files for paired devices";
-  const unit = `${formatUnitSection(description)}Documentation=https://jsr.io/@degu/degu
+  const unit = `${
+    formatUnitSection(["serve", home], description)
+  }Documentation=https://jsr.io/@degu/degu
 
 [Service]
 ExecStart=${formatCommandLine([module, "--home", home], permissions, args)}
@@ -213,7 +238,7 @@ SystemCallArchitectures=native
 [Install]
 WantedBy=default.target
 `;
-  return new Map([["degu.service", unit]]);
+  return { name: "degu", texts: new Map([["service", unit]]) };
 }
 
 async function makeSyncUnits(
@@ -260,15 +285,21 @@ async function makeSyncUnits(
     ...formatOptions(command, {}, ["every"]),
     ...isDownload ? [remote, dir] : [dir, remote],
   ];
-  const name = `degu-sync-${isDownload ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
-    .replaceAll(/[^0-9A-Za-z_-]/g, "_");
-  const description = `Degu: ${isDownload ? "from" : "to"} ${remote.replaceAll("%", "%%")}`;
-  const service = `${formatUnitSection(description)}
+  const preposition = isDownload ? "from" : "to";
+  const remoteNames = [peer.name, ...path.names];
+  const name = `degu-sync-${preposition}-${remoteNames.join("-")}`
+    .replaceAll(/[^0-9A-Za-z_-]/g, "_").slice(0, MAX_NAME_LENGTH);
+  const job = ["sync", context.home, dir, preposition, ...remoteNames];
+  const unitSection = formatUnitSection(
+    job,
+    `Degu: ${preposition} ${remote.replaceAll("%", "%%")}`,
+  );
+  const service = `${unitSection}
 [Service]
 Type=oneshot
 ExecStart=${formatCommandLine([module, "--home", context.home, "--quiet"], permissions, args)}
 `;
-  const timer = `${formatUnitSection(description)}
+  const timer = `${unitSection}
 [Timer]
 OnActiveSec=1s
 OnStartupSec=1min
@@ -278,7 +309,7 @@ AccuracySec=1s
 [Install]
 WantedBy=timers.target
 `;
-  return new Map([[`${name}.service`, service], [`${name}.timer`, timer]]);
+  return { name, texts: new Map([["service", service], ["timer", timer]]) };
 }
 
 function formatOptions(
@@ -304,8 +335,9 @@ function formatOptions(
 /** The first line of each generated unit. Other files are neither replaced nor removed. */
 const FIRST_LINE = "# Written by degu service install; degu service remove takes it away.\n";
 
-function formatUnitSection(description: string): string {
-  return `${FIRST_LINE}[Unit]\nDescription=${description}\n`;
+/** @param job What the units are for. Units of another job aren't replaced. */
+function formatUnitSection(job: readonly string[], description: string): string {
+  return `${FIRST_LINE}# ${JSON.stringify(job)}\n[Unit]\nDescription=${description}\n`;
 }
 
 function formatCommandLine(

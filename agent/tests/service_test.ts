@@ -238,13 +238,74 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   for (const command of ["install", "remove"]) assert(help.includes(command), help);
 });
 
+/** Creates a stand-in for systemctl, which prints a list of directories, and returns the path of programs. */
+async function createSystemctl(homes: AgentHomes, printedPaths: string): Promise<string> {
+  await fill(homes.path, { "bin/paths": printedPaths });
+  const script = `#!/bin/sh\n[ "$2" != show ] || cat '${homes.joinPath("bin/paths")}'\n`;
+  await Deno.writeTextFile(homes.joinPath("bin/systemctl"), script, { mode: 0o755 });
+  return `${homes.joinPath("bin")}:/bin:/usr/bin`;
+}
+
+for (const name of ["a b", "it's", "$x", `"quoted" \\ (é 日)`]) {
+  Deno.test(`units are written to the home directory of systemd, also if systemd quotes it: ${name}`, async () => {
+    await using homes = await AgentHomes.create("desk");
+    const quoted = homes.joinPath(name).replaceAll(/["\\$`]/g, "\\$&");
+    const paths = ["/systemd/user.control", "/systemd/user"].map((path) => `"${quoted}${path}"`);
+    const path = await createSystemctl(homes, `/run/user ${paths.join(" /etc/systemd ")}\n`);
+    const [install, remove] = await runServiceWithPath(homes, path);
+    const unit = homes.joinPath(`${name}/systemd/user/degu.service`);
+    assertStringIncludes(install!.stdout, `wrote ${unit}`);
+    assertEquals([install!.code, remove!.code], [0, 0], install!.stderr + remove!.stderr);
+    assertStringIncludes(remove!.stdout, `removed ${unit}`);
+  });
+}
+
+Deno.test("of two services whose names would be equal, neither replaces the other; the same service is replaced", async () => {
+  await using homes = await AgentHomes.create("desk", "laptop");
+  await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
+  await fill(homes.path, { A: null, B: null, units: null });
+  const units = await realPath(homes.joinPath("units"));
+  const path = await createSystemctl(homes, `${units}/systemd/user.control\n`);
+  const [a, b] = [homes.joinPath("A"), homes.joinPath("B")];
+  const long = "x".repeat(240);
+  const rows: [name: string, home: string, ...args: string[]][] = [
+    ["degu-sync-to-desk-a-b", "laptop", "sync", a, "desk:a/b"],
+    ["degu-sync-to-desk-a-b-2", "laptop", "sync", a, "desk:a-b"],
+    ["degu-sync-to-desk-a-b-3", "laptop", "sync", b, "desk:a/b"],
+    ["degu-sync-to-desk-a-b-2-2", "laptop", "sync", a, "desk:a/b-2"],
+    ["degu-sync-to-desk-a-b", "laptop", "sync", "--delete", a, "desk:a/b/"],
+    ["degu-sync-to-desk-__", "laptop", "sync", a, "desk:日本"],
+    ["degu-sync-to-desk-__-2", "laptop", "sync", a, "desk:%,"],
+    ["degu-sync-from-desk-a-b", "laptop", "sync", "desk:a/b", a],
+    [`degu-sync-to-desk-${long}`.slice(0, 200), "laptop", "sync", a, `desk:${long}`],
+    [`${`degu-sync-to-desk-${long}`.slice(0, 200)}-2`, "laptop", "sync", a, `desk:${long}y`],
+    ["degu", "laptop", "--share", a],
+    ["degu-2", "desk", "--share", a],
+    ["degu", "laptop", "--share", b],
+  ];
+  const commands = rows.map((
+    [, home, ...args],
+  ) => ["--home", homes.joinPath(home), "service", "install", ...args]);
+  commands.push(["--home", homes.joinPath("desk"), "service", "remove"]);
+  const through = ["bash", "-c", 'PATH="$0" exec "$@"', path];
+  const results = await runAgentCommands(commands, through);
+  const removal = results.pop()!;
+  for (const [index, { code, stdout, stderr }] of results.entries()) {
+    assertEquals(code, 0, stderr);
+    assertStringIncludes(stdout, `wrote ${units}/systemd/user/${rows[index]![0]}.service\n`);
+  }
+  const names = rows.flatMap(([name]) => name.startsWith("degu-sync") ? [`${name}.timer`] : []);
+  for (const name of [...names, ...rows.map(([name]) => `${name}.service`)]) {
+    assertStringIncludes(removal.stdout, `removed ${units}/systemd/user/${name}\n`);
+  }
+  assertEquals(await listNames(`${units}/systemd/user`), []);
+});
+
 Deno.test("degu service neither replaces nor removes a unit that the user has written", async () => {
   await using homes = await AgentHomes.create("desk");
   const units = homes.joinPath("systemd/user");
-  await fill(homes.path, { bin: null, "systemd/user/degu.service": "[Unit]\n" });
-  const script = `#!/bin/sh\n[ "$2" != show ] || echo '${units}.control /etc/systemd/user'\n`;
-  await Deno.writeTextFile(homes.joinPath("bin/systemctl"), script, { mode: 0o755 });
-  const path = `${homes.joinPath("bin")}:/bin:/usr/bin`;
+  await fill(homes.path, { "systemd/user/degu.service": "[Unit]\n" });
+  const path = await createSystemctl(homes, `${units}.control /etc/systemd/user\n`);
   const [install, remove] = await runServiceWithPath(homes, path);
   assertEquals(install!.code, 1);
   assertStringIncludes(install!.stderr, "was not written by degu service install");
