@@ -181,6 +181,10 @@ changes; to free the space, remove .degu-kept in the directory of the peer",
       `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       makeListParser(parseListenAddress),
     )
+    .option(
+      "--no-create",
+      "create neither a missing inbox nor a device: their disk may not be mounted",
+    )
     .option("--no-announce", "don't announce this device on the local network (mDNS)")
     .addExample("degu serve --share ~/Pictures", "let peers read a directory")
     .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
@@ -334,6 +338,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
 free the space, remove .degu-kept in the local directory",
       parseKeep,
     )
+    .option("--no-create", "don't create a missing local directory: its disk may not be mounted")
     .option("--move", "remove each local file after the peer has verified and stored it")
     .option("--inbox", "copy from the inbox of the peer instead of its share")
     .option(

@@ -22,6 +22,8 @@ export interface DirectoryOptions {
   readonly inboxForAll?: string;
   readonly newOnly?: boolean;
   readonly keep?: number;
+  /** False if a missing inbox is an error, because its disk may not be mounted. */
+  readonly create?: boolean;
 }
 
 export function checkServesAny(
@@ -67,7 +69,7 @@ function makeDeviceOverlapFailure(option: string, dir: string, device: string): 
  * @returns The real paths.
  */
 export async function checkDirectories(
-  { share: shareOption, inbox: separateInboxOption, inboxForAll: sharedInboxOption }:
+  { share: shareOption, inbox: separateInboxOption, inboxForAll: sharedInboxOption, create }:
     DirectoryOptions,
   home: string,
   output: Output,
@@ -83,7 +85,7 @@ export async function checkDirectories(
     const option = "--inbox-for-all";
     const inbox = isUncreated
       ? await checkUncreated(dir, home, option)
-      : await checkInbox(dir, home, output, { option });
+      : await checkInbox(dir, home, output, { option, create });
     // If the share is also the inbox, `checkInbox()` may have just created the directory.
     return { share: await checkShare(), inbox };
   }
@@ -108,7 +110,7 @@ export async function checkDirectories(
     checkOverlap(path);
     await new Inbox(path).check();
   };
-  return { share, inbox: await checkInbox(dir, home, output, { check }) };
+  return { share, inbox: await checkInbox(dir, home, output, { check, create }) };
 }
 
 /** @returns The real path that a missing inbox will have. */
@@ -176,13 +178,14 @@ export async function checkInbox(
   dir: string,
   home: string,
   output: Output,
-  { option = "--inbox", check }: {
+  { option = "--inbox", create = true, check }: {
     readonly option?: string;
+    readonly create?: boolean | undefined;
     readonly check?: (path: string) => Promise<void>;
   } = {},
 ): Promise<string> {
   // Creating the directory finds a missing permission before the first upload.
-  const isCreated = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
+  const isCreated = create && await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
     const isReportedLater = [AlreadyExists, NotFound, NotADirectory].some((errorClass) =>
       error instanceof errorClass

@@ -12,7 +12,7 @@ import {
   listUsableAddresses,
 } from "../addresses.ts";
 import type { Context } from "../command.ts";
-import { makeLogger, openOrCreateDevice } from "../open_device.ts";
+import { makeLogger, openDevice, openOrCreateDevice } from "../open_device.ts";
 import type { Output } from "../output.ts";
 import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Failure } from "../failure.ts";
@@ -29,10 +29,13 @@ export interface ServeOptions extends DirectoryOptions {
 export async function serve(context: Context, options: ServeOptions): Promise<void> {
   checkServesAny(options);
   const { home, output, signal } = context;
-  await using device = await openOrCreateDevice(context, async () => {
+  const checkArguments = async () => {
     await checkCanListen(options.listen);
     await checkDirectories(options, home, output);
-  });
+  };
+  await using device = options.create === false
+    ? await openDevice(context)
+    : await openOrCreateDevice(context, checkArguments);
   const { share, inbox } = await checkDirectories(options, home, output);
   const directories = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;

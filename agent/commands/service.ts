@@ -218,7 +218,8 @@ async function makeServeUnits(
     listen,
     announce,
   });
-  const args = ["serve", ...formatOptions(command, { share, [inboxOption]: inbox })];
+  const serveOptions = formatOptions(command, { share, [inboxOption]: inbox }, ["create"]);
+  const args = ["serve", ...serveOptions, "--no-create"];
   const description = "Degu: files for paired devices";
   const unit = `${
     formatUnitSection(["serve", home], description)
@@ -282,7 +283,8 @@ async function makeSyncUnits(
   // The timer repeats the run.
   const args = [
     "sync",
-    ...formatOptions(command, {}, ["every"]),
+    ...formatOptions(command, {}, ["create", "every"]),
+    ...isDownload ? ["--no-create"] : [],
     ...isDownload ? [remote, dir] : [dir, remote],
   ];
   const preposition = isDownload ? "from" : "to";

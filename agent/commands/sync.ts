@@ -12,6 +12,7 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
+  makeNewDirectoryAdvice,
   toLocalPath,
 } from "../local_paths.ts";
 import {
@@ -26,6 +27,7 @@ import { Transfers } from "../transfers.ts";
 
 interface SyncOptions {
   readonly checksum?: boolean;
+  readonly create?: boolean;
   readonly delete?: boolean;
   readonly deleteAll?: boolean;
   readonly dryRun?: boolean;
@@ -82,8 +84,20 @@ export async function sync(
     await using device = await openDevice(context);
     await findPeer(device, remotePath.peer);
   }
-  const runOnce = (runContext: Context) =>
-    syncOnce(runContext, remoteOperand, root, isDownload, options);
+  let firstInfo: Deno.FileInfo | null = null;
+  const runOnce = async (runContext: Context) => {
+    const info = await ignoreNotFound(Deno.stat(root));
+    firstInfo ??= info;
+    // A disk that is mounted again may have another device, but it has the same inodes.
+    if (info !== null && info.dev !== firstInfo!.dev && info.ino !== firstInfo!.ino) {
+      const problem = `${JSON.stringify(root)} is on another disk than in the first run`;
+      throw new Failure(`${problem}: is its disk mounted?`, "NOT_THERE", { path: root });
+    }
+    return await syncOnce(runContext, remoteOperand, root, isDownload, {
+      ...options,
+      create: false,
+    });
+  };
   return await repeatRuns(context, every, runOnce);
 }
 
@@ -96,7 +110,7 @@ async function syncOnce(
 ): Promise<number> {
   const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
   const { deleteAll = false, inbox = false, move = false, settled } = syncOptions;
-  const { keep } = syncOptions;
+  const { create = true, keep } = syncOptions;
   const remotePath = parseRemotePath(remoteOperand);
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
@@ -105,7 +119,7 @@ async function syncOnce(
   using transfers = new Transfers(context, isDownload ? "get" : "put", deviceDirectory, {
     isDryRun: dryRun,
   });
-  await checkLocal(root, isDownload);
+  await checkLocal(root, isDownload, create);
   const ignoreList = await IgnoreList.read(root, exclude);
   if (ignoreList.ignoredPeerFile !== null) {
     context.output.warn(
@@ -174,15 +188,16 @@ function checkMove(options: SyncOptions, peer: string, isDownload: boolean): voi
   }
 }
 
-async function checkLocal(root: string, isTarget: boolean): Promise<void> {
+async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): Promise<void> {
   const info = await ignoreNotFound(Deno.stat(root));
-  if (info === null && isTarget) {
+  if (info === null && isTarget && mayCreate) {
     const problem = await describeDirectoryObstacle(root);
     if (problem === null) return;
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info === null) {
-    const problem = await describeMissingDirectory(root, ` on this device: ${CHECK_NAME_ADVICE}`);
+    const advice = isTarget ? makeNewDirectoryAdvice(root) : CHECK_NAME_ADVICE;
+    const problem = await describeMissingDirectory(root, ` on this device: ${advice}`);
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;

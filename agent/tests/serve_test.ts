@@ -65,6 +65,21 @@ Deno.test("serve ends properly at SIGHUP, also under nohup, which ignores this s
   assertEquals((await agent.waitForEnd()).code, 0);
 });
 
+Deno.test("serve --no-create, as in a service, creates neither an inbox nor a device", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const inbox = homes.joinPath("disk/inbox");
+  await fill(homes.path, { "disk": null });
+  for (const option of ["--inbox", "--inbox-for-all"]) {
+    const args = ["serve", option, inbox, "--no-create", "--listen", "127.0.0.1:0"];
+    const missing =
+      /: there is no directory ".*inbox": check the name, and whether its disk is mounted; if it is new: mkdir/;
+    await homes.runToFailure("camera", 1, missing, args);
+    await homes.runToFailure("other", 3, "there is no device", args);
+  }
+  const names = await listNames(homes.path);
+  assertEquals([names.includes("other"), await listNames(`${homes.path}/disk`)], [false, []]);
+});
+
 /** More than the buffers of a connection, which grow up to 36 MiB. */
 const SIZE = 64 * 1024 * 1024;
 /** The name of a file, and the component of its URI. */

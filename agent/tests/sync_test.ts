@@ -453,6 +453,80 @@ Deno.test("sync --every exits with the code of its last run, prints only objects
   assertEquals([code, stderr], [130, "degu: error: interrupted\n"]);
 });
 
+/** Lets a directory be on another disk, or on a disk that is mounted again, for `Deno.stat`. */
+function moveToDisk(path: string, disk: "another" | "mounted again"): Disposable {
+  return patch(Deno, "stat", (stat) => async (each) => {
+    const info = await stat(each);
+    if (each !== path) return info;
+    return { ...info, dev: info.dev + 1, ino: info.ino! + (disk === "another" ? 1 : 0) };
+  });
+}
+
+Deno.test("sync --every doesn't create its local directory, and copies nothing while the directory is on another disk", async () => {
+  await using setup = await setUp("from a peer", { "a": "1" });
+  const { files, source, target } = setup;
+  await Deno.remove(target, { recursive: true });
+  using pauses = stepTimeouts(7000);
+  await using agent = files.start([...EVERY, "--delete", "camera:from", target]);
+  const steps: [change: () => unknown, expected: Record<string, string> | null][] = [
+    [() => {}, null],
+    [() => Deno.mkdir(target), { a: "1" }],
+    [() => fill(source, { b: "2" }), { a: "1" }],
+    [() => {}, { a: "1", b: "2" }],
+    [() => fill(source, { c: "3" }), { a: "1", b: "2", c: "3" }],
+    [() => Deno.remove(target, { recursive: true }), null],
+  ];
+  await pauses.begun();
+  for (const [index, [change, expected]] of steps.entries()) {
+    await change();
+    using _disk = index === 2
+      ? moveToDisk(target, "another")
+      : index === 4
+      ? moveToDisk(target, "mounted again")
+      : null;
+    if (index > 0) await pauses.end();
+    assertEquals(await readTree(target).catch(() => null), expected, `${index}`);
+  }
+  agent.kill("SIGINT");
+  const { code, stderr } = await agent.waitForEnd();
+  const [, ...missing] = stderr.split("degu: error: there is no directory");
+  assertEquals([code !== 0, missing.length], [true, 2], stderr);
+  for (const text of missing) assertMatch(text, /is mounted; if it is new: mkdir /);
+  assertMatch(stderr, /"[^"]*" is on another disk than in the first run: is its disk mounted\?/);
+});
+
+Deno.test("to a peer: sync --every copies and deletes nothing while the local directory is on another disk", async () => {
+  await using setup = await setUp("to a peer", { "a": "1", "b": "2" });
+  const { files, source, target } = setup;
+  using pauses = stepTimeouts(7000);
+  await using agent = files.start([...EVERY, "--delete", source, "camera:to"]);
+  await pauses.begun();
+  await Deno.remove(`${source}/b`);
+  await fill(source, { "c": "3" });
+  {
+    using _disk = moveToDisk(source, "another");
+    await pauses.end();
+    assertEquals(await readTree(target), { "a": "1", "b": "2" });
+  }
+  await pauses.end();
+  assertEquals(await readTree(target), { "a": "1", "c": "3" });
+  agent.kill("SIGINT");
+  assertEquals((await agent.waitForEnd()).code, 0);
+});
+
+Deno.test("a single run of sync with --no-create, as of a service, doesn't create its local directory", async () => {
+  await using setup = await setUp("from a peer", { "a": "1" });
+  const { files, target } = setup;
+  await Deno.remove(target, { recursive: true });
+  const args = ["--no-create", "camera:from", target];
+  for (const dryRun of [[], ["--dry-run"]]) {
+    await files.runToFailure(1, "if it is new: mkdir", "sync", ...dryRun, ...args);
+  }
+  assertEquals(await readTree(target).catch(() => null), null);
+  await files.runToSuccess("sync", ...args.slice(1));
+  assertEquals(await readTree(target), { "a": "1" });
+});
+
 Deno.test("sync --every reports permanent errors at once", async () => {
   await using setup = await setUp("to a peer", { "a": "1" });
   const { files, source } = setup;
