@@ -7,7 +7,7 @@
  *   release, since a page of a package can't link to another package otherwise
  */
 
-import { listFiles, type Package, readPackages } from "./packages.ts";
+import { listPublishedFiles, type Package, readPackages } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** Matches a link to a page of a package version on JSR, without its anchor. */
@@ -52,9 +52,8 @@ export function makeLinksAbsolute(
 
 /** Lists the published pages of all packages, sorted. */
 async function listPages(packages: readonly Package[]): Promise<string[]> {
-  const pages = packages.flatMap(({ directory }) => [`${directory}README.md`]);
-  for (const { directory } of packages) pages.push(...await listFiles(`${directory}docs/`));
-  return pages.filter((path) => path.endsWith(".md")).toSorted();
+  const files = await Promise.all(packages.map(listPublishedFiles));
+  return files.flat().filter((path) => path.endsWith(".md")).toSorted();
 }
 
 if (import.meta.main) {
