@@ -10,7 +10,7 @@ type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }
 
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
-export type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
+type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
 
 export type InboxPeer = Pick<Peer, "id" | "name">;
 

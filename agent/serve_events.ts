@@ -1,4 +1,4 @@
-import { type Peer, peerOf } from "@degu/degu/device";
+import { peerOf } from "@degu/degu/device";
 import type { FileEvent } from "@degu/degu/files";
 import { explain } from "./explain.ts";
 import { formatBytes, formatCount, type Output } from "./output.ts";
@@ -33,16 +33,9 @@ export class ServeEvents implements Disposable {
     this.#output = output;
   }
 
-  /** @param peer The peer of an event from another thread, which has no session. */
-  add(
-    area: string,
-    { session, action, status, bytes, complete, path: names }:
-      & Omit<FileEvent, "session">
-      & Partial<FileEvent>,
-    peer: Pick<Peer, "id" | "name"> | null = session === undefined ? null : peerOf(session),
-  ): void {
-    if (peer === null) return;
-    const { id, name } = peer;
+  add(area: string, { session, action, status, bytes, complete, path: names }: FileEvent): void {
+    if (session === undefined) return;
+    const { id, name } = peerOf(session);
     const path = [area, ...names].join("/");
     if (this.#output.json) {
       return this.#print({ event: action, peer: name, id, path, status, bytes, complete });

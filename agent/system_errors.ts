@@ -123,7 +123,7 @@ export function describeSystemProblem(
   ];
 }
 
-export function describeUser(): string {
+function describeUser(): string {
   const permission = { name: "sys", kind: "uid" } as const;
   const isPermitted = Deno.build.os !== "windows" &&
     Deno.permissions.querySync(permission).state === "granted";

@@ -166,12 +166,6 @@ export class TransferReport implements Disposable {
     return { stored: copied + unchanged, unread, unstored: failed - unread };
   }
 
-  /** True if every file was already at the target. */
-  get isUpToDate(): boolean {
-    const { copied, unchanged, failed } = this.#counts;
-    return unchanged > 0 && copied + failed === 0;
-  }
-
   finish(): number {
     this.summarize(false);
     return this.#counts.failed === 0 ? 0 : FAILED;

@@ -51,7 +51,7 @@ export interface Period {
 }
 
 /** What was kept before a path changes. */
-export interface Kept {
+interface Kept {
   readonly versionPath: string;
   /** The directories and files to sync. */
   readonly changedPaths: readonly string[];
@@ -96,7 +96,6 @@ export class VersionStore {
    * @param root The root, or the mount point of another file system below it.
    * @param path The path below this directory.
    * @param info The file of the path; `null` if it has none.
-   * @returns The path of the version, its period, and the directories and files to sync.
    */
   keep(
     root: string,

@@ -37,8 +37,8 @@ export interface ListOptions {
   readonly hasModes?: boolean;
   /** Whether the names of a directory are in order. */
   readonly isSorted?: boolean;
-  /** Reports whether the list of a tree has the entries of a directory; by default those of all. */
-  readonly isRead?: (names: readonly string[]) => boolean;
+  /** Subdirectories are not read. */
+  readonly isFlat?: boolean;
 }
 
 export interface ListedEntries {
@@ -110,7 +110,7 @@ export async function* readDirectory(
   options: ListOptions,
   directory: ListedDirectory,
 ): AsyncGenerator<ListedEntries, void, void> {
-  yield* readListedDirectory({ ...options, isRead: () => false }, directory);
+  yield* readListedDirectory({ ...options, isFlat: true }, directory);
 }
 
 async function* readListedDirectory(
@@ -243,8 +243,8 @@ function describeEntry(
     const isReserved = reservedDirectory !== null && isSameDirectory(info, reservedDirectory);
     if (isReserved && !isLocal) return null;
     const modified = timeOf(info);
+    if (context.isFlat) return { name, kind: "directory", size: 0, modified };
     const names = [...directory.names, name];
-    if (context.isRead?.(names) === false) return { name, kind: "directory", size: 0, modified };
     subdirectories.push({ names, path, parent: directory, modified, identity: info });
     return null;
   } catch (error) {

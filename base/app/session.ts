@@ -12,7 +12,7 @@ import {
   type PeerIdentity,
 } from "./peer_identity.ts";
 
-export type TrustState = "trusted" | "untrusted" | "anonymous";
+type TrustState = "trusted" | "untrusted" | "anonymous";
 
 /** The certificate of the trusted authority that has verified a peer's certificate. */
 export interface PeerAuthority {
@@ -582,7 +582,7 @@ export function sessionCoreOf(session: object): SessionCore | null {
  *
  * @throws the errors of {@linkcode Session.prototype.isTrusted}.
  */
-export async function findNarrowedTrust(session: Session): Promise<TrustState> {
+async function findNarrowedTrust(session: Session): Promise<TrustState> {
   if (await session.isTrusted() === true) return "trusted";
   return session.isAnonymous === true ? "anonymous" : "untrusted";
 }

@@ -128,7 +128,7 @@ export function isReuseTimeout(client: TransferClient, error: unknown): boolean 
 }
 
 /** If hashing at the server times out, the whole file is transferred. */
-export function ignoreReuseTimeout(client: TransferClient, error: unknown): null {
+function ignoreReuseTimeout(client: TransferClient, error: unknown): null {
   if (isReuseTimeout(client, error)) return null;
   throw error;
 }

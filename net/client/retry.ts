@@ -13,7 +13,6 @@
  * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |
  * | `files/tree/file_copier.ts` | a request for several small files        | once            |
  * | `files/tree/file_copier.ts` | a truncated or changed file              | once            |
- * | `files/tree/copy_tree.ts`   | a list of a tree that is changing        | 3 times         |
  * | `files/tree/copy_tree.ts`   | the whole tree, by `retry`               | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
