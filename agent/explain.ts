@@ -16,7 +16,7 @@ import type { LogDetails, Logger } from "@degu/degu/server";
 import { explainDiscoveryProblem, isUnixAddress } from "./addresses.ts";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
-import { formatBytes, formatId } from "./output.ts";
+import { formatBytes, formatId, PAIR_ADVICE } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
 /**
@@ -36,13 +36,9 @@ const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
 
 const LOST_HINT = 'check that "degu serve" still runs on PEER, and try again';
 
-const PAIR_AGAIN = 'run "degu pair" on both devices';
-
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED:
-    'if it has a new identity, run "degu forget PEER" on this device, and then "degu pair" on both ' +
-    'devices; otherwise run "degu serve" on PEER, and check the address, which "degu peers" lists',
-  REFUSED_BY_PEER: PAIR_AGAIN,
+  UNTRUSTED: `if it has a new identity, ${PAIR_ADVICE}`,
+  REFUSED_BY_PEER: PAIR_ADVICE,
   EXPIRED: "check the clocks of both devices",
   NOT_YET_VALID: "check the clocks of both devices",
   NOT_TLS: "check the address and the port",
@@ -53,7 +49,7 @@ const NO_RESPONSE_PROBLEM = "PEER closed the connection without an answer";
 
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just stopped; if this device is missing in " +
-  `"degu peers" on PEER, ${PAIR_AGAIN}`;
+  `"degu peers" on PEER, ${PAIR_ADVICE}`;
 
 const REFUSED_HINT = 'run "degu serve" on PEER';
 
@@ -65,8 +61,7 @@ const ADDRESS_ADVICE =
   "; if its address has changed, give the new address with --address, or let degu search for it, " +
   `with --allow-net=${DISCOVERY_HOSTS.join(",")} --allow-sys=networkInterfaces`;
 
-const GIVEN_ADDRESS_HINT =
-  'check --address, or leave it out: "degu peers" lists the stored addresses';
+const GIVEN_ADDRESS_HINT = "check --address, or leave it out";
 
 const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on PEER';
 
@@ -303,7 +298,7 @@ const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
   UNTRUSTED:
-    ': refused: it is a device that is not paired with this one; to pair them, run "degu pair" on both devices',
+    `: refused: it is a device that is not paired with this one; to pair them, ${PAIR_ADVICE}`,
   REFUSED_BY_PEER: ": disconnected: it looks for another device, or has forgotten this one",
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 

@@ -5,7 +5,7 @@ import { findHomeDirectory, join, resolve } from "./paths.ts";
 import type { CommonOptions, Context } from "./command.ts";
 import { makeRewordingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
-import { formatId } from "./output.ts";
+import { formatId, PAIR_ADVICE } from "./output.ts";
 
 /** Reads the environment only without `--home`. */
 export async function findHome(homeOption: string | undefined): Promise<string> {
@@ -35,7 +35,7 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfCreated(context);
   if (device !== null) return device;
-  const message = `there is no device in ${context.home} yet: "degu pair" creates and pairs it`;
+  const message = `there is no device in ${context.home} yet: ${PAIR_ADVICE}`;
   throw new Failure(message, "NOT_PAIRED");
 }
 
@@ -63,8 +63,7 @@ function findMachineName(home: string): string {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     // The device is often missing because of a wrong --home.
-    const message = `there is no device in ${home} yet: make one with "degu init", or permit its ` +
-      "name with --allow-sys=hostname";
+    const message = `there is no device in ${home} yet, and its name needs --allow-sys=hostname`;
     throw new Failure(message, null, { cause: error });
   }
 }

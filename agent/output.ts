@@ -2,6 +2,7 @@
 
 import { printable } from "@degu/degu/base";
 import { OutputClosedError, type Stream, writeToStdout, writeToStream } from "./output_stream.ts";
+import { formatShellCommand } from "./shell_command.ts";
 
 export { OutputClosedError };
 
@@ -12,6 +13,8 @@ export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
 }
 
 const DEFAULT_COLUMNS = 80;
+/** The advice to pair. With `--home`, `Output` prints it with the device of this command. */
+export const PAIR_ADVICE = 'run "degu pair" on both devices';
 const YELLOW = 33;
 const RED = 31;
 
@@ -24,6 +27,8 @@ export class Output {
   readonly quiet: boolean;
   readonly isInteractive: boolean;
   readonly streams: Streams;
+  /** The value of `--home`; `undefined` without the option. */
+  readonly home: string | undefined;
   /** Called if the terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
   readonly #hasColors: boolean;
@@ -32,11 +37,16 @@ export class Output {
   #messageBuffer: { count: number; print: (more: string) => void } | null = null;
 
   constructor(
-    { json = false, quiet = false }: { readonly json?: boolean; readonly quiet?: boolean },
+    { json = false, quiet = false, home }: {
+      readonly json?: boolean;
+      readonly quiet?: boolean;
+      readonly home?: string | undefined;
+    },
     streams: Streams = Deno,
   ) {
     this.json = json;
     this.quiet = quiet;
+    this.home = home;
     this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
     this.#hasEscapes = isTerminal && !isDumbTerminal();
@@ -63,7 +73,11 @@ export class Output {
   printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
     if (this.json) {
-      return writeToStdout(this.streams, `${formatJson(object)}\n`);
+      const { error } = object as { readonly error?: { readonly message: string } };
+      const shownObject = error === undefined
+        ? object
+        : { ...object, error: { ...error, message: this.#completeAdvice(error.message) } };
+      return writeToStdout(this.streams, `${formatJson(shownObject)}\n`);
     }
     const allLines = typeof lines === "string" ? [lines] : lines;
     writeToStdout(this.streams, allLines.map((line) => `${printable(line)}\n`).join(""));
@@ -127,7 +141,16 @@ export class Output {
     const kindText = kind !== undefined && this.#hasColors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = kindText === undefined ? "" : `degu: ${kindText}: `;
     this.draw("");
-    this.#writeMessage(`${prefix}${printable(text)}\n`);
+    this.#writeMessage(`${prefix}${printable(this.#completeAdvice(text))}\n`);
+  }
+
+  /** Without the `--home` of this command, `degu pair` would pair another device. */
+  #completeAdvice(text: string): string {
+    const { home } = this;
+    if (home === undefined) return text;
+    const command = formatShellCommand("degu", "--home", home, "pair");
+    const advice = `run "${command}" on this device, and "degu pair" on the other one`;
+    return text.replaceAll(PAIR_ADVICE, () => advice);
   }
 
   /**

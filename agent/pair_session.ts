@@ -4,7 +4,13 @@ import { type NearbyDevice, pair, type PairEvent } from "@degu/degu/device/disco
 import { explainDiscoveryProblem, type HostOrScopedAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
-import { describeRemoteRefusal, MAX_NUMBERS, reasonOf, RUN_BOTH_AGAIN } from "./explain.ts";
+import {
+  describeRemoteRefusal,
+  MAX_NUMBERS,
+  reasonOf,
+  RUN_AGAIN,
+  RUN_BOTH_AGAIN,
+} from "./explain.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import { describeThisDevice, showCountdown, toInvitationFailure } from "./shown_invitation.ts";
@@ -16,9 +22,6 @@ interface PairSessionOptions {
   readonly serving: HostOrScopedAddress[] | undefined;
   readonly listen: HostOrScopedAddress[] | undefined;
 }
-
-export const PAIR_BY_LINE_ADVICE =
-  'to pair by a line, run "degu invite" on this device, and "degu join -" on the other one';
 
 const JOIN_FAILURE_TEXTS: Readonly<Record<string, string>> = {
   BUSY: "asks about another device: if you have not started that, answer no on it",
@@ -69,7 +72,7 @@ export async function pairByDiscovery(
       );
     const id = await prompt.choose(makeList, question, closeSignal);
     if (id !== null) return id;
-    throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);
+    throw new Failure(`${count} devices were found, and none was chosen: ${RUN_AGAIN}`);
   };
   try {
     return await pair(device, {
@@ -93,7 +96,7 @@ export async function pairByDiscovery(
       const problem = numberCount === MAX_NUMBERS
         ? `${MAX_NUMBERS} numbers were shown, and none was confirmed`
         : `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask`;
-      throw new Failure(`${problem}: ${PAIR_BY_LINE_ADVICE}`, "REFUSED", { cause: error });
+      throw new Failure(`${problem}: ${RUN_AGAIN}`, "REFUSED", { cause: error });
     }
     throw toInvitationFailure(toUsageFailure(error), options.listen);
   }

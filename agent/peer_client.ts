@@ -7,7 +7,7 @@ import type { Context } from "./command.ts";
 import { describeMissingAddress } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { makeLogger } from "./open_device.ts";
-import { SHOWN_ID_LENGTH } from "./output.ts";
+import { PAIR_ADVICE, SHOWN_ID_LENGTH } from "./output.ts";
 
 /** The time limit for an address. All addresses are tried concurrently. */
 export const CONNECT_SECONDS = 5;
@@ -46,7 +46,7 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   const hint = peerName === device.name
     ? "it is this device"
     : peerNames.length === 0
-    ? 'this device has no peers yet: run "degu pair" on both devices'
+    ? `this device has no peers yet: ${PAIR_ADVICE}`
     : `the peers are ${peerNames.join(", ")}`;
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,

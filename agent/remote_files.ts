@@ -308,14 +308,10 @@ export class RemoteFiles implements Disposable {
       const message = `${this.connections.peer} ${problem}: run "degu serve ${option} DIR" on it`;
       return this.#makeNotFoundFailure(message, names);
     }
-    let depth = 0;
-    while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
-    const nearestDirectory = this.formatName(names.slice(0, depth), true);
-    const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
-    const hint = names.some((name) => /[*?]/.test(name)) ? "degu does not expand wildcards; " : "";
-    const advice = `${hint}"${list}" lists the directory`;
+    const isPattern = names.some((name) => /[*?]/.test(name));
+    const problem = `does not exist${isPattern ? ": degu does not expand wildcards" : ""}`;
     const quotedName = this.quoteName(names, mustBeDirectory);
-    return this.#makeNotFoundFailure(`${quotedName} does not exist: ${advice}`, names);
+    return this.#makeNotFoundFailure(`${quotedName} ${problem}`, names);
   }
 
   #makeNotFoundFailure(message: string, names: readonly string[]): Failure {
@@ -328,17 +324,9 @@ export class RemoteFiles implements Disposable {
     const parent = names.slice(0, -1);
     const otherFiles = new RemoteFiles(this.connections, this.peer, area, this.#signal);
     if ((await otherFiles.list(parent))?.has(names.at(-1)!) !== true) return null;
-    const [problem, listCommand, advice] = area === "inbox"
-      ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it"]
-      : [
-        "is not in the inbox: it is in the share",
-        "ls",
-        "; peers can only read the share",
-      ];
-    const listAdvice = `as "degu ${listCommand} ${this.formatName(parent, true)}" shows`;
-    return this.#makeNotFoundFailure(
-      `${this.quoteName(names)} ${problem}, ${listAdvice}${advice}`,
-      names,
-    );
+    const problem = area === "inbox"
+      ? "is not in the share: it is in the inbox; add --inbox to read it"
+      : "is not in the inbox: it is in the share; peers can only read the share";
+    return this.#makeNotFoundFailure(`${this.quoteName(names)} ${problem}`, names);
   }
 }

@@ -2,7 +2,6 @@ import { basename } from "node:path";
 import { download, upload } from "@degu/degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
 import { type Context, STDIO } from "./command.ts";
-import { formatShellCommand } from "./shell_command.ts";
 import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
@@ -63,13 +62,9 @@ export async function findStreamSource(
   return { path, name, open: async () => (await Deno.open(path)).readable };
 }
 
-/** Its bytes could reprogram the terminal. */
-function makeBinaryFailure(name: string): Failure {
-  const get = formatShellCommand("degu", "get", name, ".");
-  return new Failure(
-    `it is binary, which a terminal can't show: write it to a file with "${get}", or add | cat`,
-  );
-}
+/** Bytes could reprogram the terminal. */
+const BINARY_PROBLEM =
+  "it is binary, which a terminal can't show: write it to a file, or add | cat";
 
 export async function makeStreamUploadJob(
   output: Output,
@@ -160,7 +155,7 @@ export function makeStdoutJob(
     hasWritten: () => writtenBytes > 0,
     copy: (pool, options) => {
       const write = async (bytes: Uint8Array) => {
-        if (stdout.isTerminal() && bytes.includes(0)) throw makeBinaryFailure(name);
+        if (stdout.isTerminal() && bytes.includes(0)) throw new Failure(BINARY_PROBLEM);
         try {
           for (let count = 0; count < bytes.length;) {
             const newCount = await stdout.write(bytes.subarray(count));

@@ -321,7 +321,7 @@ export class Transfers implements Disposable {
     if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
       this.report.skip(
         files.formatName([...names, ...path]),
-        'an ignore list is not downloaded; "degu get" gets it',
+        "an ignore list is not downloaded",
       );
     }
     return true;

@@ -322,7 +322,7 @@ export class PeerStore {
       const problem = isDenied ? "it can't be read" : plainMessageOf(error);
       const advice = id === null
         ? "move it out of the directory"
-        : `pair the two devices again, or restore the file; "degu forget ${id}" removes it`;
+        : "pair the two devices again, or restore the file";
       this.#report(name, {
         text: `the file ${quote(name)} among the peers is not used: ${problem}; ${advice}`,
       });

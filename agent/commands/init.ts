@@ -3,7 +3,7 @@ import type { Context } from "../command.ts";
 import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
 import { toUsageFailure } from "../error_codes.ts";
 import { Failure } from "../failure.ts";
-import { formatId } from "../output.ts";
+import { formatId, PAIR_ADVICE } from "../output.ts";
 
 export async function init(
   context: Context,
@@ -33,9 +33,7 @@ export async function init(
   const { name, id } = device;
   output.printResult(`${name} ${id}`, { name, id, home });
   if (existingDevice === null) {
-    return output.note(
-      `created ${home}; to pair, run "degu pair" on both devices`,
-    );
+    return output.note(`created ${home}; to pair, ${PAIR_ADVICE}`);
   }
   if (existingDevice.name === name) return;
   output.note(

@@ -5,6 +5,7 @@ import {
   type PairingOptions,
 } from "../addresses.ts";
 import type { Context } from "../command.ts";
+import { RUN_AGAIN } from "../explain.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { inviteOneDevice } from "../shown_invitation.ts";
 import { formatId, OutputClosedError } from "../output.ts";
@@ -20,7 +21,7 @@ export async function runInvite(
   const { name, id } = await inviteOneDevice(context, device, null, {
     options: { peerName: as, seconds, listen, serving: servingAddresses },
     command: "degu join",
-    timeoutMessage: 'no device has joined in time: run "degu invite" again for a new line',
+    timeoutMessage: `no device has joined in time: ${RUN_AGAIN}`,
   });
   try {
     output.printResult(`paired with ${name} ${formatId(id)}`, { name, id });

@@ -2,11 +2,11 @@ import { chooseServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
+import { PAIR_ADVICE } from "../output.ts";
 import { joinByLine, type LineAdvice, printPairing, readInvitationLine } from "../join_device.ts";
 
 const LINE_ADVICE: LineAdvice = {
-  noLine:
-    'give the line that "degu invite" on the other device has printed, or run "degu pair" on both devices',
+  noLine: `give the line that "degu invite" on the other device has printed, or ${PAIR_ADVICE}`,
 };
 
 export async function join(
@@ -22,7 +22,5 @@ export async function join(
   const options = { peerName: as, serving: servingAddresses };
   const peer = await joinByLine(context, device, invitationLine, options, LINE_ADVICE);
   printPairing(output, peer);
-  output.note(
-    `compare the id in "degu peers" with that of "degu id" on ${peer.name}; then try "degu ping ${peer.name}"`,
-  );
+  output.note(`its id is ${peer.id}: compare it with that of "degu id" on ${peer.name}`);
 }

@@ -47,7 +47,7 @@ export async function ls(
   // problem of the share.
   const inboxEntries = await inboxFiles.list([]).catch(() => null);
   if (inboxEntries !== null && inboxEntries.size > 0) {
-    context.output.note(`this is its share; "degu ls --inbox ${path.peer}:" lists its inbox`);
+    context.output.note("this is its share; --inbox lists its inbox");
   }
 }
 

@@ -9,7 +9,7 @@ import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice } from "../shown_invitation.ts";
 import { joinByNumber, printPairing } from "../join_device.ts";
-import { PAIR_BY_LINE_ADVICE, pairByDiscovery } from "../pair_session.ts";
+import { pairByDiscovery } from "../pair_session.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 
 interface Options extends PairingOptions {
@@ -21,7 +21,7 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   const numberPrompt = NumberPrompt.make(output);
   if (numberPrompt === null) {
     throw new Failure(
-      `a number can be compared on a terminal only, and without --json: ${PAIR_BY_LINE_ADVICE}`,
+      "a number can be compared on a terminal only, and without --json",
       "USAGE",
     );
   }
@@ -32,20 +32,16 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   const shouldReceive = !isServing &&
     await numberPrompt.askYesOrNo(`receive files of ${name} into ${DEFAULT_INBOX} now?`, signal);
   signal.throwIfAborted();
-  if (isServing) {
-    return output.note(
-      `degu serve runs on this device, also for ${name}; to send it a file, run "degu put FILE ${name}:"`,
-    );
-  }
+  if (isServing) output.note(`degu serve runs on this device, also for ${name}`);
   if (!shouldReceive) {
+    // With --home, these commands would be for another device.
+    if (output.home !== undefined) return;
+    const receiving = `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}"; `;
     return output.note(
-      `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}" on this device ("degu service install --inbox ` +
-        `${DEFAULT_INBOX}" keeps it running); to send it a file, run "degu put FILE ${name}:"`,
+      `${isServing ? "" : receiving}to send it a file, run "degu put FILE ${name}:"`,
     );
   }
-  output.note(
-    `Ctrl-C stops receiving; "degu service install --inbox ${DEFAULT_INBOX}" keeps it running`,
-  );
+  output.note("Ctrl-C stops receiving");
   const { serve } = await import("./serve.ts");
   return await serve(context, { inbox: DEFAULT_INBOX });
 }

@@ -4,7 +4,7 @@ import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
-import { formatId } from "../output.ts";
+import { formatId, PAIR_ADVICE } from "../output.ts";
 
 export async function listPeers(context: Context): Promise<void> {
   const { output } = context;
@@ -17,7 +17,7 @@ export async function listPeers(context: Context): Promise<void> {
     output.printResult(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
   }
   if (peers.length > 0) return;
-  output.note('there are no peers yet: run "degu pair" on both devices');
+  output.note(`there are no peers yet: ${PAIR_ADVICE}`);
 }
 
 export async function rename(context: Context, oldName: string, newName: string): Promise<void> {

@@ -89,9 +89,7 @@ export async function runPut(
         const existingEntry = await files.find(names);
         if (existingEntry?.kind === "file") {
           throw new Failure(
-            `${
-              files.quoteName(existingEntry.names)
-            } is a file: copy the directory to another path, or remove the file with "degu rm"`,
+            `${files.quoteName(existingEntry.names)} is a file: copy the directory to another path`,
           );
         }
         const options = { replace: force, settled };
@@ -132,8 +130,7 @@ async function findSource(
   if (info === null) throw missingSourceFailure(path);
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {
-    const advice = 'to put what a program writes, pipe it into "degu put - PEER:FILE"';
-    throw new Failure(`${JSON.stringify(path)} is neither a file nor a directory: ${advice}`);
+    throw new Failure(`${JSON.stringify(path)} is neither a file nor a directory`);
   }
   if (info.isFile || recursive) return { path, info };
   throw new Failure(`${JSON.stringify(path)} is a directory: put it with -r`);

@@ -14,12 +14,9 @@ import {
   type RemotePath,
 } from "../remote_files.ts";
 
-function checkNotInbox({ peer, names }: RemotePath): void {
+function checkNotInbox({ names }: RemotePath): void {
   if (names.length > 0) return;
-  throw new Failure(
-    `degu rm keeps the inbox itself: name its entries, which "degu ls --inbox ${peer}:" lists`,
-    "USAGE",
-  );
+  throw new Failure("degu rm keeps the inbox itself: name its entries", "USAGE");
 }
 
 function keptFailure(name: string, peer: string): Failure {

@@ -13,7 +13,7 @@ import {
 } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { makeLogger, openDevice, openOrCreateDevice } from "../open_device.ts";
-import type { Output } from "../output.ts";
+import { type Output, PAIR_ADVICE } from "../output.ts";
 import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import { ServeEvents } from "../serve_events.ts";
@@ -112,7 +112,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   // An error of the disk, which the library logs, must not end the server.
   const peers = await device.peers().catch(() => null);
   if (peers?.length === 0) {
-    output.note('no device is paired with this one yet: run "degu pair" in another terminal');
+    output.note(`no device is paired with this one yet: ${PAIR_ADVICE}`);
   }
   await Promise.race([pause(Infinity, signal), Promise.all(serversEnded)]);
   output.note("stopping after the running transfers; press Ctrl-C again to stop immediately");

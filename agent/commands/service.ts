@@ -104,9 +104,7 @@ export async function installUnits(
 
 function checkSystem(): void {
   if (Deno.build.os !== "windows") return;
-  throw new Failure(
-    'degu service needs systemd, which Windows does not have: run "degu serve" or "degu sync --every" in a window, or by the Task Scheduler',
-  );
+  throw new Failure("degu service needs systemd, which Windows does not have");
 }
 
 /** Adds a number to the name if the units of another device or other directories have it. */

@@ -144,8 +144,7 @@ async function syncOnce(
     const kindText = remoteEntry.kind === "file"
       ? "a file"
       : describeUncopiedEntry(remoteEntry.reason, files.connections.peer);
-    const advice = isDownload ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(`${files.quoteName(names)} is ${kindText}: ${advice}`);
+    throw new Failure(`${files.quoteName(names)} is ${kindText}: name a directory`);
   }
   const isIncluded = (entry: TreeEntry) => {
     const { path } = entry;
@@ -170,10 +169,7 @@ async function syncOnce(
 function checkMove(options: SyncOptions, peer: string, isDownload: boolean): void {
   if (options.move !== true) return;
   if (isDownload) {
-    throw new Failure(
-      '--move removes files from this device only: run it on the other device, or copy first, and then run "degu rm -r"',
-      "USAGE",
-    );
+    throw new Failure("--move removes files from this device only", "USAGE");
   }
   const [option, reason] = options.delete
     ? ["--delete", `the next run would delete the moved files from ${peer}`]
@@ -201,6 +197,5 @@ async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): 
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;
-  const advice = isTarget ? "name a directory" : 'put a file with "degu put"';
-  throw new Failure(`${JSON.stringify(root)} is not a directory: ${advice}`);
+  throw new Failure(`${JSON.stringify(root)} is not a directory: name a directory`);
 }

@@ -34,7 +34,7 @@ Deno.test("init creates a device, prints its name and id, and shows the next ste
   const { code, stdout, stderr } = await homes.run("one", ["init", "--name", "camera"]);
   assertEquals(code, 0);
   assertMatch(stdout, /^camera [a-z2-7]{52}\n$/);
-  assertStringIncludes(stderr, '"degu pair"');
+  assertStringIncludes(stderr, 'and "degu pair" on the other one');
   const expectedMessage =
     `there is a device in ${homes.joinPath("one")} already: ${stdout.slice(0, 15)}…; ` +
     "to rename it, add --name NAME;";
@@ -169,7 +169,7 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // If the name can't be read, the error says that the device is missing.
   const none = homes.joinPath("none");
-  const noDeviceMessage = `there is no device in ${none} yet: make one with "degu init", or`;
+  const noDeviceMessage = `there is no device in ${none} yet, and its name needs --allow-sys`;
   const [line = ""] = ends[0]!.stdout.split("\n");
   for (const args of [INVITE, ["join", line], ["serve", "--inbox"]]) {
     await homes.runToFailure("none", 1, noDeviceMessage, args);
@@ -201,7 +201,7 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   const [, viewer] = await homes.init("camera", "viewer");
   const emptyEnd = await homes.run("camera", ["peers"]);
   assertEquals([emptyEnd.code, emptyEnd.stdout], [0, ""]);
-  assertStringIncludes(emptyEnd.stderr, 'there are no peers yet: run "degu pair"');
+  assertStringIncludes(emptyEnd.stderr, "there are no peers yet: run ");
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
   const list = await homes.runToSuccess("camera", ["peers"]);
   assertEquals(list, `viewer  ${viewer}  [2001:db8::1]:7444\n`);
@@ -235,7 +235,7 @@ Deno.test("a forgotten peer is refused at once, with advice", async () => {
   await homes.runToSuccess("viewer", ping);
   const stdout = await homes.runToSuccess("camera", ["forget", "viewer"]);
   assertEquals(stdout, `forgotten: viewer ${formatId(viewer!)}\n`);
-  await homes.runToFailure("viewer", 3, 'run "degu pair" on both devices', ping);
+  await homes.runToFailure("viewer", 3, 'and "degu pair" on the other one', ping);
   await homes.runToFailure("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
 
@@ -245,7 +245,7 @@ Deno.test("a peer whose file can't be used is forgotten by its id, and by the na
   const peers = `${homes.joinPath("camera")}/peers`;
   const otherVersion = '{"version":2,"name":"viewer"}';
   await Deno.writeTextFile(`${peers}/${viewer}.json`, "{", { mode: 0o600 });
-  const advice = `pair the two devices again, or restore the file; "degu forget ${viewer}" removes`;
+  const advice = "pair the two devices again, or restore the file\n";
   await homes.runToFailure("camera", 3, advice, ["ping", viewer]);
   await homes.runToFailure("camera", 3, advice, ["ping", "viewer"]);
   const rows = [[otherVersion, "viewer"], [otherVersion, viewer], ["{", viewer]] as const;
@@ -435,7 +435,8 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   const line = await invite.waitForLine("degu:");
   const joined = await homes.run("viewer", ["join", line, ...SERVING, "--as", "door"]);
   assertEquals([joined.code, joined.stdout], [0, `paired with door ${formatId(camera!)}\n`]);
-  assertStringIncludes(joined.stderr, '"degu ping door"');
+  const comparison = `its id is ${camera}: compare it with that of "degu id" on door\n`;
+  assertStringIncludes(joined.stderr, comparison);
   const { code, stdout, stderr } = await invite.waitForEnd();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${formatId(viewer!)}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
@@ -501,7 +502,7 @@ Deno.test("an unused invitation expires in time; on a terminal it counts down, a
   ]);
   assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
   assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
-  assertStringIncludes(plain.stderr, 'no device has joined in time: run "degu invite" again');
+  assertStringIncludes(plain.stderr, "no device has joined in time: run the same command again\n");
   for (const time of ["0:02", "0:01"]) {
     assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${time} left`);
   }
@@ -591,7 +592,7 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
 
 Deno.test("join with another text, or without a line, names degu pair", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
-  const advice = 'run "degu pair" on both devices\n';
+  const advice = ' pair" on this device, and "degu pair" on the other one\n';
   for (const args of [[], ["laptop"], ["192.168.1.7:7443"], ["-"]]) {
     await homes.runToFailure("camera", 2, advice, ["join", ...args, ...SERVING]);
   }

@@ -38,11 +38,10 @@ Deno.test("a name is also found in the other Unicode normal form", async () => {
   assertEquals(stdout, `${"Ö".normalize("NFD")}\n`);
 });
 
-Deno.test("a missing file is reported at once, with the command that lists the directory", async () => {
+Deno.test("a missing file is reported at once", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { "photos/1": "" });
-  const hint = 'does not exist: "degu ls camera:" lists the directory';
-  await files.runToFailure(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
+  await files.runToFailure(1, '"camera:phots" does not exist\n', "ls", "camera:phots");
   await files.serve("--inbox", files.inboxes);
   const advice = 'camera shares no directory: run "degu serve --share DIR" on it';
   await files.runToFailure(1, advice, "sync", "camera:", `${files.local}/new`);
@@ -187,12 +186,10 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
   await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
   await fill(files.inbox, { "sub/report.pdf": "" });
   await makeLinks({ [`${share}/link`]: "/" });
-  const missing = (path: string, dir: string) =>
-    `"camera:${path}" does not exist: "degu ls camera:${dir}" lists the directory`;
-  const otherAreaMessage = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
-    '"degu ls --inbox camera:sub/" shows';
+  const missing = (path: string) => `"camera:${path}" does not exist\n`;
+  const otherAreaMessage = '"camera:sub/report.pdf" is not in the share: it is in the inbox;';
   const rows: [path: string, expectedMessage: string][] = [
-    ["photos/holliday.jpg", missing("photos/holliday.jpg", "photos/")],
+    ["photos/holliday.jpg", missing("photos/holliday.jpg")],
     ["sub/report.pdf", otherAreaMessage],
     [
       "link",
@@ -255,7 +252,7 @@ Deno.test("if a peer has no share, ls and get read its inbox and report it; rm a
   const quiet = await files.runToSuccess("get", "--quiet", "camera:dir/a", `${local}/quiet`);
   assertEquals(quiet.stderr, "");
   assertEquals((await files.runToSuccess("ls", "--inbox", "camera:dir")).stderr, "");
-  const missingMessage = 'camera:none" does not exist: "degu ls --inbox camera:';
+  const missingMessage = 'camera:none" does not exist\n';
   await files.runToFailure(1, missingMessage, "get", "camera:none");
   // A server that was started without its share must not make a backup disappear.
   const syncArgs = ["sync", "--delete", "camera:dir", `${local}/got`];
@@ -357,8 +354,7 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
   await files.runToFailure(1, "is a file: name", "put", "-r", `${local}/dir`, "camera:file");
   await fill(inbox, { "dir": "" });
   for (const options of [["-r"], ["-r", "--force"]]) {
-    const advice =
-      '"camera:dir" is a file: copy the directory to another path, or remove the file with "degu';
+    const advice = '"camera:dir" is a file: copy the directory to another path';
     await files.runToFailure(1, advice, "put", ...options, `${local}/dir`, "camera:");
     assertEquals((await readTree(inbox))["dir"], "");
   }
@@ -431,8 +427,7 @@ Deno.test("rm removes a file or an empty directory of the inbox, not of the shar
   const { stdout } = await files.runToSuccess("rm", "camera:日本 語/b", "camera:日本 語");
   assertEquals(stdout, "removed camera:日本 語/b\nremoved camera:日本 語\n");
   await fill(files.inbox, { "a": "1" });
-  const keptMessage =
-    'degu rm keeps the inbox itself: name its entries, which "degu ls --inbox camera:" lists';
+  const keptMessage = "degu rm keeps the inbox itself: name its entries\n";
   await files.runToFailure(2, keptMessage, "rm", "camera:a", "camera:");
   assertEquals(await readTree(files.inbox), { "a": "1" });
   assertEquals(await readTree(files.share), { "a": "1" });
@@ -487,9 +482,9 @@ Deno.test("a path on the disk of the peer, as for scp, is wrong usage in each co
   assertEquals((await files.runToSuccess("ls", "camera:./~")).stdout, "~\n");
   assertEquals((await files.runToSuccess("ls", "camera:dir/~")).stdout, "~\n");
   await files.runToSuccess("put", `${local}/a`, "camera:new/~");
-  // The advice of an error can be typed.
   await fill(share, { "~t/y": "" });
-  await files.runToFailure(1, '"degu ls camera:./~t/" lists', "ls", "camera:./~t/none");
+  // The name of an error can be typed.
+  await files.runToFailure(1, '"camera:./~t/none" does not', "ls", "camera:./~t/none");
 });
 
 Deno.test("ls of the share mentions the inbox if it has entries", async () => {
@@ -498,7 +493,7 @@ Deno.test("ls of the share mentions the inbox if it has entries", async () => {
   const stderrOf = async (...args: string[]) => (await files.runToSuccess("ls", ...args)).stderr;
   assertEquals(await stderrOf("camera:"), "");
   await fill(files.inbox, { "a": "1" });
-  const hint = 'this is its share; "degu ls --inbox camera:" lists its inbox\n';
+  const hint = "this is its share; --inbox lists its inbox\n";
   assertEquals(await stderrOf("camera:"), hint);
   for (const args of [["camera:d"], ["--inbox", "camera:"], ["--json", "camera:"]]) {
     assertEquals(await stderrOf(...args), "");

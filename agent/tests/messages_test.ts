@@ -234,7 +234,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [1, "if it is new: mkdir -p no-dir/sub\n", ["get", "camera:b.txt", "no-dir/sub/x"]],
     [
       1,
-      'does not exist: degu does not expand wildcards; "degu ls camera:" lists the directory\n',
+      "does not exist: degu does not expand wildcards\n",
       ["get", "camera:*.jpg", local],
     ],
     // Numbers with a unit: only a wrong one is refused.
@@ -316,7 +316,7 @@ Deno.test("errors of the command line have advice", async (t) => {
   await makeLinks({ [`${local}/dangling`]: "nothing" });
   await fill(share, { "file": "1" });
   const noEntries = '"camera:file" is a file: it has no entries';
-  const noDirectory = `"${local}/file" is not a directory: put a file with "degu put"`;
+  const noDirectory = `"${local}/file" is not a directory: name a directory`;
   const port = 'must be an IP address or a DNS name; got "70000"';
   const nothing =
     "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files";
@@ -363,7 +363,7 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a file of the share, of rm",
       1,
-      '"camera:file" is not in the inbox: it is in the share, as "degu ls camera:" shows; peers can only read the share',
+      '"camera:file" is not in the inbox: it is in the share; peers can only read the share',
       ["rm", "camera:file"],
     ],
     [
@@ -409,11 +409,11 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const off = 'off does not answer (127.0.0.1:1: no program listens): run "degu serve" on off';
   const wrong = `another device answers at ${
     at.at(-1)
-  }, or camera has a new identity; check --address, or leave it out: "degu peers" lists the stored addresses`;
+  }, or camera has a new identity; check --address, or leave it out`;
   const unusedAt = ["--address", "127.0.0.1:1"];
   const unused =
-    "camera does not answer (127.0.0.1:1: no program listens): check --address, or leave it out: " +
-    '"degu peers" lists the stored addresses; if it is right, run "degu serve" on camera';
+    "camera does not answer (127.0.0.1:1: no program listens): check --address, or leave it out; " +
+    'if it is right, run "degu serve" on camera';
   const unknownAt = ["--address", "nosuch.invalid"];
   const unknown =
     "camera does not answer (nosuch.invalid:7443: the name can't be looked up): check --address, or";

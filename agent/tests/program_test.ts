@@ -11,6 +11,7 @@ import {
   parseInvitationAddress,
   parseListenAddress,
 } from "@degu/internal/agent/addresses.ts";
+import { formatShellCommand } from "@degu/internal/agent/shell_command.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { explain, reasonOf } from "@degu/internal/agent/explain.ts";
@@ -37,6 +38,7 @@ import {
   unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
@@ -339,13 +341,40 @@ Deno.test("without --home the environment determines the directory of the device
 Deno.test("a missing device, or a device without peers, is an error with advice", async () => {
   await using homes = await AgentHomes.create();
   const one = homes.joinPath("one");
-  const noDeviceMessage = `there is no device in ${one} yet: "degu pair" creates and pairs it\n`;
+  const noDeviceMessage = `there is no device in ${one} yet: run "degu pair" on this device`;
   for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "xy:"]]) {
     await homes.runToFailure("one", 3, noDeviceMessage, args);
   }
   await homes.init("camera", "viewer");
-  const alone = 'this device has no peers yet: run "degu pair"';
+  const alone = 'this device has no peers yet: run "degu pair" on this device';
   await homes.runToFailure("viewer", 3, alone, ["ping", "camera"]);
+});
+
+Deno.test("the advice to pair has the --home that was typed, also in JSON, but not for the other device", async (t) => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const home = homes.joinPath("the viewer's");
+  await Deno.rename(homes.joinPath("viewer"), home);
+  const command = `"degu ${formatShellCommand("--home", home, "pair")}"`;
+  const here = `run ${command} on this device, and "degu pair" on the other one`;
+  const rows: [expectedMessage: string, args: string[]][] = [
+    [here, ["join"]],
+    ['no program listens): run "degu serve" on camera', ["ls", "--no-find", "camera:"]],
+  ];
+  await testEachRow(t, rows, async (expectedMessage, args) => {
+    const { stderr } = await runAgentInProcess(["--home", home, ...args]);
+    assertStringIncludes(stderr, `${expectedMessage}\n`);
+    const { stdout } = await runAgentInProcess([...args, "--json", `--home=${home}`]);
+    const { error } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+    assertStringIncludes(error.message, expectedMessage);
+  });
+  await homes.runToSuccess("camera", ["forget", "viewer"]);
+  const { stderr } = await runAgentInProcess(["--home", homes.joinPath("camera"), "peers"]);
+  assertEquals(
+    stderr,
+    `there are no peers yet: run "degu --home ${homes.joinPath("camera")} pair" on this device, ` +
+      'and "degu pair" on the other one\n',
+  );
 });
 
 Deno.test("connecting times out after 5 s, the response of a busy peer later", async () => {
@@ -388,7 +417,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
       3,
       "another device answers at [::1]:7443, or camera has a new identity",
-      /^; if it has a new identity, .*"degu pair" on both devices; otherwise run "degu serve" on camera/,
+      /^; if it has a new identity, run "degu pair" on both devices$/,
     ],
     [
       new TlsError("REFUSED_BY_PEER", "why"),

@@ -644,7 +644,7 @@ Deno.test("on a terminal, put - says how to end the file, and get - draws no bar
     [
       1,
       "degu: error: camera:binary: it is binary, which a terminal can't show: " +
-      'write it to a file with "degu get camera:binary .", or add | cat\r\n',
+      "write it to a file, or add | cat\r\n",
     ],
   );
 });
