@@ -101,7 +101,7 @@ export interface FilesOptions {
    */
   reuse?: boolean | undefined;
   /**
-   * The number of days, 1 to 36,500, for which each file that a peer replaces, renames or deletes
+   * The number of days, 1 to 36,500, for which each file that a peer replaces or deletes
    * is kept in the reserved directory `.degu-kept` of its disk, which no peer can list, read or
    * write. Of a path that one peer replaces more than once within an hour, the first file is kept.
    * A version stays for at least this number of days, and until this number of later days had
