@@ -167,7 +167,7 @@ async function startThread(
   const app = describeApp(build, args);
   signal?.throwIfAborted();
   await loadWorkerThreads();
-  const thread = new WorkerThread("the worker of a TempServer", logger);
+  const thread = new WorkerThread(logger);
   const listen = async () => {
     await thread.execute({ type: "load", ...app });
     const hasLogger = logger !== null;

@@ -11,6 +11,9 @@ void (() => import("./server_worker.ts"));
 /** The time after which `close()` terminates a worker whose app blocks the thread. */
 const CLOSE_MILLISECONDS = 2000;
 
+/** The name for errors and log lines. */
+const NAME = "the worker of a TempServer";
+
 type PendingCommand = PromiseWithResolvers<unknown>;
 
 /**
@@ -23,7 +26,6 @@ export async function loadWorkerThreads(): Promise<void> {
 
 /** A worker with a server, which is used once. */
 export class WorkerThread {
-  readonly #name: string;
   readonly #worker: Worker;
   /**
    * The port for all messages but the app's own, because the app may listen at the worker's own
@@ -36,22 +38,20 @@ export class WorkerThread {
   /** Resolves when the worker can't be used any more. */
   readonly ended: Promise<void> = this.#ended.promise;
   /** The error that ended the use of the worker, whose later reports are ignored. */
-  finalError: Error | null = null;
+  #finalError: Error | null = null;
   #isLoaded = false;
   #closePromise: Promise<void> | null = null;
 
   /**
    * Starts a worker; {@linkcode loadWorkerThreads} must have resolved.
    *
-   * @param name The name for errors and log lines.
    * @param logger Gets the log of the server, and the end of the worker; `null` for the logger of
    * the process.
    */
-  constructor(name: string, logger: Logger | null) {
-    this.#name = name;
+  constructor(logger: Logger | null) {
     this.#logger = logger;
     const url = new URL("./server_worker.ts", import.meta.url);
-    const worker = this.#worker = new Worker(url, { type: "module", name });
+    const worker = this.#worker = new Worker(url, { type: "module", name: NAME });
     const { port1: port, port2 } = new MessageChannel();
     worker.postMessage(port2, [port2]);
     port.addEventListener("close", () => {
@@ -65,13 +65,9 @@ export class WorkerThread {
     this.#port = port;
   }
 
-  get isClosing(): boolean {
-    return this.#closePromise !== null;
-  }
-
   /** Executes a command; a second command of the same type must wait for the first one. */
   execute(command: WorkerCommand): Promise<unknown> {
-    if (this.finalError !== null) return Promise.reject(this.finalError);
+    if (this.#finalError !== null) return Promise.reject(this.#finalError);
     const pendingCommand: PendingCommand = Promise.withResolvers();
     this.#pendingCommands.set(command.type, pendingCommand);
     this.#port.postMessage(command);
@@ -85,7 +81,7 @@ export class WorkerThread {
 
   async #close(): Promise<void> {
     // Let the worker close its server: terminate() alone would leave the file of a Unix socket.
-    if (this.#isLoaded && this.finalError === null) {
+    if (this.#isLoaded && this.#finalError === null) {
       const signal = AbortSignal.timeout(CLOSE_MILLISECONDS);
       await awaitUntilAborted(this.execute({ type: "close" }), signal).catch(() => {});
     }
@@ -93,7 +89,7 @@ export class WorkerThread {
   }
 
   #receive(report: WorkerReport): void {
-    if (this.finalError !== null) return;
+    if (this.#finalError !== null) return;
     if (report.type === "log") {
       const { level, message, details } = report;
       const error = details.error === undefined ? undefined : fromPostedError(details.error);
@@ -109,15 +105,15 @@ export class WorkerThread {
   }
 
   #end(reason: string, error?: Error): void {
-    if (this.finalError !== null) return;
-    const text = `${this.#name} ${reason}`;
-    this.finalError = error ?? new DeguError(text);
+    if (this.#finalError !== null) return;
+    const text = `${NAME} ${reason}`;
+    this.#finalError = error ?? new DeguError(text);
     // Closing the port delivers the reports that have arrived. They are ignored.
     this.#port.close();
     this.#worker.terminate();
     const isStarting = this.#pendingCommands.has("load") || this.#pendingCommands.has("listen");
     // While the worker starts, the caller gets the error.
-    if (!isStarting && !this.isClosing) {
+    if (!isStarting && this.#closePromise === null) {
       const details = { kind: "app", who: null, error } as const;
       const logger = this.#logger ?? processLogger;
       if (logger.record === undefined) logger.error(text);
@@ -125,7 +121,7 @@ export class WorkerThread {
     }
     for (const { reject, promise } of this.#pendingCommands.values()) {
       promise.catch(() => {});
-      reject(this.finalError);
+      reject(this.#finalError);
     }
     this.#ended.resolve();
   }

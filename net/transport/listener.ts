@@ -22,8 +22,7 @@ export interface AcceptedConnection {
   readonly name: string;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
-  /** Identifies the peer, for limits: by its authority and host over TLS, otherwise by its host. */
-  /** The host, or over TLS perhaps the key of an authority, a space and the host. */
+  /** Identifies the peer, for limits: its host, over TLS after the key of an authority, if any. */
   readonly peerKey: string;
   readonly socket: Socket;
   /** Reports whether the peer is still trusted: trust can change while a connection waits. */
