@@ -16,7 +16,12 @@ import {
   type Network,
   type Packet,
 } from "./mdns_links.ts";
-import { checkPermissions, type InterfaceAddress, isUsableHost } from "./mdns_network.ts";
+import {
+  checkPermissions,
+  type InterfaceAddress,
+  isUsableHost,
+  parseNetworks,
+} from "./mdns_network.ts";
 
 /** The name under which the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
@@ -142,11 +147,12 @@ export class Announcement implements AsyncDisposable {
   #onPacket({ type, questions }: Packet, link: Link): void {
     if (type !== "query" || this.#closeController.signal.aborted) return;
     const records = makeRecords(this.#service, link.addresses);
-    const types = new Set(records.map(({ name, type }) => `${type} ${normalizeName(name)}`));
-    const names = new Set(records.map(({ name }) => normalizeName(name)));
-    // A packet can have a thousand questions with long names, so a question must cost little.
+    const formatQuestion = (name: string, type: string) => `${type} ${normalizeName(name)}`;
+    const answeredQuestions = new Set(
+      records.flatMap(({ name, type }) => [type, "ANY"].map((type) => formatQuestion(name, type))),
+    );
     const matchesQuestion = questions.some(({ name, type }) =>
-      type === "ANY" ? names.has(normalizeName(name)) : types.has(`${type} ${normalizeName(name)}`)
+      answeredQuestions.has(formatQuestion(name, type))
     );
     const range = MAX_DELAY_MILLISECONDS - MIN_DELAY_MILLISECONDS;
     if (matchesQuestion) this.#respond(link, MIN_DELAY_MILLISECONDS + Math.random() * range);
@@ -234,6 +240,8 @@ export async function discoverServices(
     Array.from(services.values(), ({ hints, ...service }) => {
       return { ...service, addresses: hints.listAddresses() };
     }).filter(({ addresses }) => addresses.length > 0);
+  const hintsOf = (id: string | null) =>
+    services.values().find((service) => service.id === id)?.hints;
   await search(type, options, network, (records, addresses) => {
     for (const { name: instance, type: kind, ttl } of records) {
       if (kind !== "SRV") continue;
@@ -246,11 +254,13 @@ export async function discoverServices(
       // A time to live of 0 is the end of a service (RFC 6762 §10.1).
       if (ttl === 0) services.delete(key);
       else {
-        const service = { name, id, hints: new AddressHints(id, instance) };
-        addIfNew(services, key, service, MAX_SERVICES);
+        const hints = hintsOf(id) ?? new AddressHints(id, `-${id}.${type}`);
+        addIfNew(services, key, { name, id, hints }, MAX_SERVICES);
       }
     }
-    for (const { hints } of services.values()) hints.add(records, addresses);
+    for (const [id, ownRecords] of Map.groupBy(records, ({ name }) => findShortId(name))) {
+      hintsOf(id)?.add(ownRecords, addresses);
+    }
     return onServices(listUsable()) === true;
   });
   return listUsable();
@@ -314,19 +324,18 @@ export class AddressHints {
   }
 
   add(records: readonly DnsRecord[], interfaceAddresses: readonly InterfaceAddress[]): void {
+    const networks = parseNetworks(interfaceAddresses);
     for (const record of records) {
       if (record.ttl === 0) continue;
       const name = normalizeName(record.name);
-      if (
-        record.type === "SRV" && name.endsWith(this.#suffix) && parseHost(name)?.type === "name"
-      ) {
+      if (record.type === "SRV") {
         const { target, port } = record.data;
-        if (normalizeName(target) === this.#host && port > 0) {
-          addIfNew(this.#ports, port, null, MAX_PORTS);
-        }
+        const isService = name.endsWith(this.#suffix) && normalizeName(target) === this.#host &&
+          isDeviceName(name.slice(0, -this.#suffix.length));
+        if (isService && port > 0) addIfNew(this.#ports, port, null, MAX_PORTS);
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
         const host = parseHost(record.data);
-        if (host !== null && isUsableHost(host, interfaceAddresses)) {
+        if (host !== null && isUsableHost(host, networks)) {
           addIfNew(this.#hosts, host.text, host.reach, MAX_HOST_ADDRESSES);
         }
       }
@@ -352,9 +361,14 @@ function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void
 }
 
 /**
- * Converts to lower case, because case is ignored (RFC 6762 §16). Doesn't check the name: any
- * machine can send thousands of names, and each is compared with the name of a device.
+ * Converts to lower case, because case is ignored (RFC 6762 §16). Doesn't check the name: a packet
+ * can have a thousand long names.
  */
 function normalizeName(name: string): string {
   return name.toLowerCase().replace(/\.$/, "");
+}
+
+/** Returns the short id in the name of a service, or of the host of a device. */
+function findShortId(name: string): string | null {
+  return /^[^.]*-([a-z2-7]{16})\./i.exec(name)?.[1]?.toLowerCase() ?? null;
 }

@@ -2,6 +2,7 @@
 
 import type { Buffer } from "node:buffer";
 import type { RemoteInfo, Socket } from "node:dgram";
+import process from "node:process";
 import type { Logger } from "../../server.ts";
 import {
   ANY_HOST,
@@ -9,6 +10,8 @@ import {
   type InterfaceAddress,
   isInNetworks,
   MDNS_PORT,
+  parseAddressBytes,
+  parseNetworks,
 } from "./mdns_network.ts";
 
 const POLL_MILLISECONDS = 5000;
@@ -161,10 +164,16 @@ export class Link {
     const [decodePacket] = socket.listeners(
       "message",
     ) as ((bytes: Buffer, from: RemoteInfo) => void)[];
-    const canDecode = makePacketFilter(port, (host) => isInNetworks(host, addresses));
+    const networks = parseNetworks(addresses);
+    const busyTimeLimit = limitOf(name);
     socket.off("message", decodePacket!);
     socket.on("message", (bytes, sender) => {
-      if (canDecode(bytes.length, sender)) decodePacket!(bytes, sender);
+      // A response from another port must be ignored (RFC 6762 §6). A query from another port
+      // requests a response to its sender only, and a forged sender address could direct it at a
+      // victim. Each socket receives the packets of all interfaces.
+      const isReadable = sender.port === port && bytes.length <= MAX_PACKET_BYTES &&
+        canHoldEntries(bytes) && isInNetworks(parseAddressBytes(sender.address), networks);
+      if (isReadable) busyTimeLimit.run(() => decodePacket!(bytes, sender));
     });
     const { promise, resolve } = Promise.withResolvers<boolean>();
     this.#bound = promise;
@@ -204,43 +213,56 @@ export class Link {
   }
 }
 
-/** The largest packet (RFC 6762 §17): decoding a larger packet would only be slow. */
+/** The largest packet (RFC 6762 §17). */
 const MAX_PACKET_BYTES = 9000;
-/**
- * The number of bytes decoded in a second, and in a burst after a silence, so a flood can't use all
- * the CPU time. The limit counts bytes because the time to decode a malicious packet grows with the
- * square of its size.
- */
-const BYTES_PER_SECOND = 50_000;
-const BURST_BYTES = 100_000;
-const MIN_PACKET_COST_BYTES = 200;
+const HEADER_BYTES = 12;
+/** The shortest entry, a question about the root (RFC 1035 §4.1.2). */
+const MIN_ENTRY_BYTES = 5;
+
+/** The package allocates as many entries as the header counts, before it reads the first. */
+function canHoldEntries(packet: Buffer): boolean {
+  if (packet.length < HEADER_BYTES) return false;
+  const entryCount = [4, 6, 8, 10].reduce((sum, offset) => sum + packet.readUInt16BE(offset), 0);
+  return entryCount * MIN_ENTRY_BYTES <= packet.length - HEADER_BYTES;
+}
 
 /**
- * The filter refuses packets that are too large or too many, or come from another port or network:
- * each socket receives the packets of all interfaces.
+ * The share of the time in which a process reads the packets of an interface, and the longest time
+ * at once after a silence, so a flood can't use all the CPU time. The limit counts time and not
+ * bytes: a pointer of two bytes can stand for a name of 127 labels.
  */
-export function makePacketFilter(
-  port: number,
-  isAccepted: (host: string) => boolean,
-): (size: number, from: Pick<RemoteInfo, "port" | "address">) => boolean {
-  let availableBytes = BURST_BYTES;
-  let refilledAt = performance.now();
-  return (size, sender) => {
-    // A response from another port must be ignored (RFC 6762 §6). A query from another port
-    // requests a response to its sender only, and a forged sender address could direct it at a
-    // victim.
-    if (sender.port !== port || size > MAX_PACKET_BYTES || !isAccepted(sender.address)) {
-      return false;
-    }
-    const now = performance.now();
-    availableBytes = Math.min(
-      BURST_BYTES,
-      availableBytes + (now - refilledAt) / 1000 * BYTES_PER_SECOND,
+const MAX_BUSY_SHARE = 0.1;
+const MAX_BUSY_MILLISECONDS = 50;
+
+/** Limits the time that the packets of an interface take, for all links of a process. */
+export class BusyTimeLimit {
+  #availableMilliseconds = MAX_BUSY_MILLISECONDS;
+  #refilledAt = performance.now();
+
+  /** Calls the function, unless the time is used up. */
+  run(read: () => void): void {
+    const startedAt = performance.now();
+    this.#availableMilliseconds = Math.min(
+      MAX_BUSY_MILLISECONDS,
+      this.#availableMilliseconds + (startedAt - this.#refilledAt) * MAX_BUSY_SHARE,
     );
-    refilledAt = now;
-    const cost = Math.max(size, MIN_PACKET_COST_BYTES);
-    if (availableBytes < cost) return false;
-    availableBytes -= cost;
-    return true;
-  };
+    this.#refilledAt = startedAt;
+    if (this.#availableMilliseconds <= 0) return;
+    const startCpuUsage = process.cpuUsage();
+    read();
+    const { user, system } = process.cpuUsage(startCpuUsage);
+    // On a busy machine, other processes run meanwhile; in a process with workers, other threads.
+    this.#availableMilliseconds -= Math.min(
+      performance.now() - startedAt,
+      (user + system) / 1000,
+    );
+  }
+}
+
+const limitsByInterface = new Map<string, BusyTimeLimit>();
+
+function limitOf(interfaceName: string): BusyTimeLimit {
+  const limit = limitsByInterface.get(interfaceName) ?? new BusyTimeLimit();
+  limitsByInterface.set(interfaceName, limit);
+  return limit;
 }

@@ -124,30 +124,40 @@ const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
  */
 export function isUsableHost(
   { type, text, zone, bytes, reach }: ParsedHost,
-  interfaceAddresses: readonly Pick<InterfaceAddress, "address" | "netmask">[],
+  networks: readonly InterfaceNetwork[],
 ): boolean {
   if (bytes === null || zone !== null || reach === "loopback") return false;
   if (SPECIAL_ADDRESSES.test(text) || METADATA_ADDRESSES.includes(text)) return false;
   const [firstByte = 0] = bytes;
   if (type === "IPv4" && (firstByte === 0 || firstByte >= 224)) return false;
-  return LOCAL_NETWORKS.test(text) || isInNetworks(text, interfaceAddresses);
+  return LOCAL_NETWORKS.test(text) || isInNetworks(bytes, networks);
 }
 
-/** Returns true if a host is in one of these networks. Ignores networks with a mask of zero. */
+/** The network of an address of an interface. */
+export interface InterfaceNetwork {
+  readonly address: Uint8Array;
+  readonly mask: Uint8Array;
+}
+
+/** Ignores networks with a mask of zero. */
+export function parseNetworks(
+  addresses: readonly Pick<InterfaceAddress, "address" | "netmask">[],
+): InterfaceNetwork[] {
+  return addresses.map(({ address, netmask }) => {
+    return { address: parseAddressBytes(address), mask: parseAddressBytes(netmask) };
+  }).filter(({ address, mask }) => mask.length === address.length && mask.some((byte) => byte > 0));
+}
+
 export function isInNetworks(
-  host: string,
-  networkAddresses: readonly Pick<InterfaceAddress, "address" | "netmask">[],
+  bytes: Uint8Array,
+  networks: readonly InterfaceNetwork[],
 ): boolean {
-  const bytes = parseAddressBytes(host);
-  return networkAddresses.some(({ address, netmask }) => {
-    const [network, mask] = [parseAddressBytes(address), parseAddressBytes(netmask)];
-    return mask.some((byte) => byte > 0) && mask.length === bytes.length &&
-      network.length === bytes.length && mask.every((bits, index) =>
-        (bytes[index]! & bits) === (network[index]! & bits)
-      );
-  });
+  return networks.some(({ address, mask }) =>
+    mask.length === bytes.length &&
+    mask.every((bits, index) => (bytes[index]! & bits) === (address[index]! & bits))
+  );
 }
 
-function parseAddressBytes(address: string): Uint8Array {
+export function parseAddressBytes(address: string): Uint8Array {
   return parseHost(address)?.bytes ?? new Uint8Array();
 }
