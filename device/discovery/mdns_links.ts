@@ -1,4 +1,4 @@
-/** mDNS over IPv4 (RFC 6762): an instance of `multicast-dns` for each interface of this machine. */
+/** mDNS over IPv4 (RFC 6762): an instance of `multicast-dns` for each address of this machine. */
 
 import type { Buffer } from "node:buffer";
 import type { RemoteInfo, Socket } from "node:dgram";
@@ -49,7 +49,7 @@ type OutgoingPacket = Pick<Packet, "type"> & Partial<Packet>;
 /** The used part of `multicast-dns`, which has no types. */
 interface Multicast {
   on(event: "packet", listener: (packet: Packet) => void): void;
-  on(event: "ready", listener: () => void): void;
+  on(event: "ready" | "networkInterface", listener: () => void): void;
   on(event: "error" | "warning", listener: (error: unknown) => void): void;
   query(packet: OutgoingPacket, onSent: (error: unknown) => void): void;
   respond(packet: OutgoingPacket, onSent: (error: unknown) => void): void;
@@ -104,9 +104,8 @@ export class Links implements AsyncDisposable {
 
   #update(): void {
     const currentLinks = new Map(
-      groupByInterface(this.#options.network.findInterfaces()).map((
-        addresses,
-      ) => [JSON.stringify(addresses), addresses]),
+      groupByInterface(this.#options.network.findInterfaces()).flatMap(groupByLink)
+        .map((addresses) => [JSON.stringify(addresses), addresses]),
     );
     for (const [key, link] of this.#openLinks) {
       if (currentLinks.has(key) && !link.hasFailed) continue;
@@ -136,7 +135,18 @@ export class Links implements AsyncDisposable {
   }
 }
 
+/**
+ * Returns the addresses of an interface once for each IPv4 address, which is the first: a device
+ * ignores packets from other networks than its own, and sends from one address of each network.
+ */
+function groupByLink(addresses: readonly InterfaceAddress[]): InterfaceAddress[][] {
+  return addresses.filter(({ family }) => family === "IPv4")
+    .map((own) => [own, ...addresses.filter((address) => address !== own)]);
+}
+
+/** A socket of an IPv4 address of an interface. */
 export class Link {
+  /** The addresses of the interface. Packets leave from the first. */
   readonly addresses: readonly InterfaceAddress[];
   readonly #multicast: Multicast;
   readonly #logger: Logger;
@@ -146,6 +156,11 @@ export class Link {
    * socket can be neither used nor closed.
    */
   readonly #bound: Promise<boolean>;
+  /**
+   * Whether the socket has joined the group at its interface. Before that, its packets would leave
+   * by another interface.
+   */
+  #hasJoined = false;
   /** Whether the link can't be used, for example because another program has the port. */
   hasFailed = false;
 
@@ -155,7 +170,8 @@ export class Link {
     { makeMulticast, makeSocket }: Modules,
   ) {
     const { network: { port }, logger, onPacket, onLink } = options;
-    const { name, address } = addresses.find(({ family }) => family === "IPv4")!;
+    const ownAddress = addresses[0]!;
+    const { name, address } = ownAddress;
     this.addresses = addresses;
     this.#logger = logger;
     this.#name = name;
@@ -164,7 +180,7 @@ export class Link {
     const [decodePacket] = socket.listeners(
       "message",
     ) as ((bytes: Buffer, from: RemoteInfo) => void)[];
-    const networks = parseNetworks(addresses);
+    const networks = parseNetworks([ownAddress]);
     const busyTimeLimit = limitOf(name);
     socket.off("message", decodePacket!);
     socket.on("message", (bytes, sender) => {
@@ -177,8 +193,9 @@ export class Link {
     });
     const { promise, resolve } = Promise.withResolvers<boolean>();
     this.#bound = promise;
-    this.#multicast.on("ready", () => {
-      resolve(true);
+    this.#multicast.on("ready", () => resolve(true));
+    this.#multicast.on("networkInterface", () => {
+      this.#hasJoined = true;
       onLink(this);
     });
     this.#multicast.on("error", (error) => {
@@ -192,7 +209,7 @@ export class Link {
 
   /** Never rejects: if the packet can't be sent, logs the reason. */
   async send(packet: OutgoingPacket): Promise<void> {
-    if (!await this.#bound) return;
+    if (!await this.#bound || !this.#hasJoined) return;
     const { promise, resolve } = Promise.withResolvers<unknown>();
     if (packet.type === "query") this.#multicast.query(packet, resolve);
     else this.#multicast.respond(packet, resolve);

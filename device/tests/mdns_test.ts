@@ -331,6 +331,44 @@ Deno.test("the packets of an interface are read for 50 ms at once, and then for 
   assertEquals(flood(0.02, 1), 3);
 });
 
+Deno.test("announcements and queries leave from each IPv4 address of an interface, with all addresses of the interface", async () => {
+  const { port } = await openLoopbackNetwork();
+  const makeNetwork = (...addresses: string[]): Network => {
+    const own = addresses.map((address) => makeInterface("eth0", address, "255.255.255.0"));
+    return { port, findInterfaces: () => [...own, makeInterface("eth0", ADDRESS)] };
+  };
+  const withTwo = makeNetwork("127.0.1.1", "127.0.2.1");
+  const withOther = makeNetwork("127.0.2.9");
+  const find = (network: Network) =>
+    withTimeout(findAddresses(SERVICE, CAMERA.id, { seconds: 60 }, network), "found");
+  for (const [announcing, searching] of [[withTwo, withOther], [withOther, withTwo]] as const) {
+    await using camera = announceCamera(announcing);
+    await withTimeout(camera.announced, "announced");
+    assertEquals(await find(searching), [[ADDRESS, 7443]]);
+  }
+});
+
+Deno.test("an address that the machine doesn't have sends nothing by another interface", async () => {
+  const { port } = await openLoopbackNetwork();
+  const network = { port, findInterfaces: () => makeInterfaces("127.0.0.1", "192.0.2.7") };
+  await using stranger = await Stranger.join(network);
+  let sentCount = 0;
+  using _sending = patch(
+    Socket.prototype,
+    "send",
+    (send) =>
+      function (this: Socket, ...args: unknown[]) {
+        sentCount++;
+        return (send as (...args: unknown[]) => void).apply(this, args);
+      } as typeof send,
+  );
+  const camera = announceCamera(network);
+  await stranger.waitForPacket("two announcements", isResponse, { count: 2 });
+  await camera[Symbol.asyncDispose]();
+  // Two announcements, and their withdrawal.
+  assertEquals(sentCount, 3);
+});
+
 // Announcements.
 
 const isResponse = ({ type }: ReceivedPacket) => type === "response";

@@ -11,8 +11,13 @@ const [dir = ""] = Deno.args;
 const [left, middle, right] = await Promise.all(
   ["left", "middle", "right"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await connectMachines([[left, "192.0.2.1/25"], [middle, "192.0.2.2/25"]], "one");
-await connectMachines([[middle, "192.0.2.130/25"], [right, "192.0.2.129/25"]], "two");
+// The first address of each machine on a cable is in a network of its own.
+await connectMachines([[left, "198.51.100.1/28"], [middle, "198.51.100.17/28"]], "one");
+await connectMachines([[middle, "198.51.100.33/28"], [right, "198.51.100.49/28"]], "two");
+await left.addAddress("192.0.2.1/25", "one");
+await middle.addAddress("192.0.2.2/25", "one");
+await middle.addAddress("192.0.2.130/25", "two");
+await right.addAddress("192.0.2.129/25", "two");
 
 const net = "0.0.0.0:5353,224.0.0.251:5353";
 const start = ({ name }: Machine, ...args: string[]) =>

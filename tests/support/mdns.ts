@@ -3,8 +3,8 @@ import type { InterfaceAddress } from "@degu/internal/device/discovery/mdns_netw
 import type { Network } from "@degu/internal/device/discovery/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
-/** The announced address of this machine. Tests send no packets to it. */
-export const ADDRESS = "192.0.2.7";
+/** The announced address of this machine, which isn't its own: packets can't leave from IPv6. */
+export const ADDRESS = "fd00::7";
 
 /** A logger that discards all messages. */
 export const SILENT = { debug() {}, info() {}, warn() {}, error() {} };

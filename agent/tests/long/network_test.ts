@@ -30,7 +30,7 @@ Deno.test(
 
 Deno.test(
   await makeLabTest<{ found: unknown[]; offers: { id: string; addresses: unknown[] }[] }>(
-    "a device on two cables is found from both ends, and finds what both offer, with the permissions for mDNS and no others",
+    "a device on two cables is found from both ends, and finds what both offer, at the second address of each interface, with the permissions for mDNS and no others",
     "agent_mdns_cables.ts",
     [],
     ({ found, offers }) => {
