@@ -260,7 +260,12 @@ class PeerConnector {
       });
     } catch (error) {
       if (combinedSignal.aborted) throw error;
-      const target = { name: peer.name, addresses, isStored: givenAddresses === null };
+      const target = {
+        name: peer.name,
+        addresses,
+        isStored: givenAddresses === null,
+        hasSearched: find !== null,
+      };
       const bestError = addresses.length === 0
         ? addressNotFoundError(peer, error)
         : mostInformativeError(error as AggregateError, target);
@@ -329,6 +334,8 @@ export interface PeerTarget {
   readonly name: string;
   readonly addresses: readonly Address[];
   readonly isStored: boolean;
+  /** Whether a search has found no address at which the peer answers. */
+  readonly hasSearched: boolean;
 }
 
 export function forgottenHint(name: string): string {
@@ -373,15 +380,18 @@ function isLocalProblem(error: Error): boolean {
     error instanceof Deno.errors.PermissionDenied || isTooManyOpenFilesError(error);
 }
 
-function formatAdvice(error: Error, { name, addresses, isStored }: PeerTarget): string {
+function formatAdvice(error: Error, target: PeerTarget): string {
+  const { name, addresses, isStored, hasSearched } = target;
   if (isRefusedByPeer(error)) return `; ${forgottenHint(name)}`;
-  if (error instanceof TlsError || isLocalProblem(error)) return "";
+  if (isLocalProblem(error)) return "";
+  const searchText = `find() has found no other address at which ${quote(name)} answers`;
+  if (error instanceof TlsError) return hasSearched ? `; ${searchText}` : "";
   const [origin, remedy] = isStored
     ? ["its stored", "pass the option addresses"]
     : ["the given", "pass other addresses"];
   const addressesText = `${origin} address${addresses.length === 1 ? "" : "es"} ${
     addresses.map(formatCheckedAddress).join(", ")
-  }`;
+  }${hasSearched ? `, and ${searchText}` : ""}`;
   if (error instanceof Deno.errors.TimedOut) {
     return `; ${
       quote(name)

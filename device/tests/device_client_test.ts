@@ -238,7 +238,12 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   assertMatch(error.message, /"rover" has probably forgotten this device/);
 });
 
-const target: PeerTarget = { name: "camera", addresses: [["::1", 80, 0, 0]], isStored: true };
+const target: PeerTarget = {
+  name: "camera",
+  addresses: [["::1", 80, 0, 0]],
+  isStored: true,
+  hasSearched: false,
+};
 
 Deno.test("the most informative error is thrown, with its class, all other errors and advice", () => {
   const refused = new Deno.errors.ConnectionRefused("refused");
@@ -272,6 +277,15 @@ Deno.test("the most informative error is thrown, with its class, all other error
     assertEquals(error.message.includes(" more address"), errors.length > 1, error.message);
     if (hint === null) assert(!/;.*(?:serve|forgotten)/.test(error.message), error.message);
     else assertMatch(error.message, hint);
+    const searched = mostInformativeError(new AggregateError(errors), {
+      ...target,
+      hasSearched: true,
+    });
+    const saysSearch = searched.message.includes(
+      'find() has found no other address at which "camera" answers',
+    );
+    // The peer has answered, or the cause is on this device.
+    assertEquals(saysSearch, best !== alert && best !== denied, searched.message);
   }
   const { message } = mostInformativeError(new AggregateError(["text"]), target);
   assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');

@@ -257,7 +257,26 @@ const DEVICE: Record<DeviceErrorCode, Rows<ClientSetup>> = {
     ["no server listens", async (setup) => {
       const addresses = [await setup.findDeadAddress()];
       await (await setup.viewer.client("camera", { addresses })).request("GET", "/");
-    }, /"camera" doesn't serve at the given address .*: start its server/],
+    }, /"camera" doesn't serve at the given address [\d.:]+: start its server/],
+    [
+      "no server listens, and a search finds none",
+      async (setup) => {
+        await setup.recordAddresses([await setup.findDeadAddress()]);
+        const client = await setup.viewer.client("camera", { find: () => Promise.resolve([]) });
+        await client.request("GET", "/");
+      },
+      /"camera" doesn't serve at its stored address [\d.:]+, and find\(\) has found no other address at which "camera" answers: start its server/,
+    ],
+    [
+      "a search fails",
+      async (setup) => {
+        const addresses = [await setup.findDeadAddress()];
+        const find = () => Promise.reject(new Error("no network"));
+        const client = await setup.viewer.client("camera", { addresses, find });
+        await client.request("GET", "/");
+      },
+      /"camera" doesn't serve at the given address [\d.:]+, and find\(\) has found no other address at which "camera" answers: start its server/,
+    ],
   ],
   CLOSED: [
     ["a new client", async ({ viewer }) => {
