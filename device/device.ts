@@ -2,7 +2,13 @@ import { join } from "../internal/paths.ts";
 import { type Address, type HostAddress, type ScopedAddress, standardLogger } from "../base.ts";
 import type { Client } from "../client.ts";
 import type { App, Logger, ServerOptions } from "../server.ts";
-import { checkBoolean, copyOptions, notAllowedError } from "../internal/checks.ts";
+import {
+  checkBoolean,
+  checkConstructorKey,
+  CONSTRUCTOR_KEY,
+  copyOptions,
+  notAllowedError,
+} from "../internal/checks.ts";
 import { makeSafeLogger } from "../base/app/logger.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
@@ -89,7 +95,13 @@ export class Device implements AsyncDisposable {
   #pendingChanges: Promise<unknown> = Promise.resolve();
   #disposed: Promise<void> | null = null;
 
-  private constructor(dir: string, services: DeviceServices, closeController: AbortController) {
+  private constructor(
+    key: symbol,
+    dir: string,
+    services: DeviceServices,
+    closeController: AbortController,
+  ) {
+    checkConstructorKey(key, "Device", 'Device.open() of "@degu/degu/device"');
     const { name, identity, peers } = services;
     this.dir = dir;
     this.name = name;
@@ -156,7 +168,7 @@ export class Device implements AsyncDisposable {
       logger,
       closeSignal: closeController.signal,
     };
-    return new Device(path, services, closeController);
+    return new Device(CONSTRUCTOR_KEY, path, services, closeController);
   }
 
   /** Reads the peers from the disk, sorted by name. */

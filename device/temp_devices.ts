@@ -1,7 +1,12 @@
 import { join } from "../internal/paths.ts";
 import { mkSession } from "../misc.ts";
 import type { Logger, Session } from "../server.ts";
-import { checkString, notAllowedError } from "../internal/checks.ts";
+import {
+  checkConstructorKey,
+  checkString,
+  CONSTRUCTOR_KEY,
+  notAllowedError,
+} from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
@@ -39,10 +44,13 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   readonly #resources: AsyncDisposable;
 
   private constructor(
+    key: symbol,
     devices: Readonly<Record<Name, Device>>,
     peers: ReadonlyMap<string, Peer>,
     resources: AsyncDisposable,
   ) {
+    const maker = 'TempDevices.create() of "@degu/degu/device/testing"';
+    checkConstructorKey(key, "TempDevices", maker);
     this.devices = devices;
     this.#peers = peers;
     this.#resources = resources;
@@ -78,6 +86,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     }
     const devicesByName = Object.fromEntries(names.map((name, index) => [name, devices[index]!]));
     return new TempDevices(
+      CONSTRUCTOR_KEY,
       devicesByName as Record<Name, Device>,
       peers,
       resources.move(),

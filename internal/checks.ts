@@ -13,7 +13,14 @@ export function wrongArgumentError(label: string, problem: string): TypeError {
 }
 
 export function notConstructibleError(name: string, advice: string): TypeError {
-  return new TypeError(`a program can't make a ${name}: use ${advice}`);
+  return new TypeError(`new ${name}(): the constructor is internal; use ${advice}`);
+}
+
+/** The first argument of constructors that programs can't call. */
+export const CONSTRUCTOR_KEY: unique symbol = Symbol("constructor key");
+
+export function checkConstructorKey(key: unknown, name: string, advice: string): void {
+  if (key !== CONSTRUCTOR_KEY) throw notConstructibleError(name, advice);
 }
 
 export function notAllowedError(

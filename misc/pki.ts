@@ -1,5 +1,12 @@
 import { join } from "node:path";
-import { checkArray, checkBoolean, checkString, copyOptions } from "../internal/checks.ts";
+import {
+  checkArray,
+  checkBoolean,
+  checkConstructorKey,
+  checkString,
+  CONSTRUCTOR_KEY,
+  copyOptions,
+} from "../internal/checks.ts";
 import {
   createAuthority,
   createLeaf,
@@ -118,7 +125,8 @@ export class TempPKI implements AsyncDisposable {
   readonly #dir: string;
   #removal: Promise<void> | null = null;
 
-  private constructor(dir: string, clientPki: boolean) {
+  private constructor(key: symbol, dir: string, clientPki: boolean) {
+    checkConstructorKey(key, "TempPKI", 'TempPKI.create() of "@degu/degu/misc"');
     this.#dir = dir;
     const server = {
       certFile: join(dir, FILE_NAMES.server),
@@ -203,7 +211,7 @@ export class TempPKI implements AsyncDisposable {
       await Deno.remove(dir, { recursive: true });
       throw error;
     }
-    return new TempPKI(dir, clientPki);
+    return new TempPKI(CONSTRUCTOR_KEY, dir, clientPki);
   }
 
   /** Removes the directory and its files; a second call has no effect. */

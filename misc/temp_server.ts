@@ -1,7 +1,9 @@
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import {
+  checkConstructorKey,
   checkSignal,
+  CONSTRUCTOR_KEY,
   copyOptions,
   wrongArgumentError,
   wrongTypeError,
@@ -38,7 +40,8 @@ export class TempServer implements AsyncDisposable {
   readonly address: Address;
   readonly #thread: WorkerThread;
 
-  private constructor(thread: WorkerThread, address: Address) {
+  private constructor(key: symbol, thread: WorkerThread, address: Address) {
+    checkConstructorKey(key, "TempServer", 'TempServer.start() of "@degu/degu/misc"');
     abandonedServers.register(this, thread);
     this.#thread = thread;
     this.address = address;
@@ -75,7 +78,7 @@ export class TempServer implements AsyncDisposable {
     build: ((...args: any[]) => App | Promise<App>) | { module: string | URL; name: string } | null,
     ...args: unknown[]
   ): Promise<TempServer> {
-    return new TempServer(...await startThread(null, address, build, args));
+    return new TempServer(CONSTRUCTOR_KEY, ...await startThread(null, address, build, args));
   }
 
   /**
@@ -114,7 +117,8 @@ export class TempSSLServer implements AsyncDisposable {
   readonly address: Address;
   readonly #thread: WorkerThread;
 
-  private constructor(thread: WorkerThread, address: Address) {
+  private constructor(key: symbol, thread: WorkerThread, address: Address) {
+    checkConstructorKey(key, "TempSSLServer", 'TempSSLServer.start() of "@degu/degu/misc"');
     abandonedServers.register(this, thread);
     this.#thread = thread;
     this.address = address;
@@ -137,7 +141,10 @@ export class TempSSLServer implements AsyncDisposable {
     build: Parameters<typeof TempServer.start>[1],
     ...args: unknown[]
   ): Promise<TempSSLServer> {
-    return new TempSSLServer(...await startThread(sslconfig, address, build, args));
+    return new TempSSLServer(
+      CONSTRUCTOR_KEY,
+      ...await startThread(sslconfig, address, build, args),
+    );
   }
 
   /**

@@ -83,6 +83,50 @@ Deno.test("@degu/degu has what most programs use of base, client and server", ()
   assertEquals(new Set(Object.keys(all)), names.difference(new Set(ofBaseAlone.split(" "))));
 });
 
+/** The functions that make the objects of public classes with an internal constructor. */
+const makers: Record<string, string> = {
+  Device: 'Device.open() of "@degu/degu/device"',
+  Request: 'mkreq() of "@degu/degu/misc", or request.with()',
+  Session: 'callApp() of "@degu/degu/misc", with its option session',
+  TempDevices: 'TempDevices.create() of "@degu/degu/device/testing"',
+  TempPKI: 'TempPKI.create() of "@degu/degu/misc"',
+  TempSSLServer: 'TempSSLServer.start() of "@degu/degu/misc"',
+  TempServer: 'TempServer.start() of "@degu/degu/misc"',
+};
+
+type PublicClass = new (...args: unknown[]) => unknown;
+
+const isClass = (value: unknown): value is PublicClass =>
+  typeof value === "function" && /^class\b/.test(Function.prototype.toString.call(value));
+
+const publicClasses = Object.values(entries).flatMap(([entry]) => Object.entries(entry))
+  .filter((named): named is [string, PublicClass] => isClass(named[1]));
+
+Deno.test("the constructor of a class whose objects functions make names the function", () => {
+  const classes = new Map(publicClasses);
+  for (const [name, maker] of Object.entries(makers)) {
+    for (const args of [[], ["/dir"], [["127.0.0.1", 0], null, () => {}], [{}, {}, {}]]) {
+      const error = assertThrows(() => new (classes.get(name)!)(...args), TypeError);
+      assertEquals(error.message, `new ${name}(): the constructor is internal; use ${maker}`);
+    }
+  }
+});
+
+Deno.test("any other constructor without arguments makes an error or a stream, or names an argument", () => {
+  for (const [name, publicClass] of publicClasses) {
+    if (name in makers) continue;
+    try {
+      const object = new publicClass();
+      assert(object instanceof Error || object instanceof TransformStream, name);
+    } catch (error) {
+      assert(
+        error instanceof TypeError && /^\w+: must be /.test(error.message),
+        `${name}: ${error}`,
+      );
+    }
+  }
+});
+
 type AllTrue<Checks extends readonly true[]> = Checks;
 
 /** The types that apps use. */
