@@ -52,7 +52,16 @@ export const DEFAULT_HOSTS: readonly (readonly [
     ...["1.2.3.256", "1.2.3.4.5", "0"],
     // Names that DNS doesn't have.
     ...["localhost..", ".localhost", "a..localhost", "local%68ost", "127.0.0.1%2eevil.example"],
-    ...["evil!localhost", "~", `${"a".repeat(64)}.localhost`],
+    ...[
+      "evil!localhost",
+      "~",
+      "a~b",
+      "a!b",
+      "a;b:80",
+      "nas%2e",
+      "a~b.local",
+      `${"a".repeat(64)}.localhost`,
+    ],
   ].map((host) => [host, 421, 421] as const),
   // Values that aren't a host and a port.
   ...[
