@@ -48,7 +48,7 @@ const PROBE_MILLISECONDS = 300;
 
 export interface ServerContext extends AppParts, Omit<ListenerOptions, "onConnection"> {
   readonly sessions: Set<Session>;
-  /** Connections that were refused, and wait only for their peers to read the response. */
+  /** Connections without a slot, which wait only for their peers to read the last response. */
   readonly lingeringConnections: Set<ServerConnection>;
   readonly reportExchange: ExchangeReporter | null;
   readonly unframedNull: boolean;
@@ -73,7 +73,7 @@ export class ServerConnection extends SlotHolder
   readonly peerKey: string;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is
-   * closed while the app still works, or if a refused peer only has to read the response.
+   * closed while the app still works, or if the peer only has to read the last response.
    */
   readonly #slotFreed = Promise.withResolvers<void>();
   /** The current exchange, or the last one; `null` before the first byte of the next request. */
@@ -230,7 +230,7 @@ export class ServerConnection extends SlotHolder
   end(stallMilliseconds: number): void {
     if (this.isIdle()) {
       this.#endRecorder.record(ENDED_WHILE_IDLE);
-      return void this.#linger({ keepsSlot: false });
+      return void this.#linger();
     }
     const seconds = (stallMilliseconds / 1000).toFixed(1);
     const problem = "ended for a connection that waited for a slot: the peer kept the server " +
@@ -258,8 +258,8 @@ export class ServerConnection extends SlotHolder
   async #serve(): Promise<void> {
     try {
       if (await this.#acceptPeer()) {
-        const freesSlot = await this.#serveRequests();
-        await (this.#lingerPromise ?? this.#linger({ keepsSlot: !freesSlot }));
+        await this.#serveRequests();
+        await (this.#lingerPromise ?? this.#linger());
       }
     } catch (error) {
       const failure = this.#sender.failWith(toReadableError(error));
@@ -274,12 +274,10 @@ export class ServerConnection extends SlotHolder
     }
   }
 
-  #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
+  #linger(): Promise<void> {
     this.#finishSession();
-    if (!keepsSlot) {
-      addLingering(this.#context.lingeringConnections, this);
-      this.#slotFreed.resolve();
-    }
+    if (!this.#transport.isClosed) addLingering(this.#context.lingeringConnections, this);
+    this.#slotFreed.resolve();
     return this.#lingerPromise = linger(this.#transport, this.#socket);
   }
 
@@ -317,7 +315,7 @@ export class ServerConnection extends SlotHolder
     // During a request, and before the session is accepted, the loop of requests ends the session.
     if (this.#exchange !== null || !this.#context.sessions.has(this.session)) return;
     this.#sessionCore.end(this.#peerTrust.distrustReason!);
-    void this.#linger({ keepsSlot: false });
+    void this.#linger();
   }
 
   /**
@@ -330,13 +328,9 @@ export class ServerConnection extends SlotHolder
     return false;
   }
 
-  /**
-   * Returns whether the slot is free while the connection lingers: after a refused request, or if
-   * another connection waits.
-   */
   // Hot path: all awaits of a request are in this function, because each further async function
   // costs a promise per request.
-  async #serveRequests(): Promise<boolean> {
+  async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const sender = this.#sender;
     const reader = this.#requestReader;
@@ -350,26 +344,25 @@ export class ServerConnection extends SlotHolder
         await trustChecks;
         const reason = this.#peerTrust.distrustReason;
         if (reason !== null) this.#sessionCore.end(reason);
-        if (reason !== null || this.isClosing) return false;
+        if (reason !== null || this.isClosing) return;
       }
       let preamble;
       try {
         while ((preamble = reader.read()) === null) {
           const hasReceived = transport.endReceive(await transport.beginReceive(), reader);
           // The server may have ended the idle session during the read.
-          if (this.isClosing) return false;
+          if (this.isClosing) return;
           if (hasReceived) continue;
           this.isClosing = true;
           this.#endRecorder.record(CLOSED_BY_CLIENT);
           this.#sessionCore.abort(() => new EmptyPreambleError());
           transport.close();
-          return false;
+          return;
         }
       } catch (error) {
-        if (this.#lingerPromise !== null) return false;
+        if (this.#lingerPromise !== null) return;
         deadline.stopWait();
-        await this.#respondToInvalidPreamble(error);
-        return true;
+        return await this.#respondToInvalidPreamble(error);
       }
       deadline.stopWait();
       const exchange = new ServerExchange(preamble, transport, this.session, reportExchange);
@@ -408,7 +401,7 @@ export class ServerConnection extends SlotHolder
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
-      if (this.#finishExchange(exchange)) return this.isYielding;
+      if (this.#finishExchange(exchange)) return;
     }
   }
 
@@ -423,8 +416,8 @@ export class ServerConnection extends SlotHolder
     return this.#sendErrorResponse(status);
   }
 
-  /** Returns whether an error response was sent instead. */
-  async #failResponse(exchange: ServerExchange, error: unknown): Promise<boolean> {
+  /** Sends an error response instead, or closes the connection. */
+  async #failResponse(exchange: ServerExchange, error: unknown): Promise<void> {
     exchange.cancelResponse(error);
     const failure = this.#sender.failWith(error);
     const status = this.#endRecorder.recordFailure(failure, "the app", exchange);
@@ -434,7 +427,6 @@ export class ServerConnection extends SlotHolder
     }
     this.#endExchange(failure);
     if (status === null) this.#transport.close();
-    return status !== null;
   }
 
   /** Returns whether it was the last exchange of the session. */

@@ -219,7 +219,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
   }
 }
 
-interface Keyed {
+export interface Keyed {
   readonly peerKey: string;
 }
 
@@ -231,7 +231,7 @@ const RANK_FACTOR = 2 ** 20;
  * whatever the number of their hosts, and then the hosts of one authority: so a device locks out
  * neither other authorities nor the other devices of its own.
  */
-class PeerCounts {
+export class PeerCounts {
   readonly #counts = new Map<string, number>();
 
   constructor(items: Iterable<Keyed>) {
@@ -264,7 +264,7 @@ function authorityOf(peerKey: string): string {
 }
 
 /** Returns the first item whose peer has the most, or with a sign of -1 the fewest. */
-function findMost<T extends Keyed>(items: readonly T[], counts: PeerCounts, sign = 1): T {
+export function findMost<T extends Keyed>(items: readonly T[], counts: PeerCounts, sign = 1): T {
   const rankOf = (item: T) => sign * counts.rank(item);
   return items.reduce((first, item) => rankOf(item) > rankOf(first) ? item : first);
 }

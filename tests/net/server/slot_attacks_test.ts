@@ -20,6 +20,7 @@ const put = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
 const largeChunk = `4000\r\n${"a".repeat(0x4000)}\r\n`;
 
 const app: App = async ({ uri, body }) => {
+  if (uri === "/unread") return [413, "Content Too Large", {}, null];
   for await (const _ of body ?? []);
   if (uri === "/slow") await pause(50);
   return [200, "OK", {}, null];
@@ -171,5 +172,19 @@ Deno.test("300 clients of one address or of many, each idle after its request, a
       assert(lab.now < 10_000, "a client waits for too long");
       await lab.advance();
     }
+  }
+});
+
+Deno.test("a connection that lingers after its last response has no slot", async () => {
+  const lastRequests = {
+    "a close": "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
+    "a refusal": "GARB AGE\r\n\r\n",
+    "an unread body": "PUT /unread HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n",
+  };
+  for (const [label, request] of Object.entries(lastRequests)) {
+    await using lab = new SlotLab();
+    for (let i = 0; i < SLOTS; i++) lab.connect("192.0.2.1", request);
+    await lab.advance();
+    assert(await lab.measureWait("198.51.100.1") < 500, label);
   }
 });
