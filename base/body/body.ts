@@ -410,6 +410,11 @@ async function readNextChunk(
   reader: BodyReader,
   decoder: ChunkDecoder,
 ): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
+  const turn = reader.waitForTurn();
+  if (turn !== null) {
+    await turn;
+    reader.checkNotStopped();
+  }
   const { buffer } = reader;
   let extension: Chunk[0] = null;
   // The last call may have returned a piece of a larger chunk.

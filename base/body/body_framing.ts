@@ -37,6 +37,10 @@ export class LengthDecoder {
     return this.framing - this.remainingBytes;
   }
 
+  get chunkCount(): number {
+    return 0;
+  }
+
   /** The bytes of data to read past the buffer: 0 if a read by way of the buffer is faster. */
   get directBytes(): number {
     return this.remainingBytes;
@@ -89,6 +93,8 @@ export class LengthDecoder {
 }
 
 const MIN_DIRECT_BYTES = 65536;
+/** More small chunks of a large buffer would keep other connections waiting. */
+const MAX_PIECE_CHUNKS = 4096;
 
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder {
@@ -102,6 +108,11 @@ export class ChunkDecoder {
 
   get bytesRead(): number {
     return this.#scanner.consumedBytes;
+  }
+
+  /** The number of chunk headers that were read. */
+  get chunkCount(): number {
+    return this.#scanner.chunkCount;
   }
 
   get remainingBytes(): number {
@@ -136,7 +147,8 @@ export class ChunkDecoder {
     const scanner = this.#scanner;
     let position = start;
     let writtenEnd = start;
-    for (;;) {
+    const maxChunkCount = scanner.chunkCount + MAX_PIECE_CHUNKS;
+    while (scanner.chunkCount < maxChunkCount) {
       const { phase } = scanner;
       const nextPosition = scanner.advance(bytes, position, end);
       if (nextPosition === -1) break;

@@ -18,6 +18,7 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
+import { pause } from "../../internal/pause.ts";
 import { typeNameOf } from "../../internal/quote.ts";
 import { BodyError } from "../errors.ts";
 import type { RangeChecker } from "../wire/chunk.ts";
@@ -459,6 +460,9 @@ const PIECE_BYTES = 65536;
 const MIN_PIECE_BYTES = 2048;
 const GROWTH_FACTOR = 4;
 
+/** The maximum number of chunks that are read without a wait. So many take about a millisecond. */
+const MAX_CHUNKS_PER_TURN = 256;
+
 /**
  * After an error, a reader must not be used again. Reads return a promise only if they must wait
  * for bytes, because each await costs a microtask.
@@ -470,6 +474,8 @@ export class BodyReader extends BodyState<BodySource> {
   readonly #kind: typeof SOURCE_KINDS[BodySource["kind"]];
   readonly #decoder: BodyDecoder;
   #lastViewBytes = 0;
+  /** The number of chunks that were read before the last wait. */
+  #awaitedChunks = 0;
 
   constructor(source: BodySource, decoder: BodyDecoder) {
     super(decoder.framing, source);
@@ -515,6 +521,8 @@ export class BodyReader extends BodyState<BodySource> {
   }
 
   async fillBuffer(maxBytes = Infinity): Promise<void> {
+    const turn = this.waitForTurn();
+    if (turn !== null) await turn;
     this.checkNotStopped();
     const { buffer } = this;
     const decoder = this.#decoder;
@@ -522,7 +530,19 @@ export class BodyReader extends BodyState<BodySource> {
       ? decoder.computeMinRemainingBytes(buffer.bufferedBytes)
       : decoder.remainingBytes;
     const count = await buffer.fill(this.source, Math.min(maxBytes, remainingBytes));
+    this.#awaitedChunks = decoder.chunkCount;
     if (count === 0) throw this.#incompleteBodyError();
+  }
+
+  /**
+   * Waits for a turn of the event loop if many small chunks were read without a wait, so that other
+   * connections are served; otherwise returns `null`.
+   */
+  waitForTurn(): Promise<void> | null {
+    const { chunkCount } = this.#decoder;
+    if (chunkCount - this.#awaitedChunks < MAX_CHUNKS_PER_TURN) return null;
+    this.#awaitedChunks = chunkCount;
+    return pause(0);
   }
 
   #incompleteBodyError(): Error {
@@ -549,6 +569,13 @@ export class BodyReader extends BodyState<BodySource> {
   /** The piece is valid until the next call, or forever if the sink keeps bytes. */
   readPiece(preferences: SinkPreferences): Bytes | Promise<Bytes> {
     const { keepsBytes } = preferences;
+    const turn = this.waitForTurn();
+    if (turn !== null) {
+      return turn.then(() => {
+        this.checkNotStopped();
+        return this.readPiece(preferences);
+      });
+    }
     const piece = this.#decoder.take(this.buffer, keepsBytes ? PIECE_BYTES : Infinity);
     return piece.length === 0 && this.remainingBytes > 0
       ? this.#readMorePiece(preferences)

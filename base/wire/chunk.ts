@@ -242,6 +242,7 @@ export class ChunkScanner {
   remainingDataBytes = 0;
   header: ChunkHeader = { size: 0, extension: null, isPlain: true };
   consumedBytes = 0;
+  chunkCount = 0;
   rangeChecker: RangeChecker | null = null;
   readonly #allowsPadding: boolean;
   /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
@@ -297,6 +298,7 @@ export class ChunkScanner {
     this.remainingDataBytes = this.header.size;
     this.phase = this.remainingDataBytes === 0 ? "trailer" : "data";
     this.consumedBytes += next - start;
+    this.chunkCount++;
     return next;
   }
 
