@@ -4,6 +4,7 @@ import { parseDecimal } from "../internal/decimal.ts";
 import { quote } from "../internal/quote.ts";
 import { transience } from "../internal/error_details.ts";
 import { isTransient, ProtocolError, StatusError, TlsError } from "../client.ts";
+import { splitList } from "./wire/conditions.ts";
 import { describeNameReason, findReason, findSystemReason } from "./wire/refusal_reason.ts";
 
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
@@ -61,7 +62,7 @@ const CODES_OF_REASONS: ReadonlyMap<string | undefined, TransferErrorCode> = new
 
 export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
   const { allow } = headers ?? {};
-  const methods = typeof allow === "string" ? allow.split(", ") : [];
+  const methods = typeof allow === "string" ? splitList(allow) : [];
   return methods.includes("PUT") && !methods.includes("DELETE");
 }
 

@@ -242,8 +242,8 @@ export function parseLength(value: string): number {
   return parseDecimal(value.charCodeAt(0) === 0x30 ? trimZeros(value) : value);
 }
 
-/** Ranges of another unit: visible characters other than the comma (RFC 9110 §14.1.1). */
-const OTHER_RANGE = /^[!-+\--~]+(?:[ \t]*,[ \t]*[!-+\--~]+)*$/;
+/** A range of another unit: visible characters other than the comma (RFC 9110 §14.1.1). */
+const OTHER_RANGE = /^[!-+\--~]+$/;
 const OTHER_CONTENT_RANGE = /^(?:\d+-\d+\/(?:\d+|\*)|\*\/\d+)$/;
 
 /**
@@ -254,11 +254,16 @@ export function parseRange(value: string): Range | SuffixRange | string | null {
   const equalsIndex = value.indexOf("=");
   const unit = value.slice(0, Math.max(0, equalsIndex));
   const text = value.slice(equalsIndex + 1);
-  if (unit.toLowerCase() === "bytes" && trimWhitespace(text) === text) {
-    const ranges = text.split(",").map((part) => parseByteRange(trimWhitespace(part)));
+  const elements = text.split(",").map(trimWhitespace);
+  const parts = elements.filter((element) => element !== "");
+  // White space is allowed only beside a comma.
+  const isList = parts.length > 0 && text.startsWith(elements[0]!) &&
+    trimWhitespace(value) === value;
+  if (isList && unit.toLowerCase() === "bytes") {
+    const ranges = parts.map(parseByteRange);
     if (!ranges.includes(null)) return ranges.length === 1 ? ranges[0]! : null;
-  } else if (unit !== "" && allows(TOKEN_TABLE, unit) && OTHER_RANGE.test(text)) {
-    return value;
+  } else if (isList && unit !== "" && allows(TOKEN_TABLE, unit)) {
+    if (parts.every((part) => OTHER_RANGE.test(part))) return value;
   }
   throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
 }

@@ -378,6 +378,10 @@ const CONDITIONS: readonly [HeadersToSend, status: number, ofNew?: number, ofOld
   [{ "if-none-match": "ETAG" }, 304],
   [{ "if-none-match": '"a", ETAG' }, 304],
   [{ "if-none-match": '"a",W/ETAG,"b"' }, 304],
+  // Empty elements, and commas within a tag.
+  [{ "if-none-match": ', ,\t"a",,ETAG ,' }, 304],
+  [{ "if-none-match": '"a,*", "b, *, c"' }, 200, 200],
+  [{ "if-match": ',"a,b",, ETAG,' }, 200],
   [{ "if-none-match": "*" }, 304, 304],
   [{ "if-none-match": '"a"' }, 200, 200],
   [{ "if-modified-since": TIME }, 304, 200, 304],

@@ -297,7 +297,7 @@ const REFUSED_RESPONSES: readonly (readonly [
   ["PUT", 409, { allow: "GET, PUT" }, "ONLY_ADDS", "the server only adds files"],
   ["PUT", 409, OFFSET, "IN_USE", "another upload"],
   ["PUT", 412, {}, "TARGET_CHANGED", "the server's file changed during the call"],
-  ["PUT", 412, { allow: "GET, PUT" }, "ONLY_ADDS", "the server only adds files"],
+  ["PUT", 412, { allow: ",GET ,PUT," }, "ONLY_ADDS", "the server only adds files"],
   ["PUT", 413, {}, null, "maxBytes"],
   ["PUT", 503, { "refusal-reason": "root-gone" }, "ROOT_GONE", "is its disk mounted?"],
   ["PUT", 503, {}, null, "is overloaded"],

@@ -151,11 +151,10 @@ function matchesAny(list: string): boolean {
   return splitList(list).includes("*");
 }
 
-/** Splits a list at its commas, and removes only spaces and tabs (RFC 9110 §5.6.1). */
-function splitList(list: string): string[] {
-  return list.split(",").map((element) =>
-    element.replace(/^[ \t]+/, "").replace(/(?<![ \t])[ \t]+$/, "")
-  );
+/** Splits a list at its commas outside of quotes, and trims its elements (RFC 9110 §5.6.1). */
+export function splitList(list: string): string[] {
+  const elements = list.match(/(?:"[^"]*"|[^,])+/g) ?? [];
+  return elements.map((element) => element.replace(/^[ \t]+/, "").replace(/(?<![ \t])[ \t]+$/, ""));
 }
 
 /**
@@ -179,7 +178,6 @@ function parseDateHeader(headers: HeadersToSend, name: string): number | null {
 
 function hasTag(list: string, etag: string | null, allowsWeak: boolean): boolean {
   if (etag === null) return false;
-  // Our tags have no commas, so a foreign tag that is split at a comma can't equal our tag.
   return splitList(list).some((tag) => tag === etag || (allowsWeak && tag === `W/${etag}`));
 }
 

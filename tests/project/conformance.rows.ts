@@ -104,8 +104,13 @@ RFC 9110
 §5.5 | client, server | Remove white space around a value | Spaces and tabs are removed | tests/base/wire/headers.rows.ts: spaces and tabs around a value are removed
 §5.5 | client, server | Refuse CR, LF and NUL in a value, or replace them by spaces | Degu refuses CR, LF and NUL | tests/base/wire/headers.rows.ts: NUL, or another byte that no value has
 §5.6.1.1 | server | Don't send an empty element of a list | Degu adds an element after a comma and a space | tests/net/server/server_connection_end_test.ts: the last response has connection: close with any header of the app, and the log names the reason
-§5.6.1.2 | server | Accept empty elements of a list | The server ignores empty elements in connection, the only list that it reads | tests/base/wire/requests.rows.ts: close in a list, chunks, and another request
-§5.6.1.2 | client | Accept empty elements of a list | The client ignores empty elements in connection, the only list that it reads | tests/base/wire/responses.rows.ts: connection: close
+§5.6.1.2 | server | Accept empty elements of connection | The server ignores empty elements | tests/base/wire/requests.rows.ts: close in a list, chunks, and another request
+§5.6.1.2 | client | Accept empty elements of connection | The client ignores empty elements | tests/base/wire/responses.rows.ts: connection: close
+§5.6.1.2 | server | Accept empty elements of range | The server ignores empty elements | tests/base/wire/range.rows.ts: bytes=,0-1
+§5.6.1.2 | server | Accept empty elements of if-match and if-none-match | FilesApp ignores empty elements | files/tests/files_app_test.ts: a file that has not changed for two seconds has a tag, and is answered as RFC 9110 §13 requires
+§5.6.1.2 | client | Accept empty elements of allow | The transfers of files ignore empty elements | files/tests/upload_test.ts: upload rejects unreliable responses of other servers
+§5.6.1.2 | client, server | Accept empty elements of transfer-encoding | differs | tests/base/wire/headers.rows.ts: transfer-encoding: a list
+§5.6.1.2 | server | Accept empty elements of expect | differs | tests/net/client/interim_responses_test.ts: a server sends 100 exactly once if the app reads a body of which no byte has arrived, over
 §5.6.3 | client | Don't send bad white space | A chunk's extension is sent without spaces | tests/net/client/client_exchange_test.ts: a request with any kind of body has one header that frames it, and is written whole, however few bytes the socket accepts at a time
 §5.6.3 | client, server | Read and remove bad white space | Spaces and tabs around ; and = of an extension are removed | tests/apps/proxy_spelling_test.ts: ProxyApp sends one spelling of each chunk header, and no trailer, in both directions, whole and in pieces
 §5.6.4 | client, server | Read a quoted pair as the character after its backslash | The app gets the value unchanged | tests/integration/smuggling_test.ts: every byte of a value from 0x20 on but 0x7F, and a tab, reaches the other end unchanged, in both directions

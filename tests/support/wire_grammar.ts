@@ -260,7 +260,7 @@ type ReferenceRanges = ReferenceRange | typeof SEVERAL | string;
 export const SEVERAL = "several ranges";
 
 const RANGES = new RegExp(
-  `^(${formatClass(TOKEN)}+)=([\\x21-\\x7e](?:[\\x21-\\x7e \\t]*[\\x21-\\x7e])?)$`,
+  `^(${formatClass(TOKEN)}+)=([\\x21-\\x7e \\t]+)$`,
 );
 const BYTE_RANGE = /^([0-9]*)-([0-9]*)$/;
 
@@ -284,8 +284,10 @@ function parseByteRange(text: string): ReferenceRange | null {
 export function parseReferenceRanges(value: string): ReferenceRanges | null {
   const [, unit = "", set = ""] = RANGES.exec(value) ?? [];
   if (set === "") return null;
-  const texts = set.split(",").map(trimSpaces);
-  if (texts.some((text) => text === "" || /[ \t]/.test(text))) return null;
+  // White space is allowed only beside a comma.
+  if (/^[ \t]+[^ \t,]/.test(set) || /[ \t]$/.test(set)) return null;
+  const texts = set.split(",").map(trimSpaces).filter((text) => text !== "");
+  if (texts.length === 0 || texts.some((text) => /[ \t]/.test(text))) return null;
   if (unit.toLowerCase() !== "bytes") return value;
   const ranges = texts.map(parseByteRange);
   const [range = null] = ranges;
