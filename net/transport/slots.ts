@@ -246,11 +246,12 @@ export class PeerCounts {
     return this.#counts.get(key) ?? 0;
   }
 
+  /** Orders peers by the slots of their authority, and then by their own. */
   rank({ peerKey }: Keyed): number {
     return RANK_FACTOR * this.#countOf(authorityOf(peerKey)) + this.#countOf(peerKey);
   }
 
-  /** Whether a peer has at least two fewer than another one. */
+  /** Reports whether a peer has at least two slots fewer than another one. */
   isSmaller(peer: Keyed, other: Keyed): boolean {
     const [authority, otherAuthority] = [authorityOf(peer.peerKey), authorityOf(other.peerKey)];
     return authority === otherAuthority

@@ -160,6 +160,22 @@ for (const [count, addresses] of [[14, 1], [60, 1], [60, 2], [60, 9]] as const) 
   });
 }
 
+/** As over TLS: the key of a peer is its authority, a space and its host. */
+const AUTHORITY_ATTACKS: Record<string, readonly [addresses: number, client: string]> = {
+  "a client waits for at most 3 s beside 60 addresses of an authority": [60, "b 1.1.1.1"],
+  "a client waits for at most 3 s beside 60 connections of its authority": [1, "a 1.1.1.1"],
+};
+
+for (const [name, [addresses, client]] of Object.entries(AUTHORITY_ATTACKS)) {
+  Deno.test(name, async (t) => {
+    await testEachRow(t, ATTACKS, async (_label, ...attack) => {
+      await using lab = new SlotLab();
+      for (let i = 0; i < 60; i++) lab.attack(`a 192.0.2.${1 + i % addresses}`, ...attack);
+      while (lab.now < 8000) await lab.measureWait(client);
+    });
+  });
+}
+
 Deno.test("300 clients of one address or of many, each idle after its request, are served with 50 slots", async () => {
   for (const addresses of [1, 300]) {
     await using lab = new SlotLab(50);
