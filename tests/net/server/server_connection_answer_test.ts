@@ -24,6 +24,7 @@ import {
   Response,
   type Socket,
 } from "@degu/degu/base";
+import { ProxyApp } from "@degu/degu";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { makePendingPromise } from "@degu/testing/aborts.ts";
 import { catchRejection, formatLabel } from "@degu/testing/expectations.ts";
@@ -237,7 +238,7 @@ Deno.test("a response with an error status whose body reads the request's body w
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
-Deno.test("an error status keeps the connection if the app has read the request's body, whatever the response's body is", async (t) => {
+Deno.test("an error status keeps the connection if the app has read the request's body, whatever the response's body is, also through a proxy", async (t) => {
   const bytes = encodeLatin1("x");
   const bodies: Record<string, () => BodyOut> = {
     "nothing": () => null,
@@ -255,13 +256,16 @@ Deno.test("an error status keeps the connection if the app has read the request'
           else await body?.bytes();
           return [status, "Status", {}, makeBody()];
         });
-        using conn = await serving.makeClient().connect();
-        for (const text of ["hello", "", "hello"]) {
-          const response = await conn.post("/", {}, text);
-          assertEquals([response.status, response.headers["connection"]], [status, undefined]);
-          await response.bytes();
+        await using proxy = serve(new ProxyApp(serving.makeClient()));
+        for (const { makeClient, logger } of [serving, proxy]) {
+          using conn = await makeClient().connect();
+          for (const text of ["hello", "", "hello"]) {
+            const response = await conn.post("/", {}, text);
+            assertEquals([response.status, response.headers["connection"]], [status, undefined]);
+            await response.bytes();
+          }
+          assertEquals(logger.messagesOf("info"), []);
         }
-        assertEquals(serving.logger.messagesOf("info"), []);
       }
     }
   });
