@@ -101,8 +101,8 @@ export interface Command {
     /** Exchanges `amount` messages or bytes; returns the seconds. */
     | "run"
     /**
-     * Exchanges messages with pauses of `amount` milliseconds over an open connection; returns the
-     * median of their seconds.
+     * Exchanges messages with pauses of `amount` milliseconds over an open connection; if `amount`
+     * is 0, the second message of each of some new connections. Returns the median of their seconds.
      */
     | "run-paced"
     /** Opens `amount` connections, uses each once, and keeps them open. */
@@ -148,6 +148,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   await replyToCommands(null, {
     run: (amount) => measureExchange(makeExchange, work, amount),
     async "run-paced"(milliseconds) {
+      if (milliseconds === 0) return await measureSecond(open, work);
       if (openExchanges.length === 0) openExchanges.push(await open());
       return await measurePaced(openExchanges[0]!, work, milliseconds);
     },
@@ -251,6 +252,20 @@ async function measurePaced(
   while (samples.length < messageCount) {
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
     samples.push(await measureSeconds(() => exchangeMessages(exchange, work, 1)));
+  }
+  return medianOf(samples);
+}
+
+async function measureSecond(
+  open: () => Exchange | Promise<Exchange>,
+  work: ExchangeWork,
+): Promise<number> {
+  const samples: number[] = [];
+  while (samples.length < minPacedMessages) {
+    const exchange = await open();
+    await exchangeMessages(exchange, work, 1);
+    samples.push(await measureSeconds(() => exchangeMessages(exchange, work, 1)));
+    await exchange.close();
   }
   return medianOf(samples);
 }

@@ -1,6 +1,7 @@
 /**
- * Row 19: single requests with pauses over an open connection, as devices send them. The figure is
- * the time of a request, without the pause before it.
+ * Row 19: single requests with pauses over an open connection, as devices send them, and second
+ * requests right after the first response. The figure is the time of a request, without the pause
+ * before it.
  */
 
 import type { Group } from "../measure.ts";
@@ -16,8 +17,8 @@ import {
 } from "../pair.ts";
 import { tlsNote } from "./bulk.ts";
 
-/** The times between a response and the next request. */
-const pausesMilliseconds = [20, 100];
+/** The times between a response and the next request; 0 for the second request of a connection. */
+const pausesMilliseconds = [0, 20, 100];
 
 type PairSettings = Partial<Omit<Pair, "peer" | "placement" | "work">> & {
   readonly isPooled?: boolean;
@@ -41,7 +42,7 @@ export const pacedRow: Row = {
   title: "A POST 108 B → 108 B after a pause, over a kept connection",
   *groups(setting) {
     for (
-      const milliseconds of setting.isQuick ? pausesMilliseconds.slice(0, 1) : pausesMilliseconds
+      const milliseconds of setting.isQuick ? pausesMilliseconds.slice(0, 2) : pausesMilliseconds
     ) {
       for (const [id, title, { isPooled = false, ...settings }, excludedPeers = []] of variants) {
         const tls = id === "tls" ? setting.tls : undefined;
@@ -49,7 +50,10 @@ export const pacedRow: Row = {
           .filter(([, { peer }]) => !excludedPeers.includes(peer));
         const group: Group = {
           id: `19-${id}-${milliseconds}`,
-          title: `POST 108 B → 108 B ${title}, ${milliseconds} ms after the last one`,
+          title: `POST 108 B → 108 B ${title}, ` +
+            (milliseconds === 0
+              ? "right after the first one"
+              : `${milliseconds} ms after the last one`),
           unit: "µs",
           placement: describePlacement("first core", setting),
           references: chooseReferences(selectedPeers, setting),

@@ -35,13 +35,8 @@ import {
 } from "./client_connection.ts";
 import { describeConnectionError } from "../../base/connection_error_details.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
-import {
-  checkTimeout,
-  Deadline,
-  MAX_TIMER_MILLISECONDS,
-  type Timer,
-  unrefTimer,
-} from "../transport/deadline.ts";
+import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
+import { lastTurn } from "../transport/turns.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
 import {
@@ -99,8 +94,6 @@ class PooledConnection {
   /** Setting a timer for each wait would cost more than the rest of a request. */
   idleDeadline: Deadline | null = null;
   idleSince = performance.now();
-  /** Whether the last request was a PUT, POST, PATCH or DELETE. */
-  isAfterUnsafe = false;
   /** The idle time after which the server closes the connection, if a response has announced it. */
   #keepAliveSeconds = Infinity;
 
@@ -118,14 +111,12 @@ class PooledConnection {
     if (match) this.#keepAliveSeconds = Number(match[1]);
   }
 
-  /** Waits until the server has had the time to close the connection after its response. */
-  async waitForClose(signal: AbortSignal): Promise<void> {
-    const closeController = new AbortController();
-    this.core?.addCloseListener(() => closeController.abort());
-    const milliseconds = this.idleSince + MAX_CLOSE_MILLISECONDS - performance.now();
-    await pause(Math.max(milliseconds, 0), AbortSignal.any([signal, closeController.signal]));
-    // If the program was busy meanwhile, Deno reports the close only after the next timer.
-    await pause(0, signal);
+  /**
+   * Whether the connection leads to a peer of a device, whose server announces each close, and
+   * sends no bytes without a request.
+   */
+  get isOfDevice(): boolean {
+    return (this.connection as Partial<Connection>).sock?.trust !== undefined;
   }
 
   /** Returns false if the connection is closed, or the server is about to close it. */
@@ -137,8 +128,13 @@ class PooledConnection {
   }
 }
 
-/** The time in which a server closes a connection that it doesn't keep open after a response. */
-const MAX_CLOSE_MILLISECONDS = 20;
+/**
+ * The time without a turn of the event loop after which a pool looks at an idle connection before
+ * it reuses the connection. With 10 ms, bytes that came during shorter computations were taken for
+ * a response; a look takes 2 ms, the shortest timer of Deno.
+ */
+const MAX_TURN_MILLISECONDS = 2;
+const LATE_TIMER_MILLISECONDS = 5;
 
 /** A parameter of the header `keep-alive` (RFC 2068 §19.7.1.1), which many servers send. */
 const KEEP_ALIVE_TIMEOUT = /(?:^|[\s,;])timeout=(\d+)/i;
@@ -184,7 +180,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #waiters = new Set<PromiseWithResolvers<Lease>>();
   /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
-  /** Whether the server has kept a connection open after a PUT, POST, PATCH or DELETE. */
+  /** Whether the server has kept a connection open after a response. */
   #keepsOpen = false;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closeController = new AbortController();
@@ -300,7 +296,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       usedLease.body = response.body;
       usedLease.hasResponse = true;
       this.#restartStallTimer();
-      usedLease.connection!.isAfterUnsafe = !isSafeMethod(method);
       usedLease.connection!.readKeepAlive(response.headers);
       const { connection } = usedLease.connection!;
       const { sock = {} } = connection as Partial<Connection>;
@@ -326,21 +321,24 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
-    if (this.#idleConnections.isEventLoopLate) {
+    const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
+    const canRepeat = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body);
+    let idleConnection = lease.connection = this.#idleConnections.take();
+    if (idleConnection !== null && this.#shouldLook(idleConnection, canRepeat)) {
       checkArguments();
       await this.#waitForTick(signal);
+      if (idleConnection.isClosed) {
+        this.#idleConnections.discard(idleConnection);
+        idleConnection = lease.connection = this.#idleConnections.take();
+      }
     }
-    const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
-    const idleConnection = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body)
-      ? lease.connection = this.#idleConnections.take()
-      : await this.#takeOpenConnection(lease, checkArguments, signal);
     if (idleConnection !== null) {
       // Keep the body, because the request may be repeated with the same body over a new
       // connection.
       const release = retainBody(body);
       try {
         const response = await send(idleConnection);
-        this.#keepsOpen ||= idleConnection.isAfterUnsafe;
+        this.#keepsOpen = true;
         return response;
       } catch (error) {
         const isStale = isStaleConnectionError(error);
@@ -358,33 +356,26 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return await send(await this.#connect(lease, signal));
   }
 
-  /** Lets the idle connections read what has arrived while the program computed. */
-  async #waitForTick(signal: AbortSignal | undefined): Promise<void> {
-    const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
-    await pause(0, joinedSignal);
-    joinedSignal.throwIfAborted();
+  /**
+   * Whether the event loop may not have read a close or bytes without a request. Some servers close
+   * each connection after its response without a `connection: close`. Bytes that came while the
+   * program computed would be taken for the response.
+   */
+  #shouldLook(connection: PooledConnection, canRepeat: boolean): boolean {
+    if (connection.isOfDevice) return false;
+    return !this.#keepsOpen && !canRepeat ||
+      performance.now() - lastTurn.time > MAX_TURN_MILLISECONDS;
   }
 
-  /**
-   * Takes an idle connection for a request that can't be repeated. Some servers close each
-   * connection after its response without a `connection: close`. So the request waits, unless
-   * another connection was used again after such a request.
-   */
-  async #takeOpenConnection(
-    lease: Lease,
-    checkArguments: () => void,
-    signal: AbortSignal | undefined,
-  ): Promise<PooledConnection | null> {
+  /** Lets the event loop read the idle connections. */
+  async #waitForTick(signal: AbortSignal | undefined): Promise<void> {
     const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
-    for (;;) {
-      const connection = lease.connection = this.#idleConnections.take();
-      if (connection === null || this.#keepsOpen) return connection;
-      checkArguments();
-      await connection.waitForClose(joinedSignal);
-      joinedSignal.throwIfAborted();
-      if (!connection.isClosed) return connection;
-      this.#idleConnections.discard(connection);
-    }
+    const start = performance.now();
+    await pause(0, joinedSignal);
+    // If the program computed meanwhile, Deno reads the sockets only after the timer.
+    if (performance.now() - start > LATE_TIMER_MILLISECONDS) await pause(0, joinedSignal);
+    joinedSignal.throwIfAborted();
+    lastTurn.time = performance.now();
   }
 
   /** @param checkArguments Called before the request has to wait. */
@@ -449,7 +440,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const { connection } = lease;
     if (connection !== null) {
       // Without a response, the server counts on from the end of the last one.
-      if (lease.hasResponse) connection.idleSince = performance.now();
+      if (lease.hasResponse) connection.idleSince = lastTurn.time = performance.now();
       if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
       else this.#idleConnections.put(connection);
     }
@@ -572,15 +563,9 @@ function isStaleConnectionError(error: unknown): boolean {
     error instanceof Deno.errors.UnexpectedEof && describeConnectionError(error) !== null;
 }
 
-/** A timer that is later than this shows that the program computes, and no socket is read. */
-const MAX_LATE_MILLISECONDS = 5;
-const TICK_MILLISECONDS = 5;
-
 class IdleConnections {
   readonly #idleSeconds: number | null;
   readonly #connections: PooledConnection[] = [];
-  #tickTimer: Timer | null = null;
-  #tickTimerStart = 0;
 
   constructor(seconds: number | null) {
     this.#idleSeconds = seconds;
@@ -603,45 +588,19 @@ class IdleConnections {
     connection.core?.endFresh();
     if (connection.isClosed || connection.core?.isIdle === false) return this.discard(connection);
     this.#connections.push(connection);
-    this.#watchEventLoop(connection.idleSince);
     if (this.#idleSeconds === null) return;
     connection.idleDeadline ??= new Deadline(this.#idleSeconds, () => this.discard(connection));
     connection.idleDeadline.startWait();
-  }
-
-  /** One timer for many requests, because a timer for each would slow a loop of requests. */
-  #watchEventLoop(now: number): void {
-    if (this.#tickTimer !== null) return;
-    this.#tickTimerStart = now;
-    this.#tickTimer = unrefTimer(
-      setTimeout(() => this.#tickTimer = null, TICK_MILLISECONDS),
-    );
-  }
-
-  #stopWatching(): void {
-    if (this.#tickTimer !== null) clearTimeout(this.#tickTimer);
-    this.#tickTimer = null;
-  }
-
-  /**
-   * Whether the event loop has not turned for some milliseconds since a connection became idle:
-   * Deno has not read bytes that came meanwhile, and they could be taken for the next response.
-   */
-  get isEventLoopLate(): boolean {
-    return this.#tickTimer !== null && this.#connections.length > 0 &&
-      performance.now() - this.#tickTimerStart > TICK_MILLISECONDS + MAX_LATE_MILLISECONDS;
   }
 
   discard(connection: PooledConnection): void {
     connection.idleDeadline?.close();
     const index = this.#connections.indexOf(connection);
     if (index >= 0) this.#connections.splice(index, 1);
-    if (this.#connections.length === 0) this.#stopWatching();
     connection.connection.close();
   }
 
   close(): void {
     for (const connection of [...this.#connections]) this.discard(connection);
-    this.#stopWatching();
   }
 }

@@ -12,6 +12,7 @@ import {
   isUnavailableError,
 } from "../../base/wire/error_responses.ts";
 import { messageOf, toReadableError } from "../../internal/caught_errors.ts";
+import { lastTurn } from "../transport/turns.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
 import { startInterval, type Timer } from "../transport/deadline.ts";
@@ -352,7 +353,10 @@ export class ServerConnection extends SlotHolder
           const hasReceived = transport.endReceive(await transport.beginReceive(), reader);
           // The server may have ended the idle session during the read.
           if (this.isClosing) return;
-          if (hasReceived) continue;
+          if (hasReceived) {
+            lastTurn.time = performance.now();
+            continue;
+          }
           this.isClosing = true;
           this.#endRecorder.record(CLOSED_BY_CLIENT);
           this.#sessionCore.abort(() => new EmptyPreambleError());

@@ -274,22 +274,29 @@ Deno.test("a POST that waits for the close of a silent server checks its argumen
   assertEquals((await next).status, 200);
 });
 
-Deno.test("a GET over a reused connection doesn't show that the server keeps connections open after a POST", async () => {
-  const count = 20;
+Deno.test("a pool waits for one turn of the event loop until a connection was reused, and after 2 ms without a turn", async () => {
+  using clock = stopPerformanceClock();
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address));
-  const serving = (async () => {
-    let peer = await server.accept();
-    for (let i = 0; i < 2; i++) await peer.respond(EMPTY_200);
-    for (let i = 0; i < count; i++) {
-      await peer.respond(EMPTY_200);
-      peer.close();
-      if (i < count - 1) peer = await server.accept();
-    }
-  })();
-  for (let i = 0; i < 2; i++) await pool.get("/");
-  for (let i = 0; i < count; i++) assertEquals((await pool.post("/", {}, "x")).status, 200);
-  await serving;
+  const get = pool.get("/");
+  const peer = await server.respond(EMPTY_200);
+  await get;
+  const rows: [Method, pauseSeconds: number, turns: number][] = [
+    ["POST", 0, 1],
+    ["POST", 0, 0],
+    ["DELETE", 0.002, 0],
+    ["PUT", 0.003, 1],
+    ["GET", 0.003, 1],
+    ["GET", 0, 0],
+  ];
+  for (const [method, pauseSeconds, turns] of rows) {
+    clock.pass(pauseSeconds);
+    using timeouts = speedUpTimeouts(() => false);
+    const request = pool.request(method, "/", {}, null);
+    await peer.respond(EMPTY_200);
+    assertEquals((await request).status, 200);
+    assertEquals(timeouts.started.filter((milliseconds) => milliseconds === 0).length, turns);
+  }
 });
 
 Deno.test("a call of a pool that sends nothing doesn't prolong the announced time of a connection", async () => {
