@@ -111,13 +111,13 @@ const DEFAULT_DEADLINE_SECONDS = 10;
 
 /**
  * Serves until the process receives a signal, like {@linkcode Server.prototype.serveUntilSignal},
- * for one server or several. The first signal shuts down all servers; a second signal, or the
- * deadline, closes them. Resolves when all servers have ended. If a server can't serve, the others
- * are closed. Needs no permission.
+ * for one server or several. The first signal shuts down all servers; a second signal of the
+ * system, or the deadline, closes them. Resolves when all servers have ended. If a server can't
+ * serve, the others are closed. Needs no permission.
  *
  * @param servers The server, or the servers.
  * @param options The seconds after which the remaining connections are closed, and an
- * `AbortSignal` that has the effect of the first signal.
+ * `AbortSignal` that shuts down the servers when it is aborted.
  * @throws {TypeError} if `servers` or an option is of a wrong type, or an option is unknown.
  * @throws {RangeError} if there is no server, or a value is not allowed.
  * @throws the error of the first server that can't serve or shut down.
@@ -144,7 +144,7 @@ export function serveUntilSignal(
      * @default {10}
      */
     deadline?: number | null | undefined;
-    /** Has the effect of the first signal of the system when it is aborted. */
+    /** Shuts down the servers when it is aborted; never closes their connections. */
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<void> {
@@ -167,9 +167,12 @@ export async function serveUntil(
   const close = () => {
     for (const server of servers) server.close();
   };
+  // The program may abort `signal` because of the same signal of the system.
+  let hasReceivedSignal = false;
   const onSignal = () => {
-    if (shutdownPromise === null) stop();
-    else close();
+    if (hasReceivedSignal) close();
+    hasReceivedSignal = true;
+    stop();
   };
   const stop = () => {
     if (shutdownPromise !== null) return;

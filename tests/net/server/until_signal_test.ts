@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
+import { Client } from "@degu/degu/client";
 import { Server, serveUntilSignal, type StoppableServer } from "@degu/degu/server";
 import { serveUntil as serveUntilSignals } from "@degu/internal/program/termination.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
@@ -238,6 +239,59 @@ Deno.test("a program whose main function awaits one call ends with the code of t
     assertEquals([stdout, stderr], [line, ""], call);
     assertEquals((await child.status).code, signal === "SIGINT" ? 130 : 143);
   }
+});
+
+/** Starts a program that serves in this way; its response ends when it refuses connections. */
+function spawnStoppingServer(way: string, dir: string): RunningProcess {
+  const flags = [
+    ...["--allow-net=127.0.0.1", "--allow-sys=uid", "--allow-env=TMPDIR"],
+    ...[`--allow-read=${dir}`, `--allow-write=${dir}`],
+  ];
+  const env = { TMPDIR: dir, NO_COLOR: "1" };
+  const command = makeProgramCommand("stopping_server.ts", { flags, args: [way], env });
+  return new RunningProcess(command.spawn());
+}
+
+const ways = [
+  "its own signal, aborted first",
+  "its own signal, aborted last",
+  "the signal of runUntilSignal()",
+  "runUntilSignal() around a server without a signal",
+  "a repeated action beside the server",
+  "a ProxyApp",
+];
+
+Deno.test(
+  "one SIGTERM lets a request end, and a second one cuts it, in each way to stop a server",
+  { ignore },
+  async (t) => {
+    await using dir = await createTempDir();
+    for (const way of ways) {
+      for (const path of ["/whole", "/never"]) {
+        await t.step(`${way}: ${path}`, async () => {
+          await using running = spawnStoppingServer(way, dir.path);
+          const port = Number(await running.waitForStdout(/^\d+$/m));
+          using conn = await new Client(["127.0.0.1", port]).connect();
+          const response = conn.get(path).then((response) => response.text(), () => "cut");
+          await running.waitForStdout(/requested/);
+          running.child.kill("SIGTERM");
+          await running.waitForStdout(/stopping/);
+          if (path === "/never") running.child.kill("SIGTERM");
+          assertEquals(await response, path === "/never" ? "cut" : "whole");
+          assertEquals((await running.waitForEnd()).stderr, "");
+        });
+      }
+    }
+  },
+);
+
+Deno.test("one SIGTERM lets a request to the server of a device end", { ignore }, async () => {
+  await using dir = await createTempDir();
+  await using running = spawnStoppingServer("the server of a device", dir.path);
+  await running.waitForStdout(/requested/);
+  running.child.kill("SIGTERM");
+  await running.waitForStdout(/status 200/);
+  assertEquals((await running.waitForEnd()).stderr, "");
 });
 
 // ───────────────────────── runUntilSignal()
