@@ -14,7 +14,7 @@ interface Activity {
   cutCount: number;
   readonly totalsByAction: Map<
     FileEvent["action"],
-    { files: number; bytes: number; lastPath: string }
+    { files: number; bytes: number; lastPath: string; lastBytes: number }
   >;
   silenceTimer?: ReturnType<typeof setTimeout>;
 }
@@ -46,11 +46,15 @@ export class ServeEvents implements Disposable {
     const activity: Activity = this.#activities.get(id) ??
       { name, firstActionText, actionCount: 0, cutCount: 0, totalsByAction: new Map() };
     this.#activities.set(id, activity);
-    const total = activity.totalsByAction.get(action) ?? { files: 0, bytes: 0, lastPath: "" };
+    const total = activity.totalsByAction.get(action) ??
+      { files: 0, bytes: 0, lastPath: "", lastBytes: 0 };
     activity.totalsByAction.set(action, total);
     // A resumed file has several events.
     if (total.lastPath !== path) total.files++;
+    // An upload has the size of the whole file, also if the file has only grown.
+    else if (action === "put") total.bytes -= total.lastBytes;
     total.lastPath = path;
+    total.lastBytes = bytes;
     total.bytes += bytes;
     activity.actionCount++;
     if (!complete) activity.cutCount++;

@@ -454,6 +454,11 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     to.add("inbox", { ...events[0]![1], session: undefined });
     time.tick(1000);
     assertEquals(lines.splice(0), ["viewer downloaded 1 file (1.00 kB); 1 cut off"]);
+    // The log grows by 2 bytes.
+    add("put", "log", 10_000_000);
+    add("put", "log", 10_000_002);
+    time.tick(1000);
+    assertEquals(lines.splice(0), ["viewer uploaded 1 file (10.0 MB)"]);
     add("delete", "film", 0);
   });
   // Pending reports are printed at the end.

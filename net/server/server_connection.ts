@@ -467,7 +467,7 @@ export class ServerConnection extends SlotHolder
     if (distrustReason !== null) return makeEndAfter(distrustReason);
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
-    return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;
+    return this.#context.isStopping ? makeEndAfter("the shutdown of the server began") : null;
   }
 
   async #sendErrorResponse(status: ErrorStatus): Promise<void> {

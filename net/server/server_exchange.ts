@@ -247,7 +247,11 @@ export class ServerExchange extends Exchange {
   findSessionEnd(response: OutgoingResponse, mayReadRequest = false): SessionEnd | null {
     const { status, headers } = response;
     if (this.bodyError !== null) return describeConnectionFailure(this.bodyError);
-    if (!mayReadRequest && this.isBodyUnread) return makeUnreadBodyEnd(status);
+    if (!mayReadRequest && this.isBodyUnread) {
+      return this.isReadingRequest
+        ? makeEndAfter(`a response that ended before its request (status ${status})`)
+        : makeUnreadBodyEnd(status);
+    }
     // Clients stop sending at an error status (RFC 9112 §9.5).
     if (mayReadRequest && status >= 400) {
       return makeEndAfter(

@@ -53,8 +53,7 @@ export const CLOSED_BY_SERVER: SessionEnd = { level: "debug", message: "closed b
 const CLOSED_IN_REQUEST: SessionEnd = {
   ...CLOSED_BY_SERVER,
   level: "info",
-  logLine: "closed by the server in the middle of a request; if the client is in this program, " +
-    "await its calls before closing the server",
+  logLine: "closed by the server in the middle of a request",
 };
 export const ENDED_WHILE_IDLE: SessionEnd = {
   level: "debug",

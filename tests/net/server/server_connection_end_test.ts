@@ -10,7 +10,7 @@ import {
   type Method,
   type Socket,
 } from "@degu/degu/base";
-import { ProxyApp } from "@degu/degu";
+import { ProxyApp, reply } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction, Session } from "@degu/degu/server";
 import { addLingering, linger } from "@degu/internal/net/server/lingering.ts";
@@ -189,6 +189,26 @@ Deno.test("an unread body ends the session after the response, and is logged onc
       });
     }
   }
+});
+
+Deno.test("a response that reads its request and ends first is no error of the peer or the app", async () => {
+  const head = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  await using pair = await connectRawPeer(({ body }) => {
+    async function* answers(): AsyncGenerator<Uint8Array, void, void> {
+      for await (const [, piece] of body as ChunkedBody) {
+        yield piece;
+        return;
+      }
+    }
+    return reply(200, answers());
+  }, `${head}3\r\nbye\r\n`);
+  const { peer, logger, session } = pair;
+  await peer.readPreamble();
+  await peer.closeWrite();
+  assertEquals(await peer.readToEnd(), { received: "3\r\nbye\r\n0\r\n\r\n", kind: "end" });
+  const message = "a response that ended before its request (status 200)";
+  assertEquals(session.message, message);
+  assertEquals(logger.lines, [["debug", `${session}: ended after ${message}`]]);
 });
 
 Deno.test("maxRequests ends the session after that many requests, with responses in order", async () => {
@@ -406,11 +426,9 @@ Deno.test("a session that is closed by the server in the middle of a request is 
   await pair.appCalled;
   serving.server.close();
   await logger.waitFor("info");
-  const advice = "if the client is in this program, await its calls before closing the server";
   const message = "closed by the server";
   assertEquals(session.message, message);
-  const line = `${session}: ${message} in the middle of a request; ${advice}`;
-  assertEquals(logger.lines, [["info", line]]);
+  assertEquals(logger.lines, [["info", `${session}: ${message} in the middle of a request`]]);
 });
 
 // ───────────────────────── peers that reset, flood or stall
