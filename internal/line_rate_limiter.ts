@@ -15,6 +15,11 @@ export class LineRateLimiter {
     this.#print = print;
   }
 
+  /** Whether no line was printed in the last second. */
+  get isIdle(): boolean {
+    return this.#timer === undefined;
+  }
+
   add(line: string): void {
     this.#latestLine = line;
     this.#pendingCount++;

@@ -93,8 +93,10 @@ export function dropsDebug({ record }: Pick<Logger, "record">): boolean {
 /**
  * Makes a logger like the default logger of a server, whose output peers can't flood. Peers can
  * cause the lines of the levels `info` and `debug`, and those of other levels whose kind isn't
- * `"other"`, such as the errors of an app: of each level and kind, the logger prints at most one
- * line per second. The latest withheld line follows a second later, with the number of the others.
+ * `"other"`, such as the errors of an app. The logger prints one of these lines at most once per
+ * second, whatever peer it is about; the latest repetition follows a second later, with the number
+ * of the others. Of each level and kind, it prints at most 32 lines per second: of 31 different
+ * ones, and one for all others.
  *
  * Dispose of the logger at the end of the program, after the servers: it then prints the withheld
  * lines. The logger doesn't keep the process alive. Lines after the disposal are printed at once.
@@ -137,7 +139,7 @@ export function standardLogger(
   const { print = printToStderr, debug = false } = copyOptions(options, ["print", "debug"]);
   checkFunction("print", print);
   checkBoolean("debug", debug);
-  const limiters = new Map<string, LineRateLimiter>();
+  const limitersByKind = new Map<string, Map<string, LineRateLimiter>>();
   let isClosed = false;
   const write = (line: string, level: LogLevel) => ignoreFailure(() => print(line, level));
   const makeLimiter = (level: LogLevel) =>
@@ -147,13 +149,18 @@ export function standardLogger(
   const record = (
     level: LogLevel,
     message: string,
-    { kind = "other" }: Partial<LogDetails> = {},
+    { kind = "other", who }: Partial<LogDetails> = {},
   ) => {
     if (level === "debug" && !debug) return;
     // An app can fail because of a request, which a peer can repeat.
     const isCausedByPeer = level === "debug" || level === "info" || kind !== "other";
     if (!isCausedByPeer || isClosed) return write(message, level);
-    const key = `${level} ${kind}`;
+    const limiters = limitersByKind.getOrInsertComputed(`${level} ${kind}`, () => {
+      return new Map([[OTHER_CAUSES, makeLimiter(level)]]);
+    });
+    const prefix = `${who}: `;
+    const cause = message.startsWith(prefix) ? message.slice(prefix.length) : message;
+    const key = limiters.has(cause) || hasRoom(limiters) ? cause : OTHER_CAUSES;
     limiters.getOrInsertComputed(key, () => makeLimiter(level)).add(message);
   };
   debugDroppers.set(record, () => !debug);
@@ -165,9 +172,24 @@ export function standardLogger(
     record,
     [Symbol.dispose]: () => {
       isClosed = true;
-      for (const limiter of limiters.values()) limiter.close();
+      for (const limiters of limitersByKind.values()) {
+        for (const limiter of limiters.values()) limiter.close();
+      }
     },
   };
+}
+
+/** The lines of a level and kind that are printed in a second. */
+const MAX_LINES = 32;
+/** The causes beyond the limit share a limiter. No cause is empty. */
+const OTHER_CAUSES = "";
+
+function hasRoom(limiters: Map<string, LineRateLimiter>): boolean {
+  if (limiters.size < MAX_LINES) return true;
+  for (const [cause, limiter] of limiters) {
+    if (limiter.isIdle && cause !== OTHER_CAUSES) limiters.delete(cause);
+  }
+  return limiters.size < MAX_LINES;
 }
 
 /** The logger of functions without a server. */

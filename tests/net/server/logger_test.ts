@@ -182,22 +182,22 @@ const recordWith = (logger: Required<Logger>, kind: LogDetails["kind"]) => (line
 Deno.test("standardLogger prints with options.print, with the same limit, and prints debug lines only on request", async (t) => {
   const withDebug = { debug: true } as const;
   const rows: [rule: string, options: object, printed: string[]][] = [
-    ["usual", {}, ["info 1", "warn 1", "warn 2", "error 1", "error 2", "info 2"]],
+    ["usual", {}, ["info", "warn", "warn", "error", "error", "info"]],
     ["with debug", withDebug, [
-      ...["debug 1", "info 1", "warn 1", "warn 2", "error 1", "error 2", "debug 2", "info 2"],
+      ...["debug", "info", "warn", "warn", "error", "error", "debug", "info"],
     ]],
   ];
   await testEachRow(t, rows, (_rule, options, expected) => {
     using _time = new FakeTime();
     const printed: string[] = [];
     const print = (line: string, level: LogLevel) => {
-      assert(line.startsWith(level), line);
+      assertEquals(line, level);
       printed.push(line);
     };
     {
       using logger = standardLogger({ print, ...options });
       for (const level of ["debug", "info", "warn", "error"] as const) {
-        for (const n of [1, 2]) logger[level](`${level} ${n}`);
+        for (let n = 0; n < 2; n++) logger[level](level);
       }
     }
     assertEquals(printed, expected);
@@ -443,29 +443,29 @@ function recordPrintedLines() {
   return { lines, [Symbol.dispose]: () => void Object.assign(console, { warn, error }) };
 }
 
-Deno.test("one line of each kind is printed per second, except other lines of warn and error; the latest withheld line follows a second later, with a count", () => {
+Deno.test("a cause is printed once per second, except other lines of warn and error; its latest withheld line follows a second later, with a count", () => {
   using time = new FakeTime();
   using output = recordPrintedLines();
   const logger = standardLogger();
-  const logInfo = (line: string, kind: LogDetails["kind"]) => {
-    logger.record("info", line, { kind, who: null, error: undefined });
+  const logInfo = (who: string, kind: LogDetails["kind"]) => {
+    logger.record("info", `${who}: bad bytes`, { kind, who, error: undefined });
   };
   const takeLines = () => output.lines.splice(0);
-  for (let n = 1; n <= 5; n++) logInfo(`bytes ${n}`, "protocol");
+  for (let n = 1; n <= 5; n++) logInfo(`peer ${n}`, "protocol");
   logInfo("another kind", "slot");
   logger.debug("never");
-  assertEquals(takeLines(), ["bytes 1", "another kind"]);
+  assertEquals(takeLines(), ["peer 1: bad bytes", "another kind: bad bytes"]);
   time.tick(999);
   assertEquals(takeLines(), []);
   time.tick(1);
-  assertEquals(takeLines(), ["bytes 5 (and 3 more of this kind)"]);
+  assertEquals(takeLines(), ["peer 5: bad bytes (and 3 more of this kind)"]);
   // That line also starts its second.
-  logInfo("bytes 6", "protocol");
+  logInfo("peer 6", "protocol");
   logInfo("free again", "slot");
   time.tick(999);
-  assertEquals(takeLines(), ["free again"]);
+  assertEquals(takeLines(), ["free again: bad bytes"]);
   time.tick(1);
-  assertEquals(takeLines(), ["bytes 6"]);
+  assertEquals(takeLines(), ["peer 6: bad bytes"]);
   time.tick(1000);
   for (const level of ["warn", "error"] as const) {
     for (let n = 0; n < 3; n++) logger[level](level);
@@ -473,22 +473,61 @@ Deno.test("one line of each kind is printed per second, except other lines of wa
   assertEquals(takeLines(), [...Array(3).fill("warn"), ...Array(3).fill("error")]);
   for (const level of ["warn", "error"] as const) {
     for (let n = 1; n <= 3; n++) {
-      logger.record(level, `${level} ${n}`, { kind: "app", who: null, error: undefined });
+      logger.record(level, `${n}: ${level}`, { kind: "app", who: `${n}`, error: undefined });
     }
   }
-  assertEquals(takeLines(), ["warn 1", "error 1"]);
+  assertEquals(takeLines(), ["1: warn", "1: error"]);
   time.tick(1000);
   assertEquals(
     takeLines(),
-    ["warn", "error"].map((level) => `${level} 3 (and 1 more of this kind)`),
+    ["warn", "error"].map((level) => `3: ${level} (and 1 more of this kind)`),
   );
   time.tick(1000);
-  logInfo("bytes 7", "protocol");
-  logInfo("bytes 8", "protocol");
+  logInfo("peer 7", "protocol");
+  logInfo("peer 8", "protocol");
   logger[Symbol.dispose]();
-  assertEquals(takeLines(), ["bytes 7", "bytes 8"]);
+  assertEquals(takeLines(), ["peer 7: bad bytes", "peer 8: bad bytes"]);
   time.tick(5000);
   assertEquals(takeLines(), []);
+});
+
+Deno.test("of each kind, 31 different causes are printed per second, and one line for all others", () => {
+  using time = new FakeTime();
+  using output = recordPrintedLines();
+  using logger = standardLogger();
+  const takeLines = () => output.lines.splice(0);
+  const logCauses = (kind: LogDetails["kind"], from: number, to: number) => {
+    for (let n = from; n <= to; n++) {
+      logger.record("error", `cause ${n}`, { kind, who: null, error: undefined });
+    }
+  };
+  const causes = Array.from({ length: 32 }, (_, i) => `cause ${i + 1}`);
+  logCauses("app", 1, 100);
+  logCauses("body", 1, 3);
+  assertEquals(takeLines(), [...causes, ...causes.slice(0, 3)]);
+  time.tick(1000);
+  assertEquals(takeLines(), ["cause 100 (and 67 more of this kind)"]);
+  // The other causes are printed again, also beside new ones.
+  logCauses("app", 101, 131);
+  assertEquals(takeLines(), Array.from({ length: 31 }, (_, i) => `cause ${i + 101}`));
+  logCauses("app", 132, 140);
+  time.tick(1000);
+  assertEquals(takeLines(), ["cause 140 (and 8 more of this kind)"]);
+});
+
+Deno.test("three different errors of an app within a second are printed", async () => {
+  using output = recordPrintedLines();
+  await using server = await Server.start(["127.0.0.1", 0], ({ uri }) => {
+    throw new Error(`broken at ${uri}`);
+  });
+  const uris = ["/first", "/second", "/third"];
+  for (const uri of uris) {
+    assertEquals((await new Client(server.address).get(uri)).status, 500);
+  }
+  assertEquals(
+    output.lines.map((line) => /: Error: broken at (.*)/.exec(line)?.[1]),
+    uris,
+  );
 });
 
 Deno.test("errors of an app, of its callbacks and of its upstreams print few lines, the first with its stack, and a logger that fails has no effect", async () => {
