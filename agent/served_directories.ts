@@ -4,7 +4,7 @@ import { explain } from "./explain.ts";
 import { DEFAULT_INBOX } from "./command.ts";
 import { codeOf } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
-import { Inbox } from "./inbox.ts";
+import { Inbox, isInbox } from "./inbox.ts";
 import {
   arePathsNested,
   checkWritable,
@@ -85,7 +85,7 @@ export async function checkDirectories(
     const option = "--inbox-for-all";
     const inbox = isUncreated
       ? await checkUncreated(dir, home, option)
-      : await checkInbox(dir, home, output, { option, create });
+      : await checkInbox(dir, home, output, { option, create, check: checkNotOfPeers });
     // If the share is also the inbox, `checkInbox()` may have just created the directory.
     return { share: await checkShare(), inbox };
   }
@@ -111,6 +111,13 @@ export async function checkDirectories(
     await new Inbox(path).check();
   };
   return { share, inbox: await checkInbox(dir, home, output, { check, create }) };
+}
+
+/** In an inbox for all, each peer could read and change the files of the others. */
+async function checkNotOfPeers(path: string): Promise<void> {
+  if (!await isInbox(path) && !await isInbox(dirname(path))) return;
+  const problem = "has a directory for each peer, or is one";
+  throw new Failure(`--inbox-for-all: ${JSON.stringify(path)} ${problem}`, "USAGE", { path });
 }
 
 /** @returns The real path that a missing inbox will have. */

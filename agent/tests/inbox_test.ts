@@ -365,6 +365,20 @@ Deno.test("degu serve starts although a full disk prevents the mark of its inbox
 
 // Refusals.
 
+Deno.test("a directory with files of each peer alone is no inbox for all", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const inbox = homes.joinPath("inbox");
+  await Deno.mkdir(inbox);
+  await new Inbox(inbox).assignDirectory({ id: "0".repeat(64), name: "nas" });
+  await Deno.mkdir(`${inbox}/nas`);
+  for (const dir of [inbox, `${inbox}/nas`]) {
+    for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
+      const args = [...command, "--inbox-for-all", dir];
+      await homes.runToFailure("camera", 2, "has a directory for each peer, or is one", args);
+    }
+  }
+});
+
 Deno.test("an inbox with an entry without an owner is refused, with the advice --inbox-for-all", async () => {
   await using homes = await AgentHomes.create("camera", "one");
   const inbox = homes.joinPath("inbox");

@@ -69,7 +69,7 @@ export async function checkPrivate(path: string, forbiddenBits: number): Promise
   const info = await Deno.stat(path);
   if (info.uid !== ROOT_UID && info.uid !== uid) {
     throw new Deno.errors.PermissionDenied(
-      `${path} belongs to another user (uid ${info.uid}), who could change it: run chown on it, ${REMOVE_ADVICE}`,
+      `${path} belongs to another user (uid ${info.uid}), who could change it: run chown on it`,
     );
   }
   // If the system has owners of files, it also has modes.
@@ -78,12 +78,9 @@ export async function checkPrivate(path: string, forbiddenBits: number): Promise
   throw new Deno.errors.PermissionDenied(
     `${path} is open to other users (mode ${mode.toString(8)}): ${
       formatChmodAdvice(info)
-    }, ${REMOVE_ADVICE}`,
+    }`,
   );
 }
-
-const REMOVE_ADVICE =
-  "and if somebody may have used this access, remove the identity and pair the device again";
 
 function formatChmodAdvice({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
