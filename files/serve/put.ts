@@ -4,6 +4,7 @@ import type { Hash } from "node:crypto";
 import {
   findDeletionProblem,
   isFileSystemError,
+  isUnreadableError,
   lstatOrNull,
   retryReplace,
   syncAllIfPossible,
@@ -368,13 +369,20 @@ async function findExistingFile(
   supersededSignal?: AbortSignal,
 ): Promise<ExistingFile | null> {
   const { root, target, digestCache } = fileRequest;
-  const file = await openServedFile(root, target.names);
-  if (file === null || file === "directory") return null;
-  await using _handle = file.handle;
-  if (file.size !== length) return null;
   const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
-  const digest = await digestCache.findOrCompute(file, signal);
-  return digest === null ? null : { stats: file.stats, digest };
+  try {
+    const file = await openServedFile(root, target.names);
+    if (file === null || file === "directory") return null;
+    await using _handle = file.handle;
+    if (file.size !== length) return null;
+    const digest = await digestCache.findOrCompute(file, signal);
+    return digest === null ? null : { stats: file.stats, digest };
+  } catch (error) {
+    signal?.throwIfAborted();
+    // A file that can't be read is replaced, as one with other content.
+    if (isUnreadableError(error) || error instanceof Refusal && error.status === 403) return null;
+    throw error;
+  }
 }
 
 /**

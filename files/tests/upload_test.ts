@@ -2,6 +2,7 @@
  * upload: results, progress, files that change, resuming, and responses of other servers. The
  * arguments and connections of all transfers.
  */
+import { type FileHandle, open } from "node:fs/promises";
 import { BodyIter, EmptyPreambleError, type HeadersToSend } from "@degu/degu/base";
 import {
   Client,
@@ -304,6 +305,33 @@ const REFUSED_RESPONSES: readonly (readonly [
   ["PUT", 503, { "retry-after": "1" }, null, "too many open files"],
   ["PUT", 507, {}, "DISK_FULL", "no space left"],
 ];
+
+Deno.test("an upload replaces a file that the server's disk can't read", async () => {
+  for (const bytes of [100, 100_000]) {
+    for (const call of ["upload", "uploadTree"]) {
+      await using files = await serveFilesApp({ list: true, write: true, reuse: true });
+      const { client, clientDir, serverDir } = files;
+      const content = randomBytes(bytes);
+      for (const [dir, each] of [[clientDir, content], [serverDir, randomBytes(bytes)]] as const) {
+        await Deno.mkdir(`${dir}/tree`);
+        await Deno.writeFile(`${dir}/tree/a`, each);
+      }
+      // Otherwise both files may have the same time, so that a tree takes them for the same file.
+      await Deno.utime(`${serverDir}/tree/a`, 1, 1);
+      await using handle = await open(import.meta.filename!);
+      const prototype = Object.getPrototypeOf(handle) as FileHandle;
+      {
+        using _damaged = patch(prototype, "read", () => () => {
+          return Promise.reject(Object.assign(new Error("i/o error, read"), { code: "EIO" }));
+        });
+        if (call === "upload") await upload(client, `${clientDir}/tree/a`, "/tree/a");
+        else await uploadTree(client, `${clientDir}/tree`, "/tree/");
+      }
+      const stored = Buffer.from(await Deno.readFile(`${serverDir}/tree/a`));
+      assert(stored.equals(content), `${call} ${bytes}`);
+    }
+  }
+});
 
 Deno.test("upload rejects unreliable responses of other servers", async () => {
   await using dir = await createTempDir();

@@ -4,8 +4,10 @@ odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber] [high-inodes]
 
 SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nfd.
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
-whose path matches fail after 3 entries; lines with "lstat 0", "open 0", "read 0", "write 0", "fsync 0", "create 0", "mkdir 0",
-"rename 0", "unlink 0", "utimens 0" and "chmod 0" fail at once.
+whose path matches fail after 3 entries; lines with "lstat 0", "open 0", "fsync 0", "create 0", "mkdir 0",
+"rename 0", "unlink 0", "utimens 0" and "chmod 0" fail at once. Lines with "read 70000" and "write 70000" fail from this byte on.
+Lines with "short-read 70000" and "short-write 70000" end a file at this byte without an error. Lines with
+"pause-read 70000" and "pause-write 70000" let the operation at this byte wait for a second.
 A line "done-unlink 9 EIO PATTERN" lets one of nine operations fail after it is done; so do "done-link" and "done-rename".
 A line "fixed-bits 0 - PATTERN" gives files the bits 755, whatever they were created with.
 While a line "hang-lstat 0 - PATTERN" is there, each lookup of a matching path waits.
@@ -81,10 +83,20 @@ def slow(operation, path):
             log.write(path + "\n")
 
 
-def check(operation, path):
+def check(operation, path, end=1):
+    """Raises the error of a line, if its count is less than this."""
     found = fault(operation, path)
-    if found is not None:
+    if found is not None and found[0] < end:
         raise found[1]
+
+
+def limit(operation, path, offset, size):
+    """Waits at the byte of a line that pauses, and returns the size up to the byte of one that ends."""
+    line = find_line("pause-" + operation, path)
+    if line is not None and offset <= int(line[1]) < offset + size:
+        time.sleep(1)
+    line = find_line("short-" + operation, path)
+    return size if line is None else max(0, min(size, int(line[1]) - offset))
 
 
 def check_done(operation, path):
@@ -126,13 +138,13 @@ class Disk(Operations):
         return os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode)
 
     def read(self, path, size, offset, fh):
-        check("read", path)
+        check("read", path, offset + size)
         slow("slow-read", path)
-        return os.pread(fh, size, offset)
+        return os.pread(fh, limit("read", path, offset, size), offset)
 
     def write(self, path, data, offset, fh):
-        check("write", path)
-        return os.pwrite(fh, data, offset)
+        check("write", path, offset + len(data))
+        return os.pwrite(fh, data[:limit("write", path, offset, len(data))], offset)
 
     def truncate(self, path, length, fh=None):
         os.truncate(real(path) if fh is None else fh, length)
