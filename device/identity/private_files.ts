@@ -76,9 +76,7 @@ export async function checkPrivate(path: string, forbiddenBits: number): Promise
   const mode = info.mode! & 0o7777;
   if ((mode & forbiddenBits) === 0) return;
   throw new Deno.errors.PermissionDenied(
-    `${path} is open to other users (mode ${mode.toString(8)}): ${
-      formatChmodAdvice(info)
-    }`,
+    `${path} is open to other users (mode ${mode.toString(8)}): ${formatChmodAdvice(info)}`,
   );
 }
 
