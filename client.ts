@@ -46,14 +46,13 @@ import {
   dialSocket,
   ownDials,
 } from "./net/transport/connect.ts";
+import { checkRequest, DEFAULT_TIMEOUT } from "./net/client/client_connection.ts";
 import {
-  checkRequest,
   Connection,
   connectionCoreOf,
   type ConnectionPeer,
-  DEFAULT_TIMEOUT,
   makeConnection,
-} from "./net/client/client_connection.ts";
+} from "./net/client/connection.ts";
 import {
   checkClientOptions,
   checkSslClientOptions,

@@ -12,7 +12,8 @@ import { mayHaveBody, type Method } from "../base/wire/method.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
-import { checkRequest, checkResponse, onExchangeEnd } from "../net/client/client_connection.ts";
+import { checkRequest, checkResponse } from "../net/client/client_connection.ts";
+import { onExchangeEnd } from "../net/client/connection.ts";
 import {
   checkRequester,
   type Connector,

@@ -25,7 +25,7 @@ import { isHeaderValue } from "../../base/wire/character_tables.ts";
 import type { Address } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
 import type { ConnectLimits } from "../transport/connect.ts";
-import type { Connection } from "./client_connection.ts";
+import type { Connection } from "./connection.ts";
 import { checkTimeout } from "../transport/deadline.ts";
 
 /** How a client connects to a server, and which headers each request has. */

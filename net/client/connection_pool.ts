@@ -25,14 +25,16 @@ import { isSafeMethod, type Method } from "../../base/wire/method.ts";
 import {
   checkRequest,
   checkResponse,
-  type Connection,
   type ConnectionCore,
+  DEFAULT_TIMEOUT,
+} from "./client_connection.ts";
+import {
+  type Connection,
   connectionCoreOf,
   type ConnectionPeer,
-  DEFAULT_TIMEOUT,
   onExchangeEnd,
   peerOfSocket,
-} from "./client_connection.ts";
+} from "./connection.ts";
 import { describeConnectionError } from "../../base/connection_error_details.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
