@@ -369,18 +369,21 @@ export class ServerConnection extends SlotHolder
         return await this.#respondToInvalidPreamble(error);
       }
       deadline.stopWait();
-      const exchange = new ServerExchange(preamble, transport, this.session, reportExchange);
-      this.#exchange = exchange;
+      let exchange: ServerExchange | null = this.#exchange = new ServerExchange(
+        preamble,
+        transport,
+        this.session,
+        reportExchange,
+      );
       sender.begin(exchange, exchange.isContinueExpected);
-      const { request, body } = exchange;
       try {
         try {
           if (this.#peerTrust.connectError !== null) throw this.#peerTrust.connectError;
-          exchange.appResult = handle(request, this.session, api);
+          exchange.appResult = handle(exchange.request, this.session, api);
           if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
         } catch (thrownValue) {
           const error = toReadableError(thrownValue);
-          exchange.appResult = findAppErrorResponse(request, body, error);
+          exchange.appResult = findAppErrorResponse(exchange.request, exchange.body, error);
           if (exchange.appResult === null) throw error;
         }
         if (exchange.isHttp10 && exchange.removeChunks()) {
@@ -400,12 +403,15 @@ export class ServerConnection extends SlotHolder
         }
         exchange.endResponse();
         if (!this.isClosing && exchange.isRelayed(exchange.response)) {
+          const { body } = exchange;
           await new Promise<void>((resolve) => whenBodyEnds(body, resolve));
         }
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
       if (this.#finishExchange(exchange)) return;
+      // While it waits for the next request, this function keeps its variables alive.
+      exchange = preamble = null;
     }
   }
 

@@ -7,7 +7,7 @@ import { createFetch } from "@degu/degu";
 import type { Response } from "@degu/degu/base";
 import { Client, type ClientOptions, type RequestOptions } from "@degu/degu/client";
 import { TempServer } from "@degu/degu/misc";
-import { Server } from "@degu/degu/server";
+import { type Request, Server } from "@degu/degu/server";
 
 declare const gc: () => void;
 
@@ -191,6 +191,36 @@ for (const [kind, responseText] of [["length", `${half}llo`], ["chunked", wholeC
   report("a connection that is held stays", await staysOpen(peer));
   connection.close();
   peer.close();
+}
+{
+  const requests: WeakRef<Request>[] = [];
+  await using server = new Server(["127.0.0.1", 0], async (request) => {
+    requests.push(new WeakRef(request));
+    await request.body?.bytes();
+    return [200, "OK", {}, null];
+  });
+  const serving = server.serveForever();
+  using connection = await new Client(server.address).connect();
+  const signals: WeakRef<AbortSignal>[] = [];
+  const makeRequest = async (body: Uint8Array) => {
+    const { signal } = new AbortController();
+    signals.push(new WeakRef(signal));
+    await connection.put("/", {}, body, { signal });
+  };
+  await makeRequest(bytes("a"));
+  for (const [label, references] of Object.entries({ server: requests, client: signals })) {
+    const collected = (async () => {
+      while (references[0]!.deref() !== undefined) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    })();
+    report(
+      `an idle connection of a ${label} drops its request`,
+      await settlesByCollection(collected),
+    );
+  }
+  server.close();
+  await serving;
 }
 {
   const app = () => [200, "OK", {}, null] as const;
