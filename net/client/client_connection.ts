@@ -155,7 +155,7 @@ export class ConnectionCore {
   }
 
   get timeout(): number | null {
-    return this.#transport.deadline.timeout;
+    return this.#transport.timeout;
   }
 
   get requestProgress(): number | null {

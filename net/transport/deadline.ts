@@ -106,12 +106,6 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     this.#coarseTimer.add(this);
   }
 
-  /** The time-out in seconds; `null` for no limit. */
-  get timeout(): number | null {
-    if (this.#coarseTimer === null) return null;
-    return this.#coarseTimer.milliseconds * TICKS_PER_TIMEOUT / 1000;
-  }
-
   check(): void {
     this.expireAfter(TICKS_PER_TIMEOUT);
   }

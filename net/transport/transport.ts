@@ -43,6 +43,8 @@ export interface TransportUser {
  */
 export class Transport implements ReadAheadListener {
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
+  /** The time-out in seconds; `null` for no limit. */
+  readonly timeout: number | null;
   readonly deadline: Deadline;
   /** Whether a write has reported a reset: the system reports it once, and then as the end. */
   hasBeenReset = false;
@@ -61,6 +63,7 @@ export class Transport implements ReadAheadListener {
   constructor(socket: Socket, timeout: number | null, user: TransportUser) {
     this.#socket = socket;
     this.#user = user;
+    this.timeout = timeout;
     const onExpire = (isWrite: boolean) => {
       const stall = user.findStall(timeout);
       if (stall !== null) this.close(stall);

@@ -4,6 +4,7 @@ import { Connection, describeConnectionError, isTransient } from "@degu/degu/cli
 import { captureIntervals } from "@degu/testing/clock.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { connectionCoreOf } from "@degu/internal/net/client/connection.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const SECONDS = 8;
@@ -130,4 +131,11 @@ Deno.test("an idle connection, and a request that waits for its own source, are 
   await waitForTick();
   test.socket.receive("HTTP/1.1 204 No Content\r\n\r\n");
   assertEquals((await request).status, 204);
+});
+
+Deno.test("the time-out of a connection is its own, not that of a silence", () => {
+  for (const timeout of [60, null]) {
+    using test = setUp(timeout);
+    assertEquals(connectionCoreOf(test.connection)!.timeout, timeout);
+  }
 });
