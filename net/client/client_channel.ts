@@ -1,7 +1,7 @@
 import type { Socket } from "../../base/app/app.ts";
 import { transience } from "../../internal/error_details.ts";
 import { ClientProtocol } from "../protocol/client_protocol.ts";
-import { MessageSender, type SendListener } from "../transport/message_sender.ts";
+import { MessageSender } from "../transport/message_sender.ts";
 import { Transport, type TransportUser } from "../transport/transport.ts";
 import { IdleRead } from "./idle_read.ts";
 
@@ -9,7 +9,7 @@ import { IdleRead } from "./idle_read.ts";
  * The transport of a client's connection with what reads and writes it. The channel doesn't refer
  * to the connection, which can so be garbage collected.
  */
-export class ClientChannel implements TransportUser, SendListener {
+export class ClientChannel implements TransportUser {
   readonly transport: Transport;
   readonly sender: MessageSender;
   readonly protocol: ClientProtocol;
@@ -17,7 +17,7 @@ export class ClientChannel implements TransportUser, SendListener {
 
   constructor(socket: Socket, timeout: number | null, unframedNull: boolean) {
     this.transport = new Transport(socket, timeout, this);
-    this.sender = new MessageSender(this.transport, this);
+    this.sender = new MessageSender(this.transport, null);
     // A read of a `Deno.TlsConn`, which has no `protocol`, fails if the connection was cut.
     const isEncrypted = socket.protocol !== undefined;
     this.protocol = new ClientProtocol(this.transport.readBuffer, unframedNull, isEncrypted);
@@ -32,6 +32,11 @@ export class ClientChannel implements TransportUser, SendListener {
     this.idleRead.onRead(error);
   }
 
+  get wait(): string | null {
+    const { isReading, readCount, writeCount } = this.transport;
+    return this.protocol.findWait(isReading, readCount, writeCount);
+  }
+
   findStall(timeout: number | null): Error | null {
     return this.protocol.exchange?.isStalling ? stalledRequestError(timeout) : null;
   }
@@ -39,10 +44,6 @@ export class ClientChannel implements TransportUser, SendListener {
   onClose(failure: unknown): boolean {
     this.sender.close(failure);
     return this.protocol.exchange?.incoming === "awaited";
-  }
-
-  onSent(): void {
-    if (this.protocol.exchange?.isStalling) this.transport.deadline.startWait();
   }
 }
 

@@ -159,8 +159,8 @@ export class ConnectionCore {
   }
 
   get requestProgress(): number | null {
-    const { deadline } = this.#transport;
-    return deadline.isWaiting || deadline.isWriting ? null : this.#channel.sender.writeCount;
+    const { isWaiting, writeCount } = this.#transport;
+    return isWaiting ? null : writeCount;
   }
 
   closeAfterResponse(timeout: number | null): void {
@@ -321,7 +321,6 @@ export class ConnectionCore {
   ): Promise<Response> {
     const { transport, sender, protocol } = this.#channel;
     const { responses } = protocol;
-    const { deadline } = transport;
     const { method, uri, signal } = exchange;
     try {
       // Read before sending: bytes that the runtime has already received can't belong to this
@@ -352,20 +351,11 @@ export class ConnectionCore {
       if (rest === null) this.#endSend(exchange);
       else this.#sendMeanwhile(exchange, rest);
       let preamble;
-      for (;;) {
-        while ((preamble = responses.read(method)) === null) {
-          // One time-out bounds all interim responses, unless the server waits for the request.
-          const isRestarted = !responses.hasInterim || !exchange.isSendEnded;
-          // While the request is still sent, the server may wait for the source of its body.
-          const count = await transport.beginReceive(exchange.isSendEnded);
-          if (!transport.endReceive(count, responses, isRestarted)) throw noResponseError();
-        }
-        if (preamble.status >= 200) break;
-        if (exchange.isSendEnded) continue;
-        deadline.stopWait();
-        if (responses.buffer.bufferedBytes > 0) deadline.startWait();
+      while ((preamble = responses.read(method)) === null || preamble.status < 200) {
+        if (preamble !== null) continue;
+        const count = await transport.beginReceive();
+        if (!transport.endReceive(count, responses)) throw noResponseError();
       }
-      deadline.stopWait();
       protocol.receivePreamble(exchange, preamble);
       const { status, reason, headers } = preamble;
       if (!exchange.isSendEnded) {
@@ -425,9 +415,6 @@ export class ConnectionCore {
     const end = () => {
       if (exchange.isSendEnded) return;
       sender.endSending();
-      // The wait for a response that has not begun is bounded from now on.
-      const { deadline } = transport;
-      if (exchange.incoming === "awaited" && !deadline.isWaiting) deadline.startWait();
       this.#endSend(exchange);
     };
     sender.startSending(rest).then(end, (error) => {
@@ -441,7 +428,7 @@ export class ConnectionCore {
 
   /** The request was sent, or no more of it will be sent. */
   #endSend(exchange: ClientExchange): void {
-    exchange.endOutgoing();
+    this.#protocol.endSend(exchange);
     if (exchange.isComplete) this.#finishExchange();
     exchange.notifySendEnd();
   }
@@ -481,7 +468,6 @@ export class ConnectionCore {
     const { promise, resolve } = Promise.withResolvers<void>();
     exchange.onSendEnd(resolve);
     exchange.waitForSend();
-    transport.deadline.startWait();
     let isWaiting = true;
     const watchPeer = (): void => {
       const onRead = (count: number | null) => {
@@ -495,7 +481,6 @@ export class ConnectionCore {
     await promise;
     isWaiting = false;
     exchange.isRequestCut = exchange.isRefused;
-    transport.deadline.stopWait();
     if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
   }
 

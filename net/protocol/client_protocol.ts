@@ -27,6 +27,7 @@ export class ClientProtocol {
   responseCount = 0;
   /** The status of the last response; 0 before the first one. */
   lastStatus = 0;
+  #interimsWhileSending = 0;
   readonly #unframedNull: boolean;
   readonly #isEncrypted: boolean;
 
@@ -50,6 +51,36 @@ export class ClientProtocol {
     exchange.receivePreamble();
     this.responseCount++;
     this.lastStatus = status;
+  }
+
+  /**
+   * The name of the wait for the server, of each wait another one; `null` for none. A client waits
+   *
+   * - for the first byte of a response, once the request was sent;
+   * - for the rest of its preamble, and then for everything up to the end of the last one, so that
+   *   neither single bytes nor interim responses prolong the wait. While the request is still sent,
+   *   the server may wait for the source of its body, so each preamble has its own wait;
+   * - for more bytes of the request, if its source keeps the response waiting;
+   * - for bytes of the response's body.
+   */
+  findWait(isReading: boolean, readCount: number, writeCount: number): string | null {
+    const { exchange, responseCount } = this;
+    if (exchange === null) return null;
+    const { incoming, isSendEnded } = exchange;
+    if (incoming === "body") return isReading ? `body ${readCount}` : null;
+    if (exchange.isStalling) return `source ${writeCount}`;
+    if (incoming !== "awaited") return null;
+    const { isAtStart, interimCount } = this.responses;
+    if (isAtStart && !isSendEnded) return null;
+    if (isAtStart && interimCount === 0) return `response ${responseCount}`;
+    const interims = isSendEnded ? this.#interimsWhileSending : interimCount;
+    return `preamble ${responseCount} ${interims}`;
+  }
+
+  /** The request was sent, or no more of it will be sent. */
+  endSend(exchange: ClientExchange): void {
+    exchange.endOutgoing();
+    this.#interimsWhileSending = this.responses.interimCount;
   }
 
   /** Determines the framing of the body, and whether another exchange may follow. */

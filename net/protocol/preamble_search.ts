@@ -27,6 +27,11 @@ export class PreambleSearch {
     return this.#searchedBytes === 0;
   }
 
+  /** Grows at the first byte: from 0, or after an empty line from 1. */
+  get step(): number {
+    return (this.isAtStart ? 0 : 1) + (this.#isLineSkipped ? 1 : 0);
+  }
+
   /** Throws if the connection ends within a preamble. */
   checkEnd(): void {
     if (this.isAtStart) return;

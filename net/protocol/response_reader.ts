@@ -16,15 +16,11 @@ export type ResponsePreamble = ReturnType<typeof parseResponsePreamble>;
 
 /** Reads the preambles of the responses of a connection. */
 export class ResponseReader extends PreambleSearch {
-  #interimCount = 0;
+  /** The number of interim responses to the current request that have arrived. */
+  interimCount = 0;
 
   constructor(buffer: ReadBuffer) {
     super(buffer, checkResponsePrefix);
-  }
-
-  /** Whether an interim response to the current request has arrived. */
-  get hasInterim(): boolean {
-    return this.#interimCount > 0;
   }
 
   /** Returns the next preamble, also of an interim response; `null` if more bytes are needed. */
@@ -37,10 +33,10 @@ export class ResponseReader extends PreambleSearch {
     const isInterim = status < 200;
     if (isInterim) checkInterimResponse(preamble);
     this.buffer.start = preambleEnd;
-    if (isInterim && this.#interimCount === MAX_INTERIM_RESPONSES) {
+    if (isInterim && this.interimCount === MAX_INTERIM_RESPONSES) {
       throw tooManyInterimError(status);
     }
-    this.#interimCount = isInterim ? this.#interimCount + 1 : 0;
+    this.interimCount = isInterim ? this.interimCount + 1 : 0;
     return preamble;
   }
 

@@ -124,6 +124,14 @@ export class ServerConnection extends SlotHolder
     if (count > 0) this.#sender.endContinue();
   }
 
+  /** The waits for a request, for the rest of its preamble, and for bytes of its body. */
+  get wait(): string | null {
+    const { isReceiving, readCount } = this.#transport;
+    const exchange = this.#exchange;
+    if (exchange !== null) return exchange.isBodyAwaited ? `body ${readCount}` : null;
+    return isReceiving ? `request ${this.session.requests} ${this.#requestReader.step}` : null;
+  }
+
   findStall(): null {
     return null;
   }
@@ -213,15 +221,15 @@ export class ServerConnection extends SlotHolder
    */
   measureStall(now: number): number | null {
     const { isClosing } = this;
-    const { deadline, movedBytes } = this.#transport;
+    const transport = this.#transport;
     const isIdle = this.isIdle();
     const isResponding = this.#exchange?.hasValidResponse === true;
-    const movedPieces = this.isYielding ? 0 : Math.floor(movedBytes / PROGRESS_BYTES);
+    const movedPieces = this.isYielding ? 0 : Math.floor(transport.movedBytes / PROGRESS_BYTES);
     const progress = isClosing
       ? -1
       : 3 * this.session.requests + (isIdle ? 0 : isResponding ? 2 : 1) + movedPieces;
     const isWaiting = isClosing ||
-      (isIdle ? this.#waitStart <= now : deadline.isWaiting || deadline.isWriting);
+      (isIdle ? this.#waitStart <= now : transport.isWaiting);
     const stallMilliseconds = this.measureProgress(now, progress, isWaiting);
     if (!isWaiting) return null;
     return isIdle ? now - this.#waitStart : stallMilliseconds;
@@ -335,7 +343,6 @@ export class ServerConnection extends SlotHolder
     const transport = this.#transport;
     const sender = this.#sender;
     const reader = this.#requestReader;
-    const { deadline } = transport;
     const { handle, reportExchange, unframedNull } = this.#context;
     for (;;) {
       const trustChecks = this.#sessionCore.takeTrustChecks();
@@ -365,10 +372,8 @@ export class ServerConnection extends SlotHolder
         }
       } catch (error) {
         if (this.#lingerPromise !== null) return;
-        deadline.stopWait();
         return await this.#respondToInvalidPreamble(error);
       }
-      deadline.stopWait();
       let exchange: ServerExchange | null = this.#exchange = new ServerExchange(
         preamble,
         transport,

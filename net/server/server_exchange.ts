@@ -107,13 +107,13 @@ export class ServerExchange extends Exchange {
   }
 
   #endBody(outcome: BodyOutcome, error: unknown): void {
-    const { isClosed, deadline } = this.#transport;
+    // After a cancellation, an error response may still be sent.
+    if (outcome === "canceled") return;
     if (outcome === "consumed") {
       this.endIncoming();
-    } else if (outcome === "canceled") {
-      // No read waits for the rest of the body. An error response may still be sent.
-      deadline.stopWait();
-    } else if (!isClosed && this.outgoing === "unsent" && isBrokenFramingError(error)) {
+    } else if (
+      !this.#transport.isClosed && this.outgoing === "unsent" && isBrokenFramingError(error)
+    ) {
       // The framing is broken, but the socket works: an error response can still be sent.
       this.breakIncoming();
       this.bodyError = error;
@@ -132,6 +132,11 @@ export class ServerExchange extends Exchange {
 
   get isBodyUnread(): boolean {
     return this.incoming === "body";
+  }
+
+  /** Whether the app waits for bytes of the body; not once the body was canceled. */
+  get isBodyAwaited(): boolean {
+    return this.body !== null && readerOf(this.body).isAwaitingSource;
   }
 
   /** The valid response. */

@@ -1,6 +1,7 @@
 /**
  * All connections with the same time-out share one coarse timer, so that no connection and no wait
- * needs its own timer or reads the clock.
+ * needs its own timer or reads the clock. At each tick, the deadline of a connection asks which
+ * wait is in progress.
  */
 
 import type { Socket } from "../../base/app/app.ts";
@@ -40,10 +41,9 @@ export function checkTimeout(label: string, timeout: number | null): void {
 }
 
 class CoarseTimer {
-  tickCount = 0;
   readonly milliseconds: number;
   readonly #timer: Timer;
-  readonly #deadlines = new SwapRemoveSet<Deadline>();
+  readonly #deadlines = new SwapRemoveSet<TimerUser>();
 
   /**
    * Starts the timer, which doesn't keep the process alive: a read or write within a deadline does.
@@ -54,19 +54,18 @@ class CoarseTimer {
     timersByInterval.set(milliseconds, this);
   }
 
-  add(deadline: Deadline): void {
+  add(deadline: TimerUser): void {
     this.#deadlines.add(deadline);
   }
 
-  delete(deadline: Deadline): void {
+  delete(deadline: TimerUser): void {
     if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
     timersByInterval.delete(this.milliseconds);
   }
 
   #advance(): void {
-    this.tickCount++;
-    for (const deadline of this.#deadlines) deadline.check();
+    for (const deadline of this.#deadlines) deadline.onTick();
   }
 }
 
@@ -85,68 +84,18 @@ export function releaseAfterTick(runningTimer: Disposable): void {
   setImmediate(() => runningTimer[Symbol.dispose]());
 }
 
-/**
- * Limits two waits, which may overlap: a wait of the owner (for bytes, for a connection, or for the
- * next use of an idle connection), and a write. Calls a function when either wait has taken 1.0 to
- * 1.25 times the time-out.
- */
-export class Deadline implements Disposable, SwapRemoveEntry {
+abstract class TimerUser implements Disposable, SwapRemoveEntry {
   index = -1;
-  /** The tick at which the wait began; -1 outside of a wait. */
-  protected waitStart = -1;
-  protected writeStart = -1;
   readonly #coarseTimer: CoarseTimer | null = null;
-  readonly #onExpire: (isWrite: boolean) => void;
 
-  constructor(timeout: number | null, onExpire: (isWrite: boolean) => void) {
-    this.#onExpire = onExpire;
+  constructor(timeout: number | null) {
     if (timeout === null) return;
     const milliseconds = Math.min(timeout * 1000 / TICKS_PER_TIMEOUT, MAX_TIMER_MILLISECONDS);
     this.#coarseTimer = timersByInterval.get(milliseconds) ?? new CoarseTimer(milliseconds);
     this.#coarseTimer.add(this);
   }
 
-  check(): void {
-    this.expireAfter(TICKS_PER_TIMEOUT);
-  }
-
-  protected expireAfter(ticks: number): boolean {
-    const isWrite = this.ticksSince(this.writeStart) > ticks;
-    if (!isWrite && this.ticksSince(this.waitStart) <= ticks) return false;
-    this.stopWait();
-    this.stopWrite();
-    this.#onExpire(isWrite);
-    return true;
-  }
-
-  /** The first tick may follow the start of a wait at once, so one tick more is necessary. */
-  protected ticksSince(start: number): number {
-    return start < 0 ? 0 : this.#coarseTimer!.tickCount - start;
-  }
-
-  get isWaiting(): boolean {
-    return this.waitStart >= 0;
-  }
-
-  get isWriting(): boolean {
-    return this.writeStart >= 0;
-  }
-
-  startWait(): void {
-    this.waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
-  }
-
-  stopWait(): void {
-    this.waitStart = -1;
-  }
-
-  startWrite(): void {
-    this.writeStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
-  }
-
-  stopWrite(): void {
-    this.writeStart = -1;
-  }
+  abstract onTick(): void;
 
   close(): void {
     this.#coarseTimer?.delete(this);
@@ -158,51 +107,134 @@ export class Deadline implements Disposable, SwapRemoveEntry {
 }
 
 /**
- * A deadline that also asks after each silence, as long as the wait lasts, whether the peer answers
- * on another connection, and calls a function if so.
+ * Limits a wait that begins and ends in one module. Calls a function when the wait has taken 1.0 to
+ * 1.25 times the time-out.
  */
-export class SilenceDeadline extends Deadline {
+export class Deadline extends TimerUser {
+  /** The ticks since the wait began; -1 outside of a wait. */
+  #ticks = -1;
+  readonly #onExpire: () => void;
+
+  constructor(timeout: number | null, onExpire: () => void) {
+    super(timeout);
+    this.#onExpire = onExpire;
+  }
+
+  /** The first tick may follow the start of a wait at once, so one tick more is necessary. */
+  override onTick(): void {
+    if (this.#ticks < 0 || this.#ticks++ < TICKS_PER_TIMEOUT) return;
+    this.stopWait();
+    this.#onExpire();
+  }
+
+  startWait(): void {
+    this.#ticks = 0;
+  }
+
+  stopWait(): void {
+    this.#ticks = -1;
+  }
+}
+
+/** What the deadline of a connection asks. */
+export interface Waiter {
+  /** The name of the wait for the peer, of each wait another one; `null` for no wait. */
+  readonly wait: string | null;
+  /** The same for a write, which may overlap the wait. */
+  readonly writeWait: string | null;
+  /** Called when either wait has taken 1.0 to 1.25 times the time-out. */
+  onExpire(isWrite: boolean): void;
+  /**
+   * Called when the peer was silent for these seconds on this connection, but answers on another
+   * one.
+   */
+  onLost(isWrite: boolean, seconds: number): void;
+}
+
+class TickCounter {
+  #wait: string | null = null;
+  #ticks = 0;
+
+  /** Returns the ticks since the first one that has seen this wait. */
+  count(wait: string | null): number {
+    this.#ticks = wait !== null && wait === this.#wait ? this.#ticks + 1 : 0;
+    this.#wait = wait;
+    return this.#ticks;
+  }
+}
+
+/**
+ * Limits the waits of a connection. The first tick that sees a wait may follow its start at once,
+ * so it doesn't count.
+ */
+export class ConnectionDeadline extends TimerUser {
+  protected readonly waiter: Waiter;
+  readonly #waitTicks = new TickCounter();
+  readonly #writeTicks = new TickCounter();
+
+  constructor(timeout: number | null, waiter: Waiter) {
+    super(timeout);
+    this.waiter = waiter;
+  }
+
+  override onTick(): void {
+    const { wait, writeWait } = this.waiter;
+    this.check(this.#waitTicks.count(wait), this.#writeTicks.count(writeWait));
+  }
+
+  protected check(waitTicks: number, writeTicks: number): void {
+    this.expireAfter(TICKS_PER_TIMEOUT, waitTicks, writeTicks);
+  }
+
+  protected expireAfter(ticks: number, waitTicks: number, writeTicks: number): boolean {
+    if (waitTicks < ticks && writeTicks < ticks) return false;
+    this.waiter.onExpire(writeTicks >= ticks);
+    return true;
+  }
+}
+
+/**
+ * A deadline that also asks after each silence, as long as the wait lasts, whether the peer answers
+ * on another connection.
+ */
+export class SilenceDeadline extends ConnectionDeadline {
   readonly #silence: NonNullable<Socket["silence"]>;
   readonly #timeoutTicks: number;
-  readonly #onLost: (isWrite: boolean, seconds: number) => void;
   readonly #closeController = new AbortController();
   #isAsking = false;
 
-  /** @param onLost Called with the seconds for which the peer was silent. */
   constructor(
     timeout: number | null,
-    onExpire: (isWrite: boolean) => void,
+    waiter: Waiter,
     silence: NonNullable<Socket["silence"]>,
-    onLost: (isWrite: boolean, seconds: number) => void,
   ) {
-    super(silence.seconds, onExpire);
+    super(silence.seconds, waiter);
     this.#silence = silence;
     this.#timeoutTicks = (timeout ?? Infinity) / silence.seconds * TICKS_PER_TIMEOUT;
-    this.#onLost = onLost;
   }
 
-  override check(): void {
-    if (this.expireAfter(this.#timeoutTicks)) return;
-    const isWrite = this.ticksSince(this.writeStart) > this.ticksSince(this.waitStart);
-    const silences = (this.ticksSince(this.#startOf(isWrite)) - 1) / TICKS_PER_TIMEOUT;
+  protected override check(waitTicks: number, writeTicks: number): void {
+    if (this.expireAfter(this.#timeoutTicks, waitTicks, writeTicks)) return;
+    const isWrite = writeTicks > waitTicks;
+    const silences = Math.max(waitTicks, writeTicks) / TICKS_PER_TIMEOUT;
     if (silences >= 1 && Number.isInteger(silences)) {
       this.#ask(isWrite, silences * this.#silence.seconds);
     }
   }
 
-  #startOf(isWrite: boolean): number {
-    return isWrite ? this.writeStart : this.waitStart;
+  #find(isWrite: boolean): string | null {
+    return isWrite ? this.waiter.writeWait : this.waiter.wait;
   }
 
   async #ask(isWrite: boolean, seconds: number): Promise<void> {
     if (this.#isAsking) return;
     this.#isAsking = true;
-    const start = this.#startOf(isWrite);
+    const wait = this.#find(isWrite);
     const { signal } = this.#closeController;
     const isAnswering = await this.#silence.isAnsweringElsewhere(seconds, signal);
     this.#isAsking = false;
     // The peer may have answered on this connection meanwhile.
-    if (isAnswering && this.#startOf(isWrite) === start) this.#onLost(isWrite, seconds);
+    if (isAnswering && this.#find(isWrite) === wait) this.waiter.onLost(isWrite, seconds);
   }
 
   override close(): void {

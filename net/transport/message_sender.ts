@@ -37,9 +37,8 @@ export interface SendListener {
  */
 export class MessageSender {
   readonly buffer: MessageBuffer = new MessageBuffer();
-  writeCount = 0;
   readonly #transport: Transport;
-  readonly #listener: SendListener;
+  readonly #listener: SendListener | null;
   /** The exchange whose message is sent; `null` for an error response without an exchange. */
   #exchange: Exchange | null = null;
   /** `null` unless a client sends its request while it receives the response. */
@@ -55,7 +54,7 @@ export class MessageSender {
   /** The pending write of {@linkcode CONTINUE_RESPONSE}. The response follows it. */
   #continueWrite: Promise<void> | null = null;
 
-  constructor(transport: Transport, listener: SendListener) {
+  constructor(transport: Transport, listener: SendListener | null) {
     this.#transport = transport;
     this.#listener = listener;
   }
@@ -144,10 +143,8 @@ export class MessageSender {
   endSend(written: number | void): Promise<void> | null {
     // A large message was already written in pieces.
     if (this.#smallMessage === null) return null;
-    const remainder = dropWritten(this.#smallMessage, this.#smallMessage.length, written);
-    this.#listener.onSent(this.#smallMessage.length - remainder.length);
+    const remainder = this.#endWrite(this.#smallMessage, this.#smallMessage.length, written);
     this.#smallMessage = null;
-    this.#transport.deadline.stopWrite();
     return remainder.length === 0 ? null : this.write(remainder);
   }
 
@@ -166,13 +163,10 @@ export class MessageSender {
         checkUnchanged(bytes, length);
       }
       while (length > 0) {
-        const remainder = dropWritten(bytes, length, await this.#beginWrite(bytes));
-        const sentBytes = length - remainder.length;
-        transport.movedBytes += sentBytes;
+        const remainder = this.#endWrite(bytes, length, await this.#beginWrite(bytes));
+        transport.movedBytes += length - remainder.length;
         bytes = remainder;
         ({ length } = bytes);
-        transport.deadline.stopWrite();
-        this.#listener.onSent(sentBytes);
       }
     } catch (error) {
       this.#refuseWrites(error);
@@ -190,8 +184,15 @@ export class MessageSender {
     if (this.#continueWrite !== null) {
       return this.#continueWrite.then(() => this.#beginWrite(bytes));
     }
-    this.writeCount++;
     return this.#transport.beginWrite(bytes);
+  }
+
+  /** Returns the bytes that were not written. */
+  #endWrite(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
+    const remainder = dropWritten(bytes, length, written);
+    this.#transport.endWrite();
+    this.#listener?.onSent(length - remainder.length);
+    return remainder;
   }
 
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
@@ -231,14 +232,14 @@ export class MessageSender {
   }
 
   async #writeContinue(): Promise<void> {
-    const { deadline } = this.#transport;
+    const transport = this.#transport;
     try {
       let remainder: Uint8Array = CONTINUE_RESPONSE.slice();
       while (remainder.length > 0) {
-        const written = await this.#transport.beginWrite(remainder);
+        const written = await transport.beginWrite(remainder);
         remainder = dropWritten(remainder, remainder.length, written);
+        transport.endWrite();
       }
-      deadline.stopWrite();
     } finally {
       this.#continueWrite = null;
     }

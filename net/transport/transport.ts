@@ -8,7 +8,7 @@ import {
 import { ConnectionClosedError } from "../../base/errors.ts";
 import type { PreambleSearch } from "../protocol/preamble_search.ts";
 import { markSocketError } from "./connection_errors.ts";
-import { Deadline, SilenceDeadline } from "./deadline.ts";
+import { ConnectionDeadline, SilenceDeadline, type Waiter } from "./deadline.ts";
 
 type Piece = Uint8Array<ArrayBuffer>;
 
@@ -21,6 +21,11 @@ export interface TransportUser {
   beforeRead(): Promise<void> | null;
   /** Called with the number of bytes that a read ahead has added, or with its error. */
   onReadAhead(count: number, error: unknown): void;
+  /**
+   * The name of the wait for the peer that the time-out limits, of each wait another one; `null`
+   * while only the program works.
+   */
+  readonly wait: string | null;
   /** The error of a time-out if this side keeps the peer waiting; `null` for a silent peer. */
   findStall(timeout: number | null): Error | null;
   /**
@@ -41,11 +46,18 @@ export interface TransportUser {
  * {@linkcode recordFailure}. With an async function around the read, an idle connection would take
  * 4 % more memory (row 16 of the benchmark).
  */
-export class Transport implements ReadAheadListener {
+export class Transport implements ReadAheadListener, Waiter {
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
   /** The time-out in seconds; `null` for no limit. */
   readonly timeout: number | null;
-  readonly deadline: Deadline;
+  readonly deadline: ConnectionDeadline;
+  /** Whether a read of a body waits for the peer. */
+  isReading = false;
+  /** The number of these reads that have ended. */
+  readCount = 0;
+  /** The number of writes that have ended. */
+  writeCount = 0;
+  #isWriting = false;
   /** Whether a write has reported a reset: the system reports it once, and then as the end. */
   hasBeenReset = false;
   /** The number of bytes that were read directly or ahead, and written. */
@@ -64,18 +76,34 @@ export class Transport implements ReadAheadListener {
     this.#socket = socket;
     this.#user = user;
     this.timeout = timeout;
-    const onExpire = (isWrite: boolean) => {
-      const stall = user.findStall(timeout);
-      if (stall !== null) this.close(stall);
-      else this.#closeSilent(isWrite, timeout);
-    };
     this.deadline = socket.silence === undefined
-      ? new Deadline(timeout, onExpire)
-      : new SilenceDeadline(timeout, onExpire, socket.silence, (isWrite, seconds) => {
-        if (isWrite || user.findStall(timeout) === null) {
-          this.#closeSilent(isWrite, seconds, "broken");
-        }
-      });
+      ? new ConnectionDeadline(timeout, this)
+      : new SilenceDeadline(timeout, this, socket.silence);
+  }
+
+  get wait(): string | null {
+    return this.#user.wait;
+  }
+
+  get writeWait(): string | null {
+    return this.#isWriting ? `write ${this.writeCount}` : null;
+  }
+
+  /** Whether the connection waits for its peer. */
+  get isWaiting(): boolean {
+    return this.#isWriting || this.wait !== null;
+  }
+
+  onExpire(isWrite: boolean): void {
+    const stall = this.#user.findStall(this.timeout);
+    if (stall !== null) this.close(stall);
+    else this.#closeSilent(isWrite, this.timeout);
+  }
+
+  onLost(isWrite: boolean, seconds: number): void {
+    if (isWrite || this.#user.findStall(this.timeout) === null) {
+      this.#closeSilent(isWrite, seconds, "broken");
+    }
   }
 
   /**
@@ -149,19 +177,11 @@ export class Transport implements ReadAheadListener {
     return this.#receiveState !== "nothing";
   }
 
-  /**
-   * The deadline bounds the wait for the first byte, and then the wait for the rest of the
-   * preamble, so that a peer can't prolong it by sending a byte at a time. The caller stops the
-   * wait after the preamble.
-   *
-   * @param isBounded Whether a wait begins that the deadline bounds.
-   */
-  beginReceive(isBounded = true): Promise<number | null> {
-    const { readBuffer, deadline } = this;
+  beginReceive(): Promise<number | null> {
+    const { readBuffer } = this;
     const { pendingRead } = readBuffer;
     this.#receiveState = pendingRead === null ? "read" : "read ahead";
     readBuffer.checkFailure();
-    if (isBounded && !deadline.isWaiting) deadline.startWait();
     if (pendingRead !== null) return pendingRead;
     if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse();
     const read = this.#socket.read(readBuffer.makeRoom());
@@ -169,11 +189,8 @@ export class Transport implements ReadAheadListener {
     return read;
   }
 
-  /**
-   * @param isRestarted Whether the deadline is restarted at the first byte of a preamble.
-   * @returns False if the peer has ended the connection before a preamble, as most peers do.
-   */
-  endReceive(count: number | null, search: PreambleSearch, isRestarted = true): boolean {
+  /** @returns False if the peer has ended the connection before a preamble, as most peers do. */
+  endReceive(count: number | null, search: PreambleSearch): boolean {
     this.#pendingRead = null;
     // Bytes that arrive after the connection closed are discarded.
     this.readBuffer.checkFailure();
@@ -187,11 +204,10 @@ export class Transport implements ReadAheadListener {
       return false;
     }
     this.#receiveState = "nothing";
-    if (isRestarted && search.isAtStart) this.deadline.startWait();
     return true;
   }
 
-  /** Reads directly into an array; the read buffer must be empty. The deadline bounds the wait. */
+  /** Reads directly into an array; the read buffer must be empty. */
   async read(into: Uint8Array): Promise<number | null> {
     const { readBuffer } = this;
     if (readBuffer.pendingRead !== null) {
@@ -210,7 +226,7 @@ export class Transport implements ReadAheadListener {
   /** @param into The array to fill; `null` to read a piece. */
   async #read(into: Uint8Array | null): Promise<number | Piece | null> {
     const { readBuffer } = this;
-    this.deadline.startWait();
+    this.isReading = true;
     try {
       readBuffer.checkFailure();
       const write = this.#user.beforeRead();
@@ -219,7 +235,7 @@ export class Transport implements ReadAheadListener {
         : this.#readAfter(write, into));
       this.#pendingRead = null;
       readBuffer.checkFailure();
-      this.deadline.stopWait();
+      this.#endRead();
       this.movedBytes += into === null
         ? checkPiece(result)
         : checkReadCount(result as number | null, into.length);
@@ -240,16 +256,21 @@ export class Transport implements ReadAheadListener {
   }
 
   async waitForReadAhead(): Promise<void> {
-    this.deadline.startWait();
+    this.isReading = true;
     try {
       const write = this.#user.beforeRead();
       if (write !== null) await write;
       // During a write before the read, bytes may have arrived, and a probe may wait for more.
       if (this.readBuffer.bufferedBytes === 0) await this.readBuffer.settleReadAhead();
-      this.deadline.stopWait();
+      this.#endRead();
     } catch (error) {
       throw this.recordFailure(error, true);
     }
+  }
+
+  #endRead(): void {
+    this.isReading = false;
+    this.readCount++;
   }
 
   onReadAhead(count: number, error: unknown): void {
@@ -276,15 +297,20 @@ export class Transport implements ReadAheadListener {
     return count;
   }
 
-  /** The deadline bounds the write, until the caller stops it. */
+  /** The time-out limits the write until {@linkcode endWrite}. */
   beginWrite(bytes: Uint8Array): Promise<number> {
-    this.deadline.startWrite();
+    this.#isWriting = true;
     return this.#socket.write(bytes);
   }
 
-  /** Ends the bound of a write after which no other one follows. */
+  endWrite(): void {
+    this.#isWriting = false;
+    this.writeCount++;
+  }
+
+  /** Ends a write that has failed, or for which nobody waits; no other one follows. */
   endWrites(error: unknown): void {
     this.hasBeenReset ||= error instanceof Deno.errors.ConnectionReset;
-    this.deadline.stopWrite();
+    this.#isWriting = false;
   }
 }

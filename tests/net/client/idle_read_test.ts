@@ -36,8 +36,13 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { App } from "@degu/degu/server";
-import { Deadline } from "@degu/internal/net/transport/deadline.ts";
-import { recordIntervals, setClockAhead, stopPerformanceClock } from "@degu/testing/clock.ts";
+import { ConnectionDeadline, Deadline } from "@degu/internal/net/transport/deadline.ts";
+import {
+  captureIntervals,
+  recordIntervals,
+  setClockAhead,
+  stopPerformanceClock,
+} from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -255,6 +260,33 @@ Deno.test("a process with only idle connections ends: over TCP, a Unix socket an
 /** Seconds. */
 const TIMEOUT = 8;
 
+interface Waits {
+  wait: string | null;
+  writeWait: string | null;
+}
+
+/** Asks for waits in fake time, and records the times at which one of them expired. */
+function watchWaits(waits: Waits) {
+  const time = new FakeTime(0);
+  const expired: (readonly [time: number, isWrite: boolean])[] = [];
+  const onExpire = (isWrite: boolean) => {
+    expired.push([time.now, isWrite]);
+    deadline.close();
+  };
+  const deadline: ConnectionDeadline = new ConnectionDeadline(
+    TIMEOUT,
+    Object.assign(waits, { onExpire, onLost() {} }),
+  );
+  return {
+    time,
+    expired,
+    [Symbol.dispose]() {
+      deadline.close();
+      time.restore();
+    },
+  };
+}
+
 /** Starts a deadline in fake time, and records the times at which it expired. */
 function startDeadline(timeout: number | null = TIMEOUT) {
   const time = new FakeTime(0);
@@ -273,11 +305,13 @@ function startDeadline(timeout: number | null = TIMEOUT) {
 
 Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began", () => {
   const offsets = fc.integer({ min: 0, max: 3 * TIMEOUT * 1000 });
-  fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
-    using timer = startDeadline();
+  const kinds = fc.constantFrom("wait", "writeWait", null);
+  fc.assert(fc.property(offsets, kinds, (offset, kind) => {
+    const waits: Waits = { wait: null, writeWait: null };
+    using timer = kind === null ? startDeadline() : watchWaits(waits);
     timer.time.tick(offset);
-    if (isWriting) timer.deadline.startWrite();
-    else timer.deadline.startWait();
+    if (kind !== null) waits[kind] = "a";
+    else if ("deadline" in timer) timer.deadline.startWait();
     timer.time.tick(TIMEOUT * 1000 - 1);
     assertEquals(timer.expired, [], "before its time is over");
     timer.time.tick(TIMEOUT * 1000 * 0.25 + 1);
@@ -311,16 +345,27 @@ Deno.test("a wait doesn't count the time for which the process was stopped", () 
   assert(isExpired);
 });
 
-Deno.test("two waits have separate limits, and both end when the first one expires", () => {
-  using timer = startDeadline();
-  timer.deadline.startWait();
-  timer.time.tick(TIMEOUT * 500);
-  timer.deadline.startWrite();
-  timer.time.tick(TIMEOUT * 750);
-  assertEquals(timer.expired.length, 1);
-  assert(!timer.deadline.isWaiting);
+Deno.test("a wait and a write have separate limits, and no progress of one prolongs the other", () => {
+  for (const isWrite of [false, true]) {
+    const waits: Waits = { wait: "a", writeWait: "a" };
+    using timer = watchWaits(waits);
+    for (let seconds = 0; seconds < TIMEOUT * 1.25; seconds++) {
+      waits[isWrite ? "wait" : "writeWait"] = `${seconds}`;
+      timer.time.tick(1000);
+    }
+    assertEquals(timer.expired, [[(TIMEOUT + TIMEOUT / 8) * 1000, isWrite]]);
+  }
+});
+
+Deno.test("another name is another wait, also if no tick has seen that there was none", () => {
+  const waits: Waits = { wait: "a", writeWait: null };
+  using timer = watchWaits(waits);
+  timer.time.tick(TIMEOUT * 999);
+  waits.wait = "b";
+  timer.time.tick(TIMEOUT * 999);
+  waits.wait = null;
   timer.time.tick(TIMEOUT * 10_000);
-  assertEquals(timer.expired.length, 1);
+  assertEquals(timer.expired, []);
 });
 
 Deno.test("a wait that has ended, never began, or has no limit does not expire", () => {
@@ -484,6 +529,74 @@ Deno.test("within a body each wait has its own time limit, and an app has none",
     const { received } = await peer.readToEnd();
     return received === "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhey";
   });
+});
+
+/** Lets a test run the timers of connections with the time-out `TIMEOUT`. */
+function captureTicks() {
+  const intervals = captureIntervals(TIMEOUT * 1000 / 8);
+  return {
+    tick(count: number) {
+      for (; count > 0; count--) intervals.tick();
+    },
+    [Symbol.dispose]: () => intervals[Symbol.dispose](),
+  };
+}
+
+Deno.test("each wait inside a request's body has the whole time-out", async () => {
+  using timer = captureTicks();
+  let readStarted = Promise.withResolvers<void>();
+  const app: App = async ({ body }) => {
+    for (;;) {
+      const reading = body!.read(1);
+      readStarted.resolve();
+      if ((await reading).length === 0) return [200, "OK", {}, null];
+    }
+  };
+  await using serving = serve(app, { timeout: TIMEOUT });
+  using peer = await RawPeer.connect(
+    serving.address,
+    "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
+  );
+  const response = peer.readUntil("\r\n\r\n");
+  for (let i = 0; i < 5; i++) {
+    await Promise.race([readStarted.promise, response]);
+    readStarted = Promise.withResolvers();
+    timer.tick(8);
+    await peer.send("a");
+  }
+  assertStringIncludes(await response, "200 OK");
+  readStarted = Promise.withResolvers();
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n");
+  await readStarted.promise;
+  timer.tick(9);
+  const [line = ""] = await serving.logger.waitFor("info");
+  assertStringIncludes(line, "TimedOut");
+});
+
+Deno.test("an app has no time-out, and onConnect has none", async () => {
+  using timer = captureTicks();
+  const calls = [Promise.withResolvers<() => void>(), Promise.withResolvers<() => void>()];
+  const wait = (index: number) => new Promise<void>((resolve) => calls[index]!.resolve(resolve));
+  const app: App = {
+    async onConnect() {
+      await wait(0);
+      return true;
+    },
+    async handle() {
+      await wait(1);
+      return [204, "No Content", {}, null];
+    },
+  };
+  await using serving = serve(app, { timeout: TIMEOUT });
+  using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
+  const response = peer.readUntil("\r\n\r\n");
+  for (const { promise } of calls) {
+    // A connection that is closed rejects.
+    await Promise.race([promise, response]);
+    timer.tick(30);
+    (await promise)();
+  }
+  assertStringIncludes(await response, "204 No Content");
 });
 
 /** Resolves when a server has closed a connection after its time-out, by a close or a reset. */

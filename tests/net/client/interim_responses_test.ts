@@ -3,9 +3,15 @@
  * sends one 100 at most (§10.1.1), before the response, and only when the app reads a body of which
  * no byte has arrived.
  */
-import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { ConnectionPool, createFetch, ProxyApp } from "@degu/degu";
-import { type BodyOut, EmptyPreambleError, ProtocolError, type Response } from "@degu/degu/base";
+import {
+  BodyIter,
+  type BodyOut,
+  EmptyPreambleError,
+  ProtocolError,
+  type Response,
+} from "@degu/degu/base";
 import { Client, Connection, isTransient } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
@@ -14,7 +20,7 @@ import { isBroken, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/te
 import { testEachRow } from "@degu/testing/rows.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import type { App, ResponseTuple } from "@degu/degu/server";
-import { recordIntervals } from "@degu/testing/clock.ts";
+import { captureIntervals, recordIntervals } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
@@ -566,4 +572,30 @@ Deno.test("a client refuses to send expect, before it connects or sends a byte",
     using based = new Connection(inner.sock, { expect: "100-continue" });
     assertInstanceOf(await catchRejection(based.get("/"), "base headers"), RangeError);
   });
+});
+
+Deno.test("once a request was sent, one time-out limits all that comes before the response's end, also after an interim response", async () => {
+  using intervals = captureIntervals(1000);
+  const socket = new RecordingSocket();
+  using connection = new Connection(socket, {}, undefined, 8);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  async function* source() {
+    await promise;
+    yield new Uint8Array(1);
+  }
+  const response = connection.put("/", {}, new BodyIter(source(), 1));
+  const steps = [
+    () => socket.receive("HTTP/1.1 100 Continue\r\n\r\n"),
+    resolve,
+    ...Array(8).fill(intervals.tick),
+    () => socket.receive("HTTP/1.1 2"),
+  ];
+  for (const step of steps) {
+    await waitForTick();
+    step();
+  }
+  await waitForTick();
+  assertEquals(connection.closed, false);
+  intervals.tick();
+  await assertRejects(() => response, Deno.errors.TimedOut);
 });

@@ -223,3 +223,81 @@ Deno.test("each response has its framing, and its reason why no other exchange f
     }
   }
 });
+
+/**
+ * Events, each with the letter of the wait behind it: another letter for each wait, `-` for none.
+ * `HT`, `interim` and `final` are received bytes.
+ */
+const WAITS = [
+  "begin -, sent a, H b, T b, final -",
+  // One time-out limits all interim responses.
+  "begin -, sent a, HT b, interim b, HT b, interim b, HT b, final -",
+  // While the request is sent, only a preamble that has begun is a wait.
+  "begin -, HT a, interim -, HT b, sent b, interim b, HT b, final -",
+  // The first byte of a response after an interim response begins no wait.
+  "begin -, HT a, interim -, sent b, HT b, final -",
+  "begin -, HT a, final -, stall b, write c, write d, sent -",
+  "begin -, sent a, HT b, final -, handOver -, read c, readEnd -, read d, readEnd -, end -, " +
+  "begin -, sent e, HT f, final -, handOver -, read g",
+];
+
+Deno.test("each wait of a client has another name, and there is none while only the program works", () => {
+  for (const row of WAITS) {
+    const buffer = new ReadBuffer();
+    const protocol = new ClientProtocol(buffer, false, false);
+    const letters = new Map<string | null, string>([[null, "-"]]);
+    let isReading = false, readCount = 0, writeCount = 0;
+    let exchange = new ClientExchange("GET", "/", undefined, false);
+    let preamble: ReturnType<typeof protocol.responses.read> = null;
+    const receive = (text: string) => {
+      append(buffer, encodeLatin1(text));
+      while ((preamble = protocol.responses.read("GET")) !== null && preamble.status < 200);
+      if (preamble !== null) protocol.receivePreamble(exchange, preamble);
+    };
+    const events: Record<string, () => void> = {
+      begin() {
+        protocol.exchange = exchange = new ClientExchange("GET", "/", undefined, false);
+        protocol.beginExchange(exchange);
+        exchange.beginWrite();
+      },
+      sent: () => protocol.endSend(exchange),
+      interim: () => receive("TP/1.1 100 Continue\r\n\r\n"),
+      final: () => receive("TP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"),
+      stall: () => exchange.waitForSend(),
+      write: () => writeCount++,
+      handOver: () => protocol.handOver(exchange, preamble!),
+      read: () => isReading = true,
+      readEnd: () => isReading = readCount++ < 0,
+      end: () => exchange.endIncoming(),
+    };
+    const actual = row.split(", ").map((step) => {
+      const [event] = step.split(" ");
+      if (event! in events) events[event!]!();
+      else receive(event!);
+      const wait = protocol.findWait(isReading, readCount, writeCount);
+      if (!letters.has(wait)) letters.set(wait, "abcdefgh"[letters.size - 1]!);
+      return `${event} ${letters.get(wait)}`;
+    });
+    assertEquals(actual.join(", "), row);
+  }
+});
+
+Deno.test("the wait for the rest of a request begins with its first byte, behind an empty line", () => {
+  const session = { address: ["127.0.0.1", 1] } as unknown as Session;
+  for (const line of ["", "\r\n", "\r|\n"]) {
+    const reader = new RequestReader(new ReadBuffer(), false, session, "any");
+    const steps = new Set([reader.step]);
+    for (const part of line === "" ? [] : line.split("|")) {
+      append(reader.buffer, encodeLatin1(part));
+      assertEquals(reader.read(), null);
+      steps.add(reader.step);
+    }
+    append(reader.buffer, encodeLatin1("G"));
+    assertEquals(reader.read(), null);
+    assert(!steps.has(reader.step), line);
+    const { step } = reader;
+    append(reader.buffer, encodeLatin1("ET / HT"));
+    assertEquals(reader.read(), null);
+    assertEquals(reader.step, step);
+  }
+});

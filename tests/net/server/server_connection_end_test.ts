@@ -675,6 +675,7 @@ function lingerWith(bytes: number, timeout: number | null = null) {
   const transport = new Transport(socket, timeout, {
     beforeRead: () => null,
     onReadAhead() {},
+    wait: null,
     findStall: () => null,
     onClose: () => false,
   });
