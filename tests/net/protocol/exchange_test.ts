@@ -2,7 +2,7 @@
  * The protocol without sockets: the table of an exchange, and the preambles in every division of
  * their bytes.
  */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { ClientExchange } from "@degu/internal/net/protocol/client_exchange.ts";
 import { ClientProtocol } from "@degu/internal/net/protocol/client_protocol.ts";
 import type { Method, ProtocolError } from "@degu/degu/base";
@@ -183,6 +183,7 @@ const RESPONSES: readonly ResponseRow[] = [
   ["GET", `304 Not Modified|${LENGTH}`, "null", null],
   ["GET", `200 OK|${LENGTH}${CLOSE}`, "1", "response"],
   ["GET close", `200 OK|${LENGTH}${CLOSE}`, "1", "request"],
+  ["GET close", `200 OK|${LENGTH}`, "1", "request"],
   ["GET", "200 OK|", "unframed", "last response"],
   ["GET", `200 OK|${CLOSE}`, "unframed", "last response"],
   ["GET tls", "200 OK|", "UNFRAMED_BODY", null],
@@ -220,6 +221,11 @@ Deno.test("each response has its framing, and its reason why no other exchange f
       }
       const actual = [`${framing}`, protocol.lastExchangeReason];
       assertEquals(actual, [expectedFraming, expectedReason], `${request}: ${response}`);
+      assertEquals([protocol.responseCount, protocol.lastStatus], [1, preamble.status]);
+      if (framing === "UNFRAMED_BODY") continue;
+      assertEquals(exchange.incoming, "body");
+      assertEquals(exchange.isLastResponse, response.includes(CLOSE) || framing === "unframed");
+      assertEquals(exchange.isUnframedNull, request.includes("null"));
     }
   }
 });
@@ -300,4 +306,54 @@ Deno.test("the wait for the rest of a request begins with its first byte, behind
     assertEquals(reader.read(), null);
     assertEquals(reader.step, step);
   }
+});
+
+Deno.test("bytes after a response are excess bytes if they begin no other one, and none was read", () => {
+  const rows:
+    readonly (readonly [responseCount: number, bytes: string, hasExcessBytes: boolean])[] = [
+      [0, "x", false],
+      [1, "x", true],
+      [1, "", false],
+      [1, "H", false],
+      [1, "HTTP/1.1 2", false],
+      [2, "<html>", true],
+    ];
+  for (const [responseCount, bytes, expected] of rows) {
+    const buffer = new ReadBuffer();
+    const protocol = new ClientProtocol(buffer, false, false);
+    assertEquals([protocol.responseCount, protocol.lastStatus], [0, 0]);
+    protocol.responseCount = responseCount;
+    const exchange = new ClientExchange("GET", "/", undefined, false);
+    append(buffer, encodeLatin1(bytes));
+    assertEquals(protocol.hasExcessBytes(exchange), false);
+    exchange.expect();
+    assertEquals(protocol.hasExcessBytes(exchange), expected, `${responseCount} ${bytes}`);
+    exchange.receivePreamble();
+    assertEquals(protocol.hasExcessBytes(exchange), false);
+  }
+});
+
+Deno.test("a client's exchange stalls while its response waits for its request, and calls each listener once", () => {
+  const { signal } = new AbortController();
+  const exchange = new ClientExchange("GET", "/a", signal, true);
+  const { isRequestCut, isLastRequest, isLastResponse, isUnframedNull } = exchange;
+  assertEquals([isRequestCut, isLastRequest, isLastResponse, isUnframedNull], Array(4).fill(false));
+  assertEquals([exchange.signal, exchange.isFullDuplex], [signal, true]);
+  assertEquals([exchange.isStalling, exchange.incompleteReason], [false, null]);
+  exchange.waitForSend();
+  assert(exchange.isStalling);
+  const calls: string[] = [];
+  const removed = () => calls.push("removed");
+  exchange.notifySendEnd();
+  exchange.offSendEnd(removed);
+  exchange.onSendEnd(() => calls.push("first"));
+  exchange.onSendEnd(removed);
+  exchange.onSendEnd(() => calls.push("last"));
+  exchange.offSendEnd(removed);
+  exchange.endOutgoing();
+  assert(!exchange.isStalling);
+  for (let i = 0; i < 2; i++) exchange.notifySendEnd();
+  assertEquals(calls, ["first", "last"]);
+  exchange.isRequestCut = true;
+  assertMatch(exchange.incompleteReason!, /duplex: "full"/);
 });
