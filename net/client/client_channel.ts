@@ -21,7 +21,7 @@ export class ClientChannel implements TransportUser {
     // A read of a `Deno.TlsConn`, which has no `protocol`, fails if the connection was cut.
     const isEncrypted = socket.protocol !== undefined;
     this.protocol = new ClientProtocol(this.transport.readBuffer, unframedNull, isEncrypted);
-    this.idleRead = new IdleRead(this.transport, socket);
+    this.idleRead = new IdleRead(this.transport, this.protocol, socket);
   }
 
   beforeRead(): null {

@@ -35,11 +35,10 @@ import { checkTimeout, keepTimerRunning, releaseAfterTick } from "../transport/d
 import { type BodyEndListener, makeIncomingBody } from "../transport/incoming_body.ts";
 import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
 import { ClientExchange } from "../protocol/client_exchange.ts";
-import type { ClientProtocol } from "../protocol/client_protocol.ts";
+import { type ClientProtocol, excessBytesError } from "../protocol/client_protocol.ts";
 import { borrowPreambleBuffer } from "../protocol/message_buffer.ts";
 import type { Transport } from "../transport/transport.ts";
 import { ClientChannel } from "./client_channel.ts";
-import { excessBytesError } from "./idle_read.ts";
 
 /** The default time-out of each wait, in seconds. */
 export const DEFAULT_TIMEOUT = 90;
@@ -151,7 +150,9 @@ export class ConnectionCore {
 
   /** From now on, bytes that arrive before a request aren't its response. */
   endFresh(): void {
-    this.#channel.idleRead.endFresh();
+    const { earlyBytes } = this.#protocol;
+    this.#protocol.isFresh = false;
+    if (earlyBytes !== null) this.#channel.idleRead.refuseBytes();
   }
 
   get timeout(): number | null {
@@ -329,7 +330,7 @@ export class ConnectionCore {
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      const isRefused = this.#channel.idleRead.earlyBytes !== null &&
+      const isRefused = protocol.earlyBytes !== null &&
         await this.#checkRefusal(exchange);
       if (transport.isClosed) throw new ConnectionClosedError();
       this.#channel.idleRead.endIdle();
@@ -396,7 +397,7 @@ export class ConnectionCore {
    */
   async #checkRefusal({ method, signal }: ClientExchange): Promise<boolean> {
     const idleRead = this.#channel.idleRead;
-    const preamble = findPreamble(method, idleRead.earlyBytes!);
+    const preamble = findPreamble(method, this.#protocol.earlyBytes!);
     if (preamble !== null && preamble.status >= 400) {
       const hasEnded = hasConnectionClose(preamble.headers) || await idleRead.waitForEnd(signal);
       if (signal !== undefined && signal.aborted) throw signal.reason;

@@ -1,14 +1,10 @@
 import type { Socket } from "../../base/app/app.ts";
-import { EmptyPreambleError, ProtocolError } from "../../base/errors.ts";
-import { readLineAt } from "../../base/wire/headers.ts";
-import { transience } from "../../internal/error_details.ts";
-import { quote } from "../../internal/quote.ts";
+import type { ClientProtocol } from "../protocol/client_protocol.ts";
 import { markSocketError } from "../transport/connection_errors.ts";
 import type { Transport } from "../transport/transport.ts";
 
 /** The time for the end of a connection behind a response that came before the first request. */
 const MAX_END_MILLISECONDS = 100;
-const MAX_QUOTED_BYTES = 200;
 
 /** A pending read on an idle client connection, which detects a close by the server. */
 export class IdleRead {
@@ -20,12 +16,12 @@ export class IdleRead {
    * - `"waiting"`: a read is pending, and doesn't keep the process alive.
    */
   #state: "inactive" | "probing" | "waiting" = "inactive";
+  readonly #protocol: ClientProtocol;
   #error: unknown = null;
-  /** Whether no request was sent yet: bytes that arrive may be the refusal of the connection. */
-  #isFresh = true;
 
-  constructor(transport: Transport, socket: Socket) {
+  constructor(transport: Transport, protocol: ClientProtocol, socket: Socket) {
     this.#transport = transport;
+    this.#protocol = protocol;
     this.#socket = socket;
   }
 
@@ -50,19 +46,6 @@ export class IdleRead {
   endIdle(): void {
     if (this.#state === "waiting") this.#socket.ref?.();
     this.#state = "inactive";
-    this.#isFresh = false;
-  }
-
-  endFresh(): void {
-    if (!this.#isFresh) return;
-    this.#isFresh = false;
-    if (this.#transport.readBuffer.bufferedBytes > 0) this.refuseBytes();
-  }
-
-  /** Bytes that arrived before the first request; `null` if there are none. */
-  get earlyBytes(): Uint8Array | null {
-    const { bytes, start, end } = this.#transport.readBuffer;
-    return this.#isFresh && end > start ? bytes.subarray(start, end) : null;
   }
 
   /**
@@ -104,22 +87,17 @@ export class IdleRead {
 
   onRead(error: unknown): void {
     if (this.#state === "inactive") return;
-    const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;
-    if (error === null && hasExcessBytes) return this.#isFresh ? undefined : this.refuseBytes();
-    this.#error = markSocketError(error) ?? new EmptyPreambleError();
-    this.#transport.close(this.#error);
+    const idleError = markSocketError(error) ?? this.#protocol.findIdleError();
+    if (idleError !== null) this.#close(idleError);
   }
 
   /** Closes the connection because of its buffered bytes, before a request was sent. */
   refuseBytes(): void {
-    const { bytes, start, end } = this.#transport.readBuffer;
-    const line = readLineAt(bytes, start, Math.min(end, start + MAX_QUOTED_BYTES));
-    this.#error = transience.set(excessBytesError(quote(line)), true);
-    this.#transport.close(this.#error);
+    this.#close(this.#protocol.unexpectedBytesError());
   }
-}
 
-/** @param reason The first line, or the problem of the response that the bytes were taken for. */
-export function excessBytesError(reason: string): ProtocolError {
-  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request: ${reason}`);
+  #close(error: unknown): void {
+    this.#error = error;
+    this.#transport.close(error);
+  }
 }

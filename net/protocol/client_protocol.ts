@@ -1,9 +1,13 @@
 import type { ReadBuffer } from "../../base/body/byte_io.ts";
-import { ProtocolError } from "../../base/errors.ts";
-import { type Framing, hasConnectionClose } from "../../base/wire/headers.ts";
+import { EmptyPreambleError, ProtocolError } from "../../base/errors.ts";
+import { type Framing, hasConnectionClose, readLineAt } from "../../base/wire/headers.ts";
 import { determineReceivedFraming, isLastResponse } from "../../base/wire/preamble.ts";
+import { transience } from "../../internal/error_details.ts";
+import { quote } from "../../internal/quote.ts";
 import type { ClientExchange } from "./client_exchange.ts";
 import { type ResponsePreamble, ResponseReader } from "./response_reader.ts";
+
+const MAX_QUOTED_BYTES = 200;
 
 /** Why no other exchange follows on a client's connection. */
 export type LastExchangeReason =
@@ -27,6 +31,8 @@ export class ClientProtocol {
   responseCount = 0;
   /** The status of the last response; 0 before the first one. */
   lastStatus = 0;
+  /** Whether no request was sent yet: bytes that arrive may be the refusal of the connection. */
+  isFresh = true;
   #interimsWhileSending = 0;
   readonly #unframedNull: boolean;
   readonly #isEncrypted: boolean;
@@ -41,8 +47,31 @@ export class ClientProtocol {
     this.#isEncrypted = isEncrypted;
   }
 
+  /** Bytes that arrived before the first request; `null` if there are none. */
+  get earlyBytes(): Uint8Array | null {
+    const { bytes, start, end } = this.responses.buffer;
+    return this.isFresh && end > start ? bytes.subarray(start, end) : null;
+  }
+
+  /**
+   * The error of a read that has ended without a request, which is the end of the connection;
+   * `null` if the connection stays open, because its bytes may be a refusal.
+   */
+  findIdleError(): ProtocolError | null {
+    if (this.responses.buffer.bufferedBytes === 0) return new EmptyPreambleError();
+    return this.isFresh ? null : this.unexpectedBytesError();
+  }
+
+  /** The error of the buffered bytes, which came before a request was sent. */
+  unexpectedBytesError(): ProtocolError {
+    const { bytes, start, end } = this.responses.buffer;
+    const line = readLineAt(bytes, start, Math.min(end, start + MAX_QUOTED_BYTES));
+    return transience.set(excessBytesError(quote(line)), true);
+  }
+
   /** From this point on, the request can't be rolled back. */
   beginExchange(exchange: ClientExchange): void {
+    this.isFresh = false;
     exchange.expect();
     if (exchange.isLastRequest) this.lastExchangeReason = "request";
   }
@@ -110,6 +139,11 @@ export class ClientProtocol {
   hasExcessBytes({ incoming }: ClientExchange): boolean {
     return incoming === "awaited" && this.responseCount > 0 && this.responses.hasExcessBytes;
   }
+}
+
+/** @param reason The first line, or the problem of the response that the bytes were taken for. */
+export function excessBytesError(reason: string): ProtocolError {
+  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request: ${reason}`);
 }
 
 function unframedBodyError(status: number): ProtocolError {

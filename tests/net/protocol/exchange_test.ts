@@ -357,3 +357,22 @@ Deno.test("a client's exchange stalls while its response waits for its request, 
   exchange.isRequestCut = true;
   assertMatch(exchange.incompleteReason!, /duplex: "full"/);
 });
+
+Deno.test("bytes without a request may be a refusal before the first request, and are an error after it", () => {
+  const rows: readonly (readonly [bytes: string, isFresh: boolean, error: string | null])[] = [
+    ["", true, "EMPTY_PREAMBLE"],
+    ["", false, "EMPTY_PREAMBLE"],
+    ["HTTP/1.1 503 Busy\r\n\r\n", true, null],
+    ["HTTP/1.1 408 Late\r\n\r\n", false, "EXCESS_BYTES"],
+  ];
+  for (const [bytes, isFresh, code] of rows) {
+    const buffer = new ReadBuffer();
+    const protocol = new ClientProtocol(buffer, false, false);
+    if (!isFresh) protocol.beginExchange(new ClientExchange("GET", "/", undefined, false));
+    append(buffer, encodeLatin1(bytes));
+    const error = protocol.findIdleError();
+    assertEquals(error?.code ?? null, code);
+    assertEquals(protocol.earlyBytes?.length ?? 0, isFresh ? bytes.length : 0);
+    if (code === "EXCESS_BYTES") assertMatch(error!.message, /"HTTP\/1.1 408 Late"$/);
+  }
+});
