@@ -455,6 +455,14 @@ type SinkPreferences = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 
 const PROGRAM_PREFERENCES: SinkPreferences = { keepsBytes: true };
 
+/**
+ * The size of a piece that must be read, at most of the rest of the body:
+ *
+ * - A consumer that keeps the bytes of a body of known length gets a new array of this size.
+ * - All others get a view of the buffer, or a copy. The buffer has this size at first if the length
+ *   is known. After a piece that filled more than its half, it grows by `GROWTH_FACTOR`, up to the
+ *   size that the sink prefers.
+ */
 const PIECE_BYTES = 65536;
 /** The minimum memory for a piece: the buffer may have only a part of a chunk header. */
 const MIN_PIECE_BYTES = 2048;
