@@ -144,11 +144,11 @@ Deno.test("without versions, and in an inbox for all, there is nothing to read",
   await using viewer = await Device.open(files.homes.joinPath("viewer"));
   const client = await viewer.client("camera");
   assertEquals((await client.get(`${KEPT}/`)).status, 404);
-  await fill(files.inboxes, {
-    [`viewer/.degu-kept/${PERIOD}/a`]: "1",
-    [`.degu-kept/${PERIOD}/a`]: "1",
-  });
+  const version = { [`.degu-kept/${PERIOD}/a`]: "1" };
+  await fill(files.inbox, version);
   assertEquals((await client.get(`${KEPT}/`)).status, 200);
-  await files.serve("--inbox-for-all", files.inboxes);
+  const inboxForAll = files.homes.joinPath("for-all");
+  await fill(inboxForAll, version);
+  await files.serve("--inbox-for-all", inboxForAll);
   assertEquals((await client.get(`${KEPT}/`)).status, 404);
 });

@@ -352,7 +352,7 @@ Deno.test({
     const content = new Uint8Array(5);
     const [listResponse, treeResponse, getResponse, putResponse, ...otherResponses] =
       await requestResponses(dir.path, AS_USER, [
-        ["GET", "/"],
+        ["GET", "/", 0, { accept: "application/json" }],
         ["GET", "/?tree"],
         ["POST", "/?bundle=get", formatPaths(paths)],
         ["POST", "/?bundle=put", makeBundle(records)],

@@ -120,11 +120,13 @@ test("a client gets modes in lists and bundles, and the mask, only if it request
   await write(`${files.serverDir}/f`, 5, 0o700);
   for (const query of ["", "?tree"]) {
     for (const wantsModes of [false, true]) {
-      const headers: Record<string, string> = wantsModes ? { "want-file-mode": "?1" } : {};
+      const accept = "application/json";
+      const headers = { accept, ...wantsModes ? { "want-file-mode": "?1" } : {} };
       const list = await files.client.request("GET", `/${query}`, headers);
       assertEquals((await list.body!.text()).includes('"mode":"0700"'), wantsModes);
       assertEquals(list.headers["file-mode-mask"], undefined);
       const maskResponse = await files.client.request("GET", `/${query}`, {
+        accept,
         "want-file-mode-mask": "?1",
       });
       assertEquals((await maskResponse.body!.text()).includes('"mode"'), false);
