@@ -192,7 +192,7 @@ export class ConnectionCore {
   }
 
   #closeAfterSend(): void {
-    this.#protocol.lastExchangeReason ??= "single request";
+    this.#protocol.lastExchangeReason ??= "unframed response";
     if (!this.isSending) this.close();
   }
 

@@ -60,6 +60,7 @@ const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   "refused body": "the server refused the body of the last request",
   "refused connection": "the server refused it before the first request",
   "single request": "it was made for a single request",
+  "unframed response": "the last response without framing may have a body",
 };
 
 export function closedConnectionError(

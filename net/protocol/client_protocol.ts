@@ -16,7 +16,8 @@ export type LastExchangeReason =
   | "last response"
   | "refused body"
   | "refused connection"
-  | "single request";
+  | "single request"
+  | "unframed response";
 
 /**
  * What a client knows about its connection: the exchange in progress, and whether another one may

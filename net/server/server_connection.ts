@@ -77,7 +77,7 @@ export class ServerConnection extends SlotHolder
    * closed while the app still works, or if the peer only has to read the last response.
    */
   readonly #slotFreed = Promise.withResolvers<void>();
-  /** The current exchange, or the last one; `null` before the first byte of the next request. */
+  /** The current exchange, or the last one; `null` until the next preamble was parsed. */
   #exchange: ServerExchange | null = null;
   #servePromise: Promise<void> | null = null;
   #lingerPromise: Promise<void> | null = null;
@@ -426,7 +426,6 @@ export class ServerConnection extends SlotHolder
     const failure = this.#sender.failWith(error);
     const status = findErrorStatus(failure, bytes.subarray(start, end));
     if (status === null) throw failure;
-    this.#sender.begin(null);
     this.#endRecorder.recordConnectionError(failure, null);
     return this.#sendErrorResponse(status);
   }

@@ -60,7 +60,7 @@ export class Transport implements ReadAheadListener, Waiter {
   #isWriting = false;
   /** Whether a write has reported a reset: the system reports it once, and then as the end. */
   hasBeenReset = false;
-  /** The number of bytes that were read directly or ahead, and written. */
+  /** The number of bytes that were read directly or ahead, and of large messages also written. */
   movedBytes = 0;
   readonly #socket: Socket;
   readonly #user: TransportUser;
@@ -288,7 +288,7 @@ export class Transport implements ReadAheadListener, Waiter {
     );
   }
 
-  /** Resolves to the number of bytes that the pending read has received. */
+  /** Resolves to the number of bytes that were buffered, also by a pending read. */
   async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
     await this.#pendingRead;

@@ -2,7 +2,7 @@
  * The time without a turn of the event loop after which a sender waits for one. Shorter times made
  * large uploads slower.
  */
-const MAX_TURN_MILLISECONDS = 10;
+const MAX_SENDING_MILLISECONDS = 10;
 
 /**
  * Lets the event loop read what has arrived while a message is sent: the writes of a fast source
@@ -17,13 +17,13 @@ export class Turns {
   /** Returns a promise of the next turn, if the last turn was too long ago; else `null`. */
   next(): Promise<void> | null {
     if (this.#turn !== null) {
-      return performance.now() - this.#startTime >= MAX_TURN_MILLISECONDS
+      return performance.now() - this.#startTime >= MAX_SENDING_MILLISECONDS
         ? this.#turn.promise
         : null;
     }
     this.#turn = Promise.withResolvers();
     this.#startTime = performance.now();
-    this.#timer = setTimeout(() => this.end(), MAX_TURN_MILLISECONDS);
+    this.#timer = setTimeout(() => this.end(), MAX_SENDING_MILLISECONDS);
     return null;
   }
 
@@ -36,7 +36,7 @@ export class Turns {
 
 /**
  * The last turn of the event loop that is known: when a server received the start of a request, or
- * a pool a response. Timers that notice each turn made a paced request 10 % slower.
+ * an exchange of a pool ended. Timers that notice each turn made a paced request 10 % slower.
  */
 export const lastTurn = { time: -Infinity };
 
