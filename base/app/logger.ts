@@ -1,3 +1,4 @@
+import { DeguError } from "../errors.ts";
 import type { Session } from "./session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../../internal/checks.ts";
 import { makeLinesPrintable, printable } from "../../internal/printable.ts";
@@ -95,8 +96,9 @@ export function dropsDebug({ record }: Pick<Logger, "record">): boolean {
  * cause the lines of the levels `info` and `debug`, and those of other levels whose kind isn't
  * `"other"`, such as the errors of an app. The logger prints one of these lines at most once per
  * second, whatever peer it is about; the latest repetition follows a second later, with the number
- * of the others. Of each level and kind, it prints at most 32 lines per second: of 31 different
- * ones, and one for all others.
+ * of the others. Lines of the level `info` whose errors have the same code count as one line. Of
+ * each level and kind, it prints at most 32 lines per second: of 31 different ones, and one for all
+ * others.
  *
  * Dispose of the logger at the end of the program, after the servers: it then prints the withheld
  * lines. The logger doesn't keep the process alive. Lines after the disposal are printed at once.
@@ -149,7 +151,7 @@ export function standardLogger(
   const record = (
     level: LogLevel,
     message: string,
-    { kind = "other", who }: Partial<LogDetails> = {},
+    { kind = "other", who, error }: Partial<LogDetails> = {},
   ) => {
     if (level === "debug" && !debug) return;
     // An app can fail because of a request, which a peer can repeat.
@@ -159,7 +161,9 @@ export function standardLogger(
       return new Map([[OTHER_CAUSES, makeLimiter(level)]]);
     });
     const prefix = `${who}: `;
-    const cause = message.startsWith(prefix) ? message.slice(prefix.length) : message;
+    const text = message.startsWith(prefix) ? message.slice(prefix.length) : message;
+    // A peer can choose the words of its errors, but has few codes.
+    const cause = level === "info" && error instanceof DeguError && error.code || text;
     const key = limiters.has(cause) || hasRoom(limiters) ? cause : OTHER_CAUSES;
     limiters.getOrInsertComputed(key, () => makeLimiter(level)).add(message);
   };

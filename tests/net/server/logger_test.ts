@@ -1,13 +1,5 @@
 /** Loggers: the data of each line, programs that adapt a logger, and values that can't be printed. */
-import {
-  type App,
-  ProxyApp,
-  reply,
-  ResponseError,
-  routes,
-  Server,
-  type TlsError,
-} from "@degu/degu";
+import { type App, ProxyApp, reply, ResponseError, routes, Server, TlsError } from "@degu/degu";
 import { Body, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import {
@@ -513,6 +505,24 @@ Deno.test("of each kind, 31 different causes are printed per second, and one lin
   logCauses("app", 132, 140);
   time.tick(1000);
   assertEquals(takeLines(), ["cause 140 (and 8 more of this kind)"]);
+});
+
+Deno.test("the words of a peer's error don't make another cause, if the error has a code", () => {
+  using time = new FakeTime();
+  using output = recordPrintedLines();
+  using logger = standardLogger();
+  for (let n = 1; n <= 100; n++) {
+    const details = { kind: "handshake", who: null } as const;
+    const [refused, untrusted] = [`received fatal alert: ${n}`, `the clock says ${n}`];
+    logger.record("info", refused, { ...details, error: new TlsError("REFUSED_BY_PEER", refused) });
+    logger.record("info", untrusted, { ...details, error: new TlsError("UNTRUSTED", untrusted) });
+  }
+  time.tick(1000);
+  assertEquals(output.lines, [
+    ...["received fatal alert: 1", "the clock says 1"],
+    "received fatal alert: 100 (and 98 more of this kind)",
+    "the clock says 100 (and 98 more of this kind)",
+  ]);
 });
 
 Deno.test("three different errors of an app within a second are printed", async () => {
