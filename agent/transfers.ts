@@ -14,7 +14,7 @@ import { type ErrorCode, Failure } from "./failure.ts";
 import { explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import { makeInboxFilter } from "./inbox_marker.ts";
-import { type DeviceDirectory, ignoreNotFound } from "./local_paths.ts";
+import type { DeviceDirectory } from "./local_paths.ts";
 import { explain, reasonOf } from "./explain.ts";
 import { type Output, OutputClosedError } from "./output.ts";
 import type { OnProgress } from "./peer_connections.ts";
@@ -51,6 +51,16 @@ const STREAM_RETRY_ADVICE = {
   get: "run the same command again: it starts over",
   put: "run the same command again, with its input from the start: a stream is not continued",
 } as const;
+
+/** Removes a part, unless another process continues it. */
+async function removeUnlocked(path: string): Promise<void> {
+  try {
+    using file = await Deno.open(path, { write: true });
+    if (await file.tryLock(true)) await Deno.remove(path);
+  } catch {
+    // The part is gone, or stays.
+  }
+}
 
 /** A file that didn't fit on a disk while others were copied. */
 interface UnfittingJob {
@@ -168,7 +178,7 @@ export class Transfers implements Disposable {
       // Copied at the same time, several files can fill a disk with their parts that has space for
       // some of them.
       for (const { keptPath } of unfittingJobs.slice(1)) {
-        if (keptPath !== null) await ignoreNotFound(Deno.remove(keptPath));
+        if (keptPath !== null) await removeUnlocked(keptPath);
       }
       for (const { job } of unfittingJobs) await this.#copyFile(files, job, this.#signal, null);
     } finally {

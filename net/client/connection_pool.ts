@@ -437,7 +437,9 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const { connection } = lease;
     if (connection !== null) {
       // Without a response, the server counts on from the end of the last one.
-      if (lease.hasResponse) connection.idleSince = lastTurn.time = performance.now();
+      if (lease.hasResponse) connection.idleSince = performance.now();
+      // Several responses may come in one turn, and the program computes after each.
+      if (lease.hasResponse && this.#leases.size === 0) lastTurn.time = connection.idleSince;
       if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
       else this.#idleConnections.put(connection);
     }
