@@ -85,7 +85,7 @@ export function errorCodeOf(error: unknown): unknown {
   const { code, errno } = (error ?? {}) as { readonly code?: unknown; readonly errno?: unknown };
   // Errors that `node:fs` has no name for.
   const isUnnamed = code === "UNKNOWN" && typeof errno === "number";
-  return isUnnamed ? nameErrorNumber(Math.abs(errno)) ?? code : code;
+  return isUnnamed ? nameErrorNumber(Math.abs(errno)) : code;
 }
 
 export function isTransferError(error: unknown): error is TransferError | StatusError {

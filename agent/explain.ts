@@ -157,8 +157,7 @@ function findReasonAndHint(
   const silentSeconds = description?.silentSeconds ?? description?.unreadSeconds ?? null;
   if (silentSeconds !== null) return [withPeer(`PEER has been silent for ${silentSeconds} s`)];
   if (description !== null) return [withPeer("the connection to PEER was lost"), LOST_HINT];
-  const code = error instanceof Failure ? codeOf(error) : errorCodeOf(error);
-  return describeSystemProblem(error.message, code) ?? [error.message];
+  return [describeSystemProblem(error.message, errorCodeOf(error)) ?? error.message];
 }
 
 function systemDirectoryOf(quotedPath: string): string {
@@ -327,7 +326,7 @@ export function rewordLogLine(
   const problem = describeSystemProblem(line, code);
   return problem === null
     ? formatByteCounts(line)
-    : `${line.replace(SYSTEM_ERROR_PATTERN, "")}${problem.join("; ")}`;
+    : `${line.replace(SYSTEM_ERROR_PATTERN, "")}${problem}`;
 }
 
 const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
@@ -347,7 +346,7 @@ function describeRefusedAction(
   const statusReason = isInUse ? undefined : REFUSED_ACTION_REASONS[`${action} ${status}`];
   const reason = statusReason ??
     REFUSED_ACTION_REASONS[`${path[0]} ${status}`] ??
-    describeSystemProblem(problem, errorCodeOf(error))?.join("; ") ?? formatByteCounts(problem);
+    describeSystemProblem(problem, errorCodeOf(error)) ?? formatByteCounts(problem);
   return `${peer} wanted to ${action} ${path.join("/")}: ${reason}`;
 }
 

@@ -278,10 +278,9 @@ export class RemoteFiles implements Disposable {
     if (entry === null) throw await this.makeMissingFailure(names, mustBeDirectory);
     if (entry.kind !== "other") return entry;
     const reason = entry.reason!;
-    const advice = reason === "unreadable"
-      ? `: change its permissions on ${this.connections.peer}`
-      : OTHER_ADVICE[reason] ?? "";
-    const problem = `${describeUncopiedEntry(reason, this.connections.peer)}${advice}`;
+    const problem = `${describeUncopiedEntry(reason, this.connections.peer)}${
+      OTHER_ADVICE[reason] ?? ""
+    }`;
     throw new Failure(`${this.quoteName(names)} is ${problem}`);
   }
 

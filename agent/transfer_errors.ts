@@ -18,8 +18,7 @@ const ONLY_NEW_PROBLEM =
 const NOT_WRITABLE_BY_PEER =
   `PEER can't write to its inbox: see the output of "degu serve" on PEER`;
 
-const NOT_READABLE_BY_PEER =
-  "PEER can't read it: change its permissions on PEER, or check the disk";
+const NOT_READABLE_BY_PEER = "PEER can't read it";
 
 const OPEN_AT_PEER =
   `another program has it open on PEER, or PEER may not use it: end that program, and ${RUN_AGAIN}`;
@@ -66,7 +65,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
   },
   put: {
     ...COPY_PROBLEMS,
-    UNREADABLE: "it can't be read: change its permissions, or check the disk",
+    UNREADABLE: "it can't be read",
     OTHER_DISK:
       `PEER can't store it on the disk that is mounted there: see the output of "degu serve" on PEER`,
   },

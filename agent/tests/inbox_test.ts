@@ -360,7 +360,7 @@ Deno.test("degu serve starts although a full disk prevents the mark of its inbox
   });
   const { agent } = await homes.serve("camera", ["--inbox-for-all", homes.joinPath("inbox")]);
   const warning = await agent.waitForMessage("degu: warning: ");
-  assertStringIncludes(warning, homes.joinPath("inbox", ".degu-files"));
+  assertStringIncludes(warning, `"${homes.joinPath("inbox")}": no space left on device`);
 });
 
 // Refusals.

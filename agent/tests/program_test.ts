@@ -557,7 +557,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       unreadableEntryError(node),
       "get",
-      "camera can't read it: change its permissions on camera, or check the disk",
+      "camera can't read it",
     ],
   ];
   for (const [error, direction, text] of rows) {

@@ -206,7 +206,7 @@ Deno.test("send refuses a file or directory that it can't read before it waits",
     const path = machine.joinPath("src", name);
     using _unreadable = makeUnreadable(path);
     const sender = machine.send([name]);
-    const stderr = await assertEnds(sender, 1, `may not open ${JSON.stringify(path)}`);
+    const stderr = await assertEnds(sender, 1, `${JSON.stringify(path)}: permission denied`);
     assert(!stderr.includes("degu receive"), stderr);
   }
 });

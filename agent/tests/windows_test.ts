@@ -12,7 +12,6 @@ import { windowsDeletions as libraryDeletions } from "@degu/internal/files/disk/
 import { makeEntryPath } from "@degu/internal/agent/download_target.ts";
 import { findHome } from "@degu/internal/agent/open_device.ts";
 import { findHomeDirectory } from "@degu/internal/agent/paths.ts";
-import { describeSystemProblem } from "@degu/internal/agent/system_errors.ts";
 import { isRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 
@@ -189,16 +188,6 @@ Deno.test("on Windows degu service prints only that there is no systemd", async 
     assertEquals([code, stdout, stderr.trim().split("\n").length], [1, "", 1], stderr);
     assertStringIncludes(stderr, "needs systemd, which Windows does not have");
   }
-});
-
-Deno.test("on Windows the reason for a file that can't be written or read is also that another program has it open", () => {
-  const text = "Access is denied. (os error 5): rename 'a' -> 'C:/x'";
-  const expected = [
-    'this user may not write "C:/x", or another program has it open',
-    "end that program, or change the permissions",
-  ];
-  using _windows = setWindows();
-  assertEquals(describeSystemProblem(text, "EACCES"), expected as [string, string]);
 });
 
 Deno.test("a line on stdin in UTF-16, as PowerShell writes a file with >, is named as the problem", async () => {

@@ -77,8 +77,7 @@ export function badNameError(node: TreeNode): TransferError {
 }
 
 export function unreadableEntryError({ path }: TreeNode): TransferError {
-  const text = "can't be read at the source; change its permissions, or exclude it by `filter`";
-  return new TransferError("UNREADABLE", `${quotePath(path)} ${text}`);
+  return new TransferError("UNREADABLE", `${quotePath(path)} can't be read at the source`);
 }
 
 export function unnameableError(node: TreeNode): TransferError {

@@ -44,5 +44,5 @@ console.log(JSON.stringify(results));
 
 /** Returns the camera's log lines for the last command. */
 async function served(): Promise<string> {
-  return (await files.waitForMessage("may not write")).replaceAll(homes.path, "");
+  return (await files.waitForMessage("permission denied")).replaceAll(homes.path, "");
 }
