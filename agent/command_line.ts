@@ -172,8 +172,7 @@ function addServe(program: AgentCommand): void {
     .option("--new-only", "let peers only add files to the inbox, but not replace or delete files")
     .option(
       "--keep <days>",
-      "keep each file that a peer replaces or deletes in the inbox: for at least this many days, and until this many later days had \
-changes; to free the space, remove .degu-kept in the directory of the peer",
+      "keep each file that a peer replaces or deletes in the inbox: for at least this many days, and until this many later days had changes",
       parseKeep,
     )
     .option(
@@ -334,8 +333,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     )
     .option(
       "--keep <days>",
-      "keep each local file that is replaced or deleted: for at least this many days, and until this many later days had changes; to \
-free the space, remove .degu-kept in the local directory",
+      "keep each local file that is replaced or deleted: for at least this many days, and until this many later days had changes",
       parseKeep,
     )
     .option("--no-create", "don't create a missing local directory: its disk may not be mounted")

@@ -19,9 +19,7 @@ export async function findTarget(
   const info = await ignoreNotFound(Deno.stat(resolve(path)));
   if (info === null && (await ignoreNotFound(Deno.lstat(resolve(path))))?.isSymlink) {
     throw new Failure(
-      `${
-        JSON.stringify(path)
-      } is a symbolic link to a file that does not exist: remove the link, or choose another target`,
+      `${JSON.stringify(path)} is a symbolic link to a file that does not exist`,
     );
   }
   if (info !== null && !info.isFile && !info.isDirectory) {
@@ -51,9 +49,7 @@ export async function findDirectoryPath(
   const targetPath = name === undefined ? path : makeEntryPath(path, name);
   if (name !== undefined && (await ignoreNotFound(Deno.lstat(targetPath)))?.isSymlink) {
     throw new Failure(
-      `${
-        JSON.stringify(targetPath)
-      } is a symbolic link, which is not followed below the target: remove it, or choose another target`,
+      `${JSON.stringify(targetPath)} is a symbolic link, which is not followed below the target`,
     );
   }
   for (const checkedPath of new Set([path, targetPath])) {

@@ -93,8 +93,7 @@ export class Inbox {
         throw new Failure(
           `--inbox: ${
             JSON.stringify(path)
-          } belongs to no peer, but each peer has its own directory in the inbox: move it, name ` +
-            `another directory, or use --inbox-for-all ${this.path}, in which each peer can read and change all files`,
+          } belongs to no peer, but each peer has its own directory in the inbox`,
           "ALREADY_THERE",
           { path },
         );
@@ -228,9 +227,7 @@ function findInfo(path: string): Deno.FileInfo | null {
 function findDirectoryProblem(path: string, info = findInfo(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const kindText = info.isSymlink ? "a link, which is not followed" : "not a directory";
-  return `${
-    JSON.stringify(path)
-  } is ${kindText}: replace it by the directory of the peer, or remove it`;
+  return `${JSON.stringify(path)} is ${kindText}`;
 }
 
 /**

@@ -224,8 +224,7 @@ export async function describeDirectoryObstacle(path: string): Promise<string | 
   const quotedPath = JSON.stringify(existingPath);
   if (realInfo !== null) return `${quotedPath} is not a directory: choose another path`;
   const target = JSON.stringify(await Deno.readLink(existingPath));
-  return `${quotedPath} is a symbolic link to ${target}, which does not exist: ` +
-    "mount its disk, or remove the link";
+  return `${quotedPath} is a symbolic link to ${target}, which does not exist: is its disk mounted?`;
 }
 
 export const CHECK_NAME_ADVICE = "check the name, and whether its disk is mounted";

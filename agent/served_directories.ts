@@ -95,8 +95,7 @@ export async function checkDirectories(
       throw new Failure(
         `--share: ${JSON.stringify(share)} contains the inbox, ${
           JSON.stringify(path)
-        }, or is in it, so peers could read the files of other peers: ` +
-          "share another directory, or use --inbox-for-all",
+        }, or is in it, so peers could read the files of other peers`,
         "USAGE",
       );
     }

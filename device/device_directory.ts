@@ -119,7 +119,7 @@ export async function readDeviceName(dir: string): Promise<string | null> {
   }
   if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
   throw new Deno.errors.InvalidData(
-    `${path} can't be read: restore the directory from a backup, or remove it and pair the device again`,
+    `${path} can't be read`,
   );
 }
 

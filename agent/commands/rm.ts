@@ -19,14 +19,9 @@ function checkNotInbox({ names }: RemotePath): void {
   throw new Failure("degu rm keeps the inbox itself: name its entries", "USAGE");
 }
 
-function keptFailure(name: string, peer: string): Failure {
-  return new Failure(
-    `${
-      JSON.stringify(name)
-    } has earlier versions, which peers can't remove: to free the space, remove ` +
-      `${KEPT_DIRECTORY} on ${peer}, in the directory of this device in the inbox`,
-    "USAGE",
-  );
+function keptFailure(name: string): Failure {
+  const problem = "has earlier versions, which peers can't remove";
+  return new Failure(`${JSON.stringify(name)} ${problem}`, "USAGE");
 }
 
 export async function rm(
@@ -53,7 +48,7 @@ export async function rm(
   for (const { names, mustBeDirectory } of paths) {
     const name = files.formatName(names, mustBeDirectory);
     try {
-      if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name, files.peer);
+      if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name);
       checkNotReserved(names, name);
       const isTree = recursive &&
         (await files.findOrFail(names, mustBeDirectory)).kind === "directory";

@@ -15,13 +15,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertRejects,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 /** Makes a camera with an inbox, and two peers, each with a directory of files to send. */
 async function setUpDevices(...options: string[]) {
@@ -379,14 +373,14 @@ Deno.test("a directory with files of each peer alone is no inbox for all", async
   }
 });
 
-Deno.test("an inbox with an entry without an owner is refused, with the advice --inbox-for-all", async () => {
+Deno.test("an inbox with an entry without an owner is refused, without advice", async () => {
   await using homes = await AgentHomes.create("camera", "one");
   const inbox = homes.joinPath("inbox");
   const fails = async (...args: string[]) => {
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
       const all = [...command, ...args];
       const stderr = await homes.runToFailure("camera", 1, "belongs to no peer", all);
-      assertMatch(stderr, /^degu: error: --inbox: .*; |use --inbox-for-all/);
+      assert(!stderr.includes("--inbox-for-all"), stderr);
     }
   };
   await fill(inbox, { "other": "" });
@@ -460,7 +454,7 @@ Deno.test("a share that contains the inbox, or is in it, is refused without --in
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
       const problem = "so peers could read the files of other peers";
       const stderr = await homes.runToFailure("camera", 2, problem, [...command, ...dirs]);
-      assertStringIncludes(stderr, "use --inbox-for-all");
+      assert(!stderr.includes("--inbox-for-all"), stderr);
     }
   });
   assertEquals(await readTree(homes.joinPath("dir")), { "in": null });

@@ -330,7 +330,7 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a target that is a link to a missing directory",
       1,
-      `"${local}/dangling" is a symbolic link to "nothing", which does not exist: mount its disk, or remove the link`,
+      `"${local}/dangling" is a symbolic link to "nothing", which does not exist: is its disk mounted?`,
       ["sync", "camera:to", `${local}/dangling`],
     ],
     [

@@ -177,16 +177,13 @@ async function createIdentity(dir: string, profile: LeafProfile): Promise<void> 
 
 // ───────────────────────── an existing identity
 
-const START_OVER_ADVICE =
-  "restore the directory from a backup, or remove it and pair the device again";
-
 async function checkFiles(identityPath: string, files: IdentityFiles): Promise<void> {
   await checkPrivate(identityPath, WRITABLE_BY_OTHERS);
   const paths = Object.values(files);
   const fileExistence = await Promise.all(paths.map(exists));
   const missingPaths = paths.filter((_, index) => !fileExistence[index]);
   if (missingPaths.length > 0) {
-    throw new Deno.errors.NotFound(`Missing ${missingPaths.join(", ")}: ${START_OVER_ADVICE}`);
+    throw new Deno.errors.NotFound(`Missing ${missingPaths.join(", ")}`);
   }
   await checkPrivate(files.caKeyFile, USABLE_BY_OTHERS);
   await checkPrivate(files.keyFile, USABLE_BY_OTHERS);
@@ -203,7 +200,7 @@ async function checkIdentity(files: IdentityFiles, name: string): Promise<void> 
   checkMatch(cert.verify(ca.publicKey), files.certFile, files.caFile);
   if (cert.checkHost(name) !== undefined) return;
   throw new Deno.errors.InvalidData(
-    `The certificate in ${files.certFile} is not for ${name}: ${START_OVER_ADVICE}`,
+    `The certificate in ${files.certFile} is not for ${name}`,
   );
 }
 
@@ -213,14 +210,14 @@ async function parseFile<T>(path: string, parse: (pem: string) => T): Promise<T>
     return parse(pem);
   } catch {
     // The message of the parser may quote the file, which may be a private key.
-    throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER_ADVICE}`);
+    throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM`);
   }
 }
 
 function checkMatch(isMatch: boolean, path: string, otherPath: string): void {
   if (isMatch) return;
   throw new Deno.errors.InvalidData(
-    `${path} does not belong to ${otherPath}: ${START_OVER_ADVICE}`,
+    `${path} does not belong to ${otherPath}`,
   );
 }
 

@@ -56,7 +56,6 @@ export async function replacePrivateFile(
 export const WRITABLE_BY_OTHERS = 0o022;
 export const USABLE_BY_OTHERS = 0o077;
 
-const STICKY_BIT = 0o1000;
 const ROOT_UID = 0;
 
 /**
@@ -69,19 +68,13 @@ export async function checkPrivate(path: string, forbiddenBits: number): Promise
   const info = await Deno.stat(path);
   if (info.uid !== ROOT_UID && info.uid !== uid) {
     throw new Deno.errors.PermissionDenied(
-      `${path} belongs to another user (uid ${info.uid}), who could change it: run chown on it`,
+      `${path} belongs to another user (uid ${info.uid}), who could change it`,
     );
   }
   // If the system has owners of files, it also has modes.
   const mode = info.mode! & 0o7777;
   if ((mode & forbiddenBits) === 0) return;
   throw new Deno.errors.PermissionDenied(
-    `${path} is open to other users (mode ${mode.toString(8)}): ${formatChmodAdvice(info)}`,
+    `${path} is open to other users (mode ${mode.toString(8)})`,
   );
-}
-
-function formatChmodAdvice({ mode, isDirectory }: Deno.FileInfo): string {
-  if (!isDirectory) return "run chmod 600 on it";
-  if ((mode! & STICKY_BIT) === 0) return "run chmod 700 on it";
-  return "all users share this directory, so use a separate directory, for example inside it";
 }

@@ -419,7 +419,7 @@ Deno.test("createDevicePki rejects an identity with a missing file, and creates 
     const path = join(home, file);
     await Deno.rename(path, `${dir.path}/away`);
     const snapshotBefore = await readTexts(home);
-    const message = `Missing ${path}: restore the directory from a backup`;
+    const message = `Missing ${path}`;
     await assertRejects(load, Deno.errors.NotFound, message);
     assertEquals(await readTexts(home), snapshotBefore);
     await Deno.rename(`${dir.path}/away`, path);
@@ -563,7 +563,7 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
     } else {
       const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
       assertStringIncludes(error.message, `${changedPath} is open`);
-      assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
+      assert(!error.message.includes("chmod"), error.message);
     }
     await Deno.chmod(changedPath, modeBefore);
   }
@@ -573,8 +573,7 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
   await Deno.chmod(open.path, 0o777);
   await assertRefused(open.path, "is open to other users (mode 777)");
   await Deno.chmod(open.path, 0o1777);
-  const error = await assertRefused(open.path, "use a separate directory");
-  assert(!error.message.includes("chmod"), error.message);
+  await assertRefused(open.path, "is open to other users (mode 1777)");
   assertEquals(await listNames(open.path), []);
   // The directories above are not checked.
   for (const mode of [0o1777, 0o777]) {
@@ -595,7 +594,7 @@ Deno.test(
       await Deno.chown(owned, ANOTHER_USER, null);
       const error = await assertRejects(load, Deno.errors.PermissionDenied);
       assertStringIncludes(error.message, `${owned} belongs to another user (uid 12345)`);
-      assertStringIncludes(error.message, "chown");
+      assert(!error.message.includes("chown"), error.message);
       await Deno.chown(owned, 0, null);
       await load();
     }

@@ -148,8 +148,9 @@ export function createDirectory(path: string): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists) || existsSync(path)) throw error;
     throw new Deno.errors.NotFound(
-      `dir: ${quote(path)} leads through a symbolic link to a directory that does not exist; ` +
-        "mount its disk, or remove the link",
+      `dir: ${
+        quote(path)
+      } leads through a symbolic link to a directory that does not exist; is its disk mounted?`,
     );
   }
 }

@@ -335,7 +335,7 @@ Deno.test("no directory is created through a link to a missing directory", async
   await makeLinks({ [`${dir.path}/link`]: "missing" });
   await using serving = serve(new FilesApp(`${dir.path}/c`, { create: true, list: true }));
   for (const path of [`${dir.path}/link`, `${dir.path}/link/sub`]) {
-    const advice = "mount its disk, or remove the link";
+    const advice = "is its disk mounted?";
     assertThrows(() => new FilesApp(path, { create: true }), Deno.errors.NotFound, advice);
     const copying = downloadTree(serving.makeClient(), "/", path);
     await assertRejects(() => copying, Deno.errors.NotFound, advice);

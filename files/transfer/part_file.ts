@@ -283,7 +283,7 @@ export async function resolveLocalTarget(target: string): Promise<string> {
     const problem = isDangling
       ? "is a symbolic link to a file that does not exist"
       : "is a symbolic link that leads back to itself";
-    const message = `file: ${target} ${problem}; remove the link, or pass another path`;
+    const message = `file: ${target} ${problem}`;
     throw new TransferError("IN_THE_WAY", message, { problem, cause });
   }
 }
