@@ -14,14 +14,6 @@ export function exitCodeOf(error: unknown): number {
   return EXIT_CODES[codeOf(error)];
 }
 
-/**
- * Returns true if the peer has closed the connection after a wait, without a response: all
- * connections of the peer may be in use.
- */
-export function isLateClose(error: EmptyPreambleError): boolean {
-  return (describeConnectionError(error)?.waitedSeconds ?? null) !== null;
-}
-
 function isRefusal(error: unknown): boolean {
   // A closed connection, and a response without TLS, are not refusals by a device.
   return isRefusedByPeer(error) ||

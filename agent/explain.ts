@@ -11,10 +11,9 @@ import type { FileLogDetails } from "@degu/degu/files";
 import { TransferError } from "@degu/degu/files/base";
 import { describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
 import { explainDiscoveryProblem, isUnixAddress } from "./addresses.ts";
-import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
+import { codeOf, errorCodeOf, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
 import { formatBytes, formatId, PAIR_ADVICE } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
@@ -34,52 +33,32 @@ const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   CLOSED: "PEER closed the connection",
 };
 
-const LOST_HINT = 'check that "degu serve" still runs on PEER, and try again';
+export const RUN_AGAIN = "run the same command again";
+export const RUN_BOTH_AGAIN = "run both commands again";
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: `if it has a new identity, ${PAIR_ADVICE}`,
   REFUSED_BY_PEER: PAIR_ADVICE,
-  EXPIRED: "check the clocks of both devices",
-  NOT_YET_VALID: "check the clocks of both devices",
-  NOT_TLS: "check the address and the port",
-  CLOSED: LOST_HINT,
+  CLOSED: RUN_AGAIN,
 };
 
-const NO_RESPONSE_PROBLEM = "PEER closed the connection without an answer";
+const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAIR_ADVICE}`;
 
-const FORGOTTEN_HINT =
-  "it does not trust this device any more, or has just stopped; if this device is missing in " +
-  `"degu peers" on PEER, ${PAIR_ADVICE}`;
-
-const REFUSED_HINT = 'run "degu serve" on PEER';
-
-const UNREACHABLE_HINT =
-  `${REFUSED_HINT}, and check that both devices are in the same network, and that no firewall is ` +
-  "between them";
-
-const ADDRESS_ADVICE =
-  "; if its address has changed, give the new address with --address, or let degu search for it, " +
-  `with --allow-net=${DISCOVERY_HOSTS.join(",")} --allow-sys=networkInterfaces`;
-
-const GIVEN_ADDRESS_HINT = "check --address, or leave it out";
-
-const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on PEER';
+const SERVE_HINT = 'run "degu serve" on PEER';
 
 export function makeErrorObject(
   error: unknown,
   peer: string | undefined,
-  isAddressGiven = false,
 ): Record<string, unknown> {
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
-  const message = explain(error, peer, isAddressGiven);
+  const message = explain(error, peer);
   return { code: codeOf(error), message, path, peer: shownPeer };
 }
 
-/** @param isAddressGiven True for an error of a command with `--address`, which may be wrong. */
-export function explain(error: unknown, peer?: string, isAddressGiven = false): string {
-  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer, isAddressGiven);
+export function explain(error: unknown, peer?: string): string {
+  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer);
   return hint === undefined ? reason : `${reason}${separator}${insertPeer(hint, peer)}`;
 }
 
@@ -94,21 +73,15 @@ export function insertPeer(message: string, peer = "the other device"): string {
 function findReasonAndHint(
   error: unknown,
   peer: string | undefined,
-  isAddressGiven = false,
 ): [reason: string, hint?: string | undefined, separator?: string] {
   const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
   if (error instanceof TlsError) {
-    const isOtherServer = error.code === "UNTRUSTED" || error.code === "NOT_TLS";
-    const hint = isAddressGiven && isOtherServer ? GIVEN_ADDRESS_HINT : TLS_HINTS[error.code];
-    return [describeTlsReason(error, peer), hint];
+    return [describeTlsReason(error, peer), TLS_HINTS[error.code]];
   }
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
-    const problem = withPeer(NO_RESPONSE_PROBLEM);
-    return isLateClose(error)
-      ? [`${problem}, perhaps because all its connections are in use`, HANGING_HINT]
-      : [problem, FORGOTTEN_HINT];
+    return [withPeer("PEER closed the connection without an answer"), FORGOTTEN_HINT];
   }
   if (error instanceof Deno.errors.NotCapable) {
     const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
@@ -118,7 +91,7 @@ function findReasonAndHint(
       : [
         `${path} is in the system directory ${
           systemDirectoryOf(path)
-        }, to which Deno permits no access without --allow-all: choose another path`,
+        }, to which Deno permits no access without --allow-all`,
       ];
   }
   if (isUnreachable(error) && !isConnectionCut(error)) {
@@ -127,17 +100,13 @@ function findReasonAndHint(
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
       hasFault(attempt, "timed out") && !describeConnectionError(attempt)!.isConnecting;
+    const isUnknown = (attempt: unknown) =>
+      hasFault(attempt, "unknown name") || hasFault(attempt, "unknown interface");
     const hint = attempts.some(isHanging)
-      ? HANGING_HINT
-      : attempts.some((attempt) => hasFault(attempt, "unknown name") || isNameTimeout(attempt))
-      ? isAddressGiven ? GIVEN_ADDRESS_HINT : UNKNOWN_HOST_HINT
-      : attempts.every((attempt) => hasFault(attempt, "unknown interface"))
-      ? UNKNOWN_INTERFACE_HINT
-      : isAddressGiven
-      ? `${GIVEN_ADDRESS_HINT}; if it is right, ${REFUSED_HINT}`
-      : `${
-        attempts.every((attempt) => hasFault(attempt, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
-      }${isDiscoveryPermitted() ? "" : ADDRESS_ADVICE}`;
+      ? RUN_AGAIN
+      : attempts.every(isUnknown)
+      ? undefined
+      : SERVE_HINT;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
@@ -152,11 +121,11 @@ function findReasonAndHint(
     return [`${withPeer("PEER closed the connection")} when ${missingText} were missing`];
   }
   if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
-    return [withPeer("PEER closed the connection before all data had arrived"), LOST_HINT];
+    return [withPeer("PEER closed the connection before all data had arrived"), RUN_AGAIN];
   }
   const silentSeconds = description?.silentSeconds ?? description?.unreadSeconds ?? null;
   if (silentSeconds !== null) return [withPeer(`PEER has been silent for ${silentSeconds} s`)];
-  if (description !== null) return [withPeer("the connection to PEER was lost"), LOST_HINT];
+  if (description !== null) return [withPeer("the connection to PEER was lost"), RUN_AGAIN];
   return [describeSystemProblem(error.message, errorCodeOf(error)) ?? error.message];
 }
 
@@ -167,9 +136,6 @@ function systemDirectoryOf(quotedPath: string): string {
 export function describeRemoteRefusal(name: string): string {
   return `the answer at ${name} was no, or it has disconnected`;
 }
-
-export const RUN_AGAIN = "run the same command again";
-export const RUN_BOTH_AGAIN = "run both commands again";
 
 const NOT_CONFIRMED_LOCALLY =
   `not confirmed on this device: if that was a mistake, ${RUN_BOTH_AGAIN}; if the two numbers differ, an ` +
@@ -209,12 +175,6 @@ function describeTlsReason({ code, address, message }: TlsError, peer: string | 
   const addressText = address === null ? "" : formatAddress(address);
   return insertPeer(reason, peer).replace("ADDRESS", () => addressText);
 }
-
-const UNKNOWN_HOST_HINT =
-  "check the name, and that this device is in a network, or give an IP address with --address";
-
-const UNKNOWN_INTERFACE_HINT =
-  "give an address of an interface of this device with --address, or check that its network is connected";
 
 function describeAttempts(attempts: readonly unknown[]): string {
   const addressesByProblem = Map.groupBy(attempts, describeAttemptProblem);

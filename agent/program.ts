@@ -108,11 +108,10 @@ async function describeError(error: unknown, context: Context | undefined) {
   const { explain, makeErrorObject } = await import("./explain.ts");
   const { exitCodeOf } = await import("./error_codes.ts");
   const { peer } = context ?? {};
-  const isAddressGiven = peer !== undefined && context?.options.address !== undefined;
   return {
-    message: explain(error, peer, isAddressGiven),
+    message: explain(error, peer),
     exitCode: exitCodeOf(error),
-    object: makeErrorObject(error, peer, isAddressGiven),
+    object: makeErrorObject(error, peer),
   };
 }
 

@@ -21,8 +21,7 @@ export async function repeatRuns(
       isInterrupted = signal.aborted;
       if (isInterrupted || error instanceof OutputClosedError) throw error;
       exitCode = exitCodeOf(error);
-      const isAddressGiven = context.options.address !== undefined;
-      output.reportFailure(error, runContext.peer, isAddressGiven, seconds);
+      output.reportFailure(error, runContext.peer, seconds);
     }
     output.endRun();
   };
@@ -78,18 +77,17 @@ class RunOutput extends Output {
   reportFailure(
     error: unknown,
     peer: string | undefined,
-    isAddressGiven: boolean,
     nextRunSeconds: number,
   ): void {
     const cause = error instanceof Error ? error.cause : undefined;
-    const text = explain(error, peer, isAddressGiven);
+    const text = explain(error, peer);
     // A peer that is offline causes different errors in successive runs.
     const isNew = isUnreachable(error) || isUnreachable(cause)
       ? this.#recordProblem("offline", `${peer} answers again`)
       : this.#recordProblem(text);
     if (isNew) {
       super.error(`${text}; the next run begins in ${nextRunSeconds} s`);
-      if (this.json) super.printResult("", { error: makeErrorObject(error, peer, isAddressGiven) });
+      if (this.json) super.printResult("", { error: makeErrorObject(error, peer) });
     }
     // The rest of the run was skipped, so earlier problems may still exist.
     this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);

@@ -429,13 +429,13 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       new TlsError("NOT_TLS", "why", { address: ["::1", 7443] }),
       1, // no device has refused
       "another program answers at [::1]:7443",
-      /^; check the address and the port$/,
+      /^$/,
     ],
     [
       new TlsError("EXPIRED", "why"),
       3,
       "the certificate of camera has expired, by the clock of this device",
-      /^; check the clocks/,
+      /^$/,
     ],
     [
       markSocketError(new EmptyPreambleError("why"), { isRefusal: true }),
@@ -447,20 +447,20 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     [
       markSocketError(new EmptyPreambleError("why"), { waitedSeconds: 2 }),
       1,
-      `${closed}, perhaps because all its connections are in use`,
-      /^; it may be busy/,
+      closed,
+      /^; .*"degu peers" on camera/,
     ],
     [
       unreachable(connecting(new TimedOut("connecting why"), ["10.0.0.1", 1])),
       1,
       "camera does not answer (10.0.0.1:1: no response)",
-      /^: run "degu serve" on camera, and check/,
+      /^: run "degu serve" on camera$/,
     ],
     [
       markSocketError(new TimedOut("why")),
       1,
       "camera does not answer (why)",
-      /^: it may be busy, or hang.* on camera$/,
+      /^: run the same command again$/,
     ],
     [
       unreachable(connectionErrorDetails.set(new Error("why"), {
@@ -469,7 +469,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       })),
       1,
       "camera does not answer (laptop.local:7443: the name can't be looked up)",
-      /^: check the name, and that/,
+      /^$/,
     ],
     [
       unreachable(
@@ -478,13 +478,13 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       ),
       1,
       `camera does not answer (${both})`,
-      /^: run "degu serve" on camera, and check/,
+      /^: run "degu serve" on camera$/,
     ],
     [
       markSocketError(new Deno.errors.ConnectionReset("why")),
       1,
       "the connection to camera was lost",
-      /^; check that "degu serve" still runs on camera/,
+      /^; run the same command again$/,
     ],
     [new NotCapable("why"), 1, "why", /^; docs\/permissions\.md has the flags/],
     ["why", 1, "why", /^$/],
@@ -500,7 +500,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
   }
   const message = 'Requires all access to "/proc", run again with the --allow-all flag';
   const system =
-    /^"\/proc" is in the system directory \/proc, to which Deno .*: choose another path$/;
+    /^"\/proc" is in the system directory \/proc, to which Deno .* without --allow-all$/;
   assertMatch(explain(new NotCapable(message)), system);
 });
 
