@@ -82,9 +82,7 @@ export async function restore(
 function checkIsLocal(operand: string): void {
   if (!isRemotePath(operand)) return;
   throw new Failure(
-    `${
-      JSON.stringify(operand)
-    } is on another device: run degu restore on the device that keeps the versions`,
+    `${JSON.stringify(operand)} is read as PEER:PATH; a directory of this name is ./${operand}`,
     "USAGE",
   );
 }
