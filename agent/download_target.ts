@@ -92,7 +92,7 @@ export function makeDownloadJob(
       const info = await ignoreNotFound(Deno.stat(path));
       if (info?.isDirectory && (followLink || !(await Deno.lstat(path)).isSymlink)) {
         throw new Failure(
-          `${JSON.stringify(path)} is a directory: move it, or choose another target`,
+          `${JSON.stringify(path)} is a directory`,
         );
       }
       const result = await download(pool, uri, path, {

@@ -58,8 +58,7 @@ function makeDeviceOverlapFailure(option: string, dir: string, device: string): 
   return new Failure(
     `${option}: ${JSON.stringify(dir)} contains the directory of the device, ${
       JSON.stringify(device)
-    }, or is in it, so peers could read its ` +
-      "keys: serve another directory, or move the device and name its directory with --home",
+    }, or is in it, so peers could read its keys`,
     "USAGE",
   );
 }

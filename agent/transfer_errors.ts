@@ -46,7 +46,7 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   delete: {
     403: NOT_WRITABLE_BY_PEER,
     404: "it does not exist any more",
-    409: "the directory is not empty: first remove its entries",
+    409: "the directory is not empty",
     412: CHANGED_AT_PEER,
   },
 };
@@ -73,8 +73,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
     CHANGED: CHANGED_AT_PEER,
     IN_USE:
       `another command or program is changing it on PEER, or a disk is mounted there: ${RUN_AGAIN} in a moment`,
-    NO_DELETIONS:
-      "PEER deletes no files, because that was not tested on its system: remove it there",
+    NO_DELETIONS: "PEER deletes no files, because that was not tested on its system",
   },
 };
 
@@ -99,7 +98,7 @@ function describeSpaceProblem(error: unknown, peer: string): string | null {
     ? `"degu serve" on ${peer} prints the size of partial uploads`
     : partialFile &&
       `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
-  return `${problem}: free some space and ${RUN_AGAIN}${partialText ? `; ${partialText}` : ""}`;
+  return partialText ? `${problem}; ${partialText}` : problem;
 }
 
 export function explainTransfer(error: unknown, action: FileAction, peer: string): string {

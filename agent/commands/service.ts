@@ -120,9 +120,7 @@ async function findFreeName(dir: string, name: string, text: string): Promise<st
 
 async function writeUnit(path: string, text: string): Promise<void> {
   if (!await isReplaceable(path)) {
-    const message = `${
-      JSON.stringify(path)
-    } exists, but was not written by degu service install: remove or rename it`;
+    const message = `${JSON.stringify(path)} exists, but was not written by degu service install`;
     throw new Failure(message, "ALREADY_THERE", { path });
   }
   await Deno.writeTextFile(path, text);

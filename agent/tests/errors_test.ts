@@ -151,7 +151,7 @@ Deno.test("sync doesn't advise to repeat a command that would fail again", async
   await fill(inbox, { "dir/a/x": "" });
   for (const options of [["--dry-run"], []]) {
     const syncArgs = ["sync", ...options, `${local}/dir`, "camera:dir"];
-    const stderr = await files.runToFailure(1, "remove or rename one", ...syncArgs);
+    const stderr = await files.runToFailure(1, "has this name at the target", ...syncArgs);
     // A single error needs no summary.
     assertEquals(stderr.match(/degu: error/g)?.length, 1);
     assert(!stderr.includes("run the same command"), stderr);

@@ -525,8 +525,8 @@ Deno.test("errors of files are reworded for users", () => {
     [
       responseError("PUT", "/a", { status: 507, headers: { "refusal-reason": "other-disk" } }),
       "put",
-      "no space is left on this disk of camera, or a quota is reached: free some space and run " +
-      'the same command again; "degu serve" on camera prints the size of partial uploads',
+      "no space is left on this disk of camera, or a quota is reached; " +
+      '"degu serve" on camera prints the size of partial uploads',
     ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],
@@ -551,8 +551,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       blockedByOtherKindError(node, { kind: "other", reason: "link" }),
       "get",
-      "a symbolic link, which is not followed, has this name at the target; remove or rename one of " +
-      "the two",
+      "a symbolic link, which is not followed, has this name at the target",
     ],
     [
       unreadableEntryError(node),

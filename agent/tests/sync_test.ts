@@ -292,7 +292,7 @@ Deno.test("sync to a peer: a file in place of a directory, and the reverse, are 
   await using setup = await setUp("to a peer", { "a/b": "1", "c": "2", "d": "3" }, to);
   const { source, target, sync } = setup;
   const { code, objects, errors, summary } = await sync(["--json"]);
-  const nameProblem = "has this name at the target; remove or rename one of the two";
+  const nameProblem = "has this name at the target";
   assertEquals(errors.toSorted().slice(1), [
     `from:a/b: a parent directory could not be created at the target`,
     `from:a: a file ${nameProblem}`,

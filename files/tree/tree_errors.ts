@@ -145,11 +145,9 @@ export function blockedByOtherKindError(
       `copies the ${node.kind}`;
     return copyError("IN_THE_WAY", node, problem);
   }
-  const renameAdvice = "; remove or rename one of the two";
   if (kind !== "other") {
-    const advice = ", or set delete: true, which deletes the entry, and call twice";
-    const problem = `a ${kind} has this name at the target${renameAdvice}`;
-    return copyError("IN_THE_WAY", node, problem, { advice });
+    const problem = `a ${kind} has this name at the target`;
+    return copyError("IN_THE_WAY", node, problem);
   }
   const obstacleText = reason === "link"
     ? "a symbolic link, which is not followed,"
@@ -161,6 +159,6 @@ export function blockedByOtherKindError(
   return copyError(
     "IN_THE_WAY",
     node,
-    `${obstacleText} has this name at the target${renameAdvice}`,
+    `${obstacleText} has this name at the target`,
   );
 }

@@ -711,7 +711,7 @@ Deno.test(
       env: { HOME: dir.path, DENO_DIR },
     });
     const { ends, own: said, ...seen } = JSON.parse(printed);
-    const exists = /degu\.service" exists, but was not written by degu service install: remove/;
+    const exists = /degu\.service" exists, but was not written by degu service install/;
     assertMatch(said, exists);
     for (const [row, { code, stdout, stderr }] of Object.entries<AgentResult>(ends)) {
       assertEquals(code, 0, `${row}: ${stdout}${stderr}`);
