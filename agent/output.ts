@@ -83,6 +83,14 @@ export class Output {
     writeToStdout(this.streams, allLines.map((line) => `${printable(line)}\n`).join(""));
   }
 
+  /** For text that a program reads, which escapes would change. A terminal gets escapes. */
+  printSource(text: string, object: Record<string, unknown>): void {
+    if (this.json || this.streams.stdout.isTerminal()) {
+      return this.printResult(text.split("\n"), object);
+    }
+    writeToStdout(this.streams, `${text}\n`);
+  }
+
   note(text: string): void {
     if (!this.quiet) this.#message(text);
   }

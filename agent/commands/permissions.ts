@@ -50,7 +50,7 @@ export async function printPermissions(
     ...["--home", home, ...json ? ["--json"] : [], ...quiet ? ["--quiet"] : []],
     ...listWords(command),
   ];
-  output.printResult(formatShellCommand(...words), { command: words });
+  output.printSource(formatShellCommand(...words), { command: words });
 }
 
 /** Returns the words of a command as they were typed, without the options of every command. */

@@ -68,7 +68,7 @@ export async function installUnits(
   if (isOnlyPrinted) {
     for (const [extension, text] of texts) {
       const path = join("~/.config/systemd/user", `${baseName}.${extension}`);
-      output.printResult([`# ${path}`, ...text.split("\n")], { path, text });
+      output.printSource(`# ${path}\n${text}`, { path, text });
     }
     return 0;
   }

@@ -1,8 +1,9 @@
 /** degu permissions: paths through links, new files, searches, and wrong commands. */
 import { AgentHomes } from "@degu/testing/agents.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
 Deno.test("the flags have the paths and addresses of the arguments", async (t) => {
@@ -68,6 +69,19 @@ Deno.test("a name with a hyphen is printed behind the -- before it", async () =>
   for (const args of [["put", "--", "-x", "desk:"], ["put", "--force", "--", "-x", "desk:"]]) {
     const line = await homes.runToSuccess("laptop", ["permissions", ...args]);
     assertEquals(line.trimEnd().split(" ").slice(-args.length), args);
+  }
+});
+
+Deno.test("the printed line has each name as it is, unless a terminal shows it", async () => {
+  await using homes = await AgentHomes.create("laptop");
+  for (const name of ["👩\u200d🔬", "soft\u00adhyphen", "two\nlines", "it's", "\u202e\x1b[2J"]) {
+    await fill(homes.path, { [`${name}/file`]: "1" });
+    const args = ["permissions", "serve", "--share", homes.joinPath(name)];
+    const line = await homes.runToSuccess("laptop", args);
+    const words = await runOrThrow(["bash", "-c", `printf '%s\\0' ${line}`]);
+    assertEquals(words.split("\0").at(-2), homes.joinPath(name));
+    const { stdout } = await homes.run("laptop", args, { terminal: { columns: 80, rows: 24 } });
+    assert(!/[\p{Cc}\p{Cf}]/u.test(stdout.replaceAll("\r\n", "")), stdout);
   }
 });
 

@@ -126,7 +126,7 @@ Deno.test("a unit has the options of the command line, and only the permissions 
 
 Deno.test("a service that can't be installed, or is only printed, makes no inbox", async () => {
   await using homes = await AgentHomes.create("laptop");
-  const args = ["service", "install", "serve", "--inbox", homes.joinPath("new inbox")];
+  const args = ["service", "install", "serve", "--inbox", homes.joinPath("new\u200d inbox")];
   const stderr = await homes.runToFailure(
     "laptop",
     1,
@@ -135,8 +135,8 @@ Deno.test("a service that can't be installed, or is only printed, makes no inbox
   );
   assertEquals(stderr.split("\n").length, 2);
   const unit = await homes.runToSuccess("laptop", [...args, "--print"]);
-  assertStringIncludes(unit, "new inbox");
-  assertEquals((await listNames(homes.path)).includes("new inbox"), false);
+  assertStringIncludes(unit, "new\u200d inbox");
+  assertEquals((await listNames(homes.path)).includes("new\u200d inbox"), false);
 });
 
 Deno.test("the timer of sync has the interval of --every, and its command does not", async () => {
