@@ -33,7 +33,7 @@ export function addCommands(program: AgentCommand, args = USERS_OF_PERMISSIONS):
     program.commandsGroup(heading);
     for (const add of addFunctions) add(program);
   }
-  if (args.some((arg) => USERS_OF_PERMISSIONS.includes(arg))) addPermittedCommands(program);
+  if (args.some((arg) => USERS_OF_PERMISSIONS.includes(arg))) addPermittedCommands(program, args);
 }
 
 function addPair(program: AgentCommand): void {
@@ -540,12 +540,14 @@ function addPermissions(program: AgentCommand): void {
     );
 }
 
-function addPermittedCommands(program: AgentCommand): void {
+function addPermittedCommands(program: AgentCommand, args: readonly string[]): void {
+  // Behind "permissions", the option is of the command whose line is printed.
+  const isJson = args.slice(0, args.indexOf("permissions")).includes("--json");
   const permissions = program.commands.find((command) => command.name() === "permissions")!;
   const runPrint: Run = () =>
     program.run(async (context, ...args: unknown[]) => {
       const { printPermissions } = await import("./commands/permissions.ts");
-      await printPermissions(context, args.at(-1) as Command, program.version()!);
+      await printPermissions(context, args.at(-1) as Command, program.version()!, isJson);
     });
   const commands = new AgentCommand("all", runPrint).copyInheritedSettings(program);
   for (const add of COMMANDS.flatMap(([, addFunctions]) => addFunctions)) {

@@ -46,10 +46,17 @@ export function makeRunCommand(permissions: Permissions): string[] {
   }
   return [
     ...[Deno.execPath(), "run", "--no-prompt", "--cached-only", "--minimum-dependency-age=0"],
+    // A deno.json of the user, above the program, is not of the program.
+    ...isInCheckout() ? [] : ["--no-config"],
     ...Object.entries(permissions).filter(([, values]) => values.length > 0).map((
       [kind, values],
     ) => `--allow-${kind}${values.includes(EVERY_HOST) ? "" : `=${values.join(",")}`}`),
   ];
+}
+
+/** Only in a checkout, the program is not bundled, and has a configuration. */
+function isInCheckout(): boolean {
+  return import.meta.url.startsWith("file:") && import.meta.url.endsWith(".ts");
 }
 
 export function findModule(version: string): string {

@@ -208,7 +208,7 @@ export class Output {
 }
 
 /** Without the permission for this variable, Deno would prompt. */
-function isDumbTerminal(): boolean {
+export function isDumbTerminal(): boolean {
   const { state } = Deno.permissions.querySync({ name: "env", variable: "TERM" });
   return state === "granted" && Deno.env.get("TERM") === "dumb";
 }

@@ -6,6 +6,7 @@ import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../addres
 import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../command.ts";
 import { formatShellCommand } from "../shell_command.ts";
 import { Failure } from "../failure.ts";
+import { isDumbTerminal, Output } from "../output.ts";
 import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import {
   EVERY_HOST,
@@ -28,6 +29,7 @@ import { checkDirectories, checkServesAny } from "../served_directories.ts";
 import type { ServeOptions } from "./serve.ts";
 
 type Options = Omit<ServeOptions, "listen"> & CommonOptions & {
+  readonly delete?: boolean;
   readonly dryRun?: boolean;
   readonly listen?: HostOrScopedAddress[];
   readonly move?: boolean;
@@ -39,18 +41,22 @@ export async function printPermissions(
   context: Context,
   command: Command,
   version: string,
+  isJson: boolean,
 ): Promise<void> {
   if (Deno.build.standalone) {
     throw new Failure("an executable has the permissions that it was compiled with");
   }
   const { home, output, options: { json, quiet } } = context;
   const words = [
-    ...makeRunCommand(await findPermissions(context, command)),
+    ...makeRunCommand(mergePermissions(await findPermissions(context, command), {
+      env: isDumbTerminal() ? ["TERM"] : [],
+    })),
     findModule(version),
     ...["--home", home, ...json ? ["--json"] : [], ...quiet ? ["--quiet"] : []],
     ...listWords(command),
   ];
-  output.printSource(formatShellCommand(...words), { command: words });
+  new Output({ json: isJson }, output.streams)
+    .printSource(formatShellCommand(...words), { command: words });
 }
 
 /** Returns the words of a command as they were typed, without the options of every command. */
@@ -102,7 +108,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
     case "serve": {
       checkServesAny(options);
       if (listen?.some(isUnixAddress)) {
-        throw new Failure("--listen: only for IP addresses, permissions are printed", "USAGE");
+        throw new Failure("--listen: only for IP addresses, permissions are printed");
       }
       const { share, inbox } = await checkDirectories(options, home, output, false);
       const withTyped = async (path: string | null, typed: string | undefined) => [
@@ -148,6 +154,8 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       return mergePermissions(
         await ofPeers([remote]),
         makeCopyPermissions(dir, isDownload, move),
+        // `checkMirrorTarget()` refuses the home directory.
+        { env: options.delete && isDownload ? ["HOME"] : [] },
       );
     }
     case "restore": {

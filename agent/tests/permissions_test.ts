@@ -25,6 +25,12 @@ Deno.test("the flags have the paths and addresses of the arguments", async (t) =
       ...[`--allow-read=${home},${path}/link/file,${path}/real/file`, `--allow-write=${home}`],
       ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid"],
     ]],
+    ["a deletion, which spares the home directory", [
+      ...["sync", "--delete", "--address", "192.0.2.1", "desk:", `${path}/copy`],
+    ], [
+      ...[`--allow-read=${home},${path}/copy`, `--allow-write=${home},${path}/copy`],
+      ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid,statfs", "--allow-env=HOME"],
+    ]],
     ["an address", ["ping", "--address", "[fe80::1%3]:7443", "desk"], [
       ...[`--allow-read=${home}`, `--allow-write=${home}`],
       ...["--allow-net=[fe80::1%3]:7443", "--allow-sys=uid"],
@@ -82,6 +88,14 @@ Deno.test("the printed line has each name as it is, unless a terminal shows it",
     assertEquals(words.split("\0").at(-2), homes.joinPath(name));
     const { stdout } = await homes.run("laptop", args, { terminal: { columns: 80, rows: 24 } });
     assert(!/[\p{Cc}\p{Cf}]/u.test(stdout.replaceAll("\r\n", "")), stdout);
+  }
+});
+
+Deno.test("--json behind permissions is an option of the command whose line is printed", async () => {
+  await using homes = await AgentHomes.create("laptop");
+  for (const args of [["--json", "id"], ["id", "--json"]]) {
+    const line = await homes.runToSuccess("laptop", ["permissions", ...args]);
+    assert(line.endsWith(` --home ${homes.joinPath("laptop")} --json id\n`), line);
   }
 });
 
