@@ -1,9 +1,11 @@
 /** The archive of `deno task archive`: its packages and its program, without a registry. */
 import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
 import { AgentHomes, watch } from "@degu/testing/agents.ts";
-import { makeDenoCommand, runOrThrow, startCommand } from "@degu/testing/commands.ts";
+import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { fill } from "@degu/testing/directories.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -119,6 +121,93 @@ Deno.test("the program of the archive is installed for two users, pairs them, an
   await run(two, "put", homes.joinPath("hello.txt"), "one:", "--address", address);
   assertEquals(await Deno.readTextFile(join(inbox, "two", "hello.txt")), "hello");
 });
+
+/** Code that tries to leave the directories of a command, which gets data from the network. */
+const makeEscape = (secret: string) => `
+const attempts = Deno.args.includes("permissions") ? [] : [
+  () => Deno.readTextFileSync(${JSON.stringify(secret)}),
+  () => Deno.writeTextFileSync(${JSON.stringify(secret)}, "replaced"),
+  () => new Deno.Command("id").outputSync(),
+].map((attempt) => {
+  try {
+    attempt();
+    return "done";
+  } catch (error) {
+    return error.name;
+  }
+});
+console.error("attempts: " + attempts);
+`;
+const AS_ORDINARY_USER = Deno.uid() === 0
+  ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+  : [];
+const USER = [...BASH, ...AS_ORDINARY_USER];
+
+Deno.test(
+  "serve, receive and sync of the installed program can't leave their directories",
+  ignoreIf(await findObstacle([...USER, "dash", "-c", ":"])),
+  async (t) => {
+    await using homes = await AgentHomes.create("laptop", "desk");
+    await homes.pair("laptop", "desk", undefined, "127.0.0.1:1");
+    const { project } = await unpack(homes);
+    const HOME = homes.joinPath('it\'s a "home" of $x \u200d');
+    const [share, secret] = [homes.joinPath("two\nlines"), homes.joinPath("secret")];
+    // A deno.json of the user is not of the program.
+    await fill(HOME, { "tmp": null, "deno.json": "not of degu" });
+    await fill(homes.path, { "secret": "1", "two\nlines/file": "1", "a,b/file": "1" });
+    if (AS_ORDINARY_USER.length > 0) {
+      await runOrThrow([...BASH, "chown", "-R", "65534", homes.path]);
+    }
+    const env = { ...OFFLINE, HOME, TMPDIR: `${HOME}/tmp`, TERM: "dumb", NO_COLOR: "1" };
+    await runOrThrow([...USER, "dash", join(project, "degu-0.1.0/install.sh")], {
+      cwd: homes.path,
+      env,
+    });
+    const main = join(HOME, ".deno/lib/degu-0.1.0/main.ts");
+    await Deno.writeTextFile(main, makeEscape(secret) + await Deno.readTextFile(main));
+    const [home, listen] = [homes.joinPath("laptop"), ["--listen", "127.0.0.1:0"]];
+    const [all, none] = ["done,done,NotCapable", "NotCapable,NotCapable,NotCapable"];
+    const rows: [rule: string, args: string[], attempts: string, message: string][] = [
+      ["another command", ["--home", home, "id"], all, ""],
+      ["serve", ["serve", "--share", share, ...listen], none, ""],
+      [
+        "options before it",
+        [`--home=${home}`, "--json", "serve", "--share", share, ...listen],
+        none,
+        "",
+      ],
+      ["receive, with the line of stdin", ["receive", "-", share], none, "the line is garbled"],
+      [
+        "sync",
+        ["--home", home, "-q", "sync", "--no-find", "desk:", share],
+        none,
+        "does not answer",
+      ],
+      ["a help", ["serve", "--help"], all, ""],
+      ["a wrong option", ["serve", "--shares", share], all, "usage: degu serve "],
+      [
+        "a path that Deno can't grant",
+        ["serve", "--share", "a,b", ...listen],
+        all,
+        "warning: serve runs with",
+      ],
+    ];
+    await testEachRow(t, rows, async (_rule, args, attempts, message) => {
+      const command = [...USER, "dash", join(HOME, ".deno/bin/degu"), ...args];
+      const child = startCommand(command, { cwd: homes.path, env });
+      await using agent = watch(child, "degu:nonsense", args.join(" "));
+      if (args.includes("127.0.0.1:0")) {
+        await agent.waitForLine("127.0.0.1");
+        agent.kill("SIGINT");
+      }
+      const { stderr } = await agent.waitForEnd();
+      assertStringIncludes(stderr, `attempts: ${attempts}\n`);
+      assertStringIncludes(stderr, message);
+      assertEquals(await Deno.readTextFile(secret), attempts === all ? "replaced" : "1");
+      await Deno.writeTextFile(secret, "1");
+    });
+  },
+);
 
 Deno.test("the program of the archive has source maps, and copies files", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
