@@ -4,7 +4,6 @@
  */
 import { Client } from "@degu/degu";
 import { deleteEntry, RestoreError, restoreTree, uploadTree } from "@degu/degu/files";
-import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
@@ -245,46 +244,3 @@ for (const [name, processes, isSetBack] of MODES) {
     assert(restoredCount > 20, `${restoredCount} trees were restored`);
   });
 }
-
-Deno.test("1,000 times, one process renames a file to a path that another one creates: none is lost", async () => {
-  await using dir = await createTempDir();
-  await using servers = new Servers(dir.path);
-  const { root } = servers;
-  const races = Array.from({ length: 1000 }, (_, index) => index);
-  await fill(root, Object.fromEntries(races.map((index) => [`from-${index}`, `from ${index}`])));
-  const before = readFiles(root);
-  await servers.start(2);
-  const [renaming, creating] = servers.clients;
-  let renamedCount = 0;
-  for (const index of races) {
-    const path = `from-${index}`;
-    const { size, mtime } = Deno.statSync(`${root}/${path}`);
-    const record = {
-      path: [`to-${index}`],
-      from: [path],
-      sha256: sha256Of(bytesOf(before[path]!)),
-      seen: [size, mtime!.getTime()],
-    };
-    const bundle = makeBundle([], `${JSON.stringify(record)}\n{"end":true}\n`);
-    const create = async () => {
-      const headers = { "if-none-match": "*" };
-      const body = bytesOf(`created ${index}`);
-      const response = await creating!.request("PUT", `/to-${index}`, headers, body);
-      await response.discard();
-      return response.status;
-    };
-    const [statuses, status] = await Promise.all([
-      renaming!.request("POST", "/?bundle=put", {}, bundle).then(readPutStatuses),
-      create(),
-    ]);
-    const isRenamed = `${statuses}` === "201";
-    assertEquals([isRenamed, status], [isRenamed, isRenamed ? 412 : 201], `${index}`);
-    if (isRenamed) renamedCount++;
-  }
-  await servers.kill();
-  assert(renamedCount > 0 && renamedCount < races.length, `${renamedCount} renames`);
-  using _clock = setClockAhead(servers.ahead);
-  const [first] = listPeriods(root);
-  await restoreTree(root, { target: `${dir.path}/restored`, at: first! });
-  assertEquals(readFiles(`${dir.path}/restored`), before);
-});
