@@ -8,7 +8,7 @@ import { type SwapRemoveEntry, SwapRemoveSet } from "../../internal/collections.
 import { startInterval, type Timer } from "./deadline.ts";
 
 /** The number of connections that may wait, as many as in the kernel's queue. */
-const MAX_WAITING_CONNECTIONS = 512;
+const MAX_WAITING_CONNECTIONS = 1024;
 /**
  * The time after which a stalled session may end. A client that makes one request after the other
  * is idle for a shorter time.

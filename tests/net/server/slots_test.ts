@@ -260,7 +260,7 @@ Deno.test("a session that is neither idle nor slow doesn't give way to its own h
 
 const MAX_WAITING = await readStatedNumber(
   "docs/security.md",
-  /connections that wait for a slot +\| (\d+)/,
+  /connections that wait for a slot +\| ([\d,]+)/,
 );
 /**
  * Serves connections in memory with three slots. A request for `/pending` is answered by

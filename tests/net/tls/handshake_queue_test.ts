@@ -27,7 +27,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 const pki = await openSharedPki();
 
 const MAX_HANDSHAKES = 64;
-const MAX_WAITING = 512;
+const MAX_WAITING = 1024;
 const sendNoContent: App = () => [204, "No Content", {}, null];
 
 /** Returns the logged reasons of failed handshakes, without the peer. */
