@@ -182,7 +182,8 @@ Deno.test("interruptions", async (t) => {
     await files.homes.runToSuccess("camera", ["forget", "viewer"]);
     const { code, stderr } = await agent.waitForEnd();
     assertEquals(code, 3, stderr);
-    assertStringIncludes(stderr, "does not trust this device any more");
+    // The connection may end before the refusal has arrived.
+    assertMatch(stderr, /does not trust this device any more|missing in "degu peers" on camera/);
     // The same command would be refused again.
     assert(!stderr.includes("run the same command again"), stderr);
     assert(!(await listNames(inbox)).includes("large"));
