@@ -8,7 +8,6 @@
 import { Client, Server } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import { listFiles } from "@degu/testing/random_days.ts";
-import { createHash } from "node:crypto";
 
 const [dir = "", start = "0"] = Deno.args;
 const { now } = Date;
@@ -20,24 +19,16 @@ const app = new FilesApp(dir, { write: true, keep: 3000 });
 const server = await Server.start(["127.0.0.1", 0], app);
 const client = new Client(server.address);
 
-async function request(method: "PUT" | "DELETE" | "POST", uri: string, bytes?: Uint8Array) {
+async function request(method: "PUT" | "DELETE", uri: string, bytes?: Uint8Array) {
   const response = await client.request(method, uri, {}, bytes ?? null);
   await response.bytes();
 }
 
-function makeRenames(renames: readonly (readonly [from: string, to: string])[]): Uint8Array {
-  const lines = renames.map(([from, to]) => {
-    const bytes = Deno.readFileSync(`${dir}/${from}`);
-    const { size, mtime } = Deno.statSync(`${dir}/${from}`);
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    return JSON.stringify({
-      path: to.split("/"),
-      from: from.split("/"),
-      sha256,
-      seen: [size, mtime!.getTime()],
-    });
-  });
-  return new TextEncoder().encode(`${lines.join("\n")}\n{"end":true}\n`);
+/** Moves a file, as a client does: its content gets the new name before the old name goes. */
+async function move(from: string, to: string) {
+  await request("PUT", `/${to}`, Deno.readFileSync(`${dir}/${from}`));
+  await request("DELETE", `/${from}`);
+  paths.splice(paths.indexOf(from), 1, to);
 }
 
 const paths = listFiles(dir);
@@ -51,15 +42,12 @@ for (let change = 0;; change++) {
     await request("DELETE", `/${path}`);
     paths.splice(paths.indexOf(path), 1);
   } else if (action === 1) {
-    await request("POST", "/?bundle=put", makeRenames([[path, newPath]]));
-    paths.splice(paths.indexOf(path), 1, newPath);
+    await move(path, newPath);
   } else if (action === 2) {
     // A moved directory.
     const directory = path.split("/")[0]!;
     const moved = paths.filter((each) => each.startsWith(`${directory}/`)).slice(0, 60);
-    const renames = moved.map((from, index) => [from, `${newPath}/${index}`] as const);
-    await request("POST", "/?bundle=put", makeRenames(renames));
-    for (const [from, to] of renames) paths.splice(paths.indexOf(from), 1, to);
+    for (const [index, from] of moved.entries()) await move(from, `${newPath}/${index}`);
   } else {
     const target = action === 3 ? path : newPath;
     await request("PUT", `/${target}`, new TextEncoder().encode(`content ${Date.now()}`));
