@@ -79,7 +79,9 @@ const FIRST_CODE = 0x30;
 async function receivePreamble(socket: MemorySocket): Promise<void> {
   const buffer = new ReadBuffer();
   const search = new PreambleSearch(buffer, () => {});
-  while (search.findEnd() < 0) await buffer.fill(socket);
+  while (search.findEnd() < 0) {
+    if (await buffer.fill(socket) === 0) return search.checkEnd();
+  }
 }
 
 /** Scans the chunked coding one byte at a time. */
