@@ -11,10 +11,9 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/internal/misc/mkreq.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
-import { createHash } from "node:crypto";
 
 const PATHS = 4;
-/** Each process stores files at its own paths, and deletes and renames all. */
+/** Each process stores files at its own paths, and deletes all. */
 const pathOf = (writer: number, index: number) => `d/${writer}-${index}`;
 const random = (count: number) => Math.floor(Math.random() * count);
 
@@ -22,7 +21,7 @@ const random = (count: number) => Math.floor(Math.random() * count);
 async function write(dir: string, writer: number, writers: number, first: number, end: number) {
   const app = new FilesApp(dir, { write: true, keep: 9 });
   let user = "";
-  const respond = async (method: "PUT" | "DELETE" | "POST", uri: string, bytes?: Uint8Array) => {
+  const respond = async (method: "PUT" | "DELETE", uri: string, bytes?: Uint8Array) => {
     const body = bytes && new Body(new Blob([new Uint8Array(bytes)]).stream(), bytes.length);
     const session = { user, isTrusted: () => true, signal: new AbortController().signal };
     const [status] = await app.handle(mkreq(method, uri, {}, body ?? null), session as never);
@@ -32,12 +31,8 @@ async function write(dir: string, writer: number, writers: number, first: number
     // So each replaced file is of another peer, and is kept.
     user = `${writer}-${change}`;
     const path = pathOf(random(writers), random(PATHS));
-    const action = random(4);
-    if (action === 0) await respond("DELETE", `/${path}`).catch(() => {});
-    else if (action === 1) {
-      const newPath = pathOf(writer, random(PATHS));
-      await respond("POST", "/?bundle=put", makeRename(dir, path, newPath)).catch(() => {});
-    } else {
+    if (random(4) === 0) await respond("DELETE", `/${path}`).catch(() => {});
+    else {
       const content = `${writer}-${change}`;
       const ownPath = pathOf(writer, random(PATHS));
       const status = await respond("PUT", `/${ownPath}`, new TextEncoder().encode(content))
@@ -45,21 +40,6 @@ async function write(dir: string, writer: number, writers: number, first: number
       if (status < 300) console.log(content);
     }
   }
-}
-
-function makeRename(dir: string, path: string, newPath: string): Uint8Array {
-  let content = "";
-  let seen: [number, number] = [0, 0];
-  try {
-    content = Deno.readTextFileSync(`${dir}/${path}`);
-    const { size, mtime } = Deno.statSync(`${dir}/${path}`);
-    seen = [size, Number(mtime)];
-  } catch {
-    // The path is free.
-  }
-  const sha256 = createHash("sha256").update(content).digest("hex");
-  const record = { path: newPath.split("/"), from: path.split("/"), sha256, seen };
-  return new TextEncoder().encode(`${JSON.stringify(record)}\n{"end":true}\n`);
 }
 
 /** Resolves to the stored contents. */
