@@ -108,7 +108,6 @@ export class ConnectionCore {
   readonly #channel: ClientChannel;
   readonly #transport: Transport;
   readonly #protocol: ClientProtocol;
-  readonly #unframedNull: boolean;
   readonly #openedAt = performance.now();
   // Created for the first request that has a signal.
   #requestAbort: RequestAbort | null = null;
@@ -134,7 +133,6 @@ export class ConnectionCore {
     this.#channel = new ClientChannel(sock, timeout, unframedNull);
     this.#transport = this.#channel.transport;
     this.#protocol = this.#channel.protocol;
-    this.#unframedNull = unframedNull;
     this.#defaultHeaders = defaultHeaders;
     closeWhenCollected(this, this.#transport);
     for (const signal of signals) if (signal !== undefined) this.#transport.closeOnAbort(signal);
@@ -233,7 +231,7 @@ export class ConnectionCore {
           null,
           sentHeaders,
           encodedBody,
-          this.#unframedNull,
+          protocol.unframedNull,
         );
         const { sender } = this.#channel;
         sender.begin(exchange);
@@ -481,7 +479,6 @@ export class ConnectionCore {
     watchPeer();
     await promise;
     isWaiting = false;
-    exchange.isRequestCut = exchange.isRefused;
     if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
   }
 

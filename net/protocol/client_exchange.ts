@@ -13,8 +13,6 @@ export class ClientExchange extends Exchange {
   readonly isFullDuplex: boolean;
   /** The error of a write; the server may have refused the body, by responding and closing. */
   writeError: unknown = null;
-  /** Whether the server closed the connection while its response waited for the request. */
-  isRequestCut = false;
   /** Whether the request has `connection: close`. */
   isLastRequest = false;
   /** Whether the server closes the connection after the response's body. */
@@ -48,7 +46,7 @@ export class ClientExchange extends Exchange {
 
   /** The probable reason if the server ends the connection within the body of the response. */
   get incompleteReason(): string | null {
-    return this.isRequestCut
+    return this.#waitsForSend && this.isRefused
       ? "it closed the connection before the request was sent; if it reads the request while it " +
         'responds, pass the option duplex: "full" to read the response meanwhile'
       : null;

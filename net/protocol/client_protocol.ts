@@ -35,16 +35,14 @@ export class ClientProtocol {
   /** Whether no request was sent yet: bytes that arrive may be the refusal of the connection. */
   isFresh = true;
   #interimsWhileSending = 0;
-  readonly #unframedNull: boolean;
+  /** Whether a response without framing has no body, and a request without a body no framing. */
+  readonly unframedNull: boolean;
   readonly #isEncrypted: boolean;
 
-  /**
-   * @param unframedNull Whether a response without framing has no body.
-   * @param isEncrypted Whether the end of the connection can't be told from a cut.
-   */
+  /** @param isEncrypted Whether the end of the connection can't be told from a cut. */
   constructor(buffer: ReadBuffer, unframedNull: boolean, isEncrypted: boolean) {
     this.responses = new ResponseReader(buffer);
-    this.#unframedNull = unframedNull;
+    this.unframedNull = unframedNull;
     this.#isEncrypted = isEncrypted;
   }
 
@@ -117,7 +115,7 @@ export class ClientProtocol {
   handOver(exchange: ClientExchange, preamble: ResponsePreamble): Framing | "unframed" {
     const { status, headers } = preamble;
     let framing = determineReceivedFraming(exchange.method, preamble);
-    if (framing === "unframed" && this.#unframedNull) {
+    if (framing === "unframed" && this.unframedNull) {
       if (this.responses.buffer.bufferedBytes > 0) throw unframedNullError(status);
       exchange.isUnframedNull = true;
       framing = null;

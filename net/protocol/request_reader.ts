@@ -1,4 +1,4 @@
-import type { Session } from "../../base/app/session.ts";
+import type { HostAddress, ScopedAddress } from "../../base/address.ts";
 import type { ReadBuffer } from "../../base/body/byte_io.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import { ChunkScanner } from "../../base/wire/chunk.ts";
@@ -23,7 +23,7 @@ export type ServedHosts = ReadonlySet<string> | "any" | null;
 /** Reads the preambles of the requests of a connection, and checks that they are for the server. */
 export class RequestReader extends PreambleSearch {
   readonly #isEncrypted: boolean;
-  readonly #session: Session;
+  readonly #address: HostAddress | ScopedAddress | null;
   readonly #hosts: ServedHosts;
   /**
    * A request whose method allows no content, until its empty chunked body has arrived. Some
@@ -35,13 +35,19 @@ export class RequestReader extends PreambleSearch {
     readonly scanner: ChunkScanner;
   } | null = null;
 
-  constructor(buffer: ReadBuffer, isEncrypted: boolean, session: Session, hosts: ServedHosts) {
+  /** @param address The address of the peer; `null` for Unix sockets. */
+  constructor(
+    buffer: ReadBuffer,
+    isEncrypted: boolean,
+    address: HostAddress | ScopedAddress | null,
+    hosts: ServedHosts,
+  ) {
     super(buffer, checkRequestPrefix);
     this.#isEncrypted = isEncrypted;
-    this.#session = session;
+    this.#address = address;
     // A web page of another name reaches neither a Unix socket nor, without a certificate of this
     // name, a server with TLS.
-    const isPlain = session.address !== null && !this.#isEncrypted;
+    const isPlain = address !== null && !isEncrypted;
     this.#hosts = hosts ?? (isPlain ? null : "any");
   }
 
@@ -105,6 +111,6 @@ export class RequestReader extends PreambleSearch {
   #isHostServed(host: string | undefined): boolean {
     const hosts = this.#hosts;
     if (hosts instanceof Set) return host !== undefined && isServedHost(host, hosts);
-    return host === undefined || !canBeRebound(host, this.#session.address![0]);
+    return host === undefined || !canBeRebound(host, this.#address![0]);
   }
 }

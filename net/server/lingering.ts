@@ -30,11 +30,8 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
   try {
     await socket.closeWrite?.();
     transport.deadline.close();
-    let discardedBytes: number | null = await transport.discardBuffered();
-    while (discardedBytes !== null) {
-      discardedBytes = await transport.read(DISCARD_BUFFER);
-      startTimer();
-    }
+    await transport.discardBuffered();
+    while (await transport.read(DISCARD_BUFFER) !== null) startTimer();
   } catch {
     // The caller closes the connection in any case.
   } finally {

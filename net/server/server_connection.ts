@@ -107,7 +107,7 @@ export class ServerConnection extends SlotHolder
     this.#requestReader = new RequestReader(
       transport.readBuffer,
       isEncrypted,
-      this.session,
+      this.session.address,
       hosts,
     );
     this.#endRecorder = new SessionEndRecorder(sessionCore, transport, logger);

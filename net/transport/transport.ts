@@ -51,6 +51,8 @@ export class Transport implements ReadAheadListener, Waiter {
   /** The time-out in seconds; `null` for no limit. */
   readonly timeout: number | null;
   readonly deadline: ConnectionDeadline;
+  /** Whether a read of {@linkcode beginReceive} is pending, has failed, or has found the end. */
+  isReceiving = false;
   /** Whether a read of a body waits for the peer. */
   isReading = false;
   /** The number of these reads that have ended. */
@@ -67,7 +69,6 @@ export class Transport implements ReadAheadListener, Waiter {
   #closeListeners: readonly (() => void)[] = [];
   #closedAt: number | null = null;
   #failure: unknown = null;
-  #receiveState: "nothing" | "read" | "read ahead" = "nothing";
   /** The pending read, unless it was issued ahead. */
   #pendingRead: Promise<unknown> | null = null;
 
@@ -172,15 +173,10 @@ export class Transport implements ReadAheadListener, Waiter {
     return markSocketError(error);
   }
 
-  /** Whether a read of {@linkcode beginReceive} is pending, has failed, or has found the end. */
-  get isReceiving(): boolean {
-    return this.#receiveState !== "nothing";
-  }
-
   beginReceive(): Promise<number | null> {
     const { readBuffer } = this;
     const { pendingRead } = readBuffer;
-    this.#receiveState = pendingRead === null ? "read" : "read ahead";
+    this.isReceiving = true;
     readBuffer.checkFailure();
     if (pendingRead !== null) return pendingRead;
     if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse();
@@ -191,19 +187,18 @@ export class Transport implements ReadAheadListener, Waiter {
 
   /** @returns False if the peer has ended the connection before a preamble, as most peers do. */
   endReceive(count: number | null, search: PreambleSearch): boolean {
+    const wasReadAhead = this.#pendingRead === null;
     this.#pendingRead = null;
     // Bytes that arrive after the connection closed are discarded.
     this.readBuffer.checkFailure();
     // The read buffer already has the bytes of a read that was issued ahead.
-    const receivedBytes = this.#receiveState === "read"
-      ? this.readBuffer.countRead(count)
-      : count ?? 0;
+    const receivedBytes = wasReadAhead ? count ?? 0 : this.readBuffer.countRead(count);
     if (receivedBytes === 0) {
-      // Keep `#receiveState`, so that the close is recorded like an error of the socket.
+      // Keep `isReceiving`, so that the close is recorded like an error of the socket.
       search.checkEnd();
       return false;
     }
-    this.#receiveState = "nothing";
+    this.isReceiving = false;
     return true;
   }
 
@@ -288,13 +283,12 @@ export class Transport implements ReadAheadListener, Waiter {
     );
   }
 
-  /** Resolves to the number of bytes that were buffered, also by a pending read. */
-  async discardBuffered(): Promise<number> {
+  /** Discards the buffered bytes, also those of a pending read. */
+  async discardBuffered(): Promise<void> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
     await this.#pendingRead;
-    const count = await this.readBuffer.settleReadAhead();
+    await this.readBuffer.settleReadAhead();
     this.readBuffer.start = this.readBuffer.end;
-    return count;
   }
 
   /** The time-out limits the write until {@linkcode endWrite}. */

@@ -11,7 +11,6 @@ import { checkResponsePrefix } from "@degu/internal/base/wire/preamble.ts";
 import { Exchange } from "@degu/internal/net/protocol/exchange.ts";
 import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
 import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
-import type { Session } from "@degu/degu/server";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** The next phase for each event, by the phase in which it may occur. */
@@ -147,10 +146,9 @@ const FRAMINGS: readonly (readonly [text: string, requests: string, rest: string
 ];
 
 Deno.test("a request is the same, and so are the bytes behind it, however its bytes arrive", () => {
-  const session = { address: ["127.0.0.1", 1] } as unknown as Session;
   for (const [text, expected, rest] of FRAMINGS) {
     for (const [first, second] of halve(text)) {
-      const reader = new RequestReader(new ReadBuffer(), false, session, "any");
+      const reader = new RequestReader(new ReadBuffer(), false, ["127.0.0.1", 1], "any");
       append(reader.buffer, first);
       let request = reader.read();
       append(reader.buffer, second);
@@ -289,9 +287,8 @@ Deno.test("each wait of a client has another name, and there is none while only 
 });
 
 Deno.test("the wait for the rest of a request begins with its first byte, behind an empty line", () => {
-  const session = { address: ["127.0.0.1", 1] } as unknown as Session;
   for (const line of ["", "\r\n", "\r|\n"]) {
-    const reader = new RequestReader(new ReadBuffer(), false, session, "any");
+    const reader = new RequestReader(new ReadBuffer(), false, ["127.0.0.1", 1], "any");
     const steps = new Set([reader.step]);
     for (const part of line === "" ? [] : line.split("|")) {
       append(reader.buffer, encodeLatin1(part));
@@ -336,8 +333,8 @@ Deno.test("bytes after a response are excess bytes if they begin no other one, a
 Deno.test("a client's exchange stalls while its response waits for its request, and calls each listener once", () => {
   const { signal } = new AbortController();
   const exchange = new ClientExchange("GET", "/a", signal, true);
-  const { isRequestCut, isLastRequest, isLastResponse, isUnframedNull } = exchange;
-  assertEquals([isRequestCut, isLastRequest, isLastResponse, isUnframedNull], Array(4).fill(false));
+  const { isLastRequest, isLastResponse, isUnframedNull } = exchange;
+  assertEquals([isLastRequest, isLastResponse, isUnframedNull], Array(3).fill(false));
   assertEquals([exchange.signal, exchange.isFullDuplex], [signal, true]);
   assertEquals([exchange.isStalling, exchange.incompleteReason], [false, null]);
   exchange.waitForSend();
@@ -354,8 +351,12 @@ Deno.test("a client's exchange stalls while its response waits for its request, 
   assert(!exchange.isStalling);
   for (let i = 0; i < 2; i++) exchange.notifySendEnd();
   assertEquals(calls, ["first", "last"]);
-  exchange.isRequestCut = true;
-  assertMatch(exchange.incompleteReason!, /duplex: "full"/);
+  assertEquals(exchange.incompleteReason, null);
+  const cutExchange = new ClientExchange("POST", "/a", undefined, false);
+  cutExchange.refuseWrites();
+  assertEquals(cutExchange.incompleteReason, null);
+  cutExchange.waitForSend();
+  assertMatch(cutExchange.incompleteReason!, /duplex: "full"/);
 });
 
 Deno.test("bytes without a request may be a refusal before the first request, and are an error after it", () => {

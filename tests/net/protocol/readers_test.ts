@@ -1,6 +1,5 @@
 /** The readers of preambles: their limits, the hosts of a server, empty lines and empty bodies. */
 import { ProtocolError } from "@degu/degu/base";
-import type { Session } from "@degu/degu/server";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { RequestReader, type ServedHosts } from "@degu/internal/net/protocol/request_reader.ts";
 import { ResponseReader } from "@degu/internal/net/protocol/response_reader.ts";
@@ -24,8 +23,7 @@ interface ServerFacts {
 function makeRequestReader(
   { hosts = "any", isEncrypted = false, address = ["127.0.0.1", 1] }: ServerFacts = {},
 ): Reader {
-  const session = { address } as unknown as Session;
-  const reader = new RequestReader(new ReadBuffer(), isEncrypted, session, hosts);
+  const reader = new RequestReader(new ReadBuffer(), isEncrypted, address, hosts);
   return {
     buffer: reader.buffer,
     get isAtStart() {
