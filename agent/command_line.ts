@@ -5,15 +5,8 @@
 
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_PORT, parseInvitationAddress, parseListenAddress } from "./addresses.ts";
-import {
-  AgentCommand,
-  DEFAULT_INBOX,
-  IGNORE_FILE,
-  makeListParser,
-  parseKeep,
-  parseSeconds,
-  type Run,
-} from "./command.ts";
+import { DEFAULT_INBOX, IGNORE_FILE } from "./context.ts";
+import { AgentCommand, makeListParser, parseKeep, parseSeconds, type Run } from "./command.ts";
 import { parseRestoreTime } from "./restore_time.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [

@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import { join } from "./paths.ts";
-import { IGNORE_FILE } from "./command.ts";
+import { IGNORE_FILE } from "./context.ts";
 import type { ExcludePatterns } from "./exclude_pattern.ts";
 import { explain, RUN_AGAIN } from "./explain.ts";
 import { Failure } from "./failure.ts";

@@ -1,6 +1,6 @@
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
-import { KEPT_DIRECTORY, RESERVED_DIRECTORY } from "./command.ts";
+import { KEPT_DIRECTORY, RESERVED_DIRECTORY } from "./context.ts";
 import { makeNameKey, MAX_NAME_LENGTH } from "./open_device.ts";
 import { markInbox } from "./inbox_marker.ts";
 import { isNotFound, mayRead } from "./local_paths.ts";

@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
-import { RESERVED_DIRECTORY } from "./command.ts";
+import { RESERVED_DIRECTORY } from "./context.ts";
 import { mayRead, resolveRealPath } from "./local_paths.ts";
 import { join } from "./paths.ts";
 

@@ -8,7 +8,7 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import { joinNearby, nearby, type NearbyDevice } from "@degu/degu/device/discovery";
-import type { Context } from "./command.ts";
+import type { Context } from "./context.ts";
 import { makeLogger } from "./open_device.ts";
 import { RUN_AGAIN } from "./explain.ts";
 import { explainDiscoveryProblem } from "./addresses.ts";

@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Peer } from "@degu/degu/device";
 import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
-import type { CommonOptions } from "./command.ts";
+import type { CommonOptions } from "./context.ts";
 import { Failure } from "./failure.ts";
 import { findLocalModule, ignoreNotFound } from "./local_paths.ts";
 import { DISCOVERY_HOSTS } from "@degu/degu/device/discovery";

@@ -2,7 +2,7 @@ import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { findHomeDirectory, join, resolve } from "./paths.ts";
-import type { CommonOptions, Context } from "./command.ts";
+import type { CommonOptions, Context } from "./context.ts";
 import { makeRewordingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { formatId, PAIR_ADVICE } from "./output.ts";

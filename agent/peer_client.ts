@@ -3,7 +3,7 @@ import type { Client } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/degu/device";
 import { find, isDiscoveryPermitted } from "@degu/degu/device/discovery";
 import { isReachableByOthers } from "./addresses.ts";
-import type { Context } from "./command.ts";
+import type { Context } from "./context.ts";
 import { describeMissingAddress } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { makeLogger } from "./open_device.ts";

@@ -6,7 +6,7 @@ import {
   retry,
   type RetryEvent,
 } from "@degu/degu/client";
-import type { Context } from "./command.ts";
+import type { Context } from "./context.ts";
 import { reasonOf } from "./explain.ts";
 import { isUnreachable } from "./error_codes.ts";
 import type { Output } from "./output.ts";

@@ -1,5 +1,6 @@
 import { type Command, CommanderError } from "commander";
-import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
+import type { CommonOptions, Context } from "./context.ts";
+import { AgentCommand, type Run } from "./command.ts";
 import { addCommands } from "./command_line.ts";
 import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failure.ts";
 import { Output, OutputClosedError, type Streams } from "./output.ts";

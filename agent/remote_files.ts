@@ -7,7 +7,7 @@ import {
   listDirectory,
   TransferError,
 } from "@degu/degu/files/client";
-import { type Context, KEPT_DIRECTORY } from "./command.ts";
+import { type Context, KEPT_DIRECTORY } from "./context.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";

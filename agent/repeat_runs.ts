@@ -1,5 +1,5 @@
 import { repeat } from "@degu/degu";
-import type { Context } from "./command.ts";
+import type { Context } from "./context.ts";
 import { explain, makeErrorObject } from "./explain.ts";
 import { exitCodeOf, isUnreachable } from "./error_codes.ts";
 import { Output, OutputClosedError } from "./output.ts";

@@ -3,7 +3,7 @@ import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import type { AppFunction, AppObject } from "@degu/degu/server";
 import { Inbox, makeRefusal } from "./inbox.ts";
 import { join } from "./paths.ts";
-import { KEPT_DIRECTORY } from "./command.ts";
+import { KEPT_DIRECTORY } from "./context.ts";
 import type { Area } from "./remote_files.ts";
 
 type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;

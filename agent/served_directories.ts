@@ -1,7 +1,7 @@
 import { findHomeDirectory, join, realPath } from "./paths.ts";
 import { basename, dirname } from "node:path";
 import { explain } from "./explain.ts";
-import { DEFAULT_INBOX } from "./command.ts";
+import { DEFAULT_INBOX } from "./context.ts";
 import { codeOf } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import { Inbox, isInbox } from "./inbox.ts";

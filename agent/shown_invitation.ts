@@ -8,7 +8,7 @@ import {
 } from "@degu/degu/device";
 import { inviteNearby } from "@degu/degu/device/discovery";
 import { explainDiscoveryProblem, toListenFailure, withNextPort } from "./addresses.ts";
-import type { Context } from "./command.ts";
+import type { Context } from "./context.ts";
 import { makeLogger } from "./open_device.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";

@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { download, upload } from "@degu/degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
-import { type Context, STDIO } from "./command.ts";
+import { type Context, STDIO } from "./context.ts";
 import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";

@@ -1,5 +1,5 @@
 import type { TransferResult, UnsetProperty } from "@degu/degu/files";
-import type { Context } from "./command.ts";
+import type { Context } from "./context.ts";
 import { type ErrorCode, FAILED } from "./failure.ts";
 import { isPeerProblem } from "./error_codes.ts";
 import { formatBytes, formatCount, formatDuration, type Output } from "./output.ts";

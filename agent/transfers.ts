@@ -8,7 +8,7 @@ import {
   type TreeEntry,
 } from "@degu/degu/files/client";
 import { join } from "./paths.ts";
-import { type Context, RESERVED_DIRECTORY } from "./command.ts";
+import { type Context, RESERVED_DIRECTORY } from "./context.ts";
 import { codeOf, isTransferError } from "./error_codes.ts";
 import { type ErrorCode, Failure } from "./failure.ts";
 import { explainTransfer, isFinalError } from "./transfer_errors.ts";

@@ -1,5 +1,6 @@
 import type { Command, Option } from "commander";
-import type { AgentCommand, Context } from "../command.ts";
+import type { Context } from "../context.ts";
+import type { AgentCommand } from "../command.ts";
 
 const SCRIPT_FORMATTERS: Readonly<Record<string, typeof formatBashScript>> = {
   bash: formatBashScript,

@@ -1,5 +1,6 @@
 import { resolve } from "../paths.ts";
-import { checkSettled, type Context, STDIO } from "../command.ts";
+import { type Context, STDIO } from "../context.ts";
+import { checkSettled } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";

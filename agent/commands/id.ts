@@ -1,4 +1,4 @@
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { openDevice } from "../open_device.ts";
 
 export async function printId(context: Context): Promise<void> {

@@ -1,5 +1,5 @@
 import { Device } from "@degu/degu/device";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
 import { toUsageFailure } from "../error_codes.ts";
 import { Failure } from "../failure.ts";

@@ -4,7 +4,7 @@ import {
   type HostOrScopedAddress,
   type PairingOptions,
 } from "../addresses.ts";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { RUN_AGAIN } from "../explain.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { inviteOneDevice } from "../shown_invitation.ts";

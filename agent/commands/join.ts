@@ -1,5 +1,5 @@
 import { chooseServingAddresses, type PairingOptions } from "../addresses.ts";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { PAIR_ADVICE } from "../output.ts";

@@ -1,5 +1,5 @@
 import type { DirectoryEntry } from "@degu/degu/files";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";
 import {

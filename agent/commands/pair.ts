@@ -4,7 +4,7 @@ import {
   type HostOrScopedAddress,
   type PairingOptions,
 } from "../addresses.ts";
-import { type Context, DEFAULT_INBOX } from "../command.ts";
+import { type Context, DEFAULT_INBOX } from "../context.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice } from "../shown_invitation.ts";

@@ -1,6 +1,6 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer_client.ts";
 import { Failure } from "../failure.ts";

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { parseInvitation } from "@degu/degu/device";
 import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../addresses.ts";
-import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../command.ts";
+import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../context.ts";
 import { formatShellCommand } from "../shell_command.ts";
 import { Failure } from "../failure.ts";
 import { isDumbTerminal, Output } from "../output.ts";

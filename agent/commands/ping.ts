@@ -1,6 +1,6 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection, Connector } from "@degu/degu/client";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer, openClient, readJson } from "../peer_client.ts";
 import { PeerConnections } from "../peer_connections.ts";

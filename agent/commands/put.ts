@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { upload } from "@degu/degu/files/client";
-import { checkSettled, type Context, STDIO } from "../command.ts";
+import { type Context, STDIO } from "../context.ts";
+import { checkSettled } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import {

@@ -1,7 +1,7 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ConnectionPool } from "@degu/degu/client";
 import { pause } from "../pause.ts";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer_client.ts";
 import { reasonOf, RUN_BOTH_AGAIN } from "../explain.ts";
 import { isUnreachable } from "../error_codes.ts";

@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/degu/files";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { isInbox } from "../inbox.ts";

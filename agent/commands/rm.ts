@@ -1,6 +1,6 @@
 import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/degu/files/client";
 import { StatusError } from "@degu/degu/client";
-import { type Context, KEPT_DIRECTORY } from "../command.ts";
+import { type Context, KEPT_DIRECTORY } from "../context.ts";
 import { openDevice } from "../open_device.ts";
 import { codeOf, hasStatus, isTransferError } from "../error_codes.ts";
 import { FAILED, Failure } from "../failure.ts";

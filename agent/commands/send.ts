@@ -2,7 +2,7 @@ import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
 import { realPath } from "../paths.ts";
 import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts";
-import { type Context, STDIO } from "../command.ts";
+import { type Context, STDIO } from "../context.ts";
 import { makeLogger, openTemporaryDevice } from "../open_device.ts";
 import { RUN_BOTH_AGAIN } from "../explain.ts";
 import { Failure } from "../failure.ts";

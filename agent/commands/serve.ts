@@ -11,7 +11,7 @@ import {
   listen,
   listUsableAddresses,
 } from "../addresses.ts";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { makeLogger, openDevice, openOrCreateDevice } from "../open_device.ts";
 import { type Output, PAIR_ADVICE } from "../output.ts";
 import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
 import { isUnixAddress } from "../addresses.ts";
-import type { Context } from "../command.ts";
+import type { Context } from "../context.ts";
 import { checkDeletedInbox } from "../deletions.ts";
 import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";

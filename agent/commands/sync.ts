@@ -1,5 +1,5 @@
 import type { TreeEntry } from "@degu/degu/files";
-import { type Context, STDIO } from "../command.ts";
+import { type Context, STDIO } from "../context.ts";
 import { checkDeletedInbox, checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
