@@ -9,7 +9,6 @@ import {
   type ScopedAddress,
 } from "@degu/degu/base";
 import type { Device } from "@degu/degu/device";
-import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/degu/device/discovery";
 import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 
@@ -28,22 +27,6 @@ export function isUnixAddress(address: Address): address is string | Uint8Array 
 
 export function isReachableByOthers(address: Address): address is HostOrScopedAddress {
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
-}
-
-const DISCOVERY_PROBLEM_TEXTS = {
-  "no network": "this machine has no network",
-  "only IPv6":
-    "the networks of this machine have only IPv6, and announcements and searches need IPv4",
-};
-
-/** A missing permission is no problem of the network. */
-export function explainDiscoveryProblem():
-  | { readonly code: Exclude<DiscoveryProblem, "not permitted">; readonly text: string }
-  | null {
-  const code = findDiscoveryProblem();
-  return code === null || code === "not permitted"
-    ? null
-    : { code, text: DISCOVERY_PROBLEM_TEXTS[code] };
 }
 
 /**

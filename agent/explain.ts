@@ -11,8 +11,8 @@ import type { FileLogDetails } from "@degu/degu/files";
 import { TransferError } from "@degu/degu/files/base";
 import { describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
-import { explainDiscoveryProblem, isUnixAddress } from "./addresses.ts";
 import { codeOf, errorCodeOf, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
 import { formatBytes, formatId, PAIR_ADVICE } from "./output.ts";
@@ -221,7 +221,7 @@ function isNameTimeout(error: unknown): boolean {
   const description = describeConnectionError(error);
   if (description === null) return false;
   const { fault, address, isConnecting } = description;
-  return fault === "timed out" && isConnecting && address !== null && !isUnixAddress(address) &&
+  return fault === "timed out" && isConnecting && Array.isArray(address) &&
     parseHost(address[0])?.type === "name";
 }
 
@@ -240,6 +240,22 @@ function isConnectionCut(error: unknown): boolean {
 function attemptsOf(error: Error): readonly unknown[] {
   const { cause } = error;
   return cause instanceof AggregateError ? cause.errors : [error];
+}
+
+const DISCOVERY_PROBLEM_TEXTS = {
+  "no network": "this machine has no network",
+  "only IPv6":
+    "the networks of this machine have only IPv6, and announcements and searches need IPv4",
+};
+
+/** A missing permission is no problem of the network. */
+export function explainDiscoveryProblem():
+  | { readonly code: Exclude<DiscoveryProblem, "not permitted">; readonly text: string }
+  | null {
+  const code = findDiscoveryProblem();
+  return code === null || code === "not permitted"
+    ? null
+    : { code, text: DISCOVERY_PROBLEM_TEXTS[code] };
 }
 
 export function describeMissingAddress(peer = "the other device", hasSearched = true): string {

@@ -10,8 +10,7 @@ import {
 import { joinNearby, nearby, type NearbyDevice } from "@degu/degu/device/discovery";
 import type { Context } from "./context.ts";
 import { makeLogger } from "./open_device.ts";
-import { RUN_AGAIN } from "./explain.ts";
-import { explainDiscoveryProblem } from "./addresses.ts";
+import { explainDiscoveryProblem, RUN_AGAIN } from "./explain.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import { SEND_SERVICE } from "./shown_invitation.ts";

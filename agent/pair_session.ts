@@ -1,11 +1,12 @@
 import { formatAddress } from "@degu/degu/base";
 import { type Device, PairingError, type Peer } from "@degu/degu/device";
 import { type NearbyDevice, pair, type PairEvent } from "@degu/degu/device/discovery";
-import { explainDiscoveryProblem, type HostOrScopedAddress } from "./addresses.ts";
+import type { HostOrScopedAddress } from "./addresses.ts";
 import type { Context } from "./context.ts";
 import { makeLogger } from "./open_device.ts";
 import {
   describeRemoteRefusal,
+  explainDiscoveryProblem,
   MAX_NUMBERS,
   reasonOf,
   RUN_AGAIN,

@@ -7,7 +7,8 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import { inviteNearby } from "@degu/degu/device/discovery";
-import { explainDiscoveryProblem, toListenFailure, withNextPort } from "./addresses.ts";
+import { explainDiscoveryProblem } from "./explain.ts";
+import { toListenFailure, withNextPort } from "./addresses.ts";
 import type { Context } from "./context.ts";
 import { makeLogger } from "./open_device.ts";
 import { toUsageFailure } from "./error_codes.ts";

@@ -4,17 +4,16 @@ import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/degu/devi
 import { FilesApp } from "@degu/degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
 import { pause } from "../pause.ts";
-import {
-  checkCanListen,
-  explainDiscoveryProblem,
-  isReachableByOthers,
-  listen,
-  listUsableAddresses,
-} from "../addresses.ts";
+import { checkCanListen, isReachableByOthers, listen, listUsableAddresses } from "../addresses.ts";
 import type { Context } from "../context.ts";
 import { makeLogger, openDevice, openOrCreateDevice } from "../open_device.ts";
 import { type Output, PAIR_ADVICE } from "../output.ts";
-import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
+import {
+  explain,
+  explainDiscoveryProblem,
+  makeRewordingLogger,
+  type PeerRequest,
+} from "../explain.ts";
 import { Failure } from "../failure.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { markInbox } from "../inbox_marker.ts";
