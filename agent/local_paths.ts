@@ -13,6 +13,7 @@ import {
 import { formatShellCommand } from "./shell_command.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
+import { MAIN_MODULE } from "./version.ts";
 
 /**
  * Refuses `~`, which shells of Unix expand; on Windows this function expands it, replaces
@@ -146,7 +147,7 @@ function listAncestors(path: string): string[] {
 
 /** Returns the path of the program's main module; `null` if it is compiled or from JSR. */
 export function findLocalModule(): string | null {
-  const { href, protocol } = new URL("./main.ts", import.meta.url);
+  const { href, protocol } = MAIN_MODULE;
   return !Deno.build.standalone && protocol === "file:" ? fileURLToPath(href) : null;
 }
 
