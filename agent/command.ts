@@ -1,7 +1,11 @@
 import { Command, InvalidArgumentError, Option } from "commander";
-import { parseAddressOption, parseConnectAddress, parseInvitationAddress } from "./addresses.ts";
+import {
+  parseAddressOption,
+  parseConnectAddress,
+  parseInvitationAddress,
+} from "./machine/addresses.ts";
 import { Failure } from "./failure.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "./machine/context.ts";
 
 /** Resolves to the exit code, if it is not 0. */
 type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;

@@ -4,10 +4,10 @@
  */
 
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
-import { DEFAULT_PORT, parseInvitationAddress, parseListenAddress } from "./addresses.ts";
-import { DEFAULT_INBOX, IGNORE_FILE } from "./context.ts";
+import { DEFAULT_PORT, parseInvitationAddress, parseListenAddress } from "./machine/addresses.ts";
+import { DEFAULT_INBOX, IGNORE_FILE } from "./machine/context.ts";
 import { AgentCommand, makeListParser, parseKeep, parseSeconds, type Run } from "./command.ts";
-import { parseRestoreTime } from "./restore_time.ts";
+import { parseRestoreTime } from "./copy/restore_time.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
   ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { writeToStdout } from "./output_stream.ts";
+import { writeToStdout } from "./terminal/output_stream.ts";
 import { VERSION } from "./version.ts";
 
 /** Prints the version without loading the program. */

@@ -1,10 +1,10 @@
 import { type Command, CommanderError } from "commander";
-import type { CommonOptions, Context } from "./context.ts";
+import type { CommonOptions, Context } from "./machine/context.ts";
 import { AgentCommand, type Run } from "./command.ts";
 import { addCommands } from "./command_line.ts";
 import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failure.ts";
-import { Output, OutputClosedError, type Streams } from "./output.ts";
-import { writeToStdout } from "./output_stream.ts";
+import { Output, OutputClosedError, type Streams } from "./terminal/output.ts";
+import { writeToStdout } from "./terminal/output_stream.ts";
 import { VERSION } from "./version.ts";
 
 const FIRST_MINUTE = `The first minute, on two machines in the same network:
@@ -63,7 +63,7 @@ export async function runAgent(
     }
     const problem = await findOptionProblem(options);
     if (problem !== null) throw new UsageFailure(problem, "USAGE");
-    const { findHome } = await import("./open_device.ts");
+    const { findHome } = await import("./machine/open_device.ts");
     const home = await findHome(options.home);
     context = { home, output, signal, options };
     exitCode = await action(context, ...args) ?? 0;
@@ -92,11 +92,11 @@ export async function runAgent(
 /** Checks the options whose checks load other modules. */
 async function findOptionProblem(options: CommonOptions): Promise<string | null> {
   for (const pattern of options.exclude ?? []) {
-    const { findExcludeProblem } = await import("./exclude_pattern.ts");
+    const { findExcludeProblem } = await import("./copy/exclude_pattern.ts");
     const problem = findExcludeProblem(pattern);
     if (problem !== null) return `--exclude: ${problem}`;
   }
-  const { findNameOptionProblem } = await import("./open_device.ts");
+  const { findNameOptionProblem } = await import("./machine/open_device.ts");
   return findNameOptionProblem(options);
 }
 
@@ -106,8 +106,8 @@ async function describeError(error: unknown, context: Context | undefined) {
     const { message, code } = error;
     return { message, exitCode: USAGE, object: { code, message } };
   }
-  const { explain, makeErrorObject } = await import("./explain.ts");
-  const { exitCodeOf } = await import("./error_codes.ts");
+  const { explain, makeErrorObject } = await import("./words/explain.ts");
+  const { exitCodeOf } = await import("./words/error_codes.ts");
   const { peer } = context ?? {};
   return {
     message: explain(error, peer),

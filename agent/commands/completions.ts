@@ -1,5 +1,5 @@
 import type { Command, Option } from "commander";
-import type { Context } from "../context.ts";
+import type { Context } from "../machine/context.ts";
 import type { AgentCommand } from "../command.ts";
 
 const SCRIPT_FORMATTERS: Readonly<Record<string, typeof formatBashScript>> = {

@@ -1,20 +1,20 @@
-import { resolve } from "../paths.ts";
-import { type Context, STDIO } from "../context.ts";
+import { resolve } from "../machine/paths.ts";
+import { type Context, STDIO } from "../machine/context.ts";
 import { checkSettled } from "../command.ts";
-import { openDevice } from "../open_device.ts";
+import { openDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
-import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
-import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
+import { findDirectoryPath, findTarget, makeDownloadJob } from "../copy/download_target.ts";
+import { findDeviceDirectory, toLocalPath } from "../machine/local_paths.ts";
 import {
   checkNotReserved,
   isRemotePath,
   parseRemotePaths,
   RemoteFiles,
   type RemotePath,
-} from "../remote_files.ts";
-import { checkStdoutSource, makeStdoutJob } from "../stream_jobs.ts";
-import { type FileJob, Transfers } from "../transfers.ts";
-import type { TreeJob } from "../tree_copy.ts";
+} from "../peer/remote_files.ts";
+import { checkStdoutSource, makeStdoutJob } from "../copy/stream_jobs.ts";
+import { type FileJob, Transfers } from "../copy/transfers.ts";
+import type { TreeJob } from "../copy/tree_copy.ts";
 
 export async function runGet(
   context: Context,

@@ -1,5 +1,5 @@
-import type { Context } from "../context.ts";
-import { openDevice } from "../open_device.ts";
+import type { Context } from "../machine/context.ts";
+import { openDevice } from "../machine/open_device.ts";
 
 export async function printId(context: Context): Promise<void> {
   await using device = await openDevice(context);

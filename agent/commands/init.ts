@@ -1,9 +1,9 @@
 import { Device } from "@degu/degu/device";
-import type { Context } from "../context.ts";
-import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
-import { toUsageFailure } from "../error_codes.ts";
+import type { Context } from "../machine/context.ts";
+import { makeDefaultName, makeLogger, openIfCreated } from "../machine/open_device.ts";
+import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
-import { formatId, PAIR_ADVICE } from "../output.ts";
+import { formatId, PAIR_ADVICE } from "../terminal/output.ts";
 
 export async function init(
   context: Context,

@@ -3,12 +3,12 @@ import {
   chooseServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
-} from "../addresses.ts";
-import type { Context } from "../context.ts";
-import { RUN_AGAIN } from "../explain.ts";
-import { openOrCreateDevice } from "../open_device.ts";
-import { inviteOneDevice } from "../shown_invitation.ts";
-import { formatId, OutputClosedError } from "../output.ts";
+} from "../machine/addresses.ts";
+import type { Context } from "../machine/context.ts";
+import { RUN_AGAIN } from "../words/explain.ts";
+import { openOrCreateDevice } from "../machine/open_device.ts";
+import { inviteOneDevice } from "../pair/shown_invitation.ts";
+import { formatId, OutputClosedError } from "../terminal/output.ts";
 
 export async function runInvite(
   context: Context,

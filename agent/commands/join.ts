@@ -1,9 +1,14 @@
-import { chooseServingAddresses, type PairingOptions } from "../addresses.ts";
-import type { Context } from "../context.ts";
-import { openOrCreateDevice } from "../open_device.ts";
+import { chooseServingAddresses, type PairingOptions } from "../machine/addresses.ts";
+import type { Context } from "../machine/context.ts";
+import { openOrCreateDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
-import { PAIR_ADVICE } from "../output.ts";
-import { joinByLine, type LineAdvice, printPairing, readInvitationLine } from "../join_device.ts";
+import { PAIR_ADVICE } from "../terminal/output.ts";
+import {
+  joinByLine,
+  type LineAdvice,
+  printPairing,
+  readInvitationLine,
+} from "../pair/join_device.ts";
 
 const LINE_ADVICE: LineAdvice = {
   noLine: `give the line that "degu invite" on the other device has printed, or ${PAIR_ADVICE}`,

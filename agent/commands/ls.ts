@@ -1,13 +1,13 @@
 import type { DirectoryEntry } from "@degu/degu/files";
-import type { Context } from "../context.ts";
-import { openDevice } from "../open_device.ts";
-import { formatBytes } from "../output.ts";
+import type { Context } from "../machine/context.ts";
+import { openDevice } from "../machine/open_device.ts";
+import { formatBytes } from "../terminal/output.ts";
 import {
   describeUncopiedEntry,
   parseRemotePath,
   RemoteFiles,
   type RemotePath,
-} from "../remote_files.ts";
+} from "../peer/remote_files.ts";
 
 export async function ls(
   context: Context,

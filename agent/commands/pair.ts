@@ -3,14 +3,14 @@ import {
   chooseServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
-} from "../addresses.ts";
-import { type Context, DEFAULT_INBOX } from "../context.ts";
-import { openOrCreateDevice } from "../open_device.ts";
+} from "../machine/addresses.ts";
+import { type Context, DEFAULT_INBOX } from "../machine/context.ts";
+import { openOrCreateDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
-import { describeThisDevice } from "../shown_invitation.ts";
-import { joinByNumber, printPairing } from "../join_device.ts";
-import { pairByDiscovery } from "../pair_session.ts";
-import { NumberPrompt } from "../number_prompt.ts";
+import { describeThisDevice } from "../pair/shown_invitation.ts";
+import { joinByNumber, printPairing } from "../pair/join_device.ts";
+import { pairByDiscovery } from "../pair/pair_session.ts";
+import { NumberPrompt } from "../terminal/number_prompt.ts";
 
 interface Options extends PairingOptions {
   readonly listen?: HostOrScopedAddress[];

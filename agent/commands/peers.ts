@@ -1,10 +1,10 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
-import type { Context } from "../context.ts";
-import { openDevice } from "../open_device.ts";
-import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer_client.ts";
+import type { Context } from "../machine/context.ts";
+import { openDevice } from "../machine/open_device.ts";
+import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer/peer_client.ts";
 import { Failure } from "../failure.ts";
-import { formatId, PAIR_ADVICE } from "../output.ts";
+import { formatId, PAIR_ADVICE } from "../terminal/output.ts";
 
 export async function listPeers(context: Context): Promise<void> {
   const { output } = context;

@@ -2,12 +2,12 @@ import type { Command } from "commander";
 import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { parseInvitation } from "@degu/degu/device";
-import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../addresses.ts";
-import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../context.ts";
-import { formatShellCommand } from "../shell_command.ts";
+import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../machine/addresses.ts";
+import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../machine/context.ts";
+import { formatShellCommand } from "../terminal/shell_command.ts";
 import { Failure } from "../failure.ts";
-import { isDumbTerminal, Output } from "../output.ts";
-import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
+import { isDumbTerminal, Output } from "../terminal/output.ts";
+import { ignoreNotFound, toLocalPath } from "../machine/local_paths.ts";
 import {
   EVERY_HOST,
   findModule,
@@ -20,12 +20,12 @@ import {
   makeServePermissions,
   mergePermissions,
   type Permissions,
-} from "../needed_permissions.ts";
-import { openDevice, openIfCreated } from "../open_device.ts";
-import { join, resolve } from "../paths.ts";
-import { findPeer } from "../peer_client.ts";
-import { isRemotePath, parseRemotePath } from "../remote_files.ts";
-import { checkDirectories, checkServesAny } from "../served_directories.ts";
+} from "../machine/needed_permissions.ts";
+import { openDevice, openIfCreated } from "../machine/open_device.ts";
+import { join, resolve } from "../machine/paths.ts";
+import { findPeer } from "../peer/peer_client.ts";
+import { isRemotePath, parseRemotePath } from "../peer/remote_files.ts";
+import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
 import type { ServeOptions } from "./serve.ts";
 
 type Options = Omit<ServeOptions, "listen"> & CommonOptions & {

@@ -1,12 +1,12 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection, Connector } from "@degu/degu/client";
-import type { Context } from "../context.ts";
-import { openDevice } from "../open_device.ts";
-import { findPeer, openClient, readJson } from "../peer_client.ts";
-import { PeerConnections } from "../peer_connections.ts";
+import type { Context } from "../machine/context.ts";
+import { openDevice } from "../machine/open_device.ts";
+import { findPeer, openClient, readJson } from "../peer/peer_client.ts";
+import { PeerConnections } from "../peer/peer_connections.ts";
 import { Failure } from "../failure.ts";
-import { formatId } from "../output.ts";
-import type { ServerInfo } from "../serve_app.ts";
+import { formatId } from "../terminal/output.ts";
+import type { ServerInfo } from "../serve/serve_app.ts";
 
 const MAX_RESPONSE_BYTES = 4096;
 

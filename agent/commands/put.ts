@@ -1,8 +1,8 @@
 import { basename } from "node:path";
 import { upload } from "@degu/degu/files/client";
-import { type Context, STDIO } from "../context.ts";
+import { type Context, STDIO } from "../machine/context.ts";
 import { checkSettled } from "../command.ts";
-import { openDevice } from "../open_device.ts";
+import { openDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
 import {
   type DeviceDirectory,
@@ -10,16 +10,16 @@ import {
   ignoreNotFound,
   missingSourceFailure,
   toLocalPath,
-} from "../local_paths.ts";
+} from "../machine/local_paths.ts";
 import {
   checkNotReserved,
   isRemotePath,
   parseRemotePath,
   RemoteFiles,
   type RemotePath,
-} from "../remote_files.ts";
-import { checkStreamSources, findStreamSource, makeStreamUploadJob } from "../stream_jobs.ts";
-import { type FileJob, Transfers } from "../transfers.ts";
+} from "../peer/remote_files.ts";
+import { checkStreamSources, findStreamSource, makeStreamUploadJob } from "../copy/stream_jobs.ts";
+import { type FileJob, Transfers } from "../copy/transfers.ts";
 
 export async function runPut(
   context: Context,

@@ -1,21 +1,21 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ConnectionPool } from "@degu/degu/client";
 import { pause } from "../pause.ts";
-import type { Context } from "../context.ts";
-import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer_client.ts";
-import { reasonOf, RUN_BOTH_AGAIN } from "../explain.ts";
-import { isUnreachable } from "../error_codes.ts";
+import type { Context } from "../machine/context.ts";
+import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer/peer_client.ts";
+import { reasonOf, RUN_BOTH_AGAIN } from "../words/explain.ts";
+import { isUnreachable } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
-import { resolve } from "../paths.ts";
+import { resolve } from "../machine/paths.ts";
 import {
   joinByLine,
   joinSender,
   type LineAdvice,
   readInvitationLine,
   UNATTENDED_TIMEOUT_SECONDS,
-} from "../join_device.ts";
-import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
-import { isInInbox } from "../inbox_marker.ts";
+} from "../pair/join_device.ts";
+import { findDirectoryPath, findTarget, makeDownloadJob } from "../copy/download_target.ts";
+import { isInInbox } from "../machine/inbox_marker.ts";
 import {
   checkWritable,
   describeMissingDirectory,
@@ -23,20 +23,20 @@ import {
   ignoreNotFound,
   makeNewDirectoryAdvice,
   toLocalPath,
-} from "../local_paths.ts";
-import { NumberPrompt } from "../number_prompt.ts";
-import { formatBytes, formatId } from "../output.ts";
-import { PeerConnections } from "../peer_connections.ts";
-import { RemoteFiles } from "../remote_files.ts";
+} from "../machine/local_paths.ts";
+import { NumberPrompt } from "../terminal/number_prompt.ts";
+import { formatBytes, formatId } from "../terminal/output.ts";
+import { PeerConnections } from "../peer/peer_connections.ts";
+import { RemoteFiles } from "../peer/remote_files.ts";
 import {
   DONE_URI,
   END_URI,
   isSendableName,
   type ReceiveResult,
   type SentEntry,
-} from "../send_session.ts";
-import { openTemporaryDevice } from "../open_device.ts";
-import { Transfers } from "../transfers.ts";
+} from "../serve/send_session.ts";
+import { openTemporaryDevice } from "../machine/open_device.ts";
+import { Transfers } from "../copy/transfers.ts";
 
 export async function runReceive(
   context: Context,

@@ -1,20 +1,20 @@
 import { dirname } from "node:path";
 import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/degu/files";
-import type { Context } from "../context.ts";
-import { explain } from "../explain.ts";
+import type { Context } from "../machine/context.ts";
+import { explain } from "../words/explain.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { isInbox } from "../inbox.ts";
+import { isInbox } from "../serve/inbox.ts";
 import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
   makeNewDirectoryAdvice,
   toLocalPath,
-} from "../local_paths.ts";
-import { formatBytes, formatCount, type Output } from "../output.ts";
-import { resolve } from "../paths.ts";
-import { isRemotePath } from "../remote_files.ts";
-import { findDefaultTime, formatRestoreTime } from "../restore_time.ts";
+} from "../machine/local_paths.ts";
+import { formatBytes, formatCount, type Output } from "../terminal/output.ts";
+import { resolve } from "../machine/paths.ts";
+import { isRemotePath } from "../peer/remote_files.ts";
+import { findDefaultTime, formatRestoreTime } from "../copy/restore_time.ts";
 
 interface RestoreOptions {
   readonly at?: Date | string;

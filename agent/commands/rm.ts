@@ -1,18 +1,18 @@
 import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/degu/files/client";
 import { StatusError } from "@degu/degu/client";
-import { type Context, KEPT_DIRECTORY } from "../context.ts";
-import { openDevice } from "../open_device.ts";
-import { codeOf, hasStatus, isTransferError } from "../error_codes.ts";
+import { type Context, KEPT_DIRECTORY } from "../machine/context.ts";
+import { openDevice } from "../machine/open_device.ts";
+import { codeOf, hasStatus, isTransferError } from "../words/error_codes.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { checkDeleting } from "../deletions.ts";
-import { explainTransfer } from "../transfer_errors.ts";
+import { checkDeleting } from "../peer/deletions.ts";
+import { explainTransfer } from "../words/transfer_errors.ts";
 import {
   checkNotReserved,
   describeUncopiedEntry,
   parseRemotePaths,
   RemoteFiles,
   type RemotePath,
-} from "../remote_files.ts";
+} from "../peer/remote_files.ts";
 
 function checkNotInbox({ names }: RemotePath): void {
   if (names.length > 0) return;

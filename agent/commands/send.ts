@@ -1,17 +1,17 @@
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
-import { realPath } from "../paths.ts";
-import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts";
-import { type Context, STDIO } from "../context.ts";
-import { makeLogger, openTemporaryDevice } from "../open_device.ts";
-import { RUN_BOTH_AGAIN } from "../explain.ts";
+import { realPath } from "../machine/paths.ts";
+import { type HostOrScopedAddress, listen, withNextPort } from "../machine/addresses.ts";
+import { type Context, STDIO } from "../machine/context.ts";
+import { makeLogger, openTemporaryDevice } from "../machine/open_device.ts";
+import { RUN_BOTH_AGAIN } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
-import { formatCount, formatId } from "../output.ts";
-import { inviteOneDevice } from "../shown_invitation.ts";
-import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
-import { NumberPrompt } from "../number_prompt.ts";
-import { findSources, SendSession } from "../send_session.ts";
-import { ServeEvents } from "../serve_events.ts";
+import { formatCount, formatId } from "../terminal/output.ts";
+import { inviteOneDevice } from "../pair/shown_invitation.ts";
+import { ignoreNotFound, toLocalPath } from "../machine/local_paths.ts";
+import { NumberPrompt } from "../terminal/number_prompt.ts";
+import { findSources, SendSession } from "../serve/send_session.ts";
+import { ServeEvents } from "../serve/serve_events.ts";
 
 interface Options {
   readonly line?: boolean;

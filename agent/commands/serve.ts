@@ -4,21 +4,30 @@ import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/degu/devi
 import { FilesApp } from "@degu/degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
 import { pause } from "../pause.ts";
-import { checkCanListen, isReachableByOthers, listen, listUsableAddresses } from "../addresses.ts";
-import type { Context } from "../context.ts";
-import { makeLogger, openDevice, openOrCreateDevice } from "../open_device.ts";
-import { type Output, PAIR_ADVICE } from "../output.ts";
+import {
+  checkCanListen,
+  isReachableByOthers,
+  listen,
+  listUsableAddresses,
+} from "../machine/addresses.ts";
+import type { Context } from "../machine/context.ts";
+import { makeLogger, openDevice, openOrCreateDevice } from "../machine/open_device.ts";
+import { type Output, PAIR_ADVICE } from "../terminal/output.ts";
 import {
   explain,
   explainDiscoveryProblem,
   makeRewordingLogger,
   type PeerRequest,
-} from "../explain.ts";
+} from "../words/explain.ts";
 import { Failure } from "../failure.ts";
-import { ServeEvents } from "../serve_events.ts";
-import { markInbox } from "../inbox_marker.ts";
-import { type InboxPeer, makeServeApp, removeOldUploads } from "../serve_app.ts";
-import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
+import { ServeEvents } from "../serve/serve_events.ts";
+import { markInbox } from "../machine/inbox_marker.ts";
+import { type InboxPeer, makeServeApp, removeOldUploads } from "../serve/serve_app.ts";
+import {
+  checkDirectories,
+  checkServesAny,
+  type DirectoryOptions,
+} from "../serve/served_directories.ts";
 
 export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];

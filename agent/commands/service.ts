@@ -1,21 +1,21 @@
 import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
-import { join, realPath } from "../paths.ts";
-import { isUnixAddress } from "../addresses.ts";
-import type { Context } from "../context.ts";
-import { checkDeletedInbox } from "../deletions.ts";
-import { openDevice, openOrCreateDevice } from "../open_device.ts";
-import { findPeer } from "../peer_client.ts";
-import { explain } from "../explain.ts";
+import { join, realPath } from "../machine/paths.ts";
+import { isUnixAddress } from "../machine/addresses.ts";
+import type { Context } from "../machine/context.ts";
+import { checkDeletedInbox } from "../peer/deletions.ts";
+import { openDevice, openOrCreateDevice } from "../machine/open_device.ts";
+import { findPeer } from "../peer/peer_client.ts";
+import { explain } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
-import type { Output } from "../output.ts";
+import type { Output } from "../terminal/output.ts";
 import {
   checkMirrorTarget,
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
   makeNewDirectoryAdvice,
-} from "../local_paths.ts";
+} from "../machine/local_paths.ts";
 import {
   findModule,
   makeConnectPermissions,
@@ -25,9 +25,9 @@ import {
   makeServePermissions,
   mergePermissions,
   type Permissions,
-} from "../needed_permissions.ts";
-import { isRemotePath, parseRemotePath } from "../remote_files.ts";
-import { checkDirectories, checkServesAny } from "../served_directories.ts";
+} from "../machine/needed_permissions.ts";
+import { isRemotePath, parseRemotePath } from "../peer/remote_files.ts";
+import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
 import type { ServeOptions } from "./serve.ts";
 
 interface Units {

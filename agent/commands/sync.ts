@@ -1,10 +1,10 @@
 import type { TreeEntry } from "@degu/degu/files";
-import { type Context, STDIO } from "../context.ts";
-import { checkDeletedInbox, checkDeleting } from "../deletions.ts";
-import { openDevice } from "../open_device.ts";
-import { findPeer } from "../peer_client.ts";
+import { type Context, STDIO } from "../machine/context.ts";
+import { checkDeletedInbox, checkDeleting } from "../peer/deletions.ts";
+import { openDevice } from "../machine/open_device.ts";
+import { findPeer } from "../peer/peer_client.ts";
 import { Failure } from "../failure.ts";
-import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
+import { IgnoreList, isIgnoreFile } from "../copy/ignore_list.ts";
 import {
   CHECK_NAME_ADVICE,
   checkMirrorTarget,
@@ -14,16 +14,16 @@ import {
   ignoreNotFound,
   makeNewDirectoryAdvice,
   toLocalPath,
-} from "../local_paths.ts";
+} from "../machine/local_paths.ts";
 import {
   checkNotReserved,
   describeUncopiedEntry,
   isRemotePath,
   parseRemotePath,
   RemoteFiles,
-} from "../remote_files.ts";
-import { isDirectory } from "../tree_copy.ts";
-import { Transfers } from "../transfers.ts";
+} from "../peer/remote_files.ts";
+import { isDirectory } from "../copy/tree_copy.ts";
+import { Transfers } from "../copy/transfers.ts";
 
 interface SyncOptions {
   readonly checksum?: boolean;
@@ -76,9 +76,9 @@ export async function sync(
   }
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
-  const { repeatRuns } = await import("../repeat_runs.ts");
+  const { repeatRuns } = await import("../copy/repeat_runs.ts");
   // A later run may need these modules when an upgrade has replaced or removed their files.
-  await import("../exclude_pattern.ts");
+  await import("../copy/exclude_pattern.ts");
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);

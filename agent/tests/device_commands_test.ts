@@ -1,7 +1,7 @@
 /** degu init, id, peers, rename, forget, invite, join and completions; read-only devices. */
-import { makeDefaultName } from "@degu/internal/agent/open_device.ts";
-import { formatId } from "@degu/internal/agent/output.ts";
-import { formatCountdown } from "@degu/internal/agent/shown_invitation.ts";
+import { makeDefaultName } from "@degu/internal/agent/machine/open_device.ts";
+import { formatId } from "@degu/internal/agent/terminal/output.ts";
+import { formatCountdown } from "@degu/internal/agent/pair/shown_invitation.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
   AgentHomes,

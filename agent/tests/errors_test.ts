@@ -3,11 +3,11 @@ import { markSocketError } from "@degu/internal/net/transport/connection_errors.
 import { StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
-import { toListenFailure } from "@degu/internal/agent/addresses.ts";
-import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
-import { codeOf, exitCodeOf } from "@degu/internal/agent/error_codes.ts";
+import { toListenFailure } from "@degu/internal/agent/machine/addresses.ts";
+import { explain, rewordLogLine } from "@degu/internal/agent/words/explain.ts";
+import { codeOf, exitCodeOf } from "@degu/internal/agent/words/error_codes.ts";
 import { EXIT_CODES, Failure } from "@degu/internal/agent/failure.ts";
-import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
+import { checkNotReserved } from "@degu/internal/agent/peer/remote_files.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";

@@ -1,8 +1,8 @@
 /** degu ls, get, put and rm, and the paths that commands are given. */
 import { ChunkedBody } from "@degu/degu/base";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
-import { RemoteFiles } from "@degu/internal/agent/remote_files.ts";
+import { PeerConnections } from "@degu/internal/agent/peer/peer_connections.ts";
+import { RemoteFiles } from "@degu/internal/agent/peer/remote_files.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

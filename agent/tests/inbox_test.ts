@@ -5,7 +5,7 @@ import { realPath } from "@degu/internal/internal/paths.ts";
 import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
-import { Inbox, makeRefusal } from "@degu/internal/agent/inbox.ts";
+import { Inbox, makeRefusal } from "@degu/internal/agent/serve/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";

@@ -1,7 +1,7 @@
 /** Earlier versions over the network: a peer reads those of its own inbox, and changes none. */
 import { Range } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
-import { Inbox } from "@degu/internal/agent/inbox.ts";
+import { Inbox } from "@degu/internal/agent/serve/inbox.ts";
 import { formatPaths } from "@degu/internal/files/wire/bundle.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";

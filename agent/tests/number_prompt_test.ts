@@ -3,8 +3,8 @@
  */
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/agents.ts";
-import { NumberPrompt } from "@degu/internal/agent/number_prompt.ts";
-import { Output } from "@degu/internal/agent/output.ts";
+import { NumberPrompt } from "@degu/internal/agent/terminal/number_prompt.ts";
+import { Output } from "@degu/internal/agent/terminal/output.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";

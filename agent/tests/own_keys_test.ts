@@ -2,8 +2,8 @@
  * The files that commands leave out: excluded paths, and the own keys of the device, by their path,
  * a hard link, a link, or another mount of the directory of the device or of a part of it.
  */
-import { findExcludeProblem } from "@degu/internal/agent/exclude_pattern.ts";
-import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
+import { findExcludeProblem } from "@degu/internal/agent/copy/exclude_pattern.ts";
+import { IgnoreList } from "@degu/internal/agent/copy/ignore_list.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -14,7 +14,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { findDeviceDirectory } from "@degu/internal/agent/local_paths.ts";
+import { findDeviceDirectory } from "@degu/internal/agent/machine/local_paths.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { runAgent, runAgentCommands } from "@degu/testing/agents.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";

@@ -10,26 +10,26 @@ import {
   parseConnectAddress,
   parseInvitationAddress,
   parseListenAddress,
-} from "@degu/internal/agent/addresses.ts";
-import { formatShellCommand } from "@degu/internal/agent/shell_command.ts";
-import { openClient } from "@degu/internal/agent/peer_client.ts";
+} from "@degu/internal/agent/machine/addresses.ts";
+import { formatShellCommand } from "@degu/internal/agent/terminal/shell_command.ts";
+import { openClient } from "@degu/internal/agent/peer/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
-import { explain, reasonOf } from "@degu/internal/agent/explain.ts";
-import { exitCodeOf } from "@degu/internal/agent/error_codes.ts";
+import { explain, reasonOf } from "@degu/internal/agent/words/explain.ts";
+import { exitCodeOf } from "@degu/internal/agent/words/error_codes.ts";
 import { Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
 import {
   explainTransfer,
   type FileAction,
   isFinalError,
-} from "@degu/internal/agent/transfer_errors.ts";
-import { Output } from "@degu/internal/agent/output.ts";
+} from "@degu/internal/agent/words/transfer_errors.ts";
+import { Output } from "@degu/internal/agent/terminal/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { fileUri, TransferError } from "@degu/degu/files";
 import {
   formatRemotePath,
   isRemotePath,
   parseRemotePath,
-} from "@degu/internal/agent/remote_files.ts";
+} from "@degu/internal/agent/peer/remote_files.ts";
 import fc from "fast-check";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
 import { responseError } from "@degu/internal/files/transfer_error.ts";
@@ -312,7 +312,7 @@ Deno.test("without the permission to list addresses no address is sent, and a me
 
 // The context of every command.
 
-const FIND_HOME = `import { findHome } from "./agent/open_device.ts";
+const FIND_HOME = `import { findHome } from "./agent/machine/open_device.ts";
 const results = [];
 for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
   Deno.env.set("XDG_STATE_HOME", state);

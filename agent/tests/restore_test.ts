@@ -4,7 +4,7 @@ import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { formatRestoreTime, parseRestoreTime } from "@degu/internal/agent/restore_time.ts";
+import { formatRestoreTime, parseRestoreTime } from "@degu/internal/agent/copy/restore_time.ts";
 import { parseCommands } from "@degu/testing/agent_documentation.ts";
 import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";

@@ -1,5 +1,10 @@
 /** degu send and degu receive: once, without pairing. */
-import { DONE_URI, END_URI, findSources, SendSession } from "@degu/internal/agent/send_session.ts";
+import {
+  DONE_URI,
+  END_URI,
+  findSources,
+  SendSession,
+} from "@degu/internal/agent/serve/send_session.ts";
 import { json, reply } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
@@ -12,7 +17,7 @@ import { ProgramOutput } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
-import { selectDevices } from "@degu/internal/agent/join_device.ts";
+import { selectDevices } from "@degu/internal/agent/pair/join_device.ts";
 import { pause } from "@degu/internal/agent/pause.ts";
 import { setClockAhead, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";

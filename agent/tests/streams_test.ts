@@ -1,5 +1,10 @@
 /** The output and the progress bar; degu put from stdin and FIFOs, and degu get to stdout. */
-import { formatBytes, formatDuration, formatJson, Output } from "@degu/internal/agent/output.ts";
+import {
+  formatBytes,
+  formatDuration,
+  formatJson,
+  Output,
+} from "@degu/internal/agent/terminal/output.ts";
 import {
   addSample,
   type CommandProgress,
@@ -9,8 +14,8 @@ import {
   formatWaitLine,
   type Sample,
   widthOf,
-} from "@degu/internal/agent/progress_bar.ts";
-import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
+} from "@degu/internal/agent/terminal/progress_bar.ts";
+import { TransferReport } from "@degu/internal/agent/copy/transfer_report.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -132,7 +137,7 @@ Deno.test("control and format characters are escaped, so that they don't affect 
 });
 
 Deno.test("a message to a closed pipe is ignored, and a result to a closed pipe is a distinct error", async () => {
-  const script = `import { Output } from "./agent/output.ts";
+  const script = `import { Output } from "./agent/terminal/output.ts";
 const output = new Output({});
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
 try {

@@ -4,7 +4,7 @@ import type { App } from "@degu/degu";
 import type { ConnectionPool } from "@degu/degu/client";
 import { deleteEntry } from "@degu/degu/files";
 import type { ResponseTuple, ServerOptions } from "@degu/degu/server";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { PeerConnections } from "@degu/internal/agent/peer/peer_connections.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import { runAgentCommands } from "@degu/testing/agents.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
@@ -160,7 +160,7 @@ Deno.test("interruptions", async (t) => {
       using clock = stopPerformanceClock();
       using _timeouts = speedUpTimeouts((milliseconds) => {
         // The library also pauses for two seconds, before a second retry.
-        const isReconnect = new Error().stack!.includes("/agent/peer_connections.ts");
+        const isReconnect = new Error().stack!.includes("/agent/peer/peer_connections.ts");
         if (milliseconds !== 2000 || !isReconnect) return false;
         clock.pass(2);
         return ++pauseCount > 0;

@@ -3,16 +3,16 @@ import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { toListenFailure } from "@degu/internal/agent/addresses.ts";
-import { findPatternProblem } from "@degu/internal/agent/exclude_pattern.ts";
-import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
-import { toLocalPath } from "@degu/internal/agent/local_paths.ts";
-import { windowsDeletions } from "@degu/internal/agent/deletions.ts";
+import { toListenFailure } from "@degu/internal/agent/machine/addresses.ts";
+import { findPatternProblem } from "@degu/internal/agent/copy/exclude_pattern.ts";
+import { IgnoreList } from "@degu/internal/agent/copy/ignore_list.ts";
+import { toLocalPath } from "@degu/internal/agent/machine/local_paths.ts";
+import { windowsDeletions } from "@degu/internal/agent/peer/deletions.ts";
 import { windowsDeletions as libraryDeletions } from "@degu/internal/files/disk/names.ts";
-import { makeEntryPath } from "@degu/internal/agent/download_target.ts";
-import { findHome } from "@degu/internal/agent/open_device.ts";
-import { findHomeDirectory } from "@degu/internal/agent/paths.ts";
-import { isRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
+import { makeEntryPath } from "@degu/internal/agent/copy/download_target.ts";
+import { findHome } from "@degu/internal/agent/machine/open_device.ts";
+import { findHomeDirectory } from "@degu/internal/agent/machine/paths.ts";
+import { isRemotePath, parseRemotePath } from "@degu/internal/agent/peer/remote_files.ts";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 
 /** Runs as on Windows, on which deleting is disabled. */

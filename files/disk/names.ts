@@ -164,8 +164,8 @@ export function removeIfPresentSync(path: string): void {
 }
 
 /**
- * Set `areTested` to true, here and in `agent/deletions.ts`, once the suite has passed on Windows,
- * not only under Wine, and change README.md. Some tests change the value.
+ * Set `areTested` to true, here and in `agent/peer/deletions.ts`, once the suite has passed on
+ * Windows, not only under Wine, and change README.md. Some tests change the value.
  */
 export const windowsDeletions = { areTested: false };
 

@@ -15,8 +15,8 @@
  * | `files/tree/file_copier.ts` | a truncated or changed file              | once            |
  * | `files/tree/copy_tree.ts`   | the whole tree, by `retry`               | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
- * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
- * | `agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
+ * | `…/peer_connections.ts`     | a call of a command, by `retry`          | `retries` times |
+ * | `…/peer_connections.ts`     | the search for a peer that is off        | for `wait`      |
  * | `program/repeat.ts`         | a run, failed or not                     | without end     |
  */
 

@@ -203,7 +203,7 @@ Deno.test("only the default logger prints", async () => {
 
 /** The modules that search the messages of errors, and whose messages these are. */
 const SEARCHED_MESSAGES = {
-  "agent/explain.ts": "Deno",
+  "agent/words/explain.ts": "Deno",
   "files/transfer/download.ts": "Deno",
   "internal/caught_errors.ts": "Deno and Node",
   "net/tls/errors.ts": "Node",

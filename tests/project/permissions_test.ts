@@ -24,7 +24,7 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { fromFileUrl, join } from "@std/path";
 import { toText } from "@std/streams";
-import { Inbox } from "@degu/internal/agent/inbox.ts";
+import { Inbox } from "@degu/internal/agent/serve/inbox.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { AgentHomes, type AgentResult, watch } from "@degu/testing/agents.ts";
 import { findObstacle, runOrThrow, startCommand } from "@degu/testing/commands.ts";

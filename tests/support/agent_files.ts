@@ -5,7 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import { Inbox } from "@degu/internal/agent/inbox.ts";
+import { Inbox } from "@degu/internal/agent/serve/inbox.ts";
 import {
   AgentHomes,
   type AgentResult,

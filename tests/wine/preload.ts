@@ -3,7 +3,7 @@
  * inside the package. The tests of `rows.ts`, and tests that make links, are expected to fail.
  */
 
-import { windowsDeletions as agentDeletions } from "../../agent/deletions.ts";
+import { windowsDeletions as agentDeletions } from "../../agent/peer/deletions.ts";
 import { windowsDeletions } from "../../files/disk/names.ts";
 import { replaceBackslashes } from "../../internal/paths.ts";
 import { patch } from "../support/patching.ts";

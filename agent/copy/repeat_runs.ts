@@ -1,0 +1,108 @@
+import { repeat } from "@degu/degu";
+import type { Context } from "../machine/context.ts";
+import { explain, makeErrorObject } from "../words/explain.ts";
+import { exitCodeOf, isUnreachable } from "../words/error_codes.ts";
+import { Output, OutputClosedError } from "../terminal/output.ts";
+
+export async function repeatRuns(
+  context: Context,
+  seconds: number,
+  runOnce: (context: Context) => Promise<number>,
+): Promise<number> {
+  const { signal } = context;
+  const output = new RunOutput(context.output, context.options.verbose ?? false);
+  let exitCode = 0;
+  let isInterrupted = false;
+  const run = async () => {
+    const runContext = { ...context, output };
+    try {
+      exitCode = await runOnce(runContext);
+    } catch (error) {
+      isInterrupted = signal.aborted;
+      if (isInterrupted || error instanceof OutputClosedError) throw error;
+      exitCode = exitCodeOf(error);
+      output.reportFailure(error, runContext.peer, seconds);
+    }
+    output.endRun();
+  };
+  const onError = (error: unknown) => {
+    throw error;
+  };
+  await repeat(run, { seconds, signal, onError });
+  if (isInterrupted) signal.throwIfAborted();
+  return exitCode;
+}
+
+/**
+ * Prints a problem in the first run that has it, and again when it is over. Notes and the progress
+ * are only for `--verbose`.
+ */
+class RunOutput extends Output {
+  readonly #isVerbose: boolean;
+  /** The texts of the problems of the previous run, by a key that equal problems share. */
+  #previousProblems = new Map<string, string>();
+  #currentProblems = new Map<string, string>();
+
+  constructor(output: Output, isVerbose: boolean) {
+    super(output, output.streams);
+    this.#isVerbose = isVerbose;
+  }
+
+  override note(text: string): void {
+    if (this.#isVerbose) super.note(text);
+  }
+
+  override animate(milliseconds: number, line: () => string): Disposable {
+    return this.#isVerbose ? super.animate(milliseconds, line) : { [Symbol.dispose]: () => {} };
+  }
+
+  override printSummary(results: string, _failures: string, hasChanged: boolean): void {
+    if (hasChanged) super.note(results);
+  }
+
+  override warn(text: string): void {
+    if (this.#recordProblem(text)) super.warn(text);
+  }
+
+  override error(text: string): void {
+    if (this.#recordProblem(text)) super.error(text);
+  }
+
+  override printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
+    if (!("error" in object) || this.#recordProblem(JSON.stringify(object), "")) {
+      super.printResult(lines, object);
+    }
+  }
+
+  reportFailure(
+    error: unknown,
+    peer: string | undefined,
+    nextRunSeconds: number,
+  ): void {
+    const cause = error instanceof Error ? error.cause : undefined;
+    const text = explain(error, peer);
+    // A peer that is offline causes different errors in successive runs.
+    const isNew = isUnreachable(error) || isUnreachable(cause)
+      ? this.#recordProblem("offline", `${peer} answers again`)
+      : this.#recordProblem(text);
+    if (isNew) {
+      super.error(`${text}; the next run begins in ${nextRunSeconds} s`);
+      if (this.json) super.printResult("", { error: makeErrorObject(error, peer) });
+    }
+    // The rest of the run was skipped, so earlier problems may still exist.
+    this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);
+  }
+
+  endRun(): void {
+    for (const [key, text] of this.#previousProblems) {
+      if (text !== "" && !this.#currentProblems.has(key)) super.note(`over: ${text}`);
+    }
+    [this.#previousProblems, this.#currentProblems] = [this.#currentProblems, new Map()];
+  }
+
+  #recordProblem(key: string, text = key): boolean {
+    const previousText = this.#currentProblems.get(key) ?? this.#previousProblems.get(key);
+    this.#currentProblems.set(key, previousText ?? text);
+    return previousText === undefined;
+  }
+}

@@ -1,0 +1,288 @@
+import { basename, dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
+import {
+  findHomeDirectory,
+  findMakeDirectoryCommand,
+  join,
+  realPath,
+  relative,
+  replaceBackslashes,
+  resolve,
+} from "./paths.ts";
+import { formatShellCommand } from "../terminal/shell_command.ts";
+import { explain } from "../words/explain.ts";
+import { Failure } from "../failure.ts";
+import { MAIN_MODULE } from "../version.ts";
+
+/**
+ * Refuses `~`, which shells of Unix expand; on Windows this function expands it, replaces
+ * backslashes, and refuses paths that Windows would interpret in another way.
+ */
+export function toLocalPath(text: string): string {
+  if (text === "") throw new Failure("a path is empty: is a variable of the shell empty?", "USAGE");
+  if (Deno.build.os !== "windows") {
+    // An unexpanded path would be a directory with the name ~.
+    if (!/^~(?:\/|$)/.test(text)) return text;
+    throw new Failure(
+      `${JSON.stringify(text)}: the shell has not expanded ~; a file of this name is ./${text}`,
+      "USAGE",
+    );
+  }
+  const fail = (problem: string) => new Failure(`${JSON.stringify(text)}: ${problem}`, "USAGE");
+  const slashedText = replaceBackslashes(text);
+  if (/^~(?:\/|$)/.test(slashedText)) {
+    const home = findHomeDirectory();
+    if (home === null) throw fail("USERPROFILE is not set: name the directory of the user");
+    return replaceBackslashes(home) + slashedText.slice(1);
+  }
+  const [, drive = "", rest = ""] = /^([a-z]:)?(.*)$/is.exec(slashedText)!;
+  // Node's modules would read the current directory of the drive from the environment.
+  if (drive !== "" && rest === "") return `${drive}/`;
+  if (drive !== "" && !rest.startsWith("/")) {
+    throw fail(
+      `${drive} is a drive: write ${drive}/${rest} for a file in its root, and the id of a peer whose name is one letter`,
+    );
+  }
+  for (const name of rest.split("/").filter((name) => !["", ".", ".."].includes(name))) {
+    const problem = describeNameProblem(name);
+    if (problem !== null) throw fail(`the name ${JSON.stringify(name)} ${problem}`);
+  }
+  return slashedText;
+}
+
+/** The device's directory. Its keys must never leave this machine, and no peer may change them. */
+export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
+
+/**
+ * Compares devices and inodes of files and directories, to recognize every path: another spelling,
+ * a hard link, or another mount of the directory or of a part of it.
+ */
+export async function findDeviceDirectory(home: string) {
+  const devicePath = await findExistingPath(home);
+  const isMissing = await ignoreNotFound(Deno.lstat(devicePath)) === null;
+  const { keys, fileSizes } = isMissing
+    ? { keys: new Set<string>(), fileSizes: new Set<number>() }
+    : listInodes(devicePath);
+  const contains = (path: string) =>
+    isInside(path, devicePath) || listAncestors(path).some((each) => isInodeIn(each, keys));
+  return {
+    path: devicePath,
+    filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
+      const realRoot = await resolveRealPath(root);
+      const names = isInside(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
+      return ({ path, kind, size }: TreeEntry) => {
+        // Don't look up a name that can't be on this disk.
+        if (path.some((name) => describeNameProblem(name) !== null)) return true;
+        // A file of this name on the peer would replace the directory. Looking up each file would
+        // take longer than listing it, so look up only files with the size of a file of the device.
+        const isCandidate = kind === "directory" || path.length === names.length ||
+          fileSizes.has(size);
+        if (!isCandidate || !isInodeIn(join(realRoot, ...path), keys)) return true;
+        onSkipped(path);
+        return false;
+      };
+    },
+    check: async (path: string) => {
+      if (contains(await resolveRealPath(path))) throw makeDeviceDirectoryFailure(path);
+    },
+    overlaps: (path: string) => contains(path) || arePathsNested(path, devicePath),
+  };
+}
+
+function listInodes(dir: string) {
+  const keys = new Set<string>();
+  const fileSizes = new Set<number>();
+  const visit = (path: string) => {
+    const info = Deno.lstatSync(path);
+    const key = makeInodeKey(info);
+    if (key !== null) keys.add(key);
+    if (info.isFile) fileSizes.add(info.size);
+    if (!info.isDirectory) return;
+    for (const { name } of Deno.readDirSync(path)) visit(join(path, name));
+  };
+  visit(dir);
+  return { keys, fileSizes };
+}
+
+/** Returns `null` on a disk without inodes. */
+function makeInodeKey({ dev, ino }: Deno.FileInfo): string | null {
+  return ino === null || ino === 0 ? null : `${dev}:${ino}`;
+}
+
+function findInodeKey(path: string): string | null {
+  try {
+    return makeInodeKey(Deno.lstatSync(path));
+  } catch {
+    return null;
+  }
+}
+
+function isInodeIn(path: string, keys: ReadonlySet<string>): boolean {
+  const key = findInodeKey(path);
+  return key !== null && keys.has(key);
+}
+
+/** Without this check, Deno would prompt for the permission. */
+export function mayRead(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+/** Returns the real path of a file or directory that may not exist yet. */
+async function findExistingPath(path: string): Promise<string> {
+  for (let each = path; mayRead(each); each = dirname(each)) {
+    const existingPath = await ignoreNotFound(realPath(each));
+    if (existingPath !== null) return join(existingPath, relative(each, path));
+  }
+  return path;
+}
+
+function listAncestors(path: string): string[] {
+  const paths: string[] = [];
+  for (let each = path;; each = dirname(each)) {
+    if (mayRead(each)) paths.push(each);
+    if (dirname(each) === each) return paths;
+  }
+}
+
+/** Returns the path of the program's main module; `null` if it is compiled or from JSR. */
+export function findLocalModule(): string | null {
+  const { href, protocol } = MAIN_MODULE;
+  return !Deno.build.standalone && protocol === "file:" ? fileURLToPath(href) : null;
+}
+
+/**
+ * Refuses a directory that nobody mirrors: `/`, and each directory that contains the home
+ * directory, the directory of the device, or this program.
+ */
+export async function checkMirrorTarget(path: string, deviceHome: string): Promise<void> {
+  const target = await resolveRealPath(path);
+  const home = mayReadHome() ? findHomeDirectory() : null;
+  const contents: readonly (readonly [path: string | null, name: string])[] = [
+    [home, "your home directory"],
+    [deviceHome, "the directory of the device"],
+    [findLocalModule() ?? Deno.execPath(), "the program degu"],
+  ];
+  for (const [content, name] of contents) {
+    if (content === null) continue;
+    const realContent = await findExistingPath(content);
+    if (!isNestedIn(realContent, target)) continue;
+    const problem = realContent === target ? `is ${name}` : `contains ${name}`;
+    throw new Failure(
+      `--delete: ${
+        JSON.stringify(path)
+      } ${problem}, and everything in it that the peer doesn't have ` +
+        "would be deleted: name a directory for this copy alone",
+      "USAGE",
+    );
+  }
+}
+
+/** Without this check, Deno would prompt for the permission. */
+function mayReadHome(): boolean {
+  const variable = Deno.build.os === "windows" ? "USERPROFILE" : "HOME";
+  return Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+}
+
+function makeDeviceDirectoryFailure(path: string): Failure {
+  return new Failure(
+    `${
+      JSON.stringify(path)
+    } is the directory of the device, or in it: its keys must not leave it; choose another path`,
+  );
+}
+
+/** The path may be missing. */
+export async function resolveRealPath(path: string): Promise<string> {
+  const existingPath = await ignoreNotFound(realPath(path));
+  if (existingPath !== null) return existingPath;
+  const absolutePath = resolve(path);
+  const parent = dirname(absolutePath);
+  return parent === absolutePath
+    ? absolutePath
+    : join(await resolveRealPath(parent), basename(absolutePath));
+}
+
+export function missingSourceFailure(path: string): Failure {
+  return new Failure(`${JSON.stringify(path)} does not exist`, "NOT_THERE", { path });
+}
+
+/**
+ * Describes why a missing directory can't be created: the path leads through a link to a missing
+ * directory, or through a file. Returns `null` otherwise.
+ */
+export async function describeDirectoryObstacle(path: string): Promise<string | null> {
+  let existingPath = path;
+  let info: Deno.FileInfo | null = null;
+  while (mayRead(existingPath)) {
+    info = await ignoreNotFound(Deno.lstat(existingPath));
+    if (info !== null || dirname(existingPath) === existingPath) break;
+    existingPath = dirname(existingPath);
+  }
+  if (info === null) return null;
+  const realInfo = await ignoreNotFound(Deno.stat(existingPath));
+  if (realInfo?.isDirectory) return null;
+  const quotedPath = JSON.stringify(existingPath);
+  if (realInfo !== null) return `${quotedPath} is not a directory: choose another path`;
+  const target = JSON.stringify(await Deno.readLink(existingPath));
+  return `${quotedPath} is a symbolic link to ${target}, which does not exist: is its disk mounted?`;
+}
+
+export const CHECK_NAME_ADVICE = "check the name, and whether its disk is mounted";
+
+/**
+ * Makes the advice for a missing directory that a command would write to or serve. A directory on a
+ * disk that isn't mounted must not be created: the files would fill the disk of the mount point.
+ */
+export function makeNewDirectoryAdvice(path: string): string {
+  return `${CHECK_NAME_ADVICE}; if it is new: ${findMakeDirectoryCommand()} ${
+    formatShellCommand(path)
+  }`;
+}
+
+/** @param advice The advice if the directory can be created. */
+export async function describeMissingDirectory(path: string, advice: string): Promise<string> {
+  return await describeDirectoryObstacle(path) ??
+    `there is no directory ${JSON.stringify(path)}${advice}`;
+}
+
+/**
+ * Returns true if one of two real paths is inside the other, or if they are the same: by their
+ * names, or by device and inode, because a directory may have several mounts.
+ */
+export function arePathsNested(firstPath: string, secondPath: string): boolean {
+  return isNestedIn(firstPath, secondPath) || isNestedIn(secondPath, firstPath);
+}
+
+function isNestedIn(path: string, dir: string): boolean {
+  if (isInside(path, dir)) return true;
+  const key = findInodeKey(dir);
+  return key !== null && listAncestors(path).some((each) => findInodeKey(each) === key);
+}
+
+function isInside(path: string, dir: string): boolean {
+  const prefix = dir.endsWith("/") ? dir : `${dir}/`;
+  return path === dir || path.startsWith(prefix);
+}
+
+export function isNotFound(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown };
+  return code === "ENOENT" || code === "ENOTDIR";
+}
+
+export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (isNotFound(error)) return null;
+    // A missing Deno permission ends the whole command.
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new Failure(explain(error), null, { cause: error });
+  }
+}
+
+export async function checkWritable(dir: string): Promise<void> {
+  const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
+  (await Deno.open(path, { write: true, createNew: true })).close();
+  await Deno.remove(path);
+}

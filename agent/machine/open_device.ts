@@ -1,0 +1,124 @@
+import { isAbsolute } from "node:path";
+import { Device, isDeviceName } from "@degu/degu/device";
+import type { Logger } from "@degu/degu/server";
+import { findHomeDirectory, join, resolve } from "./paths.ts";
+import type { CommonOptions, Context } from "./context.ts";
+import { makeRewordingLogger } from "../words/explain.ts";
+import { Failure } from "../failure.ts";
+import { formatId, PAIR_ADVICE } from "../terminal/output.ts";
+
+/** Reads the environment only without `--home`. */
+export async function findHome(homeOption: string | undefined): Promise<string> {
+  // An empty value usually comes from an unset variable in a script.
+  if (homeOption === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
+  const isWindows = Deno.build.os === "windows";
+  if (homeOption !== undefined) {
+    if (!isWindows) return resolve(homeOption);
+    // Imported only on Windows, because it imports the modules for files.
+    const { toLocalPath } = await import("./local_paths.ts");
+    return resolve(toLocalPath(homeOption));
+  }
+  const stateDirectory = Deno.env.get(isWindows ? "LOCALAPPDATA" : "XDG_STATE_HOME");
+  // The specification of these variables says to ignore relative paths.
+  if (stateDirectory !== undefined && isAbsolute(stateDirectory)) {
+    return join(stateDirectory, "degu");
+  }
+  if (isWindows) {
+    throw new Failure("LOCALAPPDATA is not set: name the directory of the device with --home DIR");
+  }
+  const home = findHomeDirectory();
+  if (home !== null) return `${home}/.local/state/degu`;
+  const problem = Deno.env.get("HOME") ? "is no absolute path" : "is not set";
+  throw new Failure(`HOME ${problem}: name the directory of the device with --home DIR`);
+}
+
+export async function openDevice(context: Context): Promise<Device> {
+  const device = await openIfCreated(context);
+  if (device !== null) return device;
+  const message = `there is no device in ${context.home} yet: ${PAIR_ADVICE}`;
+  throw new Failure(message, "NOT_PAIRED");
+}
+
+/**
+ * @param checkArguments Called before a missing device is created: a command that fails because of
+ * its arguments must not create a device.
+ */
+export async function openOrCreateDevice(
+  context: Context,
+  checkArguments: () => Promise<unknown> = () => Promise.resolve(),
+): Promise<Device> {
+  const existingDevice = await openIfCreated(context);
+  if (existingDevice !== null) return existingDevice;
+  const { home, output } = context;
+  const name = findMachineName(home);
+  await checkArguments();
+  const device = await Device.open(home, { name, logger: makeLogger(context) });
+  output.note(`created the device ${device.name} ${formatId(device.id)} in ${home}`);
+  return device;
+}
+
+function findMachineName(home: string): string {
+  try {
+    return makeDefaultName();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    // The device is often missing because of a wrong --home.
+    const message = `there is no device in ${home} yet, and its name needs --allow-sys=hostname`;
+    throw new Failure(message, null, { cause: error });
+  }
+}
+
+export async function openIfCreated(context: Context): Promise<Device | null> {
+  try {
+    return await Device.open(context.home, { logger: makeLogger(context) });
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    if (!(error instanceof Deno.errors.NotADirectory)) throw error;
+    const message = `--home: ${context.home} is a file, or leads through one: name a directory`;
+    throw new Failure(message, null, { cause: error, path: context.home });
+  }
+}
+
+export function makeLogger({ output }: Context): Logger {
+  return makeRewordingLogger((level, line) => {
+    if (level === "warn" || level === "error") output.warn(line);
+  });
+}
+
+export async function openTemporaryDevice(
+  context: Context,
+): Promise<AsyncDisposable & { readonly device: Device }> {
+  const name = makeDefaultName();
+  await using resources = new AsyncDisposableStack();
+  const dir = await Deno.makeTempDir({ prefix: "degu-once-" });
+  resources.defer(() => Deno.remove(dir, { recursive: true }));
+  const device = resources.use(await Device.open(dir, { name, logger: makeLogger(context) }));
+  return Object.assign(resources.move(), { device });
+}
+
+// ───────────────────────── names of devices
+
+export const MAX_NAME_LENGTH = 63;
+
+export function makeNameKey(name: string): string {
+  return name.toLowerCase();
+}
+
+export function findNameOptionProblem(
+  { name, as }: Pick<CommonOptions, "name" | "as">,
+): string | null {
+  for (const [option, value] of Object.entries({ name, as })) {
+    if (value === undefined || isDeviceName(value)) continue;
+    return `--${option}: must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, and neither an id of ` +
+      `a device nor a name that Windows reserves, such as con; got ${JSON.stringify(value)}`;
+  }
+  return null;
+}
+
+export function makeDefaultName(hostname: string = Deno.hostname()): string {
+  const [label = ""] = hostname.split(".");
+  const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
+    .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
+    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
+  return isDeviceName(name) ? name : "device";
+}

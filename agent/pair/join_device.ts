@@ -1,0 +1,268 @@
+import { type Address, formatAddress } from "@degu/degu/base";
+import {
+  type ConfirmNumber,
+  type Device,
+  type JoinOptions,
+  PairingError,
+  parseInvitation,
+  type Peer,
+} from "@degu/degu/device";
+import { joinNearby, nearby, type NearbyDevice } from "@degu/degu/device/discovery";
+import type { Context } from "../machine/context.ts";
+import { makeLogger } from "../machine/open_device.ts";
+import { explainDiscoveryProblem, RUN_AGAIN } from "../words/explain.ts";
+import { toUsageFailure } from "../words/error_codes.ts";
+import { Failure } from "../failure.ts";
+import { SEND_SERVICE } from "./shown_invitation.ts";
+import { MAX_LISTED_DEVICES, type NumberPrompt } from "../terminal/number_prompt.ts";
+import { formatId, type Output } from "../terminal/output.ts";
+
+export const UNATTENDED_TIMEOUT_SECONDS = 600;
+
+export interface LineAdvice {
+  readonly noLine: string;
+  readonly unusableLine?: string;
+}
+
+export async function readInvitationLine(
+  { output, signal }: Context,
+  lineOrDash: string,
+  advice: LineAdvice,
+  seconds = Infinity,
+): Promise<string> {
+  const line = lineOrDash === "-" ? await readLine(output, signal, advice, seconds) : lineOrDash;
+  try {
+    parseInvitation(line);
+  } catch (error) {
+    throw withLineAdvice(error, advice);
+  }
+  return line;
+}
+
+export async function joinByLine(
+  { signal }: Context,
+  device: Device,
+  line: string,
+  options: JoinOptions,
+  advice: LineAdvice,
+): Promise<Peer> {
+  return await device.join(line, { ...options, signal }).catch((error) => {
+    throw withLineAdvice(toUsageFailure(error), advice);
+  });
+}
+
+export function printPairing(output: Output, { name, id, addresses }: Peer): void {
+  output.printResult(`paired with ${name} ${formatId(id)}`, {
+    name,
+    id,
+    addresses: addresses.map(formatAddress),
+  });
+}
+
+function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): unknown {
+  if (!(error instanceof PairingError)) return error;
+  const text = error.code === "NOT_AN_INVITATION"
+    ? `: ${noLine}`
+    : error.reason === "line unusable" && unusableLine !== undefined
+    ? `; ${unusableLine}`
+    : null;
+  return text === null ? error : new Failure(error.problem + text, null, { cause: error });
+}
+
+/** @param numberPrompt `null` without a terminal: the call finds the sender, and then fails. */
+export async function joinSender(
+  context: Context,
+  device: Device,
+  numberPrompt: NumberPrompt | null,
+  name: string | undefined,
+  options: JoinOptions,
+): Promise<Peer> {
+  const { options: { address } } = context;
+  if (address !== undefined) {
+    if (numberPrompt === null) throw noTerminalFailure("");
+    return await joinByNumber(context, device, numberPrompt, [address], options);
+  }
+  const sender = await findSender(context, device, name, numberPrompt !== null);
+  if (numberPrompt === null) {
+    throw noTerminalFailure(`${sender.name} ${formatId(sender.id)} sends, but `);
+  }
+  return await joinWithPrompt(
+    context,
+    numberPrompt,
+    (confirmOptions) => joinNearby(device, sender, { ...options, ...confirmOptions }),
+  );
+}
+
+/** Fails the command, because a "yes" from a pipe would confirm a number without a comparison. */
+function noTerminalFailure(prefix: string): Failure {
+  return new Failure(
+    `${prefix}a number can be compared on a terminal only, and without --json: give the line that the ` +
+      "other device prints, or - to read it from stdin",
+    "USAGE",
+  );
+}
+
+export async function joinByNumber(
+  context: Context,
+  device: Device,
+  numberPrompt: NumberPrompt,
+  addresses: readonly Address[],
+  options: JoinOptions,
+): Promise<Peer> {
+  return await joinWithPrompt(
+    context,
+    numberPrompt,
+    (confirmOptions) => device.join(addresses, { ...options, ...confirmOptions }),
+  );
+}
+
+async function joinWithPrompt(
+  { signal, output }: Context,
+  numberPrompt: NumberPrompt,
+  join: (options: { confirm: ConfirmNumber; signal: AbortSignal }) => Promise<Peer>,
+): Promise<Peer> {
+  using _waiting = output.animate(1000, () => numberPrompt.waitingLine ?? "");
+  return await join({ confirm: numberPrompt.confirm, signal }).catch((error) => {
+    throw toUsageFailure(error);
+  });
+}
+
+async function findSender(
+  context: Context,
+  device: Device,
+  name: string | undefined,
+  isInteractive: boolean,
+): Promise<NearbyDevice> {
+  const { output } = context;
+  output.note(
+    `looking for the other device in this network, ${
+      isInteractive ? "until Ctrl-C" : "for ten minutes"
+    }: run "degu send FILE" ` +
+      "on the other device",
+  );
+  const problem = explainDiscoveryProblem();
+  if (problem?.code === "only IPv6") {
+    output.note(`${problem.text}: run the command with --address that the other device prints`);
+  } else if (problem !== null) {
+    output.warn(`${problem.text}: connect both devices to one network`);
+  }
+  using timeout = startTimeout(
+    isInteractive ? Infinity : UNATTENDED_TIMEOUT_SECONDS,
+    `no sending device was found in ten minutes: ${RUN_AGAIN}`,
+  );
+  const signal = AbortSignal.any([context.signal, timeout.signal]);
+  const select = (devices: readonly NearbyDevice[]) => selectDevices(devices, name);
+  const onChange = (devices: readonly NearbyDevice[]) => select(devices).length > 0;
+  const options = { service: SEND_SERVICE, signal, logger: makeLogger(context), onChange };
+  let senders: readonly NearbyDevice[] = [];
+  while (senders.length === 0) senders = select(await nearby(device, options));
+  const [sender, ...otherSenders] = senders;
+  if (otherSenders.length === 0) return sender!;
+  const listedSenders = senders.slice(0, MAX_LISTED_DEVICES);
+  for (const { name, id } of listedSenders) output.ask(`${name} ${formatId(id)}`);
+  const moreCount = senders.length - listedSenders.length;
+  if (moreCount > 0) output.ask(`and ${moreCount} more`);
+  throw new Failure(
+    `${senders.length} devices were found: run "degu receive --from NAME" with the name of one of them, or with the first ` +
+      "characters of its id",
+  );
+}
+
+/** The length of an announced name, which may be the beginning of a longer name. */
+const MAX_NEARBY_NAME_LENGTH = 46;
+
+/** A text with an ellipsis, such as `yvvslmqp…`, means an id: any machine can announce any name. */
+export function selectDevices<T extends Pick<NearbyDevice, "name" | "id">>(
+  devices: readonly T[],
+  nameOrId: string | undefined,
+): readonly T[] {
+  if (nameOrId === undefined) return devices;
+  const text = nameOrId.toLowerCase().replace(/…$/, "");
+  const nearbyName = text.slice(0, MAX_NEARBY_NAME_LENGTH);
+  const devicesOfName = nameOrId.endsWith("…")
+    ? []
+    : devices.filter(({ name }) => name.toLowerCase() === nearbyName);
+  return devicesOfName.length > 0
+    ? devicesOfName
+    : devices.filter(({ id }) =>
+      text.length <= id.length ? id.startsWith(text) : text.startsWith(id)
+    );
+}
+
+/** Starts a time limit: unless it is disposed of before, its signal is aborted with a failure. */
+function startTimeout(
+  seconds: number,
+  problem: string,
+): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const abort = () => controller.abort(new Failure(problem));
+  const timer = seconds === Infinity ? undefined : setTimeout(abort, seconds * 1000);
+  return { signal: controller.signal, [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+const REST_PROMPT_DELAY_MILLISECONDS = 500;
+/** The limit of the input, which is far longer than any invitation with white space. */
+const MAX_INPUT_LENGTH = 65536;
+
+/**
+ * Reads a line that may be wrapped, until the line is complete, an empty line follows, or the input
+ * ends. Doesn't wait for the end of the input, because `degu invite` keeps the pipe open.
+ */
+async function readLine(
+  output: Output,
+  commandSignal: AbortSignal,
+  advice: LineAdvice,
+  seconds: number,
+): Promise<string> {
+  const { stdin } = output.streams;
+  const isTerminal = stdin.isTerminal() && !output.json;
+  if (isTerminal) output.note("paste the line of the invitation, then press Enter:");
+  const problem = `no line has arrived on stdin in ten minutes: ${RUN_AGAIN}`;
+  using timeout = startTimeout(isTerminal ? Infinity : seconds, problem);
+  const signal = AbortSignal.any([commandSignal, timeout.signal]);
+  const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
+  const promptForRest = () =>
+    output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
+  let text = "";
+  try {
+    while (!isInputComplete(text)) {
+      // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
+      const promptTimer = text.includes("\n")
+        ? setTimeout(promptForRest, REST_PROMPT_DELAY_MILLISECONDS)
+        : undefined;
+      const { done, value } = await reader.read().finally(() => clearTimeout(promptTimer));
+      if (done) break;
+      text += value;
+      if (text.includes("\0")) {
+        throw new Failure(
+          "stdin is UTF-16, as PowerShell writes a file with >: write the file as UTF-8, or paste the line",
+          "USAGE",
+        );
+      }
+      if (text.length > MAX_INPUT_LENGTH) {
+        throw new Failure(`stdin is not the line of an invitation: ${advice.noLine}`, "USAGE");
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+  if (text.trim() !== "") return text.trim();
+  throw new Failure(`stdin is empty: ${advice.noLine}`, "USAGE");
+}
+
+function isInputComplete(text: string): boolean {
+  return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
+}
+
+/**
+ * Returns false if the text is garbled as the line of an invitation, because the rest of the line
+ * may still arrive.
+ */
+function isCompleteLine(text: string): boolean {
+  try {
+    parseInvitation(text);
+    return true;
+  } catch (error) {
+    return !(error instanceof PairingError && error.code === "GARBLED");
+  }
+}

@@ -1,0 +1,149 @@
+import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { TransferError, type TransferErrorCode } from "@degu/degu/files/base";
+import {
+  describeConnectionError,
+  isRefusedByPeer,
+  isTransient,
+  StatusError,
+} from "@degu/degu/client";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { type ErrorCode, EXIT_CODES, Failure, InterruptedError } from "../failure.ts";
+import { nameErrorNumber } from "./system_errors.ts";
+
+export function exitCodeOf(error: unknown): number {
+  return EXIT_CODES[codeOf(error)];
+}
+
+function isRefusal(error: unknown): boolean {
+  // A closed connection, and a response without TLS, are not refusals by a device.
+  return isRefusedByPeer(error) ||
+    error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
+}
+
+const CODES_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+  400: "CHANGED",
+  403: "NOT_PERMITTED",
+  404: "NOT_THERE",
+  405: "NOT_PERMITTED",
+  412: "ALREADY_THERE",
+  414: "BAD_NAME",
+  507: "FULL",
+};
+
+const CODES_BY_TRANSFER_CODE: Partial<Record<TransferErrorCode, ErrorCode>> = {
+  BAD_NAME: "BAD_NAME",
+  CHANGED: "CHANGED",
+  DIGEST_MISMATCH: "CHANGED",
+  DISK_FULL: "FULL",
+  EXISTS: "ALREADY_THERE",
+  IN_THE_WAY: "ALREADY_THERE",
+  IN_USE: "IN_USE",
+  NO_DELETIONS: "NOT_PERMITTED",
+  ONLY_ADDS: "ALREADY_THERE",
+  OVER_HALF: "ALREADY_THERE",
+  ROOT_GONE: "NOT_THERE",
+  SAME_NAME: "ALREADY_THERE",
+  TARGET_CHANGED: "ALREADY_THERE",
+};
+
+/** Codes that are less specific than the status that the peer has sent. */
+const VAGUE_TRANSFER_CODES = new Set<TransferErrorCode>([
+  "TARGET_CHANGED",
+  "IN_THE_WAY",
+  "ONLY_ADDS",
+]);
+
+/** All other codes of pairings mean that this device was refused. */
+const CODES_BY_PAIRING_CODE: Partial<Record<PairingErrorCode, ErrorCode>> = {
+  NOT_AN_INVITATION: "USAGE",
+  GARBLED: "USAGE",
+  OTHER_VERSION: "USAGE",
+  EXPIRED: "USAGE",
+  OWN: "USAGE",
+  NAME_TAKEN: "USAGE",
+  UNREACHABLE: "NO_ADDRESS",
+};
+
+const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
+  [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
+  [/^(ENOSPC|EDQUOT)$/, "FULL"],
+  [/^(ENOENT|ENOTDIR)$/, "NOT_THERE"],
+  [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_THERE"],
+  [/^(ENAMETOOLONG|EILSEQ)$/, "BAD_NAME"],
+  [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
+];
+
+export function errorCodeOf(error: unknown): unknown {
+  const { code, errno } = (error ?? {}) as { readonly code?: unknown; readonly errno?: unknown };
+  // Errors that `node:fs` has no name for.
+  const isUnnamed = code === "UNKNOWN" && typeof errno === "number";
+  return isUnnamed ? nameErrorNumber(Math.abs(errno)) : code;
+}
+
+export function isTransferError(error: unknown): error is TransferError | StatusError {
+  return error instanceof TransferError || error instanceof StatusError;
+}
+
+export function hasStatus(error: unknown, status: number): boolean {
+  return error instanceof StatusError && error.status === status;
+}
+
+const PEER_PROBLEM_CODES: ReadonlySet<TransferErrorCode> = new Set([
+  ...["BAD_LIST", "CHANGED", "INCOMPLETE", "ROOT_GONE", "UNEXPECTED_RESPONSE", "UNREADABLE"],
+] as TransferErrorCode[]);
+
+/** Returns true if a peer could not read a file, false if this device could not store it. */
+export function isPeerProblem(error: unknown): boolean {
+  if (error instanceof Failure) return isPeerProblem(error.cause);
+  return error instanceof StatusError || error instanceof TransferError &&
+      (PEER_PROBLEM_CODES.has(error.code) || error.cause instanceof StatusError);
+}
+
+export function isConnectionLost(error: unknown): boolean {
+  return !isTransferError(error) && isTransient(error);
+}
+
+export function codeOf(error: unknown): ErrorCode {
+  if (error instanceof Failure) return error.code ?? codeOf(error.cause);
+  if (error instanceof InterruptedError) return "INTERRUPTED";
+  if (error instanceof PairingError) return CODES_BY_PAIRING_CODE[error.code] ?? "REFUSED";
+  if (error instanceof DeviceError && error.code === "FORGOTTEN") return "NOT_PAIRED";
+  if (isRefusal(error)) return "REFUSED";
+  if (error instanceof StatusError) return CODES_BY_STATUS[error.status] ?? "FAILED";
+  if (error instanceof TransferError) {
+    const { code, cause } = error;
+    const isRefused = cause instanceof StatusError && VAGUE_TRANSFER_CODES.has(code);
+    const refusedCode = isRefused ? CODES_BY_STATUS[cause.status] : undefined;
+    return refusedCode ?? CODES_BY_TRANSFER_CODE[code] ?? codeOf(cause);
+  }
+  // Any other error of TLS means that another program responds.
+  if (error instanceof TlsError || isUnreachable(error)) return "NO_ADDRESS";
+  if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
+  const systemCode = `${errorCodeOf(error)}`;
+  return CODES_BY_SYSTEM_CODE.find(([pattern]) => pattern.test(systemCode))?.[1] ?? "FAILED";
+}
+
+export function isUnreachable(error: unknown): boolean {
+  if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
+  // A peer that closes the connection without a response is running.
+  if (error instanceof EmptyPreambleError) return false;
+  const description = describeConnectionError(error);
+  return description !== null && description.fault !== "broken";
+}
+
+const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
+  peerName: "as",
+  listen: "listen",
+  name: "name",
+  seconds: "seconds",
+  serving: "serving",
+};
+
+export function toUsageFailure(error: unknown): unknown {
+  const isNameTaken = error instanceof PairingError && error.code === "NAME_TAKEN";
+  if (!(error instanceof RangeError || isNameTaken)) return error;
+  const { argument = "", problem } = describeArgumentError(error) ?? {};
+  const option = OPTIONS_OF_ARGUMENTS[argument];
+  const text = option === undefined ? error.message : `--${option}: ${problem}`;
+  return new Failure(text, "USAGE", { cause: error });
+}

@@ -1,0 +1,380 @@
+import {
+  EmptyPreambleError,
+  formatAddress,
+  parseHost,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "@degu/degu/base";
+import type { FileLogDetails } from "@degu/degu/files";
+import { TransferError } from "@degu/degu/files/base";
+import { describeConnectionError } from "@degu/degu/client";
+import { PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/degu/device/discovery";
+import type { LogDetails, Logger } from "@degu/degu/server";
+import { codeOf, errorCodeOf, isUnreachable } from "./error_codes.ts";
+import { Failure, type FailureOptions } from "../failure.ts";
+import { formatBytes, formatId, PAIR_ADVICE } from "../terminal/output.ts";
+import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
+
+/**
+ * The limit of unconfirmed numbers: each number gives an attacker between the devices one chance in
+ * a million. An invitation has the same limit.
+ */
+export const MAX_NUMBERS = 5;
+
+const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
+  UNTRUSTED: "another device answers at ADDRESS, or PEER has a new identity",
+  REFUSED_BY_PEER: "PEER does not trust this device any more",
+  EXPIRED: "the certificate of PEER has expired, by the clock of this device",
+  NOT_YET_VALID: "the certificate of PEER is not valid yet, by the clock of this device",
+  NOT_TLS: "another program answers at ADDRESS",
+  CLOSED: "PEER closed the connection",
+};
+
+export const RUN_AGAIN = "run the same command again";
+export const RUN_BOTH_AGAIN = "run both commands again";
+
+const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
+  UNTRUSTED: `if it has a new identity, ${PAIR_ADVICE}`,
+  REFUSED_BY_PEER: PAIR_ADVICE,
+  CLOSED: RUN_AGAIN,
+};
+
+const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAIR_ADVICE}`;
+
+const SERVE_HINT = 'run "degu serve" on PEER';
+
+export function makeErrorObject(
+  error: unknown,
+  peer: string | undefined,
+): Record<string, unknown> {
+  const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
+  // A failure with a path names the peer of the path; without a peer, the path is on this device.
+  const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
+  const message = explain(error, peer);
+  return { code: codeOf(error), message, path, peer: shownPeer };
+}
+
+export function explain(error: unknown, peer?: string): string {
+  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer);
+  return hint === undefined ? reason : `${reason}${separator}${insertPeer(hint, peer)}`;
+}
+
+export function reasonOf(error: unknown, peer?: string): string {
+  return findReasonAndHint(error, peer)[0];
+}
+
+export function insertPeer(message: string, peer = "the other device"): string {
+  return message.replaceAll("PEER", () => peer);
+}
+
+function findReasonAndHint(
+  error: unknown,
+  peer: string | undefined,
+): [reason: string, hint?: string | undefined, separator?: string] {
+  const withPeer = (message: string) => insertPeer(message, peer);
+  if (!(error instanceof Error)) return [`${error}`];
+  if (error instanceof TlsError) {
+    return [describeTlsReason(error, peer), TLS_HINTS[error.code]];
+  }
+  if (error instanceof PairingError) return [describePairingProblem(error)];
+  if (error instanceof EmptyPreambleError) {
+    return [withPeer("PEER closed the connection without an answer"), FORGOTTEN_HINT];
+  }
+  if (error instanceof Deno.errors.NotCapable) {
+    const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
+    // In /proc, /sys and /dev, Deno admits only programs with all permissions.
+    return path === undefined
+      ? [error.message, "docs/permissions.md has the flags of each command"]
+      : [
+        `${path} is in the system directory ${
+          systemDirectoryOf(path)
+        }, to which Deno permits no access without --allow-all`,
+      ];
+  }
+  if (isUnreachable(error) && !isConnectionCut(error)) {
+    const attempts = attemptsOf(error);
+    if (attempts.length === 0) return [describeMissingAddress(peer)];
+    // The kernel of a hanging peer accepts connections, but its program does not send data.
+    const isHanging = (attempt: unknown) =>
+      hasFault(attempt, "timed out") && !describeConnectionError(attempt)!.isConnecting;
+    const isUnknown = (attempt: unknown) =>
+      hasFault(attempt, "unknown name") || hasFault(attempt, "unknown interface");
+    const hint = attempts.some(isHanging)
+      ? RUN_AGAIN
+      : attempts.every(isUnknown)
+      ? undefined
+      : SERVE_HINT;
+    return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
+  }
+  if (error instanceof TransferError && error.code === "ROOT_GONE") {
+    return [
+      withPeer("the directory that PEER serves is missing, or is not a directory"),
+      'is its disk mounted? "degu serve" on PEER prints the reason',
+    ];
+  }
+  const description = describeConnectionError(error);
+  if (description !== null && description.missingBytes !== null) {
+    const missingText = formatBytes(description.missingBytes);
+    return [`${withPeer("PEER closed the connection")} when ${missingText} were missing`];
+  }
+  if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
+    return [withPeer("PEER closed the connection before all data had arrived"), RUN_AGAIN];
+  }
+  const silentSeconds = description?.silentSeconds ?? description?.unreadSeconds ?? null;
+  if (silentSeconds !== null) return [withPeer(`PEER has been silent for ${silentSeconds} s`)];
+  if (description !== null) return [withPeer("the connection to PEER was lost"), RUN_AGAIN];
+  return [describeSystemProblem(error.message, errorCodeOf(error)) ?? error.message];
+}
+
+function systemDirectoryOf(quotedPath: string): string {
+  return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
+}
+
+export function describeRemoteRefusal(name: string): string {
+  return `the answer at ${name} was no, or it has disconnected`;
+}
+
+const NOT_CONFIRMED_LOCALLY =
+  `not confirmed on this device: if that was a mistake, ${RUN_BOTH_AGAIN}; if the two numbers differ, an ` +
+  'attacker may be between the devices: pair by the line of "degu invite" on the other device, or receive by the ' +
+  'line of "degu send --line" on it';
+
+const PAIRING_ADVICE: Partial<
+  Record<NonNullable<PairingError["reason"]> | PairingErrorCode, string>
+> = {
+  "timed out": "; try again, and answer at both devices",
+  "busy": `: if you have not started that, answer no on the other device; then ${RUN_AGAIN}`,
+  "no numbers left": ", and run that again",
+  "line unusable":
+    '; run "degu invite" again on the other device; if you have not used the line, "degu peers" on it ' +
+    "lists the device that has",
+  "ANSWER_LOST":
+    ', so it may trust this device already: pair the two devices again, or run "degu forget" on the other one',
+};
+
+const ID_PATTERN = /\b[a-z2-7]{51}[aq]\b/g;
+
+function describePairingProblem(error: PairingError): string {
+  const { code, reason, problem, peerName } = error;
+  if (reason === "local") return NOT_CONFIRMED_LOCALLY;
+  if (reason === "remote") return `${describeRemoteRefusal(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
+  if (reason === "no invitation") {
+    return "no device waits at this address: use the address that the other device prints, and check that both " +
+      "devices are in the same network, and that its command still runs";
+  }
+  const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
+  return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
+}
+
+function describeTlsReason({ code, address, message }: TlsError, peer: string | undefined): string {
+  const reason = TLS_REASONS[code];
+  if (reason === undefined || address === null && reason.includes("ADDRESS")) return message;
+  const addressText = address === null ? "" : formatAddress(address);
+  return insertPeer(reason, peer).replace("ADDRESS", () => addressText);
+}
+
+function describeAttempts(attempts: readonly unknown[]): string {
+  const addressesByProblem = Map.groupBy(attempts, describeAttemptProblem);
+  const descriptions = Array.from(addressesByProblem, ([problem, [attempt, ...otherAttempts]]) => {
+    const address = describeConnectionError(attempt)?.address ?? null;
+    if (address === null) return problem;
+    const count = otherAttempts.length;
+    const otherText = count === 0 ? "" : ` and ${count} other address${count === 1 ? "" : "es"}`;
+    return `${formatAddress(address)}${otherText}: ${problem}`;
+  });
+  return descriptions.join("; ");
+}
+
+function describeAttemptProblem(error: unknown): string {
+  const message = error instanceof Error ? error.message : `${error}`;
+  const description = describeConnectionError(error);
+  if (description === null) return message;
+  const { fault, address, isConnecting, silentSeconds, unreadSeconds } = description;
+  if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
+  if (isNameTimeout(error)) {
+    return "the name can't be looked up, or no device responds at its addresses";
+  }
+  if (silentSeconds !== null) return `it was silent for ${silentSeconds} s`;
+  if (address === null) return message;
+  switch (fault) {
+    case "unknown name":
+      return "the name can't be looked up";
+    case "unknown interface":
+      return `this machine has no interface ${parseHost(String(address[0]))?.zone}`;
+    case "refused":
+      return "no program listens";
+    case "unreachable":
+      return "there is no route";
+    case "timed out":
+      return isConnecting ? "no response" : "connected, but no response";
+    case "reset":
+      return "the connection was reset";
+  }
+  return message;
+}
+
+/** Returns true if an attempt to connect to a host name has timed out, perhaps in the DNS. */
+function isNameTimeout(error: unknown): boolean {
+  const description = describeConnectionError(error);
+  if (description === null) return false;
+  const { fault, address, isConnecting } = description;
+  return fault === "timed out" && isConnecting && Array.isArray(address) &&
+    parseHost(address[0])?.type === "name";
+}
+
+function hasFault(
+  error: unknown,
+  fault: NonNullable<ReturnType<typeof describeConnectionError>>["fault"],
+): boolean {
+  return describeConnectionError(error)?.fault === fault;
+}
+
+function isConnectionCut(error: unknown): boolean {
+  return describeConnectionError(error)?.address === null && hasFault(error, "reset");
+}
+
+/** Returns no attempts if no address is known, and a search has found none. */
+function attemptsOf(error: Error): readonly unknown[] {
+  const { cause } = error;
+  return cause instanceof AggregateError ? cause.errors : [error];
+}
+
+const DISCOVERY_PROBLEM_TEXTS = {
+  "no network": "this machine has no network",
+  "only IPv6":
+    "the networks of this machine have only IPv6, and announcements and searches need IPv4",
+};
+
+/** A missing permission is no problem of the network. */
+export function explainDiscoveryProblem():
+  | { readonly code: Exclude<DiscoveryProblem, "not permitted">; readonly text: string }
+  | null {
+  const code = findDiscoveryProblem();
+  return code === null || code === "not permitted"
+    ? null
+    : { code, text: DISCOVERY_PROBLEM_TEXTS[code] };
+}
+
+export function describeMissingAddress(peer = "the other device", hasSearched = true): string {
+  const problem = explainDiscoveryProblem();
+  const searchResult = !hasSearched
+    ? ""
+    : problem?.code === "only IPv6"
+    ? `, and it was not found, because ${problem.text}`
+    : ", and it was not found in this network";
+  return `no address of ${peer} is known${searchResult}: run "degu serve" on it, or give its address ` +
+    "with --address";
+}
+
+const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
+  NOT_TLS: ": refused: it is another program, such as a browser",
+  NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
+  UNTRUSTED:
+    `: refused: it is a device that is not paired with this one; to pair them, ${PAIR_ADVICE}`,
+  REFUSED_BY_PEER: ": disconnected: it looks for another device, or has forgotten this one",
+} satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
+
+const NUMBERS_USED_UP =
+  `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other device can ask: use a ` +
+  "line, or run the same command again; if you did not run degu on these devices, another person in this network did";
+
+export function rewordLogLine(
+  line: string,
+  { who, error }: Partial<LogDetails> = {},
+  file?: string,
+): string {
+  const fileText = file === undefined ? "" : ` at ${file}`;
+  const { silentSeconds = null, unreadSeconds = null } = describeConnectionError(error) ?? {};
+  if (silentSeconds !== null) {
+    return `${who} was silent for ${silentSeconds} s${fileText}, so its connection was closed`;
+  }
+  if (unreadSeconds !== null) {
+    return `${who} took over ${unreadSeconds} s to read what was sent${fileText}, so its connection was closed`;
+  }
+  const code = errorCodeOf(error);
+  if (code === "BODY_INCOMPLETE") return `${who} disconnected in the middle of ${file ?? "a file"}`;
+  const endText = CONNECTION_END_TEXTS[`${code}`];
+  if (endText !== undefined) return `${who}${endText}`;
+  if (error instanceof PairingError && error.code === "NOT_OPEN") return NUMBERS_USED_UP;
+  const problem = describeSystemProblem(line, code);
+  return problem === null
+    ? formatByteCounts(line)
+    : `${line.replace(SYSTEM_ERROR_PATTERN, "")}${problem}`;
+}
+
+const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
+  "put 412": "another file of this name exists",
+  "delete 404": "it does not exist",
+  "delete 409": "the directory is not empty",
+  "delete 412": "the file has changed",
+  "share 405": "peers can only read the share",
+  "inbox 405": "peers can only add files to the inbox (--new-only)",
+};
+
+function describeRefusedAction(
+  peer: string,
+  { action, path, status, isInUse, problem }: NonNullable<FileLogDetails["refusal"]>,
+  error: unknown,
+): string {
+  const statusReason = isInUse ? undefined : REFUSED_ACTION_REASONS[`${action} ${status}`];
+  const reason = statusReason ??
+    REFUSED_ACTION_REASONS[`${path[0]} ${status}`] ??
+    describeSystemProblem(problem, errorCodeOf(error)) ?? formatByteCounts(problem);
+  return `${peer} wanted to ${action} ${path.join("/")}: ${reason}`;
+}
+
+export interface PeerRequest {
+  readonly peer: string;
+  readonly file: string | undefined;
+}
+
+type Level = Parameters<Required<Logger>["record"]>[0];
+
+export function makeRewordingLogger(
+  write: (level: Level, line: string, details: LogDetails) => void,
+  findRequest: (who: string) => PeerRequest | undefined = () => undefined,
+): Required<Logger> {
+  const record: Required<Logger>["record"] = (level, message, details: FileLogDetails) => {
+    const { who, error } = details;
+    // A peer tries several addresses at once, and closes all but the first connection.
+    if (details.kind === "handshake" && error instanceof TlsError && error.code === "CLOSED") {
+      return;
+    }
+    const request = who === null ? undefined : findRequest(who);
+    const { refusal } = details;
+    if (refusal !== undefined && request !== undefined) {
+      // The client itself tries such an upload again, so the refusal is no problem. An error of the
+      // disk may stay.
+      const refusalLevel = refusal.isInUse && error === undefined ? "debug" : level;
+      const line = describeRefusedAction(request.peer, refusal, error);
+      return write(refusalLevel, line, details);
+    }
+    // An app leaves the body of a refused request unread, and the refusal has its own line.
+    if (details.kind === "body" && error === undefined) level = "debug";
+    if (request === undefined) return write(level, rewordLogLine(message, details), details);
+    const { peer, file } = request;
+    const prefix = `${who}: `;
+    const line = message.startsWith(prefix) ? `${peer}: ${message.slice(prefix.length)}` : message;
+    write(level, rewordLogLine(line, { ...details, who: peer }, file), details);
+  };
+  const log = (level: Level) => (message: string) => {
+    record(level, message, { kind: "other", who: null, error: undefined });
+  };
+  return {
+    debug: log("debug"),
+    info: log("info"),
+    warn: log("warn"),
+    error: log("error"),
+    record,
+  };
+}
+
+function formatByteCounts(text: string): string {
+  return text.replace(
+    /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted)/g,
+    (_whole, bytes) => formatBytes(Number(bytes)),
+  );
+}
