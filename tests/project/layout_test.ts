@@ -18,6 +18,9 @@ import { makeLinksAbsolute, makeLinksRelative } from "@degu/internal/tools/links
 const CONNECTED = "internal/ base/ net/ client.ts server.ts";
 /** What device/ and files/ may import of the library, and not each other. */
 const LIBRARY = `${CONNECTED} base.ts certificates.ts`;
+/** What agent/machine/ may import, and what imports it. */
+const MACHINE = "@degu/ node: commander agent/failure.ts agent/pause.ts agent/version.ts " +
+  "agent/terminal/ agent/words/ agent/machine/";
 
 /** The parts of the library, and the prefixes of modules that each may import. */
 const layers: readonly (readonly [modules: string, mayImport: string])[] = [
@@ -51,7 +54,20 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
     "device/discovery/",
     `${LIBRARY} device/* device/identity/ device/discovery/ node: multicast-dns`,
   ],
-  ["agent/", "agent/ @degu/ node: commander ignore"],
+  ["agent/failure.ts agent/pause.ts agent/version.ts", "@degu/"],
+  ["agent/terminal/", "@degu/ agent/failure.ts agent/pause.ts agent/terminal/"],
+  ["agent/words/", "@degu/ node:path agent/failure.ts agent/terminal/ agent/words/"],
+  ["agent/machine/", MACHINE],
+  ["agent/peer/", `${MACHINE} agent/peer/`],
+  ["agent/copy/", `${MACHINE} agent/peer/ agent/copy/ ignore`],
+  ["agent/serve/", `${MACHINE} agent/peer/ agent/serve/`],
+  ["agent/pair/", `${MACHINE} agent/pair/`],
+  ["agent/command.ts", MACHINE],
+  [
+    "agent/commands/",
+    `${MACHINE} agent/peer/ agent/copy/ agent/serve/ agent/pair/ agent/command.ts agent/commands/`,
+  ],
+  ["agent/main.ts agent/program.ts agent/command_line.ts", `${MACHINE} agent/`],
 ];
 
 Deno.test("the top level has no symbolic links", async () => {
