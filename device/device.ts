@@ -12,19 +12,19 @@ import {
 import { makeSafeLogger } from "../base/app/logger.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
-import { type DeviceClientOptions, makeDeviceClient } from "./device_client.ts";
-import { checkDirectory, parseDevicePath, prepareDirectory } from "./device_directory.ts";
-import { DeviceServer } from "./device_server.ts";
-import type { DeviceServices } from "./device_services.ts";
+import { type DeviceClientOptions, makeDeviceClient } from "./peers/device_client.ts";
+import { checkDirectory, parseDevicePath, prepareDirectory } from "./identity/device_directory.ts";
+import { DeviceServer } from "./serve/device_server.ts";
+import type { DeviceServices } from "./peers/device_services.ts";
 import { DeviceError } from "./errors.ts";
-import { Invitation, type InviteOptions } from "./invite.ts";
-import { joinDevice, type JoinOptions } from "./join.ts";
-import { joinByNumber } from "./join_number.ts";
-import type { Peer } from "./peer_file.ts";
-import type { ConfirmNumber } from "./plain_ports.ts";
-import { PeerStore } from "./peer_store.ts";
-import { ServingRecords } from "./serving_records.ts";
-import { TrustSignals } from "./trust_signals.ts";
+import { Invitation, type InviteOptions } from "./pairing/invite.ts";
+import { joinDevice, type JoinOptions } from "./pairing/join.ts";
+import { joinByNumber } from "./pairing/join_number.ts";
+import type { Peer } from "./peers/peer_file.ts";
+import type { ConfirmNumber } from "./pairing/plain_ports.ts";
+import { PeerStore } from "./peers/peer_store.ts";
+import { ServingRecords } from "./peers/serving_records.ts";
+import { TrustSignals } from "./peers/trust_signals.ts";
 
 /** The name of a device, its logger, and the permission to create it. */
 export interface DeviceOptions {

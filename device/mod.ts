@@ -37,20 +37,20 @@
  */
 
 export { Device, type DeviceOptions } from "./device.ts";
-export type { DeviceClientOptions } from "./device_client.ts";
-export type { DeviceServer } from "./device_server.ts";
+export type { DeviceClientOptions } from "./peers/device_client.ts";
+export type { DeviceServer } from "./serve/device_server.ts";
 export {
   DeviceError,
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
 } from "./errors.ts";
-export { parseInvitation } from "./invitation_line.ts";
-export type { Invitation, InviteOptions } from "./invite.ts";
-export type { JoinOptions } from "./join.ts";
-export { peerOf, perPeer } from "./per_peer.ts";
-export type { ConfirmNumber, PairingQuestion } from "./plain_ports.ts";
-export type { Peer } from "./peer_file.ts";
+export { parseInvitation } from "./pairing/invitation_line.ts";
+export type { Invitation, InviteOptions } from "./pairing/invite.ts";
+export type { JoinOptions } from "./pairing/join.ts";
+export { peerOf, perPeer } from "./serve/per_peer.ts";
+export type { ConfirmNumber, PairingQuestion } from "./pairing/plain_ports.ts";
+export type { Peer } from "./peers/peer_file.ts";
 export { readAuthority } from "./identity/authority.ts";
 export { createDevicePki } from "./identity/device_identity.ts";
 export { isDeviceName } from "./identity/names.ts";

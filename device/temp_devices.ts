@@ -10,8 +10,8 @@ import {
 import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
-import type { Peer } from "./peer_file.ts";
-import { setPeerOf } from "./per_peer.ts";
+import type { Peer } from "./peers/peer_file.ts";
+import { setPeerOf } from "./serve/per_peer.ts";
 
 const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
 

@@ -5,7 +5,7 @@ import { Device, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/words/explain.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
-import { answerLostError } from "@degu/internal/device/join.ts";
+import { answerLostError } from "@degu/internal/device/pairing/join.ts";
 import { explainTransfer } from "@degu/internal/agent/words/transfer_errors.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";

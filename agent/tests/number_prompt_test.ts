@@ -1,7 +1,7 @@
 /**
  * Pairing by a number, with the program: two people, or one person with two screens, compare it.
  */
-import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
+import { decodeLine, type LineAddress } from "@degu/internal/device/pairing/invitation_line.ts";
 import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/agents.ts";
 import { NumberPrompt } from "@degu/internal/agent/terminal/number_prompt.ts";
 import { Output } from "@degu/internal/agent/terminal/output.ts";

@@ -11,10 +11,10 @@ import {
 import { quote } from "../../internal/quote.ts";
 import type { Device } from "../device.ts";
 import { PairingError } from "../errors.ts";
-import type { Invitation, InviteOptions } from "../invite.ts";
-import type { JoinOptions } from "../join.ts";
-import type { Peer } from "../peer_file.ts";
-import type { ConfirmNumber, PairingQuestion } from "../plain_ports.ts";
+import type { Invitation, InviteOptions } from "../pairing/invite.ts";
+import type { JoinOptions } from "../pairing/join.ts";
+import type { Peer } from "../peers/peer_file.ts";
+import type { ConfirmNumber, PairingQuestion } from "../pairing/plain_ports.ts";
 import {
   Announcement,
   discoverServices,

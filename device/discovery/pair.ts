@@ -8,9 +8,9 @@ import { awaitUntilAborted, joinSignals, pause } from "../../internal/pause.ts";
 import { checkFunction, checkObject } from "../../internal/checks.ts";
 import type { Device } from "../device.ts";
 import { PairingError } from "../errors.ts";
-import type { Invitation } from "../invite.ts";
-import type { Peer } from "../peer_file.ts";
-import type { ConfirmNumber, PairingQuestion } from "../plain_ports.ts";
+import type { Invitation } from "../pairing/invite.ts";
+import type { Peer } from "../peers/peer_file.ts";
+import type { ConfirmNumber, PairingQuestion } from "../pairing/plain_ports.ts";
 import {
   type Announcement,
   MORE_RESPONSES_MILLISECONDS,

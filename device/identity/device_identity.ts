@@ -4,7 +4,7 @@ import type { ServerSslconfig } from "../../server.ts";
 import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
 import { checkDenoVersion } from "../../net/tls/deno_version.ts";
 import { quote } from "../../internal/quote.ts";
-import { makeRandomSuffix, removeIfPossible, syncDirectory } from "../disk.ts";
+import { makeRandomSuffix, removeIfPossible, syncDirectory } from "./disk.ts";
 import { ignoreNotFound } from "../../internal/caught_errors.ts";
 import { isAbsolute, join } from "../../internal/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";

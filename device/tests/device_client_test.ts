@@ -9,7 +9,7 @@ import {
   forgottenHint,
   mostInformativeError,
   type PeerTarget,
-} from "@degu/internal/device/device_client.ts";
+} from "@degu/internal/device/peers/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -31,7 +31,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { raceAddresses } from "@degu/internal/device/device_connect.ts";
+import { raceAddresses } from "@degu/internal/device/peers/device_connect.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 

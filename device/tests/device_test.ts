@@ -1,8 +1,8 @@
 /** Opening and closing a device, its directory, and two devices from pairing to forgetting. */
 import { type Address, DeguError } from "@degu/degu/base";
 import { Device, DeviceError, peerOf } from "@degu/degu/device";
-import { StateDirectory } from "@degu/internal/device/device_directory.ts";
-import { ServingRecords } from "@degu/internal/device/serving_records.ts";
+import { StateDirectory } from "@degu/internal/device/identity/device_directory.ts";
+import { ServingRecords } from "@degu/internal/device/peers/serving_records.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import { LOOPBACK, respondWithName, setUp } from "@degu/testing/device_serving.ts";

@@ -18,7 +18,7 @@ import { reply } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import type { App, AppFunction } from "@degu/degu/server";
 import type { Session } from "@degu/internal/base/app/session.ts";
-import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
+import { TrustSignals } from "@degu/internal/device/peers/trust_signals.ts";
 import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

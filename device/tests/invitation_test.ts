@@ -2,7 +2,7 @@
 import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { PairingError, peerOf } from "@degu/degu/device";
-import { listOwnAddresses } from "@degu/internal/device/pairing_addresses.ts";
+import { listOwnAddresses } from "@degu/internal/device/pairing/pairing_addresses.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listenAgain } from "@degu/testing/ports.ts";

@@ -2,7 +2,7 @@
 import { Device, type Invitation, type PairingError } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { NumberAttempt } from "@degu/internal/device/plain_ports.ts";
+import { NumberAttempt } from "@degu/internal/device/pairing/plain_ports.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { makeSession } from "@degu/testing/calling.ts";

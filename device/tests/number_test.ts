@@ -4,11 +4,11 @@ import { type ConfirmNumber, DeviceError, type Invitation, PairingError } from "
 import {
   computeCommitment,
   computeNumber as libraryNumberOf,
-} from "@degu/internal/device/pairing_messages.ts";
+} from "@degu/internal/device/pairing/pairing_messages.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { forgetIfStored } from "@degu/testing/device_pairs.ts";
-import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+import { decodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";

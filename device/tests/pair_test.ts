@@ -174,7 +174,9 @@ Deno.test("a program without discovery loads neither its modules nor a package o
   const specifiers = JSON.parse(stdout).modules.map((module: { specifier: string }) =>
     module.specifier
   );
-  assert(specifiers.some((specifier: string) => specifier.endsWith("/device/device_client.ts")));
+  assert(
+    specifiers.some((specifier: string) => specifier.endsWith("/device/peers/device_client.ts")),
+  );
   const foreign = specifiers.filter((specifier: string) => /discovery|npm:|dns/.test(specifier));
   assertEquals(foreign, []);
 });

@@ -8,7 +8,11 @@ import type {
   JoinOptions,
   Peer,
 } from "@degu/degu/device";
-import { decodeLine, encodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
+import {
+  decodeLine,
+  encodeLine,
+  type LineAddress,
+} from "@degu/internal/device/pairing/invitation_line.ts";
 import { authorityOf, identityOf, openDevice } from "@degu/testing/device_pairs.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

@@ -1,10 +1,10 @@
 /** Attacks on the port of an invitation, with and without its line. */
 import { PairingError, type Peer } from "@degu/degu/device";
-import type { DeviceServices } from "@degu/internal/device/device_services.ts";
-import { Invitation } from "@degu/internal/device/invite.ts";
-import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
-import { ServingRecords } from "@degu/internal/device/serving_records.ts";
-import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
+import type { DeviceServices } from "@degu/internal/device/peers/device_services.ts";
+import { Invitation } from "@degu/internal/device/pairing/invite.ts";
+import { type Pairing, PeerStore } from "@degu/internal/device/peers/peer_store.ts";
+import { ServingRecords } from "@degu/internal/device/peers/serving_records.ts";
+import { TrustSignals } from "@degu/internal/device/peers/trust_signals.ts";
 import { readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { DeviceIdentity } from "@degu/internal/device/identity/device_identity.ts";
 import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";

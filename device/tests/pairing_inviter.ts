@@ -1,7 +1,7 @@
 /** An inviter that can send any response. */
 
 import { Server } from "@degu/degu/server";
-import { encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { parseKeyHash, readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import type { HostAddress } from "@degu/degu/base";

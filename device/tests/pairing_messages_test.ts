@@ -5,14 +5,14 @@ import {
   encodeBase64Url,
   encodeLine,
   type InvitationLine,
-} from "@degu/internal/device/invitation_line.ts";
+} from "@degu/internal/device/pairing/invitation_line.ts";
 import {
   ANSWER_FIELDS,
   decodeMessage,
   encodeMessage,
   INTRODUCTION_FIELDS,
   PROOF_FIELDS,
-} from "@degu/internal/device/pairing_messages.ts";
+} from "@degu/internal/device/pairing/pairing_messages.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
@@ -28,7 +28,7 @@ import {
   replaceWildcards,
   selectAddressesToSend,
   selectAddressesToStore,
-} from "@degu/internal/device/pairing_addresses.ts";
+} from "@degu/internal/device/pairing/pairing_addresses.ts";
 
 const random = fc.uint8Array({ minLength: 16, maxLength: 16 });
 const host = fc.oneof(fc.ipV4(), fc.constantFrom("::1", "fe80::1", "2001:db8::7", "camera.local"))

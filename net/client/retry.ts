@@ -7,7 +7,7 @@
  * | where                       | what is retried                          | how often       |
  * | --------------------------- | ---------------------------------------- | --------------- |
  * | `…/connection_pool.ts`      | a request, if its connection had closed  | once            |
- * | `device/inviter_client.ts`  | a connection that an inviter cuts        | 9 times         |
+ * | `…/inviter_client.ts`       | a connection that an inviter cuts        | 9 times         |
  * | `files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
  * | `…/download_stream.ts`      | the remaining bytes of a file            | 3 times         |
  * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |

@@ -1,6 +1,6 @@
 /** Kills processes that write the peers of devices to the disk, at random moments. */
 
-import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { PeerStore } from "@degu/internal/device/peers/peer_store.ts";
 import { authorityOf, openDevice, record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { listNames } from "@degu/testing/directories.ts";
 import { killAtRandom } from "@degu/testing/processes.ts";

@@ -12,7 +12,7 @@ import {
   computeCommitment,
   encodeMessage,
   makeRandomValue,
-} from "@degu/internal/device/pairing_messages.ts";
+} from "@degu/internal/device/pairing/pairing_messages.ts";
 import { confirmNumbers, install, makeNetwork } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { SILENT } from "@degu/testing/mdns.ts";

@@ -4,7 +4,7 @@
  */
 
 import { Device } from "@degu/degu/device";
-import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+import { decodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { createCable, runIp, scopeOf } from "@degu/testing/namespaces.ts";
 
 // The first pair is a decoy: its interfaces are tried, but lead to no device.

@@ -4,7 +4,7 @@
  * number of the last change.
  */
 
-import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { PeerStore } from "@degu/internal/device/peers/peer_store.ts";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { forgetIfStored } from "@degu/testing/device_pairs.ts";
 

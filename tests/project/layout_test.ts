@@ -18,6 +18,8 @@ import { makeLinksAbsolute, makeLinksRelative } from "@degu/internal/tools/links
 const CONNECTED = "internal/ base/ net/ client.ts server.ts";
 /** What device/ and files/ may import of the library, and not each other. */
 const LIBRARY = `${CONNECTED} base.ts certificates.ts`;
+/** What device/peers/ may import, and what imports it. */
+const PEERS = `${LIBRARY} device/errors.ts device/identity/ device/peers/ node:`;
 /** What agent/machine/ may import, and what imports it. */
 const MACHINE = "@degu/ node: commander agent/failure.ts agent/pause.ts agent/version.ts " +
   "agent/terminal/ agent/words/ agent/machine/";
@@ -48,11 +50,18 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["files/serve/", `${LIBRARY} files/* files/disk/ files/wire/ files/serve/ node: mime`],
   ["files/transfer/", `${LIBRARY} files/* files/disk/ files/wire/ files/transfer/ node:`],
   ["files/tree/", `${LIBRARY} files/* files/disk/ files/wire/ files/transfer/ files/tree/ node:`],
-  ["device/identity/", `${LIBRARY} device/identity/ device/disk.ts node:`],
-  ["device/*", `${LIBRARY} misc.ts device/* device/identity/ node:`],
+  ["device/errors.ts", "base.ts"],
+  ["device/identity/", `${LIBRARY} device/identity/ node:`],
+  ["device/peers/", PEERS],
+  ["device/serve/", `${PEERS} device/serve/`],
+  ["device/pairing/", `${PEERS} device/pairing/`],
+  [
+    "device/device.ts device/mod.ts device/temp_devices.ts device/testing.ts",
+    `${PEERS} misc.ts device/* device/serve/ device/pairing/`,
+  ],
   [
     "device/discovery/",
-    `${LIBRARY} device/* device/identity/ device/discovery/ node: multicast-dns`,
+    `${PEERS} device/device.ts device/pairing/ device/discovery/ multicast-dns`,
   ],
   ["agent/failure.ts agent/pause.ts agent/version.ts", "@degu/"],
   ["agent/terminal/", "@degu/ agent/failure.ts agent/pause.ts agent/terminal/"],

@@ -4,7 +4,7 @@ import { dirname, join } from "@degu/internal/internal/paths.ts";
 import type { Address } from "@degu/degu/base";
 import { Device, DeviceError, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type DeviceAuthority, readAuthority } from "@degu/internal/device/identity/authority.ts";
-import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { PeerStore } from "@degu/internal/device/peers/peer_store.ts";
 import { ignoreNotFound } from "@degu/internal/internal/caught_errors.ts";
 import { createTempDir, listNames, readTree } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";

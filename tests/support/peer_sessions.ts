@@ -5,7 +5,7 @@ import { mkSession } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import type { PeerCertificate } from "@degu/degu/base";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
-import { setPeerOf } from "@degu/internal/device/per_peer.ts";
+import { setPeerOf } from "@degu/internal/device/serve/per_peer.ts";
 import { createHash } from "node:crypto";
 
 /** Makes a session with a peer. Peers of the same name have the same id. */

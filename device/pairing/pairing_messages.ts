@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import type { HostAddress } from "../base.ts";
-import type { Request } from "../server.ts";
-import { isDeviceName } from "./identity/names.ts";
+import type { HostAddress } from "../../base.ts";
+import type { Request } from "../../server.ts";
+import { isDeviceName } from "../identity/names.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
 import { readAddresses } from "./pairing_addresses.ts";
 

@@ -18,10 +18,10 @@
  */
 
 import { createHash } from "node:crypto";
-import { type HostAddress, parseHost } from "../base.ts";
-import { checkString } from "../internal/checks.ts";
-import { formatDeviceId } from "./identity/names.ts";
-import { PairingError } from "./errors.ts";
+import { type HostAddress, parseHost } from "../../base.ts";
+import { checkString } from "../../internal/checks.ts";
+import { formatDeviceId } from "../identity/names.ts";
+import { PairingError } from "../errors.ts";
 
 export type LineAddress = readonly [host: string, port: number, plainPort: number];
 

@@ -5,16 +5,16 @@ import {
   type HostAddress,
   parseHost,
   type ScopedAddress,
-} from "../base.ts";
-import type { ClientSslctx, Connection } from "../client.ts";
-import { awaitUntilAborted, joinSignals } from "../internal/pause.ts";
-import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { plainMessageOf } from "../internal/caught_errors.ts";
-import { readAuthorityDer } from "./identity/authority.ts";
-import { checkAddresses, copyWithPort, isUnixAddress } from "./addresses.ts";
-import { type DeviceServices, storePairing } from "./device_services.ts";
-import { PairingError } from "./errors.ts";
+} from "../../base.ts";
+import type { ClientSslctx, Connection } from "../../client.ts";
+import { awaitUntilAborted, joinSignals } from "../../internal/pause.ts";
+import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../../internal/checks.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { plainMessageOf } from "../../internal/caught_errors.ts";
+import { readAuthorityDer } from "../identity/authority.ts";
+import { checkAddresses, copyWithPort, isUnixAddress } from "../peers/addresses.ts";
+import { type DeviceServices, storePairing } from "../peers/device_services.ts";
+import { PairingError } from "../errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";
 import { makeAddressFinder, selectAddressesToStore } from "./pairing_addresses.ts";
 import {
@@ -33,7 +33,7 @@ import {
   RANDOM_URI,
   REFUSAL_FIELDS,
 } from "./pairing_messages.ts";
-import type { Peer } from "./peer_file.ts";
+import type { Peer } from "../peers/peer_file.ts";
 import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_ports.ts";
 import {
   connectToInviter,

@@ -1,10 +1,15 @@
-import { type Address, EmptyPreambleError, type Response, TlsError } from "../base.ts";
-import { Client, type ClientSslctx, type Connection, describeConnectionError } from "../client.ts";
-import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { pause } from "../internal/pause.ts";
-import type { DeviceAuthority } from "./identity/authority.ts";
-import { connectToDevice, raceAddresses } from "./device_connect.ts";
+import { type Address, EmptyPreambleError, type Response, TlsError } from "../../base.ts";
+import {
+  Client,
+  type ClientSslctx,
+  type Connection,
+  describeConnectionError,
+} from "../../client.ts";
+import { connectionErrorDetails } from "../../base/connection_error_details.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { pause } from "../../internal/pause.ts";
+import type { DeviceAuthority } from "../identity/authority.ts";
+import { connectToDevice, raceAddresses } from "../peers/device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
 /**

@@ -7,7 +7,7 @@ import {
   parseHost,
   type ScopedAddress,
   type Socket,
-} from "../base.ts";
+} from "../../base.ts";
 import {
   buildServerSslctx,
   type Logger,
@@ -17,19 +17,19 @@ import {
   type ServerSslctx,
   type Session,
   SSLServer,
-} from "../server.ts";
-import { checkFunction, checkSignal, copyOptions, makeNumberCheck } from "../internal/checks.ts";
-import { fileErrorCodeOf, plainMessageOf } from "../internal/caught_errors.ts";
-import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
-import { pause } from "../internal/pause.ts";
-import { copyWithPort } from "./addresses.ts";
+} from "../../server.ts";
+import { checkFunction, checkSignal, copyOptions, makeNumberCheck } from "../../internal/checks.ts";
+import { fileErrorCodeOf, plainMessageOf } from "../../internal/caught_errors.ts";
+import { LineRateLimiter } from "../../internal/line_rate_limiter.ts";
+import { pause } from "../../internal/pause.ts";
+import { copyWithPort } from "../peers/addresses.ts";
 import {
   type DeviceAuthority,
   identifyDevice,
   parseKeyHash,
   readAuthorityDer,
-} from "./identity/authority.ts";
-import { type DeviceServices, storePairing } from "./device_services.ts";
+} from "../identity/authority.ts";
+import { type DeviceServices, storePairing } from "../peers/device_services.ts";
 import { encodeLine, type LineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import {
   type AddressFinder,
@@ -56,7 +56,7 @@ import {
   VALUE_URI,
 } from "./pairing_messages.ts";
 import { LINE_TRANSITIONS, type LineEvent, type LineState, StateMachine } from "./pairing_state.ts";
-import type { Peer } from "./peer_file.ts";
+import type { Peer } from "../peers/peer_file.ts";
 import { type ConfirmNumber, PlainPorts } from "./plain_ports.ts";
 import { closeSession, type PairingConnection, PairingConnections } from "./pairing_connections.ts";
 

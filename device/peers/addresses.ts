@@ -3,8 +3,8 @@ import {
   describeArgumentError,
   type HostAddress,
   type ScopedAddress,
-} from "../base.ts";
-import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
+} from "../../base.ts";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 
 export function checkAddresses<Checked extends Address>(
   label: string,

@@ -1,9 +1,9 @@
 /** Connects to a device at the first of its addresses that responds (RFC 8305 §5). */
 
-import { type Address, type Socket, TlsError } from "../base.ts";
-import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { type DeviceAuthority, identifyDevice } from "./identity/authority.ts";
+import { type Address, type Socket, TlsError } from "../../base.ts";
+import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../../client.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { type DeviceAuthority, identifyDevice } from "../identity/authority.ts";
 
 /** @param sslctx Trusts only the authority of the device. */
 export async function connectToDevice(

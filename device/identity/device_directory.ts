@@ -1,17 +1,17 @@
 import { fileURLToPath } from "node:url";
-import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
-import { pause } from "../internal/pause.ts";
-import { quote } from "../internal/quote.ts";
+import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
+import { pause } from "../../internal/pause.ts";
+import { quote } from "../../internal/quote.ts";
 import { listNames, makeRandomSuffix, removeIfPossible, syncDirectory } from "./disk.ts";
-import { ignoreNotFound } from "../internal/caught_errors.ts";
-import { isAbsolute, join } from "../internal/paths.ts";
-import { isDeviceName, makeNameKey } from "./identity/names.ts";
+import { ignoreNotFound } from "../../internal/caught_errors.ts";
+import { isAbsolute, join } from "../../internal/paths.ts";
+import { isDeviceName, makeNameKey } from "./names.ts";
 import {
   checkPrivate,
   replacePrivateFile,
   USABLE_BY_OTHERS,
   WRITABLE_BY_OTHERS,
-} from "./identity/private_files.ts";
+} from "./private_files.ts";
 
 const NAME_FILE = "device.json";
 const VERSION = 1;

@@ -4,16 +4,16 @@ import {
   EmptyPreambleError,
   type HostAddress,
   ProtocolError,
-} from "../base.ts";
-import { buildClientSslctx, type Connection } from "../client.ts";
-import { checkSignal, copyOptions } from "../internal/checks.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { joinSignals } from "../internal/pause.ts";
-import { isLinkLocal } from "./addresses.ts";
-import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
-import { formatDeviceId } from "./identity/names.ts";
-import { type DeviceServices, storePairing } from "./device_services.ts";
-import { PairingError, type PairingErrorCode } from "./errors.ts";
+} from "../../base.ts";
+import { buildClientSslctx, type Connection } from "../../client.ts";
+import { checkSignal, copyOptions } from "../../internal/checks.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { joinSignals } from "../../internal/pause.ts";
+import { isLinkLocal } from "../peers/addresses.ts";
+import { type DeviceAuthority, readAuthorityDer } from "../identity/authority.ts";
+import { formatDeviceId } from "../identity/names.ts";
+import { type DeviceServices, storePairing } from "../peers/device_services.ts";
+import { PairingError, type PairingErrorCode } from "../errors.ts";
 import { decodeLine } from "./invitation_line.ts";
 import {
   listLinkLocalScopes,
@@ -28,7 +28,7 @@ import {
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import type { Peer } from "./peer_file.ts";
+import type { Peer } from "../peers/peer_file.ts";
 import {
   connectToInviter,
   findAttemptsCode,

@@ -13,7 +13,7 @@
  * sessions that the old signal has ended stay ended.
  */
 
-import { DeviceError } from "./errors.ts";
+import { DeviceError } from "../errors.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";
 

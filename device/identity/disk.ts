@@ -1,7 +1,7 @@
 /** Names and private files of a device. Paths have slashes, also on Windows. */
 
-import { fileErrorCodeOf, ignoreNotFound, withPath } from "../internal/caught_errors.ts";
-import { pause } from "../internal/pause.ts";
+import { fileErrorCodeOf, ignoreNotFound, withPath } from "../../internal/caught_errors.ts";
+import { pause } from "../../internal/pause.ts";
 import { chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 

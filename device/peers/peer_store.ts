@@ -1,15 +1,15 @@
-import { join } from "../internal/paths.ts";
-import { type Address, formatAddress } from "../base.ts";
-import type { Logger } from "../server.ts";
-import { argumentErrorDetails } from "../internal/error_details.ts";
-import { checkString, notAllowedError, wrongTypeError } from "../internal/checks.ts";
-import { plainMessageOf } from "../internal/caught_errors.ts";
-import { quote } from "../internal/quote.ts";
-import type { DeviceAuthority } from "./identity/authority.ts";
-import { checkDeviceName, findFreeName, isDeviceId, makeNameKey } from "./identity/names.ts";
-import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
-import { readDeviceName, StateDirectory, writeDeviceName } from "./device_directory.ts";
-import { DeviceError, PairingError } from "./errors.ts";
+import { join } from "../../internal/paths.ts";
+import { type Address, formatAddress } from "../../base.ts";
+import type { Logger } from "../../server.ts";
+import { argumentErrorDetails } from "../../internal/error_details.ts";
+import { checkString, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
+import { plainMessageOf } from "../../internal/caught_errors.ts";
+import { quote } from "../../internal/quote.ts";
+import type { DeviceAuthority } from "../identity/authority.ts";
+import { checkDeviceName, findFreeName, isDeviceId, makeNameKey } from "../identity/names.ts";
+import { WRITABLE_BY_OTHERS } from "../identity/private_files.ts";
+import { readDeviceName, StateDirectory, writeDeviceName } from "../identity/device_directory.ts";
+import { DeviceError, PairingError } from "../errors.ts";
 import {
   type FileProblem,
   findVersionProblem,

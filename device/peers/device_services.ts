@@ -1,5 +1,5 @@
-import type { makeSafeLogger } from "../base/app/logger.ts";
-import type { DeviceIdentity } from "./identity/device_identity.ts";
+import type { makeSafeLogger } from "../../base/app/logger.ts";
+import type { DeviceIdentity } from "../identity/device_identity.ts";
 import type { Peer } from "./peer_file.ts";
 import type { Pairing, PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";

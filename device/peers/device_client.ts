@@ -6,14 +6,14 @@ import {
   type Socket,
   TlsError,
   type TlsErrorCode,
-} from "../base.ts";
+} from "../../base.ts";
 import {
   Client,
   type ClientOptions,
   type ConnectLimits,
   describeConnectionError,
   isRefusedByPeer,
-} from "../client.ts";
+} from "../../client.ts";
 import {
   checkAbsent,
   checkFunction,
@@ -21,20 +21,20 @@ import {
   makeNumberCheck,
   notAllowedError,
   wrongTypeError,
-} from "../internal/checks.ts";
-import { connectionErrorDetails } from "../base/connection_error_details.ts";
+} from "../../internal/checks.ts";
+import { connectionErrorDetails } from "../../base/connection_error_details.ts";
 import {
   copyWithMessage,
   isTooManyOpenFilesError,
   plainMessageOf,
-} from "../internal/caught_errors.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { joinSignals } from "../internal/pause.ts";
-import { quote } from "../internal/quote.ts";
+} from "../../internal/caught_errors.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { joinSignals } from "../../internal/pause.ts";
+import { quote } from "../../internal/quote.ts";
 import { checkAddresses } from "./addresses.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { DeviceError } from "./errors.ts";
+import { DeviceError } from "../errors.ts";
 import type { Peer } from "./peer_file.ts";
 import { SilenceLimit } from "./silence_limit.ts";
 import { forgottenPeerError } from "./trust_signals.ts";

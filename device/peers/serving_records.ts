@@ -1,10 +1,15 @@
-import { type Address, parseAddress } from "../base.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { pause } from "../internal/pause.ts";
-import { writeAndRename } from "./identity/private_files.ts";
-import { listNames, makeRandomSuffix, type PrivateFile, removeIfPossible } from "./disk.ts";
-import { ignoreNotFound } from "../internal/caught_errors.ts";
-import { join } from "../internal/paths.ts";
+import { type Address, parseAddress } from "../../base.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { pause } from "../../internal/pause.ts";
+import { writeAndRename } from "../identity/private_files.ts";
+import {
+  listNames,
+  makeRandomSuffix,
+  type PrivateFile,
+  removeIfPossible,
+} from "../identity/disk.ts";
+import { ignoreNotFound } from "../../internal/caught_errors.ts";
+import { join } from "../../internal/paths.ts";
 const MAX_RECORD_BYTES = 512;
 const RECORD_NAME_PATTERN = /^[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;

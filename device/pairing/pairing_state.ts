@@ -28,7 +28,7 @@
  * the number of tries.
  */
 
-import type { Logger } from "../server.ts";
+import type { Logger } from "../../server.ts";
 
 /**
  * The events of `AlwaysAllowed` may happen at any time, so the type requires them in every state.

@@ -1,7 +1,7 @@
 /** Strangers can connect, but can't keep a port busy. */
 
-import { ConnectionClosedError, DeguError, type Socket } from "../base.ts";
-import type { ResponseTuple, Session } from "../server.ts";
+import { ConnectionClosedError, DeguError, type Socket } from "../../base.ts";
+import type { ResponseTuple, Session } from "../../server.ts";
 
 const MAX_REQUEST_MILLISECONDS = 2000;
 /**

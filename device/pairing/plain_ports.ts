@@ -11,12 +11,12 @@ import {
   type ResponseTuple,
   type ServerSslctx,
   type Session,
-} from "../server.ts";
-import { awaitUntilAborted, pause } from "../internal/pause.ts";
-import { plainMessageOf } from "../internal/caught_errors.ts";
-import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
-import type { DeviceServices } from "./device_services.ts";
-import { PairingError } from "./errors.ts";
+} from "../../server.ts";
+import { awaitUntilAborted, pause } from "../../internal/pause.ts";
+import { plainMessageOf } from "../../internal/caught_errors.ts";
+import { type DeviceAuthority, readAuthorityDer } from "../identity/authority.ts";
+import type { DeviceServices } from "../peers/device_services.ts";
+import { PairingError } from "../errors.ts";
 import type { AddressFinder } from "./pairing_addresses.ts";
 import {
   AUTHORITY_URI,

@@ -4,12 +4,12 @@ import {
   formatAddress,
   parseAddress,
   type ScopedAddress,
-} from "../base.ts";
-import { quote } from "../internal/quote.ts";
+} from "../../base.ts";
+import { quote } from "../../internal/quote.ts";
 import { isUnixAddress } from "./addresses.ts";
-import { isUnsupportedVersion } from "./device_directory.ts";
-import { type DeviceAuthority, readAuthority } from "./identity/authority.ts";
-import { checkDeviceName, isDeviceId, isDeviceName } from "./identity/names.ts";
+import { isUnsupportedVersion } from "../identity/device_directory.ts";
+import { type DeviceAuthority, readAuthority } from "../identity/authority.ts";
+import { checkDeviceName, isDeviceId, isDeviceName } from "../identity/names.ts";
 
 /** A device that is paired with this device, as last read. */
 export interface Peer {

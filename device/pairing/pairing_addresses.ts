@@ -1,4 +1,4 @@
-import { isLoopback } from "../base/host.ts";
+import { isLoopback } from "../../base/host.ts";
 import {
   type Address,
   checkAddress,
@@ -6,11 +6,11 @@ import {
   parseHost,
   type ScopedAddress,
   type Socket,
-} from "../base.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { notAllowedError } from "../internal/checks.ts";
-import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "./addresses.ts";
-import type { DeviceServices } from "./device_services.ts";
+} from "../../base.ts";
+import { formatCheckedAddress } from "../../base/address.ts";
+import { notAllowedError } from "../../internal/checks.ts";
+import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "../peers/addresses.ts";
+import type { DeviceServices } from "../peers/device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 export interface AddressFinder {

@@ -1,8 +1,8 @@
-import { ConnectionClosedError, type Socket } from "../base.ts";
-import type { App, AppObject, PeerIdentity, Session } from "../server.ts";
-import { checkFunction, wrongTypeError } from "../internal/checks.ts";
-import { readApp } from "../base/app/app.ts";
-import type { Peer } from "./peer_file.ts";
+import { ConnectionClosedError, type Socket } from "../../base.ts";
+import type { App, AppObject, PeerIdentity, Session } from "../../server.ts";
+import { checkFunction, wrongTypeError } from "../../internal/checks.ts";
+import { readApp } from "../../base/app/app.ts";
+import type { Peer } from "../peers/peer_file.ts";
 
 interface PeerOfSession {
   /** Returns the peer as last read from the disk. */

@@ -1,4 +1,4 @@
-import { type Address, TlsError } from "../base.ts";
+import { type Address, TlsError } from "../../base.ts";
 import {
   type App,
   type AppObject,
@@ -9,16 +9,16 @@ import {
   serveUntilSignal,
   type Session,
   SSLServer,
-} from "../server.ts";
-import { checkObject, wrongArgumentError } from "../internal/checks.ts";
-import { makeSafeLogger } from "../base/app/logger.ts";
-import { readApp } from "../base/app/app.ts";
-import { identifyDevice } from "./identity/authority.ts";
-import type { DeviceServices } from "./device_services.ts";
-import type { Peer } from "./peer_file.ts";
+} from "../../server.ts";
+import { checkObject, wrongArgumentError } from "../../internal/checks.ts";
+import { makeSafeLogger } from "../../base/app/logger.ts";
+import { readApp } from "../../base/app/app.ts";
+import { identifyDevice } from "../identity/authority.ts";
+import type { DeviceServices } from "../peers/device_services.ts";
+import type { Peer } from "../peers/peer_file.ts";
 import { setPeerOf } from "./per_peer.ts";
-import type { ServingRecord } from "./serving_records.ts";
-import type { TrustedPeer } from "./trust_signals.ts";
+import type { ServingRecord } from "../peers/serving_records.ts";
+import type { TrustedPeer } from "../peers/trust_signals.ts";
 
 /**
  * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates such
