@@ -11,7 +11,8 @@
  *   {@linkcode UnsatisfiedRange}, {@linkcode buildUri}, `Response`.
  * - Text: {@linkcode parseAddress}, {@linkcode parseHostAddress}, {@linkcode formatAddress},
  *   {@linkcode checkAddress}, {@linkcode parseHost}, {@linkcode printable}.
- * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
+ * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionError},
+ *   {@linkcode ConnectionClosedError},
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
  *   {@linkcode describeArgumentError} returns the name of the argument in an error.
  * - Logs: {@linkcode standardLogger} makes the logger that servers have by default.

@@ -5,9 +5,8 @@
  * make requests, which resolve to a `Response`; {@linkcode ConnectionPool} makes many requests over
  * a few connections. {@linkcode expectOk} throws a {@linkcode StatusError} for a status that is not
  * a success, and {@linkcode retry} retries after errors that are {@linkcode isTransient};
- * {@linkcode isTimeout} reports whether a time limit has passed, {@linkcode isRefusedByPeer}
- * whether the server has refused this client, and {@linkcode describeConnectionError} describes why
- * a connection failed.
+ * {@linkcode isTimeout} reports whether a time limit has passed, and the fields of a
+ * {@linkcode ConnectionError} describe why a connection failed.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients, and
  * {@linkcode publicKey256} the key of a certificate. Every other name is a type that these refer
  * to, or an error that they throw; what clients share with servers is in `@degu/degu/base`.
@@ -101,9 +100,7 @@ export {
 } from "./net/tls/context.ts";
 export { ConnectionPool, type ConnectionPoolOptions } from "./net/client/connection_pool.ts";
 export { Response } from "./base/app/message.ts";
-export { describeConnectionError } from "./base/connection_error_details.ts";
 export { expectOk, StatusError, type StatusErrorFields } from "./base/app/expect_ok.ts";
-export { isRefusedByPeer } from "./net/client/client_errors.ts";
 export {
   isTimeout,
   isTransient,
@@ -115,6 +112,7 @@ export { publicKey256 } from "./net/tls/certificate.ts";
 export {
   BodyError,
   ConnectionClosedError,
+  ConnectionError,
   EmptyPreambleError,
   ProtocolError,
   TlsError,
@@ -223,7 +221,7 @@ export class Client extends RequestShortcuts implements Connector {
    * from such sockets. Needs `--allow-net`.
    *
    * @param options A signal that aborts this attempt, in addition to the signal of the client.
-   * @throws {Deno.errors.TimedOut} if connecting takes more than `timeout` seconds; other errors of
+   * @throws {ConnectionError} if connecting takes more than `timeout` seconds; other errors of
    * connecting.
    * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` is the
    * reason.
@@ -241,7 +239,7 @@ export class Client extends RequestShortcuts implements Connector {
    * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no
    * effect on the connection later; and the classes for the bodies of responses, instead of the
    * client's. `null` is the same as no options.
-   * @throws {Deno.errors.TimedOut} if connecting takes more than `timeout` seconds.
+   * @throws {ConnectionError} if connecting takes more than `timeout` seconds.
    * @throws {ConnectionClosedError} with the code `"REFUSED"` if `onConnect` does not return
    * `true`.
    */

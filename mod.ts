@@ -8,7 +8,7 @@
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} throws a
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
- *   passed, and {@linkcode isRefusedByPeer} whether the server has refused this client.
+ *   passed, and the fields of a {@linkcode ConnectionError} describe what happened, and where.
  * - {@linkcode repeat} runs an action repeatedly, {@linkcode runUntilSignal} runs a program
  *   until the system asks it to end, and {@linkcode serveUntilSignal} stops servers.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} connect apps and clients with `fetch`.
@@ -57,6 +57,7 @@ export {
   ChunkedBody,
   ChunkedBodyIter,
   ConnectionClosedError,
+  ConnectionError,
   ContentRange,
   DeguError,
   EmptyPreambleError,
@@ -84,9 +85,7 @@ export {
   ConnectionPool,
   type ConnectionPoolOptions,
   type Connector,
-  describeConnectionError,
   expectOk,
-  isRefusedByPeer,
   isTimeout,
   isTransient,
   publicKey256,

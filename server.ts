@@ -69,7 +69,13 @@ export { serveUntilSignal, type StoppableServer } from "./program/termination.ts
 export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
-export { BodyError, ConnectionClosedError, ProtocolError, TlsError } from "./base/errors.ts";
+export {
+  BodyError,
+  ConnectionClosedError,
+  ConnectionError,
+  ProtocolError,
+  TlsError,
+} from "./base/errors.ts";
 export type { Exchange };
 export type { ServerOptions, SSLServerOptions } from "./net/server/server_options.ts";
 export { type LogDetails, type Logger, standardLogger } from "./base/app/logger.ts";

@@ -1,8 +1,13 @@
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/sent_body.ts";
-import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { checkFunction, copyOptions } from "../internal/checks.ts";
-import { isTooManyOpenFilesError, messageOf, propertyOf } from "../internal/caught_errors.ts";
+import {
+  isSystemError,
+  isTooManyOpenFilesError,
+  messageOf,
+  propertyOf,
+} from "../internal/caught_errors.ts";
+import { DeguError } from "../base/errors.ts";
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
 import { type Request, Response } from "../base/app/message.ts";
 import { isBrokenBodyError } from "../net/transport/incoming_body.ts";
@@ -248,9 +253,13 @@ function relayResponse(response: Response): Response {
   return keptHeaders === headers ? response : new Response(status, reason, keptHeaders, body);
 }
 
-/** Only errors of connecting, and of handshakes, have an address. */
+/**
+ * Only errors of connecting, and of handshakes, have an address. An error of connecting that
+ * another call can't fix is an error of the system.
+ */
 function isConnectError(error: unknown): boolean {
-  return (connectionErrorDetails.get(error)?.address ?? null) !== null;
+  const address = propertyOf(error, "address") ?? null;
+  return address !== null || isSystemError(error) && !(error instanceof DeguError);
 }
 
 function isUpstreamTimeout(error: unknown): boolean {

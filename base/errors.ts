@@ -1,11 +1,12 @@
-import { type Transience, TRANSIENT } from "../internal/error_details.ts";
+import { checkObject } from "../internal/checks.ts";
+import { hideNullFields } from "../internal/error_details.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
-import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_details.ts";
 
 /**
  * The base class of all errors that are specific to this library. Your own class may extend this
- * class. An error with a `status` of 408, 429, 502, 503 or 504 is transient.
+ * class. An error with a `status` of 408, 429, 502, 503 or 504 is transient, or one with the option
+ * `isTransient`.
  *
  * @example A class of your own
  * ```ts
@@ -35,16 +36,24 @@ export class DeguError extends Error {
    */
   readonly code: string | null = null;
   readonly #problem: string | undefined;
+  readonly #isTransient: boolean | undefined;
 
   /**
    * Makes an error.
    *
    * @param message The problem, and advice.
-   * @param options The `cause`, and the problem without advice.
+   * @param options The `cause`, the problem without advice, and whether the error is transient.
    */
-  constructor(message?: string, options?: ErrorOptions & { problem?: string | undefined }) {
+  constructor(
+    message?: string,
+    options?: ErrorOptions & {
+      problem?: string | undefined;
+      isTransient?: boolean | undefined;
+    },
+  ) {
     super(message, options);
     this.#problem = options?.problem;
+    this.#isTransient = options?.isTransient;
   }
 
   /**
@@ -55,16 +64,23 @@ export class DeguError extends Error {
     return this.#problem ?? this.message;
   }
 
-  /** @internal */
-  get [TRANSIENT](): Transience | undefined {
-    return "status" in this ? isBusyStatus(this.status) : undefined;
+  /** Whether the same call may succeed a moment later. False if {@linkcode maybeProcessed}. */
+  get isTransient(): boolean {
+    if (this.maybeProcessed) return false;
+    return this.#isTransient ?? ("status" in this && isBusyStatus(this.status));
+  }
+
+  /**
+   * Whether the server may have processed the request, although it sent no response: the peer has
+   * closed the connection after a `PUT`, `POST`, `PATCH` or `DELETE` was sent, at least in part.
+   */
+  get maybeProcessed(): boolean {
+    return false;
   }
 }
 
 /** The rules that a peer's bytes can break; `docs/base.md` explains each. */
 export type ProtocolErrorCode =
-  | "EMPTY_PREAMBLE"
-  | "PREAMBLE_INCOMPLETE"
   | "PREAMBLE_TOO_LARGE"
   | "BAD_REQUEST_LINE"
   | "BAD_METHOD"
@@ -94,15 +110,8 @@ export type ProtocolErrorCode =
   | "CHUNK_TOO_LARGE"
   | "BAD_CHUNK_END"
   | "TRAILER_TOO_LARGE"
-  | "BODY_INCOMPLETE"
   | "EXCESS_BYTES"
   | "UNFRAMED_BODY";
-
-const INCOMPLETE_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
-  "EMPTY_PREAMBLE",
-  "PREAMBLE_INCOMPLETE",
-  "BODY_INCOMPLETE",
-]);
 
 /**
  * The peer sent invalid bytes. The connection is closed.
@@ -118,26 +127,142 @@ export class ProtocolError extends DeguError {
    *
    * @param code The broken rule.
    * @param message The problem, and the requirement.
+   * @param options Whether the error is transient.
    */
-  constructor(code: ProtocolErrorCode, message: string) {
-    super(message);
+  constructor(
+    code: ProtocolErrorCode,
+    message: string,
+    options?: { readonly isTransient?: boolean | undefined },
+  ) {
+    super(message, options);
     this.code = code;
   }
+}
 
-  /** @internal */
-  get [CONNECTION_KEY](): ConnectionErrorDetails | undefined {
-    return INCOMPLETE_MESSAGE_CODES.has(this.code) ? { fault: "broken" } : undefined;
+/** The fields of a {@linkcode ConnectionError}; all but `fault` have a default. */
+type ConnectionErrorFields =
+  & Partial<Omit<ConnectionError, "name" | "message" | "stack" | "problem" | "maybeProcessed">>
+  & Pick<ConnectionError, "fault">;
+
+/**
+ * A connection could not be made, or ended too early: what happened, and where. `cause` is the
+ * error of Deno, if there is one. Transient, unless a subclass or a field says otherwise.
+ *
+ * An error of a disk, or of a socket that your program uses itself, keeps its class of Deno. So
+ * does the reason of your own signal, and an error of connecting that another call can't fix, such
+ * as a missing permission, or the path of a socket that doesn't exist.
+ *
+ * @example
+ * ```ts
+ * import { Client, ConnectionError } from "@degu/degu";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const client = new Client(["127.0.0.1", 1]); // no server listens at this port
+ * const error = await assertRejects(() => client.request("GET", "/"), ConnectionError);
+ * const { fault, address, isConnecting, isTransient } = error;
+ * assertEquals([fault, address, isConnecting], ["refused", ["127.0.0.1", 1], true]);
+ * assertEquals(isTransient, true);
+ * ```
+ */
+export class ConnectionError extends DeguError {
+  /** The name of the class. */
+  override readonly name: string = "ConnectionError";
+  /**
+   * `"PREAMBLE_INCOMPLETE"` or `"BODY_INCOMPLETE"` if the peer closed the connection within a
+   * message; else the code of the system, such as `"ECONNREFUSED"`, or `null`. Each subclass lists
+   * its values.
+   */
+  override readonly code: string | null;
+  /**
+   * The kind of the fault:
+   *
+   * - `"refused"`: no program listens at the address.
+   * - `"reset"`: the peer, or a firewall, reset the connection.
+   * - `"broken"`: the connection ended before a whole message, or a handshake, had arrived.
+   * - `"unreachable"`: there is no route to the host, or the address is not of this network.
+   * - `"timed out"`: the peer did not respond within the time-out of the program or of the system.
+   * - `"unknown name"`: the name can't be resolved.
+   * - `"unknown interface"`: this machine doesn't have the interface of a link-local address.
+   * - `"tls"`: a {@linkcode TlsError}, whose `code` is the reason.
+   * - `"closed"`: this program closed the connection: a {@linkcode ConnectionClosedError}.
+   */
+  readonly fault:
+    | "refused"
+    | "reset"
+    | "broken"
+    | "unreachable"
+    | "timed out"
+    | "unknown name"
+    | "unknown interface"
+    | "tls"
+    | "closed";
+  /** The address, if the connection or its handshake failed; else `null`. */
+  readonly address: Address | null;
+  /** Whether the connection failed before the address had responded. */
+  readonly isConnecting: boolean;
+  /** The time-out in seconds, if the peer sent no byte in that time; else `null`. */
+  readonly silentSeconds: number | null;
+  /** The time-out in seconds, if the peer didn't read the sent bytes in that time; else `null`. */
+  readonly unreadSeconds: number | null;
+  /** The number of bytes of a body that are missing, if a body was cut off; else `null`. */
+  readonly missingBytes: number | null;
+  /**
+   * Whether a server has refused this client over TLS, most likely because it doesn't trust the
+   * client's certificate, or requires one. A server refuses a client by an alert, which is a
+   * `TlsError` `"REFUSED_BY_PEER"`, or closes the connection within 1.5 s, without a response to
+   * the first request: an {@linkcode EmptyPreambleError}. A server that is just stopping closes the
+   * connection in the same way, so try again once before you tell a person.
+   *
+   * A `TlsError` `"CLOSED"` isn't a refusal: with TLS 1.2, some servers refuse a client like this,
+   * but a network also breaks a handshake like this.
+   */
+  readonly isRefusal: boolean;
+
+  /**
+   * Makes an error, for example for a test.
+   *
+   * @param message The problem, and advice.
+   * @param fields The fault, and other fields.
+   * @throws {TypeError} without fields.
+   */
+  constructor(message: string, fields: ConnectionErrorFields) {
+    checkObject("fields", fields);
+    super(message, { isTransient: true, ...fields });
+    this.code = fields.code ?? null;
+    this.fault = fields.fault;
+    this.address = fields.address ?? null;
+    this.isConnecting = fields.isConnecting ?? false;
+    this.silentSeconds = fields.silentSeconds ?? null;
+    this.unreadSeconds = fields.unreadSeconds ?? null;
+    this.missingBytes = fields.missingBytes ?? null;
+    this.isRefusal = fields.isRefusal ?? false;
+    hideNullFields(this);
   }
 }
 
 /** The peer closed or reset the connection before the first byte of a message. */
-export class EmptyPreambleError extends ProtocolError {
+export class EmptyPreambleError extends ConnectionError {
   /** The name of the class. */
   override readonly name: string = "EmptyPreambleError";
+  /** The only code of this class. */
+  override readonly code: "EMPTY_PREAMBLE" = "EMPTY_PREAMBLE";
+  /**
+   * The seconds after which the peer closed the connection without a response, if it did so only
+   * after a while; else `null`. A peer that refuses a client closes at once. A peer whose
+   * connections are all in use closes after two seconds.
+   */
+  readonly waitedSeconds: number | null;
 
   /** @internal */
-  constructor(message = "the peer closed the connection before the first byte of a message") {
-    super("EMPTY_PREAMBLE", message);
+  constructor(
+    message = "the peer closed the connection before the first byte of a message",
+    { waitedSeconds = null, ...fields }: Partial<ConnectionErrorFields> & {
+      readonly waitedSeconds?: number | null;
+    } = {},
+  ) {
+    super(message, { fault: "broken", ...fields });
+    this.waitedSeconds = waitedSeconds;
+    hideNullFields(this);
   }
 }
 
@@ -175,7 +300,8 @@ export type TlsErrorCode =
 
 /**
  * A TLS handshake or an established TLS connection failed, or the key of a configuration can't be
- * used. `cause` is the error of the socket or of the TLS library, if there is one.
+ * used. `cause` is the error of the socket or of the TLS library, if there is one. Only `"CLOSED"`
+ * is transient; its fault is `"broken"`.
  *
  * @example
  * ```ts
@@ -194,13 +320,11 @@ export type TlsErrorCode =
  * assertEquals(error.code, "UNTRUSTED");
  * ```
  */
-export class TlsError extends DeguError {
+export class TlsError extends ConnectionError {
   /** The name of the class. */
   override readonly name: string = "TlsError";
   /** The reason, in capitals: `"UNTRUSTED"`. Stable, unlike the message. */
   override readonly code: TlsErrorCode;
-  /** The address of the server whose handshake with this client failed; else `null`. */
-  readonly address: Address | null;
 
   /** @internal */
   constructor(
@@ -208,14 +332,14 @@ export class TlsError extends DeguError {
     message: string,
     options?: ErrorOptions & { readonly address?: Address | null },
   ) {
-    super(message, options);
+    const isClosed = code === "CLOSED";
+    super(message, {
+      ...options,
+      fault: isClosed ? "broken" : "tls",
+      isRefusal: code === "REFUSED_BY_PEER",
+      isTransient: isClosed,
+    });
     this.code = code;
-    this.address = options?.address ?? null;
-  }
-
-  /** @internal */
-  get [CONNECTION_KEY](): ConnectionErrorDetails | undefined {
-    return this.code === "CLOSED" ? { fault: "broken", address: this.address } : undefined;
   }
 }
 
@@ -250,9 +374,10 @@ export class BodyError extends DeguError {
 /**
  * A connection was used after it had been closed: by the program, because the last request or
  * response had `connection: close`, or by an earlier error, which is the `cause`. Or `onConnect`
- * has refused the connection. Not transient, because the connection stays closed.
+ * has refused the connection. Not transient, because the connection stays closed. The fault is that
+ * of the earlier error; `"broken"` if the server's last response had `connection: close`.
  */
-export class ConnectionClosedError extends DeguError {
+export class ConnectionClosedError extends ConnectionError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
   /** `"REFUSED"` if `onConnect` has refused the connection; else `"CLOSED"`. */
@@ -262,9 +387,9 @@ export class ConnectionClosedError extends DeguError {
   constructor(
     message = "the connection is closed; make a new one with client.connect()",
     code: "CLOSED" | "REFUSED" = "CLOSED",
-    options?: ErrorOptions,
+    fields?: Partial<ConnectionErrorFields>,
   ) {
-    super(message, options);
+    super(message, { fault: "closed", ...fields, isTransient: false });
     this.code = code;
   }
 }

@@ -1,4 +1,4 @@
-import { DeguError } from "../base.ts";
+import { type Address, type ConnectionError, DeguError } from "../base.ts";
 
 /**
  * The reason why two devices were not paired.
@@ -136,10 +136,24 @@ export class DeviceError extends DeguError {
   override readonly name: string = "DeviceError";
   /** The reason in capitals, for example `"UNREACHABLE"`. Stable, unlike the message. */
   override readonly code: DeviceErrorCode;
+  /**
+   * Why the most informative of the attempts has failed, if the code is `"UNREACHABLE"`, as in a
+   * `ConnectionError`; else `null`.
+   */
+  readonly fault: ConnectionError["fault"] | null;
+  /** The address of that attempt; `null` if no address is known. */
+  readonly address: Address | null;
 
   /** @internal */
-  constructor(code: DeviceErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(
+    code: DeviceErrorCode,
+    message: string,
+    options?: ErrorOptions & Partial<Pick<DeviceError, "fault" | "address">>,
+  ) {
+    const isUnreachable = code === "UNREACHABLE";
+    super(message, { ...options, isTransient: isUnreachable });
     this.code = code;
+    this.fault = options?.fault ?? (isUnreachable ? "unreachable" : null);
+    this.address = options?.address ?? null;
   }
 }

@@ -2,7 +2,7 @@ import type { Method, ReceivedHeaders } from "../base.ts";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { parseDecimal } from "../internal/decimal.ts";
 import { quote } from "../internal/quote.ts";
-import { transience } from "../internal/error_details.ts";
+import { setErrorFlag } from "../internal/error_details.ts";
 import { isTransient, ProtocolError, StatusError, TlsError } from "../client.ts";
 import { splitList } from "./wire/conditions.ts";
 import { describeNameReason, findReason, findSystemReason } from "./wire/refusal_reason.ts";
@@ -87,7 +87,7 @@ function statusError(
   const error = new StatusError({ status, reason, headers, message, problem, method, uri });
   // A transfer may be repeated like a GET, also its PUT and DELETE requests.
   const getError = new StatusError({ message, status, method: "GET" });
-  return isTransient(getError) ? transience.set(error, true) : error;
+  return setErrorFlag(error, "isTransient", getError.isTransient);
 }
 
 function codedError(
@@ -110,7 +110,7 @@ function codedError(
     ...code === "DISK_FULL" ? { at: "remote", needed, free: freeBytesOf(headers) } as const : {},
   };
   const error = new TransferError(code, cause.message, options);
-  return isTransient(cause) ? transience.set(error, true) : error;
+  return setErrorFlag(error, "isTransient", cause.isTransient);
 }
 
 export function remoteDiskFullError(
@@ -184,9 +184,11 @@ export function changedWhileCopiedError(name: string, options?: ErrorOptions): T
   });
 }
 
-/** Marks an error as final, because the stream can't be read or written again. */
+/** Makes an error final, because the stream can't be read or written again. */
 export function toStreamError(error: unknown): unknown {
-  return error instanceof Error ? transience.set(error, false) : error;
+  return error instanceof Error && isTransient(error)
+    ? setErrorFlag(error, "isTransient", false)
+    : error;
 }
 
 const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {

@@ -2,12 +2,7 @@ import { propertyOf } from "./caught_errors.ts";
 
 /** A property that isn't enumerable, so that `console.log` and `Deno.inspect` don't print it. */
 export class HiddenProperty<T> {
-  readonly #key: symbol;
-
-  /** @param key A symbol by which a class can have the property as a getter. */
-  constructor(key: symbol = Symbol()) {
-    this.#key = key;
-  }
+  readonly #key = Symbol();
 
   set<O extends object>(object: O, value: T): O {
     Reflect.defineProperty(object, this.#key, { value, configurable: true });
@@ -16,10 +11,6 @@ export class HiddenProperty<T> {
 
   get(value: unknown): T | undefined {
     return propertyOf(value, this.#key) as T | undefined;
-  }
-
-  remove(object: object): void {
-    Reflect.deleteProperty(object, this.#key);
   }
 }
 
@@ -67,23 +58,19 @@ export const reportedErrors: HiddenProperty<true> = new HiddenProperty();
 /** Marks an error that means that the trust in a peer can't be determined now. */
 export const unknownTrustErrors: HiddenProperty<true> = new HiddenProperty();
 
-/**
- * Whether the same call may succeed a moment later.
- *
- * - `"maybe processed"`: the call may succeed, but the server, which sent no response, may have
- *   processed the request.
- */
-export type Transience = boolean | "maybe processed";
-
-export const TRANSIENT: unique symbol = Symbol("transience");
-
-export const transience: HiddenProperty<Transience> = new HiddenProperty(TRANSIENT);
-
-export function mayHaveBeenProcessed(error: unknown): boolean {
-  return transience.get(error) === "maybe processed";
+/** Hides the fields that are `null` from `console.log` and `Deno.inspect`. */
+export function hideNullFields(error: Error): void {
+  for (const [name, value] of Object.entries(error)) {
+    if (value === null) Reflect.defineProperty(error, name, { enumerable: false });
+  }
 }
 
-export function clearMaybeProcessed(error: unknown): unknown {
-  if (mayHaveBeenProcessed(error)) transience.remove(error as object);
+/** Overrides a getter of an error that has been made. Not enumerable, like the getter. */
+export function setErrorFlag<E extends Error>(
+  error: E,
+  flag: "isTransient" | "maybeProcessed",
+  value: boolean,
+): E {
+  Reflect.defineProperty(error, flag, { value, configurable: true });
   return error;
 }

@@ -23,7 +23,6 @@ import {
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool, timeoutOf } from "../net/client/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
-import { transience } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import {
   checkFetchHeaders,
@@ -388,8 +387,7 @@ async function readFirstPiece(
 
 function stalledBodyError(timeout: number): Error {
   const problem = `the body, which must be empty, had neither a byte nor an end for ${timeout} s`;
-  // A retry would wait as long.
-  return transience.set(new Deno.errors.TimedOut(problem), false);
+  return new Deno.errors.TimedOut(problem);
 }
 
 // ───────────────────────── the response

@@ -1,6 +1,5 @@
 import { dirname } from "node:path";
-import { TlsError } from "@degu/degu/base";
-import { type ConnectionPool, describeConnectionError, isTransient } from "@degu/degu/client";
+import { ConnectionError, type ConnectionPool, isTransient } from "@degu/degu/client";
 import {
   TransferError,
   type TransferOptions,
@@ -252,7 +251,7 @@ export class Transfers implements Disposable {
     error: unknown,
   ): void {
     if (error instanceof OutputClosedError) throw error;
-    const isLost = describeConnectionError(error) !== null || error instanceof TlsError;
+    const isLost = error instanceof ConnectionError;
     const problem = isLost
       ? `${reasonOf(error, peer)}; ${this.#retryAdvice}`
       : explainTransfer(error, this.direction, peer);

@@ -1,6 +1,5 @@
 /** The messages of errors: the subject and the reason. */
-import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
-import { StatusError } from "@degu/degu/client";
+import { ConnectionClosedError, ConnectionError, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { toListenFailure } from "@degu/internal/agent/machine/addresses.ts";
@@ -245,7 +244,8 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
     "NOT_PERMITTED",
   ],
   ["a file on the way", withCode(new Error(), "ENOTDIR"), "NOT_THERE"],
-  ["no way to the host", markSocketError(withCode(new Error(), "EHOSTUNREACH")), "NO_ADDRESS"],
+  ["no way to the host", new ConnectionError("", { fault: "unreachable" }), "NO_ADDRESS"],
+  ["a connection that this program has closed", new ConnectionClosedError(), "FAILED"],
   ["a disk that times out", new Failure("", null, { cause: new TimedOut() }), "FAILED"],
   ["a peer that was forgotten meanwhile", new DeviceError("FORGOTTEN", ""), "NOT_PAIRED"],
   ...Object.entries(PAIRING_CODES).map(([code, expected]) => {

@@ -1,10 +1,8 @@
 /** The messages for errors of the library, and of wrong command lines: the problem, and the advice. */
-import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
-import { ProtocolError, TlsError } from "@degu/degu";
+import { ConnectionError, TlsError } from "@degu/degu";
 import { Device, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/words/explain.ts";
-import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { answerLostError } from "@degu/internal/device/pairing/join.ts";
 import { explainTransfer } from "@degu/internal/agent/words/transfer_errors.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
@@ -70,15 +68,12 @@ Deno.test("errors of the library are reworded for users", async (t) => {
   const rows: [rule: string, error: Error, expectedMessage: string][] = [
     [
       "the connection ends in a file",
-      connectionErrorDetails.set(new Error("for programs"), {
-        fault: "broken",
-        missingBytes: 272982784,
-      }),
+      new ConnectionError("for programs", { fault: "broken", missingBytes: 272982784 }),
       "desk closed the connection when 273 MB were missing",
     ],
     [
       "the connection ends in a list",
-      new ProtocolError("BODY_INCOMPLETE", "for programs"),
+      new ConnectionError("for programs", { fault: "broken", code: "BODY_INCOMPLETE" }),
       "desk closed the connection before all data had arrived; run the same command again",
     ],
     [
@@ -136,10 +131,15 @@ Deno.test("a reworded log line names the peer and the file, if they are known", 
   const requestOf = () => ({ peer: "viewer", file: '"/inbox/a\u202e"' });
   const logger = makeRewordingLogger((_level, line) => void lines.push(line), requestOf);
   const details = (error: Error) => ({ kind: "timeout", who: from, error }) as const;
-  const failure = (details: object) => markSocketError(new Deno.errors.TimedOut("x"), details);
+  const failure = (fields: Partial<ConnectionError>) =>
+    new ConnectionError("x", { fault: "timed out", ...fields });
   logger.record("info", "x", details(failure({ silentSeconds: 30 })));
   logger.record("info", "x", details(failure({ unreadSeconds: 30 })));
-  logger.record("info", "x", details(new ProtocolError("BODY_INCOMPLETE", "x")));
+  logger.record(
+    "info",
+    "x",
+    details(new ConnectionError("x", { fault: "broken", code: "BODY_INCOMPLETE" })),
+  );
   logger.record("info", `${from}: a newer request`, details(new Error("x")));
   const closed = new TlsError("CLOSED", "the peer closed the connection");
   logger.record("info", "x", { kind: "handshake", who: from, error: closed });

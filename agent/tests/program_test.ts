@@ -1,8 +1,8 @@
 /** The command line: options, addresses, the device, and the messages of errors. */
-import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
-import { transience } from "@degu/internal/internal/error_details.ts";
+import { toConnectionError } from "@degu/internal/net/transport/connection_errors.ts";
+import { setErrorFlag } from "@degu/internal/internal/error_details.ts";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { StatusError } from "@degu/degu/client";
+import { ConnectionError, StatusError } from "@degu/degu/client";
 import { DeviceError } from "@degu/degu/device";
 import {
   listen,
@@ -13,7 +13,6 @@ import {
 } from "@degu/internal/agent/machine/addresses.ts";
 import { formatShellCommand } from "@degu/internal/agent/terminal/shell_command.ts";
 import { openClient } from "@degu/internal/agent/peer/peer_client.ts";
-import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { explain, reasonOf } from "@degu/internal/agent/words/explain.ts";
 import { exitCodeOf } from "@degu/internal/agent/words/error_codes.ts";
 import { Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
@@ -407,7 +406,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       cause: new AggregateError(attempts),
     });
   const connecting = (error: Error, address: Address) =>
-    markSocketError(error, { address, isConnecting: true });
+    toConnectionError(error, { address, isConnecting: true }) as Error;
   const closed = "camera closed the connection without an answer";
   const both = "10.0.0.1:1: no program listens; 10.0.0.2:2: there is no route";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
@@ -438,14 +437,14 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^$/,
     ],
     [
-      markSocketError(new EmptyPreambleError("why"), { isRefusal: true }),
+      new EmptyPreambleError("why", { isRefusal: true }),
       3,
       closed,
       /^; .*"degu peers" on camera/,
     ],
     [new EmptyPreambleError("why"), 1, closed, /^; .*"degu peers" on camera/],
     [
-      markSocketError(new EmptyPreambleError("why"), { waitedSeconds: 2 }),
+      new EmptyPreambleError("why", { waitedSeconds: 2 }),
       1,
       closed,
       /^; .*"degu peers" on camera/,
@@ -457,16 +456,15 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^: run "degu serve" on camera$/,
     ],
     [
-      markSocketError(new TimedOut("why")),
+      toConnectionError(new TimedOut("why")),
       1,
       "camera does not answer (why)",
       /^: run the same command again$/,
     ],
     [
-      unreachable(connectionErrorDetails.set(new Error("why"), {
-        fault: "unknown name",
-        address: ["laptop.local", 7443],
-      })),
+      unreachable(
+        new ConnectionError("why", { fault: "unknown name", address: ["laptop.local", 7443] }),
+      ),
       1,
       "camera does not answer (laptop.local:7443: the name can't be looked up)",
       /^$/,
@@ -481,7 +479,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^: run "degu serve" on camera$/,
     ],
     [
-      markSocketError(new Deno.errors.ConnectionReset("why")),
+      toConnectionError(new Deno.errors.ConnectionReset("why")),
       1,
       "the connection to camera was lost",
       /^; run the same command again$/,
@@ -573,12 +571,12 @@ Deno.test("the next file is tried if only one file has failed", () => {
     new TransferError("CHANGED", ""),
     responseError("PUT", "/a", { status: 507 }),
     new TransferError("DISK_FULL", ""),
-    transience.set(new TransferError("BAD_LIST", ""), true),
+    setErrorFlag(new TransferError("BAD_LIST", ""), "isTransient", true),
   ];
   const ends = [
     status(503),
     responseError("GET", "/a", { status: 503, headers: {} }),
-    markSocketError(new Deno.errors.ConnectionRefused()),
+    toConnectionError(new Deno.errors.ConnectionRefused()),
     new TlsError("UNTRUSTED", ""),
     new EmptyPreambleError(),
   ];

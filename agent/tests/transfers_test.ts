@@ -1,5 +1,5 @@
 /** Transfers that are interrupted or move files, and the connections that they use. */
-import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
+import { ConnectionError, EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
 import type { ConnectionPool } from "@degu/degu/client";
 import { deleteEntry } from "@degu/degu/files";
@@ -331,7 +331,8 @@ Deno.test("a call is retried after progress, and simultaneous failures are repor
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
   for (const each of [once, late]) {
-    await assertRejects(() => each.call(sendRequest), Deno.errors.ConnectionRefused);
+    const error = await assertRejects(() => each.call(sendRequest), ConnectionError);
+    assertEquals(error.fault, "refused");
   }
   assertEquals(notes.length, 1);
 });

@@ -1,11 +1,6 @@
 import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files/base";
-import {
-  describeConnectionError,
-  isRefusedByPeer,
-  isTransient,
-  StatusError,
-} from "@degu/degu/client";
+import { ConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { type ErrorCode, EXIT_CODES, Failure, InterruptedError } from "../failure.ts";
 import { nameErrorNumber } from "./system_errors.ts";
@@ -16,7 +11,7 @@ export function exitCodeOf(error: unknown): number {
 
 function isRefusal(error: unknown): boolean {
   // A closed connection, and a response without TLS, are not refusals by a device.
-  return isRefusedByPeer(error) ||
+  return error instanceof ConnectionError && error.isRefusal ||
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 
@@ -123,12 +118,18 @@ export function codeOf(error: unknown): ErrorCode {
   return CODES_BY_SYSTEM_CODE.find(([pattern]) => pattern.test(systemCode))?.[1] ?? "FAILED";
 }
 
+/** Faults of peers that run, and of this program. */
+const RESPONDING_FAULTS: ReadonlySet<ConnectionError["fault"]> = new Set([
+  "broken",
+  "tls",
+  "closed",
+]);
+
 export function isUnreachable(error: unknown): boolean {
   if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
   // A peer that closes the connection without a response is running.
   if (error instanceof EmptyPreambleError) return false;
-  const description = describeConnectionError(error);
-  return description !== null && description.fault !== "broken";
+  return error instanceof ConnectionError && !RESPONDING_FAULTS.has(error.fault);
 }
 
 const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {

@@ -2,14 +2,13 @@ import {
   EmptyPreambleError,
   formatAddress,
   parseHost,
-  ProtocolError,
   type ProtocolErrorCode,
   TlsError,
   type TlsErrorCode,
 } from "@degu/degu/base";
 import type { FileLogDetails } from "@degu/degu/files";
 import { TransferError } from "@degu/degu/files/base";
-import { describeConnectionError } from "@degu/degu/client";
+import { ConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
@@ -99,7 +98,7 @@ function findReasonAndHint(
     if (attempts.length === 0) return [describeMissingAddress(peer)];
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
-      hasFault(attempt, "timed out") && !describeConnectionError(attempt)!.isConnecting;
+      attempt instanceof ConnectionError && attempt.fault === "timed out" && !attempt.isConnecting;
     const isUnknown = (attempt: unknown) =>
       hasFault(attempt, "unknown name") || hasFault(attempt, "unknown interface");
     const hint = attempts.some(isHanging)
@@ -115,17 +114,19 @@ function findReasonAndHint(
       'is its disk mounted? "degu serve" on PEER prints the reason',
     ];
   }
-  const description = describeConnectionError(error);
-  if (description !== null && description.missingBytes !== null) {
-    const missingText = formatBytes(description.missingBytes);
-    return [`${withPeer("PEER closed the connection")} when ${missingText} were missing`];
+  if (error instanceof ConnectionError) {
+    const { missingBytes, silentSeconds } = error;
+    if (missingBytes !== null) {
+      const missingText = formatBytes(missingBytes);
+      return [`${withPeer("PEER closed the connection")} when ${missingText} were missing`];
+    }
+    if (error.code === "BODY_INCOMPLETE") {
+      return [withPeer("PEER closed the connection before all data had arrived"), RUN_AGAIN];
+    }
+    const seconds = silentSeconds ?? error.unreadSeconds;
+    if (seconds !== null) return [withPeer(`PEER has been silent for ${seconds} s`)];
+    return [withPeer("the connection to PEER was lost"), RUN_AGAIN];
   }
-  if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
-    return [withPeer("PEER closed the connection before all data had arrived"), RUN_AGAIN];
-  }
-  const silentSeconds = description?.silentSeconds ?? description?.unreadSeconds ?? null;
-  if (silentSeconds !== null) return [withPeer(`PEER has been silent for ${silentSeconds} s`)];
-  if (description !== null) return [withPeer("the connection to PEER was lost"), RUN_AGAIN];
   return [describeSystemProblem(error.message, errorCodeOf(error)) ?? error.message];
 }
 
@@ -179,7 +180,7 @@ function describeTlsReason({ code, address, message }: TlsError, peer: string | 
 function describeAttempts(attempts: readonly unknown[]): string {
   const addressesByProblem = Map.groupBy(attempts, describeAttemptProblem);
   const descriptions = Array.from(addressesByProblem, ([problem, [attempt, ...otherAttempts]]) => {
-    const address = describeConnectionError(attempt)?.address ?? null;
+    const address = attempt instanceof ConnectionError ? attempt.address : null;
     if (address === null) return problem;
     const count = otherAttempts.length;
     const otherText = count === 0 ? "" : ` and ${count} other address${count === 1 ? "" : "es"}`;
@@ -190,9 +191,8 @@ function describeAttempts(attempts: readonly unknown[]): string {
 
 function describeAttemptProblem(error: unknown): string {
   const message = error instanceof Error ? error.message : `${error}`;
-  const description = describeConnectionError(error);
-  if (description === null) return message;
-  const { fault, address, isConnecting, silentSeconds, unreadSeconds } = description;
+  if (!(error instanceof ConnectionError)) return message;
+  const { fault, address, isConnecting, silentSeconds, unreadSeconds } = error;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
   if (isNameTimeout(error)) {
     return "the name can't be looked up, or no device responds at its addresses";
@@ -218,22 +218,18 @@ function describeAttemptProblem(error: unknown): string {
 
 /** Returns true if an attempt to connect to a host name has timed out, perhaps in the DNS. */
 function isNameTimeout(error: unknown): boolean {
-  const description = describeConnectionError(error);
-  if (description === null) return false;
-  const { fault, address, isConnecting } = description;
+  if (!(error instanceof ConnectionError)) return false;
+  const { fault, address, isConnecting } = error;
   return fault === "timed out" && isConnecting && Array.isArray(address) &&
     parseHost(address[0])?.type === "name";
 }
 
-function hasFault(
-  error: unknown,
-  fault: NonNullable<ReturnType<typeof describeConnectionError>>["fault"],
-): boolean {
-  return describeConnectionError(error)?.fault === fault;
+function hasFault(error: unknown, fault: ConnectionError["fault"]): boolean {
+  return error instanceof ConnectionError && error.fault === fault;
 }
 
 function isConnectionCut(error: unknown): boolean {
-  return describeConnectionError(error)?.address === null && hasFault(error, "reset");
+  return error instanceof ConnectionError && error.fault === "reset" && error.address === null;
 }
 
 /** Returns no attempts if no address is known, and a search has found none. */
@@ -287,7 +283,8 @@ export function rewordLogLine(
   file?: string,
 ): string {
   const fileText = file === undefined ? "" : ` at ${file}`;
-  const { silentSeconds = null, unreadSeconds = null } = describeConnectionError(error) ?? {};
+  const { silentSeconds = null, unreadSeconds = null }: Partial<ConnectionError> =
+    error instanceof ConnectionError ? error : {};
   if (silentSeconds !== null) {
     return `${who} was silent for ${silentSeconds} s${fileText}, so its connection was closed`;
   }

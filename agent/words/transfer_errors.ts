@@ -1,6 +1,5 @@
-import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files/client";
-import { isTransient } from "@degu/degu/client";
+import { ConnectionError, isTransient } from "@degu/degu/client";
 import { explain, insertPeer, RUN_AGAIN } from "./explain.ts";
 import { hasStatus } from "./error_codes.ts";
 import { formatBytes } from "../terminal/output.ts";
@@ -176,5 +175,5 @@ function describeStatusProblem(
 export function isFinalError(error: unknown): boolean {
   // The list of one directory was cut, perhaps because the directory was removed.
   if (error instanceof TransferError && error.code === "BAD_LIST") return false;
-  return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
+  return isTransient(error) || error instanceof ConnectionError;
 }

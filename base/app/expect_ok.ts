@@ -12,7 +12,6 @@ import { DeguError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import type { ReceivedHeaders } from "../wire/headers.ts";
 import { checkMethod, isSafeMethod, type Method } from "../wire/method.ts";
-import { type Transience, TRANSIENT } from "../../internal/error_details.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../../internal/statuses.ts";
 
 const MAX_TEXT_BYTES = 1024;
@@ -69,7 +68,12 @@ export class StatusError extends DeguError {
   constructor(fields: StatusErrorFields) {
     const { message, status, reason = "", method = null, uri = null, headers, text = "", ...rest } =
       checkStatusErrorFields(fields);
-    super(message, rest);
+    // A PUT, POST, PATCH or DELETE with a 408, 502 or 504 may already have been processed, for
+    // example by the upstream of a proxy.
+    const isTransient = method !== null && isSafeMethod(method)
+      ? isBusyStatus(status)
+      : isUnprocessedStatus(status);
+    super(message, { ...rest, isTransient });
     this.status = status;
     this.reason = reason;
     this.method = method;
@@ -87,15 +91,6 @@ export class StatusError extends DeguError {
    */
   get headers(): ReceivedHeaders {
     return this.#headers;
-  }
-
-  /** @internal */
-  override get [TRANSIENT](): Transience {
-    // A PUT, POST, PATCH or DELETE with a 408, 502 or 504 may already have been processed, for
-    // example by the upstream of a proxy.
-    return this.method !== null && isSafeMethod(this.method)
-      ? isBusyStatus(this.status)
-      : isUnprocessedStatus(this.status);
   }
 }
 

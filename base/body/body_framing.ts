@@ -1,7 +1,6 @@
 import { isOutOfBounds, makePlainView } from "../../internal/bytes.ts";
 import { checkInteger, checkUint8Array } from "../../internal/checks.ts";
-import { connectionErrorDetails } from "../connection_error_details.ts";
-import { BodyError, ProtocolError } from "../errors.ts";
+import { BodyError, ConnectionError } from "../errors.ts";
 import {
   type Chunk,
   ChunkedValidator,
@@ -87,8 +86,11 @@ export class LengthDecoder {
     }
     const problem = `the peer closed ${remainingBytes} bytes before the end of the body`;
     const message = reason === null ? problem : `${problem}: ${reason}`;
-    const error = new ProtocolError("BODY_INCOMPLETE", message);
-    return connectionErrorDetails.set(error, { fault: "broken", missingBytes: remainingBytes });
+    return new ConnectionError(message, {
+      fault: "broken",
+      code: "BODY_INCOMPLETE",
+      missingBytes: remainingBytes,
+    });
   }
 }
 

@@ -7,7 +7,7 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
-import { BodyError, ProtocolError } from "../errors.ts";
+import { BodyError, ConnectionError, ProtocolError } from "../errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import {
   MAX_CHUNK_BYTES,
@@ -407,14 +407,14 @@ function trailerTooLargeError(): ProtocolError {
 export function incompleteChunksError(
   isReceived: boolean,
   knownReason: string | null = null,
-): ProtocolError {
+): ConnectionError {
   const reason = knownReason !== null
     ? `the peer closed: ${knownReason}`
     : isReceived
     ? "the sender has failed, or its connection broke off; try again"
     : "the source of a chunked body has chunks with headers; for plain bytes, use the source itself as body";
   const problem = `the bytes ended before the last chunk: ${reason}`;
-  return new ProtocolError("BODY_INCOMPLETE", problem);
+  return new ConnectionError(problem, { fault: "broken", code: "BODY_INCOMPLETE" });
 }
 
 export function prepareSourceChunk(chunk: Chunk): PreparedChunk {

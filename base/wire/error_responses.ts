@@ -20,7 +20,7 @@ export function formatErrorResponse(status: ErrorStatus): Uint8Array {
 const REQUEST_LINE = /^([^ ]+) ([^ \r\n]+) HTTP\/([0-9]\.[0-9])\r\n/;
 
 export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus | null {
-  if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
+  if (!(error instanceof ProtocolError)) return null;
   if (!startsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
   if (error.code === "UNKNOWN_TRANSFER_CODING") return 501;

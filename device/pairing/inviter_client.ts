@@ -1,11 +1,5 @@
 import { type Address, EmptyPreambleError, type Response, TlsError } from "../../base.ts";
-import {
-  Client,
-  type ClientSslctx,
-  type Connection,
-  describeConnectionError,
-} from "../../client.ts";
-import { connectionErrorDetails } from "../../base/connection_error_details.ts";
+import { Client, type ClientSslctx, type Connection, ConnectionError } from "../../client.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
 import { pause } from "../../internal/pause.ts";
 import type { DeviceAuthority } from "../identity/authority.ts";
@@ -43,8 +37,7 @@ export async function requestPlain<T>(
   const timeoutTimer = setTimeout(() => {
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
     const problem = `${formatCheckedAddress(address)} has not answered in ${seconds} s`;
-    const error = new Deno.errors.TimedOut(problem);
-    timeoutController.abort(connectionErrorDetails.set(error, { fault: "timed out" }));
+    timeoutController.abort(new ConnectionError(problem, { fault: "timed out", address }));
   }, PLAIN_REQUEST_MILLISECONDS);
   const combinedSignal = AbortSignal.any([signal, timeoutController.signal]);
   const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });
@@ -112,9 +105,7 @@ export function listAttemptErrors(cause: unknown): readonly unknown[] {
   return errors;
 }
 
-const SILENT_FAULTS: ReadonlySet<
-  NonNullable<ReturnType<typeof describeConnectionError>>["fault"] | undefined
-> = new Set([
+const SILENT_FAULTS: ReadonlySet<ConnectionError["fault"]> = new Set([
   "unreachable",
   "timed out",
   "unknown name",
@@ -126,7 +117,8 @@ const SILENT_FAULTS: ReadonlySet<
  * the code is `"NOT_OPEN"`, because a refused connection may mean that the invitation has ended.
  */
 export function findAttemptsCode(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
-  const isSilent = (error: unknown) => SILENT_FAULTS.has(describeConnectionError(error)?.fault);
+  const isSilent = (error: unknown) =>
+    error instanceof ConnectionError && SILENT_FAULTS.has(error.fault);
   return listAttemptErrors(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
@@ -135,7 +127,8 @@ export function isTlsClosedError(error: unknown): boolean {
 }
 
 export function isPlainClosedError(error: unknown): boolean {
-  return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
+  return error instanceof EmptyPreambleError ||
+    error instanceof ConnectionError && error.fault === "reset";
 }
 
 export async function sendMessage(

@@ -1,10 +1,4 @@
-import {
-  type Address,
-  DeguError,
-  EmptyPreambleError,
-  type HostAddress,
-  ProtocolError,
-} from "../../base.ts";
+import { type Address, DeguError, type HostAddress, ProtocolError } from "../../base.ts";
 import { buildClientSslctx, type Connection } from "../../client.ts";
 import { checkSignal, copyOptions } from "../../internal/checks.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
@@ -258,6 +252,5 @@ function stepError(
 }
 
 function isProtocolViolation(error: unknown): boolean {
-  if (error instanceof EmptyPreambleError) return false;
   return error instanceof ProtocolError || error instanceof RangeError;
 }

@@ -10,9 +10,9 @@ import {
 import {
   Client,
   type ClientOptions,
+  ConnectionError,
   type ConnectLimits,
-  describeConnectionError,
-  isRefusedByPeer,
+  isTimeout,
 } from "../../client.ts";
 import {
   checkAbsent,
@@ -22,7 +22,6 @@ import {
   notAllowedError,
   wrongTypeError,
 } from "../../internal/checks.ts";
-import { connectionErrorDetails } from "../../base/connection_error_details.ts";
 import {
   copyWithMessage,
   isTooManyOpenFilesError,
@@ -131,13 +130,12 @@ function noAddressError({ name }: Peer): DeviceError {
 }
 
 function addressNotFoundError({ name }: Peer, cause: unknown): DeviceError {
-  const error = new DeviceError(
+  return new DeviceError(
     "UNREACHABLE",
     `no address of ${quote(name)} is known, and find() has found none at which it answers: start ` +
       "its server, pass the option addresses, or pair the two devices again while its server runs",
     { cause },
   );
-  return connectionErrorDetails.set(error, { fault: "unreachable" });
 }
 
 export function makeDeviceClient(
@@ -321,14 +319,8 @@ class PeerConnector {
 /** Errors of TLS that another device or program may cause, the most useful first. */
 const TLS_CODES: readonly TlsErrorCode[] = ["UNTRUSTED", "NOT_TLS", "CLOSED"];
 
-/** Errors of the system, the most useful first. */
-const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
-  Deno.errors.NotCapable,
-  Deno.errors.PermissionDenied,
-  Deno.errors.ConnectionRefused,
-  Deno.errors.ConnectionReset,
-  Deno.errors.TimedOut,
-];
+/** Faults of connections, the most useful first. */
+const FAULTS: readonly ConnectionError["fault"][] = ["refused", "reset", "timed out"];
 
 export interface PeerTarget {
   readonly name: string;
@@ -357,10 +349,12 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
     : isLocalProblem(bestError)
     ? copyWithMessage(bestError, message, cause)
-    : connectionErrorDetails.set(
-      new DeviceError("UNREACHABLE", message, { cause }),
-      describeConnectionError(bestError) ?? { fault: "unreachable" },
-    );
+    : new DeviceError("UNREACHABLE", message, {
+      cause,
+      ...bestError instanceof ConnectionError
+        ? { fault: bestError.fault, address: bestError.address }
+        : {},
+    });
   shortenStacks(cause);
   return error;
 }
@@ -375,6 +369,10 @@ function shortenStacks(attempts: AggregateError): void {
   }
 }
 
+function isRefusal(error: unknown): boolean {
+  return error instanceof ConnectionError && error.isRefusal;
+}
+
 function isLocalProblem(error: Error): boolean {
   return error instanceof Deno.errors.NotCapable ||
     error instanceof Deno.errors.PermissionDenied || isTooManyOpenFilesError(error);
@@ -382,7 +380,7 @@ function isLocalProblem(error: Error): boolean {
 
 function formatAdvice(error: Error, target: PeerTarget): string {
   const { name, addresses, isStored, hasSearched } = target;
-  if (isRefusedByPeer(error)) return `; ${forgottenHint(name)}`;
+  if (isRefusal(error)) return `; ${forgottenHint(name)}`;
   if (isLocalProblem(error)) return "";
   const searchText = `find() has found no other address at which ${quote(name)} answers`;
   if (error instanceof TlsError) return hasSearched ? `; ${searchText}` : "";
@@ -392,7 +390,7 @@ function formatAdvice(error: Error, target: PeerTarget): string {
   const addressesText = `${origin} address${addresses.length === 1 ? "" : "es"} ${
     addresses.map(formatCheckedAddress).join(", ")
   }${hasSearched ? `, and ${searchText}` : ""}`;
-  if (error instanceof Deno.errors.TimedOut) {
+  if (isTimeout(error)) {
     return `; ${
       quote(name)
     } does not answer at ${addressesText}: check that it runs, and that no firewall ` +
@@ -407,8 +405,9 @@ function formatAdvice(error: Error, target: PeerTarget): string {
 function rankOfError(error: unknown): number {
   if (isTooManyOpenFilesError(error)) return -3;
   // An alert of the peer itself is the most useful error.
-  if (isRefusedByPeer(error)) return -2;
+  if (isRefusal(error)) return -2;
   if (error instanceof TlsError) return TLS_CODES.indexOf(error.code);
-  const index = SYSTEM_ERRORS.findIndex((errorClass) => error instanceof errorClass);
-  return TLS_CODES.length + (index < 0 ? SYSTEM_ERRORS.length : index);
+  if (isLocalProblem(error as Error)) return TLS_CODES.length;
+  const index = error instanceof ConnectionError ? FAULTS.indexOf(error.fault) : -1;
+  return TLS_CODES.length + 1 + (index < 0 ? FAULTS.length : index);
 }

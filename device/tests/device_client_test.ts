@@ -1,7 +1,7 @@
 /** The client of a peer: the servers that it accepts, their stored and found addresses, its errors. */
 import { createFetch, ProxyApp, reply } from "@degu/degu";
 import { type Address, type HostAddress, TlsError } from "@degu/degu/base";
-import { Client, ConnectionPool, isRefusedByPeer, isTimeout, isTransient } from "@degu/degu/client";
+import { Client, ConnectionError, ConnectionPool, isTimeout, isTransient } from "@degu/degu/client";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { TempDevices } from "@degu/degu/device/testing";
 import { Server, SSLServer } from "@degu/degu/server";
@@ -234,7 +234,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   await recordAuthority(viewer, camera, "rover", [server.address]);
   const client = await viewer.client("rover");
   const error = await client.request("GET", "/").then(() => null, (error) => error);
-  assert(isRefusedByPeer(error), String(error));
+  assert(error instanceof ConnectionError && error.isRefusal, String(error));
   assertMatch(error.message, /"rover" has probably forgotten this device/);
 });
 
@@ -246,12 +246,12 @@ const target: PeerTarget = {
 };
 
 Deno.test("the most informative error is thrown, with its class, all other errors and advice", () => {
-  const refused = new Deno.errors.ConnectionRefused("refused");
+  const refused = new ConnectionError("refused", { fault: "refused" });
   const stranger = new TlsError("UNTRUSTED", "a stranger");
   const alert = new TlsError("REFUSED_BY_PEER", "an alert");
   const expired = new TlsError("EXPIRED", "too old");
-  const timedOut = new Deno.errors.TimedOut("too long");
-  const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
+  const timedOut = new ConnectionError("too long", { fault: "timed out" });
+  const unreachable = new ConnectionError("no route", { fault: "unreachable" });
   const denied = new Deno.errors.NotCapable("no --allow-net");
   const forbidden = new Deno.errors.PermissionDenied("no");
   const serves = /; "camera" doesn't serve at its stored address \[::1\]:80: start its/;

@@ -1,6 +1,6 @@
 /** The option `maxSilence`: a peer that is silent on one connection, and answers on another one. */
 import { type App, retry } from "@degu/degu";
-import { type Client, ConnectionPool, describeConnectionError } from "@degu/degu/client";
+import { type Client, type ConnectionError, ConnectionPool } from "@degu/degu/client";
 import type { DeviceClientOptions } from "@degu/degu/device";
 import { FilesApp, uploadTree } from "@degu/degu/files";
 import { captureIntervals, stopPerformanceClock } from "@degu/testing/clock.ts";
@@ -74,7 +74,7 @@ async function requestWithRetries(client: Client): Promise<unknown[]> {
   await using pool = new ConnectionPool(client);
   const losses: unknown[] = [];
   const onRetry = ({ error }: { readonly error: unknown }) => {
-    const { fault, silentSeconds } = describeConnectionError(error)!;
+    const { fault, silentSeconds } = error as ConnectionError;
     losses.push(fault === "broken" ? silentSeconds : error);
   };
   const { status } = await retry(() => pool.get("/"), { seconds: 0, onRetry });

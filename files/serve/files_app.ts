@@ -1,5 +1,5 @@
 import { BodyError, type HeadersToSend, printable } from "../../base.ts";
-import { describeConnectionError } from "../../client.ts";
+import { ConnectionError } from "../../client.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -505,7 +505,7 @@ function findParentIdentity(path: string): FileIdentity | null {
 
 /** Returns `null` for a bug, and for an error of the connection, which the server reports. */
 function findCutRefusal(error: Error): Refusal | null {
-  if (describeConnectionError(error) !== null) return null;
+  if (error instanceof ConnectionError) return null;
   const refusal = refusalOf(error);
   if (refusal !== null) return refusal;
   // Another process has changed the file or the directory.
@@ -515,7 +515,7 @@ function findCutRefusal(error: Error): Refusal | null {
 
 /** Returns `null` for errors that the file system has not caused. */
 function findDiskRefusal(error: unknown): Refusal | null {
-  const isDiskError = isSystemError(error) && describeConnectionError(error) === null;
+  const isDiskError = isSystemError(error) && !(error instanceof ConnectionError);
   return isDiskError ? unreadableRefusal(error) : null;
 }
 

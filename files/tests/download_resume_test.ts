@@ -1,4 +1,5 @@
 /** The part of a download and its record, which parts are resumed, and downloads to a stream. */
+import { ConnectionError } from "@degu/degu/base";
 import type { Api, AppFunction } from "@degu/degu";
 import {
   Client,
@@ -229,7 +230,8 @@ Deno.test("a call that fails before it begins keeps the part of another call", a
   await assertRejects(failing, Error, "503");
   await files.serving[Symbol.asyncDispose]();
   await waitUntilRefused(files.serving.address);
-  await assertRejects(() => files.get(), Deno.errors.ConnectionRefused);
+  const error = await assertRejects(() => files.get(), ConnectionError);
+  assertEquals(error.fault, "refused");
   assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
 });
 

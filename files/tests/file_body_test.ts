@@ -2,8 +2,8 @@
 import {
   BodyError,
   BodyIter,
+  ConnectionError,
   type HeadersToSend,
-  ProtocolError,
   Range,
   SuffixRange,
   UnsatisfiedRange,
@@ -232,7 +232,7 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
     using conn = await large.serving.makeClient().connect();
     const { body } = await conn.get("/large");
     await overwrite(`${large.root}/large`, offset);
-    const error = await assertRejects(() => body!.writeTo(new WritableStream()), ProtocolError);
+    const error = await assertRejects(() => body!.writeTo(new WritableStream()), ConnectionError);
     assertEquals(error.code, "BODY_INCOMPLETE", `${offset}`);
   }
   const [logged = ""] = await large.serving.logger.waitFor("info");
@@ -266,7 +266,7 @@ Deno.test("an error of the disk in the middle of a file is reported with its pat
         return Promise.reject(Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" }));
       } as typeof read);
     const { body } = await serving.makeClient().request("GET", "/large");
-    const error = await assertRejects(() => body!.bytes(), ProtocolError);
+    const error = await assertRejects(() => body!.bytes(), ConnectionError);
     assertEquals(error.code, "BODY_INCOMPLETE");
     const problem = `Error: EIO: i/o error, read '${tree.root}/large'`;
     const lines = isOwnLogger ? logger.messagesOf("warn") : await serving.logger.waitFor("info");

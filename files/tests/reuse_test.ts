@@ -1,7 +1,6 @@
 /** Reuse of bytes that the target already has, for grown and renamed files. */
-import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
 import type { HeadersToSend } from "@degu/degu/base";
-import { Client, type Connector } from "@degu/degu/client";
+import { Client, ConnectionError, type Connector } from "@degu/degu/client";
 import { download, FilesApp, type FilesOptions, type UploadTreeOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
@@ -387,7 +386,9 @@ class ImpatientClient implements Connector {
       if (!isOfReuse) return await conn.request(method, uri, headers, ...args);
       this.timeouts++;
       conn.close();
-      throw markSocketError(new Deno.errors.TimedOut("the peer kept the connection waiting"));
+      throw new ConnectionError("the peer kept the connection waiting", {
+        fault: "timed out",
+      });
     };
     return {
       request,

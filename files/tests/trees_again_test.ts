@@ -2,8 +2,7 @@
  * Transfers of trees that continue after a lost connection: the option `retries`; and after errors
  * and wrong responses of a server.
  */
-import { markSocketError } from "@degu/internal/net/transport/connection_errors.ts";
-import { Client, type Connector, isTransient, type Request } from "@degu/degu";
+import { Client, ConnectionError, type Connector, isTransient, type Request } from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -95,10 +94,10 @@ test("%s: retries: an error of a caller's function ends the call", async (direct
     let callCount = 0;
     const thrower = () => {
       callCount++;
-      throw markSocketError(new Deno.errors.ConnectionReset("mine"));
+      throw new ConnectionError("mine", { fault: "reset" });
     };
     const copying = () => trees.copy({ retries: 3, ...optionsOf(thrower)[name] });
-    await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
+    await assertRejects(copying, ConnectionError, "mine");
     assertEquals(callCount, 1, name);
   }
 });

@@ -2,7 +2,7 @@ import type { HeadersToSend, Response } from "../../base.ts";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
-import { transience } from "../../internal/error_details.ts";
+import { setErrorFlag } from "../../internal/error_details.ts";
 import { parseDate } from "../wire/conditions.ts";
 import { toDirectoryUri } from "../wire/file_name.ts";
 import {
@@ -286,7 +286,7 @@ async function* readEntries<Entry extends DirectoryEntry>(
       "the server's disk failed, or the connection was lost";
     const options = { cause: error, problem };
     const cutError = new TransferError("BAD_LIST", `${problem}; call again`, options);
-    throw transience.set(cutError, true);
+    throw setErrorFlag(cutError, "isTransient", true);
   }
   parser.checkEnd();
 }

@@ -3,7 +3,7 @@ import { describeInvalidName, MAX_DEPTH } from "../wire/file_name.ts";
 import { TransferError, type TreeResult } from "../errors.ts";
 import { describeNameProblem, REPLACEMENT_CHARACTER } from "../disk/names.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
-import { transience } from "../../internal/error_details.ts";
+import { setErrorFlag } from "../../internal/error_details.ts";
 import { isTransferOrStatusError } from "../transfer_error.ts";
 import type { PlanRules, TreeEvent } from "./options.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
@@ -119,7 +119,7 @@ export function incompleteError(
     ? ""
     : ` (deletionsSkipped: "${deletionsSkipped}")`;
   const error = new TransferError("INCOMPLETE", `${problem}${skippedText}`, { cause, result });
-  return failed > 0 && areErrorsTransient ? transience.set(error, true) : error;
+  return setErrorFlag(error, "isTransient", failed > 0 && areErrorsTransient);
 }
 
 /** The error of a disk may name a part, and not the entry. */

@@ -1,5 +1,5 @@
 import type { Socket } from "../../base/app/app.ts";
-import { transience } from "../../internal/error_details.ts";
+import { ConnectionError } from "../../base/errors.ts";
 import { ClientProtocol } from "../protocol/client_protocol.ts";
 import { MessageSender } from "../transport/message_sender.ts";
 import { Transport, type TransportUser } from "../transport/transport.ts";
@@ -47,12 +47,12 @@ export class ClientChannel implements TransportUser {
   }
 }
 
-function stalledRequestError(timeout: number | null): Error {
-  const error = new Deno.errors.TimedOut(
+function stalledRequestError(timeout: number | null): ConnectionError {
+  return new ConnectionError(
     "the server has responded before the whole request was sent, and no more of the request was " +
       `sent for over ${timeout} s; to read the response meanwhile, pass the option duplex: "full", ` +
       "and requestSent of a wrapped connection",
+    // A retry would wait as long.
+    { fault: "timed out", isTransient: false },
   );
-  // A retry would wait as long.
-  return transience.set(error, false);
 }

@@ -1,13 +1,15 @@
 import {
-  connectionErrorDetails,
-  describeConnectionError,
-} from "../../base/connection_error_details.ts";
-import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../../base/errors.ts";
+  ConnectionClosedError,
+  ConnectionError,
+  DeguError,
+  EmptyPreambleError,
+  TlsError,
+} from "../../base/errors.ts";
 import { isResetError } from "../transport/connection_errors.ts";
 import type { LastExchangeReason } from "../protocol/client_protocol.ts";
 import { isSafeMethod, type Method } from "../../base/wire/method.ts";
 import { errorCodeOf, messageOf } from "../../internal/caught_errors.ts";
-import { transience } from "../../internal/error_details.ts";
+import { setErrorFlag } from "../../internal/error_details.ts";
 
 export interface FailedRequest {
   /**
@@ -80,51 +82,17 @@ export function closedConnectionError(
     : "";
   const message = `the connection is closed, because ${reason}${count}; make a new one with ` +
     "client.connect(), or use a ConnectionPool, which replaces closed connections";
-  const cause = failure === null ? {} : { cause: failure };
-  const error = new ConnectionClosedError(message, "CLOSED", cause);
   const isClosedByServer = lastExchangeReason === "response" ||
     lastExchangeReason === "last response" || lastExchangeReason === "refused body" ||
     lastExchangeReason === "refused connection";
-  const description = failure === null
-    ? isClosedByServer ? { fault: "broken" } as const : null
-    : describeConnectionError(failure);
-  if (description !== null) connectionErrorDetails.set(error, description);
-  // Another call on this connection would fail again.
-  return transience.set(error, false);
-}
-
-/**
- * Reports whether a server has refused this client over TLS, most likely because it doesn't trust
- * the client's certificate, or requires one. A server refuses a client by an alert, which is a
- * `TlsError` `"REFUSED_BY_PEER"`, or closes the connection within 1.5 s, without a response to the
- * first request: an {@linkcode EmptyPreambleError}. A server that is just stopping closes the
- * connection in the same way, so try again once before you tell a person.
- *
- * A `TlsError` `"CLOSED"` isn't a refusal: with TLS 1.2, some servers refuse a client like this,
- * but a network also breaks a handshake like this. The `cause` of an error doesn't count.
- *
- * @param error The error of a request or `connect`.
- *
- * @example
- * ```ts
- * import { isRefusedByPeer, reply, SSLClient, SSLServer } from "@degu/degu";
- * import { TempPKI } from "@degu/degu/misc";
- * import { assertEquals } from "@std/assert";
- *
- * await using pki = await TempPKI.create();
- * await using server = await SSLServer.start(
- *   pki.serverSslconfig,
- *   ["127.0.0.1", 0],
- *   () => reply(204),
- * );
- * // This client has no certificate.
- * const client = new SSLClient(pki.anonymousClientSslconfig, server.address);
- * assertEquals(await client.get("/").then(() => null, isRefusedByPeer), true);
- * ```
- */
-export function isRefusedByPeer(error: unknown): boolean {
-  return error instanceof TlsError && error.code === "REFUSED_BY_PEER" ||
-    connectionErrorDetails.get(error)?.isRefusal === true;
+  const { fault, address = null }: Partial<ConnectionError> = failure instanceof ConnectionError
+    ? failure
+    : {};
+  return new ConnectionClosedError(message, "CLOSED", {
+    fault: fault ?? (isClosedByServer ? "broken" : "closed"),
+    address,
+    ...failure === null ? {} : { cause: failure },
+  });
 }
 
 export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
@@ -133,8 +101,8 @@ export function makeRequestError(thrownError: unknown, request: FailedRequest): 
   // A server that closes the connection has probably read the request.
   const isFromPeer = request.isClosedByPeer || error instanceof EmptyPreambleError ||
     errorCodeOf(error) === "EXCESS_BYTES";
-  if (request.phase !== "idle" && isFromPeer && !isSafe && error instanceof Error) {
-    transience.set(error, "maybe processed");
+  if (request.phase !== "idle" && isFromPeer && !isSafe && error instanceof DeguError) {
+    setErrorFlag(error, "maybeProcessed", true);
   }
   return error;
 }
@@ -154,7 +122,7 @@ function makeConnectionError(
 ): unknown {
   // The error already names the reason.
   if (phase === "responding" || !isClosedByPeer) return error;
-  if (hint !== null && error instanceof TlsError && isRefusedByPeer(error)) {
+  if (hint !== null && error instanceof TlsError && error.isRefusal) {
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
@@ -166,8 +134,8 @@ function makeConnectionError(
   const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;
   const isRefusal = isFirstOverTls && !isLate;
   const closedError = (message: string) => {
-    const details = { fault: isReset ? "reset" : "broken", waitedSeconds, isRefusal } as const;
-    return connectionErrorDetails.set(new EmptyPreambleError(message), details);
+    const fault = isReset ? "reset" : "broken";
+    return new EmptyPreambleError(message, { fault, waitedSeconds, isRefusal });
   };
   if (isRefusal) {
     return closedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);

@@ -144,9 +144,9 @@ export class Connection extends RequestShortcuts implements Disposable {
    * @throws {RangeError} if a value is not allowed.
    * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
    * @throws {ConnectionClosedError} if the connection is closed.
-   * @throws {ProtocolError} if the peer sends something invalid; an `EmptyPreambleError` if the
-   * peer closes before its response.
-   * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
+   * @throws {ProtocolError} if the peer sends something invalid.
+   * @throws {ConnectionError} if the connection breaks, or the peer keeps it waiting; an
+   * `EmptyPreambleError` if the peer closes before its response.
    */
   override request<M extends Method>(
     method: M,

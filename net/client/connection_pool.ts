@@ -12,13 +12,9 @@ import {
   makeChoiceCheck,
   makeIntegerCheck,
 } from "../../internal/checks.ts";
-import { ConnectionClosedError } from "../../base/errors.ts";
+import { ConnectionClosedError, ConnectionError, DeguError } from "../../base/errors.ts";
+import { setErrorFlag } from "../../internal/error_details.ts";
 import { errorCodeOf } from "../../internal/caught_errors.ts";
-import {
-  clearMaybeProcessed,
-  mayHaveBeenProcessed,
-  transience,
-} from "../../internal/error_details.ts";
 import { joinSignals, pause } from "../../internal/pause.ts";
 import type { HeadersToSend } from "../../base/wire/headers.ts";
 import { isSafeMethod, type Method } from "../../base/wire/method.ts";
@@ -35,8 +31,6 @@ import {
   onExchangeEnd,
   peerOfSocket,
 } from "./connection.ts";
-import { describeConnectionError } from "../../base/connection_error_details.ts";
-import { markSocketError } from "../transport/connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
 import { lastTurn, waitForSockets } from "../transport/turns.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
@@ -256,8 +250,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param message The headers, the body and the options; their signal aborts this request, and
    * waiting and connecting for it.
    * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
-   * @throws {Deno.errors.TimedOut} if the request waits, and the program continues none of the
-   * other requests and responses.
+   * @throws {ConnectionError} if the request waits, and the program continues none of the other
+   * requests and responses.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
   override request<M extends Method>(
@@ -309,7 +303,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         : thrownError;
       if (lease !== null) this.#releaseLease(lease);
       cancelUnusedBody(body, error);
-      throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
+      if (this.#allowsUnsafeRetries && error instanceof DeguError) {
+        setErrorFlag(error, "maybeProcessed", false);
+      }
+      throw error;
     }
   }
 
@@ -347,7 +344,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       } catch (error) {
         const isStale = isStaleConnectionError(error);
         if (isStale) this.#keepsOpen = false;
-        const mayRepeat = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
+        const mayRepeat = this.#allowsUnsafeRetries ||
+          !(error instanceof DeguError && error.maybeProcessed);
         if (!mayRepeat || !isStale || !isRepeatable(body)) throw error;
       } finally {
         release();
@@ -546,9 +544,9 @@ function stalledError(leases: readonly Lease[]): Error {
   const advice = requestCount === total
     ? "end each body, or abort its request"
     : "read each body, or call response.discard()";
-  const error = new Deno.errors.TimedOut(`${problems.join(", ")}: ${advice}`);
   // A retry would wait as long.
-  return transience.set(markSocketError(error), false);
+  const fields = { fault: "timed out", isTransient: false } as const;
+  return new ConnectionError(`${problems.join(", ")}: ${advice}`, fields);
 }
 
 /**
@@ -559,7 +557,7 @@ function isStaleConnectionError(error: unknown): boolean {
   const code = errorCodeOf(error);
   // EXCESS_BYTES: some servers send a 408 before they close an idle connection.
   return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||
-    error instanceof Deno.errors.UnexpectedEof && describeConnectionError(error) !== null;
+    error instanceof ConnectionError && error.cause instanceof Deno.errors.UnexpectedEof;
 }
 
 class IdleConnections {

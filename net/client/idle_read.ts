@@ -1,6 +1,6 @@
 import type { Socket } from "../../base/app/app.ts";
 import type { ClientProtocol } from "../protocol/client_protocol.ts";
-import { markSocketError } from "../transport/connection_errors.ts";
+import { toConnectionError } from "../transport/connection_errors.ts";
 import type { Transport } from "../transport/transport.ts";
 
 /** The time for the end of a connection behind a response that came before the first request. */
@@ -87,7 +87,7 @@ export class IdleRead {
 
   onRead(error: unknown): void {
     if (this.#state === "inactive") return;
-    const idleError = markSocketError(error) ?? this.#protocol.findIdleError();
+    const idleError = toConnectionError(error) ?? this.#protocol.findIdleError();
     if (idleError !== null) this.#close(idleError);
   }
 

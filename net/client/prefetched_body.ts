@@ -9,6 +9,7 @@ import {
   MemorySource,
 } from "../../base/body/body_reader.ts";
 import { ReadBuffer } from "../../base/body/byte_io.ts";
+import { ConnectionError } from "../../base/errors.ts";
 import { Deadline } from "../transport/deadline.ts";
 
 const MAX_PREFETCHED_BYTES = 65536;
@@ -70,7 +71,7 @@ class PrefetchedSource implements BodySource {
     this.#socket = socket;
     this.#unreadDeadline = new Deadline(timeout, () => {
       const problem = `the body took over ${timeout} s, and the program didn't read it`;
-      reader.cancel(new Deno.errors.TimedOut(problem));
+      reader.cancel(new ConnectionError(problem, { fault: "timed out", isTransient: false }));
     });
   }
 

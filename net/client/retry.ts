@@ -30,10 +30,8 @@ import {
   makeNumberCheck,
 } from "../../internal/checks.ts";
 import { errorCodeOf, propertyOf } from "../../internal/caught_errors.ts";
-import { transience } from "../../internal/error_details.ts";
 import { pause } from "../../internal/pause.ts";
 import { EARLY_CLOSE_MILLISECONDS } from "./client_errors.ts";
-import { describeConnectionError } from "../../base/connection_error_details.ts";
 import { responseStatusError } from "../../base/app/expect_ok.ts";
 
 /** The number of retries, their delays, and the errors after which to retry. */
@@ -203,8 +201,7 @@ function retryAfterOf(error: unknown): number {
  * Reports whether the same call may succeed a moment later: the connection broke off, was refused
  * or timed out, a name could not be resolved, or the server is overloaded. A final response (404,
  * 403, 412, 507 …), an untrusted peer, a full disk and an invalid argument are not transient. An
- * error of a disk is not transient, even if errors of connections have the same class. The `cause`
- * of an error doesn't count.
+ * error of a disk is not transient. The `cause` of an error doesn't count.
  *
  * If the peer closes the connection instead of responding to a `PUT`, `POST` or `DELETE`, the error
  * is not transient: the server may have processed the request. `upload` and `uploadTree` can be
@@ -216,11 +213,8 @@ function retryAfterOf(error: unknown): number {
  * and any other error that extends `DeguError` and has a `status`, is transient with the status
  * 408, 429, 502, 503 or 504. A `StatusError` for another request is transient only with 429 or 503.
  *
- * A `Response` that {@linkcode retry} would request again is transient. An error of Deno that
- * doesn't come from a connection of this package isn't transient, such as a
- * `Deno.errors.ConnectionReset` that a test makes.
- *
- * An error of your own is transient if its property `isTransient` is `true`.
+ * A `Response` that {@linkcode retry} would request again is transient. An error of Deno isn't
+ * transient. An error of your own is transient if its property `isTransient` is `true`.
  *
  * @param error The error of a transfer, a request or `connect`, or a response.
  *
@@ -237,12 +231,8 @@ function retryAfterOf(error: unknown): number {
  */
 export function isTransient(error: unknown): boolean {
   if (isUnsuccessfulResponse(error)) return isTransient(responseStatusError(error, ""));
-  if (propertyOf(error, "isTransient") === true) return true;
-  const transienceMark = transience.get(error);
-  if (transienceMark !== undefined) return transienceMark === true;
-  if (error instanceof DOMException) return isTimeout(error);
-  // A host that refuses connections may be starting its server.
-  return describeConnectionError(error) !== null;
+  const ownAnswer = propertyOf(error, "isTransient");
+  return typeof ownAnswer === "boolean" ? ownAnswer : isTimeout(error);
 }
 
 /**
@@ -268,5 +258,5 @@ export function isTransient(error: unknown): boolean {
  */
 export function isTimeout(error: unknown): boolean {
   if (error instanceof DOMException) return propertyOf(error, "name") === "TimeoutError";
-  return describeConnectionError(error)?.fault === "timed out";
+  return propertyOf(error, "fault") === "timed out";
 }

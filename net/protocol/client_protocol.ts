@@ -1,8 +1,7 @@
 import type { ReadBuffer } from "../../base/body/byte_io.ts";
-import { EmptyPreambleError, ProtocolError } from "../../base/errors.ts";
+import { type DeguError, EmptyPreambleError, ProtocolError } from "../../base/errors.ts";
 import { type Framing, hasConnectionClose, readLineAt } from "../../base/wire/headers.ts";
 import { determineReceivedFraming, isLastResponse } from "../../base/wire/preamble.ts";
-import { transience } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import type { ClientExchange } from "./client_exchange.ts";
 import { type ResponsePreamble, ResponseReader } from "./response_reader.ts";
@@ -56,7 +55,7 @@ export class ClientProtocol {
    * The error of a read that has ended without a request, which is the end of the connection;
    * `null` if the connection stays open, because its bytes may be a refusal.
    */
-  findIdleError(): ProtocolError | null {
+  findIdleError(): DeguError | null {
     if (this.responses.buffer.bufferedBytes === 0) return new EmptyPreambleError();
     return this.isFresh ? null : this.unexpectedBytesError();
   }
@@ -65,7 +64,7 @@ export class ClientProtocol {
   unexpectedBytesError(): ProtocolError {
     const { bytes, start, end } = this.responses.buffer;
     const line = readLineAt(bytes, start, Math.min(end, start + MAX_QUOTED_BYTES));
-    return transience.set(excessBytesError(quote(line)), true);
+    return excessBytesError(quote(line), true);
   }
 
   /** From this point on, the request can't be rolled back. */
@@ -141,8 +140,9 @@ export class ClientProtocol {
 }
 
 /** @param reason The first line, or the problem of the response that the bytes were taken for. */
-export function excessBytesError(reason: string): ProtocolError {
-  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request: ${reason}`);
+export function excessBytesError(reason: string, isTransient = false): ProtocolError {
+  const problem = `the peer sent bytes without a request: ${reason}`;
+  return new ProtocolError("EXCESS_BYTES", problem, { isTransient });
 }
 
 function unframedBodyError(status: number): ProtocolError {

@@ -1,5 +1,5 @@
 import type { ReadBuffer } from "../../base/body/byte_io.ts";
-import { ProtocolError } from "../../base/errors.ts";
+import { ConnectionError } from "../../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import {
   type CheckPrefix,
@@ -36,7 +36,7 @@ export class PreambleSearch {
   checkEnd(): void {
     if (this.isAtStart) return;
     const problem = "the peer closed the connection within a preamble";
-    throw new ProtocolError("PREAMBLE_INCOMPLETE", problem);
+    throw new ConnectionError(problem, { fault: "broken", code: "PREAMBLE_INCOMPLETE" });
   }
 
   /** @returns The position of its end, or -1 if more bytes are needed. */

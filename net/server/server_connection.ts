@@ -4,7 +4,12 @@ import type { ExchangeReporter } from "../../base/app/exchange_recorder.ts";
 import { contentErrorOf } from "../../base/app/message.ts";
 import { type Session, type SessionCallbacks, SessionCore } from "../../base/app/session.ts";
 import { cancelQuietly, whenBodyEnds } from "../../base/body/body.ts";
-import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../../base/errors.ts";
+import {
+  ConnectionClosedError,
+  ConnectionError,
+  EmptyPreambleError,
+  TlsError,
+} from "../../base/errors.ts";
 import {
   type ErrorStatus,
   findErrorStatus,
@@ -13,7 +18,6 @@ import {
 } from "../../base/wire/error_responses.ts";
 import { messageOf, toReadableError } from "../../internal/caught_errors.ts";
 import { lastTurn } from "../transport/turns.ts";
-import { markSocketError } from "../transport/connection_errors.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
 import { startInterval, type Timer } from "../transport/deadline.ts";
 import { SlotHolder } from "../transport/slots.ts";
@@ -244,7 +248,7 @@ export class ServerConnection extends SlotHolder
     const seconds = (stallMilliseconds / 1000).toFixed(1);
     const problem = "ended for a connection that waited for a slot: the peer kept the server " +
       `waiting for ${seconds} s`;
-    this.#transport.close(markSocketError(new Deno.errors.TimedOut(problem)));
+    this.#transport.close(new ConnectionError(problem, { fault: "timed out" }));
   }
 
   close(): void {

@@ -8,15 +8,15 @@ import {
 import type { Request } from "../../base/app/message.ts";
 import type { SessionCore } from "../../base/app/session.ts";
 import { isTooLongError } from "../../base/body/body.ts";
-import { describeConnectionError } from "../../base/connection_error_details.ts";
 import {
   ConnectionClosedError,
+  ConnectionError,
   EmptyPreambleError,
   ProtocolError,
   TlsError,
 } from "../../base/errors.ts";
 import { type ErrorStatus, isUnavailableError } from "../../base/wire/error_responses.ts";
-import { hasCause, messageOf, stackOf } from "../../internal/caught_errors.ts";
+import { errorCodeOf, hasCause, messageOf, stackOf } from "../../internal/caught_errors.ts";
 import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import { isBrokenBodyError } from "../transport/incoming_body.ts";
@@ -93,14 +93,21 @@ function makeHalfDuplexEnd(error: unknown): SessionEnd {
 
 export function describeConnectionFailure(error: unknown): SessionEnd {
   const message = messageOf(error);
-  if (error instanceof Deno.errors.TimedOut) {
+  if (error instanceof ProtocolError || isCutMessage(error)) {
+    return { level: "info", kind: "protocol", message, error };
+  }
+  if (error instanceof ConnectionError && error.fault === "timed out") {
     return { level: "info", kind: "timeout", message, error };
   }
-  if (error instanceof ProtocolError) return { level: "info", kind: "protocol", message, error };
-  if (error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+  if (error instanceof TlsError && error.isRefusal) {
     return { level: "info", kind: "handshake", message, error };
   }
   return { level: "debug", message, error };
+}
+
+function isCutMessage(error: unknown): boolean {
+  const code = errorCodeOf(error);
+  return code === "BODY_INCOMPLETE" || code === "PREAMBLE_INCOMPLETE";
 }
 
 function describeAppFailure(
@@ -192,7 +199,7 @@ export class SessionEndRecorder {
     }
     const reason = failure ?? error;
     const isHalfDuplex = exchange?.isReadingRequest === true &&
-      typeof describeConnectionError(reason)?.unreadSeconds === "number";
+      reason instanceof ConnectionError && reason.unreadSeconds !== null;
     this.record(isHalfDuplex ? makeHalfDuplexEnd(reason) : describeConnectionFailure(reason));
   }
 

@@ -1,7 +1,6 @@
 import {
   type Address,
   canonicalizeDnsName,
-  formatCheckedAddress,
   isUnixAddress,
   removePrefixLength,
   removeZone,
@@ -15,8 +14,6 @@ import {
   connectSocket,
   runConnectAttempt,
   runWithTimeoutAndSignal,
-  withAddress,
-  withLookupAdvice,
 } from "../transport/connect.ts";
 import {
   canPauseNodeSockets,
@@ -66,7 +63,7 @@ export async function connectTls(
   const rawStream = await connectStream(address, limits);
   try {
     return await runWithTimeoutAndSignal(
-      () => `the TLS handshake with ${formatCheckedAddress(address)}`,
+      { text: "the TLS handshake with", address, isConnecting: false },
       limits,
       async () => {
         try {
@@ -80,7 +77,7 @@ export async function connectTls(
     );
   } catch (error) {
     rawStream.close();
-    throw withAddress(error, address, limits, false);
+    throw error;
   }
 }
 
@@ -101,7 +98,7 @@ async function connectStream(address: Address, limits: ConnectLimits): Promise<R
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = loadBuiltin("node:net").connect(nodeOptions);
     signal.addEventListener("abort", () => socket.destroy());
-    socket.on("error", (error) => reject(withLookupAdvice(translateError(error), address)));
+    socket.on("error", (error) => reject(translateError(error)));
     socket.once("connect", resolve);
     await promise;
     return new NetStream(socket);

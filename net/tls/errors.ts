@@ -1,7 +1,8 @@
-/** Functions that convert errors of `node:net` and `node:tls` to the classes of Deno's sockets. */
+/** Functions that convert errors of `node:net` and `node:tls`. */
 
 import { type Address, formatCheckedAddress } from "../../base/address.ts";
-import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
+import { ConnectionError, TlsError, type TlsErrorCode } from "../../base/errors.ts";
+import { toConnectionError } from "../transport/connection_errors.ts";
 import type { Authorities } from "./authority.ts";
 import { formatClock } from "./certificate.ts";
 
@@ -11,21 +12,13 @@ const DENO_ERROR_CLASSES: Readonly<
   EACCES: Deno.errors.PermissionDenied,
   EADDRINUSE: Deno.errors.AddrInUse,
   EADDRNOTAVAIL: Deno.errors.AddrNotAvailable,
-  ECONNABORTED: Deno.errors.ConnectionAborted,
-  ECONNREFUSED: Deno.errors.ConnectionRefused,
-  ECONNRESET: Deno.errors.ConnectionReset,
-  ENETUNREACH: Deno.errors.NetworkUnreachable,
   ENOENT: Deno.errors.NotFound,
-  ENOTCONN: Deno.errors.NotConnected,
   EPERM: Deno.errors.PermissionDenied,
-  EPIPE: Deno.errors.BrokenPipe,
-  ERR_STREAM_DESTROYED: Deno.errors.BrokenPipe,
-  ERR_STREAM_WRITE_AFTER_END: Deno.errors.BrokenPipe,
-  ETIMEDOUT: Deno.errors.TimedOut,
 };
 
 const MAX_REASON_LENGTH = 300;
 
+/** Gives errors of listening and connecting that no later call avoids the classes of Deno. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = nodeCodeOf(error);
@@ -123,7 +116,7 @@ export interface HandshakeCircumstances {
   readonly hasReceived: boolean;
 }
 
-/** The error of a time-out or of a missing permission keeps its class. */
+/** The error of a missing permission keeps its class, and that of a time-out its fault. */
 export function handshakeError(
   address: Address,
   error: unknown,
@@ -134,7 +127,9 @@ export function handshakeError(
   const hint = findClientHint(code, message, circumstances);
   const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}` +
     (hint === null ? "" : `; ${hint}`);
-  if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(text, { cause });
+  if (cause instanceof ConnectionError && cause.fault === "timed out") {
+    return new ConnectionError(text, { fault: "timed out", code: cause.code, address, cause });
+  }
   return new TlsError(code, text, cause === undefined ? { address } : { address, cause });
 }
 
@@ -160,7 +155,7 @@ export function tlsError(
 ): TlsError {
   if (error instanceof TlsError) return error;
   const fault = CERTIFICATE_FAULTS[certificateCode ?? ""];
-  const cause = translateError(error);
+  const cause = toConnectionError(error);
   if (fault !== undefined) {
     const [code, problem] = fault;
     const text = `the ${role}'s certificate was refused (${certificateCode}): ${problem}` +
@@ -187,9 +182,9 @@ function describeDates(authorities: Authorities | null): string {
 export function makeSocketError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   if (error.message.startsWith("received fatal alert")) return tlsError("client", error);
-  const translatedError = translateError(error);
+  const connectionError = toConnectionError(error);
   // Only errors of the TLS library have neither a class of their own nor a known code.
-  if (translatedError !== error || error.constructor !== Error) return translatedError;
+  if (connectionError !== error || error.constructor !== Error) return connectionError;
   // The received bytes were damaged, by a fault or by an attacker.
   const text = `the received bytes are not valid TLS (${replaceNonAscii(error.message)})`;
   return new TlsError("CLOSED", text, { cause: error });

@@ -4,7 +4,7 @@
  * connections that wait here replace the kernel's queue.
  */
 
-import { DeguError, TlsError } from "../../base/errors.ts";
+import { ConnectionError, DeguError, TlsError } from "../../base/errors.ts";
 import { Deadline } from "../transport/deadline.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
@@ -110,7 +110,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     this.#slots.add(handshake);
     using deadline = new Deadline(this.#timeout, () => {
       const problem = `the TLS handshake took over ${this.#timeout} s`;
-      handshake.failurePromise.reject(new Deno.errors.TimedOut(problem));
+      handshake.failurePromise.reject(new ConnectionError(problem, { fault: "timed out" }));
     });
     deadline.startWait();
     const connectionPromise = this.#handshake(connection);

@@ -1,6 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
+import { ConnectionError } from "../../base/errors.ts";
 import { releaseMemory } from "../../internal/bytes.ts";
 import { unrefTimer } from "../transport/deadline.ts";
 import { makeSocketError, NO_CERTIFICATE_HINT } from "./errors.ts";
@@ -98,7 +99,8 @@ export class TlsSocket implements Socket {
       stream.destroy();
       // Making an error takes time: make it only if it is used.
       if (this.#isClosed || this.#failure !== null) return;
-      this.#fail(new Deno.errors.ConnectionReset("the connection was lost"));
+      const fields = { fault: "reset", code: "ECONNRESET" } as const;
+      this.#fail(new ConnectionError("the connection was lost", fields));
     });
     // A pending operation keeps the process alive, and the connection doesn't, as for sockets of
     // Deno.
@@ -197,9 +199,8 @@ export class TlsSocket implements Socket {
       this.#rawStream.pause();
     } else if (cost > MAX_UNREAD_BYTES) {
       const problem = `reads of sockets can't be paused in Deno ${Deno.version.deno}`;
-      this.#fail(
-        new Deno.errors.ConnectionAborted(`${problem}: more than 16 MiB of the peer are unread`),
-      );
+      const text = `${problem}: more than 16 MiB of the peer are unread`;
+      this.#fail(new ConnectionError(text, { fault: "reset", code: "ECONNABORTED" }));
       this.#pieces.length = 0;
       this.#bufferedBytes = 0;
       this.#socket.destroy();

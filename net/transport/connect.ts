@@ -1,11 +1,11 @@
 import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
-import { connectionErrorDetails } from "../../base/connection_error_details.ts";
-import { errorCodeOf, withAdvice, withNewMessage } from "../../internal/caught_errors.ts";
+import { ConnectionError } from "../../base/errors.ts";
+import { errorCodeOf, plainMessageOf, withNewMessage } from "../../internal/caught_errors.ts";
 import { checkMethods, wrongArgumentError } from "../../internal/checks.ts";
 import { awaitUntilAborted, pause } from "../../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
-import { markSocketError } from "./connection_errors.ts";
+import { toConnectionError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
@@ -38,8 +38,7 @@ export function dialSocket(
 ): Promise<Socket> {
   const connect = () =>
     Promise.try(dial, address, limits).then(takeSocket, (error) => {
-      // A dial that uses another client rejects with the address of that client.
-      throw connectionErrorDetails.get(error) ? error : withAddress(error, address, limits, true);
+      throw toConnectError(error, address, limits);
     });
   return limits.signal === undefined ? connect() : dialUntilAborted(connect, limits.signal);
 }
@@ -85,24 +84,41 @@ const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket:
 /** The messages of Deno and of `node:net` for a host name without an address. */
 const UNRESOLVED_NAME_PATTERN = /^(failed to lookup address information|getaddrinfo )/;
 
-export function withLookupAdvice(error: unknown, address: Address): unknown {
-  if (!(error instanceof Error) || !UNRESOLVED_NAME_PATTERN.test(error.message)) return error;
-  const zone = zoneOf(String(address[0]));
-  const problem = zone === null
-    ? "the name can't be looked up; check the name, and the DNS"
-    : `this machine has no interface ${zone}`;
-  const message = `can't connect to ${formatCheckedAddress(address)}: ${problem}`;
-  const lookupError = withNewMessage(error, () => message) as Error;
-  const fault = zone === null ? "unknown name" : "unknown interface";
-  return connectionErrorDetails.set(lookupError, { fault, address });
+/**
+ * Makes the error of a connection that could not be made. Returns the reason of the caller's signal
+ * unchanged, because the connection isn't its cause; and the error of a dial that uses another
+ * client, which has the address of that client.
+ */
+export function toConnectError(
+  error: unknown,
+  address: Address,
+  { signal }: Pick<ConnectLimits, "signal">,
+  message?: string,
+): unknown {
+  if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
+  const fields = { address, isConnecting: true, ...message === undefined ? {} : { message } };
+  if (UNRESOLVED_NAME_PATTERN.test(error.message)) {
+    const zone = zoneOf(String(address[0]));
+    const problem = zone === null
+      ? "the name can't be looked up; check the name, and the DNS"
+      : `this machine has no interface ${zone}`;
+    return toConnectionError(error, {
+      ...fields,
+      fault: zone === null ? "unknown name" : "unknown interface",
+      message: `can't connect to ${formatCheckedAddress(address)}: ${problem}`,
+    });
+  }
+  // EINVAL: the system has no route between these addresses, for example on an interface without
+  // IPv6.
+  const isRouteMissing = errorCodeOf(error) === "EINVAL";
+  return toConnectionError(error, isRouteMissing ? { ...fields, fault: "unreachable" } : fields);
 }
 
-function withConnectAdvice(error: unknown, address: Address): unknown {
-  const lookupError = withLookupAdvice(error, address);
-  if (lookupError !== error) return lookupError;
-  const hints = CONNECTING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
-  const advice = isUnixAddress(address) ? hints[1] : hints[0];
-  return withAdvice(error, `can't connect to ${formatCheckedAddress(address)}`, advice);
+function explainConnectError(error: unknown, address: Address): string {
+  const [hostAdvice, socketAdvice] = CONNECTING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
+  const advice = isUnixAddress(address) ? socketAdvice : hostAdvice;
+  const suffix = advice === "" ? "" : `; ${advice}`;
+  return `can't connect to ${formatCheckedAddress(address)}: ${plainMessageOf(error)}${suffix}`;
 }
 
 export async function connectSocket(
@@ -122,7 +138,9 @@ export async function connectSocket(
         // Deno rejects some attempts at once (no such socket, no route): without this pause, a loop
         // of attempts would block the event loop.
         await pause(0, signal);
-        throw withConnectAdvice(error, address);
+        const message = explainConnectError(error, address);
+        const connectError = toConnectError(error, address, { signal }, message);
+        throw connectError === error ? withNewMessage(error, () => message) : connectError;
       }
     },
   );
@@ -136,30 +154,12 @@ export async function runConnectAttempt<T extends { close(): void }>(
   limits: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const describe = () => `connecting to ${formatCheckedAddress(address)}`;
+  const action = { text: "connecting to", address, isConnecting: true };
   try {
-    return await runWithTimeoutAndSignal(describe, limits, attempt);
+    return await runWithTimeoutAndSignal(action, limits, attempt);
   } catch (error) {
-    throw withAddress(error, address, limits, true);
+    throw toConnectError(error, address, limits);
   }
-}
-
-/**
- * Adds the address to an error of the connection. Returns the reason of the caller's signal
- * unchanged, because the connection isn't its cause.
- */
-export function withAddress(
-  error: unknown,
-  address: Address,
-  { signal }: ConnectLimits,
-  isConnecting: boolean,
-): unknown {
-  if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
-  // EINVAL: the system has no route between these addresses, for example on an interface without
-  // IPv6.
-  const hasNoRoute = isConnecting && errorCodeOf(error) === "EINVAL";
-  const details = { address, isConnecting };
-  return markSocketError(error, hasNoRoute ? { ...details, fault: "unreachable" } : details);
 }
 
 /**
@@ -167,7 +167,11 @@ export function withAddress(
  * result that arrives later is closed.
  */
 export async function runWithTimeoutAndSignal<T extends { close(): void }>(
-  describe: () => string,
+  { text, address, isConnecting }: {
+    readonly text: string;
+    readonly address: Address;
+    readonly isConnecting: boolean;
+  },
   { timeout, signal }: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
@@ -181,8 +185,9 @@ export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   };
   // A `using` declaration costs more processor time than all other code of this function.
   const deadline = new Deadline(timeout, () => {
-    const timeoutError = new Deno.errors.TimedOut(`${describe()} took over ${timeout} s`);
-    abortAttempt(markSocketError(timeoutError, { silentSeconds: timeout }));
+    const problem = `${text} ${formatCheckedAddress(address)} took over ${timeout} s`;
+    const fields = { fault: "timed out", address, isConnecting, silentSeconds: timeout } as const;
+    abortAttempt(new ConnectionError(problem, fields));
   });
   const onAbort = () => abortAttempt(signal!.reason);
   signal?.addEventListener("abort", onAbort);

@@ -1,48 +1,58 @@
-import {
-  type ConnectionErrorDetails,
-  connectionErrorDetails,
-  type ConnectionFault,
-  describeConnectionError,
-} from "../../base/connection_error_details.ts";
+import { ConnectionError, DeguError } from "../../base/errors.ts";
 import { errorCodeOf } from "../../internal/caught_errors.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
+type Fault = ConnectionError["fault"];
 
 const { errors } = Deno;
 
-const SOCKET_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
-  ["refused", [errors.ConnectionRefused]],
+/** Errors of `node:` have codes, those of rustls only classes, and those of Deno's sockets both. */
+const SOCKET_FAULTS: readonly (readonly [Fault, readonly (ErrorClass | string)[]])[] = [
+  ["refused", [errors.ConnectionRefused, "ECONNREFUSED"]],
   ["reset", [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe]],
-  ["broken", [errors.NotConnected, errors.UnexpectedEof, "ENETRESET"]],
-  ["timed out", [errors.TimedOut]],
-  [
-    "unreachable",
-    [errors.NetworkUnreachable, errors.AddrNotAvailable, "EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"],
-  ],
+  ["reset", ["ECONNRESET", "ECONNABORTED", "EPIPE"]],
+  ["reset", ["ERR_STREAM_DESTROYED", "ERR_STREAM_WRITE_AFTER_END"]],
+  ["broken", [errors.NotConnected, errors.UnexpectedEof, "ENOTCONN", "ENETRESET"]],
+  ["timed out", [errors.TimedOut, "ETIMEDOUT"]],
+  ["unreachable", [errors.NetworkUnreachable, errors.AddrNotAvailable, "EADDRNOTAVAIL"]],
+  ["unreachable", ["ENETUNREACH", "EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"]],
 ];
 
-function socketFaultOf(error: unknown): ConnectionFault | null {
+function socketFaultOf(error: Error): Fault | null {
   const code = errorCodeOf(error);
-  const matchesError = (classOrCode: ErrorClass | string) =>
+  const isError = (classOrCode: ErrorClass | string) =>
     typeof classOrCode === "string" ? code === classOrCode : error instanceof classOrCode;
-  return SOCKET_FAULTS.find(([, classesAndCodes]) => classesAndCodes.some(matchesError))?.[0] ??
-    null;
+  return SOCKET_FAULTS.find(([, kinds]) => kinds.some(isError))?.[0] ?? null;
 }
 
 /**
+ * Makes the error of a connection from an error of its socket. Returns any other error unchanged.
  * Only code that uses a socket may call this function: errors of a network disk have the same
  * classes and codes.
  */
-export function markSocketError<T>(
-  error: T,
-  details: ConnectionErrorDetails = {},
-): T {
-  if (!(error instanceof Error)) return error;
-  const knownDetails = connectionErrorDetails.get(error);
-  const fault = details.fault ?? knownDetails?.fault ?? socketFaultOf(error) ?? undefined;
-  return connectionErrorDetails.set(error, { ...knownDetails, ...details, fault });
+export function toConnectionError(
+  error: unknown,
+  { message, ...fields }:
+    & { readonly message?: string }
+    & Partial<Pick<ConnectionError, "address" | "isConnecting" | "fault">> = {},
+): unknown {
+  if (!(error instanceof Error) || error instanceof DeguError) return error;
+  const fault = fields.fault ?? socketFaultOf(error);
+  if (fault === null) return error;
+  const code = errorCodeOf(error);
+  return new ConnectionError(message ?? error.message, {
+    ...fields,
+    fault,
+    code: typeof code === "string" ? code : null,
+    cause: error,
+  });
 }
 
 export function isResetError(error: unknown): boolean {
-  return describeConnectionError(error)?.fault === "reset";
+  return error instanceof ConnectionError && error.fault === "reset";
+}
+
+/** Whether the system has reported a reset, and not only that the connection has ended. */
+export function isResetBySystem(error: unknown): boolean {
+  return error instanceof errors.ConnectionReset || errorCodeOf(error) === "ECONNRESET";
 }

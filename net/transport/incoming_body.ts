@@ -1,14 +1,12 @@
 import type { Bodies, BodyIn } from "../../base/body/body.ts";
 import type { BodyOutcome, BodySource } from "../../base/body/body_reader.ts";
 import { ReadBuffer } from "../../base/body/byte_io.ts";
-import { connectionErrorDetails } from "../../base/connection_error_details.ts";
-import { ProtocolError } from "../../base/errors.ts";
+import { ConnectionError } from "../../base/errors.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { copyWithMessage } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { encodeChunk, prepareChunk } from "../../base/wire/chunk.ts";
 import type { Framing } from "../../base/wire/headers.ts";
-import { isResetError, markSocketError } from "./connection_errors.ts";
+import { isResetError } from "./connection_errors.ts";
 import type { Transport } from "./transport.ts";
 
 /**
@@ -88,10 +86,9 @@ class ConnectionSource implements BodySource {
   }
 }
 
-function incompleteBodyError(): ProtocolError {
+function incompleteBodyError(options?: ErrorOptions): ConnectionError {
   const problem = "the connection was reset, but the body ends with its close";
-  const error = new ProtocolError("BODY_INCOMPLETE", problem);
-  return connectionErrorDetails.set(error, { fault: "reset" });
+  return new ConnectionError(problem, { ...options, fault: "reset", code: "BODY_INCOMPLETE" });
 }
 
 /** Encodes all bytes up to the end of the connection as chunks. */
@@ -127,14 +124,13 @@ class UnframedSource implements BodySource {
     try {
       count = await buffer.fill(this.#connection);
     } catch (error) {
-      if (error instanceof Deno.errors.TimedOut) {
+      if (error instanceof ConnectionError && error.silentSeconds !== null) {
         const advice = "the server keeps the connection open, whose end would be the end of the " +
           "body; if it is Python Degu, set unframedNull: true";
-        const newError = copyWithMessage(error, `${error.message}: ${advice}`);
-        throw markSocketError(newError, connectionErrorDetails.get(error));
+        throw new ConnectionError(`${error.message}: ${advice}`, error);
       }
       if (!isResetError(error)) throw error;
-      throw Object.assign(incompleteBodyError(), { cause: error });
+      throw incompleteBodyError({ cause: error });
     }
     if (count === 0 && this.#connection.hasBeenReset) throw incompleteBodyError();
   }

@@ -5,9 +5,9 @@ import {
   type ReadAheadListener,
   ReadBuffer,
 } from "../../base/body/byte_io.ts";
-import { ConnectionClosedError } from "../../base/errors.ts";
+import { ConnectionClosedError, ConnectionError } from "../../base/errors.ts";
 import type { PreambleSearch } from "../protocol/preamble_search.ts";
-import { markSocketError } from "./connection_errors.ts";
+import { isResetBySystem, toConnectionError } from "./connection_errors.ts";
 import { ConnectionDeadline, SilenceDeadline, type Waiter } from "./deadline.ts";
 
 type Piece = Uint8Array<ArrayBuffer>;
@@ -110,12 +110,16 @@ export class Transport implements ReadAheadListener, Waiter {
   /**
    * @param fault `"broken"` if the peer answers on another connection: its errors are transient.
    */
-  #closeSilent(isWrite: boolean, seconds: number | null, fault?: "broken"): void {
+  #closeSilent(
+    isWrite: boolean,
+    seconds: number | null,
+    fault: "broken" | "timed out" = "timed out",
+  ): void {
     const problem = isWrite
       ? `the peer took over ${seconds} s to read what was sent`
       : `the peer kept the connection waiting for over ${seconds} s`;
     const details = isWrite ? { unreadSeconds: seconds } : { silentSeconds: seconds };
-    this.close(markSocketError(new Deno.errors.TimedOut(problem), { ...details, fault }));
+    this.close(new ConnectionError(problem, { ...details, fault }));
   }
 
   get isClosed(): boolean {
@@ -169,8 +173,9 @@ export class Transport implements ReadAheadListener, Waiter {
   recordFailure(error: unknown, isSocketError: boolean): unknown {
     if (this.isClosed) return this.#failure ?? new ConnectionClosedError();
     if (!isSocketError) return error;
-    this.#failure ??= error;
-    return markSocketError(error);
+    const connectionError = toConnectionError(error);
+    this.#failure ??= connectionError;
+    return connectionError;
   }
 
   beginReceive(): Promise<number | null> {
@@ -304,7 +309,7 @@ export class Transport implements ReadAheadListener, Waiter {
 
   /** Ends a write that has failed, or for which nobody waits; no other one follows. */
   endWrites(error: unknown): void {
-    this.hasBeenReset ||= error instanceof Deno.errors.ConnectionReset;
+    this.hasBeenReset ||= isResetBySystem(error);
     this.#isWriting = false;
   }
 }

@@ -2,6 +2,7 @@
 import {
   BodyError,
   ConnectionClosedError,
+  ConnectionError,
   DeguError,
   EmptyPreambleError,
   ProtocolError,
@@ -54,11 +55,27 @@ Deno.test("an error has the problem without path and advice, and shows the probl
   assertEquals(Deno.inspect(error).split("it is full").length, 2);
 });
 
+Deno.test("console.log prints only the fields of an error of a connection that have a value", () => {
+  const error = new ConnectionError("a", { fault: "broken", missingBytes: 7 });
+  const text = Deno.inspect(error);
+  assertMatch(text, /fault: "broken",\s+isConnecting: false,\s+missingBytes: 7,/);
+  assertEquals([error.code, error.address, error.silentSeconds], [null, null, null]);
+  for (const each of [error, new EmptyPreambleError("a"), new TlsError("CLOSED", "a")]) {
+    assertEquals(Deno.inspect(each).includes("null"), false, Deno.inspect(each));
+  }
+});
+
 Deno.test("each error has the name of its class, its message, and its own fields", () => {
   const cause = new Error("below");
   const rows: [error: DeguError, name: string, code: string | null, message: string][] = [
     [new DeguError("a"), "DeguError", null, "a"],
     [new ProtocolError("BAD_URI", "a"), "ProtocolError", "BAD_URI", "a"],
+    [
+      new ConnectionError("a", { fault: "reset", code: "ECONNRESET" }),
+      "ConnectionError",
+      "ECONNRESET",
+      "a",
+    ],
     [new EmptyPreambleError("a"), "EmptyPreambleError", "EMPTY_PREAMBLE", "a"],
     [new TlsError("UNTRUSTED", "a", { cause }), "TlsError", "UNTRUSTED", "a"],
     [new BodyError("a", { code: "TOO_LONG" }), "BodyError", "TOO_LONG", "a"],
@@ -71,8 +88,8 @@ Deno.test("each error has the name of its class, its message, and its own fields
     assertStringIncludes(Deno.inspect(error), `${name}: ${message}`);
     assertEquals(error.cause, name === "TlsError" ? cause : undefined);
     assertEquals(error.problem, error.message);
-    const isOfPeer = name === "ProtocolError" || name === "EmptyPreambleError";
-    assertEquals(error instanceof ProtocolError, isOfPeer, name);
+    const isOfConnection = !["DeguError", "ProtocolError", "BodyError"].includes(name);
+    assertEquals(error instanceof ConnectionError, isOfConnection, name);
   }
   assert(!("cause" in new TlsError("CLOSED", "gone")));
 });

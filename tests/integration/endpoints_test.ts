@@ -9,6 +9,7 @@ import {
   type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
+  ConnectionError,
   formatAddress,
   makeOutputFromInput,
   Range,
@@ -462,7 +463,8 @@ Deno.test("half duplex: an echo of more than the buffers hold ends by a time-out
       const client = new Client(serving.address, { timeout: 0.4 });
       const request = client.post("/", {}, makeBody(size));
       const error = await withTimeout(catchRejection(request, label), "the time-out");
-      assertInstanceOf(error, Deno.errors.TimedOut);
+      assertInstanceOf(error, ConnectionError);
+      assertEquals(error.fault, "timed out");
       assertMatch(error.message, advice);
     });
     await t.step(`the time-out of the server, ${label}`, async () => {
@@ -473,7 +475,7 @@ Deno.test("half duplex: an echo of more than the buffers hold ends by a time-out
       };
       const error = await withTimeout(catchRejection(read(), label), "the end of the body");
       assertMatch(`${error}`, advice);
-      const [line = ""] = await serving.logger.waitFor("info", "TimedOut");
+      const [line = ""] = await serving.logger.waitFor("info", "ConnectionError: the peer");
       assertMatch(
         line,
         /0\.4 s to read what was sent: .*while it sends its request.*duplex: "full"/,

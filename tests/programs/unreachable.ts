@@ -4,7 +4,7 @@
  * JSON.
  */
 
-import { Client, describeConnectionError, isTransient, SSLClient } from "@degu/degu/client";
+import { Client, ConnectionError, SSLClient } from "@degu/degu/client";
 import { runIp } from "@degu/testing/namespaces.ts";
 
 await runIp("link", "set", "lo", "up");
@@ -17,9 +17,18 @@ for (const host of ["10.9.9.9", "10.8.8.8", "::1", "name.invalid"]) {
   const address = [host, 80] as const;
   for (const client of [new Client(address), new SSLClient(sslconfig, address)]) {
     const error = await client.connect().then(() => null, (error) => error);
+    if (!(error instanceof ConnectionError)) throw error;
+    const { fault, isConnecting, silentSeconds, unreadSeconds, missingBytes } = error;
     findings[`${client.constructor.name} ${host}`] = {
-      description: describeConnectionError(error),
-      transient: isTransient(error),
+      description: {
+        fault,
+        address: error.address,
+        isConnecting,
+        silentSeconds,
+        unreadSeconds,
+        missingBytes,
+      },
+      transient: error.isTransient,
       systemCode: error.code,
     };
   }

@@ -161,7 +161,7 @@ Deno.test("a server ends the wait for a client that reads no response; node:http
   const nodeResponse = await nodeConn.get("/");
   using conn = await endpoint.client.connect();
   const response = await conn.get("/");
-  await endpoint.logger.waitFor("info", "TimedOut");
+  await endpoint.logger.waitFor("info", "ConnectionError: the peer");
   await assertRejects(() => countBytes(response));
   assertEquals(await countBytes(nodeResponse), PIECES * PIECE.length);
 });
@@ -193,7 +193,7 @@ Deno.test("a server ends the wait for the next bytes of a request by default; no
     ({ status }) => status,
     (error) => error,
   );
-  await endpoint.logger.waitFor("info", "TimedOut");
+  await endpoint.logger.waitFor("info", "ConnectionError: the peer");
   sendRemainder.resolve();
   assert(await response !== 200);
   assertEquals(await (await nodeResponse).text(), "10 bytes");

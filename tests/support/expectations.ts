@@ -1,7 +1,7 @@
 /** Assertions about errors of parsers and of callers, and header dictionaries as plain objects. */
 
 import { assert, assertEquals, assertInstanceOf, fail } from "@std/assert";
-import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
+import { BodyError, type Chunk, ConnectionError, ProtocolError } from "@degu/degu/base";
 import { decodeLatin1, type FlatHeaders } from "./wire_grammar.ts";
 
 /** Returns the error that a call throws; fails the test if the call doesn't throw. */
@@ -22,8 +22,13 @@ function failWithError(label: string, error: unknown): never {
 
 /** Asserts that an error is a `ProtocolError` whose code is one of `codes`. */
 function assertCode(error: unknown, codes: readonly string[], label: string) {
-  if (!(error instanceof ProtocolError)) failWithError(label, error);
-  assert(codes.includes(error.code), `${label}: ${error.code} is none of ${codes.join(", ")}`);
+  if (!(error instanceof ProtocolError || error instanceof ConnectionError)) {
+    failWithError(label, error);
+  }
+  assert(
+    error.code !== null && codes.includes(error.code),
+    `${label}: ${error.code} is none of ${codes.join(", ")}`,
+  );
 }
 
 /**
@@ -34,7 +39,9 @@ export function parseOrNull<T>(parse: () => T, label: string): T | null {
   try {
     return parse();
   } catch (error) {
-    return error instanceof ProtocolError ? null : failWithError(label, error);
+    return error instanceof ProtocolError || error instanceof ConnectionError
+      ? null
+      : failWithError(label, error);
   }
 }
 

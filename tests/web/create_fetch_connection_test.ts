@@ -1,6 +1,11 @@
 /** createFetch: requests, connections, and failures. */
 import { createFetch } from "@degu/degu";
-import { type Address, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
+import {
+  type Address,
+  ConnectionClosedError,
+  ConnectionError,
+  ProtocolError,
+} from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -242,7 +247,8 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
   await t.step("no server", async () => {
     const fetchUnreachable = createFetch(new Client(["127.0.0.1", await findUnusedPort()]));
     const error = await assertRejects(() => fetchUnreachable("/gone"), TypeError);
-    assertInstanceOf(error.cause, Deno.errors.ConnectionRefused);
+    assertInstanceOf(error.cause, ConnectionError);
+    assertEquals(error.cause.fault, "refused");
     assertStringIncludes(error.message, "/gone");
   });
 });

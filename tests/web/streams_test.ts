@@ -9,7 +9,7 @@ import {
   type FetchHandlerInfo,
   fromFetchHandler,
 } from "@degu/degu";
-import { ConnectionClosedError, ProtocolError } from "@degu/degu/base";
+import { ConnectionClosedError, ConnectionError } from "@degu/degu/base";
 import type { AppFunction } from "@degu/degu/server";
 import { CLOSING_ACTIONS, waitForAbort } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
@@ -98,8 +98,7 @@ for (const [name, make] of streams) {
     assertStrictEquals(await cancelled, reason);
     const abortReason = await withTimeout(signalReason.promise, "the handler's signal is aborted");
     assert(
-      abortReason instanceof ProtocolError ||
-        abortReason instanceof Deno.errors.ConnectionReset,
+      abortReason instanceof ConnectionError,
       `${abortReason}`,
     );
     assertEquals(serving.logger.messagesOf("error"), []);
@@ -167,7 +166,7 @@ Deno.test("a peer that breaks off an upload makes the handler's reads fail", asy
   await peer.closeWrite();
   await peer.assertClosedSilently();
   const error = await withTimeout(failure.promise, "reading fails");
-  assertInstanceOf(error, ProtocolError);
+  assertInstanceOf(error, ConnectionError);
   assertEquals(error.code, "BODY_INCOMPLETE");
   assertStrictEquals((await signal.promise).reason, error);
 });
@@ -187,7 +186,7 @@ Deno.test("a response whose stream errors is detectably cut", async (t) => {
       await using serving = serve(fromFetchHandler(() => new Response(stream, { headers })));
       const response = await createFetch(serving.makeClient())("/");
       const error = await catchSoon(response.bytes(), "a body that is cut");
-      assertInstanceOf(error, ProtocolError);
+      assertInstanceOf(error, ConnectionError);
       assert((await serving.logger.waitFor("error"))[0]?.includes("the disk is gone"));
     });
   }

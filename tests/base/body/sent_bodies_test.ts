@@ -4,9 +4,9 @@ import {
   BodyError,
   BodyIter,
   type BodyOut,
+  ConnectionError,
   type HeadersToSend,
   type Method,
-  ProtocolError,
   Response,
 } from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -452,7 +452,7 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
       for (const body of [items.toAsyncIterable(), stream.stream]) {
         await using serving = serve(() => reply(200, body as BodyOut));
         const response = await serving.makeClient().request("GET", "/");
-        assertInstanceOf(await catchRejection(response.text(), "a cut body"), ProtocolError);
+        assertInstanceOf(await catchRejection(response.text(), "a cut body"), ConnectionError);
         const [line = ""] = await serving.logger.waitFor("error");
         const problem = typeof item === "string"
           ? "lone surrogate"

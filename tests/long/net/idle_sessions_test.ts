@@ -1,4 +1,5 @@
 /** Requests that are sent while a full server closes their idle session. */
+import { ConnectionError } from "@degu/degu/base";
 import { ConnectionPool } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
 import { serve } from "@degu/testing/serving.ts";
@@ -54,7 +55,7 @@ function withClient(serving: ReturnType<typeof serve>) {
 
 /** Whether the connection was closed instead of a response, which is allowed for a POST. */
 function isEnd(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe ||
+  return error instanceof ConnectionError || error instanceof Deno.errors.BrokenPipe ||
     error instanceof Error &&
       ["EmptyPreambleError", "ConnectionClosedError", "TlsError"].includes(error.name);
 }

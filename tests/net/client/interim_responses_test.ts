@@ -8,8 +8,8 @@ import { ConnectionPool, createFetch, ProxyApp } from "@degu/degu";
 import {
   BodyIter,
   type BodyOut,
+  ConnectionError,
   EmptyPreambleError,
-  ProtocolError,
   type Response,
 } from "@degu/degu/base";
 import { Client, Connection, isTransient } from "@degu/degu/client";
@@ -77,7 +77,7 @@ Deno.test("interim responses are skipped byte by byte, and a close between or wi
     await pair.peer.respond(bytes.slice(0, end));
     await pair.peer.closeWrite();
     const error = await failure;
-    assertInstanceOf(error, ProtocolError);
+    assertInstanceOf(error, ConnectionError);
     const code = boundaries.includes(end) ? "EMPTY_PREAMBLE" : "PREAMBLE_INCOMPLETE";
     assertEquals(error.code, code, `cut after ${end} bytes`);
     assertEquals(pair.conn.closed, true);
@@ -138,7 +138,8 @@ Deno.test("one time-out bounds all interim responses", async (t) => {
     const failure = catchRejection(pair.conn.get("/"), "interim responses without end");
     await pair.peer.readPreamble();
     const [error, sentCount] = await Promise.all([failure, sendSlowly(pair.peer, pieces)]);
-    assertInstanceOf(error, Deno.errors.TimedOut);
+    assertInstanceOf(error, ConnectionError);
+    assertEquals(error.fault, "timed out");
     assert(sentCount < pieces.length, `${sentCount} pieces`);
   });
 });
@@ -476,7 +477,8 @@ Deno.test("a session whose 100 can't be written ends, and its app gets the error
   });
   socket.receive(put(EXPECT, LENGTH));
   await connection.serve();
-  assertEquals([errors, socket.writes], [[socket.writeFailure], []]);
+  const causes = errors.map((error) => (error as ConnectionError).cause);
+  assertEquals([causes, socket.writes], [[socket.writeFailure], []]);
 });
 
 Deno.test("a proxy answers expect itself: it sends 100 when it forwards the body, and none if it can't connect", async () => {
@@ -597,5 +599,6 @@ Deno.test("once a request was sent, one time-out limits all that comes before th
   await waitForTick();
   assertEquals(connection.closed, false);
   intervals.tick();
-  await assertRejects(() => response, Deno.errors.TimedOut);
+  const { fault } = await assertRejects(() => response, ConnectionError);
+  assertEquals(fault, "timed out");
 });

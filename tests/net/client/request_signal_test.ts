@@ -651,6 +651,6 @@ Deno.test("reading ahead keeps the time limit of the wait for a body", async () 
     );
     await pair.peer.assertClosedSilently(framing);
     const [message] = await pair.logger.waitFor("info");
-    assert(message?.includes("TimedOut"), `${framing}: ${message}`);
+    assert(message?.includes("ConnectionError: the peer kept"), `${framing}: ${message}`);
   });
 });

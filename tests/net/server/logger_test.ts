@@ -1,6 +1,6 @@
 /** Loggers: the data of each line, programs that adapt a logger, and values that can't be printed. */
 import { type App, ProxyApp, reply, ResponseError, routes, Server, TlsError } from "@degu/degu";
-import { Body, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
+import { Body, ConnectionError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import {
   type LogDetails,
@@ -77,11 +77,11 @@ Deno.test("record gets each line instead of the four methods, with its kind, the
   ];
   const rows: Row[] = [
     ["protocol", "info", "BREW / HTTP/1.1\r\n\r\n", respondEmpty, ProtocolError],
-    ["timeout", "info", "GET", respondEmpty, Deno.errors.TimedOut, { timeout: 0.05 }],
+    ["timeout", "info", "GET", respondEmpty, ConnectionError, { timeout: 0.05 }],
     ["refusal", "info", GET, refusingApp, undefined],
     ["body", "info", PUT, respondEmpty, undefined],
     ["app", "error", GET, failingApp, SyntaxError],
-    ["app", "info", GET, new ProxyApp(upstream), Deno.errors.ConnectionRefused],
+    ["app", "info", GET, new ProxyApp(upstream), ConnectionError],
     ["other", "debug", "GET / HTTP/1.1\r\nconnection: close\r\n\r\n", respondEmpty, undefined],
   ];
   for (const [kind, level, sent, app, Class, options] of rows) {

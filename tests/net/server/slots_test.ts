@@ -205,7 +205,7 @@ Deno.test("a peer that keeps the server waiting for a second gives way, in each 
     const [line, ...otherLines] = serving.logger.messagesOf("info");
     assertMatch(
       line!,
-      new RegExp(`^127\\.0\\.0\\.1:\\d+: TimedOut: ${SLOW_MESSAGE} 1\\.\\d s`),
+      new RegExp(`^127\\.0\\.0\\.1:\\d+: ConnectionError: ${SLOW_MESSAGE} 1\\.\\d s`),
       label,
     );
     assertEquals(otherLines, [], label);

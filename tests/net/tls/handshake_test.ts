@@ -14,18 +14,13 @@ import {
 import { join } from "@std/path";
 import {
   type Address,
+  ConnectionError,
   EmptyPreambleError,
   type PeerCertificate,
-  ProtocolError,
   type Socket,
   TlsError,
 } from "@degu/degu/base";
-import {
-  type ClientSslconfig,
-  isRefusedByPeer,
-  SSLClient,
-  type SSLClientOptions,
-} from "@degu/degu/client";
+import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import {
   type App,
   buildServerSslctx,
@@ -56,7 +51,8 @@ Deno.test("timeout and signal limit every phase of connecting over TLS", async (
   using silentServer = new RawServer();
   await t.step("a server that never answers the handshake", async () => {
     const client = new SSLClient(pki.clientSslconfig, silentServer.address, { timeout: 0.1 });
-    const error = await assertRejects(() => client.connect(), Deno.errors.TimedOut);
+    const error = await assertRejects(() => client.connect(), ConnectionError);
+    assertEquals(error.fault, "timed out");
     assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ took over 0\.1 s$/);
     await (await silentServer.accept()).readToEnd();
   });
@@ -92,7 +88,7 @@ Deno.test("a truncated response is an error, with and without close_notify", asy
         });
         using conn = await server.client.connect();
         const error = await assertRejects(async () => await (await conn.get("/")).body?.bytes());
-        assertInstanceOf(error, ProtocolError);
+        assertInstanceOf(error, ConnectionError);
         assertEquals(error.code, code);
         assert(conn.closed);
       });
@@ -369,7 +365,7 @@ Deno.test("client and server report the peer's refusal as far as TLS transmits i
   await t.step("the client does not trust the server", async () => {
     const { caFile } = otherPki.clientSslconfig;
     const error = await assertRejects(() => connect({ caFile }).connect(), TlsError);
-    assertEquals([error.code, isRefusedByPeer(error)], ["UNTRUSTED", false]);
+    assertEquals([error.code, error.isRefusal], ["UNTRUSTED", false]);
     assertInstanceOf(error.cause, Error);
     assert("code" in error.cause, "the library's error");
     const reason =
@@ -387,7 +383,7 @@ Deno.test("client and server report the peer's refusal as far as TLS transmits i
     endpoint.logger.lines.length = 0;
     using conn = await client.connect();
     const error = await assertRejects(() => conn.get("/"), TlsError);
-    assertEquals([error.code, isRefusedByPeer(error)], ["REFUSED_BY_PEER", true]);
+    assertEquals([error.code, error.isRefusal], ["REFUSED_BY_PEER", true]);
     const expectedMessage =
       "received fatal alert: CertificateRequired; this client has no certificate; the server may require one: set certFile and keyFile";
     assertEquals(error.message, expectedMessage);
@@ -399,7 +395,7 @@ Deno.test("client and server report the peer's refusal as far as TLS transmits i
     const { certFile, keyFile } = otherPki.clientSslconfig;
     const requestFailed = connect({ certFile, keyFile }).request("GET", "/");
     const error = await assertRejects(() => requestFailed, EmptyPreambleError);
-    assertEquals(isRefusedByPeer(error), true);
+    assertEquals(error.isRefusal, true);
     const expectedReason = /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /;
     assertMatch(await waitForReason(endpoint), expectedReason);
   });

@@ -16,7 +16,12 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import { needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
-import { type Address, EmptyPreambleError, type PeerCertificate } from "@degu/degu/base";
+import {
+  type Address,
+  ConnectionError,
+  EmptyPreambleError,
+  type PeerCertificate,
+} from "@degu/degu/base";
 import { describeTrust } from "@degu/testing/trust.ts";
 
 /** The error of a client that was refused. */
@@ -137,7 +142,7 @@ async function requestOwnName(client: SSLClient): Promise<string> {
  * gets a broken connection.
  */
 function isRefusal(error: unknown): boolean {
-  return error instanceof EmptyPreambleError || error instanceof Deno.errors.ConnectionReset ||
+  return error instanceof EmptyPreambleError || error instanceof ConnectionError ||
     error instanceof Deno.errors.BrokenPipe ||
     (error instanceof Error && /the peer closed|fatal alert/.test(error.message));
 }

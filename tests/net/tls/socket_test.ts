@@ -8,7 +8,7 @@ import {
   type Body,
   BodyIter,
   type ChunkedBody,
-  ProtocolError,
+  ConnectionError,
   TlsError,
 } from "@degu/degu/base";
 import { isTransient } from "@degu/degu";
@@ -71,7 +71,7 @@ Deno.test("a truncated request never reaches the app as a complete request", asy
       await endpoint.logger.waitFor("info");
       assertEquals(await receivedText, "");
       assertEquals(bodies.length, 1);
-      assertInstanceOf(bodies[0], ProtocolError);
+      assertInstanceOf(bodies[0], ConnectionError);
     });
   }
 });

@@ -369,7 +369,7 @@ Deno.test("a server at :: accepts IPv4 and IPv6 with every setting of bindv6only
       "1, IPv4 isn't permitted",
       1,
       "--allow-net=[::],[::1],127.0.0.1",
-      ["ConnectionRefused", "::1", "ConnectionRefused"],
+      ["ConnectionError", "::1", "ConnectionError"],
     ],
   ];
   await testEachRow(t, rows, async (_name, bindv6only, net, peers) => {
