@@ -5,8 +5,8 @@
  * Only this module depends on the algorithm: its name in headers, its function, its length,
  * and the form of its digits. The other modules of files/ treat a `sha256` as an opaque value.
  *
- * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The parsers accept only the
- * form that the RFC allows senders: no parameters, each algorithm once, and base64 with padding.
+ * Both headers are dictionaries of structured fields (RFC 9651 §3.2), of which only `sha-256` is
+ * read.
  */
 
 import type { HeadersToSend } from "../../base.ts";
@@ -28,12 +28,10 @@ import {
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
 const SHA256 = "sha-256";
 export const SHA256_BYTES = 32;
-/** The largest preference (RFC 9530 §4). */
-const MAX_PREFERENCE = 10;
-
-const MEMBER = /^ *([a-z*][a-z0-9_.*-]*)=([^ ]*) *$/;
-const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
-const INTEGER = /^(?:0|[1-9][0-9]?)$/;
+/** A digest of any algorithm. */
+const MEMBER = /^[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]*={0,2}:$/;
+const SHA256_MEMBER = /^sha-256=:([A-Za-z0-9+/]{43}=):$/;
+const WANTED_MEMBER = /^sha-256=(?:[1-9]|10)$/;
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
 
 export function makeHash(): Hash {
@@ -80,19 +78,21 @@ async function continueHash(
   }
 }
 
-export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
+/** A request for SHA-256, with the largest preference (RFC 9530 §4). */
+export const WANT_SHA256 = `${SHA256}=10`;
 
 export function parseReprDigest(value: string): string | null {
-  let sha256: string | null = null;
-  for (const [key, text] of parseDictionary(value, "repr-digest")) {
-    const base64 = BYTE_SEQUENCE.exec(text)?.[1];
-    const bytes = base64 === undefined ? null : decodeBase64(base64);
-    if (bytes === null) throw invalidDigestFieldError("repr-digest", value);
-    if (key !== SHA256) continue;
-    if (bytes.length !== SHA256_BYTES) throw invalidDigestFieldError("repr-digest", value);
-    sha256 = bytes.toHex();
+  const members = value.split(/ *, */);
+  const [member, ...others] = members.filter((member) => member.startsWith(`${SHA256}=`));
+  const areDigests = members.every((member) => MEMBER.test(member));
+  if (areDigests && member === undefined) return null;
+  const base64 = SHA256_MEMBER.exec(member ?? "")?.[1];
+  if (areDigests && base64 !== undefined && others.length === 0) {
+    const sha256 = Uint8Array.fromBase64(base64).toHex();
+    // Otherwise, unused bits of the last digit are set.
+    if (formatReprDigest(sha256) === member) return sha256;
   }
-  return sha256;
+  throw notAllowedError("repr-digest", `${quote(value)} does not have the form of RFC 9530`);
 }
 
 export function formatReprDigest(sha256: string): string {
@@ -103,43 +103,9 @@ export function makeDigestHeader(sha256: string | null): HeadersToSend {
   return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
 }
 
-export function parseWantReprDigest(value: string): number {
-  let preference = 0;
-  for (const [key, text] of parseDictionary(value, "want-repr-digest")) {
-    const memberPreference = INTEGER.test(text) ? Number(text) : Infinity;
-    if (memberPreference > MAX_PREFERENCE) throw invalidDigestFieldError("want-repr-digest", value);
-    if (key === SHA256) preference = memberPreference;
-  }
-  return preference;
-}
-
 export function isDigestRequested({ "want-repr-digest": value }: HeadersToSend): boolean {
-  try {
-    return typeof value === "string" && parseWantReprDigest(value) > 0;
-  } catch {
-    return false;
-  }
-}
-
-function parseDictionary(value: string, name: string): Map<string, string> {
-  const members = new Map<string, string>();
-  if (value.startsWith(" ") || value.endsWith(" ")) throw invalidDigestFieldError(name, value);
-  for (const member of value.split(",")) {
-    const [, key = "", text = ""] = MEMBER.exec(member) ?? [];
-    if (key === "" || members.has(key)) throw invalidDigestFieldError(name, value);
-    members.set(key, text);
-  }
-  return members;
-}
-
-/** Decodes base64; returns `null` if unused bits of the last digit are set. */
-function decodeBase64(base64: string): Uint8Array | null {
-  const bytes = Uint8Array.fromBase64(base64);
-  return bytes.toBase64() === base64 ? bytes : null;
-}
-
-function invalidDigestFieldError(name: string, value: string): RangeError {
-  return notAllowedError(name, `${quote(value)} does not have the form of RFC 9530`);
+  return typeof value === "string" &&
+    value.split(/ *, */).some((member) => WANTED_MEMBER.test(member));
 }
 
 /** The maximum number of cached digests, so that a large directory can't fill the memory. */

@@ -7,7 +7,7 @@ import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
 import { parseChunkHeader, parseRequest, parseResponse, parseUri } from "@degu/testing/messages.ts";
 import { checkConditions } from "@degu/internal/files/wire/conditions.ts";
 import { EntryParser } from "@degu/internal/files/wire/entries.ts";
-import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/wire/digest.ts";
+import { isDigestRequested, parseReprDigest } from "@degu/internal/files/wire/digest.ts";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { checkLinear, PREAMBLE, type Target } from "./check_linear.ts";
@@ -61,7 +61,10 @@ const PARSERS: readonly TargetRow[] = [
     make: makeWithDrip((socket) => new ChunkedBody(socket).read()),
   }],
   [makeDictionary, { longLength: PREAMBLE, make: (text) => () => parseReprDigest(text) }],
-  [makeDictionary, { longLength: PREAMBLE, make: (text) => () => parseWantReprDigest(text) }],
+  [makeDictionary, {
+    longLength: PREAMBLE,
+    make: (text) => () => isDigestRequested({ "want-repr-digest": text }),
+  }],
   [makeEtags, { longLength: PREAMBLE, make: (text) => () => checkEtags("if-match", text) }],
   [makeEtags, { longLength: PREAMBLE, make: (text) => () => checkEtags("if-none-match", text) }],
   [makeList, { longLength: PREAMBLE, make: makeWithBytes(readListDrip) }],
