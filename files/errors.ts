@@ -41,10 +41,9 @@ export interface TreeResult {
    *
    * - `"incomplete"`: An entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: An entry could not be copied.
-   * - `"empty"`: The source has no entries except reserved names, the target has entries, and
-   *   `deleteAll` is false. The directory of a disk that is not mounted also looks empty.
-   * - `"half"`: More files of the target would be deleted than stay, more than ten, and `deleteAll`
-   *   is false. The call has changed nothing.
+   * - `"half"`: The source has no entries except reserved names, as the directory of a disk that is
+   *   not mounted, and entries of the target would be deleted. Or more of its files would be
+   *   deleted than stay, and more than ten. The call has changed nothing. Not with `deleteAll`.
    * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
    *   superfluous entry of the directory may be this entry, so all of them are kept with their
    *   content. In other directories superfluous entries were deleted.
@@ -52,7 +51,6 @@ export interface TreeResult {
   readonly deletionsSkipped:
     | "incomplete"
     | "failed"
-    | "empty"
     | "half"
     | "spelling"
     | null;
@@ -80,7 +78,8 @@ export interface TreeResult {
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
  * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
  *   system.
- * - `"OVER_HALF"`: A tree would delete more files than stay, and `deleteAll` is false.
+ * - `"OVER_HALF"`: The source of a tree is empty, or the tree would delete more files than stay, and
+ *   `deleteAll` is false.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
  * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the
  *   server, and the server can't store unfinished files there, for example because the file system

@@ -40,7 +40,6 @@ const SKIPPED_DELETION_REASONS = {
     "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
     "skip unreadable entries with --exclude",
   failed: "no more files are deleted, because some files could not be copied",
-  empty: "it is empty, so no file is deleted without --delete-all: is its disk mounted?",
 };
 
 const RETRY_ADVICE =
@@ -298,11 +297,7 @@ export class Transfers implements Disposable {
         if (first !== null) this.report.noteUnset(property, tree.namesOf(first).to, files);
       }
       if (this.#isDryRun) await tree.reportPlannedCopies();
-      if (deletionsSkipped === "empty") {
-        if (tree.hasEntries) {
-          this.report.fail(from, SKIPPED_DELETION_REASONS.empty, "FAILED", { path: from });
-        }
-      } else if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
+      if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
         // For any other reason, a `failed` event names the path.
         this.#output.warn(SKIPPED_DELETION_REASONS[deletionsSkipped]);
       }

@@ -46,7 +46,6 @@ export function isDirectory({ kind, isDirectory = kind === "directory" }: TreeEn
 }
 
 export class TreeCopy {
-  hasEntries = false;
   readonly #report: TransferReport;
   readonly #direction: "get" | "put";
   readonly #files: RemoteFiles;
@@ -85,12 +84,7 @@ export class TreeCopy {
     const initialProgress = { files: progress.files, bytes: progress.bytes };
     let unchangedCount = 0;
     let maxBytes = 0;
-    const file = (entry: TreeEntry) => {
-      const isIncluded = this.#job.isIncluded?.(entry) ?? true;
-      // Entries with the reason `name`, which include reserved names, are never copied.
-      this.hasEntries ||= isIncluded && entry.reason !== "name";
-      return isIncluded;
-    };
+    const file = (entry: TreeEntry) => this.#job.isIncluded?.(entry) ?? true;
     // If the kind of an entry is unknown, the library also calls `file`.
     const directory = (entry: TreeEntry) => isDirectory(entry) && file(entry);
     const onEvent = (event: TreeEvent) => {

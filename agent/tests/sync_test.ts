@@ -605,7 +605,8 @@ Deno.test("sync to a peer: an empty source deletes nothing without --delete-all,
     assertEquals(code, 1);
     assertStringIncludes(
       problem!,
-      "it is empty, so no file is deleted without --delete-all: is its disk",
+      "the source is empty, and entries of the target would be deleted, so no file is copied or deleted without " +
+        "--delete-all: is the disk of the source mounted?",
     );
     assertEquals(await readTree(target), { "old": "3" });
     const { code: secondCode, summary } = await sync(["--delete", "--delete-all"]);

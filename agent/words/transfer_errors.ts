@@ -120,8 +120,8 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
   }
   if (code === "ROOT_GONE") return explain(error, peer);
   if (code === "OVER_HALF") {
-    return `${problem}, more than stay, so no file is copied or deleted without --delete-all; ` +
-      "--dry-run --delete-all lists them";
+    return `${problem}, so no file is copied or deleted without --delete-all: is the disk of the ` +
+      "source mounted? --dry-run --delete-all lists them";
   }
   if (nameProblem !== null) {
     const [disk, advice] = action === "get"

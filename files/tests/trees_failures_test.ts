@@ -371,17 +371,25 @@ test("%s: a call with a failed file copies the rest and rejects; with partial: t
 });
 
 test("%s: an empty source that would delete all entries of the target rejects the call", async (direction) => {
-  await using trees = await makeTrees(direction, {}, { old: "1" });
-  const error = await catchIncomplete(() => copy(trees, { delete: true }));
+  await using trees = await makeTrees(direction, {}, { "old/a": "1" });
+  const error = await catchIncomplete(() => copy(trees, { delete: true, onEvent }));
   const { failed, deletionsSkipped } = error.result!;
-  assertEquals([failed, deletionsSkipped], [0, "empty"]);
-  const advice = "is its disk mounted? To delete all entries, set deleteAll: true";
-  assertStringIncludes(error.message, advice);
-  assertEquals(isTransient(error), false, "no file has failed");
-  assertEquals((await copy(trees, { delete: true, dryRun: true })).deletionsSkipped, "empty");
-  assertEquals((await copy(trees, { delete: true, partial: true })).deletionsSkipped, "empty");
+  assertEquals([failed, deletionsSkipped], [1, "half"]);
+  assertEquals((error.cause as TransferError).code, "OVER_HALF");
+  assertStringIncludes(
+    error.message,
+    "the source is empty, and entries of the target would be deleted, so no",
+  );
+  assertEquals(isTransient(error), false);
+  for (const options of [{ dryRun: true }, { partial: true }, { compare: "digest" as const }]) {
+    const { failed, deletionsSkipped } = await copy(trees, {
+      ...{ delete: true, partial: true, onEvent },
+      ...options,
+    });
+    assertEquals([failed, deletionsSkipped], [1, "half"]);
+  }
   assertEquals((await copy(trees)).deletionsSkipped, null);
-  assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 1);
+  assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 2);
   const secondResult = await copy(trees, { delete: true });
   assertEquals(secondResult.deletionsSkipped, null, "no superfluous entry remains");
 });

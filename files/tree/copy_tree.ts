@@ -273,9 +273,9 @@ class TreeCopy {
     const isFileUnsettled = this.#makeUnsettledCheck(sourceTree);
     const plan = new Plan(sourceTree.root, targetTree?.root ?? null, rules, isFileUnsettled);
     const willDelete = settings.delete && !plan.isIncomplete;
-    const loss = willDelete && !settings.deleteAll && !plan.isEmpty ? plan.findMajorLoss() : null;
-    if (loss !== null) {
-      report.reportFailed(TreeNode.makeRoot(), overHalfError(loss), "target");
+    const majorLoss = willDelete && !settings.deleteAll ? plan.describeMajorLoss() : null;
+    if (majorLoss !== null) {
+      report.reportFailed(TreeNode.makeRoot(), overHalfError(majorLoss), "target");
       await target.finish();
       return "half";
     }

@@ -34,15 +34,8 @@ export class TreeDeletions {
   }
 
   #findSkipReason(): TreeResult["deletionsSkipped"] {
-    const { report, settings: { deleteAll } } = this.#attempt;
-    const {
-      isIncomplete,
-      isEmpty,
-      toleratedFailureCount,
-      deletionCount,
-      unnameableNodes,
-    } = this.#plan;
-    if (isEmpty && !deleteAll && deletionCount + unnameableNodes.length > 0) return "empty";
+    const { report } = this.#attempt;
+    const { isIncomplete, toleratedFailureCount } = this.#plan;
     if (isIncomplete) return "incomplete";
     return report.failureCount > toleratedFailureCount ? "failed" : null;
   }

@@ -143,7 +143,7 @@ export class Plan {
   /** True if an entry of the source can't be read or named. */
   isIncomplete = false;
   /** True if the source has no entries, or the filter has excluded all entries. */
-  isEmpty = true;
+  #isEmpty = true;
   readonly #rules: PlanRules;
   readonly #isUnsettled: (file: TreeNode) => boolean;
 
@@ -175,22 +175,20 @@ export class Plan {
     }
   }
 
-  get deletionCount(): number {
-    return this.deletions.filter(({ node }) => !this.keptDirectories.has(node)).length;
-  }
-
   /**
-   * Returns the numbers of files of the target if more would be deleted than stay: the source may
-   * be the wrong directory. Returns `null` if few would be deleted. A deleted and an added file of
-   * the same size and time are probably one renamed file, and count as neither.
+   * Describes the deletions if the source is empty, or more files of the target would be deleted
+   * than stay: the source may be the wrong directory. Returns `null` if few would be deleted. A
+   * deleted and an added file of the same size and time are probably one renamed file, and count as
+   * neither.
    */
-  findMajorLoss(): {
-    readonly deleted: number;
-    readonly found: number;
-    readonly renamed: number;
-  } | null {
-    const deletedFiles = this.deletions.map(({ node }) => node).filter((node) =>
-      node.kind === "file" && node.reason === null && !this.keptDirectories.has(node)
+  describeMajorLoss(): string | null {
+    const deletedNodes = this.deletions.map(({ node }) => node)
+      .filter((node) => !this.keptDirectories.has(node));
+    if (this.#isEmpty && deletedNodes.length > 0) {
+      return "the source is empty, and entries of the target would be deleted";
+    }
+    const deletedFiles = deletedNodes.filter((node) =>
+      node.kind === "file" && node.reason === null
     );
     const counts = new Map<string, number>();
     for (const { size, modified } of deletedFiles) {
@@ -204,13 +202,11 @@ export class Plan {
       counts.set(key, counts.get(key)! - 1);
       deleted--;
     }
-    const isMajor = deleted > MAX_MINOR_LOSS && deleted > this.#stayingFileCount;
-    if (!isMajor) return null;
-    return {
-      deleted,
-      found: deletedFiles.length + this.#stayingFileCount,
-      renamed: deletedFiles.length - deleted,
-    };
+    if (deleted <= MAX_MINOR_LOSS || deleted <= this.#stayingFileCount) return null;
+    const found = deletedFiles.length + this.#stayingFileCount;
+    const renamed = deletedFiles.length - deleted;
+    const renamedText = renamed === 0 ? "" : ` (${renamed} others count as renamed)`;
+    return `${deleted} of ${found} files would be deleted${renamedText}, more than stay`;
   }
 
   #planContent(
@@ -257,7 +253,7 @@ export class Plan {
     for (const pair of this.#makePairs(directory)) {
       if (pair.source?.kind === "file" || pair.target?.kind === "file") fileCount++;
       if (!this.#isIncluded(pair)) continue;
-      if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
+      if (pair.source !== null && pair.source.reason !== "reserved") this.#isEmpty = false;
       if (pair.source?.kind === "file") {
         if (pair.target?.kind === "file") this.#stayingFileCount++;
         else this.#addedFiles.push(pair.source);

@@ -85,19 +85,11 @@ export function unnameableError(node: TreeNode): TransferError {
   return copyError("BAD_NAME", node, problem);
 }
 
-export function overHalfError(
-  { deleted, found, renamed }: {
-    readonly deleted: number;
-    readonly found: number;
-    readonly renamed: number;
-  },
-): TransferError {
-  const renamedText = renamed === 0 ? "" : ` (${renamed} others count as renamed)`;
-  const problem = `${deleted} of ${found} files would be deleted${renamedText}`;
+export function overHalfError(problem: string): TransferError {
   const message =
-    `${problem}, more than stay, so no file is copied or deleted; is this the right source? To ` +
-    "delete them, set deleteAll: true. To upload a spool, whose old files are removed, set move: " +
-    "true in place of delete";
+    `${problem}, so no file is copied or deleted; is this the right source, and its disk mounted? ` +
+    "To delete them, set deleteAll: true. To upload a spool, whose old files are removed, set " +
+    "move: true in place of delete";
   return new TransferError("OVER_HALF", message, { problem });
 }
 
@@ -110,16 +102,12 @@ export function incompleteError(
 ): TransferError {
   const { failed, deletionsSkipped } = result;
   const cause = firstError?.error;
-  const problem = failed === 0
-    ? "deletions were skipped, because the source is empty; is its disk mounted? To delete " +
-      "all entries, set deleteAll: true"
-    : `${failed === 1 ? "1 entry" : `${failed} entries`} could not be copied or deleted` +
-      `${failed === 1 ? "" : "; the first"}: ${describeFailure(firstError!)}`;
-  const skippedText = failed === 0 || deletionsSkipped === null
-    ? ""
-    : ` (deletionsSkipped: "${deletionsSkipped}")`;
+  const problem =
+    `${failed === 1 ? "1 entry" : `${failed} entries`} could not be copied or deleted` +
+    `${failed === 1 ? "" : "; the first"}: ${describeFailure(firstError!)}`;
+  const skippedText = deletionsSkipped === null ? "" : ` (deletionsSkipped: "${deletionsSkipped}")`;
   const error = new TransferError("INCOMPLETE", `${problem}${skippedText}`, { cause, result });
-  return setErrorFlag(error, "isTransient", failed > 0 && areErrorsTransient);
+  return setErrorFlag(error, "isTransient", areErrorsTransient);
 }
 
 /** The error of a disk may name a part, and not the entry. */

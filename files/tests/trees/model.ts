@@ -214,7 +214,9 @@ export class Judge {
     const { after, events, options, target } = this.#run;
     if (!options.delete || options.deleteAll) this.#object("a refusal of allowed deletions");
     const { going, added, staying } = this.#countLoss();
-    if (going <= 10 || going <= staying) {
+    const isEmpty = this.#isEmpty(entriesOf(this.#source));
+    const { must, may } = this.#countDeletions();
+    if (isEmpty ? must + may === 0 : going <= 10 || going <= staying) {
       this.#object(`refused, although ${going} files, ${added} of them renamed, would go`);
     }
     const reported = events.filter(({ type }) => type !== "progress" && type !== "retry");
@@ -658,7 +660,8 @@ export class Judge {
     const entries = entriesOf(this.#source);
     const { must: certain, may: possible } = this.#countDeletions();
     const { going, added, staying } = this.#countLoss();
-    const isMajor = certain >= going && going - added > Math.max(10, staying);
+    const isMajor = certain >= going && going - added > Math.max(10, staying) ||
+      this.#isEmpty(entries) && certain > 0;
     if (isMajor && result.deletionsSkipped === null && !options.deleteAll) {
       this.#object(`${going} files may go, and ${staying} stay`);
     }
@@ -677,11 +680,7 @@ export class Judge {
         obstacle.raw.kind !== "link" &&
           !this.#isSuperfluous(find(this.#source, obstacle.path), obstacle);
     });
-    const orFailed = hasFailed
-      ? "failed"
-      : this.#isEmpty(entries) && !options.deleteAll
-      ? "empty"
-      : null;
+    const orFailed = hasFailed ? "failed" : null;
     if (isIncomplete) allowed.push("incomplete");
     else {
       if (mayBeIncomplete) allowed.push("incomplete");
