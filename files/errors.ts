@@ -87,8 +87,8 @@ export interface TreeResult {
  * - `"ROOT_GONE"`: The directory that the server serves is missing, for example because its disk is
  *   not mounted. The error is transient.
  * - `"UNREADABLE"`: An entry of the source tree can't be read.
- * - `"BAD_METADATA"`: The size or the time of the file can't be represented: more than 2⁵³ − 1
- *   bytes, or a year that is not in 0 to 9999. Or the size is 0, although the file has content.
+ * - `"BAD_METADATA"`: The file has more than 2⁵³ − 1 bytes. Or its size is 0, although it has
+ *   content.
  * - `"BAD_NAME"`: An entry of a tree has a name that can't be sent. Or the disk of the target can't
  *   hold the name, or interprets it in another way; `nameProblem` has the reason.
  * - `"INCOMPLETE"`: An entry of a tree has failed, or deletions were skipped; the other entries

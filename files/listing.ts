@@ -13,7 +13,7 @@ import {
 } from "./disk/names.ts";
 import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import type { TimeSlice } from "./disk/files.ts";
-import { hasSendableMetadata, isSendableTime } from "./wire/conditions.ts";
+import { sentTimeOf } from "./wire/conditions.ts";
 import type { DirectoryEntry, OptionalMode } from "./wire/entries.ts";
 import { isFileName, MAX_DEPTH } from "./wire/file_name.ts";
 import { READ_FLAGS } from "./disk/file_pieces.ts";
@@ -265,7 +265,9 @@ export function makeFileEntry(
   info: Deno.FileInfo,
   mode: number | null = null,
 ): DirectoryEntry & OptionalMode {
-  if (!hasSendableMetadata(info)) return makeOtherEntry(name, "metadata", info);
+  if (!Number.isSafeInteger(info.size)) {
+    return { ...makeOtherEntry(name, "unreadable", info), isDirectory: false };
+  }
   return { name, kind: "file", size: info.size, modified: timeOf(info), mode };
 }
 
@@ -278,6 +280,5 @@ export function makeOtherEntry(
 }
 
 export function timeOf(info: Deno.FileInfo | undefined): Date {
-  const time = info?.mtime;
-  return time && isSendableTime(time.getTime()) ? time : new Date(0);
+  return sentTimeOf(info?.mtime ?? null);
 }

@@ -168,12 +168,6 @@ export function noSizeError(name: string): TransferError {
   return new TransferError("BAD_METADATA", text, { problem });
 }
 
-export function unsendableMetadataError(name: string): TransferError {
-  const problem = "its time or size can't be represented";
-  const text = `${name}: ${problem}; set a time in the years 0 to 9999`;
-  return new TransferError("BAD_METADATA", text, { problem });
-}
-
 export function changedWhileCopiedError(name: string, options?: ErrorOptions): TransferError {
   const message =
     `${name} changed during the transfer; call again when the file is complete. If the file ` +

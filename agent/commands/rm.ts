@@ -121,7 +121,7 @@ async function removeTree(
       }
       onFailed(name, `${name}: ${problem}`, error);
     };
-    if (kind === "other" && reason !== "metadata") {
+    if (kind === "other") {
       return fail(
         `it is kept, because it is ${describeUncopiedEntry(reason, files.connections.peer)}`,
       );

@@ -31,15 +31,7 @@ type FinalEvent = TreeEvent & {
   readonly type: "copied" | "unchanged" | "deleted" | "moved" | "pending" | "skipped";
 };
 
-const SKIPPED_KINDS: Readonly<Record<string, string>> = {
-  link: OTHER_REASONS.link,
-  special: OTHER_REASONS.special,
-};
-
-const SKIP_REASONS: Readonly<Record<string, string>> = {
-  reserved: "its name is reserved for unfinished files and earlier versions",
-  metadata: "its time or size can't be represented",
-};
+const RESERVED_NAME = "its name is reserved for unfinished files and earlier versions";
 
 export function isDirectory({ kind, isDirectory = kind === "directory" }: TreeEntry): boolean {
   return isDirectory;
@@ -141,9 +133,8 @@ export class TreeCopy {
     else if (type === "pending") report.skipUnsettled(from);
     else if (type === "skipped") {
       const { reason } = event;
-      const kind = SKIPPED_KINDS[reason];
-      if (kind !== undefined) report.skipOther(from, kind);
-      else report.skip(from, SKIP_REASONS[reason] ?? reason);
+      if (reason === "reserved") report.skip(from, RESERVED_NAME);
+      else report.skipOther(from, OTHER_REASONS[reason]);
     } else if (this.#job.options.dryRun) {
       this.#plannedCopies.push(event);
     } else {

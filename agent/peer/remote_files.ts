@@ -114,7 +114,6 @@ export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
   unreadable: "an entry that the device may not read",
-  metadata: "a file whose time or size can't be represented",
   name: "an entry with a name that can't be sent",
 };
 

@@ -64,9 +64,8 @@ export async function findSources(
     if (!isFile && !isDirectory) {
       throw new Failure(`${JSON.stringify(operand)} is neither a file nor a directory`);
     }
-    const year = info.mtime?.getUTCFullYear() ?? NaN;
-    if (isFile && !(Number.isSafeInteger(size) && year >= 0 && year <= 9999)) {
-      throw new Failure(`${JSON.stringify(operand)}: its time or size can't be represented`);
+    if (!Number.isSafeInteger(size)) {
+      throw new Failure(`${JSON.stringify(operand)}: it has more than 2⁵³ − 1 bytes`);
     }
     const [directory] = devices.find(([, { overlaps }]) => overlaps(path)) ?? [];
     if (directory !== undefined) {

@@ -168,7 +168,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
  * requests (RFC 9110 §13, §14) are supported. The response is `403 Forbidden` if a file
  * can't be read, and `404 Not Found` for a missing or special file, a symbolic link, or a file
- * whose size or time can't be represented. While the served directory itself is missing, because it
+ * of more than 2⁵³ − 1 bytes. While the served directory itself is missing, because it
  * was moved or its disk is not mounted, every response is `503 Service Unavailable`.
  *
  * A file is read in pieces while it is sent, and closed even if the peer disconnects. If a file is

@@ -15,7 +15,7 @@ import {
   parsePaths,
   type RefusedFile,
 } from "../wire/bundle.ts";
-import { hasSendableMetadata } from "../wire/conditions.ts";
+import { sentTimeOf } from "../wire/conditions.ts";
 import { hashContent } from "../wire/digest.ts";
 import { isFileName, MAX_DEPTH } from "../wire/file_name.ts";
 import { formatMode, isModeRequested, permissionBitsOf } from "../wire/metadata.ts";
@@ -146,11 +146,10 @@ class BundleReader {
       const file = withTrailingSlash(directory) + name;
       const info = Deno.lstatSync(file);
       // Don't open special files: opening a device can have side effects.
-      if (!info.isFile || !hasSendableMetadata(info)) return { status: 404 };
+      if (!info.isFile) return { status: 404 };
       if (info.size >= BUNDLED_BELOW_BYTES) return { status: 413 };
       const stats = readSmallFile(file, info, this.#content);
-      // The time of the file may have been set after the lookup.
-      if (stats === null || !hasSendableMetadata(stats)) return { status: 409 };
+      if (stats === null) return { status: 409 };
       this.#addFile(path, names, stats);
       return null;
     } catch (error) {
@@ -176,7 +175,7 @@ class BundleReader {
     const content = this.#content.subarray(0, size);
     const sha256 = hashContent(content);
     this.#fileSizes.push({ path: names, size });
-    const modified = stats.mtime ?? new Date(0);
+    const modified = sentTimeOf(stats.mtime);
     const permissionBits = this.#hasModes ? permissionBitsOf(stats.mode) : null;
     const mode = permissionBits === null ? {} : { mode: formatMode(permissionBits) };
     const record = { path, status: 200, size, modified, sha256, ...mode } as const;

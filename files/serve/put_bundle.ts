@@ -15,7 +15,7 @@ import {
   type PutResponseRecord,
   type PutStatus,
 } from "../wire/bundle.ts";
-import { formatStamp, isSendableTime, stampOfStats } from "../wire/conditions.ts";
+import { formatStamp, stampOfStats } from "../wire/conditions.ts";
 import { hashContent } from "../wire/digest.ts";
 import { areFileNames } from "../wire/file_name.ts";
 import { copyBeside } from "./copy_beside.ts";
@@ -184,8 +184,6 @@ class BundleWriter {
     let error: Refusal | null = null;
     if (!areFileNames(names)) {
       error = new Refusal(404, "a name that no file can have");
-    } else if (modified !== null && !isSendableTime(modified.getTime())) {
-      error = new Refusal(400, "a time that can't be sent again");
     } else if (size > maxBytes) {
       error = new Refusal(413, `${size} bytes, more than ${maxBytes}`);
     } else if (!isDirectory && hashContent(content) !== record.sha256) {

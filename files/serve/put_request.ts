@@ -5,7 +5,7 @@ import {
   isStamp,
   isStampOf,
   makeValidators,
-  parseSendableTime,
+  parseTime,
 } from "../wire/conditions.ts";
 import { parseReprDigest, SHA256_BYTES } from "../wire/digest.ts";
 import { parseMode } from "../wire/metadata.ts";
@@ -126,8 +126,7 @@ export function readUploadHeaders(headers: HeadersToSend): UploadHeaders {
     digest: readHeader(headers, "repr-digest", parseReprDigest),
     // The form of `toISOString`; milliseconds may be omitted.
     modified: readHeader(headers, "upload-modified", (value) => {
-      return parseSendableTime(value) ??
-        requireValid(parseSendableTime(value.replace(/Z$/, ".000Z")));
+      return parseTime(value) ?? requireValid(parseTime(value.replace(/Z$/, ".000Z")));
     }),
     offset: readHeader(headers, "upload-offset", parseCount),
     length: readHeader(headers, "upload-length", parseCount),

@@ -12,7 +12,7 @@ import { open } from "node:fs/promises";
 import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import { realPath } from "../../internal/paths.ts";
-import { hasSendableMetadata, versionedStampOf } from "../wire/conditions.ts";
+import { versionedStampOf } from "../wire/conditions.ts";
 import { type OpenFile, READ_FLAGS, statOpenFile } from "../disk/file_pieces.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 import { isReservedName } from "../reserved.ts";
@@ -69,8 +69,8 @@ async function openFileAt(path: string): Promise<OpenFile | Refusal | null> {
     const checkedAt = Date.now();
     const stats = statOpenFile(handle.fd);
     if (!stats.isFile) return null;
-    if (!hasSendableMetadata(stats)) {
-      const problem = `the size or the time of ${path} can't be represented`;
+    if (!Number.isSafeInteger(stats.size)) {
+      const problem = `the size of ${path} can't be represented`;
       return new Refusal(404, problem, { "file-stamp": versionedStampOf(stats) });
     }
     return file = { handle, path, size: stats.size, mode: stats.mode, stats, checkedAt };

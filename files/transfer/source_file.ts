@@ -3,7 +3,6 @@ import { notAllowedError } from "../../internal/checks.ts";
 import { pause } from "../../internal/pause.ts";
 import { withPath } from "../../internal/caught_errors.ts";
 import type { Hash } from "node:crypto";
-import { hasSendableMetadata } from "../wire/conditions.ts";
 import { hashPrefix, hashText, makeHash, SHA256_BYTES } from "../wire/digest.ts";
 import {
   FILE_PIECE_BYTES,
@@ -18,12 +17,8 @@ import {
 } from "../disk/file_pieces.ts";
 import { permissionBitsOf } from "../wire/metadata.ts";
 import type { ProgressMeter } from "../options.ts";
-import type { TransferError } from "../errors.ts";
-import {
-  changedWhileCopiedError,
-  noSizeError,
-  unsendableMetadataError,
-} from "../transfer_error.ts";
+import { TransferError } from "../errors.ts";
+import { changedWhileCopiedError, noSizeError } from "../transfer_error.ts";
 
 const MAX_SNAPSHOT_ATTEMPTS = 3;
 /**
@@ -384,5 +379,8 @@ function checkRegular(path: string, info: Deno.FileInfo): void {
     );
   }
   if (!info.isFile) throw notAllowedError("file", `${path} must be a regular file`);
-  if (!hasSendableMetadata(info)) throw unsendableMetadataError(path);
+  if (!Number.isSafeInteger(info.size)) {
+    const problem = "it has more than 2⁵³ − 1 bytes";
+    throw new TransferError("BAD_METADATA", `${path}: ${problem}`, { problem });
+  }
 }

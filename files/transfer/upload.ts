@@ -13,15 +13,14 @@ import {
   type TransferSettings,
 } from "../options.ts";
 import { toUri } from "../wire/file_name.ts";
-import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../wire/conditions.ts";
-import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../wire/reuse.ts";
 import {
-  computeCopiedMode,
-  makeModeHeader,
-  parseMode,
-  parseUnsetHeader,
-  WANT_MODE_MASK_HEADER,
-} from "../wire/metadata.ts";
+  makeConditionHeader,
+  MISSING_FILE_STAMP,
+  parseStamp,
+  sentTimeOf,
+} from "../wire/conditions.ts";
+import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../wire/reuse.ts";
+import { makeModeHeader, parseUnsetHeader, WANT_MODE_MASK_HEADER } from "../wire/metadata.ts";
 import { TransferClient } from "./client.ts";
 import {
   checkStoredDigest,
@@ -132,20 +131,16 @@ export async function upload(
 const BASIS_REFUSAL_STATUSES: ReadonlySet<number> = new Set([400, 404]);
 
 type UploadStart =
-  | { readonly kind: "identical"; readonly sha256: string; readonly mode: number | null }
+  | { readonly kind: "identical"; readonly sha256: string }
   | { readonly kind: "part"; readonly offset: number }
   | { readonly kind: "basis"; readonly basis: Basis };
 
 interface UploadStatus {
   readonly offset: number;
-  /**
-   * The length of the server's file in bytes; `null` without a file, `Infinity` if the file has no
-   * valid time.
-   */
+  /** The length of the server's file in bytes; `null` without a file, `Infinity` if unknown. */
   readonly size: number | null;
   /** The digest of the server's file, if it was requested and the lengths are equal. */
   readonly sha256: string | null;
-  readonly mode: number | null;
   /** The file of the server, if the local file may be a longer version of it; otherwise `null`. */
   readonly basis: Basis | null;
 }
@@ -205,7 +200,7 @@ export class FileUpload {
     if (uploadStatus.sha256 !== null && !isRewritten) {
       const sha256 = await this.#source.hash(signal);
       if (sha256 === uploadStatus.sha256) {
-        return { kind: "identical", sha256, mode: uploadStatus.mode };
+        return { kind: "identical", sha256 };
       }
     }
 
@@ -250,7 +245,7 @@ export class FileUpload {
    * the server could not copy the prefix, sends the whole file.
    */
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
-    if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
+    if (start.kind === "identical") return await this.#updateMetadata(start.sha256);
     await this.#source.takeSnapshot();
     const basis = start.kind === "basis" ? start.basis : null;
     let meter = start.kind === "part"
@@ -281,8 +276,8 @@ export class FileUpload {
     return await this.#put({ ...headers, ...reuse }, body);
   }
 
-  get #modificationTime(): Date | null {
-    return this.#settings.modified ?? this.#source.snapshot.info.mtime;
+  get #modificationTime(): Date {
+    return this.#settings.modified ?? sentTimeOf(this.#source.snapshot.info.mtime);
   }
 
   /** True if another change of the local file would change its `upload-version`. */
@@ -301,16 +296,10 @@ export class FileUpload {
   }
 
   /** The server also syncs the name of the file to the disk. */
-  async #updateMetadata(sha256: string, serverMode: number | null): Promise<TransferResult> {
-    const { replace, modes } = this.#settings;
+  async #updateMetadata(sha256: string): Promise<TransferResult> {
     const size = `${this.#source.size}`;
     const meter = this.#makeMeter(this.#source.size);
-    const { serverModeMask } = this.#client;
-    const copiedMode = modes ? computeCopiedMode(this.#source.mode, serverModeMask) : null;
-    const isModeDifferent = copiedMode !== null && copiedMode !== serverMode;
-    if (this.#modificationTime === null && !isModeDifferent || !replace) {
-      return meter.finish(sha256);
-    }
+    if (!this.#settings.replace) return meter.finish(sha256);
     const digest = formatReprDigest(sha256);
     const headers = { "repr-digest": digest, "upload-offset": size, "upload-length": size };
     return await this.#finish(await this.#put(headers, null), meter);
@@ -333,12 +322,12 @@ export class FileUpload {
       throw this.#refusalError("HEAD", response);
     }
     const offset = this.#offsetOf(response);
-    const { "file-stamp": stamp, "file-mode": mode } = response.headers;
+    const { "file-stamp": stamp } = response.headers;
     if (typeof stamp === "string") this.#condition ??= makeConditionHeader(stamp);
     if (offset !== null && this.#condition !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
       const size = stamp === MISSING_FILE_STAMP ? null : parseStamp(stamp)?.size ?? Infinity;
-      return { offset, size, sha256, mode: parseMode(mode), basis: this.#basisOf(response) };
+      return { offset, size, sha256, basis: this.#basisOf(response) };
     }
     const problem = "the server does not report how many bytes of the file it has (upload-offset)";
     const advice = `the server needs a FilesApp with write: true, or ${CACHE_ADVICE}`;
@@ -362,12 +351,11 @@ export class FileUpload {
 
   #put(headers: HeadersToSend, body: BodyOut): Promise<Response> {
     const { modes } = this.#settings;
-    const modified = this.#modificationTime;
     const requestHeaders = {
       ...makeModeHeader(modes ? this.#source.mode : null),
       ...this.#condition,
       ...this.#headers,
-      ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
+      "upload-modified": this.#modificationTime.toISOString(),
       ...headers,
     };
     return this.#client.request("PUT", this.#uri, requestHeaders, body);

@@ -19,7 +19,7 @@ import { findNameProblem, findSpecialCharacters } from "../disk/file_names.ts";
 import { dirname, realPath } from "../../internal/paths.ts";
 import { TemporaryFile } from "../disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../wire/bundle.ts";
-import { formatStamp, hasSendableMetadata, stampOfStats } from "../wire/conditions.ts";
+import { formatStamp, sentTimeOf, stampOfStats } from "../wire/conditions.ts";
 import { hashContent } from "../wire/digest.ts";
 import type { DirectoryEntry } from "../wire/entries.ts";
 import { type FileStats, NoSizeError, openSmallFile } from "../disk/file_pieces.ts";
@@ -55,11 +55,7 @@ import {
 } from "../transfer/part_file.ts";
 import { SourceFile } from "../transfer/source_file.ts";
 import { TransferError } from "../errors.ts";
-import {
-  changedWhileCopiedError,
-  toBadNameOrInUseError,
-  unsendableMetadataError,
-} from "../transfer_error.ts";
+import { changedWhileCopiedError, toBadNameOrInUseError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
@@ -226,10 +222,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
           return { kind: "failed", error: this.#replacedError(node) };
         }
         const bytes = buffer.subarray(0, stats.size);
-        if (!hasSendableMetadata(stats)) {
-          return { kind: "failed", error: unsendableMetadataError(path) };
-        }
-        const modified = stats.mtime ?? new Date(0);
+        const modified = sentTimeOf(stats.mtime);
         const mode = this.#settings.modes ? permissionBitsOf(stats.mode) : null;
         return { bytes, modified, mode, sha256: hashContent(bytes) };
       }
@@ -654,7 +647,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 }
 
 function isListed({ size, modified }: TreeNode, stats: FileStats): boolean {
-  return stats.size === size && Number(stats.mtime) === modified;
+  return stats.size === size && sentTimeOf(stats.mtime).getTime() === modified;
 }
 
 function makeVerifiedFile(

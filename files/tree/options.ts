@@ -183,9 +183,8 @@ export interface UploadTreeOptions
  * - `"retry"`: Comes with `retries`, before the wait for another attempt. It has the properties of
  *   a `RetryEvent` of `@degu/degu`. If `onEvent` throws the error of the event, no attempt follows.
  *
- * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"metadata"`
- * (a file whose size or time can't be represented), or `"reserved"` (the name of a part of a
- * transfer).
+ * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), or
+ * `"reserved"` (the name of a part of a transfer).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
@@ -203,7 +202,7 @@ export type TreeEvent =
   | {
     readonly type: "skipped";
     readonly path: readonly string[];
-    readonly reason: "link" | "special" | "metadata" | "reserved";
+    readonly reason: "link" | "special" | "reserved";
   }
   | {
     readonly type: "failed";

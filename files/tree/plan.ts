@@ -218,7 +218,7 @@ export class Plan {
     const { compare, replace } = this.#rules;
     if (target === null) return void this.copies.push({ node, target, condition: "new" });
     // An unreadable entry may be a file. Only the attempt to replace the entry shows that.
-    const mayBeFile = target.reason === "unreadable" || target.reason === "metadata";
+    const mayBeFile = target.reason === "unreadable";
     const condition = mayBeFile ? "any" : "listed";
     const task: CopyTask = { node, target, condition };
     if (target.kind !== "file" && !mayBeFile) {

@@ -15,12 +15,7 @@ import {
   type PutResponseRecord,
   type RefusedFile,
 } from "../wire/bundle.ts";
-import {
-  formatStamp,
-  isSendableTime,
-  makeConditionHeader,
-  parseStamp,
-} from "../wire/conditions.ts";
+import { formatStamp, makeConditionHeader, parseStamp } from "../wire/conditions.ts";
 import { formatReprDigest, hashContent } from "../wire/digest.ts";
 import type { DirectoryEntry } from "../wire/entries.ts";
 import { fileUri } from "../wire/file_name.ts";
@@ -50,7 +45,6 @@ import {
   isTransferOrStatusError,
   remoteChangedError,
   responseError,
-  unsendableMetadataError,
 } from "../transfer_error.ts";
 import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
 import type { TreeSettings } from "./options.ts";
@@ -228,8 +222,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       } else if (hashContent(content) !== record.sha256) {
         const text = `${quotePath(targetPathOf(task))}: the received bytes have another SHA-256`;
         yield [task, { kind: "retry", error: new TransferError("DIGEST_MISMATCH", text) }];
-      } else if (!isSendableTime(record.modified.getTime())) {
-        yield [task, { kind: "failed", error: unsendableMetadataError(quotePath(task.node.path)) }];
       } else {
         const { modified, sha256 } = record;
         const mode = this.#settings.modes ? this.#client.maskMode(parseMode(record.mode)) : null;

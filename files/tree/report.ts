@@ -124,7 +124,7 @@ export class TreeReport {
       logger.warn(`${quotePath(event.path)}: ${event.error}`);
     }
     if (type === "skipped") {
-      this.#hasSkippedFile ||= event.reason === "link" || event.reason === "metadata";
+      this.#hasSkippedFile ||= event.reason === "link";
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
     try {

@@ -141,8 +141,6 @@ export function blockedByOtherKindError(
     ? "a symbolic link, which is not followed,"
     : reason === "special"
     ? "a pipe, a socket or a device"
-    : reason === "metadata"
-    ? "a file whose time or size can't be represented"
     : "an entry that can't be read";
   return copyError(
     "IN_THE_WAY",

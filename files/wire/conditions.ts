@@ -36,7 +36,7 @@ export function makeValidators(stats: FileStats, checkedAt: number): Validators 
   const currentSeconds = Math.floor(checkedAt / 1000);
   return {
     etag: Math.max(mtime, ctime) <= settledTime ? `"${fileVersionOf(stats)}"` : null,
-    lastModified: mtime <= settledTime
+    lastModified: mtime <= settledTime && isSendableTime(mtime)
       ? modified
       : modified > currentSeconds
       ? currentSeconds
@@ -89,8 +89,9 @@ export function isSendableTime(time: number): boolean {
   return time >= MIN_TIME && time <= MAX_TIME;
 }
 
-export function hasSendableMetadata({ size, mtime }: Pick<FileStats, "size" | "mtime">): boolean {
-  return Number.isSafeInteger(size) && isSendableTime(mtime?.getTime() ?? 0);
+/** Returns the time that is sent: 1970 for an unknown time, and for a time that can't be sent. */
+export function sentTimeOf(time: Date | null): Date {
+  return time !== null && isSendableTime(time.getTime()) ? time : new Date(0);
 }
 
 /** A valid time, but not after the 28th of a month. */
@@ -102,12 +103,7 @@ export function parseTime(text: unknown): Date | null {
   const date = new Date(text);
   // `toISOString` takes as long as parsing the rest of an entry of a list.
   if (COMMON_TIME_PATTERN.test(text)) return date;
-  return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
-}
-
-export function parseSendableTime(text: unknown): Date | null {
-  const date = parseTime(text);
-  return date !== null && isSendableTime(date.getTime()) ? date : null;
+  return isSendableTime(date.getTime()) && date.toISOString() === text ? date : null;
 }
 
 /**
@@ -199,19 +195,13 @@ export function isSameTime(firstTime: number, secondTime: number): boolean {
 
 export const MISSING_FILE_STAMP = "none";
 
-/** The stamp of a file whose size or time can't be sent. Valid only with a version. */
-const UNSENDABLE_STAMP = "unknown";
-const UNSENDABLE_STAMP_PATTERN = /^unknown,[0-9a-f-]+$/;
-
 /** @param modified The modification time in milliseconds since 1970. */
 export function formatStamp(size: number, modified: number): string {
   return `${size},${new Date(modified).toISOString()}`;
 }
 
-export function stampOfStats(stats: Pick<FileStats, "size" | "mtime">): string {
-  return hasSendableMetadata(stats)
-    ? formatStamp(stats.size, Number(stats.mtime))
-    : UNSENDABLE_STAMP;
+export function stampOfStats({ size, mtime }: Pick<FileStats, "size" | "mtime">): string {
+  return formatStamp(size, sentTimeOf(mtime).getTime());
 }
 
 export function versionedStampOf(stats: FileStats): string {
@@ -224,18 +214,18 @@ export function isStampOf(stamp: string, stats: FileStats | null): boolean {
 }
 
 export function isStamp(text: string): boolean {
-  return text === MISSING_FILE_STAMP || UNSENDABLE_STAMP_PATTERN.test(text) ||
-    parseStamp(text) !== null;
+  // The size may be larger than any that can be sent.
+  return text === MISSING_FILE_STAMP || parseTime(STAMP_PATTERN.exec(text)?.[2]) !== null;
 }
 
-const STAMP_PATTERN = /^(\d+),([^,]+)(?:,[0-9a-f-]+)?$/;
+const STAMP_PATTERN = /^(0|[1-9]\d*),([^,]+)(?:,[0-9a-f-]+)?$/;
 
 export function parseStamp(
   text: unknown,
 ): { readonly size: number; readonly modified: number } | null {
   const [, digits = "", time] = STAMP_PATTERN.exec(String(text)) ?? [];
   const size = parseDecimal(digits);
-  const modified = parseSendableTime(time);
+  const modified = parseTime(time);
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 

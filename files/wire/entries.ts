@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { quote } from "../../internal/quote.ts";
-import { parseSendableTime } from "./conditions.ts";
+import { parseTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./metadata.ts";
@@ -15,7 +15,10 @@ export interface DirectoryEntry {
   readonly kind: "file" | "directory" | "other";
   /** The length of a file in bytes; for other kinds the number is meaningless. */
   readonly size: number;
-  /** The time of the last change of the file or directory; 1970 if it is unknown. */
+  /**
+   * The time of the last change of the file or directory; 1970 if it is unknown, or its year is not
+   * in 0 to 9999.
+   */
   readonly modified: Date;
   /**
    * The reason that an entry of the kind `"other"` can't be downloaded; otherwise `undefined`.
@@ -23,13 +26,11 @@ export interface DirectoryEntry {
    * - `"link"`: The entry is a symbolic link, which the server doesn't follow.
    * - `"special"`: The entry is a FIFO, a socket or a device.
    * - `"unreadable"`: The server has no permission to read the file or to search the directory, or
-   *   the disk fails.
-   * - `"metadata"`: The entry is a file whose size or time can't be represented: it has more than
-   *   2⁵³ − 1 bytes, or its year is not in 0 to 9999.
+   *   the disk fails. Or the file has more than 2⁵³ − 1 bytes.
    * - `"name"`: The name is not UTF-8, or too long for a request. The `name` is then only for
    *   messages, and cut after 255 characters.
    */
-  readonly reason?: "link" | "special" | "unreadable" | "metadata" | "name";
+  readonly reason?: "link" | "special" | "unreadable" | "name";
   /** Whether an unreadable entry is a directory; `undefined` if its kind can't be read either. */
   readonly isDirectory?: boolean;
 }
@@ -165,18 +166,11 @@ function parseElement(text: string): Record<string, unknown> {
   }
 }
 
-const OTHER_REASONS: readonly OtherReason[] = ["link", "special", "unreadable", "metadata", "name"];
+const OTHER_REASONS: readonly OtherReason[] = ["link", "special", "unreadable", "name"];
 
 function parseReason(value: unknown): OtherReason | null {
   if (typeof value !== "string" || !REASON_PATTERN.test(value)) return null;
   return OTHER_REASONS.find((reason) => reason === value) ?? "unreadable";
-}
-
-const EXTENDED_TIME_PATTERN = /^[+-]\d{6,}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
-
-/** Reports whether a value is a time whose year has a sign and more than four digits. */
-function isExtendedTime(value: unknown): boolean {
-  return typeof value === "string" && EXTENDED_TIME_PATTERN.test(value);
 }
 
 function parseEntry(element: Record<string, unknown>, fullName: unknown): DirectoryEntry {
@@ -193,18 +187,11 @@ function parseEntry(element: Record<string, unknown>, fullName: unknown): Direct
   if (otherReason === null || kind !== "other" && reason !== undefined) {
     throw invalidEntryError(`${quote(name)} has a bad reason`);
   }
-  if (typeof size !== "number" || !Number.isInteger(size) || size < 0) {
+  if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
     throw invalidEntryError(`${quote(name)} has a bad size`);
   }
-  const date = parseSendableTime(modified);
-  if (date === null && !isExtendedTime(modified)) {
-    throw invalidEntryError(`${quote(name)} has a bad time`);
-  }
-  if (date === null || !Number.isSafeInteger(size)) {
-    const fields = { name, size: 0, modified: date ?? new Date(0) };
-    if (kind === "directory") return { ...fields, kind };
-    return { ...fields, kind: "other", reason: otherReason ?? "metadata" };
-  }
+  const date = parseTime(modified);
+  if (date === null) throw invalidEntryError(`${quote(name)} has a bad time`);
   const entry: DirectoryEntry = { name, kind, size, modified: date };
   if (element.mode !== undefined) return withMode(entry, element.mode);
   if (otherReason === undefined) return entry;

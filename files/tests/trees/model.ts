@@ -83,7 +83,7 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
   }
   const isMissing = (event: TreeEvent) =>
     event.type === "failed" || event.type === "pending" ||
-    event.type === "skipped" && (event.reason === "link" || event.reason === "metadata");
+    event.type === "skipped" && event.reason === "link";
   if (result.complete && (result.deletionsSkipped !== null || events.some(isMissing))) {
     problems.push("the result is complete, although an entry is missing");
   }
