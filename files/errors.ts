@@ -78,7 +78,7 @@ export interface TreeResult {
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
  * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
  *   system.
- * - `"OVER_HALF"`: The source of a tree is empty, or the tree would delete more files than stay, and
+ * - `"OVER_HALF"`: The source of a tree is empty, or more files would be deleted than stay, and
  *   `deleteAll` is false.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
  * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the

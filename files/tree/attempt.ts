@@ -15,6 +15,8 @@ export interface TreeWorker {
 
 export class TreeAttempt implements Disposable {
   readonly #workers: TreeWorker[] = [];
+  readonly #state = new RemoteState();
+  readonly local: LocalTree;
 
   constructor(
     label: "from" | "to",
@@ -24,19 +26,23 @@ export class TreeAttempt implements Disposable {
   ) {
     const { connections } = settings;
     const isDownload = label === "from";
-    const local = new LocalTree(settings, !isDownload);
-    const state = new RemoteState();
+    this.local = new LocalTree(settings, !isDownload);
     const onData = () => report.noteData();
     do {
       const client = new TransferClient(label, peer, { ...settings, onData });
-      const remote = new RemoteTree(client, settings, isDownload, state);
-      const [source, target] = isDownload ? [remote, local] : [local, remote];
+      const remote = new RemoteTree(client, settings, isDownload, this.#state);
+      const [source, target] = isDownload ? [remote, this.local] : [this.local, remote];
       this.#workers.push({ client, source, target });
     } while (this.firstWorker.client.canReconnect && this.#workers.length < connections);
   }
 
   get firstWorker(): TreeWorker {
     return this.#workers[0]!;
+  }
+
+  /** True if the target is known to be a server that only adds files. */
+  get refusesReplacement(): boolean {
+    return this.#state.isAddOnly;
   }
 
   /**
@@ -75,18 +81,19 @@ export class TreeAttempt implements Disposable {
     this.settings.signal.throwIfAborted();
     if (isFatal(error) || isConnectionLoss(error) || !client.isUsable) throw error;
     if (!isServerError(error)) return;
-    if (!await this.#isServerAvailable(client)) throw error;
+    if (await this.probeServer(client) >= 500 || !client.isUsable) throw error;
     // Another attempt may succeed.
     if (isTransient(error)) this.report.firstInterruption ??= { error };
   }
 
-  async #isServerAvailable(client: TransferClient): Promise<boolean> {
+  /** Requests the target or source again; returns the status, or `Infinity` without a response. */
+  async probeServer(client: TransferClient): Promise<number> {
     try {
       const response = await client.request("HEAD", this.settings.uri, {});
       await response.discard();
-      return response.status < 500 && client.isUsable;
+      return response.status;
     } catch {
-      return false;
+      return Infinity;
     }
   }
 

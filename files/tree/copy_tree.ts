@@ -221,9 +221,8 @@ async function copyTree(
     try {
       deletionsSkipped = await new TreeCopy(attempt, replaceableFiles).run();
     } finally {
-      const { client, source } = attempt.firstWorker;
-      isClientUsable = client.isUsable;
-      await source.outbox?.[Symbol.asyncDispose]();
+      isClientUsable = attempt.firstWorker.client.isUsable;
+      await attempt.local.outbox?.[Symbol.asyncDispose]();
     }
     // Throw the error of the interrupted file, because another attempt may copy the file.
     if (report.firstInterruption === null) return;
@@ -261,13 +260,13 @@ class TreeCopy {
   }
 
   async run(): Promise<TreeResult["deletionsSkipped"]> {
-    const { firstWorker: { source, target }, report, settings } = this.#attempt;
+    const { firstWorker: { source, target }, local, report, settings } = this.#attempt;
     const [sourceTree, targetTree] = await this.#attempt.runAll<ListedTree | null>([
       () => source.list(),
       () => target.list(),
     ]) as [ListedTree, ListedTree | null];
     // If the server only adds files, plan as with `replace: false`.
-    const { refusesReplacement } = target;
+    const { refusesReplacement } = this.#attempt;
     const replace = refusesReplacement ? false : settings.replace;
     const rules = { ...settings, replace, refusesReplacement };
     const isFileUnsettled = this.#makeUnsettledCheck(sourceTree);
@@ -276,13 +275,13 @@ class TreeCopy {
     const majorLoss = willDelete && !settings.deleteAll ? plan.describeMajorLoss() : null;
     if (majorLoss !== null) {
       report.reportFailed(TreeNode.makeRoot(), overHalfError(majorLoss), "target");
-      await target.finish();
+      await local.finish();
       return "half";
     }
     await this.#copier.compareContents(plan.compareTasks, (task, isSame, sha256) => {
       if (isSame) plan.addUnchanged({ ...task, sha256 });
       else if (replace) plan.copies.push(task);
-      else plan.addFailure(task.node, differsAtTargetError(task.node, target));
+      else plan.addFailure(task.node, differsAtTargetError(task.node, refusesReplacement));
     });
     const server = sourceTree.server ?? targetTree?.server ?? null;
     if (targetTree !== null && server !== null && server.rootPath !== null) {
@@ -296,13 +295,12 @@ class TreeCopy {
     if (settings.delete) {
       deletionsSkipped = await new TreeDeletions(this.#attempt, plan).run();
     }
-    await source.finish();
-    await target.finish();
+    await local.finish();
     return deletionsSkipped;
   }
 
   #makeUnsettledCheck({ listPeriod }: ListedTree): (file: TreeNode) => boolean {
-    const { firstWorker: { source: { outbox } }, settings: { settled, uri } } = this.#attempt;
+    const { local: { outbox }, settings: { settled, uri } } = this.#attempt;
     if (settled === 0) return () => false;
     if (listPeriod !== null) {
       const periodStart = listPeriod.start - settled * 1000;

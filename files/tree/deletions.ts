@@ -7,9 +7,20 @@
 import type { TreeResult } from "../errors.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import type { DeletionScope, Plan } from "./plan.ts";
-import { findRespelledScopes, type RespelledNode, type RespelledScopes } from "./respelling.ts";
-import type { TreeNode } from "./tree.ts";
+import type { TreeTarget } from "./sides.ts";
+import { normalizeName, type TreeNode } from "./tree.ts";
 import { renamedByDiskError, unnameableError } from "./tree_errors.ts";
+
+interface RespelledNode {
+  readonly node: TreeNode;
+  readonly listedName: string | null;
+}
+
+/**
+ * The scopes in which no entry is deleted. The value is the first node whose name the target's disk
+ * has changed, or `null` if the directory can't be listed.
+ */
+type RespelledScopes = Map<DeletionScope, RespelledNode | null>;
 
 export class TreeDeletions {
   readonly #attempt: TreeAttempt;
@@ -40,16 +51,28 @@ export class TreeDeletions {
     return report.failureCount > toleratedFailureCount ? "failed" : null;
   }
 
-  async #findRespelledScopes(): Promise<Map<DeletionScope, RespelledNode | null>> {
-    const { report, settings } = this.#attempt;
+  /**
+   * In a directory with a changed name, no entry may be deleted: any extra entry could be the entry
+   * with this name.
+   */
+  async #findRespelledScopes(): Promise<RespelledScopes> {
+    const respelledScopes: RespelledScopes = new Map();
     // In a dry run no file was copied that could show changed names.
-    if (settings.dryRun) return new Map();
+    if (this.#attempt.settings.dryRun) return respelledScopes;
     const { deletions, keptDirectories } = this.#plan;
     const scopes = new Set<DeletionScope>();
     for (const { node, scope } of deletions) if (!keptDirectories.has(node)) scopes.add(scope);
-    return await findRespelledScopes(this.#attempt, scopes, ({ directory }, error) => {
-      report.reportFailed(directory, error, "target");
+    await this.#attempt.run([[...scopes]], async ({ client, target }, scope) => {
+      try {
+        const respelledNode = await findRespelledNode(target, scope);
+        if (respelledNode !== undefined) respelledScopes.set(scope, respelledNode);
+      } catch (error) {
+        await this.#attempt.rethrowIfFatal(error, client);
+        respelledScopes.set(scope, null);
+        this.#attempt.report.reportFailed(scope.directory, error, "target");
+      }
     });
+    return respelledScopes;
   }
 
   async #deleteAll(respelledScopes: RespelledScopes): Promise<void> {
@@ -89,6 +112,26 @@ export class TreeDeletions {
     this.#plan.keptDirectories.add(node);
     this.#plan.keepParents(node);
   }
+}
+
+/** Resolves to `undefined` if the target lists each name, and to `null` if it lists none. */
+async function findRespelledNode(
+  target: TreeTarget,
+  { directory, expectedNodes, skippedNodes }: DeletionScope,
+): Promise<RespelledNode | null | undefined> {
+  const entries = await target.listDirectory(directory.path);
+  if (entries === null) return null;
+  const listedNames = new Set(entries.map(({ name }) => name));
+  let node = expectedNodes.find(({ name }) => !listedNames.has(name));
+  for (const skippedNode of skippedNodes) {
+    if (node === undefined && await target.lookUpEntry(skippedNode) !== null) node = skippedNode;
+  }
+  if (node === undefined) return undefined;
+  const key = normalizeName(node.name);
+  return {
+    node,
+    listedName: entries.find(({ name }) => normalizeName(name) === key)?.name ?? null,
+  };
 }
 
 function groupByDepth(nodes: readonly TreeNode[]): TreeNode[][] {

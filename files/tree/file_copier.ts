@@ -5,7 +5,6 @@
 
 import { StatusError } from "../../client.ts";
 import { Refusal } from "../refusal.ts";
-import type { TransferClient } from "../transfer/client.ts";
 import { isReuseTimeout, waitForBoth } from "../transfer/remote_digest.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { TransferError } from "../errors.ts";
@@ -14,8 +13,8 @@ import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
 import { type BasisFiles, groupByBasis } from "./basis_files.ts";
 import { type CopyTask, isBundled } from "./plan.ts";
-import { ABSENT_DIGEST, type TreeSide } from "./sides.ts";
-import { formatUri, type TreeNode } from "./tree.ts";
+import { ABSENT_DIGEST } from "./sides.ts";
+import type { TreeNode } from "./tree.ts";
 
 /** Each file is open until it is removed. */
 const MAX_MOVE_BATCH_FILES = 32;
@@ -46,13 +45,14 @@ export class FileCopier {
     onCompared: (task: CopyTask, isSame: boolean, sha256: string | null) => void,
   ): Promise<void> {
     await this.#attempt.run(makeQueues(tasks), async ({ client, source, target }, batch) => {
+      const nodes = batch.map(({ node }) => node);
       let digests: (string | null)[] = [];
       let targetDigests: (string | null)[] = [];
       try {
         [digests, targetDigests] = await waitForBoth(
           client,
-          findDigests(source, batch),
-          findDigests(target, batch),
+          source.findDigests(nodes, isBundled(batch[0]!)),
+          target.findDigests(nodes, isBundled(batch[0]!)),
         );
       } catch (error) {
         const { replace, signal } = this.#attempt.settings;
@@ -90,7 +90,7 @@ export class FileCopier {
   async #copyUnfitting(): Promise<NameConflict[]> {
     const tasks = this.#unfittingTasks ?? [];
     this.#unfittingTasks = null;
-    for (const task of tasks.slice(1)) this.#attempt.firstWorker.target.discardPart(task);
+    for (const task of tasks.slice(1)) this.#attempt.local.discardPart(task);
     const conflicts = await this.copySequentially(tasks);
     this.#unfittingTasks = [];
     return conflicts;
@@ -117,10 +117,10 @@ export class FileCopier {
         : await this.copySingle(worker, firstTask!);
     } catch (error) {
       // Remove the files that were copied before the error, so that no retry sends them again.
-      await this.#removeCopied(worker, tasks).catch(() => {});
+      await this.#removeCopied(tasks).catch(() => {});
       throw error;
     }
-    await this.#removeCopied(worker, tasks);
+    await this.#removeCopied(tasks);
     return conflicts;
   }
 
@@ -185,12 +185,9 @@ export class FileCopier {
     }
   }
 
-  async #removeCopied(
-    { source: { outbox } }: TreeWorker,
-    tasks: readonly CopyTask[],
-  ): Promise<void> {
+  async #removeCopied(tasks: readonly CopyTask[]): Promise<void> {
+    const { local: { outbox }, report } = this.#attempt;
     if (outbox === null) return;
-    const { report } = this.#attempt;
     const nodes = tasks.map(({ node }) => node);
     for await (
       const [node, removal] of outbox.remove(nodes.filter((node) => this.#copiedResults.has(node)))
@@ -267,9 +264,9 @@ export class FileCopier {
         maxResumedFrom = Math.max(maxResumedFrom, resumedFrom);
         stalledAttemptCount = hasProgressed ? 0 : stalledAttemptCount + 1;
         if (isConnectionLoss(error) || isFileChangedError(error)) {
-          const isOnline = await this.#isPeerOnline(client, node);
+          const status = await this.#attempt.probeServer(client);
           signal.throwIfAborted();
-          if (!isOnline) throw error;
+          if (status === Infinity) throw error;
           if (stalledAttemptCount < 2) continue;
         }
         meter(0);
@@ -283,21 +280,6 @@ export class FileCopier {
       }
     }
   }
-
-  async #isPeerOnline(client: TransferClient, { path }: TreeNode): Promise<boolean> {
-    const uri = formatUri(this.#attempt.settings.uri, path);
-    try {
-      await (await client.request("HEAD", uri, {})).discard();
-      return true;
-    } catch {
-      return false;
-    }
-  }
-}
-
-async function findDigests(side: TreeSide, tasks: readonly CopyTask[]): Promise<(string | null)[]> {
-  const nodes = tasks.map(({ node }) => node);
-  return isBundled(tasks[0]!) ? await side.findDigests(nodes) : [await side.findDigest(nodes[0]!)];
 }
 
 function isConflict(error: unknown): boolean {

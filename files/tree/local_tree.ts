@@ -90,9 +90,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #timeSlice = new TimeSlice();
   /** The path is the real path of the directory; before it exists, the path from the options. */
   #root: Root;
+  /** The object that removes copied files from the source; `null` without `move`. */
   outbox: Outbox | null = null;
   #versions: VersionStore | null = null;
-  readonly refusesReplacement = false;
   /** The parts of earlier calls, and the parts of large files of this call. */
   readonly #parts = new PartIndex();
   readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
@@ -158,12 +158,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const digests: (string | null)[] = [];
     for (const node of nodes) {
       await this.#pause();
-      digests.push(await this.findDigest(node));
+      digests.push(await this.#findDigest(node));
     }
     return digests;
   }
 
-  async findDigest(node: TreeNode): Promise<string | null> {
+  async #findDigest(node: TreeNode): Promise<string | null> {
     const { signal } = this.#settings;
     try {
       const path = this.#pathOf(node);
@@ -575,6 +575,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
+  /** Removes the part of a large file that is not copied. A server removes its parts later. */
   discardPart({ node }: CopyTask): void {
     try {
       const path = this.#pathOf(node);
@@ -632,6 +633,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     this.#changedDirectories.add(dirname(path));
   }
 
+  /** Syncs the changes of the call. A server syncs each change before it responds. */
   async finish(): Promise<void> {
     await this.#versions?.oldRemoved;
     await this.outbox?.syncChangedDirectories();

@@ -4,6 +4,32 @@
  * The disk of the target may ignore case, normalize Unicode differently, or drop dots at the end of
  * a name. Or another program has added or changed an entry since the list. This module also creates
  * missing directories, which shows the names that are one directory at the target.
+ *
+ * What happens to a file, by the condition of its task and the entry of its name at the time of the
+ * writing:
+ *
+ * | condition | entry at the target             | without `move`       | with `move`          |
+ * | --------- | ------------------------------- | -------------------- | -------------------- |
+ * | `new`     | none                            | written              | written              |
+ * | `new`     | the same content                | counts as copied     | again, as `same`     |
+ * | `new`     | other content                   | `TARGET_CHANGED`     | `TARGET_CHANGED`     |
+ * | `new`     | another spelling, same content  | unchanged            | again, as `same`     |
+ * | `new`     | another spelling, other content | again, as `listed`   | `EXISTS`             |
+ * | `new`     | another file of the source      | `SAME_NAME`          | `SAME_NAME`          |
+ * | `new`     | other content, without lists    | again, as `any`      | `TARGET_CHANGED`     |
+ * | `listed`  | the listed file                 | replaced             | replaced             |
+ * | `listed`  | none                            | written (1)          | `TARGET_CHANGED`     |
+ * | `listed`  | the same content                | counts as copied     | again, as `same`     |
+ * | `listed`  | other content                   | `TARGET_CHANGED`     | `TARGET_CHANGED`     |
+ * | `same`    | the same content                |                      | written              |
+ * | `same`    | other content                   |                      | `TARGET_CHANGED`     |
+ * | `any`     | any file                        | replaced             |                      |
+ * | each      | an entry of another kind        | `IN_THE_WAY`         | `IN_THE_WAY`         |
+ *
+ * (1) At a server, `TARGET_CHANGED`. With `replace: false`, a file of other content is `EXISTS` in
+ * each row. In a second attempt, a file that the first has written is one of the same content. With
+ * `move`, the target is not listed: the files that the call has found there begin as `listed` or
+ * `same`, in each attempt.
  */
 
 import { isSameTime } from "../wire/conditions.ts";
@@ -155,7 +181,7 @@ export class NameConflicts {
 
   async #recordReplaceableFiles(nodes: readonly TreeNode[]): Promise<void> {
     const { target } = this.#attempt.firstWorker;
-    const digests = await target.findDigests(nodes);
+    const digests = await target.findDigests(nodes, true);
     const presentNodes = nodes.filter((_node, index) => digests[index] !== ABSENT_DIGEST);
     for (const node of nodes) this.#replaceableFiles.set(formatKey(node), null);
     for (const [parent, nodes] of Map.groupBy(presentNodes, ({ parent }) => parent!)) {
@@ -203,14 +229,11 @@ export class NameConflicts {
     }
   }
 
-  /**
-   * If the target lists a file by the name of another file of the source, the file fails. If the
-   * target lists a file by another spelling, its size and time are compared.
-   */
+  /** Lists the target again, to find files of one name and files with other spellings. */
   async #resolveListed(conflicts: readonly NameConflict[]): Promise<readonly NameConflict[]> {
     // If the target could not be listed, the files may have existed before.
     if (this.isUnlisted) return conflicts;
-    const { firstWorker: { target }, report, settings: { move, compare } } = this.#attempt;
+    const { local, report, settings: { move, compare } } = this.#attempt;
     const isNew = ({ condition }: CopyTask) => condition === "new";
     const newTasks = conflicts.map(({ task }) => task).filter(isNew);
     const entries = await this.#findListedEntries(newTasks.map(({ node }) => node));
@@ -230,9 +253,9 @@ export class NameConflicts {
           this.#reportUnchanged(node);
         } else listedConflicts.push({ ...conflict, task: taskWithTarget });
       } else {
-        target.discardPart(task);
+        local.discardPart(task);
         const error = entry === undefined
-          ? differsAtTargetError(node, target)
+          ? differsAtTargetError(node, this.#attempt.refusesReplacement)
           : entry === null
           ? sameNameError(node)
           : blockedByOtherKindError(node, entry);
@@ -249,15 +272,11 @@ export class NameConflicts {
   }
 
   /**
-   * An equal file counts as copied: an earlier attempt whose response was lost, or another program,
-   * has written it. A file that was created or changed since the target was listed is not replaced.
-   *
    * With `move`, an equal file of the target may be the source file itself, so the file is checked
-   * again and written. A different file is not replaced: another program has created it during the
-   * call, or this call has moved a file with another spelling of the name.
+   * again and written.
    */
   async #compareConflicts(conflicts: readonly NameConflict[]): Promise<CopyTask[]> {
-    const { firstWorker: { target }, report, settings: { move, replace } } = this.#attempt;
+    const { local, report, settings: { move, replace } } = this.#attempt;
     const changedTasks: CopyTask[] = [];
     const digests = new Map(conflicts.map(({ task, sha256 }) => [task, sha256]));
     await this.#copier.compareContents([...digests.keys()], (task, isSame) => {
@@ -266,7 +285,7 @@ export class NameConflicts {
       const mayPredateCall = !move && (this.isUnlisted || isRespelled);
       const mayReplace = replace && task.condition === "new" && mayPredateCall;
       if (isSame && !move) {
-        target.discardPart(task);
+        local.discardPart(task);
         if (isRespelled) return this.#reportUnchanged(node);
         const { size } = node;
         const sha256 = digests.get(task)!;
@@ -279,7 +298,7 @@ export class NameConflicts {
       } else {
         const wasChangedByOthers = replace && !(move && isRespelled);
         const makeError = wasChangedByOthers ? changedDuringCallError : differsAtTargetError;
-        report.reportFailed(node, makeError(node, target));
+        report.reportFailed(node, makeError(node, this.#attempt.refusesReplacement));
       }
     });
     return changedTasks;

@@ -226,7 +226,7 @@ type CheckedTreeOptions =
 export interface PlanRules
   extends Pick<CheckedTreeOptions, "compare" | "replace" | "modes" | "delete" | "filter"> {
   /** True if files are kept because the server of the target only adds files. */
-  readonly refusesReplacement?: boolean;
+  readonly refusesReplacement: boolean;
 }
 
 export interface TreeSettings extends Omit<CheckedTreeOptions, "signal"> {

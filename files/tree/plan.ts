@@ -234,7 +234,7 @@ export class Plan {
     } else if (replace) {
       this.copies.push(task);
     } else {
-      this.addFailure(node, differsAtTargetError(node, this.#rules));
+      this.addFailure(node, differsAtTargetError(node, this.#rules.refusesReplacement));
     }
   }
 

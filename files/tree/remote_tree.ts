@@ -77,7 +77,7 @@ async function isListedAbove(client: TransferClient, uri: string): Promise<boole
 
 /** The state that all connections of an attempt share. */
 export class RemoteState {
-  /** The properties of the server from its first list; `null` if the server has no lists. */
+  /** The properties of the target's server from its first list; `null` without such a list. */
   server: ListingServer | null = null;
   /** The permission bits that a new file can get; `null` if the server accepts no bits. */
   modeMask: number | null = null;
@@ -88,6 +88,10 @@ export class RemoteState {
    * server has accepted an entry below the directory.
    */
   directoryRefusal: StatusError | null = null;
+
+  get isAddOnly(): boolean {
+    return this.server?.isAddOnly ?? false;
+  }
 }
 
 interface SentFile {
@@ -101,7 +105,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   readonly #settings: TreeSettings;
   readonly #isSource: boolean;
   readonly #state: RemoteState;
-  readonly outbox = null;
   #pieceBytes = MIN_PIECE_BYTES;
 
   constructor(
@@ -143,16 +146,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const extraHeaders = modes && !dryRun ? WANT_MODE_MASK_HEADER : {};
     const listedTree = await readRemoteTree(this.#client, uri, false, modes, extraHeaders);
     this.#state.server = listedTree.server;
-    if (shouldDelete && this.#isServerAddOnly) throw deletionRefusedError(uri);
+    if (shouldDelete && this.#state.isAddOnly) throw deletionRefusedError(uri);
     return listedTree;
-  }
-
-  get refusesReplacement(): boolean {
-    return this.#isServerAddOnly;
-  }
-
-  get #isServerAddOnly(): boolean {
-    return this.#state.server?.isAddOnly ?? false;
   }
 
   async listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null> {
@@ -179,7 +174,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return formatUri(this.#settings.uri, path, isDirectory);
   }
 
-  async findDigests(nodes: readonly TreeNode[]): Promise<(string | null)[]> {
+  async findDigests(nodes: readonly TreeNode[], isBundled: boolean): Promise<(string | null)[]> {
+    if (!isBundled) return await Promise.all(nodes.map((node) => this.#findDigest(node)));
     const uri = `${this.#settings.uri}?bundle=digest`;
     const digests: (string | null)[] = [];
     for (const batch of makeBatches(nodes)) {
@@ -192,18 +188,13 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return digests;
   }
 
-  async findDigest({ path }: TreeNode): Promise<string | null> {
+  async #findDigest({ path }: TreeNode): Promise<string | null> {
     try {
       return (await requestDigest(this.#client, this.#uriOf(path))).sha256;
     } catch (error) {
       if (!isTransferOrStatusError(error) || isFatal(error) || !this.#client.isUsable) throw error;
       return null;
     }
-  }
-
-  finish(): Promise<void> {
-    // The server syncs each change before it responds.
-    return Promise.resolve();
   }
 
   // Methods of a source.
@@ -379,7 +370,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       // With `replace: false`, a stamp alone is not enough: it can't show that the content has
       // changed.
       const isKnown = etag !== null || stamp !== null && replace;
-      if (!isKnown || sha256 !== await file.hash(signal)) throw differsAtTargetError(node, this);
+      if (!isKnown || sha256 !== await file.hash(signal)) {
+        throw differsAtTargetError(node, this.#state.isAddOnly);
+      }
       Object.assign(headers, stamp === null ? { "if-match": etag } : makeConditionHeader(stamp));
       isRewritten &&= etag === null || !isOtherFile(etag, path);
     }
@@ -417,7 +410,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   async #requestTaggedDigest(uri: string): ReturnType<typeof requestDigest> {
     const version = await requestDigest(this.#client, uri);
     const { move, replace, signal } = this.#settings;
-    if (version.etag !== null || !move || replace && !this.#isServerAddOnly) return version;
+    if (version.etag !== null || !move || replace && !this.#state.isAddOnly) return version;
     await pause(SETTLED_MILLISECONDS, signal);
     return await requestDigest(this.#client, uri);
   }
@@ -425,10 +418,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   #makeBasis({ path, size }: TreeNode): Basis {
     const rootPath = this.#state.server!.rootPath! + fileUri(...path).slice(1);
     return { uri: this.#uriOf(path), path: rootPath, length: size };
-  }
-
-  discardPart(): void {
-    // The server removes the part later.
   }
 
   async setMetadata(task: CopyTask): Promise<readonly UnsetProperty[]> {

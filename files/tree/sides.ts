@@ -8,7 +8,6 @@ import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { SourceFile } from "../transfer/source_file.ts";
 import type { UnsetProperty } from "../wire/metadata.ts";
-import type { Outbox } from "./outbox.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
@@ -78,25 +77,21 @@ export const ABSENT_DIGEST = "absent";
 export interface TreeSide {
   /** Lists the tree; resolves to `null` if the directory of a target does not exist. */
   list(): Promise<ListedTree | null>;
-  findDigest(node: TreeNode): Promise<string | null>;
   /**
-   * Finds the SHA-256 of each of many small files: `null` if the file can't be read or is no longer
-   * small, {@linkcode ABSENT_DIGEST} if it does not exist.
+   * Finds the SHA-256 of each file; `null` if the file can't be read.
+   *
+   * @param isBundled True to send one request for many files. The result of a server is then also
+   * `null` for a file that isn't small, and `ABSENT_DIGEST` for a file that doesn't exist.
    */
-  findDigests(nodes: readonly TreeNode[]): Promise<(string | null)[]>;
-  finish(): Promise<void>;
+  findDigests(nodes: readonly TreeNode[], isBundled: boolean): Promise<(string | null)[]>;
 }
 
 export interface TreeSource<Content = unknown> extends TreeSide {
-  /** The object that removes copied files from the source; `null` without `move`. */
-  readonly outbox: Outbox | null;
   readSmallFiles(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome>;
   open<T>(node: TreeNode, useContent: (content: Content) => Promise<T>): Promise<T>;
 }
 
 export interface TreeTarget<Content = unknown> extends TreeSide {
-  /** True if the call may replace files, but the server is known to only add files. */
-  readonly refusesReplacement: boolean;
   listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
   /** Looks up an entry, also by another spelling of its name; resolves to `null` if none exists. */
   lookUpEntry(node: TreeNode): Promise<DirectoryEntry | null>;
@@ -120,7 +115,6 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult>;
-  discardPart(task: CopyTask): void;
   /**
    * Sets the permission bits, and perhaps the time, of a file with the same content to the values
    * of the source, unless the file has changed. Resolves to the properties that the disk has

@@ -5,10 +5,9 @@ import { describeNameProblem, REPLACEMENT_CHARACTER } from "../disk/names.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
 import { setErrorFlag } from "../../internal/error_details.ts";
 import { isTransferOrStatusError } from "../transfer_error.ts";
-import type { PlanRules, TreeEvent } from "./options.ts";
+import type { TreeEvent } from "./options.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 
-type ReplacementRule = Pick<PlanRules, "refusesReplacement">;
 export type FailedEntry = Pick<Extract<TreeEvent, { type: "failed" }>, "path" | "error">;
 
 function copyError(
@@ -23,7 +22,7 @@ function copyError(
 
 export function differsAtTargetError(
   node: TreeNode,
-  { refusesReplacement }: ReplacementRule,
+  refusesReplacement: boolean,
 ): TransferError {
   if (refusesReplacement) return onlyAddsError(node);
   const advice = "; to replace it, set replace: true";
@@ -38,7 +37,7 @@ function onlyAddsError(node: TreeNode): TransferError {
 
 export function changedDuringCallError(
   node: TreeNode,
-  { refusesReplacement }: ReplacementRule,
+  refusesReplacement: boolean,
 ): TransferError {
   if (refusesReplacement) return onlyAddsError(node);
   const problem = "the target's file changed during the call, and was kept";
