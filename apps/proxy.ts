@@ -28,7 +28,7 @@ import {
 import { METHOD_NAMES } from "../base/wire/method.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
-import { ConnectionPool } from "../net/client/connection_pool.ts";
+import { ConnectionPool, originOf } from "../net/client/connection_pool.ts";
 import {
   checkRequester,
   type Connector,
@@ -236,16 +236,6 @@ function countForward(headers: HeadersToSend): HeadersToSend | null {
  * `/`.
  */
 const LOCAL_PATH = /^\/(?!\t*[/\\])/;
-
-function originOf(client: Requester | Connector): string | null {
-  // A pool has no host, but its connector does.
-  const { host, scheme = "http" } =
-    (client instanceof ConnectionPool ? client.connector : client) as {
-      readonly host?: string | null;
-      readonly scheme?: string;
-    };
-  return typeof host === "string" ? `${scheme}://${host}` : null;
-}
 
 function relayResponse(response: Response): Response {
   const { status, reason, headers, body } = response;

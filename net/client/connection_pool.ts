@@ -500,8 +500,25 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 }
 
-/** Returns the time-out of a client or a connection; the default for an object of another class. */
+/** Returns the origin of the server that a client reaches; `null` if the client has no host. */
+export function originOf(client: object): string | null {
+  if (client instanceof ConnectionPool) return originOf(client.connector);
+  // A connection has the headers of its client.
+  const { host = null, scheme, baseHeaders, sock } = client as Partial<Connection> & {
+    readonly host?: unknown;
+    readonly scheme?: unknown;
+  };
+  const isSecure = scheme === "https" || sock?.peerCertificate !== undefined;
+  const ownHost = host ?? baseHeaders?.["host"] ?? null;
+  return typeof ownHost === "string" ? `${isSecure ? "https" : "http"}://${ownHost}` : null;
+}
+
+/**
+ * Returns the time-out of a client, a pool or a connection; the default for an object of another
+ * class.
+ */
 export function timeoutOf(client: object): number | null {
+  if (client instanceof ConnectionPool) return timeoutOf(client.connector);
   const core = connectionCoreOf(client);
   if (core !== null) return core.timeout;
   const { timeout } = client as { timeout?: unknown };

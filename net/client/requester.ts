@@ -217,8 +217,8 @@ export interface Connector {
       /**
        * Resolves when the last request was sent, or will not be sent any more: a server may respond
        * before. A wrapper of a `Connection` passes on its `requestSent`. Without this property,
-       * pools, `createFetch` and `ProxyApp` use the connection as with `duplex: "half"`: otherwise
-       * they could close the connection before the request was sent.
+       * pools and `ProxyApp` use the connection as with `duplex: "half"`: otherwise they could
+       * close the connection before the request was sent.
        */
       readonly requestSent?: Promise<void> | undefined;
       close(): void;

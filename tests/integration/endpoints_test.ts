@@ -176,7 +176,7 @@ async function converseEverywhere(t: Deno.TestContext, client: Client): Promise<
   await t.step("fetch", () =>
     holdConversation(async (body) => {
       const init = { method: "POST", body, duplex: "half" } as RequestInit;
-      return (await createFetch(client, { anyHost: true })("/", init)).body!;
+      return (await createFetch(client)("/", init)).body!;
     }));
   await t.step("one and two proxies", async () => {
     await using first = serve(new ProxyApp(client));
@@ -257,7 +257,8 @@ for (const tellsRequestSent of [true, false]) {
     });
     await t.step("fetch", async () => {
       const init = { method: "POST", body: ReadableStream.from(makeBytes()), duplex: "half" };
-      await uploadWith(() => createFetch(connector, { anyHost: true })("/", init as RequestInit));
+      await using pool = new ConnectionPool(connector);
+      await uploadWith(() => createFetch(pool)("/", init as RequestInit));
     });
     await t.step("proxy", async () => {
       await using proxy = serve(new ProxyApp(connector));

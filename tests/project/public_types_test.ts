@@ -246,10 +246,7 @@ export type OfWeb = AllTrue<[
   IsExact<ReturnType<typeof all.createFetch>, typeof fetch>,
   IsExact<
     Parameters<typeof all.createFetch>,
-    [
-      client: client.Requester | client.Connector,
-      options?: { anyHost?: boolean | undefined } | undefined,
-    ]
+    [client: client.Requester]
   >,
   IsExact<ReturnType<typeof all.fromFetchHandler>, server.AppFunction>,
 ]>;

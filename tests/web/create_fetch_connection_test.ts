@@ -4,9 +4,10 @@ import {
   type Address,
   ConnectionClosedError,
   ConnectionError,
+  type Method,
   ProtocolError,
 } from "@degu/degu/base";
-import { Client, type Connection } from "@degu/degu/client";
+import { Client, type Connection, ConnectionPool, type Requester } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -98,77 +99,81 @@ Deno.test("a caller's mistake leaves the connection usable", async () => {
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
 
-Deno.test("redirects with any body use the connection", async (t) => {
-  const app =
-    (redirectBody: Uint8Array | null, location: string): AppFunction => (request, session) => {
-      if (request.path[0] !== "old") return countingApp(request, session, undefined as never);
-      return [302, "Found", { location }, redirectBody];
-    };
+Deno.test("a returned redirect and a refused redirect leave the connection usable, unless a refused body is too long to be read", async (t) => {
+  const app = (redirectBody: Uint8Array | null): AppFunction => (request, session) => {
+    if (request.path[0] !== "old") return countingApp(request, session, undefined as never);
+    return [302, "Found", { location: "http://other.local/" }, redirectBody];
+  };
   for (const body of [null, new Uint8Array(60_000)]) {
-    await t.step(`followed, ${body?.length ?? "no"} bytes`, async () => {
-      await using connected = await connect(app(body, "/new"));
-      assertEquals(await (await connected.fetch("/old")).text(), "1 /new ");
-    });
-    await t.step(`refused, ${body?.length ?? "no"} bytes`, async () => {
-      await using connected = await connect(app(body, "http://other.local/"));
-      const error = await catchRejection(connected.fetch("/old"), "another origin");
-      assertStringIncludes(String(error), "other.local");
-      assertEquals(await (await connected.fetch("/new")).text(), "1 /new ");
+    await t.step(`${body?.length ?? "no"} bytes`, async () => {
+      await using connected = await connect(app(body));
+      const { fetch } = connected;
+      assertEquals((await (await fetch("/old")).bytes()).length, body?.length ?? 0);
+      await assertRejects(() => fetch("/old", { redirect: "error" }), TypeError, "a redirect");
+      assertEquals(await (await fetch("/new")).text(), "2 /new ");
     });
   }
   await t.step("a body that is too long to be read closes the connection", async () => {
-    const longBody = new Uint8Array(100_000);
-    await using connected = await connect(() => [302, "Found", { location: "/new" }, longBody]);
-    await assertCause(connected.fetch("/old"), ConnectionClosedError);
+    await using connected = await connect(app(new Uint8Array(100_000)));
+    const { fetch } = connected;
+    await assertRejects(() => fetch("/old", { redirect: "error" }), TypeError, "a redirect");
+    await assertCause(fetch("/new"), ConnectionClosedError);
   });
 });
 
 // createFetch: the URL, host and body of each request.
 
-Deno.test("over a named socket the URL determines the host", async (t) => {
+Deno.test("a client without a host accepts URLs of http://localhost, and sends the host header only if the caller does", async (t) => {
   await using dir = await createTempDir();
-  const app: AppFunction = ({ headers }) => [200, "OK", {}, encoder.encode(`${headers["host"]}`)];
+  const app: AppFunction = ({ headers }) => [200, "OK", {}, `${headers["host"]}`];
   const addresses: [name: string, address: Address][] = [
     ["a Unix socket", `${dir.path}/socket`],
     ["an abstract name", new Uint8Array(0)],
+    ["TCP", ["127.0.0.1", 0]],
   ];
-  const headers = { host: "init.local" };
-  type Row = [input: string, init: RequestInit, host: string | undefined, expected: string];
+  const headers = { host: "localhost" };
+  type Row = [input: string, init: RequestInit, expected: string | null];
   const rows: Row[] = [
-    ["http://device.local/a", {}, undefined, "device.local"],
-    ["http://device.local:80/a", {}, undefined, "device.local"],
-    ["http://[::1]:81/a", {}, undefined, "[::1]:81"],
-    ["/a", {}, undefined, "localhost"],
-    ["http://device.local/a", { headers }, undefined, "init.local"],
-    ["http://client.local/a", {}, "client.local", "client.local"],
+    ["/a", {}, "undefined"],
+    ["http://localhost/a", {}, "undefined"],
+    ["http://localhost:80/a", { headers }, "localhost"],
+    ["http://localhost/a", { headers: { host: "other.local" } }, null],
+    ["https://localhost/a", {}, null],
+    ["http://localhost:81/a", {}, null],
+    ["http://other.local/a", {}, null],
   ];
   for (const [name, address] of addresses) {
     await using serving = serve(app, {}, address);
-    for (const [input, init, host, expected] of rows) {
-      await t.step(`${name}: ${input} ${expected}`, async () => {
-        const client = serving.makeClient(host === undefined ? {} : { host });
-        using conn = await client.connect();
-        for (const fetch of [createFetch(client), createFetch(conn)]) {
-          assertEquals(await (await fetch(input, init)).text(), expected);
-        }
-      });
-    }
-  }
-  await t.step("a client over TCP with host: null sends no host", async () => {
-    await using serving = serve(app);
     const client = serving.makeClient({ host: null });
     using conn = await client.connect();
-    for (const fetch of [createFetch(client), createFetch(conn)]) {
-      assertEquals(await (await fetch("http://device.local/a")).text(), "undefined");
-    }
-  });
+    const wrapper: Requester = {
+      request: (...args) => client.request(...args as [Method, string]),
+    };
+    await testEachRow(
+      t,
+      rows.map((row) => [`${name}: ${row[0]} ${row[2]}`, ...row] as const),
+      async (
+        _label,
+        input,
+        init,
+        expected,
+      ) => {
+        for (const requester of [client, conn, wrapper]) {
+          const fetching = createFetch(requester)(input, init);
+          if (expected === null) await assertRejects(() => fetching, TypeError, "localhost");
+          else assertEquals(await (await fetching).text(), expected);
+        }
+      },
+    );
+  }
 });
 
 // createFetch: its errors.
 
 Deno.test("a failure is a TypeError that quotes the invalid part but no secret, and its cause has the reason", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
-  const fetch = createFetch(serving.makeClient(), { anyHost: true });
+  const client = serving.makeClient({ host: "a" });
+  const fetch = createFetch(client);
   const usedRequest = new Request("http://a/", { method: "POST", body: "a" });
   await usedRequest.text();
   const put = (length: string) => ({
@@ -211,7 +216,7 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ],
     ["a wrong content-length", "/", put("2"), "2", RangeError],
     ["a body of DELETE", "/", { method: "DELETE", body: "a" }, "DELETE", RangeError],
-    ["another scheme", "ftp://a/", {}, "ftp:", TypeError],
+    ["another scheme", "ftp://a/", {}, "ftp:"],
     ["an invalid URL", "http://", {}, '"http://"'],
     // Arguments that the platform refuses.
     ["a body of GET", "/", { body: "a" }, ""],
@@ -285,49 +290,71 @@ Deno.test("a response with more headers than a Headers may have is a TypeError, 
   }
 });
 
-Deno.test("a URL of another host or port than the client's is a TypeError, and no request is sent, unless any host is allowed", async () => {
+Deno.test("a URL of another scheme, host or port than the client's is a TypeError, and no request is sent", async (t) => {
   let requests = 0;
   await using serving = serve(() => {
     requests++;
     return [200, "OK", {}, null];
   }, { hosts: "any" });
   const { port } = serving.server;
-  const namedClient = serving.makeClient({ host: "lamp:81" });
-  using conn = await serving.makeClient().connect();
-  const rows: [client: Client | Connection, url: string, isSent: boolean][] = [
-    [serving.makeClient(), `http://127.0.0.1:${port}/`, true],
-    [serving.makeClient(), `https://127.0.0.1:${port}/`, true],
-    [serving.makeClient(), "http://127.0.0.1/", false],
-    [serving.makeClient(), `http://localhost:${port}/`, false],
-    [serving.makeClient(), "//api.example/", false],
-    [conn, `http://127.0.0.1:${port}/`, true],
-    [conn, "http://api.example/", false],
-    [namedClient, "http://LAMP:81/", true],
-    [namedClient, "http://lamp/", false],
-    [serving.makeClient({ host: "lamp" }), "http://lamp:80/", true],
-    [serving.makeClient({ host: null }), "http://any.example/", true],
-    // No URL has this host.
-    [serving.makeClient({ host: "1.2.3.999" }), "/", true],
-    [serving.makeClient({ host: "1.2.3.999" }), "http://1.2.3.4/", false],
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  await using pool = new ConnectionPool(client);
+  const named = serving.makeClient({ host: "lamp:81" });
+  const secure = new Client(client.address, {
+    host: "lamp",
+    scheme: "https",
+    dial: () => Deno.connect({ hostname: "127.0.0.1", port: port! }),
+  });
+  const ownUrl = `http://127.0.0.1:${port}/`;
+  const wrapper = { host: "lamp", scheme: "https", request: client.request.bind(client) };
+  const rows: [name: string, requester: Requester, sent: string[], refused: string[]][] = [
+    ...([["client", client], ["connection", conn], ["pool", pool]] as const).map((
+      [name, requester],
+    ): [string, Requester, string[], string[]] => [
+      name,
+      requester,
+      ["/", ownUrl, `//127.0.0.1:${port}/`],
+      [
+        ownUrl.replace("http", "https"),
+        "http://127.0.0.1/",
+        `http://localhost:${port}/`,
+        "//api.example/",
+        "\\\\api.example/",
+        "http://api.example/",
+        `blob:${ownUrl}a`,
+        `ws://127.0.0.1:${port}/`,
+        "data:,a",
+      ],
+    ]),
+    ["a host", named, ["http://LAMP:81/", "http:/a"], ["http://lamp/", "http://lamp.example:81/"]],
+    ["a default port", serving.makeClient({ host: "lamp:80" }), ["http://lamp/"], [
+      "http://lamp:81/",
+    ]],
+    ["https", secure, ["https://lamp:443/"], ["http://lamp/", "https://lamp:80/"]],
+    ["a wrapper with host and scheme", wrapper, ["https://lamp/"], ["http://lamp/"]],
+    ["a number as a host", serving.makeClient({ host: "0x7f.1" }), ["http://127.0.0.1/"], []],
   ];
-  for (const [client, url, isSent] of rows) {
+  await testEachRow(t, rows, async (_name, requester, sent, refused) => {
+    const fetch = createFetch(requester);
+    for (const url of sent) assertEquals((await fetch(url)).status, 200, url);
     requests = 0;
-    const fetching = createFetch(client)(url);
-    if (isSent) assertEquals((await fetching).status, 200, url);
-    else await assertRejects(() => fetching, TypeError, "input: must be a URL of ");
-    assertEquals(requests, isSent ? 1 : 0, url);
-    assertEquals((await createFetch(client, { anyHost: true })(url)).status, 200, url);
-  }
-  const redirect: AppFunction = () => [302, "Found", { location: "http://api.example/" }, null];
-  await using redirecting = serve(redirect);
-  await catchRejection(createFetch(redirecting.makeClient())("/"), "a redirect to another host");
-  const create = (options: object) => () => createFetch(namedClient, options);
-  assertThrows(create({ anyHost: "yes" }), TypeError, "anyHost: must be a boolean");
-  assertThrows(create({ host: "a" }), TypeError, 'unknown option "host"');
+    for (const url of refused) {
+      for (const input of [url, ...(URL.canParse(url) ? [new URL(url)] : [])]) {
+        await assertRejects(() => fetch(input), TypeError, "input: must be a path, or a URL of ");
+      }
+    }
+    assertEquals(requests, 0);
+  });
+  assertThrows(
+    () => createFetch(serving.makeClient({ host: "1.2.3.999" })),
+    TypeError,
+    "client: must have a host that a URL can have",
+  );
 });
 
-Deno.test("createFetch requires a client or a connection", () => {
-  for (const client of [undefined, "http://a/", { request: 1 }, { close() {} }, Client]) {
-    assertThrows(() => Reflect.apply(createFetch, undefined, [client]), TypeError, "Client");
+Deno.test("createFetch requires an object with the method request", () => {
+  for (const client of [undefined, "http://a/", { request: 1 }, { connect() {} }, Client]) {
+    assertThrows(() => Reflect.apply(createFetch, undefined, [client]), TypeError, "request");
   }
 });

@@ -426,7 +426,7 @@ Deno.test("fetch resolves to an early refusal, and cancels the request's stream"
   await peer.assertClosedSilently();
 });
 
-Deno.test("an abort of a fetch after its early response ends both streams, and an early redirect of a stream is an error", async () => {
+Deno.test("an abort of a fetch after its early response ends both streams, and an early redirect that is refused cancels the stream", async () => {
   {
     using server = new RawServer();
     const abort = new AbortController();
@@ -441,7 +441,7 @@ Deno.test("an abort of a fetch after its early response ends both streams, and a
   }
   {
     using server = new RawServer();
-    const { responding, canceled } = start(server);
+    const { responding, canceled } = start(server, { redirect: "error" });
     const peer = await server.accept();
     await peer.readUntil("hello\r\n");
     await peer.send("HTTP/1.1 307 Temporary Redirect\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n");

@@ -39,19 +39,17 @@ import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { FakeTime } from "@std/testing/time";
 import { connect } from "@degu/testing/connected.ts";
 
-Deno.test("createFetch accepts every kind of requester, and follows redirects over it", async (t) => {
-  await using serving = serve(async ({ uri, body }) => {
-    if (uri === "/moved") return [302, "Found", { location: "/there" }, "moved"];
-    return [200, "OK", {}, await body?.text() ?? uri];
-  });
+Deno.test("createFetch accepts every kind of requester", async (t) => {
+  await using serving = serve(async ({ uri, body }) => [200, "OK", {}, await body?.text() ?? uri]);
   using shapes = await makeRequesters(serving.makeClient());
-  await testEachRow(t, shapes, async (_name, target) => {
+  const requesters = shapes.filter((shape): shape is [string, Requester] => "request" in shape[1]);
+  await testEachRow(t, requesters, async (_name, target) => {
     const fetch = createFetch(target);
     for (let i = 0; i < 3; i++) {
       const posted = await fetch("/a", { method: "POST", body: "hello" });
       assertEquals(await posted.text(), "hello");
     }
-    assertEquals(await (await fetch("/moved")).text(), "/there");
+    assertEquals(await (await fetch("/a")).text(), "/a");
   });
 });
 
