@@ -9,7 +9,6 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
-import { type Logger, makeSafeLogger } from "../base/app/logger.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import type { makeFunctionApp } from "./function_app.ts";
 import { type ModuleExport, parseModuleExport } from "../worker/load_app.ts";
@@ -40,8 +39,10 @@ export class TempServer implements AsyncDisposable {
   readonly address: Address;
   readonly #thread: WorkerThread;
 
-  private constructor(key: symbol, thread: WorkerThread, address: Address) {
-    checkConstructorKey(key, "TempServer", 'TempServer.start() of "@degu/degu/misc"');
+  /** @internal */
+  protected constructor(key: symbol, thread: WorkerThread, address: Address) {
+    const { name } = new.target;
+    checkConstructorKey(key, name, `${name}.start() of "@degu/degu/misc"`);
     abandonedServers.register(this, thread);
     this.#thread = thread;
     this.address = address;
@@ -53,8 +54,8 @@ export class TempServer implements AsyncDisposable {
    *
    * @param address The address to listen on, or `{ address, options, signal }`: the address, the
    * server's options, and a signal that aborts the start (`start` rejects with its reason) or,
-   * later, closes the server. `logger` is called in this thread. The other options are cloned, so
-   * they can't have functions, and `onExchange` is not possible.
+   * later, closes the server. The options are cloned, so that they can't have functions: `logger`
+   * and `onExchange` are not possible, and the worker logs like any program.
    * @param build A function that the worker calls with the arguments and that returns the app: a
    * self-contained function, which is sent as its source and may use the names of `@degu/degu`, or
    * an export of a module by the module's absolute URL (`import.meta.resolve("./app.ts")`) and its
@@ -69,9 +70,7 @@ export class TempServer implements AsyncDisposable {
   static async start(
     address: Address | {
       address: Address;
-      options?:
-        | Omit<ServerOptions, "onExchange">
-        | undefined;
+      options?: Omit<ServerOptions, "logger" | "onExchange"> | undefined;
       signal?: AbortSignal | undefined;
     },
     // deno-lint-ignore no-explicit-any -- a function of any arguments that can be cloned
@@ -112,18 +111,14 @@ export class TempServer implements AsyncDisposable {
  * assertEquals((await client.request("GET", "/")).status, 200);
  * ```
  */
-export class TempSSLServer implements AsyncDisposable {
-  /** The address, which can be passed to a client. */
-  readonly address: Address;
-  readonly #thread: WorkerThread;
-
-  private constructor(key: symbol, thread: WorkerThread, address: Address) {
-    checkConstructorKey(key, "TempSSLServer", 'TempSSLServer.start() of "@degu/degu/misc"');
-    abandonedServers.register(this, thread);
-    this.#thread = thread;
-    this.address = address;
-  }
-
+export class TempSSLServer extends TempServer {
+  /**
+   * Makes the type compatible with the static method of the base class. This overload can't be
+   * called.
+   *
+   * @internal
+   */
+  static override start(address: never, build: never, ...args: unknown[]): Promise<never>;
   /**
    * Starts a server with TLS in its own worker, like `TempServer.start`.
    *
@@ -135,29 +130,20 @@ export class TempSSLServer implements AsyncDisposable {
    * @param args Values that can be cloned.
    * @throws the same errors as {@linkcode TempServer.start}.
    */
-  static async start(
+  static override start(
     sslconfig: ServerSslconfig,
     address: Parameters<typeof TempServer.start>[0],
     build: Parameters<typeof TempServer.start>[1],
     ...args: unknown[]
+  ): Promise<TempSSLServer>;
+  static override async start(
+    sslconfig: ServerSslconfig,
+    address: Parameters<typeof TempServer.start>[0],
+    build?: Parameters<typeof TempServer.start>[1],
+    ...args: unknown[]
   ): Promise<TempSSLServer> {
-    return new TempSSLServer(
-      CONSTRUCTOR_KEY,
-      ...await startThread(sslconfig, address, build, args),
-    );
-  }
-
-  /**
-   * Closes the server and ends the worker. The address is then free, unless the app blocks its
-   * thread.
-   */
-  close(): Promise<void> {
-    return this.#thread.close();
-  }
-
-  /** Closes the server: {@linkcode TempSSLServer.prototype.close}. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    const worker = await startThread(sslconfig, address, build!, args);
+    return new TempSSLServer(CONSTRUCTOR_KEY, ...worker);
   }
 }
 
@@ -170,15 +156,14 @@ async function startThread(
   build: Build | null,
   args: readonly unknown[],
 ): Promise<[WorkerThread, Address]> {
-  const { address, options, logger, signal } = parseTempAddress(target);
+  const { address, options, signal } = parseTempAddress(target);
   const app = describeApp(build, args);
   signal?.throwIfAborted();
   await loadWorkerThreads();
-  const thread = new WorkerThread(logger);
+  const thread = new WorkerThread();
   const listen = async () => {
     await thread.execute({ type: "load", ...app });
-    const hasLogger = logger !== null;
-    return await thread.execute({ type: "listen", address, options, hasLogger, sslconfig });
+    return await thread.execute({ type: "listen", address, options, sslconfig });
   };
   const addressPromise = listen() as Promise<Address>;
   const close = () => thread.close();
@@ -199,15 +184,14 @@ const abandonedServers = new FinalizationRegistry<WorkerThread>((thread) => thre
 
 function parseTempAddress(target: TempAddress): {
   address: Address;
-  options: Omit<ServerOptions, "logger">;
-  logger: Logger | null;
+  options: ServerOptions;
   signal: AbortSignal | undefined;
 } {
   // If the value isn't an object, the server checks it, and reports an invalid address.
   const isAddress = typeof target !== "object" || target === null || Array.isArray(target) ||
     target instanceof Uint8Array;
   if (isAddress) {
-    return { address: target as Address, options: {}, logger: null, signal: undefined };
+    return { address: target as Address, options: {}, signal: undefined };
   }
   const { address, options = {}, signal } = copyOptions(
     target as Exclude<TempAddress, Address>,
@@ -215,12 +199,11 @@ function parseTempAddress(target: TempAddress): {
     "address",
   );
   checkSignal("signal", signal);
-  if ((options as ServerOptions).onExchange !== undefined) {
-    throw wrongArgumentError("options.onExchange", `can't cross into a worker; use Server instead`);
+  for (const name of ["logger", "onExchange"] as const) {
+    if ((options as ServerOptions)[name] === undefined) continue;
+    throw wrongArgumentError(`options.${name}`, "can't cross into a worker; use Server instead");
   }
-  const { logger, ...clonedOptions } = options;
-  const safeLogger = logger === undefined ? null : makeSafeLogger(logger);
-  return { address, options: clonedOptions, logger: safeLogger, signal };
+  return { address, options, signal };
 }
 
 interface AppSource {

@@ -2,7 +2,6 @@
 
 import { type App, disposeApp } from "../base/app/app.ts";
 import type { Address } from "../base/address.ts";
-import type { LogDetails, Logger, LogLevel } from "../base/app/logger.ts";
 import type { ServerOptions } from "../net/server/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { Server, SSLServer } from "../server.ts";
@@ -25,9 +24,7 @@ export type WorkerCommand =
   | {
     readonly type: "listen";
     readonly address: Address;
-    readonly options: Omit<ServerOptions, "logger">;
-    /** Whether the log goes to the thread that has started the worker. */
-    readonly hasLogger: boolean;
+    readonly options: ServerOptions;
     readonly sslconfig: ServerSslconfig | null;
   }
   | { readonly type: "close" };
@@ -39,13 +36,6 @@ export type WorkerReport =
     /** The address of the server after `listen`. */
     readonly result: unknown;
   }
-  /** A line of the server's log. */
-  | {
-    readonly type: "log";
-    readonly level: LogLevel;
-    readonly message: string;
-    readonly details: Omit<LogDetails, "error"> & { readonly error: PostedError | undefined };
-  }
   /** A command failed, or an error was not caught: the worker can't be used any more. */
   | { readonly type: "failed"; readonly error: PostedError };
 
@@ -53,14 +43,6 @@ runInWorker((port) => {
   const report = (report: WorkerReport) => port.postMessage(report);
   const fail = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
   const moveListeners = reportUncaughtErrors(fail);
-  const ignoreLine = () => {};
-  const logger: Logger = {
-    ...{ debug: ignoreLine, info: ignoreLine, warn: ignoreLine, error: ignoreLine },
-    record(level, message, details) {
-      const error = details.error === undefined ? undefined : toPostedError(details.error);
-      report({ type: "log", level, message, details: { ...details, error } });
-    },
-  };
   let app: App;
   let server: Server | null = null;
   const execute = async (command: WorkerCommand): Promise<unknown> => {
@@ -74,8 +56,7 @@ runInWorker((port) => {
         return undefined;
       }
       case "listen": {
-        const { address, hasLogger, sslconfig } = command;
-        const options = hasLogger ? { ...command.options, logger } : command.options;
+        const { address, options, sslconfig } = command;
         server = sslconfig === null
           ? new Server(address, app, options)
           : new SSLServer(sslconfig, address, app, options);

@@ -1,7 +1,7 @@
 import { DeguError } from "../base/errors.ts";
 import { stackOf } from "../internal/caught_errors.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
-import { type Logger, processLogger } from "../base/app/logger.ts";
+import { processLogger } from "../base/app/logger.ts";
 import type { WorkerCommand, WorkerReport } from "./server_worker.ts";
 import { fromPostedError } from "./worker_port.ts";
 
@@ -32,7 +32,6 @@ export class WorkerThread {
    * port, and some of the messages have the private key.
    */
   readonly #port: MessagePort;
-  readonly #logger: Logger | null;
   readonly #pendingCommands = new Map<WorkerCommand["type"], PendingCommand>();
   readonly #ended = Promise.withResolvers<void>();
   /** Resolves when the worker can't be used any more. */
@@ -42,14 +41,8 @@ export class WorkerThread {
   #isLoaded = false;
   #closePromise: Promise<void> | null = null;
 
-  /**
-   * Starts a worker; {@linkcode loadWorkerThreads} must have resolved.
-   *
-   * @param logger Gets the log of the server, and the end of the worker; `null` for the logger of
-   * the process.
-   */
-  constructor(logger: Logger | null) {
-    this.#logger = logger;
+  /** Starts a worker; {@linkcode loadWorkerThreads} must have resolved. */
+  constructor() {
     const url = new URL("./server_worker.ts", import.meta.url);
     const worker = this.#worker = new Worker(url, { type: "module", name: NAME });
     const { port1: port, port2 } = new MessageChannel();
@@ -90,11 +83,6 @@ export class WorkerThread {
 
   #receive(report: WorkerReport): void {
     if (this.#finalError !== null) return;
-    if (report.type === "log") {
-      const { level, message, details } = report;
-      const error = details.error === undefined ? undefined : fromPostedError(details.error);
-      return this.#logger?.record?.(level, message, { ...details, error });
-    }
     if (report.type === "failed") {
       const error = fromPostedError(report.error);
       return this.#end(`has failed: ${stackOf(error)}`, error);
@@ -113,12 +101,7 @@ export class WorkerThread {
     this.#worker.terminate();
     const isStarting = this.#pendingCommands.has("load") || this.#pendingCommands.has("listen");
     // While the worker starts, the caller gets the error.
-    if (!isStarting && this.#closePromise === null) {
-      const details = { kind: "app", who: null, error } as const;
-      const logger = this.#logger ?? processLogger;
-      if (logger.record === undefined) logger.error(text);
-      else logger.record("error", text, details);
-    }
+    if (!isStarting && this.#closePromise === null) processLogger.error(text);
     for (const { reject, promise } of this.#pendingCommands.values()) {
       promise.catch(() => {});
       reject(this.#finalError);

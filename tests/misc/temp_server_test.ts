@@ -3,13 +3,7 @@ import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
 import { fromFetchHandler, reply, routes } from "@degu/degu";
-import {
-  type App,
-  type AppFunction,
-  type LogDetails,
-  type Logger,
-  Server,
-} from "@degu/degu/server";
+import { type App, type AppFunction, Server } from "@degu/degu/server";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -310,6 +304,7 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
     [{ timeout: 5 }, TypeError, 'address: unknown option "timeout"'],
     [{ options: { maxRequests: 0 } }, RangeError, "maxRequests"],
     [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
+    [{ options: { logger: new RecordingLogger() } }, TypeError, `options.logger: ${crossing}`],
   ];
   for (const [properties, Class, words] of rows) {
     const error = await catchStartError({ address: anywhere, ...properties }, null, uselessApp);
@@ -388,34 +383,4 @@ Deno.test("a function that was sent as text has no variable from outside", async
   const error = await catchRejection(TempServer.start(anywhere, build), "start()");
   assertInstanceOf(error, ReferenceError);
   assertEquals(error.message, "greeting is not defined");
-});
-
-Deno.test("the logger of a TempServer is called in the thread that has started it, with levels and details", async () => {
-  const lines: [string, string, LogDetails][] = [];
-  const loggedTwo = Promise.withResolvers<void>();
-  const record: Required<Logger>["record"] = (level, message, details) => {
-    if (level !== "debug" && lines.push([level, message, details]) === 2) loggedTwo.resolve();
-    throw new Error("the log is full");
-  };
-  const logger: Logger = { ...new RecordingLogger(), record };
-  const app: AppFunction = ({ uri }, session) => {
-    if (uri === "/broken") throw new RangeError("no lamp");
-    session.warn("a lamp is hot");
-    return reply(200);
-  };
-  const target = { address: anywhere, options: { logger } };
-  await using server = await TempServer.start(target, null, app);
-  const client = new Client(server.address);
-  assertEquals((await client.get("/")).status, 200);
-  assertEquals((await client.get("/broken")).status, 500);
-  await withTimeout(loggedTwo.promise, "two lines");
-  const [[, warning, { who }], [level, line, { kind, error }]] = lines as [
-    typeof lines[0],
-    typeof lines[0],
-  ];
-  assertMatch(warning, /a lamp is hot/);
-  assertMatch(`${who}`, /^127\.0\.0\.1:\d+/);
-  assertEquals([level, kind], ["error", "app"]);
-  assertMatch(line, /RangeError: no lamp/);
-  assertInstanceOf(error, RangeError);
 });
