@@ -46,7 +46,7 @@ import {
   ListenerMaker,
   listenPlain,
 } from "./net/transport/listener.ts";
-import { ServerConnection, type ServerContext } from "./net/server/server_connection.ts";
+import { ServerConnection, type ServerState } from "./net/server/server_connection.ts";
 import {
   canonicalizeHosts,
   SERVER_CHECKS,
@@ -121,7 +121,7 @@ export class Server implements AsyncDisposable {
    */
   readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
-  readonly #context: ServerContext;
+  readonly #state: ServerState;
   readonly #slots: Slots<AcceptedConnection, ServerConnection>;
   readonly #stopped = Promise.withResolvers<void>();
   readonly #ownLogger: Disposable | null;
@@ -184,7 +184,7 @@ export class Server implements AsyncDisposable {
     this.#ownLogger = ownLogger;
     const sessions = new Set<Session>();
     this.sessions = sessions;
-    this.#context = {
+    this.#state = {
       ...parts,
       timeout,
       logger,
@@ -198,7 +198,7 @@ export class Server implements AsyncDisposable {
     };
     const onConnection = (connection: AcceptedConnection) => {
       // The server may have stopped meanwhile.
-      if (this.#context.isStopping) this.#refuseConnection(connection, "close");
+      if (this.#state.isStopping) this.#refuseConnection(connection, "close");
       else this.#slots.admit(connection);
     };
     const listenerOptions = { timeout, logger, replaceStaleSocket, onConnection };
@@ -322,20 +322,20 @@ export class Server implements AsyncDisposable {
       if (this.#hasReadyReader) this.#servePromise!.catch(() => {});
       throw error;
     }
-    if (!this.#context.isStopping) await this.#acceptConnections();
+    if (!this.#state.isStopping) await this.#acceptConnections();
     await this.#waitUntilEnded();
   }
 
   async #acceptConnections(): Promise<void> {
     // Keep the timer of the deadlines running: otherwise a server with one connection at a time
     // would start a timer for each connection.
-    using _ = keepTimerRunning(this.#context.timeout);
+    using _ = keepTimerRunning(this.#state.timeout);
     this.#listener.start();
     await this.#stopped.promise;
   }
 
   #refuseConnection({ name: who, socket }: AcceptedConnection, cause: RefusalCause): void {
-    const { logger } = this.#context;
+    const { logger } = this.#state;
     if (cause === "timeout") {
       logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
     } else if (cause === "flood") {
@@ -350,7 +350,7 @@ export class Server implements AsyncDisposable {
   }
 
   #serveConnection(acceptedConnection: AcceptedConnection): void {
-    const connection = new ServerConnection(this.#context, acceptedConnection);
+    const connection = new ServerConnection(this.#state, acceptedConnection);
     this.#hasServedConnection = true;
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);
@@ -362,7 +362,7 @@ export class Server implements AsyncDisposable {
     const freedSlots = [...this.#slots].map(({ slotFreed }) => slotFreed);
     await Promise.all([this.#listener.waitUntilEnded(), ...freedSlots]);
     await Promise.all(
-      [...this.#context.lingeringConnections].map((connection) => connection.serve()),
+      [...this.#state.lingeringConnections].map((connection) => connection.serve()),
     );
   }
 
@@ -372,7 +372,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    for (const connection of [...this.#slots, ...this.#context.lingeringConnections]) {
+    for (const connection of [...this.#slots, ...this.#state.lingeringConnections]) {
       connection.close();
     }
   }
@@ -391,7 +391,7 @@ export class Server implements AsyncDisposable {
 
   /** At the end of a module, `await using` disposes of a server that should go on serving. */
   #warnIfUnused(): void {
-    const { isStopping, logger } = this.#context;
+    const { isStopping, logger } = this.#state;
     if (isStopping || this.#servePromise === null || this.#hasServedConnection) return;
     if (performance.now() - this.#startedAt > MIN_SERVED_MILLISECONDS) return;
     logger.warn(
@@ -404,8 +404,8 @@ export class Server implements AsyncDisposable {
   }
 
   #stop(): void {
-    if (this.#context.isStopping) return;
-    this.#context.isStopping = true;
+    if (this.#state.isStopping) return;
+    this.#state.isStopping = true;
     clearTimeout(this.#unservedTimer);
     this.#listener.close();
     this.#slots.close();

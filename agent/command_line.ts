@@ -10,11 +10,27 @@ import { AgentCommand, makeListParser, parseKeep, parseSeconds, type Run } from 
 import { parseRestoreTime } from "./copy/restore_time.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
-  ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
-  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addRestore, addService]],
-  ["Transfers without pairing:", [addSend, addReceive]],
-  ["This device:", [addInit, addId, addPermissions, addCompletions]],
-  ["Troubleshooting:", [addPing]],
+  ["Pairing:", [
+    addPairCommand,
+    addInviteCommand,
+    addJoinCommand,
+    addPeersCommand,
+    addRenameCommand,
+    addForgetCommand,
+  ]],
+  ["Files:", [
+    addServeCommand,
+    addLsCommand,
+    addGetCommand,
+    addPutCommand,
+    addRmCommand,
+    addSyncCommand,
+    addRestoreCommand,
+    addServiceCommand,
+  ]],
+  ["Transfers without pairing:", [addSendCommand, addReceiveCommand]],
+  ["This device:", [addInitCommand, addIdCommand, addPermissionsCommand, addCompletionsCommand]],
+  ["Troubleshooting:", [addPingCommand]],
 ];
 
 /** The commands that need the commands of `degu permissions`, whose making takes 4 ms. */
@@ -29,7 +45,7 @@ export function addCommands(program: AgentCommand, args = USERS_OF_PERMISSIONS):
   if (args.some((arg) => USERS_OF_PERMISSIONS.includes(arg))) addPermittedCommands(program, args);
 }
 
-function addPair(program: AgentCommand): void {
+function addPairCommand(program: AgentCommand): void {
   program.command("pair")
     .summary("pair with another device in this network (run it on both)")
     .description(
@@ -48,7 +64,7 @@ function addPair(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/pair.ts")).runPair);
 }
 
-function addInvite(program: AgentCommand): void {
+function addInviteCommand(program: AgentCommand): void {
   program.command("invite")
     .summary("pair with one other device by a line of text")
     .description(
@@ -70,7 +86,7 @@ function addInvite(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/invite.ts")).runInvite);
 }
 
-function addJoin(program: AgentCommand): void {
+function addJoinCommand(program: AgentCommand): void {
   program.command("join")
     .summary("pair with a device that has printed an invitation line")
     .description(
@@ -89,7 +105,7 @@ function addJoin(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/join.ts")).join);
 }
 
-function addPeers(program: AgentCommand): void {
+function addPeersCommand(program: AgentCommand): void {
   program.command("peers")
     .summary("list the peers, which are the paired devices")
     .description(
@@ -104,7 +120,7 @@ function addPeers(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/peers.ts")).listPeers);
 }
 
-function addRename(program: AgentCommand): void {
+function addRenameCommand(program: AgentCommand): void {
   program.command("rename")
     .summary("rename a peer")
     .description(
@@ -120,7 +136,7 @@ function addRename(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/peers.ts")).rename);
 }
 
-function addForget(program: AgentCommand): void {
+function addForgetCommand(program: AgentCommand): void {
   program.command("forget")
     .summary("stop trusting a peer")
     .description(
@@ -132,7 +148,7 @@ function addForget(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/peers.ts")).forget);
 }
 
-function addId(program: AgentCommand): void {
+function addIdCommand(program: AgentCommand): void {
   program.command("id")
     .summary("print the name and the id of this device")
     .description(
@@ -142,7 +158,7 @@ function addId(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/id.ts")).printId);
 }
 
-function addServe(program: AgentCommand): void {
+function addServeCommand(program: AgentCommand): void {
   program.command("serve")
     .summary("share a directory with peers, and receive files from them")
     .description(
@@ -195,7 +211,7 @@ function addServe(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/serve.ts")).serve);
 }
 
-function addLs(program: AgentCommand): void {
+function addLsCommand(program: AgentCommand): void {
   program.command("ls")
     .summary("list files of a peer")
     .description(
@@ -218,7 +234,7 @@ function addLs(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/ls.ts")).ls);
 }
 
-function addGet(program: AgentCommand): void {
+function addGetCommand(program: AgentCommand): void {
   program.command("get")
     .summary("copy files from a peer")
     .description(
@@ -254,7 +270,7 @@ last byte, so the exit code shows whether it is complete.`,
     .setHandler(async () => (await import("./commands/get.ts")).runGet);
 }
 
-function addPut(program: AgentCommand): void {
+function addPutCommand(program: AgentCommand): void {
   program.command("put")
     .summary("copy files to the inbox of a peer")
     .description(
@@ -282,7 +298,7 @@ are not continued after an interruption.`,
     .setHandler(async () => (await import("./commands/put.ts")).runPut);
 }
 
-function addRm(program: AgentCommand): void {
+function addRmCommand(program: AgentCommand): void {
   program.command("rm")
     .summary("remove files from the inbox of a peer")
     .description(
@@ -300,7 +316,7 @@ function addRm(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/rm.ts")).rm);
 }
 
-function addSync(program: AgentCommand): void {
+function addSyncCommand(program: AgentCommand): void {
   program.command("sync")
     .summary("copy new and changed files of a directory, from or to a peer")
     .description(
@@ -364,7 +380,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .setHandler(async () => (await import("./commands/sync.ts")).sync);
 }
 
-function addRestore(program: AgentCommand): void {
+function addRestoreCommand(program: AgentCommand): void {
   program.command("restore")
     .summary("restore a directory of the inbox as it was at a time")
     .description(
@@ -394,7 +410,7 @@ What peers changed with --keep since then is undone. What another program change
     .setHandler(async () => (await import("./commands/restore.ts")).restore);
 }
 
-function addService(program: AgentCommand): void {
+function addServiceCommand(program: AgentCommand): void {
   const service = program.command("service")
     .summary("run serve or sync permanently, with systemd")
     .description(
@@ -415,8 +431,8 @@ function addService(program: AgentCommand): void {
       return await installUnits(context, args.at(-1) as Command, program.version()!);
     });
   const installableCommands = new AgentCommand("both", runInstall).copyInheritedSettings(program);
-  addServe(installableCommands);
-  addSync(installableCommands);
+  addServeCommand(installableCommands);
+  addSyncCommand(installableCommands);
   const [serve, sync] = installableCommands.commands;
   service.command("install")
     .summary("write, enable and start a service")
@@ -435,7 +451,7 @@ instead, and writes none.`,
     .setHandler(async () => (await import("./commands/service.ts")).removeUnits);
 }
 
-function addSend(program: AgentCommand): void {
+function addSendCommand(program: AgentCommand): void {
   program.command("send")
     .summary("send files to one other device, once")
     .description(
@@ -464,7 +480,7 @@ function addSend(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/send.ts")).send);
 }
 
-function addReceive(program: AgentCommand): void {
+function addReceiveCommand(program: AgentCommand): void {
   program.command("receive")
     .summary("receive files from one other device, once")
     .description(
@@ -497,7 +513,7 @@ function addReceive(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/receive.ts")).runReceive);
 }
 
-function addInit(program: AgentCommand): void {
+function addInitCommand(program: AgentCommand): void {
   program.command("init")
     .summary("create or rename this device")
     .description(
@@ -517,7 +533,7 @@ function addInit(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/init.ts")).init);
 }
 
-function addPermissions(program: AgentCommand): void {
+function addPermissionsCommand(program: AgentCommand): void {
   program.command("permissions")
     .summary("print the line that runs a command with only its permissions")
     .usage("COMMAND [OPTION]... [ARGUMENT]...")
@@ -544,12 +560,12 @@ function addPermittedCommands(program: AgentCommand, args: readonly string[]): v
     });
   const commands = new AgentCommand("all", runPrint).copyInheritedSettings(program);
   for (const add of COMMANDS.flatMap(([, addFunctions]) => addFunctions)) {
-    if (add !== addService && add !== addPermissions) add(commands as AgentCommand);
+    if (add !== addServiceCommand && add !== addPermissionsCommand) add(commands as AgentCommand);
   }
   for (const command of commands.commands) permissions.addCommand(command);
 }
 
-function addCompletions(program: AgentCommand): void {
+function addCompletionsCommand(program: AgentCommand): void {
   program.command("completions")
     .summary("print a completion script for a shell")
     .description(
@@ -573,7 +589,7 @@ function addCompletions(program: AgentCommand): void {
     });
 }
 
-function addPing(program: AgentCommand): void {
+function addPingCommand(program: AgentCommand): void {
   program.command("ping")
     .summary("check the connection to a peer")
     .description(

@@ -11,7 +11,7 @@ import {
 } from "../base/app/app.ts";
 import { cancelAppResult, responseOf } from "../base/app/app_result.ts";
 import type { Request, Response } from "../base/app/message.ts";
-import { parseConnectResult } from "../base/app/peer_identity.ts";
+import { checkOnConnectResult } from "../base/app/peer_identity.ts";
 import type { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/sent_body.ts";
 import { checkFunction, copyOptions } from "../internal/checks.ts";
@@ -168,7 +168,7 @@ function addOnConnect(
   checkFunction("wrapper.onConnect", wrapper.onConnect);
   const object: AppObject = typeof app === "function" ? { handle } : replaceHandle(app, handle);
   object.onConnect = joinOnConnect([
-    async (session, sock) => parseConnectResult(await wrapper.onConnect(session, sock)),
+    async (session, sock) => checkOnConnectResult(await wrapper.onConnect(session, sock)),
     ...(onConnect === null ? [] : [onConnect]),
   ]);
   return object;

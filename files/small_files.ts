@@ -9,7 +9,7 @@
  * asynchronous (Deno 2.9.6). Only waiting for the disk is asynchronous.
  */
 
-import { syncQueue, TimeSlice } from "./disk/files.ts";
+import { diskSyncQueue, TimeSlice } from "./disk/files.ts";
 import { isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError, withPath } from "../internal/caught_errors.ts";
 import type { TemporaryFile } from "./disk/temporary.ts";
@@ -79,7 +79,7 @@ function makeFailedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
   return { file, isCreated: null, error: error! };
 }
 
-interface ReceivedFile<F> {
+interface StagedFile<F> {
   readonly file: F;
   readonly temporaryFile: TemporaryFile | null;
   /** Resolves to `null` once the content is on the disk, or to the error. */
@@ -96,7 +96,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** The outcomes of the current batch, whose names may not be synced to the disk yet. */
   readonly #batchOutcomes: SmallFileOutcome<F>[] = [];
   readonly #outcomes: SmallFileOutcome<F>[] = [];
-  #receivedFiles: ReceivedFile<F>[] = [];
+  #stagedFiles: StagedFile<F>[] = [];
   /** The path of the last received file's directory, until the end of the time slice. */
   #preparedPath: string | null = null;
   #preparedParent: Parent | null = null;
@@ -125,8 +125,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         await this.#batchNamed;
       }
     }
-    const batchFiles = Math.max(MIN_BATCH_FILES, syncQueue.limit);
-    if (this.#receivedFiles.length >= batchFiles) await this.#nameReceivedFiles();
+    const batchFiles = Math.max(MIN_BATCH_FILES, diskSyncQueue.limit);
+    if (this.#stagedFiles.length >= batchFiles) await this.#nameReceivedFiles();
     else if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#target.root.path);
     else return;
     this.#preparedPath = null;
@@ -135,7 +135,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #write(file: F, content: Uint8Array): void {
     const { names, modified } = file;
     if (modified === null) {
-      return void this.#receivedFiles.push({ file, temporaryFile: null, synced: SYNCED });
+      return void this.#stagedFiles.push({ file, temporaryFile: null, synced: SYNCED });
     }
     const directory = names.slice(0, -1);
     const directoryPath = directory.join("/");
@@ -160,28 +160,28 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       temporaryFile[Symbol.dispose]();
       throw withPath(error, "write", temporaryFile.path);
     }
-    const synced = syncQueue.run(() => temporaryFile.sync());
+    const synced = diskSyncQueue.run(() => temporaryFile.sync());
     // Close the file without waiting for the next file: a silent client must not keep a descriptor
     // open for each file.
     if (!temporaryFile.isLocked) synced.finally(() => temporaryFile.close());
-    this.#receivedFiles.push({ file, temporaryFile, synced });
+    this.#stagedFiles.push({ file, temporaryFile, synced });
   }
 
   async #nameReceivedFiles(): Promise<void> {
     await this.#batchNamed;
-    const receivedFiles = this.#receivedFiles;
-    this.#receivedFiles = [];
-    this.#batchNamed = this.#nameBatch(receivedFiles);
+    const stagedFiles = this.#stagedFiles;
+    this.#stagedFiles = [];
+    this.#batchNamed = this.#nameBatch(stagedFiles);
     // The error is handled where the promise is awaited.
     this.#batchNamed.catch(() => {});
   }
 
-  async #nameBatch(receivedFiles: readonly ReceivedFile<F>[]): Promise<void> {
+  async #nameBatch(stagedFiles: readonly StagedFile<F>[]): Promise<void> {
     try {
       const errors: unknown[] = [];
-      for (const { synced } of receivedFiles) errors.push(await synced);
+      for (const { synced } of stagedFiles) errors.push(await synced);
       let isChecked = false;
-      for (const [index, receivedFile] of receivedFiles.entries()) {
+      for (const [index, stagedFile] of stagedFiles.entries()) {
         if (!isChecked || this.#timeSlice.isUsedUp) {
           this.#namingPath = null;
           if (isChecked) await this.#timeSlice.yield(this.#target.root.path);
@@ -190,11 +190,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         }
         try {
           if (errors[index] !== null) throw errors[index];
-          this.#nameFile(receivedFile);
+          this.#nameFile(stagedFile);
         } catch (error) {
-          const lastError = await this.#retryNaming(receivedFile, error);
+          const lastError = await this.#retryNaming(stagedFile, error);
           if (lastError !== null) {
-            this.#batchOutcomes.push(makeFailedOutcome(receivedFile.file, lastError));
+            this.#batchOutcomes.push(makeFailedOutcome(stagedFile.file, lastError));
           }
         }
         // The missing directories may have been created for this file, so look them up again for
@@ -202,7 +202,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         if ((this.#namingParent?.missingDirectories.length ?? 0) > 0) this.#namingPath = null;
       }
     } finally {
-      for (const { temporaryFile } of receivedFiles) temporaryFile?.[Symbol.dispose]();
+      for (const { temporaryFile } of stagedFiles) temporaryFile?.[Symbol.dispose]();
       this.#namingPath = null;
       const changedDirectories = [...this.#changedDirectories];
       this.#changedDirectories.clear();
@@ -212,12 +212,12 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /** @returns `null` if the file is named, or the error. */
-  async #retryNaming(receivedFile: ReceivedFile<F>, error: unknown): Promise<unknown> {
-    const { file, temporaryFile } = receivedFile;
+  async #retryNaming(stagedFile: StagedFile<F>, error: unknown): Promise<unknown> {
+    const { file, temporaryFile } = stagedFile;
     if (temporaryFile === null) return error;
     const nameAgain = (namedFile: TemporaryFile) => {
       this.#namingPath = null;
-      this.#nameFile({ ...receivedFile, temporaryFile: namedFile });
+      this.#nameFile({ ...stagedFile, temporaryFile: namedFile });
     };
     try {
       if (fileErrorCodeOf(error) === "EXDEV") {
@@ -236,7 +236,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
   }
 
-  #nameFile({ file, temporaryFile }: ReceivedFile<F>): void {
+  #nameFile({ file, temporaryFile }: StagedFile<F>): void {
     const { names, isNew, condition } = file;
     const { root } = this.#target;
     const parent = this.#findNamingDirectory(names.slice(0, -1));
@@ -274,7 +274,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#batchNamed.catch(() => {});
-    for (const { temporaryFile, synced } of this.#receivedFiles) {
+    for (const { temporaryFile, synced } of this.#stagedFiles) {
       await synced;
       temporaryFile?.[Symbol.dispose]();
     }

@@ -1,6 +1,6 @@
 import { findAppErrorResponse, type ResponseObject, type ResponseTuple } from "./app_result.ts";
 import type { Request } from "./message.ts";
-import { joinIdentities, parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
+import { checkOnConnectResult, joinIdentities, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/body.ts";
 import { toReadableError } from "../../internal/caught_errors.ts";
@@ -157,7 +157,7 @@ export function readApp(app: App, label: string): AppParts {
     handle: (request, session, api) => app.handle(request, session, api),
     onConnect: onConnect === undefined
       ? null
-      : async (session, sock) => parseConnectResult(await app.onConnect!(session, sock)),
+      : async (session, sock) => checkOnConnectResult(await app.onConnect!(session, sock)),
   };
 }
 

@@ -23,7 +23,7 @@ export interface PeerIdentity {
 
 const IDENTITY_PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
 
-export function parseConnectResult(result: unknown): PeerIdentity | boolean {
+export function checkOnConnectResult(result: unknown): PeerIdentity | boolean {
   if (typeof result === "boolean") return result;
   const problem = findIdentityProblem(result);
   if (problem === null) return result as PeerIdentity;

@@ -142,14 +142,14 @@ export type ReceivedHeaders =
  * The kind of message that headers belong to. A request is given by the traits of its method, and
  * `"partial response"` is a response with status 206.
  */
-export type HeaderContext = MethodTraits | "response" | "partial response" | "any";
+export type MessageKind = MethodTraits | "response" | "partial response" | "any";
 
-function isResponse(context: HeaderContext): boolean {
-  return context === "response" || context === "partial response";
+function isResponse(kind: MessageKind): boolean {
+  return kind === "response" || kind === "partial response";
 }
 
-function mayHaveBody(context: HeaderContext): boolean {
-  return typeof context === "string" || context.mayHaveBody;
+function mayHaveBody(kind: MessageKind): boolean {
+  return typeof kind === "string" || kind.mayHaveBody;
 }
 
 /**
@@ -168,11 +168,11 @@ interface TypedHeader {
   /** 0 for a header that no other header excludes. */
   readonly bit: number;
   /** Returns `null` for a value that is left out. */
-  parse(value: string, context: HeaderContext): HeadersToSend[string] | null;
+  parse(value: string, kind: MessageKind): HeadersToSend[string] | null;
   format(
     value: unknown,
     makeLabel: () => string,
-    context: HeaderContext,
+    kind: MessageKind,
   ): string | readonly string[];
 }
 
@@ -228,13 +228,13 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
   // RFC 9110 §14.4: in another response than a 206, an invalid value must not hide the status.
   ["content-range", {
     bit: CONTENT_RANGE_BIT,
-    parse: (value, context) => {
-      return context === "response" ? findContentRange(value) ?? value : parseContentRange(value);
+    parse: (value, kind) => {
+      return kind === "response" ? findContentRange(value) ?? value : parseContentRange(value);
     },
-    format(value, makeLabel, context) {
-      const isInvalidText = context === "response" && typeof value === "string" &&
+    format(value, makeLabel, kind) {
+      const isInvalidText = kind === "response" && typeof value === "string" &&
         findContentRange(value) === null;
-      return isInvalidText ? value : formatContentRange(value, makeLabel, context);
+      return isInvalidText ? value : formatContentRange(value, makeLabel, kind);
     },
   }],
   // RFC 6265 §3: the lines can't be joined, because a date has a comma.
@@ -318,10 +318,10 @@ function findLines(
   name: string,
   value: unknown,
   linesByName: LinesByName | undefined,
-  context: HeaderContext,
+  kind: MessageKind,
 ): readonly unknown[] | null {
   if (Array.isArray(value)) {
-    return isResponse(context) && !SINGLE_HEADERS.has(name) ? value : null;
+    return isResponse(kind) && !SINGLE_HEADERS.has(name) ? value : null;
   }
   // A proxy object has every property.
   const lines = linesByName instanceof Map ? linesByName.get(name) : undefined;
@@ -362,7 +362,7 @@ export function isFramingOrRangeHeader(name: string): boolean {
 function findHeaderConflict(
   presentBits: number,
   mayBeEmpty: boolean,
-  context: HeaderContext,
+  kind: MessageKind,
 ): ProtocolError | null {
   // RFC 9112 §6.1: two readers that believe different headers see different bodies.
   if ((presentBits & FRAMING_BITS) === FRAMING_BITS) {
@@ -373,18 +373,18 @@ function findHeaderConflict(
   if (bits & RANGE_BIT && bits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
     return headerConflictError("range and a header of a message with content");
   }
-  const error = findForbiddenRange(bits, context);
+  const error = findForbiddenRange(bits, kind);
   if (error !== null) return error;
-  if (bits & FRAMING_BITS && !mayHaveBody(context)) {
+  if (bits & FRAMING_BITS && !mayHaveBody(kind)) {
     const name = bits & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding";
     return forbiddenHeaderError(name, "such a request");
   }
   return null;
 }
 
-function findForbiddenRange(presentBits: number, context: HeaderContext): ProtocolError | null {
-  if (context === "any") return null;
-  if (isResponse(context)) {
+function findForbiddenRange(presentBits: number, kind: MessageKind): ProtocolError | null {
+  if (kind === "any") return null;
+  if (isResponse(kind)) {
     return presentBits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
   }
   return presentBits & CONTENT_RANGE_BIT
@@ -446,7 +446,7 @@ export function parseHeaderLines(
   end: number,
   text: string,
   textOffset: number,
-  context: HeaderContext,
+  kind: MessageKind,
 ): { readonly headers: HeadersToSend; readonly framing: Framing } {
   const headers = makeHeaderObject();
   let framing: Framing = null;
@@ -479,7 +479,7 @@ export function parseHeaderLines(
     const previousValue = headers[name];
     if (previousValue !== undefined) {
       headers[name] = joinValues(name, previousValue, value);
-      if (typeof previousValue === "string" && isResponse(context)) {
+      if (typeof previousValue === "string" && isResponse(kind)) {
         linesByName ??= new Map<string, string[]>();
         linesByName.getOrInsertComputed(name, () => [previousValue]).push(value);
       }
@@ -487,12 +487,12 @@ export function parseHeaderLines(
       headers[name] = value;
     } else {
       // Before the value, which may also be invalid.
-      const error = findForbiddenRange(typedHeader.bit, context);
+      const error = findForbiddenRange(typedHeader.bit, kind);
       if (error !== null) throw error;
       presentBits |= typedHeader.bit;
-      const isIgnored = typedHeader.bit === RANGE_BIT && typeof context === "object" &&
-        !context.definesRange;
-      const parsedValue = isIgnored ? null : typedHeader.parse(value, context);
+      const isIgnored = typedHeader.bit === RANGE_BIT && typeof kind === "object" &&
+        !kind.definesRange;
+      const parsedValue = isIgnored ? null : typedHeader.parse(value, kind);
       if (typedHeader.bit & FRAMING_BITS) framing = parsedValue as number | "chunked";
       if (parsedValue === null) omitsRange = true;
       // A text in place of a value that is left out: a second line is refused.
@@ -510,8 +510,8 @@ export function parseHeaderLines(
       delete headers["range"];
       presentBits &= ~RANGE_BIT;
     }
-    const mayBeEmpty = framing === 0 || framing === "chunked" && !mayHaveBody(context);
-    const error = findHeaderConflict(presentBits, mayBeEmpty, context);
+    const mayBeEmpty = framing === 0 || framing === "chunked" && !mayHaveBody(kind);
+    const error = findHeaderConflict(presentBits, mayBeEmpty, kind);
     if (error !== null) throw error;
   }
   if (linesByName !== null) repeatedLines.set(headers, linesByName);
@@ -597,7 +597,7 @@ export function formatHeaderLines(
   headers: HeadersToSend,
   overridingHeaders: HeadersToSend | null,
   framing: Framing | undefined,
-  context: HeaderContext,
+  kind: MessageKind,
   label = "headers",
 ): number {
   const arrays = headerArrays ?? { names: [], values: [] };
@@ -630,7 +630,7 @@ export function formatHeaderLines(
     }
   }
   const sortedNames = sortNames(names, count, label);
-  const linesByName = isResponse(context) ? repeatedLines.get(headers) : undefined;
+  const linesByName = isResponse(kind) ? repeatedLines.get(headers) : undefined;
   let presentBits = 0;
   let hasZeroLength = false;
   for (let i = 0; i < count; i++) {
@@ -640,14 +640,14 @@ export function formatHeaderLines(
     if (typedHeader !== null) {
       presentBits |= typedHeader.bit;
       if (value === 0) hasZeroLength = true;
-      const formattedValue = formatTypedHeader(name, typedHeader, value, framing, context, label);
+      const formattedValue = formatTypedHeader(name, typedHeader, value, framing, kind, label);
       if (Array.isArray(formattedValue)) {
         position = writeLines(into, position, name, bytes, formattedValue, label);
         continue;
       }
       value = formattedValue;
     } else if (typeof value !== "string" || linesByName !== undefined) {
-      const lines = findLines(name, value, linesByName, context);
+      const lines = findLines(name, value, linesByName, kind);
       if (lines !== null) {
         position = writeLines(into, position, name, bytes, lines, label);
         continue;
@@ -657,10 +657,10 @@ export function formatHeaderLines(
     if (position < 0) throw invalidHeaderValueError(makeItemLabel(label, name), name, value);
   }
   if (presentBits !== 0) {
-    const error = findHeaderConflict(presentBits, hasZeroLength, context);
+    const error = findHeaderConflict(presentBits, hasZeroLength, kind);
     if (error !== null) throw notAllowedError(label, error.message);
   }
-  if (count < SET_SLOT_COUNT) headerArrays = arrays;
+  if (count < HEADER_SET_CACHE_SIZE) headerArrays = arrays;
   return position;
 }
 
@@ -677,11 +677,11 @@ function formatTypedHeader(
   { bit, format }: TypedHeader,
   value: unknown,
   framing: Framing | undefined,
-  context: HeaderContext,
+  kind: MessageKind,
   label: string,
 ): string | readonly string[] {
   const makeLabel = () => makeItemLabel(label, name);
-  const formattedValue = format(value, makeLabel, context);
+  const formattedValue = format(value, makeLabel, kind);
   if (bit & FRAMING_BITS) checkFraming(value, framing, makeLabel);
   return formattedValue;
 }
@@ -791,10 +791,10 @@ interface OutgoingName extends HeaderName {
 }
 
 // An app sends the same few sets of names repeatedly, which are compared faster than sorted.
-const SET_SLOT_COUNT = 64;
+const HEADER_SET_CACHE_SIZE = 64;
 const headerSetCache = new Array<
   { names: readonly string[]; sortedNames: readonly OutgoingName[] } | undefined
->(SET_SLOT_COUNT).fill(undefined);
+>(HEADER_SET_CACHE_SIZE).fill(undefined);
 
 function sortNames(
   names: readonly string[],
@@ -804,7 +804,7 @@ function sortNames(
   // A client and a server in one program may send sets with the same number of names. The lengths
   // of the first and the last name usually give the sets different slots.
   const hash = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
-  const slot = (count ^ hash << 3) & (SET_SLOT_COUNT - 1);
+  const slot = (count ^ hash << 3) & (HEADER_SET_CACHE_SIZE - 1);
   const cachedSet = headerSetCache[slot];
   if (cachedSet !== undefined && cachedSet.names.length === count) {
     let i = 0;
@@ -814,7 +814,7 @@ function sortNames(
   const newNames = names.slice(0, count);
   const sortedNames = newNames.map((name, index) => makeOutgoingName(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);
-  if (count < SET_SLOT_COUNT) headerSetCache[slot] = { names: newNames, sortedNames };
+  if (count < HEADER_SET_CACHE_SIZE) headerSetCache[slot] = { names: newNames, sortedNames };
   return sortedNames;
 }
 

@@ -13,8 +13,8 @@ import {
   checkHeaders,
   formatHeaderLines,
   type Framing,
-  type HeaderContext,
   type HeadersToSend,
+  type MessageKind,
   parseHeaderLines,
   readLineAt,
 } from "./headers.ts";
@@ -223,8 +223,8 @@ export function parseRequestPreamble(
     : parseAbsoluteForm(bytes.subarray(targetStart, uriEnd));
   const target = absoluteForm?.uri ?? text.substring(method.length + 1, uriEnd - start);
   const { uri, path, query } = parseReceivedUri(target, bytes, targetStart, uriEnd);
-  const context = METHODS[method];
-  const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, context);
+  const traits = METHODS[method];
+  const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, traits);
   if (isHttp10 && framing === "chunked") {
     const problem = "transfer-encoding in a request of HTTP/1.0 (RFC 9112 §6.1)";
     throw new ProtocolError("BAD_TRANSFER_ENCODING", problem);
@@ -340,7 +340,7 @@ export function parseResponsePreamble(
   const reason = text.substring(13, lineEnd - start);
   let parsedHeaders;
   try {
-    parsedHeaders = parseHeaderLines(bytes, lineEnd + 2, end, text, start, contextOf(status));
+    parsedHeaders = parseHeaderLines(bytes, lineEnd + 2, end, text, start, messageKindOf(status));
   } catch (error) {
     throw withStatus(error as ProtocolError, status);
   }
@@ -358,7 +358,7 @@ export function parseResponsePreamble(
   return { status, reason, headers, framing, isHttp10 };
 }
 
-function contextOf(status: number): HeaderContext {
+function messageKindOf(status: number): MessageKind {
   return status === 206 ? "partial response" : "response";
 }
 
@@ -476,10 +476,10 @@ export function formatRequestPreamble(
   into[position++] = SPACE;
   position = writeAscii(into, position, uri);
   position = writeBytes(into, position, REQUEST_LINE_END);
-  const context = METHODS[method];
+  const traits = METHODS[method];
   return finishPreamble(
     into,
-    formatHeaderLines(into, position, headers, overridingHeaders, framing, context, "headers"),
+    formatHeaderLines(into, position, headers, overridingHeaders, framing, traits, "headers"),
     "headers",
   );
 }
@@ -514,7 +514,7 @@ export function formatResponsePreamble(
       headers,
       overridingHeaders,
       framing,
-      contextOf(status),
+      messageKindOf(status),
       label,
     ),
     label,

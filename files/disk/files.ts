@@ -267,7 +267,7 @@ const MAX_SYNC_MILLISECONDS = 500;
  * sync after the other, a synchronous operation waits for all running syncs, and blocks the event
  * loop. On other disks, concurrent syncs share their work.
  */
-export class SyncQueue {
+class DiskSyncQueue {
   #limit = 16;
   #minMilliseconds = Infinity;
   #runningCount = 0;
@@ -306,4 +306,4 @@ export class SyncQueue {
   }
 }
 
-export const syncQueue = new SyncQueue();
+export const diskSyncQueue = new DiskSyncQueue();

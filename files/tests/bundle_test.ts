@@ -22,7 +22,7 @@ import {
   PROGRESS_RECORD,
   PUT_RESPONSE,
 } from "@degu/internal/files/wire/bundle.ts";
-import { syncQueue } from "@degu/internal/files/disk/files.ts";
+import { diskSyncQueue } from "@degu/internal/files/disk/files.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import {
   makeBundle,
@@ -512,8 +512,8 @@ const BATCH_FILES = 64;
 
 /** A disk on which many syncs have taken long gets smaller batches of files. */
 function fixBatchSize(): Disposable {
-  Object.defineProperty(syncQueue, "limit", { value: BATCH_FILES, configurable: true });
-  return { [Symbol.dispose]: () => void Reflect.deleteProperty(syncQueue, "limit") };
+  Object.defineProperty(diskSyncQueue, "limit", { value: BATCH_FILES, configurable: true });
+  return { [Symbol.dispose]: () => void Reflect.deleteProperty(diskSyncQueue, "limit") };
 }
 
 Deno.test("a peer that is forgotten while its bundle arrives can't write further files", async () => {

@@ -100,13 +100,14 @@ export type UnsetProperty =
 
 const UNSET_PROPERTIES: readonly UnsetProperty[] = ["time", "mode", "privacy"];
 
-/** The bits that allow other users to read or to write a file. */
-const ACCESS_BITS = 0o066;
+const GROUP_AND_OTHERS_READ_WRITE = 0o066;
 
 export function findUnsetModes(bits: number, intendedMode: number): readonly UnsetProperty[] {
   const intendedBits = intendedMode & 0o777;
   if (bits === intendedBits) return [];
-  return (bits & ~intendedBits & ACCESS_BITS) === 0 ? ["mode"] : ["mode", "privacy"];
+  return (bits & ~intendedBits & GROUP_AND_OTHERS_READ_WRITE) === 0
+    ? ["mode"]
+    : ["mode", "privacy"];
 }
 
 /** Sets a time and permission bits unless they are `null`; returns what the disk has refused. */

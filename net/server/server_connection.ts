@@ -51,7 +51,7 @@ const PROGRESS_BYTES = 65536;
  */
 const PROBE_MILLISECONDS = 300;
 
-export interface ServerContext extends AppParts, Omit<ListenerOptions, "onConnection"> {
+export interface ServerState extends AppParts, Omit<ListenerOptions, "onConnection"> {
   readonly sessions: Set<Session>;
   /** Connections without a slot, which wait only for their peers to read the last response. */
   readonly lingeringConnections: Set<ServerConnection>;
@@ -64,7 +64,7 @@ export interface ServerContext extends AppParts, Omit<ListenerOptions, "onConnec
 
 export class ServerConnection extends SlotHolder
   implements SessionCallbacks, TransportUser, SendListener {
-  readonly #context: ServerContext;
+  readonly #serverState: ServerState;
   readonly #transport: Transport;
   readonly #sender: MessageSender;
   readonly #requestReader: RequestReader;
@@ -91,15 +91,15 @@ export class ServerConnection extends SlotHolder
 
   /** Takes ownership of the socket. */
   constructor(
-    context: ServerContext,
+    serverState: ServerState,
     { name, address, peerKey, socket, isPeerTrusted }: AcceptedConnection,
   ) {
     super();
-    const { timeout, logger, hosts, maxRequests } = context;
+    const { timeout, logger, hosts, maxRequests } = serverState;
     const certificate = socket.peerCertificate ?? null;
     const sessionCore = new SessionCore(name, address, maxRequests, certificate);
     const transport = new Transport(socket, timeout, this);
-    this.#context = context;
+    this.#serverState = serverState;
     this.#socket = socket;
     this.#sessionCore = sessionCore;
     this.session = sessionCore.session;
@@ -153,7 +153,7 @@ export class ServerConnection extends SlotHolder
   #finishSession(): void {
     this.isClosing = true;
     clearInterval(this.#probeTimer);
-    this.#context.sessions.delete(this.session);
+    this.#serverState.sessions.delete(this.session);
     const { isClosed, failure } = this.#transport;
     // Make the abort reason on demand: most apps don't read it, and an error costs more than a
     // request.
@@ -210,7 +210,7 @@ export class ServerConnection extends SlotHolder
   }
 
   onLogLine(logLine: string, error?: unknown): void {
-    this.#context.logger.info(logLine, { kind: "app", who: `${this.session}`, error });
+    this.#serverState.logger.info(logLine, { kind: "app", who: `${this.session}`, error });
   }
 
   /** Whether the connection can be closed without loss: before the first byte of a request. */
@@ -283,19 +283,19 @@ export class ServerConnection extends SlotHolder
         this.#endRecorder.record(describeAppError(error, "session.store"))
       );
       this.#slotFreed.resolve();
-      this.#context.lingeringConnections.delete(this);
+      this.#serverState.lingeringConnections.delete(this);
     }
   }
 
   #linger(): Promise<void> {
     this.#finishSession();
-    if (!this.#transport.isClosed) addLingering(this.#context.lingeringConnections, this);
+    if (!this.#transport.isClosed) addLingering(this.#serverState.lingeringConnections, this);
     this.#slotFreed.resolve();
     return this.#lingerPromise = linger(this.#transport, this.#socket);
   }
 
   async #acceptPeer(): Promise<boolean> {
-    const { onConnect, sessions } = this.#context;
+    const { onConnect, sessions } = this.#serverState;
     if (!this.#checkTrust()) return false;
     let refusalReason: string | null = null;
     try {
@@ -326,7 +326,7 @@ export class ServerConnection extends SlotHolder
   onDistrust(trust: "untrusted" | "anonymous" | "unknown"): void {
     if (!this.#peerTrust.onDistrust(trust)) return;
     // During a request, and before the session is accepted, the loop of requests ends the session.
-    if (this.#exchange !== null || !this.#context.sessions.has(this.session)) return;
+    if (this.#exchange !== null || !this.#serverState.sessions.has(this.session)) return;
     this.#sessionCore.end(this.#peerTrust.distrustReason!);
     void this.#linger();
   }
@@ -347,7 +347,7 @@ export class ServerConnection extends SlotHolder
     const transport = this.#transport;
     const sender = this.#sender;
     const reader = this.#requestReader;
-    const { handle, reportExchange, unframedNull } = this.#context;
+    const { handle, reportExchange, unframedNull } = this.#serverState;
     for (;;) {
       const trustChecks = this.#sessionCore.takeTrustChecks();
       if (trustChecks !== null) {
@@ -481,7 +481,7 @@ export class ServerConnection extends SlotHolder
     if (distrustReason !== null) return makeEndAfter(distrustReason);
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
-    return this.#context.isStopping ? makeEndAfter("the shutdown of the server began") : null;
+    return this.#serverState.isStopping ? makeEndAfter("the shutdown of the server began") : null;
   }
 
   async #sendErrorResponse(status: ErrorStatus): Promise<void> {
