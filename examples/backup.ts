@@ -11,15 +11,15 @@ import { printable } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { TransferError, uploadTree } from "@degu/degu/files";
 
-const [directory, seconds = "60"] = Deno.args;
-if (directory === undefined) {
-  console.error("Usage: backup.ts DIRECTORY [SECONDS]");
-  Deno.exit(2);
-}
+await runUntilSignal(main);
 
-await runUntilSignal((signal) => main(directory, signal));
-
-async function main(directory: string, signal: AbortSignal): Promise<void> {
+async function main(signal: AbortSignal): Promise<void> {
+  const [directory, seconds = "60"] = Deno.args;
+  if (directory === undefined) {
+    console.error("Usage: backup.ts DIRECTORY [SECONDS]");
+    Deno.exitCode = 2;
+    return;
+  }
   await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "backup" });
   // If the connection is lost, `retries` resumes the transfer, also in the middle of a large file.
   // If all retries fail, the next backup continues.
