@@ -1,7 +1,7 @@
 /**
  * `deno task interop`: runs other programs as clients, servers and proxies of Degu, and prints
- * tables of the results. Fails if the tables of docs/interop.md differ. The arguments are the parts
- * to run: clients, refused, servers, proxies, names, paths, transfers, small, work.
+ * tables of the results. Fails if the tables of tools/interop/results.md differ. The arguments are
+ * the parts to run: clients, refused, servers, proxies, names, paths, transfers, small, work.
  */
 
 import { TempPKI } from "@degu/degu/misc";
@@ -26,7 +26,7 @@ const PARTS = {
   work: tryRealClients,
 };
 
-const page = await Deno.readTextFile(new URL("../docs/interop.md", import.meta.url));
+const page = await Deno.readTextFile(new URL("interop/results.md", import.meta.url));
 const differences: string[] = [];
 
 const dir = await Deno.makeTempDir({ prefix: "degu-interop-" });
@@ -48,5 +48,5 @@ try {
 } finally {
   await Deno.remove(dir, { recursive: true });
 }
-for (const difference of differences) console.error(`docs/interop.md: ${difference}`);
+for (const difference of differences) console.error(`tools/interop/results.md: ${difference}`);
 Deno.exitCode = differences.length > 0 ? 1 : 0;

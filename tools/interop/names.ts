@@ -4,7 +4,7 @@
  * attacked; and a table of the files that other servers send behind a `ProxyApp`.
  */
 
-import { Client, ProxyApp, Server } from "@degu/degu";
+import { Client, ProxyApp, Server, wrapApp } from "@degu/degu";
 import { buildUri } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { build, type DeguServers, NOT_INSTALLED, problemOf, run } from "./programs.ts";
@@ -146,9 +146,15 @@ export async function tryNames(
     await Deno.mkdir(`${root}/to`);
     await Deno.copyFile(namesFile, `${root}/names`);
     await Deno.copyFile(`${DIRECTORY}/names.html`, `${root}/names.html`);
+    // Without this header, a directory is a page for browsers.
+    const headers = { accept: "application/json" };
+    const app = wrapApp(
+      new FilesApp(root, { write: true, list: true }),
+      (next, request) => next(request.with({ headers })),
+    );
     await using server = await Server.start(
       ["127.0.0.1", 0],
-      new FilesApp(root, { write: true, list: true }),
+      app,
       { logger: { debug() {}, info() {}, warn() {}, error: console.error } },
     );
     try {

@@ -1,4 +1,4 @@
-/** Tables of test results, and a comparison with the tables of docs/interop.md. */
+/** Tables of test results, and a comparison with the tables of results.md. */
 
 import { NOT_INSTALLED } from "./programs.ts";
 
