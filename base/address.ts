@@ -295,7 +295,7 @@ const MAX_DNS_NAME_LENGTH = 253;
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
 /** Leading zeros are refused, because each zone must have one spelling. */
 const ZONE = /^(?!0[0-9]+$)[-.0-9A-Z_a-z]+$/;
-const PREFIX_LENGTH = /\/[0-9]{1,3}$/;
+const PREFIX_LENGTH = /\/(?:[0-9]{1,2}|1[01][0-9]|12[0-8])$/;
 const encoder = new TextEncoder();
 
 /**
