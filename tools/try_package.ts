@@ -35,7 +35,7 @@ interface Program {
   readonly flags: readonly string[] | null;
 }
 
-const COMMAND_TIMEOUT_SECONDS = 120;
+const COMMAND_TIMEOUT_SECONDS = 600;
 const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
 
