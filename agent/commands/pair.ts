@@ -30,7 +30,10 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   }
   const { name, isServing } = await pair(context, numberPrompt, options);
   const shouldReceive = !isServing &&
-    await numberPrompt.askYesOrNo(`receive files of ${name} into ${DEFAULT_INBOX} now?`, signal);
+    await numberPrompt.terminal.askYesOrNo(
+      `receive files of ${name} into ${DEFAULT_INBOX} now?`,
+      signal,
+    );
   signal.throwIfAborted();
   if (isServing) output.note(`degu serve runs on this device, also for ${name}`);
   if (!shouldReceive) {

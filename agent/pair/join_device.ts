@@ -14,7 +14,7 @@ import { explainDiscoveryProblem, RUN_AGAIN } from "../words/explain.ts";
 import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
 import { SEND_SERVICE } from "./shown_invitation.ts";
-import { MAX_LISTED_DEVICES, type NumberPrompt } from "../terminal/number_prompt.ts";
+import type { NumberPrompt } from "../terminal/number_prompt.ts";
 import { formatId, type Output } from "../terminal/output.ts";
 
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
@@ -126,6 +126,9 @@ async function joinWithPrompt(
     throw toUsageFailure(error);
   });
 }
+
+/** Strangers can announce any number of devices. */
+const MAX_LISTED_DEVICES = 9;
 
 async function findSender(
   context: Context,

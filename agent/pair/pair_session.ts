@@ -71,7 +71,7 @@ export async function pairByDiscovery(
           `${each.name} ${formatId(each.id)} at ${formatAddress(each.addresses[0]!)}`,
         ]),
       );
-    const id = await prompt.choose(makeList, question, closeSignal);
+    const id = await prompt.terminal.choose(makeList, question, closeSignal);
     if (id !== null) return id;
     throw new Failure(`${count} devices were found, and none was chosen: ${RUN_AGAIN}`);
   };

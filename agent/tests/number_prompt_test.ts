@@ -3,10 +3,10 @@
  */
 import { decodeLine, type LineAddress } from "@degu/internal/device/pairing/invitation_line.ts";
 import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/agents.ts";
-import { NumberPrompt } from "@degu/internal/agent/terminal/number_prompt.ts";
+import { openTerminal } from "@degu/degu/device/terminal";
 import { Output } from "@degu/internal/agent/terminal/output.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { skipIgnoredInput, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import {
@@ -24,28 +24,6 @@ const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
 const SERVING = ["--serving", "127.0.0.1:7443"];
 const NUMBER = /^ {2}(\d{3} \d{3})/;
-
-/**
- * Skips the ticks of 200 ms in which input is ignored before each question. Each tick advances the
- * clock by less, because the ticks of both devices advance the same clock, and a late tick would
- * be repeated.
- */
-function skipIgnoredInput(): Disposable {
-  const stack = new DisposableStack();
-  let skippedMilliseconds = 0;
-  stack.use(patch(performance, "now", (now) => () => now.call(performance) + skippedMilliseconds));
-  stack.use(patch(
-    globalThis,
-    "setTimeout",
-    (setTimeout) =>
-      ((run: () => void, milliseconds = 0, ...args: []) => {
-        if (milliseconds !== 200) return setTimeout(run, milliseconds, ...args);
-        skippedMilliseconds += 50;
-        return setTimeout(run, 0, ...args);
-      }) as typeof setTimeout,
-  ));
-  return stack;
-}
 
 interface ShownNumber extends AsyncDisposable {
   readonly homes: AgentHomes;
@@ -479,7 +457,7 @@ Deno.test("a choice lists nine devices and the count of the others, which are ch
       Array.from({ length: count }, (_, i) => [i, `${i === 2 ? "" : "x"}${i} id`]),
     );
     const { signal } = new AbortController();
-    assertEquals(await NumberPrompt.make(output)!.choose(() => list, "which?", signal), chosen);
+    assertEquals(await openTerminal(output)!.choose(() => list, "which?", signal), chosen);
     await keys.close();
     const listedLines = lines.slice(0, lines.indexOf("which?\n"));
     const more = count > 9 ? [`     and ${count - 9} more: type the beginning of a name\n`] : [];

@@ -56,7 +56,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["device/serve/", `${PEERS} device/serve/`],
   ["device/pairing/", `${PEERS} device/pairing/`],
   [
-    "device/device.ts device/mod.ts device/temp_devices.ts device/testing.ts",
+    "device/device.ts device/mod.ts device/temp_devices.ts device/terminal.ts device/testing.ts",
     `${PEERS} misc.ts device/* device/serve/ device/pairing/`,
   ],
   [
@@ -95,6 +95,7 @@ Deno.test("the library exports the modules at the top level, and the main module
       ...top,
       ["@degu/degu/device", "device/mod.ts"],
       ["@degu/degu/device/discovery", "device/discovery/mod.ts"],
+      ["@degu/degu/device/terminal", "device/terminal.ts"],
       ["@degu/degu/device/testing", "device/testing.ts"],
       ["@degu/degu/files", "files/mod.ts"],
       ["@degu/degu/files/base", "files/base.ts"],

@@ -12,6 +12,7 @@ import * as base from "@degu/degu/base";
 import * as certificates from "@degu/degu/certificates";
 import * as client from "@degu/degu/client";
 import * as device from "@degu/degu/device";
+import * as terminal from "@degu/degu/device/terminal";
 import * as devices from "@degu/degu/device/testing";
 import * as files from "@degu/degu/files";
 import * as filesBase from "@degu/degu/files/base";
@@ -53,6 +54,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     files,
     "FilesApp RestoreError StatusError TransferError deleteEntry describeNameProblem download downloadTree fileUri isReservedName listDirectory listTree makeDirectory remoteDigest restoreTree upload uploadTree",
   ],
+  "@degu/degu/device/terminal": [terminal, "openTerminal"],
   "@degu/degu/device/testing": [devices, "TempDevices"],
   "@degu/degu/device": [
     device,

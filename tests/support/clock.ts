@@ -166,3 +166,25 @@ export function skipPauses() {
     },
   };
 }
+
+/**
+ * Skips the ticks of 200 ms in which a terminal ignores input before each question. Each tick advances the
+ * clock by less, because the ticks of both devices advance the same clock, and a late tick would
+ * be repeated.
+ */
+export function skipIgnoredInput(): Disposable {
+  const stack = new DisposableStack();
+  let skippedMilliseconds = 0;
+  stack.use(patch(performance, "now", (now) => () => now.call(performance) + skippedMilliseconds));
+  stack.use(patch(
+    globalThis,
+    "setTimeout",
+    (setTimeout) =>
+      ((run: () => void, milliseconds = 0, ...args: []) => {
+        if (milliseconds !== 200) return setTimeout(run, milliseconds, ...args);
+        skippedMilliseconds += 50;
+        return setTimeout(run, 0, ...args);
+      }) as typeof setTimeout,
+  ));
+  return stack;
+}
