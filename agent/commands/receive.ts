@@ -1,6 +1,6 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ConnectionPool } from "@degu/degu/client";
-import { pause } from "../pause.ts";
+import { pause } from "../machine/pause.ts";
 import type { Context } from "../machine/context.ts";
 import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer/peer_client.ts";
 import { reasonOf, RUN_BOTH_AGAIN } from "../words/explain.ts";

@@ -3,7 +3,7 @@ import { type DeviceServer, type Peer, peerOf } from "@degu/degu/device";
 import { announce, DISCOVERY_HOSTS, isDiscoveryPermitted } from "@degu/degu/device/discovery";
 import { FilesApp } from "@degu/degu/files";
 import { type AppObject, type Session, standardLogger } from "@degu/degu/server";
-import { pause } from "../pause.ts";
+import { pause } from "../machine/pause.ts";
 import {
   checkCanListen,
   isReachableByOthers,

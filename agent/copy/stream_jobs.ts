@@ -7,7 +7,7 @@ import { Failure } from "../failure.ts";
 import { ignoreNotFound } from "../machine/local_paths.ts";
 import type { Output } from "../terminal/output.ts";
 import { toStdoutError } from "../terminal/output_stream.ts";
-import { pause } from "../pause.ts";
+import { pause } from "../machine/pause.ts";
 import type { RemoteEntry, RemoteFiles, RemotePath } from "../peer/remote_files.ts";
 import { EXISTS_AT_PEER } from "../words/transfer_errors.ts";
 import type { FileJob } from "./transfers.ts";

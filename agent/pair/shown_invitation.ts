@@ -15,7 +15,7 @@ import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
 import type { NumberPrompt } from "../terminal/number_prompt.ts";
 import { formatId } from "../terminal/output.ts";
-import { pause } from "../pause.ts";
+import { pause } from "../machine/pause.ts";
 
 interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;

@@ -1,4 +1,4 @@
-import { pause } from "../pause.ts";
+import { pause } from "../machine/pause.ts";
 import {
   type Connection,
   ConnectionPool,

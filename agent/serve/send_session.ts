@@ -3,7 +3,7 @@ import { json, reply } from "@degu/degu";
 import { type FileEvent, FilesApp, fileUri, isReservedName } from "@degu/degu/files";
 import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
 import { realPath, resolve } from "../machine/paths.ts";
-import { pause } from "../pause.ts";
+import { pause } from "../machine/pause.ts";
 import { Failure } from "../failure.ts";
 import {
   findDeviceDirectory,

@@ -18,7 +18,7 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { selectDevices } from "@degu/internal/agent/pair/join_device.ts";
-import { pause } from "@degu/internal/agent/pause.ts";
+import { pause } from "@degu/internal/agent/machine/pause.ts";
 import { setClockAhead, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

@@ -4,7 +4,7 @@
  */
 
 import { confirmNumbers, install, type Machine, makeNetwork } from "@degu/testing/agent_lab.ts";
-import { pause } from "@degu/internal/agent/pause.ts";
+import { pause } from "@degu/internal/agent/machine/pause.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 
 const [dir = ""] = Deno.args;

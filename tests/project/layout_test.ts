@@ -21,7 +21,7 @@ const LIBRARY = `${CONNECTED} base.ts certificates.ts`;
 /** What device/peers/ may import, and what imports it. */
 const PEERS = `${LIBRARY} device/errors.ts device/identity/ device/peers/ node:`;
 /** What agent/machine/ may import, and what imports it. */
-const MACHINE = "@degu/ node: commander agent/failure.ts agent/pause.ts agent/version.ts " +
+const MACHINE = "@degu/ node: commander agent/failure.ts agent/version.ts " +
   "agent/terminal/ agent/words/ agent/machine/";
 
 /** The parts of the library, and the prefixes of modules that each may import. */
@@ -63,8 +63,8 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
     "device/discovery/",
     `${PEERS} device/device.ts device/pairing/ device/discovery/ multicast-dns`,
   ],
-  ["agent/failure.ts agent/pause.ts agent/version.ts", "@degu/"],
-  ["agent/terminal/", "@degu/ agent/failure.ts agent/pause.ts agent/terminal/"],
+  ["agent/failure.ts agent/version.ts", "@degu/"],
+  ["agent/terminal/", "@degu/ agent/failure.ts agent/terminal/"],
   ["agent/words/", "@degu/ node:path agent/failure.ts agent/terminal/ agent/words/"],
   ["agent/machine/", MACHINE],
   ["agent/peer/", `${MACHINE} agent/peer/`],
