@@ -427,8 +427,9 @@ Deno.test("the origin of the upstream is known over each kind of address and cli
       const client = new Client(upstream.address, host === undefined ? {} : { host });
       const origin = originText?.replace("HOST", `${client.host}`) ?? "http://localhost";
       await using pool = new ConnectionPool(client);
+      using connection = await client.connect();
       const connector: Connector = { connect: (options) => client.connect(options) };
-      for (const requester of [client, pool, connector]) {
+      for (const requester of [client, pool, connection, connector]) {
         await using proxyApp = new ProxyApp(requester);
         await using proxy = serve(routes({ "/m/": proxyApp }));
         const get = async (target: string) =>
