@@ -105,7 +105,7 @@ export interface FilesOptions {
    * is kept in the reserved directory `.degu-kept` of its disk, which no peer can list, read or
    * write. Of a path that one peer replaces more than once within an hour, the first file is kept.
    * A version stays for at least this number of days, and until this number of later days had
-   * changes. To free the space, remove `.degu-kept`. Needs `write`.
+   * changes. Needs `write`.
    *
    * @default {no file is kept}
    */
