@@ -29,9 +29,9 @@ import {
 const SHA256 = "sha-256";
 export const SHA256_BYTES = 32;
 /** A digest of any algorithm. */
-const MEMBER = /^[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]*={0,2}:$/;
-const SHA256_MEMBER = /^sha-256=:([A-Za-z0-9+/]{43}=):$/;
-const WANTED_MEMBER = /^sha-256=(?:[1-9]|10)$/;
+const DIGEST_MEMBER = /^ *([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*={0,2}): *$/;
+const SHA256_BASE64 = /^[A-Za-z0-9+/]{43}=$/;
+const WANTED_MEMBER = /^ *sha-256=(?:[1-9]|10) *$/;
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
 
 export function makeHash(): Hash {
@@ -82,15 +82,15 @@ async function continueHash(
 export const WANT_SHA256 = `${SHA256}=10`;
 
 export function parseReprDigest(value: string): string | null {
-  const members = value.split(/ *, */);
-  const [member, ...others] = members.filter((member) => member.startsWith(`${SHA256}=`));
-  const areDigests = members.every((member) => MEMBER.test(member));
-  if (areDigests && member === undefined) return null;
-  const base64 = SHA256_MEMBER.exec(member ?? "")?.[1];
-  if (areDigests && base64 !== undefined && others.length === 0) {
-    const sha256 = Uint8Array.fromBase64(base64).toHex();
+  const members = value.split(",").map((member) => DIGEST_MEMBER.exec(member));
+  const [digest, ...others] = members.filter((member) => member?.[1] === SHA256);
+  const areDigests = members.every((member) => member !== null);
+  if (areDigests && digest === undefined) return null;
+  const base64 = digest?.[2] ?? "";
+  if (areDigests && others.length === 0 && SHA256_BASE64.test(base64)) {
+    const bytes = Uint8Array.fromBase64(base64);
     // Otherwise, unused bits of the last digit are set.
-    if (formatReprDigest(sha256) === member) return sha256;
+    if (bytes.toBase64() === base64) return bytes.toHex();
   }
   throw notAllowedError("repr-digest", `${quote(value)} does not have the form of RFC 9530`);
 }
@@ -105,7 +105,7 @@ export function makeDigestHeader(sha256: string | null): HeadersToSend {
 
 export function isDigestRequested({ "want-repr-digest": value }: HeadersToSend): boolean {
   return typeof value === "string" &&
-    value.split(/ *, */).some((member) => WANTED_MEMBER.test(member));
+    value.split(",").some((member) => WANTED_MEMBER.test(member));
 }
 
 /** The maximum number of cached digests, so that a large directory can't fill the memory. */

@@ -28,7 +28,7 @@ function parseOrNull<T>(parse: () => T): T | null {
  */
 function readDigests(value: string): string | null | undefined {
   const member = "[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]*={0,2}:";
-  if (!new RegExp(`^${member}(?: *, *${member})*$`).test(value)) return undefined;
+  if (!new RegExp(`^ *${member}(?: *, *${member})* *$`).test(value)) return undefined;
   const texts = value.split(",").map((text) => text.trim()).filter((text) =>
     /^sha-256=/.test(text)
   );
