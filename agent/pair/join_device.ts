@@ -147,7 +147,7 @@ async function findSender(
   if (problem?.code === "only IPv6") {
     output.note(`${problem.text}: run the command with --address that the other device prints`);
   } else if (problem !== null) {
-    output.warn(`${problem.text}: connect both devices to one network`);
+    output.warn(problem.text);
   }
   using timeout = startTimeout(
     isInteractive ? Infinity : UNATTENDED_TIMEOUT_SECONDS,

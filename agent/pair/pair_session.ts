@@ -106,7 +106,7 @@ export async function pairByDiscovery(
 function describeAloneness(address: string, listen: HostOrScopedAddress[] | undefined): string {
   const problem = listen === undefined ? explainDiscoveryProblem() : null;
   if (problem?.code === "no network") {
-    return `no other device was found, because ${problem.text}: connect both devices to one network`;
+    return `no other device was found, because ${problem.text}`;
   }
   const advice = `run "degu pair --address ${address}" on`;
   return problem === null

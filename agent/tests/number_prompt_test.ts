@@ -247,8 +247,7 @@ Deno.test("if no device answers at --address, pair fails with 3; it creates a mi
   const { code, stdout } = await homes.run("two", args, TERMINAL);
   assertEquals(code, 3);
   assertStringIncludes(stdout, "created the device two");
-  const problem = "no device waits at this address: use the address that the other device prints";
-  assertStringIncludes(stdout, problem);
+  assertStringIncludes(stdout, "no device waits at this address");
 });
 
 Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were not shown, since no other device can ask", async () => {

@@ -3,7 +3,7 @@ import { toConnectionError } from "@degu/internal/net/transport/connection_error
 import { setErrorFlag } from "@degu/internal/internal/error_details.ts";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { ConnectionError, StatusError } from "@degu/degu/client";
-import { DeviceError } from "@degu/degu/device";
+import { DeviceError, PairingError } from "@degu/degu/device";
 import {
   listen,
   parseAddressOption,
@@ -399,6 +399,11 @@ const status = (status: number) => new StatusError({ message: `status ${status}`
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
 Deno.test("an error has an exit code, and a message with advice; for unreachable peers it has the reason of each address", () => {
+  using _interfaces = patch(
+    Deno,
+    "networkInterfaces",
+    () => () => [{ name: "eth0", family: "IPv4", address: "192.0.2.7" }] as never,
+  );
   const { ConnectionRefused, NotCapable, TimedOut } = Deno.errors;
   const unreachable = (...attempts: Error[]) =>
     // The advice of the library is for programs.
@@ -500,6 +505,30 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
   const system =
     /^"\/proc" is in the system directory \/proc, to which Deno .* without --allow-all$/;
   assertMatch(explain(new NotCapable(message)), system);
+});
+
+Deno.test("without a network, this is the reason why no other machine answers", () => {
+  using _interfaces = patch(
+    Deno,
+    "networkInterfaces",
+    () => () => [{ name: "lo", family: "IPv4", address: "127.0.0.1" }] as never,
+  );
+  const attempt = (host: string, fault: ConnectionError["fault"]) =>
+    new ConnectionError("why", { fault, address: [host, 7443], isConnecting: true });
+  const cause = (...attempts: Error[]) => ({ cause: new AggregateError(attempts) });
+  const noNetwork = "this machine has no network";
+  const rows: [error: Error, text: string][] = [
+    [new DeviceError("UNREACHABLE", "", cause(attempt("192.0.2.1", "timed out"))), noNetwork],
+    [new DeviceError("UNREACHABLE", "", cause(attempt("a.local", "unknown name"))), noNetwork],
+    [new DeviceError("UNREACHABLE", "", cause()), noNetwork],
+    [new PairingError("UNREACHABLE", "", cause(attempt("192.0.2.1", "unreachable"))), noNetwork],
+    [
+      new DeviceError("UNREACHABLE", "", cause(attempt("127.0.0.1", "refused"))),
+      'camera does not answer (127.0.0.1:7443: no program listens): run "degu serve" on camera',
+    ],
+    [new PairingError("NOT_OPEN", "over", cause(attempt("192.0.2.1", "refused"))), "over"],
+  ];
+  for (const [error, text] of rows) assertEquals(explain(error, "camera"), text);
 });
 
 Deno.test("errors of files are reworded for users", () => {

@@ -537,13 +537,17 @@ Deno.test("serve prints the directories, and for a wildcard the addresses that o
 });
 
 Deno.test(
-  "in a network with IPv6 only, commands report that they neither announce nor search",
+  "without a network, commands report that; with IPv6 only, that they neither announce nor search",
   ignoreIf(networkObstacle && `no network namespace can be made here (${networkObstacle})`),
   async () => {
     await using homes = await AgentHomes.create("camera", "viewer");
     const flags = ["--allow-all", ...importMapFlags()];
     const options = { flags, args: [homes.path], through: THROUGH_NAMESPACE };
+    await homes.pair("viewer", "camera", undefined, "192.0.2.8:7443");
     const said = JSON.parse(await runProgram("agent_ipv6_only.ts", options));
+    for (const stderr of said.alone) {
+      assertEquals(stderr, "degu: error: this machine has no network\n");
+    }
     const reason =
       "the networks of this machine have only IPv6, and announcements and searches need IPv4";
     assertStringIncludes(

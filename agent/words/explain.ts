@@ -95,6 +95,7 @@ function findReasonAndHint(
   }
   if (isUnreachable(error) && !isConnectionCut(error)) {
     const attempts = attemptsOf(error);
+    if (lacksNetwork(attempts)) return [NO_NETWORK_TEXT];
     if (attempts.length === 0) return [describeMissingAddress(peer)];
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
@@ -159,13 +160,13 @@ const PAIRING_ADVICE: Partial<
 const ID_PATTERN = /\b[a-z2-7]{51}[aq]\b/g;
 
 function describePairingProblem(error: PairingError): string {
-  const { code, reason, problem, peerName } = error;
+  const { code, reason, problem, peerName, cause } = error;
+  if (code === "UNREACHABLE" && cause instanceof AggregateError && lacksNetwork(cause.errors)) {
+    return NO_NETWORK_TEXT;
+  }
   if (reason === "local") return NOT_CONFIRMED_LOCALLY;
   if (reason === "remote") return `${describeRemoteRefusal(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
-  if (reason === "no invitation") {
-    return "no device waits at this address: use the address that the other device prints, and check that both " +
-      "devices are in the same network, and that its command still runs";
-  }
+  if (reason === "no invitation") return "no device waits at this address";
   const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
   return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
 }
@@ -194,9 +195,6 @@ function describeAttemptProblem(error: unknown): string {
   if (!(error instanceof ConnectionError)) return message;
   const { fault, address, isConnecting, silentSeconds, unreadSeconds } = error;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
-  if (isNameTimeout(error)) {
-    return "the name can't be looked up, or no device responds at its addresses";
-  }
   if (silentSeconds !== null) return `it was silent for ${silentSeconds} s`;
   if (address === null) return message;
   switch (fault) {
@@ -216,14 +214,6 @@ function describeAttemptProblem(error: unknown): string {
   return message;
 }
 
-/** Returns true if an attempt to connect to a host name has timed out, perhaps in the DNS. */
-function isNameTimeout(error: unknown): boolean {
-  if (!(error instanceof ConnectionError)) return false;
-  const { fault, address, isConnecting } = error;
-  return fault === "timed out" && isConnecting && Array.isArray(address) &&
-    parseHost(address[0])?.type === "name";
-}
-
 function hasFault(error: unknown, fault: ConnectionError["fault"]): boolean {
   return error instanceof ConnectionError && error.fault === fault;
 }
@@ -238,8 +228,10 @@ function attemptsOf(error: Error): readonly unknown[] {
   return cause instanceof AggregateError ? cause.errors : [error];
 }
 
+const NO_NETWORK_TEXT = "this machine has no network";
+
 const DISCOVERY_PROBLEM_TEXTS = {
-  "no network": "this machine has no network",
+  "no network": NO_NETWORK_TEXT,
   "only IPv6":
     "the networks of this machine have only IPv6, and announcements and searches need IPv4",
 };
@@ -254,6 +246,15 @@ export function explainDiscoveryProblem():
     : { code, text: DISCOVERY_PROBLEM_TEXTS[code] };
 }
 
+/** Returns true if this machine has no network, and an attempt needed one. */
+function lacksNetwork(attempts: readonly unknown[]): boolean {
+  const isOfLoopback = (attempt: unknown) => {
+    const address = attempt instanceof ConnectionError ? attempt.address : null;
+    return Array.isArray(address) && parseHost(address[0])?.reach === "loopback";
+  };
+  return !attempts.some(isOfLoopback) && explainDiscoveryProblem()?.code === "no network";
+}
+
 export function describeMissingAddress(peer = "the other device", hasSearched = true): string {
   const problem = explainDiscoveryProblem();
   const searchResult = !hasSearched
@@ -261,8 +262,7 @@ export function describeMissingAddress(peer = "the other device", hasSearched = 
     : problem?.code === "only IPv6"
     ? `, and it was not found, because ${problem.text}`
     : ", and it was not found in this network";
-  return `no address of ${peer} is known${searchResult}: run "degu serve" on it, or give its address ` +
-    "with --address";
+  return `no address of ${peer} is known${searchResult}: run "degu serve" on ${peer}`;
 }
 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {

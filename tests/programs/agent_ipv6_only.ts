@@ -1,5 +1,5 @@
 /**
- * A machine whose only network has IPv6 without IPv4; run it through `unshare -rn`. The argument is
+ * A machine without a network, whose first network has IPv6 without IPv4; run it through `unshare -rn`. The argument is
  * a directory with the homes `camera` and `viewer`. Prints messages of the commands as JSON.
  */
 
@@ -7,6 +7,16 @@ import { createCable } from "@degu/testing/namespaces.ts";
 import { spawnAgent } from "@degu/testing/agents.ts";
 
 const [dir = ""] = Deno.args;
+
+async function readError(home: string, ...args: string[]): Promise<string> {
+  await using agent = spawnAgent(["--home", `${dir}/${home}`, ...args], { flags: ["--allow-all"] });
+  return (await agent.waitForEnd()).stderr;
+}
+
+const alone = [
+  await readError("viewer", "ls", "--no-find", "camera:"),
+  await readError("viewer", "ping", "--address", "192.0.2.9", "camera"),
+];
 await createCable();
 
 async function readMessage(home: string, ...args: string[]): Promise<string> {
@@ -19,6 +29,7 @@ async function readMessage(home: string, ...args: string[]): Promise<string> {
 }
 
 console.log(JSON.stringify({
+  alone,
   serve: await readMessage("camera", "serve", "--inbox", `${dir}/inbox`),
   receive: await readMessage("viewer", "receive", dir),
 }));
