@@ -5,7 +5,7 @@ import { openDevice } from "../machine/open_device.ts";
 import { codeOf, hasStatus, isTransferError } from "../words/error_codes.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { checkDeleting } from "../peer/deletions.ts";
-import { explainTransfer } from "../words/transfer_errors.ts";
+import { explainTransfer } from "../words/explain.ts";
 import {
   checkNotReserved,
   describeUncopiedEntry,

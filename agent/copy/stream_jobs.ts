@@ -2,14 +2,13 @@ import { basename } from "node:path";
 import { download, upload } from "@degu/degu/files/client";
 import type { RetryEvent } from "@degu/degu/client";
 import { type Context, STDIO } from "../machine/context.ts";
-import { explain, insertPeer } from "../words/explain.ts";
+import { EXISTS_AT_PEER, explain, insertPeer } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
 import { ignoreNotFound } from "../machine/local_paths.ts";
 import type { Output } from "../terminal/output.ts";
 import { toStdoutError } from "../terminal/output_stream.ts";
 import { pause } from "../machine/pause.ts";
 import type { RemoteEntry, RemoteFiles, RemotePath } from "../peer/remote_files.ts";
-import { EXISTS_AT_PEER } from "../words/transfer_errors.ts";
 import type { FileJob } from "./transfers.ts";
 
 /** The paths of open files, such as those of process substitution in a shell. */

@@ -8,13 +8,12 @@ import {
 } from "@degu/degu/files/client";
 import { join } from "../machine/paths.ts";
 import { type Context, RESERVED_DIRECTORY } from "../machine/context.ts";
-import { codeOf, isTransferError } from "../words/error_codes.ts";
+import { codeOf, isFinalError, isTransferError } from "../words/error_codes.ts";
 import { type ErrorCode, Failure } from "../failure.ts";
-import { explainTransfer, isFinalError } from "../words/transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import { makeInboxFilter } from "../machine/inbox_marker.ts";
 import type { DeviceDirectory } from "../machine/local_paths.ts";
-import { explain, reasonOf } from "../words/explain.ts";
+import { explain, explainTransfer, reasonOf } from "../words/explain.ts";
 import { type Output, OutputClosedError } from "../terminal/output.ts";
 import type { OnProgress } from "../peer/peer_connections.ts";
 import { TreeCopy, type TreeJob } from "./tree_copy.ts";

@@ -11,7 +11,7 @@ import {
 import { join } from "../machine/paths.ts";
 import { ignoreNotFound } from "../machine/local_paths.ts";
 import { codeOf, isConnectionLost } from "../words/error_codes.ts";
-import { explainTransfer } from "../words/transfer_errors.ts";
+import { explainTransfer } from "../words/explain.ts";
 import { OTHER_REASONS, type RemoteFiles } from "../peer/remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 

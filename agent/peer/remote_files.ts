@@ -11,7 +11,7 @@ import { type Context, KEPT_DIRECTORY } from "../machine/context.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
-import { explainTransfer } from "../words/transfer_errors.ts";
+import { explainTransfer } from "../words/explain.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {

@@ -6,9 +6,8 @@ import { markInbox } from "../machine/inbox_marker.ts";
 import { isNotFound, mayRead } from "../machine/local_paths.ts";
 import { join } from "../machine/paths.ts";
 import { explain } from "../words/explain.ts";
-import { codeOf, errorCodeOf } from "../words/error_codes.ts";
+import { codeOf, errorCodeOf, findSystemCode } from "../words/error_codes.ts";
 import { type ErrorCode, Failure } from "../failure.ts";
-import { findSystemCode } from "../words/system_errors.ts";
 
 /** The permanent owner of a directory, even after `degu forget`. */
 interface Ownership {

@@ -97,7 +97,7 @@ Deno.test({
       ["serve: a new inbox", `degu: error: --inbox: "/here/fixed/new": permission denied`],
       [
         "the served end",
-        'camera can\'t write to its inbox: see the output of "degu serve" on camera',
+        "camera can't write to its inbox",
       ],
       [
         "what serve says",
@@ -333,7 +333,7 @@ function refuseQuestionMarks(dir: string): Disposable {
 }
 
 const LARGE = "l".repeat(70_000);
-const REASON = "can't hold the name: it is refused by its file system: rename it";
+const REASON = "can't hold the name: it is refused by its file system";
 
 /** Returns the codes of the failed files that a command printed with --json, by name. */
 function codesOf(end: AgentResult): Record<string, unknown> {
@@ -369,8 +369,7 @@ Deno.test("get and sync: each file whose name this disk refuses has this reason,
   const { local, share } = files;
   await fill(share, { "t/a?": "1", "t/large?": LARGE, "t/ok": "3" });
   using _refusing = refuseQuestionMarks(local);
-  const reason =
-    "the disk can't hold the name: it is refused by its file system: rename it on camera";
+  const reason = "the disk can't hold the name: it is refused by its file system";
   for (const command of [["get", "-r", "camera:t", local], ["sync", "camera:t", `${local}/t`]]) {
     const { code, stderr } = await files.run(...command);
     assertEquals(code, 1);

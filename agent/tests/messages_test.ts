@@ -2,9 +2,13 @@
 import { ConnectionError, TlsError } from "@degu/degu";
 import { Device, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
-import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/words/explain.ts";
+import {
+  explain,
+  explainTransfer,
+  makeRewordingLogger,
+  rewordLogLine,
+} from "@degu/internal/agent/words/explain.ts";
 import { answerLostError } from "@degu/internal/device/pairing/join.ts";
-import { explainTransfer } from "@degu/internal/agent/words/transfer_errors.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -19,7 +23,6 @@ import { skipPauses } from "@degu/testing/clock.ts";
 
 const GIGABYTE = 1_000_000_000;
 const RUN_AGAIN = "run the same command again";
-const keeps = '; "degu serve" on desk prints the size of partial uploads';
 
 Deno.test("the needed and the free space are printed in units, for both devices", async (t) => {
   const full = (details: object) => new TransferError("DISK_FULL", "for programs", details);
@@ -30,12 +33,12 @@ Deno.test("the needed and the free space are printed in units, for both devices"
     [
       "there",
       remote({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
-      `needs 3.20 GB, and 1.10 GB are free on desk${keeps}`,
+      `needs 3.20 GB, and 1.10 GB are free on desk`,
     ],
     [
       "there, when it fills up",
       remote({ free: 0 }),
-      `no space is left on desk, or a quota is reached${keeps}`,
+      `no space is left on desk, or a quota is reached`,
     ],
     [
       "here",
@@ -91,8 +94,8 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     [
       "a last answer that is lost",
       answerLostError("the last answer of desk did not arrive"),
-      "the last answer of desk did not arrive, so it may trust this device already: pair the two devices " +
-      'again, or run "degu forget" on the other one',
+      "the last answer of desk did not arrive, so it may trust this device already: " +
+      'run "degu pair" on both devices',
     ],
   ];
   await testEachRow(t, rows, (_rule, error, expectedMessage) => {
@@ -423,7 +426,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
     ["an address without a host: ping", unknown, ["ping", "camera", ...unknownAt]],
     [
       "an internal problem",
-      'other has an internal problem (status 500): see the output of "degu serve" on other',
+      "other has an internal problem (status 500)",
       ["ls", "other:", ...at],
     ],
   ];

@@ -13,14 +13,14 @@ import {
 } from "@degu/internal/agent/machine/addresses.ts";
 import { formatShellCommand } from "@degu/internal/agent/terminal/shell_command.ts";
 import { openClient } from "@degu/internal/agent/peer/peer_client.ts";
-import { explain, reasonOf } from "@degu/internal/agent/words/explain.ts";
-import { exitCodeOf } from "@degu/internal/agent/words/error_codes.ts";
-import { Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
 import {
+  explain,
   explainTransfer,
   type FileAction,
-  isFinalError,
-} from "@degu/internal/agent/words/transfer_errors.ts";
+  reasonOf,
+} from "@degu/internal/agent/words/explain.ts";
+import { exitCodeOf, isFinalError } from "@degu/internal/agent/words/error_codes.ts";
+import { Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
 import { Output } from "@degu/internal/agent/terminal/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { fileUri, TransferError } from "@degu/degu/files";
@@ -539,9 +539,7 @@ Deno.test("errors of files are reworded for users", () => {
   const noDigestMessage = `${problem}; the server needs a FilesApp`;
   const noDigest = new TransferError("UNEXPECTED_RESPONSE", noDigestMessage, { problem });
   const again = "run the same command again";
-  const version = "does camera run another version of degu?";
-  const own =
-    'camera has an internal problem (status 500): see the output of "degu serve" on camera';
+  const own = "camera has an internal problem (status 500)";
   const onlyNew =
     "camera only accepts new files (degu serve --new-only): existing files stay as they are";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
@@ -552,8 +550,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       responseError("PUT", "/a", { status: 507, headers: { "refusal-reason": "other-disk" } }),
       "put",
-      "no space is left on this disk of camera, or a quota is reached; " +
-      '"degu serve" on camera prints the size of partial uploads',
+      "no space is left on this disk of camera, or a quota is reached",
     ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],
@@ -566,15 +563,23 @@ Deno.test("errors of files are reworded for users", () => {
     [
       refused(409, "delete", { "retry-after": "1" }),
       "delete",
-      `another command or program is changing it on camera, or a disk is mounted there: ${again} in a moment`,
+      `another command or program is changing it on camera, or a disk is mounted there: ${again}`,
     ],
     [status(500), "put", own],
+    [status(400), "put", `camera has refused it (status 400): ${again}`],
+    [status(418), "put", "camera has answered with status 418"],
+    [
+      status(412),
+      "put",
+      `the file on camera changed during the transfer, and was kept: ${again}`,
+    ],
+    [refused(405, "put", { allow: "GET, PUT" }), "put", onlyNew],
     [
       status(503),
       "get",
-      "camera is busy: its disk does not answer, or it has too many open files or requests",
+      `camera is busy (status 503): ${again}`,
     ],
-    [noDigest, "get", `${problem}; ${version}`],
+    [noDigest, "get", problem],
     [
       blockedByOtherKindError(node, { kind: "other", reason: "link" }),
       "get",

@@ -3,7 +3,6 @@ import { TransferError, type TransferErrorCode } from "@degu/degu/files/base";
 import { ConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { type ErrorCode, EXIT_CODES, Failure, InterruptedError } from "../failure.ts";
-import { nameErrorNumber } from "./system_errors.ts";
 
 export function exitCodeOf(error: unknown): number {
   return EXIT_CODES[codeOf(error)];
@@ -68,6 +67,22 @@ const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode]
   [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
 ];
 
+/** The codes of Linux that decide what a program does, for texts that have only a number. */
+const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
+  "23": "ENFILE",
+  "24": "EMFILE",
+  "122": "EDQUOT",
+};
+
+function nameErrorNumber(number: number): string {
+  return CODES_OF_NUMBERS[number] ?? `errno ${number}`;
+}
+
+export function findSystemCode(text: string): string | undefined {
+  const [, number] = /\(os error (\d+)\)/.exec(text) ?? [];
+  return number === undefined ? undefined : nameErrorNumber(Number(number));
+}
+
 export function errorCodeOf(error: unknown): unknown {
   const { code, errno } = (error ?? {}) as { readonly code?: unknown; readonly errno?: unknown };
   // Errors that `node:fs` has no name for.
@@ -96,6 +111,13 @@ export function isPeerProblem(error: unknown): boolean {
 
 export function isConnectionLost(error: unknown): boolean {
   return !isTransferError(error) && isTransient(error);
+}
+
+/** Returns true if the next file would fail with the same error: the peer is unreachable. */
+export function isFinalError(error: unknown): boolean {
+  // The list of one directory was cut, perhaps because the directory was removed.
+  if (error instanceof TransferError && error.code === "BAD_LIST") return false;
+  return isTransient(error) || error instanceof ConnectionError;
 }
 
 export function codeOf(error: unknown): ErrorCode {

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import {
   EmptyPreambleError,
   formatAddress,
@@ -7,15 +8,14 @@ import {
   type TlsErrorCode,
 } from "@degu/degu/base";
 import type { FileLogDetails } from "@degu/degu/files";
-import { TransferError } from "@degu/degu/files/base";
-import { ConnectionError } from "@degu/degu/client";
+import { isReservedName, TransferError } from "@degu/degu/files/base";
+import { ConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
-import { codeOf, errorCodeOf, isUnreachable } from "./error_codes.ts";
+import { codeOf, errorCodeOf, hasStatus, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "../failure.ts";
 import { formatBytes, formatId, PAIR_ADVICE } from "../terminal/output.ts";
-import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
 /**
  * The limit of unconfirmed numbers: each number gives an attacker between the devices one chance in
@@ -112,7 +112,7 @@ function findReasonAndHint(
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
     return [
       withPeer("the directory that PEER serves is missing, or is not a directory"),
-      'is its disk mounted? "degu serve" on PEER prints the reason',
+      "is its disk mounted?",
     ];
   }
   if (error instanceof ConnectionError) {
@@ -153,8 +153,7 @@ const PAIRING_ADVICE: Partial<
   "line unusable":
     '; run "degu invite" again on the other device; if you have not used the line, "degu peers" on it ' +
     "lists the device that has",
-  "ANSWER_LOST":
-    ', so it may trust this device already: pair the two devices again, or run "degu forget" on the other one',
+  "ANSWER_LOST": `, so it may trust this device already: ${PAIR_ADVICE}`,
 };
 
 const ID_PATTERN = /\b[a-z2-7]{51}[aq]\b/g;
@@ -367,6 +366,144 @@ export function makeRewordingLogger(
     error: log("error"),
     record,
   };
+}
+
+// ───────────────────────── errors of files
+
+/**
+ * Errors of the file system, as Deno and Node's modules write them:
+ * `Permission denied (os error 13): stat '/x'`, `EACCES: permission denied, open '/x'`.
+ */
+const SYSTEM_ERROR_PATTERN =
+  /(?:\b[A-Z]\w+: )?(?:\b([^:]*) \(os error \d+\)|\b(?:E[A-Z]+|UNKNOWN): ([^,]*))[:,] \w+ '(.*?)'(?: -> '(.*)')?$/s;
+
+/** Returns the path and the reason of the system: `"/x": permission denied`. */
+export function describeSystemProblem(text: string, errorCode: unknown): string | null {
+  const [, denoReason, nodeReason, firstPath, secondPath] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
+  const path = secondPath ?? firstPath;
+  const reason = denoReason ?? nodeReason;
+  if (path === undefined || reason === undefined) return null;
+  // Users don't know reserved names: show the directory that contains the reserved name.
+  const names = path.split("/");
+  const reservedIndex = names.findIndex(isReservedName);
+  const shownPath = reservedIndex < 0
+    ? path
+    : names.slice(0, reservedIndex).join("/") || dirname(path);
+  const shownReason = reason === "unknown error" ? `${reason} (${errorCode})` : reason;
+  const firstLetter = shownReason.charAt(0).toLowerCase();
+  return `${JSON.stringify(shownPath)}: ${firstLetter}${shownReason.slice(1).replace(/\.$/, "")}`;
+}
+
+export type FileAction = "get" | "put" | "delete";
+
+export const EXISTS_AT_PEER = "another file of this name exists on PEER: replace it with --force";
+
+const CHANGED_AT_PEER = `the file on PEER changed during the transfer, and was kept: ${RUN_AGAIN}`;
+
+const NOT_WRITABLE_AT_PEER = "PEER can't write to its inbox";
+
+/** By the code of a `TransferError` or the status of a response, for one action or for all. */
+const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
+  CHANGED: `it changed while it was copied: ${RUN_AGAIN}`,
+  DIGEST_MISMATCH: `the received file differs from the sent file: ${RUN_AGAIN}`,
+  EXISTS: EXISTS_AT_PEER,
+  ONLY_ADDS: "PEER only accepts new files (degu serve --new-only): existing files stay as they are",
+  "IN_USE 403": `another program has it open on PEER, or PEER may not use it: ${RUN_AGAIN}`,
+  "404": "it does not exist any more",
+  "503": `PEER is busy (status 503): ${RUN_AGAIN}`,
+  "get EXISTS": "another file of this name exists on this device: replace it with --force",
+  "get UNREADABLE": "PEER can't read it",
+  "get 403": "PEER can't read it",
+  "put OTHER_DISK": "PEER can't store it on the disk that is mounted there",
+  "put UNREADABLE": "it can't be read",
+  "put 400": `PEER has refused it (status 400): ${RUN_AGAIN}`,
+  // Reserved names were refused before.
+  "put 403": NOT_WRITABLE_AT_PEER,
+  "put 404": "PEER refuses the name, or accepts no files any more",
+  "put 405": "PEER accepts no files any more",
+  // A file in the peer's list was reported before the upload.
+  "put 409": `another command is sending it, or another entry has just got its name: ${RUN_AGAIN}`,
+  // Even with --force, a file that has changed since the list is not replaced.
+  "put 412": CHANGED_AT_PEER,
+  "put 413": "it is larger than PEER accepts",
+  "put 414": "its path is too long for PEER",
+  "delete CHANGED": CHANGED_AT_PEER,
+  "delete IN_USE":
+    `another command or program is changing it on PEER, or a disk is mounted there: ${RUN_AGAIN}`,
+  "delete NO_DELETIONS": "PEER deletes no files, because that was not tested on its system",
+  "delete 403": NOT_WRITABLE_AT_PEER,
+  "delete 409": "the directory is not empty",
+  "delete 412": CHANGED_AT_PEER,
+};
+
+export function explainTransfer(error: unknown, action: FileAction, peer: string): string {
+  if (error instanceof StatusError) return describeStatusProblem(error, action, peer);
+  if (!(error instanceof TransferError) || error.code === "ROOT_GONE") return explain(error, peer);
+  const { code, cause, nameProblem, problem } = error;
+  if (code === "DISK_FULL") return describeSpaceProblem(error, peer);
+  if (code === "OVER_HALF") {
+    return `${problem}, so no file is copied or deleted without --delete-all: is the disk of the ` +
+      "source mounted? --dry-run --delete-all lists them";
+  }
+  if (nameProblem !== null) {
+    const disk = action === "get" ? "the disk" : `the disk of ${peer}`;
+    return `${disk} can't hold the name: it ${nameProblem}`;
+  }
+  const key = code === "IN_USE" && hasStatus(cause, 403) ? "IN_USE 403" : code;
+  const text = findTransferProblem(key, action, peer);
+  if (text !== null) return text;
+  if (cause instanceof StatusError) return describeStatusProblem(cause, action, peer);
+  const mayRepeat = code === "IN_USE" && cause === undefined || code === "TARGET_CHANGED" ||
+    isTransient(error);
+  return mayRepeat ? `${problem}; ${RUN_AGAIN}` : problem;
+}
+
+function findTransferProblem(
+  key: string | number,
+  action: FileAction,
+  peer: string,
+): string | null {
+  const problem = TRANSFER_PROBLEMS[`${action} ${key}`] ?? TRANSFER_PROBLEMS[key];
+  return problem === undefined ? null : insertPeer(problem, peer);
+}
+
+function describeStatusProblem(
+  { status, uri }: StatusError,
+  action: FileAction,
+  peer: string,
+): string {
+  if (action === "delete" && status === 409 && uri?.endsWith("/") === false) {
+    return "a file has the name of one of its directories";
+  }
+  const problem = findTransferProblem(status, action, peer);
+  if (problem !== null) return problem;
+  if (status >= 500) return `${peer} has an internal problem (status ${status})`;
+  return status >= 300 && status < 400
+    ? `it has become a directory: ${RUN_AGAIN}`
+    : `${peer} has answered with status ${status}`;
+}
+
+function describeSpaceProblem(
+  { needed: neededBytes, free: freeBytes, kept: partialFile, at, isOtherDisk }: TransferError,
+  peer: string,
+): string {
+  const location = at === "local"
+    ? "on this device"
+    : isOtherDisk
+    ? `on this disk of ${peer}`
+    : `on ${peer}`;
+  const freeText = freeBytes === null ? "less is" : `${formatBytes(freeBytes)} are`;
+  const isFull = freeBytes === null || freeBytes === 0;
+  const problem = neededBytes !== null
+    ? `needs ${formatBytes(neededBytes)}, and ${freeText} free ${location}`
+    : isFull
+    ? `no space is left ${location}, or a quota is reached`
+    : `only ${freeText} free ${location}, or a quota is reached`;
+  return partialFile === null
+    ? problem
+    : `${problem}; ${partialFile.path} keeps the ${
+      formatBytes(partialFile.bytes)
+    } that have arrived`;
 }
 
 function formatByteCounts(text: string): string {
