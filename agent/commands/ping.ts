@@ -48,7 +48,7 @@ async function requestInfo(
     | null;
   if (typeof info?.share === "boolean") return { share: info.share, inbox: info.inbox === true };
   throw new Failure(
-    `the pairing with ${peer} works, but another program than degu serve answers: check which program uses this port`,
+    `the pairing with ${peer} works, but another program than degu serve answers`,
   );
 }
 

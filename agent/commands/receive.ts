@@ -21,7 +21,6 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
-  makeNewDirectoryAdvice,
   toLocalPath,
 } from "../machine/local_paths.ts";
 import { NumberPrompt } from "../terminal/number_prompt.ts";
@@ -146,8 +145,7 @@ export async function runReceive(
 }
 
 async function makeMissingTargetFailure(path: string): Promise<Failure> {
-  const advice = ` on this device: ${makeNewDirectoryAdvice(path)}`;
-  const problem = await describeMissingDirectory(path, advice);
+  const problem = await describeMissingDirectory(path);
   return new Failure(problem, "NOT_THERE", { path });
 }
 

@@ -8,7 +8,6 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
-  makeNewDirectoryAdvice,
   toLocalPath,
 } from "../machine/local_paths.ts";
 import { formatBytes, formatCount, type Output } from "../terminal/output.ts";
@@ -95,8 +94,7 @@ async function checkParent(target: string): Promise<void> {
     return false;
   });
   if (isDirectory) return;
-  const advice = `: ${makeNewDirectoryAdvice(parent)}`;
-  throw new Failure(await describeMissingDirectory(parent, advice), "NOT_THERE", { path: parent });
+  throw new Failure(await describeMissingDirectory(parent), "NOT_THERE", { path: parent });
 }
 
 function toFailure(

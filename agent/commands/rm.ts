@@ -91,7 +91,7 @@ function isNotEmptyError(error: unknown): boolean {
 const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with all its contents";
 
 const STILL_NOT_EMPTY_PROBLEM =
-  "it has a new entry, or an upload to it is under way: run the same command again later";
+  "it has a new entry, or an upload to it is under way: run the same command again";
 
 async function removeTree(
   context: Context,

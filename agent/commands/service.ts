@@ -14,7 +14,6 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
-  makeNewDirectoryAdvice,
 } from "../machine/local_paths.ts";
 import {
   findModule,
@@ -260,7 +259,7 @@ async function makeSyncUnits(
   const dir = await ignoreNotFound(realPath(local));
   if (dir === null) {
     throw new Failure(
-      await describeMissingDirectory(local, ` on this device: ${makeNewDirectoryAdvice(local)}`),
+      await describeMissingDirectory(local),
     );
   }
   if (!(await Deno.stat(dir)).isDirectory) {

@@ -6,13 +6,11 @@ import { findPeer } from "../peer/peer_client.ts";
 import { Failure } from "../failure.ts";
 import { IgnoreList, isIgnoreFile } from "../copy/ignore_list.ts";
 import {
-  CHECK_NAME_ADVICE,
   checkMirrorTarget,
   describeDirectoryObstacle,
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
-  makeNewDirectoryAdvice,
   toLocalPath,
 } from "../machine/local_paths.ts";
 import {
@@ -192,8 +190,7 @@ async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): 
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info === null) {
-    const advice = isTarget ? makeNewDirectoryAdvice(root) : CHECK_NAME_ADVICE;
-    const problem = await describeMissingDirectory(root, ` on this device: ${advice}`);
+    const problem = await describeMissingDirectory(root);
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;

@@ -2,11 +2,7 @@ import { dirname } from "node:path";
 import { describeNameProblem, download, type DownloadOptions } from "@degu/degu/files/client";
 import { join, resolve } from "../machine/paths.ts";
 import { Failure } from "../failure.ts";
-import {
-  describeMissingDirectory,
-  ignoreNotFound,
-  makeNewDirectoryAdvice,
-} from "../machine/local_paths.ts";
+import { describeMissingDirectory, ignoreNotFound } from "../machine/local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "../peer/remote_files.ts";
 import type { FileJob } from "./transfers.ts";
 
@@ -27,7 +23,7 @@ export async function findTarget(
     );
   }
   if (info !== null && !info.isFile && !info.isDirectory) {
-    throw new Failure(`${JSON.stringify(path)} is not a regular file: choose another target`);
+    throw new Failure(`${JSON.stringify(path)} is not a regular file`);
   }
   const isDirectory = info?.isDirectory || hasSeveralSources || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
@@ -35,8 +31,7 @@ export async function findTarget(
   const parentInfo = info === null ? await ignoreNotFound(Deno.stat(parent)) : null;
   if (parentInfo?.isDirectory === false) throw notDirectoryFailure(parent);
   if (info === null && parentInfo === null) {
-    const advice = ` on this device: ${makeNewDirectoryAdvice(parent)}`;
-    const problem = await describeMissingDirectory(parent, advice);
+    const problem = await describeMissingDirectory(parent);
     throw new Failure(problem, "NOT_THERE", { path: parent });
   }
   return { path, isDirectory };
@@ -74,7 +69,7 @@ export function makeEntryPath(directory: string, name: string): string {
 }
 
 function notDirectoryFailure(path: string): Failure {
-  return new Failure(`${JSON.stringify(path)} is not a directory: choose another target`);
+  return new Failure(`${JSON.stringify(path)} is not a directory`);
 }
 
 export function makeDownloadJob(

@@ -136,7 +136,7 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   const problem = error instanceof AddrNotAvailable
     ? "is not an address of this machine"
     : error instanceof AddrInUse
-    ? "is in use, perhaps by a running degu serve"
+    ? "is in use"
     : error instanceof PermissionDenied && !addresses.some(isUnixAddress)
     ? "is not permitted to this user"
     : null;

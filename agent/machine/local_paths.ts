@@ -3,14 +3,12 @@ import { fileURLToPath } from "node:url";
 import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
 import {
   findHomeDirectory,
-  findMakeDirectoryCommand,
   join,
   realPath,
   relative,
   replaceBackslashes,
   resolve,
 } from "./paths.ts";
-import { formatShellCommand } from "../terminal/shell_command.ts";
 import { explain } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
 import { MAIN_MODULE } from "../version.ts";
@@ -186,9 +184,7 @@ function mayReadHome(): boolean {
 
 function makeDeviceDirectoryFailure(path: string): Failure {
   return new Failure(
-    `${
-      JSON.stringify(path)
-    } is the directory of the device, or in it: its keys must not leave it; choose another path`,
+    `${JSON.stringify(path)} is the directory of the device, or in it: its keys must not leave it`,
   );
 }
 
@@ -223,27 +219,18 @@ export async function describeDirectoryObstacle(path: string): Promise<string | 
   const realInfo = await ignoreNotFound(Deno.stat(existingPath));
   if (realInfo?.isDirectory) return null;
   const quotedPath = JSON.stringify(existingPath);
-  if (realInfo !== null) return `${quotedPath} is not a directory: choose another path`;
+  if (realInfo !== null) return `${quotedPath} is not a directory`;
   const target = JSON.stringify(await Deno.readLink(existingPath));
   return `${quotedPath} is a symbolic link to ${target}, which does not exist: is its disk mounted?`;
 }
 
-export const CHECK_NAME_ADVICE = "check the name, and whether its disk is mounted";
-
 /**
- * Makes the advice for a missing directory that a command would write to or serve. A directory on a
- * disk that isn't mounted must not be created: the files would fill the disk of the mount point.
+ * A directory on a disk that isn't mounted must not be created: the files would fill the disk of
+ * the mount point.
  */
-export function makeNewDirectoryAdvice(path: string): string {
-  return `${CHECK_NAME_ADVICE}; if it is new: ${findMakeDirectoryCommand()} ${
-    formatShellCommand(path)
-  }`;
-}
-
-/** @param advice The advice if the directory can be created. */
-export async function describeMissingDirectory(path: string, advice: string): Promise<string> {
+export async function describeMissingDirectory(path: string): Promise<string> {
   return await describeDirectoryObstacle(path) ??
-    `there is no directory ${JSON.stringify(path)}${advice}`;
+    `there is no directory ${JSON.stringify(path)} on this device: is its disk mounted?`;
 }
 
 /**

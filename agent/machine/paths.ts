@@ -10,10 +10,6 @@ export function findHomeDirectory(): string | null {
   return home !== undefined && path.isAbsolute(home) ? home : null;
 }
 
-export function findMakeDirectoryCommand(): string {
-  return Deno.build.os === "windows" ? "mkdir" : "mkdir -p";
-}
-
 /** On other systems a name can have a backslash. */
 export function replaceBackslashes(path: string): string {
   return Deno.build.os === "windows" ? path.replaceAll("\\", "/") : path;

@@ -57,7 +57,7 @@ export function parseRemotePath(text: string): RemotePath {
       fileUri(name);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      const problem = `${describeArgumentError(error)?.problem}: choose another name`;
+      const problem = `${describeArgumentError(error)?.problem}`;
       throw new Failure(problem, "USAGE");
     }
   }
@@ -95,8 +95,7 @@ export function checkNotReserved(names: readonly string[], shownPath: string): v
   throw new Failure(
     `${JSON.stringify(shownPath)}: the name ${
       JSON.stringify(reservedName)
-    } is reserved for unfinished files and earlier versions: ` +
-      "choose another name",
+    } is reserved for unfinished files and earlier versions`,
   );
 }
 

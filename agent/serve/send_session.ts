@@ -78,7 +78,7 @@ export async function findSources(
     }
     if (!isSendableName(name)) {
       const advice = /^\.\.?;/.test(name)
-        ? 'a name can\'t begin with ".;" or "..;": rename it'
+        ? 'a name can\'t begin with ".;" or "..;"'
         : "name its files and directories";
       throw new Failure(
         `${JSON.stringify(operand)} has no name that can be sent: ${advice}`,

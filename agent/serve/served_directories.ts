@@ -11,7 +11,6 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
-  makeNewDirectoryAdvice,
   toLocalPath,
 } from "../machine/local_paths.ts";
 import type { Output } from "../terminal/output.ts";
@@ -139,7 +138,7 @@ export async function checkServedDirectory(
 ): Promise<string> {
   const path = await withOptionName(option, ignoreNotFound(realPath(dir)));
   if (path === null) {
-    const problem = await describeMissingDirectory(dir, `: ${makeNewDirectoryAdvice(dir)}`);
+    const problem = await describeMissingDirectory(dir);
     throw new Failure(`${option}: ${problem}`, "NOT_THERE", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {

@@ -23,7 +23,7 @@ export function toStdoutError(error: unknown): unknown {
   }
   if (!(error instanceof Error)) return error;
   const reason = error.message.replace(/ \(os error \d+\)$/, "");
-  const problem = `stdout can't be written: ${reason}; check where it is redirected to`;
+  const problem = `stdout can't be written: ${reason}`;
   return new Failure(problem, null, { cause: error });
 }
 

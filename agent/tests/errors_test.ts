@@ -121,7 +121,11 @@ Deno.test("an address at which listening fails is reported", () => {
       new PermissionDenied("listen EACCES: permission denied 127.0.0.1:80"),
       /^127\.0\.0\.1:80 is not permitted to this user: choose another with --listen$/,
     ],
-    ["in use", new Deno.errors.AddrInUse(), /^127\.0\.0\.1:80 is in use, perhaps by a running/],
+    [
+      "in use",
+      new Deno.errors.AddrInUse(),
+      /^127\.0\.0\.1:80 is in use: choose another with --listen$/,
+    ],
     ["not here", new Deno.errors.AddrNotAvailable(), /^127\.0\.0\.1:80 is not an address of this/],
   ];
   for (const [rule, error, expectedMessage] of rows) {
@@ -162,7 +166,7 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   const { local, inbox } = files;
   await fill(local, { "a": "1", "dir/b": "2" });
   await fill(inbox, { "FILE": "", "sub/FILE": "" });
-  const reserved = "is reserved for unfinished files and earlier versions: choose another name";
+  const reserved = "is reserved for unfinished files and earlier versions";
   const nameDirectory = "is a file: name a directory";
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     [

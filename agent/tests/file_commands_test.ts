@@ -174,7 +174,7 @@ Deno.test("the target is an existing directory, a new directory, or the new name
     ...{ "trees": null, "trees/sub": null, "trees/sub/a": "2" },
   });
   const file = `${local}/renamed`;
-  const problem = " is not a directory: choose another target";
+  const problem = " is not a directory";
   await files.runToFailure(1, problem, "get", "-r", "camera:sub", file);
   await files.runToFailure(1, problem, "get", "camera:a", "camera:b", file);
   await files.runToFailure(1, problem, "get", "camera:a", `${file}/`);

@@ -71,8 +71,7 @@ Deno.test("serve --no-create, as in a service, creates neither an inbox nor a de
   await fill(homes.path, { "disk": null });
   for (const option of ["--inbox", "--inbox-for-all"]) {
     const args = ["serve", option, inbox, "--no-create", "--listen", "127.0.0.1:0"];
-    const missing =
-      /: there is no directory ".*inbox": check the name, and whether its disk is mounted; if it is new: mkdir/;
+    const missing = /: there is no directory ".*inbox" on this device: is its disk mounted\?\n/;
     await homes.runToFailure("camera", 1, missing, args);
     await homes.runToFailure("other", 3, "there is no device", args);
   }
@@ -205,11 +204,11 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   await Deno.writeTextFile(joinPath("file"), "");
   await makeLinks({ [joinPath("dangling")]: joinPath("absent") });
   const absent = joinPath("absent");
-  await assertRejects(() => checkServedDirectory(absent, home), Failure, `mkdir -p ${absent}`);
+  await assertRejects(() => checkServedDirectory(absent, home), Failure, absent);
   const rows: [path: string, problem: string][] = [
     [
       "absent/inbox",
-      `--inbox: there is no directory "${absent}/inbox": check the name, and whether its disk is mounted; if it is new: mkdir`,
+      `--inbox: there is no directory "${absent}/inbox" on this device: is its disk mounted?`,
     ],
     ["home/inbox", "keys"],
     ["file/inbox", `--inbox: "${joinPath("file")}" is not a directory`],

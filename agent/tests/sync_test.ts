@@ -491,7 +491,7 @@ Deno.test("sync --every doesn't create its local directory, and copies nothing w
   const { code, stderr } = await agent.waitForEnd();
   const [, ...missing] = stderr.split("degu: error: there is no directory");
   assertEquals([code !== 0, missing.length], [true, 2], stderr);
-  for (const text of missing) assertMatch(text, /is mounted; if it is new: mkdir /);
+  for (const text of missing) assertMatch(text, /: is its disk mounted\?/);
   assertMatch(stderr, /"[^"]*" is on another disk than in the first run: is its disk mounted\?/);
 });
 
@@ -520,7 +520,7 @@ Deno.test("a single run of sync with --no-create, as of a service, doesn't creat
   await Deno.remove(target, { recursive: true });
   const args = ["--no-create", "camera:from", target];
   for (const dryRun of [[], ["--dry-run"]]) {
-    await files.runToFailure(1, "if it is new: mkdir", "sync", ...dryRun, ...args);
+    await files.runToFailure(1, "is its disk mounted?", "sync", ...dryRun, ...args);
   }
   assertEquals(await readTree(target).catch(() => null), null);
   await files.runToSuccess("sync", ...args.slice(1));

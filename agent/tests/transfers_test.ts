@@ -250,7 +250,7 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
     [
       "full",
       new Error("No space left"),
-      /^\d+ files copied.*\ndegu: error: stdout can't be written: No space left; check where it is redirected to\n$/,
+      /^\d+ files copied.*\ndegu: error: stdout can't be written: No space left\n$/,
     ],
   ];
   await testEachRow(t, rows, async (what, error, expectedMessage) => {

@@ -147,7 +147,7 @@ const NOT_CONFIRMED_LOCALLY =
 const PAIRING_ADVICE: Partial<
   Record<NonNullable<PairingError["reason"]> | PairingErrorCode, string>
 > = {
-  "timed out": "; try again, and answer at both devices",
+  "timed out": `: ${RUN_BOTH_AGAIN}`,
   "busy": `: if you have not started that, answer no on the other device; then ${RUN_AGAIN}`,
   "no numbers left": ", and run that again",
   "line unusable":
