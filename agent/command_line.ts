@@ -386,7 +386,8 @@ function addRestoreCommand(program: AgentCommand): void {
     .description(
       `Copies the files that were in DIR at a time into the new directory NEW. Run the command on the device that keeps the \
 versions: DIR is a directory of the inbox of "degu serve --keep", or the copy of "degu sync --keep", or a directory in it. DIR is \
-not changed, and may be deleted. To continue after an interruption, run the same command again.
+not changed, and may be deleted. To continue after an interruption, run the same command again. Without --at, restores nothing, \
+and lists the last hours with changes, and for each the command that restores what was there before.
 
 What peers changed with --keep since then is undone. What another program changed, or peers while --keep was off, stays changed.`,
     )
@@ -394,14 +395,14 @@ What peers changed with --keep since then is undone. What another program change
     .argument("<new>", "the new directory, not in DIR, nor directly in an inbox")
     .option(
       "--at <time>",
-      "the local hour, as 2026-01-31T14:00, or a directory in .degu-kept (default: this hour of yesterday)",
+      "the local hour, as 2026-01-31T14:00, or a directory in .degu-kept",
       parseRestoreTime,
     )
     .option("-n, --dry-run", "print the files without restoring them")
     .option("-v, --verbose", "also print the files that are left out, because they were not there")
     .addExample(
-      "degu restore --dry-run ~/Inbox/laptop/Documents ~/Inbox/laptop/Documents-yesterday",
-      "print the files that were there yesterday at this hour",
+      "degu restore ~/Inbox/laptop/Documents ~/Inbox/laptop/Documents-restored",
+      "list the last hours with changes, and restore nothing",
     )
     .addExample(
       "degu restore --at 2026-01-31T14:00 ~/Inbox/laptop ~/Inbox/laptop-2/restored",

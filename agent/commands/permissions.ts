@@ -7,7 +7,7 @@ import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../machi
 import { formatShellCommand } from "../terminal/shell_command.ts";
 import { Failure } from "../failure.ts";
 import { isDumbTerminal, Output } from "../terminal/output.ts";
-import { ignoreNotFound, toLocalPath } from "../machine/local_paths.ts";
+import { findKeepingDirectory, toLocalPath } from "../machine/local_paths.ts";
 import {
   EVERY_HOST,
   findModule,
@@ -22,7 +22,7 @@ import {
   type Permissions,
 } from "../machine/needed_permissions.ts";
 import { openDevice, openIfCreated } from "../machine/open_device.ts";
-import { join, resolve } from "../machine/paths.ts";
+import { resolve } from "../machine/paths.ts";
 import { findPeer } from "../peer/peer_client.ts";
 import { isRemotePath, parseRemotePath } from "../peer/remote_files.ts";
 import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
@@ -212,12 +212,4 @@ async function probeTemporaryDirectory(): Promise<string> {
   const dir = await Deno.makeTempDir();
   await Deno.remove(dir);
   return dirname(dir);
-}
-
-/** Finds the directory with the earlier versions of another one, which may be missing. */
-async function findKeepingDirectory(path: string): Promise<string> {
-  for (let dir = resolve(path); dirname(dir) !== dir; dir = dirname(dir)) {
-    if (await ignoreNotFound(Deno.stat(join(dir, ".degu-kept"))) !== null) return dir;
-  }
-  return path;
 }

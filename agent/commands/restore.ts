@@ -1,19 +1,22 @@
 import { dirname } from "node:path";
 import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/degu/files";
-import type { Context } from "../machine/context.ts";
+import { type Context, KEPT_DIRECTORY } from "../machine/context.ts";
 import { explain } from "../words/explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { isInbox } from "../serve/inbox.ts";
 import {
   describeMissingDirectory,
   findDeviceDirectory,
+  findKeepingDirectory,
   ignoreNotFound,
+  resolveRealPath,
   toLocalPath,
 } from "../machine/local_paths.ts";
 import { formatBytes, formatCount, type Output } from "../terminal/output.ts";
-import { resolve } from "../machine/paths.ts";
+import { join, relative, resolve } from "../machine/paths.ts";
 import { isRemotePath } from "../peer/remote_files.ts";
-import { findDefaultTime, formatRestoreTime } from "../copy/restore_time.ts";
+import { formatRestoreTime, PERIOD_PATTERN } from "../copy/restore_time.ts";
+import { formatShellCommand } from "../terminal/shell_command.ts";
 
 interface RestoreOptions {
   readonly at?: Date | string;
@@ -32,7 +35,7 @@ export async function restore(
   context: Context,
   dirOperand: string,
   newOperand: string,
-  { at = findDefaultTime(), dryRun = false }: RestoreOptions,
+  { at, dryRun = false }: RestoreOptions,
 ): Promise<number> {
   const { output, signal } = context;
   for (const operand of [dirOperand, newOperand]) checkIsLocal(operand);
@@ -51,22 +54,21 @@ export async function restore(
       { path: target },
     );
   }
+  const isMissing = await ignoreNotFound(Deno.stat(dir)).catch(() => null) === null;
+  if (at === undefined) {
+    await listHours(context, dir, target).catch((error) => {
+      throw toFailure(error, { dir, target, isMissing });
+    });
+    return 0;
+  }
   const time = typeof at === "string" ? `before ${at}` : `at ${formatRestoreTime(at)}`;
   output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was ${time}`);
-  const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
   const report = new Report(context, dryRun);
   const onEvent = (event: RestoreEvent) => report.add(event);
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
-    throw toFailure(error, { dir, target, info });
+    throw toFailure(error, { dir, target, isMissing });
   });
   const { files, unchanged, missing } = result;
-  if (files + unchanged + missing + result.failed === 0 && info?.isFile) {
-    throw new Failure(
-      `${JSON.stringify(dir)} is a file: name its directory`,
-      "NOT_THERE",
-      { path: dir },
-    );
-  }
   if (files + unchanged + missing + result.failed === 0) {
     throw new Failure(
       `no file was in ${JSON.stringify(dir)} ${time}; earlier versions of files are in .degu-kept`,
@@ -76,6 +78,67 @@ export async function restore(
   }
   report.finish(result, target, time);
   return report.hasFailed ? FAILED : 0;
+}
+
+const MAX_LISTED_HOURS = 10;
+
+type ListedState = readonly [lines: readonly string[], object: Record<string, unknown>];
+
+/** Prints the last hours with changes in a directory, and what restores the files before each. */
+async function listHours({ output, signal }: Context, dir: string, target: string): Promise<void> {
+  const path = await resolveRealPath(dir);
+  const root = await findKeepingDirectory(path);
+  const keptDirectory = join(root, KEPT_DIRECTORY);
+  const pathBelow = relative(root, path);
+  const findState = async (at: string): Promise<ListedState | null> => {
+    signal.throwIfAborted();
+    const version = join(keptDirectory, at, pathBelow);
+    if ((await ignoreNotFound(Deno.lstat(version)))?.isFile) return [[version], { version }];
+    const { files, bytes } = await restoreTree(dir, { target, at, dryRun: true });
+    const home = output.home === undefined ? [] : ["--home", output.home];
+    const command = formatShellCommand("degu", ...home, "restore", "--at", at, dir, target);
+    const summary = `${hourOf(at)}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`;
+    return files === 0 ? null : [[summary, `  ${command}`], { at, files, bytes }];
+  };
+  const states: ListedState[] = [];
+  for (const periods of await findHours(keptDirectory, pathBelow)) {
+    if (states.length === MAX_LISTED_HOURS) break;
+    for (const period of periods) {
+      const state = await findState(period);
+      if (state === null) continue;
+      states.push(state);
+      break;
+    }
+  }
+  if (states.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
+  output.note(`what was in ${dir} before the changes of each hour, the last hour first:`);
+  for (const [lines, object] of states) output.printResult(lines, object);
+}
+
+function hourOf(period: string): string {
+  return period.split("_")[0]!;
+}
+
+/** Returns the periods with changes below a path, in their order, by hours: the last hour first. */
+async function findHours(keptDirectory: string, pathBelow: string): Promise<string[][]> {
+  const numberOf = (period: string) => Number(period.split("_")[1]);
+  const entries = await ignoreNotFound(Array.fromAsync(Deno.readDir(keptDirectory))) ?? [];
+  const periods = entries.map(({ name }) => name).filter((name) => PERIOD_PATTERN.test(name))
+    .sort((one, other) => numberOf(one) - numberOf(other));
+  const newPath = `\n${JSON.stringify(pathBelow === "" ? "" : `${pathBelow}/`).slice(0, -1)}`;
+  const hours: string[][] = [];
+  for (const period of periods) {
+    const listPath = join(keptDirectory, `${numberOf(period)}.new`);
+    const list = await ignoreNotFound(Deno.readTextFile(listPath));
+    // Without its list, a period was removed.
+    if (list === null) continue;
+    const versions = await ignoreNotFound(Deno.lstat(join(keptDirectory, period, pathBelow)));
+    if (versions === null && !list.includes(newPath)) continue;
+    // If the clock was set back, an hour comes again, with other hours between.
+    if (hours[0]?.map(hourOf)[0] === hourOf(period)) hours[0]!.push(period);
+    else hours.unshift([period]);
+  }
+  return hours;
 }
 
 function checkIsLocal(operand: string): void {
@@ -99,10 +162,10 @@ async function checkParent(target: string): Promise<void> {
 
 function toFailure(
   error: unknown,
-  { dir, target, info }: {
+  { dir, target, isMissing }: {
     readonly dir: string;
     readonly target: string;
-    readonly info: Deno.FileInfo | null;
+    readonly isMissing: boolean;
   },
 ): unknown {
   const options = { cause: error, path: target };
@@ -124,7 +187,7 @@ function toFailure(
   if (!(error instanceof RestoreError)) return error;
   const problem = error.code !== "NO_VERSIONS"
     ? `${error.message}; earlier versions of files are in .degu-kept`
-    : info === null
+    : isMissing
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
     : `no earlier versions are kept of ${JSON.stringify(dir)}`;
   return new Failure(problem, "NOT_THERE", { cause: error, path: dir });

@@ -5,15 +5,10 @@ import { InvalidArgumentError } from "commander";
 const TIME_PATTERN =
   /^(\d{4})-(\d\d)-(\d\d)[T ](\d\d)(?::(\d\d)(?::[0-5]\d(?:\.\d+)?)?)? ?(Z|[+-]\d\d:\d\d)?$/;
 
-/** Returns the same hour of yesterday. */
-export function findDefaultTime(now = new Date(Date.now())): Date {
-  const time = new Date(now);
-  time.setDate(time.getDate() - 1);
-  time.setMinutes(0, 0, 0);
-  return time;
-}
+/** The name of a directory of earlier versions. */
+export const PERIOD_PATTERN = /^\d{4}-\d\d-\d\dT\d\d_\d+$/;
 
-const PERIOD_PATTERN = /^\d{4}-\d\d-\d\dT\d\d_\d+$/;
+const EXAMPLE = "2026-01-31T14:00";
 
 /**
  * Parses a local day and hour, as `2026-01-31T14` or `2026-01-31T14:00`, which a zone may follow,
@@ -21,25 +16,24 @@ const PERIOD_PATTERN = /^\d{4}-\d\d-\d\dT\d\d_\d+$/;
  */
 export function parseRestoreTime(text: string): Date | string {
   if (PERIOD_PATTERN.test(text)) return text;
-  const example = formatLocalTime(findDefaultTime());
   const fail = (problem: string) =>
     new InvalidArgumentError(`${problem}; got ${JSON.stringify(text)}`);
   const [, year, month, day, hour, minute = "00", zone] = TIME_PATTERN.exec(text) ?? [];
   if (year === undefined) {
-    throw fail(`must be a day and an hour, as in ${example}`);
+    throw fail(`must be a day and an hour, as in ${EXAMPLE}`);
   }
   const fields = [year, month, day, hour, minute].map(Number);
   const [y, m, d, h, min] = fields as [number, number, number, number, number];
   const time = zone === undefined
     ? new Date(y, m - 1, d, h, min)
     : new Date(`${year}-${month}-${day}T${hour}:${minute}${zone}`);
-  if (Number.isNaN(time.getTime())) throw fail(`must be a day and an hour, as in ${example}`);
+  if (Number.isNaN(time.getTime())) throw fail(`must be a day and an hour, as in ${EXAMPLE}`);
   const isSame = zone !== undefined ||
     formatLocalTime(time) === `${year}-${month}-${day}T${hour}:${minute}`;
   // A local time that summer time skips, or the day 31 of a month that has 30.
   if (!isSame) throw fail("this local time doesn't exist");
-  if (time.getMinutes() > 0) throw fail(`must be a full hour, as in ${example}`);
-  if (time.getTime() > Date.now()) throw fail(`must not be in the future, as in ${example}`);
+  if (time.getMinutes() > 0) throw fail(`must be a full hour, as in ${EXAMPLE}`);
+  if (time.getTime() > Date.now()) throw fail("must not be in the future");
   return time;
 }
 

@@ -9,6 +9,7 @@ import {
   replaceBackslashes,
   resolve,
 } from "./paths.ts";
+import { KEPT_DIRECTORY } from "./context.ts";
 import { explain } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
 import { MAIN_MODULE } from "../version.ts";
@@ -197,6 +198,16 @@ export async function resolveRealPath(path: string): Promise<string> {
   return parent === absolutePath
     ? absolutePath
     : join(await resolveRealPath(parent), basename(absolutePath));
+}
+
+/** Finds the directory with the earlier versions of another one, which may be missing. */
+export async function findKeepingDirectory(path: string): Promise<string> {
+  for (let dir = resolve(path); dirname(dir) !== dir; dir = dirname(dir)) {
+    const keptDirectory = join(dir, KEPT_DIRECTORY);
+    if (!mayRead(keptDirectory)) break;
+    if (await ignoreNotFound(Deno.stat(keptDirectory)) !== null) return dir;
+  }
+  return path;
 }
 
 export function missingSourceFailure(path: string): Failure {

@@ -150,16 +150,21 @@ const MOVED = "moved".repeat(20_000);
 
 /** A day on which each hour exists once, in each zone. */
 const WRONG_TIMES: readonly (readonly [time: string, message: string])[] = [
-  ["yesterday", "must be a day and an hour, as in 20"],
-  ["2026-01-31", "must be a day and an hour, as in 20"],
-  ["2026-13-01", "must be a day and an hour, as in 20"],
-  ["2026-02-30", "must be a day and an hour, as in 20"],
-  ["2999-01-31", "must be a day and an hour, as in 20"],
+  ["yesterday", "must be a day and an hour, as in 2026-01-31T14:00"],
+  ["2026-01-31", "must be a day and an hour, as in 2026-01-31T14:00"],
+  ["2026-13-01", "must be a day and an hour, as in 2026-01-31T14:00"],
+  ["2026-02-30", "must be a day and an hour, as in 2026-01-31T14:00"],
+  ["2999-01-31", "must be a day and an hour, as in 2026-01-31T14:00"],
   ["2026-01-31T24:30", "exist"],
   ["2026-02-30T14:00", "this local time doesn't exist"],
-  ["2999-01-31T14:00", "must not be in the future, as in 20"],
-  ["2026-01-31T14:30", "must be a full hour, as in 20"],
+  ["2999-01-31T14:00", "must not be in the future"],
+  ["2026-01-31T14:30", "must be a full hour, as in 2026-01-31T14:00"],
 ];
+
+/** Formats the hour of a time for `--at`. */
+function formatHour(time: Date): string {
+  return formatRestoreTime(time).replace(/:\d\d(?=[+-])/, ":00");
+}
 
 /** Makes a desk that keeps the files of a laptop, and `home` with both directories. */
 async function setUp() {
@@ -206,7 +211,8 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
   const { homes, kept } = devices;
   const before = await readTree(kept);
   const target = homes.joinPath("restored");
-  const args = ["restore", `${kept}/Documents`, target];
+  const at = ["--at", formatHour(new Date(Date.now() - DAY))];
+  const args = ["restore", ...at, `${kept}/Documents`, target];
   const plan = await homes.run("desk", [...args, "--dry-run", "--verbose"]);
   assertEquals(plan.code, 0, plan.stderr);
   const lines = plan.stdout.trimEnd().split("\n").map((line) =>
@@ -236,6 +242,7 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
   const json = await homes.run("desk", [
     "--json",
     "restore",
+    ...at,
     `${kept}/Documents`,
     homes.joinPath("json"),
   ]);
@@ -258,7 +265,7 @@ async function runSection(
   assert(commands.length >= 4, heading);
   for (const [machine, command] of commands) {
     const words = command.split(" ").slice(1).map((word) =>
-      word.replace("2026-01-31T14:00", formatRestoreTime(at).replace(/:\d\d(?=[+-])/, ":00"))
+      word.replace("2026-01-31T14:00", formatHour(at))
         .replace(/^~/, homes.path)
     );
     await homes.runToSuccess(machine === "new" ? "laptop-2" : machine, words);
@@ -290,7 +297,8 @@ Deno.test("restore continues an interrupted restore", async () => {
   await using devices = await setUpWrongDay();
   const { homes, kept } = devices;
   const target = homes.joinPath("restored");
-  const args = ["restore", `${kept}/Documents`, target];
+  const at = formatHour(new Date(Date.now() - DAY));
+  const args = ["restore", "--at", at, `${kept}/Documents`, target];
   {
     using _disk = patch(Deno, "copyFile", (copyFile) => async (from, to) => {
       if (`${from}`.endsWith("/letter")) throw Object.assign(new Error("refused"), { code: "EIO" });
@@ -303,6 +311,180 @@ Deno.test("restore continues an interrupted restore", async () => {
   assertEquals(code, 0, stderr);
   assertMatch(stderr, /\n1 file restored, 4 B; 3 restored earlier; 2 left out, not there then: /);
   assertEquals(await readTree(target), GOOD);
+});
+
+Deno.test("restore without --at restores nothing, and prints the command for each hour with changes", async () => {
+  await using devices = await setUpWrongDay();
+  const { homes, kept } = devices;
+  const before = await readTree(homes.path);
+  const target = homes.joinPath("restored");
+  const { code, stdout, stderr } = await homes.run("desk", [
+    "restore",
+    `${kept}/Documents`,
+    target,
+  ]);
+  assertEquals([code, await readTree(homes.path)], [0, before], stderr);
+  // Before the first hour, no file was there.
+  const [summary = "", command = "", ...others] = stdout.trimEnd().split("\n");
+  assertMatch(summary, /^\d{4}-\d\d-\d\dT\d\d: 4 files, 100 kB$/);
+  assertEquals(others, []);
+  await homes.runToSuccess("desk", command.trim().split(" ").slice(3));
+  assertEquals(await readTree(target), GOOD);
+});
+
+/** Makes periods by hand: each with its versions, and the paths that were new. */
+async function fillPeriods(
+  dir: string,
+  periods: Readonly<Record<string, readonly [versions: readonly string[], ...news: string[]]>>,
+): Promise<void> {
+  for (const [period, [versions, ...news]] of Object.entries(periods)) {
+    const lines = [period, ...news].map((line) => JSON.stringify(line));
+    await fill(dir, {
+      [`.degu-kept/${period}`]: null,
+      [`.degu-kept/${period.split("_")[1]}.new`]: lines.join("\n"),
+      ...Object.fromEntries(versions.map((path) => [`.degu-kept/${period}/${path}`, period])),
+    });
+  }
+}
+
+interface List {
+  readonly name: string;
+  /** The restored directory. */
+  readonly dir?: string;
+  readonly present?: Readonly<Record<string, string>>;
+  readonly periods: Parameters<typeof fillPeriods>[1];
+  readonly removedList?: string;
+  /** The listed periods. */
+  readonly listed: readonly string[];
+}
+
+const LISTS: readonly List[] = [
+  {
+    name: "only hours in which something changed in this directory",
+    present: { "d/a": "", "e/a": "" },
+    periods: {
+      "2026-01-31T10_1": [[], "d/a", "e/a"],
+      "2026-01-31T11_2": [["d/a"]],
+      "2026-01-31T12_3": [["e/a"]],
+      "2026-01-31T13_4": [[], "d/b"],
+    },
+    listed: ["2026-01-31T13_4", "2026-01-31T11_2"],
+  },
+  {
+    name: "no directory of a removed period",
+    present: { "d/a": "" },
+    periods: { "2026-01-30T11_1": [["d/a"]], "2026-01-31T11_2": [["d/a"]] },
+    removedList: "1.new",
+    listed: ["2026-01-31T11_2"],
+  },
+  {
+    name: "the order of the changes, if the clock was set back or ahead",
+    present: { "d/a": "" },
+    periods: {
+      "2026-01-31T11_1": [["d/a"]],
+      "2999-01-31T11_2": [["d/a"]],
+      "1970-01-01T00_3": [["d/a"]],
+      "2026-01-31T11_4": [["d/a"]],
+    },
+    listed: ["2026-01-31T11_4", "1970-01-01T00_3", "2999-01-31T11_2", "2026-01-31T11_1"],
+  },
+  {
+    name: "a renamed directory only before its end",
+    present: { "new/a": "" },
+    periods: {
+      "2026-01-31T11_1": [[], "d/a"],
+      "2026-01-31T12_2": [["d/a"], "new/a"],
+      "2026-01-31T13_3": [["new/a"]],
+    },
+    listed: ["2026-01-31T12_2"],
+  },
+  {
+    name: "a renamed directory only since its beginning",
+    dir: "new",
+    present: { "new/a": "" },
+    periods: {
+      "2026-01-31T12_2": [["d/a"], "new/a"],
+      "2026-01-31T13_3": [["new/a"]],
+    },
+    listed: ["2026-01-31T13_3"],
+  },
+  {
+    name: "an hour by its first state with files",
+    present: { "d/a": "" },
+    periods: {
+      "2026-01-31T11_1": [[], "d/a"],
+      "2026-01-31T11_2": [["d/a"]],
+      "2026-01-31T11_3": [["d/a"]],
+    },
+    listed: ["2026-01-31T11_2"],
+  },
+  {
+    name: "at most ten hours",
+    present: { "d/a": "" },
+    periods: Object.fromEntries(
+      Array.from(
+        { length: 12 },
+        (_, index) => [`2026-01-31T${index + 10}_${index + 1}`, [["d/a"]]],
+      ),
+    ),
+    listed: Array.from({ length: 10 }, (_, index) => `2026-01-31T${21 - index}_${12 - index}`),
+  },
+];
+
+for (const { name, dir = "d", present = {}, periods, removedList, listed } of LISTS) {
+  Deno.test(`restore without --at lists ${name}, and each printed command restores files`, async () => {
+    await using homes = await AgentHomes.create();
+    // The printed command is one for a shell.
+    const root = homes.joinPath("Anna's files");
+    await fillPeriods(root, periods);
+    await fill(root, present);
+    if (removedList !== undefined) await Deno.remove(`${root}/.degu-kept/${removedList}`);
+    const target = homes.joinPath("new directory");
+    const args = ["restore", `${root}/${dir}`, target];
+    const { code, stdout, stderr } = await homes.run("desk", args);
+    assertEquals(code, 0, stderr);
+    const commands = stdout.split("\n").filter((line) => line.startsWith("  degu "));
+    const words = commands.map(parseShellWords);
+    assertEquals(words.map((each) => each[5]), [...listed]);
+    for (const each of words) {
+      await homes.runToSuccess("desk", each.slice(3));
+      assert(Object.values(await readTree(target)).length > 0);
+      await Deno.remove(target, { recursive: true });
+    }
+  });
+}
+
+function parseShellWords(line: string): string[] {
+  return Array.from(
+    line.matchAll(/(?:'[^']*'|\\.|[^\s'\\])+/g),
+    ([word]) => word.replaceAll(/'([^']*)'|\\(.)/g, (_, quoted, escaped) => quoted ?? escaped),
+  );
+}
+
+Deno.test("restore without --at prints the paths of the versions of a file", async () => {
+  await using homes = await AgentHomes.create();
+  const root = homes.joinPath("Inbox");
+  await fillPeriods(root, {
+    "2026-01-31T11_1": [["d/a"]],
+    "2026-01-31T12_2": [["d/b"]],
+    "2026-01-31T13_3": [["d/a"]],
+  });
+  const args = ["restore", `${root}/d/a`, homes.joinPath("new")];
+  assertEquals((await homes.runToSuccess("desk", args)).trimEnd().split("\n"), [
+    `${root}/.degu-kept/2026-01-31T13_3/d/a`,
+    `${root}/.degu-kept/2026-01-31T11_1/d/a`,
+  ]);
+});
+
+Deno.test("restore without --at fails if no version is kept of a directory", async () => {
+  await using homes = await AgentHomes.create();
+  const root = homes.joinPath("Inbox");
+  await fillPeriods(root, { "2026-01-31T11_1": [[], "d/a"] });
+  await fill(root, { "d/a": "", "e": null });
+  for (const dir of ["d", "e"]) {
+    const args = ["restore", `${root}/${dir}`, homes.joinPath("new")];
+    await homes.runToFailure("desk", 1, "no earlier versions are kept of ", args);
+  }
 });
 
 Deno.test("a time without earlier versions is refused", async () => {
@@ -348,14 +530,15 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
     [1, "no earlier versions are kept of ", inbox, target],
     [1, "there is no directory ", kept, `${target}/missing/new`],
     [1, "and no earlier versions are kept of it", target, kept],
-    [1, "is a file: name its directory", `${kept}/Documents/a`, target],
+    [1, "no file was in ", `${kept}/Documents/a`, target],
     [1, "exists, and is not empty: name a new directory", kept, documents],
     [2, "in an inbox, where each directory belongs to a peer\n", kept, `${kept}-restored`],
     [1, "is the directory of the device", homes.joinPath("desk"), target],
   ];
+  const restore = ["restore", "--at", formatHour(new Date(Date.now() - DAY))];
   for (const [code, message, dir, newDirectory] of rows) {
-    await homes.runToFailure("desk", code, message, ["restore", dir, newDirectory]);
+    await homes.runToFailure("desk", code, message, [...restore, dir, newDirectory]);
   }
-  const missing = ["restore", `${kept}/Documents/missing`, target];
+  const missing = [...restore, `${kept}/Documents/missing`, target];
   await homes.runToFailure("desk", 1, "no file was in ", missing);
 });

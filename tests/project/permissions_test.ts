@@ -555,7 +555,10 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       args: ["sync", ownDirectory, "camera:there"],
       values: { PEER, DIR: ownDirectory },
     },
-    "restore DIR NEW": { args: ["restore", copy, restored], values: { DIR: copy, NEW: restored } },
+    "restore DIR NEW": {
+      args: ["restore", "--at", "2020-01-01T09_1", copy, restored],
+      values: { DIR: copy, NEW: restored },
+    },
     "sync --move DIR PEER:DIR": {
       args: ["sync", "--move", outbox, "camera:moved"],
       values: { PEER, DIR: outbox },
