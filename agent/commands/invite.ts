@@ -8,7 +8,8 @@ import type { Context } from "../machine/context.ts";
 import { RUN_AGAIN } from "../words/explain.ts";
 import { openOrCreateDevice } from "../machine/open_device.ts";
 import { inviteOneDevice } from "../pair/shown_invitation.ts";
-import { formatId, OutputClosedError } from "../terminal/output.ts";
+import { printNextSteps, printPairing } from "../pair/join_device.ts";
+import { OutputClosedError } from "../terminal/output.ts";
 
 export async function runInvite(
   context: Context,
@@ -18,15 +19,16 @@ export async function runInvite(
   const { as, seconds, listen } = options;
   await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
   const servingAddresses = await chooseServingAddresses(output, device, options.serving);
-  const { name, id } = await inviteOneDevice(context, device, null, {
+  const peer = await inviteOneDevice(context, device, null, {
     options: { peerName: as, seconds, listen, serving: servingAddresses },
     command: "degu join",
     timeoutMessage: `no device has joined in time: ${RUN_AGAIN}`,
   });
   try {
-    output.printResult(`paired with ${name} ${formatId(id)}`, { name, id });
+    printPairing(output, peer);
   } catch (error) {
     // If the other device reads the line from a pipe, it may have closed its end of the pipe.
     if (!(error instanceof OutputClosedError)) throw error;
   }
+  printNextSteps(output, peer.name, (await device.serving()).length > 0);
 }

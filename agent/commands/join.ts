@@ -6,6 +6,7 @@ import { PAIR_ADVICE } from "../terminal/output.ts";
 import {
   joinByLine,
   type LineAdvice,
+  printNextSteps,
   printPairing,
   readInvitationLine,
 } from "../pair/join_device.ts";
@@ -27,5 +28,5 @@ export async function join(
   const options = { peerName: as, serving: servingAddresses };
   const peer = await joinByLine(context, device, invitationLine, options, LINE_ADVICE);
   printPairing(output, peer);
-  output.note(`its id is ${peer.id}: compare it with that of "degu id" on ${peer.name}`);
+  printNextSteps(output, peer.name, (await device.serving()).length > 0);
 }

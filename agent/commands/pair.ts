@@ -8,7 +8,7 @@ import { type Context, DEFAULT_INBOX } from "../machine/context.ts";
 import { openOrCreateDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice } from "../pair/shown_invitation.ts";
-import { joinByNumber, printPairing } from "../pair/join_device.ts";
+import { joinByNumber, printNextSteps, printPairing } from "../pair/join_device.ts";
 import { pairByDiscovery } from "../pair/pair_session.ts";
 import { NumberPrompt } from "../terminal/number_prompt.ts";
 
@@ -35,15 +35,7 @@ export async function runPair(context: Context, options: Options): Promise<numbe
       signal,
     );
   signal.throwIfAborted();
-  if (isServing) output.note(`degu serve runs on this device, also for ${name}`);
-  if (!shouldReceive) {
-    // With --home, these commands would be for another device.
-    if (output.home !== undefined) return;
-    const receiving = `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}"; `;
-    return output.note(
-      `${isServing ? "" : receiving}to send it a file, run "degu put FILE ${name}:"`,
-    );
-  }
+  if (!shouldReceive) return printNextSteps(output, name, isServing);
   output.note("Ctrl-C stops receiving");
   const { serve } = await import("./serve.ts");
   return await serve(context, { inbox: DEFAULT_INBOX });

@@ -8,7 +8,7 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import { joinNearby, nearby, type NearbyDevice } from "@degu/degu/device/discovery";
-import type { Context } from "../machine/context.ts";
+import { type Context, DEFAULT_INBOX } from "../machine/context.ts";
 import { makeLogger } from "../machine/open_device.ts";
 import { explainDiscoveryProblem, RUN_AGAIN } from "../words/explain.ts";
 import { toUsageFailure } from "../words/error_codes.ts";
@@ -57,6 +57,17 @@ export function printPairing(output: Output, { name, id, addresses }: Peer): voi
     id,
     addresses: addresses.map(formatAddress),
   });
+}
+
+/** Prints the commands that come after the pairing. */
+export function printNextSteps(output: Output, name: string, isServing: boolean): void {
+  if (isServing) output.note(`degu serve runs on this device, also for ${name}`);
+  // With --home, these commands would be for another device.
+  if (output.home !== undefined) return;
+  const receiving = `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}"; `;
+  output.note(
+    `${isServing ? "" : receiving}to send it a file, run "degu put FILE ${name}:"`,
+  );
 }
 
 function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): unknown {

@@ -11,6 +11,7 @@ import {
   runAgentCommands,
   runAgentInProcess,
   spawnAgent,
+  startAgentInProcess,
 } from "@degu/testing/agents.ts";
 import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
@@ -435,8 +436,6 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   const line = await invite.waitForLine("degu:");
   const joined = await homes.run("viewer", ["join", line, ...SERVING, "--as", "door"]);
   assertEquals([joined.code, joined.stdout], [0, `paired with door ${formatId(camera!)}\n`]);
-  const comparison = `its id is ${camera}: compare it with that of "degu id" on door\n`;
-  assertStringIncludes(joined.stderr, comparison);
   const { code, stdout, stderr } = await invite.waitForEnd();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${formatId(viewer!)}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
@@ -454,7 +453,30 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   await homes.runToSuccess("viewer", ["join", "-", ...SERVING], wrapped);
   const ended = await secondInvite.waitForEnd();
   assertEquals([ended.code, ended.stderr], [0, ""]);
-  assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
+  const addresses = ["127.0.0.1:2"];
+  assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer, addresses });
+});
+
+Deno.test("invite and join end with what pair prints: the pairing, and the commands that come next", async () => {
+  await using homes = await AgentHomes.create();
+  let machine = "one";
+  using _name = patch(Deno, "hostname", () => () => machine);
+  using _environment = patch(Deno.env, "get", () => () => homes.joinPath(machine));
+  await using invite = startAgentInProcess(INVITE);
+  const line = await invite.waitForLine("degu:");
+  machine = "two";
+  const joined = await runAgentInProcess(["join", line, ...SERVING]);
+  const next = (name: string) =>
+    `\nto receive its files, run "degu serve --inbox ~/Inbox"; to send it a file, run "degu put FILE ${name}:"\n`;
+  for (
+    const [{ stdout, stderr }, name] of [[joined, "one"], [
+      await invite.waitForEnd(),
+      "two",
+    ]] as const
+  ) {
+    assertMatch(stdout, new RegExp(`(^|\\n)paired with ${name} .*\\n$`));
+    assert(stderr.endsWith(next(name)), stderr);
+  }
 });
 
 Deno.test("an interrupted invitation is closed", async () => {
