@@ -59,15 +59,11 @@ export async function inviteOneDevice(
     if (!endSignal.aborted) showLine();
   };
   output.note(describeThisDevice(device));
-  if (options.listen === undefined) {
-    const problem = explainDiscoveryProblem();
-    if (problem?.code === "no network") {
-      output.warn(`${problem.text}: only a device on this machine can connect`);
-    } else if (numberPrompt !== null && problem !== null) {
-      output.note(`not announced, because ${problem.text}`);
-    }
-  }
-  if (numberPrompt !== null) {
+  const problem = options.listen === undefined ? explainDiscoveryProblem() : null;
+  if (problem?.code === "no network") {
+    output.warn(`${problem.text}: only a device on this machine can connect`);
+  } else if (numberPrompt !== null) {
+    if (problem !== null) output.note(`not announced, because ${problem.text}`);
     const address = formatAddress(invitation.addresses[0]!);
     output.note(
       `run "${command}" on the other device, in the same network, and compare a number; ` +

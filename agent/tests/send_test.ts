@@ -83,6 +83,17 @@ class SendMachine implements AsyncDisposable {
   }
 }
 
+Deno.test("send without a network reports that, and prints no address", async () => {
+  await using machine = await SendMachine.make({ a: "a" });
+  const loopback = { family: "IPv4", name: "lo", address: "127.0.0.1", netmask: "255.0.0.0" };
+  using _interfaces = patch(Deno, "networkInterfaces", () => () => [loopback] as never);
+  const sender = machine.homes.start("state", ["send", machine.joinPath("src", "a")], TERMINAL);
+  await sender.waitForLine("this machine has no network: only a device on this machine can");
+  sender.kill("SIGINT");
+  const output = await assertEnds(sender, 130);
+  assert(!output.includes("127.0.0.1"), output);
+});
+
 /** More than the buffers of a connection, which grow up to 36 MiB. */
 const LARGE = 64 * 1024 * 1024;
 
