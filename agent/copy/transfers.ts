@@ -283,7 +283,7 @@ export class Transfers implements Disposable {
     };
     const tree = new TreeCopy(this.report, this.direction, files, { ...job, isIncluded, onPlan });
     const { from, to } = tree.namesOf([]);
-    progress.waitsFor = { text: `comparing ${from} with ${to}`, since: performance.now() };
+    progress.waitsFor = `comparing ${from} with ${to}`;
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {

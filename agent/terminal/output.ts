@@ -54,14 +54,16 @@ export class Output {
     this.isInteractive = isTerminal && !quiet;
   }
 
-  /** For a command that writes the content of a file to stdout. */
+  /**
+   * For a command that writes the content of a file to stdout. It has no progress bar, because the
+   * reader of a pipe may print on the same terminal.
+   */
   withResultsOnStderr(): Output {
-    const { stdin, stdout, stderr, noColor } = this.streams;
+    const { stdin, stderr, noColor } = this.streams;
     const results = {
       write: (bytes: Uint8Array) => Promise.resolve(stderr.writeSync(bytes)),
       writeSync: (bytes: Uint8Array) => stderr.writeSync(bytes),
-      // On one terminal, a progress bar would be drawn into the content.
-      isTerminal: () => stderr.isTerminal() && !stdout.isTerminal(),
+      isTerminal: () => false,
     };
     const consoleSize = () => this.streams.consoleSize();
     const streams = { stdin, stdout: results, stderr: results, noColor, consoleSize };

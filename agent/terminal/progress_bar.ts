@@ -9,8 +9,8 @@ export interface CommandProgress {
   totalBytes: number;
   /** The bytes that this command has transferred, without the bytes of an earlier attempt. */
   transferredBytes: number;
-  /** What happens before the first file, and since when, by `performance.now()`. */
-  waitsFor: { readonly text: string; readonly since: number } | null;
+  /** What happens before the first file. */
+  waitsFor: string | null;
 }
 
 /** The number of bytes transferred until a time in milliseconds. */
@@ -22,29 +22,23 @@ const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
 const MIN_RATE_MILLISECONDS = 300;
 /** If the time between two samples is longer, this process was stopped, as by Ctrl-Z. */
 const MAX_SAMPLE_MILLISECONDS = 2000;
-/** The time after which the bar says what happens before the first file. */
-const SLOW_MILLISECONDS = 2000;
+/** A short command has no bar. */
+const BAR_DELAY_MILLISECONDS = 1000;
 const MIN_NAME_COLUMNS = 8;
 /** In a wide terminal, the percentage stays near the name. */
 const MAX_COLUMNS = 100;
 
 export function showProgress(output: Output, progress: CommandProgress): Disposable {
   const samples: Sample[] = [];
+  const startedAt = performance.now();
   return output.animate(DRAW_INTERVAL_MILLISECONDS, () => {
     const { totalFiles, waitsFor } = progress;
-    if (totalFiles === 0) return formatWaitLine(waitsFor, performance.now(), output.columns);
-    addSample(samples, performance.now(), progress.transferredBytes);
+    const now = performance.now();
+    if (totalFiles > 0) addSample(samples, now, progress.transferredBytes);
+    if (now - startedAt < BAR_DELAY_MILLISECONDS) return "";
+    if (totalFiles === 0) return fitText(printable(waitsFor ?? ""), limitColumns(output.columns));
     return formatProgressLine(progress, computeRate(samples), output.columns);
   });
-}
-
-export function formatWaitLine(
-  waitsFor: CommandProgress["waitsFor"],
-  now: number,
-  columns: number,
-): string {
-  if (waitsFor === null || now - waitsFor.since < SLOW_MILLISECONDS) return "";
-  return fitText(printable(waitsFor.text), limitColumns(columns));
 }
 
 /** Adds a sample. The time for which this process was stopped doesn't count. */

@@ -11,8 +11,8 @@ import {
   computeRate,
   fitText,
   formatProgressLine,
-  formatWaitLine,
   type Sample,
+  showProgress,
   widthOf,
 } from "@degu/internal/agent/terminal/progress_bar.ts";
 import { TransferReport } from "@degu/internal/agent/copy/transfer_report.ts";
@@ -27,7 +27,12 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import fc from "fast-check";
 import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
-import { skipPauses, speedUpTimeouts } from "@degu/testing/clock.ts";
+import {
+  skipPauses,
+  speedUpClock,
+  speedUpTimeouts,
+  stopPerformanceClock,
+} from "@degu/testing/clock.ts";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
@@ -238,17 +243,20 @@ Deno.test("the bar shows the name, the bytes, the rate and the time, as far as t
   assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
 });
 
-Deno.test("the bar says after two seconds that directories are compared", () => {
-  const waitsFor = { text: "comparing camera:photos with /home/me/photos\x1b", since: 1000 };
+Deno.test("the bar says after a second that directories are compared", () => {
+  const waitsFor = "comparing camera:photos with /home/me/photos\x1b";
   const rows = [
-    [2999, 80, ""],
-    [3000, 80, "comparing camera:photos with /home/me/photos\\u{1b}"],
-    [3000, 33, "comparing camer…e/photos\\u{1b}"],
+    [0.999, ""],
+    [1, "\r\x1b[Kcomparing camera:photos with /home/me/photos\\u{1b}\r\x1b[K"],
   ] as const;
-  for (const [now, columns, line] of rows) {
-    assertEquals(formatWaitLine(waitsFor, now, columns), line);
+  using clock = stopPerformanceClock();
+  for (const [seconds, shown] of rows) {
+    const printed = print({ columns: 80 }, (output) => {
+      using _bar = showProgress(output, { ...PROGRESS, totalFiles: 0, waitsFor });
+      clock.pass(seconds);
+    });
+    assertEquals(printed.join(""), shown);
   }
-  assertEquals(formatWaitLine(null, 9999, 80), "");
 });
 
 Deno.test("a terminal of the kind dumb gets no bar and no color", () => {
@@ -283,7 +291,7 @@ Deno.test("the bar is narrower than the terminal for any name, and has no contro
   }
 });
 
-Deno.test("a terminal gets the bar, which is removed at the end; with --quiet, --json or a pipe there is no bar", async () => {
+Deno.test("a terminal gets the bar after a second, which is removed at the end; with --quiet, --json or a pipe there is no bar", async () => {
   await using files = await AgentFiles.start();
   await Deno.writeFile(`${files.share}/日本 large`, randomBytes(8_000_000));
   await fill(files.share, { small: "small" }); // the bar also has time at the end
@@ -295,6 +303,12 @@ Deno.test("a terminal gets the bar, which is removed at the end; with --quiet, -
     assertEquals(code, 0, stdout);
     return stdout;
   };
+  {
+    using _clock = stopPerformanceClock();
+    const short = await get("small", "0");
+    assert(!short.includes("%"), short);
+  }
+  using _clock = speedUpClock();
   const raw = await get("日本 large", "1");
   const shown = raw.replaceAll("\x1b", "␛");
   assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 8\.00 MB/);
@@ -302,7 +316,7 @@ Deno.test("a terminal gets the bar, which is removed at the end; with --quiet, -
   assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
   // The cursor was never hidden, and the last line is cleared.
   assert(!shown.includes("␛[?25l"), shown);
-  assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in 0:\d\d/);
+  assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in [\d:]+/);
   assertEquals(screenOf(raw).map((line) => line.replace(/in .*/, "")), [
     `${files.local}/1`,
     "1 file copied, 8.00 MB ",
