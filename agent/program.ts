@@ -52,7 +52,7 @@ export async function runAgent(
   let output = new Output({ json: args.includes("--json") }, streams);
   let context: Context | undefined;
   using signals = caughtSignals;
-  const { signal, interrupt = () => {} } = signals;
+  const { signal, interrupt = () => {}, askDeno } = signals;
   const run: Run = (action) => async (...args) => {
     // commander passes the command behind the options
     const options = (args.at(-1) as Command).optsWithGlobals<CommonOptions>();
@@ -65,7 +65,7 @@ export async function runAgent(
     if (problem !== null) throw new UsageFailure(problem, "USAGE");
     const { findHome } = await import("./machine/open_device.ts");
     const home = await findHome(options.home);
-    context = { home, output, signal, options };
+    context = { home, output, signal, options, askDeno };
     exitCode = await action(context, ...args) ?? 0;
   };
   const program = makeProgram(run, streams, args);
@@ -215,6 +215,7 @@ const TERMINATION_SIGNALS: readonly Deno.Signal[] = [
 interface CaughtSignals extends Disposable {
   readonly signal: AbortSignal;
   readonly interrupt?: () => void;
+  readonly askDeno?: Context["askDeno"];
 }
 
 export function catchSignals(): CaughtSignals {
@@ -223,12 +224,18 @@ export function catchSignals(): CaughtSignals {
     if (controller.signal.aborted) Deno.exit(INTERRUPTED);
     controller.abort(new InterruptedError());
   };
-  for (const signal of TERMINATION_SIGNALS) Deno.addSignalListener(signal, listener);
+  const apply = (change: typeof Deno.addSignalListener) => {
+    for (const signal of TERMINATION_SIGNALS) change(signal, listener);
+  };
+  apply(Deno.addSignalListener);
   return {
     signal: controller.signal,
     interrupt: listener,
-    [Symbol.dispose]: () => {
-      for (const signal of TERMINATION_SIGNALS) Deno.removeSignalListener(signal, listener);
+    askDeno: (permission) => {
+      apply(Deno.removeSignalListener);
+      Deno.permissions.requestSync(permission);
+      apply(Deno.addSignalListener);
     },
+    [Symbol.dispose]: () => apply(Deno.removeSignalListener),
   };
 }

@@ -8,7 +8,6 @@ import { openDevice, openOrCreateDevice } from "../machine/open_device.ts";
 import { findPeer } from "../peer/peer_client.ts";
 import { explain } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
-import type { Output } from "../terminal/output.ts";
 import {
   checkMirrorTarget,
   describeMissingDirectory,
@@ -71,7 +70,7 @@ export async function installUnits(
     }
     return 0;
   }
-  const dir = await findUnitDirectory(output).catch((error) => {
+  const dir = await findUnitDirectory(context).catch((error) => {
     if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
     throw new Failure(
       `${explain(error)}; no service is installed: --print prints its files`,
@@ -129,9 +128,10 @@ async function isReplaceable(path: string): Promise<boolean> {
   return (await ignoreNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
 
-export async function removeUnits({ output }: Context): Promise<void> {
+export async function removeUnits(context: Context): Promise<void> {
   checkSystem();
-  const dir = await findUnitDirectory(output);
+  const { output } = context;
+  const dir = await findUnitDirectory(context);
   const names: string[] = [];
   if (await ignoreNotFound(Deno.stat(dir)) !== null) {
     for await (const { name, isFile } of Deno.readDir(dir)) {
@@ -178,10 +178,12 @@ async function runSystemctl(...args: string[]): Promise<string> {
 }
 
 /** Asks systemd for the directory, because the environment of systemd may differ. */
-async function findUnitDirectory(output: Output): Promise<string> {
-  const { state } = Deno.permissions.querySync({ name: "run", command: "systemctl" });
+async function findUnitDirectory({ output, askDeno }: Context): Promise<string> {
+  const permission = { name: "run", command: "systemctl" } as const;
+  const { state } = Deno.permissions.querySync(permission);
   if (state === "prompt" && output.streams.stdin.isTerminal()) {
     output.note("degu asks Deno for systemctl, to start and stop services: type y");
+    askDeno?.(permission);
   }
   const text = await runSystemctl("show", "--property=UnitPath", "--value");
   // A path with a space or another special character is quoted.

@@ -8,6 +8,8 @@ export interface Context {
   /** Aborted by the first SIGINT, SIGTERM or SIGHUP. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
+  /** Lets Deno ask for a permission. No listener runs meanwhile, so signals end the process. */
+  readonly askDeno?: ((permission: Deno.PermissionDescriptor) => void) | undefined;
   /** The name of the last peer of this command, which `--json` prints in errors without a peer. */
   peer?: string;
 }

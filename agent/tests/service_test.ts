@@ -4,9 +4,10 @@
  */
 import { realPath } from "@degu/internal/internal/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
-import { AgentHomes, runAgentCommands } from "@degu/testing/agents.ts";
+import { AgentHomes, makeAgentCommand, runAgentCommands } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { findTerminalObstacle, ignoreIf, runOnTerminal } from "@degu/testing/terminals.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
@@ -244,6 +245,22 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   const help = await homes.runToSuccess("laptop", ["service", "--help"]);
   for (const command of ["install", "remove"]) assert(help.includes(command), help);
 });
+
+const noTerminal = await findTerminalObstacle();
+
+Deno.test(
+  "Ctrl-C ends the question of Deno whether degu may run systemctl",
+  ignoreIf(noTerminal),
+  async () => {
+    await using homes = await AgentHomes.create("laptop");
+    const args = ["--home", homes.joinPath("laptop"), "service", "remove"];
+    const command = makeAgentCommand(args, homes.makeFlags("laptop"))
+      .filter((word) => word !== "--no-prompt");
+    const { code, shown } = await runOnTerminal({ command, steps: [["Allow?", "\x03"]] });
+    // The signal SIGINT has ended the process.
+    assertEquals(code, -2, shown);
+  },
+);
 
 /** Creates a stand-in for systemctl, which prints a list of directories, and returns the path of programs. */
 async function createSystemctl(homes: AgentHomes, printedPaths: string): Promise<string> {
