@@ -6,7 +6,6 @@ import type { Context } from "../machine/context.ts";
 import { checkDeletedInbox } from "../peer/deletions.ts";
 import { openDevice, openOrCreateDevice } from "../machine/open_device.ts";
 import { findPeer } from "../peer/peer_client.ts";
-import { explain } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
 import {
   checkMirrorTarget,
@@ -70,14 +69,7 @@ export async function installUnits(
     }
     return 0;
   }
-  const dir = await findUnitDirectory(context).catch((error) => {
-    if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
-    throw new Failure(
-      `${explain(error)}; no service is installed: --print prints its files`,
-      error instanceof Failure ? null : "NOT_PERMITTED",
-      { cause: error },
-    );
-  });
+  const dir = await findUnitDirectory(context);
   if (command.name() === "serve") {
     await (await openOrCreateDevice(context)).close();
     await checkDirectories(command.opts<ServeOptions>(), context.home, output);
@@ -155,11 +147,6 @@ const NOT_LOGGED_IN_MESSAGE =
   "the systemd of this user does not run: log in as this user, but not with su or sudo, or run " +
   '"loginctl enable-linger"';
 
-/** The problem if Deno can't prompt: without a terminal, or with `--no-prompt`. */
-const NO_SYSTEMCTL_MESSAGE =
-  "degu may not run systemctl: run this command in a terminal, and type y when Deno asks for it, or add " +
-  "--allow-run=systemctl to the flags with which degu is installed";
-
 async function runSystemctl(...args: string[]): Promise<string> {
   const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
   try {
@@ -170,7 +157,8 @@ async function runSystemctl(...args: string[]): Promise<string> {
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
-      throw new Failure(NO_SYSTEMCTL_MESSAGE, "NOT_PERMITTED", { cause: error });
+      const message = "degu may not run systemctl without --allow-run=systemctl";
+      throw new Failure(message, "NOT_PERMITTED", { cause: error });
     }
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Failure("there is no systemd on this machine", null, { cause: error });
