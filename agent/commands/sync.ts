@@ -82,6 +82,11 @@ export async function sync(
     await using device = await openDevice(context);
     await findPeer(device, remotePath.peer);
   }
+  const deletion = mayDelete ? `, deleting what ${from} doesn't have` : "";
+  context.output.note(
+    `${options.move ? "moving the" : "copying new and changed"} files of ${from} to ${to}` +
+      `${deletion}: the next run begins ${every} s after each run, until Ctrl-C`,
+  );
   let firstInfo: Deno.FileInfo | null = null;
   const runOnce = async (runContext: Context) => {
     const info = await ignoreNotFound(Deno.stat(root));

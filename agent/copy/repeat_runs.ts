@@ -2,7 +2,7 @@ import { repeat } from "@degu/degu";
 import type { Context } from "../machine/context.ts";
 import { explain, makeErrorObject } from "../words/explain.ts";
 import { exitCodeOf, isUnreachable } from "../words/error_codes.ts";
-import { Output, OutputClosedError } from "../terminal/output.ts";
+import { formatCount, Output, OutputClosedError } from "../terminal/output.ts";
 
 export async function repeatRuns(
   context: Context,
@@ -23,7 +23,7 @@ export async function repeatRuns(
       exitCode = exitCodeOf(error);
       output.reportFailure(error, runContext.peer, seconds);
     }
-    output.endRun();
+    output.endRun(exitCode === 0);
   };
   const onError = (error: unknown) => {
     throw error;
@@ -32,6 +32,8 @@ export async function repeatRuns(
   if (isInterrupted) signal.throwIfAborted();
   return exitCode;
 }
+
+const DAY_MILLISECONDS = 86_400_000;
 
 /**
  * Prints a problem in the first run that has it, and again when it is over. Notes and the progress
@@ -42,6 +44,9 @@ class RunOutput extends Output {
   /** The texts of the problems of the previous run, by a key that equal problems share. */
   #previousProblems = new Map<string, string>();
   #currentProblems = new Map<string, string>();
+  #runCount = 0;
+  /** When the runs were last counted. */
+  #countedAt = Date.now();
 
   constructor(output: Output, isVerbose: boolean) {
     super(output, output.streams);
@@ -93,7 +98,12 @@ class RunOutput extends Output {
     this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);
   }
 
-  endRun(): void {
+  endRun(isSuccess: boolean): void {
+    this.#runCount++;
+    if (isSuccess && Date.now() - this.#countedAt >= DAY_MILLISECONDS) {
+      super.note(`all is well: ${formatCount(this.#runCount, "run")} in a day`);
+      [this.#runCount, this.#countedAt] = [0, Date.now()];
+    }
     for (const [key, text] of this.#previousProblems) {
       if (text !== "" && !this.#currentProblems.has(key)) super.note(`over: ${text}`);
     }

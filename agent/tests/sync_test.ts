@@ -2,7 +2,7 @@
 import { formatAddress } from "@degu/degu/base";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { skipPauses } from "@degu/testing/clock.ts";
+import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -394,9 +394,36 @@ Deno.test("sync --every prints the changes of a run, and each error when it begi
   const result = stderr.replaceAll(/ in \d+:\d\d/g, "")
     .replaceAll(/camera does not answer \(.*; the next run begins in 7 s$/gm, "OFF")
     .replaceAll(/\S+: a directory has this name at the target.*/g, "IN_THE_WAY");
-  assertEquals(result.split("\n").slice(0, -1), steps.flatMap(([expected]) => expected));
+  const [start, ...printed] = result.trimEnd().split("\n");
+  const expectedStart =
+    `copying new and changed files of ${source} to camera:to: the next run begins 7 s after each run, until Ctrl-C`;
+  assertEquals(start, expectedStart);
+  assertEquals(printed, steps.flatMap(([expected]) => expected));
   assertEquals([code, stdout], [0, ""]);
   assertEquals(await readTree(target), { "a": "44", "b": "2", "c": "3" });
+});
+
+Deno.test("sync --every prints once a day that all is well, but not after a run that has failed", async () => {
+  await using setup = await setUp("to a peer", { "a": "1" });
+  const { files, source } = setup;
+  using pauses = stepTimeouts(7000);
+  const deleting = [...EVERY, "--delete", source, "camera:to"];
+  await using agent = files.start(deleting);
+  await pauses.begun();
+  await pauses.end();
+  {
+    using _clock = setClockAhead(86_400_000);
+    await files.kill();
+    await pauses.end();
+    await files.serve();
+    for (let run = 4; run <= 6; run++) await pauses.end();
+  }
+  agent.kill("SIGINT");
+  const { stderr } = await agent.waitForEnd();
+  const [start, ...lines] = stderr.split("\n");
+  assertStringIncludes(start!, `to camera:to, deleting what ${source} doesn't have: the next run `);
+  const isWell = (line: string) => line.startsWith("all is well");
+  assertEquals(lines.filter(isWell), ["all is well: 4 runs in a day"], stderr);
 });
 
 Deno.test("sync --every reports an inbox that it leaves out once", async () => {
@@ -450,7 +477,8 @@ Deno.test("sync --every exits with the code of its last run, prints only objects
   await waitForFile(files.inbox, (_, size) => size > 500_000);
   agent.kill("SIGINT");
   const { code, stderr } = await agent.waitForEnd();
-  assertEquals([code, stderr], [130, "degu: error: interrupted\n"]);
+  assertEquals(code, 130);
+  assertMatch(stderr, /^copying new and changed files of .*\ndegu: error: interrupted\n$/);
 });
 
 /** Lets a directory be on another disk, or on a disk that is mounted again, for `Deno.stat`. */
