@@ -48,4 +48,5 @@ export async function forget(context: Context, peerName: string): Promise<void> 
     name,
     id,
   });
+  context.output.note("on this device only: its files stay, and your other devices still trust it");
 }

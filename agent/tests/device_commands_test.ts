@@ -234,8 +234,11 @@ Deno.test("a forgotten peer is refused at once, with advice", async () => {
   const { address } = await homes.serve("camera");
   const ping = ["ping", "camera", "--address", address];
   await homes.runToSuccess("viewer", ping);
-  const stdout = await homes.runToSuccess("camera", ["forget", "viewer"]);
-  assertEquals(stdout, `forgotten: viewer ${formatId(viewer!)}\n`);
+  const { stdout, stderr } = await homes.run("camera", ["forget", "viewer"]);
+  assertEquals([stdout, stderr], [
+    `forgotten: viewer ${formatId(viewer!)}\n`,
+    "on this device only: its files stay, and your other devices still trust it\n",
+  ]);
   await homes.runToFailure("viewer", 3, 'and "degu pair" on the other one', ping);
   await homes.runToFailure("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
