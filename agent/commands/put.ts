@@ -93,6 +93,9 @@ export async function runPut(
             `${files.quoteName(existingEntry.names)} is a file: copy the directory to another path`,
           );
         }
+        if (targetNames.length > 0 && names.at(-1) === targetNames.at(-1)) {
+          context.output.note(`${path} is copied to ${files.formatName(names, true)}`);
+        }
         const options = { replace: force, settled };
         return { names, root: path, listsUnchanged: true, options };
       }

@@ -284,6 +284,20 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
 
 // degu put: files to the inbox of a peer.
 
+Deno.test("put -r prints that a directory goes into the directory of its own name", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inbox } = files;
+  await fill(local, { "photos/1": "1" });
+  const args = (target: string) => ["put", "-r", `${local}/photos`, `camera:${target}`];
+  const first = await files.runToSuccess(...args(""));
+  assertEquals(first.stderr.includes("is copied to"), false, first.stderr);
+  const { stderr } = await files.runToSuccess(...args("photos"));
+  assertStringIncludes(stderr, `${local}/photos is copied to camera:photos/photos/\n`);
+  assertEquals(await readTree(inbox), {
+    ...{ "photos": null, "photos/1": "1", "photos/photos": null, "photos/photos/1": "1" },
+  });
+});
+
 for (const verb of ["get", "put"] as const) {
   Deno.test(`${verb} keeps a different file without --force`, async () => {
     await using files = await AgentFiles.start();
