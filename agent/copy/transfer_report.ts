@@ -46,6 +46,8 @@ export class TransferReport implements Disposable {
     /** Of these, the files whose names are always printed. */
     named: 0,
     copiedBytes: 0,
+    /** Of these, the bytes that the target had. */
+    presentBytes: 0,
     transferredBytes: 0,
     removed: 0,
     unchanged: 0,
@@ -129,6 +131,7 @@ export class TransferReport implements Disposable {
     this.#counts.copied++;
     if (isNamed) this.#counts.named++;
     this.#counts.copiedBytes += total;
+    this.#counts.presentBytes += resumedFrom + reused;
     if (!isNamed && !this.#isVerbose && !this.#output.json) return;
     this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
@@ -229,19 +232,18 @@ export class TransferReport implements Disposable {
   }
 
   #describeCopied(): string {
-    const { copied, named, copiedBytes, transferredBytes } = this.#counts;
+    const { copied, named, copiedBytes, presentBytes, transferredBytes } = this.#counts;
     const filesText = formatCount(copied, "file");
     const directory = named === 0 ? this.#onlyDirectory : null;
     const target = directory === null ? "" : ` into ${directory}`;
     if (this.#isDryRun) return `${filesText} would be copied${target}, ${formatBytes(copiedBytes)}`;
     const copiedText = `${filesText} copied${target}`;
     // Parts of interrupted transfers, renamed files and copies of other files aren't sent.
-    if (transferredBytes === 0 && copiedBytes > 0) {
-      return `${copiedText} (${formatBytes(copiedBytes)} were there)`;
-    }
+    const presentText = presentBytes === 0 ? "" : ` (${formatBytes(presentBytes)} were there)`;
+    if (transferredBytes === 0 && copiedBytes > 0) return `${copiedText}${presentText}`;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const timeText = transferredBytes > 0 ? ` in ${formatDuration(seconds)}` : "";
-    return `${copiedText}, ${formatBytes(transferredBytes)}${timeText}`;
+    return `${copiedText}, ${formatBytes(transferredBytes)}${timeText}${presentText}`;
   }
 
   [Symbol.dispose](): void {
