@@ -20,6 +20,7 @@ import {
   parseRemotePath,
   RemoteFiles,
 } from "../peer/remote_files.ts";
+import type { Output } from "../terminal/output.ts";
 import { isDirectory } from "../copy/tree_copy.ts";
 import { Transfers } from "../copy/transfers.ts";
 
@@ -31,6 +32,8 @@ interface SyncOptions {
   readonly dryRun?: boolean;
   readonly every?: number;
   readonly exclude?: readonly string[];
+  /** Gets the patterns that have matched nothing; `null` after the first run. */
+  readonly firstOutput?: Output | null;
   readonly inbox?: boolean;
   readonly keep?: number;
   readonly move?: boolean;
@@ -88,6 +91,7 @@ export async function sync(
       `${deletion}: the next run begins ${every} s after each run, until Ctrl-C`,
   );
   let firstInfo: Deno.FileInfo | null = null;
+  let firstOutput: Output | null = context.output;
   const runOnce = async (runContext: Context) => {
     const info = await ignoreNotFound(Deno.stat(root));
     firstInfo ??= info;
@@ -96,10 +100,13 @@ export async function sync(
       const problem = `${JSON.stringify(root)} is on another disk than in the first run`;
       throw new Failure(`${problem}: is its disk mounted?`, "NOT_THERE", { path: root });
     }
-    return await syncOnce(runContext, remoteOperand, root, isDownload, {
+    const exitCode = await syncOnce(runContext, remoteOperand, root, isDownload, {
       ...options,
       create: false,
+      firstOutput,
     });
+    firstOutput = null;
+    return exitCode;
   };
   return await repeatRuns(context, every, runOnce);
 }
@@ -113,7 +120,7 @@ async function syncOnce(
 ): Promise<number> {
   const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
   const { deleteAll = false, inbox = false, move = false, settled } = syncOptions;
-  const { create = true, keep } = syncOptions;
+  const { create = true, firstOutput = context.output, keep } = syncOptions;
   const remotePath = parseRemotePath(remoteOperand);
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
@@ -165,7 +172,12 @@ async function syncOnce(
   const onPlan = () => ignoreList.checkUnchanged();
   const job = { names, root, listsUnchanged: false, onPlan, isIncluded, options };
   await transfers.copy(files, [job]);
-  return transfers.report.finish();
+  const exitCode = transfers.report.finish();
+  const patterns = ignoreList.unmatchedPatterns.map((pattern) => JSON.stringify(pattern));
+  if (patterns.length > 0) {
+    firstOutput?.hint(`patterns that have matched nothing: ${patterns.join(", ")}`);
+  }
+  return exitCode;
 }
 
 /** Refuses options that need a list of the second directory, which `--move` does not request. */

@@ -9,19 +9,37 @@ const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 /** A tree may have a million paths. */
 const MAX_CACHED_PATHS = 10_000;
 
+/** A pattern without a wildcard, a backslash or a negation, which is no comment either. */
+const PLAIN_PATTERN = /^(?![#!])(?=.*\S)[^*?[\\]+$/;
+
 export class ExcludePatterns {
   #rules = ignore(IGNORE_OPTIONS);
   #checkCount = 0;
+  /** The plain patterns that have matched nothing yet. */
+  readonly #unmatchedRules = new Map<string, ReturnType<typeof ignore>>();
 
   constructor(patterns: readonly string[]) {
     this.#rules.add(patterns);
+    for (const pattern of patterns.filter((each) => PLAIN_PATTERN.test(each))) {
+      this.#unmatchedRules.set(pattern, ignore(IGNORE_OPTIONS).add(pattern));
+    }
+  }
+
+  get unmatchedPatterns(): readonly string[] {
+    return [...this.#unmatchedRules.keys()];
   }
 
   matches(path: string): boolean {
     if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
       this.#rules = ignore(IGNORE_OPTIONS).add(this.#rules);
     }
-    return this.#rules.ignores(path);
+    const { ignored, unignored } = this.#rules.test(path);
+    if (ignored || unignored) {
+      for (const [pattern, rule] of this.#unmatchedRules) {
+        if (rule.ignores(path)) this.#unmatchedRules.delete(pattern);
+      }
+    }
+    return ignored;
   }
 }
 

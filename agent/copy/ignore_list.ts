@@ -48,6 +48,11 @@ export class IgnoreList {
     return this.#patterns?.matches(`${path.join("/")}${isDirectory ? "/" : ""}`) ?? false;
   }
 
+  /** The patterns without wildcards that have matched no path. */
+  get unmatchedPatterns(): readonly string[] {
+    return this.#patterns?.unmatchedPatterns ?? [];
+  }
+
   /**
    * Reads the list again.
    *

@@ -426,6 +426,27 @@ Deno.test("sync --every prints once a day that all is well, but not after a run 
   assertEquals(lines.filter(isWell), ["all is well: 4 runs in a day"], stderr);
 });
 
+Deno.test("sync names once the plain patterns that have matched nothing", async () => {
+  await using setup = await setUp("to a peer", { "a": "1", "build/x": "2", "b": "3" }, {
+    "gone": "",
+  });
+  const { files, source } = setup;
+  await fill(source, { ".deguignore": "# comment\n\nbuild/\nbiuld/\n*.none\n!kept\ngone\n" });
+  const exclude = ["--exclude", "b", "--exclude", "/c d", "--exclude", "[x]"];
+  const args = ["--delete", ...exclude, source, "camera:to"];
+  const expected = 'degu: warning: patterns that have matched nothing: "biuld/", "/c d"\n';
+  const once = await files.runToSuccess("sync", ...args);
+  assert(once.stderr.endsWith(expected), once.stderr);
+  using pauses = stepTimeouts(7000);
+  await using agent = files.start([...EVERY, ...args]);
+  await pauses.begun();
+  for (let run = 2; run <= 3; run++) await pauses.end();
+  agent.kill("SIGINT");
+  const { stderr } = await agent.waitForEnd();
+  assertEquals(stderr.split(expected).length, 2, stderr);
+  assertEquals(stderr.includes("over:"), false, stderr);
+});
+
 Deno.test("sync --every reports an inbox that it leaves out once", async () => {
   await using setup = await setUp("to a peer", { "a": "1", "Inbox/.degu-files": null });
   const { files, source, target } = setup;
