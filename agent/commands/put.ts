@@ -8,7 +8,7 @@ import {
   type DeviceDirectory,
   findDeviceDirectory,
   ignoreNotFound,
-  missingSourceFailure,
+  makeMissingSourceFailure,
   toLocalPath,
 } from "../machine/local_paths.ts";
 import {
@@ -131,7 +131,7 @@ async function findSource(
   recursive: boolean,
 ): Promise<Source> {
   const info = await ignoreNotFound(Deno.stat(path));
-  if (info === null) throw missingSourceFailure(path);
+  if (info === null) throw await makeMissingSourceFailure(path);
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {
     throw new Failure(`${JSON.stringify(path)} is neither a file nor a directory`);

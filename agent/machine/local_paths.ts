@@ -210,8 +210,10 @@ export async function findKeepingDirectory(path: string): Promise<string> {
   return path;
 }
 
-export function missingSourceFailure(path: string): Failure {
-  return new Failure(`${JSON.stringify(path)} does not exist`, "NOT_THERE", { path });
+export async function makeMissingSourceFailure(path: string): Promise<Failure> {
+  const problem = await describeDirectoryObstacle(path) ??
+    `${JSON.stringify(path)} does not exist`;
+  return new Failure(problem, "NOT_THERE", { path });
 }
 
 /**

@@ -8,7 +8,7 @@ import { Failure } from "../failure.ts";
 import {
   findDeviceDirectory,
   ignoreNotFound,
-  missingSourceFailure,
+  makeMissingSourceFailure,
 } from "../machine/local_paths.ts";
 
 export interface SentEntry {
@@ -58,7 +58,7 @@ export async function findSources(
   for (const operand of paths) {
     const name = basename(resolve(operand));
     const path = await ignoreNotFound(realPath(operand));
-    if (path === null) throw missingSourceFailure(operand);
+    if (path === null) throw await makeMissingSourceFailure(operand);
     const info = await Deno.stat(path);
     const { isFile, isDirectory, size } = info;
     if (!isFile && !isDirectory) {

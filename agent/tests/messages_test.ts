@@ -343,7 +343,7 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a source that is a link to a missing file",
       1,
-      `"${local}/dangling" does not exist`,
+      `"${local}/dangling" is a symbolic link to "nothing", which does not exist: is its disk mounted?`,
       ["put", `${local}/dangling`, "camera:"],
     ],
     [
