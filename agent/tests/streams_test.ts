@@ -595,8 +595,7 @@ Deno.test(
       "[ -e /dev/full ] || exit; degu get camera:long - > /dev/full; echo $?";
     const { stdout, stderr } = await runShell(files, line);
     assertMatch(stdout, /^0 1\n(1\n)?$/);
-    const full =
-      /^degu: error: camera:long: stdout can't be written: [^\n(]*[Nn]o space[^\n(]*\n$/;
+    const full = /^degu: error: camera:long: stdout can't be written: [^\n(]*[Nn]o space[^\n(]*\n$/;
     assertMatch(stderr, stdout.endsWith("1\n1\n") ? full : /^$/);
   },
 );
