@@ -189,7 +189,7 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   ROOT_GONE: "the directory that the server serves is missing; is its disk mounted?",
   ONLY_ADDS: "the server only adds files: it keeps another file with this name",
   TARGET_CHANGED:
-    "the server's file changed during the call, and was kept; look at the file and call again",
+    "the server's file changed during the call, or was deleted, so nothing was replaced",
   NO_DELETIONS: "deletions were not tested on the system of the server; delete the entry there",
   EXISTS: "the server has another file with this name; to replace it, set replace: true",
   IN_USE: "another upload or another program uses it, or a disk is mounted there; call again",

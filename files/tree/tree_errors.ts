@@ -40,14 +40,13 @@ export function changedDuringCallError(
   refusesReplacement: boolean,
 ): TransferError {
   if (refusesReplacement) return onlyAddsError(node);
-  const problem = "the target's file changed during the call, and was kept";
-  const advice =
-    "; look at the file and call again (a server that only adds files never replaces it)";
-  return copyError("TARGET_CHANGED", node, problem, { advice });
+  const problem =
+    "the target's file changed during the call, or was deleted, so nothing was replaced";
+  return copyError("TARGET_CHANGED", node, problem);
 }
 
 export function sameNameError(node: TreeNode): TransferError {
-  const problem = "the target's disk treats two names as one; rename one of them";
+  const problem = "the target's disk treats two names as one";
   return copyError("SAME_NAME", node, problem);
 }
 
@@ -55,11 +54,8 @@ export function renamedByDiskError(node: TreeNode, listedName: string | null): T
   const name = JSON.stringify(node.name);
   const problem =
     `the target's disk does not list ${name} by this name; deletions in its directory were skipped`;
-  const advice = listedName === null
-    ? ""
-    : `; it lists ${JSON.stringify(listedName)}: rename one of the two ` +
-      "(at the target first to a third name, if only the case differs)";
-  return copyError("SAME_NAME", node, problem + advice);
+  const listedText = listedName === null ? "" : `; it lists ${JSON.stringify(listedName)}`;
+  return copyError("SAME_NAME", node, problem + listedText);
 }
 
 function describeUnsendableName({ name, path }: TreeNode): string {
@@ -71,7 +67,7 @@ function describeUnsendableName({ name, path }: TreeNode): string {
 }
 
 export function badNameError(node: TreeNode): TransferError {
-  const problem = `its name can't be sent: ${describeUnsendableName(node)}; rename it`;
+  const problem = `its name can't be sent: ${describeUnsendableName(node)}`;
   return copyError("BAD_NAME", node, problem);
 }
 
