@@ -19,6 +19,25 @@ const test = Deno.test.each(DIRECTIONS);
 
 /** The pauses before retries, in milliseconds. */
 const PAUSES = [1000, 2000, 4000];
+
+/**
+ * Shortens the pause after each event of a retry, which the test passes to `onEvent`. Other
+ * timeouts of a second keep their time: if that of the server were short, the server would respond
+ * to a bundle before the files are written, and would write them after the test.
+ */
+function shortenPauses() {
+  let isPausing = false;
+  const timeouts = speedUpTimeouts((milliseconds) => {
+    const isPause = isPausing && PAUSES.includes(milliseconds);
+    if (isPause) isPausing = false;
+    return isPause;
+  }, 1000);
+  return {
+    onEvent: ({ type }: TreeEvent) => void (isPausing ||= type === "retry"),
+    [Symbol.dispose]: () => timeouts[Symbol.dispose](),
+  };
+}
+
 const SMALL = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`s${i}`, `${i}`]));
 const FILES = { ...SMALL, "d/large": "l".repeat(700_000), "d/larger": "m".repeat(900_000) };
 
@@ -28,7 +47,7 @@ const isCopy = ({ method, uri, query }: Request) =>
   (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
 
 test("%s: retries: a call over repeatedly broken connections has one result, and reports each file once", async (direction) => {
-  using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
+  using pauses = shortenPauses();
   await using trees = await makeTrees(direction, FILES, { s0: "other", old: "old" });
   await using relay = new CuttingRelay(trees.serving.address);
   relay.cutEachAfter(300_000);
@@ -36,7 +55,7 @@ test("%s: retries: a call over repeatedly broken connections has one result, and
   using _clock = setClockAhead(10_000);
   const client = new Client(relay.address, { timeout: 30 });
   const { result, events, outcomes } = await trees.copy(
-    { retries: 2, delete: true, connections: 2 },
+    { retries: 2, delete: true, connections: 2, onEvent: pauses.onEvent },
     client,
   );
   assertEquals(await readTree(trees.target), { ...FILES, d: null });
@@ -48,7 +67,7 @@ test("%s: retries: a call over repeatedly broken connections has one result, and
 });
 
 test("%s: retries: a file whose response is lost arrives once", async (direction) => {
-  using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
+  using pauses = shortenPauses();
   let lostResponses = 4;
   const source = { a: "1", b: "2" };
   await using trees = await makeTrees(direction, source, {}, async (request, respond) => {
@@ -56,13 +75,13 @@ test("%s: retries: a file whose response is lost arrives once", async (direction
     await respond();
     throw new Error("the answer is lost");
   });
-  const { result } = await trees.copy({ retries: 3 });
+  const { result } = await trees.copy({ retries: 3, onEvent: pauses.onEvent });
   assertEquals([result.files + result.unchanged, result.failed], [2, 0]);
   assertEquals(await readTree(trees.target), source);
 });
 
 test("%s: retries: a call without progress ends, and a call without the option doesn't retry", async (direction) => {
-  using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
+  using pauses = shortenPauses();
   for (const [retries, listCount] of [[undefined, 1], [0, 1], [2, 3]] as const) {
     let requestCount = 0;
     await using trees = await makeTrees(direction, { a: "l".repeat(100_000) }, {}, (request) => {
@@ -71,15 +90,18 @@ test("%s: retries: a call without progress ends, and a call without the option d
       return [503, "Busy", {}, null];
     });
     const reported: TreeEvent[] = [];
-    const onEvent = (event: TreeEvent) => reported.push(event);
+    const onEvent = (event: TreeEvent) => {
+      reported.push(event);
+      pauses.onEvent(event);
+    };
     const { status } = await assertRejects(() => trees.copy({ retries, onEvent }), StatusError);
     assertEquals([status, requestCount], [503, listCount]);
-    const pauses = PAUSES.slice(0, listCount - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
+    const expectedRetries = PAUSES.slice(0, listCount - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
     const retries503 = reported.map((event) => {
       if (event.type !== "retry") throw new Error(event.type);
       return [event.number, event.seconds, (event.error as StatusError).status];
     });
-    assertEquals(retries503, pauses);
+    assertEquals(retries503, expectedRetries);
   }
 });
 
@@ -108,20 +130,19 @@ const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => 
 
 test("%s: retries: an interrupted file is retried, even if it was just changed, and isn't reported as failed in between", async (direction) => {
   using _clock = setClockAhead(BEHIND);
-  let isCut = false, isRetried = false;
-  // The server also has a timer of one second.
-  using _pauses = speedUpTimeouts((ms) => {
-    isRetried ||= isCut && ms === 1000;
-    return PAUSES.includes(ms);
-  }, 1000);
+  let isRetried = false;
+  using pauses = shortenPauses();
   const source = { large: "l".repeat(900_000), small: "1", other: "o".repeat(100_000) };
   await using trees = await makeTrees(direction, source, { old: "2" }, (request) => {
     const isLarge = isCopy(request) && request.path.at(-1) === "large";
     if (!isLarge || isRetried) return null;
-    isCut = true;
     throw new Error("cut");
   });
-  const options = { retries: 2, delete: true, connections: 1 };
+  const onEvent = (event: TreeEvent) => {
+    isRetried ||= event.type === "retry";
+    pauses.onEvent(event);
+  };
+  const options = { retries: 2, delete: true, connections: 1, onEvent };
   const { result, outcomes, events, deletedPaths } = await trees.copy(options);
   assertEquals(outcomes, { large: "copied", small: "copied", other: "copied" });
   assertEquals([result.failed, result.deletionsSkipped, deletedPaths], [0, null, ["old"]]);
@@ -135,7 +156,7 @@ test("%s: retries: an interrupted file is retried, even if it was just changed, 
 
 test("%s: retries: a file that can't be resumed over a link that always cuts fails alone, at the end", async (direction) => {
   using _clock = setClockAhead(BEHIND);
-  using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
+  using pauses = shortenPauses();
   await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), small: "1" });
   await using relay = new CuttingRelay(trees.serving.address);
   // Each connection transfers more bytes than the one before.
@@ -148,7 +169,7 @@ test("%s: retries: a file that can't be resumed over a link that always cuts fai
       return client.connect(options);
     },
   };
-  const options = { retries: 2, connections: 1 };
+  const options = { retries: 2, connections: 1, onEvent: pauses.onEvent };
   const { result, outcomes, events } = await trees.copy(options, connector);
   assertEquals(outcomes, { large: "failed", small: "copied" });
   assertEquals([result.files, result.failed], [1, 1]);
