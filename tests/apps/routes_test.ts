@@ -14,11 +14,12 @@ import {
   routes,
   Server,
   type Session,
+  type Socket,
   wrapApp,
 } from "@degu/degu";
 import type { Method } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
+import { api, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { makeUntypedApp, RecordingLogger, serve } from "@degu/testing/serving.ts";
@@ -31,6 +32,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import { testEachRow } from "@degu/testing/rows.ts";
+
+/** A socket without a peer. */
+const deadSocket: Socket = {
+  read: () => Promise.resolve(null),
+  write: (bytes) => Promise.resolve(bytes.length),
+  close: () => {},
+};
 
 /** Makes an app that responds with its label, its parameters and its path. */
 function makeApp(route: string) {

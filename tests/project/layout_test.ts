@@ -4,16 +4,62 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { listPublishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
-import {
-  listFiles,
-  listLibraryFiles,
-  readCode,
-  readLibraryImports,
-  readModuleGraph,
-  readProjectFile,
-  ROOT,
-} from "@degu/testing/tree.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
 import { makeLinksAbsolute, makeLinksRelative } from "@degu/internal/tools/links.ts";
+
+interface ModuleGraph {
+  readonly modules: readonly ModuleInfo[];
+}
+
+/** A module with its imports, types included. */
+interface ModuleInfo {
+  readonly specifier: string;
+  readonly dependencies?: readonly {
+    readonly specifier: string;
+    readonly code?: { readonly specifier?: string };
+    readonly type?: { readonly specifier?: string };
+  }[];
+}
+
+async function listLibraryFiles(): Promise<string[]> {
+  const paths = (await Promise.all((await readPackages()).map(listPublishedFiles))).flat();
+  return paths.filter((path) => path.endsWith(".ts"));
+}
+
+/** Reads the lines of a module without comments. */
+async function readCode(path: string): Promise<string> {
+  const lines = (await readProjectFile(path)).split("\n");
+  return lines.filter((line) => !/^\s*(\/\/|\/\*|\*)/.test(line)).join("\n");
+}
+
+/** Reads the graph of some modules and the modules that they load, by one run of `deno info`. */
+async function readModuleGraph(paths: readonly string[]): Promise<ModuleGraph> {
+  const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
+  const source = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
+  const json = await runOrThrow([Deno.execPath(), "info", "--json", "--no-npm", source], {
+    cwd: ROOT,
+  });
+  const { modules }: ModuleGraph = JSON.parse(json);
+  return { modules: modules.filter(({ specifier }) => specifier !== source) };
+}
+
+/** Returns the target of an import as a path in the project, or the specifier of a package. */
+function resolveFromRoot(specifier: string, path: string): string {
+  if (!specifier.startsWith(".")) return specifier;
+  return new URL(specifier, new URL(path, ROOT)).href.slice(ROOT.href.length);
+}
+
+/** Reads the imports of each module of the library, types included. */
+async function readLibraryImports(): Promise<Map<string, string[]>> {
+  const paths = await listLibraryFiles();
+  const { modules } = await readModuleGraph(paths);
+  return new Map(modules.flatMap(({ specifier, dependencies = [] }) => {
+    const path = specifier.slice(ROOT.href.length);
+    if (!specifier.startsWith(ROOT.href) || !paths.includes(path)) return [];
+    return [[path, dependencies.map((dependency) => resolveFromRoot(dependency.specifier, path))]];
+  }));
+}
 
 const CONNECTED = "internal/ base/ net/ client.ts server.ts";
 /** What device/ and files/ may import of the library, and not each other. */

@@ -9,7 +9,7 @@ import {
   UnsatisfiedRange,
 } from "@degu/degu/base";
 import { mkSession } from "@degu/degu/misc";
-import type { Api, Socket } from "@degu/degu";
+import type { Api } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
 
 /** The third argument of an app. */
@@ -25,10 +25,3 @@ export function makeSession(
 ): Session {
   return mkSession({ logName: name, address, peerCertificate });
 }
-
-/** A socket without a peer. */
-export const deadSocket: Socket = {
-  read: () => Promise.resolve(null),
-  write: (bytes) => Promise.resolve(bytes.length),
-  close: () => {},
-};

@@ -20,13 +20,6 @@ export function cutBytes(bytes: Uint8Array, ...lengths: number[]): Uint8Array<Ar
   return pieces;
 }
 
-/** Yields every way to cut the bytes into at most two pieces. */
-export function* splitEverywhere(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer>[]> {
-  for (let position = 0; position <= bytes.length; position++) {
-    yield [bytes.slice(0, position), bytes.slice(position)].filter((piece) => piece.length > 0);
-  }
-}
-
 /** Makes a stream that enqueues one item per pull. */
 export function streamOf<T>(...items: readonly T[]): ReadableStream<T> {
   return new TrackedStream(items).stream;
@@ -95,17 +88,6 @@ export class PieceSource {
     if (count < piece.length) this.#pieces.unshift(piece.subarray(count));
     this.readCount += count;
     return count;
-  }
-}
-
-/** A byte source of zeros, without end. */
-export class ZeroSource {
-  readCount = 0;
-
-  read(into: Uint8Array): Promise<number> {
-    into.fill(0);
-    this.readCount += into.length;
-    return Promise.resolve(into.length);
   }
 }
 

@@ -24,11 +24,9 @@ import {
   FailingSink,
   PieceSource,
   RecordingSink,
-  splitEverywhere,
   StallingSource,
   streamOf,
   TrackedStream,
-  ZeroSource,
 } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 import {
@@ -40,6 +38,24 @@ import {
 } from "@std/assert";
 import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
+
+/** Yields every way to cut the bytes into at most two pieces. */
+function* splitEverywhere(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer>[]> {
+  for (let position = 0; position <= bytes.length; position++) {
+    yield [bytes.slice(0, position), bytes.slice(position)].filter((piece) => piece.length > 0);
+  }
+}
+
+/** A byte source of zeros, without end. */
+class ZeroSource {
+  readCount = 0;
+
+  read(into: Uint8Array): Promise<number> {
+    into.fill(0);
+    this.readCount += into.length;
+    return Promise.resolve(into.length);
+  }
+}
 
 /** Runs a test with an open temporary file that contains the bytes. */
 async function withFile(
