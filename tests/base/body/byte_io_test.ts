@@ -195,6 +195,62 @@ Deno.test("the next read rejects with the failure of a read-ahead", async () => 
   assertStrictEquals(await catchRejection(reader.fill(throws), "a read"), failure);
 });
 
+Deno.test("a read that ends after the buffer was closed rejects, and adds no bytes", async () => {
+  const reason = new Error("closed");
+  const ways: Record<string, (reader: ReadBuffer, source: ManualSource) => Promise<unknown>> = {
+    "a read": (reader, source) => reader.fill(source),
+    "a piece": (reader, source) => {
+      const room = new Uint8Array(8);
+      const readPiece = () => source.read(room).then(() => room);
+      return reader.fill({ read: (into) => source.read(into), readPiece });
+    },
+    "a read-ahead": (reader, source) => {
+      reader.readAhead(source, false)!.catch(() => {});
+      return reader.fill(source);
+    },
+    "a read-ahead with a time-out": (reader, source) => {
+      const reading = reader.readAhead(source, false)!;
+      const waitForReadAhead = () => reading.then(() => {}, () => {});
+      return reader.fill({ read: (into) => source.read(into), waitForReadAhead });
+    },
+  };
+  for (const [way, read] of Object.entries(ways)) {
+    for (const end of ["deliver", "fail"]) {
+      const events: unknown[] = [];
+      const onReadAhead = (...event: unknown[]) => void events.push(event);
+      const reader = new ReadBuffer({ onReadAhead }, 8);
+      const source = new ManualSource();
+      const rejection = catchRejection(read(reader, source), way);
+      reader.close(reason);
+      if (end === "deliver") await source.deliver("abc");
+      else await source.fail(reason);
+      assertStrictEquals(await rejection, reason, way);
+      assertEquals([reader.bufferedBytes, reader.pendingRead, events], [0, null, []], way);
+      assertStrictEquals(catchThrown(() => reader.checkFailure(), way), reason);
+    }
+  }
+});
+
+Deno.test("a listener gets the bytes that a read-ahead adds, or its error", async () => {
+  const events: unknown[] = [];
+  const onReadAhead = (...event: unknown[]) => void events.push(event);
+  const reader = new ReadBuffer({ onReadAhead }, 8);
+  const source = new ManualSource();
+  const failure = new Error("reset");
+  reader.readAhead(source, false);
+  await source.deliver("abc");
+  reader.readAhead(source, false)!.catch(() => {});
+  await source.fail(failure);
+  assertEquals(events, [[3, null], [0, failure]]);
+});
+
+Deno.test("a full ReadBuffer isn't read ahead", async () => {
+  const reader = await makeReader("12345678");
+  assertEquals(reader.readAhead(new ManualSource(), false), null);
+  reader.start = 1;
+  assert(reader.readAhead(new ManualSource(), false) !== null);
+});
+
 class MessageReader {
   /** The remaining bytes of the source, which returns as many as fit. */
   #remainingBytes = 0;
@@ -245,6 +301,29 @@ Deno.test("a ReadBuffer shrinks after a body for which it has grown", async () =
   messages.reader.shrink();
   assertEquals(messages.reader.bytes.length, 1024);
   assertEquals(await messages.receive(10), 1024);
+});
+
+Deno.test("a ReadBuffer that shrinks keeps its bytes, and its memory if they don't fit into less", async () => {
+  for (const [count, length] of [[0, 8], [7, 8], [8, 8], [9, 100]] as const) {
+    const reader = await makeReader("");
+    reader.grow(100);
+    await reader.fill(new PieceSource([encodeLatin1("1".repeat(count + 1))]));
+    reader.start = 1;
+    reader.shrink();
+    assertEquals([reader.bytes.length, readBufferedText(reader)], [length, "1".repeat(count)]);
+  }
+});
+
+Deno.test("after a body for which a ReadBuffer has grown, the bytes of the next message decide its size", async () => {
+  const reader = new ReadBuffer();
+  reader.grow(2 ** 20);
+  await reader.fill(new PieceSource([new Uint8Array(2 ** 20)]));
+  reader.start = reader.end - 2000;
+  reader.shrink();
+  assertEquals(reader.bytes.length, 65536);
+  reader.start = reader.end;
+  reader.shrinkToUse();
+  assertEquals(reader.bytes.length, 16384);
 });
 
 // The sizes of reads of a chunked body.

@@ -21,10 +21,11 @@ import {
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { concat, cutBytes, streamOf, TrackedStream } from "@degu/testing/streams.ts";
-import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { toArrayBuffer, toText } from "@std/streams";
 import fc from "fast-check";
+import { Buffer } from "node:buffer";
 import { refusedCodings } from "../wire/chunk.rows.ts";
 
 const DIGITS = encodeLatin1("1234567890");
@@ -144,6 +145,19 @@ Deno.test("ChunkedDecoderStream reverses ChunkedEncoderStream for any split of t
     }),
     { numRuns: 60 },
   );
+});
+
+Deno.test("ChunkedDecoderStream makes two chunks of one above 16 MiB, of which the first has the extension", async () => {
+  const data = new Uint8Array(limits.chunkData + 3);
+  data.set([1], limits.chunkData);
+  data.set([2], data.length - 1);
+  const header = encodeLatin1(`${data.length.toString(16)};k=v\r\n`);
+  const decoded = await decode([header, ...cutBytes(data, 5e6), encodeLatin1("\r\n0\r\n\r\n")]);
+  assertEquals(
+    decoded.map(([extension, { length }]) => [extension?.join("="), length]),
+    [["k=v", limits.chunkData], [undefined, 3], [undefined, 0]],
+  );
+  assert(Buffer.from(data.buffer).equals(concat(decoded.map(([, bytes]) => bytes))));
 });
 
 Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are split", async (t) => {

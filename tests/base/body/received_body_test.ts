@@ -406,6 +406,23 @@ for (const [name, kind] of Object.entries(kinds)) {
   });
 }
 
+Deno.test("the stream of an empty body ends at once for each kind of reader", async () => {
+  const bodies = [
+    () => new Body(streamOf<Uint8Array>(), 0),
+    () => new Body(new PieceSource([]), 0),
+    () => new ChunkedBody(streamOf(encodeLatin1("0\r\n\r\n"))),
+  ];
+  const reads: ((stream: ReadableStream) => Promise<{ done: boolean }>)[] = [
+    (stream) => stream.getReader().read(),
+    (stream) => stream.getReader({ mode: "byob" }).read(new Uint8Array(5)),
+  ];
+  for (const make of bodies) {
+    for (const read of reads) {
+      assertEquals((await read(make().readable)).done, true);
+    }
+  }
+});
+
 // Known length.
 
 Deno.test("Body.read refuses invalid sizes, and returns no bytes for 0; neither consumes bytes", async () => {
