@@ -37,7 +37,8 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 
 /** Serves {@linkcode helloApp} to the clients of an authority, with any certificate. */
 async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
-  return await SSLServer.start({ ca, cert, key }, LOOPBACK, helloApp);
+  const logger = new RecordingLogger();
+  return await SSLServer.start({ ca, cert, key }, LOOPBACK, helloApp, { logger });
 }
 
 Deno.test("device.client() accepts a name, an id or a peer object, and its client works wherever a Client does", async () => {
@@ -110,7 +111,7 @@ Deno.test("an impostor's or dead address delays a connection only a little, and 
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const mute = setup.listenSilently();
-  await using plainServer = new Server(LOOPBACK, helloApp);
+  await using plainServer = new Server(LOOPBACK, helloApp, { logger: new RecordingLogger() });
   plainServer.serveForever();
   const impostor = await setup.serveImpostor();
   const badAddresses = [await setup.findDeadAddress(), impostor, mute.address, plainServer.address];
@@ -185,7 +186,8 @@ Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and
   const dead = await setup.findDeadAddress();
   for (const [addresses, status] of [[[mute, mute], 504], [[mute, dead], 503]] as const) {
     const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
-    await using proxy = await Server.start(LOOPBACK, new ProxyApp(client));
+    const app = new ProxyApp(client, { logger: new RecordingLogger() });
+    await using proxy = await Server.start(LOOPBACK, app);
     assertEquals((await new Client(proxy.address).request("GET", "/")).status, status);
   }
 });

@@ -10,6 +10,7 @@ import { createTempDir, listNames, readMode, readTree } from "@degu/testing/dire
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
 import {
   assert,
@@ -86,7 +87,8 @@ Deno.test("simultaneous opens of one directory create one device", async () => {
 Deno.test("rename: true renames a device, which keeps its id and its peers; its peers keep their name for it", async () => {
   await using setup = await setUp();
   const { camera, viewer } = setup;
-  const open = (name: string) => Device.open(camera.dir, { name, rename: true });
+  const logger = new RecordingLogger();
+  const open = (name: string) => Device.open(camera.dir, { name, rename: true, logger });
   {
     await using renamed = await open("garden");
     assertEquals([renamed.name, renamed.id], ["garden", camera.id]);

@@ -73,7 +73,9 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
   const pki = await openSharedPki();
   await using otherPki = await TempPKI.create();
   const { serverSslconfig } = otherPki;
-  await using untrusted = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], echo);
+  await using untrusted = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], echo, {
+    logger: new RecordingLogger(),
+  });
   const port = await findUnusedPort();
   const dialError = await catchRejection(new Client(["127.0.0.1", port]).connect(), "connecting");
   const clients: Record<string, Requester | Connector> = {

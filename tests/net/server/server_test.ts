@@ -325,18 +325,20 @@ const waitForTimer = () => new Promise((resolve) => setTimeout(resolve));
 async function makeStarters() {
   const pki = await TempPKI.create();
   const { serverSslconfig } = pki;
+  const logger = new RecordingLogger();
   return {
     pki,
     starts: {
-      plain: (address: typeof anywhere | readonly [string, number], options?: ServerOptions) =>
-        Server.start(address, app, options),
-      TLS: (address: typeof anywhere | readonly [string, number], options?: ServerOptions) =>
-        SSLServer.start(serverSslconfig, address, app, options),
+      plain: (address: typeof anywhere | readonly [string, number]) =>
+        Server.start(address, app, { logger }),
+      TLS: (address: typeof anywhere | readonly [string, number]) =>
+        SSLServer.start(serverSslconfig, address, app, { logger }),
     },
     startsAtPath: {
-      plain: (path: string, options?: ServerOptions) => Server.start(path, app, options),
+      plain: (path: string, options?: ServerOptions) =>
+        Server.start(path, app, { logger, ...options }),
       TLS: (path: string, options?: ServerOptions) =>
-        SSLServer.start(serverSslconfig, path, app, options),
+        SSLServer.start(serverSslconfig, path, app, { logger, ...options }),
     },
     [Symbol.asyncDispose]: () => pki[Symbol.asyncDispose](),
   };
@@ -443,8 +445,9 @@ Deno.test("of servers that replace a stale socket at once, one serves, and all o
 Deno.test("if ready rejects, a rejection of serveForever() counts as handled", async () => {
   await using servers = await makeStarters();
   await using first = await servers.starts.TLS(anywhere);
+  const logger = new RecordingLogger();
   const make = () =>
-    new SSLServer(servers.pki.serverSslconfig, first.address as typeof anywhere, app);
+    new SSLServer(servers.pki.serverSslconfig, first.address as typeof anywhere, app, { logger });
   using rejections = recordUnhandledRejections();
   for (const isServing of [true, false]) {
     await using server = make();
