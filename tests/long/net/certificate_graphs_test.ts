@@ -1,8 +1,10 @@
 /**
- * Random graphs of certificates, and each odd form of a certificate at each place of a path:
- * whether a peer is accepted, by which authority, and the code of its refusal. The answers in
- * `certificate_graphs.txt` were compared with those of `openssl verify`. A change of an answer is a
- * change of what docs/security.md promises.
+ * A peer is accepted if and only if a path of signatures leads from its certificate to a trusted
+ * authority, within the limits of each certificate of the path. These tests ask this for random
+ * graphs of certificates, and for each odd form of a certificate at each place of a path.
+ *
+ * `certificate_graphs.txt` has the answers, which were compared with those of `openssl verify`, as
+ * `judge` returns them. A change of an answer is a change of what docs/security.md promises.
  */
 import { assertEquals } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
@@ -185,7 +187,7 @@ function judge({ role, leaf, intermediates, trusted }: Peer): string {
 const recordedLines = (await Deno.readTextFile(new URL("certificate_graphs.txt", import.meta.url)))
   .trimEnd().split("\n");
 
-Deno.test("3,200 random graphs of certificates are judged as recorded", () => {
+Deno.test("in 3,200 random graphs of certificates, a peer has the authority, or the refusal, that was compared with openssl", () => {
   const keyRing = new KeyRing();
   for (let start = 0; start < GRAPHS; start += GRAPHS_PER_LINE) {
     const answers = Array.from(
@@ -197,7 +199,7 @@ Deno.test("3,200 random graphs of certificates are judged as recorded", () => {
   }
 });
 
-Deno.test("each odd form of a certificate, at each place of a path, is judged as recorded", () => {
+Deno.test("a certificate in an odd form has the answer that was compared with openssl, as leaf, intermediate and authority", () => {
   const keyRing = new KeyRing();
   const [root, intermediate, leaf] = ["root", "intermediate", "leaf"].map((name, index) => ({
     name,

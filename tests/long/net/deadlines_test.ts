@@ -1,7 +1,10 @@
 /**
- * Random schedules of a client's connection: what arrives, what is sent and what the program reads
- * in any order. At each tick of its timer, the connection expires if and only if a wait that the
- * page of the client lists has taken the time-out.
+ * A client's connection expires if and only if one of these waits takes the time-out: for the
+ * server to read what was sent, for a response, for bytes of a body that the program reads, or,
+ * after the response, for the source of the request. The page of the client lists them (`timeout`).
+ *
+ * In random schedules, bytes arrive, are sent and are read in any order. After each tick of the
+ * timer, the test compares the connection with the waits that it has observed.
  */
 import { type BodyIn, BodyIter } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
@@ -201,7 +204,7 @@ async function runSchedule(seed: number, tick: () => void): Promise<string | nul
   return null;
 }
 
-Deno.test("random schedules: a connection expires in exactly the waits that the page lists", async () => {
+Deno.test("in random schedules, a client's connection expires if and only if a write, a response, a read or a late source takes the time-out", async () => {
   using intervals = captureIntervals(TIMEOUT * 1000 / 8);
   const counts = new Map<string | null, number>();
   for (let seed = 0; seed < SCHEDULES; seed++) {
