@@ -28,7 +28,7 @@ import {
   IN_MOUNT_NAMESPACE,
   requestResponses,
 } from "./refused_writes.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import type { BodyOut } from "@degu/degu/base";
 import { isDeviceName } from "@degu/degu/device";
 import {
@@ -216,7 +216,8 @@ Deno.test("a path has at most 256 names; deeper entries are listed as not reques
     await Deno.writeTextFile(`${dir.path}/${path.join("/")}/file`, "text");
   }
   const app = new FilesApp(dir.path, { list: true, write: true });
-  await using server = new Server(["127.0.0.1", 0], app, { maxRequests: Infinity });
+  const options = { maxRequests: Infinity, logger: new RecordingLogger() };
+  await using server = new Server(["127.0.0.1", 0], app, options);
   server.serveForever();
   const client = new Client(server.address);
   const status = async (method: "GET" | "PUT", ...path: string[]) => {
