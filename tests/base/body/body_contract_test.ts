@@ -164,6 +164,13 @@ testEach(
   },
 );
 
+testEach("refuses an invalid sink, and can be written afterward", async (row, track) => {
+  const body = row.make(track(row.items).source);
+  await assertRejects(() => body.writeTo({} as never), TypeError, "sink: must be");
+  assertEquals(body.used, false);
+  assertEquals(await body.writeTo(new RecordingSink()), row.written.length);
+});
+
 testEach("does not trust the count of a sink", async (row, track) => {
   for (const count of [-1, 0, 1e9, 1.5, NaN, Infinity]) {
     let writes = 0;

@@ -1,12 +1,18 @@
 /** The buffers of bytes that are read, and the sizes of reads and writes. */
 import { BodyError } from "@degu/degu/base";
-import { ChunkDecoder } from "@degu/internal/base/body/body_framing.ts";
+import { ChunkDecoder, LengthDecoder } from "@degu/internal/base/body/body_framing.ts";
 import { BodyReader, type BodySource, openSource } from "@degu/internal/base/body/body_reader.ts";
 import { MAX_PIECE_BYTES, openSink, ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
-import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
+import { assertCutShort, catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { concat, cutBytes, PieceSource, RecordingSink, streamOf } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 
@@ -241,7 +247,12 @@ Deno.test("a listener gets the bytes that a read-ahead adds, or its error", asyn
   await source.deliver("abc");
   reader.readAhead(source, false)!.catch(() => {});
   await source.fail(failure);
-  assertEquals(events, [[3, null], [0, failure]]);
+  const invalidReader = new ReadBuffer({ onReadAhead }, 8);
+  invalidReader.readAhead(source, false);
+  await source.deliver("");
+  const countError = catchThrown(() => invalidReader.checkFailure(), "a read of no bytes");
+  assertInstanceOf(countError, BodyError);
+  assertEquals(events, [[3, null], [0, failure], [0, countError]]);
 });
 
 Deno.test("a full ReadBuffer isn't read ahead", async () => {
@@ -312,6 +323,11 @@ Deno.test("a ReadBuffer that shrinks keeps its bytes, and its memory if they don
     reader.shrink();
     assertEquals([reader.bytes.length, readBufferedText(reader)], [length, "1".repeat(count)]);
   }
+  // Without a body for which it has grown, the next message may need its memory.
+  const messages = new MessageReader();
+  await messages.receive(65536);
+  messages.reader.shrink();
+  assertEquals(messages.reader.bytes.length, 65536);
 });
 
 Deno.test("after a body for which a ReadBuffer has grown, the bytes of the next message decide its size", async () => {
@@ -354,6 +370,12 @@ Deno.test("BodyReader enlarges its buffer step by step, unless the sink prefers 
     assert(sizes.indexOf(65536) < sizes.indexOf(maxSize), `${sizes}`);
   }
   assertEquals(Math.max(...await measurePieces(1000)), 1000);
+});
+
+Deno.test("BodyReader reads 64 KiB of a body of known length at once", async () => {
+  const source = openSource(streamOf(new Uint8Array(200_000)));
+  const reader = new BodyReader(source, new LengthDecoder(200_000));
+  assertEquals((await reader.readPiece({ keepsBytes: false })).length, 65_536);
 });
 
 Deno.test("BodyReader does not enlarge its buffer for a source that does not fill it", async () => {
@@ -425,6 +447,10 @@ Deno.test("BodyReader frees each piece when it reads the next, and makes no buff
   assertEquals(await readAllPieces(source), text);
   assertEquals(pieces.map(({ length }) => length), [0, 0, 0]);
   assertStrictEquals(source.buffer.bytes.buffer, last.buffer);
+});
+
+Deno.test("a body whose pieces end too early is cut short", async () => {
+  await assertCutShort(readAllPieces(sourceOfPieces([encodeLatin1("3\r\nab")])), "two bytes of 3");
 });
 
 Deno.test("a stream gives all data that has arrived as one piece", async () => {

@@ -265,6 +265,7 @@ for (const [name, kind] of Object.entries(kinds)) {
         const body = make(source);
         assertStrictEquals(getCause(await catchRejection(run(body), operation)), failure);
         await assertDead(body, operation);
+        assertStrictEquals(getCause(await catchRejection(body.read(), "a later read")), failure);
       }
     }
     for (const count of [-1, 0.5, NaN, 1e9, undefined]) {
@@ -418,7 +419,10 @@ Deno.test("the stream of an empty body ends at once for each kind of reader", as
   ];
   for (const make of bodies) {
     for (const read of reads) {
-      assertEquals((await read(make().readable)).done, true);
+      const body = make();
+      const { readable } = body;
+      assertEquals((await read(readable)).done, true);
+      if (!body.chunked) assertStrictEquals(body.readable, readable);
     }
   }
 });
@@ -541,6 +545,22 @@ Deno.test("a piece of an iterated body, or of its stream, keeps at most twice it
 
 // Chunks.
 
+Deno.test("a body that is canceled while it lets the event loop turn reads no further", async () => {
+  const source = new PieceSource([encodeLatin1("1\r\nx\r\n".repeat(1000))]);
+  const body = new ChunkedBody(source);
+  const reading = catchRejection(body.read(), "a read");
+  // Microtasks pass until the read waits for a timer.
+  for (let microtask = 0; microtask < 50; microtask++) await null;
+  const { readCount } = source;
+  assert(readCount < 6000);
+  const reason = new Error("enough");
+  await body.cancel(reason);
+  assertStrictEquals(await reading, reason);
+  await new Promise((resolve) => setTimeout(resolve));
+  await waitForTick();
+  assertEquals(source.readCount, readCount);
+});
+
 /** Returns all chunks that readChunk() returns, including the last chunk. */
 async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
   const chunks: Chunk[] = [];
@@ -579,6 +599,18 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
     }),
     { numRuns: 50 },
   );
+});
+
+Deno.test("ChunkedBody writes chunk headers in one spelling, and no trailer, however the bytes are split", async () => {
+  const bytes = encodeLatin1(
+    "3\r\nabc\r\n0003;k=v\r\ndef\r\n00A\r\n1234567890\r\n00\r\nx: y\r\n\r\n",
+  );
+  const written = "3\r\nabc\r\n3;k=v\r\ndef\r\na\r\n1234567890\r\n0\r\n\r\n";
+  for (const pieces of [...splitEverywhere(bytes), cutBytes(bytes, 1)]) {
+    const sink = new RecordingSink();
+    const count = await new ChunkedBody(streamOf(...pieces)).writeTo(sink);
+    assertEquals([count, decodeLatin1(sink.bytes)], [written.length, written]);
+  }
 });
 
 Deno.test("ChunkedBody returns a chunk above 16 MiB in pieces, of which the first has the extension", async () => {

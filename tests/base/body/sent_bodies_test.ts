@@ -19,6 +19,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertRejects,
+  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { toFileUrl } from "@std/path";
@@ -382,6 +383,45 @@ Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory
   ) {
     assertEquals(await (await client.request("PUT", "/", {}, body)).text(), `${size}`);
   }
+});
+
+Deno.test("a value that is no body is refused with the kinds of bodies, and a value of JSON with advice", async () => {
+  const values = [undefined, 5, true, new Date(), new Map(), [1], {}];
+  for (const value of values) {
+    const app = makeUntypedApp(() => [200, "OK", {}, value]);
+    const error = await catchRejection(callApp(app, mkreq("GET", "/")), Deno.inspect(value));
+    assertInstanceOf(error, TypeError);
+    assertStringIncludes(error.message, "response.body: must be null, a string, Uint8Array");
+    const hasAdvice = error.message.endsWith(
+      ": send JSON.stringify(value); an app returns json(value)",
+    );
+    assertEquals(hasAdvice, values.indexOf(value) >= 5, error.message);
+  }
+});
+
+Deno.test("a body that was canceled or used is refused with this reason, and the connection stays usable", async () => {
+  using pair = await connect();
+  const enough = new Error("enough");
+  const uses: [use: (body: Body) => Promise<unknown>, problem: string, cause: unknown][] = [
+    [(body) => body.cancel(enough), "was canceled or disposed of", enough],
+    [(body) => body.read(), "has been used before", undefined],
+    [
+      async (body) => {
+        await body.read(2);
+        await body.cancel(enough);
+      },
+      "has been used before",
+      enough,
+    ],
+  ];
+  for (const [use, problem, cause] of uses) {
+    const body = new Body(streamOf(encodeLatin1("hello")), 5);
+    await use(body);
+    const error = await assertRejects(() => pair.conn.put("/", {}, body), BodyError);
+    assertEquals(error.message, `body: ${problem}; make a new one for each message`);
+    assertStrictEquals(error.cause, cause);
+  }
+  assertEquals(pair.conn.closed, false);
 });
 
 // Streams and generators.
