@@ -15,7 +15,8 @@ import {
   type TestModule,
 } from "./test_modules.ts";
 
-const USAGE = `deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
+const USAGE = `deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [--matrix FILE]
+  [PATH…]
 
 Tests N mutants (by default 400) of base/, net/, client.ts and server.ts, or of the given paths. The
 sample depends only on the seed and the code, and each module has a share in proportion to its size.
@@ -25,7 +26,12 @@ fails, or takes much longer than without the mutant. With paths, the tests of th
 files/), all tests run. A path may end with the number of a line: base/wire/uri.ts:80.
 
 Prints the mutants that survive. Decide which of them need a test: many have no effect, or change
-only the speed.`;
+only the speed.
+
+With --matrix, all tests run, also after the first that fails, which takes several times as long.
+Writes each mutant and test that fails to FILE (below /tmp), and prints how many mutants each test
+module and each test kills, and how many of them no other kills. Don't delete a test by these
+numbers: another sample shows what only this test kills.`;
 
 /** The directories of the packages below the root, each with its own tests. */
 const TESTED_DIRECTORIES = (await readTestFolders()).map((path) => path.slice(0, -"tests".length))
@@ -34,9 +40,6 @@ const TESTED_DIRECTORIES = (await readTestFolders()).map((path) => path.slice(0,
   );
 const TESTS = ["", ...TESTED_DIRECTORIES].map((directory) => `${directory}tests/`);
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
-
-/** The maximum duration of the tests in the first batch, which kills most mutants. */
-const FIRST_BATCH_SECONDS = 6;
 
 /** The maximum duration of a mutant's tests. The tests of the mutant's own folder may exceed it. */
 const MAX_TOTAL_SECONDS = 60;
@@ -51,6 +54,7 @@ function readOptions() {
       seed: numberOption("1"),
       seconds: numberOption("Infinity"),
       tests: { type: "string", multiple: true },
+      matrix: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
@@ -68,8 +72,8 @@ function readOptions() {
   const defaultTests = paths.every((path) => path.includes("/"))
     ? paths.map((path) => `${testPathOf(path).split("/").slice(0, 2).join("/")}/`)
     : TESTS;
-  const { tests = defaultTests } = values;
-  return { count, seed, seconds, tests, paths };
+  const { tests = defaultTests, matrix } = values;
+  return { count, seed, seconds, tests, matrix, paths };
 }
 
 /**
@@ -111,11 +115,11 @@ function sample(mutants: readonly Mutant[], count: number, seed: number): Mutant
 }
 
 /**
- * Returns the tests that run a mutant's line, in up to two batches: the nearest and fastest tests,
- * then all others. The tests of the mutant's module are always included, because coverage misses
- * lines. If no test runs the line, all tests that run the module are included.
+ * Returns the tests that run a mutant's line, the nearest and fastest first. The tests of the
+ * mutant's module are always included, because coverage misses lines. If no test runs the line, all
+ * tests that run the module are included.
  */
-function selectTests({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
+function selectTests({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[] {
   const testPath = testPathOf(path);
   const folder = testPath.slice(0, testPath.lastIndexOf("/") + 1);
   const modulePrefix = `${folder}${path.slice(path.lastIndexOf("/") + 1, -".ts".length)}_`;
@@ -127,38 +131,46 @@ function selectTests({ path, line }: Mutant, tests: readonly TestModule[]): Test
     ? moduleTests
     : moduleTests.filter((test) => distance(test) === 0 || lineTests.includes(test));
   selectedTests.sort((a, b) => distance(a) - distance(b) || a.seconds - b.seconds);
-  const batches: [TestModule[], TestModule[]] = [[], []];
   let sum = 0;
-  for (const [i, test] of selectedTests.entries()) {
+  return selectedTests.filter((test) => {
     sum += test.seconds;
-    if (i === 0 || sum <= FIRST_BATCH_SECONDS) batches[0].push(test);
-    else if (sum <= MAX_TOTAL_SECONDS || distance(test) < 2) batches[1].push(test);
-  }
-  return batches.filter((batch) => batch.length > 0);
+    return sum <= MAX_TOTAL_SECONDS || distance(test) < 2;
+  });
+}
+
+/** A test that fails with a mutant. */
+interface Kill {
+  readonly mutant: Mutant;
+  readonly module: string;
+  readonly test: string;
 }
 
 async function testMutant(
   checkout: Checkout,
   mutant: Mutant,
   tests: readonly TestModule[],
-): Promise<boolean> {
-  const path = checkout.root + mutant.path;
-  const original = await Deno.readTextFile(path);
+  findsAll: boolean,
+): Promise<Kill[]> {
+  const mutatedPath = checkout.root + mutant.path;
+  const original = await Deno.readTextFile(mutatedPath);
   const { start, end, mutatedCode } = mutant;
-  await Deno.writeTextFile(path, original.slice(0, start) + mutatedCode + original.slice(end));
+  const mutatedText = original.slice(0, start) + mutatedCode + original.slice(end);
+  await Deno.writeTextFile(mutatedPath, mutatedText);
+  const kills: Kill[] = [];
   try {
-    for (const batch of selectTests(mutant, tests)) {
-      const usualSeconds = batch.reduce((sum, { seconds }) => sum + seconds, 0);
-      if (!await checkout.test(batch.map(({ path }) => path), 10 + 3 * usualSeconds)) return false;
+    for (const { path: module, seconds } of selectTests(mutant, tests)) {
+      const failures = await checkout.test(module, 10 + 3 * seconds, { failFast: !findsAll });
+      kills.push(...failures.map((test) => ({ mutant, module, test })));
+      if (kills.length > 0 && !findsAll) break;
     }
-    return true;
+    return kills;
   } finally {
-    await Deno.writeTextFile(path, original);
+    await Deno.writeTextFile(mutatedPath, original);
   }
 }
 
 async function main(): Promise<void> {
-  const { count, seed, seconds, tests, paths } = readOptions();
+  const { count, seed, seconds, tests, matrix, paths } = readOptions();
   const startTime = performance.now();
   const elapsedSeconds = () => (performance.now() - startTime) / 1000;
   const files = await listSourceFiles();
@@ -187,10 +199,13 @@ async function main(): Promise<void> {
   console.log(`${modules.length} test modules, ${Math.round(elapsedSeconds())} s`);
 
   const survivors: Mutant[] = [];
+  const kills: Kill[] = [];
   let testedCount = 0;
   await distribute([firstCheckout, secondCheckout], mutants, async (checkout, mutant) => {
     if (elapsedSeconds() > seconds) return;
-    if (await testMutant(checkout, mutant, modules)) {
+    const mutantKills = await testMutant(checkout, mutant, modules, matrix !== undefined);
+    kills.push(...mutantKills);
+    if (mutantKills.length === 0) {
       survivors.push(mutant);
       console.log(
         `survived (${testedCount + 1}., ${Math.round(elapsedSeconds())} s): ${
@@ -204,6 +219,26 @@ async function main(): Promise<void> {
     `\n${survivors.length} of ${testedCount} mutants survive, ${Math.round(elapsedSeconds())} s`,
   );
   for (const text of survivors.map(describeMutant).sort()) console.log(`  ${text}`);
+  if (matrix === undefined) return;
+  const rows = kills.map(({ mutant, module, test }) => [describeMutant(mutant), module, test]);
+  await Deno.writeTextFile(matrix, rows.map((row) => `${row.join("\t")}\n`).sort().join(""));
+  printKills(kills, ({ module }) => module);
+  printKills(kills, ({ module, test }) => `${module}  ${test}`);
+}
+
+/** Prints the number of mutants that each module or test kills, and that no other kills. */
+function printKills(kills: readonly Kill[], nameOf: (kill: Kill) => string): void {
+  const namesByMutant = new Map<Mutant, Set<string>>();
+  for (const kill of kills) {
+    namesByMutant.getOrInsertComputed(kill.mutant, () => new Set()).add(nameOf(kill));
+  }
+  const nameSets = [...namesByMutant.values()];
+  console.log("\nkilled  only here");
+  for (const name of [...new Set(kills.map(nameOf))].sort()) {
+    const ownSets = nameSets.filter((names) => names.has(name));
+    const onlyCount = ownSets.filter(({ size }) => size === 1).length;
+    console.log(`${String(ownSets.length).padStart(6)}  ${String(onlyCount).padStart(9)}  ${name}`);
+  }
 }
 
 function describeMutant({ path, line, originalCode, mutatedCode }: Mutant): string {

@@ -38,12 +38,25 @@ export class Checkout implements AsyncDisposable {
     return new Checkout(root, [...(await findStandardLibrary()).flags, ...testFlags]);
   }
 
-  async test(paths: readonly string[], seconds: number, coverage?: string): Promise<boolean> {
-    const coverageFlags = coverage === undefined
-      ? []
-      : [`--coverage=${coverage}`, "--coverage-raw-data-only"];
+  /**
+   * Runs a test module, and returns the names of the tests that fail. A module that ends otherwise,
+   * or takes longer than `seconds`, fails as a whole: its only name is `(module)`.
+   */
+  async test(
+    path: string,
+    seconds: number,
+    options: { readonly coverage?: string; readonly failFast?: boolean } = {},
+  ): Promise<string[]> {
+    const { coverage, failFast = true } = options;
+    const report = `${this.root}junit.xml`;
+    await Deno.writeTextFile(report, "");
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...coverageFlags, ...paths],
+      args: [
+        ...["test", "--quiet", `--junit-path=${report}`, ...this.flags],
+        ...failFast ? ["--fail-fast"] : [],
+        ...coverage === undefined ? [] : [`--coverage=${coverage}`, "--coverage-raw-data-only"],
+        path,
+      ],
       cwd: this.root,
       // With DENO_COVERAGE_DIR, programs that a test starts also write their coverage.
       env: {
@@ -58,12 +71,33 @@ export class Checkout implements AsyncDisposable {
     const timer = setTimeout(() => child.kill("SIGKILL"), seconds * 1000);
     const { success } = await child.status;
     clearTimeout(timer);
-    return success;
+    if (success) return [];
+    const failures = findFailures(await Deno.readTextFile(report));
+    return failures.length > 0 ? failures : ["(module)"];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Deno.remove(this.root, { recursive: true });
   }
+}
+
+/** Returns the failed tests of a JUnit report, without their steps. */
+function findFailures(report: string): string[] {
+  const names = [...report.matchAll(/<testcase name="([^"]*)"[^>]*>\s*<failure/g)]
+    .map(([, name = ""]) => unescapeXml(name));
+  return names.filter((name) => !names.some((other) => name.startsWith(`${other} > `)));
+}
+
+const XML_ENTITIES: Readonly<Record<string, string>> = {
+  "&amp;": "&",
+  "&apos;": "'",
+  "&gt;": ">",
+  "&lt;": "<",
+  "&quot;": '"',
+};
+
+function unescapeXml(text: string): string {
+  return text.replaceAll(/&\w+;/g, (entity) => XML_ENTITIES[entity] ?? entity);
 }
 
 export interface TestModule {
@@ -86,7 +120,7 @@ export async function measureCoverage(checkout: Checkout, path: string): Promise
   const directory = await Deno.makeTempDir({ prefix: "degu_coverage_" });
   try {
     const startTime = performance.now();
-    if (!await checkout.test([path], 180, directory)) {
+    if ((await checkout.test(path, 180, { coverage: directory })).length > 0) {
       console.log(`skipped: ${path} failed`);
       return [];
     }
