@@ -418,6 +418,22 @@ Deno.test("BodyReader reads several small chunks at a time, and large ones past 
   }
 });
 
+Deno.test("BodyReader that is canceled while it lets the event loop turn reads no further", async () => {
+  const pieces = new PieceSource([encodeLatin1("1\r\nx\r\n".repeat(1000))]);
+  const read = (into: Uint8Array) => pieces.read(into);
+  const source: BodySource = { kind: "request", buffer: new ReadBuffer(), read, onEnd: () => {} };
+  const reader = new BodyReader(source, new ChunkDecoder());
+  const reading = catchRejection(reader.readRemaining(null, (bytes) => bytes), "a read");
+  // The second read receives so many chunks that the third waits for a timer.
+  for (let microtask = 0; microtask < 100; microtask++) await null;
+  assertEquals(pieces.bufferLengths.length, 2);
+  const reason = new Error("enough");
+  await reader.cancel(reason);
+  assertStrictEquals(await reading, reason);
+  await new Promise((resolve) => setTimeout(resolve));
+  assertEquals(pieces.bufferLengths.length, 2);
+});
+
 // Pieces, whose memory belongs to the reader.
 
 /** Makes a source whose pieces are read by `readPiece` only. */

@@ -545,22 +545,6 @@ Deno.test("a piece of an iterated body, or of its stream, keeps at most twice it
 
 // Chunks.
 
-Deno.test("a body that is canceled while it lets the event loop turn reads no further", async () => {
-  const source = new PieceSource([encodeLatin1("1\r\nx\r\n".repeat(1000))]);
-  const body = new ChunkedBody(source);
-  const reading = catchRejection(body.read(), "a read");
-  // Microtasks pass until the read waits for a timer.
-  for (let microtask = 0; microtask < 50; microtask++) await null;
-  const { readCount } = source;
-  assert(readCount < 6000);
-  const reason = new Error("enough");
-  await body.cancel(reason);
-  assertStrictEquals(await reading, reason);
-  await new Promise((resolve) => setTimeout(resolve));
-  await waitForTick();
-  assertEquals(source.readCount, readCount);
-});
-
 /** Returns all chunks that readChunk() returns, including the last chunk. */
 async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
   const chunks: Chunk[] = [];
