@@ -5,6 +5,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { ClientExchange } from "@degu/internal/net/protocol/client_exchange.ts";
 import { ClientProtocol } from "@degu/internal/net/protocol/client_protocol.ts";
+import { isTransient } from "@degu/degu";
 import type { Method, ProtocolError } from "@degu/degu/base";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { checkResponsePrefix } from "@degu/internal/base/wire/preamble.ts";
@@ -374,6 +375,9 @@ Deno.test("bytes without a request may be a refusal before the first request, an
     const error = protocol.findIdleError();
     assertEquals(error?.code ?? null, code);
     assertEquals(protocol.earlyBytes?.length ?? 0, isFresh ? bytes.length : 0);
-    if (code === "EXCESS_BYTES") assertMatch(error!.message, /"HTTP\/1.1 408 Late"$/);
+    if (code !== "EXCESS_BYTES") continue;
+    assertMatch(error!.message, /"HTTP\/1.1 408 Late"$/);
+    // The bytes are no response to a request, so the request can be sent again.
+    assert(isTransient(error));
   }
 });

@@ -87,6 +87,9 @@ const REQUESTS: readonly (readonly [text: string, ...messages: string[]])[] = [
   ["\r\nGET /a HTTP/1.1\r\n\r\n\r\nGET /b HTTP/1.1\r\n\r\n", "GET /a null", "GET /b null"],
   ["\r\n\r\nGET /a HTTP/1.1\r\n\r\n", "BAD"],
   ["\rXGET /a HTTP/1.1\r\n\r\n", "BAD"],
+  // A prefix is refused at its first invalid byte.
+  ["(", "BAD"],
+  ["\r\n(", "BAD"],
   [
     `GET /a HTTP/1.1\r\n${EMPTY_CHUNKED}GET /b HTTP/1.1\r\n${EMPTY_CHUNKED}\r\nGET /c HTTP/1.1\r\n\r\n`,
     "GET /a null",
