@@ -336,7 +336,8 @@ Deno.test("a client's exchange stalls while its response waits for its request, 
   const exchange = new ClientExchange("GET", "/a", signal, true);
   const { isLastRequest, isLastResponse, isUnframedNull } = exchange;
   assertEquals([isLastRequest, isLastResponse, isUnframedNull], Array(3).fill(false));
-  assertEquals([exchange.signal, exchange.isFullDuplex], [signal, true]);
+  const { method, uri, isFullDuplex } = exchange;
+  assertEquals([method, uri, exchange.signal, isFullDuplex], ["GET", "/a", signal, true]);
   assertEquals([exchange.isStalling, exchange.incompleteReason], [false, null]);
   exchange.waitForSend();
   assert(exchange.isStalling);
