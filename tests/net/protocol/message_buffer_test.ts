@@ -54,9 +54,11 @@ Deno.test("the buffer grows with a message, and shrinks with the second smaller 
     assertEquals([viewLength, memory.byteLength], [length, capacity], `${length}`);
   }
   // A body counts as a part of the message.
-  buffer.append(1, makeBody(16383));
-  takePreamble(buffer, 1);
-  assertEquals(buffer.view(1).buffer.byteLength, 16384);
+  for (const bodyBytes of [16383, 5000]) {
+    buffer.append(1, makeBody(bodyBytes));
+    takePreamble(buffer, 1);
+    assertEquals(buffer.view(1).buffer.byteLength, 16384, `${bodyBytes}`);
+  }
 });
 
 Deno.test("messages of the same length have the same view, and no message has the view of an older buffer", () => {

@@ -155,6 +155,23 @@ Deno.test("a preamble of 32 KiB is read, and a longer one refused, however its b
   }
 });
 
+Deno.test("a preamble without an end is refused with its last allowed byte, and not before", () => {
+  const starts = [["GET / HTTP/1.1\r\na: ", makeRequestReader], [
+    "HTTP/1.1 200 OK\r\na: ",
+    makeResponseReader,
+  ]] as const;
+  for (const [start, makeReader] of starts) {
+    for (
+      const [size, messages] of [[MAX_PREAMBLE_BYTES - 1, []], [MAX_PREAMBLE_BYTES, [
+        "PREAMBLE_TOO_LARGE",
+      ]]] as const
+    ) {
+      const bytes = encodeLatin1(start.padEnd(size, "b"));
+      assertEquals(readParts(makeReader(), [bytes]), [...messages], `${start}, ${size}`);
+    }
+  }
+});
+
 const HOSTS: readonly (readonly [ServerFacts, uri: string, host: string, isServed: boolean])[] = [
   [{ hosts: "any" }, "/", "example.com", true],
   [{ hosts: "any" }, "/", "", true],
