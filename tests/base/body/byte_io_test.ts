@@ -372,6 +372,23 @@ Deno.test("BodyReader enlarges its buffer step by step, unless the sink prefers 
   assertEquals(Math.max(...await measurePieces(1000)), 1000);
 });
 
+Deno.test("BodyReader returns the bytes in its buffer before it reads more", async () => {
+  const rows = [
+    ["hello", " world", new LengthDecoder(11)],
+    ["5\r\nhello\r\n", "6\r\n world\r\n0\r\n\r\n", new ChunkDecoder()],
+  ] as const;
+  for (const [buffered, unread, decoder] of rows) {
+    const pieces = new PieceSource([encodeLatin1(unread)]);
+    const read = (into: Uint8Array) => pieces.read(into);
+    const buffer = await makeReader(buffered, 1024);
+    const reader = new BodyReader({ kind: "request", buffer, read, onEnd: () => {} }, decoder);
+    for (const text of [buffered, unread]) {
+      assertEquals(decodeLatin1(await reader.readPiece({ keepsBytes: false })), text);
+    }
+    assert(reader.isDone);
+  }
+});
+
 Deno.test("BodyReader reads 64 KiB of a body of known length at once", async () => {
   const source = openSource(streamOf(new Uint8Array(200_000)));
   const reader = new BodyReader(source, new LengthDecoder(200_000));
