@@ -249,6 +249,24 @@ Deno.test("formatRequest and formatResponse announce 0 bytes for a null body, wh
   }
 });
 
+Deno.test("parseResponse drops what a 204 announces, and keeps what a 304 or a response to HEAD announces", () => {
+  const rows = [["GET", 204, false], ["HEAD", 204, false], ["GET", 304, true], [
+    "HEAD",
+    200,
+    true,
+  ]] as const;
+  for (const [method, status, isKept] of rows) {
+    for (const line of ["content-length: 5", "transfer-encoding: chunked"]) {
+      const { headers } = parseResponse(
+        method,
+        encodeLatin1(`HTTP/1.1 ${status} xx\r\n${line}\r\na: b`),
+      );
+      const names = isKept ? ["a", line.split(":")[0]] : ["a"];
+      assertEquals(Object.keys(headers).sort(), names.sort(), `${method} ${status} ${line}`);
+    }
+  }
+});
+
 Deno.test("formatRequest and formatResponse set the header that describes the body, or require it to agree", async (t) => {
   const makeLengthHeaders = (n: number): HeadersToSend => ({ "content-length": n });
   await testEachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
