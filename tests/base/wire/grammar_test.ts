@@ -634,6 +634,7 @@ Deno.test("ChunkScanner refuses an invalid end of a chunk by its first wrong byt
   for (const [text, end] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
     assertEquals(scan(text, end), ["crlf", 4]);
   }
+  assertEquals(scan("1\r\nx\r\n", 6), ["header", 6]);
 });
 
 Deno.test("formatChunk refuses an extension that is not a key and a value", () => {

@@ -579,7 +579,7 @@ Deno.test("ContentRange keeps start, stop and total and converts to the value of
   }
 });
 
-Deno.test("Range refuses invalid values", () => {
+Deno.test("Range and SuffixRange refuse invalid values", () => {
   const rows = [[0, 0], [2, 1], [-1, 1], [MAX, MAX]] as const;
   for (const [start, stop] of rows) {
     assertRangeError(() => new Range(start, stop), `${start}, ${stop}`);
@@ -588,7 +588,9 @@ Deno.test("Range refuses invalid values", () => {
     assertRangeError(() => new Range(value, Infinity), `start ${value}`);
     // The stop of the rest is infinite.
     if (value !== Infinity) assertRangeError(() => new Range(0, value), `stop ${value}`);
+    assertRangeError(() => new SuffixRange(value), `length ${value}`);
   }
+  assertRangeError(() => new SuffixRange(-1), "length -1");
 });
 
 Deno.test("ContentRange refuses values that are not a part of a whole", () => {
@@ -604,11 +606,12 @@ Deno.test("ContentRange refuses values that are not a part of a whole", () => {
   }
 });
 
-Deno.test("Range and ContentRange refuse values that are not numbers", () => {
+Deno.test("Range, SuffixRange and ContentRange refuse values that are not numbers", () => {
   for (const value of NOT_NUMBERS) {
     const label = Deno.inspect(value);
     assertTypeError(() => constructWith(Range, value, 5), `Range start ${label}`);
     assertTypeError(() => constructWith(Range, 0, value), `Range stop ${label}`);
+    assertTypeError(() => constructWith(SuffixRange, value), `SuffixRange length ${label}`);
     assertTypeError(() => constructWith(ContentRange, value, 5, 9), `ContentRange start ${label}`);
     assertTypeError(() => constructWith(ContentRange, 0, value, 9), `ContentRange stop ${label}`);
     // The total may be unknown.
