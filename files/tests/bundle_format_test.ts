@@ -39,7 +39,11 @@ const content = fc.oneof(
 );
 const file = fc.record({
   path,
-  modified: fc.date({ noInvalidDate: true }),
+  modified: fc.date({
+    min: new Date("0000-01-01T00:00:00Z"),
+    max: new Date("9999-12-31T23:59:59.999Z"),
+    noInvalidDate: true,
+  }),
   sha256: fc.constantFrom(SHA256, "f".repeat(64)),
 });
 const CUTS = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constant(2 ** 20));
