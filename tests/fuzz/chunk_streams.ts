@@ -4,9 +4,9 @@
  */
 
 import { ChunkedDecoderStream } from "@degu/internal/base/body/body_framing.ts";
-import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
+import { BodyError } from "@degu/internal/base/errors.ts";
 import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
-import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { demand, type Fuzzer, isPeerError, type Outcome } from "./fuzzer.ts";
 import { makeChunks } from "./grammar.ts";
 import { makeSplits } from "./memory.ts";
 import { type ModelBody, readChunks } from "./oracle.ts";
@@ -21,7 +21,7 @@ async function decode(pieces: readonly Uint8Array[]): Promise<ModelBody> {
     const received = await Array.fromAsync(stream);
     return received.map(([extension, data]) => [extension, decodeLatin1(data)]);
   } catch (error) {
-    if (error instanceof ProtocolError || error instanceof BodyError) return null;
+    if (isPeerError(error) || error instanceof BodyError) return null;
     throw error;
   }
 }

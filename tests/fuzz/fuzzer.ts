@@ -4,6 +4,7 @@
  * doesn't mutate accepted inputs.
  */
 
+import { ConnectionError, ProtocolError } from "@degu/internal/base/errors.ts";
 import { Random } from "./random.ts";
 
 /** The result of an input to which no oracle objected. */
@@ -63,6 +64,11 @@ export class Objection extends Error {
 /** Throws an {@linkcode Objection} unless the condition holds. */
 export function demand(condition: boolean, problem: string): asserts condition {
   if (!condition) throw new Objection(problem);
+}
+
+/** Whether bytes of a peer are invalid, or end too early. */
+export function isPeerError(error: unknown): error is ConnectionError | ProtocolError {
+  return error instanceof ProtocolError || error instanceof ConnectionError;
 }
 
 const POOL = 256;

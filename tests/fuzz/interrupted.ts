@@ -4,7 +4,7 @@
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";
-import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
+import { BodyError } from "@degu/internal/base/errors.ts";
 import { Connection } from "@degu/degu/client";
 import type { Body, BodyIn, ChunkedBody } from "@degu/internal/base/body/body.ts";
 import type { BodyOut } from "@degu/internal/base/body/sent_body.ts";
@@ -12,7 +12,7 @@ import { BodyIter, ChunkedBodyIter } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
-import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { demand, type Fuzzer, isPeerError, type Outcome } from "./fuzzer.ts";
 import { AnsweringSocket, MemoryServer, MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 import { receive, WAYS } from "./received.ts";
@@ -120,7 +120,7 @@ export function makeCancelledBodies(): Fuzzer {
       current = parseCase(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
       const socket = new MemorySocket(current.pieces);
       await server.connect(socket);
-      if (objection !== null && !(objection instanceof ProtocolError)) throw objection;
+      if (objection !== null && !isPeerError(objection)) throw objection;
       const wasRead = outcomes[0] === "read";
       demand(outcomes.length === (wasRead ? 2 : 1), `${outcomes.length} requests: ${outcomes}`);
       const expected = wasRead ? ANSWER.repeat(2) : LAST_ANSWER;

@@ -4,7 +4,6 @@
  */
 
 import type { Method } from "@degu/internal/base/wire/method.ts";
-import { ProtocolError } from "@degu/internal/base/errors.ts";
 import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
 import { formatChunk, formatRequest, formatResponse, parseUri } from "@degu/testing/messages.ts";
 import { buildUri } from "@degu/internal/base/wire/uri.ts";
@@ -27,7 +26,7 @@ import {
   readReferenceUri,
   respellReferencePath,
 } from "../support/wire_grammar.ts";
-import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { demand, type Fuzzer, isPeerError, type Outcome } from "./fuzzer.ts";
 import * as grammar from "./grammar.ts";
 import { describe, readChunks, readSentRequest, readSentResponse } from "./oracle.ts";
 import { flatten } from "./received.ts";
@@ -47,7 +46,7 @@ function makeParserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]
       try {
         parsed = read(input);
       } catch (error) {
-        demand(error instanceof ProtocolError, `threw ${error} in place of a ProtocolError`);
+        demand(isPeerError(error), `threw ${error}, which is no error of a peer`);
         demand(expected === null, "refused what the oracle accepts");
         return "rejected";
       }
@@ -239,7 +238,7 @@ const paths: Fuzzer = {
     try {
       parsed = parseUri(input);
     } catch (error) {
-      demand(error instanceof ProtocolError, `threw ${error} in place of a ProtocolError`);
+      demand(isPeerError(error), `threw ${error}, which is no error of a peer`);
       demand(expected === null, "refused what the oracle accepts");
       return "rejected";
     }

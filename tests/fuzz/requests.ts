@@ -4,12 +4,11 @@
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";
-import { ProtocolError } from "@degu/internal/base/errors.ts";
 import { type Exchange, Server } from "@degu/degu/server";
 import { exchange } from "../support/raw_peer.ts";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
-import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { demand, type Fuzzer, isPeerError, type Outcome } from "./fuzzer.ts";
 import { makeRequest } from "./grammar.ts";
 import { makeSplits, MemoryServer, MemorySocket, quietLogger } from "./memory.ts";
 import { describe, type ModelRequest, readRequests } from "./oracle.ts";
@@ -40,7 +39,7 @@ class RequestRecord {
         describe({ method, uri, headers: flatten(headers), body: content }),
       );
     } catch (error) {
-      if (!(error instanceof ProtocolError)) this.unexpectedErrors.push(error);
+      if (!isPeerError(error)) this.unexpectedErrors.push(error);
       throw error;
     }
     return [200, "OK", {}, null];

@@ -3,11 +3,10 @@
  * boundary.
  */
 
-import { ProtocolError } from "@degu/internal/base/errors.ts";
 import type { Method } from "@degu/internal/base/wire/method.ts";
 import { Connection } from "@degu/degu/client";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
-import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { demand, type Fuzzer, isPeerError, type Outcome } from "./fuzzer.ts";
 import { makeResponse } from "./grammar.ts";
 import { AnsweringSocket, makeSplits } from "./memory.ts";
 import { describe, readOneResponse } from "./oracle.ts";
@@ -64,7 +63,7 @@ async function perform(
       if (connection.closed) break;
       socket.endExchange();
     } catch (error) {
-      demand(error instanceof ProtocolError, `${error} in place of a ProtocolError`);
+      demand(isPeerError(error), `${error} is no error of a peer`);
       demand(connection.closed && socket.isClosed, "still open after an error");
       seen.code = error.code;
       break;
