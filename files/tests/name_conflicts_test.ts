@@ -10,8 +10,8 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 
-/** The content of the target's entry; `null` for no entry. */
-type Entry = "same" | "other" | "newer" | "directory" | null;
+/** The content of the target's entry, each of another size; `null` for no entry. */
+type Entry = "same" | "other" | "latest" | "directory" | null;
 
 interface Row {
   /** The entry before the call. */
@@ -68,7 +68,7 @@ const ROWS: Readonly<Record<string, Row>> = {
     outcome: "TARGET_CHANGED",
   },
   "listed: the same content": { before: "other", later: "same", outcome: "copied" },
-  "listed: other content": { before: "other", later: "newer", outcome: "TARGET_CHANGED" },
+  "listed: other content": { before: "other", later: "latest", outcome: "TARGET_CHANGED" },
   "listed: a directory": { before: "other", later: "directory", outcome: "IN_THE_WAY" },
   "listed: the listed file, and the response is lost": {
     ...{ before: "other", isResponseLost: true },
@@ -97,7 +97,7 @@ const ROWS: Readonly<Record<string, Row>> = {
     outcome: "copied",
   },
   "move, listed: other content": {
-    ...{ before: "other", later: "newer", options: MOVE },
+    ...{ before: "other", later: "latest", options: MOVE },
     outcome: "TARGET_CHANGED",
   },
   "move, new: a directory": {
