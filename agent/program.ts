@@ -180,7 +180,10 @@ function hideInvitationLinesIn(object: object): object {
 }
 
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
-  const text = message.replace(/^error: /, "").replace("\n(", " (").replace(/\.$/, "");
+  // commander suggests --no-find for --find: the opposite.
+  const opposite = /(?<='--(.+)')\n\(Did you mean --no-\1\?\)$/;
+  const text = message.replace(/^error: /, "").replace(opposite, "").replace("\n(", " (")
+    .replace(/\.$/, "");
   // The problem of a value says which values are valid.
   const invalidOption = /^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s;
   if (code === "commander.invalidArgument") return text.replace(invalidOption, "$1: ");

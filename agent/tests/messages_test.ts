@@ -285,6 +285,10 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, `unknown option '--exlude' (Did you mean --exclude?); ${sync}`, ["sync", "--exlude", "x"]],
     [2, "'--dryrun' (Did you mean --dry-run?)", ["sync", "--dryrun", local, "camera:"]],
     [2, "'--deleet' (Did you mean --delete?)", ["sync", "--deleet", local, "camera:"]],
+    [2, "'--nofind' (Did you mean --no-find?)", ["sync", "--nofind", local, "camera:"]],
+    // An opposite is no similar word.
+    [2, `unknown option '--find'; ${sync}`, ["sync", "--find", local, "camera:"]],
+    [2, "unknown option '--create'; usage: degu serve", ["serve", "--create"]],
     [2, `unknown option '--update'; ${sync}`, ["sync", "--update", local, "camera:"]],
     [2, "unknown option '-i'; usage: degu rm", ["rm", "-i", "camera:a"]],
     [2, `missing required argument 'to'; ${sync}`, ["sync", local]],
