@@ -2,8 +2,9 @@
  * Runs the agent of device/docs/local_network.md, as the page says, in empty directories of two
  * machines of one network, beside two unpaired strangers with the same program and an impostor. The
  * machines find each other, pair by a number, and mirror a directory while the receiver moves
- * twice; each program is killed and started again after each step. At the end one of the strangers
- * pairs with `degu pair`. Prints what happened as JSON.
+ * twice; each program is killed and started again after each step. The programs pair at terminals,
+ * and then run without. At the end one of the strangers pairs with `degu pair`. Prints what happened
+ * as JSON.
  */
 import {
   install,
@@ -12,6 +13,7 @@ import {
   makeGrowthCheck,
   makeNetwork,
   startImpostor,
+  typeYes,
   waitUntil,
 } from "@degu/testing/agent_lab.ts";
 import { type RunningAgent, watch } from "@degu/testing/agents.ts";
@@ -23,7 +25,10 @@ import { Buffer } from "node:buffer";
 import { fromFileUrl } from "@std/path";
 
 /** The question if several devices are found. */
-const LIST = "Type a number";
+const LIST = "which device do you mean?";
+/** Sends SIGQUIT, for which the agent has no listener. */
+const CTRL_BACKSLASH = "\x1c";
+const CTRL_C = "\x03";
 const FILE_COUNT = 12;
 const FILE_BYTES = 1_000_000;
 
@@ -45,8 +50,21 @@ const type = await install(dir);
 
 await using stack = new AsyncDisposableStack();
 
+const makeCommand = (machine: Machine, ...args: string[]) =>
+  makeDenoCommand(flags, "agent.ts", machine.name, ...args);
+
+function startAtTerminal(machine: Machine, ...args: string[]): RunningAgent {
+  return stack.use(type(machine, `exec ${makeCommand(machine, ...args).join(" ")}`));
+}
+
+/** Kills an agent at a terminal. To kill the terminal would only send SIGHUP to the agent. */
+async function killAtTerminal(agent: RunningAgent) {
+  agent.writeInput(CTRL_BACKSLASH);
+  await agent.waitForEnd();
+}
+
 function start(machine: Machine, ...args: string[]): RunningAgent {
-  const command = makeDenoCommand(flags, "agent.ts", machine.name, ...args);
+  const command = makeCommand(machine, ...args);
   const child = startCommand(["ip", "netns", "exec", machine.name, ...command], {
     cwd: machine.dir,
   });
@@ -71,44 +89,38 @@ async function choose(agent: RunningAgent, name: string): Promise<void> {
   await agent.waitForLine(LIST);
   // Each empty line prints the list again.
   const listTimer = setInterval(() => agent.writeInput("\n"), 500);
-  const list = await agent.waitForLine(` ${name} (`);
+  await agent.waitForLine(`  ${name} `);
   clearInterval(listTimer);
-  agent.writeInput(`${new RegExp(`(\\d+) ${name} `).exec(list)![1]}\n`);
+  agent.writeInput(`${name}\n`);
 }
 
-/** Waits for the question about a number, and returns the number. */
-async function waitForNumber(agent: RunningAgent): Promise<string> {
-  const question = await agent.waitForLine("If so, type this number:");
-  return /show (\d{3} \d{3})\?/.exec(question)![1]!;
-}
+const waitForNumber = (agent: RunningAgent) => agent.waitForLine("Type y or yes");
 
 // Three devices look for each other, and are killed while the persons choose.
-const strangers = [start(one), start(two)];
-let [atLamp, atCamera] = [start(lamp), start(camera, "photos")];
+const strangers = [startAtTerminal(one), startAtTerminal(two)];
+let [atLamp, atCamera] = [startAtTerminal(lamp), startAtTerminal(camera, "photos")];
 await atCamera.waitForLine(LIST);
-atLamp = await restart(atLamp, lamp);
-atCamera = await restart(atCamera, camera, "photos");
+for (const agent of [atLamp, atCamera]) await killAtTerminal(agent);
+[atLamp, atCamera] = [startAtTerminal(lamp), startAtTerminal(camera, "photos")];
 
 // The first number: one of the two devices is killed. The other one reports no pairing.
 await Promise.all([choose(atLamp, "camera"), choose(atCamera, "lamp")]);
 await Promise.all([waitForNumber(atLamp), waitForNumber(atCamera)]);
-await atLamp[Symbol.asyncDispose]();
+await killAtTerminal(atLamp);
 const unpaired = await atCamera.waitForEnd();
 
 // The second number, after text that was typed before the question.
-[atLamp, atCamera] = [start(lamp), start(camera, "photos")];
+[atLamp, atCamera] = [startAtTerminal(lamp), startAtTerminal(camera, "photos")];
 for (const agent of [atLamp, atCamera]) agent.writeInput("yes\n");
 await Promise.all([choose(atLamp, "camera"), choose(atCamera, "lamp")]);
-const numbers = await Promise.all([waitForNumber(atLamp), waitForNumber(atCamera)]);
-for (const [i, agent] of [atLamp, atCamera].entries()) agent.writeInput(`${numbers[i]}\n`);
+await typeYes(atLamp, atCamera);
 await Promise.all([
   atLamp.waitForLine("paired with camera"),
   atCamera.waitForLine("paired with lamp"),
 ]);
 
 // Both are killed, and start again as a pair, beside an impostor that claims to be the lamp.
-await atCamera[Symbol.asyncDispose]();
-await atLamp[Symbol.asyncDispose]();
+for (const agent of [atLamp, atCamera]) await killAtTerminal(agent);
 const readId = async (machine: Machine, peer: string) => {
   for await (const { name } of Deno.readDir(`${machine.dir}/agent/device/peers`)) {
     const path = `${machine.dir}/agent/device/peers/${name}`;
@@ -153,7 +165,7 @@ const copied = {
 // Both programs end by themselves after a signal.
 for (const agent of [atLamp, atCamera]) agent.kill("SIGTERM");
 const ends = await Promise.all([atLamp, atCamera].map((agent) => agent.waitForEnd()));
-for (const stranger of strangers) stranger.kill("SIGINT");
+for (const stranger of strangers) stranger.writeInput(CTRL_C);
 const strangerEnds = await Promise.all(strangers.map((stranger) => stranger.waitForEnd()));
 const hasPeers = async (machine: Machine) => {
   for await (const _ of Deno.readDir(`${machine.dir}/agent/device/peers`)) return true;
@@ -163,20 +175,15 @@ const strangersHavePeers = await Promise.all([one, two].map(hasPeers));
 
 // The program pairs with an agent.
 const atTwo = stack.use(type(two, "degu pair"));
-const atOne = start(one);
-const question = await atTwo.waitForLine("Type y or yes");
-const number = await waitForNumber(atOne);
-const isSameNumber = question.includes(number);
-atTwo.writeInput("y\n");
-atOne.writeInput(`${number}\n`);
+const atOne = startAtTerminal(one);
+await typeYes(atTwo, atOne);
 await atOne.waitForLine("paired with two");
 await atTwo.waitForLine("now? [y/N]");
 atTwo.writeInput("\n");
 const { code: programCode } = await atTwo.waitForEnd();
 console.log(JSON.stringify({
-  program: { isSameNumber, code: programCode },
+  programCode,
   unpaired,
-  numbers,
   nearby,
   mirrored,
   copied,
