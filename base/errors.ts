@@ -227,7 +227,7 @@ export class ConnectionError extends DeguError {
    */
   constructor(message: string, fields: ConnectionErrorFields) {
     checkObject("fields", fields);
-    super(message, { isTransient: true, ...fields });
+    super(message, { ...fields, isTransient: fields.isTransient ?? true });
     this.code = fields.code ?? null;
     this.fault = fields.fault;
     this.address = fields.address ?? null;

@@ -25,9 +25,9 @@
  * @module
  */
 
-import { printable } from "../base.ts";
+import { DeguError, printable } from "../base.ts";
 import { checkObject } from "../internal/checks.ts";
-import { pause } from "../internal/pause.ts";
+import { awaitUntilAborted, pause } from "../internal/pause.ts";
 import type { ConfirmNumber, PairingQuestion } from "./pairing/plain_ports.ts";
 
 /**
@@ -54,7 +54,7 @@ const SHOWN_ID_LENGTH = 8;
 const MAX_LISTED_DEVICES = 9;
 
 /**
- * A terminal that asks one question at a time. Keys that were pressed before a question, or in the
+ * A terminal that asks one question at a time: another one waits until it has ended. Keys that were pressed before a question, or in the
  * first two seconds after it, are ignored: a stranger's question may have replaced another one.
  */
 export interface Terminal extends Disposable {
@@ -131,6 +131,8 @@ function writeToStderr(text: string): void {
 class QuestionTerminal implements Terminal {
   readonly #output: TerminalOutput;
   readonly #closeController = new AbortController();
+  /** Resolves when all questions have ended. */
+  #questionsEnd: Promise<unknown> = Promise.resolve();
   #onKey: ((key: string) => void) | null = null;
   #inputState: "unread" | "open" | "ended" = "unread";
 
@@ -141,7 +143,7 @@ class QuestionTerminal implements Terminal {
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
     const { number, name, id, signal } = question;
     const groups = `${number.slice(0, 3)} ${number.slice(3)}`;
-    return await this.#listen(async () => {
+    return await this.#listen(signal, async () => {
       const device = `${name} ${id.slice(0, SHOWN_ID_LENGTH)}…`;
       this.#output.ask(`${device} asks. If it is the one that you mean, it shows this number:`);
       this.#output.ask(`  ${groups}`);
@@ -152,7 +154,7 @@ class QuestionTerminal implements Terminal {
   };
 
   askYesOrNo(question: string, signal: AbortSignal): Promise<boolean> {
-    return this.#listen(async () => {
+    return this.#listen(signal, async () => {
       // A user may type y for the number twice, because the other device is slow.
       await ignoreInput(signal);
       this.#output.ask(`${question} [y/N]`);
@@ -180,7 +182,7 @@ class QuestionTerminal implements Terminal {
     question: string,
     signal: AbortSignal,
   ): Promise<T | null> {
-    return this.#listen(async () => {
+    return this.#listen(signal, async () => {
       for (let isFirst = true;; isFirst = false) {
         const entries = [...makeList()];
         const listedEntries = entries.slice(0, MAX_LISTED_DEVICES);
@@ -196,9 +198,11 @@ class QuestionTerminal implements Terminal {
         this.#output.ask(question);
         const answer = (await this.#readLine(signal))?.toLowerCase();
         if (answer === undefined) return null;
-        const [namedEntry, ...otherEntries] = entries.filter(([, line]) =>
-          answer !== "" && line.toLowerCase().startsWith(answer)
-        );
+        const lines = entries.map(([value, line]) => [value, line.toLowerCase()] as const);
+        const beginEntries = lines.filter(([, line]) => answer !== "" && line.startsWith(answer));
+        // Whoever announces a longer name must not hide a device.
+        const wordEntries = beginEntries.filter(([, line]) => line.split(" ", 1)[0] === answer);
+        const [namedEntry, ...otherEntries] = wordEntries.length > 0 ? wordEntries : beginEntries;
         const numberedEntry = /^\d+$/.test(answer) ? listedEntries[Number(answer) - 1] : undefined;
         const chosenEntry = numberedEntry ?? (otherEntries.length === 0 ? namedEntry : undefined);
         if (chosenEntry !== undefined) return chosenEntry[0];
@@ -212,7 +216,15 @@ class QuestionTerminal implements Terminal {
     this.#closeController.abort();
   }
 
-  async #listen<T>(question: () => Promise<T>): Promise<T> {
+  #listen<T>(signal: AbortSignal, question: () => Promise<T>): Promise<T> {
+    // The keys that are ignored are those before and after the beginning of this question.
+    const answer = awaitUntilAborted(this.#questionsEnd, signal).then(() => this.#ask(question));
+    this.#questionsEnd = Promise.allSettled([this.#questionsEnd, answer]);
+    return answer;
+  }
+
+  async #ask<T>(question: () => Promise<T>): Promise<T> {
+    if (this.#closeController.signal.aborted) throw new DeguError("the terminal was disposed of");
     const { stdin } = this.#output.streams;
     using _buffer = this.#output.bufferMessages();
     this.#readKeys();

@@ -1,4 +1,5 @@
 /** Questions at a terminal, with keys that a test types. */
+import { DeguError } from "@degu/degu/base";
 import { openTerminal, type TerminalOutput } from "@degu/degu/device/terminal";
 import { skipIgnoredInput } from "@degu/testing/clock.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -88,6 +89,42 @@ Deno.test("an aborted signal ends a question", async () => {
   using terminal = openTerminal(makeOutput([]))!;
   const signal = AbortSignal.abort(new Error("gone"));
   await assertRejects(async () => await terminal.confirm({ ...QUESTION, signal }), Error, "gone");
+});
+
+Deno.test("a question waits for the end of the one before, and so do its ignored keys", async () => {
+  using _skipping = skipIgnoredInput();
+  const output = makeOutput(["y\n", "n\n"]);
+  using terminal = openTerminal(output)!;
+  const { signal } = new AbortController();
+  const waiting = new AbortController();
+  const answers = [
+    terminal.askYesOrNo("first?", signal),
+    terminal.askYesOrNo("aborted?", waiting.signal),
+    terminal.askYesOrNo("second?", signal),
+  ];
+  waiting.abort(new Error("gone"));
+  await assertRejects(() => answers[1]!, Error, "gone");
+  assertEquals([await answers[0], await answers[2]], [true, false]);
+  assertEquals(output.lines, ["first? [y/N]", "second? [y/N]"]);
+  const calls = ["hold", "raw", "line", "release"];
+  assertEquals(output.calls, [...calls, ...calls]);
+});
+
+Deno.test("a terminal that was disposed of asks no question", async () => {
+  const output = makeOutput([]);
+  const terminal = openTerminal(output)!;
+  terminal[Symbol.dispose]();
+  const { signal } = new AbortController();
+  await assertRejects(() => terminal.askYesOrNo("one?", signal), DeguError, "was disposed of");
+  assertEquals([output.lines, output.calls], [[], []]);
+});
+
+Deno.test("a name that begins a longer name can be chosen", async () => {
+  using _skipping = skipIgnoredInput();
+  using terminal = openTerminal(makeOutput(["lamp\n"]))!;
+  const list = new Map([["id1", "lamp-x bzvl"], ["id2", "lamp qqqq"]]);
+  const { signal } = new AbortController();
+  assertEquals(await terminal.choose(() => list, "which?", signal), "id2");
 });
 
 Deno.test("another question takes an empty reply for no", async (t) => {
