@@ -54,8 +54,9 @@ const SHOWN_ID_LENGTH = 8;
 const MAX_LISTED_DEVICES = 9;
 
 /**
- * A terminal that asks one question at a time: another one waits until it has ended. Keys that were pressed before a question, or in the
- * first two seconds after it, are ignored: a stranger's question may have replaced another one.
+ * A terminal that asks one question at a time: another question waits until the first has ended.
+ * Keys that were pressed before a question, or in the first two seconds after it, are ignored: a
+ * stranger's question may have replaced another one.
  */
 export interface Terminal extends Disposable {
   /** Asks whether the other device shows the same number: `confirm` of `invite`, `join`, `pair`. */

@@ -258,8 +258,8 @@ a Session that a program constructs, without types | TypeError: use callApp()
 + await callApp(app, mkreq("GET", "/"), { session: { address: null } });
 
 a code of another class | no overlap
-- (error as TlsError).code === "BODY_INCOMPLETE";
-+ (error as ProtocolError).code === "BODY_INCOMPLETE";
+- (error as TlsError).code === "CHUNK_TOO_LARGE";
++ (error as ProtocolError).code === "CHUNK_TOO_LARGE";
 
 a decision on retries that returns a promise | 'Promise<boolean>' is not assignable to type 'boolean'
 - retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });
