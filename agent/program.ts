@@ -180,10 +180,11 @@ function hideInvitationLinesIn(object: object): object {
 }
 
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
-  // commander suggests --no-find for --find: the opposite.
-  const opposite = /(?<='--(.+)')\n\(Did you mean --no-\1\?\)$/;
-  const text = message.replace(/^error: /, "").replace(opposite, "").replace("\n(", " (")
-    .replace(/\.$/, "");
+  // commander also suggests opposites, such as --exclude for --include.
+  const text = message.replace(/^error: /, "").replace(
+    /(?<='(.+)')\n(\(Did you mean (.+)\?\))$/,
+    (_match, word, question, suggestion) => isOneKeyApart(word, suggestion) ? ` ${question}` : "",
+  ).replace(/\.$/, "");
   // The problem of a value says which values are valid.
   const invalidOption = /^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s;
   if (code === "commander.invalidArgument") return text.replace(invalidOption, "$1: ");
@@ -193,6 +194,15 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     ? text.replace(/: .*/s, "")
     : text;
   return `${problem}; usage: ${formatUsage(command)}, or --help`;
+}
+
+/** Whether one key was missed, added or mistyped, or two were exchanged. */
+function isOneKeyApart(one: string, other: string): boolean {
+  let start = 0;
+  while (start < one.length && one[start] === other[start]) start++;
+  const [a, b] = [one.slice(start), other.slice(start)];
+  return a === b.slice(1) || a.slice(1) === b || a.slice(1) === b.slice(1) ||
+    a.slice(2) === b.slice(2) && a[0] === b[1] && a[1] === b[0];
 }
 
 function formatUsage(command: Command): string {

@@ -111,7 +111,7 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
     }
   }
   if (states.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
-  output.note(`what was in ${dir} before the changes of each hour, the last hour first:`);
+  output.note(`earlier states of ${dir}, at most one of each hour, the last first:`);
   for (const [lines, object] of states) output.printResult(lines, object);
 }
 

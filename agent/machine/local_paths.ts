@@ -211,8 +211,10 @@ export async function findKeepingDirectory(path: string): Promise<string> {
 }
 
 export async function makeMissingSourceFailure(path: string): Promise<Failure> {
+  // Deno replaces bytes that are not UTF-8.
+  const bytesProblem = path.includes("\ufffd") ? ", or its name is not UTF-8" : "";
   const problem = await describeDirectoryObstacle(path) ??
-    `${JSON.stringify(path)} does not exist`;
+    `${JSON.stringify(path)} does not exist${bytesProblem}`;
   return new Failure(problem, "NOT_THERE", { path });
 }
 

@@ -299,11 +299,10 @@ export class RemoteFiles implements Disposable {
     const isInbox = this.area === "inbox";
     const topEntries = await this.list([]);
     if (topEntries === null) {
-      const [problem, option] = isInbox
-        ? ["accepts no files", "--inbox"]
-        : ["shares no directory", "--share"];
-      const message = `${this.connections.peer} ${problem}: run "degu serve ${option} DIR" on it`;
-      return this.#makeNotFoundFailure(message, names);
+      const problem = isInbox
+        ? 'accepts no files: run "degu serve --inbox" on it'
+        : "shares no directory; --inbox reads its inbox";
+      return this.#makeNotFoundFailure(`${this.connections.peer} ${problem}`, names);
     }
     const isPattern = names.some((name) => /[*?]/.test(name));
     const problem = `does not exist${isPattern ? ": degu does not expand wildcards" : ""}`;

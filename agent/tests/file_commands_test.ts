@@ -43,7 +43,7 @@ Deno.test("a missing file is reported at once", async () => {
   await fill(files.share, { "photos/1": "" });
   await files.runToFailure(1, '"camera:phots" does not exist\n', "ls", "camera:phots");
   await files.serve("--inbox", files.inboxes);
-  const advice = 'camera shares no directory: run "degu serve --share DIR" on it';
+  const advice = "camera shares no directory; --inbox reads its inbox";
   await files.runToFailure(1, advice, "sync", "camera:", `${files.local}/new`);
   await files.kill();
   const stderr = await files.runToFailure(1, "camera does not answer (", "ls", "camera:");
@@ -373,7 +373,7 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
     assertEquals((await readTree(inbox))["dir"], "");
   }
   await files.serve("--share", files.share);
-  const advice = 'accepts no files: run "degu serve --inbox DIR" on it';
+  const advice = 'accepts no files: run "degu serve --inbox" on it';
   await files.runToFailure(1, advice, "put", a, "camera:");
   await files.runToFailure(2, "what to put?", "put", "camera:");
 });

@@ -296,6 +296,8 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
       ...["sync", local, "camera:", "x"],
     ]],
     [2, "option '--exclude <glob>' argument missing", ["sync", "a", "b:", "--exclude"]],
+    [2, `unknown option '--include'; ${sync}`, ["sync", "--include", "x"]],
+    [2, "unknown command 'uninstall'; usage: degu service", ["service", "uninstall"]],
     [2, "unknown command 'snyc' (Did you mean sync?); usage: degu pair|invite|join|", ["snyc"]],
     [2, "unknown command 'mv'; usage: degu pair|invite|join|peers|", ["mv", "camera:a", "b"]],
     [2, "a command is missing or unknown; usage: degu pair|", ["help", "mv"]],
@@ -417,11 +419,12 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const app = () => [500, "Internal Server Error", {}, null] as const;
   await using server = await other.serve(LOOPBACK, app, { logger });
   const at = ["--address", formatAddress(server.address)];
-  const off = 'off does not answer (127.0.0.1:1: no program listens): run "degu serve" on off';
+  const off =
+    'off does not answer (127.0.0.1:1: no program listens): run "degu serve --inbox" on off';
   const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; if it has`;
   const unusedAt = ["--address", "127.0.0.1:1"];
   const unused =
-    'camera does not answer (127.0.0.1:1: no program listens): run "degu serve" on camera';
+    'camera does not answer (127.0.0.1:1: no program listens): run "degu serve --inbox" on camera';
   const unknownAt = ["--address", "nosuch.invalid"];
   const unknown = "camera does not answer (nosuch.invalid:7443: the name can't be looked up)";
   const dir = `${local}/dir`;

@@ -1,5 +1,6 @@
 import { dirname } from "node:path";
 import {
+  DeguError,
   EmptyPreambleError,
   formatAddress,
   parseHost,
@@ -43,7 +44,7 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
 
 const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAIR_ADVICE}`;
 
-const SERVE_HINT = 'run "degu serve" on PEER';
+const SERVE_HINT = 'run "degu serve --inbox" on PEER';
 
 export function makeErrorObject(
   error: unknown,
@@ -128,7 +129,8 @@ function findReasonAndHint(
     if (seconds !== null) return [withPeer(`PEER has been silent for ${seconds} s`)];
     return [withPeer("the connection to PEER was lost"), RUN_AGAIN];
   }
-  return [describeSystemProblem(error.message, errorCodeOf(error)) ?? error.message];
+  const problem = error instanceof DeguError ? error.problem : error.message;
+  return [describeSystemProblem(error.message, errorCodeOf(error)) ?? problem];
 }
 
 function systemDirectoryOf(quotedPath: string): string {
@@ -194,7 +196,11 @@ function describeAttemptProblem(error: unknown): string {
   if (!(error instanceof ConnectionError)) return message;
   const { fault, address, isConnecting, silentSeconds, unreadSeconds } = error;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
-  if (silentSeconds !== null) return `it was silent for ${silentSeconds} s`;
+  if (silentSeconds !== null) {
+    return isConnecting
+      ? `no response in ${silentSeconds} s`
+      : `it was silent for ${silentSeconds} s`;
+  }
   if (address === null) return message;
   switch (fault) {
     case "unknown name":
@@ -261,7 +267,7 @@ export function describeMissingAddress(peer = "the other device", hasSearched = 
     : problem?.code === "only IPv6"
     ? `, and it was not found, because ${problem.text}`
     : ", and it was not found in this network";
-  return `no address of ${peer} is known${searchResult}: run "degu serve" on ${peer}`;
+  return insertPeer(`no address of PEER is known${searchResult}: ${SERVE_HINT}`, peer);
 }
 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {

@@ -294,6 +294,7 @@ export class Invitation implements AsyncDisposable {
     const permissionError = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
     throw permissionError ??
       new DeguError("can't listen on any address of this machine: set `listen`", {
+        problem: "can't listen on any address of this machine",
         cause: new AggregateError(causes),
       });
   }
