@@ -57,6 +57,11 @@ export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostO
 }
 
 export function parseAddressOption(text: string): Address {
+  if (text.includes("://")) {
+    throw new InvalidArgumentError(
+      `must be an address, and not a URL; got ${JSON.stringify(text)}`,
+    );
+  }
   const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
   // An IPv6 address without brackets has no port.
   const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;

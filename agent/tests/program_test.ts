@@ -118,6 +118,7 @@ Deno.test("degu alone prints an overview of all commands that fits a terminal of
 Deno.test("a usage error is one line, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
     [["serve", "--listen", "nonsense"], /--listen: .*an IP address of this machine/],
+    [["ping", "--address", "http://[::1]:1", "x"], /--address: must be an address, and not a URL/],
     [["receive", "--from", "my laptop"], /--from: must be the name of a device/],
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); usage: degu pair\|/],
     [
