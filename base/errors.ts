@@ -183,7 +183,7 @@ export class ConnectionError extends DeguError {
    * - `"timed out"`: the peer did not respond within the time-out of the program or of the system.
    * - `"unknown name"`: the name can't be resolved.
    * - `"unknown interface"`: this machine doesn't have the interface of a link-local address.
-   * - `"tls"`: a {@linkcode TlsError}, whose `code` is the reason.
+   * - `"tls"`: a {@linkcode TlsError}, whose `code` is the reason, but `"CLOSED"` is `"broken"`.
    * - `"closed"`: this program closed the connection: a {@linkcode ConnectionClosedError}.
    */
   readonly fault:

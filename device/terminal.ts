@@ -63,9 +63,9 @@ export interface Terminal extends Disposable {
   readonly confirm: ConfirmNumber;
 
   /**
-   * Asks a question. An empty reply and Ctrl-D mean no.
+   * Asks a question, with `[y/N]` behind it. An empty reply and Ctrl-D mean no.
    *
-   * @param signal Ends the question if aborted: the promise rejects, or resolves to `false`.
+   * @param signal Ends the question if aborted: the promise rejects.
    */
   askYesOrNo(question: string, signal: AbortSignal): Promise<boolean>;
 
@@ -73,7 +73,7 @@ export interface Terminal extends Disposable {
    * Lets the user choose by the number of a line, or by the beginning of a line.
    *
    * @param makeList Makes the list, which may change between two replies: the line of each value.
-   * @param signal Ends the question if aborted: the promise rejects, or resolves to `null`.
+   * @param signal Ends the question if aborted: the promise rejects.
    * @returns `null` after Ctrl-D.
    */
   choose<T>(
@@ -219,7 +219,11 @@ class QuestionTerminal implements Terminal {
 
   #listen<T>(signal: AbortSignal, question: () => Promise<T>): Promise<T> {
     // The keys that are ignored are those before and after the beginning of this question.
-    const answer = awaitUntilAborted(this.#questionsEnd, signal).then(() => this.#ask(question));
+    const answer = awaitUntilAborted(this.#questionsEnd, signal).then(async () => {
+      const reply = await this.#ask(question);
+      signal.throwIfAborted();
+      return reply;
+    });
     this.#questionsEnd = Promise.allSettled([this.#questionsEnd, answer]);
     return answer;
   }

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/degu/files";
 import { type Context, KEPT_DIRECTORY } from "../machine/context.ts";
@@ -101,7 +102,8 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
     return files === 0 ? null : [[summary, `  ${command}`], { at, files, bytes }];
   };
   const states: ListedState[] = [];
-  for (const periods of await findHours(keptDirectory, pathBelow)) {
+  const hours = await findHours(keptDirectory, pathBelow);
+  for (const periods of hours) {
     if (states.length === MAX_LISTED_HOURS) break;
     for (const period of periods) {
       const state = await findState(period);
@@ -110,7 +112,16 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
       break;
     }
   }
-  if (states.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
+  if (states.length === 0) {
+    if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
+    const paths = hours.flat().map((period) => join(keptDirectory, period, pathBelow));
+    const keptPath = paths.find((path) => existsSync(path));
+    const keptText = keptPath === undefined
+      ? ""
+      : `; versions of later files are in ${JSON.stringify(keptPath)}`;
+    const message = `no file was in ${JSON.stringify(dir)} before the kept changes${keptText}`;
+    throw new Failure(message, "NOT_THERE", { path: dir });
+  }
   output.note(`earlier states of ${dir}, at most one of each hour, the last first:`);
   for (const [lines, object] of states) output.printResult(lines, object);
 }

@@ -481,10 +481,14 @@ Deno.test("restore without --at fails if no version is kept of a directory", asy
   const root = homes.joinPath("Inbox");
   await fillPeriods(root, { "2026-01-31T11_1": [[], "d/a"] });
   await fill(root, { "d/a": "", "e": null });
-  for (const dir of ["d", "e"]) {
-    const args = ["restore", `${root}/${dir}`, homes.joinPath("new")];
-    await homes.runToFailure("desk", 1, "no earlier versions are kept of ", args);
-  }
+  const restoring = (dir: string) => ["restore", `${root}/${dir}`, homes.joinPath("new")];
+  await homes.runToFailure("desk", 1, "no earlier versions are kept of ", restoring("e"));
+  const empty = `no file was in "${root}/d" before the kept changes`;
+  await homes.runToFailure("desk", 1, `${empty}\n`, restoring("d"));
+  const version = `${root}/.degu-kept/2026-01-31T11_1/d`;
+  await fill(version, { a: "" });
+  const message = `${empty}; versions of later files are in "${version}"\n`;
+  await homes.runToFailure("desk", 1, message, restoring("d"));
 });
 
 Deno.test("a time without earlier versions is refused", async () => {
