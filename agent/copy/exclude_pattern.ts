@@ -16,30 +16,41 @@ export class ExcludePatterns {
   #rules = ignore(IGNORE_OPTIONS);
   #checkCount = 0;
   /** The plain patterns that have matched nothing yet. */
-  readonly #unmatchedRules = new Map<string, ReturnType<typeof ignore>>();
+  readonly #unmatchedPatterns: Set<string>;
+  #unmatchedRules = ignore(IGNORE_OPTIONS);
 
   constructor(patterns: readonly string[]) {
     this.#rules.add(patterns);
-    for (const pattern of patterns.filter((each) => PLAIN_PATTERN.test(each))) {
-      this.#unmatchedRules.set(pattern, ignore(IGNORE_OPTIONS).add(pattern));
-    }
+    this.#unmatchedPatterns = new Set(patterns.filter((each) => PLAIN_PATTERN.test(each)));
+    this.#resetUnmatchedRules();
   }
 
   get unmatchedPatterns(): readonly string[] {
-    return [...this.#unmatchedRules.keys()];
+    return [...this.#unmatchedPatterns];
   }
 
   matches(path: string): boolean {
     if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
       this.#rules = ignore(IGNORE_OPTIONS).add(this.#rules);
+      this.#resetUnmatchedRules();
     }
     const { ignored, unignored } = this.#rules.test(path);
-    if (ignored || unignored) {
-      for (const [pattern, rule] of this.#unmatchedRules) {
-        if (rule.ignores(path)) this.#unmatchedRules.delete(pattern);
-      }
-    }
+    if (ignored || unignored) this.#noteMatches(path);
     return ignored;
+  }
+
+  /** All patterns are tested at once: a list of ignored names may have hundreds. */
+  #noteMatches(path: string): void {
+    for (;;) {
+      const { rule } = this.#unmatchedRules.test(path);
+      if (rule === undefined || !this.#unmatchedPatterns.delete(rule.pattern)) return;
+      // Another pattern may also match the path.
+      this.#resetUnmatchedRules();
+    }
+  }
+
+  #resetUnmatchedRules(): void {
+    this.#unmatchedRules = ignore(IGNORE_OPTIONS).add([...this.#unmatchedPatterns]);
   }
 }
 
