@@ -387,7 +387,7 @@ function addRestoreCommand(program: AgentCommand): void {
       `Copies the files that were in DIR at a time into the new directory NEW. Run the command on the device that keeps the \
 versions: DIR is a directory of the inbox of "degu serve --keep", or the copy of "degu sync --keep", or a directory in it. DIR is \
 not changed, and may be deleted. To continue after an interruption, run the same command again. Without --at, restores nothing, \
-and lists the last hours with changes, and for each the command that restores what was there before.
+and lists earlier states, at most one of each hour, with the command that restores each.
 
 What peers changed with --keep since then is undone. What another program changed, or peers while --keep was off, stays changed.`,
     )
@@ -402,7 +402,7 @@ What peers changed with --keep since then is undone. What another program change
     .option("-v, --verbose", "also print the files that are left out, because they were not there")
     .addExample(
       "degu restore ~/Inbox/laptop/Documents ~/Inbox/laptop/Documents-restored",
-      "list the last hours with changes, and restore nothing",
+      "list earlier states, and restore nothing",
     )
     .addExample(
       "degu restore --at 2026-01-31T14:00 ~/Inbox/laptop ~/Inbox/laptop-2/restored",

@@ -85,7 +85,7 @@ const MAX_LISTED_HOURS = 10;
 
 type ListedState = readonly [lines: readonly string[], object: Record<string, unknown>];
 
-/** Prints the last hours with changes in a directory, and what restores the files before each. */
+/** Prints earlier states of a directory, at most one of each hour, and what restores each. */
 async function listHours({ output, signal }: Context, dir: string, target: string): Promise<void> {
   const path = await resolveRealPath(dir);
   const root = await findKeepingDirectory(path);
