@@ -177,6 +177,7 @@ export class TransferError extends DeguError {
     message: string,
     options?: ErrorOptions & {
       problem?: string | undefined;
+      isTransient?: boolean;
       at?: "local" | "remote";
       needed?: number | null;
       free?: number | null;

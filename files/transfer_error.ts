@@ -3,6 +3,7 @@ import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { parseDecimal } from "../internal/decimal.ts";
 import { quote } from "../internal/quote.ts";
 import { setErrorFlag } from "../internal/error_details.ts";
+import { isBusyStatus } from "../internal/statuses.ts";
 import { isTransient, ProtocolError, StatusError, TlsError } from "../client.ts";
 import { splitList } from "./wire/conditions.ts";
 import { describeNameReason, findReason, findSystemReason } from "./wire/refusal_reason.ts";
@@ -86,8 +87,7 @@ function statusError(
   const { status, reason, headers } = response;
   const error = new StatusError({ status, reason, headers, message, problem, method, uri });
   // A transfer may be repeated like a GET, also its PUT and DELETE requests.
-  const getError = new StatusError({ message, status, method: "GET" });
-  return setErrorFlag(error, "isTransient", getError.isTransient);
+  return setErrorFlag(error, "isTransient", isBusyStatus(status));
 }
 
 function codedError(
@@ -105,12 +105,12 @@ function codedError(
   const options = {
     cause,
     problem,
+    isTransient: cause.isTransient,
     isOtherDisk: reason === "other-disk",
     nameProblem: code === "BAD_NAME" ? describeNameReason(reason) : null,
     ...code === "DISK_FULL" ? { at: "remote", needed, free: freeBytesOf(headers) } as const : {},
   };
-  const error = new TransferError(code, cause.message, options);
-  return setErrorFlag(error, "isTransient", cause.isTransient);
+  return new TransferError(code, cause.message, options);
 }
 
 export function remoteDiskFullError(

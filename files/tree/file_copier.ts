@@ -46,13 +46,14 @@ export class FileCopier {
   ): Promise<void> {
     await this.#attempt.run(makeQueues(tasks), async ({ client, source, target }, batch) => {
       const nodes = batch.map(({ node }) => node);
+      const areBundled = isBundled(batch[0]!);
       let digests: (string | null)[] = [];
       let targetDigests: (string | null)[] = [];
       try {
         [digests, targetDigests] = await waitForBoth(
           client,
-          source.findDigests(nodes, isBundled(batch[0]!)),
-          target.findDigests(nodes, isBundled(batch[0]!)),
+          source.findDigests(nodes, areBundled),
+          target.findDigests(nodes, areBundled),
         );
       } catch (error) {
         const { replace, signal } = this.#attempt.settings;

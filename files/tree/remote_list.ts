@@ -2,7 +2,6 @@ import type { HeadersToSend, Response } from "../../base.ts";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
-import { setErrorFlag } from "../../internal/error_details.ts";
 import { parseDate } from "../wire/conditions.ts";
 import { toDirectoryUri } from "../wire/file_name.ts";
 import {
@@ -284,9 +283,8 @@ async function* readEntries<Entry extends DirectoryEntry>(
     const problem =
       `the list of ${quote(uri)} is incomplete: the directory was removed, renamed or unmounted, ` +
       "the server's disk failed, or the connection was lost";
-    const options = { cause: error, problem };
-    const cutError = new TransferError("BAD_LIST", `${problem}; call again`, options);
-    throw setErrorFlag(cutError, "isTransient", true);
+    const options = { cause: error, problem, isTransient: true };
+    throw new TransferError("BAD_LIST", `${problem}; call again`, options);
   }
   parser.checkEnd();
 }

@@ -3,7 +3,6 @@ import { describeInvalidName, MAX_DEPTH } from "../wire/file_name.ts";
 import { TransferError, type TreeResult } from "../errors.ts";
 import { describeNameProblem, REPLACEMENT_CHARACTER } from "../disk/names.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
-import { setErrorFlag } from "../../internal/error_details.ts";
 import { isTransferOrStatusError } from "../transfer_error.ts";
 import type { TreeEvent } from "./options.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
@@ -101,8 +100,8 @@ export function incompleteError(
     `${failed === 1 ? "1 entry" : `${failed} entries`} could not be copied or deleted` +
     `${failed === 1 ? "" : "; the first"}: ${describeFailure(firstError!)}`;
   const skippedText = deletionsSkipped === null ? "" : ` (deletionsSkipped: "${deletionsSkipped}")`;
-  const error = new TransferError("INCOMPLETE", `${problem}${skippedText}`, { cause, result });
-  return setErrorFlag(error, "isTransient", areErrorsTransient);
+  const options = { cause, result, isTransient: areErrorsTransient };
+  return new TransferError("INCOMPLETE", `${problem}${skippedText}`, options);
 }
 
 /** The error of a disk may name a part, and not the entry. */
