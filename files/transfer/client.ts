@@ -3,13 +3,12 @@ import {
   bodies,
   type BodyIn,
   type BodyOut,
-  DeguError,
   type HeadersToSend,
   type Method,
   type Response,
 } from "../../base.ts";
 import { checkRequester } from "../../net/client/requester.ts";
-import { setErrorFlag } from "../../internal/error_details.ts";
+import { clearMaybeProcessed } from "../../base/errors.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "../../client.ts";
 import { areModesFixed, parseMode } from "../wire/metadata.ts";
@@ -115,10 +114,7 @@ export class TransferClient implements Disposable {
       }
       return response;
     } catch (error) {
-      if (this.#mayRepeat && error instanceof DeguError) {
-        setErrorFlag(error, "maybeProcessed", false);
-      }
-      throw error;
+      throw this.#mayRepeat ? clearMaybeProcessed(error) : error;
     }
   }
 

@@ -12,8 +12,12 @@ import {
   makeChoiceCheck,
   makeIntegerCheck,
 } from "../../internal/checks.ts";
-import { ConnectionClosedError, ConnectionError, DeguError } from "../../base/errors.ts";
-import { setErrorFlag } from "../../internal/error_details.ts";
+import {
+  clearMaybeProcessed,
+  ConnectionClosedError,
+  ConnectionError,
+  DeguError,
+} from "../../base/errors.ts";
 import { errorCodeOf } from "../../internal/caught_errors.ts";
 import { joinSignals, pause } from "../../internal/pause.ts";
 import type { HeadersToSend } from "../../base/wire/headers.ts";
@@ -303,10 +307,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         : thrownError;
       if (lease !== null) this.#releaseLease(lease);
       cancelUnusedBody(body, error);
-      if (this.#allowsUnsafeRetries && error instanceof DeguError) {
-        setErrorFlag(error, "maybeProcessed", false);
-      }
-      throw error;
+      throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
     }
   }
 
