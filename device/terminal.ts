@@ -133,7 +133,7 @@ class QuestionTerminal implements Terminal {
   readonly #output: TerminalOutput;
   readonly #closeController = new AbortController();
   /** Resolves when all questions have ended. */
-  #questionsEnd: Promise<unknown> = Promise.resolve();
+  #questionsEnd: Promise<void> = Promise.resolve();
   #onKey: ((key: string) => void) | null = null;
   #inputState: "unread" | "open" | "ended" = "unread";
 
@@ -224,7 +224,8 @@ class QuestionTerminal implements Terminal {
       signal.throwIfAborted();
       return reply;
     });
-    this.#questionsEnd = Promise.allSettled([this.#questionsEnd, answer]);
+    const previousEnd = this.#questionsEnd;
+    this.#questionsEnd = answer.then(() => previousEnd, () => previousEnd);
     return answer;
   }
 

@@ -57,8 +57,7 @@ export function parseRemotePath(text: string): RemotePath {
       fileUri(name);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      const problem = `${describeArgumentError(error)?.problem}`;
-      throw new Failure(problem, "USAGE");
+      throw new Failure(describeArgumentError(error)!.problem, "USAGE");
     }
   }
   const lastComponent = components.at(-1);

@@ -2,6 +2,7 @@ import { type Address, EmptyPreambleError, type Response, TlsError } from "../..
 import { Client, type ClientSslctx, type Connection, ConnectionError } from "../../client.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
 import { pause } from "../../internal/pause.ts";
+import { isResetError } from "../../net/transport/connection_errors.ts";
 import type { DeviceAuthority } from "../identity/authority.ts";
 import { connectToDevice, raceAddresses } from "../peers/device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
@@ -127,8 +128,7 @@ export function isTlsClosedError(error: unknown): boolean {
 }
 
 export function isPlainClosedError(error: unknown): boolean {
-  return error instanceof EmptyPreambleError ||
-    error instanceof ConnectionError && error.fault === "reset";
+  return error instanceof EmptyPreambleError || isResetError(error);
 }
 
 export async function sendMessage(
