@@ -1,5 +1,5 @@
 import { checkObject } from "../internal/checks.ts";
-import { hideNullFields, setErrorFlag } from "../internal/error_details.ts";
+import { hideNullFields } from "../internal/error_details.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
 
@@ -77,13 +77,6 @@ export class DeguError extends Error {
   get maybeProcessed(): boolean {
     return false;
   }
-}
-
-/** For a caller whose requests may be repeated even if a server has processed them. */
-export function clearMaybeProcessed(error: unknown): unknown {
-  return error instanceof DeguError && error.maybeProcessed
-    ? setErrorFlag(error, "maybeProcessed", false)
-    : error;
 }
 
 /** The rules that a peer's bytes can break; `docs/base.md` explains each. */

@@ -8,7 +8,7 @@ import {
   type Response,
 } from "../../base.ts";
 import { checkRequester } from "../../net/client/requester.ts";
-import { clearMaybeProcessed } from "../../base/errors.ts";
+import { clearMaybeProcessed } from "../../net/client/client_errors.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "../../client.ts";
 import { areModesFixed, parseMode } from "../wire/metadata.ts";

@@ -107,6 +107,13 @@ export function makeRequestError(thrownError: unknown, request: FailedRequest): 
   return error;
 }
 
+/** For a caller whose requests may be repeated even if a server has processed them. */
+export function clearMaybeProcessed(error: unknown): unknown {
+  return error instanceof DeguError && error.maybeProcessed
+    ? setErrorFlag(error, "maybeProcessed", false)
+    : error;
+}
+
 function makeConnectionError(
   error: unknown,
   {

@@ -12,12 +12,8 @@ import {
   makeChoiceCheck,
   makeIntegerCheck,
 } from "../../internal/checks.ts";
-import {
-  clearMaybeProcessed,
-  ConnectionClosedError,
-  ConnectionError,
-  DeguError,
-} from "../../base/errors.ts";
+import { ConnectionClosedError, ConnectionError, DeguError } from "../../base/errors.ts";
+import { clearMaybeProcessed } from "./client_errors.ts";
 import { errorCodeOf } from "../../internal/caught_errors.ts";
 import { joinSignals, pause } from "../../internal/pause.ts";
 import type { HeadersToSend } from "../../base/wire/headers.ts";
