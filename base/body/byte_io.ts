@@ -424,9 +424,12 @@ export class Collector {
 
   makeRoom(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
-      const largerArray = new Uint8Array(
-        Math.min(this.#size, this.#bytes.length * this.#growthFactor),
-      );
+      let capacity = this.#size;
+      // Steps from the end make only the first one small, so that few bytes are copied.
+      while (capacity > this.#length * this.#growthFactor) {
+        capacity = Math.ceil(capacity / this.#growthFactor);
+      }
+      const largerArray = new Uint8Array(capacity);
       largerArray.set(this.#bytes);
       this.#bytes = largerArray;
     }
