@@ -164,26 +164,32 @@ export async function startPair(
 /**
  * Makes a contender that exchanges `amount` messages or bytes, and measures units per second. If
  * versions are compared, it measures the processor time of all programs per unit, in microseconds.
+ * Without a warm-up, each sample starts new programs, as a user does.
  */
 export function makePairContender(
   name: string,
   pair: Pair,
   setting: RowSetting,
-  { amount, warmUp, unit = 1 }: { amount: number; warmUp: number; unit?: number },
+  { amount, warmUp, unit = 1 }: { amount: number; warmUp: number | null; unit?: number },
 ): Contender {
+  const measure = async ({ client, programs }: Awaited<ReturnType<typeof startPair>>) => {
+    const command = warmUp === null ? "run-first" : "run";
+    const run = () => client.request({ command, amount });
+    if (setting.trees === undefined) return amount / unit / await run();
+    return await sumProcessorSeconds(programs, run) * 1e6 / (amount / unit);
+  };
   return {
     name,
     async start(programStack) {
-      const { client, programs } = await startPair(pair, setting, programStack);
-      const run = (amount: number) => client.request({ command: "run", amount });
-      await run(warmUp);
-      if (setting.trees !== undefined) {
+      if (warmUp === null) {
         return async () => {
-          const seconds = await sumProcessorSeconds(programs, () => run(amount));
-          return seconds * 1e6 / (amount / unit);
+          await using samplePrograms = new AsyncDisposableStack();
+          return await measure(await startPair(pair, setting, samplePrograms));
         };
       }
-      return async () => amount / unit / await run(amount);
+      const programs = await startPair(pair, setting, programStack);
+      await programs.client.request({ command: "run", amount: warmUp });
+      return () => measure(programs);
     },
   };
 }

@@ -100,6 +100,8 @@ export interface Command {
   readonly command:
     /** Exchanges `amount` messages or bytes; returns the seconds. */
     | "run"
+    /** The same right after the start, with opening the connection. */
+    | "run-first"
     /**
      * Exchanges messages with pauses of `amount` milliseconds over an open connection; if `amount`
      * is 0, the second message of each of some new connections. Returns the median of their seconds.
@@ -138,7 +140,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   if (work.kind === "transfer") {
     const run = (bodyLength: number) =>
       measureSeconds(() => peer.transfer(endpoint, work, bodyLength));
-    return await replyToCommands(null, { run });
+    return await replyToCommands(null, { run, "run-first": run });
   }
   const open = () => peer.exchange(endpoint, work);
   const makeExchange = work.connectsPerMessage && !peer.supportsConnectPerMessage
@@ -147,6 +149,12 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   const openExchanges: Exchange[] = [];
   await replyToCommands(null, {
     run: (amount) => measureExchange(makeExchange, work, amount),
+    "run-first": (amount) =>
+      measureSeconds(async () => {
+        const exchange = await makeExchange();
+        await exchangeMessages(exchange, work, amount);
+        await exchange.close();
+      }),
     async "run-paced"(milliseconds) {
       if (milliseconds === 0) return await measureSecond(open, work);
       if (openExchanges.length === 0) openExchanges.push(await open());

@@ -80,7 +80,7 @@ export function* makeTransferGroups(
     },
   ] as const;
   const amount = (setting.isQuick ? 64 : 1024) * mebibyte;
-  const amounts = { amount, warmUp: Math.min(amount, 256 * mebibyte), unit: mebibyte };
+  const amounts = { amount, warmUp: null, unit: mebibyte };
   for (const { framing, pieceLength, id, description } of framings) {
     // Chunks of 1 MiB take about as long as a Body.
     if (setting.isQuick && id === "chunked-1024k") continue;
