@@ -25,6 +25,8 @@ const TESTS = START === "" || OWN_TESTS.length === 0 ? ALL_TESTS : OWN_TESTS;
 const LONG_TESTS = ALL_TESTS.map((folder) => `${folder}/long`);
 /** The number of workers for code blocks. Two need 20 % less processor time than six. */
 const CODE_BLOCK_WORKERS = 2;
+/** The number of modules that wait for peers and timers beside those that compute. */
+const WAITING_JOBS = 2;
 
 if (!isSupportedDeno(Deno.version.deno)) {
   // With an older Deno, tests fail, and the suite may abort.
@@ -33,6 +35,9 @@ if (!isSupportedDeno(Deno.version.deno)) {
       'run "deno upgrade" or "npm install --global deno".',
   );
   Deno.exit(1);
+}
+if (!Deno.env.has("DENO_JOBS")) {
+  Deno.env.set("DENO_JOBS", `${navigator.hardwareConcurrency + WAITING_JOBS}`);
 }
 const flags = await chooseStandardLibrary();
 const directory = await Deno.makeTempDir({ prefix: "degu_" });
