@@ -429,7 +429,7 @@ Deno.test("the reason of the signal is that the server was closed, even while an
 Deno.test("the signal is already aborted if it is first read after the session has ended", async () => {
   using _intervals = recordIntervals(10);
   await using pair = await connectRawPeer(() => [500, "Internal Server Error", {}, null], get);
-  await pair.peer.readToEnd();
+  await pair.peer.readPreamble();
   pair.peer.close();
   await pair.sessionEnded;
   assert(pair.session.signal.aborted);
