@@ -23,6 +23,13 @@ export const servers = Object.entries(peers).map(([name, peer]) =>
   [name.replace("fetch + ", ""), peer] as const
 );
 
+interface LoadRun {
+  /** Requests per second. */
+  readonly rate: number;
+  /** Processor time of the server for each request. */
+  readonly microseconds: number;
+}
+
 export const loadRow: Row = {
   number: 7,
   title: "Servers alone under wrk with 1, 8 and 64 connections",
@@ -49,34 +56,53 @@ export const loadRow: Row = {
         if (rate === undefined) throw new Error("wrk printed no figures");
         return Number(rate);
       };
-      yield {
-        id: `7-${connections}`,
-        title: `GET of 108 B under wrk, connections: ${connections}`,
-        unit: setting.trees === undefined ? "requests/s" : "µs of processor time",
-        placement: describePlacement("second core", setting),
-        references: chooseReferences(contenders, setting),
-        contenders: contenders.map(([name, implementation]): Contender => ({
-          name,
-          async start(programStack) {
-            const server = await startServer(implementation, setting, programStack);
-            const url = `http://${hostname}:${server.address}/`;
-            await checkResponse(url);
-            await runWrk(url, 1);
-            // Check that the response is the same after a hundred thousand requests.
-            await checkResponse(url);
-            const seconds = setting.isQuick ? 1 : 4;
-            if (setting.trees === undefined) return () => runWrk(url, seconds);
-            return async () => {
-              let rate = 0;
-              const run = async () => rate = await runWrk(url, seconds);
-              return await sumProcessorSeconds([server], run) * 1e6 / (rate * seconds);
-            };
-          },
-        })),
-        notes: setting.trees === undefined
-          ? ["“raw” answers every read with the same response, and doesn't parse the requests."]
-          : [],
-      };
+      /** The runs of each contender, which the first group measures and the second shows too. */
+      const runs = contenders.map((): LoadRun[] => []);
+      const figures = setting.trees === undefined
+        ? ["rate", "microseconds"] as const
+        : ["microseconds"] as const;
+      for (const [figureIndex, figure] of figures.entries()) {
+        yield {
+          id: `7-${connections}${figureIndex === 0 ? "" : "-processor"}`,
+          title: `GET of 108 B under wrk, connections: ${connections}` +
+            (figure === "rate" ? "" : ": processor time of the server for each request"),
+          unit: figure === "rate" ? "requests/s" : "µs of processor time",
+          placement: describePlacement("second core", setting),
+          references: chooseReferences(contenders, setting),
+          contenders: contenders.map(([name, implementation], index): Contender => ({
+            name,
+            async start(programStack) {
+              const ownRuns = runs[index]!;
+              if (figureIndex > 0) {
+                const samples = ownRuns.values();
+                return () => {
+                  const { value } = samples.next();
+                  return value === undefined
+                    ? Promise.reject(new Error("see the rate"))
+                    : Promise.resolve(value[figure]);
+                };
+              }
+              const server = await startServer(implementation, setting, programStack);
+              const url = `http://${hostname}:${server.address}/`;
+              await checkResponse(url);
+              await runWrk(url, 1);
+              // Check that the response is the same after a hundred thousand requests.
+              await checkResponse(url);
+              const seconds = setting.isQuick ? 1 : 4;
+              return async () => {
+                let rate = 0;
+                const run = async () => rate = await runWrk(url, seconds);
+                const processorSeconds = await sumProcessorSeconds([server], run);
+                ownRuns.push({ rate, microseconds: processorSeconds * 1e6 / (rate * seconds) });
+                return ownRuns.at(-1)![figure];
+              };
+            },
+          })),
+          notes: setting.trees === undefined
+            ? ["“raw” answers every read with the same response, and doesn't parse the requests."]
+            : [],
+        };
+      }
     }
   },
 };
