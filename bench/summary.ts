@@ -26,6 +26,7 @@ export const summaries: readonly Summary[] = [
       ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
       ["the POST, eight connections", "2-tcp", ...allPeers],
       ["GET with twelve headers each way", "3-tcp", ...allPeers],
+      ["the first 100 POSTs of new programs, with the connection", "5-tcp", ...allPeers],
       ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...allPeers],
       ["the POST, a connection for each request", "14-tcp", ...allPeers],
       ["a full handshake with client certificates, and the POST", "15-full", ...allPeers],
