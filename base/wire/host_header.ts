@@ -52,10 +52,9 @@ export function isHostHeader(value: string): boolean {
 export function checkHost(label: string, host: string): void {
   checkString(label, host);
   if (isHostHeader(host)) return;
-  throw notAllowedError(
-    label,
-    `must be a host, and perhaps a colon and a port; got ${quote(host)}`,
-  );
+  // The part before an at sign may be a password.
+  const got = host.includes("@") ? "this looks like a host with a user" : `got ${quote(host)}`;
+  throw notAllowedError(label, `must be a host, and perhaps a colon and a port; ${got}`);
 }
 
 /**

@@ -279,11 +279,18 @@ for (const [rule, [predicate, yes, no]] of Object.entries(questions)) {
   });
 }
 
-Deno.test("the error for an invalid host quotes it, but not a host with a user", () => {
-  const format = (host: string) => assertThrows(() => formatAddress([host, 80]), RangeError);
-  assert(format("a b").message.includes('"a b"'));
-  const { message } = format("me:secret@a");
-  assert(message.includes("a host with a user") && !message.includes("secret"), message);
+Deno.test("the errors for an invalid host quote it, but not a host with a user", () => {
+  for (
+    const use of [
+      (host: string) => formatAddress([host, 80]),
+      (host: string) => new Client(["127.0.0.1", 80], { host }),
+    ]
+  ) {
+    const errorFor = (host: string) => assertThrows(() => use(host), RangeError);
+    assert(errorFor("a b").message.includes('"a b"'));
+    const { message } = errorFor("me:secret@a");
+    assert(message.includes("a host with a user") && !message.includes("secret"), message);
+  }
 });
 
 // Hosts: parsing, the canonical form, and the reach.
