@@ -110,9 +110,9 @@ async function describeError(error: unknown, context: Context | undefined) {
   const { exitCodeOf } = await import("./words/error_codes.ts");
   const { peer } = context ?? {};
   return {
-    message: explain(error, peer),
+    message: explain(error, peer, context),
     exitCode: exitCodeOf(error),
-    object: makeErrorObject(error, peer),
+    object: makeErrorObject(error, peer, context),
   };
 }
 

@@ -21,7 +21,7 @@ export async function repeatRuns(
       isInterrupted = signal.aborted;
       if (isInterrupted || error instanceof OutputClosedError) throw error;
       exitCode = exitCodeOf(error);
-      output.reportFailure(error, runContext.peer, seconds);
+      output.reportFailure(error, runContext, seconds);
     }
     output.endRun(exitCode === 0);
   };
@@ -81,18 +81,19 @@ class RunOutput extends Output {
 
   reportFailure(
     error: unknown,
-    peer: string | undefined,
+    context: Pick<Context, "peer" | "options" | "readsShare">,
     nextRunSeconds: number,
   ): void {
+    const { peer } = context;
     const cause = error instanceof Error ? error.cause : undefined;
-    const text = explain(error, peer);
+    const text = explain(error, peer, context);
     // A peer that is offline causes different errors in successive runs.
     const isNew = isUnreachable(error) || isUnreachable(cause)
       ? this.#recordProblem("offline", `${peer} answers again`)
       : this.#recordProblem(text);
     if (isNew) {
       super.error(`${text}; the next run begins in ${nextRunSeconds} s`);
-      if (this.json) super.printResult("", { error: makeErrorObject(error, peer) });
+      if (this.json) super.printResult("", { error: makeErrorObject(error, peer, context) });
     }
     // The rest of the run was skipped, so earlier problems may still exist.
     this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);

@@ -74,7 +74,7 @@ export async function openClient(
     return await device.client(peer, { ...options, find: findOption });
   }
   if (peer.addresses.length > 0) return await device.client(peer, options);
-  const problem = describeMissingAddress(peer.name, false);
+  const problem = describeMissingAddress(peer.name, false, context.readsShare);
   throw new Failure(problem, "NO_ADDRESS", { peer: peer.name });
 }
 

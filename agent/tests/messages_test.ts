@@ -419,19 +419,23 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const app = () => [500, "Internal Server Error", {}, null] as const;
   await using server = await other.serve(LOOPBACK, app, { logger });
   const at = ["--address", formatAddress(server.address)];
-  const off =
-    'off does not answer (127.0.0.1:1: no program listens): run "degu serve --inbox" on off';
+  const silent = "off does not answer (127.0.0.1:1: no program listens)";
+  const off = `${silent}: run "degu serve --inbox" on off\n`;
   const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; if it has`;
+  // The peer may serve at another address than the typed one.
   const unusedAt = ["--address", "127.0.0.1:1"];
-  const unused =
-    'camera does not answer (127.0.0.1:1: no program listens): run "degu serve --inbox" on camera';
+  const unused = "degu: error: 127.0.0.1:1: no program listens\n";
   const unknownAt = ["--address", "nosuch.invalid"];
-  const unknown = "camera does not answer (nosuch.invalid:7443: the name can't be looked up)";
+  const unknown = "degu: error: nosuch.invalid:7443: the name can't be looked up\n";
   const dir = `${local}/dir`;
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
-    ["offline: ls", off, ["ls", "off:"]],
-    ["offline: sync", off, ["sync", dir, "off:"]],
-    ["offline: --wait", off, ["ls", "--wait", "0.05", "off:"]],
+    ["offline: ls --inbox", off, ["ls", "--inbox", "off:"]],
+    ["offline: sync to the peer", off, ["sync", dir, "off:"]],
+    ["offline: --wait", off, ["ping", "--wait", "0.05", "off"]],
+    // An inbox is no share.
+    ["offline: ls", `${silent}\n`, ["ls", "off:"]],
+    ["offline: get", `${silent}\n`, ["get", "off:a", local]],
+    ["offline: sync from the peer", `${silent}\n`, ["sync", "off:", dir]],
     ["another device: ls", wrong, ["ls", "camera:", ...at]],
     ["no program at the address: ls", unused, ["ls", "camera:", ...unusedAt]],
     ["an address without a host: ping", unknown, ["ping", "camera", ...unknownAt]],
@@ -448,7 +452,8 @@ Deno.test("each message about a peer has its name, with --json as well", async (
     assert(!/the peer|the other device|PEER/.test(stderr), stderr);
     const objects = parseObjects(await files.run("--json", ...args, "--no-find"));
     const { error } = objects.find((object) => "error" in object)!;
-    assertStringIncludes((error as { message: string }).message, expectedMessage);
+    const { message } = error as { message: string };
+    assertStringIncludes(`degu: error: ${message}\n`, expectedMessage);
   });
   await t.step("a peer that has forgotten this device", async () => {
     await homes.runToSuccess("camera", ["forget", "viewer"]);

@@ -359,7 +359,7 @@ Deno.test("the advice to pair has the --home that was typed, also in JSON, but n
   const here = `run ${command} on this device, and "degu pair" on the other one`;
   const rows: [expectedMessage: string, args: string[]][] = [
     [here, ["join"]],
-    ['no program listens): run "degu serve --inbox" on camera', ["ls", "--no-find", "camera:"]],
+    ['no program listens): run "degu serve --inbox" on camera', ["ping", "--no-find", "camera"]],
   ];
   await testEachRow(t, rows, async (expectedMessage, args) => {
     const { stderr } = await runAgentInProcess(["--home", home, ...args]);
@@ -473,6 +473,13 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       ),
       1,
       "camera does not answer (laptop.local:7443: the name can't be looked up)",
+      /^$/,
+    ],
+    // In a network namespace, this machine itself can't be reached.
+    [
+      unreachable(connecting(withCode("why", "EHOSTUNREACH"), ["127.0.0.1", 7444])),
+      1,
+      "camera does not answer (127.0.0.1:7444: there is no route)",
       /^$/,
     ],
     [

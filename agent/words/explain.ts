@@ -46,19 +46,27 @@ const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAI
 
 const SERVE_HINT = 'run "degu serve --inbox" on PEER';
 
+/** The part of a command's context that decides whether the advice to serve an inbox is true. */
+export interface PeerUse {
+  /** The user has typed the address, at which the peer may never have served. */
+  readonly options?: { readonly address?: unknown };
+  readonly readsShare?: boolean;
+}
+
 export function makeErrorObject(
   error: unknown,
   peer: string | undefined,
+  use?: PeerUse,
 ): Record<string, unknown> {
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
-  const message = explain(error, peer);
+  const message = explain(error, peer, use);
   return { code: codeOf(error), message, path, peer: shownPeer };
 }
 
-export function explain(error: unknown, peer?: string): string {
-  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer);
+export function explain(error: unknown, peer?: string, use?: PeerUse): string {
+  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer, use);
   return hint === undefined ? reason : `${reason}${separator}${insertPeer(hint, peer)}`;
 }
 
@@ -73,6 +81,7 @@ export function insertPeer(message: string, peer = "the other device"): string {
 function findReasonAndHint(
   error: unknown,
   peer: string | undefined,
+  { options: { address: typedAddress } = {}, readsShare = false }: PeerUse = {},
 ): [reason: string, hint?: string | undefined, separator?: string] {
   const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
@@ -97,18 +106,21 @@ function findReasonAndHint(
   if (isUnreachable(error) && !isConnectionCut(error)) {
     const attempts = attemptsOf(error);
     if (lacksNetwork(attempts)) return [NO_NETWORK_TEXT];
-    if (attempts.length === 0) return [describeMissingAddress(peer)];
+    if (attempts.length === 0) return [describeMissingAddress(peer, true, readsShare)];
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
       attempt instanceof ConnectionError && attempt.fault === "timed out" && !attempt.isConnecting;
-    const isUnknown = (attempt: unknown) =>
-      hasFault(attempt, "unknown name") || hasFault(attempt, "unknown interface");
+    const isLocal = (attempt: unknown) =>
+      hasFault(attempt, "unknown name") || hasFault(attempt, "unknown interface") ||
+      hasFault(attempt, "unreachable") && isOfLoopback(attempt);
     const hint = attempts.some(isHanging)
       ? RUN_AGAIN
-      : attempts.every(isUnknown)
+      : typedAddress !== undefined || readsShare || attempts.every(isLocal)
       ? undefined
       : SERVE_HINT;
-    return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
+    const problem = describeAttempts(attempts);
+    if (typedAddress !== undefined) return [problem, hint];
+    return [`${withPeer("PEER does not answer")} (${problem})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
     return [
@@ -251,23 +263,29 @@ export function explainDiscoveryProblem():
     : { code, text: DISCOVERY_PROBLEM_TEXTS[code] };
 }
 
+function isOfLoopback(attempt: unknown): boolean {
+  const address = attempt instanceof ConnectionError ? attempt.address : null;
+  return Array.isArray(address) && parseHost(address[0])?.reach === "loopback";
+}
+
 /** Returns true if this machine has no network, and an attempt needed one. */
 function lacksNetwork(attempts: readonly unknown[]): boolean {
-  const isOfLoopback = (attempt: unknown) => {
-    const address = attempt instanceof ConnectionError ? attempt.address : null;
-    return Array.isArray(address) && parseHost(address[0])?.reach === "loopback";
-  };
   return !attempts.some(isOfLoopback) && explainDiscoveryProblem()?.code === "no network";
 }
 
-export function describeMissingAddress(peer = "the other device", hasSearched = true): string {
+export function describeMissingAddress(
+  peer = "the other device",
+  hasSearched = true,
+  readsShare = false,
+): string {
   const problem = explainDiscoveryProblem();
   const searchResult = !hasSearched
     ? ""
     : problem?.code === "only IPv6"
     ? `, and it was not found, because ${problem.text}`
     : ", and it was not found in this network";
-  return insertPeer(`no address of PEER is known${searchResult}: ${SERVE_HINT}`, peer);
+  const hint = readsShare ? "" : `: ${SERVE_HINT}`;
+  return insertPeer(`no address of PEER is known${searchResult}${hint}`, peer);
 }
 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
@@ -444,7 +462,9 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
 
 export function explainTransfer(error: unknown, action: FileAction, peer: string): string {
   if (error instanceof StatusError) return describeStatusProblem(error, action, peer);
-  if (!(error instanceof TransferError) || error.code === "ROOT_GONE") return explain(error, peer);
+  if (!(error instanceof TransferError) || error.code === "ROOT_GONE") {
+    return explain(error, peer, { readsShare: action === "get" });
+  }
   const { code, cause, nameProblem, problem } = error;
   if (code === "DISK_FULL") return describeSpaceProblem(error, peer);
   if (code === "OVER_HALF") {
