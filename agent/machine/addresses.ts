@@ -56,13 +56,21 @@ export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostO
   return scope.length === 0 ? [host, nextPort] : [host, nextPort, scope[0], scope[1]];
 }
 
+const HOST_AND_PORT_PATTERN = /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/;
+
 export function parseAddressOption(text: string): Address {
   if (text.includes("://")) {
     throw new InvalidArgumentError(
       `must be an address, and not a URL; got ${JSON.stringify(text)}`,
     );
   }
-  const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
+  const [, hostBeforePort] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
+  if (hostBeforePort === "") {
+    throw new InvalidArgumentError(
+      `must have a host before the port; got ${JSON.stringify(text)}`,
+    );
+  }
+  const hasPort = text.startsWith("unix:") || hostBeforePort !== undefined;
   // An IPv6 address without brackets has no port.
   const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
   try {
@@ -80,14 +88,13 @@ export function parseAddressOption(text: string): Address {
 }
 
 export function parseListenAddress(text: string): Address {
-  const address = parseAddressOption(text);
-  if (isUnixAddress(address)) return address;
-  const [host] = address;
-  const parsedHost = parseHost(host);
-  if (parsedHost !== null && parsedHost.type !== "name") return address;
+  const [, hostBeforePort = text] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
+  const host = hostBeforePort.replace(/^\[(.*)\]$/, "$1");
+  const { type = "name" } = parseHost(host) ?? {};
+  if (type !== "name" || /^unix:|:\/\//.test(text)) return parseAddressOption(text);
   throw new InvalidArgumentError(
-    `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
-      "0.0.0.0 and :: mean every address",
+    "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, 0.0.0.0 or ::; " +
+      `the host is ${JSON.stringify(host)}`,
   );
 }
 

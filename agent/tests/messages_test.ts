@@ -330,7 +330,8 @@ Deno.test("errors of the command line have advice", async (t) => {
   await fill(share, { "file": "1" });
   const noEntries = '"camera:file" is a file: it has no entries';
   const noDirectory = `"${local}/file" is not a directory: name a directory`;
-  const port = 'must be an IP address or a DNS name; got "70000"';
+  const port = "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, " +
+    '0.0.0.0 or ::; the host is "70000"';
   const nothing =
     "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files";
   const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [

@@ -117,7 +117,7 @@ Deno.test("degu alone prints an overview of all commands that fits a terminal of
 
 Deno.test("a usage error is one line, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
-    [["serve", "--listen", "nonsense"], /--listen: .*an IP address of this machine/],
+    [["serve", "--listen", "nonsense"], /--listen: .* HOST an IP address of this machine/],
     [["ping", "--address", "http://[::1]:1", "x"], /--address: must be an address, and not a URL/],
     [["receive", "--from", "my laptop"], /--from: must be the name of a device/],
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); usage: degu pair\|/],
@@ -200,6 +200,8 @@ Deno.test("an address may omit the port, and IPv6 then needs no brackets", () =>
 
 Deno.test("an invalid address is refused with a description of a valid address", () => {
   type Row = [parse: (text: string) => unknown, texts: string[], problem: string];
+  const listenForm =
+    "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, 0.0.0.0 or ::";
   const rows: Row[] = [
     [
       parseAddressOption,
@@ -207,11 +209,19 @@ Deno.test("an invalid address is refused with a description of a valid address",
       "",
     ],
     [parseAddressOption, ["fe80::1"], "write it as in fe80::1%eth0"],
-    [parseListenAddress, ["localhost", "camera.local:80"], "must be an IP address of this machine"],
+    [parseAddressOption, [":7451"], 'must have a host before the port; got ":7451"'],
+    [parseConnectAddress, [":7451"], 'must have a host before the port; got ":7451"'],
+    [parseListenAddress, ["localhost", "localhost:80"], `${listenForm}; the host is "localhost"`],
+    [parseListenAddress, ["7450"], `${listenForm}; the host is "7450"`],
+    [parseListenAddress, [":7451", ""], `${listenForm}; the host is ""`],
+    [parseListenAddress, ["[host]:1"], `${listenForm}; the host is "host"`],
+    [parseListenAddress, ["http://127.0.0.1"], "must be an address, and not a URL"],
+    [parseListenAddress, ["127.0.0.1:x"], "must have a port"],
+    [parseListenAddress, ["127.0.0.1:70000"], "the port must be"],
     [parseConnectAddress, ["camera.local:0"], "must have a port from 1 to 65535"],
     [parseConnectAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
     [parseInvitationAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
-    [parseInvitationAddress, ["localhost"], "must be an IP address of this machine"],
+    [parseInvitationAddress, ["localhost"], listenForm],
   ];
   for (const [parse, texts, problem] of rows) {
     for (const text of texts) {
