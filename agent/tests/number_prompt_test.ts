@@ -247,7 +247,17 @@ Deno.test("if no device answers at --address, pair fails with 3; it creates a mi
   const { code, stdout } = await homes.run("two", args, TERMINAL);
   assertEquals(code, 3);
   assertStringIncludes(stdout, "created the device two");
-  assertStringIncludes(stdout, "no device waits at this address");
+  assertStringIncludes(stdout, ": 127.0.0.1:1: no program listens\r\n");
+});
+
+Deno.test("if a program that doesn't pair answers at --address, pair fails with 3", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  const { address } = await homes.serve("one");
+  const args = ["pair", "--address", address, ...SERVING];
+  const { code, stdout } = await homes.run("two", args, TERMINAL);
+  assertEquals(code, 3, stdout);
+  const problem = "a program answers at this address, but not as a device that pairs or sends";
+  assertStringIncludes(stdout, problem);
 });
 
 Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were not shown, since no other device can ask", async () => {

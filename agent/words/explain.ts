@@ -179,7 +179,11 @@ function describePairingProblem(error: PairingError): string {
   }
   if (reason === "local") return NOT_CONFIRMED_LOCALLY;
   if (reason === "remote") return `${describeRemoteRefusal(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
-  if (reason === "no invitation") return "no device waits at this address";
+  if (reason === "no invitation" && cause instanceof AggregateError) {
+    return cause.errors.every(isUnreachable)
+      ? describeAttempts(cause.errors)
+      : "a program answers at this address, but not as a device that pairs or sends";
+  }
   const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
   return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
 }

@@ -35,15 +35,18 @@ export async function requestPlain<T>(
   maxAttempts = 1,
 ): Promise<T> {
   const timeoutController = new AbortController();
+  let isConnecting = true;
   const timeoutTimer = setTimeout(() => {
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
     const problem = `${formatCheckedAddress(address)} has not answered in ${seconds} s`;
-    timeoutController.abort(new ConnectionError(problem, { fault: "timed out", address }));
+    const fields = { fault: "timed out", address, isConnecting } as const;
+    timeoutController.abort(new ConnectionError(problem, fields));
   }, PLAIN_REQUEST_MILLISECONDS);
   const combinedSignal = AbortSignal.any([signal, timeoutController.signal]);
   const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });
   const attempt = async () => {
     const connection = await client.connect();
+    isConnecting = false;
     try {
       return await sendRequest(connection);
     } catch (error) {
