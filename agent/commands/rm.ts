@@ -54,7 +54,11 @@ export async function rm(
         (await files.findOrFail(names, mustBeDirectory)).kind === "directory";
       if (isTree) await removeTree(context, files, names, fail);
       else await removeEntry(context, files, names, mustBeDirectory);
-    } catch (error) {
+    } catch (thrown) {
+      // A path through a link is refused as if the inbox were not writable.
+      const error = hasStatus(thrown, 403)
+        ? await files.checkParents(names).then(() => thrown, (failure) => failure)
+        : thrown;
       // After a failure of one path, continue with the other paths.
       if (error instanceof Failure) fail(name, error.message, error);
       else if (!isTransferError(error)) throw error;

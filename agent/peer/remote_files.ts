@@ -267,6 +267,7 @@ export class RemoteFiles implements Disposable {
       if (entry.kind === "file") {
         throw new Failure(`${this.quoteName(entry.names)} is a file: name a directory`);
       }
+      if (entry.kind === "other") throw this.#makeUncopiedFailure(entry);
     }
   }
 
@@ -274,11 +275,12 @@ export class RemoteFiles implements Disposable {
     const entry = await this.find(names);
     if (entry === null) throw await this.makeMissingFailure(names, mustBeDirectory);
     if (entry.kind !== "other") return entry;
-    const reason = entry.reason!;
-    const problem = `${describeUncopiedEntry(reason, this.connections.peer)}${
-      OTHER_ADVICE[reason] ?? ""
-    }`;
-    throw new Failure(`${this.quoteName(names)} is ${problem}`);
+    throw this.#makeUncopiedFailure(entry);
+  }
+
+  #makeUncopiedFailure({ names, reason }: RemoteEntry): Failure {
+    const problem = describeUncopiedEntry(reason, this.connections.peer);
+    return new Failure(`${this.quoteName(names)} is ${problem}${OTHER_ADVICE[reason!] ?? ""}`);
   }
 
   async makeMissingFailure(names: readonly string[], mustBeDirectory = false): Promise<Failure> {
@@ -286,7 +288,9 @@ export class RemoteFiles implements Disposable {
     for (let depth = 1; depth <= lastDepth; depth++) {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) break;
-      if (entry.kind !== "file") continue;
+      // A file behind a link may exist.
+      if (entry.kind === "other") return this.#makeUncopiedFailure(entry);
+      if (entry.kind === "directory") continue;
       const advice = depth < names.length ? "it has no entries" : "leave out the slash at the end";
       return this.#makeNotFoundFailure(
         `${this.quoteName(entry.names)} is a file: ${advice}`,

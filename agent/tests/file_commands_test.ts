@@ -185,16 +185,33 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
   const { local, share } = files;
   await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
   await fill(files.inbox, { "sub/report.pdf": "" });
-  await makeLinks({ [`${share}/link`]: "/" });
+  const { inbox } = files;
+  await fill(share, { "sub/deep/a": "" });
+  await makeLinks({
+    [`${share}/link`]: "/",
+    [`${share}/sub/deep/link`]: "/",
+    [`${inbox}/link`]: local,
+  });
+  const linkMessage =
+    '"camera:link" is a symbolic link, which is not followed: name the file or directory that it leads to';
+  // What is behind a link may exist.
+  const throughLink = ["camera:link/x/y"];
+  for (const args of [["rm"], ["rm", "-r"], ["ls", "--inbox"], ["put", `${share}/a`]]) {
+    await files.runToFailure(1, linkMessage, ...args, ...throughLink);
+  }
+  for (const args of [["ls"], ["sync"]]) {
+    const operands = args[0] === "sync" ? [...throughLink, local] : throughLink;
+    await files.runToFailure(1, linkMessage, ...args, ...operands);
+  }
+  await files.runToFailure(1, linkMessage, "sync", local, ...throughLink);
   const missing = (path: string) => `"camera:${path}" does not exist\n`;
   const otherAreaMessage = '"camera:sub/report.pdf" is not in the share: it is in the inbox;';
   const rows: [path: string, expectedMessage: string][] = [
     ["photos/holliday.jpg", missing("photos/holliday.jpg")],
     ["sub/report.pdf", otherAreaMessage],
-    [
-      "link",
-      '"camera:link" is a symbolic link, which is not followed: name the file or directory that it leads to',
-    ],
+    ["link", linkMessage],
+    ["link/etc/passwd", linkMessage],
+    ["sub/deep/link/a", '"camera:sub/deep/link" is a symbolic link, which is not followed'],
     ["photos", '"camera:photos/" is a directory: get it with -r'],
   ];
   for (const [path, expectedMessage] of rows) {
