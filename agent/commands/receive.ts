@@ -145,6 +145,11 @@ export async function runReceive(
 }
 
 async function makeMissingTargetFailure(path: string): Promise<Failure> {
+  if (/^[^/]+:\d+$/.test(path)) {
+    const text = JSON.stringify(path);
+    const message = `there is no directory ${text}; an address is given with --address`;
+    return new Failure(message, "USAGE", { path });
+  }
   const problem = await describeMissingDirectory(path);
   return new Failure(problem, "NOT_THERE", { path });
 }
