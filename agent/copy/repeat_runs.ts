@@ -44,6 +44,7 @@ class RunOutput extends Output {
   /** The texts of the problems of the previous run, by a key that equal problems share. */
   #previousProblems = new Map<string, string>();
   #currentProblems = new Map<string, string>();
+  #isFirstRun = true;
   #runCount = 0;
   /** When the runs were last counted. */
   #countedAt = Date.now();
@@ -62,7 +63,7 @@ class RunOutput extends Output {
   }
 
   override printSummary(results: string, _failures: string, hasChanged: boolean): void {
-    if (hasChanged) super.note(results);
+    if (hasChanged || this.#isFirstRun && results !== "") super.note(results);
   }
 
   override warn(text: string): void {
@@ -100,6 +101,7 @@ class RunOutput extends Output {
   }
 
   endRun(isSuccess: boolean): void {
+    this.#isFirstRun = false;
     this.#runCount++;
     if (isSuccess && Date.now() - this.#countedAt >= DAY_MILLISECONDS) {
       super.note(`all is well: ${formatCount(this.#runCount, "run")} in a day`);

@@ -403,6 +403,19 @@ Deno.test("sync --every prints the changes of a run, and each error when it begi
   assertEquals(await readTree(target), { "a": "44", "b": "2", "c": "3" });
 });
 
+Deno.test("sync --every prints the summary of the first run, also if nothing has changed", async () => {
+  await using setup = await setUp("to a peer", { "a": "1" });
+  const { files, source } = setup;
+  await files.runToSuccess("sync", source, "camera:to");
+  using pauses = stepTimeouts(7000);
+  await using agent = files.start([...EVERY, source, "camera:to"]);
+  await pauses.begun();
+  await pauses.end();
+  agent.kill("SIGINT");
+  const { stderr } = await agent.waitForEnd();
+  assertEquals(stderr.split("\n").slice(1), ["1 up to date in camera:to", ""]);
+});
+
 Deno.test("sync --every prints once a day that all is well, but not after a run that has failed", async () => {
   await using setup = await setUp("to a peer", { "a": "1" });
   const { files, source } = setup;
@@ -499,7 +512,10 @@ Deno.test("sync --every exits with the code of its last run, prints only objects
   agent.kill("SIGINT");
   const { code, stderr } = await agent.waitForEnd();
   assertEquals(code, 130);
-  assertMatch(stderr, /^copying new and changed files of .*\ndegu: error: interrupted\n$/);
+  assertMatch(
+    stderr,
+    /^copying new and changed files of .*\n1 up to date in .*\ndegu: error: interrupted\n$/,
+  );
 });
 
 /** Lets a directory be on another disk, or on a disk that is mounted again, for `Deno.stat`. */
