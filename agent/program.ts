@@ -186,14 +186,29 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     (_match, word, question, suggestion) => isOneKeyApart(word, suggestion) ? ` ${question}` : "",
   ).replace(/\.$/, "");
   // The problem of a value says which values are valid.
+  const { parent, args } = command;
   const invalidOption = /^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s;
   if (code === "commander.invalidArgument") return text.replace(invalidOption, "$1: ");
-  const problem = message === "(outputHelp)"
-    ? "a command is missing or unknown"
-    : code === "commander.excessArguments" // the words may be parts of a secret line
-    ? text.replace(/: .*/s, "")
-    : text;
+  if (message === "(outputHelp)") {
+    const problem = args[0] === "help" && args.length > 1
+      ? describeUnknownCommand(args[1]!, command)
+      : "a command is missing or unknown";
+    return `${problem}; usage: ${formatUsage(command)}, or --help`;
+  }
+  const isExcess = code === "commander.excessArguments";
+  // Without the name of a command, these arguments are those of the default command.
+  if (isExcess && parent?.name() === "install" && parent.args[0] !== command.name()) {
+    return `${describeUnknownCommand(args[0]!, parent)}; usage: ${formatUsage(parent)}, or --help`;
+  }
+  // The words may be parts of a secret line.
+  const problem = isExcess ? text.replace(/: .*/s, "") : text;
   return `${problem}; usage: ${formatUsage(command)}, or --help`;
+}
+
+function describeUnknownCommand(word: string, { commands }: Command): string {
+  const suggestion = commands.map((each) => each.name()).find((name) => isOneKeyApart(word, name));
+  const question = suggestion === undefined ? "" : ` (Did you mean ${suggestion}?)`;
+  return `unknown command '${word}'${question}`;
 }
 
 /** Whether one key was missed, added or mistyped, or two were exchanged. */

@@ -226,6 +226,9 @@ Deno.test("a wrong command line is an error with the words to write, and creates
       "~/q.jpg",
       "camera:",
     ]],
+    [2, 'no directory "127.0.0.1:7600"; an address is given with --address\n', [
+      ...["receive", "127.0.0.1:7600"],
+    ]],
     // A path ends as it was typed.
     [1, '"camera:nothing/" does not exist', ["ls", "camera:nothing/"]],
     [1, '"camera:nothing/" does not exist', ["get", "-r", "camera:nothing/", local]],
@@ -300,7 +303,7 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "unknown command 'uninstall'; usage: degu service", ["service", "uninstall"]],
     [2, "unknown command 'snyc' (Did you mean sync?); usage: degu pair|invite|join|", ["snyc"]],
     [2, "unknown command 'mv'; usage: degu pair|invite|join|peers|", ["mv", "camera:a", "b"]],
-    [2, "a command is missing or unknown; usage: degu pair|", ["help", "mv"]],
+    [2, "unknown command 'mv'; usage: degu pair|", ["help", "mv"]],
     [2, "unknown command 'stop'; usage: degu service install|remove", ["service", "stop"]],
   ]);
 });
