@@ -140,6 +140,7 @@ Deno.test("the port of an invitation is free after the pairing has resolved, and
   (await listenAgain(() => Deno.listen({ hostname, port: otherPort }))).close();
   const { paired } = otherInvitation;
   await assertRejects(() => paired, ConnectionClosedError, "the invitation was closed");
+  assertEquals(camera.logger.messagesOf("warn"), []);
   // A device doesn't reference its ended invitations, and so doesn't close them again.
   let closeCount = 0;
   for (const counted of [invitation, otherInvitation]) {
@@ -346,7 +347,7 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
     await check(join(invitation.line, { [option]: value }), Class, option + message);
   }
   await check(join(invitation.line, { peer: 1 }), TypeError, "");
-  await check(join(invitation.line, { signal: {} }), TypeError, "");
+  await check(join(invitation.line, { signal: {} }), TypeError, "signal: must be");
   await assertRejects(join("degu:AAAA"), PairingError, "garbled");
 });
 

@@ -1,5 +1,10 @@
 /** Attacks on pairing by number: by strangers at either port, and by a man in the middle. */
-import { Device, type Invitation, type PairingError } from "@degu/degu/device";
+import {
+  Device,
+  type Invitation,
+  type PairingError,
+  type PairingQuestion,
+} from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { NumberAttempt } from "@degu/internal/device/pairing/plain_ports.ts";
@@ -26,6 +31,7 @@ import {
   messageOf,
   numberOf,
   openConfirmedInvitation,
+  openInvitation,
   type PairingDevice,
   plainOf,
   RawJoiner,
@@ -243,6 +249,25 @@ Deno.test("a random value without its commitment, sent twice, or sent over anoth
   assertEquals(inviter.questions.length, 1);
 });
 
+Deno.test("no question is asked about a joiner that has left before it", async () => {
+  let isLateQuestion = false;
+  const confirm = ({ signal }: PairingQuestion) => {
+    isLateQuestion ||= signal.aborted;
+    return new Promise<boolean>(() => {});
+  };
+  await using setup = await openInvitation(["viewer"], { confirm });
+  const { camera, viewer, invitation } = setup;
+  for (let count = 1; count <= 5; count++) {
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    const request = requestOf("/random", { random: base64url(joiner.random) });
+    // The second request, which is invalid, ends the connection right after the first response.
+    joiner.stranger.write(`${request}\0 nonsense\r\n\r\n`);
+    await joiner.stranger.waitForEnd();
+    await camera.logger.waitFor("info", "not paired by a number", count);
+  }
+  assertEquals(isLateQuestion, false);
+});
+
 Deno.test("an invalid message to the plain port closes its connection, and doesn't count as a try", async () => {
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
@@ -338,6 +363,16 @@ Deno.test("a connection to the plain port has two seconds, and the oldest of 64 
   using strangers = new DisposableStack();
   const connections: Stranger[] = [];
   using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000, 1 / 100);
+  {
+    // Connections that have left don't count.
+    using _silent = await Stranger.connectPlain(plainOf(invitation));
+    for (let i = 0; i < 70; i++) {
+      using stranger = await Stranger.connectPlain(plainOf(invitation));
+      stranger.socket.end();
+      await stranger.waitForEnd();
+    }
+    assertEquals(countLines(camera, "debug", "newer"), 0);
+  }
   for (let i = 0; i < 65; i++) {
     connections.push(strangers.use(await Stranger.connectPlain(plainOf(invitation))));
   }
@@ -540,6 +575,8 @@ Deno.test("no number can be confirmed while a valid secret is processed, because
   assertEquals(await secure.waitForEnd(), "");
   gate.resolve();
   const { value } = await thief.readResponse(200);
+  // The number that was opened meanwhile has ended.
+  assertEquals((await joiner.stranger.waitForEnd()).endsWith("{}"), true);
   await completeSecondStep(invitation, value, other);
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
 });

@@ -221,8 +221,10 @@ Deno.test("if no user answers, both ends stop after 120 s, and the signals are a
     assertMatch(message, /^no answer within 120 s; /);
     await waitForAbort(atInviter.signal);
     // The inviter's own time limit; the joiner only waits.
+    using revealTimeouts = captureTimeouts(5000);
     using silent = await RawJoiner.startQuestion(invitation, viewer);
     const { signal } = await inviter.waitForQuestion();
+    assertEquals(revealTimeouts.end(), 0);
     timeouts.end();
     assertMatch(String(await waitForAbort(signal)), /no answer within 120 s/);
     assertEquals(await silent.stranger.waitForEnd() === "", false);
@@ -580,6 +582,7 @@ Deno.test("the joiner tries the next address if one doesn't answer the commitmen
     const errors: unknown[] = (cause as AggregateError).errors;
     const faults = errors.map((error) => error instanceof ConnectionError ? error.fault : null);
     assertEquals(faults.slice(0, 2), ["refused", "timed out"]);
+    assertMatch(String(errors[1]), /127\.0\.0\.1:\d+ has not answered in 5 s/);
     assertEquals(errors.length, 4);
     assert(timeouts.started.includes(5000));
   }

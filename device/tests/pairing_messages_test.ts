@@ -11,7 +11,9 @@ import {
   decodeMessage,
   encodeMessage,
   INTRODUCTION_FIELDS,
+  OFFER_FIELDS,
   PROOF_FIELDS,
+  REFUSAL_FIELDS,
 } from "@degu/internal/device/pairing/pairing_messages.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
@@ -42,12 +44,19 @@ const introduction = fc.record({
   authority: fc.uint8Array({ maxLength: 2048 }),
   ...self,
 });
+const offer = {
+  authority: fc.uint8Array({ maxLength: 2048 }),
+  random: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+  port: fc.oneof(fc.constantFrom(1, 65535), fc.integer({ min: 1, max: 65535 })),
+};
 
 Deno.test("messages are parsed into their fields, or into some of them", () => {
   const messages = [
     [INTRODUCTION_FIELDS, introduction],
     [ANSWER_FIELDS, fc.record({ value: random, ...self })],
     [PROOF_FIELDS, fc.record({ value: random })],
+    [OFFER_FIELDS, fc.record({ ...offer, ...self })],
+    [REFUSAL_FIELDS, fc.record({ reason: fc.constantFrom("self", "busy", "closed") })],
   ] as const;
   for (const [names, message] of messages) {
     fc.assert(fc.property(message as fc.Arbitrary<Record<string, unknown>>, (fields) => {
@@ -87,7 +96,8 @@ Deno.test("an invalid message is a RangeError, which does not quote the message"
 Deno.test("a message with an invalid field is refused", () => {
   const random = encodeBase64Url(new Uint8Array(16));
   const randomFields = { secret: random, value: random };
-  const validFields = { ...randomFields, authority: "", name: "camera", addresses: [] };
+  const otherFields = { authority: "", name: "camera", addresses: [], port: 80, reason: "busy" };
+  const validFields = { ...randomFields, ...otherFields };
   const fieldNames = Object.keys(validFields) as (keyof typeof validFields)[];
   const randoms = ["", "AA", `${random}A`, `${random}==`, null, 7, [random]];
   const names = ["", "-", "-a", "a b", "a/b", "..", "../a", "a\nb", "é", "a".repeat(64)];
@@ -97,6 +107,8 @@ Deno.test("a message with an invalid field is refused", () => {
     authority: ["=", "AB", "-----BEGIN CERTIFICATE-----", null, 7],
     name: [...names, "a".repeat(52), null, 7, ["camera"], { toString: "camera" }],
     addresses: ["10.0.0.1:80", null, Array(7).fill(["10.0.0.1", 80]), [["/run/a.socket", 80]]],
+    port: [0, -1, 65536, 1.5, "80", null],
+    reason: ["", "open", null, ["busy"]],
   };
   for (const field of fieldNames) {
     for (const value of invalidFields[field]) {
@@ -416,11 +428,13 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
     "/run/a.socket",
     new Uint8Array([0, 97]),
     ["unix", 80],
-    ["camera.local", 80],
+    ["Camera.local", 80],
+    ["2001:DB8:0::7", 80],
   ];
   const interfaces = [makeEntry("eth0", "192.168.1.7"), makeEntry("eth0", "fe80::7", 2)];
   const sent = withInterfaces(() => interfaces, () => selectAddressesToSend(addresses));
-  assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
+  const otherHosts = [["Camera.local", 80], ["2001:db8::7", 80]] as const;
+  assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ...otherHosts]);
   assertEquals(readAddresses(sent), sent);
   const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
   assertEquals(withInterfaces(never, () => selectAddressesToSend(many)).length, 6);
@@ -439,6 +453,20 @@ Deno.test("the addresses of serving are sent without scopes, and a wildcard is r
   using _never = patch(Deno, "networkInterfaces", () => never);
   const { findAddresses } = makeAddressFinder({ servingRecords } as never, undefined);
   await assertRejects(findAddresses, Error, "asked");
+});
+
+Deno.test("without the permission to list the interfaces, the addresses of wildcards are not sent, with a warning", async () => {
+  const listening = [["::", 80], ["10.0.0.1", 81]];
+  const servingRecords = { listAddresses: () => Promise.resolve(listening) };
+  const warnings: string[] = [];
+  const logger = { warn: (text: string) => warnings.push(text) };
+  using _denied = patch(Deno, "networkInterfaces", () => () => {
+    throw new Deno.errors.NotCapable("no");
+  });
+  const finder = makeAddressFinder({ servingRecords, logger } as never, undefined);
+  assertEquals(await finder.findAddresses(), [["10.0.0.1", 81]]);
+  assertEquals(warnings.length, 1);
+  assertMatch(warnings[0]!, /--allow-sys=networkInterfaces, so its addresses were not sent/);
 });
 
 function makeEntry(name: string, address: string, scopeid: number | null = null) {
