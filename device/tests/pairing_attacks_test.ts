@@ -348,6 +348,7 @@ Deno.test("the value of the first step is valid only for its authority, and only
   const responses = await Promise.allSettled(reading);
   for (const stranger of strangers) stranger[Symbol.dispose]();
   assertEquals(responses.filter(({ status }) => status === "fulfilled").length, 1);
+  assertEquals(camera.logger.messagesOf("error"), []);
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, viewer.id);
   assertEquals((await camera.peers()).length, 1);
 });

@@ -1,0 +1,244 @@
+/** Devices that find each other and pair in this process, over mDNS on the loopback interface. */
+import { type Device, PairingError, type PairingQuestion } from "@degu/degu/device";
+import {
+  announce,
+  find,
+  joinNearby,
+  nearby,
+  type NearbyDevice,
+  pair,
+  type PairEvent,
+  type PairOptions,
+} from "@degu/degu/device/discovery";
+import { NETWORK } from "@degu/internal/device/discovery/mdns_links.ts";
+import { waitForAbort } from "@degu/testing/aborts.ts";
+import { TestDevices } from "@degu/testing/device_pairs.ts";
+import { ADDRESS, makeInterface, openLoopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { retryUntilInTime, withTimeout } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import net from "node:net";
+
+/** Opens devices in a network, in the order of their ids: the first joins the others. */
+async function setUp(...names: string[]) {
+  const stack = new AsyncDisposableStack();
+  const network = await openLoopbackNetwork();
+  const interfaces = [makeInterface("eth0", "10.9.9.9", "255.0.0.0")];
+  let nextConnect = Promise.withResolvers<number>();
+  stack.use(patch(NETWORK, "port", () => network.port));
+  stack.use(patch(NETWORK, "findInterfaces", () => network.findInterfaces));
+  stack.use(patch(Deno, "networkInterfaces", () => () => interfaces as never));
+  // This machine doesn't have the announced address.
+  stack.use(patch(Deno, "connect", (connect) =>
+    ((options: Deno.ConnectOptions) => {
+      nextConnect.resolve(options.port);
+      nextConnect = Promise.withResolvers();
+      return connect({ ...options, hostname: "127.0.0.1" });
+    }) as typeof connect));
+  stack.use(
+    patch(
+      net,
+      "connect",
+      (connect) =>
+        ((options: net.TcpNetConnectOpts) => connect({ ...options, host: "127.0.0.1" })) as never,
+    ),
+  );
+  const devices = stack.use(await TestDevices.create());
+  const opened = await Promise.all(names.map((name) => devices.open(name)));
+  return {
+    devices: opened.sort((a, b) => a.id < b.id ? -1 : 1) as [Device, Device, Device],
+    /** Waits until a device connects to a port again. */
+    async waitForConnect(port: number) {
+      while (await nextConnect.promise !== port);
+    },
+    announce: (device: Device, port: number) => {
+      const announcement = announce(device, port, { service: "degu-pair", logger: SILENT });
+      return stack.use(announcement);
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Starts `pair()`, and records its events. */
+function startPairing(device: Device, options: Partial<PairOptions> = {}) {
+  const events: PairEvent[] = [];
+  const closing = new AbortController();
+  let eventAdded = Promise.withResolvers<void>();
+  const paired = pair(device, {
+    logger: SILENT,
+    signal: closing.signal,
+    confirm: () => true,
+    choose: () => {
+      throw new Error("there is only one device");
+    },
+    onEvent: (event) => {
+      events.push(event);
+      eventAdded.resolve();
+    },
+    ...options,
+  });
+  paired.catch(() => {});
+  return {
+    events,
+    paired,
+    typesOf: () => events.map(({ type }) => type),
+    async waitForEvent<Type extends PairEvent["type"]>(type: Type, count = 1) {
+      const isOfType = (event: PairEvent): event is Extract<PairEvent, { type: Type }> =>
+        event.type === type;
+      for (;;) {
+        const event = events.filter(isOfType)[count - 1];
+        if (event !== undefined) return event;
+        eventAdded = Promise.withResolvers();
+        await withTimeout(Promise.race([eventAdded.promise, paired]), `the event ${type}`, 60);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await paired.catch(() => {});
+    },
+  };
+}
+
+/** A person who doesn't reply. */
+const waitInVain = async ({ signal }: PairingQuestion) => {
+  await waitForAbort(signal);
+  return false;
+};
+
+const shortIdOf = ({ id }: Device) => id.slice(0, 16);
+
+Deno.test("an announced device is listed and found by others, until its announcement ends, but not by itself", async () => {
+  await using test = await setUp("camera", "lamp");
+  const [camera, lamp] = test.devices;
+  const options = {
+    logger: SILENT,
+    seconds: 60,
+    onChange: (list: readonly unknown[]) => list.length > 0,
+  };
+  const { signal } = new AbortController();
+  {
+    await using announcement = announce(camera, 7443, { logger: SILENT });
+    const name = await withTimeout(announcement.announced, "it is announced");
+    assertEquals(name, `${camera.name}-${shortIdOf(camera)}`);
+    const entry = { name: camera.name, id: shortIdOf(camera), addresses: [[ADDRESS, 7443]] };
+    assertEquals(await nearby(lamp, options) as unknown[], [entry]);
+    const lists: NearbyDevice[][] = [];
+    const onChange = (list: readonly NearbyDevice[]) => void lists.push([...list]);
+    assertEquals(await nearby(camera, { logger: SILENT, seconds: 1.5, onChange }), []);
+    assert(lists.length > 0 && lists.every((list) => list.length === 0));
+    assertEquals(await find(signal, camera, { logger: SILENT }), [[ADDRESS, 7443]]);
+    assertEquals(await nearby(lamp, { ...options, service: "other", seconds: 0.3 }), []);
+  }
+  assertEquals(await nearby(lamp, { ...options, seconds: 0.3 }), []);
+  for (const seconds of [-1, 86_401, NaN]) {
+    await assertRejects(() => nearby(lamp, { seconds }), RangeError, "seconds");
+  }
+});
+
+Deno.test("two devices that call pair find each other, and both show the same number", async () => {
+  await using test = await setUp("camera", "lamp");
+  const [one, two] = test.devices;
+  const questions: string[] = [];
+  const confirm = ({ number, name }: PairingQuestion) => questions.push(`${name} ${number}`) > 0;
+  await using first = startPairing(one, { confirm, peerName: "other" });
+  await using second = startPairing(two, { confirm });
+  const pairing = Promise.all([first.paired, second.paired]);
+  const [peer, otherPeer] = await withTimeout(pairing, "they are paired", 60);
+  assertEquals([peer.id, peer.name, otherPeer.id], [two.id, "other", one.id]);
+  const [number] = questions[0]!.match(/\d{6}/)!;
+  assertEquals(questions.toSorted(), [`camera ${number}`, `lamp ${number}`]);
+  assertEquals([first.typesOf(), second.typesOf()], [["open"], ["open"]]);
+  assertEquals(await nearby(one, { service: "degu-pair", logger: SILENT, seconds: 0.3 }), []);
+});
+
+Deno.test("of several devices, the person chooses one, and pair waits for it", async () => {
+  // On a busy machine, a device may be found late.
+  await retryUntilInTime("only one device was found", async () => {
+    await using test = await setUp("camera", "lamp", "radio");
+    const [one, two, three] = test.devices;
+    await withTimeout(test.announce(two, await findUnusedPort()).announced, "it is announced");
+    await using third = startPairing(three, { choose: () => shortIdOf(one) });
+    await third.waitForEvent("open");
+    const lists: string[][] = [];
+    await using first = startPairing(one, {
+      choose: (list) => {
+        lists.push(list().map(({ name }) => name).sort());
+        return shortIdOf(three);
+      },
+    });
+    const pairing = Promise.all([first.paired, third.paired]);
+    const names = (await withTimeout(pairing, "they are paired", 60)).map(({ id }) => id);
+    assertEquals(names, [three.id, one.id]);
+    return lists.length === 1 && lists[0]!.join() === [two.name, three.name].sort().join();
+  });
+});
+
+Deno.test("a choice that no device has ends pair", async () => {
+  await retryUntilInTime("only one device was found", async () => {
+    await using test = await setUp("camera", "lamp", "radio");
+    const [one, two, three] = test.devices;
+    for (const device of [two, three]) {
+      await withTimeout(test.announce(device, await findUnusedPort()).announced, "announced");
+    }
+    await using first = startPairing(one, { choose: () => "nobody" });
+    const outcome = first.paired.then(() => null, (error) => error);
+    const isOnlyOne = first.waitForEvent("unreached").then(() => null, () => outcome);
+    const error = await withTimeout(Promise.race([outcome, isOnlyOne]), "the end", 60);
+    if (error === null) return false;
+    assertEquals(`${error}`, "RangeError: choose: no device has the id nobody");
+    return true;
+  });
+});
+
+Deno.test("a device that is found and can't be joined is tried again, and reported once", async () => {
+  await using test = await setUp("camera", "lamp");
+  const [one, two] = test.devices;
+  const port = await findUnusedPort();
+  test.announce(two, port);
+  await using first = startPairing(one);
+  const { device, address, error } = await first.waitForEvent("unreached");
+  assertEquals([device.id, address], [shortIdOf(two), [ADDRESS, port]]);
+  assertEquals((error as PairingError).code, "NOT_OPEN");
+  await withTimeout(test.waitForConnect(port), "it is tried again");
+  assertEquals(first.typesOf(), ["open", "unreached"]);
+});
+
+Deno.test("a stranger that doesn't confirm is reported while another device is found, and five numbers end pair", async () => {
+  await using test = await setUp("camera", "lamp", "stranger");
+  const [found, stranger, inviter] = test.devices;
+  await withTimeout(test.announce(found, await findUnusedPort()).announced, "it is announced");
+  let asked = Promise.withResolvers<void>();
+  await using pairing = startPairing(inviter, {
+    confirm: (question) => {
+      asked.resolve();
+      return waitInVain(question);
+    },
+  });
+  const { invitation } = await pairing.waitForEvent("open");
+  for (let count = 1; count <= 5; count++) {
+    asked = Promise.withResolvers();
+    const confirm = () => asked.promise.then(() => false);
+    const join = () => stranger.join(invitation.addresses, { confirm });
+    const error = await assertRejects(() => withTimeout(join(), "a no", 60), PairingError);
+    assertEquals(error.code, "NOT_CONFIRMED");
+    if (count === 5) break;
+    const { question } = await pairing.waitForEvent("unconfirmed", count);
+    assertEquals([question.id, question.name], [stranger.id, stranger.name]);
+  }
+  const error = await assertRejects(() => withTimeout(pairing.paired, "it ends"), PairingError);
+  assertEquals([error.code, error.reason], ["NOT_OPEN", "no numbers left"]);
+});
+
+Deno.test("a device with another id than the announced id shows no number", async () => {
+  await using test = await setUp("camera", "lamp", "radio");
+  const [camera, lamp, radio] = test.devices;
+  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]], confirm: waitInVain });
+  const device = { name: "radio", id: shortIdOf(radio), addresses: invitation.addresses as never };
+  const confirm = () => {
+    throw new Error("asked");
+  };
+  const join = () => joinNearby(lamp, device, { confirm });
+  const error = await assertRejects(join, PairingError, `${camera.name} (${camera.id}) answers`);
+  assertEquals([error.code, error.reason], ["BAD_ANSWER", "other id"]);
+});
