@@ -257,6 +257,8 @@ export class Server implements AsyncDisposable {
    */
   get ready(): Promise<void> {
     this.#hasReadyReader = true;
+    // The reader reports the error.
+    this.#listener.ready.catch(() => clearTimeout(this.#unservedTimer));
     return this.#listener.ready;
   }
 

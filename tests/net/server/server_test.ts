@@ -483,6 +483,19 @@ Deno.test("a server that doesn't serve for 3 seconds logs a warning, unless it s
   await serving;
 });
 
+Deno.test("a server whose ready rejects does not log that it does not serve", async () => {
+  await using servers = await makeStarters();
+  await using first = await servers.starts.TLS(anywhere);
+  using time = new FakeTime();
+  const logger = new RecordingLogger();
+  const address = first.address as typeof anywhere;
+  const server = new SSLServer(servers.pki.serverSslconfig, address, app, { logger });
+  await assertRejects(() => server.ready, Deno.errors.AddrInUse);
+  time.tick(3000);
+  assertEquals(logger.lines, []);
+  server.close();
+});
+
 Deno.test("a program that constructs a server, and does not serve, ends with a warning", async () => {
   const script = `
     import { Server } from "./server.ts";
