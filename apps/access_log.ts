@@ -2,7 +2,8 @@ import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../base/app/exchange_recorder.ts";
 
 /**
- * Makes an `onExchange` that writes a line of the common log format for each exchange, in UTC:
+ * Makes an `onExchange` that writes a line of the common log format for each exchange, in UTC and
+ * always with `HTTP/1.1`:
  *
  * `127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET /path HTTP/1.1" 200 512`
  *
