@@ -279,7 +279,7 @@ function withBindAdvice(error: unknown, address: Address): unknown {
 const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
   EADDRINUSE: [
     "another program uses this port: stop it, or choose another port",
-    "the path exists: remove it if no server uses it",
+    "the path exists",
   ],
   EADDRNOTAVAIL: [
     "this machine doesn't have this address: use an address of this machine, or 0.0.0.0",
