@@ -195,7 +195,7 @@ export function buildUri(
 /** Escapes parameters as `application/x-www-form-urlencoded` (URL standard), and also `*`. */
 function formatParameters(query: URLSearchParams | Readonly<Record<string, string>>): string {
   if (query instanceof URLSearchParams) return query.toString().replaceAll("*", "%2A");
-  const prototype = typeof query === "object" ? Object.getPrototypeOf(query) : undefined;
+  const prototype = Object.getPrototypeOf(query);
   if (prototype !== Object.prototype && prototype !== null) {
     throw wrongTypeError("query", "a string, URLSearchParams, an object of strings or null", query);
   }

@@ -125,6 +125,8 @@ const CHUNKS: readonly (readonly [received: string, sent: string])[] = [
   ["0005|hello|000||", "5|hello|0||"],
   [`${"0".repeat(4000)}5|hello|0||`, "5|hello|0||"],
   ["00A;b=C|0123456789|00;D=e||", "a;b=C|0123456789|0;D=e||"],
+  ["A|0123456789|0||", "a|0123456789|0||"],
+  ["F;b=C|0123456789abcde|0||", "f;b=C|0123456789abcde|0||"],
   // One extension whose value is a token is kept, others are dropped.
   ["5;a=b|hello|0;c=d||", "5;a=b|hello|0;c=d||"],
   ["5;!#$%&'*+-.^_`~=!#$%&'*+-.^_`~|hello|0||", "5;!#$%&'*+-.^_`~=!#$%&'*+-.^_`~|hello|0||"],

@@ -498,6 +498,13 @@ Deno.test("buildUri refuses paths and queries that could not be read back", asyn
       assertRangeError(() => buildUri(["a"], query), "query");
     });
   }
+  for (const parameters of [{ a: "\ud800" }, { "\udc00b": "c" }]) {
+    assertRangeError(() => buildUri(["a"], parameters), formatLabel(JSON.stringify(parameters)));
+  }
+  const noQueries = [5, true, 1n, Symbol("a"), () => {}, ["a"], new Map(), { a: 5 }, { a: null }];
+  for (const query of noQueries) {
+    assertThrows(() => callWith(buildUri, ["a"], query), TypeError, "query");
+  }
 });
 
 Deno.test("the error for a URI that a caller passes names buildUri, which escapes", async () => {

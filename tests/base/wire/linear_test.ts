@@ -80,6 +80,7 @@ const LINES: readonly (readonly [name: string, part: string])[] = [
   ["cookies", "\r\ncookie: a=b"],
   ["set-cookie", "\r\nset-cookie: a=b"],
   ["connection", "\r\nconnection: a"],
+  ["values above 127", "\r\na: \xe9"],
   ["names of tokens", "\r\n!a_.~: b"],
 ];
 

@@ -39,6 +39,8 @@ import {
   checkRequestPrefix,
   checkResponsePrefix,
   formatRequestPreamble,
+  parseRequestPreamble,
+  parseResponsePreamble,
 } from "@degu/internal/base/wire/preamble.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1, limits, methods } from "@degu/testing/wire_grammar.ts";
@@ -128,6 +130,43 @@ Deno.test("a first byte that can't begin a message is refused, with a hint if it
         // An alert and a handshake (RFC 8446 §5.1).
         assertEquals(error.message.includes(hint), byte === 0x15 || byte === 0x16, `${byte}`);
       }
+    }
+  }
+});
+
+Deno.test("a bare CR or LF is refused with the first byte that proves it, and not before", () => {
+  for (const check of [checkRequestPrefix, checkResponsePrefix]) {
+    const line = check === checkRequestPrefix ? "GET / HTTP/1.1" : "HTTP/1.1 200 OK";
+    for (const start of [line.slice(0, 6), line, `${line}\r\na: b`]) {
+      for (const [lineEnd, proof] of [["\r", "\r"], ["\r", "x"], ["", "\n"]] as const) {
+        const bytes = encodeLatin1(start + lineEnd + proof);
+        const label = formatLabel(decodeLatin1(bytes));
+        check(bytes, 0, 0, bytes.length - 1);
+        for (const searchStart of [0, start.length, bytes.length - 1]) {
+          const refuse = () => check(bytes, 0, searchStart, bytes.length);
+          assertInstanceOf(catchThrown(refuse, label), ProtocolError);
+        }
+      }
+    }
+  }
+});
+
+Deno.test("a preamble has the same values wherever it begins in a buffer", () => {
+  for (const offset of [1, 100]) {
+    const shift = (text: string) => {
+      const bytes = encodeLatin1("x".repeat(offset) + text + "\r\n\r\n");
+      return [bytes, offset, bytes.length] as const;
+    };
+    for (const [uri] of acceptedUris) {
+      const text = `GET ${uri} HTTP/1.1\r\na: \xe9`;
+      const { method, headers, path, query } = parseRequestPreamble(...shift(text));
+      const expected = parseRequestOrNull(text);
+      assertEquals({ method, uri, headers: flatten(headers), path, query }, expected);
+    }
+    for (const [line] of acceptedStatusLines) {
+      const text = `${line}\r\na: \xe9`;
+      const { status, reason, headers } = parseResponsePreamble("GET", ...shift(text));
+      assertEquals({ status, reason, headers: flatten(headers) }, parseResponseOrNull(text));
     }
   }
 });
@@ -418,7 +457,14 @@ Deno.test("formatHeaders writes a number and a range as parseHeaders reads it", 
     ["content-range: bytes 2-4/*", { "content-range": new ContentRange(2, 5, null) }],
     ["content-range: bytes */10", { "content-range": new UnsatisfiedRange(10) }],
   ];
-  for (const [line, headers] of lines) assertEquals(formatBlock(headers), line);
+  for (const [line, headers] of lines) {
+    assertEquals(formatBlock(headers), line);
+    if (!line.startsWith("content-range")) continue;
+    for (const status of [200, 206, 416]) {
+      const text = decodeLatin1(formatResponse(status, "xx", headers));
+      assertEquals(text, `HTTP/1.1 ${status} xx\r\n${line}\r\n\r\n`);
+    }
+  }
 });
 
 Deno.test("formatHeaders never writes properties of Object.prototype, also if other code has added some", () => {

@@ -102,9 +102,12 @@ Deno.test("content that isn't JSON is answered and logged, and the session conti
 
 Deno.test("connection: close from an app ends the session after that response", async () => {
   for (const [responseCount, values] of Object.entries({ 1: CLOSE_OPTIONS, 2: OTHER_OPTIONS })) {
-    for (const connection of values) {
-      const app: App = () => [200, "OK", { connection }, encodeLatin1("hello")];
-      assertEquals(await countResponses(app, get), Number(responseCount), connection);
+    for (const value of values) {
+      // In one line, and in a line for each option.
+      for (const connection of [value, value.split(",").map((option) => option.trim())]) {
+        const app: App = () => [200, "OK", { connection }, encodeLatin1("hello")];
+        assertEquals(await countResponses(app, get), Number(responseCount), value);
+      }
     }
   }
 });
