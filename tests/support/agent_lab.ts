@@ -11,7 +11,7 @@ import { type AgentResult, RunningAgent, spawnAgent, watch } from "./agents.ts";
 import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "./commands.ts";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { createTempDir } from "./directories.ts";
-import { runIp, THROUGH_NAMESPACE } from "./namespaces.ts";
+import { runIp, THROUGH_PROCESS_NAMESPACE } from "./namespaces.ts";
 import { ProgramOutput, RunningProcess } from "./processes.ts";
 import { importMapFlags, makeProgramCommand, runProgram } from "./programs.ts";
 import { ignoreIf, THROUGH_TERMINAL } from "./terminals.ts";
@@ -19,11 +19,11 @@ import { toText } from "@std/streams";
 
 /**
  * The command that runs another command with the permission to create named network namespaces,
- * whose names are files below /run.
+ * whose names are files below /run. All processes end with the command, also if it is killed.
  */
-const THROUGH_LAB: readonly string[] = [
-  ...THROUGH_NAMESPACE,
-  "--mount",
+export const THROUGH_LAB: readonly string[] = [
+  ...THROUGH_PROCESS_NAMESPACE,
+  "--net",
   "sh",
   "-c",
   'mount -t tmpfs tmpfs /run && exec "$@"',

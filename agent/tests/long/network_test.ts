@@ -1,6 +1,9 @@
 /** The program over cables and switches, in network namespaces that the tests make. */
-import { makeLabTest } from "@degu/testing/agent_lab.ts";
+import { findLabObstacle, makeLabTest, THROUGH_LAB } from "@degu/testing/agent_lab.ts";
 import type { AgentResult } from "@degu/testing/agents.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 const addressIn = ({ stdout, stderr }: AgentResult) =>
@@ -215,3 +218,11 @@ Deno.test(
     },
   ),
 );
+
+Deno.test("all processes end with the program of a lab", {
+  ...ignoreIf(await findLabObstacle()),
+}, async () => {
+  // The pipe of stdout ends with the last process.
+  const output = runOrThrow([...THROUGH_LAB, "sh", "-c", "sleep 600 & echo started"]);
+  assertEquals(await withTimeout(output, "the last process ends"), "started\n");
+});
