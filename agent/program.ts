@@ -190,8 +190,9 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
   const invalidOption = /^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s;
   if (code === "commander.invalidArgument") return text.replace(invalidOption, "$1: ");
   if (message === "(outputHelp)") {
-    const problem = args[0] === "help" && args.length > 1
-      ? describeUnknownCommand(args[1]!, command)
+    const [first, word = "help"] = args;
+    const problem = first === "help" && word !== "help"
+      ? describeUnknownCommand(word, command)
       : "a command is missing or unknown";
     return `${problem}; usage: ${formatUsage(command)}, or --help`;
   }

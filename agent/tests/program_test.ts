@@ -125,6 +125,7 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
       ["service"],
       /a command is missing or unknown; usage: degu service install\|remove, or --help\n/,
     ],
+    [["help", "help"], /error: a command is missing or unknown; usage: degu pair\|/],
     [["help", "frob"], /error: unknown command 'frob'; usage: degu pair\|/],
     [["help", "snyc"], /error: unknown command 'snyc' \(Did you mean sync\?\); usage: degu pair\|/],
     [
