@@ -56,7 +56,7 @@ export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostO
   return scope.length === 0 ? [host, nextPort] : [host, nextPort, scope[0], scope[1]];
 }
 
-const HOST_AND_PORT_PATTERN = /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/;
+const HOST_AND_PORT_PATTERN = /^(\[[^\]]*\]|[^:[\]]*):([^:]*)$/;
 
 export function parseAddressOption(text: string): Address {
   if (text.includes("://")) {
@@ -64,13 +64,18 @@ export function parseAddressOption(text: string): Address {
       `must be an address, and not a URL; got ${JSON.stringify(text)}`,
     );
   }
-  const [, hostBeforePort] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
+  const [, hostBeforePort, port = "0"] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
   if (hostBeforePort === "") {
+    throw new InvalidArgumentError("must have a host before the port");
+  }
+  const isUnix = text.startsWith("unix:");
+  // An at sign may follow a password, which isn't quoted.
+  if (!isUnix && !/^\d+$|@/.test(port)) {
     throw new InvalidArgumentError(
-      `must have a host before the port; got ${JSON.stringify(text)}`,
+      `the port must be an integer from 0 to 65535; got ${JSON.stringify(port)}`,
     );
   }
-  const hasPort = text.startsWith("unix:") || hostBeforePort !== undefined;
+  const hasPort = isUnix || hostBeforePort !== undefined;
   // An IPv6 address without brackets has no port.
   const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
   try {
