@@ -217,7 +217,7 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     [1, "its path has a comma", "--share", homes.joinPath("a,b")],
     [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
     [2, "--listen: a service can listen only at IP addresses", ...unix],
-    [2, "too many arguments for 'serve'", "put", "a"],
+    [2, "unknown command 'put'; usage: degu service install serve|sync", "put", "a"],
     [2, "--dry-run is for a single run", "sync", "-n", homes.joinPath("dir"), "desk:"],
     [3, 'there is no peer "toaster"', "sync", homes.joinPath("dir"), "toaster:"],
     [1, "its keys must not leave it", "sync", homes.joinPath("laptop"), "desk:"],
