@@ -582,9 +582,19 @@ Deno.test("the joiner tries the next address if one doesn't answer the commitmen
     const errors: unknown[] = (cause as AggregateError).errors;
     const faults = errors.map((error) => error instanceof ConnectionError ? error.fault : null);
     assertEquals(faults.slice(0, 2), ["refused", "timed out"]);
+    assertEquals((errors[1] as ConnectionError).isConnecting, false);
     assertMatch(String(errors[1]), /127\.0\.0\.1:\d+ has not answered in 5 s/);
     assertEquals(errors.length, 4);
     assert(timeouts.started.includes(5000));
+    const hang = async ({ signal }: { readonly signal: AbortSignal }) => {
+      await waitForAbort(signal);
+      throw signal.reason;
+    };
+    using _connecting = patch(Deno, "connect", () => hang as never);
+    const unconnected = viewer.joinByNumber({ addresses: [addresses[1]!] }, rejectQuestion);
+    const error = await assertRejects(() => unconnected, PairingError);
+    const [connectError] = (error.cause as AggregateError).errors;
+    assertEquals([connectError.fault, connectError.isConnecting], ["timed out", true]);
   }
   // An address that responds has the full time limit, even on a slow machine.
   const answering = { addresses: addresses.toSpliced(1, 1) };
