@@ -263,7 +263,7 @@ Deno.test("an invitation listens on all given addresses, and by default on the a
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const rows: (HostAddress[] | undefined)[] = [
-    [["127.0.0.1", 0], ["127.0.0.2", 0]],
+    [1, 2, 3, 4, 5, 6].map((byte) => [`127.0.0.${byte}`, 0]),
     [["0.0.0.0", 0]],
     undefined,
   ];

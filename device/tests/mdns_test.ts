@@ -14,6 +14,7 @@ import {
   type Network,
 } from "@degu/internal/device/discovery/mdns_links.ts";
 import {
+  findDiscoveryProblem,
   groupByInterface,
   type InterfaceAddress,
 } from "@degu/internal/device/discovery/mdns_network.ts";
@@ -229,6 +230,17 @@ Deno.test("each interface with an IPv4 address is used; the loopback interface o
   assertEquals(names(LOOPBACK), ["lo"]);
 });
 
+Deno.test("findDiscoveryProblem distinguishes a machine without a network and one with IPv6 alone", () => {
+  const find = (...interfaces: InterfaceAddress[]) => {
+    using _found = patch(Deno, "networkInterfaces", () => () => interfaces as never);
+    return findDiscoveryProblem();
+  };
+  assertEquals(find(), "no network");
+  assertEquals(find(...LOOPBACK.slice(0, 2)), "no network");
+  assertEquals(find(...LOOPBACK.slice(0, 2), ...CABLE), "only IPv6");
+  assertEquals(find(...LOOPBACK.slice(0, 2), ...CABLE, ...HOME), null);
+});
+
 const SCRIPT = `
   import { findAddresses } from "./device/discovery/mdns.ts";
   import { findDiscoveryProblem } from "./device/discovery/mdns_network.ts";
@@ -430,6 +442,24 @@ Deno.test("two responses are at least a second apart, for any number of queries"
   // The first two times are of the announcements.
   const gap = times[3]! - times[2]!;
   assert(count === 2 && gap > 900, `${count} responses, ${gap} ms`);
+});
+
+Deno.test("questions in a response are not answered (RFC 6762 §6)", async () => {
+  const network = await openLoopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  await using _camera = announceCamera(network);
+  await using _other = announceCamera(network, { id: idOf("d") });
+  await stranger.waitForPacket("both, twice", isResponse, { count: 4 });
+  const from = stranger.received.length;
+  const isOf = (letter: string) => ({ answers }: ReceivedPacket) =>
+    answers.some(({ name }) => name.startsWith(`camera-${letter}`));
+  await stranger.send({ ...query(INSTANCE, "SRV"), type: "response" });
+  // A response takes at most a second: the second one of the other device is later.
+  for (const count of [1, 2]) {
+    await stranger.send(query(INSTANCE.replace("c".repeat(16), "d".repeat(16)), "SRV"));
+    await stranger.waitForPacket("an answer of the other device", isOf("d"), { from, count });
+  }
+  assertEquals(stranger.received.slice(from).filter(isOf("c")), []);
 });
 
 // Searches on a link, and which of the received records are believed.

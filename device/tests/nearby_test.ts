@@ -12,8 +12,15 @@ import {
 } from "@degu/degu/device/discovery";
 import { NETWORK } from "@degu/internal/device/discovery/mdns_links.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
+import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
-import { ADDRESS, makeInterface, openLoopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
+import {
+  ADDRESS,
+  makeInterface,
+  makeInterfaces,
+  openLoopbackNetwork,
+  SILENT,
+} from "@degu/testing/mdns.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { retryUntilInTime, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -191,17 +198,40 @@ Deno.test("a choice that no device has ends pair", async () => {
   });
 });
 
-Deno.test("a device that is found and can't be joined is tried again, and reported once", async () => {
+Deno.test("a device that is found and can't be joined is tried again at each address, and reported once", async () => {
   await using test = await setUp("camera", "lamp");
   const [one, two] = test.devices;
   const port = await findUnusedPort();
+  using _two = patch(
+    NETWORK,
+    "findInterfaces",
+    () => () => makeInterfaces("127.0.0.1", ADDRESS, "fd00::8"),
+  );
+  using timeouts = speedUpTimeouts(() => false);
   test.announce(two, port);
   await using first = startPairing(one);
   const { device, address, error } = await first.waitForEvent("unreached");
   assertEquals([device.id, address], [shortIdOf(two), [ADDRESS, port]]);
   assertEquals((error as PairingError).code, "NOT_OPEN");
-  await withTimeout(test.waitForConnect(port), "it is tried again");
+  // The second address, both again, and one a third time.
+  for (let count = 1; count <= 4; count++) {
+    await withTimeout(test.waitForConnect(port), `connection ${count}`, 60);
+  }
   assertEquals(first.typesOf(), ["open", "unreached"]);
+  // Half of five seconds for each address.
+  assert(timeouts.started.includes(2500));
+});
+
+Deno.test("an attempt to join that ends with the call is not reported", async () => {
+  await using test = await setUp("camera", "lamp");
+  const [one, two] = test.devices;
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = silent.addr as Deno.NetAddr;
+  test.announce(two, port);
+  await using first = startPairing(one);
+  await withTimeout(test.waitForConnect(port), "it is tried", 60);
+  await first[Symbol.asyncDispose]();
+  assertEquals(first.typesOf(), ["open"]);
 });
 
 Deno.test("a stranger that doesn't confirm is reported while another device is found, and five numbers end pair", async () => {
@@ -225,9 +255,38 @@ Deno.test("a stranger that doesn't confirm is reported while another device is f
     if (count === 5) break;
     const { question } = await pairing.waitForEvent("unconfirmed", count);
     assertEquals([question.id, question.name], [stranger.id, stranger.name]);
+    if (count > 1) continue;
+    // The announcement, which ended with the question, begins again.
+    const hasInviter = (list: readonly NearbyDevice[]) =>
+      list.some(({ id }) => id === shortIdOf(inviter));
+    const options = { service: "degu-pair", logger: SILENT, seconds: 60, onChange: hasInviter };
+    assert(hasInviter(await nearby(found, options)));
   }
   const error = await assertRejects(() => withTimeout(pairing.paired, "it ends"), PairingError);
   assertEquals([error.code, error.reason], ["NOT_OPEN", "no numbers left"]);
+});
+
+Deno.test("after ten seconds without another device, pair reports its addresses, at which a device joins", async () => {
+  await using test = await setUp("camera", "lamp");
+  const [camera, lamp] = test.devices;
+  using timeouts = captureTimeouts(10_000);
+  const asked = Promise.withResolvers<void>();
+  await using pairing = startPairing(camera, {
+    confirm: (question) => {
+      asked.resolve();
+      return waitInVain(question);
+    },
+  });
+  const { invitation } = await pairing.waitForEvent("open");
+  assertEquals([timeouts.end(), pairing.typesOf()], [1, ["open"]]);
+  assertEquals((await pairing.waitForEvent("alone")).addresses, invitation.addresses);
+  // The device that joins is expected, so its no ends the call.
+  const joining = lamp.join(invitation.addresses, {
+    confirm: () => asked.promise.then(() => false),
+  });
+  await assertRejects(() => withTimeout(joining, "a no"), PairingError);
+  const error = await assertRejects(() => withTimeout(pairing.paired, "it ends"), PairingError);
+  assertEquals([error.code, error.reason], ["NOT_CONFIRMED", "remote"]);
 });
 
 Deno.test("a device with another id than the announced id shows no number", async () => {

@@ -1,6 +1,7 @@
 /**
  * `pair` and `announce` on a machine without a network, where a device joins at an address. The
- * tests in agent/tests/long/network_test.ts have networks.
+ * tests in nearby_test.ts have a network in this process, and those in
+ * agent/tests/long/network_test.ts have several machines.
  */
 import { PairingError, type PairingQuestion } from "@degu/degu/device";
 import {
@@ -18,6 +19,7 @@ import { importMapFlags } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { makeDevices, RawJoiner } from "./pairing.ts";
 
 type Addresses = Extract<PairEvent, { type: "alone" }>["addresses"];
 
@@ -129,6 +131,21 @@ Deno.test("if the other device leaves during the question, pair ends, although t
   leaving.abort();
   const error = await assertRejects(() => withTimeout(paired, "the end"), PairingError);
   assertEquals([error.code, error.reason], ["NOT_CONFIRMED", "remote"]);
+});
+
+Deno.test("five numbers of strangers that left before the question end pair", async () => {
+  await using test = await setUp();
+  await using strangers = await makeDevices("stranger");
+  const paired = test.start({});
+  paired.catch(() => {});
+  const addresses = await test.addresses;
+  for (let count = 0; count < 5; count++) {
+    using joiner = await RawJoiner.commit({ addresses }, strangers.stranger);
+    joiner.stranger.post("/random", {});
+    await joiner.stranger.waitForEnd();
+  }
+  const error = await assertRejects(() => withTimeout(paired, "the end"), PairingError);
+  assertEquals([error.code, error.reason], ["NOT_OPEN", "no numbers left"]);
 });
 
 Deno.test("an error of onEvent ends pair, and wrong options are refused before anything is opened", async () => {
