@@ -29,7 +29,7 @@ import {
 import { stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { retryUntilInTime, withTimeout } from "@degu/testing/raw_peer.ts";
+import { retryUntilInTime, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
@@ -404,6 +404,29 @@ Deno.test("a device is announced twice without a probe, found, distinguished fro
   const { answers } = await stranger.waitForPacket("goodbye", isGoodbye);
   assertEquals(answers.map(({ type }) => type), ["PTR", "TXT", "SRV"]);
   assertEquals(await find("c", 0.3), []);
+});
+
+Deno.test("an announcement ends after its socket has closed", async () => {
+  const network = await openLoopbackNetwork();
+  const camera = announceCamera(network);
+  await withTimeout(camera.announced, "announced");
+  const closing = Promise.withResolvers<() => void>();
+  using _delayed = patch(
+    Socket.prototype,
+    "close",
+    (close) =>
+      function (this: Socket, callback?: () => void) {
+        closing.resolve(() => close.call(this, callback));
+        return this;
+      },
+  );
+  let hasEnded = false;
+  const ended = camera[Symbol.asyncDispose]().then(() => hasEnded = true);
+  const close = await withTimeout(closing.promise, "the socket is closed");
+  await waitForTick();
+  assertEquals(hasEnded, false);
+  close();
+  await withTimeout(ended, "it ends");
 });
 
 /** Counts the responses of a camera to questions, after its two announcements. */
