@@ -189,7 +189,6 @@ async function fetchAuthority(
       if (authority.id === id) return authority;
       throw new RangeError("it has another authority");
     } catch (error) {
-      signal.throwIfAborted();
       // Another device may use this address now.
       const message = `${formatCheckedAddress(address)} doesn't have the authority of the line`;
       errors.push(isProtocolViolation(error) ? new DeguError(message, { cause: error }) : error);
