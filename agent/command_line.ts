@@ -333,7 +333,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .option("--delete", "delete files and directories that the first directory doesn't have")
     .option(
       "--delete-all",
-      "with --delete: delete even if most files would be deleted, the first directory is empty, or the second is a whole inbox",
+      "with --delete: delete even if most files would be deleted, the first directory has no files, or the second is a whole inbox",
     )
     .option(
       "--exclude <glob>",

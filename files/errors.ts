@@ -41,8 +41,8 @@ export interface TreeResult {
    *
    * - `"incomplete"`: An entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: An entry could not be copied.
-   * - `"half"`: The source has no entries except reserved names, as the directory of a disk that is
-   *   not mounted, and entries of the target would be deleted. Or more of its files would be
+   * - `"half"`: The source has only directories and reserved names, as the mount points of disks that
+   *   are not mounted, and entries of the target would be deleted. Or more of its files would be
    *   deleted than stay, and more than ten. The call has changed nothing. Not with `deleteAll`.
    * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
    *   superfluous entry of the directory may be this entry, so all of them are kept with their
@@ -78,7 +78,7 @@ export interface TreeResult {
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
  * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
  *   system.
- * - `"OVER_HALF"`: The source of a tree is empty, or more files would be deleted than stay, and
+ * - `"OVER_HALF"`: The source of a tree has no files, or more files would be deleted than stay, and
  *   `deleteAll` is false.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
  * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the

@@ -14,8 +14,10 @@ superfluous entries stay without delete
   a >> b
 superfluous entries are deleted with delete
   a d/b >> a d/c d/e/f g/h/, delete
-no entry is deleted if the source is empty, or the filter excludes all of it
+no entry is deleted if the source has only directories, or the filter excludes all of the rest
   >> a, delete
+  c/ d/e/ >> a d/, delete
+  c/b d/ >> a d/, delete hide=b
   b >> a, delete hide=b
 deleteAll: an empty source deletes all entries that the filter doesn't exclude
   >> a b/c d/, delete deleteAll

@@ -142,7 +142,7 @@ export class Plan {
   toleratedFailureCount = 0;
   /** True if an entry of the source can't be read or named. */
   isIncomplete = false;
-  /** True if the source has no entries, or the filter has excluded all entries. */
+  /** True if the source has only directories, or the filter has excluded all other entries. */
   #isEmpty = true;
   readonly #rules: PlanRules;
   readonly #isUnsettled: (file: TreeNode) => boolean;
@@ -176,8 +176,8 @@ export class Plan {
   }
 
   /**
-   * Describes the deletions if the source is empty, or more files of the target would be deleted
-   * than stay: the source may be the wrong directory. Returns `null` if few would be deleted. A
+   * Describes the deletions if the source has no files, or more files of the target would be
+   * deleted than stay: the source may be the wrong directory. Returns `null` if few would be deleted. A
    * deleted and an added file of the same size and time are probably one renamed file, and count as
    * neither.
    */
@@ -185,7 +185,7 @@ export class Plan {
     const deletedNodes = this.deletions.map(({ node }) => node)
       .filter((node) => !this.keptDirectories.has(node));
     if (this.#isEmpty && deletedNodes.length > 0) {
-      return "the source is empty, and entries of the target would be deleted";
+      return "the source has no files, and entries of the target would be deleted";
     }
     const deletedFiles = deletedNodes.filter((node) =>
       node.kind === "file" && node.reason === null
@@ -253,7 +253,9 @@ export class Plan {
     for (const pair of this.#makePairs(directory)) {
       if (pair.source?.kind === "file" || pair.target?.kind === "file") fileCount++;
       if (!this.#isIncluded(pair)) continue;
-      if (pair.source !== null && pair.source.reason !== "reserved") this.#isEmpty = false;
+      // Mount points without their disks are empty directories.
+      const { kind = "directory", reason = null } = pair.source ?? {};
+      if (kind !== "directory" && reason !== "reserved") this.#isEmpty = false;
       if (pair.source?.kind === "file") {
         if (pair.target?.kind === "file") this.#stayingFileCount++;
         else this.#addedFiles.push(pair.source);

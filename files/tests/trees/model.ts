@@ -699,7 +699,7 @@ export class Judge {
   }
 
   #isEmpty(entries: readonly View[]): boolean {
-    return entries.length === 0 && !this.#showsUnnamed;
+    return entries.every(({ kind }) => kind === "directory") && !this.#showsUnnamed;
   }
 
   /**
