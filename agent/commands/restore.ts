@@ -171,6 +171,15 @@ async function checkParent(target: string): Promise<void> {
   throw new Failure(await describeMissingDirectory(parent), "NOT_THERE", { path: parent });
 }
 
+/** Describes the directories in a directory, such as those of an inbox, that have versions. */
+function describeOwners(dir: string): string {
+  const owners = Array.from(Deno.readDirSync(dir), ({ name }) => name)
+    .filter((name) => existsSync(join(dir, name, KEPT_DIRECTORY)));
+  if (owners.length === 0) return "";
+  return ` itself, but of ${owners.map((name) => JSON.stringify(name)).join(", ")} in it: ` +
+    "restore each by itself";
+}
+
 function toFailure(
   error: unknown,
   { dir, target, isMissing }: {
@@ -200,7 +209,7 @@ function toFailure(
     ? `${error.message}; earlier versions of files are in .degu-kept`
     : isMissing
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
-    : `no earlier versions are kept of ${JSON.stringify(dir)}`;
+    : `no earlier versions are kept of ${JSON.stringify(dir)}${describeOwners(dir)}`;
   return new Failure(problem, "NOT_THERE", { cause: error, path: dir });
 }
 

@@ -260,12 +260,19 @@ async function readLine(
   } finally {
     await reader.cancel().catch(() => {});
   }
-  if (text.trim() !== "") return text.trim();
+  if (text.trim() !== "") return findLine(text.trim());
   throw new Failure(`stdin is empty: ${advice.noLine}`, "USAGE");
 }
 
 function isInputComplete(text: string): boolean {
   return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
+}
+
+/** Returns the text without what follows the line, such as the rest of what an invite prints. */
+function findLine(text: string): string {
+  const lines = text.split("\n");
+  const heads = lines.map((_, index) => lines.slice(0, index + 1).join("\n"));
+  return heads.find((head) => isCompleteLine(head)) ?? text;
 }
 
 /**

@@ -453,7 +453,8 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   const first = JSON.parse(await secondInvite.waitForLine());
   assertMatch(first.expires, /^\d{4}-/);
   const wrapped = first.line.replaceAll(/(.{60})/g, "$1\n  ");
-  await homes.runToSuccess("viewer", ["join", "-", ...SERVING], wrapped);
+  // A file with the output of invite goes on.
+  await homes.runToSuccess("viewer", ["join", "-", ...SERVING], `${wrapped}\npaired with viewer`);
   const ended = await secondInvite.waitForEnd();
   assertEquals([ended.code, ended.stderr], [0, ""]);
   const addresses = ["127.0.0.1:2"];

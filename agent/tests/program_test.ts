@@ -448,7 +448,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
       3,
       "another device answers at [::1]:7443, or camera has a new identity",
-      /^; if it has a new identity, run "degu pair" on both devices$/,
+      /^; if it has one that is not in "degu peers", run "degu pair" on both devices$/,
     ],
     [
       new TlsError("REFUSED_BY_PEER", "why"),

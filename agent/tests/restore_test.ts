@@ -531,7 +531,7 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
     [2, '"desk:new" is read as PEER:PATH; a directory of', kept, "desk:new"],
     [2, "is in the directory that is restored, or among its versions", kept, `${kept}/new`],
     [1, "no earlier versions are kept of ", plain.path, target],
-    [1, "no earlier versions are kept of ", inbox, target],
+    [1, ' itself, but of "laptop" in it: restore each by itself', inbox, target],
     [1, "there is no directory ", kept, `${target}/missing/new`],
     [1, "and no earlier versions are kept of it", target, kept],
     [1, "no file was in ", `${kept}/Documents/a`, target],

@@ -37,7 +37,7 @@ export const RUN_AGAIN = "run the same command again";
 export const RUN_BOTH_AGAIN = "run both commands again";
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED: `if it has a new identity, ${PAIR_ADVICE}`,
+  UNTRUSTED: `if it has one that is not in "degu peers", ${PAIR_ADVICE}`,
   REFUSED_BY_PEER: PAIR_ADVICE,
   CLOSED: RUN_AGAIN,
 };

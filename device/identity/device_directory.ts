@@ -118,9 +118,7 @@ export async function readDeviceName(dir: string): Promise<string | null> {
     );
   }
   if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
-  throw new Deno.errors.InvalidData(
-    `${path} can't be read`,
-  );
+  throw new Deno.errors.InvalidData(`${path} doesn't have the name of a device`);
 }
 
 async function makePrivate(path: string): Promise<void> {

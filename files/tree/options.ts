@@ -58,9 +58,10 @@ export interface DownloadTreeOptions {
   delete?: boolean | undefined;
   /**
    * With `delete`: whether to delete although more than ten files of the target would be deleted
-   * and fewer stay, or the source has no files, for example after the last file of a spool was removed.
-   * A wrong source, and the directory of a disk that is not mounted, look like this: pass this
-   * option only for a source that can't be such a directory. Renamed files don't count as deleted.
+   * and fewer stay, or the source has no files, for example after the last file of a spool was
+   * removed. A wrong source, and the directory of a disk that is not mounted, look like this: pass
+   * this option only for a source that can't be such a directory. Renamed files don't count as
+   * deleted.
    *
    * @default {false}
    */

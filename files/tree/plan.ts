@@ -177,9 +177,9 @@ export class Plan {
 
   /**
    * Describes the deletions if the source has no files, or more files of the target would be
-   * deleted than stay: the source may be the wrong directory. Returns `null` if few would be deleted. A
-   * deleted and an added file of the same size and time are probably one renamed file, and count as
-   * neither.
+   * deleted than stay: the source may be the wrong directory. Returns `null` if few would be
+   * deleted. A deleted and an added file of the same size and time are probably one renamed file,
+   * and count as neither.
    */
   describeMajorLoss(): string | null {
     const deletedNodes = this.deletions.map(({ node }) => node)
