@@ -103,6 +103,23 @@ Deno.test("a request is aborted while its body waits for the peer", async () => 
   assert(pair.conn.closed && hasReturned);
 });
 
+Deno.test("the source of a request's body is canceled with the reason for which its connection closes", async () => {
+  for (const isAborted of [true, false]) {
+    using pair = await connect();
+    const { promise: canceled, resolve: cancel } = Promise.withResolvers<unknown>();
+    const body = new Body(new ReadableStream({ cancel }), 5);
+    const abortController = new AbortController();
+    const { signal } = abortController;
+    const requesting = catchRejection(pair.conn.put("/", {}, body, { signal }), "put");
+    await pair.peer.readPreamble();
+    if (isAborted) abortController.abort(reason);
+    else pair.conn.close();
+    if (isAborted) assert(await canceled === reason);
+    else assertInstanceOf(await canceled, ConnectionClosedError);
+    await requesting;
+  }
+});
+
 Deno.test("invalid options are a TypeError, and the request is not sent", async () => {
   using connected = await connect();
   const { conn } = connected;

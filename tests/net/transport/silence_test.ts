@@ -139,3 +139,11 @@ Deno.test("the time-out of a connection is its own, not that of a silence", () =
     assertEquals(connectionCoreOf(test.connection)!.timeout, timeout);
   }
 });
+
+Deno.test("closing a connection doesn't stop the timer that it shares with another one", async () => {
+  using test = setUp(null);
+  await test.request();
+  new Connection(new RecordingSocket(), {}, undefined, SECONDS).close();
+  await test.tick(FIRST_TICKS);
+  assertEquals(test.questions.length, 1);
+});
