@@ -38,6 +38,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import {
   checkRequestPrefix,
   checkResponsePrefix,
+  findPreambleEnd,
   formatRequestPreamble,
   parseRequestPreamble,
   parseResponsePreamble,
@@ -167,6 +168,16 @@ Deno.test("a preamble has the same values wherever it begins in a buffer", () =>
       const text = `${line}\r\na: \xe9`;
       const { status, reason, headers } = parseResponsePreamble("GET", ...shift(text));
       assertEquals({ status, reason, headers: flatten(headers) }, parseResponseOrNull(text));
+    }
+  }
+});
+
+Deno.test("the end of a preamble is found at every position, and not in the bytes after the available ones", () => {
+  for (let length = 0; length < 12; length++) {
+    const bytes = encodeLatin1(`${"x".repeat(length)}\r\n\r\n\r\n`);
+    for (let end = 0; end <= bytes.length; end++) {
+      const expected = end < length + 4 ? -1 : length + 4;
+      assertEquals(findPreambleEnd(bytes, 0, end), expected, `${length}, ${end}`);
     }
   }
 });
@@ -505,6 +516,12 @@ Deno.test("formatHeaders writes a line for each item of set-cookie, and lists of
   assertTypeError(() => callWith(formatHeaders, { cookie: ["a", "b"] }), "cookie");
 });
 
+Deno.test("repeated lines of a request are one line of a response with the same headers", () => {
+  const headers: HeadersToSend = parseHeaders(encodeLatin1("a: b\r\na: c"));
+  const text = decodeLatin1(formatResponse(200, "OK", headers));
+  assertEquals(text, "HTTP/1.1 200 OK\r\na: b, c\r\n\r\n");
+});
+
 Deno.test("a received set-cookie is a list of its own", () => {
   const bytes = encodeLatin1("set-cookie: a\r\nset-cookie: b");
   const cookies = parseHeaders(bytes)["set-cookie"];
@@ -701,6 +718,13 @@ Deno.test("SuffixRange.contentLength and contentRange cover the end of the whole
     const range = new SuffixRange(length);
     assertRangeError(() => range.contentLength(total), `${length} of ${total}`);
     assertRangeError(() => range.contentRange(total), `${length} of ${total}`);
+  }
+  for (const total of NOT_INTEGERS) {
+    assertRangeError(() => range.contentLength(total), `3 of ${total}`);
+    assertRangeError(() => range.contentRange(total), `3 of ${total}`);
+  }
+  for (const total of NOT_NUMBERS) {
+    assertTypeError(() => callWith(range.contentLength.bind(range), total), Deno.inspect(total));
   }
 });
 
