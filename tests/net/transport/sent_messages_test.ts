@@ -484,6 +484,7 @@ Deno.test("a header getter that makes a request over another connection affects 
   using innerConn = await client.connect();
   let otherResponse: Promise<Response> | null = null;
   const headers = {
+    "x-first": "read before the other headers are formatted",
     get "x-name"() {
       otherResponse ??= innerConn.get("/inner", {
         "x-name": "a longer value than the other one has",
