@@ -256,7 +256,7 @@ Deno.test("if a program that doesn't pair answers at --address, pair fails with 
   const args = ["pair", "--address", address, ...SERVING];
   const { code, stdout } = await homes.run("two", args, TERMINAL);
   assertEquals(code, 3, stdout);
-  const problem = "a program answers at this address, but not as a device that pairs or sends";
+  const problem = "a program listens at this address, but it neither pairs nor sends at this port";
   assertStringIncludes(stdout, problem);
 });
 

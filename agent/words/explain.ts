@@ -182,7 +182,7 @@ function describePairingProblem(error: PairingError): string {
   if (reason === "no invitation" && cause instanceof AggregateError) {
     return cause.errors.every(isUnreachable)
       ? describeAttempts(cause.errors)
-      : "a program answers at this address, but not as a device that pairs or sends";
+      : "a program listens at this address, but it neither pairs nor sends at this port";
   }
   const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
   return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
