@@ -33,7 +33,7 @@ export async function init(
   const { name, id } = device;
   output.printResult(`${name} ${id}`, { name, id, home });
   if (existingDevice === null) {
-    return output.note(`created ${home}; to pair, ${PAIR_ADVICE}`);
+    return output.note(`the device is in ${home}; to pair, ${PAIR_ADVICE}`);
   }
   if (existingDevice.name === name) return;
   output.note(

@@ -17,7 +17,7 @@ export async function listPeers(context: Context): Promise<void> {
     output.printResult(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
   }
   if (peers.length > 0) return;
-  output.note(`there are no peers yet: ${PAIR_ADVICE}`);
+  output.note(`there are no usable peers: ${PAIR_ADVICE}`);
 }
 
 export async function rename(context: Context, oldName: string, newName: string): Promise<void> {

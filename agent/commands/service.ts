@@ -157,7 +157,7 @@ async function runSystemctl(...args: string[]): Promise<string> {
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
-      const message = "degu may not run systemctl without --allow-run=systemctl";
+      const message = "Deno does not permit degu to run systemctl (--allow-run=systemctl)";
       throw new Failure(message, "NOT_PERMITTED", { cause: error });
     }
     if (!(error instanceof Deno.errors.NotFound)) throw error;

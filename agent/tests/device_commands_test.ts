@@ -202,7 +202,7 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   const [, viewer] = await homes.init("camera", "viewer");
   const emptyEnd = await homes.run("camera", ["peers"]);
   assertEquals([emptyEnd.code, emptyEnd.stdout], [0, ""]);
-  assertStringIncludes(emptyEnd.stderr, "there are no peers yet: run ");
+  assertStringIncludes(emptyEnd.stderr, "there are no usable peers: run ");
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
   const list = await homes.runToSuccess("camera", ["peers"]);
   assertEquals(list, `viewer  ${viewer}  [2001:db8::1]:7444\n`);

@@ -105,7 +105,7 @@ Deno.test("a wrong command is refused as without permissions", async () => {
     [[], 2, "a command is missing or unknown; usage: degu permissions pair|invite|"],
     [["upload"], 2, "unknown command 'upload'"],
     [["sync", "a", "b"], 2, "b"],
-    [["ls", "desk:"], 3, "this device has no peers yet"],
+    [["ls", "desk:"], 3, "this device has no usable peers"],
   ];
   for (const [args, code, message] of rows) {
     await homes.runToFailure("laptop", code, message, ["permissions", ...args]);

@@ -372,7 +372,7 @@ Deno.test("a missing device, or a device without peers, is an error with advice"
     await homes.runToFailure("one", 3, noDeviceMessage, args);
   }
   await homes.init("camera", "viewer");
-  const alone = 'this device has no peers yet: run "degu pair" on this device';
+  const alone = 'this device has no usable peers: run "degu pair" on this device';
   await homes.runToFailure("viewer", 3, alone, ["ping", "camera"]);
 });
 
@@ -398,7 +398,9 @@ Deno.test("the advice to pair has the --home that was typed, also in JSON, but n
   const { stderr } = await runAgentInProcess(["--home", homes.joinPath("camera"), "peers"]);
   assertEquals(
     stderr,
-    `there are no peers yet: run "degu --home ${homes.joinPath("camera")} pair" on this device, ` +
+    `there are no usable peers: run "degu --home ${
+      homes.joinPath("camera")
+    } pair" on this device, ` +
       'and "degu pair" on the other one\n',
   );
 });

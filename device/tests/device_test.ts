@@ -284,6 +284,18 @@ Deno.test("Device.open rejects a directory whose name file is damaged", async ()
   }
 });
 
+Deno.test("Device.open makes no new keys for a device that has peers", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = await Promise.all(
+    ["camera", "viewer"].map((name) => devices.open(name)),
+  );
+  await record(camera!, viewer!);
+  await Deno.remove(join(camera!.dir, "identity"), { recursive: true });
+  const problem = 'has peers, but no directory "identity" with its keys';
+  await assertRejects(() => Device.open(camera!.dir), Deno.errors.InvalidData, problem);
+  assertEquals((await listNames(camera!.dir)).includes("identity"), false);
+});
+
 Deno.test("Device.open rejects a directory of another version, names both versions, and changes no file", async () => {
   await using devices = await TestDevices.create();
   const { dir } = await devices.open("camera");

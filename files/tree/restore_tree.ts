@@ -351,7 +351,10 @@ function findFirstNumber(periods: readonly Period[], at: Date | string): number 
   const areSet = [hoursBefore.at(-1), hoursSince[0]].every((each) => !(each! < FIRST_HOUR));
   if (!isInOrder || !areSet) {
     const near = periods.findLastIndex((period) => hourOf(period) < hour) + 1;
-    throw fail("CLOCK", `the clock was wrong: it is unknown what changed before ${hour}`, near);
+    const problem = areSet
+      ? "the hours of the kept versions are out of order"
+      : "the clock was not set";
+    throw fail("CLOCK", `${problem}: it is unknown what changed before ${hour}`, near);
   }
   if (first === 0 && hours[0] !== hour) {
     throw fail("NO_STATE", `there are no earlier versions of ${hour}`, first);
