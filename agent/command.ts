@@ -59,7 +59,7 @@ export class AgentCommand extends Command {
       .option(
         "--wait <seconds>",
         "wait silently for a peer that is offline, up to this many seconds",
-        parseSeconds,
+        parseWait,
       );
   }
 
@@ -145,24 +145,27 @@ function findSeconds(text: string, defaultUnit: Unit): number | null {
   return number === undefined ? null : Number(number) * SECONDS_PER_UNIT[unit as Unit];
 }
 
-export function parseSeconds(text: string): number {
-  const seconds = findSeconds(text, "s");
-  if (seconds !== null) return seconds;
-  throw new InvalidArgumentError(
-    `must be a number of seconds, 0 or more, or a time such as 5m, 2h or 1d; got ${
-      JSON.stringify(text)
-    }`,
-  );
+/** @param validValues The numbers, and an example of a time, that `isValid` accepts. */
+export function makeSecondsParser(
+  validValues: string,
+  isValid: (seconds: number) => boolean,
+): (text: string) => number {
+  return (text) => {
+    const seconds = findSeconds(text, "s");
+    if (seconds !== null && isValid(seconds)) return seconds;
+    throw new InvalidArgumentError(
+      `must be a number of seconds, ${validValues}; got ${JSON.stringify(text)}`,
+    );
+  };
 }
+
+const parseWait = makeSecondsParser("0 or more, or a time such as 5m, 2h or 1d", () => true);
 
 /** The library refuses a longer time. */
-const MAX_SETTLED_SECONDS = 900;
-
-function parseSettled(text: string): number {
-  const seconds = parseSeconds(text);
-  if (seconds <= MAX_SETTLED_SECONDS) return seconds;
-  throw new InvalidArgumentError(`must be at most ${MAX_SETTLED_SECONDS} seconds`);
-}
+const parseSettled = makeSecondsParser(
+  "0 to 900, or a time such as 5m",
+  (seconds) => seconds <= 900,
+);
 
 /** The library refuses more days. */
 const MAX_KEEP_DAYS = 36_500;
@@ -171,7 +174,7 @@ export function parseKeep(text: string): number {
   const days = (findSeconds(text, "d") ?? 0) / SECONDS_PER_UNIT.d;
   if (Number.isInteger(days) && days >= 1 && days <= MAX_KEEP_DAYS) return days;
   throw new InvalidArgumentError(
-    `must be a number of days, 1 to ${MAX_KEEP_DAYS}; got ${JSON.stringify(text)}`,
+    `must be a whole number of days, 1 to ${MAX_KEEP_DAYS}; got ${JSON.stringify(text)}`,
   );
 }
 

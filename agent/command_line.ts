@@ -6,7 +6,7 @@
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_PORT, parseInvitationAddress, parseListenAddress } from "./machine/addresses.ts";
 import { DEFAULT_INBOX, IGNORE_FILE } from "./machine/context.ts";
-import { AgentCommand, makeListParser, parseKeep, parseSeconds, type Run } from "./command.ts";
+import { AgentCommand, makeListParser, makeSecondsParser, parseKeep, type Run } from "./command.ts";
 import { parseRestoreTime } from "./copy/restore_time.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
@@ -603,11 +603,10 @@ function addPingCommand(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/ping.ts")).ping);
 }
 
-function parseEvery(text: string): number {
-  const seconds = parseSeconds(text);
-  if (seconds > 0) return seconds;
-  throw new InvalidArgumentError("must be more than 0 seconds");
-}
+const parseEvery = makeSecondsParser(
+  "above 0, or a time such as 5m, 2h or 1d",
+  (seconds) => seconds > 0,
+);
 
 function parseNameOrId(text: string): string {
   if (/^[a-z0-9][a-z0-9_-]{0,62}…?$/i.test(text)) return text;
@@ -624,10 +623,7 @@ function parseOnce(text: string, previous?: string): string {
   );
 }
 
-const MAX_INVITATION_SECONDS = 86_400;
-
-function parseInvitationSeconds(text: string): number {
-  const seconds = parseSeconds(text);
-  if (seconds >= 1 && seconds <= MAX_INVITATION_SECONDS) return seconds;
-  throw new InvalidArgumentError(`must be from 1 to ${MAX_INVITATION_SECONDS}; got ${text}`);
-}
+const parseInvitationSeconds = makeSecondsParser(
+  "1 to 86400, or a time such as 5m, 2h or 1d",
+  (seconds) => seconds >= 1 && seconds <= 86_400,
+);

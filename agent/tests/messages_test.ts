@@ -248,11 +248,31 @@ Deno.test("a wrong command line is an error with the words to write, and creates
       ["get", "camera:*.jpg", local],
     ],
     // Numbers with a unit: only a wrong one is refused.
-    [2, 'a time such as 5m, 2h or 1d; got "5x"', sync("--every", "5x")],
-    [2, "--settled: must be at most 900 seconds", sync("--settled", "1h")],
+    ...["5x", "0", "-5"].map((text): [number, string, string[]] => [
+      2,
+      `--every: must be a number of seconds, above 0, or a time such as 5m, 2h or 1d; got "${text}"`,
+      sync("--every", text),
+    ]),
+    [
+      2,
+      '--wait: must be a number of seconds, 0 or more, or a time such as 5m, 2h or 1d; got "5x"',
+      [
+        ...sync("--wait", "5x"),
+      ],
+    ],
+    ...["5x", "1h"].map((text): [number, string, string[]] => [
+      2,
+      `--settled: must be a number of seconds, 0 to 900, or a time such as 5m; got "${text}"`,
+      sync("--settled", text),
+    ]),
+    ...["5x", "0.5", "2d"].map((text): [number, string, string[]] => [
+      2,
+      `must be a number of seconds, 1 to 86400, or a time such as 5m, 2h or 1d; got "${text}"`,
+      ["invite", "--seconds", text],
+    ]),
     [2, "--dry-run is for a single run", sync("--dry-run", "--every", "1d")],
     [2, "--keep is for files of this device", sync("--keep", "2w")],
-    [2, 'must be a number of days, 1 to 36500; got "36h"', sync("--keep", "36h")],
+    [2, 'must be a whole number of days, 1 to 36500; got "36h"', sync("--keep", "36h")],
     [
       1,
       `camera:x: "${local}/x" is a directory\n`,

@@ -102,8 +102,8 @@ Deno.test("a wrong --keep is refused", async () => {
       "leave out --keep or --new-only",
       ["serve", "--inbox", inboxes, "--keep", "3", "--new-only"],
     ],
-    ["must be a number of days", ["serve", "--inbox", inboxes, "--keep", "0"]],
-    ["must be a number of days", ["sync", "camera:", local, "--keep", "1h"]],
+    ["must be a whole number of days", ["serve", "--inbox", inboxes, "--keep", "0"]],
+    ["must be a whole number of days", ["sync", "camera:", local, "--keep", "1h"]],
     ['to keep earlier versions on camera, run "degu serve --keep DAYS" on it', [
       ...["sync", "--keep", "3", local, "camera:"],
     ]],

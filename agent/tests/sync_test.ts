@@ -597,7 +597,7 @@ Deno.test("sync --every reports permanent errors at once", async () => {
   const { files, source } = setup;
   await files.runToFailure(3, 'there is no peer "desk"', ...EVERY, source, "desk:to");
   await files.runToFailure(2, "leave out --every", ...EVERY, "--dry-run", source, "camera:to");
-  await files.runToFailure(2, "more than 0", "sync", "--every", "0", source, "camera:to");
+  await files.runToFailure(2, "seconds, above 0", "sync", "--every", "0", source, "camera:to");
 });
 
 // The reports of all commands that copy trees.
