@@ -45,6 +45,16 @@ export class AgentCommand extends Command {
     return this.addHelpText("after", `${heading}  ${commandLine}\n      ${effect}`);
   }
 
+  /** commander takes -1 for a number, which is no operand of any command. */
+  override parseOptions(args: string[]): ReturnType<Command["parseOptions"]> {
+    const { operands, unknown } = super.parseOptions(args);
+    const literalCount = args.includes("--") ? args.length - args.indexOf("--") - 1 : 0;
+    const number = operands.slice(0, operands.length - literalCount).find((each) =>
+      /^-[.\d]/.test(each)
+    );
+    return { operands, unknown: number === undefined ? unknown : [number, ...unknown] };
+  }
+
   addPeerOptions(): this {
     return this
       .option(

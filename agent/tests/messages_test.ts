@@ -314,6 +314,12 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "unknown option '--create'; usage: degu serve", ["serve", "--create"]],
     [2, `unknown option '--update'; ${sync}`, ["sync", "--update", local, "camera:"]],
     [2, "unknown option '-i'; usage: degu rm", ["rm", "-i", "camera:a"]],
+    [2, "unknown option '-1'; usage: degu ls", ["ls", "-1", "camera:"]],
+    [2, "unknown option '-1'; usage: degu ls", ["ls", "camera:", "-1"]],
+    [2, "unknown option '-10'; usage: degu put", ["put", "-10", "camera:"]],
+    [2, "unknown option '-.5'; usage: degu put", ["put", `${local}/a`, "-.5", "--", "camera:"]],
+    [1, '"-1" does not exist\n', ["put", "--", "-1", "camera:"]],
+    [1, '"-1" does not exist\n', ["put", "--force", "--", "-1", "camera:"]],
     [2, `missing required argument 'to'; ${sync}`, ["sync", local]],
     [2, `too many arguments for 'sync'. Expected 2 arguments but got 3; ${sync}`, [
       ...["sync", local, "camera:", "x"],
