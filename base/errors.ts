@@ -179,7 +179,7 @@ export class ConnectionError extends DeguError {
    * - `"refused"`: no program listens at the address.
    * - `"reset"`: the peer, or a firewall, reset the connection.
    * - `"broken"`: the connection ended before a whole message, or a handshake, had arrived.
-   * - `"unreachable"`: there is no route to the host, or the address is not of this network.
+   * - `"unreachable"`: the host can't be reached, or the address is not of this network.
    * - `"timed out"`: the peer did not respond within the time-out of the program or of the system.
    * - `"unknown name"`: the name can't be resolved.
    * - `"unknown interface"`: this machine doesn't have the interface of a link-local address.

@@ -442,7 +442,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
   const connecting = (error: Error, address: Address) =>
     toConnectionError(error, { address, isConnecting: true }) as Error;
   const closed = "camera closed the connection without an answer";
-  const both = "10.0.0.1:1: no program listens; 10.0.0.2:2: there is no route";
+  const both = "10.0.0.1:1: no program listens; 10.0.0.2:2: the host can't be reached";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
     [new Failure("as it is", "REFUSED"), 3, "as it is", /^$/],
     [new InterruptedError(), 130, "interrupted", /^$/],
@@ -505,7 +505,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     ],
     // In a network namespace, this machine itself can't be reached.
     [
-      unreachable(connecting(withCode("why", "EHOSTUNREACH"), ["127.0.0.1", 7444])),
+      unreachable(connecting(withCode("why", "ENETUNREACH"), ["127.0.0.1", 7444])),
       1,
       "camera does not answer (127.0.0.1:7444: there is no route)",
       /^$/,

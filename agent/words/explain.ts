@@ -210,7 +210,7 @@ function describeAttempts(attempts: readonly unknown[]): string {
 function describeAttemptProblem(error: unknown): string {
   const message = error instanceof Error ? error.message : `${error}`;
   if (!(error instanceof ConnectionError)) return message;
-  const { fault, address, isConnecting, silentSeconds, unreadSeconds } = error;
+  const { code, fault, address, isConnecting, silentSeconds, unreadSeconds } = error;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
   if (silentSeconds !== null) {
     return isConnecting
@@ -226,7 +226,8 @@ function describeAttemptProblem(error: unknown): string {
     case "refused":
       return "no program listens";
     case "unreachable":
-      return "there is no route";
+      // EHOSTUNREACH: a host of this network that is absent, for example.
+      return code === "ENETUNREACH" ? "there is no route" : "the host can't be reached";
     case "timed out":
       return isConnecting ? "no response" : "connected, but no response";
     case "reset":
