@@ -84,6 +84,10 @@ export function parseAddressOption(text: string): Address {
     const description = describeArgumentError(error);
     if (description === null) throw error;
     const { argument, problem } = description;
+    if (argument === "address" && !hasPort) {
+      const got = text.includes("@") ? "" : `; got ${JSON.stringify(text)}`;
+      throw new InvalidArgumentError(`must be HOST, HOST:PORT or [IPv6]:PORT${got}`);
+    }
     // Replace the example of a program by an example of the command line.
     const problemText = problem.replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
     throw new InvalidArgumentError(
