@@ -40,5 +40,5 @@ export async function init(
     `renamed from ${existingDevice.name}; peers keep the name that they use for this device`,
   );
   if ((await device.serving()).length === 0) return;
-  output.note(`degu serve announces the name ${existingDevice.name} until you restart it`);
+  output.note("a running degu serve keeps the name with which it began until it is restarted");
 }
