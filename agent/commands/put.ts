@@ -94,7 +94,7 @@ export async function runPut(
           );
         }
         if (targetNames.length > 0 && names.at(-1) === targetNames.at(-1)) {
-          context.output.note(`${path} is copied to ${files.formatName(names, true)}`);
+          context.output.note(`copying ${path} to ${files.formatName(names, true)}`);
         }
         const options = { replace: force, settled };
         return { names, root: path, listsUnchanged: true, options };
