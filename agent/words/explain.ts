@@ -94,14 +94,10 @@ function findReasonAndHint(
   }
   if (error instanceof Deno.errors.NotCapable) {
     const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
-    // In /proc, /sys and /dev, Deno admits only programs with all permissions.
+    // Most paths in /proc, /sys and /dev need all permissions, which the user should not grant.
     return path === undefined
       ? [error.message, "docs/permissions.md has the flags of each command"]
-      : [
-        `${path} is in the system directory ${
-          systemDirectoryOf(path)
-        }, to which Deno permits no access without --allow-all`,
-      ];
+      : [`Deno permits no access to ${path}`];
   }
   if (isUnreachable(error) && !isConnectionCut(error)) {
     const attempts = attemptsOf(error);
@@ -143,10 +139,6 @@ function findReasonAndHint(
   }
   const problem = error instanceof DeguError ? error.problem : error.message;
   return [describeSystemProblem(error.message, errorCodeOf(error)) ?? problem];
-}
-
-function systemDirectoryOf(quotedPath: string): string {
-  return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
 }
 
 export function describeRemoteRefusal(name: string): string {
