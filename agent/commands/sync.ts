@@ -72,7 +72,7 @@ export async function sync(
   if (!isDownload) checkDeletedInbox(remotePath, options);
   if (options.keep !== undefined && !isDownload) {
     throw new Failure(
-      `--keep is for files of this device; to keep earlier versions on ${remotePath.peer}, run "degu serve --keep DAYS" on it`,
+      `--keep is for what sync replaces and deletes on this device, and not on ${remotePath.peer}`,
       "USAGE",
     );
   }

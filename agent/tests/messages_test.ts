@@ -271,7 +271,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
       ["invite", "--seconds", text],
     ]),
     [2, "--dry-run is for a single run", sync("--dry-run", "--every", "1d")],
-    [2, "--keep is for files of this device", sync("--keep", "2w")],
+    [2, "--keep is for what sync replaces", sync("--keep", "2w")],
     [2, 'must be a whole number of days, 1 to 36500; got "36h"', sync("--keep", "36h")],
     [
       1,

@@ -104,7 +104,7 @@ Deno.test("a wrong --keep is refused", async () => {
     ],
     ["must be a whole number of days", ["serve", "--inbox", inboxes, "--keep", "0"]],
     ["must be a whole number of days", ["sync", "camera:", local, "--keep", "1h"]],
-    ['to keep earlier versions on camera, run "degu serve --keep DAYS" on it', [
+    ["--keep is for what sync replaces and deletes on this device, and not on camera\n", [
       ...["sync", "--keep", "3", local, "camera:"],
     ]],
   ];
