@@ -34,7 +34,7 @@ import { FakeTime } from "@std/testing/time";
 Deno.test("serve prints its addresses and directories, and that no device is paired yet; a second server can't use the address", async () => {
   await using homes = await AgentHomes.create("camera");
   const { agent, address } = await homes.serve("camera");
-  await agent.waitForMessage("no device is paired with this one yet: run ");
+  await agent.waitForMessage("there are no usable peers: run ");
   const inbox = homes.joinPath("camera-inbox");
   const serveArgs = ["serve", "--inbox", inbox, "--listen", address];
   const stderr = await homes.runToFailure("camera", 1, `${address} is in use`, serveArgs);
@@ -60,7 +60,7 @@ Deno.test("serve ends properly at SIGHUP, also under nohup, which ignores this s
   const serving = ["serve", "--inbox", homes.joinPath("inbox"), "--listen", "127.0.0.1:0"];
   const args = ["--home", homes.joinPath("camera"), ...serving];
   await using agent = spawnAgent(args, { flags: ["--allow-all"], through });
-  await agent.waitForMessage("no device is paired");
+  await agent.waitForMessage("there are no usable peers");
   agent.kill("SIGHUP");
   assertEquals((await agent.waitForEnd()).code, 0);
 });
@@ -204,7 +204,8 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   await Deno.writeTextFile(joinPath("file"), "");
   await makeLinks({ [joinPath("dangling")]: joinPath("absent") });
   const absent = joinPath("absent");
-  await assertRejects(() => checkServedDirectory(absent, home), Failure, absent);
+  const missing = `--share: there is no directory "${absent}" on this device: is its disk mounted?`;
+  await assertRejects(() => checkServedDirectory(absent, home), Failure, missing);
   const rows: [path: string, problem: string][] = [
     [
       "absent/inbox",

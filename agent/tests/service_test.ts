@@ -235,7 +235,10 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   for (const [code, expectedMessage, ...args] of rows) {
     await homes.runToFailure("laptop", code, expectedMessage, ["service", "install", ...args]);
   }
-  await homes.runToFailure("laptop", 1, "Deno does not permit degu to run systemctl", ["service", "remove"]);
+  await homes.runToFailure("laptop", 1, "Deno does not permit degu to run systemctl", [
+    "service",
+    "remove",
+  ]);
   for (const args of [["install", "--share", homes.joinPath("dir")], ["remove"]]) {
     const terminal = { columns: 500, rows: 24 };
     const agent = homes.start("laptop", ["service", ...args], { terminal, stdin: null });
