@@ -213,6 +213,10 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   assertEquals(list, `viewer  ${viewer}  [2001:db8::1]:7444\n`);
   const { pairedAt, ...peer } = JSON.parse(await homes.runToSuccess("camera", ["peers", "--json"]));
   assertEquals(peer, { name: "viewer", id: viewer, addresses: ["[2001:db8::1]:7444"] });
+  // There are peers, whose files are damaged.
+  await Deno.truncate(`${homes.joinPath("camera")}/peers/${viewer}.json`, 20);
+  const damaged = await homes.run("camera", ["peers"]);
+  assertMatch(damaged.stderr, /is not used: .*\nthere are no usable peers: run /);
   assertMatch(pairedAt, /^\d{4}-\d\d-\d\dT/);
 });
 
