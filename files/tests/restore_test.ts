@@ -4,7 +4,7 @@ import { VersionStore } from "@degu/internal/files/kept_versions.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { KEPT, listPeriods, serveKeeping, startClock } from "./kept_files.ts";
 import { withRandom } from "@degu/testing/random.ts";
 
@@ -172,6 +172,19 @@ Deno.test("if the clock was wrong, a time is refused with the periods around it,
       assertEquals(error.code, days < 0 ? "NO_STATE" : "CLOCK");
     }
   }
+});
+
+Deno.test("versions of hours that are still to come are not in order with the clock", async () => {
+  await using served = await serveEmpty();
+  const { clock, files } = served;
+  await files.put("a", "1");
+  clock.advance(HOUR);
+  await files.put("a", "2");
+  // So does another time zone than that of the server.
+  clock.advance(-6 * HOUR);
+  const error = await assertRejects(() => restore(files.root, Date.now()), RestoreError);
+  assertEquals(error.code, "CLOCK");
+  assertStringIncludes(error.message, "the hours of the kept versions and of the clock are not");
 });
 
 Deno.test("an hour of a clock that was not set is no time: a change of 1970 may have come after every time", async () => {

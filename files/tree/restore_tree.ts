@@ -352,7 +352,7 @@ function findFirstNumber(periods: readonly Period[], at: Date | string): number 
   if (!isInOrder || !areSet) {
     const near = periods.findLastIndex((period) => hourOf(period) < hour) + 1;
     const problem = areSet
-      ? "the hours of the kept versions are out of order"
+      ? "the hours of the kept versions and of the clock are not in order"
       : "the clock was not set";
     throw fail("CLOCK", `${problem}: it is unknown what changed before ${hour}`, near);
   }
