@@ -219,9 +219,9 @@ export class Transfers implements Disposable {
     try {
       result = await files.connections.call(attempt);
     } catch (error) {
+      signal.throwIfAborted();
       // Don't count the bytes of a failed file.
       progress.bytes -= bytesAtTarget;
-      signal.throwIfAborted();
       if (isStream && !isTransient(error)) {
         return this.#failStream(files, job, error);
       }
