@@ -197,12 +197,13 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     return `${problem}; usage: ${formatUsage(command)}, or --help`;
   }
   const isExcess = code === "commander.excessArguments";
-  // Without the name of a command, these arguments are those of the default command.
-  if (isExcess && parent?.name() === "install" && parent.args[0] !== command.name()) {
-    return `${describeUnknownCommand(args[0]!, parent)}; usage: ${formatUsage(parent)}, or --help`;
-  }
   // The words may be parts of a secret line.
   const problem = isExcess ? text.replace(/: .*/s, "") : text;
+  // Without the name of a command, these arguments are those of the default command.
+  if (parent?.name() === "install" && parent.args[0] !== command.name()) {
+    const installProblem = isExcess ? describeUnknownCommand(args[0]!, parent) : problem;
+    return `${installProblem}; usage: ${formatUsage(parent)}, or --help`;
+  }
   return `${problem}; usage: ${formatUsage(command)}, or --help`;
 }
 

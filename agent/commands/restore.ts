@@ -71,11 +71,11 @@ export async function restore(
   });
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0) {
-    throw new Failure(
-      `no file was in ${JSON.stringify(dir)} ${time}; earlier versions of files are in .degu-kept`,
-      "NOT_THERE",
-      { path: dir },
-    );
+    const quoted = JSON.stringify(dir);
+    const message = await hasFileVersion(dir)
+      ? `${quoted} is a file, and --at restores directories: without --at, its versions are printed`
+      : `no file was in ${quoted} ${time}; earlier versions of files are in .degu-kept`;
+    throw new Failure(message, "NOT_THERE", { path: dir });
   }
   report.finish(result, target, time);
   return report.hasFailed ? FAILED : 0;
@@ -85,12 +85,22 @@ const MAX_LISTED_HOURS = 10;
 
 type ListedState = readonly [lines: readonly string[], object: Record<string, unknown>];
 
-/** Prints earlier states of a directory, at most one of each hour, and what restores each. */
-async function listHours({ output, signal }: Context, dir: string, target: string): Promise<void> {
+async function findVersions(dir: string): Promise<{ keptDirectory: string; pathBelow: string }> {
   const path = await resolveRealPath(dir);
   const root = await findKeepingDirectory(path);
-  const keptDirectory = join(root, KEPT_DIRECTORY);
-  const pathBelow = relative(root, path);
+  return { keptDirectory: join(root, KEPT_DIRECTORY), pathBelow: relative(root, path) };
+}
+
+async function hasFileVersion(dir: string): Promise<boolean> {
+  const { keptDirectory, pathBelow } = await findVersions(dir);
+  const periods = (await findHours(keptDirectory, pathBelow)).flat();
+  return periods.map((period) => join(keptDirectory, period, pathBelow))
+    .some((path) => existsSync(path) && Deno.lstatSync(path).isFile);
+}
+
+/** Prints earlier states of a directory, at most one of each hour, and what restores each. */
+async function listHours({ output, signal }: Context, dir: string, target: string): Promise<void> {
+  const { keptDirectory, pathBelow } = await findVersions(dir);
   const findState = async (at: string): Promise<ListedState | null> => {
     signal.throwIfAborted();
     const version = join(keptDirectory, at, pathBelow);
@@ -115,7 +125,7 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
   if (states.length === 0) {
     if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
     const paths = hours.flat().map((period) => join(keptDirectory, period, pathBelow));
-    const keptPath = paths.find((path) => existsSync(path));
+    const keptPath = paths.find((path) => existsSync(path) && !isEmptyDirectory(path));
     const keptText = keptPath === undefined
       ? ""
       : `; versions of later files are in ${JSON.stringify(keptPath)}`;
@@ -124,6 +134,10 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
   }
   output.note(`earlier states of ${dir}, at most one of each hour, the last first:`);
   for (const [lines, object] of states) output.printResult(lines, object);
+}
+
+function isEmptyDirectory(path: string): boolean {
+  return Deno.statSync(path).isDirectory && Deno.readDirSync(path).next().done === true;
 }
 
 function hourOf(period: string): string {
@@ -173,6 +187,7 @@ async function checkParent(target: string): Promise<void> {
 
 /** Describes the directories in a directory, such as those of an inbox, that have versions. */
 function describeOwners(dir: string): string {
+  if (!Deno.statSync(dir).isDirectory) return "";
   const owners = Array.from(Deno.readDirSync(dir), ({ name }) => name)
     .filter((name) => existsSync(join(dir, name, KEPT_DIRECTORY)));
   if (owners.length === 0) return "";

@@ -122,7 +122,6 @@ export function describeUncopiedEntry(reason: DirectoryEntry["reason"], peer: st
 
 /** What to do about an entry that a command line names. */
 const OTHER_ADVICE: Partial<typeof OTHER_REASONS> = {
-  link: ": name the file or directory that it leads to",
   special: ", and can't be copied",
 };
 
@@ -322,7 +321,9 @@ export class RemoteFiles implements Disposable {
     const area = this.area === "share" ? "inbox" : "share";
     const parent = names.slice(0, -1);
     const otherFiles = new RemoteFiles(this.connections, this.peer, area, this.#signal);
-    if ((await otherFiles.list(parent))?.has(names.at(-1)!) !== true) return null;
+    // No list has a reserved name.
+    const isListed = (await otherFiles.list(parent))?.has(names.at(-1)!) === true;
+    if (!isListed && await otherFiles.list(names) === null) return null;
     const problem = area === "inbox"
       ? "is not in the share: it is in the inbox; add --inbox to read it"
       : "is not in the inbox: it is in the share; peers can only read the share";

@@ -192,8 +192,7 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
     [`${share}/sub/deep/link`]: "/",
     [`${inbox}/link`]: local,
   });
-  const linkMessage =
-    '"camera:link" is a symbolic link, which is not followed: name the file or directory that it leads to';
+  const linkMessage = '"camera:link" is a symbolic link, which is not followed';
   // What is behind a link may exist.
   const throughLink = ["camera:link/x/y"];
   for (const args of [["rm"], ["rm", "-r"], ["ls", "--inbox"], ["put", `${share}/a`]]) {
@@ -206,6 +205,9 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
   await files.runToFailure(1, linkMessage, "sync", local, ...throughLink);
   const missing = (path: string) => `"camera:${path}" does not exist\n`;
   const otherAreaMessage = '"camera:sub/report.pdf" is not in the share: it is in the inbox;';
+  await fill(inbox, { ".degu-kept": null });
+  const keptMessage = '"camera:.degu-kept" is not in the share: it is in the inbox;';
+  await files.runToFailure(1, keptMessage, "ls", "camera:.degu-kept");
   const rows: [path: string, expectedMessage: string][] = [
     ["photos/holliday.jpg", missing("photos/holliday.jpg")],
     ["sub/report.pdf", otherAreaMessage],

@@ -133,6 +133,10 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
       /error: unknown command 'put'; usage: degu service install serve\|sync, or --help\n/,
     ],
     [
+      ["service", "install", "--every", "1h", "sync", "a", "desk:b"],
+      /error: unknown option '--every'; usage: degu service install serve\|sync, or --help\n/,
+    ],
+    [
       ["service", "install", "snyc", "a", "desk:"],
       /unknown command 'snyc' \(Did you mean sync\?\)/,
     ],

@@ -474,6 +474,13 @@ Deno.test("restore without --at prints the paths of the versions of a file", asy
     `${root}/.degu-kept/2026-01-31T13_3/d/a`,
     `${root}/.degu-kept/2026-01-31T11_1/d/a`,
   ]);
+  // A directory is restored as it was, and a file has versions.
+  const problem = `"${root}/d/a" is a file, and --at restores directories`;
+  const restoring = (file: string) => ["restore", "--at", "2026-01-31T13_3", `${root}/${file}`];
+  await homes.runToFailure("desk", 1, problem, [...restoring("d/a"), homes.joinPath("new")]);
+  await fill(root, { "d/other": "1" });
+  const other = ["restore", `${root}/d/other`, homes.joinPath("new")];
+  await homes.runToFailure("desk", 1, `no earlier versions are kept of "${root}/d/other"\n`, other);
 });
 
 Deno.test("restore without --at fails if no version is kept of a directory", async () => {
@@ -486,6 +493,8 @@ Deno.test("restore without --at fails if no version is kept of a directory", asy
   const empty = `no file was in "${root}/d" before the kept changes`;
   await homes.runToFailure("desk", 1, `${empty}\n`, restoring("d"));
   const version = `${root}/.degu-kept/2026-01-31T11_1/d`;
+  await Deno.mkdir(version);
+  await homes.runToFailure("desk", 1, `${empty}\n`, restoring("d"));
   await fill(version, { a: "" });
   const message = `${empty}; versions of later files are in "${version}"\n`;
   await homes.runToFailure("desk", 1, message, restoring("d"));

@@ -30,7 +30,7 @@ const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   EXPIRED: "the certificate of PEER has expired, by the clock of this device",
   NOT_YET_VALID: "the certificate of PEER is not valid yet, by the clock of this device",
   NOT_TLS: "another program answers at ADDRESS",
-  CLOSED: "PEER closed the connection",
+  CLOSED: "ADDRESS closed the connection in the handshake",
 };
 
 export const RUN_AGAIN = "run the same command again";
@@ -86,7 +86,8 @@ function findReasonAndHint(
   const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
   if (error instanceof TlsError) {
-    return [describeTlsReason(error, peer), TLS_HINTS[error.code]];
+    const isTyped = error.code === "CLOSED" && typedAddress !== undefined;
+    return [describeTlsReason(error, peer), isTyped ? undefined : TLS_HINTS[error.code]];
   }
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
