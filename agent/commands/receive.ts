@@ -45,6 +45,7 @@ export async function runReceive(
 ): Promise<number> {
   const { home, output } = context;
   const operands = [firstOperand, secondOperand].filter((operand) => operand !== undefined);
+  if (operands.includes("")) toLocalPath("");
   const { lines = [], dirs = [] } = Object.groupBy(
     operands,
     (operand) => operand === "-" || operand.startsWith("degu:") ? "lines" : "dirs",

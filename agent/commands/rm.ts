@@ -20,8 +20,7 @@ function checkNotInbox({ names }: RemotePath): void {
 }
 
 function keptFailure(name: string): Failure {
-  const problem = "has earlier versions, which peers can't remove";
-  return new Failure(`${JSON.stringify(name)} ${problem}`, "USAGE");
+  return new Failure(`${JSON.stringify(name)}: peers can't remove earlier versions`, "USAGE");
 }
 
 export async function rm(

@@ -130,7 +130,7 @@ Deno.test("ls, get and sync read earlier versions that are named, and no tree ha
     const [problem, ...args] of [
       ['name ".degu-kept" is reserved', "get", "-r", "--inbox", "camera:.degu-kept", local],
       ['name ".degu-kept" is reserved', "put", `${local}/a`, "camera:.degu-kept/a"],
-      ["peers can't remove", "rm", `camera:.degu-kept/${PERIOD}/sub/a`],
+      ["peers can't remove earlier versions", "rm", `camera:.degu-kept/${PERIOD}/sub/a`],
     ]
   ) {
     const { code, stderr } = await files.run(...args);

@@ -206,6 +206,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, `"" ${notRemote}`, ["put", note, ""]],
     [2, "what to get? write PEER:PATH before", ["get", "camera"]],
     [2, "what to put? write it before camera:, or - for stdin", ["put", "camera:"]],
+    [2, "a path is empty", ["receive", "", "received"]],
     [2, `"camera:x" is read as PEER:PATH; a file of this name is ./camera:x`, [
       ...["put", "camera:x", "camera:"],
     ]],
