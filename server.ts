@@ -257,7 +257,7 @@ export class Server implements AsyncDisposable {
    */
   get ready(): Promise<void> {
     this.#hasReadyReader = true;
-    // The reader reports the error.
+    // The reader reports that this server can't serve.
     this.#listener.ready.catch(() => clearTimeout(this.#unservedTimer));
     return this.#listener.ready;
   }

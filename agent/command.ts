@@ -45,7 +45,7 @@ export class AgentCommand extends Command {
     return this.addHelpText("after", `${heading}  ${commandLine}\n      ${effect}`);
   }
 
-  /** commander takes -1 for a number, which is no operand of any command. */
+  /** Returns -1 as an unknown option. commander takes it for a number, and so for an operand. */
   override parseOptions(args: string[]): ReturnType<Command["parseOptions"]> {
     const { operands, unknown } = super.parseOptions(args);
     const literalCount = args.includes("--") ? args.length - args.indexOf("--") - 1 : 0;
@@ -173,7 +173,7 @@ const parseWait = makeSecondsParser("0 or more, or a time such as 5m, 2h or 1d",
 
 /** The library refuses a longer time. */
 const parseSettled = makeSecondsParser(
-  "0 to 900, or a time such as 5m",
+  "0 to 900, or a time up to 15m, such as 5m",
   (seconds) => seconds <= 900,
 );
 

@@ -624,6 +624,6 @@ function parseOnce(text: string, previous?: string): string {
 }
 
 const parseInvitationSeconds = makeSecondsParser(
-  "1 to 86400, or a time such as 5m, 2h or 1d",
+  "1 to 86400, or a time up to 1d, such as 5m",
   (seconds) => seconds >= 1 && seconds <= 86_400,
 );

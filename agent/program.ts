@@ -201,7 +201,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
   const problem = isExcess ? text.replace(/: .*/s, "") : text;
   // Without the name of a command, these arguments are those of the default command.
   if (parent?.name() === "install" && parent.args[0] !== command.name()) {
-    const installProblem = isExcess ? describeUnknownCommand(args[0]!, parent) : problem;
+    const isUnknown = isExcess && parent.args[0] === args[0];
+    const installProblem = isUnknown ? describeUnknownCommand(args[0]!, parent) : problem;
     return `${installProblem}; usage: ${formatUsage(parent)}, or --help`;
   }
   return `${problem}; usage: ${formatUsage(command)}, or --help`;

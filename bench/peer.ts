@@ -100,7 +100,7 @@ export interface Command {
   readonly command:
     /** Exchanges `amount` messages or bytes; returns the seconds. */
     | "run"
-    /** The same right after the start, with opening the connection. */
+    /** The same right after the start, with opening and closing the connection. */
     | "run-first"
     /**
      * Exchanges messages with pauses of `amount` milliseconds over an open connection; if `amount`

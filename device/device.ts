@@ -132,8 +132,8 @@ export class Device implements AsyncDisposable {
    * name, `name` is missing or `create` is false.
    * @throws {Deno.errors.NotFound} with `create: false`, if there is no device.
    * @throws {Deno.errors.PermissionDenied} if another user owns the directory, or can change it.
-   * @throws {Deno.errors.InvalidData} if the identity can't be read, or is missing although the
-   * device has peers.
+   * @throws {Deno.errors.InvalidData} if the identity can't be read, or, without `create: false`,
+   * is missing although the device has peers.
    * @throws {Deno.errors.NotSupported} if another version of Degu has written the directory, in a
    * form that this version doesn't read.
    */
@@ -155,12 +155,13 @@ export class Device implements AsyncDisposable {
       ? await prepareDirectory(path, name, rename)
       : await checkDirectory(path, name);
     const identityPath = join(path, "identity");
-    const isNew = await ignoreNotFound(Deno.lstat(identityPath)) === null;
     // The peers of a damaged device trust its lost keys, not new ones.
-    if (create && isNew && (await listNames(join(path, "peers"))).length > 0) {
-      throw new Deno.errors.InvalidData(
-        `the device in ${quote(path)} has peers, but no directory "identity" with its keys`,
-      );
+    if (create && (await listNames(join(path, "peers"))).length > 0) {
+      if (await ignoreNotFound(Deno.lstat(identityPath)) === null) {
+        throw new Deno.errors.InvalidData(
+          `the device in ${quote(path)} has peers, but no directory "identity" with its keys`,
+        );
+      }
     }
     const identity = await DeviceIdentity.open(identityPath, { create });
     const peers = new PeerStore(path, logger);

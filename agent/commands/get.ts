@@ -27,7 +27,6 @@ export async function runGet(
   },
 ): Promise<number> {
   checkSettled(settled, recursive);
-  context.readsShare = !inbox;
   const replace = force;
   const area = inbox ? "inbox" : "either";
   const lastOperand = paths.at(-1)!;

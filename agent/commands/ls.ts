@@ -15,7 +15,6 @@ export async function ls(
   { inbox = false, long = false },
 ): Promise<void> {
   const path = parseRemotePath(operand);
-  context.readsShare = !inbox;
   await using device = await openDevice(context);
   using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", {
     retries: 0,

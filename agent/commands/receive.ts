@@ -45,17 +45,17 @@ export async function runReceive(
 ): Promise<number> {
   const { home, output } = context;
   const operands = [firstOperand, secondOperand].filter((operand) => operand !== undefined);
-  if (operands.includes("")) toLocalPath("");
   const { lines = [], dirs = [] } = Object.groupBy(
     operands,
     (operand) => operand === "-" || operand.startsWith("degu:") ? "lines" : "dirs",
   );
-  if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
+  const paths = dirs.map(toLocalPath);
+  if (lines.length > 1 || paths.length > 1 || lines.length > 0 && from !== undefined) {
     throw new Failure("give at most one directory, and one line or --from", "USAGE");
   }
   const [line] = lines;
   const numberPrompt = line === undefined ? NumberPrompt.make(output) : null;
-  const target = await findTarget(toLocalPath(dirs[0] ?? "."), true);
+  const target = await findTarget(paths[0] ?? ".", true);
   // Check the target before the user compares numbers.
   if (await ignoreNotFound(Deno.stat(target.path)) === null) {
     throw await makeMissingTargetFailure(target.path);

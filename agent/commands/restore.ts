@@ -55,7 +55,8 @@ export async function restore(
       { path: target },
     );
   }
-  const isMissing = await ignoreNotFound(Deno.stat(dir)).catch(() => null) === null;
+  const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
+  const isMissing = info === null;
   if (at === undefined) {
     await listHours(context, dir, target).catch((error) => {
       throw toFailure(error, { dir, target, isMissing });
@@ -72,8 +73,8 @@ export async function restore(
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0) {
     const quoted = JSON.stringify(dir);
-    const message = await hasFileVersion(dir)
-      ? `${quoted} is a file, and --at restores directories: without --at, its versions are printed`
+    const message = info?.isDirectory !== true && await hasFileVersion(dir)
+      ? `${quoted} was a file, and --at restores directories: without --at, its versions are printed`
       : `no file was in ${quoted} ${time}; earlier versions of files are in .degu-kept`;
     throw new Failure(message, "NOT_THERE", { path: dir });
   }
@@ -191,8 +192,7 @@ function describeOwners(dir: string): string {
   const owners = Array.from(Deno.readDirSync(dir), ({ name }) => name)
     .filter((name) => existsSync(join(dir, name, KEPT_DIRECTORY)));
   if (owners.length === 0) return "";
-  return ` itself, but of ${owners.map((name) => JSON.stringify(name)).join(", ")} in it: ` +
-    "restore each by itself";
+  return ` itself, but of ${owners.map((name) => JSON.stringify(name)).join(", ")} in it`;
 }
 
 function toFailure(

@@ -61,7 +61,6 @@ export async function sync(
   const [remoteOperand, localOperand] = isDownload ? [from, to] : [to, from];
   const remotePath = parseRemotePath(remoteOperand);
   const root = toLocalPath(localOperand);
-  context.readsShare = isDownload && options.inbox !== true;
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every } = options;
   if (deleteAll && !mayDelete) {
     throw new Failure("--delete-all has an effect only with --delete: leave it out", "USAGE");

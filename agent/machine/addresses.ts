@@ -59,21 +59,18 @@ export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostO
 const HOST_AND_PORT_PATTERN = /^(\[[^\]]*\]|[^:[\]]*):([^:]*)$/;
 
 export function parseAddressOption(text: string): Address {
+  // An at sign may follow a password, which isn't quoted.
+  const got = text.includes("@") ? "" : `; got ${JSON.stringify(text)}`;
   if (text.includes("://")) {
-    throw new InvalidArgumentError(
-      `must be an address, and not a URL; got ${JSON.stringify(text)}`,
-    );
+    throw new InvalidArgumentError(`must be an address, and not a URL${got}`);
   }
   const [, hostBeforePort, port = "0"] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
   if (hostBeforePort === "") {
     throw new InvalidArgumentError("must have a host before the port");
   }
   const isUnix = text.startsWith("unix:");
-  // An at sign may follow a password, which isn't quoted.
   if (!isUnix && !/^\d+$|@/.test(port)) {
-    throw new InvalidArgumentError(
-      `the port must be an integer from 0 to 65535; got ${JSON.stringify(port)}`,
-    );
+    throw new InvalidArgumentError(`the port must be a number; got ${JSON.stringify(port)}`);
   }
   const hasPort = isUnix || hostBeforePort !== undefined;
   // An IPv6 address without brackets has no port.
@@ -84,8 +81,7 @@ export function parseAddressOption(text: string): Address {
     const description = describeArgumentError(error);
     if (description === null) throw error;
     const { argument, problem } = description;
-    if (argument === "address" && !hasPort) {
-      const got = text.includes("@") ? "" : `; got ${JSON.stringify(text)}`;
+    if (argument === "address" && !hasPort && !text.includes("%")) {
       throw new InvalidArgumentError(`must be HOST, HOST:PORT or [IPv6]:PORT${got}`);
     }
     // Replace the example of a program by an example of the command line.
@@ -101,9 +97,10 @@ export function parseListenAddress(text: string): Address {
   const host = hostBeforePort.replace(/^\[(.*)\]$/, "$1");
   const { type = "name" } = parseHost(host) ?? {};
   if (type !== "name" || /^unix:|:\/\//.test(text)) return parseAddressOption(text);
+  const got = text.includes("@") ? "" : `; the host is ${JSON.stringify(host)}`;
   throw new InvalidArgumentError(
-    "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, 0.0.0.0 or ::; " +
-      `the host is ${JSON.stringify(host)}`,
+    "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, 0.0.0.0 " +
+      `or ::${got}`,
   );
 }
 

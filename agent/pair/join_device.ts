@@ -238,14 +238,15 @@ async function readLine(
   const promptForRest = () =>
     output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
   let text = "";
+  let line: string | null = null;
   try {
-    while (!isInputComplete(text)) {
+    while (line === null) {
       // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
       const promptTimer = text.includes("\n")
         ? setTimeout(promptForRest, REST_PROMPT_DELAY_MILLISECONDS)
         : undefined;
-      const { done, value } = await reader.read().finally(() => clearTimeout(promptTimer));
-      if (done) break;
+      // The end also ends the last line.
+      const { done, value = "\n" } = await reader.read().finally(() => clearTimeout(promptTimer));
       text += value;
       if (text.includes("\0")) {
         throw new Failure(
@@ -256,23 +257,25 @@ async function readLine(
       if (text.length > MAX_INPUT_LENGTH) {
         throw new Failure(`stdin is not the line of an invitation: ${advice.noLine}`, "USAGE");
       }
+      line = findLine(text) ?? (done ? text : null);
     }
   } finally {
     await reader.cancel().catch(() => {});
   }
-  if (text.trim() !== "") return findLine(text.trim());
+  if (line.trim() !== "") return line.trim();
   throw new Failure(`stdin is empty: ${advice.noLine}`, "USAGE");
 }
 
-function isInputComplete(text: string): boolean {
-  return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
-}
-
-/** Returns the text without what follows the line, such as the rest of what an invite prints. */
-function findLine(text: string): string {
-  const lines = text.split("\n");
-  const heads = lines.map((_, index) => lines.slice(0, index + 1).join("\n"));
-  return heads.find((head) => isCompleteLine(head)) ?? text;
+/**
+ * Returns the line, which may be wrapped, without what follows it, such as the rest of what
+ * `degu invite` prints; `null` if it is incomplete.
+ */
+function findLine(text: string): string | null {
+  for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", end + 1)) {
+    const head = text.slice(0, end).trim();
+    if (head !== "" && isCompleteLine(head)) return head;
+  }
+  return /\n\s*\n$/.test(text) ? text : null;
 }
 
 /**

@@ -165,6 +165,7 @@ export class RemoteFiles implements Disposable {
     } = {},
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
+    context.readsShare = area !== "inbox";
     const storedPeer = await findPeer(device, peer);
     const client = await openClient(context, device, storedPeer, hasMaxSilence);
     const connections = new PeerConnections(context, storedPeer.name, client, retries);
@@ -319,11 +320,8 @@ export class RemoteFiles implements Disposable {
   /** An uploaded file is in the inbox, not in the share. */
   async #makeOtherAreaFailure(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";
-    const parent = names.slice(0, -1);
     const otherFiles = new RemoteFiles(this.connections, this.peer, area, this.#signal);
-    // No list has a reserved name.
-    const isListed = (await otherFiles.list(parent))?.has(names.at(-1)!) === true;
-    if (!isListed && await otherFiles.list(names) === null) return null;
+    if (await otherFiles.find(names) === null) return null;
     const problem = area === "inbox"
       ? "is not in the share: it is in the inbox; add --inbox to read it"
       : "is not in the inbox: it is in the share; peers can only read the share";

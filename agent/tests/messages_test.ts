@@ -263,12 +263,12 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     ],
     ...["5x", "1h"].map((text): [number, string, string[]] => [
       2,
-      `--settled: must be a number of seconds, 0 to 900, or a time such as 5m; got "${text}"`,
+      `--settled: must be a number of seconds, 0 to 900, or a time up to 15m, such as 5m; got "${text}"`,
       sync("--settled", text),
     ]),
     ...["5x", "0.5", "2d"].map((text): [number, string, string[]] => [
       2,
-      `must be a number of seconds, 1 to 86400, or a time such as 5m, 2h or 1d; got "${text}"`,
+      `must be a number of seconds, 1 to 86400, or a time up to 1d, such as 5m; got "${text}"`,
       ["invite", "--seconds", text],
     ]),
     [2, "--dry-run is for a single run", sync("--dry-run", "--every", "1d")],
@@ -452,7 +452,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const at = ["--address", formatAddress(server.address)];
   const silent = "off does not answer (127.0.0.1:1: no program listens)";
   const off = `${silent}: run "degu serve --inbox" on off\n`;
-  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; if it has`;
+  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; unless its`;
   // The peer may serve at another address than the typed one.
   const unusedAt = ["--address", "127.0.0.1:1"];
   const unused = "degu: error: 127.0.0.1:1: no program listens\n";

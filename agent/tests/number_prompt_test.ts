@@ -256,7 +256,7 @@ Deno.test("if a program that doesn't pair answers at --address, pair fails with 
   const args = ["pair", "--address", address, ...SERVING];
   const { code, stdout } = await homes.run("two", args, TERMINAL);
   assertEquals(code, 3, stdout);
-  const problem = "a program listens at this address, but it neither pairs nor sends at this port";
+  const problem = "no device that pairs or sends has answered";
   assertStringIncludes(stdout, problem);
 });
 

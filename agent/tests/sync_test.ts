@@ -670,7 +670,7 @@ Deno.test("sync to a peer: an empty source deletes nothing without --delete-all,
     assertEquals(code, 1);
     assertStringIncludes(
       problem!,
-      "the source has no files, and entries of the target would be deleted, so no file is copied or deleted without " +
+      "the source has no files to copy, and entries of the target would be deleted, so no file is copied or deleted without " +
         "--delete-all: is the disk of the source mounted?",
     );
     assertEquals(await readTree(target), { "old": "3" });

@@ -37,7 +37,7 @@ export const RUN_AGAIN = "run the same command again";
 export const RUN_BOTH_AGAIN = "run both commands again";
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED: `if it has one that is not in "degu peers", ${PAIR_ADVICE}`,
+  UNTRUSTED: `unless its new id is in "degu peers", ${PAIR_ADVICE}`,
   REFUSED_BY_PEER: PAIR_ADVICE,
   CLOSED: RUN_AGAIN,
 };
@@ -116,7 +116,10 @@ function findReasonAndHint(
       ? undefined
       : SERVE_HINT;
     const problem = describeAttempts(attempts);
-    if (typedAddress !== undefined) return [problem, hint];
+    const haveAddresses = attempts.every((attempt) =>
+      attempt instanceof ConnectionError && attempt.address !== null
+    );
+    if (typedAddress !== undefined && haveAddresses) return [problem, hint];
     return [`${withPeer("PEER does not answer")} (${problem})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
@@ -175,7 +178,7 @@ function describePairingProblem(error: PairingError): string {
   if (reason === "no invitation" && cause instanceof AggregateError) {
     return cause.errors.every(isUnreachable)
       ? describeAttempts(cause.errors)
-      : "a program listens at this address, but it neither pairs nor sends at this port";
+      : "no device that pairs or sends has answered";
   }
   const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
   return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;

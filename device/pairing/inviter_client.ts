@@ -45,6 +45,7 @@ export async function requestPlain<T>(
   const combinedSignal = AbortSignal.any([signal, timeoutController.signal]);
   const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });
   const attempt = async () => {
+    isConnecting = true;
     const connection = await client.connect();
     isConnecting = false;
     try {

@@ -378,7 +378,7 @@ test("%s: an empty source that would delete all entries of the target rejects th
   assertEquals((error.cause as TransferError).code, "OVER_HALF");
   assertStringIncludes(
     error.message,
-    "the source has no files, and entries of the target would be deleted, so no",
+    "the source has no files to copy, and entries of the target would be deleted, so no",
   );
   assertEquals(isTransient(error), false);
   for (const options of [{ dryRun: true }, { partial: true }, { compare: "digest" as const }]) {

@@ -143,7 +143,7 @@ export class Plan {
   /** True if an entry of the source can't be read or named. */
   isIncomplete = false;
   /** True if the source has only directories, or the filter has excluded all other entries. */
-  #isEmpty = true;
+  #hasOnlyDirectories = true;
   readonly #rules: PlanRules;
   readonly #isUnsettled: (file: TreeNode) => boolean;
 
@@ -184,8 +184,8 @@ export class Plan {
   describeMajorLoss(): string | null {
     const deletedNodes = this.deletions.map(({ node }) => node)
       .filter((node) => !this.keptDirectories.has(node));
-    if (this.#isEmpty && deletedNodes.length > 0) {
-      return "the source has no files, and entries of the target would be deleted";
+    if (this.#hasOnlyDirectories && deletedNodes.length > 0) {
+      return "the source has no files to copy, and entries of the target would be deleted";
     }
     const deletedFiles = deletedNodes.filter((node) =>
       node.kind === "file" && node.reason === null
@@ -254,8 +254,9 @@ export class Plan {
       if (pair.source?.kind === "file" || pair.target?.kind === "file") fileCount++;
       if (!this.#isIncluded(pair)) continue;
       // Mount points without their disks are empty directories.
-      const { kind = "directory", reason = null } = pair.source ?? {};
-      if (kind !== "directory" && reason !== "reserved") this.#isEmpty = false;
+      if (pair.source !== null && pair.source.kind !== "directory") {
+        if (pair.source.reason !== "reserved") this.#hasOnlyDirectories = false;
+      }
       if (pair.source?.kind === "file") {
         if (pair.target?.kind === "file") this.#stayingFileCount++;
         else this.#addedFiles.push(pair.source);
