@@ -56,10 +56,9 @@ export async function restore(
     );
   }
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
-  const isMissing = info === null;
   if (at === undefined) {
     await listHours(context, dir, target).catch((error) => {
-      throw toFailure(error, { dir, target, isMissing });
+      throw toFailure(error, { dir, target, info });
     });
     return 0;
   }
@@ -68,7 +67,7 @@ export async function restore(
   const report = new Report(context, dryRun);
   const onEvent = (event: RestoreEvent) => report.add(event);
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
-    throw toFailure(error, { dir, target, isMissing });
+    throw toFailure(error, { dir, target, info });
   });
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0) {
@@ -94,9 +93,14 @@ async function findVersions(dir: string): Promise<{ keptDirectory: string; pathB
 
 async function hasFileVersion(dir: string): Promise<boolean> {
   const { keptDirectory, pathBelow } = await findVersions(dir);
-  const periods = (await findHours(keptDirectory, pathBelow)).flat();
-  return periods.map((period) => join(keptDirectory, period, pathBelow))
-    .some((path) => existsSync(path) && Deno.lstatSync(path).isFile);
+  for (const period of (await findHours(keptDirectory, pathBelow)).flat()) {
+    if (await isFile(join(keptDirectory, period, pathBelow))) return true;
+  }
+  return false;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return (await ignoreNotFound(Deno.lstat(path)))?.isFile === true;
 }
 
 /** Prints earlier states of a directory, at most one of each hour, and what restores each. */
@@ -105,7 +109,7 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
   const findState = async (at: string): Promise<ListedState | null> => {
     signal.throwIfAborted();
     const version = join(keptDirectory, at, pathBelow);
-    if ((await ignoreNotFound(Deno.lstat(version)))?.isFile) return [[version], { version }];
+    if (await isFile(version)) return [[version], { version }];
     const { files, bytes } = await restoreTree(dir, { target, at, dryRun: true });
     const home = output.home === undefined ? [] : ["--home", output.home];
     const command = formatShellCommand("degu", ...home, "restore", "--at", at, dir, target);
@@ -188,7 +192,6 @@ async function checkParent(target: string): Promise<void> {
 
 /** Describes the directories in a directory, such as those of an inbox, that have versions. */
 function describeOwners(dir: string): string {
-  if (!Deno.statSync(dir).isDirectory) return "";
   const owners = Array.from(Deno.readDirSync(dir), ({ name }) => name)
     .filter((name) => existsSync(join(dir, name, KEPT_DIRECTORY)));
   if (owners.length === 0) return "";
@@ -197,10 +200,11 @@ function describeOwners(dir: string): string {
 
 function toFailure(
   error: unknown,
-  { dir, target, isMissing }: {
+  { dir, target, info }: {
     readonly dir: string;
     readonly target: string;
-    readonly isMissing: boolean;
+    /** `null` if the directory is missing. */
+    readonly info: Deno.FileInfo | null;
   },
 ): unknown {
   const options = { cause: error, path: target };
@@ -222,9 +226,11 @@ function toFailure(
   if (!(error instanceof RestoreError)) return error;
   const problem = error.code !== "NO_VERSIONS"
     ? `${error.message}; earlier versions of files are in .degu-kept`
-    : isMissing
+    : info === null
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
-    : `no earlier versions are kept of ${JSON.stringify(dir)}${describeOwners(dir)}`;
+    : `no earlier versions are kept of ${JSON.stringify(dir)}${
+      info.isDirectory ? describeOwners(dir) : ""
+    }`;
   return new Failure(problem, "NOT_THERE", { cause: error, path: dir });
 }
 
