@@ -120,11 +120,6 @@ export function describeUncopiedEntry(reason: DirectoryEntry["reason"], peer: st
   return reason === "unreadable" ? `an entry that ${peer} may not read` : OTHER_REASONS[reason!];
 }
 
-/** What to do about an entry that a command line names. */
-const OTHER_ADVICE: Partial<typeof OTHER_REASONS> = {
-  special: ", and can't be copied",
-};
-
 export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly connections: PeerConnections;
@@ -280,7 +275,8 @@ export class RemoteFiles implements Disposable {
 
   #makeUncopiedFailure({ names, reason }: RemoteEntry): Failure {
     const problem = describeUncopiedEntry(reason, this.connections.peer);
-    return new Failure(`${this.quoteName(names)} is ${problem}${OTHER_ADVICE[reason!] ?? ""}`);
+    const effect = reason === "special" ? ", and can't be copied" : "";
+    return new Failure(`${this.quoteName(names)} is ${problem}${effect}`);
   }
 
   async makeMissingFailure(names: readonly string[], mustBeDirectory = false): Promise<Failure> {

@@ -116,9 +116,7 @@ function findReasonAndHint(
       ? undefined
       : SERVE_HINT;
     const problem = describeAttempts(attempts);
-    const haveAddresses = attempts.every((attempt) =>
-      attempt instanceof ConnectionError && attempt.address !== null
-    );
+    const haveAddresses = attempts.every((attempt) => addressOf(attempt) !== null);
     if (typedAddress !== undefined && haveAddresses) return [problem, hint];
     return [`${withPeer("PEER does not answer")} (${problem})`, hint, ": "];
   }
@@ -194,7 +192,7 @@ function describeTlsReason({ code, address, message }: TlsError, peer: string | 
 function describeAttempts(attempts: readonly unknown[]): string {
   const addressesByProblem = Map.groupBy(attempts, describeAttemptProblem);
   const descriptions = Array.from(addressesByProblem, ([problem, [attempt, ...otherAttempts]]) => {
-    const address = attempt instanceof ConnectionError ? attempt.address : null;
+    const address = addressOf(attempt);
     if (address === null) return problem;
     const count = otherAttempts.length;
     const otherText = count === 0 ? "" : ` and ${count} other address${count === 1 ? "" : "es"}`;
@@ -264,8 +262,12 @@ export function explainDiscoveryProblem():
     : { code, text: DISCOVERY_PROBLEM_TEXTS[code] };
 }
 
+function addressOf(attempt: unknown): ConnectionError["address"] {
+  return attempt instanceof ConnectionError ? attempt.address : null;
+}
+
 function isOfLoopback(attempt: unknown): boolean {
-  const address = attempt instanceof ConnectionError ? attempt.address : null;
+  const address = addressOf(attempt);
   return Array.isArray(address) && parseHost(address[0])?.reach === "loopback";
 }
 
