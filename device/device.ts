@@ -155,9 +155,9 @@ export class Device implements AsyncDisposable {
       ? await prepareDirectory(path, name, rename)
       : await checkDirectory(path, name);
     const identityPath = join(path, "identity");
-    // The peers of a damaged device trust its lost keys, not new ones.
-    if (create && (await listNames(join(path, "peers"))).length > 0) {
-      if (await ignoreNotFound(Deno.lstat(identityPath)) === null) {
+    if (create && await ignoreNotFound(Deno.lstat(identityPath)) === null) {
+      // The peers of a damaged device trust its lost keys, not new ones.
+      if ((await listNames(join(path, "peers"))).length > 0) {
         throw new Deno.errors.InvalidData(
           `the device in ${quote(path)} has peers, but no directory "identity" with its keys`,
         );
