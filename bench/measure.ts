@@ -35,6 +35,20 @@ export interface Result {
   error: string | null;
 }
 
+/** Makes a measurement that takes one figure of each run of another group. */
+export function makeReplay<Run>(
+  runs: readonly Run[],
+  figureOf: (run: Run) => number,
+): Measure {
+  const remainingRuns = runs.values();
+  return () => {
+    const { done, value } = remainingRuns.next();
+    return done
+      ? Promise.reject(new Error("see the first of these groups"))
+      : Promise.resolve(figureOf(value));
+  };
+}
+
 /**
  * Measures a group in `rounds` rounds. If a contender fails, the others continue.
  */

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # In Deno 2.9.6 the first setTimeout() or setInterval() of a program takes 5 to 18 ms: the functions
 # are made when they are first used, and a CPU profile shows that this loads node:timers with Node's
-# async_hooks and errors. A later timer takes less than 1 ms, and so does the first one after an import of node:timers.
+# async_hooks and errors. A later timer takes less than 1 ms, and so does the first one after an
+# import of node:timers.
 #
 # Seen with the npm package deno 2.9.6, as the medians of five programs:
 #   first setInterval(): more than 3 ms

@@ -4,7 +4,7 @@
  */
 
 import { setImmediate } from "node:timers/promises";
-import { type Contender, type Group, quantileOf } from "../measure.ts";
+import { type Contender, type Group, makeReplay, quantileOf } from "../measure.ts";
 import { checkEqual, makeRawMessage, responseBody } from "../messages.ts";
 import {
   describePlacement,
@@ -67,14 +67,13 @@ function* makeGroups(
         name,
         async start(programStack) {
           const ownReports = reports[serverIndex]!;
-          const samples = ownReports.values();
-          const server = index === 0 ? await startServer({ peer }, setting, programStack) : null;
-          if (server !== null) await runLoad(server, rate, setting);
+          if (index > 0) return makeReplay(ownReports, ({ latencies }) => latencies[index]!);
+          const server = await startServer({ peer }, setting, programStack);
+          await runLoad(server, rate, setting);
           return async () => {
-            if (server !== null) ownReports.push(await runLoad(server, rate, setting));
-            const { value } = samples.next();
-            if (value === undefined) throw new Error("see p50");
-            return value.latencies[index]!;
+            const report = await runLoad(server, rate, setting);
+            ownReports.push(report);
+            return report.latencies[index]!;
           };
         },
       })),

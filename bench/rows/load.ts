@@ -2,7 +2,7 @@
  * Row 7: servers alone, under `wrk` with 1, 8 and 64 connections, server and load on one core each.
  */
 
-import type { Contender } from "../measure.ts";
+import { type Contender, makeReplay } from "../measure.ts";
 import { checkEqual, checkStatus, responseBody } from "../messages.ts";
 import {
   chooseContenders,
@@ -73,15 +73,7 @@ export const loadRow: Row = {
             name,
             async start(programStack) {
               const ownRuns = runs[index]!;
-              if (figureIndex > 0) {
-                const samples = ownRuns.values();
-                return () => {
-                  const { value } = samples.next();
-                  return value === undefined
-                    ? Promise.reject(new Error("see the rate"))
-                    : Promise.resolve(value[figure]);
-                };
-              }
+              if (figureIndex > 0) return makeReplay(ownRuns, (run) => run[figure]);
               const server = await startServer(implementation, setting, programStack);
               const url = `http://${hostname}:${server.address}/`;
               await checkResponse(url);
@@ -93,8 +85,9 @@ export const loadRow: Row = {
                 let rate = 0;
                 const run = async () => rate = await runWrk(url, seconds);
                 const processorSeconds = await sumProcessorSeconds([server], run);
-                ownRuns.push({ rate, microseconds: processorSeconds * 1e6 / (rate * seconds) });
-                return ownRuns.at(-1)![figure];
+                const microseconds = processorSeconds * 1e6 / (rate * seconds);
+                ownRuns.push({ rate, microseconds });
+                return { rate, microseconds }[figure];
               };
             },
           })),
