@@ -59,7 +59,7 @@ export async function runPut(
   const targetNames = targetEntry?.names ?? target.names;
   const isTargetFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
-    `${files.quoteName(targetNames)} is a file: name a directory`,
+    `${files.quoteName(targetNames)} is a file, not a directory`,
   );
   const isTargetDirectory = target.mustBeDirectory || !isSingleSource ||
     targetEntry?.kind === "directory";

@@ -179,7 +179,12 @@ async function findUnitDirectory({ output, askDeno }: Context): Promise<string> 
     text.matchAll(/"((?:[^"\\]|\\.)*)"|\S+/g),
     ([word, quoted]) => quoted?.replaceAll(/\\(.)/g, "$1") ?? word,
   );
-  return paths.find((path) => path.endsWith("/systemd/user.control"))!.replace(/\.control$/, "");
+  const path = paths.find((path) => path.endsWith("/systemd/user.control"));
+  if (path === undefined) {
+    const message = "systemctl --user show: UnitPath has no directory systemd/user.control; got ";
+    throw new Failure(`${message}${JSON.stringify(text.trim())}`);
+  }
+  return path.replace(/\.control$/, "");
 }
 
 async function makeServeUnits(

@@ -152,9 +152,9 @@ async function syncOnce(
   const names = remoteEntry?.names ?? remotePath.names;
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
     const kindText = remoteEntry.kind === "file"
-      ? "a file"
+      ? "a file, not a directory"
       : describeUncopiedEntry(remoteEntry.reason, files.connections.peer);
-    throw new Failure(`${files.quoteName(names)} is ${kindText}: name a directory`);
+    throw new Failure(`${files.quoteName(names)} is ${kindText}`);
   }
   const isIncluded = (entry: TreeEntry) => {
     const { path } = entry;
@@ -211,5 +211,5 @@ async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): 
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;
-  throw new Failure(`${JSON.stringify(root)} is not a directory: name a directory`);
+  throw new Failure(`${JSON.stringify(root)} is not a directory`);
 }

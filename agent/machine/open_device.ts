@@ -35,7 +35,7 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfCreated(context);
   if (device !== null) return device;
-  const message = `there is no device in ${context.home} yet: ${PAIR_ADVICE}`;
+  const message = `there is no device in ${context.home}: ${PAIR_ADVICE}`;
   throw new Failure(message, "NOT_PAIRED");
 }
 
@@ -63,7 +63,7 @@ function findMachineName(home: string): string {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     // The device is often missing because of a wrong --home.
-    const message = `there is no device in ${home} yet, and its name needs --allow-sys=hostname`;
+    const message = `there is no device in ${home}, and its name needs --allow-sys=hostname`;
     throw new Failure(message, null, { cause: error });
   }
 }
@@ -74,7 +74,7 @@ export async function openIfCreated(context: Context): Promise<Device | null> {
   } catch (error) {
     if (error instanceof RangeError) return null;
     if (!(error instanceof Deno.errors.NotADirectory)) throw error;
-    const message = `--home: ${context.home} is a file, or leads through one: name a directory`;
+    const message = `--home: ${context.home} is a file, or leads through one`;
     throw new Failure(message, null, { cause: error, path: context.home });
   }
 }

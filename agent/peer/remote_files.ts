@@ -260,7 +260,7 @@ export class RemoteFiles implements Disposable {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) return;
       if (entry.kind === "file") {
-        throw new Failure(`${this.quoteName(entry.names)} is a file: name a directory`);
+        throw new Failure(`${this.quoteName(entry.names)} is a file, not a directory`);
       }
       if (entry.kind === "other") throw this.#makeUncopiedFailure(entry);
     }

@@ -175,7 +175,7 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // If the name can't be read, the error says that the device is missing.
   const none = homes.joinPath("none");
-  const noDeviceMessage = `there is no device in ${none} yet, and its name needs --allow-sys`;
+  const noDeviceMessage = `there is no device in ${none}, and its name needs --allow-sys`;
   const [line = ""] = ends[0]!.stdout.split("\n");
   for (const args of [INVITE, ["join", line], ["serve", "--inbox"]]) {
     await homes.runToFailure("none", 1, noDeviceMessage, args);

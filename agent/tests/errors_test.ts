@@ -57,6 +57,8 @@ Deno.test("an error of the system names the path, and the reason of the system",
   });
   const stale = Object.assign(new Error("UNKNOWN: unknown error, read '/x'"), { errno: -116 });
   assertEquals(explain(withCode(stale, "UNKNOWN")), '"/x": unknown error (errno 116)');
+  const tooLarge = new Error("File too large (os error 27): write '/dir/.degu-files/part'");
+  assertEquals(explain(tooLarge), 'in "/dir": file too large');
 });
 
 Deno.test("a reworded log line names the local path", () => {
@@ -167,11 +169,11 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   await fill(local, { "a": "1", "dir/b": "2" });
   await fill(inbox, { "FILE": "", "sub/FILE": "" });
   const reserved = "is reserved for unfinished files and earlier versions";
-  const nameDirectory = "is a file: name a directory";
+  const notADirectory = "is a file, not a directory";
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     [
       "far below a file",
-      `"camera:sub/FILE" ${nameDirectory}`,
+      `"camera:sub/FILE" ${notADirectory}`,
       ["put", `${local}/a`, "camera:sub/FILE/x/y"],
     ],
     ["sync", '"camera:FILE" is a file', ["sync", `${local}/dir`, "camera:FILE/x"]],

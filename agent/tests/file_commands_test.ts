@@ -383,9 +383,16 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
   assertStringIncludes(stderr, sameName);
   assertEquals(await readTree(inbox), { "file": "", "new": null, "new/a": "1" });
   const a = `${local}/a`;
-  const fileMessage = '"camera:file" is a file: name a directory';
+  const fileMessage = '"camera:file" is a file, not a directory';
   await files.runToFailure(1, fileMessage, "put", a, "camera:file/");
-  await files.runToFailure(1, "is a file: name", "put", "-r", `${local}/dir`, "camera:file");
+  await files.runToFailure(
+    1,
+    "is a file, not a directory",
+    "put",
+    "-r",
+    `${local}/dir`,
+    "camera:file",
+  );
   await fill(inbox, { "dir": "" });
   for (const options of [["-r"], ["-r", "--force"]]) {
     const advice = '"camera:dir" is a file: copy the directory to another path';

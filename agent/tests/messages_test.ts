@@ -359,7 +359,7 @@ Deno.test("errors of the command line have advice", async (t) => {
   await makeLinks({ [`${local}/dangling`]: "nothing" });
   await fill(share, { "file": "1" });
   const noEntries = '"camera:file" is a file: it has no entries';
-  const noDirectory = `"${local}/file" is not a directory: name a directory`;
+  const noDirectory = `"${local}/file" is not a directory`;
   const port = "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, " +
     '0.0.0.0 or ::; the host is "70000"';
   const nothing =

@@ -378,13 +378,13 @@ Deno.test("without --home the environment determines the directory of the device
   // A path is relative to the current directory.
   const { code, stderr } = await runAgentInProcess(["--home", "tests", "id"]);
   assertEquals(code, 3);
-  assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests yet`);
+  assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests: `);
 });
 
 Deno.test("a missing device, or a device without peers, is an error with advice", async () => {
   await using homes = await AgentHomes.create();
   const one = homes.joinPath("one");
-  const noDeviceMessage = `there is no device in ${one} yet: run "degu pair" on this device`;
+  const noDeviceMessage = `there is no device in ${one}: run "degu pair" on this device`;
   for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "xy:"]]) {
     await homes.runToFailure("one", 3, noDeviceMessage, args);
   }

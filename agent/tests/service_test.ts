@@ -287,6 +287,15 @@ for (const name of ["a b", "it's", "$x", `"quoted" \\ (é 日)`]) {
   });
 }
 
+Deno.test("a service is not installed if systemd names no directory for it", async () => {
+  await using homes = await AgentHomes.create("desk");
+  const path = await createSystemctl(homes, "/run/user\n");
+  const [install] = await runServiceWithPath(homes, path);
+  assertEquals(install!.code, 1);
+  const list = `has no directory systemd/user.control; got "/run/user"`;
+  assertStringIncludes(install!.stderr, list);
+});
+
 Deno.test("of two services whose names would be equal, neither replaces the other; the same service is replaced", async () => {
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");

@@ -479,7 +479,7 @@ Deno.test("put - refuses an existing file or a directory before it reads stdin",
   const rows: [string, string][] = [
     ["camera:file", "another file of this name exists on camera: replace it with --force"],
     ["camera:dir", "is a directory: name the file, such as camera:dir/NAME"],
-    ["camera:file/x", '"camera:file" is a file: name a directory'],
+    ["camera:file/x", '"camera:file" is a file, not a directory'],
     ["camera:.degu-files", "is reserved"],
   ];
   for (const [target, message] of rows) {

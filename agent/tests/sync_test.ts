@@ -323,7 +323,7 @@ Deno.test("sync needs two directories, one of them on another device", async () 
   const { files, target } = setup;
   await files.runToFailure(2, "on another device", "sync", files.local, files.share);
   await files.runToFailure(2, "on this device", "sync", "camera:", "camera:");
-  await files.runToFailure(1, "is a file: name a directory", "sync", "camera:from/c", target);
+  await files.runToFailure(1, "is a file, not a directory", "sync", "camera:from/c", target);
   const syncArgs = ["sync", "--delete", "camera:aa", target];
   await files.runToFailure(1, '"camera:aa" does not exist', ...syncArgs);
   await fill(target, { "kept": "1" });

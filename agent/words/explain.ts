@@ -418,7 +418,11 @@ export function describeSystemProblem(text: string, errorCode: unknown): string 
     : names.slice(0, reservedIndex).join("/") || dirname(path);
   const shownReason = reason === "unknown error" ? `${reason} (${errorCode})` : reason;
   const firstLetter = shownReason.charAt(0).toLowerCase();
-  return `${JSON.stringify(shownPath)}: ${firstLetter}${shownReason.slice(1).replace(/\.$/, "")}`;
+  // The file is too large, not the directory that is shown for it.
+  const preposition = shownPath !== path && reason === "File too large" ? "in " : "";
+  return `${preposition}${JSON.stringify(shownPath)}: ${firstLetter}${
+    shownReason.slice(1).replace(/\.$/, "")
+  }`;
 }
 
 export type FileAction = "get" | "put" | "delete";

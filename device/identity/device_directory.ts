@@ -76,7 +76,7 @@ function resolveDeviceName(
 ): string {
   if (storedName === null) {
     if (name !== undefined) return name;
-    throw notAllowedError("name", `there is no device in ${quote(dir)} yet, so a name is required`);
+    throw notAllowedError("name", `there is no device in ${quote(dir)}, so a name is required`);
   }
   if (name === undefined || makeNameKey(name) === makeNameKey(storedName)) return storedName;
   throw notAllowedError(
