@@ -205,7 +205,10 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     const installProblem = isUnknown ? describeUnknownCommand(args[0]!, parent) : problem;
     return `${installProblem}; usage: ${formatUsage(parent)}, or --help`;
   }
-  return `${problem}; usage: ${formatUsage(command)}, or --help`;
+  // An option of a command may stand before the command.
+  const isOption = parent === null && code === "commander.unknownOption";
+  const usage = isOption ? `${command.name()} ${command.usage()}` : formatUsage(command);
+  return `${problem}; usage: ${usage}, or --help`;
 }
 
 function describeUnknownCommand(word: string, { commands }: Command): string {

@@ -319,6 +319,11 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "unknown option '-1'; usage: degu ls", ["ls", "camera:", "-1"]],
     [2, "unknown option '-10'; usage: degu put", ["put", "-10", "camera:"]],
     [2, "unknown option '-.5'; usage: degu put", ["put", `${local}/a`, "-.5", "--", "camera:"]],
+    [2, "unknown option '--force'; usage: degu COMMAND [OPTION]...", [
+      "--force",
+      "get",
+      "camera:a",
+    ]],
     [1, '"-1" does not exist\n', ["put", "--", "-1", "camera:"]],
     [1, '"-1" does not exist\n', ["put", "--force", "--", "-1", "camera:"]],
     [2, `missing required argument 'to'; ${sync}`, ["sync", local]],

@@ -120,7 +120,7 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
     [["serve", "--listen", "nonsense"], /--listen: .* HOST an IP address of this machine/],
     [["ping", "--address", "http://[::1]:1", "x"], /--address: must be an address, and not a URL/],
     [["receive", "--from", "my laptop"], /--from: must be the name of a device/],
-    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); usage: degu pair\|/],
+    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); usage: degu COMMAND \[/],
     [
       ["service"],
       /a command is missing or unknown; usage: degu service install\|remove, or --help\n/,
@@ -149,7 +149,7 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
     [["get", "--frob", "camera:a"], /unknown option '--frob'; usage: degu get /],
     [["serve", "x"], /Expected 0 arguments but got 1; usage: degu serve \[options\], or --help\n/],
     [["rename", "a", "to", "b"], /usage: degu rename \[options\] <peer> <name>, or --help\n/],
-    [["--address", "::1", "ls", "x:"], /unknown option '--address'; usage: degu pair\|/],
+    [["--address", "::1", "ls", "x:"], /unknown option '--address'; usage: degu COMMAND \[/],
     [["init", "--", "--name"], /Expected 0 arguments but got 1/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one,
   ];
