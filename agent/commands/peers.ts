@@ -48,5 +48,7 @@ export async function forget(context: Context, peerName: string): Promise<void> 
     name,
     id,
   });
-  context.output.note("on this device only: its files stay, and your other devices still trust it");
+  context.output.note(
+    "on this device only: its files stay, and the trust of your other devices is unchanged",
+  );
 }

@@ -134,7 +134,8 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
     const keptText = keptPath === undefined
       ? ""
       : `; versions of later files are in ${JSON.stringify(keptPath)}`;
-    const message = `no file was in ${JSON.stringify(dir)} before the kept changes${keptText}`;
+    const firstHour = hourOf(hours.at(-1)![0]!);
+    const message = `no file was in ${JSON.stringify(dir)} before ${firstHour}${keptText}`;
     throw new Failure(message, "NOT_THERE", { path: dir });
   }
   output.note(`earlier states of ${dir}, at most one of each hour, the last first:`);

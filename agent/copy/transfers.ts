@@ -259,7 +259,9 @@ export class Transfers implements Disposable {
 
   #failFile({ from, to, size }: FileJob, problem: string, code: ErrorCode, error: unknown): void {
     this.report.progress.totalBytes -= size ?? 0;
-    this.report.fail(from, problem, code, { from, to }, error);
+    // The file in the way is the target's, which may have another name.
+    const name = error instanceof TransferError && error.code === "EXISTS" ? to : from;
+    this.report.fail(name, problem, code, { from, to }, error);
   }
 
   async #copyTree(files: RemoteFiles, job: TreeJob, isOnlyJob: boolean): Promise<void> {

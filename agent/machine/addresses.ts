@@ -59,6 +59,11 @@ export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostO
 const HOST_AND_PORT_PATTERN = /^(\[[^\]]*\]|[^:[\]]*):([^:]*)$/;
 
 export function parseAddressOption(text: string): Address {
+  return parseAddressText(text, 1);
+}
+
+/** @param minPort 0 for a server, which then listens on a free port. */
+function parseAddressText(text: string, minPort: 0 | 1): Address {
   // An at sign may follow a password, which isn't quoted.
   const got = text.includes("@") ? "" : `; got ${JSON.stringify(text)}`;
   if (text.includes("://")) {
@@ -75,8 +80,9 @@ export function parseAddressOption(text: string): Address {
   const hasPort = isUnix || hostBeforePort !== undefined;
   // An IPv6 address without brackets has no port.
   const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
+  let address: Address;
   try {
-    return parseAddress(hasPort ? text : `${host}:${DEFAULT_PORT}`);
+    address = parseAddress(hasPort ? text : `${host}:${DEFAULT_PORT}`);
   } catch (error) {
     const description = describeArgumentError(error);
     if (description === null) throw error;
@@ -87,16 +93,20 @@ export function parseAddressOption(text: string): Address {
     // Replace the example of a program by an example of the command line.
     const problemText = problem.replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
     throw new InvalidArgumentError(
-      argument === "address[1]" ? `the port ${problemText}` : problemText,
+      argument === "address[1]"
+        ? `the port ${problemText.replace("from 0", `from ${minPort}`)}`
+        : problemText,
     );
   }
+  if (isUnixAddress(address) || address[1] >= minPort) return address;
+  throw new InvalidArgumentError("the port must be an integer from 1 to 65535; got 0");
 }
 
 export function parseListenAddress(text: string): Address {
   const [, hostBeforePort = text] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
   const host = hostBeforePort.replace(/^\[(.*)\]$/, "$1");
   const { type = "name" } = parseHost(host) ?? {};
-  if (type !== "name" || /^unix:|:\/\//.test(text)) return parseAddressOption(text);
+  if (type !== "name" || /^unix:|:\/\//.test(text)) return parseAddressText(text, 0);
   const got = text.includes("@") ? "" : `; the host is ${JSON.stringify(host)}`;
   throw new InvalidArgumentError(
     "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, 0.0.0.0 " +
@@ -120,8 +130,7 @@ export function parseConnectAddress(text: string): HostOrScopedAddress {
   if (isUnixAddress(address)) {
     throw new InvalidArgumentError("must be an IP address or a DNS name; got a Unix socket");
   }
-  const [host, port] = address;
-  if (port === 0) throw new InvalidArgumentError("must have a port from 1 to 65535; got 0");
+  const [host] = address;
   const isMulticast = /^(?:22[4-9]|2[345]\d)\.|^ff[0-9a-f]{2}:/.test(parseHost(host)?.text ?? "");
   if (!isMulticast && !host.endsWith(".")) return address;
   throw new InvalidArgumentError(

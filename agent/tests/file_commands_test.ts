@@ -10,7 +10,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 
-const EXISTS = "another file of this name exists on this device: replace it with --force";
+const EXISTS = "another file of this name exists on this device: --force replaces it";
 
 // degu ls: the shared files of a peer.
 
@@ -114,7 +114,13 @@ Deno.test("get writes to the file that the link TARGET leads to; with --force, a
   await files.runToSuccess("get", "--force", "camera:f", `${local}/directory`);
   assertEquals(await Deno.readTextFile(`${local}/other/f`), "old");
   assertEquals(await readTree(`${local}/dst`), { f: "new" });
-  await files.runToFailure(1, EXISTS, "get", "camera:f", `${local}/link`);
+  await files.runToFailure(
+    1,
+    `error: ${local}/link: ${EXISTS}`,
+    "get",
+    "camera:f",
+    `${local}/link`,
+  );
   await files.runToSuccess("get", "--force", "camera:f", `${local}/link`);
   assertEquals(await Deno.readTextFile(`${local}/other/f`), "new");
   assertEquals(await Deno.readLink(`${local}/link`), "other/f");
@@ -335,7 +341,7 @@ for (const verb of ["get", "put"] as const) {
       ...{ missing: "new", "large.log": large, directory: "new" },
     };
     const location = isGet ? "on this device" : "on camera";
-    const problem = `another file of this name exists ${location}: replace it with --force`;
+    const problem = `another file of this name exists ${location}: --force replaces it`;
     for (const isTree of [false, true]) {
       await fill(sourceDir, { d: null });
       await fill(`${sourceDir}/d`, source);

@@ -251,7 +251,9 @@ Deno.test("an invalid address is refused with a description of a valid address",
     [parseAddressOption, ["user:password@host"], "must be host:port, without a user"],
     [parseAddressOption, ["[user:password@host"], "must be HOST, HOST:PORT or [IPv6]:PORT"],
     [parseConnectAddress, ["camera.local:"], 'the port must be a number; got ""'],
-    [parseConnectAddress, ["camera.local:0"], "must have a port from 1 to 65535"],
+    [parseConnectAddress, ["camera.local:0"], "port must be an integer from 1 to 65535; got 0"],
+    [parseAddressOption, ["[::1]:0"], "port must be an integer from 1 to 65535; got 0"],
+    [parseAddressOption, ["[::1]:65536"], "from 1 to 65535; got 65536"],
     [parseConnectAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
     [parseInvitationAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
     [parseInvitationAddress, ["localhost"], listenForm],
@@ -262,8 +264,9 @@ Deno.test("an invalid address is refused with a description of a valid address",
       assert(!/^address|password/.test(message), message);
     }
   }
-  const own = ["::", "0.0.0.0:0", "192.168.1.7", "fe80::1%eth0", "[fe80::1%3]:80", "unix:/x"];
+  const own = ["::", "192.168.1.7", "fe80::1%eth0", "[fe80::1%3]:80", "unix:/x"];
   for (const text of own) assertEquals(parseListenAddress(text), parseAddressOption(text), text);
+  assertEquals(parseListenAddress("0.0.0.0:0"), ["0.0.0.0", 0]);
   assertEquals(parseConnectAddress("camera.local"), ["camera.local", 7443]);
 });
 
@@ -608,7 +611,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       refused(412, "put"),
       "put",
-      "another file of this name exists on camera: replace it with --force",
+      "another file of this name exists on camera: --force replaces it",
     ],
     [refused(405, "delete", { allow: "GET, PUT" }), "delete", onlyNew],
     [

@@ -490,7 +490,7 @@ Deno.test("restore without --at fails if no version is kept of a directory", asy
   await fill(root, { "d/a": "", "e": null });
   const restoring = (dir: string) => ["restore", `${root}/${dir}`, homes.joinPath("new")];
   await homes.runToFailure("desk", 1, "no earlier versions are kept of ", restoring("e"));
-  const empty = `no file was in "${root}/d" before the kept changes`;
+  const empty = `no file was in "${root}/d" before 2026-01-31T11`;
   await homes.runToFailure("desk", 1, `${empty}\n`, restoring("d"));
   const version = `${root}/.degu-kept/2026-01-31T11_1/d`;
   await Deno.mkdir(version);

@@ -232,7 +232,7 @@ Deno.test("without --force, an existing name is an error for that file only, and
   await using machine = await SendMachine.make(files);
   await fill(machine.joinPath("out"), { one: "old", "dir/x": "old!" });
   const { received, sent } = await machine.transfer(["one", "two", "dir"], 1);
-  for (const text of ["replace it with --force", "the directory exists already", "2 errors"]) {
+  for (const text of ["--force replaces it", "the directory exists already", "2 errors"]) {
     assertStringIncludes(received, text);
   }
   const kept = { "one": "old", "two": "two", "dir": null, "dir/x": "old!" };
@@ -558,7 +558,7 @@ Deno.test("a dangling link is reported like any other existing file", async () =
   await using machine = await SendMachine.make({ file: "x" });
   await makeLinks({ [machine.joinPath("out/file")]: "nothing" });
   const { received } = await machine.transfer(["file"], 1);
-  assertStringIncludes(received, "with --force");
+  assertStringIncludes(received, "--force replaces it");
   assert(!received.includes("replace: true"), received);
   await machine.transfer(["file"], 0, "--force");
   assertEquals(await readTree(machine.joinPath("out")), { file: "x" });

@@ -288,7 +288,7 @@ Deno.test("refused actions of peers are reported in words for users, with the pa
   const rows: [rule: string, expectedMessage: string, act: () => Promise<unknown>][] = [
     [
       "another file",
-      "viewer wanted to put inbox/viewer/a b: another file of this name exists",
+      "viewer wanted to put inbox/viewer/a b: a file of this name exists",
       () => client.request("PUT", "/inbox/a%20b", { "if-none-match": "*" }, bytes),
     ],
     [

@@ -477,7 +477,7 @@ Deno.test("put - refuses an existing file or a directory before it reads stdin",
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "file": "old", "dir/x": "" });
   const rows: [string, string][] = [
-    ["camera:file", "another file of this name exists on camera: replace it with --force"],
+    ["camera:file", "another file of this name exists on camera: --force replaces it"],
     ["camera:dir", "is a directory: name the file, such as camera:dir/NAME"],
     ["camera:file/x", '"camera:file" is a file, not a directory'],
     ["camera:.degu-files", "is reserved"],

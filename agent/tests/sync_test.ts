@@ -702,6 +702,16 @@ Deno.test("sync from a peer: a name that the target does not list is an error, a
 const makeTree = (count: number): Tree =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i % 9}/${i}`, `${i}`]));
 
+Deno.test("sync to a peer: of two commands at once, one reports each file as copied", async () => {
+  await using files = await AgentFiles.start();
+  const names = Array.from({ length: 100 }, (_, i) => `file-${i}`);
+  await fill(files.local, Object.fromEntries(names.map((name) => [name, name.repeat(1000)])));
+  const run = () => files.runToSuccess("sync", "--json", files.local, "camera:");
+  const ends = await Promise.all([run(), run()]);
+  const copied = ends.flatMap(parseObjects).map(({ from }) => `${from}`.split("/").at(-1)!);
+  assertEquals(copied.toSorted(), names.toSorted());
+});
+
 Deno.test("sync from a peer: an interruption prints advice, and the same command continues", async () => {
   await using setup = await setUp("from a peer", makeTree(100));
   const { source, target, sync } = setup;

@@ -329,7 +329,7 @@ export function rewordLogLine(
 }
 
 const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
-  "put 412": "another file of this name exists",
+  "put 412": "a file of this name exists",
   "delete 404": "it does not exist",
   "delete 409": "the directory is not empty",
   "delete 412": "the file has changed",
@@ -427,7 +427,7 @@ export function describeSystemProblem(text: string, errorCode: unknown): string 
 
 export type FileAction = "get" | "put" | "delete";
 
-export const EXISTS_AT_PEER = "another file of this name exists on PEER: replace it with --force";
+export const EXISTS_AT_PEER = "another file of this name exists on PEER: --force replaces it";
 
 const CHANGED_AT_PEER = `the file on PEER changed during the transfer, and was kept: ${RUN_AGAIN}`;
 
@@ -442,7 +442,7 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
   "IN_USE 403": `another program has it open on PEER, or PEER may not use it: ${RUN_AGAIN}`,
   "404": "it does not exist any more",
   "503": `PEER is busy (status 503): ${RUN_AGAIN}`,
-  "get EXISTS": "another file of this name exists on this device: replace it with --force",
+  "get EXISTS": "another file of this name exists on this device: --force replaces it",
   "get UNREADABLE": "PEER can't read it",
   "get 403": "PEER can't read it",
   "put OTHER_DISK": "PEER can't store it on the disk that is mounted there",

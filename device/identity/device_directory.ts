@@ -111,10 +111,8 @@ export async function readDeviceName(dir: string): Promise<string | null> {
   const { version, name } = fields ?? {};
   if (isUnsupportedVersion(version, VERSION)) {
     throw new Deno.errors.NotSupported(
-      `the device in ${
-        quote(dir)
-      } has version ${version}, and this version of Degu opens version ` +
-        `${VERSION}: use the version of Degu that has written it`,
+      `the device in ${quote(dir)} has version ${version}, and this version of Degu opens ` +
+        `version ${VERSION}`,
     );
   }
   if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;

@@ -228,7 +228,7 @@ function stepError(
     });
   }
   const lineEndedText =
-    "this line is not open any more: it has expired, was closed, or another device has used it";
+    "this line is not open any more: it has expired, was closed, or has been used";
   const lineError = (code: PairingErrorCode, problem: string) => {
     const advice = `; check the peers of ${inviterText}, and forget any that you don't recognize`;
     return new PairingError(code, problem + advice, { reason: "line unusable", problem, cause });

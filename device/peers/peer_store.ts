@@ -320,11 +320,9 @@ export class PeerStore {
       if (!fileErrors.some((errorClass) => error instanceof errorClass)) throw error;
       const isDenied = error instanceof Deno.errors.PermissionDenied;
       const problem = isDenied ? "it can't be read" : plainMessageOf(error);
-      const advice = id === null
-        ? "move it out of the directory"
-        : "pair the two devices again, or restore the file";
+      const advice = id === null ? "" : "; pair the two devices again";
       this.#report(name, {
-        text: `the file ${quote(name)} among the peers is not used: ${problem}; ${advice}`,
+        text: `the file ${quote(name)} among the peers is not used: ${problem}${advice}`,
       });
       return null;
     }

@@ -101,7 +101,7 @@ Deno.test("the line of an invitation is unusable after one pairing", async () =>
   const inviterNames = [`the device ${camera.id}`, `garden (${camera.id})`];
   for (const [i, device] of [lateDevice, viewer].entries()) {
     const message =
-      "this line is not open any more: it has expired, was closed, or another device has used it; check " +
+      "this line is not open any more: it has expired, was closed, or has been used; check " +
       `the peers of ${inviterNames[i]}, and forget any that you don't recognize`;
     const error = await assertRejects(() => device.join(invitation.line), DeguError, message);
     assert(error.cause instanceof AggregateError);

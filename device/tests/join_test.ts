@@ -37,7 +37,7 @@ Deno.test("exactly one of two simultaneous joiners is paired, and the other reje
     assertEquals(rejections.length, 1);
     assert(rejections[0]!.reason instanceof PairingError);
     assertEquals(rejections[0]!.reason.code, "NOT_OPEN");
-    assert(rejections[0]!.reason.message.includes("another device has used it"));
+    assert(rejections[0]!.reason.message.includes("has been used"));
     const winner = outcomes[0]!.status === "fulfilled" ? one : two;
     const loser = winner === one ? two : one;
     assertEquals((await invitation.paired).id, winner.id);
