@@ -193,6 +193,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     const [first, word = "help"] = args;
     const problem = first === "help" && word !== "help"
       ? describeUnknownCommand(word, command)
+      : args.length === 0
+      ? "a command is missing"
       : "a command is missing or unknown";
     return `${problem}; usage: ${formatUsage(command)}, or --help`;
   }

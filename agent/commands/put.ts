@@ -115,7 +115,7 @@ function parseTarget(paths: readonly string[]): RemotePath {
   const remote = sources.find(isRemotePath);
   if (remote === undefined) return target;
   throw new Failure(
-    `${JSON.stringify(remote)} is read as PEER:PATH; a file of this name is ./${remote}`,
+    `${JSON.stringify(remote)} is read as PEER:PATH, and ./${remote} as a file`,
     "USAGE",
   );
 }

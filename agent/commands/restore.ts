@@ -63,9 +63,15 @@ export async function restore(
     return 0;
   }
   const time = typeof at === "string" ? `before ${at}` : `at ${formatRestoreTime(at)}`;
-  output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was ${time}`);
   const report = new Report(context, dryRun);
-  const onEvent = (event: RestoreEvent) => report.add(event);
+  let hasBegun = false;
+  const onEvent = (event: RestoreEvent) => {
+    if (!hasBegun) {
+      output.note(`${dryRun ? "would restore" : "restoring"} ${dir} as it was ${time}`);
+    }
+    hasBegun = true;
+    report.add(event);
+  };
   const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
     throw toFailure(error, { dir, target, info });
   });
@@ -175,7 +181,7 @@ async function findHours(keptDirectory: string, pathBelow: string): Promise<stri
 function checkIsLocal(operand: string): void {
   if (!isRemotePath(operand)) return;
   throw new Failure(
-    `${JSON.stringify(operand)} is read as PEER:PATH; a directory of this name is ./${operand}`,
+    `${JSON.stringify(operand)} is read as PEER:PATH, and ./${operand} as a directory`,
     "USAGE",
   );
 }

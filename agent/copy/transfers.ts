@@ -36,8 +36,8 @@ interface FileJobResult extends TransferResult {
 
 const SKIPPED_DELETION_REASONS = {
   incomplete:
-    "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
-    "skip unreadable entries with --exclude",
+    "no file is deleted, because not every entry could be compared: an entry that seems to be missing may " +
+    "exist; --exclude skips such entries",
   failed: "no more files are deleted, because some files could not be copied",
 };
 

@@ -168,7 +168,7 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
     ? "is not permitted to this user"
     : null;
   if (problem === null) return error;
-  return new Failure(`${listText} ${problem}: choose another with --listen`, null, {
+  return new Failure(`${listText} ${problem}`, null, {
     cause: error,
   });
 }

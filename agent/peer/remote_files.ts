@@ -75,7 +75,7 @@ export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
   const other = paths.find(({ peer }) => peer !== first!.peer);
   if (other === undefined) return paths;
   const [firstPeer, otherPeer] = [first!, other].map(({ peer }) => JSON.stringify(`${peer}:`));
-  const problem = `${firstPeer} and ${otherPeer} differ: begin each path with the same peer`;
+  const problem = `${firstPeer} and ${otherPeer} differ: this command takes the paths of one peer`;
   throw new Failure(problem, "USAGE");
 }
 

@@ -83,7 +83,8 @@ export class ServeEvents implements Disposable {
     if (actionCount === 1) return this.#output.note(firstActionText);
     const parts = Array.from(activity.totalsByAction, ([action, { files, bytes }]) => {
       const size = action === "delete" ? "" : ` (${formatBytes(bytes)})`;
-      return `${VERBS[action]} ${formatCount(files, "file")}${size}`;
+      const parts = cutCount === actionCount ? "parts of " : "";
+      return `${VERBS[action]} ${parts}${formatCount(files, "file")}${size}`;
     });
     this.#output.note(
       `${name} ${parts.join(", ")}${cutCount === 0 ? "" : `; ${cutCount} cut off`}`,

@@ -195,7 +195,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   const note = `${local}/note`;
   const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
   const notRemote = "is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg";
-  const onePeer = "begin each path with the same peer\n";
+  const onePeer = "this command takes the paths of one peer\n";
   const rows: [code: number, expectedMessage: string, args: string[]][] = [
     // Swapped and missing operands.
     [2, `"${note}" ${notRemote}`, ["put", "camera:", note]],
@@ -207,10 +207,14 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, "what to get? write PEER:PATH before", ["get", "camera"]],
     [2, "what to put? write it before camera:, or - for stdin", ["put", "camera:"]],
     [2, "a path is empty", ["receive", "", "received"]],
-    [2, `"camera:x" is read as PEER:PATH; a file of this name is ./camera:x`, [
+    [2, `"camera:x" is read as PEER:PATH, and ./camera:x as a file`, [
       ...["put", "camera:x", "camera:"],
     ]],
-    [2, `"file:///a" is read as PEER:PATH; a file of`, ["put", "file:///a", "camera:"]],
+    [2, `"file:///a" is read as PEER:PATH, and ./file:///a as a file`, [
+      "put",
+      "file:///a",
+      "camera:",
+    ]],
     // A directory above what was named would share more.
     [1, `--share: "${note}" is not a directory\n`, ["serve", "--share", note]],
     [2, "must be on this device\n", ["sync", "camera:a", "camera:b"]],
@@ -457,7 +461,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const at = ["--address", formatAddress(server.address)];
   const silent = "off does not answer (127.0.0.1:1: no program listens)";
   const off = `${silent}: run "degu serve --inbox" on off\n`;
-  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; unless its`;
+  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity\n`;
   // The peer may serve at another address than the typed one.
   const unusedAt = ["--address", "127.0.0.1:1"];
   const unused = "degu: error: 127.0.0.1:1: no program listens\n";

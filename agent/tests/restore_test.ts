@@ -536,8 +536,8 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
   const target = homes.joinPath("new");
   await using plain = await createTempDir();
   const rows: readonly (readonly [code: number, message: string, dir: string, target: string])[] = [
-    [2, "a directory of this name is ./desk:Documents", "desk:Documents", target],
-    [2, '"desk:new" is read as PEER:PATH; a directory of', kept, "desk:new"],
+    [2, "and ./desk:Documents as a directory", "desk:Documents", target],
+    [2, '"desk:new" is read as PEER:PATH, and ./desk:new as a directory', kept, "desk:new"],
     [2, "is in the directory that is restored, or among its versions", kept, `${kept}/new`],
     [1, "no earlier versions are kept of ", plain.path, target],
     [1, ' itself, but of "laptop" in it', inbox, target],

@@ -633,8 +633,8 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
     "from:\ufffd: its name can't be sent: it is not UTF-8",
   ]);
   assertEquals(warnings, [
-    "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
-    "skip unreadable entries with --exclude",
+    "no file is deleted, because not every entry could be compared: an entry that seems to be missing may " +
+    "exist; --exclude skips such entries",
   ]);
   assertEquals([code, await readTree(target)], [1, { "a": "1", "old": "3" }]);
 });

@@ -86,8 +86,9 @@ function findReasonAndHint(
   const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
   if (error instanceof TlsError) {
-    const isTyped = error.code === "CLOSED" && typedAddress !== undefined;
-    return [describeTlsReason(error, peer), isTyped ? undefined : TLS_HINTS[error.code]];
+    // The address may be wrong, and the peer as it was.
+    const hasHint = typedAddress === undefined || error.code === "REFUSED_BY_PEER";
+    return [describeTlsReason(error, peer), hasHint ? TLS_HINTS[error.code] : undefined];
   }
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
