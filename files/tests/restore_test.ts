@@ -134,7 +134,8 @@ Deno.test(
       if (index === 0) continue;
       assertEquals((await restore(files.root, at)).tree, tree, `${index}\n${log.join("\n")}`);
       if (index % 5 > 0) continue;
-      assertEquals((await restore(files.root, at + 59 * MINUTE)).tree, tree);
+      // The end of the hour, whatever this test has taken of it.
+      assertEquals((await restore(files.root, new Date(at).setMinutes(59))).tree, tree);
     }
   }),
 );
