@@ -451,7 +451,7 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
   "put 400": `PEER has refused it (status 400): ${RUN_AGAIN}`,
   // Reserved names were refused before.
   "put 403": NOT_WRITABLE_AT_PEER,
-  "put 404": "PEER refuses the name, or accepts no files any more",
+  "put 404": "PEER has refused the path (status 404)",
   "put 405": "PEER accepts no files any more",
   // A file in the peer's list was reported before the upload.
   "put 409": `another command is sending it, or another entry has just got its name: ${RUN_AGAIN}`,

@@ -59,9 +59,11 @@ export function describeFullDisk(
   neededBytes: number | null,
   freeBytes: number | null,
 ): string {
-  const figures = formatSpaceFigures(neededBytes, freeBytes);
-  const limit = fileErrorCodeOf(error) === "EDQUOT"
-    ? "a quota is reached"
-    : "there is no space left";
-  return `${limit}${location}${figures}`;
+  if (fileErrorCodeOf(error) === "EDQUOT") {
+    return `a quota is reached${location}${formatSpaceFigures(neededBytes, freeBytes)}`;
+  }
+  // Space that became free after the error is not its reason.
+  const isFreed = neededBytes !== null && freeBytes !== null && neededBytes <= freeBytes;
+  const figures = formatSpaceFigures(neededBytes, isFreed ? null : freeBytes);
+  return `there is no space left${location}${figures}`;
 }

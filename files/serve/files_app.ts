@@ -16,7 +16,7 @@ import { reportedErrors } from "../../internal/error_details.ts";
 import { BundleError } from "../wire/bundle.ts";
 import { DigestCache, isDigestRequested } from "../wire/digest.ts";
 import type { FileEvent, FileLogDetails, FileRequest, FilesSettings } from "./file_request.ts";
-import { parseRequestedPath } from "../wire/file_name.ts";
+import { MAX_DEPTH, parseRequestedPath } from "../wire/file_name.ts";
 import { FirstLook } from "./first_look.ts";
 import { checkDays, VersionStore } from "../kept_versions.ts";
 import { get, loadMime } from "./get.ts";
@@ -400,7 +400,10 @@ export class FilesApp implements AppObject {
       if (action === putBundle && isOfOtherOrigin(request)) {
         throw new Refusal(403, "a web page of another origin sent this bundle");
       }
-      if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
+      if (target === null) {
+        throw new Refusal(404, `a path has at most ${MAX_DEPTH} names, each of at most 255 bytes`);
+      }
+      if (method === "POST" && !target.isDirectory) throw notFoundRefusal();
       const fileRequest = {
         request,
         session,

@@ -187,6 +187,7 @@ Deno.test("record of the logger of a FilesApp gets each refused action on a file
     mkreq("DELETE", "/sub/a%20b", {}, null),
     mkreq("POST", "/?bundle=get", {}, bytes()),
     mkreq("PUT", "/file/new", {}, bytes()),
+    mkreq("PUT", "/a".repeat(257), {}, bytes()),
     mkreq("POST", "/?bundle=put", {}, new Body(new Blob([bundle]).stream(), bundle.length)),
   ];
   for (const request of requests) {
@@ -202,8 +203,10 @@ Deno.test("record of the logger of a FilesApp gets each refused action on a file
     ["delete", "sub/a b", 404, false],
     ["get", "", 400, false],
     ["put", "file/new", 409, false],
+    ["put", "", 404, false],
     ["put", "file/other", 409, false],
   ]);
+  assertStringIncludes(refusals[4]!.problem, "at most 256 names");
   for (const refusal of refusals) assert(!refusal!.problem.includes("PUT"), refusal!.problem);
   await using serving = serve(app);
   assertEquals((await serving.makeClient().put("/.degu-files", {}, "a")).status, 403);

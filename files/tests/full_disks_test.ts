@@ -389,6 +389,7 @@ Deno.test("the message of a full disk names the limit that counted", () => {
   const rows: [code: string, needed: number | null, free: number | null, text: string][] = [
     ["EDQUOT", 5, 7, "a quota is reached here: 5 bytes are needed, and 7 are free"],
     ["ENOSPC", 5, 4, "there is no space left here: 5 bytes are needed, and 4 are free"],
+    ["ENOSPC", 5, 5, "there is no space left here: 5 bytes are needed"],
     ["ENOSPC", 5, null, "there is no space left here: 5 bytes are needed"],
     ["ENOSPC", null, null, "there is no space left here"],
   ];
