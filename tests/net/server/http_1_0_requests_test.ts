@@ -145,6 +145,12 @@ Deno.test("the response to a HEAD of HTTP/1.0 has no body, no chunks, and the le
     const received = await request(respond(makeBody()), "HEAD / HTTP/1.0\r\n\r\n");
     assertEquals(received, `HTTP/1.1 200 OK\r\n${CLOSE}${framing}\r\n`);
   }
+  // An app may announce the chunks that a GET would get.
+  for (const [method, status] of [["HEAD", 200], ["HEAD", 304], ["GET", 304]] as const) {
+    const app: App = () => [status, "OK", { "transfer-encoding": "chunked" }, null];
+    const received = await request(app, `${method} / HTTP/1.0\r\n\r\n`);
+    assertEquals(received, `HTTP/1.1 ${status} OK\r\n${CLOSE}\r\n`);
+  }
   const source = new TrackedStream([encodeLatin1("hello")]);
   await request(respond(source.stream), "HEAD / HTTP/1.0\r\n\r\n");
   assert(source.isCanceled, "the source was not canceled");

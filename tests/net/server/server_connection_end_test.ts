@@ -83,16 +83,20 @@ Deno.test("an error status before the request was received announces the end, al
   }
 });
 
-Deno.test("content that isn't JSON is answered and logged, and the session continues", async () => {
-  const app: AppFunction = async (request) => [200, "OK", {}, `${await request.json()}`];
-  const bad = "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n{";
-  const good = "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n5";
-  await using pair = await connectRawPeer(app, bad + good);
+Deno.test("content that isn't JSON is answered and logged, and the session continues; no line if the app answers with another status", async () => {
+  const app: AppFunction = async (request) => {
+    const value = request.json();
+    return [200, "OK", {}, `${await (request.uri === "/5" ? value.catch(() => 5) : value)}`];
+  };
+  const [bad, caught, good] = [["/", "{"], ["/5", "{"], ["/", "5"]].map(([uri, content]) =>
+    `POST ${uri} HTTP/1.1\r\ncontent-length: 1\r\n\r\n${content}`
+  );
+  await using pair = await connectRawPeer(app, `${bad}${caught}${good}`);
   await pair.peer.closeWrite();
   const { received } = await pair.peer.readToEnd();
   const responses = [
     "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
-    "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n5",
+    "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n5".repeat(2),
   ];
   assertEquals(received, responses.join(""));
   const [line = "", ...more] = pair.logger.messagesOf("info");
