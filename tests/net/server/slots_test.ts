@@ -444,13 +444,18 @@ Deno.test("the time of the app, and the time before a request or a response, don
   const holder = ["192.0.2.1", "/pending"] as const;
   await using serving = await serveInMemory(["192.0.2.1", "/a"], holder, holder);
   const [socket] = serving.holderSockets;
+  const responseRead = Promise.withResolvers<number>();
   serving.connect("192.0.2.1", "/newcomer");
   await runMicrotasks(100);
   const steps: readonly [milliseconds: number, step: () => void][] = [
     [900, () => socket!.receive("G")],
     [900, () => socket!.receive("ET /pending HTTP/1.1\r\n\r\n")],
     [20_000, () => serving.respond(2)],
-    [900, () => socket!.receive("PUT /pending HTTP/1.1\r\ncontent-length: 5\r\n\r\n")],
+    [900, () => socket!.receive("PUT /slow HTTP/1.1\r\ncontent-length: 5\r\n\r\n")],
+    [900, () => {
+      socket!.write = () => responseRead.promise;
+      socket!.receive("hello");
+    }],
   ];
   for (const [milliseconds, step] of steps) {
     await advance(time, milliseconds);
@@ -458,11 +463,12 @@ Deno.test("the time of the app, and the time before a request or a response, don
     step();
     await runMicrotasks(100);
   }
-  // The first check finds the new request.
+  // The first check finds the new response.
   await advance(time, 1000);
   assertEquals(socket!.closeCount, 0);
   await advance(time, 100);
   assertEquals(socket!.closeCount, 1);
+  responseRead.reject(new Error("closed"));
 });
 
 Deno.test("apps that go on after the end of their connection don't keep another session from giving way", async () => {
