@@ -489,6 +489,34 @@ Deno.test("a server stops reading requests if the client doesn't read responses"
   await floodSent;
 });
 
+Deno.test("a client that doesn't read gets a hint in the log only if the response reads the request", async (t) => {
+  const problem = "ConnectionError: the peer took over 0.2 s to read what was sent";
+  const hint = `${problem}: the response reads the rest of the request, and the client must read`;
+  const echo: App = ({ body }) => [200, "OK", {}, body];
+  const large = new Array(1024).fill(new Uint8Array(65536));
+  const ignore: App = () => [200, "OK", {}, new BodyIter(large, 2 ** 26)];
+  const rows: [label: string, App, isReset: boolean, line: string][] = [
+    ["it reads the request", echo, false, hint],
+    ["it reads the request, and the client resets", echo, true, "ConnectionError: "],
+    ["it doesn't", ignore, false, problem],
+  ];
+  await testEachRow(t, rows, async (_label, app, isReset, line) => {
+    const head = "PUT / HTTP/1.1\r\ncontent-length: 4294967296\r\n\r\n";
+    await using pair = await connectRawPeer(app, head, { timeout: 0.2 });
+    const { peer, session, logger } = pair;
+    const uploading = peer.sendUntilRefused(new Uint8Array(65536), Infinity);
+    if (isReset) {
+      await peer.readPreamble();
+      peer.close();
+    }
+    await uploading.catch(() => {});
+    await pair.sessionEnded;
+    const [only = "", ...others] = logger.messagesOf("any");
+    assert(only.startsWith(`${session}: ${line}`), only);
+    assertEquals([only.includes("the response reads"), others], [line === hint, []]);
+  });
+});
+
 Deno.test("if a peer disappears while an app streams, the server ends the stream and frees the slot", async () => {
   let returnedCount = 0;
   const streamsEnded = Promise.withResolvers<void>();
