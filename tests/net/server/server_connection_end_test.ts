@@ -6,17 +6,21 @@ import {
   BodyIter,
   type ChunkedBody,
   ChunkedBodyIter,
+  ConnectionError,
   type HeadersToSend,
   type Method,
   type Socket,
+  TlsError,
 } from "@degu/degu/base";
 import { ProxyApp, reply } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction, Session } from "@degu/degu/server";
 import { addLingering, linger } from "@degu/internal/net/server/lingering.ts";
+import { describeConnectionFailure } from "@degu/internal/net/server/session_end.ts";
 import { Transport } from "@degu/internal/net/transport/transport.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import {
   exchange,
   RawPeer,
@@ -198,6 +202,20 @@ Deno.test("an unread body ends the session after the response, and is logged onc
   }
 });
 
+Deno.test("a read of a request that is pending when the response has been sent is rejected", async () => {
+  for (const status of [413, 500] as const) {
+    const read = Promise.withResolvers<unknown>();
+    await using pair = await connectRawPeer(({ body }) => {
+      read.resolve(catchRejection(body!.bytes(), "the read"));
+      if (status === 500) throw new Error("no");
+      return [413, "Content Too Large", {}, null];
+    }, "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n");
+    await pair.peer.readToEnd();
+    const problem = `the response, with status ${status}, was sent before this body was read`;
+    assertEquals(`${await read.promise}`, `BodyError: ${problem}`);
+  }
+});
+
 Deno.test("a response that reads its request and ends first is no error of the peer or the app", async () => {
   const head = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
   await using pair = await connectRawPeer(({ body }) => {
@@ -270,6 +288,17 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
       assertEquals([received.length, ending], [preamble.length + body.length, "end"]);
     });
   }
+});
+
+Deno.test("after an error of the app, the server still reads what the client sends", async () => {
+  const failingApp = () => Promise.reject(new Error("no"));
+  const request = "PUT / HTTP/1.1\r\ncontent-length: 900000\r\n\r\n";
+  await using pair = await connectRawPeer(failingApp, request);
+  const { peer } = pair;
+  assertEquals(await peer.readPreamble(), formatErrorResponse(500));
+  await peer.send(new Uint8Array(900_000));
+  await peer.closeWrite();
+  assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
 });
 
 Deno.test("after an error of the app or the client, the server sends one response, and frees the slot at once", async (t) => {
@@ -438,6 +467,35 @@ Deno.test("a session that is closed by the server in the middle of a request is 
   assertEquals(logger.lines, [["info", `${session}: ${message} in the middle of a request`]]);
 });
 
+Deno.test("a session whose connection has broken keeps the reason when its server is closed", async () => {
+  const broken = Promise.withResolvers<void>(), released = Promise.withResolvers<void>();
+  await using pair = await connectRawPeer(async ({ body }) => {
+    await body!.bytes().catch(() => broken.resolve());
+    await released.promise;
+    return [200, "OK", {}, null];
+  }, "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n");
+  pair.peer.close();
+  await broken.promise;
+  pair.serving.server.close();
+  released.resolve();
+  const message = "ConnectionError: the peer closed 9 bytes before the end of the body";
+  assertEquals(pair.session.message, message);
+});
+
+Deno.test("only a fault of the peer's messages, of its silence or of its trust is logged above debug", () => {
+  const rows: [error: Error, level: LogLevel, kind?: string][] = [
+    [new ConnectionError("cut", { code: "BODY_INCOMPLETE" }), "info", "protocol"],
+    [new ConnectionError("silent", { fault: "timed out" }), "info", "timeout"],
+    [new TlsError("REFUSED_BY_PEER", "refused", { isRefusal: true }), "info", "handshake"],
+    [new TlsError("UNTRUSTED", "untrusted"), "debug"],
+    [new ConnectionError("reset", { fault: "reset" }), "debug"],
+  ];
+  for (const [error, level, kind] of rows) {
+    const end = describeConnectionFailure(error);
+    assertEquals([end.level, end.kind, end.error], [level, kind, error]);
+  }
+});
+
 // ───────────────────────── peers that reset, flood or stall
 
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
@@ -541,6 +599,24 @@ Deno.test("if a peer disappears while an app streams, the server ends the stream
   }
   await withTimeout(streamsEnded.promise, "every stream ends");
   await assertServes(serving);
+});
+
+Deno.test("if a client closes its side while a source waits, a source of unknown length is canceled, and a body with a length is sent", async () => {
+  for (const request of [get, "GET / HTTP/1.0\r\n\r\n"]) {
+    const canceled = Promise.withResolvers<void>();
+    const source = new ReadableStream({ cancel: () => canceled.resolve() });
+    await using pair = await connectRawPeer(() => [200, "OK", {}, source], request);
+    await pair.peer.closeWrite();
+    await withTimeout(canceled.promise, "the source is canceled");
+  }
+  async function* waitForClose(signal: AbortSignal) {
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    yield encodeLatin1("hello");
+  }
+  const app: App = (_request, { signal }) => [200, "OK", {}, new BodyIter(waitForClose(signal), 5)];
+  await using pair = await connectRawPeer(app, get);
+  await pair.peer.closeWrite();
+  assertMatch((await pair.peer.readToEnd()).received, /\r\n\r\nhello$/);
 });
 
 Deno.test("an endless extension of a chunk ends the session", async () => {
