@@ -601,24 +601,6 @@ Deno.test("if a peer disappears while an app streams, the server ends the stream
   await assertServes(serving);
 });
 
-Deno.test("if a client closes its side while a source waits, a source of unknown length is canceled, and a body with a length is sent", async () => {
-  for (const request of [get, "GET / HTTP/1.0\r\n\r\n"]) {
-    const canceled = Promise.withResolvers<void>();
-    const source = new ReadableStream({ cancel: () => canceled.resolve() });
-    await using pair = await connectRawPeer(() => [200, "OK", {}, source], request);
-    await pair.peer.closeWrite();
-    await withTimeout(canceled.promise, "the source is canceled");
-  }
-  async function* waitForClose(signal: AbortSignal) {
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
-    yield encodeLatin1("hello");
-  }
-  const app: App = (_request, { signal }) => [200, "OK", {}, new BodyIter(waitForClose(signal), 5)];
-  await using pair = await connectRawPeer(app, get);
-  await pair.peer.closeWrite();
-  assertMatch((await pair.peer.readToEnd()).received, /\r\n\r\nhello$/);
-});
-
 Deno.test("an endless extension of a chunk ends the session", async () => {
   await using pair = await connectRawPeer(readingApp, `PUT / HTTP/1.1\r\n${CHUNKED}1;k=`);
   await pair.peer.send("v".repeat(65536));
