@@ -23,6 +23,7 @@ import {
 } from "@degu/degu/client";
 import type { AppFunction, Request, ServerOptions, Session } from "@degu/degu/server";
 import { isTransient } from "@degu/degu";
+import { timeoutOf } from "@degu/internal/net/client/connection_pool.ts";
 import { captureTimeouts, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -87,6 +88,8 @@ Deno.test("a pool opens four connections by default, and a further request waits
   const fifthText = readText(test.pool.request("GET", "/fifth")).finally(() => isWaiting = false);
   for (let i = 0; i < 3; i++) await waitForTick();
   assertEquals([isWaiting, test.sessions.length], [true, 4]);
+  // A wrong argument doesn't wait.
+  await assertRejects(() => test.pool.get("no path"), RangeError);
   await unreadResponses[2]!.bytes();
   assertEquals([await fifthText, test.sessions.length], ["/fifth", 4]);
 });
@@ -115,7 +118,7 @@ for (const kind of ["Body", "ChunkedBody"] as const) {
 }
 
 Deno.test("a pool prefetches a body of at most 64 KiB, and frees its connection", async (t) => {
-  for (const [length, isPrefetched] of [[5, true], [65536, true], [65537, false]] as const) {
+  for (const [length, isPrefetched] of [[1, true], [65536, true], [65537, false]] as const) {
     await t.step(`${length} bytes`, async () => {
       const sentBytes = new Uint8Array(length).fill(7);
       await using test = setUp(() => [200, "OK", {}, sentBytes], { maxConnections: 1 });
@@ -276,12 +279,12 @@ Deno.test("a POST that waits for the close of a silent server checks its argumen
   assertEquals((await next).status, 200);
 });
 
-Deno.test("a pool reads a connection before its reuse: by a timer until one was reused, and after 1 ms without a turn", async () => {
+Deno.test("a pool reads a connection before its reuse: by a timer until one was reused, or after a close, and after 1 ms without a turn", async () => {
   using clock = stopPerformanceClock();
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address));
   const get = pool.get("/");
-  const peer = await server.respond(EMPTY_200);
+  let peer = await server.respond(EMPTY_200);
   await get;
   const rows: [Method, pauseSeconds: number, hasTimer: boolean, readsSockets: boolean][] = [
     ["POST", 0, true, true],
@@ -290,6 +293,8 @@ Deno.test("a pool reads a connection before its reuse: by a timer until one was 
     ["PUT", 0.002, false, true],
     ["GET", 0.002, false, true],
     ["GET", 0, false, false],
+    ["HEAD", 0, false, false],
+    ["POST", 0, true, true],
   ];
   for (const [method, pauseSeconds, hasTimer, readsSockets] of rows) {
     clock.pass(pauseSeconds);
@@ -301,6 +306,12 @@ Deno.test("a pool reads a connection before its reuse: by a timer until one was 
       return setImmediate(callback);
     });
     const request = pool.request(method, "/", {}, null);
+    if (method === "HEAD") {
+      // The server closes the connection, and the request is repeated.
+      await peer.readPreamble();
+      peer.close();
+      peer = await server.accept();
+    }
     await peer.respond(EMPTY_200);
     assertEquals((await request).status, 200);
     assertEquals([timeouts.started.includes(0), immediateCount > 0], [hasTimer, readsSockets]);
@@ -337,7 +348,11 @@ Deno.test("a connection isn't reused when the server is about to close it, as it
     using server = new RawServer();
     await using pool = new ConnectionPool(new Client(server.address));
     const first = pool.get("/");
-    const peer = await server.respond(`HTTP/1.1 200 OK\r\n${header}\r\ncontent-length: 0\r\n\r\n`);
+    const peer = await server.accept();
+    await peer.readPreamble();
+    // The time counts from the end of the response.
+    clock.pass(60);
+    await peer.send(`HTTP/1.1 200 OK\r\n${header}\r\ncontent-length: 0\r\n\r\n`);
     await first;
     clock.pass(idleSeconds);
     const second = pool.post("/", {}, "hello");
@@ -567,6 +582,23 @@ Deno.test("close() ends reads and all requests, and rejects later requests", asy
   await pool.close();
   await Promise.all([peer, secondPeer].map((rawPeer) => rawPeer.assertClosedSilently()));
   assertEquals(isBodyCanceled, true);
+});
+
+Deno.test("the end of a connection in use leaves the idle ones in the pool", async () => {
+  await using test = setUp(({ uri }) => [200, "OK", {}, uri === "/long" ? longBody : uri]);
+  const response = await test.pool.get("/long");
+  await readText(test.pool.get("/a"));
+  await response.body!.cancel();
+  await readText(test.pool.get("/b"));
+  assertEquals(test.sessions.length, 2);
+});
+
+Deno.test("a pool has the time-out of its connector, or of a connector without a valid one the default", () => {
+  const rows: [timeout: unknown, expected: number | null][] = [
+    ...[null, 0.5, 90].map((timeout): [number | null, number | null] => [timeout, timeout]),
+    ...[undefined, 0, Infinity, "5"].map((timeout): [unknown, number] => [timeout, 90]),
+  ];
+  for (const [timeout, expected] of rows) assertEquals(timeoutOf({ timeout }), expected);
 });
 
 Deno.test("a pool checks its arguments", () => {

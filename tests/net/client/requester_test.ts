@@ -107,6 +107,7 @@ Deno.test("get, head, delete, put and post of a client and a pool work as on a c
       assertEquals(await readSaid(target[method]("/a", { "x-a": "b" })), `${name} /a b none`);
       await assertRejects(() => target[method]("/a", {}, abortedOptions), Error, "enough");
     }
+    assertEquals(await readSaid(target.request("GET", "/a", { "x-a": "b" })), "GET /a b none");
     for (const method of ["put", "post"] as const) {
       const name = method.toUpperCase();
       assertEquals(await readSaid(target[method]("/a")), `${name} /a undefined none`);
@@ -115,6 +116,8 @@ Deno.test("get, head, delete, put and post of a client and a pool work as on a c
         `${name} /a b hello`,
       );
       await assertRejects(() => target[method]("/a", {}, "hello", abortedOptions), Error, "enough");
+      const withoutBody = () => Reflect.apply(target[method], target, ["/a", {}]);
+      await assertRejects(withoutBody, TypeError, "body");
     }
   }
 });

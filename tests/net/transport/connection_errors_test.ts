@@ -376,6 +376,7 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Failu
     ],
     ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted],
     ["TLS: the server refuses with an alert", alert, encrypted, "CertificateRequired; renew it"],
+    ["TLS: the server refuses with an alert, no hint", alert, { isEncrypted: true }, alert],
     ["the server sends bytes that begin no response", excess, responding, excess],
   ],
 };
@@ -390,6 +391,7 @@ Deno.test("the error of a request has the details of its connection, and is tran
       assertInstanceOf(explained, Error);
       if (typeof reported === "string") assertEquals(explained.message, reported);
       else assertStrictEquals(explained, reported);
+      if (reported === BUSY) assertEquals((explained as EmptyPreambleError).waitedSeconds, 2);
       const expected = methods === "every method" || methods.includes(method);
       assertEquals(isTransient(explained), expected, method);
       // The next method uses the same error.
@@ -425,7 +427,7 @@ Deno.test("a request on a closed connection says why the connection was closed, 
         ]);
         await response.text();
       },
-      "because its last request had connection: close",
+      "because its last request had connection: close; make a new one",
       "closed",
     ],
     [
