@@ -17,9 +17,11 @@ import {
 } from "@degu/degu/base";
 import {
   Client,
+  type Connection,
   ConnectionPool,
   type ConnectionPoolOptions,
   type Connector,
+  type Requester,
 } from "@degu/degu/client";
 import type { AppFunction, Request, ServerOptions, Session } from "@degu/degu/server";
 import { isTransient } from "@degu/degu";
@@ -591,6 +593,47 @@ Deno.test("the end of a connection in use leaves the idle ones in the pool", asy
   await response.body!.cancel();
   await readText(test.pool.get("/b"));
   assertEquals(test.sessions.length, 2);
+});
+
+Deno.test("a connection that closes while its response is unread is free for a request that waits, or follows", async () => {
+  const options = { maxConnections: 1 };
+  {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address), options);
+    const failed = Promise.withResolvers<never>();
+    const source = (async function* () {
+      yield new Uint8Array(5);
+      await failed.promise;
+    })();
+    const unread = pool.put("/", {}, source, { duplex: "full" });
+    const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n");
+    await unread;
+    const waiting = pool.get("/waiting");
+    failed.reject(new Error("the disk has failed"));
+    await server.respond(EMPTY_200);
+    assertEquals((await waiting).status, 200);
+    peer.close();
+  }
+  await using serving = serve(({ uri }) => [200, "OK", {}, uri === "/long" ? longBody : uri]);
+  const connections: Connection[] = [];
+  // The pool can't see when a connection of another class closes.
+  const connector: Connector = {
+    connect: async () => {
+      const conn = await serving.makeClient().connect();
+      connections.push(conn);
+      return {
+        request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
+        close: () => conn.close(),
+        get closed() {
+          return conn.closed;
+        },
+      };
+    },
+  };
+  await using pool = new ConnectionPool(connector, options);
+  await pool.get("/long");
+  connections[0]!.close();
+  assertEquals(await readText(pool.get("/next")), "/next");
 });
 
 Deno.test("a pool has the time-out of its connector, or of a connector without a valid one the default", () => {

@@ -170,7 +170,7 @@ Deno.test("retry() checks its arguments", async () => {
 Deno.test("retries may be Infinity, and a retryAfter that is not a number is ignored", async () => {
   class BusyError extends DeguError {
     readonly status = 503;
-    readonly retryAfter = "soon" as never;
+    readonly retryAfter = "5" as never;
   }
   const waits: number[] = [];
   let callCount = 0;
