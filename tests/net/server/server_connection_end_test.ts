@@ -484,9 +484,9 @@ Deno.test("a session whose connection has broken keeps the reason when its serve
 
 Deno.test("only a fault of the peer's messages, of its silence or of its trust is logged above debug", () => {
   const rows: [error: Error, level: LogLevel, kind?: string][] = [
-    [new ConnectionError("cut", { code: "BODY_INCOMPLETE" }), "info", "protocol"],
+    [new ConnectionError("cut", { fault: "broken", code: "BODY_INCOMPLETE" }), "info", "protocol"],
     [new ConnectionError("silent", { fault: "timed out" }), "info", "timeout"],
-    [new TlsError("REFUSED_BY_PEER", "refused", { isRefusal: true }), "info", "handshake"],
+    [new TlsError("REFUSED_BY_PEER", "refused"), "info", "handshake"],
     [new TlsError("UNTRUSTED", "untrusted"), "debug"],
     [new ConnectionError("reset", { fault: "reset" }), "debug"],
   ];
