@@ -441,6 +441,16 @@ Deno.test("a request on a closed connection says why the connection was closed, 
       "broken",
     ],
     [
+      "a body that breaks off",
+      async ({ answer, peer }) => {
+        const response = await answer("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+        peer.close();
+        await catchRejection(response.bytes(), "the body");
+      },
+      "because of an earlier error (ConnectionError: the peer closed 100000 bytes before",
+      "broken",
+    ],
+    [
       "an abort",
       async ({ conn, peer }) => {
         const controller = new AbortController();
