@@ -125,10 +125,11 @@ Deno.test("a pool prefetches a body of at most 64 KiB, and frees its connection"
       const sentBytes = new Uint8Array(length).fill(7);
       await using test = setUp(() => [200, "OK", {}, sentBytes], { maxConnections: 1 });
       const firstResponse = await test.pool.request("GET", "/");
-      const secondRequest = test.pool.request("GET", "/");
+      let isWaiting = true;
+      const secondRequest = test.pool.request("GET", "/").finally(() => isWaiting = false);
       if (!isPrefetched) {
-        for (let i = 0; i < 3; i++) await waitForTick();
-        assertEquals(firstResponse.body!.used, false);
+        for (let i = 0; i < 9; i++) await waitForTick();
+        assertEquals([firstResponse.body!.used, isWaiting], [false, true]);
         await firstResponse.bytes();
       }
       const secondResponse = await withTimeout(secondRequest, "a connection");

@@ -139,6 +139,8 @@ Deno.test("getRange of a client and a pool works as on a connection", async () =
     await assertRejects(() => target.getRange("/", {}, 5, 2), RangeError);
     const noObject = new Headers({ "x-a": "b" }) as never;
     await assertRejects(() => target.getRange("/", noObject, 2, 5), TypeError, "headers");
+    const text = { range: "bytes=2-4" } as never;
+    await assertRejects(() => target.getRange("/", text, 2, 5), TypeError, "a Range");
     for (const range of [new Range(0, 1), new Range(2, 6), new Range(1, 5)]) {
       const send = () => target.getRange("/", { range }, 2, 5);
       await assertRejects(send, RangeError, 'headers["range"]');
