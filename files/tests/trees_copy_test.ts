@@ -196,6 +196,13 @@ function omit<T>(record: Readonly<Record<string, T>>, name: string): Record<stri
   return others;
 }
 
+test("%s: a copy in which one file fails and another is pending is not complete", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "1", b: "2" }, { "a/x": "3" });
+  await Deno.utime(`${trees.source}/a`, 1, 1);
+  const { complete, failed, pending } = (await trees.copy({ settled: 900 })).result;
+  assertEquals([complete, failed, pending], [false, 1, 1]);
+});
+
 test("%s: a source whose files are still being written doesn't count as empty, so superfluous files are deleted", async (direction) => {
   await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
   const { result, deletedPaths } = await trees.copy({ settled: 900, delete: true });

@@ -132,6 +132,12 @@ const changedRows: readonly Row[] = [
       outcomes: "a b c",
     },
   ],
+  ["a file that is removed before only its time changes fails alone", "a b", "a@3000 b=old*5", {}, {
+    changeTrees: (_source, target) => Deno.removeSync(`${target}/a`),
+    outcomes: "!a b",
+    codes: ["TARGET_CHANGED"],
+    remaining: "b",
+  }],
   ["a file that is missing when it is to be copied fails alone", "a b large*", "", DELETE, {
     changeTrees(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
@@ -154,6 +160,7 @@ const changedRows: readonly Row[] = [
     {
       changeTrees: (source) => replaceByLink(source, "d"),
       outcomes: "!d/a !d/l b",
+      ...(onlyDirection === "upload" ? { codes: ["CHANGED"] } : {}),
       remaining: "d/ b",
       onlyDirection,
     },
