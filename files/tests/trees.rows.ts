@@ -96,6 +96,7 @@ two spellings of a name are two files if the disk stores both
 another spelling is deleted if the disk stores both
   p/a p/b >> P/a P/c, delete unix
   p/a >> p/a P/c, delete unix
+  A->b b >> a b, delete unix
 
 reuse: only the new bytes of a grown file are sent, also in the plan of a dry run
   a/log*70009@9000 >> a/log*, reuse
