@@ -12,8 +12,9 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
+import { SETTLED_MILLISECONDS } from "@degu/internal/files/disk/file_pieces.ts";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/wire/bundle.ts";
-import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -190,6 +191,24 @@ Deno.test("move: with replace: false an identical file stays if the target's was
     const { errors } = await trees.copy({ ...MOVE, replace: false });
     assertEquals((errors.x as TransferError).code, "EXISTS");
     assertEquals(await readTree(trees.source), { x: text });
+  }
+});
+
+Deno.test("move: with replace: false an identical file is moved if the target's has a tag two seconds later", async () => {
+  for (const text of Object.values(SIZES)) {
+    let hasTag = false;
+    await using trees = await makeOutbox({ x: text }, { x: text }, async ({ method }, respond) => {
+      if (method !== "HEAD" || hasTag) return null;
+      const [status, reason, { etag: _etag, ...headers }, body] = await respond();
+      return [status, reason, headers, body];
+    });
+    using _pause = speedUpTimeouts((milliseconds) => {
+      const isPause = milliseconds === SETTLED_MILLISECONDS;
+      hasTag ||= isPause;
+      return isPause;
+    }, 1000);
+    assertEquals((await trees.copy({ ...MOVE, replace: false })).result.moved, 1);
+    assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, { x: text }]);
   }
 });
 

@@ -132,6 +132,20 @@ const changedRows: readonly Row[] = [
       outcomes: "a b c",
     },
   ],
+  [
+    "a file that is replaced by other content during the call stays",
+    "a b*",
+    "a=old*5 b=old*5",
+    {},
+    {
+      changeTrees(_source, target) {
+        for (const name of ["a", "b"]) write(`${target}/${name}`, "theirs");
+      },
+      outcomes: "!a !b",
+      codes: ["TARGET_CHANGED"],
+      remaining: "a=theirs b=theirs",
+    },
+  ],
   ["a file that is removed before only its time changes fails alone", "a b", "a@3000 b=old*5", {}, {
     changeTrees: (_source, target) => Deno.removeSync(`${target}/a`),
     outcomes: "!a b",
