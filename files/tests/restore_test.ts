@@ -357,23 +357,28 @@ Deno.test("if the disk is full, the call is continued, and only for the same sta
 });
 
 Deno.test("a file that changes before its copy is restored from its new version", async () => {
-  await using served = await serveReplaced();
-  const { files } = served;
-  await files.put("stays", "1");
-  served.clock.advance(HOUR);
-  await using dir = await createTempDir();
-  const target = `${dir.path}/new`;
-  let hasChanged = false;
-  using _copy = patch(Deno, "copyFile", (copyFile) => async (from, to) => {
-    if (!hasChanged && `${from}`.endsWith("/stays")) {
-      hasChanged = true;
-      await files.remove("stays");
-    }
-    return await copyFile(from, to);
-  });
-  const { files: count } = await restoreTree(files.root, { target, at: new Date(Date.now()) });
-  assertEquals([count, hasChanged], [2, true]);
-  assertEquals(await readFiles(target), { "d/a": "2", stays: "1" });
+  for (const isReplaced of [false, true]) {
+    await using served = await serveReplaced();
+    const { files } = served;
+    await files.put("stays", "1");
+    served.clock.advance(HOUR);
+    await using dir = await createTempDir();
+    const target = `${dir.path}/new`;
+    let hasChanged = false;
+    using _copy = patch(Deno, "copyFile", (copyFile) => async (from, to) => {
+      if (!hasChanged && `${from}`.endsWith("/stays")) {
+        hasChanged = true;
+        const { mtime } = Deno.statSync(from);
+        await (isReplaced ? files.put("stays", "2") : files.remove("stays"));
+        // The size and the time are the same.
+        if (isReplaced) Deno.utimeSync(from, mtime!, mtime!);
+      }
+      return await copyFile(from, to);
+    });
+    const { files: count } = await restoreTree(files.root, { target, at: new Date(Date.now()) });
+    assertEquals([count, hasChanged], [2, true]);
+    assertEquals(await readFiles(target), { "d/a": "2", stays: "1" });
+  }
 });
 
 Deno.test("a file that a peer replaces while the present files are listed is restored as it was", async () => {

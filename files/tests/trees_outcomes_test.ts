@@ -69,6 +69,7 @@ const changedRows: readonly Row[] = [
   ["a directory in the way stays if an entry has been created in it", "a", "a/x", DELETE, {
     changeTrees: (_source, target) => write(`${target}/a/new`),
     outcomes: "!a",
+    codes: ["TARGET_CHANGED"],
     deleted: "a/x",
     remaining: "a/new",
   }],
