@@ -268,6 +268,9 @@ Deno.test('write: "add": new files and directories are created, and existing one
   assertEquals(await status("PUT", "/d", {}, text), 409);
   assertEquals(await status("PUT", "/new", {}, text), 201);
   assertEquals(await status("PUT", "/larger", announced(text, 0), text), 201);
+  // All bytes were sent before, and the file has them.
+  assertEquals(await status("PUT", "/larger", announced(text, text.length), null), 204);
+  assertEquals(await status("PUT", "/f", announced(text, text.length), null), 409);
   assertEquals([await status("PUT", "/d/e/"), await status("PUT", "/d/")], [201, 204]);
   const [refusedStatus, , { allow }] = await app.handle(mkreq("DELETE", "/new"));
   assertEquals([refusedStatus, allow], [405, "GET, HEAD, PUT"]);

@@ -218,6 +218,10 @@ test("a PUT of a mode alone needs a condition and an existing file", async () =>
     const { size, mtime } = await Deno.stat(`${serverDir}/f`);
     assertEquals([size, mtime], [5, TIME]);
   }
+  // Without an offset, it is a new empty file.
+  const response = await client.request("PUT", "/new", { "file-mode": "0700" }, new Uint8Array(0));
+  await response.discard();
+  assertEquals([response.status, await readMode(`${serverDir}/new`)], [201, expectedModeOf(0o700)]);
 });
 
 testBoth(

@@ -173,6 +173,8 @@ Deno.test("if the clock was wrong, a time is refused with the periods around it,
       assertEquals(error.code, days < 0 ? "NO_STATE" : "CLOCK");
     }
   }
+  const error = await assertRejects(() => restore(files.root, "2.none"), RestoreError);
+  assertEquals([error.code, error.choices], ["NO_STATE", periods.slice(3)]);
 });
 
 Deno.test("versions of hours that are still to come are not in order with the clock", async () => {
@@ -560,8 +562,10 @@ Deno.test("a file that a link leads to is no file of the directory", async () =>
   await Deno.writeTextFile(`${dir.path}/d/c`, "outside");
   await makeLinks({ [`${files.root}/d`]: `${dir.path}/d` });
   for (const time of [at, Date.now()]) {
-    const { tree } = await restore(files.root, time);
+    const { tree, events } = await restore(files.root, time);
     assertEquals(Object.values(tree).includes("outside"), false);
+    const missing = events.filter(({ type }) => type === "missing");
+    assertEquals(missing, [{ type: "missing", path: ["d"], reason: "no-file" }]);
   }
 });
 

@@ -142,7 +142,7 @@ test("%s: retries: an interrupted file is retried, even if it was just changed, 
     isRetried ||= event.type === "retry";
     pauses.onEvent(event);
   };
-  const options = { retries: 2, delete: true, connections: 1, onEvent };
+  const options = { retries: 1, delete: true, connections: 1, onEvent };
   const { result, outcomes, events, deletedPaths } = await trees.copy(options);
   assertEquals(outcomes, { large: "copied", small: "copied", other: "copied" });
   assertEquals([result.failed, result.deletionsSkipped, deletedPaths], [0, null, ["old"]]);
