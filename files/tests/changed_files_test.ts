@@ -177,6 +177,17 @@ for (const bytes of [1000, 100_000, LARGE_BYTES]) {
   }
 }
 
+Deno.test("the stamp of a file that grows at each first read has the number of sent bytes", async () => {
+  await using files = await serveFilesApp({});
+  const source = `${files.serverDir}/x`;
+  writeInPlace(source, randomBytes(1000), FIRST_TIME);
+  const grow = () => Deno.writeFileSync(source, new Uint8Array(1), { append: true });
+  using _change = actBefore(await fileHandlePrototype(source), "read", grow, 3);
+  const { headers, body } = await files.client.get("/x");
+  const { length } = await body!.bytes();
+  assertEquals([length, `${headers["file-stamp"]}`.split(",")[0]], [1002, "1002"]);
+});
+
 Deno.test("upload: an empty file that gets content before its first byte is read is sent with it", async () => {
   let source = "";
   const content = randomBytes(LARGE_BYTES);

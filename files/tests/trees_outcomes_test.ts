@@ -153,6 +153,12 @@ const changedRows: readonly Row[] = [
     codes: ["TARGET_CHANGED"],
     remaining: "b",
   }],
+  ["a directory whose name is taken fails once, and each file below it", "x/y/f b", "", {}, {
+    changeTrees: (_source, target) => write(`${target}/x`),
+    outcomes: "!x !x/y/f b",
+    codes: ["IN_THE_WAY"],
+    remaining: "x b",
+  }],
   ["a file that is missing when it is to be copied fails alone", "a b large*", "", DELETE, {
     changeTrees(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
