@@ -35,7 +35,7 @@ import {
 } from "@degu/testing/bundles.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { runCommand } from "@degu/testing/commands.ts";
-import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
+import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -80,6 +80,7 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
   });
   for (const [name, content] of contents) await Deno.writeFile(`${root}/${name}`, content);
   await Deno.writeTextFile(`${root}/sub/é "quoted"\n`, "unusual");
+  await fill(root, { "other/file": "another" });
   const old = new Date("1960-01-01T00:00:00.001Z");
   await Deno.utime(`${root}/size-1`, old, old);
   const targets = ["size-65535", "sub", "none"];
@@ -97,6 +98,7 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
     ["sub", 404],
     ["file", "public"],
     ["sub/file", "public"],
+    ["other/file", "another"],
   ];
   const paths = expected.map(([path]) => path);
   for (const [kind, format] of [["get", GET_RESPONSE], ["digest", DIGEST_RESPONSE]] as const) {

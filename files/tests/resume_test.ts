@@ -152,6 +152,15 @@ Deno.test("the server removes a part that doesn't match its digest", async () =>
   assertEquals(await requestOffset(files, "/a"), "0");
 });
 
+Deno.test("a part that has all bytes is completed without a further byte", async () => {
+  await using files = await serveWritableDirectory();
+  await sendPart(files, "/a");
+  await Deno.writeFile(await findPart(files), CONTENT);
+  assertEquals(await requestOffset(files, "/a"), `${CONTENT.length}`);
+  assertEquals(await putRemainder(files, CONTENT.length), [201, undefined]);
+  assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
+});
+
 Deno.test("a resumed upload checks preconditions before it receives bytes", async () => {
   await using files = await serveWritableDirectory();
   await sendPart(files, "/a");
