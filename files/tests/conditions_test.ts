@@ -102,19 +102,22 @@ for (const [label, size, before, options] of DELAYED_PUTS) {
 }
 
 Deno.test("a delayed DELETE doesn't delete a newer file, and succeeds if the file is already gone", async () => {
-  await using files = await serveDelayed("DELETE");
-  const { clientDir, serverDir, client } = files;
-  await fill(serverDir, { f: "old", g: "1" });
-  await fill(clientDir, { newer: "newer" });
-  const delayedCall = assertRejects(() => deleteEntry(client, ["f"]), TransferError);
-  await files.arrived;
-  await upload(client, `${clientDir}/newer`, ["f"]);
-  files.release();
-  const { code, cause } = await delayedCall;
-  assertEquals([code, (cause as StatusError).status], ["TARGET_CHANGED", 412]);
-  assertEquals(await Deno.readTextFile(`${serverDir}/f`), "newer");
-  await deleteEntry(client, ["f"]);
-  assertEquals((await assertRejects(() => deleteEntry(client, ["f"]), StatusError)).status, 404);
+  // The newer file replaces one, or is new.
+  for (const before of [{ f: "old" }, {}]) {
+    await using files = await serveDelayed("DELETE");
+    const { clientDir, serverDir, client } = files;
+    await fill(serverDir, before);
+    await fill(clientDir, { newer: "newer" });
+    const delayedCall = assertRejects(() => deleteEntry(client, ["f"]), TransferError);
+    await files.arrived;
+    await upload(client, `${clientDir}/newer`, ["f"]);
+    files.release();
+    const { code, cause } = await delayedCall;
+    assertEquals([code, (cause as StatusError).status], ["TARGET_CHANGED", 412]);
+    assertEquals(await Deno.readTextFile(`${serverDir}/f`), "newer");
+    await deleteEntry(client, ["f"]);
+    assertEquals((await assertRejects(() => deleteEntry(client, ["f"]), StatusError)).status, 404);
+  }
   await using otherFiles = await serveDelayed("DELETE");
   await fill(otherFiles.serverDir, { g: "1" });
   const repeatedDelete = deleteEntry(otherFiles.client, ["g"]);
