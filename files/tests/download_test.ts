@@ -577,6 +577,17 @@ Deno.test("the error of an unsupported operation has the status of the response"
   assertEquals(await listVisible(serverDir), ["file", "full"]);
 });
 
+Deno.test("deleteEntry deletes an empty directory, also if the server lists it", async () => {
+  for (const list of [false, true]) {
+    await using files = await serveFiles((dir) => new FilesApp(dir, { list, write: true }));
+    for (const uri of ["/d", "/d/"]) {
+      await Deno.mkdir(`${files.serverDir}/d`);
+      await deleteEntry(files.client, uri);
+      assertEquals(await listVisible(files.serverDir), [], uri);
+    }
+  }
+});
+
 // The connection of a transfer: its peer, and its reuse.
 
 const LARGE_SIZE = 6_000_000;

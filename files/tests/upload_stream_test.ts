@@ -94,7 +94,11 @@ Deno.test(
       const client = index % 2 === 0 ? files.client : tls.client;
       const modified = new Date(Date.UTC(2020, 0, 2, 3, 4, index, 678));
       const { stream } = new TrackedStream(pieces);
-      const result = await upload(client, stream, ["sub", "file"], { modified });
+      let progress: unknown;
+      const onProgress = (event: unknown) => progress = event;
+      const result = await upload(client, stream, ["sub", "file"], { modified, onProgress });
+      const counts = { done: size, total: size, transferred: size };
+      assertEquals(progress, { ...counts, resumedFrom: 0, reused: 0 });
       const sha256 = sha256Of(content);
       assertEquals(result, {
         bytes: size,
