@@ -269,6 +269,7 @@ const REFUSED: readonly [
   [TREES, { options: { connections: 0 } }, RangeError, "connections"],
   [TREES, { options: { connections: 65 } }, RangeError, "connections"],
   [TREES, { options: { settled: -1 } }, RangeError, "settled"],
+  [TREES, { options: { settled: 901 } }, RangeError, "settled"],
   [TREES, { options: { settled: Infinity } }, RangeError, "settled"],
   [TREES, { options: { onEvent: {} } }, TypeError, "onEvent"],
 ];
