@@ -581,6 +581,22 @@ Deno.test("a file that changes between two connections is not mixed: the downloa
   }
 });
 
+Deno.test("a stream whose rest the server refuses ends, with CHANGED if the file may have changed", async () => {
+  using _fast = skipPauses();
+  for (const [status, code] of [[409, "CHANGED"], [412, "CHANGED"], [416, "CHANGED"], [404, 404]]) {
+    await using files = await serveVersion(1_000_000);
+    files.servedFile.cutAfterBytes = 300_000;
+    await using server = serve((request, session, api) =>
+      request.headers["range"] === undefined
+        ? files.servedFile.app(request, session, api)
+        : [status as number, "No", {}, null]
+    );
+    const downloading = download(server.makeClient(), "/file", new RecordingStream().writable);
+    const error = await catchRejection(downloading, `${status}`);
+    assertEquals(error instanceof StatusError ? error.status : (error as TransferError).code, code);
+  }
+});
+
 Deno.test("a server that lies about the digest, or has none, aborts the stream after the last byte", async () => {
   for (
     const [change, code] of [
