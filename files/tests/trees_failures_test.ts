@@ -14,7 +14,7 @@ import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import {
   assertTransferError,
   type ChangeResponse,
@@ -464,6 +464,10 @@ test("%s: an error names the entry in the way, and whether the next call copies 
     const next = `; if this run deletes the ${kind}, the next run copies the ${other}`;
     assertStringIncludes(`${deleted.errors["a"]}`, obstacle + next);
   }
+  await using trees = await makeTrees(direction, { a: "1" });
+  if (!await makeFifo(`${trees.target}/a`)) return;
+  const { errors } = await trees.copy();
+  assertStringIncludes(`${errors["a"]}`, '"a": a pipe, a socket or a device has this name');
 });
 
 test("%s: the error of a call that would delete most files of the target has their number", async (direction) => {
@@ -472,8 +476,8 @@ test("%s: the error of a call that would delete most files of the target has the
   const source = Object.fromEntries(
     names.slice(0, 5).map((name) => [`new/${name}`, "1".repeat(20)]),
   );
-  // Only files of the same size and time count as renamed.
-  source.other = "1";
+  // Only files of the same size and time count as renamed. One file stays.
+  source.other = source.same = target.same = "1";
   await using trees = await makeTrees(direction, source, target);
   for (const path of Object.keys(source)) await Deno.utime(`${trees.source}/${path}`, 1, 1);
   for (const path of Object.keys(target)) await Deno.utime(`${trees.target}/${path}`, 1, 1);
@@ -482,7 +486,7 @@ test("%s: the error of a call that would delete most files of the target has the
   const [failed] = events.filter((event) => event.type === "failed");
   const { code, message } = failed!.error as TransferError;
   assertEquals([code, failed!.path, failed!.at], ["OVER_HALF", [], "target"]);
-  const renamed = "11 of 16 files would be deleted (5 others count as renamed), more than stay, ";
+  const renamed = "11 of 17 files would be deleted (5 others count as renamed), more than stay, ";
   assertStringIncludes(message, renamed);
   assertStringIncludes(message, "set move: true in place of delete");
 });
