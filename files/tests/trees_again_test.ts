@@ -264,6 +264,19 @@ const rows: readonly Row[] = [
     requests: 2,
   })),
   {
+    rule: "a small file that changes, or that the server can't open now, is requested once more",
+    onlyDirection: "download",
+    source: { a: "a", b: "b", c: "c" },
+    isCounted: ({ query }) => query === "bundle=get",
+    respond: (count) => {
+      if (count > 1) return null;
+      const records = Object.entries({ a: 409, b: 503, c: 404 } as const);
+      return bundle(...records.map(([name, status]) => formatRecord({ path: [name], status })));
+    },
+    expected: { a: "copied", b: "copied", c: "failed" },
+    requests: 2,
+  },
+  {
     rule: "a file whose upload is refused with 400, because it has changed, is sent once more",
     onlyDirection: "upload",
     source: { a: LARGE },
