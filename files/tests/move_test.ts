@@ -21,7 +21,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, listOpenFiles, makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import type { ChangeResponse } from "@degu/testing/transferring.ts";
 import { copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
@@ -258,6 +258,30 @@ Deno.test("move: no file is removed after the signal is aborted", async () => {
   const { signal } = controller;
   await assertRejects(() => trees.copy({ ...MOVE, signal, onEvent }), Error, "enough");
   assertEquals([await readTree(trees.source), await readTree(trees.target)], [texts, texts]);
+});
+
+Deno.test({
+  name: "no file of the source stays open, with or without move, after a retry or an abort",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const abort = new Error("enough");
+    for (const options of [{}, MOVE]) {
+      for (const failure of [null, new Error("the connection is cut"), abort]) {
+        let requests = 0;
+        const controller = new AbortController();
+        await using trees = await makeOutbox({ x: "1", large: LARGE }, {}, async (request) => {
+          if (failure === null || !isWrite(request) || requests++ > 0) return null;
+          await request.body?.bytes();
+          if (failure === abort) controller.abort(abort);
+          throw failure;
+        });
+        const copying = trees.copy({ ...options, signal: controller.signal, connections: 1 });
+        if (failure === abort) await assertRejects(() => copying, Error, "enough");
+        else assertEquals((await copying).result.files, 2);
+        assertEquals(await listOpenFiles(trees.source), []);
+      }
+    }
+  },
 });
 
 /** Servers of the source itself: the served directory, and the URI of the source at the server. */
