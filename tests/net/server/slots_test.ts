@@ -7,6 +7,7 @@ import { type Address, BodyIter } from "@degu/degu/base";
 import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
+import { PeerCounts } from "@degu/internal/net/transport/slots.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -280,6 +281,10 @@ async function serveInMemory(...holders: readonly (readonly [host: string, ...ur
   const pendingResponses: ((response: ResponseTuple) => void)[] = [];
   const app: App = async ({ uri, body }) => {
     calls.push(uri);
+    // This app works before it reads the body.
+    if (uri === "/late") {
+      await new Promise<ResponseTuple>((resolve) => pendingResponses.push(resolve));
+    }
     try {
       for await (const _ of body ?? []);
     } catch (error) {
@@ -423,6 +428,15 @@ Deno.test("a session of the peer with the most slots ends after its next respons
   }
 });
 
+Deno.test("peers of one authority compare their own slots, and others those of their authorities", () => {
+  const peer = (peerKey: string) => ({ peerKey });
+  const counts = new PeerCounts(["a 1", "a 1", "a 2", "b 1", "b 2", "b 3"].map(peer));
+  const rows = [["a 2", "a 1", false], ["a 3", "a 1", true], ["a 2", "b 1", false]] as const;
+  for (const [smaller, larger, expected] of [...rows, ["c 1", "a 2", true] as const]) {
+    assertEquals(counts.isSmaller(peer(smaller), peer(larger)), expected, `${smaller}, ${larger}`);
+  }
+});
+
 Deno.test("sessions that could have given way go on when no connection waits", async () => {
   using time = stopAllClocks();
   const holder = ["192.0.2.1", "/pending"] as const;
@@ -451,6 +465,9 @@ Deno.test("the time of the app, and the time before a request or a response, don
     [900, () => socket!.receive("G")],
     [900, () => socket!.receive("ET /pending HTTP/1.1\r\n\r\n")],
     [20_000, () => serving.respond(2)],
+    [900, () => socket!.receive("PUT /late HTTP/1.1\r\ncontent-length: 5\r\n\r\n")],
+    [20_000, () => serving.respond(2)],
+    [900, () => socket!.receive("hello")],
     [900, () => socket!.receive("PUT /slow HTTP/1.1\r\ncontent-length: 5\r\n\r\n")],
     [900, () => {
       socket!.write = () => responseRead.promise;
@@ -480,8 +497,11 @@ Deno.test("apps that go on after the end of their connection don't keep another 
   }
   serving.connect(host, "/newcomer");
   await runMicrotasks(100);
-  await advance(time, 2200);
-  assertEquals(serving.holderSockets.map(({ closeCount }) => closeCount), [1, 1, 0]);
+  // The first one ends soon, so the second one doesn't give way as well.
+  await advance(time, 1200);
+  assertEquals(listClosed(serving.holderSockets), [0]);
+  await advance(time, 1000);
+  assertEquals(listClosed(serving.holderSockets), [0, 1]);
   serving.respond();
   await runMicrotasks(100);
   await advance(time, 2200);

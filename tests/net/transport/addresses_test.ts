@@ -11,7 +11,12 @@ import { connect } from "node:net";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
-import { hostKeyOf, makePeerAddress } from "@degu/internal/net/transport/addresses.ts";
+import {
+  endpointOf,
+  hostKeyOf,
+  makePeerAddress,
+  parseRemoteAddress,
+} from "@degu/internal/net/transport/addresses.ts";
 import { PlainListener } from "@degu/internal/net/transport/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -103,7 +108,9 @@ Deno.test("servers with an empty abstract name get different names", async () =>
   await using first = new Server(new Uint8Array(0), respondEmpty);
   await using second = new Server(new Uint8Array(0), respondEmpty);
   assertNotEquals(first.address, second.address);
-  assertMatch(new TextDecoder().decode(first.address as Uint8Array), /^\0[0-9a-f]{5}$/);
+  for (const { address } of [first, second]) {
+    assertMatch(new TextDecoder().decode(address as Uint8Array), /^\0[0-9a-f]{5}$/);
+  }
 });
 
 Deno.test("an abstract name that is in use is not chosen; any other error is reported", () => {
@@ -169,6 +176,22 @@ Deno.test("the address of a peer has the same form as the server's", () => {
   for (const [server, hostname, expected] of rows) {
     const peer = { transport: "tcp", hostname, port: 80 };
     assertEquals(makePeerAddress(server, peer), expected, `${hostname} at ${server}`);
+  }
+});
+
+Deno.test("a scope names the interface of a socket, and a socket that isn't of Deno may have any address", () => {
+  const tcp = (hostname: string) => ({ transport: "tcp", hostname, port: 80 }) as const;
+  assertEquals(endpointOf(["fe80::1%eth0", 80, 0, 3]), tcp("fe80::1%3"));
+  assertEquals(endpointOf(["fe80::1%eth0", 80, 0, 0]), tcp("fe80::1%eth0"));
+  const rows: readonly [remoteAddr: unknown, Address | null][] = [
+    [tcp("::ffff:192.0.2.1"), ["192.0.2.1", 80]],
+    [{ path: "/run/a" }, "/run/a"],
+    [{ path: "\0a" }, encodeLatin1("\0a")],
+    ...[undefined, null, {}, { hostname: "::1" }, { port: 80 }, { hostname: 1, port: 80 }]
+      .map((other) => [other, null] as [unknown, null]),
+  ];
+  for (const [remoteAddr, expected] of rows) {
+    assertEquals(parseRemoteAddress(remoteAddr), expected, Deno.inspect(remoteAddr));
   }
 });
 
@@ -252,6 +275,10 @@ Deno.test("a system error at binding names the address, and keeps its class", as
       const error = assertThrows(() => listen(address), Class);
       assertMatch(error.message, message);
     }
+    using _failing = patch(Deno, "listen", () => () => {
+      throw Object.assign(new AddrInUse("in use"), { code: "EADDRINUSE" });
+    });
+    assertThrows(() => listen(["fe80::1%lo", 1]), AddrInUse, "[fe80::1%lo]:1: in use; another");
   } finally {
     listener.close();
   }

@@ -5,7 +5,7 @@
 import * as net from "node:net";
 import * as tls from "node:tls";
 import { once } from "node:events";
-import { canPauseNodeSockets } from "@degu/internal/net/transport/runtime.ts";
+import { canPauseNodeSockets, freeMemoryAfterReads } from "@degu/internal/net/transport/runtime.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import {
   assert,
@@ -42,6 +42,15 @@ Deno.test("this Deno has each private part of the runtime that the package uses"
   const closed = once(socket, "close");
   socket.destroy();
   await closed;
+});
+
+Deno.test("memory is freed after reads only if the socket is open, and has the function for it", () => {
+  const calls: string[] = [];
+  const handle = { readStop: () => calls.push("stop"), readStart: () => calls.push("start") };
+  for (const _handle of [null, handle, { ...handle, onread: 5 }]) {
+    freeMemoryAfterReads({ _handle } as unknown as net.Socket);
+  }
+  assertEquals([calls, Object.keys(handle)], [[], ["readStop", "readStart"]]);
 });
 
 Deno.test("a pause without effect ends the connection with this reason", async () => {

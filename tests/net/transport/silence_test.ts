@@ -133,6 +133,26 @@ Deno.test("an idle connection, and a request that waits for its own source, are 
   assertEquals((await request).status, 204);
 });
 
+Deno.test("a peer that answers elsewhere isn't lost while its response waits for the rest of the request", async () => {
+  using test = setUp(null);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  async function* source() {
+    yield new Uint8Array(1);
+    await promise;
+    yield new Uint8Array(1);
+  }
+  const request = test.connection.put("/", {}, new BodyIter(source(), 2));
+  await waitForTick();
+  test.socket.receive("HTTP/1.1 204 No Content\r\n\r\n");
+  await waitForTick();
+  await test.tick(FIRST_TICKS);
+  test.questions[0]!.reply(true);
+  await waitForTick();
+  assert(!test.connection.closed);
+  resolve();
+  assertEquals((await request).status, 204);
+});
+
 Deno.test("the time-out of a connection is its own, not that of a silence", () => {
   for (const timeout of [60, null]) {
     using test = setUp(timeout);
