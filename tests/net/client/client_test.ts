@@ -42,6 +42,7 @@ import {
 } from "@std/assert";
 import { inspect } from "node:util";
 import { assertReason, makeAbortController, reason } from "@degu/testing/aborts.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import { connectSocket } from "@degu/internal/net/transport/connect.ts";
@@ -546,6 +547,7 @@ Deno.test("an option that is unknown or of a wrong type is a TypeError, a wrong 
     }
     for (const value of values) assertThrows(make({ [name]: value }), RangeError, name, `${value}`);
   }
+  make({ timeout: 3600 })();
 });
 
 Deno.test("a connection refuses invalid constructor arguments", () => {
@@ -576,6 +578,21 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
 // The timers of a client.
 
 // Attempts with a time limit.
+
+Deno.test("an attempt that fails at once waits for a turn of the event loop, which other attempts would block", async () => {
+  const turn = Promise.withResolvers<string>();
+  setTimeout(turn.resolve, 0, "a turn");
+  const limits = { timeout: null, signal: undefined };
+  const failing = connectSocket("/tmp/degu-test-no-such.socket", limits).catch(() => "an error");
+  assertEquals(await Promise.race([failing, turn.promise]), "a turn");
+  await failing;
+});
+
+Deno.test("without a time-out, a connection starts no timer", () => {
+  using intervals = recordIntervals();
+  new Connection(new RecordingSocket(), null, undefined, null).close();
+  assertEquals(intervals.started, []);
+});
 
 Deno.test("an abort at the moment at which a socket is connected leaves no socket open", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -710,4 +727,9 @@ Deno.test("the trust of a socket of dial ends its connection", async () => {
   controller.abort(new Error("not trusted"));
   assert(conn.closed);
   await assertRejects(() => conn.get("/"), ConnectionClosedError, "not trusted");
+  const trust = AbortSignal.abort(new Error("not trusted"));
+  const untrusted = Object.assign(new RecordingSocket(), { trust });
+  const late = new Client(ADDRESS, { dial: () => Promise.resolve(untrusted) });
+  await assertRejects(() => late.get("/"), Error, "not trusted");
+  assertEquals([untrusted.writes, untrusted.closeCount], [[], 1]);
 });

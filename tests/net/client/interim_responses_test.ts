@@ -440,7 +440,9 @@ class TwiceReadSocket extends RecordingSocket {
 
 Deno.test("a read that waits for a probe of the peer sends 100, unless the probe has found bytes", async (t) => {
   using _intervals = recordIntervals(10);
-  for (const [label, arrivesBefore] of [["no bytes", false], ["bytes", true]] as const) {
+  for (
+    const [label, early] of [["no bytes", ""], ["a part", "h"], ["all bytes", "hello"]] as const
+  ) {
     await t.step(label, async () => {
       const bodyWanted = Promise.withResolvers<void>();
       const socket = new TwiceReadSocket();
@@ -452,33 +454,43 @@ Deno.test("a read that waits for a probe of the peer sends 100, unless the probe
       socket.receive(put(EXPECT, LENGTH));
       const serving = connection.serve();
       await withTimeout(socket.secondRead.promise, "a probe");
-      if (arrivesBefore) socket.receive("hello");
+      socket.receive(early);
       await waitForTick();
       assertEquals(socket.writes, []);
       bodyWanted.resolve();
-      await waitForTick();
-      assertEquals(socket.writes.join(""), arrivesBefore ? ok("hello") : CONTINUE);
-      if (!arrivesBefore) socket.receive("hello");
+      const expected = early === "" ? CONTINUE : "";
+      for (const byte of "hello".slice(early.length)) {
+        await waitForTick();
+        assertEquals(socket.writes.join(""), expected);
+        socket.receive(byte);
+      }
       await waitForTick();
       socket.end();
       await serving;
-      assertEquals(socket.writes.join(""), (arrivesBefore ? "" : CONTINUE) + ok("hello"));
+      assertEquals(socket.writes.join(""), expected + ok("hello"));
     });
   }
 });
 
-Deno.test("a session whose 100 can't be written ends, and its app gets the error", async () => {
-  const socket = new RecordingSocket();
-  const errors: unknown[] = [];
-  const { connection } = makeServerConnection(socket, async (request) => {
-    socket.writeFailure = new Deno.errors.BrokenPipe("gone");
-    errors.push(await catchRejection(request.text(), "the read"));
-    return respond("");
-  });
-  socket.receive(put(EXPECT, LENGTH));
-  await connection.serve();
-  const causes = errors.map((error) => (error as ConnectionError).cause);
-  assertEquals([causes, socket.writes], [[socket.writeFailure], []]);
+Deno.test("a session whose 100 can't be written ends, and its app gets the error, also beside a probe", async () => {
+  using _intervals = recordIntervals(10);
+  for (const isProbing of [false, true]) {
+    const socket = new TwiceReadSocket();
+    const errors: unknown[] = [];
+    const { connection } = makeServerConnection(socket, async (request, session) => {
+      if (isProbing) {
+        assertEquals(session.signal.aborted, false);
+        await withTimeout(socket.secondRead.promise, "a probe");
+      }
+      socket.writeFailure = new Deno.errors.BrokenPipe("gone");
+      errors.push(await catchRejection(request.text(), "the read"));
+      return respond("");
+    });
+    socket.receive(put(EXPECT, LENGTH));
+    await connection.serve();
+    const causes = errors.map((error) => (error as ConnectionError).cause);
+    assertEquals([causes, socket.writes], [[socket.writeFailure], []]);
+  }
 });
 
 Deno.test("a proxy answers expect itself: it sends 100 when it forwards the body, and none if it can't connect", async () => {
