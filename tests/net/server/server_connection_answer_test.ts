@@ -368,6 +368,36 @@ Deno.test("a response is written whole before the next response, however few byt
   assertEquals(socket.writes.join(""), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".repeat(2));
 });
 
+/** A socket that records the sizes of the arrays for its reads. */
+class RoomRecordingSocket extends RecordingSocket {
+  readonly rooms: number[] = [];
+
+  override read(into: Uint8Array): Promise<number | null> {
+    this.rooms.push(into.length);
+    return super.read(into);
+  }
+}
+
+Deno.test("after a large message, a connection soon waits with a small buffer again", async () => {
+  const large = 1_000_000;
+  const messages = [
+    `GET / HTTP/1.1\r\nx: ${"y".repeat(20_000)}\r\n\r\n`,
+    `PUT / HTTP/1.1\r\ncontent-length: ${large}\r\n\r\n${"x".repeat(large)}`,
+  ];
+  for (const message of messages) {
+    const socket = new RoomRecordingSocket();
+    const { connection } = makeServerConnection(socket, ({ body }) => [200, "OK", {}, body]);
+    const serving = connection.serve();
+    for (const part of [message, get, get, get]) {
+      socket.receive(part);
+      await waitForTick();
+    }
+    socket.end();
+    await serving;
+    assertEquals(socket.rooms.at(-1), socket.rooms[0]);
+  }
+});
+
 // ───────────────────────── reading requests
 
 const getRequest = "GET /a/b?c=d HTTP/1.1\r\nX-Mixed: AbC\r\n\r\n";
