@@ -30,7 +30,7 @@ import {
 } from "@degu/internal/net/tls/certificate.ts";
 import { encodeDer, TAG } from "@degu/internal/net/tls/der.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
-import { checkCertificate, findNameProblem } from "@degu/internal/net/tls/peer.ts";
+import { checkCertificate, findNameProblem, identifyServer } from "@degu/internal/net/tls/peer.ts";
 import {
   disablePeerCertificateObjects,
   readCertificateChain,
@@ -223,6 +223,11 @@ Deno.test("an extension has one valid form, and equivalent or longer forms are r
       [isAuthority, pathLength],
       bytes.toHex(),
     );
+  }
+  const keyIds = [["30048002aabb", "aabb"], ["300c8001aaa1048202616182017f", "aa"]] as const;
+  for (const [value, keyId] of [...keyIds, ["3000", null] as const]) {
+    const { der } = makeAuthority({ extensions: [encodeExtension("0603551d23", "", value)] });
+    assertEquals(parseCertificate(der).authorityKeyId, keyId, value);
   }
   for (const [name, bytes] of Object.entries(INVALID_EXTENSIONS)) {
     const { der } = makeAuthority({ extensions: [bytes] });
@@ -551,6 +556,12 @@ Deno.test("a certificate is checked for its role, its times, its version and its
         `this device says ${new Date(time).toISOString()}`,
     );
   }
+});
+
+Deno.test("a server whose session was resumed is refused", () => {
+  const resumed = { isSessionReused: () => true, authorized: true } as tls.TLSSocket;
+  const { code } = assertThrows(() => identifyServer(resumed, null, null), TlsError);
+  assertEquals(code, "POLICY");
 });
 
 Deno.test("a socket returns the certificates that the peer sent, in order, without descriptions", async () => {

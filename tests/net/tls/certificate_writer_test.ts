@@ -155,6 +155,12 @@ Deno.test("an authority and a leaf of wrong arguments are not created", async (t
   const issued = createLeaf(authority, profile);
   const rows: [label: string, create: () => unknown, Class: ErrorClass, problem: string][] = [
     ["a long name", ofAuthority({ commonName: "a".repeat(65) }), RangeError, "got 65"],
+    [
+      "a long organization",
+      ofAuthority({ commonName: "a", organization: "b".repeat(65) }),
+      RangeError,
+      "got 65",
+    ],
     ["a NUL", ofAuthority({ commonName: "a\0b" }), RangeError, "control"],
     ["no purposes", leaf({ ...profile, purposes: [] }), RangeError, "at least one"],
     [

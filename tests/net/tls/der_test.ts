@@ -222,8 +222,14 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   const leapDay = { tag: TAG.utcTime, content: encodeLatin1("960229000000Z") };
   assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");
   // Each form with the tag of the other form.
-  const wrongTag = { tag: TAG.utcTime, content: encodeLatin1("20500101000000Z") };
-  assertThrows(() => decodeTime(wrongTag), RangeError);
+  for (
+    const [tag, text] of [
+      [TAG.utcTime, "20500101000000Z"],
+      [TAG.generalizedTime, "250101000000Z"],
+    ] as const
+  ) {
+    assertThrows(() => decodeTime({ tag, content: encodeLatin1(text) }), RangeError, "", text);
+  }
 });
 
 Deno.test("an encoded element has the shortest length, and is parsed unchanged", () => {
@@ -268,4 +274,6 @@ Deno.test("an object identifier is encoded from its text, and formatted to the s
     );
   }));
   assertEquals(encodeObjectIdentifier("2.5.29.19").toHex(), "0603551d13");
+  // Below 2, the second number has no limit.
+  assertEquals(formatObjectIdentifier(Uint8Array.of(0x88, 0x37, 3)), "2.999.3");
 });

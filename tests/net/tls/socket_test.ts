@@ -1,5 +1,5 @@
 /** A TLS socket: closing, backpressure, and keeping the process alive. */
-import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { once } from "node:events";
 import * as net from "node:net";
 import * as tls from "node:tls";
@@ -397,6 +397,12 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
     const conn = await new SSLClient(clientSslconfig, address).connect();
     globalThis.kept = [server, conn];
     console.log((await conn.get("/")).status);
+    // Neither an idle socket nor a read of an unreferenced one is awaited.
+    const createSocket = () => new SSLClient(clientSslconfig, address).createSocket();
+    globalThis.sockets = [await createSocket(), await createSocket()];
+    sockets[0].ref();
+    sockets[1].read(new Uint8Array(1)).catch(() => {});
+    sockets[1].unref();
   `;
   await using endpoint = await startTls(pki, app, { server: { timeout: 3600 } });
   const { clientSslconfig, serverSslconfig } = pki;
@@ -406,7 +412,7 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   assertEquals(await withTimeout(processOutput, "the process ends by itself"), "204\n");
 });
 
-Deno.test("a write that waits for its peer keeps the process alive", async () => {
+Deno.test("a write or a read that waits for its peer keeps the process alive", async () => {
   const readAllowed = Promise.withResolvers<void>();
   let received = 0;
   await using endpoint = await startTls(pki, async ({ body }) => {
@@ -426,9 +432,10 @@ Deno.test("a write that waits for its peer keeps the process alive", async () =>
         if (written === before) console.log("waits");
         before = written;
       }, 50));
+      const response = socket.read(new Uint8Array(1000));
       await socket.write(new TextEncoder().encode(preamble));
       while (written < bytes) written += await socket.write(piece.subarray(0, bytes - written));
-      await socket.read(piece);
+      console.log(await response);
       socket.close();
     }
     put(); // with await, any timer would keep the process alive
@@ -442,8 +449,9 @@ Deno.test("a write that waits for its peer keeps the process alive", async () =>
   await using runningProcess = new RunningProcess(child);
   await runningProcess.waitForStdout(/waits/);
   readAllowed.resolve();
-  const { success, stderr } = await runningProcess.waitForEnd();
+  const { success, stdout, stderr } = await runningProcess.waitForEnd();
   assert(success, stderr);
+  assertMatch(stdout, /\n\d+\n$/);
   assertEquals(received, MAX_UNREAD_BYTES);
 });
 
@@ -530,6 +538,26 @@ const encodeChunks = (text: string, size: number): string =>
   text.match(new RegExp(`.{1,${size}}`, "g"))!
     .map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("") + "0\r\n\r\n";
 
+Deno.test("pieces that wait in a stream over a connection of Deno keep their bytes", async () => {
+  let readCount = 0;
+  const conn = {
+    read(into: Uint8Array): Promise<number | null> {
+      if (readCount === 3) return Promise.resolve(null);
+      into[0] = ++readCount;
+      return Promise.resolve(1);
+    },
+    close() {},
+  } as unknown as Deno.TcpConn;
+  const { stream, freeUsedMemory } = makeDuplex(conn);
+  freeUsedMemory();
+  stream.read(0);
+  while (stream.readableLength < 3) await new Promise((resolve) => setImmediate(resolve));
+  const bytes: number[] = [];
+  for (let piece; (piece = stream.read()) !== null;) bytes.push(...piece);
+  assertEquals(bytes, [1, 2, 3]);
+  stream.destroy();
+});
+
 Deno.test("unread records of one byte make a TLS socket stop reading, and reading lets the peer continue", async (t) => {
   const identity = await readIdentity(pki);
   const ROW = "bytes that TLS reads ahead in addition +";
@@ -581,7 +609,7 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
       receivedValues.push(buffer[0]!);
     }
     assert(
-      receivedValues.length > 0 && receivedValues.length < sentCount,
+      receivedValues.length > sentCount / 2 && receivedValues.length < sentCount,
       "the socket waits until most records are read",
     );
     await sendRecord(sentCount++);
