@@ -43,8 +43,10 @@ import {
 import { inspect } from "node:util";
 import { assertReason, makeAbortController, reason } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
+import { connectionCoreOf } from "@degu/internal/net/client/connection.ts";
 import { connectSocket } from "@degu/internal/net/transport/connect.ts";
 import { TempPKI } from "@degu/degu/misc";
 
@@ -586,6 +588,24 @@ Deno.test("an attempt that fails at once waits for a turn of the event loop, whi
   const failing = connectSocket("/tmp/degu-test-no-such.socket", limits).catch(() => "an error");
   assertEquals(await Promise.race([failing, turn.promise]), "a turn");
   await failing;
+});
+
+Deno.test("an error of connecting without advice ends with the text of the system", async () => {
+  const { TimedOut } = Deno.errors;
+  const error = Object.assign(new TimedOut("late"), { code: "ETIMEDOUT" });
+  const fail = () => Promise.reject(error);
+  using _failing = patch(Deno, "connect", () => fail as typeof Deno.connect);
+  const call = () => new Client(["127.0.0.1", 1]).connect();
+  const { message } = await assertRejects(call, Error);
+  assertEquals(message, "can't connect to 127.0.0.1:1: late");
+});
+
+Deno.test("a closed connection tells each new listener of its close", () => {
+  const conn = new Connection(new RecordingSocket(), null);
+  conn.close();
+  let calls = 0;
+  connectionCoreOf(conn)!.addCloseListener(() => calls++);
+  assertEquals(calls, 1);
 });
 
 Deno.test("without a time-out, a connection starts no timer", () => {

@@ -7,7 +7,7 @@ import { type Address, BodyIter } from "@degu/degu/base";
 import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
-import { PeerCounts } from "@degu/internal/net/transport/slots.ts";
+import { PeerCounts, Slots } from "@degu/internal/net/transport/slots.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -264,6 +264,17 @@ Deno.test("a session that is neither idle nor slow doesn't give way to its own h
     serving.server.close();
     assertEquals(await Promise.all(busyPeers), ["", ""], label);
   }));
+});
+
+Deno.test("a connection that doesn't wait leaves no other one behind", () => {
+  const refused: unknown[] = [];
+  const onRefuse = (connection: { readonly peerKey: string }) => refused.push(connection);
+  const slots = new Slots({ max: 0, timeout: null, onSlot: () => {}, onRefuse });
+  const waiting = { peerKey: "a" };
+  slots.admit(waiting);
+  slots.leave({ peerKey: "a" });
+  slots.close();
+  assertEquals(refused, [waiting]);
 });
 
 // ───────────────────────── the connections that wait

@@ -32,12 +32,14 @@ import {
 } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
+import { tlsError } from "@degu/internal/net/tls/errors.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
@@ -193,6 +195,52 @@ Deno.test("each session has its own client's certificate, even if many clients c
   for (const line of endpoint.logger.messagesOf("info")) {
     assertMatch(line, /client's certificate was refused/);
   }
+});
+
+Deno.test("a client sends the DNS name that it checks in lower case, and no IP address", async () => {
+  for (const [sslHost, isSent] of [["Device.Example", true], ["192.0.2.7", false]] as const) {
+    using server = new RawServer();
+    const client = new SSLClient(pki.clientSslconfig, server.address, { sslHost });
+    const failing = catchRejection(client.connect(), "a handshake");
+    using peer = await server.accept();
+    const header = await peer.readExactly(5);
+    const hello = await peer.readExactly(256 * header.charCodeAt(3) + header.charCodeAt(4));
+    assertEquals(hello.includes(sslHost.toLowerCase()), isSent);
+    peer.close();
+    await failing;
+  }
+});
+
+Deno.test("a socket over TLS has the addresses of both ends", async () => {
+  await using endpoint = await startTls(pki, sendNoContent);
+  const [hostname, port] = endpoint.server.address as [string, number];
+  const socket = await endpoint.client.createSocket();
+  assertEquals(socket.remoteAddr, { transport: "tcp", hostname, port });
+  assertEquals((socket.localAddr as Deno.NetAddr).hostname, hostname);
+  socket.close();
+});
+
+Deno.test("the error for a path without a socket has the class of Deno", async () => {
+  const client = new SSLClient(pki.clientSslconfig, "/tmp/degu-no-such", { sslHost: "a" });
+  await assertRejects(() => client.connect(), Deno.errors.NotFound);
+});
+
+Deno.test("the reason for a refused certificate has the time of the clock only if the dates may matter", () => {
+  const rows = [["CERT_HAS_EXPIRED", true], ["SELF_SIGNED_CERT_IN_CHAIN", false]] as const;
+  for (const [code, isDated] of rows) {
+    const { message } = tlsError("server", Object.assign(new Error(), { code }));
+    assertEquals(message.includes("the clock of this device"), isDated, message);
+  }
+});
+
+Deno.test("a server that can't be bound, and isn't asked for it, causes no unhandled rejection", async () => {
+  using unhandled = recordUnhandledRejections();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", port], sendNoContent);
+  for (let turn = 0; turn < 10; turn++) await waitForTick();
+  server.close();
+  assertEquals(unhandled.reasons, []);
 });
 
 Deno.test("an address that can't be bound rejects ready and serveForever() with the message of a plain server", async (t) => {

@@ -412,15 +412,27 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   assertEquals(await withTimeout(processOutput, "the process ends by itself"), "204\n");
 });
 
-Deno.test("a write or a read that waits for its peer keeps the process alive", async () => {
-  const readAllowed = Promise.withResolvers<void>();
-  let received = 0;
-  await using endpoint = await startTls(pki, async ({ body }) => {
-    await readAllowed.promise;
-    for (let piece; (piece = await body!.read(1_000_000)).length > 0;) received += piece.length;
-    return [204, "No Content", {}, null];
-  });
-  const script = `
+/** With `node:net`, and with Deno because of the scope. */
+const SERVER_ADDRESSES: readonly Address[] = [
+  ["127.0.0.1", 0],
+  ...hasIPv6 ? [["::1", 0, 0, 1]] as const : [],
+];
+
+for (const requested of SERVER_ADDRESSES) {
+  Deno.test(`a write or a read that waits for its peer keeps the process alive, at ${requested}`, async () => {
+    const readAllowed = Promise.withResolvers<void>();
+    let received = 0;
+    await using endpoint = await startTls(
+      pki,
+      async ({ body }) => {
+        await readAllowed.promise;
+        for (let piece; (piece = await body!.read(1_000_000)).length > 0;) received += piece.length;
+        return [204, "No Content", {}, null];
+      },
+      {},
+      requested,
+    );
+    const script = `
     import { SSLClient } from "./client.ts";
     const { address, clientSslconfig, bytes, preamble } = JSON.parse(Deno.env.get("CONFIG"));
     const piece = new Uint8Array(262144);
@@ -440,19 +452,34 @@ Deno.test("a write or a read that waits for its peer keeps the process alive", a
     }
     put(); // with await, any timer would keep the process alive
   `;
-  const preamble = `PUT / HTTP/1.1\r\ncontent-length: ${MAX_UNREAD_BYTES}\r\n\r\n`;
-  const { clientSslconfig } = pki;
-  const { address } = endpoint.server;
-  const config = { address, clientSslconfig, bytes: MAX_UNREAD_BYTES, preamble };
+    const preamble = `PUT / HTTP/1.1\r\ncontent-length: ${MAX_UNREAD_BYTES}\r\n\r\n`;
+    const { clientSslconfig } = pki;
+    const { address } = endpoint.server;
+    const config = { address, clientSslconfig, bytes: MAX_UNREAD_BYTES, preamble };
+    const flags = ["--allow-net", "--allow-read", "--allow-env=CONFIG"];
+    const child = await spawnScript(script, flags, { CONFIG: JSON.stringify(config) });
+    await using runningProcess = new RunningProcess(child);
+    await runningProcess.waitForStdout(/waits/);
+    readAllowed.resolve();
+    const { success, stdout, stderr } = await runningProcess.waitForEnd();
+    assert(success, stderr);
+    assertMatch(stdout, /\n\d+\n$/);
+    assertEquals(received, MAX_UNREAD_BYTES);
+  });
+}
+
+Deno.test("a server that serves keeps the process alive", async () => {
+  const script = `
+    import { SSLServer } from "./server.ts";
+    const serverSslconfig = JSON.parse(Deno.env.get("CONFIG"));
+    const server = new SSLServer(serverSslconfig, ["127.0.0.1", 0], () => {});
+    server.serveForever(); // with await, an ended event loop would be an error
+    Deno.unrefTimer(setTimeout(() => console.log("serves"), 100));
+  `;
   const flags = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
-  const child = await spawnScript(script, flags, { CONFIG: JSON.stringify(config) });
+  const child = await spawnScript(script, flags, { CONFIG: JSON.stringify(pki.serverSslconfig) });
   await using runningProcess = new RunningProcess(child);
-  await runningProcess.waitForStdout(/waits/);
-  readAllowed.resolve();
-  const { success, stdout, stderr } = await runningProcess.waitForEnd();
-  assert(success, stderr);
-  assertMatch(stdout, /\n\d+\n$/);
-  assertEquals(received, MAX_UNREAD_BYTES);
+  await runningProcess.waitForStdout(/serves/);
 });
 
 const app = () => [204, "No Content", {}, null] as const;

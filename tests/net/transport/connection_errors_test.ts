@@ -163,6 +163,14 @@ Deno.test("each fault of a connection has its fields, and is transient", async (
       () => catchRejection(new Client(["name.invalid", 80]).connect(), "the call"),
       makeDescription("unknown name", { address: ["name.invalid", 80], isConnecting: true }),
     ],
+    [
+      "an interface that doesn't exist",
+      () => catchRejection(new Client(["fe80::1%nowhere", 80]).connect(), "the call"),
+      makeDescription("unknown interface", {
+        address: ["fe80::1%nowhere", 80],
+        isConnecting: true,
+      }),
+    ],
   ];
   await testEachRow(t, rows, async (_name, fail, expected) => {
     const error = await fail();
