@@ -12,6 +12,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
+import net from "node:net";
 import {
   type Address,
   ConnectionError,
@@ -38,6 +39,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
@@ -231,6 +233,21 @@ Deno.test("the reason for a refused certificate has the time of the clock only i
     const { message } = tlsError("server", Object.assign(new Error(), { code }));
     assertEquals(message.includes("the clock of this device"), isDated, message);
   }
+});
+
+Deno.test("a fault of a bound server is logged, and the server goes on", async () => {
+  const servers: net.Server[] = [];
+  const record = (create: typeof net.createServer) => (...args: Parameters<typeof create>) => {
+    const server = create(...args);
+    servers.push(server);
+    return server;
+  };
+  using _recording = patch(net, "createServer", (create) => record(create) as typeof create);
+  await using endpoint = await startTls(pki, sendNoContent);
+  servers[0]!.emit("error", new Error("no descriptor"));
+  const warnings = endpoint.logger.messagesOf("warn");
+  assertEquals(warnings, ["accepting connections fails: no descriptor"]);
+  assertEquals((await endpoint.client.get("/")).status, 204);
 });
 
 Deno.test("a server that can't be bound, and isn't asked for it, causes no unhandled rejection", async () => {

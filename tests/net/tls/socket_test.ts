@@ -565,6 +565,17 @@ const encodeChunks = (text: string, size: number): string =>
   text.match(new RegExp(`.{1,${size}}`, "g"))!
     .map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("") + "0\r\n\r\n";
 
+Deno.test("an array that is too large for one write over TLS arrives whole", async () => {
+  const bytes = Uint8Array.from({ length: 1_000_000 }, (_, index) => index % 251);
+  await using endpoint = await startTls(
+    pki,
+    async (request) => [200, "OK", {}, await request.bytes()],
+  );
+  const received = await (await endpoint.client.put("/", {}, bytes)).bytes();
+  assertEquals(received.length, bytes.length);
+  assertEquals(received.findIndex((byte, index) => byte !== bytes[index]), -1);
+});
+
 Deno.test("pieces that wait in a stream over a connection of Deno keep their bytes", async () => {
   let readCount = 0;
   const conn = {
