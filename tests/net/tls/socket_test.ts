@@ -657,7 +657,10 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     }
     assertEquals(receivedValues, Array.from({ length: sentCount }, (_, i) => i));
     const closed = once(tlsSocket, "close");
-    receiver.close();
+    const lost = assertRejects(() => receiver.read(buffer), ConnectionError, "was lost");
+    rawStream.close();
+    await withTimeout(lost, "the read ends with its stream");
     await closed;
+    receiver.close();
   });
 });
