@@ -659,7 +659,7 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     const closed = once(tlsSocket, "close");
     const lost = assertRejects(() => receiver.read(buffer), ConnectionError, "was lost");
     rawStream.close();
-    await withTimeout(lost, "the read ends with its stream");
+    await withTimeout(lost, "the read ends with its stream", 30);
     await closed;
     receiver.close();
   });
