@@ -45,9 +45,16 @@ export class AgentCommand extends Command {
     return this.addHelpText("after", `${heading}  ${commandLine}\n      ${effect}`);
   }
 
-  /** Returns -1 as an unknown option. commander takes it for a number, and so for an operand. */
+  /**
+   * Returns -1 as an unknown option, and -r.pdf as it was typed. commander takes -1 for a number,
+   * and so for an operand, and -r.pdf for the options -r and -.pdf.
+   */
   override parseOptions(args: string[]): ReturnType<Command["parseOptions"]> {
-    const { operands, unknown } = super.parseOptions(args);
+    const { operands, unknown: parsedUnknown } = super.parseOptions(args);
+    const findTyped = (end: string) => args.find((each) => /^-\w/.test(each) && each.endsWith(end));
+    const unknown = parsedUnknown.map((word) =>
+      args.includes(word) ? word : findTyped(word.slice(1)) ?? word
+    );
     const literalCount = args.includes("--") ? args.length - args.indexOf("--") - 1 : 0;
     const number = operands.slice(0, operands.length - literalCount).find((each) =>
       /^-[.\d]/.test(each)

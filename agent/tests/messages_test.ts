@@ -321,6 +321,8 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "unknown option '-i'; usage: degu rm", ["rm", "-i", "camera:a"]],
     [2, "unknown option '-1'; usage: degu ls", ["ls", "-1", "camera:"]],
     [2, "unknown option '-1'; usage: degu ls", ["ls", "camera:", "-1"]],
+    [2, "unknown option '-r.pdf'; usage: degu put", ["put", "-r.pdf", "camera:"]],
+    [2, "unknown option '-vx'; usage: degu put", ["put", "-r", "-vx", "camera:"]],
     [2, "unknown option '-10'; usage: degu put", ["put", "-10", "camera:"]],
     [2, "unknown option '-.5'; usage: degu put", ["put", `${local}/a`, "-.5", "--", "camera:"]],
     [2, "unknown option '--force'; usage: degu COMMAND [OPTION]...", [
