@@ -112,40 +112,46 @@ async function isFile(path: string): Promise<boolean> {
 /** Prints earlier states of a directory, at most one of each hour, and what restores each. */
 async function listHours({ output, signal }: Context, dir: string, target: string): Promise<void> {
   const { keptDirectory, pathBelow } = await findVersions(dir);
-  const findState = async (at: string): Promise<ListedState | null> => {
+  const findState = async (at: string, shownTime: string): Promise<ListedState | null> => {
     signal.throwIfAborted();
     const version = join(keptDirectory, at, pathBelow);
     if (await isFile(version)) return [[version], { version }];
     const { files, bytes } = await restoreTree(dir, { target, at, dryRun: true });
     const home = output.home === undefined ? [] : ["--home", output.home];
     const command = formatShellCommand("degu", ...home, "restore", "--at", at, dir, target);
-    const summary = `${hourOf(at)}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`;
+    const summary = `${shownTime}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`;
     return files === 0 ? null : [[summary, `  ${command}`], { at, files, bytes }];
   };
   const states: ListedState[] = [];
+  const periodsWithoutState: string[] = [];
   const hours = await findHours(keptDirectory, pathBelow);
   for (const periods of hours) {
     if (states.length === MAX_LISTED_HOURS) break;
-    for (const period of periods) {
-      const state = await findState(period);
-      if (state === null) continue;
-      states.push(state);
-      break;
+    for (const [index, period] of periods.entries()) {
+      // A later state than that of the hour may be the middle of one change of many files.
+      const state = await findState(period, index === 0 ? hourOf(period) : period);
+      if (state !== null) {
+        states.push(state);
+        break;
+      }
+      periodsWithoutState.push(period);
     }
   }
+  if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
+  const keptPath = periodsWithoutState.map((period) => join(keptDirectory, period, pathBelow))
+    .find((path) => existsSync(path) && !isEmptyDirectory(path));
+  const keptText = keptPath === undefined
+    ? ""
+    : `versions of later files are in ${JSON.stringify(keptPath)}`;
   if (states.length === 0) {
-    if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
-    const paths = hours.flat().map((period) => join(keptDirectory, period, pathBelow));
-    const keptPath = paths.find((path) => existsSync(path) && !isEmptyDirectory(path));
-    const keptText = keptPath === undefined
-      ? ""
-      : `; versions of later files are in ${JSON.stringify(keptPath)}`;
     const firstHour = hourOf(hours.at(-1)![0]!);
-    const message = `no file was in ${JSON.stringify(dir)} before ${firstHour}${keptText}`;
-    throw new Failure(message, "NOT_THERE", { path: dir });
+    const message = `no file was in ${JSON.stringify(dir)} before ${firstHour}`;
+    const path = { path: dir };
+    throw new Failure([message, keptText].filter(Boolean).join("; "), "NOT_THERE", path);
   }
   output.note(`earlier states of ${dir}, at most one of each hour, the last first:`);
   for (const [lines, object] of states) output.printResult(lines, object);
+  if (keptText !== "") output.note(`${keptText}: they may be in none of these states`);
 }
 
 function isEmptyDirectory(path: string): boolean {

@@ -500,6 +500,24 @@ Deno.test("restore without --at fails if no version is kept of a directory", asy
   await homes.runToFailure("desk", 1, message, restoring("d"));
 });
 
+Deno.test("restore without --at names the versions of files that none of its states may have", async () => {
+  await using homes = await AgentHomes.create();
+  const root = homes.joinPath("Inbox");
+  // One change has deleted b and then c, which had a version in the first period.
+  await fillPeriods(root, {
+    "2026-01-31T11_1": [["d/b", "d/c"], "d/b", "d/c"],
+    "2026-01-31T11_2": [["d/c"]],
+  });
+  await fill(root, { d: null });
+  const args = ["restore", `${root}/d`, homes.joinPath("new")];
+  const { code, stdout, stderr } = await homes.run("desk", args);
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stdout, "2026-01-31T11_2: 1 file, ");
+  const version = `${root}/.degu-kept/2026-01-31T11_1/d`;
+  const note = `versions of later files are in "${version}": they may be in none of these states`;
+  assertStringIncludes(stderr, note);
+});
+
 Deno.test("a time without earlier versions is refused", async () => {
   await using devices = await setUpWrongDay();
   const { homes, kept } = devices;
