@@ -5,7 +5,13 @@
 
 import { Client } from "@degu/degu/client";
 import { isTransient } from "@degu/degu";
-import { downloadTree, type DownloadTreeOptions, FilesApp, uploadTree } from "@degu/degu/files";
+import {
+  downloadTree,
+  type DownloadTreeOptions,
+  FilesApp,
+  TransferError,
+  uploadTree,
+} from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { quietLogger } from "../fuzz/memory.ts";
 import { ChangingTrees } from "../../files/tests/trees/changing.ts";
@@ -82,10 +88,11 @@ async function moveWithFault(
     tally.bytes += bytes;
     isComplete = failed === 0 && fault !== "change";
   } catch (error) {
-    // The list of a directory that was replaced by a file is cut, because a complete list could
-    // delete files.
+    // The list of a directory that was replaced by a file is cut or fails, because a complete list
+    // could delete files.
+    const isChange = error instanceof TransferError && error.code === "CHANGED";
     const isExpected = fault === "cut" || fault === "abort" && error === name ||
-      fault === "change" && isTransient(error);
+      fault === "change" && (isTransient(error) || isChange);
     if (!isExpected) tally.fail(`${name}: ${Deno.inspect(error)}`);
   } finally {
     clearTimeout(timer);
