@@ -141,17 +141,17 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
   const keptPath = periodsWithoutState.map((period) => join(keptDirectory, period, pathBelow))
     .find((path) => existsSync(path) && !isEmptyDirectory(path));
   const keptText = keptPath === undefined
-    ? ""
+    ? null
     : `versions of later files are in ${JSON.stringify(keptPath)}`;
   if (states.length === 0) {
     const firstHour = hourOf(hours.at(-1)![0]!);
-    const message = `no file was in ${JSON.stringify(dir)} before ${firstHour}`;
-    const path = { path: dir };
-    throw new Failure([message, keptText].filter(Boolean).join("; "), "NOT_THERE", path);
+    const problem = `no file was in ${JSON.stringify(dir)} before ${firstHour}`;
+    const message = keptText === null ? problem : `${problem}; ${keptText}`;
+    throw new Failure(message, "NOT_THERE", { path: dir });
   }
   output.note(`earlier states of ${dir}, at most one of each hour, the last first:`);
   for (const [lines, object] of states) output.printResult(lines, object);
-  if (keptText !== "") output.note(`${keptText}: they may be in none of these states`);
+  if (keptText !== null) output.note(`${keptText}: they may be in none of these states`);
 }
 
 function isEmptyDirectory(path: string): boolean {
