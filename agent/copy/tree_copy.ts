@@ -119,11 +119,8 @@ export class TreeCopy {
   #reportEvent(event: FinalEvent): void {
     const { type, path } = event;
     const report = this.#report;
-    // Another command, or an interrupted one, has sent all of the file.
-    const wasThere = type === "copied" && !this.#job.options.move && event.total > 0 &&
-      event.resumedFrom === event.total;
-    const isUnchanged = type === "unchanged" || wasThere;
-    if (isUnchanged && !this.#job.listsUnchanged) return report.reportUnchanged(null);
+    const isListed = type !== "unchanged" || this.#job.listsUnchanged;
+    if (!isListed) return report.reportUnchanged(null);
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
       // A file or directory that replaces the deleted entry is also reported, by the same name.
@@ -132,7 +129,7 @@ export class TreeCopy {
     if (type === "moved") return report.reportRemoved(from);
     const { progress } = report;
     progress.name = from;
-    if (isUnchanged) report.reportUnchanged({ from, to });
+    if (type === "unchanged") report.reportUnchanged({ from, to });
     else if (type === "pending") report.skipUnsettled(from);
     else if (type === "skipped") {
       const { reason } = event;

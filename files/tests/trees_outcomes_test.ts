@@ -115,13 +115,14 @@ const changedRows: readonly Row[] = [
         for (const name of [NEW, "large"]) write(`${target}/${name}`, "theirs");
         Deno.writeFileSync(`${target}/same`, textContent("same", true));
       },
-      outcomes: `new !${NEW} d/same !large same`,
+      outcomes: `new !${NEW} =d/same !large =same`,
       codes: [replace ? "TARGET_CHANGED" : "EXISTS"],
       remaining: `new ${NEW}=theirs d/same large=theirs same*`,
     },
   ]),
-  [
-    "a file that is replaced by the same content during the call counts as copied",
+  // The upload of a large file compares the target's file itself.
+  ...([["upload", "b"], ["download", "=b"]] as const).map(([onlyDirection, large]): Row => [
+    "a file that is replaced by the same content during the call counts as unchanged",
     "a b* c",
     "a=older*5 b=older c=older*5",
     {},
@@ -130,9 +131,10 @@ const changedRows: readonly Row[] = [
         write(`${target}/a`);
         Deno.writeFileSync(`${target}/b`, textContent("b", true));
       },
-      outcomes: "a b c",
+      outcomes: `=a ${large} c`,
+      onlyDirection,
     },
-  ],
+  ]),
   [
     "a file that is replaced by other content during the call stays",
     "a b*",

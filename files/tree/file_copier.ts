@@ -152,6 +152,7 @@ export class FileCopier {
           else report.reportFailed(task.node, outcome.error);
         }
       } catch (error) {
+        for (const { node } of remainingTasks.keys()) report.noteUnanswered(node);
         if (isServerError(error)) {
           // The error may concern only one of the files.
           await this.#attempt.rethrowIfFatal(error, client);
@@ -252,6 +253,7 @@ export class FileCopier {
       try {
         return await target.writeFile(task, source, settings, basis);
       } catch (error) {
+        if (isConnectionLoss(error) || signal.aborted) report.noteUnanswered(node);
         signal.throwIfAborted();
         if (!isConnectionLoss(error) || !client.isUsable) {
           await this.#attempt.rethrowIfFatal(error, client);

@@ -11,25 +11,27 @@
  * | condition | entry at the target             | without `move`       | with `move`          |
  * | --------- | ------------------------------- | -------------------- | -------------------- |
  * | `new`     | none                            | written              | written              |
- * | `new`     | the same content                | counts as copied     | again, as `same`     |
+ * | `new`     | the same content                | unchanged (1)        | again, as `same`     |
  * | `new`     | other content                   | `TARGET_CHANGED`     | `TARGET_CHANGED`     |
  * | `new`     | another spelling, same content  | unchanged            | again, as `same`     |
  * | `new`     | another spelling, other content | again, as `listed`   | `EXISTS`             |
  * | `new`     | another file of the source      | `SAME_NAME`          | `SAME_NAME`          |
  * | `new`     | other content, without lists    | again, as `any`      | `TARGET_CHANGED`     |
  * | `listed`  | the listed file                 | replaced             | replaced             |
- * | `listed`  | none                            | written (1)          | `TARGET_CHANGED`     |
- * | `listed`  | the same content                | counts as copied     | again, as `same`     |
+ * | `listed`  | none                            | written (2)          | `TARGET_CHANGED`     |
+ * | `listed`  | the same content                | unchanged (1)        | again, as `same`     |
  * | `listed`  | other content                   | `TARGET_CHANGED`     | `TARGET_CHANGED`     |
  * | `same`    | the same content                |                      | written              |
  * | `same`    | other content                   |                      | `TARGET_CHANGED`     |
  * | `any`     | any file                        | replaced             |                      |
  * | each      | an entry of another kind        | `IN_THE_WAY`         | `IN_THE_WAY`         |
  *
- * (1) At a server, `TARGET_CHANGED`. With `replace: false`, a file of other content is `EXISTS` in
- * each row. In a second attempt, a file that the first has written is one of the same content. With
- * `move`, the target is not listed: the files that the call has found there begin as `listed` or
- * `same`, in each attempt.
+ * (1) Counts as copied if this call has sent it without an answer, without lists, and in an upload
+ * of a large file as `listed`. (2) At a server, `TARGET_CHANGED`.
+ *
+ * With `replace: false`, a file of other content is `EXISTS` in each row. In a second attempt, a
+ * file that the first has written is one of the same content. With `move`, the target is not
+ * listed: the files that the call has found there begin as `listed` or `same`, in each attempt.
  */
 
 import { isSameTime } from "../wire/conditions.ts";
@@ -286,7 +288,9 @@ export class NameConflicts {
       const mayReplace = replace && task.condition === "new" && mayPredateCall;
       if (isSame && !move) {
         local.discardPart(task);
-        if (isRespelled) return this.#reportUnchanged(node);
+        // Another call has written the file since the list.
+        const isOfOthers = !this.isUnlisted && !report.isUnanswered(node);
+        if (isRespelled || isOfOthers) return this.#reportUnchanged(node);
         const { size } = node;
         const sha256 = digests.get(task)!;
         const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256, unset: [] };

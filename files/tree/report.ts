@@ -52,6 +52,8 @@ export class TreeReport {
   readonly #dataThrottle = new Throttle(1000);
   /** The copied files, which a later attempt finds unchanged, by path. Empty without retries. */
   readonly #copiedPaths = new Set<string>();
+  /** The files that were sent without an answer, by path: the target may have them. */
+  readonly #unansweredPaths = new Set<string>();
   /** The number of bytes from which each file was resumed, by path. */
   readonly #resumedFrom = new Map<string, number>();
   /** The {@linkcode DEFERRED_EVENTS} of this attempt, which are reported after the last attempt. */
@@ -179,6 +181,14 @@ export class TreeReport {
     this.#resumedFrom.set(key, resumedFrom);
   }
 
+  noteUnanswered({ path }: TreeNode): void {
+    this.#unansweredPaths.add(path.join("/"));
+  }
+
+  isUnanswered({ path }: TreeNode): boolean {
+    return this.#unansweredPaths.has(path.join("/"));
+  }
+
   reportCopied(node: TreeNode, { unset, ...result }: TransferResult): void {
     this.counts.bytes += result.bytes;
     this.counts.reused += result.reused;
@@ -191,9 +201,15 @@ export class TreeReport {
     this.reportEvent({ type: "copied", path: node.path, ...result });
   }
 
-  reportUnchanged({ path }: TreeNode, unset: readonly UnsetProperty[] = []): void {
+  reportUnchanged(node: TreeNode, unset: readonly UnsetProperty[] = []): void {
+    const { path, size } = node;
     if (this.#copiedPaths.size > 0 && this.#copiedPaths.has(path.join("/"))) return;
-    this.#countUnset({ path }, unset);
+    if (this.#unansweredPaths.size > 0 && this.isUnanswered(node)) {
+      this.makeMeter(node)(size);
+      const sizes = { bytes: 0, total: size, resumedFrom: size, reused: 0 };
+      return this.reportCopied(node, { ...sizes, sha256: null, unset });
+    }
+    this.#countUnset(node, unset);
     this.reportEvent({ type: "unchanged", path });
   }
 
