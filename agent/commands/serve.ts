@@ -89,6 +89,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
       lines.split("\n").forEach((line) => level === "info" ? output.note(line) : output.warn(line)),
   });
   const logger = makeRewordingLogger(serverLogger.record, findRequest);
+  const otherAddresses = await device.serving().catch(() => []);
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   using openServers = new DisposableStack();
   // If this function fails, the servers end without a warning of the library.
@@ -103,6 +104,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
       `inbox, ${isForAll ? "which all peers share" : "with a directory for each peer"}: ${inbox}`,
     ],
   ], { addresses, ...directories });
+  if (otherAddresses.length > 0) {
+    const list = otherAddresses.map(formatAddress).join(" ");
+    output.note(`another server of this device is running on ${list}`);
+  }
   const port = options.announce === false ? null : findExternalPort(servers);
   const isAnnounced = port !== null && isDiscoveryPermitted();
   await using announcement = isAnnounced

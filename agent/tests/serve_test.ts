@@ -31,13 +31,17 @@ import { FakeTime } from "@std/testing/time";
 
 // degu serve: the served files, the refused directories, and the shutdown.
 
-Deno.test("serve prints its addresses and directories, and that no device is paired yet; a second server can't use the address", async () => {
+Deno.test("serve prints its addresses and directories, and that no device is paired yet; a second server can't use the address, and at another one names it", async () => {
   await using homes = await AgentHomes.create("camera");
   const { agent, address } = await homes.serve("camera");
   await agent.waitForMessage("there are no usable peers: run ");
   const inbox = homes.joinPath("camera-inbox");
   const serveArgs = ["serve", "--inbox", inbox, "--listen", address];
   await homes.runToFailure("camera", 1, `${address} is in use\n`, serveArgs);
+  const second = (await homes.serve("camera")).agent;
+  await second.waitForMessage(`another server of this device is running on ${address}\n`);
+  second.kill("SIGTERM");
+  await second.waitForEnd();
   agent.kill("SIGTERM");
   const { code, stdout } = await agent.waitForEnd();
   assertEquals(code, 0);
