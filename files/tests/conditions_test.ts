@@ -296,7 +296,7 @@ Deno.test('write: "add": an identical file succeeds, alone and in a tree, and ke
   const uploadDifferent = () => upload(client, `${clientDir}/small`, "/small");
   await assertTransferError(uploadDifferent, "ONLY_ADDS");
   for (const dryRun of [true, false]) {
-    const options = { dryRun, partial: true };
+    const options = { dryRun, partial: true, onEvent: () => {} };
     const { failed, files, unchanged } = await uploadTree(client, clientDir, "/", options);
     assertEquals([failed, files, unchanged], [1, 1, 1]);
   }

@@ -386,14 +386,16 @@ async function makeTrees(
     ? [location?.root ?? trees.target, trees.source]
     : [trees.source, trees.target];
   const uri = location === undefined ? "/" : `/${location.path}/`;
+  // Without a listener, the expected errors of the first call would be logged.
+  const options = { delete: true, onEvent: () => {} };
   const move = async (client: Client) =>
     isUpload
-      ? await uploadTree(client, local, uri, { delete: true })
-      : await downloadTree(client, "/", local, { delete: true });
+      ? await uploadTree(client, local, uri, options)
+      : await downloadTree(client, "/", local, options);
   /** Copies the rest without a kill. The call must end, and both trees must be equal. */
   const moveRest = async () => {
-    const options = { list: true, write: isUpload, reuse: true };
-    await using serving = serve(new FilesApp(served, options));
+    const appOptions = { list: true, write: isUpload, reuse: true };
+    await using serving = serve(new FilesApp(served, appOptions));
     const client = serving.makeClient();
     // The first call may delete entries in the way of others, which the second one copies.
     await move(client).catch((error) => {
