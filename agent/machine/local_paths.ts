@@ -19,7 +19,7 @@ import { MAIN_MODULE } from "../version.ts";
  * backslashes, and refuses paths that Windows would interpret in another way.
  */
 export function toLocalPath(text: string): string {
-  if (text === "") throw new Failure("a path is empty: is a variable of the shell empty?", "USAGE");
+  if (text === "") throw new Failure("a path is empty", "USAGE");
   if (Deno.build.os !== "windows") {
     // An unexpanded path would be a directory with the name ~.
     if (!/^~(?:\/|$)/.test(text)) return text;
@@ -214,7 +214,7 @@ export async function makeMissingSourceFailure(path: string): Promise<Failure> {
   // Deno replaces bytes that are not UTF-8.
   const bytesProblem = path.includes("\ufffd") ? ", or its name is not UTF-8" : "";
   const problem = await describeDirectoryObstacle(path) ??
-    `${JSON.stringify(path)} does not exist${bytesProblem}`;
+    `${JSON.stringify(path)} does not exist on this device${bytesProblem}`;
   return new Failure(problem, "NOT_THERE", { path });
 }
 
@@ -236,7 +236,7 @@ export async function describeDirectoryObstacle(path: string): Promise<string | 
   const quotedPath = JSON.stringify(existingPath);
   if (realInfo !== null) return `${quotedPath} is not a directory`;
   const target = JSON.stringify(await Deno.readLink(existingPath));
-  return `${quotedPath} is a symbolic link to ${target}, which does not exist: is its disk mounted?`;
+  return `${quotedPath} is a symbolic link to ${target}, which does not exist`;
 }
 
 /**

@@ -68,11 +68,33 @@ function findMachineName(home: string): string {
   }
 }
 
+/** What the directory of a device has if its creation was interrupted, and that of a disk. */
+const DEVICE_NAMES: ReadonlySet<string> = new Set([
+  ...["device.json", "identity", "lock", "peers", "serving"],
+  "lost+found",
+]);
+
+/** Keys between other files would be copied, shared or deleted with these. */
+async function hasOtherFiles(home: string): Promise<boolean> {
+  try {
+    for await (const { name } of Deno.readDir(home)) {
+      if (!name.startsWith(".") && !DEVICE_NAMES.has(name)) return true;
+    }
+  } catch {
+    // The directory is missing, or can't be listed.
+  }
+  return false;
+}
+
 export async function openIfCreated(context: Context): Promise<Device | null> {
   try {
     return await Device.open(context.home, { logger: makeLogger(context) });
   } catch (error) {
-    if (error instanceof RangeError) return null;
+    if (error instanceof RangeError) {
+      if (!await hasOtherFiles(context.home)) return null;
+      const message = `--home: ${context.home} has other files, and no device`;
+      throw new Failure(message, null, { cause: error, path: context.home });
+    }
     if (!(error instanceof Deno.errors.NotADirectory)) throw error;
     const message = `--home: ${context.home} is a file, or leads through one`;
     throw new Failure(message, null, { cause: error, path: context.home });

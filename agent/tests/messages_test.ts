@@ -33,22 +33,22 @@ Deno.test("the needed and the free space are printed in units, for both devices"
     [
       "there",
       remote({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
-      `needs 3.20 GB, and 1.10 GB are free on desk`,
+      `needs 3.20 GB, and 1.10 GB are free on the target's disk of desk`,
     ],
     [
       "there, when it fills up",
       remote({ free: 0 }),
-      `no space is left on desk, or a quota is reached`,
+      `no space is left on the target's disk of desk, or a quota is reached`,
     ],
     [
       "here",
       local({ needed: 2500, free: 950 }),
-      `needs 2.50 kB, and 950 B are free on this device`,
+      `needs 2.50 kB, and 950 B are free on the target's disk`,
     ],
     [
       "here, when it fills up",
       local({ kept }),
-      `no space is left on this device, or a quota is reached; ` +
+      `no space is left on the target's disk, or a quota is reached; ` +
       "/t/.x.degu-part keeps the 12.3 MB that have arrived",
     ],
   ];
@@ -238,9 +238,9 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [1, '"camera:nothing/" does not exist', ["ls", "camera:nothing/"]],
     [1, '"camera:nothing/" does not exist', ["get", "-r", "camera:nothing/", local]],
     [1, '"camera:.degu-kept" does not exist', ["get", "-r", "--inbox", "camera:.degu-kept"]],
-    [1, '"camera" does not exist\n', ["send", note, "camera"]],
+    [1, '"camera" does not exist on this device\n', ["send", note, "camera"]],
     [2, `"${note}" is named twice: name it once\n`, ["send", note, note]],
-    [1, '"camera" does not exist\n', ["put", note, "camera", "camera:"]],
+    [1, '"camera" does not exist on this device\n', ["put", note, "camera", "camera:"]],
     [1, `"${note}" is named twice: name it once\n`, ["put", note, note, "camera:x/"]],
     [1, 'no directory "no-dir/sub" on this device: is its disk mounted?\n', [
       "get",
@@ -330,8 +330,8 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
       "get",
       "camera:a",
     ]],
-    [1, '"-1" does not exist\n', ["put", "--", "-1", "camera:"]],
-    [1, '"-1" does not exist\n', ["put", "--force", "--", "-1", "camera:"]],
+    [1, '"-1" does not exist on this device\n', ["put", "--", "-1", "camera:"]],
+    [1, '"-1" does not exist on this device\n', ["put", "--force", "--", "-1", "camera:"]],
     [2, `missing required argument 'to'; ${sync}`, ["sync", local]],
     [2, `too many arguments for 'sync'. Expected 2 arguments but got 3; ${sync}`, [
       ...["sync", local, "camera:", "x"],
@@ -385,13 +385,13 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a target that is a link to a missing directory",
       1,
-      `"${local}/dangling" is a symbolic link to "nothing", which does not exist: is its disk mounted?`,
+      `"${local}/dangling" is a symbolic link to "nothing", which does not exist`,
       ["sync", "camera:to", `${local}/dangling`],
     ],
     [
       "a source that is a link to a missing file",
       1,
-      `"${local}/dangling" is a symbolic link to "nothing", which does not exist: is its disk mounted?`,
+      `"${local}/dangling" is a symbolic link to "nothing", which does not exist`,
       ["put", `${local}/dangling`, "camera:"],
     ],
     [

@@ -36,6 +36,7 @@ import {
   blockedByOtherKindError,
   unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
+import { fill, listNames } from "@degu/testing/directories.ts";
 import { AgentHomes, runAgent, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -379,9 +380,23 @@ Deno.test("without --home the environment determines the directory of the device
     ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", ...messages],
   ]);
   // A path is relative to the current directory.
-  const { code, stderr } = await runAgentInProcess(["--home", "tests", "id"]);
+  const { code, stderr } = await runAgentInProcess(["--home", "tests/none", "id"]);
   assertEquals(code, 3);
-  assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests: `);
+  assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests/none: `);
+});
+
+Deno.test("a directory of other files is no home of a device, and gets none", async () => {
+  await using homes = await AgentHomes.create();
+  const home = homes.joinPath("recordings");
+  for (const [name, code] of [[".config", 3], ["lost+found", 3], ["a.wav", 1]] as const) {
+    await fill(home, { [name]: null });
+    await Deno.chmod(home, 0o700);
+    const message = code === 1 ? `--home: ${home} has other files, and no device\n` : "no device";
+    await homes.runToFailure("recordings", code, message, ["peers"]);
+  }
+  const rows = [["init"], ["invite"], ["serve", "--inbox", homes.joinPath("inbox")]];
+  for (const args of rows) await homes.runToFailure("recordings", 1, "has other files", args);
+  assertEquals(await listNames(home), [".config", "a.wav", "lost+found"]);
 });
 
 Deno.test("a missing device, or a device without peers, is an error with advice", async () => {
@@ -604,7 +619,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       responseError("PUT", "/a", { status: 507, headers: { "refusal-reason": "other-disk" } }),
       "put",
-      "no space is left on this disk of camera, or a quota is reached",
+      "no space is left on the target's disk of camera, or a quota is reached",
     ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],

@@ -671,7 +671,7 @@ Deno.test("sync to a peer: an empty source deletes nothing without --delete-all,
     assertStringIncludes(
       problem!,
       "the source has no files to copy, and entries of the target would be deleted, so no file is copied or deleted without " +
-        "--delete-all: is the disk of the source mounted?",
+        "--delete-all; --dry-run --delete-all lists them",
     );
     assertEquals(await readTree(target), { "old": "3" });
     const { code: secondCode, summary } = await sync(["--delete", "--delete-all"]);

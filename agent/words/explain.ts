@@ -476,8 +476,8 @@ export function explainTransfer(error: unknown, action: FileAction, peer: string
   const { code, cause, nameProblem, problem } = error;
   if (code === "DISK_FULL") return describeSpaceProblem(error, peer);
   if (code === "OVER_HALF") {
-    return `${problem}, so no file is copied or deleted without --delete-all: is the disk of the ` +
-      "source mounted? --dry-run --delete-all lists them";
+    return `${problem}, so no file is copied or deleted without --delete-all; --dry-run ` +
+      "--delete-all lists them";
   }
   if (nameProblem !== null) {
     const disk = action === "get" ? "the disk" : `the disk of ${peer}`;
@@ -518,14 +518,10 @@ function describeStatusProblem(
 }
 
 function describeSpaceProblem(
-  { needed: neededBytes, free: freeBytes, kept: partialFile, at, isOtherDisk }: TransferError,
+  { needed: neededBytes, free: freeBytes, kept: partialFile, at }: TransferError,
   peer: string,
 ): string {
-  const location = at === "local"
-    ? "on this device"
-    : isOtherDisk
-    ? `on this disk of ${peer}`
-    : `on ${peer}`;
+  const location = `on the target's disk${at === "local" ? "" : ` of ${peer}`}`;
   const freeText = freeBytes === null ? "less is" : `${formatBytes(freeBytes)} are`;
   const isFull = freeBytes === null || freeBytes === 0;
   const problem = neededBytes !== null
