@@ -2,7 +2,14 @@
  * Transfers of trees that continue after a lost connection: the option `retries`; and after errors
  * and wrong responses of a server.
  */
-import { Client, ConnectionError, type Connector, isTransient, type Request } from "@degu/degu";
+import {
+  Client,
+  type Connection,
+  ConnectionError,
+  type Connector,
+  isTransient,
+  type Request,
+} from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -78,6 +85,35 @@ test("%s: retries: a file whose response is lost arrives once, and counts as cop
   const { result } = await trees.copy({ retries: 3, onEvent: pauses.onEvent });
   assertEquals([result.files, result.unchanged, result.failed], [2, 0, 0]);
   assertEquals(await readTree(trees.target), source);
+});
+
+test("%s: retries: a file that the call hasn't sent, and that another writes meanwhile, counts as unchanged", async (direction) => {
+  for (const text of ["b", "b".repeat(100_000)]) {
+    using pauses = shortenPauses();
+    let isCut = false;
+    await using trees = await makeTrees(direction, { a: text }, {}, (request) => {
+      if (isCut && isCopy(request)) throw new Error("cut");
+      return null;
+    });
+    let connection: Connection | undefined;
+    const connector: Connector = {
+      async connect(options) {
+        if (isCut && direction === "upload") throw new ConnectionError("no", { fault: "reset" });
+        return connection = await trees.client.connect(options);
+      },
+    };
+    const onEvent = (event: TreeEvent) => {
+      pauses.onEvent(event);
+      if (event.type === "plan" && direction === "upload") connection!.close();
+      if (event.type === "plan") isCut = true;
+      if (event.type !== "retry") return;
+      isCut = false;
+      Deno.copyFileSync(`${trees.source}/a`, `${trees.target}/a`);
+      for (const dir of [trees.source, trees.target]) Deno.utimeSync(`${dir}/a`, 1, 1);
+    };
+    const { outcomes } = await trees.copy({ retries: 2, connections: 1, onEvent }, connector);
+    assertEquals(outcomes, { a: "unchanged" }, text.slice(0, 2));
+  }
 });
 
 test("%s: retries: a call without progress ends, and a call without the option doesn't retry", async (direction) => {

@@ -141,6 +141,10 @@ export class FileCopier {
             remainingTasks.set(task, outcome.error);
             continue;
           }
+          if (outcome.kind === "unanswered") {
+            report.noteUnanswered(task.node);
+            continue;
+          }
           remainingTasks.delete(task);
           if (outcome.kind === "copied") {
             const { bytes, sha256, unset } = outcome;
@@ -152,7 +156,6 @@ export class FileCopier {
           else report.reportFailed(task.node, outcome.error);
         }
       } catch (error) {
-        for (const { node } of remainingTasks.keys()) report.noteUnanswered(node);
         if (isServerError(error)) {
           // The error may concern only one of the files.
           await this.#attempt.rethrowIfFatal(error, client);
@@ -225,10 +228,11 @@ export class FileCopier {
     task: CopyTask,
     meter: FileMeter,
   ): Promise<TransferResult | "conflict" | null> {
-    const { report, settings: { replace, modes, signal } } = this.#attempt;
+    const { local, report, settings: { replace, modes, signal } } = this.#attempt;
     const { client, source, target } = worker;
     const { condition, node } = task;
     const basis = this.basisFiles.get(node) ?? null;
+    let isSent = false;
     let resumedFrom = 0;
     let reused = 0;
     let maxResumedFrom = 0;
@@ -245,6 +249,7 @@ export class FileCopier {
       },
       onBegin(offset, reusedBytes) {
         reused = reusedBytes;
+        isSent = target !== local;
         report.noteStart(node, offset);
       },
       signal,
@@ -253,7 +258,7 @@ export class FileCopier {
       try {
         return await target.writeFile(task, source, settings, basis);
       } catch (error) {
-        if (isConnectionLoss(error) || signal.aborted) report.noteUnanswered(node);
+        if (isSent && (isConnectionLoss(error) || signal.aborted)) report.noteUnanswered(node);
         signal.throwIfAborted();
         if (!isConnectionLoss(error) || !client.isUsable) {
           await this.#attempt.rethrowIfFatal(error, client);

@@ -272,12 +272,15 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       { sequential: true },
     );
     let failure: { readonly error: unknown } | null = null;
+    let answers = 0;
     try {
       for await (const { record, item } of this.#putBundle(body, sentFiles)) {
+        answers++;
         yield [item.task, this.#makePutOutcome(item, record)];
       }
     } catch (error) {
       failure = { error };
+      for (const { task } of sentFiles.slice(answers)) yield [task, { kind: "unanswered" }];
     }
     yield* unsentOutcomes;
     if (failure !== null) throw failure.error;
