@@ -212,6 +212,15 @@ Deno.test("move: with replace: false an identical file is moved if the target's 
   }
 });
 
+Deno.test("move: an identical file whose digest has a tag and no stamp is moved", async () => {
+  await using trees = await makeOutbox({ x: LARGE }, { x: LARGE }, async (request, respond) => {
+    if (request.headers["want-repr-digest"] === undefined) return null;
+    const [status, reason, { "file-stamp": _, ...headers }, body] = await respond();
+    return [status, reason, headers, body];
+  });
+  assertEquals((await trees.copy(MOVE)).removedPaths, ["x"]);
+});
+
 Deno.test("move: an add-only app that serves the source itself causes no file to be moved", async () => {
   const files = { x: "1", large: LARGE };
   await using trees = await makeOutbox(files);
@@ -258,6 +267,7 @@ Deno.test("move: no file is removed after the signal is aborted", async () => {
   const { signal } = controller;
   await assertRejects(() => trees.copy({ ...MOVE, signal, onEvent }), Error, "enough");
   assertEquals([await readTree(trees.source), await readTree(trees.target)], [texts, texts]);
+  if (Deno.build.os === "linux") assertEquals(await listOpenFiles(trees.source), []);
 });
 
 Deno.test({

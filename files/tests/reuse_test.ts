@@ -103,6 +103,22 @@ Deno.test.each(DIRECTIONS)(
   },
 );
 
+Deno.test.each(DIRECTIONS)(
+  "%s: of two files of one size and time, one of the same name is reused, or else one that the source lacks",
+  async (direction) => {
+    const rows: readonly (readonly [source: Content, target: Content])[] = [
+      [{ "d/a": [OTHER, OLD], new: [BYTES, OLD] }, { "d/a": [OTHER, OLD], "d/b": [BYTES, OLD] }],
+      [{ b: [OTHER, OLD], new: [BYTES, OLD] }, { a: [BYTES, OLD], b: [OTHER, OLD] }],
+      [{ "new/b": [BYTES, OLD] }, { "old/a": [OTHER, OLD], "old/b": [BYTES, OLD] }],
+    ];
+    for (const [source, target] of rows) {
+      await using trees = await makeReusing(direction, source, target);
+      const { moved: { files, bytes, reused } } = await trees.copy();
+      assertEquals([files, bytes, reused], [1, 0, SIZE], Object.keys(target).join());
+    }
+  },
+);
+
 /** Changes of a basis file after its comparison, so that the server can't copy it. */
 const BASIS_CHANGES: readonly [label: string, change: (dir: string) => void | Promise<void>][] = [
   ["is gone", (dir) => Deno.removeSync(`${dir}/old`)],

@@ -267,13 +267,15 @@ for (const [reason, code, nameProblem] of CODE_ROWS) {
 
   Deno.test(`upload: a tree in which files are refused with the reason ${reason} has the code ${code} for each`, async () => {
     const isValid = /^[a-z-]+$/.test(reason);
-    const source = { first: "1", large: LARGE, other: "2" };
+    const source = { first: "1", large: LARGE, other: "2", "d/below": "3" };
     await using trees = await makeTrees("upload", source, {}, async (request) => {
       if (request.query === "bundle=put") {
-        // The server reports that it has refused the first file, and has stored the other one.
-        await request.body!.bytes();
+        // The server reports that it has refused the directory, and the first file, and has stored
+        // the other one.
+        const isOfDirectories = (await request.body!.text()).includes('"directory"');
         const first = JSON.stringify(isValid ? { status: 403, reason } : { status: 403 });
-        const bundle = new TextEncoder().encode(`${first}\n{"status":201}\n{"end":true}\n`);
+        const rest = isOfDirectories ? "" : '{"status":201}\n';
+        const bundle = new TextEncoder().encode(`${first}\n${rest}{"end":true}\n`);
         return [200, "OK", { "content-type": BUNDLE_TYPE }, bundle];
       }
       return request.uri.endsWith("/large")
@@ -281,9 +283,11 @@ for (const [reason, code, nameProblem] of CODE_ROWS) {
         : null;
     });
     const { errors, outcomes } = await trees.copy();
-    for (const name of ["first", "large"]) {
+    for (const name of ["first", "large", "d"]) {
       assertEquals(describe(errors[name]), [code, nameProblem], name);
     }
+    const codeBelow = code === "FORBIDDEN" ? "IN_THE_WAY" : code;
+    assertEquals((errors["d/below"] as TransferError).code, codeBelow);
     assertEquals(outcomes["other"], "copied");
   });
 }

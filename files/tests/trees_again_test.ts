@@ -160,6 +160,55 @@ test("%s: retries: an error of a caller's function ends the call", async (direct
   }
 });
 
+test("%s: retries: onEvent ends the call by the error of a retry, after which failed files are reported, or by another error", async (direction) => {
+  const source = { a: "1", large: "l".repeat(100_000) };
+  await using trees = await makeTrees(direction, source, { "a/x": "" }, (request) => {
+    if (!isCopy(request) || request.path.at(-1) !== "large") return null;
+    throw new Error("cut");
+  });
+  const other = new Error("other");
+  for (const isOther of [false, true]) {
+    const types: string[] = [];
+    const onEvent = (event: TreeEvent) => {
+      types.push(event.type);
+      if (event.type === "retry") throw isOther ? other : event.error;
+    };
+    const copying = trees.copy({ retries: 1, onEvent });
+    const error = await copying.then(() => null, (error) => error);
+    assertEquals([error === other, types.at(-1) === "retry"], [isOther, isOther]);
+    assertEquals(types.filter((type) => type === "failed").length, isOther ? 0 : 2);
+  }
+});
+
+Deno.test("download: retries: 64 KiB of a file that later attempts resume reset the count", async () => {
+  for (
+    const [retries, attemptBytes, isComplete] of [[2, 40_000, true], [1, 60_000, false]] as const
+  ) {
+    using pauses = shortenPauses();
+    using _clock = setClockAhead(10_000);
+    await using trees = await makeTrees("download", { large: "l".repeat(200_000) });
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutEachAfter(attemptBytes);
+    const client = new Client(relay.address, { timeout: 30 });
+    // Each attempt has one connection.
+    let isConnected = false;
+    const connector: Connector = {
+      connect(options) {
+        if (isConnected) throw new ConnectionError("refused", { fault: "reset" });
+        isConnected = true;
+        return client.connect(options);
+      },
+    };
+    const onEvent = (event: TreeEvent) => {
+      pauses.onEvent(event);
+      if (event.type === "retry") isConnected = false;
+    };
+    const copying = trees.copy({ retries, connections: 1, onEvent }, connector);
+    if (isComplete) assertEquals((await copying).outcomes, { large: "copied" });
+    else await assertRejects(() => copying, ConnectionError);
+  }
+});
+
 /** With a clock this many milliseconds behind, no file counts as settled, so none is resumed. */
 const BEHIND = -100_000;
 const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");
@@ -346,6 +395,16 @@ const rows: readonly Row[] = [
     respond: () => bundle(formatRecord({ status: 412 })),
     expected: { a: "failed" },
     requests: 1,
+  },
+  {
+    rule: "a file that is refused with a status of its own fails alone, without further requests",
+    source: { a: LARGE, b: "b" },
+    respond: (_, request) => {
+      const { method, uri } = request;
+      if (method === "HEAD") return uri === "/tree/" ? refusal(503, request) : null;
+      return uri === "/tree/a" ? refusal(403, request) : null;
+    },
+    expected: { a: "failed", b: "copied" },
   },
   ...[true, false].map((isAvailable): Row => ({
     rule: "a bundle that the server refuses with 503 is sent as single files, " +
