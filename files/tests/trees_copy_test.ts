@@ -73,6 +73,7 @@ test("%s: progress is reported while a large file is sent", async (direction) =>
   await using trees = await makeTrees(direction, { large: "x".repeat(size) });
   using _slow = speedUpClock();
   const { events } = await trees.copy();
+  assertEquals(events[0], { type: "progress", done: 0, total: 0 }, "while the list arrives");
   const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.done : []);
   assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
 });
@@ -236,6 +237,19 @@ Deno.test("download: a list may have its entries in any order, after their direc
   assertEquals((await trees.copy()).result.files, 6);
   assertEquals(await readTree(trees.target), await readTree(trees.source));
   assertEquals((await trees.copy({ delete: true })).result.unchanged, 6);
+});
+
+Deno.test("upload: a file replaces one that the server can't read", async () => {
+  const modified = "2026-01-02T03:04:05.678Z";
+  for (const text of ["1", "1".repeat(70_000)]) {
+    await using trees = await makeTrees("upload", { a: text }, { a: "old" }, ({ query }) => {
+      if (query !== "tree") return null;
+      const entry = { path: ["a"], kind: "other", reason: "unreadable", size: 0, modified };
+      return [200, "OK", { "content-type": "application/json" }, listText([entry, { end: true }])];
+    });
+    assertEquals((await trees.copy()).outcomes, { a: "copied" });
+    assertEquals(await readTree(trees.target), { a: text });
+  }
 });
 
 Deno.test("download: settled needs the date of the list", async () => {

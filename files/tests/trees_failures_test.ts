@@ -197,12 +197,14 @@ test("%s: if a directory can't be listed again, its obstacles stay, and each pat
   assertEquals(await readTree(trees.target), expectedTree);
 });
 
-Deno.test("download: leftover parts of small files are removed, unless another process has locked them", async () => {
+Deno.test("download: leftover parts of small files are removed, unless they are links, or another process has locked them", async () => {
   await using trees = await makeTrees("download", { a: "a", "d/b": "b" }, { d: null });
   const [freePart, lockedPart, deepPart] = ["", "", "d/"].map((directory, i) =>
     `${trees.target}/${directory}.small-0123456789abcde${i}-${i}.degu-part`
   );
   for (const path of [freePart, lockedPart, deepPart]) await Deno.writeTextFile(path!, "old");
+  const link = ".small-0123456789abcdef-9.degu-part";
+  await makeLinks({ [`${trees.target}/${link}`]: "a" });
   const lock = Deno.openSync(lockedPart!, { write: true });
   // A shared lock also counts.
   lock.lockSync(false);
@@ -211,9 +213,9 @@ Deno.test("download: leftover parts of small files are removed, unless another p
   await trees.copy();
   lock.close();
   const remaining = Object.keys(await readTree(trees.target));
-  assertEquals(remaining, [".small-0123456789abcde1-1.degu-part", "a", "d", "d/b"]);
+  assertEquals(remaining, [".small-0123456789abcde1-1.degu-part", link, "a", "d", "d/b"]);
   await trees.copy();
-  assertEquals(Object.keys(await readTree(trees.target)), ["a", "d", "d/b"]);
+  assertEquals(Object.keys(await readTree(trees.target)), [link, "a", "d", "d/b"]);
 });
 
 test("%s: leftover parts are deleted with their directory, and a locked part stays", async (direction) => {
