@@ -531,13 +531,31 @@ Deno.test("of two names that are one on the disk of the target, one fails, also 
   using _renames = patch(Deno, "renameSync", (renameSync) => (from, to) => {
     renameSync(fold(from), fold(to));
   });
-  const call = () => restoreTree(files.root, { target, at: new Date(at) });
+  const messages: string[] = [];
+  const onEvent = (event: RestoreEvent) => {
+    if (event.type === "failed") messages.push(`${event.error}`);
+  };
+  const call = () => restoreTree(files.root, { target, at: new Date(at), onEvent });
   const first = await call();
   assertEquals([first.files, first.failed], [1, 1]);
   const text = await Deno.readTextFile(`${target}/d/a`);
   const second = await call();
   assertEquals([second.files, second.unchanged, second.failed], [0, 1, 1]);
   assertEquals(await Deno.readTextFile(`${target}/d/a`), text);
+  for (const message of messages) assertStringIncludes(message, "the disk takes two names for one");
+});
+
+Deno.test("without the permission to read a file the call rejects", async () => {
+  await using served = await serveReplaced();
+  const denied = `${await Deno.realPath(served.files.root)}/d/a`;
+  using _denied = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    if (path === denied) throw new Deno.errors.NotCapable("no read access");
+    return lstatSync(path);
+  });
+  const at = new Date(served.at);
+  await using dir = await createTempDir();
+  const call = () => restoreTree(served.files.root, { target: `${dir.path}/new`, at });
+  await assertRejects(call, Deno.errors.NotCapable);
 });
 
 Deno.test("a directory without versions is refused, and arguments are checked", async () => {
