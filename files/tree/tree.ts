@@ -60,10 +60,6 @@ export class TreeNode {
   get(name: string): TreeNode | null {
     return this.entries?.find(name) ?? null;
   }
-
-  find(path: readonly string[]): TreeNode | null {
-    return path.reduce<TreeNode | null>((directory, name) => directory?.get(name) ?? null, this);
-  }
 }
 
 /** Compares names. The text that a list shows for a name that is not UTF-8 may also be a name. */
