@@ -23,6 +23,7 @@ import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, listOpenFiles, makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import type { ChangeResponse } from "@degu/testing/transferring.ts";
 import { copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -213,12 +214,31 @@ Deno.test("move: with replace: false an identical file is moved if the target's 
 });
 
 Deno.test("move: an identical file whose digest has a tag and no stamp is moved", async () => {
+  let digests = 0;
   await using trees = await makeOutbox({ x: LARGE }, { x: LARGE }, async (request, respond) => {
     if (request.headers["want-repr-digest"] === undefined) return null;
+    digests++;
     const [status, reason, { "file-stamp": _, ...headers }, body] = await respond();
     return [status, reason, headers, body];
   });
-  assertEquals((await trees.copy(MOVE)).removedPaths, ["x"]);
+  assertEquals([(await trees.copy(MOVE)).removedPaths, digests], [["x"], 3]);
+});
+
+Deno.test("move: an empty outbox needs no request, and 33 small files two; their directory is synced", async () => {
+  const requests: string[] = [];
+  const count = ({ method, query }: Request) => {
+    requests.push(`${method} ${query}`);
+    return null;
+  };
+  await using trees = await makeOutbox({}, {}, count);
+  await trees.copy(MOVE);
+  assertEquals(requests, []);
+  for (let i = 0; i < 33; i++) await Deno.writeTextFile(`${trees.source}/${i}`, "1");
+  const synced = await recordSyncedPaths(trees.source, () => trees.copy(MOVE));
+  assertSynced(trees.source, synced, ["."]);
+  assertEquals(await readTree(trees.source), {});
+  const bundles = ["digest", "put", "put"].map((kind) => `POST bundle=${kind}`);
+  assertEquals(requests, ["PUT null", ...bundles]);
 });
 
 Deno.test("move: an add-only app that serves the source itself causes no file to be moved", async () => {

@@ -4,6 +4,7 @@ import { VersionStore } from "@degu/internal/files/kept_versions.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { KEPT, listPeriods, serveKeeping, startClock } from "./kept_files.ts";
 import { withRandom } from "@degu/testing/random.ts";
@@ -236,7 +237,9 @@ Deno.test("a restored file is a copy with the time and mode of its version, whic
     new Date("2020-01-02T03:04:05.678Z"),
   );
   if (Deno.build.os !== "windows") await Deno.chmod(version, 0o640);
-  await restoreTree(files.root, { target: `${dir.path}/new`, at: new Date(at) });
+  const options = { target: `${dir.path}/new`, at: new Date(at) };
+  const synced = await recordSyncedPaths(dir.path, () => restoreTree(files.root, options));
+  assertSynced(dir.path, synced, [".", "./new", "./new/b", "./new/d", "./new/d/a"]);
   const [info, versionInfo] = [`${dir.path}/new/d/a`, version].map((path) => Deno.statSync(path));
   assert(info!.ino !== versionInfo!.ino);
   assertEquals([info!.mtime, info!.mode], [versionInfo!.mtime, versionInfo!.mode]);
@@ -545,17 +548,18 @@ Deno.test("of two names that are one on the disk of the target, one fails, also 
   for (const message of messages) assertStringIncludes(message, "the disk takes two names for one");
 });
 
-Deno.test("without the permission to read a file the call rejects", async () => {
+Deno.test("without the permission to read a file the call rejects, and one that the disk can't read is missing", async () => {
   await using served = await serveReplaced();
-  const denied = `${await Deno.realPath(served.files.root)}/d/a`;
-  using _denied = patch(Deno, "lstatSync", (lstatSync) => (path) => {
-    if (path === denied) throw new Deno.errors.NotCapable("no read access");
-    return lstatSync(path);
+  const path = `${await Deno.realPath(served.files.root)}/d/a`;
+  let error: Error = new Deno.errors.NotCapable("no read access");
+  using _failing = patch(Deno, "lstatSync", (lstatSync) => (each) => {
+    if (each === path) throw error;
+    return lstatSync(each);
   });
-  const at = new Date(served.at);
-  await using dir = await createTempDir();
-  const call = () => restoreTree(served.files.root, { target: `${dir.path}/new`, at });
-  await assertRejects(call, Deno.errors.NotCapable);
+  await assertRejects(() => restore(served.files.root, Date.now()), Deno.errors.NotCapable);
+  error = Object.assign(new Error("no name"), { code: "EILSEQ" });
+  const { events } = await restore(served.files.root, Date.now());
+  assertEquals(events, [{ type: "missing", path: ["d", "a"], reason: "unreadable" }]);
 });
 
 Deno.test("a directory without versions is refused, and arguments are checked", async () => {

@@ -48,12 +48,13 @@ new, replaced and compared files get the permission bits of the source that a ne
   a:400 b:777 c:700 d:666 e:440 f:4755 g*:400 h*:777 i*:700 j*:666 k*:440 l*:4755 m*0:700 >> a:640 b:640 c:640 d:640 e:640 f:640 g*:640 h*:640 i*:640 j*:640 k*:640 l*:640 m*0:640, unix
   a/b:700 c/d*:600 e*:777 >> a/b:600 c e/f, delete unix
 modes: false: a new file has the mode of other new files, and a replaced one keeps its own
-  a:600 b:600 c*:600 d*:600 e:600 >> a=old:640 c=old:640 e:640, modes=false unix
+  a:600 b:600 c*:600 d*:600 e:600 f:600@9000 >> a=old:640 c=old:640 e:640 f:640, modes=false unix
 many kinds of differences at once
   a=new d/b e/f g h* i/ same >> a*5 d g/x g/y/z old/o e/p same, delete
 a missing target is created
   >> , missing
   a d/ >> , missing
+  a:600 b*:700 >> , missing unix
 directories are created, also empty ones
   a/b/c/ d/e >>
 excluded entries are ignored at both ends

@@ -16,6 +16,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { copyTree, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { listText, NAMES } from "./directory_entries.ts";
@@ -52,12 +53,31 @@ test("%s: many files are copied over the requested number of connections, 512 sm
     maxSessions = Math.max(maxSessions, trees.serving.server.sessions.size);
     return null;
   });
-  const { result, outcomes } = await trees.copy({ connections: 3 });
+  const { result, outcomes, events } = await trees.copy({ connections: 3 });
+  assertEquals(events.filter(({ type }) => type === "progress").length, 1, "at the end");
   // An upload creates the seven directories by a request of its own.
   assertEquals([bundles, maxSessions], [direction === "download" ? 2 : 3, 3]);
   assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
   assertEquals(await readTree(trees.target), await readTree(trees.source));
   assert(await waitForCondition(() => trees.serving.server.sessions.size === 0));
+});
+
+test("%s: the small files of a request have about 4 MiB", async (direction) => {
+  let bundles = 0;
+  using _clock = patch(performance, "now", () => () => 0);
+  const files = Array.from({ length: 66 }, (_, i) => [`${i}`, "x".repeat(65_000)]);
+  await using trees = await makeTrees(direction, Object.fromEntries(files), {}, ({ method }) => {
+    if (method === "POST") bundles++;
+    return null;
+  });
+  assertEquals([(await trees.copy()).result.files, bundles], [66, 2]);
+});
+
+test("%s: each directory in which a call has made or deleted an entry is synced to the disk", async (direction) => {
+  const target = { same: "1", "k/x": "2", "k/y": "3" };
+  await using trees = await makeTrees(direction, { "d/e": null, "f/a": "1", "k/y": "3" }, target);
+  const synced = await recordSyncedPaths(trees.target, () => trees.copy({ delete: true }));
+  assertSynced(trees.target, synced, [".", "./d", "./d/e", "./f", "./f/a", "./k"]);
 });
 
 /** Waits until a condition is true; resolves to false after a time-out. */
@@ -219,6 +239,18 @@ test("%s: of files with one size and different times, the contents decide, also 
   const { outcomes } = await trees.copy();
   assertEquals(outcomes, { one: "copied", same: "unchanged", none: "unchanged" });
   assertEquals(await readTree(trees.target), source);
+});
+
+test("%s: a large file whose digest the server refuses is copied", async (direction) => {
+  const [text, other] = ["a".repeat(70_000), "b".repeat(70_000)];
+  let digests = 0;
+  await using trees = await makeTrees(direction, { a: text }, { a: other }, ({ headers }) => {
+    if (headers["want-repr-digest"] === undefined || digests++ > 0) return null;
+    return [403, "Forbidden", {}, null];
+  });
+  await Deno.utime(`${trees.target}/a`, 1, 1);
+  assertEquals((await trees.copy()).outcomes, { a: "copied" });
+  assertEquals(await readTree(trees.target), { a: text });
 });
 
 Deno.test("download: a list may have its entries in any order, after their directories", async () => {

@@ -7,6 +7,7 @@ import {
   downloadTree,
   StatusError,
   TransferError,
+  type TreeEvent,
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/degu/files";
@@ -154,6 +155,54 @@ for (const isReplaced of [false, true]) {
     assertEquals(isSame, !isReplaced);
   });
 }
+
+Deno.test("download: a file is requested once more after each request that has transferred further bytes", async () => {
+  let requests = 0;
+  await using trees = await makeTrees("download", { large: "x".repeat(300_000) }, {}, (request) => {
+    const isGet = request.method === "GET" && request.uri === "/tree/large";
+    if (isGet && ++requests === 3) throw new Error("cut");
+    return null;
+  });
+  using _later = setClockAhead(10_000);
+  await using relay = new CuttingRelay(trees.serving.address);
+  relay.cutEachAfter(100_000);
+  const { outcomes } = await trees.copy({ connections: 1 }, new Client(relay.address));
+  assertEquals([outcomes, requests > 3], [{ large: "copied" }, true]);
+});
+
+Deno.test("download: a file whose name is taken after the list isn't requested, and its part is removed", async () => {
+  const source = { small: "1", large: LARGE };
+  for (const [isFile, outcome] of [[true, "unchanged"], [false, "failed"]] as const) {
+    const requests: string[] = [];
+    await using trees = await makeTrees("download", source, {}, ({ method, uri, query }) => {
+      const isOfFile = method === "GET" && uri === "/tree/large" || query === "bundle=get";
+      if (isOfFile) requests.push(uri);
+      return null;
+    });
+    await Deno.writeTextFile(`${trees.target}/.large.degu-part`, "old");
+    const onEvent = (event: TreeEvent) => {
+      if (event.type !== "plan") return;
+      for (const [name, text] of Object.entries(source)) {
+        if (isFile) Deno.writeTextFileSync(`${trees.target}/${name}`, text);
+        else Deno.mkdirSync(`${trees.target}/${name}`);
+      }
+    };
+    const { outcomes } = await trees.copy({ onEvent });
+    assertEquals([outcomes, requests], [{ small: outcome, large: outcome }, []]);
+    assertEquals(Object.keys(await readTree(trees.target)), ["large", "small"]);
+  }
+});
+
+Deno.test("download: no entry is deleted that the disk takes for a skipped entry in another case", async () => {
+  await using trees = await makeTrees("download", { b: "1" }, { a: "1", b: "1" });
+  await makeLinks({ [`${trees.source}/A`]: "b" });
+  const other = `${realPathSync(trees.target)}/A`;
+  using _folding = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    return lstatSync(path === other ? `${trees.target}/a` : path);
+  });
+  const { deletedPaths, result } = await trees.copy({ delete: true });
+  assertEquals([deletedPaths, result.deletionsSkipped], [[], "spelling"]);
+});
 
 Deno.test("download: a file whose part another process has locked fails alone; an unlocked part is removed", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
