@@ -241,6 +241,18 @@ Deno.test("move: an empty outbox needs no request, and 33 small files two; their
   assertEquals(requests, ["PUT null", ...bundles]);
 });
 
+Deno.test("move: a copied file that can't be removed fails, and stays", async () => {
+  const source = { small: "1", large: LARGE };
+  await using trees = await makeOutbox(source);
+  using _refusing = patch(Deno, "removeSync", (removeSync) => (path, options) => {
+    if (!/(?:small|large)$/.test(`${path}`)) return removeSync(path, options);
+    throw Object.assign(new Error(`${path} is busy`), { code: "EBUSY" });
+  });
+  const { outcomes, removedPaths } = await trees.copy(MOVE);
+  assertEquals([outcomes, removedPaths], [{ small: "failed", large: "failed" }, []]);
+  assertEquals([await readTree(trees.source), await readTree(trees.target)], [source, source]);
+});
+
 Deno.test("move: an add-only app that serves the source itself causes no file to be moved", async () => {
   const files = { x: "1", large: LARGE };
   await using trees = await makeOutbox(files);

@@ -251,6 +251,10 @@ Deno.test("an interrupted call is continued, and leaves no temporary file", asyn
   const { files, at } = served;
   await using dir = await createTempDir();
   const target = `${dir.path}/new`;
+  const signal = AbortSignal.abort(new Error("aborted"));
+  const aborted = () => restoreTree(files.root, { target, at: new Date(at), signal });
+  await assertRejects(aborted, Error, "aborted");
+  assertEquals(Object.values(await readFiles(target)), [""], "the marker");
   const controller = new AbortController();
   const error = await assertRejects(() =>
     restoreTree(files.root, {

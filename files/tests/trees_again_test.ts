@@ -14,9 +14,10 @@ import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { listNames, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { ChunkedBodyIter } from "@degu/degu/base";
+import { type ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/wire/bundle.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import type { AppResponse } from "@degu/testing/transferring.ts";
@@ -471,6 +472,29 @@ Deno.test("download: small files that have arrived before an abort get no names"
   });
   await assertRejects(() => trees.copy({ signal: controller.signal }), Error, "enough");
   assertEquals(await readTree(trees.target), {});
+});
+
+Deno.test("upload: each piece of a bundle is about twice as large as the one before, unless files are read slowly", async () => {
+  const names = Array.from({ length: 16 }, (_, i) => `${i}`);
+  const source = Object.fromEntries(names.map((name) => [name, "x".repeat(20_000)]));
+  for (const isSlow of [false, true]) {
+    const fileCounts: number[] = [];
+    await using trees = await makeTrees("upload", source, {}, async ({ query, body }) => {
+      if (query !== "bundle=put") return null;
+      for await (const [, { length }] of body as ChunkedBody) {
+        if (length > 1000) fileCounts.push(Math.floor(length / 20_000));
+      }
+      return bundle(...names.map(() => formatRecord({ status: 201 })));
+    });
+    let time = 1000;
+    using _clock = patch(performance, "now", () => () => time);
+    using _reading = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+      if (isSlow) time += 501;
+      return lstatSync(path);
+    });
+    await trees.copy();
+    assertEquals(fileCounts, isSlow ? names.map(() => 1) : [1, 2, 4, 7, 2]);
+  }
 });
 
 Deno.test("outcomes of small files before an error are reported", async () => {
