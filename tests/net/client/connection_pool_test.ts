@@ -12,8 +12,9 @@ import {
   ChunkedBodyIter,
   ConnectionClosedError,
   ConnectionError,
+  EmptyPreambleError,
   type Method,
-  type Response,
+  Response,
 } from "@degu/degu/base";
 import {
   Client,
@@ -29,7 +30,7 @@ import { timeoutOf } from "@degu/internal/net/client/connection_pool.ts";
 import { captureTimeouts, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { type RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
@@ -149,6 +150,11 @@ Deno.test("a request that waits for responses that are never read fails after th
   });
   const unreadResponses = [await pool.request("GET", "/"), await pool.request("GET", "/")];
   const waitingRequests = [pool.request("GET", "/"), pool.request("GET", "/")];
+  // The others still fail after a request that no longer waits.
+  const controller = new AbortController();
+  const abortedRequest = pool.get("/", {}, { signal: controller.signal });
+  controller.abort(new Error("enough"));
+  await assertRejects(() => abortedRequest, Error, "enough");
   for (const request of waitingRequests) {
     const error = await catchRejection(withTimeout(request, "a time-out"), "unread responses");
     assert(error instanceof ConnectionError);
@@ -193,6 +199,22 @@ for (const [name, read] of Object.entries(beginReading)) {
     await (await nextRequest).discard();
   });
 }
+
+Deno.test("a request that waits fails a time-out after the start of the last response", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: POOL_TIMEOUT });
+  await using pool = new ConnectionPool(client, { maxConnections: 1 });
+  const responding = pool.get("/");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
+  const waitingRequest = catchRejection(pool.get("/"), "an unread response");
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+  await responding;
+  assertEquals(timeouts.end(), 1);
+  const error = await withTimeout(waitingRequest, "a time-out");
+  assertStringIncludes(`${error}`, "1 of 1 responses are unread");
+});
 
 Deno.test("a request waits as long as a response is read", async () => {
   await using serving = serve(() => [200, "OK", {}, longBody]);
@@ -253,14 +275,22 @@ function makeChunkedBody() {
 }
 
 Deno.test("a POST isn't lost if the server closes each connection without saying so", async () => {
-  const count = 20;
   using server = new RawServer();
-  const serving = (async () => {
-    for (let i = 0; i < count; i++) (await server.respond(EMPTY_200)).close();
-  })();
   await using pool = new ConnectionPool(new Client(server.address));
-  for (let i = 0; i < count; i++) assertEquals((await pool.post("/", {}, "hello")).status, 200);
-  await serving;
+  let peer: RawPeer | null = null;
+  for (let i = 0; i < 20; i++) {
+    const isClosedBefore = i % 2 === 0;
+    if (isClosedBefore) {
+      peer?.close();
+      for (let tick = 0; tick < i % 4; tick++) await waitForTick();
+    }
+    // The stream can't be sent again.
+    const posting = pool.post("/", {}, new Blob(["hello"]).stream());
+    if (!isClosedBefore) peer?.close();
+    peer = await server.respond(EMPTY_200);
+    assertEquals((await posting).status, 200);
+  }
+  peer?.close();
 });
 
 Deno.test("a POST that waits for the close of a silent server checks its arguments, and can be aborted", async () => {
@@ -318,6 +348,42 @@ Deno.test("a pool reads a connection before its reuse: by a timer until one was 
     await peer.respond(EMPTY_200);
     assertEquals((await request).status, 200);
     assertEquals([timeouts.started.includes(0), immediateCount > 0], [hasTimer, readsSockets]);
+  }
+});
+
+Deno.test("beside another connection in use, a pool reads a connection before its reuse after 1 ms of computing", async () => {
+  using clock = stopPerformanceClock();
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address));
+  const exchange = async (peer: RawPeer | null, pauseSeconds = 0) => {
+    const request = pool.get("/");
+    peer ??= await server.accept();
+    await peer.readPreamble();
+    clock.pass(pauseSeconds);
+    await peer.send(EMPTY_200);
+    await request;
+    return peer;
+  };
+  const held = pool.get("/held");
+  await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+  await held;
+  const peer = await exchange(null);
+  const rows: [beforeSeconds: number, withinSeconds: number, readsSockets: boolean][] = [
+    [0.002, 0, true],
+    [0, 0.002, false],
+    [0, 0, true],
+    [0, 0, false],
+  ];
+  for (const [before, within, readsSockets] of rows) {
+    clock.pass(before);
+    let immediateCount = 0;
+    const timers: { setImmediate(callback: () => void): unknown } = globalThis;
+    using _patch = patch(timers, "setImmediate", (setImmediate) => (callback) => {
+      immediateCount++;
+      return setImmediate(callback);
+    });
+    await exchange(peer, within);
+    assertEquals(immediateCount > 0, readsSockets, `${before} ${within}`);
   }
 });
 
@@ -417,7 +483,7 @@ Deno.test("aborting a request in flight, or with an unread response, frees its c
 });
 
 Deno.test("aborting a waiting request lets the next request continue", async () => {
-  await using test = setUp(undefined, { maxConnections: 1 });
+  await using test = setUp(undefined, { maxConnections: 1, repeat: "any" });
   const firstResponse = await test.pool.request("GET", "/first");
   const controller = new AbortController();
   const { signal } = controller;
@@ -425,8 +491,8 @@ Deno.test("aborting a waiting request lets the next request continue", async () 
   const body = new Body(new ReadableStream({ cancel: () => void (canceled = true) }), 5);
   const abortedRequest = test.pool.request("PUT", "/second", {}, body, { signal });
   const nextText = readText(test.pool.request("GET", "/third"));
-  controller.abort(new Error("enough"));
-  await assertRejects(() => abortedRequest, Error, "enough");
+  controller.abort("enough");
+  assertEquals(await catchRejection(abortedRequest, "the request"), "enough");
   await firstResponse.text();
   assertEquals([await nextText, canceled], ["/third", true]);
 });
@@ -482,6 +548,28 @@ for (const method of ["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"
     assertEquals(isTransient(await failure()), false);
   });
 }
+
+Deno.test("a pool closes a reused connection of another class that has failed, and makes a new one", async () => {
+  const events: string[] = [];
+  const connector: Connector = {
+    connect: () => {
+      events.push("connect");
+      let isUsed = false;
+      return Promise.resolve({
+        closed: false,
+        request: () => {
+          if (isUsed) return Promise.reject(new EmptyPreambleError());
+          isUsed = true;
+          return Promise.resolve(new Response(204, "No Content", {}, null));
+        },
+        close: () => void events.push("close"),
+      });
+    },
+  };
+  await using pool = new ConnectionPool(connector);
+  for (let i = 0; i < 2; i++) assertEquals((await pool.get("/")).status, 204);
+  assertEquals(events, ["connect", "close", "connect"]);
+});
 
 Deno.test("the error of a request over a reused connection has the seconds for which it was idle", async () => {
   using server = new RawServer();
