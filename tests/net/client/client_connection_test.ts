@@ -3,6 +3,7 @@
  * the ways to read the body of a response.
  */
 import {
+  bodies,
   Body,
   BodyError,
   BodyIter,
@@ -420,6 +421,23 @@ for (const [kind, preamble, half, rest] of kinds) {
     assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
   });
 }
+
+Deno.test("a body whose class throws an error can still end, after it has ended its connection", async () => {
+  const reads: Promise<Chunk>[] = [];
+  class FailingBody extends ChunkedBody {
+    constructor(...args: ConstructorParameters<typeof ChunkedBody>) {
+      super(...args);
+      reads.push(this.readChunk());
+      throw failure;
+    }
+  }
+  using pair = await connect({ bodies: { ...bodies, ChunkedBody: FailingBody } });
+  const responding = pair.answer(
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+  );
+  assertStrictEquals(await catchRejection(responding, "the response"), failure);
+  assertEquals([pair.conn.closed, await reads[0]], [true, [null, new Uint8Array(0)]]);
+});
 
 /** The length of each body: many pieces, the last of which is short. */
 const LENGTH = 1_000_003;

@@ -27,7 +27,8 @@ import {
   ProtocolError,
   Range,
 } from "@degu/degu/base";
-import { Client, Connection } from "@degu/degu/client";
+import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
+import { captureIntervals } from "@degu/testing/clock.ts";
 import { connect, readSentRequest, requestWith } from "@degu/testing/connected.ts";
 import {
   assertProtocolRejection,
@@ -352,6 +353,41 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
       );
       assert(isBroken(error), String(error));
       assertInstanceOf(await catchRejection(body!.text(), "later"), ConnectionError);
+    }
+  }
+});
+
+Deno.test("a prefetched body times out, and doesn't keep the process alive, until the program waits for it", async () => {
+  const seconds = 8;
+  using intervals = captureIntervals(seconds * 1000 / 8);
+  for (const isRead of [true, false]) {
+    const socket = new RecordingSocket();
+    let isReferenced = true;
+    Object.assign(socket, {
+      ref: () => void (isReferenced = true),
+      unref: () => void (isReferenced = false),
+    });
+    const connect = () => Promise.resolve(new Connection(socket, null, undefined, null));
+    await using pool = new ConnectionPool(Object.assign({ connect }, { timeout: seconds }));
+    const requested = socket.waitForWrite();
+    const responding = pool.get("/");
+    await requested;
+    socket.receive("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+    const response = await responding;
+    for (let i = 0; i < 8; i++) intervals.tick();
+    assertEquals(isReferenced, false);
+    if (isRead) {
+      const text = response.text();
+      await waitForTick();
+      for (let i = 0; i < 9; i++) intervals.tick();
+      assertEquals(isReferenced, true);
+      socket.receive("llo");
+      assertEquals(await text, "hello");
+    } else {
+      intervals.tick();
+      const error = await catchRejection(response.text(), "later");
+      assertInstanceOf(error, ConnectionError);
+      assertEquals([error.fault, isTransient(error)], ["timed out", false]);
     }
   }
 });

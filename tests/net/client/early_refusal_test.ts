@@ -23,8 +23,9 @@ async function connectAfter(
   server: RawServer,
   bytes: string,
   end: "open" | "end",
+  timeout: number | null = 60,
 ): Promise<{ conn: Connection; peer: RawPeer }> {
-  const conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
+  const conn = await new Client(server.address, { host: null, timeout }).connect();
   const peer = await server.accept();
   await peer.send(bytes);
   if (end === "end") await peer.closeWrite();
@@ -165,21 +166,26 @@ Deno.test("the body of a request that was answered before it is canceled, and it
 Deno.test("an abort ends the wait for the end of the connection behind an error response before the first request, at once", async () => {
   using server = new RawServer();
   const bytes = `${BUSY}content-length: 4\r\n\r\nbusy`;
-  for (const [method, body] of REQUESTS) {
-    const { conn, peer } = await connectAfter(server, bytes, "open");
+  for (const [method, body] of [...REQUESTS, ["POOL", "hello"]] as const) {
+    // Fake time can't end the interval of a time-out.
+    const { conn, peer } = await connectAfter(server, bytes, "open", null);
+    // A pool keeps no connection with such bytes.
+    const pool = new ConnectionPool({ connect: () => Promise.resolve(conn) });
+    const requester = method === "POOL" ? pool : conn;
     const reason = new Error("stop");
     const controller = new AbortController();
     {
       // Without the abort, the wait would end after a time that doesn't pass here.
       using _time = new FakeTime();
       const { signal } = controller;
-      const requesting = conn.request(method as "PUT", "/", {}, body, { signal });
+      const sentMethod = method === "POOL" ? "POST" : method as "PUT";
+      const requesting = requester.request(sentMethod, "/", {}, body, { signal });
       const outcome = catchRejection(requesting, method);
       await waitForTick();
       controller.abort(reason);
       assertEquals(await outcome, reason);
     }
-    conn.close();
+    if (requester === conn) conn.close();
     await peer.assertClosedSilently(method);
   }
 });

@@ -14,7 +14,14 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "@degu/degu/base";
-import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
+import {
+  Client,
+  Connection,
+  ConnectionPool,
+  type Connector,
+  isTransient,
+  type Requester,
+} from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -23,7 +30,7 @@ import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const MEBIBYTE = 1048576;
 const FULL = { duplex: "full" } as const;
@@ -178,6 +185,22 @@ Deno.test("an error status to a request that was sent whole leaves the connectio
   }
 });
 
+Deno.test("an error status to a request whose last write has not ended leaves the connection open", async () => {
+  const socket = new RecordingSocket();
+  socket.write = async (bytes) => {
+    const text = decodeLatin1(bytes);
+    if (text.endsWith("0\r\n\r\n")) {
+      socket.receive("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+      for (let microtask = 0; microtask < 100; microtask++) await null;
+    }
+    return text.length;
+  };
+  using conn = new Connection(socket, null);
+  const empty = new Uint8Array(0);
+  const body = new ChunkedBodyIter([[null, encodeLatin1("hello")], [null, empty]]);
+  assertEquals([(await conn.put("/", {}, body)).status, conn.closed], [404, false]);
+});
+
 Deno.test("an early 200, followed by a close, is delivered", async () => {
   for (const closing of ["connection: close\r\n", ""]) {
     using pair = await connect();
@@ -243,6 +266,31 @@ Deno.test("a response that arrives in parts while its request is sent is read to
   await test.peer.send("0\r\n\r\n");
   assertEquals(await text, "hi" + piece.repeat(count));
   assertEquals((await test.answer(NO_CONTENT)).status, 204);
+});
+
+Deno.test("after an early response and its request, no read changes the bytes that a sink writes", async () => {
+  const socket = new RecordingSocket();
+  using conn = new Connection(socket, null);
+  const upload = new Upload();
+  const responding = conn.put("/", {}, upload.stream);
+  const text = Array.from({ length: 15_000 }, (_, i) => `${i}`.padStart(8)).join("");
+  await waitForTick();
+  socket.receive(`HTTP/1.1 200 OK\r\ncontent-length: ${text.length}\r\n\r\n`);
+  await waitForTick();
+  upload.end();
+  const { body } = await responding;
+  // A later piece would fit into the buffer only if its bytes were moved.
+  const pieces = text.match(/.{40000}/g)!;
+  socket.receive(pieces.shift()!);
+  let written = "";
+  await body!.writeTo({
+    async write(bytes) {
+      if ((written.length + bytes.length) % 40_000 === 0) socket.receive(pieces.shift() ?? "");
+      await waitForTick();
+      written += decodeLatin1(bytes);
+    },
+  });
+  assertEquals(written === text, true);
 });
 
 Deno.test("a request that rests after its early response times out, and the error names the option", async (t) => {
@@ -518,11 +566,26 @@ Deno.test("a client's single request is sent to its end after an early response,
 // ───────────────────────── owners of connections
 
 Deno.test("a pool's slot becomes free when the response has been read and the request has been sent", async () => {
-  for (const early of [EMPTY_200, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"]) {
+  const responses = [EMPTY_200, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"];
+  for (const [i, early] of [...responses, ...responses].entries()) {
     using server = new RawServer();
-    await using pool = new ConnectionPool(new Client(server.address, { host: null }), {
-      maxConnections: 1,
-    });
+    const client = new Client(server.address, { host: null });
+    const wrapper: Connector = {
+      connect: async () => {
+        const conn = await client.connect();
+        return {
+          request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
+          close: () => conn.close(),
+          get closed() {
+            return conn.closed;
+          },
+          get requestSent() {
+            return conn.requestSent;
+          },
+        };
+      },
+    };
+    await using pool = new ConnectionPool(i < 2 ? client : wrapper, { maxConnections: 1 });
     const upload = new Upload();
     upload.send("hello");
     const responding = pool.put("/", {}, upload.stream, FULL);
@@ -530,6 +593,7 @@ Deno.test("a pool's slot becomes free when the response has been read and the re
     await peer.readUntil("hello\r\n");
     await peer.send(early);
     await (await withTimeout(responding, "the early response")).bytes();
+    assertEquals(pool.inUse, 1);
     let isWaiting = true;
     const next = pool.get("/next").finally(() => isWaiting = false);
     upload.send("world");

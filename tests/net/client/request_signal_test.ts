@@ -81,6 +81,22 @@ for (const [name, make] of Object.entries(ways)) {
   });
 }
 
+Deno.test("a request that the getter of its header aborts sends no byte, and leaves the connection open", async () => {
+  using pair = await connect();
+  const { signal, abort } = makeAbortController();
+  let requestSent: Promise<void> | undefined;
+  const headers = {
+    get "x-header"() {
+      ({ requestSent } = pair.conn);
+      abort(reason);
+      return "value";
+    },
+  };
+  await assertReason(pair.conn.get("/", headers, { signal }), reason);
+  await withTimeout(requestSent!, "no more is sent");
+  await assertUnsent(pair);
+});
+
 Deno.test("a request is aborted while its body waits for the peer", async () => {
   await using dir = await createTempDir();
   using pair = await connect({}, `${dir.path}/socket`);

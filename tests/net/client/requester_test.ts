@@ -108,6 +108,8 @@ Deno.test("get, head, delete, put and post of a client and a pool work as on a c
       await assertRejects(() => target[method]("/a", {}, abortedOptions), Error, "enough");
     }
     assertEquals(await readSaid(target.request("GET", "/a", { "x-a": "b" })), "GET /a b none");
+    const withoutHeaders = target.request("GET", "/a", undefined, null);
+    assertEquals(await readSaid(withoutHeaders), "GET /a undefined none");
     for (const method of ["put", "post"] as const) {
       const name = method.toUpperCase();
       assertEquals(await readSaid(target[method]("/a")), `${name} /a undefined none`);

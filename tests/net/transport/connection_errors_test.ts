@@ -300,6 +300,7 @@ const cable = new Error("the cable was cut");
 const brokenPipe = socketError(new BrokenPipe("EPIPE"));
 const alert = new TlsError("REFUSED_BY_PEER", "CertificateRequired");
 const untrusted = new TlsError("UNTRUSTED", "forgotten");
+const misused = new TlsError("POLICY", "the session was resumed");
 const incomplete = new ConnectionError("the peer closed the connection within a preamble", {
   fault: "broken",
   code: "PREAMBLE_INCOMPLETE",
@@ -385,6 +386,7 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Failu
     ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted],
     ["TLS: the server refuses with an alert", alert, encrypted, "CertificateRequired; renew it"],
     ["TLS: the server refuses with an alert, no hint", alert, { isEncrypted: true }, alert],
+    ["TLS: the server breaks the protocol", misused, encrypted, misused],
     ["the server sends bytes that begin no response", excess, responding, excess],
   ],
 };
