@@ -479,7 +479,7 @@ export class ConnectionCore {
     watchPeer();
     await promise;
     isWaiting = false;
-    if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
+    if (transport.isClosed) throw new ConnectionClosedError();
   }
 
   readonly #onBodyEnd: BodyEndListener = (outcome, error) => {
