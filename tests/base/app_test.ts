@@ -323,6 +323,7 @@ Deno.test("discard works after a part was read, counts the remaining bytes, and 
     ["70,000 bytes", () => new Uint8Array(70_000), (body: Body) => body.read(5000), true],
     ["70,000 bytes, 1 read", () => new Uint8Array(70_000), (body: Body) => body.read(1), false],
     ["5 bytes", () => "hello", (body: Body) => body.read(4), true],
+    ["a byte, unread", () => "x", () => Promise.resolve(), true],
     ["5 bytes, all read", () => "hello", (body: Body) => body.read(5), true],
     [
       "chunks",

@@ -542,6 +542,20 @@ Deno.test("a body from an iterable rejects at once if it is canceled while it wa
   });
 });
 
+Deno.test("an iterable that cancels its own body is asked for no more chunks", async () => {
+  let count = 0;
+  function* makeChunks(): Iterable<Chunk> {
+    for (; count < 100; count++) {
+      if (count === 1) body.cancel(revoked);
+      yield [null, new Uint8Array(1)];
+    }
+    yield [null, new Uint8Array(0)];
+  }
+  const body = new ChunkedBodyIter(makeChunks());
+  const writing = body.writeTo({ write: () => Promise.resolve() });
+  assertEquals([await catchRejection(writing, "writeTo"), count], [revoked, 1]);
+});
+
 Deno.test("a body from an iterable rejects if it is canceled while its sink is busy, and the iterator returns", async () => {
   let returned = 0;
   const items: AsyncIterableIterator<Uint8Array> = {

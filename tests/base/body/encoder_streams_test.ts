@@ -22,7 +22,13 @@ import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { concat, cutBytes, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { toArrayBuffer, toText } from "@std/streams";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
@@ -47,6 +53,8 @@ Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their len
       assertEquals(await toText(passedStream), decodeLatin1(DIGITS));
     }
     assertEquals(await Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
+    assertThrows(() => new Stream(-1), RangeError, "contentLength");
+    assertThrows(() => new Stream("5" as never), TypeError, "contentLength");
   });
 });
 

@@ -429,6 +429,11 @@ Deno.test("the stream of an empty body ends at once for each kind of reader", as
 
 // Known length.
 
+Deno.test("an empty body can be read whole more than once", async () => {
+  const body = new Body(streamOf(), 0);
+  for (let i = 0; i < 2; i++) assertEquals([await body.text(), await body.bytes()].join(), ",");
+});
+
 Deno.test("Body.read refuses invalid sizes, and returns no bytes for 0; neither consumes bytes", async () => {
   const body = new Body(new PieceSource([DATA]), 10);
   for (const size of [-1, 1.5, NaN, limits.collected + 1]) {

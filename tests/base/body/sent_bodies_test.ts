@@ -4,6 +4,7 @@ import {
   BodyError,
   BodyIter,
   type BodyOut,
+  ChunkedBodyIter,
   ConnectionError,
   EmptyPreambleError,
   type HeadersToSend,
@@ -13,6 +14,7 @@ import {
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { makeUntypedApp, serve } from "@degu/testing/serving.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { Client, Connection } from "@degu/degu/client";
 import {
   assert,
@@ -109,7 +111,17 @@ Deno.test("a server closes the file of a response, also after HEAD, and with an 
 Deno.test("Body.fromFile rejects for a missing file and for wrong arguments", async () => {
   await using dir = await createTempDir();
   await assertRejects(() => Body.fromFile(`${dir.path}/none`), Deno.errors.NotFound);
-  assertInstanceOf(await catchRejection(Body.fromFile(dir.path), "a directory"), RangeError);
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  const info = await Deno.stat(`${dir.path}/file`);
+  const makePatches = [
+    // A directory isn't opened, and is closed if it has just replaced the file.
+    () => patch(Deno, "open", () => () => Promise.reject(new Error("opened"))),
+    () => patch(Deno, "stat", () => () => Promise.resolve(info)),
+  ];
+  for (const makePatch of makePatches) {
+    using _patch = makePatch();
+    assertInstanceOf(await catchRejection(Body.fromFile(dir.path), "a directory"), RangeError);
+  }
   for (const path of [undefined, null, 5, {}]) {
     const opening = callWith(Body.fromFile, path) as Promise<unknown>;
     assertInstanceOf(await catchRejection(opening, Deno.inspect(path)), TypeError);
@@ -652,4 +664,37 @@ Deno.test("a pool that repeats any request sends none with a stream or generator
     peer.close();
     assertInstanceOf(await withTimeout(refused, "the request rejects"), EmptyPreambleError, name);
   }
+});
+
+Deno.test("a pool that repeats any request sends a text, bytes and a body of the platform again", async () => {
+  const bodies: BodyOut[] = [
+    ...["a=b", encodeLatin1("a=b"), encodeLatin1("a=b").buffer],
+    ...[new Blob(["a=b"]), new URLSearchParams("a=b")],
+  ];
+  for (const body of bodies) {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address), { repeat: "any" });
+    const first = pool.request("PUT", "/", {}, "a");
+    let peer = await server.respond(OK);
+    await first;
+    const repeated = pool.request("PUT", "/", {}, body);
+    await peer.readUntil("a=b");
+    peer.close();
+    peer = await server.accept();
+    await peer.readUntil("a=b");
+    await peer.send(OK);
+    assertEquals((await repeated).status, 200);
+  }
+});
+
+Deno.test("the first chunk of an iterable is sent together with the preamble", async () => {
+  const socket = new RecordingSocket();
+  using conn = new Connection(socket, null);
+  const chunks = ["hello", ""].map((text): [null, Uint8Array] => [null, encodeLatin1(text)]);
+  const written = socket.waitForWrite();
+  const responding = conn.put("/", {}, new ChunkedBodyIter(chunks));
+  await written;
+  socket.receive(OK);
+  await responding;
+  assertEquals(socket.writes[0]?.split("\r\n\r\n")[1], "5\r\nhello\r\n");
 });
