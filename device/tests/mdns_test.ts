@@ -192,6 +192,16 @@ Deno.test("an announcement follows the interfaces, even after listing them has f
       polls.push(poll);
       return setInterval(() => {}, every);
     }) as typeof setInterval);
+  let closeCount = 0;
+  using _close = patch(
+    Socket.prototype,
+    "close",
+    (close) =>
+      function (this: Socket, callback?: () => void) {
+        closeCount++;
+        return close.call(this, callback);
+      },
+  );
   let calls = 0;
   const findInterfaces = () => {
     if (++calls === 2) throw new Error("not now");
@@ -206,7 +216,8 @@ Deno.test("an announcement follows the interfaces, even after listing them has f
   await stranger.waitForPacket("the first address", hasAddress("fd00::1"));
   for (let i = 0; i < 2; i++) polls[0]!();
   await stranger.waitForPacket("the new address", hasAddress("fd00::2"));
-  assertEquals([calls, logged], [3, ["mDNS: Error: not now"]]);
+  // The link with the former address was closed.
+  assertEquals([calls, logged, closeCount], [3, ["mDNS: Error: not now"], 1]);
 });
 
 const LOOPBACK = [
