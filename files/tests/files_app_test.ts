@@ -588,12 +588,13 @@ Deno.test("the tag includes everything that distinguishes versions, from two sec
 });
 
 Deno.test("an error with control characters in a path is logged without them", () => {
-  const fields = { name: "IoError", code: "EIO" };
+  const fields = { name: "IoError", code: "EIO", errno: -5 };
   const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), fields);
   const safeError = makeErrorPrintable(error);
   assert(safeError instanceof Error && safeError !== error);
   assertEquals(`${safeError}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
-  assertEquals((safeError as { code?: unknown }).code, "EIO");
+  const { code, errno } = safeError as { code?: unknown; errno?: unknown };
+  assertEquals([code, errno], ["EIO", -5]);
   assertEquals(safeError.cause, undefined);
   for (const text of [`${safeError.stack}`, Deno.inspect(safeError)]) {
     assert(!text.includes("\x1b") && !text.includes("/a\n"), text);

@@ -7,6 +7,7 @@ import { BodyError, ChunkedBodyIter, type Response } from "@degu/degu/base";
 import {
   type DirectoryEntry,
   download,
+  type FileLogDetails,
   FilesApp,
   fileUri,
   listDirectory,
@@ -16,6 +17,8 @@ import {
   type TreeEntry,
 } from "@degu/degu/files";
 import { isTransient } from "@degu/degu/client";
+import { mkreq } from "@degu/degu/misc";
+import type { Session } from "@degu/degu/server";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { EntryParser, formatEntry } from "@degu/internal/files/wire/entries.ts";
 import { isFileName } from "@degu/internal/files/wire/file_name.ts";
@@ -327,6 +330,60 @@ Deno.test("an entry whose lstat fails is listed as unreadable; without file desc
   assertEquals(await listReasons("ENOENT", ""), ["unreadable"]);
   for (const [code, message] of [["EMFILE", "full"], [undefined, "(os error 23)"]] as const) {
     await assertRejects(() => listReasons(code, message), Error, message);
+  }
+});
+
+/** Makes an error of a lookup; a directory that is replaced makes the list itself fail. */
+const LIST_FAILURES: readonly [
+  uri: string,
+  label: string,
+  fail: (dir: string) => void,
+  isEnded: boolean,
+  logged: number | undefined,
+][] = [
+  ["/?tree", "too many files are open", failWith("EMFILE"), false, 503],
+  ["/?tree", "the session has ended", failWith("EMFILE"), true, undefined],
+  ["/?tree", "a bug", failWith(undefined), false, undefined],
+  ["/?tree", "a directory is replaced", replace, false, 409],
+  ["/d/", "a directory is replaced before the response", replace, false, 409],
+];
+
+function failWith(code: string | undefined) {
+  return () => {
+    throw Object.assign(new TypeError("failed"), code && { code });
+  };
+}
+
+function replace(dir: string): void {
+  Deno.renameSync(`${dir}/d`, `${dir}/away`);
+  Deno.mkdirSync(`${dir}/d`);
+}
+
+Deno.test("a list is cut by an error, which is logged as a refusal, except a bug, and except after the session", async () => {
+  for (const [uri, label, fail, isEnded, logged] of LIST_FAILURES) {
+    await using dir = await createTempDir();
+    await Deno.mkdir(`${dir.path}/d`);
+    await Deno.writeTextFile(`${dir.path}/d/x`, "");
+    const root = await realPath(dir.path);
+    const statuses: unknown[] = [];
+    const record = (_level: string, _line: string, { refusal }: FileLogDetails) =>
+      void statuses.push(refusal?.status);
+    const app = new FilesApp(root, { list: true, logger: { warn: () => {}, record } });
+    const controller = new AbortController();
+    const session = { user: null, signal: controller.signal } as unknown as Session;
+    using _lstat = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+      if (path === `${root}/d/x`) fail(root);
+      return lstatSync(path);
+    });
+    const [status, , , body] = await app.handle(mkreq("GET", uri, JSON_ACCEPTED), session);
+    if (isEnded) controller.abort();
+    const error = await assertRejects(() =>
+      (body as ChunkedBodyIter).writeTo(new WritableStream())
+    );
+    const isListError = fail === replace
+      ? error instanceof BodyError
+      : `${error}`.includes("failed");
+    assertEquals([status, isListError, statuses], [200, true, logged ? [logged] : []], label);
   }
 });
 

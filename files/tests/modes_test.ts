@@ -4,6 +4,7 @@ import { makeBundle } from "@degu/testing/bundles.ts";
 import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeCopy, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { digestOf } from "@degu/testing/written_directory.ts";
 import { assertEquals } from "@std/assert";
 
 const ignore = Deno.build.os === "windows";
@@ -200,6 +201,8 @@ test("a PUT of a mode alone needs a condition and an existing file", async () =>
     ["/f", { "if-none-match": "*" }, 412, 0o640],
     ["/f", { "file-mode": "755" }, 400, 0o640],
     ["/f", { "file-mode": "04755" }, 400, 0o640],
+    // A file with this digest is identical.
+    ["/f", { "repr-digest": digestOf(new Uint8Array(5).fill(6)) }, 204, expectedModeOf(0o755)],
     ["/none", {}, 404, 0o640],
     ["/", {}, 403, 0o640],
   ];

@@ -31,6 +31,7 @@ import {
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
+import { dirname } from "@std/path";
 import { open } from "node:fs/promises";
 
 const linux = Deno.build.os === "linux";
@@ -117,6 +118,8 @@ Deno.test("a PUT that FilesApp refuses is not asked for its body, and an accepte
     ["/writable/old/below", 409],
     ["/writable/old", 412, "if-none-match: *\r\n"],
     ["/writable/new", 400, "upload-complete: ?2\r\n"],
+    // A stream of fewer bytes than its digest has.
+    ["/writable/new", 400, "upload-complete: ?1\r\n"],
     [`/writable/${RESERVED_DIRECTORY_NAME}/x`, 403],
   ];
   const headers = "expect: 100-continue\r\ncontent-length: 5\r\n";
@@ -444,22 +447,59 @@ Deno.test("synced before the response: an upload of an identical file", async ()
   assertSynced(files.root, syncedPaths, [".", "./sub"]);
 });
 
+/** Refuses each rename between two directories, except that to the parent directory. */
+function refuseRenames(onRefusal: (path: string) => void): Disposable {
+  return patch(Deno, "renameSync", (renameSync) => (from, to) => {
+    if (dirname(dirname(`${from}`)) === dirname(`${to}`)) return renameSync(from, to);
+    onRefusal(`${from}`);
+    throw makeRenameError();
+  });
+}
+
+/** A change of the unfinished file, the headers of the request, and the status of the response. */
+const COPIED: readonly [change: string, headers: HeadersToSend, status: number][] = [
+  ["none", RESUMED, 201],
+  ["none", {}, 201],
+  ["other bytes", RESUMED, 409],
+  ["a bad sector", RESUMED, 500],
+];
+
 Deno.test("synced before the response: a copy on a disk that refuses the rename, unless the file has changed", async () => {
-  for (const isChanged of [false, true]) {
+  for (const [change, headers, status] of COPIED) {
     await using files = await serveWritableDirectory();
-    let renames = 0;
-    using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
-      if (renames++ > 0) return renameSync(from, to);
-      if (isChanged) Deno.writeTextFileSync(from, "54321");
-      throw makeRenameError();
+    await using handle = await open(files.root);
+    const prototype = Object.getPrototypeOf(handle);
+    using cleanup = new DisposableStack();
+    let refusals = 0;
+    using _patch = refuseRenames((path) => {
+      refusals++;
+      if (change === "other bytes") Deno.writeTextFileSync(path, "54321");
+      const failing = () => () => Promise.reject(Object.assign(new Error("EIO"), { code: "EIO" }));
+      if (change === "a bad sector") cleanup.use(patch(prototype, "read", failing));
     });
     const syncedPaths = await recordSyncedPaths(files.root, async () => {
-      const response = await files.request("PUT", "/x/new", RESUMED, encodeLatin1("12345"));
-      assertEquals(await readStatus(response), isChanged ? 409 : 201);
+      const response = await files.request("PUT", "/x/new", headers, encodeLatin1("12345"));
+      assertEquals(await readStatus(response), status);
     });
-    assertEquals((await readTree(files.root))["x/new"], isChanged ? undefined : "12345");
-    if (!isChanged) assertSynced(files.root, syncedPaths, [".", "./x", "./x/new"]);
+    assertEquals((await readTree(files.root))["x/new"], status === 201 ? "12345" : undefined);
+    if (status !== 201) continue;
+    assertSynced(files.root, syncedPaths, [".", "./x", "./x/new"]);
+    assertEquals(await readMode(`${files.root}/x/new`), DEFAULT_FILE_MODE);
+    // Later files of the directory are written beside their targets.
+    assertEquals(await files.put("/x/other", encodeLatin1("12345")), 201);
+    assertEquals(refusals, 1);
+    const full = Object.assign(new Error("full"), { code: "ENOSPC" });
+    using _full = patch(Deno.FsFile.prototype, "write", () => () => Promise.reject(full));
+    const refused = await files.request("PUT", "/x/a", {}, CONTENT);
+    assertEquals([refused.status, refused.headers["refusal-reason"]], [507, undefined]);
   }
+});
+
+Deno.test("a served directory that vanishes while a body arrives is reported as missing", async () => {
+  await using files = await serveWritableDirectory();
+  const remove = () => Deno.remove(files.root, { recursive: true });
+  const response = await files.request("PUT", "/new", {}, files.makeBodyWithAction(remove));
+  assertEquals([response.status, response.headers["refusal-reason"]], [503, "root-gone"]);
 });
 
 Deno.test("a resumable file with its final name is complete, even if its directory can't be synced", async () => {
