@@ -368,6 +368,7 @@ const CHANGES: readonly [
   ["another etag, cut", { etag: '"two"' }, true, true],
   ["a missing etag, cut", { etag: null }, true, true],
   ["another length, cut", { content: randomBytes(200_001) }, true, true],
+  ["a HEAD that is refused, cut", { headStatus: 503 }, true, false],
 ];
 
 Deno.test("a file that changes during a download is not kept, even if the connection breaks", async () => {
@@ -475,7 +476,9 @@ Deno.test("replace: false keeps an existing file, even one that was created duri
   servedFile.requests.length = 0;
   await assertTransferError(get, "EXISTS", "already exists");
   assertEquals(servedFile.requests, ["HEAD", "HEAD"]);
-  await Deno.remove(file);
+  servedFile.beforeDigest = () => Deno.removeSync(file);
+  await assertTransferError(get, "TARGET_CHANGED");
+  servedFile.beforeDigest = () => {};
   servedFile.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   await assertTransferError(get, "EXISTS", "replace: true");
   assertEquals(await Deno.readTextFile(file), "mine");

@@ -1,6 +1,6 @@
 /** Reuse of bytes that the target already has, for grown and renamed files. */
 import type { HeadersToSend } from "@degu/degu/base";
-import { Client, ConnectionError, type Connector } from "@degu/degu/client";
+import { Client, ConnectionError, type Connector, type Requester } from "@degu/degu/client";
 import { download, FilesApp, type FilesOptions, type UploadTreeOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
@@ -10,6 +10,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { listNames, listNamesWithoutVersions } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import {
@@ -255,6 +256,16 @@ for (const [label, reuse, status] of REFUSED) {
   });
 }
 
+Deno.test("if too many files are open, a peer is told to try again, and not that the file to reuse is missing", async () => {
+  await using files = await makeApp();
+  using _full = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    if (!`${path}`.endsWith("/old")) return lstatSync(path);
+    throw Object.assign(new Error("full"), { code: "EMFILE" });
+  });
+  const request = mkreq("PUT", "/new", makeReuseHeaders(`"/old";length=${SIZE}`), null);
+  assertEquals((await files.app.handle(request))[0], 503);
+});
+
 Deno.test("a peer can reuse a file that it may read", async () => {
   await using files = await makeApp();
   const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
@@ -331,6 +342,74 @@ for (const options of [{}, { resume: false }]) {
     }
   }
 }
+
+Deno.test("a comparison whose connection breaks rejects, and no whole file is sent instead", async (t) => {
+  const rows: [label: string, TreeDirection, source: Uint8Array, header: string][] = [
+    ["download, of equal lengths", "download", OTHER, "want-repr-digest"],
+    ["download, of a prefix", "download", GROWN, "digest-length"],
+    ["upload, of a prefix", "upload", GROWN, "digest-length"],
+  ];
+  await testEachRow(t, rows, async (_label, direction, source, header) => {
+    const transfers: string[] = [];
+    const options = { write: true, reuse: true };
+    await using files = await serveFilesApp(options, ({ method, headers }, _respond, session) => {
+      if (method !== "HEAD") transfers.push(method);
+      else if (headers[header] !== undefined) session.close();
+      return null;
+    });
+    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+    await writeFiles(targetDir, { log: [BYTES, OLD] });
+    await writeFiles(sourceDir, { log: [source, NEW] });
+    await assertRejects(() => copy("log"), ConnectionError);
+    assertEquals(transfers, []);
+    assertEquals(readDigests(targetDir), { log: sha256Of(BYTES) });
+  });
+});
+
+Deno.test.each(DIRECTIONS)(
+  "%s: bytes of a file at the target that is newer are not reused",
+  async (direction) => {
+    await using files = await serveFilesApp({ write: true, reuse: true });
+    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+    await writeFiles(targetDir, { log: [BYTES, NEW] });
+    await writeFiles(sourceDir, { log: [GROWN, OLD] });
+    const { bytes, reused } = await copy("log");
+    assertEquals([bytes, reused], [GROWN.length, 0]);
+  },
+);
+
+Deno.test("download: a file that becomes shorter before its prefix is copied has changed, and is kept", async () => {
+  await using files = await serveFilesApp({ reuse: true });
+  const { clientDir, serverDir, client } = files;
+  await writeFiles(clientDir, { log: [BYTES, OLD] });
+  await writeFiles(serverDir, { log: [GROWN, NEW] });
+  using conn = await client.connect();
+  const from: Requester & Pick<typeof conn, "peer"> = {
+    request: (...args) => conn.request(...args),
+    // The last call before the copy.
+    peer() {
+      Deno.truncateSync(`${clientDir}/log`, 5);
+      return conn.peer();
+    },
+  };
+  await assertTransferError(() => download(from, "/log", `${clientDir}/log`), "TARGET_CHANGED");
+  assertEquals(readDigests(clientDir).log, sha256Of(BYTES.subarray(0, 5)));
+});
+
+Deno.test("download: of a file that changes after its prefix was copied, the new version replaces the part", async () => {
+  const files = await serveFilesApp({ reuse: true }, ({ method }) => {
+    if (method === "GET") Deno.writeFileSync(`${files.serverDir}/log`, LARGE);
+    return null;
+  });
+  await using _files = files;
+  const { clientDir, serverDir, client } = files;
+  await writeFiles(clientDir, { log: [BYTES, OLD] });
+  await writeFiles(serverDir, { log: [GROWN, NEW] });
+  using _clock = setClockAhead(LATER);
+  const { reused } = await download(client, "/log", `${clientDir}/log`);
+  assertEquals([reused, await listNames(clientDir)], [0, ["log"]]);
+  assertEquals(readDigests(clientDir), { log: sha256Of(LARGE) });
+});
 
 /** A file whose prefix is at the target, and whose remaining bytes suffice for a cut. */
 const LARGE = concat([BYTES, randomBytes(3_000_000)]);

@@ -28,6 +28,8 @@ export class ServedVersion {
   beforePiece: (sentBytes: number) => Promise<void> | void = () => {};
   /** Called before each response with the digest. */
   beforeDigest: () => void = () => {};
+  /** The status of each response to HEAD. */
+  headStatus = 200;
   /** Additional headers of all responses. */
   headers: HeadersToSend = {};
   /** The method of each request, and its range. */
@@ -53,7 +55,9 @@ export class ServedVersion {
         : {}),
     };
     const total = this.content.length;
-    if (method === "HEAD") return [200, "OK", { ...fields, "content-length": total }, null];
+    if (method === "HEAD") {
+      return [this.headStatus, "", { ...fields, "content-length": total }, null];
+    }
     const part = isRange
       ? range.contentRange(total)
       : new ContentRange(0, Math.max(1, total), Math.max(1, total));
