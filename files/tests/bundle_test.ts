@@ -442,6 +442,22 @@ Deno.test("a disk error that concerns more than one file ends a bundle, and is l
   assertEquals(await files.listUnfinished(), []);
 });
 
+Deno.test("on a slow disk, a disk error that concerns more than one file cuts the response to a bundle", async () => {
+  await using files = await serveBundles();
+  using _records = speedUpTimeouts((milliseconds) => milliseconds === 1000);
+  const slowSync = Promise.withResolvers<void>();
+  using _slow = patch(Deno.FsFile.prototype, "sync", () => () => slowSync.promise);
+  const sent = makeBundle(makeSent(150, (i) => [`${i}`, "1"]));
+  const response = await files.request("POST", "/?bundle=put", {}, sent);
+  assertEquals(response.status, 200);
+  using _broken = patch(Deno, "openSync", () => () => {
+    throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
+  });
+  slowSync.resolve();
+  await assertRejects(() => response.body!.bytes(), ConnectionError);
+  assertMatch(files.warnings.join(), /the disk is broken/);
+});
+
 Deno.test("a stalled bundle has no open file (Linux)", async () => {
   await using files = await serveBundles();
   using peer = await RawPeer.connect(files.serving.address);

@@ -32,6 +32,7 @@ import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import {
   assertTransferError,
   listParts,
+  randomBytes,
   serveFiles,
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
@@ -231,6 +232,9 @@ Deno.test("a download replaces the target that existed at its start, but not one
     servedFile.beforePiece = () => Deno.writeFileSync(file, servedFile.content);
     assertEquals((await get()).total, 200_000);
     assertEquals(await listNamesWithoutVersions(dir), ["copy"]);
+    servedFile.content = randomBytes(200_000);
+    servedFile.beforePiece = (sent) => sent === 0 ? Deno.removeSync(file) : undefined;
+    await assertTransferError(get, "TARGET_CHANGED");
   }
 });
 

@@ -46,6 +46,7 @@ import {
 import { TemporaryFile } from "@degu/internal/files/disk/temporary.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
+import { mkreq } from "@degu/degu/misc";
 import { patch } from "@degu/testing/patching.ts";
 import { open } from "node:fs/promises";
 import { join } from "@degu/internal/internal/paths.ts";
@@ -271,6 +272,18 @@ for (const [label, endResponse, options, wrap] of RESPONSE_ENDS) {
     },
   });
 }
+
+Deno.test("a file that has content, although its size is 0, is refused and closed", async () => {
+  await using tree = await makeTree();
+  await Deno.writeTextFile(`${tree.root}/file`, "");
+  const handle = await open(`${tree.root}/file`);
+  await handle.close();
+  const found = { bytesRead: 1, buffer: new Uint8Array(1) };
+  using _read = patch(Object.getPrototypeOf(handle), "read", () => () => Promise.resolve(found));
+  const [status] = await new FilesApp(tree.root).handle(mkreq("GET", "/file"));
+  assertEquals(status, 403);
+  if (linux) assertEquals(await listOpenFiles(tree.root), []);
+});
 
 Deno.test({
   name: "a file is closed when its response is garbage-collected",

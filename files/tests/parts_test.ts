@@ -25,7 +25,8 @@ const CONTENT = makePattern(300_000);
 
 // ───────────────────────── the client of a part
 
-const CUT_ERROR = new Error("cut");
+/** The code is not one of the system: the disk has not failed. */
+const CUT_ERROR = Object.assign(new Error("cut"), { code: "CUT" });
 
 /** Makes a body that fails after its first bytes. */
 function makeCutBody(bytes: Uint8Array, length: number, beforeCut?: () => Promise<void>): Body {

@@ -511,6 +511,14 @@ Deno.test("a resumable file with its final name is complete, even if its directo
   assertEquals(await files.read("new"), "12345");
 });
 
+Deno.test("a deleted file is reported as deleted, even if too many files are open to sync its directory", async () => {
+  await using files = await serveWritableDirectory();
+  await using handle = await open(files.root);
+  const error = Object.assign(new Error("full"), { code: "EMFILE" });
+  using _full = patch(Object.getPrototypeOf(handle), "sync", () => () => Promise.reject(error));
+  assertEquals((await files.request("DELETE", "/file")).status, 204);
+});
+
 const LARGE = "l".repeat(70_000);
 
 /**

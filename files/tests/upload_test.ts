@@ -36,6 +36,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { streamOf } from "@degu/testing/streams.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import {
   assertTransferError,
@@ -98,7 +99,9 @@ Deno.test("upload rejects a missing file, a directory, and a special file before
   }
   const reason = new Error("enough");
   const signal = AbortSignal.abort(reason);
-  assertEquals(await assertRejects(() => upload(client, file, "/f", { signal }), Error), reason);
+  for (const path of [file, `${clientDir}/none`]) {
+    assertEquals(await assertRejects(() => upload(client, path, "/f", { signal }), Error), reason);
+  }
   assertEquals(await listVisible(files.serverDir), []);
   if (HAS_LINKS) assertEquals((await upload(client, `${clientDir}/link`, "/f")).total, 7);
 });
@@ -512,14 +515,17 @@ Deno.test("a lost response to makeDirectory or deleteEntry is transient only ove
 });
 
 Deno.test("an unneeded response body leaves a connection of the caller usable", async () => {
-  await using serving = serve(({ method }) => {
+  await using serving = serve(async ({ method, body }) => {
+    if (body?.chunked) { for await (const _ of body); }
     const reason = method === "PUT" ? "Created" : "OK";
-    const headers = { "file-stamp": STAMP };
+    const digest = { "repr-digest": digestOf(new Uint8Array(5)) };
+    const headers = { "file-stamp": STAMP, "upload-offset": "0", ...digest };
     return [method === "PUT" ? 201 : 200, reason, headers, new BodyIter([new Uint8Array(5)], 5)];
   });
   using conn = await serving.makeClient().connect();
   assertEquals(await makeDirectory(conn, ["a", ""]), true);
   await assertRejects(() => deleteEntry(conn, ["a"]), StatusError, "200");
+  assertEquals((await upload(conn, streamOf(new Uint8Array(5)), "/a")).total, 5);
   assertEquals((await conn.get("/")).status, 200);
 });
 
