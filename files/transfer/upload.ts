@@ -13,12 +13,7 @@ import {
   type TransferSettings,
 } from "../options.ts";
 import { toUri } from "../wire/file_name.ts";
-import {
-  makeConditionHeader,
-  MISSING_FILE_STAMP,
-  parseStamp,
-  sentTimeOf,
-} from "../wire/conditions.ts";
+import { makeConditionHeader, parseStamp, sentTimeOf } from "../wire/conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../wire/reuse.ts";
 import { makeModeHeader, parseUnsetHeader, WANT_MODE_MASK_HEADER } from "../wire/metadata.ts";
 import { TransferClient } from "./client.ts";
@@ -137,8 +132,6 @@ type UploadStart =
 
 interface UploadStatus {
   readonly offset: number;
-  /** The length of the server's file in bytes; `null` without a file, `Infinity` if unknown. */
-  readonly size: number | null;
   /** The digest of the server's file, if it was requested and the lengths are equal. */
   readonly sha256: string | null;
   /** The file of the server, if the local file may be a longer version of it; otherwise `null`. */
@@ -326,8 +319,7 @@ export class FileUpload {
     if (typeof stamp === "string") this.#condition ??= makeConditionHeader(stamp);
     if (offset !== null && this.#condition !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
-      const size = stamp === MISSING_FILE_STAMP ? null : parseStamp(stamp)?.size ?? Infinity;
-      return { offset, size, sha256, basis: this.#basisOf(response) };
+      return { offset, sha256, basis: this.#basisOf(response) };
     }
     const problem = "the server does not report how many bytes of the file it has (upload-offset)";
     const advice = `the server needs a FilesApp with write: true, or ${CACHE_ADVICE}`;
