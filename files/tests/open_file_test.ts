@@ -4,7 +4,7 @@
  */
 import type { App } from "@degu/degu";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import type { HeadersToSend } from "@degu/degu/base";
+import type { HeadersToSend, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
 import { Request, type ResponseTuple, type ServerOptions } from "@degu/degu/server";
@@ -272,6 +272,34 @@ for (const [label, endResponse, options, wrap] of RESPONSE_ENDS) {
     },
   });
 }
+
+Deno.test("a request looks up a directory only after an asynchronous lookup, in which it alone waits for a disk", async () => {
+  const rows: readonly [Method, uri: string][] = [
+    ["GET", "/sub/"],
+    ["GET", "/sub/file"],
+    ["PUT", "/sub/new"],
+    ["DELETE", "/sub/file"],
+    ["DELETE", "/sub/"],
+    ["DELETE", "/sub"],
+  ];
+  for (const [method, uri] of rows) {
+    await using tree = await makeTree();
+    const app = new FilesApp(tree.root, { write: true, list: true });
+    let hasAnswered = false;
+    using _lstat = patch(Deno, "lstat", (lstat) => async (path) => {
+      const info = await lstat(path);
+      if (`${path}`.startsWith(`${tree.root}/sub`)) hasAnswered = true;
+      return info;
+    });
+    const early: unknown[] = [];
+    using _lstatSync = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+      if (!hasAnswered && `${path}`.startsWith(`${tree.root}/sub`)) early.push(path);
+      return lstatSync(path);
+    });
+    await app.handle(mkreq(method, uri, {}, method === "PUT" ? "x" : null));
+    assertEquals([hasAnswered, early], [true, []], `${method} ${uri}`);
+  }
+});
 
 Deno.test("a file that has content, although its size is 0, is refused and closed", async () => {
   await using tree = await makeTree();
