@@ -4,6 +4,7 @@ import {
   Body,
   BodyError,
   BodyIter,
+  type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
   ProtocolError,
