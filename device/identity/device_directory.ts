@@ -116,7 +116,9 @@ export async function readDeviceName(dir: string): Promise<string | null> {
     );
   }
   if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
-  throw new Deno.errors.InvalidData(`${path} doesn't have the name of a device`);
+  throw new Deno.errors.InvalidData(
+    `${path} is truncated, or not of the form that this version writes`,
+  );
 }
 
 async function makePrivate(path: string): Promise<void> {

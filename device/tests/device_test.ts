@@ -280,7 +280,11 @@ Deno.test("Device.open rejects a directory whose name file is damaged", async ()
   const others = ['{"version":1,"name":"a b"}', '{"name":"camera"}'];
   for (const text of ["", "{", "[]", "null", ...versions, ...others]) {
     await Deno.writeTextFile(join(dir, "device.json"), text);
-    await assertRejects(() => Device.open(dir), Deno.errors.InvalidData, "the name of a device");
+    await assertRejects(
+      () => Device.open(dir),
+      Deno.errors.InvalidData,
+      "is truncated, or not of the form",
+    );
   }
 });
 
