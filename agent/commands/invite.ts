@@ -5,7 +5,6 @@ import {
   type PairingOptions,
 } from "../machine/addresses.ts";
 import type { Context } from "../machine/context.ts";
-import { RUN_AGAIN } from "../words/explain.ts";
 import { openOrCreateDevice } from "../machine/open_device.ts";
 import { inviteOneDevice } from "../pair/shown_invitation.ts";
 import { printNextSteps, printPairing } from "../pair/join_device.ts";
@@ -22,7 +21,6 @@ export async function runInvite(
   const peer = await inviteOneDevice(context, device, null, {
     options: { peerName: as, seconds, listen, serving: servingAddresses },
     command: "degu join",
-    timeoutMessage: `no device has joined in time: ${RUN_AGAIN}`,
   });
   try {
     printPairing(output, peer);

@@ -98,6 +98,5 @@ async function waitForReceiver(
     options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",
     showsLine,
-    timeoutMessage: 'no device has joined in time: run "degu send" again',
   });
 }

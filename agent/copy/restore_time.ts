@@ -19,15 +19,15 @@ export function parseRestoreTime(text: string): Date | string {
   const fail = (problem: string) =>
     new InvalidArgumentError(`${problem}; got ${JSON.stringify(text)}`);
   const [, year, month, day, hour, minute = "00", zone] = TIME_PATTERN.exec(text) ?? [];
-  if (year === undefined) {
-    throw fail(`must be a day and an hour, as in ${EXAMPLE}`);
-  }
+  const formProblem =
+    `must be a day and an hour, as in ${EXAMPLE}, or the name of a period in .degu-kept`;
+  if (year === undefined) throw fail(formProblem);
   const fields = [year, month, day, hour, minute].map(Number);
   const [y, m, d, h, min] = fields as [number, number, number, number, number];
   const time = zone === undefined
     ? new Date(y, m - 1, d, h, min)
     : new Date(`${year}-${month}-${day}T${hour}:${minute}${zone}`);
-  if (Number.isNaN(time.getTime())) throw fail(`must be a day and an hour, as in ${EXAMPLE}`);
+  if (Number.isNaN(time.getTime())) throw fail(formProblem);
   const isSame = zone !== undefined ||
     formatLocalTime(time) === `${year}-${month}-${day}T${hour}:${minute}`;
   // A local time that summer time skips, or the day 31 of a month that has 30.

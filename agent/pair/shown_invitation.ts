@@ -7,7 +7,7 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import { inviteNearby } from "@degu/degu/device/discovery";
-import { explainDiscoveryProblem } from "../words/explain.ts";
+import { explainDiscoveryProblem, RUN_AGAIN } from "../words/explain.ts";
 import { toListenFailure, withNextPort } from "../machine/addresses.ts";
 import type { Context } from "../machine/context.ts";
 import { makeLogger } from "../machine/open_device.ts";
@@ -21,7 +21,6 @@ interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   readonly command: string;
   readonly showsLine?: boolean | undefined;
-  readonly timeoutMessage: string;
 }
 
 export const SEND_SERVICE = "degu-send";
@@ -36,7 +35,7 @@ export async function inviteOneDevice(
   context: Context,
   device: Device,
   numberPrompt: NumberPrompt | null,
-  { options, command, showsLine, timeoutMessage }: ShownInvitationOptions,
+  { options, command, showsLine }: ShownInvitationOptions,
 ): Promise<Peer> {
   const { output, signal } = context;
   const joiner: Joiner = { signal: null };
@@ -83,7 +82,7 @@ export async function inviteOneDevice(
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Deno.errors.TimedOut)) throw error;
-    throw new Failure(timeoutMessage, null, { cause: error });
+    throw new Failure(`no device has joined in time: ${RUN_AGAIN}`, null, { cause: error });
   } finally {
     endController.abort();
   }
