@@ -234,6 +234,8 @@ Deno.test("move: an empty outbox needs no request, and 33 small files two; their
   await trees.copy(MOVE);
   assertEquals(requests, []);
   for (let i = 0; i < 33; i++) await Deno.writeTextFile(`${trees.source}/${i}`, "1");
+  assertEquals((await trees.copy({ ...MOVE, dryRun: true })).result.moved, 33);
+  assertEquals(requests, []);
   const synced = await recordSyncedPaths(trees.source, () => trees.copy(MOVE));
   assertSynced(trees.source, synced, ["."]);
   assertEquals(await readTree(trees.source), {});

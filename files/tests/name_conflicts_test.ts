@@ -170,10 +170,12 @@ for (
       target = `${trees.target}/file`;
       // A file that has just been written is not moved.
       using _clock = setClockAhead(options.move ? 10_000 : 0);
-      const { outcomes, errors, removedPaths } = await trees.copy(options);
+      const { outcomes, errors, removedPaths, events } = await trees.copy(options);
       const error = errors.file as TransferError | undefined;
       assertEquals(error?.code ?? outcomes.file, outcome, `${error}`);
       const isCopied = error === undefined;
+      const last = events.findLast((event) => event.type === "progress");
+      assertEquals(last?.done, isCopied ? last?.total : 0);
       const keptText = later === "directory" ? null : textOf(later, content);
       const keptTree = later === null ? {} : { file: keptText };
       assertEquals(await readTree(trees.target), isCopied ? { file: content } : keptTree);

@@ -474,6 +474,19 @@ Deno.test("download: small files that have arrived before an abort get no names"
   assertEquals(await readTree(trees.target), {});
 });
 
+Deno.test("upload: a small file that another call has written counts as unchanged, also if the rest of the response is lost", async () => {
+  await using trees = await makeTrees("upload", { a: "1", b: "2" }, {}, async (request) => {
+    if (request.query !== "bundle=put" || (await listNames(trees.target)).length > 0) return null;
+    await Deno.writeTextFile(`${trees.target}/a`, "1");
+    const cut = function* () {
+      yield [null, encoder.encode(formatRecord({ status: 412 }))] as const;
+      throw new Error("cut");
+    };
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, new ChunkedBodyIter(cut())];
+  });
+  assertEquals((await trees.copy()).outcomes, { a: "unchanged", b: "copied" });
+});
+
 Deno.test("upload: each piece of a bundle is about twice as large as the one before, unless files are read slowly", async () => {
   const names = Array.from({ length: 16 }, (_, i) => `${i}`);
   const source = Object.fromEntries(names.map((name) => [name, "x".repeat(20_000)]));
