@@ -236,6 +236,27 @@ Deno.test("a request waits as long as a response is read", async () => {
   await unreadResponse.body!.cancel();
 });
 
+Deno.test("a request that waits for a read doesn't fail while the read waits for the server", async () => {
+  for (const isWrapped of [false, true]) {
+    using server = new RawServer();
+    const client = new Client(server.address, { timeout: POOL_TIMEOUT });
+    const connector = isWrapped ? wrapConnections(client) : client;
+    await using pool = new ConnectionPool(connector, { maxConnections: 1 });
+    const responding = pool.get("/");
+    const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+    const body = (await responding).body as Body;
+    const reading = body.read(4);
+    using timeouts = captureTimeouts(POOL_TIMEOUT * 1000);
+    const waiting = pool.get("/next");
+    assertEquals([timeouts.end(), timeouts.end()], [1, 1]);
+    await peer.send("1234");
+    assertEquals((await reading).length, 4);
+    await body.cancel();
+    await server.respond(EMPTY_200);
+    assertEquals((await waiting).status, 200);
+  }
+});
+
 Deno.test("a request that waits for a request whose body stands still fails after the client's timeout", async () => {
   await using serving = serve(async (request) => [200, "OK", {}, await request.text()]);
   const client = serving.makeClient({ timeout: POOL_TIMEOUT });
@@ -549,6 +570,39 @@ for (const method of ["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"
   });
 }
 
+/** Returns a connector whose connections are of another class than those of the client. */
+function wrapConnections(
+  client: Client,
+  onConnect: (conn: Connection) => void = () => {},
+): Connector {
+  const { timeout } = client;
+  return Object.assign({ timeout }, {
+    connect: async () => {
+      const conn = await client.connect();
+      onConnect(conn);
+      return {
+        request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
+        close: () => conn.close(),
+        get closed() {
+          return conn.closed;
+        },
+      };
+    },
+  });
+}
+
+Deno.test("a pool refuses a response of another class, and closes its connection", async () => {
+  for (const value of [undefined, {}, new globalThis.Response("hello")]) {
+    let isClosed = false;
+    const request = () => Promise.resolve(value as never);
+    const close = () => void (isClosed = true);
+    const connect = () => Promise.resolve({ closed: false, request, close });
+    await using pool = new ConnectionPool({ connect });
+    await assertRejects(() => pool.get("/"), TypeError, "response");
+    assertEquals(isClosed, true);
+  }
+});
+
 Deno.test("a pool closes a reused connection of another class that has failed, and makes a new one", async () => {
   const events: string[] = [];
   const connector: Connector = {
@@ -706,19 +760,7 @@ Deno.test("a connection that closes while its response is unread is free for a r
   await using serving = serve(({ uri }) => [200, "OK", {}, uri === "/long" ? longBody : uri]);
   const connections: Connection[] = [];
   // The pool can't see when a connection of another class closes.
-  const connector: Connector = {
-    connect: async () => {
-      const conn = await serving.makeClient().connect();
-      connections.push(conn);
-      return {
-        request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
-        close: () => conn.close(),
-        get closed() {
-          return conn.closed;
-        },
-      };
-    },
-  };
+  const connector = wrapConnections(serving.makeClient(), (conn) => connections.push(conn));
   await using pool = new ConnectionPool(connector, options);
   await pool.get("/long");
   connections[0]!.close();

@@ -139,11 +139,11 @@ for (const [kind, open] of Object.entries(kinds)) {
 
   Deno.test(`${kind}: unrequested bytes close an idle connection`, async (t) => {
     await using dir = await createTempDir();
-    for (const isWithResponse of [true, false]) {
-      await t.step(isWithResponse ? "with the response" : "later", async () => {
+    for (const bytes of [EMPTY, "H", null]) {
+      await t.step(bytes === null ? "later" : `with the response: ${bytes}`, async () => {
         await using pair = await open(dir.path);
         const { conn } = pair;
-        if (isWithResponse) await exchange(pair, HELLO + EMPTY);
+        if (bytes !== null) await exchange(pair, HELLO + bytes);
         else {
           await exchange(pair, HELLO);
           await pair.send(EMPTY);

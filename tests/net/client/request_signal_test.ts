@@ -142,6 +142,8 @@ Deno.test("invalid options are a TypeError, and the request is not sent", async 
   const invalidOptions: readonly unknown[] = [
     null,
     { signal: new AbortController() },
+    // It has the members of a signal that is aborted.
+    { signal: { aborted: true, throwIfAborted: () => assert(false) } },
     { sginal: new AbortController().signal },
   ];
   // There is no listener, so a client that tries to connect fails with another error.

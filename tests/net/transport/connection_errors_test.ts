@@ -476,6 +476,15 @@ Deno.test("a request on a closed connection says why the connection was closed, 
       "closed",
     ],
     ["the program", ({ conn }) => conn.close(), null, "closed"],
+    [
+      "a body that the program cancels",
+      async ({ answer }) => {
+        const { body } = await answer("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+        await body!.cancel();
+      },
+      null,
+      "closed",
+    ],
   ];
   await testEachRow(t, rows, async (_label, close, reason, fault) => {
     using pair = await connect();
