@@ -1,4 +1,5 @@
 /** Devices that find each other and pair in this process, over mDNS on the loopback interface. */
+import type { HostAddress } from "@degu/degu/base";
 import { type Device, PairingError, type PairingQuestion } from "@degu/degu/device";
 import {
   announce,
@@ -26,6 +27,7 @@ import { findUnusedPort } from "@degu/testing/ports.ts";
 import { retryUntilInTime, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import net from "node:net";
+import { makeDevices, RawJoiner } from "./pairing.ts";
 
 /** Opens devices in a network, in the order of their ids: the first joins the others. */
 async function setUp(...names: string[]) {
@@ -267,6 +269,33 @@ Deno.test("a stranger that doesn't confirm is reported while another device is f
     const options = { service: "degu-pair", logger: SILENT, seconds: 60, onChange: hasInviter };
     assert(hasInviter(await nearby(found, options)));
   }
+  const error = await assertRejects(() => withTimeout(pairing.paired, "it ends"), PairingError);
+  assertEquals([error.code, error.reason], ["NOT_OPEN", "no numbers left"]);
+});
+
+Deno.test("after five numbers of strangers, pair lasts as long as the announcement of another device", async () => {
+  await using test = await setUp("camera", "lamp");
+  await using strangers = await makeDevices("stranger");
+  const [found, inviter] = test.devices;
+  const port = await findUnusedPort();
+  // The waits before an attempt to join, and before the used numbers count.
+  using _timeouts = speedUpTimeouts((milliseconds) => milliseconds > 2000 && milliseconds <= 5000);
+  const announcement = test.announce(found, port);
+  await withTimeout(announcement.announced, "it is announced");
+  await using pairing = startPairing(inviter);
+  const { invitation } = await pairing.waitForEvent("open");
+  const [, invitingPort] = invitation.addresses[0] as HostAddress;
+  const addresses = [["127.0.0.1", invitingPort]] as const;
+  await pairing.waitForEvent("unreached");
+  for (let count = 0; count < 5; count++) {
+    using joiner = await RawJoiner.commit({ addresses }, strangers.stranger);
+    joiner.stranger.post("/random", {});
+    await joiner.stranger.waitForEnd();
+  }
+  for (let count = 0; count < 2; count++) {
+    await withTimeout(test.waitForConnect(port), "the next attempt", 60);
+  }
+  await announcement[Symbol.asyncDispose]();
   const error = await assertRejects(() => withTimeout(pairing.paired, "it ends"), PairingError);
   assertEquals([error.code, error.reason], ["NOT_OPEN", "no numbers left"]);
 });
