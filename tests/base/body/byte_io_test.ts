@@ -1,7 +1,12 @@
 /** The buffers of bytes that are read, and the sizes of reads and writes. */
 import { BodyError } from "@degu/degu/base";
 import { ChunkDecoder, LengthDecoder } from "@degu/internal/base/body/body_framing.ts";
-import { BodyReader, type BodySource, openSource } from "@degu/internal/base/body/body_reader.ts";
+import {
+  BodyReader,
+  type BodySource,
+  MemorySource,
+  openSource,
+} from "@degu/internal/base/body/body_reader.ts";
 import { MAX_PIECE_BYTES, openSink, ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { assertCutShort, catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { concat, cutBytes, PieceSource, RecordingSink, streamOf } from "@degu/testing/streams.ts";
@@ -386,6 +391,14 @@ Deno.test("BodyReader returns the bytes in its buffer before it reads more", asy
       assertEquals(decodeLatin1(await reader.readPiece({ keepsBytes: false })), text);
     }
     assert(reader.isDone);
+  }
+});
+
+Deno.test("BodyReader returns all bytes in its buffer at once, unless the sink keeps them", async () => {
+  for (const [keepsBytes, length] of [[false, 100_000], [true, 65_536]] as const) {
+    const source = new MemorySource(new Uint8Array(100_000), "request");
+    const reader = new BodyReader(source, new LengthDecoder(100_000));
+    assertEquals((await reader.readPiece({ keepsBytes })).length, length);
   }
 });
 

@@ -623,6 +623,12 @@ Deno.test("a 206 whose content-range contradicts the length of its body is refus
       );
     }
   }
+  for (const [length, status] of [[5, 206], [6, 500]] as const) {
+    // The length of the body that GET would get.
+    const announced = { ...headers, "content-length": length };
+    await using serving = serve(() => [206, "Partial Content", announced, null]);
+    assertEquals((await serving.makeClient().request("HEAD", "/")).status, status);
+  }
   const ok: App = () => reply(200, "hi", headers);
   assertEquals((await callApp(ok, mkreq("GET", "/"))).status, 200);
 });
