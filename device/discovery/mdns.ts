@@ -141,11 +141,11 @@ export class Announcement implements AsyncDisposable {
   async #onLink(link: Link): Promise<void> {
     this.#respond(link, 0);
     await pause(SECOND_ANNOUNCEMENT_MILLISECONDS, this.#closeController.signal);
-    if (!this.#closeController.signal.aborted) this.#respond(link, 0);
+    this.#respond(link, 0);
   }
 
   #onPacket({ type, questions }: Packet, link: Link): void {
-    if (type !== "query" || this.#closeController.signal.aborted) return;
+    if (type !== "query") return;
     const records = makeRecords(this.#service, link.addresses);
     const formatQuestion = (name: string, type: string) => `${type} ${normalizeName(name)}`;
     const answeredQuestions = new Set(
@@ -159,7 +159,7 @@ export class Announcement implements AsyncDisposable {
   }
 
   #respond(link: Link, delayMilliseconds: number): void {
-    if (this.#responseTimers.has(link)) return;
+    if (this.#closeController.signal.aborted || this.#responseTimers.has(link)) return;
     const earliestAt = (this.#lastResponseAt.get(link) ?? -Infinity) +
       MIN_RESPONSE_INTERVAL_MILLISECONDS;
     const send = async () => {

@@ -440,6 +440,16 @@ Deno.test("an announcement ends after its socket has closed", async () => {
   await withTimeout(ended, "it ends");
 });
 
+Deno.test("an announcement that is withdrawn at once ends, and sends nothing", async () => {
+  const network = await openLoopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  for (let i = 0; i < 20; i++) {
+    const camera = announceCamera(network);
+    await withTimeout(camera[Symbol.asyncDispose](), "the end");
+  }
+  assertEquals(stranger.received.filter(({ answers }) => !isGoodbye({ answers } as never)), []);
+});
+
 /** Counts the responses of a camera to questions, after its two announcements. */
 async function countResponses(ask: (stranger: Stranger) => Promise<unknown>): Promise<number> {
   const network = await openLoopbackNetwork();
