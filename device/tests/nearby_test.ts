@@ -183,8 +183,35 @@ Deno.test("of several devices, the person chooses one, and pair waits for it", a
     });
     const pairing = Promise.all([first.paired, third.paired]);
     const names = (await withTimeout(pairing, "they are paired", 60)).map(({ id }) => id);
-    assertEquals(names, [three.id, one.id]);
+    assertEquals([names, first.typesOf()], [[three.id, one.id], ["open"]]);
     return lists.length === 1 && lists[0]!.join() === [two.name, three.name].sort().join();
+  });
+});
+
+Deno.test("a device that joins, and isn't the chosen one, is refused without a question", async () => {
+  await retryUntilInTime("only one device was found", async () => {
+    await using test = await setUp("camera", "lamp", "radio");
+    const [chosen, other, inviter] = test.devices;
+    for (const device of [chosen, other]) {
+      await withTimeout(test.announce(device, await findUnusedPort()).announced, "announced");
+    }
+    let isChosen = false;
+    const asked: string[] = [];
+    await using pairing = startPairing(inviter, {
+      confirm: ({ id }) => asked.push(id) > 0,
+      choose: () => {
+        isChosen = true;
+        return shortIdOf(chosen);
+      },
+    });
+    const { invitation } = await pairing.waitForEvent("open");
+    // A device that joins waits for the choice.
+    const joining = other.join(invitation.addresses, { confirm: () => true });
+    const error = await withTimeout(joining.catch((error) => error), "the answer", 60);
+    if (!isChosen) return false;
+    assert(error instanceof PairingError, `${error}`);
+    assertEquals([error.code, asked], ["NOT_CONFIRMED", []]);
+    return true;
   });
 });
 
