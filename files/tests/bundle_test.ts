@@ -33,7 +33,7 @@ import {
   type SentRecord,
   sha256Of,
 } from "@degu/testing/bundles.ts";
-import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -456,6 +456,21 @@ Deno.test("on a slow disk, a disk error that concerns more than one file cuts th
   slowSync.resolve();
   await assertRejects(() => response.body!.bytes(), ConnectionError);
   assertMatch(files.warnings.join(), /the disk is broken/);
+});
+
+Deno.test("on a slow disk, the response to a request for a bundle has no silence of several files", async () => {
+  await using files = await serveBundles();
+  for (const name of ["1", "2", "3"]) await Deno.writeTextFile(`${files.root}/${name}`, name);
+  using clock = stopPerformanceClock();
+  using _slow = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    if (/\/\d$/.test(`${path}`)) clock.pass(1.1);
+    return lstatSync(path);
+  });
+  const paths = formatPaths([["1"], ["2"], ["3"]]);
+  const { body } = await files.request("POST", "/?bundle=get", {}, paths);
+  assert(body?.chunked);
+  const lengths = await Array.fromAsync(body, ([, data]) => data.length);
+  assertEquals(lengths.filter((length) => length > 0).length, 3, `${lengths}`);
 });
 
 Deno.test("a stalled bundle has no open file (Linux)", async () => {

@@ -343,18 +343,19 @@ for (const options of [{}, { resume: false }]) {
   }
 }
 
-Deno.test("a comparison whose connection breaks rejects, and no whole file is sent instead", async (t) => {
+Deno.test("a comparison or a copy whose connection breaks rejects, and no whole file is sent instead", async (t) => {
   const rows: [label: string, TreeDirection, source: Uint8Array, header: string][] = [
     ["download, of equal lengths", "download", OTHER, "want-repr-digest"],
     ["download, of a prefix", "download", GROWN, "digest-length"],
     ["upload, of a prefix", "upload", GROWN, "digest-length"],
+    ["upload, of a copied prefix", "upload", GROWN, "reuse"],
   ];
   await testEachRow(t, rows, async (_label, direction, source, header) => {
     const transfers: string[] = [];
     const options = { write: true, reuse: true };
     await using files = await serveFilesApp(options, ({ method, headers }, _respond, session) => {
-      if (method !== "HEAD") transfers.push(method);
-      else if (headers[header] !== undefined) session.close();
+      if (headers[header] !== undefined) session.close();
+      else if (method !== "HEAD") transfers.push(method);
       return null;
     });
     const { sourceDir, targetDir, copy } = makeCopy(direction, files);
