@@ -17,6 +17,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { copyTree } from "@degu/testing/trees.ts";
+import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
 
 const [disk = "", oddText = "", goodText = ""] = Deno.args;
 const ODD_NAMES = oddText.split(" ");
@@ -117,7 +118,12 @@ const scenarios: Record<string, () => Promise<unknown>> = {
       const put = (headers: Record<string, string>) =>
         served.call("PUT", `/${name}`, headers, body);
       const modified = { "upload-modified": REPLACED_TIME.toISOString() };
-      outcomes[name] = [await put(newFile), await put(modified)];
+      const reuse = { ...makeUploadHeaders(body, 3), reuse: `"/${name}";length=3` };
+      outcomes[name] = [
+        await served.call("PUT", "/copy", reuse, null),
+        await put(newFile),
+        await put(modified),
+      ];
       outcomes[name].push(isNew(`${served.dir}/${name}`));
     }
     // A time that can't be compared counts as changed.
