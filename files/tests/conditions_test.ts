@@ -2,6 +2,7 @@
  * Conditions of requests: a request replaces or deletes only the version that the client has seen.
  */
 import type { HeadersToSend } from "@degu/degu/base";
+import { isTransient } from "@degu/degu/client";
 import {
   deleteEntry,
   download,
@@ -138,6 +139,18 @@ Deno.test("an upload that is refused with 412 succeeds if the server has the sam
   await fill(files.serverDir, { f: "older" });
   assertEquals((await upload(files.client, `${files.clientDir}/f`, "/f")).total, 3);
   assertEquals(await readTree(files.serverDir), { f: "new" });
+});
+
+Deno.test("an upload that is refused with 412 rejects as cut, if the connection breaks before the comparison", async () => {
+  let isRefused = false;
+  await using files = await serveFilesApp({ write: true }, ({ method }, _respond, session) => {
+    if (isRefused) session.close();
+    isRefused ||= method === "PUT";
+    return method === "PUT" ? [412, "Precondition Failed", {}, null] : null;
+  });
+  await fill(files.clientDir, { f: "new" });
+  const rejected = upload(files.client, `${files.clientDir}/f`, "/f");
+  assertEquals(isTransient(await rejected.catch((error) => error)), true);
 });
 
 Deno.test("a server that doesn't report a file-stamp gets no PUT and no DELETE", async () => {
