@@ -29,9 +29,12 @@ import {
 } from "@degu/degu/files";
 import { readUploadHeaders } from "@degu/internal/files/serve/put_request.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
+import {
+  HELD_BYTE_INTERVAL_MILLISECONDS,
+  SourceFile,
+} from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
+import { captureTimeouts, setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -52,7 +55,7 @@ import { Buffer } from "node:buffer";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { TransferClient } from "@degu/internal/files/transfer/client.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
-import { type RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { type RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { makeRequesters } from "@degu/testing/requesters.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -143,6 +146,23 @@ Deno.test("upload sends a file that grows, even if reading it again exceeds the 
   assertEquals([total, sha256], [content.length, sha256Of(content)]);
   assertEquals(bytes, 2 * content.length);
   assertEquals(Buffer.compare(await Deno.readFile(`${dir.path}/there/copy`), content), 0);
+});
+
+Deno.test("upload sends the only byte of a file once, even if reading it again takes long", async () => {
+  using _clock = setClockBack();
+  await using files = await serveFiles(writable);
+  await Deno.writeTextFile(`${files.clientDir}/file`, "x");
+  using timeouts = captureTimeouts(HELD_BYTE_INTERVAL_MILLISECONDS);
+  let isFirst = true;
+  using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
+    return async function (this: Deno.FsFile, into) {
+      while (!isFirst && timeouts.end() === 0) await waitForTick();
+      isFirst = false;
+      return await read.call(this, into);
+    };
+  });
+  await upload(files.client, `${files.clientDir}/file`, "/copy");
+  assertEquals(await Deno.readTextFile(`${files.serverDir}/copy`), "x");
 });
 
 Deno.test("a signal aborts an upload with its reason, and the next call resumes it", async () => {
