@@ -372,6 +372,21 @@ Deno.test("a small file that is overwritten while it is served gets 409 without 
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
+Deno.test("a small file that is emptied before it is read is sent empty", async () => {
+  await using tree = await makeTree();
+  const path = `${tree.root}/file`;
+  const handle = await open(path);
+  const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  using _read = patch(FileHandle, "read", (read) =>
+    function (this: unknown, ...args: []) {
+      Deno.truncateSync(path);
+      return Reflect.apply(read, this, args);
+    } as typeof read);
+  const [status, , , body] = await new FilesApp(tree.root).handle(mkreq("GET", "/file"));
+  assertEquals([status, body], [200, new Uint8Array(0)]);
+});
+
 // Files that are read piece by piece.
 
 Deno.test("buffers are used again for other files, and never while a piece is in use", async () => {

@@ -1,7 +1,13 @@
 /** Reuse of bytes that the target already has, for grown and renamed files. */
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client, ConnectionError, type Connector, type Requester } from "@degu/degu/client";
-import { download, FilesApp, type FilesOptions, type UploadTreeOptions } from "@degu/degu/files";
+import {
+  download,
+  FilesApp,
+  type FilesOptions,
+  upload,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
@@ -365,6 +371,20 @@ Deno.test("a comparison or a copy whose connection breaks rejects, and no whole 
     assertEquals(transfers, []);
     assertEquals(readDigests(targetDir), { log: sha256Of(BYTES) });
   });
+});
+
+Deno.test("upload: a file is sent whole, once, if the server refuses to copy its prefix", async () => {
+  const puts: unknown[] = [];
+  await using files = await serveFilesApp({ write: true, reuse: true }, ({ method, headers }) => {
+    if (method === "PUT") puts.push(headers["reuse"]);
+    return headers["reuse"] === undefined ? null : [400, "Bad Request", {}, null];
+  });
+  const { clientDir, serverDir, client } = files;
+  await writeFiles(serverDir, { log: [BYTES, OLD] });
+  await writeFiles(clientDir, { log: [GROWN, NEW] });
+  assertEquals((await upload(client, `${clientDir}/log`, "/log")).reused, 0);
+  assertEquals(puts, ['"/log";length=204800', undefined]);
+  assertEquals(readDigests(serverDir), { log: sha256Of(GROWN) });
 });
 
 Deno.test.each(DIRECTIONS)(
