@@ -94,6 +94,7 @@ Deno.test("move: a file that was written or renamed within 3 seconds, or the sec
   }
   assertEquals(await readTree(trees.source), { written: "1", renamed: "2" });
   assertEquals(await readTree(trees.target), {});
+  assertEquals((await trees.copy({ move: false, dryRun: true })).result.pending, 0);
   using _clock = setClockAhead(LATER);
   assertEquals((await trees.copy(MOVE)).result.moved, 2);
 });

@@ -68,6 +68,7 @@ obstacles stay without delete, or with replace: false
   a b/c b/d/e f/g/ >> a/x a/y/z b f
   a* b/c* b/d/e* f/g/ >> a/x a/y/z b f
   a d/x >> a/y d old, delete replace=false
+  a b >> a/y old, delete replace=false
 obstacles are deleted with delete, and the next call copies the entries
   a b/c b/d/e f/g/ >> a/x a/y/z b f, delete
   a* b/c* b/d/e* f/g/ >> a/x a/y/z b f, delete

@@ -245,6 +245,16 @@ test("%s: retries: an interrupted file is retried, even if it was just changed, 
   assert(types.indexOf("copied") < types.indexOf("retry"));
 });
 
+test("%s: retries: a file that the server refuses with 503 is requested by another attempt", async (direction) => {
+  using pauses = shortenPauses();
+  let requests = 0;
+  await using trees = await makeTrees(direction, { large: "l".repeat(100_000) }, {}, (request) => {
+    return isCopy(request) && ++requests === 1 ? refusal(503, request) : null;
+  });
+  const { outcomes, events } = await trees.copy({ retries: 1, onEvent: pauses.onEvent });
+  assertEquals([outcomes, retriesOf(events).length], [{ large: "copied" }, 1]);
+});
+
 test("%s: retries: a file that can't be resumed over a link that always cuts fails alone, at the end", async (direction) => {
   using _clock = setClockAhead(BEHIND);
   using pauses = shortenPauses();
