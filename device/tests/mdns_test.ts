@@ -205,7 +205,7 @@ Deno.test("an announcement follows the interfaces, even after listing them has f
   let calls = 0;
   const findInterfaces = () => {
     if (++calls === 2) throw new Error("not now");
-    return makeInterfaces("127.0.0.1", calls === 1 ? "fd00::1" : "fd00::2");
+    return makeInterfaces("127.0.0.1", calls === 3 ? "fd00::2" : "fd00::1");
   };
   const logged: string[] = [];
   const logger = { ...SILENT, debug: (text: string) => logged.push(text) };
@@ -218,6 +218,9 @@ Deno.test("an announcement follows the interfaces, even after listing them has f
   await stranger.waitForPacket("the new address", hasAddress("fd00::2"));
   // The link with the former address was closed.
   assertEquals([calls, logged, closeCount], [3, ["mDNS: Error: not now"], 1]);
+  const from = stranger.received.length;
+  polls[0]!();
+  await stranger.waitForPacket("the first address again", hasAddress("fd00::1"), { from });
 });
 
 const LOOPBACK = [

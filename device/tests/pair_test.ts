@@ -14,6 +14,7 @@ import {
 } from "@degu/degu/device/discovery";
 import { captureTimeouts } from "@degu/testing/clock.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -157,7 +158,7 @@ Deno.test("an error of onEvent ends pair, and wrong options are refused before a
   const wrongOptions: [Record<string, unknown>, string][] = [
     [{ confirm: null }, "confirm"],
     [{ choose: 1 }, "choose"],
-    [{ onEvent: 1 }, "onEvent"],
+    [{ onEvent: 1 }, "onEvent: must be"],
     [{ service: 1 }, "service"],
     [{ seconds: "1" }, "seconds"],
     [{ unknown: 1 }, "unknown"],
@@ -183,6 +184,19 @@ Deno.test("an invitation on the loopback interface isn't announced; the name of 
     await assertRejects(() => inviteNearby(test.camera, { service }), RangeError, "service");
   }
   for (const port of [0, 65_536, 1.5]) assertThrows(() => announce(test.camera, port), RangeError);
+});
+
+Deno.test("without IPv6, an invitation has the addresses of IPv4", async () => {
+  await using test = await setUp();
+  using _listen = patch(Deno, "listen", (listen) =>
+    ((options: Deno.TcpListenOptions) => {
+      if (options.hostname === "::") throw new Deno.errors.AddrNotAvailable("no IPv6");
+      return listen(options);
+    }) as typeof listen);
+  const { invitation } = await inviteNearby(test.camera, { confirm: () => true });
+  await using _invitation = invitation;
+  const hosts = invitation.addresses.map(([host]) => `${host}`);
+  assertEquals(hosts.filter((host) => host.includes(":")), []);
 });
 
 Deno.test("a program without discovery loads neither its modules nor a package of npm", async () => {
