@@ -166,6 +166,18 @@ Deno.test("two devices that call pair find each other, and both show the same nu
   assertEquals(await nearby(one, { service: "degu-pair", logger: SILENT, seconds: 0.3 }), []);
 });
 
+Deno.test("a person has more time to compare the numbers than a device to connect", async () => {
+  await using test = await setUp("camera", "lamp");
+  const [one, two] = test.devices;
+  using timeouts = captureTimeouts(5000);
+  const confirm = () => timeouts.end() >= 0;
+  await using first = startPairing(one, { confirm });
+  await using second = startPairing(two, { confirm });
+  const pairing = Promise.all([first.paired, second.paired]);
+  const ids = (await withTimeout(pairing, "they are paired", 60)).map(({ id }) => id);
+  assertEquals(ids, [two.id, one.id]);
+});
+
 Deno.test("of several devices, the person chooses one, and pair waits for it", async () => {
   // On a busy machine, a device may be found late.
   await retryUntilInTime("only one device was found", async () => {
