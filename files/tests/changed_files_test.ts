@@ -304,6 +304,19 @@ Deno.test("a file that changes before the first byte of a resumed upload is read
   assert(isSame(contentOf(`${files.serverDir}/x`), changedContent));
 });
 
+Deno.test("upload: if the source has changed, a 400 for its digest is reported as the change", async () => {
+  await using files = await serveFilesApp({ write: true }, async ({ method }, respond) => {
+    const response = await respond();
+    if (method !== "PUT") return response;
+    writeInPlace(source, LARGE, SECOND_TIME);
+    return [400, "Bad Request", {}, null];
+  });
+  const source = `${files.clientDir}/x`;
+  writeInPlace(source, LARGE, FIRST_TIME);
+  const failure = await upload(files.client, source, "/x").catch((error) => error);
+  assert(hasChanged(failure), `${failure}`);
+});
+
 Deno.test("uploadTree with settled: a file that changes after the list fails with CHANGED", async () => {
   for (const size of [LARGE_BYTES, SMALL_BYTES]) {
     await using files = await serveWithChange("HEAD", () => {});
