@@ -383,6 +383,12 @@ Deno.test("a target that can't be written is rejected before any request", async
   await assertRejects(downloadTo(`${clientDir}/none/f`), NotFound, `file: ${clientDir}/none/f`);
   await assertRejects(downloadTo(`${clientDir}/f/g`), TransferError, "is not a directory");
   await assertRejects(downloadTo(`${clientDir}/.f.degu-part`), RangeError, "the name of a part");
+  // The error of the disk.
+  for (const followLink of [true, false]) {
+    const tooLong = download(client, "/f", `${clientDir}/${"n".repeat(300)}`, { followLink });
+    const error = await catchRejection(tooLong, "a name that is too long");
+    assert(!(error instanceof TransferError), `${error}`);
+  }
   assertEquals(await listNames(clientDir), ["d", "f"]);
   if (await makeFifo(`${clientDir}/fifo`)) {
     await assertRejects(downloadTo(`${clientDir}/fifo`), TransferError, "is not a regular file");

@@ -382,6 +382,18 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
   }
 });
 
+Deno.test("upload without resuming and replacing sends one request", async () => {
+  const methods: string[] = [];
+  await using files = await serveFilesApp({ write: true }, ({ method }) => {
+    methods.push(method);
+    return null;
+  });
+  await Deno.writeTextFile(`${files.clientDir}/file`, "content");
+  const options = { resume: false, replace: false };
+  await upload(files.client, `${files.clientDir}/file`, "/file", options);
+  assertEquals(methods, ["PUT"]);
+});
+
 Deno.test("upload uses a different offset of the server once", async () => {
   using _clock = setClockAhead();
   const digest = digestOf(new TextEncoder().encode("hello"));
@@ -609,6 +621,10 @@ Deno.test("transfers refuse a response that only the end of the connection ends"
   const etag = 'etag: "1"\r\n';
   const list = "content-type: application/json\r\n";
   const rows: Record<string, [lines: string, transfer: (client: Client) => Promise<unknown>]> = {
+    "download over a connection": [etag, async (client) => {
+      using conn = await client.connect();
+      await download(conn, "/a", `${dir.path}/a`).finally(() => assertEquals(conn.closed, true));
+    }],
     "download": [etag, (client) => download(client, "/a", `${dir.path}/a`)],
     "downloadTree": [list, (client) => downloadTree(client, "/", `${dir.path}/tree`)],
     "listDirectory": [list, (client) => Array.fromAsync(listDirectory(client, "/"))],
