@@ -142,7 +142,7 @@ async function listHours({ output, signal }: Context, dir: string, target: strin
     .find((path) => existsSync(path) && !isEmptyDirectory(path));
   const keptText = keptPath === undefined
     ? null
-    : `versions of later files are in ${JSON.stringify(keptPath)}`;
+    : `other versions are in ${JSON.stringify(keptPath)}`;
   if (states.length === 0) {
     const firstHour = hourOf(hours.at(-1)![0]!);
     const problem = `no file was in ${JSON.stringify(dir)} before ${firstHour}`;

@@ -451,7 +451,7 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   const { code, stdout, stderr } = await invite.waitForEnd();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${formatId(viewer!)}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
-  await homes.runToFailure("other", 3, "has been used", ["join", line, ...SERVING]);
+  await homes.runToFailure("other", 3, "no invitation is open", ["join", line, ...SERVING]);
   const expectedMessage = '--as: the name "DOOR" is taken, by the peer with the id ';
   await homes.runToFailure("viewer", 2, expectedMessage, [...INVITE, "--as", "DOOR"]);
   const third = await homes.start("other", INVITE).waitForLine("degu:");
@@ -502,7 +502,7 @@ Deno.test("an interrupted invitation is closed", async () => {
   assertEquals(code, 130);
   assertStringIncludes(stderr, "interrupted");
   const expectedMessage =
-    /this line is not open any more: .*; run "degu invite" again on the other device/;
+    /no invitation is open at an address of the line; run "degu invite" again on the other device/;
   await homes.runToFailure("viewer", 3, expectedMessage, ["join", line, ...SERVING]);
 });
 

@@ -81,9 +81,13 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     ],
     [
       "a line that is over",
-      makePairingError("NOT_OPEN", "line unusable", "this line is not open any more"),
-      'this line is not open any more; run "degu invite" again on the other device; if you have not used the line, ' +
-      '"degu peers" on it lists the device that has',
+      makePairingError(
+        "NOT_OPEN",
+        "line unusable",
+        "no invitation is open at an address of the line",
+      ),
+      'no invitation is open at an address of the line; run "degu invite" again on the other device; if another device has used it, ' +
+      '"degu peers" there lists that device',
     ],
     [
       "a second receiver",

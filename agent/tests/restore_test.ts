@@ -496,7 +496,7 @@ Deno.test("restore without --at fails if no version is kept of a directory", asy
   await Deno.mkdir(version);
   await homes.runToFailure("desk", 1, `${empty}\n`, restoring("d"));
   await fill(version, { a: "" });
-  const message = `${empty}; versions of later files are in "${version}"\n`;
+  const message = `${empty}; other versions are in "${version}"\n`;
   await homes.runToFailure("desk", 1, message, restoring("d"));
 });
 
@@ -514,7 +514,7 @@ Deno.test("restore without --at names the versions of files that none of its sta
   assertEquals(code, 0, stderr);
   assertStringIncludes(stdout, "2026-01-31T11_2: 1 file, ");
   const version = `${root}/.degu-kept/2026-01-31T11_1/d`;
-  const note = `versions of later files are in "${version}": they may be in none of these states`;
+  const note = `other versions are in "${version}": they may be in none of these states`;
   assertStringIncludes(stderr, note);
 });
 

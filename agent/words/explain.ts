@@ -160,8 +160,8 @@ const PAIRING_ADVICE: Partial<
   "busy": `: if you have not started that, answer no on the other device; then ${RUN_AGAIN}`,
   "no numbers left": ", and run that again",
   "line unusable":
-    '; run "degu invite" again on the other device; if you have not used the line, "degu peers" on it ' +
-    "lists the device that has",
+    '; run "degu invite" again on the other device; if another device has used it, "degu peers" ' +
+    "there lists that device",
   "ANSWER_LOST": `, so it may trust this device already: ${PAIR_ADVICE}`,
 };
 

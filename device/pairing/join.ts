@@ -227,8 +227,7 @@ function stepError(
       cause,
     });
   }
-  const lineEndedText =
-    "this line is not open any more: it has expired, was closed, or has been used";
+  const lineEndedText = "no invitation is open at an address of the line";
   const lineError = (code: PairingErrorCode, problem: string) => {
     const advice = `; check the peers of ${inviterText}, and forget any that you don't recognize`;
     return new PairingError(code, problem + advice, { reason: "line unusable", problem, cause });

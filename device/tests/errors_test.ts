@@ -95,7 +95,7 @@ const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
     ["an invitation that was closed", async ({ viewer, invitation }) => {
       await invitation.close();
       await viewer.join(invitation.line);
-    }, /not open any more: .*check the peers of/],
+    }, /no invitation is open at an address of the line; check the peers of/],
     ["all numbers are used up", async ({ viewer, other, invitation, inviter }) => {
       for (let i = 0; i < 5; i++) {
         const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));

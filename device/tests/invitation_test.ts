@@ -100,8 +100,7 @@ Deno.test("the line of an invitation is unusable after one pairing", async () =>
   // The line contains no name, because only a peer has a name for this device.
   const inviterNames = [`the device ${camera.id}`, `garden (${camera.id})`];
   for (const [i, device] of [lateDevice, viewer].entries()) {
-    const message =
-      "this line is not open any more: it has expired, was closed, or has been used; check " +
+    const message = "no invitation is open at an address of the line; check " +
       `the peers of ${inviterNames[i]}, and forget any that you don't recognize`;
     const error = await assertRejects(() => device.join(invitation.line), DeguError, message);
     assert(error.cause instanceof AggregateError);
@@ -170,7 +169,7 @@ Deno.test("an invitation expires in time even if the clock changes, and frees it
       const [hostname, port] = addressOf(invitation);
       (await listenAgain(() => Deno.listen({ hostname, port }))).close();
     }
-    await assertRejects(() => viewer.join(invitation.line), DeguError, "it has expired");
+    await assertRejects(() => viewer.join(invitation.line), DeguError, "no invitation is open");
   }
   assertEquals(timeouts.started.filter((each) => each === 1000).length, 2);
 });

@@ -37,7 +37,7 @@ Deno.test("exactly one of two simultaneous joiners is paired, and the other reje
     assertEquals(rejections.length, 1);
     assert(rejections[0]!.reason instanceof PairingError);
     assertEquals(rejections[0]!.reason.code, "NOT_OPEN");
-    assert(rejections[0]!.reason.message.includes("has been used"));
+    assert(rejections[0]!.reason.message.includes("no invitation is open"));
     const winner = outcomes[0]!.status === "fulfilled" ? one : two;
     const loser = winner === one ? two : one;
     assertEquals((await invitation.paired).id, winner.id);
@@ -128,7 +128,7 @@ async function assertTenTries(portKind: "TLS" | "plain") {
     const joining = () => viewer.join(lineTo(cutter));
     const error = await assertRejects(joining, PairingError, "overloaded");
     assertEquals(error.code, "BUSY");
-    assert(!error.message.startsWith("this line is not open"), error.message);
+    assert(!error.message.startsWith("no invitation is open"), error.message);
     assertEquals(cutter.count, 10);
     assert(timeouts.started.includes(60_000), "the limit of all of it");
     assertEquals(pauses(), [50, 100, 200, 400, 600, 600, 600, 600, 600]);
@@ -176,8 +176,8 @@ Deno.test("an unreachable device and one that refuses this device cause differen
   const rows: [errors: Error[], code: PairingErrorCode | null, words: RegExp][] = [
     [silentErrors, "UNREACHABLE", /^the device [a-z2-7]{52} can't be reached/],
     [[], "UNREACHABLE", /^the device [a-z2-7]{52} can't be reached/],
-    [[...silentErrors, refused], "NOT_OPEN", /^this line is not open/],
-    [[refused], "NOT_OPEN", /^this line is not open/],
+    [[...silentErrors, refused], "NOT_OPEN", /^no invitation is open/],
+    [[refused], "NOT_OPEN", /^no invitation is open/],
     [[...silentErrors, denied], null, /^Requires net access/],
   ];
   using _interfaces = patch(Deno, "networkInterfaces", () => () => []);
@@ -357,7 +357,7 @@ Deno.test("the joiner sends messages only to a server with degu-pair/2 and a cer
   for (const [options, isTold] of rows) {
     const refusal = formatAnswer("", "403 Forbidden");
     await using inviter = await startInviter(camera, () => refusal, options);
-    const message = isTold ? "has refused" : "not open any more";
+    const message = isTold ? "has refused" : "no invitation is open";
     const error = await assertRejects(() => viewer.join(inviter.line), PairingError, message);
     // The message has no name.
     if (isTold) assertMatch(error.message, /^the device [a-z2-7]{52} has refused/);
