@@ -68,17 +68,14 @@ function findMachineName(home: string): string {
   }
 }
 
-/** What the directory of a device has if its creation was interrupted, and that of a disk. */
-const DEVICE_NAMES: ReadonlySet<string> = new Set([
-  ...["device.json", "identity", "lock", "peers", "serving"],
-  "lost+found",
-]);
+/** The names that the interrupted creation of a device leaves, or a new file system has. */
+const DEVICE_NAME_PATTERN = /^(?:identity|lock|lost\+found|peers|serving|\.[0-9a-f]{16})$/;
 
 /** Keys between other files would be copied, shared or deleted with these. */
 async function hasOtherFiles(home: string): Promise<boolean> {
   try {
     for await (const { name } of Deno.readDir(home)) {
-      if (!name.startsWith(".") && !DEVICE_NAMES.has(name)) return true;
+      if (!DEVICE_NAME_PATTERN.test(name)) return true;
     }
   } catch {
     // The directory is missing, or can't be listed.
@@ -92,7 +89,7 @@ export async function openIfCreated(context: Context): Promise<Device | null> {
   } catch (error) {
     if (error instanceof RangeError) {
       if (!await hasOtherFiles(context.home)) return null;
-      const message = `--home: ${context.home} has other files, and no device`;
+      const message = `${context.home} has other files, and no device`;
       throw new Failure(message, null, { cause: error, path: context.home });
     }
     if (!(error instanceof Deno.errors.NotADirectory)) throw error;

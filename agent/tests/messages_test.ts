@@ -33,12 +33,12 @@ Deno.test("the needed and the free space are printed in units, for both devices"
     [
       "there",
       remote({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
-      `needs 3.20 GB, and 1.10 GB are free on the target's disk of desk`,
+      `needs 3.20 GB, and 1.10 GB are free on the target's disk at desk`,
     ],
     [
       "there, when it fills up",
       remote({ free: 0 }),
-      `no space is left on the target's disk of desk, or a quota is reached`,
+      `no space is left on the target's disk at desk, or a quota is reached`,
     ],
     [
       "here",

@@ -387,16 +387,18 @@ Deno.test("without --home the environment determines the directory of the device
 
 Deno.test("a directory of other files is no home of a device, and gets none", async () => {
   await using homes = await AgentHomes.create();
-  const home = homes.joinPath("recordings");
-  for (const [name, code] of [[".config", 3], ["lost+found", 3], ["a.wav", 1]] as const) {
-    await fill(home, { [name]: null });
-    await Deno.chmod(home, 0o700);
-    const message = code === 1 ? `--home: ${home} has other files, and no device\n` : "no device";
-    await homes.runToFailure("recordings", code, message, ["peers"]);
+  const left = ["identity", "lock", "lost+found", "peers", "serving", ".0123456789abcdef"];
+  await fill(homes.joinPath("left"), Object.fromEntries(left.map((name) => [name, null])));
+  await homes.runToFailure("left", 3, "there is no device in ", ["peers"]);
+  for (const name of ["a.wav", ".bashrc"]) {
+    const home = homes.joinPath(name);
+    await Deno.mkdir(home, { mode: 0o700 });
+    await fill(home, { [name]: "" });
+    const rows = [["peers"], ["init"], ["invite"], ["serve", "--inbox", homes.joinPath("inbox")]];
+    const message = `degu: error: ${home} has other files, and no device\n`;
+    for (const args of rows) await homes.runToFailure(name, 1, message, args);
+    assertEquals(await listNames(home), [name]);
   }
-  const rows = [["init"], ["invite"], ["serve", "--inbox", homes.joinPath("inbox")]];
-  for (const args of rows) await homes.runToFailure("recordings", 1, "has other files", args);
-  assertEquals(await listNames(home), [".config", "a.wav", "lost+found"]);
 });
 
 Deno.test("a missing device, or a device without peers, is an error with advice", async () => {
@@ -619,7 +621,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       responseError("PUT", "/a", { status: 507, headers: { "refusal-reason": "other-disk" } }),
       "put",
-      "no space is left on the target's disk of camera, or a quota is reached",
+      "no space is left on the target's disk at camera, or a quota is reached",
     ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],

@@ -521,7 +521,7 @@ function describeSpaceProblem(
   { needed: neededBytes, free: freeBytes, kept: partialFile, at }: TransferError,
   peer: string,
 ): string {
-  const location = `on the target's disk${at === "local" ? "" : ` of ${peer}`}`;
+  const location = `on the target's disk${at === "local" ? "" : ` at ${peer}`}`;
   const freeText = freeBytes === null ? "less is" : `${formatBytes(freeBytes)} are`;
   const isFull = freeBytes === null || freeBytes === 0;
   const problem = neededBytes !== null

@@ -443,7 +443,7 @@ Deno.test("an announcement ends after its socket has closed", async () => {
   await withTimeout(ended, "it ends");
 });
 
-Deno.test("an announcement that is withdrawn at once ends, and sends nothing", async () => {
+Deno.test("an announcement that is withdrawn at once ends, and announces nothing", async () => {
   const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
   for (let i = 0; i < 20; i++) {

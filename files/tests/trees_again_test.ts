@@ -50,6 +50,14 @@ function shortenPauses() {
 const SMALL = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`s${i}`, `${i}`]));
 const FILES = { ...SMALL, "d/large": "l".repeat(700_000), "d/larger": "m".repeat(900_000) };
 
+/** Returns the bytes of the last event of progress that have arrived, and all. */
+function lastProgress(
+  events: readonly TreeEvent[],
+): [done: number | undefined, total: number | undefined] {
+  const last = events.findLast((event) => event.type === "progress");
+  return [last?.done, last?.total];
+}
+
 /** Whether a request copies files. */
 const isCopy = ({ method, uri, query }: Request) =>
   query === "bundle=put" || query === "bundle=get" ||
@@ -88,7 +96,49 @@ test("%s: retries: a file whose response is lost arrives once, and counts as cop
     const { files, unchanged, failed } = result;
     assertEquals([files, unchanged, failed], [Object.keys(source).length, 0, 0]);
     assertEquals(miscounts(events, result), []);
+    assertEquals(lastProgress(events), [files, files]);
     assertEquals(await readTree(trees.target), source);
+  }
+});
+
+test("%s: retries: a file that another writes after the list is unchanged, and part of the progress", async (direction) => {
+  using pauses = shortenPauses();
+  let isBusy = true;
+  const source = { a: "a".repeat(5000), large: "l".repeat(100_000) };
+  await using trees = await makeTrees(direction, source, {}, (request) => {
+    if (!isBusy || !isCopy(request) || request.path.at(-1) !== "large") return null;
+    isBusy = false;
+    return [503, "Busy", {}, null];
+  });
+  const onEvent = (event: TreeEvent) => {
+    pauses.onEvent(event);
+    if (event.type !== "plan") return;
+    Deno.copyFileSync(`${trees.source}/a`, `${trees.target}/a`);
+    for (const dir of [trees.source, trees.target]) Deno.utimeSync(`${dir}/a`, 1, 1);
+  };
+  const { result, events } = await trees.copy({ retries: 2, connections: 1, onEvent });
+  assertEquals([result.files, result.unchanged], [1, 1]);
+  assertEquals(lastProgress(events), [105_000, 105_000]);
+});
+
+Deno.test("uploadTree: retries: a file counts as copied if the error status is of a gateway, and as unchanged if it was refused and another writes it", async () => {
+  for (const text of ["b", "b".repeat(100_000)]) {
+    for (
+      const [status, outcome] of [[502, "copied"], [504, "copied"], [503, "unchanged"]] as const
+    ) {
+      using pauses = shortenPauses();
+      let isFirst = true;
+      await using trees = await makeTrees("upload", { a: text }, {}, async (request, respond) => {
+        if (!isFirst || !isCopy(request)) return null;
+        isFirst = false;
+        if (outcome === "copied") await respond();
+        else await Deno.copyFile(`${trees.source}/a`, `${trees.target}/a`);
+        for (const dir of [trees.source, trees.target]) Deno.utimeSync(`${dir}/a`, 1, 1);
+        return [status, "Error", {}, null];
+      });
+      const { outcomes } = await trees.copy({ retries: 2, onEvent: pauses.onEvent });
+      assertEquals(outcomes, { a: outcome }, `${status}, ${text.length} bytes`);
+    }
   }
 });
 

@@ -8,7 +8,7 @@ import { Refusal } from "../refusal.ts";
 import { isReuseTimeout, waitForBoth } from "../transfer/remote_digest.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { TransferError } from "../errors.ts";
-import { hasStatus, isConnectionLoss, isServerError } from "../transfer_error.ts";
+import { hasStatus, isConnectionLoss, isServerError, isUnanswered } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
 import { type BasisFiles, groupByBasis } from "./basis_files.ts";
@@ -258,7 +258,7 @@ export class FileCopier {
       try {
         return await target.writeFile(task, source, settings, basis);
       } catch (error) {
-        if (isSent && (isConnectionLoss(error) || signal.aborted)) report.noteUnanswered(node);
+        if (isSent && (isUnanswered(error) || signal.aborted)) report.noteUnanswered(node);
         signal.throwIfAborted();
         if (!isConnectionLoss(error) || !client.isUsable) {
           await this.#attempt.rethrowIfFatal(error, client);

@@ -26,8 +26,8 @@
  * | `any`     | any file                        | replaced             |                      |
  * | each      | an entry of another kind        | `IN_THE_WAY`         | `IN_THE_WAY`         |
  *
- * (1) Counts as copied if this call has sent it without an answer, without lists, and in an upload
- * of a large file as `listed`. (2) At a server, `TARGET_CHANGED`.
+ * (1) Counts as copied if this call has sent it without an answer, or without lists, or in an
+ * upload of a large file as `listed`. (2) At a server, `TARGET_CHANGED`.
  *
  * With `replace: false`, a file of other content is `EXISTS` in each row. In a second attempt, a
  * file that the first has written is one of the same content. With `move`, the target is not
@@ -252,7 +252,7 @@ export class NameConflicts {
         const taskWithTarget = { ...task, target: file };
         const isSame = size === node.size && isSameTime(file.modified, node.modified);
         if (isSame && !move && compare === "time" && this.#isRespelled(taskWithTarget)) {
-          this.#reportUnchanged(node);
+          report.reportWrittenByOthers(node);
         } else listedConflicts.push({ ...conflict, task: taskWithTarget });
       } else {
         local.discardPart(task);
@@ -265,12 +265,6 @@ export class NameConflicts {
       }
     }
     return listedConflicts;
-  }
-
-  #reportUnchanged(node: TreeNode): void {
-    const { report } = this.#attempt;
-    report.makeMeter(node)(node.size);
-    report.reportEvent({ type: "unchanged", path: node.path });
   }
 
   /**
@@ -290,7 +284,7 @@ export class NameConflicts {
         local.discardPart(task);
         // Another call has written the file since the list.
         const isOfOthers = !this.isUnlisted && !report.isUnanswered(node);
-        if (isRespelled || isOfOthers) return this.#reportUnchanged(node);
+        if (isRespelled || isOfOthers) return report.reportWrittenByOthers(node);
         const { size } = node;
         const sha256 = digests.get(task)!;
         const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256, unset: [] };

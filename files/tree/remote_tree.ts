@@ -43,6 +43,7 @@ import {
   hasStatus,
   isFatal,
   isTransferOrStatusError,
+  isUnanswered,
   remoteChangedError,
   responseError,
 } from "../transfer_error.ts";
@@ -280,7 +281,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       }
     } catch (error) {
       failure = { error };
-      for (const { task } of sentFiles.slice(answers)) yield [task, { kind: "unanswered" }];
+      const mayBeStored = isUnanswered(error) || this.#settings.signal.aborted;
+      const unansweredFiles = mayBeStored ? sentFiles.slice(answers) : [];
+      for (const { task } of unansweredFiles) yield [task, { kind: "unanswered" }];
     }
     yield* unsentOutcomes;
     if (failure !== null) throw failure.error;

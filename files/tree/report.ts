@@ -213,6 +213,15 @@ export class TreeReport {
     this.reportEvent({ type: "unchanged", path });
   }
 
+  /** Reports a file of the plan that another call has written since the list. */
+  reportWrittenByOthers(node: TreeNode): void {
+    if (!this.isUnanswered(node)) {
+      this.makeMeter(node)(node.size);
+      this.#completedBytes += node.size;
+    }
+    this.reportUnchanged(node);
+  }
+
   /** Reports all files of a directory, and keeps none of their nodes. */
   reportUnchangedFiles(directory: TreeNode): void {
     for (const file of directory.children!) {

@@ -55,7 +55,7 @@ export type FileOutcome =
   }
   /** The task's condition protects an entry of the target. `sha256` is the digest of the source. */
   | { readonly kind: "conflict"; readonly sha256: string | null }
-  /** The file was sent, so the target may have it. An error follows. */
+  /** The file may have been sent, so the target may have it. An error follows. */
   | { readonly kind: "unanswered" }
   | { readonly kind: "retry"; readonly error: unknown }
   /** The file has grown and is too large for a bundle. */

@@ -89,6 +89,10 @@ export async function copyTree(
   const onEvent = (event: TreeEvent) => {
     events.push(event);
     options.onEvent?.(event);
+    if (event.type === "retry") {
+      // The next attempt reports the unchanged files again.
+      for (const path in outcomes) if (outcomes[path] === "unchanged") delete outcomes[path];
+    }
     if (!("path" in event)) return;
     const path = event.path.join("/");
     if (event.type === "deleted") return void deletedPaths.push(path);
