@@ -258,6 +258,11 @@ export function isConnectionLoss(error: unknown): boolean {
   return !isTransferOrStatusError(error) && isTransient(error);
 }
 
+/** The server may have done what was requested. A gateway sends 502 and 504 (RFC 9110 §15.6). */
+export function isUnanswered(error: unknown): boolean {
+  return isConnectionLoss(error) || hasStatus(error, 502) || hasStatus(error, 504);
+}
+
 /** The statuses below 500 that also prevent the transfer of all other files. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
@@ -265,11 +270,6 @@ const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
  * An error of the server, which {@linkcode isServerError} recognizes, may concern one file or all
  * files.
  */
-/** The server may have done what was requested. A gateway sends 502 and 504 (RFC 9110 §15.6). */
-export function isUnanswered(error: unknown): boolean {
-  return isConnectionLoss(error) || hasStatus(error, 502) || hasStatus(error, 504);
-}
-
 export function isFatal(error: unknown): boolean {
   if (!isTransferOrStatusError(error)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);

@@ -227,7 +227,7 @@ function stepError(
       cause,
     });
   }
-  const lineEndedText = "no invitation is open at an address of the line";
+  const notOpenText = "no invitation is open at an address of the line";
   const lineError = (code: PairingErrorCode, problem: string) => {
     const advice = `; check the peers of ${inviterText}, and forget any that you don't recognize`;
     return new PairingError(code, problem + advice, { reason: "line unusable", problem, cause });
@@ -237,15 +237,15 @@ function stepError(
     const message =
       `${inviterText} closes connections before they are encrypted, also after retries: its ` +
       "port is overloaded, or a firewall closes them; try again, and if that doesn't help, " +
-      lineEndedText;
+      notOpenText;
     return lineError("BUSY", message);
   }
   const code = findAttemptsCode(cause);
   // After the end of an invitation, its ports may be as silent as an unreachable device.
   const message = code === "NOT_OPEN"
-    ? lineEndedText
+    ? notOpenText
     : `${inviterText} can't be reached at an address of the line: check that both devices are on the same ` +
-      `network; if they are, ${lineEndedText}`;
+      `network; if they are, ${notOpenText}`;
   return lineError(code, message);
 }
 
