@@ -285,10 +285,7 @@ export class NameConflicts {
         // Another call has written the file since the list.
         const isOfOthers = !this.isUnlisted && !report.isUnanswered(node);
         if (isRespelled || isOfOthers) return report.reportWrittenByOthers(node);
-        const { size } = node;
-        const sha256 = digests.get(task)!;
-        const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256, unset: [] };
-        this.#copier.noteCopied(node, result);
+        report.reportPresent(node, digests.get(task)!);
       } else if (isSame) {
         changedTasks.push({ ...task, condition: "same" });
       } else if (mayReplace) {

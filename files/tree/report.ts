@@ -202,15 +202,24 @@ export class TreeReport {
   }
 
   reportUnchanged(node: TreeNode, unset: readonly UnsetProperty[] = []): void {
-    const { path, size } = node;
+    const { path } = node;
     if (this.#copiedPaths.size > 0 && this.#copiedPaths.has(path.join("/"))) return;
     if (this.#unansweredPaths.size > 0 && this.isUnanswered(node)) {
-      this.makeMeter(node)(size);
-      const sizes = { bytes: 0, total: size, resumedFrom: size, reused: 0 };
-      return this.reportCopied(node, { ...sizes, sha256: null, unset });
+      return this.reportPresent(node, null, unset);
     }
     this.#countUnset(node, unset);
     this.reportEvent({ type: "unchanged", path });
+  }
+
+  /** Reports a file that the target has, and that this call has probably sent, as copied. */
+  reportPresent(
+    node: TreeNode,
+    sha256: string | null,
+    unset: readonly UnsetProperty[] = [],
+  ): void {
+    const { size } = node;
+    this.makeMeter(node)(size, 0);
+    this.reportCopied(node, { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256, unset });
   }
 
   /** Reports a file of the plan that another call has written since the list. */
