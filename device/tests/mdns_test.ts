@@ -450,7 +450,7 @@ Deno.test("an announcement that is withdrawn at once ends, and announces nothing
     const camera = announceCamera(network);
     await withTimeout(camera[Symbol.asyncDispose](), "the end");
   }
-  assertEquals(stranger.received.filter(({ answers }) => !isGoodbye({ answers } as never)), []);
+  assertEquals(stranger.received.filter((packet) => !isGoodbye(packet)), []);
 });
 
 /** Counts the responses of a camera to questions, after its two announcements. */

@@ -7,7 +7,7 @@ import type { TransferError, UploadTreeOptions } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { readTree } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, lastProgress, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 
 /** The content of the target's entry, each of another size; `null` for no entry. */
@@ -174,8 +174,8 @@ for (
       const error = errors.file as TransferError | undefined;
       assertEquals(error?.code ?? outcomes.file, outcome, `${error}`);
       const isCopied = error === undefined;
-      const last = events.findLast((event) => event.type === "progress");
-      assertEquals(last?.done, isCopied ? last?.total : 0);
+      const [done, total] = lastProgress(events);
+      assertEquals(done, isCopied ? total : 0);
       const keptText = later === "directory" ? null : textOf(later, content);
       const keptTree = later === null ? {} : { file: keptText };
       assertEquals(await readTree(trees.target), isCopied ? { file: content } : keptTree);

@@ -15,7 +15,7 @@ import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, lastProgress, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/wire/bundle.ts";
@@ -50,14 +50,6 @@ function shortenPauses() {
 const SMALL = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`s${i}`, `${i}`]));
 const FILES = { ...SMALL, "d/large": "l".repeat(700_000), "d/larger": "m".repeat(900_000) };
 
-/** Returns the bytes of the last event of progress that have arrived, and all. */
-function lastProgress(
-  events: readonly TreeEvent[],
-): [done: number | undefined, total: number | undefined] {
-  const last = events.findLast((event) => event.type === "progress");
-  return [last?.done, last?.total];
-}
-
 /** Whether a request copies files. */
 const isCopy = ({ method, uri, query }: Request) =>
   query === "bundle=put" || query === "bundle=get" ||
@@ -79,8 +71,8 @@ test("%s: retries: a call over repeatedly broken connections has one result, and
   assertEquals(Object.values(outcomes), Object.keys(FILES).map(() => "copied"));
   assertEquals([result.files, result.failed, result.deleted], [22, 0, 1]);
   assertEquals(events.filter(({ type }) => type === "plan").length, 1);
-  const last = events.findLast((event) => event.type === "progress");
-  assertEquals(last?.done, last?.total);
+  const [done, total] = lastProgress(events);
+  assertEquals(done, total);
 });
 
 test("%s: retries: a file whose response is lost arrives once, and counts as copied", async (direction) => {

@@ -21,10 +21,11 @@ import { endpointKinds, plainKinds } from "@degu/testing/endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { Client, createFetch, ProxyApp, wrapApp } from "@degu/degu";
-import { ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
+import { ConnectionPool } from "@degu/degu/client";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { startNginx } from "@degu/testing/nginx.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { WrappedConnector } from "@degu/testing/requesters.ts";
 import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -187,32 +188,6 @@ async function converseEverywhere(t: Deno.TestContext, client: Client): Promise<
       assertEquals([conn.closed, failuresOf(proxy.logger)], [false, []]);
     }
   });
-}
-
-/** Wraps the connections of a client, as a program does that counts or logs requests. */
-class WrappedConnector implements Connector {
-  readonly #client: Client;
-  readonly #tellsRequestSent: boolean;
-
-  constructor(client: Client, tellsRequestSent: boolean) {
-    this.#client = client;
-    this.#tellsRequestSent = tellsRequestSent;
-  }
-
-  async connect(options?: { signal?: AbortSignal | undefined }) {
-    const conn = await this.#client.connect(options);
-    const tellsRequestSent = this.#tellsRequestSent;
-    return {
-      request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
-      close: () => conn.close(),
-      get closed() {
-        return conn.closed;
-      },
-      get requestSent() {
-        return tellsRequestSent ? conn.requestSent : undefined;
-      },
-    };
-  }
 }
 
 /** Accepts each upload at once, and reports what arrives of it. */

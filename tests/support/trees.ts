@@ -110,6 +110,14 @@ export async function copyTree(
   return { result, events, outcomes, deletedPaths, removedPaths, errors };
 }
 
+/** Returns the bytes of the last event of progress that have arrived, and all. */
+export function lastProgress(
+  events: readonly TreeEvent[],
+): [done: number | undefined, total: number | undefined] {
+  const last = events.findLast((event) => event.type === "progress");
+  return [last?.done, last?.total];
+}
+
 /** A copy from `source` to `target` in a directory, for a separate process. */
 export interface CopyJob {
   readonly dir: string;

@@ -14,20 +14,14 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "@degu/degu/base";
-import {
-  Client,
-  Connection,
-  ConnectionPool,
-  type Connector,
-  isTransient,
-  type Requester,
-} from "@degu/degu/client";
+import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { WrappedConnector } from "@degu/testing/requesters.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -570,21 +564,7 @@ Deno.test("a pool's slot becomes free when the response has been read and the re
   for (const [i, early] of [...responses, ...responses].entries()) {
     using server = new RawServer();
     const client = new Client(server.address, { host: null });
-    const wrapper: Connector = {
-      connect: async () => {
-        const conn = await client.connect();
-        return {
-          request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
-          close: () => conn.close(),
-          get closed() {
-            return conn.closed;
-          },
-          get requestSent() {
-            return conn.requestSent;
-          },
-        };
-      },
-    };
+    const wrapper = new WrappedConnector(client, true);
     await using pool = new ConnectionPool(i < 2 ? client : wrapper, { maxConnections: 1 });
     const upload = new Upload();
     upload.send("hello");
