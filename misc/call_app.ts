@@ -20,7 +20,8 @@ import { mkSession, type SessionFields } from "./session.ts";
  * `onConnect` of the app is called first, unless the options have a session or the name of its
  * peer. The response is 413 if the body of the request exceeds the
  * app's limit, 400 if `request.json()` fails, and the response of the error if the app throws a
- * `ResponseError`.
+ * `ResponseError`. The response is 403, and the app is not called, if `isTrusted` of the session
+ * isn't true.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.
@@ -61,7 +62,7 @@ export async function callApp(
   options: {
     /**
      * The session of the request, or the properties of a new session. `onConnect` of the app is not
-     * called for a `Session`, and for a peer that `user` or `isTrusted` describes.
+     * called for a `Session`, and for a peer that `user` names.
      *
      * @default {a new session without an address}
      */
@@ -91,7 +92,17 @@ export async function callApp(
   let appResult: unknown;
   try {
     if (!isPeerGiven(sessionOption)) await connect(sessionCore, parts.onConnect);
-    appResult = await callHandle(parts, request, session);
+    appResult = await callHandle(
+      {
+        // Like a server: an app gets no request of a peer that isn't trusted.
+        handle: async (...args) => {
+          await sessionCore.checkTrust();
+          return await parts.handle(...args);
+        },
+      },
+      request,
+      session,
+    );
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
     const framing = determineSentFraming(method, status, headers, response.body);
@@ -112,8 +123,7 @@ export async function callApp(
 
 /** Whether the caller has made the decision of `onConnect`. */
 function isPeerGiven(sessionOption: Session | SessionFields): boolean {
-  return sessionOption instanceof Session || sessionOption.user !== undefined ||
-    sessionOption.isTrusted !== undefined;
+  return sessionOption instanceof Session || sessionOption.user !== undefined;
 }
 
 async function connect(

@@ -1,6 +1,12 @@
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
 import { type PeerCertificate, type Session, SessionCore } from "../base/app/session.ts";
-import { checkFunction, checkString, copyOptions, wrongTypeError } from "../internal/checks.ts";
+import {
+  checkFunction,
+  checkString,
+  copyOptions,
+  wrongArgumentError,
+  wrongTypeError,
+} from "../internal/checks.ts";
 
 /** What {@linkcode mkSession} makes a session of. */
 export interface SessionFields {
@@ -35,10 +41,10 @@ export interface SessionFields {
    */
   store?: Map<string, unknown> | undefined;
   /**
-   * Reports whether the peer is trusted. Any result but `true`, and an error, means that the peer
-   * isn't trusted.
+   * Reports whether the peer of this name is trusted. Any result but `true`, and an error, means
+   * that the peer isn't trusted. Requires `user`.
    *
-   * @default {always true, if the peer has a certificate or a name; otherwise it is anonymous}
+   * @default {always true}
    */
   isTrusted?: (() => boolean | Promise<boolean>) | undefined;
 }
@@ -83,12 +89,13 @@ export function mkSession(fields: SessionFields = {}): Session {
   checkString("session.logName", logName);
   if (user !== null) checkString("session.user", user);
   if (isTrusted !== undefined) checkFunction("session.isTrusted", isTrusted);
+  if (isTrusted !== undefined && user === null) {
+    throw wrongArgumentError("session.isTrusted", "needs session.user, the name of the peer");
+  }
   if (store !== undefined && !(store instanceof Map)) {
     throw wrongTypeError("session.store", "a Map", store);
   }
   const core = new SessionCore(logName, address, Infinity, peerCertificate, store);
-  if (user !== null || isTrusted !== undefined) {
-    core.identifyPeer({ user, ...(isTrusted && { isTrusted }) });
-  }
+  if (user !== null) core.identifyPeer({ user, ...(isTrusted && { isTrusted }) });
   return core.session;
 }

@@ -1,4 +1,3 @@
-import { wrongArgumentError } from "../../internal/checks.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { ResponseError, statusOf } from "./app_result.ts";
@@ -10,13 +9,14 @@ export interface PeerIdentity {
   /** Aborted when the peer is no longer trusted; the session ends with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Reports whether the peer is trusted at the time of the call. Any result but `true`, and an
-   * error, means that the peer isn't trusted. `session.isTrusted()` calls this function, and the
-   * server calls it once before the first request.
+   * Reports whether the peer is trusted at the time of the call. The server calls this function
+   * after `onConnect` and before each request, and `session.ifTrusted()` calls it. After any result
+   * but `true`, and after an error, the peer isn't trusted: the app doesn't get the request, the
+   * server answers with 403, and the session ends.
    *
    * A {@linkcode ResponseError} with the status 503 means that the trust can't be determined now,
    * for example because a disk can't be read: the server answers the request with 503, so that the
-   * peer can repeat it later.
+   * peer can repeat it later. So does a call that takes longer than the `timeout` of the server.
    */
   isTrusted?(): boolean | Promise<boolean>;
 }
@@ -31,12 +31,6 @@ export function checkOnConnectResult(result: unknown): PeerIdentity | boolean {
     "onConnect must return true to accept the peer, false to refuse it, or an identity such as " +
       `{ user: "anna" }: ${problem}`,
   );
-}
-
-export function checkIdentity(label: string, value: unknown): asserts value is PeerIdentity {
-  const problem = findIdentityProblem(value);
-  if (problem === null) return;
-  throw wrongArgumentError(label, `must be an identity such as { user: "anna" }: ${problem}`);
 }
 
 function findIdentityProblem(given: unknown): string | null {
@@ -70,7 +64,7 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
       return identity.user;
     },
     ...(signals.length === 0 ? {} : { signal: AbortSignal.any(signals) }),
-    isTrusted: async () => await isTrustedBy(identity) && await isTrustedBy(otherIdentity),
+    isTrusted: async () => await callIsTrusted(identity) && await callIsTrusted(otherIdentity),
   };
 }
 
@@ -86,15 +80,5 @@ export async function callIsTrusted(identity: Omit<PeerIdentity, "user">): Promi
   } catch (error) {
     if (isUnknownTrustError(error)) unknownTrustErrors.set(error as ResponseError, true);
     throw error;
-  }
-}
-
-export async function isTrustedBy(identity: Omit<PeerIdentity, "user">): Promise<boolean> {
-  if (identity.signal?.aborted === true) return false;
-  try {
-    return await callIsTrusted(identity);
-  } catch (error) {
-    if (isUnknownTrustError(error)) throw error;
-    return false;
   }
 }

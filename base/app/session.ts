@@ -1,18 +1,10 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { messageOf, plainMessageOf, toReadableError } from "../../internal/caught_errors.ts";
-import { checkString, notConstructibleError } from "../../internal/checks.ts";
+import { checkFunction, checkString, notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./app_result.ts";
-import {
-  callIsTrusted,
-  checkIdentity,
-  isTrustedBy,
-  isUnknownTrustError,
-  type PeerIdentity,
-} from "./peer_identity.ts";
-
-type TrustState = "trusted" | "untrusted" | "anonymous";
+import { callIsTrusted, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
 
 /** The certificate of the trusted authority that has verified a peer's certificate. */
 export interface PeerAuthority {
@@ -68,16 +60,19 @@ export interface SessionCallbacks {
   /** Called when the trust of the server has changed: the session of a distrusted peer must end. */
   onTrustChanged(): void;
   /**
-   * Called when `checkTrusted()` rejects. Unless the peer is anonymous, the current response must
-   * be the last one.
+   * Called when the peer was found untrusted: the current response must be the last one.
+   *
+   * @param error The error of the `isTrusted` of an identity; else `undefined`.
    */
-  onDistrust(trust: Exclude<TrustState, "trusted"> | "unknown"): void;
+  onDistrust(reason: string, error: unknown): void;
 }
 
 let coreOf: (session: object) => SessionCore | null;
 
-/** The name of the peer is `null` in a test of an app that reads only the trust. */
-type IdentityOrNameless = Omit<PeerIdentity, "user"> & { readonly user: string | null };
+const UNTRUSTED_REASON = "the peer is not trusted any more";
+const ANONYMOUS_REASON =
+  "ifTrusted(): the peer is anonymous: it has neither a certificate nor an identity; serve over " +
+  "TLS, or return an identity from onConnect";
 
 /** No public module exports this class, so programs can't make a session. */
 export class SessionCore {
@@ -96,14 +91,13 @@ export class SessionCore {
   /** Settles with the response to the current request; `null` until an app waits for it. */
   #responseSent: PromiseWithResolvers<void> | null = null;
   /** What `onConnect` returned: without it and without a certificate, the peer is anonymous. */
-  #identity: IdentityOrNameless | null = null;
+  #identity: PeerIdentity | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
-  #identities: IdentityOrNameless[] | null = null;
+  #identities: PeerIdentity[] | null = null;
   #listenersController: AbortController | null = null;
   #isDisposed = false;
-  #trustChecks: Promise<void> | null = null;
-  /** Whether the peer was found untrusted: if an added identity refuses it, it isn't anonymous. */
-  #isRefused = false;
+  /** Whether an identity has a condition that only a call of its `isTrusted` can find broken. */
+  canLoseTrust = false;
 
   constructor(
     name: string,
@@ -153,15 +147,16 @@ export class SessionCore {
     this.#abortController?.abort(makeReason());
   }
 
-  identifyPeer(identity: IdentityOrNameless): void {
+  identifyPeer(identity: PeerIdentity): void {
     this.#identity = identity;
     this.addIdentity(identity);
   }
 
-  addIdentity(identity: IdentityOrNameless): void {
+  addIdentity(identity: PeerIdentity): void {
     this.#identities ??= [];
     if (this.#identities.includes(identity)) return;
     this.#identities.push(identity);
+    this.canLoseTrust ||= identity.isTrusted !== undefined;
     const { signal } = identity;
     if (signal === undefined || this.#isDisposed) return;
     const close = () => this.close(signal.reason);
@@ -188,61 +183,39 @@ export class SessionCore {
     return null;
   }
 
-  /** @throws {ResponseError} if the trust can't be determined now. */
-  async findTrust(): Promise<TrustState> {
-    if (this.callbacks?.isPeerTrusted() === false) return "untrusted";
-    for (const identity of this.#identities ?? []) {
-      if (!await isTrustedBy(identity)) return "untrusted";
-    }
-    return this.#hasNoIdentity ? "anonymous" : "trusted";
-  }
-
-  async isTrusted(): Promise<boolean> {
-    const trust = await this.findTrust();
-    if (trust === "untrusted") this.#isRefused = true;
-    return trust === "trusted";
-  }
-
-  get #hasNoIdentity(): boolean {
-    return this.session.peerCertificate === null && this.#identity === null;
-  }
-
-  get isAnonymous(): boolean {
-    return this.#hasNoIdentity && !this.#isRefused;
-  }
-
-  /** @param replacedTrust The trust in a session whose `isTrusted` a middleware has replaced. */
-  checkTrusted(replacedTrust: (() => Promise<TrustState>) | null): Promise<void> {
-    const check = this.#rejectDistrusted(replacedTrust);
-    const earlierChecks = this.#trustChecks ?? undefined;
-    // Also handles the rejection, which would end the process if the app doesn't await the check.
-    this.#trustChecks = check.then(() => earlierChecks, () => earlierChecks);
-    return check;
-  }
-
-  async #rejectDistrusted(replacedTrust: (() => Promise<TrustState>) | null): Promise<void> {
-    let trust: TrustState | "unknown";
-    try {
-      trust = await (replacedTrust ?? (() => this.findTrust()))();
-      if (trust === "trusted") return;
-    } catch (error) {
-      trust = isUnknownTrustError(error) ? "unknown" : "untrusted";
-    }
-    this.callbacks?.onDistrust(trust);
-    const isUnknown = trust === "unknown";
-    const [status, reason] = isUnknown ? [503, "Service Unavailable"] : [403, "Forbidden"];
-    throw new ResponseError([status, reason, {}, null]);
-  }
-
   /**
-   * Returns a promise for the end of all pending `checkTrusted()`; `null` if
-   * `checkTrusted()` was not called since the last call of this function. The promise never
-   * rejects.
+   * Asks whether the peer is trusted now.
+   *
+   * @throws {ResponseError} of 403, or the error of the identity if the trust can't be determined.
    */
-  takeTrustChecks(): Promise<void> | null {
-    const checks = this.#trustChecks;
-    this.#trustChecks = null;
-    return checks;
+  async checkTrust(): Promise<void> {
+    try {
+      if (await this.#isTrusted()) return;
+    } catch (error) {
+      if (isUnknownTrustError(error)) throw error;
+      this.#refuse(UNTRUSTED_REASON, error);
+    }
+    this.#refuse(UNTRUSTED_REASON);
+  }
+
+  async #isTrusted(): Promise<boolean> {
+    const identities = this.#identities ?? [];
+    for (const identity of identities) if (!await callIsTrusted(identity)) return false;
+    // The trust may have ended during a call.
+    return this.callbacks?.isPeerTrusted() !== false &&
+      !identities.some(({ signal }) => signal?.aborted === true);
+  }
+
+  /** Asks like {@linkcode checkTrust}, and refuses a peer that is anonymous. */
+  async checkKnown(): Promise<void> {
+    const isAnonymous = this.session.peerCertificate === null && this.#identity === null;
+    if (isAnonymous) this.#refuse(ANONYMOUS_REASON);
+    await this.checkTrust();
+  }
+
+  #refuse(reason: string, error?: unknown): never {
+    this.callbacks?.onDistrust(reason, error);
+    throw new ResponseError([403, "Forbidden", {}, null]);
   }
 
   get isResponseAwaited(): boolean {
@@ -345,126 +318,50 @@ export class Session {
   }
 
   /**
-   * Whether the peer had neither a certificate nor an identity when it was accepted. An `onConnect`
-   * that returns `true` gives no identity. A peer isn't anonymous any more once
-   * {@linkcode Session.prototype.isTrusted} has found that an added identity doesn't trust it.
-   */
-  get isAnonymous(): boolean {
-    return this.#core.isAnonymous;
-  }
-
-  /**
-   * Resolves to `true` only if the peer is trusted at this moment: it has a certificate or an
-   * identity, the server still trusts the authority of its certificate, and `isTrusted` of each
-   * {@linkcode PeerIdentity} returns `true`. An anonymous peer isn't trusted.
+   * Calls a function if the peer is trusted at this moment: for a step that can't be undone, late in
+   * a long request, such as the rename at the end of an upload. The server asks the same before it
+   * calls the app for each request, so no other code has to ask.
    *
-   * Await the result: a promise is true in a condition, and `!session.isTrusted()` is always false.
-   * Before a step that only trusted peers may cause, call
-   * {@linkcode Session.prototype.checkTrusted}, which also ends the session of a distrusted peer.
+   * The step isn't made for a peer that isn't trusted, even if the app forgets the `await`.
    *
-   * @throws {ResponseError} if the trust can't be determined now: see
-   * {@linkcode PeerIdentity.isTrusted}.
-   * If the app throws this error, the server answers with 503.
-   *
-   * @example Show more to trusted peers
-   * ```ts
-   * import { type App, reply } from "@degu/degu";
-   * import { callApp, mkreq } from "@degu/degu/misc";
-   * import { assertEquals } from "@std/assert";
-   *
-   * const app: App = async (_request, session) => {
-   *   return reply(200, await session.isTrusted() ? "21.5 °C, door open" : "21.5 °C");
-   * };
-   * assertEquals(await (await callApp(app, mkreq("GET", "/"))).text(), "21.5 °C");
-   * ```
-   */
-  isTrusted(): Promise<boolean> {
-    const result = this.#core.isTrusted();
-    // A rejection would end the process if the app doesn't await the result.
-    result.catch(() => {});
-    return result;
-  }
-
-  /**
-   * Checks that the peer is trusted at this moment, by the rules of
-   * {@linkcode Session.prototype.isTrusted}. Await this method right before a step that can't be
-   * undone, such as the rename at the end of an upload.
-   *
-   * If the peer isn't trusted, the server logs a line, and ends the session after the response,
-   * even if the app has forgotten the `await`, or catches the error. For an anonymous peer, the
-   * server only logs a line.
-   *
-   * @throws {ResponseError} if the peer is untrusted or anonymous: the server answers with 403. If
-   * the trust can't be determined now, the server answers with 503.
+   * @param step The step. The promise resolves to its result.
+   * @throws {ResponseError} if the peer isn't trusted any more, or has neither a certificate nor an
+   * identity: the server answers with 403, and ends the session. If the trust can't be determined
+   * now, the server answers with 503.
+   * @throws the error of the step.
    *
    * @example Accept a key as long as it is on a list
    * ```ts
    * import { type App, Client, reply, Server } from "@degu/degu";
    * import { assertEquals } from "@std/assert";
    *
-   * const users = new Map([["127.0.0.1", "anna"]]);
+   * const users = new Set(["anna"]);
+   * let door = "closed";
    * const app: App = {
-   *   onConnect({ address }) {
-   *     const user = users.get(`${address?.[0]}`);
-   *     if (user === undefined) return false;
-   *     return { user, isTrusted: () => users.get(`${address?.[0]}`) === user };
-   *   },
-   *   handle: async (_request, session) => {
-   *     await session.checkTrusted();
-   *     return reply(200, `hello, ${session.user}`);
+   *   onConnect: () => ({ user: "anna", isTrusted: () => users.has("anna") }),
+   *   async handle(request, session) {
+   *     const key = await request.text(); // may take long
+   *     await session.ifTrusted(() => door = `opened with ${key}`);
+   *     return reply(204);
    *   },
    * };
    * await using server = await Server.start(["127.0.0.1", 0], app);
-   * using conn = await new Client(server.address).connect();
-   * assertEquals(await (await conn.get("/")).text(), "hello, anna");
-   * users.clear();
-   * assertEquals((await conn.get("/")).status, 403);
-   * ```
-   */
-  checkTrusted(): Promise<void> {
-    const isReplaced = this.isTrusted !== Session.prototype.isTrusted;
-    return this.#core.checkTrusted(isReplaced ? () => findNarrowedTrust(this) : null);
-  }
-
-  /**
-   * Adds a condition for the trust in the peer, for the code between the server and an app. The
-   * server and {@linkcode Session.prototype.isTrusted} also call the `isTrusted` of this identity,
-   * and the session ends when its `signal` is aborted. The same identity is added only once.
-   *
-   * The call can only narrow the trust. `session.user` stays the `user` of the identity that
-   * `onConnect` returns, and an anonymous peer stays anonymous. If `onConnect` adds an identity
-   * that isn't trusted, the server refuses the peer.
-   *
-   * @param identity The identity.
-   * @throws {TypeError} if the identity has a wrong type, or an unknown or wrong property.
-   *
-   * @example Serve only the addresses of a list
-   * ```ts
-   * import { type App, Client, reply, Server } from "@degu/degu";
-   * import { assertEquals } from "@std/assert";
-   *
-   * const addresses = new Set(["127.0.0.1"]);
-   * const app: App = {
-   *   onConnect(session) {
-   *     const isTrusted = () => addresses.has(`${session.address?.[0]}`);
-   *     session.addIdentity({ user: "address list", isTrusted });
-   *     return { user: "anna" };
-   *   },
-   *   async handle(_request, session) {
-   *     await session.checkTrusted();
-   *     return reply(200);
-   *   },
+   * const sendSlowly = async function* () {
+   *   yield "the ";
+   *   users.clear();
+   *   yield "key";
    * };
-   * await using server = await Server.start(["127.0.0.1", 0], app);
-   * using conn = await new Client(server.address).connect();
-   * assertEquals((await conn.get("/")).status, 200);
-   * addresses.clear();
-   * assertEquals((await conn.get("/")).status, 403);
+   * assertEquals((await new Client(server.address).put("/", {}, sendSlowly())).status, 403);
+   * assertEquals(door, "closed");
    * ```
    */
-  addIdentity(identity: PeerIdentity): void {
-    checkIdentity("identity", identity);
-    this.#core.addIdentity(identity);
+  ifTrusted<T>(step: () => T | PromiseLike<T>): Promise<T> {
+    checkFunction("step", step);
+    const check = this.#core.checkKnown();
+    const result = check.then(step);
+    // A refusal must not end the process if the app doesn't await the result.
+    check.catch(() => result.catch(() => {}));
+    return result;
   }
 
   /**
@@ -575,16 +472,6 @@ export class Session {
 /** Returns the core of a session; `null` for a wrapper of a session. */
 export function sessionCoreOf(session: object): SessionCore | null {
   return coreOf(session);
-}
-
-/**
- * Finds the trust in the peer of a session, or of a wrapper by which a middleware narrows it.
- *
- * @throws the errors of {@linkcode Session.prototype.isTrusted}.
- */
-async function findNarrowedTrust(session: Session): Promise<TrustState> {
-  if (await session.isTrusted() === true) return "trusted";
-  return session.isAnonymous === true ? "anonymous" : "untrusted";
 }
 
 export function waitForResponse(session: object): Promise<void> {

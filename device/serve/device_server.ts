@@ -13,6 +13,7 @@ import {
 import { checkObject, wrongArgumentError } from "../../internal/checks.ts";
 import { makeSafeLogger } from "../../base/app/logger.ts";
 import { readApp } from "../../base/app/app.ts";
+import { sessionCoreOf } from "../../base/app/session.ts";
 import { identifyDevice } from "../identity/authority.ts";
 import type { DeviceServices } from "../peers/device_services.ts";
 import type { Peer } from "../peers/peer_file.ts";
@@ -238,7 +239,7 @@ function wrapForPeers(
       const identity = identifyPeer(trustedPeer, findPeer);
       setPeerOf(session, { findPeer, signal });
       // The end of the trust then ends the session even during the `onConnect` of the app.
-      session.addIdentity(identity);
+      sessionCoreOf(session)!.addIdentity(identity);
       const decision = onConnect === null || await onConnect(session, sock);
       if (typeof decision === "boolean") return decision && identity;
       return {

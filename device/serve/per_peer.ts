@@ -2,6 +2,7 @@ import { ConnectionClosedError, type Socket } from "../../base.ts";
 import type { App, AppObject, PeerIdentity, Session } from "../../server.ts";
 import { checkFunction, wrongTypeError } from "../../internal/checks.ts";
 import { readApp } from "../../base/app/app.ts";
+import { sessionCoreOf } from "../../base/app/session.ts";
 import type { Peer } from "../peers/peer_file.ts";
 
 interface PeerOfSession {
@@ -135,6 +136,9 @@ async function applyDecision(
 ): Promise<boolean> {
   const decision = await result;
   if (typeof decision === "boolean") return decision;
-  session.addIdentity(decision);
-  return await session.isTrusted();
+  const core = sessionCoreOf(session)!;
+  core.addIdentity(decision);
+  // The server asks this identity before later requests.
+  await core.checkTrust();
+  return true;
 }

@@ -92,20 +92,19 @@ export interface FileRequest extends FilesSettings {
 }
 
 /**
- * Checks, right before a change that can't be undone, that the peer is still trusted. The session
- * may be a wrapper by which a middleware narrows the trust.
+ * Checks, right before a change that can't be undone, that the peer is still trusted. An anonymous
+ * peer has no trust that could end: the server has accepted it without a condition.
  */
 export async function checkTrust(session: Session | undefined): Promise<void> {
   if (session === undefined) return;
-  let mayWrite = false;
+  if (session.user === null && session.peerCertificate === null) return;
   try {
-    mayWrite = await session.isTrusted() === true || session.isAnonymous === true;
+    await session.ifTrusted(() => {});
   } catch (error) {
-    if (error instanceof ResponseError && statusOf(error.response) === 503) {
-      throw new Refusal(503, `${error}`, { "retry-after": "1" }, { cause: error });
-    }
+    const isUnknown = error instanceof ResponseError && statusOf(error.response) === 503;
+    if (!isUnknown) throw new Refusal(403, "the peer is no longer trusted");
+    throw new Refusal(503, `${error}`, { "retry-after": "1" }, { cause: error });
   }
-  if (!mayWrite) throw new Refusal(403, "the peer is no longer trusted");
 }
 
 function statusOf(response: ResponseError["response"]): number {

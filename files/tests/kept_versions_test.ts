@@ -207,7 +207,11 @@ async function requestAs(
   text: string | null,
 ): Promise<number> {
   const body = text === null ? null : new TextEncoder().encode(text);
-  const session = { user, isTrusted: () => true, signal: new AbortController().signal };
+  const session = {
+    user,
+    ifTrusted: (step: () => void) => step(),
+    signal: new AbortController().signal,
+  };
   const [status] = await app.handle(mkreq(method, uri, {}, body), session as never);
   return status;
 }
@@ -252,7 +256,7 @@ Deno.test("what another process has stored has a version, although the peer may 
   const script = `import { FilesApp } from "@degu/degu/files";
     import { mkreq } from "@degu/degu/misc";
     const app = new FilesApp("${dir.path}", { write: true, keep: 9 });
-    const session = { user: "anna", isTrusted: () => true, signal: new AbortController().signal };
+    const session = { user: "anna", ifTrusted: (step: () => void) => step(), signal: new AbortController().signal };
     for (const text of ["1", "2", "3"]) {
       const [status] = await app.handle(mkreq("PUT", "/a", {}, new TextEncoder().encode(text)), session);
       console.log(status);

@@ -18,14 +18,14 @@ import {
 } from "../../base/wire/error_responses.ts";
 import { messageOf, toReadableError } from "../../internal/caught_errors.ts";
 import { lastTurn } from "../transport/turns.ts";
+import { unknownTrustErrors } from "../../internal/error_details.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
-import { startInterval, type Timer } from "../transport/deadline.ts";
+import { Deadline, startInterval, type Timer } from "../transport/deadline.ts";
 import { SlotHolder } from "../transport/slots.ts";
 import { RequestReader, type ServedHosts } from "../protocol/request_reader.ts";
 import { MessageSender, type SendListener } from "../transport/message_sender.ts";
 import { Transport, type TransportUser } from "../transport/transport.ts";
 import { addLingering, linger } from "./lingering.ts";
-import { DISTRUSTED_AUTHORITY, DISTRUSTED_AUTHORITY_END, PeerTrust } from "./peer_trust.ts";
 import { ServerExchange } from "./server_exchange.ts";
 import {
   CLOSED_BY_CLIENT,
@@ -39,6 +39,8 @@ import {
   SessionEndRecorder,
 } from "./session_end.ts";
 
+const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
+const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
 const YIELDED_END = makeEndAfter(
   "a response, because its peer had the most slots, and a connection of another peer waited",
 );
@@ -74,7 +76,13 @@ export class ServerConnection extends SlotHolder
   readonly #sessionCore: SessionCore;
   /** Reports whether the peer is trusted at the time of the call. */
   readonly isPeerTrusted: () => boolean;
-  readonly #peerTrust: PeerTrust;
+  /** Why the current response is the last one; `null` unless the peer was found untrusted. */
+  #distrustReason: string | null = null;
+  /**
+   * The error with which `onConnect` failed to decide whether to accept the peer: the server then
+   * responds to the first request with 503. `null` if the peer was accepted.
+   */
+  #connectError: unknown = null;
   readonly peerKey: string;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is
@@ -85,6 +93,8 @@ export class ServerConnection extends SlotHolder
   #exchange: ServerExchange | null = null;
   #servePromise: Promise<void> | null = null;
   #lingerPromise: Promise<void> | null = null;
+  /** Rejects the wait for `isTrusted`; `null` if no request waits for it. */
+  #endTrustWait: ((error: unknown) => void) | null = null;
   #waitStart = Infinity;
   /** Between requests, and while a body is read, a pending read notices a close; else the probe. */
   #probeTimer: Timer | undefined;
@@ -115,7 +125,6 @@ export class ServerConnection extends SlotHolder
       hosts,
     );
     this.#endRecorder = new SessionEndRecorder(sessionCore, transport, logger);
-    this.#peerTrust = new PeerTrust(this.#endRecorder);
     transport.addCloseListener(() => this.#finishSession());
     sessionCore.callbacks = this;
   }
@@ -160,6 +169,7 @@ export class ServerConnection extends SlotHolder
     let abortReason = failure ?? this.#exchange?.bodyError;
     const makeAbortReason = () =>
       abortReason ??= new ConnectionClosedError(`the session has ended: ${this.session.message}`);
+    this.#endTrustWait?.(makeAbortReason());
     this.#exchange?.unframedBody?.cancel(makeAbortReason());
     if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {
       this.#endExchange(isClosed ? makeAbortReason() : null);
@@ -309,7 +319,7 @@ export class ServerConnection extends SlotHolder
         this.#endRecorder.recordFailure(error, "onConnect", null);
         return false;
       }
-      this.#peerTrust.connectError = error;
+      this.#connectError = error;
     }
     const { isClosed, failure } = this.#transport;
     if (isClosed) throw failure ?? new ConnectionClosedError();
@@ -323,12 +333,12 @@ export class ServerConnection extends SlotHolder
     return true;
   }
 
-  onDistrust(trust: "untrusted" | "anonymous" | "unknown"): void {
-    if (!this.#peerTrust.onDistrust(trust)) return;
-    // During a request, and before the session is accepted, the loop of requests ends the session.
-    if (this.#exchange !== null || !this.#serverState.sessions.has(this.session)) return;
-    this.#sessionCore.end(this.#peerTrust.distrustReason!);
-    void this.#linger();
+  onDistrust(reason: string, error: unknown): void {
+    if (error !== undefined) this.#endRecorder.log(describeAppError(error, "isTrusted()"));
+    if (this.#distrustReason === null) {
+      this.#endRecorder.log(makeRefusalEnd(`${reason}; the session ends after its response`));
+    }
+    this.#distrustReason ??= reason;
   }
 
   /**
@@ -341,23 +351,27 @@ export class ServerConnection extends SlotHolder
     return false;
   }
 
+  /** Asks whether the peer is trusted. An `isTrusted` that hangs gets the answer 503. */
+  async #askForTrust(): Promise<void> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.#endTrustWait = reject;
+    using deadline = new Deadline(this.#serverState.timeout, () => {
+      reject(unknownTrustErrors.set(new Error("isTrusted() took longer than the timeout"), true));
+    });
+    deadline.startWait();
+    await Promise.race([this.#sessionCore.checkTrust(), promise]);
+    this.#endTrustWait = null;
+  }
+
   // Hot path: all awaits of a request are in this function, because each further async function
   // costs a promise per request.
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const sender = this.#sender;
     const reader = this.#requestReader;
+    const sessionCore = this.#sessionCore;
     const { handle, reportExchange, unframedNull } = this.#serverState;
     for (;;) {
-      const trustChecks = this.#sessionCore.takeTrustChecks();
-      if (trustChecks !== null) {
-        // Wait for `checkTrusted()` even if the app doesn't: an untrusted peer then gets at most
-        // one response.
-        await trustChecks;
-        const reason = this.#peerTrust.distrustReason;
-        if (reason !== null) this.#sessionCore.end(reason);
-        if (reason !== null || this.isClosing) return;
-      }
       let preamble;
       try {
         while ((preamble = reader.read()) === null) {
@@ -387,7 +401,8 @@ export class ServerConnection extends SlotHolder
       sender.begin(exchange, exchange.isContinueExpected);
       try {
         try {
-          if (this.#peerTrust.connectError !== null) throw this.#peerTrust.connectError;
+          if (this.#connectError !== null) throw this.#connectError;
+          if (sessionCore.canLoseTrust) await this.#askForTrust();
           exchange.appResult = handle(exchange.request, this.session, api);
           if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
         } catch (thrownValue) {
@@ -477,7 +492,7 @@ export class ServerConnection extends SlotHolder
 
   /** Returns why each response is the last one now; `null` if there is no reason. */
   #findSessionEnd(): SessionEnd | null {
-    const { distrustReason } = this.#peerTrust;
+    const distrustReason = this.#distrustReason;
     if (distrustReason !== null) return makeEndAfter(distrustReason);
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);

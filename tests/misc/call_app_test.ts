@@ -131,7 +131,6 @@ Deno.test("callApp calls onConnect unless the options have the peer", async () =
   assertEquals(await call(showUser), "null anonymous");
   for (const app of [identified, refusing]) {
     assertEquals(await call(app, { session: { user: "anna" } }), "anna trusted");
-    assertEquals(await call(app, { session: { isTrusted: () => true } }), "null trusted");
     assertEquals(await call(app, { session: mkSession({ user: "camera" }) }), "camera trusted");
   }
   const failing = { onConnect: () => Promise.reject(new Error("no list")), handle: showUser };
@@ -357,7 +356,7 @@ Deno.test("callApp makes a session from properties", async () => {
   const store = new Map<string, unknown>([["key", 1]]);
   const address = ["127.0.0.1", 80] as const;
   const peerCertificate = { publicKey256: "5D:02" } as PeerCertificate;
-  const sessionFields = { address, peerCertificate, user: "anna", store, isTrusted: () => false };
+  const sessionFields = { address, peerCertificate, user: "anna", store, isTrusted: () => true };
   const values: unknown[] = [];
   const app: App = async (_request, session) => {
     values.push(session.address, session.peerCertificate, session.user, session.store);
@@ -366,7 +365,7 @@ Deno.test("callApp makes a session from properties", async () => {
     return reply(204);
   };
   await callApp(app, mkreq("GET", "/"), { session: sessionFields });
-  assertEquals(values, [address, peerCertificate, "anna", store, "untrusted"]);
+  assertEquals(values, [address, peerCertificate, "anna", store, "trusted"]);
   assertEquals(store.get("seen"), true);
   values.length = 0;
   await callApp(app, mkreq("GET", "/"), { session: {} });
@@ -407,7 +406,7 @@ Deno.test("mkSession makes a session with its fields, and otherwise an anonymous
   }
 });
 
-Deno.test("the trust of a session of mkSession is what isTrusted returns", async (t) => {
+Deno.test("callApp answers 403, and doesn't call the app, if isTrusted of the session isn't true", async (t) => {
   const rows: [label: string, isTrusted: () => unknown, trust: string][] = [
     ["true", () => true, "trusted"],
     ["false", () => false, "untrusted"],
@@ -415,16 +414,23 @@ Deno.test("the trust of a session of mkSession is what isTrusted returns", async
     ["an error", () => Promise.reject(new Error("no list")), "untrusted"],
   ];
   await testEachRow(t, rows, async (_label, isTrusted, trust) => {
-    for (const user of [undefined, "anna"]) {
-      const session = mkSession({ user, isTrusted: isTrusted as () => boolean });
-      assertEquals([session.user, await describeTrust(session)], [user ?? null, trust]);
-    }
+    const session = mkSession({ user: "anna", isTrusted: isTrusted as () => boolean });
+    assertEquals([session.user, await describeTrust(session)], ["anna", trust]);
+    let calls = 0;
+    const { status } = await callApp(() => reply(200, `${++calls}`), mkreq("GET", "/"), {
+      session,
+    });
+    assertEquals([status, calls], trust === "trusted" ? [200, 1] : [403, 0]);
   });
 });
 
 Deno.test("mkSession and callApp refuse the same wrong fields", async () => {
   const wrongFields: readonly unknown[] = [
-    ...[null, { usr: "anna" }, { logName: 5 }, { user: 5 }, { store: {} }, { isTrusted: true }],
+    ...[null, { usr: "anna" }, { logName: 5 }, { user: 5 }, { store: {} }, {
+      user: "anna",
+      isTrusted: true,
+    }],
+    { isTrusted: () => true },
   ];
   for (const fields of wrongFields) {
     const given = fields as SessionFields;

@@ -1,13 +1,15 @@
-/** Forgets to await `checkTrusted()`. A request to `/forget` ends the trust in every peer. */
+/** Forgets to await `ifTrusted()`. A request to `/forget` ends the trust before its step. */
 import { reply, Server } from "@degu/degu";
 
 let isTrusted = true;
+let steps = -1;
 await using server = await Server.start(["127.0.0.1", 0], {
   onConnect: () => ({ user: "anna", isTrusted: () => isTrusted }),
-  handle(request, session) {
+  async handle(request, session) {
     if (request.path[0] === "forget") isTrusted = false;
-    if (request.path[0] === "change") session.checkTrusted();
-    return reply(200);
+    session.ifTrusted(() => steps++);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    return reply(200, `${steps}`);
   },
 });
 console.log((server.address as readonly [string, number])[1]);

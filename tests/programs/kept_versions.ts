@@ -23,7 +23,11 @@ async function write(dir: string, writer: number, writers: number, first: number
   let user = "";
   const respond = async (method: "PUT" | "DELETE", uri: string, bytes?: Uint8Array) => {
     const body = bytes && new Body(new Blob([new Uint8Array(bytes)]).stream(), bytes.length);
-    const session = { user, isTrusted: () => true, signal: new AbortController().signal };
+    const session = {
+      user,
+      ifTrusted: (step: () => void) => step(),
+      signal: new AbortController().signal,
+    };
     const [status] = await app.handle(mkreq(method, uri, {}, body ?? null), session as never);
     return status;
   };

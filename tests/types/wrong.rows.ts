@@ -299,17 +299,13 @@ the result of forget as a condition | TS1345
 - if (!await device.forget("viewer")) console.log("unknown");
 + await device.forget("viewer");
 
-a check of trust as a condition | TS1345
-- const guarded: App = async (_request, session) =>
--   await session.checkTrusted() ? reply(200) : reply(403);
-+ const guarded: App = async (_request, session) => {
-+   await session.checkTrusted();
-+   return reply(200);
-+ };
+a step that is made before the trust is known | TS2345
+- await session.ifTrusted(Deno.remove("a"));
++ await session.ifTrusted(() => Deno.remove("a"));
 
 the trust as a condition without await | TS2801
-- if (session.isTrusted()) reply(200);
-+ if (await session.isTrusted()) reply(200);
+- if (session.ifTrusted(() => true)) reply(200);
++ await session.ifTrusted(() => reply(200));
 
 a context without authorities | Property 'caFile' is missing
 - (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });

@@ -1,6 +1,5 @@
 /** Whom a server serves: the identity that `onConnect` returns. */
 import { type App, reply, routes, wrapApp } from "@degu/degu";
-import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -179,102 +178,4 @@ Deno.test("a log line about a session begins with its user and its name", async 
     assertEquals(`${session}`.slice(0, start.length), start);
     assert(line.startsWith(`${session}: `), line);
   }
-});
-
-Deno.test("addIdentity narrows the trust, and gives an anonymous peer neither a name nor trust", async (t) => {
-  const rows: [label: string, returned: PeerIdentity | true, added: PeerIdentity, trust: string][] =
-    [
-      ["an identity of another name", { user: "anna" }, { user: "list" }, "anna trusted"],
-      ["an anonymous peer", true, { user: "list", isTrusted: () => true }, "null anonymous"],
-    ];
-  await testEachRow(t, rows, async (_label, returned, added, trust) => {
-    await using serving = serve({
-      onConnect(session) {
-        session.addIdentity(added);
-        return returned;
-      },
-      handle: async (_request, session) =>
-        reply(200, `${session.user} ${await describeTrust(session)}`),
-    });
-    assertEquals(await (await serving.makeClient().request("GET", "/")).text(), trust);
-  });
-});
-
-Deno.test("an added identity that stops trusting a peer makes the peer untrusted, also an anonymous one", async (t) => {
-  const rows: [label: string, isTrusted: () => unknown][] = [
-    ["false", () => false],
-    ["a promise of false", () => Promise.resolve(false)],
-    ["an error", () => Promise.reject(new Error("no list"))],
-  ];
-  await testEachRow(t, rows, async (_label, isTrusted) => {
-    for (const returned of [true, { user: "anna" }] as const) {
-      await using serving = serve({
-        onConnect: () => returned,
-        async handle(_request, session) {
-          session.addIdentity({ user: "list", isTrusted: isTrusted as () => boolean });
-          return reply(200, await describeTrust(session));
-        },
-      });
-      assertEquals(await (await serving.makeClient().request("GET", "/")).text(), "untrusted");
-    }
-  });
-});
-
-Deno.test("a peer is refused if onConnect adds an identity that doesn't trust it", async (t) => {
-  const rows: [label: string, added: PeerIdentity][] = [
-    ["not trusted", { user: "list", isTrusted: () => false }],
-    ["an error", { user: "list", isTrusted: () => Promise.reject(new Error("no list")) }],
-    ["an aborted signal", { user: "list", signal: AbortSignal.abort() }],
-  ];
-  await testEachRow(t, rows, async (_label, added) => {
-    for (const returned of [true, { user: "anna" }] as const) {
-      const app: AppObject = {
-        onConnect(session) {
-          session.addIdentity(added);
-          return returned;
-        },
-        handle: showUser as AppObject["handle"],
-      };
-      await using serving = serve(app);
-      using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
-      await peer.assertClosedSilently(Deno.inspect(added));
-      await assertRejects(() => callApp(app, mkreq("GET", "/")));
-    }
-  });
-});
-
-Deno.test("the session ends with the reason of the signal of an added identity", async () => {
-  const controller = new AbortController();
-  const ended = Promise.withResolvers<unknown>();
-  await using serving = serve((_request, session) => {
-    session.addIdentity({ user: "list", signal: controller.signal });
-    session.signal.addEventListener("abort", () => ended.resolve(session.signal.reason));
-    return reply(204);
-  });
-  using conn = await serving.makeClient().connect();
-  await conn.get("/");
-  const reason = new Error("removed from the list");
-  controller.abort(reason);
-  assertEquals(await ended.promise, reason);
-  await assertRejects(() => conn.get("/"));
-});
-
-Deno.test("addIdentity rejects a value that is not an identity, and adds nothing", async (t) => {
-  const rows: [label: string, value: unknown, problem: string][] = [
-    ["nothing", undefined, "got undefined"],
-    ["a function", () => true, "got function"],
-    ["a misspelled condition", { user: "list", istrusted: () => false }, '"istrusted"'],
-    ["a promise", Promise.resolve({ user: "list" }), "user must be a name; got undefined"],
-    ["no name", { isTrusted: () => false }, "user must be a name; got undefined"],
-  ];
-  await testEachRow(t, rows, async (_label, value, problem) => {
-    const app: App = (_request, session) => {
-      session.addIdentity(value as PeerIdentity);
-      return reply(204);
-    };
-    const call = () => callApp(app, mkreq("GET", "/"), { session: { user: "anna" } });
-    const error = await assertRejects(call, TypeError);
-    assertStringIncludes(error.message, `identity: must be an identity`);
-    assertStringIncludes(error.message, problem);
-  });
 });
