@@ -318,9 +318,9 @@ export class Session {
   }
 
   /**
-   * Calls a function if the peer is trusted at this moment: for a step that can't be undone, late in
-   * a long request, such as the rename at the end of an upload. The server asks the same before it
-   * calls the app for each request, so no other code has to ask.
+   * Calls a function if the peer is trusted at this moment: for a step that can't be undone, late
+   * in a long request, such as the rename at the end of an upload. The server asks the same before
+   * it calls the app for each request, so no other code has to ask.
    *
    * The step isn't made for a peer that isn't trusted, even if the app forgets the `await`.
    *

@@ -38,6 +38,9 @@ const REFRESH_INTERVAL_MILLISECONDS = 400;
 
 const MAX_FOUND_ADDRESSES = 4;
 
+/** What changes when a file is replaced, written, or gets another owner or mode. */
+const FILE_PROPERTIES = ["dev", "ino", "size", "mtime", "ctime", "mode", "uid"] as const;
+
 export class PeerStore {
   readonly #dir: string;
   readonly #files: StateDirectory;
@@ -45,7 +48,10 @@ export class PeerStore {
   readonly #uid: number | null = Deno.uid();
   readonly #listeners = new Set<() => void>();
   /** The peers by file name. While the text of a file is unchanged, its peer is the same object. */
-  readonly #peerCache = new Map<string, { readonly text: string; readonly peer: Peer }>();
+  readonly #peerCache = new Map<
+    string,
+    { readonly text: string; readonly peer: Peer; readonly info: Deno.FileInfo }
+  >();
   readonly #problems = new Map<string, FileProblem>();
   #current: readonly Peer[] = [];
   #lastReadEnded: Promise<void> = Promise.resolve();
@@ -157,6 +163,23 @@ export class PeerStore {
       `no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
         '"degu --home DIRECTORY pair" adds one',
     );
+  }
+
+  /**
+   * Whether the file of a peer is the file that was last read, and so that of a peer. Costs 5 µs,
+   * where `read()` costs 100 µs: the server asks before each request.
+   */
+  isUnchanged(id: string): boolean {
+    const name = makePeerFileName(id);
+    const read = this.#peerCache.get(name)?.info;
+    if (read === undefined) return false;
+    try {
+      const info = Deno.lstatSync(join(this.#files.path, name));
+      return FILE_PROPERTIES.every((key) => Number(info[key]) === Number(read[key]));
+    } catch {
+      // `read()` tells why.
+      return false;
+    }
   }
 
   read(id: string): Promise<Peer | null> {
@@ -297,9 +320,12 @@ export class PeerStore {
   async #readFile(name: string, id: string | null): Promise<Peer | null> {
     try {
       if (id === null) throw new RangeError("its name is not an id with .json");
-      const text = await this.#readText(name);
+      const { text, info } = await this.#readText(name);
       const cachedEntry = this.#peerCache.get(name);
-      if (cachedEntry?.text === text) return cachedEntry.peer;
+      if (cachedEntry?.text === text) {
+        this.#peerCache.set(name, { ...cachedEntry, info });
+        return cachedEntry.peer;
+      }
       const versionProblem = findVersionProblem(id, text);
       if (versionProblem !== null) {
         this.#peerCache.delete(name);
@@ -307,7 +333,7 @@ export class PeerStore {
         return null;
       }
       const peer = parsePeer(id, text);
-      this.#peerCache.set(name, { text, peer });
+      this.#peerCache.set(name, { text, peer, info });
       this.#problems.delete(name);
       return peer;
     } catch (error) {
@@ -328,10 +354,11 @@ export class PeerStore {
     }
   }
 
-  async #readText(name: string): Promise<string> {
+  async #readText(name: string): Promise<{ text: string; info: Deno.FileInfo }> {
     const path = join(this.#files.path, name);
     // Opening a FIFO would block.
-    const { isFile, uid, mode, size } = await Deno.lstat(path);
+    const info = await Deno.lstat(path);
+    const { isFile, uid, mode, size } = info;
     if (!isFile) throw new RangeError("it is not a regular file");
     if (this.#uid !== null && uid !== this.#uid && uid !== 0) {
       throw new RangeError("it belongs to another user");
@@ -343,7 +370,7 @@ export class PeerStore {
     if (size > MAX_PEER_FILE_BYTES) {
       throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
     }
-    return await Deno.readTextFile(path);
+    return { text: await Deno.readTextFile(path), info };
   }
 
   #report(name: string, problem: FileProblem): void {

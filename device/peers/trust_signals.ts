@@ -8,9 +8,9 @@
  * trust: they listen to the signal, and end when it is aborted.
  *
  * A signal is aborted only after the store has noticed the change of another process. So code that
- * accepts a peer, or takes a step that can't be undone, first calls {@linkcode
- * TrustedPeer.confirm}, which reads the file. A peer that is paired again has a new signal:
- * sessions that the old signal has ended stay ended.
+ * accepts a peer, passes its request to an app, or takes a step that can't be undone, first calls
+ * {@linkcode TrustedPeer.confirm}, which looks at the file. A peer that is paired again has a new
+ * signal: sessions that the old signal has ended stay ended.
  */
 
 import { DeviceError } from "../errors.ts";
@@ -21,7 +21,7 @@ import type { PeerStore } from "./peer_store.ts";
 export interface TrustedPeer {
   readonly peer: Peer;
   readonly signal: AbortSignal;
-  /** Reads the file of the peer. Rejects if the file can't be read. */
+  /** Looks at the file of the peer, and reads a changed one. Rejects if that fails. */
   confirm(): Promise<boolean>;
 }
 
@@ -50,7 +50,7 @@ export class TrustSignals {
   }
 
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
-    const isStored = await this.#peers.read(id) !== null;
+    const isStored = this.#peers.isUnchanged(id) || await this.#peers.read(id) !== null;
     // Sessions and connections of the forgotten peer must end now, before the store notices the
     // change.
     if (!isStored && !this.#hasEnded) await this.#peers.tryRefresh();

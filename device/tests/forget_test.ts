@@ -183,10 +183,13 @@ Deno.test("a device that can't read whom it trusts answers each request with 503
   await (await uploading.get("/")).discard();
   using reading = await client.connect();
   await (await reading.get("/")).discard();
-  using _failing = patch(Deno, "readTextFile", (read) => (path, options) => {
-    return `${path}`.startsWith(setup.camera.dir)
-      ? Promise.reject(new Error("Too many open files (os error 24)"))
-      : read(path, options);
+  const fail = (path: string | URL) => {
+    if (`${path}`.startsWith(setup.camera.dir)) throw new Error("Input/output error (os error 5)");
+  };
+  using _stat = patch(Deno, "lstatSync", (lstatSync) => (path) => (fail(path), lstatSync(path)));
+  using _read = patch(Deno, "readTextFile", (read) => async (path, options) => {
+    fail(path);
+    return await read(path, options);
   });
   const responses = [
     await uploading.put("/a", {}, "a"),
@@ -201,9 +204,31 @@ Deno.test("a device that can't read whom it trusts answers each request with 503
   for (const line of lines) {
     assertMatch(
       line,
-      /the app failed: UnknownTrustError: the peer's trust can't be read: .*Too many/,
+      /the app failed: UnknownTrustError: the peer's trust can't be read: .*Input/,
     );
   }
+});
+
+Deno.test("the request after the removal of a peer's file is refused at once, and no request reads an unchanged file", async () => {
+  let handled = 0;
+  await using setup = await setUp(() => reply(200, `${++handled}`));
+  const { camera, viewer } = setup;
+  using conn = await (await viewer.client("camera")).connect();
+  await (await conn.get("/")).discard();
+  let reads = 0;
+  {
+    using _read = patch(Deno, "readTextFile", (read) => (path, options) => {
+      if (`${path}`.endsWith(`${viewer.id}.json`) && `${path}`.startsWith(camera.dir)) reads++;
+      return read(path, options);
+    });
+    const now = Date.now();
+    for (let n = 0; n < 20; n++) await (await conn.get("/")).discard();
+    // The store reads all files each 400 ms.
+    assert(reads <= 2 + (Date.now() - now) / 400, `${reads}`);
+  }
+  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+  await conn.get("/").then(({ status }) => assertEquals(status, 403), () => {});
+  assertEquals(handled, 21);
 });
 
 Deno.test("forget ends a session whose onConnect is pending", async () => {
