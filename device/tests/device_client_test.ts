@@ -310,18 +310,6 @@ Deno.test("the URLs of a device's client have the scheme https", async () => {
   assertEquals((await createFetch(pool)("/a")).url, url);
 });
 
-Deno.test("a pool sends each POST to a peer at once, because a device's server announces each close", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
-  await using server = await camera.serve(["127.0.0.1", 0], () => reply(200));
-  const client = await viewer.client("camera", { addresses: [server.address] });
-  await using pool = new ConnectionPool(client);
-  await pool.post("/", {}, null);
-  using timeouts = speedUpTimeouts(() => false);
-  await pool.post("/", {}, null);
-  assertEquals(timeouts.started.filter((milliseconds) => milliseconds === 0), []);
-});
-
 // The addresses of a device are tried in parallel (RFC 8305 §5); the first connection wins.
 
 type Attempt = (port: number, signal: AbortSignal) => unknown;

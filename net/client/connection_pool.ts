@@ -1,5 +1,5 @@
 import type { Response } from "../../base/app/message.ts";
-import { type BodyIn, isWritableBody, readerOf } from "../../base/body/body.ts";
+import { type BodyIn, readerOf } from "../../base/body/body.ts";
 import {
   type BodyOut,
   cancelUnusedBody,
@@ -17,7 +17,7 @@ import { clearMaybeProcessed } from "./client_errors.ts";
 import { errorCodeOf } from "../../internal/caught_errors.ts";
 import { joinSignals, pause } from "../../internal/pause.ts";
 import type { HeadersToSend } from "../../base/wire/headers.ts";
-import { isSafeMethod, type Method } from "../../base/wire/method.ts";
+import type { Method } from "../../base/wire/method.ts";
 import {
   checkRequest,
   checkResponse,
@@ -32,7 +32,6 @@ import {
   peerOfSocket,
 } from "./connection.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
-import { lastTurn, waitForSockets } from "../transport/turns.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
 import {
@@ -107,29 +106,25 @@ class PooledConnection {
     if (match) this.#keepAliveSeconds = Number(match[1]);
   }
 
-  /**
-   * Whether the connection leads to a peer of a device, whose server announces each close, and
-   * sends no bytes without a request.
-   */
-  get isOfDevice(): boolean {
-    return (this.connection as Partial<Connection>).sock?.trust !== undefined;
+  get idleSeconds(): number {
+    return (performance.now() - this.idleSince) / 1000;
   }
 
   /** Returns false if the connection is closed, or the server is about to close it. */
   endIdle(): boolean {
     this.idleDeadline?.stopWait();
-    const idleSeconds = (performance.now() - this.idleSince) / 1000;
+    const { idleSeconds } = this;
     if (this.core !== null) this.core.idleSeconds = idleSeconds;
     return !this.isClosed && idleSeconds < this.#keepAliveSeconds - 1;
   }
 }
 
 /**
- * The time without a known turn of the event loop after which a pool lets the event loop read an
- * idle connection before it reuses the connection. With 10 ms, bytes that came during shorter
- * computations were taken for a response. The read takes 0.2 ms.
+ * The idle time after which a pool lets the event loop read a connection before it reuses it: the
+ * server may have closed the connection while the program computed, or waited in `prompt()`.
+ * Servers close after two seconds or more. The shortest timer takes 2 ms.
  */
-const MAX_TURN_MILLISECONDS = 1;
+const MAX_UNREAD_SECONDS = 1;
 
 /** A parameter of the header `keep-alive` (RFC 2068 §19.7.1.1), which many servers send. */
 const KEEP_ALIVE_TIMEOUT = /(?:^|[\s,;])timeout=(\d+)/i;
@@ -175,8 +170,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #waiters = new Set<PromiseWithResolvers<Lease>>();
   /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
-  /** Whether the server has kept a connection open after a response. */
-  #keepsOpen = false;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closeController = new AbortController();
 
@@ -279,7 +272,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         const connectionOptions = makeConnectionOptions(connection, requestOptions);
         return connection.request(method, uri, headers, body, connectionOptions);
       };
-      const response = await this.#sendRequest(lease, method, checkArguments, send, body, signal);
+      const response = await this.#sendRequest(lease, checkArguments, send, body, signal);
       try {
         checkResponse(response);
       } catch (error) {
@@ -310,24 +303,18 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /** No other code of a pool repeats a request. */
   async #sendRequest(
     lease: Lease,
-    method: Method,
     checkArguments: () => void,
     send: (connection: PooledConnection) => Promise<Response>,
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
-    const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
-    const canRepeat = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body);
     let idleConnection = lease.connection = this.#idleConnections.take();
-    if (idleConnection !== null && !idleConnection.isOfDevice) {
-      const mayClose = !this.#keepsOpen && !canRepeat;
-      if (mayClose || performance.now() - lastTurn.time > MAX_TURN_MILLISECONDS) {
-        checkArguments();
-        await this.#readIdleConnections(mayClose, signal);
-        if (idleConnection.isClosed) {
-          this.#idleConnections.discard(idleConnection);
-          idleConnection = lease.connection = this.#idleConnections.take();
-        }
+    if (idleConnection !== null && idleConnection.idleSeconds > MAX_UNREAD_SECONDS) {
+      checkArguments();
+      await pause(0, joinSignals(signal, this.#closeController.signal));
+      if (idleConnection.isClosed) {
+        this.#idleConnections.discard(idleConnection);
+        idleConnection = lease.connection = this.#idleConnections.take();
       }
     }
     if (idleConnection !== null) {
@@ -335,12 +322,9 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       // connection.
       const release = retainBody(body);
       try {
-        const response = await send(idleConnection);
-        this.#keepsOpen = true;
-        return response;
+        return await send(idleConnection);
       } catch (error) {
         const isStale = isStaleConnectionError(error);
-        if (isStale) this.#keepsOpen = false;
         const mayRepeat = this.#allowsUnsafeRetries ||
           !(error instanceof DeguError && error.maybeProcessed);
         if (!mayRepeat || !isStale || !isRepeatable(body)) throw error;
@@ -353,21 +337,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       checkArguments();
     }
     return await send(await this.#connect(lease, signal));
-  }
-
-  /**
-   * Lets the event loop read a close, or bytes without a request. Bytes that came while the program
-   * computed would be taken for the response.
-   *
-   * @param mayClose Whether the server may close the connection after its response without a
-   * `connection: close`, as some servers do. The shortest timer, 2 ms, has shown such a close.
-   */
-  async #readIdleConnections(mayClose: boolean, signal: AbortSignal | undefined): Promise<void> {
-    const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
-    if (mayClose) await pause(0, joinedSignal);
-    await waitForSockets();
-    joinedSignal.throwIfAborted();
-    lastTurn.time = performance.now();
   }
 
   /** @param checkArguments Called before the request has to wait. */
@@ -433,8 +402,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     if (connection !== null) {
       // Without a response, the server counts on from the end of the last one.
       if (lease.hasResponse) connection.idleSince = performance.now();
-      // Several responses may come in one turn, and the program computes after each.
-      if (lease.hasResponse && this.#leases.size === 0) lastTurn.time = connection.idleSince;
       if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
       else this.#idleConnections.put(connection);
     }

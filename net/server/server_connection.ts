@@ -17,7 +17,6 @@ import {
   isUnavailableError,
 } from "../../base/wire/error_responses.ts";
 import { messageOf, toReadableError } from "../../internal/caught_errors.ts";
-import { lastTurn } from "../transport/turns.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
 import { Deadline, startInterval, type Timer } from "../transport/deadline.ts";
@@ -378,10 +377,7 @@ export class ServerConnection extends SlotHolder
           const hasReceived = transport.endReceive(await transport.beginReceive(), reader);
           // The server may have ended the idle session during the read.
           if (this.isClosing) return;
-          if (hasReceived) {
-            lastTurn.time = performance.now();
-            continue;
-          }
+          if (hasReceived) continue;
           this.isClosing = true;
           this.#endRecorder.record(CLOSED_BY_CLIENT);
           this.#sessionCore.abort(() => new EmptyPreambleError());

@@ -33,19 +33,3 @@ export class Turns {
     this.#turn = null;
   }
 }
-
-/**
- * The last turn of the event loop that is known: when a server received the start of a request, or
- * an exchange of a pool ended. Timers that notice each turn made a paced request 10 % slower.
- */
-export const lastTurn = { time: -Infinity };
-
-/** Deno's runtime reads the sockets in every 61st turn of an event loop that has other work. */
-const TURNS_OF_SOCKETS = 72;
-
-/** Waits until the event loop has read the sockets, 0.2 ms; the shortest timer takes 2 ms. */
-export async function waitForSockets(): Promise<void> {
-  for (let turn = 0; turn < TURNS_OF_SOCKETS; turn++) {
-    await new Promise<void>((resolve) => setImmediate(resolve));
-  }
-}

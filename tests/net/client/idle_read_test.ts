@@ -3,7 +3,15 @@
  * request. Time-outs: the timer that connections share, and the waits that it bounds.
  */
 import fc from "fast-check";
-import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
+import {
+  Client,
+  Connection,
+  ConnectionPool,
+  isTransient,
+  reply,
+  Response,
+  Server,
+} from "@degu/degu";
 import {
   BodyIter,
   ConnectionClosedError,
@@ -191,41 +199,24 @@ function blockEventLoop(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
-Deno.test("a pool's POST succeeds although the server closes while the program computes", async () => {
-  const flags = ["--allow-net=127.0.0.1"];
-  const running = new RunningProcess(makeProgramCommand("closing_server.ts", { flags }).spawn());
-  await using _ = running;
-  const port = Number(await running.waitForStdout(/^\d+$/m));
-  await using pool = new ConnectionPool(new Client(["127.0.0.1", port]));
-  for (let i = 0; i < 5; i++) {
-    assertEquals(await (await pool.get("/")).text(), "hello");
-    const posting = pool.post("/", {}, null);
-    // The server closes the connection while the request waits for that.
-    blockEventLoop(200);
-    assertEquals(await (await posting).text(), "hello");
-    blockEventLoop(200);
-  }
-});
-
-Deno.test("a pool doesn't take bytes that came while the program computed for the response to a GET", async () => {
+Deno.test("a pool reads a connection that was idle for over a second before it reuses it", async () => {
   const flags = ["--allow-net=127.0.0.1"];
   const running = new RunningProcess(makeProgramCommand("answering_late.ts", { flags }).spawn());
   await using _ = running;
   const port = Number(await running.waitForStdout(/^\d+$/m));
-  // The server sends a 408 while the program computes, and closes.
-  for (const [pauseMilliseconds, uri] of [[0, "/10"], [10, "/40"]] as const) {
+  const results = [];
+  // The server sends a 408, or nothing, and closes while the program computes.
+  for (const uri of ["/20", "/20/silent"]) {
     await using pool = new ConnectionPool(new Client(["127.0.0.1", port]));
-    const statuses = [];
-    for (let i = 0; i < 20; i++) {
-      const response = await pool.get(uri);
-      await response.bytes();
-      statuses.push(response.status);
-      if (pauseMilliseconds > 0) await waitSeconds(pauseMilliseconds / 1000);
-      blockEventLoop(100);
+    for (const method of ["GET", "POST", "POST", "GET"] as const) {
+      const response = await pool.request(method, uri).catch((error) => error.code);
+      results.push(response instanceof Response ? response.status : response);
+      if (response instanceof Response) await response.text();
+      blockEventLoop(1100);
     }
-    // The kernel may need some time to deliver the bytes.
-    assert(statuses.filter((status) => status !== 200).length <= 2, `${statuses}`);
   }
+  // On a busy machine, the server may need more time than the program.
+  assert(results.filter((result) => result !== 200).length <= 1, `${results}`);
 });
 
 Deno.test("a socket that can't be unreferenced is read when the next request is made", async () => {
