@@ -570,7 +570,7 @@ function findPreamble(
 }
 
 /** A `Deno.TlsConn` has no `protocol`. */
-function isEncrypted(sock: Socket): boolean {
+export function isEncrypted(sock: Socket): boolean {
   return sock.protocol !== undefined || "handshake" in sock;
 }
 

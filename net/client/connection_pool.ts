@@ -23,6 +23,7 @@ import {
   checkResponse,
   type ConnectionCore,
   DEFAULT_TIMEOUT,
+  isEncrypted,
 } from "./client_connection.ts";
 import {
   type Connection,
@@ -472,7 +473,7 @@ export function originOf(client: object): string | null {
     readonly host?: unknown;
     readonly scheme?: unknown;
   };
-  const isSecure = scheme === "https" || sock?.peerCertificate !== undefined;
+  const isSecure = scheme === "https" || !!sock && isEncrypted(sock);
   const ownHost = host ?? baseHeaders?.["host"] ?? null;
   return typeof ownHost === "string" ? `${isSecure ? "https" : "http"}://${ownHost}` : null;
 }
