@@ -17,7 +17,7 @@ export interface Exchange {
   readonly request: Request;
   /** The status of the response; `null` if the socket took no byte of the response. */
   readonly status: number | null;
-  /** Bytes of the request's body that were read, with chunk headers. */
+  /** Bytes of the request's body that were read or dropped, with chunk headers. */
   readonly requestBytes: number;
   /**
    * Bytes of the response's body that the socket took, with chunk headers. The peer need not

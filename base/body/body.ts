@@ -20,8 +20,8 @@
  * - *consumed*: the last byte was read. The connection continues with the next message.
  * - *canceled*: the program doesn't need the remaining bytes. It has called `cancel` or left a
  *   loop, a sink has failed, the body exceeds the limit of a read, or an app returned a response
- *   without reading the request. A client closes its connection. A server sends its response, then
- *   lingers: it drops the remaining bytes, because a close with unread bytes would reset the
+ *   without reading a long request. A client closes its connection. A server sends its response,
+ *   then lingers: it drops the remaining bytes, because a close with unread bytes would reset the
  *   connection, and the peer would lose the response.
  * - *broken*: the source has failed, because the peer disconnected, sent no bytes in time, or
  *   sent invalid chunks. The connection is closed; after invalid chunks, a server first sends a 400
@@ -30,8 +30,8 @@
  * A canceled or broken body rejects the pending operation and every later operation, as does a body
  * whose request's signal was aborted. If a request body exceeds the app's limit (`TOO_LONG`), the
  * response is 413; if the content-length alone exceeds the limit, the app can still read the body
- * in another way. `Response.discard` reads a few remaining bytes, which consumes the body, and
- * cancels a longer body.
+ * in another way. `Response.discard`, and a server whose app ignores a request, read a few
+ * remaining bytes, which consumes the body, and cancel a longer body.
  *
  * **A sent body** is a text or an array, which `net/transport/transport.ts` writes together with
  * the preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from
@@ -832,6 +832,14 @@ export function writeMessageBody(body: WritableBody, sink: ByteSink): Promise<nu
 const MAX_DISCARDED_BYTES = 65536;
 const DISCARD_MILLISECONDS = 1000;
 
+/** Whether a body that nobody reads may be short enough for {@linkcode discardBody}. */
+export function isDiscardable(body: Body | ChunkedBody): boolean {
+  const reader = readerOf(body);
+  // The close of the connection is the end of the body.
+  if (!reader.isFree || body.chunked && body.endsWithConnection) return false;
+  return reader.framing === "chunked" || reader.remainingBytes <= MAX_DISCARDED_BYTES;
+}
+
 /**
  * Reads and drops the remaining bytes of a received body, so that its connection can be reused.
  * Cancels a body that has too many bytes, that takes too long, or that is in use. Never rejects.
@@ -839,9 +847,7 @@ const DISCARD_MILLISECONDS = 1000;
 export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   const reader = readerOf(body);
   if (reader.isConsumed) return;
-  const isLong = reader.framing !== "chunked" && reader.remainingBytes > MAX_DISCARDED_BYTES;
-  // The close of the connection is the end of the body.
-  if (isLong || body.chunked && body.endsWithConnection) return await body.cancel();
+  if (!isDiscardable(body)) return await body.cancel();
   const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
   let remainingBytes = MAX_DISCARDED_BYTES;
   const write = (bytes: Uint8Array) => {

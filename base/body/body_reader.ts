@@ -215,12 +215,15 @@ class StreamSource implements BodySource {
 
 const CONSUMED = "has been consumed";
 const READ_TO_END = `${CONSUMED}: at the end, a read returns no bytes (and not null)`;
+const DISCARDED = "was discarded";
 
 const READ_REFUSALS = {
   "untouched": { read: null, chunk: null, whole: null },
   "read in part": { read: null, chunk: null, whole: "has been read in part" },
   "consumed": { read: null, chunk: CONSUMED, whole: CONSUMED },
   "ended": { read: READ_TO_END, chunk: CONSUMED, whole: CONSUMED },
+  // A read that returned no bytes would end a copy that has only a part of the body.
+  "discarded": { read: DISCARDED, chunk: DISCARDED, whole: DISCARDED },
 } as const;
 
 /**
@@ -296,11 +299,16 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
   }
 
   get #hasEnded(): boolean {
-    return this.#phase === "consumed" || this.#phase === "ended";
+    return this.#phase !== "untouched" && this.#phase !== "read in part";
   }
 
   get isStopped(): boolean {
     return this.interruption.failure !== null;
+  }
+
+  /** Whether an operation may begin, as far as the phase allows it. */
+  get isFree(): boolean {
+    return this.#operation === null && !this.isStopped;
   }
 
   /** Whether {@linkcode writeTo} still writes the body: to a sink, or as a part of a message. */
@@ -352,8 +360,9 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
 
   endOperation(isAtEnd: boolean, isEmpty = false): void {
     this.checkNotStopped();
+    const endPhase = this.#operation === "discard" ? "discarded" : isEmpty ? "ended" : "consumed";
     this.#operation = null;
-    this.#phase = !isAtEnd ? "read in part" : isEmpty ? "ended" : "consumed";
+    this.#phase = isAtEnd ? endPhase : "read in part";
     if (isAtEnd) this.#finish("consumed");
   }
 

@@ -410,6 +410,9 @@ export class ServerConnection extends SlotHolder
           this.onSignalRequested();
           await exchange.collectBody();
         }
+        if (exchange.isBodyUnread && !this.isYielding && this.#findSessionEnd() === null) {
+          await exchange.discardRequest();
+        }
         const writePromise = exchange.beginResponse(
           sender,
           unframedNull,

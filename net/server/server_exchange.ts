@@ -8,7 +8,14 @@ import {
 import { ExchangeRecorder, type ExchangeReporter } from "../../base/app/exchange_recorder.ts";
 import { Request, RequestCore } from "../../base/app/message.ts";
 import type { Session } from "../../base/app/session.ts";
-import { type BodyIn, cancelQuietly, isWritableBody, readerOf } from "../../base/body/body.ts";
+import {
+  type BodyIn,
+  cancelQuietly,
+  discardBody,
+  isDiscardable,
+  isWritableBody,
+  readerOf,
+} from "../../base/body/body.ts";
 import type { BodyOutcome } from "../../base/body/body_reader.ts";
 import { cancelUnusedBody, determineSentFraming } from "../../base/body/sent_body.ts";
 import { BodyError } from "../../base/errors.ts";
@@ -158,6 +165,20 @@ export class ServerExchange extends Exchange {
    */
   isRelayed({ status }: OutgoingResponse): boolean {
     return this.isBodyUnread && status < 400 && readerOf(this.body!).isBeingWritten;
+  }
+
+  /**
+   * Discards the rest of a short request that nobody reads, so that the session continues. Does so
+   * before the response: a proxy that has overlooked the body would send another client's request
+   * after an early response, and this request would be read as the body.
+   */
+  async discardRequest(): Promise<void> {
+    // The client sends no body while it waits for a 100, and the read would send one.
+    if (this.isContinueExpected || this.#isCloseRequested) return;
+    const { body, headers } = this.appResult = parseAppResult(this.appResult);
+    // The body of the response may read the request.
+    if (isWritableBody(body) || hasConnectionClose(headers) || !isDiscardable(this.body!)) return;
+    await discardBody(this.body!);
   }
 
   /**

@@ -2,6 +2,7 @@
 import { CLOSE_OPTIONS, OTHER_OPTIONS } from "../../base/wire/requests.rows.ts";
 import {
   type Body,
+  BodyError,
   type BodyIn,
   BodyIter,
   type ChunkedBody,
@@ -14,7 +15,7 @@ import {
 } from "@degu/degu/base";
 import { ProxyApp, reply } from "@degu/degu";
 import { Client } from "@degu/degu/client";
-import type { App, AppFunction, Session } from "@degu/degu/server";
+import type { App, AppFunction, ServerOptions, Session } from "@degu/degu/server";
 import { addLingering, linger } from "@degu/internal/net/server/lingering.ts";
 import { describeConnectionFailure } from "@degu/internal/net/server/session_end.ts";
 import { Transport } from "@degu/internal/net/transport/transport.ts";
@@ -35,10 +36,12 @@ import { readStatedNumber } from "@degu/testing/stated.ts";
 import { readIdentity } from "@degu/testing/raw_tls.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+/** A body that is too long to be discarded. */
+const longPut = `PUT / HTTP/1.1\r\ncontent-length: 65537\r\n\r\n${"x".repeat(65_537)}`;
 const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
 
 /** Sends two requests at once, and returns the number of responses. */
@@ -50,7 +53,7 @@ async function countResponses(app: App, request: string): Promise<number> {
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
-Deno.test("the session continues after any status of the app, and ends after an unread body", async () => {
+Deno.test("the session continues after any status of the app, and ends after a long unread body, or a canceled one", async () => {
   const statuses = [
     ...[200, 201, 204, 206, 301, 304, 399, 400, 401, 403, 404, 405, 408, 409, 410, 411, 412, 413],
     ...[416, 418, 421, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505, 599],
@@ -67,11 +70,18 @@ Deno.test("the session continues after any status of the app, and ends after an 
   }
   for (const status of [200, 201, 204, 304, 399, 400, 404, 405, 409, 412, 413, 500]) {
     for (const [use, read] of Object.entries(readersByUse)) {
-      const responseCount = await countResponses(async ({ body }) => {
+      const app: AppFunction = async ({ body }) => {
         if (body !== null) await read(body as Body);
         return [status, "As it is", {}, null];
-      }, put);
-      assertEquals(responseCount, use === "read" ? 2 : 1, `status ${status}, body ${use}`);
+      };
+      const isCanceled = use === "canceled";
+      assertEquals(await countResponses(app, put), isCanceled ? 1 : 2, `status ${status}, ${use}`);
+      const longCount = await countResponses(app, longPut);
+      assertEquals(
+        longCount,
+        use === "read" || use === "read in part" ? 2 : 1,
+        `${status}, ${use}`,
+      );
     }
   }
 });
@@ -160,16 +170,163 @@ Deno.test("connection: close in a request ends the session after its response, a
   }
 });
 
-Deno.test("an unread body ends the session after the response, and is logged once at level info", async (t) => {
+/** What a request in the body of another one must never cause. */
+const smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";
+
+Deno.test("a short body that the app ignores is dropped before the response, and the session continues with what follows it", async (t) => {
+  const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  const makeLength = (body: string) =>
+    `PUT / HTTP/1.1\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  const chunk = `${smuggled.length.toString(16)}\r\n${smuggled}\r\n`;
+  const largeChunk = `fff0\r\n${"x".repeat(0xfff0)}\r\n`;
+  const rows: readonly (readonly [label: string, request: string])[] = [
+    ["a request", makeLength(smuggled)],
+    ["64 KiB", makeLength(smuggled.repeat(3000).slice(0, 65_536))],
+    ["chunks", `${chunked}${chunk.repeat(3)}0\r\n\r\n`],
+    ["64 KiB of chunks", `${chunked}${largeChunk}0\r\n\r\n`],
+    ["a chunk of each byte", `${chunked}${"1\r\nG\r\n".repeat(10_000)}0\r\n\r\n`],
+    ["a trailer", `${chunked}${chunk}0\r\nget: /smuggled\r\n\r\n`],
+  ];
+  await testEachRow(t, rows, async (_label, request) => {
+    for (const status of [200, 404, 413, 500]) {
+      for (const isTorn of [false, true]) {
+        const calls: string[] = [];
+        await using pair = await connectRawPeer(({ method, uri }) => {
+          calls.push(`${method} ${uri}`);
+          return [status, "As it is", {}, "hello"];
+        });
+        const { peer, logger } = pair;
+        const bytes = request + put + get;
+        // The end of the preamble, of the body, and the next request arrive later.
+        const cuts = isTorn ? [0, 20, request.length - 3, request.length + 9] : [0];
+        for (const [index, cut] of cuts.entries()) {
+          await peer.send(bytes.slice(cut, cuts[index + 1]));
+          if (isTorn) await waitForTick();
+        }
+        await peer.closeWrite();
+        const { received, kind } = await peer.readToEnd();
+        assertEquals([calls, kind], [["PUT /", "PUT /", "GET /"], "end"]);
+        const text = `HTTP/1.1 ${status} As it is\r\ncontent-length: 5\r\n\r\nhello`;
+        assertEquals(
+          received.replaceAll("content-type: text/plain; charset=utf-8\r\n", ""),
+          text.repeat(3),
+        );
+        assertEquals(logger.messagesOf("info"), []);
+      }
+    }
+  });
+});
+
+Deno.test("a read of a body that was dropped fails, so that no part is taken for the whole", async () => {
+  const message = "can't read a body that was discarded";
+  for (const isBegun of [false, true]) {
+    let ignored: Body | null = null;
+    await using pair = await connectRawPeer(async ({ body }) => {
+      ignored ??= body as Body;
+      if (isBegun && body !== null) assertEquals((await (body as Body).read(2)).length, 2);
+      return [202, "Accepted", {}, null];
+    }, put + get);
+    await pair.peer.closeWrite();
+    const { received } = await pair.peer.readToEnd();
+    assertEquals(received.match(/ 202 /g)?.length, 2);
+    // The app forgot to wait for the rest.
+    for (const read of [() => ignored!.read(2), () => ignored!.read(), () => ignored!.bytes()]) {
+      await assertRejects(async () => await read(), BodyError, message);
+    }
+  }
+});
+
+Deno.test("no body is dropped before a response that is the last one for another reason", async () => {
+  const apps: readonly (readonly [app: App, status: number, options: ServerOptions])[] = [
+    [() => [404, "Not Found", {}, null], 404, { maxRequests: 1 }],
+    [() => [404, "Not Found", { connection: "close" }, null], 404, {}],
+    [
+      {
+        onConnect: () => {
+          let count = 0;
+          return { user: "anna", isTrusted: () => ++count < 2 };
+        },
+        handle: () => [200, "OK", {}, null],
+      },
+      403,
+      {},
+    ],
+  ];
+  for (const [app, status, options] of apps) {
+    const head = "PUT / HTTP/1.1\r\ncontent-length: 1000\r\n\r\n";
+    await using pair = await connectRawPeer(app, head, options);
+    const startTime = performance.now();
+    assertMatch(await pair.peer.readPreamble(), new RegExp(`^HTTP/1.1 ${status} .*close\r\n`, "s"));
+    assert(performance.now() - startTime < 900);
+    await pair.peer.send(smuggled);
+    await pair.peer.closeWrite();
+    assertEquals(await pair.peer.readToEnd(), { received: "", kind: "end" });
+  }
+});
+
+Deno.test("the response waits for the rest of an ignored body for a second, and is then the last one", async () => {
+  for (const drips of [false, true]) {
+    await using pair = await connectRawPeer(
+      () => [404, "Not Found", {}, null],
+      "PUT / HTTP/1.1\r\ncontent-length: 1000\r\n\r\n",
+    );
+    const { peer, logger, session } = pair;
+    const startTime = performance.now();
+    const timer = setInterval(() => drips && peer.send("x").catch(() => {}), 50);
+    const preamble = await peer.readPreamble();
+    const seconds = (performance.now() - startTime) / 1000;
+    clearInterval(timer);
+    // After an early response, a proxy that has overlooked the body would send the next request.
+    assert(seconds > 0.9 && seconds < 5, `${seconds} s`);
+    assertEquals(
+      preamble,
+      "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    );
+    await peer.send(smuggled);
+    await peer.closeWrite();
+    assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
+    const message = "the body of a request was left unread (status 404)";
+    assertEquals(logger.lines, [["info", `${session}: ended after ${message}`]]);
+  }
+});
+
+Deno.test("an ignored body with invalid chunks, or of a peer that disconnects, ends the session", async () => {
+  const head = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  const ok: App = () => [200, "OK", {}, null];
+  await using pair = await connectRawPeer(ok, `${head}x\r\n${smuggled}`);
+  await pair.peer.closeWrite();
+  const received = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+  assertEquals(await pair.peer.readToEnd(), { received, kind: "end" });
+  assertMatch(pair.logger.messagesOf("info").join(), /bad chunk line/);
+
+  await using cut = await connectRawPeer(ok, `${head}5\r\nhel`);
+  await cut.peer.closeWrite();
+  assertEquals(await cut.peer.readToEnd(), { received: "", kind: "end" });
+});
+
+Deno.test("a body that the client holds back until a 100 is not read: the response is the last one", async () => {
+  const head = "PUT / HTTP/1.1\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
+  await using pair = await connectRawPeer(() => [417, "No", {}, null], head);
+  const received = "HTTP/1.1 417 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+  assertEquals(await pair.peer.readPreamble(), received);
+  await pair.peer.send(smuggled);
+  await pair.peer.closeWrite();
+  assertEquals(await pair.peer.readToEnd(), { received: "", kind: "end" });
+});
+
+Deno.test("a long unread body, or a canceled one, ends the session after the response, and is logged once at level info", async (t) => {
   const usesByName: Record<string, (body: Body | ChunkedBody) => unknown> = {
     "untouched": () => {},
     "canceled": (body) => body.cancel(),
     "read in part": (body) => body.chunked ? body.readChunk() : body.read(2),
     "its stream opened": (body) => void body.readable,
   };
-  const chunks = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+  const piece = "x".repeat(50_000);
+  const chunks = `transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n${
+    `${piece.length.toString(16)}\r\n${piece}\r\n`.repeat(8)
+  }`;
   const requests: Record<string, string> = {
-    "whole": `PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n${"x".repeat(400_000)}`,
+    "whole": `PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n${piece.repeat(8)}`,
     "in chunks": `PUT / HTTP/1.1\r\n${chunks}0\r\n\r\n`,
     "in chunks, begun": `PUT / HTTP/1.1\r\n${chunks}`,
   };
@@ -190,7 +347,7 @@ Deno.test("an unread body ends the session after the response, and is logged onc
             `HTTP/1.1 ${status} As it is\r\n${headerLines}\r\n`,
           );
           // Later bytes belong to that body, and are not parsed.
-          await peer.send("GET /smuggled HTTP/1.1\r\n\r\n");
+          await peer.send(smuggled);
           await peer.closeWrite();
           assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
           const message = `the body of a request was left unread (status ${status})`;
@@ -685,6 +842,7 @@ Deno.test("with unframedNull a client sends null without framing, and without th
 
 Deno.test("the last response has connection: close with any header of the app, and the log names the reason", async (t) => {
   const put = "content-length: 5\r\n\r\nhello";
+  const longPut = `content-length: 65537\r\n\r\n${"x".repeat(65_537)}`;
   const makeStatusApp = (status: number): AppFunction => () => [status, "As told", {}, null];
   const readingApp: AppFunction = async ({ body }) => {
     await body!.bytes();
@@ -706,8 +864,8 @@ Deno.test("the last response has connection: close with any header of the app, a
     level: "debug" | "info",
     reason: string,
   ][] = [
-    ["unread", makeStatusApp(200), put, CLOSE, "info", `${unread} (status 200)`],
-    ["unread, 404", makeStatusApp(404), put, CLOSE, "info", `${unread} (status 404)`],
+    ["unread", makeStatusApp(200), longPut, CLOSE, "info", `${unread} (status 200)`],
+    ["unread, 404", makeStatusApp(404), longPut, CLOSE, "info", `${unread} (status 404)`],
     ["the third request", makeStatusApp(200), "\r\n", CLOSE, "debug", limit],
     ["the third request, 405", makeStatusApp(405), "\r\n", CLOSE, "debug", limit],
     ["the third request, read", readingApp, put, CLOSE, "debug", limit],
