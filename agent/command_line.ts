@@ -387,12 +387,12 @@ function addRestoreCommand(program: AgentCommand): void {
       `Copies the files that were in DIR at a time into the new directory NEW. Run the command on the device that keeps the \
 versions: DIR is a directory of the inbox of "degu serve --keep", or the copy of "degu sync --keep", or a directory in it. DIR is \
 not changed, and may be deleted. To continue after an interruption, run the same command again. Without --at, restores nothing, \
-and lists earlier states, at most one of each hour, with the command that restores each.
+and lists earlier states, at most one of each hour, with the command that restores each. The list and --dry-run need no NEW.
 
 What peers changed with --keep since then is undone. What another program changed, or peers while --keep was off, stays changed.`,
     )
     .argument("<dir>", "the directory in the inbox")
-    .argument("<new>", "the new directory, not in DIR, nor directly in an inbox")
+    .argument("[new]", "the new directory, not in DIR, nor directly in an inbox")
     .option(
       "--at <time>",
       "the local hour, as 2026-01-31T14:00, or a directory in .degu-kept",
@@ -401,7 +401,7 @@ What peers changed with --keep since then is undone. What another program change
     .option("-n, --dry-run", "print the files without restoring them")
     .option("-v, --verbose", "also print the files that are left out, because they were not there")
     .addExample(
-      "degu restore ~/Inbox/laptop/Documents ~/Inbox/laptop/Documents-restored",
+      "degu restore ~/Inbox/laptop/Documents",
       "list earlier states, and restore nothing",
     )
     .addExample(

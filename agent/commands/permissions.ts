@@ -159,8 +159,8 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       );
     }
     case "restore": {
-      const [dir = "", target = ""] = args.map((path) => toLocalPath(path));
-      const to = await listDirectoryPaths(target);
+      const [dir = "", target] = args.map((path) => toLocalPath(path));
+      const to = target === undefined ? [] : await listDirectoryPaths(target);
       const from = await listPaths(await findKeepingDirectory(dir));
       const write = options.dryRun ? [] : to;
       return mergePermissions({ read: [...ofDevice.read, ...from, ...to], write });

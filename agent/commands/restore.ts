@@ -35,25 +35,27 @@ const MISSING_REASONS: Readonly<Record<MissingReason, string>> = {
 export async function restore(
   context: Context,
   dirOperand: string,
-  newOperand: string,
+  newOperand: string | undefined,
   { at, dryRun = false }: RestoreOptions,
 ): Promise<number> {
   const { output, signal } = context;
-  for (const operand of [dirOperand, newOperand]) checkIsLocal(operand);
-  const dir = resolve(toLocalPath(dirOperand));
-  const target = resolve(toLocalPath(newOperand));
-  const deviceDirectory = await findDeviceDirectory(context.home);
-  for (const path of [dir, target]) await deviceDirectory.check(path);
-  await checkParent(target);
-  // Another target is refused for this reason.
-  const isEmpty = await Array.fromAsync(Deno.readDir(target)).then(({ length }) => length === 0)
-    .catch((error) => error instanceof Deno.errors.NotFound);
-  if (isEmpty && await isInbox(dirname(target))) {
+  const operands = newOperand === undefined ? [dirOperand] : [dirOperand, newOperand];
+  for (const operand of operands) checkIsLocal(operand);
+  if (newOperand === undefined && at !== undefined && !dryRun) {
     throw new Failure(
-      `${JSON.stringify(target)} is directly in an inbox, where each directory belongs to a peer`,
+      "name the new directory after DIR; --dry-run needs none, and prints the files",
       "USAGE",
-      { path: target },
     );
+  }
+  const [dir, target = null] = operands.map((operand) => resolve(toLocalPath(operand))) as [
+    string,
+    string?,
+  ];
+  const deviceDirectory = await findDeviceDirectory(context.home);
+  await deviceDirectory.check(dir);
+  if (target !== null) {
+    await deviceDirectory.check(target);
+    await checkTarget(target);
   }
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
   if (at === undefined) {
@@ -72,7 +74,8 @@ export async function restore(
     hasBegun = true;
     report.add(event);
   };
-  const result = await restoreTree(dir, { target, at, dryRun, onEvent, signal }).catch((error) => {
+  const options = { ...target === null ? {} : { target }, at, dryRun, onEvent, signal };
+  const result = await restoreTree(dir, options).catch((error) => {
     throw toFailure(error, { dir, target, info });
   });
   const { files, unchanged, missing } = result;
@@ -110,15 +113,21 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 /** Prints earlier states of a directory, at most one of each hour, and what restores each. */
-async function listHours({ output, signal }: Context, dir: string, target: string): Promise<void> {
+async function listHours(
+  { output, signal }: Context,
+  dir: string,
+  target: string | null,
+): Promise<void> {
   const { keptDirectory, pathBelow } = await findVersions(dir);
   const findState = async (at: string, shownTime: string): Promise<ListedState | null> => {
     signal.throwIfAborted();
     const version = join(keptDirectory, at, pathBelow);
     if (await isFile(version)) return [[version], { version }];
-    const { files, bytes } = await restoreTree(dir, { target, at, dryRun: true });
+    const options = target === null ? {} : { target };
+    const { files, bytes } = await restoreTree(dir, { ...options, at, dryRun: true });
     const home = output.home === undefined ? [] : ["--home", output.home];
-    const command = formatShellCommand("degu", ...home, "restore", "--at", at, dir, target);
+    const words = [...home, "restore", "--at", at, dir, target ?? "NEW"];
+    const command = formatShellCommand("degu", ...words);
     const summary = `${shownTime}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`;
     return files === 0 ? null : [[summary, `  ${command}`], { at, files, bytes }];
   };
@@ -192,6 +201,19 @@ function checkIsLocal(operand: string): void {
   );
 }
 
+async function checkTarget(target: string): Promise<void> {
+  await checkParent(target);
+  // Another target is refused for this reason.
+  const isEmpty = await Array.fromAsync(Deno.readDir(target)).then(({ length }) => length === 0)
+    .catch((error) => error instanceof Deno.errors.NotFound);
+  if (!isEmpty || !await isInbox(dirname(target))) return;
+  throw new Failure(
+    `${JSON.stringify(target)} is directly in an inbox, where each directory belongs to a peer`,
+    "USAGE",
+    { path: target },
+  );
+}
+
 async function checkParent(target: string): Promise<void> {
   if (await ignoreNotFound(Deno.lstat(target)) !== null) return;
   const parent = dirname(target);
@@ -215,12 +237,12 @@ function toFailure(
   error: unknown,
   { dir, target, info }: {
     readonly dir: string;
-    readonly target: string;
+    readonly target: string | null;
     /** `null` if the directory is missing. */
     readonly info: Deno.FileInfo | null;
   },
 ): unknown {
-  const options = { cause: error, path: target };
+  const options = { cause: error, path: target ?? dir };
   const quoted = JSON.stringify(target);
   if (error instanceof RangeError) {
     return new Failure(
@@ -305,7 +327,7 @@ class Report {
     }
   }
 
-  finish(result: RestoreResult, target: string, time: string): void {
+  finish(result: RestoreResult, target: string | null, time: string): void {
     const { files, bytes, unchanged, missing, failed } = result;
     const parts = [
       `${formatCount(files, "file")} ${this.#isDryRun ? "would be " : ""}restored, ${
@@ -316,7 +338,8 @@ class Report {
       ...missing > 0 ? [`${missing} not restored`] : [],
       ...failed > 0 ? [`${failed} failed`] : [],
     ];
-    this.#output.note(`${parts.join("; ")}: ${target}, as it was ${time}`);
+    const where = target === null ? "" : `: ${target}`;
+    this.#output.note(`${parts.join("; ")}${where}, as it was ${time}`);
     if (failed > 0) this.#output.error("run the same command again to continue");
   }
 }

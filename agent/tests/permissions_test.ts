@@ -42,6 +42,9 @@ Deno.test("the flags have the paths and addresses of the arguments", async (t) =
         ...[`--allow-read=${home},${path}/copy,${path}/real`, `--allow-write=${path}/real`],
       ],
     ],
+    ["the states of a directory", ["restore", `${path}/copy`], [
+      `--allow-read=${home},${path}/copy`,
+    ]],
     ["a restoration that writes nothing", ["restore", "-n", `${path}/copy`, `${path}/real/new`], [
       `--allow-read=${home},${path}/copy,${path}/real`,
     ]],

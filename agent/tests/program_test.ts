@@ -146,7 +146,10 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
       /unknown command 'snyc' \(Did you mean sync\?\)/,
     ],
     [["service", "install", "serve", "x"], /too many arguments for 'serve'/],
-    [["restore", "docs"], /missing required argument 'new'; usage: degu restore /],
+    [
+      ["restore"],
+      /missing required argument 'dir'; usage: degu restore \[options\] <dir> \[new\], /,
+    ],
     [["get", "--frob", "camera:a"], /unknown option '--frob'; usage: degu get /],
     [["serve", "x"], /Expected 0 arguments but got 1; usage: degu serve \[options\], or --help\n/],
     [["rename", "a", "to", "b"], /usage: degu rename \[options\] <peer> <name>, or --help\n/],

@@ -461,6 +461,28 @@ function parseShellWords(line: string): string[] {
   );
 }
 
+Deno.test("restore needs no NEW to list states or to print the files of one", async () => {
+  await using homes = await AgentHomes.create();
+  const root = homes.joinPath("Inbox");
+  await fillPeriods(root, { "2026-01-31T13_3": [["d/a"]] });
+  // A directory of a likely name isn't looked at.
+  await fill(homes.path, { "Inbox-restored/other": "1", "NEW/other": "1" });
+  const run = (...args: string[]) => homes.run("desk", ["restore", ...args]);
+  for (const dir of [root, `${root}/d`]) {
+    const { code, stdout, stderr } = await run(dir);
+    assertEquals(code, 0, stderr);
+    const [, command = ""] = stdout.split("\n");
+    const words = parseShellWords(command);
+    assertEquals(words.slice(-4), ["--at", "2026-01-31T13_3", dir, "NEW"]);
+    const plan = await run("--dry-run", "--at", "2026-01-31T13_3", dir);
+    assertEquals(plan.code, 0, plan.stderr);
+    assertStringIncludes(plan.stdout, "would restore ");
+    assertMatch(plan.stderr, /1 file would be restored, \d+ B, as it was before 2026-01-31T13_3\n/);
+  }
+  const message = "name the new directory after DIR";
+  await homes.runToFailure("desk", 2, message, ["restore", "--at", "2026-01-31T13_3", root]);
+});
+
 Deno.test("restore without --at prints the paths of the versions of a file", async () => {
   await using homes = await AgentHomes.create();
   const root = homes.joinPath("Inbox");

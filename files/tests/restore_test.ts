@@ -25,6 +25,8 @@ async function restore(dir: string, at: number | string) {
     onEvent: (event: RestoreEvent) => void events.push(event),
   };
   const plan = await restoreTree(dir, { ...options, dryRun: true });
+  const { target: _target, ...withoutTarget } = options;
+  assertEquals(await restoreTree(dir, { ...withoutTarget, dryRun: true, onEvent() {} }), plan);
   const planned = events.splice(0);
   const result = await restoreTree(dir, options);
   assertEquals(plan, result);

@@ -47,9 +47,10 @@ import { normalizeName } from "./tree.ts";
 export interface RestoreOptions {
   /**
    * The path, or a `file:` URL, of the new directory, which must not exist, or must be empty, or
-   * of an interrupted call for the same directory and state.
+   * of an interrupted call for the same directory and state. Without a target, only `dryRun` is
+   * possible: the plan is that for a new directory.
    */
-  readonly target: string | URL;
+  readonly target?: string | URL;
   /**
    * The beginning of the local hour of this time; or the name of a directory in `.degu-kept`, for
    * the state before the changes of this directory.
@@ -204,14 +205,16 @@ export async function restoreTree(
       signal: checkSignal,
     },
   ) as RestoreOptions;
-  const requestedTarget = resolve(pathOf("target", target));
+  const requestedTarget = target === undefined && dryRun
+    ? null
+    : resolve(pathOf("target", target!));
   if (at === undefined) throw wrongTypeError("at", "a Date or a string", at);
   const path = await findRealPath(resolve(pathOf("dir", dir)));
-  const targetPath = await findRealPath(requestedTarget);
+  const targetPath = requestedTarget === null ? null : await findRealPath(requestedTarget);
   const { root, names } = findRoot(path);
   const keptDirectory = keptDirectoryOf(root);
   for (const outer of [path, keptDirectory]) {
-    if (withTrailingSlash(targetPath).startsWith(withTrailingSlash(outer))) {
+    if (targetPath !== null && withTrailingSlash(targetPath).startsWith(withTrailingSlash(outer))) {
       throw notAllowedError("target", `must not be in ${outer}`);
     }
   }
@@ -220,12 +223,12 @@ export async function restoreTree(
   const firstNumber = findFirstNumber(periods, at);
   const id = hashText(JSON.stringify([path, firstNumber]));
   const marker = `.restore-${id}${PART_SUFFIX}`;
-  checkTarget(targetPath, marker);
+  if (targetPath !== null) checkTarget(targetPath, marker);
   const hasPeriods = periods.at(-1)!.number >= firstNumber;
   const state = { root, keptDirectory, prefix: names, firstNumber, hasPeriods };
   const run = new Run(state, targetPath, onEvent, signal);
   await run.plan();
-  if (!run.hasFiles || dryRun) return run.describe();
+  if (!run.hasFiles || dryRun || targetPath === null) return run.describe();
   const isNew = lstatOrNull(targetPath) === null;
   if (isNew) Deno.mkdirSync(targetPath, { mode: 0o700 });
   using _marker = openMarker(targetPath, marker);
@@ -373,7 +376,8 @@ interface State {
 
 class Run {
   readonly #state: State;
-  readonly #target: string;
+  /** `null` for a plan without a target. */
+  readonly #target: string | null;
   readonly #onEvent: (event: RestoreEvent) => void;
   readonly #signal: AbortSignal | undefined;
   /** What each path has at the time, `null` for nothing. */
@@ -387,7 +391,7 @@ class Run {
 
   constructor(
     state: State,
-    target: string,
+    target: string | null,
     onEvent: (event: RestoreEvent) => void,
     signal: AbortSignal | undefined,
   ) {
@@ -513,7 +517,8 @@ class Run {
   describe(): RestoreResult {
     for (const [path, source] of this.#sources) {
       if (source === null) continue;
-      if (this.#isRestored(this.#targetOf(path), source)) this.#reportUnchanged(path);
+      const isRestored = this.#target !== null && this.#isRestored(this.#targetOf(path), source);
+      if (isRestored) this.#reportUnchanged(path);
       else this.#reportRestored(path, source);
     }
     return this.result;
