@@ -543,6 +543,7 @@ function addPermissionsCommand(program: AgentCommand): void {
         "nothing. A command that may search for a peer needs every address: with --no-find or --address, the line has " +
         "only the addresses of the peer.",
     )
+    .option("--flags", "print only the flags of Deno, one in each line, for a script")
     .addExample("degu permissions get laptop:report.pdf", "print the line that copies this file")
     .addExample(
       "degu permissions put --no-find report.pdf laptop:",

@@ -4,7 +4,7 @@
  *
  * The archive has the files of the packages for programs, and a `deno.json` that links them. Their
  * npm packages are modules in `vendor/`. `agent/` has the bundled program instead of its sources,
- * and `install.sh` installs it. `licenses/` has the licenses of the npm packages.
+ * and a script that runs it; `install.sh` installs both. `licenses/` has the licenses of the npm packages.
  */
 
 import { resolve } from "node:path";
@@ -43,7 +43,8 @@ async function writeContents(root: string, packages: readonly Package[]): Promis
     if (name === "agent") {
       await bundleProgram(directory);
       await copyFiles(item, directory, /\.md$/);
-      await Deno.writeTextFile(`${root}/install.sh`, await makeInstallScript(item.version));
+      await Deno.copyFile(`${ROOT}tools/degu.sh`, `${directory}/degu`);
+      await Deno.copyFile(`${ROOT}tools/install.sh`, `${root}/install.sh`);
     } else {
       await copyFiles(item, directory);
       await writeJson(`${directory}/deno.json`, await makeConfiguration(item, directory));
@@ -79,60 +80,6 @@ async function makeConfiguration(item: Package, directory: string): Promise<unkn
     ...npmPackages.map(([name]) => [name, `./vendor/${name}.js`]),
   ]);
   return { name, version, license, exports, imports: ownImports };
-}
-
-/**
- * The commands that run for long, or with strangers, run with the printed permissions. The words
- * before a command are options of the program, of which only `--home` has a value.
- */
-const SANDBOX = `previous= word=
-for word; do
-  case $previous:$word in
-  --home:*) previous= ;;
-  :--home) previous=$word ;;
-  :-*) ;;
-  *) break ;;
-  esac
-done
-case $word in
-serve | receive | sync)
-  line=$("$0" permissions "$@" </dev/null 2>/dev/null)
-  case "$? $line" in
-  "0 "*" run --no-prompt "*) eval "exec $line" ;;
-  [023]\\ *) ;; # It prints a help or an error, as without a sandbox.
-  *) echo "degu: warning: $word runs with the permissions of all commands" >&2 ;;
-  esac
-  ;;
-esac
-`;
-
-/** Makes a script that copies the program, so that the files of the archive can be moved. */
-async function makeInstallScript(version: string): Promise<string> {
-  const guide = await Deno.readTextFile(`${ROOT}agent/docs/guide.md`);
-  const [, flags] = /^deno install --global --name degu ([^`]*?) jsr:@degu\/agent$/m.exec(guide) ??
-    [];
-  if (flags === undefined) throw new Error("agent/docs/guide.md has no command that installs degu");
-  return `#!/bin/sh
-# Installs degu for this user, with the permissions in agent/docs/guide.md: sh install.sh
-set -eu
-program=\${DENO_INSTALL_ROOT:-$HOME/.deno}/bin/degu
-target=\${DENO_INSTALL_ROOT:-$HOME/.deno}/lib/degu-${version}
-rm -rf "$target.new"
-mkdir -p "$target.new"
-cp -R "$(dirname -- "$0")/agent/." "$target.new"
-# An earlier installation may have modules of other names.
-rm -rf "$target"
-mv "$target.new" "$target"
-deno install --global --force --name degu ${flags} \\
-  --no-config "$target/main.ts"
-# deno has written one line, which runs all commands with these flags.
-sed '/^exec deno run /,$d' "$program" > "$program.new"
-cat >> "$program.new" << 'END'
-${SANDBOX}END
-sed -n '/^exec deno run /,$p' "$program" >> "$program.new"
-cat "$program.new" > "$program"
-rm "$program.new"
-`;
 }
 
 /** Copies the licenses of all npm packages that the archive contains. */

@@ -47,16 +47,32 @@ export async function printPermissions(
     throw new Failure("an executable has the permissions that it was compiled with");
   }
   const { home, output, options: { json, quiet } } = context;
+  const printsFlags = command.parent!.opts<{ flags?: boolean }>().flags === true;
+  const runCommand = makeRunCommand(mergePermissions(await findPermissions(context, command), {
+    env: [
+      ...isDumbTerminal() ? ["TERM"] : [],
+      // The command finds its home itself.
+      ...printsFlags && output.home === undefined ? ["HOME", "XDG_STATE_HOME"] : [],
+    ],
+  }));
+  if (printsFlags) {
+    return printFlags(runCommand.slice(2), new Output({ json: isJson }, output.streams));
+  }
   const words = [
-    ...makeRunCommand(mergePermissions(await findPermissions(context, command), {
-      env: isDumbTerminal() ? ["TERM"] : [],
-    })),
+    ...runCommand,
     findModule(version),
     ...["--home", home, ...json ? ["--json"] : [], ...quiet ? ["--quiet"] : []],
     ...listWords(command),
   ];
   new Output({ json: isJson }, output.streams)
     .printSource(formatShellCommand(...words), { command: words });
+}
+
+/** Each line is a flag: a shell can split them without reading quotes. */
+function printFlags(flags: readonly string[], output: Output): void {
+  const flag = flags.find((each) => each.includes("\n"));
+  if (flag !== undefined) throw new Failure(`${JSON.stringify(flag)} has a line feed`);
+  output.printSource(flags.join("\n"), { flags });
 }
 
 /** Returns the words of a command as they were typed, without the options of every command. */

@@ -94,6 +94,22 @@ Deno.test("the printed line has each name as it is, unless a terminal shows it",
   }
 });
 
+Deno.test("--flags prints the flags of the line, each in a line, and no path with a line feed", async () => {
+  await using homes = await AgentHomes.create("laptop");
+  await fill(homes.path, { "it's $x *": null, "two\nlines": null });
+  const serve = ["serve", "--listen", "127.0.0.1:1", "--share"];
+  const share = homes.joinPath("it's $x *");
+  const args = [...serve, share];
+  const flags = await homes.runToSuccess("laptop", ["permissions", "--flags", ...args]);
+  const line = await homes.runToSuccess("laptop", ["permissions", ...args]);
+  const words = await runOrThrow(["bash", "-c", `printf '%s\\n' ${line}`]);
+  assert(words.includes(`run\n${flags}`), `${words}\n${flags}`);
+  assert(flags.startsWith("--no-prompt\n") && flags.includes(`,${share}\n`), flags);
+  const message = "has a line feed";
+  const split = ["permissions", "--flags", ...serve, homes.joinPath("two\nlines")];
+  await homes.runToFailure("laptop", 1, message, split);
+});
+
 Deno.test("--json behind permissions is an option of the command whose line is printed", async () => {
   await using homes = await AgentHomes.create("laptop");
   for (const args of [["--json", "id"], ["id", "--json"]]) {

@@ -75,8 +75,9 @@ Deno.test("programs of the archive need no registry, and every user can read it"
 Deno.test("the program of the archive is installed for two users, pairs them, and sends a file", async () => {
   await using homes = await AgentHomes.create();
   const { project } = await unpack(homes);
-  const installScript = await Deno.readTextFile(join(project, "degu-0.1.0/install.sh"));
-  for (const flag of await readInstallFlags()) assertStringIncludes(installScript, flag);
+  const script = await Deno.readTextFile(join(project, "degu-0.1.0/agent/degu"));
+  const flags = Array.from(script.matchAll(/--allow-[^\s']+/g), ([flag]) => flag);
+  assertEquals(flags, await readInstallFlags());
   const envOf = (name: string) => ({ ...OFFLINE, HOME: homes.joinPath(name), NO_COLOR: "1" });
   const users = ["user a", "user b"] as const;
   for (const name of users) {
@@ -144,17 +145,21 @@ const AS_ORDINARY_USER = Deno.uid() === 0
 const USER = [...BASH, ...AS_ORDINARY_USER];
 
 Deno.test(
-  "serve, receive and sync of the installed program can't leave their directories",
+  "serve, receive and sync --every of the installed program can't leave their directories",
   ignoreIf(await findObstacle([...USER, "dash", "-c", ":"])),
   async (t) => {
     await using homes = await AgentHomes.create("laptop", "desk");
     await homes.pair("laptop", "desk", undefined, "127.0.0.1:1");
     const { project } = await unpack(homes);
     const HOME = homes.joinPath('it\'s a "home" of $x \u200d');
-    const [share, secret] = [homes.joinPath("two\nlines"), homes.joinPath("secret")];
+    const [name, lines] = [`it's $(a) "share" * \\n`, "two\nlines"];
+    const [share, secret] = [homes.joinPath(name), homes.joinPath("secret")];
     // A deno.json of the user is not of the program.
     await fill(HOME, { "tmp": null, "deno.json": "not of degu" });
-    await fill(homes.path, { "secret": "1", "two\nlines/file": "1", "a,b/file": "1" });
+    await fill(homes.path, {
+      ...{ [`${name}/file`]: "1", [`${lines}/file`]: "1" },
+      ...{ "a,b/file": "1", "secret": "1" },
+    });
     if (AS_ORDINARY_USER.length > 0) {
       await runOrThrow([...BASH, "chown", "-R", "65534", homes.path]);
     }
@@ -178,8 +183,14 @@ Deno.test(
       ],
       ["receive, with the line of stdin", ["receive", "-", share], none, "the line is garbled"],
       [
-        "sync",
-        ["--home", home, "-q", "sync", "--no-find", "desk:", share],
+        "a single sync",
+        ["--home", home, "sync", "--no-find", "desk:", share],
+        all,
+        "does not answer",
+      ],
+      [
+        "sync --every",
+        ["--home", home, "-q", "sync", "--no-find", "--every=60", "desk:", share],
         none,
         "does not answer",
       ],
@@ -191,6 +202,13 @@ Deno.test(
         all,
         "warning: serve runs with",
       ],
+      [
+        "a path with a line feed",
+        ["serve", "--share", lines, ...listen],
+        all,
+        "warning: serve runs with",
+      ],
+      ["the line for another sandbox", ["permissions", "serve", "--share", share], "", ""],
     ];
     await testEachRow(t, rows, async (_rule, args, attempts, message) => {
       const command = [...USER, "dash", join(HOME, ".deno/bin/degu"), ...args];
@@ -198,6 +216,9 @@ Deno.test(
       await using agent = watch(child, "degu:nonsense", args.join(" "));
       if (args.includes("127.0.0.1:0")) {
         await agent.waitForLine("127.0.0.1");
+        agent.kill("SIGINT");
+      } else if (args.includes("--every=60")) {
+        await agent.waitForMessage("does not answer");
         agent.kill("SIGINT");
       }
       const { stderr } = await agent.waitForEnd();

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs degu for this user, from an unpacked archive: sh install.sh
+set -eu
+source=$(dirname -- "$0")/agent
+root=${DENO_INSTALL_ROOT:-$HOME/.deno}
+# This also checks that Deno runs the program.
+name=degu-$(deno run --no-config "$source/main.ts" --version)
+target=$root/lib/$name
+rm -rf "$target.new"
+mkdir -p "$root/bin" "$target.new"
+cp -R "$source/." "$target.new"
+chmod +x "$target.new/degu"
+# An earlier installation may have modules of other names.
+rm -rf "$target"
+mv "$target.new" "$target"
+ln -sf "../lib/$name/degu" "$root/bin/degu"
+echo "installed $root/bin/degu"
+case :$PATH: in
+*:"$root/bin":*) ;;
+*) echo "add $root/bin to PATH" ;;
+esac
