@@ -3,7 +3,7 @@
  * which they happen.
  */
 
-import { invalidTransitionError } from "@degu/internal/net/protocol/exchange.ts";
+import { invalidTransitionError } from "@degu/internal/net/protocol/phases.ts";
 
 const BUG = invalidTransitionError("", "").message.split(",")[0]!;
 

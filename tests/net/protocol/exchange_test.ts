@@ -9,40 +9,25 @@ import { isTransient } from "@degu/degu";
 import type { Method, ProtocolError } from "@degu/degu/base";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { checkResponsePrefix } from "@degu/internal/base/wire/preamble.ts";
-import { Exchange } from "@degu/internal/net/protocol/exchange.ts";
+import {
+  Exchange,
+  INCOMING_TRANSITIONS,
+  OUTGOING_TRANSITIONS,
+} from "@degu/internal/net/protocol/exchange.ts";
 import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
 import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
-/** The next phase for each event, by the phase in which it may occur. */
-const INCOMING = {
-  expect: { none: "awaited" },
-  receivePreamble: { awaited: "begun" },
-  handOver: { begun: "body" },
-  endIncoming: { body: "ended" },
-  breakIncoming: {
-    none: "broken",
-    awaited: "broken",
-    begun: "broken",
-    body: "broken",
-    ended: "broken",
-    broken: "broken",
-  },
-} as const;
+type Event = {
+  [E in keyof Exchange]: Exchange[E] extends () => void ? E : never;
+}[keyof Exchange];
 
-const OUTGOING = {
-  beginWrite: { unsent: "sending", sending: "sending", refused: "refused", cut: "cut" },
-  refuseWrites: { unsent: "refused", sending: "refused", refused: "refused", cut: "cut" },
-  endOutgoing: { unsent: "sent", sending: "sent", refused: "cut" },
-} as const;
-
-type Event = keyof typeof INCOMING | keyof typeof OUTGOING;
-
-const TABLE: Readonly<Record<Event, Readonly<Record<string, string>>>> = {
-  ...INCOMING,
-  ...OUTGOING,
+/** The next phase for each event of a phase of the two halves. */
+const TABLE: Readonly<Record<string, Readonly<Partial<Record<Event, string>>>>> = {
+  ...INCOMING_TRANSITIONS,
+  ...OUTGOING_TRANSITIONS,
 };
-const EVENTS = Object.keys(TABLE) as Event[];
+const EVENTS = [...new Set(Object.values(TABLE).flatMap(Object.keys))] as Event[];
 
 function replay(events: readonly Event[]): Exchange {
   const exchange = new Exchange();
@@ -75,14 +60,13 @@ Deno.test("an exchange is in one of 30 states, and an event that the table doesn
   for (const [state, path] of states) {
     const { incoming, outgoing } = replay(path);
     for (const event of EVENTS) {
-      const isIncoming = event in INCOMING;
-      const next = TABLE[event][isIncoming ? incoming : outgoing];
+      const next = TABLE[incoming]![event] ?? TABLE[outgoing]![event];
       if (next === undefined) {
         assertThrows(() => replay([...path, event]), Error, "a bug of Degu", `${state}: ${event}`);
         continue;
       }
       const after = replay([...path, event]);
-      const expected = isIncoming ? [next, outgoing] : [incoming, next];
+      const expected = next in INCOMING_TRANSITIONS ? [next, outgoing] : [incoming, next];
       assertEquals([after.incoming, after.outgoing], expected, `${state}: ${event}`);
     }
   }
