@@ -386,7 +386,7 @@ export class Server implements AsyncDisposable {
   async shutdown(): Promise<void> {
     this.#stop();
     for (const connection of this.#slots) {
-      if (connection.isIdle()) connection.close();
+      if (connection.isIdle) connection.close();
     }
     await this.#waitUntilEnded();
   }

@@ -3,7 +3,7 @@ import { findAppErrorResponse, unreadBodyError } from "../../base/app/app_result
 import type { ExchangeReporter } from "../../base/app/exchange_recorder.ts";
 import { contentErrorOf } from "../../base/app/message.ts";
 import { type Session, type SessionCallbacks, SessionCore } from "../../base/app/session.ts";
-import { cancelQuietly, whenBodyEnds } from "../../base/body/body.ts";
+import { cancelQuietly } from "../../base/body/body.ts";
 import {
   ConnectionClosedError,
   ConnectionError,
@@ -22,6 +22,7 @@ import type { AcceptedConnection, ListenerOptions } from "../transport/listener.
 import { Deadline, startInterval, type Timer } from "../transport/deadline.ts";
 import { SlotHolder } from "../transport/slots.ts";
 import { RequestReader, type ServedHosts } from "../protocol/request_reader.ts";
+import { ServerProtocol } from "../protocol/server_protocol.ts";
 import { MessageSender, type SendListener } from "../transport/message_sender.ts";
 import { Transport, type TransportUser } from "../transport/transport.ts";
 import { addLingering, linger } from "./lingering.ts";
@@ -69,6 +70,7 @@ export class ServerConnection extends SlotHolder
   readonly #transport: Transport;
   readonly #sender: MessageSender;
   readonly #requestReader: RequestReader;
+  readonly #protocol: ServerProtocol;
   readonly #endRecorder: SessionEndRecorder;
   readonly #socket: Socket;
   readonly session: Session;
@@ -94,7 +96,6 @@ export class ServerConnection extends SlotHolder
   #lingerPromise: Promise<void> | null = null;
   /** Rejects the wait for `isTrusted`; `null` if no request waits for it. */
   #endTrustWait: ((error: unknown) => void) | null = null;
-  #waitStart = Infinity;
   /** Between requests, and while a body is read, a pending read notices a close; else the probe. */
   #probeTimer: Timer | undefined;
 
@@ -123,8 +124,12 @@ export class ServerConnection extends SlotHolder
       this.session.address,
       hosts,
     );
+    this.#protocol = new ServerProtocol(this.#requestReader);
     this.#endRecorder = new SessionEndRecorder(sessionCore, transport, logger);
-    transport.addCloseListener(() => this.#finishSession());
+    transport.addCloseListener(() => {
+      this.#protocol.close();
+      this.#finishSession();
+    });
     sessionCore.callbacks = this;
   }
 
@@ -159,7 +164,6 @@ export class ServerConnection extends SlotHolder
 
   /** The peer may still be receiving the last response. */
   #finishSession(): void {
-    this.isClosing = true;
     clearInterval(this.#probeTimer);
     this.#serverState.sessions.delete(this.session);
     const { isClosed, failure } = this.#transport;
@@ -211,7 +215,7 @@ export class ServerConnection extends SlotHolder
   #closeSession(reason: unknown, sessionEnd: SessionEnd): void {
     const transport = this.#transport;
     if (!this.isClosing) {
-      this.isClosing = true;
+      this.#protocol.close();
       this.#endRecorder.recordClose(sessionEnd);
       transport.close(reason);
     }
@@ -222,10 +226,13 @@ export class ServerConnection extends SlotHolder
     this.#serverState.logger.info(logLine, { kind: "app", who: `${this.session}`, error });
   }
 
+  get isClosing(): boolean {
+    return this.#protocol.isClosing;
+  }
+
   /** Whether the connection can be closed without loss: before the first byte of a request. */
-  isIdle(): boolean {
-    return this.#exchange === null && !this.isClosing &&
-      this.#transport.readBuffer.bufferedBytes === 0;
+  get isIdle(): boolean {
+    return this.#protocol.isIdle;
   }
 
   /**
@@ -233,24 +240,23 @@ export class ServerConnection extends SlotHolder
    * progress. The time of the app doesn't count.
    */
   measureStall(now: number): number | null {
-    const { isClosing } = this;
     const transport = this.#transport;
-    const isIdle = this.isIdle();
+    const { phase, isClosing, idleSince } = this.#protocol;
+    const isIdle = phase === "idle";
     const isResponding = this.#exchange?.hasValidResponse === true;
     const movedPieces = this.isYielding ? 0 : Math.floor(transport.movedBytes / PROGRESS_BYTES);
     const progress = isClosing
       ? -1
       : 3 * this.session.requests + (isIdle ? 0 : isResponding ? 2 : 1) + movedPieces;
-    const isWaiting = isClosing ||
-      (isIdle ? this.#waitStart <= now : transport.isWaiting);
+    const isWaiting = isClosing || isIdle || transport.isWaiting;
     const stallMilliseconds = this.measureProgress(now, progress, isWaiting);
     if (!isWaiting) return null;
-    return isIdle ? now - this.#waitStart : stallMilliseconds;
+    return isIdle ? now - idleSince : stallMilliseconds;
   }
 
   /** The reads and writes of the app fail. */
   end(stallMilliseconds: number): void {
-    if (this.isIdle()) {
+    if (this.isIdle) {
       this.#endRecorder.record(ENDED_WHILE_IDLE);
       return void this.#linger();
     }
@@ -281,13 +287,14 @@ export class ServerConnection extends SlotHolder
     try {
       if (await this.#acceptPeer()) {
         await this.#serveRequests();
-        await (this.#lingerPromise ?? this.#linger());
+        await this.#linger();
       }
     } catch (error) {
       const failure = this.#sender.failWith(toReadableError(error));
       this.#endRecorder.recordConnectionError(failure, this.#exchange);
     } finally {
       this.#transport.close();
+      this.#protocol.end();
       this.#sessionCore.disposeStore((error) =>
         this.#endRecorder.record(describeAppError(error, "session.store"))
       );
@@ -297,6 +304,8 @@ export class ServerConnection extends SlotHolder
   }
 
   #linger(): Promise<void> {
+    if (this.#lingerPromise !== null) return this.#lingerPromise;
+    this.#protocol.linger();
     this.#finishSession();
     if (!this.#transport.isClosed) addLingering(this.#serverState.lingeringConnections, this);
     this.#slotFreed.resolve();
@@ -328,7 +337,7 @@ export class ServerConnection extends SlotHolder
     }
     if (!this.#checkTrust()) return false;
     sessions.add(this.session);
-    this.#waitStart = performance.now();
+    this.#protocol.accept();
     return true;
   }
 
@@ -367,25 +376,26 @@ export class ServerConnection extends SlotHolder
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const sender = this.#sender;
+    const protocol = this.#protocol;
     const reader = this.#requestReader;
     const sessionCore = this.#sessionCore;
     const { handle, reportExchange, unframedNull } = this.#serverState;
     for (;;) {
       let preamble;
       try {
-        while ((preamble = reader.read()) === null) {
+        while ((preamble = protocol.readRequest()) === null) {
           const hasReceived = transport.endReceive(await transport.beginReceive(), reader);
           // The server may have ended the idle session during the read.
-          if (this.isClosing) return;
+          if (protocol.isClosing) return;
           if (hasReceived) continue;
-          this.isClosing = true;
+          protocol.close();
           this.#endRecorder.record(CLOSED_BY_CLIENT);
           this.#sessionCore.abort(() => new EmptyPreambleError());
           transport.close();
           return;
         }
       } catch (error) {
-        if (this.#lingerPromise !== null) return;
+        if (protocol.isDiscarding) return;
         return await this.#respondToInvalidPreamble(error);
       }
       let exchange: ServerExchange | null = this.#exchange = new ServerExchange(
@@ -425,10 +435,7 @@ export class ServerConnection extends SlotHolder
           await exchange.unframedBody.send((bytes) => sender.write(bytes));
         }
         exchange.endResponse();
-        if (!this.isClosing && exchange.isRelayed(exchange.response)) {
-          const { body } = exchange;
-          await new Promise<void>((resolve) => whenBodyEnds(body, resolve));
-        }
+        if (!protocol.isClosing && exchange.isRelayed(exchange.response)) await exchange.relay();
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
@@ -474,7 +481,7 @@ export class ServerConnection extends SlotHolder
     const contentError = response.status === 400 ? contentErrorOf(exchange.request) : null;
     if (contentError !== null) this.#endRecorder.log(describeContentError(contentError));
     if (sessionEnd === null) {
-      this.#waitStart = performance.now();
+      this.#protocol.finish();
       this.#endExchange(null);
       // An idle connection must not keep its last request alive.
       this.#exchange = null;

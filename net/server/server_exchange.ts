@@ -15,6 +15,7 @@ import {
   isDiscardable,
   isWritableBody,
   readerOf,
+  whenBodyEnds,
 } from "../../base/body/body.ts";
 import type { BodyOutcome } from "../../base/body/body_reader.ts";
 import { cancelUnusedBody, determineSentFraming } from "../../base/body/sent_body.ts";
@@ -32,6 +33,8 @@ import type { Method } from "../../base/wire/method.ts";
 import { formatResponsePreamble, type RequestPreamble } from "../../base/wire/preamble.ts";
 import { Exchange } from "../protocol/exchange.ts";
 import { borrowPreambleBuffer } from "../protocol/message_buffer.ts";
+import { refuseEvent } from "../protocol/phases.ts";
+import { type AnswerPhase, ANSWERS } from "../protocol/server_protocol.ts";
 import { makeIncomingBody } from "../transport/incoming_body.ts";
 import type { MessageSender } from "../transport/message_sender.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -61,10 +64,7 @@ export class ServerExchange extends Exchange {
   readonly isContinueExpected: boolean;
   readonly #transport: Transport;
   readonly #isCloseRequested: boolean;
-  /** Whether the response is valid, so that only the source of its body can fail. */
-  hasValidResponse = false;
-  /** Whether the response has a body of unknown length that has not ended. */
-  isStreaming = false;
+  #answer = ANSWERS.awaited;
   /** The error of a `"broken"` body. */
   bodyError: unknown = null;
   appResult: unknown = undefined;
@@ -137,6 +137,20 @@ export class ServerExchange extends Exchange {
     return null;
   }
 
+  get answer(): AnswerPhase {
+    return this.#answer.name;
+  }
+
+  /** Whether the response is valid, so that only the source of its body can fail. */
+  get hasValidResponse(): boolean {
+    return this.#answer !== ANSWERS.awaited && this.#answer !== ANSWERS.discarding;
+  }
+
+  /** Whether the response has a body of unknown length that has not ended. */
+  get isStreaming(): boolean {
+    return this.#answer === ANSWERS.collecting || this.#answer === ANSWERS.streaming;
+  }
+
   get isBodyUnread(): boolean {
     return this.incoming === "body";
   }
@@ -178,7 +192,9 @@ export class ServerExchange extends Exchange {
     const { body, headers } = this.appResult = parseAppResult(this.appResult);
     // The body of the response may read the request.
     if (isWritableBody(body) || hasConnectionClose(headers) || !isDiscardable(this.body!)) return;
+    this.#answer = this.#answer.discard ?? refuseEvent("discard", this.#answer);
     await discardBody(this.body!);
+    this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
   }
 
   /**
@@ -204,7 +220,7 @@ export class ServerExchange extends Exchange {
     if (hasChunks && !isHead) {
       this.appResult = { ...response, headers };
       this.unframedBody = new UnframedBody(body, MAX_COLLECTED_BYTES);
-      this.hasValidResponse = this.isStreaming = true;
+      this.#answer = this.#answer.collect ?? refuseEvent("collect", this.#answer);
       return true;
     }
     this.appResult = { ...response, headers, body: null };
@@ -215,7 +231,7 @@ export class ServerExchange extends Exchange {
   async collectBody(): Promise<void> {
     const body = await this.unframedBody!.collect();
     this.appResult = { ...this.response, body };
-    this.hasValidResponse = this.isStreaming = false;
+    this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
     if (body !== null) this.unframedBody = null;
   }
 
@@ -258,15 +274,22 @@ export class ServerExchange extends Exchange {
     this.recorder?.startResponse(status, length);
     const isHead = method === "HEAD";
     const writePromise = sender.beginSend(length, isHead ? null : response.body, framing);
-    this.hasValidResponse = true;
-    this.isStreaming = isUnframed || !isHead && framing === "chunked";
+    this.#answer = isUnframed || !isHead && framing === "chunked"
+      ? this.#answer.stream ?? refuseEvent("stream", this.#answer)
+      : this.#answer.send ?? refuseEvent("send", this.#answer);
     if (isHead) cancelUnusedBody(response.body, unsentHeadBodyError());
     return writePromise;
   }
 
   endResponse(): void {
-    this.isStreaming = false;
+    this.#answer = this.#answer.endSend ?? refuseEvent("endSend", this.#answer);
     this.endOutgoing();
+  }
+
+  /** Resolves when the app has written the body of the request elsewhere, or the body has ended. */
+  relay(): Promise<void> {
+    this.#answer = this.#answer.relay ?? refuseEvent("relay", this.#answer);
+    return new Promise((resolve) => whenBodyEnds(this.body, resolve));
   }
 
   /** Returns why this exchange is the last one of its session; `null` if it has no reason. */

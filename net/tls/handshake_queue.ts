@@ -19,6 +19,7 @@ export interface PendingConnection extends Pick<AcceptedConnection, "name" | "pe
 }
 
 class Handshake extends SlotHolder {
+  readonly isClosing = false;
   readonly peerKey: string;
   readonly failurePromise: PromiseWithResolvers<never> = Promise.withResolvers();
   readonly #startTime = performance.now();

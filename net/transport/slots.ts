@@ -28,7 +28,7 @@ const MAX_GAP_MILLISECONDS = 250;
 export abstract class SlotHolder implements SwapRemoveEntry {
   index = -1;
   /** Whether it only waits for its app or for its last bytes. */
-  isClosing = false;
+  abstract readonly isClosing: boolean;
   /** Whether it is to end after its next response. */
   isYielding = false;
   /** What the peer had done at the last call of {@linkcode measureProgress}, and when that was. */

@@ -16,6 +16,7 @@ import {
 } from "@degu/internal/net/protocol/exchange.ts";
 import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
 import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
+import { append } from "@degu/testing/read_buffers.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 type Event = {
@@ -90,14 +91,6 @@ Deno.test("no event leaves the end of a half, except an error that breaks a rece
     }
   }
 });
-
-function append(buffer: ReadBuffer, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length;) {
-    const part = bytes.subarray(at, at + buffer.makeRoom().length);
-    buffer.makeRoom().set(part);
-    at += buffer.countRead(part.length);
-  }
-}
 
 /** Cuts the bytes into two at each position. */
 function* halve(text: string): Generator<readonly [Uint8Array, Uint8Array]> {
