@@ -112,13 +112,15 @@ export const ANSWERS = linkPhases(ANSWER_TRANSITIONS);
 
 /** What a server knows about its connection without its socket, its app and its exchange. */
 export class ServerProtocol {
-  readonly #requests: RequestReader;
+  readonly requests: RequestReader;
   #phase = PHASES.accepting;
   /** When the connection became idle. */
   idleSince = Infinity;
+  /** Why the current response is the last one; `null` unless the peer was found untrusted. */
+  distrustReason: string | null = null;
 
   constructor(requests: RequestReader) {
-    this.#requests = requests;
+    this.requests = requests;
   }
 
   get phase(): ServerPhase {
@@ -128,7 +130,7 @@ export class ServerProtocol {
   /** Whether it can be closed without loss: before the first byte of a request. */
   get isIdle(): boolean {
     return (this.#phase === PHASES.idle || this.#phase === PHASES.accepting) &&
-      this.#requests.buffer.bufferedBytes === 0;
+      this.requests.buffer.bufferedBytes === 0;
   }
 
   /** Whether no request follows, and it only waits for its app, or for its last bytes. */
@@ -150,7 +152,7 @@ export class ServerProtocol {
   /** Returns the next request, which begins an exchange; `null` if more bytes are needed. */
   readRequest(): RequestPreamble | null {
     this.#noteBytes();
-    const preamble = this.#requests.read();
+    const preamble = this.requests.read();
     if (preamble !== null) this.#phase = this.#phase.begin ?? refuseEvent("begin", this.#phase);
     else if (this.#phase === PHASES.receiving) this.#noteEmptyLine();
     return preamble;
@@ -183,12 +185,12 @@ export class ServerProtocol {
   }
 
   #noteBytes(): void {
-    if (this.#requests.buffer.bufferedBytes === 0) return;
+    if (this.requests.buffer.bufferedBytes === 0) return;
     this.#phase = this.#phase.receive ?? refuseEvent("receive", this.#phase);
   }
 
   #noteEmptyLine(): void {
-    if (this.#requests.buffer.bufferedBytes > 0) return;
+    if (this.requests.buffer.bufferedBytes > 0) return;
     this.#phase = this.#phase.skip ?? refuseEvent("skip", this.#phase);
   }
 }

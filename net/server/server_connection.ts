@@ -22,7 +22,7 @@ import type { AcceptedConnection, ListenerOptions } from "../transport/listener.
 import { Deadline, startInterval, type Timer } from "../transport/deadline.ts";
 import { SlotHolder } from "../transport/slots.ts";
 import { RequestReader, type ServedHosts } from "../protocol/request_reader.ts";
-import { ServerProtocol } from "../protocol/server_protocol.ts";
+import { type LastRequestReason, ServerProtocol } from "../protocol/server_protocol.ts";
 import { MessageSender, type SendListener } from "../transport/message_sender.ts";
 import { Transport, type TransportUser } from "../transport/transport.ts";
 import { addLingering, linger } from "./lingering.ts";
@@ -32,8 +32,8 @@ import {
   CLOSED_BY_SERVER,
   describeAppError,
   describeContentError,
+  describeLastRequest,
   ENDED_WHILE_IDLE,
-  makeEndAfter,
   makeRefusalEnd,
   type SessionEnd,
   SessionEndRecorder,
@@ -41,9 +41,6 @@ import {
 
 const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
 const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
-const YIELDED_END = makeEndAfter(
-  "a response, because its peer had the most slots, and a connection of another peer waited",
-);
 /** The bytes of a body that count as progress. */
 const PROGRESS_BYTES = 65536;
 /**
@@ -69,7 +66,6 @@ export class ServerConnection extends SlotHolder
   readonly #serverState: ServerState;
   readonly #transport: Transport;
   readonly #sender: MessageSender;
-  readonly #requestReader: RequestReader;
   readonly #protocol: ServerProtocol;
   readonly #endRecorder: SessionEndRecorder;
   readonly #socket: Socket;
@@ -77,8 +73,6 @@ export class ServerConnection extends SlotHolder
   readonly #sessionCore: SessionCore;
   /** Reports whether the peer is trusted at the time of the call. */
   readonly isPeerTrusted: () => boolean;
-  /** Why the current response is the last one; `null` unless the peer was found untrusted. */
-  #distrustReason: string | null = null;
   /**
    * The error with which `onConnect` failed to decide whether to accept the peer: the server then
    * responds to the first request with 503. `null` if the peer was accepted.
@@ -118,13 +112,9 @@ export class ServerConnection extends SlotHolder
     this.#transport = transport;
     this.#sender = new MessageSender(transport, this);
     const isEncrypted = socket.protocol !== undefined;
-    this.#requestReader = new RequestReader(
-      transport.readBuffer,
-      isEncrypted,
-      this.session.address,
-      hosts,
+    this.#protocol = new ServerProtocol(
+      new RequestReader(transport.readBuffer, isEncrypted, this.session.address, hosts),
     );
-    this.#protocol = new ServerProtocol(this.#requestReader);
     this.#endRecorder = new SessionEndRecorder(sessionCore, transport, logger);
     transport.addCloseListener(() => {
       this.#protocol.close();
@@ -146,7 +136,7 @@ export class ServerConnection extends SlotHolder
     const { isReceiving, readCount } = this.#transport;
     const exchange = this.#exchange;
     if (exchange !== null) return exchange.isBodyAwaited ? `body ${readCount}` : null;
-    return isReceiving ? `request ${this.session.requests} ${this.#requestReader.step}` : null;
+    return isReceiving ? `request ${this.session.requests} ${this.#protocol.requests.step}` : null;
   }
 
   findStall(): null {
@@ -343,10 +333,9 @@ export class ServerConnection extends SlotHolder
 
   onDistrust(reason: string, error: unknown): void {
     if (error !== undefined) this.#endRecorder.log(describeAppError(error, "isTrusted()"));
-    if (this.#distrustReason === null) {
-      this.#endRecorder.log(makeRefusalEnd(`${reason}; the session ends after its response`));
-    }
-    this.#distrustReason ??= reason;
+    if (this.#protocol.distrustReason !== null) return;
+    this.#protocol.distrustReason = reason;
+    this.#endRecorder.log(makeRefusalEnd(`${reason}; the session ends after its response`));
   }
 
   /**
@@ -377,14 +366,16 @@ export class ServerConnection extends SlotHolder
     const transport = this.#transport;
     const sender = this.#sender;
     const protocol = this.#protocol;
-    const reader = this.#requestReader;
     const sessionCore = this.#sessionCore;
     const { handle, reportExchange, unframedNull } = this.#serverState;
     for (;;) {
       let preamble;
       try {
         while ((preamble = protocol.readRequest()) === null) {
-          const hasReceived = transport.endReceive(await transport.beginReceive(), reader);
+          const hasReceived = transport.endReceive(
+            await transport.beginReceive(),
+            protocol.requests,
+          );
           // The server may have ended the idle session during the read.
           if (protocol.isClosing) return;
           if (hasReceived) continue;
@@ -420,13 +411,13 @@ export class ServerConnection extends SlotHolder
           this.onSignalRequested();
           await exchange.collectBody();
         }
-        if (exchange.isBodyUnread && !this.isYielding && this.#findSessionEnd() === null) {
+        if (exchange.isBodyUnread && !this.isYielding && this.#findLastReason() === null) {
           await exchange.discardRequest();
         }
         const writePromise = exchange.beginResponse(
           sender,
           unframedNull,
-          this.#findSessionEnd() ?? (this.isYielding ? YIELDED_END : null),
+          this.#findLastReason() ?? (this.isYielding ? "slot" : null),
         );
         if (exchange.isStreaming) this.onSignalRequested();
         const remainder = sender.endSend(await writePromise);
@@ -473,14 +464,14 @@ export class ServerConnection extends SlotHolder
     const { isClosed, failure } = this.#transport;
     const { response } = exchange;
     // Check again: the app may have read the request body, or a shutdown may have begun.
-    const sessionEnd = exchange.findSessionEnd(response) ?? this.#findSessionEnd() ??
-      exchange.announcedEnd;
+    const lastReason = exchange.findLastReason() ?? this.#findLastReason() ??
+      exchange.announcedReason;
     this.#sessionCore.requests++;
     // The reason was already logged if the connection was closed during the last bytes.
     if (isClosed) throw failure ?? new ConnectionClosedError();
     const contentError = response.status === 400 ? contentErrorOf(exchange.request) : null;
     if (contentError !== null) this.#endRecorder.log(describeContentError(contentError));
-    if (sessionEnd === null) {
+    if (lastReason === null) {
       this.#protocol.finish();
       this.#endExchange(null);
       // An idle connection must not keep its last request alive.
@@ -488,7 +479,11 @@ export class ServerConnection extends SlotHolder
       this.#sender.begin(null);
       return false;
     }
-    this.#endRecorder.record(sessionEnd);
+    const { maxRequests } = this.session;
+    const { distrustReason } = this.#protocol;
+    this.#endRecorder.record(
+      describeLastRequest(lastReason, exchange, { maxRequests, distrustReason }),
+    );
     // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
     if (exchange.isBodyUnread) {
       cancelQuietly(exchange.body, unreadBodyError(response.status));
@@ -496,13 +491,12 @@ export class ServerConnection extends SlotHolder
     return true;
   }
 
-  /** Returns why each response is the last one now; `null` if there is no reason. */
-  #findSessionEnd(): SessionEnd | null {
-    const distrustReason = this.#distrustReason;
-    if (distrustReason !== null) return makeEndAfter(distrustReason);
+  /** Why no request follows the current one, whatever the exchange; `null` without a reason. */
+  #findLastReason(): LastRequestReason | null {
     const { maxRequests, requests } = this.session;
-    if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
-    return this.#serverState.isStopping ? makeEndAfter("the shutdown of the server began") : null;
+    if (this.#protocol.distrustReason !== null) return "distrust";
+    if (requests + 1 >= maxRequests) return "limit";
+    return this.#serverState.isStopping ? "shutdown" : null;
   }
 
   async #sendErrorResponse(status: ErrorStatus): Promise<void> {

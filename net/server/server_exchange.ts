@@ -34,16 +34,10 @@ import { formatResponsePreamble, type RequestPreamble } from "../../base/wire/pr
 import { Exchange } from "../protocol/exchange.ts";
 import { borrowPreambleBuffer } from "../protocol/message_buffer.ts";
 import { refuseEvent } from "../protocol/phases.ts";
-import { type AnswerPhase, ANSWERS } from "../protocol/server_protocol.ts";
+import { type AnswerPhase, ANSWERS, type LastRequestReason } from "../protocol/server_protocol.ts";
 import { makeIncomingBody } from "../transport/incoming_body.ts";
 import type { MessageSender } from "../transport/message_sender.ts";
 import type { Transport } from "../transport/transport.ts";
-import {
-  describeConnectionFailure,
-  makeEndAfter,
-  makeUnreadBodyEnd,
-  type SessionEnd,
-} from "./session_end.ts";
 import { UnframedBody } from "./unframed_body.ts";
 
 /** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
@@ -68,8 +62,8 @@ export class ServerExchange extends Exchange {
   /** The error of a `"broken"` body. */
   bodyError: unknown = null;
   appResult: unknown = undefined;
-  /** The end of the session, if the response has `connection: close`. */
-  announcedEnd: SessionEnd | null = null;
+  /** Why the response has `connection: close`; `null` without this header. */
+  announcedReason: LastRequestReason | null = null;
   /**
    * The body for a client of HTTP/1.0, while it is collected or sent. It is sent without a framing
    * header: the end of the connection is its end.
@@ -235,11 +229,11 @@ export class ServerExchange extends Exchange {
     if (body !== null) this.unframedBody = null;
   }
 
-  /** @param connectionEnd Why the response is the last one, unless this exchange has a reason. */
+  /** @param connectionReason Why no request follows, unless this exchange has a reason. */
   beginResponse(
     sender: MessageSender,
     unframedNull: boolean,
-    connectionEnd: SessionEnd | null,
+    connectionReason: LastRequestReason | null,
   ): Promise<number | void> {
     const { method, body } = this;
     const transport = this.#transport;
@@ -255,10 +249,10 @@ export class ServerExchange extends Exchange {
     // the response is sent.
     const mayReadRequest = body !== null && this.isBodyUnread &&
       (this.isRelayed(response) || isWritableBody(response.body) && !readerOf(body).isStopped);
-    this.announcedEnd = this.findSessionEnd(response, mayReadRequest) ?? connectionEnd;
+    this.announcedReason = this.findLastReason(mayReadRequest) ?? connectionReason;
     // A write that follows rejects with the same error.
     if (body !== null && response.body === body) sender.sendAwaitedContinue()?.catch(() => {});
-    const closeHeader = this.announcedEnd === null ? null : makeCloseHeader(headers);
+    const closeHeader = this.announcedReason === null ? null : makeCloseHeader(headers);
     sender.begin(this);
     const buffer = borrowPreambleBuffer();
     const length = formatResponsePreamble(
@@ -292,25 +286,16 @@ export class ServerExchange extends Exchange {
     return new Promise((resolve) => whenBodyEnds(this.body, resolve));
   }
 
-  /** Returns why this exchange is the last one of its session; `null` if it has no reason. */
-  findSessionEnd(response: OutgoingResponse, mayReadRequest = false): SessionEnd | null {
-    const { status, headers } = response;
-    if (this.bodyError !== null) return describeConnectionFailure(this.bodyError);
+  /** @param mayReadRequest Whether the response, which begins now, may read the request's body. */
+  findLastReason(mayReadRequest = false): LastRequestReason | null {
+    const { status, headers } = this.response;
+    if (this.bodyError !== null) return "broken request";
     if (!mayReadRequest && this.isBodyUnread) {
-      return this.isReadingRequest
-        ? makeEndAfter(`a response that ended before its request (status ${status})`)
-        : makeUnreadBodyEnd(status);
+      return this.isReadingRequest ? "early response" : "unread request";
     }
-    // Clients stop sending at an error status (RFC 9112 §9.5).
-    if (mayReadRequest && status >= 400) {
-      return makeEndAfter(
-        `a response with status ${status} to a request that was not yet received`,
-      );
-    }
-    const isResponseLast = hasConnectionClose(headers);
-    if (!isResponseLast && !this.#isCloseRequested) return null;
-    const closeHeaderOwner = isResponseLast ? "response" : "request";
-    return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
+    if (mayReadRequest && status >= 400) return "early error";
+    if (hasConnectionClose(headers)) return "response";
+    return this.#isCloseRequested ? "request" : null;
   }
 
   /** Cancels a body of unknown length, whose source may wait forever. */

@@ -21,6 +21,7 @@ import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import { isBrokenBodyError } from "../transport/incoming_body.ts";
 import type { Outgoing } from "../protocol/exchange.ts";
+import type { LastRequestReason } from "../protocol/server_protocol.ts";
 import type { Transport } from "../transport/transport.ts";
 
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
@@ -37,6 +38,7 @@ export interface SessionEnd {
 /** What the end of a session depends on in its last exchange. */
 interface EndedExchange {
   readonly request: Request;
+  readonly response: { readonly status: number };
   readonly bodyError: unknown;
   readonly hasValidResponse: boolean;
   readonly isReadingRequest: boolean;
@@ -64,14 +66,43 @@ export function makeRefusalEnd(reason: string): SessionEnd {
   return { level: "info", kind: "refusal", message: reason };
 }
 
-export function makeEndAfter(reason: string): SessionEnd {
+function makeEndAfter(reason: string): SessionEnd {
   return { level: "debug", message: reason, logLine: `ended after ${reason}` };
 }
 
-/** Any peer can send an unwanted body, so an unread body isn't an error of the app. */
-export function makeUnreadBodyEnd(status: number): SessionEnd {
-  const reason = `the body of a request was left unread (status ${status})`;
-  return { ...makeEndAfter(reason), level: "info", kind: "body" };
+export function describeLastRequest(
+  reason: LastRequestReason,
+  { bodyError, response: { status } }: Pick<EndedExchange, "bodyError" | "response">,
+  { maxRequests, distrustReason }: { maxRequests: number; distrustReason: string | null },
+): SessionEnd {
+  switch (reason) {
+    case "broken request":
+      return describeConnectionFailure(bodyError);
+    case "unread request": {
+      // Any peer can send an unwanted body, so this isn't an error of the app.
+      const end = makeEndAfter(`the body of a request was left unread (status ${status})`);
+      return { ...end, level: "info", kind: "body" };
+    }
+    case "early response":
+      return makeEndAfter(`a response that ended before its request (status ${status})`);
+    case "early error":
+      return makeEndAfter(
+        `a response with status ${status} to a request that was not yet received`,
+      );
+    case "request":
+    case "response":
+      return makeEndAfter(`a ${reason} with connection: close (status ${status})`);
+    case "distrust":
+      return makeEndAfter(distrustReason!);
+    case "limit":
+      return makeEndAfter(`the limit of ${maxRequests} requests`);
+    case "shutdown":
+      return makeEndAfter("the shutdown of the server began");
+    case "slot":
+      return makeEndAfter(
+        "a response, because its peer had the most slots, and a connection of another peer waited",
+      );
+  }
 }
 
 /** Any peer can send such content, so this isn't an error of the app. */
