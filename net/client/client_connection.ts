@@ -163,7 +163,7 @@ export class ConnectionCore {
   }
 
   closeAfterResponse(timeout: number | null): void {
-    this.#protocol.lastExchangeReason = "single request";
+    this.#protocol.endAfter("single request");
     const transport = this.#transport;
     if (transport.isClosed) return;
     // Keep the shared timer of deadlines running, because the same client often opens its next
@@ -190,7 +190,7 @@ export class ConnectionCore {
   }
 
   #closeAfterSend(): void {
-    this.#protocol.lastExchangeReason ??= "unframed response";
+    this.#protocol.endAfter("unframed response");
     if (!this.isSending) this.close();
   }
 
@@ -400,7 +400,7 @@ export class ConnectionCore {
       const hasEnded = hasConnectionClose(preamble.headers) || await idleRead.waitForEnd(signal);
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (hasEnded && !this.isClosed) {
-        this.#protocol.lastExchangeReason = "refused connection";
+        this.#protocol.endAfter("refused connection");
         return true;
       }
     }
@@ -435,7 +435,7 @@ export class ConnectionCore {
   /** Cancels the rest of the request. */
   #abandonSend(exchange: ClientExchange, problem: string): void {
     if (this.isClosed || exchange.isSendEnded) return;
-    this.#protocol.lastExchangeReason = "refused body";
+    this.#protocol.endAfter("refused body");
     this.#channel.sender.abandonSending(new BodyError(problem));
     this.#endSend(exchange);
   }
@@ -448,7 +448,7 @@ export class ConnectionCore {
     if (!exchange.isRefused) return false;
     exchange.writeError = error;
     if (!isResetError(error)) return false;
-    this.#protocol.lastExchangeReason = "refused body";
+    this.#protocol.endAfter("refused body");
     return true;
   }
 

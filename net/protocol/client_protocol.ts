@@ -26,8 +26,7 @@ export class ClientProtocol {
   readonly responses: ResponseReader;
   /** `null` between two exchanges. */
   exchange: ClientExchange | null = null;
-  /** `null` while another exchange may follow. */
-  lastExchangeReason: LastExchangeReason | null = null;
+  #lastExchangeReason: LastExchangeReason | null = null;
   responseCount = 0;
   /** The status of the last response; 0 before the first one. */
   lastStatus = 0;
@@ -43,6 +42,17 @@ export class ClientProtocol {
     this.responses = new ResponseReader(buffer);
     this.unframedNull = unframedNull;
     this.#isEncrypted = isEncrypted;
+  }
+
+  /** `null` while another exchange may follow. */
+  get lastExchangeReason(): LastExchangeReason | null {
+    return this.#lastExchangeReason;
+  }
+
+  /** From now on, no other exchange follows. The first reason counts, unless the server refuses. */
+  endAfter(reason: LastExchangeReason): void {
+    const isRefusal = reason === "refused body" || reason === "refused connection";
+    if (this.#lastExchangeReason === null || isRefusal) this.#lastExchangeReason = reason;
   }
 
   /** Bytes that arrived before the first request; `null` if there are none. */
@@ -71,7 +81,7 @@ export class ClientProtocol {
   beginExchange(exchange: ClientExchange): void {
     this.isFresh = false;
     exchange.expect();
-    if (exchange.isLastRequest) this.lastExchangeReason = "request";
+    if (exchange.isLastRequest) this.endAfter("request");
   }
 
   receivePreamble(exchange: ClientExchange, { status }: ResponsePreamble): void {
@@ -123,7 +133,7 @@ export class ClientProtocol {
     if (isUnframed && this.#isEncrypted) throw unframedBodyError(status);
     const isLast = isLastResponse(preamble) || isUnframed;
     if (isLast || hasConnectionClose(headers)) {
-      this.lastExchangeReason ??= isLast ? "last response" : "response";
+      this.endAfter(isLast ? "last response" : "response");
       exchange.isLastResponse = true;
     }
     exchange.handOver();

@@ -4,7 +4,10 @@
  */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { ClientExchange } from "@degu/internal/net/protocol/client_exchange.ts";
-import { ClientProtocol } from "@degu/internal/net/protocol/client_protocol.ts";
+import {
+  ClientProtocol,
+  type LastExchangeReason,
+} from "@degu/internal/net/protocol/client_protocol.ts";
 import { isTransient } from "@degu/degu";
 import type { Method, ProtocolError } from "@degu/degu/base";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
@@ -203,6 +206,23 @@ Deno.test("each response has its framing, and its reason why no other exchange f
       assertEquals(exchange.isLastResponse, response.includes(CLOSE) || framing === "unframed");
       assertEquals(exchange.isUnframedNull, request.includes("null"));
     }
+  }
+});
+
+Deno.test("the first reason why no other exchange follows counts, unless the server refuses", () => {
+  const rows: readonly (readonly LastExchangeReason[])[] = [
+    ["single request", "request", "single request"],
+    ["request", "response", "request"],
+    ["response", "unframed response", "response"],
+    ["response", "refused body", "refused body"],
+    ["refused connection", "request", "refused connection"],
+  ];
+  for (const [first, second, expected] of rows) {
+    const protocol = new ClientProtocol(new ReadBuffer(), false, false);
+    assertEquals(protocol.lastExchangeReason, null);
+    protocol.endAfter(first!);
+    protocol.endAfter(second!);
+    assertEquals(protocol.lastExchangeReason, expected);
   }
 });
 
