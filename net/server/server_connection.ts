@@ -400,12 +400,12 @@ export class ServerConnection extends SlotHolder
         try {
           if (this.#connectError !== null) throw this.#connectError;
           if (sessionCore.canLoseTrust) await this.#askForTrust();
-          exchange.appResult = handle(exchange.request, this.session, api);
-          if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
+          exchange.returned = handle(exchange.request, this.session, api);
+          if (!Array.isArray(exchange.returned)) exchange.returned = await exchange.returned;
         } catch (thrownValue) {
           const error = toReadableError(thrownValue);
-          exchange.appResult = findAppErrorResponse(exchange.request, exchange.body, error);
-          if (exchange.appResult === null) throw error;
+          exchange.returned = findAppErrorResponse(exchange.request, exchange.body, error);
+          if (exchange.returned === null) throw error;
         }
         if (exchange.isHttp10 && exchange.removeChunks()) {
           this.onSignalRequested();

@@ -61,7 +61,9 @@ export class ServerExchange extends Exchange {
   #answer = ANSWERS.awaited;
   /** The error of a `"broken"` body. */
   bodyError: unknown = null;
-  appResult: unknown = undefined;
+  /** What the app returned, or threw as a response. */
+  returned: unknown = undefined;
+  #response: OutgoingResponse | null = null;
   /** Why the response has `connection: close`; `null` without this header. */
   announcedReason: LastRequestReason | null = null;
   /**
@@ -154,10 +156,10 @@ export class ServerExchange extends Exchange {
     return this.body !== null && readerOf(this.body).isAwaitingSource;
   }
 
-  /** The valid response. */
+  /** What the app returned, as a response; for HTTP/1.0 perhaps without its chunks. */
   get response(): OutgoingResponse {
-    // The value is checked before the first phase ends.
-    return this.appResult as OutgoingResponse;
+    // The connection asks once the response was begun.
+    return this.#response!;
   }
 
   /** Whether the body of the response reads the body of the request. */
@@ -183,7 +185,7 @@ export class ServerExchange extends Exchange {
   async discardRequest(): Promise<void> {
     // The client sends no body while it waits for a 100, and the read would send one.
     if (this.isContinueExpected || this.#isCloseRequested) return;
-    const { body, headers } = this.appResult = parseAppResult(this.appResult);
+    const { body, headers } = this.#response ??= parseAppResult(this.returned);
     // The body of the response may read the request.
     if (isWritableBody(body) || hasConnectionClose(headers) || !isDiscardable(this.body!)) return;
     this.#answer = this.#answer.discard ?? refuseEvent("discard", this.#answer);
@@ -198,7 +200,7 @@ export class ServerExchange extends Exchange {
    * @returns Whether the body must be collected first.
    */
   removeChunks(): boolean {
-    const response = this.appResult = parseAppResult(this.appResult);
+    const response = this.#response = parseAppResult(this.returned);
     const { status, reason, body } = response;
     const { "transfer-encoding": coding, ...otherHeaders } = response.headers;
     const headers = copyRepeatedLines(response.headers, otherHeaders);
@@ -212,19 +214,19 @@ export class ServerExchange extends Exchange {
     const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
     formatResponsePreamble(buffer, status, reason, response.headers, framing, "response.", null);
     if (hasChunks && !isHead) {
-      this.appResult = { ...response, headers };
+      this.#response = { ...response, headers };
       this.unframedBody = new UnframedBody(body, MAX_COLLECTED_BYTES);
       this.#answer = this.#answer.collect ?? refuseEvent("collect", this.#answer);
       return true;
     }
-    this.appResult = { ...response, headers, body: null };
+    this.#response = { ...response, headers, body: null };
     if (hasChunks) cancelUnusedBody(body, unsentHeadBodyError());
     return false;
   }
 
   async collectBody(): Promise<void> {
     const body = await this.unframedBody!.collect();
-    this.appResult = { ...this.response, body };
+    this.#response = { ...this.response, body };
     this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
     if (body !== null) this.unframedBody = null;
   }
@@ -238,7 +240,7 @@ export class ServerExchange extends Exchange {
     const { method, body } = this;
     const transport = this.#transport;
     // If the response can't be sent, its body is canceled.
-    const response = this.appResult = parseAppResult(this.appResult);
+    const response = this.#response = parseAppResult(this.#response ?? this.returned);
     const { status, reason, headers } = response;
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const isUnframed = this.unframedBody !== null;
@@ -306,7 +308,7 @@ export class ServerExchange extends Exchange {
   }
 
   cancelResponse(reason: unknown): void {
-    cancelAppResult(this.appResult, this.body, reason);
+    cancelAppResult(this.#response ?? this.returned, this.body, reason);
     this.unframedBody?.cancel(reason);
   }
 }
