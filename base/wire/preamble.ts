@@ -48,7 +48,7 @@ export interface RequestPreamble {
   readonly isHttps: boolean;
 }
 
-interface ResponsePreamble {
+export interface ResponsePreamble {
   readonly status: number;
   readonly reason: string;
   readonly headers: HeadersToSend;

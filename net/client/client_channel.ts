@@ -19,8 +19,8 @@ export class ClientChannel implements TransportUser {
     this.transport = new Transport(socket, timeout, this);
     this.sender = new MessageSender(this.transport, null);
     // A read of a `Deno.TlsConn`, which has no `protocol`, fails if the connection was cut.
-    const isEncrypted = socket.protocol !== undefined;
-    this.protocol = new ClientProtocol(this.transport.readBuffer, unframedNull, isEncrypted);
+    const isEndAmbiguous = socket.protocol !== undefined;
+    this.protocol = new ClientProtocol(this.transport.readBuffer, unframedNull, isEndAmbiguous);
     this.idleRead = new IdleRead(this.transport, this.protocol, socket);
   }
 

@@ -73,7 +73,7 @@ function closeWhenCollected(core: ConnectionCore, transport: Transport): void {
   transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 
-const unframedConnections: HiddenProperty<Pick<ConnectionCore, "close">> = new HiddenProperty();
+const unframedNullConnections: HiddenProperty<Pick<ConnectionCore, "close">> = new HiddenProperty();
 
 /**
  * Checks a response of a requester that can be a program's own. Closes the connection if the option
@@ -84,7 +84,7 @@ export function checkResponse(response: Response): void {
   if (!(response instanceof Response)) {
     throw wrongTypeError("response", "a Response of this package", response);
   }
-  unframedConnections.get(response)?.close();
+  unframedNullConnections.get(response)?.close();
 }
 
 interface CoreOptions {
@@ -375,7 +375,7 @@ export class ConnectionCore {
       else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
       if (exchange.isUnframedNull) {
-        unframedConnections.set(response, { close: () => this.#closeAfterSend() });
+        unframedNullConnections.set(response, { close: () => this.#closeAfterSend() });
       }
       // A `StatusError` for this response names the method and the path.
       if (!response.ok) setRequestLine(response, method, uri);

@@ -1,11 +1,11 @@
 import type { Method } from "../../base/wire/method.ts";
-import { Exchange } from "./exchange.ts";
+import { ExchangeProgress } from "./exchange.ts";
 
 /**
  * One exchange at the client. It doesn't refer to the connection: the transport refers to the
  * exchange, and must not keep the connection from being garbage collected.
  */
-export class ClientExchange extends Exchange {
+export class ClientExchange extends ExchangeProgress {
   readonly method: Method;
   readonly uri: string;
   readonly signal: AbortSignal | undefined;

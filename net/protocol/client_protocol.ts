@@ -1,10 +1,14 @@
 import type { ReadBuffer } from "../../base/body/byte_io.ts";
 import { type DeguError, EmptyPreambleError, ProtocolError } from "../../base/errors.ts";
 import { type Framing, hasConnectionClose, readLineAt } from "../../base/wire/headers.ts";
-import { determineReceivedFraming, isLastResponse } from "../../base/wire/preamble.ts";
+import {
+  determineReceivedFraming,
+  isLastResponse,
+  type ResponsePreamble,
+} from "../../base/wire/preamble.ts";
 import { quote } from "../../internal/quote.ts";
 import type { ClientExchange } from "./client_exchange.ts";
-import { type ResponsePreamble, ResponseReader } from "./response_reader.ts";
+import { ResponseReader } from "./response_reader.ts";
 
 const MAX_QUOTED_BYTES = 200;
 
@@ -35,13 +39,13 @@ export class ClientProtocol {
   #interimsWhileSending = 0;
   /** Whether a response without framing has no body, and a request without a body no framing. */
   readonly unframedNull: boolean;
-  readonly #isEncrypted: boolean;
+  readonly #isEndAmbiguous: boolean;
 
-  /** @param isEncrypted Whether the end of the connection can't be told from a cut. */
-  constructor(buffer: ReadBuffer, unframedNull: boolean, isEncrypted: boolean) {
+  /** @param isEndAmbiguous Whether the end of the connection can't be told from a cut. */
+  constructor(buffer: ReadBuffer, unframedNull: boolean, isEndAmbiguous: boolean) {
     this.responses = new ResponseReader(buffer);
     this.unframedNull = unframedNull;
-    this.#isEncrypted = isEncrypted;
+    this.#isEndAmbiguous = isEndAmbiguous;
   }
 
   /** `null` while another exchange may follow. */
@@ -130,7 +134,7 @@ export class ClientProtocol {
       framing = null;
     }
     const isUnframed = framing === "unframed";
-    if (isUnframed && this.#isEncrypted) throw unframedBodyError(status);
+    if (isUnframed && this.#isEndAmbiguous) throw unframedBodyError(status);
     const isLast = isLastResponse(preamble) || isUnframed;
     if (isLast || hasConnectionClose(headers)) {
       this.endAfter(isLast ? "last response" : "response");

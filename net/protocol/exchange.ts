@@ -63,8 +63,8 @@ export const OUTGOING_TRANSITIONS: Transitions<Outgoing, OutgoingEvent> = {
 const INCOMING = linkPhases(INCOMING_TRANSITIONS);
 const OUTGOING = linkPhases(OUTGOING_TRANSITIONS);
 
-/** One exchange: each event of the two tables is a method. */
-export class Exchange {
+/** The progress of one exchange: each event of the two tables is a method. */
+export class ExchangeProgress {
   #incoming = INCOMING.none;
   #outgoing = OUTGOING.unsent;
 

@@ -6,13 +6,12 @@ import {
   checkResponsePrefix,
   mayBeginResponse,
   parseResponsePreamble,
+  type ResponsePreamble,
 } from "../../base/wire/preamble.ts";
 import { PreambleSearch } from "./preamble_search.ts";
 
 /** Interim responses before a response: a server could send them without end. */
 const MAX_INTERIM_RESPONSES = 32;
-
-export type ResponsePreamble = ReturnType<typeof parseResponsePreamble>;
 
 /** Reads the preambles of the responses of a connection. */
 export class ResponseReader extends PreambleSearch {

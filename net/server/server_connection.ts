@@ -163,7 +163,7 @@ export class ServerConnection extends SlotHolder
     const makeAbortReason = () =>
       abortReason ??= new ConnectionClosedError(`the session has ended: ${this.session.message}`);
     this.#endTrustWait?.(makeAbortReason());
-    this.#exchange?.unframedBody?.cancel(makeAbortReason());
+    this.#exchange?.unchunkedBody?.cancel(makeAbortReason());
     if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {
       this.#endExchange(isClosed ? makeAbortReason() : null);
     }
@@ -422,8 +422,8 @@ export class ServerConnection extends SlotHolder
         if (exchange.isStreaming) this.onSignalRequested();
         const remainder = sender.endSend(await writePromise);
         if (remainder !== null) await remainder;
-        if (exchange.unframedBody !== null) {
-          await exchange.unframedBody.send((bytes) => sender.write(bytes));
+        if (exchange.unchunkedBody !== null) {
+          await exchange.unchunkedBody.send((bytes) => sender.write(bytes));
         }
         exchange.endResponse();
         if (!protocol.isClosing && exchange.isRelayed(exchange.response)) await exchange.relay();

@@ -31,14 +31,14 @@ import {
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 import type { Method } from "../../base/wire/method.ts";
 import { formatResponsePreamble, type RequestPreamble } from "../../base/wire/preamble.ts";
-import { Exchange } from "../protocol/exchange.ts";
+import { ExchangeProgress } from "../protocol/exchange.ts";
 import { borrowPreambleBuffer } from "../protocol/message_buffer.ts";
 import { refuseEvent } from "../protocol/phases.ts";
 import { type AnswerPhase, ANSWERS, type LastRequestReason } from "../protocol/server_protocol.ts";
 import { makeIncomingBody } from "../transport/incoming_body.ts";
 import type { MessageSender } from "../transport/message_sender.ts";
 import type { Transport } from "../transport/transport.ts";
-import { UnframedBody } from "./unframed_body.ts";
+import { UnchunkedBody } from "./unchunked_body.ts";
 
 /** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
 const MAX_COLLECTED_BYTES = 65536;
@@ -48,7 +48,7 @@ const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
  * One exchange at the server: a request, whose body may end later, and its response. A request that
  * is `"broken"` before a byte of the response was sent still gets a response, the last one.
  */
-export class ServerExchange extends Exchange {
+export class ServerExchange extends ExchangeProgress {
   readonly request: Request;
   /** The method and the body of the request, which the app may change in its `Request`. */
   readonly method: Method;
@@ -70,7 +70,7 @@ export class ServerExchange extends Exchange {
    * The body for a client of HTTP/1.0, while it is collected or sent. It is sent without a framing
    * header: the end of the connection is its end.
    */
-  unframedBody: UnframedBody | null = null;
+  unchunkedBody: UnchunkedBody | null = null;
 
   constructor(
     { method, uri, headers, path, query, framing, isHttp10 }: RequestPreamble,
@@ -215,7 +215,7 @@ export class ServerExchange extends Exchange {
     formatResponsePreamble(buffer, status, reason, response.headers, framing, "response.", null);
     if (hasChunks && !isHead) {
       this.#response = { ...response, headers };
-      this.unframedBody = new UnframedBody(body, MAX_COLLECTED_BYTES);
+      this.unchunkedBody = new UnchunkedBody(body, MAX_COLLECTED_BYTES);
       this.#answer = this.#answer.collect ?? refuseEvent("collect", this.#answer);
       return true;
     }
@@ -225,10 +225,10 @@ export class ServerExchange extends Exchange {
   }
 
   async collectBody(): Promise<void> {
-    const body = await this.unframedBody!.collect();
+    const body = await this.unchunkedBody!.collect();
     this.#response = { ...this.response, body };
     this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
-    if (body !== null) this.unframedBody = null;
+    if (body !== null) this.unchunkedBody = null;
   }
 
   /** @param connectionReason Why no request follows, unless this exchange has a reason. */
@@ -243,8 +243,8 @@ export class ServerExchange extends Exchange {
     const response = this.#response = parseAppResult(this.#response ?? this.returned);
     const { status, reason, headers } = response;
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
-    const isUnframed = this.unframedBody !== null;
-    const framing = isUnframed
+    const isUnchunked = this.unchunkedBody !== null;
+    const framing = isUnchunked
       ? undefined
       : determineSentFraming(method, status, headers, response.body, unframedNull);
     // A writable body, such as the body of a proxy's response, may read the request's body while
@@ -270,7 +270,7 @@ export class ServerExchange extends Exchange {
     this.recorder?.startResponse(status, length);
     const isHead = method === "HEAD";
     const writePromise = sender.beginSend(length, isHead ? null : response.body, framing);
-    this.#answer = isUnframed || !isHead && framing === "chunked"
+    this.#answer = isUnchunked || !isHead && framing === "chunked"
       ? this.#answer.stream ?? refuseEvent("stream", this.#answer)
       : this.#answer.send ?? refuseEvent("send", this.#answer);
     if (isHead) cancelUnusedBody(response.body, unsentHeadBodyError());
@@ -304,12 +304,12 @@ export class ServerExchange extends Exchange {
   cancelStream(reason: unknown): void {
     if (!this.isStreaming) return;
     cancelQuietly(this.response.body, reason);
-    this.unframedBody?.cancel(reason);
+    this.unchunkedBody?.cancel(reason);
   }
 
   cancelResponse(reason: unknown): void {
     cancelAppResult(this.#response ?? this.returned, this.body, reason);
-    this.unframedBody?.cancel(reason);
+    this.unchunkedBody?.cancel(reason);
   }
 }
 

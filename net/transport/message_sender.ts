@@ -11,7 +11,7 @@ import { makePlainView, realLengthOf } from "../../internal/bytes.ts";
 import { BodyError, ConnectionClosedError } from "../../base/errors.ts";
 import type { Framing } from "../../base/wire/headers.ts";
 import { toReadableError } from "../../internal/caught_errors.ts";
-import type { Exchange } from "../protocol/exchange.ts";
+import type { ExchangeProgress } from "../protocol/exchange.ts";
 import { MessageBuffer } from "../protocol/message_buffer.ts";
 import type { Transport } from "./transport.ts";
 import { Turns } from "./turns.ts";
@@ -40,7 +40,7 @@ export class MessageSender {
   readonly #transport: Transport;
   readonly #listener: SendListener | null;
   /** The exchange whose message is sent; `null` for an error response without an exchange. */
-  #exchange: Exchange | null = null;
+  #exchange: ExchangeProgress | null = null;
   /** `null` unless a client sends its request while it receives the response. */
   #turns: Turns | null = null;
   /** Ends {@linkcode startSending} when the connection closes, even if a write never settles. */
@@ -65,7 +65,7 @@ export class MessageSender {
    * @param expectsContinue Whether the request has a body, and `expect: 100-continue`. The first
    * read of a body of which no byte has arrived then sends the 100.
    */
-  begin(exchange: Exchange | null, expectsContinue = false): void {
+  begin(exchange: ExchangeProgress | null, expectsContinue = false): void {
     this.#exchange = exchange;
     this.#isContinueAwaited = expectsContinue && this.#transport.readBuffer.bufferedBytes === 0;
   }

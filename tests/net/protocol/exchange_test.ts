@@ -13,7 +13,7 @@ import type { Method, ProtocolError } from "@degu/degu/base";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { checkResponsePrefix } from "@degu/internal/base/wire/preamble.ts";
 import {
-  Exchange,
+  ExchangeProgress,
   INCOMING_TRANSITIONS,
   OUTGOING_TRANSITIONS,
 } from "@degu/internal/net/protocol/exchange.ts";
@@ -23,8 +23,8 @@ import { append } from "@degu/testing/read_buffers.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 type Event = {
-  [E in keyof Exchange]: Exchange[E] extends () => void ? E : never;
-}[keyof Exchange];
+  [E in keyof ExchangeProgress]: ExchangeProgress[E] extends () => void ? E : never;
+}[keyof ExchangeProgress];
 
 /** The next phase for each event of a phase of the two halves. */
 const TABLE: Readonly<Record<string, Readonly<Partial<Record<Event, string>>>>> = {
@@ -33,8 +33,8 @@ const TABLE: Readonly<Record<string, Readonly<Partial<Record<Event, string>>>>> 
 };
 const EVENTS = [...new Set(Object.values(TABLE).flatMap(Object.keys))] as Event[];
 
-function replay(events: readonly Event[]): Exchange {
-  const exchange = new Exchange();
+function replay(events: readonly Event[]): ExchangeProgress {
+  const exchange = new ExchangeProgress();
   for (const event of events) exchange[event]();
   return exchange;
 }

@@ -8,7 +8,7 @@ const MAX_COLLECTING_MILLISECONDS = 1000;
 type Write = (bytes: Uint8Array) => Promise<void>;
 
 /** The data of a chunked body, for a client of HTTP/1.0, which reads no chunks (RFC 9112 §7.1). */
-export class UnframedBody {
+export class UnchunkedBody {
   readonly #body: WritableBody;
   readonly #validator = new ChunkedValidator();
   readonly #collector: Collector;
