@@ -187,7 +187,9 @@ export class ServerExchange extends ExchangeProgress {
     if (this.isContinueExpected || this.#isCloseRequested) return;
     const { body, headers } = this.#response ??= parseAppResult(this.returned);
     // The body of the response may read the request.
-    if (isWritableBody(body) || hasConnectionClose(headers) || !isDiscardable(this.body!)) return;
+    if (isWritableBody(body) || hasConnectionClose(headers)) return;
+    // Parsing many small chunks costs more than another connection.
+    if (this.body!.chunked || !isDiscardable(this.body!)) return;
     this.#answer = this.#answer.discard ?? refuseEvent("discard", this.#answer);
     await discardBody(this.body!);
     this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);

@@ -174,18 +174,11 @@ Deno.test("connection: close in a request ends the session after its response, a
 const smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";
 
 Deno.test("a short body that the app ignores is dropped before the response, and the session continues with what follows it", async (t) => {
-  const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
   const makeLength = (body: string) =>
     `PUT / HTTP/1.1\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
-  const chunk = `${smuggled.length.toString(16)}\r\n${smuggled}\r\n`;
-  const largeChunk = `fff0\r\n${"x".repeat(0xfff0)}\r\n`;
   const rows: readonly (readonly [label: string, request: string])[] = [
     ["a request", makeLength(smuggled)],
     ["64 KiB", makeLength(smuggled.repeat(3000).slice(0, 65_536))],
-    ["chunks", `${chunked}${chunk.repeat(3)}0\r\n\r\n`],
-    ["64 KiB of chunks", `${chunked}${largeChunk}0\r\n\r\n`],
-    ["a chunk of each byte", `${chunked}${"1\r\nG\r\n".repeat(10_000)}0\r\n\r\n`],
-    ["a trailer", `${chunked}${chunk}0\r\nget: /smuggled\r\n\r\n`],
   ];
   await testEachRow(t, rows, async (_label, request) => {
     for (const status of [200, 404, 413, 500]) {
@@ -290,18 +283,20 @@ Deno.test("the response waits for the rest of an ignored body for a second, and 
   }
 });
 
-Deno.test("an ignored body with invalid chunks, or of a peer that disconnects, ends the session", async () => {
-  const head = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+Deno.test("an ignored body of a peer that disconnects, or with chunks, ends the session", async () => {
   const ok: App = () => [200, "OK", {}, null];
-  await using pair = await connectRawPeer(ok, `${head}x\r\n${smuggled}`);
-  await pair.peer.closeWrite();
-  const received = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-  assertEquals(await pair.peer.readToEnd(), { received, kind: "end" });
-  assertMatch(pair.logger.messagesOf("info").join(), /bad chunk line/);
-
-  await using cut = await connectRawPeer(ok, `${head}5\r\nhel`);
+  await using cut = await connectRawPeer(ok, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel");
   await cut.peer.closeWrite();
   assertEquals(await cut.peer.readToEnd(), { received: "", kind: "end" });
+
+  const head = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  const chunk = `${smuggled.length.toString(16)}\r\n${smuggled}\r\n`;
+  for (const body of [`x\r\n${smuggled}`, `${chunk}0\r\n\r\n${smuggled}`]) {
+    await using pair = await connectRawPeer(ok, head + body);
+    const received = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    await pair.peer.closeWrite();
+    assertEquals(await pair.peer.readToEnd(), { received, kind: "end" });
+  }
 });
 
 Deno.test("a body that the client holds back until a 100 is not read: the response is the last one", async () => {
