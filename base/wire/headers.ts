@@ -481,7 +481,10 @@ export function parseHeaderLines(
       headers[name] = joinValues(name, previousValue, value);
       if (typeof previousValue === "string" && isResponse(kind)) {
         linesByName ??= new Map<string, string[]>();
-        linesByName.getOrInsertComputed(name, () => [previousValue]).push(value);
+        // Without a closure, which would cost an allocation for each line of each message.
+        const lines = linesByName.get(name);
+        if (lines === undefined) linesByName.set(name, [previousValue, value]);
+        else lines.push(value);
       }
     } else if (typedHeader === null) {
       headers[name] = value;
