@@ -171,7 +171,8 @@ interface TypedHeader {
   parse(value: string, kind: MessageKind): HeadersToSend[string] | null;
   format(
     value: unknown,
-    makeLabel: () => string,
+    name: string,
+    label: string,
     kind: MessageKind,
   ): string | readonly string[];
 }
@@ -194,9 +195,9 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
       if (length >= 0) return length;
       throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
     },
-    format(value, makeLabel) {
+    format(value, name, label) {
       if (!Number.isSafeInteger(value) || value as number < 0) {
-        checkInteger(makeLabel(), value, 0, MAX_LENGTH);
+        checkInteger(makeItemLabel(label, name), value, 0, MAX_LENGTH);
       }
       return String(value);
     },
@@ -213,10 +214,10 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
         )
         : new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
     },
-    format(value, makeLabel) {
+    format(value, name, label) {
       if (value === "chunked") return value;
-      checkString(makeLabel(), value);
-      throw notAllowedError(makeLabel(), `must be "chunked"; got ${quote(value)}`);
+      checkString(makeItemLabel(label, name), value);
+      throw notAllowedError(makeItemLabel(label, name), `must be "chunked"; got ${quote(value)}`);
     },
   }],
   // RFC 9110 §14.2
@@ -231,10 +232,10 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
     parse: (value, kind) => {
       return kind === "response" ? findContentRange(value) ?? value : parseContentRange(value);
     },
-    format(value, makeLabel, kind) {
+    format(value, name, label, kind) {
       const isInvalidText = kind === "response" && typeof value === "string" &&
         findContentRange(value) === null;
-      return isInvalidText ? value : formatContentRange(value, makeLabel, kind);
+      return isInvalidText ? value : formatContentRange(value, name, label, kind);
     },
   }],
   // RFC 6265 §3: the lines can't be joined, because a date has a comma.
@@ -336,16 +337,16 @@ function makeRangeFormatter(
   expected: string,
   parse: (text: string) => unknown,
 ): TypedHeader["format"] {
-  return (value, makeLabel) => {
+  return (value, name, label) => {
     const isRange = classes.some((RangeClass) => value instanceof RangeClass);
     // A text is a range of another unit.
     const isText = typeof value === "string" && !/^bytes(?![^ =])/i.test(value);
-    if (!isRange && !isText) throw wrongTypeError(makeLabel(), expected, value);
+    if (!isRange && !isText) throw wrongTypeError(makeItemLabel(label, name), expected, value);
     const text = String(value);
     try {
       return String(parse(text));
     } catch (error) {
-      throw notAllowedError(makeLabel(), (error as Error).message);
+      throw notAllowedError(makeItemLabel(label, name), (error as Error).message);
     }
   };
 }
@@ -674,7 +675,6 @@ function indexOfName(names: readonly string[], count: number, name: string): num
   return index;
 }
 
-/** Not a part of the loop, because the closure would cost an allocation for each header. */
 function formatTypedHeader(
   name: string,
   { bit, format }: TypedHeader,
@@ -683,19 +683,23 @@ function formatTypedHeader(
   kind: MessageKind,
   label: string,
 ): string | readonly string[] {
-  const makeLabel = () => makeItemLabel(label, name);
-  const formattedValue = format(value, makeLabel, kind);
-  if (bit & FRAMING_BITS) checkFraming(value, framing, makeLabel);
+  const formattedValue = format(value, name, label, kind);
+  if (bit & FRAMING_BITS) checkFraming(value, framing, name, label);
   return formattedValue;
 }
 
-function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: () => string): void {
+function checkFraming(
+  value: unknown,
+  framing: Framing | undefined,
+  name: string,
+  label: string,
+): void {
   if (framing === undefined || value === framing) return;
   const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
   const requirement = framing === null
     ? "be left out, because there is no body"
     : `match the body, which ${body}, or be left out`;
-  throw notAllowedError(makeLabel(), `must ${requirement}; got ${quote(String(value))}`);
+  throw notAllowedError(makeItemLabel(label, name), `must ${requirement}; got ${quote(String(value))}`);
 }
 
 function writeLines(
