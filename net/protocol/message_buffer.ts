@@ -34,7 +34,9 @@ export class MessageBuffer {
    */
   take(buffer: Uint8Array, length: number): void {
     this.#resize(length);
-    this.#bytes.set(buffer.subarray(0, length));
+    // Not with set(), which would need a view of the preamble for each message.
+    const bytes = this.#bytes;
+    for (let i = 0; i < length; i++) bytes[i] = buffer[i]!;
     preambleBuffer = buffer;
   }
 
