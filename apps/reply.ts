@@ -66,7 +66,7 @@ export function reply<S extends number, B = BodyOut>(
     | []
     | [body: S extends 204 | 304 ? null : ReplyBody<B>, headers?: HeadersToSend | undefined]
 ): ResponseTuple {
-  const [body = null, headers = {}] = rest;
+  const { 0: body = null, 1: headers } = rest;
   checkStatus(status, 200, "");
   if (rest.length > 0 && rest[0] === undefined) {
     throw wrongArgumentError(
@@ -82,7 +82,7 @@ export function reply<S extends number, B = BodyOut>(
       `${status} has no standard reason phrase; return [${status}, reason, headers, body]`,
     );
   }
-  if (isRedirectStatus(status) && headers["location"] === undefined) {
+  if (isRedirectStatus(status) && headers?.["location"] === undefined) {
     throw notAllowedError(
       "headers",
       `must have location with status ${status}: reply(${status}, null, { location: "/new" })`,

@@ -699,7 +699,10 @@ function checkFraming(
   const requirement = framing === null
     ? "be left out, because there is no body"
     : `match the body, which ${body}, or be left out`;
-  throw notAllowedError(makeItemLabel(label, name), `must ${requirement}; got ${quote(String(value))}`);
+  throw notAllowedError(
+    makeItemLabel(label, name),
+    `must ${requirement}; got ${quote(String(value))}`,
+  );
 }
 
 function writeLines(
