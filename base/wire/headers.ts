@@ -438,18 +438,20 @@ export function checkNoExpect({ expect }: HeadersToSend): void {
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20, TAB = 0x09;
 
 /**
+ * Adds the header lines of a message to empty headers, and returns the framing that they announce.
+ *
  * @param text The preamble decoded: its first character is `bytes[textOffset]`. Only the part
  * before the first byte outside ASCII must be right.
  */
 export function parseHeaderLines(
+  headers: HeadersToSend,
   bytes: Uint8Array,
   start: number,
   end: number,
   text: string,
   textOffset: number,
   kind: MessageKind,
-): { readonly headers: HeadersToSend; readonly framing: Framing } {
-  const headers = makeHeaderObject();
+): Framing {
   let framing: Framing = null;
   let presentBits = 0;
   let omitsRange = false;
@@ -519,7 +521,7 @@ export function parseHeaderLines(
     if (error !== null) throw error;
   }
   if (linesByName !== null) repeatedLines.set(headers, linesByName);
-  return { headers, framing };
+  return framing;
 }
 
 function isWhitespace(byte: number): boolean {
@@ -854,6 +856,6 @@ export function checkHeaderName(name: string, label = "headers"): void {
  * Returns a new object without a prototype. V8 stores the properties of this object by shape, and
  * the properties of an `Object.create(null)` in a hash table.
  */
-function makeHeaderObject(): HeadersToSend {
+export function makeHeaderObject(): HeadersToSend {
   return Object.setPrototypeOf({}, null);
 }

@@ -14,6 +14,7 @@ import {
   formatHeaderLines,
   type Framing,
   type HeadersToSend,
+  makeHeaderObject,
   type MessageKind,
   parseHeaderLines,
   readLineAt,
@@ -224,7 +225,8 @@ export function parseRequestPreamble(
   const target = absoluteForm?.uri ?? text.substring(method.length + 1, uriEnd - start);
   const { uri, path, query } = parseReceivedUri(target, bytes, targetStart, uriEnd);
   const traits = METHODS[method];
-  const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, traits);
+  const headers = makeHeaderObject();
+  const framing = parseHeaderLines(headers, bytes, headersStart, end, text, start, traits);
   if (isHttp10 && framing === "chunked") {
     const problem = "transfer-encoding in a request of HTTP/1.0 (RFC 9112 §6.1)";
     throw new ProtocolError("BAD_TRANSFER_ENCODING", problem);
@@ -338,13 +340,14 @@ export function parseResponsePreamble(
     throw new ProtocolError("BAD_REASON", `bad reason of a response (status ${status}): ${reason}`);
   }
   const reason = text.substring(13, lineEnd - start);
-  let parsedHeaders;
+  const kind = messageKindOf(status);
+  const headers = makeHeaderObject();
+  let framing;
   try {
-    parsedHeaders = parseHeaderLines(bytes, lineEnd + 2, end, text, start, messageKindOf(status));
+    framing = parseHeaderLines(headers, bytes, lineEnd + 2, end, text, start, kind);
   } catch (error) {
     throw withStatus(error as ProtocolError, status);
   }
-  const { headers, framing } = parsedHeaders;
   if (isHttp10 && framing === "chunked") {
     const problem = "transfer-encoding in a response of HTTP/1.0 (RFC 9112 §6.1)";
     throw withStatus(new ProtocolError("BAD_TRANSFER_ENCODING", problem), status);

@@ -25,6 +25,7 @@ import {
   checkHeaders,
   formatHeaderLines,
   type HeadersToSend,
+  makeHeaderObject,
   parseHeaderLines,
   type ReceivedHeaders,
 } from "@degu/internal/base/wire/headers.ts";
@@ -63,7 +64,9 @@ export function parseHeaders(block: Uint8Array, isResponse = false): ReceivedHea
   const end = copyWithSuffix(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeBytes(scratchBuffer.subarray(0, end));
   const context = isResponse ? "partial response" : METHODS.PUT;
-  return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers as ReceivedHeaders;
+  const headers = makeHeaderObject();
+  parseHeaderLines(headers, scratchBuffer, 0, end, text, 0, context);
+  return headers as ReceivedHeaders;
 }
 
 export function formatHeaders(headers: HeadersToSend): Uint8Array {
