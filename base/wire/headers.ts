@@ -824,10 +824,15 @@ function sortNames(
     if (i === count) return cachedSet.sortedNames;
   }
   const newNames = names.slice(0, count);
-  const sortedNames = newNames.map((name, index) => makeOutgoingName(name, index, label))
-    .sort((a, b) => a.name < b.name ? -1 : 1);
+  const sortedNames = makeSortedNames(newNames, label);
   if (count < HEADER_SET_CACHE_SIZE) headerSetCache[slot] = { names: newNames, sortedNames };
   return sortedNames;
+}
+
+/** Not a part of {@linkcode sortNames}, where the closure would cost an allocation per message. */
+function makeSortedNames(names: readonly string[], label: string): readonly OutgoingName[] {
+  return names.map((name, index) => makeOutgoingName(name, index, label))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
 function makeOutgoingName(name: string, index: number, label: string): OutgoingName {
