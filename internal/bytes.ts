@@ -66,6 +66,11 @@ export function writeBytes(into: Uint8Array, position: number, bytes: Uint8Array
   return position + bytes.length;
 }
 
+export function writeAscii(into: Uint8Array, position: number, text: string): number {
+  for (let i = 0; i < text.length; i++) into[position + i] = text.charCodeAt(i);
+  return position + text.length;
+}
+
 export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const result = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let position = 0;

@@ -2,8 +2,9 @@ import { type BodyIn, isTooLongError } from "../body/body.ts";
 import {
   type BodyOut,
   cancelUnusedBody,
+  isShortText,
   prepareBody,
-  type PreparedBody,
+  type ResponseBody,
   withContentType,
 } from "../body/sent_body.ts";
 import { BodyError, DeguError } from "../errors.ts";
@@ -76,7 +77,7 @@ export interface OutgoingResponse {
   readonly status: number;
   readonly reason: string;
   readonly headers: HeadersToSend;
-  readonly body: PreparedBody;
+  readonly body: ResponseBody;
 }
 
 export function responseOf(appResult: unknown): Response<BodyOut> {
@@ -92,7 +93,7 @@ export function parseAppResult(appResult: unknown): OutgoingResponse {
     status,
     reason,
     headers: withContentType(headers, body, "response."),
-    body: prepareBody(body, "response."),
+    body: isShortText(body) ? body : prepareBody(body, "response."),
   };
 }
 

@@ -48,6 +48,18 @@ export type BodyOut =
 
 export type PreparedBody = null | Uint8Array | WritableBody;
 
+/** A {@linkcode isShortText} is written behind the preamble, without an array of its bytes. */
+export type ResponseBody = PreparedBody | string;
+
+const MAX_SHORT_TEXT = 1024;
+
+/** Reports whether a body is a text whose characters are its bytes. */
+export function isShortText(body: unknown): body is string {
+  if (typeof body !== "string" || body.length > MAX_SHORT_TEXT) return false;
+  for (let i = 0; i < body.length; i++) if (body.charCodeAt(i) > 0x7f) return false;
+  return true;
+}
+
 export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
   if (body === null || body instanceof Uint8Array) return body;
   const label = `${labelPrefix}body`;
@@ -104,8 +116,9 @@ export function isRepeatable(body: BodyOut): boolean {
   return isPlatformBody || isWritableBody(body) && !body.used;
 }
 
-export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Framing {
+export function determineBodyFraming(body: ResponseBody, labelPrefix = ""): Framing {
   if (body === null) return null;
+  if (isShortText(body)) return body.length;
   if (body instanceof Uint8Array) {
     const length = realLengthOf(body);
     if (isOutOfBounds(body)) {
@@ -167,7 +180,7 @@ export function determineSentFraming(
   method: Method,
   status: number | null,
   headers: HeadersToSend,
-  body: PreparedBody,
+  body: ResponseBody,
   unframedNull = false,
   labelPrefix = status === null ? "" : "response.",
 ): Framing | undefined {
@@ -196,7 +209,7 @@ export function determineSentFraming(
  * range of the headers (RFC 9110 §15.3.7).
  */
 export function checkRangeOf(
-  body: PreparedBody,
+  body: ResponseBody,
   { "content-range": contentRange }: HeadersToSend,
 ): void {
   if (!(contentRange instanceof ContentRange)) return;

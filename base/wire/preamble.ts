@@ -3,6 +3,7 @@ import {
   decodeAscii,
   decodeBytes,
   startsWith,
+  writeAscii,
   writeBytes,
 } from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
@@ -522,11 +523,6 @@ export function formatResponsePreamble(
     ),
     label,
   );
-}
-
-function writeAscii(into: Uint8Array, position: number, text: string): number {
-  for (let i = 0; i < text.length; i++) into[position + i] = text.charCodeAt(i);
-  return position + text.length;
 }
 
 const tooLongPreambleMark: HiddenProperty<true> = new HiddenProperty();

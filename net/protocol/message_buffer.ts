@@ -1,4 +1,4 @@
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { EMPTY_BYTES, writeAscii } from "../../internal/bytes.ts";
 import { MAX_PREAMBLE_BYTES } from "../../base/wire/limits.ts";
 
 const MIN_BUFFER_BYTES = 1024;
@@ -44,14 +44,26 @@ export class MessageBuffer {
   append(length: number, bytes: Uint8Array, count: number = bytes.length): Uint8Array | null {
     const totalBytes = length + count;
     if (totalBytes > MAX_JOINED_BYTES) return null;
+    this.#makeRoom(length, totalBytes);
+    this.#bytes.set(bytes, length);
+    return this.view(totalBytes);
+  }
+
+  /** Appends a text of ASCII characters, which is short: no array of its bytes is necessary. */
+  appendText(length: number, text: string): Uint8Array {
+    const totalBytes = length + text.length;
+    this.#makeRoom(length, totalBytes);
+    writeAscii(this.#bytes, length, text);
+    return this.view(totalBytes);
+  }
+
+  #makeRoom(preambleBytes: number, totalBytes: number): void {
     if (totalBytes > this.#bytes.length) {
-      const preamble = this.#bytes.subarray(0, length);
+      const preamble = this.#bytes.subarray(0, preambleBytes);
       this.#resize(totalBytes);
       this.#bytes.set(preamble);
     }
     this.#usedBytes = totalBytes;
-    this.#bytes.set(bytes, length);
-    return this.view(totalBytes);
   }
 
   /** Fills the buffer behind the preamble with the start of a large body. */

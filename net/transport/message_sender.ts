@@ -1,5 +1,5 @@
 import { cancelQuietly, type WritableBody, writeMessageBody } from "../../base/body/body.ts";
-import type { PreparedBody } from "../../base/body/sent_body.ts";
+import type { ResponseBody } from "../../base/body/sent_body.ts";
 import {
   type ByteSink,
   changedLengthError,
@@ -121,11 +121,13 @@ export class MessageSender {
   /** A small body, or the available part of a body, is sent in the same write. */
   beginSend(
     length: number,
-    body: PreparedBody,
+    body: ResponseBody,
     framing: Framing | undefined,
   ): Promise<number | void> {
     if (body === null) {
       this.#smallMessage = this.buffer.view(length);
+    } else if (typeof body === "string") {
+      this.#smallMessage = this.buffer.appendText(length, body);
     } else {
       if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
       checkUnchanged(body, framing as number);
