@@ -87,7 +87,20 @@ export function responseOf(appResult: unknown): Response<BodyOut> {
 }
 
 export function parseAppResult(appResult: unknown): OutgoingResponse {
+  // Every response takes this path, so there is no other object and no iterator.
+  if (Array.isArray(appResult) && appResult.length === 4) {
+    return prepareResponse(appResult[0], appResult[1], appResult[2], appResult[3]);
+  }
   const { status, reason, headers, body } = splitAppResult(appResult);
+  return prepareResponse(status, reason, headers, body);
+}
+
+function prepareResponse(
+  status: number,
+  reason: string,
+  headers: HeadersToSend,
+  body: BodyOut,
+): OutgoingResponse {
   checkStatus(status, 200, "response.");
   return {
     status,
@@ -104,8 +117,7 @@ export function statusOf(appResult: ResponseTuple | ResponseObject): number {
 function splitAppResult(appResult: unknown): ResponseObject {
   if (Array.isArray(appResult)) {
     if (appResult.length === 4) {
-      // Without an iterator, because every response takes this path.
-      const { 0: status, 1: reason, 2: headers, 3: body } = appResult;
+      const [status, reason, headers, body] = appResult;
       return { status, reason, headers, body };
     }
     throw wrongArgumentError(
