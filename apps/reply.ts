@@ -1,6 +1,6 @@
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
-import { type BodyOut, prepareBody } from "../base/body/sent_body.ts";
+import { type BodyOut, checkText } from "../base/body/sent_body.ts";
 import { typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { checkStatus, isBodiless } from "../base/wire/preamble.ts";
@@ -95,7 +95,8 @@ export function reply<S extends number, B = BodyOut>(
     return [status, reason, { ...headers }, null];
   }
   if (typeof body === "string") {
-    return [status, reason, { "content-type": TEXT_CONTENT_TYPE, ...headers }, prepareBody(body)];
+    checkText("body", body);
+    return [status, reason, { "content-type": TEXT_CONTENT_TYPE, ...headers }, body];
   }
   return [status, reason, { ...headers }, body];
 }

@@ -75,8 +75,12 @@ export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
 }
 
 function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
-  if (text.isWellFormed()) return encoder.encode(text);
-  throw notAllowedError(label, `must have no lone surrogate`);
+  checkText(label, text);
+  return encoder.encode(text);
+}
+
+export function checkText(label: string, text: string): void {
+  if (!text.isWellFormed()) throw notAllowedError(label, `must have no lone surrogate`);
 }
 
 const FORM_CONTENT_TYPE = "application/x-www-form-urlencoded;charset=UTF-8";
