@@ -122,6 +122,8 @@ export interface Pair {
   readonly tls?: TlsFiles | undefined;
   /** Whether a relay forwards the bytes between client and server. */
   readonly isRelayed?: boolean | undefined;
+  /** The relay's proxy or connection is new for each connection, instead of one for all. */
+  readonly relaysEachBy?: "connection" | "proxy" | undefined;
   readonly placement: Placement;
 }
 
@@ -150,13 +152,17 @@ export async function startPair(
   setting: RowSetting,
   programStack: AsyncDisposableStack,
 ): Promise<Readonly<Record<"server" | "client", Program>> & { readonly programs: Program[] }> {
-  const { work, usesUnixSocket: isUnix, tls, isRelayed } = pair;
+  const { work, usesUnixSocket: isUnix, tls, isRelayed, relaysEachBy } = pair;
   const start = makeStarter(pair, setting, programStack);
   const serve = (work: ServerWork) =>
     start("serve", isUnix ? `${setting.directory}/${++socketCount}.sock` : 0, work);
   const server = await serve(work);
   const upstream = { address: server.address, tls };
-  const relay = isRelayed ? await serve({ kind: "relay", upstream }) : server;
+  const relay = relaysEachBy
+    ? await serve({ kind: "relay-each", upstream, by: relaysEachBy })
+    : isRelayed
+    ? await serve({ kind: "relay", upstream })
+    : server;
   const client = await start("drive", relay.address, work);
   return { server, client, programs: [...new Set([server, relay, client])] };
 }

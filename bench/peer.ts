@@ -39,8 +39,10 @@ export interface ExchangeWork {
   readonly connections: number;
   /** Whether each message has its own connection. `connections` messages run at a time. */
   readonly connectsPerMessage?: boolean;
-  /** Whether the client uses a connection pool, if the peer's library has one. */
-  readonly isPooled?: boolean;
+  /** What sends the messages, if the peer's library has it. @default {"connection"} */
+  readonly requester?: "connection" | "pool";
+  /** Whether a `fetch` over this requester sends the messages. */
+  readonly usesFetch?: boolean;
 }
 
 /** The way in which a receiver reads a body. Peers with a single way ignore it. */
@@ -61,6 +63,12 @@ export type ServerWork =
   | ClientWork
   /** Forwards each message to another server. */
   | { readonly kind: "relay"; readonly upstream: Endpoint }
+  /** The same, with a proxy or a connection of its own for each connection that it accepts. */
+  | {
+    readonly kind: "relay-each";
+    readonly upstream: Endpoint;
+    readonly by: "connection" | "proxy";
+  }
   /** Responds to a GET of `/` with `payloadLength` bytes. */
   | { readonly kind: "answer" };
 
@@ -102,6 +110,8 @@ export interface Command {
     | "run"
     /** The same right after the start, with opening and closing the connection. */
     | "run-first"
+    /** The first message of each of some new connections; returns the median of their seconds. */
+    | "run-openings"
     /**
      * Exchanges messages with pauses of `amount` milliseconds over an open connection; if `amount`
      * is 0, the second message of each of some new connections. Returns the median of their seconds.
@@ -155,6 +165,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
         await exchangeMessages(exchange, work, amount);
         await exchange.close();
       }),
+    "run-openings": () => measureOpenings(open, work),
     async "run-paced"(milliseconds) {
       if (milliseconds === 0) return await measureSecond(open, work);
       if (openExchanges.length === 0) openExchanges.push(await open());
@@ -260,6 +271,24 @@ async function measurePaced(
   while (samples.length < messageCount) {
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
     samples.push(await measureSeconds(() => exchangeMessages(exchange, work, 1)));
+  }
+  return medianOf(samples);
+}
+
+async function measureOpenings(
+  open: () => Exchange | Promise<Exchange>,
+  work: ExchangeWork,
+): Promise<number> {
+  const samples: number[] = [];
+  while (samples.length < minPacedMessages) {
+    let exchange: Exchange;
+    samples.push(
+      await measureSeconds(async () => {
+        exchange = await open();
+        await exchangeMessages(exchange, work, 1);
+      }),
+    );
+    await exchange!.close();
   }
   return medianOf(samples);
 }

@@ -8,13 +8,14 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
 } from "../../base.ts";
-import { Client, ConnectionPool, SSLClient } from "../../client.ts";
+import { Client, type Connection, ConnectionPool, SSLClient } from "../../client.ts";
 import {
   type App,
   type Request,
   type ResponseTuple,
   Server,
   type ServerOptions,
+  type Session,
   SSLServer,
 } from "../../server.ts";
 import * as messages from "../messages.ts";
@@ -64,6 +65,23 @@ const handlers: Handlers<App> = {
     const { ProxyApp } = await import("../../apps/proxy.ts");
     return new ProxyApp(makeClient(upstream));
   },
+  "relay-each": async ({ upstream, by }) => {
+    const { ProxyApp } = await import("../../apps/proxy.ts");
+    const client = makeClient(upstream);
+    const connections = new WeakMap<Session, Connection>();
+    const proxies = new WeakMap<Session, InstanceType<typeof ProxyApp>>();
+    if (by === "proxy") {
+      return (request, session) => {
+        const proxy = proxies.getOrInsertComputed(session, () => new ProxyApp(client));
+        return proxy.handle(request, session);
+      };
+    }
+    return async ({ method, uri, headers, body }, session) => {
+      let conn = connections.get(session);
+      if (conn === undefined) connections.set(session, conn = await client.connect());
+      return await conn.request(method, uri, headers, body);
+    };
+  },
   answer: () => () => [200, "OK", {}, messages.responseBody],
 };
 
@@ -81,9 +99,23 @@ let client: Client | null = null;
 
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   client ??= makeClient(endpoint);
-  const conn = work.connectsPerMessage || work.isPooled ? null : await client.connect();
-  const pool = work.isPooled ? new ConnectionPool(client) : null;
+  const isPooled = work.requester === "pool";
+  const conn = work.connectsPerMessage || isPooled ? null : await client.connect();
+  const pool = isPooled ? new ConnectionPool(client) : null;
+  const close = () => (pool ?? conn)?.close();
   const requester = pool ?? conn ?? client;
+  if (work.usesFetch) {
+    const { createFetch } = await import("../../web/create_fetch.ts");
+    const fetch = createFetch(requester);
+    return {
+      async request(payload) {
+        const response = await fetch("/", { method: "POST", body: payload });
+        messages.checkStatus(response.status);
+        return await response.bytes();
+      },
+      close,
+    };
+  }
   const emptyBody = new Uint8Array();
   return {
     async request(payload: Uint8Array | null): Promise<Uint8Array> {
@@ -97,7 +129,7 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
       messages.checkStatus(response.status);
       return await response.body!.bytes();
     },
-    close: () => (pool ?? conn)?.close(),
+    close,
   };
 }
 

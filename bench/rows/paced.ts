@@ -5,6 +5,7 @@
  */
 
 import type { Group } from "../measure.ts";
+import type { ExchangeWork } from "../peer.ts";
 import {
   chooseContenders,
   chooseReferences,
@@ -21,7 +22,7 @@ import { tlsNote } from "./bulk.ts";
 const pausesMilliseconds = [0, 20, 100];
 
 type PairSettings = Partial<Omit<Pair, "peer" | "placement" | "work">> & {
-  readonly isPooled?: boolean;
+  readonly requester?: ExchangeWork["requester"];
 };
 
 const variants: readonly (readonly [
@@ -33,7 +34,7 @@ const variants: readonly (readonly [
   ["tcp", "over TCP", {}],
   ["unix", "over a Unix socket", { usesUnixSocket: true }],
   ["tls", "over TLS with certificates on both ends", {}],
-  ["pool", "over TCP, through a pool", { isPooled: true }],
+  ["pool", "over TCP, through a pool", { requester: "pool" }],
   ["proxy", "over TCP, through a proxy", { isRelayed: true }, ["node_http"]],
 ];
 
@@ -44,7 +45,9 @@ export const pacedRow: Row = {
     for (
       const milliseconds of setting.isQuick ? pausesMilliseconds.slice(0, 2) : pausesMilliseconds
     ) {
-      for (const [id, title, { isPooled = false, ...settings }, excludedPeers = []] of variants) {
+      for (
+        const [id, title, { requester = "connection", ...settings }, excludedPeers = []] of variants
+      ) {
         const tls = id === "tls" ? setting.tls : undefined;
         const selectedPeers = chooseContenders(peers, setting)
           .filter(([, { peer }]) => !excludedPeers.includes(peer));
@@ -60,7 +63,12 @@ export const pacedRow: Row = {
           contenders: selectedPeers.map(([name, implementation]) => ({
             name,
             async start(programStack) {
-              const work = { kind: "exchange", message: "post", connections: 1, isPooled } as const;
+              const work = {
+                kind: "exchange",
+                message: "post",
+                connections: 1,
+                requester,
+              } as const;
               const pair: Pair = {
                 ...implementation,
                 work,
