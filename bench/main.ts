@@ -18,6 +18,7 @@ import { largeRow } from "./rows/large.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
 import { pacedRow } from "./rows/paced.ts";
+import { objectsRow } from "./rows/objects.ts";
 import { poolRow } from "./rows/pool.ts";
 import { reuseRow } from "./rows/reuse.ts";
 import { startRow } from "./rows/start.ts";
@@ -34,11 +35,12 @@ const rows: readonly Row[] = [
   reuseRow,
   largeRow,
   poolRow,
+  objectsRow,
 ]
   .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);
 /** The rows that `--against` can compare. */
-const comparedRows = [1, 2, 3, 4, 5, 6, 7, 11, 14, 15, 16, 18, 19, 20, 22];
+const comparedRows = [1, 2, 3, 4, 5, 6, 7, 11, 14, 15, 16, 18, 19, 20, 22, 23];
 
 const usage = `deno task bench [options]
 
