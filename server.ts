@@ -85,8 +85,6 @@ export { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "./ne
 const PLAIN_LISTENER_MAKER = new ListenerMaker([], listenPlain);
 
 const UNSERVED_MILLISECONDS = 3000;
-/** A server that serves for less time and no connection was probably disposed of by mistake. */
-const MIN_SERVED_MILLISECONDS = 1000;
 
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
@@ -125,8 +123,6 @@ export class Server implements AsyncDisposable {
   readonly #slots: Slots<AcceptedConnection, ServerConnection>;
   readonly #stopped = Promise.withResolvers<void>();
   readonly #ownLogger: Disposable | null;
-  readonly #startedAt = performance.now();
-  #hasServedConnection = false;
   #hasReadyReader = false;
   #servePromise: Promise<void> | null = null;
   readonly #unservedTimer: ReturnType<typeof setTimeout>;
@@ -353,7 +349,6 @@ export class Server implements AsyncDisposable {
 
   #serveConnection(acceptedConnection: AcceptedConnection): void {
     const connection = new ServerConnection(this.#state, acceptedConnection);
-    this.#hasServedConnection = true;
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);
     void connection.slotFreed.then(() => this.#slots.delete(connection));
@@ -391,20 +386,6 @@ export class Server implements AsyncDisposable {
     await this.#waitUntilEnded();
   }
 
-  /** At the end of a module, `await using` disposes of a server that should go on serving. */
-  #warnIfUnused(): void {
-    const { isStopping, logger } = this.#state;
-    if (isStopping || this.#servePromise === null || this.#hasServedConnection) return;
-    if (performance.now() - this.#startedAt > MIN_SERVED_MILLISECONDS) return;
-    logger.warn(
-      `the server at ${
-        formatAddress(this.address)
-      } was disposed of at the end of its block, within ` +
-        "a second and without a connection: await server.serveUntilSignal() in the block, or the " +
-        "calls to the server; or an error has ended the block",
-    );
-  }
-
   #stop(): void {
     if (this.#state.isStopping) return;
     this.#state.isStopping = true;
@@ -415,12 +396,8 @@ export class Server implements AsyncDisposable {
     this.#ownLogger?.[Symbol.dispose]();
   }
 
-  /**
-   * Closes the server: {@linkcode Server.prototype.close}. Logs a warning if the server has served
-   * for less than a second, and no connection.
-   */
+  /** Closes the server: {@linkcode Server.prototype.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#warnIfUnused();
     this.close();
     await this.#waitUntilEnded();
     await this.#servePromise?.catch(() => {});

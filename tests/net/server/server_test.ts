@@ -553,32 +553,3 @@ Deno.test("a program that constructs a server, and does not serve, ends with a w
   assertMatch(stderr, /the server at 127\.0\.0\.1:\d+ doesn't serve until .*\n$/);
   assertEquals(stdout, "");
 });
-
-Deno.test("a server that is disposed of within a second, without a connection, logs a warning", async () => {
-  const warningsOf = async (use: (server: Server) => unknown) => {
-    const logger = new RecordingLogger();
-    {
-      await using server = await Server.start(anywhere, app, { logger });
-      await use(server);
-    }
-    return logger.messagesOf("warn");
-  };
-  const [warning] = await warningsOf(() => {});
-  assertMatch(
-    `${warning}`,
-    /127\.0\.0\.1:\d+ was disposed of .* await server\.serveUntilSignal\(\)/,
-  );
-  const request = (server: Server) => new Client(server.address).request("GET", "/");
-  assertEquals(await warningsOf(request), [], "a connection was served");
-  assertEquals(await warningsOf((server) => server.close()), [], "the program has closed it");
-  assertEquals(await warningsOf((server) => server.shutdown()), [], "the program has ended it");
-  const { now } = performance;
-  const wait = () => {
-    performance.now = () => now.call(performance) + 1001;
-  };
-  try {
-    assertEquals(await warningsOf(wait), [], "a second has passed");
-  } finally {
-    performance.now = now;
-  }
-});
