@@ -79,11 +79,6 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
   return copyWithMessage(error, reword(error));
 }
 
-export function withAdvice(error: unknown, problem: string, advice: string): unknown {
-  const suffix = advice === "" ? "" : `; ${advice}`;
-  return withNewMessage(error, ({ message }) => `${problem}: ${message}${suffix}`);
-}
-
 /**
  * Makes the error of an open file or directory: the system doesn't report its path. The new error
  * has the `code` of the system's error, and its class if that is one of `Deno.errors`. The path and

@@ -1,4 +1,4 @@
-import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../../base/address.ts";
+import { type Address, formatCheckedAddress, zoneOf } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
 import { ConnectionError } from "../../base/errors.ts";
 import { errorCodeOf, plainMessageOf, withNewMessage } from "../../internal/caught_errors.ts";
@@ -66,21 +66,6 @@ function takeSocket(socket: Socket): Socket {
   return socket;
 }
 
-const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {
-  EACCES: ["check the firewall", "check the permissions of the socket and of its directory"],
-  ECONNREFUSED: [
-    "no server listens at this port: check that the server runs, and the port",
-    "no server listens at this socket: check that the server runs, and the path",
-  ],
-  ECONNRESET: [
-    "the server closed at this moment: if it is in this program, await the calls before closing it",
-    "the server closed at this moment: if it is in this program, await the calls before closing it",
-  ],
-  EHOSTUNREACH: ["check that both devices are on, and in one network", ""],
-  ENETUNREACH: ["check that this device is in that network", ""],
-  ENOENT: ["", "the socket doesn't exist: check that the server runs, and the path"],
-};
-
 /** The messages of Deno and of `node:net` for a host name without an address. */
 const UNRESOLVED_NAME_PATTERN = /^(failed to lookup address information|getaddrinfo )/;
 
@@ -100,7 +85,7 @@ export function toConnectError(
   if (UNRESOLVED_NAME_PATTERN.test(error.message)) {
     const zone = zoneOf(String(address[0]));
     const problem = zone === null
-      ? "the name can't be looked up; check the name, and the DNS"
+      ? "the name can't be looked up"
       : `this machine has no interface ${zone}`;
     return toConnectionError(error, {
       ...fields,
@@ -112,13 +97,6 @@ export function toConnectError(
   // IPv6.
   const isRouteMissing = errorCodeOf(error) === "EINVAL";
   return toConnectionError(error, isRouteMissing ? { ...fields, fault: "unreachable" } : fields);
-}
-
-function explainConnectError(error: unknown, address: Address): string {
-  const [hostAdvice, socketAdvice] = CONNECTING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
-  const advice = isUnixAddress(address) ? socketAdvice : hostAdvice;
-  const suffix = advice === "" ? "" : `; ${advice}`;
-  return `can't connect to ${formatCheckedAddress(address)}: ${plainMessageOf(error)}${suffix}`;
 }
 
 export async function connectSocket(
@@ -138,7 +116,9 @@ export async function connectSocket(
         // Deno rejects some attempts at once (no such socket, no route): without this pause, a loop
         // of attempts would block the event loop.
         await pause(0, signal);
-        const message = explainConnectError(error, address);
+        const message = `can't connect to ${formatCheckedAddress(address)}: ${
+          plainMessageOf(error)
+        }`;
         const connectError = toConnectError(error, address, { signal }, message);
         throw connectError === error ? withNewMessage(error, () => message) : connectError;
       }

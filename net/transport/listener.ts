@@ -3,7 +3,6 @@ import {
   type Address,
   formatCheckedAddress,
   type HostAddress,
-  isUnixAddress,
   type ScopedAddress,
   zoneOf,
 } from "../../base/address.ts";
@@ -16,7 +15,7 @@ import {
   makePeerName,
 } from "./addresses.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
-import { errorCodeOf, withAdvice, withNewMessage } from "../../internal/caught_errors.ts";
+import { errorCodeOf, withNewMessage } from "../../internal/caught_errors.ts";
 
 export interface AcceptedConnection {
   readonly name: string;
@@ -210,7 +209,7 @@ function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {
     if (endpoint.transport === "tcp") return Deno.listen(endpoint);
     return endpoint.path === "" ? listenOnFreeName() : Deno.listen(endpoint);
   } catch (error) {
-    throw withBindAdvice(error, address);
+    throw toBindError(error, address);
   }
 }
 
@@ -223,11 +222,11 @@ function lockSocket(path: string): Deno.FsFile {
   try {
     file = Deno.openSync(`${path}.lock`, { create: true, write: true, mode: 0o600 });
   } catch (error) {
-    throw withBindAdvice(error, path);
+    throw toBindError(error, path);
   }
   if (file.tryLockSync(true)) return file;
   file.close();
-  const problem = "another server uses this path: stop it, or choose another path";
+  const problem = "another server uses this path";
   throw new Deno.errors.AddrInUse(`can't listen at ${formatCheckedAddress(path)}: ${problem}`);
 }
 
@@ -251,46 +250,21 @@ export function bindingError(error: unknown, address: Address): unknown {
   } catch (denoError) {
     return denoError;
   }
-  return withBindAdvice(error, address);
+  return toBindError(error, address);
 }
 
 /** The messages of Deno for the name and the number of an interface that doesn't exist. */
 const UNKNOWN_INTERFACE = /^failed to lookup address information|\(os error 19\)$/;
 
-function withBindAdvice(error: unknown, address: Address): unknown {
+function toBindError(error: unknown, address: Address): unknown {
   const endpoint = endpointOf(address);
   const zone = endpoint.transport === "tcp" ? zoneOf(endpoint.hostname) : null;
-  if (zone !== null && error instanceof Error && UNKNOWN_INTERFACE.test(error.message)) {
-    const problem = `this machine has no interface ${zone}`;
-    return withNewMessage(
-      error,
-      () => `can't listen at ${formatCheckedAddress(address)}: ${problem}`,
-    );
-  }
-  const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
-  const advice = typeof address === "string"
-    ? pathAdvice
-    : isUnixAddress(address)
-    ? ""
-    : portAdvice;
-  return withAdvice(error, `can't listen at ${formatCheckedAddress(address)}`, advice);
+  return withNewMessage(error, (systemError) => {
+    const isZoneUnknown = zone !== null && UNKNOWN_INTERFACE.test(systemError.message);
+    const problem = isZoneUnknown ? `this machine has no interface ${zone}` : systemError.message;
+    return `can't listen at ${formatCheckedAddress(address)}: ${problem}`;
+  });
 }
-
-const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
-  EADDRINUSE: [
-    "another program uses this port: stop it, or choose another port",
-    "the path exists",
-  ],
-  EADDRNOTAVAIL: [
-    "this machine doesn't have this address: use an address of this machine, or 0.0.0.0",
-    "",
-  ],
-  EACCES: [
-    "only root may use ports below 1024: choose another port",
-    "check the permissions of its directory",
-  ],
-  ENOENT: ["", "the directory doesn't exist"],
-};
 
 /**
  * Listens on a random abstract name of five hex digits that isn't in use. The kernel would choose

@@ -427,7 +427,7 @@ Deno.test("replaceStaleSocket replaces a socket at which no process listens, at 
   for (const [name, start] of Object.entries(servers.startsAtPath)) {
     const path = `${dir.path}/${name}`;
     leaveSocket(path);
-    await assertRejects(() => start(path), Deno.errors.AddrInUse, "the path exists");
+    await assertRejects(() => start(path), Deno.errors.AddrInUse, `can't listen at unix:${path}: `);
     for (const _ of [1, 2]) {
       await using server = await start(path, { replaceStaleSocket: true });
       assertEquals(server.address, path);
@@ -459,7 +459,7 @@ Deno.test("replaceStaleSocket removes no socket of a listening process, and no o
       await assertRejects(
         () => start(pathOf(name), options),
         Deno.errors.AddrInUse,
-        "the path exi",
+        "can't listen at ",
       );
     }
     await assertRejects(() => start(pathOf("none/socket"), options), Deno.errors.NotFound);
@@ -484,7 +484,7 @@ Deno.test("of servers that replace a stale socket at once, one serves, and all o
   assertEquals([running.length, failed.length], [1, 7]);
   for (const { reason } of failed) {
     assertInstanceOf(reason, Deno.errors.AddrInUse);
-    assertMatch(reason.message, /^can't listen at unix:.*: another server uses this path: stop it/);
+    assertMatch(reason.message, /^can't listen at unix:.*: another server uses this path$/);
   }
   assertEquals(await (await new Client(server.address).get("/")).text(), "hello");
 });

@@ -261,14 +261,10 @@ Deno.test("a system error at binding names the address, and keeps its class", as
   Deno.createSync(path).close();
   const { AddrInUse, AddrNotAvailable, NotFound } = Deno.errors;
   const cases: [Address, typeof AddrInUse, RegExp][] = [
-    [[host, port], AddrInUse, RegExp(`^can't listen at ${host}:${port}: .*in use.*; another`)],
-    [path, AddrInUse, RegExp(`^can't listen at unix:${path}: .*in use.*; the path exists$`)],
-    [["192.0.2.1", 0], AddrNotAvailable, /^can't listen at 192\.0\.2\.1:0: .*; this machine/],
-    [
-      `${path}.d/socket`,
-      NotFound,
-      RegExp(`^can't listen at unix:${path}.d/socket: .*; the directory`),
-    ],
+    [[host, port], AddrInUse, RegExp(`^can't listen at ${host}:${port}: .*in use`)],
+    [path, AddrInUse, RegExp(`^can't listen at unix:${path}: .*in use`)],
+    [["192.0.2.1", 0], AddrNotAvailable, /^can't listen at 192\.0\.2\.1:0: ./],
+    [`${path}.d/socket`, NotFound, RegExp(`^can't listen at unix:${path}.d/socket: .`)],
   ];
   try {
     for (const [address, Class, message] of cases) {
@@ -278,7 +274,7 @@ Deno.test("a system error at binding names the address, and keeps its class", as
     using _failing = patch(Deno, "listen", () => () => {
       throw Object.assign(new AddrInUse("in use"), { code: "EADDRINUSE" });
     });
-    assertThrows(() => listen(["fe80::1%lo", 1]), AddrInUse, "[fe80::1%lo]:1: in use; another");
+    assertThrows(() => listen(["fe80::1%lo", 1]), AddrInUse, "[fe80::1%lo]:1: in use");
   } finally {
     listener.close();
   }
