@@ -1,8 +1,8 @@
 import type { Socket } from "../../base/app/app.ts";
-import { ConnectionError } from "../../base/errors.ts";
 import { ClientProtocol } from "../protocol/client_protocol.ts";
 import { MessageSender } from "../transport/message_sender.ts";
 import { Transport, type TransportUser } from "../transport/transport.ts";
+import { stalledRequestError } from "./client_errors.ts";
 import { IdleRead } from "./idle_read.ts";
 
 /**
@@ -45,14 +45,4 @@ export class ClientChannel implements TransportUser {
     this.sender.close(failure);
     return this.protocol.exchange?.incoming === "awaited";
   }
-}
-
-function stalledRequestError(timeout: number | null): ConnectionError {
-  return new ConnectionError(
-    "the server has responded before the whole request was sent, and no more of the request was " +
-      `sent for over ${timeout} s; to read the response meanwhile, pass the option duplex: "full", ` +
-      "and requestSent of a wrapped connection",
-    // A retry would wait as long.
-    { fault: "timed out", isTransient: false },
-  );
 }

@@ -55,6 +55,15 @@ export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
 }
 
+export function stalledRequestError(timeout: number | null): ConnectionError {
+  return new ConnectionError(
+    "the server has responded before the whole request was sent, and no more of the request was " +
+      `sent for over ${timeout} s; to read the response meanwhile, pass the option duplex: "full"`,
+    // A retry would wait as long.
+    { fault: "timed out", isTransient: false },
+  );
+}
+
 const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   request: "its last request had connection: close",
   response: "the server's last response had connection: close",

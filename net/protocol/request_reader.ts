@@ -100,11 +100,8 @@ export class RequestReader extends PreambleSearch {
     // The parser has checked that it is one string.
     const host = headers["host"] as string | undefined;
     if (this.#hosts === "any" || this.#isHostServed(host)) return;
-    const [text, advice] = host === undefined ? ["no host", ""] : [
-      `the host ${quote(host)}`,
-      "; if this is a name of this server, add it to the option hosts",
-    ];
-    const problem = `a request for ${text}, which the server doesn't serve${advice}`;
+    const text = host === undefined ? "no host" : `the host ${quote(host)}`;
+    const problem = `a request for ${text}, which the server doesn't serve`;
     throw new ProtocolError("MISDIRECTED", problem);
   }
 

@@ -124,11 +124,6 @@ class UnframedSource implements BodySource {
     try {
       count = await buffer.fill(this.#connection);
     } catch (error) {
-      if (error instanceof ConnectionError && error.silentSeconds !== null) {
-        const advice = "the server keeps the connection open, whose end would be the end of the " +
-          "body; if it is Python Degu, set unframedNull: true";
-        throw new ConnectionError(`${error.message}: ${advice}`, error);
-      }
       if (!isResetError(error)) throw error;
       throw incompleteBodyError({ cause: error });
     }
