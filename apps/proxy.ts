@@ -36,7 +36,7 @@ import {
   type Requester,
 } from "../net/client/requester.ts";
 import { isTimeout } from "../net/client/retry.ts";
-import { checkResponse, mergeRelayedHeaders } from "../net/client/client_connection.ts";
+import { checkResponse, OVERRIDING_HEADERS } from "../net/client/client_connection.ts";
 
 /** The headers that a proxy adds to requests, and its logger. */
 export interface ProxyOptions {
@@ -152,7 +152,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     const receivedHeaders = removeAmbiguousNames(removeHopByHopHeaders(request.headers));
     const countedHeaders = method === "OPTIONS" ? countForward(receivedHeaders) : receivedHeaders;
     if (countedHeaders === null) return [200, "OK", { allow: METHOD_NAMES.join(", ") }, null];
-    const headers = mergeRelayedHeaders(countedHeaders, addedHeaders);
+    // The client's own headers replace the received headers, but not those of `options.headers`.
+    const headers = { ...countedHeaders, ...addedHeaders, [OVERRIDING_HEADERS]: addedHeaders };
     const { signal } = request;
     try {
       const response = await this.#requester.request(method, uri, headers, body, {

@@ -574,24 +574,21 @@ export function isEncrypted(sock: Socket): boolean {
   return sock.protocol !== undefined || "handshake" in sock;
 }
 
-/** The key of a property that a copy `{ ...headers }` also has. */
-const PROXY_HEADERS = Symbol("proxy headers");
+/**
+ * The key of those headers of a request that replace default headers, although default headers
+ * replace all others. A copy `{ ...headers }` also has the property.
+ */
+export const OVERRIDING_HEADERS = Symbol("overriding headers");
 
-export function mergeRelayedHeaders(
-  receivedHeaders: HeadersToSend,
-  proxyHeaders: HeadersToSend,
-): HeadersToSend {
-  return { ...receivedHeaders, ...proxyHeaders, [PROXY_HEADERS]: proxyHeaders };
-}
-
-/** A header that a proxy relays doesn't replace a default header. */
 export function withDefaultHeaders(
   headers: HeadersToSend,
   defaultHeaders: HeadersToSend,
 ): HeadersToSend {
   checkHeaders(headers);
-  const { [PROXY_HEADERS]: proxyHeaders } = headers as { readonly [PROXY_HEADERS]?: HeadersToSend };
-  return proxyHeaders === undefined
+  const { [OVERRIDING_HEADERS]: overridingHeaders } = headers as {
+    readonly [OVERRIDING_HEADERS]?: HeadersToSend;
+  };
+  return overridingHeaders === undefined
     ? { ...defaultHeaders, ...headers }
-    : { ...headers, ...defaultHeaders, ...proxyHeaders };
+    : { ...headers, ...defaultHeaders, ...overridingHeaders };
 }

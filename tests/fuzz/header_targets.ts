@@ -5,10 +5,7 @@ import { type HeadersToSend, Response as AppResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { formatRequest, formatResponse } from "@degu/testing/messages.ts";
 import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
-import {
-  mergeRelayedHeaders,
-  withDefaultHeaders,
-} from "@degu/internal/net/client/client_connection.ts";
+import { withDefaultHeaders } from "@degu/internal/net/client/client_connection.ts";
 import { PREAMBLE, type Target } from "./check_linear.ts";
 
 /** Prepares headers, and returns the function to measure. */
@@ -31,7 +28,6 @@ const proxy = new ProxyApp(respond({}));
 
 const PREPARATIONS: Readonly<Record<string, Prepare>> = {
   "hop-by-hop headers": (headers) => () => removeHopByHopHeaders(headers),
-  "headers of a proxy": (headers) => () => mergeRelayedHeaders(headers, headers),
   "default headers": (headers) => () => withDefaultHeaders(headers, headers),
   "request.with()": (headers) => {
     const request = mkreq("GET", "/", headers);
