@@ -162,6 +162,15 @@ export function unexpectedResponseError(
   return new TransferError("UNEXPECTED_RESPONSE", message, { ...options, problem });
 }
 
+export function noListError(uri: string): TransferError {
+  const advice = "the server needs a FilesApp with list: true";
+  return unexpectedResponseError("GET", uri, "the response is not a directory listing", { advice });
+}
+
+export function invalidListError(problem: string, options?: ErrorOptions): TransferError {
+  return new TransferError("BAD_LIST", `the directory listing is not valid: ${problem}`, options);
+}
+
 export function noSizeError(name: string): TransferError {
   const problem = "its size is 0, but it has content";
   const text = `${name}: ${problem}, as the files of /proc have; copy its content to another file`;

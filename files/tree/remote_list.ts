@@ -7,9 +7,7 @@ import { toDirectoryUri } from "../wire/file_name.ts";
 import {
   type DirectoryEntry,
   EntryParser,
-  invalidListError,
-  LIST_ADVICE,
-  NO_LIST_PROBLEM,
+  ListError,
   type OptionalMode,
   type TreeEntry,
 } from "../wire/entries.ts";
@@ -19,10 +17,11 @@ import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { TransferError } from "../errors.ts";
 import {
+  invalidListError,
   isAddOnly,
   isConnectionLoss,
+  noListError,
   responseError,
-  unexpectedResponseError,
 } from "../transfer_error.ts";
 import type { ListedTree, ListingServer } from "./sides.ts";
 import { TreeBuilder } from "./tree.ts";
@@ -259,7 +258,7 @@ async function requestList(
   if (isList(response) && response.body !== null) return response;
   await response.discard();
   if (response.status !== 200) throw responseError("GET", uri, response, "list");
-  throw unexpectedResponseError("GET", uri, NO_LIST_PROBLEM, { advice: LIST_ADVICE });
+  throw noListError(uri);
 }
 
 /** Yields the entries of each piece of the body. */
@@ -276,8 +275,10 @@ async function* readEntries<Entry extends DirectoryEntry>(
       yield parser.push(piece);
       signal?.throwIfAborted();
     }
+    parser.checkEnd();
   } catch (error) {
     signal?.throwIfAborted();
+    if (error instanceof ListError) throw invalidListError(error.message, { cause: error });
     if (!isConnectionLoss(error) || isTimeout(error)) throw error;
     // A server can report an error after the first entry only by closing the connection.
     const problem =
@@ -286,5 +287,4 @@ async function* readEntries<Entry extends DirectoryEntry>(
     const options = { cause: error, problem, isTransient: true };
     throw new TransferError("BAD_LIST", `${problem}; call again`, options);
   }
-  parser.checkEnd();
 }

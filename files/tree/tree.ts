@@ -5,10 +5,11 @@
 
 import { quote } from "../../internal/quote.ts";
 import { computeCoarserTimes } from "../wire/conditions.ts";
-import { type DirectoryEntry, invalidListError, type TreeEntry } from "../wire/entries.ts";
+import type { DirectoryEntry, TreeEntry } from "../wire/entries.ts";
 import { fileUri } from "../wire/file_name.ts";
 import { isReservedName } from "../reserved.ts";
 import type { TransferError } from "../errors.ts";
+import { invalidListError } from "../transfer_error.ts";
 
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 

@@ -4,7 +4,6 @@ import { parseTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./metadata.ts";
-import { TransferError } from "../errors.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
 
 /** An entry of a directory: a file, a directory, or an entry that can't be downloaded. */
@@ -69,6 +68,15 @@ const MAX_PATH_BYTES = 4096;
 /** The maximum length of a name in memory: usual file systems have no longer names. */
 const MAX_NAME_CHARACTERS = 255;
 
+/** The bytes are no list: what is wrong with the list. */
+export class ListError extends Error {
+  override readonly name = "ListError";
+}
+
+function invalidEntryError(problem: string, options?: ErrorOptions): ListError {
+  return new ListError(`it has a bad entry: ${problem}`, options);
+}
+
 /**
  * A parser of a list that arrives in pieces, which buffers at most one entry. A list is a JSON
  * array with one element in each line.
@@ -114,7 +122,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
 
   checkEnd(): void {
     if (this.#expectedLines.length > 0 || this.#buffer.length > 0) {
-      throw invalidListError("it ends early");
+      throw new ListError("it ends early");
     }
   }
 
@@ -128,7 +136,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
       !this.#expectedLines.some((expectedLine) => expectedLine === (isElement ? "an entry" : text))
     ) {
       const expectedText = this.#expectedLines.join(" or ") || "nothing";
-      throw invalidListError(`it has ${quote(text)} where ${expectedText} belongs`);
+      throw new ListError(`it has ${quote(text)} where ${expectedText} belongs`);
     }
     if (!isElement) {
       const isEmpty = text === "[" && !this.#isTree;
@@ -138,15 +146,15 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     const isLast = !text.endsWith(",");
     const entry = this.#parseEntry(parseElement(isLast ? text : text.slice(0, -1)));
     if (this.#isTree && isLast && entry !== null) {
-      throw invalidListError("it ends without saying that it is complete");
+      throw new ListError("it ends without saying that it is complete");
     }
-    if (entry === null && !isLast) throw invalidListError("it goes on behind its last element");
+    if (entry === null && !isLast) throw new ListError("it goes on behind its last element");
     this.#expectedLines = isLast ? ["]"] : ["an entry"];
     return entry;
   }
 }
 
-function lineTooLongError(): TransferError {
+function lineTooLongError(): ListError {
   return invalidEntryError(`it has more than ${MAX_LINE_BYTES} bytes`);
 }
 
@@ -219,8 +227,7 @@ function parseTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   const { path, end } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
-    const problem = `${BAD_ENTRY_PROBLEM}: it has no path`;
-    throw badListError(problem, "the server needs a FilesApp of this version");
+    throw invalidEntryError("it has no path");
   }
   const entry = parseEntry(element, path.at(-1));
   path[path.length - 1] = entry.name;
@@ -240,21 +247,4 @@ function parseTreeEntry(element: Record<string, unknown>): TreeEntry | null {
     throw invalidEntryError(`its path has more than ${MAX_DEPTH} names`);
   }
   return { path, ...entry };
-}
-
-const BAD_ENTRY_PROBLEM = "the list has a bad entry";
-
-function invalidEntryError(problem: string, options?: ErrorOptions): TransferError {
-  return new TransferError("BAD_LIST", `${BAD_ENTRY_PROBLEM}: ${problem}`, options);
-}
-
-export const NO_LIST_PROBLEM = "the response is not a directory listing";
-export const LIST_ADVICE = "the server needs a FilesApp with list: true";
-
-export function invalidListError(problem: string): TransferError {
-  return badListError(`${NO_LIST_PROBLEM}: ${problem}`, LIST_ADVICE);
-}
-
-function badListError(problem: string, advice: string): TransferError {
-  return new TransferError("BAD_LIST", `${problem}; ${advice}`, { problem });
 }

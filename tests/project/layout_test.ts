@@ -91,8 +91,14 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["misc/", `${CONNECTED} mod.ts worker/ misc/ node:`],
   ["misc.ts", "base/ misc/"],
   ["files/disk/", "internal/ files/disk/ node:buffer node:fs"],
-  ["files/wire/", `${LIBRARY} files/errors.ts files/disk/ files/wire/ node:`],
-  ["files/*", `${LIBRARY} files/ node:`],
+  ["files/wire/", `${LIBRARY} files/disk/ files/wire/ node:`],
+  [
+    "files/errors.ts files/file_writer.ts files/kept_versions.ts files/leftovers.ts " +
+    "files/listing.ts files/options.ts files/refusal.ts files/reserved.ts files/root.ts " +
+    "files/small_files.ts files/transfer_error.ts",
+    `${LIBRARY} files/* files/disk/ files/wire/ node:`,
+  ],
+  ["files/base.ts files/client.ts files/mod.ts", `${LIBRARY} files/`],
   ["files/serve/", `${LIBRARY} files/* files/disk/ files/wire/ files/serve/ node: mime`],
   ["files/transfer/", `${LIBRARY} files/* files/disk/ files/wire/ files/transfer/ node:`],
   ["files/tree/", `${LIBRARY} files/* files/disk/ files/wire/ files/transfer/ files/tree/ node:`],
