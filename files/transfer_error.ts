@@ -121,7 +121,7 @@ export function remoteDiskFullError(
 ): TransferError {
   const free = freeBytesOf(response.headers);
   const text = `the server has too little space for the remaining ${needed} bytes` +
-    `${free === null ? "" : `: ${free} are free`}; free space on the server and call again`;
+    (free === null ? "" : `: ${free} are free`);
   return codedError("DISK_FULL", method, uri, text, response, needed);
 }
 
@@ -143,28 +143,17 @@ export function toBadNameOrInUseError(
   }
   if (reason !== "open") return error;
   const problem = "another program has the file open, or this user may not write it";
-  const message = `${file}: ${problem}; end that program and call again`;
-  return new TransferError("IN_USE", message, { problem, cause: error });
+  return new TransferError("IN_USE", `${file}: ${problem}`, { problem, cause: error });
 }
-
-/** The advice if a response lacks a header that a `FilesApp` sends with each such response. */
-export const CACHE_ADVICE =
-  "a cache in front of the server may have responded, or sent HEAD as GET";
 
 export function unexpectedResponseError(
   method: Method,
   uri: string,
   problem: string,
-  { advice, ...options }: ErrorOptions & { readonly advice?: string } = {},
+  options?: ErrorOptions,
 ): TransferError {
-  const adviceText = advice === undefined ? "" : `; ${advice}`;
-  const message = `${method} ${quote(uri)}: ${problem}${adviceText}`;
+  const message = `${method} ${quote(uri)}: ${problem}; the server needs a FilesApp`;
   return new TransferError("UNEXPECTED_RESPONSE", message, { ...options, problem });
-}
-
-export function noListError(uri: string): TransferError {
-  const advice = "the server needs a FilesApp with list: true";
-  return unexpectedResponseError("GET", uri, "the response is not a directory listing", { advice });
 }
 
 export function invalidListError(problem: string, options?: ErrorOptions): TransferError {
@@ -199,8 +188,8 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   ONLY_ADDS: "the server only adds files: it keeps another file with this name",
   TARGET_CHANGED:
     "the server's file changed during the call, or was deleted, so nothing was replaced",
-  NO_DELETIONS: "deletions were not tested on the system of the server; delete the entry there",
-  EXISTS: "the server has another file with this name; to replace it, set replace: true",
+  NO_DELETIONS: "deletions were not tested on the system of the server",
+  EXISTS: "the server has another file with this name",
   IN_USE: "another upload or another program uses it, or a disk is mounted there; call again",
   OTHER_DISK:
     "the target is on another file system than the served directory, and the server can't store " +
@@ -229,13 +218,13 @@ const STATUS_HINTS: Readonly<Record<string, string>> = {
   "write 405": "the server does not accept files; use a FilesApp with write: true",
   "405": "the server has no FilesApp at this URI",
   "make 409": "a file has this name, or the name of a parent directory; choose another name",
-  "delete 409": "the directory is not empty; delete its entries first",
+  "delete 409": "the directory is not empty",
   "write 409":
     "a directory has this name, or a file has the name of a parent directory; choose another name",
   "413": "the file is larger than the server accepts; raise maxBytes of the FilesApp",
   "503":
     "the server is overloaded: its disk doesn't answer, or it has too many open files; call again",
-  "507": "the server has no space left, or its quota is exceeded; free space on the server",
+  "507": "the server has no space left, or its quota is exceeded",
 };
 
 function hintOf(method: Method, uri: string, status: number, task: TransferTask): string {

@@ -440,7 +440,7 @@ Deno.test("the error for a response that is not a list says what the server need
     assertEquals(error.status, 404);
   }
   const listDirectoryOnce = () => Array.fromAsync(listDirectory(files.conn, "/d/"));
-  await assertTransferError(listDirectoryOnce, "UNEXPECTED_RESPONSE", "list: true");
+  await assertTransferError(listDirectoryOnce, "UNEXPECTED_RESPONSE", "not a directory listing");
   assertEquals((await files.conn.get("/d/index.html")).status, 200);
 });
 

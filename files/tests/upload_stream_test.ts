@@ -29,7 +29,7 @@ import {
 } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf, makeChunkedBody } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { withRandom } from "@degu/testing/random.ts";
 
 /** The number of bytes that a client holds back. */
@@ -305,7 +305,7 @@ Deno.test("a refused stream is not read, and can be used again", async () => {
   for (const uri of ["/file", "/none"]) {
     await Deno.writeTextFile(`${reader.dir}/file`, "content");
     const error = await catchRejection(upload(reader.client, stream, uri), uri);
-    assertStringIncludes(`${error}`, "write: true");
+    assertMatch(`${error}`, /does not accept streams|write: true/);
   }
   const cut = new TypeError("unused");
   const { signal } = makeAbortController();

@@ -294,9 +294,15 @@ const REFUSED_RESPONSES: readonly (readonly [
   code: string | null,
   message: string,
 ])[] = [
-  ["HEAD", 200, {}, "UNEXPECTED_RESPONSE", "write: true"],
+  ["HEAD", 200, {}, "UNEXPECTED_RESPONSE", "does not accept files"],
   ...["6", "-1"].map((offset) =>
-    ["HEAD", 200, { "upload-offset": offset }, "UNEXPECTED_RESPONSE", "how many bytes"] as const
+    [
+      "HEAD",
+      200,
+      { "upload-offset": offset },
+      "UNEXPECTED_RESPONSE",
+      "does not accept files",
+    ] as const
   ),
   ["HEAD", 404, {}, null, "write: true"],
   ["HEAD", 301, {}, null, "301"],

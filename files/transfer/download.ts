@@ -515,8 +515,7 @@ class FileDownload {
     const sha256 = hash.digest("hex");
     if (currentVersion.sha256 === sha256) return sha256;
     temporaryFile.isKept = false;
-    const advice = "the part was removed, call again to start over";
-    throw digestMismatchError(uri, version, currentVersion, advice);
+    throw digestMismatchError(uri, version, currentVersion);
   }
 }
 
@@ -524,6 +523,5 @@ class FileDownload {
 function alreadyExistsError(target: string): TransferError {
   if (lstatOrNull(target) === null) return targetChangedError(target);
   const problem = "already exists";
-  const advice = "choose another name, or replace it with replace: true";
-  return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });
+  return new TransferError("EXISTS", `file: ${target} ${problem}`, { problem });
 }

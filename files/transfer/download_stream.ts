@@ -138,6 +138,6 @@ class StreamDownload {
       : await requestDigest(this.#client, this.#uri, total);
     const sha256 = this.#hash.copy().digest("hex");
     if (currentVersion.sha256 === sha256) return sha256;
-    throw digestMismatchError(this.#uri, version, currentVersion, "call again with a new stream");
+    throw digestMismatchError(this.#uri, version, currentVersion);
   }
 }

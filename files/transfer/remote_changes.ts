@@ -112,7 +112,7 @@ function makeDeleteCondition(uri: string, { status, headers }: Response): Header
   // The server also refuses the deletion, and its status gives the reason.
   if (status !== 200) return {};
   const problem = "the server does not report the version of the file (file-stamp)";
-  throw unexpectedResponseError("HEAD", uri, problem, { advice: "the server needs a FilesApp" });
+  throw unexpectedResponseError("HEAD", uri, problem);
 }
 
 export async function requestChange(

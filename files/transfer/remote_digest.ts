@@ -7,7 +7,6 @@ import { toUri } from "../wire/file_name.ts";
 import { parseMode } from "../wire/metadata.ts";
 import { TransferError } from "../errors.ts";
 import {
-  CACHE_ADVICE,
   changedWhileCopiedError,
   responseError,
   unexpectedResponseError,
@@ -75,8 +74,7 @@ export async function requestDigest(
     throw changedWhileCopiedError(quote(uri));
   }
   const problem = "the server does not report the SHA-256 of the file (repr-digest, RFC 9530)";
-  const advice = isFilesApp ? CACHE_ADVICE : "the server needs a FilesApp";
-  throw unexpectedResponseError("HEAD", uri, problem, { advice });
+  throw unexpectedResponseError("HEAD", uri, problem);
 }
 
 async function hasChanged(
@@ -154,7 +152,7 @@ export function checkStoredDigest(uri: string, response: Response, sha256: strin
   if (serverDigest === null) {
     const problem =
       "the server has accepted the file, but does not report its SHA-256 (repr-digest, RFC 9530)";
-    throw unexpectedResponseError("PUT", uri, problem, { advice: "the server needs a FilesApp" });
+    throw unexpectedResponseError("PUT", uri, problem);
   }
   if (serverDigest === sha256) return serverDigest;
   const problem = "the server's file and the sent bytes have different SHA-256 digests";
@@ -253,9 +251,8 @@ export function digestMismatchError(
   uri: string,
   { etag }: RemoteVersion,
   currentVersion: RemoteVersion,
-  advice: string,
 ): TransferError {
   if (currentVersion.etag !== etag || etag === null) return changedWhileCopiedError(quote(uri));
   const problem = "the received bytes and the server's file have different SHA-256 digests";
-  return new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; ${advice}`, { problem });
+  return new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; call again`, { problem });
 }

@@ -28,7 +28,6 @@ import { SourceFile } from "./source_file.ts";
 import { StreamUpload } from "./upload_stream.ts";
 import type { TransferError } from "../errors.ts";
 import {
-  CACHE_ADVICE,
   isTransferOrStatusError,
   remoteChangedError,
   remoteDiskFullError,
@@ -321,9 +320,8 @@ export class FileUpload {
       const sha256 = readDigest("HEAD", this.#uri, response);
       return { offset, sha256, basis: this.#basisOf(response) };
     }
-    const problem = "the server does not report how many bytes of the file it has (upload-offset)";
-    const advice = `the server needs a FilesApp with write: true, or ${CACHE_ADVICE}`;
-    throw unexpectedResponseError("HEAD", this.#uri, problem, { advice });
+    const problem = "the server does not accept files: its response has no valid upload-offset";
+    throw unexpectedResponseError("HEAD", this.#uri, problem);
   }
 
   #basisOf({ headers }: Response): Basis | null {

@@ -8,7 +8,6 @@ import { makeConditionHeader } from "../wire/conditions.ts";
 import { makeHash } from "../wire/digest.ts";
 import { Throttle, type TransferResult, type TransferSettings } from "../options.ts";
 import {
-  CACHE_ADVICE,
   remoteChangedError,
   responseError,
   toStreamError,
@@ -67,9 +66,8 @@ export class StreamUpload {
     if (typeof stamp === "string" && offset === "0") {
       return condition ?? makeConditionHeader(stamp);
     }
-    const problem = "the server does not announce that it accepts a stream (upload-offset)";
-    const advice = `the server needs a FilesApp with write: true, or ${CACHE_ADVICE}`;
-    throw unexpectedResponseError("HEAD", this.#uri, problem, { advice });
+    const problem = "the server does not accept streams: its response has no upload-offset of 0";
+    throw unexpectedResponseError("HEAD", this.#uri, problem);
   }
 
   async #send(

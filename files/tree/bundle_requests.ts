@@ -32,9 +32,7 @@ export async function* requestBundle<R, T>(
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();
     if (status !== 200) throw responseError("POST", uri, response, task);
-    throw unexpectedResponseError("POST", uri, "the response is not a bundle", {
-      advice: "the server needs a FilesApp of this version",
-    });
+    throw unexpectedResponseError("POST", uri, "the response is not a bundle");
   }
   const parser = new BundleParser(format);
   let count = 0;

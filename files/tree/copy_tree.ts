@@ -309,9 +309,7 @@ class TreeCopy {
       return (file) =>
         isRecent(file.modified) || outbox !== null && isRecent(outbox.findChangeTime(file));
     }
-    const problem =
-      "the list has no date, which `settled` needs; is it a FilesApp of this version?";
-    throw unexpectedResponseError("GET", uri, problem);
+    throw unexpectedResponseError("GET", uri, "the list has no date, which `settled` needs");
   }
 
   #reportPlan(plan: Plan): void {

@@ -20,8 +20,8 @@ import {
   invalidListError,
   isAddOnly,
   isConnectionLoss,
-  noListError,
   responseError,
+  unexpectedResponseError,
 } from "../transfer_error.ts";
 import type { ListedTree, ListingServer } from "./sides.ts";
 import { TreeBuilder } from "./tree.ts";
@@ -258,7 +258,7 @@ async function requestList(
   if (isList(response) && response.body !== null) return response;
   await response.discard();
   if (response.status !== 200) throw responseError("GET", uri, response, "list");
-  throw noListError(uri);
+  throw unexpectedResponseError("GET", uri, "the response is not a directory listing");
 }
 
 /** Yields the entries of each piece of the body. */

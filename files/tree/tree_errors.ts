@@ -13,10 +13,9 @@ function copyError(
   code: TransferError["code"],
   { path }: TreeNode,
   problem: string,
-  options: ErrorOptions & { readonly advice?: string } = {},
+  options?: ErrorOptions,
 ): TransferError {
-  const text = `${quotePath(path)}: ${problem}${options.advice ?? ""}`;
-  return new TransferError(code, text, { ...options, problem });
+  return new TransferError(code, `${quotePath(path)}: ${problem}`, { ...options, problem });
 }
 
 export function differsAtTargetError(
@@ -24,8 +23,7 @@ export function differsAtTargetError(
   refusesReplacement: boolean,
 ): TransferError {
   if (refusesReplacement) return onlyAddsError(node);
-  const advice = "; to replace it, set replace: true";
-  return copyError("EXISTS", node, "another file has this name at the target", { advice });
+  return copyError("EXISTS", node, "another file has this name at the target");
 }
 
 function onlyAddsError(node: TreeNode): TransferError {
@@ -80,10 +78,7 @@ export function unnameableError(node: TreeNode): TransferError {
 }
 
 export function overHalfError(problem: string): TransferError {
-  const message =
-    `${problem}, so no file is copied or deleted; is this the right source, and its disk mounted? ` +
-    "To delete them, set deleteAll: true. To upload a spool, whose old files are removed, set " +
-    "move: true in place of delete";
+  const message = `${problem}, so no file is copied or deleted`;
   return new TransferError("OVER_HALF", message, { problem });
 }
 
