@@ -85,10 +85,10 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
  * the operation are fields, and in the message, as the errors of Deno and Node have them. The
  * system's error is the `cause`. Returns any other value unchanged.
  */
-export function withPath(error: unknown, operation: string, path: string, advice = ""): unknown {
+export function withPath(error: unknown, operation: string, path: string): unknown {
   if (!isSystemError(error) || error.message.includes(path)) return error;
   const hasOperation = error.message.endsWith(`, ${operation}`);
-  const message = `${error.message}${advice}${hasOperation ? "" : `: ${operation}`} '${path}'`;
+  const message = `${error.message}${hasOperation ? "" : `: ${operation}`} '${path}'`;
   return Object.assign(copyWithMessage(error, message), { operation, path });
 }
 

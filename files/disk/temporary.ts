@@ -23,7 +23,7 @@ import {
   setOpenFileModified,
 } from "./files.ts";
 import { isFileAtPath, lstatOrNull, removeIfPresentSync } from "./names.ts";
-import { fileErrorCodeOf, ignoreNotFound, withPath } from "../../internal/caught_errors.ts";
+import { ignoreNotFound, withPath } from "../../internal/caught_errors.ts";
 
 export interface TemporaryFileOptions {
   /**
@@ -162,11 +162,7 @@ export class TemporaryFile implements Disposable {
         count += await this.file.write(bytes.subarray(count));
       }
     } catch (error) {
-      // Each asynchronous write closes a duplicate of the descriptor. Some disks then end the file.
-      const advice = fileErrorCodeOf(error) === "EBADF"
-        ? ", the disk takes no second write: mount rclone with --vfs-cache-mode writes"
-        : "";
-      throw withPath(error, "write", this.path, advice);
+      throw withPath(error, "write", this.path);
     }
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
     await this.#backgroundSync.add(bytes.length);

@@ -161,20 +161,6 @@ Deno.test("the error of an open file keeps its class and code, and has its path 
 });
 
 for (const direction of DIRECTIONS) {
-  Deno.test(`${direction}: the error of a disk that takes one write names the option of rclone`, async () => {
-    await using files = await setUp(direction, { large: "x".repeat(3_000_000) });
-    using _write = patch(Deno.FsFile.prototype, "write", () => () => {
-      return Promise.reject(Object.assign(new Error("Bad file descriptor"), { code: "EBADF" }));
-    });
-    const error = await assertRejects(() => files.copyOne("large"), Error);
-    const text = direction === "upload" ? files.warnings.join() : error.message;
-    assertMatch(text, /mount rclone with --vfs-cache-mode writes: write '.*'/);
-    // The server may be reading a piece of the file.
-    await files.becomeIdle();
-  });
-}
-
-for (const direction of DIRECTIONS) {
   Deno.test(`${direction}: a disk whose link reports an existing file as missing is refused with the reason`, async () => {
     await using files = await setUp(direction, NEW);
     using _link = patch(Deno, "linkSync", () => () => refuseAsMissing());
