@@ -202,7 +202,7 @@ export class ConnectionError extends DeguError {
   readonly isConnecting: boolean;
   /** The time-out in seconds, if the peer sent no byte in that time; else `null`. */
   readonly silentSeconds: number | null;
-  /** The time-out in seconds, if the peer didn't read the sent bytes in that time; else `null`. */
+  /** The seconds for which the peer read too little of the sent bytes; else `null`. */
   readonly unreadSeconds: number | null;
   /** The number of bytes of a body that are missing, if a body was cut off; else `null`. */
   readonly missingBytes: number | null;

@@ -37,6 +37,10 @@ export class ClientChannel implements TransportUser {
     return this.protocol.findWait(isReading, readCount, writeCount);
   }
 
+  get writeTimeouts(): number {
+    return 1;
+  }
+
   findStall(timeout: number | null): Error | null {
     return this.protocol.exchange?.isStalling ? stalledRequestError(timeout) : null;
   }

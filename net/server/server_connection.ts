@@ -49,6 +49,11 @@ const PROGRESS_BYTES = 65536;
  * close.
  */
 const PROBE_MILLISECONDS = 300;
+/**
+ * The number of time-outs that a write may take. A write ends when a third of the system's send
+ * buffer is free, which is up to 4 MB: at 16 KB/s, this takes more than a minute.
+ */
+const WRITE_TIMEOUTS = 8;
 
 export interface ServerState extends AppParts, Omit<ListenerOptions, "onConnection"> {
   readonly sessions: Set<Session>;
@@ -137,6 +142,10 @@ export class ServerConnection extends SlotHolder
     const exchange = this.#exchange;
     if (exchange !== null) return exchange.isBodyAwaited ? `body ${readCount}` : null;
     return isReceiving ? `request ${this.session.requests} ${this.#protocol.requests.step}` : null;
+  }
+
+  get writeTimeouts(): number {
+    return WRITE_TIMEOUTS;
   }
 
   findStall(): null {

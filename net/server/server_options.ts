@@ -31,8 +31,8 @@ export interface ServerOptions {
   maxRequests?: number | undefined;
   /**
    * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
-   * of its body, for a write, for a handshake; above 0 and at most 3600. `null` for no limit. The
-   * time-out fires between 1.0 and 1.25 times its value.
+   * of its body, for a handshake; above 0 and at most 3600. `null` for no limit. The time-out fires
+   * between 1.0 and 1.25 times its value. A write may take eight times as long.
    *
    * @default {30}
    */

@@ -142,7 +142,9 @@ export interface Waiter {
   readonly wait: string | null;
   /** The same for a write, which may overlap the wait. */
   readonly writeWait: string | null;
-  /** Called when either wait has taken 1.0 to 1.25 times the time-out. */
+  /** The number of time-outs that a write may take. */
+  readonly writeTimeouts: number;
+  /** Called up to a quarter of the time-out after the end of the time for either wait. */
   onExpire(isWrite: boolean): void;
   /**
    * Called when the peer was silent for these seconds on this connection, but answers on another
@@ -187,8 +189,9 @@ export class ConnectionDeadline extends TimerUser {
   }
 
   protected expireAfter(ticks: number, waitTicks: number, writeTicks: number): boolean {
-    if (waitTicks < ticks && writeTicks < ticks) return false;
-    this.waiter.onExpire(writeTicks >= ticks);
+    const isUnread = writeTicks >= ticks * this.waiter.writeTimeouts;
+    if (waitTicks < ticks && !isUnread) return false;
+    this.waiter.onExpire(isUnread);
     return true;
   }
 }

@@ -26,6 +26,8 @@ export interface TransportUser {
    * while only the program works.
    */
   readonly wait: string | null;
+  /** The number of time-outs that a write may take. */
+  readonly writeTimeouts: number;
   /** The error of a time-out if this side keeps the peer waiting; `null` for a silent peer. */
   findStall(timeout: number | null): Error | null;
   /**
@@ -90,6 +92,10 @@ export class Transport implements ReadAheadListener, Waiter {
     return this.#isWriting ? `write ${this.writeCount}` : null;
   }
 
+  get writeTimeouts(): number {
+    return this.#user.writeTimeouts;
+  }
+
   /** Whether the connection waits for its peer. */
   get isWaiting(): boolean {
     return this.#isWriting || this.wait !== null;
@@ -98,7 +104,8 @@ export class Transport implements ReadAheadListener, Waiter {
   onExpire(isWrite: boolean): void {
     const stall = this.#user.findStall(this.timeout);
     if (stall !== null) this.close(stall);
-    else this.#closeSilent(isWrite, this.timeout);
+    // Only a connection with a time-out expires.
+    else this.#closeSilent(isWrite, this.timeout! * (isWrite ? this.writeTimeouts : 1));
   }
 
   onLost(isWrite: boolean, seconds: number): void {
@@ -112,7 +119,7 @@ export class Transport implements ReadAheadListener, Waiter {
    */
   #closeSilent(
     isWrite: boolean,
-    seconds: number | null,
+    seconds: number,
     fault: "broken" | "timed out" = "timed out",
   ): void {
     const problem = isWrite

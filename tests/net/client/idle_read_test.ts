@@ -267,7 +267,7 @@ function watchWaits(waits: Waits) {
   };
   const deadline: ConnectionDeadline = new ConnectionDeadline(
     TIMEOUT,
-    Object.assign(waits, { onExpire, onLost() {} }),
+    Object.assign(waits, { writeTimeouts: 1, onExpire, onLost() {} }),
   );
   return {
     time,

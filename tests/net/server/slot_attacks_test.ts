@@ -17,6 +17,8 @@ const STEP_MILLISECONDS = 50;
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+/** The peer that sends this request reads nothing. */
+const ignoredGet = "GET /ignored HTTP/1.1\r\n\r\n";
 const largeChunk = `4000\r\n${"a".repeat(0x4000)}\r\n`;
 
 const app: App = async ({ uri, body }) => {
@@ -33,6 +35,14 @@ const MAX_UNREAD_BYTES = 16_384;
 class PeerSocket extends RecordingSocket {
   isEnded = false;
   unreadBytes = 0;
+  readonly #isReader: boolean;
+  readonly #closing = Promise.withResolvers<never>();
+
+  constructor(isReader: boolean) {
+    super();
+    this.#isReader = isReader;
+    this.#closing.promise.catch(() => {});
+  }
 
   override receive(bytes: string): void {
     this.unreadBytes += bytes.length;
@@ -45,6 +55,10 @@ class PeerSocket extends RecordingSocket {
     return count;
   }
 
+  override write(bytes: Uint8Array): Promise<number> {
+    return this.#isReader ? super.write(bytes) : this.#closing.promise;
+  }
+
   closeWrite(): Promise<void> {
     this.isEnded = true;
     return Promise.resolve();
@@ -52,6 +66,8 @@ class PeerSocket extends RecordingSocket {
 
   override close(): void {
     this.isEnded = true;
+
+    this.#closing.reject(new Deno.errors.BadResource("closed"));
     super.close();
   }
 }
@@ -80,7 +96,7 @@ class SlotLab {
   }
 
   connect(host: string, bytes: string): PeerSocket {
-    const socket = new PeerSocket();
+    const socket = new PeerSocket(bytes !== ignoredGet);
     socket.receive(bytes);
     this.#listener.offer(socket, [host, 1]);
     return socket;
@@ -144,6 +160,7 @@ const ATTACKS: readonly [label: string, start: string, drip: string, interval: n
     "GET /slow HTTP/1.1\r\n\r\n".repeat(4),
     150,
   ],
+  ["read nothing", ignoredGet, "", 0],
   ["send garbage", "GARB AGE\r\n\r\n", "", 0],
   ["send garbage later", "", "GARB AGE\r\n\r\n", 900],
 ];
