@@ -6,7 +6,7 @@
  */
 
 import type { Socket } from "../../base/app/app.ts";
-import { findMost, PeerCounts } from "../transport/slots.ts";
+import { findMost, PeerTable } from "../transport/slots.ts";
 import type { Transport } from "../transport/transport.ts";
 
 const DISCARD_BUFFER = new Uint8Array(65536);
@@ -50,7 +50,12 @@ export function addLingering<T extends { readonly peerKey: string; close(): void
 ): void {
   connections.add(connection);
   if (connections.size <= MAX_LINGERING_CONNECTIONS) return;
-  const oldestConnection = findMost([...connections], new PeerCounts(connections));
+  const peers = new PeerTable();
+  for (const { peerKey } of connections) peers.add(peerKey, "open");
+  const oldestConnection = findMost(
+    connections,
+    ({ peerKey }) => peers.find(peerKey).rank("open"),
+  )!;
   connections.delete(oldestConnection);
   oldestConnection.close();
 }

@@ -80,7 +80,7 @@ interface SlotOptions<Connection> {
 
 interface WaitingConnection<Connection> {
   readonly connection: Connection;
-  readonly peerKey: string;
+  readonly peer: PeerCounts;
   readonly startTime: number;
 }
 
@@ -91,6 +91,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
   readonly #onSlot: (connection: Connection) => void;
   readonly #onRefuse: (connection: Connection, cause: RefusalCause) => void;
   readonly #holders = new SwapRemoveSet<Holder>();
+  readonly #peers = new PeerTable();
   readonly #waitingConnections: WaitingConnection<Connection>[] = [];
   #timer: Timer | undefined;
 
@@ -111,18 +112,15 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
    * of the peer with the most of them.
    */
   admit(connection: Connection): void {
-    const { peerKey } = connection;
     const waitingConnections = this.#waitingConnections;
     if (this.#holders.size < this.#max && waitingConnections.length === 0) {
       return this.#onSlot(connection);
     }
-    waitingConnections.push({ connection, peerKey, startTime: performance.now() });
+    const peer = this.#peers.add(connection.peerKey, "waiting");
+    waitingConnections.push({ connection, peer, startTime: performance.now() });
     if (waitingConnections.length > MAX_WAITING_CONNECTIONS) {
-      const largestKey = findMost(waitingConnections, new PeerCounts(waitingConnections)).peerKey;
-      this.#refuse(
-        waitingConnections.findLastIndex(({ peerKey }) => peerKey === largestKey),
-        "flood",
-      );
+      const largest = findMost(waitingConnections, ({ peer }) => peer.rank("waiting"))!;
+      this.#refuse(waitingConnections.findLastIndex(({ peer }) => peer === largest.peer), "flood");
     }
     if (this.#timer !== undefined) return;
     this.#timer = startInterval(() => this.#freeSlots(), CHECK_MILLISECONDS);
@@ -139,10 +137,13 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
 
   add(holder: Holder): void {
     this.#holders.add(holder);
+    this.#peers.add(holder.peerKey, "open");
   }
 
   delete(holder: Holder): void {
-    if (this.#holders.delete(holder)) this.#fillSlots();
+    if (!this.#holders.delete(holder)) return;
+    this.#peers.delete(holder.peerKey, "open");
+    this.#fillSlots();
   }
 
   close(): void {
@@ -157,7 +158,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
   #fillSlots(): void {
     const waitingConnections = this.#waitingConnections;
     while (this.#holders.size < this.#max && waitingConnections.length > 0) {
-      const next = findMost(waitingConnections, new PeerCounts(this.#holders), -1);
+      const next = findMost(waitingConnections, ({ peer }) => -peer.rank("open"))!;
       this.#onSlot(this.#remove(waitingConnections.indexOf(next)));
     }
   }
@@ -168,6 +169,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
 
   #remove(index: number): Connection {
     const { connection } = this.#waitingConnections.splice(index, 1)[0]!;
+    this.#peers.delete(connection.peerKey, "waiting");
     if (this.#waitingConnections.length === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -183,12 +185,12 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     while (now - (waitingConnections[0]?.startTime ?? Infinity) >= this.#maxWaitMilliseconds) {
       this.#refuse(0, "timeout");
     }
-    const counts = new PeerCounts(this.#holders);
     const holders = [...this.#holders]
       .map((holder) => {
         const stall = holder.measureStall(now);
         const isStalled = stall !== null && stall >= MIN_STALL_MILLISECONDS;
-        return { holder, slotCount: counts.rank(holder), stall, isStalled };
+        const peer = this.#peers.find(holder.peerKey);
+        return { holder, peer, slotCount: peer.rank("open"), stall, isStalled };
       })
       .sort((a, b) => b.slotCount - a.slotCount || (b.stall ?? -1) - (a.stall ?? -1));
     const sessions = holders.filter(({ holder }) => !holder.isClosing);
@@ -198,11 +200,12 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     const missingCount = Math.max(waitingConnections.length - closingCount, 0);
 
     // A session doesn't give way to a connection of a peer with more slots.
-    const fewestSlots = Math.min(...waitingConnections.map((peer) => counts.rank(peer)));
+    const slotCounts = waitingConnections.map(({ peer }) => peer.rank("open"));
+    const fewestSlots = Math.min(...slotCounts);
     const stalledSessions = sessions.filter(({ isStalled, slotCount }) =>
       isStalled && slotCount >= fewestSlots
     );
-    const newPeerCount = waitingConnections.filter((peer) => counts.rank(peer) === 0).length;
+    const newPeerCount = slotCounts.filter((count) => count === 0).length;
     const maxEnds = Math.max(newPeerCount, Math.ceil(holders.length / CHECKS_PER_ROTATION));
     for (const { holder, stall } of stalledSessions.slice(0, Math.min(missingCount, maxEnds))) {
       holder.end(stall!);
@@ -212,60 +215,88 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     const session = sessions.find(({ holder }) => !holder.isYielding);
     if (session === undefined) return;
     const smallerPeerCount =
-      waitingConnections.filter((peer) => counts.isSmaller(peer, session.holder)).length;
+      waitingConnections.filter(({ peer }) => peer.isSmaller(session.peer)).length;
     const yieldingCount =
       sessions.filter(({ holder, stall }) => holder.isYielding && stall !== null).length;
     if (yieldingCount < Math.min(smallerPeerCount, missingCount)) session.holder.isYielding = true;
   }
 }
 
-export interface Keyed {
-  readonly peerKey: string;
-}
-
 /** More than the number of slots, and than the number of connections that wait. */
 const RANK_FACTOR = 2 ** 20;
 
-/**
- * The numbers of slots, or of waiting connections. Over TLS, authorities are compared first,
- * whatever the number of their hosts, and then the hosts of one authority: so a device locks out
- * neither other authorities nor the other devices of its own.
- */
-export class PeerCounts {
-  readonly #counts = new Map<string, number>();
+/** `"open"` connections have a slot, or linger; `"waiting"` ones wait for a slot. */
+type ConnectionKind = "open" | "waiting";
 
-  constructor(items: Iterable<Keyed>) {
-    for (const { peerKey } of items) {
-      for (const key of new Set([authorityOf(peerKey), peerKey])) {
-        this.#counts.set(key, this.#countOf(key) + 1);
-      }
+/** The numbers of connections of a peer; over TLS also of an authority, whatever its hosts. */
+class PeerCounts {
+  readonly key: string;
+  /** Without TLS, the peer itself. */
+  readonly authority: PeerCounts;
+  open = 0;
+  waiting = 0;
+
+  constructor(key: string, authority: PeerCounts | null) {
+    this.key = key;
+    this.authority = authority ?? this;
+  }
+
+  /** Orders peers by the connections of their authority, and then by their own. */
+  rank(kind: ConnectionKind): number {
+    return RANK_FACTOR * this.authority[kind] + this[kind];
+  }
+
+  /** Reports whether this peer has at least two slots fewer than another one. */
+  isSmaller(other: PeerCounts): boolean {
+    return this.authority === other.authority
+      ? this.open + 1 < other.open
+      : this.authority.open + 1 < other.authority.open;
+  }
+}
+
+/**
+ * The counts of all peers that have connections. Over TLS, authorities are compared first, whatever
+ * the number of their hosts, and then the hosts of one authority: so a device locks out neither
+ * other authorities nor the other devices of its own.
+ */
+export class PeerTable {
+  readonly #peers = new Map<string, PeerCounts>();
+
+  find(peerKey: string): PeerCounts {
+    let peer = this.#peers.get(peerKey);
+    if (peer === undefined) {
+      const authorityEnd = peerKey.indexOf(" ");
+      const authority = authorityEnd < 0 ? null : this.find(peerKey.slice(0, authorityEnd));
+      peer = new PeerCounts(peerKey, authority);
+      this.#peers.set(peerKey, peer);
+    }
+    return peer;
+  }
+
+  add(peerKey: string, kind: ConnectionKind): PeerCounts {
+    const peer = this.find(peerKey);
+    peer[kind]++;
+    if (peer.authority !== peer) peer.authority[kind]++;
+    return peer;
+  }
+
+  delete(peerKey: string, kind: ConnectionKind): void {
+    const peer = this.find(peerKey);
+    peer[kind]--;
+    if (peer.authority !== peer) peer.authority[kind]--;
+    for (const { key, open, waiting } of [peer, peer.authority]) {
+      if (open + waiting === 0) this.#peers.delete(key);
     }
   }
-
-  #countOf(key: string): number {
-    return this.#counts.get(key) ?? 0;
-  }
-
-  /** Orders peers by the slots of their authority, and then by their own. */
-  rank({ peerKey }: Keyed): number {
-    return RANK_FACTOR * this.#countOf(authorityOf(peerKey)) + this.#countOf(peerKey);
-  }
-
-  /** Reports whether a peer has at least two slots fewer than another one. */
-  isSmaller(peer: Keyed, other: Keyed): boolean {
-    const [authority, otherAuthority] = [authorityOf(peer.peerKey), authorityOf(other.peerKey)];
-    return authority === otherAuthority
-      ? this.#countOf(peer.peerKey) + 1 < this.#countOf(other.peerKey)
-      : this.#countOf(authority) + 1 < this.#countOf(otherAuthority);
-  }
 }
 
-function authorityOf(peerKey: string): string {
-  return peerKey.split(" ", 1)[0]!;
-}
-
-/** Returns the first item whose peer has the most, or with a sign of -1 the fewest. */
-export function findMost<T extends Keyed>(items: readonly T[], counts: PeerCounts, sign = 1): T {
-  const rankOf = (item: T) => sign * counts.rank(item);
-  return items.reduce((first, item) => rankOf(item) > rankOf(first) ? item : first);
+/** Returns the first item with the highest rank. */
+export function findMost<T>(items: Iterable<T>, rankOf: (item: T) => number): T | undefined {
+  let most: T | undefined;
+  let maxRank = -Infinity;
+  for (const item of items) {
+    const rank = rankOf(item);
+    if (rank > maxRank) [most, maxRank] = [item, rank];
+  }
+  return most;
 }

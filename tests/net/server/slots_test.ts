@@ -1,13 +1,13 @@
 /**
  * The slots of a server, and the connections that wait for a slot. server_test.ts tests closing.
  */
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { setTimeout as wait } from "node:timers/promises";
 import { type Address, BodyIter } from "@degu/degu/base";
 import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
-import { PeerCounts, Slots } from "@degu/internal/net/transport/slots.ts";
+import { PeerTable, Slots } from "@degu/internal/net/transport/slots.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -440,11 +440,12 @@ Deno.test("a session of the peer with the most slots ends after its next respons
 });
 
 Deno.test("peers of one authority compare their own slots, and others those of their authorities", () => {
-  const peer = (peerKey: string) => ({ peerKey });
-  const counts = new PeerCounts(["a 1", "a 1", "a 2", "b 1", "b 2", "b 3"].map(peer));
+  const peers = new PeerTable();
+  for (const key of ["a 1", "a 1", "a 2", "b 1", "b 2", "b 3"]) peers.add(key, "open");
   const rows = [["a 2", "a 1", false], ["a 3", "a 1", true], ["a 2", "b 1", false]] as const;
   for (const [smaller, larger, expected] of [...rows, ["c 1", "a 2", true] as const]) {
-    assertEquals(counts.isSmaller(peer(smaller), peer(larger)), expected, `${smaller}, ${larger}`);
+    const isSmaller = peers.find(smaller).isSmaller(peers.find(larger));
+    assertEquals(isSmaller, expected, `${smaller}, ${larger}`);
   }
 });
 
@@ -595,6 +596,33 @@ Deno.test("a flood of one host also loses its newest connections while its sessi
   const [same, other] = [serving.connect("192.0.2.1"), serving.connect("192.0.2.2")];
   await runMicrotasks(100);
   assertEquals([same.closeCount, other.closeCount, listClosed(flood)], [1, 0, [MAX_WAITING - 1]]);
+});
+
+Deno.test("a further connection, and a free slot, don't let the server count all connections that wait anew", async () => {
+  using _time = stopAllClocks();
+  await using serving = await serveHeldSlots();
+  const flood = Array.from(
+    { length: MAX_WAITING },
+    (_, index) => serving.connect(`192.0.2.${index % 200}`),
+  );
+  await runMicrotasks(20 * MAX_WAITING);
+  let setCount = 0;
+  {
+    using _mapPatch = patch(
+      Map.prototype,
+      "set",
+      (set) =>
+        function (this: Map<unknown, unknown>, key: unknown, value: unknown) {
+          setCount++;
+          return set.call(this, key, value);
+        },
+    );
+    flood.push(serving.connect("192.0.2.250"));
+    serving.respond();
+    await runMicrotasks(100);
+  }
+  assertEquals(listClosed(flood).length, 1);
+  assert(setCount < 20, `${setCount} entries of maps were set`);
 });
 
 Deno.test("a server that is closed or shut down closes all connections that wait", async () => {
