@@ -843,12 +843,18 @@ export function isDiscardable(body: Body | ChunkedBody): boolean {
 /**
  * Reads and drops the remaining bytes of a received body, so that its connection can be reused.
  * Cancels a body that has too many bytes, that takes too long, or that is in use. Never rejects.
+ *
+ * @param timeout The time-out of the connection, which may be shorter.
  */
-export async function discardBody(body: Body | ChunkedBody): Promise<void> {
+export async function discardBody(
+  body: Body | ChunkedBody,
+  timeout: number | null = null,
+): Promise<void> {
   const reader = readerOf(body);
   if (reader.isConsumed) return;
   if (!isDiscardable(body)) return await body.cancel();
-  const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
+  const milliseconds = Math.min(DISCARD_MILLISECONDS, (timeout ?? Infinity) * 1000);
+  const timer = setTimeout(() => body.cancel(), milliseconds);
   let remainingBytes = MAX_DISCARDED_BYTES;
   const write = (bytes: Uint8Array) => {
     remainingBytes -= bytes.length;

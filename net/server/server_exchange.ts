@@ -115,9 +115,11 @@ export class ServerExchange extends ExchangeProgress {
     if (outcome === "consumed") {
       this.endIncoming();
     } else if (
-      !this.#transport.isClosed && this.outgoing === "unsent" && isBrokenFramingError(error)
+      !this.#transport.isClosed && this.outgoing === "unsent" &&
+      (isBrokenFramingError(error) || this.#answer === ANSWERS.discarding)
     ) {
-      // The framing is broken, but the socket works: an error response can still be sent.
+      // The framing is broken, or the client has closed its side, but the socket works: an error
+      // response can still be sent, or the app's response, which didn't need the body.
       this.breakIncoming();
       this.bodyError = error;
     } else {
@@ -151,9 +153,13 @@ export class ServerExchange extends ExchangeProgress {
     return this.incoming === "body";
   }
 
-  /** Whether the app waits for bytes of the body; not once the body was canceled. */
+  /**
+   * Whether the app waits for bytes of the body; not once the body was canceled. The wait for an
+   * ignored body has a limit of its own, after which the response is sent.
+   */
   get isBodyAwaited(): boolean {
-    return this.body !== null && readerOf(this.body).isAwaitingSource;
+    return this.body !== null && this.#answer !== ANSWERS.discarding &&
+      readerOf(this.body).isAwaitingSource;
   }
 
   /** What the app returned, as a response; for HTTP/1.0 perhaps without its chunks. */
@@ -191,7 +197,7 @@ export class ServerExchange extends ExchangeProgress {
     // Parsing many small chunks costs more than another connection.
     if (this.body!.chunked || !isDiscardable(this.body!)) return;
     this.#answer = this.#answer.discard ?? refuseEvent("discard", this.#answer);
-    await discardBody(this.body!);
+    await discardBody(this.body!, this.#transport.timeout);
     this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
   }
 
