@@ -12,6 +12,7 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
+  toLocalPath,
 } from "../machine/local_paths.ts";
 import {
   findModule,
@@ -242,8 +243,9 @@ async function makeSyncUnits(
   if (isDownload === isRemotePath(to)) {
     throw new Failure("write PEER:DIR DIR, or DIR PEER:DIR", "USAGE");
   }
-  const [remote, local] = isDownload ? [from, to] : [to, from];
+  const [remote, localOperand] = isDownload ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
+  const local = toLocalPath(localOperand);
   const options = command.opts<SyncServiceOptions>();
   const { delete: mayDelete = false, dryRun = false, move = false } = options;
   const { every = DEFAULT_INTERVAL_SECONDS } = options;

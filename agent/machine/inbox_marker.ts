@@ -7,8 +7,8 @@ import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
 import { RESERVED_DIRECTORY } from "./context.ts";
-import { mayRead, resolveRealPath } from "./local_paths.ts";
-import { join } from "./paths.ts";
+import { resolveRealPath } from "./local_paths.ts";
+import { join, mayRead } from "./paths.ts";
 
 /** Marks a directory as an inbox, before its first upload. */
 export async function markInbox(path: string): Promise<void> {

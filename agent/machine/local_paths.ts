@@ -2,8 +2,10 @@ import { basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
 import {
+  checkTypedPath,
   findHomeDirectory,
   join,
+  mayRead,
   realPath,
   relative,
   replaceBackslashes,
@@ -15,18 +17,14 @@ import { Failure } from "../failure.ts";
 import { MAIN_MODULE } from "../version.ts";
 
 /**
- * Refuses `~`, which shells of Unix expand; on Windows this function expands it, replaces
- * backslashes, and refuses paths that Windows would interpret in another way.
+ * Checks a path of the command line. On Windows this function expands `~`, replaces backslashes,
+ * and refuses paths that Windows would interpret in another way.
  */
 export function toLocalPath(text: string): string {
   if (text === "") throw new Failure("a path is empty", "USAGE");
   if (Deno.build.os !== "windows") {
-    // An unexpanded path would be a directory with the name ~.
-    if (!/^~(?:\/|$)/.test(text)) return text;
-    throw new Failure(
-      `${JSON.stringify(text)}: the shell has not expanded ~; a file of this name is ./${text}`,
-      "USAGE",
-    );
+    checkTypedPath(text);
+    return text;
   }
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}: ${problem}`, "USAGE");
   const slashedText = replaceBackslashes(text);
@@ -120,11 +118,6 @@ function findInodeKey(path: string): string | null {
 function isInodeIn(path: string, keys: ReadonlySet<string>): boolean {
   const key = findInodeKey(path);
   return key !== null && keys.has(key);
-}
-
-/** Without this check, Deno would prompt for the permission. */
-export function mayRead(path: string): boolean {
-  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 /** Returns the real path of a file or directory that may not exist yet. */

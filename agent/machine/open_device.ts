@@ -1,7 +1,7 @@
 import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
-import { findHomeDirectory, join, resolve } from "./paths.ts";
+import { checkTypedPath, findHomeDirectory, join, resolve } from "./paths.ts";
 import type { CommonOptions, Context } from "./context.ts";
 import { makeRewordingLogger } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
@@ -13,7 +13,10 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
   if (homeOption === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
   const isWindows = Deno.build.os === "windows";
   if (homeOption !== undefined) {
-    if (!isWindows) return resolve(homeOption);
+    if (!isWindows) {
+      checkTypedPath(homeOption);
+      return resolve(homeOption);
+    }
     // Imported only on Windows, because it imports the modules for files.
     const { toLocalPath } = await import("./local_paths.ts");
     return resolve(toLocalPath(homeOption));

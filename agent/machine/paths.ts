@@ -4,6 +4,7 @@
  */
 
 import * as path from "node:path";
+import { Failure } from "../failure.ts";
 
 export function findHomeDirectory(): string | null {
   const home = Deno.env.get(Deno.build.os === "windows" ? "USERPROFILE" : "HOME");
@@ -29,4 +30,48 @@ export function relative(from: string, to: string): string {
 
 export function resolve(...paths: string[]): string {
   return replaceBackslashes(path.resolve(...paths));
+}
+
+/** Without this check, Deno would prompt for the permission. */
+export function mayRead(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+/**
+ * Refuses a path of the command line that means another file to a shell of Unix: a shell expands
+ * `~`, and finds `..` behind the target of a link, but Deno resolves `..` by the text.
+ */
+export function checkTypedPath(text: string): void {
+  if (/^~(?:\/|$)/.test(text)) {
+    // An unexpanded path would be a directory with the name ~.
+    throw new Failure(
+      `${JSON.stringify(text)}: the shell has not expanded ~; a file of this name is ./${text}`,
+      "USAGE",
+    );
+  }
+  const root = text.startsWith("/") ? "/" : "";
+  const names: string[] = [];
+  for (const name of text.split("/").filter((name) => name !== "" && name !== ".")) {
+    const parent = root + names.join("/");
+    if (name !== ".." || parent === "" || /(?:^|\/)\.\.$/.test(parent)) {
+      names.push(name);
+    } else if (parent === "/" || isDirectory(parent)) {
+      names.pop();
+    } else {
+      throw new Failure(
+        `${JSON.stringify(text)}: ${JSON.stringify(parent)} before ".." is a link, or no directory`,
+        "USAGE",
+      );
+    }
+  }
+}
+
+/** Without the permission to read the path, `degu permissions` has checked it. */
+function isDirectory(path: string): boolean {
+  if (!mayRead(path)) return true;
+  try {
+    return Deno.lstatSync(path).isDirectory;
+  } catch {
+    return false;
+  }
 }
