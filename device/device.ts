@@ -10,10 +10,7 @@ import {
   notAllowedError,
 } from "../internal/checks.ts";
 import { makeSafeLogger } from "../base/app/logger.ts";
-import { ignoreNotFound } from "../internal/caught_errors.ts";
-import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
-import { listNames } from "./identity/disk.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { type DeviceClientOptions, makeDeviceClient } from "./peers/device_client.ts";
 import { checkDirectory, parseDevicePath, prepareDirectory } from "./identity/device_directory.ts";
@@ -154,16 +151,7 @@ export class Device implements AsyncDisposable {
     const storedName = create
       ? await prepareDirectory(path, name, rename)
       : await checkDirectory(path, name);
-    const identityPath = join(path, "identity");
-    if (create && await ignoreNotFound(Deno.lstat(identityPath)) === null) {
-      // The peers of a damaged device trust its lost keys, not new ones.
-      if ((await listNames(join(path, "peers"))).length > 0) {
-        throw new Deno.errors.InvalidData(
-          `the device in ${quote(path)} has peers, but no directory "identity" with its keys`,
-        );
-      }
-    }
-    const identity = await DeviceIdentity.open(identityPath, { create });
+    const identity = await DeviceIdentity.open(join(path, "identity"), { create });
     const peers = new PeerStore(path, logger);
     await peers.refresh();
     if (rename) await peers.renameDevice(name!);

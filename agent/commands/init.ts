@@ -10,7 +10,7 @@ export async function init(
   { name: requestedName }: { readonly name?: string },
 ): Promise<void> {
   const { home, output } = context;
-  await using existingDevice = await openIfCreated(context);
+  await using existingDevice = await openIfCreated(context, requestedName !== undefined);
   // The peers of the existing device would not know a new device.
   if (existingDevice !== null && requestedName === undefined) {
     throw new Failure(

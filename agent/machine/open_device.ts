@@ -5,7 +5,7 @@ import { checkTypedPath, findHomeDirectory, join, resolve } from "./paths.ts";
 import type { CommonOptions, Context } from "./context.ts";
 import { makeRewordingLogger } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
-import { formatId, PAIR_ADVICE } from "../terminal/output.ts";
+import { formatCount, formatId, PAIR_ADVICE } from "../terminal/output.ts";
 
 /** Reads the environment only without `--home`. */
 export async function findHome(homeOption: string | undefined): Promise<string> {
@@ -74,30 +74,35 @@ function findMachineName(home: string): string {
 /** The names that the interrupted creation of a device leaves, or a new file system has. */
 const DEVICE_NAME_PATTERN = /^(?:identity|lock|lost\+found|peers|serving|\.[0-9a-f]{16})$/;
 
-/** Keys between other files would be copied, shared or deleted with these. */
-async function hasOtherFiles(home: string): Promise<boolean> {
-  try {
-    for await (const { name } of Deno.readDir(home)) {
-      if (!DEVICE_NAME_PATTERN.test(name)) return true;
-    }
-  } catch {
-    // The directory is missing, or can't be listed.
-  }
-  return false;
+/** Returns the reason why a device must not be created in a directory without a device. */
+async function findCreateProblem(home: string, mayTakeOver: boolean): Promise<string | null> {
+  // Keys between other files would be copied, shared or deleted with these.
+  const hasOtherFiles = (await listNames(home)).some((name) => !DEVICE_NAME_PATTERN.test(name));
+  if (hasOtherFiles) return `${home} has other files, and no device`;
+  const hasKeys = (await listNames(join(home, "identity"))).length > 0;
+  if (mayTakeOver || !hasKeys) return null;
+  const peers = formatCount((await listNames(join(home, "peers"))).length, "peer");
+  return `the keys and ${peers} of a device are in ${home}, its name is not: init --name NAME takes them over`;
 }
 
-export async function openIfCreated(context: Context): Promise<Device | null> {
+async function listNames(dir: string): Promise<string[]> {
+  // The directory may be missing, or not be readable.
+  return await Array.fromAsync(Deno.readDir(dir), ({ name }) => name).catch(() => []);
+}
+
+/** @param mayTakeOver True if the caller names a device whose keys are there without its name. */
+export async function openIfCreated(context: Context, mayTakeOver = false): Promise<Device | null> {
+  const { home } = context;
   try {
-    return await Device.open(context.home, { logger: makeLogger(context) });
+    return await Device.open(home, { logger: makeLogger(context) });
   } catch (error) {
-    if (error instanceof RangeError) {
-      if (!await hasOtherFiles(context.home)) return null;
-      const message = `${context.home} has other files, and no device`;
-      throw new Failure(message, null, { cause: error, path: context.home });
-    }
-    if (!(error instanceof Deno.errors.NotADirectory)) throw error;
-    const message = `--home: ${context.home} is a file, or leads through one`;
-    throw new Failure(message, null, { cause: error, path: context.home });
+    const isFile = error instanceof Deno.errors.NotADirectory;
+    if (!isFile && !(error instanceof RangeError)) throw error;
+    const problem = isFile
+      ? `--home: ${home} is a file, or leads through one`
+      : await findCreateProblem(home, mayTakeOver);
+    if (problem === null) return null;
+    throw new Failure(problem, null, { cause: error, path: home });
   }
 }
 

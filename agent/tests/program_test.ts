@@ -404,6 +404,29 @@ Deno.test("a directory of other files is no home of a device, and gets none", as
   }
 });
 
+Deno.test("keys without the name of their device are taken over only by a name that is typed", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const home = homes.joinPath("camera");
+  const idBefore = await homes.runToSuccess("camera", ["id"]);
+  await Deno.remove(`${home}/device.json`);
+  const namesBefore = await listNames(home);
+  const inbox = homes.joinPath("inbox");
+  const message = `degu: error: the keys and 1 peer of a device are in ${home}, its name is not: ` +
+    "init --name NAME takes them over\n";
+  const rows = [["peers"], ["init"], ["invite"], ["serve", "--inbox", inbox], [
+    "put",
+    inbox,
+    "viewer:",
+  ]];
+  for (const args of rows) await homes.runToFailure("camera", 1, message, args);
+  assertEquals(await listNames(home), namesBefore);
+  await homes.runToSuccess("camera", ["init", "--name", "webcam"]);
+  const id = await homes.runToSuccess("camera", ["id"]);
+  assertEquals(id, idBefore.replace("camera", "webcam"));
+  assertStringIncludes(await homes.runToSuccess("camera", ["peers"]), "viewer");
+});
+
 Deno.test("a missing device, or a device without peers, is an error with advice", async () => {
   await using homes = await AgentHomes.create();
   const one = homes.joinPath("one");

@@ -5,7 +5,7 @@ import { quote } from "../../internal/quote.ts";
 import { listNames, makeRandomSuffix, removeIfPossible, syncDirectory } from "./disk.ts";
 import { ignoreNotFound } from "../../internal/caught_errors.ts";
 import { isAbsolute, join } from "../../internal/paths.ts";
-import { isDeviceName, makeNameKey } from "./names.ts";
+import { DEVICE_IDENTITY_NAME, isDeviceName, makeNameKey } from "./names.ts";
 import {
   checkPrivate,
   replacePrivateFile,
@@ -43,6 +43,7 @@ export async function prepareDirectory(
   const resolveName = (storedName: string | null) =>
     allowsOtherName && storedName !== null ? storedName : resolveDeviceName(dir, storedName, name);
   const deviceName = resolveName(storedName);
+  await checkHasKeys(dir);
   // Other users may need a directory that already has files, so don't change its mode.
   if (storedName === null && (await files.listNames()).length > 0) {
     await checkPrivate(dir, USABLE_BY_OTHERS);
@@ -55,6 +56,16 @@ export async function prepareDirectory(
     if (storedName === null) await writeDeviceName(dir, deviceName);
     return deviceName;
   });
+}
+
+/** The peers of a damaged device trust its lost keys, not new ones. */
+async function checkHasKeys(dir: string): Promise<void> {
+  const keysDirectory = join(dir, "identity", DEVICE_IDENTITY_NAME);
+  if (await ignoreNotFound(Deno.lstat(keysDirectory)) !== null) return;
+  if ((await listNames(join(dir, "peers"))).length === 0) return;
+  throw new Deno.errors.InvalidData(
+    `the device in ${quote(dir)} has peers, but no directory "identity/device" with its keys`,
+  );
 }
 
 export async function checkDirectory(dir: string, name: string | undefined): Promise<string> {

@@ -9,7 +9,7 @@ import { ignoreNotFound } from "../../internal/caught_errors.ts";
 import { isAbsolute, join } from "../../internal/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../certificates.ts";
-import { checkIdentityName } from "./names.ts";
+import { checkIdentityName, DEVICE_IDENTITY_NAME } from "./names.ts";
 import {
   checkPrivate,
   USABLE_BY_OTHERS,
@@ -222,12 +222,6 @@ function checkMatch(isMatch: boolean, path: string, otherPath: string): void {
 }
 
 // ───────────────────────── the identity of an open device
-
-/**
- * Peers ignore this name. The certificate must not contain the name of the device, because
- * strangers can read the certificate.
- */
-const DEVICE_IDENTITY_NAME = "device";
 
 type TrustedAuthority = Readonly<{ ca: string }>;
 

@@ -3,6 +3,11 @@ import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../internal/system.ts";
 
+/**
+ * The name in the certificate of each device, which peers ignore. The certificate must not contain
+ * the name of the device, because strangers can read the certificate.
+ */
+export const DEVICE_IDENTITY_NAME = "device";
 /** The limit of a DNS label. */
 const MAX_NAME_LENGTH = 63;
 const DEVICE_NAME_PATTERN = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;

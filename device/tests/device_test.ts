@@ -288,16 +288,22 @@ Deno.test("Device.open rejects a directory whose name file is damaged", async ()
   }
 });
 
-Deno.test("Device.open makes no new keys for a device that has peers", async () => {
+Deno.test("Device.open makes no new keys for a device that has peers, and writes nothing", async (t) => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = await Promise.all(
     ["camera", "viewer"].map((name) => devices.open(name)),
   );
   await record(camera!, viewer!);
-  await Deno.remove(join(camera!.dir, "identity"), { recursive: true });
-  const problem = 'has peers, but no directory "identity" with its keys';
-  await assertRejects(() => Device.open(camera!.dir), Deno.errors.InvalidData, problem);
-  assertEquals((await listNames(camera!.dir)).includes("identity"), false);
+  const problem = 'has peers, but no directory "identity/device" with its keys';
+  for (const removedName of ["identity/device", "identity", "device.json"]) {
+    await t.step(removedName, async () => {
+      await Deno.remove(join(camera!.dir, removedName), { recursive: true });
+      const namesBefore = Object.keys(await readTree(camera!.dir));
+      const open = () => Device.open(camera!.dir, { name: "camera" });
+      await assertRejects(open, Deno.errors.InvalidData, problem);
+      assertEquals(Object.keys(await readTree(camera!.dir)), namesBefore);
+    });
+  }
 });
 
 Deno.test("Device.open rejects a directory of another version, names both versions, and changes no file", async () => {
