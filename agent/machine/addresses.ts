@@ -8,7 +8,7 @@ import {
   parseHost,
   type ScopedAddress,
 } from "@degu/degu/base";
-import type { Device } from "@degu/degu/device";
+import type { Device, InviteOptions } from "@degu/degu/device";
 import { Failure } from "../failure.ts";
 import type { Output } from "../terminal/output.ts";
 
@@ -138,18 +138,19 @@ export function parseConnectAddress(text: string): HostOrScopedAddress {
   );
 }
 
-/**
- * @returns `undefined` if the library is to look up the addresses of a running `degu serve`, or if
- * no addresses are sent.
- */
+/** A `degu serve` may start or end before the other device joins. */
 export async function chooseServingAddresses(
   output: Output,
   device: Device,
   optionAddresses: HostOrScopedAddress[] | undefined,
-): Promise<HostOrScopedAddress[] | undefined> {
-  if (optionAddresses !== undefined || (await device.serving()).length > 0) return optionAddresses;
+): Promise<InviteOptions["serving"]> {
+  if (optionAddresses !== undefined) return optionAddresses;
+  const isServing = async () => (await device.serving()).length > 0;
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
-  if (Deno.permissions.querySync(permission).state === "granted") return [["::", DEFAULT_PORT]];
+  if (Deno.permissions.querySync(permission).state === "granted") {
+    return async () => await isServing() ? undefined : [["::", DEFAULT_PORT]];
+  }
+  if (await isServing()) return undefined;
   output.note(
     "the addresses of this machine are not sent, because --allow-sys=networkInterfaces is missing: give them with " +
       "--serving if this device serves the other device",

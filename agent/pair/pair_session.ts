@@ -1,5 +1,5 @@
 import { formatAddress } from "@degu/degu/base";
-import { type Device, PairingError, type Peer } from "@degu/degu/device";
+import { type Device, type InviteOptions, PairingError, type Peer } from "@degu/degu/device";
 import { type NearbyDevice, pair, type PairEvent } from "@degu/degu/device/discovery";
 import type { HostOrScopedAddress } from "../machine/addresses.ts";
 import type { Context } from "../machine/context.ts";
@@ -20,7 +20,7 @@ import { formatId } from "../terminal/output.ts";
 
 interface PairSessionOptions {
   readonly peerName: string | undefined;
-  readonly serving: HostOrScopedAddress[] | undefined;
+  readonly serving: InviteOptions["serving"];
   readonly listen: HostOrScopedAddress[] | undefined;
 }
 

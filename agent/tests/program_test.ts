@@ -349,6 +349,21 @@ Deno.test("a new peer gets the address of a running degu serve, else the machine
   assertEquals((await pair(homes)).addresses, [address]);
 });
 
+Deno.test("a new peer gets the address of the degu serve that runs when the other device joins", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const early = homes.start("camera", INVITE);
+  await early.waitForLine("degu:");
+  const { agent, address } = await homes.serve("camera");
+  assertEquals((await pair(homes, early)).addresses, [address]);
+  const late = homes.start("camera", INVITE);
+  await late.waitForLine("degu:");
+  agent.kill("SIGINT");
+  await agent.waitForEnd();
+  const { addresses } = await pair(homes, late);
+  assertEquals(addresses.length > 0, true);
+  for (const address of addresses) assertMatch(address, /:7443$/);
+});
+
 Deno.test("without the permission to list addresses no address is sent, and a message reports it", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   const flags = homes.makeFlags("camera", "--allow-net=127.0.0.1");

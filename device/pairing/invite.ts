@@ -72,11 +72,15 @@ export interface InviteOptions {
   listen?: readonly (HostAddress | ScopedAddress)[] | undefined;
   /**
    * The addresses of this device for later connections, which the other device stores: up to 6 IP
-   * addresses or DNS names with a port.
+   * addresses or DNS names with a port. A function is called when the other device joins, and may
+   * return `undefined` for the default.
    *
    * @default {the addresses of this device's servers when the other device joins}
    */
-  serving?: readonly (HostAddress | ScopedAddress)[] | undefined;
+  serving?:
+    | readonly (HostAddress | ScopedAddress)[]
+    | (() => Promise<readonly (HostAddress | ScopedAddress)[] | undefined>)
+    | undefined;
   /**
    * Seconds until the invitation expires, from 1 to 86,400.
    *

@@ -40,11 +40,12 @@ export interface JoinOptions {
   /** The name of the peer on this device, instead of the peer's own name. */
   peerName?: string | undefined;
   /**
-   * The addresses of this device for later connections, which the other device stores: up to 6.
+   * The addresses of this device for later connections, which the other device stores: up to 6. A
+   * function may return `undefined` for the default.
    *
    * @default {the current addresses of this device's servers}
    */
-  serving?: readonly Address[] | undefined;
+  serving?: readonly Address[] | (() => Promise<readonly Address[] | undefined>) | undefined;
   /**
    * Cancels joining, which then rejects with the reason of the signal. After the last response of
    * the other device, the signal has no effect.

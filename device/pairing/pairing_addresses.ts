@@ -12,6 +12,7 @@ import { notAllowedError } from "../../internal/checks.ts";
 import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "../peers/addresses.ts";
 import type { DeviceServices } from "../peers/device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
+import type { JoinOptions } from "./join.ts";
 
 export interface AddressFinder {
   findAddresses(): Promise<HostAddress[]>;
@@ -21,36 +22,22 @@ export interface AddressFinder {
 
 export function makeAddressFinder(
   { servingRecords, logger }: Pick<DeviceServices, "servingRecords" | "logger">,
-  serving: readonly Address[] | undefined,
+  serving: JoinOptions["serving"],
 ): AddressFinder {
-  if (serving !== undefined) {
-    const addresses = checkAddresses("serving", serving, (address) => {
-      const checkedAddress = checkAddress(address, "client");
-      if (
-        isWildcard(checkedAddress) || isReachableHost(formatCanonicalHost(checkedAddress) ?? "")
-      ) {
-        return checkedAddress;
-      }
-      throw notAllowedError(
-        "address",
-        "must be an IP address or a DNS name with a port, at which another machine can reach this " +
-          `machine; got ${formatCheckedAddress(checkedAddress)}`,
-      );
-    });
-    if (addresses.length > MAX_ADDRESSES) {
-      throw notAllowedError(
-        "serving",
-        `must be at most ${MAX_ADDRESSES} addresses; got ${addresses.length}`,
-      );
-    }
-    const selectedAddresses = selectAddressesToSend(addresses, (message) => logger.warn(message));
+  const select = (addresses: readonly Address[]) =>
+    selectAddressesToSend(addresses, (message) => logger.warn(message));
+  if (serving !== undefined && typeof serving !== "function") {
+    const selectedAddresses = select(checkServingAddresses(serving));
     return { findAddresses: () => Promise.resolve(selectedAddresses), warnIfNoneFound: () => {} };
   }
   let hasFoundNone = false;
   const findAddresses = async () => {
+    const chosenAddresses = await serving?.();
+    hasFoundNone = false;
+    if (chosenAddresses !== undefined) return select(checkServingAddresses(chosenAddresses));
     const addresses = await servingRecords.listAddresses();
     try {
-      const selectedAddresses = selectAddressesToSend(addresses, (message) => logger.warn(message));
+      const selectedAddresses = select(addresses);
       hasFoundNone = selectedAddresses.length === 0;
       return selectedAddresses;
     } catch (error) {
@@ -72,6 +59,25 @@ export function makeAddressFinder(
       );
     },
   };
+}
+
+function checkServingAddresses(serving: readonly Address[]): readonly Address[] {
+  const addresses = checkAddresses("serving", serving, (address) => {
+    const checkedAddress = checkAddress(address, "client");
+    if (isWildcard(checkedAddress) || isReachableHost(formatCanonicalHost(checkedAddress) ?? "")) {
+      return checkedAddress;
+    }
+    throw notAllowedError(
+      "address",
+      "must be an IP address or a DNS name with a port, at which another machine can reach this " +
+        `machine; got ${formatCheckedAddress(checkedAddress)}`,
+    );
+  });
+  if (addresses.length <= MAX_ADDRESSES) return addresses;
+  throw notAllowedError(
+    "serving",
+    `must be at most ${MAX_ADDRESSES} addresses; got ${addresses.length}`,
+  );
 }
 
 export function checkListenAddresses(

@@ -258,6 +258,26 @@ Deno.test("each device receives the server addresses that the other has when it 
   assertEquals((await client.request("GET", "/")).headers["who"], "viewer");
 });
 
+Deno.test("a function serving is called when the other device joins, and undefined means the servers", async () => {
+  let addresses: HostAddress[] | undefined = [];
+  const serving = () => Promise.resolve(addresses);
+  await using setup = await openInvitation(["viewer"], { serving });
+  const { camera, viewer, invitation } = setup;
+  addresses = [["10.0.0.1", 80]];
+  assertEquals((await viewer.join(invitation.line, { serving })).addresses, addresses);
+  assertEquals((await invitation.paired).addresses, addresses);
+  addresses = undefined;
+  await using server = await camera.device.serve(["127.0.0.1", 0], () => [204, "", {}, null]);
+  const { atInviter, atJoiner } = await pair(camera, viewer, { serving }, { serving });
+  assertEquals([atInviter.addresses, atJoiner.addresses], [[], [server.address]]);
+  addresses = [["10.0.0.1", 0]];
+  await assertRejects(
+    () => pair(camera, viewer, { serving: [] }, { serving }),
+    RangeError,
+    "serving",
+  );
+});
+
 Deno.test("an invitation listens on all given addresses, and by default on the addresses of this machine", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
