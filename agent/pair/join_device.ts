@@ -209,7 +209,7 @@ function startTimeout(
   problem: string,
 ): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
-  const abort = () => controller.abort(new Failure(problem));
+  const abort = () => controller.abort(new Failure(problem, "TIMED_OUT"));
   const timer = seconds === Infinity ? undefined : setTimeout(abort, seconds * 1000);
   return { signal: controller.signal, [Symbol.dispose]: () => clearTimeout(timer) };
 }

@@ -91,7 +91,7 @@ export async function pairByDiscovery(
     signal.throwIfAborted();
     if (error instanceof Deno.errors.TimedOut) {
       const problem = `no device has joined in ten minutes: ${RUN_BOTH_AGAIN}`;
-      throw new Failure(problem, null, { cause: error });
+      throw new Failure(problem, "TIMED_OUT", { cause: error });
     }
     if (error instanceof PairingError && error.reason === "no numbers left") {
       const problem = numberCount === MAX_NUMBERS

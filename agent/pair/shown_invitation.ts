@@ -82,7 +82,7 @@ export async function inviteOneDevice(
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Deno.errors.TimedOut)) throw error;
-    throw new Failure(`no device has joined in time: ${RUN_AGAIN}`, null, { cause: error });
+    throw new Failure(`no device has joined in time: ${RUN_AGAIN}`, "TIMED_OUT", { cause: error });
   } finally {
     endController.abort();
   }

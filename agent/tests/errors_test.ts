@@ -289,10 +289,14 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     });
     codes.add(code);
   }
-  await t.step("without a permission, and interrupted", async () => {
+  await t.step("without a permission, without a joiner in time, and interrupted", async () => {
     const denied = await homes.run("new", ["--json", "init"]);
     assertEquals((parseObjects(denied)[0]?.["error"] as { code: string }).code, "NOT_PERMITTED");
     const args = ["invite", "--json", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+    const expired = await files.run(...args, "--seconds", "1");
+    const codesInOrder = parseObjects(expired).slice(1)
+      .map(({ error }) => (error as { code: string }).code);
+    assertEquals([expired.code, codesInOrder[0]], [1, "TIMED_OUT"]);
     await using invite = files.start(args);
     await invite.waitForLine("degu:");
     invite.kill("SIGINT");
@@ -303,7 +307,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   await testEachRow(t, [...CODE_ROWS], (_rule, error, code) => {
     assertEquals([codeOf(error), exitCodeOf(error)], [code, EXIT_CODES[code]]);
   });
-  for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
+  for (const each of ["NOT_PERMITTED", "TIMED_OUT", "INTERRUPTED"]) codes.add(each);
   assertEquals([...codes].toSorted(), Object.keys(EXIT_CODES).toSorted());
   const page = await readProjectFile("agent/docs/reference.md");
   const matches = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);

@@ -418,7 +418,11 @@ Deno.test("without a terminal, and with --json on one, receive waits ten minutes
   const rows: [rule: string, expectedMessage: string, options: InProcessOptions, args: string[]][] =
     [
       ["a line", "no line has arrived on stdin in ten minutes", {}, ["-"]],
-      ["a sender, with --json", "no sending device", TERMINAL, ["--from", "nobody", "--json"]],
+      ["a sender, with --json", '"TIMED_OUT","message":"no sending device', TERMINAL, [
+        "--from",
+        "nobody",
+        "--json",
+      ]],
     ];
   await testEachRow(t, rows, async (_rule, expectedMessage, options, args) => {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 600_000, 1000);
