@@ -321,6 +321,22 @@ Deno.test("refused actions of peers are reported in words for users, with the pa
   assert(!/precondition|left unread|HTTP|PUT|DELETE/.test(stderr), stderr);
 });
 
+Deno.test("a file that can't be moved to its version is what the log names, and not the inbox", async () => {
+  await using files = await AgentFiles.start();
+  const { inbox } = files;
+  await files.serve("--inbox", files.inboxes, "--keep", "1");
+  await fill(inbox, { "dir/a": "1" });
+  using _locked = patch(Deno, "renameSync", (rename) => (from, to) => {
+    if (!`${from}`.endsWith("/dir/a")) return rename(from, to);
+    const problem = `Permission denied (os error 13): rename '${from}' -> '${to}'`;
+    throw Object.assign(new Deno.errors.PermissionDenied(problem), { code: "EACCES" });
+  });
+  await files.runToFailure(1, "", "rm", "-r", "camera:dir");
+  const line = await files.waitForMessage("wanted to delete");
+  const reason = `"${inbox}/dir/a": permission denied`;
+  assertEquals(line, `degu: warning: viewer wanted to delete inbox/viewer/dir/a: ${reason}`);
+});
+
 Deno.test("refused writes of peers are at most 32 lines a second, with the number of omitted lines", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("viewer", "camera");

@@ -408,7 +408,9 @@ const SYSTEM_ERROR_PATTERN =
 /** Returns the path and the reason of the system: `"/x": permission denied`. */
 export function describeSystemProblem(text: string, errorCode: unknown): string | null {
   const [, denoReason, nodeReason, firstPath, secondPath] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
-  const path = secondPath ?? firstPath;
+  const paths = [secondPath, firstPath].filter((each) => each !== undefined);
+  // A deleted file is moved to its version, whose name is reserved.
+  const path = paths.find((each) => !each.split("/").some(isReservedName)) ?? paths[0];
   const reason = denoReason ?? nodeReason;
   if (path === undefined || reason === undefined) return null;
   // Users don't know reserved names: show the directory that contains the reserved name.
