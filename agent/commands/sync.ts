@@ -173,9 +173,9 @@ async function syncOnce(
   const job = { names, root, listsUnchanged: false, onPlan, isIncluded, options };
   await transfers.copy(files, [job]);
   const exitCode = transfers.report.finish();
-  const patterns = ignoreList.unmatchedPatterns.map((pattern) => JSON.stringify(pattern));
+  const patterns = ignoreList.unusedPatterns.map((pattern) => JSON.stringify(pattern));
   if (patterns.length > 0) {
-    firstOutput?.hint(`patterns that have matched nothing: ${patterns.join(", ")}`);
+    firstOutput?.hint(`patterns without effect: ${patterns.join(", ")}`);
   }
   return exitCode;
 }

@@ -9,49 +9,61 @@ const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 /** A tree may have a million paths. */
 const MAX_CACHED_PATHS = 10_000;
 
-/** A pattern without a wildcard, a backslash or a negation, which is no comment either. */
-const PLAIN_PATTERN = /^(?![#!])(?=.*\S)[^*?[\\]+$/;
+type Matcher = (path: string) => boolean;
 
 export class ExcludePatterns {
   #rules = ignore(IGNORE_OPTIONS);
   #checkCount = 0;
-  /** The plain patterns that have matched nothing yet. */
-  readonly #unmatchedPatterns: Set<string>;
-  #unmatchedRules = ignore(IGNORE_OPTIONS);
+  readonly #patterns: readonly string[];
+  #matchers: readonly Matcher[] | null = null;
+  /** The patterns that have had no effect yet. */
+  readonly #unusedPatterns: Set<string>;
+  #matchesUnused: Matcher;
 
   constructor(patterns: readonly string[]) {
-    this.#rules.add(patterns);
-    this.#unmatchedPatterns = new Set(patterns.filter((each) => PLAIN_PATTERN.test(each)));
-    this.#resetUnmatchedRules();
+    this.#patterns = patterns.filter((each) => !each.startsWith("#") && each.trim() !== "");
+    this.#rules.add(this.#patterns);
+    this.#unusedPatterns = new Set(this.#patterns);
+    this.#matchesUnused = makeMatcher(this.#patterns);
   }
 
-  get unmatchedPatterns(): readonly string[] {
-    return [...this.#unmatchedPatterns];
+  /** The patterns without which the result for each path was the same. */
+  get unusedPatterns(): readonly string[] {
+    return [...this.#unusedPatterns];
   }
 
   matches(path: string): boolean {
     if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
       this.#rules = ignore(IGNORE_OPTIONS).add(this.#rules);
-      this.#resetUnmatchedRules();
+      this.#matchers = null;
+      this.#matchesUnused = makeMatcher(this.unusedPatterns);
     }
     const { ignored, unignored } = this.#rules.test(path);
-    if (ignored || unignored) this.#noteMatches(path);
+    // All patterns are tested at once: a list may have hundreds.
+    if ((ignored || unignored) && this.#matchesUnused(path)) this.#noteEffect(path);
     return ignored;
   }
 
-  /** All patterns are tested at once: a list of ignored names may have hundreds. */
-  #noteMatches(path: string): void {
-    for (;;) {
-      const { rule } = this.#unmatchedRules.test(path);
-      if (rule === undefined || !this.#unmatchedPatterns.delete(rule.pattern)) return;
-      // Another pattern may also match the path.
-      this.#resetUnmatchedRules();
+  /** The pattern that decides is the first one after those with the opposite effect. */
+  #noteEffect(path: string): void {
+    this.#matchers ??= this.#patterns.map((pattern) => makeMatcher([pattern]));
+    let isIgnored = false;
+    let decidingPattern = "";
+    for (const [index, pattern] of this.#patterns.entries()) {
+      if (pattern.startsWith("!") !== isIgnored || !this.#matchers[index]!(path)) continue;
+      isIgnored = !isIgnored;
+      decidingPattern = pattern;
     }
+    if (!this.#unusedPatterns.delete(decidingPattern)) return;
+    this.#matchesUnused = makeMatcher(this.unusedPatterns);
   }
+}
 
-  #resetUnmatchedRules(): void {
-    this.#unmatchedRules = ignore(IGNORE_OPTIONS).add([...this.#unmatchedPatterns]);
-  }
+/** Negates each pattern, because a negation matches no path inside a directory that it matches. */
+function makeMatcher(patterns: readonly string[]): Matcher {
+  const rules = ignore(IGNORE_OPTIONS);
+  rules.add(patterns.map((each) => each.startsWith("!") ? each : `!${each}`));
+  return (path) => rules.test(path).unignored;
 }
 
 /** In a pattern, a backslash escapes the next character, and letters and digits need no escape. */

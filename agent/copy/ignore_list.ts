@@ -48,9 +48,8 @@ export class IgnoreList {
     return this.#patterns?.matches(`${path.join("/")}${isDirectory ? "/" : ""}`) ?? false;
   }
 
-  /** The patterns without wildcards that have matched no path. */
-  get unmatchedPatterns(): readonly string[] {
-    return this.#patterns?.unmatchedPatterns ?? [];
+  get unusedPatterns(): readonly string[] {
+    return this.#patterns?.unusedPatterns ?? [];
   }
 
   /**

@@ -2,7 +2,7 @@
  * The files that commands leave out: excluded paths, and the own keys of the device, by their path,
  * a hard link, a link, or another mount of the directory of the device or of a part of it.
  */
-import { findExcludeProblem } from "@degu/internal/agent/copy/exclude_pattern.ts";
+import { ExcludePatterns, findExcludeProblem } from "@degu/internal/agent/copy/exclude_pattern.ts";
 import { IgnoreList } from "@degu/internal/agent/copy/ignore_list.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
@@ -62,6 +62,32 @@ Deno.test("lines as in .gitignore match", async (t) => {
     assertEquals(matched.filter((path) => !ignores(path)), [], "matched");
     assertEquals(others.filter(ignores), [], "not matched");
   });
+});
+
+Deno.test("a pattern has no effect if it matches nothing, or another line decides", async (t) => {
+  const rows: [patterns: string[], paths: string[], unusedPatterns: string[]][] = [
+    [["*.o", "a.o"], ["a.o"], ["a.o"]],
+    [["a.o", "*.o"], ["a.o", "b.o"], []],
+    [["*.o", "!a.o", "!a*"], ["a.o", "b.o"], ["!a*"]],
+    [["*.o", "!a*", "*.o", "!a.o"], ["a.o", "b.o", "ab.o"], ["!a*"]],
+    [["!a.o", "*.o"], ["a.o"], ["!a.o"]],
+    [["build/", "!build/keep"], ["build/"], ["!build/keep"]],
+    [["/*", "!/a", "!/b/c"], ["a/", "a/x", "b/"], ["!/b/c"]],
+    [["a", "!a", "*.o"], ["a/", "a/b.o"], ["a"]],
+    [["d/", "x"], ["d", "x"], ["d/"]],
+    [["\\!a", "\\#b", "# c", " "], ["!a", "#b"], []],
+    [["a", "a"], ["a"], []],
+    [["a\\"], ["a"], ["a\\"]],
+  ];
+  await testEachRow(
+    t,
+    rows.map(([patterns, ...rest]) => [patterns.join(), patterns, ...rest] as const),
+    (_rule, patterns, paths, unusedPatterns) => {
+      const excluded = new ExcludePatterns(patterns);
+      for (const path of paths) excluded.matches(path);
+      assertEquals(excluded.unusedPatterns, unusedPatterns);
+    },
+  );
 });
 
 Deno.test("--exclude: a pattern that matches no path is refused, any other is accepted", async (t) => {
