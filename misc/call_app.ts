@@ -95,10 +95,7 @@ export async function callApp(
     appResult = await callHandle(
       {
         // Like a server: an app gets no request of a peer that isn't trusted.
-        handle: async (...args) => {
-          await sessionCore.checkTrust();
-          return await parts.handle(...args);
-        },
+        handle: (...args) => sessionCore.ifTrusted(() => parts.handle(...args)),
       },
       request,
       session,

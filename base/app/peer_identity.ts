@@ -73,6 +73,15 @@ export function isUnknownTrustError(error: unknown): boolean {
   return error instanceof ResponseError && statusOf(error.response) === 503;
 }
 
+/** Makes the error of a trust check that can't be made now. */
+export function unknownTrustError(problem: string, cause?: unknown): ResponseError {
+  const error = new ResponseError([503, "Service Unavailable", {}, null]);
+  const [name, message] = ["UnknownTrustError", problem];
+  // Without a stack, because the reason is the system, and not a bug.
+  Object.assign(error, { name, message, cause, stack: `${name}: ${message}` });
+  return unknownTrustErrors.set(error, true);
+}
+
 /** @throws the error of the `isTrusted` of the identity. */
 export async function callIsTrusted(identity: Omit<PeerIdentity, "user">): Promise<boolean> {
   try {

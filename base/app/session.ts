@@ -59,12 +59,22 @@ export interface SessionCallbacks {
   isPeerTrusted(): boolean;
   /** Called when the trust of the server has changed: the session of a distrusted peer must end. */
   onTrustChanged(): void;
+  /** Limits the calls of `isTrusted` by the time-out, and ends this wait with the session. */
+  limitTrustCheck<T>(check: Promise<T>): Promise<T>;
   /**
-   * Called when the peer was found untrusted: the current response must be the last one.
+   * Called when the peer was found untrusted: the session must end after the current response, or
+   * at once between two requests.
    *
    * @param error The error of the `isTrusted` of an identity; else `undefined`.
    */
   onDistrust(reason: string, error: unknown): void;
+}
+
+/** Why a peer isn't trusted. */
+interface Distrust {
+  readonly reason: string;
+  /** The error of the `isTrusted` of an identity. */
+  readonly error?: unknown;
 }
 
 let coreOf: (session: object) => SessionCore | null;
@@ -174,48 +184,64 @@ export class SessionCore {
   async acceptPeer(decision: PeerIdentity | boolean): Promise<string | null> {
     if (decision === false) return "refused by onConnect";
     if (decision !== true) this.identifyPeer(decision);
-    for (const identity of this.#identities ?? []) {
-      if (await callIsTrusted(identity)) continue;
-      return identity === decision
-        ? "refused: the identity that onConnect returned is not trusted"
-        : "refused: an identity of the session is not trusted";
-    }
-    return null;
+    const identity = await this.#askIdentities();
+    if (identity === null) return null;
+    return identity === decision
+      ? "refused: the identity that onConnect returned is not trusted"
+      : "refused: an identity of the session is not trusted";
   }
 
   /**
-   * Asks whether the peer is trusted now.
+   * Calls a function if the peer is trusted now. Between the last check and the call, no other code
+   * runs.
    *
-   * @throws {ResponseError} of 403, or the error of the identity if the trust can't be determined.
+   * @param refusesAnonymous Whether a peer without a certificate and an identity isn't trusted.
+   * @throws {ResponseError} of 403, or of 503 if the trust can't be determined.
    */
-  async checkTrust(): Promise<void> {
+  ifTrusted<T>(step: () => T | PromiseLike<T>, refusesAnonymous = false): Promise<T> {
+    const check = this.#findDistrust(refusesAnonymous);
+    const result = check.then((distrust) => {
+      // The trust may have ended during a call.
+      const { reason, error } = distrust ??
+        (this.#hasLostTrust ? { reason: UNTRUSTED_REASON } : {});
+      if (reason === undefined) return step();
+      ignoreRefusal();
+      this.callbacks?.onDistrust(reason, error);
+      throw new ResponseError([403, "Forbidden", {}, null]);
+    });
+    // A refusal must not end the process if the app doesn't await the result.
+    const ignoreRefusal = () => void result.catch(() => {});
+    check.catch(ignoreRefusal);
+    return result;
+  }
+
+  /** @throws {ResponseError} if the trust can't be determined. */
+  async #findDistrust(refusesAnonymous: boolean): Promise<Distrust | null> {
+    const isAnonymous = this.session.peerCertificate === null && this.#identity === null;
+    if (refusesAnonymous && isAnonymous) return { reason: ANONYMOUS_REASON };
     try {
-      if (await this.#isTrusted()) return;
+      const isTrusted = await this.#askIdentities() === null;
+      return isTrusted ? null : { reason: UNTRUSTED_REASON };
     } catch (error) {
       if (isUnknownTrustError(error)) throw error;
-      this.#refuse(UNTRUSTED_REASON, error);
+      return { reason: UNTRUSTED_REASON, error };
     }
-    this.#refuse(UNTRUSTED_REASON);
   }
 
-  async #isTrusted(): Promise<boolean> {
-    const identities = this.#identities ?? [];
-    for (const identity of identities) if (!await callIsTrusted(identity)) return false;
-    // The trust may have ended during a call.
-    return this.callbacks?.isPeerTrusted() !== false &&
-      !identities.some(({ signal }) => signal?.aborted === true);
+  /** Returns the first identity that doesn't trust the peer. */
+  #askIdentities(): Promise<PeerIdentity | null> {
+    const ask = async () => {
+      for (const identity of this.#identities ?? []) {
+        if (!await callIsTrusted(identity)) return identity;
+      }
+      return null;
+    };
+    return this.callbacks?.limitTrustCheck(ask()) ?? ask();
   }
 
-  /** Asks like {@linkcode checkTrust}, and refuses a peer that is anonymous. */
-  async checkKnown(): Promise<void> {
-    const isAnonymous = this.session.peerCertificate === null && this.#identity === null;
-    if (isAnonymous) this.#refuse(ANONYMOUS_REASON);
-    await this.checkTrust();
-  }
-
-  #refuse(reason: string, error?: unknown): never {
-    this.callbacks?.onDistrust(reason, error);
-    throw new ResponseError([403, "Forbidden", {}, null]);
+  get #hasLostTrust(): boolean {
+    return this.callbacks?.isPeerTrusted() === false ||
+      this.#identities?.some(({ signal }) => signal?.aborted === true) === true;
   }
 
   get isResponseAwaited(): boolean {
@@ -357,11 +383,7 @@ export class Session {
    */
   ifTrusted<T>(step: () => T | PromiseLike<T>): Promise<T> {
     checkFunction("step", step);
-    const check = this.#core.checkKnown();
-    const result = check.then(step);
-    // A refusal must not end the process if the app doesn't await the result.
-    check.catch(() => result.catch(() => {}));
-    return result;
+    return this.#core.ifTrusted(step, true);
   }
 
   /**

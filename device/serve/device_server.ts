@@ -4,7 +4,6 @@ import {
   type AppObject,
   type Logger,
   type PeerIdentity,
-  ResponseError,
   type ServerOptions,
   serveUntilSignal,
   type Session,
@@ -13,6 +12,7 @@ import {
 import { checkObject, wrongArgumentError } from "../../internal/checks.ts";
 import { makeSafeLogger } from "../../base/app/logger.ts";
 import { readApp } from "../../base/app/app.ts";
+import { unknownTrustError } from "../../base/app/peer_identity.ts";
 import { sessionCoreOf } from "../../base/app/session.ts";
 import { identifyDevice } from "../identity/authority.ts";
 import type { DeviceServices } from "../peers/device_services.ts";
@@ -262,14 +262,7 @@ function identifyPeer({ signal, confirm }: TrustedPeer, findPeer: () => Peer): P
     },
     isTrusted: () =>
       confirm().catch((cause) => {
-        throw unknownTrustError(cause);
+        throw unknownTrustError(`the peer's trust can't be read: ${cause}`, cause);
       }),
   };
-}
-
-function unknownTrustError(cause: unknown): ResponseError {
-  const error = new ResponseError([503, "Service Unavailable", {}, null]);
-  const [name, message] = ["UnknownTrustError", `the peer's trust can't be read: ${cause}`];
-  // Without a stack, because the reason is the system, and not a bug.
-  return Object.assign(error, { name, message, cause, stack: `${name}: ${message}` });
 }

@@ -111,15 +111,16 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
     async handle(request, session, api) {
       const { app, decisions } = findOrMakeApp(session);
       const { handle, onConnect } = await app;
-      // The peer may have been forgotten while its app was made.
-      peersOfSessions.get(session)?.signal?.throwIfAborted();
       const socket = sockets.get(session);
       // A session without a server, as in tests, has no socket for `onConnect`.
-      if (onConnect === null || socket === undefined) return handle(request, session, api);
-      const decide = () => applyDecision(session, onConnect(session, socket));
-      if (await decisions.getOrInsertComputed(session, decide)) {
-        return handle(request, session, api);
-      }
+      const isAccepted = onConnect === null || socket === undefined ||
+        await decisions.getOrInsertComputed(
+          session,
+          () => applyDecision(session, onConnect(session, socket)),
+        );
+      // The peer may have been forgotten meanwhile.
+      peersOfSessions.get(session)?.signal?.throwIfAborted();
+      if (isAccepted) return handle(request, session, api);
       session.close(new ConnectionClosedError("the app of the peer refuses this session"));
       return [403, "Forbidden", {}, null];
     },
@@ -139,6 +140,5 @@ async function applyDecision(
   const core = sessionCoreOf(session)!;
   core.addIdentity(decision);
   // The server asks this identity before later requests.
-  await core.checkTrust();
-  return true;
+  return await core.ifTrusted(() => true);
 }

@@ -2,6 +2,7 @@ import { api, type AppParts, type Socket } from "../../base/app/app.ts";
 import { findAppErrorResponse, unreadBodyError } from "../../base/app/app_result.ts";
 import type { ExchangeReporter } from "../../base/app/exchange_recorder.ts";
 import { contentErrorOf } from "../../base/app/message.ts";
+import { unknownTrustError } from "../../base/app/peer_identity.ts";
 import { type Session, type SessionCallbacks, SessionCore } from "../../base/app/session.ts";
 import { cancelQuietly } from "../../base/body/body.ts";
 import {
@@ -17,7 +18,6 @@ import {
   isUnavailableError,
 } from "../../base/wire/error_responses.ts";
 import { messageOf, toReadableError } from "../../internal/caught_errors.ts";
-import { unknownTrustErrors } from "../../internal/error_details.ts";
 import type { AcceptedConnection, ListenerOptions } from "../transport/listener.ts";
 import { Deadline, startInterval, type Timer } from "../transport/deadline.ts";
 import { SlotHolder } from "../transport/slots.ts";
@@ -93,8 +93,8 @@ export class ServerConnection extends SlotHolder
   #exchange: ServerExchange | null = null;
   #servePromise: Promise<void> | null = null;
   #lingerPromise: Promise<void> | null = null;
-  /** Rejects the wait for `isTrusted`; `null` if no request waits for it. */
-  #endTrustWait: ((error: unknown) => void) | null = null;
+  /** Each rejects a wait for `isTrusted`; `null` before the first one. */
+  #trustWaits: Set<(error: unknown) => void> | null = null;
   /** Between requests, and while a body is read, a pending read notices a close; else the probe. */
   #probeTimer: Timer | undefined;
 
@@ -171,7 +171,7 @@ export class ServerConnection extends SlotHolder
     let abortReason = failure ?? this.#exchange?.bodyError;
     const makeAbortReason = () =>
       abortReason ??= new ConnectionClosedError(`the session has ended: ${this.session.message}`);
-    this.#endTrustWait?.(makeAbortReason());
+    for (const endWait of this.#trustWaits ?? []) endWait(makeAbortReason());
     this.#exchange?.unchunkedBody?.cancel(makeAbortReason());
     if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {
       this.#endExchange(isClosed ? makeAbortReason() : null);
@@ -341,10 +341,19 @@ export class ServerConnection extends SlotHolder
   }
 
   onDistrust(reason: string, error: unknown): void {
+    if (this.isClosing) return;
     if (error !== undefined) this.#endRecorder.log(describeAppError(error, "isTrusted()"));
     if (this.#protocol.distrustReason !== null) return;
     this.#protocol.distrustReason = reason;
-    this.#endRecorder.log(makeRefusalEnd(`${reason}; the session ends after its response`));
+    if (this.#exchange !== null) {
+      this.#endRecorder.log(makeRefusalEnd(`${reason}; the session ends after its response`));
+    } else if (this.#protocol.phase === "accepting") {
+      this.#closeSession(new ConnectionClosedError(reason), makeRefusalEnd(reason));
+    } else {
+      this.#endRecorder.record(makeRefusalEnd(reason));
+      // The peer may still be receiving the previous response.
+      void this.#linger();
+    }
   }
 
   /**
@@ -357,16 +366,25 @@ export class ServerConnection extends SlotHolder
     return false;
   }
 
-  /** Asks whether the peer is trusted. An `isTrusted` that hangs gets the answer 503. */
-  async #askForTrust(): Promise<void> {
+  async limitTrustCheck<T>(check: Promise<T>): Promise<T> {
     const { promise, reject } = Promise.withResolvers<never>();
-    this.#endTrustWait = reject;
+    const waits = this.#trustWaits ??= new Set();
+    waits.add(reject);
     using deadline = new Deadline(this.#serverState.timeout, () => {
-      reject(unknownTrustErrors.set(new Error("isTrusted() took longer than the timeout"), true));
+      reject(unknownTrustError("isTrusted() took longer than the timeout"));
     });
     deadline.startWait();
-    await Promise.race([this.#sessionCore.checkTrust(), promise]);
-    this.#endTrustWait = null;
+    try {
+      return await Promise.race([check, promise]);
+    } finally {
+      waits.delete(reject);
+    }
+  }
+
+  /** Not a part of its caller, where the closure would cost an allocation per request. */
+  #handleIfTrusted({ request }: ServerExchange): Promise<unknown> {
+    const { handle } = this.#serverState;
+    return this.#sessionCore.ifTrusted(() => handle(request, this.session, api));
   }
 
   // Hot path: all awaits of a request are in this function, because each further async function
@@ -408,8 +426,9 @@ export class ServerConnection extends SlotHolder
       try {
         try {
           if (this.#connectError !== null) throw this.#connectError;
-          if (sessionCore.canLoseTrust) await this.#askForTrust();
-          exchange.returned = handle(exchange.request, this.session, api);
+          exchange.returned = sessionCore.canLoseTrust
+            ? this.#handleIfTrusted(exchange)
+            : handle(exchange.request, this.session, api);
           if (!Array.isArray(exchange.returned)) exchange.returned = await exchange.returned;
         } catch (thrownValue) {
           const error = toReadableError(thrownValue);

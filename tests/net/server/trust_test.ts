@@ -102,20 +102,115 @@ Deno.test("an app gets no request of a peer that isn't trusted any more, and the
   });
 });
 
-Deno.test("an isTrusted that hangs gets 503 after the time-out, and the session and a shutdown end", async () => {
-  let count = 0;
-  let handled = 0;
-  const app = makeApp(() => ++count < 3 || new Promise(() => {}), () => reply(200, `${++handled}`));
-  await using serving = serve(app, { timeout: 0.4 });
-  using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n".repeat(3));
-  const { received } = await peer.readToEnd();
-  assertEquals(received.match(/HTTP\/1\.1 \d+|connection: close/g), [
-    ...["HTTP/1.1 200", "HTTP/1.1 503", "connection: close"],
-  ]);
-  assertEquals([count, handled], [3, 1]);
-  const [line] = await serving.logger.waitFor("warn", "the app failed");
-  assertStringIncludes(line!, "isTrusted() took longer than the timeout");
-  await serving.server.shutdown();
+Deno.test("an isTrusted that hangs or fails gets 503 within the time-out, its slot is free again, and the log has one line", async (t) => {
+  const rows: [label: string, call: number, statuses: number[]][] = [
+    ["after onConnect", 1, [503]],
+    ["before the first request", 2, [503]],
+    ["before a pipelined request", 3, [200, 503]],
+    ["in ifTrusted()", 4, [200, 503]],
+  ];
+  const failures: [label: string, fail: () => unknown, reason: string][] = [
+    ["hangs", () => new Promise(() => {}), "isTrusted() took longer than the timeout"],
+    ["fails", () => fail(503), "the app answers 503"],
+  ];
+  const all = rows.flatMap(([label, ...row]) =>
+    failures.map(([failure, ...rest]) => [`${label}: ${failure}`, ...row, ...rest] as const)
+  );
+  await testEachRow(t, all, async (_label, failingCall, statuses, answer, reason) => {
+    let count = 0;
+    let steps = 0;
+    const app = makeApp(
+      () => ++count === failingCall ? answer() : true,
+      async (_request, session) => {
+        if (failingCall === 4 && count === 3) await session.ifTrusted(() => void steps++);
+        return reply(200);
+      },
+    );
+    await using serving = serve(app, { timeout: 0.4, maxConnections: 1 });
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n".repeat(3));
+    const { received } = await peer.readToEnd();
+    peer.close();
+    assertEquals(received.match(/HTTP\/1\.1 \d+|connection: close/g), [
+      ...statuses.map((status) => `HTTP/1.1 ${status}`),
+      "connection: close",
+    ]);
+    assertEquals([count, steps], [failingCall, 0]);
+    await serving.logger.waitFor("warn", reason);
+    assertEquals(serving.logger.lines.filter(([level]) => level !== "debug").length, 1);
+    assertEquals((await serving.makeClient().get("/")).status, 200);
+    await serving.server.shutdown();
+  });
+});
+
+Deno.test("a check of trust that ends after its time-out, or after its session, has no effect", async (t) => {
+  type Answer = PromiseWithResolvers<boolean>;
+  const rows: [label: string, failingCall: number, end: (answer: Answer) => void][] = [
+    ["before a request: true", 2, ({ resolve }) => resolve(true)],
+    ["before a request: an error", 2, ({ reject }) => reject(new Error("late"))],
+    ["in ifTrusted(): true", 3, ({ resolve }) => resolve(true)],
+    ["in ifTrusted(): false", 3, ({ resolve }) => resolve(false)],
+  ];
+  await testEachRow(t, rows, async (_label, failingCall, end) => {
+    const answer = Promise.withResolvers<boolean>();
+    let [count, handled, steps] = [0, 0, 0];
+    const app = makeApp(
+      () => ++count < failingCall || answer.promise,
+      async (_request, session) => {
+        handled++;
+        await session.ifTrusted(() => void steps++);
+        return reply(200);
+      },
+    );
+    await using serving = serve(app, { timeout: 0.4 });
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
+    const { received } = await peer.readToEnd();
+    assertEquals(received.match(/HTTP\/1\.1 \d+/g), ["HTTP/1.1 503"]);
+    end(answer);
+    peer.close();
+    await serving.server.shutdown();
+    assertEquals([handled, steps], [failingCall - 2, 0]);
+    assertEquals(serving.logger.lines.filter(([level]) => level !== "debug").length, 1);
+  });
+});
+
+Deno.test("trust that ends right after the answer of isTrusted keeps out the app, and a step", async () => {
+  let hasAnswered = false;
+  for (let ticks = 0; ticks < 30; ticks++) {
+    for (const callCount of [2, 3]) {
+      const controller = new AbortController();
+      let count = 0;
+      const late: string[] = [];
+      const note = (name: string) => {
+        if (controller.signal.aborted) late.push(name);
+        else hasAnswered ||= count === callCount;
+      };
+      await using serving = serve({
+        onConnect: () => ({
+          user: "anna",
+          signal: controller.signal,
+          isTrusted() {
+            let microtasks = ticks;
+            const abort = () => {
+              if (microtasks-- === 0) controller.abort();
+              else queueMicrotask(abort);
+            };
+            if (++count === callCount) abort();
+            return true;
+          },
+        }),
+        async handle(_request, session) {
+          note("handle");
+          await session.ifTrusted(() => note("step"));
+          return reply(200);
+        },
+      });
+      using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
+      await peer.readToEnd();
+      assertEquals(late, [], `${ticks}`);
+    }
+  }
+  // The last aborts come too late.
+  assertEquals(hasAnswered, true);
 });
 
 Deno.test("a peer whose signal is aborted while isTrusted is asked gets neither the app nor a step", async () => {
@@ -233,6 +328,49 @@ Deno.test("a peer that isn't trusted any more gets no step, whatever the app doe
       assertEquals(steps, 0);
     }
   });
+});
+
+Deno.test("a peer that isn't trusted any more after its response loses its session at once", async (t) => {
+  const rows: [label: string, identity: PeerIdentity | true, sent: string, reason: string][] = [
+    ["idle", { user: "anna", isTrusted: () => isTrusted }, "", "not trusted any more"],
+    ["within a request", { user: "anna", isTrusted: () => isTrusted }, "GET / HT", "any more"],
+    ["anonymous", true, "", "the peer is anonymous"],
+  ];
+  let isTrusted = true;
+  await testEachRow(t, rows, async (_label, identity, sent, reason) => {
+    isTrusted = true;
+    let steps = 0;
+    let session: Session;
+    await using serving = serve({
+      onConnect: () => identity,
+      handle(_request, current) {
+        session = current;
+        return reply(200);
+      },
+    });
+    using peer = await RawPeer.connect(serving.address, `GET / HTTP/1.1\r\n\r\n${sent}`);
+    await peer.readUntil("\r\n\r\n");
+    isTrusted = false;
+    for (let n = 0; n < 2; n++) await assertRejects(() => session.ifTrusted(() => steps++));
+    assertEquals([serving.server.sessions.size, steps], [0, 0]);
+    assertStringIncludes(session!.message!, reason);
+    assertEquals(session!.signal.aborted, true);
+    await peer.assertClosedSilently();
+    assertEquals(serving.logger.messagesOf("info").length, 1);
+  });
+});
+
+Deno.test("a peer that isn't trusted in onConnect is refused, whatever onConnect returns", async () => {
+  await using serving = serve({
+    onConnect(session) {
+      void session.ifTrusted(() => {});
+      return { user: "anna" };
+    },
+    handle: () => reply(200),
+  });
+  using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
+  await peer.assertClosedSilently();
+  await serving.logger.waitFor("info", "ifTrusted(): the peer is anonymous");
 });
 
 Deno.test("ifTrusted refuses an anonymous peer with 403, and the log names the remedy", async () => {
