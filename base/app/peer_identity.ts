@@ -59,12 +59,15 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
     throw new TypeError(`the identities of a peer must have the same user; got ${users}`);
   }
   const signals = [identity.signal, otherIdentity.signal].filter((signal) => signal !== undefined);
+  const canLoseTrust = identity.isTrusted !== undefined || otherIdentity.isTrusted !== undefined;
   return {
     get user() {
       return identity.user;
     },
     ...(signals.length === 0 ? {} : { signal: AbortSignal.any(signals) }),
-    isTrusted: async () => await callIsTrusted(identity) && await callIsTrusted(otherIdentity),
+    ...(canLoseTrust && {
+      isTrusted: async () => await callIsTrusted(identity) && await callIsTrusted(otherIdentity),
+    }),
   };
 }
 

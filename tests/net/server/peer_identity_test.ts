@@ -2,6 +2,7 @@
 import { type App, reply, routes, wrapApp } from "@degu/degu";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { joinIdentities } from "@degu/internal/base/app/peer_identity.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
@@ -135,6 +136,15 @@ Deno.test("joined identities must name the same user, and each must trust the pe
     assertEquals(await describeTrust(session!), expected);
     isTrusted = true;
   });
+});
+
+Deno.test("joined identities have a condition only if one of them has one", () => {
+  const [anna, watched] = [{ user: "anna" }, { user: "anna", isTrusted: () => true }];
+  const rows = [[anna, anna], [anna, watched], [watched, anna]] as const;
+  assertEquals(
+    rows.map(([one, other]) => joinIdentities(one, other).isTrusted !== undefined),
+    [false, true, true],
+  );
 });
 
 Deno.test("each identity's signal ends the session with its reason", async () => {
