@@ -223,7 +223,7 @@ const STATUS_HINTS: Readonly<Record<string, string>> = {
     "a directory has this name, or a file has the name of a parent directory; choose another name",
   "413": "the file is larger than the server accepts; raise maxBytes of the FilesApp",
   "503":
-    "the server is overloaded: its disk doesn't answer, or it has too many open files; call again",
+    "the server can't respond now: its disk doesn't answer, or it has too many open files; call again",
   "507": "the server has no space left, or its quota is exceeded",
 };
 

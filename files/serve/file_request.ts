@@ -103,7 +103,7 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   } catch (error) {
     const isUnknown = error instanceof ResponseError && statusOf(error.response) === 503;
     if (!isUnknown) throw new Refusal(403, "the peer is no longer trusted");
-    throw new Refusal(503, `${error}`, { "retry-after": "1" }, { cause: error });
+    throw new Refusal(503, `${error}`, {}, { cause: error });
   }
 }
 

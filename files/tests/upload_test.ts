@@ -330,7 +330,7 @@ const REFUSED_RESPONSES: readonly (readonly [
   ["PUT", 412, { allow: ",GET ,PUT," }, "ONLY_ADDS", "the server only adds files"],
   ["PUT", 413, {}, null, "maxBytes"],
   ["PUT", 503, { "refusal-reason": "root-gone" }, "ROOT_GONE", "is its disk mounted?"],
-  ["PUT", 503, {}, null, "is overloaded"],
+  ["PUT", 503, {}, null, "can't respond now"],
   ["PUT", 503, { "retry-after": "1" }, null, "too many open files"],
   ["PUT", 507, {}, "DISK_FULL", "no space left"],
 ];
