@@ -533,8 +533,8 @@ export class SSLServer extends Server {
    * in use.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
-   * @param options With `keepSessions: true`, the sessions continue until the program closes them.
-   * An app needs this option to answer a client that it no longer trusts.
+   * @param options With `keepSessions: true`, the requests that are running get their responses
+   * first. An app needs this option to answer a client that it no longer trusts.
    * @throws {TypeError} if an option is of a wrong type or unknown.
    * @throws the errors of {@linkcode buildServerSslctx}.
    *
@@ -563,8 +563,9 @@ export class SSLServer extends Server {
   ): void {
     const { keepSessions = false } = checkOptions(options, { keepSessions: checkBoolean });
     this.#context.replace(resolveServerSslctx(sslctx));
-    if (keepSessions) return;
-    for (const session of [...this.sessions]) sessionCoreOf(session)!.callbacks!.onTrustChanged();
+    for (const session of [...this.sessions]) {
+      sessionCoreOf(session)!.callbacks!.onTrustChanged(keepSessions);
+    }
   }
 }
 

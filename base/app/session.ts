@@ -57,8 +57,12 @@ export interface SessionCallbacks {
   onSessionClosed(reason: unknown): void;
   onLogLine(logLine: string, error?: unknown): void;
   isPeerTrusted(): boolean;
-  /** Called when the trust of the server has changed: the session of a distrusted peer must end. */
-  onTrustChanged(): void;
+  /**
+   * Called when the trust of the server has changed: the session of a distrusted peer must end.
+   *
+   * @param keepsResponse Whether the response to the current request must be sent first.
+   */
+  onTrustChanged(keepsResponse: boolean): void;
   /** Limits the calls of `isTrusted` by the time-out, and ends this wait with the session. */
   limitTrustCheck<T>(check: Promise<T>): Promise<T>;
   /**

@@ -339,7 +339,7 @@ export class Invitation implements AsyncDisposable {
   #setTlsContext(sslctx: ServerSslctx): void {
     this.#sslctx = sslctx;
     for (const server of this.#servers) {
-      // The session of the joiner, which had no certificate in its first request, must continue.
+      // The joiner, which had no certificate in its first request, must get the response.
       if (server instanceof SSLServer) server.setSslctx(sslctx, { keepSessions: true });
     }
   }
@@ -459,8 +459,8 @@ export class Invitation implements AsyncDisposable {
     const context = buildServerSslctx(identity.makeServerConfig([authority]));
     this.#lineStateMachine.apply("answer");
     this.#plainPorts.lastAttempt?.end(reason);
-    this.#setTlsContext(context);
     this.#connections.closeOthers(session, reason);
+    this.#setTlsContext(context);
     return { authority, introduction, response };
   }
 

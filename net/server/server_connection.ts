@@ -206,8 +206,12 @@ export class ServerConnection extends SlotHolder
     this.#closeSession(reason, { level: "debug", message });
   }
 
-  onTrustChanged(): void {
+  onTrustChanged(keepsResponse: boolean): void {
     if (this.isPeerTrusted()) return;
+    if (keepsResponse && this.#exchange !== null) {
+      this.#protocol.distrustReason ??= DISTRUSTED_AUTHORITY;
+      return;
+    }
     this.#closeSession(new TlsError("UNTRUSTED", DISTRUSTED_AUTHORITY), DISTRUSTED_AUTHORITY_END);
   }
 
