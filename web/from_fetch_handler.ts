@@ -13,7 +13,7 @@ import { markContentError, type Request as AppRequest } from "../base/app/messag
 import { type Session, waitForResponse } from "../base/app/session.ts";
 import { parseHostHeader } from "../base/wire/host_header.ts";
 import { buildUri, parseUri } from "../base/wire/uri.ts";
-import { Body } from "../base/body/body.ts";
+import { Body, type ChunkedBody, readerOf } from "../base/body/body.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 import { fromFetchHeaders, makeBody, quoteUrl, readAhead, toFetchHeaders } from "./messages.ts";
 
@@ -105,7 +105,7 @@ export function fromFetchHandler(
     const fetchRequest = new HandlerRequest(request, url, {
       method,
       headers,
-      body: body === null ? null : body.readable,
+      body: body === null ? null : openBody(body),
       signal: session.signal,
     });
     const completed = waitForResponse(session);
@@ -158,6 +158,11 @@ const makeRequestClass = () =>
       }
     }
   };
+
+/** Opens the body at the first read, so that the server can drop a body that no handler reads. */
+function openBody(body: Body | ChunkedBody): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return body.used ? body.readable : readerOf(body).makeStream(true);
+}
 
 function checkResponse(response: unknown): asserts response is Response {
   // Cross-runtime packages have their own class of responses, so check the shape.

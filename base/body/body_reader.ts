@@ -698,9 +698,14 @@ export class BodyReader extends BodyState<BodySource> {
     throw error;
   }
 
+  /** Whether all remaining bytes are in the buffer; never true for unread chunks. */
+  get isBuffered(): boolean {
+    return this.remainingBytes <= this.buffer.bufferedBytes;
+  }
+
   readIfBuffered(): Bytes | null {
+    if (!this.isBuffered) return null;
     const { remainingBytes, buffer } = this;
-    if (buffer.bufferedBytes < remainingBytes) return null;
     this.beginRead(false);
     const bytes = this.#decoder.take(buffer, remainingBytes).slice();
     this.endOperation(true);
@@ -730,9 +735,11 @@ export class BodyReader extends BodyState<BodySource> {
     return this.iterate(() => this.readPiece(PROGRAM_PREFERENCES));
   }
 
-  makeStream(): ReadableStream<Bytes> {
+  /** @param beginsAtRead Whether the operation begins at the first read of the stream. */
+  makeStream(beginsAtRead = false): ReadableStream<Bytes> {
     const isEmpty = this.remainingBytes === 0;
-    this.begin("stream", "whole");
+    let hasBegun = isEmpty || !beginsAtRead;
+    if (hasBegun) this.begin("stream", "whole");
     return new ReadableStream({
       type: "bytes",
       // Without `autoAllocateChunkSize`: its arrays would stay in memory, however few bytes arrive.
@@ -742,6 +749,8 @@ export class BodyReader extends BodyState<BodySource> {
         closeByteStream(controller);
       },
       pull: async (controller) => {
+        if (!hasBegun) this.begin("stream", "whole");
+        hasBegun = true;
         const request = controller.byobRequest;
         if (request === null) {
           const piece = await this.#readForStream(() => this.#readOwnPiece());

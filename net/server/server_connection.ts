@@ -458,7 +458,7 @@ export class ServerConnection extends SlotHolder
           await exchange.unchunkedBody.send((bytes) => sender.write(bytes));
         }
         exchange.endResponse();
-        if (!protocol.isClosing && exchange.isRelayed(exchange.response)) await exchange.relay();
+        if (!protocol.isClosing && exchange.isBodyUnread) await exchange.endRequest();
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }

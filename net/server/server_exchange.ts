@@ -64,6 +64,8 @@ export class ServerExchange extends ExchangeProgress {
   /** What the app returned, or threw as a response. */
   returned: unknown = undefined;
   #response: OutgoingResponse | null = null;
+  /** Whether the rest of the request was short, and had arrived, when the response began. */
+  #hasReceivedRest = false;
   /** Why the response has `connection: close`; `null` without this header. */
   announcedReason: LastRequestReason | null = null;
   /**
@@ -186,16 +188,20 @@ export class ServerExchange extends ExchangeProgress {
   /**
    * Discards the rest of a short request that nobody reads, so that the session continues. Does so
    * before the response: a proxy that has overlooked the body would send another client's request
-   * after an early response, and this request would be read as the body.
+   * after an early response, and this request would be read as the body. If the body of the
+   * response may read the request, {@linkcode endRequest} discards what had arrived before.
    */
   async discardRequest(): Promise<void> {
     // The client sends no body while it waits for a 100, and the read would send one.
     if (this.isContinueExpected || this.#isCloseRequested) return;
     const { body, headers } = this.#response ??= parseAppResult(this.returned);
-    // The body of the response may read the request.
-    if (isWritableBody(body) || hasConnectionClose(headers)) return;
+    if (hasConnectionClose(headers)) return;
     // Parsing many small chunks costs more than another connection.
     if (this.body!.chunked || !isDiscardable(this.body!)) return;
+    if (isWritableBody(body)) {
+      this.#hasReceivedRest = readerOf(this.body!).isBuffered;
+      return;
+    }
     this.#answer = this.#answer.discard ?? refuseEvent("discard", this.#answer);
     await discardBody(this.body!, this.#transport.timeout);
     this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
@@ -290,10 +296,17 @@ export class ServerExchange extends ExchangeProgress {
     this.endOutgoing();
   }
 
-  /** Resolves when the app has written the body of the request elsewhere, or the body has ended. */
-  relay(): Promise<void> {
-    this.#answer = this.#answer.relay ?? refuseEvent("relay", this.#answer);
-    return new Promise((resolve) => whenBodyEnds(this.body, resolve));
+  /**
+   * Waits until the app has written the body of the request elsewhere, or the body has ended.
+   * Discards a body that nobody reads, if its last byte had arrived before the response.
+   */
+  async endRequest(): Promise<void> {
+    if (this.isRelayed(this.response)) {
+      this.#answer = this.#answer.relay ?? refuseEvent("relay", this.#answer);
+      await new Promise<void>((resolve) => whenBodyEnds(this.body, resolve));
+    } else if (this.#hasReceivedRest && readerOf(this.body!).isFree) {
+      await discardBody(this.body!);
+    }
   }
 
   /** @param mayReadRequest Whether the response, which begins now, may read the request's body. */
@@ -303,7 +316,7 @@ export class ServerExchange extends ExchangeProgress {
     if (!mayReadRequest && this.isBodyUnread) {
       return this.isReadingRequest ? "early response" : "unread request";
     }
-    if (mayReadRequest && status >= 400) return "early error";
+    if (mayReadRequest && status >= 400 && !this.#hasReceivedRest) return "early error";
     if (hasConnectionClose(headers)) return "response";
     return this.#isCloseRequested ? "request" : null;
   }

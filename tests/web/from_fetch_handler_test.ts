@@ -472,6 +472,102 @@ Deno.test("a response is sent for every outcome of the request's body, and the s
   });
 });
 
+const smuggled = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+const ignoredPost =
+  `POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${smuggled.length}\r\n\r\n${smuggled}`;
+const lastGet = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+Deno.test("a short body that the handler doesn't read is dropped, and the session continues: a later read fails", async (t) => {
+  const uses: [name: string, use: (request: Request) => Request][] = [
+    ["untouched", (request) => request],
+    ["its stream taken", (request) => {
+      assertEquals(request.body?.locked, false);
+      return request;
+    }],
+    ["cloned", (request) => request.clone()],
+  ];
+  const responses: [name: string, make: () => Response][] = [
+    ["text", () => new Response("hello")],
+    ["none", () => new Response(null, { status: 204 })],
+    ["an error", () => new Response("no", { status: 413 })],
+    ["a slow stream", () => new Response(makeSlowStream("hel", "lo"))],
+    ["an error with a slow stream", () => new Response(makeSlowStream("no"), { status: 404 })],
+  ];
+  await testEachRow(t, uses, async (_name, use) => {
+    for (const [name, makeResponse] of responses) {
+      const calls: string[] = [];
+      const ignoredRequests: Request[] = [];
+      await using serving = serveHandler((request) => {
+        calls.push(request.method);
+        if (request.method === "POST") ignoredRequests.push(use(request));
+        return makeResponse();
+      });
+      using peer = await RawPeer.connect(serving.address, ignoredPost.repeat(2) + lastGet);
+      const { received } = await peer.readToEnd();
+      assertEquals(calls, ["POST", "POST", "GET"], name);
+      assertEquals(received.match(/HTTP\/1\.1 /g)?.length, 3, name);
+      assertEquals(received.match(/connection: close/g)?.length, 1, name);
+      assertEquals(serving.logger.messagesOf("info"), []);
+      for (const request of ignoredRequests) {
+        const error = await catchRejection(request.text(), "a read of a dropped body");
+        assertStringIncludes(`${error}`, "was discarded");
+      }
+    }
+  });
+});
+
+Deno.test("a handler that still reads when its response is sent gets the whole body or an error, and the session doesn't read the body as a request", async (t) => {
+  const uses: [name: string, read: (request: Request) => Promise<unknown>][] = [
+    ["a read that is not awaited", (request) => request.text()],
+    ["a clone", (request) => request.clone().text()],
+    ["both clones", (request) => {
+      const copy = request.clone();
+      return Promise.all([request.text(), copy.text()]).then((texts) => {
+        assertEquals(texts[0], texts[1]);
+        return texts[0];
+      });
+    }],
+    ["a new Request", (request) => new Request(request).text()],
+    ["a read in the next tick", (request) => waitForTick().then(() => request.text())],
+    ["the first bytes", async (request) => {
+      const reader = request.body!.getReader({ mode: "byob" });
+      await reader.read(new Uint8Array(2));
+      throw new Error("the rest was left");
+    }],
+  ];
+  const responses = [() => new Response("hello"), () => new Response(makeSlowStream("a", "b"))];
+  await testEachRow(t, uses, async (_name, read) => {
+    for (const makeResponse of responses) {
+      const reads: Promise<unknown>[] = [];
+      const calls: string[] = [];
+      await using serving = serveHandler((request) => {
+        calls.push(request.url);
+        if (request.method === "POST") reads.push(read(request).catch((error) => error));
+        return makeResponse();
+      });
+      using peer = await RawPeer.connect(serving.address, ignoredPost + lastGet);
+      const { received } = await peer.readToEnd();
+      assert(calls.every((url) => url === "http://a/"), `${calls}`);
+      assertEquals(received.match(/HTTP\/1\.1 200/g)?.length, calls.length);
+      for (const value of await withTimeout(Promise.all(reads), "the reads end")) {
+        assert(value === smuggled || value instanceof Error, `${value}`);
+      }
+    }
+  });
+});
+
+Deno.test("a handler can pass the body of its request on to another server", async () => {
+  await using upstream = serveHandler(async (request) => new Response(await request.text()));
+  const fetch = createFetch(upstream.makeClient());
+  await using serving = serveHandler((request) => {
+    return fetch("/", { method: request.method, body: request.body });
+  });
+  using peer = await RawPeer.connect(serving.address, ignoredPost.repeat(2) + lastGet);
+  const { received } = await peer.readToEnd();
+  assertEquals(received.split(smuggled).length, 3);
+  assertEquals(received.match(/HTTP\/1\.1 200/g)?.length, 3);
+});
+
 Deno.test("the body of a request can be the body of its response", async () => {
   await using serving = serveHandler((request) => new Response(request.body));
   using conn = await serving.makeClient().connect();

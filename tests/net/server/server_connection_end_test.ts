@@ -5,6 +5,7 @@ import {
   BodyError,
   type BodyIn,
   BodyIter,
+  type BodyOut,
   type ChunkedBody,
   ChunkedBodyIter,
   ConnectionError,
@@ -239,6 +240,122 @@ Deno.test("a read of a body that was dropped fails, so that no part is taken for
     // The app forgot to wait for the rest.
     for (const read of [() => ignored!.read(2), () => ignored!.read(), () => ignored!.bytes()]) {
       await assertRejects(async () => await read(), BodyError, message);
+    }
+  }
+});
+
+/** Apps whose responses are sent from a source, and don't read their requests. */
+const SOURCES: Readonly<Record<string, () => BodyOut>> = {
+  "a generator": async function* () {
+    yield encodeLatin1("hel");
+    // The app returns long before the end of the response.
+    await waitForTick();
+    yield encodeLatin1("lo");
+  },
+  "a stream": () => new Blob(["hello"]).stream(),
+  "an iterable": () => new BodyIter([encodeLatin1("hello")], 5),
+  "chunks": () => new ChunkedBodyIter([[null, encodeLatin1("hello")], [null, new Uint8Array(0)]]),
+};
+
+Deno.test("a short body that arrived before a response from a source is dropped after it, and the session continues with what follows", async (t) => {
+  await testEachRow(t, Object.entries(SOURCES), async (_name, makeBody) => {
+    for (const status of [200, 404, 413, 500]) {
+      const calls: string[] = [];
+      const ignored = `content-length: ${smuggled.length}\r\n\r\n${smuggled}`;
+      await using pair = await connectRawPeer((request) => {
+        calls.push(`${request.method} ${request.uri}`);
+        return [status, "As it is", { number: `${calls.length}` }, makeBody()];
+      }, `PUT /1 HTTP/1.1\r\n${ignored}POST /2 HTTP/1.1\r\n${ignored}${get}`);
+      const { peer, logger } = pair;
+      await peer.closeWrite();
+      const { received, kind } = await peer.readToEnd();
+      assertEquals([calls, kind], [["PUT /1", "POST /2", "GET /"], "end"]);
+      assertEquals(received.match(/^number: \d/gm), ["number: 1", "number: 2", "number: 3"]);
+      assertEquals(received.includes("connection: close"), false);
+      assertEquals(logger.messagesOf("info"), []);
+    }
+  });
+});
+
+Deno.test("an ignored body that arrives after the start of a response from a source ends the session: its bytes are no request", async (t) => {
+  const head = `PUT / HTTP/1.1\r\ncontent-length: ${smuggled.length}\r\n\r\n`;
+  const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  const rows: readonly (readonly [name: string, head: string, early: string, late: string])[] = [
+    ["a cut body", head, smuggled.slice(0, -1), "\n"],
+    ["no byte of the body", head, "", smuggled],
+    ["chunks", chunked, `${smuggled.length.toString(16)}\r\n${smuggled}\r\n0\r\n\r\n`, ""],
+    ["a client that waits for a 100", head.replace("\r\n", "\r\nexpect: 100-continue\r\n"), "", ""],
+  ];
+  await testEachRow(t, rows, async (_name, head, early, late) => {
+    for (const status of [200, 404]) {
+      const mayEnd = Promise.withResolvers<void>();
+      await using pair = await connectRawPeer(() => {
+        async function* answer() {
+          yield encodeLatin1("hello");
+          await mayEnd.promise;
+        }
+        return [status, "As it is", {}, answer()];
+      }, head + early);
+      const { peer } = pair;
+      assertEquals((await peer.readPreamble()).includes("connection: close"), status === 404);
+      assertEquals(await peer.readUntil("hello\r\n"), "5\r\nhello\r\n");
+      await peer.send(late + smuggled);
+      mayEnd.resolve();
+      await peer.closeWrite();
+      assertEquals(await peer.readToEnd(), { received: "0\r\n\r\n", kind: "end" });
+    }
+  });
+});
+
+Deno.test("while a response from a source is sent, the app can still read a body that arrived before; later reads fail", async (t) => {
+  const readers: Readonly<Record<string, (body: Body) => Promise<unknown>>> = {
+    "all": (body) => body.text(),
+    "a part": (body) => body.read(2),
+    "the stream": (body) => new Response(body.readable).text(),
+    "the stream, later": (body) => {
+      const { readable } = body;
+      return waitForTick().then(() => new Response(readable).text());
+    },
+  };
+  const expected = { "all": "hello", "a part": encodeLatin1("he") };
+  await testEachRow(t, Object.entries(readers), async (name, read) => {
+    const readBodies: Body[] = [];
+    const values: unknown[] = [];
+    await using pair = await connectRawPeer(({ body }) => {
+      async function* answer() {
+        yield encodeLatin1("hello");
+        if (body === null) return;
+        readBodies.push(body as Body);
+        values.push(await read(body as Body));
+      }
+      return [200, "OK", {}, answer()];
+    }, put + put + get);
+    await pair.peer.closeWrite();
+    const { received } = await pair.peer.readToEnd();
+    assertEquals(received.match(/ 200 /g)?.length, 3);
+    const value = name in expected ? expected[name as keyof typeof expected] : "hello";
+    assertEquals(values, [value, value]);
+    const problem = name === "a part" ? "was discarded" : "has been consumed";
+    for (const body of readBodies) {
+      await assertRejects(async () => await body.bytes(), BodyError, problem);
+    }
+  });
+});
+
+Deno.test("a body that the app still reads, or has canceled, at the end of its response isn't dropped: the session ends", async () => {
+  const uses = [(body: Body) => void body.readable, (body: Body) => body.cancel()];
+  for (const use of uses) {
+    for (const status of [200, 404]) {
+      await using pair = await connectRawPeer(({ body }) => {
+        async function* answer() {
+          yield encodeLatin1("hello");
+          await use(body as Body);
+        }
+        return [status, "As it is", {}, answer()];
+      }, put + get);
+      await pair.peer.closeWrite();
+      const { received } = await pair.peer.readToEnd();
+      assertEquals(received.match(/HTTP/g)?.length, 1);
     }
   }
 });
