@@ -30,13 +30,45 @@ const ANSWERS = {
   "null": ["content-length: 0\r\n", ""],
 } as const;
 
+const MAX_DROPPED_BYTES = 65536;
+/** A server reads a longer input in more pieces than its peer has sent. */
+const MAX_EXACT_LENGTH = 1000;
+
+/** Returns the position after the bytes that a server has once it has read a preamble. */
+function findReceivedEnd(pieces: readonly Uint8Array[], preambleEnd: number): number {
+  let end = 0;
+  for (const { length } of pieces) {
+    end += length;
+    if (end >= preambleEnd) break;
+  }
+  return end;
+}
+
+/**
+ * Returns whether a server continues after a request whose body its app has ignored; `null` if
+ * this depends on how much the server has read.
+ */
+function isDropped(
+  { body, isLast }: ModelRequest,
+  [bodyStart, bodyEnd]: readonly [start: number, end: number],
+  kind: keyof typeof ANSWERS,
+  input: string,
+  pieces: readonly Uint8Array[],
+): boolean | null {
+  if (isLast || typeof body !== "string" || body.length > MAX_DROPPED_BYTES) return false;
+  if (kind === "bytes" || kind === "null") return true;
+  // A streamed response may read the request, so only what has arrived is dropped.
+  return input.length > MAX_EXACT_LENGTH ? null : findReceivedEnd(pieces, bodyStart) >= bodyEnd;
+}
+
 /**
  * Returns all response texts that a server may send. An app that doesn't read the body doesn't
  * detect that the body is broken.
  */
 function listResponses(input: string, pieces: readonly Uint8Array[]): string[] {
-  const { requests, broken, answers: last, awaitedBodies } = readRequests(input);
+  const { requests, broken, answers: last, awaitedBodies, bodyRanges } = readRequests(input);
   const interimsOf = findInterims(input, pieces);
+  const endedResponses: string[] = [];
   let responses = [""];
   const append = (texts: readonly string[]) => {
     responses = responses.flatMap((before) => texts.map((text) => before + text));
@@ -52,9 +84,13 @@ function listResponses(input: string, pieces: readonly Uint8Array[]): string[] {
     if (readsBody(uri) && body === undefined) break;
     const isUnread = !readsBody(uri) && body !== null;
     const kind = kindOf(uri);
+    const request = requests[i];
+    const mayContinue = request === undefined || awaitedBodies[i] !== null
+      ? false
+      : isDropped(request, bodyRanges[i]!, kind, input, pieces);
     // A streamed response body may still read the request's body.
     const isCloseAnnounced = message.isLast ||
-      isUnread && ["bytes", "null"].includes(kind);
+      isUnread && mayContinue === false && ["bytes", "null"].includes(kind);
     const close = isCloseAnnounced ? "connection: close\r\n" : "";
     const isWithoutBody = kind === "null" && method === "HEAD";
     // A client of HTTP/1.0 gets no chunks.
@@ -67,10 +103,12 @@ function listResponses(input: string, pieces: readonly Uint8Array[]): string[] {
         `HTTP/1.1 200 OK\r\n${close}${line}\r\n${method === "HEAD" ? "" : content}`
       ),
     );
-    if (isUnread) return responses;
+    if (!isUnread || mayContinue === true) continue;
+    endedResponses.push(...responses);
+    if (mayContinue === false) return endedResponses;
   }
   append(last);
-  return responses;
+  return [...endedResponses, ...responses];
 }
 
 /** Makes a fuzzer of streams of requests to such an app, over sockets in memory. */

@@ -188,6 +188,8 @@ interface RequestStream {
    * Continue, otherwise `null`.
    */
   readonly awaitedBodies: readonly (number | null)[];
+  /** For each complete request: the positions of its body, and after it. */
+  readonly bodyRanges: readonly (readonly [start: number, end: number])[];
 }
 
 /**
@@ -197,9 +199,10 @@ interface RequestStream {
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
   const awaitedBodies: (number | null)[] = [];
+  const bodyRanges: [number, number][] = [];
   for (let at = 0;;) {
     if (at === text.length) {
-      return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
+      return { requests, broken: null, clean: true, answers: [""], awaitedBodies, bodyRanges };
     }
     // One empty line before a request line is skipped (RFC 9112 §2.2).
     const start = text.startsWith("\r\n", at) ? at + 2 : at;
@@ -210,7 +213,7 @@ export function readRequests(text: string): RequestStream {
         const otherEnd = findPreambleEnd(other, 0);
         return otherEnd >= 0 && readVersionedRequest(other.slice(0, otherEnd), false) !== null;
       });
-      return { requests, broken: null, clean: false, answers, awaitedBodies };
+      return { requests, broken: null, clean: false, answers, awaitedBodies, bodyRanges };
     }
     const { isHttp10, ...preamble } = read;
     let bodyStart = end + 4;
@@ -218,7 +221,7 @@ export function readRequests(text: string): RequestStream {
       const content = readChunks(text, bodyStart);
       if (content === null || content.chunks.length > 1) {
         const answers = [mayBecomeEmptyBody(text, bodyStart) ? "" : formatErrorResponse(400)];
-        return { requests, broken: null, clean: false, answers, awaitedBodies };
+        return { requests, broken: null, clean: false, answers, awaitedBodies, bodyRanges };
       }
       delete preamble.headers["transfer-encoding"];
       bodyStart = content.end;
@@ -233,13 +236,16 @@ export function readRequests(text: string): RequestStream {
       // far the server has read before the end.
       const chunked = "transfer-encoding" in preamble.headers;
       const answers = chunked ? ["", formatErrorResponse(400)] : [""];
-      return { requests, broken: read, clean: false, answers, awaitedBodies };
+      return { requests, broken: read, clean: false, answers, awaitedBodies, bodyRanges };
     }
     const isLast = isHttp10 || hasConnectionClose(preamble.headers);
     requests.push({ ...preamble, body: content.body, isHttp10, isLast });
+    bodyRanges.push([bodyStart, content.end]);
     at = content.end;
     // Bytes after it are not a request (RFC 9112 §9.6).
-    if (isLast) return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
+    if (isLast) {
+      return { requests, broken: null, clean: true, answers: [""], awaitedBodies, bodyRanges };
+    }
   }
 }
 
