@@ -31,6 +31,7 @@ import type { ServeOptions } from "./serve.ts";
 type Options = Omit<ServeOptions, "listen"> & CommonOptions & {
   readonly delete?: boolean;
   readonly dryRun?: boolean;
+  readonly every?: number;
   readonly listen?: HostOrScopedAddress[];
   readonly move?: boolean;
   readonly serving?: Address[];
@@ -89,7 +90,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
   const { home, output } = context;
   const { args } = command;
   const options = command.opts<Options>();
-  const { address, listen, move = false, serving } = options;
+  const { address, create = true, every, listen, move = false, serving } = options;
   const ofDevice = await makeDevicePermissions(home);
   const mayCreateDevice = async () => {
     await using device = await openIfCreated(context);
@@ -166,7 +167,8 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       const [from = "", to = ""] = args;
       const isDownload = isRemotePath(from);
       const [remote, local] = isDownload ? [from, to] : [to, from];
-      const dir = await listDirectoryPaths(toLocalPath(local));
+      const mayCreate = isDownload && create && every === undefined;
+      const dir = await (mayCreate ? listDirectoryPaths : listPaths)(toLocalPath(local));
       return mergePermissions(
         await ofPeers([remote]),
         makeCopyPermissions(dir, isDownload, move),

@@ -188,7 +188,7 @@ export async function resolveRealPath(path: string): Promise<string> {
   if (existingPath !== null) return existingPath;
   const absolutePath = resolve(path);
   const parent = dirname(absolutePath);
-  return parent === absolutePath
+  return parent === absolutePath || !mayRead(parent)
     ? absolutePath
     : join(await resolveRealPath(parent), basename(absolutePath));
 }

@@ -9,9 +9,9 @@ import type { Peer } from "@degu/degu/device";
 import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
 import type { CommonOptions } from "./context.ts";
 import { Failure } from "../failure.ts";
-import { findLocalModule, ignoreNotFound } from "./local_paths.ts";
+import { findLocalModule, ignoreNotFound, resolveRealPath } from "./local_paths.ts";
 import { DISCOVERY_HOSTS } from "@degu/degu/device/discovery";
-import { realPath, resolve } from "./paths.ts";
+import { resolve } from "./paths.ts";
 
 export interface Permissions {
   readonly read: readonly string[];
@@ -67,7 +67,7 @@ export function findModule(version: string): string {
 /** Returns an absolute path and, if it leads through links, the real path, which is also used. */
 export async function listPaths(path: string): Promise<string[]> {
   const absolutePath = resolve(path);
-  return [...new Set([absolutePath, await ignoreNotFound(realPath(absolutePath)) ?? absolutePath])];
+  return [...new Set([absolutePath, await resolveRealPath(absolutePath)])];
 }
 
 /** Returns the paths of a directory, or of the directory in which a file is or will be created. */

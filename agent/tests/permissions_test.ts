@@ -1,9 +1,9 @@
 /** degu permissions: paths through links, new files, searches, and wrong commands. */
-import { AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
 Deno.test("the flags have the paths and addresses of the arguments", async (t) => {
@@ -30,6 +30,23 @@ Deno.test("the flags have the paths and addresses of the arguments", async (t) =
     ], [
       ...[`--allow-read=${home},${path}/copy`, `--allow-write=${home},${path}/copy`],
       ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid,statfs", "--allow-env=HOME"],
+    ]],
+    ["a new directory, in its parent", ["sync", "--no-find", "desk:", `${path}/real/new`], [
+      ...[`--allow-read=${home},${path}/real`, `--allow-write=${home},${path}/real`],
+      ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid,statfs"],
+    ]],
+    ...["--no-create", "--every=60"].map((option): [string, string[], string[]] => [
+      `a directory that ${option} doesn't create`,
+      ["sync", "--no-find", option, "desk:", `${path}/link/new`],
+      [
+        `--allow-read=${home},${path}/link/new,${path}/real/new`,
+        `--allow-write=${home},${path}/link/new,${path}/real/new`,
+        ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid,statfs"],
+      ],
+    ]),
+    ["a source that is missing", ["sync", "--no-find", `${path}/real/new`, "desk:"], [
+      ...[`--allow-read=${home},${path}/real/new`, `--allow-write=${home}`],
+      ...["--allow-net=192.0.2.1:7443", "--allow-sys=uid"],
     ]],
     ["an address", ["ping", "--address", "[fe80::1%3]:7443", "desk"], [
       ...[`--allow-read=${home}`, `--allow-write=${home}`],
@@ -70,6 +87,19 @@ Deno.test("the flags have the paths and addresses of the arguments", async (t) =
     assertEquals(command.filter((word) => word.startsWith("--allow-")), flags);
     assertEquals(command.slice(-args.length - 3), ["--home", home, "--json", ...args]);
   });
+});
+
+Deno.test("with its printed flags, sync reports a directory that is missing", async () => {
+  await using homes = await AgentHomes.create("laptop", "desk");
+  await homes.pair("laptop", "desk");
+  const args = ["sync", "--no-find", "--no-create", "--delete", "desk:", homes.joinPath("new")];
+  const flags = await homes.runToSuccess("laptop", ["permissions", "--flags", ...args]);
+  const home = ["--home", homes.joinPath("laptop")];
+  const { code, stderr } = await runAgent([...home, ...args], {
+    flags: flags.trimEnd().split("\n"),
+  });
+  assertEquals(code, 1, stderr);
+  assertStringIncludes(stderr, "is its disk mounted?");
 });
 
 Deno.test("a name with a hyphen is printed behind the -- before it", async () => {
