@@ -36,7 +36,7 @@ export class LengthDecoder {
     return this.framing - this.remainingBytes;
   }
 
-  get chunkCount(): number {
+  get cost(): number {
     return 0;
   }
 
@@ -95,8 +95,15 @@ export class LengthDecoder {
 }
 
 const MIN_DIRECT_BYTES = 65536;
-/** More small chunks of a large buffer would keep other connections waiting. */
-const MAX_PIECE_CHUNKS = 4096;
+/**
+ * The maximum cost of a piece, in chunks without an extension: more small chunks of a large buffer
+ * would keep other connections waiting.
+ */
+const MAX_PIECE_COST = 4096;
+/** The cost of a byte of a chunk header with an extension. */
+const EXTENSION_BYTE_COST = 2;
+/** The cost of a chunk that a program reads as a chunk. */
+const READ_CHUNK_COST = 16;
 
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder {
@@ -112,9 +119,17 @@ export class ChunkDecoder {
     return this.#scanner.consumedBytes;
   }
 
-  /** The number of chunk headers that were read. */
-  get chunkCount(): number {
-    return this.#scanner.chunkCount;
+  /** The cost of the chunks that were read. */
+  get cost(): number {
+    return READ_CHUNK_COST * this.#scanner.chunkCount + this.#extensionCost;
+  }
+
+  get #pieceCost(): number {
+    return this.#scanner.chunkCount + this.#extensionCost;
+  }
+
+  get #extensionCost(): number {
+    return EXTENSION_BYTE_COST * this.#scanner.extendedHeaderBytes;
   }
 
   get remainingBytes(): number {
@@ -149,8 +164,8 @@ export class ChunkDecoder {
     const scanner = this.#scanner;
     let position = start;
     let writtenEnd = start;
-    const maxChunkCount = scanner.chunkCount + MAX_PIECE_CHUNKS;
-    while (scanner.chunkCount < maxChunkCount) {
+    const maxCost = this.#pieceCost + MAX_PIECE_COST;
+    while (this.#pieceCost < maxCost) {
       const { phase } = scanner;
       const nextPosition = scanner.advance(bytes, position, end);
       if (nextPosition === -1) break;
@@ -169,7 +184,9 @@ export class ChunkDecoder {
   copy(buffer: ReadBuffer, into: Uint8Array): number {
     const scanner = this.#scanner;
     let count = 0;
-    while (count < into.length) {
+    const maxCost = this.#pieceCost + MAX_PIECE_COST;
+    // Don't return without data that has arrived: the caller would wait for more.
+    while (count < into.length && (count === 0 || this.#pieceCost < maxCost)) {
       if (scanner.phase === "data") {
         const maxBytes = Math.min(scanner.remainingDataBytes, into.length - count);
         const bytes = buffer.takeView(maxBytes);

@@ -477,8 +477,8 @@ const PIECE_BYTES = 65536;
 const MIN_PIECE_BYTES = 2048;
 const GROWTH_FACTOR = 4;
 
-/** The maximum number of chunks that are read without a wait. So many take about a millisecond. */
-const MAX_CHUNKS_PER_TURN = 256;
+/** The maximum cost of chunks that are read without a wait: 256 chunks take about a millisecond. */
+const MAX_COST_PER_TURN = 4096;
 
 /**
  * After an error, a reader must not be used again. Reads return a promise only if they must wait
@@ -491,8 +491,8 @@ export class BodyReader extends BodyState<BodySource> {
   readonly #kind: typeof SOURCE_KINDS[BodySource["kind"]];
   readonly #decoder: BodyDecoder;
   #lastViewBytes = 0;
-  /** The number of chunks that were read before the last wait. */
-  #awaitedChunks = 0;
+  /** The cost of the chunks that were read before the last wait. */
+  #awaitedCost = 0;
 
   constructor(source: BodySource, decoder: BodyDecoder) {
     super(decoder.framing, source);
@@ -514,6 +514,13 @@ export class BodyReader extends BodyState<BodySource> {
   }
 
   read(into: Uint8Array): number | Promise<number> {
+    const turn = this.waitForTurn();
+    if (turn !== null) {
+      return turn.then(() => {
+        this.checkNotStopped();
+        return this.read(into);
+      });
+    }
     const decoder = this.#decoder;
     const count = decoder.copy(this.buffer, into);
     return count === 0 && into.length > 0 && decoder.remainingBytes > 0
@@ -547,7 +554,7 @@ export class BodyReader extends BodyState<BodySource> {
       ? decoder.computeMinRemainingBytes(buffer.bufferedBytes)
       : decoder.remainingBytes;
     const count = await buffer.fill(this.source, Math.min(maxBytes, remainingBytes));
-    this.#awaitedChunks = decoder.chunkCount;
+    this.#awaitedCost = decoder.cost;
     if (count === 0) throw this.#incompleteBodyError();
   }
 
@@ -556,9 +563,9 @@ export class BodyReader extends BodyState<BodySource> {
    * connections are served; otherwise returns `null`.
    */
   waitForTurn(): Promise<void> | null {
-    const { chunkCount } = this.#decoder;
-    if (chunkCount - this.#awaitedChunks < MAX_CHUNKS_PER_TURN) return null;
-    this.#awaitedChunks = chunkCount;
+    const { cost } = this.#decoder;
+    if (cost - this.#awaitedCost < MAX_COST_PER_TURN) return null;
+    this.#awaitedCost = cost;
     return pause(0);
   }
 

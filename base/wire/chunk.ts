@@ -243,6 +243,8 @@ export class ChunkScanner {
   header: ChunkHeader = { size: 0, extension: null, isPlain: true };
   consumedBytes = 0;
   chunkCount = 0;
+  /** The bytes of the headers that aren't only a size as Degu sends it. */
+  extendedHeaderBytes = 0;
   rangeChecker: RangeChecker | null = null;
   readonly #allowsPadding: boolean;
   /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
@@ -299,6 +301,9 @@ export class ChunkScanner {
     this.phase = this.remainingDataBytes === 0 ? "trailer" : "data";
     this.consumedBytes += next - start;
     this.chunkCount++;
+    if (this.header.extension !== null || !this.header.isPlain) {
+      this.extendedHeaderBytes += next - start;
+    }
     return next;
   }
 

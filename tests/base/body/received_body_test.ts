@@ -15,6 +15,7 @@ import {
   formatLabel,
 } from "@degu/testing/expectations.ts";
 import { readerOf, whenBodyEnds } from "@degu/internal/base/body/body.ts";
+import { stopAllClocks } from "@degu/testing/clock.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -659,6 +660,60 @@ Deno.test("ChunkedBody.read returns up to 16 MiB, and rejects for more bytes", a
   const error = await assertRejects(() => longerBody.read(), RangeError);
   assertEquals(source.cancelReasons, [error]);
   await assertBodyError(longerBody.read(), "read() after it");
+});
+
+/** The chunks of a body, and the maximum number of its bytes that are read in a turn. */
+const MANY_CHUNKS: readonly [label: string, chunk: string, maxBytes: number][] = [
+  ["a byte", "1\r\nx\r\n", 6 * 4097],
+  ["a name", "1;a\r\nx\r\n", 8 * 900],
+  ["a name and a value", "1;a=b\r\nx\r\n", 8 * 900],
+  ["a quoted value", '1;a="b"\r\nx\r\n', 8 * 900],
+  ["eight names", `1${";a".repeat(8)}\r\nx\r\n`, 8 * 900],
+  ["a long header", `1${";a".repeat(2000)}\r\nx\r\n`, 3 * 4010],
+];
+
+Deno.test("many small chunks that have arrived are read in several turns of the event loop", async (t) => {
+  await testEachRow(t, MANY_CHUNKS, async (_label, chunk, maxBytes) => {
+    const bytes = encodeLatin1(`${chunk.repeat(Math.ceil(100_000 / chunk.length))}0\r\n\r\n`);
+    for (const operation of ["read()", ...WHOLE]) {
+      using time = stopAllClocks();
+      const body = new ChunkedBody(streamOf(bytes));
+      const reader = readerOf(body);
+      const reading = operations[operation]!(body);
+      let turns = 0;
+      for (let startBytes = 0; startBytes < bytes.length; turns++) {
+        for (let microtask = 0, bytesRead = -1; microtask < 100; microtask++) {
+          if (reader.bytesRead !== bytesRead) microtask = 0;
+          ({ bytesRead } = reader);
+          await null;
+        }
+        const { bytesRead } = reader;
+        const turnBytes = bytesRead - startBytes;
+        assert(turnBytes > 0 && turnBytes <= maxBytes, `${turnBytes} bytes by ${operation}`);
+        startBytes = bytesRead;
+        time.tick(1);
+      }
+      await reading;
+    }
+  });
+});
+
+Deno.test("the data of a chunk with the longest header is returned without waiting for more", async () => {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = writable.getWriter();
+  const reader = new ChunkedBody(readable).readable.getReader();
+  const longHeader = `1${";a".repeat(limits.chunkHeader / 2 - 2)}\r\n`;
+  // The buffer has grown when the long header arrives.
+  for (const [data, header] of [["a".repeat(0x4000), "4000\r\n"], ["x", longHeader]] as const) {
+    const written = writer.write(encodeLatin1(`${header}${data}\r\n`));
+    let received = "";
+    while (received.length < data.length) received += decodeLatin1((await reader.read()).value!);
+    assertEquals(received, data);
+    await written;
+  }
+  const ended = reader.read();
+  await Promise.all([writer.write(encodeLatin1("0\r\n\r\n")), writer.close()]);
+  assertEquals((await ended).done, true);
 });
 
 Deno.test("each end listener of a body is called once, however the body ends, and at once if the body has ended", async () => {
