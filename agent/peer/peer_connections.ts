@@ -1,8 +1,10 @@
+import { DeguError } from "@degu/degu/base";
 import { pause } from "../machine/pause.ts";
 import {
   type Connection,
   ConnectionPool,
   type Connector,
+  isTransient,
   retry,
   type RetryEvent,
 } from "@degu/degu/client";
@@ -27,8 +29,7 @@ type PeerContext = Pick<Context, "signal" | "options"> & { readonly output: Pick
 export class PeerConnections implements Connector, Disposable {
   readonly peer: string;
   readonly #client: Connector;
-  /** The connections of all calls, which are all idempotent. */
-  readonly #pool = new ConnectionPool(this, { maxConnections: Infinity, repeat: "any" });
+  readonly #pool = new ConnectionPool(this, { maxConnections: Infinity });
   readonly #signal: AbortSignal;
   readonly #output: Pick<Output, "note">;
   readonly #retries: number;
@@ -57,8 +58,8 @@ export class PeerConnections implements Connector, Disposable {
   }
 
   /**
-   * Retries a call as long as its errors are transient. The library marks each error of a stream
-   * after the first byte as final.
+   * Retries a call as long as its errors are transient, or it may have been processed: all calls are
+   * idempotent. The library marks each error of a stream after the first byte as final.
    */
   async call<T>(
     action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>,
@@ -69,7 +70,9 @@ export class PeerConnections implements Connector, Disposable {
         onProgress(progress);
       });
     const onRetry = (event: RetryEvent) => this.onRetry(event);
-    const options = { retries: this.#retries, signal: this.#signal, onRetry };
+    const when = (error: unknown) =>
+      isTransient(error) || error instanceof DeguError && error.maybeProcessed;
+    const options = { retries: this.#retries, signal: this.#signal, when, onRetry };
     const result = await retry(attempt, options);
     this.#onProgress();
     return result;

@@ -3,6 +3,7 @@ import {
   bodies,
   type BodyIn,
   type BodyOut,
+  DeguError,
   type HeadersToSend,
   type Method,
   type Response,
@@ -39,10 +40,11 @@ export class TransferClient implements Disposable {
   /** Whether the server's disk refuses every change of permission bits. */
   hasFixedModes = false;
   #lastBody: BodyIn = null;
+  #hasResponse = false;
 
   /**
-   * @param mayRepeat True if the client may repeat a request that may have been processed. Uploads
-   * may be repeated: a file that is written twice has the same content.
+   * @param mayRepeat True if the caller may repeat a call whose last request may have been processed.
+   * Uploads may be repeated: a file that is written twice has the same content.
    */
   constructor(
     label: string,
@@ -59,7 +61,7 @@ export class TransferClient implements Disposable {
     checkRequester(label, target);
     this.#target = target instanceof ConnectionPool ? target.connector : target;
     this.#ownPool = typeof (target as Partial<Connector>).connect === "function"
-      ? makeOwnPool(target as Connector, mayRepeat)
+      ? makeOwnPool(target as Connector)
       : null;
     this.#pool = this.#ownPool ?? (target instanceof ConnectionPool ? target : null);
     this.#requester = this.#pool ?? target as Requester;
@@ -94,18 +96,26 @@ export class TransferClient implements Disposable {
     return ownAddress === null ? null : `address ${formatCheckedAddress(ownAddress)}`;
   }
 
-  /** The body of an earlier response can't be read after this call. */
+  /**
+   * The body of an earlier response can't be read after this call.
+   *
+   * @param onRepeat Called before the request is sent again, because the response was lost: the
+   * server may process the request twice. Without the function, only a request that changes nothing
+   * is repeated, by the pool.
+   */
   async request(
     method: Method,
     uri: string,
     headers: HeadersToSend,
     body: BodyOut = null,
+    onRepeat: (() => void) | null = null,
   ): Promise<Response> {
     this.#cancelLastBody();
     const { signal } = this;
     try {
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       this.#lastBody = response.body;
+      this.#hasResponse = true;
       checkFraming(method, uri, response);
       const modeMask = parseMode(response.headers["file-mode-mask"]);
       if (modeMask !== null) {
@@ -114,6 +124,12 @@ export class TransferClient implements Disposable {
       }
       return response;
     } catch (error) {
+      // A server that closes the first connection has refused the client.
+      const isLost = this.#hasResponse && error instanceof DeguError && error.maybeProcessed;
+      if (isLost && this.canReconnect && onRepeat !== null) {
+        onRepeat();
+        return await this.request(method, uri, headers, body);
+      }
       throw this.#mayRepeat ? clearMaybeProcessed(error) : error;
     }
   }
@@ -139,14 +155,11 @@ function checkFraming(method: Method, uri: string, { ok, body }: Response): void
   throw unexpectedResponseError(method, uri, problem);
 }
 
-function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
+function makeOwnPool(target: Connector): ConnectionPool {
   const connect: Connector["connect"] = (connectOptions) => {
     // Transfers need the standard bodies, also if the client has body classes of its own.
     const options = { ...connectOptions, bodies };
     return target.connect(options);
   };
-  return new ConnectionPool({ connect }, {
-    maxConnections: 1,
-    repeat: mayRepeat ? "any" : "safe",
-  });
+  return new ConnectionPool({ connect }, { maxConnections: 1 });
 }

@@ -87,19 +87,18 @@ export async function deleteEntry(
   const problem = findDeletionProblem();
   if (problem !== null) throw new Deno.errors.NotSupported(`deleting: ${problem}`);
   using client = new TransferClient("from", from, checkRequestOptions(options), false);
-  if (checkedUri.endsWith("/")) return void await requestChange(client, "DELETE", checkedUri);
+  if (checkedUri.endsWith("/")) return await requestDeletion(client, checkedUri);
   const headResponse = await client.request("HEAD", checkedUri, {});
   await headResponse.discard();
   if (!client.isUsable) throw responseError("DELETE", checkedUri, headResponse, "delete");
   try {
     // A directory needs no condition: the server deletes only an empty directory.
-    if (headResponse.status === 301) await requestChange(client, "DELETE", `${checkedUri}/`);
+    if (headResponse.status === 301) await requestDeletion(client, `${checkedUri}/`);
     else {
-      const condition = makeDeleteCondition(checkedUri, headResponse);
-      await requestChange(client, "DELETE", checkedUri, condition);
+      await requestDeletion(client, checkedUri, makeDeleteCondition(checkedUri, headResponse));
     }
   } catch (error) {
-    // If the response to the first DELETE was lost, the retry gets 404.
+    // Another program has deleted the file.
     if (headResponse.status !== 200 || !hasStatus(error, 404)) throw error;
   }
 }
@@ -115,13 +114,29 @@ function makeDeleteCondition(uri: string, { status, headers }: Response): Header
   throw unexpectedResponseError("HEAD", uri, problem);
 }
 
+/** If the response is lost, requests the deletion again. */
+export async function requestDeletion(
+  client: TransferClient,
+  uri: string,
+  headers: HeadersToSend = {},
+): Promise<void> {
+  let isRepeated = false;
+  try {
+    await requestChange(client, "DELETE", uri, headers, () => void (isRepeated = true));
+  } catch (error) {
+    if (!isRepeated || !hasStatus(error, 404)) throw error;
+  }
+}
+
+/** @param onRepeat See {@linkcode TransferClient.prototype.request}. */
 export async function requestChange(
   client: TransferClient,
   method: "PUT" | "DELETE",
   uri: string,
   headers: HeadersToSend = {},
+  onRepeat: (() => void) | null = null,
 ): Promise<Response> {
-  const response = await client.request(method, uri, headers, null);
+  const response = await client.request(method, uri, headers, null, onRepeat);
   await response.discard();
   const { status } = response;
   if (status === 201 || status === 204) return response;

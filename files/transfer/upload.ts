@@ -294,7 +294,7 @@ export class FileUpload {
     if (!this.#settings.replace) return meter.finish(sha256);
     const digest = formatReprDigest(sha256);
     const headers = { "repr-digest": digest, "upload-offset": size, "upload-length": size };
-    return await this.#finish(await this.#put(headers, null), meter);
+    return await this.#finish(await this.#put(headers, null, () => {}), meter);
   }
 
   #makeMeter(offset: number, reused = 0): ProgressMeter {
@@ -339,7 +339,11 @@ export class FileUpload {
     return offset >= 0 && offset <= this.#source.size ? offset : null;
   }
 
-  #put(headers: HeadersToSend, body: BodyOut): Promise<Response> {
+  #put(
+    headers: HeadersToSend,
+    body: BodyOut,
+    onRepeat: (() => void) | null = null,
+  ): Promise<Response> {
     const { modes } = this.#settings;
     const requestHeaders = {
       ...makeModeHeader(modes ? this.#source.mode : null),
@@ -348,7 +352,7 @@ export class FileUpload {
       "upload-modified": this.#modificationTime.toISOString(),
       ...headers,
     };
-    return this.#client.request("PUT", this.#uri, requestHeaders, body);
+    return this.#client.request("PUT", this.#uri, requestHeaders, body, onRepeat);
   }
 
   async #hasIdentical(): Promise<boolean> {

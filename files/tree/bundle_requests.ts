@@ -27,7 +27,9 @@ export async function* requestBundle<R, T>(
   items: readonly T[],
   requestHeaders: HeadersToSend = {},
 ): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
-  const response = await client.request("POST", uri, requestHeaders, body);
+  // Bytes have only paths, which the server may receive twice. A stream can't be sent again.
+  const onRepeat = body instanceof Uint8Array ? () => {} : null;
+  const response = await client.request("POST", uri, requestHeaders, body, onRepeat);
   const { status, headers } = response;
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();

@@ -265,6 +265,7 @@ class TreeCopy {
       () => source.list(),
       () => target.list(),
     ]) as [ListedTree, ListedTree | null];
+    report.reportAnsweredDeletions(targetTree?.root ?? null);
     // If the server only adds files, plan as with `replace: false`.
     const { refusesReplacement } = this.#attempt;
     const replace = refusesReplacement ? false : settings.replace;

@@ -5,6 +5,7 @@
  */
 
 import type { TreeResult } from "../errors.ts";
+import { isUnanswered } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import type { DeletionScope, Plan } from "./plan.ts";
 import type { TreeTarget } from "./sides.ts";
@@ -101,6 +102,8 @@ export class TreeDeletions {
     try {
       await target.remove(node);
     } catch (error) {
+      const mayBeDeleted = isUnanswered(error) || this.#attempt.settings.signal.aborted;
+      if (mayBeDeleted) report.noteUnansweredDeletion(node);
       await this.#attempt.rethrowIfFatal(error, client);
       this.#keep(node);
       return report.reportFailed(node, error, "target");

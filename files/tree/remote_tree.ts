@@ -2,7 +2,13 @@
 
 import { pause } from "../../internal/pause.ts";
 import { quote } from "../../internal/quote.ts";
-import { type BodyOut, type Chunk, ChunkedBodyIter, type HeadersToSend } from "../../base.ts";
+import {
+  type BodyOut,
+  type Chunk,
+  ChunkedBodyIter,
+  type HeadersToSend,
+  type Response,
+} from "../../base.ts";
 import { StatusError } from "../../client.ts";
 import {
   BUNDLE_PIECE_BYTES,
@@ -34,7 +40,7 @@ import type { TransferResult, TransferSettings } from "../options.ts";
 import { makeReasonHeader } from "../wire/refusal_reason.ts";
 import type { Basis } from "../wire/reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { requestChange } from "../transfer/remote_changes.ts";
+import { requestChange, requestDeletion } from "../transfer/remote_changes.ts";
 import { requestDigest } from "../transfer/remote_digest.ts";
 import { FileUpload } from "../transfer/upload.ts";
 import { TransferError } from "../errors.ts";
@@ -242,7 +248,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const headers = modes ? WANT_MODE_MASK_HEADER : {};
     let isPresent = true;
     try {
-      isPresent = (await requestChange(this.#client, "PUT", uri, headers)).status !== 201;
+      const { status } = await requestChange(this.#client, "PUT", uri, headers, () => {});
+      isPresent = status !== 201;
     } catch (error) {
       // Another app of the server may allow this client to write only files.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
@@ -446,12 +453,40 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
         ...(isTimeNeeded ? await this.#makeTimeHeaders(uri, task) : {}),
         "upload-length": `${size}`,
         "upload-offset": `${size}`,
-        "if-file-stamp": formatStamp(size, modified),
       };
-      return parseUnsetHeader((await requestChange(this.#client, "PUT", uri, headers)).headers);
+      const response = await this.#changeMetadata(uri, headers, [
+        formatStamp(size, modified),
+        formatStamp(size, isTimeNeeded ? node.modified : modified),
+      ]);
+      return parseUnsetHeader(response.headers);
     } catch (error) {
       // The file was removed since the list.
       throw hasStatus(error, 404) ? remoteChangedError(uri, { status: 404 }) : error;
+    }
+  }
+
+  /**
+   * If a response is lost, the file may have its stamp from before or after the change.
+   *
+   * @param stamps The stamp before the change, and after it.
+   */
+  async #changeMetadata(
+    uri: string,
+    headers: HeadersToSend,
+    [stamp, changedStamp]: readonly [string, string],
+  ): Promise<Response> {
+    let isRepeated = false;
+    const request = (stamp: string) => {
+      const requestHeaders = { ...headers, "if-file-stamp": stamp };
+      const onRepeat = () => void (isRepeated = true);
+      return requestChange(this.#client, "PUT", uri, requestHeaders, onRepeat);
+    };
+    try {
+      return await request(stamp);
+    } catch (error) {
+      const isChanged = error instanceof TransferError && error.code === "TARGET_CHANGED";
+      if (!isRepeated || !isChanged) throw error;
+      return await request(changedStamp);
     }
   }
 
@@ -483,7 +518,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const uri = this.#uriOf(node.path, !isFile);
     const headers = isFile ? { "if-file-stamp": formatStamp(node.size, node.modified) } : {};
     try {
-      await requestChange(this.#client, "DELETE", uri, headers);
+      await requestDeletion(this.#client, uri, headers);
     } catch (error) {
       // Another program may have removed the entry already.
       if (hasStatus(error, 404)) return;

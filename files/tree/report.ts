@@ -54,6 +54,8 @@ export class TreeReport {
   readonly #copiedPaths = new Set<string>();
   /** The files that were sent without an answer, by path: the target may have them. */
   readonly #unansweredPaths = new Set<string>();
+  /** The entries whose deletion was requested without an answer, in the order of the requests. */
+  readonly #unansweredDeletions = new Set<TreeNode>();
   /** The number of bytes from which each file was resumed, by path. */
   readonly #resumedFrom = new Map<string, number>();
   /** The {@linkcode DEFERRED_EVENTS} of this attempt, which are reported after the last attempt. */
@@ -246,6 +248,23 @@ export class TreeReport {
     // A missing permission of the program concerns all files.
     if (error instanceof Deno.errors.NotCapable) throw error;
     this.reportEvent({ type: "failed", path: node.path, error, at });
+  }
+
+  noteUnansweredDeletion(node: TreeNode): void {
+    this.#unansweredDeletions.add(node);
+  }
+
+  /**
+   * Reports the deletions without an answer whose entries the target no longer has.
+   *
+   * @param root The target's list; `null` if the target is missing.
+   */
+  reportAnsweredDeletions(root: TreeNode | null): void {
+    for (const node of this.#unansweredDeletions) {
+      const listedNode = node.path.reduce((parent, name) => parent?.get(name) ?? null, root);
+      if (listedNode === null) this.reportDeleted(node);
+    }
+    this.#unansweredDeletions.clear();
   }
 
   reportDeleted(node: TreeNode): void {

@@ -67,7 +67,8 @@ export interface ConnectionPoolOptions {
    * - `"safe"`: `GET`, `HEAD` and `OPTIONS`, which don't change the server's state.
    * - `"any"`: also `PUT`, `POST`, `PATCH` and `DELETE`, which the server may then process twice.
    *   Their errors are {@linkcode isTransient | transient}. Only for callers whose requests are all
-   *   idempotent, such as transfers of files.
+   *   idempotent. A transfer of files repeats its requests itself, and counts wrongly over such a
+   *   pool: pass it a pool without this option.
    *
    * @default {"safe"}
    */

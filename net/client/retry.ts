@@ -8,6 +8,7 @@
  * | --------------------------- | ---------------------------------------- | --------------- |
  * | `…/connection_pool.ts`      | a request, if its connection had closed  | once            |
  * | `…/inviter_client.ts`       | a connection that an inviter cuts        | 9 times         |
+ * | `files/transfer/client.ts`  | a change, if its response is lost        | once            |
  * | `files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
  * | `…/download_stream.ts`      | the remaining bytes of a file            | 3 times         |
  * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |
