@@ -1,5 +1,8 @@
 /** degu ls, get, put and rm, and the paths that commands are given. */
+import { routes } from "@degu/degu";
 import { ChunkedBody } from "@degu/degu/base";
+import { Device } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { PeerConnections } from "@degu/internal/agent/peer/peer_connections.ts";
 import { RemoteFiles } from "@degu/internal/agent/peer/remote_files.ts";
@@ -28,6 +31,27 @@ Deno.test("ls lists by name, optionally with sizes and times; names are printed 
   await Deno.utime(`${files.share}/b`, modified, modified);
   const [, object] = parseObjects(await files.runToSuccess("ls", "--json", "camera:"));
   assertEquals(object, { name: "b", kind: "file", size: 5, modified: modified.toISOString() });
+});
+
+Deno.test("put, rm and sync use /inbox/ of a program's server, get and ls use /share/", async () => {
+  await using files = await AgentFiles.start();
+  const { share, inbox, local } = files;
+  await files.kill();
+  await fill(share, { "a": "1" });
+  await fill(local, { "b": "2", "dir/c": "3" });
+  const options = { list: true };
+  const app = routes({
+    "/inbox/": new FilesApp(inbox, { ...options, write: true }),
+    "/share/": new FilesApp(share, options),
+  });
+  await using device = await Device.open(files.homes.joinPath("camera"));
+  await using _server = await device.serve(files.address, app);
+  assertEquals((await files.runToSuccess("ls", "camera:")).stdout, "a\n");
+  await files.runToSuccess("get", "camera:a", local);
+  await files.runToSuccess("put", `${local}/a`, `${local}/b`, "camera:");
+  await files.runToSuccess("rm", "camera:b");
+  await files.runToSuccess("sync", `${local}/dir`, "camera:to");
+  assertEquals(await readTree(inbox), { "a": "1", "to": null, "to/c": "3" });
 });
 
 Deno.test("a name is also found in the other Unicode normal form", async () => {
