@@ -294,9 +294,9 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     assertEquals((parseObjects(denied)[0]?.["error"] as { code: string }).code, "NOT_PERMITTED");
     const args = ["invite", "--json", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
     const expired = await files.run(...args, "--seconds", "1");
-    const codesInOrder = parseObjects(expired).slice(1)
-      .map(({ error }) => (error as { code: string }).code);
-    assertEquals([expired.code, codesInOrder[0]], [1, "TIMED_OUT"]);
+    const message = "no device has joined in time: run the same command again";
+    const timedOut = { error: { code: "TIMED_OUT", message } };
+    assertEquals([expired.code, parseObjects(expired).slice(1)], [1, [timedOut]]);
     await using invite = files.start(args);
     await invite.waitForLine("degu:");
     invite.kill("SIGINT");
