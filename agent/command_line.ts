@@ -5,7 +5,7 @@
 
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_PORT, parseInvitationAddress, parseListenAddress } from "./machine/addresses.ts";
-import { DEFAULT_INBOX, IGNORE_FILE } from "./machine/context.ts";
+import { DEFAULT_INBOX, IGNORE_FILE, VERSIONS_OF_PEERS } from "./machine/context.ts";
 import { AgentCommand, makeListParser, makeSecondsParser, parseKeep, type Run } from "./command.ts";
 import { parseRestoreTime } from "./copy/restore_time.ts";
 
@@ -181,7 +181,7 @@ function addServeCommand(program: AgentCommand): void {
     .option("--new-only", "let peers only add files to the inbox, but not replace or delete files")
     .option(
       "--keep <days>",
-      "keep each file that a peer replaces or deletes in the inbox: for at least this many days, and until this many later days had changes",
+      `keep ${VERSIONS_OF_PEERS}: for at least this many days, and until this many later days had changes`,
       parseKeep,
     )
     .option(
@@ -198,7 +198,7 @@ function addServeCommand(program: AgentCommand): void {
     .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
     .addExample(
       "degu serve --inbox --keep 30",
-      "also keep what peers replace and delete, for 30 days",
+      "also keep earlier versions, for 30 days",
     )
     .addExample(
       "degu serve --share ~/Shared --inbox-for-all ~/Shared",
@@ -342,7 +342,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     )
     .option(
       "--keep <days>",
-      "keep each local file that is replaced or deleted: for at least this many days, and until this many later days had changes",
+      "keep each local file that is replaced or deleted; with --every, one version an hour of each replaced file: for at least this many days, and until this many later days had changes",
       parseKeep,
     )
     .option("--no-create", "don't create a missing local directory: its disk may not be mounted")

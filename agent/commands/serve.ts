@@ -10,9 +10,9 @@ import {
   listen,
   listUsableAddresses,
 } from "../machine/addresses.ts";
-import type { Context } from "../machine/context.ts";
+import { type Context, VERSIONS_OF_PEERS } from "../machine/context.ts";
 import { makeLogger, openDevice, openOrCreateDevice } from "../machine/open_device.ts";
-import { type Output, PAIR_ADVICE } from "../terminal/output.ts";
+import { formatCount, type Output, PAIR_ADVICE } from "../terminal/output.ts";
 import {
   explain,
   explainDiscoveryProblem,
@@ -194,5 +194,5 @@ function checkVersions(inbox: string, days: number, output: Output): void {
       `--keep: ${error.message}: leave out --keep, or name a directory on another disk`;
     throw new Failure(problem, null, { path: inbox });
   }
-  output.note(`keeping what peers replace and delete for ${days} ${days === 1 ? "day" : "days"}`);
+  output.note(`keeping ${VERSIONS_OF_PEERS}, for ${formatCount(days, "day")}`);
 }

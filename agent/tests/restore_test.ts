@@ -6,9 +6,14 @@ import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { formatRestoreTime, parseRestoreTime } from "@degu/internal/agent/copy/restore_time.ts";
 import { parseCommands } from "@degu/testing/agent_documentation.ts";
-import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgent, runAgentInProcess } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
+
+const KEPT_BY_SERVE =
+  "one version an hour of each file that one peer replaces, and each file that a peer deletes";
+const KEPT_BY_SYNC =
+  "each local file that is replaced or deleted; with --every, one version an hour of each replaced file";
 
 /** Returns the contents of all versions below a directory. */
 async function versionsIn(dir: string): Promise<string[]> {
@@ -40,15 +45,39 @@ Deno.test("serve --keep keeps what put --force, rm and sync --delete replace and
   assertEquals(await versionsIn(inbox), ["1", "4", "5"]);
   const { stdout } = await files.runToSuccess("ls", "--inbox", "camera:");
   assertEquals(stdout, "a\ntree/\n");
-  assertMatch(
-    (await files.stop()).stderr,
-    /keeping what peers replace and delete for 30 days\n/,
-  );
+  assertStringIncludes((await files.stop()).stderr, `keeping ${KEPT_BY_SERVE}, for 30 days\n`);
   await files.serve("--inbox", inboxes, "--keep", "1");
-  assertMatch(
-    (await files.stop()).stderr,
-    /replace and delete for 1 day\n/,
-  );
+  assertStringIncludes((await files.stop()).stderr, `${KEPT_BY_SERVE}, for 1 day\n`);
+});
+
+Deno.test("serve and sync say in the same words which versions --keep keeps", async () => {
+  const texts = [
+    await readProjectFile("agent/docs/sync.md"),
+    await readProjectFile("agent/docs/reference.md"),
+    ...await Promise.all(["serve", "sync"].map(async (name) => {
+      return (await runAgentInProcess([name, "--help"])).stdout;
+    })),
+  ].map((text) => text.replaceAll("`", "").replaceAll(/\s+/g, " "));
+  assertEquals(texts.map((text) => text.includes(KEPT_BY_SERVE)), [true, true, true, false]);
+  assertEquals(texts.map((text) => text.includes(KEPT_BY_SYNC)), [true, true, false, true]);
+});
+
+Deno.test("of three changes in an hour, serve --keep keeps one version, and sync --keep two", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, inbox, local, share } = files;
+  await files.serve("--inbox", files.inboxes, "--share", share, "--keep", "1");
+  const to = homes.joinPath("copy");
+  const args = ["--home", homes.joinPath("viewer"), "sync", "--keep", "1", "camera:", to];
+  using _clock = patch(Date, "now", () => () => Date.parse("2026-01-31T14:10:00Z"));
+  for (const text of ["1", "22", "333"]) {
+    await fill(share, { a: text });
+    await fill(local, { a: text });
+    // Each run is a process, because a process knows which files it has stored.
+    assertEquals((await runAgent(args, { flags: ["--allow-all"] })).code, 0);
+    await files.runToSuccess("put", "--force", `${local}/a`, "camera:");
+  }
+  assertEquals((await versionsIn(inbox)).length, 1);
+  assertEquals(await versionsIn(to), ["1", "22"]);
 });
 
 Deno.test("serve --keep removes the versions of old days when a peer changes files, and reports what fails", async () => {
