@@ -21,7 +21,8 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   const numberPrompt = NumberPrompt.make(output);
   if (numberPrompt === null) {
     throw new Failure(
-      "a number can be compared on a terminal only, and without --json",
+      "a number can be compared on a terminal only, and without --json: " +
+        '"degu invite" and "degu join" pair without a number',
       "USAGE",
     );
   }

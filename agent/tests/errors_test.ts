@@ -315,6 +315,30 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   assertEquals(documented, Object.entries(EXIT_CODES));
 });
 
+Deno.test("each message that doesn't say what to do is in the page of messages", async () => {
+  const page = await readProjectFile("agent/docs/troubleshooting.md");
+  const messages = [
+    ...[
+      "is open to other users (mode ",
+      "is truncated, or not of the form that this version writes",
+    ],
+    ...[
+      'has peers, but no directory "identity/device" with its keys',
+      "has other files, and no device",
+    ],
+    ...["belongs to no peer, but each peer has its own directory", "is not permitted to this user"],
+    "runs with the permissions of all commands",
+  ];
+  const modules = ["agent/machine/open_device.ts", "agent/machine/addresses.ts", "tools/degu.sh"];
+  modules.push("agent/serve/inbox.ts", "device/identity/device_directory.ts");
+  modules.push("device/identity/private_files.ts");
+  const sources = (await Promise.all(modules.map(readProjectFile))).join();
+  for (const message of messages) {
+    assertStringIncludes(page, message);
+    assertStringIncludes(sources, message);
+  }
+});
+
 /** Makes the disk of a directory refuse names with a question mark. */
 function refuseQuestionMarks(dir: string): Disposable {
   const stack = new DisposableStack();

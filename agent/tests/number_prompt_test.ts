@@ -220,8 +220,9 @@ Deno.test("pair needs a terminal, and refuses --json", async () => {
   };
   const addressArgs = ["--address", "127.0.0.1:1"];
   const problem = "a number can be compared on a terminal only, and without --json";
+  const remedy = '"degu invite" and "degu join" pair without a number';
   for (const args of [[], addressArgs]) {
-    await homes.runToFailure("two", 2, problem, ["pair", ...args]);
+    await homes.runToFailure("two", 2, `${problem}: ${remedy}\n`, ["pair", ...args]);
   }
   await failOnTerminal(["pair", "--json"], problem);
   await failOnTerminal(["pair", ...addressArgs, "--listen", "127.0.0.1"], "leave out --listen");

@@ -320,7 +320,8 @@ export class FileUpload {
       const sha256 = readDigest("HEAD", this.#uri, response);
       return { offset, sha256, basis: this.#basisOf(response) };
     }
-    const problem = "the server does not accept files: its response lacks upload-offset or file-stamp";
+    const problem =
+      "the server does not accept files: its response lacks upload-offset or file-stamp";
     throw unexpectedResponseError("HEAD", this.#uri, problem);
   }
 
