@@ -17,10 +17,14 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { reply } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import type { App, AppFunction } from "@degu/degu/server";
+import { disposeApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
 import { TrustSignals } from "@degu/internal/device/peers/trust_signals.ts";
 import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { SECRET, UNGUARDED_APPS } from "@degu/testing/unguarded_apps.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { describeTrust } from "@degu/testing/trust.ts";
@@ -229,6 +233,32 @@ Deno.test("the request after the removal of a peer's file is refused at once, an
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   await conn.get("/").then(({ status }) => assertEquals(status, 403), () => {});
   assertEquals(handled, 21);
+});
+
+Deno.test("no app with a mistake in its check acts for a peer whose file was removed", async (t) => {
+  await testEachRow(t, UNGUARDED_APPS, async (_label, make) => {
+    let [isTrusted, early, late] = [true, 0, 0];
+    const act = () => void (isTrusted ? early++ : late++);
+    await using upstream = serve(() => {
+      act();
+      return reply(200, SECRET);
+    });
+    const pauses: Promise<void>[] = [];
+    const pause = () => pauses[pauses.push(waitForTick()) - 1]!;
+    const app = make({ act, pause, upstream: upstream.makeClient() });
+    await using _app = { [Symbol.asyncDispose]: () => disposeApp(app) };
+    await using setup = await setUp(app);
+    const { camera, viewer, server } = setup;
+    using conn = await (await viewer.client("camera")).connect();
+    assertEquals(await (await conn.put("/", {}, SECRET)).text(), SECRET);
+    await Promise.all(pauses);
+    await waitForTick();
+    isTrusted = false;
+    Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+    await conn.put("/", {}, SECRET).then(({ status }) => assertEquals(status, 403), () => {});
+    await server.shutdown();
+    assertEquals([early > 0, late], [true, 0]);
+  });
 });
 
 Deno.test("forget ends a session whose onConnect is pending", async () => {

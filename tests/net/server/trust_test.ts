@@ -1,13 +1,26 @@
 /** A server asks whether the peer is trusted before each request, and `session.ifTrusted()`. */
-import { type App, Client, ProxyApp, reply, ResponseError, routes, wrapApp } from "@degu/degu";
+import {
+  type App,
+  type Chunk,
+  ChunkedBodyIter,
+  Client,
+  ProxyApp,
+  reply,
+  ResponseError,
+  routes,
+  wrapApp,
+} from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { SECRET, UNGUARDED_APPS } from "@degu/testing/unguarded_apps.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { disposeApp } from "@degu/internal/base/app/app.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { describeTrust } from "@degu/testing/trust.ts";
 
 const showTrust: App = async (_request, session) => reply(200, await describeTrust(session));
@@ -99,6 +112,85 @@ Deno.test("an app gets no request of a peer that isn't trusted any more, and the
       const errors = serving.logger.messagesOf("error").join();
       assertEquals(errors.includes("an error of isTrusted(): Error: EIO"), label === "an error");
     }
+  });
+});
+
+Deno.test("no app with a mistake in its check acts for a peer that isn't trusted any more", async (t) => {
+  const request = `PUT / HTTP/1.1\r\ncontent-length: 6\r\n\r\n${SECRET}`;
+  await testEachRow(t, UNGUARDED_APPS, async (_label, make) => {
+    await using dir = await createTempDir();
+    for (const address of [["127.0.0.1", 0], `${dir.path}/socket`] as const) {
+      let [isTrusted, early, late] = [true, 0, 0];
+      const act = () => void (isTrusted ? early++ : late++);
+      const pauses: Promise<void>[] = [];
+      const pause = () => pauses[pauses.push(waitForTick()) - 1]!;
+      await using upstream = serve(() => {
+        act();
+        return reply(200, SECRET);
+      });
+      const app = make({ act, pause, upstream: upstream.makeClient() });
+      await using _app = { [Symbol.asyncDispose]: () => disposeApp(app) };
+      const identity = { onConnect: () => ({ user: "anna", isTrusted: () => isTrusted }) };
+      await using serving = serve(wrapApp(app, identity), {}, address);
+      using peer = await RawPeer.connect(serving.address, request);
+      await peer.readUntil(SECRET);
+      await Promise.all(pauses);
+      await waitForTick();
+      isTrusted = false;
+      // The requests behind the first one are read while it is checked.
+      await peer.send(request.repeat(3));
+      const { received } = await peer.readToEnd();
+      assertEquals(received.match(/HTTP\/1\.1 \d+/g), ["HTTP/1.1 403"]);
+      peer.close();
+      await serving.server.shutdown();
+      await Promise.all(pauses);
+      assertEquals([received.includes(SECRET), early > 0, late], [false, true, 0]);
+    }
+  });
+});
+
+Deno.test("a request that runs when the trust ends is cut by a signal, and otherwise the last one that the app gets", async (t) => {
+  const signals = { "with a signal": true, "without a signal": false };
+  const rows = Object.entries(signals).flatMap(([label, hasSignal]) =>
+    ["direct", "proxied"].map((way) => [`${way}, ${label}`, way, hasSignal] as const)
+  );
+  await testEachRow(t, rows, async (_label, way, hasSignal) => {
+    const controller = new AbortController();
+    let isTrusted = true;
+    const received: string[] = [];
+    const echo: App = ({ method, body }) => {
+      if (method !== "PUT") return reply(200, "next");
+      const pieces = async function* () {
+        for await (const piece of body!) {
+          // The requests have chunks.
+          const chunk = piece as Chunk;
+          received.push(new TextDecoder().decode(chunk[1]));
+          yield chunk;
+        }
+      };
+      return reply(200, new ChunkedBodyIter(pieces()));
+    };
+    await using upstream = serve(echo);
+    await using proxy = new ProxyApp(upstream.makeClient());
+    const onConnect = () => ({
+      user: "anna",
+      isTrusted: () => isTrusted,
+      ...hasSignal && { signal: controller.signal },
+    });
+    await using serving = serve(wrapApp(way === "direct" ? echo : proxy, { onConnect }));
+    const request = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n";
+    using peer = await RawPeer.connect(serving.address, request);
+    await peer.readUntil("one\r\n");
+    isTrusted = false;
+    controller.abort(new Error("revoked"));
+    await peer.send("3\r\ntwo\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n").catch(() => {});
+    const end = await peer.readToEnd();
+    peer.close();
+    await serving.server.shutdown();
+    await upstream.server.shutdown();
+    assertEquals(received, hasSignal ? ["one"] : ["one", "two", ""]);
+    assertEquals(end.received.includes("0\r\n\r\n"), !hasSignal);
+    assertEquals(end.received.match(/HTTP\/1\.1 \d+/g), hasSignal ? null : ["HTTP/1.1 403"]);
   });
 });
 
