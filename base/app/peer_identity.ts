@@ -73,7 +73,7 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
 
 /** Whether an error of a trust check means that the trust can't be determined now. */
 export function isUnknownTrustError(error: unknown): boolean {
-  return error instanceof ResponseError && statusOf(error.response) === 503;
+  return unknownTrustErrors.get(error) === true;
 }
 
 /** Makes the error of a trust check that can't be made now. */
@@ -90,7 +90,7 @@ export async function callIsTrusted(identity: Omit<PeerIdentity, "user">): Promi
   try {
     return identity.isTrusted === undefined || await identity.isTrusted() === true;
   } catch (error) {
-    if (isUnknownTrustError(error)) unknownTrustErrors.set(error as ResponseError, true);
-    throw error;
+    const isUnknown = error instanceof ResponseError && statusOf(error.response) === 503;
+    throw isUnknown ? unknownTrustErrors.set(error, true) : error;
   }
 }

@@ -2,6 +2,7 @@ import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { messageOf, plainMessageOf, toReadableError } from "../../internal/caught_errors.ts";
 import { checkFunction, checkString, notConstructibleError } from "../../internal/checks.ts";
+import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./app_result.ts";
 import { callIsTrusted, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
@@ -107,7 +108,7 @@ export class SessionCore {
   /** What `onConnect` returned: without it and without a certificate, the peer is anonymous. */
   #identity: PeerIdentity | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
-  #identities: PeerIdentity[] | null = null;
+  #identities: Omit<PeerIdentity, "user">[] | null = null;
   #listenersController: AbortController | null = null;
   #isDisposed = false;
   /** Whether an identity has a condition that only a call of its `isTrusted` can find broken. */
@@ -196,6 +197,15 @@ export class SessionCore {
   }
 
   /**
+   * Lets each check of the trust fail with the error with which `onConnect` failed to decide
+   * whether to accept the peer.
+   */
+  failTrustChecks(error: object): void {
+    this.#identities = [{ isTrusted: () => Promise.reject(unknownTrustErrors.set(error, true)) }];
+    this.canLoseTrust = true;
+  }
+
+  /**
    * Calls a function if the peer is trusted now. Between the last check and the call, no other code
    * runs.
    *
@@ -233,7 +243,7 @@ export class SessionCore {
   }
 
   /** Returns the first identity that doesn't trust the peer. */
-  #askIdentities(): Promise<PeerIdentity | null> {
+  #askIdentities(): Promise<Omit<PeerIdentity, "user"> | null> {
     const ask = async () => {
       for (const identity of this.#identities ?? []) {
         if (!await callIsTrusted(identity)) return identity;

@@ -78,11 +78,6 @@ export class ServerConnection extends SlotHolder
   readonly #sessionCore: SessionCore;
   /** Reports whether the peer is trusted at the time of the call. */
   readonly isPeerTrusted: () => boolean;
-  /**
-   * The error with which `onConnect` failed to decide whether to accept the peer: the server then
-   * responds to the first request with 503. `null` if the peer was accepted.
-   */
-  #connectError: unknown = null;
   readonly peerKey: string;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is
@@ -120,7 +115,7 @@ export class ServerConnection extends SlotHolder
     this.#protocol = new ServerProtocol(
       new RequestReader(transport.readBuffer, isEncrypted, this.session.address, hosts),
     );
-    this.#endRecorder = new SessionEndRecorder(sessionCore, transport, logger);
+    this.#endRecorder = new SessionEndRecorder(sessionCore, transport, this.#protocol, logger);
     transport.addCloseListener(() => {
       this.#protocol.close();
       this.#finishSession();
@@ -208,9 +203,9 @@ export class ServerConnection extends SlotHolder
 
   onTrustChanged(keepsResponse: boolean): void {
     if (this.isPeerTrusted()) return;
-    if (keepsResponse && this.#exchange !== null) {
-      this.#protocol.distrustReason ??= DISTRUSTED_AUTHORITY;
-      return;
+    const { phase } = this.#protocol;
+    if (keepsResponse && (phase === "answering" || phase === "distrusted")) {
+      return this.#protocol.distrust();
     }
     this.#closeSession(new TlsError("UNTRUSTED", DISTRUSTED_AUTHORITY), DISTRUSTED_AUTHORITY_END);
   }
@@ -218,8 +213,8 @@ export class ServerConnection extends SlotHolder
   #closeSession(reason: unknown, sessionEnd: SessionEnd): void {
     const transport = this.#transport;
     if (!this.isClosing) {
-      this.#protocol.close();
-      this.#endRecorder.recordClose(sessionEnd);
+      this.#protocol.dismiss();
+      this.#endRecorder.record(sessionEnd);
       transport.close(reason);
     }
     if (transport.isClosed) this.#slotFreed.resolve();
@@ -330,7 +325,8 @@ export class ServerConnection extends SlotHolder
         this.#endRecorder.recordFailure(error, "onConnect", null);
         return false;
       }
-      this.#connectError = error;
+      // A value with such a mark is an object.
+      this.#sessionCore.failTrustChecks(error as object);
     }
     const { isClosed, failure } = this.#transport;
     if (isClosed) throw failure ?? new ConnectionClosedError();
@@ -347,16 +343,19 @@ export class ServerConnection extends SlotHolder
   onDistrust(reason: string, error: unknown): void {
     if (this.isClosing) return;
     if (error !== undefined) this.#endRecorder.log(describeAppError(error, "isTrusted()"));
-    if (this.#protocol.distrustReason !== null) return;
-    this.#protocol.distrustReason = reason;
-    if (this.#exchange !== null) {
-      this.#endRecorder.log(makeRefusalEnd(`${reason}; the session ends after its response`));
-    } else if (this.#protocol.phase === "accepting") {
-      this.#closeSession(new ConnectionClosedError(reason), makeRefusalEnd(reason));
-    } else {
-      this.#endRecorder.record(makeRefusalEnd(reason));
-      // The peer may still be receiving the previous response.
-      void this.#linger();
+    switch (this.#protocol.phase) {
+      case "accepting":
+        return this.#closeSession(new ConnectionClosedError(reason), makeRefusalEnd(reason));
+      case "answering":
+        this.#protocol.distrust();
+        return this.#endRecorder.log(
+          makeRefusalEnd(`${reason}; the session ends after its response`),
+        );
+      case "idle":
+      case "receiving":
+        this.#endRecorder.record(makeRefusalEnd(reason));
+        // The peer may still be receiving the previous response.
+        void this.#linger();
     }
   }
 
@@ -429,7 +428,6 @@ export class ServerConnection extends SlotHolder
       sender.begin(exchange, exchange.isContinueExpected);
       try {
         try {
-          if (this.#connectError !== null) throw this.#connectError;
           exchange.returned = sessionCore.canLoseTrust
             ? this.#handleIfTrusted(exchange)
             : handle(exchange.request, this.session, api);
@@ -512,10 +510,7 @@ export class ServerConnection extends SlotHolder
       return false;
     }
     const { maxRequests } = this.session;
-    const { distrustReason } = this.#protocol;
-    this.#endRecorder.record(
-      describeLastRequest(lastReason, exchange, { maxRequests, distrustReason }),
-    );
+    this.#endRecorder.record(describeLastRequest(lastReason, exchange, maxRequests));
     // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
     if (exchange.isBodyUnread) {
       cancelQuietly(exchange.body, unreadBodyError(response.status));
@@ -526,7 +521,7 @@ export class ServerConnection extends SlotHolder
   /** Why no request follows the current one, whatever the exchange; `null` without a reason. */
   #findLastReason(): LastRequestReason | null {
     const { maxRequests, requests } = this.session;
-    if (this.#protocol.distrustReason !== null) return "distrust";
+    if (this.#protocol.phase === "distrusted") return "distrust";
     if (requests + 1 >= maxRequests) return "limit";
     return this.#serverState.isStopping ? "shutdown" : null;
   }

@@ -20,8 +20,8 @@ import { errorCodeOf, hasCause, messageOf, stackOf } from "../../internal/caught
 import { reportedErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
 import { isBrokenBodyError } from "../transport/incoming_body.ts";
-import type { Outgoing } from "../protocol/exchange.ts";
-import type { LastRequestReason } from "../protocol/server_protocol.ts";
+import type { Outgoing } from "../protocol/phases.ts";
+import type { LastRequestReason, ServerProtocol } from "../protocol/server_protocol.ts";
 import type { Transport } from "../transport/transport.ts";
 
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
@@ -73,7 +73,7 @@ function makeEndAfter(reason: string): SessionEnd {
 export function describeLastRequest(
   reason: LastRequestReason,
   { bodyError, response: { status } }: Pick<EndedExchange, "bodyError" | "response">,
-  { maxRequests, distrustReason }: { maxRequests: number; distrustReason: string | null },
+  maxRequests: number,
 ): SessionEnd {
   switch (reason) {
     case "broken request":
@@ -93,7 +93,7 @@ export function describeLastRequest(
     case "response":
       return makeEndAfter(`a ${reason} with connection: close (status ${status})`);
     case "distrust":
-      return makeEndAfter(distrustReason!);
+      return makeEndAfter("the peer was found untrusted");
     case "limit":
       return makeEndAfter(`the limit of ${maxRequests} requests`);
     case "shutdown":
@@ -193,12 +193,18 @@ export function describeAppError(error: unknown, source: string, request?: Reque
 export class SessionEndRecorder {
   readonly #core: SessionCore;
   readonly #transport: Transport;
+  readonly #protocol: ServerProtocol;
   readonly #logger: SafeLogger;
-  #isClosedByApp = false;
 
-  constructor(core: SessionCore, transport: Transport, logger: SafeLogger) {
+  constructor(
+    core: SessionCore,
+    transport: Transport,
+    protocol: ServerProtocol,
+    logger: SafeLogger,
+  ) {
     this.#core = core;
     this.#transport = transport;
+    this.#protocol = protocol;
     this.#logger = logger;
   }
 
@@ -206,12 +212,6 @@ export class SessionEndRecorder {
   record(sessionEnd: SessionEnd): void {
     this.#core.end(sessionEnd.message);
     this.log(sessionEnd);
-  }
-
-  /** Records why the app closes the session. No error that follows is recorded. */
-  recordClose(sessionEnd: SessionEnd): void {
-    this.#isClosedByApp = true;
-    this.record(sessionEnd);
   }
 
   log({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
@@ -222,7 +222,7 @@ export class SessionEndRecorder {
 
   /** @param exchange The exchange that the error ends; `null` between two exchanges. */
   recordConnectionError(error: unknown, exchange: EndedExchange | null): void {
-    if (this.#isClosedByApp) return;
+    if (this.#protocol.phase === "dismissed") return;
     const { isClosed, failure } = this.#transport;
     if (isClosed && failure === null) {
       const isInRequest = exchange !== null && exchange.bodyError === null;

@@ -5,6 +5,7 @@
  */
 
 import { type SwapRemoveEntry, SwapRemoveSet } from "../../internal/collections.ts";
+import { linkPhases, refuseEvent, SLOT_TRANSITIONS } from "../protocol/phases.ts";
 import { startInterval, type Timer } from "./deadline.ts";
 
 /** The number of connections that may wait, as many as in the kernel's queue. */
@@ -24,18 +25,33 @@ const CHECKS_PER_ROTATION = 10;
 /** The maximum time between two calls of `measureProgress` that counts. */
 const MAX_GAP_MILLISECONDS = 250;
 
+const SLOTS = linkPhases(SLOT_TRANSITIONS);
+
 /** A session or a handshake. */
 export abstract class SlotHolder implements SwapRemoveEntry {
   index = -1;
   /** Whether it only waits for its app or for its last bytes. */
   abstract readonly isClosing: boolean;
-  /** Whether it is to end after its next response. */
-  isYielding = false;
+  #slot = SLOTS.held;
   /** What the peer had done at the last call of {@linkcode measureProgress}, and when that was. */
   #progress = -2;
   #measureTime = 0;
   #stallMilliseconds = 0;
   abstract readonly peerKey: string;
+
+  /** Whether it is to end after its next response. */
+  get isYielding(): boolean {
+    return this.#slot === SLOTS.yielding;
+  }
+
+  yield(): void {
+    this.#slot = this.#slot.yield ?? refuseEvent("yield", this.#slot);
+  }
+
+  keep(): void {
+    this.#slot = this.#slot.keep ?? refuseEvent("keep", this.#slot);
+  }
+
   /**
    * Returns the milliseconds for which the peer has kept the server waiting without progress, or
    * since it began to close; `null` if the server isn't waiting for the peer.
@@ -173,7 +189,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
     if (this.#waitingConnections.length === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
-      for (const holder of this.#holders) holder.isYielding = false;
+      for (const holder of this.#holders) holder.keep();
     }
     return connection;
   }
@@ -218,7 +234,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
       waitingConnections.filter(({ peer }) => peer.isSmaller(session.peer)).length;
     const yieldingCount =
       sessions.filter(({ holder, stall }) => holder.isYielding && stall !== null).length;
-    if (yieldingCount < Math.min(smallerPeerCount, missingCount)) session.holder.isYielding = true;
+    if (yieldingCount < Math.min(smallerPeerCount, missingCount)) session.holder.yield();
   }
 }
 

@@ -12,11 +12,8 @@ import { isTransient } from "@degu/degu";
 import type { Method, ProtocolError } from "@degu/degu/base";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { checkResponsePrefix } from "@degu/internal/base/wire/preamble.ts";
-import {
-  ExchangeProgress,
-  INCOMING_TRANSITIONS,
-  OUTGOING_TRANSITIONS,
-} from "@degu/internal/net/protocol/exchange.ts";
+import { ExchangeProgress } from "@degu/internal/net/protocol/exchange.ts";
+import { INCOMING_TRANSITIONS, OUTGOING_TRANSITIONS } from "@degu/internal/net/protocol/phases.ts";
 import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
 import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
 import { append } from "@degu/testing/read_buffers.ts";

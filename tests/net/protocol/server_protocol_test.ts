@@ -1,16 +1,19 @@
 /** The phases of a server's connection and of its answer, without a socket. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
-import { linkPhases, type Transitions } from "@degu/internal/net/protocol/phases.ts";
-import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
 import {
   ANSWER_TRANSITIONS,
-  ANSWERS,
+  INCOMING_TRANSITIONS,
+  linkPhases,
+  OUTGOING_TRANSITIONS,
   SERVER_TRANSITIONS,
   type ServerEvent,
   type ServerPhase,
-  ServerProtocol,
-} from "@degu/internal/net/protocol/server_protocol.ts";
+  SLOT_TRANSITIONS,
+  type Transitions,
+} from "@degu/internal/net/protocol/phases.ts";
+import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
+import { ANSWERS, ServerProtocol } from "@degu/internal/net/protocol/server_protocol.ts";
 import { append } from "@degu/testing/read_buffers.ts";
 
 class Connection {
@@ -34,7 +37,9 @@ const STEPS: readonly Step[] = [
   [["receive", "skip"], (connection) => connection.read("\r\n")],
   [["receive", "begin"], (connection) => connection.read("GET / HTTP/1.1\r\n\r\n")],
   [["finish"], ({ protocol }) => protocol.finish()],
+  [["distrust"], ({ protocol }) => protocol.distrust()],
   [["linger"], ({ protocol }) => protocol.linger()],
+  [["dismiss"], ({ protocol }) => protocol.dismiss()],
   [["close"], ({ protocol }) => protocol.close()],
   [["end"], ({ protocol }) => protocol.end()],
 ];
@@ -62,7 +67,7 @@ function replay(steps: readonly Step[]): Connection {
   return connection;
 }
 
-Deno.test("a server's connection is in one of 7 phases, and an event that the table doesn't have is a bug", () => {
+Deno.test("a server's connection is in one of 9 phases, and an event that the table doesn't have is a bug", () => {
   assertEquals([...PATHS.keys()].sort(), Object.keys(SERVER_TRANSITIONS).sort());
   for (const [phase, path] of PATHS) {
     assertEquals(replay(path).protocol.phase, phase);
@@ -88,6 +93,8 @@ const WAYS = [
   "accept idle, close closed, end ended, close ended",
   "accept idle, receive receiving, receive receiving, close closed",
   "accept idle, begin answering, close closed, linger closed, end ended",
+  "accept idle, begin answering, distrust distrusted, distrust distrusted, linger lingering",
+  "accept idle, begin answering, dismiss dismissed, close dismissed, linger dismissed, end ended",
 ];
 
 Deno.test("what has lingered is over with its connection, and what was closed before when its app has returned", () => {
@@ -108,7 +115,9 @@ Deno.test("each phase of a connection says whether it is idle, closing, or disca
     idle: "isIdle",
     receiving: "",
     answering: "",
+    distrusted: "",
     lingering: "isClosing isDiscarding",
+    dismissed: "isClosing",
     closed: "isClosing",
     ended: "isClosing isDiscarding",
   };
@@ -170,7 +179,11 @@ Deno.test("an answer is collected, and its request discarded, before it is valid
 });
 
 Deno.test("the phases of a table are linked as the table says, and by no other event", () => {
-  for (const table of [SERVER_TRANSITIONS, ANSWER_TRANSITIONS]) {
+  const tables = [
+    ...[SERVER_TRANSITIONS, SLOT_TRANSITIONS, ANSWER_TRANSITIONS],
+    ...[INCOMING_TRANSITIONS, OUTGOING_TRANSITIONS],
+  ];
+  for (const table of tables) {
     const rows = table as Readonly<Record<string, Readonly<Record<string, string>>>>;
     const phases = linkPhases(rows);
     for (const event of new Set(Object.values(rows).flatMap(Object.keys))) {
