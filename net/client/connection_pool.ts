@@ -33,6 +33,7 @@ import {
   peerOfSocket,
 } from "./connection.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "../transport/deadline.ts";
+import { waitForSockets } from "../transport/turns.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
 import {
@@ -314,6 +315,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     if (idleConnection !== null && idleConnection.idleSeconds > MAX_UNREAD_SECONDS) {
       checkArguments();
       await pause(0, joinSignals(signal, this.#closeController.signal));
+      // If the program has computed since, the timer comes before the read of the sockets.
+      await waitForSockets();
       if (idleConnection.isClosed) {
         this.#idleConnections.discard(idleConnection);
         idleConnection = lease.connection = this.#idleConnections.take();

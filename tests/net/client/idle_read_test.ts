@@ -209,7 +209,10 @@ Deno.test("a pool reads a connection that was idle for over a second before it r
   for (const uri of ["/20", "/20/silent"]) {
     await using pool = new ConnectionPool(new Client(["127.0.0.1", port]));
     for (const method of ["GET", "POST", "POST", "GET"] as const) {
-      const response = await pool.request(method, uri).catch((error) => error.code);
+      const request = pool.request(method, uri).catch((error) => error.code);
+      // A timer of the request is due before the event loop can read the connection.
+      blockEventLoop(20);
+      const response = await request;
       results.push(response instanceof Response ? response.status : response);
       if (response instanceof Response) await response.text();
       blockEventLoop(1100);
