@@ -235,7 +235,10 @@ function formatUsage(command: Command): string {
 
 function formatCommandName(command: Command): string {
   const { parent } = command;
-  return parent === null ? command.name() : `${formatCommandName(parent)} ${command.name()}`;
+  if (parent === null) return command.name();
+  // `permissions --flags` is for a script that runs the command.
+  if (command.opts<{ flags?: boolean }>().flags) return formatCommandName(parent);
+  return `${formatCommandName(parent)} ${command.name()}`;
 }
 
 /**

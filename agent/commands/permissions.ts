@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { parseInvitation } from "@degu/degu/device";
-import { type HostOrScopedAddress, isUnixAddress, withNextPort } from "../machine/addresses.ts";
+import { type HostOrScopedAddress, isLinkLocal, withNextPort } from "../machine/addresses.ts";
 import { type CommonOptions, type Context, DEFAULT_INBOX, STDIO } from "../machine/context.ts";
 import { formatShellCommand } from "../terminal/shell_command.ts";
 import { Failure } from "../failure.ts";
@@ -48,31 +48,49 @@ export async function printPermissions(
     throw new Failure("an executable has the permissions that it was compiled with");
   }
   const { home, output, options: { json, quiet } } = context;
-  const printsFlags = command.parent!.opts<{ flags?: boolean }>().flags === true;
-  const runCommand = makeRunCommand(mergePermissions(await findPermissions(context, command), {
-    env: [
-      ...isDumbTerminal() ? ["TERM"] : [],
-      // The command finds its home itself.
-      ...printsFlags && output.home === undefined ? ["HOME", "XDG_STATE_HOME"] : [],
-    ],
-  }));
-  if (printsFlags) {
-    return printFlags(runCommand.slice(2), new Output({ json: isJson }, output.streams));
+  const resultOutput = new Output({ json: isJson }, output.streams);
+  if (command.parent!.opts<{ flags?: boolean }>().flags === true) {
+    return await printFlags(context, command, resultOutput);
   }
+  const permissions = await findPermissions(context, command);
   const words = [
-    ...runCommand,
+    ...makeRunCommand(mergePermissions(permissions, { env: isDumbTerminal() ? ["TERM"] : [] })),
     findModule(version),
     ...["--home", home, ...json ? ["--json"] : [], ...quiet ? ["--quiet"] : []],
     ...listWords(command),
   ];
-  new Output({ json: isJson }, output.streams)
-    .printSource(formatShellCommand(...words), { command: words });
+  resultOutput.printSource(formatShellCommand(...words), { command: words });
 }
 
-/** Each line is a flag: a shell can split them without reading quotes. */
-function printFlags(flags: readonly string[], output: Output): void {
-  const flag = flags.find((each) => each.includes("\n"));
-  if (flag !== undefined) throw new Failure(`${JSON.stringify(flag)} has a line feed`);
+/** Keeps warnings, which the command itself prints if it can run. */
+class WarningBuffer extends Output {
+  readonly warnings: string[] = [];
+
+  override warn(text: string): void {
+    this.warnings.push(text);
+  }
+}
+
+/** Prints each flag in a line, which a shell can split without reading quotes. */
+async function printFlags(context: Context, command: Command, output: Output): Promise<void> {
+  const buffer = new WarningBuffer({ quiet: true }, output.streams);
+  const found = await findPermissions({ ...context, output: buffer }, command).catch((error) => {
+    for (const warning of buffer.warnings) context.output.warn(warning);
+    throw error;
+  });
+  const permissions = mergePermissions(found, {
+    env: [
+      ...isDumbTerminal() ? ["TERM"] : [],
+      // The command finds its home itself.
+      ...context.options.home === undefined ? ["HOME", "XDG_STATE_HOME"] : [],
+    ],
+  });
+  const path = [...permissions.read, ...permissions.write].find((each) => /[,\n]/.test(each));
+  if (path !== undefined) {
+    const reason = `no flag of Deno can name ${JSON.stringify(path)}`;
+    return output.warn(`${command.name()} runs with the permissions of all commands: ${reason}`);
+  }
+  const flags = makeRunCommand(permissions).slice(2);
   output.printSource(flags.join("\n"), { flags });
 }
 
@@ -124,9 +142,6 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
       return mergePermissions(ofDevice, await mayCreateDevice(), ofServing, ofLine(args[0]));
     case "serve": {
       checkServesAny(options);
-      if (listen?.some(isUnixAddress)) {
-        throw new Failure("--listen: only for IP addresses, permissions are printed");
-      }
       const { share, inbox } = await checkDirectories(options, home, output, false);
       const withTyped = async (path: string | null, typed: string | undefined) => [
         ...typed === undefined || typed === DEFAULT_INBOX ? [] : await listPaths(typed),
@@ -220,9 +235,12 @@ function formatHost(address: Address): string {
 /** The line of stdin, which isn't read here, may have any address. */
 function ofLine(line = STDIO): Partial<Permissions> {
   if (line === STDIO) return ANY_NETWORK;
-  const { addresses } = parseInvitation(line);
-  const isLinkLocal = addresses.some(([host]) => /^fe[89ab]/i.test(host));
-  return { net: addresses.map(formatHost), sys: isLinkLocal ? ["networkInterfaces"] : [] };
+  const hosts = parseInvitation(line).addresses.map(([host]) => host);
+  return {
+    // A link-local address of a line has no scope, and a permission needs none.
+    net: hosts.map((host) => host.includes(":") ? `[${host}]` : host),
+    sys: hosts.some(isLinkLocal) ? ["networkInterfaces"] : [],
+  };
 }
 
 /** Finds the directory without permission to read the environment. */

@@ -29,6 +29,11 @@ export function isReachableByOthers(address: Address): address is HostOrScopedAd
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
+/** Reports whether a host is an IPv6 address that needs a zone (RFC 4291 §2.5.6). */
+export function isLinkLocal(host: string): boolean {
+  return /^fe[89ab][0-9a-f]:/i.test(host);
+}
+
 /**
  * Returns the addresses that other machines can use for a listening address, which may be a
  * wildcard. Without the permission to read the addresses of this machine, or without a network,
@@ -41,7 +46,7 @@ export function listUsableAddresses(address: Address): readonly Address[] {
   const [host, port] = address;
   const hosts = Deno.networkInterfaces().map((each) => each.address).filter((each) =>
     // Link-local addresses need the zone of the other machine.
-    isReachableByOthers([each, 0]) && !/^fe[89ab]/i.test(each)
+    isReachableByOthers([each, 0]) && !isLinkLocal(each)
   );
   const { IPv4 = [], IPv6 = [] } = Object.groupBy(
     hosts,

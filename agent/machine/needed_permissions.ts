@@ -93,11 +93,14 @@ export async function makeServePermissions(
     readonly announce?: boolean | undefined;
   },
 ): Promise<Permissions> {
-  const addresses = listen.length > 0 ? listen.map(formatAddress) : [`[::]:${DEFAULT_PORT}`];
+  const { net: addresses, ...ofSockets } = listen.length > 0
+    ? makeAddressPermissions(listen)
+    : { net: [`[::]:${DEFAULT_PORT}`] };
   // The program announces itself only if other machines can reach it.
   const isReachableFromNetwork = listen.length === 0 || listen.some(isReachableByOthers);
   return mergePermissions(
     await makeDevicePermissions(home),
+    ofSockets,
     { read: [...share, ...inbox], write: inbox, sys: inbox.length > 0 ? ["statfs"] : [] },
     // A socket of IPv6 may accept no IPv4.
     {
@@ -117,11 +120,25 @@ export function makeConnectPermissions(
 ): Partial<Permissions> {
   const mayDiscover = find && address === undefined;
   const addresses = address === undefined ? peers.flatMap((peer) => peer.addresses) : [address];
-  return {
+  return mergePermissions(makeAddressPermissions(addresses), {
     // A search may find any address, so the network permission has no list.
-    net: mayDiscover || addresses.length === 0 ? [EVERY_HOST] : addresses.map(formatAddress),
+    net: mayDiscover || addresses.length === 0 ? [EVERY_HOST] : [],
     sys: mayDiscover ? ["networkInterfaces"] : [],
-  };
+  });
+}
+
+/** A Unix socket needs its path, and an abstract name every address. */
+function makeAddressPermissions(
+  addresses: readonly Address[],
+): Pick<Permissions, "net" | "read" | "write"> {
+  const paths = addresses.filter((address) => typeof address === "string");
+  const formatNet = (address: Address) =>
+    typeof address === "string"
+      ? `unix:${address}`
+      : address instanceof Uint8Array
+      ? EVERY_HOST
+      : formatAddress(address);
+  return { net: addresses.map(formatNet), read: paths, write: paths };
 }
 
 /** @param dir The paths of the directory on this device. */

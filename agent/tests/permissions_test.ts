@@ -4,7 +4,9 @@ import { runOrThrow } from "@degu/testing/commands.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { isInexpressible, SHELL_NAMES } from "@degu/testing/shell_names.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
+import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 
 Deno.test("the flags have the paths and addresses of the arguments", async (t) => {
   await using homes = await AgentHomes.create("laptop", "desk");
@@ -124,20 +126,154 @@ Deno.test("the printed line has each name as it is, unless a terminal shows it",
   }
 });
 
-Deno.test("--flags prints the flags of the line, each in a line, and no path with a line feed", async () => {
+const notWindows = { ignore: Deno.build.os === "windows" };
+
+Deno.test(
+  "--flags prints the flags of the line, each in a line, or names the path that no flag can have",
+  notWindows,
+  async (t) => {
+    await using homes = await AgentHomes.create("laptop");
+    const print = async (...args: string[]) => {
+      const { code, stdout, stderr } = await homes.run("laptop", ["permissions", ...args]);
+      assertEquals(code, 0, stderr);
+      return { stdout, stderr };
+    };
+    const rows = SHELL_NAMES.map((
+      name,
+    ): [rule: string, name: string] => [JSON.stringify(name), name]);
+    await testEachRow(t, rows, async (_rule, name) => {
+      const share = homes.joinPath("share", name);
+      await fill(share, { file: "1" });
+      const args = ["serve", "--listen", "127.0.0.1:1", "--share", share];
+      const { stdout, stderr } = await print("--flags", ...args);
+      if (isInexpressible(name)) {
+        assertEquals(stdout, "");
+        const warning = "degu: warning: serve runs with the permissions of all commands: no flag";
+        assertStringIncludes(stderr, `${warning} of Deno can name ${JSON.stringify(share)}`);
+        return;
+      }
+      const words = await runOrThrow([
+        "bash",
+        "-c",
+        `printf '%s\n' ${(await print(...args)).stdout}`,
+      ]);
+      assert(words.includes(`run\n${stdout}`), `${words}\n${stdout}`);
+      assert(stdout.startsWith("--no-prompt\n") && stdout.includes(`,${share}\n`), stdout);
+      assertEquals(stderr, "");
+    });
+  },
+);
+
+Deno.test("--flags fails as the command does, with the same words, and prints a warning only then", async () => {
+  await using homes = await AgentHomes.create("laptop", "desk");
+  await homes.pair("laptop", "desk");
+  const [peer] = await Array.fromAsync(Deno.readDir(homes.joinPath("laptop/peers")));
+  await fill(homes.path, { [`laptop/peers/${peer!.name}`]: "damaged", "share": null });
+  const rows: string[][] = [
+    ["serve", "--shares", "a"],
+    ["serve"],
+    ["serve", "--share", homes.joinPath("missing")],
+    ["receive", "degu:nonsense"],
+    ["sync", "desk:", homes.joinPath("share")],
+  ];
+  const warning = /^degu: warning: the file .* is not used.*\n/;
+  for (const args of rows) {
+    for (const options of [[], ["--json"]]) {
+      const expected = await homes.run("laptop", [...options, ...args]);
+      const result = await homes.run("laptop", ["permissions", "--flags", ...options, ...args]);
+      // `serve` opens its device before it finds that its directory is missing.
+      const stderr = args[0] === "serve" ? expected.stderr.replace(warning, "") : expected.stderr;
+      assertEquals(result, { ...expected, stderr });
+      assertEquals(warning.test(result.stderr), args[0] === "sync");
+    }
+  }
+  const args = ["serve", "--listen", "127.0.0.1:1", "--share", homes.joinPath("share")];
+  const { code, stderr } = await homes.run("laptop", ["permissions", "--flags", ...args]);
+  assertEquals([code, stderr], [0, ""]);
+});
+
+Deno.test("the flags of a line have each of its addresses, in a form that Deno reads", async () => {
   await using homes = await AgentHomes.create("laptop");
-  await fill(homes.path, { "it's $x *": null, "two\nlines": null });
-  const serve = ["serve", "--listen", "127.0.0.1:1", "--share"];
-  const share = homes.joinPath("it's $x *");
-  const args = [...serve, share];
-  const flags = await homes.runToSuccess("laptop", ["permissions", "--flags", ...args]);
-  const line = await homes.runToSuccess("laptop", ["permissions", ...args]);
-  const words = await runOrThrow(["bash", "-c", `printf '%s\\n' ${line}`]);
-  assert(words.includes(`run\n${flags}`), `${words}\n${flags}`);
-  assert(flags.startsWith("--no-prompt\n") && flags.includes(`,${share}\n`), flags);
-  const message = "has a line feed";
-  const split = ["permissions", "--flags", ...serve, homes.joinPath("two\nlines")];
-  await homes.runToFailure("laptop", 1, message, split);
+  const [discovery, none] = [["networkInterfaces"], []] as const;
+  const rows: [host: string, flag: string, sys: readonly string[]][] = [
+    ...["127.0.0.1", "192.0.2.1", "169.254.1.2", "0.0.0.0", "255.255.255.255", "224.0.0.251"]
+      .map((host): [string, string, readonly string[]] => [host, host, none]),
+    ...[
+      "::1",
+      "::",
+      "fd00::2",
+      "2001:db8::1:0:0:1",
+      "::ffff:c000:201",
+      "64:ff9b::c000:201",
+      "ff02::1",
+    ]
+      .map((host): [string, string, readonly string[]] => [host, `[${host}]`, none]),
+    ...["fec0::1", "fe7f::1", "fe8::1", "feb::1"]
+      .map((host): [string, string, readonly string[]] => [host, `[${host}]`, none]),
+    ...["fe80::1", "fe80::fc:ff:fe00:1", "fe9f::", "febf:ffff::1"]
+      .map((host): [string, string, readonly string[]] => [host, `[${host}]`, discovery]),
+  ];
+  const print = async (...hosts: string[]) => {
+    const line = encodeLine({
+      keyHash: new Uint8Array(32),
+      secret: new Uint8Array(16),
+      expires: new Date(Date.now() + 600_000),
+      addresses: hosts.map((host) => [host, 40_000, 40_001]),
+    });
+    const prints = ["receive", "join"].map(async (name) => {
+      const options = name === "join" ? ["--serving", "192.0.2.1:1"] : [];
+      const args = ["permissions", "--flags", name, ...options, line];
+      return (await homes.runToSuccess("laptop", args)).trimEnd().split("\n");
+    });
+    return (await Promise.all(prints)).map((flags) => {
+      const find = (kind: string) => flags.find((flag) => flag.startsWith(`--allow-${kind}=`))!;
+      return { net: find("net"), sys: find("sys") };
+    });
+  };
+  const netFlags: string[] = [];
+  for (const [host, flag, sys] of rows) {
+    for (const flags of await print(host)) {
+      assertEquals(flags.net, `--allow-net=${flag}`);
+      assertEquals(flags.sys.includes("networkInterfaces"), sys.length > 0, host);
+      netFlags.push(flag);
+    }
+  }
+  assertEquals(
+    (await print("fe80::1", "192.0.2.1", "::1"))[0]!.net,
+    "--allow-net=[fe80::1],192.0.2.1,[::1]",
+  );
+  // A scope, which a connection to a link-local address has, needs no other permission.
+  const hosts = [...netFlags, "[fe80::1%1]", "203.0.113.1"];
+  const program = `console.log(${
+    JSON.stringify(hosts)
+  }.filter((host) => Deno.permissions.querySync({ name: "net", host }).state !== "granted").join())`;
+  const url = `data:text/javascript,${encodeURIComponent(program)}`;
+  const command = [Deno.execPath(), "run", "--no-prompt", `--allow-net=${netFlags}`, url];
+  assertEquals(await runOrThrow(command), "203.0.113.1\n");
+});
+
+Deno.test("a Unix socket needs its path, and an abstract name every address", async () => {
+  await using homes = await AgentHomes.create("laptop", "desk");
+  await homes.pair("laptop", "desk");
+  const [home, socket] = [homes.joinPath("laptop"), homes.joinPath("a socket")];
+  const rows: [args: string[], flags: string[]][] = [
+    [["ping", "--address", `unix:${socket}`, "desk"], [
+      ...[`--allow-read=${home},${socket}`, `--allow-write=${home},${socket}`],
+      ...[`--allow-net=unix:${socket}`, "--allow-sys=uid"],
+    ]],
+    [["serve", "--listen", `unix:${socket}`, "--share", homes.joinPath("desk")], [
+      `--allow-read=${home},${socket},${homes.joinPath("desk")}`,
+      `--allow-write=${home},${socket}`,
+      ...[`--allow-net=unix:${socket}`, "--allow-sys=uid"],
+    ]],
+    [["ping", "--address", "unix:@name", "desk"], [
+      ...[`--allow-read=${home}`, `--allow-write=${home}`, "--allow-net", "--allow-sys=uid"],
+    ]],
+  ];
+  for (const [args, flags] of rows) {
+    const printed = await homes.runToSuccess("laptop", ["permissions", "--flags", ...args]);
+    assertEquals(printed.trimEnd().split("\n").filter((flag) => flag.startsWith("--allow")), flags);
+  }
 });
 
 Deno.test("--json behind permissions is an option of the command whose line is printed", async () => {
