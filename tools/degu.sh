@@ -1,7 +1,17 @@
 #!/bin/sh
-# Runs degu. serve, receive and sync --every run for long or with strangers, so they get only the
-# flags that "degu permissions" prints, and the other commands all flags of agent/docs/guide.md.
-main=$(dirname -- "$(readlink -f -- "$0")")/main.ts
+# Runs degu. serve, receive and sync run with strangers, or when another program starts them, so they
+# get only the flags that "degu permissions" prints. The other commands get all flags of
+# agent/docs/guide.md.
+self=$0
+# Old versions of macOS have no readlink -f.
+while [ -L "$self" ]; do
+  target=$(readlink "$self")
+  case $target in
+  /*) self=$target ;;
+  *) self=$(dirname -- "$self")/$target ;;
+  esac
+done
+main=$(dirname -- "$self")/main.ts
 flags='--no-config
 --allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE,TERM
 --allow-net
@@ -12,20 +22,32 @@ flags='--no-config
 IFS='
 '
 set -f
+# Of the options before a command, only --home has a value.
 command=
+previous=
 for word; do
-  case $command:$word in
-  :permissions | :serve | :receive | :sync) command=$word ;;
-  sync:--every | sync:--every=*) command='sync --every' ;;
+  case $previous,$word in
+  --home,*) previous= ;;
+  *,-*) previous=$word ;;
+  *)
+    command=$word
+    break
+    ;;
   esac
 done
 case $command in
-serve | receive | 'sync --every')
-  least=$(deno run $flags "$main" permissions --flags "$@" </dev/null 2>/dev/null)
-  case $?,$least in
-  0,--no-prompt*) flags=$least ;;
-  [023],*) ;; # It prints a help or an error.
-  *) echo "degu: warning: $command runs with the permissions of all commands" >&2 ;;
+serve | receive | sync)
+  output=$(deno run $flags "$main" permissions --flags "$@" </dev/null)
+  code=$?
+  case $code,$output in
+  0,--no-prompt*) flags=$output ;;
+  0,) ;; # No flag can name a path. A warning names it.
+  0,*) flags='--no-config
+--no-prompt' ;; # The output is a help.
+  *)
+    [ -z "$output" ] || printf '%s\n' "$output"
+    exit "$code"
+    ;;
   esac
   ;;
 esac

@@ -3,6 +3,10 @@
 set -eu
 source=$(dirname -- "$0")/agent
 root=${DENO_INSTALL_ROOT:-$HOME/.deno}
+case $root in
+/*) ;;
+*) root=$PWD/$root ;;
+esac
 # This also checks that Deno runs the program.
 name=degu-$(deno run --no-config "$source/main.ts" --version)
 target=$root/lib/$name
@@ -13,7 +17,7 @@ chmod +x "$target.new/degu"
 # An earlier installation may have modules of other names.
 rm -rf "$target"
 mv "$target.new" "$target"
-ln -sf "../lib/$name/degu" "$root/bin/degu"
+ln -sf "$target/degu" "$root/bin/degu"
 echo "installed $root/bin/degu"
 case :$PATH: in
 *:"$root/bin":*) ;;

@@ -6,6 +6,8 @@ import { fill } from "@degu/testing/directories.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
+import { isInexpressible, SHELL_NAMES } from "@degu/testing/shell_names.ts";
+import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -125,108 +127,173 @@ Deno.test("the program of the archive is installed for two users, pairs them, an
 
 /** Code that tries to leave the directories of a command, which gets data from the network. */
 const makeEscape = (secret: string) => `
-const attempts = Deno.args.includes("permissions") ? [] : [
-  () => Deno.readTextFileSync(${JSON.stringify(secret)}),
-  () => Deno.writeTextFileSync(${JSON.stringify(secret)}, "replaced"),
-  () => new Deno.Command("id").outputSync(),
-].map((attempt) => {
-  try {
-    attempt();
-    return "done";
-  } catch (error) {
-    return error.name;
-  }
-});
-console.error("attempts: " + attempts);
+if (!Deno.args.includes("--flags")) {
+  const attempts = [
+    () => Deno.readTextFileSync(${JSON.stringify(secret)}),
+    () => Deno.writeTextFileSync(${JSON.stringify(secret)}, "replaced"),
+    () => new Deno.Command("id").outputSync(),
+  ].map((attempt) => {
+    try {
+      attempt();
+      return "done";
+    } catch (error) {
+      return error.name;
+    }
+  });
+  console.error("attempts: " + attempts);
+}
 `;
+
 const AS_ORDINARY_USER = Deno.uid() === 0
   ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
   : [];
 const USER = [...BASH, ...AS_ORDINARY_USER];
 
+/** Installs the program for a user whose home has an odd name. */
+async function install(homes: AgentHomes) {
+  const { project } = await unpack(homes);
+  const HOME = homes.joinPath('it\'s a "home" of $x \u200d');
+  // A deno.json of the user is not of the program.
+  await fill(HOME, { "tmp": null, "deno.json": "not of degu" });
+  if (AS_ORDINARY_USER.length > 0) {
+    await runOrThrow([...BASH, "chown", "-R", "65534", homes.path]);
+  }
+  const env = { ...OFFLINE, HOME, TMPDIR: `${HOME}/tmp`, TERM: "dumb", NO_COLOR: "1" };
+  const options = { cwd: homes.path, env };
+  const installScript = join(project, "degu-0.1.0/install.sh");
+  for (let times = 0; times < 2; times++) {
+    await runOrThrow([...USER, "dash", installScript], options);
+  }
+  const main = join(HOME, ".deno/lib/degu-0.1.0/main.ts");
+  const start = (args: readonly string[], input: string) => {
+    const command = [...USER, "dash", join(HOME, ".deno/bin/degu"), ...args];
+    return watch(startCommand(command, options), input, args.join(" "));
+  };
+  return { main, start };
+}
+
+const noDash = ignoreIf(await findObstacle([...USER, "dash", "-c", ":"]));
+
 Deno.test(
-  "serve, receive and sync --every of the installed program can't leave their directories",
-  ignoreIf(await findObstacle([...USER, "dash", "-c", ":"])),
+  "serve, receive and sync of the installed program can't leave their directories",
+  noDash,
   async (t) => {
     await using homes = await AgentHomes.create("laptop", "desk");
     await homes.pair("laptop", "desk", undefined, "127.0.0.1:1");
-    const { project } = await unpack(homes);
-    const HOME = homes.joinPath('it\'s a "home" of $x \u200d');
-    const [name, lines] = [`it's $(a) "share" * \\n`, "two\nlines"];
-    const [share, secret] = [homes.joinPath(name), homes.joinPath("secret")];
-    // A deno.json of the user is not of the program.
-    await fill(HOME, { "tmp": null, "deno.json": "not of degu" });
-    await fill(homes.path, {
-      ...{ [`${name}/file`]: "1", [`${lines}/file`]: "1" },
-      ...{ "a,b/file": "1", "secret": "1" },
-    });
-    if (AS_ORDINARY_USER.length > 0) {
-      await runOrThrow([...BASH, "chown", "-R", "65534", homes.path]);
-    }
-    const env = { ...OFFLINE, HOME, TMPDIR: `${HOME}/tmp`, TERM: "dumb", NO_COLOR: "1" };
-    await runOrThrow([...USER, "dash", join(project, "degu-0.1.0/install.sh")], {
-      cwd: homes.path,
-      env,
-    });
-    const main = join(HOME, ".deno/lib/degu-0.1.0/main.ts");
+    const [share, secret] = [homes.joinPath(`it's $(a) "share" * \\n`), homes.joinPath("secret")];
+    await fill(share, { "file": "1" });
+    await fill(homes.path, { "a,b/file": "1", "two\nlines/file": "1", "secret": "1" });
+    const { main, start } = await install(homes);
     await Deno.writeTextFile(main, makeEscape(secret) + await Deno.readTextFile(main));
     const [home, listen] = [homes.joinPath("laptop"), ["--listen", "127.0.0.1:0"]];
+    const serve = ["serve", "--share", share, ...listen];
+    const sync = ["sync", "--no-find", "desk:"];
     const [all, none] = ["done,done,NotCapable", "NotCapable,NotCapable,NotCapable"];
-    const rows: [rule: string, args: string[], attempts: string, message: string][] = [
+    const usage = "usage: degu serve ";
+    const noDirectory = "there is no directory";
+    const rows: [rule: string, args: string[], attempts: string | null, message: string][] = [
       ["another command", ["--home", home, "id"], all, ""],
-      ["serve", ["serve", "--share", share, ...listen], none, ""],
-      [
-        "options before it",
-        [`--home=${home}`, "--json", "serve", "--share", share, ...listen],
-        none,
-        "",
-      ],
+      ["serve", serve, none, ""],
+      ["options before it", [`--home=${home}`, "--json", ...serve], none, ""],
+      ["the name of a command as --home", ["--home", "permissions", ...serve], none, ""],
+      ["its own name as --home", ["-q", "--home", "serve", ...serve], none, ""],
+      ["-- before it", ["--home", home, "--", "receive", "-", share], none, "the line is garbled"],
+      ["a Unix socket", [...serve, "--listen", `unix:${homes.joinPath("socket")}`], none, ""],
       ["receive, with the line of stdin", ["receive", "-", share], none, "the line is garbled"],
-      [
-        "a single sync",
-        ["--home", home, "sync", "--no-find", "desk:", share],
-        all,
-        "does not answer",
-      ],
-      [
-        "sync --every",
-        ["--home", home, "-q", "sync", "--no-find", "--every=60", "desk:", share],
-        none,
-        "does not answer",
-      ],
-      ["a help", ["serve", "--help"], all, ""],
-      ["a wrong option", ["serve", "--shares", share], all, "usage: degu serve "],
-      [
-        "a path that Deno can't grant",
-        ["serve", "--share", "a,b", ...listen],
-        all,
-        "warning: serve runs with",
-      ],
+      ["a single sync", ["--home", home, ...sync, share], none, "does not answer"],
+      ["sync --every", ["--home", home, ...sync, "--every=60", share], none, "does not answer"],
+      ["a new directory", ["--home", home, ...sync, `${share}/new`], none, "does not answer"],
+      ["a help", ["serve", "--help"], none, ""],
+      ["a wrong option", ["serve", "--shares", share], null, usage],
+      ["a missing directory", ["serve", "--share", "missing", ...listen], null, noDirectory],
+      ["a garbled line", ["--json", "receive", "degu:nonsense", share], null, "is garbled"],
+      ["an unknown peer", ["--home", home, "sync", "sofa:", share], null, "there is no peer"],
+      ["a path with a comma", ["serve", "--share", "a,b", ...listen], all, '/a,b"'],
       [
         "a path with a line feed",
-        ["serve", "--share", lines, ...listen],
+        ["serve", "--share", "two\nlines", ...listen],
         all,
-        "warning: serve runs with",
+        '/two\\nlines"',
       ],
-      ["the line for another sandbox", ["permissions", "serve", "--share", share], "", ""],
+      ["the line for another sandbox", ["permissions", ...serve], all, ""],
     ];
     await testEachRow(t, rows, async (_rule, args, attempts, message) => {
-      const command = [...USER, "dash", join(HOME, ".deno/bin/degu"), ...args];
-      const child = startCommand(command, { cwd: homes.path, env });
-      await using agent = watch(child, "degu:nonsense", args.join(" "));
-      if (args.includes("127.0.0.1:0")) {
+      await using agent = start(args, "degu:nonsense");
+      if (args.includes("127.0.0.1:0") && attempts) {
         await agent.waitForLine("127.0.0.1");
         agent.kill("SIGINT");
       } else if (args.includes("--every=60")) {
         await agent.waitForMessage("does not answer");
         agent.kill("SIGINT");
       }
-      const { stderr } = await agent.waitForEnd();
-      assertStringIncludes(stderr, `attempts: ${attempts}\n`);
+      const { code, stderr } = await agent.waitForEnd();
+      if (attempts !== null) assertStringIncludes(stderr, `attempts: ${attempts}\n`);
+      else assert(code !== 0 && !stderr.includes("attempts"), stderr);
       assertStringIncludes(stderr, message);
+      const isOpen = stderr.includes(
+        "warning: serve runs with the permissions of all commands: no flag",
+      );
+      assertEquals(isOpen, attempts === all && args[0] === "serve");
       assertEquals(await Deno.readTextFile(secret), attempts === all ? "replaced" : "1");
       await Deno.writeTextFile(secret, "1");
     });
+  },
+);
+
+/** Code that prints which paths and hosts a command may use, in place of the program. */
+const PRINT_PERMISSIONS = `
+if (!Deno.args.includes("--flags")) {
+  const isGranted = (permission) => Deno.permissions.querySync(permission).state === "granted";
+  const [dir, ...hosts] = JSON.parse(await new Response(Deno.stdin.readable).text());
+  console.log(JSON.stringify([
+    ...[dir, dir + "/..", "/etc"].map((path) => isGranted({ name: "write", path })),
+    ...hosts.map((host) => isGranted({ name: "net", host })),
+  ]));
+  Deno.exit();
+}
+`;
+
+Deno.test(
+  "the sandbox is on for each name of a directory and each address of a line, or the command names the path",
+  noDash,
+  async () => {
+    await using homes = await AgentHomes.create();
+    const dirs = SHELL_NAMES.map((name) => homes.joinPath("dirs", name));
+    for (const dir of dirs) await Deno.mkdir(dir, { recursive: true });
+    const { main, start } = await install(homes);
+    await Deno.writeTextFile(main, PRINT_PERMISSIONS + await Deno.readTextFile(main));
+    const run = async (args: string[], input: string[]) => {
+      await using agent = start(args, JSON.stringify(input));
+      const { code, stdout, stderr } = await agent.waitForEnd();
+      assertEquals(code, 0, stderr);
+      return { granted: JSON.parse(stdout), stderr };
+    };
+    for (const dir of dirs) {
+      const { granted, stderr } = await run(["receive", "--address", "192.0.2.1", dir], [
+        dir,
+        "192.0.2.2",
+      ]);
+      const isOpen = isInexpressible(dir);
+      assertEquals(granted, [true, isOpen, isOpen, isOpen], dir);
+      if (isOpen) {
+        assertStringIncludes(stderr, `: no flag of Deno can name ${JSON.stringify(dir)}\n`);
+      } else assertEquals(stderr, "");
+    }
+    const hosts = ["127.0.0.1", "192.0.2.1", "169.254.1.2", "::1", "fd00::2", "2001:db8::1"]
+      .concat("::ffff:c000:201", "fe80::1", "fe80::fc:ff:fe00:1", "febf::2", "0.0.0.0", "ff02::1");
+    for (const lineHosts of [...hosts.map((host) => [host]), hosts.slice(0, 6), hosts.slice(6)]) {
+      const line = encodeLine({
+        keyHash: new Uint8Array(32),
+        secret: new Uint8Array(16),
+        expires: new Date(Date.now() + 600_000),
+        addresses: lineHosts.map((host) => [host, 40_000, 40_001]),
+      });
+      const texts = lineHosts.map((host) => host.includes(":") ? `[${host}]` : host);
+      const input = [dirs[0]!, ...texts, "203.0.113.1"];
+      const { granted, stderr } = await run(["receive", line, dirs[0]!], input);
+      assertEquals(granted, [true, false, false, ...texts.map(() => true), false], `${lineHosts}`);
+      assertEquals(stderr, "");
+    }
   },
 );
 
