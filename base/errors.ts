@@ -246,23 +246,12 @@ export class EmptyPreambleError extends ConnectionError {
   override readonly name: string = "EmptyPreambleError";
   /** The only code of this class. */
   override readonly code: "EMPTY_PREAMBLE" = "EMPTY_PREAMBLE";
-  /**
-   * The seconds after which the peer closed the connection without a response, if it did so only
-   * after a while; else `null`. A peer that refuses a client closes at once. A peer whose
-   * connections are all in use closes after two seconds.
-   */
-  readonly waitedSeconds: number | null;
-
   /** @internal */
   constructor(
     message = "the peer closed the connection before the first byte of a message",
-    { waitedSeconds = null, ...fields }: Partial<ConnectionErrorFields> & {
-      readonly waitedSeconds?: number | null;
-    } = {},
+    fields: Partial<ConnectionErrorFields> = {},
   ) {
     super(message, { fault: "broken", ...fields });
-    this.waitedSeconds = waitedSeconds;
-    hideNullFields(this);
   }
 }
 

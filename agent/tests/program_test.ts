@@ -556,12 +556,6 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     ],
     [new EmptyPreambleError("why"), 1, closed, /^; .*"degu peers" on camera/],
     [
-      new EmptyPreambleError("why", { waitedSeconds: 2 }),
-      1,
-      closed,
-      /^; .*"degu peers" on camera/,
-    ],
-    [
       unreachable(connecting(new TimedOut("connecting why"), ["10.0.0.1", 1])),
       1,
       "camera does not answer (10.0.0.1:1: no response)",

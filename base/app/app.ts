@@ -47,11 +47,6 @@ export interface Socket {
    */
   readonly trust?: AbortSignal;
   /**
-   * The likely reason if a server refuses this client over TLS, with advice. A connection of
-   * `client.connect()` adds this hint to the error of a request that the server refused.
-   */
-  readonly refusalHint?: string;
-  /**
    * How a client finds out whether a silent connection is lost. A connection of `client.connect()`
    * waits for the peer until its time-out; with this object, it also ends as soon as the peer
    * answers on another connection.

@@ -458,8 +458,7 @@ class PairSession {
 }
 
 function unreachableError({ name }: NearbyDevice, address: Address): PairingError {
-  const problem = `${name} does not answer at ${formatAddress(address)}`;
-  return new PairingError("UNREACHABLE", `${problem}: check the firewall`, { problem });
+  return new PairingError("UNREACHABLE", `${name} does not answer at ${formatAddress(address)}`);
 }
 
 function notConfirmedError(
@@ -468,17 +467,10 @@ function notConfirmedError(
   problem: string,
   options: ErrorOptions = {},
 ): PairingError {
-  const advice = ": pair again, and compare the new numbers";
-  return new PairingError("NOT_CONFIRMED", problem + advice, {
-    ...options,
-    problem,
-    reason,
-    peerName,
-  });
+  return new PairingError("NOT_CONFIRMED", problem, { ...options, reason, peerName });
 }
 
 function noNumbersLeftError(): PairingError {
   const problem = `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask`;
-  const message = `${problem}: pair again, or by a line`;
-  return new PairingError("NOT_OPEN", message, { problem, reason: "no numbers left" });
+  return new PairingError("NOT_OPEN", problem, { reason: "no numbers left" });
 }

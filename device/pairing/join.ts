@@ -63,9 +63,7 @@ export function ownDeviceError(argument: "line" | "addresses"): PairingError {
 }
 
 export function answerLostError(problem: string, options?: ErrorOptions): PairingError {
-  const advice =
-    ": that device may have stored this device, which has not stored that device; join again with a new invitation";
-  return new PairingError("ANSWER_LOST", problem + advice, { ...options, problem });
+  return new PairingError("ANSWER_LOST", problem, options);
 }
 
 const TOTAL_TIMEOUT_SECONDS = 60;
@@ -228,26 +226,14 @@ function stepError(
       cause,
     });
   }
-  const notOpenText = "no invitation is open at an address of the line";
-  const lineError = (code: PairingErrorCode, problem: string) => {
-    const advice = `; check the peers of ${inviterText}, and forget any that you don't recognize`;
-    return new PairingError(code, problem + advice, { reason: "line unusable", problem, cause });
-  };
   // An overloaded port is more likely than another program that now uses the port.
-  if (errors.some(mayBeOverload)) {
-    const message =
-      `${inviterText} closes connections before they are encrypted, also after retries: its ` +
-      "port is overloaded, or a firewall closes them; try again, and if that doesn't help, " +
-      notOpenText;
-    return lineError("BUSY", message);
-  }
-  const code = findAttemptsCode(cause);
-  // After the end of an invitation, its ports may be as silent as an unreachable device.
-  const message = code === "NOT_OPEN"
-    ? notOpenText
-    : `${inviterText} can't be reached at an address of the line: check that both devices are on the same ` +
-      `network; if they are, ${notOpenText}`;
-  return lineError(code, message);
+  const code = errors.some(mayBeOverload) ? "BUSY" : findAttemptsCode(cause);
+  const problem = code === "BUSY"
+    ? `${inviterText} closes connections before they are encrypted, also after retries`
+    : code === "NOT_OPEN"
+    ? "no invitation is open at an address of the line"
+    : `${inviterText} can't be reached at an address of the line`;
+  return new PairingError(code, problem, { reason: "line unusable", cause });
 }
 
 function isProtocolViolation(error: unknown): boolean {

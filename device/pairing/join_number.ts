@@ -49,27 +49,18 @@ const REFUSAL_ERRORS = {
     code: "BUSY",
     reason: "busy",
     problem: "is asking about another device",
-    advice: ": if you did not start that pairing, answer no on that device, and try again",
   },
-  // The advice doesn't mention the line, which is also closed if another device has used it.
   closed: {
     code: "NOT_OPEN",
     reason: "no numbers left",
     problem: "takes no more numbers",
-    advice: ": read its output, and invite again",
   },
 } as const;
 
-const UNCONFIRMED_ERRORS = {
-  "local": [
-    "not confirmed on this device",
-    ": join again if that was a mistake; if the two numbers differ, an attacker may be between the devices: use the line of the invitation",
-  ],
-  "remote": [
-    "did not confirm: the person there answered no, or the connection ended",
-    "; try again",
-  ],
-  "timed out": [`no answer within ${CONFIRM_SECONDS} s`, "; try again, and answer at both devices"],
+const UNCONFIRMED_PROBLEMS = {
+  "local": "not confirmed on this device",
+  "remote": "did not confirm: the person there answered no, or the connection ended",
+  "timed out": `no answer within ${CONFIRM_SECONDS} s`,
 } as const;
 
 export async function joinByNumber(
@@ -142,9 +133,9 @@ async function exchangeCommitment(
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL_FIELDS);
           if (reason === "self") throw ownDeviceError("addresses");
-          const { code, advice, ...refusal } = REFUSAL_ERRORS[reason];
+          const refusal = REFUSAL_ERRORS[reason];
           const problem = `the device at ${formatCheckedAddress(address)} ${refusal.problem}`;
-          throw new PairingError(code, problem + advice, { reason: refusal.reason, problem });
+          throw new PairingError(refusal.code, problem, { reason: refusal.reason });
         }
         if (status !== 200) throw new DeguError(`the status of its response is ${status}`);
         const offer = decodeMessage(response, OFFER_FIELDS);
@@ -165,10 +156,7 @@ async function exchangeCommitment(
   }
   const cause = new AggregateError(errors);
   const problem = "no device invites at these addresses";
-  const advice =
-    ": check that both devices are on the same network, and that the invitation is still open";
-  const options = { reason: "no invitation", problem, cause } as const;
-  throw new PairingError(findAttemptsCode(cause), problem + advice, options);
+  throw new PairingError(findAttemptsCode(cause), problem, { reason: "no invitation", cause });
 }
 
 type CommitmentExchange = Awaited<ReturnType<typeof exchangeCommitment>>;
@@ -190,7 +178,7 @@ class JoinerAttempt implements Disposable {
     this.#signal = AbortSignal.any([callerSignal, this.#abortController.signal]);
     this.#confirmTimer = setTimeout(() => {
       const error = this.#hasConfirmed
-        ? answerLostError(UNCONFIRMED_ERRORS["timed out"][0])
+        ? answerLostError(UNCONFIRMED_PROBLEMS["timed out"])
         : this.#notConfirmedError("timed out");
       this.#abortController.abort(error);
     }, CONFIRM_SECONDS * 1000);
@@ -256,14 +244,13 @@ class JoinerAttempt implements Disposable {
   }
 
   #notConfirmedError(
-    reason: keyof typeof UNCONFIRMED_ERRORS,
+    reason: keyof typeof UNCONFIRMED_PROBLEMS,
     options?: ErrorOptions,
   ): PairingError {
     const { name: peerName } = this.#exchange.offer;
-    const [predicate, advice] = UNCONFIRMED_ERRORS[reason];
+    const predicate = UNCONFIRMED_PROBLEMS[reason];
     const problem = reason === "remote" ? `${peerName} ${predicate}` : predicate;
-    const details = { ...options, reason, peerName, problem };
-    return new PairingError("NOT_CONFIRMED", problem + advice, details);
+    return new PairingError("NOT_CONFIRMED", problem, { ...options, reason, peerName });
   }
 
   async #runStep<T>(

@@ -7,13 +7,7 @@ import {
   TlsError,
   type TlsErrorCode,
 } from "../../base.ts";
-import {
-  Client,
-  type ClientOptions,
-  ConnectionError,
-  type ConnectLimits,
-  isTimeout,
-} from "../../client.ts";
+import { Client, type ClientOptions, ConnectionError, type ConnectLimits } from "../../client.ts";
 import {
   checkAbsent,
   checkFunction,
@@ -122,20 +116,12 @@ const DEFAULT_FIND_AFTER_SECONDS = 2;
 const MAX_SEARCH_DELAY_SECONDS = 60;
 
 function noAddressError({ name }: Peer): DeviceError {
-  return new DeviceError(
-    "NO_ADDRESS",
-    `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
-      "devices again while its server runs",
-  );
+  return new DeviceError("NO_ADDRESS", `no address of ${quote(name)} is known`);
 }
 
 function addressNotFoundError({ name }: Peer, cause: unknown): DeviceError {
-  return new DeviceError(
-    "UNREACHABLE",
-    `no address of ${quote(name)} is known, and find() has found none at which it answers: start ` +
-      "its server, pass the option addresses, or pair the two devices again while its server runs",
-    { cause },
-  );
+  const problem = `no address of ${quote(name)} is known, and find() has found none`;
+  return new DeviceError("UNREACHABLE", problem, { cause });
 }
 
 export function makeDeviceClient(
@@ -253,20 +239,13 @@ class PeerConnector {
       }
       return Object.assign(socket, {
         trust: trustSignal,
-        refusalHint: forgottenHint(peer.name),
         ...this.#makeSilence(address, timeout),
       });
     } catch (error) {
       if (combinedSignal.aborted) throw error;
-      const target = {
-        name: peer.name,
-        addresses,
-        isStored: givenAddresses === null,
-        hasSearched: find !== null,
-      };
       const bestError = addresses.length === 0
         ? addressNotFoundError(peer, error)
-        : mostInformativeError(error as AggregateError, target);
+        : mostInformativeError(error as AggregateError, peer.name);
       // The stack begins with the frames of the caller.
       Error.captureStackTrace(bestError, this.connect);
       throw bestError;
@@ -322,19 +301,7 @@ const TLS_CODES: readonly TlsErrorCode[] = ["UNTRUSTED", "NOT_TLS", "CLOSED"];
 /** Faults of connections, the most useful first. */
 const FAULTS: readonly ConnectionError["fault"][] = ["refused", "reset", "timed out"];
 
-export interface PeerTarget {
-  readonly name: string;
-  readonly addresses: readonly Address[];
-  readonly isStored: boolean;
-  /** Whether a search has found no address at which the peer answers. */
-  readonly hasSearched: boolean;
-}
-
-export function forgottenHint(name: string): string {
-  return `${quote(name)} has probably forgotten this device: pair the two devices again`;
-}
-
-export function mostInformativeError(cause: AggregateError, target: PeerTarget): Error {
+export function mostInformativeError(cause: AggregateError, peerName: string): Error {
   const { errors } = cause;
   const [mostUsefulError] = [...errors].sort((a, b) => rankOfError(a) - rankOfError(b));
   const bestError = mostUsefulError instanceof Error
@@ -344,12 +311,12 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
   const otherErrorsText = otherErrorCount === 0
     ? ""
     : `; and ${otherErrorCount} more address${otherErrorCount === 1 ? " fails" : "es fail"}`;
-  const message = bestError.message + otherErrorsText + formatAdvice(bestError, target);
+  const message = bestError.message + otherErrorsText;
   const error = bestError instanceof TlsError
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
     : isLocalProblem(bestError)
     ? copyWithMessage(bestError, message, cause)
-    : new DeviceError("UNREACHABLE", message, {
+    : new DeviceError("UNREACHABLE", `${quote(peerName)} can't be reached: ${message}`, {
       cause,
       ...bestError instanceof ConnectionError
         ? { fault: bestError.fault, address: bestError.address }
@@ -359,7 +326,7 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
   return error;
 }
 
-/** Removes the stack frames that Deno prints for an uncaught error: they would hide the advice. */
+/** Removes the stack frames that Deno prints for an uncaught error, and causes of the same text. */
 function shortenStacks(attempts: AggregateError): void {
   for (const error of [attempts, ...attempts.errors]) {
     if (!(error instanceof Error)) continue;
@@ -376,30 +343,6 @@ function isRefusal(error: unknown): boolean {
 function isLocalProblem(error: Error): boolean {
   return error instanceof Deno.errors.NotCapable ||
     error instanceof Deno.errors.PermissionDenied || isTooManyOpenFilesError(error);
-}
-
-function formatAdvice(error: Error, target: PeerTarget): string {
-  const { name, addresses, isStored, hasSearched } = target;
-  if (isRefusal(error)) return `; ${forgottenHint(name)}`;
-  if (isLocalProblem(error)) return "";
-  const searchText = `find() has found no other address at which ${quote(name)} answers`;
-  if (error instanceof TlsError) return hasSearched ? `; ${searchText}` : "";
-  const [origin, remedy] = isStored
-    ? ["its stored", "pass the option addresses"]
-    : ["the given", "pass other addresses"];
-  const addressesText = `${origin} address${addresses.length === 1 ? "" : "es"} ${
-    addresses.map(formatCheckedAddress).join(", ")
-  }${hasSearched ? `, and ${searchText}` : ""}`;
-  if (isTimeout(error)) {
-    return `; ${
-      quote(name)
-    } does not answer at ${addressesText}: check that it runs, and that no firewall ` +
-      `blocks it; it may also be busy or hang; otherwise ${remedy}`;
-  }
-  return `; ${
-    quote(name)
-  } doesn't serve at ${addressesText}: start its server, ${remedy}, or pair the two ` +
-    "devices again while its server runs";
 }
 
 function rankOfError(error: unknown): number {

@@ -95,7 +95,7 @@ const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
     ["an invitation that was closed", async ({ viewer, invitation }) => {
       await invitation.close();
       await viewer.join(invitation.line);
-    }, /no invitation is open at an address of the line; check the peers of/],
+    }, /no invitation is open at an address of the line$/],
     ["all numbers are used up", async ({ viewer, other, invitation, inviter }) => {
       for (let i = 0; i < 5; i++) {
         const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
@@ -103,7 +103,7 @@ const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
         await assertRejects(() => joining);
       }
       await other.joinByNumber(invitation, yes);
-    }, /takes no more numbers: read its output, and invite again$/],
+    }, /takes no more numbers$/],
   ],
   UNREACHABLE: [
     ["no server answers at an address", async ({ viewer }) => {
@@ -111,7 +111,7 @@ const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
       using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
       const addresses = [["127.0.0.1", silent.addr.port] as const];
       await viewer.joinByNumber({ addresses }, yes);
-    }, /no device invites at these addresses: check that/],
+    }, /no device invites at these addresses$/],
     ["joining takes too long", async ({ camera, viewer }) => {
       // The inviter has the secret, and doesn't respond.
       const requested = Promise.withResolvers<null>();
@@ -138,26 +138,26 @@ const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
         return count === 0 ? formatAnswer(RIGHT) : null;
       });
       await viewer.join(inviter.line);
-    }, /^the last answer of hall \(\w{52}\) did not arrive: .*join again with a new invitation/],
+    }, /^the last answer of hall \(\w{52}\) did not arrive$/],
   ],
   NOT_CONFIRMED: [
     [
       "the user rejects on this device",
       ({ viewer, invitation }) => viewer.joinByNumber(invitation, () => false),
-      /^not confirmed on this device: join again .*; if the two numbers differ, .*: use the line/,
+      /^not confirmed on this device$/,
     ],
     ["the user rejects on the other device", async ({ viewer, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
       (await inviter.waitForQuestion()).reply(false);
       await joining;
-    }, /^camera did not confirm: .*try again/],
+    }, /^camera did not confirm: .* or the connection ended$/],
   ],
   BUSY: [["the inviter asks about another device", async (setup) => {
     const { viewer, other, invitation, inviter } = setup;
     viewer.joinByNumber(invitation, () => new Promise(() => {}));
     await inviter.waitForQuestion();
     await other.joinByNumber(invitation, yes).finally(() => invitation.close());
-  }, /is asking about another device: .*try again/]],
+  }, /is asking about another device$/]],
   NAME_TAKEN: [
     ["in an invitation", async ({ camera, other }) => {
       await pair(camera, other);
@@ -218,8 +218,7 @@ Deno.test("a missing permission for the plain or the TLS port is not a PairingEr
   assertEquals(await viewer.written(), []);
 });
 
-const NO_ADDRESS =
-  /^no address of "camera" is known: pass the option addresses, or pair the two devices again/;
+const NO_ADDRESS = /^no address of "camera" is known$/;
 
 type ClientSetup = Awaited<ReturnType<typeof setUpClient>>;
 
@@ -257,7 +256,7 @@ const DEVICE: Record<DeviceErrorCode, Rows<ClientSetup>> = {
     ["no server listens", async (setup) => {
       const addresses = [await setup.findDeadAddress()];
       await (await setup.viewer.client("camera", { addresses })).request("GET", "/");
-    }, /"camera" doesn't serve at the given address [\d.:]+: start its server/],
+    }, /^"camera" can't be reached: .*[\d.:]+$/],
     [
       "no server listens, and a search finds none",
       async (setup) => {
@@ -265,7 +264,7 @@ const DEVICE: Record<DeviceErrorCode, Rows<ClientSetup>> = {
         const client = await setup.viewer.client("camera", { find: () => Promise.resolve([]) });
         await client.request("GET", "/");
       },
-      /"camera" doesn't serve at its stored address [\d.:]+, and find\(\) has found no other address at which "camera" answers: start its server/,
+      /^"camera" can't be reached: .*[\d.:]+$/,
     ],
     [
       "a search fails",
@@ -275,7 +274,7 @@ const DEVICE: Record<DeviceErrorCode, Rows<ClientSetup>> = {
         const client = await setup.viewer.client("camera", { addresses, find });
         await client.request("GET", "/");
       },
-      /"camera" doesn't serve at the given address [\d.:]+, and find\(\) has found no other address at which "camera" answers: start its server/,
+      /^"camera" can't be reached: .*[\d.:]+$/,
     ],
   ],
   CLOSED: [
@@ -307,7 +306,7 @@ for (const [code, rows] of Object.entries(DEVICE)) {
   }
 }
 
-Deno.test("a peer whose connections are all in use is not said to have forgotten this device", async () => {
+Deno.test("a peer whose connections are all in use has not refused this device", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
   const held = Promise.withResolvers<void>();
@@ -323,17 +322,13 @@ Deno.test("a peer whose connections are all in use is not said to have forgotten
   using connection = await client.connect();
   const heldResponse = connection.get("/held");
   const error = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
-  assertMatch(error.message, /all its connections may be in use/);
-  assertEquals(/forgotten|pair/.test(error.message), false, error.message);
-  const { fault, waitedSeconds, isRefusal } = error;
-  assertEquals([fault, waitedSeconds! >= 1.5, isTransient(error)], ["broken", true, true]);
-  assertEquals(isRefusal, false);
+  const { fault, isRefusal } = error;
+  assertEquals([fault, isTransient(error), isRefusal], ["broken", true, false]);
   held.resolve();
   await heldResponse;
   await camera.forget("viewer");
   const refusal = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
-  assertMatch(refusal.message, /"camera" has probably forgotten this device/);
-  assertEquals([refusal.waitedSeconds, refusal.isRefusal], [null, true]);
+  assertEquals(refusal.isRefusal, true);
 });
 
 Deno.test("if no device has an address of the peer, the error describes an attempt to connect", async () => {

@@ -218,7 +218,7 @@ Deno.test("if no user answers, both ends stop after 120 s, and the signals are a
     const end = () => withTimeout(joining, "it ends");
     await assertRejects(end, PairingError, "no answer within 120 s");
     const { message } = await waitForAbort(atJoiner.signal) as Error;
-    assertMatch(message, /^no answer within 120 s; /);
+    assertMatch(message, /^no answer within 120 s$/);
     await waitForAbort(atInviter.signal);
     // The inviter's own time limit; the joiner only waits.
     using revealTimeouts = captureTimeouts(5000);
@@ -652,8 +652,8 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
   const { camera, viewer } = devices;
   const rows = [
     ["the plain connection closes first", "camera"],
-    ["the response is lost", "the last answer of camera did not arrive: that device may have"],
-    ["the response is late", "no answer within 120 s: that device may have stored this device"],
+    ["the response is lost", "the last answer of camera did not arrive"],
+    ["the response is late", "no answer within 120 s"],
   ] as const;
   for (const [loss, expected] of rows) {
     using _timeouts = speedUpTimeouts(

@@ -549,7 +549,6 @@ export class ConnectionCore {
       lastStatus: this.#protocol.lastStatus,
       isEncrypted: isEncrypted(this.sock),
       openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
-      hint: this.sock.refusalHint ?? null,
       idleSeconds: this.idleSeconds,
     });
   }

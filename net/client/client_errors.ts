@@ -3,7 +3,6 @@ import {
   ConnectionError,
   DeguError,
   EmptyPreambleError,
-  TlsError,
 } from "../../base/errors.ts";
 import { isResetError } from "../transport/connection_errors.ts";
 import type { LastExchangeReason } from "../protocol/client_protocol.ts";
@@ -29,14 +28,8 @@ export interface FailedRequest {
   readonly openMilliseconds: number;
   /** The time for which a pool kept the connection before the request; `null` if unknown. */
   readonly idleSeconds: number | null;
-  /** Text for the error if the server refuses this client: the likely reason, and advice. */
-  readonly hint: string | null;
 }
 
-const LOG_HINT = "see the server's log, from level info on";
-const RESET_MESSAGE = `the peer reset the connection before it responded; ${LOG_HINT}`;
-const NO_RESPONSE_MESSAGE =
-  `the server closed the connection before it sent a response; ${LOG_HINT}`;
 /**
  * If the server closes within this time after the start of a connection or an attempt, the close is
  * probably a refusal. A server without a free slot closes only after twice its time-out: such a
@@ -44,15 +37,8 @@ const NO_RESPONSE_MESSAGE =
  */
 export const EARLY_CLOSE_MILLISECONDS = 1500;
 
-const LATE_CLOSE_MESSAGE =
-  "the server kept the connection waiting, and closed it without a response: all its connections " +
-  `may be in use, so call again later; ${LOG_HINT}`;
-const MAYBE_REFUSED_MESSAGE =
-  "the server closed the connection before it sent a response, which over TLS may mean that " +
-  "it refuses this client";
-
 export function noResponseError(): EmptyPreambleError {
-  return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
+  return new EmptyPreambleError("the server closed the connection before it sent a response");
 }
 
 export function stalledRequestError(timeout: number | null): ConnectionError {
@@ -125,51 +111,27 @@ export function clearMaybeProcessed(error: unknown): unknown {
 
 function makeConnectionError(
   error: unknown,
-  {
-    phase,
-    isClosedByPeer,
-    writeError,
-    lastStatus,
-    isEncrypted,
-    openMilliseconds,
-    idleSeconds,
-    hint,
-  }: FailedRequest,
+  { phase, isClosedByPeer, writeError, lastStatus, isEncrypted, openMilliseconds, idleSeconds }:
+    FailedRequest,
 ): unknown {
   // The error already names the reason.
   if (phase === "responding" || !isClosedByPeer) return error;
-  if (hint !== null && error instanceof TlsError && error.isRefusal) {
-    const { code, message, cause, address } = error;
-    return new TlsError(code, `${message}; ${hint}`, { cause, address });
-  }
-  const isReset = isResetError(error);
   // If the server has refused the body, any other error is a consequence of the refusal.
+  if (!(error instanceof ConnectionError)) return writeError ?? error;
+  const isReset = isResetError(error);
   if (!isReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
-  const isFirstOverTls = isEncrypted && lastStatus === 0;
-  const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
-  const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;
-  const isRefusal = isFirstOverTls && !isLate;
-  const closedError = (message: string) => {
-    const fault = isReset ? "reset" : "broken";
-    return new EmptyPreambleError(message, { fault, waitedSeconds, isRefusal });
-  };
-  if (isRefusal) {
-    return closedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
-  }
+  // Most servers close the connection after an error status, so the last status explains the close.
+  const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
+  const problem = phase === "idle"
+    ? `the peer had closed the connection before the request was sent${lastResponse}`
+    : isReset
+    ? "the peer reset the connection before it responded"
+    : error.message;
   const idleTime = idleSeconds === null
     ? ""
     : `; the connection had been idle for ${idleSeconds.toFixed(1)} s`;
-  if (phase === "idle") {
-    // Most servers close the connection after an error status, so the last status explains the
-    // close.
-    const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
-    return closedError(
-      `the peer had closed the connection before the request was sent${lastResponse}${idleTime}`,
-    );
-  }
-  if (isFirstOverTls) return closedError(LATE_CLOSE_MESSAGE);
-  if (isReset) {
-    return closedError(RESET_MESSAGE + idleTime);
-  }
-  return idleTime === "" ? error : closedError(NO_RESPONSE_MESSAGE + idleTime);
+  return new EmptyPreambleError(problem + idleTime, {
+    fault: isReset ? "reset" : "broken",
+    isRefusal: isEncrypted && lastStatus === 0 && openMilliseconds < EARLY_CLOSE_MILLISECONDS,
+  });
 }

@@ -86,8 +86,8 @@ export interface ClientOptions {
    * of the client rejects at once, and a socket that the function returns later is closed. The
    * function itself must apply the time-out.
    *
-   * The client doesn't encrypt the bytes of the socket, and uses its `peerCertificate`, `trust` and
-   * `refusalHint`. An {@linkcode SSLClient} doesn't have this option.
+   * The client doesn't encrypt the bytes of the socket, and uses its `peerCertificate` and
+   * `trust`. An {@linkcode SSLClient} doesn't have this option.
    *
    * @default {connects with `Deno.connect`}
    */

@@ -69,9 +69,7 @@ export async function connectTls(
         try {
           return await runHandshake(rawStream, sslctx, sslHost, alpnProtocol);
         } catch (error) {
-          const { authorities, hasCertificate } = clientMaterialOf(sslctx);
-          const { hasReceived } = rawStream;
-          throw handshakeError(address, error, { authorities, hasCertificate, hasReceived });
+          throw handshakeError(address, error, clientMaterialOf(sslctx).authorities);
         }
       },
     );
@@ -111,7 +109,7 @@ async function runHandshake(
   sslHost: string | null,
   alpnProtocol: string | null,
 ): Promise<TlsSocket> {
-  const { secureContext, authorities, hasCertificate } = clientMaterialOf(sslctx);
+  const { secureContext, authorities } = clientMaterialOf(sslctx);
   const isDnsName = sslHost !== null && findHostIp(sslHost) === null;
   const socket = loadBuiltin("node:tls").connect({
     socket: rawStream.stream,
@@ -131,7 +129,7 @@ async function runHandshake(
       checkNegotiatedParameters(socket, alpnProtocol);
       const host = sslctx.checkHostname ? sslHost : null;
       const certificate = identifyServer(socket, authorities, host);
-      resolve(new TlsSocket(socket, rawStream, certificate, hasCertificate));
+      resolve(new TlsSocket(socket, rawStream, certificate));
     } catch (error) {
       reject(error);
     }

@@ -441,7 +441,6 @@ export interface ServerMaterial {
 
 interface ClientMaterial {
   readonly secureContext: SecureContext;
-  readonly hasCertificate: boolean;
   /** `null` if Deno's default store is trusted. */
   readonly authorities: Authorities | null;
 }
@@ -498,7 +497,6 @@ function makeClientSslctx(
       ...identity === null ? {} : { cert: identity.cert, key: identity.key },
       ...makeCaOption(trustedAuthorities),
     }),
-    hasCertificate: identity !== null,
     authorities: trustedAuthorities && new Authorities(trustedAuthorities.authorities),
   });
   return sslctx;

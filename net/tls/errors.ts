@@ -92,16 +92,6 @@ const LIBRARY_FAULTS: readonly (readonly [pattern: RegExp, TlsErrorCode, hint?: 
   [/^received corrupt message|^cannot decrypt/, "CLOSED"],
 ];
 
-export const NO_CERTIFICATE_HINT =
-  "this client has no certificate; the server may require one: set certFile and keyFile";
-
-/**
- * The ends of a handshake of a client without a certificate at a server that requires one: of
- * OpenSSL and Node, Go, Caddy and Java, GnuTLS, and, without an alert, mbedTLS and wolfSSL.
- */
-const MISSING_CERTIFICATE =
-  /^received fatal alert: (?:(?:Bad|No|Unsupported)?Certificate(?:Required|Unknown)?|AccessDenied|DecodeError|HandshakeFailure)$|^the peer closed the connection$/;
-
 /** The library's codes for certificates whose dates are, or may be, the reason. */
 const DATE_CODES: ReadonlySet<string | undefined> = new Set([
   "CERT_HAS_EXPIRED",
@@ -109,37 +99,19 @@ const DATE_CODES: ReadonlySet<string | undefined> = new Set([
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
 ]);
 
-/** What a client knows about a handshake, besides its error. */
-export interface HandshakeCircumstances {
-  readonly authorities: Authorities | null;
-  readonly hasCertificate: boolean;
-  readonly hasReceived: boolean;
-}
-
 /** The error of a missing permission keeps its class, and that of a time-out its fault. */
 export function handshakeError(
   address: Address,
   error: unknown,
-  circumstances: HandshakeCircumstances,
+  authorities: Authorities | null,
 ): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
-  const { code, message, cause } = tlsError("server", error, circumstances.authorities);
-  const hint = findClientHint(code, message, circumstances);
-  const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}` +
-    (hint === null ? "" : `; ${hint}`);
+  const { code, message, cause } = tlsError("server", error, authorities);
+  const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}`;
   if (cause instanceof ConnectionError && cause.fault === "timed out") {
     return new ConnectionError(text, { fault: "timed out", code: cause.code, address, cause });
   }
   return new TlsError(code, text, cause === undefined ? { address } : { address, cause });
-}
-
-function findClientHint(
-  code: TlsErrorCode,
-  message: string,
-  { hasCertificate, hasReceived }: HandshakeCircumstances,
-): string | null {
-  if (code === "CLOSED" && !hasReceived) return "perhaps the server doesn't use TLS";
-  return !hasCertificate && MISSING_CERTIFICATE.test(message) ? NO_CERTIFICATE_HINT : null;
 }
 
 /**

@@ -12,7 +12,6 @@ import {
 export interface RawStream {
   readonly stream: Duplex;
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
-  readonly hasReceived: boolean;
   pause(): void;
   resume(): void;
   /**
@@ -39,10 +38,6 @@ export class NetStream implements RawStream {
 
   get conn(): null {
     return null;
-  }
-
-  get hasReceived(): boolean {
-    return this.stream.bytesRead > 0;
   }
 
   pause(): void {
@@ -74,7 +69,6 @@ export class NetStream implements RawStream {
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
   let unusedBuffer = new Uint8Array(0);
-  let hasReceived = false;
   let mayReleaseMemory = false;
   let pausePromise: PromiseWithResolvers<void> | null = null;
   const readPiece = async (): Promise<Uint8Array | null> => {
@@ -85,7 +79,6 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     if (unusedBuffer.length < MIN_FREE_BYTES) unusedBuffer = new Uint8Array(BUFFER_BYTES);
     const count = await conn.read(unusedBuffer);
     if (count === null) return null;
-    hasReceived = true;
     const piece = unusedBuffer.subarray(0, count);
     unusedBuffer = unusedBuffer.subarray(count);
     return piece;
@@ -124,9 +117,6 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   return {
     stream,
     conn,
-    get hasReceived() {
-      return hasReceived;
-    },
     pause: () => pausePromise ??= Promise.withResolvers(),
     resume,
     freeUsedMemory: () => void (mayReleaseMemory = true),

@@ -48,7 +48,7 @@ export function makeServerHandshake(
       try {
         checkNegotiatedParameters(socket, alpnProtocol);
         const certificate = identifyClient(socket, handshakeTrust, context.material);
-        resolve(new TlsSocket(socket, rawStream, certificate, true));
+        resolve(new TlsSocket(socket, rawStream, certificate));
       } catch (error) {
         socket.on("error", ignoreError);
         socket.destroy();

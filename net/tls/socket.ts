@@ -4,7 +4,7 @@ import type { PeerCertificate } from "../../base/app/session.ts";
 import { ConnectionError } from "../../base/errors.ts";
 import { releaseMemory } from "../../internal/bytes.ts";
 import { unrefTimer } from "../transport/deadline.ts";
-import { makeSocketError, NO_CERTIFICATE_HINT } from "./errors.ts";
+import { makeSocketError } from "./errors.ts";
 import { ignoreError, type RawStream } from "./raw_stream.ts";
 
 /** The number of unread bytes above which reading pauses, so a fast peer can't fill the memory. */
@@ -45,7 +45,6 @@ export class TlsSocket implements Socket {
   /** The local address; undefined for a socket of `node:net` at a path or an abstract name. */
   readonly localAddr: Deno.Addr | undefined;
   readonly remoteAddr: Deno.Addr | undefined;
-  declare readonly refusalHint?: string;
   readonly #socket: TLSSocket;
   readonly #rawStream: RawStream;
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
@@ -68,9 +67,7 @@ export class TlsSocket implements Socket {
     socket: TLSSocket,
     rawStream: RawStream,
     peerCertificate: PeerCertificate | null,
-    hasCertificate: boolean,
   ) {
-    if (!hasCertificate) this.refusalHint = NO_CERTIFICATE_HINT;
     this.#socket = socket;
     this.#rawStream = rawStream;
     this.peerCertificate = peerCertificate;

@@ -101,7 +101,7 @@ type ServerRow = readonly [
 ];
 
 const NO_CERTIFICATE =
-  /; this client has no certificate; the server may require one: set certFile and keyFile$/;
+  /(?:received fatal alert: \w+|the peer closed the connection|before it sent a response)$/;
 
 const PORT = /PORT \d+\n/;
 

@@ -315,8 +315,7 @@ async function waitForReason({ logger }: Awaited<ReturnType<typeof startTls>>): 
 
 Deno.test("a client's TlsError has a code for each fault of the server, and the underlying error", async (t) => {
   using server = new RawServer();
-  const closedMessage =
-    /^CLOSED .*: the peer closed the connection; perhaps the server doesn't use TLS$/;
+  const closedMessage = /^CLOSED .*: the peer closed the connection$/;
   const response = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
     ["it speaks HTTP", (peer) => peer.send(response), /^NOT_TLS .*corrupt message/],
@@ -379,26 +378,6 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
     assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
     assertInstanceOf(error.cause, Error);
   });
-  await t.step(
-    "a client without a certificate learns that the server may require one",
-    async () => {
-      for (const alert of [40, 42, 46, 49, 50, 116]) {
-        const { message } = await failConnecting(
-          pki.anonymousClientSslconfig,
-          (peer) => peer.send(makeAlert(alert)),
-        );
-        assertMatch(
-          message,
-          /alert: \w+; this client has no certificate; the server may require one/,
-        );
-      }
-      const { message } = await failConnecting(
-        pki.anonymousClientSslconfig,
-        (peer) => peer.send(makeAlert(70)),
-      );
-      assert(!message.includes("no certificate"), message);
-    },
-  );
 });
 
 Deno.test("a server's log has a code for each fault of a client", async (t) => {
@@ -449,9 +428,7 @@ Deno.test("client and server report the peer's refusal as far as TLS transmits i
     using conn = await client.connect();
     const error = await assertRejects(() => conn.get("/"), TlsError);
     assertEquals([error.code, error.isRefusal], ["REFUSED_BY_PEER", true]);
-    const expectedMessage =
-      "received fatal alert: CertificateRequired; this client has no certificate; the server may require one: set certFile and keyFile";
-    assertEquals(error.message, expectedMessage);
+    assertEquals(error.message, "received fatal alert: CertificateRequired");
     assertInstanceOf(error.cause, Error);
     assert(conn.closed);
     assertEquals(await waitForReason(endpoint), "NO_CERTIFICATE: peer sent no certificates");
