@@ -4,6 +4,7 @@ import {
   ChunkedBody,
   discardBody,
   parseJson,
+  parseJsonText,
   ReadableBody,
 } from "../body/body.ts";
 import { type BodyOut, cancelUnusedBody, prepareBody } from "../body/sent_body.ts";
@@ -499,7 +500,7 @@ export class Request {
   async json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
     const bytes = await this.bytes(options);
     try {
-      return JSON.parse(decodeText(bytes));
+      return parseJsonText(decodeText(bytes));
     } catch (cause) {
       const error = new SyntaxError("the body of the request is not JSON in UTF-8", { cause });
       markContentError(error, this);

@@ -206,7 +206,8 @@ export abstract class ReadableBody extends MessageBody {
   }
 
   /**
-   * Reads the remaining data, up to a limit, and parses it as JSON.
+   * Reads the remaining data, up to a limit, and parses it as JSON, without a byte order mark at its
+   * start.
    *
    * The result is `unknown`, because a peer can send any value: check it, for example by the
    * validator of a schema. `json<Lamp>()` has the type without a check, like `as Lamp`.
@@ -225,13 +226,18 @@ export abstract class ReadableBody extends MessageBody {
   }
 }
 
+/** Parses JSON. A program may ignore a byte order mark at its start (RFC 8259 §8.1). */
+export function parseJsonText<T>(text: string): T {
+  return JSON.parse(text.startsWith("\ufeff") ? text.slice(1) : text);
+}
+
 /**
  * @param label The name of the message in errors.
  * @param advice What to do if the text isn't JSON.
  */
 export function parseJson<T>(text: string, label: string, advice = ""): T {
   try {
-    return JSON.parse(text);
+    return parseJsonText(text);
   } catch (cause) {
     const problem = text === "" ? "is empty" : `is not JSON: ${(cause as Error).message}`;
     throw new SyntaxError(`${label} ${problem}${advice}`, { cause });

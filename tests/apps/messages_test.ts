@@ -48,6 +48,7 @@ Deno.test("a request reads its body as bytes, text or JSON, and null is empty", 
   const rows: [sent: string, value: unknown][] = [
     ['{"on":true}', { on: true }],
     ["0", 0],
+    ["\ufeff[5]", [5]],
   ];
   for (const [sent, value] of rows) assertEquals(await put(sent).json(), value);
   for (

@@ -351,7 +351,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     await assertCutShort(sent, "the rest");
   });
 
-  Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark, which JSON must not have`, async () => {
+  Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark, of which JSON may have one`, async () => {
     const makeBody = (data: Uint8Array) =>
       make(streamOf(...cutBytes(encode(data), 1)), data.length);
     const encoder = new TextEncoder();
@@ -361,10 +361,12 @@ for (const [name, kind] of Object.entries(kinds)) {
     for (const invalidBytes of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
       await assertRejects(() => makeBody(Uint8Array.from(invalidBytes)).text(), TypeError);
     }
-    for (const text of ['{"a": [1, "é"]}', "null", " 5 "]) {
-      assertEquals(await makeBody(encoder.encode(text)).json(), JSON.parse(text));
+    for (const text of ['{"a": [1, "é"]}', "null", " 5 ", '"\ufeff"']) {
+      for (const mark of ["", "\ufeff"]) {
+        assertEquals(await makeBody(encoder.encode(mark + text)).json(), JSON.parse(text));
+      }
     }
-    for (const text of ["{", "\ufeff5", "5 6", "undefined"]) {
+    for (const text of ["{", "\ufeff\ufeff5", "5\ufeff", "\ufeff", "5 6", "undefined"]) {
       await assertRejects(() => makeBody(encoder.encode(text)).json(), SyntaxError);
     }
   });
