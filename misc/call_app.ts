@@ -108,7 +108,7 @@ export async function callApp(
     const preamble = parseResponsePreamble(method, bytes, 0, length);
     const hasBody = determineReceivedFraming(method, preamble) !== null;
     if (!hasBody) cancelUnusedBody(response.body, unsentHeadBodyError());
-    const responseBody = hasBody ? makeReadableBody(response.body) : null;
+    const responseBody = hasBody ? makeReadableBody(response.body, "response") : null;
     sessionCore.settleResponse(null);
     return new Response(status, reason, preamble.headers, responseBody);
   } catch (error) {

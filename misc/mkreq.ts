@@ -49,7 +49,7 @@ export function mkreq<M extends Method>(
   if (body === null || body instanceof Body || body instanceof ChunkedBody) requestBody = body;
   else if (framing === 0) requestBody = null;
   else {
-    requestBody = makeReadableBody(encodedBody);
+    requestBody = makeReadableBody(encodedBody, "request");
     const framingHeaders: HeadersToSend = framing === "chunked"
       ? { "transfer-encoding": framing }
       : { "content-length": framing as number };

@@ -1,4 +1,4 @@
-import { type BodyIn, isTooLongError } from "../body/body.ts";
+import type { BodyIn } from "../body/body.ts";
 import {
   type BodyOut,
   cancelUnusedBody,
@@ -11,10 +11,11 @@ import { BodyError, DeguError } from "../errors.ts";
 import type { HeadersToSend } from "../wire/headers.ts";
 import { checkStatus } from "../wire/preamble.ts";
 import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
-import { hasCause, propertyOf } from "../../internal/caught_errors.ts";
+import { propertyOf } from "../../internal/caught_errors.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
-import { isContentErrorOf, type Request, Response } from "./message.ts";
+import { findReasonPhrase } from "../../internal/statuses.ts";
+import { findContentStatus, type Request, Response } from "./message.ts";
 
 /** A response that an app may return, as an array. */
 export type ResponseTuple = readonly [
@@ -160,10 +161,8 @@ export function findAppErrorResponse(
 ): ResponseTuple | ResponseObject | null {
   const response = findThrownResponse(error);
   if (response !== null) return response;
-  const isTooLong = (cause: unknown) => cause instanceof BodyError && isTooLongError(body, cause);
-  if (hasCause(error, isTooLong)) return [413, "Content Too Large", {}, null];
-  if (isContentErrorOf(request, error)) return [400, "Bad Request", {}, null];
-  return null;
+  const status = findContentStatus(request, body, error);
+  return status === null ? null : [status, findReasonPhrase(status)!, {}, null];
 }
 
 /**

@@ -2,13 +2,20 @@ import {
   Body,
   type BodyIn,
   ChunkedBody,
+  contentErrorsOfBody,
   discardBody,
   parseJson,
   parseJsonText,
   ReadableBody,
+  readUpTo,
 } from "../body/body.ts";
 import { type BodyOut, cancelUnusedBody, prepareBody } from "../body/sent_body.ts";
-import { MemorySource } from "../body/body_reader.ts";
+import {
+  type BytesConverter,
+  type ContentError,
+  copyIfShared,
+  MemorySource,
+} from "../body/body_reader.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
 import { hasCause } from "../../internal/caught_errors.ts";
@@ -94,7 +101,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
   async bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
-    return await makeReadableBody(this.body).bytes(options);
+    return await makeReadableBody(this.body, "response").bytes(options);
   }
 
   /**
@@ -104,7 +111,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   async text(options?: { maxBytes?: number | undefined }): Promise<string> {
-    return await makeReadableBody(this.body).text(options);
+    return await makeReadableBody(this.body, "response").text(options);
   }
 
   /**
@@ -173,11 +180,14 @@ export function requestLineOf(response: Response<BodyOut>): RequestLine | null {
   return requestLines.get(response) ?? null;
 }
 
-export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
+export function makeReadableBody(
+  body: BodyOut,
+  kind: MemorySource["kind"],
+): NonNullable<BodyIn> {
   const encoded = prepareBody(body) ?? EMPTY_BYTES;
   if (encoded instanceof Uint8Array) {
     const bytes = new Uint8Array(makePlainView(encoded));
-    return new Body(new MemorySource(bytes, "request"), bytes.length);
+    return new Body(new MemorySource(bytes, kind), bytes.length);
   }
   if (encoded instanceof ReadableBody) return encoded;
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
@@ -199,7 +209,8 @@ function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8A
   const { body } = message;
   const cachedBody = readableBodies.get(message);
   if (cachedBody !== undefined && cachedBody.body === body) return cachedBody.readableBody.readable;
-  const readableBody = makeReadableBody(body);
+  const kind = message instanceof Request ? "request" : "response";
+  const readableBody = makeReadableBody(body, kind);
   readableBodies.set(message, { body, readableBody });
   return readableBody.readable;
 }
@@ -236,20 +247,73 @@ function makeHeadersOfCopy(
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
 /** A property of the store, which copies of a request share. */
-const contentErrors: HiddenProperty<readonly Error[]> = new HiddenProperty();
+const contentErrors: HiddenProperty<readonly ContentError[]> = new HiddenProperty();
 
-/** Marks an error that says that the content of a request isn't JSON or isn't a form. */
-export function markContentError(error: Error, { store }: Request): void {
-  contentErrors.set(store, [...contentErrors.get(store) ?? [], error]);
+/** Marks an error that says that the content of a request isn't what the app reads. */
+export function markContentError<E extends Error>(
+  error: E,
+  { store }: Request,
+  status: ContentError["status"] = 400,
+): E {
+  contentErrors.set(store, [...contentErrors.get(store) ?? [], { error, status }]);
+  return error;
 }
 
-/** Returns the last error of a request's content; `null` if there was none. */
-export function contentErrorOf(request: Request): Error | null {
-  return contentErrors.get(request[CORE].store)?.at(-1) ?? null;
+/** @param body The body of the request as it arrived; the app may have changed its `Request`. */
+function contentErrorsOf(request: Request, body: BodyIn): readonly ContentError[] {
+  return [...contentErrorsOfBody(body), ...contentErrors.get(request[CORE].store) ?? []];
 }
 
-export function isContentErrorOf({ store }: Request, error: unknown): boolean {
-  return hasCause(error, (cause) => contentErrors.get(store)?.includes(cause as Error) === true);
+/**
+ * Returns the last error of a request's content to which a response with this status belongs;
+ * `null` if there was none.
+ */
+export function findContentError(request: Request, body: BodyIn, status: number): unknown {
+  const errors = contentErrorsOf(request, body).filter((each) => each.status === status);
+  return errors.at(-1)?.error ?? null;
+}
+
+/** Returns the status for an error of a request's content; `null` for an error of the app. */
+export function findContentStatus(
+  request: Request,
+  body: BodyIn,
+  error: unknown,
+): ContentError["status"] | null {
+  let status: ContentError["status"] | null = null;
+  const errors = contentErrorsOf(request, body);
+  hasCause(error, (cause) => {
+    status = errors.find((each) => each.error === cause)?.status ?? null;
+    return status !== null;
+  });
+  return status;
+}
+
+function readContent<Value>(
+  request: Request,
+  options: { maxBytes?: number | undefined } | undefined,
+  convert: BytesConverter<Value>,
+): Promise<Value> {
+  const convertContent: BytesConverter<Value> = (bytes, hasOwnMemory) => {
+    try {
+      return convert(bytes, hasOwnMemory);
+    } catch (error) {
+      markContentError(error as Error, request);
+      throw error;
+    }
+  };
+  try {
+    return readUpTo(makeReadableBody(request.body, "request"), options, convertContent);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function parseContent<T>(bytes: Uint8Array): T {
+  try {
+    return parseJsonText(decodeText(bytes));
+  } catch (cause) {
+    throw new SyntaxError("the body of the request is not JSON in UTF-8", { cause });
+  }
 }
 
 /**
@@ -457,8 +521,8 @@ export class Request {
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
-  async bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
-    return await makeReadableBody(this.body).bytes(options);
+  bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
+    return readContent(this, options, copyIfShared);
   }
 
   /**
@@ -468,8 +532,8 @@ export class Request {
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
-  async text(options?: { maxBytes?: number | undefined }): Promise<string> {
-    return await makeReadableBody(this.body).text(options);
+  text(options?: { maxBytes?: number | undefined }): Promise<string> {
+    return readContent(this, options, decodeText);
   }
 
   /**
@@ -497,15 +561,8 @@ export class Request {
    * }
    * ```
    */
-  async json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
-    const bytes = await this.bytes(options);
-    try {
-      return parseJsonText(decodeText(bytes));
-    } catch (cause) {
-      const error = new SyntaxError("the body of the request is not JSON in UTF-8", { cause });
-      markContentError(error, this);
-      throw error;
-    }
+  json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
+    return readContent(this, options, parseContent<T>);
   }
 
   /**

@@ -73,8 +73,8 @@ import {
   BodyReader,
   BodyState,
   type BytesConverter,
+  type ContentError,
   copyIfShared,
-  isTooLongErrorOf,
   openFile,
   openSource,
 } from "./body_reader.ts";
@@ -180,7 +180,7 @@ export abstract class ReadableBody extends MessageBody {
    * body is in use, has failed, or was consumed before.
    */
   bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#readUpTo(options, copyIfShared);
+    return readUpTo(this, options, copyIfShared);
   }
 
   /**
@@ -191,18 +191,7 @@ export abstract class ReadableBody extends MessageBody {
    * {@linkcode ReadableBody.prototype.bytes} does.
    */
   text(options?: { maxBytes?: number | undefined }): Promise<string> {
-    return this.#readUpTo(options, decodeText);
-  }
-
-  #readUpTo<Value>(
-    options: { maxBytes?: number | undefined } | undefined,
-    convert: BytesConverter<Value>,
-  ): Promise<Value> {
-    try {
-      return readerOf(this).readRemaining(parseMaxBytes(options), convert);
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    return readUpTo(this, options, decodeText);
   }
 
   /**
@@ -216,13 +205,27 @@ export abstract class ReadableBody extends MessageBody {
    * @throws {SyntaxError} if the data is not JSON; else as
    * {@linkcode ReadableBody.prototype.text} does.
    */
-  async json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
-    return parseJson(await this.text(options), "the body");
+  json<T = unknown>(options?: { maxBytes?: number | undefined }): Promise<NoInfer<T>> {
+    return readUpTo(this, options, (bytes) => parseJson(decodeText(bytes), "the body"));
   }
 
   /** Cancels the body, unless it was consumed: {@linkcode MessageBody.prototype.cancel}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.cancel();
+  }
+}
+
+/** Reads the remaining data up to the limit of the options, and converts it. */
+export function readUpTo<Value>(
+  body: ReadableBody,
+  options: { maxBytes?: number | undefined } | undefined,
+  convert: BytesConverter<Value>,
+): Promise<Value> {
+  const reader = readerOf(body);
+  try {
+    return reader.readRemaining(parseMaxBytes(options), convert);
+  } catch (error) {
+    return Promise.reject(error);
   }
 }
 
@@ -875,8 +878,8 @@ export async function discardBody(
   }
 }
 
-export function isTooLongError(body: BodyIn, error: unknown): boolean {
-  return isTooLongErrorOf(stateOf(body), error);
+export function contentErrorsOfBody(body: BodyIn): readonly ContentError[] {
+  return body === null ? [] : readerOf(body).contentErrors;
 }
 
 export function whenBodyEnds(body: BodyIn, listener: () => void): void {

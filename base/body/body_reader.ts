@@ -480,6 +480,13 @@ const GROWTH_FACTOR = 4;
 /** The maximum cost of chunks that are read without a wait: 256 chunks take about a millisecond. */
 const MAX_COST_PER_TURN = 4096;
 
+/** An error of a read that any peer can cause by the content that it sends. */
+export interface ContentError {
+  readonly error: unknown;
+  /** The status of the response: the content isn't what was read, or is too long. */
+  readonly status: 400 | 413;
+}
+
 /**
  * After an error, a reader must not be used again. Reads return a promise only if they must wait
  * for bytes, because each await costs a microtask.
@@ -493,12 +500,17 @@ export class BodyReader extends BodyState<BodySource> {
   #lastViewBytes = 0;
   /** The cost of the chunks that were read before the last wait. */
   #awaitedCost = 0;
+  contentErrors: readonly ContentError[] = [];
 
   constructor(source: BodySource, decoder: BodyDecoder) {
     super(decoder.framing, source);
     this.buffer = source.buffer;
     this.#kind = SOURCE_KINDS[source.kind];
     this.#decoder = decoder;
+  }
+
+  addContentError(error: unknown, status: ContentError["status"]): void {
+    this.contentErrors = [...this.contentErrors, { error, status }];
   }
 
   override checkRange(checker: RangeChecker): void {
@@ -679,6 +691,9 @@ export class BodyReader extends BodyState<BodySource> {
     if (bytes instanceof Promise) bytes = await bytes;
     try {
       return convert(bytes, hasOwnMemory);
+    } catch (error) {
+      this.addContentError(error, 400);
+      throw error;
     } finally {
       // End the operation after the conversion, because the connection may then overwrite the
       // buffer. After the last byte, `read()` may be called once more, and returns no bytes. A call
@@ -820,8 +835,6 @@ function closeByteStream(controller: ReadableByteStreamController): void {
   controller.byobRequest?.respond(0);
 }
 
-const readersByTooLongError = new WeakMap<Error, BodyReader>();
-
 function tooLongError(
   reader: BodyReader,
   limit: number | null,
@@ -837,10 +850,6 @@ function tooLongError(
         `${limit < MAX_READ_BYTES ? "raise maxBytes, " : ""}iterate, or use writeTo`,
       { code: "TOO_LONG" },
     );
-  readersByTooLongError.set(error, reader);
+  reader.addContentError(error, 413);
   return error;
-}
-
-export function isTooLongErrorOf(reader: BodyState | null, error: unknown): boolean {
-  return reader !== null && error instanceof Error && readersByTooLongError.get(error) === reader;
 }

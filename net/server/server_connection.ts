@@ -1,7 +1,7 @@
 import { api, type AppParts, type Socket } from "../../base/app/app.ts";
 import { findAppErrorResponse, unreadBodyError } from "../../base/app/app_result.ts";
 import type { ExchangeReporter } from "../../base/app/exchange_recorder.ts";
-import { contentErrorOf } from "../../base/app/message.ts";
+import { findContentError } from "../../base/app/message.ts";
 import { unknownTrustError } from "../../base/app/peer_identity.ts";
 import { type Session, type SessionCallbacks, SessionCore } from "../../base/app/session.ts";
 import { cancelQuietly } from "../../base/body/body.ts";
@@ -499,8 +499,10 @@ export class ServerConnection extends SlotHolder
     this.#sessionCore.requests++;
     // The reason was already logged if the connection was closed during the last bytes.
     if (isClosed) throw failure ?? new ConnectionClosedError();
-    const contentError = response.status === 400 ? contentErrorOf(exchange.request) : null;
-    if (contentError !== null) this.#endRecorder.log(describeContentError(contentError));
+    if (response.status >= 400 && lastReason !== "unread request") {
+      const contentError = findContentError(exchange.request, exchange.body, response.status);
+      if (contentError !== null) this.#endRecorder.log(describeContentError(contentError));
+    }
     if (lastReason === null) {
       this.#protocol.finish();
       this.#endExchange(null);

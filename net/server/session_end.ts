@@ -5,9 +5,9 @@ import {
   type LogLevel,
   type SafeLogger,
 } from "../../base/app/logger.ts";
-import type { Request } from "../../base/app/message.ts";
+import { findContentStatus, type Request } from "../../base/app/message.ts";
 import type { SessionCore } from "../../base/app/session.ts";
-import { isTooLongError } from "../../base/body/body.ts";
+import type { BodyIn } from "../../base/body/body.ts";
 import {
   ConnectionClosedError,
   ConnectionError,
@@ -24,7 +24,6 @@ import type { Outgoing } from "../protocol/phases.ts";
 import type { LastRequestReason, ServerProtocol } from "../protocol/server_protocol.ts";
 import type { Transport } from "../transport/transport.ts";
 
-const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
 const THROW_HINT = "to answer with a response, throw new ResponseError(response)";
 
 export interface SessionEnd {
@@ -38,6 +37,7 @@ export interface SessionEnd {
 /** What the end of a session depends on in its last exchange. */
 interface EndedExchange {
   readonly request: Request;
+  readonly body: BodyIn;
   readonly response: { readonly status: number };
   readonly bodyError: unknown;
   readonly hasValidResponse: boolean;
@@ -107,7 +107,9 @@ export function describeLastRequest(
 
 /** Any peer can send such content, so this isn't an error of the app. */
 export function describeContentError(error: unknown): SessionEnd {
-  const message = `the app could not read the content of a request: ${messageOf(error)}`;
+  // The message of a parser has a part of the content, which may be a secret.
+  const problem = error instanceof SyntaxError ? "it is not JSON" : messageOf(error);
+  const message = `the app could not read the content of a request: ${problem}`;
   return { level: "info", kind: "body", message, error };
 }
 
@@ -146,14 +148,7 @@ function describeAppFailure(
   source: string,
   exchange: EndedExchange | null,
 ): SessionEnd {
-  const request = exchange?.request;
   const hasValidResponse = exchange?.hasValidResponse === true;
-  if (request !== undefined && hasCause(error, (cause) => isTooLongError(request.body, cause))) {
-    // Any peer can send such a body, so this isn't an error of the app.
-    const problem = "the body of a request is too long for the app";
-    const message = `${problem}: ${messageOf(error)}; ${TOO_LONG_HINT}`;
-    return { level: "info", kind: "body", message };
-  }
   if (hasValidResponse && reportedErrors.get(error)) {
     return { level: "debug", message: `the response was cut: ${messageOf(error)}`, error };
   }
@@ -166,7 +161,7 @@ function describeAppFailure(
     const message = `${source} failed: ${messageOf(error)}`;
     return { level: "warn", kind: "app", message, error };
   }
-  return describeAppError(error, source, request);
+  return describeAppError(error, source, exchange?.request);
 }
 
 export function describeAppError(error: unknown, source: string, request?: Request): SessionEnd {
@@ -261,13 +256,17 @@ export class SessionEndRecorder {
     }
     const bodyError = exchange === null ? null : exchange.bodyError;
     const isBodyError = bodyError !== null && hasCause(error, (cause) => cause === bodyError);
+    const contentStatus = exchange && findContentStatus(exchange.request, exchange.body, error);
     this.record(
       isBodyError
         ? describeConnectionFailure(bodyError)
+        : contentStatus !== null
+        ? describeContentError(error)
         : describeAppFailure(error, source, exchange),
     );
     if (exchange !== null && exchange.outgoing !== "unsent") return null;
     if (isBodyError) return 400;
+    if (contentStatus !== null) return contentStatus;
     // Another server has broken off the body, which was collected for HTTP/1.0.
     if (hasValidResponse && isBrokenBodyError(error)) return 502;
     return isUnavailableError(error) ? 503 : 500;

@@ -345,19 +345,6 @@ Deno.test("if a body is too long for its app, the server responds with 413, and 
   }
 });
 
-Deno.test("if a body is too long for one read, the server responds with 500, and logs it at level info, without a stack", async () => {
-  await using pair = await connectRawPeer(async ({ body }) => {
-    await body!.read();
-    return [200, "OK", {}, null];
-  }, `PUT / HTTP/1.1\r\ncontent-length: ${MAX_BYTES + 1}\r\n\r\n`);
-  const { peer, logger } = pair;
-  assertEquals((await peer.readToEnd()).received, formatErrorResponse(500));
-  const [line = ""] = await logger.waitFor("info");
-  assertStringIncludes(line, `one read returns at most ${MAX_BYTES} bytes`);
-  assert(!line.includes("\n"), line);
-  assertEquals(logger.messagesOf("error"), []);
-});
-
 Deno.test("a response is written whole before the next response, however few bytes the socket accepts at a time", async () => {
   const socket = new RecordingSocket({ perWrite: 7 });
   const { connection } = makeServerConnection(socket, () => [200, "OK", {}, null]);
