@@ -288,6 +288,7 @@ export function findContentStatus(
   return status;
 }
 
+/** Not async: its promise would be another one, whose rejection isn't handled. */
 function readContent<Value>(
   request: Request,
   options: { maxBytes?: number | undefined } | undefined,

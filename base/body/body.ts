@@ -126,7 +126,7 @@ export abstract class MessageBody {
    * operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#state.writeTo(sink);
+    return this.#state.handleRejection(this.#state.writeTo(sink));
   }
 
   /**
@@ -223,7 +223,7 @@ export function readUpTo<Value>(
 ): Promise<Value> {
   const reader = readerOf(body);
   try {
-    return reader.readRemaining(parseMaxBytes(options), convert);
+    return reader.handleRejection(reader.readRemaining(parseMaxBytes(options), convert));
   } catch (error) {
     return Promise.reject(error);
   }
@@ -325,7 +325,8 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    return readerOf(this).readRemaining(null, copyIfShared, size);
+    const reader = readerOf(this);
+    return reader.handleRejection(reader.readRemaining(null, copyIfShared, size));
   }
 
   /**
@@ -386,7 +387,11 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    *
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
-  async readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
+  readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
+    return readerOf(this).handleRejection(this.#readChunk());
+  }
+
+  async #readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
     const reader = readerOf(this);
     reader.begin("read a chunk of", "chunk");
     const chunk = await reader.readFromSource(() => readNextChunk(reader, this.#decoder));
@@ -402,7 +407,8 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(): Promise<Uint8Array<ArrayBuffer>> {
-    return readerOf(this).readRemaining(null, copyIfShared);
+    const reader = readerOf(this);
+    return reader.handleRejection(reader.readRemaining(null, copyIfShared));
   }
 
   /**

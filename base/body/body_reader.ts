@@ -275,6 +275,10 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     this.source = source;
   }
 
+  handleRejection<T>(promise: Promise<T>): Promise<T> {
+    return promise;
+  }
+
   /** Checks the data of a chunked body, whose length is known only at its end. */
   checkRange(_checker: RangeChecker): void {}
 
@@ -509,6 +513,15 @@ export class BodyReader extends BodyState<BodySource> {
     this.#decoder = decoder;
   }
 
+  /**
+   * Handles the rejection of a promise that the program gets: if the program forgets a read of a
+   * request, any client could otherwise end the process with a body that it cuts.
+   */
+  override handleRejection<T>(promise: Promise<T>): Promise<T> {
+    if (this.source.kind === "request") promise.catch(() => {});
+    return promise;
+  }
+
   addContentError(error: unknown, status: ContentError["status"]): void {
     this.contentErrors = [...this.contentErrors, { error, status }];
   }
@@ -734,7 +747,15 @@ export class BodyReader extends BodyState<BodySource> {
     return bytes;
   }
 
-  async *iterate<Item extends { readonly length: number }>(
+  iterate<Item extends { readonly length: number }>(
+    readItem: () => Item | Promise<Item>,
+  ): AsyncGenerator<Item, void, void> {
+    const iterator = this.#iterate(readItem);
+    const next = iterator.next.bind(iterator);
+    return Object.assign(iterator, { next: () => this.handleRejection(next()) });
+  }
+
+  async *#iterate<Item extends { readonly length: number }>(
     readItem: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
     this.begin("iterate", "whole");

@@ -1,8 +1,10 @@
-/** Content of requests that an app can't read: what the client receives, and the log. */
-import type { ChunkedBody } from "@degu/degu/base";
-import { reply, type Request, type ResponseTuple } from "@degu/degu";
+/** Content of requests that an app can't read: what the client receives, the log, and the process. */
+import type { BodyIn, ChunkedBody } from "@degu/degu/base";
+import { reply, type Request, ResponseError, type ResponseTuple } from "@degu/degu";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { recordRejectionsUntil } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { connectRawPeer } from "@degu/testing/serving.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 const MAX_BYTES = 16_777_216;
@@ -104,5 +106,38 @@ Deno.test("content that the body of a response can't read causes 400 or 413 for 
     });
     assertEquals(outcome.status, status);
     assertEquals(outcome.lines.filter(([level]) => level === "error"), []);
+  });
+});
+
+Deno.test("a read of a request that the app forgets doesn't end the process if its client sends an incomplete body; a promise that the app makes of it does", async (t) => {
+  const framings = {
+    "of known length": "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
+    "in chunks": "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\n",
+  };
+  const rows = Object.entries(framings).flatMap(([label, request]) => {
+    const isChunked = label === "in chunks";
+    const readers = [...READERS, ...isChunked ? CHUNK_READERS.slice(0, 1) : []];
+    // The other readers of chunks await each promise.
+    const nextChunk: Read = ({ body }) => (body as ChunkedBody).readChunk();
+    return readers.map(([name, read]) =>
+      [`${name}, ${label}`, request, name === "readChunk" ? nextChunk : read] as const
+    );
+  });
+  await testEachRow(t, rows, async (_name, request, read) => {
+    const derived = new Error("derived");
+    using rejections = recordRejectionsUntil(derived);
+    const bodies: BodyIn[] = [];
+    await using serving = serve((received) => {
+      const isFirst = bodies.push(received.body) === 1;
+      const content = read(received);
+      if (!isFirst) content.catch(() => Promise.reject(derived));
+      throw new ResponseError(reply(400));
+    });
+    for (const _ of ["forgotten", "derived"]) {
+      using peer = await RawPeer.connect(serving.address, request);
+      await peer.closeWrite();
+      await peer.readToEnd();
+    }
+    assertEquals(await rejections.promise, [derived]);
   });
 });
