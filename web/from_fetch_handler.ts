@@ -1,5 +1,6 @@
 import type { AppFunction } from "../base/app/app.ts";
 import {
+  checkInteger,
   checkOptions,
   checkString,
   notAllowedError,
@@ -14,6 +15,8 @@ import { type Session, waitForResponse } from "../base/app/session.ts";
 import { parseHostHeader } from "../base/wire/host_header.ts";
 import { buildUri, parseUri } from "../base/wire/uri.ts";
 import { Body, type ChunkedBody, readerOf } from "../base/body/body.ts";
+import { Collector } from "../base/body/byte_io.ts";
+import { MAX_LENGTH, MAX_READ_BYTES } from "../base/wire/limits.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 import { fromFetchHeaders, makeBody, quoteUrl, readAhead, toFetchHeaders } from "./messages.ts";
 
@@ -53,7 +56,7 @@ export type FetchHandler = (
  * errors, which the server logs, like exceptions of the handler.
  *
  * @param handler The handler, or an object whose method `fetch` is the handler.
- * @param options The origin of the URLs of requests.
+ * @param options The origin of the URLs of requests, and the limit of whole bodies.
  * @throws {TypeError} if an argument or an option has a wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed.
  *
@@ -82,10 +85,22 @@ export function fromFetchHandler(
      * @default {http or, for a peer with a certificate, https, and the host header}
      */
     origin?: string | undefined;
+    /**
+     * The maximum number of bytes that `text`, `json`, `arrayBuffer`, `bytes`, `blob` and
+     * `formData` of a request read. If the body is longer, they reject and, if the handler doesn't
+     * catch the error, the response is `413 Content Too Large`. The stream `body` has no limit.
+     *
+     * @default {16777216}
+     */
+    maxBytes?: number | undefined;
   } = {},
 ): AppFunction {
-  const origin = checkOrigin(options);
-  const HandlerRequest = makeRequestClass();
+  const { origin: originText, maxBytes = MAX_READ_BYTES } = checkOptions(options, {
+    origin: checkString,
+    maxBytes: (label, value) => checkInteger(label, value, 0, MAX_LENGTH),
+  });
+  const origin = originText === undefined ? undefined : parseOrigin(originText);
+  const HandlerRequest = makeRequestClass(maxBytes);
   const isFunction = typeof handler === "function";
   if (!isFunction && typeof handler?.fetch !== "function") {
     throw wrongTypeError("handler", 'a function or an object with a method "fetch"', handler);
@@ -124,36 +139,78 @@ export function fromFetchHandler(
 }
 
 /**
- * Makes the class of a request whose `json` and `formData` mark their errors, so that the server
- * answers with 400, as it does for the request of an app. The class has the name that handlers
- * know. Deno loads the class that it extends when this is first called.
+ * Makes the class of a request whose readers have a limit, and mark the errors of its content, so
+ * that the server answers with 413 or 400, as it does for the request of an app. The class has the
+ * name that handlers know. Deno loads the class that it extends when this is first called.
  */
-const makeRequestClass = () =>
+const makeRequestClass = (maxBytes: number) =>
   class Request extends globalThis.Request {
     readonly #appRequest: AppRequest;
 
-    constructor(appRequest: AppRequest, url: string, init: RequestInit) {
-      super(url, init);
+    constructor(
+      appRequest: AppRequest,
+      input: string | globalThis.Request,
+      init?: RequestInit,
+    ) {
+      super(input, init);
       this.#appRequest = appRequest;
     }
 
-    override async json(): Promise<unknown> {
-      return await this.#parse(super.json);
+    override clone(): Request {
+      return new Request(this.#appRequest, super.clone());
     }
 
-    override async formData(): Promise<FormData> {
-      return await this.#parse(super.formData);
+    override arrayBuffer(): Promise<ArrayBuffer> {
+      return this.#read(({ buffer }) => buffer);
     }
 
-    async #parse<T>(parse: () => Promise<T>): Promise<T> {
-      // For a body in use, the platform also throws a `TypeError`.
-      const isInUse = this.bodyUsed || this.body?.locked === true;
+    override blob(): Promise<Blob> {
+      return this.#read((bytes) => this.#makeResponse(bytes).blob());
+    }
+
+    override bytes(): Promise<Uint8Array<ArrayBuffer>> {
+      return this.#read((bytes) => bytes);
+    }
+
+    override formData(): Promise<FormData> {
+      return this.#read((bytes) => this.#makeResponse(bytes).formData());
+    }
+
+    override json(): Promise<unknown> {
+      return this.#read((bytes) => JSON.parse(new TextDecoder().decode(bytes)));
+    }
+
+    override text(): Promise<string> {
+      return this.#read((bytes) => new TextDecoder().decode(bytes));
+    }
+
+    /** Makes a message of the platform, which parses the bytes by their type. */
+    #makeResponse(bytes: Uint8Array<ArrayBuffer>): Response {
+      const type = this.headers.get("content-type");
+      return new Response(bytes, { headers: type === null ? [] : [["content-type", type]] });
+    }
+
+    #read<T>(convert: (bytes: Uint8Array<ArrayBuffer>) => T | Promise<T>): Promise<T> {
+      const promise = this.#readAndConvert(convert);
+      // If the handler forgets the promise, a client could end the process with a body that it cuts.
+      promise.catch(() => {});
+      return promise;
+    }
+
+    async #readAndConvert<T>(
+      convert: (bytes: Uint8Array<ArrayBuffer>) => T | Promise<T>,
+    ): Promise<T> {
+      const { body } = this;
+      if (this.bodyUsed || body?.locked) {
+        throw new TypeError("the body of the request is in use, or has been read before");
+      }
+      const bytes = body === null
+        ? new Uint8Array(0)
+        : await readWholeBody(body, this.#appRequest, maxBytes);
       try {
-        return await parse.call(this);
+        return await convert(bytes);
       } catch (error) {
-        if (!isInUse && (error instanceof SyntaxError || error instanceof TypeError)) {
-          markContentError(error, this.#appRequest);
-        }
+        if (error instanceof Error) markContentError(error, this.#appRequest);
         throw error;
       }
     }
@@ -162,6 +219,33 @@ const makeRequestClass = () =>
 /** Opens the body at the first read, so that the server can drop a body that no handler reads. */
 function openBody(body: Body | ChunkedBody): ReadableStream<Uint8Array<ArrayBuffer>> {
   return body.used ? body.readable : readerOf(body).makeStream(true);
+}
+
+/** If the announced length exceeds the limit, the handler can still read the stream. */
+async function readWholeBody(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  request: AppRequest,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const problem = `the body has more than ${maxBytes} bytes: raise the option maxBytes of ` +
+    "fromFetchHandler(), or read the stream request.body";
+  const tooLongError = () =>
+    markContentError(new BodyError(problem, { code: "TOO_LONG" }), request, 413);
+  const length = request.body?.chunked === false ? request.body.contentLength : null;
+  if (length !== null && length > maxBytes) throw tooLongError();
+  const reader = stream.getReader();
+  const collector = length === null ? Collector.upTo(maxBytes) : new Collector(length);
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return collector.toBytes();
+    if (value.length > maxBytes - collector.length) {
+      const error = tooLongError();
+      // The other branch of a clone may still need the body, so don't wait.
+      reader.cancel(error).catch(() => {});
+      throw error;
+    }
+    collector.append(value);
+  }
 }
 
 function checkResponse(response: unknown): asserts response is Response {
@@ -248,9 +332,7 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
   return { transport: "tcp", hostname: address[0], port: address[1] };
 }
 
-function checkOrigin(options: { origin?: string | undefined }): string | undefined {
-  const { origin } = checkOptions(options, { origin: checkString });
-  if (origin === undefined) return undefined;
+function parseOrigin(origin: string): string {
   const url = URL.parse(origin);
   if (url !== null && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) {
     return url.origin;

@@ -2,6 +2,7 @@
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import {
   type App,
+  type BodyError,
   createFetch,
   type FetchHandler,
   fromFetchHandler,
@@ -15,6 +16,7 @@ import { makeSession } from "@degu/testing/calling.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { recordRejectionsUntil } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve, type Serving } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
@@ -214,6 +216,12 @@ Deno.test("content that is no JSON or no form is 400 without a line of level err
     ["no JSON, in an error of the handler", 400, (request) => request.json().catch(wrap)],
     ["no form", 400, (request) => request.formData(), form],
     ["no type of a form", 400, (request) => request.formData()],
+    ["no JSON, of a clone", 400, (request) => request.clone().json()],
+    ["no JSON, after a clone", 400, async (request) => {
+      await request.clone().text();
+      await request.json();
+    }],
+    ["no form, of a clone of a clone", 400, (request) => request.clone().clone().formData()],
     ["caught", 200, (request) => request.json().catch(() => {})],
     ["JSON of another request", 500, () => otherRequest().json()],
     ["text that the handler parses", 500, async (request) => JSON.parse(await request.text())],
@@ -250,6 +258,88 @@ Deno.test("content that is no JSON or no form is 400 without a line of level err
     });
     const response = await serving.makeClient().request("POST", "/", {}, "5");
     assertEquals(await response.json(), [5, 5]);
+  });
+});
+
+/** The methods of a request that read its whole body. */
+const READERS: Readonly<Record<string, (request: Request) => Promise<unknown>>> = {
+  "text": (request) => request.text(),
+  "json": (request) => request.json(),
+  "arrayBuffer": async (request) => new TextDecoder().decode(await request.arrayBuffer()),
+  "bytes": async (request) => new TextDecoder().decode(await request.bytes()),
+  "blob": async (request) => {
+    const blob = await request.blob();
+    assertEquals(blob.type, "application/x-www-form-urlencoded");
+    return blob.text();
+  },
+  "formData": async (request) => [...(await request.formData()).keys()].join(),
+  "text of a clone": (request) => request.clone().text(),
+};
+const FORM_TYPE = { "content-type": "application/x-www-form-urlencoded" };
+const LARGEST_BODY = /`maxBytes`, by default (\d+) MiB/;
+
+Deno.test("a method that reads a whole body has the limit maxBytes, above which the response is 413", async (t) => {
+  await testEachRow(t, Object.entries(READERS), async (_name, read) => {
+    await using serving = serveHandler(async (request) => {
+      return Response.json(`${await read(request)}`);
+    }, { maxBytes: 4 });
+    for (const isChunked of [false, true]) {
+      const send = async (text: string) => {
+        const sent = isChunked ? new Blob([text]).stream() : text;
+        return await serving.makeClient().request("POST", "/", FORM_TYPE, sent);
+      };
+      for (const text of ["123", "1234"]) assertEquals(await (await send(text)).json(), text);
+      assertEquals((await send("12345")).status, 413);
+    }
+    const infoLines = await serving.logger.waitFor("info", "", 2);
+    assertEquals(infoLines.length, 2);
+    assertEquals(serving.logger.messagesOf("error"), []);
+  });
+});
+
+Deno.test("by default, a method that reads a whole body has the limit of the page", async () => {
+  const maxBytes = await readStatedNumber("docs/web.md", LARGEST_BODY) * 2 ** 20;
+  await using serving = serveHandler(async (request) => {
+    return Response.json((await request.bytes()).length);
+  });
+  const client = serving.makeClient();
+  for (const length of [maxBytes - 1, maxBytes]) {
+    const response = await client.request("POST", "/", {}, new Uint8Array(length));
+    assertEquals(await response.json(), length);
+  }
+  const preamble = `POST / HTTP/1.1\r\ncontent-length: ${maxBytes + 1}\r\n\r\n`;
+  using peer = await RawPeer.connect(serving.address, preamble);
+  assertMatch(await peer.readPreamble(), /^HTTP\/1\.1 413 /);
+});
+
+Deno.test("the stream of a request has no limit, also after a method has refused the announced length", async () => {
+  await using serving = serveHandler(async (request) => {
+    const error = await catchRejection(request.text(), "the body is too long");
+    assertEquals((error as BodyError).code, "TOO_LONG");
+    return new Response(request.body);
+  }, { maxBytes: 4 });
+  const response = await serving.makeClient().request("POST", "/", {}, "hello");
+  assertEquals(await response.text(), "hello");
+});
+
+Deno.test("a read that a handler forgets doesn't end the process if its client sends an incomplete body", async (t) => {
+  await testEachRow(t, Object.entries(READERS), async (name) => {
+    const derived = new Error("derived");
+    using rejections = recordRejectionsUntil(derived);
+    let requestCount = 0;
+    await using serving = serveHandler((request) => {
+      const method = name.split(" ")[0] as "text";
+      const promise = (name.endsWith("clone") ? request.clone() : request)[method]();
+      if (++requestCount === 2) promise.catch(() => Promise.reject(derived));
+      return new Response("early");
+    });
+    for (const _ of ["forgotten", "derived"]) {
+      const request = "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
+      using peer = await RawPeer.connect(serving.address, request);
+      await peer.closeWrite();
+      await peer.readToEnd();
+    }
+    assertEquals(await rejections.promise, [derived]);
   });
 });
 
