@@ -6,7 +6,7 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../internal/checks.ts";
-import { quote } from "../internal/quote.ts";
+import { quote, quoteName } from "../internal/quote.ts";
 
 /** An IPv4 or IPv6 address, or a DNS name, and a port. */
 export type HostAddress = readonly [host: string, port: number];
@@ -127,7 +127,7 @@ export function parseAddress(text: string): Address {
 export function parseHostAddress(text: string): HostAddress | ScopedAddress {
   const address = parseAddress(text);
   if (!isUnixAddress(address)) return address;
-  throw notAllowedError("address", `must be host:port, not a Unix socket; got ${quote(text)}`);
+  throw notAllowedError("address", `must be host:port, not a Unix socket; got ${quoteName(text)}`);
 }
 
 /**
@@ -244,8 +244,8 @@ function parseSocketName(text: string): Address {
   if (formatSocketName(address) === text) return address;
   throw notAllowedError(
     "address",
-    `must be ${quote(formatCheckedAddress(address))}, the one way to write this; got ${
-      quote(UNIX_PREFIX + text)
+    `must be ${quoteName(formatCheckedAddress(address))}, the one way to write this; got ${
+      quoteName(UNIX_PREFIX + text)
     }`,
   );
 }
@@ -257,7 +257,7 @@ function unescape(text: string): string {
     const hint = "write a percent sign as %25, and escape only invisible characters";
     throw notAllowedError(
       "address",
-      `an invalid percent escape in ${quote(text)}; ${hint}`,
+      `an invalid percent escape in ${quoteName(text)}; ${hint}`,
     );
   }
 }
@@ -386,13 +386,16 @@ export function checkAbstractName(name: Uint8Array): Uint8Array {
   if (copy.length > 0 && copy[0] !== 0) {
     throw notAllowedError(
       "address",
-      `an abstract name must begin with a NUL byte; got ${quote(copy)}`,
+      `an abstract name must begin with a NUL byte; got ${quoteName(copy)}`,
     );
   }
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(copy);
   } catch {
-    throw notAllowedError("address", `an abstract name must be valid UTF-8; got ${quote(copy)}`);
+    throw notAllowedError(
+      "address",
+      `an abstract name must be valid UTF-8; got ${quoteName(copy)}`,
+    );
   }
   return copy;
 }
@@ -400,7 +403,7 @@ export function checkAbstractName(name: Uint8Array): Uint8Array {
 export function checkSocketPath(path: string): string {
   const problem = findSocketPathProblem(path);
   if (problem === null) return path;
-  throw notAllowedError("address", `the path of a Unix socket ${problem}; got ${quote(path)}`);
+  throw notAllowedError("address", `the path of a Unix socket ${problem}; got ${quoteName(path)}`);
 }
 
 function findSocketPathProblem(path: string): string | null {

@@ -7,7 +7,7 @@ import {
   CONSTRUCTOR_KEY,
   notAllowedError,
 } from "../internal/checks.ts";
-import { quote } from "../internal/quote.ts";
+import { quoteName } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
 import type { Peer } from "./peers/peer_file.ts";
@@ -68,7 +68,10 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     for (const [index, name] of names.entries()) {
       checkString(`names[${index}]`, name);
       if (names.indexOf(name) !== index) {
-        throw notAllowedError(`names[${index}]`, `must not be repeated; got ${quote(name)} twice`);
+        throw notAllowedError(
+          `names[${index}]`,
+          `must not be repeated; got ${quoteName(name)} twice`,
+        );
       }
     }
     await using resources = new AsyncDisposableStack();
@@ -120,7 +123,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     const peer = this.#peers.get(name);
     if (peer === undefined) {
       const names = [...this.#peers.keys()].join(", ");
-      throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
+      throw notAllowedError("name", `must be one of ${names}; got ${quoteName(String(name))}`);
     }
     const session = mkSession({ logName: name, user: peer.name });
     setPeerOf(session, { findPeer: () => peer });

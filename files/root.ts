@@ -35,7 +35,7 @@ import {
   replaceFile,
 } from "./disk/names.ts";
 import { fileErrorCodeOf } from "../internal/caught_errors.ts";
-import { quote } from "../internal/quote.ts";
+import { quoteName } from "../internal/quote.ts";
 import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
 import { dirname, realPathSync } from "../internal/paths.ts";
 import { type FileChange, removeKeptFile, type VersionStore } from "./kept_versions.ts";
@@ -143,7 +143,7 @@ export class Root {
     const { name, problem } = badName;
     throw new Refusal(
       403,
-      `the disk can't hold the name ${quote(name)}: it ${describeNameReason(problem)}`,
+      `the disk can't hold the name ${quoteName(name)}: it ${describeNameReason(problem)}`,
       makeReasonHeader(problem),
     );
   }

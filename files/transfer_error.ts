@@ -1,7 +1,7 @@
 import type { Method, ReceivedHeaders } from "../base.ts";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { parseDecimal } from "../internal/decimal.ts";
-import { quote } from "../internal/quote.ts";
+import { quoteName } from "../internal/quote.ts";
 import { setErrorFlag } from "../internal/error_details.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import { isTransient, ProtocolError, StatusError, TlsError } from "../client.ts";
@@ -82,7 +82,7 @@ function statusError(
 ): StatusError {
   // Omit the query, which may have secrets.
   const [uri = ""] = requestUri.split("?", 1);
-  const message = `${method} ${quote(uri)}: ${text}`;
+  const message = `${method} ${quoteName(uri)}: ${text}`;
   const [problem] = text.split("; ", 1);
   const { status, reason, headers } = response;
   const error = new StatusError({ status, reason, headers, message, problem, method, uri });
@@ -152,7 +152,7 @@ export function unexpectedResponseError(
   problem: string,
   options?: ErrorOptions,
 ): TransferError {
-  const message = `${method} ${quote(uri)}: ${problem}; the server needs a FilesApp`;
+  const message = `${method} ${quoteName(uri)}: ${problem}; the server needs a FilesApp`;
   return new TransferError("UNEXPECTED_RESPONSE", message, { ...options, problem });
 }
 

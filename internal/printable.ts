@@ -1,6 +1,6 @@
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
-import { quote } from "./quote.ts";
+import { quote, quoteHost } from "./quote.ts";
 
 /**
  * Makes text safe to print on one line of a terminal or of a log: names of files and devices that a
@@ -88,13 +88,17 @@ export function hideSecrets<T extends object>(values: T): Record<string, unknown
 }
 
 export function hideSecretsIn<T extends object>(values: T): T {
+  Object.defineProperty(values, "toJSON", { value: () => hideSecrets(values) });
   return Object.defineProperty(values, INSPECT, {
     value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),
   });
 }
 
 export function quoteValue(name: string, value: string | Uint8Array): string {
-  return isSecret(name) ? "a value that is not shown" : quote(value);
+  if (isSecret(name)) return "a value that is not shown";
+  return name.toLowerCase() === "host" && typeof value === "string"
+    ? quoteHost(value)
+    : quote(value);
 }
 
 export function quoteLine(line: Uint8Array): string {

@@ -1,15 +1,28 @@
 const MAX_QUOTED_LENGTH = 64;
 const MAX_SEARCHED_BYTES = 4096;
 
-/** Credentials in a header line, a password in a URL, a key in PEM. */
-const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
+/** Credentials in a header line, a password in a URL or before a host, a key in PEM. */
+const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|^[^/:]*:[^/@]*@|-----BEGIN/i;
 
 /** Hides text that looks like a secret, because logs store messages. */
 export function quote(value: string | Uint8Array): string {
   const searchedText = typeof value === "string"
     ? value
     : String.fromCharCode(...value.subarray(0, MAX_SEARCHED_BYTES));
-  if (SECRET_TEXT.test(searchedText)) return `text that is not shown, ${value.length} in all`;
+  return SECRET_TEXT.test(searchedText)
+    ? `text that is not shown, ${value.length} in all`
+    : quoteName(value);
+}
+
+/** Quotes a host or a URL. The text before an at sign may be a password. */
+export function quoteHost(text: string): string {
+  return text.includes("@")
+    ? "text that is not shown, because it may hold a password"
+    : quote(text);
+}
+
+/** Quotes the name or the path of a file or of a device, which can look like a secret. */
+export function quoteName(value: string | Uint8Array): string {
   const isTruncated = value.length > MAX_QUOTED_LENGTH;
   let quoted = '"';
   for (let i = 0; i < Math.min(value.length, MAX_QUOTED_LENGTH); i++) {

@@ -11,14 +11,13 @@ import { isRedirectStatus } from "../internal/statuses.ts";
 import { originOf, timeoutOf } from "../net/client/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
-import { quote } from "../internal/quote.ts";
+import { quote, quoteHost } from "../internal/quote.ts";
 import {
   checkFetchHeaders,
   fromFetchHeaders,
   makeBody,
   MAX_FETCH_HEADERS,
   NULL_BODY_STATUSES,
-  quoteUrl,
   readAhead,
   toFetchHeaders,
 } from "./messages.ts";
@@ -75,7 +74,7 @@ export function createFetch(client: Requester): typeof fetch {
   if (origin === null) {
     throw wrongArgumentError(
       "client",
-      `must have a host that a URL can have; got ${quote(originText)}`,
+      `must have a host that a URL can have; got ${quoteHost(originText)}`,
     );
   }
   return async (input: RequestInfo | URL, initArgument?: RequestInit | null) => {
@@ -103,7 +102,7 @@ export function createFetch(client: Requester): typeof fetch {
 
 function parseUrl(text: string, origin: URL): URL {
   const url = URL.parse(text, origin);
-  if (url === null) throw wrongArgumentError("input", `must be a URL; got ${quoteUrl(text)}`);
+  if (url === null) throw wrongArgumentError("input", `must be a URL; got ${quoteHost(text)}`);
   // Errors of a fetch quote the URL, which would show a password.
   if (url.username !== "" || url.password !== "") {
     throw wrongArgumentError(
@@ -118,7 +117,7 @@ function parseUrl(text: string, origin: URL): URL {
     throw wrongArgumentError(
       "input",
       `must be a path, or a URL of ${origin.origin}, where all requests go; got ${
-        quoteUrl(url.href)
+        quoteHost(url.href)
       }`,
     );
   }
@@ -131,7 +130,9 @@ function checkHostHeader(header: unknown, { host }: URL): void {
   if (header === undefined || `${header}`.toLowerCase() === host) return;
   throw wrongArgumentError(
     'headers["host"]',
-    `must be ${host}, the host of the client, or left out; got ${quote(`${header}`)} (to send ` +
+    `must be ${host}, the host of the client, or left out; got ${
+      quoteHost(`${header}`)
+    } (to send ` +
       "another host, set the option host of the client)",
   );
 }

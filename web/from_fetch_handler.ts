@@ -8,7 +8,7 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { BodyError } from "../base/errors.ts";
-import { quote, typeNameOf } from "../internal/quote.ts";
+import { quote, quoteHost, typeNameOf } from "../internal/quote.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
 import { markContentError, type Request as AppRequest } from "../base/app/message.ts";
 import { type Session, waitForResponse } from "../base/app/session.ts";
@@ -18,7 +18,7 @@ import { Body, type ChunkedBody, readerOf } from "../base/body/body.ts";
 import { Collector } from "../base/body/byte_io.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../base/wire/limits.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
-import { fromFetchHeaders, makeBody, quoteUrl, readAhead, toFetchHeaders } from "./messages.ts";
+import { fromFetchHeaders, makeBody, readAhead, toFetchHeaders } from "./messages.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
@@ -109,7 +109,7 @@ export function fromFetchHandler(
     const url = buildUrl(request, origin ?? findOrigin(request, session));
     if (url === null) {
       const problem = `the request for ${quote(request.uri)} has no URL: its host is ` +
-        quote(`${request.headers["host"]}`);
+        quoteHost(`${request.headers["host"]}`);
       // The log gets the reason.
       markContentError(new TypeError(problem), request);
       return [400, "Bad Request", {}, null];
@@ -339,6 +339,6 @@ function parseOrigin(origin: string): string {
   }
   throw notAllowedError(
     "origin",
-    `must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+    `must be "http://host" or "https://host:port"; got ${quoteHost(origin)}`,
   );
 }

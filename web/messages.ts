@@ -104,12 +104,6 @@ export function toFetchHeaders(dict: HeadersToSend): [name: string, value: strin
   return pairs.length > MAX_FETCH_HEADERS ? null : pairs;
 }
 
-export function quoteUrl(text: string): string {
-  return text.includes("@")
-    ? "text that is not shown, because it may hold a password"
-    : quote(text);
-}
-
 // ───────────────────────── bodies
 
 /**

@@ -21,7 +21,7 @@ import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
 import { hasCause } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
-import { INSPECT, inspectFields } from "../../internal/printable.ts";
+import { hideSecrets, INSPECT, inspectFields } from "../../internal/printable.ts";
 import { quote } from "../../internal/quote.ts";
 import {
   checkHeaderName,
@@ -155,6 +155,11 @@ export class Response<B extends BodyOut = BodyIn> {
     yield this.reason;
     yield this.headers;
     yield this.body;
+  }
+
+  /** @internal */
+  toJSON(): unknown {
+    return { ...this, headers: hideSecrets(this.headers) };
   }
 
   /** @internal */
@@ -582,6 +587,11 @@ export class Request {
    */
   buildProxyUri(): string {
     return buildUri(this.path, this.query);
+  }
+
+  /** @internal */
+  toJSON(): unknown {
+    return { ...this, headers: hideSecrets(this.headers) };
   }
 
   /** @internal */

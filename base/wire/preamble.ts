@@ -9,7 +9,7 @@ import {
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
-import { quote } from "../../internal/quote.ts";
+import { quote, quoteHost } from "../../internal/quote.ts";
 import {
   checkHeaders,
   formatHeaderLines,
@@ -234,7 +234,7 @@ export function parseRequestPreamble(
   }
   const host = headers["host"] as string | undefined;
   if (host !== undefined && !isHostHeader(host)) {
-    throw new ProtocolError("BAD_HOST", `bad value of the header host: ${quote(host)}`);
+    throw new ProtocolError("BAD_HOST", `bad value of the header host: ${quoteHost(host)}`);
   }
   // RFC 9112 §3.2.2
   if (absoluteForm !== null) headers["host"] = absoluteForm.host;

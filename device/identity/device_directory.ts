@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { pause } from "../../internal/pause.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { listNames, makeRandomSuffix, removeIfPossible, syncDirectory } from "./disk.ts";
 import { ignoreNotFound } from "../../internal/caught_errors.ts";
 import { isAbsolute, join } from "../../internal/paths.ts";
@@ -20,7 +20,7 @@ export function parseDevicePath(dir: string | URL): string {
   const path = dir instanceof URL && dir.protocol === "file:" ? fileURLToPath(dir) : dir;
   if (typeof path !== "string") throw wrongTypeError("dir", "a path or a file URL", dir);
   if (!isAbsolute(path) || path.includes("\0")) {
-    throw notAllowedError("dir", `must be an absolute path; got ${quote(path)}`);
+    throw notAllowedError("dir", `must be an absolute path; got ${quoteName(path)}`);
   }
   return join(path, ".");
 }
@@ -64,7 +64,7 @@ async function checkHasKeys(dir: string): Promise<void> {
   if (await ignoreNotFound(Deno.lstat(keysDirectory)) !== null) return;
   if ((await listNames(join(dir, "peers"))).length === 0) return;
   throw new Deno.errors.InvalidData(
-    `the device in ${quote(dir)} has peers, but no directory "identity/device" with its keys`,
+    `the device in ${quoteName(dir)} has peers, but no directory "identity/device" with its keys`,
   );
 }
 
@@ -72,7 +72,9 @@ export async function checkDirectory(dir: string, name: string | undefined): Pro
   const storedName = await readDeviceName(dir);
   if (storedName === null) {
     throw new Deno.errors.NotFound(
-      `There is no device in ${quote(dir)}, and create: false doesn't create one: omit create ` +
+      `There is no device in ${
+        quoteName(dir)
+      }, and create: false doesn't create one: omit create ` +
         "and pass a name, or check the path of the directory",
     );
   }
@@ -87,12 +89,14 @@ function resolveDeviceName(
 ): string {
   if (storedName === null) {
     if (name !== undefined) return name;
-    throw notAllowedError("name", `there is no device in ${quote(dir)}, so a name is required`);
+    throw notAllowedError("name", `there is no device in ${quoteName(dir)}, so a name is required`);
   }
   if (name === undefined || makeNameKey(name) === makeNameKey(storedName)) return storedName;
   throw notAllowedError(
     "name",
-    `the device in ${quote(dir)} is named ${quote(storedName)}; got ${quote(name)}: pass the ` +
+    `the device in ${quoteName(dir)} is named ${quoteName(storedName)}; got ${
+      quoteName(name)
+    }: pass the ` +
       "stored name, or omit it; rename: true renames the device",
   );
 }
@@ -122,7 +126,7 @@ export async function readDeviceName(dir: string): Promise<string | null> {
   const { version, name } = fields ?? {};
   if (isUnsupportedVersion(version, VERSION)) {
     throw new Deno.errors.NotSupported(
-      `the device in ${quote(dir)} has version ${version}, and this version of Degu opens ` +
+      `the device in ${quoteName(dir)} has version ${version}, and this version of Degu opens ` +
         `version ${VERSION}`,
     );
   }

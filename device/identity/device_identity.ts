@@ -3,7 +3,7 @@ import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import type { ServerSslconfig } from "../../server.ts";
 import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
 import { checkDenoVersion } from "../../net/tls/deno_version.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { makeRandomSuffix, removeIfPossible, syncDirectory } from "./disk.ts";
 import { ignoreNotFound } from "../../internal/caught_errors.ts";
 import { isAbsolute, join } from "../../internal/paths.ts";
@@ -103,7 +103,7 @@ export async function createDevicePki(
   checkIdentityName(name);
   const { create = true } = checkOptions(options, { create: checkBoolean });
   if (!isAbsolute(dir) || dir.includes("\0")) {
-    throw notAllowedError("dir", `must be an absolute path; got ${quote(dir)}`);
+    throw notAllowedError("dir", `must be an absolute path; got ${quoteName(dir)}`);
   }
   const parent = join(dir);
   const identityPath = join(parent, name);

@@ -1,6 +1,6 @@
 import { parseHost } from "../../base.ts";
 import { checkString, notAllowedError } from "../../internal/checks.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../internal/system.ts";
 
 /**
@@ -42,7 +42,7 @@ export function checkDeviceName(option: string, name: string): void {
     option,
     `must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
       `and neither an id of a device nor a name that Windows reserves, such as con; got ${
-        quote(name)
+        quoteName(name)
       }`,
   );
 }
@@ -92,6 +92,6 @@ export function checkIdentityName(name: string): void {
   throw notAllowedError(
     "name",
     `must be a DNS name in lower case of at most ${MAX_COMMON_NAME_LENGTH} characters, such as ` +
-      `camera-1, and not a name that Windows reserves, such as con; got ${quote(name)}`,
+      `camera-1, and not a name that Windows reserves, such as con; got ${quoteName(name)}`,
   );
 }

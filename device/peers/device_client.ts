@@ -23,7 +23,7 @@ import {
 } from "../../internal/caught_errors.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
 import { joinSignals } from "../../internal/pause.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { checkAddresses } from "./addresses.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -116,11 +116,11 @@ const DEFAULT_FIND_AFTER_SECONDS = 2;
 const MAX_SEARCH_DELAY_SECONDS = 60;
 
 function noAddressError({ name }: Peer): DeviceError {
-  return new DeviceError("NO_ADDRESS", `no address of ${quote(name)} is known`);
+  return new DeviceError("NO_ADDRESS", `no address of ${quoteName(name)} is known`);
 }
 
 function addressNotFoundError({ name }: Peer, cause: unknown): DeviceError {
-  const problem = `no address of ${quote(name)} is known, and find() has found none`;
+  const problem = `no address of ${quoteName(name)} is known, and find() has found none`;
   return new DeviceError("UNREACHABLE", problem, { cause });
 }
 
@@ -233,7 +233,7 @@ class PeerConnector {
           // Without the order, only the next connection takes longer.
           const isKnown = addresses.includes(address);
           logger[isKnown ? "debug" : "warn"](
-            `the address of ${quote(peer.name)} was not stored: ${plainMessageOf(error)}`,
+            `the address of ${quoteName(peer.name)} was not stored: ${plainMessageOf(error)}`,
           );
         });
       }
@@ -286,7 +286,7 @@ class PeerConnector {
         } catch (error) {
           if (signal.aborted) return [];
           const problem = plainMessageOf(error);
-          const message = `the search for addresses of ${quote(name)} failed: ${problem}`;
+          const message = `the search for addresses of ${quoteName(name)} failed: ${problem}`;
           this.#services.logger.warn(message, { error });
           return [];
         }
@@ -316,7 +316,7 @@ export function mostInformativeError(cause: AggregateError, peerName: string): E
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
     : isLocalProblem(bestError)
     ? copyWithMessage(bestError, message, cause)
-    : new DeviceError("UNREACHABLE", `${quote(peerName)} can't be reached: ${message}`, {
+    : new DeviceError("UNREACHABLE", `${quoteName(peerName)} can't be reached: ${message}`, {
       cause,
       ...bestError instanceof ConnectionError
         ? { fault: bestError.fault, address: bestError.address }

@@ -5,7 +5,7 @@ import {
   parseAddress,
   type ScopedAddress,
 } from "../../base.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { isUnixAddress } from "./addresses.ts";
 import { isUnsupportedVersion } from "../identity/device_directory.ts";
 import { type DeviceAuthority, readAuthority } from "../identity/authority.ts";
@@ -91,8 +91,8 @@ export function findVersionProblem(id: string, text: string): FileProblem | null
     const name = typeof field === "string" && isDeviceName(field) ? field : id;
     return {
       text:
-        `the peer ${quote(name)} can't be used: its file ${
-          quote(makePeerFileName(id))
+        `the peer ${quoteName(name)} can't be used: its file ${
+          quoteName(makePeerFileName(id))
         } has version ` +
         `${version}, and this version of Degu reads version ${VERSION}; use the version that has ` +
         "written it, or pair the two devices again",

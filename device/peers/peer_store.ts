@@ -4,7 +4,7 @@ import type { Logger } from "../../server.ts";
 import { argumentErrorDetails } from "../../internal/error_details.ts";
 import { checkString, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import type { DeviceAuthority } from "../identity/authority.ts";
 import { checkDeviceName, findFreeName, isDeviceId, makeNameKey } from "../identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_files.ts";
@@ -157,7 +157,9 @@ export class PeerStore {
   #unknownPeerError(peer: Peer | string, id: string | null): DeviceError {
     const problem = id === null ? null : this.findProblem(id);
     if (problem !== null) return new DeviceError("UNKNOWN", problem, { cause: new Error(problem) });
-    const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
+    const text = typeof peer === "string"
+      ? quoteName(peer)
+      : `${quoteName(peer.name)} (${peer.id})`;
     return new DeviceError(
       "UNKNOWN",
       `no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
@@ -348,7 +350,7 @@ export class PeerStore {
       const problem = isDenied ? "it can't be read" : plainMessageOf(error);
       const advice = id === null ? "" : "; pair the two devices again";
       this.#report(name, {
-        text: `the file ${quote(name)} among the peers is not used: ${problem}${advice}`,
+        text: `the file ${quoteName(name)} among the peers is not used: ${problem}${advice}`,
       });
       return null;
     }
@@ -396,8 +398,10 @@ function checkNewName(
   const deviceWithName = devices.find((device) => makeNameKey(device.name) === makeNameKey(name));
   if (deviceWithName === undefined || deviceWithName.id === id) return;
   const problem = deviceWithName.id === null
-    ? `the name ${quote(name)} is taken, by this device itself; choose another name`
-    : `the name ${quote(name)} is taken, by the peer with the id ${deviceWithName.id}; choose ` +
+    ? `the name ${quoteName(name)} is taken, by this device itself; choose another name`
+    : `the name ${
+      quoteName(name)
+    } is taken, by the peer with the id ${deviceWithName.id}; choose ` +
       "another name, or rename that peer";
   if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };

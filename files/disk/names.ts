@@ -6,7 +6,7 @@ import {
   withPath,
 } from "../../internal/caught_errors.ts";
 import { pause } from "../../internal/pause.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { dirname, realPathSync } from "../../internal/paths.ts";
 import { open } from "node:fs/promises";
@@ -149,7 +149,7 @@ export function createDirectory(path: string): void {
     if (!(error instanceof Deno.errors.AlreadyExists) || existsSync(path)) throw error;
     throw new Deno.errors.NotFound(
       `dir: ${
-        quote(path)
+        quoteName(path)
       } leads through a symbolic link to a directory that does not exist; is its disk mounted?`,
     );
   }

@@ -11,7 +11,7 @@ import {
 } from "../../internal/checks.ts";
 import { copyWithMessage, isSystemError } from "../../internal/caught_errors.ts";
 import { makeSafeLogger } from "../../base/app/logger.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { reportedErrors } from "../../internal/error_details.ts";
 import { BundleError } from "../wire/bundle.ts";
 import { DigestCache, isDigestRequested } from "../wire/digest.ts";
@@ -352,7 +352,7 @@ export class FilesApp implements AppObject {
     const isReadRequest = action === get || action === getBundle;
     const warn = (refusal: Refusal, path?: string) => {
       const prefix = path === undefined ? "" : `${path}: `;
-      const problem = `${method} ${quote(request.uri)}: ${prefix}${refusal.message}`;
+      const problem = `${method} ${quoteName(request.uri)}: ${prefix}${refusal.message}`;
       const peer = session === undefined ? "a peer" : session.user ?? session;
       this.#warn(session, `${peer}: ${problem}`, refusal.cause, {
         action: isReadRequest ? "get" : method === "DELETE" ? "delete" : "put",
@@ -530,7 +530,7 @@ function realPathOf(dir: string | URL): string {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     const advice = "make it first (create: true does), or mount its disk";
-    const problem = `dir: there is no directory ${quote(resolve(path))}; ${advice}`;
+    const problem = `dir: there is no directory ${quoteName(resolve(path))}; ${advice}`;
     throw copyWithMessage(error, problem);
   }
   throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);

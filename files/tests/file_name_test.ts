@@ -1,12 +1,14 @@
 /** Names and paths: their escaping, depth, reserved names, and hostile names of a peer. */
 import { Client, ConnectionPool, Server } from "@degu/degu";
 import {
+  download,
   downloadTree,
   FilesApp,
   fileUri,
   isReservedName,
   listDirectory,
   listTree,
+  remoteDigest,
   TransferError,
   type TreeEntry,
   type TreeEvent,
@@ -19,7 +21,7 @@ import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
 import { createTempDir, listNames, readMode, readTree } from "@degu/testing/directories.ts";
-import { assertRangeError } from "@degu/testing/expectations.ts";
+import { assertRangeError, catchMessage, catchRejection } from "@degu/testing/expectations.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   canMount,
@@ -29,7 +31,7 @@ import {
   requestResponses,
 } from "./refused_writes.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import type { BodyOut } from "@degu/degu/base";
+import { type BodyOut, parseAddress } from "@degu/degu/base";
 import { isDeviceName } from "@degu/degu/device";
 import {
   BUNDLE_TYPE,
@@ -459,5 +461,28 @@ Deno.test("other systems allow every name without a slash", () => {
     for (const name of [...HOSTILE_NAMES, ...SAFE_NAMES]) {
       assertEquals(findNameProblem(name, system), null, name);
     }
+  }
+});
+
+Deno.test("a name of a file that looks like a secret is in the errors and in the log", async (t) => {
+  for (const name of ["cookie.txt", "authorization (copy)", "user:word@home", "-----BEGIN"]) {
+    await t.step(name, async () => {
+      await using directory = await createTempDir();
+      await using serving = serve(new FilesApp(directory.path, { list: true }));
+      const client = serving.makeClient();
+      const uri = fileUri(name);
+      const messages = [
+        `${await catchRejection(download(client, uri, `${directory.path}/a`), name)}`,
+        `${await catchRejection(remoteDigest(client, uri), name)}`,
+        catchMessage(() => new FilesApp(`/${name}`)),
+        catchMessage(() => parseAddress(`unix:@${name}%`)),
+      ];
+      await client.request("PUT", uri, {}, "a");
+      messages.push(...await serving.logger.waitFor("info", "PUT"));
+      for (const message of messages) {
+        assert(!message.includes("not shown"), message);
+        assert(message.includes(name) || message.includes(uri), message);
+      }
+    });
   }
 });

@@ -1,7 +1,7 @@
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import type { Body, Response } from "../../base.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { lstatOrNull } from "../disk/names.ts";
 import { basename } from "../../internal/paths.ts";
@@ -471,7 +471,7 @@ class FileDownload {
       if (isDiskFullError(error)) await temporaryFile.truncateToSynced();
       if (!await this.#hasSourceChanged(error, version, total)) throw error;
       this.#task.partFile.temporaryFile.isKept = false;
-      throw changedWhileCopiedError(quote(this.#task.uri), { cause: error });
+      throw changedWhileCopiedError(quoteName(this.#task.uri), { cause: error });
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Body, Response } from "../../base.ts";
 import { awaitUntilAborted } from "../../internal/pause.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { type Connector, isTransient, type Requester, retry } from "../../client.ts";
 import { makeHash } from "../wire/digest.ts";
 import { type DownloadSettings, ProgressMeter, type TransferResult } from "../options.ts";
@@ -106,7 +106,7 @@ class StreamDownload {
     }
     await response.discard();
     if (![200, 409, 412, 416].includes(status)) throw responseError("GET", this.#uri, response);
-    throw changedWhileCopiedError(quote(this.#uri));
+    throw changedWhileCopiedError(quoteName(this.#uri));
   }
 
   async #write(

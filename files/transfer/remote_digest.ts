@@ -1,5 +1,5 @@
 import { ContentRange, type Method, Range, type Response } from "../../base.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../wire/conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../wire/digest.ts";
@@ -71,7 +71,7 @@ export async function requestDigest(
   const isFilesApp = version.stamp !== null;
   const isTooShort = length !== null && (parseStamp(version.stamp)?.size ?? length) < length;
   if (isFilesApp && (isTooShort || await hasChanged(client, uri, version))) {
-    throw changedWhileCopiedError(quote(uri));
+    throw changedWhileCopiedError(quoteName(uri));
   }
   const problem = "the server does not report the SHA-256 of the file (repr-digest, RFC 9530)";
   throw unexpectedResponseError("HEAD", uri, problem);
@@ -156,7 +156,7 @@ export function checkStoredDigest(uri: string, response: Response, sha256: strin
   }
   if (serverDigest === sha256) return serverDigest;
   const problem = "the server's file and the sent bytes have different SHA-256 digests";
-  const message = `${quote(uri)}: ${problem}; call again`;
+  const message = `${quoteName(uri)}: ${problem}; call again`;
   throw new TransferError("DIGEST_MISMATCH", message, { problem });
 }
 
@@ -217,7 +217,9 @@ export async function checkWholeFile(
     await response.discard();
     const error = responseError("GET", uri, response);
     // The server sends 409 if a small file was overwritten while the server read it.
-    throw response.status === 409 ? changedWhileCopiedError(quote(uri), { cause: error }) : error;
+    throw response.status === 409
+      ? changedWhileCopiedError(quoteName(uri), { cause: error })
+      : error;
   }
   const version = versionOf("GET", uri, response);
   const { body } = response;
@@ -252,7 +254,9 @@ export function digestMismatchError(
   { etag }: RemoteVersion,
   currentVersion: RemoteVersion,
 ): TransferError {
-  if (currentVersion.etag !== etag || etag === null) return changedWhileCopiedError(quote(uri));
+  if (currentVersion.etag !== etag || etag === null) return changedWhileCopiedError(quoteName(uri));
   const problem = "the received bytes and the server's file have different SHA-256 digests";
-  return new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; call again`, { problem });
+  return new TransferError("DIGEST_MISMATCH", `${quoteName(uri)}: ${problem}; call again`, {
+    problem,
+  });
 }

@@ -2,7 +2,7 @@ import { closeSync } from "node:fs";
 import { BodyError, standardLogger } from "../../base.ts";
 import { ignoreNotFound, isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
 import { makeSafeLogger } from "../../base/app/logger.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { type ModeSupport, probeModes, TimeSlice } from "../disk/files.ts";
 import {
   createDirectory,
@@ -119,7 +119,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const path = await ignoreNotFound(realPath(dir));
     if (path === null) {
       if (!this.#isSource) return null;
-      const problem = `dir: there is no directory ${quote(dir)}; is its disk mounted?`;
+      const problem = `dir: there is no directory ${quoteName(dir)}; is its disk mounted?`;
       throw new Deno.errors.NotFound(problem);
     }
     this.#root = this.#makeRoot(path);

@@ -1,7 +1,7 @@
 import type { HeadersToSend, Response } from "../../base.ts";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { notAllowedError } from "../../internal/checks.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { parseDate } from "../wire/conditions.ts";
 import { toDirectoryUri } from "../wire/file_name.ts";
 import {
@@ -282,7 +282,9 @@ async function* readEntries<Entry extends DirectoryEntry>(
     if (!isConnectionLoss(error) || isTimeout(error)) throw error;
     // A server can report an error after the first entry only by closing the connection.
     const problem =
-      `the list of ${quote(uri)} is incomplete: the directory was removed, renamed or unmounted, ` +
+      `the list of ${
+        quoteName(uri)
+      } is incomplete: the directory was removed, renamed or unmounted, ` +
       "the server's disk failed, or the connection was lost";
     const options = { cause: error, problem, isTransient: true };
     throw new TransferError("BAD_LIST", `${problem}; call again`, options);

@@ -1,7 +1,7 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
 import { pause } from "../../internal/pause.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import {
   type BodyOut,
   type Chunk,
@@ -553,6 +553,6 @@ function makeCondition(task: CopyTask): Pick<PutFile, "if-none-match" | "seen"> 
 
 function deletionRefusedError(uri: string): TransferError {
   const problem = "the server only adds files";
-  const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
+  const message = `DELETE ${quoteName(uri)}: ${problem}; call without \`delete\``;
   return new TransferError("ONLY_ADDS", message, { problem });
 }

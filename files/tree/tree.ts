@@ -3,7 +3,7 @@
  * a directory are nodes only while they are needed.
  */
 
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { computeCoarserTimes } from "../wire/conditions.ts";
 import type { DirectoryEntry, TreeEntry } from "../wire/entries.ts";
 import { fileUri } from "../wire/file_name.ts";
@@ -282,7 +282,7 @@ export function sizeAndTimeKeysOf({ size, modified }: TreeNode): string[] {
 }
 
 export function quotePath(path: readonly string[]): string {
-  return path.length === 0 ? "the directory itself" : quote(path.join("/"));
+  return path.length === 0 ? "the directory itself" : quoteName(path.join("/"));
 }
 
 /** Normalizes a name: names that a disk may treat as one get the same result. */

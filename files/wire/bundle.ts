@@ -7,7 +7,7 @@
  * keys, and only one representation of each string. An unknown key is refused.
  */
 
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
@@ -230,7 +230,7 @@ export class BundleParser<R> {
   #readLine(line: Uint8Array): void {
     const value = parseLine(line);
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new BundleError(`${quote(line)} is not an object`);
+      throw new BundleError(`${quoteName(line)} is not an object`);
     }
     const { hasContent, parseRecord } = this.#format;
     if ("end" in value) {
@@ -258,10 +258,10 @@ function parseLine(line: Uint8Array): unknown {
     text = lineDecoder.decode(line);
     value = JSON.parse(text);
   } catch (cause) {
-    throw new BundleError(`${quote(line)} is not JSON`, 400, { cause });
+    throw new BundleError(`${quoteName(line)} is not JSON`, 400, { cause });
   }
   if (JSON.stringify(value) !== text) {
-    throw new BundleError(`${quote(line)} is not the shortest form of its JSON`);
+    throw new BundleError(`${quoteName(line)} is not the shortest form of its JSON`);
   }
   return value;
 }
@@ -329,7 +329,7 @@ function checkKeys(value: object, keys: readonly string[]): void {
   const actualKeys = Object.keys(value);
   if (actualKeys.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
   throw new BundleError(
-    `a record has the keys ${quote(actualKeys.join(" "))}, not ${keys.join(" ")}`,
+    `a record has the keys ${quoteName(actualKeys.join(" "))}, not ${keys.join(" ")}`,
   );
 }
 

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { parseTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
@@ -136,7 +136,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
       !this.#expectedLines.some((expectedLine) => expectedLine === (isElement ? "an entry" : text))
     ) {
       const expectedText = this.#expectedLines.join(" or ") || "nothing";
-      throw new ListError(`it has ${quote(text)} where ${expectedText} belongs`);
+      throw new ListError(`it has ${quoteName(text)} where ${expectedText} belongs`);
     }
     if (!isElement) {
       const isEmpty = text === "[" && !this.#isTree;
@@ -170,7 +170,7 @@ function parseElement(text: string): Record<string, unknown> {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw invalidEntryError(`it is not JSON: ${quote(text)}`, { cause: error });
+    throw invalidEntryError(`it is not JSON: ${quoteName(text)}`, { cause: error });
   }
 }
 
@@ -186,20 +186,20 @@ function parseEntry(element: Record<string, unknown>, fullName: unknown): Direct
   if (typeof fullName !== "string") throw invalidEntryError("it has no name");
   const name = shortenName(fullName);
   if (reason !== "name" && !isFileName(name)) {
-    throw invalidEntryError(`its name can't be that of a file: ${quote(name)}`);
+    throw invalidEntryError(`its name can't be that of a file: ${quoteName(name)}`);
   }
   if (kind !== "file" && kind !== "directory" && kind !== "other") {
-    throw invalidEntryError(`${quote(name)} has a bad kind`);
+    throw invalidEntryError(`${quoteName(name)} has a bad kind`);
   }
   const otherReason = kind === "other" ? parseReason(reason) : undefined;
   if (otherReason === null || kind !== "other" && reason !== undefined) {
-    throw invalidEntryError(`${quote(name)} has a bad reason`);
+    throw invalidEntryError(`${quoteName(name)} has a bad reason`);
   }
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
-    throw invalidEntryError(`${quote(name)} has a bad size`);
+    throw invalidEntryError(`${quoteName(name)} has a bad size`);
   }
   const date = parseTime(modified);
-  if (date === null) throw invalidEntryError(`${quote(name)} has a bad time`);
+  if (date === null) throw invalidEntryError(`${quoteName(name)} has a bad time`);
   const entry: DirectoryEntry = { name, kind, size, modified: date };
   if (element.mode !== undefined) return withMode(entry, element.mode);
   if (otherReason === undefined) return entry;
@@ -212,7 +212,7 @@ function parseEntry(element: Record<string, unknown>, fullName: unknown): Direct
 function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & OptionalMode {
   const mode = parseMode(value);
   if (mode !== null && entry.kind === "file") return { ...entry, mode };
-  throw invalidEntryError(`${quote(entry.name)} has a bad mode`);
+  throw invalidEntryError(`${quoteName(entry.name)} has a bad mode`);
 }
 
 /** A slice alone would keep the whole text in memory. */

@@ -3,7 +3,7 @@
 import type { Request } from "../../server.ts";
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { checkUri } from "../../base/wire/uri.ts";
-import { quote } from "../../internal/quote.ts";
+import { quoteName } from "../../internal/quote.ts";
 import { buildUri } from "../../base.ts";
 /** The maximum length of a file name in UTF-8 on the file systems of Unix. */
 const MAX_NAME_BYTES = 255;
@@ -40,7 +40,7 @@ export function fileUri(...names: string[]): string {
 function checkName(name: string): void {
   checkString("name", name);
   const problem = describeInvalidName(name);
-  if (problem !== null) throw notAllowedError("name", `${quote(name)} ${problem}`);
+  if (problem !== null) throw notAllowedError("name", `${quoteName(name)} ${problem}`);
 }
 
 export function toUri(uri: string | readonly string[]): string {

@@ -195,6 +195,11 @@ export class Connection extends RequestShortcuts implements Disposable {
   }
 
   /** @internal */
+  toJSON(): unknown {
+    return { ...this, baseHeaders: this.baseHeaders && hideSecrets(this.baseHeaders) };
+  }
+
+  /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     // `baseHeaders` may hold secrets.
     const { closed, baseHeaders, sock } = this;

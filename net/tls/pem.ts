@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { TlsError } from "../../base/errors.ts";
 import { notAllowedError } from "../../internal/checks.ts";
-import { quote } from "../../internal/quote.ts";
+import { quote, quoteName } from "../../internal/quote.ts";
 import { groupBySubject, readCertificate } from "./authority.ts";
 import {
   type Certificate,
@@ -218,9 +218,14 @@ function readPem(option: string, value: string): PemText {
 function readFile(option: string, path: string): PemText {
   return {
     option,
-    name: quote(path),
+    name: quotePath(path),
     text: withOptionName(option, () => Deno.readTextFileSync(path)),
   };
+}
+
+/** Quotes a path; not the text of a key, which a program may pass in place of its path. */
+function quotePath(path: string): string {
+  return path.includes("-----BEGIN") ? quote(path) : quoteName(path);
 }
 
 function readDirectory(option: string, directory: string): PemText[] {
@@ -235,7 +240,7 @@ function readDirectory(option: string, directory: string): PemText[] {
   if (paths.length === 0) {
     throw notAllowedError(
       option,
-      `${quote(directory)} has no file whose name ends with .pem, .crt or .cer`,
+      `${quotePath(directory)} has no file whose name ends with .pem, .crt or .cer`,
     );
   }
   return paths.map((path) => readFile(option, path));

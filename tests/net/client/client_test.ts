@@ -226,10 +226,11 @@ function formatAllWays(value: unknown): string {
     Deno.inspect([{ value }], inspectOptions),
     inspect(value, inspectOptions),
     inspect({ value }),
+    JSON.stringify({ value }),
   ].join("\n");
 }
 
-Deno.test("clients, connections, their options and headers are inspected without secrets", async () => {
+Deno.test("clients, connections, their options and headers are inspected, and are JSON, without secrets", async () => {
   const headers = { cookie: SECRET, "proxy-authorization": SECRET, "x-kind": "camera" };
   const options: ClientOptions = { authorization: SECRET, timeout: 5, headers };
   const clients = [new Client(address, options), new SSLClient({}, address, options)];
@@ -304,6 +305,10 @@ const brokenRequests: readonly string[] = [
     `authorization ${SECRET}`,
   ].map((lines) => `GET / HTTP/1.1\r\n${lines}\r\n\r\n`),
   "GET http://user:c2VjcmV0@host/ HTTP/1.1\r\n\r\n",
+  "GET user:c2VjcmV0@host HTTP/1.1\r\n\r\n",
+  ...["user:c2VjcmV0@a", "c2VjcmV0@a", "user:c2VjcmV0/@a", "user:c2VjcmV0@a\x01"].map((host) =>
+    `GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`
+  ),
   `PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\nauthorization: ${SECRET}\r\n\r\n`,
   `authorization ${SECRET}\r\n\r\n`,
 ];
@@ -318,7 +323,7 @@ Deno.test("a server's log never shows a secret of a peer, even if the secret or 
   }
 });
 
-Deno.test("requests and responses are inspected without secrets", async () => {
+Deno.test("requests and responses are inspected, and are JSON, without secrets", async () => {
   const outputs: string[] = [];
   await using serving = serve((request) => {
     outputs.push(formatAllWays(request));
