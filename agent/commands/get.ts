@@ -1,9 +1,11 @@
+import { dirname } from "node:path";
 import { resolve } from "../machine/paths.ts";
 import { type Context, STDIO } from "../machine/context.ts";
 import { checkSettled } from "../command.ts";
 import { openDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../copy/download_target.ts";
+import { checkOutsideInbox } from "../machine/inbox_marker.ts";
 import { findDeviceDirectory, toLocalPath } from "../machine/local_paths.ts";
 import {
   checkNotReserved,
@@ -48,6 +50,7 @@ export async function runGet(
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.path);
+  await checkOutsideInbox(target.isDirectory ? target.path : dirname(target.path));
   using files = await RemoteFiles.open(context, device, sources[0]!.peer, area);
   const formatPath = ({ names, mustBeDirectory }: RemotePath) =>
     files.formatName(names, mustBeDirectory);
@@ -67,6 +70,7 @@ export async function runGet(
     const root = await findDirectoryPath(target, entry.names.at(-1));
     transfers.claimTarget(resolve(root), sourceName);
     await deviceDirectory.check(root);
+    await checkOutsideInbox(root);
     return { names: entry.names, root, listsUnchanged: true, options: { settled, replace } };
   };
   await transfers.copy(

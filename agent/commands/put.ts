@@ -4,6 +4,7 @@ import { type Context, STDIO } from "../machine/context.ts";
 import { checkSettled } from "../command.ts";
 import { openDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
+import { isInbox } from "../machine/inbox_marker.ts";
 import {
   type DeviceDirectory,
   findDeviceDirectory,
@@ -44,8 +45,15 @@ export async function runPut(
   // Check the local arguments before the first request.
   const findLocalSource = async (operand: string) => {
     const path = toLocalPath(operand);
-    return await findStreamSource(context.output, path) ??
-      await findSource(path, deviceDirectory, recursive);
+    const streamSource = await findStreamSource(context.output, path);
+    if (streamSource !== null) return streamSource;
+    const source = await findSource(path, deviceDirectory, recursive);
+    // A shell also writes the inbox in place of a wildcard.
+    if (!isSingleSource && source.info.isDirectory && await isInbox(path)) {
+      const problem = "is an inbox, whose files of other devices are also sent";
+      context.output.warn(`${JSON.stringify(path)} ${problem}`);
+    }
+    return source;
   };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findLocalSource);
   if (sources.length === 0) return transfers.report.finish();

@@ -15,7 +15,7 @@ import {
   UNATTENDED_TIMEOUT_SECONDS,
 } from "../pair/join_device.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../copy/download_target.ts";
-import { isInInbox } from "../machine/inbox_marker.ts";
+import { checkOutsideInbox } from "../machine/inbox_marker.ts";
 import {
   checkWritable,
   describeMissingDirectory,
@@ -64,7 +64,7 @@ export async function runReceive(
   // The received files must not change the permanent device.
   const deviceDirectory = await findDeviceDirectory(home);
   await deviceDirectory.check(target.path);
-  const isTargetInInbox = await isInInbox(target.path);
+  await checkOutsideInbox(target.path);
   const invitationLine = line === undefined
     ? null
     : await readInvitationLine(context, line, LINE_ADVICE, UNATTENDED_TIMEOUT_SECONDS);
@@ -125,7 +125,7 @@ export async function runReceive(
       }
       const root = await findDirectoryPath(target, name);
       await deviceDirectory.check(root);
-      if (!isTargetInInbox && await isInInbox(root)) throw new Failure(INBOX_PROBLEM);
+      await checkOutsideInbox(root);
       if (!force && await ignoreNotFound(Deno.lstat(root)) !== null) {
         throw new Failure(DIRECTORY_EXISTS_PROBLEM);
       }
@@ -174,9 +174,6 @@ const RETRY_ADVICE = `${RUN_BOTH_AGAIN}: a partial file is continued, and a dire
 const DIRECTORY_EXISTS_PROBLEM =
   "the directory exists already: receive into another directory, or add to it with --force, which also " +
   "continues an interrupted transfer";
-
-/** The sender has chosen the name. */
-const INBOX_PROBLEM = "an inbox of this device has this name: receive into another directory";
 
 const MAX_PRINTED_ENTRIES = 20;
 

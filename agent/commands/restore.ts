@@ -4,7 +4,7 @@ import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from
 import { type Context, KEPT_DIRECTORY } from "../machine/context.ts";
 import { explain } from "../words/explain.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { isInbox } from "../serve/inbox.ts";
+import { checkOutsideInbox } from "../machine/inbox_marker.ts";
 import {
   describeMissingDirectory,
   findDeviceDirectory,
@@ -206,12 +206,7 @@ async function checkTarget(target: string): Promise<void> {
   // Another target is refused for this reason.
   const isEmpty = await Array.fromAsync(Deno.readDir(target)).then(({ length }) => length === 0)
     .catch((error) => error instanceof Deno.errors.NotFound);
-  if (!isEmpty || !await isInbox(dirname(target))) return;
-  throw new Failure(
-    `${JSON.stringify(target)} is directly in an inbox, where each directory belongs to a peer`,
-    "USAGE",
-    { path: target },
-  );
+  if (isEmpty) await checkOutsideInbox(dirname(target));
 }
 
 async function checkParent(target: string): Promise<void> {

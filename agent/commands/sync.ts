@@ -5,6 +5,7 @@ import { openDevice } from "../machine/open_device.ts";
 import { findPeer } from "../peer/peer_client.ts";
 import { Failure } from "../failure.ts";
 import { IgnoreList, isIgnoreFile } from "../copy/ignore_list.ts";
+import { checkOutsideInbox } from "../machine/inbox_marker.ts";
 import {
   checkMirrorTarget,
   describeDirectoryObstacle,
@@ -125,6 +126,7 @@ async function syncOnce(
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(root);
+  if (isDownload) await checkOutsideInbox(root);
   if (mayDelete && isDownload) await checkMirrorTarget(root, context.home);
   using transfers = new Transfers(context, isDownload ? "get" : "put", deviceDirectory, {
     isDryRun: dryRun,

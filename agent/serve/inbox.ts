@@ -2,7 +2,7 @@ import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { KEPT_DIRECTORY, RESERVED_DIRECTORY } from "../machine/context.ts";
 import { makeNameKey, MAX_NAME_LENGTH } from "../machine/open_device.ts";
-import { markInbox } from "../machine/inbox_marker.ts";
+import { markInbox, RECORD_NAME_PATTERN } from "../machine/inbox_marker.ts";
 import { isNotFound } from "../machine/local_paths.ts";
 import { join, mayRead } from "../machine/paths.ts";
 import { explain } from "../words/explain.ts";
@@ -15,8 +15,6 @@ interface Ownership {
   readonly name: string;
   readonly directory: string;
 }
-
-const RECORD_NAME_PATTERN = /^owner-(.+)$/;
 
 /** Names that a file manager or the system creates in a directory. */
 const SYSTEM_NAMES_PATTERN = /^(\..*|lost\+found)$/s;
@@ -54,14 +52,6 @@ function findSystemResponse(error: unknown): ResponseTuple | null {
     return [503, "Service Unavailable", { "retry-after": "1" }, null];
   }
   return /^(?:E[A-Z0-9]+|errno \d+)$/.test(code) ? [500, "Internal Server Error", {}, null] : null;
-}
-
-/** Reports whether a directory is an inbox, in which each peer has its own directory. */
-export async function isInbox(path: string): Promise<boolean> {
-  const directory = join(path, RESERVED_DIRECTORY);
-  if (!mayRead(directory)) return false;
-  const names = await listNamesIn(directory).catch(() => []);
-  return names.some((name) => RECORD_NAME_PATTERN.test(name));
 }
 
 export class Inbox {

@@ -4,7 +4,8 @@ import { explain } from "../words/explain.ts";
 import { DEFAULT_INBOX } from "../machine/context.ts";
 import { codeOf } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
-import { Inbox, isInbox } from "./inbox.ts";
+import { hasPeerDirectories } from "../machine/inbox_marker.ts";
+import { Inbox } from "./inbox.ts";
 import {
   arePathsNested,
   checkWritable,
@@ -112,7 +113,7 @@ export async function checkDirectories(
 
 /** In an inbox for all, each peer could read and change the files of the others. */
 async function checkNotOfPeers(path: string): Promise<void> {
-  if (!await isInbox(path) && !await isInbox(dirname(path))) return;
+  if (!await hasPeerDirectories(path) && !await hasPeerDirectories(dirname(path))) return;
   const problem = "has a directory for each peer, or is one";
   throw new Failure(`--inbox-for-all: ${JSON.stringify(path)} ${problem}`, "USAGE", { path });
 }

@@ -239,13 +239,94 @@ Deno.test("an inbox, or a directory in one, that the command line names is copie
     const { stderr } = await files.runToSuccess("sync", "--delete", "camera:from/phone", target);
     assertEquals(listSkippedInboxes(stderr), []);
     assertEquals(await readTree(target), { "photo": "replaced" });
-    await files.runToSuccess("get", "-r", "camera:from", `${local}/tree/Inbox/new`);
-    assertEquals(await readTree(`${local}/tree/Inbox/new`), {
+    await files.runToSuccess("get", "-r", "camera:from", target);
+    assertEquals(await readTree(target), {
       "from": null,
       "from/phone": null,
       "from/phone/photo": "replaced",
+      "photo": "replaced",
     });
   });
+});
+
+const INBOXES = {
+  "an inbox with directories of peers": OTHERS,
+  "an inbox before its first peer, or for all": {
+    "tree/Inbox/.degu-files": null,
+    "tree/Inbox/phone/photo": "of phone",
+  },
+};
+/** The operands of a target below a directory, and whether the copy would write to its inbox. */
+const TARGETS: readonly (readonly [path: string, sources: string[], isRefused: boolean])[] = [
+  ["tree/Inbox", ["from", "Inbox", "", "file"], true],
+  ["tree/Inbox/.", ["from", "file"], true],
+  ["tree/Inbox/", ["from", "file"], true],
+  ["tree/Inbox/new", ["from", "file"], true],
+  ["tree/Inbox/file", ["file"], true],
+  ["tree", ["Inbox"], true],
+  ["tree/.", ["Inbox"], true],
+  ["tree", ["from", "file", ""], false],
+  ["tree/d", ["Inbox", "from"], false],
+  ["tree/Inbox/phone", ["from", "Inbox", "file"], false],
+  ["tree/Inbox/phone/sub/", ["file"], false],
+];
+
+for (const [label, others] of Object.entries(INBOXES)) {
+  Deno.test(
+    `get, sync and restore write to no entry of ${label}, whatever their operands`,
+    withRandom(async (random) => {
+      await using files = await AgentFiles.start();
+      const { local, share, homes } = files;
+      await fill(share, {
+        "from/Inbox/x": "y",
+        "from/x": "y",
+        "Inbox/phone/photo": "y",
+        "file": "y",
+      });
+      await fill(homes.path, { "kept/d": null, "kept/.degu-kept/2026-01-31T13_1/d/a": "old" });
+      await fill(homes.path, { "kept/.degu-kept/1.new": '"2026-01-31T13_1"' });
+      const restoring = ["restore", "--at", "2026-01-31T13_1", homes.joinPath("kept/d")];
+      for (const [path, sources, isRefused] of random.shuffle(TARGETS)) {
+        const target = `${local}/${path}`;
+        const commands = sources.flatMap((source) => {
+          const get = ["get", ...random.chance(0.5) ? ["--force"] : [], "-r"];
+          const sync = ["sync", ...random.chance(0.5) ? ["--delete", "--delete-all"] : []];
+          // `get` makes a directory below the target, and `sync` changes the target.
+          const canSync = source !== "file" && (path.startsWith("tree/Inbox") || !isRefused);
+          return [
+            [...get, `camera:${source}`, target],
+            ...canSync ? [[...sync, `camera:${source}`, target]] : [],
+          ];
+        });
+        if (path.startsWith("tree/Inbox/new")) commands.push([...restoring, target]);
+        for (const args of commands) {
+          await Deno.remove(`${local}/tree`, { recursive: true }).catch(() => {});
+          await fill(local, { ...others, ...OWN, "tree/Inbox/phone/sub": null });
+          const before = await readTree(`${local}/tree/Inbox`);
+          const { code, stderr } = await files.run(...args);
+          const command = `${args.join(" ")}: ${stderr}`;
+          assertEquals(code, isRefused ? 1 : 0, command);
+          if (isRefused) assertMatch(stderr, /Inbox" is an inbox of this device/, command);
+          if (path.startsWith("tree/Inbox/phone")) continue;
+          assertEquals(await readTree(`${local}/tree/Inbox`), before, command);
+        }
+      }
+    }),
+  );
+}
+
+Deno.test("put -r of an inbox among several operands warns that files of other devices are sent", async () => {
+  await using files = await setUp();
+  const { local } = files;
+  const warning =
+    /warning: ".*\/tree\/Inbox" is an inbox, whose files of other devices are also sent/;
+  const put = ["put", "-r", `${local}/tree/a`, `${local}/tree/d`];
+  const { stderr } = await files.runToSuccess(...put, `${local}/tree/Inbox`, "camera:");
+  assertMatch(stderr, warning);
+  for (const args of [[...put, "camera:"], ["put", "-r", `${local}/tree/Inbox`, "camera:"]]) {
+    const { stderr } = await files.runToSuccess(...args);
+    assertEquals(stderr.includes("are also sent"), false, stderr);
+  }
 });
 
 Deno.test("an inbox in a source isn't sent, and its copy at the peer isn't deleted", async () => {

@@ -256,9 +256,16 @@ Deno.test("receive writes to no inbox of its directory, whatever the names that 
   await fill(out, inboxes);
   const { received } = await machine.transfer(["dir", "Inbox"], 1, "--force");
   assertStringIncludes(received, `${out}/dir/Inbox: skipped: an inbox`);
-  assertStringIncludes(received, "Inbox: an inbox of this device has this name");
+  assertStringIncludes(received, 'Inbox" is an inbox of this device');
   const { "Inbox": _, "dir": _dir, "dir/Inbox": _inbox, ...rest } = await readTree(out);
   assertEquals(rest, { ...inboxes, "dir/x": "x" });
+});
+
+Deno.test("receive into an inbox is refused before a device is invited", async () => {
+  await using machine = await SendMachine.make();
+  await fill(machine.joinPath("out"), { ".degu-files": null });
+  const output = await assertEnds(machine.receive([]), 1);
+  assertStringIncludes(output, 'out" is an inbox of this device');
 });
 
 Deno.test("receive refuses a directory that does not exist at once", async () => {
