@@ -148,7 +148,8 @@ export class TransferError extends DeguError {
   readonly at: "local" | "remote" | null;
   /**
    * The bytes that the file still needs on the disk, if the disk has too little space for the file
-   * and the call sent no byte; otherwise `null`. Smaller files may still fit.
+   * and the call sent no byte; 0 if the bytes would fit, and no more files do; otherwise `null`.
+   * Smaller files may still fit.
    */
   readonly needed: number | null;
   /** The free bytes of the disk that has too little space; `null` if the number is unknown. */

@@ -12,6 +12,7 @@
 import { diskSyncQueue, TimeSlice } from "./disk/files.ts";
 import { isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError, withPath } from "../internal/caught_errors.ts";
+import { isDiskFullError } from "./disk/space.ts";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 import type { UnsetProperty } from "./wire/metadata.ts";
@@ -117,10 +118,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         break;
       } catch (error) {
         this.#preparedPath = null;
-        if (isRetry || !isTooManyOpenFilesError(error)) {
+        if (isRetry || !isTooManyOpenFilesError(error) && !isDiskFullError(error)) {
           return void this.#outcomes.push(makeFailedOutcome(file, error));
         }
-        // Renaming the open files closes them, which frees descriptors.
+        // Renaming the open files closes them, which frees descriptors. If a disk counts links as
+        // files, removing a file that can't be renamed there makes space for the others.
         await this.#nameReceivedFiles();
         await this.#batchNamed;
       }
@@ -194,6 +196,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         } catch (error) {
           const lastError = await this.#retryNaming(stagedFile, error);
           if (lastError !== null) {
+            stagedFile.temporaryFile?.[Symbol.dispose]();
             this.#batchOutcomes.push(makeFailedOutcome(stagedFile.file, lastError));
           }
         }

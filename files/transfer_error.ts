@@ -28,6 +28,8 @@ export function responseError(
   const nameProblem = describeNameReason(findReason(headers));
   const hint = code === "BAD_NAME"
     ? `the disk of the server can't hold the name: it ${nameProblem}; choose another name`
+    : code === "DISK_FULL" && findReason(headers) === "file-limit"
+    ? "no more files fit on the disk of the server; remove some there"
     : status === 400 && /%5C/i.test(uri)
     ? "a server on Windows accepts no backslash in a name; choose another name"
     : (code && CODE_HINTS[code]) ?? hintOf(method, uri, status, task);
@@ -108,7 +110,13 @@ function codedError(
     isTransient: cause.isTransient,
     isOtherDisk: reason === "other-disk",
     nameProblem: code === "BAD_NAME" ? describeNameReason(reason) : null,
-    ...code === "DISK_FULL" ? { at: "remote", needed, free: freeBytesOf(headers) } as const : {},
+    ...code === "DISK_FULL"
+      ? {
+        at: "remote",
+        needed: reason === "file-limit" ? 0 : needed,
+        free: freeBytesOf(headers),
+      } as const
+      : {},
   };
   return new TransferError(code, cause.message, options);
 }

@@ -41,6 +41,11 @@ Deno.test("the needed and the free space are printed in units, for both devices"
       `no space is left on the target's disk at desk, or a quota is reached`,
     ],
     [
+      "there, when no more files fit",
+      remote({ needed: 0 }),
+      "no more files fit on the target's disk at desk",
+    ],
+    [
       "here",
       local({ needed: 2500, free: 950 }),
       `needs 2.50 kB, and 950 B are free on the target's disk`,

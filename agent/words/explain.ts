@@ -526,7 +526,9 @@ function describeSpaceProblem(
   const location = `on the target's disk${at === "local" ? "" : ` at ${peer}`}`;
   const freeText = freeBytes === null ? "less is" : `${formatBytes(freeBytes)} are`;
   const isFull = freeBytes === null || freeBytes === 0;
-  const problem = neededBytes !== null
+  const problem = neededBytes === 0
+    ? `no more files fit ${location}`
+    : neededBytes !== null
     ? `needs ${formatBytes(neededBytes)}, and ${freeText} free ${location}`
     : isFull
     ? `no space is left ${location}, or a quota is reached`

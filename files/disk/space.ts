@@ -53,6 +53,16 @@ function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null
   return figures.length === 0 ? "" : `: ${figures.join(", and ")}`;
 }
 
+/** Reports whether a disk has space for the bytes of a file, but not for another file. */
+export function isFileLimitReached(
+  error: unknown,
+  neededBytes: number | null,
+  freeBytes: number | null,
+): boolean {
+  const areBytesFree = neededBytes !== null && freeBytes !== null && neededBytes <= freeBytes;
+  return areBytesFree && fileErrorCodeOf(error) === "ENOSPC";
+}
+
 export function describeFullDisk(
   error: unknown,
   location: string,
@@ -62,8 +72,8 @@ export function describeFullDisk(
   if (fileErrorCodeOf(error) === "EDQUOT") {
     return `a quota is reached${location}${formatSpaceFigures(neededBytes, freeBytes)}`;
   }
-  // Space that became free after the error is not its reason.
-  const isFreed = neededBytes !== null && freeBytes !== null && neededBytes <= freeBytes;
-  const figures = formatSpaceFigures(neededBytes, isFreed ? null : freeBytes);
-  return `there is no space left${location}${figures}`;
+  if (isFileLimitReached(error, neededBytes, freeBytes)) {
+    return `no more files fit on the disk${location}`;
+  }
+  return `there is no space left${location}${formatSpaceFigures(neededBytes, freeBytes)}`;
 }

@@ -15,6 +15,7 @@ import {
   describeShortage,
   findShortage,
   isDiskFullError,
+  isFileLimitReached,
   readFreeBytes,
 } from "../disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../disk/temporary.ts";
@@ -225,12 +226,15 @@ export class UnfinishedUploads {
       const isDiskError = refusal?.status === 403 && findReason(refusal.headers) === undefined;
       return isDiskError ? otherDiskRefusal(error) : error;
     }
-    removeParts(this.#listIdleParts(session, partPath));
     const neededBytes = length === null ? null : Math.max(0, length - partSizeOf(partPath));
     const freeBytes = readFreeBytes(this.#directory);
+    removeParts(this.#listIdleParts(session, partPath));
     const problem = describeFullDisk(error, "", neededBytes, freeBytes);
+    const freeHeader = freeBytes === null ? {} : { "disk-free": `${freeBytes}` };
     const headers: HeadersToSend = {
-      ...freeBytes === null ? {} : { "disk-free": `${freeBytes}` },
+      ...isFileLimitReached(error, neededBytes, freeBytes)
+        ? makeReasonHeader("file-limit")
+        : freeHeader,
       ...this.#diskHeader,
     };
     return new Refusal(507, `${problem}${this.#describeParts(partPath)}`, headers, {

@@ -54,7 +54,7 @@ async function runScenarios(
  */
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "downloads"],
-  ...["downloadFilledUp", "trees"],
+  ...["downloadFilledUp", "trees", "fileLimit"],
   ...["withoutFigures", "reused", "sharedSpace"],
   ...["interruptedPart", "stream"],
 ];
@@ -381,6 +381,22 @@ Deno.test(
   },
 );
 
+testScenario(
+  "of small files, a disk that can hold no more files gets what it can hold, and the errors have no free bytes",
+  "fileLimit",
+  (results) => {
+    for (const { result, errors, stored } of results) {
+      // A name counts as another file until the unfinished file is removed.
+      assert(stored >= 30 && stored < 40, Deno.inspect(stored));
+      assertEquals([result.files, result.failed], [stored, 60 - stored]);
+      for (const { code, needed, free, message } of errors) {
+        assertEquals([code, needed, free], ["DISK_FULL", 0, null]);
+        assertStringIncludes(message, "no more files fit on the disk");
+      }
+    }
+  },
+);
+
 Deno.test("the message of a full disk names the limit that counted", () => {
   const describe = (code: string, needed: number | null, free: number | null) => {
     const error = Object.assign(new Error("full"), { code });
@@ -389,7 +405,8 @@ Deno.test("the message of a full disk names the limit that counted", () => {
   const rows: [code: string, needed: number | null, free: number | null, text: string][] = [
     ["EDQUOT", 5, 7, "a quota is reached here: 5 bytes are needed, and 7 are free"],
     ["ENOSPC", 5, 4, "there is no space left here: 5 bytes are needed, and 4 are free"],
-    ["ENOSPC", 5, 5, "there is no space left here: 5 bytes are needed"],
+    ["ENOSPC", 5, 5, "no more files fit on the disk here"],
+    ["EDQUOT", 5, 5, "a quota is reached here: 5 bytes are needed, and 5 are free"],
     ["ENOSPC", 5, null, "there is no space left here: 5 bytes are needed"],
     ["ENOSPC", null, null, "there is no space left here"],
   ];

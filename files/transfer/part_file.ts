@@ -20,6 +20,7 @@ import {
   describeFullDisk,
   describeShortage,
   isDiskFullError,
+  isFileLimitReached,
   readFreeBytes,
   type Shortage,
 } from "../disk/space.ts";
@@ -339,7 +340,10 @@ export function toDiskFullError(
   const freeBytes = readFreeBytes(dirname(file));
   const problem = describeFullDisk(error, " on this device", neededBytes, freeBytes);
   const message = `${file}: ${problem}; free some and call again to resume`;
-  return diskFullError(message, { cause: error, free: freeBytes }, partFile);
+  const figures = isFileLimitReached(error, neededBytes, freeBytes)
+    ? { needed: 0 }
+    : { free: freeBytes };
+  return diskFullError(message, { cause: error, ...figures }, partFile);
 }
 
 export function localDiskFullError(

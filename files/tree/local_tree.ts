@@ -504,7 +504,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         : "IN_THE_WAY";
       return new TransferError(code, error.message, { cause: error });
     }
-    const diskFullError = toDiskFullError(error, this.#pathOf(node));
+    const diskFullError = toDiskFullError(error, this.#pathOf(node), node.size);
     if (diskFullError !== error) return diskFullError;
     return toBadNameOrInUseError(error, this.#pathOf(node));
   }

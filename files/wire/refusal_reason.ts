@@ -15,7 +15,9 @@ type RefusalReason =
    * system of this directory.
    */
   | "other-disk"
-  | "root-gone";
+  | "root-gone"
+  /** The disk has space for the bytes of the file, but not for another file. */
+  | "file-limit";
 
 /** The form of every reason that this version or a later version sends. */
 export const REASON_PATTERN = /^[a-z][a-z-]{0,31}$/;

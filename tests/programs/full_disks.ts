@@ -313,6 +313,27 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
+  /** Small files that are copied to a disk with free space, which can hold some of them. */
+  async fileLimit() {
+    const results = [];
+    for (const direction of ["upload", "download"] as const) {
+      await anew("size=2m", "nr_inodes=40");
+      const source = `${root}/${direction}`;
+      await Deno.mkdir(source);
+      for (let index = 0; index < 60; index++) {
+        await Deno.writeFile(`${source}/small${index}`, filled(5));
+      }
+      const { result, failures } = await copyToDisk(direction, source);
+      const stored = Object.keys(onDisk()).length;
+      const errors = failures.map(({ error }) => {
+        const { code, needed, free, message } = error as TransferError;
+        return { code, needed, free, message };
+      });
+      results.push({ result, errors, stored });
+    }
+    return results;
+  },
+
   /** Large files that are copied at the same time to a disk with space for some of them. */
   async sharedSpace() {
     const results = [];
