@@ -179,12 +179,19 @@ function hideInvitationLinesIn(object: object): object {
   );
 }
 
+const EXCESS_HINTS: Readonly<Record<string, string>> = {
+  init: "--name names the device",
+  invite: "--as names the other device",
+  pair: "run it on both devices, and --as names the other one",
+  serve: "--share or --inbox names a directory",
+};
+
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
   // commander also suggests opposites, such as --exclude for --include.
   const text = message.replace(/^error: /, "").replace(
     /(?<='(.+)')\n(\(Did you mean (.+)\?\))$/,
     (_match, word, question, suggestion) => isOneKeyApart(word, suggestion) ? ` ${question}` : "",
-  ).replace(/\.$/, "");
+  ).replace(/\.$/, "").replace(/^unknown option '(-(?!-).*\..*)'$/s, "$&: ./$1 names a file");
   // The problem of a value says which values are valid.
   const { parent, args } = command;
   const invalidOption = /^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s;
@@ -207,6 +214,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     const installProblem = isUnknown ? describeUnknownCommand(args[0]!, parent) : problem;
     return `${installProblem}; usage: ${formatUsage(parent)}, or --help`;
   }
+  const hint = isExcess ? EXCESS_HINTS[command.name()] : undefined;
+  if (hint !== undefined) return `${text.replace(/\. .*/s, "")}: ${hint}`;
   // An option of a command may stand before the command.
   const isOption = parent === null && code === "commander.unknownOption";
   const usage = isOption ? `${command.name()} ${command.usage()}` : formatUsage(command);

@@ -10,6 +10,7 @@ import { findDeviceDirectory, toLocalPath } from "../machine/local_paths.ts";
 import {
   checkNotReserved,
   isRemotePath,
+  makeWrongSideFailure,
   parseRemotePaths,
   RemoteFiles,
   type RemotePath,
@@ -34,6 +35,8 @@ export async function runGet(
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
+  const local = hasTarget ? undefined : paths.find((each) => !isRemotePath(each));
+  if (local !== undefined) throw makeWrongSideFailure(local, "degu put copies to a peer");
   const sources = parseRemotePaths(sourceOperands);
   if (lastOperand === STDIO) {
     return await getToStdout(context, checkStdoutSource(context, sources, recursive), area);

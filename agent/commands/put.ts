@@ -15,6 +15,7 @@ import {
 import {
   checkNotReserved,
   isRemotePath,
+  makeWrongSideFailure,
   parseRemotePath,
   RemoteFiles,
   type RemotePath,
@@ -32,7 +33,7 @@ export async function runPut(
   },
 ): Promise<number> {
   checkSettled(settled, recursive);
-  const target = parseTarget(paths);
+  const target = await parseTarget(paths);
   const sourceOperands = paths.slice(0, -1);
   checkStreamSources(sourceOperands, target, paths.at(-1)!);
   const isSingleSource = sourceOperands.length === 1;
@@ -114,18 +115,21 @@ export async function runPut(
   return transfers.report.finish();
 }
 
-function parseTarget(paths: readonly string[]): RemotePath {
-  const target = parseRemotePath(paths.at(-1)!);
+async function parseTarget(paths: readonly string[]): Promise<RemotePath> {
+  const target = paths.at(-1)!;
   const sources = paths.slice(0, -1);
-  if (sources.length === 0) {
-    throw new Failure(`what to put? write it before ${paths.at(-1)}, or - for stdin`, "USAGE");
-  }
   const remote = sources.find(isRemotePath);
-  if (remote === undefined) return target;
-  throw new Failure(
-    `${JSON.stringify(remote)} is read as PEER:PATH, and ./${remote} as a file`,
-    "USAGE",
-  );
+  if (remote !== undefined) {
+    if (await Deno.lstat(remote).catch(() => null) !== null) {
+      const problem = `is read as PEER:PATH, and ./${remote} as a file`;
+      throw new Failure(`${JSON.stringify(remote)} ${problem}`, "USAGE");
+    }
+    const hasSeveralTargets = isRemotePath(target) && !sources.every(isRemotePath);
+    const advice = hasSeveralTargets ? "run degu put once for each" : "degu get copies from a peer";
+    throw makeWrongSideFailure(remote, advice);
+  }
+  if (sources.length > 0 || !isRemotePath(target)) return parseRemotePath(target);
+  throw new Failure(`what to put? write it before ${target}, or - for stdin`, "USAGE");
 }
 
 interface Source {

@@ -68,6 +68,12 @@ export function parseRemotePath(text: string): RemotePath {
   };
 }
 
+/** @param advice The command for this operand. */
+export function makeWrongSideFailure(operand: string, advice: string): Failure {
+  const side = isRemotePath(operand) ? "a peer" : "this device";
+  return new Failure(`${JSON.stringify(operand)} is a path of ${side}: ${advice}`, "USAGE");
+}
+
 /** Parses the operands of a command, which are paths of one peer. */
 export function parseRemotePaths(operands: readonly string[]): RemotePath[] {
   const paths = operands.map(parseRemotePath);

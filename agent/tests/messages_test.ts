@@ -204,26 +204,27 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   const note = `${local}/note`;
   const sync = (...options: string[]) => ["sync", ...options, local, "camera:"];
   const notRemote = "is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg";
+  const copiesFrom = "degu get copies from a peer\n";
+  const copiesTo = "degu put copies to a peer\n";
   const onePeer = "this command takes the paths of one peer\n";
   const rows: [code: number, expectedMessage: string, args: string[]][] = [
     // Swapped and missing operands.
-    [2, `"${note}" ${notRemote}`, ["put", "camera:", note]],
+    [2, `"camera:" is a path of a peer: ${copiesFrom}`, ["put", "camera:", note]],
+    [2, `"camera:x" is a path of a peer: ${copiesFrom}`, ["put", "camera:x", "."]],
+    [2, `"${note}" is a path of this device: ${copiesTo}`, ["get", note, "camera:"]],
+    [2, '"camera:" is a path of a peer: run degu put once for each\n', [
+      ...["put", note, "camera:", "desk:"],
+    ]],
     [2, `"//camera/dir" ${notRemote}`, ["put", note, "//camera/dir"]],
-    [2, `"." ${notRemote}`, ["get", ".", "camera:dir/a"]],
+    [2, `"." is a path of this device: ${copiesTo}`, ["get", ".", "camera:dir/a"]],
     [2, `"camera" ${notRemote}`, ["rm", "camera"]],
     [2, `"note" ${notRemote}`, ["get", "camera:b.txt", "note", "x"]],
     [2, `"" ${notRemote}`, ["put", note, ""]],
     [2, "what to get? write PEER:PATH before", ["get", "camera"]],
     [2, "what to put? write it before camera:, or - for stdin", ["put", "camera:"]],
     [2, "a path is empty", ["receive", "", "received"]],
-    [2, `"camera:x" is read as PEER:PATH, and ./camera:x as a file`, [
-      ...["put", "camera:x", "camera:"],
-    ]],
-    [2, `"file:///a" is read as PEER:PATH, and ./file:///a as a file`, [
-      "put",
-      "file:///a",
-      "camera:",
-    ]],
+    [2, `"camera:x" is a path of a peer: ${copiesFrom}`, ["put", "camera:x", "camera:"]],
+    [2, `"file:///a" is a path of a peer: ${copiesFrom}`, ["put", "file:///a", "camera:"]],
     // A directory above what was named would share more.
     [1, `--share: "${note}" is not a directory\n`, ["serve", "--share", note]],
     [2, "must be on this device\n", ["sync", "camera:a", "camera:b"]],
@@ -297,6 +298,9 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   const isOfUnix = ([, , args]: typeof rows[number]) =>
     args[1]?.startsWith("~") || args[1] === "camera:x" && args[0] === "put";
   await testFailures(t, files, rows.filter((row) => Deno.build.os !== "windows" || !isOfUnix(row)));
+  using _file = patch(Deno, "lstat", (lstat) => (path) => lstat(path === "a:b" ? note : path));
+  const ambiguous = `"a:b" is read as PEER:PATH, and ./a:b as a file\n`;
+  await testFailures(t, files, [[2, ambiguous, ["put", "a:b", "camera:"]]]);
   assertEquals(await readTree(local), treeBefore);
 });
 
@@ -330,10 +334,23 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "unknown option '-i'; usage: degu rm", ["rm", "-i", "camera:a"]],
     [2, "unknown option '-1'; usage: degu ls", ["ls", "-1", "camera:"]],
     [2, "unknown option '-1'; usage: degu ls", ["ls", "camera:", "-1"]],
-    [2, "unknown option '-r.pdf'; usage: degu put", ["put", "-r.pdf", "camera:"]],
+    [2, "unknown option '-r.pdf': ./-r.pdf names a file; usage: degu put", [
+      ...["put", "-r.pdf", "camera:"],
+    ]],
+    [2, "unknown option '-x.txt': ./-x.txt names a file; usage: degu send", ["send", "-x.txt"]],
     [2, "unknown option '-vx'; usage: degu put", ["put", "-r", "-vx", "camera:"]],
     [2, "unknown option '-10'; usage: degu put", ["put", "-10", "camera:"]],
-    [2, "unknown option '-.5'; usage: degu put", ["put", `${local}/a`, "-.5", "--", "camera:"]],
+    [2, "unknown option '-.5': ./-.5 names a file; usage: degu put", [
+      ...["put", `${local}/a`, "-.5", "--", "camera:"],
+    ]],
+    [2, "too many arguments for 'pair': run it on both devices, and --as names the other one\n", [
+      ...["pair", "desk"],
+    ]],
+    [2, "too many arguments for 'invite': --as names the other device\n", ["invite", "desk"]],
+    [2, "too many arguments for 'init': --name names the device\n", ["init", "desk"]],
+    [2, "too many arguments for 'serve': --share or --inbox names a directory\n", [
+      ...["serve", local],
+    ]],
     [2, "unknown option '--force'; usage: degu COMMAND [OPTION]...", [
       "--force",
       "get",

@@ -151,10 +151,11 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
       /missing required argument 'dir'; usage: degu restore \[options\] <dir> \[new\], /,
     ],
     [["get", "--frob", "camera:a"], /unknown option '--frob'; usage: degu get /],
-    [["serve", "x"], /Expected 0 arguments but got 1; usage: degu serve \[options\], or --help\n/],
+    [["serve", "x"], /too many arguments for 'serve': --share or --inbox names a directory\n/],
+    [["id", "x"], /Expected 0 arguments but got 1; usage: degu id \[options\], or --help\n/],
     [["rename", "a", "to", "b"], /usage: degu rename \[options\] <peer> <name>, or --help\n/],
     [["--address", "::1", "ls", "x:"], /unknown option '--address'; usage: degu COMMAND \[/],
-    [["init", "--", "--name"], /Expected 0 arguments but got 1/], // two dashes end the options
+    [["init", "--", "--name"], /too many arguments for 'init': --name names the device\n/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one,
   ];
   const [help, command] = [await runAgentInProcess(["help", "init"]), ["init", "--help"]];
