@@ -5,6 +5,7 @@ import { makeCarelessApps } from "./careless_apps.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { digests } from "./digests.ts";
 import type { Fuzzer } from "./fuzzer.ts";
+import { ignoredBodies } from "./ignored_bodies.ts";
 import { makeCancelledBodies, makeClosedSessions } from "./interrupted.ts";
 import { linearTime } from "./linear.ts";
 import { wireTargets } from "./parsers.ts";
@@ -33,4 +34,5 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-loopback": makeLoopbackRequests,
   "cancelled-body": makeCancelledBodies,
   "closed-session": makeClosedSessions,
+  ...ignoredBodies,
 };
