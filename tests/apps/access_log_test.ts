@@ -270,6 +270,13 @@ const REPORTED: readonly Row[] = [
       return [200, "OK", {}, new Uint8Array(2)];
     },
   ],
+  [
+    "the bytes of a body that is dropped after a response from a source are counted",
+    put.replace("10", "7"),
+    [200, 7, 2],
+    null,
+    () => [200, "OK", {}, new BodyIter([new Uint8Array(2)], 2)],
+  ],
   ["204 has no bytes", get, [204, 0, 0], null, () => [204, "No Content", {}, null]],
   ["the app throws", get, [500, 0, 0], failure, () => Promise.reject(failure)],
   ["the response breaks off", get, [200, 0, "4\r\n0000\r\n".length], failure, () => {
