@@ -387,7 +387,11 @@ export class ServerConnection extends SlotHolder
   /** Not a part of its caller, where the closure would cost an allocation per request. */
   #handleIfTrusted({ request }: ServerExchange): Promise<unknown> {
     const { handle } = this.#serverState;
-    return this.#sessionCore.ifTrusted(() => handle(request, this.session, api));
+    return this.#sessionCore.ifTrusted(() => {
+      // During the check, the session may have been closed.
+      if (this.isClosing) throw new ConnectionClosedError();
+      return handle(request, this.session, api);
+    });
   }
 
   // Hot path: all awaits of a request are in this function, because each further async function

@@ -265,34 +265,37 @@ Deno.test("a check of trust that ends after its time-out, or after its session, 
   });
 });
 
-Deno.test("trust that ends right after the answer of isTrusted keeps out the app, and a step", async () => {
+Deno.test("trust or a session that ends right after the answer of isTrusted keeps out the app, and trust also a step", async () => {
+  const rows = [["signal", 2], ["signal", 3], ["session", 2]] as const;
   let hasAnswered = false;
   for (let ticks = 0; ticks < 30; ticks++) {
-    for (const callCount of [2, 3]) {
+    for (const [ended, callCount] of rows) {
       const controller = new AbortController();
-      let count = 0;
+      let [count, hasEnded] = [0, false];
       const late: string[] = [];
       const note = (name: string) => {
-        if (controller.signal.aborted) late.push(name);
+        if (hasEnded) late.push(name);
         else hasAnswered ||= count === callCount;
       };
       await using serving = serve({
-        onConnect: () => ({
+        onConnect: (session) => ({
           user: "anna",
           signal: controller.signal,
           isTrusted() {
             let microtasks = ticks;
-            const abort = () => {
-              if (microtasks-- === 0) controller.abort();
-              else queueMicrotask(abort);
+            const end = () => {
+              if (microtasks-- > 0) return queueMicrotask(end);
+              hasEnded = true;
+              if (ended === "signal") controller.abort();
+              else session.close();
             };
-            if (++count === callCount) abort();
+            if (++count === callCount) end();
             return true;
           },
         }),
         async handle(_request, session) {
           note("handle");
-          await session.ifTrusted(() => note("step"));
+          if (ended === "signal") await session.ifTrusted(() => note("step"));
           return reply(200);
         },
       });
@@ -301,7 +304,7 @@ Deno.test("trust that ends right after the answer of isTrusted keeps out the app
       assertEquals(late, [], `${ticks}`);
     }
   }
-  // The last aborts come too late.
+  // The last ends come too late.
   assertEquals(hasAnswered, true);
 });
 
