@@ -81,31 +81,16 @@ export type ServerEvent =
   /** The app has returned. */
   | "end";
 
+/** The events that end a connection in each phase between `accepting` and `lingering`. */
+const ENDS = { linger: "lingering", dismiss: "dismissed", close: "closed" } as const;
+
 export const SERVER_TRANSITIONS: Transitions<ServerPhase, ServerEvent> = {
   accepting: { accept: "idle", dismiss: "dismissed", close: "closed" },
-  idle: { receive: "receiving", linger: "lingering", dismiss: "dismissed", close: "closed" },
-  receiving: {
-    receive: "receiving",
-    skip: "idle",
-    begin: "answering",
-    // The request is invalid.
-    linger: "lingering",
-    dismiss: "dismissed",
-    close: "closed",
-  },
-  answering: {
-    finish: "idle",
-    distrust: "distrusted",
-    linger: "lingering",
-    dismiss: "dismissed",
-    close: "closed",
-  },
-  distrusted: {
-    distrust: "distrusted",
-    linger: "lingering",
-    dismiss: "dismissed",
-    close: "closed",
-  },
+  idle: { receive: "receiving", ...ENDS },
+  // It lingers after an invalid request.
+  receiving: { receive: "receiving", skip: "idle", begin: "answering", ...ENDS },
+  answering: { finish: "idle", distrust: "distrusted", ...ENDS },
+  distrusted: { distrust: "distrusted", ...ENDS },
   lingering: { linger: "lingering", close: "ended" },
   // A callback of the app, such as `onExchange`, may close the session at the end of an exchange.
   dismissed: { finish: "dismissed", linger: "dismissed", close: "dismissed", end: "ended" },
@@ -115,13 +100,8 @@ export const SERVER_TRANSITIONS: Transitions<ServerPhase, ServerEvent> = {
 
 export type SlotPhase = "held" | "yielding";
 
-export type SlotEvent =
-  /** A connection of a peer with fewer slots waits. */
-  | "yield"
-  /** No connection waits any more. */
-  | "keep";
-
-export const SLOT_TRANSITIONS: Transitions<SlotPhase, SlotEvent> = {
+/** A slot yields if a connection of a peer with fewer slots waits, until none waits any more. */
+export const SLOT_TRANSITIONS: Transitions<SlotPhase, "yield" | "keep"> = {
   held: { yield: "yielding", keep: "held" },
   yielding: { keep: "held" },
 };
