@@ -13,7 +13,6 @@ import type { RequestOptions } from "./request_signal.ts";
 import {
   bodyOrNull,
   type ConnectorConnection,
-  findRequestSent,
   type RequestMessage,
   RequestShortcuts,
 } from "./requester.ts";
@@ -245,9 +244,7 @@ export function onExchangeEnd(
   whenBodyEnds(body, () => {
     const core = connectionCoreOf(connection);
     // A promise would delay the next request of a pool.
-    if (core !== null) return core.onRequestSent(listener);
-    const requestSent = findRequestSent(connection);
-    if (requestSent === null) listener();
-    else requestSent.then(listener, listener);
+    if (core === null) listener();
+    else core.onRequestSent(listener);
   });
 }

@@ -40,7 +40,6 @@ import {
   bodyOrNull,
   type Connector,
   type ConnectorConnection,
-  makeConnectionOptions,
   type RequestMessage,
   RequestShortcuts,
 } from "./requester.ts";
@@ -271,8 +270,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       const checkArguments = () => checkRequest(method, uri, headers, body);
       const leaseOrPromise = this.#acquireLease(signal, checkArguments);
       lease = leaseOrPromise instanceof Promise ? await leaseOrPromise : leaseOrPromise;
-      const send = ({ connection }: PooledConnection) => {
-        const connectionOptions = makeConnectionOptions(connection, requestOptions);
+      const send = ({ connection, core }: PooledConnection) => {
+        // Of a connection of another class, a pool doesn't know when its request was sent.
+        const connectionOptions: RequestOptions = core === null
+          ? { ...requestOptions, duplex: "half" }
+          : requestOptions;
         return connection.request(method, uri, headers, body, connectionOptions);
       };
       const response = await this.#sendRequest(lease, checkArguments, send, body, signal);

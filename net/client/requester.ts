@@ -1,6 +1,5 @@
 import type { Response } from "../../base/app/message.ts";
 import type { BodyOut } from "../../base/body/sent_body.ts";
-import { propertyOf } from "../../internal/caught_errors.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { checkHeaders, type HeadersToSend } from "../../base/wire/headers.ts";
 import { mayHaveBody, type Method, type MethodWithBody } from "../../base/wire/method.ts";
@@ -214,39 +213,12 @@ export interface Connector {
   ): Promise<
     Requester & {
       readonly closed: boolean;
-      /**
-       * Resolves when the last request was sent, or will not be sent any more: a server may respond
-       * before. A wrapper of a `Connection` passes on its `requestSent`. Without this property,
-       * pools and `ProxyApp` use the connection as with `duplex: "half"`: otherwise they could
-       * close the connection before the request was sent.
-       */
-      readonly requestSent?: Promise<void> | undefined;
       close(): void;
     }
   >;
 }
 
 export type ConnectorConnection = Awaited<ReturnType<Connector["connect"]>>;
-
-/** The connection may be a wrapper whose property is missing, or isn't a promise. */
-export function findRequestSent(connection: ConnectorConnection): Promise<void> | null {
-  const requestSent = propertyOf(connection, "requestSent") as Partial<Promise<void>> | undefined;
-  return typeof requestSent?.then === "function"
-    ? Promise.resolve(requestSent as Promise<void>)
-    : null;
-}
-
-/** Returns the options of a request over a connection that may not have `requestSent`. */
-export function makeConnectionOptions(
-  connection: ConnectorConnection,
-  options: RequestOptions,
-): RequestOptions {
-  if (options.duplex !== "full") return options;
-  const requestSent = findRequestSent(connection);
-  // Another caller handles its rejection after the request.
-  requestSent?.catch(() => {});
-  return requestSent === null ? { ...options, duplex: "half" } : options;
-}
 
 export function isConnector(target: Requester | Connector): target is Connector {
   return typeof (target as Partial<Connector> | null | undefined)?.connect === "function";

@@ -54,24 +54,18 @@ export class WrappedClient {
 /** Wraps the connections of a client, as a program does that counts or logs requests. */
 export class WrappedConnector implements Connector {
   readonly #client: Client;
-  readonly #tellsRequestSent: boolean;
 
-  constructor(client: Client, tellsRequestSent: boolean) {
+  constructor(client: Client) {
     this.#client = client;
-    this.#tellsRequestSent = tellsRequestSent;
   }
 
   async connect(options?: { signal?: AbortSignal | undefined }) {
     const conn = await this.#client.connect(options);
-    const tellsRequestSent = this.#tellsRequestSent;
     return {
       request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
       close: () => conn.close(),
       get closed() {
         return conn.closed;
-      },
-      get requestSent() {
-        return tellsRequestSent ? conn.requestSent : undefined;
       },
     };
   }
