@@ -6,7 +6,7 @@ import { isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { findReasonPhrase } from "../../internal/statuses.ts";
 
-export type ErrorStatus = 400 | 413 | 421 | 431 | 500 | 501 | 502 | 503 | 505;
+export type ErrorStatus = 400 | 413 | 421 | 431 | 500 | 501 | 503 | 505;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");

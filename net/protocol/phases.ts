@@ -15,9 +15,8 @@
  * a slot. What waits for a slot is in `transport/slots.ts`, and no connection of a server yet.
  *
  * **The answer** is `awaited` while the peer's trust is asked for, while the app works, and while
- * its result is checked. A chunked body for HTTP/1.0 is `collecting` first, and its response is
- * checked again when it is complete; so is the response that waits for `discarding` an ignored
- * request. A valid response is `sending`, or `streaming` if its body has an unknown length. When
+ * its result is checked. A response that waits for `discarding` an ignored request is checked again
+ * afterwards. A valid response is `sending`, or `streaming` if its body has an unknown length. When
  * it was sent, it may be `relaying`: the app still writes the request's body, such as to another
  * server.
  *
@@ -108,7 +107,6 @@ export const SLOT_TRANSITIONS: Transitions<SlotPhase, "yield" | "keep"> = {
 
 export type AnswerPhase =
   | "awaited"
-  | "collecting"
   | "discarding"
   | "sending"
   | "streaming"
@@ -116,7 +114,6 @@ export type AnswerPhase =
   | "relaying";
 
 export type AnswerEvent =
-  | "collect"
   | "discard"
   | "recheck"
   | "send"
@@ -125,8 +122,7 @@ export type AnswerEvent =
   | "relay";
 
 export const ANSWER_TRANSITIONS: Transitions<AnswerPhase, AnswerEvent> = {
-  awaited: { collect: "collecting", discard: "discarding", send: "sending", stream: "streaming" },
-  collecting: { recheck: "awaited" },
+  awaited: { discard: "discarding", send: "sending", stream: "streaming" },
   discarding: { recheck: "awaited" },
   sending: { endSend: "sent" },
   streaming: { endSend: "sent" },

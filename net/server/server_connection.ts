@@ -27,6 +27,7 @@ import { MessageSender, type SendListener } from "../transport/message_sender.ts
 import { Transport, type TransportUser } from "../transport/transport.ts";
 import { addLingering, linger } from "./lingering.ts";
 import { ServerExchange } from "./server_exchange.ts";
+import { writeUnchunked } from "./unchunked_body.ts";
 import {
   CLOSED_BY_CLIENT,
   CLOSED_BY_SERVER,
@@ -167,7 +168,8 @@ export class ServerConnection extends SlotHolder
     const makeAbortReason = () =>
       abortReason ??= new ConnectionClosedError(`the session has ended: ${this.session.message}`);
     for (const endWait of this.#trustWaits ?? []) endWait(makeAbortReason());
-    this.#exchange?.unchunkedBody?.cancel(makeAbortReason());
+    const unchunkedBody = this.#exchange?.unchunkedBody ?? null;
+    if (unchunkedBody !== null) cancelQuietly(unchunkedBody, makeAbortReason());
     if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {
       this.#endExchange(isClosed ? makeAbortReason() : null);
     }
@@ -441,10 +443,7 @@ export class ServerConnection extends SlotHolder
           exchange.returned = findAppErrorResponse(exchange.request, exchange.body, error);
           if (exchange.returned === null) throw error;
         }
-        if (exchange.isHttp10 && exchange.removeChunks()) {
-          this.onSignalRequested();
-          await exchange.collectBody();
-        }
+        if (exchange.isHttp10) exchange.removeChunks();
         if (exchange.isBodyUnread && !this.isYielding && this.#findLastReason() === null) {
           await exchange.discardRequest();
         }
@@ -457,7 +456,7 @@ export class ServerConnection extends SlotHolder
         const remainder = sender.endSend(await writePromise);
         if (remainder !== null) await remainder;
         if (exchange.unchunkedBody !== null) {
-          await exchange.unchunkedBody.send((bytes) => sender.write(bytes));
+          await writeUnchunked(exchange.unchunkedBody, (bytes) => sender.write(bytes));
         }
         exchange.endResponse();
         if (!protocol.isClosing && exchange.isBodyUnread) await exchange.endRequest();

@@ -16,6 +16,7 @@ import {
   isWritableBody,
   readerOf,
   whenBodyEnds,
+  type WritableBody,
 } from "../../base/body/body.ts";
 import type { BodyOutcome } from "../../base/body/body_reader.ts";
 import { cancelUnusedBody, determineSentFraming } from "../../base/body/sent_body.ts";
@@ -38,10 +39,7 @@ import { ANSWERS, type LastRequestReason } from "../protocol/server_protocol.ts"
 import { makeIncomingBody } from "../transport/incoming_body.ts";
 import type { MessageSender } from "../transport/message_sender.ts";
 import type { Transport } from "../transport/transport.ts";
-import { UnchunkedBody } from "./unchunked_body.ts";
 
-/** The maximum length of a chunked body that gets a content-length for HTTP/1.0. */
-const MAX_COLLECTED_BYTES = 65536;
 const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 
 /**
@@ -68,11 +66,8 @@ export class ServerExchange extends ExchangeProgress {
   #hasReceivedRest = false;
   /** Why the response has `connection: close`; `null` without this header. */
   announcedReason: LastRequestReason | null = null;
-  /**
-   * The body for a client of HTTP/1.0, while it is collected or sent. It is sent without a framing
-   * header: the end of the connection is its end.
-   */
-  unchunkedBody: UnchunkedBody | null = null;
+  /** A chunked body for a client of HTTP/1.0: the end of the connection is its end. */
+  unchunkedBody: WritableBody | null = null;
 
   constructor(
     { method, uri, headers, path, query, framing, isHttp10 }: RequestPreamble,
@@ -148,7 +143,7 @@ export class ServerExchange extends ExchangeProgress {
 
   /** Whether the response has a body of unknown length that has not ended. */
   get isStreaming(): boolean {
-    return this.#answer === ANSWERS.collecting || this.#answer === ANSWERS.streaming;
+    return this.#answer === ANSWERS.streaming;
   }
 
   get isBodyUnread(): boolean {
@@ -207,13 +202,8 @@ export class ServerExchange extends ExchangeProgress {
     this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
   }
 
-  /**
-   * Removes the chunks of a response to HTTP/1.0: a body that ends soon gets a length, and a longer
-   * one ends with the connection.
-   *
-   * @returns Whether the body must be collected first.
-   */
-  removeChunks(): boolean {
+  /** Removes the chunks of a response to HTTP/1.0, whose body then ends with the connection. */
+  removeChunks(): void {
     const response = this.#response = parseAppResult(this.returned);
     const { status, reason, body } = response;
     const { "transfer-encoding": coding, ...otherHeaders } = response.headers;
@@ -222,27 +212,15 @@ export class ServerExchange extends ExchangeProgress {
     const hasChunks = isWritableBody(body) && body.chunked;
     // The headers announce the body of a response to GET (RFC 9110 §9.3.2).
     const announcesChunks = body === null && coding !== undefined && (isHead || status === 304);
-    if (!hasChunks && !announcesChunks) return false;
+    if (!hasChunks && !announcesChunks) return;
     // Refuse each response that couldn't be sent to a client of HTTP/1.1.
     const framing = determineSentFraming(this.method, status, response.headers, body);
     const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
     formatResponsePreamble(buffer, status, reason, response.headers, framing, "response.", null);
-    if (hasChunks && !isHead) {
-      this.#response = { ...response, headers };
-      this.unchunkedBody = new UnchunkedBody(body, MAX_COLLECTED_BYTES);
-      this.#answer = this.#answer.collect ?? refuseEvent("collect", this.#answer);
-      return true;
-    }
     this.#response = { ...response, headers, body: null };
-    if (hasChunks) cancelUnusedBody(body, unsentHeadBodyError());
-    return false;
-  }
-
-  async collectBody(): Promise<void> {
-    const body = await this.unchunkedBody!.collect();
-    this.#response = { ...this.response, body };
-    this.#answer = this.#answer.recheck ?? refuseEvent("recheck", this.#answer);
-    if (body !== null) this.unchunkedBody = null;
+    if (!hasChunks) return;
+    if (isHead) cancelUnusedBody(body, unsentHeadBodyError());
+    else this.unchunkedBody = body;
   }
 
   /** @param connectionReason Why no request follows, unless this exchange has a reason. */
@@ -324,13 +302,12 @@ export class ServerExchange extends ExchangeProgress {
   /** Cancels a body of unknown length, whose source may wait forever. */
   cancelStream(reason: unknown): void {
     if (!this.isStreaming) return;
-    cancelQuietly(this.response.body, reason);
-    this.unchunkedBody?.cancel(reason);
+    cancelQuietly(this.unchunkedBody ?? this.response.body, reason);
   }
 
   cancelResponse(reason: unknown): void {
     cancelAppResult(this.#response ?? this.returned, this.body, reason);
-    this.unchunkedBody?.cancel(reason);
+    cancelQuietly(this.unchunkedBody, reason);
   }
 }
 

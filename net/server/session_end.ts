@@ -267,8 +267,6 @@ export class SessionEndRecorder {
     if (exchange !== null && exchange.outgoing !== "unsent") return null;
     if (isBodyError) return 400;
     if (contentStatus !== null) return contentStatus;
-    // Another server has broken off the body, which was collected for HTTP/1.0.
-    if (hasValidResponse && isBrokenBodyError(error)) return 502;
     return isUnavailableError(error) ? 503 : 500;
   }
 }

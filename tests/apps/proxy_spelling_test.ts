@@ -314,14 +314,9 @@ const HTTP10_RESPONSES: readonly (readonly [name: string, sent: string, relayed:
   [
     "chunks",
     `${OK}${CHUNKED}\r\n5\r\nhello\r\n0\r\n\r\n`,
-    `${OK}connection: close\r\ncontent-length: 5\r\n\r\nhello`,
+    `${OK}connection: close\r\n\r\nhello`,
   ],
-  ["neither", `${OK}\r\nhello`, `${OK}connection: close\r\ncontent-length: 5\r\n\r\nhello`],
-  [
-    "chunks of more than 64 KiB",
-    `${OK}${CHUNKED}\r\n11170\r\n${"x".repeat(70000)}\r\n0\r\n\r\n`,
-    `${OK}connection: close\r\n\r\n${"x".repeat(70000)}`,
-  ],
+  ["neither", `${OK}\r\nhello`, `${OK}connection: close\r\n\r\nhello`],
 ];
 
 Deno.test("a client of HTTP/1.0 gets no chunks through ProxyApp, and its session ends", async (t) => {

@@ -94,15 +94,12 @@ function listResponses(input: string, pieces: readonly Uint8Array[]): string[] {
     const close = isCloseAnnounced ? "connection: close\r\n" : "";
     const isWithoutBody = kind === "null" && method === "HEAD";
     // A client of HTTP/1.0 gets no chunks.
-    const kindOfFraming = isHttp10 && kind === "chunks" ? "bytes" : kind;
-    const [header, content] = isWithoutBody ? ["", ""] : ANSWERS[kindOfFraming];
-    const headers = [header];
-    if (isHttp10 && kind === "chunks" && method === "HEAD") headers.push("");
-    append(
-      headers.map((line) =>
-        `HTTP/1.1 200 OK\r\n${close}${line}\r\n${method === "HEAD" ? "" : content}`
-      ),
-    );
+    const [header, content] = isWithoutBody
+      ? ["", ""]
+      : isHttp10 && kind === "chunks"
+      ? ["", ANSWERS.bytes[1]]
+      : ANSWERS[kind];
+    append([`HTTP/1.1 200 OK\r\n${close}${header}\r\n${method === "HEAD" ? "" : content}`]);
     if (!isUnread || mayContinue === true) continue;
     endedResponses.push(...responses);
     if (mayContinue === false) return endedResponses;
