@@ -58,9 +58,7 @@ export async function runPut(
   };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findLocalSource);
   if (sources.length === 0) return transfers.report.finish();
-  const hasStream = sources.some((source) => "open" in source);
-  const options = { hasMaxSilence: !hasStream };
-  using files = await RemoteFiles.open(context, device, target.peer, "inbox", options);
+  using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);
   const targetEntry = await files.find(target.names);

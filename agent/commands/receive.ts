@@ -2,7 +2,7 @@ import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ConnectionPool } from "@degu/degu/client";
 import { pause } from "../machine/pause.ts";
 import type { Context } from "../machine/context.ts";
-import { CONNECT_SECONDS, MAX_SILENCE_SECONDS, readJson } from "../peer/peer_client.ts";
+import { CONNECT_SECONDS, readJson } from "../peer/peer_client.ts";
 import { reasonOf, RUN_BOTH_AGAIN } from "../words/explain.ts";
 import { isUnreachable } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
@@ -81,7 +81,7 @@ export async function runReceive(
   const connections = new PeerConnections(
     { ...context, signal },
     sender.name,
-    await device.client(sender, { ...clientOptions, maxSilence: MAX_SILENCE_SECONDS }),
+    await device.client(sender, clientOptions),
   );
   const downloadOptions = {
     // Each `degu send` has new keys. Parts are found by this constant name instead.

@@ -12,12 +12,6 @@ import { PAIR_ADVICE, SHOWN_ID_LENGTH } from "../terminal/output.ts";
 /** The time limit for an address. All addresses are tried concurrently. */
 export const CONNECT_SECONDS = 5;
 
-/**
- * The silence after which another connection is tried. If the peer responds on it, the calls
- * continue there.
- */
-export const MAX_SILENCE_SECONDS = 10;
-
 export async function findPeer(device: Device, operand: string): Promise<Peer> {
   const peerName = operand.replace(/:$/, "");
   const peer = await lookUpPeer(device, peerName);
@@ -53,17 +47,14 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   });
 }
 
-/** @param hasMaxSilence False if the requests can't be sent again. */
 export async function openClient(
   context: Context,
   device: Device,
   peer: Peer,
-  hasMaxSilence = false,
 ): Promise<Client> {
   context.peer = peer.name;
   const { options: { address, find: mayFind }, signal } = context;
-  const maxSilence = hasMaxSilence ? MAX_SILENCE_SECONDS : undefined;
-  const options = { connectTimeout: CONNECT_SECONDS, signal, maxSilence };
+  const options = { connectTimeout: CONNECT_SECONDS, signal };
   if (address !== undefined) {
     const storeOptions = isStorable(address) ? STORE_OPTIONS : {};
     return await device.client(peer, { ...options, ...storeOptions, addresses: [address] });

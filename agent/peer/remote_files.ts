@@ -159,16 +159,12 @@ export class RemoteFiles implements Disposable {
     device: Device,
     peer: string,
     area: Area | "either",
-    { retries, hasMaxSilence = retries !== 0 }: {
-      readonly retries?: number | undefined;
-      /** False if the requests can't be sent again. */
-      readonly hasMaxSilence?: boolean;
-    } = {},
+    { retries }: { readonly retries?: number | undefined } = {},
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
     context.readsShare = area !== "inbox";
     const storedPeer = await findPeer(device, peer);
-    const client = await openClient(context, device, storedPeer, hasMaxSilence);
+    const client = await openClient(context, device, storedPeer);
     const connections = new PeerConnections(context, storedPeer.name, client, retries);
     if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
     const onInbox = () => output.note(`${peer} shares no directory: this is its inbox`);

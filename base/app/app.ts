@@ -46,22 +46,6 @@ export interface Socket {
    * a socket of `client.createSocket()` is then closed, with the reason of the signal.
    */
   readonly trust?: AbortSignal;
-  /**
-   * How a client finds out whether a silent connection is lost. A connection of `client.connect()`
-   * waits for the peer until its time-out; with this object, it also ends as soon as the peer
-   * answers on another connection.
-   */
-  readonly silence?: {
-    /** The seconds of silence after which the client asks, and asks again. */
-    readonly seconds: number;
-    /**
-     * Resolves to true if the peer answers on another connection; doesn't reject.
-     *
-     * @param silentSeconds The seconds for which the peer has been silent on this connection.
-     * @param signal Aborted when this connection closes.
-     */
-    isAnsweringElsewhere(silentSeconds: number, signal: AbortSignal): Promise<boolean>;
-  };
 }
 
 /** The third argument of an app: the classes that make bodies and ranges. */

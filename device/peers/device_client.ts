@@ -29,7 +29,6 @@ import { type AddressSearch, connectToDevice, raceAddresses } from "./device_con
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "../errors.ts";
 import type { Peer } from "./peer_file.ts";
-import { SilenceLimit } from "./silence_limit.ts";
 import { forgottenPeerError } from "./trust_signals.ts";
 
 /**
@@ -94,24 +93,8 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
    * @default {2}
    */
   findAfter?: number | undefined;
-  /**
-   * Seconds, 1 to 60, for which the peer may be silent during an exchange. Then the client connects
-   * anew, at any address of the peer. If the peer answers there, the client closes the silent
-   * connection, and its exchange rejects with a transient error, so that `retry`, `uploadTree` and
-   * `downloadTree` continue over a new connection. If the peer doesn't answer, the connection waits
-   * up to its `timeout`.
-   *
-   * A silence is noticed after 1.0 to 1.25 times these seconds. The limit doubles as long as the
-   * peer is silent again at the same address, because the peer may only be busy. If `timeout` isn't
-   * longer than `maxSilence`, the option has no effect. Don't use the option for exchanges that are
-   * silent by intention, such as event streams, or for bodies that can't be sent again.
-   *
-   * @default {no limit but `timeout`}
-   */
-  maxSilence?: number | undefined;
 }
 
-const MAX_SILENCE_SECONDS = 60;
 const DEFAULT_FIND_AFTER_SECONDS = 2;
 const MAX_SEARCH_DELAY_SECONDS = 60;
 
@@ -135,7 +118,6 @@ export function makeDeviceClient(
     connectTimeout,
     find = null,
     findAfter = DEFAULT_FIND_AFTER_SECONDS,
-    maxSilence,
     ...clientOptions
   } = options;
   checkAbsent(clientOptions, ["dial", "scheme"], "the client of a peer");
@@ -159,7 +141,6 @@ export function makeDeviceClient(
   }
   if (find !== null) checkFunction("find", find);
   makeNumberCheck(0, MAX_SEARCH_DELAY_SECONDS)("findAfter", findAfter);
-  if (maxSilence !== undefined) makeNumberCheck(1, MAX_SILENCE_SECONDS)("maxSilence", maxSilence);
   const [firstAddress] = addresses ?? peer.addresses;
   if (firstAddress === undefined && find === null) throw noAddressError(peer);
   const connector = new PeerConnector(services, peer.id, {
@@ -167,7 +148,6 @@ export function makeDeviceClient(
     connectTimeout,
     find,
     findAfter,
-    maxSilence,
   });
   // Before a search, the address has a name that no host has (RFC 2606).
   return new Client(firstAddress ?? [`${peer.id}.invalid`, 443], {
@@ -183,7 +163,6 @@ interface PeerConnectorOptions {
   readonly connectTimeout: number | undefined;
   readonly find: NonNullable<DeviceClientOptions["find"]> | null;
   readonly findAfter: number;
-  readonly maxSilence: number | undefined;
 }
 
 class PeerConnector {
@@ -191,13 +170,11 @@ class PeerConnector {
   readonly #id: string;
   readonly #options: PeerConnectorOptions;
   #lastAddress = "";
-  readonly #silenceLimit: SilenceLimit;
 
   constructor(services: DeviceServices, id: string, options: PeerConnectorOptions) {
     this.#services = services;
     this.#id = id;
     this.#options = options;
-    this.#silenceLimit = new SilenceLimit(options.maxSilence ?? Infinity);
   }
 
   async connect({ timeout, signal }: ConnectLimits): Promise<Socket> {
@@ -239,7 +216,6 @@ class PeerConnector {
       }
       return Object.assign(socket, {
         trust: trustSignal,
-        ...this.#makeSilence(address, timeout),
       });
     } catch (error) {
       if (combinedSignal.aborted) throw error;
@@ -250,24 +226,6 @@ class PeerConnector {
       Error.captureStackTrace(bestError, this.connect);
       throw bestError;
     }
-  }
-
-  #makeSilence(address: Address, timeout: number | null): Pick<Socket, "silence"> {
-    const { maxSilence: seconds } = this.#options;
-    if (seconds === undefined || timeout !== null && timeout <= seconds) return {};
-    const isAnsweringElsewhere = async (silentSeconds: number, signal: AbortSignal) => {
-      const maxSilences = this.#silenceLimit.count;
-      if (silentSeconds < maxSilences * seconds) return false;
-      try {
-        (await this.connect({ timeout: seconds, signal })).close();
-      } catch {
-        return false;
-      }
-      // A peer at another address isn't busy: it has moved.
-      if (String(address) === this.#lastAddress) this.#silenceLimit.double(maxSilences);
-      return true;
-    };
-    return { silence: { seconds, isAnsweringElsewhere } };
   }
 
   #makeSearch(peer: Peer): AddressSearch | null {

@@ -4,7 +4,6 @@
  * wait is in progress.
  */
 
-import type { Socket } from "../../base/app/app.ts";
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { type SwapRemoveEntry, SwapRemoveSet } from "../../internal/collections.ts";
 
@@ -146,11 +145,6 @@ export interface Waiter {
   readonly writeTimeouts: number;
   /** Called up to a quarter of the time-out after the end of the time for either wait. */
   onExpire(isWrite: boolean): void;
-  /**
-   * Called when the peer was silent for these seconds on this connection, but answers on another
-   * one.
-   */
-  onLost(isWrite: boolean, seconds: number): void;
 }
 
 class TickCounter {
@@ -170,78 +164,19 @@ class TickCounter {
  * so it doesn't count.
  */
 export class ConnectionDeadline extends TimerUser {
-  protected readonly waiter: Waiter;
+  readonly #waiter: Waiter;
   readonly #waitTicks = new TickCounter();
   readonly #writeTicks = new TickCounter();
 
   constructor(timeout: number | null, waiter: Waiter) {
     super(timeout);
-    this.waiter = waiter;
+    this.#waiter = waiter;
   }
 
   override onTick(): void {
-    const { wait, writeWait } = this.waiter;
-    this.check(this.#waitTicks.count(wait), this.#writeTicks.count(writeWait));
-  }
-
-  protected check(waitTicks: number, writeTicks: number): void {
-    this.expireAfter(TICKS_PER_TIMEOUT, waitTicks, writeTicks);
-  }
-
-  protected expireAfter(ticks: number, waitTicks: number, writeTicks: number): boolean {
-    const isUnread = writeTicks >= ticks * this.waiter.writeTimeouts;
-    if (waitTicks < ticks && !isUnread) return false;
-    this.waiter.onExpire(isUnread);
-    return true;
-  }
-}
-
-/**
- * A deadline that also asks after each silence, as long as the wait lasts, whether the peer answers
- * on another connection.
- */
-export class SilenceDeadline extends ConnectionDeadline {
-  readonly #silence: NonNullable<Socket["silence"]>;
-  readonly #timeoutTicks: number;
-  readonly #closeController = new AbortController();
-  #isAsking = false;
-
-  constructor(
-    timeout: number | null,
-    waiter: Waiter,
-    silence: NonNullable<Socket["silence"]>,
-  ) {
-    super(silence.seconds, waiter);
-    this.#silence = silence;
-    this.#timeoutTicks = (timeout ?? Infinity) / silence.seconds * TICKS_PER_TIMEOUT;
-  }
-
-  protected override check(waitTicks: number, writeTicks: number): void {
-    if (this.expireAfter(this.#timeoutTicks, waitTicks, writeTicks)) return;
-    const isWrite = writeTicks > waitTicks;
-    const silences = Math.max(waitTicks, writeTicks) / TICKS_PER_TIMEOUT;
-    if (silences >= 1 && Number.isInteger(silences)) {
-      this.#ask(isWrite, silences * this.#silence.seconds);
-    }
-  }
-
-  #find(isWrite: boolean): string | null {
-    return isWrite ? this.waiter.writeWait : this.waiter.wait;
-  }
-
-  async #ask(isWrite: boolean, seconds: number): Promise<void> {
-    if (this.#isAsking) return;
-    this.#isAsking = true;
-    const wait = this.#find(isWrite);
-    const { signal } = this.#closeController;
-    const isAnswering = await this.#silence.isAnsweringElsewhere(seconds, signal);
-    this.#isAsking = false;
-    // The peer may have answered on this connection meanwhile.
-    if (isAnswering && this.#find(isWrite) === wait) this.waiter.onLost(isWrite, seconds);
-  }
-
-  override close(): void {
-    this.#closeController.abort();
-    super.close();
+    const { wait, writeWait, writeTimeouts } = this.#waiter;
+    const waitTicks = this.#waitTicks.count(wait);
+    const isUnread = this.#writeTicks.count(writeWait) >= TICKS_PER_TIMEOUT * writeTimeouts;
+    if (isUnread || waitTicks >= TICKS_PER_TIMEOUT) this.#waiter.onExpire(isUnread);
   }
 }

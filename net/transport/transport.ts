@@ -8,7 +8,7 @@ import {
 import { ConnectionClosedError, ConnectionError } from "../../base/errors.ts";
 import type { PreambleSearch } from "../protocol/preamble_search.ts";
 import { isResetBySystem, toConnectionError } from "./connection_errors.ts";
-import { ConnectionDeadline, SilenceDeadline, type Waiter } from "./deadline.ts";
+import { ConnectionDeadline, type Waiter } from "./deadline.ts";
 
 type Piece = Uint8Array<ArrayBuffer>;
 
@@ -79,9 +79,7 @@ export class Transport implements ReadAheadListener, Waiter {
     this.#socket = socket;
     this.#user = user;
     this.timeout = timeout;
-    this.deadline = socket.silence === undefined
-      ? new ConnectionDeadline(timeout, this)
-      : new SilenceDeadline(timeout, this, socket.silence);
+    this.deadline = new ConnectionDeadline(timeout, this);
   }
 
   get wait(): string | null {
@@ -103,30 +101,14 @@ export class Transport implements ReadAheadListener, Waiter {
 
   onExpire(isWrite: boolean): void {
     const stall = this.#user.findStall(this.timeout);
-    if (stall !== null) this.close(stall);
+    if (stall !== null) return this.close(stall);
     // Only a connection with a time-out expires.
-    else this.#closeSilent(isWrite, this.timeout! * (isWrite ? this.writeTimeouts : 1));
-  }
-
-  onLost(isWrite: boolean, seconds: number): void {
-    if (isWrite || this.#user.findStall(this.timeout) === null) {
-      this.#closeSilent(isWrite, seconds, "broken");
-    }
-  }
-
-  /**
-   * @param fault `"broken"` if the peer answers on another connection: its errors are transient.
-   */
-  #closeSilent(
-    isWrite: boolean,
-    seconds: number,
-    fault: "broken" | "timed out" = "timed out",
-  ): void {
+    const seconds = this.timeout! * (isWrite ? this.writeTimeouts : 1);
     const problem = isWrite
       ? `the peer took over ${seconds} s to read what was sent`
       : `the peer kept the connection waiting for over ${seconds} s`;
     const details = isWrite ? { unreadSeconds: seconds } : { silentSeconds: seconds };
-    this.close(new ConnectionError(problem, { ...details, fault }));
+    this.close(new ConnectionError(problem, { ...details, fault: "timed out" }));
   }
 
   get isClosed(): boolean {

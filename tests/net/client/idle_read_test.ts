@@ -270,7 +270,7 @@ function watchWaits(waits: Waits) {
   };
   const deadline: ConnectionDeadline = new ConnectionDeadline(
     TIMEOUT,
-    Object.assign(waits, { writeTimeouts: 1, onExpire, onLost() {} }),
+    Object.assign(waits, { writeTimeouts: 1, onExpire }),
   );
   return {
     time,
