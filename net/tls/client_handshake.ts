@@ -15,11 +15,7 @@ import {
   runConnectAttempt,
   runWithTimeoutAndSignal,
 } from "../transport/connect.ts";
-import {
-  canPauseNodeSockets,
-  disablePeerCertificateObjects,
-  loadBuiltin,
-} from "../transport/runtime.ts";
+import { disablePeerCertificateObjects, loadBuiltin } from "../transport/runtime.ts";
 import { checkNegotiatedParameters, clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { findHostIp, identifyServer } from "./peer.ts";
@@ -80,15 +76,13 @@ export async function connectTls(
 }
 
 /**
- * Connects the stream below TLS: with Deno for an address with an IPv6 scope, or if reads of
- * sockets of `node:net` can't be paused; otherwise with `node:net`, which is faster.
+ * Connects the stream below TLS: with Deno for an address with an IPv6 scope; otherwise with
+ * `node:net`, which is faster.
  */
 async function connectStream(address: Address, limits: ConnectLimits): Promise<RawStream> {
   const endpoint = endpointOf(address);
   const isScoped = endpoint.transport === "tcp" && endpoint.hostname.includes("%");
-  if (isScoped || !canPauseNodeSockets()) {
-    return makeDuplex(await connectSocket(address, limits));
-  }
+  if (isScoped) return makeDuplex(await connectSocket(address, limits));
   const nodeOptions = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };

@@ -17,7 +17,7 @@ import {
   PlainListener,
 } from "../transport/listener.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
-import { canPauseNodeSockets, listenAgain, loadBuiltin } from "../transport/runtime.ts";
+import { listenAgain, loadBuiltin } from "../transport/runtime.ts";
 import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
@@ -158,8 +158,7 @@ const BACKLOG = 511;
 
 /**
  * Listens on a checked address: with `node:net` at a TCP address without an IPv6 scope, otherwise
- * with Deno. A Unix socket of `node:net` can't listen again after it has stopped. If sockets of
- * `node:net` can't be paused, all listeners use Deno.
+ * with Deno. A Unix socket of `node:net` can't listen again after it has stopped.
  */
 export function listenRaw(
   address: Address,
@@ -167,7 +166,7 @@ export function listenRaw(
   onConnection: (connection: RawConnection) => void,
 ): Listener {
   const endpoint = endpointOf(address);
-  return isSupportedByNode(endpoint) && canPauseNodeSockets()
+  return isSupportedByNode(endpoint)
     ? new NodeListener(address, endpoint, options.logger, onConnection)
     : listenWithDeno(address, options, onConnection);
 }

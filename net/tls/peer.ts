@@ -121,8 +121,7 @@ export function identifyServer(
 
 interface PresentedCertificates {
   readonly leaf: Certificate;
-  /** `null` if Deno doesn't return them. */
-  readonly intermediates: readonly Uint8Array[] | null;
+  readonly intermediates: readonly Uint8Array[];
 }
 
 /**
@@ -137,13 +136,13 @@ function verifyPresentedCertificates(
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${role}'s certificate was not verified`);
   }
-  const chain = readCertificateChain(socket);
-  if (chain.leaf === null) {
+  const [leafDer, ...intermediates] = readCertificateChain(socket);
+  if (leafDer === undefined) {
     throw new TlsError("NO_CERTIFICATE", `the ${role} sent no certificate`);
   }
-  const leaf = readCertificate(chain.leaf);
+  const leaf = readCertificate(leafDer);
   checkCertificate(role, leaf);
-  return { leaf, intermediates: chain.intermediates };
+  return { leaf, intermediates };
 }
 
 function findAuthority(
@@ -151,7 +150,7 @@ function findAuthority(
   authorities: Authorities,
   { leaf, intermediates }: PresentedCertificates,
 ): PeerAuthority | null {
-  return authorities.findAuthority(leaf, intermediates ?? [], `${role}Auth`);
+  return authorities.findAuthority(leaf, intermediates, `${role}Auth`);
 }
 
 function findIssuingAuthority(
@@ -161,13 +160,11 @@ function findIssuingAuthority(
 ): PeerAuthority {
   const authority = findAuthority(role, authorities, presentedCertificates);
   if (authority !== null) return authority;
-  const { leaf, intermediates } = presentedCertificates;
-  const problem = findSignatureProblem(leaf);
+  const problem = findSignatureProblem(presentedCertificates.leaf);
   if (problem !== null) throw new TlsError("UNTRUSTED", `the ${role}'s certificate ${problem}`);
-  const reason = intermediates === null ? UNREADABLE_CHAIN_REASON : UNKNOWN_PATH_REASON;
   throw new TlsError(
     "UNTRUSTED",
-    `the authority of the ${role}'s certificate can't be determined: ${reason}`,
+    `the authority of the ${role}'s certificate can't be determined: ${UNKNOWN_PATH_REASON}`,
   );
 }
 
@@ -175,9 +172,6 @@ const UNKNOWN_PATH_REASON =
   "no trusted authority has issued it within the limits of its pathlen and extendedKeyUsage; " +
   "intermediates with nameConstraints, with an unknown critical extension, or signed with P-521 " +
   "and SHA-256 are ignored";
-const UNREADABLE_CHAIN_REASON =
-  `no trusted authority has issued it directly, and node:tls of Deno ${Deno.version.deno} doesn't ` +
-  "return intermediates: use another version of Deno, or a certificate without intermediates";
 
 export function checkCertificate(role: "client" | "server", certificate: Certificate): void {
   const now = Date.now();

@@ -62,9 +62,8 @@ export class NetStream implements RawStream {
 }
 
 /**
- * Wraps a connection of Deno, and takes ownership of it: for addresses with an IPv6 scope, for Unix
- * sockets of a server, and for all addresses if sockets of `node:net` can't be paused. The stream
- * is slower than a socket of `node:net`.
+ * Wraps a connection of Deno, and takes ownership of it: for addresses with an IPv6 scope, and for
+ * Unix sockets of a server. The stream is slower than a socket of `node:net`.
  */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");

@@ -1,12 +1,7 @@
 /**
  * The private parts of Deno's runtime that this package uses, and the modules of Node that TLS
- * needs. No other module uses a private part.
- *
- * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
- *   this part, TLS runs over connections of Deno, which are slower: see
- *   {@linkcode canPauseNodeSockets}.
- * - The whole chain of a peer is read in DER: see {@linkcode readCertificateChain}. Without this
- *   part, only the leaf is read, and its authority must have issued the leaf directly.
+ * needs. No other module uses a private part. If a version of Deno lacks one, connections over TLS
+ * fail.
  */
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
@@ -28,28 +23,10 @@ function handleOf(owner: NetSocket | NetServer): StreamHandle | null {
   return (owner as unknown as { readonly _handle: StreamHandle | null })._handle;
 }
 
-let canPause: boolean | undefined;
-
 /**
  * Pausing only the `TLSSocket` has no effect: Deno decrypts and buffers all received bytes, and a
  * peer could fill the memory. So the socket below must stop reading.
  */
-export function canPauseNodeSockets(): boolean {
-  return canPause ??= hasHandleMethods();
-}
-
-function hasHandleMethods(): boolean {
-  try {
-    const { binding } = globalThis.process as unknown as {
-      binding(name: "tcp_wrap"): { readonly TCP: { readonly prototype: StreamHandle } };
-    };
-    const { readStop, readStart, listen } = binding("tcp_wrap").TCP.prototype;
-    return [readStop, readStart, listen].every((method) => typeof method === "function");
-  } catch {
-    return false;
-  }
-}
-
 export function pauseReads(socket: NetSocket): void {
   handleOf(socket)?.readStop();
 }
@@ -84,42 +61,17 @@ export function listenAgain(server: NetServer, backlog: number): void {
 // ───────────────────────── certificates
 
 interface TlsHandle {
-  getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
-}
-
-/** The certificates that a peer has presented, in DER. */
-export interface CertificateChain {
-  /** The certificate of the peer itself; `null` if the peer has presented none. */
-  readonly leaf: Uint8Array | null;
-  /** The certificates after the leaf; `null` if this version of Deno doesn't return them. */
-  readonly intermediates: readonly Uint8Array[] | null;
+  getPeerCertificateChain(): { readonly certificates: readonly Uint8Array[] } | null;
 }
 
 /**
- * Reads the certificates that a peer has presented. The TLS library may add a trusted certificate
- * by its name: only signatures show which certificates belong together.
+ * Reads the certificates that a peer has presented, in DER and with its own certificate first. The
+ * TLS library may add a trusted certificate by its name: only signatures show which certificates
+ * belong together.
  */
-export function readCertificateChain(socket: TLSSocket): CertificateChain {
-  const certificates = readPrivateChain(socket);
-  if (certificates !== null) {
-    const [leaf = null, ...intermediates] = certificates;
-    return { leaf, intermediates };
-  }
-  const { raw } = loadBuiltin("node:tls").TLSSocket.prototype.getPeerCertificate.call(socket) ?? {};
-  return { leaf: raw === undefined ? null : new Uint8Array(raw), intermediates: null };
-}
-
-/** Returns `null` if this version of Deno doesn't return the whole chain. */
-function readPrivateChain(socket: TLSSocket): readonly Uint8Array[] | null {
-  try {
-    const handle = (socket as unknown as { readonly _handle: TlsHandle })._handle;
-    const chain = handle.getPeerCertificateChain!();
-    if (chain === null) return [];
-    const certificates = [...chain.certificates];
-    return certificates.every((der) => der instanceof Uint8Array) ? certificates : null;
-  } catch {
-    return null;
-  }
+export function readCertificateChain(socket: TLSSocket): readonly Uint8Array[] {
+  const handle = (socket as unknown as { readonly _handle: TlsHandle })._handle;
+  return handle.getPeerCertificateChain()?.certificates ?? [];
 }
 
 /**
