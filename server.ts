@@ -30,7 +30,6 @@ import { makeSafeLogger, standardLogger } from "./base/app/logger.ts";
 import {
   type Address,
   checkAddress,
-  formatAddress,
   type HostAddress,
   isUnixAddress,
   type ScopedAddress,
@@ -84,12 +83,9 @@ export { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "./ne
 
 const PLAIN_LISTENER_MAKER = new ListenerMaker([], listenPlain);
 
-const UNSERVED_MILLISECONDS = 3000;
-
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
- * {@linkcode Server.prototype.serveForever} is called. If that isn't called within 3 seconds, the
- * server logs a warning.
+ * {@linkcode Server.prototype.serveForever} is called.
  *
  * @example
  * ```ts
@@ -125,7 +121,6 @@ export class Server implements AsyncDisposable {
   readonly #ownLogger: Disposable | null;
   #hasReadyReader = false;
   #servePromise: Promise<void> | null = null;
-  readonly #unservedTimer: ReturnType<typeof setTimeout>;
 
   /**
    * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
@@ -202,11 +197,6 @@ export class Server implements AsyncDisposable {
     this.#listener = needsDualStackListener(checkedAddress)
       ? new DualStackListener(checkedAddress, listenAt, logger)
       : listenAt(checkedAddress);
-    // The timer keeps the process alive: otherwise a program that doesn't serve would end silently.
-    this.#unservedTimer = setTimeout(() => {
-      const address = formatAddress(this.address);
-      logger.warn(`the server at ${address} doesn't serve until serveForever() is called`);
-    }, UNSERVED_MILLISECONDS);
   }
 
   /**
@@ -253,8 +243,6 @@ export class Server implements AsyncDisposable {
    */
   get ready(): Promise<void> {
     this.#hasReadyReader = true;
-    // The reader reports that this server can't serve.
-    this.#listener.ready.catch(() => clearTimeout(this.#unservedTimer));
     return this.#listener.ready;
   }
 
@@ -312,7 +300,6 @@ export class Server implements AsyncDisposable {
   }
 
   async #serve(): Promise<void> {
-    clearTimeout(this.#unservedTimer);
     try {
       await this.#listener.ready;
     } catch (error) {
@@ -389,7 +376,6 @@ export class Server implements AsyncDisposable {
   #stop(): void {
     if (this.#state.isStopping) return;
     this.#state.isStopping = true;
-    clearTimeout(this.#unservedTimer);
     this.#listener.close();
     this.#slots.close();
     this.#stopped.resolve();

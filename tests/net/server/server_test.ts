@@ -1,5 +1,5 @@
 /** Server: options, start, sessions, and closing. */
-import { type Address, Body, BodyIter, formatAddress, type Socket } from "@degu/degu/base";
+import { type Address, Body, BodyIter, type Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import {
   type App,
@@ -28,9 +28,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
-import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
-import { FakeTime } from "@std/testing/time";
 
 // Constructing a server, and accepting connections.
 
@@ -511,45 +509,4 @@ Deno.test("if ready rejects, a rejection of serveForever() counts as handled", a
   while (rejections.reasons.length === 0) await waitForTimer();
   assertInstanceOf(rejections.reasons[0], Deno.errors.AddrInUse);
   await ignored[Symbol.asyncDispose]();
-});
-
-Deno.test("a server that doesn't serve for 3 seconds logs a warning, unless it serves or is closed", async () => {
-  using time = new FakeTime();
-  const logger = new RecordingLogger();
-  const unserved = new Server(anywhere, app, { logger });
-  const served = new Server(anywhere, app, { logger });
-  const serving = served.serveForever();
-  new Server(anywhere, app, { logger }).close();
-  time.tick(2999);
-  assertEquals(logger.lines, []);
-  time.tick(1);
-  const address = formatAddress(unserved.address);
-  const line = `the server at ${address} doesn't serve until serveForever() is called`;
-  assertEquals(logger.lines, [["warn", line]]);
-  for (const server of [unserved, served]) server.close();
-  await serving;
-});
-
-Deno.test("a server whose ready rejects does not log that it does not serve", async () => {
-  await using servers = await makeStarters();
-  await using first = await servers.starts.TLS(anywhere);
-  using time = new FakeTime();
-  const logger = new RecordingLogger();
-  const address = first.address as typeof anywhere;
-  const server = new SSLServer(servers.pki.serverSslconfig, address, app, { logger });
-  await assertRejects(() => server.ready, Deno.errors.AddrInUse);
-  time.tick(3000);
-  assertEquals(logger.lines, []);
-  server.close();
-});
-
-Deno.test("a program that constructs a server, and does not serve, ends with a warning", async () => {
-  const script = `
-    import { Server } from "./server.ts";
-    new Server(["127.0.0.1", 0], () => [200, "OK", {}, "hello"]);
-  `;
-  const process = await spawnScript(script, ["--allow-net=127.0.0.1"]);
-  const { stderr, stdout } = await new RunningProcess(process).waitForEnd(60);
-  assertMatch(stderr, /the server at 127\.0\.0\.1:\d+ doesn't serve until .*\n$/);
-  assertEquals(stdout, "");
 });
