@@ -155,11 +155,6 @@ export class TransferError extends DeguError {
   /** The free bytes of the disk that has too little space; `null` if the number is unknown. */
   readonly free: number | null;
   /**
-   * True if the error concerns a file system that is mounted below the directory of the server, and
-   * not the file system of this directory.
-   */
-  readonly isOtherDisk: boolean;
-  /**
    * The part of a download on a full disk, from which the next call resumes; otherwise `null`. The
    * `path` of the part is next to the target; `bytes` is the number of received bytes.
    */
@@ -182,7 +177,6 @@ export class TransferError extends DeguError {
       at?: "local" | "remote";
       needed?: number | null;
       free?: number | null;
-      isOtherDisk?: boolean;
       kept?: TransferError["kept"];
       nameProblem?: string | null;
       result?: TreeResult;
@@ -193,7 +187,6 @@ export class TransferError extends DeguError {
     this.at = options?.at ?? null;
     this.needed = options?.needed ?? null;
     this.free = options?.free ?? null;
-    this.isOtherDisk = options?.isOtherDisk ?? false;
     this.kept = options?.kept ?? null;
     this.nameProblem = options?.nameProblem ?? null;
     this.result = options?.result ?? null;

@@ -108,7 +108,6 @@ function codedError(
     cause,
     problem,
     isTransient: cause.isTransient,
-    isOtherDisk: reason === "other-disk",
     nameProblem: code === "BAD_NAME" ? describeNameReason(reason) : null,
     ...code === "DISK_FULL"
       ? {

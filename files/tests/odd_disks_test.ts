@@ -475,7 +475,7 @@ test(
     for (const [directory, status] of [["bound", 201], ["disk/bound", 204]] as const) {
       assertEquals(responses[directory], [{ status }, { status }, { status }]);
     }
-    assertEquals(codes, new Array(2).fill({ code: "OTHER_DISK", at: null, isOtherDisk: true }));
+    assertEquals(codes, new Array(2).fill({ code: "OTHER_DISK", at: null }));
     const unfinished = Object.keys(sizes).filter((path) => /\.degu-files\/(?:put|part)/.test(path));
     assertEquals(unfinished, []);
     assertStringIncludes(log[0], "can't be stored on the file system of the target");

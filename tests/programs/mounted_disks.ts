@@ -132,8 +132,7 @@ async function fill(directory: string, sizes: Readonly<Record<string, number>>):
 
 function describe(error: unknown) {
   if (!(error instanceof TransferError)) return { name: `${error}` };
-  const { code, at, isOtherDisk } = error;
-  return { code, at, isOtherDisk };
+  return { code: error.code, at: error.at };
 }
 
 /** Copies a tree, and returns its result, the errors of its files, and the target. */
