@@ -7,7 +7,7 @@ import { isLinkLocal } from "../peers/addresses.ts";
 import { type DeviceAuthority, readAuthorityDer } from "../identity/authority.ts";
 import { formatDeviceId } from "../identity/names.ts";
 import { type DeviceServices, storePairing } from "../peers/device_services.ts";
-import { PairingError, type PairingErrorCode } from "../errors.ts";
+import { PairingError } from "../errors.ts";
 import { decodeLine } from "./invitation_line.ts";
 import {
   listLinkLocalScopes,

@@ -12,7 +12,6 @@ import {
   checkAbsent,
   checkFunction,
   checkObject,
-  makeNumberCheck,
   notAllowedError,
   wrongTypeError,
 } from "../../internal/checks.ts";
@@ -76,7 +75,7 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
   /**
    * Finds further addresses of the peer, each a host and a port. The function `find` of
    * `@degu/degu/device/discovery` does so by mDNS. The client calls this function if no address
-   * answers: after `findAfter` seconds, or at once when all addresses have failed or none is
+   * answers: after two seconds, or at once when all addresses have failed or none is
    * stored. Only the peer is accepted at the found addresses. The client stores the address at
    * which the peer has answered, and keeps the newest four such addresses.
    *
@@ -87,16 +86,10 @@ export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "schem
   find?:
     | ((signal: AbortSignal, peer: Peer) => Promise<readonly (HostAddress | ScopedAddress)[]>)
     | undefined;
-  /**
-   * Seconds without an answer, 0 to 60, after which `find` is called.
-   *
-   * @default {2}
-   */
-  findAfter?: number | undefined;
 }
 
-const DEFAULT_FIND_AFTER_SECONDS = 2;
-const MAX_SEARCH_DELAY_SECONDS = 60;
+/** The time without an answer after which `find` is called. */
+const SEARCH_DELAY_MILLISECONDS = 2000;
 
 function noAddressError({ name }: Peer): DeviceError {
   return new DeviceError("NO_ADDRESS", `no address of ${quoteName(name)} is known`);
@@ -117,7 +110,6 @@ export function makeDeviceClient(
     addresses: givenAddresses,
     connectTimeout,
     find = null,
-    findAfter = DEFAULT_FIND_AFTER_SECONDS,
     ...clientOptions
   } = options;
   checkAbsent(clientOptions, ["dial", "scheme"], "the client of a peer");
@@ -140,14 +132,12 @@ export function makeDeviceClient(
     }
   }
   if (find !== null) checkFunction("find", find);
-  makeNumberCheck(0, MAX_SEARCH_DELAY_SECONDS)("findAfter", findAfter);
   const [firstAddress] = addresses ?? peer.addresses;
   if (firstAddress === undefined && find === null) throw noAddressError(peer);
   const connector = new PeerConnector(services, peer.id, {
     addresses,
     connectTimeout,
     find,
-    findAfter,
   });
   // Before a search, the address has a name that no host has (RFC 2606).
   return new Client(firstAddress ?? [`${peer.id}.invalid`, 443], {
@@ -162,7 +152,6 @@ interface PeerConnectorOptions {
   readonly addresses: readonly Address[] | null;
   readonly connectTimeout: number | undefined;
   readonly find: NonNullable<DeviceClientOptions["find"]> | null;
-  readonly findAfter: number;
 }
 
 class PeerConnector {
@@ -230,10 +219,10 @@ class PeerConnector {
 
   #makeSearch(peer: Peer): AddressSearch | null {
     const { name } = peer;
-    const { find, findAfter } = this.#options;
+    const { find } = this.#options;
     if (find === null) return null;
     return {
-      delayMilliseconds: findAfter * 1000,
+      delayMilliseconds: SEARCH_DELAY_MILLISECONDS,
       find: async (signal) => {
         try {
           return checkAddresses(

@@ -82,7 +82,6 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
     [["camera", { addresses: [["a", 0]] }], RangeError, "addresses[0][1]"],
     [["camera", { connectTimeout: "1" }], TypeError, "connectTimeout"],
     [["camera", { find: "camera" }], TypeError, "find"],
-    [["camera", { findAfter: -1 }], RangeError, "findAfter"],
   ];
   for (const connectTimeout of [0, -1, NaN, Infinity]) {
     rows.push([["camera", { connectTimeout }], RangeError, "connectTimeout"]);
@@ -436,11 +435,11 @@ Deno.test("a peer without a stored address is searched for at once, also if its 
   const { cameraAddress, otherAddress, viewer, setAddresses } = test;
   await setAddresses([]);
   for (const found of [[], [otherAddress]]) {
-    const error = await assertRejects(() => test.ask(found, { findAfter: 60 }), DeviceError);
+    const error = await assertRejects(() => test.ask(found), DeviceError);
     assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
     assertStringIncludes(error.message, 'no address of "camera" is known, and find() has found');
   }
-  assertEquals(await test.ask([cameraAddress], { findAfter: 60 }), [200, 1]);
+  assertEquals(await test.ask([cameraAddress]), [200, 1]);
   assertEquals(await test.addresses(), [cameraAddress[1]]);
   assertEquals(await test.ask([]), [200, 0]);
   const client = await viewer.client("camera", { find: () => Promise.resolve([cameraAddress]) });
@@ -507,7 +506,7 @@ Deno.test("the signal of a search is aborted if the peer answers, or if connecti
     });
   };
   const aborting = new AbortController();
-  const options = { addresses: [silentAddress], find, findAfter: 0, signal: aborting.signal };
+  const options = { addresses: [silentAddress], find, signal: aborting.signal };
   const request = assertRejects(() => test.ask([], options), Error, "enough");
   const signal = await withTimeout(searchStarted.promise, "the search begins");
   assertEquals(signal.aborted, false);
