@@ -50,6 +50,14 @@ export function stalledRequestError(timeout: number | null): ConnectionError {
   );
 }
 
+export function stalledPoolError(connectionCount: number): ConnectionError {
+  const problem =
+    `all connections of the pool (${connectionCount}) are in use, and the program continues no exchange: read ` +
+    "each body, or call response.discard()";
+  // A retry would wait as long.
+  return new ConnectionError(problem, { fault: "timed out", isTransient: false });
+}
+
 const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   request: "its last request had connection: close",
   response: "the server's last response had connection: close",

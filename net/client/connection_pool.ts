@@ -13,7 +13,7 @@ import {
   makeIntegerCheck,
 } from "../../internal/checks.ts";
 import { ConnectionClosedError, ConnectionError, DeguError } from "../../base/errors.ts";
-import { clearMaybeProcessed } from "./client_errors.ts";
+import { clearMaybeProcessed, stalledPoolError } from "./client_errors.ts";
 import { errorCodeOf } from "../../internal/caught_errors.ts";
 import { joinSignals, pause } from "../../internal/pause.ts";
 import type { HeadersToSend } from "../../base/wire/headers.ts";
@@ -398,7 +398,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         return progress !== null && progress === lease.lastProgress;
       };
       if (!this.#leases.values().every(isStalled)) return this.#restartStallTimer();
-      for (const { reject } of this.#waiters) reject(stalledError([...this.#leases]));
+      for (const { reject } of this.#waiters) reject(stalledPoolError(this.#leases.size));
       this.#waiters.clear();
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
@@ -511,30 +511,6 @@ function progressOf({ connection, body }: Lease): number | null {
   const reader = readerOf(body);
   if (reader.isAwaitingSource || core !== null && requestProgress === null) return null;
   return reader.bytesRead + (requestProgress ?? 0);
-}
-
-/** Whether the response is not what keeps the lease. */
-function isWaitingForRequest({ body }: Lease): boolean {
-  return body === null || readerOf(body).isConsumed;
-}
-
-function stalledError(leases: readonly Lease[]): Error {
-  const total = leases.length;
-  const requestCount = leases.filter(isWaitingForRequest).length;
-  const unreadCount = leases.filter((lease) => {
-    return !isWaitingForRequest(lease) && readerOf(lease.body!).bytesRead === 0;
-  }).length;
-  const problems = [
-    [unreadCount, "responses are unread"],
-    [total - unreadCount - requestCount, "responses are half-read"],
-    [requestCount, "requests wait for the rest of their bodies"],
-  ].filter(([count]) => count !== 0).map(([count, problem]) => `${count} of ${total} ${problem}`);
-  const advice = requestCount === total
-    ? "end each body, or abort its request"
-    : "read each body, or call response.discard()";
-  // A retry would wait as long.
-  const fields = { fault: "timed out", isTransient: false } as const;
-  return new ConnectionError(`${problems.join(", ")}: ${advice}`, fields);
 }
 
 /**

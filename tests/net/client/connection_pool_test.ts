@@ -157,8 +157,7 @@ Deno.test("a request that waits for responses that are never read fails after th
   for (const request of waitingRequests) {
     const error = await catchRejection(withTimeout(request, "a time-out"), "unread responses");
     assert(error instanceof ConnectionError);
-    const advice = "read each body, or call response.discard()";
-    assertEquals(error.message, `2 of 2 responses are unread: ${advice}`);
+    assertStringIncludes(error.message, "all connections of the pool");
     assertEquals(isTransient(error), false);
   }
   // The pool continues once a response has ended.
@@ -188,8 +187,7 @@ for (const [name, read] of Object.entries(beginReading)) {
     while (timeouts.end() === 1) await waitForTick();
     const error = await withTimeout(waitingRequest, "a time-out");
     assert(error instanceof ConnectionError);
-    const advice = "read each body, or call response.discard()";
-    assertEquals(error.message, `1 of 1 responses are half-read: ${advice}`);
+    assertStringIncludes(error.message, "all connections of the pool");
     assertEquals(isTransient(error), false);
     // The response is unchanged, and the pool continues once it has ended.
     assertEquals(pool.inUse, 1);
@@ -212,7 +210,7 @@ Deno.test("a request that waits fails a time-out after the start of the last res
   await responding;
   assertEquals(timeouts.end(), 1);
   const error = await withTimeout(waitingRequest, "a time-out");
-  assertStringIncludes(`${error}`, "1 of 1 responses are unread");
+  assertStringIncludes(`${error}`, "all connections of the pool");
 });
 
 Deno.test("a request waits as long as a response is read", async () => {
@@ -276,10 +274,7 @@ Deno.test("a request that waits for a request whose body stands still fails afte
   while (timeouts.end() === 1) for (let j = 0; j < 3; j++) await waitForTick();
   const error = await withTimeout(waitingRequest, "a time-out");
   assert(error instanceof ConnectionError);
-  assertEquals(
-    error.message,
-    "1 of 1 requests wait for the rest of their bodies: end each body, or abort its request",
-  );
+  assertStringIncludes(error.message, "all connections of the pool");
   await writer.close();
   assertEquals(await readText(slowRequest), "aaa");
 });
