@@ -9,32 +9,6 @@ import { findReasonPhrase, isRedirectStatus } from "../internal/statuses.ts";
 const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
 
 /**
- * `"data"` is an array, or an object without methods, which no body can be. A type parameter of the
- * calling function is a `"body"`.
- *
- * @internal
- */
-export type ReplyKind<B> = [unknown] extends [B] ? "body"
-  : [B] extends [BodyOut] ? "body"
-  : [B] extends [readonly unknown[]] ? "data"
-  : [B] extends [object]
-    ? true extends { [K in keyof B]: B[K] extends (...args: never[]) => unknown ? true : false }[
-      keyof B
-    ] ? "other"
-    : "data"
-  : "other";
-
-/**
- * The type itself if `reply` accepts it; otherwise advice.
- *
- * @internal
- */
-export type ReplyBody<B> = [ReplyKind<B>] extends ["data"]
-  ? "send a value as JSON with json(value, status)"
-  : [ReplyKind<B>] extends ["other"] ? BodyOut
-  : B & BodyOut;
-
-/**
  * Makes a response with the standard reason phrase of its status.
  *
  * @param status 200 to 599, with a reason phrase in RFC 9110 §15, RFC 6585, or 507.
@@ -60,11 +34,11 @@ export type ReplyBody<B> = [ReplyKind<B>] extends ["data"]
  * assertEquals((await client.request("GET", "/other")).reason, "Not Found");
  * ```
  */
-export function reply<S extends number, B = BodyOut>(
+export function reply<S extends number>(
   status: number extends S ? S : `${S}` extends `${2 | 3 | 4 | 5}${number}` ? S : never,
   ...rest:
     | []
-    | [body: S extends 204 | 304 ? null : ReplyBody<B>, headers?: HeadersToSend | undefined]
+    | [body: S extends 204 | 304 ? null : BodyOut, headers?: HeadersToSend | undefined]
 ): ResponseTuple {
   const { 0: body = null, 1: headers } = rest;
   checkStatus(status, 200, "");

@@ -140,21 +140,10 @@ export function determineBodyFraming(body: ResponseBody, labelPrefix = ""): Fram
     const expected =
       "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
       "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
-    const advice = isJsonValue(body)
-      ? ": send JSON.stringify(value); an app returns json(value)"
-      : "";
-    throw wrongArgumentError(
-      `${labelPrefix}body`,
-      `must be ${expected}; got ${typeNameOf(body)}${advice}`,
-    );
+    throw wrongArgumentError(`${labelPrefix}body`, `must be ${expected}; got ${typeNameOf(body)}`);
   }
   if (body.used === true) throw usedBodyError(state, labelPrefix);
   return state.framing;
-}
-
-function isJsonValue(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
 }
 
 function usedBodyError(state: BodyState, labelPrefix: string): BodyError {

@@ -66,7 +66,7 @@ a body that a look-up lacks, of a request | 'undefined' is not assignable
 - client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b"));
 + client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b") ?? null);
 
-an object as body of a reply | send a value as JSON with json(value, status)
+an object as body of a reply | is not assignable
 - reply(200, { name: "anna" });
 + json({ name: "anna" });
 

@@ -397,17 +397,13 @@ Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory
   }
 });
 
-Deno.test("a value that is no body is refused with the kinds of bodies, and a value of JSON with advice", async () => {
+Deno.test("a value that is no body is refused with the kinds of bodies", async () => {
   const values = [undefined, 5, true, new Date(), new Map(), [1], {}];
   for (const value of values) {
     const app = makeUntypedApp(() => [200, "OK", {}, value]);
     const error = await catchRejection(callApp(app, mkreq("GET", "/")), Deno.inspect(value));
     assertInstanceOf(error, TypeError);
     assertStringIncludes(error.message, "response.body: must be null, a string, Uint8Array");
-    const hasAdvice = error.message.endsWith(
-      ": send JSON.stringify(value); an app returns json(value)",
-    );
-    assertEquals(hasAdvice, values.indexOf(value) >= 5, error.message);
   }
 });
 
