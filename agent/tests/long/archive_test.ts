@@ -7,6 +7,7 @@ import { ignoreIf } from "@degu/testing/terminals.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { isInexpressible, SHELL_NAMES } from "@degu/testing/shell_names.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
@@ -149,12 +150,13 @@ const AS_ORDINARY_USER = Deno.uid() === 0
   : [];
 const USER = [...BASH, ...AS_ORDINARY_USER];
 
-/** Installs the program for a user whose home has an odd name. */
+/** Installs the program twice, for a user whose home has an odd name, and whose `bin` is a link. */
 async function install(homes: AgentHomes) {
   const { project } = await unpack(homes);
   const HOME = homes.joinPath('it\'s a "home" of $x \u200d');
   // A deno.json of the user is not of the program.
-  await fill(HOME, { "tmp": null, "deno.json": "not of degu" });
+  await fill(HOME, { "tmp": null, "deno.json": "not of degu", ".deno": null, "programs": null });
+  await makeLinks({ [`${HOME}/.deno/bin`]: "../programs" });
   if (AS_ORDINARY_USER.length > 0) {
     await runOrThrow([...BASH, "chown", "-R", "65534", homes.path]);
   }
