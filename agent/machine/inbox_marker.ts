@@ -52,7 +52,7 @@ export async function isInbox(dir: string): Promise<boolean> {
 export async function checkOutsideInbox(dir: string): Promise<void> {
   let path = await resolveRealPath(dir);
   while (mayRead(path) && await ignoreNotFound(Deno.lstat(path)) === null) path = dirname(path);
-  if (!await isInbox(path)) return;
+  if (!mayRead(path) || !await isInbox(path)) return;
   const problem = `${JSON.stringify(path)} is an inbox of this device`;
   throw new Failure(`${problem}, whose entries belong to peers: name another directory`, null, {
     path,
