@@ -329,7 +329,11 @@ Deno.test("each message that doesn't say what to do is in the page of messages",
     ...["belongs to no peer, but each peer has its own directory", "is not permitted to this user"],
     "runs with the permissions of all commands",
   ];
-  const modules = ["agent/machine/open_device.ts", "agent/machine/addresses.ts", "tools/degu.sh"];
+  const modules = [
+    "agent/machine/open_device.ts",
+    "agent/machine/addresses.ts",
+    "agent/commands/permissions.ts",
+  ];
   modules.push("agent/serve/inbox.ts", "device/identity/device_directory.ts");
   modules.push("device/identity/private_files.ts");
   const sources = (await Promise.all(modules.map(readProjectFile))).join();
