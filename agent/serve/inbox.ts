@@ -4,7 +4,7 @@ import { KEPT_DIRECTORY, RESERVED_DIRECTORY } from "../machine/context.ts";
 import { makeNameKey, MAX_NAME_LENGTH } from "../machine/open_device.ts";
 import { markInbox, RECORD_NAME_PATTERN } from "../machine/inbox_marker.ts";
 import { isNotFound } from "../machine/local_paths.ts";
-import { join, mayRead } from "../machine/paths.ts";
+import { join } from "../machine/paths.ts";
 import { explain } from "../words/explain.ts";
 import { codeOf, errorCodeOf, findSystemCode } from "../words/error_codes.ts";
 import { type ErrorCode, Failure } from "../failure.ts";
