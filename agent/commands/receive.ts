@@ -14,11 +14,15 @@ import {
   readInvitationLine,
   UNATTENDED_TIMEOUT_SECONDS,
 } from "../pair/join_device.ts";
-import { findDirectoryPath, findTarget, makeDownloadJob } from "../copy/download_target.ts";
+import {
+  findDirectoryPath,
+  findTarget,
+  makeDownloadJob,
+  makeMissingTargetFailure,
+} from "../copy/download_target.ts";
 import { checkOutsideInbox } from "../machine/inbox_marker.ts";
 import {
   checkWritable,
-  describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
   toLocalPath,
@@ -55,11 +59,10 @@ export async function runReceive(
   }
   const [line] = lines;
   const numberPrompt = line === undefined ? NumberPrompt.make(output) : null;
-  const target = await findTarget(paths[0] ?? ".", true);
   // Check the target before the user compares numbers.
-  if (await ignoreNotFound(Deno.stat(target.path)) === null) {
-    throw await makeMissingTargetFailure(target.path);
-  }
+  const path = paths[0] ?? ".";
+  if (await ignoreNotFound(Deno.stat(path)) === null) throw await makeMissingTargetFailure(path);
+  const target = await findTarget(path, true);
   await checkWritable(target.path);
   // The received files must not change the permanent device.
   const deviceDirectory = await findDeviceDirectory(home);
@@ -143,16 +146,6 @@ export async function runReceive(
     finishController.abort();
     await pollEnded;
   }
-}
-
-async function makeMissingTargetFailure(path: string): Promise<Failure> {
-  if (/^[^/]+:\d+$/.test(path)) {
-    const text = JSON.stringify(path);
-    const message = `there is no directory ${text}; an address is given with --address`;
-    return new Failure(message, "USAGE", { path });
-  }
-  const problem = await describeMissingDirectory(path);
-  return new Failure(problem, "NOT_THERE", { path });
 }
 
 /**

@@ -6,7 +6,6 @@ import { explain } from "../words/explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { checkOutsideInbox } from "../machine/inbox_marker.ts";
 import {
-  describeMissingDirectory,
   findDeviceDirectory,
   findKeepingDirectory,
   ignoreNotFound,
@@ -15,6 +14,7 @@ import {
 } from "../machine/local_paths.ts";
 import { formatBytes, formatCount, type Output } from "../terminal/output.ts";
 import { join, relative, resolve } from "../machine/paths.ts";
+import { makeMissingTargetFailure } from "../copy/download_target.ts";
 import { isRemotePath } from "../peer/remote_files.ts";
 import { formatRestoreTime, PERIOD_PATTERN } from "../copy/restore_time.ts";
 import { formatShellCommand } from "../terminal/shell_command.ts";
@@ -217,7 +217,7 @@ async function checkParent(target: string): Promise<void> {
     return false;
   });
   if (isDirectory) return;
-  throw new Failure(await describeMissingDirectory(parent), "NOT_THERE", { path: parent });
+  throw await makeMissingTargetFailure(parent);
 }
 
 /** Describes the directories in a directory, such as those of an inbox, that have versions. */

@@ -2,8 +2,9 @@ import { dirname } from "node:path";
 import { describeNameProblem, download, type DownloadOptions } from "@degu/degu/files/client";
 import { join, resolve } from "../machine/paths.ts";
 import { Failure } from "../failure.ts";
-import { describeMissingDirectory, ignoreNotFound } from "../machine/local_paths.ts";
+import { describeDirectoryObstacle, ignoreNotFound } from "../machine/local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "../peer/remote_files.ts";
+import { formatShellCommand } from "../terminal/shell_command.ts";
 import type { FileJob } from "./transfers.ts";
 
 interface LocalTarget {
@@ -30,11 +31,15 @@ export async function findTarget(
   const parent = dirname(path);
   const parentInfo = info === null ? await ignoreNotFound(Deno.stat(parent)) : null;
   if (parentInfo?.isDirectory === false) throw notDirectoryFailure(parent);
-  if (info === null && parentInfo === null) {
-    const problem = await describeMissingDirectory(parent);
-    throw new Failure(problem, "NOT_THERE", { path: parent });
-  }
+  if (info === null && parentInfo === null) throw await makeMissingTargetFailure(parent);
   return { path, isDirectory };
+}
+
+export async function makeMissingTargetFailure(path: string): Promise<Failure> {
+  const problem = await describeDirectoryObstacle(path) ??
+    `there is no directory ${JSON.stringify(path)} on this device: ` +
+      formatShellCommand("mkdir", "-p", path);
+  return new Failure(problem, "NOT_THERE", { path });
 }
 
 /**

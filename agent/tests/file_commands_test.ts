@@ -54,6 +54,24 @@ Deno.test("put, rm and sync use /inbox/ of a program's server, get and ls use /s
   assertEquals(await readTree(inbox), { "a": "1", "to": null, "to/c": "3" });
 });
 
+Deno.test("put and sync create the missing directories of a path, get only the last one", async () => {
+  await using files = await AgentFiles.start();
+  const { share, inbox, local } = files;
+  await fill(share, { "dir/a": "1" });
+  await fill(local, { "b": "2" });
+  await files.runToSuccess("put", `${local}/b`, "camera:x/y/");
+  await files.runToSuccess("sync", `${local}`, "camera:s/t");
+  await files.runToSuccess("sync", "camera:dir", `${local}/m/n`);
+  await files.runToSuccess("get", "camera:dir/a", `${local}/o/`);
+  const problem = `there is no directory "${local}/p" on this device: mkdir -p ${local}/p\n`;
+  for (const args of [["camera:dir/a"], ["-r", "camera:dir"]]) {
+    await files.runToFailure(1, problem, "get", ...args, `${local}/p/q/`);
+  }
+  const sent = { "x": null, "x/y": null, "x/y/b": "2", "s": null, "s/t": null, "s/t/b": "2" };
+  assertEquals(await readTree(inbox), sent);
+  assertEquals(await listNames(local), ["b", "m", "o"]);
+});
+
 Deno.test("a name is also found in the other Unicode normal form", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { ["Ö".normalize("NFD")]: "1" });

@@ -241,7 +241,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
       "~/q.jpg",
       "camera:",
     ]],
-    [2, 'no directory "127.0.0.1:7600"; an address is given with --address\n', [
+    [1, 'no directory "127.0.0.1:7600" on this device: mkdir -p 127.0.0.1:7600\n', [
       ...["receive", "127.0.0.1:7600"],
     ]],
     // A path ends as it was typed.
@@ -252,7 +252,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, `"${note}" is named twice: name it once\n`, ["send", note, note]],
     [1, '"camera" does not exist on this device\n', ["put", note, "camera", "camera:"]],
     [1, `"${note}" is named twice: name it once\n`, ["put", note, note, "camera:x/"]],
-    [1, 'no directory "no-dir/sub" on this device: is its disk mounted?\n', [
+    [1, 'no directory "no-dir/sub" on this device: mkdir -p no-dir/sub\n', [
       "get",
       "camera:b.txt",
       "no-dir/sub/x",

@@ -610,7 +610,7 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
     [2, "is in the directory that is restored, or among its versions", kept, `${kept}/new`],
     [1, "no earlier versions are kept of ", plain.path, target],
     [1, ' itself, but of "laptop" in it', inbox, target],
-    [1, "there is no directory ", kept, `${target}/missing/new`],
+    [1, `on this device: mkdir -p ${target}/missing\n`, kept, `${target}/missing/new`],
     [1, "and no earlier versions are kept of it", target, kept],
     [1, "no file was in ", `${kept}/Documents/a`, target],
     [1, "exists, and is not empty: name a new directory", kept, documents],

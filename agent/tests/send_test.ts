@@ -276,8 +276,8 @@ Deno.test("receive refuses a directory that does not exist at once", async () =>
   for (const args of [[missing], [`${missing}/`], ["-", missing], [line, missing]]) {
     await homes.runToFailure("state", 1, "there is no directory", ["receive", ...args]);
   }
-  const advice = "on this device: is its disk mounted?";
-  await homes.runToFailure("state", 1, `there is no directory "xyz" ${advice}`, ["receive", "xyz"]);
+  const message = "there is no directory \"x y/z\" on this device: mkdir -p 'x y/z'\n";
+  await homes.runToFailure("state", 1, message, ["receive", "x y/z"]);
   assertEquals(await listNames(homes.path), ["out", "src", "tmp"]);
 });
 
