@@ -113,10 +113,6 @@ function addPeersCommand(program: AgentCommand): void {
         '"degu serve" on this device.',
     )
     .addExample("degu peers", "print a line for each peer")
-    .addExample(
-      "degu peers --json",
-      "print a JSON object for each peer, with the time of the pairing",
-    )
     .setHandler(async () => (await import("./commands/peers.ts")).listPeers);
 }
 
@@ -204,10 +200,6 @@ function addServeCommand(program: AgentCommand): void {
       "degu serve --share ~/Shared --inbox-for-all ~/Shared",
       "let peers read and write the same directory",
     )
-    .addExample(
-      "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
-      "share a directory and receive files, at one address",
-    )
     .setHandler(async () => (await import("./commands/serve.ts")).serve);
 }
 
@@ -227,10 +219,6 @@ function addLsCommand(program: AgentCommand): void {
     .addPeerOptions()
     .addExample("degu ls laptop:", "list the share of the peer")
     .addExample("degu ls -l laptop:photos/2025", "list a directory with sizes and times")
-    .addExample(
-      "degu ls --inbox laptop:",
-      "list the inbox of a peer that also has a share",
-    )
     .setHandler(async () => (await import("./commands/ls.ts")).ls);
 }
 
@@ -263,10 +251,6 @@ last byte, so the exit code shows whether it is complete.`,
       "copy several files, and create the directory texts",
     )
     .addExample("degu get laptop:db.sql - | psql db", "write a file to another program")
-    .addExample(
-      "degu get --inbox laptop:report.pdf",
-      "copy a file from the inbox of a peer that also has a share",
-    )
     .setHandler(async () => (await import("./commands/get.ts")).runGet);
 }
 
@@ -292,7 +276,6 @@ are not continued after an interruption.`,
     .option("--force", "replace different files of the same name")
     .addCopyOptions()
     .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
-    .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")
     .addExample("degu put -r photos laptop:", "copy a directory")
     .addExample("pg_dump db | degu put - laptop:db.sql", "copy the output of a program")
     .setHandler(async () => (await import("./commands/put.ts")).runPut);
@@ -360,10 +343,6 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .addExample(
       "degu sync --dry-run --delete photos laptop:photos",
       "print the files that would be copied and deleted on the peer",
-    )
-    .addExample(
-      "degu sync --inbox laptop:photos photos",
-      "restore files that were synced to the peer",
     )
     .addExample(
       'degu sync --exclude "*.tmp" --exclude /build/ project laptop:project',
@@ -544,11 +523,7 @@ function addPermissionsCommand(program: AgentCommand): void {
         "only the addresses of the peer.",
     )
     .option("--flags", "print only the flags of Deno, one in each line, for a script")
-    .addExample("degu permissions get laptop:report.pdf", "print the line that copies this file")
-    .addExample(
-      "degu permissions put --no-find report.pdf laptop:",
-      "print a line that connects only to the stored addresses",
-    );
+    .addExample("degu permissions get laptop:report.pdf", "print the line that copies this file");
 }
 
 function addPermittedCommands(program: AgentCommand, args: readonly string[]): void {
