@@ -13,10 +13,8 @@ import { plainMessageOf } from "../internal/caught_errors.ts";
 import { awaitUntilAborted } from "../internal/pause.ts";
 import { quote, quoteHost } from "../internal/quote.ts";
 import {
-  checkFetchHeaders,
   fromFetchHeaders,
   makeBody,
-  MAX_FETCH_HEADERS,
   NULL_BODY_STATUSES,
   readAhead,
   toFetchHeaders,
@@ -86,8 +84,6 @@ export function createFetch(client: Requester): typeof fetch {
     }
     const isRequest = input instanceof Request;
     const url = parseUrl(isRequest ? input.url : String(input), origin);
-    // Copying a `Headers` takes quadratic time.
-    if (init.headers instanceof Headers) checkFetchHeaders(init.headers);
     const request = new Request(isRequest ? input : url, init);
     try {
       return await sendRequest(client, url, request, init.body);
@@ -157,20 +153,16 @@ async function sendRequest(
   const options = { signal, duplex: "full" } as const;
   const response = await client.request(method, uri, headers, body, options);
   checkResponse(response);
-  const responseHeaders = toFetchHeaders(response.headers);
-  const refusal = redirect === "error" && isRedirectStatus(response.status)
-    ? `a redirect (status ${response.status}), which was forbidden`
-    : responseHeaders === null
-    ? `a response with more than ${MAX_FETCH_HEADERS} headers`
-    : null;
-  if (refusal !== null) {
-    const error = new TypeError(refusal);
+  if (redirect === "error" && isRedirectStatus(response.status)) {
+    const error = new TypeError(
+      `a redirect (status ${response.status}), which was forbidden`,
+    );
     await response.discard();
     // The response may have come before the whole body was sent.
     cancelSentBody(body, error);
     throw error;
   }
-  return await makeResponse(method, url, response, responseHeaders!);
+  return await makeResponse(method, url, response);
 }
 
 /** Returns the path of a URL, in the spelling of {@linkcode buildUri}, and the query. */
@@ -257,11 +249,11 @@ async function makeResponse(
   method: string,
   url: URL,
   appResponse: AppResponse,
-  headers: [name: string, value: string][],
 ): Promise<Response> {
   const { status, reason, body } = appResponse;
   const hasNullBody = body === null || NULL_BODY_STATUSES.has(status) || method === "HEAD";
   if (hasNullBody) await appResponse.discard();
+  const headers = toFetchHeaders(appResponse.headers);
   const responseInit = { status, statusText: reason, headers };
   const response = new Response(hasNullBody ? null : body.readable, responseInit);
   // A handler may return this response.

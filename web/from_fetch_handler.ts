@@ -114,12 +114,10 @@ export function fromFetchHandler(
       markContentError(new TypeError(problem), request);
       return [400, "Bad Request", {}, null];
     }
-    const headers = toFetchHeaders(request.headers);
-    if (headers === null) return [431, "Request Header Fields Too Large", {}, null];
     const { method, body } = request;
     const fetchRequest = new HandlerRequest(request, url, {
       method,
-      headers,
+      headers: toFetchHeaders(request.headers),
       body: body === null ? null : openBody(body),
       signal: session.signal,
     });

@@ -3,7 +3,7 @@
 import { BodyIter } from "../base/body/body.ts";
 import { concatenate } from "../internal/bytes.ts";
 import { MAX_READ_BYTES } from "../base/wire/limits.ts";
-import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
+import { notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { copyRepeatedLines, type HeadersToSend } from "../base/wire/headers.ts";
 import {
@@ -17,19 +17,11 @@ import {
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /**
- * Headers of a message that a bridge converts. Iterating a `Headers` of Deno takes quadratic time,
- * and handlers and frameworks iterate: 4,000 headers, which fit into a preamble, would block the
- * thread for a second and a half.
- */
-export const MAX_FETCH_HEADERS = 128;
-
-/**
  * Characters and names that can't be sent are refused later, when the message is formatted.
  *
  * @param status The status of a response; `null` for a request.
  */
 export function fromFetchHeaders(headers: Headers, status: number | null): HeadersToSend {
-  checkFetchHeaders(headers);
   const dict: HeadersToSend = Object.create(null);
   // Unlike an iteration, `forEach` takes linear time.
   headers.forEach((value, name) => dict[name] = parseHeaderValue(name, value, status));
@@ -37,14 +29,6 @@ export function fromFetchHeaders(headers: Headers, status: number | null): Heade
   const cookies = headers.getSetCookie();
   if (cookies.length > 0) dict["set-cookie"] = cookies;
   return copyRepeatedLines(headers, dict);
-}
-
-export function checkFetchHeaders(headers: Headers): void {
-  let count = 0;
-  headers.forEach(() => count++);
-  if (count > MAX_FETCH_HEADERS) {
-    throw wrongArgumentError("headers", `must be at most ${MAX_FETCH_HEADERS}; got ${count}`);
-  }
 }
 
 function parseHeaderValue(
@@ -92,16 +76,16 @@ function parseRangeValue(
 
 /**
  * Returns the headers in a form that a `Request` or a `Response` copies in linear time, unlike a
- * `Headers`; `null` if there are too many.
+ * `Headers`.
  */
-export function toFetchHeaders(dict: HeadersToSend): [name: string, value: string][] | null {
+export function toFetchHeaders(dict: HeadersToSend): [name: string, value: string][] {
   const pairs: [name: string, value: string][] = [];
   for (const [name, value] of Object.entries(dict)) {
     for (const item of Array.isArray(value) ? value : [value]) {
       if (item !== undefined) pairs.push([name, String(item)]);
     }
   }
-  return pairs.length > MAX_FETCH_HEADERS ? null : pairs;
+  return pairs;
 }
 
 // ───────────────────────── bodies

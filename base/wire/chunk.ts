@@ -12,6 +12,7 @@ import { quote, typeNameOf } from "../../internal/quote.ts";
 import {
   MAX_CHUNK_BYTES,
   MAX_CHUNK_HEADER_BYTES,
+  MAX_HEADER_LINES,
   MAX_LENGTH,
   MAX_PREAMBLE_BYTES,
 } from "./limits.ts";
@@ -251,6 +252,7 @@ export class ChunkScanner {
   #scannedCount = 0;
   #endsWithCr = false;
   #trailerBytes = 0;
+  #trailerLines = 0;
 
   /**
    * @param allowsPadding Whether spaces and tabs may follow a chunk header, as in the responses of
@@ -312,8 +314,10 @@ export class ChunkScanner {
     const maxBytes = MAX_PREAMBLE_BYTES - this.#trailerBytes;
     const next = this.#scanLine(bytes, start, end, maxBytes, checkHeaderLine);
     if (next === -1) return -1;
-    if (next - start > 2) checkHeaderLine(bytes, start, next - 2);
-    else this.phase = "done";
+    if (next - start === 2) this.phase = "done";
+    else if (++this.#trailerLines > MAX_HEADER_LINES) {
+      throw trailerTooLargeError(`${MAX_HEADER_LINES} lines`);
+    } else checkHeaderLine(bytes, start, next - 2);
     this.#trailerBytes += next - start;
     this.consumedBytes += next - start;
     return next;
@@ -341,7 +345,9 @@ export class ChunkScanner {
     }
     if (position >= scanEnd) {
       if (scanEnd - start === maxBytes) {
-        throw this.phase === "trailer" ? trailerTooLargeError() : chunkHeaderTooLongError();
+        throw this.phase === "trailer"
+          ? trailerTooLargeError(`${MAX_PREAMBLE_BYTES} bytes`)
+          : chunkHeaderTooLongError();
       }
       this.#scannedCount = scanEnd - start;
       this.#endsWithCr = isCr;
@@ -404,9 +410,8 @@ export function chunkHeaderTooLongError(): ProtocolError {
   return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
 }
 
-function trailerTooLargeError(): ProtocolError {
-  const message = `a trailer of more than ${MAX_PREAMBLE_BYTES} bytes`;
-  return new ProtocolError("TRAILER_TOO_LARGE", message);
+function trailerTooLargeError(limit: string): ProtocolError {
+  return new ProtocolError("TRAILER_TOO_LARGE", `a trailer of more than ${limit}`);
 }
 
 export function incompleteChunksError(

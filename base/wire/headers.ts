@@ -26,7 +26,7 @@ import { HiddenProperty } from "../../internal/error_details.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { quoteLine, quoteValue } from "../../internal/printable.ts";
-import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
+import { MAX_HEADER_LINES, MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import type { MethodTraits } from "./method.ts";
 import {
   ContentRange,
@@ -458,7 +458,9 @@ export function parseHeaderLines(
   let position = start;
   let isAscii = true;
   let linesByName: Map<string, string[]> | null = null;
+  let lineCount = 0;
   while (bytes[position] !== CR) {
+    if (++lineCount > MAX_HEADER_LINES) throw tooManyHeaderLinesError();
     const header = readHeaderName(bytes, position);
     if (header === null) throw invalidHeaderNameError(readLineAt(bytes, position, end));
     const { name, typedHeader } = header;
@@ -524,6 +526,11 @@ export function parseHeaderLines(
   return framing;
 }
 
+function tooManyHeaderLinesError(): ProtocolError {
+  const problem = `a preamble of more than ${MAX_HEADER_LINES} header lines`;
+  return new ProtocolError("PREAMBLE_TOO_LARGE", problem);
+}
+
 function isWhitespace(byte: number): boolean {
   return byte === SPACE || byte === TAB;
 }
@@ -572,6 +579,9 @@ function invalidHeaderNameError(line: Uint8Array): ProtocolError {
 }
 
 // ───────────────────────── formatting
+
+/** Marks the errors of a preamble that has too many bytes or header lines to be sent. */
+export const tooLongPreambleMark: HiddenProperty<true> = new HiddenProperty();
 
 export function checkHeaders(headers: HeadersToSend, label = "headers"): void {
   if (headers !== null && headers !== undefined) {
@@ -639,6 +649,7 @@ export function formatHeaderLines(
   const linesByName = isResponse(kind) ? repeatedLines.get(headers) : undefined;
   let presentBits = 0;
   let hasZeroLength = false;
+  let lineCount = count;
   for (let i = 0; i < count; i++) {
     const { name, bytes, typedHeader, index } = sortedNames[i]!;
     let value = values[index];
@@ -649,6 +660,7 @@ export function formatHeaderLines(
       const formattedValue = formatTypedHeader(name, typedHeader, value, framing, kind, label);
       if (Array.isArray(formattedValue)) {
         position = writeLines(into, position, name, bytes, formattedValue, label);
+        lineCount += formattedValue.length - 1;
         continue;
       }
       value = formattedValue;
@@ -656,6 +668,7 @@ export function formatHeaderLines(
       const lines = findLines(name, value, linesByName, kind);
       if (lines !== null) {
         position = writeLines(into, position, name, bytes, lines, label);
+        lineCount += lines.length - 1;
         continue;
       }
     }
@@ -665,6 +678,10 @@ export function formatHeaderLines(
   if (presentBits !== 0) {
     const error = findHeaderConflict(presentBits, hasZeroLength, kind);
     if (error !== null) throw notAllowedError(label, error.message);
+  }
+  if (lineCount > MAX_HEADER_LINES) {
+    const problem = `must have at most ${MAX_HEADER_LINES} lines; got ${lineCount} lines`;
+    throw tooLongPreambleMark.set(notAllowedError(label, problem), true);
   }
   if (count < HEADER_SET_CACHE_SIZE) headerArrays = arrays;
   return position;

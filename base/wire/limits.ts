@@ -4,6 +4,12 @@
  */
 export const MAX_PREAMBLE_BYTES = 32768;
 
+/**
+ * Header lines of a message, and lines of a trailer: a line costs more than its bytes, and a
+ * `Headers` of Deno takes quadratic time.
+ */
+export const MAX_HEADER_LINES = 128;
+
 /** Bytes of a header's name: bounds the memory of the cache of names. */
 export const MAX_HEADER_NAME_BYTES = 256;
 

@@ -7,7 +7,6 @@ import {
   writeBytes,
 } from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
-import { HiddenProperty } from "../../internal/error_details.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
 import { quote, quoteHost } from "../../internal/quote.ts";
 import {
@@ -19,6 +18,7 @@ import {
   type MessageKind,
   parseHeaderLines,
   readLineAt,
+  tooLongPreambleMark,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import {
@@ -524,8 +524,6 @@ export function formatResponsePreamble(
     label,
   );
 }
-
-const tooLongPreambleMark: HiddenProperty<true> = new HiddenProperty();
 
 export function isPreambleTooLongError(error: unknown): boolean {
   return tooLongPreambleMark.get(error) === true;

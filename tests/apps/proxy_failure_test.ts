@@ -204,11 +204,14 @@ Deno.test("headers that are too large together with the base headers get 431, an
   await using proxy = serveProxy(upstream.address, { host: "a.host.name" });
   using clientPeer = await RawPeer.connect(proxy.address);
   const longValue = "b".repeat(32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length);
-  await clientPeer.send(`GET / HTTP/1.1\r\na: ${longValue}\r\n\r\n`);
+  const manyLines = Array.from({ length: 128 }, (_, i) => `a${i}: b\r\n`).join("");
+  for (const headers of [`a: ${longValue}\r\n`, manyLines]) {
+    await clientPeer.send(`GET / HTTP/1.1\r\n${headers}\r\n`);
+  }
   await clientPeer.closeWrite();
   const { received, kind } = await clientPeer.readToEnd();
   const status = "HTTP/1.1 431 Request Header Fields Too Large";
-  assertEquals([received, kind], [`${status}\r\ncontent-length: 0\r\n\r\n`, "end"]);
+  assertEquals([received, kind], [`${status}\r\ncontent-length: 0\r\n\r\n`.repeat(2), "end"]);
   assertEquals(proxy.logger.lines.map(([level]) => level), ["debug"]);
 });
 

@@ -175,7 +175,7 @@ function makeHeaderLines(random: Random): string {
 /** Adds lines until the preamble is about as long as the limit. */
 function padLines(lines: string, random: Random): string {
   const length = limits.preamble - 80 + random.below(100);
-  for (let i = 0; lines.length < length - 300; i++) lines += `\r\np${i}: ${"v".repeat(200)}`;
+  for (let i = 0; lines.length < length - 500; i++) lines += `\r\np${i}: ${"v".repeat(400)}`;
   return `${lines}\r\npad: ${"v".repeat(Math.max(1, length - lines.length))}`;
 }
 

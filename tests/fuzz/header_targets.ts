@@ -87,15 +87,15 @@ function makeValue(text: string): string {
   return text.replace(/[^ -~]/g, "-").trim() || "-";
 }
 
+const LINES = 50;
+/** The bytes of a line without its value. */
+const LINE_BYTES = 16;
+
 /** Makes headers of which one half is `connection`, and the other half other headers. */
 function makeManyHeaders(text: string): HeadersToSend {
   const half = Math.floor(text.length / 2);
   const headers: HeadersToSend = { connection: makeValue(text.slice(0, half)) };
-  for (let i = 0, size = 0; size < half; i++) {
-    const name = `x-${i}`;
-    headers[name] = "1";
-    size += `${name}: 1\r\n`.length;
-  }
+  for (let i = 0; i < LINES; i++) headers[`x-${i}`] = "1".repeat(half / LINES - LINE_BYTES);
   return headers;
 }
 
@@ -108,7 +108,9 @@ function makeManyOptions(text: string): HeadersToSend {
 
 /** Makes headers with many lines of `set-cookie`. */
 function makeManyCookies(text: string): HeadersToSend {
-  return { "set-cookie": Array.from({ length: text.length / 16 }, () => "a") };
+  return {
+    "set-cookie": new Array<string>(LINES).fill("a".repeat(text.length / LINES - LINE_BYTES)),
+  };
 }
 
 /**

@@ -38,6 +38,7 @@ function readPreamble(preamble: string): readonly [line: string, block: string] 
   if (preamble.length > limits.preamble - 4) return null;
   const end = preamble.indexOf("\r\n");
   if (end < 0) return [preamble, ""];
+  if (preamble.split("\r\n").length - 1 > limits.headerLines) return null;
   // A header block of one empty line is refused.
   return end + 2 === preamble.length ? null : [preamble.slice(0, end), preamble.slice(end + 2)];
 }

@@ -74,6 +74,10 @@ export function findErrorResponses(text: string, isValid: (text: string) => bool
   const response = findErrorResponse(text);
   if (response !== formatErrorResponse(400)) return [response];
   const responses = [response];
+  const [preamble = ""] = text.split("\r\n\r\n", 1);
+  if (preamble.split("\r\n").length - 1 > limits.headerLines) {
+    responses.push(formatErrorResponse(431));
+  }
   for (const [status, pattern, replacement] of OWN_STATUSES) {
     const match = pattern.exec(text);
     const value = match?.groups?.["value"];

@@ -3,9 +3,6 @@
 import { type Address, type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { serve, type Serving } from "./serving.ts";
 
-/** The sentence of docs/web.md with the number of headers that a bridge converts. */
-export const MAX_HEADERS = /at most (\d+) headers/;
-
 const encoder = new TextEncoder();
 
 export function serveHandler(

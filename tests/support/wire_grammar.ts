@@ -37,6 +37,8 @@ export const allowedBytes = {
 /** The limits of messages, in bytes unless the name says otherwise. */
 export const limits = {
   preamble: 32768,
+  /** The number of header lines of a message, and of lines of a trailer. */
+  headerLines: 128,
   headerName: 256,
   number: 9007199254740991,
   chunkHeader: 4096,
@@ -458,11 +460,13 @@ export function parseReferenceChunkHeader(
  * position; -1 if they are invalid or cut (RFC 9112 §7.1.2).
  */
 export function findTrailerEnd(text: string, start: number): number {
-  for (let at = start;;) {
+  for (let at = start, lines = 0;; lines++) {
     const lineEnd = text.indexOf("\r\n", at);
     if (lineEnd < 0 || lineEnd + 2 - start > limits.trailer) return -1;
     if (lineEnd === at) return at + 2;
-    if (parseHeaderLine(text.slice(at, lineEnd)) === null) return -1;
+    if (lines === limits.headerLines || parseHeaderLine(text.slice(at, lineEnd)) === null) {
+      return -1;
+    }
     at = lineEnd + 2;
   }
 }

@@ -15,8 +15,7 @@ import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
-import { makeSlowStream, MAX_HEADERS } from "@degu/testing/web_serving.ts";
+import { makeSlowStream } from "@degu/testing/web_serving.ts";
 import {
   assert,
   assertEquals,
@@ -198,8 +197,8 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ["a header's character", "/", { headers: { a: "\x7f" } }, '"\\x7f"', RangeError],
     ["a header's name", "/", { headers: { ["a".repeat(257)]: "c" } }, "1 to 256", RangeError],
     ["no range", "/", { headers: { range: "bytes=-" } }, '"bytes=-"', RangeError],
-    ["too many headers", "/", { headers: manyHeaders }, "at most 128; got 129", TypeError],
-    ["in a Request", new Request("http://a/", { headers: manyHeaders }), {}, "got 129", TypeError],
+    ["too many headers", "/", { headers: manyHeaders }, "at most 128 lines; got 129", RangeError],
+    ["in a Request", new Request("http://a/", { headers: manyHeaders }), {}, "got 129", RangeError],
     [
       "a content-length without a body",
       "/",
@@ -270,24 +269,6 @@ Deno.test("a peer's protocol error is the cause", async () => {
   assertInstanceOf(error.cause, ProtocolError);
   assertEquals(error.cause.code, "BAD_STATUS");
   await peer.assertClosedSilently();
-});
-
-Deno.test("a response with more headers than a Headers may have is a TypeError, and leaves the connection usable", async () => {
-  const maxHeaders = await readStatedNumber("docs/web.md", MAX_HEADERS);
-  await using serving = serve(({ path: [count] }) => {
-    const names = Array.from({ length: Number(count) - 1 }, (_, i) => `x-${i}`);
-    // The server adds `content-length`.
-    return [200, "OK", Object.fromEntries(names.map((name) => [name, "1"])), "hello"];
-  });
-  using conn = await serving.makeClient().connect();
-  const fetch = createFetch(conn);
-  const error = await assertRejects(() => fetch(`/${maxHeaders + 1}`), TypeError);
-  assertStringIncludes(error.message, `a response with more than ${maxHeaders} headers`);
-  assertInstanceOf(error.cause, TypeError);
-  for (const count of [maxHeaders - 1, maxHeaders]) {
-    const response = await fetch(`/${count}`);
-    assertEquals([[...response.headers].length, await response.text()], [count, "hello"]);
-  }
 });
 
 Deno.test("a URL of another scheme, host or port than the client's is a TypeError, and no request is sent", async (t) => {

@@ -170,10 +170,10 @@ Deno.test("the time of each reader grows linearly with the rarer forms of a mess
   });
 });
 
-Deno.test("3,900 lines of one name are one value", () => {
-  const lines = Array.from({ length: 3900 }, (_, i) => `\r\na: ${i % 10}`).join("");
+Deno.test("128 lines of one name are one value", () => {
+  const lines = Array.from({ length: 128 }, (_, i) => `\r\na: ${i % 10}`).join("");
   const { headers } = parseRequest(encodeLatin1(`GET / HTTP/1.1${lines}`));
-  assertEquals(headers.a, Array.from({ length: 3900 }, (_, i) => i % 10).join(", "));
+  assertEquals(headers.a, Array.from({ length: 128 }, (_, i) => i % 10).join(", "));
 });
 
 Deno.test("10,000 chunks with extensions are one body", async () => {

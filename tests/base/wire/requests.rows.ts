@@ -168,7 +168,7 @@ const emptyBodies: Rows = [
   ["extensions", '0 ; a ; b="c"'],
   ["a trailer", "0\r\na: b"],
   ["a trailer that looks like a request", "00\r\nGET: / HTTP/1.1\r\ncontent-length: 36"],
-  ["many lines", `0${"\r\na: b".repeat(1000)}`],
+  ["many lines", `0${"\r\na: b".repeat(128)}`],
 ];
 
 const cutChunks: Rows = [
@@ -211,7 +211,17 @@ const NEXT = "GET /next HTTP/1.1\r\n\r\n";
 const makeLong = (size: number) => "GET /l HTTP/1.1\r\na: ".padEnd(size - 4, "b") + "\r\n\r\n";
 const makeLongUri = (size: number) => `GET /${"a".repeat(size - 18)} HTTP/1.1\r\n\r\n`;
 
+const makeLines = (count: number) =>
+  `GET /h HTTP/1.1\r\n${
+    Array.from({ length: count }, (_, i) => `a${i % 100}: b\r\n`).join("")
+  }\r\n`;
+
 const tooLong: Rows = [
+  ["129 header lines", makeLines(129)],
+  [
+    "more header lines, of which the last is invalid",
+    makeLines(200).replace(/b\r\n\r\n$/, "\0\r\n\r\n"),
+  ],
   ["a preamble of 32769 bytes", makeLong(32769)],
   ["an empty line, and a preamble of 32769 bytes", `\r\n${makeLong(32769)}`],
   ["a preamble of 32768 bytes without an end", makeLong(32772).slice(0, 32768)],
@@ -344,6 +354,7 @@ const acceptedBodies: Rows = [
   ["a request without host", "GET /b HTTP/1.1\r\n\r\n"],
   ["Expect with a body", makePost("expect: 100-continue\r\ncontent-length: 5", "hello")],
   ["a preamble of 32768 bytes", makeLong(32768)],
+  ["128 header lines", makeLines(128)],
   ["an empty line, and a preamble of 32768 bytes", `\r\n${makeLong(32768)}`],
   ["a request target of 32750 bytes", makeLongUri(32768)],
 ];

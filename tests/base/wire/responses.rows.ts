@@ -107,6 +107,7 @@ const complete: readonly string[] = [
   `${OK}${TE}\r\n5;a=b\r\nhello\r\n0;c=d\r\n\r\n`,
   `${OK}${TE}\r\nA;a="b;c"\r\nhellohello\r\n0\r\n\r\n`,
   makeLong(32768, "content-length: 5\r\n") + "hello",
+  `${OK}${"a: b\r\n".repeat(127)}content-length: 5\r\n\r\nhello`,
 ];
 
 /** Complete responses: a byte after them is not a part of them, or of another response. */
@@ -169,6 +170,8 @@ export const responseRows: readonly ResponseRow[] = [
     `${OK}a: ${"b".repeat(32768)}`,
     makeLong(32769, ""),
     makeLong(32769, "content-length: 5\r\n"),
+    `${OK}${"a: b\r\n".repeat(128)}content-length: 5\r\n\r\nhello`,
+    `${OK}${"set-cookie: a=b\r\n".repeat(129)}\r\n`,
   ]),
   // Interim responses are skipped (RFC 9110 §15.2).
   ...[100, 102, 103, 150, 199].flatMap((status) => {

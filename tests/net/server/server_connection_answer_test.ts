@@ -84,6 +84,9 @@ const invalidResponses: readonly (readonly [label: string, answer: unknown, requ
   ["body with 304", [304, "Not Modified", {}, hello]],
   ["body with 304 to HEAD", [304, "Not Modified", {}, hello], head],
   ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
+  // The server adds the content-length.
+  ["129 header lines", [200, "OK", { a: new Array(128).fill("b") }, null]],
+  ["129 header lines of cookies", [200, "OK", { "set-cookie": new Array(128).fill("b") }, null]],
 ];
 
 Deno.test("an invalid response of an app is logged as an error, and replaced by 500", async (t) => {

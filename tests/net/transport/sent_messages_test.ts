@@ -191,6 +191,9 @@ Deno.test("a client doesn't send CONNECT, TRACE or OPTIONS *", async (t) => {
   }
 });
 
+const makeHeaders = (count: number): HeadersToSend =>
+  Object.fromEntries(Array.from({ length: count }, (_, i) => [`a${i}`, "b"]));
+
 Deno.test("a client sends no request with a body that isn't allowed, or that is too large", async (t) => {
   const rows: [label: string, method: string, uri: string, HeadersToSend, BodyOut][] = [
     ["GET with a body", "GET", "/", {}, encodeLatin1("x")],
@@ -199,6 +202,8 @@ Deno.test("a client sends no request with a body that isn't allowed, or that is 
     ["a lone surrogate", "PUT", "/", {}, "a\ud800"],
     ["over 16 MiB", "PUT", "/", {}, new Uint8Array(16777217)],
     ["a preamble over 32768 bytes", "GET", `/${"a".repeat(32768)}`, {}, null],
+    ["129 header lines", "GET", "/", makeHeaders(129), null],
+    ["128 header lines and a content-length", "PUT", "/", makeHeaders(128), encodeLatin1("x")],
   ];
   await testEachRow(t, rows, (_label, ...request) => assertUnsent(...request));
 });
