@@ -174,10 +174,10 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isBrokenBodyError(error)) throw error;
       // This process has no file descriptor left for a connection: the server responds with 503.
       if (isTooManyOpenFilesError(error)) throw error;
-      // If the client has disconnected, or an app in front has aborted the request, it isn't a
-      // failure.
+      // If the session has ended, or an app in front has aborted the request, it isn't a failure.
+      const isCanceled = signal.aborted && (session.message !== null || !session.signal.aborted);
       const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;
-      if (!signal.aborted) logPeerWarning(session, this.#logger, logLine, error);
+      if (!isCanceled) logPeerWarning(session, this.#logger, logLine, error);
       if (isUpstreamTimeout(error)) return [504, "Gateway Timeout", {}, null];
       return isConnectError(error)
         ? [503, "Service Unavailable", {}, null]

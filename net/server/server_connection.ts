@@ -184,7 +184,12 @@ export class ServerConnection extends SlotHolder
   onSignalRequested(): void {
     // If `onExchange` reads `session.signal`, the peer isn't probed.
     if (this.#probeTimer !== undefined || this.#exchange?.recorder?.isReporting) return;
+    // A late timer may run before the events of other sockets, such as a response for a client that
+    // has closed only its writing side. So the probe must find the close twice during a request.
+    let closedRequests = -1;
     const onClose = () => {
+      const { requests } = this.session;
+      if (closedRequests !== requests) return void (closedRequests = requests);
       const reason = new ConnectionClosedError("the peer has closed the connection");
       this.#sessionCore.abort(() => reason);
       this.#exchange?.cancelStream(reason);

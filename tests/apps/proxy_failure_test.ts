@@ -13,7 +13,7 @@ import {
 import { TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { recordIntervals } from "@degu/testing/clock.ts";
+import { captureIntervals, recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -464,6 +464,29 @@ Deno.test("a reset by the upstream or by the client ends both halves of a relaye
       assertEquals((await upstreamPeer.readToEnd()).received, "");
     }
     assertEquals(chain.proxy.logger.messagesOf("error"), []);
+  }
+});
+
+Deno.test("a client that has closed only its writing side gets the response unless two checks find it gone; then 502, whose reason is logged", async () => {
+  // The server checks in this interval.
+  using intervals = captureIntervals(300);
+  for (const checkCount of [1, 2]) {
+    await using chain = await relayRequest("GET / HTTP/1.1\r\n\r\n");
+    const { clientPeer, upstreamPeer, proxy } = chain;
+    await clientPeer.closeWrite();
+    for (let check = 0; check < checkCount; check++) {
+      await waitForTick();
+      intervals.tick();
+      await waitForTick();
+    }
+    const isGone = checkCount === 2;
+    if (!isGone) await upstreamPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    const expected = isGone ? BAD_GATEWAY : "HTTP/1.1 204 No Content\r\n\r\n";
+    assertEquals(await clientPeer.readPreamble(), expected);
+    const [line = "", ...otherLines] = proxy.logger.messagesOf("info");
+    const text =
+      "a request could not be relayed: ConnectionClosedError: the peer has closed the connection";
+    assertEquals([line.endsWith(text), otherLines], [isGone, []]);
   }
 });
 
