@@ -304,8 +304,17 @@ const brokenRequests: readonly string[] = [
     `x: 1\nauthorization: ${SECRET}`,
     `authorization ${SECRET}`,
   ].map((lines) => `GET / HTTP/1.1\r\n${lines}\r\n\r\n`),
-  "GET http://user:c2VjcmV0@host/ HTTP/1.1\r\n\r\n",
-  "GET user:c2VjcmV0@host HTTP/1.1\r\n\r\n",
+  ...[
+    "http://user:c2VjcmV0@host/",
+    "user:c2VjcmV0@host:80",
+    "//user:c2VjcmV0@host/",
+    "//user:c2VjcmV0@host/a#",
+    "/a//user:c2VjcmV0@host/",
+  ].flatMap((target) => [
+    `GET ${target} HTTP/1.1\r\n\r\n`,
+    `GET ${target} HTTP/1.1 \r\n\r\n`,
+    `GET ${target}\r\n\r\n`,
+  ]),
   ...["user:c2VjcmV0@a", "c2VjcmV0@a", "user:c2VjcmV0/@a", "user:c2VjcmV0@a\x01"].map((host) =>
     `GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`
   ),
