@@ -51,8 +51,8 @@ const PROGRESS_BYTES = 65536;
  */
 const PROBE_MILLISECONDS = 300;
 /**
- * The number of time-outs that a write may take. A write ends when a third of the system's send
- * buffer is free, which is up to 4 MB: at 16 KB/s, this takes more than a minute.
+ * The number of time-outs that a write may take. If the system's send buffer of up to 4 MB is full,
+ * a write waits until a third is free: at 16 KB/s more than a minute.
  */
 const WRITE_TIMEOUTS = 8;
 

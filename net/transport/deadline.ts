@@ -143,7 +143,10 @@ export interface Waiter {
   readonly writeWait: string | null;
   /** The number of time-outs that a write may take. */
   readonly writeTimeouts: number;
-  /** Called up to a quarter of the time-out after the end of the time for either wait. */
+  /**
+   * Called when a wait has taken 1.0 to 1.25 times the time-out, or a write up to a quarter of the
+   * time-out longer than it may.
+   */
   onExpire(isWrite: boolean): void;
 }
 
