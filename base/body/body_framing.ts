@@ -100,10 +100,8 @@ const MIN_DIRECT_BYTES = 65536;
  * would keep other connections waiting.
  */
 const MAX_PIECE_COST = 4096;
-/** The cost of a byte of a chunk header with an extension. */
-const EXTENSION_BYTE_COST = 2;
-/** The cost of a chunk that a program reads as a chunk. */
-const READ_CHUNK_COST = 16;
+/** The additional cost of a chunk that a program reads as a chunk. */
+const READ_CHUNK_COST = 15;
 
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder {
@@ -121,15 +119,7 @@ export class ChunkDecoder {
 
   /** The cost of the chunks that were read. */
   get cost(): number {
-    return READ_CHUNK_COST * this.#scanner.chunkCount + this.#extensionCost;
-  }
-
-  get #pieceCost(): number {
-    return this.#scanner.chunkCount + this.#extensionCost;
-  }
-
-  get #extensionCost(): number {
-    return EXTENSION_BYTE_COST * this.#scanner.extendedHeaderBytes;
+    return this.#scanner.cost + READ_CHUNK_COST * this.#scanner.chunkCount;
   }
 
   get remainingBytes(): number {
@@ -164,8 +154,8 @@ export class ChunkDecoder {
     const scanner = this.#scanner;
     let position = start;
     let writtenEnd = start;
-    const maxCost = this.#pieceCost + MAX_PIECE_COST;
-    while (this.#pieceCost < maxCost) {
+    const maxCost = scanner.cost + MAX_PIECE_COST;
+    while (scanner.cost < maxCost) {
       const { phase } = scanner;
       const nextPosition = scanner.advance(bytes, position, end);
       if (nextPosition === -1) break;
@@ -184,9 +174,9 @@ export class ChunkDecoder {
   copy(buffer: ReadBuffer, into: Uint8Array): number {
     const scanner = this.#scanner;
     let count = 0;
-    const maxCost = this.#pieceCost + MAX_PIECE_COST;
+    const maxCost = scanner.cost + MAX_PIECE_COST;
     // Don't return without data that has arrived: the caller would wait for more.
-    while (count < into.length && (count === 0 || this.#pieceCost < maxCost)) {
+    while (count < into.length && (count === 0 || scanner.cost < maxCost)) {
       if (scanner.phase === "data") {
         const maxBytes = Math.min(scanner.remainingDataBytes, into.length - count);
         const bytes = buffer.takeView(maxBytes);

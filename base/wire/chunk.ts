@@ -222,6 +222,9 @@ export class RangeChecker {
   }
 }
 
+/** The cost of a byte of a chunk header with an extension. */
+const EXTENSION_BYTE_COST = 2;
+
 /**
  * The next part of a chunked body:
  *
@@ -244,8 +247,8 @@ export class ChunkScanner {
   header: ChunkHeader = { size: 0, extension: null, isPlain: true };
   consumedBytes = 0;
   chunkCount = 0;
-  /** The bytes of the headers that aren't only a size as Degu sends it. */
-  extendedHeaderBytes = 0;
+  /** The cost of the scanned headers: 1 for a header that is only a size as Degu sends it. */
+  cost = 0;
   rangeChecker: RangeChecker | null = null;
   readonly #allowsPadding: boolean;
   /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
@@ -303,9 +306,8 @@ export class ChunkScanner {
     this.phase = this.remainingDataBytes === 0 ? "trailer" : "data";
     this.consumedBytes += next - start;
     this.chunkCount++;
-    if (this.header.extension !== null || !this.header.isPlain) {
-      this.extendedHeaderBytes += next - start;
-    }
+    const isOnlySize = this.header.extension === null && this.header.isPlain;
+    this.cost += isOnlySize ? 1 : EXTENSION_BYTE_COST * (next - start);
     return next;
   }
 
