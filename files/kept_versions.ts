@@ -110,8 +110,13 @@ export class VersionStore {
     for (;; period = this.#begin(root, directory, period.number + 1)) {
       const versionPath = `${directory}/${period.name}/${path}`;
       if (info === null) {
-        const changedPaths = hasVersion(versionPath) ? [] : [appendPath(directory, period, path)];
-        return { versionPath, changedPaths };
+        const isVersion = lstatOrNull(versionPath)?.isFile === true;
+        // The disk takes the path of another version for this path, which is new after that one.
+        if (isVersion && realPathSync(versionPath) !== versionPath) continue;
+        return {
+          versionPath,
+          changedPaths: isVersion ? [] : [appendPath(directory, period, path)],
+        };
       }
       const changedPaths = link(root, filePath, directory, versionPath);
       const version = lstatOrNull(versionPath);
@@ -194,11 +199,6 @@ export class VersionStore {
 /** Another file with the same inode, or a changed file, has another text. */
 function formatFile({ dev, ino, size, mtime, birthtime }: Deno.FileInfo): string {
   return [dev, ino, size, Number(mtime), Number(birthtime)].join(" ");
-}
-
-/** The disk may take another spelling for the same path: such a version is of another path. */
-function hasVersion(versionPath: string): boolean {
-  return lstatOrNull(versionPath)?.isFile === true && realPathSync(versionPath) === versionPath;
 }
 
 export function keptDirectoryOf(root: string): string {

@@ -491,8 +491,34 @@ Deno.test("a path with another spelling, which the disk takes for the path of a 
     assertEquals(await files.remove("name"), 204);
     assertEquals(await files.put("NAME", "2"), 201);
   }
-  const period = listPeriods(files.root).at(-1)!;
-  assertEquals((await restore(files.root, period)).tree, { "d/a": "2", name: "1" });
+  const [deletion = "", period = ""] = listPeriods(files.root).slice(-2);
+  assertEquals((await restore(files.root, deletion)).tree, { "d/a": "2", name: "1" });
+  assertEquals((await restore(files.root, period)).tree, { "d/a": "2" });
+});
+
+Deno.test("a file that was new and then replaced or deleted by another spelling is absent", async () => {
+  for (const milliseconds of [0, HOUR]) {
+    for (const isReplaced of [false, true]) {
+      await using served = await serveReplaced();
+      const { files, at } = served;
+      await files.put("d/new", "1");
+      const [, number] = listPeriods(files.root).at(-1)!.split("_");
+      const list = `${files.root}/${KEPT}/${number}.new`;
+      const lines = await Deno.readTextFile(list);
+      served.clock.advance(milliseconds);
+      if (isReplaced) await files.put("d/new", "2");
+      served.clock.advance(HOUR);
+      await files.remove("d/new");
+      assert(lines.includes("d/new"));
+      await Deno.writeTextFile(list, lines.replace("d/new", "D/NEW"));
+      using _lookups = patch(
+        Deno,
+        "lstatSync",
+        (lstatSync) => (path) => lstatSync(`${path}`.replace(/D\/NEW$/, "d/new")),
+      );
+      assertEquals((await restore(files.root, at)).tree, { b: "1", "d/a": "1" });
+    }
+  }
 });
 
 Deno.test("a new file is absent, although the disk lists it by another spelling", async () => {

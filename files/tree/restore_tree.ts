@@ -411,6 +411,19 @@ class Run {
     const pathsByFile = new Map(
       Array.from(presentFiles, ([path, { info }]) => [formatIdentity(info), path]),
     );
+    /** The paths that were new or changed before, by their normalized paths. */
+    const earlierPaths = new Map<string, Set<string>>();
+    const addEarlierPaths = (paths: Iterable<string>) => {
+      for (const path of paths) {
+        earlierPaths.getOrInsertComputed(normalizePath(path), () => new Set()).add(path);
+      }
+    };
+    const findEarlierPath = (path: string, source: Source, listedPaths: ReadonlySet<string>) => {
+      const similarPaths = earlierPaths.get(normalizePath(path));
+      return similarPaths === undefined || similarPaths.has(path)
+        ? undefined
+        : findSpellingOfVersion(path, source, similarPaths, listedPaths);
+    };
     const add = (changedPath: string, source: Source | null) => {
       const path = presentFiles.has(changedPath)
         ? changedPath
@@ -423,14 +436,21 @@ class Run {
       if (!this.#sources.has(path)) this.#sources.set(path, source);
     };
     for (const period of await this.#readPeriods()) {
-      for (const path of readNewPaths(this.#state.keptDirectory, period)) {
-        if (areFileNames(path.split("/"))) add(path, null);
-      }
+      const newPaths = readNewPaths(this.#state.keptDirectory, period);
+      for (const path of newPaths) if (areFileNames(path.split("/"))) add(path, null);
+      addEarlierPaths(newPaths);
       const periodPath = `${this.#state.keptDirectory}/${period.name}`;
-      for await (const path of listFiles(periodPath, this.#state.prefix.join("/"))) {
-        const source = this.#findVersion(period, path);
-        if (source !== null) add(path, source);
+      const versions = listFiles(periodPath, this.#state.prefix.join("/"));
+      const listedPaths = new Set(await Array.fromAsync(versions));
+      const versionPaths: string[] = [];
+      for (const listedPath of listedPaths) {
+        const source = this.#findVersion(period, listedPath);
+        if (source === null) continue;
+        const path = findEarlierPath(listedPath, source, listedPaths) ?? listedPath;
+        add(path, source);
+        versionPaths.push(path);
       }
+      addEarlierPaths(versionPaths);
     }
     // Old versions may have been removed since then.
     await this.#readPeriods();
@@ -447,7 +467,7 @@ class Run {
       lstatOrNull(`${withTrailingSlash(this.#state.root)}${path}`)
     );
     const listedPath = info === null ? undefined : pathsByFile.get(formatIdentity(info));
-    return listedPath !== undefined && normalizeName(listedPath) === normalizeName(path)
+    return listedPath !== undefined && normalizePath(listedPath) === normalizePath(path)
       ? listedPath
       : path;
   }
@@ -628,6 +648,28 @@ class Run {
     this.#makeDirectory(dirname(path));
     Deno.mkdirSync(path);
   }
+}
+
+const normalizePath = (path: string) => path.split("/").map(normalizeName).join("/");
+
+/**
+ * Finds the path of an earlier change that the disk takes for the path of a version, as with upper
+ * and lower case.
+ *
+ * @param listedPaths The paths of the versions of the same period.
+ */
+function findSpellingOfVersion(
+  path: string,
+  { file, info }: Source,
+  earlierPaths: ReadonlySet<string>,
+  listedPaths: ReadonlySet<string>,
+): string | undefined {
+  const periodPath = file.slice(0, -path.length);
+  return [...earlierPaths].find((earlierPath) => {
+    if (listedPaths.has(earlierPath)) return false;
+    const earlierInfo = lstatOrNull(`${periodPath}${earlierPath}`);
+    return earlierInfo !== null && formatIdentity(earlierInfo) === formatIdentity(info);
+  });
 }
 
 /** Deno can't name a file whose name isn't UTF-8. */
