@@ -58,8 +58,8 @@ export class PeerConnections implements Connector, Disposable {
   }
 
   /**
-   * Retries a call as long as its errors are transient, or it may have been processed: all calls are
-   * idempotent. The library marks each error of a stream after the first byte as final.
+   * Retries a call as long as its errors are transient, or the peer may have processed it: calls
+   * are idempotent. The library marks each error of a stream after the first byte as final.
    */
   async call<T>(
     action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>,

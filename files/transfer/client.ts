@@ -43,8 +43,8 @@ export class TransferClient implements Disposable {
   #hasResponse = false;
 
   /**
-   * @param mayRepeat True if the caller may repeat a call whose last request may have been processed.
-   * Uploads may be repeated: a file that is written twice has the same content.
+   * @param mayRepeat True if the caller may repeat a call after its last request may have been
+   * processed. Uploads may be repeated: a file that is written twice has the same content.
    */
   constructor(
     label: string,
