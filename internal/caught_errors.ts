@@ -86,8 +86,11 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
  * system's error is the `cause`. Returns any other value unchanged.
  */
 export function withPath(error: unknown, operation: string, path: string): unknown {
-  if (!isSystemError(error) || error.message.includes(path)) return error;
-  const hasOperation = error.message.endsWith(`, ${operation}`);
+  // Deno's error of a path has no field for the path: its message ends with the quoted path.
+  if (!isSystemError(error) || "path" in error || error.message.endsWith(` '${path}'`)) {
+    return error;
+  }
+  const hasOperation = propertyOf(error, "syscall") === operation;
   const message = `${error.message}${hasOperation ? "" : `: ${operation}`} '${path}'`;
   return Object.assign(copyWithMessage(error, message), { operation, path });
 }
@@ -129,6 +132,7 @@ function errorNumberOf(error: unknown): string | undefined {
 }
 
 const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
+  "19": "ENODEV",
   "23": "ENFILE",
   "24": "EMFILE",
   "31": "EMLINK",

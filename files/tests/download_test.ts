@@ -434,8 +434,8 @@ Deno.test("download rejects unreliable responses of other servers", async () => 
 Deno.test("a signal aborts a download with its reason, and the received bytes are kept", async () => {
   await using files = await serveVersion(1_000_000);
   const { servedFile, dir, get } = files;
-  // The code of a disk that refuses a name.
-  const reason = Object.assign(new Error("enough"), { code: "EINVAL" });
+  // The code of a disk that refuses a name, and the names of the targets.
+  const reason = Object.assign(new Error("f, copy, other: enough"), { code: "EINVAL" });
   const aborted = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
   assertEquals([servedFile.requests, await listNames(dir)], [[], []]);

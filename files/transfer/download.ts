@@ -2,9 +2,14 @@ import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import type { Body, Response } from "../../base.ts";
 import { quoteName } from "../../internal/quote.ts";
-import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
+import {
+  ConnectionError,
+  type Connector,
+  isTimeout,
+  isTransient,
+  type Requester,
+} from "../../client.ts";
 import { lstatOrNull } from "../disk/names.ts";
-import { basename } from "../../internal/paths.ts";
 import { findShortage, isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, makeHash } from "../wire/digest.ts";
@@ -193,8 +198,8 @@ export async function downloadFile(fileToDownload: FileToDownload): Promise<Tran
     const diskFullError = toDiskFullError(error, file, fileDownload?.length, openedPart);
     if (diskFullError !== error) throw diskFullError;
     // The connection, or the caller's signal, may have an error with the same code.
-    const isDiskError = error instanceof Error && error.message.includes(basename(file));
-    throw isDiskError ? toBadNameOrInUseError(error, file) : error;
+    const isForeign = error instanceof ConnectionError || settings.signal?.aborted === true;
+    throw isForeign ? error : toBadNameOrInUseError(error, file);
   }
 }
 

@@ -62,7 +62,7 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
 
 const OLD_VERSION_HINT = "the peer may support only TLS 1.1 or older";
 
-/** The TLS library's messages for errors without a code; any other message is `POLICY`. */
+/** The TLS library's messages for errors without a field or a code; any other is `POLICY`. */
 const LIBRARY_FAULTS: readonly (readonly [pattern: RegExp, TlsErrorCode, hint?: string])[] = [
   // The peer has received damaged bytes.
   [
@@ -153,6 +153,7 @@ function describeDates(authorities: Authorities | null): string {
 /** With TLS 1.3, a server may refuse the client after the client has finished its handshake. */
 export function makeSocketError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
+  // The error of an alert has neither a class nor a code.
   if (error.message.startsWith("received fatal alert")) return tlsError("client", error);
   const connectionError = toConnectionError(error);
   // Only errors of the TLS library have neither a class of their own nor a known code.

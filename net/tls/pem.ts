@@ -316,8 +316,8 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
 // ───────────────────────── what the TLS library can use
 
 /**
- * The library's messages about a certificate or key that it can't use. `node:tls` uses a
- * certificate of version 1.
+ * The library's messages about a certificate or key that it can't use; its errors have no code.
+ * `node:tls` uses a certificate of version 1.
  */
 const UNUSABLE =
   /^(?:invalid peer certificate: (?!.*UnsupportedCertVersion)|.*failed to parse private key)/;

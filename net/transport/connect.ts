@@ -5,7 +5,7 @@ import { errorCodeOf, plainMessageOf, withNewMessage } from "../../internal/caug
 import { checkMethods, wrongArgumentError } from "../../internal/checks.ts";
 import { awaitUntilAborted, pause } from "../../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
-import { toConnectionError } from "./connection_errors.ts";
+import { isLookupError, toConnectionError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
@@ -66,9 +66,6 @@ function takeSocket(socket: Socket): Socket {
   return socket;
 }
 
-/** The messages of Deno and of `node:net` for a host name without an address. */
-const UNRESOLVED_NAME_PATTERN = /^(failed to lookup address information|getaddrinfo )/;
-
 /**
  * Makes the error of a connection that could not be made. Returns the reason of the caller's signal
  * unchanged, because the connection isn't its cause; and the error of a dial that uses another
@@ -82,7 +79,7 @@ export function toConnectError(
 ): unknown {
   if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
   const fields = { address, isConnecting: true, ...message === undefined ? {} : { message } };
-  if (UNRESOLVED_NAME_PATTERN.test(error.message)) {
+  if (isLookupError(error)) {
     const zone = zoneOf(String(address[0]));
     const problem = zone === null
       ? "the name can't be looked up"

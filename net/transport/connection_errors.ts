@@ -1,5 +1,5 @@
 import { ConnectionError, DeguError } from "../../base/errors.ts";
-import { errorCodeOf } from "../../internal/caught_errors.ts";
+import { errorCodeOf, propertyOf } from "../../internal/caught_errors.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 type Fault = ConnectionError["fault"];
@@ -46,6 +46,15 @@ export function toConnectionError(
     code: typeof code === "string" ? code : null,
     cause: error,
   });
+}
+
+/** The message of Deno for a name without an address: the error has neither a class nor a code. */
+const LOOKUP_MESSAGE = /^failed to lookup address information/;
+
+/** Reports whether no address was found for a host name. */
+export function isLookupError(error: unknown): boolean {
+  return error instanceof Error &&
+    (propertyOf(error, "syscall") === "getaddrinfo" || LOOKUP_MESSAGE.test(error.message));
 }
 
 export function isResetError(error: unknown): boolean {

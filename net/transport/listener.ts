@@ -15,7 +15,8 @@ import {
   makePeerName,
 } from "./addresses.ts";
 import type { SafeLogger } from "../../base/app/logger.ts";
-import { errorCodeOf, withNewMessage } from "../../internal/caught_errors.ts";
+import { isLookupError } from "./connection_errors.ts";
+import { errorCodeOf, fileErrorCodeOf, withNewMessage } from "../../internal/caught_errors.ts";
 
 export interface AcceptedConnection {
   readonly name: string;
@@ -253,14 +254,13 @@ export function bindingError(error: unknown, address: Address): unknown {
   return toBindError(error, address);
 }
 
-/** The messages of Deno for the name and the number of an interface that doesn't exist. */
-const UNKNOWN_INTERFACE = /^failed to lookup address information|\(os error 19\)$/;
-
 function toBindError(error: unknown, address: Address): unknown {
   const endpoint = endpointOf(address);
   const zone = endpoint.transport === "tcp" ? zoneOf(endpoint.hostname) : null;
+  // The interface has no such name, or no such number.
+  const isZoneUnknown = zone !== null &&
+    (isLookupError(error) || fileErrorCodeOf(error) === "ENODEV");
   return withNewMessage(error, (systemError) => {
-    const isZoneUnknown = zone !== null && UNKNOWN_INTERFACE.test(systemError.message);
     const problem = isZoneUnknown ? `this machine has no interface ${zone}` : systemError.message;
     return `can't listen at ${formatCheckedAddress(address)}: ${problem}`;
   });

@@ -25,6 +25,7 @@ import {
   copyOptions,
   makeIntegerCheck,
 } from "@degu/internal/internal/checks.ts";
+import { withPath } from "@degu/internal/internal/caught_errors.ts";
 import { SwapRemoveSet } from "@degu/internal/internal/collections.ts";
 import { quote } from "@degu/internal/internal/quote.ts";
 import {
@@ -133,6 +134,19 @@ Deno.test("the message about a long text of a peer or a caller is short, escaped
     assert(error.message.length < 400, `${error.message.length} characters`);
     if ("code" in error) assertMatch(error.code as string, /^[A-Z]+(_[A-Z]+)*$/);
   });
+});
+
+Deno.test("the error of an open file gets its path, whichever words the message of the system has", () => {
+  const cause = Object.assign(new Error("No space left on device (os error 28)"), {
+    code: "ENOSPC",
+  });
+  for (const path of ["/data/a", "device", "e", "write"]) {
+    const error = withPath(cause, "write", path) as Error & { path: string };
+    assertEquals([error.path, error.message], [path, `${cause.message}: write '${path}'`]);
+    assertEquals(withPath(error, "write", path), error);
+    const denoError = Object.assign(new Error(error.message), { code: "ENOSPC" });
+    assertEquals(withPath(denoError, "write", path), denoError);
+  }
 });
 
 Deno.test("quote escapes all but printable ASCII, in as few digits as possible", () => {

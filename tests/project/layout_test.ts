@@ -282,12 +282,10 @@ Deno.test("only the default logger prints", async () => {
 /** The modules that search the messages of errors, and whose messages these are. */
 const SEARCHED_MESSAGES = {
   "agent/words/explain.ts": "Deno",
-  "files/transfer/download.ts": "Deno",
   "internal/caught_errors.ts": "Deno and Node",
   "net/tls/errors.ts": "Node",
   "net/tls/pem.ts": "Deno",
-  "net/transport/connect.ts": "Deno",
-  "net/transport/listener.ts": "Deno",
+  "net/transport/connection_errors.ts": "Deno",
 };
 
 Deno.test("only messages of Deno, Node and commander are searched, and no message is changed", async () => {
