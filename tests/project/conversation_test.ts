@@ -1,8 +1,10 @@
 /** The conversation of docs/cookbook.md: its two programs, as processes that talk over loopback. */
+import { reply } from "@degu/degu";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { fromFileUrl } from "@std/path";
 import { assert, assertEquals } from "@std/assert";
@@ -50,4 +52,17 @@ Deno.test("in the conversation of the cookbook, a server speaks unasked, a line 
   assert(success, stderr);
   assertEquals(stderr, "");
   assertEquals(stdout.match(/^ok .*$/gm), ["ok 21", "ok 22", "ok 23"]);
+});
+
+Deno.test("if the server ends the conversation of the cookbook, the client ends, although stdin is open", async () => {
+  await using dir = await createTempDir();
+  await writePrograms(dir.path);
+  await using serving = serve(() => reply(200, "bye\n"));
+  const [, port] = serving.address as readonly [string, number];
+  const flags = ["--no-lock", `--import-map=${IMPORT_MAP}`, `--allow-net=127.0.0.1:${port}`];
+  const command = makeDenoCommand(flags, `${dir.path}/remote.ts`, `${port}`);
+  await using remote = new RunningProcess(startCommand(command, { stdin: "piped" }));
+  const { success, stdout, stderr } = await remote.waitForEnd();
+  assertEquals([success, stdout, stderr], [true, "bye\n", ""]);
+  await remote.child.stdin.close();
 });
