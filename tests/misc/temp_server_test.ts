@@ -384,3 +384,9 @@ Deno.test("a function that was sent as text has no variable from outside", async
   assertInstanceOf(error, ReferenceError);
   assertEquals(error.message, "greeting is not defined");
 });
+
+Deno.test("an app that is passed without null is called without a request, and the start rejects", async () => {
+  const app = (request: { path: string[] }) => [200, "OK", {}, request.path.join("/")] as const;
+  const start = () => TempServer.start(["127.0.0.1", 0], app as never);
+  await assertRejects(start, TypeError, "Cannot read properties of undefined (reading 'path')");
+});
