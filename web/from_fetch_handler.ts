@@ -190,7 +190,7 @@ const makeRequestClass = (maxBytes: number) =>
 
     #read<T>(convert: (bytes: Uint8Array<ArrayBuffer>) => T | Promise<T>): Promise<T> {
       const promise = this.#readAndConvert(convert);
-      // If the handler forgets the promise, a client could end the process with a body that it cuts.
+      // If the handler forgets the promise, a client could end the process: it cuts its body.
       promise.catch(() => {});
       return promise;
     }

@@ -195,8 +195,8 @@ export abstract class ReadableBody extends MessageBody {
   }
 
   /**
-   * Reads the remaining data, up to a limit, and parses it as JSON, without a byte order mark at its
-   * start.
+   * Reads the remaining data, up to a limit, and parses it as JSON. A byte order mark at its start
+   * is dropped.
    *
    * The result is `unknown`, because a peer can send any value: check it, for example by the
    * validator of a schema. `json<Lamp>()` has the type without a check, like `as Lamp`.
