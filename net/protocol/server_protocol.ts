@@ -59,9 +59,9 @@ export class ServerProtocol {
   }
 
   /** The session begins. */
-  accept(): void {
+  accept(now: number): void {
     this.#phase = this.#phase.accept ?? refuseEvent("accept", this.#phase);
-    this.#awaitRequest();
+    this.#awaitRequest(now);
   }
 
   /** Returns the next request, which begins an exchange; `null` if more bytes are needed. */
@@ -74,9 +74,9 @@ export class ServerProtocol {
   }
 
   /** Another request may follow the exchange. */
-  finish(): void {
+  finish(now: number): void {
     this.#phase = this.#phase.finish ?? refuseEvent("finish", this.#phase);
-    this.#awaitRequest();
+    this.#awaitRequest(now);
   }
 
   /** The peer may still read the last response. */
@@ -104,8 +104,8 @@ export class ServerProtocol {
     this.#phase = this.#phase.end ?? refuseEvent("end", this.#phase);
   }
 
-  #awaitRequest(): void {
-    this.idleSince = performance.now();
+  #awaitRequest(now: number): void {
+    this.idleSince = now;
     this.#noteBytes();
   }
 

@@ -343,7 +343,7 @@ export class ServerConnection extends SlotHolder
     }
     if (!this.#checkTrust()) return false;
     sessions.add(this.session);
-    this.#protocol.accept();
+    this.#protocol.accept(performance.now());
     return true;
   }
 
@@ -512,7 +512,7 @@ export class ServerConnection extends SlotHolder
       if (contentError !== null) this.#endRecorder.log(describeContentError(contentError));
     }
     if (lastReason === null) {
-      this.#protocol.finish();
+      this.#protocol.finish(performance.now());
       this.#endExchange(null);
       // An idle connection must not keep its last request alive.
       this.#exchange = null;

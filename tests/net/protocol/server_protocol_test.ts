@@ -32,11 +32,11 @@ type Step = readonly [events: readonly ServerEvent[], run: (connection: Connecti
 
 /** What a connection does, and the events of the table in their order. */
 const STEPS: readonly Step[] = [
-  [["accept"], ({ protocol }) => protocol.accept()],
+  [["accept"], ({ protocol }) => protocol.accept(1)],
   [["receive"], (connection) => connection.read("G")],
   [["receive", "skip"], (connection) => connection.read("\r\n")],
   [["receive", "begin"], (connection) => connection.read("GET / HTTP/1.1\r\n\r\n")],
-  [["finish"], ({ protocol }) => protocol.finish()],
+  [["finish"], ({ protocol }) => protocol.finish(2)],
   [["distrust"], ({ protocol }) => protocol.distrust()],
   [["linger"], ({ protocol }) => protocol.linger()],
   [["dismiss"], ({ protocol }) => protocol.dismiss()],
@@ -138,19 +138,17 @@ Deno.test("a connection is receiving as soon as a byte of the next request has a
   assert(protocol.isIdle);
   append(buffer, new TextEncoder().encode("\r"));
   assert(!protocol.isIdle);
-  protocol.accept();
+  protocol.accept(1);
   assertEquals(protocol.phase, "receiving");
   append(buffer, new TextEncoder().encode("\n"));
   assertEquals([protocol.readRequest(), protocol.phase], [null, "idle"]);
   append(buffer, new TextEncoder().encode("GET /a HTTP/1.1\r\n\r\nGET /b"));
   assertEquals(protocol.readRequest()!.uri, "/a");
-  const begin = performance.now();
-  protocol.finish();
-  assert(protocol.idleSince >= begin);
-  assertEquals([protocol.phase, protocol.isIdle], ["receiving", false]);
+  protocol.finish(5);
+  assertEquals([protocol.phase, protocol.isIdle, protocol.idleSince], ["receiving", false, 5]);
   append(buffer, new TextEncoder().encode(" HTTP/1.1\r\n\r\n"));
   assertEquals(protocol.readRequest()!.uri, "/b");
-  protocol.finish();
+  protocol.finish(2);
   assertEquals([protocol.phase, protocol.isIdle], ["idle", true]);
 });
 
