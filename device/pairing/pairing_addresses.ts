@@ -12,7 +12,6 @@ import { notAllowedError } from "../../internal/checks.ts";
 import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "../peers/addresses.ts";
 import type { DeviceServices } from "../peers/device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
-import type { JoinOptions } from "./join.ts";
 
 export interface AddressFinder {
   findAddresses(): Promise<HostAddress[]>;
@@ -22,7 +21,7 @@ export interface AddressFinder {
 
 export function makeAddressFinder(
   { servingRecords, logger }: Pick<DeviceServices, "servingRecords" | "logger">,
-  serving: JoinOptions["serving"],
+  serving: readonly Address[] | (() => Promise<readonly Address[] | undefined>) | undefined,
 ): AddressFinder {
   const select = (addresses: readonly Address[]) =>
     selectAddressesToSend(addresses, (message) => logger.warn(message));
