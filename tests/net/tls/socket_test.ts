@@ -627,7 +627,7 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     };
     const handshakeEnded = Promise.withResolvers<TlsSocket>();
     const tlsSocket = tls.connect({ socket: rawStream.stream, ...identity }, () => {
-      handshakeEnded.resolve(new TlsSocket(tlsSocket, rawStream, null, true));
+      handshakeEnded.resolve(new TlsSocket(tlsSocket, rawStream, null));
     });
     const receiver = await withTimeout(handshakeEnded.promise, "the handshake");
     const sender = await senderConnected.promise;
