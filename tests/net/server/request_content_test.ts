@@ -91,11 +91,10 @@ Deno.test("content that isn't what an app reads causes 400 or 413, and one line 
   });
 });
 
-Deno.test("content that the body of a response can't read causes 400 or 413 for a client of HTTP/1.0", async (t) => {
-  const toHttp10 = (request: string) => request.replace("HTTP/1.1", "HTTP/1.0");
+Deno.test("content that the body of a response can't read cuts the response, without a line of level error", async (t) => {
   const rows = [
-    ...makeRows("no UTF-8", 400, toHttp10(post("\xff")), TEXT_READERS),
-    ...makeRows("too long", 413, toHttp10(announced), TEXT_READERS),
+    ...makeRows("no UTF-8", 200, post("\xff"), TEXT_READERS),
+    ...makeRows("too long", 200, announced, TEXT_READERS),
   ];
   await testEachRow(t, rows, async (_name, status, request, read) => {
     async function* readText(received: Request) {
