@@ -138,7 +138,7 @@ const CHUNKS: readonly (readonly [received: string, sent: string])[] = [
   // The lines of the trailer are dropped.
   ["5|hello|0;a=b|c:d|E: f \t|__proto__:|x_user: \xff||", "5|hello|0;a=b||"],
   ["0|content-length: 5|transfer-encoding: chunked|host: a|host: b||", "0||"],
-  [`0|${"a: b|".repeat(5000)}|`, "0||"],
+  [`0|${"a: b|".repeat(128)}|`, "0||"],
 ];
 
 Deno.test("ProxyApp sends one spelling of each chunk header, and no trailer, in both directions, whole and in pieces", async (t) => {
