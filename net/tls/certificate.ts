@@ -423,7 +423,7 @@ function readAlternativeNames(extension: DerReader): CertificateName[] {
 }
 
 function readAlternativeName(element: DerElement): CertificateName {
-  const type = NAME_TYPES.get(element.tag) ?? "unknown";
+  const type = NAME_TYPES.get(element.tag);
   switch (type) {
     case "email":
     case "DNS":
@@ -438,6 +438,9 @@ function readAlternativeName(element: DerElement): CertificateName {
       };
     case "Registered ID":
       return { type, value: formatObjectIdentifier(element.content) };
+    case undefined:
+      // Other libraries read some of these elements as names.
+      throw notAllowedError("DER", `the tag ${element.tag} isn't that of a GeneralName`);
     default:
       return { type, value: "<unsupported>" };
   }

@@ -130,18 +130,22 @@ Deno.test(
   },
 );
 
-Deno.test("an alternative name whose tag has an unexpected class or form is ignored", () => {
+Deno.test("a certificate with an alternative name whose tag isn't that of a GeneralName is refused", () => {
   const text = new TextEncoder().encode("a.example");
-  const parseWithTag = (tag: number) => {
-    const san = Uint8Array.of(0x30, text.length + 2, tag, text.length, ...text);
+  const parseWithTags = (...tags: number[]) => {
+    const names = tags.flatMap((tag) => [tag, text.length, ...text]);
+    const san = Uint8Array.of(0x30, names.length, ...names);
     const extensions = [EXTENSIONS.alternativeNames(san)];
     return parseCertificate(makeAuthority({ extensions }).der);
   };
-  assertEquals(findNameProblem(parseWithTag(0x82), "a.example"), null);
-  for (const tag of [0x02, 0x22, 0x42, 0x62, 0xa2, 0xc2, 0xe2]) {
-    const certificate = parseWithTag(tag);
-    assertEquals(certificate.names, [{ type: "unknown", value: "<unsupported>" }]);
-    assert(findNameProblem(certificate, "a.example") !== null);
+  assertEquals(findNameProblem(parseWithTags(0x82), "a.example"), null);
+  // The tags of RFC 5280 §4.2.1.6 in other classes and forms, and numbers without a name.
+  const tags = [0x02, 0x04, 0x22, 0x42, 0x62, 0x80, 0x83, 0x84, 0x85, 0x89, 0x8a];
+  for (const tag of [...tags, 0xa1, 0xa2, 0xa6, 0xa7, 0xa8, 0xa9, 0xc2, 0xe2]) {
+    for (const others of [[], [0x82]]) {
+      assertThrows(() => parseWithTags(...others, tag), RangeError, "GeneralName");
+      assertThrows(() => parseWithTags(tag, ...others), RangeError, "GeneralName");
+    }
   }
 });
 
