@@ -264,7 +264,8 @@ Deno.test("an error of the disk in the middle of a file is reported with its pat
     using _read = patch(FileHandle, "read", (read) =>
       function (this: unknown, ...args: []) {
         if (++readCount < 3) return Reflect.apply(read, this, args);
-        return Promise.reject(Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" }));
+        const fields = { code: "EIO", syscall: "read" };
+        return Promise.reject(Object.assign(new Error("EIO: i/o error, read"), fields));
       } as typeof read);
     const { body } = await serving.makeClient().request("GET", "/large");
     const error = await assertRejects(() => body!.bytes(), ConnectionError);
