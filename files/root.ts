@@ -173,7 +173,7 @@ export class Root {
         continue;
       }
       if (info !== null) {
-        if (info.isSymlink) throw new Refusal(403, `${path} is a link`);
+        if (info.isSymlink) throw linkRefusal(path);
         throw new Refusal(409, `${path} is not a directory`);
       }
       missingDirectories.push(path);
@@ -228,6 +228,7 @@ export class Root {
     if (existing !== null && isReservedEntry(parent.path, name, existing)) {
       throw reservedNameRefusal();
     }
+    if (existing?.isSymlink) throw linkRefusal(path);
     return { path, parent, existing };
   }
 
@@ -364,6 +365,10 @@ function countSharedDirectories(knownParent: Parent, names: readonly string[]): 
   let depth = 0;
   while (depth < maxDepth && knownParent.names[depth] === names[depth]) depth++;
   return depth;
+}
+
+function linkRefusal(path: string): Refusal {
+  return new Refusal(403, `${path} is a link`, makeReasonHeader("link"));
 }
 
 function reservedNameRefusal(): Refusal {

@@ -30,6 +30,8 @@ export function responseError(
     ? `the disk of the server can't hold the name: it ${nameProblem}; choose another name`
     : code === "DISK_FULL" && findReason(headers) === "file-limit"
     ? "no more files fit on the disk of the server; remove some there"
+    : findReason(headers) === "link"
+    ? "the path has a symbolic link, which is not followed; choose another path"
     : status === 400 && /%5C/i.test(uri)
     ? "a server on Windows accepts no backslash in a name; choose another name"
     : (code && CODE_HINTS[code]) ?? hintOf(method, uri, status, task);
@@ -59,6 +61,7 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
 }
 
 const CODES_OF_REASONS: ReadonlyMap<string | undefined, TransferErrorCode> = new Map([
+  ["link", "IN_THE_WAY"],
   ["other-disk", "OTHER_DISK"],
   ["no-deletions", "NO_DELETIONS"],
 ]);

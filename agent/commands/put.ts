@@ -61,8 +61,7 @@ export async function runPut(
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);
-  const targetEntry = await files.find(target.names);
-  if (targetEntry === null) await files.checkParents(target.names);
+  const targetEntry = await files.findTarget(target.names);
   const targetNames = targetEntry?.names ?? target.names;
   const isTargetFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
@@ -89,12 +88,12 @@ export async function runPut(
       const names = [...targetNames, ...addedNames];
       checkNotReserved(names, files.formatName(names));
       transfers.claimTarget(`/${names.join("/")}`, path);
+      const existingEntry = await files.findTarget(names);
       if ("open" in source) {
         const { output, signal } = context;
-        return await makeStreamUploadJob(output, files, source, names, force, signal);
+        return makeStreamUploadJob(output, files, source, names, existingEntry, force, signal);
       }
       if (isDirectory) {
-        const existingEntry = await files.find(names);
         if (existingEntry?.kind === "file") {
           throw new Failure(
             `${files.quoteName(existingEntry.names)} is a file: copy the directory to another path`,

@@ -49,14 +49,16 @@ export async function rm(
     try {
       if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name);
       checkNotReserved(names, name);
+      if (recursive) await files.findTarget(names);
       const isTree = recursive &&
         (await files.findOrFail(names, mustBeDirectory)).kind === "directory";
       if (isTree) await removeTree(context, files, names, fail);
       else await removeEntry(context, files, names, mustBeDirectory);
     } catch (thrown) {
-      // A path through a link is refused as if the inbox were not writable.
-      const error = hasStatus(thrown, 403)
-        ? await files.checkParents(names).then(() => thrown, (failure) => failure)
+      // The refusal doesn't name the link, and a special file is refused without a reason.
+      const refusal = thrown instanceof TransferError ? thrown.cause : thrown;
+      const error = hasStatus(refusal, 403)
+        ? await files.findTarget(names).then(() => thrown, (failure) => failure)
         : thrown;
       // After a failure of one path, continue with the other paths.
       if (error instanceof Failure) fail(name, error.message, error);

@@ -146,11 +146,9 @@ async function syncOnce(
     throw await files.makeMissingFailure(remotePath.names);
   }
   if (!isDownload) checkNotReserved(remotePath.names, files.formatName(remotePath.names));
-  const foundEntry = await files.find(remotePath.names);
   const remoteEntry = isDownload
     ? await files.findOrFail(remotePath.names, remotePath.mustBeDirectory)
-    : foundEntry;
-  if (remoteEntry === null) await files.checkParents(remotePath.names);
+    : await files.findTarget(remotePath.names);
   const names = remoteEntry?.names ?? remotePath.names;
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
     const kindText = remoteEntry.kind === "file"

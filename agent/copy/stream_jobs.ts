@@ -65,15 +65,15 @@ export async function findStreamSource(
 const BINARY_PROBLEM =
   "it is binary, which a terminal can't show: write it to a file, or add | cat";
 
-export async function makeStreamUploadJob(
+export function makeStreamUploadJob(
   output: Output,
   files: RemoteFiles,
   source: StreamSource,
   names: readonly string[],
+  entry: RemoteEntry | null,
   replace: boolean,
   signal: AbortSignal,
-): Promise<FileJob> {
-  const entry = await files.find(names);
+): FileJob {
   if (entry?.kind === "directory") {
     const name = files.formatName(entry.names);
     throw new Failure(

@@ -230,9 +230,7 @@ export class Transfers implements Disposable {
       }
       if (isFinalError(error)) throw this.#makeFinalFailure(files, { from, to }, error);
       const problem = explainTransfer(error, this.direction, files.connections.peer);
-      const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
-      const code = isInTheWay ? "FAILED" : codeOf(error);
-      return this.#failFile(job, problem, code, error);
+      return this.#failFile(job, problem, codeOf(error), error);
     }
     if (job.size === null) progress.totalBytes += bytesAtTarget;
     else progress.bytes += size - bytesAtTarget;

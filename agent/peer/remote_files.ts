@@ -10,7 +10,7 @@ import {
 import { type Context, KEPT_DIRECTORY } from "../machine/context.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "../words/error_codes.ts";
-import { Failure } from "../failure.ts";
+import { type ErrorCode, Failure } from "../failure.ts";
 import { explainTransfer } from "../words/explain.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
@@ -264,8 +264,21 @@ export class RemoteFiles implements Disposable {
       if (entry.kind === "file") {
         throw new Failure(`${this.quoteName(entry.names)} is a file, not a directory`);
       }
-      if (entry.kind === "other") throw this.#makeUncopiedFailure(entry);
+      if (entry.kind === "other") throw this.#makeUncopiedFailure(entry, "ALREADY_THERE");
     }
+  }
+
+  /**
+   * Fails if the path is a link or a special file, or leads through one. An unreadable file may be
+   * replaced or removed.
+   */
+  async findTarget(names: readonly string[]): Promise<RemoteEntry | null> {
+    const entry = await this.find(names);
+    if (entry === null) await this.checkParents(names);
+    else if (entry.reason === "link" || entry.reason === "special") {
+      throw this.#makeUncopiedFailure(entry, "ALREADY_THERE");
+    }
+    return entry;
   }
 
   async findOrFail(names: readonly string[], mustBeDirectory = false): Promise<RemoteEntry> {
@@ -275,10 +288,9 @@ export class RemoteFiles implements Disposable {
     throw this.#makeUncopiedFailure(entry);
   }
 
-  #makeUncopiedFailure({ names, reason }: RemoteEntry): Failure {
+  #makeUncopiedFailure({ names, reason }: RemoteEntry, code: ErrorCode | null = null): Failure {
     const problem = describeUncopiedEntry(reason, this.connections.peer);
-    const effect = reason === "special" ? ", and can't be copied" : "";
-    return new Failure(`${this.quoteName(names)} is ${problem}${effect}`);
+    return new Failure(`${this.quoteName(names)} is ${problem}`, code);
   }
 
   async makeMissingFailure(names: readonly string[], mustBeDirectory = false): Promise<Failure> {

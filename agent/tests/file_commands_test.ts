@@ -10,7 +10,7 @@ import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 
 const EXISTS = "another file of this name exists on this device: --force replaces it";
@@ -278,6 +278,78 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
   assertEquals(json.code, 1);
   assertStringIncludes(JSON.stringify(parseObjects(json)[0]?.["error"]), "is a directory");
   await files.runToFailure(2, "what to get?", "get", "here");
+});
+
+Deno.test("a link or special file in the inbox is named by each command that would change it, or a path through it", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inbox } = files;
+  await fill(local, { "f": "1", "s/x": "2", "d/g": "3" });
+  await fill(inbox, { "file": "x", "dir/y": "z" });
+  await makeLinks({
+    [`${inbox}/to-file`]: "file",
+    [`${inbox}/to-dir`]: "dir",
+    [`${inbox}/dangling`]: "none",
+    // The names of local files and directories.
+    [`${inbox}/f`]: "file",
+    [`${inbox}/s`]: "dir",
+    [`${inbox}/d`]: "none",
+  });
+  const treeBefore = await readTree(inbox);
+  const hasFifo = await makeFifo(`${inbox}/fifo`);
+  const rows: [name: string, ...args: string[]][] = [
+    ["f", "put", `${local}/f`, "camera:"],
+    ["s", "put", "-r", `${local}/s`, "camera:"],
+    ["d", "put", "-r", `${local}/d`, "camera:"],
+  ];
+  for (const name of ["to-file", "to-dir", "dangling", ...hasFifo ? ["fifo"] : []]) {
+    for (const path of name === "fifo" ? [name] : [name, `${name}/`, `${name}/n/n`]) {
+      rows.push(
+        [name, "put", `${local}/f`, `camera:${path}`],
+        [name, "put", "-r", `${local}/s`, `camera:${path}`],
+        [name, "sync", `${local}/s`, `camera:${path}`],
+        [name, "rm", `camera:${path}`],
+      );
+    }
+    rows.push([name, "put", "-", `camera:${name}`], [name, "rm", "-r", `camera:${name}`]);
+  }
+  for (const [name, command, ...args] of rows) {
+    const problem = name === "fifo"
+      ? "neither a file nor a directory"
+      : "a symbolic link, which is not followed";
+    const message = `"camera:${name}" is ${problem}`;
+    for (const force of command === "put" ? [[], ["--force"]] : [[]]) {
+      const { code, stderr, ...end } = await files.run(command!, "--json", ...force, ...args);
+      assertEquals([code, stderr], [1, `degu: error: ${message}\n`], args.join(" "));
+      const error = parseObjects(end)[0]!["error"] as Record<string, string>;
+      assertEquals([error["code"], error["message"]], ["ALREADY_THERE", message]);
+    }
+  }
+  if (hasFifo) await Deno.remove(`${inbox}/fifo`);
+  assertEquals(await readTree(inbox), treeBefore);
+});
+
+Deno.test("a link that gets the name of a file after the list is the reason of the failure", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inbox } = files;
+  await files.kill();
+  await fill(local, { "f": "1" });
+  const inboxApp = new FilesApp(inbox, { list: true, write: true });
+  let isLinked = false;
+  const app = routes({
+    "/inbox/": async (request) => {
+      if (request.method !== "GET" && !isLinked) {
+        isLinked = true;
+        await makeLinks({ [`${inbox}/f`]: "none" });
+      }
+      return await inboxApp.handle(request);
+    },
+  });
+  await using device = await Device.open(files.homes.joinPath("camera"));
+  await using _server = await device.serve(files.address, app);
+  const end = await files.run("put", "--json", "--force", `${local}/f`, "camera:");
+  const message = "its path on camera has a symbolic link, which is not followed";
+  assertEquals([end.code, end.stderr], [1, `degu: error: ${local}/f: ${message}\n`]);
+  assertEquals(parseObjects(end)[0]!["error"], { code: "ALREADY_THERE", message });
 });
 
 Deno.test("if two sources have the same target, the second source fails, and no file is replaced", async () => {

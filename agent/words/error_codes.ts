@@ -98,6 +98,10 @@ export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof StatusError && error.status === status;
 }
 
+export function isLinkRefusal(error: unknown): boolean {
+  return error instanceof StatusError && error.headers["refusal-reason"] === "link";
+}
+
 const PEER_PROBLEM_CODES: ReadonlySet<TransferErrorCode> = new Set([
   ...["BAD_LIST", "CHANGED", "INCOMPLETE", "ROOT_GONE", "UNEXPECTED_RESPONSE", "UNREADABLE"],
 ] as TransferErrorCode[]);
@@ -129,7 +133,8 @@ export function codeOf(error: unknown): ErrorCode {
   if (error instanceof StatusError) return CODES_BY_STATUS[error.status] ?? "FAILED";
   if (error instanceof TransferError) {
     const { code, cause } = error;
-    const isRefused = cause instanceof StatusError && VAGUE_TRANSFER_CODES.has(code);
+    const isRefused = cause instanceof StatusError && VAGUE_TRANSFER_CODES.has(code) &&
+      !isLinkRefusal(cause);
     const refusedCode = isRefused ? CODES_BY_STATUS[cause.status] : undefined;
     return refusedCode ?? CODES_BY_TRANSFER_CODE[code] ?? codeOf(cause);
   }

@@ -14,7 +14,7 @@ import { ConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { type DiscoveryProblem, findDiscoveryProblem } from "@degu/degu/device/discovery";
 import type { LogDetails, Logger } from "@degu/degu/server";
-import { codeOf, errorCodeOf, hasStatus, isUnreachable } from "./error_codes.ts";
+import { codeOf, errorCodeOf, hasStatus, isLinkRefusal, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "../failure.ts";
 import { formatBytes, formatId, PAIR_ADVICE } from "../terminal/output.ts";
 
@@ -441,6 +441,7 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
   CHANGED: `it changed while it was copied: ${RUN_AGAIN}`,
   DIGEST_MISMATCH: `the received file differs from the sent file: ${RUN_AGAIN}`,
   EXISTS: EXISTS_AT_PEER,
+  LINK: "its path on PEER has a symbolic link, which is not followed",
   ONLY_ADDS: "PEER only accepts new files (degu serve --new-only): existing files stay as they are",
   "IN_USE 403": `another program has it open on PEER, or PEER may not use it: ${RUN_AGAIN}`,
   "404": "it does not exist any more",
@@ -485,7 +486,11 @@ export function explainTransfer(error: unknown, action: FileAction, peer: string
     const disk = action === "get" ? "the disk" : `the disk of ${peer}`;
     return `${disk} can't hold the name: it ${nameProblem}`;
   }
-  const key = code === "IN_USE" && hasStatus(cause, 403) ? "IN_USE 403" : code;
+  const key = isLinkRefusal(cause)
+    ? "LINK"
+    : code === "IN_USE" && hasStatus(cause, 403)
+    ? "IN_USE 403"
+    : code;
   const text = findTransferProblem(key, action, peer);
   if (text !== null) return text;
   if (cause instanceof StatusError) return describeStatusProblem(cause, action, peer);

@@ -157,7 +157,7 @@ const REJECTED_PATHS: readonly [
   ["the root", [""], [403, 204, 403, 403, 404]],
   ["a directory", ["sub"], [409, 204, 409, 409, 301]],
   ["below a file", ["file/a", "file/a/b"], [409, 409, 409, 409, 404]],
-  ["a link", Object.keys(LINKS).filter((name) => !isReservedName(name)), [403, 409, 403, 403]],
+  ["a link", Object.keys(LINKS).filter((name) => !isReservedName(name)), [403, 403, 403, 403]],
   [
     "through a link",
     [
@@ -189,6 +189,12 @@ const REJECTED_PATHS: readonly [
   ],
 ];
 
+const REASONS_OF_PATHS: Readonly<Record<string, string>> = {
+  "a link": "link",
+  "through a link": "link",
+  "a reserved name": "name-reserved",
+};
+
 Deno.test("writing requests reject paths that peers may not write, and change no file", async (t) => {
   await using files = await serveWritableDirectory();
   using traps = await addTraps(files);
@@ -212,7 +218,10 @@ Deno.test("writing requests reject paths that peers may not write, and change no
         if (otherStatuses.length > 2) requests.push(["GET", uri]);
         const statuses = [];
         for (const request of requests) {
-          statuses.push(await readStatus(await files.request(...request)));
+          const response = await files.request(...request);
+          statuses.push(await readStatus(response));
+          if (request[0] === "GET") continue;
+          assertEquals(response.headers["refusal-reason"], REASONS_OF_PATHS[description], uri);
         }
         const expected = [fileStatus, fileStatus, directoryStatus, ...otherStatuses];
         assertEquals(statuses, expected, uri.slice(0, 100));

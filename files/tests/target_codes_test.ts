@@ -134,6 +134,37 @@ for (const direction of DIRECTIONS) {
   }
 }
 
+Deno.test("a path that is a link, or leads through one, is IN_THE_WAY at each FilesApp that peers may write", async () => {
+  for (const options of [{ write: true, list: true, keep: 1 }, { write: "add" }] as const) {
+    await using files = await serveFilesApp(options);
+    const { client, serverDir, clientDir } = files;
+    await fill(serverDir, { file: "old", "dir/y": "" });
+    await fill(clientDir, { f: "new", "tree/f": "new", "tree/sub/f": "new" });
+    await makeLinks({
+      [`${serverDir}/to-file`]: "file",
+      [`${serverDir}/to-dir`]: "dir",
+      [`${serverDir}/dangling`]: "none",
+    });
+    const treeBefore = await readTree(serverDir);
+    for (const name of ["to-file", "to-dir", "dangling"]) {
+      const paths = [[name], [name, "y"], [name, "new", "deep"]];
+      const calls = paths.flatMap((path): (() => Promise<unknown>)[] => [
+        () => upload(client, `${clientDir}/f`, path),
+        () => upload(client, `${clientDir}/f`, path, { resume: false, replace: false }),
+        () => upload(client, new Blob(["new"]).stream(), path),
+        () => makeDirectory(client, [...path, ""]),
+        () => uploadTree(client, `${clientDir}/tree`, [...path, ""]),
+        ...options.write === true ? [() => deleteEntry(client, path)] : [],
+      ]);
+      for (const [index, call] of calls.entries()) {
+        const error = await assertRejects(call, TransferError, "symbolic link", `${name} ${index}`);
+        assertEquals([error.code, (error.cause as StatusError).status], ["IN_THE_WAY", 403]);
+      }
+    }
+    assertEquals(await readTree(serverDir), treeBefore);
+  }
+});
+
 Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, and not for other refusals", async () => {
   await using files = await serveFilesApp({ write: "add" });
   const { client, serverDir, clientDir } = files;

@@ -3,6 +3,8 @@ import { isBadNameError, isFileInUseError } from "../disk/names.ts";
 
 type RefusalReason =
   | NameProblem
+  /** The path is a symbolic link, or leads through one. */
+  | "link"
   /** The file system of the target doesn't accept the name. */
   | "name"
   | "name-reserved"
