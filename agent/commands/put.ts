@@ -66,6 +66,7 @@ export async function runPut(
   const isTargetFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
     `${files.quoteName(targetNames)} is a file, not a directory`,
+    "ALREADY_THERE",
   );
   const isTargetDirectory = target.mustBeDirectory || !isSingleSource ||
     targetEntry?.kind === "directory";
@@ -97,6 +98,7 @@ export async function runPut(
         if (existingEntry?.kind === "file") {
           throw new Failure(
             `${files.quoteName(existingEntry.names)} is a file: copy the directory to another path`,
+            "ALREADY_THERE",
           );
         }
         if (targetNames.length > 0 && names.at(-1) === targetNames.at(-1)) {
@@ -163,7 +165,8 @@ async function makeUploadJob(
     size,
     copy: async (pool, options) => {
       if (existingEntry?.kind === "directory") {
-        throw new Failure(`a directory has this name: ${JSON.stringify(`${name}/`)}`);
+        const problem = `a directory has this name: ${JSON.stringify(`${name}/`)}`;
+        throw new Failure(problem, "ALREADY_THERE");
       }
       const result = await upload(pool, path, files.makeUri(names), {
         ...options,

@@ -154,7 +154,8 @@ async function syncOnce(
     const kindText = remoteEntry.kind === "file"
       ? "a file, not a directory"
       : describeUncopiedEntry(remoteEntry.reason, files.connections.peer);
-    throw new Failure(`${files.quoteName(names)} is ${kindText}`);
+    const code = isDownload ? null : "ALREADY_THERE";
+    throw new Failure(`${files.quoteName(names)} is ${kindText}`, code);
   }
   const isIncluded = (entry: TreeEntry) => {
     const { path } = entry;
@@ -211,5 +212,6 @@ async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): 
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;
-  throw new Failure(`${JSON.stringify(root)} is not a directory`);
+  const code = isTarget ? "ALREADY_THERE" : null;
+  throw new Failure(`${JSON.stringify(root)} is not a directory`, code);
 }

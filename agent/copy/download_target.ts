@@ -21,10 +21,11 @@ export async function findTarget(
   if (info === null && (await ignoreNotFound(Deno.lstat(resolve(path))))?.isSymlink) {
     throw new Failure(
       `${JSON.stringify(path)} is a symbolic link to a file that does not exist`,
+      "ALREADY_THERE",
     );
   }
   if (info !== null && !info.isFile && !info.isDirectory) {
-    throw new Failure(`${JSON.stringify(path)} is not a regular file`);
+    throw new Failure(`${JSON.stringify(path)} is not a regular file`, "ALREADY_THERE");
   }
   const isDirectory = info?.isDirectory || hasSeveralSources || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
@@ -54,6 +55,7 @@ export async function findDirectoryPath(
   if (name !== undefined && (await ignoreNotFound(Deno.lstat(targetPath)))?.isSymlink) {
     throw new Failure(
       `${JSON.stringify(targetPath)} is a symbolic link, which is not followed below the target`,
+      "ALREADY_THERE",
     );
   }
   for (const checkedPath of new Set([path, targetPath])) {
@@ -74,7 +76,7 @@ export function makeEntryPath(directory: string, name: string): string {
 }
 
 function notDirectoryFailure(path: string): Failure {
-  return new Failure(`${JSON.stringify(path)} is not a directory`);
+  return new Failure(`${JSON.stringify(path)} is not a directory`, "ALREADY_THERE");
 }
 
 export function makeDownloadJob(
@@ -95,9 +97,7 @@ export function makeDownloadJob(
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ignoreNotFound(Deno.stat(path));
       if (info?.isDirectory && (followLink || !(await Deno.lstat(path)).isSymlink)) {
-        throw new Failure(
-          `${JSON.stringify(path)} is a directory`,
-        );
+        throw new Failure(`${JSON.stringify(path)} is a directory`, "ALREADY_THERE");
       }
       const result = await download(pool, uri, path, {
         ...options,

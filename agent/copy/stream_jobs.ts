@@ -78,6 +78,7 @@ export function makeStreamUploadJob(
     const name = files.formatName(entry.names);
     throw new Failure(
       `${JSON.stringify(`${name}/`)} is a directory: name the file, such as ${name}/NAME`,
+      "ALREADY_THERE",
     );
   }
   const to = files.formatName(names);

@@ -262,7 +262,8 @@ export class RemoteFiles implements Disposable {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) return;
       if (entry.kind === "file") {
-        throw new Failure(`${this.quoteName(entry.names)} is a file, not a directory`);
+        const problem = `${this.quoteName(entry.names)} is a file, not a directory`;
+        throw new Failure(problem, "ALREADY_THERE");
       }
       if (entry.kind === "other") throw this.#makeUncopiedFailure(entry, "ALREADY_THERE");
     }

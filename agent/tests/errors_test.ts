@@ -12,6 +12,7 @@ import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AS_USER, canRun } from "../../files/tests/refused_writes.ts";
@@ -265,6 +266,9 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   await homes.init("stranger");
   await homes.pair("viewer", "stranger", undefined, `127.0.0.1:${files.address[1]}`);
   await fill(files.share, { "dir/a": "1" });
+  await fill(local, { "f": "1", "s/x": "1" });
+  await fill(files.inbox, { "d/x": "1", "f": "1", "s": "1" });
+  if (HAS_LINKS) await makeLinks({ [`${local}/dir`]: "none", [`${local}/dangling`]: "none" });
   const off = ["--address", "127.0.0.1:1"];
   const rows: [args: string[], code: ExitCodeName, object?: Record<string, string>][] = [
     [["ls"], "USAGE"],
@@ -275,8 +279,23 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     [["put", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
     [["serve", "--share", `${local}/no`], "NOT_THERE", { path: `${local}/no` }],
     [["init"], "ALREADY_THERE", { path: homes.joinPath("viewer") }],
+    [["put", `${local}/f`, "camera:f/"], "ALREADY_THERE", { peer: "camera" }],
+    [["put", `${local}/f`, "camera:f/x"], "ALREADY_THERE", { peer: "camera" }],
+    [["put", "-", "camera:d"], "ALREADY_THERE", { peer: "camera" }],
+    [["put", "-r", `${local}/s`, "camera:f"], "ALREADY_THERE", { peer: "camera" }],
+    [["put", "-r", `${local}/s`, "camera:"], "ALREADY_THERE", { peer: "camera" }],
+    [["sync", `${local}/s`, "camera:f"], "ALREADY_THERE", { peer: "camera" }],
+    [["sync", "camera:dir", `${local}/f`], "ALREADY_THERE"],
+    [["get", "camera:dir/a", `${local}/f/`], "ALREADY_THERE"],
+    [["get", "-r", "camera:dir", `${local}/f`], "ALREADY_THERE", { peer: "camera" }],
     [["get", "camera:dir", local], "FAILED", { peer: "camera" }],
   ];
+  if (HAS_LINKS) {
+    rows.push(
+      [["get", "camera:dir/a", `${local}/dangling`], "ALREADY_THERE"],
+      [["get", "-r", "camera:dir", local], "ALREADY_THERE", { peer: "camera" }],
+    );
+  }
   const codes = new Set<string>(CODE_ROWS.map(([, , code]) => code));
   for (const [args, code, object = {}] of rows) {
     await t.step(args.join(" "), async () => {
