@@ -159,6 +159,7 @@ async function makeUploadJob(
 ): Promise<FileJob> {
   const name = files.formatName(names);
   const existingEntry = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
+  let attempts = 0;
   return {
     from: path,
     to: name,
@@ -168,11 +169,14 @@ async function makeUploadJob(
         const problem = `a directory has this name: ${JSON.stringify(`${name}/`)}`;
         throw new Failure(problem, "ALREADY_THERE");
       }
+      attempts++;
       const result = await upload(pool, path, files.makeUri(names), {
         ...options,
         replace: force,
       });
-      return { ...result, isUnchanged: existingEntry?.size === size && result.bytes === 0 };
+      // After a lost response, the peer may have the file because an earlier attempt has sent it.
+      const isUnchanged = attempts === 1 && existingEntry?.size === size && result.bytes === 0;
+      return { ...result, isUnchanged };
     },
   };
 }

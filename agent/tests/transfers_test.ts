@@ -1,8 +1,9 @@
 /** Transfers that are interrupted or move files, and the connections that they use. */
 import { ConnectionError, EmptyPreambleError, formatAddress } from "@degu/degu/base";
-import type { App } from "@degu/degu";
+import { type App, routes } from "@degu/degu";
+import { Device } from "@degu/degu/device";
 import type { ConnectionPool } from "@degu/degu/client";
-import { deleteEntry } from "@degu/degu/files";
+import { deleteEntry, FilesApp } from "@degu/degu/files";
 import type { ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer/peer_connections.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
@@ -213,6 +214,42 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
   await Promise.all(killed);
   assertEquals([code, stdout], [1, `${local}/to/a\n`]);
   assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: camera does not answer \(/);
+});
+
+Deno.test("put --force reports a file of the same size as copied if the response was lost", async () => {
+  await using files = await AgentFiles.start();
+  const { inbox, local } = files;
+  await files.kill();
+  const inboxApp = new FilesApp(inbox, { list: true, write: true });
+  let isLost = false;
+  const app = routes({
+    "/inbox/": async (request) => {
+      const response = await inboxApp.handle(request);
+      if (request.method === "PUT" && !isLost) {
+        isLost = true;
+        relay.closeAll();
+      }
+      return response;
+    },
+  });
+  await using device = await Device.open(files.homes.joinPath("camera"));
+  await using _server = await device.serve(files.address, app);
+  await using relay = new CuttingRelay(files.address);
+  const args = ["put", "--force", "--json", "--address", formatAddress(relay.address)];
+  for (const content of ["new", "0123456789".repeat(10_000)]) {
+    await fill(local, { "f": content });
+    await fill(inbox, { "f": content.replaceAll(/./g, "-") });
+    isLost = false;
+    using pauses = skipPauses();
+    await using agent = files.start([...args, `${local}/f`, "camera:"], {
+      onText: (_to, text) => pauses.note(text),
+    });
+    const end = await agent.waitForEnd();
+    assertStringIncludes(end.stderr, "trying again in 1 s");
+    assertMatch(end.stderr, /^1 file copied/m);
+    assertEquals([end.code, parseObjects(end)[0]!["total"]], [0, content.length]);
+    assertEquals(await readTree(inbox), { "f": content });
+  }
 });
 
 Deno.test("--wait ends after its seconds, and reports the tried addresses", async (t) => {
