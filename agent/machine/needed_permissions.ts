@@ -3,15 +3,16 @@
  * docs/permissions.md has them as a table.
  */
 
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Peer } from "@degu/degu/device";
 import { DEFAULT_PORT, isReachableByOthers } from "./addresses.ts";
-import type { CommonOptions } from "./context.ts";
+import { type CommonOptions, RESERVED_DIRECTORY } from "./context.ts";
 import { Failure } from "../failure.ts";
 import { findLocalModule, ignoreNotFound, resolveRealPath } from "./local_paths.ts";
 import { DISCOVERY_HOSTS } from "@degu/degu/device/discovery";
-import { resolve } from "./paths.ts";
+import { join, mayRead, resolve } from "./paths.ts";
 
 export interface Permissions {
   readonly read: readonly string[];
@@ -148,8 +149,15 @@ export function makeCopyPermissions(
   move: boolean,
 ): Partial<Permissions> {
   return {
-    read: dir,
+    read: isDownload ? [...dir, ...findInboxRecords(dir)] : dir,
     write: isDownload || move ? dir : [],
     sys: isDownload ? ["statfs"] : [],
   };
+}
+
+/** The records of an inbox, by which its directories of peers differ from an inbox. */
+function findInboxRecords(dirs: readonly string[]): string[] {
+  return dirs.map((dir) => join(dirname(dir), RESERVED_DIRECTORY)).filter((path) =>
+    mayRead(path) && existsSync(path)
+  );
 }

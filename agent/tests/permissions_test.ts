@@ -104,6 +104,29 @@ Deno.test("with its printed flags, sync reports a directory that is missing", as
   assertStringIncludes(stderr, "is its disk mounted?");
 });
 
+Deno.test("with their printed flags, commands tell an inbox from the directory of a peer in it", async () => {
+  await using homes = await AgentHomes.create("laptop", "desk");
+  await homes.pair("laptop", "desk");
+  await fill(homes.path, { "Inbox/.degu-files/owner-desk": "", "Inbox/desk/.degu-files": null });
+  const home = ["--home", homes.joinPath("laptop")];
+  for (const command of [["sync"], ["get", "-r"]]) {
+    for (
+      const [target, problem] of [
+        ["Inbox", 'Inbox" is an inbox of this device'],
+        ["Inbox/new", 'Inbox" is an inbox of this device'],
+        ["Inbox/desk", "no program listens"],
+        ["Inbox/desk/new", "no program listens"],
+      ] as const
+    ) {
+      const path = homes.joinPath(target);
+      const args = [...command, "--address", "127.0.0.1:1", "desk:", path];
+      const flags = await homes.runToSuccess("laptop", ["permissions", "--flags", ...args]);
+      const { stderr } = await runAgent([...home, ...args], { flags: flags.trimEnd().split("\n") });
+      assertStringIncludes(stderr, problem);
+    }
+  }
+});
+
 Deno.test("a name with a hyphen is printed behind the -- before it", async () => {
   await using homes = await AgentHomes.create("laptop", "desk");
   await homes.pair("laptop", "desk");
