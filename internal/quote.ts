@@ -2,7 +2,7 @@ const MAX_QUOTED_LENGTH = 64;
 const MAX_SEARCHED_BYTES = 4096;
 
 /** Credentials in a header line, a password in a URL or before a host, a key in PEM. */
-const SECRET_TEXT = /(authorization|cookie)[^a-z-]|\/\/[^/]*@|^[^/:]*:[^/@]*@|-----BEGIN/i;
+const SECRET_TEXT = /(authorization|cookie)[^a-z-]|\/\/[^/]*@|^[^:]*:[^@]*@|-----BEGIN/i;
 
 /** Hides text that looks like a secret, because logs store messages. */
 export function quote(value: string | Uint8Array): string {

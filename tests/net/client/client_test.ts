@@ -310,6 +310,8 @@ const brokenRequests: readonly string[] = [
     "//user:c2VjcmV0@host/",
     "//user:c2VjcmV0@host/a#",
     "/a//user:c2VjcmV0@host/",
+    "http:/user:c2VjcmV0@host/",
+    "http://user:c2VjcmV0/x@host/",
   ].flatMap((target) => [
     `GET ${target} HTTP/1.1\r\n\r\n`,
     `GET ${target} HTTP/1.1 \r\n\r\n`,
