@@ -167,7 +167,10 @@ export class ServerConnection extends SlotHolder
     let abortReason = failure ?? this.#exchange?.bodyError;
     const makeAbortReason = () =>
       abortReason ??= new ConnectionClosedError(`the session has ended: ${this.session.message}`);
-    for (const endWait of this.#trustWaits ?? []) endWait(makeAbortReason());
+    // The peer may still be trusted.
+    for (const endWait of this.#trustWaits ?? []) {
+      endWait(unknownTrustError("the session has ended during isTrusted()", makeAbortReason()));
+    }
     const unchunkedBody = this.#exchange?.unchunkedBody ?? null;
     if (unchunkedBody !== null) cancelQuietly(unchunkedBody, makeAbortReason());
     if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {

@@ -13,7 +13,7 @@ import {
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
 import { SECRET, UNGUARDED_APPS } from "@degu/testing/unguarded_apps.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { disposeApp } from "@degu/internal/base/app/app.ts";
@@ -263,6 +263,31 @@ Deno.test("a check of trust that ends after its time-out, or after its session, 
     assertEquals([handled, steps], [failingCall - 2, 0]);
     assertEquals(serving.logger.lines.filter(([level]) => level !== "debug").length, 1);
   });
+});
+
+Deno.test("a peer whose session ends during a check of its trust isn't called untrusted", async () => {
+  const rows: ((serving: Serving, session: Session) => void)[] = [
+    (_serving, session) => session.close(),
+    ({ server }) => server.close(),
+  ];
+  for (const end of rows) {
+    const asked = Promise.withResolvers<void>();
+    let count = 0;
+    let trust: unknown;
+    const isTrusted = () => ++count < 3 || new Promise(() => asked.resolve());
+    const app = makeApp(isTrusted, async (_request, session) => {
+      trust = await describeTrust(session).catch(({ response }) => response[0]);
+      return reply(200);
+    });
+    await using serving = serve(app);
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
+    await asked.promise;
+    const [session] = serving.server.sessions;
+    end(serving, session!);
+    await peer.readToEnd();
+    await serving.server.shutdown();
+    assertEquals(trust, 503);
+  }
 });
 
 Deno.test("trust or a session that ends right after the answer of isTrusted keeps out the app, and trust also a step", async () => {
