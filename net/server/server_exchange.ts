@@ -34,7 +34,7 @@ import type { Method } from "../../base/wire/method.ts";
 import { formatResponsePreamble, type RequestPreamble } from "../../base/wire/preamble.ts";
 import { ExchangeProgress } from "../protocol/exchange.ts";
 import { borrowPreambleBuffer } from "../protocol/message_buffer.ts";
-import { type AnswerPhase, refuseEvent } from "../protocol/phases.ts";
+import { refuseEvent } from "../protocol/phases.ts";
 import { ANSWERS, type LastRequestReason } from "../protocol/server_protocol.ts";
 import { makeIncomingBody } from "../transport/incoming_body.ts";
 import type { MessageSender } from "../transport/message_sender.ts";
@@ -130,10 +130,6 @@ export class ServerExchange extends ExchangeProgress {
 
   get incompleteReason(): null {
     return null;
-  }
-
-  get answer(): AnswerPhase {
-    return this.#answer.name;
   }
 
   /** Whether the response is valid, so that only the source of its body can fail. */
