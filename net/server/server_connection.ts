@@ -502,18 +502,21 @@ export class ServerConnection extends SlotHolder
 
   /** Returns whether it was the last exchange of the session. */
   #finishExchange(exchange: ServerExchange): boolean {
-    const { isClosed, failure } = this.#transport;
     const { response } = exchange;
-    // Check again: the app may have read the request body, or a shutdown may have begun.
-    const lastReason = exchange.findLastReason() ?? this.#findLastReason() ??
-      exchange.announcedReason;
-    this.#sessionCore.requests++;
-    // The reason was already logged if the connection was closed during the last bytes.
-    if (isClosed) throw failure ?? new ConnectionClosedError();
-    if (response.status >= 400 && lastReason !== "unread request") {
+    const exchangeReason = exchange.findLastReason();
+    if (
+      response.status >= 400 && exchangeReason !== "unread request" && !this.#transport.isClosed
+    ) {
       const contentError = findContentError(exchange.request, exchange.body, response.status);
       if (contentError !== null) this.#endRecorder.log(describeContentError(contentError));
     }
+    // Check again: the app may have read the request body, a shutdown may have begun, or the logger
+    // may have changed the trust.
+    const lastReason = exchangeReason ?? this.#findLastReason() ?? exchange.announcedReason;
+    this.#sessionCore.requests++;
+    const { isClosed, failure } = this.#transport;
+    // The reason was already logged if the connection was closed during the last bytes.
+    if (isClosed) throw failure ?? new ConnectionClosedError();
     if (lastReason === null) {
       this.#protocol.finish(performance.now());
       this.#endExchange(null);

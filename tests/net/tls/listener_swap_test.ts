@@ -269,6 +269,31 @@ Deno.test("setSslctx with keepSessions lets an app answer the running requests o
   });
 });
 
+Deno.test("a logger may change the trust at the end of an exchange, which is then the last one", async () => {
+  const lines: string[] = [];
+  const note = (line: string) => void lines.push(line);
+  const logger = {
+    debug: note,
+    info(line: string) {
+      if (line.endsWith("it is not JSON")) {
+        endpoint.server.setSslctx(makeConfig(device1), { keepSessions: true });
+      }
+    },
+    warn: note,
+    error: note,
+  };
+  const app: App = async (request) => [200, "OK", {}, `${await request.json()}`];
+  await using endpoint = await start(makeConfig(device1, device2), app, { logger });
+  const { server } = endpoint;
+  using conn = await makeClient(device2, server.address).connect();
+  assertEquals((await conn.post("/", {}, "{")).status, 400);
+  await assertRejects(() => conn.get("/late"));
+  await server.shutdown();
+  assertEquals(lines.map((line) => line.replace(/^.*?: /, "")), [
+    "ended after the peer was found untrusted",
+  ]);
+});
+
 Deno.test("setSslctx changes the server's own certificate", async () => {
   await using endpoint = await start(makeConfig(device1));
   const { server } = endpoint;
