@@ -50,6 +50,7 @@ export async function isInbox(dir: string): Promise<boolean> {
  * @param dir The directory that gets the copied entries. If it is missing, it is also an entry.
  */
 export async function checkOutsideInbox(dir: string): Promise<void> {
+  if (!mayRead(dir)) return;
   let path = await resolveRealPath(dir);
   while (mayRead(path) && await ignoreNotFound(Deno.lstat(path)) === null) path = dirname(path);
   if (!mayRead(path) || !await isInbox(path)) return;
