@@ -91,9 +91,8 @@ export const SERVER_TRANSITIONS: Transitions<ServerPhase, ServerEvent> = {
   answering: { finish: "idle", distrust: "distrusted", ...ENDS },
   distrusted: { distrust: "distrusted", ...ENDS },
   lingering: { linger: "lingering", close: "ended" },
-  // A callback of the app, such as `onExchange`, may close the session at the end of an exchange.
-  dismissed: { finish: "dismissed", linger: "dismissed", close: "dismissed", end: "ended" },
-  closed: { finish: "closed", linger: "closed", close: "closed", end: "ended" },
+  dismissed: { linger: "dismissed", close: "dismissed", end: "ended" },
+  closed: { linger: "closed", close: "closed", end: "ended" },
   ended: { linger: "ended", close: "ended", end: "ended" },
 };
 

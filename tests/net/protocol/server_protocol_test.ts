@@ -89,7 +89,7 @@ const WAYS = [
   "accept idle, linger lingering, linger lingering, close ended, end ended",
   "accept idle, begin answering, finish idle, begin answering, linger lingering, close ended",
   "accept idle, linger lingering, close ended, linger ended, close ended, end ended",
-  "close closed, finish closed, linger closed, close closed, end ended",
+  "close closed, linger closed, close closed, end ended",
   "accept idle, close closed, end ended, close ended",
   "accept idle, receive receiving, receive receiving, close closed",
   "accept idle, begin answering, close closed, linger closed, end ended",
