@@ -55,7 +55,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "get -r keeps names, times and trees; a second run transfers no file",
     "ls lists by name, optionally with sizes and times; names are printed escaped",
     "no name that a peer chooses forges a log line",
-    "the program in files/docs/protocol.md reads a bundle (needs python3)",
+    "a program in Python reads a bundle (needs python3)",
     "upload: files and directories may have any name",
   ],
   "Wine removes and replaces no file that is open": [
