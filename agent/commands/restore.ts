@@ -80,10 +80,8 @@ export async function restore(
   });
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0) {
-    const quoted = JSON.stringify(dir);
-    const message = info?.isDirectory !== true && await hasFileVersion(dir)
-      ? `${quoted} was a file, and --at restores directories: without --at, its versions are printed`
-      : `no file was in ${quoted} ${time}; earlier versions of files are in .degu-kept`;
+    const problem = `no file was in ${JSON.stringify(dir)} ${time}`;
+    const message = `${problem}; earlier versions of files are in .degu-kept`;
     throw new Failure(message, "NOT_THERE", { path: dir });
   }
   report.finish(result, target, time);
@@ -94,35 +92,20 @@ const MAX_LISTED_HOURS = 10;
 
 type ListedState = readonly [lines: readonly string[], object: Record<string, unknown>];
 
-async function findVersions(dir: string): Promise<{ keptDirectory: string; pathBelow: string }> {
-  const path = await resolveRealPath(dir);
-  const root = await findKeepingDirectory(path);
-  return { keptDirectory: join(root, KEPT_DIRECTORY), pathBelow: relative(root, path) };
-}
-
-async function hasFileVersion(dir: string): Promise<boolean> {
-  const { keptDirectory, pathBelow } = await findVersions(dir);
-  for (const period of (await findHours(keptDirectory, pathBelow)).flat()) {
-    if (await isFile(join(keptDirectory, period, pathBelow))) return true;
-  }
-  return false;
-}
-
-async function isFile(path: string): Promise<boolean> {
-  return (await ignoreNotFound(Deno.lstat(path)))?.isFile === true;
-}
-
 /** Prints earlier states of a directory, at most one of each hour, and what restores each. */
 async function listHours(
   { output, signal }: Context,
   dir: string,
   target: string | null,
 ): Promise<void> {
-  const { keptDirectory, pathBelow } = await findVersions(dir);
+  const path = await resolveRealPath(dir);
+  const root = await findKeepingDirectory(path);
+  const [keptDirectory, pathBelow] = [join(root, KEPT_DIRECTORY), relative(root, path)];
   const findState = async (at: string, shownTime: string): Promise<ListedState | null> => {
     signal.throwIfAborted();
     const version = join(keptDirectory, at, pathBelow);
-    if (await isFile(version)) return [[version], { version }];
+    const info = await ignoreNotFound(Deno.lstat(version));
+    if (info?.isFile) return [[version], { version }];
     const options = target === null ? {} : { target };
     const { files, bytes } = await restoreTree(dir, { ...options, at, dryRun: true });
     const home = output.home === undefined ? [] : ["--home", output.home];
@@ -220,14 +203,6 @@ async function checkParent(target: string): Promise<void> {
   throw await makeMissingTargetFailure(parent);
 }
 
-/** Describes the directories in a directory, such as those of an inbox, that have versions. */
-function describeOwners(dir: string): string {
-  const owners = Array.from(Deno.readDirSync(dir), ({ name }) => name)
-    .filter((name) => existsSync(join(dir, name, KEPT_DIRECTORY)));
-  if (owners.length === 0) return "";
-  return ` itself, but of ${owners.map((name) => JSON.stringify(name)).join(", ")} in it`;
-}
-
 function toFailure(
   error: unknown,
   { dir, target, info }: {
@@ -258,9 +233,7 @@ function toFailure(
     ? `${error.message}; earlier versions of files are in .degu-kept`
     : info === null
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
-    : `no earlier versions are kept of ${JSON.stringify(dir)}${
-      info.isDirectory ? describeOwners(dir) : ""
-    }`;
+    : `no earlier versions are kept of ${JSON.stringify(dir)}`;
   return new Failure(problem, "NOT_THERE", { cause: error, path: dir });
 }
 
