@@ -71,18 +71,7 @@ export function parseAddressOption(text: string): Address {
 function parseAddressText(text: string, minPort: 0 | 1): Address {
   // An at sign may follow a password, which isn't quoted.
   const got = text.includes("@") ? "" : `; got ${JSON.stringify(text)}`;
-  if (text.includes("://")) {
-    throw new InvalidArgumentError(`must be an address, and not a URL${got}`);
-  }
-  const [, hostBeforePort, port = "0"] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
-  if (hostBeforePort === "") {
-    throw new InvalidArgumentError("must have a host before the port");
-  }
-  const isUnix = text.startsWith("unix:");
-  if (!isUnix && !/^\d+$|@/.test(port)) {
-    throw new InvalidArgumentError(`the port must be a number; got ${JSON.stringify(port)}`);
-  }
-  const hasPort = isUnix || hostBeforePort !== undefined;
+  const hasPort = text.startsWith("unix:") || HOST_AND_PORT_PATTERN.test(text);
   // An IPv6 address without brackets has no port.
   const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
   let address: Address;
@@ -111,7 +100,7 @@ export function parseListenAddress(text: string): Address {
   const [, hostBeforePort = text] = HOST_AND_PORT_PATTERN.exec(text) ?? [];
   const host = hostBeforePort.replace(/^\[(.*)\]$/, "$1");
   const { type = "name" } = parseHost(host) ?? {};
-  if (type !== "name" || /^unix:|:\/\//.test(text)) return parseAddressText(text, 0);
+  if (type !== "name" || text.startsWith("unix:")) return parseAddressText(text, 0);
   const got = text.includes("@") ? "" : `; the host is ${JSON.stringify(host)}`;
   throw new InvalidArgumentError(
     "must be HOST:PORT, [IPv6]:PORT or HOST, and HOST an IP address of this machine, 0.0.0.0 " +
