@@ -318,8 +318,8 @@ Deno.test("a link or special file in the inbox is named by each command that wou
       : "a symbolic link, which is not followed";
     const message = `"camera:${name}" is ${problem}`;
     for (const force of command === "put" ? [[], ["--force"]] : [[]]) {
-      const { code, stderr, ...end } = await files.run(command!, "--json", ...force, ...args);
-      assertEquals([code, stderr], [1, `degu: error: ${message}\n`], args.join(" "));
+      const end = await files.run(command!, "--json", ...force, ...args);
+      assertEquals([end.code, end.stderr], [1, `degu: error: ${message}\n`], args.join(" "));
       const error = parseObjects(end)[0]!["error"] as Record<string, string>;
       assertEquals([error["code"], error["message"]], ["ALREADY_THERE", message]);
     }

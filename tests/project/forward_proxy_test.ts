@@ -1,11 +1,14 @@
 /** The function of docs/cookbook.md that connects through the CONNECT method of a proxy. */
-import { type Address, Client, reply } from "@degu/degu";
+import { type Address, Client, formatAddress, reply } from "@degu/degu";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-type Dial = (address: Address) => Promise<Deno.Conn>;
+type Dial = (
+  address: Address,
+  limits: { readonly timeout: number | null },
+) => Promise<Deno.Conn>;
 
 /** Loads the function from the page, with the port of another proxy. */
 async function loadDial(port: number): Promise<Dial> {
@@ -13,8 +16,10 @@ async function loadDial(port: number): Promise<Dial> {
   const section = page.slice(page.indexOf("\n## Through a forward proxy\n"));
   const [code] = /^async function dial\([^]*?^}$/m.exec(section) ?? [];
   assert(code !== undefined, "docs/cookbook.md has no function dial");
-  const source = `const proxy = { hostname: "127.0.0.1", port: ${port} }; export ${code}`;
-  return (await import(`data:application/typescript,${encodeURIComponent(source)}`)).dial;
+  const proxy = `const proxy = { hostname: "127.0.0.1", port: ${port} };`;
+  const source = `export function makeDial(formatAddress) { ${proxy} ${code} return dial; }`;
+  const { makeDial } = await import(`data:application/typescript,${encodeURIComponent(source)}`);
+  return makeDial(formatAddress);
 }
 
 Deno.test("a client connects through CONNECT, and rejects if the proxy refuses", async () => {
@@ -36,6 +41,15 @@ Deno.test("a client connects through CONNECT, and rejects if the proxy refuses",
   assertEquals(await (await client.request("POST", "/", {}, "hello")).text(), "hello");
   await proxying;
   const refusing = runProxy("HTTP/1.0 403 Forbidden\r\n\r\n");
-  await assertRejects(() => client.request("GET", "/"), Error, "the proxy answered HTTP/1.0 403");
+  const problem = `the proxy refused ${target}: HTTP/1.0 403`;
+  await assertRejects(() => client.request("GET", "/"), Error, problem);
   await refusing;
+
+  const impatientClient = new Client(serving.address, {
+    dial: await loadDial(Number(proxy.address[1])),
+    timeout: 0.3,
+  });
+  const silence = proxy.accept();
+  await assertRejects(() => impatientClient.request("GET", "/"));
+  (await silence).close();
 });
