@@ -432,9 +432,9 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     makeRow("a character", { "x-a": "a\x7fb" }, 'headers["x-a"]', '"a\\x7fb"'),
     makeRow(
       "too many headers",
-      Array.from({ length: 129 }, (_, i) => [`x-${i}`, "1"]),
+      Array.from({ length: 127 }, (_, i) => [`x-${i}`, "1"]),
+      "127",
       "128",
-      "130",
     ),
     makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
     makeRow("a length of no body", { "content-length": "5" }, "content-length"),

@@ -433,10 +433,11 @@ Deno.test("parseHeaders and formatHeaders allow as many lines as docs/base.md sa
   const longerBlock = encodeLatin1(`${block}\r\na: b`);
   assertProtocolError(() => parseHeaders(longerBlock), ["PREAMBLE_TOO_LARGE"], "129 lines");
   assertRangeError(() => formatBlock({ ...headers, a: "b" }), "at most 128 lines; got 129 lines");
-  const lists = { "set-cookie": ["a=b"], a: new Array(maxLines - 1).fill("b") };
+  // A response leaves a line for the `connection: close` that a server may add.
+  const lists = { "set-cookie": ["a=b"], a: new Array(maxLines - 2).fill("b") };
   assertEquals(formatResponse(200, "OK", lists).length > 0, true);
   lists["set-cookie"].push("c=d");
-  assertRangeError(() => formatResponse(200, "OK", lists), "at most 128 lines; got 129 lines");
+  assertRangeError(() => formatResponse(200, "OK", lists), "at most 127 lines; got 128 lines");
 });
 
 Deno.test("parseHeaders returns the same for names in any case, whether or not they are cached", () => {

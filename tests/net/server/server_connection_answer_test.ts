@@ -45,6 +45,7 @@ import { describeApp } from "../../base/wire/requests.rows.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const head = "HEAD / HTTP/1.1\r\n\r\n";
+const last = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 const hello = encodeLatin1("hello");
 const CHUNKED = { "transfer-encoding": "chunked" };
@@ -85,8 +86,13 @@ const invalidResponses: readonly (readonly [label: string, answer: unknown, requ
   ["body with 304 to HEAD", [304, "Not Modified", {}, hello], head],
   ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
   // The server adds the content-length.
-  ["129 header lines", [200, "OK", { a: new Array(128).fill("b") }, null]],
-  ["129 header lines of cookies", [200, "OK", { "set-cookie": new Array(128).fill("b") }, null]],
+  ["128 header lines", [200, "OK", { a: new Array(127).fill("b") }, null]],
+  [
+    "128 header lines, and a last request",
+    [200, "OK", { a: new Array(127).fill("b") }, null],
+    last,
+  ],
+  ["128 header lines of cookies", [200, "OK", { "set-cookie": new Array(127).fill("b") }, null]],
 ];
 
 Deno.test("an invalid response of an app is logged as an error, and replaced by 500", async (t) => {
