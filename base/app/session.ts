@@ -237,8 +237,10 @@ export class SessionCore {
       const isTrusted = await this.#askIdentities() === null;
       return isTrusted ? null : { reason: UNTRUSTED_REASON };
     } catch (error) {
-      if (isUnknownTrustError(error)) throw error;
-      return { reason: UNTRUSTED_REASON, error };
+      if (!isUnknownTrustError(error)) return { reason: UNTRUSTED_REASON, error };
+      // The end of the trust may have ended the session, and so the check.
+      if (!this.#hasLostTrust) throw error;
+      return { reason: UNTRUSTED_REASON };
     }
   }
 
