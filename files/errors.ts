@@ -71,8 +71,8 @@ export interface TreeResult {
  * - `"EXISTS"`: The target has another file of this name, and `replace` is false.
  * - `"TARGET_CHANGED"`: The file of the target changed after the call had read its metadata. The
  *   target keeps the file.
- * - `"IN_THE_WAY"`: The target has an entry of another kind with this name, or a file or a link with
- *   the name of a parent directory.
+ * - `"IN_THE_WAY"`: The target has an entry of another kind with this name, or a file or a link
+ *   with the name of a parent directory.
  * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores
  *   case.
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
