@@ -751,6 +751,8 @@ export class BodyReader extends BodyState<BodySource> {
     readItem: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
     const iterator = this.#iterate(readItem);
+    // Without a closure for each iteration: a forgotten read of a response ends the process.
+    if (this.source.kind !== "request") return iterator;
     const next = iterator.next.bind(iterator);
     return Object.assign(iterator, { next: () => this.handleRejection(next()) });
   }
