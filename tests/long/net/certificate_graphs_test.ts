@@ -4,7 +4,8 @@
  * graphs of certificates, and for each odd form of a certificate at each place of a path.
  *
  * `certificate_graphs.txt` has the answers, which were compared with those of `openssl verify`, as
- * `judge` returns them. A change of an answer is a change of what docs/security.md promises.
+ * `judge` returns them, except that a constructed or universal name is refused, whatever openssl
+ * reads. A change of an answer is a change of what docs/security.md promises.
  */
 import { assertEquals } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
