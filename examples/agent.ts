@@ -39,7 +39,7 @@ async function main(signal: AbortSignal): Promise<void> {
   console.log(`paired with ${peer.name}`);
   console.log(`nearby: ${(await nearby(device, { signal })).map(({ name }) => name).join(", ")}`);
   if (directory === undefined) return await server.serveUntilSignal();
-  const client = await device.client(peer, { find, connectTimeout: 5, signal });
+  const client = await device.client(peer, { find, timeout: 20, connectTimeout: 5, signal });
   const onEvent = (event: TreeEvent) =>
     event.type === "retry" && console.log(`retry: ${event.error}`);
   const treeOptions = { delete: true, retries: 20, signal, onEvent };
