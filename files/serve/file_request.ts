@@ -1,3 +1,4 @@
+import { statusOf } from "../../base/app/app_result.ts";
 import type { HeadersToSend } from "../../base.ts";
 import {
   type LogDetails,
@@ -105,10 +106,6 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
     if (!isUnknown) throw new Refusal(403, "the peer is no longer trusted");
     throw new Refusal(503, `${error}`, {}, { cause: error });
   }
-}
-
-function statusOf(response: ResponseError["response"]): number {
-  return "status" in response ? response.status : response[0];
 }
 
 export function makeWriteResponse(isCreated: boolean, headers: HeadersToSend): ResponseTuple {
