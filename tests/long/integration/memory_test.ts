@@ -100,7 +100,8 @@ Deno.test("an unread TLS record of one byte needs little memory", async (t) => {
         const address: Address = JSON.parse(await running.waitForStdout(/.+\n/));
         using _sending = await sendRecords(address);
         const peak = await peakMemoryOf(child.pid);
-        assert(peak <= 150, `${peak} MiB`);
+        // It is 100 to 160 MiB, by when garbage is collected, and from 290 if only bytes count.
+        assert(peak <= 220, `${peak} MiB`);
       });
     }
   }
