@@ -33,10 +33,10 @@
  * in another way. `Response.discard`, and a server whose app ignores a request, read a few
  * remaining bytes, which consumes the body, and cancel a longer body.
  *
- * **A sent body** is a text or an array, which `net/transport/transport.ts` writes together with
- * the preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from
- * a source as above, which in a proxy is another connection, or from an iterable (`BodyState` of
- * `body_reader.ts`). `sent_body.ts` converts streams and generators to iterables of chunks. The
+ * **A sent body** is a text or an array, which `net/transport/message_sender.ts` writes together
+ * with the preamble; or a body of one of the four classes, which writes itself to a `MessageSink`:
+ * from a source as above, which in a proxy is another connection, or from an iterable (`BodyState`
+ * of `body_reader.ts`). `sent_body.ts` converts streams and generators to iterables of chunks. The
  * sink joins the first piece with the preamble, and compares the number of bytes with the
  * content-length. The last piece is written only when the source has ended where it must, so that
  * an error always leaves the message incomplete.
@@ -254,7 +254,7 @@ export function parseJson<T>(text: string, label: string, advice = ""): T {
  * Of a file, or any other {@linkcode ByteSource}, exactly `contentLength` bytes are read, from its
  * current position on, and the file stays open. A stream must end where the body ends. A source
  * with too few bytes causes a {@linkcode BodyError}; a received body that is cut off causes a
- * `ProtocolError`.
+ * `ConnectionError` (`BODY_INCOMPLETE`).
  *
  * @example
  * ```ts
