@@ -1,9 +1,8 @@
 import { type Address, DeguError, type HostAddress, ProtocolError } from "../../base.ts";
 import { buildClientSslctx, type Connection } from "../../client.ts";
 import { checkSignal, copyOptions } from "../../internal/checks.ts";
-import { formatCheckedAddress } from "../../base/address.ts";
+import { formatCheckedAddress, isLinkLocal } from "../../base/address.ts";
 import { joinSignals } from "../../internal/pause.ts";
-import { isLinkLocal } from "../peers/addresses.ts";
 import { type DeviceAuthority, readAuthorityDer } from "../identity/authority.ts";
 import { formatDeviceId } from "../identity/names.ts";
 import { type DeviceServices, storePairing } from "../peers/device_services.ts";

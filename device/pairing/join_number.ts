@@ -9,10 +9,10 @@ import {
 import type { ClientSslctx, Connection } from "../../client.ts";
 import { awaitUntilAborted, joinSignals } from "../../internal/pause.ts";
 import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../../internal/checks.ts";
-import { formatCheckedAddress } from "../../base/address.ts";
+import { formatCheckedAddress, isUnixAddress } from "../../base/address.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
 import { readAuthorityDer } from "../identity/authority.ts";
-import { checkAddresses, copyWithPort, isUnixAddress } from "../peers/addresses.ts";
+import { checkAddresses, copyWithPort } from "../peers/addresses.ts";
 import { type DeviceServices, storePairing } from "../peers/device_services.ts";
 import { PairingError } from "../errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";

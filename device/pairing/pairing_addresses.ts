@@ -7,9 +7,9 @@ import {
   type ScopedAddress,
   type Socket,
 } from "../../base.ts";
-import { formatCheckedAddress } from "../../base/address.ts";
+import { formatCheckedAddress, isLinkLocal, isUnixAddress } from "../../base/address.ts";
 import { notAllowedError } from "../../internal/checks.ts";
-import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "../peers/addresses.ts";
+import { checkAddresses, copyWithPort } from "../peers/addresses.ts";
 import type { DeviceServices } from "../peers/device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 

@@ -4,6 +4,7 @@ import {
   type HostAddress,
   type ScopedAddress,
 } from "../../base.ts";
+import { makeTuple } from "../../base/address.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 
 export function checkAddresses<Checked extends Address>(
@@ -31,16 +32,5 @@ export function copyWithPort(
   port: number,
   newHost = host,
 ): HostAddress | ScopedAddress {
-  return flowinfo === undefined
-    ? Object.freeze([newHost, port] as const)
-    : Object.freeze([newHost, port, flowinfo, scopeid!] as const);
-}
-
-export function isUnixAddress(address: Address): address is string | Uint8Array {
-  return typeof address === "string" || address instanceof Uint8Array;
-}
-
-/** Reports whether an IPv6 address is valid only on one link (RFC 4291 §2.5.6). */
-export function isLinkLocal(host: string): boolean {
-  return /^fe[89ab][0-9a-f]:/i.test(host);
+  return makeTuple(newHost, port, flowinfo, scopeid);
 }

@@ -6,7 +6,7 @@ import {
   type ScopedAddress,
 } from "../../base.ts";
 import { quoteName } from "../../internal/quote.ts";
-import { isUnixAddress } from "./addresses.ts";
+import { isUnixAddress } from "../../base/address.ts";
 import { isUnsupportedVersion } from "../identity/device_directory.ts";
 import { type DeviceAuthority, readAuthority } from "../identity/authority.ts";
 import { checkDeviceName, isDeviceId, isDeviceName } from "../identity/names.ts";
