@@ -10,7 +10,8 @@
  */
 
 import { diskSyncQueue, TimeSlice } from "./disk/files.ts";
-import { isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
+import { isFileInUseError, retryReplace } from "../internal/retry_replace.ts";
+import { syncAllIfPossible } from "./disk/names.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError, withPath } from "../internal/caught_errors.ts";
 import { isDiskFullError } from "./disk/space.ts";
 import type { TemporaryFile } from "./disk/temporary.ts";

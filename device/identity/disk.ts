@@ -1,7 +1,6 @@
 /** Names and private files of a device. Paths have slashes, also on Windows. */
 
-import { fileErrorCodeOf, ignoreNotFound, withPath } from "../../internal/caught_errors.ts";
-import { pause } from "../../internal/pause.ts";
+import { ignoreNotFound, withPath } from "../../internal/caught_errors.ts";
 import { chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 
@@ -28,23 +27,6 @@ export function replaceFile(oldPath: string, newPath: string): void {
     if ((mode & WRITABLE_MODE) === 0) chmodSync(newPath, WRITABLE_MODE);
   }
   Deno.renameSync(oldPath, newPath);
-}
-
-const REPLACE_ATTEMPTS = 20;
-const REPLACE_RETRY_MILLISECONDS = 30;
-const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
-
-/** On Windows repeats the call while another program, such as a scanner, has the file open. */
-export async function retryReplace<T>(replace: () => T): Promise<T> {
-  for (let attempt = 1;; attempt++) {
-    try {
-      return replace();
-    } catch (error) {
-      const mayRetry = Deno.build.os === "windows" && attempt < REPLACE_ATTEMPTS;
-      if (!mayRetry || !FILE_IN_USE_CODES.has(fileErrorCodeOf(error))) throw error;
-      await pause(REPLACE_RETRY_MILLISECONDS);
-    }
-  }
 }
 
 /** Has no effect on Windows, which can't open directories. */

@@ -1,5 +1,6 @@
 import { withPath } from "../../internal/caught_errors.ts";
-import { PrivateFile, replaceFile, retryReplace } from "./disk.ts";
+import { PrivateFile, replaceFile } from "./disk.ts";
+import { retryReplace } from "../../internal/retry_replace.ts";
 
 async function writePrivateText({ file, path }: PrivateFile, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);

@@ -19,7 +19,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { retryReplace } from "@degu/internal/files/disk/names.ts";
+import { retryReplace } from "@degu/internal/internal/retry_replace.ts";
 import { join } from "@degu/internal/internal/paths.ts";
 import { FakeTime } from "@std/testing/time";
 

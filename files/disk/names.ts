@@ -5,7 +5,6 @@ import {
   isTooManyOpenFilesError,
   withPath,
 } from "../../internal/caught_errors.ts";
-import { pause } from "../../internal/pause.ts";
 import { quoteName } from "../../internal/quote.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { dirname, realPathSync } from "../../internal/paths.ts";
@@ -263,29 +262,6 @@ export class UnsupportedDiskError extends Error {
 /** The permission bits that node:fs reports for a file of Windows that is not read-only. */
 const WRITABLE_MODE = 0o222;
 
-/**
- * Calls a function that replaces a file, and on Windows repeats the call for 0.6 seconds while
- * another program, such as a virus scanner, has the file open.
- */
-export async function retryReplace<T>(replace: () => T): Promise<T> {
-  for (let attempt = 1;; attempt++) {
-    try {
-      return replace();
-    } catch (error) {
-      const mayRetry = Deno.build.os === "windows" && attempt < REPLACE_ATTEMPTS;
-      if (!mayRetry || !isFileInUseError(error)) throw error;
-      await pause(REPLACE_RETRY_MILLISECONDS);
-    }
-  }
-}
-
-const REPLACE_ATTEMPTS = 20;
-const REPLACE_RETRY_MILLISECONDS = 30;
-
-export function isFileInUseError(error: unknown): boolean {
-  return FILE_IN_USE_CODES.has(fileErrorCodeOf(error));
-}
-
 /** Reports whether an error can mean that a file system, such as FAT, doesn't accept a name. */
 export function isBadNameError(error: unknown): boolean {
   const code = fileErrorCodeOf(error);
@@ -293,9 +269,6 @@ export function isBadNameError(error: unknown): boolean {
   const isOfOpenFile = error instanceof Error && "operation" in error;
   return !isOfOpenFile && (code === "EINVAL" || code === "EILSEQ");
 }
-
-/** The codes for the Windows errors ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
-const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
 
 /** The codes of errors of `link` after which a rename would also fail. */
 const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);

@@ -6,9 +6,9 @@ import {
   isFileSystemError,
   isUnreadableError,
   lstatOrNull,
-  retryReplace,
   syncAllIfPossible,
 } from "../disk/names.ts";
+import { retryReplace } from "../../internal/retry_replace.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { isTooManyOpenFilesError } from "../../internal/caught_errors.ts";

@@ -12,9 +12,9 @@ import {
   makeRandomSuffix,
   renameNoReplace,
   replaceFile,
-  retryReplace,
   syncIfPossible,
 } from "../disk/names.ts";
+import { retryReplace } from "../../internal/retry_replace.ts";
 import { basename, dirname, join, realPath } from "../../internal/paths.ts";
 import {
   describeFullDisk,

@@ -12,9 +12,9 @@ import {
   lstatOrNull,
   makeRandomSuffix,
   readNames,
-  retryReplace,
   syncAllIfPossible,
 } from "../disk/names.ts";
+import { retryReplace } from "../../internal/retry_replace.ts";
 import { findNameProblem, findSpecialCharacters } from "../disk/file_names.ts";
 import { dirname, realPath } from "../../internal/paths.ts";
 import { TemporaryFile } from "../disk/temporary.ts";

@@ -1,5 +1,6 @@
 import { NAME_PROBLEM_TEXTS, type NameProblem } from "../disk/file_names.ts";
-import { isBadNameError, isFileInUseError } from "../disk/names.ts";
+import { isBadNameError } from "../disk/names.ts";
+import { isFileInUseError } from "../../internal/retry_replace.ts";
 
 type RefusalReason =
   | NameProblem
