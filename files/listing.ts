@@ -105,14 +105,6 @@ function replacedWhileReadError(path: string): BodyError {
   return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
 }
 
-/** Lists a directory without its subdirectories. */
-export async function* readDirectory(
-  options: ListOptions,
-  directory: ListedDirectory,
-): AsyncGenerator<ListedEntries, void, void> {
-  yield* readListedDirectory({ ...options, isFlat: true }, directory);
-}
-
 async function* readListedDirectory(
   options: ListOptions,
   directory: ListedDirectory,

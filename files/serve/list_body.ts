@@ -1,13 +1,7 @@
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { TimeSlice } from "../disk/files.ts";
-import { type DirectoryEntry, formatEntry, TREE_END } from "../wire/entries.ts";
-import {
-  type ListedDirectory,
-  type ListOptions,
-  makeListRoot,
-  readDirectory,
-  readTree,
-} from "../listing.ts";
+import { formatEntry, TREE_END } from "../wire/entries.ts";
+import { type ListedDirectory, type ListOptions, makeListRoot, readTree } from "../listing.ts";
 import { type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { isModeRequested } from "../wire/metadata.ts";
 import { formatPageLine, formatPageStart, PAGE_END } from "./list_page.ts";
@@ -43,11 +37,10 @@ export async function makeListBody(
     const resolvedPath = await resolvePath(root, names);
     if (resolvedPath === null || !resolvedPath.stats.isDirectory) return null;
     const hasModes = isModeRequested(request.headers);
-    const options = { root, timeSlice: new TimeSlice(), hasModes, isSorted: isPage };
+    const isFlat = !isTreeRequested(request);
+    const options = { root, timeSlice: new TimeSlice(), hasModes, isSorted: isPage, isFlat };
     const listRoot = makeListRoot(resolvedPath.path, resolvedPath.stats);
-    const batches = isTreeRequested(request)
-      ? formatTreeBatches(options, listRoot)
-      : formatListBatches(options, listRoot, isPage ? formatPageLine : formatListedEntry);
+    const batches = formatBatches(options, listRoot, isPage);
     const frame = isPage
       ? { start: formatPageStart(request.mount, names), separator: "", end: PAGE_END }
       : JSON_FRAME;
@@ -62,26 +55,20 @@ export async function makeListBody(
   }
 }
 
-async function* formatListBatches(
+async function* formatBatches(
   options: ListOptions,
   listRoot: ListedDirectory,
-  formatLine: (entry: DirectoryEntry) => string,
+  isPage: boolean,
 ): AsyncGenerator<string[], void, void> {
-  for await (const { entries } of readDirectory(options, listRoot)) yield entries.map(formatLine);
-}
-
-function formatListedEntry(entry: DirectoryEntry): string {
-  return formatEntry({ name: entry.name }, entry);
-}
-
-async function* formatTreeBatches(
-  options: ListOptions,
-  listRoot: ListedDirectory,
-): AsyncGenerator<string[], void, void> {
+  const { isFlat } = options;
   for await (const { names, entries } of readTree(options, listRoot)) {
-    yield entries.map((entry) => formatEntry({ path: [...names, entry.name] }, entry));
+    yield entries.map((entry) => {
+      const { name } = entry;
+      if (isPage) return formatPageLine(entry);
+      return formatEntry(isFlat ? { name } : { path: [...names, name] }, entry);
+    });
   }
-  yield [TREE_END];
+  if (!isFlat) yield [TREE_END];
 }
 
 async function* encodeChunks(
