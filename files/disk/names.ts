@@ -6,6 +6,7 @@ import {
   withPath,
 } from "../../internal/caught_errors.ts";
 import { quoteName } from "../../internal/quote.ts";
+import { isDiskFullError } from "./space.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { dirname, realPathSync } from "../../internal/paths.ts";
 import { open } from "node:fs/promises";
@@ -188,7 +189,8 @@ export function renameNoReplace(oldPath: string, newPath: string): boolean {
     Deno.linkSync(oldPath, newPath);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
-    if (FATAL_LINK_CODES.has(fileErrorCodeOf(error))) throw error;
+    // A rename would also fail.
+    if (isDiskFullError(error)) throw error;
     if (error instanceof Deno.errors.NotFound) {
       const isMissing = [oldPath, dirname(newPath)].some((path) => lstatOrNull(path) === null);
       if (isMissing) throw error;
@@ -269,9 +271,6 @@ export function isBadNameError(error: unknown): boolean {
   const isOfOpenFile = error instanceof Error && "operation" in error;
   return !isOfOpenFile && (code === "EINVAL" || code === "EILSEQ");
 }
-
-/** The codes of errors of `link` after which a rename would also fail. */
-const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** Many file systems can't sync a directory, and have different codes for this. */
 const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set([
