@@ -40,10 +40,9 @@ import type { Parent } from "../root.ts";
 import { copyBeside } from "./copy_beside.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
-  checkCondition,
   checkDestination,
-  checkPrecondition,
   makeCondition,
+  makePrecondition,
   readOffsetRequest,
   readPutRequest,
   type ResumablePut,
@@ -90,7 +89,7 @@ async function putMode(
 ): Promise<ResponseTuple> {
   await checkTrust(fileRequest.session);
   const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
-  checkPrecondition(fileRequest.request.headers, existing);
+  makePrecondition(fileRequest.request.headers)(existing);
   if (existing === null) throw notFoundRefusal();
   if (existing.size !== length) throw new Refusal(412, `${path} has another length`);
   const unset = fileRequest.write === "add"
@@ -127,7 +126,7 @@ async function receiveWhole(
   const { request: { body }, session, uploadDisks } = fileRequest;
   const { digest, length, size, isDigestLast, reusedPrefix, mode } = upload;
   const { existing, parent } = checkDestination(fileRequest, size ?? 0);
-  checkCondition(fileRequest, existing);
+  makeCondition(fileRequest)(existing);
   const unfinishedUploads = uploadDisks.find(parent);
   try {
     unfinishedUploads.checkSpace(session, null, size ?? 0, 0);
@@ -159,8 +158,8 @@ async function receiveResumable(
   const { existing, parent } = checkDestination(fileRequest, length);
   // If the client has sent all bytes, an app that only adds files may confirm an existing file.
   if (fileRequest.write === "add" && offset === length) {
-    checkPrecondition(fileRequest.request.headers, existing);
-  } else checkCondition(fileRequest, existing);
+    makePrecondition(fileRequest.request.headers)(existing);
+  } else makeCondition(fileRequest)(existing);
   const unfinishedUploads = fileRequest.uploadDisks.find(parent);
   const partPath = partPathOf(fileRequest, unfinishedUploads, upload);
   try {
@@ -263,7 +262,7 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   const upload = readOffsetRequest(fileRequest);
   if ("kind" in upload) {
     const { existing, parent } = checkDestination(fileRequest, 0);
-    checkCondition(fileRequest, existing);
+    makeCondition(fileRequest)(existing);
     const unfinishedUploads = fileRequest.uploadDisks.find(parent);
     try {
       unfinishedUploads.checkWritable();
@@ -399,7 +398,7 @@ async function confirmUpload(
   if ((modified !== null || mode !== null) && fileRequest.write !== "add") {
     await checkTrust(fileRequest.session);
     const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
-    checkCondition(fileRequest, existing);
+    makeCondition(fileRequest)(existing);
     if (existing === null || !isUnchanged(existing, stats)) {
       throw new Refusal(409, `${path} changed during the request`, makeOffsetHeader(0));
     }

@@ -219,11 +219,7 @@ export function makeCondition(
   };
 }
 
-export function checkCondition(fileRequest: FileRequest, existing: Deno.FileInfo | null): void {
-  makeCondition(fileRequest)(existing);
-}
-
-function makePrecondition(headers: HeadersToSend): Condition {
+export function makePrecondition(headers: HeadersToSend): Condition {
   const stamp = readHeader(
     headers,
     "if-file-stamp",
@@ -235,10 +231,6 @@ function makePrecondition(headers: HeadersToSend): Condition {
     if (!isStampDifferent && checkConditions(headers, validators, true) === null) return;
     throw new Refusal(412, "a precondition does not hold");
   };
-}
-
-export function checkPrecondition(headers: HeadersToSend, existing: Deno.FileInfo | null): void {
-  makePrecondition(headers)(existing);
 }
 
 function hasCondition(headers: HeadersToSend): boolean {
