@@ -6,6 +6,7 @@ import {
   parseHost,
   standardLogger,
 } from "../../base.ts";
+import { evictOldest } from "../../internal/collections.ts";
 import { joinSignals, pause } from "../../internal/pause.ts";
 import { isDeviceName } from "../identity/names.ts";
 import {
@@ -356,8 +357,7 @@ export class AddressHints {
 function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void {
   if (map.has(key)) return;
   map.set(key, value);
-  // Without a limit, strangers could fill the memory.
-  if (map.size > maxSize) map.delete(map.keys().next().value!);
+  evictOldest(map, maxSize);
 }
 
 /**

@@ -10,6 +10,7 @@ import type { Session } from "../../server.ts";
 import { lockFile, type ModeSupport, probeModes, probeOwner } from "../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
+import { evictOldest } from "../../internal/collections.ts";
 import {
   describeFullDisk,
   describeShortage,
@@ -375,10 +376,8 @@ export class UploadDisks {
     if (known !== undefined) return known;
     const isOtherDisk = this.#findByDisk(parent) !== this.rootUploads;
     const uploads = new UnfinishedUploads(path, this.#onError, isOtherDisk);
-    if (this.#separateDirectories.size === MAX_SEPARATE_DIRECTORIES) {
-      this.#separateDirectories.delete(this.#separateDirectories.keys().next().value!);
-    }
     this.#separateDirectories.set(path, uploads);
+    evictOldest(this.#separateDirectories, MAX_SEPARATE_DIRECTORIES);
     return uploads;
   }
 

@@ -11,6 +11,7 @@
 
 import type { HeadersToSend } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
+import { evictOldest } from "../../internal/collections.ts";
 import { quote } from "../../internal/quote.ts";
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
@@ -111,10 +112,6 @@ export function isDigestRequested({ "want-repr-digest": value }: HeadersToSend):
 /** The maximum number of cached digests, so that a large directory can't fill the memory. */
 const MAX_CACHED_DIGESTS = 10_000;
 const MAX_INTERRUPTED_HASHES = 100;
-
-function evictOldest(map: Map<string, unknown>, maxSize: number): void {
-  if (map.size > maxSize) map.delete(map.keys().next().value!);
-}
 
 /** Deno rounds inodes above 2⁵³, so the version alone is not unique. */
 function cacheKeyOf({ path, stats }: Pick<OpenFile, "path" | "stats">): string {
