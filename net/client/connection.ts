@@ -171,14 +171,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     }
   }
 
-  /**
-   * Makes an `OPTIONS` request: the same as `request("OPTIONS", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
+  /** Short for `request("OPTIONS", uri, headers, null, options)`. */
   options(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
     return this.request("OPTIONS", uri, headers, null, options);
   }

@@ -104,71 +104,32 @@ export abstract class RequestShortcuts implements Requester {
     ...message: RequestMessage<M>
   ): Promise<Response>;
 
-  /**
-   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param message The headers, the body and the options.
-   * @throws the same errors as {@linkcode Requester.request}.
-   */
+  /** Short for `request("PUT", uri, headers, body, options)`: {@linkcode Requester.request}. */
   put(uri: string, ...message: RequestMessage<"PUT">): Promise<Response> {
     return this.request("PUT", uri, ...message);
   }
 
-  /**
-   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param message The headers, the body and the options.
-   * @throws the same errors as {@linkcode Requester.request}.
-   */
+  /** Short for `request("POST", uri, headers, body, options)`: {@linkcode Requester.request}. */
   post(uri: string, ...message: RequestMessage<"POST">): Promise<Response> {
     return this.request("POST", uri, ...message);
   }
 
-  /**
-   * Makes a `PATCH` request: the same as `request("PATCH", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param message The headers, the body and the options.
-   * @throws the same errors as {@linkcode Requester.request}.
-   */
+  /** Short for `request("PATCH", uri, headers, body, options)`: {@linkcode Requester.request}. */
   patch(uri: string, ...message: RequestMessage<"PATCH">): Promise<Response> {
     return this.request("PATCH", uri, ...message);
   }
 
-  /**
-   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Requester.request}.
-   */
+  /** Short for `request("GET", uri, headers, null, options)`: {@linkcode Requester.request}. */
   get(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
     return this.request("GET", uri, headers, null, options);
   }
 
-  /**
-   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Requester.request}.
-   */
+  /** Short for `request("HEAD", uri, headers, null, options)`: {@linkcode Requester.request}. */
   head(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
     return this.request("HEAD", uri, headers, null, options);
   }
 
-  /**
-   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Requester.request}.
-   */
+  /** Short for `request("DELETE", uri, headers, null, options)`: {@linkcode Requester.request}. */
   delete(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
     return this.request("DELETE", uri, headers, null, options);
   }
