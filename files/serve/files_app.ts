@@ -159,34 +159,18 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * peers write and delete files. Needs `--allow-read` of the directory, and `--allow-write` with
  * `write`.
  *
- * Each component of a path is the name of a file or directory, percent-encoded as by any client.
- *
- * A path with a trailing slash refers to the `index.html` of a directory, or, with `list`, to its
- * content: a page for browsers, or a JSON array if `accept` names `application/json`. With the
- * query `tree`, the response is a JSON array of all entries below the directory. The path of a
- * directory without the slash is redirected. Files have `content-type` and, if they have not
- * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
- * requests (RFC 9110 §13, §14) are supported. The response is `403 Forbidden` if a file
- * can't be read, and `404 Not Found` for a missing or special file, a symbolic link, or a file
- * of more than 2⁵³ − 1 bytes. While the served directory itself is missing, because it
- * was moved or its disk is not mounted, every response is `503 Service Unavailable`.
- *
- * A file is read in pieces while it is sent, and closed even if the peer disconnects. If a file is
- * overwritten in place while it is sent, the body is cut. The SHA-256 of the file is sent as
- * `repr-digest` (RFC 9530) if `want-repr-digest` requests it: with HEAD always, with GET only if it
- * is already known.
+ * Each component of a path is the name of a file or directory, percent-encoded as by any client. A
+ * path with a trailing slash refers to the `index.html` of a directory, or, with `list`, to its
+ * content. Symbolic links are not followed. Single ranges and conditional requests (RFC 9110 §13,
+ * §14) are supported, and digests (RFC 9530). A file is read in pieces while it is sent. If it is
+ * overwritten in place meanwhile, the body is cut.
  *
  * With `write`, a PUT writes a temporary file, syncs it to the disk, and renames it to the final
  * name: an incomplete file is never visible, and an error leaves only an upload that can be
- * resumed. With `--allow-sys=statfs`, a file that is larger than the free space is refused before
- * its body is read. A PUT can have preconditions and a digest. An upload that was sent with its
- * length and digest can be resumed. DELETE removes a file or an empty directory. Writing doesn't
- * follow symbolic links.
+ * resumed. DELETE removes a file or an empty directory. With `--allow-sys=statfs`, a file that is
+ * larger than the free space is refused before its body is read.
  *
- * A POST with the query `bundle=get`, `bundle=digest` or, with `write`, `bundle=put` reads or
- * writes many small files in one message.
- *
- * @example Serve files to read
+ * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
  * import { FilesApp } from "@degu/degu/files";
@@ -202,22 +186,6 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * assertEquals(response.status, 206);
  * assertEquals(String(response.headers["content-range"]), "bytes 2-4/10");
  * assertEquals(await response.body?.text(), "234");
- * await Deno.remove(directory, { recursive: true });
- * ```
- *
- * @example Accept files from peers
- * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { assertEquals } from "@std/assert";
- *
- * const directory = await Deno.makeTempDir();
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory, { write: true }));
- * server.serveForever();
- * const text = new TextEncoder().encode("hello");
- * const response = await new Client(server.address).request("PUT", "/sub/hello.txt", {}, text);
- * assertEquals(response.status, 201);
- * assertEquals(await Deno.readTextFile(`${directory}/sub/hello.txt`), "hello");
  * await Deno.remove(directory, { recursive: true });
  * ```
  */

@@ -67,32 +67,22 @@ const MIN_RESUMABLE_BYTES = 65536;
  * Downloads a file from a server, usually a `FilesApp`, in one attempt. If an earlier attempt was
  * interrupted, the call resumes it. After any error, make the same call to resume.
  *
- * The received bytes are written to a part next to the target, `.NAME.VERSION.degu-part`. When the
- * part is complete, synced to the disk (fsync) and verified, it is renamed to the target. So an
- * incomplete file is never visible, and an existing file is kept until the renaming. The file gets
- * the modification time of the source (`modified`) and its permission bits, without the bits that a
- * new file on this device does not get (`modes`). If the target is a symbolic link to a file, this
- * file is the target, and the link stays. If the target is identical, it is not transferred again.
+ * The received bytes are written to a part next to the target. When the part is complete, synced to
+ * the disk (fsync) and verified, it is renamed to the target. So an incomplete file is never
+ * visible, and an existing file is kept until the renaming. If the target is a symbolic link to a
+ * file, this file is the target, and the link stays. An identical target is not transferred again.
  *
  * A part is resumed only if it is from the same server, URI and version. The server is identified
  * by its authority's public key, or by its address if it has no authority; the version by length
- * and entity tag. Otherwise the download starts over from the first byte. A file of less than
- * 64 KiB can't be resumed. A file that was changed in the last two seconds also can't be resumed,
- * because such a file has no entity tag yet.
+ * and entity tag, which a file that was changed in the last two seconds doesn't have.
+ *
+ * If the target is a `WritableStream`, the bytes are written to the stream as they arrive. The
+ * stream is closed after the SHA-256 of all bytes was compared, and aborted after an error. If the
+ * call rejects before the first response, the stream stays as it was.
  *
  * If you pass a client, it opens connections, which are closed at the end. If you pass a
- * connection, it stays usable unless the transfer was interrupted.
- *
- * If the disk is full, the received bytes are kept. With `--allow-sys=statfs` the length of the
- * file is compared with the free space before the first byte is received.
- *
- * If the target is a `WritableStream`, the bytes are written to the stream as they arrive. If the
- * connection breaks, the download continues over a new connection, up to three times without
- * progress. The stream is closed after the SHA-256 of all bytes was compared, and aborted after an
- * error. If the call rejects before the first response, the stream stays as it was.
- *
- * Needs `--allow-read` and `--allow-write` of the directory of the target, and the permissions of
- * the client.
+ * connection, it stays usable unless the transfer was interrupted. Needs `--allow-read` and
+ * `--allow-write` of the directory of the target, and the permissions of the client.
  *
  * @param from A client or a connection.
  * @param uri The path segments of the file, or its URI.

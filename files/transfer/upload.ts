@@ -39,23 +39,14 @@ import {
  * Uploads a file to a `FilesApp` with `write: true`, in one attempt. If an earlier attempt was
  * interrupted, the call resumes it. After any error, make the same call to resume.
  *
- * The server reports how many bytes of the file it has. If the server has a file of the same
- * length, the files are compared, and an identical file is not sent. Otherwise the remaining bytes
- * are hashed while they are sent, and the server verifies the whole file. The file gets its name
- * after it is synced to the disk. It gets the modification time of the local file, also if it was
- * identical. A file that was changed or renamed less than two seconds ago is not resumed, because
- * another version could have the same size and time.
- *
- * If the server has a shorter, older version of the file, and has `reuse: true`, client and server
- * hash this prefix. If the hashes are the same, only the remaining bytes are sent. If the
- * comparison takes longer than the `timeout` of the client, the whole file is sent.
- *
- * Before the server resumes a part, it hashes the part, and sends no byte during this time. If the
- * `timeout` of the client is shorter, the call rejects, and the next call continues the hash.
+ * If the server has a file of the same length, the files are compared, and an identical file is not
+ * sent. Otherwise the remaining bytes are hashed while they are sent, and the server verifies the
+ * whole file. The file gets its name after it is synced to the disk. It gets the modification time
+ * of the local file, also if it was identical. A file that was changed or renamed less than two
+ * seconds ago is not resumed, because another version could have the same size and time.
  *
  * A `ReadableStream` is sent with its digest at the end, and is never resumed or sent again. If the
- * server refuses the file, the stream is not read. If the stream or the connection breaks, the
- * server removes the received bytes, and the error is final.
+ * server refuses the file, the stream is not read.
  *
  * Needs `--allow-read` of the file, and the permissions of the client.
  *

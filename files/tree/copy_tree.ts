@@ -54,19 +54,15 @@ import {
  * interruption, make the same call to continue: complete files are not copied again. With `retries`
  * the call itself continues after a transient error.
  *
- * Source and target are listed and compared. Files that differ are copied over several connections,
- * many small files in one request. As with {@linkcode download}, each file is verified and synced
- * to the disk before it is renamed to its target, and gets the time and the permission bits of the
- * source. With `delete`, entries that the source does not have are deleted at the end, if the
- * source's list is complete and every file was copied.
+ * Files that differ are copied over several connections, many small files in one request. As with
+ * {@linkcode download}, each file is verified and synced to the disk before it is renamed to its
+ * target.
  *
- * A single file fails, with an event, if it can't be read, changes in every attempt, is larger than
- * the free space, or an entry of another kind has its name. The call copies all other files, and
- * then rejects, unless `partial` is true. Symbolic links and special files are skipped and don't
- * count as failed. The call doesn't write or delete through links; `dir` itself may be a link.
+ * If a file can't be copied, the call copies all other files, and then rejects, unless `partial` is
+ * true. Symbolic links and special files are skipped and don't count as failed. The call doesn't
+ * write or delete through links; `dir` itself may be a link.
  *
  * Needs `--allow-read` and `--allow-write` of the directory, and the permissions of the client.
- * With `--allow-sys=statfs`, the free space is checked before a file is received.
  *
  * @param from A client or a connection.
  * @param uri The path segments of the directory, `[]` for the root; or the URI of the directory,
@@ -114,20 +110,8 @@ export async function downloadTree(
 }
 
 /**
- * Copies a local directory to a directory of a `FilesApp` with `write: true` and `list: true`.
- * After any error or interruption, make the same call to continue: complete files are not copied
- * again. With `retries` the call itself continues after a transient error.
- *
- * Source and target are listed and compared. Files that differ are copied over several connections,
- * many small files in one request. As with {@linkcode upload}, each file is verified and synced to
- * the remote disk before it is renamed to its target, and gets the time of the source. With
- * `delete`, entries that the source does not have are deleted at the end, if all local entries
- * could be read and every file was copied.
- *
- * A single file fails, with an event, if it can't be read, changes in every attempt, is larger than
- * the remote free space, or an entry of another kind has its name. The call copies all other files,
- * and then rejects, unless `partial` is true. Symbolic links, special files and parts of
- * interrupted transfers are skipped and don't count as failed; `dir` itself may be a link.
+ * Copies a local directory to a directory of a `FilesApp` with `write: true` and `list: true`, as
+ * {@linkcode downloadTree} copies in the other direction.
  *
  * With `move`, each local file is removed after the target has it. If the call is interrupted, each
  * file is still at the source, at the target, or at both.

@@ -86,9 +86,7 @@ export function listDirectory(
  * that the server can't show is listed with the kind `"other"`. At most 1,000,000 entries are
  * listed.
  *
- * If you pass a client, it opens a connection for the list, which is closed at the end. If you pass
- * a connection, it is in use until the end of the list. Leaving the loop early closes the
- * connection, unless the whole list was received. Each iteration sends a new request.
+ * Connections are used as by {@linkcode listDirectory}. Each iteration sends a new request.
  *
  * @param from A client or a connection.
  * @param uri The path segments of the directory, `[]` for the root; or the URI of the directory,
