@@ -61,22 +61,14 @@ export interface ProxyOptions {
 }
 
 /**
- * A reverse proxy: relays each request to a server and its response back, without changes: method,
- * path and query (without the components shifted to `mount`), headers, body, the boundaries and
- * extensions of chunks, status, reason. Only the path is spelled as by `buildUri`. A `host`, an
- * `authorization` and the `headers` of the client replace headers that came with the request. In
- * responses, a `location` and a `content-location` at the upstream get the request's `mount`.
- * Hop-by-hop headers are not forwarded (RFC 9110 §7.6.1): `connection` and the headers that it
- * names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`. An OPTIONS with `max-forwards: 0` is
- * answered by the proxy; a higher number is counted down (§7.6.2).
+ * A reverse proxy: relays each request to the server of a client, and its response back. Hop-by-hop
+ * headers (RFC 9110 §7.6.1) are not forwarded, and an OPTIONS with `max-forwards` is answered or
+ * counted down (§7.6.2).
  *
- * The connections to the server are those of a `ConnectionPool`, which all sessions share; the
- * requests of a session that has ended, or whose client disconnects, are aborted within a second,
- * even while the upstream processes them. A client that closes its writing side counts as
- * disconnected. If `client` can't make connections, such as your own pool, it makes the requests.
- *
- * The connections are closed ten seconds after their last request, or when the proxy is disposed
- * of.
+ * All sessions share the connections of a `ConnectionPool`, which are closed ten seconds after
+ * their last request, or when the proxy is disposed of. If `client` can't make connections, such as
+ * your own pool, it makes the requests. The requests of a session that has ended, or whose client
+ * disconnects or closes its writing side, are aborted within a second.
  *
  * @example
  * ```ts

@@ -50,25 +50,17 @@ const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
 /**
  * Makes an app from a table of apps.
  *
- * The key of an app is a method and a path, `"GET /lamp/{name}"`. A name in braces matches one
- * component of the path, which is not empty, and `{name...}` at the end matches one or more:
- * `request.parameters` has the matched text. The app of GET also answers HEAD, unless HEAD has its
- * own app. A path alone that ends with a slash, `"/files/"`, is the key of a mount: its app gets
- * all requests below the path, with the remaining components as their `path`: `[]` for `/files`,
- * and `[""]` for `/files/`. If several keys match, a literal component precedes a name, a name
- * precedes `{name...}`, and `{name...}` precedes a mount.
+ * The key of an app is a method and a path, `"GET /lamp/{name}"`, percent-encoded like the path of
+ * a request. A name in braces matches one component of the path, which is not empty, and
+ * `{name...}` at the end matches one or more: `request.parameters` has the matched text. The app of
+ * GET also answers HEAD. A path alone that ends with a slash, `"/files/"`, is the key of a mount:
+ * its app gets all requests below the path, with the remaining components as their `path`. If
+ * several keys match, a literal component precedes a name, a name precedes `{name...}`, and
+ * `{name...}` precedes a mount. Without a match, the response is `404 Not Found`, or `405 Method
+ * Not Allowed` with `allow` (RFC 9110 §15.5.6).
  *
- * A path in a key is percent-encoded like the path of a request, and matches each spelling of its
- * components: a space is `%20`, `{` is `%7B`, `:` at the beginning of a component is `%3A`, and
- * characters that are not ASCII may be literal.
- *
- * The response to a path without a route is `404 Not Found`; to a method without an app it is
- * `405 Method Not Allowed` with `allow` (RFC 9110 §15.5.6).
- *
- * When a peer connects, the `onConnect` of every app in the table is called, once per object, in
- * the order of the table. The peer is accepted if each returns exactly `true` or an identity, and
- * all identities have the same `user`. All apps must accept the peer, because the peer has not sent
- * a request yet. Disposing of the result disposes of its apps.
+ * The `onConnect` of every app must accept a peer, because the peer has not sent a request yet, and
+ * all identities must have the same `user`. Disposing of the result disposes of its apps.
  *
  * @param table An app for each key.
  * @throws {TypeError} if the table is no object, or a value is no app.
