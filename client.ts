@@ -141,18 +141,6 @@ const DEFAULT_PORTS = { http: 80, https: 443 } as const;
  * for (const uri of ["/a", "/b"]) assertEquals(await (await conn.get(uri)).body?.text(), "hello");
  * ```
  *
- * @example The host header
- * ```ts
- * import { Client } from "@degu/degu/client";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(new Client(["192.168.1.171", 5984]).host, "192.168.1.171:5984");
- * const scoped = new Client(["fe80::e8b:fdff:fe75:402c", 80, 0, 3]);
- * assertEquals(scoped.host, "[fe80::e8b:fdff:fe75:402c]");
- * assertEquals(new Client("/tmp/my.socket").host, null);
- * assertEquals(new Client("/tmp/my.socket", { host: "example.com" }).host, "example.com");
- * ```
- *
  * @example A connection through another program
  * ```ts
  * import { Client, Server } from "@degu/degu";
@@ -259,14 +247,7 @@ export class Client extends RequestShortcuts implements Connector {
       bodies?: Bodies | null | undefined;
     } | null,
   ): Promise<Connection>;
-  /**
-   * Opens a connection: the same as `connect({ ...options, bodies })`.
-   *
-   * @param bodies The classes for the bodies of responses, instead of the client's; `null` for the
-   * client's.
-   * @param options A signal that aborts connecting, the handshake and `onConnect`.
-   * @throws the errors of `connect(options)`.
-   */
+  /** Opens a connection: the same as `connect({ ...options, bodies })`. */
   connect(
     bodies: Bodies | null | undefined,
     options?: { signal?: AbortSignal | undefined },

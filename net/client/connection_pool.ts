@@ -136,15 +136,12 @@ const KEEP_ALIVE_TIMEOUT = /(?:^|[\s,;])timeout=(\d+)/i;
  * another within a short time needs no handshake.
  *
  * A connection is free again when its request has been sent, and the body of its response has been
- * consumed or canceled. A body with a length of at most 64 KiB is read at once, and kept in memory.
- * Read each other body, or call `response.discard()`. When `maxConnections` connections are in use,
- * further requests wait in order. If the program reads no byte of any response, and sends no byte
- * of any request, for the whole `timeout` of the client, the waiting requests fail.
+ * consumed or canceled, or was read at once, because its length is at most 64 KiB. Read each other
+ * body, or call `response.discard()`.
  *
- * An idle connection that the server has closed, or over which the server has sent unexpected
- * bytes, is replaced before a request is sent. If a reused connection closes before the first byte
- * of the response to a `GET`, `HEAD` or `OPTIONS`, the pool sends the request a second time, over a
- * new connection. Other requests are never sent twice, unless the option `repeat` is `"any"`.
+ * A connection that the server has closed is replaced before a request is sent. If a reused
+ * connection closes before the first byte of the response to a `GET`, `HEAD` or `OPTIONS`, the pool
+ * sends the request a second time. Other requests are sent once, unless `repeat` is `"any"`.
  *
  * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
  * `await using` block, closes it.
