@@ -41,20 +41,6 @@ import { mkSession, type SessionFields } from "./session.ts";
  * assertEquals((await callApp(app, mkreq("GET", "/lamp"))).status, 200);
  * assertEquals((await callApp(app, mkreq("GET", "/heater"))).reason, "Not Found");
  * ```
- *
- * @example The session of the request
- * ```ts
- * import { type App, reply } from "@degu/degu";
- * import { callApp, mkreq } from "@degu/degu/misc";
- * import { assertEquals } from "@std/assert";
- *
- * const app: App = (_request, session) => {
- *   return session.user === "anna" ? reply(200, `hello, ${session.user}`) : reply(403);
- * };
- * const request = () => mkreq("GET", "/");
- * assertEquals((await callApp(app, request(), { session: { user: "anna" } })).status, 200);
- * assertEquals((await callApp(app, request(), { session: { user: "bert" } })).status, 403);
- * ```
  */
 export async function callApp(
   app: App,

@@ -64,16 +64,13 @@ const FILE_NAMES = {
 /**
  * A private authority for servers and another for clients, with a certificate of each, in a
  * temporary directory that is removed on dispose. Keys are ECDSA P-256, certificates don't expire,
- * the directory has mode 0700 and its files mode 0600. The private keys of the two authorities are
- * not stored, so they can't issue more certificates.
- *
- * The four configurations are plain JSON with absolute paths, so they can be sent to a worker. The
- * files that they name exist until the directory is removed.
+ * and the directory has mode 0700. The private keys of the two authorities are not stored, so they
+ * can't issue more certificates. The four configurations are plain JSON with absolute paths, so
+ * they can be sent to a worker.
  *
  * Clients don't check the server's name (`checkHostname: false`): the authority that they trust has
- * issued only one certificate, so another server can't impersonate it. Therefore the same
- * configuration works over Unix sockets, which have no name to check. The certificate is issued for
- * `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
+ * issued only one certificate, so another server can't impersonate it. The certificate is issued
+ * for `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
  * `{ ...pki.clientSslconfig, checkHostname: true }` works as well.
  *
  * Without `await using`, call {@linkcode TempPKI.prototype.close}: the directory and its keys stay

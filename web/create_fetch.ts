@@ -48,22 +48,6 @@ import {
  * const response = await fetch("/hello", { method: "POST", body: "world" });
  * assertEquals(await response.text(), "hello: world");
  * ```
- *
- * @example Many requests over one connection
- * ```ts
- * import { Client, createFetch, Server } from "@degu/degu";
- * import { assertEquals } from "@std/assert";
- *
- * await using server = new Server(["127.0.0.1", 0], (_request, session) => {
- *   return [200, "OK", { requests: `${session.requests}` }, null];
- * });
- * server.serveForever();
- * using conn = await new Client(server.address).connect();
- * const fetch = createFetch(conn);
- * const counts = [];
- * for (let i = 0; i < 3; i++) counts.push((await fetch("/")).headers.get("requests"));
- * assertEquals(counts, ["0", "1", "2"]);
- * ```
  */
 export function createFetch(client: Requester): typeof fetch {
   checkMethods("client", client, ["request"]);

@@ -21,22 +21,16 @@ import {
  * Creates a device's authority and certificate at the first call, and checks the existing files at
  * later calls.
  *
- * The directory of the files is `<dir>/<name>`, with mode 0700; the files have mode 0600. The
- * directory appears complete or not at all, even if the power fails or several processes call this
- * function at once: one process creates the identity, and all return it.
- *
- * The certificates don't expire. To end the trust in a device, remove its authority.
- *
- * To pair two devices, copy the text of each `caFile` to the other device, over a channel that both
- * devices trust. Then each device presents its own `certFile` and `keyFile`, and trusts only the
- * peer's authority. This authority has issued certificates for a single key, so `checkHostname:
- * false` doesn't weaken a client; a client can also check the name of the peer's identity with
- * `sslHost`.
+ * The files are in `<dir>/<name>`, which appears complete or not at all, even if the power fails or
+ * several processes call this function at once. To pair two devices, copy the text of each `caFile`
+ * to the other device, over a channel that both devices trust. Then each device presents its own
+ * `certFile` and `keyFile`, and trusts only the peer's authority. This authority has issued
+ * certificates for a single key, so `checkHostname: false` doesn't weaken a client. The
+ * certificates don't expire. To end the trust in a device, remove its authority.
  *
  * `dir`, the identity's directory and its keys must belong to the user of this process or to root.
- * No other user may be able to write the directories, or to read the keys. Directories above `dir`
- * are not checked. On Windows, no directory is checked. Needs `--allow-read` and `--allow-write` of
- * `dir`, and `--allow-sys=uid`; for an existing identity no `--allow-write`.
+ * No other user may be able to write the directories, or to read the keys. Needs `--allow-read` and
+ * `--allow-write` of `dir`, and `--allow-sys=uid`; for an existing identity no `--allow-write`.
  *
  * @param dir Absolute path of a directory, which is created with mode 0700 if it doesn't exist.
  * @param name Name of the identity, of its directory and in its certificate: a DNS name in lower
