@@ -94,22 +94,12 @@ export class Response<B extends BodyOut = BodyIn> {
     return readableOf(this);
   }
 
-  /**
-   * Reads the data of the body, which is empty if the body is `null`.
-   *
-   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
-   */
+  /** Reads the data of the body, if any: {@linkcode ReadableBody.prototype.bytes}. */
   async bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
     return await makeReadableBody(this.body, "response").bytes(options);
   }
 
-  /**
-   * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`.
-   *
-   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
-   */
+  /** Reads the body, if any, as UTF-8 text: {@linkcode ReadableBody.prototype.text}. */
   async text(options?: { maxBytes?: number | undefined }): Promise<string> {
     return await makeReadableBody(this.body, "response").text(options);
   }
@@ -521,22 +511,16 @@ export class Request {
   }
 
   /**
-   * Reads the data of the body, which is empty if the body is `null`. If the body is too long and
-   * the app doesn't catch the error, the response is `413 Content Too Large`.
-   *
-   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
+   * Reads the data of the body, if any: {@linkcode ReadableBody.prototype.bytes}. If the body is
+   * too long and the app doesn't catch the error, the response is `413 Content Too Large`.
    */
   bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
     return readContent(this, options, copyIfShared);
   }
 
   /**
-   * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`. In other
+   * Reads the body, if any, as UTF-8 text: {@linkcode ReadableBody.prototype.text}. In other
    * respects, this method works like {@linkcode Request.prototype.bytes}.
-   *
-   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   text(options?: { maxBytes?: number | undefined }): Promise<string> {
     return readContent(this, options, decodeText);
