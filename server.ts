@@ -223,14 +223,7 @@ export class Server implements AsyncDisposable {
     app: App,
     options?: ServerOptions,
   ): Promise<Server & { readonly port: number }>;
-  /**
-   * Makes a server at an address of any kind, such as a Unix socket, and resolves once it serves.
-   *
-   * @param address The address, as for the constructor.
-   * @param app Answers the requests.
-   * @param options The options; each has a default.
-   * @throws the errors of the constructor.
-   */
+  /** The same for an address of any kind, such as a Unix socket, which may have no port. */
   static start(address: Address, app: App, options?: ServerOptions): Promise<Server>;
   static async start(address: Address, app: App, options: ServerOptions = {}): Promise<Server> {
     return await startServer(new Server(address, app, options));
@@ -455,30 +448,14 @@ export class SSLServer extends Server {
     this.#context = context;
   }
 
-  /**
-   * Makes a server, and resolves once it serves, like {@linkcode Server.start}.
-   *
-   * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
-   * @param address The address, as for {@linkcode Server}.
-   * @param app Answers the requests.
-   * @param options The options; each has a default.
-   * @throws the errors of the constructor; the error of binding.
-   */
+  /** Makes a server, and resolves once it serves: {@linkcode Server.start}. */
   static override start(
     sslctx: ServerSslctx | ServerSslconfig,
     address: HostAddress | ScopedAddress,
     app: App,
     options?: SSLServerOptions,
   ): Promise<SSLServer & { readonly port: number }>;
-  /**
-   * Makes a server at an address of any kind, such as a Unix socket, and resolves once it serves.
-   *
-   * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
-   * @param address The address, as for {@linkcode Server}.
-   * @param app Answers the requests.
-   * @param options The options; each has a default.
-   * @throws the errors of the constructor; the error of binding.
-   */
+  /** The same for an address of any kind, such as a Unix socket, which may have no port. */
   static override start(
     sslctx: ServerSslctx | ServerSslconfig,
     address: Address,

@@ -350,14 +350,7 @@ export class Device implements AsyncDisposable {
     app: App,
     options?: ServerOptions,
   ): Promise<DeviceServer & { readonly port: number }>;
-  /**
-   * Creates a server for the peers at an address with or without a port.
-   *
-   * @param address The address, as for every server.
-   * @param app The app, which gets only the requests of peers.
-   * @param options The options of every server.
-   * @throws the errors of `serve` with a host and a port.
-   */
+  /** The same for an address of any kind, such as a Unix socket, which may have no port. */
   serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
     this.#checkOpen();

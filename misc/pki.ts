@@ -173,13 +173,7 @@ export class TempPKI implements AsyncDisposable {
   static create(
     options?: TempPKIOptions & { clientPki?: true | undefined },
   ): Promise<TempClientPKI>;
-  /**
-   * Makes a PKI with or without certificates of clients, depending on `clientPki`.
-   *
-   * @param options The names of the server, and whether clients have an identity.
-   * @throws {TypeError} if an option is unknown or has the wrong type.
-   * @throws {RangeError} if one of `names` is neither a DNS name nor an IP address.
-   */
+  /** The same, with or without an identity of clients. */
   static create(options?: TempPKIOptions): Promise<TempPKI>;
   static async create(options: TempPKIOptions = {}): Promise<TempPKI> {
     const { clientPki = true, names = [] } = copyOptions(options, ["clientPki", "names"]);
