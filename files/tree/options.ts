@@ -47,11 +47,8 @@ export interface DownloadTreeOptions {
   /**
    * Whether to delete all entries of the target that the source does not have, after all files have
    * been copied. Entries are only deleted if the list of the source is complete and not empty, and
-   * no file has failed. A file that fails because of a link of the target does not count. If an
-   * entry is a file at one side and a directory at the other, the entry of the target is deleted,
-   * and the next call copies the entry of the source. In a directory of the target, entries are
-   * only deleted if the directory lists all entries of the source by the same names. With
-   * `deleteAll`, the source may be empty.
+   * no file has failed. If an entry is a file at one side and a directory at the other, the entry
+   * of the target is deleted, and the next call copies the entry of the source.
    *
    * @default {false}
    */
@@ -146,16 +143,13 @@ export interface DownloadTreeOptions {
 export interface UploadTreeOptions
   extends Omit<DownloadTreeOptions, "serverName" | "modeMask" | "keep"> {
   /**
-   * Whether to remove each local file after the target has it. A file is removed only if it has not
-   * changed since it was read, and either this call has written it at the target, or the target has
-   * another file with its content. All other files stay for the next call. A file that was changed
-   * or renamed less than two seconds before it was read also stays, and is pending; the target may
-   * have a copy. Directories stay. Files of a directory that the server itself serves
-   * are not moved.
+   * Whether to remove each local file after the target has it, if it has not changed since it was
+   * read. All other files and the directories stay. A file that was changed or renamed less than
+   * two seconds before it was read also stays, and is pending; the target may have a copy. Files of
+   * a directory that the server itself serves are not moved.
    *
    * A file that the target had when the call began is replaced; with `replace: false` only if its
-   * content is the same. A file that another client creates during the call is not replaced, and
-   * the local file fails. `settled` is 3 by default, and also counts from the renaming of a file.
+   * content is the same. `settled` is 3 by default, and also counts from the renaming of a file.
    * `compare` and `delete` can't be combined with `move`. The target is not listed, so a dry run
    * can't compare.
    *
