@@ -369,14 +369,12 @@ export class Device implements AsyncDisposable {
   /**
    * Creates a client of a peer. Each connection uses the first of the peer's addresses at which the
    * peer answers. The addresses are tried in parallel, each 250 ms after the previous address, or
-   * at once after a failure (RFC 8305). The next connection first tries the address that worked
-   * last.
+   * at once after a failure (RFC 8305), first the one that worked last.
    *
-   * `connect()` reads the stored peer again, and so uses its new addresses. If no address answers,
-   * `connect()` rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or with the `TlsError` of
-   * one address; `cause` is an `AggregateError` of the errors of all addresses. Connections are
-   * closed when the peer is forgotten, and when the device is disposed of. Needs `--allow-net` of
-   * the addresses.
+   * If no address answers, `connect()` rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or
+   * with the `TlsError` of one address; `cause` is an `AggregateError` of all errors. Connections
+   * are closed when the peer is forgotten, and when the device is disposed of. Needs `--allow-net`
+   * of the addresses.
    *
    * @param peer The peer, its id or its name.
    * @param options The options of every client, other addresses, and a search for further

@@ -92,13 +92,10 @@ export function dropsDebug({ record }: Pick<Logger, "record">): boolean {
 }
 
 /**
- * Makes a logger like the default logger of a server, whose output peers can't flood. Peers can
- * cause the lines of the levels `info` and `debug`, and those of other levels whose kind isn't
- * `"other"`, such as the errors of an app. The logger prints one of these lines at most once per
- * second, whatever peer it is about; the latest repetition follows a second later, with the number
- * of the others. Lines of the level `info` whose errors have the same code count as one line. Of
- * each level and kind, it prints at most 32 lines per second: of 31 different ones, and one for all
- * others.
+ * Makes a logger like the default logger of a server, whose output peers can't flood. Of the lines
+ * that peers can cause (all but `warn` and `error` of the kind `"other"`), it prints each at most
+ * once per second, the latest repetition with the number of the others, and at most 32 lines per
+ * second of each level and kind.
  *
  * Dispose of the logger at the end of the program, after the servers: it then prints the withheld
  * lines. The logger doesn't keep the process alive. Lines after the disposal are printed at once.
