@@ -1,14 +1,14 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import type { ServerSslconfig } from "../../server.ts";
-import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
+import { checkBoolean, checkOptions, checkString } from "../../internal/checks.ts";
 import { checkDenoVersion } from "../../net/tls/deno_version.ts";
-import { quoteName } from "../../internal/quote.ts";
 import { makeRandomSuffix, removeIfPossible, syncDirectory } from "./disk.ts";
 import { ignoreNotFound } from "../../internal/caught_errors.ts";
-import { isAbsolute, join } from "../../internal/paths.ts";
+import { join } from "../../internal/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../certificates.ts";
+import { parseDevicePath } from "./device_directory.ts";
 import { checkIdentityName, DEVICE_IDENTITY_NAME } from "./names.ts";
 import {
   checkPrivate,
@@ -96,10 +96,7 @@ export async function createDevicePki(
   checkString("dir", dir);
   checkIdentityName(name);
   const { create = true } = checkOptions(options, { create: checkBoolean });
-  if (!isAbsolute(dir) || dir.includes("\0")) {
-    throw notAllowedError("dir", `must be an absolute path; got ${quoteName(dir)}`);
-  }
-  const parent = join(dir);
+  const parent = parseDevicePath(dir);
   const identityPath = join(parent, name);
   const profile: LeafProfile = {
     subject: { commonName: name },

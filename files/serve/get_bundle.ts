@@ -17,7 +17,7 @@ import {
 } from "../wire/bundle.ts";
 import { sentTimeOf } from "../wire/conditions.ts";
 import { hashContent } from "../wire/digest.ts";
-import { isFileName, MAX_DEPTH } from "../wire/file_name.ts";
+import { isFileName, isSamePath, MAX_DEPTH } from "../wire/file_name.ts";
 import { formatMode, isModeRequested, permissionBitsOf } from "../wire/metadata.ts";
 import { NoSizeError, type OpenFileStats, readSmallFile } from "../disk/file_pieces.ts";
 import { type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
@@ -204,9 +204,4 @@ class BundleReader {
 function isServedName(directory: string, name: string): boolean {
   return isFileName(name) && !isReservedName(name) &&
     findEntryNameProblem(directory, name) === null;
-}
-
-function isSamePath(firstPath: readonly string[], secondPath: readonly string[]): boolean {
-  return firstPath.length === secondPath.length &&
-    firstPath.every((name, index) => secondPath[index] === name);
 }

@@ -6,7 +6,7 @@
 import { quoteName } from "../../internal/quote.ts";
 import { computeCoarserTimes } from "../wire/conditions.ts";
 import type { DirectoryEntry, TreeEntry } from "../wire/entries.ts";
-import { fileUri } from "../wire/file_name.ts";
+import { fileUri, isSamePath } from "../wire/file_name.ts";
 import { isReservedName } from "../reserved.ts";
 import type { TransferError } from "../errors.ts";
 import { invalidListError } from "../transfer_error.ts";
@@ -248,10 +248,6 @@ export class TreeBuilder {
     this.#root.entries!.complete();
     return this.#root;
   }
-}
-
-function isSamePath(a: readonly string[], b: readonly string[]): boolean {
-  return a === b || a.length === b.length && a.every((name, index) => name === b[index]);
 }
 
 function duplicateEntryError(path: readonly string[]): TransferError {

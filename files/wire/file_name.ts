@@ -79,6 +79,10 @@ export function parseFilePath(text: string): string[] | null {
   }
 }
 
+export function isSamePath(a: readonly string[], b: readonly string[]): boolean {
+  return a === b || a.length === b.length && a.every((name, index) => name === b[index]);
+}
+
 export function isFileName(name: string): boolean {
   return describeInvalidName(name) === null;
 }

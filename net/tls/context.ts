@@ -366,11 +366,13 @@ export const CIPHERS: readonly string[] = Object.freeze([
   "ECDHE-RSA-CHACHA20-POLY1305",
 ]);
 
-export const LIBRARY_OPTIONS = Object.freeze({
+const POLICY_FIELDS = {
   minVersion: MIN_VERSION,
   maxVersion: MAX_VERSION,
-  ciphers: CIPHERS.join(":"),
-});
+  ciphers: CIPHERS,
+} as const;
+
+export const LIBRARY_OPTIONS = Object.freeze({ ...POLICY_FIELDS, ciphers: CIPHERS.join(":") });
 
 /**
  * Checks that the policy allows the negotiated version and cipher suite, and that both sides have
@@ -408,12 +410,6 @@ export function checkProtocol(protocol: string | undefined): string | null {
 }
 
 // ───────────────────────── the contexts
-
-const POLICY_FIELDS = {
-  minVersion: MIN_VERSION,
-  maxVersion: MAX_VERSION,
-  ciphers: CIPHERS,
-} as const;
 
 /**
  * Keys are stored outside the contexts, so that printing or copying a context can't expose them.
