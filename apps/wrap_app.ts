@@ -63,13 +63,7 @@ export function wrapApp<R extends Request = Request>(
   app: AppFunction<R>,
   handle: (next: NextApp<R>, ...args: Parameters<AppFunction<R>>) => ReturnType<AppFunction>,
 ): AppFunction<R>;
-/**
- * Wraps an app that is an object.
- *
- * @param app The app to wrap.
- * @param handle Answers a request; `next()` resolves to the response of the app.
- * @throws the same errors.
- */
+/** Wraps an app that is an object. */
 export function wrapApp(
   app: AppObject,
   handle: (next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>,
@@ -104,13 +98,7 @@ export function wrapApp(
   app: App,
   wrapper: { onConnect: NonNullable<AppObject["onConnect"]> },
 ): AppObject;
-/**
- * Wraps an app of either form.
- *
- * @param app The app to wrap.
- * @param handle Answers a request; `next()` resolves to the response of the app.
- * @throws the same errors.
- */
+/** Wraps an app of either form. */
 export function wrapApp(
   app: App,
   handle: (next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>,
