@@ -485,15 +485,10 @@ export class SSLServer extends Server {
 
   /**
    * Replaces the context while the server runs, at once: to add or remove a trusted peer, or to use
-   * a renewed certificate.
-   *
-   * From then on a client is accepted only if the new context trusts its authority, even if its
-   * handshake, wait for a slot or `onConnect` is in progress. A client is not affected if both
-   * contexts trust the key of its authority. The session of each client that the new context
-   * doesn't trust ends at once, in the middle of a message if necessary. So does the session of a
-   * client without a certificate, if the new context requires one. The `signal` of these sessions
-   * is aborted with a {@linkcode TlsError} `"UNTRUSTED"`. If the call throws, the old context stays
-   * in use.
+   * a renewed certificate. The session of each client that the new context doesn't trust ends at
+   * once, in the middle of a message if necessary; its `signal` is aborted with a
+   * {@linkcode TlsError} `"UNTRUSTED"`. A client is not affected if both contexts trust the key of
+   * its authority. If the call throws, the old context stays in use.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
    * @param options With `keepSessions: true`, the requests that are running get their responses

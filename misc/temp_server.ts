@@ -120,15 +120,10 @@ export class TempSSLServer extends TempServer {
    */
   static override start(address: never, build: never, ...args: unknown[]): Promise<never>;
   /**
-   * Starts a server with TLS in its own worker, like `TempServer.start`.
+   * Starts a server with TLS in its own worker: {@linkcode TempServer.start}, with the same errors.
    *
    * @param sslconfig The trusted clients and the identity of the server; the worker reads the
    * files.
-   * @param address The argument of {@linkcode TempServer.start}.
-   * @param build A function that makes the app in the worker; `null` if the only argument is the
-   * app itself.
-   * @param args Values that can be cloned.
-   * @throws the same errors as {@linkcode TempServer.start}.
    */
   static override start(
     sslconfig: ServerSslconfig,
