@@ -2,6 +2,7 @@ import { parseHost } from "../../base.ts";
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quoteName } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../internal/system.ts";
+import { HOST_LABEL } from "../../net/tls/certificate_writer.ts";
 
 /**
  * The name in the certificate of each device, which peers ignore. The certificate must not contain
@@ -78,9 +79,6 @@ export function formatDeviceId(sha256: Uint8Array): string {
 
 /** The maximum of RFC 5280 appendix A.1, ub-common-name. */
 const MAX_COMMON_NAME_LENGTH = 64;
-
-/** Host names in certificates must not have underscores, nor a hyphen at either end of a label. */
-const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /** Checks the name of an identity, which is used for its directory and in its certificate. */
 export function checkIdentityName(name: string): void {

@@ -356,7 +356,7 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
 }
 
 /** Host names in certificates must not have underscores, nor a hyphen at either end of a label. */
-const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
+export const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /**
  * The maximum size of an authority's certificate; the certificates of {@linkcode createAuthority}
