@@ -23,10 +23,9 @@ export interface TreeFilter {
    */
   file?: ((entry: TreeEntry) => boolean) | undefined;
   /**
-   * Called for each directory, also for an unreadable one. A refused directory is excluded with
-   * all entries below. If the kind of an entry is unknown, both functions are called, and the
-   * entry is excluded if both refuse it: the reason is `"name"`, or `"unreadable"` without
-   * `isDirectory`.
+   * Called for each directory, also for an unreadable one. A refused directory is excluded with all
+   * entries below. If the kind of an entry is unknown, both functions are called, and the entry is
+   * excluded if both refuse it: the reason is `"name"`, or `"unreadable"` without `isDirectory`.
    *
    * @default {accepts all directories}
    */

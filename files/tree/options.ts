@@ -35,11 +35,9 @@ export interface DownloadTreeOptions {
    */
   replace?: boolean | undefined;
   /**
-   * Whether files get the permission bits of the source, limited by the umask of the receiving
-   * program. The owner can always read and write the files. If a file of the target differs only in
-   * these bits, only the bits are set, and the file counts as unchanged, unless `replace` is false.
-   * With `modes: false` at the client or the server, a new file gets the usual bits, and a replaced
-   * file keeps its bits.
+   * Whether files get the permission bits of the source, as in {@linkcode TransferOptions}. If a
+   * file of the target differs only in these bits, only the bits are set, and the file counts as
+   * unchanged, unless `replace` is false.
    *
    * @default {true}
    */
@@ -55,10 +53,8 @@ export interface DownloadTreeOptions {
   delete?: boolean | undefined;
   /**
    * With `delete`: whether to delete although more than ten files of the target would be deleted
-   * and fewer stay, or the source has no files, for example after the last file of a spool was
-   * removed. A wrong source, and the directory of a disk that is not mounted, look like this: pass
-   * this option only for a source that can't be such a directory. Renamed files don't count as
-   * deleted.
+   * and fewer stay, or the source has no files. A wrong source, and the directory of a disk that is
+   * not mounted, look like this: pass this option only for a source that can't be one.
    *
    * @default {false}
    */

@@ -86,7 +86,7 @@ export function listDirectory(
  * that the server can't show is listed with the kind `"other"`. At most 1,000,000 entries are
  * listed.
  *
- * Connections are used as by {@linkcode listDirectory}. Each iteration sends a new request.
+ * Uses connections and requests as {@linkcode listDirectory} does.
  *
  * @param from A client or a connection.
  * @param uri The path segments of the directory, `[]` for the root; or the URI of the directory,
