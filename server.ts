@@ -266,12 +266,10 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Serves, like {@linkcode Server.prototype.serveForever}, until the process receives a signal:
-   * SIGINT or SIGTERM. The first signal calls {@linkcode Server.prototype.shutdown}, which answers
-   * the requests in flight; a second signal, or the deadline, calls
-   * {@linkcode Server.prototype.close}. Resolves when all connections have ended, even if the
-   * server is shut down or closed in another way; then the signals have their usual effect again.
-   * Needs no permission.
+   * Serves until the process receives a signal: SIGINT or SIGTERM. The first signal calls
+   * {@linkcode Server.prototype.shutdown}, which answers the requests in flight; a second signal,
+   * or the deadline, calls {@linkcode Server.prototype.close}. Resolves when all connections have
+   * ended; then the signals have their usual effect again. Needs no permission.
    *
    * @param options The seconds after which the remaining connections are closed, and an
    * `AbortSignal` that has the effect of the first signal.

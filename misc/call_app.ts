@@ -18,10 +18,9 @@ import { mkSession, type SessionFields } from "./session.ts";
  * that a client would get: for tests of apps. The body of an empty response is `null`, and the
  * headers have the framing of the body, but not the `connection: close` that a server may add. The
  * `onConnect` of the app is called first, unless the options have a session or the name of its
- * peer. The response is 413 if the body of the request exceeds the
- * app's limit, 400 if `request.json()` fails, and the response of the error if the app throws a
- * `ResponseError`. The response is 403, and the app is not called, if `isTrusted` of the session
- * isn't true.
+ * peer. The response is 413 if the body of the request exceeds the app's limit, 400 if
+ * `request.json()` fails, and the response of the error if the app throws a `ResponseError`. The
+ * response is 403, and the app is not called, if `isTrusted` of the session isn't true.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.

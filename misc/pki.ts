@@ -93,10 +93,7 @@ const FILE_NAMES = {
  * ```
  */
 export class TempPKI implements AsyncDisposable {
-  /**
-   * For a server that accepts only the clients of this PKI; see
-   * {@linkcode TempPKI.create}.
-   */
+  /** For a server that accepts only the clients of this PKI; see {@linkcode TempPKI.create}. */
   readonly serverSslconfig:
     & { readonly certFile: string; readonly keyFile: string }
     & (

@@ -47,11 +47,9 @@ function listenToSignals(
  * - Any other error is thrown.
  *
  * A second signal ends the process at once, with the code 130 or 143. If the function ends without
- * a signal, the signals of the system have their usual effect again: the next signal ends the
- * process.
- *
- * Call this function once, with the whole program: when a signal has ended the function, code that
- * follows the call doesn't run, so objects of `using` and `await using` belong in the function.
+ * a signal, the signals have their usual effect again. Call this function once, with the whole
+ * program: when a signal has ended the function, code that follows the call doesn't run, so objects
+ * of `using` and `await using` belong in the function.
  *
  * @param main The main function; its argument is the signal. A promise is awaited.
  * @returns The result of the function, if it ended without a signal.
