@@ -371,10 +371,10 @@ export class Device implements AsyncDisposable {
    * peer answers. The addresses are tried in parallel, each 250 ms after the previous address, or
    * at once after a failure (RFC 8305), first the one that worked last.
    *
-   * If no address answers, `connect()` rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or
-   * with the `TlsError` of one address; `cause` is an `AggregateError` of all errors. Connections
-   * are closed when the peer is forgotten, and when the device is disposed of. Needs `--allow-net`
-   * of the addresses.
+   * `connect()` reads the stored peer again, and so uses its new addresses. If no address answers,
+   * it rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or with the `TlsError` of one
+   * address; `cause` is an `AggregateError` of all errors. Connections are closed when the peer is
+   * forgotten, and when the device is disposed of. Needs `--allow-net` of the addresses.
    *
    * @param peer The peer, its id or its name.
    * @param options The options of every client, other addresses, and a search for further
