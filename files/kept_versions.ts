@@ -12,7 +12,9 @@
  *
  * A period has one version of a path. If a file must be kept and the version is of another file,
  * the next period begins: before a file is deleted, and before a peer replaces what another peer
- * has stored.
+ * has stored. The next period also begins before a file changes that was new in this one, before a
+ * deletion after written files, and before the first change of a process: so the state before it is
+ * complete.
  */
 
 import { existsSync } from "node:fs";
@@ -38,8 +40,8 @@ const UNRELATED_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT", 
 const TAKEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
 const PERIOD_NAME_PATTERN = /^\d{4}-\d{2}-\d{2}T\d{2}_(\d+)$/;
 const LIST_NAME_PATTERN = /^([1-9]\d{0,14})\.new$/;
-/** The maximum number of files of which the process knows who has stored them. */
-const MAX_STORED_FILES = 10_000;
+/** The maximum number of files that a map or set of this process knows. */
+const MAX_KNOWN_FILES = 10_000;
 
 export const checkDays = makeIntegerCheck(1, MAX_DAYS);
 
@@ -48,6 +50,8 @@ export interface Period {
   readonly number: number;
   /** The name of its directory: the local hour in which it began, and its number. */
   readonly name: string;
+  /** The last paths that this process has written in it. */
+  readonly writtenPaths: Set<string>;
 }
 
 /** What was kept before a path changes. */
@@ -65,12 +69,12 @@ export type FileChange = "replace" | "delete";
  * process, or of an earlier one, is replaced, it counts as stored by another peer.
  */
 const peersByFile = new Map<string, string>();
+/** The last periods in which this process has changed files, by reserved directory. */
+const lastPeriods = new Map<string, Period>();
 
 export class VersionStore {
   readonly #days: number;
   readonly #warn: (message: string) => void;
-  /** The last known periods, by reserved directory. */
-  readonly #periods = new Map<string, Period>();
   #pendingRemoval: Promise<void> = Promise.resolve();
 
   constructor(days: number, warn: (message: string) => void) {
@@ -107,8 +111,15 @@ export class VersionStore {
     const directory = keptDirectoryOf(root);
     const filePath = withTrailingSlash(root) + path;
     let period = this.#readOrBegin(root, directory);
+    if (change === "delete" && period.writtenPaths.size > 0) {
+      period = this.#begin(root, directory, period.number + 1);
+    }
     for (;; period = this.#begin(root, directory, period.number + 1)) {
       const versionPath = `${directory}/${period.name}/${path}`;
+      const { writtenPaths } = period;
+      // A version of a file that was new in this period would be in no state.
+      if (info !== null && writtenPaths.has(path) && lstatOrNull(versionPath) === null) continue;
+      if (change === "replace") limitSize(writtenPaths.add(path));
       if (info === null) {
         const isVersion = lstatOrNull(versionPath)?.isFile === true;
         // The disk takes the path of another version for this path, which is new after that one.
@@ -143,7 +154,7 @@ export class VersionStore {
   /** Records which peer has stored the file of a path. */
   recordPeer(path: string, peer: string): void {
     ignoreRefusal(() => peersByFile.set(formatFile(Deno.lstatSync(path)), peer));
-    if (peersByFile.size > MAX_STORED_FILES) peersByFile.delete(peersByFile.keys().next().value!);
+    limitSize(peersByFile);
   }
 
   /** Resolves when the old versions are removed. */
@@ -151,15 +162,19 @@ export class VersionStore {
     return this.#pendingRemoval;
   }
 
-  /** Reads the present period, which another process may have begun, or begins it. */
+  /**
+   * Reads the present period, which another process may have begun, or begins it. The first change
+   * of this process begins one.
+   */
   #readOrBegin(root: string, directory: string): Period {
-    const known = this.#periods.get(directory);
+    const known = lastPeriods.get(directory);
     const number = findLastNumber(directory, known?.number ?? 0);
-    const period = number === known?.number ? known : readPeriod(directory, number);
-    if (period === null || hourOf(period) !== hourAt(new Date(Date.now()))) {
+    const isKnown = known === undefined || known.number === number;
+    const period = isKnown ? known : readPeriod(directory, number);
+    if (!period || hourOf(period) !== hourAt(new Date(Date.now()))) {
       return this.#begin(root, directory, number + 1);
     }
-    this.#periods.set(directory, period);
+    lastPeriods.set(directory, period);
     return period;
   }
 
@@ -174,7 +189,7 @@ export class VersionStore {
       appendBytes(file, new TextEncoder().encode(JSON.stringify(name)), temporaryPath);
       file.syncSync();
       const isOurs = addName(root, temporaryPath, listPathOf(directory, number));
-      period = isOurs ? { number, name } : readPeriod(directory, number);
+      period = isOurs ? { number, name, writtenPaths: new Set() } : readPeriod(directory, number);
     } finally {
       removeIfPresentSync(temporaryPath);
     }
@@ -182,9 +197,9 @@ export class VersionStore {
     if (period === null) return this.#begin(root, directory, number + 1);
     Deno.mkdirSync(`${directory}/${period.name}`, { recursive: true });
     for (const path of [directory, root]) syncDirectory(path);
-    const known = this.#periods.get(directory);
+    const known = lastPeriods.get(directory);
     const last = known?.number === number - 1 ? known : readPeriod(directory, number - 1);
-    this.#periods.set(directory, period);
+    lastPeriods.set(directory, period);
     if (last === null || dayOf(last) !== dayOf(period)) this.#removeOld(directory);
     return period;
   }
@@ -194,6 +209,11 @@ export class VersionStore {
       .catch((error) => this.#warn(`old versions can't be removed: ${error}`));
     this.#pendingRemoval = this.#pendingRemoval.then(() => removal);
   }
+}
+
+/** Removes the oldest key. */
+function limitSize(keys: Map<string, unknown> | Set<string>): void {
+  if (keys.size > MAX_KNOWN_FILES) keys.delete(keys.keys().next().value!);
 }
 
 /** Another file with the same inode, or a changed file, has another text. */
@@ -388,7 +408,7 @@ function readPeriod(directory: string, number: number): Period | null {
     const length = file.readSync(bytes) ?? 0;
     const [name] = parseLines(new TextDecoder().decode(bytes.subarray(0, length)));
     const isName = PERIOD_NAME_PATTERN.exec(`${name}`)?.[1] === `${number}`;
-    return isName ? { number, name: `${name}` } : null;
+    return isName ? { number, name: `${name}`, writtenPaths: new Set() } : null;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;

@@ -304,7 +304,9 @@ for (const direction of DIRECTIONS) {
     await mirror();
     const versions = (await listVersions(isDownload ? target : target.replace(/\/tree$/, "")))
       .map(([path, text]) => [path.replace(/^tree\//, ""), text]);
-    assertEquals(versions, [["a", "1"], ["a", "the second"], ["old", renamed]]);
+    // The deletion of "old" has begun a period, in which "a" is replaced for the first time.
+    const expected = [["a", "1"], ["a", "the second"], ["a", renamed], ["old", renamed]];
+    assertEquals(versions, expected);
   });
 }
 

@@ -6,6 +6,8 @@ import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { importMapFlags } from "@degu/testing/programs.ts";
+import { runScript } from "@degu/testing/processes.ts";
 import { KEPT, listPeriods, serveKeeping, startClock } from "./kept_files.ts";
 import { withRandom } from "@degu/testing/random.ts";
 
@@ -65,8 +67,9 @@ async function serveReplaced() {
   await files.put("b", "1");
   clock.advance(DAY);
   const at = Date.now();
-  await files.put("d/a", "2");
+  // The deletion first: after a written file, it would begin another period.
   await files.remove("b");
+  await files.put("d/a", "2");
   clock.advance(HOUR);
   return { ...served, at, [Symbol.asyncDispose]: () => served[Symbol.asyncDispose]() };
 }
@@ -142,6 +145,73 @@ Deno.test(
     }
   }),
 );
+
+interface Accident {
+  readonly name: string;
+  readonly run: (files: Awaited<ReturnType<typeof serveKeeping>>) => Promise<unknown>;
+}
+
+const FILES_BEFORE = { kept: "1", replaced: "22", new: "333" };
+
+const ACCIDENTS: readonly Accident[] = [
+  {
+    name: "deletes all files",
+    run: async (files) => {
+      for (const path of Object.keys(FILES_BEFORE)) await files.remove(path);
+    },
+  },
+  { name: "deletes a file that was new", run: (files) => files.remove("new") },
+  { name: "replaces a file that was new", run: (files) => files.put("new", "-") },
+  {
+    name: "replaces a file that was new, and deletes the others",
+    run: async (files) => {
+      await files.put("new", "-");
+      await files.remove("kept");
+      await files.remove("replaced");
+    },
+  },
+];
+
+for (const { name, run } of ACCIDENTS) {
+  Deno.test(`nine minutes after the last change, the state before a peer ${name} is that of one of the last two periods`, async () => {
+    await using served = await serveEmpty();
+    const { clock, files } = served;
+    await files.put("kept", "1");
+    await files.put("replaced", "1");
+    clock.advance(DAY);
+    await files.put("replaced", "22");
+    await files.put("new", "333");
+    assertEquals(await readFiles(files.root), FILES_BEFORE);
+    clock.advance(9 * MINUTE);
+    await run(files);
+    const states: Tree[] = [];
+    for (const at of listPeriods(files.root).slice(-2)) {
+      states.push((await restore(files.root, at)).tree);
+    }
+    const format = (tree: Tree) => JSON.stringify(Object.entries(tree).sort());
+    assert(states.map(format).includes(format(FILES_BEFORE)), JSON.stringify(states));
+  });
+}
+
+Deno.test("the state before the first change of a process is that of a period", async () => {
+  await using dir = await createTempDir();
+  const change = (requests: readonly (readonly ["PUT" | "DELETE", string])[]) => {
+    const script = `import { FilesApp } from "@degu/degu/files";
+      import { mkreq } from "@degu/degu/misc";
+      const app = new FilesApp("${dir.path}", { write: true, keep: 9 });
+      const session = { user: "", ifTrusted: (step: () => void) => step(), signal: new AbortController().signal };
+      for (const [method, path] of ${JSON.stringify(requests)}) {
+        const body = method === "PUT" ? new TextEncoder().encode(path) : null;
+        await app.handle(mkreq(method, path, {}, body), session);
+      }`;
+    return runScript(script, ["--allow-all", ...importMapFlags()], {});
+  };
+  await change([["PUT", "/a"], ["PUT", "/b"]]);
+  const count = listPeriods(dir.path).length;
+  await change([["PUT", "/a.encrypted"], ["DELETE", "/a"], ["PUT", "/b"]]);
+  const { tree } = await restore(dir.path, listPeriods(dir.path)[count]!);
+  assertEquals(tree, { a: "/a", b: "/b" });
+});
 
 Deno.test("if the clock was wrong, a time is refused with the periods around it, and each is restored by its name", async () => {
   await using served = await serveEmpty();
