@@ -361,12 +361,13 @@ directory to the inbox of a peer. The contents of the first directory are copied
 
 function addRestoreCommand(program: AgentCommand): void {
   program.command("restore")
+    .usage("[OPTION]... DIR [NEW]")
     .summary("restore a directory of the inbox as it was at a time")
     .description(
       `Copies the files that were in DIR at a time into the new directory NEW. Run the command on the device that keeps the \
 versions: DIR is a directory of the inbox of "degu serve --keep", or the copy of "degu sync --keep", or a directory in it. DIR is \
 not changed, and may be deleted. To continue after an interruption, run the same command again. Without --at, restores nothing, \
-and lists earlier states, at most one of each hour, with the command that restores each. The list and --dry-run need no NEW.
+and lists earlier states with the command that restores each, or the versions of a file. The list and --dry-run need no NEW.
 
 What peers changed with --keep since then is undone. What another program changed, or peers while --keep was off, stays changed.`,
     )

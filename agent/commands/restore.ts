@@ -24,7 +24,16 @@ interface RestoreOptions {
   readonly dryRun?: boolean;
 }
 
+interface Operands {
+  readonly dir: string;
+  readonly target: string | null;
+  /** `null` if the directory is missing. */
+  readonly info: Deno.FileInfo | null;
+}
+
 type MissingReason = Extract<RestoreEvent, { type: "missing" }>["reason"];
+
+const LIST_ADVICE = "without --at, degu restore lists what can be restored";
 
 const MISSING_REASONS: Readonly<Record<MissingReason, string>> = {
   "own-versions": "it has a .degu-kept of its own: restore it by itself",
@@ -41,12 +50,6 @@ export async function restore(
   const { output, signal } = context;
   const operands = newOperand === undefined ? [dirOperand] : [dirOperand, newOperand];
   for (const operand of operands) checkIsLocal(operand);
-  if (newOperand === undefined && at !== undefined && !dryRun) {
-    throw new Failure(
-      "name the new directory after DIR; --dry-run needs none, and prints the files",
-      "USAGE",
-    );
-  }
   const [dir, target = null] = operands.map((operand) => resolve(toLocalPath(operand))) as [
     string,
     string?,
@@ -55,14 +58,24 @@ export async function restore(
   await deviceDirectory.check(dir);
   if (target !== null) {
     await deviceDirectory.check(target);
-    await checkTarget(target);
+    await checkTarget(target, dir);
   }
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
+  const fail = (error: unknown) => {
+    throw toFailure(error, { dir, target, info });
+  };
   if (at === undefined) {
-    await listHours(context, dir, target).catch((error) => {
-      throw toFailure(error, { dir, target, info });
-    });
+    await listStates(context, { dir, target, info }).catch(fail);
     return 0;
+  }
+  if (info?.isFile) {
+    throw new Failure(`${JSON.stringify(dir)} is a file: ${LIST_ADVICE}`, "USAGE", { path: dir });
+  }
+  if (target === null && !dryRun) {
+    throw new Failure(
+      "name the new directory after DIR; --dry-run needs none, and prints the files",
+      "USAGE",
+    );
   }
   const time = typeof at === "string" ? `before ${at}` : `at ${formatRestoreTime(at)}`;
   const report = new Report(context, dryRun);
@@ -75,58 +88,63 @@ export async function restore(
     report.add(event);
   };
   const options = { ...target === null ? {} : { target }, at, dryRun, onEvent, signal };
-  const result = await restoreTree(dir, options).catch((error) => {
-    throw toFailure(error, { dir, target, info });
-  });
+  const result = await restoreTree(dir, options).catch(fail);
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0) {
-    const problem = `no file was in ${JSON.stringify(dir)} ${time}`;
-    const message = `${problem}; earlier versions of files are in .degu-kept`;
-    throw new Failure(message, "NOT_THERE", { path: dir });
+    const problem = `no file was in ${JSON.stringify(dir)} ${time}; ${LIST_ADVICE}`;
+    throw new Failure(problem, "NOT_THERE", { path: dir });
   }
   report.finish(result, target, time);
   return report.hasFailed ? FAILED : 0;
 }
 
-const MAX_LISTED_HOURS = 10;
+const MAX_STATES = 9;
+const MAX_OTHERS = 4;
 
-type ListedState = readonly [lines: readonly string[], object: Record<string, unknown>];
-
-/** Prints earlier states of a directory, at most one of each hour, and what restores each. */
-async function listHours(
+/** Prints earlier states of a directory with what restores each, or the versions of a file. */
+async function listStates(
   { output, signal }: Context,
-  dir: string,
-  target: string | null,
+  { dir, target, info }: Operands,
 ): Promise<void> {
   const path = await resolveRealPath(dir);
   const root = await findKeepingDirectory(path);
   const [keptDirectory, pathBelow] = [join(root, KEPT_DIRECTORY), relative(root, path)];
-  const findState = async (at: string, shownTime: string): Promise<ListedState | null> => {
-    signal.throwIfAborted();
-    const version = join(keptDirectory, at, pathBelow);
-    const info = await ignoreNotFound(Deno.lstat(version));
-    if (info?.isFile) return [[version], { version }];
-    const options = target === null ? {} : { target };
-    const { files, bytes } = await restoreTree(dir, { ...options, at, dryRun: true });
-    const home = output.home === undefined ? [] : ["--home", output.home];
-    const words = [...home, "restore", "--at", at, dir, target ?? "NEW"];
-    const command = formatShellCommand("degu", ...words);
-    const summary = `${shownTime}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`;
-    return files === 0 ? null : [[summary, `  ${command}`], { at, files, bytes }];
-  };
-  const states: ListedState[] = [];
-  const periodsWithoutState: string[] = [];
   const hours = await findHours(keptDirectory, pathBelow);
+  const versions: string[] = [];
+  for (const period of hours.flatMap((periods) => periods.toReversed())) {
+    const version = join(keptDirectory, period, pathBelow);
+    if ((await ignoreNotFound(Deno.lstat(version)))?.isFile) versions.push(version);
+  }
+  if (info === null ? versions.length > 0 : !info.isDirectory) {
+    return listVersions(output, dir, versions);
+  }
+  const home = output.home === undefined ? [] : ["--home", output.home];
+  const states: Parameters<Output["printResult"]>[] = [];
+  const periodsWithoutState: string[] = [];
   for (const periods of hours) {
-    if (states.length === MAX_LISTED_HOURS) break;
-    for (const [index, period] of periods.entries()) {
-      // A later state than that of the hour may be the middle of one change of many files.
-      const state = await findState(period, index === 0 ? hourOf(period) : period);
-      if (state !== null) {
-        states.push(state);
-        break;
+    if (states.length >= MAX_STATES) break;
+    // One change of many files may begin two periods. Each plan looks at all files.
+    const others = periods.slice(1, -2).toReversed();
+    const planned = periods.filter((period) => !others.includes(period)).toReversed();
+    for (const at of planned) {
+      signal.throwIfAborted();
+      const options = target === null ? {} : { target };
+      const { files, bytes } = await restoreTree(dir, { ...options, at, dryRun: true });
+      if (files === 0) {
+        periodsWithoutState.push(at);
+        continue;
       }
-      periodsWithoutState.push(period);
+      const shownTime = at === periods[0] ? hourOf(at) : at;
+      const words = [...home, "restore", "--at", at, dir, target ?? "NEW"];
+      const lines = [
+        `${shownTime}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`,
+        `  ${formatShellCommand("degu", ...words)}`,
+      ];
+      // The first listed state of an hour has the others.
+      const unlisted = others.splice(0);
+      const named = unlisted.slice(0, MAX_OTHERS).join(", ");
+      if (named !== "") lines.push(`  ${unlisted.length} more of this hour: --at ${named}`);
+      states.push([lines, { at, files, bytes, others: unlisted }]);
     }
   }
   if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
@@ -141,9 +159,18 @@ async function listHours(
     const message = keptText === null ? problem : `${problem}; ${keptText}`;
     throw new Failure(message, "NOT_THERE", { path: dir });
   }
-  output.note(`earlier states of ${dir}, at most one of each hour, the last first:`);
-  for (const [lines, object] of states) output.printResult(lines, object);
+  output.note(`earlier states of ${dir}, the last first:`);
+  for (const state of states.slice(0, MAX_STATES)) output.printResult(...state);
   if (keptText !== null) output.note(`${keptText}: they may be in none of these states`);
+}
+
+function listVersions(output: Output, file: string, versions: readonly string[]): void {
+  const [lastVersion] = versions;
+  if (lastVersion === undefined) throw new RestoreError("NO_VERSIONS", "no period has a version");
+  output.note(`versions of ${file}, the last first:`);
+  for (const version of versions) output.printResult(version, { version });
+  const command = formatShellCommand("cp", "-p", lastVersion, "NEW");
+  output.note(`to get one back, copy it to a name that is not there: ${command}`);
 }
 
 function isEmptyDirectory(path: string): boolean {
@@ -184,15 +211,15 @@ function checkIsLocal(operand: string): void {
   );
 }
 
-async function checkTarget(target: string): Promise<void> {
-  await checkParent(target);
+async function checkTarget(target: string, dir: string): Promise<void> {
+  await checkParent(target, dir);
   // Another target is refused for this reason.
   const isEmpty = await Array.fromAsync(Deno.readDir(target)).then(({ length }) => length === 0)
     .catch((error) => error instanceof Deno.errors.NotFound);
   if (isEmpty) await checkOutsideInbox(dirname(target));
 }
 
-async function checkParent(target: string): Promise<void> {
+async function checkParent(target: string, dir: string): Promise<void> {
   if (await ignoreNotFound(Deno.lstat(target)) !== null) return;
   const parent = dirname(target);
   const isDirectory = await Deno.stat(parent).then((info) => info.isDirectory, (error) => {
@@ -200,37 +227,32 @@ async function checkParent(target: string): Promise<void> {
     return false;
   });
   if (isDirectory) return;
-  throw await makeMissingTargetFailure(parent);
+  const [realParent, realDir] = await Promise.all([parent, dir].map(resolveRealPath));
+  throw `${realParent}/`.startsWith(`${realDir}/`)
+    ? makeNestedTargetFailure(target)
+    : await makeMissingTargetFailure(parent);
 }
 
-function toFailure(
-  error: unknown,
-  { dir, target, info }: {
-    readonly dir: string;
-    readonly target: string | null;
-    /** `null` if the directory is missing. */
-    readonly info: Deno.FileInfo | null;
-  },
-): unknown {
-  const options = { cause: error, path: target ?? dir };
-  const quoted = JSON.stringify(target);
-  if (error instanceof RangeError) {
-    return new Failure(
-      `${quoted} is in the directory that is restored, or among its versions`,
-      "USAGE",
-      options,
-    );
-  }
+function makeNestedTargetFailure(target: string | null, cause?: unknown): Failure {
+  const problem = "is in the directory that is restored, or among its versions";
+  return new Failure(`${JSON.stringify(target)} ${problem}`, "USAGE", { cause, path: `${target}` });
+}
+
+function toFailure(error: unknown, { dir, target, info }: Operands): unknown {
+  if (error instanceof RangeError) return makeNestedTargetFailure(target, error);
   if (error instanceof Deno.errors.AlreadyExists) {
     return new Failure(
-      `${quoted} exists, and is not empty: name a new directory`,
+      `${JSON.stringify(target)} exists, and is not empty: name a new directory`,
       "ALREADY_THERE",
-      options,
+      { cause: error, path: target ?? dir },
     );
   }
   if (!(error instanceof RestoreError)) return error;
+  const hint = error.code === "OTHER_VERSIONS"
+    ? "earlier versions of files are in .degu-kept"
+    : LIST_ADVICE;
   const problem = error.code !== "NO_VERSIONS"
-    ? `${error.message}; earlier versions of files are in .degu-kept`
+    ? `${error.message}; ${hint}`
     : info === null
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
     : `no earlier versions are kept of ${JSON.stringify(dir)}`;

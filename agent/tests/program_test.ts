@@ -151,7 +151,7 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
     [["service", "install", "serve", "x"], /too many arguments for 'serve'/],
     [
       ["restore"],
-      /missing required argument 'dir'; usage: degu restore \[options\] <dir> \[new\], /,
+      /missing required argument 'dir'; usage: degu restore \[OPTION\]\.\.\. DIR \[NEW\], /,
     ],
     [["get", "--frob", "camera:a"], /unknown option '--frob'; usage: degu get /],
     [["serve", "x"], /too many arguments for 'serve': --share or --inbox names a directory\n/],

@@ -342,7 +342,7 @@ Deno.test("restore continues an interrupted restore", async () => {
   assertEquals(await readTree(target), GOOD);
 });
 
-Deno.test("restore without --at restores nothing, and prints the command for each hour with changes", async () => {
+Deno.test("restore without --at restores nothing, and prints the commands for each hour with changes", async () => {
   await using devices = await setUpWrongDay();
   const { homes, kept } = devices;
   const before = await readTree(homes.path);
@@ -354,12 +354,81 @@ Deno.test("restore without --at restores nothing, and prints the command for eac
   ]);
   assertEquals([code, await readTree(homes.path)], [0, before], stderr);
   // Before the first hour, no file was there.
-  const [summary = "", command = "", ...others] = stdout.trimEnd().split("\n");
+  const lines = stdout.trimEnd().split("\n");
+  // The later state is before the deletions, and has the new files.
+  assertMatch(lines[0]!, /^\d{4}-\d\d-\d\dT\d\d_3: 6 files, 200 kB$/);
+  const [summary = "", command = "", ...others] = lines.slice(2);
   assertMatch(summary, /^\d{4}-\d\d-\d\dT\d\d: 4 files, 100 kB$/);
   assertEquals(others, []);
   await homes.runToSuccess("desk", command.trim().split(" ").slice(3));
   assertEquals(await readTree(target), GOOD);
 });
+
+const MINUTE = 60_000;
+const LAST_RUN = { letter: "the second", d: null, "d/a": "1", new: "new" };
+
+interface Accident {
+  readonly name: string;
+  readonly removed?: readonly string[];
+  readonly replaced?: Record<string, string>;
+  /** The new files. Within the hour of the last run, they are also in the state. */
+  readonly added?: Record<string, string>;
+}
+
+const ACCIDENTS: readonly Accident[] = [
+  { name: "all files are deleted", removed: ["letter", "d", "new"] },
+  { name: "a new file is replaced", replaced: { new: "encrypted!" } },
+  {
+    name: "a new file is replaced, and another one deleted",
+    replaced: { new: "encrypted!" },
+    removed: ["letter"],
+  },
+  {
+    name: "all files get other names",
+    removed: ["letter", "d", "new"],
+    added: { "letter.enc": "1", "new.enc": "2" },
+  },
+];
+
+const DELAYS = [["nine minutes", 9 * MINUTE], ["an hour", HOUR], ["a day", DAY]] as const;
+
+for (const [delay, milliseconds] of DELAYS) {
+  for (const { name, removed = [], replaced = {}, added = {} } of ACCIDENTS) {
+    Deno.test(`${delay} after the last run, ${name}: a line that restore prints brings all back`, async () => {
+      await using devices = await setUp();
+      const { homes, documents, kept } = devices;
+      const args = ["sync", "--delete", "--delete-all", documents, "desk:Documents"];
+      let now = Date.parse("2026-01-30T14:00:00Z");
+      using _clock = patch(Date, "now", () => () => now);
+      await fill(documents, { letter: "good", "d/a": "1" });
+      await homes.runToSuccess("laptop", args);
+      now += DAY;
+      await fill(documents, { letter: "the second", new: "new" });
+      await homes.runToSuccess("laptop", args);
+      now += milliseconds;
+      for (const each of removed) await Deno.remove(`${documents}/${each}`, { recursive: true });
+      await fill(documents, { ...replaced, ...added });
+      await homes.runToSuccess("laptop", args);
+      const list = await homes.runToSuccess("desk", ["restore", `${kept}/Documents`]);
+      const lines = list.split("\n");
+      // The first screen, without the command and the title.
+      assert(lines.length <= 22, list);
+      const expected = { ...LAST_RUN, ...milliseconds < HOUR ? added : {} };
+      const trees: string[] = [];
+      const commands = lines.filter((line) => line.startsWith("  degu "));
+      for (const [index, command] of commands.entries()) {
+        const target = homes.joinPath(`new-${index}`);
+        await homes.runToSuccess("desk", [...parseShellWords(command).slice(3, -1), target]);
+        trees.push(formatTree(await readTree(target)));
+      }
+      assert(trees.includes(formatTree(expected)), `${list}${trees.join("\n")}`);
+    });
+  }
+}
+
+function formatTree(tree: Readonly<Record<string, string | null>>): string {
+  return JSON.stringify(Object.entries(tree).sort());
+}
 
 /** Makes periods by hand: each with its versions, and the paths that were new. */
 async function fillPeriods(
@@ -385,6 +454,7 @@ interface List {
   readonly removedList?: string;
   /** The listed periods. */
   readonly listed: readonly string[];
+  readonly others?: string;
 }
 
 const LISTS: readonly List[] = [
@@ -438,17 +508,27 @@ const LISTS: readonly List[] = [
     listed: ["2026-01-31T13_3"],
   },
   {
-    name: "an hour by its first state with files",
+    name: "only states with files",
     present: { "d/a": "" },
     periods: {
       "2026-01-31T11_1": [[], "d/a"],
       "2026-01-31T11_2": [["d/a"]],
       "2026-01-31T11_3": [["d/a"]],
     },
-    listed: ["2026-01-31T11_2"],
+    listed: ["2026-01-31T11_3", "2026-01-31T11_2"],
   },
   {
-    name: "at most ten hours",
+    name: "of an hour the first state and the last two, and names the others",
+    present: { "d/a": "" },
+    periods: Object.fromEntries(
+      Array.from({ length: 8 }, (_, index) => [`2026-01-31T11_${index + 1}`, [["d/a"]]]),
+    ),
+    listed: ["2026-01-31T11_8", "2026-01-31T11_7", "2026-01-31T11_1"],
+    others: "5 more of this hour: --at " +
+      "2026-01-31T11_6, 2026-01-31T11_5, 2026-01-31T11_4, 2026-01-31T11_3",
+  },
+  {
+    name: "at most nine states",
     present: { "d/a": "" },
     periods: Object.fromEntries(
       Array.from(
@@ -456,11 +536,11 @@ const LISTS: readonly List[] = [
         (_, index) => [`2026-01-31T${index + 10}_${index + 1}`, [["d/a"]]],
       ),
     ),
-    listed: Array.from({ length: 10 }, (_, index) => `2026-01-31T${21 - index}_${12 - index}`),
+    listed: Array.from({ length: 9 }, (_, index) => `2026-01-31T${21 - index}_${12 - index}`),
   },
 ];
 
-for (const { name, dir = "d", present = {}, periods, removedList, listed } of LISTS) {
+for (const { name, dir = "d", present = {}, periods, removedList, listed, others = "" } of LISTS) {
   Deno.test(`restore without --at lists ${name}, and each printed command restores files`, async () => {
     await using homes = await AgentHomes.create();
     // The printed command is one for a shell.
@@ -475,6 +555,10 @@ for (const { name, dir = "d", present = {}, periods, removedList, listed } of LI
     const commands = stdout.split("\n").filter((line) => line.startsWith("  degu "));
     const words = commands.map(parseShellWords);
     assertEquals(words.map((each) => each[5]), [...listed]);
+    assertEquals(
+      stdout.split("\n").filter((line) => line.includes(" of this hour")).join().trim(),
+      others,
+    );
     for (const each of words) {
       await homes.runToSuccess("desk", each.slice(3));
       assert(Object.values(await readTree(target)).length > 0);
@@ -512,22 +596,38 @@ Deno.test("restore needs no NEW to list states or to print the files of one", as
   await homes.runToFailure("desk", 2, message, ["restore", "--at", "2026-01-31T13_3", root]);
 });
 
-Deno.test("restore without --at prints the paths of the versions of a file", async () => {
+Deno.test("restore without --at prints the paths of all versions of a file, and how to copy one", async () => {
   await using homes = await AgentHomes.create();
-  const root = homes.joinPath("Inbox");
+  const root = homes.joinPath("Anna's files");
   await fillPeriods(root, {
     "2026-01-31T11_1": [["d/a"]],
     "2026-01-31T12_2": [["d/b"]],
-    "2026-01-31T13_3": [["d/a"]],
+    "2026-01-31T13_3": [["d/a"], "d/other"],
+    "2026-01-31T13_4": [["d/a"]],
   });
-  const args = ["restore", `${root}/d/a`, homes.joinPath("new")];
-  assertEquals((await homes.runToSuccess("desk", args)).trimEnd().split("\n"), [
-    `${root}/.degu-kept/2026-01-31T13_3/d/a`,
-    `${root}/.degu-kept/2026-01-31T11_1/d/a`,
-  ]);
-  await fill(root, { "d/other": "1" });
-  const other = ["restore", `${root}/d/other`, homes.joinPath("new")];
-  await homes.runToFailure("desk", 1, `no earlier versions are kept of "${root}/d/other"\n`, other);
+  const versions = [4, 3, 1].map((number) => {
+    return `${root}/.degu-kept/2026-01-31T1${number === 1 ? 1 : 3}_${number}/d/a`;
+  });
+  const newPath = homes.joinPath("new");
+  for (const present of [{}, { "d/a": "present" }]) {
+    await fill(root, present);
+    const file = `${root}/d/a`;
+    for (const args of [[file], [file, newPath]]) {
+      const { stdout, stderr } = await homes.run("desk", ["restore", ...args]);
+      assertEquals(stdout.trimEnd().split("\n"), versions);
+      const [, command = ""] = stderr.trimEnd().split("to a name that is not there: ");
+      assertEquals(parseShellWords(command), ["cp", "-p", versions[0], "NEW"]);
+    }
+    const at = ["--at", "2026-01-31T13_3"];
+    const message = "without --at, degu restore lists what can be restored\n";
+    const code = "d/a" in present ? 2 : 1;
+    await homes.runToFailure("desk", code, message, ["restore", ...at, file, newPath]);
+  }
+  await fill(root, { "d/other": "1", "d/othe": "1" });
+  for (const name of ["other", "othe"]) {
+    const message = `no earlier versions are kept of "${root}/d/${name}"\n`;
+    await homes.runToFailure("desk", 1, message, ["restore", `${root}/d/${name}`]);
+  }
 });
 
 Deno.test("restore without --at fails if no version is kept of a directory", async () => {
@@ -571,7 +671,7 @@ Deno.test("a time without earlier versions is refused", async () => {
   const target = homes.joinPath("restored");
   const args = (time: string) => ["restore", "--at", time, `${kept}/Documents`, target];
   const message =
-    "there are no earlier versions of 2020-01-31T14; earlier versions of files are in";
+    "there are no earlier versions of 2020-01-31T14; without --at, degu restore lists";
   await homes.runToFailure("desk", 1, message, args("2020-01-31T14:00"));
 });
 
@@ -608,7 +708,8 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
     [1, "no earlier versions are kept of ", inbox, target],
     [1, `on this device: mkdir -p ${target}/missing\n`, kept, `${target}/missing/new`],
     [1, "and no earlier versions are kept of it", target, kept],
-    [1, "no file was in ", `${kept}/Documents/a`, target],
+    [2, "is a file: without --at, degu restore lists", `${kept}/Documents/a`, target],
+    [2, "is in the directory that is restored", `${kept}/gone`, `${kept}/gone/new`],
     [1, "exists, and is not empty: name a new directory", kept, documents],
     [1, "is an inbox of this device", kept, `${kept}-restored`],
     [1, "is the directory of the device", homes.joinPath("desk"), target],
