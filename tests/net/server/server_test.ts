@@ -1,16 +1,7 @@
 /** Server: options, start, sessions, and closing. */
 import { type Address, Body, BodyIter, type Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import {
-  type App,
-  type Request,
-  type ResponseTuple,
-  Server,
-  type ServerOptions,
-  type Session,
-  SSLServer,
-} from "@degu/degu/server";
-import { reply } from "@degu/degu";
+import { type App, Server, type ServerOptions, type Session, SSLServer } from "@degu/degu/server";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
@@ -87,44 +78,6 @@ Deno.test("onConnect gets the session and the socket, once per connection, befor
   assertEquals(moreCalls, []);
   for (const otherSession of sessions) assertStrictEquals(otherSession, session);
   assertEquals([typeof sock?.read, typeof sock?.write], ["function", "function"]);
-});
-
-Deno.test("an app may keep each request and each response of a connection", async () => {
-  const requests: Request[] = [];
-  const responses: ResponseTuple[] = [];
-  await using serving = serve(
-    (request) => {
-      requests.push(request);
-      const response = reply(200, `answer to ${request.uri}`, { "x-uri": request.uri });
-      responses.push(response);
-      return response;
-    },
-    {},
-    anywhere,
-  );
-  const uris = Array.from(
-    { length: 1000 },
-    (_, i) => `/a/${String(i % 500).padStart(3, "0")}?b=${i}`,
-  );
-  using conn = await new Client(serving.address).connect();
-  for (const uri of uris) {
-    const response = await conn.get(uri, { "x-sent": uri });
-    assertEquals(await response.text(), `answer to ${uri}`);
-  }
-  const kept = requests.map((
-    { uri, path, query, headers },
-  ) => [uri, path, query, headers["x-sent"]]);
-  assertEquals(
-    kept,
-    uris.map((uri, i) => [uri, ["a", uri.slice(3, 6)], `b=${i}`, uri]),
-  );
-  assertEquals(
-    responses.map(([, , headers]) => headers["x-uri"]),
-    uris,
-  );
-  for (const parts of [requests, responses, requests.map(({ path }) => path)]) {
-    assertEquals(new Set<unknown>(parts).size, 1000);
-  }
 });
 
 Deno.test("serveForever() may be called again, and before or after close()", async () => {
