@@ -491,6 +491,8 @@ export interface ContentError {
   readonly status: 400 | 413;
 }
 
+const NO_ERRORS: readonly ContentError[] = [];
+
 /**
  * After an error, a reader must not be used again. Reads return a promise only if they must wait
  * for bytes, because each await costs a microtask.
@@ -504,7 +506,7 @@ export class BodyReader extends BodyState<BodySource> {
   #lastViewBytes = 0;
   /** The cost of the chunks that were read before the last wait. */
   #awaitedCost = 0;
-  contentErrors: readonly ContentError[] = [];
+  contentErrors: readonly ContentError[] = NO_ERRORS;
 
   constructor(source: BodySource, decoder: BodyDecoder) {
     super(decoder.framing, source);
@@ -671,37 +673,49 @@ export class BodyReader extends BodyState<BodySource> {
     return result instanceof Promise ? this.waitFor(result, true) : result;
   }
 
-  #readInto(into: Uint8Array): number | Promise<number> {
-    return this.readFromSource(() => this.read(into));
-  }
-
   /**
    * If possible, converts bytes in the buffer of the source, because a copy is the greatest cost of
    * a small body.
    *
    * @param limit The limit of the caller; `null` for that of `read()`.
    */
-  async readRemaining<Value>(
+  readRemaining<Value>(
     limit: number | null,
     convert: BytesConverter<Value>,
     size?: number,
   ): Promise<Value> {
-    if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
-    if (!this.beginRead(limit === null)) return convert(EMPTY_BYTES, false);
-    const maxBytes = limit ?? MAX_READ_BYTES;
-    const requestedBytes = Math.min(size ?? Infinity, this.remainingBytes);
-    if (requestedBytes > maxBytes && requestedBytes < Infinity) {
-      const error = tooLongError(this, limit, `${requestedBytes}`);
-      this.rollback();
-      if (limit !== null && this.#kind.onTooLong === "cancel") this.cancel(error);
-      throw error;
+    try {
+      if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
+      if (!this.beginRead(limit === null)) return Promise.resolve(convert(EMPTY_BYTES, false));
+      const requestedBytes = Math.min(size ?? Infinity, this.remainingBytes);
+      if (requestedBytes > (limit ?? MAX_READ_BYTES) && requestedBytes < Infinity) {
+        const error = tooLongError(this, limit, `${requestedBytes}`);
+        this.rollback();
+        if (limit !== null && this.#kind.onTooLong === "cancel") this.cancel(error);
+        throw error;
+      }
+      if (requestedBytes > this.buffer.bufferedBytes) {
+        return this.#convertLater(this.#collectRemaining(requestedBytes, limit), convert, true);
+      }
+      // Without an async function, whose objects would cost more than a small body.
+      const bytes = this.checkEnd(this.#decoder.take(this.buffer, requestedBytes));
+      return bytes instanceof Promise
+        ? this.#convertLater(this.waitFor(bytes, true), convert, false)
+        : Promise.resolve(this.#convert(bytes, convert, false));
+    } catch (error) {
+      return Promise.reject(error);
     }
-    const hasOwnMemory = requestedBytes > this.buffer.bufferedBytes;
-    let bytes = hasOwnMemory
-      ? this.#collectRemaining(requestedBytes, maxBytes, limit)
-      : this.readFromSource(() => this.checkEnd(this.#decoder.take(this.buffer, requestedBytes)));
-    // Don't await buffered bytes: an await costs a microtask.
-    if (bytes instanceof Promise) bytes = await bytes;
+  }
+
+  async #convertLater<Value>(
+    bytes: Promise<Bytes>,
+    convert: BytesConverter<Value>,
+    hasOwnMemory: boolean,
+  ): Promise<Value> {
+    return this.#convert(await bytes, convert, hasOwnMemory);
+  }
+
+  #convert<Value>(bytes: Bytes, convert: BytesConverter<Value>, hasOwnMemory: boolean): Value {
     try {
       return convert(bytes, hasOwnMemory);
     } catch (error) {
@@ -711,21 +725,19 @@ export class BodyReader extends BodyState<BodySource> {
       // End the operation after the conversion, because the connection may then overwrite the
       // buffer. After the last byte, `read()` may be called once more, and returns no bytes. A call
       // that requested no bytes counts as this call, so every later call throws.
-      this.endOperation(this.isDone, requestedBytes === 0);
+      this.endOperation(this.isDone, !hasOwnMemory && bytes.length === 0);
     }
   }
 
-  async #collectRemaining(
-    requestedBytes: number,
-    maxBytes: number,
-    limit: number | null,
-  ): Promise<Bytes> {
+  async #collectRemaining(requestedBytes: number, limit: number | null): Promise<Bytes> {
+    const maxBytes = limit ?? MAX_READ_BYTES;
     // Collect one byte more than the limit, to detect a longer body.
     const collector = requestedBytes < Infinity
       ? new Collector(requestedBytes)
       : Collector.upTo(maxBytes + 1);
     while (collector.missingBytes > 0 && !this.isDone) {
-      collector.countWritten(await this.#readInto(collector.makeRoom()));
+      const room = collector.makeRoom();
+      collector.countWritten(await this.readFromSource(() => this.read(room)));
     }
     if (collector.length <= maxBytes) return collector.toBytes();
     const error = tooLongError(this, limit, "more");
