@@ -629,7 +629,8 @@ export function formatHeaderLines(
     values[count++] = value;
   }
   if (overridingHeaders !== null) {
-    for (const name of Object.keys(overridingHeaders)) {
+    for (const name in overridingHeaders) {
+      if (!Object.prototype.hasOwnProperty.call(overridingHeaders, name)) continue;
       const value = overridingHeaders[name];
       if (value === undefined) continue;
       const index = indexOfName(names, count, name);

@@ -28,6 +28,7 @@ import {
   findPreambleEnd,
   formatRequestPreamble,
   parseResponsePreamble,
+  type ResponsePreamble,
 } from "../../base/wire/preamble.ts";
 import { closedConnectionError, makeRequestError, noResponseError } from "./client_errors.ts";
 import { isResetError } from "../transport/connection_errors.ts";
@@ -42,6 +43,9 @@ import { ClientChannel } from "./client_channel.ts";
 
 /** The default time-out of each wait, in seconds. */
 export const DEFAULT_TIMEOUT = 90;
+
+/** To await it costs no promise, unlike `null`. */
+const SETTLED = Promise.resolve();
 
 const REFUSED_BODY_PROBLEM = "the server refused the connection before the request was sent";
 
@@ -73,7 +77,7 @@ function closeWhenCollected(core: ConnectionCore, transport: Transport): void {
   transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 
-const unframedNullConnections: HiddenProperty<Pick<ConnectionCore, "close">> = new HiddenProperty();
+const unframedNullConnections: HiddenProperty<ConnectionCore> = new HiddenProperty();
 
 /**
  * Checks a response of a requester that can be a program's own. Closes the connection if the option
@@ -84,7 +88,7 @@ export function checkResponse(response: Response): void {
   if (!(response instanceof Response)) {
     throw wrongTypeError("response", "a Response of this package", response);
   }
-  unframedNullConnections.get(response)?.close();
+  unframedNullConnections.get(response)?.closeAfterSend();
 }
 
 interface CoreOptions {
@@ -189,7 +193,7 @@ export class ConnectionCore {
     else exchange.onSendEnd(listener);
   }
 
-  #closeAfterSend(): void {
+  closeAfterSend(): void {
     this.#protocol.endAfter("unframed response");
     if (!this.isSending) this.close();
   }
@@ -220,10 +224,7 @@ export class ConnectionCore {
       protocol.exchange = exchange;
       let encodedBody, framing, length;
       try {
-        const defaultHeaders = this.#defaultHeaders;
-        const requestHeaders = defaultHeaders === undefined
-          ? headers
-          : withDefaultHeaders(headers, defaultHeaders);
+        const requestHeaders = withDefaultHeaders(headers, this.#defaultHeaders);
         const sentHeaders = withContentType(requestHeaders, body);
         encodedBody = prepareBody(body);
         framing = determineSentFraming(
@@ -320,13 +321,13 @@ export class ConnectionCore {
   ): Promise<Response> {
     const { transport, sender, protocol } = this.#channel;
     const { responses } = protocol;
-    const { method, uri, signal } = exchange;
+    const { method, signal } = exchange;
     try {
       // Read before sending: bytes that the runtime has already received can't belong to this
       // request's response. Such a read settles within two microtasks.
       this.#channel.idleRead.probe();
-      await null;
-      await null;
+      await SETTLED;
+      await SETTLED;
       if (signal !== undefined && signal.aborted) throw signal.reason;
       const isRefused = protocol.earlyBytes !== null &&
         await this.#checkRefusal(exchange);
@@ -356,35 +357,34 @@ export class ConnectionCore {
         if (!transport.endReceive(count, responses)) throw noResponseError();
       }
       protocol.receivePreamble(exchange, preamble);
-      const { status, reason, headers } = preamble;
       if (!exchange.isSendEnded) {
+        const { status } = preamble;
         if (status >= 400) await this.#abandonRefused(exchange, status);
         else if (!exchange.isFullDuplex) await this.#waitForSend(exchange);
       }
-      const receivedFraming = protocol.handOver(exchange, preamble);
-      const onBodyEnd = this.#onBodyEnd;
-      const receivedBody = makeIncomingBody(
-        this.bodies,
-        transport,
-        onBodyEnd,
-        exchange,
-        receivedFraming,
-      );
-      if (status === 206) checkRangeOf(receivedBody, headers);
-      if (receivedBody === null) onBodyEnd("consumed");
-      else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
-      const response = new Response(status, reason, headers, receivedBody);
-      if (exchange.isUnframedNull) {
-        unframedNullConnections.set(response, { close: () => this.#closeAfterSend() });
-      }
-      // A `StatusError` for this response names the method and the path.
-      if (!response.ok) setRequestLine(response, method, uri);
-      return response;
+      return this.#handOver(exchange, preamble);
     } catch (error) {
       const failure = this.#failExchange(exchange, error);
       cancelUnusedBody(body, failure);
       throw failure;
     }
+  }
+
+  /** Not a part of its caller, where each variable would cost memory during the request. */
+  #handOver(exchange: ClientExchange, preamble: ResponsePreamble): Response {
+    const { transport, protocol } = this.#channel;
+    const { method, uri, signal } = exchange;
+    const { status, reason, headers } = preamble;
+    const framing = protocol.handOver(exchange, preamble);
+    const body = makeIncomingBody(this.bodies, transport, this.#onBodyEnd, exchange, framing);
+    if (status === 206) checkRangeOf(body, headers);
+    if (body === null) this.#onBodyEnd("consumed");
+    else if (signal !== undefined) this.#requestAbort!.attachBody(body);
+    const response = new Response(status, reason, headers, body);
+    if (exchange.isUnframedNull) unframedNullConnections.set(response, this);
+    // A `StatusError` for this response names the method and the path.
+    if (!response.ok) setRequestLine(response, method, uri);
+    return response;
   }
 
   /**
@@ -493,10 +493,9 @@ export class ConnectionCore {
     // Without a pending read, a close by the server would be noticed only by the next write.
     this.#channel.idleRead.start();
     if (!exchange.isLastResponse) return;
-    // The request may have been sent in this tick.
-    setImmediate(() =>
-      this.#abandonSend(exchange, "the server ended the connection before the body was sent")
-    );
+    const problem = "the server ended the connection before the body was sent";
+    // The request may have been sent in this tick. A closure would cost each body an allocation.
+    setImmediate(this.#abandonSend.bind(this, exchange, problem));
   };
 
   #finishExchange(): void {
@@ -555,10 +554,7 @@ export class ConnectionCore {
 }
 
 /** Parses the whole preamble at the start of the bytes; `null` if there is no valid one. */
-function findPreamble(
-  method: Method,
-  bytes: Uint8Array,
-): ReturnType<typeof parseResponsePreamble> | null {
+function findPreamble(method: Method, bytes: Uint8Array): ResponsePreamble | null {
   const preambleEnd = findPreambleEnd(bytes, 0, bytes.length);
   if (preambleEnd < 0 || preambleEnd > MAX_PREAMBLE_BYTES) return null;
   try {
@@ -581,8 +577,9 @@ export const OVERRIDING_HEADERS = Symbol("overriding headers");
 
 export function withDefaultHeaders(
   headers: HeadersToSend,
-  defaultHeaders: HeadersToSend,
+  defaultHeaders: HeadersToSend | undefined,
 ): HeadersToSend {
+  if (defaultHeaders === undefined) return headers;
   checkHeaders(headers);
   const { [OVERRIDING_HEADERS]: overridingHeaders } = headers as {
     readonly [OVERRIDING_HEADERS]?: HeadersToSend;

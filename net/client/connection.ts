@@ -159,9 +159,6 @@ export class Connection extends RequestShortcuts implements Disposable {
     body?: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
-    if (headers !== undefined && body !== undefined) {
-      return this.#core.request(method, uri, headers, body, options);
-    }
     try {
       const sentHeaders = headers === undefined ? {} : headers;
       const sentBody = bodyOrNull(method, headers, body);

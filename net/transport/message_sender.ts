@@ -184,7 +184,8 @@ export class MessageSender {
     this.#exchange?.beginWrite();
     this.#isContinueAwaited = false;
     if (this.#continueWrite !== null) {
-      return this.#continueWrite.then(() => this.#beginWrite(bytes));
+      // Not with a closure, whose variables would cost an allocation for each message.
+      return this.#continueWrite.then(this.#beginWrite.bind(this, bytes));
     }
     return this.#transport.beginWrite(bytes);
   }

@@ -209,7 +209,8 @@ export class Transport implements ReadAheadListener, Waiter {
   /** Reads a piece in memory of the socket; `undefined` if the socket can't. */
   get readPiece(): (() => Promise<Piece | null>) | undefined {
     if (this.#socket.readPiece === undefined) return undefined;
-    return () => this.#read(null) as Promise<Piece | null>;
+    // Not with a closure, which would cost an allocation for each body without a piece.
+    return this.#read.bind(this, null) as () => Promise<Piece | null>;
   }
 
   /** @param into The array to fill; `null` to read a piece. */
