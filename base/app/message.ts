@@ -256,7 +256,7 @@ export function markContentError<E extends Error>(
 
 /** @param body The body of the request as it arrived; the app may have changed its `Request`. */
 function contentErrorsOf(request: Request, body: BodyIn): readonly ContentError[] {
-  return [...contentErrorsOfBody(body), ...contentErrors.get(request[CORE].store) ?? []];
+  return [...contentErrorsOfBody(body), ...contentErrors.get(request[STORE]) ?? []];
 }
 
 /**
@@ -313,24 +313,27 @@ function parseContent<T>(bytes: Uint8Array): T {
 }
 
 /**
- * A symbol in place of a private name, which `Omit` would remove: then a `RouteRequest` could not
- * be passed as a `Request`.
+ * Symbols in place of private names, which `Omit` would remove: then a `RouteRequest` could not be
+ * passed as a `Request`.
  */
-const CORE: unique symbol = Symbol("request core");
+const ORIGIN: unique symbol = Symbol("request origin");
+const STORE: unique symbol = Symbol("request store");
 
-/** No public module exports this class, so programs can't make a request. */
-export class RequestCore {
-  store: Map<string, unknown> | null = null;
-  /** For a copy, the options of the `connection` that the client has sent; `null` otherwise. */
-  receivedOptions: readonly string[] | null = null;
-
-  /** @param signalSource The session of the request; `null` for a request without a session. */
-  constructor(public signalSource: { readonly signal: AbortSignal } | null = null) {}
+/** Where requests come from. No public module exports this class, so programs can't make a request. */
+export class RequestOrigin {
+  /**
+   * @param signalSource The session, whose requests share this object; `null` without a session.
+   * @param receivedOptions For a copy, the options of the `connection` that the client has sent.
+   */
+  constructor(
+    public signalSource: { readonly signal: AbortSignal } | null = null,
+    readonly receivedOptions: readonly string[] | null = null,
+  ) {}
 }
 
 /** Gives a request that a program has made the signal of a session. */
 export function attachSignal(request: Request, source: { readonly signal: AbortSignal }): void {
-  request[CORE].signalSource ??= source;
+  request[ORIGIN].signalSource ??= source;
 }
 
 /**
@@ -380,11 +383,13 @@ export class Request {
    */
   readonly parameters: Readonly<Record<string, string | undefined>> = NO_PARAMETERS;
   /** @internal */
-  declare readonly [CORE]: RequestCore;
+  declare readonly [ORIGIN]: RequestOrigin;
+  /** @internal */
+  declare [STORE]: Map<string, unknown> | null;
 
   /** @internal */
   constructor(
-    core: RequestCore,
+    origin: RequestOrigin,
     method: Method,
     uri: string,
     headers: HeadersToSend,
@@ -393,10 +398,11 @@ export class Request {
     path: string[],
     query: string | null,
   ) {
-    if (!(core instanceof RequestCore)) {
+    if (!(origin instanceof RequestOrigin)) {
       throw notConstructibleError("Request", 'mkreq() of "@degu/degu/misc", or request.with()');
     }
-    this[CORE] = core;
+    this[ORIGIN] = origin;
+    this[STORE] = null;
     this.method = method;
     this.uri = uri;
     // The field has the type of received headers, but a program may pass headers to send.
@@ -413,7 +419,7 @@ export class Request {
    * a connection in `session.store`; behind a proxy, many clients share a connection.
    */
   get store(): Map<string, unknown> {
-    return this[CORE].store ??= new Map();
+    return this[STORE] ??= new Map();
   }
 
   /**
@@ -421,7 +427,7 @@ export class Request {
    * `fetch`, requests and transfers.
    */
   get signal(): AbortSignal {
-    return (this[CORE].signalSource ??= new AbortController()).signal;
+    return (this[ORIGIN].signalSource ??= new AbortController()).signal;
   }
 
   /**
@@ -473,12 +479,10 @@ export class Request {
       ["headers", "path", "mount"],
       "changes",
     );
-    const receivedOptions = this[CORE].receivedOptions ?? parseConnectionOptions(this.headers);
-    const core = new RequestCore(this[CORE].signalSource);
-    core.store = this.store;
-    core.receivedOptions = receivedOptions;
+    const origin = this[ORIGIN];
+    const receivedOptions = origin.receivedOptions ?? parseConnectionOptions(this.headers);
     const copy = new Request(
-      core,
+      new RequestOrigin(origin.signalSource, receivedOptions),
       this.method,
       this.uri,
       headers === undefined
@@ -489,7 +493,7 @@ export class Request {
       checkPath(path, "changes.path"),
       this.query,
     );
-    return Object.assign(copy, { parameters: this.parameters });
+    return Object.assign(copy, { parameters: this.parameters, [STORE]: this.store });
   }
 
   /**

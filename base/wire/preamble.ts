@@ -32,14 +32,11 @@ import {
 import { allows, ASCII_TEXT_TABLE, TEXT_TABLE, TOKEN_TABLE } from "./character_tables.ts";
 import { checkHost, isHostHeader } from "./host_header.ts";
 import { findContentRangeProblem } from "./range.ts";
-import { checkUri, parseUri } from "./uri.ts";
+import { checkUri, type ParsedUri, parseUri } from "./uri.ts";
 
 export interface RequestPreamble {
   readonly method: Method;
-  /** The target in origin form, without components `.`. */
-  readonly uri: string;
-  readonly path: string[];
-  readonly query: string | null;
+  readonly target: ParsedUri;
   /** The headers by lower-case name, without a prototype. */
   readonly headers: HeadersToSend;
   /** If the method has no body, the caller refuses a chunked body that is not empty. */
@@ -223,8 +220,8 @@ export function parseRequestPreamble(
   const absoluteForm = bytes[targetStart] === SLASH
     ? null
     : parseAbsoluteForm(bytes.subarray(targetStart, uriEnd));
-  const target = absoluteForm?.uri ?? text.substring(method.length + 1, uriEnd - start);
-  const { uri, path, query } = parseReceivedUri(target, bytes, targetStart, uriEnd);
+  const uri = absoluteForm?.uri ?? text.substring(method.length + 1, uriEnd - start);
+  const target = parseReceivedUri(uri, bytes, targetStart, uriEnd);
   const traits = METHODS[method];
   const headers = makeHeaderObject();
   const framing = parseHeaderLines(headers, bytes, headersStart, end, text, start, traits);
@@ -242,16 +239,11 @@ export function parseRequestPreamble(
   const receivedFraming = framing === 0 ? null : framing;
   if (framing === 0) delete headers["content-length"];
   if (framing === "chunked" && !METHODS[method].mayHaveBody) delete headers["transfer-encoding"];
-  return { method, uri, path, query, headers, framing: receivedFraming, isHttp10, isHttps };
+  return { method, target, headers, framing: receivedFraming, isHttp10, isHttps };
 }
 
 /** The text of a target outside ASCII isn't that of its bytes: the error quotes the bytes. */
-function parseReceivedUri(
-  text: string,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): ReturnType<typeof parseUri> {
+function parseReceivedUri(text: string, bytes: Uint8Array, start: number, end: number): ParsedUri {
   try {
     return parseUri(text);
   } catch (error) {

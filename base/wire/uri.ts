@@ -31,8 +31,8 @@ const ESCAPE_HINT = "buildUri(path, parameters) escapes paths and parameters";
 
 const encoder = new TextEncoder();
 
-interface ParsedUri {
-  /** The URI without components `.`. */
+export interface ParsedUri {
+  /** The URI in origin form, without components `.`. */
   readonly uri: string;
   readonly path: string[];
   readonly query: string | null;

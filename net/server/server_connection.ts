@@ -1,7 +1,7 @@
 import { api, type AppParts, type Socket } from "../../base/app/app.ts";
 import { findAppErrorResponse, unreadBodyError } from "../../base/app/app_result.ts";
 import type { ExchangeReporter } from "../../base/app/exchange_recorder.ts";
-import { findContentError } from "../../base/app/message.ts";
+import { findContentError, RequestOrigin } from "../../base/app/message.ts";
 import { unknownTrustError } from "../../base/app/peer_identity.ts";
 import { type Session, type SessionCallbacks, SessionCore } from "../../base/app/session.ts";
 import { cancelQuietly } from "../../base/body/body.ts";
@@ -77,6 +77,7 @@ export class ServerConnection extends SlotHolder
   readonly #socket: Socket;
   readonly session: Session;
   readonly #sessionCore: SessionCore;
+  readonly #requestOrigin: RequestOrigin;
   /** Reports whether the peer is trusted at the time of the call. */
   readonly isPeerTrusted: () => boolean;
   readonly peerKey: string;
@@ -108,6 +109,7 @@ export class ServerConnection extends SlotHolder
     this.#socket = socket;
     this.#sessionCore = sessionCore;
     this.session = sessionCore.session;
+    this.#requestOrigin = new RequestOrigin(this.session);
     this.isPeerTrusted = isPeerTrusted;
     this.peerKey = peerKey;
     this.#transport = transport;
@@ -437,6 +439,7 @@ export class ServerConnection extends SlotHolder
         preamble,
         transport,
         this.session,
+        this.#requestOrigin,
         reportExchange,
       );
       sender.begin(exchange, exchange.isContinueExpected);
@@ -451,7 +454,7 @@ export class ServerConnection extends SlotHolder
           exchange.returned = findAppErrorResponse(exchange.request, exchange.body, error);
           if (exchange.returned === null) throw error;
         }
-        if (exchange.isHttp10) exchange.removeChunks();
+        if (preamble.isHttp10) exchange.removeChunks();
         if (exchange.isBodyUnread && !this.isYielding && this.#findLastReason() === null) {
           await exchange.discardRequest();
         }

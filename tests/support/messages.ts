@@ -83,8 +83,8 @@ export function parseRequest(
 ): { method: Method; uri: string; headers: ReceivedHeaders; path: string[]; query: string | null } {
   checkUint8Array("preamble", preamble);
   const end = copyWithSuffix(preamble, "\r\n\r\n");
-  const { method, uri, headers, path, query } = parseRequestPreamble(scratchBuffer, 0, end);
-  return { method, uri, headers: headers as ReceivedHeaders, path, query };
+  const { method, target, headers } = parseRequestPreamble(scratchBuffer, 0, end);
+  return { method, ...target, headers: headers as ReceivedHeaders };
 }
 
 export function parseResponse(

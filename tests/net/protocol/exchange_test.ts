@@ -131,8 +131,8 @@ Deno.test("a request is the same, and so are the bytes behind it, however its by
       let request = reader.read();
       append(reader.buffer, second);
       request ??= reader.read();
-      const { method, uri, framing } = request!;
-      assertEquals(`${method} ${uri} ${framing}`, expected);
+      const { method, target, framing } = request!;
+      assertEquals(`${method} ${target.uri} ${framing}`, expected);
       const { bytes, start, end } = reader.buffer;
       assertEquals(new TextDecoder().decode(bytes.subarray(start, end)), rest);
       assert(reader.isAtStart);

@@ -31,7 +31,7 @@ function makeRequestReader(
     },
     read() {
       const request = reader.read();
-      return request && `${request.method} ${request.uri} ${request.framing}`;
+      return request && `${request.method} ${request.target.uri} ${request.framing}`;
     },
   };
 }

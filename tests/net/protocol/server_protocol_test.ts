@@ -143,11 +143,11 @@ Deno.test("a connection is receiving as soon as a byte of the next request has a
   append(buffer, new TextEncoder().encode("\n"));
   assertEquals([protocol.readRequest(), protocol.phase], [null, "idle"]);
   append(buffer, new TextEncoder().encode("GET /a HTTP/1.1\r\n\r\nGET /b"));
-  assertEquals(protocol.readRequest()!.uri, "/a");
+  assertEquals(protocol.readRequest()!.target.uri, "/a");
   protocol.finish(5);
   assertEquals([protocol.phase, protocol.isIdle, protocol.idleSince], ["receiving", false, 5]);
   append(buffer, new TextEncoder().encode(" HTTP/1.1\r\n\r\n"));
-  assertEquals(protocol.readRequest()!.uri, "/b");
+  assertEquals(protocol.readRequest()!.target.uri, "/b");
   protocol.finish(2);
   assertEquals([protocol.phase, protocol.isIdle], ["idle", true]);
 });
