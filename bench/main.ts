@@ -55,7 +55,7 @@ const usage = `deno task bench [options]
                     files/docs/performance.md; with --rows, the other rows don't change
   --help            print this
 
-All rows take about an hour. Don't run other programs at the same time. TMPDIR is the directory for files; by default
+All rows take up to an hour. Don't run other programs at the same time. TMPDIR is the directory for files; by default
 /tmp.
 
 ${rows.map(({ number, title }) => `Row ${String(number).padStart(2)}  ${title}`).join("\n")}

@@ -1,6 +1,6 @@
 /**
  * Row 4: a large body in one direction, with each framing and each way to read it, all programs on
- * two cores. Row 6 repeats these groups over TLS.
+ * two cores. Row 6 repeats the groups of a `Body` over TLS.
  */
 
 import type { Group } from "../measure.ts";
@@ -56,8 +56,8 @@ export const bulkRow: Row = {
 };
 
 /**
- * Makes the six groups: both directions, as `Body`, in chunks of 1 MiB and in chunks of 16 KiB. If
- * versions are compared, makes a group for each way in which Degu reads.
+ * Makes the six groups: both directions, as `Body`, in chunks of 1 MiB and in chunks of 16 KiB;
+ * over TLS, only as `Body`. If versions are compared, makes a group for each way in which Degu reads.
  */
 export function* makeTransferGroups(
   row: number,
@@ -82,6 +82,7 @@ export function* makeTransferGroups(
   const amount = (setting.isQuick ? 64 : 1024) * mebibyte;
   const amounts = { amount, warmUp: null, unit: mebibyte };
   for (const { framing, pieceLength, id, description } of framings) {
+    if (tls !== undefined && framing === "chunked") continue;
     // Chunks of 1 MiB take about as long as a Body.
     if (setting.isQuick && id === "chunked-1024k") continue;
     for (const direction of ["upload", "download"] as const) {

@@ -101,18 +101,16 @@ export const exchangeRows: readonly Row[] = [
   }, ["tcp"]),
   {
     number: 6,
-    title: "Rows 1 and 4 over TLS with certificates on both ends",
+    title: "Rows 1 and 4 (as Body) over TLS with certificates on both ends",
     *groups(setting) {
-      const title = `${post} over TLS, one connection, in sequence`;
-      for (const [transport, transportPeers] of [["tcp", peers], ["unix", mutualPeers]] as const) {
-        const id = `6-sequence-${transport}`;
-        const group = { id, title, transport, usesTls: true, peers: transportPeers };
-        yield makeExchangeGroup(group, setting);
-      }
+      yield makeExchangeGroup({
+        ...{ id: "6-sequence-tcp", title: `${post} over TLS, one connection, in sequence` },
+        ...{ transport: "tcp", usesTls: true },
+      }, setting);
       yield* makeTransferGroups(6, setting, setting.tls);
     },
   },
-  makeRow(14, postPerConnection, { connectsPerMessage: true }),
+  makeRow(14, postPerConnection, { connectsPerMessage: true }, ["tcp"]),
   {
     number: 15,
     title: "Row 14 over TLS with certificates on both ends",
@@ -124,7 +122,7 @@ export const exchangeRows: readonly Row[] = [
       }, setting);
     },
   },
-  { number: 16, title: "Memory of an idle connection", groups: makeIdleGroups },
+  { number: 16, title: "Memory of an idle connection at the server", groups: makeIdleGroups },
 ];
 
 const FIXED_YOUNG_GENERATION = ["--min-semi-space-size=8", "--max-semi-space-size=8"];
@@ -133,41 +131,34 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
   const amount = setting.isQuick ? 200 : 1000;
   for (const tls of [undefined, setting.tls]) {
     const kind = tls === undefined ? "plain" : "tls";
-    for (const side of ["server", "client"] as const) {
-      const selectedPeers = chooseContenders(tls === undefined ? peers : mutualPeers, setting)
-        // Exclude clients that open a second connection only while a request runs.
-        .filter(([, { peer }]) => side === "server" || !["fetch", "node_http"].includes(peer));
-      yield {
-        id: `16-${kind}-${side}`,
-        title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${side}`,
-        unit: "KB",
-        placement: describePlacement("both cores", setting),
-        references: setting.trees === undefined
-          ? ["raw"]
-          : chooseReferences(selectedPeers, setting),
-        contenders: selectedPeers.map(([name, implementation]): Contender => {
-          const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
-          const pair: Pair = { ...implementation, work, tls, placement: "both cores" };
-          const measure = async () => {
-            await using programStack = new AsyncDisposableStack();
-            const { client, [side]: measuredProgram } = await startPair(
-              pair,
-              { ...setting, v8Flags: FIXED_YOUNG_GENERATION },
-              programStack,
-            );
-            await client.request({ command: "keep-open", amount });
-            const startBytes = await measuredProgram.request({ command: "memory" });
-            await client.request({ command: "keep-open", amount });
-            return (await measuredProgram.request({ command: "memory" }) - startBytes) / amount /
-              1000;
-          };
-          return { name, start: () => Promise.resolve(measure) };
-        }),
-        notes: [
-          "The growth of memory from this number of connections to twice as many, in new processes, after a garbage collection.",
-          "The young generation of V8 has a fixed size: it would otherwise double in some of the programs between the two moments, which looks like 13 KB a connection.",
-        ],
-      };
-    }
+    const selectedPeers = chooseContenders(tls === undefined ? peers : mutualPeers, setting);
+    yield {
+      id: `16-${kind}-server`,
+      title: `Resident memory of one of ${amount} idle connections, ${kind}, at the server`,
+      unit: "KB",
+      placement: describePlacement("both cores", setting),
+      references: setting.trees === undefined ? ["raw"] : chooseReferences(selectedPeers, setting),
+      contenders: selectedPeers.map(([name, implementation]): Contender => {
+        const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
+        const pair: Pair = { ...implementation, work, tls, placement: "both cores" };
+        const measure = async () => {
+          await using programStack = new AsyncDisposableStack();
+          const { client, server } = await startPair(
+            pair,
+            { ...setting, v8Flags: FIXED_YOUNG_GENERATION },
+            programStack,
+          );
+          await client.request({ command: "keep-open", amount });
+          const startBytes = await server.request({ command: "memory" });
+          await client.request({ command: "keep-open", amount });
+          return (await server.request({ command: "memory" }) - startBytes) / amount / 1000;
+        };
+        return { name, start: () => Promise.resolve(measure) };
+      }),
+      notes: [
+        "The growth of memory from this number of connections to twice as many, in new processes, after a garbage collection.",
+        "The young generation of V8 has a fixed size: it would otherwise double in some of the programs between the two moments, which looks like 13 KB a connection.",
+      ],
+    };
   }
 }

@@ -19,11 +19,9 @@ import {
 import { tlsNote } from "./bulk.ts";
 
 /** The times between a response and the next request; 0 for the second request of a connection. */
-const pausesMilliseconds = [0, 20, 100];
+const pausesMilliseconds = [0, 20];
 
-type PairSettings = Partial<Omit<Pair, "peer" | "placement" | "work">> & {
-  readonly requester?: ExchangeWork["requester"];
-};
+type PairSettings = Pick<Pair, "isRelayed"> & Pick<ExchangeWork, "requester">;
 
 const variants: readonly (readonly [
   id: string,
@@ -32,7 +30,6 @@ const variants: readonly (readonly [
   excludedPeers?: PeerName[],
 ])[] = [
   ["tcp", "over TCP", {}],
-  ["unix", "over a Unix socket", { usesUnixSocket: true }],
   ["tls", "over TLS with certificates on both ends", {}],
   ["pool", "over TCP, through a pool", { requester: "pool" }],
   ["proxy", "over TCP, through a proxy", { isRelayed: true }, ["node_http"]],
@@ -42,9 +39,7 @@ export const pacedRow: Row = {
   number: 19,
   title: "A POST 108 B → 108 B after a pause, over a kept connection",
   *groups(setting) {
-    for (
-      const milliseconds of setting.isQuick ? pausesMilliseconds.slice(0, 2) : pausesMilliseconds
-    ) {
+    for (const milliseconds of pausesMilliseconds) {
       for (
         const [id, title, { requester = "connection", ...settings }, excludedPeers = []] of variants
       ) {

@@ -31,7 +31,7 @@ function makeWorks(isQuick: boolean): Work[] {
     Object.fromEntries(
       Array.from({ length: 1000 / scale }, (_, i) => [`${directory}/${i}.jpg`, MEGABYTE]),
     );
-  const [log, video] = [100 * MEGABYTE / scale, 500 * MEGABYTE / scale];
+  const log = 100 * MEGABYTE / scale;
   return [{
     id: "log",
     title: `A log of ${log / MEGABYTE} MB with a new line`,
@@ -44,19 +44,12 @@ function makeWorks(isQuick: boolean): Work[] {
     targetFiles: photos("2026"),
     sourceFiles: photos("holidays/2026"),
     basisOf: (path) => path.slice("holidays/".length),
-  }, {
-    id: "video",
-    title: `A video of ${video / MEGABYTE} MB in another directory`,
-    targetFiles: { "camera/video": video },
-    sourceFiles: { "films/first film": video },
-    basisOf: () => "camera/video",
   }];
 }
 
 export const reuseRow: Row = {
   number: 20,
-  title:
-    "Bytes that the target already has: a grown log, renamed photos, a moved video, beside rsync",
+  title: "Bytes that the target already has: a grown log, renamed photos, beside rsync",
   async *groups(setting: RowSetting) {
     const { trees, isQuick } = setting;
     const skippedGroup = trees === undefined
