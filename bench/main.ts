@@ -15,8 +15,7 @@ import { bulkRow } from "./rows/bulk.ts";
 import { exchangeRows } from "./rows/exchanges.ts";
 import { filesRow } from "./rows/files.ts";
 import { largeRow } from "./rows/large.ts";
-import { latencyRow } from "./rows/latency.ts";
-import { loadRow } from "./rows/load.ts";
+import { loadRows } from "./rows/load.ts";
 import { pacedRow } from "./rows/paced.ts";
 import { objectsRow } from "./rows/objects.ts";
 import { poolRow } from "./rows/pool.ts";
@@ -27,9 +26,8 @@ import { replaceFigures, summaries } from "./summary.ts";
 const rows: readonly Row[] = [
   ...exchangeRows,
   bulkRow,
-  loadRow,
+  ...loadRows,
   filesRow,
-  latencyRow,
   startRow,
   pacedRow,
   reuseRow,
@@ -40,7 +38,7 @@ const rows: readonly Row[] = [
   .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);
 /** The rows that `--against` can compare. */
-const comparedRows = [1, 2, 3, 4, 5, 6, 7, 11, 14, 15, 16, 18, 19, 20, 22, 23];
+const comparedRows = rowNumbers.filter((number) => number !== 21);
 
 const usage = `deno task bench [options]
 

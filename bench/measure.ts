@@ -35,20 +35,6 @@ export interface Result {
   error: string | null;
 }
 
-/** Makes a measurement that takes one figure of each run of another group. */
-export function makeReplay<Run>(
-  runs: readonly Run[],
-  figureOf: (run: Run) => number,
-): Measure {
-  const remainingRuns = runs.values();
-  return () => {
-    const { done, value } = remainingRuns.next();
-    return done
-      ? Promise.reject(new Error("see the first of these groups"))
-      : Promise.resolve(figureOf(value));
-  };
-}
-
 /**
  * Measures a group in `rounds` rounds. If a contender fails, the others continue.
  */
@@ -86,12 +72,7 @@ function printProgress(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }
 
-/** Returns a quantile of sorted samples. */
-export function quantileOf(sorted: ArrayLike<number>, fraction: number): number {
-  return sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)]!;
-}
-
 export function medianOf(samples: readonly number[]): number {
   const sorted = samples.toSorted((a, b) => a - b);
-  return (quantileOf(sorted, 0.5) + sorted[sorted.length >> 1]!) / 2;
+  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
 }

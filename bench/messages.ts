@@ -46,8 +46,8 @@ export const responseHeaders: Readonly<Record<string, string>> = {
 /** The header that client and server check. Requests and responses have the same value. */
 export const checkedHeader = "x-request-id";
 
-/** The body of each response to a load generator. */
-export const responseBody: Uint8Array<ArrayBuffer> = makePayload();
+/** The body of each response of the smallest app. */
+export const helloText = "hello, world\n";
 
 /** Makes a body of {@link payloadLength} bytes, which the caller may change. */
 export function makePayload(): Uint8Array<ArrayBuffer> {

@@ -179,8 +179,7 @@ export function makePairContender(
   { amount, warmUp, unit = 1 }: { amount: number; warmUp: number | null; unit?: number },
 ): Contender {
   const measure = async ({ client, programs }: Awaited<ReturnType<typeof startPair>>) => {
-    const command = warmUp === null ? "run-first" : "run";
-    const run = () => client.request({ command, amount });
+    const run = () => client.request({ command: "run", amount });
     if (setting.trees === undefined) return amount / unit / await run();
     return await sumProcessorSeconds(programs, run) * 1e6 / (amount / unit);
   };
@@ -214,14 +213,15 @@ export async function sumProcessorSeconds(
   return await readSum() - startSeconds;
 }
 
-/** Starts a server that answers small requests over TCP, on the first core. */
+/** Starts a server over TCP, on the first core. */
 export function startServer(
   implementation: Pick<Pair, "peer" | "tree">,
+  work: ServerWork,
   setting: RowSetting,
   programStack: AsyncDisposableStack,
 ): Promise<Program> {
   const start = makeStarter({ ...implementation, placement: "first core" }, setting, programStack);
-  return start("serve", 0, { kind: "answer" });
+  return start("serve", 0, work);
 }
 
 /**

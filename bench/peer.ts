@@ -57,6 +57,13 @@ export interface TransferWork {
   readonly readMethod: ReadMethod;
 }
 
+/** The smallest app of a library: it responds to each request with `helloText`. */
+export interface HelloWork {
+  readonly kind: "hello";
+  /** Whether Degu's app returns a tuple instead of the value of `reply()`. */
+  readonly usesTuple?: boolean | undefined;
+}
+
 export type ClientWork = ExchangeWork | TransferWork;
 
 export type ServerWork =
@@ -69,8 +76,7 @@ export type ServerWork =
     readonly upstream: Endpoint;
     readonly by: "connection" | "proxy";
   }
-  /** Responds to a GET of `/` with `payloadLength` bytes. */
-  | { readonly kind: "answer" };
+  | HelloWork;
 
 /** An open connection for small messages. */
 export interface Exchange {
@@ -108,8 +114,6 @@ export interface Command {
   readonly command:
     /** Exchanges `amount` messages or bytes; returns the seconds. */
     | "run"
-    /** The same right after the start, with opening and closing the connection. */
-    | "run-first"
     /** The first message of each of some new connections; returns the median of their seconds. */
     | "run-openings"
     /**
@@ -150,7 +154,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   if (work.kind === "transfer") {
     const run = (bodyLength: number) =>
       measureSeconds(() => peer.transfer(endpoint, work, bodyLength));
-    return await replyToCommands(null, { run, "run-first": run });
+    return await replyToCommands(null, { run });
   }
   const open = () => peer.exchange(endpoint, work);
   const makeExchange = work.connectsPerMessage && !peer.supportsConnectPerMessage
@@ -159,12 +163,6 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   const openExchanges: Exchange[] = [];
   await replyToCommands(null, {
     run: (amount) => measureExchange(makeExchange, work, amount),
-    "run-first": (amount) =>
-      measureSeconds(async () => {
-        const exchange = await makeExchange();
-        await exchangeMessages(exchange, work, amount);
-        await exchange.close();
-      }),
     "run-openings": () => measureOpenings(open, work),
     async "run-paced"(milliseconds) {
       if (milliseconds === 0) return await measureSecond(open, work);

@@ -13,6 +13,7 @@ export interface Summary {
 }
 
 const allPeers = ["degu", "raw", "fetch + Deno.serve", "node:http"] as const;
+const helloColumns = ["degu, reply()", "raw", "Deno.serve", "node:http"] as const;
 const bulkColumns = ["degu, writeTo", "raw", "fetch + Deno.serve", "node:http"] as const;
 const rsyncColumns = (name: string) => ["degu sync", null, name] as const;
 const largeFileColumns = ["degu", "bare script", "rsync --fsync over ssh"] as const;
@@ -23,29 +24,15 @@ export const summaries: readonly Summary[] = [
     path: "docs/performance.md",
     columns: ["Degu", "bare", "`fetch`, `Deno.serve`", "`node:http`"],
     quotes: [
+      ["the smallest app, eight connections: processor time", "7-hello", ...helloColumns],
+      ["its first 2,000 requests", "24-cold", ...helloColumns],
+      ["beside two programs that compute", "25-busy", ...helloColumns],
       ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
       ["the POST, eight connections", "2-tcp", ...allPeers],
       ["GET with twelve headers each way", "3-tcp", ...allPeers],
-      ["the first 100 POSTs of new programs, with the connection", "5-tcp", ...allPeers],
       ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...allPeers],
       ["the POST, a connection for each request", "14-tcp", ...allPeers],
       ["a full handshake with client certificates, and the POST", "15-full", ...allPeers],
-      [
-        "the server alone under `wrk`, eight connections",
-        "7-8",
-        "degu",
-        "raw",
-        "Deno.serve",
-        allPeers[3],
-      ],
-      [
-        "a GET at half of Degu's highest rate",
-        "17-get-half-p50",
-        "degu",
-        "raw",
-        "Deno.serve",
-        allPeers[3],
-      ],
       ["the POST, 20 ms after the last request", "19-tcp-20", ...allPeers],
       ["the POST over TLS, 20 ms after the last request (1)", "19-tls-20", ...allPeers],
       [

@@ -9,8 +9,8 @@
 #   second setInterval(): less than 1 ms
 #   first setInterval() after node:timers: less than 1 ms
 #
-# Because of it, docs/performance.md names the first messages of a program, whose client and server
-# make their first timer when they connect.
+# Because of it, docs/performance.md names the first requests of a program, whose server makes its
+# first timer when a client connects.
 #
 # Needs npm. Fails if the behaviour changes; times are those of a quiet machine.
 set -euo pipefail

@@ -82,7 +82,11 @@ const handlers: Handlers<App> = {
       return await conn.request(method, uri, headers, body);
     };
   },
-  answer: () => () => [200, "OK", {}, messages.responseBody],
+  async hello({ usesTuple }) {
+    if (usesTuple) return () => [200, "OK", {}, messages.helloText];
+    const { reply } = await import("../../apps/reply.ts");
+    return () => reply(200, messages.helloText);
+  },
 };
 
 async function echo(request: Request): Promise<ResponseTuple> {

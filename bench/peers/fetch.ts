@@ -37,7 +37,7 @@ const handlers: Handlers<Handler> = {
       return await fetch(target, { method, headers, body, client, redirect: "manual" });
     };
   },
-  answer: () => () => new Response(messages.responseBody),
+  hello: () => () => new Response(messages.helloText),
 };
 
 async function echo(request: Request): Promise<Response> {

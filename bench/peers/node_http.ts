@@ -57,7 +57,9 @@ function serve(endpoint: Endpoint, handler: Handler): Promise<Address> {
 const handlers: Handlers<Handler> = {
   exchange: ({ message }) => message === "post" ? echo : answerHeaders,
   transfer: (work) => (request, response) => answerTransfer(request, response, work),
-  answer: () => (_request, response) => respond(response, messages.responseBody),
+  hello: () => (_request, response) => {
+    response.writeHead(200, { "content-type": "text/plain" }).end(messages.helloText);
+  },
 };
 
 function respond(response: http.ServerResponse, body: Uint8Array): void {

@@ -3,7 +3,7 @@
  * length as Degu's. Messages are not parsed.
  */
 
-import { makeRawRequest, makeRawResponse, responseBody } from "../messages.ts";
+import { helloText, makeRawMessage, makeRawRequest, makeRawResponse } from "../messages.ts";
 import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pattern.ts";
 import {
   type Address,
@@ -34,7 +34,7 @@ const handlers: Handlers<Handler> = {
   exchange: (work) => (conn) => answerExchanges(conn, work),
   transfer: (work) => (conn) => answerTransfer(conn, work),
   relay: ({ upstream }) => (conn) => relay(conn, upstream),
-  answer: () => answerRequests,
+  hello: () => answerRequests,
 };
 
 async function connect({ address }: Endpoint): Promise<Deno.Conn> {
@@ -103,8 +103,10 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
  * request in one write.
  */
 async function answerRequests(conn: Deno.Conn): Promise<void> {
-  const response = makeRawResponse("post");
-  response.body.set(responseBody);
+  const body = new TextEncoder().encode(helloText);
+  const headers = { "content-length": `${body.length}` };
+  const response = makeRawMessage("HTTP/1.1 200 OK", headers, body.length);
+  response.body.set(body);
   const buffer = new Uint8Array(4096);
   while (await conn.read(buffer) !== null) await writeAll(conn, response.bytes);
 }

@@ -18,9 +18,6 @@ import {
 import type { ExchangeWork } from "../peer.ts";
 import { makeTransferGroups, tlsNote } from "./bulk.ts";
 
-/** The messages of a short program. */
-const firstMessages = 100;
-
 const { "fetch + Deno.serve": _, ...mutualPeers } = peers;
 
 type Transport = "tcp" | "unix";
@@ -30,8 +27,6 @@ interface ExchangeGroup extends Partial<Omit<ExchangeWork, "kind">> {
   readonly title: string;
   readonly transport: Transport;
   readonly usesTls?: boolean;
-  /** Measures the first messages of new programs, with opening the connection. */
-  readonly isFirst?: boolean;
   readonly peers?: typeof peers;
   readonly notes?: readonly string[];
 }
@@ -42,11 +37,9 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const work: ExchangeWork = { kind: "exchange", message, connections, connectsPerMessage };
   const tls = group.usesTls ? setting.tls : undefined;
   // A connection takes at least ten times as long as a message.
-  const amount = group.isFirst
-    ? firstMessages
-    : (setting.isQuick ? 2000 : 20_000) / (connectsPerMessage ? 10 : 1);
+  const amount = (setting.isQuick ? 2000 : 20_000) / (connectsPerMessage ? 10 : 1);
   // After only ten thousand messages, the first round was still a quarter slower than the others.
-  const warmUp = group.isFirst ? null : setting.isQuick ? amount : amount * 2.5;
+  const warmUp = setting.isQuick ? amount : amount * 2.5;
   const selectedPeers = chooseContenders(group.peers ?? peers, setting);
   return {
     id,
@@ -76,7 +69,7 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
 function makeRow(
   number: number,
   title: string,
-  settings: Pick<ExchangeGroup, "message" | "connections" | "connectsPerMessage" | "isFirst">,
+  settings: Pick<ExchangeGroup, "message" | "connections" | "connectsPerMessage">,
   transports: readonly Transport[] = ["tcp", "unix"],
 ): Row {
   return {
@@ -96,9 +89,6 @@ export const exchangeRows: readonly Row[] = [
   makeRow(1, `${post}, one connection, in sequence`, {}),
   makeRow(2, `${post}, eight connections`, { connections: 8 }),
   makeRow(3, "GET with twelve headers each way", { message: "headers" }, ["tcp"]),
-  makeRow(5, `The first ${firstMessages} messages of new programs: ${post}, one connection`, {
-    isFirst: true,
-  }, ["tcp"]),
   {
     number: 6,
     title: "Rows 1 and 4 (as Body) over TLS with certificates on both ends",
