@@ -405,6 +405,7 @@ function addServiceCommand(program: AgentCommand): void {
       "degu service install sync --delete ~/Documents desk:Documents",
       "run degu sync every minute",
     )
+    .addExample("degu service list", "list these services, with their last and next runs")
     .addExample("degu service remove", "stop and remove these services");
   const runInstall: Run = () =>
     program.run(async (context, ...args: unknown[]) => {
@@ -426,9 +427,14 @@ instead, and writes none.`,
     .option("--print", "print the files of the service instead of installing it")
     .addCommand(serve!, { isDefault: true, hidden: true })
     .addCommand(sync!);
+  service.command("list")
+    .summary("list the installed services")
+    .description("Lists the installed services, with their commands and their last and next runs.")
+    .setHandler(async () => (await import("./commands/service.ts")).listServices);
   service.command("remove")
-    .summary("stop and remove the installed services")
-    .description("Stops and removes the services that degu service install has installed.")
+    .summary("stop and remove the installed services, or one of them")
+    .description("Stops and removes all installed services, or only the service NAME.")
+    .argument("[name]", "the name of a service, as degu service list prints it")
     .setHandler(async () => (await import("./commands/service.ts")).removeUnits);
 }
 

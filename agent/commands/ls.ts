@@ -1,7 +1,7 @@
 import type { DirectoryEntry } from "@degu/degu/files";
 import type { Context } from "../machine/context.ts";
 import { openDevice } from "../machine/open_device.ts";
-import { formatBytes } from "../terminal/output.ts";
+import { formatBytes, formatTime } from "../terminal/output.ts";
 import {
   describeUncopiedEntry,
   parseRemotePath,
@@ -63,9 +63,4 @@ async function listEntries(files: RemoteFiles, path: RemotePath): Promise<Direct
     entries = await files.list(entry.names);
   }
   return [...entries?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);
-}
-
-function formatTime(time: Date): string {
-  const localTime = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
-  return localTime.toISOString().slice(0, -8).replace("T", " ");
 }

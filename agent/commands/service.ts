@@ -26,6 +26,7 @@ import {
 } from "../machine/needed_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../peer/remote_files.ts";
 import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
+import { formatTime } from "../terminal/output.ts";
 import type { ServeOptions } from "./serve.ts";
 
 interface Units {
@@ -71,12 +72,14 @@ export async function installUnits(
     return 0;
   }
   const dir = await findUnitDirectory(context);
+  const service = texts.get("service")!;
+  const installedUnits = await readUnits(dir);
+  const freeName = findFreeName(installedUnits, baseName, service);
   if (command.name() === "serve") {
     await (await openOrCreateDevice(context)).close();
     await checkDirectories(command.opts<ServeOptions>(), context.home, output);
   }
   await Deno.mkdir(dir, { recursive: true });
-  const freeName = await findFreeName(dir, baseName, texts.get("service")!);
   for (const [extension, text] of texts) {
     const path = join(dir, `${freeName}.${extension}`);
     await writeUnit(path, text);
@@ -98,49 +101,126 @@ function checkSystem(): void {
   throw new Failure("degu service needs systemd, which Windows does not have");
 }
 
-/** Adds a number to the name if the units of another device or other directories have it. */
-async function findFreeName(dir: string, name: string, text: string): Promise<string> {
-  const [, job] = text.split("\n");
+/** Returns the texts of the units that degu has written, by the names of their files. */
+async function readUnits(dir: string): Promise<ReadonlyMap<string, string>> {
+  const units = new Map<string, string>();
+  if (await ignoreNotFound(Deno.stat(dir)) === null) return units;
+  for await (const { name, isFile } of Deno.readDir(dir)) {
+    if (!isFile || !/^degu(-\d+|-sync-[\w-]*)?\.(service|timer)$/.test(name)) continue;
+    const text = await ignoreNotFound(Deno.readTextFile(join(dir, name)));
+    if (text?.startsWith(FIRST_LINE)) units.set(name, text);
+  }
+  return units;
+}
+
+/** Returns the name of the units of the same job, or a name that no units have. */
+function findFreeName(units: ReadonlyMap<string, string>, name: string, text: string): string {
+  const jobOf = (unit: string) => unit.split("\n")[1];
+  for (const [unit, unitText] of units) {
+    if (jobOf(unitText) === jobOf(text)) return nameOf(unit);
+  }
+  const names = new Set(Array.from(units.keys(), nameOf));
   for (let number = 1;; number++) {
     const candidate = number === 1 ? name : `${name}-${number}`;
-    const existing = await ignoreNotFound(Deno.readTextFile(join(dir, `${candidate}.service`)));
-    const isOfOther = existing?.startsWith(FIRST_LINE) && existing.split("\n")[1] !== job;
-    if (!isOfOther) return candidate;
+    if (!names.has(candidate)) return candidate;
   }
 }
 
 async function writeUnit(path: string, text: string): Promise<void> {
-  if (!await isReplaceable(path)) {
+  if ((await ignoreNotFound(Deno.readTextFile(path)))?.startsWith(FIRST_LINE) === false) {
     const message = `${JSON.stringify(path)} exists, but was not written by degu service install`;
     throw new Failure(message, "ALREADY_THERE", { path });
   }
   await Deno.writeTextFile(path, text);
 }
 
-async function isReplaceable(path: string): Promise<boolean> {
-  return (await ignoreNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
-}
-
-export async function removeUnits(context: Context): Promise<void> {
+/** @param service The name of the only service to remove. */
+export async function removeUnits(context: Context, service?: string): Promise<void> {
   checkSystem();
   const { output } = context;
   const dir = await findUnitDirectory(context);
-  const names: string[] = [];
-  if (await ignoreNotFound(Deno.stat(dir)) !== null) {
-    for await (const { name, isFile } of Deno.readDir(dir)) {
-      const isUnit = isFile && /^degu(-\d+|-sync-.*)?\.(service|timer)$/.test(name);
-      if (isUnit && await isReplaceable(join(dir, name))) names.push(name);
-    }
-  }
+  const names = [...(await readUnits(dir)).keys()].filter((unit) =>
+    service === undefined || nameOf(unit) === nameOf(service)
+  ).toSorted();
   if (names.length === 0) {
-    return output.note("degu service install has not installed any service");
+    if (service === undefined) return output.note(NO_SERVICE_MESSAGE);
+    const message = `degu service install has not installed ${JSON.stringify(service)}`;
+    throw new Failure(message, "NOT_THERE");
   }
-  await runSystemctl("disable", "--now", ...names);
-  for (const name of names.toSorted()) {
+  await runSystemctl("disable", ...names);
+  // systemd refuses to stop a unit that does not run and whose file it can't read.
+  const stoppable = Array.from(await showUnits(names)).filter(([, { LoadState, ActiveState }]) =>
+    LoadState === "loaded" || ActiveState !== "inactive"
+  ).map(([name]) => name);
+  if (stoppable.length > 0) await runSystemctl("stop", ...stoppable);
+  for (const name of names) {
     await Deno.remove(join(dir, name));
     output.printResult(`removed ${join(dir, name)}`, { removed: join(dir, name) });
   }
   await runSystemctl("daemon-reload");
+}
+
+export async function listServices(context: Context): Promise<void> {
+  checkSystem();
+  const { output } = context;
+  const units = [...(await readUnits(await findUnitDirectory(context))).keys()];
+  if (units.length === 0) return output.note(NO_SERVICE_MESSAGE);
+  const names = [...new Set(units.map(nameOf))].toSorted();
+  const timers = names.map((name) => `${name}.timer`);
+  const text = await runSystemctl("list-timers", "--output=json", ...timers);
+  const runs: { readonly activates: string; readonly next: number | null }[] = JSON.parse(text);
+  const formatRun = (time: Date | null) => time === null ? "none" : formatTime(time);
+  for (const [unit, shown] of await showUnits(names.map((name) => `${name}.service`))) {
+    const next = runs.find(({ activates }) => activates === unit)?.next ?? null;
+    const nextRun = next === null ? null : new Date(next / 1000);
+    const { ExecMainStartTimestamp: start, ExecMainExitTimestamp: end } = shown;
+    const lastRun = start === "" ? null : new Date(start);
+    // CLD_EXITED of waitid(2) is 1. For a signal, the exit code is as in a shell.
+    const base = shown.ExecMainCode === "1" ? 0 : 128;
+    const exitCode = end === "" ? null : base + Number(shown.ExecMainStatus);
+    const state = shown.LoadState === "loaded" ? shown.ActiveState : shown.LoadState;
+    const command = findCommand(shown);
+    const last = `last run ${formatRun(lastRun)}, exit code ${exitCode ?? "none"}`;
+    output.printResult([
+      `${unit}: ${state}; ${last}; next run ${formatRun(nextRun)}`,
+      `  ${command ?? "(no command)"}`,
+    ], { unit, state, command, lastRun, exitCode, nextRun });
+  }
+}
+
+const NO_SERVICE_MESSAGE = "degu service install has not installed any service";
+
+function nameOf(unit: string): string {
+  return unit.replace(/\.(service|timer)$/, "");
+}
+
+const SHOWN_PROPERTIES = [
+  "Id",
+  "LoadState",
+  "ActiveState",
+  "ExecStart",
+  "ExecMainStartTimestamp",
+  "ExecMainExitTimestamp",
+  "ExecMainCode",
+  "ExecMainStatus",
+] as const;
+
+/** The properties of a unit, which are empty if systemd doesn't know them. */
+type ShownUnit = Readonly<Record<typeof SHOWN_PROPERTIES[number], string>>;
+
+async function showUnits(units: readonly string[]): Promise<ReadonlyMap<string, ShownUnit>> {
+  const text = await runSystemctl("show", `--property=${SHOWN_PROPERTIES}`, ...units);
+  const shownUnits = text.split("\n\n").map((lines) => {
+    const find = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(lines)?.[1] ?? "";
+    return Object.fromEntries(SHOWN_PROPERTIES.map((name) => [name, find(name)])) as ShownUnit;
+  });
+  return new Map(shownUnits.map((shown) => [shown.Id, shown]));
+}
+
+/** Returns the command without Deno and its flags. systemd doesn't quote its words. */
+function findCommand({ ExecStart }: ShownUnit): string | null {
+  const [, words] = / argv\[\]=(.*?) ; ignore_errors=/.exec(ExecStart) ?? [];
+  return words?.replace(/^.*? (?=--home )/, "degu ").replaceAll("$$", () => "$") ?? null;
 }
 
 const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
@@ -149,7 +229,8 @@ const NOT_LOGGED_IN_MESSAGE =
   '"loginctl enable-linger"';
 
 async function runSystemctl(...args: string[]): Promise<string> {
-  const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
+  const options = { args: ["--user", ...args], env: { TZ: "UTC" } };
+  const command = new Deno.Command("systemctl", options);
   try {
     const { success, stdout, stderr } = await command.output();
     if (success) return new TextDecoder().decode(stdout);

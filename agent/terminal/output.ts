@@ -248,6 +248,12 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${BYTE_UNITS[unit]}`;
 }
 
+/** Formats a time in the time zone of this machine. */
+export function formatTime(time: Date): string {
+  const localTime = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
+  return localTime.toISOString().slice(0, -8).replace("T", " ");
+}
+
 export function formatDuration(seconds: number): string {
   const wholeSeconds = Math.round(seconds);
   const parts = [

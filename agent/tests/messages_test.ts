@@ -368,7 +368,7 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "unknown command 'snyc' (Did you mean sync?); usage: degu pair|invite|join|", ["snyc"]],
     [2, "unknown command 'mv'; usage: degu pair|invite|join|peers|", ["mv", "camera:a", "b"]],
     [2, "unknown command 'mv'; usage: degu pair|", ["help", "mv"]],
-    [2, "unknown command 'stop'; usage: degu service install|remove", ["service", "stop"]],
+    [2, "unknown command 'stop'; usage: degu service install|list|remove", ["service", "stop"]],
   ]);
 });
 

@@ -127,7 +127,7 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); usage: degu COMMAND \[/],
     [
       ["service"],
-      /a command is missing; usage: degu service install\|remove, or --help\n/,
+      /a command is missing; usage: degu service install\|list\|remove, or --help\n/,
     ],
     [["help", "help"], /error: a command is missing or unknown; usage: degu pair\|/],
     [["help", "frob"], /error: unknown command 'frob'; usage: degu pair\|/],

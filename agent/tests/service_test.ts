@@ -2,7 +2,7 @@
  * degu service: its units, their command lines and permissions.
  * tests/project/permissions_test.ts installs the units with a real systemd.
  */
-import { realPath } from "@degu/internal/internal/paths.ts";
+import { join, realPath } from "@degu/internal/internal/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, makeAgentCommand, runAgentCommands } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";
@@ -176,17 +176,17 @@ Deno.test("the unit of a compiled program runs that program by its own path, wit
   }
 });
 
-/** Runs `degu service install` and `remove` in one process, with this path of programs. */
+/** Runs `degu service install`, `remove` and `list` in one process, with this path of programs. */
 async function runServiceWithPath(homes: AgentHomes, path: string) {
   await fill(homes.path, { inbox: null });
-  const actions = [["install", "--inbox", homes.joinPath("inbox")], ["remove"]];
+  const actions = [["install", "--inbox", homes.joinPath("inbox")], ["remove"], ["list"]];
   const commands = actions.map((
     action,
   ) => ["--home", homes.joinPath("desk"), "service", ...action]);
   return await runAgentCommands(commands, ["bash", "-c", 'PATH="$0" exec "$@"', path]);
 }
 
-Deno.test("without systemd, install and remove report that", async () => {
+Deno.test("without systemd, install, remove and list report that", async () => {
   await using homes = await AgentHomes.create("desk");
   for (const { code, stdout, stderr } of await runServiceWithPath(homes, homes.joinPath("bin"))) {
     assertEquals([code, stdout], [1, ""], stderr);
@@ -194,7 +194,7 @@ Deno.test("without systemd, install and remove report that", async () => {
   }
 });
 
-Deno.test("without a running systemd of the user, install and remove fail with advice", async () => {
+Deno.test("without a running systemd of the user, install, remove and list fail with advice", async () => {
   await using homes = await AgentHomes.create("desk");
   await fill(homes.path, { bin: null });
   // The message of systemctl without a bus, as in a container or after su.
@@ -239,14 +239,15 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     "service",
     "remove",
   ]);
-  for (const args of [["install", "--share", homes.joinPath("dir")], ["remove"]]) {
+  for (const args of [["install", "--share", homes.joinPath("dir")], ["remove"], ["list"]]) {
     const terminal = { columns: 500, rows: 24 };
     const agent = homes.start("laptop", ["service", ...args], { terminal, stdin: null });
     const { stdout } = await agent.waitForEnd();
-    assertStringIncludes(stdout, "degu asks Deno for systemctl, to start and stop services");
+    const note = "degu asks Deno for systemctl, to start and stop services: type y";
+    assertStringIncludes(stdout, note);
   }
   const help = await homes.runToSuccess("laptop", ["service", "--help"]);
-  for (const command of ["install", "remove"]) assert(help.includes(command), help);
+  for (const command of ["install", "list", "remove"]) assert(help.includes(command), help);
 });
 
 const noTerminal = await findTerminalObstacle();
@@ -265,13 +266,229 @@ Deno.test(
   },
 );
 
-/** Creates a stand-in for systemctl, which prints a list of directories, and returns the path of programs. */
+/**
+ * Creates a stand-in for systemctl, which prints a list of directories and what systemd 252 has
+ * printed of units, and records its calls. Returns the path of programs.
+ */
 async function createSystemctl(homes: AgentHomes, printedPaths: string): Promise<string> {
-  await fill(homes.path, { "bin/paths": printedPaths });
-  const script = `#!/bin/sh\n[ "$2" != show ] || cat '${homes.joinPath("bin/paths")}'\n`;
+  const recorded = Object.fromEntries(
+    Object.entries(SHOWN_UNITS).map(([unit, text]) => [`bin/shown/${unit}`, text]),
+  );
+  await fill(homes.path, { "bin/paths": printedPaths, "bin/timers": SHOWN_TIMERS, ...recorded });
+  const script = `#!/bin/sh
+cd '${homes.joinPath("bin")}' || exit
+case "$*" in
+*UnitPath*) exec cat paths ;;
+*list-timers*) exec cat timers ;;
+'--user show '*) ;;
+*) echo "$*" >> calls; exit ;;
+esac
+[ "$TZ" = UTC ] || exit
+shift 3
+end=
+for unit; do
+  printf "$end"
+  cat "shown/$unit" 2> refused || sed "s/degu-9.service/$unit/" shown/none
+  end='\\n'
+done
+`;
   await Deno.writeTextFile(homes.joinPath("bin/systemctl"), script, { mode: 0o755 });
   return `${homes.joinPath("bin")}:/bin:/usr/bin`;
 }
+
+const SHOWN_TIMERS =
+  `[{"next":1796076988851245,"left":1796076988851245,"last":1796076963608182,"passed":1796076963608182,"unit":"degu-sync-to-desk-old.timer","activates":"degu-sync-to-desk-old.service"},{"next":null,"left":null,"last":1796076968361921,"passed":1796076968361921,"unit":"degu-sync-to-desk-Documents.timer","activates":"degu-sync-to-desk-Documents.service"}]
+`;
+
+/** A running service, a broken file, a sync that runs, a timer without a service, and no unit. */
+const SHOWN_UNITS = {
+  "degu.service": `ExecMainStartTimestamp=Mon 2026-11-30 22:15:42 UTC
+ExecMainExitTimestamp=
+ExecMainCode=0
+ExecMainStatus=0
+ExecStart={ path=/usr/lib/node_modules/deno/deno ; argv[]=/usr/lib/node_modules/deno/deno run --no-prompt --cached-only --minimum-dependency-age=0 --no-config --allow-read=/home/anna/.local/state/degu,/home/anna/Share 100%$$HOME "x" --allow-write=/home/anna/.local/state/degu --allow-net=127.0.0.1:7443 --allow-sys=uid /home/anna/.deno/lib/degu-0.1.0/main.ts --home /home/anna/.local/state/degu serve --share /home/anna/Share 100%$$HOME "x" --listen 127.0.0.1:7443 --no-create ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }
+Id=degu.service
+LoadState=loaded
+ActiveState=active
+`,
+  "degu-2.service": `ExecMainStartTimestamp=Mon 2026-11-30 22:15:48 UTC
+ExecMainExitTimestamp=Mon 2026-11-30 22:15:48 UTC
+ExecMainCode=2
+ExecMainStatus=15
+Id=degu-2.service
+LoadState=bad-setting
+ActiveState=inactive
+`,
+  "degu-sync-to-desk-Documents.service": `ExecMainStartTimestamp=Mon 2026-11-30 22:16:08 UTC
+ExecMainExitTimestamp=
+ExecMainCode=0
+ExecMainStatus=0
+ExecStart={ path=/usr/lib/node_modules/deno/deno ; argv[]=/usr/lib/node_modules/deno/deno run --no-prompt --cached-only --minimum-dependency-age=0 --no-config --allow-read=/home/anna/.local/state/degu,/home/anna/Documents --allow-write=/home/anna/.local/state/degu --allow-net=127.0.0.1:7444 --allow-sys=uid /home/anna/.deno/lib/degu-0.1.0/main.ts --home /home/anna/.local/state/degu --quiet sync --no-find /home/anna/Documents desk:Documents ; ignore_errors=no ; start_time=[Mon 2026-11-30 22:16:08 UTC] ; stop_time=[n/a] ; pid=310 ; code=(null) ; status=0/0 }
+Id=degu-sync-to-desk-Documents.service
+LoadState=loaded
+ActiveState=activating
+`,
+  "degu-sync-to-desk-old.service": `ExecMainStartTimestamp=Mon 2026-11-30 22:16:03 UTC
+ExecMainExitTimestamp=Mon 2026-11-30 22:16:05 UTC
+ExecMainCode=1
+ExecMainStatus=1
+Id=degu-sync-to-desk-old.service
+LoadState=not-found
+ActiveState=failed
+`,
+  "none": `ExecMainStartTimestamp=
+ExecMainExitTimestamp=
+ExecMainCode=0
+ExecMainStatus=0
+Id=degu-9.service
+LoadState=not-found
+ActiveState=inactive
+`,
+  "degu-sync-to-desk-Documents.timer": `Id=degu-sync-to-desk-Documents.timer
+LoadState=loaded
+ActiveState=active
+`,
+  "degu-sync-to-desk-old.timer": `Id=degu-sync-to-desk-old.timer
+LoadState=loaded
+ActiveState=active
+`,
+};
+
+/** Creates the units of {@linkcode SHOWN_UNITS}, a timer without a service, and units of others. */
+async function createUnits(homes: AgentHomes): Promise<{ units: string; through: string[] }> {
+  const units = homes.joinPath("systemd/user");
+  const makeUnit = (...job: string[]) =>
+    `# Written by degu service install; degu service remove takes it away.\n# ${
+      JSON.stringify(job)
+    }\n[Unit]\n`;
+  const sync = makeUnit("sync", homes.joinPath("desk"), "/home/anna/Documents", "to", "desk");
+  await fill(units, {
+    "degu.service": makeUnit("serve", homes.joinPath("desk")),
+    "degu-2.service": makeUnit("serve", homes.joinPath("laptop")),
+    "degu-sync-to-desk-Documents.service": sync,
+    "degu-sync-to-desk-Documents.timer": sync,
+    "degu-sync-to-desk-old.timer": makeUnit("sync", homes.joinPath("desk"), "/old", "to", "desk"),
+    "degu-sync-own.service": "[Unit]\n",
+    "degu-sync-a b.service": makeUnit("sync"),
+    "other.service": makeUnit("serve"),
+  });
+  const path = await createSystemctl(homes, `${units}.control /etc/systemd/user\n`);
+  return { units, through: ["bash", "-c", 'TZ=Etc/GMT-2 PATH="$0" exec "$@"', path] };
+}
+
+Deno.test("degu service list prints what systemd knows of each service, also of a broken one", async () => {
+  await using homes = await AgentHomes.create("desk");
+  const { through } = await createUnits(homes);
+  const list = ["--home", homes.joinPath("desk"), "service", "list"];
+  const [text, json] = await runAgentCommands([list, ["--json", ...list]], through);
+  assertEquals([text!.code, json!.code], [0, 0], text!.stderr + json!.stderr);
+  const serve =
+    `degu --home /home/anna/.local/state/degu serve --share /home/anna/Share 100%$HOME ` +
+    `"x" --listen 127.0.0.1:7443 --no-create`;
+  const sync = "degu --home /home/anna/.local/state/degu --quiet sync --no-find " +
+    "/home/anna/Documents desk:Documents";
+  assertEquals(
+    text!.stdout,
+    `degu.service: active; last run 2026-12-01 00:15, exit code none; next run none
+  ${serve}
+degu-2.service: bad-setting; last run 2026-12-01 00:15, exit code 143; next run none
+  (no command)
+degu-sync-to-desk-Documents.service: activating; last run 2026-12-01 00:16, exit code none; next run none
+  ${sync}
+degu-sync-to-desk-old.service: not-found; last run 2026-12-01 00:16, exit code 1; next run 2026-12-01 00:16
+  (no command)
+`,
+  );
+  const [running, none] = [{ exitCode: null, nextRun: null }, { command: null }];
+  assertEquals(parseObjects(json!), [
+    {
+      ...{ unit: "degu.service", state: "active", command: serve },
+      ...{ lastRun: "2026-11-30T22:15:42.000Z", ...running },
+    },
+    {
+      ...{ unit: "degu-2.service", state: "bad-setting", ...none },
+      ...{ lastRun: "2026-11-30T22:15:48.000Z", exitCode: 143, nextRun: null },
+    },
+    {
+      ...{ unit: "degu-sync-to-desk-Documents.service", state: "activating", command: sync },
+      ...{ lastRun: "2026-11-30T22:16:08.000Z", ...running },
+    },
+    {
+      ...{ unit: "degu-sync-to-desk-old.service", state: "not-found", ...none },
+      ...{ lastRun: "2026-11-30T22:16:03.000Z", exitCode: 1, nextRun: "2026-11-30T22:16:28.851Z" },
+    },
+  ]);
+});
+
+Deno.test("degu service remove removes only the service that it names, once, and no unit of others", async () => {
+  await using homes = await AgentHomes.create("desk");
+  const { units, through } = await createUnits(homes);
+  const documents = ["degu-sync-to-desk-Documents.service", "degu-sync-to-desk-Documents.timer"];
+  const old = "degu-sync-to-desk-old.timer";
+  const rows: [name: string, removed: string[], stopped: string[]][] = [
+    ["degu.service", ["degu.service"], ["degu.service"]],
+    ["degu-sync-to-desk-Documents", documents, documents],
+    // systemd refuses to stop a broken one.
+    ["degu-2", ["degu-2.service"], []],
+    [old, [old], [old]],
+  ];
+  const others = [
+    "degu-sync-own",
+    "other",
+    "degu-sync-a b",
+    "ssh",
+    "../user/degu",
+    "a\"b%c'$d",
+    "",
+  ];
+  const names = [...rows.flatMap(([name]) => [name, name]), ...others];
+  const home = homes.joinPath("desk");
+  const results = await runAgentCommands(
+    names.map((name) => ["--home", home, "--json", "service", "remove", "--", name]),
+    through,
+  );
+  for (const [, removed] of rows) {
+    const [first, second] = results.splice(0, 2);
+    assertEquals(first!.code, 0, first!.stderr);
+    assertEquals(parseObjects(first!), removed.map((unit) => ({ removed: join(units, unit) })));
+    results.push(second!);
+  }
+  for (const [index, name] of [...others, ...rows.map(([name]) => name)].entries()) {
+    const { code, stdout, stderr } = results[index]!;
+    const message = `degu service install has not installed ${JSON.stringify(name)}`;
+    assertEquals(JSON.parse(stdout), { error: { code: "NOT_THERE", message } });
+    assertEquals([code, stderr], [1, `degu: error: ${message}\n`]);
+  }
+  const calls = rows.flatMap(([, removed, stopped]) => [
+    `--user disable ${removed.join(" ")}`,
+    ...stopped.length > 0 ? [`--user stop ${stopped.join(" ")}`] : [],
+    "--user daemon-reload",
+  ]);
+  const recordedCalls = await Deno.readTextFile(homes.joinPath("bin/calls"));
+  assertEquals(recordedCalls.trimEnd().split("\n"), calls);
+  const remaining = ["degu-sync-a b.service", "degu-sync-own.service", "other.service"];
+  assertEquals(await listNames(units), remaining);
+});
+
+Deno.test("a service keeps its name when it is installed again, also if a lower number is free", async () => {
+  await using homes = await AgentHomes.create("desk", "laptop");
+  await fill(homes.path, { share: null, units: null });
+  const units = homes.joinPath("systemd/user");
+  const path = await createSystemctl(homes, `${units}.control\n`);
+  const install = ["install", "--share", homes.joinPath("share"), "--listen", "127.0.0.1:0"];
+  const rows: [home: string, ...args: string[]][] = [
+    ["desk", ...install],
+    ["laptop", ...install],
+    ["desk", "remove", "degu"],
+    ["laptop", ...install],
+  ];
+  const results = await runAgentCommands(
+    rows.map(([home, ...args]) => ["--home", homes.joinPath(home), "service", ...args]),
+    ["bash", "-c", 'PATH="$0" exec "$@"', path],
+  );
+  assertStringIncludes(results[3]!.stdout, `wrote ${units}/degu-2.service\n`);
+  assertEquals(await listNames(units), ["degu-2.service"]);
+});
 
 for (const name of ["a b", "it's", "$x", `"quoted" \\ (é 日)`]) {
   Deno.test(`units are written to the home directory of systemd, also if systemd quotes it: ${name}`, async () => {
@@ -316,7 +533,7 @@ Deno.test("of two services whose names would be equal, neither replaces the othe
     [`degu-sync-to-desk-${long}`.slice(0, 200), "laptop", "sync", a, `desk:${long}`],
     [`${`degu-sync-to-desk-${long}`.slice(0, 200)}-2`, "laptop", "sync", a, `desk:${long}y`],
     ["degu", "laptop", "--share", a],
-    ["degu-2", "desk", "--share", a],
+    ["degu-2", "desk", "--share", a, "--listen", "127.0.0.1:7444"],
     ["degu", "laptop", "--share", b],
   ];
   const commands = rows.map((

@@ -183,7 +183,9 @@ Deno.test("on Windows a pattern in which a backslash separates names is an error
 Deno.test("on Windows degu service prints only that there is no systemd", async () => {
   await using homes = await AgentHomes.create("viewer");
   using _windows = setWindows();
-  for (const args of [["install", "--inbox"], ["install", "sync", "a:", "b"], ["remove"]]) {
+  for (
+    const args of [["install", "--inbox"], ["install", "sync", "a:", "b"], ["remove"], ["list"]]
+  ) {
     const { code, stdout, stderr } = await homes.run("viewer", ["service", ...args]);
     assertEquals([code, stdout, stderr.trim().split("\n").length], [1, "", 1], stderr);
     assertStringIncludes(stderr, "needs systemd, which Windows does not have");

@@ -1,6 +1,6 @@
 /**
  * Runs `degu service` with a separate systemd: installs `serve` and `sync`, each with exactly the
- * permissions of its row, uses both, and removes them. Prints the results of the commands, and the
+ * permissions of its row, uses both, lists them, and removes them. Prints the results of the commands, and the
  * installed units, as JSON.
  */
 
@@ -52,6 +52,7 @@ await waitUntil("the service has copied", isCopied);
 const names = () => Array.from(Deno.readDirSync(units), ({ name }) => name).toSorted();
 await Deno.writeTextFile(`${units}/degu-sync-own.service`, "[Service]\nExecStart=true\n");
 const installed = names();
+await run("service list", "laptop", "list");
 await run("service remove", "laptop", "remove");
 const remainingUnits = names().filter((name) => name.startsWith("degu"));
 console.log(

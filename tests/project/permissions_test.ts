@@ -701,7 +701,7 @@ Deno.test("degu permissions prints the flags of each row, with which the command
 });
 
 Deno.test(
-  "degu service installs serve and sync, which work, and removes them, with the flags of its rows",
+  "degu service installs serve and sync, which work, lists and removes them, with the flags of its rows",
   ignoreIf(await findSystemdObstacle()),
   async () => {
     await using dir = await createTempDir();

@@ -39,13 +39,15 @@ kill -9 $first
 until [ $(of MainPID) != $first ]; do sleep 0.1; done
 until_served
 of ActiveState
+degu service list | cut -d, -f2
 systemctl --user stop degu
 of ActiveState; of Result
-degu service remove > $DIR/printed 2>&1
+degu service list | cut -d, -f2
+degu service remove degu.service > $DIR/printed 2>&1
 ls $XDG_CONFIG_HOME/systemd/user`;
 
 Deno.test(
-  "what degu service installs is enabled, serves, comes back after a kill, ends by itself, and is removed",
+  "what degu service installs is enabled, serves, comes back after a kill, ends by itself, is listed, and is removed",
   ignoreIf(await systemdObstacle()),
   async () => {
     await using dir = await createTempDir();
@@ -55,8 +57,12 @@ Deno.test(
       " ",
     );
     const cwd = new URL("../../..", import.meta.url);
+    const command = `  degu --home ${dir.path}/home serve --inbox ${dir.path}/inbox ` +
+      "--listen 127.0.0.1:7443 --no-create";
     const script = `DEGU=(${degu}); ${SCRIPT}`;
     const printed = await runOrThrow([...THROUGH_SYSTEMD, script, dir.path], { cwd });
-    assertEquals(printed, "enabled\nactive\ninactive\nsuccess\n");
+    const lines = ["enabled", "active", " exit code none; next run none", command];
+    const endLines = ["inactive", "success", " exit code 0; next run none", command];
+    assertEquals(printed.trimEnd().split("\n"), [...lines, ...endLines]);
   },
 );
