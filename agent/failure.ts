@@ -29,6 +29,8 @@ export type ErrorCode = keyof typeof EXIT_CODES;
 export interface FailureOptions extends ErrorOptions {
   readonly path?: string | undefined;
   readonly peer?: string | undefined;
+  /** More fields of the error in JSON. */
+  readonly fields?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export class Failure extends Error {
@@ -36,12 +38,14 @@ export class Failure extends Error {
   readonly code: ErrorCode | null;
   readonly path: string | undefined;
   readonly peer: string | undefined;
+  readonly fields: FailureOptions["fields"];
 
   constructor(message: string, code: ErrorCode | null = null, options: FailureOptions = {}) {
     super(message, options);
     this.code = code;
     this.path = options.path;
     this.peer = options.peer;
+    this.fields = options.fields;
   }
 }
 

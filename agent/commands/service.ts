@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../machine/paths.ts";
-import { isUnixAddress } from "../machine/addresses.ts";
+import { DEFAULT_PORT, isUnixAddress } from "../machine/addresses.ts";
 import type { Context } from "../machine/context.ts";
 import { checkDeletedInbox } from "../peer/deletions.ts";
 import { openDevice, openOrCreateDevice } from "../machine/open_device.ts";
@@ -76,6 +76,10 @@ export async function installUnits(
   const installedUnits = await readUnits(dir);
   const freeName = findFreeName(installedUnits, baseName, service);
   if (command.name() === "serve") {
+    const others = Array.from(installedUnits.keys()).filter((unit) =>
+      /^degu(-\d+)?\.service$/.test(unit) && nameOf(unit) !== freeName
+    );
+    await checkPorts(others, findPorts(service));
     await (await openOrCreateDevice(context)).close();
     await checkDirectories(command.opts<ServeOptions>(), context.home, output);
   }
@@ -124,6 +128,22 @@ function findFreeName(units: ReadonlyMap<string, string>, name: string, text: st
     const candidate = number === 1 ? name : `${name}-${number}`;
     if (!names.has(candidate)) return candidate;
   }
+}
+
+async function checkPorts(units: readonly string[], ports: readonly number[]): Promise<void> {
+  for (const [unit, shown] of await showUnits(units)) {
+    const port = findPorts(findCommand(shown) ?? "").find((each) => ports.includes(each));
+    if (port === undefined) continue;
+    const message = `${unit} has port ${port}: choose another port with --listen`;
+    throw new Failure(message, "IN_USE", { fields: { unit, port } });
+  }
+}
+
+function findPorts(command: string): number[] {
+  if (!/\sserve\s/.test(command)) return [];
+  const listens = command.matchAll(/\s--listen\s\S*:(\d+)/g);
+  const ports = Array.from(listens, ([, port]) => Number(port));
+  return ports.length === 0 ? [DEFAULT_PORT] : ports.filter((port) => port !== 0);
 }
 
 async function writeUnit(path: string, text: string): Promise<void> {
@@ -209,6 +229,7 @@ const SHOWN_PROPERTIES = [
 type ShownUnit = Readonly<Record<typeof SHOWN_PROPERTIES[number], string>>;
 
 async function showUnits(units: readonly string[]): Promise<ReadonlyMap<string, ShownUnit>> {
+  if (units.length === 0) return new Map();
   const text = await runSystemctl("show", `--property=${SHOWN_PROPERTIES}`, ...units);
   const shownUnits = text.split("\n\n").map((lines) => {
     const find = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(lines)?.[1] ?? "";

@@ -470,6 +470,45 @@ Deno.test("degu service remove removes only the service that it names, once, and
   assertEquals(await listNames(units), remaining);
 });
 
+Deno.test("a service at the port of another service of the user is refused before anything is created", async () => {
+  await using homes = await AgentHomes.create("desk");
+  await fill(homes.path, { share: null });
+  const { units, through } = await createUnits(homes);
+  const before = await listNames(units);
+  const rows: [home: string, unit: string | null, ...listen: string[]][] = [
+    ["refused", null],
+    ["refused", null, "127.0.0.1:7443"],
+    ["refused", null, "127.0.0.1:7445", "[::1]:7443"],
+    ["desk", "degu", "127.0.0.1:7443"],
+    ["new", "degu-3", "127.0.0.1:7445"],
+    ["newer", "degu-4", "127.0.0.1:0"],
+  ];
+  const makeCommand = (home: string, ...args: string[]) => [
+    ...["--home", homes.joinPath(home), "--json", "service", ...args],
+  ];
+  const results = await runAgentCommands(
+    rows.map(([home, , ...listen]) =>
+      makeCommand(
+        home,
+        ...["install", "--share", homes.joinPath("share")],
+        ...listen.flatMap((address) => ["--listen", address]),
+      )
+    ),
+    through,
+  );
+  for (const [index, [, unit]] of rows.entries()) {
+    const { code, stdout, stderr } = results[index]!;
+    const message = "degu.service has port 7443: choose another port with --listen";
+    if (unit === null) {
+      const error = { code: "IN_USE", message, unit: "degu.service", port: 7443 };
+      assertEquals([JSON.parse(stdout), code, stderr], [{ error }, 1, `degu: error: ${message}\n`]);
+    } else assertEquals(JSON.parse(stdout).path, join(units, `${unit}.service`), stderr);
+  }
+  const added = ["degu-3.service", "degu-4.service"];
+  assertEquals(await listNames(units), [...before, ...added].toSorted());
+  assertEquals((await listNames(homes.path)).includes("refused"), false);
+});
+
 Deno.test("a service keeps its name when it is installed again, also if a lower number is free", async () => {
   await using homes = await AgentHomes.create("desk", "laptop");
   await fill(homes.path, { share: null, units: null });

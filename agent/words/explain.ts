@@ -58,11 +58,11 @@ export function makeErrorObject(
   peer: string | undefined,
   use?: PeerUse,
 ): Record<string, unknown> {
-  const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
+  const { path, peer: failurePeer, fields }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
   const message = explain(error, peer, use);
-  return { code: codeOf(error), message, path, peer: shownPeer };
+  return { code: codeOf(error), message, path, peer: shownPeer, ...fields };
 }
 
 export function explain(error: unknown, peer?: string, use?: PeerUse): string {
