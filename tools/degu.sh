@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs degu. serve, receive and sync run with strangers, or when another program starts them, so they
 # get only the flags that "degu permissions" prints. The other commands get all flags of
-# agent/docs/guide.md.
+# agent/docs/guide.md, and service may also run systemctl.
 self=$0
 # Old versions of macOS have no readlink -f.
 while [ -L "$self" ]; do
@@ -49,6 +49,13 @@ serve | receive | sync)
     exit "$code"
     ;;
   esac
+  ;;
+service)
+  # Without --quiet, Deno prints that it finds no systemctl.
+  flags=$flags'
+--quiet
+--no-prompt
+--allow-run=systemctl'
   ;;
 esac
 exec deno run $flags "$main" "$@"

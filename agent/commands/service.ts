@@ -250,8 +250,9 @@ const NOT_LOGGED_IN_MESSAGE =
   '"loginctl enable-linger"';
 
 async function runSystemctl(...args: string[]): Promise<string> {
-  const options = { args: ["--user", ...args], env: { TZ: "UTC" } };
-  const command = new Deno.Command("systemctl", options);
+  // With a value of LD_PRELOAD or LD_LIBRARY_PATH, Deno does not run what --allow-run names.
+  const env = { TZ: "UTC", LD_PRELOAD: "", LD_LIBRARY_PATH: "" };
+  const command = new Deno.Command("systemctl", { args: ["--user", ...args], env });
   try {
     const { success, stdout, stderr } = await command.output();
     if (success) return new TextDecoder().decode(stdout);
@@ -273,7 +274,7 @@ async function findUnitDirectory({ output, askDeno }: Context): Promise<string> 
   const permission = { name: "run", command: "systemctl" } as const;
   const { state } = Deno.permissions.querySync(permission);
   if (state === "prompt" && output.streams.stdin.isTerminal()) {
-    output.note("degu asks Deno for systemctl, to start and stop services: type y");
+    output.note("degu needs systemctl, to start and stop services: if Deno asks, type y");
     askDeno?.(permission);
   }
   const text = await runSystemctl("show", "--property=UnitPath", "--value");

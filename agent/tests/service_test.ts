@@ -4,7 +4,7 @@
  */
 import { join, realPath } from "@degu/internal/internal/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
-import { AgentHomes, makeAgentCommand, runAgentCommands } from "@degu/testing/agents.ts";
+import { AgentHomes, makeAgentCommand, runAgent, runAgentCommands } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findTerminalObstacle, ignoreIf, runOnTerminal } from "@degu/testing/terminals.ts";
@@ -243,7 +243,7 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     const terminal = { columns: 500, rows: 24 };
     const agent = homes.start("laptop", ["service", ...args], { terminal, stdin: null });
     const { stdout } = await agent.waitForEnd();
-    const note = "degu asks Deno for systemctl, to start and stop services: type y";
+    const note = "degu needs systemctl, to start and stop services: if Deno asks, type y";
     assertStringIncludes(stdout, note);
   }
   const help = await homes.runToSuccess("laptop", ["service", "--help"]);
@@ -418,6 +418,18 @@ degu-sync-to-desk-old.service: not-found; last run 2026-12-01 00:16, exit code 1
       ...{ lastRun: "2026-11-30T22:16:03.000Z", exitCode: 1, nextRun: "2026-11-30T22:16:28.851Z" },
     },
   ]);
+});
+
+Deno.test("with --allow-run=systemctl, degu runs systemctl also if LD_LIBRARY_PATH has a value", async () => {
+  await using homes = await AgentHomes.create("desk");
+  const path = await createSystemctl(homes, `${homes.joinPath("systemd")}/systemd/user.control\n`);
+  const variables = `LD_LIBRARY_PATH="${homes.path}" PATH="$0"`;
+  const result = await runAgent(["--home", homes.joinPath("desk"), "service", "list"], {
+    flags: ["--allow-read", "--allow-run=systemctl"],
+    through: ["bash", "-c", `${variables} exec "$@"`, path],
+  });
+  const stderr = "degu service install has not installed any service\n";
+  assertEquals(result, { code: 0, stdout: "", stderr });
 });
 
 Deno.test("degu service remove removes only the service that it names, once, and no unit of others", async () => {

@@ -242,6 +242,34 @@ Deno.test(
   },
 );
 
+const noSystemctl = await findObstacle([...BASH, "systemctl", "--version"]);
+
+Deno.test(
+  "service of the installed program may run systemctl, and no other program; other commands run none",
+  noDash.ignore ? noDash : ignoreIf(noSystemctl),
+  async () => {
+    await using homes = await AgentHomes.create();
+    const { main, start } = await install(homes);
+    const print = `
+const states = ["systemctl", "sh"].map((command) => Deno.permissions.querySync({ name: "run", command }).state);
+console.log(states.join(" "));
+Deno.exit();
+`;
+    await Deno.writeTextFile(main, print + await Deno.readTextFile(main));
+    const rows: [args: string[], states: string][] = [
+      [["service", "list"], "granted prompt"],
+      [["--home", "id", "service", "remove", "degu"], "granted prompt"],
+      [["--home", "service", "id"], "prompt prompt"],
+      [["id"], "prompt prompt"],
+    ];
+    for (const [args, states] of rows) {
+      await using agent = start(args, "");
+      const { stdout, stderr } = await agent.waitForEnd();
+      assertEquals([stdout, stderr], [`${states}\n`, ""], `${args}`);
+    }
+  },
+);
+
 /** Code that prints which paths and hosts a command may use, in place of the program. */
 const PRINT_PERMISSIONS = `
 if (!Deno.args.includes("--flags")) {
