@@ -319,7 +319,7 @@ function parseContent<T>(bytes: Uint8Array): T {
 const ORIGIN: unique symbol = Symbol("request origin");
 const STORE: unique symbol = Symbol("request store");
 
-/** Where requests come from. No public module exports this class, so programs can't make a request. */
+/** Where requests come from. No public module exports this class: programs can't make a request. */
 export class RequestOrigin {
   /**
    * @param signalSource The session, whose requests share this object; `null` without a session.
