@@ -9,40 +9,50 @@ import { DEFAULT_INBOX, IGNORE_FILE, VERSIONS_OF_PEERS } from "./machine/context
 import { AgentCommand, makeListParser, makeSecondsParser, parseKeep, type Run } from "./command.ts";
 import { parseRestoreTime } from "./copy/restore_time.ts";
 
-const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
-  ["Pairing:", [
-    addPairCommand,
-    addInviteCommand,
-    addJoinCommand,
-    addPeersCommand,
-    addRenameCommand,
-    addForgetCommand,
-  ]],
-  ["Files:", [
-    addServeCommand,
-    addLsCommand,
-    addGetCommand,
-    addPutCommand,
-    addRmCommand,
-    addSyncCommand,
-    addRestoreCommand,
-    addServiceCommand,
-  ]],
-  ["Transfers without pairing:", [addSendCommand, addReceiveCommand]],
-  ["This device:", [addInitCommand, addIdCommand, addPermissionsCommand, addCompletionsCommand]],
-  ["Troubleshooting:", [addPingCommand]],
+type AddCommand = (program: AgentCommand, args: readonly string[]) => void;
+type Commands = readonly (readonly [group: string, name: string, add: AddCommand])[];
+
+const COMMANDS: Commands = [
+  ["Pairing:", "pair", addPairCommand],
+  ["Pairing:", "invite", addInviteCommand],
+  ["Pairing:", "join", addJoinCommand],
+  ["Pairing:", "peers", addPeersCommand],
+  ["Pairing:", "rename", addRenameCommand],
+  ["Pairing:", "forget", addForgetCommand],
+  ["Files:", "serve", addServeCommand],
+  ["Files:", "ls", addLsCommand],
+  ["Files:", "get", addGetCommand],
+  ["Files:", "put", addPutCommand],
+  ["Files:", "rm", addRmCommand],
+  ["Files:", "sync", addSyncCommand],
+  ["Files:", "restore", addRestoreCommand],
+  ["Files:", "service", addServiceCommand],
+  ["Transfers without pairing:", "send", addSendCommand],
+  ["Transfers without pairing:", "receive", addReceiveCommand],
+  ["This device:", "init", addInitCommand],
+  ["This device:", "id", addIdCommand],
+  ["This device:", "permissions", addPermissionsCommand],
+  ["This device:", "completions", addCompletionsCommand],
+  ["Troubleshooting:", "ping", addPingCommand],
 ];
 
-/** The commands that need the commands of `degu permissions`, whose making takes 4 ms. */
-const USERS_OF_PERMISSIONS: readonly string[] = ["permissions", "help", "completions"];
-
-/** @param args The arguments of the program; by default all commands of all commands are added. */
-export function addCommands(program: AgentCommand, args = USERS_OF_PERMISSIONS): void {
-  for (const [heading, addFunctions] of COMMANDS) {
-    program.commandsGroup(heading);
-    for (const add of addFunctions) add(program);
+/** @param args The arguments of the program; by default all commands are added. */
+export function addCommands(program: AgentCommand, args: readonly string[] = []): void {
+  for (const [group, , add] of selectCommands(COMMANDS, args)) {
+    program.commandsGroup(group);
+    add(program, args);
   }
-  if (args.some((arg) => USERS_OF_PERMISSIONS.includes(arg))) addPermittedCommands(program, args);
+}
+
+/**
+ * Returns only the command that the arguments name, because making all commands takes 20 ms; all
+ * commands for completions, for a help and for an unknown command.
+ */
+function selectCommands(commands: Commands, args: readonly string[]): Commands {
+  const optionPattern = /^(?:--home(?:=.*)?|--json|-q|--quiet|--flags)$/s;
+  const typedName = args.find((arg, i) => !optionPattern.test(arg) && args[i - 1] !== "--home");
+  const command = commands.find(([, name]) => name === typedName);
+  return command === undefined || typedName === "completions" ? commands : [command];
 }
 
 function addPairCommand(program: AgentCommand): void {
@@ -520,8 +530,8 @@ function addInitCommand(program: AgentCommand): void {
     .setHandler(async () => (await import("./commands/init.ts")).init);
 }
 
-function addPermissionsCommand(program: AgentCommand): void {
-  program.command("permissions")
+function addPermissionsCommand(program: AgentCommand, args: readonly string[]): void {
+  const permissions = program.command("permissions")
     .summary("print the line that runs a command with only its permissions")
     .usage("COMMAND [OPTION]... [ARGUMENT]...")
     .description(
@@ -531,21 +541,17 @@ function addPermissionsCommand(program: AgentCommand): void {
     )
     .option("--flags", "print only the flags of Deno, one in each line, for a script")
     .addExample("degu permissions get laptop:report.pdf", "print the line that copies this file");
-}
-
-function addPermittedCommands(program: AgentCommand, args: readonly string[]): void {
+  const index = args.indexOf("permissions");
   // Behind "permissions", the option is of the command whose line is printed.
-  const isJson = args.slice(0, args.indexOf("permissions")).includes("--json");
-  const permissions = program.commands.find((command) => command.name() === "permissions")!;
+  const isJson = args.slice(0, index).includes("--json");
   const runPrint: Run = () =>
     program.run(async (context, ...args: unknown[]) => {
       const { printPermissions } = await import("./commands/permissions.ts");
       await printPermissions(context, args.at(-1) as Command, program.version()!, isJson);
     });
   const commands = new AgentCommand("all", runPrint).copyInheritedSettings(program);
-  for (const add of COMMANDS.flatMap(([, addFunctions]) => addFunctions)) {
-    if (add !== addServiceCommand && add !== addPermissionsCommand) add(commands as AgentCommand);
-  }
+  const permitted = COMMANDS.filter(([, name]) => name !== "service" && name !== "permissions");
+  for (const [, , add] of selectCommands(permitted, args.slice(index + 1))) add(commands, args);
   for (const command of commands.commands) permissions.addCommand(command);
 }
 

@@ -69,6 +69,18 @@ Deno.test("without any permission the program prints the commands, its version, 
   }
 });
 
+Deno.test("a help lists all commands, also if a command is typed behind it", async () => {
+  for (
+    const [args, shorterArgs] of [
+      [["--help", "put"], ["--help"]],
+      [["-qh", "put"], ["-qh"]],
+      [["permissions", "--help", "put"], ["permissions", "--help"]],
+    ] as const
+  ) {
+    assertEquals(await runAgentInProcess(args), await runAgentInProcess(shorterArgs));
+  }
+});
+
 Deno.test("the reference has each option in the section of its command, or with the options of every command", async () => {
   const page = await readProjectFile("agent/docs/reference.md");
   const [start = "", ...sections] = page.split(/^### degu /m);
