@@ -11,7 +11,11 @@ while [ -L "$self" ]; do
   *) self=$(dirname -- "$self")/$target ;;
   esac
 done
-main=$(dirname -- "$self")/main.ts
+case $self in
+*/*) ;;
+*) self=./$self ;;
+esac
+main=${self%/*}/main.ts
 flags='--no-config
 --allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE,TERM
 --allow-net
