@@ -1,21 +1,10 @@
 /** Row 18: the run time of programs that do little: that only import, or run a short command. */
 
-import { bundleProgram } from "../../tools/bundle.ts";
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type Row, type RowSetting } from "../pair.ts";
 import { hostname, measureSeconds } from "../peer.ts";
 import { measureProcessorSeconds, runToEnd } from "../process.ts";
-import {
-  agentArguments,
-  serveSsh,
-  serveVersions,
-  sshCommand,
-  type Version,
-  versionFields,
-} from "./trees.ts";
-
-/** An installed program doesn't read the configuration files of its checkout. */
-const IMPORT_MAP = new URL("../../tests/support/offline/import_map.json", import.meta.url).pathname;
+import { serveSsh, serveVersions, sshCommand, type Version, versionFields } from "./trees.ts";
 
 export const startRow: Row = {
   number: 18,
@@ -63,11 +52,6 @@ async function* makeCommands({ directory }: RowSetting): AsyncGenerator<Group, v
   await Deno.mkdir(`${files}/inbox`, { recursive: true });
   const [version] = await serveVersions(root, files);
   const { port: sshPort } = await serveSsh(root);
-  await runToEnd([
-    ...["deno", "install", "--quiet", "--global", "--root", root, "--name", "degu"],
-    ...["--import-map", IMPORT_MAP, ...agentArguments()],
-  ]);
-  const degu = [`${root}/bin/degu`, ...version.command.slice(-2)];
   yield {
     id: "18-command",
     title: "A short command",
@@ -76,37 +60,30 @@ async function* makeCommands({ directory }: RowSetting): AsyncGenerator<Group, v
     references: ["ssh"],
     contenders: [
       makeContender("ssh", [...sshCommand(root, sshPort), hostname, "true"]),
-      makeContender("degu ls", [...degu, "ls", "--address", `${hostname}:${version.port}`, "a:"]),
-      makeContender("degu --version", [`${root}/bin/degu`, "--version"]),
+      makeContender("degu --version", [...version.command.slice(0, -2), "--version"]),
     ],
-    notes: [
-      "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and sends a request to a running `degu serve`.",
-    ],
+    notes: ["“ssh” is `ssh HOST true`."],
   };
-  yield* makeBundledCommands(root, files, version, sshPort);
+  yield* makeRequestCommands(root, files, version, sshPort);
 }
 
-/** Makes the groups of short commands of the bundle beside the programs of SSH. */
-async function* makeBundledCommands(
+/** Makes the groups of commands that send a request, beside the programs of SSH. */
+async function* makeRequestCommands(
   root: string,
   files: string,
   { command, port }: Version,
   sshPort: number,
 ): AsyncGenerator<Group, void, undefined> {
-  const bundle = `${root}/bundle`, file = `${root}/file`;
-  await bundleProgram(bundle);
+  const file = `${root}/file`;
   await Deno.writeTextFile(file, "hi\n");
-  const degu = command.map((argument) =>
-    argument.endsWith("/agent/main.ts") ? `${bundle}/main.ts` : argument
-  );
   const address = ["--address", `${hostname}:${port}`];
   const sshOptions = sshCommand(root, sshPort).slice(3);
   const scp = ["scp", "-q", "-P", `${sshPort}`, ...sshOptions, file];
   const commands: Record<string, (target: string) => readonly string[]> = {
     "scp": (target) => [...scp, `${hostname}:${files}/inbox/${target}`],
-    "degu put": (target) => [...degu, "--quiet", "put", ...address, file, `a:${target}`],
+    "degu put": (target) => [...command, "--quiet", "put", ...address, file, `a:${target}`],
     "ssh ls": () => [...sshCommand(root, sshPort), hostname, "ls", files],
-    "degu ls": () => [...degu, "--quiet", "ls", ...address, "a:"],
+    "degu ls": () => [...command, "--quiet", "ls", ...address, "a:"],
   };
   let targetCount = 0;
   const measures = {
@@ -116,7 +93,7 @@ async function* makeBundledCommands(
   for (const [index, [title, measure]] of Object.entries(measures).entries()) {
     yield {
       id: `18-bundle${index === 0 ? "-processor" : ""}`,
-      title: `A short command of the bundle: ${title}`,
+      title: `A short command that sends a request: ${title}`,
       unit: "ms",
       placement: "both ends on all cores",
       references: ["scp", "ssh ls"],
@@ -166,6 +143,9 @@ async function* makeComparisons(
   const files = `${root}/files`;
   await Deno.mkdir(`${files}/inbox`, { recursive: true });
   const versions = await serveVersions(root, files, trees);
+  const file = `${root}/file`;
+  await Deno.writeTextFile(file, "hi\n");
+  let targetCount = 0;
   const moduleByVersion = new Map<Version, string>();
   for (const [index, tree] of Object.values(trees!).entries()) {
     const path = `${root}/import${index}.ts`;
@@ -184,7 +164,11 @@ async function* makeComparisons(
     ],
     "degu id": ({ command }) => [...command, "id"],
     "degu ls": ({ command, port }) => [
-      ...[...command, "ls", "--address", `${hostname}:${port}`, "a:"],
+      ...[...command, "--quiet", "ls", "--address", `${hostname}:${port}`, "a:"],
+    ],
+    "degu put": ({ command, port }) => [
+      ...[...command, "--quiet", "put", "--address", `${hostname}:${port}`],
+      ...[file, `a:copy${targetCount++}`],
     ],
   };
   for (const [index, [title, makeCommand]] of Object.entries(commands).entries()) {

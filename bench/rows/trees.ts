@@ -22,16 +22,13 @@ const filesPerDirectory = 100;
 const delayMilliseconds = 10;
 const thisTree = new URL("../../", import.meta.url).pathname;
 
-/** Returns the arguments of `deno run` or `deno install` for the program of a tree. */
-export function agentArguments(tree: string = thisTree): string[] {
-  return [
-    "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE",
-    "--allow-net",
-    "--allow-read",
-    "--allow-write",
-    "--allow-sys=hostname,networkInterfaces,statfs,uid",
-    `${tree}agent/main.ts`,
-  ];
+/** Installs the program of a tree as a user does; resolves to the path of its launcher. */
+async function installDegu(root: string, tree: string): Promise<string> {
+  const run = ["deno", "run", "--quiet", "--no-check", "--allow-all"];
+  const archive = await runToEnd([...run, `${tree}tools/archive.ts`, root]);
+  await runToEnd(["tar", "-xzf", archive.trim(), "--strip-components=1", "-C", root]);
+  await runToEnd(["env", `DENO_INSTALL_ROOT=${root}`, "sh", `${root}/install.sh`]);
+  return `${root}/bin/degu`;
 }
 
 /** The contender that syncs files to the disk, as Degu does. */
@@ -236,15 +233,15 @@ async function serveDegu(
     await b.join(invitation.line, { serving: [] });
     await invitation.paired;
   }
-  const agent = ["deno", "run", "--no-prompt", "--no-check", ...agentArguments(tree)];
+  const launcher = await installDegu(root, tree);
   const shareOptions = ["--share", files, "--inbox-for-all", `${files}/inbox`];
   const { port, pid } = await startServer((port) => [
-    ...[...agent, "--home", `${root}/a`, "--json", "serve", ...shareOptions],
+    ...[launcher, "--home", `${root}/a`, "--json", "serve", ...shareOptions],
     ...["--listen", `${hostname}:${port}`],
   ]);
   return {
     port,
-    command: [...agent, "--home", `${root}/b`],
+    command: [launcher, "--home", `${root}/b`],
     measure: (command) => measureBothEnds(pid, command),
   };
 }
