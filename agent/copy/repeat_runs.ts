@@ -82,7 +82,7 @@ class RunOutput extends Output {
 
   reportFailure(
     error: unknown,
-    context: Pick<Context, "peer" | "options" | "readsShare">,
+    context: Pick<Context, "peer" | "options">,
     nextRunSeconds: number,
   ): void {
     const { peer } = context;

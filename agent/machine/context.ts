@@ -12,8 +12,6 @@ export interface Context {
   readonly askDeno?: ((permission: Deno.PermissionDescriptor) => void) | undefined;
   /** The name of the last peer of this command, which `--json` prints in errors without a peer. */
   peer?: string;
-  /** True if the command reads the share of the peer. */
-  readsShare?: boolean;
 }
 
 export interface CommonOptions {

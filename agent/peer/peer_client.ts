@@ -65,7 +65,7 @@ export async function openClient(
     return await device.client(peer, { ...options, find: findOption });
   }
   if (peer.addresses.length > 0) return await device.client(peer, options);
-  const problem = describeMissingAddress(peer.name, false, context.readsShare);
+  const problem = describeMissingAddress(peer.name, false);
   throw new Failure(problem, "NO_ADDRESS", { peer: peer.name });
 }
 

@@ -162,7 +162,6 @@ export class RemoteFiles implements Disposable {
     { retries }: { readonly retries?: number | undefined } = {},
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
-    context.readsShare = area !== "inbox";
     const storedPeer = await findPeer(device, peer);
     const client = await openClient(context, device, storedPeer);
     const connections = new PeerConnections(context, storedPeer.name, client, retries);

@@ -488,22 +488,21 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   await using server = await other.serve(LOOPBACK, app, { logger });
   const at = ["--address", formatAddress(server.address)];
   const silent = "off does not answer (127.0.0.1:1: no program listens)";
-  const off = `${silent}: run "degu serve --inbox" on off\n`;
+  const off = `${silent}: run "degu serve" on off\n`;
   const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity\n`;
   // The peer may serve at another address than the typed one.
   const unusedAt = ["--address", "127.0.0.1:1"];
-  const unused = "degu: error: 127.0.0.1:1: no program listens\n";
+  const unused = "degu: error: camera does not answer (127.0.0.1:1: no program listens)\n";
   const unknownAt = ["--address", "nosuch.invalid"];
-  const unknown = "degu: error: nosuch.invalid:7443: the name can't be looked up\n";
+  const unknown = "camera does not answer (nosuch.invalid:7443: the name can't be looked up)\n";
   const dir = `${local}/dir`;
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     ["offline: ls --inbox", off, ["ls", "--inbox", "off:"]],
     ["offline: sync to the peer", off, ["sync", dir, "off:"]],
     ["offline: --wait", off, ["ping", "--wait", "0.05", "off"]],
-    // An inbox is no share.
-    ["offline: ls", `${silent}\n`, ["ls", "off:"]],
-    ["offline: get", `${silent}\n`, ["get", "off:a", local]],
-    ["offline: sync from the peer", `${silent}\n`, ["sync", "off:", dir]],
+    ["offline: ls", off, ["ls", "off:"]],
+    ["offline: get", off, ["get", "off:a", local]],
+    ["offline: sync from the peer", off, ["sync", "off:", dir]],
     ["another device: ls", wrong, ["ls", "camera:", ...at]],
     ["no program at the address: ls", unused, ["ls", "camera:", ...unusedAt]],
     ["an address without a host: ping", unknown, ["ping", "camera", ...unknownAt]],

@@ -477,7 +477,7 @@ Deno.test("the advice to pair has the --home that was typed, also in JSON, but n
   const here = `run ${command} on this device, and "degu pair" on the other one`;
   const rows: [expectedMessage: string, args: string[]][] = [
     [here, ["join"]],
-    ['no program listens): run "degu serve --inbox" on camera', ["ping", "--no-find", "camera"]],
+    ['no program listens): run "degu serve" on camera', ["ping", "--no-find", "camera"]],
   ];
   await testEachRow(t, rows, async (expectedMessage, args) => {
     const { stderr } = await runAgentInProcess(["--home", home, ...args]);
@@ -573,7 +573,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       unreachable(connecting(new TimedOut("connecting why"), ["10.0.0.1", 1])),
       1,
       "camera does not answer (10.0.0.1:1: no response)",
-      /^: run "degu serve --inbox" on camera$/,
+      /^: run "degu serve" on camera$/,
     ],
     [
       toConnectionError(new TimedOut("why")),
@@ -603,7 +603,17 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       ),
       1,
       `camera does not answer (${both})`,
-      /^: run "degu serve --inbox" on camera$/,
+      /^: run "degu serve" on camera$/,
+    ],
+    // The cable of this machine or of the peer is unplugged.
+    [
+      unreachable(
+        connecting(new TimedOut("why"), ["10.0.0.1", 1]),
+        connecting(withCode("why", "EHOSTUNREACH"), ["10.0.0.2", 2]),
+      ),
+      1,
+      "camera does not answer (10.0.0.1:1: no response; 10.0.0.2:2: the host can't be reached)",
+      /^$/,
     ],
     [
       toConnectionError(new Deno.errors.ConnectionReset("why")),
@@ -644,7 +654,7 @@ Deno.test("without a network, this is the reason why no other machine answers", 
     [new PairingError("UNREACHABLE", "", cause(attempt("192.0.2.1", "unreachable"))), noNetwork],
     [
       new DeviceError("UNREACHABLE", "", cause(attempt("127.0.0.1", "refused"))),
-      'camera does not answer (127.0.0.1:7443: no program listens): run "degu serve --inbox" on camera',
+      'camera does not answer (127.0.0.1:7443: no program listens): run "degu serve" on camera',
     ],
     [new PairingError("NOT_OPEN", "over", cause(attempt("192.0.2.1", "refused"))), "over"],
   ];

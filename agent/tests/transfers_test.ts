@@ -37,7 +37,7 @@ import fc from "fast-check";
 // Transfers that are interrupted by the network, by a signal, or by the peer.
 
 const IS_OFF =
-  /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\)(?:: run "degu serve --inbox" on camera)?\n$/;
+  /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\): run "degu serve" on camera\n$/;
 const BYTES = 6_000_000, CUT = 3_000_000;
 const MEBIBYTE = 1024 * 1024;
 

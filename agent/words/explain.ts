@@ -44,13 +44,12 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
 
 const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAIR_ADVICE}`;
 
-const SERVE_HINT = 'run "degu serve --inbox" on PEER';
+const SERVE_HINT = 'run "degu serve" on PEER';
 
-/** The part of a command's context that decides whether the advice to serve an inbox is true. */
+/** The part of a command's context that decides whether the advice to serve is true. */
 export interface PeerUse {
   /** The user has typed the address, at which the peer may never have served. */
   readonly options?: { readonly address?: unknown };
-  readonly readsShare?: boolean;
 }
 
 export function makeErrorObject(
@@ -81,7 +80,7 @@ export function insertPeer(message: string, peer = "the other device"): string {
 function findReasonAndHint(
   error: unknown,
   peer: string | undefined,
-  { options: { address: typedAddress } = {}, readsShare = false }: PeerUse = {},
+  { options: { address: typedAddress } = {} }: PeerUse = {},
 ): [reason: string, hint?: string | undefined, separator?: string] {
   const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
@@ -104,22 +103,21 @@ function findReasonAndHint(
   if (isUnreachable(error) && !isConnectionCut(error)) {
     const attempts = attemptsOf(error);
     if (lacksNetwork(attempts)) return [NO_NETWORK_TEXT];
-    if (attempts.length === 0) return [describeMissingAddress(peer, true, readsShare)];
+    if (attempts.length === 0) return [describeMissingAddress(peer)];
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
       attempt instanceof ConnectionError && attempt.fault === "timed out" && !attempt.isConnecting;
-    const isLocal = (attempt: unknown) =>
-      hasFault(attempt, "unknown name") || hasFault(attempt, "unknown interface") ||
-      hasFault(attempt, "unreachable") && isOfLoopback(attempt);
+    const hasAny = (...faults: ConnectionError["fault"][]) =>
+      attempts.some((each) => each instanceof ConnectionError && faults.includes(each.fault));
+    // The network, and not the peer, has caused the other faults.
+    const isOfPeer = hasAny("refused") ||
+      !hasAny("unknown name", "unknown interface", "unreachable");
     const hint = attempts.some(isHanging)
       ? RUN_AGAIN
-      : typedAddress !== undefined || readsShare || attempts.every(isLocal)
-      ? undefined
-      : SERVE_HINT;
-    const problem = describeAttempts(attempts);
-    const haveAddresses = attempts.every((attempt) => addressOf(attempt) !== null);
-    if (typedAddress !== undefined && haveAddresses) return [problem, hint];
-    return [`${withPeer("PEER does not answer")} (${problem})`, hint, ": "];
+      : isOfPeer && typedAddress === undefined
+      ? SERVE_HINT
+      : undefined;
+    return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
     return [
@@ -231,10 +229,6 @@ function describeAttemptProblem(error: unknown): string {
   return message;
 }
 
-function hasFault(error: unknown, fault: ConnectionError["fault"]): boolean {
-  return error instanceof ConnectionError && error.fault === fault;
-}
-
 function isConnectionCut(error: unknown): boolean {
   return error instanceof ConnectionError && error.fault === "reset" && error.address === null;
 }
@@ -277,19 +271,14 @@ function lacksNetwork(attempts: readonly unknown[]): boolean {
   return !attempts.some(isOfLoopback) && explainDiscoveryProblem()?.code === "no network";
 }
 
-export function describeMissingAddress(
-  peer = "the other device",
-  hasSearched = true,
-  readsShare = false,
-): string {
+export function describeMissingAddress(peer = "the other device", hasSearched = true): string {
   const problem = explainDiscoveryProblem();
   const searchResult = !hasSearched
     ? ""
     : problem?.code === "only IPv6"
     ? `, and it was not found, because ${problem.text}`
     : ", and it was not found in this network";
-  const hint = readsShare ? "" : `: ${SERVE_HINT}`;
-  return insertPeer(`no address of PEER is known${searchResult}${hint}`, peer);
+  return insertPeer(`no address of PEER is known${searchResult}: ${SERVE_HINT}`, peer);
 }
 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
@@ -474,7 +463,7 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
 export function explainTransfer(error: unknown, action: FileAction, peer: string): string {
   if (error instanceof StatusError) return describeStatusProblem(error, action, peer);
   if (!(error instanceof TransferError) || error.code === "ROOT_GONE") {
-    return explain(error, peer, { readsShare: action === "get" });
+    return explain(error, peer);
   }
   const { code, cause, nameProblem, problem } = error;
   if (code === "DISK_FULL") return describeSpaceProblem(error, peer);
