@@ -70,11 +70,13 @@ export async function sync(
   if (options.move) checkDeleting("--move");
   checkMove(options, remotePath.peer, isDownload);
   if (!isDownload) checkDeletedInbox(remotePath, options);
-  if (options.keep !== undefined && !isDownload) {
-    throw new Failure(
-      `--keep is for what sync replaces and deletes on this device, and not on ${remotePath.peer}`,
-      "USAGE",
-    );
+  const localUse = options.keep !== undefined
+    ? "--keep is for what sync replaces and deletes"
+    : options.create === false
+    ? "--no-create is for a directory"
+    : null;
+  if (localUse !== null && !isDownload) {
+    throw new Failure(`${localUse} on this device, and not on ${remotePath.peer}`, "USAGE");
   }
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
@@ -185,7 +187,7 @@ async function syncOnce(
 function checkMove(options: SyncOptions, peer: string, isDownload: boolean): void {
   if (options.move !== true) return;
   if (isDownload) {
-    throw new Failure("--move removes files from this device only", "USAGE");
+    throw new Failure("--move removes files of this device: write DIR PEER:DIR", "USAGE");
   }
   const [option, reason] = options.delete
     ? ["--delete", `the next run would delete the moved files from ${peer}`]
@@ -208,7 +210,7 @@ async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): 
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info === null) {
-    const problem = await describeMissingDirectory(root);
+    const problem = await describeMissingDirectory(root, !mayCreate);
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;

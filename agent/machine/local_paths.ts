@@ -233,12 +233,16 @@ export async function describeDirectoryObstacle(path: string): Promise<string | 
 }
 
 /**
- * A directory on a disk that isn't mounted must not be created: the files would fill the disk of
- * the mount point.
+ * @param mayBeMountPoint True for a command that doesn't create the directory, because its files
+ * would fill the disk of the mount point.
  */
-export async function describeMissingDirectory(path: string): Promise<string> {
+export async function describeMissingDirectory(
+  path: string,
+  mayBeMountPoint = false,
+): Promise<string> {
+  const hint = mayBeMountPoint ? ": is its disk mounted?" : "";
   return await describeDirectoryObstacle(path) ??
-    `there is no directory ${JSON.stringify(path)} on this device: is its disk mounted?`;
+    `there is no directory ${JSON.stringify(path)} on this device${hint}`;
 }
 
 /**

@@ -35,7 +35,8 @@ const DISK_PATH_PATTERN = /^(?:\/+[^/]|~(?:[^/]*\/|$))/;
 export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
   if (!isRemotePath(text)) {
-    throw fail(" is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg");
+    const peer = /^[\w-]+$/.test(text) ? text : "camera";
+    throw fail(` is not a path on another device: write PEER:PATH, such as ${peer}:photos/1.jpg`);
   }
   if (Deno.build.os === "windows" && text.includes("\\")) {
     throw fail(`: separate the names with slashes, as in ${text.replaceAll("\\", "/")}`);

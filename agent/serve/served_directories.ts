@@ -1,4 +1,4 @@
-import { findHomeDirectory, join, realPath } from "../machine/paths.ts";
+import { findHomeDirectory, join, mayRead, realPath } from "../machine/paths.ts";
 import { basename, dirname } from "node:path";
 import { explain } from "../words/explain.ts";
 import { DEFAULT_INBOX } from "../machine/context.ts";
@@ -139,7 +139,9 @@ export async function checkServedDirectory(
 ): Promise<string> {
   const path = await withOptionName(option, ignoreNotFound(realPath(dir)));
   if (path === null) {
-    const problem = await describeMissingDirectory(dir);
+    const parent = dirname(dir);
+    const hasParent = !mayRead(parent) || await ignoreNotFound(Deno.stat(parent)) !== null;
+    const problem = await describeMissingDirectory(hasParent ? dir : parent, true);
     throw new Failure(`${option}: ${problem}`, "NOT_THERE", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {

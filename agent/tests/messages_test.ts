@@ -218,7 +218,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, `"//camera/dir" ${notRemote}`, ["put", note, "//camera/dir"]],
     [2, `"." is a path of this device: ${copiesTo}`, ["get", ".", "camera:dir/a"]],
     [2, `"camera" ${notRemote}`, ["rm", "camera"]],
-    [2, `"note" ${notRemote}`, ["get", "camera:b.txt", "note", "x"]],
+    [2, `"note" ${notRemote.replace("camera", "note")}`, ["get", "camera:b.txt", "note", "x"]],
     [2, `"" ${notRemote}`, ["put", note, ""]],
     [2, "what to get? write PEER:PATH before", ["get", "camera"]],
     [2, "what to put? write it before camera:, or - for stdin", ["put", "camera:"]],
@@ -287,6 +287,12 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     ]),
     [2, "--dry-run is for a single run", sync("--dry-run", "--every", "1d")],
     [2, "--keep is for what sync replaces", sync("--keep", "2w")],
+    [2, "--no-create is for a directory on this device, and not on camera\n", [
+      ...sync("--no-create"),
+    ]],
+    [2, '"desk" is not a path on another device: write PEER:PATH, such as desk:photos/1.jpg\n', [
+      ...["put", `${local}/note`, "desk"],
+    ]],
     [2, 'must be a whole number of days, 1 to 36500; got "36h"', sync("--keep", "36h")],
     [
       1,
@@ -405,7 +411,7 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "a directory that is missing here",
       1,
-      `there is no directory "${local}/no" on this device: is its disk mounted?`,
+      `there is no directory "${local}/no" on this device`,
       ["sync", `${local}/no`, "camera:to"],
     ],
     [

@@ -212,7 +212,7 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   const rows: [path: string, problem: string][] = [
     [
       "absent/inbox",
-      `--inbox: there is no directory "${absent}/inbox" on this device: is its disk mounted?`,
+      `--inbox: there is no directory "${absent}" on this device: is its disk mounted?`,
     ],
     ["home/inbox", "keys"],
     ["file/inbox", `--inbox: "${joinPath("file")}" is not a directory`],

@@ -431,7 +431,8 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
     assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/c": "3", "old": "5" });
   }
   const downloadArgs = ["sync", "--move", "camera:", `${local}/new`];
-  await files.runToFailure(2, "--move removes files from this device only", ...downloadArgs);
+  const direction = "--move removes files of this device: write DIR PEER:DIR\n";
+  await files.runToFailure(2, direction, ...downloadArgs);
 });
 
 // Random trees, with interruptions, compared with a model.

@@ -120,10 +120,7 @@ function findReasonAndHint(
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
-    return [
-      withPeer("the directory that PEER serves is missing, or is not a directory"),
-      "is its disk mounted?",
-    ];
+    return [withPeer("the directory that PEER serves is missing, or is not a directory")];
   }
   if (error instanceof ConnectionError) {
     const { missingBytes, silentSeconds } = error;
