@@ -53,7 +53,7 @@ export class AgentCommand extends Command {
     const { operands, unknown: parsedUnknown } = super.parseOptions(args);
     const findTyped = (end: string) => args.find((each) => /^-\w/.test(each) && each.endsWith(end));
     const unknown = parsedUnknown.map((word) =>
-      args.includes(word) ? word : findTyped(word.slice(1)) ?? word
+      args.includes(word) || !word.includes(".") ? word : findTyped(word.slice(1)) ?? word
     );
     const literalCount = args.includes("--") ? args.length - args.indexOf("--") - 1 : 0;
     const number = operands.slice(0, operands.length - literalCount).find((each) =>

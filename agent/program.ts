@@ -216,10 +216,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
   }
   const hint = isExcess ? EXCESS_HINTS[command.name()] : undefined;
   if (hint !== undefined) return `${text.replace(/\. .*/s, "")}: ${hint}`;
-  // An option of a command may stand before the command.
-  const isOption = parent === null && code === "commander.unknownOption";
-  const usage = isOption ? `${command.name()} ${command.usage()}` : formatUsage(command);
-  return `${problem}; usage: ${usage}, or --help`;
+  return `${problem}; usage: ${formatUsage(command)}, or --help`;
 }
 
 function describeUnknownCommand(word: string, { commands }: Command): string {
@@ -237,9 +234,11 @@ function isOneKeyApart(one: string, other: string): boolean {
     a.slice(2) === b.slice(2) && a[0] === b[1] && a[1] === b[0];
 }
 
+/** Lists the commands of a command, unless its own usage stands for all of them. */
 function formatUsage(command: Command): string {
-  const names = command.commands.map((each) => each.name());
-  return `${formatCommandName(command)} ${names.join("|") || command.usage()}`;
+  const usage = command.usage();
+  const names = usage.startsWith("COMMAND ") ? [] : command.commands.map((each) => each.name());
+  return `${formatCommandName(command)} ${names.join("|") || usage}`;
 }
 
 function formatCommandName(command: Command): string {

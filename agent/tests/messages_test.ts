@@ -344,7 +344,8 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
       ...["put", "-r.pdf", "camera:"],
     ]],
     [2, "unknown option '-x.txt': ./-x.txt names a file; usage: degu send", ["send", "-x.txt"]],
-    [2, "unknown option '-vx'; usage: degu put", ["put", "-r", "-vx", "camera:"]],
+    [2, "unknown option '-x'; usage: degu put", ["put", "-r", "-vx", "camera:"]],
+    [2, "unknown option '-f'; usage: degu rm", ["rm", "-rf", "camera:a"]],
     [2, "unknown option '-10'; usage: degu put", ["put", "-10", "camera:"]],
     [2, "unknown option '-.5': ./-.5 names a file; usage: degu put", [
       ...["put", `${local}/a`, "-.5", "--", "camera:"],
@@ -371,9 +372,9 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "option '--exclude <glob>' argument missing", ["sync", "a", "b:", "--exclude"]],
     [2, `unknown option '--include'; ${sync}`, ["sync", "--include", "x"]],
     [2, "unknown command 'uninstall'; usage: degu service", ["service", "uninstall"]],
-    [2, "unknown command 'snyc' (Did you mean sync?); usage: degu pair|invite|join|", ["snyc"]],
-    [2, "unknown command 'mv'; usage: degu pair|invite|join|peers|", ["mv", "camera:a", "b"]],
-    [2, "unknown command 'mv'; usage: degu pair|", ["help", "mv"]],
+    [2, "unknown command 'snyc' (Did you mean sync?); usage: degu COMMAND [OPTION]... [", ["snyc"]],
+    [2, "unknown command 'mv'; usage: degu COMMAND [OPTION]... [", ["mv", "camera:a", "b"]],
+    [2, "unknown command 'mv'; usage: degu COMMAND ", ["help", "mv"]],
     [2, "unknown command 'stop'; usage: degu service install|list|remove", ["service", "stop"]],
   ]);
 });

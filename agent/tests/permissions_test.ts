@@ -310,7 +310,7 @@ Deno.test("--json behind permissions is an option of the command whose line is p
 Deno.test("a wrong command is refused as without permissions", async () => {
   await using homes = await AgentHomes.create("laptop");
   const rows: [args: string[], code: number, message: string][] = [
-    [[], 2, "a command is missing; usage: degu permissions pair|invite|"],
+    [[], 2, "a command is missing; usage: degu permissions COMMAND ["],
     [["upload"], 2, "unknown command 'upload'"],
     [["sync", "a", "b"], 2, "b"],
     [["ls", "desk:"], 3, "this device has no usable peers"],

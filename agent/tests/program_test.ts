@@ -141,9 +141,9 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
       ["service"],
       /a command is missing; usage: degu service install\|list\|remove, or --help\n/,
     ],
-    [["help", "help"], /error: a command is missing or unknown; usage: degu pair\|/],
-    [["help", "frob"], /error: unknown command 'frob'; usage: degu pair\|/],
-    [["help", "snyc"], /error: unknown command 'snyc' \(Did you mean sync\?\); usage: degu pair\|/],
+    [["help", "help"], /error: a command is missing or unknown; usage: degu COMMAND /],
+    [["help", "frob"], /error: unknown command 'frob'; usage: degu COMMAND /],
+    [["help", "snyc"], /error: unknown command 'snyc' \(Did you mean sync\?\); usage: degu COMMAND /],
     [
       ["service", "install", "put", "a.txt", "desk:", "--print"],
       /error: unknown command 'put'; usage: degu service install serve\|sync, or --help\n/,
