@@ -40,7 +40,7 @@ export class TransferReport implements Disposable {
   #firstUnchangedName = "";
   readonly #skippedKinds = new Map<string, string>();
   /** The files for which a disk has no space. The first has its own message. */
-  #fullDiskCount = 0;
+  readonly #unfittingNames: string[] = [];
   readonly #counts = {
     copied: 0,
     /** Of these, the files whose names are always printed. */
@@ -98,8 +98,8 @@ export class TransferReport implements Disposable {
   ): void {
     this.#counts.failed++;
     if (isPeerProblem(error)) this.#counts.unread++;
-    // On a full disk, thousands of files may fail: report the first, and count the others.
-    if (code !== "FULL" || this.#fullDiskCount++ === 0) {
+    // On a full disk, thousands of files may fail: report the first, and later count the others.
+    if (code !== "FULL" || this.#unfittingNames.push(name) === 1) {
       // Messages about a path on the disk begin with the path.
       const isNamed = message.includes(JSON.stringify(name));
       this.#output.error(isNamed ? message : `${name}: ${message}`);
@@ -248,12 +248,9 @@ export class TransferReport implements Disposable {
 
   [Symbol.dispose](): void {
     this.hideProgress();
-    if (this.#fullDiskCount > 1) {
-      this.#output.error(
-        `${formatCount(this.#fullDiskCount - 1, "other file")}: also failed for lack of space`,
-      );
-    }
-    this.#fullDiskCount = 0;
+    const [, name, ...moreNames] = this.#unfittingNames.splice(0);
+    if (name === undefined) return;
+    this.#output.error(`${nameFiles(name, moreNames.length + 1)}: also failed for lack of space`);
   }
 }
 

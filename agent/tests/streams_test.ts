@@ -74,14 +74,14 @@ function printAll(output: Output): void {
   output.error("error");
 }
 
-Deno.test("of the files for which a disk has no space, the first has a message, and the others are counted", () => {
+Deno.test("of the files for which a disk has no space, the first has a message, and the others are named or counted", () => {
   const [, stderr] = print({}, (output) => {
     const { signal } = new AbortController();
     using report = new TransferReport({ home: "", output, signal, options: {} });
     for (const name of ["a", "b", "c"]) report.fail(name, "no space is left", "FULL", {});
   });
   // Each of the others may be smaller than the space that was free before.
-  const expected = ["a: no space is left", "2 other files: also failed for lack of space"];
+  const expected = ["a: no space is left", "b, and 1 other file: also failed for lack of space"];
   assertEquals(stderr, expected.map((text) => `degu: error: ${text}\n`).join(""));
 });
 
