@@ -1,5 +1,5 @@
 import { type Address, formatAddress } from "@degu/degu/base";
-import type { Connection, Connector } from "@degu/degu/client";
+import type { ConnectionPool, Connector } from "@degu/degu/client";
 import type { Context } from "../machine/context.ts";
 import { openDevice } from "../machine/open_device.ts";
 import { findPeer, openClient, readJson } from "../peer/peer_client.ts";
@@ -39,14 +39,17 @@ export async function ping(context: Context, operand: string): Promise<void> {
   );
 }
 
-async function requestInfo(
-  connection: Connection,
+export async function requestInfo(
+  connection: Pick<ConnectionPool, "get">,
   peer: string,
-): Promise<Pick<ServerInfo, "share" | "inbox">> {
+): Promise<Omit<ServerInfo, "name">> {
   const info = await readJson(await connection.get("/"), MAX_RESPONSE_BYTES) as
     | Partial<ServerInfo>
     | null;
-  if (typeof info?.share === "boolean") return { share: info.share, inbox: info.inbox === true };
+  if (typeof info?.share === "boolean") {
+    const keep = typeof info.keep === "number" ? info.keep : undefined;
+    return { share: info.share, inbox: info.inbox === true, keep };
+  }
   throw new Failure(
     `the pairing with ${peer} works, but another program than degu serve answers`,
   );

@@ -6,6 +6,8 @@ import { codeOf, hasStatus, isTransferError } from "../words/error_codes.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { checkDeleting } from "../peer/deletions.ts";
 import { explainTransfer } from "../words/explain.ts";
+import { formatCount } from "../terminal/output.ts";
+import { requestInfo } from "./ping.ts";
 import {
   checkNotReserved,
   describeUncopiedEntry,
@@ -72,6 +74,17 @@ export async function rm(
         fail(name, `${name}: ${problem}`, error);
       }
     }
+  }
+  const { connections } = files;
+  const { peer } = connections;
+  const info = exitCode !== 0
+    ? null
+    : await connections.call((pool) => requestInfo(pool, peer)).catch(() => null);
+  if (info?.keep !== undefined) {
+    const days = formatCount(info.keep, "day");
+    output.note(
+      `${peer} keeps removed files for at least ${days}, and no space is freed until then`,
+    );
   }
   return exitCode;
 }

@@ -8,7 +8,10 @@ import type { Area } from "../peer/remote_files.ts";
 
 type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
 
-export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
+/** `keep` is the number of days for which removed files are kept. */
+export type ServerInfo = Readonly<
+  Record<Area, boolean> & { name: string; keep?: number | undefined }
+>;
 
 type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
 
@@ -30,7 +33,7 @@ export function makeServeApp(
     onInboxDirectory = () => {},
   }: InboxOptions = {},
 ): AppFunction {
-  const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
+  const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null, keep };
   const bytes = new TextEncoder().encode(JSON.stringify(info));
   const apps = new Map<string | null, Pick<AppObject, "handle">>();
   const makeFilesApp = (

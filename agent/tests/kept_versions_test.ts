@@ -106,6 +106,20 @@ Deno.test("a peer reads the earlier versions of its inbox alone, and changes non
   assertEquals(await readTree(files.inboxes), before);
 });
 
+Deno.test("rm prints for how long a peer keeps what it has removed", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.inbox, { "a": "1", "b": "2" });
+  await files.serve("--inbox", files.inboxes, "--keep", "30");
+  const { stderr } = await files.runToSuccess("rm", "camera:a");
+  assertEquals(
+    stderr,
+    "camera keeps removed files for at least 30 days, and no space is freed until then\n",
+  );
+  await files.runToFailure(1, '"camera:a" does not exist\n', "rm", "camera:a");
+  await files.serve("--inbox", files.inboxes);
+  assertEquals((await files.runToSuccess("rm", "camera:b")).stderr, "");
+});
+
 Deno.test("ls, get and sync read earlier versions that are named, and no tree has them", async () => {
   await using files = await serveVersions();
   const { local } = files;
