@@ -1,7 +1,7 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
 import type { Context } from "../machine/context.ts";
-import { openDevice } from "../machine/open_device.ts";
+import { makeNameKey, openDevice } from "../machine/open_device.ts";
 import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer/peer_client.ts";
 import { Failure } from "../failure.ts";
 import { formatId, PAIR_ADVICE } from "../terminal/output.ts";
@@ -17,15 +17,20 @@ export async function listPeers(context: Context): Promise<void> {
     output.printResult(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
   }
   if (peers.length > 0) return;
-  output.note(`there are no usable peers: ${PAIR_ADVICE}`);
+  output.note(`there are no peers: ${PAIR_ADVICE}`);
 }
 
-export async function rename(context: Context, oldName: string, newName: string): Promise<void> {
+export async function rename(context: Context, operand: string, newName: string): Promise<void> {
   await using device = await openDevice(context);
-  const { id } = await findPeer(device, oldName);
+  const peer = await findPeer(device, operand);
+  const { id } = peer;
   try {
     const { name } = await device.rename(id, newName);
     context.output.printResult(`${name} ${formatId(id)}`, { name, id });
+    if (makeNameKey(name) === makeNameKey(peer.name)) return;
+    context.output.note(
+      `in the inbox, its files stay in the directory of ${peer.name}, and new files go to the directory of ${name}`,
+    );
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const problem = describeArgumentError(error)?.problem ?? error.message;

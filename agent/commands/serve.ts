@@ -125,7 +125,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   // An error of the disk, which the library logs, must not end the server.
   const peers = await device.peers().catch(() => null);
   if (peers?.length === 0) {
-    output.note(`there are no usable peers: ${PAIR_ADVICE}`);
+    output.note(`there are no peers: ${PAIR_ADVICE}`);
   }
   await Promise.race([pause(Infinity, signal), Promise.all(serversEnded)]);
   output.note("stopping after the running transfers; press Ctrl-C again to stop immediately");

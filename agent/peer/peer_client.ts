@@ -40,7 +40,7 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   const hint = peerName === device.name
     ? "it is this device"
     : peerNames.length === 0
-    ? `this device has no usable peers: ${PAIR_ADVICE}`
+    ? `this device has no peers: ${PAIR_ADVICE}`
     : `the peers are ${peerNames.join(", ")}`;
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,

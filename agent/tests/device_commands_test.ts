@@ -207,7 +207,7 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   const [, viewer] = await homes.init("camera", "viewer");
   const emptyEnd = await homes.run("camera", ["peers"]);
   assertEquals([emptyEnd.code, emptyEnd.stdout], [0, ""]);
-  assertStringIncludes(emptyEnd.stderr, "there are no usable peers: run ");
+  assertStringIncludes(emptyEnd.stderr, "there are no peers: run ");
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
   const list = await homes.runToSuccess("camera", ["peers"]);
   assertEquals(list, `viewer  ${viewer}  [2001:db8::1]:7444\n`);
@@ -216,7 +216,7 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   // There are peers, whose files are damaged.
   await Deno.truncate(`${homes.joinPath("camera")}/peers/${viewer}.json`, 20);
   const damaged = await homes.run("camera", ["peers"]);
-  assertMatch(damaged.stderr, /is not used: .*\nthere are no usable peers: run /);
+  assertMatch(damaged.stderr, /is not used: .*\nthere are no peers: run /);
   assertMatch(pairedAt, /^\d{4}-\d\d-\d\dT/);
 });
 
@@ -225,9 +225,13 @@ Deno.test("rename changes a peer's name on this device only, unless the name is 
   const [, viewer] = await homes.init("camera", "viewer", "other");
   await homes.pair("camera", "viewer");
   await homes.pair("camera", "other");
-  for (const [peer, name] of [["viewer", "tv"], [viewer!, "TV-2"]] as const) {
-    const stdout = await homes.runToSuccess("camera", ["rename", peer, name]);
+  const rows = [["viewer", "viewer", "tv"], [viewer!, "tv", "TV"], ["TV", "TV", "TV-2"]] as const;
+  for (const [peer, oldName, name] of rows) {
+    const { stdout, stderr } = await homes.run("camera", ["rename", peer, name]);
     assertEquals(stdout, `${name} ${formatId(viewer!)}\n`);
+    const note = `in the inbox, its files stay in the directory of ${oldName}, and new files go ` +
+      `to the directory of ${name}\n`;
+    assertEquals(stderr, name === "TV" ? "" : note);
   }
   assertMatch(await homes.runToSuccess("viewer", ["peers"]), /^camera /);
   for (const name of ["other", "a b", "x".repeat(64)]) {

@@ -313,7 +313,7 @@ Deno.test("a wrong command is refused as without permissions", async () => {
     [[], 2, "a command is missing; usage: degu permissions COMMAND ["],
     [["upload"], 2, "unknown command 'upload'"],
     [["sync", "a", "b"], 2, "b"],
-    [["ls", "desk:"], 3, "this device has no usable peers"],
+    [["ls", "desk:"], 3, "this device has no peers"],
   ];
   for (const [args, code, message] of rows) {
     await homes.runToFailure("laptop", code, message, ["permissions", ...args]);

@@ -143,7 +143,10 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
     ],
     [["help", "help"], /error: a command is missing or unknown; usage: degu COMMAND /],
     [["help", "frob"], /error: unknown command 'frob'; usage: degu COMMAND /],
-    [["help", "snyc"], /error: unknown command 'snyc' \(Did you mean sync\?\); usage: degu COMMAND /],
+    [
+      ["help", "snyc"],
+      /error: unknown command 'snyc' \(Did you mean sync\?\); usage: degu COMMAND /,
+    ],
     [
       ["service", "install", "put", "a.txt", "desk:", "--print"],
       /error: unknown command 'put'; usage: degu service install serve\|sync, or --help\n/,
@@ -464,7 +467,7 @@ Deno.test("a missing device, or a device without peers, is an error with advice"
     await homes.runToFailure("one", 3, noDeviceMessage, args);
   }
   await homes.init("camera", "viewer");
-  const alone = 'this device has no usable peers: run "degu pair" on this device';
+  const alone = 'this device has no peers: run "degu pair" on this device';
   await homes.runToFailure("viewer", 3, alone, ["ping", "camera"]);
 });
 
@@ -490,9 +493,7 @@ Deno.test("the advice to pair has the --home that was typed, also in JSON, but n
   const { stderr } = await runAgentInProcess(["--home", homes.joinPath("camera"), "peers"]);
   assertEquals(
     stderr,
-    `there are no usable peers: run "degu --home ${
-      homes.joinPath("camera")
-    } pair" on this device, ` +
+    `there are no peers: run "degu --home ${homes.joinPath("camera")} pair" on this device, ` +
       'and "degu pair" on the other one\n',
   );
 });
