@@ -155,7 +155,11 @@ Deno.test("no, and two replies that are neither yes nor no, end both commands wi
     }
     const [refusingEnd, otherEnd] = await waitForEnds({ one: refusingAgent, two: otherAgent });
     assertEquals([refusingEnd.code, otherEnd.code], [3, 3], refusingEnd.stdout + otherEnd.stdout);
-    assertStringIncludes(refusingEnd.stdout, "not confirmed on this device");
+    assertStringIncludes(
+      refusingEnd.stdout,
+      "not confirmed on this device: if the numbers differ, an attacker may be between the " +
+        'devices: use "degu invite" or "degu send --line"\r\n',
+    );
     const name = isInviter ? "one" : "two";
     const expectedMessage =
       `the answer at ${name} was no, or it has disconnected: run both commands again`;

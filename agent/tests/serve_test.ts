@@ -34,7 +34,7 @@ import { FakeTime } from "@std/testing/time";
 Deno.test("serve prints its addresses and directories, and that no device is paired yet; a second server can't use the address, and at another one names it", async () => {
   await using homes = await AgentHomes.create("camera");
   const { agent, address } = await homes.serve("camera");
-  await agent.waitForMessage("there are no usable peers: run ");
+  await agent.waitForMessage("there are no peers: run ");
   const inbox = homes.joinPath("camera-inbox");
   const serveArgs = ["serve", "--inbox", inbox, "--listen", address];
   await homes.runToFailure("camera", 1, `${address} is in use\n`, serveArgs);
@@ -63,7 +63,7 @@ Deno.test("serve ends properly at SIGHUP, also under nohup, which ignores this s
   const serving = ["serve", "--inbox", homes.joinPath("inbox"), "--listen", "127.0.0.1:0"];
   const args = ["--home", homes.joinPath("camera"), ...serving];
   await using agent = spawnAgent(args, { flags: ["--allow-all"], through });
-  await agent.waitForMessage("there are no usable peers");
+  await agent.waitForMessage("there are no peers");
   agent.kill("SIGHUP");
   assertEquals((await agent.waitForEnd()).code, 0);
 });
@@ -250,9 +250,8 @@ Deno.test("refused clients are reported, in words for users", async () => {
   const first = await agent.waitForMessage("refused: it is another program, such as a browser");
   assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
   await homes.runToFailure("stranger", 3, "camera closed the connection", ["ping", "camera"]);
-  const refusal =
-    'refused: it is a device that is not paired with this one; to pair them, run "degu pair" on';
-  await agent.waitForMessage(refusal);
+  // The device may be a forgotten one, so there is no advice to pair.
+  await agent.waitForMessage("refused: it is a device that is not paired with this one\n");
 });
 
 Deno.test("a peer that disconnects in the middle of a file is reported with its name and the file; an earlier disconnection is not", async () => {

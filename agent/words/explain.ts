@@ -144,9 +144,8 @@ export function describeRemoteRefusal(name: string): string {
 }
 
 const NOT_CONFIRMED_LOCALLY =
-  `not confirmed on this device: if that was a mistake, ${RUN_BOTH_AGAIN}; if the two numbers differ, an ` +
-  'attacker may be between the devices: pair by the line of "degu invite" on the other device, or receive by the ' +
-  'line of "degu send --line" on it';
+  "not confirmed on this device: if the numbers differ, an attacker may be between the devices: " +
+  'use "degu invite" or "degu send --line"';
 
 const PAIRING_ADVICE: Partial<
   Record<NonNullable<PairingError["reason"]> | PairingErrorCode, string>
@@ -281,8 +280,7 @@ export function describeMissingAddress(peer = "the other device", hasSearched = 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
-  UNTRUSTED:
-    `: refused: it is a device that is not paired with this one; to pair them, ${PAIR_ADVICE}`,
+  UNTRUSTED: ": refused: it is a device that is not paired with this one",
   REFUSED_BY_PEER: ": disconnected: it looks for another device, or has forgotten this one",
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
