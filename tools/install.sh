@@ -1,6 +1,12 @@
 #!/bin/sh
 # Installs degu for this user, from an unpacked archive: sh install.sh
 set -eu
+if [ $# -gt 0 ]; then
+  echo 'usage: sh install.sh
+Installs degu for this user, in $DENO_INSTALL_ROOT or ~/.deno.'
+  [ "$1" = --help ] || [ "$1" = -h ] # Otherwise the script fails.
+  exit
+fi
 source=$(dirname -- "$0")/agent
 root=${DENO_INSTALL_ROOT:-$HOME/.deno}
 case $root in

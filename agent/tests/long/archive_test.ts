@@ -10,7 +10,13 @@ import { isInexpressible, SHELL_NAMES } from "@degu/testing/shell_names.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 const PROJECT = fromFileUrl(new URL("../../..", import.meta.url));
 /** Runs the appended command, which `--allow-run` of the tests doesn't name, with an own cache. */
@@ -88,7 +94,11 @@ Deno.test("the program of the archive is installed for two users, pairs them, an
     const oldModule = `${name}/.deno/lib/degu-0.1.0/chunk-OLD.js`;
     await fill(homes.path, { [oldModule]: "" });
     const options = { cwd: project, env: envOf(name) };
-    await runOrThrow([...BASH, "sh", "degu-0.1.0/install.sh"], options);
+    const install = [...BASH, "sh", "degu-0.1.0/install.sh"];
+    assertMatch(await runOrThrow([...install, "--help"], options), /^usage: sh install\.sh\n/);
+    await assertRejects(() => runOrThrow([...install, "--root"], options));
+    await assertRejects(() => Deno.lstat(homes.joinPath(name, ".deno/bin")), Deno.errors.NotFound);
+    await runOrThrow(install, options);
     await assertRejects(() => Deno.stat(homes.joinPath(oldModule)), Deno.errors.NotFound);
   }
   // The installed program doesn't need the archive.
