@@ -63,8 +63,9 @@ export async function runAgent(
     }
     const problem = await findOptionProblem(options);
     if (problem !== null) throw new UsageFailure(problem, "USAGE");
-    const { findHome } = await import("./machine/open_device.ts");
+    const { findHome, isDefaultOfService } = await import("./machine/open_device.ts");
     const home = await findHome(options.home);
+    if (isDefaultOfService(home)) output.home = undefined;
     context = { home, output, signal, options, askDeno };
     exitCode = await action(context, ...args) ?? 0;
   };

@@ -35,6 +35,15 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
   throw new Failure(`HOME ${problem}: name the directory of the device with --home DIR`);
 }
 
+/**
+ * Returns true if degu has written the command line, that of a service, with the default directory.
+ * Such a line has no permission for the environment.
+ */
+export function isDefaultOfService(home: string): boolean {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: "XDG_STATE_HOME" });
+  return state !== "granted" && home.endsWith("/.local/state/degu");
+}
+
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfCreated(context);
   if (device !== null) return device;

@@ -27,8 +27,8 @@ export class Output {
   readonly quiet: boolean;
   readonly isInteractive: boolean;
   readonly streams: Streams;
-  /** The value of `--home`; `undefined` without the option. */
-  readonly home: string | undefined;
+  /** The value of `--home`; `undefined` if commands need no such option. */
+  home: string | undefined;
   /** Called if the terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
   readonly #hasColors: boolean;

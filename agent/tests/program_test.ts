@@ -498,6 +498,25 @@ Deno.test("the advice to pair has the --home that was typed, also in JSON, but n
   );
 });
 
+Deno.test("advice has no --home for the default directory without the permission for the environment, as in a service", async () => {
+  await using homes = await AgentHomes.create();
+  const { path } = homes;
+  const both = 'run "degu pair" on both devices\n';
+  const env = ["--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE"];
+  const rows: [home: string, flags: string[], isDefault: boolean][] = [
+    [`${path}/.local/state/degu`, env, false],
+    [`${path}/.local/state/degu`, [], true],
+    [`${path}/degu`, [], false],
+  ];
+  for (const [home, flags, isDefault] of rows) {
+    const { stderr } = await runAgent(["--home", home, "id"], {
+      flags: [...flags, `--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid"],
+    });
+    assertStringIncludes(stderr, `there is no device in ${home}: run `);
+    assertEquals(stderr.endsWith(both), isDefault, stderr);
+  }
+});
+
 Deno.test("connecting times out after 5 s, the response of a busy peer later", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
