@@ -346,11 +346,13 @@ Deno.test("each message that doesn't say what to do is in the page of messages",
       "has other files, and no device",
     ],
     ...["belongs to no peer, but each peer has its own directory", "is not permitted to this user"],
+    ...["is in use", "Deno permits no access to "],
     "runs with the permissions of all commands",
   ];
   const modules = [
     "agent/machine/open_device.ts",
     "agent/machine/addresses.ts",
+    "agent/words/explain.ts",
     "agent/commands/permissions.ts",
   ];
   modules.push("agent/serve/inbox.ts", "device/identity/device_directory.ts");
