@@ -81,7 +81,8 @@ export async function runAgent(
     const { message, exitCode, object } = await describeError(error, context);
     output.error(hideInvitationLines(message));
     try {
-      if (output.json) output.printResult("", { error: hideInvitationLinesIn(object) });
+      const error = JSON.parse(hideInvitationLines(JSON.stringify(object)));
+      if (output.json) output.printResult("", { error });
     } catch {
       // The output was closed or is not writable. The message and the exit code still report the
       // error.
@@ -169,15 +170,6 @@ class UsageFailure extends Failure {}
 /** Errors are logged, and an invitation line is secret. */
 function hideInvitationLines(text: string): string {
   return text.replaceAll(/\bdegu:[\w-]{70,}/g, "degu:…");
-}
-
-function hideInvitationLinesIn(object: object): object {
-  return Object.fromEntries(
-    Object.entries(object).map(([key, value]) => [
-      key,
-      typeof value === "string" ? hideInvitationLines(value) : value,
-    ]),
-  );
 }
 
 const EXCESS_HINTS: Readonly<Record<string, string>> = {

@@ -21,10 +21,6 @@ function checkNotInbox({ names }: RemotePath): void {
   throw new Failure("degu rm keeps the inbox itself: name its entries", "USAGE");
 }
 
-function keptFailure(name: string): Failure {
-  return new Failure(`${JSON.stringify(name)}: peers can't remove earlier versions`, "USAGE");
-}
-
 export async function rm(
   context: Context,
   operands: readonly string[],
@@ -49,7 +45,10 @@ export async function rm(
   for (const { names, mustBeDirectory } of paths) {
     const name = files.formatName(names, mustBeDirectory);
     try {
-      if (names.includes(KEPT_DIRECTORY)) throw keptFailure(name);
+      if (names.includes(KEPT_DIRECTORY)) {
+        const problem = "peers can't remove earlier versions";
+        throw new Failure(`${JSON.stringify(name)}: ${problem}`, "USAGE");
+      }
       checkNotReserved(names, name);
       if (recursive) await files.findTarget(names);
       const isTree = recursive &&

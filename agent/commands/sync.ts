@@ -204,13 +204,11 @@ function checkMove(options: SyncOptions, peer: string, isDownload: boolean): voi
 
 async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): Promise<void> {
   const info = await ignoreNotFound(Deno.stat(root));
-  if (info === null && isTarget && mayCreate) {
-    const problem = await describeDirectoryObstacle(root);
-    if (problem === null) return;
-    throw new Failure(problem, "NOT_THERE", { path: root });
-  }
   if (info === null) {
-    const problem = await describeMissingDirectory(root, !mayCreate);
+    const problem = isTarget && mayCreate
+      ? await describeDirectoryObstacle(root)
+      : await describeMissingDirectory(root, !mayCreate);
+    if (problem === null) return;
     throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;

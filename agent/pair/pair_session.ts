@@ -7,7 +7,6 @@ import { makeLogger } from "../machine/open_device.ts";
 import {
   describeRemoteRefusal,
   explainDiscoveryProblem,
-  MAX_NUMBERS,
   reasonOf,
   RUN_AGAIN,
   RUN_BOTH_AGAIN,
@@ -40,7 +39,6 @@ export async function pairByDiscovery(
 ): Promise<Peer> {
   const { output, signal } = context;
   using stack = new DisposableStack();
-  let numberCount = 0;
   const onEvent = (event: PairEvent) => {
     if (event.type === "open") {
       output.note(`${describeThisDevice(device)}; also run "degu pair" on the other device`);
@@ -78,10 +76,7 @@ export async function pairByDiscovery(
   try {
     return await pair(device, {
       ...options,
-      confirm: (question) => {
-        numberCount++;
-        return prompt.confirm(question);
-      },
+      confirm: prompt.confirm,
       choose,
       onEvent,
       signal,
@@ -94,10 +89,7 @@ export async function pairByDiscovery(
       throw new Failure(problem, "TIMED_OUT", { cause: error });
     }
     if (error instanceof PairingError && error.reason === "no numbers left") {
-      const problem = numberCount === MAX_NUMBERS
-        ? `${MAX_NUMBERS} numbers were shown, and none was confirmed`
-        : `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask`;
-      throw new Failure(`${problem}: ${RUN_AGAIN}`, "REFUSED", { cause: error });
+      throw new Failure(`${error.problem}: ${RUN_AGAIN}`, "REFUSED", { cause: error });
     }
     throw toInvitationFailure(toUsageFailure(error), options.listen);
   }
@@ -105,11 +97,9 @@ export async function pairByDiscovery(
 
 function describeAloneness(address: string, listen: HostOrScopedAddress[] | undefined): string {
   const problem = listen === undefined ? explainDiscoveryProblem() : null;
-  if (problem?.code === "no network") {
-    return `no other device was found, because ${problem.text}`;
-  }
-  const advice = `run "degu pair --address ${address}" on`;
-  return problem === null
-    ? `no other device was found; if the other device does not find this one, ${advice} it`
-    : `no other device was found, because ${problem.text}: ${advice} the other device`;
+  const reason = problem === null ? "" : `, because ${problem.text}`;
+  const advice = problem?.code === "no network"
+    ? ""
+    : `; if the other device does not find this one, run "degu pair --address ${address}" on it`;
+  return `no other device was found${reason}${advice}`;
 }

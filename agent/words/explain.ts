@@ -22,7 +22,7 @@ import { formatBytes, formatId, PAIR_ADVICE } from "../terminal/output.ts";
  * The limit of unconfirmed numbers: each number gives an attacker between the devices one chance in
  * a million. An invitation has the same limit.
  */
-export const MAX_NUMBERS = 5;
+const MAX_NUMBERS = 5;
 
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: "another device answers at ADDRESS, or PEER has a new identity",
@@ -46,10 +46,9 @@ const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAI
 
 const SERVE_HINT = 'run "degu serve" on PEER';
 
-/** The part of a command's context that decides whether the advice to serve is true. */
-export interface PeerUse {
-  /** The user has typed the address, at which the peer may never have served. */
-  readonly options?: { readonly address?: unknown };
+/** A typed address may be wrong: the peer may never have served there, and be as it was. */
+interface PeerUse {
+  readonly options: { readonly address?: unknown };
 }
 
 export function makeErrorObject(
@@ -80,12 +79,11 @@ export function insertPeer(message: string, peer = "the other device"): string {
 function findReasonAndHint(
   error: unknown,
   peer: string | undefined,
-  { options: { address: typedAddress } = {} }: PeerUse = {},
+  { options: { address: typedAddress } }: PeerUse = { options: {} },
 ): [reason: string, hint?: string | undefined, separator?: string] {
   const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
   if (error instanceof TlsError) {
-    // The address may be wrong, and the peer as it was.
     const hasHint = typedAddress === undefined || error.code === "REFUSED_BY_PEER";
     return [describeTlsReason(error, peer), hasHint ? TLS_HINTS[error.code] : undefined];
   }
@@ -118,9 +116,6 @@ function findReasonAndHint(
       ? SERVE_HINT
       : undefined;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
-  }
-  if (error instanceof TransferError && error.code === "ROOT_GONE") {
-    return [withPeer("the directory that PEER serves is missing, or is not a directory")];
   }
   if (error instanceof ConnectionError) {
     const { missingBytes, silentSeconds } = error;
@@ -427,6 +422,7 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
   EXISTS: EXISTS_AT_PEER,
   LINK: "its path on PEER has a symbolic link, which is not followed",
   ONLY_ADDS: "PEER only accepts new files (degu serve --new-only): existing files stay as they are",
+  ROOT_GONE: "the directory that PEER serves is missing, or is not a directory",
   "IN_USE 403": `another program has it open on PEER, or PEER may not use it: ${RUN_AGAIN}`,
   "404": "it does not exist any more",
   "503": `PEER is busy (status 503): ${RUN_AGAIN}`,
@@ -457,9 +453,7 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
 
 export function explainTransfer(error: unknown, action: FileAction, peer: string): string {
   if (error instanceof StatusError) return describeStatusProblem(error, action, peer);
-  if (!(error instanceof TransferError) || error.code === "ROOT_GONE") {
-    return explain(error, peer);
-  }
+  if (!(error instanceof TransferError)) return explain(error, peer);
   const { code, cause, nameProblem, problem } = error;
   if (code === "DISK_FULL") return describeSpaceProblem(error, peer);
   if (code === "OVER_HALF") {

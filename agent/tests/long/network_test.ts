@@ -148,7 +148,7 @@ Deno.test(
       const { code, shown } = scenes["five numbers"]!;
       assertEquals(code, 3, shown);
       assertEquals(shown.match(/it shows this number/g)?.length, 5, shown);
-      assertStringIncludes(shown, "5 numbers were shown, and none was confirmed");
+      assertStringIncludes(shown, "5 numbers were not confirmed, so no other device can ask");
       const alone = scenes["used up alone"]!;
       assertEquals(alone.code, 3, alone.shown);
       assertStringIncludes(alone.shown, "5 numbers were not confirmed, so no other device can ask");
