@@ -196,7 +196,7 @@ Deno.test("--flags fails as the command does, with the same words, and prints a 
     ["serve", "--shares", "a"],
     ["serve"],
     ["serve", "--share", homes.joinPath("missing")],
-    ["receive", "degu:nonsense"],
+    ["receive", "degu:nonsense", homes.path],
     ["sync", "desk:", homes.joinPath("share")],
   ];
   const warning = /^degu: warning: the file .* is not used.*\n/;
