@@ -24,7 +24,7 @@ import {
 import { openDevice, openIfCreated } from "../machine/open_device.ts";
 import { resolve } from "../machine/paths.ts";
 import { findPeer } from "../peer/peer_client.ts";
-import { isRemotePath, parseRemotePath } from "../peer/remote_files.ts";
+import { isRemotePath, parseRemotePath, parseSyncOperands } from "../peer/remote_files.ts";
 import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
 import type { ServeOptions } from "./serve.ts";
 
@@ -180,8 +180,7 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
     }
     case "sync": {
       const [from = "", to = ""] = args;
-      const isDownload = isRemotePath(from);
-      const [remote, local] = isDownload ? [from, to] : [to, from];
+      const { isDownload, remote, local } = parseSyncOperands(from, to);
       const mayCreate = isDownload && create && every === undefined;
       const dir = await (mayCreate ? listDirectoryPaths : listPaths)(toLocalPath(local));
       return mergePermissions(

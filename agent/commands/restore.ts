@@ -206,7 +206,7 @@ async function findHours(keptDirectory: string, pathBelow: string): Promise<stri
 function checkIsLocal(operand: string): void {
   if (!isRemotePath(operand)) return;
   throw new Failure(
-    `${JSON.stringify(operand)} is read as PEER:PATH, and ./${operand} as a directory`,
+    `${JSON.stringify(operand)} is at a peer: run degu restore there, or write ./${operand}`,
     "USAGE",
   );
 }
@@ -255,7 +255,7 @@ function toFailure(error: unknown, { dir, target, info }: Operands): unknown {
     ? `${error.message}; ${hint}`
     : info === null
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
-    : `no earlier versions are kept of ${JSON.stringify(dir)}`;
+    : `no versions are kept of ${JSON.stringify(dir)}: serve and sync keep them with --keep`;
   return new Failure(problem, "NOT_THERE", { cause: error, path: dir });
 }
 

@@ -24,7 +24,7 @@ import {
   mergePermissions,
   type Permissions,
 } from "../machine/needed_permissions.ts";
-import { isRemotePath, parseRemotePath } from "../peer/remote_files.ts";
+import { parseRemotePath, parseSyncOperands } from "../peer/remote_files.ts";
 import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
 import { formatTime } from "../terminal/output.ts";
 import type { ServeOptions } from "./serve.ts";
@@ -247,7 +247,7 @@ function findCommand({ ExecStart }: ShownUnit): string | null {
 const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
 const NOT_LOGGED_IN_MESSAGE =
   "the systemd of this user does not run: log in as this user, but not with su or sudo, or run " +
-  '"loginctl enable-linger"';
+  '"loginctl enable-linger"; without systemd, run "setsid -f degu serve"';
 
 async function runSystemctl(...args: string[]): Promise<string> {
   // With a value of LD_PRELOAD or LD_LIBRARY_PATH, Deno does not run what --allow-run names.
@@ -342,11 +342,7 @@ async function makeSyncUnits(
   command: Command,
 ): Promise<Units> {
   const [from = "", to = ""] = command.args;
-  const isDownload = isRemotePath(from);
-  if (isDownload === isRemotePath(to)) {
-    throw new Failure("write PEER:DIR DIR, or DIR PEER:DIR", "USAGE");
-  }
-  const [remote, localOperand] = isDownload ? [from, to] : [to, from];
+  const { isDownload, remote, local: localOperand } = parseSyncOperands(from, to);
   const path = parseRemotePath(remote);
   const local = toLocalPath(localOperand);
   const options = command.opts<SyncServiceOptions>();

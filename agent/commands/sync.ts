@@ -17,8 +17,8 @@ import {
 import {
   checkNotReserved,
   describeUncopiedEntry,
-  isRemotePath,
   parseRemotePath,
+  parseSyncOperands,
   RemoteFiles,
 } from "../peer/remote_files.ts";
 import type { Output } from "../terminal/output.ts";
@@ -50,18 +50,9 @@ export async function sync(
   if (from === STDIO || to === STDIO) {
     throw new Failure("- is no directory: sync copies directories; use put or get", "USAGE");
   }
-  const isDownload = isRemotePath(from);
-  if (isDownload === isRemotePath(to)) {
-    throw new Failure(
-      `one of the two directories must be on ${
-        isDownload ? "this device" : "another device: write PEER:DIR"
-      }`,
-      "USAGE",
-    );
-  }
-  const [remoteOperand, localOperand] = isDownload ? [from, to] : [to, from];
-  const remotePath = parseRemotePath(remoteOperand);
-  const root = toLocalPath(localOperand);
+  const { isDownload, remote, local } = parseSyncOperands(from, to);
+  const remotePath = parseRemotePath(remote);
+  const root = toLocalPath(local);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every } = options;
   if (deleteAll && !mayDelete) {
     throw new Failure("--delete-all has an effect only with --delete: leave it out", "USAGE");
@@ -78,7 +69,7 @@ export async function sync(
   if (localUse !== null && !isDownload) {
     throw new Failure(`${localUse} on this device, and not on ${remotePath.peer}`, "USAGE");
   }
-  if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
+  if (every === undefined) return await syncOnce(context, remote, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   const { repeatRuns } = await import("../copy/repeat_runs.ts");
   // A later run may need these modules when an upgrade has replaced or removed their files.
@@ -103,7 +94,7 @@ export async function sync(
       const problem = `${JSON.stringify(root)} is on another disk than in the first run`;
       throw new Failure(`${problem}: is its disk mounted?`, "NOT_THERE", { path: root });
     }
-    const exitCode = await syncOnce(runContext, remoteOperand, root, isDownload, {
+    const exitCode = await syncOnce(runContext, remote, root, isDownload, {
       ...options,
       create: false,
       firstOutput,

@@ -29,6 +29,20 @@ export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
 
+/** Finds out which of the two directories of `sync` is at a peer. */
+export function parseSyncOperands(
+  from: string,
+  to: string,
+): { readonly isDownload: boolean; readonly remote: string; readonly local: string } {
+  const isDownload = isRemotePath(from);
+  if (isDownload !== isRemotePath(to)) {
+    const [remote, local] = isDownload ? [from, to] : [to, from];
+    return { isDownload, remote, local };
+  }
+  const problem = isDownload ? "this device" : "another device: write PEER:DIR";
+  throw new Failure(`one of the two directories must be on ${problem}`, "USAGE");
+}
+
 /** The beginning of a path on the whole disk: `/x`, `~`, `~/x` or `~anna/x`. */
 const DISK_PATH_PATTERN = /^(?:\/+[^/]|~(?:[^/]*\/|$))/;
 
@@ -319,7 +333,9 @@ export class RemoteFiles implements Disposable {
       return this.#makeNotFoundFailure(`${this.connections.peer} ${problem}`, names);
     }
     const isPattern = names.some((name) => /[*?]/.test(name));
-    const problem = `does not exist${isPattern ? ": degu does not expand wildcards" : ""}`;
+    const problem = `does not exist${
+      isPattern ? ": degu does not expand wildcards, and degu ls lists names" : ""
+    }`;
     const quotedName = this.quoteName(names, mustBeDirectory);
     return this.#makeNotFoundFailure(`${quotedName} ${problem}`, names);
   }

@@ -259,7 +259,7 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     ]],
     [
       1,
-      "does not exist: degu does not expand wildcards\n",
+      "does not exist: degu does not expand wildcards, and degu ls lists names\n",
       ["get", "camera:*.jpg", local],
     ],
     // Numbers with a unit: only a wrong one is refused.
