@@ -270,7 +270,7 @@ function addPutCommand(program: AgentCommand): void {
     .description(
       `Copies files, and with -r directories, into the inbox of a peer.
 
-If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of the file. A directory \
+If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of a single file. A directory \
 is always copied into PATH, and keeps its name. Without PATH, files are copied into the inbox itself. A different file of the \
 same name is not replaced without --force. To continue an interrupted copy, run the same command again.
 
@@ -313,7 +313,7 @@ function addSyncCommand(program: AgentCommand): void {
   program.command("sync")
     .summary("copy new and changed files of a directory, from or to a peer")
     .description(
-      `Copies new files, and files that differ in size or time, from the share of a peer to a local directory, or from a local \
+      `Copies new and changed files from the share of a peer to a local directory, or from a local \
 directory to the inbox of a peer. The contents of the first directory are copied into the second directory; different files are replaced.`,
     )
     .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
@@ -335,7 +335,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     )
     .option(
       "--keep <days>",
-      "keep each local file that is replaced or deleted; with --every, one version an hour of each replaced file: for at least this many days, and until this many later days had changes",
+      "keep each local file that is replaced or deleted; with --every, one to twelve versions an hour of each replaced file: for at least this many days, and until this many later days had changes",
       parseKeep,
     )
     .option("--no-create", "don't create a missing local directory: its disk may not be mounted")

@@ -12,9 +12,9 @@
  *
  * A period has one version of a path. If a file must be kept and the version is of another file,
  * the next period begins: before a file is deleted, and before a peer replaces what another peer
- * has stored. The next period also begins before a file changes that was new in this one, before a
- * deletion after written files, and before the first change of a process: so the state before it is
- * complete.
+ * has stored. After five minutes, the next period also begins before a file changes that was new in
+ * this one, before a deletion after written files, and before the first change of a process: so the
+ * state before it is complete.
  */
 
 import { existsSync } from "node:fs";
@@ -40,6 +40,11 @@ const UNRELATED_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT", 
 const TAKEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
 const PERIOD_NAME_PATTERN = /^\d{4}-\d{2}-\d{2}T\d{2}_(\d+)$/;
 const LIST_NAME_PATTERN = /^([1-9]\d{0,14})\.new$/;
+/**
+ * A younger period gets changes for which the next one would begin: otherwise, a peer that often
+ * replaces a large file would fill the disk.
+ */
+const MIN_PERIOD_MILLISECONDS = 300_000;
 /** The maximum number of files that a map or set of this process knows. */
 const MAX_KNOWN_FILES = 10_000;
 
@@ -50,6 +55,8 @@ export interface Period {
   readonly number: number;
   /** The name of its directory: the local hour in which it began, and its number. */
   readonly name: string;
+  /** In milliseconds since 1970; 0 if the disk doesn't tell. */
+  readonly begunAt: number;
   /** The last paths that this process has written in it. */
   readonly writtenPaths: Set<string>;
 }
@@ -111,14 +118,15 @@ export class VersionStore {
     const directory = keptDirectoryOf(root);
     const filePath = withTrailingSlash(root) + path;
     let period = this.#readOrBegin(root, directory);
-    if (change === "delete" && period.writtenPaths.size > 0) {
+    if (change === "delete" && period.writtenPaths.size > 0 && !isYoung(period)) {
       period = this.#begin(root, directory, period.number + 1);
     }
     for (;; period = this.#begin(root, directory, period.number + 1)) {
       const versionPath = `${directory}/${period.name}/${path}`;
       const { writtenPaths } = period;
+      const isNew = info !== null && writtenPaths.has(path) && lstatOrNull(versionPath) === null;
       // A version of a file that was new in this period would be in no state.
-      if (info !== null && writtenPaths.has(path) && lstatOrNull(versionPath) === null) continue;
+      if (isNew && !isYoung(period)) continue;
       if (change === "replace") limitSize(writtenPaths.add(path));
       if (info === null) {
         const isVersion = lstatOrNull(versionPath)?.isFile === true;
@@ -164,14 +172,14 @@ export class VersionStore {
 
   /**
    * Reads the present period, which another process may have begun, or begins it. The first change
-   * of this process begins one.
+   * of this process begins one, unless the present one is young.
    */
   #readOrBegin(root: string, directory: string): Period {
     const known = lastPeriods.get(directory);
     const number = findLastNumber(directory, known?.number ?? 0);
-    const isKnown = known === undefined || known.number === number;
-    const period = isKnown ? known : readPeriod(directory, number);
-    if (!period || hourOf(period) !== hourAt(new Date(Date.now()))) {
+    const period = known?.number === number ? known : readPeriod(directory, number);
+    const isFirst = known === undefined && period !== null && !isYoung(period);
+    if (period === null || isFirst || hourOf(period) !== hourAt(new Date(Date.now()))) {
       return this.#begin(root, directory, number + 1);
     }
     lastPeriods.set(directory, period);
@@ -189,7 +197,10 @@ export class VersionStore {
       appendBytes(file, new TextEncoder().encode(JSON.stringify(name)), temporaryPath);
       file.syncSync();
       const isOurs = addName(root, temporaryPath, listPathOf(directory, number));
-      period = isOurs ? { number, name, writtenPaths: new Set() } : readPeriod(directory, number);
+      const begunAt = Date.now();
+      period = isOurs
+        ? { number, name, begunAt, writtenPaths: new Set() }
+        : readPeriod(directory, number);
     } finally {
       removeIfPresentSync(temporaryPath);
     }
@@ -209,6 +220,11 @@ export class VersionStore {
       .catch((error) => this.#warn(`old versions can't be removed: ${error}`));
     this.#pendingRemoval = this.#pendingRemoval.then(() => removal);
   }
+}
+
+/** If the clock was set, a period isn't young. */
+function isYoung({ begunAt }: Period): boolean {
+  return Math.abs(Date.now() - begunAt) < MIN_PERIOD_MILLISECONDS;
 }
 
 /** Removes the oldest key. */
@@ -408,7 +424,8 @@ function readPeriod(directory: string, number: number): Period | null {
     const length = file.readSync(bytes) ?? 0;
     const [name] = parseLines(new TextDecoder().decode(bytes.subarray(0, length)));
     const isName = PERIOD_NAME_PATTERN.exec(`${name}`)?.[1] === `${number}`;
-    return isName ? { number, name: `${name}`, writtenPaths: new Set() } : null;
+    const begunAt = Number(file.statSync().birthtime);
+    return isName ? { number, name: `${name}`, begunAt, writtenPaths: new Set() } : null;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;

@@ -121,13 +121,20 @@ async function listStates(
   const home = output.home === undefined ? [] : ["--home", output.home];
   const states: Parameters<Output["printResult"]>[] = [];
   const periodsWithoutState: string[] = [];
-  for (const periods of hours) {
-    if (states.length >= MAX_STATES) break;
-    // One change of many files may begin two periods. Each plan looks at all files.
-    const others = periods.slice(1, -2).toReversed();
-    const planned = periods.filter((period) => !others.includes(period)).toReversed();
-    for (const at of planned) {
+  const unlistedHours = [...hours];
+  while (states.length < MAX_STATES && unlistedHours.length > 0) {
+    const periods = unlistedHours.shift()!;
+    const statesOfHour: typeof states = [];
+    const others: string[] = [];
+    let lastLines: string[] = [];
+    for (const at of periods.toReversed()) {
       signal.throwIfAborted();
+      // One change of many files may begin two periods. Each plan looks at all files.
+      const isFull = states.length + statesOfHour.length === MAX_STATES;
+      if (isFull || statesOfHour.length >= 2 && at !== periods[0]) {
+        others.push(at);
+        continue;
+      }
       const options = target === null ? {} : { target };
       const { files, bytes } = await restoreTree(dir, { ...options, at, dryRun: true });
       if (files === 0) {
@@ -140,12 +147,11 @@ async function listStates(
         `${shownTime}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`,
         `  ${formatShellCommand("degu", ...words)}`,
       ];
-      // The first listed state of an hour has the others.
-      const unlisted = others.splice(0);
-      const named = unlisted.slice(0, MAX_OTHERS).join(", ");
-      if (named !== "") lines.push(`  ${unlisted.length} more of this hour: --at ${named}`);
-      states.push([lines, { at, files, bytes, others: unlisted }]);
+      statesOfHour.push([lines, { at, files, bytes, others }]);
+      lastLines = lines;
     }
+    if (others.length > 0) lastLines.push(`  ${formatOthers(others)} of this hour`);
+    states.push(...statesOfHour);
   }
   if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
   const keptPath = periodsWithoutState.map((period) => join(keptDirectory, period, pathBelow))
@@ -160,8 +166,14 @@ async function listStates(
     throw new Failure(message, "NOT_THERE", { path: dir });
   }
   output.note(`earlier states of ${dir}, the last first:`);
-  for (const state of states.slice(0, MAX_STATES)) output.printResult(...state);
+  for (const state of states) output.printResult(...state);
+  const earlierPeriods = unlistedHours.map(([first]) => first!);
+  if (earlierPeriods.length > 0) output.note(`${formatOthers(earlierPeriods)}, of earlier hours`);
   if (keptText !== null) output.note(`${keptText}: they may be in none of these states`);
+}
+
+function formatOthers(periods: readonly string[]): string {
+  return `${periods.length} more: --at ${periods.slice(0, MAX_OTHERS).join(", ")}`;
 }
 
 function listVersions(output: Output, file: string, versions: readonly string[]): void {

@@ -38,7 +38,7 @@ export const IGNORE_FILE = ".deguignore";
 
 /** What `degu serve --keep` keeps. */
 export const VERSIONS_OF_PEERS =
-  "one version an hour of each file that one peer replaces, and each file that a peer deletes";
+  "one to twelve versions an hour of each file that one peer replaces, and each file that a peer deletes";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED_DIRECTORY = ".degu-files";

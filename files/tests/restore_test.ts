@@ -195,8 +195,9 @@ for (const { name, run } of ACCIDENTS) {
 
 Deno.test("the state before the first change of a process is that of a period", async () => {
   await using dir = await createTempDir();
-  const change = (requests: readonly (readonly ["PUT" | "DELETE", string])[]) => {
-    const script = `import { FilesApp } from "@degu/degu/files";
+  const change = (minute: number, requests: readonly (readonly ["PUT" | "DELETE", string])[]) => {
+    const script = `Date.now = () => ${Date.UTC(2026, 0, 31, 14, minute)};
+      import { FilesApp } from "@degu/degu/files";
       import { mkreq } from "@degu/degu/misc";
       const app = new FilesApp("${dir.path}", { write: true, keep: 9 });
       const session = { user: "", ifTrusted: (step: () => void) => step(), signal: new AbortController().signal };
@@ -206,9 +207,9 @@ Deno.test("the state before the first change of a process is that of a period", 
       }`;
     return runScript(script, ["--allow-all", ...importMapFlags()], {});
   };
-  await change([["PUT", "/a"], ["PUT", "/b"]]);
+  await change(0, [["PUT", "/a"], ["PUT", "/b"]]);
   const count = listPeriods(dir.path).length;
-  await change([["PUT", "/a.encrypted"], ["DELETE", "/a"], ["PUT", "/b"]]);
+  await change(9, [["PUT", "/a.encrypted"], ["DELETE", "/a"], ["PUT", "/b"]]);
   const { tree } = await restore(dir.path, listPeriods(dir.path)[count]!);
   assertEquals(tree, { a: "/a", b: "/b" });
 });
