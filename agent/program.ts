@@ -81,8 +81,9 @@ export async function runAgent(
     const { message, exitCode, object } = await describeError(error, context);
     output.error(hideInvitationLines(message));
     try {
-      const error = JSON.parse(hideInvitationLines(JSON.stringify(object)));
-      if (output.json) output.printResult("", { error });
+      const hide = (_name: string, value: unknown) =>
+        typeof value === "string" ? hideInvitationLines(value) : value;
+      if (output.json) output.printResult("", { error: JSON.parse(JSON.stringify(object, hide)) });
     } catch {
       // The output was closed or is not writable. The message and the exit code still report the
       // error.
@@ -169,7 +170,7 @@ class UsageFailure extends Failure {}
 
 /** Errors are logged, and an invitation line is secret. */
 function hideInvitationLines(text: string): string {
-  return text.replaceAll(/\bdegu:[\w-]{70,}/g, "degu:…");
+  return text.replaceAll(/degu:[\w-]{70,}/g, "degu:…");
 }
 
 const EXCESS_HINTS: Readonly<Record<string, string>> = {

@@ -553,6 +553,8 @@ Deno.test("an error has no part of an invitation line", async () => {
     [2, [`degu:${secret}`], "unknown command 'degu:…'"],
     [2, ["join", "--as", `degu:${secret}`, "-"], "--as: must be 1 to 63 letters"],
     [1, ["send", `degu:${secret}`], '"degu:…" does not exist'],
+    [1, ["send", `\ndegu:${secret}`], '"\\ndegu:…" does not exist'],
+    [3, ["forget", `x\tdegu:${secret}`], "there is no peer"],
   ];
   for (const [code, args, message] of rows) {
     const stderr = await files.runToFailure(code, message, ...args);
