@@ -42,12 +42,14 @@ export async function ping(context: Context, operand: string): Promise<void> {
 export async function requestInfo(
   connection: Pick<ConnectionPool, "get">,
   peer: string,
+  signal?: AbortSignal,
 ): Promise<Omit<ServerInfo, "name">> {
-  const info = await readJson(await connection.get("/"), MAX_RESPONSE_BYTES) as
+  const response = await connection.get("/", {}, signal && { signal });
+  const info = await readJson(response, MAX_RESPONSE_BYTES) as
     | Partial<ServerInfo>
     | null;
   if (typeof info?.share === "boolean") {
-    const keep = typeof info.keep === "number" ? info.keep : undefined;
+    const keep = Number.isSafeInteger(info.keep) && info.keep! > 0 ? info.keep : undefined;
     return { share: info.share, inbox: info.inbox === true, keep };
   }
   throw new Failure(

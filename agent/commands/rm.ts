@@ -74,11 +74,14 @@ export async function rm(
       }
     }
   }
+  if (exitCode !== 0 || output.quiet) return exitCode;
   const { connections } = files;
   const { peer } = connections;
-  const info = exitCode !== 0
-    ? null
-    : await connections.call((pool) => requestInfo(pool, peer)).catch(() => null);
+  const noteSignal = AbortSignal.any([context.signal, AbortSignal.timeout(NOTE_MILLISECONDS)]);
+  // Not repeated: without the note, the files are removed as well.
+  const info = await connections.call((pool) =>
+    requestInfo(pool, peer, noteSignal).catch(() => null)
+  );
   if (info?.keep !== undefined) {
     const days = formatCount(info.keep, "day");
     output.note(
@@ -104,6 +107,9 @@ function isNotEmptyError(error: unknown): boolean {
   const cause = error instanceof TransferError ? error.cause : error;
   return cause instanceof StatusError && cause.status === 409 && cause.uri?.endsWith("/") === true;
 }
+
+/** The maximum time to find out whether the peer keeps what it has removed. */
+const NOTE_MILLISECONDS = 2000;
 
 const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with all its contents";
 
