@@ -29,7 +29,7 @@ export async function rename(context: Context, operand: string, newName: string)
     context.output.printResult(`${name} ${formatId(id)}`, { name, id });
     if (makeNameKey(name) === makeNameKey(peer.name)) return;
     context.output.note(
-      `in the inbox, its files stay in the directory of ${peer.name}, and new files go to the directory of ${name}`,
+      `in the inbox, its files stay where they are, and new files go to a directory of the name ${name}`,
     );
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;

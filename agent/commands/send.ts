@@ -72,8 +72,8 @@ export async function send(
     if (result !== null) {
       const { stored, unread, unstored } = result;
       const problems = [
-        unread === 0 ? [] : `${unread} could not be read on this device`,
-        unstored === 0 ? [] : `${unstored} could not be stored on ${name}`,
+        unread === 0 ? [] : `${formatCount(unread, "failure")} to read on this device`,
+        unstored === 0 ? [] : `${formatCount(unstored, "failure")} to store on ${name}`,
       ].flat();
       throw new Failure(
         `${name} has ${formatCount(stored, "file")}, and ${problems.join(", and ")}: ` +

@@ -178,7 +178,9 @@ function mayReadHome(): boolean {
 
 function makeDeviceDirectoryFailure(path: string): Failure {
   return new Failure(
-    `${JSON.stringify(path)} is the directory of the device, or in it: its keys must not leave it`,
+    `${
+      JSON.stringify(path)
+    } is the directory of the device, or in it: for its keys, nothing is copied into it or from it`,
   );
 }
 

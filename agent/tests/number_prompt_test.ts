@@ -162,7 +162,7 @@ Deno.test("no, and two replies that are neither yes nor no, end both commands wi
     );
     const name = isInviter ? "one" : "two";
     const expectedMessage =
-      `the answer at ${name} was no, or it has disconnected: run both commands again`;
+      `the answer at ${name} was no, or it has disconnected: run the commands that have ended again`;
     assertStringIncludes(otherEnd.stdout, expectedMessage);
     const peers = await Promise.all(
       ["one", "two"].map((name) => test.homes.runToSuccess(name, ["peers", "--json"])),

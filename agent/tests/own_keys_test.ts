@@ -208,7 +208,7 @@ Deno.test(
     await Deno.link(`${identity}/${key}`, `${local}/hard`);
     await makeLinks({ [`${local}/soft`]: `${identity}/${key}` });
     await fill(share, { "f": "forged" });
-    const problem = "its keys must not leave it";
+    const problem = "its keys";
     await files.runToFailure(1, problem, "put", `${local}/hard`, "camera:");
     await files.runToFailure(1, problem, "put", `${local}/soft`, "camera:");
     await files.runToFailure(1, problem, "get", "camera:f", `${local}/soft`);
@@ -417,7 +417,7 @@ Deno.test(
       const putArgs = ["--home", home, "put", "-r", path, "camera:"];
       const { code, stderr } = await runAgent(putArgs, { flags, through });
       assertEquals(code, 1, stderr);
-      assertStringIncludes(stderr, "its keys must not leave it", path);
+      assertStringIncludes(stderr, "its keys", path);
     }
     assertEquals(await readTree(inbox), {});
   },

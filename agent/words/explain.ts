@@ -162,7 +162,9 @@ function describePairingProblem(error: PairingError): string {
     return NO_NETWORK_TEXT;
   }
   if (reason === "local") return NOT_CONFIRMED_LOCALLY;
-  if (reason === "remote") return `${describeRemoteRefusal(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
+  if (reason === "remote") {
+    return `${describeRemoteRefusal(`${peerName}`)}: run the commands that have ended again`;
+  }
   if (reason === "no invitation" && cause instanceof AggregateError) {
     return cause.errors.every(isUnreachable)
       ? describeAttempts(cause.errors)
