@@ -124,7 +124,7 @@ const DEFAULT_PORTS = { http: 80, https: 443 } as const;
  * A client of one server: its address, and how to connect to it. A client has no connection itself,
  * but can open any number of connections.
  *
- * @example Make requests
+ * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
@@ -139,23 +139,6 @@ const DEFAULT_PORTS = { http: 80, https: 443 } as const;
  *
  * using conn = await client.connect(); // for several requests
  * for (const uri of ["/a", "/b"]) assertEquals(await (await conn.get(uri)).body?.text(), "hello");
- * ```
- *
- * @example A connection through another program
- * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { assertEquals } from "@std/assert";
- *
- * await using server = await Server.start(["127.0.0.1", 0], () => [204, "No Content", {}, null], {
- *   hosts: ["camera.local"], // the tunnel connects from the server's own machine
- * });
- * const tunnelPort = server.port; // in real use: the port of a tunnel to camera.local
- * const client = new Client(["camera.local", 80], {
- *   dial: (_address, { signal }) => {
- *     return Deno.connect({ hostname: "127.0.0.1", port: tunnelPort, ...(signal && { signal }) });
- *   },
- * });
- * assertEquals((await client.get("/")).status, 204);
  * ```
  */
 export class Client extends RequestShortcuts implements Connector {

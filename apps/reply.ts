@@ -15,8 +15,7 @@ const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
  * @param rest The body, and the headers by lower-case name, which are copied. A string is sent as
  * UTF-8, with the content-type `text/plain;charset=utf-8` unless the headers have one. Without a
  * body, leave it out, or pass `null`.
- * @throws {TypeError} if the status is not a number, or if the body is given and `undefined`, such
- * as the result of a look-up that has failed.
+ * @throws {TypeError} if the status is not a number, or the body is given and `undefined`.
  * @throws {RangeError} if the status has no standard reason phrase, if there is a body with 204 or
  * 304, if a redirect has no `location`, or if a string has a lone surrogate.
  *

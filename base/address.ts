@@ -112,8 +112,7 @@ export function parseAddress(text: string): Address {
  *
  * @param text The address as text.
  * @throws {TypeError} if the text is not a string.
- * @throws {RangeError} if the text is not an address, or is the address of a Unix socket; the
- * message has the reason.
+ * @throws {RangeError} if the text is not an address, or is that of a Unix socket.
  *
  * @example
  * ```ts
@@ -140,8 +139,7 @@ export function parseHostAddress(text: string): HostAddress | ScopedAddress {
  * may be 0.
  * @returns The address, a frozen copy of a tuple and a copy of an abstract name.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if the address is not allowed, or `side` is another text; the message has
- * the reason.
+ * @throws {RangeError} if the address is not allowed, or `side` is another text.
  *
  * @example
  * ```ts

@@ -286,8 +286,7 @@ export class Device implements AsyncDisposable {
    * s, until a device answers.
    * @param options The function that asks a person to compare the number, a name for the peer, the
    * addresses of this device, and a signal.
-   * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
-   * unknown.
+   * @throws {TypeError} if an argument has the wrong type, or an option is unknown or missing.
    * @throws {RangeError} if an address or another value is not allowed.
    * @throws {PairingError} if no device answers, the other device is this device, or `peerName` is
    * taken; if the other device refuses: its person is comparing the number of a third device, or it

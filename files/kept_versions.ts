@@ -18,6 +18,7 @@
  */
 
 import { existsSync } from "node:fs";
+import { evictOldest } from "../internal/collections.ts";
 import {
   isFileAtPath,
   isSameFile,
@@ -127,7 +128,7 @@ export class VersionStore {
       const isNew = info !== null && writtenPaths.has(path) && lstatOrNull(versionPath) === null;
       // A version of a file that was new in this period would be in no state.
       if (isNew && !isYoung(period)) continue;
-      if (change === "replace") limitSize(writtenPaths.add(path));
+      if (change === "replace") evictOldest(writtenPaths.add(path), MAX_KNOWN_FILES);
       if (info === null) {
         const isVersion = lstatOrNull(versionPath)?.isFile === true;
         // The disk takes the path of another version for this path, which is new after that one.
@@ -162,7 +163,7 @@ export class VersionStore {
   /** Records which peer has stored the file of a path. */
   recordPeer(path: string, peer: string): void {
     ignoreRefusal(() => peersByFile.set(formatFile(Deno.lstatSync(path)), peer));
-    limitSize(peersByFile);
+    evictOldest(peersByFile, MAX_KNOWN_FILES);
   }
 
   /** Resolves when the old versions are removed. */
@@ -225,11 +226,6 @@ export class VersionStore {
 /** If the clock was set, a period isn't young. */
 function isYoung({ begunAt }: Period): boolean {
   return Math.abs(Date.now() - begunAt) < MIN_PERIOD_MILLISECONDS;
-}
-
-/** Removes the oldest key. */
-function limitSize(keys: Map<string, unknown> | Set<string>): void {
-  if (keys.size > MAX_KNOWN_FILES) keys.delete(keys.keys().next().value!);
 }
 
 /** Another file with the same inode, or a changed file, has another text. */

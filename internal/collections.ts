@@ -43,9 +43,9 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
 }
 
 /**
- * Removes the oldest entry of a map that has more than `maxSize` entries: otherwise peers could
- * fill the map without limit.
+ * Removes the oldest entry of a map or set that has more than `maxSize` entries: otherwise peers
+ * could fill it without limit.
  */
-export function evictOldest<Key>(map: Map<Key, unknown>, maxSize: number): void {
+export function evictOldest<Key>(map: Map<Key, unknown> | Set<Key>, maxSize: number): void {
   if (map.size > maxSize) map.delete(map.keys().next().value!);
 }

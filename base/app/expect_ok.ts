@@ -50,8 +50,7 @@ export class StatusError extends DeguError {
    *
    * @param fields The message, the status, and what is known of the request and the response.
    * @throws {TypeError} if a field is of a wrong type or unknown.
-   * @throws {RangeError} if the status isn't an integer from 100 to 999, or the method isn't one of
-   * the five.
+   * @throws {RangeError} if the status is not from 100 to 999, or the method not one of the five.
    *
    * @example
    * ```ts

@@ -293,8 +293,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    *
    * @param path The path, or a `file:` URL, of a regular file.
    * @throws {TypeError} if the path is neither a string nor a URL.
-   * @throws {RangeError} if the path is not that of a regular file, or the file has more than
-   * 2⁵³ − 1 bytes.
+   * @throws {RangeError} if the path is that of no regular file, or of one above 2⁵³ − 1 bytes.
    * @throws the error of the system if the file can't be opened.
    *
    * @example
@@ -578,7 +577,7 @@ export class BodyIter extends MessageBody {
    *
    * @param source The bytes, in pieces of any size.
    * @param contentLength The number of bytes in the whole body.
-   * @throws {TypeError} if the source is not an iterable, or the length not a number.
+   * @throws {TypeError} if the source is no iterable, or an option is unknown or of a wrong type.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
   constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {

@@ -38,10 +38,8 @@ import {
  * identity.
  * @param options The permission to create a missing identity.
  * @returns The paths of the files, which can be posted to a worker.
- * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong
- * type.
- * @throws {RangeError} if `dir` is relative, or `name` isn't a DNS name in lower case, or is
- * reserved by Windows.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if `dir` is relative, or `name` is reserved or no lower-case DNS name.
  * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `create: false`
  * also if there is no identity.
  * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory or a key belongs to

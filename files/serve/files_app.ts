@@ -211,11 +211,8 @@ export class FilesApp implements AppObject {
    *
    * @param dir The path, or a `file:` URL, of the directory.
    * @param options The options of the app.
-   * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
-   * wrong type.
-   * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; if `maxBytes`
-   * is not an integer from 0 to 2⁵³ − 1; if `keep` is not an integer from 1 to 36,500, or set
-   * without `write`.
+   * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed, or `keep` is set without `write`.
    * @throws {Deno.errors.NotSupported} with `keep`, if the disk has no hard links.
    * @throws {Deno.errors.NotFound} if `dir` does not exist, `Deno.errors.NotADirectory` if it is a
    * file, `Deno.errors.NotCapable` without the permission to read the directory.

@@ -57,8 +57,7 @@ import {
  * created.
  * @param options The options of the transfer.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, if the URI ends with `/`, as the URI of a
- * directory does, or if the file is not a regular file.
+ * @throws {RangeError} if a value is not allowed, the URI ends with `/`, or it is no regular file.
  * @throws {StatusError} if the server does not accept the file, for example because the client may
  * not write the file or the file is too large.
  * @throws {TransferError} if the local file changed during the transfer; if the server has too

@@ -125,14 +125,10 @@ export async function downloadTree(
  * with `/`. A missing directory is created.
  * @param options The options of the copy.
  * @returns The numbers of files and bytes, and whether the copy is complete.
- * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
  * @throws {StatusError} if the server doesn't accept files in this directory.
- * @throws {TransferError} if the list of the server is not valid or was cut, or its disk is full;
- * `"INCOMPLETE"`, with the result, if an entry could not be copied, deleted or removed.
  * @throws {Deno.errors.NotFound} if the local directory is missing; `Deno.errors.NotADirectory` if
  * it is not a directory.
- * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
+ * @throws the other errors of {@linkcode downloadTree}.
  *
  * @example
  * ```ts

@@ -92,12 +92,8 @@ export function listDirectory(
  * @param uri The path segments of the directory, `[]` for the root; or the URI of the directory,
  * which ends with `/`.
  * @param options A signal that aborts the list with its reason.
- * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if the URI does not end with `/`.
- * @throws {StatusError} during iteration: if the directory does not exist, or can't be listed.
- * @throws {TransferError} during iteration: if the response is not a complete list, has too many
- * entries, or has an entry with an invalid path, kind, size or time, a duplicate entry, or an entry
- * without its directory.
+ * @throws the errors of {@linkcode listDirectory}, {@linkcode TransferError} also if the list is
+ * not complete, has too many entries, a duplicate entry, or an entry without its directory.
  *
  * @example
  * ```ts

@@ -209,13 +209,9 @@ function retryAfterOf(error: unknown): number {
  * repeated, so their errors are transient even then. A stream can't be repeated, so after its first
  * byte, an error of its transfer is not transient.
  *
- * Of the errors of devices, only `DeviceError` `"UNREACHABLE"` is transient. Only `expectOk` and
- * transfers throw an error for a status. A `StatusError` for a GET, HEAD, OPTIONS or a transfer,
- * and any other error that extends `DeguError` and has a `status`, is transient with the status
- * 408, 429, 502, 503 or 504. A `StatusError` for another request is transient only with 429 or 503.
- *
- * A `Response` that {@linkcode retry} would request again is transient. An error of Deno isn't
- * transient. An error of your own is transient if its property `isTransient` is `true`.
+ * Of the errors of devices, only `DeviceError` `"UNREACHABLE"` is transient. A `Response` that
+ * {@linkcode retry} would request again is transient, and so is an error with its `status`. An
+ * error of your own is transient if its property `isTransient` is `true`.
  *
  * @param error The error of a transfer, a request or `connect`, or a response.
  *

@@ -147,9 +147,8 @@ export function createAuthority(subject: CertificateSubject): PemPair {
  * @param authority The authority and its private key.
  * @param profile The subject, the purposes and the names.
  * @throws {TypeError} if an argument or a property is of a wrong type, or a property is unknown.
- * @throws {RangeError} if the authority has another form, or its private key is the key of another
- * certificate; if there is no purpose; or if a part of the profile can't be in a certificate. The
- * message doesn't quote the authority.
+ * @throws {RangeError} if the authority has another form or private key; if there is no purpose; or
+ * if a part of the profile can't be in a certificate. The message doesn't quote the authority.
  *
  * @example
  * ```ts

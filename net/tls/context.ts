@@ -163,8 +163,7 @@ export interface ClientSslctx extends ServerSslctx {
  * together, or no option determines which clients are accepted.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
  * belong together, or the key is encrypted or of an unsupported kind.
- * @throws {RangeError} if the TLS library can't use the server's own certificate, for example
- * because of a critical certificatePolicies.
+ * @throws {RangeError} if the TLS library can't use the server's own certificate.
  * @throws {RangeError} if an authority may not sign certificates; if it has nameConstraints or an
  * unknown critical extension, or has signed itself with P-521 and SHA-256: an authority that can't
  * be checked is not trusted.
