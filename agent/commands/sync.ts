@@ -169,7 +169,7 @@ async function syncOnce(
   const exitCode = transfers.report.finish();
   const patterns = ignoreList.unusedPatterns.map((pattern) => JSON.stringify(pattern));
   if (patterns.length > 0) {
-    firstOutput?.hint(`patterns without effect: ${patterns.join(", ")}`);
+    firstOutput?.hint(`patterns without effect in this run: ${patterns.join(", ")}`);
   }
   return exitCode;
 }

@@ -447,7 +447,8 @@ Deno.test("sync names once the patterns that have no effect", async () => {
   await fill(source, { ".deguignore": "# comment\n\nbuild/\nbiuld/\n*.none\n!kept\ngone\n" });
   const exclude = ["--exclude", "b", "--exclude", "/c d"];
   const args = ["--delete", ...exclude, source, "camera:to"];
-  const expected = 'degu: warning: patterns without effect: "biuld/", "*.none", "!kept", "/c d"\n';
+  const expected =
+    'degu: warning: patterns without effect in this run: "biuld/", "*.none", "!kept", "/c d"\n';
   const once = await files.runToSuccess("sync", ...args);
   assert(once.stderr.endsWith(expected), once.stderr);
   using pauses = stepTimeouts(7000);
