@@ -110,13 +110,13 @@ async function listStates(
   const root = await findKeepingDirectory(path);
   const [keptDirectory, pathBelow] = [join(root, KEPT_DIRECTORY), relative(root, path)];
   const hours = await findHours(keptDirectory, pathBelow);
-  const versions: string[] = [];
-  for (const period of hours.flatMap((periods) => periods.toReversed())) {
-    const version = join(keptDirectory, period, pathBelow);
-    if ((await ignoreNotFound(Deno.lstat(version)))?.isFile) versions.push(version);
-  }
-  if (info === null ? versions.length > 0 : !info.isDirectory) {
-    return listVersions(output, dir, versions);
+  if (!info?.isDirectory) {
+    const versions: string[] = [];
+    for (const period of hours.flatMap((periods) => periods.toReversed())) {
+      const version = join(keptDirectory, period, pathBelow);
+      if ((await ignoreNotFound(Deno.lstat(version)))?.isFile) versions.push(version);
+    }
+    if (info !== null || versions.length > 0) return listVersions(output, dir, versions);
   }
   const home = output.home === undefined ? [] : ["--home", output.home];
   const states: Parameters<Output["printResult"]>[] = [];
