@@ -1,4 +1,4 @@
-import { makeReadableBody, Request, RequestOrigin } from "../base/app/message.ts";
+import { makeReadableBody, Request, RequestContext } from "../base/app/message.ts";
 import { Body, type BodyIn, ChunkedBody } from "../base/body/body.ts";
 import { determineBodyFraming, prepareBody, withContentType } from "../base/body/sent_body.ts";
 import { checkInteger } from "../internal/checks.ts";
@@ -55,8 +55,8 @@ export function mkreq<M extends Method>(
       : { "content-length": framing as number };
     headersWithType = { ...framingHeaders, ...headersWithType };
   }
-  const origin = new RequestOrigin();
-  const request = new Request(origin, method, uri, headersWithType, requestBody, [], path, query);
+  const context = new RequestContext();
+  const request = new Request(context, method, uri, headersWithType, requestBody, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
 }

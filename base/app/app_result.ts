@@ -88,7 +88,7 @@ export function responseOf(appResult: unknown): Response<BodyOut> {
 }
 
 export function parseAppResult(appResult: unknown): OutgoingResponse {
-  // Every response takes this path, so there is no other object and no iterator.
+  // Without another object and an iterator, which would cost an allocation for each response.
   if (Array.isArray(appResult) && appResult.length === 4) {
     return prepareResponse(appResult[0], appResult[1], appResult[2], appResult[3]);
   }

@@ -316,13 +316,13 @@ function parseContent<T>(bytes: Uint8Array): T {
  * Symbols in place of private names, which `Omit` would remove: then a `RouteRequest` could not be
  * passed as a `Request`.
  */
-const ORIGIN: unique symbol = Symbol("request origin");
+const CONTEXT: unique symbol = Symbol("request context");
 const STORE: unique symbol = Symbol("request store");
 
-/** Where requests come from. No public module exports this class: programs can't make a request. */
-export class RequestOrigin {
+/** What requests share. No public module exports this class: programs can't make a request. */
+export class RequestContext {
   /**
-   * @param signalSource The session, whose requests share this object; `null` without a session.
+   * @param signalSource The session; never `null` in an object that several requests share.
    * @param receivedOptions For a copy, the options of the `connection` that the client has sent.
    */
   constructor(
@@ -333,7 +333,7 @@ export class RequestOrigin {
 
 /** Gives a request that a program has made the signal of a session. */
 export function attachSignal(request: Request, source: { readonly signal: AbortSignal }): void {
-  request[ORIGIN].signalSource ??= source;
+  request[CONTEXT].signalSource ??= source;
 }
 
 /**
@@ -383,13 +383,13 @@ export class Request {
    */
   readonly parameters: Readonly<Record<string, string | undefined>> = NO_PARAMETERS;
   /** @internal */
-  declare readonly [ORIGIN]: RequestOrigin;
+  declare readonly [CONTEXT]: RequestContext;
   /** @internal */
   declare [STORE]: Map<string, unknown> | null;
 
   /** @internal */
   constructor(
-    origin: RequestOrigin,
+    context: RequestContext,
     method: Method,
     uri: string,
     headers: HeadersToSend,
@@ -398,10 +398,10 @@ export class Request {
     path: string[],
     query: string | null,
   ) {
-    if (!(origin instanceof RequestOrigin)) {
+    if (!(context instanceof RequestContext)) {
       throw notConstructibleError("Request", 'mkreq() of "@degu/degu/misc", or request.with()');
     }
-    this[ORIGIN] = origin;
+    this[CONTEXT] = context;
     this[STORE] = null;
     this.method = method;
     this.uri = uri;
@@ -427,7 +427,7 @@ export class Request {
    * `fetch`, requests and transfers.
    */
   get signal(): AbortSignal {
-    return (this[ORIGIN].signalSource ??= new AbortController()).signal;
+    return (this[CONTEXT].signalSource ??= new AbortController()).signal;
   }
 
   /**
@@ -479,10 +479,10 @@ export class Request {
       ["headers", "path", "mount"],
       "changes",
     );
-    const origin = this[ORIGIN];
-    const receivedOptions = origin.receivedOptions ?? parseConnectionOptions(this.headers);
+    const context = this[CONTEXT];
+    const receivedOptions = context.receivedOptions ?? parseConnectionOptions(this.headers);
     const copy = new Request(
-      new RequestOrigin(origin.signalSource, receivedOptions),
+      new RequestContext(context.signalSource, receivedOptions),
       this.method,
       this.uri,
       headers === undefined

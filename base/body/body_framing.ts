@@ -36,7 +36,8 @@ export class LengthDecoder {
     return this.framing - this.remainingBytes;
   }
 
-  get cost(): number {
+  /** The cost of the chunks, for a program that reads each. */
+  get readCost(): number {
     return 0;
   }
 
@@ -100,8 +101,8 @@ const MIN_DIRECT_BYTES = 65536;
  * would keep other connections waiting.
  */
 const MAX_PIECE_COST = 4096;
-/** The additional cost of a chunk that a program reads as a chunk. */
-const READ_CHUNK_COST = 15;
+/** The cost of a chunk without an extension that a program reads as a chunk. */
+export const READ_CHUNK_COST = 16;
 
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder {
@@ -117,9 +118,9 @@ export class ChunkDecoder {
     return this.#scanner.consumedBytes;
   }
 
-  /** The cost of the chunks that were read. */
-  get cost(): number {
-    return this.#scanner.cost + READ_CHUNK_COST * this.#scanner.chunkCount;
+  get readCost(): number {
+    // The scanner counts 1 for each chunk without an extension.
+    return this.#scanner.cost + (READ_CHUNK_COST - 1) * this.#scanner.chunkCount;
   }
 
   get remainingBytes(): number {

@@ -24,7 +24,7 @@ import { BodyError } from "../errors.ts";
 import type { RangeChecker } from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
-import type { BodyDecoder } from "./body_framing.ts";
+import { type BodyDecoder, READ_CHUNK_COST } from "./body_framing.ts";
 import {
   type ByteSink,
   type ByteSource,
@@ -481,8 +481,8 @@ const PIECE_BYTES = 65536;
 const MIN_PIECE_BYTES = 2048;
 const GROWTH_FACTOR = 4;
 
-/** The maximum cost of chunks that are read without a wait: 256 chunks take about a millisecond. */
-const MAX_COST_PER_TURN = 4096;
+/** The maximum cost of chunks that are read without a wait: that of 256 chunks, about 1 ms. */
+const MAX_COST_PER_TURN = 256 * READ_CHUNK_COST;
 
 /** An error of a read that any peer can cause by the content that it sends. */
 export interface ContentError {
@@ -581,7 +581,7 @@ export class BodyReader extends BodyState<BodySource> {
       ? decoder.computeMinRemainingBytes(buffer.bufferedBytes)
       : decoder.remainingBytes;
     const count = await buffer.fill(this.source, Math.min(maxBytes, remainingBytes));
-    this.#awaitedCost = decoder.cost;
+    this.#awaitedCost = decoder.readCost;
     if (count === 0) throw this.#incompleteBodyError();
   }
 
@@ -590,9 +590,9 @@ export class BodyReader extends BodyState<BodySource> {
    * connections are served; otherwise returns `null`.
    */
   waitForTurn(): Promise<void> | null {
-    const { cost } = this.#decoder;
-    if (cost - this.#awaitedCost < MAX_COST_PER_TURN) return null;
-    this.#awaitedCost = cost;
+    const { readCost } = this.#decoder;
+    if (readCost - this.#awaitedCost < MAX_COST_PER_TURN) return null;
+    this.#awaitedCost = readCost;
     return pause(0);
   }
 
@@ -675,7 +675,7 @@ export class BodyReader extends BodyState<BodySource> {
 
   /**
    * If possible, converts bytes in the buffer of the source, because a copy is the greatest cost of
-   * a small body.
+   * a small body. Not an async function, whose objects would cost more than a small body.
    *
    * @param limit The limit of the caller; `null` for that of `read()`.
    */
@@ -697,7 +697,7 @@ export class BodyReader extends BodyState<BodySource> {
       if (requestedBytes > this.buffer.bufferedBytes) {
         return this.#convertLater(this.#collectRemaining(requestedBytes, limit), convert, true);
       }
-      // Without an async function, whose objects would cost more than a small body.
+      // The length is known, so the bytes need no decoding that could fail.
       const bytes = this.checkEnd(this.#decoder.take(this.buffer, requestedBytes));
       return bytes instanceof Promise
         ? this.#convertLater(this.waitFor(bytes, true), convert, false)
@@ -724,7 +724,7 @@ export class BodyReader extends BodyState<BodySource> {
     } finally {
       // End the operation after the conversion, because the connection may then overwrite the
       // buffer. After the last byte, `read()` may be called once more, and returns no bytes. A call
-      // that requested no bytes counts as this call, so every later call throws.
+      // for no bytes, which needs no memory, counts as this call, so every later call throws.
       this.endOperation(this.isDone, !hasOwnMemory && bytes.length === 0);
     }
   }
@@ -763,7 +763,7 @@ export class BodyReader extends BodyState<BodySource> {
     readItem: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
     const iterator = this.#iterate(readItem);
-    // Without a closure for each iteration: a forgotten read of a response ends the process.
+    // Rejections of other reads need no handler, so these iterations need no closure.
     if (this.source.kind !== "request") return iterator;
     const next = iterator.next.bind(iterator);
     return Object.assign(iterator, { next: () => this.handleRejection(next()) });

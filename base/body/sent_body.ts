@@ -48,13 +48,19 @@ export type BodyOut =
 
 export type PreparedBody = null | Uint8Array | WritableBody;
 
-/** A {@linkcode isShortText} is written behind the preamble, without an array of its bytes. */
-export type ResponseBody = PreparedBody | string;
+declare const SHORT_TEXT: unique symbol;
+
+/**
+ * A text of at most 1024 characters of ASCII, which is written behind the preamble without an array
+ * of its bytes. Only {@linkcode isShortText} finds one.
+ */
+export type ShortText = string & { readonly [SHORT_TEXT]: true };
+
+export type ResponseBody = PreparedBody | ShortText;
 
 const MAX_SHORT_TEXT = 1024;
 
-/** Reports whether a body is a text whose characters are its bytes. */
-export function isShortText(body: unknown): body is string {
+export function isShortText(body: unknown): body is ShortText {
   if (typeof body !== "string" || body.length > MAX_SHORT_TEXT) return false;
   for (let i = 0; i < body.length; i++) if (body.charCodeAt(i) > 0x7f) return false;
   return true;
@@ -120,9 +126,8 @@ export function isRepeatable(body: BodyOut): boolean {
   return isPlatformBody || isWritableBody(body) && !body.used;
 }
 
-export function determineBodyFraming(body: ResponseBody, labelPrefix = ""): Framing {
+export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Framing {
   if (body === null) return null;
-  if (isShortText(body)) return body.length;
   if (body instanceof Uint8Array) {
     const length = realLengthOf(body);
     if (isOutOfBounds(body)) {
@@ -181,7 +186,7 @@ export function determineSentFraming(
     const problem = `must be null with status ${status}; got ${typeNameOf(body)}`;
     throw notAllowedError(`${labelPrefix}body`, problem);
   }
-  const framing = determineBodyFraming(body, labelPrefix);
+  const framing = typeof body === "string" ? body.length : determineBodyFraming(body, labelPrefix);
   if (status === 206) {
     checkRangeOf(body, headers);
     const length = body !== null ? framing : method === "HEAD" ? headers["content-length"] : 0;

@@ -438,8 +438,9 @@ export function checkNoExpect({ expect }: HeadersToSend): void {
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20, TAB = 0x09;
 
 /**
- * Adds the header lines of a message to empty headers, and returns the framing that they announce.
+ * Adds the header lines of a message to headers, and returns the framing that they announce.
  *
+ * @param headers Empty, and made by {@linkcode makeHeaderObject}, since names are looked up in it.
  * @param text The preamble decoded: its first character is `bytes[textOffset]`. Only the part
  * before the first byte outside ASCII must be right.
  */

@@ -8,7 +8,7 @@ import type { HeadersToSend, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
 import { Request, type ResponseTuple, type ServerOptions } from "@degu/degu/server";
-import { RequestOrigin } from "@degu/internal/base/app/message.ts";
+import { RequestContext } from "@degu/internal/base/app/message.ts";
 import {
   DIGEST_RESPONSE,
   formatPaths,
@@ -98,7 +98,7 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
     const plainApp = new FilesApp(root);
     for (const [i, path] of paths.entries()) {
       // Only routers make components that no client can send.
-      const request = new Request(new RequestOrigin(), "GET", "/", {}, null, [], [...path], null);
+      const request = new Request(new RequestContext(), "GET", "/", {}, null, [], [...path], null);
       assertEquals(formatResult(path, (await plainApp.handle(request))[0]), expected[i]);
     }
   });

@@ -124,7 +124,7 @@ class PooledConnection {
 /**
  * The idle time after which a pool lets the event loop read a connection before it reuses it: the
  * server may have closed the connection while the program computed, or waited in `prompt()`.
- * Servers close after two seconds or more. The shortest timer takes 2 ms.
+ * Servers close after two seconds or more. The wait takes 2 ms, too much for each reuse.
  */
 const MAX_UNREAD_SECONDS = 1;
 

@@ -1,7 +1,7 @@
 import { api, type AppParts, type Socket } from "../../base/app/app.ts";
 import { findAppErrorResponse, unreadBodyError } from "../../base/app/app_result.ts";
 import type { ExchangeReporter } from "../../base/app/exchange_recorder.ts";
-import { findContentError, RequestOrigin } from "../../base/app/message.ts";
+import { findContentError, RequestContext } from "../../base/app/message.ts";
 import { unknownTrustError } from "../../base/app/peer_identity.ts";
 import { type Session, type SessionCallbacks, SessionCore } from "../../base/app/session.ts";
 import { cancelQuietly } from "../../base/body/body.ts";
@@ -77,7 +77,7 @@ export class ServerConnection extends SlotHolder
   readonly #socket: Socket;
   readonly session: Session;
   readonly #sessionCore: SessionCore;
-  readonly #requestOrigin: RequestOrigin;
+  readonly #requestContext: RequestContext;
   /** Reports whether the peer is trusted at the time of the call. */
   readonly isPeerTrusted: () => boolean;
   readonly peerKey: string;
@@ -109,7 +109,7 @@ export class ServerConnection extends SlotHolder
     this.#socket = socket;
     this.#sessionCore = sessionCore;
     this.session = sessionCore.session;
-    this.#requestOrigin = new RequestOrigin(this.session);
+    this.#requestContext = new RequestContext(this.session);
     this.isPeerTrusted = isPeerTrusted;
     this.peerKey = peerKey;
     this.#transport = transport;
@@ -191,10 +191,13 @@ export class ServerConnection extends SlotHolder
     if (this.#probeTimer !== undefined || this.#exchange?.recorder?.isReporting) return;
     // A late timer may run before the events of other sockets, such as a response for a client that
     // has closed only its writing side. So the probe must find the close twice during a request.
-    let closedRequests = -1;
+    let requestsAtClose: number | null = null;
     const onClose = () => {
       const { requests } = this.session;
-      if (closedRequests !== requests) return void (closedRequests = requests);
+      if (requestsAtClose !== requests) {
+        requestsAtClose = requests;
+        return;
+      }
       const reason = new ConnectionClosedError("the peer has closed the connection");
       this.#sessionCore.abort(() => reason);
       this.#exchange?.cancelStream(reason);
@@ -406,8 +409,8 @@ export class ServerConnection extends SlotHolder
     });
   }
 
-  // Hot path: all awaits of a request are in this function, because each further async function
-  // costs a promise per request.
+  // Hot path: the awaits of an ordinary request are in this function, because each further async
+  // function costs a promise per request.
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const sender = this.#sender;
@@ -439,7 +442,7 @@ export class ServerConnection extends SlotHolder
         preamble,
         transport,
         this.session,
-        this.#requestOrigin,
+        this.#requestContext,
         reportExchange,
       );
       sender.begin(exchange, exchange.isContinueExpected);

@@ -6,7 +6,7 @@ import {
   unsentHeadBodyError,
 } from "../../base/app/app_result.ts";
 import { ExchangeRecorder, type ExchangeReporter } from "../../base/app/exchange_recorder.ts";
-import { Request, type RequestOrigin } from "../../base/app/message.ts";
+import { Request, type RequestContext } from "../../base/app/message.ts";
 import type { Session } from "../../base/app/session.ts";
 import {
   type BodyIn,
@@ -72,7 +72,7 @@ export class ServerExchange extends ExchangeProgress {
     { method, target, headers, framing, isHttp10 }: RequestPreamble,
     transport: Transport,
     session: Session,
-    origin: RequestOrigin,
+    context: RequestContext,
     reportExchange: ExchangeReporter | null,
   ) {
     super();
@@ -86,7 +86,7 @@ export class ServerExchange extends ExchangeProgress {
     // Read the header before the app, which may change the headers.
     this.#isCloseRequested = isHttp10 || hasConnectionClose(headers);
     const { uri, path, query } = target;
-    this.request = new Request(origin, method, uri, headers, this.body, [], path, query);
+    this.request = new Request(context, method, uri, headers, this.body, [], path, query);
     this.recorder = reportExchange && new ExchangeRecorder(reportExchange, session, this.request);
     this.isContinueExpected = this.body !== null && !isHttp10 && expectsContinue(headers);
   }
@@ -143,7 +143,7 @@ export class ServerExchange extends ExchangeProgress {
 
   /** What the app returned, as a response; for HTTP/1.0 perhaps without its chunks. */
   get response(): OutgoingResponse {
-    // The connection asks once the response was begun.
+    // The connection asks once the app has returned.
     return this.#response!;
   }
 
