@@ -355,6 +355,14 @@ const folders = await Promise.all(
 );
 const pages = [...await listFiles("", ".md", false), ...folders.flat()];
 
+Deno.test("each package publishes the text of the license", async () => {
+  const license = await readProjectFile("LICENSE");
+  for (const [i, { directory, name }] of packages.entries()) {
+    assert(published[i]!.includes(`${directory}LICENSE`), name);
+    assertEquals(await readProjectFile(`${directory}LICENSE`), license);
+  }
+});
+
 Deno.test("every relative link of a page leads to an existing file and anchor", async () => {
   const brokenLinks: string[] = [];
   for (const page of pages) {
