@@ -157,21 +157,23 @@ Deno.test("the library exports the modules at the top level, and the main module
   assertEquals(others.map(({ entries }) => [...entries]), [[["@degu/agent", "agent/main.ts"]]]);
 });
 
-/** The folders with a README.md, and its maximal number of lines. */
-const readmes = {
-  agent: 70,
-  base: 40,
-  device: 70,
-  "files/disk": 40,
-  files: 70,
-  internal: 40,
-  net: 40,
-};
+/** The pages that list the modules of a folder, and their maximal numbers of words for them. */
+const overviews: readonly (readonly [folder: string, page: string, maxWords: number])[] = [
+  ["agent", "agent/README.md", 600],
+  ["base", "base/README.md", 300],
+  ["device", "CONTRIBUTING.md", 300],
+  ["files/disk", "files/disk/README.md", 300],
+  ["files", "CONTRIBUTING.md", 350],
+  ["internal", "internal/README.md", 300],
+  ["net", "net/README.md", 550],
+];
 
-for (const [folder, maxLines] of Object.entries(readmes)) {
-  Deno.test(`${folder}/README.md has at most ${maxLines} lines, and names each module of the folder`, async () => {
-    const page = await readProjectFile(`${folder}/README.md`);
-    assert(page.split("\n").length <= maxLines);
+for (const [folder, path, maxWords] of overviews) {
+  Deno.test(`${path} names each module of ${folder}/, with at most ${maxWords} words`, async () => {
+    const text = await readProjectFile(path);
+    const heading = `\n## The modules of \`${folder}/\`\n`;
+    const page = path === "CONTRIBUTING.md" ? text.split(heading)[1]!.split("\n## ")[0]! : text;
+    assert(page.split(/\s+/).length <= maxWords);
     const namedModules = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) =>
       `${folder}/${path}`
     );
