@@ -5,6 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { TempPKI } from "../misc.ts";
+import { runOrThrow } from "../tests/support/commands.ts";
 import { groupsAgainst, rowsAgainst } from "./against.ts";
 import { type Group, measureGroup } from "./measure.ts";
 import { findCores, type Row, type RowSetting } from "./pair.ts";
@@ -161,6 +162,9 @@ try {
       const page = await Deno.readTextFile(url);
       await Deno.writeTextFile(url, replaceFigures(page, results, summary));
     }
+    const pages = ["bench/results.md", ...summaries.map(({ path }) => path)];
+    const cwd = new URL("../", import.meta.url);
+    await runOrThrow([Deno.execPath(), "fmt", ...pages], { cwd });
   }
   hasFailed ||= abortController.signal.aborted;
 } finally {

@@ -109,7 +109,7 @@ export function replaceFigures(page: string, results: string, summary: Summary):
 function formatFigures(results: string, { columns, quotes }: Summary): string {
   const groups = new Map<string, { readonly text: string; readonly circumstances: string }>();
   for (const section of results.split(/^## /m).slice(1)) {
-    const [circumstances = ""] = /^.+$/m.exec(section.slice(section.indexOf("\n"))) ?? [];
+    const circumstances = section.split(/\n{2,}/)[1]!.replaceAll("\n", " ");
     for (const text of section.split(/^### /m).slice(1)) {
       groups.set(text.slice(0, text.indexOf(":")), { text, circumstances });
     }

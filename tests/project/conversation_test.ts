@@ -18,7 +18,7 @@ async function writePrograms(dir: string): Promise<void> {
   const page = await readProjectFile("docs/cookbook.md");
   const start = page.indexOf(SECTION) + SECTION.length;
   const section = page.slice(start, page.indexOf("\n## ", start));
-  const programs = [...section.matchAll(/^`(\w+\.ts)` [^]*?^```ts\n([^]*?)^```$/gm)];
+  const programs = [...section.matchAll(/(?<=\n\n)`(\w+\.ts)`\s[^]*?^```ts\n([^]*?)^```$/gm)];
   assertEquals(programs.map(([, name]) => name), ["thermostat.ts", "remote.ts"]);
   for (const [, name, text] of programs) await Deno.writeTextFile(`${dir}/${name}`, text!);
 }
