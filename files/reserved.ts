@@ -31,9 +31,9 @@ const RESERVED_DIRECTORY_PATTERN = /^\.degu-(?:files|kept)$/iu;
 
 /**
  * Reports whether a name is reserved for incomplete files or earlier versions. The name is
- * reserved in every directory: a `FilesApp` doesn't serve, list, write or delete entries of this
- * name. A name that differs from a reserved name only in characters that some disks ignore is also
- * reserved.
+ * reserved in every directory: a `FilesApp` doesn't serve, list or write entries of this name, and
+ * deletes them only with their directory. A name that differs from a reserved name only in
+ * characters that some disks ignore is also reserved.
  *
  * @param name The name of a file or directory, without the path.
  * @throws {TypeError} if the name is not a string.

@@ -345,7 +345,8 @@ function hasAuthorities({ ca, caFile, caPath }: Config): boolean {
 //
 // - TLS 1.2 or 1.3.
 // - For TLS 1.2, only suites with forward secrecy and authenticated encryption.
-// - The peer's certificate is always verified. No option and no environment variable disables this.
+// - The peer's certificate is verified: no environment variable, and no option except
+//   `allowUnauthenticatedClients`, disables this.
 // - A session is resumed only if its certificate was verified before, and its authority is still
 //   trusted.
 // - No compression and no renegotiation: the TLS library supports neither.
