@@ -200,7 +200,7 @@ export class ConnectionError extends DeguError {
   readonly address: Address | null;
   /** Whether the connection failed before the address had responded. */
   readonly isConnecting: boolean;
-  /** The time-out in seconds, if the peer sent no byte in that time; else `null`. */
+  /** The time-out in seconds, if a wait for the peer took longer; else `null`. */
   readonly silentSeconds: number | null;
   /** The seconds for which the peer read too little of the sent bytes; else `null`. */
   readonly unreadSeconds: number | null;

@@ -352,7 +352,7 @@ export class ChunkedEncoderStream
 /**
  * A transform stream from the chunked coding to chunks, including the empty last chunk. A chunk of
  * more than 16777216 bytes becomes several, of which the first has the extension. Invalid bytes
- * cause a `ProtocolError`, bytes after the last chunk a `BodyError`.
+ * are a `ProtocolError`, bytes after the last chunk a `BodyError`.
  *
  * @example
  * ```ts
