@@ -17,8 +17,8 @@
  * import { Server } from "@degu/degu/server";
  * import { assertEquals } from "@std/assert";
  *
- * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", { hello: "world" }, null]);
- * server.serveForever();
+ * const app = () => [200, "OK", { hello: "world" }, null] as const;
+ * await using server = await Server.start(["127.0.0.1", 0], app);
  * const response = await new Client(server.address).request("GET", "/");
  * assertEquals(response.headers.hello, "world");
  * ```
@@ -130,8 +130,7 @@ const DEFAULT_PORTS = { http: 80, https: 443 } as const;
  * import { assertEquals } from "@std/assert";
  *
  * const hello = new TextEncoder().encode("hello");
- * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
  *
  * const client = new Client(server.address, { timeout: 10 });
  * const response = await client.request("GET", "/");
@@ -372,9 +371,7 @@ function isOptions(value: ConnectOptions | Bodies | null | undefined): value is 
  *
  * await using pki = await TempPKI.create();
  * const app = () => [200, "OK", { hello: "world" }, null] as const;
- * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
- * server.serveForever();
- * await server.ready;
+ * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
  *
  * const client = new SSLClient(pki.clientSslconfig, server.address);
  * const response = await client.request("GET", "/");

@@ -23,8 +23,7 @@
  * import { assertEquals } from "@std/assert";
  *
  * const hello = new TextEncoder().encode("hello, world");
- * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
  * const response = await new Client(server.address).request("GET", "/");
  * assertEquals(await response.body?.text(), "hello, world");
  * ```

@@ -16,8 +16,7 @@
  * import { assertEquals } from "@std/assert";
  *
  * const hello = new TextEncoder().encode("hello, world");
- * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
  * const response = await new Client(server.address).request("GET", "/");
  * assertEquals(await response.body?.text(), "hello, world");
  * ```
@@ -98,8 +97,7 @@ const PLAIN_LISTENER_MAKER = new ListenerMaker([], listenPlain);
  *   const answer = `request ${session.requests + 1}: ${text.length} characters`;
  *   return [200, "OK", {}, new TextEncoder().encode(answer)];
  * };
- * await using server = new Server(["127.0.0.1", 0], app, { maxRequests: 10 });
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app, { maxRequests: 10 });
  * const response = await new Client(server.address)
  *   .request("POST", "/", {}, new TextEncoder().encode("hello"));
  * assertEquals(await response.body?.text(), "request 1: 5 characters");
@@ -280,7 +278,7 @@ export class Server implements AsyncDisposable {
    * ```ts
    * import { Server } from "@degu/degu/server";
    *
-   * const server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+   * const server = await Server.start(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
    * const serving = server.serveUntilSignal({ deadline: 30 });
    * await server.shutdown(); // in place of a signal
    * await serving;
@@ -405,9 +403,7 @@ export class Server implements AsyncDisposable {
  *   onConnect: (session) => session.peerCertificate?.publicKey256 === known,
  *   handle: () => [204, "No Content", {}, null],
  * };
- * await using server = new SSLServer(pki.serverSslconfig, ["::1", 0], app);
- * server.serveForever();
- * await server.ready;
+ * await using server = await SSLServer.start(pki.serverSslconfig, ["::1", 0], app);
  *
  * const client = new SSLClient(pki.clientSslconfig, server.address);
  * assertEquals((await client.request("GET", "/")).status, 204);
@@ -503,9 +499,7 @@ export class SSLServer extends Server {
    * await using pki = await TempPKI.create();
    * await using other = await TempPKI.create();
    * const app = () => [204, "No Content", {}, null] as const;
-   * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
-   * server.serveForever();
-   * await server.ready;
+   * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
    * const client = new SSLClient(pki.clientSslconfig, server.address);
    * assertEquals((await client.request("GET", "/")).status, 204);
    *

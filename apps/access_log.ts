@@ -24,8 +24,7 @@ import type { Exchange } from "../base/app/exchange_recorder.ts";
  * const lines: string[] = [];
  * const app = () => [200, "OK", {}, null] as const;
  * const onExchange = accessLog({ print: (line) => lines.push(line) });
- * await using server = new Server(["127.0.0.1", 0], app, { onExchange });
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app, { onExchange });
  * await new Client(server.address).request("GET", "/hello");
  * assertMatch(lines[0]!, /^127\.0\.0\.1 - - \[.* \+0000\] "GET \/hello HTTP\/1\.1" 200 -$/);
  * ```

@@ -76,11 +76,10 @@ export interface ProxyOptions {
  * import { assertEquals } from "@std/assert";
  *
  * const app: App = (request) => [200, "OK", { path: request.uri }, null];
- * await using upstream = new Server(["127.0.0.1", 0], app);
- * upstream.serveForever();
+ * await using upstream = await Server.start(["127.0.0.1", 0], app);
  *
- * await using proxy = new Server(["127.0.0.1", 0], new ProxyApp(new Client(upstream.address)));
- * proxy.serveForever();
+ * const proxyApp = new ProxyApp(new Client(upstream.address));
+ * await using proxy = await Server.start(["127.0.0.1", 0], proxyApp);
  *
  * const response = await new Client(proxy.address).request("GET", "/foo?bar");
  * assertEquals({ ...response.headers }, { path: "/foo?bar" });

@@ -25,8 +25,7 @@ const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
  * import { assertEquals } from "@std/assert";
  *
  * const app: App = ({ path }) => path[0] === "hello" ? reply(200, "hello, world") : reply(404);
- * await using server = new Server(["127.0.0.1", 0], app);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app);
  * const client = new Client(server.address);
  * const hello = await client.request("GET", "/hello");
  * assertEquals(await hello.body?.text(), "hello, world");
@@ -93,8 +92,7 @@ export function reply<S extends number>(
  * import { assertEquals } from "@std/assert";
  *
  * const app: App = () => json({ temperature: 21.5 });
- * await using server = new Server(["127.0.0.1", 0], app);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app);
  * const { body } = await new Client(server.address).request("GET", "/");
  * assertEquals(await body?.json(), { temperature: 21.5 });
  * ```

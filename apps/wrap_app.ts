@@ -51,8 +51,7 @@ export type NextApp<R extends Request = Request> = (
  *   const { status, reason, headers, body } = await next();
  *   return [status, reason, { ...headers, "cache-control": "no-store" }, body];
  * });
- * await using server = new Server(["127.0.0.1", 0], guarded);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], guarded);
  * const client = new Client(server.address);
  * assertEquals((await client.request("GET", "/")).status, 403);
  * const { headers } = await client.request("GET", "/", { "x-key": "secret" });

@@ -301,9 +301,7 @@ export type TlsErrorCode =
  * await using pki = await TempPKI.create();
  * await using stranger = await TempPKI.create();
  * const app = () => [204, "No Content", {}, null] as const;
- * await using server = new SSLServer(stranger.serverSslconfig, ["127.0.0.1", 0], app);
- * server.serveForever();
- * await server.ready;
+ * await using server = await SSLServer.start(stranger.serverSslconfig, ["127.0.0.1", 0], app);
  * const client = new SSLClient(pki.clientSslconfig, server.address);
  * const error = await assertRejects(() => client.connect(), TlsError);
  * assertEquals(error.code, "UNTRUSTED");

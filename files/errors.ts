@@ -127,8 +127,8 @@ export type TransferErrorCode =
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
- * await using server = new Server(["127.0.0.1", 0], () => new Response(200, "OK", {}, null));
- * server.serveForever();
+ * const app = () => new Response(200, "OK", {}, null);
+ * await using server = await Server.start(["127.0.0.1", 0], app);
  * const client = new Client(server.address);
  * const downloading = () => download(client, "/none", `${dir}/copy`);
  * const error = await assertRejects(downloading, TransferError);

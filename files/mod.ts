@@ -25,8 +25,7 @@
  *
  * const dir = await Deno.makeTempDir();
  * const files = await Deno.makeTempDir();
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
  * const client = new Client(server.address);
  *
  * await Deno.writeTextFile(`${files}/a`, "hello");

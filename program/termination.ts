@@ -124,8 +124,8 @@ const DEFAULT_DEADLINE_SECONDS = 10;
  * ```ts
  * import { reply, Server, serveUntilSignal } from "@degu/degu";
  *
- * const network = new Server(["127.0.0.1", 0], () => reply(200, "for all"));
- * const local = new Server(["127.0.0.1", 0], () => reply(200, "for this machine"));
+ * const network = await Server.start(["127.0.0.1", 0], () => reply(200, "for all"));
+ * const local = await Server.start(["127.0.0.1", 0], () => reply(200, "for this machine"));
  * const stop = new AbortController();
  * const serving = serveUntilSignal([network, local], { deadline: 30, signal: stop.signal });
  * stop.abort(); // in place of a signal of the system

@@ -40,10 +40,9 @@ import {
  * import { Client, createFetch, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
- * await using server = new Server(["127.0.0.1", 0], async (request) => {
+ * await using server = await Server.start(["127.0.0.1", 0], async (request) => {
  *   return [200, "OK", {}, `${request.path}: ${await request.body?.text()}`];
  * });
- * server.serveForever();
  * const fetch = createFetch(new Client(server.address));
  * const response = await fetch("/hello", { method: "POST", body: "world" });
  * assertEquals(await response.text(), "hello: world");

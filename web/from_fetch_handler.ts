@@ -69,8 +69,7 @@ export type FetchHandler = (
  *   const { pathname } = new URL(request.url);
  *   return Response.json({ pathname, text: await request.text() });
  * });
- * await using server = new Server(["127.0.0.1", 0], app);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app);
  * const client = new Client(server.address);
  * const response = await client.request("POST", "/hello", {}, new TextEncoder().encode("world"));
  * assertEquals(await response.body?.json(), { pathname: "/hello", text: "world" });

@@ -113,8 +113,7 @@ export function dropsDebug({ record }: Pick<Logger, "record">): boolean {
  *   print: (line, level) => void lines.push(JSON.stringify({ level, line })),
  * });
  * const app = () => [204, "No Content", {}, null] as const;
- * await using server = new Server(["127.0.0.1", 0], app, { logger });
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app, { logger });
  * logger.warn("started");
  * assertEquals(lines, ['{"level":"warn","line":"started"}']);
  * ```

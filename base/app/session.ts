@@ -480,8 +480,7 @@ export class Session {
    * import { Client, EmptyPreambleError, Server } from "@degu/degu";
    * import { assertEquals, assertRejects } from "@std/assert";
    *
-   * await using server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
-   * server.serveForever();
+   * await using server = await Server.start(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
    * using conn = await new Client(server.address).connect();
    * await conn.get("/");
    *

@@ -179,8 +179,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * const directory = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${directory}/digits.txt`, "0123456789");
  *
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(directory));
  * using conn = await new Client(server.address).connect();
  * const response = await conn.getRange("/digits.txt", {}, 2, 5);
  * assertEquals(response.status, 206);

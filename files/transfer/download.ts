@@ -108,8 +108,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir));
  * const client = new Client(server.address);
  * const { total } = await download(client, ["a b.txt"], `${dir}/copy.txt`);
  * assertEquals(total, 5);

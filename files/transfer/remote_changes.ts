@@ -29,8 +29,7 @@ import { TransferClient } from "./client.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
  * const client = new Client(server.address);
  * assertEquals(await makeDirectory(client, ["a b", "c"]), true);
  * assertEquals(await makeDirectory(client, ["a b", "c"]), false);
@@ -71,8 +70,7 @@ export async function makeDirectory(
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
  * await deleteEntry(new Client(server.address), ["a b.txt"]);
  * await assertRejects(() => Deno.stat(`${dir}/a b.txt`), Deno.errors.NotFound);
  * await Deno.remove(dir, { recursive: true });

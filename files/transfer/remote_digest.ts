@@ -35,8 +35,7 @@ import { TransferClient } from "./client.ts";
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${dir}/a`, "abc");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir));
  * const sha256 = await remoteDigest(new Client(server.address), ["a"]);
  * assertEquals(sha256.slice(0, 16), "ba7816bf8f01cfea");
  * await Deno.remove(dir, { recursive: true });

@@ -77,8 +77,7 @@ import {
  * const dir = await Deno.makeTempDir();
  * const file = await Deno.makeTempFile();
  * await Deno.writeTextFile(file, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
  * const client = new Client(server.address);
  * const { bytes } = await upload(client, file, fileUri("new", "a b.txt"));
  * assertEquals(bytes, 5);

@@ -88,8 +88,7 @@ import {
  * const local = await Deno.makeTempDir();
  * await Deno.mkdir(`${remote}/sub`);
  * await Deno.writeTextFile(`${remote}/sub/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(remote, { list: true }));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(remote, { list: true }));
  * const client = new Client(server.address);
  *
  * const { files, bytes } = await downloadTree(client, [], `${local}/copy`);
@@ -141,8 +140,7 @@ export async function downloadTree(
  * await Deno.mkdir(`${local}/sub`);
  * await Deno.writeTextFile(`${local}/sub/a b.txt`, "hello");
  * const app = new FilesApp(remote, { list: true, write: true });
- * await using server = new Server(["127.0.0.1", 0], app);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app);
  * const client = new Client(server.address);
  *
  * const { files, bytes } = await uploadTree(client, local, "/copy/");

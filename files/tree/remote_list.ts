@@ -56,8 +56,7 @@ const MAX_ENTRIES = 1_000_000;
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
  * const client = new Client(server.address);
  * for await (const { name, kind, size } of listDirectory(client, fileUri(""))) {
  *   assertEquals([name, kind, size], ["a b.txt", "file", 5]);
@@ -104,8 +103,7 @@ export function listDirectory(
  * const dir = await Deno.makeTempDir();
  * await Deno.mkdir(`${dir}/sub`);
  * await Deno.writeTextFile(`${dir}/sub/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
  *
  * const paths = [];
  * const client = new Client(server.address);

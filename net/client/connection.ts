@@ -34,8 +34,7 @@ let coreOf: (connection: object) => ConnectionCore | null;
  * import { Server } from "@degu/degu/server";
  * import { assertEquals } from "@std/assert";
  *
- * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], () => [200, "OK", {}, null]);
  * using conn = await new Client(server.address).connect();
  * const response = await conn.get("/");
  * assertEquals(response.status, 200);

@@ -219,9 +219,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    *
    * await using pki = await TempPKI.create();
    * const app = () => [204, "No Content", {}, null] as const;
-   * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
-   * server.serveForever();
-   * await server.ready;
+   * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
    *
    * await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
    * const { certificate, address } = await pool.peer();

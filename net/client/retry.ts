@@ -120,8 +120,7 @@ const MAX_EARLY_CLOSES = 2;
  *
  * let requestCount = 0;
  * const app = () => reply(++requestCount === 1 ? 503 : 200, "hello");
- * await using server = new Server(["127.0.0.1", 0], app);
- * server.serveForever();
+ * await using server = await Server.start(["127.0.0.1", 0], app);
  * const client = new Client(server.address);
  *
  * const response = await retry(() => client.get("/"), { seconds: 0 });

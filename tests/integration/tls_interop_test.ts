@@ -216,14 +216,12 @@ Deno.test({
       assertEquals(code, 0, `${command}\n${stderr}`);
     }
     const module = `${dir.path}/ends.ts`;
-    await Deno.writeTextFile(module, `${code}\nexport { makeClient, makeServer };`);
-    const { makeClient, makeServer } = await import(toFileUrl(module).href);
+    await Deno.writeTextFile(module, `${code}\nexport { makeClient, startServer };`);
+    const { makeClient, startServer } = await import(toFileUrl(module).href);
     const app: App = (_request, session) => {
       return [200, "OK", { who: session.peerCertificate!.subject }, new Uint8Array(0)];
     };
-    await using server: SSLServer = makeServer(["127.0.0.1", 0], app);
-    server.serveForever();
-    await server.ready;
+    await using server: SSLServer = await startServer(["127.0.0.1", 0], app);
     const client: SSLClient = makeClient(server.address);
     assertEquals([...server.sslctx.warnings, ...client.sslctx.warnings], []);
     const { headers } = await client.request("GET", "/");
