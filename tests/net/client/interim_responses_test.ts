@@ -472,6 +472,40 @@ Deno.test("a read that waits for a probe of the peer sends 100, unless the probe
   }
 });
 
+/** A socket whose writes end when the test lets them. */
+class SlowlyWrittenSocket extends RecordingSocket {
+  readonly written = Promise.withResolvers<void>();
+
+  override async write(bytes: Uint8Array): Promise<number> {
+    const count = await super.write(bytes);
+    await this.written.promise;
+    return count;
+  }
+}
+
+Deno.test("bytes that arrive while a 100 is written are read at once, also if another probe of the peer waits", async () => {
+  using probes = captureIntervals(300);
+  const socket = new SlowlyWrittenSocket();
+  const { connection } = makeServerConnection(socket, async (request, session) => {
+    assertEquals(session.signal.aborted, false); // starts the probes
+    probes.tick();
+    return respond(await request.text());
+  });
+  const writeStarted = socket.waitForWrite();
+  socket.receive(put(EXPECT, LENGTH));
+  const serving = connection.serve();
+  await withTimeout(writeStarted, "a 100", 60);
+  socket.receive("hello");
+  await waitForTick();
+  probes.tick();
+  const responseStarted = socket.waitForWrite();
+  socket.written.resolve();
+  await withTimeout(responseStarted, "the response", 60);
+  socket.end();
+  await serving;
+  assertEquals(socket.writes.join(""), CONTINUE + ok("hello"));
+});
+
 Deno.test("a session whose 100 can't be written ends, and its app gets the error, also beside a probe", async () => {
   using _intervals = recordIntervals(10);
   for (const isProbing of [false, true]) {
