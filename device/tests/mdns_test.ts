@@ -26,7 +26,7 @@ import {
   SILENT,
   waitForClose,
 } from "@degu/testing/mdns.ts";
-import { stopPerformanceClock } from "@degu/testing/clock.ts";
+import { captureTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { retryUntilInTime, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -550,6 +550,14 @@ Deno.test("a search is aborted by its signal", async () => {
   await rejected;
   const searchAgain = () => findAddresses(SERVICE, CAMERA.id, { signal: stop.signal }, network);
   await assertRejects(searchAgain, Error, "enough");
+});
+
+Deno.test("a search without responses takes three seconds", async () => {
+  using timeouts = captureTimeouts(3000);
+  const network = await openLoopbackNetwork();
+  const search = findAddresses(SERVICE, CAMERA.id, { logger: SILENT }, network);
+  assertEquals(timeouts.end(), 1);
+  assertEquals(await search, []);
 });
 
 Deno.test("other devices, other services and queries are not hints; the pauses of the search grow, and the search ends", async () => {

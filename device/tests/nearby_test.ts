@@ -24,7 +24,7 @@ import {
 } from "@degu/testing/mdns.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { retryUntilInTime, withTimeout } from "@degu/testing/raw_peer.ts";
+import { retryUntilInTime, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import net from "node:net";
 import { makeDevices, RawJoiner } from "./pairing.ts";
@@ -225,6 +225,34 @@ Deno.test("a device that joins, and isn't the chosen one, is refused without a q
     assertEquals([error.code, asked], ["NOT_CONFIRMED", []]);
     return true;
   });
+});
+
+Deno.test("if the chosen device isn't announced any more, pair reports it", async () => {
+  await using test = await setUp("camera", "lamp", "radio");
+  const [one, two, three] = test.devices;
+  let skippedMilliseconds = 0;
+  using _clock = patch(
+    performance,
+    "now",
+    (now) => () => now.call(performance) + skippedMilliseconds,
+  );
+  const announcement = test.announce(two, await findUnusedPort());
+  const otherAnnouncement = test.announce(three, await findUnusedPort());
+  const announced = Promise.all([announcement.announced, otherAnnouncement.announced]);
+  await withTimeout(announced, "they are announced");
+  await using pairing = startPairing(one, {
+    choose: async (list, signal) => {
+      await announcement[Symbol.asyncDispose]();
+      // A device stays in the list for a few seconds.
+      while (list().length > 1 && !signal.aborted) {
+        skippedMilliseconds += 1000;
+        await waitForTick();
+      }
+      return shortIdOf(two);
+    },
+  });
+  const { device } = await pairing.waitForEvent("gone");
+  assertEquals([device.name, device.id], [two.name, shortIdOf(two)]);
 });
 
 Deno.test("a choice that no device has ends pair", async () => {
