@@ -1,4 +1,5 @@
 /** downloadTree and uploadTree: copied and unchanged files, events, filters and signals. */
+import { Client } from "@degu/degu";
 import {
   downloadTree,
   type DownloadTreeOptions,
@@ -13,6 +14,7 @@ import {
 import { speedUpClock } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
@@ -71,6 +73,48 @@ test("%s: the small files of a request have about 4 MiB", async (direction) => {
     return null;
   });
   assertEquals([(await trees.copy()).result.files, bundles], [66, 2]);
+});
+
+Deno.test("download: while a disk is slow, as many bytes are read ahead as docs/security.md names", async () => {
+  const row = /read ahead of a slow disk +\| (\d+) MiB/;
+  const limit = 1_048_576 * await readStatedNumber("docs/security.md", row);
+  using _clock = patch(performance, "now", () => () => 0);
+  const names = Array.from({ length: 512 }, (_, i) => `${i}`);
+  const source = Object.fromEntries(names.map((name) => [name, "1"]));
+  // The files grow after the list, so that one request has 30 MB.
+  await using trees = await makeTrees("download", source, {}, ({ method }) => {
+    if (method !== "POST") return null;
+    for (const name of names) Deno.writeTextFileSync(`${trees.source}/${name}`, "x".repeat(60_000));
+    return null;
+  });
+  const disk = Promise.withResolvers<void>();
+  using _slow = patch(Deno.FsFile.prototype, "sync", () => () => disk.promise);
+  let receivedBytes = 0;
+  const client = new Client(trees.serving.address, {
+    async dial() {
+      const port = trees.serving.server.port!;
+      const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+      return {
+        async read(into) {
+          const count = await conn.read(into);
+          receivedBytes += count ?? 0;
+          return count;
+        },
+        write: (bytes) => conn.write(bytes),
+        close: () => conn.close(),
+      };
+    },
+  });
+  const copying = trees.copy({}, client);
+  for (let quietTicks = 0; quietTicks < 100; quietTicks++) {
+    const previousBytes = receivedBytes;
+    await waitForTick();
+    if (receivedBytes <= limit || receivedBytes > previousBytes) quietTicks = 0;
+  }
+  // Up to 130 files wait for the disk.
+  assert(receivedBytes < limit + 130 * 60_200 + 262_144, `${receivedBytes}`);
+  disk.resolve();
+  assertEquals((await copying).result.files, 512);
 });
 
 test("%s: each directory in which a call has made or deleted an entry is synced to the disk", async (direction) => {
@@ -251,6 +295,23 @@ test("%s: a large file whose digest the server refuses is copied", async (direct
   await Deno.utime(`${trees.target}/a`, 1, 1);
   assertEquals((await trees.copy()).outcomes, { a: "copied" });
   assertEquals(await readTree(trees.target), { a: text });
+});
+
+test("%s: small files are copied if the server can't compare them, and has only this problem", async (direction) => {
+  let comparisons = 0;
+  await using trees = await makeTrees(
+    direction,
+    { a: "1", b: "2" },
+    { a: "1", b: "1" },
+    (request) => {
+      if (request.query !== "bundle=digest") return null;
+      comparisons++;
+      return [500, "Internal Server Error", {}, null];
+    },
+  );
+  const { outcomes } = await trees.copy({ compare: "digest" });
+  assertEquals([comparisons, outcomes], [1, { a: "copied", b: "copied" }]);
+  assertEquals(await readTree(trees.target), { a: "1", b: "2" });
 });
 
 Deno.test("download: a list may have its entries in any order, after their directories", async () => {
