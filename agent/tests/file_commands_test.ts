@@ -24,6 +24,7 @@ Deno.test("ls lists by name, optionally with sizes and times; names are printed 
   assertEquals((await files.runToSuccess("ls", "camera:")).stdout, "a\\u{a}b\nb\ndir/\n日本\n");
   assertEquals((await files.runToSuccess("ls", "camera:dir")).stdout, "x\n");
   assertEquals((await files.runToSuccess("ls", "camera:b")).stdout, "b\n");
+  await files.runToFailure(1, '"camera:b" is a file', "ls", "camera:b/");
   assertEquals((await files.runToSuccess("ls", "--inbox", "camera:")).stdout, "in\n");
   const { stdout } = await files.runToSuccess("ls", "-l", "camera:");
   assertMatch(stdout, /^5 B {2}\d{4}-\d\d-\d\d \d\d:\d\d {2}b$/m);
