@@ -74,9 +74,9 @@ function mutate(
   if (ts.isBinaryExpression(node)) {
     const { operatorToken } = node;
     const mutatedOperator = OPERATORS.get(operatorToken.kind);
-    if (
-      mutatedOperator !== undefined && !isStringLiteral(node.left) && !isStringLiteral(node.right)
-    ) {
+    const isMutable = mutatedOperator !== undefined && !isStringLiteral(node.left) &&
+      !isStringLiteral(node.right) && !isInNullishChain(node);
+    if (isMutable) {
       addMutant(operatorToken.getStart(source), operatorToken.end, mutatedOperator);
     }
   }
@@ -98,6 +98,14 @@ function mutate(
   if (ts.isPrefixUnaryExpression(node) && node.operator === ts.SyntaxKind.ExclamationToken) {
     addMutant(node.getStart(source), node.operand.getStart(source), "");
   }
+}
+
+/** Reports whether the code is a part of `a ?? b ?? c`: `a ?? b && c` doesn't parse. */
+function isInNullishChain(node: ts.BinaryExpression): boolean {
+  const isNullish = (each: ts.Node) =>
+    ts.isBinaryExpression(each) &&
+    each.operatorToken.kind === ts.SyntaxKind.QuestionQuestionToken;
+  return isNullish(node) && (isNullish(node.left) || isNullish(node.parent));
 }
 
 function conditionOf(node: ts.Node): ts.Expression | undefined {

@@ -158,6 +158,8 @@ async function testMutant(
   await Deno.writeTextFile(mutatedPath, mutatedText);
   const kills: Kill[] = [];
   try {
+    // Each test would fail, and the mutant would count as killed.
+    await checkout.checkSyntax(mutant.path);
     for (const { path: module, seconds } of selectTests(mutant, tests)) {
       const failures = await checkout.test(module, 10 + 3 * seconds, { failFast: !findsAll });
       kills.push(...failures.map((test) => ({ mutant, module, test })));

@@ -22,7 +22,11 @@ export function ignoreNotFound(error: unknown): null {
 
 /** A copy of the project in a temporary directory. */
 export class Checkout implements AsyncDisposable {
-  private constructor(readonly root: string, readonly flags: readonly string[]) {}
+  private constructor(
+    readonly root: string,
+    readonly importFlags: readonly string[],
+    readonly testFlags: readonly string[],
+  ) {}
 
   static async make(files: readonly string[]): Promise<Checkout> {
     const root = `${await Deno.makeTempDir({ prefix: "degu_checkout_" })}/`;
@@ -35,7 +39,13 @@ export class Checkout implements AsyncDisposable {
     const [, flags = ""] = tasks.test.command.split("tools/test.ts ");
     const testFlags = flags.split(" ").filter((flag: string) => flag !== "--parallel")
       .map((flag: string) => flag.replace(/^(--allow-run=.*)\bdeno\b/, `$1${Deno.execPath()}`));
-    return new Checkout(root, [...(await findStandardLibrary()).flags, ...testFlags]);
+    return new Checkout(root, (await findStandardLibrary()).flags, testFlags);
+  }
+
+  /** Throws an error if a module, or a module that it imports, doesn't parse. */
+  async checkSyntax(path: string): Promise<void> {
+    const command = [Deno.execPath(), "cache", "--quiet", "--no-check", ...this.importFlags, path];
+    await runOrThrow(command, { cwd: this.root });
   }
 
   /**
@@ -52,7 +62,7 @@ export class Checkout implements AsyncDisposable {
     await Deno.writeTextFile(report, "");
     const child = new Deno.Command(Deno.execPath(), {
       args: [
-        ...["test", "--quiet", `--junit-path=${report}`, ...this.flags],
+        ...["test", "--quiet", `--junit-path=${report}`, ...this.importFlags, ...this.testFlags],
         ...failFast ? ["--fail-fast"] : [],
         ...coverage === undefined ? [] : [`--coverage=${coverage}`, "--coverage-raw-data-only"],
         path,
