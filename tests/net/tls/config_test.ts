@@ -21,6 +21,7 @@ import { derOf } from "@degu/testing/certificates.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
@@ -433,6 +434,34 @@ Deno.test(
     );
   },
 );
+
+Deno.test(
+  "a weak authority is not trusted, and is refused if it is the only one",
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
+    const weak = await pki.createAuthority("weak", { key: KEY.rsa1024 });
+    const good = await pki.createAuthority("good");
+    const build = () => buildClientSslctx({ caFile: weak.certFile });
+    const error = assertThrows(build, TlsError, "of 1024 bits");
+    assertEquals(error.code, "WEAK");
+    const both = await pki.join("both.pem", weak.certFile, good.certFile);
+    const { warnings } = buildClientSslctx({ caFile: both });
+    assertEquals(warnings.length, 1);
+    assertStringIncludes(warnings[0]!, "it is not trusted");
+  },
+);
+
+Deno.test("a certificate that the TLS library can't use is refused, unless the library's error is another", async () => {
+  const pki = await openSharedPki();
+  let message = "invalid peer certificate: BadEncoding";
+  using _library = patch(Deno, "createHttpClient", () => () => {
+    throw new Error(message);
+  });
+  assertThrows(() => buildServerSslctx(pki.serverSslconfig), RangeError, message);
+  message = "too many open files";
+  buildServerSslctx(pki.serverSslconfig);
+});
 
 Deno.test("an sslctx warns of certificates that peers will reject", needsOpenssl, async () => {
   await using pki = await OpensslPki.create();
