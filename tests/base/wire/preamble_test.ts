@@ -53,7 +53,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { acceptedStatusLines } from "./preamble.rows.ts";
+import { acceptedHosts, acceptedStatusLines, refusedHosts } from "./preamble.rows.ts";
 import { acceptedUris, refusedAbsoluteTargets, refusedUris } from "./uri.rows.ts";
 import { acceptedBlocks } from "./headers.rows.ts";
 import { acceptedContentRanges, acceptedRanges } from "./range.rows.ts";
@@ -215,6 +215,13 @@ Deno.test("a request's base headers replace the caller's headers, whose object d
   const length = formatRequestPreamble(into, "GET", "/", headers, { host: "my", c: "d" }, null);
   const expected = "GET / HTTP/1.1\r\na: b\r\nc: d\r\nhost: my\r\n\r\n";
   assertEquals(decodeLatin1(into.subarray(0, length)), expected);
+});
+
+Deno.test("formatRequest refuses a host that a server refuses", () => {
+  for (const host of acceptedHosts) formatRequest("GET", "/", { host });
+  for (const host of refusedHosts) {
+    assertRangeError(() => formatRequest("GET", "/", { host }), formatLabel(host));
+  }
 });
 
 Deno.test("formatRequest refuses a method or URI that could not be read back", () => {

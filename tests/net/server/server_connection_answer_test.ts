@@ -117,6 +117,7 @@ Deno.test("valid responses at the limits are sent", async (t) => {
     [[200, "OK", {}, ""], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     // A text is encoded as UTF-8, and a header that is undefined is omitted.
     [[200, "OK", { a: undefined }, "öl"], "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nÃ¶l"],
+    [[200, "OK", {}, "\x80"], "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xc2\x80"],
     [new Response(200, "OK", {}, "hi"), "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"],
     [new Response(200, "OK", headers, null), withHeader],
     [{ status: 200, reason: "OK", headers, body: null }, withHeader],
