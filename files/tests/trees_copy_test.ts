@@ -314,6 +314,19 @@ test("%s: small files are copied if the server can't compare them, and has only 
   assertEquals(await readTree(trees.target), { a: "1", b: "2" });
 });
 
+Deno.test("upload: a file that a link replaces after the list isn't compared with the file at the link", async () => {
+  await using trees = await makeTrees("upload", { a: "1" }, { a: "1" });
+  await using otherDir = await createTempDir();
+  await fill(otherDir.path, { b: "1" });
+  await makeLinks({ [`${otherDir.path}/link`]: `${otherDir.path}/b` });
+  const replaceByLink = () => {
+    Deno.renameSync(`${otherDir.path}/link`, `${trees.source}/a`);
+    return true;
+  };
+  const { outcomes } = await trees.copy({ compare: "digest", filter: { file: replaceByLink } });
+  assertEquals(outcomes, { a: "failed" });
+});
+
 Deno.test("download: a list may have its entries in any order, after their directories", async () => {
   const files = { "a/x": "1", "b/x": "2", "a/below/z": "3", c: "4", "b/y": "5", "a/b": "6" };
   await using trees = await makeTrees("download", files, {}, (request) => {
