@@ -596,6 +596,18 @@ Deno.test("an app has no time-out, and onConnect has none", async () => {
   assertStringIncludes(await response, "204 No Content");
 });
 
+Deno.test("a client's program has no time-out between two reads of a body", async () => {
+  using timer = captureTicks();
+  using pair = await connect({ timeout: TIMEOUT });
+  const { body } = await pair.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+  const reading = body!.read(2);
+  await pair.peer.send("he");
+  assertEquals(await reading, encodeLatin1("he"));
+  timer.tick(30);
+  await pair.peer.send("llo");
+  assertEquals(await body!.read(), encodeLatin1("llo"));
+});
+
 /** Resolves when a server has closed a connection after its time-out, by a close or a reset. */
 async function waitForTimeout(
   label: string,
