@@ -6,7 +6,7 @@ import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { TempDevices } from "@degu/degu/device/testing";
 import { Server, SSLServer } from "@degu/degu/server";
 import { mostInformativeError } from "@degu/internal/device/peers/device_client.ts";
-import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import {

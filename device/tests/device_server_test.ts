@@ -9,7 +9,7 @@ import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { TempDevices } from "@degu/degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { App, AppObject, Session } from "@degu/degu/server";
-import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import {
   authorityOf,

@@ -26,7 +26,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { SECRET, UNGUARDED_APPS } from "@degu/testing/unguarded_apps.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+import { HandshakeRelay } from "../../tests/net/tls/tls_relay.ts";
 import { describeTrust } from "@degu/testing/trust.ts";
 
 /** Resolves when a signal is aborted. */

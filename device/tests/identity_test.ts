@@ -20,7 +20,7 @@ import {
   makeAuthority,
   makeLeaf,
   type TestAuthority,
-} from "@degu/testing/authorities.ts";
+} from "../../tests/net/tls/authorities.ts";
 import { createTempDir, listNames, readMode, readTexts } from "@degu/testing/directories.ts";
 import {
   assert,
@@ -34,7 +34,7 @@ import {
 import fc from "fast-check";
 import { createHash, createPrivateKey, sign, X509Certificate } from "node:crypto";
 import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
-import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
+import { hasSubjectName, readCertificate } from "../../tests/net/tls/certificates.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { dirname, join } from "@degu/internal/internal/paths.ts";

@@ -3,7 +3,7 @@
  * processes with the permissions that they need.
  */
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -9,13 +9,13 @@ import type { Logger } from "@degu/degu/server";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { NumberAttempt } from "@degu/internal/device/pairing/plain_ports.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
-import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { needsOpenssl, OpensslPki, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { needsOpenssl, OpensslPki, runWithInput } from "../../tests/net/tls/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { createPrivateKey } from "node:crypto";
 import {

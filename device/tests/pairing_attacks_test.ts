@@ -7,7 +7,7 @@ import { ServingRecords } from "@degu/internal/device/peers/serving_records.ts";
 import { TrustSignals } from "@degu/internal/device/peers/trust_signals.ts";
 import { readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { DeviceIdentity } from "@degu/internal/device/identity/device_identity.ts";
-import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { EXTENSIONS, makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";

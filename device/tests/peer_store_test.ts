@@ -5,7 +5,7 @@
 import type { Address } from "@degu/degu/base";
 import { Device, DeviceError, PairingError, type Peer } from "@degu/degu/device";
 import { PeerStore } from "@degu/internal/device/peers/peer_store.ts";
-import { makeAuthority } from "@degu/testing/authorities.ts";
+import { makeAuthority } from "../../tests/net/tls/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -26,7 +26,7 @@ import { makePattern, serveDirectory, summarize } from "@degu/testing/served_dir
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { ignoreUnlessInstalled, runWithInput } from "../../tests/net/tls/tls_openssl.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,

@@ -15,7 +15,7 @@ import {
   OpensslPki,
   runWithInput,
   ServingProgram,
-} from "@degu/testing/tls_openssl.ts";
+} from "../net/tls/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { toFileUrl } from "@std/path";
 

@@ -13,7 +13,7 @@ import {
 import type { X509Certificate } from "node:crypto";
 import { dirname, join } from "@std/path";
 import type { TempPKIOptions } from "@degu/internal/misc/pki.ts";
-import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
+import { hasSubjectName, readCertificate } from "../net/tls/certificates.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 
 // ───────────────────────── TempPKI

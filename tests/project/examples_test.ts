@@ -12,7 +12,7 @@ import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
 import { fromFileUrl, join } from "@std/path";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { ignoreUnlessInstalled } from "@degu/testing/tls_openssl.ts";
+import { ignoreUnlessInstalled } from "../net/tls/tls_openssl.ts";
 
 const DIRECTORY = "examples/";
 /** The prefix of the first line of a module that is not a program. */

@@ -6,7 +6,7 @@ import type { Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 import type { App } from "@degu/degu/server";
-import type { TestAuthority } from "./authorities.ts";
+import type { TestAuthority } from "../net/tls/authorities.ts";
 import { record, storeOf, TestDevices } from "./device_pairs.ts";
 import { findUnusedPort } from "./ports.ts";
 import { withTimeout } from "./raw_peer.ts";

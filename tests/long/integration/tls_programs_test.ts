@@ -12,7 +12,7 @@ import {
   OpensslPki,
   runWithInput,
   ServingProgram,
-} from "@degu/testing/tls_openssl.ts";
+} from "../../net/tls/tls_openssl.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 

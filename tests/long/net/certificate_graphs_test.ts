@@ -21,7 +21,7 @@ import {
   ODDITIES,
   type Purpose,
   type SignatureKind,
-} from "@degu/testing/certificate_graphs.ts";
+} from "../../net/tls/certificate_graphs.ts";
 import { Random } from "@degu/testing/random.ts";
 
 // A graph of certificates: authorities that sign each other, namesakes, every limit of an authority.

@@ -4,7 +4,7 @@
  */
 import { Client, retry, SSLClient } from "@degu/degu/client";
 import { SSLServer } from "@degu/degu/server";
-import { createIdentity } from "@degu/testing/certificates.ts";
+import { createIdentity } from "../../net/tls/certificates.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";

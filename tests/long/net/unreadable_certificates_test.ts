@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
 import { formatPem, parseCertificate } from "@degu/internal/net/tls/certificate.ts";
 import { checkCertificate } from "@degu/internal/net/tls/peer.ts";
-import { encode, KeyRing, makeCertificate, ODDITIES } from "@degu/testing/certificate_graphs.ts";
+import { encode, KeyRing, makeCertificate, ODDITIES } from "../../net/tls/certificate_graphs.ts";
 import { Random } from "@degu/testing/random.ts";
 
 const CERTIFICATES = 6000;

@@ -26,7 +26,7 @@ import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { makeServerConnection, serve } from "@degu/testing/serving.ts";
-import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { ignoreUnlessInstalled, runWithInput } from "../tls/tls_openssl.ts";
 
 const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 const RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";

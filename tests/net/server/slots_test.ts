@@ -8,7 +8,7 @@ import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
 import { PeerTable, Slots } from "@degu/internal/net/transport/slots.ts";
-import { createIdentity } from "@degu/testing/certificates.ts";
+import { createIdentity } from "../tls/certificates.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";

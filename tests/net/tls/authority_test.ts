@@ -23,9 +23,9 @@ import {
   makeAuthority,
   makeLeaf,
   type TestAuthority,
-} from "@degu/testing/authorities.ts";
+} from "./authorities.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { hashPublicKey } from "@degu/testing/certificates.ts";
+import { hashPublicKey } from "./certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -36,7 +36,7 @@ import {
   needsOpenssl,
   OpensslPki,
   runWithInput,
-} from "@degu/testing/tls_openssl.ts";
+} from "./tls_openssl.ts";
 
 /** Reads certificates as one PEM text. */
 async function readPem(...certificates: readonly IssuedCertificate[]): Promise<string> {

@@ -5,12 +5,7 @@ import { SSLClient } from "@degu/degu/client";
 import { Authorities, readCertificate } from "@degu/internal/net/tls/authority.ts";
 import { checkCertificate, findNameProblem } from "@degu/internal/net/tls/peer.ts";
 import { encodeDer, TAG } from "@degu/internal/net/tls/der.ts";
-import {
-  EXTENSIONS,
-  makeAuthority,
-  makeLeaf,
-  type TestAuthority,
-} from "@degu/testing/authorities.ts";
+import { EXTENSIONS, makeAuthority, makeLeaf, type TestAuthority } from "./authorities.ts";
 import {
   encode,
   type KeyPair,
@@ -18,9 +13,9 @@ import {
   makeCertificate,
   ODDITIES,
   type Oddity,
-} from "@degu/testing/certificate_graphs.ts";
+} from "./certificate_graphs.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { needsOpenssl, ServingProgram } from "@degu/testing/tls_openssl.ts";
+import { needsOpenssl, ServingProgram } from "./tls_openssl.ts";
 import { join } from "@std/path";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

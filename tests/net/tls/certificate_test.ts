@@ -35,13 +35,13 @@ import {
   disablePeerCertificateObjects,
   readCertificateChain,
 } from "@degu/internal/net/transport/runtime.ts";
-import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
-import { derOf, hashPublicKey as publicKey256OfNode } from "@degu/testing/certificates.ts";
+import { EXTENSIONS, makeAuthority } from "./authorities.ts";
+import { derOf, hashPublicKey as publicKey256OfNode } from "./certificates.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { KEY, needsOpenssl, OpensslPki, RSA_2048 } from "@degu/testing/tls_openssl.ts";
+import { KEY, needsOpenssl, OpensslPki, RSA_2048 } from "./tls_openssl.ts";
 
 const pki = await openSharedPki();
 const authority = createAuthority({ commonName: "authority" });

@@ -11,10 +11,10 @@ import {
 } from "@degu/degu/certificates";
 import { parseAlternativeName } from "@degu/internal/net/tls/certificate_writer.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
-import { derOf, hasSubjectName } from "@degu/testing/certificates.ts";
+import { derOf, hasSubjectName } from "./certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { ignoreUnlessInstalled, runWithInput } from "./tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { createPrivateKey, X509Certificate } from "node:crypto";

@@ -17,7 +17,7 @@ import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { checkNegotiatedParameters, CIPHERS } from "@degu/internal/net/tls/context.ts";
-import { derOf } from "@degu/testing/certificates.ts";
+import { derOf } from "./certificates.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
@@ -26,7 +26,7 @@ import { runScript } from "@degu/testing/processes.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { formatTimeFromNow, KEY, needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
+import { formatTimeFromNow, KEY, needsOpenssl, OpensslPki } from "./tls_openssl.ts";
 
 /** Asserts that a text has no part of a PEM file. */
 function assertNoSecret(text: string): void {

@@ -34,7 +34,7 @@ import {
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
 import { tlsError } from "@degu/internal/net/tls/errors.ts";
-import { createIdentity } from "@degu/testing/certificates.ts";
+import { createIdentity } from "./certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -45,7 +45,7 @@ import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { needsOpenssl, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { needsOpenssl, runWithInput } from "./tls_openssl.ts";
 import * as fc from "fast-check";
 import { describeTrust } from "@degu/testing/trust.ts";
 

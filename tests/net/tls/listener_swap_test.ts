@@ -10,12 +10,12 @@ import {
   type ServerOptions,
   type ServerSslconfig,
 } from "@degu/degu/server";
-import { createIdentity } from "@degu/testing/certificates.ts";
+import { createIdentity } from "./certificates.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import { needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
-import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+import { needsOpenssl, OpensslPki } from "./tls_openssl.ts";
+import { HandshakeRelay } from "./tls_relay.ts";
 import {
   type Address,
   ConnectionError,

@@ -10,12 +10,7 @@ import { getIssuerKeys, rememberVerifiedClient } from "@degu/internal/net/tls/pe
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import {
-  type IssuedCertificate,
-  needsOpenssl,
-  OpensslPki,
-  runWithInput,
-} from "@degu/testing/tls_openssl.ts";
+import { type IssuedCertificate, needsOpenssl, OpensslPki, runWithInput } from "./tls_openssl.ts";
 import { once } from "node:events";
 import { type Connection, SSLClient } from "@degu/degu/client";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";

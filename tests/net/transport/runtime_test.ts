@@ -23,12 +23,7 @@ import { fromFileUrl } from "@std/path";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import {
-  type IssuedCertificate,
-  KEY,
-  needsOpenssl,
-  OpensslPki,
-} from "@degu/testing/tls_openssl.ts";
+import { type IssuedCertificate, KEY, needsOpenssl, OpensslPki } from "../tls/tls_openssl.ts";
 
 Deno.test("this Deno has each private part of the runtime that the package uses", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -9,7 +9,7 @@ import {
 } from "node:crypto";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { TAG } from "@degu/internal/net/tls/der.ts";
-import { concat } from "./streams.ts";
+import { concat } from "@degu/testing/streams.ts";
 
 export interface Deviation {
   /** Signing with Ed25519 takes a tenth of the time of P-256. */

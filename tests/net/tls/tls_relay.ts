@@ -1,7 +1,7 @@
 /** A relay in front of a server, which stops handshakes midway. */
 
-import { passOn, Relay } from "./cutting_relay.ts";
-import { withTimeout } from "./raw_peer.ts";
+import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 
 /** A relay that stops each connection before the second part of the client's handshake. */
 export class HandshakeRelay extends Relay {

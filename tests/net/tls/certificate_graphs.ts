@@ -8,7 +8,7 @@ import {
   type KeyObject,
   sign,
 } from "node:crypto";
-import { concat } from "./streams.ts";
+import { concat } from "@degu/testing/streams.ts";
 
 // ───────────────────────── DER
 
@@ -80,8 +80,8 @@ export type KeyKind =
 
 const RSA_FILES = {
   "RSA-2048": "rsa_2048.pem",
-  "RSA-4096": "../net/tls/rsa_4096.pem",
-  "RSA-4098": "../net/tls/rsa_4098.pem",
+  "RSA-4096": "rsa_4096.pem",
+  "RSA-4098": "rsa_4098.pem",
 } as const;
 
 /** Keys, which are generated once: keys of RSA with 4096 and 4098 bits are read from files. */

@@ -1,8 +1,8 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
-import { runCommand, runOrThrow, startCommand } from "./commands.ts";
-import { RunningProcess } from "./processes.ts";
-import { encodeLatin1 } from "./wire_grammar.ts";
+import { runCommand, runOrThrow, startCommand } from "@degu/testing/commands.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** No authorities of the system, because reading them takes longer than a handshake. */
 const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
