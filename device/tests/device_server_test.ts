@@ -55,7 +55,7 @@ import {
   checkSecondSignal,
   type Gate,
   ignore,
-} from "@degu/testing/until_signal.ts";
+} from "../../tests/net/server/until_signal.ts";
 import { describeTrust } from "@degu/testing/trust.ts";
 
 /** Makes a client with any certificate that trusts a device. */

@@ -24,7 +24,7 @@ import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { SECRET, UNGUARDED_APPS } from "@degu/testing/unguarded_apps.ts";
+import { SECRET, UNGUARDED_APPS } from "../../tests/net/server/unguarded_apps.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HandshakeRelay } from "../../tests/net/tls/tls_relay.ts";
 import { describeTrust } from "@degu/testing/trust.ts";

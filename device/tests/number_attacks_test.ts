@@ -6,7 +6,7 @@ import {
   type PairingQuestion,
 } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../../tests/net/server/error_answers.ts";
 import { NumberAttempt } from "@degu/internal/device/pairing/plain_ports.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";

@@ -3,7 +3,7 @@
  * names on a disk.
  */
 import type { App } from "@degu/degu";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../../tests/net/server/error_answers.ts";
 import type { HeadersToSend, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";

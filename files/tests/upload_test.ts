@@ -56,7 +56,7 @@ import type { AppFunction, Session } from "@degu/degu/server";
 import { TransferClient } from "@degu/internal/files/transfer/client.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { type RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { makeRequesters } from "@degu/testing/requesters.ts";
+import { makeRequesters } from "../../tests/net/client/requesters.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { toFileUrl } from "@std/path";

@@ -1,6 +1,6 @@
 /** ProxyApp: shared and failing connections, clients that leave, event streams, early responses. */
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../net/server/error_answers.ts";
 import { type AppFunction, Client, ProxyApp, SSLServer } from "@degu/degu";
 import { ConnectionError } from "@degu/degu/base";
 import {

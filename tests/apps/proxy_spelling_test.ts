@@ -2,7 +2,7 @@
 import { formatLabel } from "@degu/testing/expectations.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
 import { paddedCodings } from "../base/wire/chunk.rows.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../net/server/error_answers.ts";
 import { exchange, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";

@@ -4,7 +4,7 @@
  * text.
  */
 
-import { findErrorResponses, formatErrorResponse } from "../support/error_answers.ts";
+import { findErrorResponses, formatErrorResponse } from "../net/server/error_answers.ts";
 import {
   findTrailerEnd,
   type FlatHeaders,

@@ -5,7 +5,7 @@
 import { Client, ProxyApp } from "@degu/degu";
 import type { Address } from "@degu/degu/base";
 import type { App, AppFunction } from "@degu/degu/server";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../net/server/error_answers.ts";
 import { relayRequestHeaders } from "@degu/testing/proxies.ts";
 import { dial, exchange, RawPeer } from "@degu/testing/raw_peer.ts";
 import { RecordingRelay } from "./recording_relay.ts";

@@ -17,7 +17,7 @@ import {
 } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { endpointKinds, plainKinds } from "@degu/testing/endpoints.ts";
+import { endpointKinds, plainKinds } from "../net/endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { Client, createFetch, ProxyApp, wrapApp } from "@degu/degu";
@@ -25,7 +25,7 @@ import { ConnectionPool } from "@degu/degu/client";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { startNginx } from "@degu/testing/nginx.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
-import { WrappedConnector } from "@degu/testing/requesters.ts";
+import { WrappedConnector } from "../net/client/requesters.ts";
 import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";

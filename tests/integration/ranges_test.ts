@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Client, createFetch, fromFetchHandler, ProxyApp, Range, SuffixRange } from "@degu/degu";
 import { type HeadersToSend, ProtocolError, type Response } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../net/server/error_answers.ts";
 import { exchange, RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 

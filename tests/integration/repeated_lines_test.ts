@@ -4,7 +4,7 @@ import { createFetch, fromFetchHandler, ProxyApp, routes, wrapApp } from "@degu/
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client, ConnectionPool } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../net/server/error_answers.ts";
 import { exchange, RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 

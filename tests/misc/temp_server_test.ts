@@ -6,7 +6,7 @@ import { fromFetchHandler, reply, routes } from "@degu/degu";
 import { type App, type AppFunction, Server } from "@degu/degu/server";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { hasIPv6 } from "../net/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";

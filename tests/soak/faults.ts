@@ -14,7 +14,7 @@ import {
 } from "@degu/degu";
 import type { Chunk } from "@degu/degu/base";
 import type { Random } from "../fuzz/random.ts";
-import { findErrorResponse, formatErrorResponse } from "../support/error_answers.ts";
+import { findErrorResponse, formatErrorResponse } from "../net/server/error_answers.ts";
 import { isBroken } from "../support/raw_peer.ts";
 import { Checksum, serverFaults } from "./app.ts";
 import { pause, type Run } from "./traffic.ts";

@@ -1,5 +1,5 @@
 /** fromFetchHandler: requests, responses, and unread bodies. */
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../net/server/error_answers.ts";
 import {
   type App,
   type BodyError,

@@ -13,7 +13,7 @@ import { checkBodies } from "@degu/internal/base/body/body.ts";
 import type { BodyOut } from "@degu/internal/base/body/sent_body.ts";
 import type { BodySource } from "@degu/internal/base/body/body_reader.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "../../net/client/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";

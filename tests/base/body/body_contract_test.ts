@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/base";
 import { formatChunk } from "@degu/testing/messages.ts";
 import { chunks, pieceLengths } from "@degu/testing/arbitraries.ts";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "../../net/client/connected.ts";
 import {
   assertBodyError,
   assertCutShort,

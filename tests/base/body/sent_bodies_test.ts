@@ -29,11 +29,11 @@ import { type App, ConnectionPool, createFetch, reply, wrapApp } from "@degu/deg
 import type { ResponseTuple } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { formatRequest, formatResponse } from "@degu/testing/messages.ts";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "../../net/client/connected.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../../net/recording_socket.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 
 // Bodies that open their file. The sanitizer of resources fails a test if a file stays open.

@@ -6,7 +6,7 @@
  */
 
 import type { Request } from "@degu/degu/server";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../../net/server/error_answers.ts";
 import { formatLabel } from "@degu/testing/expectations.ts";
 import { relayRequestHeaders, REQUESTS } from "@degu/testing/proxies.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { Method } from "@degu/degu/base";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "../../net/server/error_answers.ts";
 import { formatLabel } from "@degu/testing/expectations.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";
 import { acceptedTrailers, paddedCodings, refusedResponseCodings } from "./chunk.rows.ts";

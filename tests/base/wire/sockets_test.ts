@@ -6,7 +6,7 @@ import { EmptyPreambleError, type Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempServer } from "@degu/degu/misc";
 import type { AppFunction } from "@degu/degu/server";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "../../net/client/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection } from "@degu/testing/expectations.ts";
 import { isBroken, type RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";

@@ -10,7 +10,7 @@ import { type BodyIn, BodyIter } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
 import { captureIntervals } from "@degu/testing/clock.ts";
 import { Random } from "@degu/testing/random.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../../net/recording_socket.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 const SCHEDULES = 3000;

@@ -14,15 +14,10 @@ import {
   type Socket,
 } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
-import {
-  connect,
-  type ConnectedClient,
-  readSentRequest,
-  requestWith,
-} from "@degu/testing/connected.ts";
+import { connect, type ConnectedClient, readSentRequest, requestWith } from "./connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat, cutBytes, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";

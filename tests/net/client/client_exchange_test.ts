@@ -29,14 +29,14 @@ import {
 } from "@degu/degu/base";
 import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
 import { captureIntervals } from "@degu/testing/clock.ts";
-import { connect, readSentRequest, requestWith } from "@degu/testing/connected.ts";
+import { connect, readSentRequest, requestWith } from "./connected.ts";
 import {
   assertProtocolRejection,
   catchRejection,
   formatLabel,
 } from "@degu/testing/expectations.ts";
 import { exchange, isBroken, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { type Portions, RecordingSocket } from "../recording_socket.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { type App, Server } from "@degu/degu/server";

@@ -18,7 +18,7 @@ import {
   ConnectionError,
   type ConnectLimits,
 } from "@degu/degu/client";
-import { connect, readSentRequest } from "@degu/testing/connected.ts";
+import { connect, readSentRequest } from "./connected.ts";
 import {
   assertRangeError,
   assertTypeError,
@@ -28,7 +28,7 @@ import {
 } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import {
   assert,

@@ -16,11 +16,11 @@ import {
 } from "@degu/degu/base";
 import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "./connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";

@@ -24,7 +24,7 @@ import {
   withTimeout,
 } from "@degu/testing/raw_peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
@@ -43,7 +43,7 @@ import {
   setClockAhead,
   stopPerformanceClock,
 } from "@degu/testing/clock.ts";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "./connected.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 

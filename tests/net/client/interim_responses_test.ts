@@ -13,7 +13,7 @@ import {
   type Response,
 } from "@degu/degu/base";
 import { Client, Connection, isTransient } from "@degu/degu/client";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "./connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
 import { isBroken, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -22,9 +22,9 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import type { App, ResponseTuple } from "@degu/degu/server";
 import { captureIntervals, recordIntervals } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
+import { endpointKinds } from "../endpoints.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { makeServerConnection, serve } from "@degu/testing/serving.ts";
 import { ignoreUnlessInstalled, runWithInput } from "../tls/tls_openssl.ts";
 

@@ -21,7 +21,7 @@ import {
   reason,
   waitForAbort,
 } from "@degu/testing/aborts.ts";
-import { connect, type ConnectedClient, readSentRequest } from "@degu/testing/connected.ts";
+import { connect, type ConnectedClient, readSentRequest } from "./connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -30,7 +30,7 @@ import { TrackedStream } from "@degu/testing/streams.ts";
 import { setTimeout as delay } from "node:timers/promises";
 import type { App, ResponseTuple } from "@degu/degu/server";
 import { recordIntervals } from "@degu/testing/clock.ts";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
+import { endpointKinds } from "../endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const HALF_RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";

@@ -33,11 +33,11 @@ import { waitForAbort } from "@degu/testing/aborts.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeRequesters, WrappedClient } from "@degu/testing/requesters.ts";
+import { makeRequesters, WrappedClient } from "./requesters.ts";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { FakeTime } from "@std/testing/time";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "./connected.ts";
 
 Deno.test("createFetch accepts every kind of requester", async (t) => {
   await using serving = serve(async ({ uri, body }) => [200, "OK", {}, await body?.text() ?? uri]);

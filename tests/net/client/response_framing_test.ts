@@ -19,7 +19,7 @@ import {
   isTransient,
 } from "@degu/degu/client";
 import type { Method } from "@degu/degu/base";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "./connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";

@@ -22,7 +22,7 @@ import {
   type RetryOptions,
   StatusError,
 } from "@degu/degu/client";
-import { connect } from "@degu/testing/connected.ts";
+import { connect } from "./connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";

@@ -16,7 +16,7 @@ import { ExchangeProgress } from "@degu/internal/net/protocol/exchange.ts";
 import { INCOMING_TRANSITIONS, OUTGOING_TRANSITIONS } from "@degu/internal/net/protocol/phases.ts";
 import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
 import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
-import { append } from "@degu/testing/read_buffers.ts";
+import { append } from "./read_buffers.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 type Event = {

@@ -14,7 +14,7 @@ import {
 } from "@degu/internal/net/protocol/phases.ts";
 import { RequestReader } from "@degu/internal/net/protocol/request_reader.ts";
 import { ANSWERS, ServerProtocol } from "@degu/internal/net/protocol/server_protocol.ts";
-import { append } from "@degu/testing/read_buffers.ts";
+import { append } from "./read_buffers.ts";
 
 class Connection {
   readonly buffer = new ReadBuffer();

@@ -10,7 +10,7 @@ import {
   ChunkedBodyIter,
 } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "./error_answers.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer } from "@degu/testing/serving.ts";

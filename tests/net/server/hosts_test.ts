@@ -2,9 +2,9 @@
 import { type App, type AppFunction, fromFetchHandler, ProxyApp, reply, routes } from "@degu/degu";
 import type { HostAddress } from "@degu/degu/base";
 import { Server, type ServerOptions } from "@degu/degu/server";
-import { DEFAULT_HOSTS, formatHostRequest, statusOf } from "@degu/testing/default_hosts.ts";
+import { DEFAULT_HOSTS, formatHostRequest, statusOf } from "./default_hosts.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "./error_answers.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
 import { exchange, RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Address, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import type { App, AppFunction } from "@degu/degu/server";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "./error_answers.ts";
 import { exchange, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";

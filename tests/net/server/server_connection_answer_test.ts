@@ -2,7 +2,7 @@
  * A server: parsing split requests, responses of apps, errors that apps throw, and closing a session
  * at every moment.
  */
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "./error_answers.ts";
 import {
   assert,
   assertEquals,
@@ -29,7 +29,7 @@ import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/de
 import { makePendingPromise } from "@degu/testing/aborts.ts";
 import { catchRejection, formatLabel } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import {

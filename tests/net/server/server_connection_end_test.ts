@@ -27,7 +27,7 @@ import { addLingering, linger } from "@degu/internal/net/server/lingering.ts";
 import { describeConnectionFailure } from "@degu/internal/net/server/session_end.ts";
 import { Transport } from "@degu/internal/net/transport/transport.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatErrorResponse } from "./error_answers.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import {
   exchange,
@@ -37,7 +37,7 @@ import {
   waitForTick,
   withTimeout,
 } from "@degu/testing/raw_peer.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import {
   connectRawPeer,

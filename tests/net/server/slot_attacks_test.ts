@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type App, Server } from "@degu/degu/server";
 import { pause } from "@degu/internal/internal/pause.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { MemoryListener } from "../../fuzz/memory.ts";

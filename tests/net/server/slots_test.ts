@@ -12,7 +12,7 @@ import { createIdentity } from "../tls/certificates.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { connectRawPeer, RecordingLogger, serve } from "@degu/testing/serving.ts";

@@ -14,7 +14,7 @@ import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { SECRET, UNGUARDED_APPS } from "@degu/testing/unguarded_apps.ts";
+import { SECRET, UNGUARDED_APPS } from "./unguarded_apps.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { disposeApp } from "@degu/internal/base/app/app.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";

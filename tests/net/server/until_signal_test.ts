@@ -18,7 +18,7 @@ import {
   checkSecondSignal,
   Gate,
   ignore,
-} from "@degu/testing/until_signal.ts";
+} from "./until_signal.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { runUntilSignal } from "@degu/degu";

@@ -10,7 +10,7 @@ import type { AcceptedConnection, Listener } from "@degu/internal/net/transport/
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { hasIPv6 } from "../endpoints.ts";
 import {
   dial,
   RawPeer,

@@ -36,7 +36,7 @@ import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
 import { tlsError } from "@degu/internal/net/tls/errors.ts";
 import { createIdentity } from "./certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { hasIPv6 } from "../endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -17,7 +17,7 @@ import type { App, Request } from "@degu/degu/server";
 import { makeDuplex, NetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { hasIPv6 } from "../endpoints.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";

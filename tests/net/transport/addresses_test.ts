@@ -19,7 +19,7 @@ import {
 } from "@degu/internal/net/transport/addresses.ts";
 import { PlainListener } from "@degu/internal/net/transport/listener.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { hasIPv6 } from "../endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort, listenAgain } from "@degu/testing/ports.ts";

@@ -9,7 +9,7 @@ import {
   ProtocolError,
 } from "@degu/degu/base";
 import { ConnectionPool, createFetch, expectOk, reply, Server } from "@degu/degu";
-import { connect, type ConnectedClient } from "@degu/testing/connected.ts";
+import { connect, type ConnectedClient } from "../client/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";

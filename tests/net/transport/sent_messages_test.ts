@@ -18,8 +18,8 @@ import {
   ProtocolError,
 } from "@degu/degu/base";
 import type { ResponseTuple } from "@degu/degu/server";
-import { connect, requestWith } from "@degu/testing/connected.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { connect, requestWith } from "../client/connected.ts";
+import { formatErrorResponse } from "../server/error_answers.ts";
 import {
   assertProtocolRejection,
   catchRejection,
@@ -39,7 +39,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingSocket } from "../recording_socket.ts";
 import { formatChunk } from "@degu/testing/messages.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";

@@ -3,9 +3,9 @@
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { App, ServerOptions } from "@degu/degu/server";
-import { createTempDir } from "./directories.ts";
-import { serve, type Serving } from "./serving.ts";
-import { openSharedPki, startTls } from "./tls_endpoints.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 
 export const hasIPv6: boolean = canListen("::1");
 

@@ -6,7 +6,7 @@ import {
   type Connection,
   type RequestOptions,
 } from "@degu/degu/client";
-import { RawServer } from "./raw_peer.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
 
 export type ConnectedClient = Awaited<ReturnType<typeof connect>>;
 

@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Client } from "@degu/degu/client";
 import type { App, StoppableServer } from "@degu/degu/server";
 import { serveUntil } from "@degu/internal/program/termination.ts";
-import { waitForTick, withTimeout } from "./raw_peer.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 
 /** On Windows Deno supports only SIGINT and SIGBREAK, and can't send them. */
 export const ignore: boolean = Deno.build.os === "windows";

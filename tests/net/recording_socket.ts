@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from "@degu/degu/base";
-import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** The maximum number of bytes per write and per read. */
 export interface Portions {

@@ -3,7 +3,7 @@
  * the server. Text is Latin-1, one character per byte.
  */
 
-import { isUnknownCoding, limits } from "./wire_grammar.ts";
+import { isUnknownCoding, limits } from "@degu/testing/wire_grammar.ts";
 
 const REASONS = {
   400: "Bad Request",
