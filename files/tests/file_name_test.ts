@@ -13,7 +13,7 @@ import {
   type TreeEntry,
   type TreeEvent,
 } from "@degu/degu/files";
-import { parseUri } from "@degu/testing/messages.ts";
+import { parseUri } from "../../tests/base/messages.ts";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { parseFilePath } from "@degu/internal/files/wire/file_name.ts";
 import { readTree as readEntries } from "@degu/internal/files/listing.ts";

@@ -15,11 +15,11 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { captureIntervals, recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { connectThrough, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, REQUESTS, serveProxy } from "./proxies.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { echo } from "@degu/testing/temp_apps.ts";
+import { echo } from "../misc/temp_apps.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,

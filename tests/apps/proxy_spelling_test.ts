@@ -1,6 +1,6 @@
 /** ProxyApp: what it changes in messages that have several valid spellings, and what it drops. */
 import { formatLabel } from "@degu/testing/expectations.ts";
-import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, serveProxy } from "./proxies.ts";
 import { paddedCodings } from "../base/wire/chunk.rows.ts";
 import { formatErrorResponse } from "../net/server/error_answers.ts";
 import { exchange, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";

@@ -14,15 +14,10 @@ import {
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { formatChunk, formatRequest, formatResponse } from "@degu/testing/messages.ts";
-import * as arbitrary from "@degu/testing/arbitraries.ts";
+import { formatChunk, formatRequest, formatResponse } from "../base/messages.ts";
+import * as arbitrary from "../base/arbitraries.ts";
 import { assertTypeError, catchRejection, constructWith } from "@degu/testing/expectations.ts";
-import {
-  connectThrough,
-  relayRequestHeaders,
-  removeHopByHop,
-  REQUESTS,
-} from "@degu/testing/proxies.ts";
+import { connectThrough, relayRequestHeaders, removeHopByHop, REQUESTS } from "./proxies.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";

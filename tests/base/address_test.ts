@@ -16,7 +16,7 @@ import {
   removeZone,
   zoneOf,
 } from "@degu/internal/base/address.ts";
-import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
+import { makeTextArbitrary } from "./arbitraries.ts";
 import {
   assertProtocolError,
   assertRangeError,
@@ -37,7 +37,7 @@ import {
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
 import { mkreq } from "@degu/degu/misc";
-import { formatRequest, parseRequest, parseUri } from "@degu/testing/messages.ts";
+import { formatRequest, parseRequest, parseUri } from "./messages.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { absoluteTargets, acceptedUris, builtUris, dottedUris } from "./wire/uri.rows.ts";

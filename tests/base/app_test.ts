@@ -10,7 +10,7 @@ import {
   type Socket,
 } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
-import { parseResponse } from "@degu/testing/messages.ts";
+import { parseResponse } from "./messages.ts";
 import type { App, AppFunction, ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";

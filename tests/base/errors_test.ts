@@ -18,7 +18,7 @@ import {
   parseRequest,
   parseResponse,
   parseUri,
-} from "@degu/testing/messages.ts";
+} from "./messages.ts";
 import {
   checkBoolean,
   checkOptions,

@@ -5,7 +5,7 @@
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
-import { assertNeeded, pairExamples, runExample, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, pairExamples, runExample, startExample } from "./examples.ts";
 import { findOwnAddress, listenAgain } from "@degu/testing/ports.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";

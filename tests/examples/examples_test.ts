@@ -14,7 +14,7 @@ import {
 import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { assertNeeded, pairExamples, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, pairExamples, startExample } from "./examples.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

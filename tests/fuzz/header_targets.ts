@@ -3,7 +3,7 @@
 import { createFetch, fromFetchHandler, json, ProxyApp, reply, type Requester } from "@degu/degu";
 import { type HeadersToSend, Response as AppResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { formatRequest, formatResponse } from "@degu/testing/messages.ts";
+import { formatRequest, formatResponse } from "../base/messages.ts";
 import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
 import { withDefaultHeaders } from "@degu/internal/net/client/client_connection.ts";
 import { PREAMBLE, type Target } from "./check_linear.ts";

@@ -4,7 +4,7 @@ import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { PreambleSearch } from "@degu/internal/net/protocol/preamble_search.ts";
-import { parseChunkHeader, parseRequest, parseResponse, parseUri } from "@degu/testing/messages.ts";
+import { parseChunkHeader, parseRequest, parseResponse, parseUri } from "../base/messages.ts";
 import { checkConditions } from "@degu/internal/files/wire/conditions.ts";
 import { EntryParser } from "@degu/internal/files/wire/entries.ts";
 import { isDigestRequested, parseReprDigest } from "@degu/internal/files/wire/digest.ts";

@@ -5,7 +5,7 @@
 
 import type { Method } from "@degu/internal/base/wire/method.ts";
 import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
-import { formatChunk, formatRequest, formatResponse, parseUri } from "@degu/testing/messages.ts";
+import { formatChunk, formatRequest, formatResponse, parseUri } from "../base/messages.ts";
 import { buildUri } from "@degu/internal/base/wire/uri.ts";
 import {
   ContentRange,
@@ -13,7 +13,7 @@ import {
   SuffixRange,
   UnsatisfiedRange,
 } from "@degu/internal/base/wire/range.ts";
-import { parsers } from "../support/parsers.ts";
+import { parsers } from "../base/wire/parsers.ts";
 import {
   decodeLatin1,
   encodeLatin1,

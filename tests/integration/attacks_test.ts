@@ -6,7 +6,7 @@ import { Client, ProxyApp } from "@degu/degu";
 import type { Address } from "@degu/degu/base";
 import type { App, AppFunction } from "@degu/degu/server";
 import { formatErrorResponse } from "../net/server/error_answers.ts";
-import { relayRequestHeaders } from "@degu/testing/proxies.ts";
+import { relayRequestHeaders } from "../apps/proxies.ts";
 import { dial, exchange, RawPeer } from "@degu/testing/raw_peer.ts";
 import { RecordingRelay } from "./recording_relay.ts";
 import { checkEachRow, testEachRow } from "@degu/testing/rows.ts";

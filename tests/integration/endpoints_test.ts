@@ -23,7 +23,7 @@ import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert
 import { Client, createFetch, ProxyApp, wrapApp } from "@degu/degu";
 import { ConnectionPool } from "@degu/degu/client";
 import { findObstacle } from "@degu/testing/commands.ts";
-import { startNginx } from "@degu/testing/nginx.ts";
+import { startNginx } from "./nginx.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { WrappedConnector } from "../net/client/requesters.ts";
 import { type RecordingLogger, serve } from "@degu/testing/serving.ts";

@@ -15,7 +15,7 @@ import {
   relayRequestHeaders,
   removeHopByHop,
   serveProxy,
-} from "@degu/testing/proxies.ts";
+} from "../apps/proxies.ts";
 import { dial, exchange, RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { RecordingRelay } from "./recording_relay.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";

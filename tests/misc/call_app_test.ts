@@ -20,7 +20,7 @@ import {
   wrapApp,
 } from "@degu/degu";
 import { callApp, mkreq, mkSession, type SessionFields } from "@degu/degu/misc";
-import * as arbitrary from "@degu/testing/arbitraries.ts";
+import * as arbitrary from "../base/arbitraries.ts";
 import {
   assertCallerError,
   assertRangeError,

@@ -29,7 +29,7 @@ import {
 
 const anywhere: Address = ["127.0.0.1", 0];
 
-const apps = import.meta.resolve("../support/temp_apps.ts");
+const apps = import.meta.resolve("./temp_apps.ts");
 
 const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 

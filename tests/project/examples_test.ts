@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { findObstacle, makeDenoCommand, runCommand, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, runExample, startExample } from "../examples/examples.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
 import { fromFileUrl, join } from "@std/path";

@@ -11,12 +11,7 @@ import { FilesApp } from "@degu/degu/files";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import {
-  assertRequested,
-  formatFlags,
-  parsePermissions,
-  readAudit,
-} from "@degu/testing/permissions.ts";
+import { assertRequested, formatFlags, parsePermissions, readAudit } from "./permissions.ts";
 import { ProgramOutput, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -44,7 +39,7 @@ const PATIENCE = 120;
  * The start of each program. `serve` starts a server, and closes it after one request of the test.
  */
 const PRELUDE = `
-import { beginStep } from "./tests/support/permissions.ts";
+import { beginStep } from "./tests/project/permissions.ts";
 import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp, Server, SSLClient, SSLServer } from "./mod.ts";
 import * as files from "./files/mod.ts";
 import { createDevicePki, Device } from "./device/mod.ts";

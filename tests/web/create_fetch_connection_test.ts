@@ -15,7 +15,7 @@ import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { makeSlowStream } from "@degu/testing/web_serving.ts";
+import { makeSlowStream } from "./web_serving.ts";
 import {
   assert,
   assertEquals,

@@ -6,7 +6,7 @@ import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
-import { makeSlowStream } from "@degu/testing/web_serving.ts";
+import { makeSlowStream } from "./web_serving.ts";
 import {
   assert,
   assertEquals,

@@ -21,7 +21,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve, type Serving } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
-import { makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
+import { makeSlowStream, serveHandler } from "./web_serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,

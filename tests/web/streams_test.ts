@@ -17,7 +17,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { serveHandler } from "@degu/testing/web_serving.ts";
+import { serveHandler } from "./web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import type { Connection } from "@degu/degu/client";

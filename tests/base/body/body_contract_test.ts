@@ -9,8 +9,8 @@ import {
   ChunkedBodyIter,
   ProtocolError,
 } from "@degu/degu/base";
-import { formatChunk } from "@degu/testing/messages.ts";
-import { chunks, pieceLengths } from "@degu/testing/arbitraries.ts";
+import { formatChunk } from "../messages.ts";
+import { chunks, pieceLengths } from "../arbitraries.ts";
 import { connect } from "../../net/client/connected.ts";
 import {
   assertBodyError,

@@ -8,8 +8,8 @@ import {
   LengthDecoderStream,
   LengthEncoderStream,
 } from "@degu/degu/base";
-import { formatChunk } from "@degu/testing/messages.ts";
-import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitraries.ts";
+import { formatChunk } from "../messages.ts";
+import { chunks as chunksArbitrary, pieceLengths } from "../arbitraries.ts";
 import {
   assertBodyError,
   assertCutShort,

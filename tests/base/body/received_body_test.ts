@@ -3,8 +3,8 @@
  * their source.
  */
 import { Body, BodyError, type Chunk, ChunkedBody } from "@degu/degu/base";
-import { formatChunk } from "@degu/testing/messages.ts";
-import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitraries.ts";
+import { formatChunk } from "../messages.ts";
+import { chunks as chunksArbitrary, pieceLengths } from "../arbitraries.ts";
 import {
   assertBodyError,
   assertCutShort,

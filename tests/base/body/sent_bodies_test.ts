@@ -28,7 +28,7 @@ import { toFileUrl } from "@std/path";
 import { type App, ConnectionPool, createFetch, reply, wrapApp } from "@degu/degu";
 import type { ResponseTuple } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { formatRequest, formatResponse } from "@degu/testing/messages.ts";
+import { formatRequest, formatResponse } from "../messages.ts";
 import { connect } from "../../net/client/connected.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

@@ -17,7 +17,7 @@ import {
   parseRequest,
   parseResponse,
   parseUri,
-} from "@degu/testing/messages.ts";
+} from "../messages.ts";
 import {
   assertCallerError,
   assertProtocolError,
@@ -27,7 +27,7 @@ import {
   formatLabel,
   parseOrNull,
 } from "@degu/testing/expectations.ts";
-import { parsers } from "@degu/testing/parsers.ts";
+import { parsers } from "./parsers.ts";
 import { makeRefusedRows, type RefusedRow, testEachRow } from "@degu/testing/rows.ts";
 import {
   allowedBytes,

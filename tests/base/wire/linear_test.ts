@@ -8,7 +8,7 @@ import {
   parseRequest,
   parseResponse,
   parseUri,
-} from "@degu/testing/messages.ts";
+} from "../messages.ts";
 import { Connection } from "@degu/degu/client";
 import { cutBytes } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";

@@ -22,7 +22,7 @@ import {
   parseRange,
   parseRequest,
   parseResponse,
-} from "@degu/testing/messages.ts";
+} from "../messages.ts";
 import {
   assertProtocolError,
   assertRangeError,

@@ -8,7 +8,7 @@
 import type { Request } from "@degu/degu/server";
 import { formatErrorResponse } from "../../net/server/error_answers.ts";
 import { formatLabel } from "@degu/testing/expectations.ts";
-import { relayRequestHeaders, REQUESTS } from "@degu/testing/proxies.ts";
+import { relayRequestHeaders, REQUESTS } from "../../apps/proxies.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";
 import { encodeUtf8, respellReferenceUri } from "@degu/testing/wire_grammar.ts";
 import { type ModelRequest, readRequests } from "../../fuzz/oracle.ts";

@@ -5,7 +5,7 @@ import type { HostAddress } from "@degu/degu/base";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
-import { assertNeeded, pairExamples, runExample, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, pairExamples, runExample, startExample } from "../../examples/examples.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import type { RunningProcess } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

@@ -2,7 +2,7 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { startNginx } from "@degu/testing/nginx.ts";
+import { startNginx } from "../../integration/nginx.ts";
 import { RawPeer, retryUntilInTime } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert } from "@std/assert";

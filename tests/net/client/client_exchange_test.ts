@@ -45,7 +45,7 @@ import { receiveResponse } from "../../fuzz/received.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { connectThrough } from "@degu/testing/proxies.ts";
+import { connectThrough } from "../../apps/proxies.ts";
 import { ProxyApp, reply, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 

@@ -15,7 +15,7 @@ import {
 import { Client, Connection, isTransient } from "@degu/degu/client";
 import { connect } from "./connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
-import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, serveProxy } from "../../apps/proxies.ts";
 import { isBroken, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";

@@ -21,7 +21,7 @@ import {
 import type { Method } from "@degu/degu/base";
 import { connect } from "./connected.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
-import { connectThrough } from "@degu/testing/proxies.ts";
+import { connectThrough } from "../../apps/proxies.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serveNodeTls, serveRaw } from "@degu/testing/raw_tls.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";

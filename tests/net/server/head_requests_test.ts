@@ -18,7 +18,7 @@ import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { routes } from "@degu/degu";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
-import { serveHandler } from "@degu/testing/web_serving.ts";
+import { serveHandler } from "../../web/web_serving.ts";
 
 // ───────────────────────── HEAD
 

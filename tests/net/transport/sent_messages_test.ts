@@ -40,7 +40,7 @@ import {
 } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
 import { RecordingSocket } from "../recording_socket.ts";
-import { formatChunk } from "@degu/testing/messages.ts";
+import { formatChunk } from "../../base/messages.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 

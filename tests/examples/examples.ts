@@ -2,11 +2,11 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { runAgentInProcess, startAgentInProcess } from "./agents.ts";
-import { startCommand } from "./commands.ts";
-import { allowsRequest, formatFlags, parsePermissions, readAudit } from "./permissions.ts";
-import { RunningProcess } from "./processes.ts";
-import { readProjectFile, ROOT } from "./tree.ts";
+import { runAgentInProcess, startAgentInProcess } from "@degu/testing/agents.ts";
+import { startCommand } from "@degu/testing/commands.ts";
+import { allowsRequest, formatFlags, parsePermissions, readAudit } from "../project/permissions.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 /** The start of a program's first line. The flags and the path of the program follow. */
 const FIRST_LINE_START = "// deno run ";

@@ -1,7 +1,7 @@
 /** Servers for the tests of the fetch adapters, and streams whose bytes arrive later. */
 
 import { type Address, type FetchHandler, fromFetchHandler } from "@degu/degu";
-import { serve, type Serving } from "./serving.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
 
 const encoder = new TextEncoder();
 

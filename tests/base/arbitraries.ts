@@ -12,7 +12,7 @@ import {
   SuffixRange,
   UnsatisfiedRange,
 } from "@degu/degu/base";
-import { allowedBytes, isReferenceValue, limits, methods } from "./wire_grammar.ts";
+import { allowedBytes, isReferenceValue, limits, methods } from "@degu/testing/wire_grammar.ts";
 
 function makeTextOf(
   set: string,

@@ -1,9 +1,9 @@
 /** nginx in front of a server, as the user of the tests. */
 
-import { startCommand } from "./commands.ts";
-import { createTempDir } from "./directories.ts";
-import { RunningProcess } from "./processes.ts";
-import { dial } from "./raw_peer.ts";
+import { startCommand } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { dial } from "@degu/testing/raw_peer.ts";
 
 /**
  * Starts nginx on a Unix socket.

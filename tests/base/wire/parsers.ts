@@ -15,9 +15,9 @@ import {
   parseRequest,
   parseResponse,
   parseUri,
-} from "@degu/testing/messages.ts";
-import { readRequest, readResponse } from "../fuzz/oracle.ts";
-import { flatten } from "../fuzz/received.ts";
+} from "../messages.ts";
+import { readRequest, readResponse } from "../../fuzz/oracle.ts";
+import { flatten } from "../../fuzz/received.ts";
 import {
   decodeLatin1,
   encodeLatin1,
@@ -28,7 +28,7 @@ import {
   parseReferenceUri,
   readReferenceUri,
   SEVERAL,
-} from "./wire_grammar.ts";
+} from "@degu/testing/wire_grammar.ts";
 
 /** Makes a parser of Latin-1 text whose results can be compared. */
 function makeParser<Parsed>(

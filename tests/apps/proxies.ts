@@ -3,8 +3,8 @@
 import { ProxyApp } from "@degu/degu";
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
-import { RawPeer, RawServer } from "./raw_peer.ts";
-import { serve, type Serving } from "./serving.ts";
+import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
 
 /** Serves a proxy. By default its client sends no `host`, and has a time-out of a minute. */
 export function serveProxy(
