@@ -9,7 +9,7 @@ import { Inbox, makeRefusal } from "@degu/internal/agent/serve/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "../../files/tests/bundles.ts";
 import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

@@ -13,7 +13,7 @@ import { makeEntryPath } from "@degu/internal/agent/copy/download_target.ts";
 import { findHome } from "@degu/internal/agent/machine/open_device.ts";
 import { findHomeDirectory } from "@degu/internal/agent/machine/paths.ts";
 import { isRemotePath, parseRemotePath } from "@degu/internal/agent/peer/remote_files.ts";
-import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
+import { HOSTILE_NAMES } from "../../files/tests/hostile_names.ts";
 
 /** Runs as on Windows, on which deleting is disabled. */
 function setWindows(): Disposable {

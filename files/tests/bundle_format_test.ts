@@ -16,7 +16,7 @@ import {
   PUT_RESPONSE,
 } from "@degu/internal/files/wire/bundle.ts";
 import { MAX_LINE_BYTES } from "@degu/internal/files/wire/lines.ts";
-import { parseBundle } from "@degu/testing/bundles.ts";
+import { parseBundle } from "./bundles.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { assertEquals, assertThrows } from "@std/assert";

@@ -32,22 +32,18 @@ import {
   readRecords,
   type SentRecord,
   sha256Of,
-} from "@degu/testing/bundles.ts";
+} from "./bundles.ts";
 import { speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { makePattern } from "@degu/testing/served_directory.ts";
+import { makePattern } from "./served_directory.ts";
 import { makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import {
-  makeChunkedBody,
-  readStatus,
-  serveWritableDirectory,
-} from "@degu/testing/written_directory.ts";
+import { makeChunkedBody, readStatus, serveWritableDirectory } from "./written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { Buffer } from "node:buffer";

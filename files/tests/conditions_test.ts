@@ -26,7 +26,7 @@ import {
 } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { serveVersion } from "@degu/testing/served_version.ts";
+import { serveVersion } from "./served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
@@ -39,7 +39,7 @@ import {
 } from "@degu/testing/transferring.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { makeUploadHeaders as announced } from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders as announced } from "./written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 import { Client } from "@degu/degu";

@@ -9,21 +9,12 @@ import {
 import { fileUri } from "@degu/internal/files/wire/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
-import {
-  makeBundle,
-  parseBundle,
-  readPutStatuses,
-  type SentRecord,
-} from "@degu/testing/bundles.ts";
+import { makeBundle, parseBundle, readPutStatuses, type SentRecord } from "./bundles.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
-import { addTraps, LINKS } from "@degu/testing/served_directory.ts";
+import { addTraps, LINKS } from "./served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import {
-  makeUploadHeaders,
-  readStatus,
-  serveWritableDirectory,
-} from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders, readStatus, serveWritableDirectory } from "./written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 import {
   AS_USER,

@@ -30,14 +30,14 @@ import {
 } from "@degu/testing/directories.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { waitUntilRefused } from "@degu/testing/raw_peer.ts";
-import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
+import { type ServedVersion, serveVersion } from "./served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertTransferError, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { assertReason, makeAbortController } from "@degu/testing/aborts.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { concat, RecordingStream } from "@degu/testing/streams.ts";

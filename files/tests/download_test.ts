@@ -22,7 +22,7 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import {
@@ -35,7 +35,7 @@ import {
   readTexts,
 } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
+import { type ServedVersion, serveVersion } from "./served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {

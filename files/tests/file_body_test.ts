@@ -34,7 +34,7 @@ import {
 } from "@degu/internal/files/disk/file_pieces.ts";
 import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { api, makeSession } from "@degu/testing/calling.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -47,12 +47,12 @@ import {
   serveDirectory,
   serveLargeFile,
   summarize,
-} from "@degu/testing/served_directory.ts";
+} from "./served_directory.ts";
 import { type LogLevel, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
-import { digestOf } from "@degu/testing/written_directory.ts";
+import { digestOf } from "./written_directory.ts";
 import {
   assert,
   assertEquals,

@@ -40,20 +40,11 @@ import {
   parsePaths,
 } from "@degu/internal/files/wire/bundle.ts";
 import { windowsDeletions } from "@degu/internal/files/disk/names.ts";
-import {
-  makeBundle,
-  readPutStatuses,
-  readRecords,
-  type SentRecord,
-} from "@degu/testing/bundles.ts";
-import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
+import { makeBundle, readPutStatuses, readRecords, type SentRecord } from "./bundles.ts";
+import { HOSTILE_NAMES } from "./hostile_names.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makeTree } from "@degu/testing/served_directory.ts";
-import {
-  makeUploadHeaders,
-  readStatus,
-  serveWritableDirectory,
-} from "@degu/testing/written_directory.ts";
+import { makeTree } from "./served_directory.ts";
+import { makeUploadHeaders, readStatus, serveWritableDirectory } from "./written_directory.ts";
 import { listText } from "./directory_entries.ts";
 import { findNameProblem } from "@degu/internal/files/disk/file_names.ts";
 

@@ -13,7 +13,7 @@ import { mkreq } from "@degu/degu/misc";
 import type { Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/wire/conditions.ts";
 import { makeErrorPrintable } from "@degu/internal/files/serve/files_app.ts";
-import { makeBundle } from "@degu/testing/bundles.ts";
+import { makeBundle } from "./bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { DEFAULT_HOSTS, statusOf } from "../../tests/net/server/default_hosts.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
@@ -22,7 +22,7 @@ import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/
 import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
-import { makePattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { makePattern, serveDirectory, summarize } from "./served_directory.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";

@@ -6,7 +6,7 @@ import { createTempDir, readPartSize } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/programs.ts";
-import { serveVersion } from "@degu/testing/served_version.ts";
+import { serveVersion } from "./served_version.ts";
 import { findTerminalObstacle, ignoreIf, runOnTerminal } from "@degu/testing/terminals.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
 import {

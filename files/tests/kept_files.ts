@@ -1,7 +1,7 @@
 /** A served directory that keeps versions, and a clock for it. */
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
-import { readStatus, serveWritableDirectory } from "@degu/testing/written_directory.ts";
+import { readStatus, serveWritableDirectory } from "./written_directory.ts";
 import { existsSync } from "node:fs";
 import { assertMatch } from "@std/assert";
 

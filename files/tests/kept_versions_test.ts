@@ -9,7 +9,7 @@ import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { readStatus } from "@degu/testing/written_directory.ts";
+import { readStatus } from "./written_directory.ts";
 
 import { KEPT, listPeriods, listVersions, serveKeeping, startClock } from "./kept_files.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";

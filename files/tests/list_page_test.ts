@@ -1,7 +1,7 @@
 /** The page of a directory: for whom it is made, its lines and its links. */
 import { FilesApp } from "@degu/degu/files";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { serveDirectory, summarize } from "./served_directory.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 const listing = (dir: string) => new FilesApp(dir, { list: true });

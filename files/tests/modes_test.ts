@@ -1,10 +1,10 @@
 /** The permission bits and groups of copied files. */
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
-import { makeBundle } from "@degu/testing/bundles.ts";
+import { makeBundle } from "./bundles.ts";
 import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeCopy, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
-import { digestOf } from "@degu/testing/written_directory.ts";
+import { digestOf } from "./written_directory.ts";
 import { assertEquals } from "@std/assert";
 
 const ignore = Deno.build.os === "windows";

@@ -16,7 +16,7 @@ import { SETTLED_MILLISECONDS } from "@degu/internal/files/disk/file_pieces.ts";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/wire/bundle.ts";
 import { setClockAhead, speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
-import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "./odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";

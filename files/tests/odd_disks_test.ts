@@ -7,7 +7,7 @@ import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveFilesApp } from "@degu/testing/transferring.ts";
 import { copyTree, DIRECTIONS, makeCopy, type TreeDirection } from "@degu/testing/trees.ts";
-import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
+import { serveWritableDirectory } from "./written_directory.ts";
 import {
   assert,
   assertEquals,

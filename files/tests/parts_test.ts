@@ -14,11 +14,11 @@ import { makeKeySession } from "@degu/testing/peer_sessions.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
-import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
+import { makePattern, makeTree } from "./served_directory.ts";
 import { listOpenFiles, makeFifo } from "@degu/testing/special_files.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { listParts, listVisible } from "@degu/testing/transferring.ts";
-import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
+import { digestOf, makeUploadHeaders } from "./written_directory.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 const CONTENT = makePattern(300_000);

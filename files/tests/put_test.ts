@@ -9,7 +9,7 @@ import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { makePattern } from "@degu/testing/served_directory.ts";
+import { makePattern } from "./served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listVisible, serveFiles } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -19,7 +19,7 @@ import {
   makeUploadHeaders,
   readStatus,
   serveWritableDirectory,
-} from "@degu/testing/written_directory.ts";
+} from "./written_directory.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Client } from "@degu/degu/client";
 import { BackgroundSync } from "@degu/internal/files/disk/files.ts";
@@ -27,7 +27,7 @@ import {
   replacePrivateFile,
   writePrivateFile,
 } from "@degu/internal/device/identity/private_files.ts";
-import { makeBundle } from "@degu/testing/bundles.ts";
+import { makeBundle } from "./bundles.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { dirname } from "@std/path";

@@ -1,6 +1,6 @@
 /** `delete`: a file that the source has renamed is copied at the target, and its old name deleted. */
 import type { UploadTreeOptions } from "@degu/degu/files";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";

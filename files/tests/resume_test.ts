@@ -3,11 +3,11 @@ import { Body, type BodyOut, ChunkedBody, type HeadersToSend } from "@degu/degu/
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
-import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
+import { makePattern, makeTree } from "./served_directory.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { listVisible } from "@degu/testing/transferring.ts";
 import {
@@ -16,7 +16,7 @@ import {
   makeUploadHeaders,
   readStatus,
   serveWritableDirectory,
-} from "@degu/testing/written_directory.ts";
+} from "./written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 
 type Files = Awaited<ReturnType<typeof serveWritableDirectory>>;

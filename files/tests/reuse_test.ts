@@ -11,7 +11,7 @@ import {
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { listNames, listNamesWithoutVersions } from "@degu/testing/directories.ts";
@@ -34,7 +34,7 @@ import {
   makeTrees,
   type TreeDirection,
 } from "@degu/testing/trees.ts";
-import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
+import { digestOf, makeUploadHeaders } from "./written_directory.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 /** Makes the files count as settled, even though Deno reports their changes in whole seconds. */

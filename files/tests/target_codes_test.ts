@@ -36,11 +36,11 @@ import {
   GET_RESPONSE,
   parsePaths,
 } from "@degu/internal/files/wire/bundle.ts";
-import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
-import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { makeBundle, readRecords } from "./bundles.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "./odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { makeUploadHeaders, serveWritableDirectory } from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders, serveWritableDirectory } from "./written_directory.ts";
 import { listText } from "./directory_entries.ts";
 import { IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 import { windowsDeletions } from "@degu/internal/files/disk/names.ts";

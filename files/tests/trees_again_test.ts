@@ -19,7 +19,7 @@ import { DIRECTIONS, lastProgress, makeTrees, type TreeDirection } from "@degu/t
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/wire/bundle.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import type { AppResponse } from "@degu/testing/transferring.ts";
 import { miscounts } from "./trees/model.ts";
 

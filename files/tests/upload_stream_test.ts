@@ -12,7 +12,7 @@ import {
 } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
 import { assertReason, makeAbortController, makePendingPromise } from "@degu/testing/aborts.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -28,7 +28,7 @@ import {
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { digestOf, makeChunkedBody } from "@degu/testing/written_directory.ts";
+import { digestOf, makeChunkedBody } from "./written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { withRandom } from "@degu/testing/random.ts";
 

@@ -33,7 +33,7 @@ import {
   HELD_BYTE_INTERVAL_MILLISECONDS,
   SourceFile,
 } from "@degu/internal/files/transfer/source_file.ts";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "./bundles.ts";
 import { captureTimeouts, setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -49,7 +49,7 @@ import {
   serveFiles,
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
-import { digestOf } from "@degu/testing/written_directory.ts";
+import { digestOf } from "./written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 import type { AppFunction, Session } from "@degu/degu/server";

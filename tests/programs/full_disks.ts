@@ -22,9 +22,9 @@ import { readFreeBytes } from "@degu/internal/files/disk/space.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { makeKeySession } from "@degu/testing/peer_sessions.ts";
-import { ServedVersion } from "@degu/testing/served_version.ts";
+import { ServedVersion } from "../../files/tests/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders } from "../../files/tests/written_directory.ts";
 
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;

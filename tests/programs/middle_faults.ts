@@ -7,7 +7,7 @@ import { FilesApp } from "@degu/degu/files";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill } from "@degu/testing/directories.ts";
-import { mountOddDisk } from "@degu/testing/odd_disk.ts";
+import { mountOddDisk } from "../../files/tests/odd_disk.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyTree } from "@degu/testing/trees.ts";
 

@@ -20,10 +20,10 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { PUT_RESPONSE } from "@degu/internal/files/wire/bundle.ts";
-import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
+import { makeBundle, readRecords } from "../../files/tests/bundles.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders } from "../../files/tests/written_directory.ts";
 
 const MEBIBYTE = 1024 * 1024;
 

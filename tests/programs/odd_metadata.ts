@@ -17,7 +17,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { copyTree } from "@degu/testing/trees.ts";
-import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders } from "../../files/tests/written_directory.ts";
 
 const [disk = "", oddText = "", goodText = ""] = Deno.args;
 const ODD_NAMES = oddText.split(" ");

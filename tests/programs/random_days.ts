@@ -7,7 +7,7 @@
  */
 import { Client, Server } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
-import { listFiles } from "@degu/testing/random_days.ts";
+import { listFiles } from "../../files/tests/long/random_days.ts";
 
 const [dir = "", start = "0"] = Deno.args;
 const { now } = Date;

@@ -11,7 +11,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { peerOf } from "@degu/degu/device";
 import { TempDevices } from "@degu/degu/device/testing";
 import { download } from "@degu/degu/files";
-import { sha256Of } from "@degu/testing/bundles.ts";
+import { sha256Of } from "../../files/tests/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";

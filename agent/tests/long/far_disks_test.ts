@@ -2,7 +2,7 @@
 import { AgentHomes, runAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "../../../files/tests/odd_disk.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 

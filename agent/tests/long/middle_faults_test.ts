@@ -1,7 +1,7 @@
 /** Files whose disk fails in their middle: the other files of the tree arrive. */
 import { createTempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { findOddDiskObstacle } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle } from "../../../files/tests/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";

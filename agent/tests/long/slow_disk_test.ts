@@ -3,7 +3,7 @@
  * busy server or client is no stall.
  */
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { makeOddDiskScript } from "../../../files/tests/odd_disk.ts";
 import { parseAddress } from "@degu/degu/base";
 import { recordAt } from "@degu/testing/device_pairs.ts";
 import { canRun } from "@degu/internal/files/tests/refused_writes.ts";

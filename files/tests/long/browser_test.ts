@@ -2,7 +2,7 @@
 import { type App, reply, Server } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
 import { FilesApp } from "@degu/degu/files";
-import { makeBundle } from "@degu/testing/bundles.ts";
+import { makeBundle } from "../bundles.ts";
 import { startCommand } from "@degu/testing/commands.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";

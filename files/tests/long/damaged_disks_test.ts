@@ -15,7 +15,7 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { makeOddDiskScript } from "../odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";

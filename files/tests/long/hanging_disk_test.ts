@@ -1,7 +1,7 @@
 /** Disks that don't answer, such as NFS without its server, also in a worker. */
 import { createTempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "../odd_disk.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals } from "@std/assert";

@@ -8,7 +8,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
-import { readFiles } from "@degu/testing/random_days.ts";
+import { readFiles } from "./random_days.ts";
 import { assert, assertEquals } from "@std/assert";
 import { dirname } from "node:path";
 import { listPeriods } from "../kept_files.ts";

@@ -1,13 +1,13 @@
 /** `keep` and `restoreTree`: processes change files at the same time, and are killed. */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { findOddDiskObstacle, makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle, makeOddDiskScript } from "../odd_disk.ts";
 import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { assert, assertEquals } from "@std/assert";
 import { restoreTree } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { readFiles } from "@degu/testing/random_days.ts";
+import { readFiles } from "./random_days.ts";
 
 const obstacle = await findMountObstacle();
 const noFuse = await findOddDiskObstacle();

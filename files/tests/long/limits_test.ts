@@ -1,7 +1,7 @@
 /** Trees of many entries, in processes with few open files or little memory. */
 import { listTree, TransferError } from "@degu/degu/files";
 import { serve } from "@degu/testing/serving.ts";
-import { makeChunkedBody } from "@degu/testing/written_directory.ts";
+import { makeChunkedBody } from "../written_directory.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";

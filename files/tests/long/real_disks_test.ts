@@ -3,7 +3,7 @@
  * also a row of `files/docs/disks.md`.
  */
 import { findObstacle } from "@degu/testing/commands.ts";
-import { findOddDiskObstacle } from "@degu/testing/odd_disk.ts";
+import { findOddDiskObstacle } from "../odd_disk.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";

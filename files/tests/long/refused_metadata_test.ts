@@ -3,7 +3,7 @@
  * and the result names what was refused.
  */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { makeOddDiskScript } from "../odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { DIRECTIONS, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";

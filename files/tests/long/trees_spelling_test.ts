@@ -1,7 +1,7 @@
 /** downloadTree and uploadTree: disks that change the spelling of names, over FUSE. */
 import type { DownloadTreeOptions, TreeResult } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
-import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { makeOddDiskScript } from "../odd_disk.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";

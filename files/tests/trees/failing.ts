@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { Client } from "@degu/degu/client";
 import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
-import { mountOddDisk } from "@degu/testing/odd_disk.ts";
+import { mountOddDisk } from "../odd_disk.ts";
 import type { Made } from "./cases.ts";
 import { exists, removeTree, run, writeFiles } from "./disk.ts";
 import { prefixes } from "./model.ts";

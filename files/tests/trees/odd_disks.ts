@@ -14,7 +14,7 @@ import {
 } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
-import { mountOddDisk } from "@degu/testing/odd_disk.ts";
+import { mountOddDisk } from "../odd_disk.ts";
 import type { Made } from "./cases.ts";
 import { differences, exists, flatten, removeTree, run, see, writeFiles } from "./disk.ts";
 import { outcomesOf, prefixes } from "./model.ts";

@@ -12,8 +12,8 @@ import {
   PUT_RESPONSE,
   type PutRecord,
 } from "@degu/internal/files/wire/bundle.ts";
-import { concat } from "./streams.ts";
-import { encodeLatin1 } from "./wire_grammar.ts";
+import { concat } from "@degu/testing/streams.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** Returns the SHA-256 of bytes, as hexadecimal digits. */
 export function sha256Of(bytes: Uint8Array): string {

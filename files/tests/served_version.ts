@@ -8,9 +8,9 @@ import { download, type TransferOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
 import type { AppFunction } from "@degu/degu";
 import { sha256Of } from "./bundles.ts";
-import { createTempDir } from "./directories.ts";
-import { serve } from "./serving.ts";
-import { randomBytes } from "./transferring.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
 
 const PIECE_BYTES = 65536;
 

@@ -3,8 +3,8 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { findObstacle, runOrThrow, startCommand } from "./commands.ts";
-import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "./namespaces.ts";
+import { findObstacle, runOrThrow, startCommand } from "@degu/testing/commands.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 
 const PROGRAM = fileURLToPath(import.meta.resolve("./odd_disk.py"));
 

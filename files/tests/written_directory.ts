@@ -13,10 +13,10 @@ import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/wire/digest.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "./bundles.ts";
-import { listNames } from "./directories.ts";
+import { listNames } from "@degu/testing/directories.ts";
 import { makeTree } from "./served_directory.ts";
-import { serve } from "./serving.ts";
-import { encodeLatin1 } from "./wire_grammar.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** Serves a directory for reading and writing, beside directories that are not served. */
 export async function serveWritableDirectory(options: FilesOptions = {}) {

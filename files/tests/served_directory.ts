@@ -7,10 +7,10 @@ import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
-import { createTempDir } from "./directories.ts";
-import { serve } from "./serving.ts";
-import { makeFifo, makeLinks } from "./special_files.ts";
-import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 /** Serves a new directory, and connects to the server. */
 export async function serveDirectory(makeApp = (dir: string): App => new FilesApp(dir)) {
