@@ -56,7 +56,7 @@ import {
   type Gate,
   ignore,
 } from "../../tests/net/server/until_signal.ts";
-import { describeTrust } from "@degu/testing/trust.ts";
+import { describeTrust } from "@degu/testing/sessions.ts";
 
 /** Makes a client with any certificate that trusts a device. */
 async function makeClient(device: Device, address: Address, cert: string, key: string) {

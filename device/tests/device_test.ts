@@ -28,7 +28,7 @@ import { makeDevices } from "./pairing.ts";
 import { reply } from "@degu/degu";
 import { TempDevices } from "@degu/degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { describeTrust } from "@degu/testing/trust.ts";
+import { describeTrust } from "@degu/testing/sessions.ts";
 
 Deno.test("Device.open creates a device, and then opens the existing one", async () => {
   await using dir = await createTempDir();

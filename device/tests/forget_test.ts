@@ -27,7 +27,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { SECRET, UNGUARDED_APPS } from "../../tests/net/server/unguarded_apps.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HandshakeRelay } from "../../tests/net/tls/tls_relay.ts";
-import { describeTrust } from "@degu/testing/trust.ts";
+import { describeTrust } from "@degu/testing/sessions.ts";
 
 /** Resolves when a signal is aborted. */
 function untilAborted(signal: AbortSignal): Promise<void> {

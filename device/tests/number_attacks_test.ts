@@ -10,7 +10,7 @@ import { formatErrorResponse } from "../../tests/net/server/error_answers.ts";
 import { NumberAttempt } from "@degu/internal/device/pairing/plain_ports.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";
-import { makeSession } from "@degu/testing/calling.ts";
+import { makeSession } from "@degu/testing/sessions.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -35,7 +35,7 @@ import {
 import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "./bundles.ts";
-import { api, makeSession } from "@degu/testing/calling.ts";
+import { api, makeSession } from "@degu/testing/sessions.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";

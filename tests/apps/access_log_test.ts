@@ -7,7 +7,7 @@ import { accessLog } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { makeTextArbitrary } from "../base/arbitraries.ts";
-import { makeSession } from "@degu/testing/calling.ts";
+import { makeSession } from "@degu/testing/sessions.ts";
 import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {

@@ -19,7 +19,7 @@ import {
 } from "@degu/degu";
 import type { Method } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { api, makeSession } from "@degu/testing/calling.ts";
+import { api, makeSession } from "@degu/testing/sessions.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { makeUntypedApp, RecordingLogger, serve } from "@degu/testing/serving.ts";

@@ -14,7 +14,7 @@ import { parseResponse } from "./messages.ts";
 import type { App, AppFunction, ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
-import { makeSession } from "@degu/testing/calling.ts";
+import { makeSession } from "@degu/testing/sessions.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";

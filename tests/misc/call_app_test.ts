@@ -43,7 +43,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
-import { describeTrust } from "@degu/testing/trust.ts";
+import { describeTrust } from "@degu/testing/sessions.ts";
 
 /** Functions that make a request with a body of two pieces, of known length or in two chunks. */
 const uploads: Record<string, () => ReturnType<typeof mkreq>> = {

@@ -21,7 +21,7 @@ import type { Session } from "@degu/degu/server";
 import { readFreeBytes } from "@degu/internal/files/disk/space.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
-import { makeKeySession } from "@degu/testing/peer_sessions.ts";
+import { makeKeySession } from "@degu/testing/sessions.ts";
 import { ServedVersion } from "../../files/tests/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeUploadHeaders } from "../../files/tests/written_directory.ts";

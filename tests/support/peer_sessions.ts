@@ -3,7 +3,6 @@
 import type { Peer } from "@degu/degu/device";
 import { mkSession } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
-import type { PeerCertificate } from "@degu/degu/base";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import { setPeerOf } from "@degu/internal/device/serve/per_peer.ts";
 import { createHash } from "node:crypto";
@@ -14,28 +13,6 @@ export function makePeerSession(peer: Peer | string): Session {
   const session = mkSession({ user: storedPeer.name });
   setPeerOf(session, { findPeer: () => storedPeer });
   return session;
-}
-
-/** Makes a session of a client with a key, issued by an authority. */
-export function makeKeySession(
-  key: string,
-  authority: string | null,
-  isTrusted?: () => Promise<boolean>,
-): Session {
-  const certificate = {
-    ...{ subject: "", fingerprint256: crypto.randomUUID(), raw: new Uint8Array() },
-    ...{ issuer: "", subjectAltNames: [], validFrom: new Date(0), validTo: new Date(0) },
-  };
-  const peerCertificate: PeerCertificate = {
-    ...certificate,
-    publicKey256: key,
-    authority: authority === null ? null : { ...certificate, publicKey256: authority },
-  };
-  return mkSession({
-    logName: "peer",
-    peerCertificate,
-    ...isTrusted && { user: "peer", isTrusted },
-  });
 }
 
 function makePeer(name: string): Peer {

@@ -12,7 +12,7 @@ import {
 } from "@degu/degu";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { makeSession } from "@degu/testing/calling.ts";
+import { makeSession } from "@degu/testing/sessions.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";

@@ -21,7 +21,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
-import { describeTrust } from "@degu/testing/trust.ts";
+import { describeTrust } from "@degu/testing/sessions.ts";
 
 const showTrust: App = async (_request, session) => reply(200, await describeTrust(session));
 

@@ -47,7 +47,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { needsOpenssl, runWithInput } from "./tls_openssl.ts";
 import * as fc from "fast-check";
-import { describeTrust } from "@degu/testing/trust.ts";
+import { describeTrust } from "@degu/testing/sessions.ts";
 
 const pki = await openSharedPki();
 
