@@ -16,7 +16,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { formatAddress } from "@degu/degu/base";
-import { LOOPBACK } from "@degu/testing/device_serving.ts";
+import { LOOPBACK } from "../../device/tests/device_serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { skipPauses } from "@degu/testing/clock.ts";

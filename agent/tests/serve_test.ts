@@ -12,7 +12,7 @@ import { checkInbox, checkServedDirectory } from "@degu/internal/agent/serve/ser
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
-import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
+import { LOOPBACK, setUp } from "../../device/tests/device_serving.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

@@ -9,13 +9,7 @@ import { mostInformativeError } from "@degu/internal/device/peers/device_client.
 import { makeAuthority, makeLeaf } from "../../tests/net/tls/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
-import {
-  assertWorks,
-  helloApp,
-  LOOPBACK,
-  recordAuthority,
-  setUpClient,
-} from "@degu/testing/device_serving.ts";
+import { assertWorks, helloApp, LOOPBACK, recordAuthority, setUpClient } from "./device_serving.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import {

@@ -29,11 +29,11 @@ import {
   serveDevice,
   setUp,
   setUpClient,
-} from "@degu/testing/device_serving.ts";
+} from "./device_serving.ts";
 import { listNames } from "@degu/testing/directories.ts";
 import { assertTypeError, callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makePeerSession } from "@degu/testing/peer_sessions.ts";
+import { makePeerSession } from "./peer_sessions.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";

@@ -5,7 +5,7 @@ import { StateDirectory } from "@degu/internal/device/identity/device_directory.
 import { ServingRecords } from "@degu/internal/device/peers/serving_records.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
-import { LOOPBACK, respondWithName, setUp } from "@degu/testing/device_serving.ts";
+import { LOOPBACK, respondWithName, setUp } from "./device_serving.ts";
 import { createTempDir, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";

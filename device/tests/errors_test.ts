@@ -9,7 +9,7 @@ import {
 import { TempDevices } from "@degu/degu/device/testing";
 import { DeguError, describeArgumentError, EmptyPreambleError } from "@degu/degu/base";
 import { ConnectionError, isTransient } from "@degu/degu/client";
-import { setUpClient } from "@degu/testing/device_serving.ts";
+import { setUpClient } from "./device_serving.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";

@@ -9,7 +9,7 @@ import {
   serveDevice,
   setUp,
   setUpClient,
-} from "@degu/testing/device_serving.ts";
+} from "./device_serving.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";

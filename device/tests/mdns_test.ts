@@ -25,7 +25,7 @@ import {
   openLoopbackNetwork,
   SILENT,
   waitForClose,
-} from "@degu/testing/mdns.ts";
+} from "./mdns.ts";
 import { captureTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";

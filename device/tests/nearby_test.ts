@@ -15,13 +15,7 @@ import { NETWORK } from "@degu/internal/device/discovery/mdns_links.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
-import {
-  ADDRESS,
-  makeInterface,
-  makeInterfaces,
-  openLoopbackNetwork,
-  SILENT,
-} from "@degu/testing/mdns.ts";
+import { ADDRESS, makeInterface, makeInterfaces, openLoopbackNetwork, SILENT } from "./mdns.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { retryUntilInTime, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";

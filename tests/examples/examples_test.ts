@@ -15,7 +15,7 @@ import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, pairExamples, startExample } from "./examples.ts";
-import { makePeerSession } from "@degu/testing/peer_sessions.ts";
+import { makePeerSession } from "../../device/tests/peer_sessions.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { buildGateway } from "@degu/internal/examples/gateway.ts";

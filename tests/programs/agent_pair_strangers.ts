@@ -15,7 +15,7 @@ import {
 } from "@degu/internal/device/pairing/pairing_messages.ts";
 import { confirmNumbers, install, makeNetwork } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { SILENT } from "@degu/testing/mdns.ts";
+import { SILENT } from "../../device/tests/mdns.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 

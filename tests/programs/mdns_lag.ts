@@ -9,7 +9,7 @@ import {
   findAddresses,
 } from "@degu/internal/device/discovery/mdns.ts";
 import type { Network } from "@degu/internal/device/discovery/mdns_links.ts";
-import { ADDRESS, makeInterfaces, SILENT } from "@degu/testing/mdns.ts";
+import { ADDRESS, makeInterfaces, SILENT } from "../../device/tests/mdns.ts";
 import process from "node:process";
 
 const SECONDS = 4;

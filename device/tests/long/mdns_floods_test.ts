@@ -1,5 +1,5 @@
 /** Floods of mDNS packets that take much work for their size. */
-import { openLoopbackNetwork, waitForClose } from "@degu/testing/mdns.ts";
+import { openLoopbackNetwork, waitForClose } from "../mdns.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { retryUntilInTime } from "@degu/testing/raw_peer.ts";

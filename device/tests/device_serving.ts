@@ -6,11 +6,11 @@ import type { Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 import type { App } from "@degu/degu/server";
-import type { TestAuthority } from "../net/tls/authorities.ts";
-import { record, storeOf, TestDevices } from "./device_pairs.ts";
-import { findUnusedPort } from "./ports.ts";
-import { withTimeout } from "./raw_peer.ts";
-import { RecordingLogger } from "./serving.ts";
+import type { TestAuthority } from "../../tests/net/tls/authorities.ts";
+import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 
 export const LOOPBACK: HostAddress = ["127.0.0.1", 0];
 /** The result of a client that the server refuses. */
