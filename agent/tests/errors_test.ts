@@ -7,7 +7,7 @@ import { explain, rewordLogLine } from "@degu/internal/agent/words/explain.ts";
 import { codeOf, exitCodeOf } from "@degu/internal/agent/words/error_codes.ts";
 import { EXIT_CODES, Failure } from "@degu/internal/agent/failure.ts";
 import { checkNotReserved } from "@degu/internal/agent/peer/remote_files.ts";
-import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "./agent_files.ts";
 import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";

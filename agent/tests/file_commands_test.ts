@@ -6,7 +6,7 @@ import { FilesApp } from "@degu/degu/files";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { PeerConnections } from "@degu/internal/agent/peer/peer_connections.ts";
 import { RemoteFiles } from "@degu/internal/agent/peer/remote_files.ts";
-import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "./agent_files.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -6,7 +6,7 @@ import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { Inbox, makeRefusal } from "@degu/internal/agent/serve/inbox.ts";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "./agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { sha256Of } from "../../files/tests/bundles.ts";

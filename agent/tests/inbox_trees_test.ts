@@ -1,6 +1,6 @@
 /** Inboxes inside directories that are copied: they are other devices' files, and are left out. */
 import { existsSync } from "node:fs";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "./agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";

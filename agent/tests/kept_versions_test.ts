@@ -3,7 +3,7 @@ import { Range } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { Inbox } from "@degu/internal/agent/serve/inbox.ts";
 import { formatPaths } from "@degu/internal/files/wire/bundle.ts";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "./agent_files.ts";
 import { makeBundle } from "../../files/tests/bundles.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";

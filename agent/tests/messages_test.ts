@@ -9,7 +9,7 @@ import {
   rewordLogLine,
 } from "@degu/internal/agent/words/explain.ts";
 import { answerLostError } from "@degu/internal/device/pairing/join.ts";
-import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "./agent_files.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

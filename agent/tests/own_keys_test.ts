@@ -15,7 +15,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { findDeviceDirectory } from "@degu/internal/agent/machine/local_paths.ts";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "./agent_files.ts";
 import { runAgent, runAgentCommands } from "@degu/testing/agents.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -4,7 +4,7 @@ import { runOrThrow } from "@degu/testing/commands.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { isInexpressible, SHELL_NAMES } from "@degu/testing/shell_names.ts";
+import { isInexpressible, SHELL_NAMES } from "./shell_names.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 

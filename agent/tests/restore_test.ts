@@ -1,11 +1,11 @@
 /** Earlier versions of files: `--keep` of degu serve and degu sync, and degu restore. */
 import { VersionStore } from "@degu/internal/files/kept_versions.ts";
-import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "./agent_files.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { formatRestoreTime, parseRestoreTime } from "@degu/internal/agent/copy/restore_time.ts";
-import { parseCommands } from "@degu/testing/agent_documentation.ts";
+import { parseCommands } from "./agent_documentation.ts";
 import { AgentHomes, runAgent, runAgentInProcess } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";

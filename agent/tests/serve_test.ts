@@ -10,7 +10,7 @@ import { formatId, type Output, OutputClosedError } from "@degu/internal/agent/t
 import { ServeEvents } from "@degu/internal/agent/serve/serve_events.ts";
 import { checkInbox, checkServedDirectory } from "@degu/internal/agent/serve/served_directories.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "./agent_files.ts";
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "../../device/tests/device_serving.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";

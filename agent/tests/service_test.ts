@@ -3,7 +3,7 @@
  * tests/project/permissions_test.ts installs the units with a real systemd.
  */
 import { join, realPath } from "@degu/internal/internal/paths.ts";
-import { parseObjects } from "@degu/testing/agent_files.ts";
+import { parseObjects } from "./agent_files.ts";
 import { AgentHomes, makeAgentCommand, runAgent, runAgentCommands } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -16,8 +16,8 @@ import {
   widthOf,
 } from "@degu/internal/agent/terminal/progress_bar.ts";
 import { TransferReport } from "@degu/internal/agent/copy/transfer_report.ts";
-import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
-import { fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { AgentFiles, parseObjects } from "./agent_files.ts";
+import { fill, listNames, readTree, waitForFile } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { findProgramObstacle, ignoreIf, screenOf } from "@degu/testing/terminals.ts";
@@ -25,7 +25,7 @@ import { randomBytes } from "@degu/testing/transferring.ts";
 import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
+import { readInstallFlags } from "./agent_documentation.ts";
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import {
   skipPauses,

@@ -1,6 +1,6 @@
 /** degu sync, and the reports of all commands that copy trees. */
 import { formatAddress } from "@degu/degu/base";
-import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "./agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -8,7 +8,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { HAS_LINKS, makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { fill, listNames, readTree, waitForFile } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 /** Makes each timeout of a duration last until `end()` is called. */

@@ -6,11 +6,11 @@ import type { ConnectionPool } from "@degu/degu/client";
 import { deleteEntry, FilesApp } from "@degu/degu/files";
 import type { ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer/peer_connections.ts";
-import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "./agent_files.ts";
 import { runAgentCommands } from "@degu/testing/agents.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
-import { fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { fill, listNames, readTree, waitForFile } from "@degu/testing/directories.ts";
 import {
   setClockAhead,
   skipPauses,

@@ -10,11 +10,10 @@ import {
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
-import { waitForFile } from "@degu/testing/agent_files.ts";
 import { sha256Of } from "./bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { listNames, listNamesWithoutVersions } from "@degu/testing/directories.ts";
+import { listNames, listNamesWithoutVersions, waitForFile } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";

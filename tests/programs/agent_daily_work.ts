@@ -12,7 +12,7 @@ import {
   makeNetwork,
   recordPairing,
   waitUntil,
-} from "@degu/testing/agent_lab.ts";
+} from "../../agent/tests/agent_lab.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { runIp } from "@degu/testing/namespaces.ts";
 

@@ -3,7 +3,7 @@
  * prints each result as JSON.
  */
 
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "../../agent/tests/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 
 await using files = await AgentFiles.start();

@@ -15,7 +15,7 @@ import {
   startImpostor,
   typeYes,
   waitUntil,
-} from "@degu/testing/agent_lab.ts";
+} from "../../agent/tests/agent_lab.ts";
 import { type RunningAgent, watch } from "@degu/testing/agents.ts";
 import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
 import { listNames } from "@degu/testing/directories.ts";

@@ -4,8 +4,8 @@
  * files of the sender, and the remaining files of the sender, as JSON.
  */
 
-import { readFirstMinute } from "@degu/testing/agent_documentation.ts";
-import { confirmNumbers, install, makeNetwork, typeYes } from "@degu/testing/agent_lab.ts";
+import { readFirstMinute } from "../../agent/tests/agent_documentation.ts";
+import { confirmNumbers, install, makeNetwork, typeYes } from "../../agent/tests/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { assert } from "@std/assert";
 

@@ -4,7 +4,7 @@
  * output of the third as JSON.
  */
 
-import { makeNetwork, pair, startImpostor } from "@degu/testing/agent_lab.ts";
+import { makeNetwork, pair, startImpostor } from "../../agent/tests/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
 const addresses = { camera: "192.0.2.1/24", viewer: "192.0.2.2/24", stranger: "192.0.2.3/24" };

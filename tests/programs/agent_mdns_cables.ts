@@ -3,7 +3,7 @@
  * and then searches for the offers of both ends. Prints the results of each machine as JSON.
  */
 
-import { connectMachines, Machine } from "@degu/testing/agent_lab.ts";
+import { connectMachines, Machine } from "../../agent/tests/agent_lab.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 

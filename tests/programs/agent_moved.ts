@@ -11,7 +11,7 @@ import {
   makeNetwork,
   recordPairing,
   waitUntil,
-} from "@degu/testing/agent_lab.ts";
+} from "../../agent/tests/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { Buffer } from "node:buffer";

@@ -3,7 +3,12 @@
  * and the exit code of the third as JSON.
  */
 
-import { confirmNumbers, install, makeNetwork, startImpostor } from "@degu/testing/agent_lab.ts";
+import {
+  confirmNumbers,
+  install,
+  makeNetwork,
+  startImpostor,
+} from "../../agent/tests/agent_lab.ts";
 
 const SEND_SERVICE = "_degu-send._tcp.local";
 

@@ -3,7 +3,7 @@
  * scene and the exit codes as JSON.
  */
 
-import { confirmNumbers, install, type Machine, makeNetwork } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, install, type Machine, makeNetwork } from "../../agent/tests/agent_lab.ts";
 import { pause } from "@degu/internal/agent/machine/pause.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 

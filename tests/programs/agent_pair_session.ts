@@ -3,7 +3,7 @@
  * README.md shows them, where the receiving machine has a second terminal.
  */
 
-import { typeYes } from "@degu/testing/agent_lab.ts";
+import { typeYes } from "../../agent/tests/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { formatScreenLines, setUpSession } from "./sessions.ts";
 

@@ -13,7 +13,7 @@ import {
   encodeMessage,
   makeRandomValue,
 } from "@degu/internal/device/pairing/pairing_messages.ts";
-import { confirmNumbers, install, makeNetwork } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, install, makeNetwork } from "../../agent/tests/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { SILENT } from "../../device/tests/mdns.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";

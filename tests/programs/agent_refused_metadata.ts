@@ -2,7 +2,7 @@
  * Runs commands whose files, and whose devices, are on a disk that refuses times and permission
  * bits: the temporary directory. Prints the results as JSON.
  */
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "../../agent/tests/agent_files.ts";
 import type { AgentResult } from "@degu/testing/agents.ts";
 import { readTree } from "@degu/testing/directories.ts";
 

@@ -3,7 +3,7 @@
  * receiver's terminal as agent/docs/guide.md shows it.
  */
 
-import { confirmNumbers } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers } from "../../agent/tests/agent_lab.ts";
 import { formatScreenLines, setUpSession } from "./sessions.ts";
 
 const [dir = ""] = Deno.args;

@@ -4,7 +4,7 @@
  * installed units, as JSON.
  */
 
-import { waitUntil } from "@degu/testing/agent_lab.ts";
+import { waitUntil } from "../../agent/tests/agent_lab.ts";
 import { AgentHomes, type AgentResult, runAgent } from "@degu/testing/agents.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { formatFlags } from "../project/permissions.ts";

@@ -19,8 +19,8 @@ import {
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import { readFreeBytes } from "@degu/internal/files/disk/space.ts";
-import { waitForFile } from "@degu/testing/agent_files.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
+import { waitForFile } from "@degu/testing/directories.ts";
 import { makeKeySession } from "@degu/testing/sessions.ts";
 import { ServedVersion } from "../../files/tests/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -1,7 +1,7 @@
 /**
  * A machine of a lab: runs commands of the program that it reads from stdin, one JSON object in
  * each line, and writes their output and exit codes to stdout; see `Machine` in
- * tests/support/agent_lab.ts.
+ * agent/tests/agent_lab.ts.
  */
 
 import { type RunningAgent, startAgentInProcess } from "@degu/testing/agents.ts";

@@ -4,7 +4,7 @@
  */
 
 import { FilesApp } from "@degu/degu/files";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "../../agent/tests/agent_files.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { mountOddDisk } from "../../files/tests/odd_disk.ts";

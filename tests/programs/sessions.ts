@@ -1,6 +1,6 @@
 /** Terminal sessions, as the documentation shows them. */
 
-import { install, limitRate, makeNetwork } from "@degu/testing/agent_lab.ts";
+import { install, limitRate, makeNetwork } from "../../agent/tests/agent_lab.ts";
 
 /** The transfer takes more than a second, so that it has a progress bar. */
 const FILM_BYTES = 100_000_000;

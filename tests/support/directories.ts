@@ -83,3 +83,26 @@ export async function findPart(path: string): Promise<string | null> {
   const name = (await listNames(path)).find((name) => /\.[0-9a-f]{32}\.degu-part$/.test(name));
   return name === undefined ? null : `${path}/${name}`;
 }
+
+/** Waits until a directory has a matching file, at any depth. */
+export async function waitForFile(
+  dir: string,
+  matches: (name: string, size: number) => boolean,
+): Promise<void> {
+  using watcher = Deno.watchFs(dir, { recursive: true });
+  const hasMatch = async (path: string): Promise<boolean> => {
+    // A directory of unfinished files is removed when it is empty.
+    const entries = await Array.fromAsync(Deno.readDir(path)).catch((error) => {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    });
+    for (const { name, isFile, isDirectory } of entries) {
+      const info = await Deno.stat(`${path}/${name}`).catch(() => null);
+      if (isFile && info !== null && matches(name, info.size)) return true;
+      if (isDirectory && await hasMatch(`${path}/${name}`)) return true;
+    }
+    return false;
+  };
+  if (await hasMatch(dir)) return;
+  for await (const _event of watcher) if (await hasMatch(dir)) return;
+}

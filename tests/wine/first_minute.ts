@@ -8,9 +8,9 @@
  * of the other.
  */
 
-import { readInstallFlags } from "../support/agent_documentation.ts";
+import { readInstallFlags } from "../../agent/tests/agent_documentation.ts";
 import { type AgentResult, type RunningAgent, watch } from "../support/agents.ts";
-import { confirmNumbers, connectMachines, Machine } from "../support/agent_lab.ts";
+import { confirmNumbers, connectMachines, Machine } from "../../agent/tests/agent_lab.ts";
 import { startCommand } from "../support/commands.ts";
 import { fill, readTree } from "../support/directories.ts";
 import { dirname } from "node:path";

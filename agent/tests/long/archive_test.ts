@@ -1,12 +1,12 @@
 /** The archive of `deno task archive`: its packages and its program, without a registry. */
-import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
+import { readInstallFlags } from "../agent_documentation.ts";
 import { AgentHomes, watch } from "@degu/testing/agents.ts";
 import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { isInexpressible, SHELL_NAMES } from "@degu/testing/shell_names.ts";
+import { isInexpressible, SHELL_NAMES } from "../shell_names.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { dirname, fromFileUrl, join } from "@std/path";

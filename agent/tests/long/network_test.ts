@@ -1,5 +1,5 @@
 /** The program over cables and switches, in network namespaces that the tests make. */
-import { findLabObstacle, makeLabTest, THROUGH_LAB } from "@degu/testing/agent_lab.ts";
+import { findLabObstacle, makeLabTest, THROUGH_LAB } from "../agent_lab.ts";
 import type { AgentResult } from "@degu/testing/agents.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

@@ -2,7 +2,7 @@
  * Daily work over three devices with a cable that is unplugged during each command, in network
  * namespaces.
  */
-import { makeLabTest } from "@degu/testing/agent_lab.ts";
+import { makeLabTest } from "../agent_lab.ts";
 import { assert, assertEquals } from "@std/assert";
 
 interface Ended {

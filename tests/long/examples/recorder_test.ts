@@ -2,9 +2,8 @@
  * The recorder and the cameras of the examples: recordings are copied in spite of interruptions.
  */
 import type { HostAddress } from "@degu/degu/base";
-import { waitForFile } from "@degu/testing/agent_files.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { createTempDir, listNames } from "@degu/testing/directories.ts";
+import { createTempDir, listNames, waitForFile } from "@degu/testing/directories.ts";
 import { assertNeeded, pairExamples, runExample, startExample } from "../../examples/examples.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import type { RunningProcess } from "@degu/testing/processes.ts";

@@ -3,7 +3,7 @@
  * differ are updated.
  */
 import { assert, assertEquals } from "@std/assert";
-import { findLabObstacle, runInLab } from "@degu/testing/agent_lab.ts";
+import { findLabObstacle, runInLab } from "../../../agent/tests/agent_lab.ts";
 import { findTerminalObstacle, ignoreIf } from "@degu/testing/terminals.ts";
 import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 

@@ -11,8 +11,8 @@ import {
   type AgentResult,
   type InProcessOptions,
   type RunningAgent,
-} from "./agents.ts";
-import { findUnusedPort, listenAgain } from "./ports.ts";
+} from "@degu/testing/agents.ts";
+import { findUnusedPort, listenAgain } from "@degu/testing/ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
 export class AgentFiles implements AsyncDisposable {
@@ -118,26 +118,4 @@ export class AgentFiles implements AsyncDisposable {
 /** Parses the objects that a program printed with --json. */
 export function parseObjects({ stdout }: AgentResult): Record<string, unknown>[] {
   return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
-}
-
-export async function waitForFile(
-  dir: string,
-  matches: (name: string, size: number) => boolean,
-): Promise<void> {
-  using watcher = Deno.watchFs(dir, { recursive: true });
-  const hasMatch = async (path: string): Promise<boolean> => {
-    // A directory of unfinished files is removed when it is empty.
-    const entries = await Array.fromAsync(Deno.readDir(path)).catch((error) => {
-      if (error instanceof Deno.errors.NotFound) return [];
-      throw error;
-    });
-    for (const { name, isFile, isDirectory } of entries) {
-      const info = await Deno.stat(`${path}/${name}`).catch(() => null);
-      if (isFile && info !== null && matches(name, info.size)) return true;
-      if (isDirectory && await hasMatch(`${path}/${name}`)) return true;
-    }
-    return false;
-  };
-  if (await hasMatch(dir)) return;
-  for await (const _event of watcher) if (await hasMatch(dir)) return;
 }

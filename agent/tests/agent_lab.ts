@@ -3,18 +3,18 @@
  * connect. A namespace disappears with the process that created it.
  */
 import { parseAddress } from "@degu/degu/base";
-import type { Order, Report } from "../programs/machine.ts";
+import type { Order, Report } from "../../tests/programs/machine.ts";
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { readInstallFlags } from "./agent_documentation.ts";
-import { type AgentResult, RunningAgent, spawnAgent, watch } from "./agents.ts";
-import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "./commands.ts";
-import { makeDevice, recordAt } from "./device_pairs.ts";
-import { createTempDir } from "./directories.ts";
-import { runIp, THROUGH_PROCESS_NAMESPACE } from "./namespaces.ts";
-import { ProgramOutput, RunningProcess } from "./processes.ts";
-import { importMapFlags, makeProgramCommand, runProgram } from "./programs.ts";
-import { ignoreIf, THROUGH_TERMINAL } from "./terminals.ts";
+import { type AgentResult, RunningAgent, spawnAgent, watch } from "@degu/testing/agents.ts";
+import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "@degu/testing/commands.ts";
+import { makeDevice, recordAt } from "@degu/testing/device_pairs.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { runIp, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { ProgramOutput, RunningProcess } from "@degu/testing/processes.ts";
+import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
+import { ignoreIf, THROUGH_TERMINAL } from "@degu/testing/terminals.ts";
 import { toText } from "@std/streams";
 
 /**
@@ -182,7 +182,7 @@ export async function install(
   dir: string,
 ): Promise<(machine: Machine, line: string) => RunningAgent> {
   await Deno.mkdir(`${dir}/bin`);
-  const agent = fromFileUrl(import.meta.resolve("../../agent/main.ts"));
+  const agent = fromFileUrl(import.meta.resolve("../main.ts"));
   const command = makeDenoCommand(await readInstallFlags(), agent).join(" ");
   const script = `#!/bin/sh\nexec ${command} "$@"\n`;
   await Deno.writeTextFile(`${dir}/bin/degu`, script, { mode: 0o755 });
