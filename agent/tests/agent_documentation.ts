@@ -2,7 +2,7 @@
 
 import { assert } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 
 /**
  * Returns the commands of the help's first minute, each with the name of its machine, without

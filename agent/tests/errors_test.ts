@@ -13,7 +13,7 @@ import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AS_USER, canRun } from "../../files/tests/refused_writes.ts";
 import { patch } from "@degu/testing/patching.ts";

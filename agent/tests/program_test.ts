@@ -42,7 +42,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { TextLineStream } from "@std/streams";

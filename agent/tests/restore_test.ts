@@ -8,7 +8,7 @@ import { formatRestoreTime, parseRestoreTime } from "@degu/internal/agent/copy/r
 import { parseCommands } from "./agent_documentation.ts";
 import { AgentHomes, runAgent, runAgentInProcess } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 
 const KEPT_BY_SERVE =
   "one to twelve versions an hour of each file that one peer replaces, and each file that a peer deletes";

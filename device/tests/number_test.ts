@@ -17,7 +17,7 @@ import { decodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import { serveNodeTls } from "@degu/testing/tls_endpoints.ts";
 import { formatAnswer } from "./pairing_inviter.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";

@@ -3,7 +3,7 @@
 import { Server } from "@degu/degu/server";
 import { encodeLine } from "@degu/internal/device/pairing/invitation_line.ts";
 import { parseKeyHash, readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
-import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import { serveNodeTls } from "@degu/testing/tls_endpoints.ts";
 import type { HostAddress } from "@degu/degu/base";
 import type * as tls from "node:tls";
 import { base64url, messageOf, type PairingDevice } from "./pairing.ts";

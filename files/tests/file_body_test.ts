@@ -50,7 +50,7 @@ import {
 } from "./served_directory.ts";
 import { type LogLevel, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
 import { digestOf } from "./written_directory.ts";
 import {

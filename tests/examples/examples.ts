@@ -6,7 +6,7 @@ import { runAgentInProcess, startAgentInProcess } from "@degu/testing/agents.ts"
 import { startCommand } from "@degu/testing/commands.ts";
 import { allowsRequest, formatFlags, parsePermissions, readAudit } from "../project/permissions.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 
 /** The start of a program's first line. The flags and the path of the program follow. */
 const FIRST_LINE_START = "// deno run ";

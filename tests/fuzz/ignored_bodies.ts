@@ -18,7 +18,7 @@ import { TempPKI } from "@degu/degu/misc";
 import type { App, Request as AppRequest } from "@degu/degu/server";
 import { dial, isBroken, RawPeer, withTimeout } from "../support/raw_peer.ts";
 import { cutBytes } from "../support/streams.ts";
-import { readTexts } from "../support/tls_configs.ts";
+import { readTexts } from "../support/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { quietLogger } from "./memory.ts";

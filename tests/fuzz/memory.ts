@@ -8,7 +8,7 @@ import {
   type ListenerOptions,
 } from "@degu/internal/net/transport/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
-import { failAtBugs } from "../support/bugs.ts";
+import { failAtBugs } from "../support/serving.ts";
 import { cutBytes } from "../support/streams.ts";
 import { decodeLatin1 } from "../support/wire_grammar.ts";
 

@@ -10,9 +10,8 @@ import { relayRequestHeaders } from "../apps/proxies.ts";
 import { dial, exchange, RawPeer } from "@degu/testing/raw_peer.ts";
 import { RecordingRelay } from "./recording_relay.ts";
 import { checkEachRow, testEachRow } from "@degu/testing/rows.ts";
-import { serveRaw } from "@degu/testing/raw_tls.ts";
+import { openSharedPki, serveRaw } from "@degu/testing/tls_endpoints.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { respellReferenceUri } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 import { describe, type ModelRequest, readOneResponse, readRequests } from "../fuzz/oracle.ts";
@@ -24,7 +23,7 @@ import {
   type ResponseAttack,
   responseAttacks,
 } from "./attacks.rows.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { makeRequest, makeRequestPreamble } from "../fuzz/grammar.ts";
 import { Random } from "../fuzz/random.ts";
 

@@ -14,7 +14,7 @@ import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,

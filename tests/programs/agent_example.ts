@@ -20,7 +20,7 @@ import { type RunningAgent, watch } from "@degu/testing/agents.ts";
 import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
 import { listNames } from "@degu/testing/directories.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 import { Buffer } from "node:buffer";
 import { fromFileUrl } from "@std/path";
 

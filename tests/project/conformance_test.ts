@@ -1,6 +1,6 @@
 /** docs/conformance.md has the differences from the requirements, each of which has a test. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { REQUIREMENTS } from "./conformance.rows.ts";
 
 interface Requirement {

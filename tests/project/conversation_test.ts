@@ -5,7 +5,7 @@ import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { fromFileUrl } from "@std/path";
 import { assert, assertEquals } from "@std/assert";
 

@@ -3,7 +3,7 @@ import { type AppFunction, reply } from "@degu/degu";
 import { formatAddress } from "@degu/degu/base";
 import { Server } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { assert, assertEquals } from "@std/assert";
 
 // ───────────────────────── the guard of docs/cookbook.md

@@ -8,7 +8,7 @@ import { findObstacle, makeDenoCommand, runCommand, startCommand } from "@degu/t
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, runExample, startExample } from "../examples/examples.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
-import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { listFiles, readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 import { fromFileUrl, join } from "@std/path";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";

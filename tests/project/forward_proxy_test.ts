@@ -2,7 +2,7 @@
 import { type Address, Client, formatAddress, reply } from "@degu/degu";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 type Dial = (

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { listPublishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
-import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { listFiles, readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 import { makeLinksAbsolute, makeLinksRelative } from "@degu/internal/tools/links.ts";
 
 interface ModuleGraph {

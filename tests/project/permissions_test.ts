@@ -24,7 +24,7 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 import { AgentHomes, type AgentResult, watch } from "@degu/testing/agents.ts";
 import { findObstacle, runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { dirname } from "node:path";
 import type { Step } from "../programs/agent_permissions.ts";

@@ -22,7 +22,7 @@ import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { ROOT } from "@degu/testing/tree.ts";
+import { ROOT } from "@degu/testing/project_files.ts";
 import { fromFileUrl, toFileUrl } from "@std/path";
 
 /** The functions that make the objects of public classes with an internal constructor. */

@@ -13,9 +13,16 @@ import {
   type Session,
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
+import { invalidTransitionError } from "@degu/internal/net/protocol/phases.ts";
 import { ServerConnection } from "@degu/internal/net/server/server_connection.ts";
-import { failAtBugs } from "./bugs.ts";
 import { RawPeer, withTimeout } from "./raw_peer.ts";
+
+const BUG = invalidTransitionError("", "").message.split(",")[0]!;
+
+/** Throws an uncaught error if a log line reports a bug of the library. */
+export function failAtBugs(line: string): void {
+  if (line.includes(BUG)) queueMicrotask(() => reportError(new Error(line)));
+}
 
 export type LogLevel = Parameters<Required<Logger>["record"]>[0];
 

@@ -1,17 +1,29 @@
 /**
  * File operations for which the suite has no permission, in a process without permission checks.
- * Making links and listing open files would need access to all files.
+ * Making links and listing open files would need access to all files. Programs that run without an
+ * import map load this module, which therefore doesn't import `@std`.
  */
 
-import { assert, assertEquals } from "@std/assert";
-import { type CommandResult, runCommand } from "./commands.ts";
-import { HAS_LINKS, MissingFeatureError } from "./links.ts";
+import { MISSING_PROGRAM_CODE, runCommand, runOrThrow } from "./commands.ts";
 
-export { HAS_LINKS };
+/**
+ * Whether tests can make links. Windows requires a privilege, and Wine doesn't support links.
+ */
+export const HAS_LINKS = Deno.build.os !== "windows";
 
-/** Runs a command line of bash, which starts ten times faster than Deno. */
-function run(line: string, ...args: string[]): Promise<CommandResult> {
-  return runCommand(["bash", "-c", line, ...args]);
+/** Ends a test that needs what the system doesn't have; `tests/wine/preload.ts` expects it. */
+export class MissingFeatureError extends Error {}
+
+/** Returns a command line of bash, which starts ten times faster than Deno. */
+function bash(line: string, ...args: string[]): string[] {
+  return ["bash", "-c", line, ...args];
+}
+
+/** Runs a command to its end; resolves to false if its program is not installed. */
+async function runIfInstalled(command: readonly string[]): Promise<boolean> {
+  const { code, stderr } = await runCommand(command);
+  if (code !== 0 && code !== MISSING_PROGRAM_CODE) throw new Error(`${command}: ${stderr}`);
+  return code === 0;
 }
 
 /**
@@ -22,27 +34,24 @@ function run(line: string, ...args: string[]): Promise<CommandResult> {
 export async function makeLinks(links: Readonly<Record<string, string>>): Promise<void> {
   if (!HAS_LINKS) throw new MissingFeatureError("no symbolic links");
   const line = 'while [ $# -gt 0 ]; do ln -sn -- "$2" "$1" || exit; shift 2; done';
-  assertEquals((await run(line, "bash", ...Object.entries(links).flat())).code, 0);
+  await runOrThrow(bash(line, "bash", ...Object.entries(links).flat()));
 }
 
 /** Makes a FIFO. Resolves to false if `mkfifo` is not installed. */
-export async function makeFifo(path: string): Promise<boolean> {
-  const { code } = await run('mkfifo "$0"', path);
-  assert(code === 0 || code === 127, `${code}`);
-  return code === 0;
+export function makeFifo(path: string): Promise<boolean> {
+  return runIfInstalled(bash('mkfifo "$0"', path));
 }
 
 /** Makes a file whose name is not UTF-8. Resolves to false if `bash` is not installed. */
-export async function makeNonUtf8Name(dir: string): Promise<boolean> {
-  const { code } = await run(`: > "$0/"$'\\xff'`, dir);
-  assert(code === 0 || code === 127, `a name that is not UTF-8 in ${dir}`);
-  return code === 0;
+export function makeNonUtf8Name(dir: string): Promise<boolean> {
+  return runIfInstalled(bash(`: > "$0/"$'\\xff'`, dir));
 }
 
 /** Lists the paths of this process's open files below a directory; only on Linux. */
 export async function listOpenFiles(dir: string): Promise<string[]> {
   const line = 'find "/proc/$0/fd" -lname "$1/*" -printf "%l\\n"';
-  return (await run(line, `${Deno.pid}`, dir)).stdout.split("\n").filter((path) => path !== "");
+  const { stdout } = await runCommand(bash(line, `${Deno.pid}`, dir));
+  return stdout.split("\n").filter((path) => path !== "");
 }
 
 /** Waits until this process has no open file below a directory; only on Linux. */

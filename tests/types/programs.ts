@@ -5,7 +5,7 @@ import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
-import { ROOT } from "@degu/testing/tree.ts";
+import { ROOT } from "@degu/testing/project_files.ts";
 import { assert } from "@std/assert";
 
 /** The start of each program. A program that runs must not use names that it only declares. */

@@ -19,7 +19,7 @@ import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordRejectionsUntil } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve, type Serving } from "@degu/testing/serving.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import { makeSlowStream, serveHandler } from "./web_serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";

@@ -7,7 +7,7 @@ import { windowsDeletions as agentDeletions } from "../../agent/peer/deletions.t
 import { windowsDeletions } from "../../files/disk/names.ts";
 import { replaceBackslashes } from "../../internal/paths.ts";
 import { patch } from "../support/patching.ts";
-import { MissingFeatureError } from "../support/links.ts";
+import { MissingFeatureError } from "../support/special_files.ts";
 import { patchTests } from "./patch_tests.ts";
 import { ROWS } from "./rows.ts";
 

@@ -4,7 +4,7 @@ import { AgentHomes, watch } from "@degu/testing/agents.ts";
 import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { isInexpressible, SHELL_NAMES } from "../shell_names.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";

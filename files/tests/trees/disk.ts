@@ -2,7 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
-import { HAS_LINKS, MissingFeatureError } from "@degu/testing/links.ts";
+import { HAS_LINKS, MissingFeatureError } from "@degu/testing/special_files.ts";
 
 /** An entry on the disk. */
 export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;

@@ -18,7 +18,7 @@ import { readerOf, whenBodyEnds } from "@degu/internal/base/body/body.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import {
   concat,
   cutBytes,

@@ -35,7 +35,7 @@ import {
   parseOrNull,
 } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import {
   checkRequestPrefix,
   checkResponsePrefix,

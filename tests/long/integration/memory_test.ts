@@ -5,7 +5,7 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { findLabObstacle, runInLab } from "../../../agent/tests/agent_lab.ts";
 import { findTerminalObstacle, ignoreIf } from "@degu/testing/terminals.ts";
-import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 
 const obstacle = await findLabObstacle() ?? await findTerminalObstacle();
 

@@ -12,8 +12,7 @@ import { type RawPeer, RawServer, waitForTick } from "@degu/testing/raw_peer.ts"
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { serveRaw } from "@degu/testing/raw_tls.ts";
+import { openSharedPki, serveRaw } from "@degu/testing/tls_endpoints.ts";
 
 const BUSY = "HTTP/1.1 503 Busy\r\n";
 const CLOSE = "connection: close\r\n";

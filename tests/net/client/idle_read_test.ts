@@ -23,9 +23,8 @@ import {
   waitForTick,
   withTimeout,
 } from "@degu/testing/raw_peer.ts";
-import { serveRaw } from "@degu/testing/raw_tls.ts";
+import { openSharedPki, serveRaw, startTls } from "@degu/testing/tls_endpoints.ts";
 import { RecordingSocket } from "../recording_socket.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,

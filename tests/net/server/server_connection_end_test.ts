@@ -46,9 +46,8 @@ import {
   serve,
   type Serving,
 } from "@degu/testing/serving.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
-import { readIdentity } from "@degu/testing/raw_tls.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
+import { openSharedPki, readIdentity, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { MemoryListener } from "../../fuzz/memory.ts";

@@ -14,7 +14,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "../recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import { connectRawPeer, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { MemoryListener } from "../../fuzz/memory.ts";
 

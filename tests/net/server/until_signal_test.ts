@@ -23,7 +23,7 @@ import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { runUntilSignal } from "@degu/degu";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { join } from "@std/path";
 

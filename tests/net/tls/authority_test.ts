@@ -24,7 +24,7 @@ import {
   makeLeaf,
   type TestAuthority,
 } from "./authorities.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import { hashPublicKey } from "./certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

@@ -17,9 +17,8 @@ import {
 import { createTempDir } from "@degu/testing/directories.ts";
 import { needsOpenssl, ServingProgram } from "./tls_openssl.ts";
 import { join } from "@std/path";
-import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import { serveNodeTls, startTls } from "@degu/testing/tls_endpoints.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
 
 const ROLES = ["client", "server"] as const;
 type Role = typeof ROLES[number];

@@ -38,9 +38,7 @@ import {
 import { EXTENSIONS, makeAuthority } from "./authorities.ts";
 import { derOf, hashPublicKey as publicKey256OfNode } from "./certificates.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
-import { readTexts } from "@degu/testing/tls_configs.ts";
-import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki, readIdentity, readTexts, serveRaw } from "@degu/testing/tls_endpoints.ts";
 import { KEY, needsOpenssl, OpensslPki, RSA_2048 } from "./tls_openssl.ts";
 
 const pki = await openSharedPki();

@@ -24,8 +24,7 @@ import { callWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { readTexts } from "@degu/testing/tls_configs.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki, readTexts, startTls } from "@degu/testing/tls_endpoints.ts";
 import { formatTimeFromNow, KEY, needsOpenssl, OpensslPki } from "./tls_openssl.ts";
 
 /** Asserts that a text has no part of a PEM file. */

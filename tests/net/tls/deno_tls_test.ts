@@ -1,7 +1,6 @@
 /** Connections, clients, pools and `createFetch` over `Deno.connectTls`. */
 import { Client, Connection, ConnectionPool, createFetch, reply } from "@degu/degu";
-import { readTexts } from "@degu/testing/tls_configs.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { openSharedPki, readTexts, startTls } from "@degu/testing/tls_endpoints.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 Deno.test("a fetch over Deno.connectTls has URLs of the scheme https: of a connection, a client and a pool", async () => {

@@ -9,7 +9,7 @@ import { HandshakeQueue, type PendingConnection } from "@degu/internal/net/tls/h
 import type { AcceptedConnection, Listener } from "@degu/internal/net/transport/listener.ts";
 import { stopAllClocks } from "@degu/testing/clock.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import { hasIPv6 } from "../endpoints.ts";
 import {
   dial,

@@ -20,12 +20,11 @@ import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { hasIPv6 } from "../endpoints.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
+import { openSharedPki, readIdentity, serveRaw, startTls } from "@degu/testing/tls_endpoints.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 import { concat } from "@degu/testing/streams.ts";
-import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const pki = await openSharedPki();

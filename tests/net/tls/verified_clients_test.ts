@@ -8,8 +8,13 @@ import { type Address, BodyIter } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { getIssuerKeys, rememberVerifiedClient } from "@degu/internal/net/tls/peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
-import { openSharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import {
+  openSharedPki,
+  readIdentity,
+  serveRaw,
+  startTls,
+  type TlsEndpoint,
+} from "@degu/testing/tls_endpoints.ts";
 import { type IssuedCertificate, needsOpenssl, OpensslPki, runWithInput } from "./tls_openssl.ts";
 import { once } from "node:events";
 import { type Connection, SSLClient } from "@degu/degu/client";

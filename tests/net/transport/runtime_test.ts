@@ -20,9 +20,7 @@ import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
 import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/tls/deno_version.ts";
 import { fromFileUrl } from "@std/path";
-import { serveNodeTls } from "@degu/testing/raw_tls.ts";
-import { readTexts } from "@degu/testing/tls_configs.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { readTexts, serveNodeTls, startTls } from "@degu/testing/tls_endpoints.ts";
 import { type IssuedCertificate, KEY, needsOpenssl, OpensslPki } from "../tls/tls_openssl.ts";
 
 Deno.test("this Deno has each private part of the runtime that the package uses", async () => {

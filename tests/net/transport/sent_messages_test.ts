@@ -42,7 +42,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { RecordingSocket } from "../recording_socket.ts";
 import { formatChunk } from "../../base/messages.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
-import { readStatedNumber } from "@degu/testing/stated.ts";
+import { readStatedNumber } from "@degu/testing/project_files.ts";
 
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 

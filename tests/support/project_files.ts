@@ -1,4 +1,6 @@
-/** The files of the project. */
+/** The files of the project, and the numbers that its pages state. */
+
+import { assert } from "@std/assert";
 
 export const ROOT: URL = new URL("../../", import.meta.url);
 
@@ -15,4 +17,11 @@ export async function listFiles(dir: string, extension: string, deep = true): Pr
     if (entry.isDirectory && deep) paths.push(...await listFiles(path, extension));
   }
   return paths.toSorted();
+}
+
+/** Reads a number from a page, across line breaks: the first group of the pattern. */
+export async function readStatedNumber(page: string, pattern: RegExp): Promise<number> {
+  const [, number] = pattern.exec((await readProjectFile(page)).replaceAll(/\s+/g, " ")) ?? [];
+  assert(number !== undefined, `${page} doesn't say ${pattern}`);
+  return Number(number.replaceAll(",", ""));
 }
