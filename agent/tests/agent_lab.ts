@@ -12,8 +12,13 @@ import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "@degu/t
 import { makeDevice, recordAt } from "@degu/testing/device_pairs.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { runIp, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { ProgramOutput, RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
+import {
+  importMapFlags,
+  makeProgramCommand,
+  ProgramOutput,
+  RunningProcess,
+  runProgram,
+} from "@degu/testing/processes.ts";
 import { ignoreIf, THROUGH_TERMINAL } from "@degu/testing/terminals.ts";
 import { toText } from "@std/streams";
 

@@ -10,7 +10,7 @@ import { checkNotReserved } from "@degu/internal/agent/peer/remote_files.ts";
 import { AgentFiles, parseObjects } from "./agent_files.ts";
 import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { readProjectFile } from "@degu/testing/project_files.ts";

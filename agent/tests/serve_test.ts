@@ -14,7 +14,7 @@ import { AgentFiles } from "./agent_files.ts";
 import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "../../device/tests/device_serving.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { patch } from "@degu/testing/patching.ts";

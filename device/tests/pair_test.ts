@@ -15,8 +15,7 @@ import {
 import { captureTimeouts } from "@degu/testing/clock.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
+import { importMapFlags, runScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";

@@ -24,8 +24,7 @@ import {
   listNamesWithoutVersions,
   readTree,
 } from "@degu/testing/directories.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram, runScript } from "@degu/testing/processes.ts";
 import { serveVersion } from "./served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";

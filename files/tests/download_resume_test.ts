@@ -28,7 +28,7 @@ import {
   readMode,
   readPartSize,
 } from "@degu/testing/directories.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand } from "@degu/testing/processes.ts";
 import { waitUntilRefused } from "@degu/testing/raw_peer.ts";
 import { type ServedVersion, serveVersion } from "./served_version.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -20,7 +20,7 @@ import { createTempDir, fill, listNames, readTree } from "@degu/testing/director
 import { formatErrorResponse } from "../../tests/net/server/error_answers.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { makePattern, serveDirectory, summarize } from "./served_directory.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

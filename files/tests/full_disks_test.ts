@@ -5,7 +5,7 @@ import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir, readPartSize } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/processes.ts";
 import { serveVersion } from "./served_version.ts";
 import { findTerminalObstacle, ignoreIf, runOnTerminal } from "@degu/testing/terminals.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";

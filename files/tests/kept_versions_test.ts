@@ -6,8 +6,7 @@ import { VersionStore } from "@degu/internal/files/kept_versions.ts";
 import { createTempDir, fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
+import { importMapFlags, runScript } from "@degu/testing/processes.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatus } from "./written_directory.ts";
 

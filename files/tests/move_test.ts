@@ -18,8 +18,7 @@ import { setClockAhead, speedUpClock, speedUpTimeouts } from "@degu/testing/cloc
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { findOddDiskObstacle, makeOddDiskScript } from "./odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, listOpenFiles, makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";

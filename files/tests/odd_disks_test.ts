@@ -16,7 +16,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { findObstacle } from "@degu/testing/commands.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";

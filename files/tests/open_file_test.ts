@@ -18,8 +18,7 @@ import {
 import { toReadRefusal } from "@degu/internal/files/serve/resolve_path.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { readRecords } from "./bundles.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram, runScript } from "@degu/testing/processes.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { addTraps, LARGE_FILE_BYTES, LINKS, makeTree, serveLargeFile } from "./served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";

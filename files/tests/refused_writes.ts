@@ -5,7 +5,7 @@
 import type { HeadersToSend, Method } from "@degu/degu/base";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import { makeUploadHeaders } from "./written_directory.ts";
 import { assertEquals } from "@std/assert";
 

@@ -6,8 +6,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { importMapFlags } from "@degu/testing/programs.ts";
-import { runScript } from "@degu/testing/processes.ts";
+import { importMapFlags, runScript } from "@degu/testing/processes.ts";
 import { KEPT, listPeriods, serveKeeping, startClock } from "./kept_files.ts";
 import { withRandom } from "@degu/testing/random.ts";
 

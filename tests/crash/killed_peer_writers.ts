@@ -3,8 +3,7 @@
 import { PeerStore } from "@degu/internal/device/peers/peer_store.ts";
 import { authorityOf, openDevice, record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { listNames } from "@degu/testing/directories.ts";
-import { killAtRandom } from "@degu/testing/processes.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { killAtRandom, makeProgramCommand } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";

@@ -14,9 +14,14 @@ import {
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
-import { killAtRandom, RunningProcess } from "@degu/testing/processes.ts";
+import {
+  importMapFlags,
+  killAtRandom,
+  makeProgramCommand,
+  RunningProcess,
+  runProgram,
+} from "@degu/testing/processes.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { ServedVersion } from "../../files/tests/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";

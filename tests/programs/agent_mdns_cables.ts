@@ -4,8 +4,7 @@
  */
 
 import { connectMachines, Machine } from "../../agent/tests/agent_lab.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 
 const [dir = ""] = Deno.args;
 const [left, middle, right] = await Promise.all(

@@ -16,8 +16,7 @@ import {
 import { confirmNumbers, install, makeNetwork } from "../../agent/tests/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { SILENT } from "../../device/tests/mdns.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 
 const PAIR_SERVICE = "_degu-pair._tcp.local";
 const [dir = "", task, count] = Deno.args;

@@ -9,8 +9,7 @@
 import { Body } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/internal/misc/mkreq.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 
 const PATHS = 4;
 /** Each process stores files at its own paths, and deletes all. */

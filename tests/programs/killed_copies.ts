@@ -7,8 +7,7 @@ import { Client } from "@degu/degu/client";
 import { upload, uploadTree } from "@degu/degu/files";
 import { runOrThrow, startCommand } from "@degu/testing/commands.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
 

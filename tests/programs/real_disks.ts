@@ -13,8 +13,7 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { fill, readTree } from "@degu/testing/directories.ts";
-import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
+import { importMapFlags, makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

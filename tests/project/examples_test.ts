@@ -7,11 +7,10 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { findObstacle, makeDenoCommand, runCommand, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, runExample, startExample } from "../examples/examples.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
+import { importMapFlags, RunningProcess } from "@degu/testing/processes.ts";
 import { listFiles, readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 import { fromFileUrl, join } from "@std/path";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
 import { ignoreUnlessInstalled } from "../net/tls/tls_openssl.ts";
 
 const DIRECTORY = "examples/";

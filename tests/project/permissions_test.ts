@@ -12,8 +12,14 @@ import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { assertRequested, formatFlags, parsePermissions, readAudit } from "./permissions.ts";
-import { ProgramOutput, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/programs.ts";
+import {
+  importMapFlags,
+  outsideScriptFlags,
+  ProgramOutput,
+  runProgram,
+  runScript,
+  spawnScript,
+} from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";

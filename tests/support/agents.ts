@@ -10,8 +10,7 @@ import { formatShellCommand } from "@degu/internal/agent/terminal/shell_command.
 import { InterruptedError } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/terminal/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
-import { ProgramOutput } from "./processes.ts";
-import { importMapFlags, runProgram as runTestProgram } from "./programs.ts";
+import { importMapFlags, ProgramOutput, runProgram as runTestProgram } from "./processes.ts";
 import { withTimeout } from "./raw_peer.ts";
 
 interface AgentOptions {

@@ -13,7 +13,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { fill } from "./directories.ts";
-import { importMapFlags, runProgram } from "./programs.ts";
+import { importMapFlags, runProgram } from "./processes.ts";
 import { type ChangeResponse, type serveFiles, serveFilesApp } from "./transferring.ts";
 
 /** The direction of a copy: from the server, or to it. */

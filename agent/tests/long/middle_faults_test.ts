@@ -2,7 +2,7 @@
 import { createTempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { findOddDiskObstacle } from "../../../files/tests/odd_disk.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 

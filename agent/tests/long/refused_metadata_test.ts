@@ -1,7 +1,7 @@
 /** Commands whose files and devices are on a disk that refuses times and permission bits. */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "../../../files/tests/odd_disk.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { canRun, IN_MOUNT_NAMESPACE } from "@degu/internal/files/tests/refused_writes.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 

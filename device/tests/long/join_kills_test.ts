@@ -1,7 +1,6 @@
 /** Kills devices at random moments of a pairing. */
 import { forgetIfStored } from "@degu/testing/device_pairs.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { assert, assertEquals } from "@std/assert";
 import { makeDevices } from "../pairing.ts";
 

@@ -1,7 +1,6 @@
 /** Floods of mDNS packets that take much work for their size. */
 import { openLoopbackNetwork, waitForClose } from "../mdns.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { retryUntilInTime } from "@degu/testing/raw_peer.ts";
 import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";

@@ -16,7 +16,7 @@ import {
 } from "@degu/degu/files";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "../odd_disk.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";

@@ -2,7 +2,7 @@
 import { createTempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { findOddDiskObstacle, makeOddDiskScript } from "../odd_disk.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals } from "@std/assert";
 

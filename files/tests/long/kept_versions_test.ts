@@ -1,7 +1,7 @@
 /** `keep` and `restoreTree`: processes change files at the same time, and are killed. */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { findOddDiskObstacle, makeOddDiskScript } from "../odd_disk.ts";
-import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { assert, assertEquals } from "@std/assert";

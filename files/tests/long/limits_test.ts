@@ -6,7 +6,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";
 import { canRun } from "../refused_writes.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 
 Deno.test("a tree has at most 1,000,000 entries", async () => {
   const element = { path: ["a"], kind: "other", reason: "name", size: 0, modified: new Date(0) };

@@ -4,7 +4,7 @@
  */
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert } from "@std/assert";
 

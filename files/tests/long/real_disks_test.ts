@@ -6,7 +6,7 @@ import { findObstacle } from "@degu/testing/commands.ts";
 import { findOddDiskObstacle } from "../odd_disk.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_PROCESS_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 

@@ -4,7 +4,7 @@
  */
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "../odd_disk.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/processes.ts";
 import { DIRECTIONS, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 import { canRun, IN_MOUNT_NAMESPACE } from "../refused_writes.ts";

@@ -1,7 +1,7 @@
 /** Link-local IPv6 addresses with scopes, in network namespaces. */
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";

@@ -6,8 +6,7 @@ import { Client, retry, SSLClient } from "@degu/degu/client";
 import { SSLServer } from "@degu/degu/server";
 import { createIdentity } from "../../net/tls/certificates.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { RecordingLogger, runServer, serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals } from "@std/assert";
 

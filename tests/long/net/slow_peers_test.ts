@@ -2,8 +2,7 @@
 import { BodyIter } from "@degu/degu/base";
 import { retry } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";

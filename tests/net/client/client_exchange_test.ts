@@ -42,7 +42,7 @@ import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { type App, Server } from "@degu/degu/server";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { receiveResponse } from "../../fuzz/received.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectThrough } from "../../apps/proxies.ts";

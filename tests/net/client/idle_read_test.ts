@@ -14,7 +14,7 @@ import {
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import {
   isBroken,
   RawPeer,

@@ -18,8 +18,7 @@ import { SECRET, UNGUARDED_APPS } from "./unguarded_apps.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { disposeApp } from "@degu/internal/base/app/app.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
+import { makeProgramCommand, RunningProcess } from "@degu/testing/processes.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { describeTrust } from "@degu/testing/sessions.ts";
 

@@ -9,7 +9,12 @@ import { Client } from "@degu/degu/client";
 import { Server, serveUntilSignal, type StoppableServer } from "@degu/degu/server";
 import { serveUntil as serveUntilSignals } from "@degu/internal/program/termination.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
-import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
+import {
+  makeProgramCommand,
+  RunningProcess,
+  runProgram,
+  spawnScript,
+} from "@degu/testing/processes.ts";
 import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
@@ -20,7 +25,6 @@ import {
   ignore,
 } from "./until_signal.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
-import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { runUntilSignal } from "@degu/degu";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { readProjectFile } from "@degu/testing/project_files.ts";

@@ -31,7 +31,7 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { DualStackListener } from "@degu/internal/net/server/dual_stack_listener.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { makeSafeLogger } from "@degu/internal/base/app/logger.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";

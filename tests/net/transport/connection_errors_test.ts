@@ -13,7 +13,7 @@ import { connect, type ConnectedClient } from "../client/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";

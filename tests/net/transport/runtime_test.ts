@@ -6,7 +6,7 @@ import * as net from "node:net";
 import * as tls from "node:tls";
 import { once } from "node:events";
 import { freeMemoryAfterReads } from "@degu/internal/net/transport/runtime.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { runProgram } from "@degu/testing/processes.ts";
 import {
   assert,
   assertEquals,
