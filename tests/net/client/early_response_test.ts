@@ -13,6 +13,7 @@ import {
   ConnectionError,
   EmptyPreambleError,
   ProtocolError,
+  type Response,
 } from "@degu/degu/base";
 import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
@@ -21,53 +22,18 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "../recording_socket.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { Upload } from "./upload.ts";
 
 const MEBIBYTE = 1048576;
 const FULL = { duplex: "full" } as const;
 const NO_CONTENT = "HTTP/1.1 204 No Content\r\n\r\n";
 const EMPTY_200 = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const CHUNKED_200 = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-
-/** A stream whose items the test supplies, and the reasons with which it was canceled. */
-class Upload {
-  readonly cancelReasons: unknown[] = [];
-  readonly stream: ReadableStream<Uint8Array>;
-  #controller!: ReadableStreamDefaultController<Uint8Array>;
-  readonly #canceled: Promise<void>;
-
-  constructor() {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#canceled = promise;
-    this.stream = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        this.#controller = controller;
-      },
-      cancel: (reason) => {
-        this.cancelReasons.push(reason);
-        resolve();
-      },
-    });
-  }
-
-  waitForCancel(): Promise<void> {
-    return withTimeout(this.#canceled, "the source is canceled");
-  }
-
-  send(text: string): void {
-    this.#controller.enqueue(encodeLatin1(text));
-  }
-
-  end(): void {
-    this.#controller.close();
-  }
-
-  fail(error: unknown): void {
-    this.#controller.error(error);
-  }
-}
+const PARTIAL_200 = CHUNKED_200 + "2\r\nhi\r\n";
 
 /** An endless body, and the number of times that its iterator was ended. */
 function makeEndless() {
@@ -85,11 +51,16 @@ function makeEndless() {
   return { counts, body: { [Symbol.asyncIterator]: () => iterator } };
 }
 
-async function put(duplex: "half" | "full", early = "") {
-  const pair = await connect();
+/** Sends a request whose body has begun, and the start of its response. */
+async function put(
+  duplex: "half" | "full",
+  early = "",
+  { timeout = 60, signal = new AbortController().signal } = {},
+) {
+  const pair = await connect({ timeout });
   const upload = new Upload();
   upload.send("hello");
-  const responding = pair.conn.put("/", {}, upload.stream, { duplex });
+  const responding = pair.conn.put("/", {}, upload.stream, { duplex, signal });
   await pair.peer.readUntil("hello\r\n");
   await pair.peer.send(early);
   return { ...pair, [Symbol.dispose]: () => pair[Symbol.dispose](), upload, responding };
@@ -242,7 +213,7 @@ Deno.test("below 400 a request resolves when it was sent, unless the caller pass
 });
 
 Deno.test("a response that arrives in parts while its request is sent is read to its end afterward", async () => {
-  using test = await put("half", CHUNKED_200 + "2\r\nhi\r\n");
+  using test = await put("half", PARTIAL_200);
   test.upload.send("world");
   await test.peer.readUntil("world\r\n");
   const piece = "x".repeat(4000);
@@ -296,57 +267,40 @@ Deno.test("a request that rests after its early response times out, and the erro
     assertEquals(isTransient(error), false, "the next attempt would wait as long");
   };
   await t.step("the source waits for the response", async () => {
-    using pair = await connect({ timeout: 0.4 });
-    const upload = new Upload();
-    upload.send("0");
-    const responding = catchRejection(pair.conn.put("/", {}, upload.stream), "the request");
-    await pair.peer.readUntil("0\r\n");
-    await pair.peer.send(EMPTY_200);
-    checkError(await withTimeout(responding, "the time-out", 10));
-    await upload.waitForCancel();
-    assertEquals([pair.conn.closed, upload.cancelReasons.length], [true, 1]);
+    using test = await put("half", EMPTY_200, { timeout: 0.4 });
+    const failure = catchRejection(test.responding, "the request");
+    checkError(await withTimeout(failure, "the time-out", 10));
+    await test.upload.waitForCancel();
+    assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
   });
   await t.step("each write restarts the time-out", async () => {
-    using pair = await connect({ timeout: 0.4 });
-    const upload = new Upload();
-    upload.send("0");
-    const responding = pair.conn.put("/", {}, upload.stream);
-    await pair.peer.readUntil("0\r\n");
-    await pair.peer.send(EMPTY_200);
+    using test = await put("half", EMPTY_200, { timeout: 0.4 });
     for (let i = 0; i < 8; i++) {
       await new Promise((resolve) => setTimeout(resolve, 100));
-      upload.send("x");
+      test.upload.send("x");
     }
-    upload.end();
-    assertEquals((await responding).status, 200);
-    assertEquals(pair.conn.closed, false);
+    test.upload.end();
+    assertEquals((await test.responding).status, 200);
+    assertEquals(test.conn.closed, false);
   });
 });
 
 Deno.test("an error of the source, an abort and a close end a request that has its early response already", async () => {
   const reason = new Error("enough");
   for (const way of ["source", "abort", "close"] as const) {
-    using pair = await connect();
-    const upload = new Upload();
-    upload.send("hello");
     const controller = new AbortController();
-    const { signal } = controller;
-    const responding = catchRejection(
-      pair.conn.put("/", {}, upload.stream, { signal }),
-      "the request",
-    );
-    await pair.peer.readUntil("hello\r\n");
-    await pair.peer.send(EMPTY_200);
+    using test = await put("half", EMPTY_200, controller);
+    const failure = catchRejection(test.responding, "the request");
     await waitForTick();
-    if (way === "source") upload.fail(reason);
+    if (way === "source") test.upload.fail(reason);
     else if (way === "abort") controller.abort(reason);
-    else pair.conn.close();
-    const error = await withTimeout(responding, way);
+    else test.conn.close();
+    const error = await withTimeout(failure, way);
     if (way === "close") assertInstanceOf(error, ConnectionClosedError);
     else assertStrictEquals(error, reason);
-    assertEquals(pair.conn.closed, true);
-    if (way !== "source") await upload.waitForCancel();
-    assertEquals(upload.cancelReasons.length, way === "source" ? 0 : 1);
+    assertEquals(test.conn.closed, true);
+    if (way !== "source") await test.upload.waitForCancel();
+    assertEquals(test.upload.cancelReasons.length, way === "source" ? 0 : 1);
   }
 });
 
@@ -427,18 +381,6 @@ Deno.test("connection: close in an early 200 ends the request with the response'
   assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
 });
 
-Deno.test("a close, or bytes without a request, after an early response cancel what is left of the request", async () => {
-  for (const end of ["close", "bytes"]) {
-    using test = await put("full");
-    await test.peer.send(EMPTY_200);
-    assertEquals((await test.responding).status, 200);
-    if (end === "close") await test.peer.closeWrite();
-    else await test.peer.send("x");
-    await test.upload.waitForCancel();
-    assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
-  }
-});
-
 // ───────────────────────── errors, aborts, time-outs
 
 Deno.test("an error of the body's source ends the request, or the body of a response that has begun, with that error", async () => {
@@ -450,7 +392,7 @@ Deno.test("an error of the body's source ends the request, or the body of a resp
     assertEquals(test.conn.closed, true);
   }
   {
-    using test = await put("full", CHUNKED_200 + "2\r\nhi\r\n");
+    using test = await put("full", PARTIAL_200);
     const response = await test.responding;
     const text = catchRejection(response.text(), "the response's body");
     test.upload.fail(failure);
@@ -462,62 +404,58 @@ Deno.test("an error of the body's source ends the request, or the body of a resp
 });
 
 Deno.test("an abort after an early response ends both bodies with its reason", async () => {
-  for (const early of [CHUNKED_200 + "2\r\nhi\r\n", EMPTY_200]) {
-    using pair = await connect();
-    const upload = new Upload();
-    upload.send("hello");
+  for (const early of [PARTIAL_200, EMPTY_200]) {
     const controller = new AbortController();
-    const { signal } = controller;
-    const responding = pair.conn.put("/", {}, upload.stream, { signal, duplex: "full" });
-    await pair.peer.readUntil("hello\r\n");
-    await pair.peer.send(early);
-    const response = await responding;
+    using test = await put("full", early, controller);
+    const response = await test.responding;
     const text = early === EMPTY_200 ? null : catchRejection(response.text(), "the body");
     const reason = new Error("enough");
     controller.abort(reason);
-    await upload.waitForCancel();
-    assertStrictEquals(upload.cancelReasons[0], reason);
+    await test.upload.waitForCancel();
+    assertEquals([test.conn.closed, test.upload.cancelReasons], [true, [reason]]);
+    assertStrictEquals(test.upload.cancelReasons[0], reason);
     if (text !== null) assertStrictEquals(await text, reason);
-    assertEquals([pair.conn.closed, upload.cancelReasons.length], [true, 1]);
   }
 });
 
-Deno.test("canceling the response's body, or closing the connection, cancels what is left of the request", async () => {
-  for (const way of ["cancel", "close"]) {
-    using test = await put("full", CHUNKED_200 + "2\r\nhi\r\n");
+type Ending = (test: Awaited<ReturnType<typeof put>>, response: Response) => unknown;
+/** What ends a connection after an early response. */
+const ENDINGS: readonly (readonly [name: string, early: string, end: Ending])[] = [
+  ["a close by the peer", EMPTY_200, ({ peer }) => peer.closeWrite()],
+  ["bytes without a request", EMPTY_200, ({ peer }) => peer.send("x")],
+  ["a close by the client", PARTIAL_200, ({ conn }) => conn.close()],
+  ["a canceled body", PARTIAL_200, (_test, response) => response.readable.cancel()],
+];
+
+Deno.test("the end of the connection after an early response cancels what is left of the request", async (t) => {
+  await testEachRow(t, ENDINGS, async (_name, early, end) => {
+    using test = await put("full", early);
     const response = await test.responding;
-    if (way === "cancel") await response.readable.cancel();
-    else test.conn.close();
+    assertEquals(response.status, 200);
+    await end(test, response);
     await test.upload.waitForCancel();
     assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
-  }
+  });
 });
 
 Deno.test("the time-out for the response begins when the request has been sent", async () => {
-  using pair = await connect({ timeout: 0.4 });
-  const upload = new Upload();
-  upload.send("hello");
-  const responding = catchRejection(pair.conn.put("/", {}, upload.stream), "the request");
-  await pair.peer.readUntil("hello\r\n");
+  using test = await put("half", "", { timeout: 0.4 });
+  const failure = catchRejection(test.responding, "the request");
   await new Promise((resolve) => setTimeout(resolve, 1000));
-  assertEquals(pair.conn.closed, false, "the source isn't bounded");
-  upload.end();
-  const error = await withTimeout(responding, "the time-out", 5);
+  assertEquals(test.conn.closed, false, "the source isn't bounded");
+  test.upload.end();
+  const error = await withTimeout(failure, "the time-out", 5);
   assertInstanceOf(error, ConnectionError);
   assert(/kept the connection waiting/.test(error.message), error.message);
 });
 
 Deno.test("a preamble that begins early, and isn't completed, times out, although the request is being sent", async () => {
-  using pair = await connect({ timeout: 0.4 });
-  const upload = new Upload();
-  upload.send("hello");
-  const responding = catchRejection(pair.conn.put("/", {}, upload.stream), "the request");
-  await pair.peer.readUntil("hello\r\n");
-  await pair.peer.send("HTTP/1.1 200 OK\r\n");
-  const error = await withTimeout(responding, "the time-out", 5);
+  using test = await put("half", "HTTP/1.1 200 OK\r\n", { timeout: 0.4 });
+  const failure = catchRejection(test.responding, "the request");
+  const error = await withTimeout(failure, "the time-out", 5);
   assertInstanceOf(error, ConnectionError);
   assertEquals(error.fault, "timed out");
-  await upload.waitForCancel();
+  await test.upload.waitForCancel();
 });
 
 Deno.test("an invalid early response ends the request", async () => {

@@ -18,7 +18,6 @@ import { assertProtocolRejection, catchRejection } from "@degu/testing/expectati
 import { connectThrough, serveProxy } from "../../apps/proxies.ts";
 import { isBroken, RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import type { App, ResponseTuple } from "@degu/degu/server";
 import { captureIntervals, recordIntervals } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -27,6 +26,7 @@ import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RecordingSocket } from "../recording_socket.ts";
 import { makeServerConnection, serve } from "@degu/testing/serving.ts";
 import { ignoreUnlessInstalled, runWithInput } from "../tls/tls_openssl.ts";
+import { Upload } from "./upload.ts";
 
 const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 const RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -164,59 +164,48 @@ Deno.test("a request that fails after an interim response was maybe processed, u
 for (const duplex of ["half", "full"] as const) {
   Deno.test(`duplex ${duplex}: an interim response during an upload is no early response, and the upload goes on`, async () => {
     using pair = await connect();
-    let controller!: ReadableStreamDefaultController<Uint8Array>;
-    const cancelReasons: unknown[] = [];
-    const upload = new ReadableStream<Uint8Array>({
-      start: (streamController) => void (controller = streamController),
-      cancel: (reason) => void cancelReasons.push(reason),
-    });
+    const upload = new Upload();
     let response: Response | null = null;
-    const responding = pair.conn.put("/", {}, upload, { duplex })
+    const responding = pair.conn.put("/", {}, upload.stream, { duplex })
       .then((received) => response = received);
     await pair.peer.readPreamble();
     for (const text of ["hello", "world"]) {
       await pair.peer.send(CONTINUE, ..."HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
       await waitForTick();
       assertEquals(response, null);
-      controller.enqueue(encodeLatin1(text));
+      upload.send(text);
       assertEquals(await pair.peer.readUntil(`${text}\r\n`), `5\r\n${text}\r\n`);
     }
-    controller.close();
+    upload.end();
     await pair.peer.readUntil("0\r\n\r\n");
     await pair.peer.send(CONTINUE);
     await waitForTick();
     assertEquals(response, null);
     await pair.peer.send(RESPONSE);
     assertEquals(await (await responding).text(), "hello");
-    assertEquals([pair.conn.closed, cancelReasons], [false, []]);
+    assertEquals([pair.conn.closed, upload.cancelReasons], [false, []]);
     const nextResponse = await pair.answer(RESPONSE);
     assertEquals(await nextResponse.text(), "hello");
   });
 
   Deno.test(`duplex ${duplex}: an early response after an interim response is received`, async () => {
     using pair = await connect();
-    const cancelReasons: unknown[] = [];
-    const upload = new ReadableStream<Uint8Array>({
-      cancel: (reason) => void cancelReasons.push(reason),
-    });
-    const responding = pair.conn.put("/", {}, upload, { duplex });
+    const upload = new Upload();
+    const responding = pair.conn.put("/", {}, upload.stream, { duplex });
     const refusal = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno";
     await pair.peer.respond(CONTINUE + refusal);
     const response = await responding;
     assertEquals([response.status, await response.text()], [413, "no"]);
-    assertEquals(cancelReasons.length, 1);
+    assertEquals(upload.cancelReasons.length, 1);
   });
 
   Deno.test(`duplex ${duplex}: while an upload waits for its source, an interim response starts no time-out`, async () => {
     using pair = await connect({ timeout: 0.3 });
-    let controller!: ReadableStreamDefaultController<Uint8Array>;
-    const upload = new ReadableStream<Uint8Array>({
-      start: (streamController) => void (controller = streamController),
-    });
-    const responding = pair.conn.put("/", {}, upload, { duplex });
+    const upload = new Upload();
+    const responding = pair.conn.put("/", {}, upload.stream, { duplex });
     await pair.peer.respond(CONTINUE);
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    controller.close();
+    upload.end();
     await pair.peer.readUntil("0\r\n\r\n");
     await pair.peer.send(RESPONSE);
     assertEquals(await (await responding).text(), "hello");
