@@ -319,11 +319,7 @@ Deno.test("an interrupted sender notifies the receiver, which keeps its partial 
 
 Deno.test("without a receiver in time, or after an interruption, the sender fails, and no temporary file remains", async () => {
   await using machine = await SendMachine.make({ file: "x" });
-  await assertEnds(
-    machine.send(["file"], {}, "--seconds", "1"),
-    1,
-    "no device has joined in time: run the same command again\n",
-  );
+  await assertEnds(machine.send(["file"], {}, "--seconds", "1"), 1);
   const sender = machine.send(["file"]);
   await sender.waitForInvitation();
   sender.kill("SIGINT");

@@ -249,7 +249,7 @@ Deno.test("refused clients are reported, in words for users", async () => {
   await browser.write(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
   const first = await agent.waitForMessage("refused: it is another program, such as a browser");
   assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
-  await homes.runToFailure("stranger", 3, "camera closed the connection", ["ping", "camera"]);
+  assertEquals((await homes.run("stranger", ["ping", "camera"])).code, 3);
   // The device may be a forgotten one, so there is no advice to pair.
   await agent.waitForMessage("refused: it is a device that is not paired with this one\n");
 });
