@@ -1,6 +1,6 @@
 /** The figures of the pages, which `deno task bench --save` copies from `bench/results.md`. */
 import { replaceFigures, summaries } from "@degu/internal/bench/summary.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 import { assertEquals } from "@std/assert";
 
 const joinLines = (text: string) => text.replaceAll(/\s+/g, " ");

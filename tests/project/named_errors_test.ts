@@ -1,7 +1,7 @@
 /** The errors that doc comments and pages name, compared with the errors that the code makes. */
 import { assertEquals } from "@std/assert";
 import { listPublishedFiles, readEntries, readPackages } from "@degu/internal/tools/packages.ts";
-import { readProjectFile } from "@degu/testing/tree.ts";
+import { readProjectFile } from "@degu/testing/project_files.ts";
 
 const entries = await readEntries();
 const paths = (await Promise.all((await readPackages()).map(listPublishedFiles))).flat();

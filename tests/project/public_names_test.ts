@@ -8,7 +8,7 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 import { makeErrorObject } from "@degu/internal/agent/words/explain.ts";
 import { readEntries } from "@degu/internal/tools/packages.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
-import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 
 const FILE = "tests/project/public_names.txt";
 const RULE = 'A commit that changes public names has "!" in its subject, and a line in ' +
