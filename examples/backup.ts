@@ -39,8 +39,6 @@ async function main(signal: AbortSignal): Promise<void> {
 /** Prints an error after which the next backup may succeed; throws any other error. */
 function onError(error: unknown, waitSeconds: number): void {
   const code = error instanceof TransferError ? error.code : null;
-  const isFull = code === "DISK_FULL";
-  if (!isFull && code !== "INCOMPLETE" && !isTransient(error)) throw error;
-  const problem = isFull ? "the disk of the recorder is full" : printable(String(error));
-  console.error(`${problem}; the next backup starts in ${waitSeconds} s`);
+  if (code !== "INCOMPLETE" && code !== "DISK_FULL" && !isTransient(error)) throw error;
+  console.error(`${printable(String(error))}; the next backup starts in ${waitSeconds} s`);
 }

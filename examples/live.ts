@@ -95,9 +95,7 @@ async function main(signal: AbortSignal): Promise<void> {
     return await watch(new Client(address), (picture) => Deno.stdout.write(picture), signal);
   }
   const pictures = new Pictures();
-  // A viewer sends a request for each picture. By default, a connection ends after 1000 requests.
-  const options = { maxRequests: Infinity };
-  await using server = await Server.start(address, makeLiveApp(pictures), options);
+  await using server = await Server.start(address, makeLiveApp(pictures));
   console.log(`The pictures are at http://127.0.0.1:${server.port}/; Ctrl+C ends it.`);
   await repeat(async () => pictures.set(await takePicture()), { seconds: 0.1, signal });
   pictures.end();
