@@ -7,6 +7,7 @@
  * that an interrupted call has restored the same state.
  */
 
+import { DeguError } from "../../base.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -117,11 +118,11 @@ export type RestoreErrorCode =
   | "OTHER_VERSIONS";
 
 /** A directory can't be restored as it was at a time. */
-export class RestoreError extends Error {
+export class RestoreError extends DeguError {
   /** Always `"RestoreError"`. */
   override readonly name = "RestoreError";
   /** The reason. */
-  readonly code: RestoreErrorCode;
+  override readonly code: RestoreErrorCode;
   /** The directories in `.degu-kept` that `at` can name instead, in their order. */
   readonly choices: readonly string[];
 
