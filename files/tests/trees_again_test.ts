@@ -510,6 +510,16 @@ for (const row of rows) {
   }
 }
 
+Deno.test("upload with delete: if the target may not be created, the call rejects with this refusal", async () => {
+  const respond = (request: Request) => {
+    if (request.uri === "/tree/?tree") return refusal(404, request);
+    return request.method === "PUT" ? refusal(403, request) : null;
+  };
+  await using trees = await makeTrees("upload", { a: "a" }, {}, respond);
+  const { status } = await assertRejects(() => trees.copy({ delete: true }), StatusError);
+  assertEquals(status, 403);
+});
+
 Deno.test("download: small files that have arrived before an abort get no names", async () => {
   const controller = new AbortController();
   const sendAndAbort = async function* () {

@@ -264,7 +264,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     } catch (error) {
       // With `delete`, a target that can't be listed is an error, because its superfluous entries
       // could not be deleted. A directory that was just created has no entries.
-      if (!hasStatus(error, 404) || isPresent && shouldDelete) throw error;
+      if (!hasStatus(error, 404)) throw error;
+      if (isPresent && shouldDelete) throw this.#state.directoryRefusal ?? error;
       return isPresent;
     }
   }
