@@ -209,10 +209,14 @@ export class TransferReport implements Disposable {
     const { copied, removed, unchanged, deleted, failed } = this.#counts;
     const isEmpty = !isEnded &&
       copied + unchanged + deleted + failed + this.#skippedNames.size === 0;
+    // A dry run doesn't tell the files whose times or permission bits alone would change.
+    const unchangedText = this.#isDryRun ? "not to copy" : "up to date";
     const parts = [
       copied > 0 ? this.#describeCopied() : isEmpty ? "no file to copy" : "",
       removed > 0 ? `${removed} removed from this device` : "",
-      unchanged > 0 ? `${unchanged} up to date${copied > 0 ? "" : this.#describeUnchanged()}` : "",
+      unchanged > 0
+        ? `${unchanged} ${unchangedText}${copied > 0 ? "" : this.#describeUnchanged()}`
+        : "",
       deleted > 0 ? `${deleted} ${this.#isDryRun ? "would be " : ""}deleted` : "",
       this.#skippedNames.size > 0 ? `${this.#skippedNames.size} skipped` : "",
     ].filter((part) => part !== "");
