@@ -496,12 +496,14 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const at = ["--address", formatAddress(server.address)];
   const silent = "off does not answer (127.0.0.1:1: no program listens)";
   const off = `${silent}: run "degu serve" on off\n`;
-  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity\n`;
+  const stored = "without --address, the stored addresses of camera are used\n";
+  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; ${stored}`;
   // The peer may serve at another address than the typed one.
   const unusedAt = ["--address", "127.0.0.1:1"];
-  const unused = "degu: error: camera does not answer (127.0.0.1:1: no program listens)\n";
+  const unused = `degu: error: camera does not answer (127.0.0.1:1: no program listens): ${stored}`;
   const unknownAt = ["--address", "nosuch.invalid"];
-  const unknown = "camera does not answer (nosuch.invalid:7443: the name can't be looked up)\n";
+  const unknown =
+    `camera does not answer (nosuch.invalid:7443: the name can't be looked up): ${stored}`;
   const dir = `${local}/dir`;
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     ["offline: ls --inbox", off, ["ls", "--inbox", "off:"]],

@@ -46,6 +46,8 @@ const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAI
 
 const SERVE_HINT = 'run "degu serve" on PEER';
 
+const TYPED_ADDRESS_HINT = "without --address, the stored addresses of PEER are used";
+
 /** A typed address may be wrong: the peer may never have served there, and be as it was. */
 interface PeerUse {
   readonly options: { readonly address?: unknown };
@@ -82,10 +84,13 @@ function findReasonAndHint(
   { options: { address: typedAddress } }: PeerUse = { options: {} },
 ): [reason: string, hint?: string | undefined, separator?: string] {
   const withPeer = (message: string) => insertPeer(message, peer);
+  // A device that is not paired yet has no stored address.
+  const addressHint = peer === undefined ? undefined : TYPED_ADDRESS_HINT;
   if (!(error instanceof Error)) return [`${error}`];
   if (error instanceof TlsError) {
-    const hasHint = typedAddress === undefined || error.code === "REFUSED_BY_PEER";
-    return [describeTlsReason(error, peer), hasHint ? TLS_HINTS[error.code] : undefined];
+    const isOfAddress = TLS_REASONS[error.code]?.includes("ADDRESS") === true;
+    const hint = isOfAddress && typedAddress !== undefined ? addressHint : TLS_HINTS[error.code];
+    return [describeTlsReason(error, peer), hint];
   }
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
@@ -112,7 +117,9 @@ function findReasonAndHint(
       !hasAny("unknown name", "unknown interface", "unreachable");
     const hint = attempts.some(isHanging)
       ? RUN_AGAIN
-      : isOfPeer && typedAddress === undefined
+      : typedAddress !== undefined
+      ? addressHint
+      : isOfPeer
       ? SERVE_HINT
       : undefined;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
