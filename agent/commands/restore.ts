@@ -48,12 +48,8 @@ export async function restore(
   { at, dryRun = false }: RestoreOptions,
 ): Promise<number> {
   const { output, signal } = context;
-  const operands = newOperand === undefined ? [dirOperand] : [dirOperand, newOperand];
-  for (const operand of operands) checkIsLocal(operand);
-  const [dir, target = null] = operands.map((operand) => resolve(toLocalPath(operand))) as [
-    string,
-    string?,
-  ];
+  const dir = resolveOperand(dirOperand);
+  const target = newOperand === undefined ? null : resolveOperand(newOperand);
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(dir);
   if (target !== null) {
@@ -101,6 +97,16 @@ export async function restore(
 const MAX_STATES = 9;
 const MAX_OTHERS = 4;
 
+interface State {
+  /** The hour for its first period, else the period. */
+  readonly time: string;
+  readonly at: string;
+  readonly files: number;
+  readonly bytes: number;
+  /** The periods of the hour that aren't listed, shared by its states. */
+  readonly others: readonly string[];
+}
+
 /** Prints earlier states of a directory with what restores each, or the versions of a file. */
 async function listStates(
   { output, signal }: Context,
@@ -118,42 +124,29 @@ async function listStates(
     }
     if (info !== null || versions.length > 0) return listVersions(output, dir, versions);
   }
-  const home = output.home === undefined ? [] : ["--home", output.home];
-  const states: Parameters<Output["printResult"]>[] = [];
+  if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
+  const states: State[] = [];
   const periodsWithoutState: string[] = [];
   const unlistedHours = [...hours];
   while (states.length < MAX_STATES && unlistedHours.length > 0) {
     const periods = unlistedHours.shift()!;
-    const statesOfHour: typeof states = [];
+    const laterStateCount = states.length;
     const others: string[] = [];
-    let lastLines: string[] = [];
     for (const at of periods.toReversed()) {
       signal.throwIfAborted();
-      // One change of many files may begin two periods. Each plan looks at all files.
-      const isFull = states.length + statesOfHour.length === MAX_STATES;
-      if (isFull || statesOfHour.length >= 2 && at !== periods[0]) {
+      // Lists the last two states of an hour, because one change of many files may begin two
+      // periods, and the first state. Each plan looks at all files.
+      const isOther = states.length - laterStateCount >= 2 && at !== periods[0];
+      if (isOther || states.length === MAX_STATES) {
         others.push(at);
         continue;
       }
       const options = target === null ? {} : { target };
       const { files, bytes } = await restoreTree(dir, { ...options, at, dryRun: true });
-      if (files === 0) {
-        periodsWithoutState.push(at);
-        continue;
-      }
-      const shownTime = at === periods[0] ? hourOf(at) : at;
-      const words = [...home, "restore", "--at", at, dir, target ?? "NEW"];
-      const lines = [
-        `${shownTime}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`,
-        `  ${formatShellCommand("degu", ...words)}`,
-      ];
-      statesOfHour.push([lines, { at, files, bytes, others }]);
-      lastLines = lines;
+      if (files === 0) periodsWithoutState.push(at);
+      else states.push({ time: at === periods[0] ? hourOf(at) : at, at, files, bytes, others });
     }
-    if (others.length > 0) lastLines.push(`  ${formatOthers(others)} of this hour`);
-    states.push(...statesOfHour);
   }
-  if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
   const keptPath = periodsWithoutState.map((period) => join(keptDirectory, period, pathBelow))
     .find((path) => existsSync(path) && !isEmptyDirectory(path));
   const keptText = keptPath === undefined
@@ -166,7 +159,17 @@ async function listStates(
     throw new Failure(message, "NOT_THERE", { path: dir });
   }
   output.note(`earlier states of ${dir}, the last first:`);
-  for (const state of states) output.printResult(...state);
+  const home = output.home === undefined ? [] : ["--home", output.home];
+  for (const [index, { time, ...state }] of states.entries()) {
+    const { at, files, bytes, others } = state;
+    const words = [...home, "restore", "--at", at, dir, target ?? "NEW"];
+    const isLastOfHour = states[index + 1]?.others !== others;
+    output.printResult([
+      `${time}: ${formatCount(files, "file")}, ${formatBytes(bytes)}`,
+      `  ${formatShellCommand("degu", ...words)}`,
+      ...isLastOfHour && others.length > 0 ? [`  ${formatOthers(others)} of this hour`] : [],
+    ], state);
+  }
   const earlierPeriods = unlistedHours.map(([first]) => first!);
   if (earlierPeriods.length > 0) output.note(`${formatOthers(earlierPeriods)}, of earlier hours`);
   if (keptText !== null) output.note(`${keptText}: they may be in none of these states`);
@@ -215,8 +218,8 @@ async function findHours(keptDirectory: string, pathBelow: string): Promise<stri
   return hours;
 }
 
-function checkIsLocal(operand: string): void {
-  if (!isRemotePath(operand)) return;
+function resolveOperand(operand: string): string {
+  if (!isRemotePath(operand)) return resolve(toLocalPath(operand));
   throw new Failure(
     `${JSON.stringify(operand)} is at a peer: run degu restore there, or write ./${operand}`,
     "USAGE",
