@@ -195,6 +195,13 @@ export function parseKeep(text: string): number {
   );
 }
 
+export interface FileCopyOptions {
+  readonly recursive?: boolean;
+  readonly force?: boolean;
+  readonly inbox?: boolean;
+  readonly settled?: number;
+}
+
 export function checkSettled(settled: number | undefined, recursive: boolean): void {
   if (settled === undefined || recursive) return;
   throw new Failure("--settled is for directories: add -r", "USAGE");

@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import { resolve } from "../machine/paths.ts";
 import { type Context, STDIO } from "../machine/context.ts";
-import { checkSettled } from "../command.ts";
+import { checkSettled, type FileCopyOptions } from "../command.ts";
 import { openDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../copy/download_target.ts";
@@ -22,15 +22,9 @@ import type { TreeJob } from "../copy/tree_copy.ts";
 export async function runGet(
   context: Context,
   paths: string[],
-  { recursive = false, force = false, inbox = false, settled }: {
-    recursive?: boolean;
-    force?: boolean;
-    inbox?: boolean;
-    settled?: number;
-  },
+  { recursive = false, force: replace = false, inbox = false, settled }: FileCopyOptions,
 ): Promise<number> {
   checkSettled(settled, recursive);
-  const replace = force;
   const area = inbox ? "inbox" : "either";
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);

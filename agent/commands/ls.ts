@@ -16,9 +16,8 @@ export async function ls(
 ): Promise<void> {
   const path = parseRemotePath(operand);
   await using device = await openDevice(context);
-  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", {
-    retries: 0,
-  });
+  const area = inbox ? "inbox" : "either";
+  using files = await RemoteFiles.open(context, device, path.peer, area, 0);
   const entries = await listEntries(files, path);
   const width = entries.reduce(
     (maxLength, { size }) => Math.max(maxLength, formatBytes(size).length),

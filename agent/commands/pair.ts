@@ -8,7 +8,7 @@ import { type Context, DEFAULT_INBOX } from "../machine/context.ts";
 import { openOrCreateDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice } from "../pair/shown_invitation.ts";
-import { joinByNumber, printNextSteps, printPairing } from "../pair/join_device.ts";
+import { joinWithPrompt, printNextSteps, printPairing } from "../pair/join_device.ts";
 import { pairByDiscovery } from "../pair/pair_session.ts";
 import { NumberPrompt } from "../terminal/number_prompt.ts";
 
@@ -54,7 +54,7 @@ async function pair(
   if (address !== undefined) output.note(describeThisDevice(device));
   const peer = address === undefined
     ? await pairByDiscovery(context, device, numberPrompt, { listen, ...options })
-    : await joinByNumber(context, device, numberPrompt, [address], options);
+    : await joinWithPrompt(context, numberPrompt, options, (each) => device.join([address], each));
   printPairing(output, peer);
   return { name: peer.name, isServing: (await device.serving()).length > 0 };
 }

@@ -1,14 +1,10 @@
 import { type Address, formatAddress } from "@degu/degu/base";
-import type { ConnectionPool, Connector } from "@degu/degu/client";
+import type { Connector } from "@degu/degu/client";
 import type { Context } from "../machine/context.ts";
 import { openDevice } from "../machine/open_device.ts";
-import { findPeer, openClient, readJson } from "../peer/peer_client.ts";
+import { findPeer, openClient, requestInfo } from "../peer/peer_client.ts";
 import { PeerConnections } from "../peer/peer_connections.ts";
-import { Failure } from "../failure.ts";
 import { formatId } from "../terminal/output.ts";
-import type { ServerInfo } from "../serve/serve_app.ts";
-
-const MAX_RESPONSE_BYTES = 4096;
 
 export async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
@@ -36,24 +32,6 @@ export async function ping(context: Context, operand: string): Promise<void> {
       formatId(id)
     } at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${servedText}`,
     { name, id, address, connectMs, answerMs, share, inbox },
-  );
-}
-
-export async function requestInfo(
-  connection: Pick<ConnectionPool, "get">,
-  peer: string,
-  signal?: AbortSignal,
-): Promise<Omit<ServerInfo, "name">> {
-  const response = await connection.get("/", {}, signal && { signal });
-  const info = await readJson(response, MAX_RESPONSE_BYTES) as
-    | Partial<ServerInfo>
-    | null;
-  if (typeof info?.share === "boolean") {
-    const keep = Number.isSafeInteger(info.keep) && info.keep! > 0 ? info.keep : undefined;
-    return { share: info.share, inbox: info.inbox === true, keep };
-  }
-  throw new Failure(
-    `the pairing with ${peer} works, but another program than degu serve answers`,
   );
 }
 

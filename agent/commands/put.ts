@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { upload } from "@degu/degu/files/client";
 import { type Context, STDIO } from "../machine/context.ts";
-import { checkSettled } from "../command.ts";
+import { checkSettled, type FileCopyOptions } from "../command.ts";
 import { openDevice } from "../machine/open_device.ts";
 import { Failure } from "../failure.ts";
 import { isInbox } from "../machine/inbox_marker.ts";
@@ -26,11 +26,7 @@ import { type FileJob, Transfers } from "../copy/transfers.ts";
 export async function runPut(
   context: Context,
   paths: string[],
-  { recursive = false, force = false, settled }: {
-    recursive?: boolean;
-    force?: boolean;
-    settled?: number;
-  },
+  { recursive = false, force = false, settled }: FileCopyOptions,
 ): Promise<number> {
   checkSettled(settled, recursive);
   const target = await parseTarget(paths);
@@ -91,8 +87,7 @@ export async function runPut(
       transfers.claimTarget(`/${names.join("/")}`, path);
       const existingEntry = await files.findTarget(names);
       if ("open" in source) {
-        const { output, signal } = context;
-        return makeStreamUploadJob(output, files, source, names, existingEntry, force, signal);
+        return makeStreamUploadJob(context, files, source, names, existingEntry, force);
       }
       if (isDirectory) {
         if (existingEntry?.kind === "file") {

@@ -7,7 +7,7 @@ import { FAILED, Failure } from "../failure.ts";
 import { checkDeleting } from "../peer/deletions.ts";
 import { explainTransfer } from "../words/explain.ts";
 import { formatCount } from "../terminal/output.ts";
-import { requestInfo } from "./ping.ts";
+import { requestInfo } from "../peer/peer_client.ts";
 import {
   checkNotReserved,
   describeUncopiedEntry,
@@ -41,7 +41,7 @@ export async function rm(
   await using device = await openDevice(context);
   // A retry would not find a file that the first attempt has removed.
   const retries = recursive ? undefined : 0;
-  using files = await RemoteFiles.open(context, device, paths[0]!.peer, "inbox", { retries });
+  using files = await RemoteFiles.open(context, device, paths[0]!.peer, "inbox", retries);
   for (const { names, mustBeDirectory } of paths) {
     const name = files.formatName(names, mustBeDirectory);
     try {

@@ -1,5 +1,4 @@
 import type { Address } from "@degu/degu/base";
-import type { Device, Peer } from "@degu/degu/device";
 import { realPath } from "../machine/paths.ts";
 import { type HostOrScopedAddress, listen, withNextPort } from "../machine/addresses.ts";
 import { type Context, STDIO } from "../machine/context.ts";
@@ -52,10 +51,13 @@ export async function send(
   );
   const serverEnded = server!.serveForever();
   try {
-    const { name, id } = await waitForReceiver(context, device, {
-      listen: listenAddress,
-      seconds,
-      line: showsLine,
+    const invitationListen = listenAddress === undefined
+      ? undefined
+      : [withNextPort(listenAddress)];
+    const { name, id } = await inviteOneDevice(context, device, NumberPrompt.make(output), {
+      options: { listen: invitationListen, seconds },
+      command: "degu receive",
+      showsLine,
     });
     output.note(`${name} ${formatId(id)} is receiving`);
     const result = await Promise.race([
@@ -86,17 +88,4 @@ export async function send(
     server!.close();
     await serverEnded;
   }
-}
-
-async function waitForReceiver(
-  context: Context,
-  device: Device,
-  { listen, seconds, line: showsLine }: { readonly [K in keyof Options]: Options[K] | undefined },
-): Promise<Peer> {
-  const numberPrompt = NumberPrompt.make(context.output);
-  return await inviteOneDevice(context, device, numberPrompt, {
-    options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
-    command: "degu receive",
-    showsLine,
-  });
 }

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
-import { type Address, formatAddress } from "@degu/degu/base";
+import { formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../machine/paths.ts";
 import { DEFAULT_PORT, isUnixAddress } from "../machine/addresses.ts";
-import type { Context } from "../machine/context.ts";
+import type { CommonOptions, Context } from "../machine/context.ts";
 import { checkDeletedInbox } from "../peer/deletions.ts";
 import { openDevice, openOrCreateDevice } from "../machine/open_device.ts";
 import { findPeer } from "../peer/peer_client.ts";
@@ -28,22 +28,13 @@ import { parseRemotePath, parseSyncOperands } from "../peer/remote_files.ts";
 import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
 import { formatTime } from "../terminal/output.ts";
 import type { ServeOptions } from "./serve.ts";
+import type { SyncOptions } from "./sync.ts";
 
 interface Units {
   /** The name of the units, without their extensions, unless other units have it. */
   readonly name: string;
   /** The texts by extension. The last unit is enabled. */
   readonly texts: ReadonlyMap<string, string>;
-}
-
-interface SyncServiceOptions {
-  readonly address?: Address;
-  readonly delete?: boolean;
-  readonly deleteAll?: boolean;
-  readonly dryRun?: boolean;
-  readonly every?: number;
-  readonly find?: boolean;
-  readonly move?: boolean;
 }
 
 /** The time from the end of a run of sync to the next run. */
@@ -345,7 +336,7 @@ async function makeSyncUnits(
   const { isDownload, remote, local: localOperand } = parseSyncOperands(from, to);
   const path = parseRemotePath(remote);
   const local = toLocalPath(localOperand);
-  const options = command.opts<SyncServiceOptions>();
+  const options = command.opts<CommonOptions & SyncOptions>();
   const { delete: mayDelete = false, dryRun = false, move = false } = options;
   const { every = DEFAULT_INTERVAL_SECONDS } = options;
   if (dryRun) throw new Failure("--dry-run is for a single run: leave it out", "USAGE");
@@ -354,14 +345,10 @@ async function makeSyncUnits(
   const peer = await findPeer(device, path.peer);
   const dir = await ignoreNotFound(realPath(local));
   if (dir === null) {
-    throw new Failure(
-      await describeMissingDirectory(local),
-    );
+    throw new Failure(await describeMissingDirectory(local));
   }
   if (!(await Deno.stat(dir)).isDirectory) {
-    throw new Failure(
-      `${JSON.stringify(local)} is not a directory`,
-    );
+    throw new Failure(`${JSON.stringify(local)} is not a directory`);
   }
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(dir);

@@ -20,12 +20,13 @@ import {
   parseRemotePath,
   parseSyncOperands,
   RemoteFiles,
+  type RemotePath,
 } from "../peer/remote_files.ts";
 import type { Output } from "../terminal/output.ts";
 import { isDirectory } from "../copy/tree_copy.ts";
 import { Transfers } from "../copy/transfers.ts";
 
-interface SyncOptions {
+export interface SyncOptions {
   readonly checksum?: boolean;
   readonly create?: boolean;
   readonly delete?: boolean;
@@ -69,7 +70,7 @@ export async function sync(
   if (localUse !== null && !isDownload) {
     throw new Failure(`${localUse} on this device, and not on ${remotePath.peer}`, "USAGE");
   }
-  if (every === undefined) return await syncOnce(context, remote, root, isDownload, options);
+  if (every === undefined) return await syncOnce(context, remotePath, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   const { repeatRuns } = await import("../copy/repeat_runs.ts");
   // A later run may need these modules when an upgrade has replaced or removed their files.
@@ -94,7 +95,7 @@ export async function sync(
       const problem = `${JSON.stringify(root)} is on another disk than in the first run`;
       throw new Failure(`${problem}: is its disk mounted?`, "NOT_THERE", { path: root });
     }
-    const exitCode = await syncOnce(runContext, remote, root, isDownload, {
+    const exitCode = await syncOnce(runContext, remotePath, root, isDownload, {
       ...options,
       create: false,
       firstOutput,
@@ -107,7 +108,7 @@ export async function sync(
 
 async function syncOnce(
   context: Context,
-  remoteOperand: string,
+  remotePath: RemotePath,
   root: string,
   isDownload: boolean,
   syncOptions: SyncOptions,
@@ -115,7 +116,6 @@ async function syncOnce(
   const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
   const { deleteAll = false, inbox = false, move = false, settled } = syncOptions;
   const { create = true, firstOutput = context.output, keep } = syncOptions;
-  const remotePath = parseRemotePath(remoteOperand);
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(root);

@@ -5,7 +5,7 @@ import type { ExcludePatterns } from "./exclude_pattern.ts";
 import { explain, RUN_AGAIN } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
 import { isInInbox } from "../machine/inbox_marker.ts";
-import { isNotFound } from "../machine/local_paths.ts";
+import { isNotFound, toExplainedFailure } from "../machine/local_paths.ts";
 
 const MAX_LINES = 10_000;
 const MAX_CHARACTERS = 1_000;
@@ -88,7 +88,7 @@ function readList(path: string): Uint8Array | null {
     return Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof Failure) throw error;
-    if (!isNotFound(error)) throw toListFailure(error);
+    if (!isNotFound(error)) throw toExplainedFailure(error);
     // A dangling link, such as to a disk that is not mounted, is an unreadable list.
     if (exists(path)) throw invalidListFailure(path);
     return null;
@@ -101,7 +101,7 @@ function exists(path: string): boolean {
     return true;
   } catch (error) {
     if (isNotFound(error)) return false;
-    if (!(error instanceof Deno.errors.PermissionDenied)) throw toListFailure(error);
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw toExplainedFailure(error);
     // Name the directory, whose permissions hide the list. There may be no list.
     const message = explain(error).replace(
       JSON.stringify(path),
@@ -109,12 +109,6 @@ function exists(path: string): boolean {
     );
     throw new Failure(message, null, { cause: error });
   }
-}
-
-function toListFailure(error: unknown): unknown {
-  // A missing permission of Deno concerns the whole command.
-  if (error instanceof Deno.errors.NotCapable) return error;
-  return new Failure(explain(error), null, { cause: error });
 }
 
 function parseLines(bytes: Uint8Array, path: string): string[] {

@@ -66,13 +66,12 @@ const BINARY_PROBLEM =
   "it is binary, which a terminal can't show: write it to a file, or add | cat";
 
 export function makeStreamUploadJob(
-  output: Output,
+  { output, signal }: Context,
   files: RemoteFiles,
   source: StreamSource,
   names: readonly string[],
   entry: RemoteEntry | null,
   replace: boolean,
-  signal: AbortSignal,
 ): FileJob {
   if (entry?.kind === "directory") {
     const name = files.formatName(entry.names);

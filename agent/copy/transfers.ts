@@ -6,7 +6,7 @@ import {
   type TransferResult,
   type TreeEntry,
 } from "@degu/degu/files/client";
-import { join } from "../machine/paths.ts";
+import { findReadableInfo, join } from "../machine/paths.ts";
 import { type Context, RESERVED_DIRECTORY } from "../machine/context.ts";
 import { codeOf, isFinalError, isTransferError } from "../words/error_codes.ts";
 import { type ErrorCode, Failure } from "../failure.ts";
@@ -320,7 +320,7 @@ export class Transfers implements Disposable {
   #skipIgnoreList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
     const { path, size, modified } = entry;
     if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
-    const info = findInfo(join(root, ...path));
+    const info = findReadableInfo(join(root, ...path));
     if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
       this.report.skip(
         files.formatName([...names, ...path]),
@@ -351,13 +351,5 @@ export class Transfers implements Disposable {
 
   [Symbol.dispose](): void {
     this.report[Symbol.dispose]();
-  }
-}
-
-function findInfo(path: string): Deno.FileInfo | null {
-  try {
-    return Deno.lstatSync(path);
-  } catch {
-    return null;
   }
 }

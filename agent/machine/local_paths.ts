@@ -4,8 +4,10 @@ import { describeNameProblem, type TreeEntry } from "@degu/degu/files/client";
 import {
   checkTypedPath,
   findHomeDirectory,
+  findReadableInfo,
   join,
   mayRead,
+  mayReadVariable,
   realPath,
   relative,
   replaceBackslashes,
@@ -108,11 +110,8 @@ function makeInodeKey({ dev, ino }: Deno.FileInfo): string | null {
 }
 
 function findInodeKey(path: string): string | null {
-  try {
-    return makeInodeKey(Deno.lstatSync(path));
-  } catch {
-    return null;
-  }
+  const info = findReadableInfo(path);
+  return info === null ? null : makeInodeKey(info);
 }
 
 function isInodeIn(path: string, keys: ReadonlySet<string>): boolean {
@@ -149,7 +148,8 @@ export function findLocalModule(): string | null {
  */
 export async function checkMirrorTarget(path: string, deviceHome: string): Promise<void> {
   const target = await resolveRealPath(path);
-  const home = mayReadHome() ? findHomeDirectory() : null;
+  const variable = Deno.build.os === "windows" ? "USERPROFILE" : "HOME";
+  const home = mayReadVariable(variable) ? findHomeDirectory() : null;
   const contents: readonly (readonly [path: string | null, name: string])[] = [
     [home, "your home directory"],
     [deviceHome, "the directory of the device"],
@@ -168,12 +168,6 @@ export async function checkMirrorTarget(path: string, deviceHome: string): Promi
       "USAGE",
     );
   }
-}
-
-/** Without this check, Deno would prompt for the permission. */
-function mayReadHome(): boolean {
-  const variable = Deno.build.os === "windows" ? "USERPROFILE" : "HOME";
-  return Deno.permissions.querySync({ name: "env", variable }).state === "granted";
 }
 
 function makeDeviceDirectoryFailure(path: string): Failure {
@@ -276,10 +270,14 @@ export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
     return await result;
   } catch (error) {
     if (isNotFound(error)) return null;
-    // A missing Deno permission ends the whole command.
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    throw new Failure(explain(error), null, { cause: error });
+    throw toExplainedFailure(error);
   }
+}
+
+/** Returns the same error for a missing permission of Deno, which ends the whole command. */
+export function toExplainedFailure(error: unknown): unknown {
+  if (error instanceof Deno.errors.NotCapable) return error;
+  return new Failure(explain(error), null, { cause: error });
 }
 
 export async function checkWritable(dir: string): Promise<void> {

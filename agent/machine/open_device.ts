@@ -1,7 +1,7 @@
 import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
-import { checkTypedPath, findHomeDirectory, join, resolve } from "./paths.ts";
+import { checkTypedPath, findHomeDirectory, join, mayReadVariable, resolve } from "./paths.ts";
 import type { CommonOptions, Context } from "./context.ts";
 import { makeRewordingLogger } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
@@ -40,8 +40,7 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
  * Such a line has no permission for the environment.
  */
 export function isDefaultOfService(home: string): boolean {
-  const { state } = Deno.permissions.querySync({ name: "env", variable: "XDG_STATE_HOME" });
-  return state !== "granted" && home.endsWith("/.local/state/degu");
+  return !mayReadVariable("XDG_STATE_HOME") && home.endsWith("/.local/state/degu");
 }
 
 export async function openDevice(context: Context): Promise<Device> {

@@ -37,6 +37,10 @@ export function mayRead(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
+export function mayReadVariable(variable: string): boolean {
+  return Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+}
+
 /**
  * Refuses a path of the command line that means another file to a shell of Unix: a shell expands
  * `~`, and finds `..` behind the target of a link, but Deno resolves `..` by the text.
@@ -68,10 +72,14 @@ export function checkTypedPath(text: string): void {
 
 /** Without the permission to read the path, `degu permissions` has checked it. */
 function isDirectory(path: string): boolean {
-  if (!mayRead(path)) return true;
+  return !mayRead(path) || findReadableInfo(path)?.isDirectory === true;
+}
+
+/** Returns `null` for a missing entry, and for one that this user may not read. */
+export function findReadableInfo(path: string): Deno.FileInfo | null {
   try {
-    return Deno.lstatSync(path).isDirectory;
+    return Deno.lstatSync(path);
   } catch {
-    return false;
+    return null;
   }
 }

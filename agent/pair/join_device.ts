@@ -1,4 +1,4 @@
-import { type Address, formatAddress } from "@degu/degu/base";
+import { formatAddress } from "@degu/degu/base";
 import {
   type ConfirmNumber,
   type Device,
@@ -91,17 +91,15 @@ export async function joinSender(
   const { options: { address } } = context;
   if (address !== undefined) {
     if (numberPrompt === null) throw noTerminalFailure("");
-    return await joinByNumber(context, device, numberPrompt, [address], options);
+    const join = (options: NumberJoinOptions) => device.join([address], options);
+    return await joinWithPrompt(context, numberPrompt, options, join);
   }
   const sender = await findSender(context, device, name, numberPrompt !== null);
   if (numberPrompt === null) {
     throw noTerminalFailure(`${sender.name} ${formatId(sender.id)} sends, but `);
   }
-  return await joinWithPrompt(
-    context,
-    numberPrompt,
-    (confirmOptions) => joinNearby(device, sender, { ...options, ...confirmOptions }),
-  );
+  const join = (options: NumberJoinOptions) => joinNearby(device, sender, options);
+  return await joinWithPrompt(context, numberPrompt, options, join);
 }
 
 /** Fails the command, because a "yes" from a pipe would confirm a number without a comparison. */
@@ -113,27 +111,16 @@ function noTerminalFailure(prefix: string): Failure {
   );
 }
 
-export async function joinByNumber(
-  context: Context,
-  device: Device,
-  numberPrompt: NumberPrompt,
-  addresses: readonly Address[],
-  options: JoinOptions,
-): Promise<Peer> {
-  return await joinWithPrompt(
-    context,
-    numberPrompt,
-    (confirmOptions) => device.join(addresses, { ...options, ...confirmOptions }),
-  );
-}
+type NumberJoinOptions = JoinOptions & { readonly confirm: ConfirmNumber };
 
-async function joinWithPrompt(
+export async function joinWithPrompt(
   { signal, output }: Context,
   numberPrompt: NumberPrompt,
-  join: (options: { confirm: ConfirmNumber; signal: AbortSignal }) => Promise<Peer>,
+  options: JoinOptions,
+  join: (options: NumberJoinOptions) => Promise<Peer>,
 ): Promise<Peer> {
   using _waiting = output.animate(1000, () => numberPrompt.waitingLine ?? "");
-  return await join({ confirm: numberPrompt.confirm, signal }).catch((error) => {
+  return await join({ ...options, confirm: numberPrompt.confirm, signal }).catch((error) => {
     throw toUsageFailure(error);
   });
 }

@@ -1,5 +1,5 @@
 import { type Address, BodyError, parseHost, type Response } from "@degu/degu/base";
-import type { Client } from "@degu/degu/client";
+import type { Client, ConnectionPool } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/degu/device";
 import { find, isDiscoveryPermitted } from "@degu/degu/device/discovery";
 import { isReachableByOthers } from "../machine/addresses.ts";
@@ -76,6 +76,31 @@ const STORE_OPTIONS: Pick<DeviceClientOptions, "find"> = { find: () => Promise.r
 function isStorable(address: Address): boolean {
   if (!isReachableByOthers(address)) return false;
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
+}
+
+/** The response of `degu serve` to a request of its root. */
+export interface ServerInfo {
+  readonly name: string;
+  readonly share: boolean;
+  readonly inbox: boolean;
+  /** The number of days for which removed files are kept. */
+  readonly keep?: number | undefined;
+}
+
+const MAX_INFO_BYTES = 4096;
+
+export async function requestInfo(
+  connection: Pick<ConnectionPool, "get">,
+  peer: string,
+  signal?: AbortSignal,
+): Promise<Omit<ServerInfo, "name">> {
+  const response = await connection.get("/", {}, signal && { signal });
+  const info = await readJson(response, MAX_INFO_BYTES) as Partial<ServerInfo> | null;
+  if (typeof info?.share === "boolean") {
+    const keep = Number.isSafeInteger(info.keep) && info.keep! > 0 ? info.keep : undefined;
+    return { share: info.share, inbox: info.inbox === true, keep };
+  }
+  throw new Failure(`the pairing with ${peer} works, but another program than degu serve answers`);
 }
 
 export async function readJson(response: Response, maxBytes: number): ReturnType<Response["json"]> {

@@ -174,7 +174,7 @@ export class RemoteFiles implements Disposable {
     device: Device,
     peer: string,
     area: Area | "either",
-    { retries }: { readonly retries?: number | undefined } = {},
+    retries?: number,
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
     const storedPeer = await findPeer(device, peer);

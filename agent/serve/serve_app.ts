@@ -4,14 +4,10 @@ import type { AppFunction, AppObject } from "@degu/degu/server";
 import { Inbox, makeRefusal } from "./inbox.ts";
 import { join } from "../machine/paths.ts";
 import { KEPT_DIRECTORY } from "../machine/context.ts";
+import type { ServerInfo } from "../peer/peer_client.ts";
 import type { Area } from "../peer/remote_files.ts";
 
 type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
-
-/** `keep` is the number of days for which removed files are kept. */
-export type ServerInfo = Readonly<
-  Record<Area, boolean> & { name: string; keep?: number | undefined }
->;
 
 type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
 
