@@ -3,7 +3,7 @@ import type { Context } from "../machine/context.ts";
 import { makeDefaultName, makeLogger, openIfCreated } from "../machine/open_device.ts";
 import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
-import { formatId, PAIR_ADVICE } from "../terminal/output.ts";
+import { formatDevice, PAIR_ADVICE } from "../terminal/output.ts";
 
 export async function init(
   context: Context,
@@ -13,14 +13,10 @@ export async function init(
   await using existingDevice = await openIfCreated(context, requestedName !== undefined);
   // The peers of the existing device would not know a new device.
   if (existingDevice !== null && requestedName === undefined) {
-    throw new Failure(
-      `there is a device in ${home} already: ${existingDevice.name} ${
-        formatId(existingDevice.id)
-      }; to rename it, ` +
-        "add --name NAME; to create another device, name another directory with --home",
-      "ALREADY_THERE",
-      { path: home },
-    );
+    const problem = `there is a device in ${home} already: ${formatDevice(existingDevice)}`;
+    const advice = "to rename it, add --name NAME; to create another device, name another " +
+      "directory with --home";
+    throw new Failure(`${problem}; ${advice}`, "ALREADY_THERE", { path: home });
   }
   const options = {
     name: requestedName ?? makeDefaultName(),

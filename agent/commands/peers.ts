@@ -4,7 +4,7 @@ import type { Context } from "../machine/context.ts";
 import { makeNameKey, openDevice } from "../machine/open_device.ts";
 import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer/peer_client.ts";
 import { Failure } from "../failure.ts";
-import { formatId, PAIR_ADVICE } from "../terminal/output.ts";
+import { formatDevice, PAIR_ADVICE } from "../terminal/output.ts";
 
 export async function listPeers(context: Context): Promise<void> {
   const { output } = context;
@@ -26,7 +26,7 @@ export async function rename(context: Context, operand: string, newName: string)
   const { id } = peer;
   try {
     const { name } = await device.rename(id, newName);
-    context.output.printResult(`${name} ${formatId(id)}`, { name, id });
+    context.output.printResult(formatDevice({ name, id }), { name, id });
     if (makeNameKey(name) === makeNameKey(peer.name)) return;
     context.output.note(
       `in the inbox, its files stay where they are, and new files go to a directory of the name ${name}`,
@@ -49,10 +49,8 @@ export async function forget(context: Context, peerName: string): Promise<void> 
     throw await makeUnknownPeerFailure(device, peerName);
   }
   const { name, id } = peer ?? { name: peerName, id: null };
-  context.output.printResult(`forgotten: ${id === null ? name : `${name} ${formatId(id)}`}`, {
-    name,
-    id,
-  });
+  const text = peer === null ? name : formatDevice(peer);
+  context.output.printResult(`forgotten: ${text}`, { name, id });
   context.output.note(
     "on this device only: its files stay, and the trust of your other devices is unchanged",
   );

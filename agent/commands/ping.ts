@@ -4,7 +4,7 @@ import type { Context } from "../machine/context.ts";
 import { openDevice } from "../machine/open_device.ts";
 import { findPeer, openClient, requestInfo } from "../peer/peer_client.ts";
 import { PeerConnections } from "../peer/peer_connections.ts";
-import { formatId } from "../terminal/output.ts";
+import { formatDevice } from "../terminal/output.ts";
 
 export async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
@@ -18,7 +18,8 @@ export async function ping(context: Context, operand: string): Promise<void> {
   };
   using connections = new PeerConnections(context, peer.name, { connect }, 0);
   using connection = await connections.connect();
-  const { name, id, addresses } = (await device.peer(peer.id)) ?? peer;
+  const storedPeer = (await device.peer(peer.id)) ?? peer;
+  const { name, id, addresses } = storedPeer;
   const connectedAt = performance.now();
   const { share, inbox } = await requestInfo(connection, name);
   const respondedAt = performance.now();
@@ -27,10 +28,9 @@ export async function ping(context: Context, operand: string): Promise<void> {
   const answerMs = roundMilliseconds(respondedAt - connectedAt);
   const servedText = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
     "no files";
+  const times = `connected in ${connectMs} ms, answered in ${answerMs} ms`;
   output.printResult(
-    `${name} ${
-      formatId(id)
-    } at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${servedText}`,
+    `${formatDevice(storedPeer)} at ${address}: ${times}, has ${servedText}`,
     { name, id, address, connectMs, answerMs, share, inbox },
   );
 }

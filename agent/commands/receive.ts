@@ -28,7 +28,7 @@ import {
   toLocalPath,
 } from "../machine/local_paths.ts";
 import { NumberPrompt } from "../terminal/number_prompt.ts";
-import { formatBytes, formatId } from "../terminal/output.ts";
+import { formatBytes, formatDevice } from "../terminal/output.ts";
 import { PeerConnections } from "../peer/peer_connections.ts";
 import { RemoteFiles } from "../peer/remote_files.ts";
 import {
@@ -76,7 +76,7 @@ export async function runReceive(
   const sender = invitationLine !== null
     ? await joinByLine(context, device, invitationLine, { serving: [] }, LINE_ADVICE)
     : await joinSender(context, device, numberPrompt, from, { serving: [] });
-  output.note(`receiving from ${sender.name} ${formatId(sender.id)} into ${resolve(target.path)}`);
+  output.note(`receiving from ${formatDevice(sender)} into ${resolve(target.path)}`);
 
   const stopController = new AbortController();
   const signal = AbortSignal.any([context.signal, stopController.signal]);

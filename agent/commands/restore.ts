@@ -334,10 +334,9 @@ class Report {
 
   finish(result: RestoreResult, target: string | null, time: string): void {
     const { files, bytes, unchanged, missing, failed } = result;
+    const verb = this.#isDryRun ? "would be restored" : "restored";
     const parts = [
-      `${formatCount(files, "file")} ${this.#isDryRun ? "would be " : ""}restored, ${
-        formatBytes(bytes)
-      }`,
+      `${formatCount(files, "file")} ${verb}, ${formatBytes(bytes)}`,
       ...unchanged > 0 ? [`${unchanged} restored earlier`] : [],
       ...this.#absentCount > 0 ? [`${this.#absentCount} left out, not there then`] : [],
       ...missing > 0 ? [`${missing} not restored`] : [],

@@ -5,7 +5,7 @@ import { type Context, STDIO } from "../machine/context.ts";
 import { makeLogger, openTemporaryDevice } from "../machine/open_device.ts";
 import { RUN_BOTH_AGAIN } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
-import { formatCount, formatId } from "../terminal/output.ts";
+import { formatCount, formatDevice } from "../terminal/output.ts";
 import { inviteOneDevice } from "../pair/shown_invitation.ts";
 import { ignoreNotFound, toLocalPath } from "../machine/local_paths.ts";
 import { NumberPrompt } from "../terminal/number_prompt.ts";
@@ -54,12 +54,13 @@ export async function send(
     const invitationListen = listenAddress === undefined
       ? undefined
       : [withNextPort(listenAddress)];
-    const { name, id } = await inviteOneDevice(context, device, NumberPrompt.make(output), {
+    const receiver = await inviteOneDevice(context, device, NumberPrompt.make(output), {
       options: { listen: invitationListen, seconds },
       command: "degu receive",
       showsLine,
     });
-    output.note(`${name} ${formatId(id)} is receiving`);
+    const { name, id } = receiver;
+    output.note(`${formatDevice(receiver)} is receiving`);
     const result = await Promise.race([
       session.resultReported,
       session.waitUntilSilent(signal).then(() => "silence" as const),
@@ -82,7 +83,7 @@ export async function send(
           `"degu receive" on ${name} has printed each reason`,
       );
     }
-    output.printResult(`sent to ${name} ${formatId(id)}`, { name, id });
+    output.printResult(`sent to ${formatDevice(receiver)}`, { name, id });
   } finally {
     await session.end();
     server!.close();

@@ -305,10 +305,8 @@ async function makeServeUnits(
   });
   const serveOptions = formatOptions(command, { share, [inboxOption]: inbox }, ["create"]);
   const args = ["serve", ...serveOptions, "--no-create"];
-  const description = "Degu: files for paired devices";
-  const unit = `${
-    formatUnitSection(["serve", home], description)
-  }Documentation=https://jsr.io/@degu/degu
+  const unitSection = formatUnitSection(["serve", home], "Degu: files for paired devices");
+  const unit = `${unitSection}Documentation=https://jsr.io/@degu/degu
 
 [Service]
 ExecStart=${formatCommandLine([module, "--home", home], permissions, args)}
@@ -370,10 +368,8 @@ async function makeSyncUnits(
   const name = `degu-sync-${preposition}-${remoteNames.join("-")}`
     .replaceAll(/[^0-9A-Za-z_-]/g, "_").slice(0, MAX_NAME_LENGTH);
   const job = ["sync", context.home, dir, preposition, ...remoteNames];
-  const unitSection = formatUnitSection(
-    job,
-    `Degu: ${preposition} ${remote.replaceAll("%", "%%")}`,
-  );
+  const description = `Degu: ${preposition} ${remote.replaceAll("%", "%%")}`;
+  const unitSection = formatUnitSection(job, description);
   const service = `${unitSection}
 [Service]
 Type=oneshot

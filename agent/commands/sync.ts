@@ -127,11 +127,8 @@ async function syncOnce(
   await checkLocal(root, isDownload, create);
   const ignoreList = await IgnoreList.read(root, exclude);
   if (ignoreList.ignoredPeerFile !== null) {
-    context.output.warn(
-      `${
-        JSON.stringify(ignoreList.ignoredPeerFile)
-      } has no effect, because peers can write it: use --exclude`,
-    );
+    const problem = "has no effect, because peers can write it: use --exclude";
+    context.output.warn(`${JSON.stringify(ignoreList.ignoredPeerFile)} ${problem}`);
   }
   const area = isDownload && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, remotePath.peer, area);

@@ -129,9 +129,7 @@ function parseLines(bytes: Uint8Array, path: string): string[] {
 /** Fails the command, because without the patterns it would copy or delete too much. */
 function invalidListFailure(path: string): Failure {
   return new Failure(
-    `${
-      JSON.stringify(path)
-    } can't be used, so no file is copied or deleted: it must be a file of ` +
-      `UTF-8 with at most ${MAX_LINES} lines of ${MAX_CHARACTERS} characters`,
+    `${JSON.stringify(path)} can't be used, so no file is copied or deleted: it must be a file ` +
+      `of UTF-8 with at most ${MAX_LINES} lines of ${MAX_CHARACTERS} characters`,
   );
 }

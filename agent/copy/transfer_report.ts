@@ -197,11 +197,9 @@ export class TransferReport implements Disposable {
     if (this.#unsettledNames.size > 0) {
       // A repeated run prints only other messages than the run before.
       const [firstName] = [...this.#unsettledNames].sort();
-      this.#output.warn(
-        `${
-          nameFiles(firstName!, this.#unsettledNames.size)
-        }: skipped: still being written, or modified just now; a later run copies it`,
-      );
+      const names = nameFiles(firstName!, this.#unsettledNames.size);
+      const reason = "still being written, or modified just now; a later run copies it";
+      this.#output.warn(`${names}: skipped: ${reason}`);
     }
     for (const [property, { name, count }] of this.#unset) {
       this.#output.warn(`${nameFiles(name, count)}: ${UNSET_PROBLEMS[property]}`);

@@ -138,10 +138,9 @@ export class Transfers implements Disposable {
     if (otherSource !== undefined) {
       const quotedSource = JSON.stringify(otherSource);
       if (otherSource === source) throw new Failure(`${quotedSource} is named twice: name it once`);
-      const problem = `${quotedSource} has ${
-        claimedPath === target ? "the same name" : "an overlapping target"
-      }`;
-      throw new Failure(`${problem}: ${this.direction} the two into different directories`);
+      const problem = claimedPath === target ? "the same name" : "an overlapping target";
+      const advice = `${this.direction} the two into different directories`;
+      throw new Failure(`${quotedSource} has ${problem}: ${advice}`);
     }
     for (const directory of paths.slice(1)) this.#sourcesByDirectory.set(directory, source);
     this.#sourcesByTarget.set(target, source);

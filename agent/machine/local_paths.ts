@@ -161,21 +161,17 @@ export async function checkMirrorTarget(path: string, deviceHome: string): Promi
     if (!isNestedIn(realContent, target)) continue;
     const problem = realContent === target ? `is ${name}` : `contains ${name}`;
     throw new Failure(
-      `--delete: ${
-        JSON.stringify(path)
-      } ${problem}, and everything in it that the peer doesn't have ` +
-        "would be deleted: name a directory for this copy alone",
+      `--delete: ${JSON.stringify(path)} ${problem}, and everything in it that the peer doesn't ` +
+        "have would be deleted: name a directory for this copy alone",
       "USAGE",
     );
   }
 }
 
 function makeDeviceDirectoryFailure(path: string): Failure {
-  return new Failure(
-    `${
-      JSON.stringify(path)
-    } is the directory of the device, or in it: for its keys, nothing is copied into it or from it`,
-  );
+  const problem = "is the directory of the device, or in it";
+  const reason = "for its keys, nothing is copied into it or from it";
+  return new Failure(`${JSON.stringify(path)} ${problem}: ${reason}`);
 }
 
 /** The path may be missing. */

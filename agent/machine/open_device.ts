@@ -5,7 +5,7 @@ import { checkTypedPath, findHomeDirectory, join, mayReadVariable, resolve } fro
 import type { CommonOptions, Context } from "./context.ts";
 import { makeRewordingLogger } from "../words/explain.ts";
 import { Failure } from "../failure.ts";
-import { formatCount, formatId, PAIR_ADVICE } from "../terminal/output.ts";
+import { formatCount, formatDevice, PAIR_ADVICE } from "../terminal/output.ts";
 
 /** Reads the environment only without `--home`. */
 export async function findHome(homeOption: string | undefined): Promise<string> {
@@ -64,7 +64,7 @@ export async function openOrCreateDevice(
   const name = findMachineName(home);
   await checkArguments();
   const device = await Device.open(home, { name, logger: makeLogger(context) });
-  output.note(`created the device ${device.name} ${formatId(device.id)} in ${home}`);
+  output.note(`created the device ${formatDevice(device)} in ${home}`);
   return device;
 }
 

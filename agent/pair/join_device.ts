@@ -15,7 +15,7 @@ import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
 import { SEND_SERVICE } from "./shown_invitation.ts";
 import type { NumberPrompt } from "../terminal/number_prompt.ts";
-import { formatId, type Output } from "../terminal/output.ts";
+import { formatDevice, type Output } from "../terminal/output.ts";
 
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 
@@ -51,12 +51,10 @@ export async function joinByLine(
   });
 }
 
-export function printPairing(output: Output, { name, id, addresses }: Peer): void {
-  output.printResult(`paired with ${name} ${formatId(id)}`, {
-    name,
-    id,
-    addresses: addresses.map(formatAddress),
-  });
+export function printPairing(output: Output, peer: Peer): void {
+  const { name, id } = peer;
+  const addresses = peer.addresses.map(formatAddress);
+  output.printResult(`paired with ${formatDevice(peer)}`, { name, id, addresses });
 }
 
 /** Prints the commands that come after the pairing. */
@@ -96,7 +94,7 @@ export async function joinSender(
   }
   const sender = await findSender(context, device, name, numberPrompt !== null);
   if (numberPrompt === null) {
-    throw noTerminalFailure(`${sender.name} ${formatId(sender.id)} sends, but `);
+    throw noTerminalFailure(`${formatDevice(sender)} sends, but `);
   }
   const join = (options: NumberJoinOptions) => joinNearby(device, sender, options);
   return await joinWithPrompt(context, numberPrompt, options, join);
@@ -135,12 +133,9 @@ async function findSender(
   isInteractive: boolean,
 ): Promise<NearbyDevice> {
   const { output } = context;
-  output.note(
-    `looking for the other device in this network, ${
-      isInteractive ? "until Ctrl-C" : "for ten minutes"
-    }: run "degu send FILE" ` +
-      "on the other device",
-  );
+  const duration = isInteractive ? "until Ctrl-C" : "for ten minutes";
+  const search = `looking for the other device in this network, ${duration}`;
+  output.note(`${search}: run "degu send FILE" on the other device`);
   const problem = explainDiscoveryProblem();
   if (problem?.code === "only IPv6") {
     output.note(`${problem.text}: run the command with --address that the other device prints`);
@@ -160,7 +155,7 @@ async function findSender(
   const [sender, ...otherSenders] = senders;
   if (otherSenders.length === 0) return sender!;
   const listedSenders = senders.slice(0, MAX_LISTED_DEVICES);
-  for (const { name, id } of listedSenders) output.ask(`${name} ${formatId(id)}`);
+  for (const each of listedSenders) output.ask(formatDevice(each));
   const moreCount = senders.length - listedSenders.length;
   if (moreCount > 0) output.ask(`and ${moreCount} more`);
   throw new Failure(

@@ -15,7 +15,7 @@ import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice, showCountdown, toInvitationFailure } from "./shown_invitation.ts";
 import type { NumberPrompt } from "../terminal/number_prompt.ts";
-import { formatId } from "../terminal/output.ts";
+import { formatDevice } from "../terminal/output.ts";
 
 interface PairSessionOptions {
   readonly peerName: string | undefined;
@@ -64,10 +64,10 @@ export async function pairByDiscovery(
     const question = "which one do you mean? Type its number, and press Enter:";
     const makeList = () =>
       new Map(
-        list().map((each) => [
-          each.id,
-          `${each.name} ${formatId(each.id)} at ${formatAddress(each.addresses[0]!)}`,
-        ]),
+        list().map((each) => {
+          const address = formatAddress(each.addresses[0]!);
+          return [each.id, `${formatDevice(each)} at ${address}`];
+        }),
       );
     const id = await prompt.terminal.choose(makeList, question, closeSignal);
     if (id !== null) return id;

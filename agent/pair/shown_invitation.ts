@@ -14,7 +14,7 @@ import { makeLogger } from "../machine/open_device.ts";
 import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
 import type { NumberPrompt } from "../terminal/number_prompt.ts";
-import { formatId } from "../terminal/output.ts";
+import { formatDevice } from "../terminal/output.ts";
 import { pause } from "../machine/pause.ts";
 
 interface ShownInvitationOptions {
@@ -88,8 +88,8 @@ export async function inviteOneDevice(
   }
 }
 
-export function describeThisDevice({ name, id }: Device): string {
-  return `this is ${name} ${formatId(id)}`;
+export function describeThisDevice(device: Device): string {
+  return `this is ${formatDevice(device)}`;
 }
 
 /** An invitation that is joined by its line is not announced. */

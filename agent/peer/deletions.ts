@@ -16,11 +16,10 @@ export function checkDeletedInbox(
   options: { readonly delete?: boolean; readonly deleteAll?: boolean },
 ): void {
   if (!options.delete || options.deleteAll || names.length > 0) return;
+  const inbox = JSON.stringify(formatRemotePath(peer, names));
   throw new Failure(
-    `--delete: ${
-      JSON.stringify(formatRemotePath(peer, names))
-    } is the whole inbox, and everything ` +
-      "in it that this device doesn't have would be deleted: this needs --delete-all",
+    `--delete: ${inbox} is the whole inbox, and everything in it that this device doesn't have ` +
+      "would be deleted: this needs --delete-all",
     "USAGE",
   );
 }

@@ -112,11 +112,9 @@ export function formatRemotePath(
 export function checkNotReserved(names: readonly string[], shownPath: string): void {
   const reservedName = names.find(isReservedName);
   if (reservedName === undefined) return;
-  throw new Failure(
-    `${JSON.stringify(shownPath)}: the name ${
-      JSON.stringify(reservedName)
-    } is reserved for unfinished files and earlier versions`,
-  );
+  const name = JSON.stringify(reservedName);
+  const problem = `the name ${name} is reserved for unfinished files and earlier versions`;
+  throw new Failure(`${JSON.stringify(shownPath)}: ${problem}`);
 }
 
 /** The directories of a peer: the share is read-only, the inbox is writable. */
@@ -230,11 +228,8 @@ export class RemoteFiles implements Disposable {
         entries.set(entry.name, entry);
         onProgress({ done: entries.size });
         if (entries.size > this.#maxEntries) {
-          throw new Failure(
-            `${
-              this.quoteName(names)
-            } has more than ${this.#maxEntries} files and directories: name its subdirectories`,
-          );
+          const problem = `has more than ${this.#maxEntries} files and directories`;
+          throw new Failure(`${this.quoteName(names)} ${problem}: name its subdirectories`);
         }
       }
       return entries;
@@ -333,11 +328,9 @@ export class RemoteFiles implements Disposable {
       return this.#makeNotFoundFailure(`${this.connections.peer} ${problem}`, names);
     }
     const isPattern = names.some((name) => /[*?]/.test(name));
-    const problem = `does not exist${
-      isPattern ? ": degu does not expand wildcards, and degu ls lists names" : ""
-    }`;
+    const hint = isPattern ? ": degu does not expand wildcards, and degu ls lists names" : "";
     const quotedName = this.quoteName(names, mustBeDirectory);
-    return this.#makeNotFoundFailure(`${quotedName} ${problem}`, names);
+    return this.#makeNotFoundFailure(`${quotedName} does not exist${hint}`, names);
   }
 
   #makeNotFoundFailure(message: string, names: readonly string[]): Failure {

@@ -79,13 +79,9 @@ export class Inbox {
     for (const name of names) {
       const path = join(this.path, name);
       if (!ownedKeys.has(makeNameKey(name))) {
-        throw new Failure(
-          `--inbox: ${
-            JSON.stringify(path)
-          } belongs to no peer, but each peer has its own directory in the inbox`,
-          "ALREADY_THERE",
-          { path },
-        );
+        const reason = "belongs to no peer, but each peer has its own directory in the inbox";
+        const message = `--inbox: ${JSON.stringify(path)} ${reason}`;
+        throw new Failure(message, "ALREADY_THERE", { path });
       }
       const problem = findDirectoryProblem(path);
       if (problem !== null) throw new Failure(`--inbox: ${problem}`, null, { path });

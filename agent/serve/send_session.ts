@@ -56,42 +56,35 @@ export async function findSources(
   );
   const sources = new Map<string, Source>();
   for (const operand of paths) {
+    const quotedOperand = JSON.stringify(operand);
     const name = basename(resolve(operand));
     const path = await ignoreNotFound(realPath(operand));
     if (path === null) throw await makeMissingSourceFailure(operand);
     const info = await Deno.stat(path);
     const { isFile, isDirectory, size } = info;
     if (!isFile && !isDirectory) {
-      throw new Failure(`${JSON.stringify(operand)} is neither a file nor a directory`);
+      throw new Failure(`${quotedOperand} is neither a file nor a directory`);
     }
     if (!Number.isSafeInteger(size)) {
-      throw new Failure(`${JSON.stringify(operand)}: it has more than 2⁵³ − 1 bytes`);
+      throw new Failure(`${quotedOperand}: it has more than 2⁵³ − 1 bytes`);
     }
     const [directory] = devices.find(([, { overlaps }]) => overlaps(path)) ?? [];
     if (directory !== undefined) {
-      throw new Failure(
-        `${JSON.stringify(operand)} contains the directory of the device, ${
-          JSON.stringify(directory)
-        }, or is in it: its keys must not leave it`,
-        "USAGE",
-      );
+      const device = `the directory of the device, ${JSON.stringify(directory)}`;
+      const problem = `contains ${device}, or is in it: its keys must not leave it`;
+      throw new Failure(`${quotedOperand} ${problem}`, "USAGE");
     }
     if (!isSendableName(name)) {
       const advice = /^\.\.?;/.test(name)
         ? 'a name can\'t begin with ".;" or "..;"'
         : "name its files and directories";
-      throw new Failure(
-        `${JSON.stringify(operand)} has no name that can be sent: ${advice}`,
-        "USAGE",
-      );
+      throw new Failure(`${quotedOperand} has no name that can be sent: ${advice}`, "USAGE");
     }
     const otherPath = sources.get(name)?.path;
     if (otherPath !== undefined) {
       const problem = otherPath === path
-        ? `${JSON.stringify(operand)} is named twice: name it once`
-        : `${JSON.stringify(otherPath)} has the same name: send ${
-          JSON.stringify(operand)
-        } separately`;
+        ? `${quotedOperand} is named twice: name it once`
+        : `${JSON.stringify(otherPath)} has the same name: send ${quotedOperand} separately`;
       throw new Failure(problem, "USAGE");
     }
     await ignoreNotFound(checkReadable(path, isFile));

@@ -234,6 +234,10 @@ export function formatId(id: string): string {
   return `${id.slice(0, SHOWN_ID_LENGTH)}…`;
 }
 
+export function formatDevice({ name, id }: { readonly name: string; readonly id: string }): string {
+  return `${name} ${formatId(id)}`;
+}
+
 const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 export function formatBytes(bytes: number): string {
