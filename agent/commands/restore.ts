@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { RestoreError, type RestoreEvent, type RestoreResult, restoreTree } from "@degu/degu/files";
 import { type Context, KEPT_DIRECTORY } from "../machine/context.ts";
+import { codeOf } from "../words/error_codes.ts";
 import { explain } from "../words/explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { checkOutsideInbox } from "../machine/inbox_marker.ts";
@@ -323,10 +324,10 @@ class Report {
       }
       case "failed": {
         this.hasFailed = true;
-        const message = explain(event.error);
+        const [code, message] = [codeOf(event.error), explain(event.error)];
         this.#output.error(`${name}: ${message}`);
         if (this.#output.json) {
-          this.#output.printResult("", { action: "restore", path, error: { message } });
+          this.#output.printResult("", { action: "restore", path, error: { code, message } });
         }
       }
     }

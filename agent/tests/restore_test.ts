@@ -282,6 +282,23 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
   assertEquals(objects.filter(({ action }) => action === "leave").length, 2);
 });
 
+Deno.test("restore --json prints the code of the error of a file", async () => {
+  await using devices = await setUpWrongDay();
+  const { homes, kept } = devices;
+  using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+    if (!`${to}`.endsWith("/restored/letter")) return renameSync(from, to);
+    throw Object.assign(new Error("Permission denied (os error 13)"), { code: "EACCES" });
+  });
+  const at = ["--at", formatHour(new Date(Date.now() - DAY))];
+  const args = ["--json", "restore", ...at, `${kept}/Documents`, homes.joinPath("restored")];
+  const result = await homes.run("desk", args);
+  const { error } = parseObjects(result).find(({ path }) => path === "letter")!;
+  assertEquals([result.code, error], [1, {
+    code: "NOT_PERMITTED",
+    message: "Permission denied (os error 13)",
+  }]);
+});
+
 /** Runs the commands of a section of the page, and returns the time that they restore. */
 async function runSection(
   heading: string,
